@@ -1,0 +1,132 @@
+"""The embedded default model: how it is made, from start to end.
+
+    python recipes/default_model.py files CORPUS               which books are trained on, which are held out
+    pellucid train $(...) --held-out ... --out RUN             as printed by the line above
+    python recipes/default_model.py embed RUN CORPUS           puts it into the package, with its model card
+
+CORPUS is a folder with an `index.csv` whose columns are path, title, author ... and, last, whether author and translator
+are believed dead for 70 years. Only rows that say yes are used: a wheel ships worldwide. Every 20th of those is held out.
+"""
+
+import argparse
+import csv
+import json
+import shlex
+from pathlib import Path
+
+import torch
+
+from pellucid.corpus import open_corpus, sequential
+from pellucid.generate.load import load
+from pellucid.train.held_out import held_out_loss
+from pellucid.train.plan import Plan
+from pellucid.train.run import token_lengths
+
+
+ASSETS = Path(__file__).parent.parent / "src" / "pellucid" / "assets" / "default"
+EVERY = 20
+
+
+def books(corpus: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """(to train on, held out): rows of the index."""
+    with (corpus / "index.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    allowed = [row for row in rows if list(row.values())[-1] == "yes"]
+    held_out = allowed[EVERY - 1 :: EVERY]
+    return [row for row in allowed if row not in held_out], held_out
+
+
+def print_command(corpus: Path) -> None:
+    """Prints the training command's text arguments."""
+    train, held_out = books(corpus)
+    words = [str(corpus / row["path"]) for row in train]
+    for row in held_out:
+        words += ["--held-out", str(corpus / row["path"])]
+    print(shlex.join(words))
+
+
+def embed(run: Path, corpus: Path) -> None:
+    """Writes the run's newest model as int8 into the package, with a card that says what it is."""
+    plan = Plan.load(run)
+    built = open_corpus(run / "corpus")
+    before = load(run)
+    before.save(ASSETS, storage="int8")
+    after = load(ASSETS)
+    tokenizer = after.require_tokenizer()
+    windows = list(sequential(built.held_out, plan.config.n_ctx))
+    lengths = token_lengths(tokenizer)
+    bits = {
+        name: held_out_loss(model, windows, lengths, dtype=torch.float32)[1]
+        for name, model in (("float32", before), ("int8", after))
+    }
+    with (run / "metrics.jsonl").open(encoding="utf-8") as file:
+        lines = [json.loads(line) for line in file]
+    steps = [line for line in lines if "loss" in line]
+    seconds = [(b["tokens"] - a["tokens"]) / b["tokens_per_s"] for a, b in zip(steps, steps[1:], strict=False)]
+    write_card(plan, books(corpus), bits, tokens=steps[-1]["tokens"], minutes=sum(seconds) / 60)
+    size = sum(path.stat().st_size for path in ASSETS.iterdir())
+    print(f"{ASSETS}: {size:,} bytes; held-out bits a byte {bits}")
+
+
+def write_card(
+    plan: Plan,
+    titles: tuple[list[dict[str, str]], list[dict[str, str]]],
+    bits: dict[str, float],
+    *,
+    tokens: int,
+    minutes: float,
+) -> None:
+    """`MODEL_CARD.md` beside the weights."""
+    train, held_out = titles
+    config, recipe = plan.config, plan.recipe
+    patterns = ", ".join(str(p) for p in config.pattern)
+    lines = [
+        "# The embedded default model",
+        "",
+        "A small GPT-3-shaped language model of older English stories, for learning and for trying things out.",
+        "",
+        f"- **Shape**: {config.parameters():,} parameters; {config.n_layers} blocks ({patterns}), width {config.d_model}, "
+        f"{config.n_heads} heads, {config.n_ctx} tracks, {config.vocab_size:,} tokens (byte-level BPE trained on the same books).",
+        f"- **Training**: {tokens:,} tokens ({tokens / plan.source['train_tokens']:.1f} times through the text) in "
+        f"{minutes:.0f} minutes of steps on {plan.threads} CPU thread(s) ({plan.machine['platform']}, products in {plan.dtype}), with "
+        f"`pellucid train`: peak learning rate {recipe.learning_rate:g}, batch {plan.batch * config.n_ctx:,} tokens, seed {plan.seed}, "
+        "GPT-3's schedule. Made by `recipes/default_model.py`.",
+        f"- **Held out**: {len(held_out)} whole books, {plan.source['held_out_tokens']:,} tokens: "
+        f"**{bits['int8']:.4f} bits a byte** as shipped (int8, one scale a row); {bits['float32']:.4f} before rounding.",
+        "- **Good for**: seeing how a language model works, sentences in the manner of its books, short fine-tuning.",
+        "- **Not for**: facts, advice, or anything that matters. It has read nothing but fiction, makes most things up, loses",
+        "  the thread after a few sentences, follows no instructions, and knows no language but English.",
+        "- **Bias**: the books are 60 to 200 years old and hold views of their time about peoples, women and class; the model",
+        "  repeats them.",
+        "- **Rights**: books believed to be in the public domain worldwide (author and translator dead for 70 years), most as",
+        "  edited by Standard Ebooks (CC0) or Project Gutenberg volunteers (GITenberg). The weights are under this project's",
+        "  licence.",
+        "",
+        f"## Trained on ({len(train)} books)",
+        "",
+        *(f"- {row['author']}: *{row['title']}*" for row in train),
+        "",
+        f"## Held out ({len(held_out)} books)",
+        "",
+        *(f"- {row['author']}: *{row['title']}*" for row in held_out),
+    ]
+    (ASSETS / "MODEL_CARD.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Runs one of the two steps."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("files").add_argument("corpus", type=Path)
+    step = commands.add_parser("embed")
+    step.add_argument("run", type=Path)
+    step.add_argument("corpus", type=Path)
+    chosen = parser.parse_args()
+    if chosen.command == "files":
+        print_command(chosen.corpus)
+    else:
+        embed(chosen.run, chosen.corpus)
+
+
+if __name__ == "__main__":
+    main()

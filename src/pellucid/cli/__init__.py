@@ -1,0 +1,58 @@
+"""The command line: one file a command, no logic of its own.
+
+In: arguments. Out: text for people on stdout; with `--json` one JSON object on stdout and everything else on stderr.
+Exit status: 0 done, 1 failed with one clear line, 2 wrong use, 130 interrupted.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from pellucid.errors import PellucidError
+
+
+COMMANDS = ("generate", "train", "finetune")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line. Command modules import torch only when they run."""
+    from pellucid import __version__
+
+    top = argparse.ArgumentParser(
+        prog="pellucid", description="GPT-3 as a system that you can run and see through.", allow_abbrev=False
+    )
+    top.add_argument("--version", action="version", version=f"pellucid {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        module = importlib.import_module(f"pellucid.cli.{name}")
+        sub = commands.add_parser(
+            name, help=module.HELP, description=module.DESCRIPTION, epilog=f"example:\n  {module.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+        )  # fmt: skip
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit status."""
+    for stream in (sys.stdout, sys.stderr):  # tokens are any Unicode, whatever the terminal's code page
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    chosen = parser().parse_args(arguments)
+    try:
+        return int(chosen.run(chosen))
+    except PellucidError as error:
+        print(f"pellucid: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("pellucid: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"pellucid: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,79 @@
+"""`pellucid generate`: text from a prompt, token by token."""
+
+import argparse
+import json
+import sys
+
+
+HELP = "write text after a prompt"
+DESCRIPTION = "Writes text after a prompt, one token at a time. Without a prompt it starts from end-of-text."
+EXAMPLE = 'pellucid generate "Once upon a time" --max-tokens 60 --temperature 0.8 --seed 1'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to continue; - reads standard input")
+    parser.add_argument("-m", "--model", default="default", help="a model or run directory (default: the embedded model)")
+    add_sampling(parser)
+    parser.add_argument("--n", type=int, default=1, metavar="N", help="how many completions (default 1)")
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="stop before this text; may be repeated")
+    parser.add_argument("--logprobs", type=int, metavar="K", help="with --json, also the K best tokens at each place")
+    parser.add_argument("--tokens", action="store_true", help="a line a token, with its probability and the runners-up")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """The options of sampling that several commands share."""
+    parser.add_argument("--max-tokens", type=int, default=64, metavar="N", help="tokens to write at most (default 64)")
+    parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="0 takes the likeliest token (default 1)")
+    parser.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens only")
+    parser.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that together reach P")
+    parser.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same text (default: a new one)")
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Runs the command."""
+    from pellucid.errors import PellucidError
+    from pellucid.generate.load import load
+
+    prompt = chosen.prompt
+    if prompt == "-":
+        try:
+            prompt = sys.stdin.buffer.read().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise PellucidError(f"standard input is not UTF-8 text: {error}") from None
+    options = {
+        "max_tokens": chosen.max_tokens, "temperature": chosen.temperature, "top_k": chosen.top_k,
+        "top_p": chosen.top_p, "seed": chosen.seed, "stop": tuple(chosen.stop),
+    }  # fmt: skip
+    model = load(chosen.model)
+    if chosen.json or chosen.n != 1:
+        done = model.generate(prompt, n=chosen.n, logprobs=chosen.logprobs, **options)
+        completions = done if isinstance(done, list) else [done]
+        if chosen.json:
+            listed = [as_json(c) for c in completions]
+            print(json.dumps(listed[0] if chosen.n == 1 else {"completions": listed}, ensure_ascii=False))
+        else:
+            for number, completion in enumerate(completions, start=1):
+                print(f"[{number}] {prompt or ''}{completion.text}")
+        return 0
+    if chosen.tokens:
+        from pellucid.cli.show import print_tokens
+
+        print_tokens(model, model.stream(prompt, logprobs=3, **options))
+        return 0
+    print(prompt or "", end="", flush=True)
+    for token in model.stream(prompt, **options):
+        print(token.text, end="", flush=True)
+    print()
+    return 0
+
+
+def as_json(completion: "object") -> dict[str, object]:
+    """A completion as plain values."""
+    from dataclasses import asdict
+
+    values = asdict(completion)  # type: ignore[call-overload]
+    if values["top_logprobs"] is None:
+        del values["top_logprobs"]
+    return dict(values)

@@ -1,0 +1,253 @@
+"""What the terminal shows of runs and tokens. Everything goes to stderr when stdout must stay one JSON object."""
+
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from rich.console import Console, Group
+from rich.live import Live as RichLive
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from pellucid import events
+from pellucid.generate.completion import Token
+from pellucid.generate.model import GPT
+from pellucid.text import piece
+from pellucid.train.run import Run
+
+
+BARS = "▁▂▃▄▅▆▇█"
+SMOOTHING = 0.9  # of the loss shown; the files hold every step's own
+
+
+class Live:
+    """An observer that keeps a run's numbers in view: step, tokens, speed, loss against ln V, expected end, samples.
+
+    On a terminal they stay in one place; elsewhere a line is printed now and then. `with Live() as live:`.
+    """
+
+    def __init__(self, *, json: bool = False, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=json, highlight=False)
+        self.view: RichLive | None = None
+        self.plan: dict[str, Any] = {}
+        self.loss = math.nan
+        self.first_loss = math.nan
+        self.held_out: events.HeldOut | None = None
+        self.last: events.StepDone | None = None
+        self.rate = math.nan  # tokens a second, smoothed
+        self.curve: list[float] = []
+        self.printed = 0.0
+        self.last_step_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.view:
+            self.view.stop()
+            self.view = None
+
+    def __call__(self, event: events.Event) -> None:
+        match event:
+            case events.Progress():
+                count = f": {event.done:,} {event.unit}" if event.done else " ..."
+                self.console.print(f"[dim]{event.stage}{count}[/]")
+            case events.RunStarted():
+                self._start(event)
+            case events.StepDone():
+                self._step(event)
+            case events.HeldOut():
+                self.held_out = event
+            case events.Sampled():
+                self._sample(event)
+            case events.RunFinished():
+                self._close()
+            case events.CheckpointSaved():
+                pass
+
+    def _start(self, event: events.RunStarted) -> None:
+        self.plan = event.plan
+        shape = event.plan["config"]
+        from pellucid.gpt.config import GPTConfig
+
+        count = GPTConfig.from_dict(shape).parameters()
+        patterns = list(dict.fromkeys(shape["pattern"]))
+        self.console.print(
+            f"[bold]{count:,}[/] parameters: {shape['n_layers']} blocks ({' and '.join(patterns)}"
+            f"{' in turn' if len(patterns) == 2 else ''}), width {shape['d_model']}, {shape['n_heads']} heads, "
+            f"{shape['n_ctx']} tracks, {shape['vocab_size']:,} tokens in the vocabulary"
+        )
+        recipe = event.plan["recipe"]
+        self.console.print(
+            f"{event.plan['total_steps']:,} steps, {recipe['total_tokens']:,} tokens, learning rate "
+            f"{recipe['learning_rate']:.2g}, products in {event.plan['dtype']} on {event.plan['threads']} threads"
+            + (f"; going on from step {event.step:,}" if event.step else "")
+        )
+        if self.console.is_terminal:
+            self.view = RichLive(console=self.console, refresh_per_second=4, transient=False)
+            self.view.start()
+
+    def _step(self, event: events.StepDone) -> None:
+        self.last = event
+        if math.isnan(self.loss):
+            self.loss = self.first_loss = event.loss
+            self.rate = event.tokens_per_s
+        self.loss = SMOOTHING * self.loss + (1 - SMOOTHING) * event.loss
+        self.rate = SMOOTHING * self.rate + (1 - SMOOTHING) * event.tokens_per_s
+        self.curve.append(event.loss)
+        if self.view:
+            self.view.update(self._panel())
+        elif time.monotonic() - self.printed >= 5 or event.step == self.plan["total_steps"]:
+            self.printed = time.monotonic()
+            self.console.print(self._line())
+
+    def _sample(self, event: events.Sampled) -> None:
+        shown = " ".join(event.text.split())
+        self.console.print(
+            Text.assemble(
+                (f"step {event.step:>6,}  ", "dim"), (event.prompt + " ", "green"), (shown, "magenta")
+            ),
+            overflow="ellipsis", no_wrap=True, crop=True,
+        )  # fmt: skip
+
+    def _remaining(self) -> float:
+        assert self.last
+        total: int = self.plan["recipe"]["total_tokens"]
+        return (total - self.last.tokens) / self.rate
+
+    def _line(self) -> str:
+        assert self.last
+        held = f"  held-out {self.held_out.bits_per_byte:.3f} bits/byte" if self.held_out else ""
+        return (
+            f"step {self.last.step:>6,}/{self.plan['total_steps']:,}  loss {self.loss:.3f}{held}  "
+            f"{self.rate:,.0f} tokens/s  {clock(self._remaining())} left"
+        )
+
+    def _panel(self) -> Group:
+        assert self.last
+        chance = math.log(self.plan["config"]["vocab_size"])
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="dim")
+        table.add_column()
+        table.add_row("step", f"{self.last.step:,} of {self.plan['total_steps']:,}")
+        total = self.plan["recipe"]["total_tokens"]
+        table.add_row("tokens", f"{self.last.tokens:,} of {total:,} ({self.last.epoch:.2f} times through the data)")
+        table.add_row("speed", f"{self.rate:,.0f} tokens/s, {clock(self._remaining())} left")
+        table.add_row(
+            "loss", f"[bold]{self.loss:.3f}[/] nats a token ({chance:.2f} = ln V would be guessing)  {sparkline(self.curve)}"
+        )
+        if self.held_out:
+            table.add_row(
+                "held out",
+                f"{self.held_out.held_out_loss:.3f} nats a token, {self.held_out.bits_per_byte:.3f} bits a byte "
+                f"(step {self.held_out.step:,})",
+            )
+        done = ProgressBar(total=total, completed=min(self.last.tokens, total), width=60)
+        return Group(table, done)
+
+
+def sparkline(values: list[float], width: int = 24) -> str:
+    """The curve of `values` in `width` characters, each the mean of its share."""
+    if len(values) < 2:
+        return ""
+    width = min(width, len(values))
+    edges = [len(values) * i // width for i in range(width + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
+    low, high = min(means), max(means)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((m - low) * scale)] for m in means)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as `2:05` or `1:02:05`."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def print_tokens(model: GPT, tokens: Iterable[Token], console: Console | None = None) -> str:
+    """A line a token as it comes: its piece, its probability as a bar, and the runners-up. Returns the text."""
+    console = console or Console(highlight=False)
+    tokenizer = model.require_tokenizer()
+    text = ""
+    for token in tokens:
+        text += token.text
+        probability = math.exp(token.logprob)
+        others = "  ".join(
+            f"{piece(tokenizer.token_bytes(other))} {math.exp(logprob):.0%}"
+            for other, logprob in token.top_logprobs or ()
+            if other != token.id
+        )
+        bar = "█" * round(probability * 20)
+        console.print(
+            Text.assemble(
+                ("  ", ""), (f"{piece(token.piece):<14}", "magenta"), (f"{probability:>6.1%} ", "bold"),
+                (f"{bar:<20}  ", "magenta"), (others, "dim"),
+            ),
+            overflow="ellipsis", no_wrap=True, crop=True,
+        )  # fmt: skip
+    return text
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask a run to save and stop; a second Ctrl-C stops it where it is. Yields the question."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        print("\nstopping after this step, and saving (Ctrl-C again to stop at once)", file=sys.stderr)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def finish_run(run: Run, *, json: bool) -> int:
+    """Says where a run stands and what to type next; returns the exit status."""
+    if json:
+        print_json(run)
+    out = sys.stderr if json else sys.stdout
+    if not run.finished:
+        print(f"saved at step {run.step:,}; go on with: pellucid {run.plan.kind} --resume --out {run.path}", file=out)
+        return 130
+    print(f"done: {run.path / 'model'}; try it with: pellucid generate -m {run.path} {run.plan.sample_prompt!r}", file=out)
+    return 0
+
+
+def print_json(run: Run) -> None:
+    """The run as one JSON object on stdout."""
+    held_out = [line for line in run.metrics() if "held_out_loss" in line]
+    losses = [line["loss"] for line in run.metrics() if "loss" in line]
+    print(
+        json.dumps(
+            {
+                "run": str(run.path),
+                "finished": run.finished,
+                "step": run.step,
+                "tokens": run.tokens,
+                "parameters": run.plan.config.parameters(),
+                "first_loss": losses[0] if losses else None,
+                "loss": losses[-1] if losses else None,
+                "held_out_loss": held_out[-1]["held_out_loss"] if held_out else None,
+                "bits_per_byte": held_out[-1]["bits_per_byte"] if held_out else None,
+            }
+        )
+    )

@@ -1,0 +1,27 @@
+"""Text to training examples.
+
+In: text files and folders, or the prose that every Python carries; a tokenizer.
+Out: documents; a corpus on disk, that is token ids in checksummed shards, some held out; windows of tokens to train on,
+the k-th a pure function of (seed, k).
+
+Read in this order: `documents` and `prose`, `split`, `shards`, `tokens`, `windows`, `hashing`.
+"""
+
+from pellucid.corpus.documents import Document, read_documents
+from pellucid.corpus.prose import python_prose
+from pellucid.corpus.shards import TokenCorpus, build_corpus, open_corpus
+from pellucid.corpus.tokens import Tokens
+from pellucid.corpus.windows import Windows, sequential
+
+
+__all__ = [
+    "Document",
+    "TokenCorpus",
+    "Tokens",
+    "Windows",
+    "build_corpus",
+    "open_corpus",
+    "python_prose",
+    "read_documents",
+    "sequential",
+]

@@ -1,0 +1,83 @@
+"""The sliding window: training examples cut out of the tokens.
+
+A window is n_ctx + 1 contiguous tokens; the model reads the first n_ctx of them, and at each learns to predict the next
+one. Brown et al. 2020 train on full windows of n_ctx = 2048 tokens, documents packed with end-of-text between them
+(section 2.3 and appendix B).
+
+Which window is the k-th to be trained on is a pure function of (seed, k): a resumed run asks for the next k, and needs
+no saved state. k counts through the epochs: epoch k // len, in each every window once, in an order of its own, and cut
+at places of its own, so that a token does not always stand at the same track.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.corpus.hashing import mix, permuted
+from pellucid.corpus.tokens import Tokens
+from pellucid.errors import PellucidError
+
+
+_ORDER, _PHASE = 1, 2  # what a hash is for, so that the two draws of one epoch have nothing in common
+
+
+class Windows:
+    """Windows of n_ctx + 1 tokens, for training.
+
+    tokens: N of them. n_ctx: tracks the model reads at once. seed: any integer.
+    `len(windows)`: windows in one epoch, (N - 1) // n_ctx; neighbours share one token, the last target of the one and
+    the first input of the next, so each token is a target at most once in an epoch.
+    Raises PellucidError where the tokens do not fill one window.
+    """
+
+    def __init__(self, tokens: Tokens, n_ctx: int, *, seed: int) -> None:
+        assert n_ctx > 0
+        if len(tokens) < n_ctx + 1:
+            raise PellucidError(
+                f"the text has {len(tokens):,} tokens, and one window takes {n_ctx + 1:,}: "
+                f"give more text, or a model with a smaller n_ctx than {n_ctx:,}"
+            )
+        self.tokens = tokens
+        self.n_ctx = n_ctx
+        self.seed = seed
+        self._n = (len(tokens) - 1) // n_ctx
+        self._slack = (len(tokens) - 1) % n_ctx
+
+    def __len__(self) -> int:
+        return self._n
+
+    def start(self, k: int) -> int:
+        """Where in the tokens the k-th window starts, k = 0, 1, 2, ... without end."""
+        assert k >= 0
+        epoch, index = divmod(k, self._n)
+        place = permuted(index, self._n, key=mix(self.seed, epoch, _ORDER))
+        # `slack` tokens belong to no window; the phase says how many of them come before the first.
+        phase = mix(self.seed, epoch, _PHASE) % (self._slack + 1)
+        return phase + place * self.n_ctx
+
+    def window(self, k: int) -> NDArray[np.int64]:
+        """The k-th window, (n_ctx + 1,)."""
+        start = self.start(k)
+        return self.tokens[start : start + self.n_ctx + 1]
+
+    def batch(self, start: int, count: int) -> NDArray[np.int64]:
+        """Windows start ... start + count - 1, (count, n_ctx + 1)."""
+        out = np.empty((count, self.n_ctx + 1), dtype=np.int64)
+        for row in range(count):
+            out[row] = self.window(start + row)
+        return out
+
+    def sequential(self) -> Iterator[NDArray[np.int64]]:
+        """The same tokens in text order, not shuffled: see the function `sequential`."""
+        return sequential(self.tokens, self.n_ctx)
+
+
+def sequential(tokens: Tokens, n_ctx: int) -> Iterator[NDArray[np.int64]]:
+    """Windows in text order, for a loss over all the text: every token after the first is a target exactly once.
+
+    Each is (n_ctx + 1,), but the last, which may be shorter (two tokens at least). Fewer tokens than a window are fine.
+    """
+    assert n_ctx > 0
+    for start in range(0, len(tokens) - 1, n_ctx):
+        yield tokens[start : start + n_ctx + 1]

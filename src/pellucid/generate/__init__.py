@@ -1,0 +1,8 @@
+"""Writing text: a model and a prompt go in, tokens with their probabilities come out.
+
+In: a model directory (`load`) or a `GPT`, a prompt (text, token ids, or a list of those) and how to draw.
+Out: a `Completion`, or `Token`s one by one.
+
+Read `model` (what a user holds), `engine` (prefill, then one token a step for all rows), `sampling` (from logits to a
+token), `stopping` (from tokens to text), `completion` (what comes back). `load` finds models; `prompt` primes them.
+"""

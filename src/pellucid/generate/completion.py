@@ -1,0 +1,54 @@
+"""What generating gives back. No torch here."""
+
+from dataclasses import dataclass
+
+
+TopLogprobs = tuple[tuple[int, float], ...]  # (id, log-probability), the likeliest first
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One drawn token, as a stream gives it.
+
+    Attributes:
+        id: which token.
+        piece: its bytes (`<|endoftext|>` for end-of-text; empty for a model without a tokenizer).
+        text: what the token adds to the text so far. Empty while a UTF-8 character is unfinished or a stop string may be
+            starting, and for end-of-text; then it comes with a later token. All texts joined are `Completion.text`.
+        logprob: natural logarithm of its probability in the model's own distribution: temperature 1, nothing cut off.
+        top_logprobs: the `logprobs` likeliest tokens at this place, or None if they were not asked for.
+        position: the track it stands on, counted from 0 at the prompt's first token.
+        finish_reason: None, and on the last token why it is the last: "stop" or "length".
+    """
+
+    id: int
+    piece: bytes
+    text: str
+    logprob: float
+    top_logprobs: TopLogprobs | None
+    position: int
+    finish_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One finished answer.
+
+    Attributes:
+        text: what was written: end-of-text, the stop string and anything after it are left out. "" for a model
+            without a tokenizer.
+        ids: every token drawn, a final end-of-text and the tokens of a stop string included.
+        prompt_ids: the tokens it continues, end-of-text if the prompt was empty.
+        logprobs: of each drawn token, as `Token.logprob`.
+        top_logprobs: for each drawn token, as `Token.top_logprobs`; None if they were not asked for.
+        finish_reason: "stop" (end-of-text or a stop string) or "length" (max_tokens reached).
+        seed: the seed of its draws: the same seed gives the same answer again.
+    """
+
+    text: str
+    ids: list[int]
+    prompt_ids: list[int]
+    logprobs: list[float]
+    top_logprobs: list[TopLogprobs] | None
+    finish_reason: str
+    seed: int

@@ -1,0 +1,95 @@
+"""Finding a model by what a user calls it."""
+
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from pellucid.errors import PellucidError
+from pellucid.generate.model import GPT, TOKENIZER
+from pellucid.gpt.directory import CONFIG, load_weights, read_config
+from pellucid.text.tokenizer import Tokenizer
+
+
+DEFAULT = "default"
+RUN = "run.json"
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+
+
+def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dtype: str | torch.dtype | None = None) -> GPT:
+    """A model ready to generate: in eval mode, its weights not asking for gradients.
+
+    Args:
+        source: "default", the model inside this package (`./default` is a directory of that name); a model directory
+            (config.json, model.safetensors and, for text, tokenizer.json); or a run directory (its newest model).
+        device: where it lives.
+        dtype: of the weights: "float32", "bfloat16", "float16", "float64" or the torch.dtype. None is float32: an answer
+            then does not depend on what else is in its batch, as far as float32 allows (see `engine`).
+
+    Raises:
+        PellucidError: nothing there that this can read, or a damaged file; the message names it.
+    """
+    directory = _find(source)
+    config = read_config(directory)
+    tokenizer = Tokenizer.load(directory) if (directory / TOKENIZER).exists() else None
+    wanted, place = _dtype(dtype), _device(device)
+    with torch.device("meta"), _Unfilled():  # no memory and no random numbers, only to be overwritten
+        model = GPT(config, tokenizer=tokenizer)
+    load_weights(model, directory, device=place, dtype=wanted)
+    return model.eval().requires_grad_(False)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Modules made under it leave their parameters as they are. (Even on the meta device, filling them would import
+    half of torch's compiler: 1.4 s.)"""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def _find(source: str | Path) -> Path:
+    if source == DEFAULT:
+        directory = Path(str(resources.files("pellucid"))) / "assets" / DEFAULT
+        if not (directory / CONFIG).exists():
+            raise PellucidError("this build of pellucid carries no default model: name a model or run directory")
+        return directory
+    directory = Path(source)
+    if (directory / RUN).exists():
+        if not (directory / "model" / CONFIG).exists():
+            raise PellucidError(f"the run {directory} has no model yet: its first checkpoint makes one")
+        return directory / "model"
+    if (directory / CONFIG).exists():
+        return directory
+    what = f"{directory} holds no model" if directory.is_dir() else f"no such directory: {directory}"
+    raise PellucidError(
+        f"{what}; a model is 'default' (the embedded one), a model directory (config.json and model.safetensors) or a "
+        "run directory (run.json)"
+    )
+
+
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    if dtype is None:
+        return torch.float32
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise PellucidError(f"unknown dtype {name!r}: use one of {', '.join(DTYPES)}")
+    found: torch.dtype = getattr(torch, name)
+    return found
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
+        first = str(error).strip().splitlines()[0] if str(error).strip() else "not available"
+        raise PellucidError(f"no device {str(device)!r} here: {first}") from None
+    return place

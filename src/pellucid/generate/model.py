@@ -1,0 +1,187 @@
+"""The model as a user holds it: a decoder with a tokenizer, that writes."""
+
+import operator
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Literal, Self, SupportsIndex, overload
+
+from pellucid.errors import PellucidError
+from pellucid.generate.completion import Completion, Token
+from pellucid.generate.engine import Row, check_fits, decode
+from pellucid.generate.sampling import SamplingOptions, fresh_seed
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.decoder import Decoder
+from pellucid.gpt.directory import save_model
+from pellucid.text.tokenizer import Tokenizer
+
+
+TOKENIZER = "tokenizer.json"
+OnePrompt = str | list[int] | None
+ManyPrompts = list[str] | list[list[int]]
+
+
+class GPT(Decoder):
+    """A GPT with its tokenizer. As a module: `model(ids)` -> logits, `model(ids, targets)` -> loss (see `Decoder`).
+
+    Args:
+        config: the shape.
+        tokenizer: None for a model that is given token ids only.
+        seed: of the random first weights.
+
+    Raises:
+        PellucidError: the tokenizer has another vocabulary than the config.
+    """
+
+    def __init__(self, config: GPTConfig, *, tokenizer: Tokenizer | None = None, seed: int = 0) -> None:
+        if tokenizer is not None and tokenizer.vocab_size != config.vocab_size:
+            raise PellucidError(
+                f"the tokenizer has {tokenizer.vocab_size} tokens, but the model {config.vocab_size}: they do not "
+                "belong together"
+            )
+        super().__init__(config, seed=seed)
+        self.tokenizer = tokenizer
+
+    @property
+    def end_of_text(self) -> int:
+        """The id of `<|endoftext|>`: always the last."""
+        return self.config.vocab_size - 1
+
+    def require_tokenizer(self) -> Tokenizer:
+        """The tokenizer.
+
+        Raises:
+            PellucidError: there is none.
+        """
+        if self.tokenizer is None:
+            raise PellucidError("this model has no tokenizer: give token ids, and no stop strings")
+        return self.tokenizer
+
+    @overload
+    def generate(
+        self, prompt: OnePrompt = None, *, max_tokens: int = 64, temperature: float = 1.0, top_k: int | None = None,
+        top_p: float | None = None, stop: str | Sequence[str] = (), seed: int | None = None, logprobs: int | None = None,
+        n: Literal[1] = 1,
+    ) -> Completion: ...  # fmt: skip
+
+    @overload
+    def generate(
+        self, prompt: ManyPrompts, *, max_tokens: int = 64, temperature: float = 1.0, top_k: int | None = None,
+        top_p: float | None = None, stop: str | Sequence[str] = (), seed: int | None = None, logprobs: int | None = None,
+        n: int = 1,
+    ) -> list[Completion]: ...  # fmt: skip
+
+    @overload
+    def generate(
+        self, prompt: OnePrompt = None, *, max_tokens: int = 64, temperature: float = 1.0, top_k: int | None = None,
+        top_p: float | None = None, stop: str | Sequence[str] = (), seed: int | None = None, logprobs: int | None = None,
+        n: int,
+    ) -> Completion | list[Completion]: ...  # fmt: skip
+
+    def generate(
+        self,
+        prompt: OnePrompt | ManyPrompts = None,
+        *,
+        max_tokens: int = 64,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: str | Sequence[str] = (),
+        seed: int | None = None,
+        logprobs: int | None = None,
+        n: int = 1,
+    ) -> Completion | list[Completion]:
+        """Continues a prompt, or several of any lengths together.
+
+        Args:
+            prompt: text, token ids, or a list of either. None, "" and [] start from end-of-text: a new document.
+            max_tokens: tokens to write at most; prompt and answer must fit in n_ctx + 1.
+            temperature: 0 takes the likeliest token each time; 1 draws from the model's own distribution.
+            top_k: draw among the k likeliest tokens only.
+            top_p: then among the fewest that have this much of the probability together.
+            stop: text, or several, before which the answer ends. End-of-text always ends it.
+            seed: the same seed gives the same answer, alone or beside others; None draws a new one and reports it. Each
+                prompt of a list is drawn for as if it were alone.
+            logprobs: report this many of the likeliest tokens at each place.
+            n: answers a prompt. Answer i is the same whatever n is.
+
+        Returns:
+            One completion; a list for a list of prompts (all answers to the first, then to the second ...) or n > 1.
+
+        Raises:
+            PellucidError: an option out of range, a prompt that does not fit, ids outside the vocabulary, or text for a
+                model without a tokenizer.
+        """
+        options = self._options(
+            max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, seed=seed,
+            logprobs=logprobs, n=n,
+        )  # fmt: skip
+        many = _is_list_of_prompts(prompt)
+        prompts: Sequence[Any] = prompt if many and prompt is not None else [prompt]
+        rows = [self._row(ids, i, options) for ids in [self._ids(p) for p in prompts] for i in range(n)]
+        for _ in decode(self, rows):
+            pass
+        completions = [row.completion() for row in rows]
+        return completions if many or n > 1 else completions[0]
+
+    def stream(
+        self,
+        prompt: OnePrompt = None,
+        *,
+        max_tokens: int = 64,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: str | Sequence[str] = (),
+        seed: int | None = None,
+        logprobs: int | None = None,
+    ) -> Iterator[Token]:
+        """The same answer as `generate`'s, each token as soon as it is drawn. Arguments and errors as there; one prompt."""
+        options = self._options(
+            max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, seed=seed,
+            logprobs=logprobs, n=1,
+        )  # fmt: skip
+        row = self._row(self._ids(prompt), 0, options)  # checked here, not at the first token
+        return (token for _, token in decode(self, [row]))
+
+    def save(self, directory: str | Path, *, storage: str = "float32") -> None:
+        """Writes a model directory that `load` reads: config, weights and tokenizer, if there is one.
+
+        Args:
+            storage: as `gpt.directory.save_model` takes it: "float32", "bfloat16", "float16" or "int8".
+        """
+        directory = Path(directory)
+        save_model(self, directory, storage=storage)
+        if self.tokenizer is not None:
+            self.tokenizer.save(directory)
+        else:
+            (directory / TOKENIZER).unlink(missing_ok=True)  # another model's, that was here before
+
+    def copy(self) -> Self:
+        """A model of its own with equal weights. The tokenizer, which nothing changes, is shared."""
+        return deepcopy(self, {id(self.tokenizer): self.tokenizer})
+
+    def _options(self, *, stop: str | Sequence[str], seed: int | None, **others: Any) -> SamplingOptions:
+        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        options = SamplingOptions(stop=stops, seed=fresh_seed() if seed is None else seed, **others)
+        if options.stop:
+            self.require_tokenizer()
+        return options
+
+    def _ids(self, prompt: str | Sequence[SupportsIndex] | None) -> list[int]:
+        """The token ids to continue: end-of-text where there is nothing."""
+        if isinstance(prompt, str):
+            return self.require_tokenizer().encode(prompt) or [self.end_of_text]
+        try:
+            return [operator.index(token) for token in ([] if prompt is None else prompt)] or [self.end_of_text]
+        except TypeError:
+            raise PellucidError(f"a prompt is text or a list of token ids, or a list of such prompts; not {prompt!r}") from None
+
+    def _row(self, ids: list[int], sample: int, options: SamplingOptions) -> Row:
+        check_fits(ids, options, self.config)
+        return Row(ids, sample, options, self.tokenizer, self.end_of_text)
+
+
+def _is_list_of_prompts(prompt: object) -> bool:
+    """Whether this is several prompts: a list whose first item is no token id."""
+    return isinstance(prompt, list | tuple) and len(prompt) > 0 and not hasattr(prompt[0], "__index__")

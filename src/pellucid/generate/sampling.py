@@ -1,0 +1,186 @@
+"""From logits to a token. V vocabulary.
+
+A draw is a pure function of (logits, options, u), and u is a pure function of (seed, sample, position). No generator's
+state is carried along, so an answer does not depend on what else is drawn, or in which order.
+"""
+
+import math
+import secrets
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.generate.completion import TopLogprobs
+
+
+_WORD = 2**64 - 1
+_GOLDEN = 0x9E3779B97F4A7C15  # splitmix64's increment: 2^64 / golden ratio, odd
+_FIRST_LOOK = 256  # tokens sorted for top_p; all are sorted only if these do not reach it
+
+
+def fresh_seed() -> int:
+    """A new seed from the operating system's randomness, short enough to be typed again."""
+    return secrets.randbits(32)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingOptions:
+    """How tokens are drawn, checked.
+
+    Attributes:
+        max_tokens: tokens to draw at most; 0 draws none.
+        temperature: logits are divided by it. 0 takes the likeliest token (of equals the lowest id).
+        top_k: only the k likeliest tokens stay (of equals the lower ids); None: all.
+        top_p: then only the fewest, likeliest first, that together have at least this share of what is left; None: all.
+        stop: the text ends before any of these.
+        seed: of the draws, a signed 64-bit number.
+        logprobs: how many of the likeliest tokens to report at each place; None: none.
+        n: answers for each prompt; sample i is the same whatever n is.
+
+    Raises:
+        PellucidError: a value out of range.
+    """
+
+    max_tokens: int = 64
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int = field(default_factory=fresh_seed)
+    logprobs: int | None = None
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        _check_whole("max_tokens", self.max_tokens, 0)
+        _check_whole("n", self.n, 1)
+        if self.top_k is not None:
+            _check_whole("top_k", self.top_k, 1)
+        if self.logprobs is not None:
+            _check_whole("logprobs", self.logprobs, 0)
+        _check_whole("seed", self.seed, -(2**63))
+        if self.seed >= 2**63:
+            raise PellucidError(f"seed must be less than 2**63, not {self.seed}")
+        if not (_is_number(self.temperature) and 0 <= self.temperature < math.inf):
+            raise PellucidError(f"temperature must be 0 (the likeliest token) or more, not {self.temperature!r}")
+        if self.top_p is not None and not (_is_number(self.top_p) and 0 < self.top_p <= 1):
+            raise PellucidError(f"top_p must be more than 0 and at most 1, not {self.top_p!r}")
+        for stop in self.stop:
+            if not isinstance(stop, str) or not stop:
+                raise PellucidError(f"a stop string must be text, and not empty; got {stop!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise PellucidError(f"{name} must be a whole number, {least} or more, not {value!r}")
+
+
+def _mix(word: int) -> int:
+    """splitmix64's finaliser: a bijection of 64-bit words in which every bit of the input moves every bit of the output."""
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _WORD
+    return word ^ (word >> 31)
+
+
+def uniform(seed: int, sample: int, position: int) -> float:
+    """A number in [0, 1) that looks random and belongs to this draw alone.
+
+    The hash: from word 0, for each of the three numbers: add it and splitmix64's increment (modulo 2^64), then mix. The
+    top 53 bits of the last word are the fraction. (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number
+    Generators", OOPSLA 2014; the finaliser is David Stafford's variant 13.)
+
+    Args:
+        seed: the user's.
+        sample: which of a prompt's n answers, from 0.
+        position: the track that the drawn token will stand on.
+    """
+    word = 0
+    for number in (seed, sample, position):
+        word = _mix((word + number + _GOLDEN) & _WORD)
+    return (word >> 11) * 2.0**-53
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A drawn token and its log-probability in the model's own distribution (temperature 1, nothing cut off)."""
+
+    id: int
+    logprob: float
+    top_logprobs: TopLogprobs | None
+
+
+@torch.inference_mode()
+def draw(logits: Tensor, options: SamplingOptions, u: float) -> Draw:
+    """Draws one token: temperature, then top-k, then top-p (GPT-2's order), then the inverse distribution function at u.
+
+    Tokens are laid side by side in the order of their ids, each as wide as its probability; u points at one of them.
+    So options that cut nothing off (`top_k` = V, `top_p` = 1) draw exactly what their absence does.
+
+    Args:
+        logits: (V,) floating point.
+        u: in [0, 1); not used at temperature 0.
+
+    Raises:
+        PellucidError: the logits are no numbers (NaN or infinite).
+    """
+    log_probs = logits.float().log_softmax(-1)  # the model's own distribution, in float32
+    if log_probs.isnan().any():
+        raise PellucidError("the model's output is not a number (NaN): its weights are damaged, or training diverged")
+    if options.temperature == 0:
+        chosen = int(logits.argmax())  # of equals the first
+    else:
+        kept, weights = _candidates(logits, options)
+        shares = weights.cumsum(0)
+        # u < 1, so u * total < total even after rounding, and some share lies beyond it.
+        place = int(torch.searchsorted(shares, u * shares[-1], right=True))
+        chosen = place if kept is None else int(kept[place])
+    top: TopLogprobs | None = None
+    if options.logprobs is not None:
+        best = _largest(log_probs, options.logprobs)
+        top = tuple(zip(best.tolist(), log_probs[best].tolist(), strict=True))
+    return Draw(chosen, float(log_probs[chosen]), top)
+
+
+def _candidates(logits: Tensor, options: SamplingOptions) -> tuple[Tensor | None, Tensor]:
+    """The ids that may be drawn, ascending (None: all), and their probabilities up to a factor, float64."""
+    scores = logits.double()
+    # The largest becomes 0 first: a tiny temperature then cannot overflow.
+    weights = ((scores - scores.max()) / options.temperature).exp()
+    kept: Tensor | None = None
+    if options.top_k is not None and options.top_k < len(weights):
+        kept = _largest(logits, options.top_k).sort().values
+        weights = weights[kept]
+    if options.top_p is not None and options.top_p < 1:
+        nucleus = _nucleus(weights, options.top_p).sort().values
+        kept = nucleus if kept is None else kept[nucleus]
+        weights = weights[nucleus]
+    return kept, weights
+
+
+def _nucleus(weights: Tensor, share: float) -> Tensor:
+    """Indices of the fewest largest weights whose sum is at least `share` of the total (Holtzman et al. 2019)."""
+    wanted = share * weights.sum()
+    indices = _largest(weights, min(_FIRST_LOOK, len(weights)))
+    sums = weights[indices].cumsum(0)
+    if sums[-1] < wanted:
+        indices = _largest(weights, len(weights))
+        sums = weights[indices].cumsum(0)
+    return indices[: int(torch.searchsorted(sums, wanted)) + 1]
+
+
+def _largest(values: Tensor, count: int) -> Tensor:
+    """Indices of the `count` largest of (N,) values, the largest first, of equals the lower index first."""
+    if count == 0:
+        return torch.empty(0, dtype=torch.int64, device=values.device)
+    indices = torch.arange(len(values), device=values.device)
+    if count < len(values):
+        edge = values.topk(count).values[-1]  # topk itself promises nothing about equals
+        above, level = indices[values > edge], indices[values == edge]
+        indices = torch.cat((above, level[: count - len(above)]))
+    # A stable sort keeps equals as they stand: `above` and `level` are ascending, and no value is in both.
+    return indices[values[indices].sort(descending=True, stable=True).indices]

@@ -1,0 +1,5 @@
+"""The model: the GPT-3 transformer decoder.
+
+In: token ids. Out: logits, or a loss. `config`, `presets`, `pattern` and `costs` are plain Python and never import torch;
+`attention`, `decoder`, `loss`, `cache` and `directory` do. Read `config`, then `decoder`, then `attention`.
+"""

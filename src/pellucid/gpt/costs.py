@@ -1,0 +1,62 @@
+"""What a shape costs: parameters, operations, bytes. Plain integer arithmetic, exact, no torch.
+
+With C = d_model, F = d_ff, V = vocab_size, and biases everywhere (GPT-2's layout, which GPT-3 keeps):
+
+    a block     C*3C + 3C   query, key, value          C*F + F   feed-forward, up
+                C*C + C     projection                 F*C + C   and down            4C  two LayerNorms
+    the rest    V*C         tokens                     n_ctx*C   positions           2C  last LayerNorm
+
+For F = 4C a block is 12 C^2 + 13 C. The output matrix is the token matrix again (tied), so it is counted once; that is
+what makes the totals agree with Table D.1 of the paper.
+"""
+
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from pellucid.gpt.config import GPTConfig
+
+
+def matrices(config: "GPTConfig") -> list[tuple[str, tuple[int, int]]]:
+    """Every weight matrix as (name, (rows in, columns out)): 2 + 4 a block, 386 at 175B."""
+    c, f = config.d_model, config.d_ff
+    listed = [("wte", (config.vocab_size, c)), ("wpe", (config.n_ctx, c))]
+    for block in range(config.n_layers):
+        listed += [
+            (f"h.{block}.attn.c_attn", (c, 3 * c)),
+            (f"h.{block}.attn.c_proj", (c, c)),
+            (f"h.{block}.mlp.c_fc", (c, f)),
+            (f"h.{block}.mlp.c_proj", (f, c)),
+        ]
+    return listed
+
+
+def block_parameters(config: "GPTConfig") -> int:
+    """Parameters of one block."""
+    c, f = config.d_model, config.d_ff
+    return (3 * c * c + 3 * c) + (c * c + c) + (c * f + f) + (f * c + c) + 4 * c
+
+
+def parameters(config: "GPTConfig") -> int:
+    """Parameters of the whole model."""
+    c = config.d_model
+    return config.n_layers * block_parameters(config) + (config.vocab_size + config.n_ctx + 2) * c
+
+
+def flops(config: "GPTConfig", tokens: int, context: int | None) -> int:
+    """Operations of a forward pass over `tokens`, cut into sequences of `context` tokens, the rest as one shorter."""
+    context = min(tokens, config.n_ctx) if context is None else context
+    if tokens <= 0:
+        return 0
+    c, f = config.d_model, config.d_ff
+    per_token = 2 * (config.n_layers * (4 * c * c + 2 * c * f) + config.vocab_size * c)
+    whole, rest = divmod(tokens, context)
+    # A (query, key) pair costs one product of d_head numbers for the score and one for the value, in every head: 4 C.
+    attention = sum(4 * c * (whole * p.pairs(context) + p.pairs(rest)) for p in config.pattern)
+    return tokens * per_token + attention
+
+
+def kv_bytes(config: "GPTConfig", tokens: int, bytes_per_value: int) -> int:
+    """Bytes of keys and values kept for one sequence of `tokens`: a banded block keeps its band only."""
+    kept = sum(min(tokens, p.reach(config.n_ctx)) for p in config.pattern)
+    return 2 * config.d_model * bytes_per_value * kept

@@ -1,0 +1,169 @@
+"""The transformer decoder of GPT-2 and GPT-3, read straight down.
+
+B batch, T tracks, C width (d_model), H heads, D head width, L blocks, V vocabulary.
+
+Pre-normalisation, learned positions, biases everywhere, tanh GELU, output matrix tied to the token matrix: "the same
+model and architecture as GPT-2", except that blocks alternate dense and banded attention (GPT-3 paper, section 2.1).
+Parameter names are those of GPT-2's published checkpoints, so that files fit without a table.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pellucid.errors import PellucidError
+from pellucid.gpt.attention import attention
+from pellucid.gpt.cache import KVCache
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.loss import IGNORE, linear_cross_entropy
+from pellucid.gpt.pattern import Pattern
+
+
+class Attention(nn.Module):
+    """Every track looks at the tracks its pattern lets it see."""
+
+    def __init__(self, config: GPTConfig, block: int) -> None:
+        super().__init__()
+        self.n_heads = config.n_heads
+        self.block = block
+        self.pattern: Pattern = config.pattern[block]
+        self.c_attn = nn.Linear(config.d_model, 3 * config.d_model)
+        self.c_proj = nn.Linear(config.d_model, config.d_model)
+
+    def forward(self, x: Tensor, cache: KVCache | None) -> Tensor:  # (B, T, C) -> (B, T, C)
+        b, t, c = x.shape
+        qkv = self.c_attn(x).view(b, t, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
+        q, k, v = qkv.contiguous().unbind(0)  # one copy here makes every product below faster
+        out = attention(q, k, v, self.pattern) if cache is None else cache.attend(self.block, q, k, v)
+        merged: Tensor = self.c_proj(out.transpose(1, 2).reshape(b, t, c))
+        return merged
+
+
+class MLP(nn.Module):
+    """Each track on its own: widen, bend, narrow."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.approximate = "tanh" if config.activation == "gelu_tanh" else "none"
+        self.c_fc = nn.Linear(config.d_model, config.d_ff)
+        self.c_proj = nn.Linear(config.d_ff, config.d_model)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, T, C) -> (B, T, C)
+        out: Tensor = self.c_proj(F.gelu(self.c_fc(x), approximate=self.approximate))
+        return out
+
+
+class Block(nn.Module):
+    """One decoder layer: x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, config: GPTConfig, block: int) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.d_model, eps=config.norm_eps)
+        self.attn = Attention(config, block)
+        self.ln_2 = nn.LayerNorm(config.d_model, eps=config.norm_eps)
+        self.mlp = MLP(config)
+        self.dropout = config.dropout
+
+    def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:  # (B, T, C) -> (B, T, C)
+        x = x + F.dropout(self.attn(self.ln_1(x), cache), self.dropout, self.training)
+        return x + F.dropout(self.mlp(self.ln_2(x)), self.dropout, self.training)
+
+
+class Decoder(nn.Module):
+    """Token ids in, logits or loss out.
+
+    Args:
+        config: the shape.
+        seed: of the random start. The same seed gives the same parameters on any machine of the same PyTorch version.
+
+    Note: `config` is a `GPTConfig`; `.parameters()` of this module are tensors, `.config.parameters()` is their count.
+    """
+
+    def __init__(self, config: GPTConfig, *, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.wte = nn.Embedding(config.vocab_size, config.d_model)
+        self.wpe = nn.Embedding(config.n_ctx, config.d_model)
+        self.h = nn.ModuleList(Block(config, block) for block in range(config.n_layers))
+        self.ln_f = nn.LayerNorm(config.d_model, eps=config.norm_eps)
+        if self.wte.weight.device.type != "meta":
+            self.init_weights(seed)
+
+    @torch.no_grad()
+    def init_weights(self, seed: int) -> None:
+        """GPT-2's start: N(0, 0.02), positions N(0, 0.01), biases 0, gains 1.
+
+        The two matrices of a block that write into the residual stream are scaled by 1 / sqrt(2L), so that the stream's
+        variance does not grow with depth (GPT-2 paper, section 2.3: 1 / sqrt(N) for N residual layers).
+        """
+        generator = torch.Generator(device="cpu").manual_seed(seed)
+        residual = 0.02 / math.sqrt(2 * self.config.n_layers)
+        for name, parameter in self.named_parameters():
+            if name.endswith(".bias"):
+                parameter.zero_()
+            elif name.startswith("ln_f") or ".ln_" in name:
+                parameter.fill_(1.0)
+            else:
+                std = 0.01 if name == "wpe.weight" else residual if name.endswith("c_proj.weight") else 0.02
+                parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
+
+    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """The vector of every track after the last block and the last LayerNorm.
+
+        Args:
+            ids: (B, T) int64.
+            cache: keys and values of the tracks before; it takes in the new ones.
+
+        Returns:
+            (B, T, C).
+
+        Raises:
+            PellucidError: more tracks than n_ctx.
+        """
+        t = ids.shape[1]
+        longest = t + (max(cache.lengths) if cache is not None else 0)
+        if longest > self.config.n_ctx:
+            raise PellucidError(f"{longest} tokens do not fit in a context of {self.config.n_ctx}: shorten the text")
+        if cache is None or len(set(cache.lengths)) == 1:  # one position row for all
+            start = cache.lengths[0] if cache is not None else 0
+            positions = torch.arange(start, start + t, device=ids.device)
+        else:
+            positions = torch.tensor(cache.lengths, device=ids.device)[:, None] + torch.arange(t, device=ids.device)
+        x = self.wte(ids) + self.wpe(positions)
+        x = F.dropout(x, self.config.dropout, self.training)
+        for block in self.h:
+            x = block(x, cache)
+        if cache is not None:
+            cache.advance(t)
+        out: Tensor = self.ln_f(x)
+        return out
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., C) hidden vectors -> (..., V) logits, by the tied token matrix."""
+        return F.linear(hidden, self.wte.weight)
+
+    def loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """Sum of -log p(target) over all targets but `loss.IGNORE`, in nats; never makes the (B, T, V) logits.
+
+        Args:
+            ids, targets: (B, T) int64.
+        """
+        hidden = self.hidden(ids)
+        if torch.is_autocast_enabled(hidden.device.type):
+            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+        return linear_cross_entropy(hidden.flatten(0, 1), self.wte.weight, targets.flatten())
+
+    def forward(self, ids: Tensor, targets: Tensor | None = None) -> Tensor:
+        """(B, T) ids -> (B, T, V) logits; with (B, T) targets -> the mean loss in nats, a scalar."""
+        if targets is None:
+            return self.logits(self.hidden(ids))
+        return self.loss_sum(ids, targets) / (targets != IGNORE).sum().clamp_min(1)
+
+    def new_cache(self, rows: int, capacity: int | None = None) -> KVCache:
+        """An empty cache for `rows` sequences of up to `capacity` tracks (default n_ctx), in the weights' dtype and place."""
+        weight = self.wte.weight
+        return KVCache(
+            self.config, rows, capacity or self.config.n_ctx, device=weight.device, dtype=weight.dtype
+        )

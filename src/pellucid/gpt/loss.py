@@ -1,0 +1,66 @@
+"""Cross-entropy of next tokens, straight from the last hidden vectors.
+
+N rows (tokens with a target), C width, V vocabulary.
+
+Logits for a whole batch would be the largest tensor of a training step (4,096 tokens x 50,257 x 4 bytes = 823 MB) and
+autograd would keep several. Here rows go through in chunks: logits, loss and both gradients of a chunk are made together in
+the forward pass, so only one chunk's logits ever exist.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+IGNORE = -100  # a target that does not count, as in torch.nn.functional.cross_entropy
+CHUNK_VALUES = 2**24  # logits alive at once: 64 MB in float32
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, need_grad: bool) -> Tensor:
+        rows, vocab = hidden.shape[0], weight.shape[0]
+        matrix = weight.to(hidden.dtype)
+        grad_hidden = torch.empty_like(hidden) if need_grad else None
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_grad else None
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        chunk = max(1, CHUNK_VALUES // vocab)
+        for start in range(0, rows, chunk):
+            h, t = hidden[start : start + chunk], targets[start : start + chunk]
+            counted = t != IGNORE
+            index = t.clamp_min(0)[:, None]  # an ignored row points anywhere; its loss and gradient become zero below
+            log_p = torch.log_softmax((h @ matrix.T).float(), dim=-1)
+            total -= (log_p.gather(1, index)[:, 0] * counted).sum()
+            if grad_hidden is not None and grad_weight is not None:
+                # d loss / d logits = softmax - one_hot(target)
+                grad_logits = log_p.exp_()
+                grad_logits.scatter_add_(1, index, torch.full_like(index, -1, dtype=grad_logits.dtype))
+                grad_logits = (grad_logits * counted[:, None]).to(hidden.dtype)
+                grad_hidden[start : start + chunk] = grad_logits @ matrix
+                grad_weight += (grad_logits.T @ h).float()
+        if need_grad:
+            ctx.save_for_backward(grad_hidden, grad_weight)
+            ctx.weight_dtype = weight.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        grad_hidden, grad_weight = ctx.saved_tensors
+        return grad_hidden * grads[0].to(grad_hidden.dtype), (grad_weight * grads[0]).to(ctx.weight_dtype), None, None
+
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Sum over targets of -log softmax(hidden weight^T)[target], in nats.
+
+    Args:
+        hidden: (N, C); products are taken in its dtype, the softmax in float32.
+        weight: (V, C), the tied token matrix.
+        targets: (N,) int64; `IGNORE` rows add nothing.
+
+    Returns:
+        A float32 scalar: the sum, not the mean, so that micro-batches add up.
+    """
+    # Whether gradients are wanted is said here: inside `forward` they always look switched off.
+    loss: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
+    return loss

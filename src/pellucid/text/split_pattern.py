@@ -1,0 +1,52 @@
+"""Where text is cut before any merge: the split pattern, and cuts of long text that change no token.
+
+BPE works inside the pieces of text that a regular expression finds; no merge crosses from one piece into the next.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+
+# GPT-2's and GPT-3's pattern, in the form of r50k_base in OpenAI's tiktoken (tiktoken_ext/openai_public.py, MIT): the
+# possessive quantifiers make it faster and match the same pieces as GPT-2's own
+#     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+R50K_SPLIT = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
+
+# What \s means there: Unicode's White_Space. Python's own \s also takes the separators U+001C to U+001F.
+_SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+
+LONGEST_RUN = 1 << 16  # tiktoken's regular expression engine runs out of stack at some hundred thousand
+_LONG_RUN = re.compile(rf"(?<![{_SPACE}])[{_SPACE}]{{{LONGEST_RUN},}}")  # tried where a run starts only: linear time
+_CUT = re.compile(r"(?<=\S)(?=[ \n])")
+
+
+def chunks(text: str, size: int) -> Iterator[str]:
+    """Cuts text into parts of about `size` characters whose encodings, joined, are the encoding of the whole.
+
+    A cut falls between a character that is not white space and a space or newline. The pattern starts a new piece
+    there whatever stands around it: white space is only ever a piece's first character or all of it. Text without such
+    a place (a very long word) is not cut.
+    """
+    assert size > 0
+    start = 0
+    while len(text) - start > size:
+        cut = _CUT.search(text, start + size)
+        if cut is None:
+            break
+        yield text[start : cut.start()]
+        start = cut.start()
+    yield text[start:]
+
+
+def around_long_runs(text: str) -> list[str]:
+    """Cuts before the last character of each white-space run of LONGEST_RUN or more, which changes no token either.
+
+    The pattern leaves a run's last character to what follows it, so the cut falls where a piece ends. Each part but the
+    last then ends in white space, which the pattern's `\\s++$` matches without backtracking, however long it is.
+    """
+    if len(text) <= LONGEST_RUN:
+        return [text]
+    runs = (run.end() for run in _LONG_RUN.finditer(text))
+    cuts = [0, *(end - 1 for end in runs if end < len(text)), len(text)]
+    return [text[a:b] for a, b in pairwise(cuts)]

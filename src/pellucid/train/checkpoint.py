@@ -1,0 +1,154 @@
+"""Checkpoints: everything a run needs to go on, to the bit.
+
+A checkpoint is a folder `checkpoints/step-00001200/` that is itself a model directory, with two files more:
+`optimizer.safetensors` (Adam's moments) and `state.json` (step, tokens, SHA-256 of every other file). It is written as a
+`.part` folder, flushed to disk, then renamed: a folder with a final name is complete, whatever happened.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.generate.model import GPT
+from pellucid.gpt.directory import load_weights
+
+
+OPTIMIZER = "optimizer.safetensors"
+STATE = "state.json"
+BEST = "best.json"
+KEEP = 2  # complete checkpoints kept: the newest, and one to fall back on
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a checkpoint stands: steps done, training tokens seen."""
+
+    step: int
+    tokens: int
+
+
+def folder(run: Path, step: int) -> Path:
+    """The checkpoint of a step."""
+    return run / "checkpoints" / f"step-{step:08d}"
+
+
+def newest(run: Path) -> Path | None:
+    """The newest complete checkpoint of a run, or None before the first."""
+    complete = sorted(p for p in (run / "checkpoints").glob("step-????????") if p.is_dir())
+    return complete[-1] if complete else None
+
+
+def save(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State) -> Path:
+    """Saves a checkpoint, renews `model/`, drops all but the newest `KEEP`.
+
+    Raises:
+        PellucidError: the disk would not take it; what was there before is untouched.
+    """
+    final = folder(run, state.step)
+    part = final.with_suffix(".part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        model.save(part)
+        save_file(_moments(model, optimizer), part / OPTIMIZER)
+        files = sorted(p for p in part.iterdir() if p.is_file())
+        written = {"step": state.step, "tokens": state.tokens, "sha256": {p.name: sha256(p) for p in files}}
+        (part / STATE).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+        for path in [*files, part / STATE]:
+            _flush(path)
+        shutil.rmtree(final, ignore_errors=True)  # the same step again, after a resume from before it
+        os.replace(part, final)
+        renew_model(run, final)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(part, ignore_errors=True)
+        last = newest(run)
+        kept = f"{last.name} is intact" if last else "there is no earlier one"
+        raise PellucidError(f"could not save the checkpoint of step {state.step}: {error}; {kept}") from error
+    for old in sorted((run / "checkpoints").glob("step-????????"))[:-KEEP]:
+        shutil.rmtree(old)
+    return final
+
+
+def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
+    """Puts model and optimizer back where the checkpoint left them.
+
+    Raises:
+        PellucidError: a file is missing or not as it was written; the message names it.
+    """
+    try:
+        written = json.loads((path / STATE).read_text(encoding="utf-8"))
+        checksums = written["sha256"]
+    except (OSError, json.JSONDecodeError, KeyError) as error:
+        raise PellucidError(f"{path / STATE} is missing or damaged ({error}): {_fallback(path)}") from None
+    for name, expected in checksums.items():
+        file = path / name
+        if not file.is_file() or sha256(file) != expected:
+            raise PellucidError(f"{file} is damaged or truncated (its checksum is wrong): {_fallback(path)}")
+    load_weights(model, path)
+    moments = load_file(path / OPTIMIZER)
+    optimizer.state.clear()
+    for name, parameter in model.named_parameters():
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(written["step"])),
+            "exp_avg": moments[f"{name}.exp_avg"],
+            "exp_avg_sq": moments[f"{name}.exp_avg_sq"],
+        }
+    return State(step=written["step"], tokens=written["tokens"])
+
+
+def _fallback(path: Path) -> str:
+    older = sorted(p for p in path.parent.glob("step-????????") if p < path)
+    return f"remove {path} to go on from {older[-1].name}" if older else "no earlier checkpoint is left"
+
+
+def _moments(model: GPT, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": optimizer.state[parameter][key]
+        for name, parameter in model.named_parameters()
+        for key in ("exp_avg", "exp_avg_sq")
+    }
+
+
+def keep_best(run: Path, model: GPT, *, step: int, held_out_loss: float) -> None:
+    """Saves `best/` if this is the lowest held-out loss so far."""
+    best = run / "best"
+    if held_out_loss < best_so_far(run):
+        model.save(best)
+        (best / BEST).write_text(json.dumps({"step": step, "held_out_loss": held_out_loss}) + "\n", encoding="utf-8")
+
+
+def best_so_far(run: Path) -> float:
+    """The lowest held-out loss kept; infinity before the first."""
+    path = run / "best" / BEST
+    return float(json.loads(path.read_text(encoding="utf-8"))["held_out_loss"]) if path.exists() else math.inf
+
+
+def renew_model(run: Path, source: Path) -> None:
+    """Makes `model/` the model in `source` (a checkpoint, or `best/`): each file replaced whole, weights last."""
+    target = run / "model"
+    target.mkdir(exist_ok=True)
+    names = [p.name for p in source.iterdir() if p.name not in (OPTIMIZER, STATE, BEST)]
+    for name in sorted(names, key=lambda n: n.endswith(".safetensors")):
+        shutil.copyfile(source / name, target / f"{name}.part")
+        os.replace(target / f"{name}.part", target / name)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Asks the system to put a file on the disk now, so that a renamed folder is never an empty promise."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

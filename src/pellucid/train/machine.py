@@ -1,0 +1,48 @@
+"""What this machine can do, asked once when a run is planned and kept in `run.json`."""
+
+import ctypes
+import os
+import platform
+import sys
+
+import torch
+
+
+def compute_dtype() -> torch.dtype:
+    """bfloat16 where the CPU multiplies it natively (AMX or AVX512-BF16), float32 elsewhere.
+
+    Without those instructions bfloat16 products are emulated and slower than float32. Parameters, optimizer and the
+    residual stream stay float32 either way.
+    """
+    get_capabilities = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest PyTorch we take
+    has = get_capabilities() if get_capabilities else {}
+    return torch.bfloat16 if has.get("amx_bf16") or has.get("avx512_bf16") else torch.float32
+
+
+def describe() -> dict[str, str | int]:
+    """The machine in a few words, for `run.json` and for anyone who compares speeds."""
+    return {
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count() or 1,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def keep_freed_memory() -> None:
+    """Asks glibc to keep freed memory instead of handing it back to the system after every step.
+
+    A training step frees and takes the same hundreds of megabytes again; by default each block above 32 MB is mapped
+    afresh and zeroed by the kernel. Keeping it gave 1.2-1.4 times the tokens a second (docs/log.md). No number changes.
+    Elsewhere than on Linux with glibc this does nothing.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # another C library, musl for one
+        return
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # <malloc.h>
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(top_pad, 256 * 2**20)

@@ -1,0 +1,92 @@
+"""The plan of a run: every choice, made once, kept in `run.json`, used again on resume."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from pellucid.errors import PellucidError
+from pellucid.gpt.config import GPTConfig
+from pellucid.train.recipe import Recipe
+
+
+RUN_FILE = "run.json"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        kind: "train" or "finetune".
+        batch: windows (or examples) in one optimizer step; micro_batch: how many go through the model at once.
+        total_steps: steps in all.
+        dtype: of the matrix products, "bfloat16" or "float32".
+        threads: PyTorch's; another number would round sums differently.
+        held_out_every, checkpoint_every: in steps; both also happen at the end.
+        sample_at: the steps at which the model writes a sample. sample_prompt: after what.
+        keep_best: whether `model/` ends as the model with the lowest held-out loss rather than the last one.
+        source: where the data and the first weights come from, in words and fingerprints.
+    """
+
+    kind: str
+    config: GPTConfig
+    recipe: Recipe
+    seed: int
+    batch: int
+    micro_batch: int
+    total_steps: int
+    dtype: str
+    threads: int
+    held_out_every: int
+    checkpoint_every: int
+    sample_at: tuple[int, ...]
+    sample_prompt: str
+    keep_best: bool = False
+    source: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {"version": VERSION} | values | {"config": self.config.to_dict(), "recipe": self.recipe.to_dict()}
+
+    def save(self, run: Path) -> None:
+        """Writes `run.json`, whole or not at all."""
+        path = run / RUN_FILE
+        path.with_suffix(".part").write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        os.replace(path.with_suffix(".part"), path)
+
+    @classmethod
+    def load(cls, run: Path) -> Self:
+        """Reads `run.json`.
+
+        Raises:
+            PellucidError: no run there, or one of a newer version.
+        """
+        path = run / RUN_FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise PellucidError(f"no run in {run}: it has no {RUN_FILE}") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise PellucidError(f"{path} is damaged: {error}") from None
+        if values.pop("version", 0) > VERSION:
+            raise PellucidError(f"{path} was written by a newer version of pellucid: upgrade to go on with it")
+        try:
+            return cls(**values | {
+                "config": GPTConfig.from_dict(values["config"]),
+                "recipe": Recipe.from_dict(values["recipe"]),
+                "sample_at": tuple(values["sample_at"]),
+            })  # fmt: skip
+        except (KeyError, TypeError) as error:
+            raise PellucidError(f"{path} is damaged: {error}") from None
+
+
+def log_spaced(total: int, *, per_doubling: int = 1) -> tuple[int, ...]:
+    """Steps 0, 1, 2, 4, 8, ... and the last: where a model changes most, one looks most often."""
+    doublings = total.bit_length() * per_doubling
+    steps = {0, total} | {round(2 ** (i / per_doubling)) for i in range(doublings)}
+    return tuple(sorted(step for step in steps if step <= total))

@@ -1,0 +1,84 @@
+"""GPT-3's training recipe as data, and its learning rate as a function of tokens.
+
+Source of every figure that has no "choice" beside it: GPT-3 paper (arXiv 2005.14165), appendix B. Torch-free.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from pellucid.errors import PellucidError
+
+
+TOTAL_TOKENS = 300e9  # Table D.1
+DECAY_TOKENS = 260e9  # "cosine decay ... over 260 billion tokens"
+WARMUP_TOKENS = 375e6  # "linear LR warmup over the first 375 million tokens"
+# Choice: 375M of 300B tokens is an eighth of a percent, less than one step of a run of minutes. Small runs need longer.
+SMALL_RUN_WARMUP = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        learning_rate: the peak.
+        total_tokens: training tokens in all; the schedule is stretched to them in the paper's proportions.
+        warmup_tokens, decay_tokens: where the linear rise ends; where the cosine reaches its floor.
+        min_lr_fraction: that floor, as a share of the peak.
+        beta1, beta2, eps: Adam's.
+        weight_decay: decoupled (AdamW). Decays matrices only, not biases, gains or LayerNorms (a choice: not stated).
+        clip: global norm that gradients are scaled down to.
+    """
+
+    learning_rate: float
+    total_tokens: int
+    warmup_tokens: int
+    decay_tokens: int
+    min_lr_fraction: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0:
+            raise PellucidError(f"learning_rate must be above 0, not {self.learning_rate}")
+        if self.total_tokens < 1:
+            raise PellucidError(f"a run needs at least one token, not {self.total_tokens}")
+
+    @classmethod
+    def scaled(cls, learning_rate: float, total_tokens: int, **changes: Any) -> Self:
+        """GPT-3's proportions for a run of `total_tokens`: cosine over 260/300 of it, warm-up at least 2 % (a choice)."""
+        proportions = {
+            "warmup_tokens": round(total_tokens * max(WARMUP_TOKENS / TOTAL_TOKENS, SMALL_RUN_WARMUP)),
+            "decay_tokens": round(total_tokens * DECAY_TOKENS / TOTAL_TOKENS),
+        }
+        return cls(learning_rate=learning_rate, total_tokens=total_tokens, **(proportions | changes))
+
+    def learning_rate_at(self, tokens: int) -> float:
+        """The rate of the step that starts after `tokens`: linear rise, cosine to the floor, then flat."""
+        if tokens < self.warmup_tokens:
+            # The first step is not wasted: it gets the first rung, not zero.
+            return self.learning_rate * max(tokens, 0.1 * self.warmup_tokens) / self.warmup_tokens
+        span = max(1, self.decay_tokens - self.warmup_tokens)
+        along = min(1.0, (tokens - self.warmup_tokens) / span)
+        floor = self.min_lr_fraction
+        return self.learning_rate * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * along)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for `run.json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            PellucidError: a key this version does not know.
+        """
+        if unknown := sorted(set(values) - {f.name for f in fields(cls)}):
+            raise PellucidError(f"unknown recipe key {unknown[0]!r}: was this run written by a newer version?")
+        return cls(**values)

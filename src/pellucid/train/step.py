@@ -1,0 +1,56 @@
+"""One training step: predict, compute the error, update. B windows, T tracks."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.gpt.decoder import Decoder
+from pellucid.gpt.loss import IGNORE
+from pellucid.train.held_out import precision
+from pellucid.train.recipe import Recipe
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW as GPT-3 used it; matrices decay, biases and LayerNorms do not (a choice: the paper does not say)."""
+    named = list(model.named_parameters())
+    return torch.optim.AdamW(
+        [
+            {"params": [p for _, p in named if p.dim() >= 2], "weight_decay": recipe.weight_decay},
+            {"params": [p for _, p in named if p.dim() < 2], "weight_decay": 0.0},
+        ],
+        lr=recipe.learning_rate,
+        betas=(recipe.beta1, recipe.beta2),
+        eps=recipe.eps,
+        fused=True,
+    )
+
+
+def loss_and_gradients(model: Decoder, ids: Tensor, targets: Tensor, *, micro_batch: int, dtype: torch.dtype) -> float:
+    """Adds the gradient of the mean loss over all targets; returns that loss.
+
+    The batch goes through in micro-batches. Each adds (its sum of losses) / (targets of the whole batch), so the result
+    does not depend on how the batch is cut.
+
+    Args:
+        ids, targets: (B, T) int64; `loss.IGNORE` targets do not count.
+        dtype: bfloat16 runs the matrix products under autocast; float32 runs them as they are.
+    """
+    counted = int((targets != IGNORE).sum())
+    total = 0.0
+    for x, y in zip(torch.split(ids, micro_batch), torch.split(targets, micro_batch), strict=True):
+        with precision(dtype):
+            loss = model.loss_sum(x, y) / max(1, counted)
+        torch.autograd.backward(loss)
+        total += loss.item()
+    return total
+
+
+def update(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], *, lr: float, clip: float) -> float:
+    """Clips the gradients to a global norm, steps, clears them; returns the norm before clipping."""
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip, error_if_nonfinite=False).item()
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return norm

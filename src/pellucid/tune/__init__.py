@@ -1,0 +1,11 @@
+"""Fine-tuning: a trained model and examples go in, a run directory with a better model for that task comes out.
+
+In: prompt and completion pairs (JSONL), or plain text, and any model that `load` takes. Out: a run directory as training
+makes it, with `base/` (the model before) and `model/` (the best on held-out examples). Read `examples`, then `job`.
+"""
+
+from pellucid.tune.examples import Example, read_examples
+from pellucid.tune.job import finetune
+
+
+__all__ = ["Example", "finetune", "read_examples"]

@@ -1,0 +1,159 @@
+"""The fine-tuning job: the same loop as training, from trained weights, on examples or on text of one's own.
+
+    RUN/base/          the model before      RUN/examples.jsonl, held_out.jsonl   what it learned from, and what not
+    RUN/model/         the best on held-out examples
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from pellucid.corpus.documents import read_documents
+from pellucid.corpus.shards import build_corpus, open_corpus
+from pellucid.errors import PellucidError
+from pellucid.events import Observer
+from pellucid.generate.load import load
+from pellucid.generate.model import GPT
+from pellucid.train import machine
+from pellucid.train.loop import Batches, run_steps
+from pellucid.train.plan import Plan, log_spaced
+from pellucid.train.recipe import Recipe
+from pellucid.train.run import MICRO_BATCH_TOKENS, TIME_RESERVE, Run, WindowBatches, refuse_existing, seconds_per_step
+from pellucid.tune.examples import Example, ExampleBatches, read_examples, split, write_examples
+
+
+EPOCHS = 4  # choice: the default of GPT-3's own fine-tuning service
+BATCH = 16
+# Choice: fine-tuning starts from a fifth of the rate that suits training a model of this width from nothing.
+RATE_BY_WIDTH = 0.1
+HELD_OUT_FRACTION = 0.1
+
+
+def finetune(
+    examples: str | Path | Sequence[Example],
+    out: str | Path,
+    *,
+    model: str | Path | GPT = "default",
+    epochs: float | None = None,
+    steps: int | None = None,
+    minutes: float | None = None,
+    batch: int = BATCH,
+    learning_rate: float | None = None,
+    seed: int = 0,
+    prompt: str | None = None,
+    resume: bool = False,
+    observers: Sequence[Observer] = (),
+    stop: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Fine-tunes a model, or goes on with a run.
+
+    Args:
+        examples: a JSONL file of prompt and completion, a list of `Example`, or a file or folder of plain text. Ignored
+            when resuming.
+        out: the run directory; new, or that of the run to resume.
+        model: what to start from: anything `load` takes, or a model.
+        epochs, steps, minutes: how much; at most one. Default: 4 times through.
+        batch: examples in a step (for plain text: windows).
+        learning_rate: the peak. Default: 0.1 / d_model, a fifth of what training from nothing would take.
+        prompt: what samples continue. Default: the first held-out example's prompt.
+        observers, stop: as in `train`.
+
+    Returns:
+        The run. `RUN/model` is the model with the lowest held-out loss, which may be the one before any step: see
+        `metrics.jsonl`.
+
+    Raises:
+        PellucidError: no examples, an example longer than the context, a run directory that exists, a damaged checkpoint.
+    """
+    run = Path(out)
+    machine.keep_freed_memory()
+    if resume:
+        plan = Plan.load(run)
+        if plan.kind != "finetune":
+            raise PellucidError(f"{run} is a {plan.kind} run: resume it with pellucid {plan.kind} --resume --out {run}")
+        base = load(run / "base")
+        batches = _batches(run, base, plan.batch, plan.seed)
+    else:
+        refuse_existing(run)
+        base = model if isinstance(model, GPT) else load(model)
+        _prepare(examples, run, base, seed)
+        batches = _batches(run, base, batch, seed)
+        plan = _plan(run, base, batches, (epochs, steps, minutes), batch, learning_rate, seed, prompt)
+    tuned = base.copy() if base is model else base
+    tuned.requires_grad_(True)
+    state = run_steps(run, plan, tuned, batches, observers=observers, stop=stop)
+    return Run(path=run, plan=plan, step=state.step, tokens=state.tokens)
+
+
+def _prepare(examples: str | Path | Sequence[Example], run: Path, base: GPT, seed: int) -> None:
+    """Puts everything the run needs into its directory: the model before, and what it will learn from."""
+    tokenizer = base.require_tokenizer()
+    if isinstance(examples, str | Path) and Path(examples).suffix != ".jsonl":
+        build_corpus(read_documents([examples]), tokenizer, run / "corpus", seed=seed)
+    else:
+        pairs = read_examples(examples) if isinstance(examples, str | Path) else list(examples)
+        train, held_out = split(pairs, fraction=HELD_OUT_FRACTION, seed=seed)
+        ExampleBatches(train, held_out, tokenizer, base.config.n_ctx, 1, seed)  # refuses an example that is too long
+        run.mkdir(parents=True, exist_ok=True)
+        write_examples(train, run / "examples.jsonl")
+        write_examples(held_out, run / "held_out.jsonl")
+    base.save(run / "base")
+
+
+def _batches(run: Path, base: GPT, batch: int, seed: int) -> Batches:
+    tokenizer = base.require_tokenizer()
+    if (run / "corpus").exists():
+        return WindowBatches(open_corpus(run / "corpus"), tokenizer, base.config.n_ctx, batch, seed)
+    train, held_out = (read_examples(run / name) for name in ("examples.jsonl", "held_out.jsonl"))
+    return ExampleBatches(train, held_out, tokenizer, base.config.n_ctx, batch, seed)
+
+
+def _plan(
+    run: Path,
+    base: GPT,
+    batches: Batches,
+    budget: tuple[float | None, int | None, float | None],
+    batch: int,
+    learning_rate: float | None,
+    seed: int,
+    prompt: str | None,
+) -> Plan:
+    epochs, steps, minutes = budget
+    if sum(b is not None for b in budget) > 1:
+        raise PellucidError("give one of epochs, steps and minutes, not several")
+    dtype = machine.compute_dtype()
+    micro_batch = max(1, min(batch, MICRO_BATCH_TOKENS // batches.batch(0)[0].shape[1]))
+    if minutes is not None:
+        seconds = seconds_per_step(base.config, batches, micro_batch, dtype, seed)
+        steps = int(minutes * 60 * (1 - TIME_RESERVE) / seconds)
+    elif steps is None:
+        steps = round((EPOCHS if epochs is None else epochs) / batches.epoch_at(1))
+    if steps < 1:
+        raise PellucidError("the budget is less than one step: give more epochs, steps or minutes")
+    if prompt is None:
+        prompt = read_examples(run / "held_out.jsonl")[0].prompt if (run / "held_out.jsonl").exists() else ""
+    plan = Plan(
+        kind="finetune",
+        config=base.config,
+        recipe=Recipe.scaled(
+            learning_rate or RATE_BY_WIDTH / base.config.d_model,
+            batches.tokens_before(steps),
+            warmup_tokens=batches.tokens_before(max(1, steps // 10)),
+        ),
+        seed=seed,
+        batch=batch,
+        micro_batch=micro_batch,
+        total_steps=steps,
+        dtype=str(dtype).removeprefix("torch."),
+        threads=torch.get_num_threads(),
+        held_out_every=max(1, steps // 10),
+        checkpoint_every=max(1, steps // 4),
+        sample_at=log_spaced(steps),
+        sample_prompt=prompt,
+        keep_best=True,
+        source={"base": base.config.name or "model", "tokenizer": base.require_tokenizer().fingerprint},
+        machine=dict(machine.describe()),
+    )
+    plan.save(run)
+    return plan

@@ -1,0 +1,210 @@
+"""From logits to a token: the hash, the draw, its oracle and its statistics."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pellucid.errors import PellucidError
+from pellucid.generate.sampling import _GOLDEN, _WORD, SamplingOptions, _mix, draw, fresh_seed, uniform
+
+
+# The chance that a right implementation would have failed a statistical test below, had its seeds not been fixed.
+FALSE_ALARM = 1e-4
+PINNED = [0.059537448432144924, 0.9386090038521101]
+
+
+def chi_square_p(counts: list[int], expected: list[float]) -> float:
+    """The probability of a chi-square statistic at least this large, if `expected` is true."""
+    assert min(expected) >= 5
+    statistic = sum((c - e) ** 2 / e for c, e in zip(counts, expected, strict=True))
+    freedom = torch.tensor((len(counts) - 1) / 2, dtype=torch.float64)
+    return float(torch.special.gammaincc(freedom, torch.tensor(statistic / 2, dtype=torch.float64)))
+
+
+def distribution(logits: list[float], temperature: float, top_k: int | None, top_p: float | None) -> list[float]:
+    """The oracle, in plain Python: probabilities by id after temperature, top-k and top-p."""
+    best = max(logits)
+    weights = [math.exp((x - best) / temperature) for x in logits]
+    order = sorted(range(len(logits)), key=lambda i: (-logits[i], i))
+    order = order[: top_k or len(order)]
+    total = math.fsum(weights[i] for i in order)
+    if top_p is not None and top_p < 1:
+        reached, count = 0.0, 0
+        while reached < top_p * total:
+            reached += weights[order[count]]
+            count += 1
+        order = order[:count]
+        total = math.fsum(weights[i] for i in order)
+    return [weights[i] / total if i in order else 0.0 for i in range(len(logits))]
+
+
+def drawn(probabilities: list[float], u: float) -> int:
+    """The oracle's draw: the first id at which the running sum exceeds u."""
+    running = 0.0
+    for i, p in enumerate(probabilities):
+        running += p
+        if u < running:
+            return i
+    raise AssertionError("u lies beyond the distribution")
+
+
+def test_uniform_is_the_hash_that_its_docstring_describes():
+    # splitmix64 started at 0 gives this as its first output (its published test vector): one round of the hash.
+    word = 0xE220A8397B1DCDAF
+    assert _mix(_GOLDEN) == word
+    for number in (0, 0):
+        word = _mix((word + number + _GOLDEN) & _WORD)
+    assert uniform(0, 0, 0) == (word >> 11) / 2**53
+    # Pinned: an answer must stay the same from version to version.
+    assert [uniform(1, 0, 5), uniform(-1, 2, 3)] == PINNED
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**20), st.integers(0, 2**20))
+def test_uniform_lies_in_its_interval(seed, sample, position):
+    assert 0.0 <= uniform(seed, sample, position) < 1.0
+
+
+@pytest.mark.parametrize("axis", ["seed", "sample", "position"])
+def test_uniform_is_uniform_and_uncorrelated_along_every_axis(axis):
+    count, bins = 16_000, 40
+    values = [uniform(**({"seed": 7, "sample": 0, "position": 3} | {axis: i})) for i in range(count)]
+    counts = [0] * bins
+    pairs = [0] * 64
+    for value, following in zip(values, values[1:] + values[:1], strict=True):
+        counts[int(value * bins)] += 1
+        pairs[int(value * 8) * 8 + int(following * 8)] += 1
+    assert chi_square_p(counts, [count / bins] * bins) > FALSE_ALARM
+    assert chi_square_p(pairs, [count / 64] * 64) > FALSE_ALARM
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p"),
+    [(1.0, None, None), (0.5, None, None), (1.7, 6, None), (1.0, None, 0.8), (1.3, 8, 0.9)],
+)
+def test_draws_follow_the_distribution(temperature, top_k, top_p):
+    logits = (torch.arange(12) % 5).float() / 2 + torch.linspace(0, 1, 12)
+    options = SamplingOptions(temperature=temperature, top_k=top_k, top_p=top_p, seed=0)
+    probabilities = distribution(logits.tolist(), temperature, top_k, top_p)
+    count = 4000
+    counts = [0] * len(logits)
+    for seed in range(count):
+        counts[draw(logits, options, uniform(seed, 0, 9)).id] += 1
+    possible = [i for i, p in enumerate(probabilities) if p > 0]
+    assert sum(counts[i] for i in possible) == count
+    assert chi_square_p([counts[i] for i in possible], [count * probabilities[i] for i in possible]) > FALSE_ALARM
+
+
+# Logits on a coarse grid, so that equals are common.
+LOGITS = st.lists(st.integers(-8, 8).map(lambda x: x / 2), min_size=1, max_size=30)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    LOGITS,
+    st.sampled_from([0.3, 1.0, 2.0]),
+    st.none() | st.integers(1, 40),
+    st.none() | st.floats(0.01, 1.0),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_draw_agrees_with_plain_python(logits, temperature, top_k, top_p, u):
+    probabilities = distribution(logits, temperature, top_k, top_p)
+    # Rounding may decide differently within 1e-9 of a border: of the nucleus, or of two tokens.
+    nearby = {
+        drawn(distribution(logits, temperature, top_k, p), v)
+        for p in ({None} if top_p is None else {max(top_p - 1e-9, 1e-12), top_p, min(top_p + 1e-9, 1.0)})
+        for v in (max(u - 1e-9, 0.0), min(u, 1 - 1e-9), min(u + 1e-9, 1 - 1e-9))
+    }
+    options = SamplingOptions(temperature=temperature, top_k=top_k, top_p=top_p, seed=0)
+    chosen = draw(torch.tensor(logits), options, u)
+    assert chosen.id in nearby
+    assert probabilities[chosen.id] > 0 or len(nearby) > 1
+    assert chosen.logprob == float(torch.tensor(logits).log_softmax(-1)[chosen.id])
+
+
+def test_top_p_beyond_its_first_look_sorts_everything():
+    logits = torch.linspace(0, 1, 2000).flip(0)
+    probabilities = distribution(logits.tolist(), 1.0, None, 0.9)
+    kept = sum(p > 0 for p in probabilities)
+    assert 256 < kept < 2000
+    options = SamplingOptions(top_p=0.9, seed=0)
+    assert draw(logits, options, math.nextafter(1, 0)).id == kept - 1
+
+
+def test_of_equals_the_lower_ids_stay():
+    logits = torch.tensor([0.0, 3.0, 3.0, 3.0, 1.0])
+    last, first = math.nextafter(1, 0), 0.0
+    assert draw(logits, SamplingOptions(temperature=0, seed=0), last).id == 1
+    assert draw(logits, SamplingOptions(top_k=2, seed=0), last).id == 2
+    assert draw(logits, SamplingOptions(top_k=1, seed=0), last).id == 1
+    assert draw(logits, SamplingOptions(top_p=0.5, seed=0), last).id == 2
+    assert draw(logits, SamplingOptions(top_p=1e-9, seed=0), first).id == 1
+    top = draw(logits, SamplingOptions(logprobs=4, seed=0), first).top_logprobs
+    assert [i for i, _ in top] == [1, 2, 3, 4]
+
+
+@given(LOGITS, st.floats(0, 1, exclude_max=True))
+@settings(max_examples=50, deadline=None)
+def test_options_that_cut_nothing_change_nothing(logits, u):
+    plain = draw(torch.tensor(logits), SamplingOptions(seed=0), u)
+    assert plain == draw(torch.tensor(logits), SamplingOptions(seed=0, top_k=len(logits), top_p=1.0), u)
+    assert plain == draw(torch.tensor(logits), SamplingOptions(seed=0, top_k=10**9), u)
+
+
+def test_logprobs_are_the_models_own_whatever_is_cut():
+    logits = torch.tensor([1.0, 2.0, 0.5, -1.0])
+    own = logits.log_softmax(-1)
+    result = draw(logits, SamplingOptions(temperature=0.1, top_k=1, top_p=0.3, logprobs=4, seed=0), 0.5)
+    assert (result.id, result.logprob) == (1, float(own[1]))
+    assert result.top_logprobs == tuple((i, float(own[i])) for i in (1, 0, 2, 3))
+    assert draw(logits, SamplingOptions(logprobs=0, seed=0), 0.5).top_logprobs == ()
+    assert draw(logits, SamplingOptions(seed=0), 0.5).top_logprobs is None
+
+
+def test_extreme_temperatures_and_logits_do_not_overflow():
+    logits = torch.tensor([3e4, 3e4 - 1, -3e4])
+    assert draw(logits, SamplingOptions(temperature=1e-300, seed=0), math.nextafter(1, 0)).id == 0
+    assert draw(logits, SamplingOptions(temperature=1e300, seed=0), math.nextafter(1, 0)).id == 2
+    assert draw(logits.bfloat16(), SamplingOptions(seed=0), 0.0).id == 0
+    # u = 0 must not point at a token whose probability has become 0.
+    assert draw(logits.flip(0), SamplingOptions(seed=0), 0.0).id == 1
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_logits_that_are_no_numbers_are_refused(bad):
+    with pytest.raises(PellucidError, match="not a number"):
+        draw(torch.tensor([0.0, bad, 1.0]), SamplingOptions(seed=0), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": -0.1}, "temperature must be 0"),
+        ({"temperature": math.nan}, "temperature"),
+        ({"temperature": math.inf}, "temperature"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"top_k": 0}, "top_k must be a whole number, 1 or more, not 0"),
+        ({"top_k": 2.5}, "top_k"),
+        ({"top_p": 0.0}, "top_p must be more than 0 and at most 1"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"top_p": math.nan}, "top_p"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"max_tokens": None}, "max_tokens"),
+        ({"n": 0}, "n must be"),
+        ({"n": True}, "n must be"),
+        ({"logprobs": -1}, "logprobs"),
+        ({"stop": ("",)}, "a stop string must be text, and not empty"),
+        ({"stop": (3,)}, "stop string"),
+        ({"seed": 2**63}, "seed"),
+        ({"seed": 1.5}, "seed"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(PellucidError, match=message):
+        SamplingOptions(**options)
+
+
+def test_a_seed_that_is_not_given_is_fresh():
+    assert len({SamplingOptions().seed for _ in range(8)} | {fresh_seed()}) > 5

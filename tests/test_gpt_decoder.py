@@ -1,0 +1,250 @@
+"""The model against its definition and against the reference implementation."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pellucid.errors import PellucidError
+from pellucid.gpt.attention import attention, masked_attention, visible_mask
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.decoder import Decoder
+from pellucid.gpt.directory import load_weights, read_config, save_model
+from pellucid.gpt.loss import IGNORE, linear_cross_entropy
+from pellucid.gpt.pattern import Banded, Dense, Pattern, all_dense, alternating
+
+
+# Float32 sums in another order: a few units in the last place of numbers around 1.
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+def shaken(config: GPTConfig, seed: int = 0) -> Decoder:
+    """A model whose every parameter matters: no zero biases, no unit gains, scores far from uniform."""
+    model = Decoder(config, seed=seed)
+    generator = torch.Generator().manual_seed(seed + 1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.15 * torch.randn(parameter.shape, generator=generator)
+    return model.eval()
+
+
+def small(pattern: tuple[Pattern, ...] = alternating(4, band=8), **changes: int) -> GPTConfig:
+    shape = {"vocab_size": 97, "n_ctx": 64, "d_model": 32, "n_heads": 4} | changes
+    return GPTConfig(n_layers=len(pattern), pattern=pattern, **shape)
+
+
+@pytest.mark.parametrize("pattern", [Dense(), Banded(5)])
+def test_mask_is_the_definition(pattern: Pattern) -> None:
+    mask = visible_mask(pattern, 6, 13)
+    assert mask.tolist() == [[pattern.visible(q, k) for k in range(13)] for q in range(7, 13)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(keys=st.integers(1, 70), new=st.integers(1, 70), width=st.integers(1, 80), dense=st.booleans(), grad=st.booleans())
+def test_attention_is_masked_attention(keys: int, new: int, width: int, dense: bool, grad: bool) -> None:
+    queries = min(new, keys)
+    pattern = Dense() if dense else Banded(width)
+    generator = torch.Generator().manual_seed(keys * 1000 + width)
+    q = torch.randn(2, 3, queries, 8, generator=generator, requires_grad=grad)
+    k, v = (torch.randn(2, 3, keys, 8, generator=generator, requires_grad=grad) for _ in range(2))
+    fast = attention(q, k, v, pattern)
+    plain = masked_attention(q, k, v, visible_mask(pattern, queries, keys))
+    torch.testing.assert_close(fast, plain, **CLOSE)
+    if grad:
+        weights = torch.randn(plain.shape, generator=generator)
+        mine = torch.autograd.grad((fast * weights).sum(), (q, k, v))
+        theirs = torch.autograd.grad((plain * weights).sum(), (q, k, v))
+        for a, b in zip(mine, theirs, strict=True):
+            torch.testing.assert_close(a, b, **CLOSE)
+
+
+def test_a_banded_block_sees_its_band_and_no_more() -> None:
+    """Changing a token w tracks back changes nothing in a one-block model; w - 1 back, it does."""
+    model = shaken(small((Banded(8),)))
+    ids = torch.randint(0, 97, (1, 40), generator=torch.Generator().manual_seed(3))
+    before = model(ids)[0, -1]
+    for back, seen in ((8, False), (7, True)):
+        changed = ids.clone()
+        changed[0, 39 - back] = (changed[0, 39 - back] + 1) % 97
+        assert torch.equal(model(changed)[0, -1], before) != seen
+
+
+@settings(deadline=None, max_examples=25)
+@given(cuts=st.lists(st.integers(1, 63), max_size=6, unique=True), rows=st.integers(1, 3), seed=st.integers(0, 99))
+def test_cached_is_uncached(cuts: list[int], rows: int, seed: int) -> None:
+    """Any way of cutting 64 tokens into pieces, past the band and past every wrap of it."""
+    model = shaken(small())
+    ids = torch.randint(0, 97, (rows, 64), generator=torch.Generator().manual_seed(seed))
+    edges = [0, *sorted(cuts), 64]
+    with torch.no_grad():
+        cache = model.new_cache(rows)
+        parts = [model.logits(model.hidden(ids[:, a:b], cache)) for a, b in zip(edges, edges[1:], strict=False)]
+        torch.testing.assert_close(torch.cat(parts, dim=1), model(ids), **CLOSE)
+    assert cache.lengths == [64] * rows
+
+
+def test_one_token_at_a_time_is_uncached_and_the_band_is_all_that_is_kept() -> None:
+    model = shaken(small())
+    ids = torch.randint(0, 97, (2, 64), generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        cache = model.new_cache(2)
+        parts = [model.logits(model.hidden(ids[:, t : t + 1], cache)) for t in range(64)]
+        torch.testing.assert_close(torch.cat(parts, dim=1), model(ids), **CLOSE)
+    assert [block.shape[3] for block in cache.blocks] == [8, 64, 8, 64]
+    assert cache.nbytes() == 2 * model.config.kv_bytes(64, bytes_per_value=4)
+
+
+def test_rows_of_different_lengths_go_on_as_if_alone() -> None:
+    model = shaken(small())
+    lengths = [3, 17, 8, 40]
+    generator = torch.Generator().manual_seed(6)
+    rows = [torch.randint(0, 97, (1, n + 12), generator=generator) for n in lengths]
+    with torch.no_grad():
+        together = model.new_cache(4)
+        for row, (ids, n) in enumerate(zip(rows, lengths, strict=True)):
+            alone = model.new_cache(1)
+            model.hidden(ids[:, :n], alone)
+            together.put(row, alone)
+        going = list(range(4))
+        for step in range(12):
+            if step == 6:  # two rows leave
+                together.keep([1, 3])
+                going = [1, 3]
+            newest = torch.stack([rows[row][0, lengths[row] + step : lengths[row] + step + 1] for row in going])
+            logits = model.logits(model.hidden(newest, together))[:, 0]
+            for row, got in zip(going, logits, strict=True):
+                expected = model(rows[row][:, : lengths[row] + step + 1])[0, -1]
+                torch.testing.assert_close(got, expected, **CLOSE)
+
+
+def test_loss_is_cross_entropy_of_the_logits() -> None:
+    model = shaken(small())
+    generator = torch.Generator().manual_seed(7)
+    ids, targets = (torch.randint(0, 97, (3, 50), generator=generator) for _ in range(2))
+    targets[0, :20] = IGNORE
+    loss = model(ids, targets)
+    expected = torch.nn.functional.cross_entropy(model(ids).flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
+    torch.testing.assert_close(loss, expected, **CLOSE)
+    parameters = list(model.parameters())
+    for mine, theirs in zip(torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters), strict=True):
+        torch.testing.assert_close(mine, theirs, **CLOSE)
+
+
+def test_loss_in_chunks_is_the_loss_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(8)
+    hidden = torch.randn(50, 16, generator=generator, requires_grad=True)
+    weight = torch.randn(97, 16, generator=generator, requires_grad=True)
+    targets = torch.randint(0, 97, (50,), generator=generator)
+    whole = linear_cross_entropy(hidden, weight, targets)
+    monkeypatch.setattr("pellucid.gpt.loss.CHUNK_VALUES", 97 * 7)
+    parts = linear_cross_entropy(hidden, weight, targets)
+    torch.testing.assert_close(parts, whole, **CLOSE)
+    for a, b in zip(*(torch.autograd.grad(x, (hidden, weight)) for x in (parts, whole)), strict=True):
+        torch.testing.assert_close(a, b, **CLOSE)
+
+
+def test_the_start_is_gpt2_s() -> None:
+    config = small(alternating(8), d_model=128, vocab_size=500)
+    model = Decoder(config, seed=1)
+    named = dict(model.named_parameters())
+    expected = {
+        "wte.weight": 0.02,
+        "wpe.weight": 0.01,
+        "h.3.attn.c_attn.weight": 0.02,
+        "h.3.mlp.c_fc.weight": 0.02,
+        "h.3.attn.c_proj.weight": 0.02 / math.sqrt(16),
+        "h.3.mlp.c_proj.weight": 0.02 / math.sqrt(16),
+    }
+    for name, std in expected.items():
+        sampled = named[name].std().item()
+        assert abs(sampled / std - 1) < 5 / math.sqrt(2 * named[name].numel())  # five standard errors
+    assert all(not p.any() for name, p in named.items() if name.endswith("bias"))
+    assert all(torch.equal(p, torch.ones_like(p)) for name, p in named.items() if ".ln_" in name and name.endswith("weight"))
+    again = Decoder(config, seed=1)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("activation", ["gelu_tanh", "gelu"])
+def test_all_dense_equals_transformers_both_ways(tmp_path: Path, activation: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    mine = shaken(small(all_dense(3)).replace(activation=activation, norm_eps=3e-5))
+    save_model(mine, tmp_path / "mine")
+    theirs = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "mine").eval()
+    ids = torch.randint(0, 97, (3, 64), generator=torch.Generator().manual_seed(9))
+    with torch.no_grad():
+        torch.testing.assert_close(mine(ids), theirs(ids).logits, rtol=1e-4, atol=1e-4)
+    theirs.save_pretrained(tmp_path / "theirs")
+    back = Decoder(read_config(tmp_path / "theirs"))
+    load_weights(back, tmp_path / "theirs")
+    assert all(torch.equal(p, q) for p, q in zip(mine.parameters(), back.parameters(), strict=True))
+    assert back.config == mine.config
+
+
+@pytest.mark.parametrize(("storage", "tolerance"), [("float32", 0.0), ("bfloat16", 2**-8), ("int8", 1 / 127)])
+def test_directory_round_trip(tmp_path: Path, storage: str, tolerance: float) -> None:
+    model = shaken(small())
+    save_model(model, tmp_path, storage=storage)
+    with torch.device("meta"):
+        back = Decoder(read_config(tmp_path))
+    load_weights(back, tmp_path)
+    assert back.config == model.config
+    for p, q in zip(model.parameters(), back.parameters(), strict=True):
+        assert q.dtype == torch.float32
+        assert (p - q).abs().max() <= tolerance * p.abs().max()
+    assert (tmp_path / "config.json").read_text(encoding="utf-8").count('"model_type": "pellucid"') == 1
+
+
+def test_stock_loaders_refuse_a_banded_model(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    save_model(shaken(small()), tmp_path)
+    with pytest.raises((ValueError, KeyError)):
+        transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+
+
+def test_damaged_directories_are_named(tmp_path: Path) -> None:
+    model = shaken(small())
+    with pytest.raises(PellucidError, match=r"no config\.json"):
+        read_config(tmp_path)
+    save_model(model, tmp_path)
+    weights = tmp_path / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100])
+    with pytest.raises(PellucidError, match=r"model\.safetensors is damaged or truncated"):
+        load_weights(model, tmp_path)
+    weights.write_bytes(whole)
+    with pytest.raises(PellucidError, match=r"'wpe\.weight' has shape"):
+        load_weights(Decoder(small(n_ctx=32)), tmp_path)
+    with pytest.raises(PellucidError, match="does not belong"):
+        load_weights(Decoder(small(alternating(3, band=8))), tmp_path)
+    with pytest.raises(PellucidError, match="lacks the tensor"):
+        load_weights(Decoder(small(alternating(5, band=8))), tmp_path)
+    with torch.no_grad():
+        model.h[1].mlp.c_fc.weight[0, 0] = math.nan
+    save_model(model, tmp_path)
+    with pytest.raises(PellucidError, match=r"'h\.1\.mlp\.c_fc\.weight' holds NaN"):
+        load_weights(model, tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+    with pytest.raises(PellucidError, match="model_type 'llama'"):
+        read_config(tmp_path)
+
+
+def test_more_tracks_than_the_context_are_refused() -> None:
+    model = shaken(small())
+    with pytest.raises(PellucidError, match="65 tokens do not fit in a context of 64"):
+        model(torch.zeros(1, 65, dtype=torch.int64))
+
+
+def test_bfloat16_is_close_to_float32() -> None:
+    """Eight bits of mantissa: logits of this model, about 3 in size, move by less than 0.15 (seen: 0.05)."""
+    model = shaken(small())
+    ids = torch.randint(0, 97, (2, 64), generator=torch.Generator().manual_seed(10))
+    with torch.no_grad():
+        exact = model(ids)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = model(ids)
+    assert (rough.float() - exact).abs().max() < 0.15 * exact.abs().max() / 3
