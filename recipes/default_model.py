@@ -12,6 +12,7 @@ import argparse
 import csv
 import json
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -62,7 +63,7 @@ def embed(run: Path, corpus: Path) -> None:
     with (run / "metrics.jsonl").open(encoding="utf-8") as file:
         lines = [json.loads(line) for line in file]
     steps = [line for line in lines if "loss" in line]
-    seconds = [(b["tokens"] - a["tokens"]) / b["tokens_per_s"] for a, b in zip(steps, steps[1:], strict=False)]
+    seconds = [(b["tokens"] - a["tokens"]) / b["tokens_per_s"] for a, b in pairwise(steps)]
     write_card(plan, books(corpus), bits, tokens=steps[-1]["tokens"], minutes=sum(seconds) / 60)
     size = sum(path.stat().st_size for path in ASSETS.iterdir())
     print(f"{ASSETS}: {size:,} bytes; held-out bits a byte {bits}")
@@ -86,11 +87,11 @@ def write_card(
         "A small GPT-3-shaped language model of older English stories, for learning and for trying things out.",
         "",
         f"- **Shape**: {config.parameters():,} parameters; {config.n_layers} blocks ({patterns}), width {config.d_model}, "
-        f"{config.n_heads} heads, {config.n_ctx} tracks, {config.vocab_size:,} tokens (byte-level BPE trained on the same books).",
+        f"{config.n_heads} heads, {config.n_ctx} tracks, {config.vocab_size:,} tokens (byte-level BPE of the same books).",
         f"- **Training**: {tokens:,} tokens ({tokens / plan.source['train_tokens']:.1f} times through the text) in "
-        f"{minutes:.0f} minutes of steps on {plan.threads} CPU thread(s) ({plan.machine['platform']}, products in {plan.dtype}), with "
-        f"`pellucid train`: peak learning rate {recipe.learning_rate:g}, batch {plan.batch * config.n_ctx:,} tokens, seed {plan.seed}, "
-        "GPT-3's schedule. Made by `recipes/default_model.py`.",
+        f"{minutes:.0f} minutes of steps on {plan.threads} CPU thread(s) ({plan.machine['platform']}, products in "
+        f"{plan.dtype}), with `pellucid train`: peak learning rate {recipe.learning_rate:g}, batch "
+        f"{plan.batch * config.n_ctx:,} tokens, seed {plan.seed}, GPT-3's schedule. Made by `recipes/default_model.py`.",
         f"- **Held out**: {len(held_out)} whole books, {plan.source['held_out_tokens']:,} tokens: "
         f"**{bits['int8']:.4f} bits a byte** as shipped (int8, one scale a row); {bits['float32']:.4f} before rounding.",
         "- **Good for**: seeing how a language model works, sentences in the manner of its books, short fine-tuning.",

@@ -51,6 +51,16 @@ def test_shards_hold_what_encoding_gives(tmp_path: Path, tokenizer: Tokenizer, s
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
+def test_held_out_documents_can_be_named(tmp_path: Path) -> None:
+    corpus = build_corpus(STORIES[:3], BYTES, tmp_path / "c", held_out=iter(STORIES[30:]))
+    for part, stories in (("train", STORIES[:3]), ("held_out", STORIES[30:])):
+        assert part_of(corpus, part) == [i for story in stories for i in [*BYTES.encode(story.text), BYTES.eot]]
+        names = [entry["name"] for entry in corpus.manifest["documents"] if entry["part"] == part]
+        assert names == [story.name for story in stories]
+    with pytest.raises(PellucidError, match="no text to hold out"):
+        build_corpus(STORIES, BYTES, tmp_path / "d", held_out=[])
+
+
 def test_a_large_vocabulary_takes_32_bits(tmp_path: Path) -> None:
     pairs = [bytes([a, b]) for a in range(256) for b in range(256)]
     large = Tokenizer([*(bytes([byte]) for byte in BYTE_ORDER), *pairs])

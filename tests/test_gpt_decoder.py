@@ -1,6 +1,7 @@
 """The model against its definition and against the reference implementation."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_cached_is_uncached(cuts: list[int], rows: int, seed: int) -> None:
     edges = [0, *sorted(cuts), 64]
     with torch.no_grad():
         cache = model.new_cache(rows)
-        parts = [model.logits(model.hidden(ids[:, a:b], cache)) for a, b in zip(edges, edges[1:], strict=False)]
+        parts = [model.logits(model.hidden(ids[:, a:b], cache)) for a, b in pairwise(edges)]
         torch.testing.assert_close(torch.cat(parts, dim=1), model(ids), **CLOSE)
     assert cache.lengths == [64] * rows
 

@@ -1,12 +1,9 @@
 """Finding a model by what a user calls it."""
 
-from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from pellucid.errors import PellucidError
 from pellucid.generate.model import GPT, TOKENIZER
@@ -36,23 +33,10 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
     config = read_config(directory)
     tokenizer = Tokenizer.load(directory) if (directory / TOKENIZER).exists() else None
     wanted, place = _dtype(dtype), _device(device)
-    with torch.device("meta"), _Unfilled():  # no memory and no random numbers, only to be overwritten
+    with torch.device("meta"):  # no memory and no random numbers, only to be overwritten
         model = GPT(config, tokenizer=tokenizer)
     load_weights(model, directory, device=place, dtype=wanted)
     return model.eval().requires_grad_(False)
-
-
-class _Unfilled(TorchFunctionMode):
-    """Modules made under it leave their parameters as they are. (Even on the meta device, filling them would import
-    half of torch's compiler: 1.4 s.)"""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
 
 
 def _find(source: str | Path) -> Path:

@@ -47,6 +47,7 @@ class KVCache:
         Returns:
             (B, H, T, D).
         """
+        assert max(self.lengths) + q.shape[2] <= self.capacity, "the cache is full"
         if q.shape[2] == 1:
             return self._attend_one(block, q, k, v)
         length = self.lengths[0]

@@ -21,6 +21,29 @@ from pellucid.gpt.loss import IGNORE, linear_cross_entropy
 from pellucid.gpt.pattern import Pattern
 
 
+# PyTorch's modules fill themselves with random numbers when they are made. First weights here come from `init_weights` or
+# from a file, and nothing else is drawn, so a large model is not filled twice and a model on the meta device costs nothing.
+class Linear(nn.Linear):
+    """`torch.nn.Linear` that waits for its weights."""
+
+    def reset_parameters(self) -> None:
+        """Draws nothing."""
+
+
+class Embedding(nn.Embedding):
+    """`torch.nn.Embedding` that waits for its weights."""
+
+    def reset_parameters(self) -> None:
+        """Draws nothing."""
+
+
+class LayerNorm(nn.LayerNorm):
+    """`torch.nn.LayerNorm` that waits for its weights."""
+
+    def reset_parameters(self) -> None:
+        """Sets nothing."""
+
+
 class Attention(nn.Module):
     """Every track looks at the tracks its pattern lets it see."""
 
@@ -29,8 +52,8 @@ class Attention(nn.Module):
         self.n_heads = config.n_heads
         self.block = block
         self.pattern: Pattern = config.pattern[block]
-        self.c_attn = nn.Linear(config.d_model, 3 * config.d_model)
-        self.c_proj = nn.Linear(config.d_model, config.d_model)
+        self.c_attn = Linear(config.d_model, 3 * config.d_model)
+        self.c_proj = Linear(config.d_model, config.d_model)
 
     def forward(self, x: Tensor, cache: KVCache | None) -> Tensor:  # (B, T, C) -> (B, T, C)
         b, t, c = x.shape
@@ -47,8 +70,8 @@ class MLP(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.approximate = "tanh" if config.activation == "gelu_tanh" else "none"
-        self.c_fc = nn.Linear(config.d_model, config.d_ff)
-        self.c_proj = nn.Linear(config.d_ff, config.d_model)
+        self.c_fc = Linear(config.d_model, config.d_ff)
+        self.c_proj = Linear(config.d_ff, config.d_model)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, T, C) -> (B, T, C)
         out: Tensor = self.c_proj(F.gelu(self.c_fc(x), approximate=self.approximate))
@@ -60,9 +83,9 @@ class Block(nn.Module):
 
     def __init__(self, config: GPTConfig, block: int) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm(config.d_model, eps=config.norm_eps)
+        self.ln_1 = LayerNorm(config.d_model, eps=config.norm_eps)
         self.attn = Attention(config, block)
-        self.ln_2 = nn.LayerNorm(config.d_model, eps=config.norm_eps)
+        self.ln_2 = LayerNorm(config.d_model, eps=config.norm_eps)
         self.mlp = MLP(config)
         self.dropout = config.dropout
 
@@ -84,10 +107,10 @@ class Decoder(nn.Module):
     def __init__(self, config: GPTConfig, *, seed: int = 0) -> None:
         super().__init__()
         self.config = config
-        self.wte = nn.Embedding(config.vocab_size, config.d_model)
-        self.wpe = nn.Embedding(config.n_ctx, config.d_model)
+        self.wte = Embedding(config.vocab_size, config.d_model)
+        self.wpe = Embedding(config.n_ctx, config.d_model)
         self.h = nn.ModuleList(Block(config, block) for block in range(config.n_layers))
-        self.ln_f = nn.LayerNorm(config.d_model, eps=config.norm_eps)
+        self.ln_f = LayerNorm(config.d_model, eps=config.norm_eps)
         if self.wte.weight.device.type != "meta":
             self.init_weights(seed)
 

@@ -179,7 +179,8 @@ def load_weights(
         raise PellucidError(f"no model in {directory}: it has no {WEIGHTS}") from None
     except SafetensorError as error:
         raise PellucidError(f"{path} is damaged or truncated: {error}") from None
-    model.load_state_dict(state, assign=True)
+    # Parameters in place keep their identity (an optimizer holds them); those on the meta device have no place yet.
+    model.load_state_dict(state, assign=model.wte.weight.is_meta)
 
 
 def _plain(name: str) -> str:

@@ -6,8 +6,11 @@
 """
 
 import json
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -159,31 +162,55 @@ def train(
         plan = Plan.load(run)
         if plan.kind != "train":
             raise PellucidError(f"{run} is a {plan.kind} run: resume it with pellucid {plan.kind} --resume --out {run}")
-        built = open_corpus(run / "corpus")
-        tokenizer = Tokenizer.load(run / "corpus")
     else:
-        refuse_existing(run)
-        shape, learning_rate, batch_tokens = _shape(preset, config, learning_rate, batch_tokens)
-        built, tokenizer = _prepare(corpus, held_out, run, shape, tokenizer, seed, observers)
-        plan = _plan(
-            run, built, tokenizer, shape.replace(vocab_size=tokenizer.vocab_size), budget=(tokens, steps, minutes),
-            seed=seed, learning_rate=learning_rate, batch_tokens=batch_tokens, checkpoint_every=checkpoint_every,
-            prompt=prompt, observers=observers,
-        )  # fmt: skip
-    batches = WindowBatches(built, tokenizer, plan.config.n_ctx, plan.batch, plan.seed)
-    model = GPT(plan.config, tokenizer=tokenizer, seed=plan.seed)
+        one_budget(tokens=tokens, steps=steps, minutes=minutes)
+        shape, rate, per_step = _shape(preset, config, learning_rate, batch_tokens)
+        with new_run(run) as draft:
+            _prepare(corpus, held_out, draft, shape, tokenizer, seed, observers)
+            plan = _plan(
+                draft, shape, tokens=tokens, steps=steps, minutes=minutes, seed=seed, learning_rate=rate,
+                batch_tokens=per_step, checkpoint_every=checkpoint_every, prompt=prompt, observers=observers,
+            )  # fmt: skip
+    built = open_corpus(run / "corpus", verify=resume)
+    words = Tokenizer.load(run / "corpus")
+    batches = WindowBatches(built, words, plan.config.n_ctx, plan.batch, plan.seed)
+    model = GPT(plan.config, tokenizer=words, seed=plan.seed)
     state = run_steps(run, plan, model, batches, observers=observers, stop=stop)
     return Run(path=run, plan=plan, step=state.step, tokens=state.tokens)
 
 
-def refuse_existing(run: Path) -> None:
-    """A new run starts in a new or empty directory.
+@contextmanager
+def new_run(run: Path) -> Iterator[Path]:
+    """A run directory in the making: prepared beside its place, under its own name only when it is whole.
 
     Raises:
-        PellucidError: there is something there already.
+        PellucidError: there is something in its place already.
     """
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise PellucidError(f"{run} exists: choose another --out, or go on with it by --resume")
+    run = run.absolute()  # of "." and "a/..", too, there is a name
+    draft = run.with_name(f".{run.name}.partial")
+    shutil.rmtree(draft, ignore_errors=True)  # what an interrupted preparation left
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        if run.exists():
+            run.rmdir()  # empty; on Windows a directory cannot replace another
+        os.replace(draft, run)
+    except OSError as error:
+        raise PellucidError(f"cannot make the run {run}: {error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def one_budget(**budget: float | None) -> None:
+    """Refuses two answers to "how much?".
+
+    Raises:
+        PellucidError: more than one is given.
+    """
+    if sum(value is not None for value in budget.values()) > 1:
+        raise PellucidError(f"give one of {', '.join(budget)}, not several")
 
 
 def _shape(
@@ -194,9 +221,8 @@ def _shape(
     if config is None:
         preset = preset or "cpu-2m"
         chosen = find_preset(preset)
-        return (
-            GPTConfig.preset(preset), learning_rate or chosen.learning_rate, batch_tokens or chosen.batch_tokens
-        )  # fmt: skip
+        config = GPTConfig.preset(preset)
+        return config, learning_rate or chosen.learning_rate, batch_tokens or chosen.batch_tokens
     # Choice: a shape of one's own gets a rate that falls with width as the presets' do, and a batch of a few windows.
     return config, learning_rate or min(4e-3, 0.5 / config.d_model), batch_tokens or max(4096, 4 * config.n_ctx)
 
@@ -209,8 +235,8 @@ def _prepare(
     tokenizer: Tokenizer | str | None,
     seed: int,
     observers: Sequence[Observer],
-) -> tuple[TokenCorpus, Tokenizer]:
-    """Text -> tokenizer -> shards. The text is gone through twice, a file at a time."""
+) -> None:
+    """Text -> tokenizer -> shards, in `run/corpus`. The text is gone through twice, a file at a time."""
     tokenizer = tokenizer or ("r50k" if shape.name.startswith("gpt") else "train")
     if tokenizer == "train":
         emit(observers, events.Progress(stage="training the tokenizer", done=0))
@@ -218,14 +244,12 @@ def _prepare(
     elif isinstance(tokenizer, str):
         tokenizer = r50k() if tokenizer == "r50k" else Tokenizer.load(tokenizer)
     emit(observers, events.Progress(stage="turning text into tokens", done=0))
-    run.mkdir(parents=True, exist_ok=True)
     built = build_corpus(
         documents_of(corpus), tokenizer, run / "corpus", seed=seed,
         held_out=None if held_out is None else documents_of(held_out),
     )  # fmt: skip
     tokenizer.save(run / "corpus")
     emit(observers, events.Progress(stage="turning text into tokens", done=len(built.train), unit="tokens"))
-    return built, tokenizer
 
 
 def documents_of(source: Source | Sequence[Source]) -> Iterator[Document]:
@@ -238,11 +262,11 @@ def documents_of(source: Source | Sequence[Source]) -> Iterator[Document]:
 
 def _plan(
     run: Path,
-    built: TokenCorpus,
-    tokenizer: Tokenizer,
-    config: GPTConfig,
+    shape: GPTConfig,
     *,
-    budget: tuple[int | None, int | None, float | None],
+    tokens: int | None,
+    steps: int | None,
+    minutes: float | None,
     seed: int,
     learning_rate: float,
     batch_tokens: int,
@@ -250,9 +274,9 @@ def _plan(
     prompt: str | None,
     observers: Sequence[Observer],
 ) -> Plan:
-    tokens, steps, minutes = budget
-    if sum(b is not None for b in budget) > 1:
-        raise PellucidError("give one of tokens, steps and minutes, not several")
+    """Makes every choice of the run in `run` (its corpus is there already) and writes it down."""
+    built, tokenizer = open_corpus(run / "corpus", verify=False), Tokenizer.load(run / "corpus")
+    config = shape.replace(vocab_size=tokenizer.vocab_size)
     windows = len(Windows(built.train, config.n_ctx, seed=seed))  # refuses a text shorter than one window
     batch = max(1, batch_tokens // config.n_ctx)
     micro_batch = max(1, min(batch, MICRO_BATCH_TOKENS // config.n_ctx))

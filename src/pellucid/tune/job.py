@@ -19,7 +19,7 @@ from pellucid.train import machine
 from pellucid.train.loop import Batches, run_steps
 from pellucid.train.plan import Plan, log_spaced
 from pellucid.train.recipe import Recipe
-from pellucid.train.run import MICRO_BATCH_TOKENS, TIME_RESERVE, Run, WindowBatches, refuse_existing, seconds_per_step
+from pellucid.train.run import MICRO_BATCH_TOKENS, TIME_RESERVE, Run, WindowBatches, new_run, one_budget, seconds_per_step
 from pellucid.tune.examples import Example, ExampleBatches, read_examples, split, write_examples
 
 
@@ -72,16 +72,15 @@ def finetune(
         plan = Plan.load(run)
         if plan.kind != "finetune":
             raise PellucidError(f"{run} is a {plan.kind} run: resume it with pellucid {plan.kind} --resume --out {run}")
-        base = load(run / "base")
-        batches = _batches(run, base, plan.batch, plan.seed)
     else:
-        refuse_existing(run)
-        base = model if isinstance(model, GPT) else load(model)
-        _prepare(examples, run, base, seed)
-        batches = _batches(run, base, batch, seed)
-        plan = _plan(run, base, batches, (epochs, steps, minutes), batch, learning_rate, seed, prompt)
-    tuned = base.copy() if base is model else base
-    tuned.requires_grad_(True)
+        one_budget(epochs=epochs, steps=steps, minutes=minutes)
+        with new_run(run) as draft:
+            base = model if isinstance(model, GPT) else load(model)
+            _prepare(examples, draft, base, seed)
+            batches = _batches(draft, base, batch, seed)
+            plan = _plan(draft, base, batches, (epochs, steps, minutes), batch, learning_rate, seed, prompt)
+    tuned = load(run / "base").requires_grad_(True)
+    batches = _batches(run, tuned, plan.batch, plan.seed)
     state = run_steps(run, plan, tuned, batches, observers=observers, stop=stop)
     return Run(path=run, plan=plan, step=state.step, tokens=state.tokens)
 
@@ -95,7 +94,6 @@ def _prepare(examples: str | Path | Sequence[Example], run: Path, base: GPT, see
         pairs = read_examples(examples) if isinstance(examples, str | Path) else list(examples)
         train, held_out = split(pairs, fraction=HELD_OUT_FRACTION, seed=seed)
         ExampleBatches(train, held_out, tokenizer, base.config.n_ctx, 1, seed)  # refuses an example that is too long
-        run.mkdir(parents=True, exist_ok=True)
         write_examples(train, run / "examples.jsonl")
         write_examples(held_out, run / "held_out.jsonl")
     base.save(run / "base")
@@ -120,8 +118,6 @@ def _plan(
     prompt: str | None,
 ) -> Plan:
     epochs, steps, minutes = budget
-    if sum(b is not None for b in budget) > 1:
-        raise PellucidError("give one of epochs, steps and minutes, not several")
     dtype = machine.compute_dtype()
     micro_batch = max(1, min(batch, MICRO_BATCH_TOKENS // batches.batch(0)[0].shape[1]))
     if minutes is not None:
