@@ -62,6 +62,32 @@ def test_attention_is_masked_attention(keys: int, new: int, width: int, dense: b
             torch.testing.assert_close(a, b, **CLOSE)
 
 
+@pytest.mark.parametrize("pattern", [Dense(), Banded(16)])
+def test_the_bfloat16_training_path_is_masked_attention(pattern: Pattern) -> None:
+    """Taken for bfloat16 only, so compared in it: 8 bits of mantissa, through two products and a softmax."""
+    generator = torch.Generator().manual_seed(11)
+    q, k, v = (torch.randn(2, 3, 50, 8, generator=generator).bfloat16().requires_grad_() for _ in range(3))
+    weights = torch.randn(2, 3, 50, 8, generator=generator)
+    mask = visible_mask(pattern, 50, 50)
+    fast, plain = attention(q, k, v, pattern), masked_attention(q, k, v, mask)
+    torch.testing.assert_close(fast, plain, rtol=0.02, atol=0.02)
+    mine, theirs = (torch.autograd.grad((out * weights).sum(), (q, k, v)) for out in (fast, plain))
+    for a, b in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=0.05, atol=0.05)
+    assert "BaddbmmBackward0" in str(_graph(fast))  # the path itself, not the fused kernel
+
+
+def _graph(out: torch.Tensor) -> set[str]:
+    """Names of all the operations that `out` came from."""
+    names, todo = set(), [out.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is not None:
+            names.add(node.name())
+            todo += [parent for parent, _ in node.next_functions]
+    return names
+
+
 def test_a_banded_block_sees_its_band_and_no_more() -> None:
     """Changing a token w tracks back changes nothing in a one-block model; w - 1 back, it does."""
     model = shaken(small((Banded(8),)))

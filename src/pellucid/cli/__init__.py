@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pellucid.errors import PellucidError
 
 
-COMMANDS = ("generate", "train", "finetune")
+COMMANDS = ("demo", "generate", "train", "finetune")
 
 
 def parser() -> argparse.ArgumentParser:

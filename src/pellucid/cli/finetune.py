@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=16, metavar="N", help="examples in a step (default 16)")
     parser.add_argument("--learning-rate", type=float, metavar="X", help="the peak (default: by width)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of order and split (default 0)")
-    parser.add_argument("--prompt", help="what samples continue (default: the first held-out prompt)")
+    parser.add_argument("--prompt", help="what samples continue (default: a held-out prompt)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out; needs no EXAMPLES")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 

@@ -114,9 +114,10 @@ class Live:
 
     def _sample(self, event: events.Sampled) -> None:
         shown = " ".join(event.text.split())
+        gap = " " if event.text[:1].isspace() else ""  # its words may go on inside the prompt's last one
         self.console.print(
             Text.assemble(
-                (f"step {event.step:>6,}  ", "dim"), (event.prompt + " ", "green"), (shown, "magenta")
+                (f"step {event.step:>6,}  ", "dim"), (event.prompt + gap, "green"), (shown, "magenta")
             ),
             overflow="ellipsis", no_wrap=True, crop=True,
         )  # fmt: skip
@@ -198,6 +199,25 @@ def print_tokens(model: GPT, tokens: Iterable[Token], console: Console | None = 
             overflow="ellipsis", no_wrap=True, crop=True,
         )  # fmt: skip
     return text
+
+
+def print_completion(console: Console, model: GPT, prompt: str, who: str, *, seed: int, max_tokens: int = 16) -> None:
+    """Shows a model write: every token with its probability, then the whole."""
+    console.print(Text.assemble((f"{who}, after ", "dim"), (prompt, "green")))
+    tokens = model.stream(prompt, max_tokens=max_tokens, temperature=0.8, top_p=0.95, seed=seed, logprobs=4)
+    text = print_tokens(model, tokens, console)
+    console.print(Text.assemble((prompt, "green"), (text, "bold magenta")))
+    console.print()
+
+
+def print_table(console: Console, rows: Iterable[tuple[str, str, str, bool]]) -> None:
+    """(prompt, before, after, right?) as a table."""
+    table = Table(box=None, pad_edge=False)
+    for heading, style in (("prompt", "green"), ("before", "dim"), ("after", "magenta"), ("", "")):
+        table.add_column(heading, style=style, no_wrap=True, overflow="ellipsis")
+    for prompt, before, after, right in rows:
+        table.add_row(*(Text(" ".join(t.split())) for t in (prompt, before, after)), Text("right" if right else "wrong"))
+    console.print(table)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def _dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if queries < keys:
         mask = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    if q.requires_grad and q.device.type == "cpu":
+    if _slow_backward(q):
         mask = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril()
         return _with_saved_weights(q, k, v, mask)
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -82,18 +82,23 @@ def _banded(q: Tensor, k: Tensor, v: Tensor, width: int) -> Tensor:
     keys, values = (torch.cat((blocks(x)[:, :, :-1], blocks(x)[:, :, 1:]), dim=3).flatten(0, 2) for x in (k, v))
     queries = blocks(q)[:, :, 1:].flatten(0, 2)  # (B * H * (blocks - 1), W, D)
     mask = visible_mask(Banded(width), width, 2 * width, q.device)
-    if q.requires_grad and q.device.type == "cpu":
+    if _slow_backward(q):
         rest = _with_saved_weights(queries, keys, values, mask)
     else:
         rest = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
     return torch.cat((first, rest.view(b, h, -1, d)), dim=2)[:, :, :t]
 
 
+def _slow_backward(q: Tensor) -> bool:
+    """Whether PyTorch's fused kernel would be slow to go back through: bfloat16 on the CPU (docs/log.md)."""
+    return q.requires_grad and q.dtype == torch.bfloat16 and q.device.type == "cpu"
+
+
 def _with_saved_weights(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """The definition in the dtype of its inputs, its softmax kept for the backward pass. (..., T, D) -> (..., T, D).
 
-    On the CPU, training with this is 1.6-2 times faster than PyTorch's fused kernel in bfloat16 (docs/log.md), for the
-    price of one (T, S) matrix a head.
+    In bfloat16 on the CPU, going forward and back through this is 1.6-2 times faster than through PyTorch's fused kernel,
+    for the price of one (T, S) matrix a head. In float32 the fused kernel is faster.
     """
     lead = q.shape[:-2]
     q, k, v = (x.flatten(0, -3) for x in (q, k, v))  # (B * H, T or S, D)

@@ -10,6 +10,7 @@ size, for shipping. It is read back into floating point.
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +54,14 @@ def save_model(model: Decoder, directory: Path, *, storage: str = "float32") -> 
         else:
             tensor = tensor.to(torch.float32 if storage == "int8" else getattr(torch, storage))
         tensors[PREFIX + name] = tensor.T.contiguous() if name.endswith(TRANSPOSED) else tensor.contiguous()
-    weights = directory / WEIGHTS
-    save_file(tensors, weights.with_suffix(".part"), metadata={"format": "pt"})
-    os.replace(weights.with_suffix(".part"), weights)
-    config = directory / CONFIG
+    config, weights = directory / CONFIG, directory / WEIGHTS
     config.with_suffix(".part").write_text(
         json.dumps(_to_json(model.config, storage), indent=2) + "\n", encoding="utf-8"
     )
+    save_file(tensors, weights.with_suffix(".part"), metadata={"format": "pt"})
+    shutil.copymode(config.with_suffix(".part"), weights.with_suffix(".part"))  # safetensors makes it private
     os.replace(config.with_suffix(".part"), config)
+    os.replace(weights.with_suffix(".part"), weights)
 
 
 def _to_json(config: GPTConfig, storage: str) -> dict[str, Any]:

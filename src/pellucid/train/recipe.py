@@ -15,7 +15,7 @@ TOTAL_TOKENS = 300e9  # Table D.1
 DECAY_TOKENS = 260e9  # "cosine decay ... over 260 billion tokens"
 WARMUP_TOKENS = 375e6  # "linear LR warmup over the first 375 million tokens"
 # Choice: 375M of 300B tokens is an eighth of a percent, less than one step of a run of minutes. Small runs need longer.
-SMALL_RUN_WARMUP = 0.02
+SMALL_RUN_WARMUP = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Recipe:
 
     @classmethod
     def scaled(cls, learning_rate: float, total_tokens: int, **changes: Any) -> Self:
-        """GPT-3's proportions for a run of `total_tokens`: cosine over 260/300 of it, warm-up at least 2 % (a choice)."""
+        """GPT-3's proportions for a run of `total_tokens`: cosine over 260/300 of it, warm-up at least 5 % (a choice)."""
         proportions = {
             "warmup_tokens": round(total_tokens * max(WARMUP_TOKENS / TOTAL_TOKENS, SMALL_RUN_WARMUP)),
             "decay_tokens": round(total_tokens * DECAY_TOKENS / TOTAL_TOKENS),

@@ -7,6 +7,7 @@
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -335,6 +336,7 @@ def seconds_per_step(
 
 
 def _first_words(built: TokenCorpus, tokenizer: Tokenizer) -> str:
-    """The first words of the held-out text: what every sample of the run continues."""
-    words = tokenizer.decode([int(i) for i in built.held_out[0:24] if i != tokenizer.eot]).split()
-    return " ".join(words[:3])
+    """The first few plain words of the held-out text: what every sample of the run continues."""
+    opening = tokenizer.decode(i for i in built.held_out[0:400].tolist() if i != tokenizer.eot)
+    words = re.search(r"\b[^\W\d_]+( [^\W\d_]+){2,3}\b", opening)
+    return words[0] if words else " ".join(opening.split()[:3])

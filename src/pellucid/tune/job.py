@@ -56,7 +56,7 @@ def finetune(
         epochs, steps, minutes: how much; at most one. Default: 4 times through.
         batch: examples in a step (for plain text: windows).
         learning_rate: the peak. Default: 0.1 / d_model, a fifth of what training from nothing would take.
-        prompt: what samples continue. Default: the first held-out example's prompt.
+        prompt: what samples continue. Default: that of a held-out example.
         observers, stop: as in `train`.
 
     Returns:
@@ -128,7 +128,8 @@ def _plan(
     if steps < 1:
         raise PellucidError("the budget is less than one step: give more epochs, steps or minutes")
     if prompt is None:
-        prompt = read_examples(run / "held_out.jsonl")[0].prompt if (run / "held_out.jsonl").exists() else ""
+        held_out = read_examples(run / "held_out.jsonl") if (run / "held_out.jsonl").exists() else []
+        prompt = held_out[len(held_out) // 2].prompt if held_out else ""
     plan = Plan(
         kind="finetune",
         config=base.config,

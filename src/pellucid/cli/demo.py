@@ -1,0 +1,93 @@
+"""`pellucid demo`: the article on your own machine: train, generate, fine-tune."""
+
+import argparse
+
+
+HELP = "train, generate and fine-tune on this machine, in about two minutes"
+DESCRIPTION = """Trains a small GPT-3-shaped model on your text (or on the prose that Python itself carries), lets it and the
+embedded model write, fine-tunes the embedded model on a small task, and leaves everything in a folder."""
+EXAMPLE = """pellucid demo
+  pellucid demo --text my-book.txt --seconds 120 --out my-demo"""
+
+FINETUNE_SECONDS = 12.0
+SHOWN = 8  # examples in the before-and-after table
+PROMPT = "Once upon a time"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("--text", nargs="+", metavar="FILE_OR_DIR", help="what to train on (default: Python's own prose)")
+    parser.add_argument("--seconds", type=float, default=60, metavar="N", help="how long to train (default 60)")
+    parser.add_argument("--out", metavar="DIR", help="where to leave everything (default: a new pellucid-demo-N)")
+    parser.add_argument("--no-serve", action="store_true", help="end when done (this version has no page to serve yet)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default 0)")
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Runs the command."""
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from pellucid.cli.show import Live, finish_run, print_completion, print_table, stop_on_signals
+    from pellucid.cli.summary import write_summary
+    from pellucid.corpus import python_prose
+    from pellucid.errors import PellucidError
+    from pellucid.generate.load import load
+    from pellucid.train.run import train
+    from pellucid.tune.examples import read_examples
+    from pellucid.tune.job import finetune
+    from pellucid.tune.tasks import answers, correct, number_words
+
+    if not chosen.seconds > 0:
+        raise PellucidError(f"--seconds must be above 0, not {chosen.seconds:g}")
+    console = Console(highlight=False)
+    out = Path(chosen.out) if chosen.out else numbered_folder()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise PellucidError(f"{out} exists: choose another --out")
+
+    console.rule("[bold]1. Training: expose it to lots of text")
+    text = chosen.text or list(python_prose())
+    console.print(f"text: {', '.join(chosen.text) if chosen.text else 'the documentation that comes with Python'}")
+    with Live(console=console) as live, stop_on_signals() as stop:
+        trained = train(
+            text, out / "run", preset="demo", minutes=chosen.seconds / 60, seed=chosen.seed, observers=[live], stop=stop
+        )
+    if not trained.finished:
+        return finish_run(trained, json=False)
+
+    console.rule("[bold]2. Generating: one token at a time")
+    print_completion(console, trained.model(), trained.plan.sample_prompt, "the model you just trained", seed=chosen.seed)
+    base = load()
+    print_completion(console, base, PROMPT, "the embedded model, trained longer, on stories", seed=chosen.seed)
+
+    console.rule("[bold]3. Fine-tuning: better at one task")
+    with Live(console=console) as live, stop_on_signals() as stop:
+        tuned = finetune(
+            number_words(), out / "tuned", model=base, minutes=FINETUNE_SECONDS / 60, batch=32, seed=chosen.seed,
+            observers=[live], stop=stop,
+        )  # fmt: skip
+    if not tuned.finished:
+        return finish_run(tuned, json=False)
+    unseen = read_examples(out / "tuned" / "held_out.jsonl")
+    before, after = (answers(model, unseen) for model in (base, tuned.model()))
+    scores = [correct(texts, unseen) for texts in (before, after)]
+    rows = [(e.prompt, b, a, a == e.completion) for e, b, a in zip(unseen, before, after, strict=True)]
+    print_table(console, rows[:: max(1, len(rows) // SHOWN)])
+    console.print(f"on {len(unseen)} numbers that it was not trained on: {scores[0]} right before, [bold]{scores[1]}[/] after")
+
+    summary = write_summary(out, trained, tuned, rows, scores)
+    console.rule("[bold]4. Yours")
+    console.print(f"[bold]{summary}[/] says what happened; go on with")
+    console.print(f"  pellucid generate -m {out / 'run'} {trained.plan.sample_prompt!r}", soft_wrap=True)
+    console.print(f"  pellucid generate -m {out / 'tuned'} '777 =>' --temperature 0", soft_wrap=True)
+    console.print(f"  pellucid generate {PROMPT!r} --tokens", soft_wrap=True)
+    return 0
+
+
+def numbered_folder() -> "Path":  # type: ignore[name-defined]  # noqa: F821
+    """The first of pellucid-demo-1, -2, ... that is not there."""
+    from itertools import count
+    from pathlib import Path
+
+    return next(path for path in (Path(f"pellucid-demo-{n}") for n in count(1)) if not path.exists())

@@ -1,0 +1,76 @@
+"""`summary.md`: what a demo did, to read later."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pellucid.train.run import Run
+
+
+def write_summary(
+    out: Path, trained: Run, tuned: Run, rows: Sequence[tuple[str, str, str, bool]], scores: Sequence[int]
+) -> Path:
+    """Writes `out/summary.md` from the two runs' own files; returns its path.
+
+    Args:
+        rows: (prompt, answer before, answer after, whether that is right) of held-out examples.
+        scores: right answers before and after.
+    """
+    metrics = trained.metrics()
+    lines = [
+        "# What happened here",
+        "",
+        "## Training",
+        "",
+        *_training(trained, metrics),
+        "",
+        "What it wrote on the way, after the same prompt and with the same seed:",
+        "",
+        "| step | text |",
+        "|---:|---|",
+        *(
+            f"| {line['step']:,} | {_cell(line['prompt'])} *{_cell(line['sample'])}* |"
+            for line in metrics
+            if "sample" in line
+        ),
+        "",
+        "## Fine-tuning the embedded model: numbers into words",
+        "",
+        f"{tuned.step:,} steps, {tuned.tokens:,} tokens. Of {len(rows)} numbers that it was not trained on it got "
+        f"{scores[0]} right before and {scores[1]} after.",
+        "",
+        "| prompt | before | after | right |",
+        "|---|---|---|---|",
+        *(f"| {_cell(p)} | {_cell(b)} | {_cell(a)} | {'yes' if right else 'no'} |" for p, b, a, right in rows),
+        "",
+        "## Files",
+        "",
+        "- `run/`: the training run. `run.json` is its plan, `metrics.jsonl` has a line a step, `model/` is the model.",
+        "- `tuned/`: the fine-tuning run. `base/` is the model before, `model/` the best one on held-out examples.",
+    ]
+    path = out / "summary.md"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def _training(trained: Run, metrics: Sequence[dict[str, Any]]) -> list[str]:
+    config, plan = trained.plan.config, trained.plan
+    losses = [line["loss"] for line in metrics if "loss" in line]
+    speeds = sorted(line["tokens_per_s"] for line in metrics if "tokens_per_s" in line)
+    held_out = [line for line in metrics if "held_out_loss" in line]
+    last = losses[-max(1, len(losses) // 20) :]
+    return [
+        f"- {config.parameters():,} parameters: {config.n_layers} blocks ({', '.join(map(str, config.pattern))}), width "
+        f"{config.d_model}, {config.n_heads} heads, {config.n_ctx} tracks, {config.vocab_size:,} tokens in the vocabulary",
+        f"- {trained.step:,} steps, {trained.tokens:,} tokens ({trained.tokens / plan.source['train_tokens']:.1f} times "
+        f"through the text), {speeds[len(speeds) // 2]:,.0f} tokens a second (median), products in {plan.dtype}",
+        f"- loss: from {losses[0]:.3f} (guessing is ln {config.vocab_size} = {math.log(config.vocab_size):.3f}) to "
+        f"{sum(last) / len(last):.3f} nats a token (mean of the last {len(last)} steps)",
+        f"- held-out text: from {held_out[0]['bits_per_byte']:.3f} to {held_out[-1]['bits_per_byte']:.3f} bits a byte",
+    ]
+
+
+def _cell(text: str) -> str:
+    """Text as one table cell."""
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
