@@ -19,9 +19,9 @@ import torch
 
 from pellucid.corpus import open_corpus, sequential
 from pellucid.generate.load import load
+from pellucid.train.batches import token_lengths
 from pellucid.train.held_out import held_out_loss
 from pellucid.train.plan import Plan
-from pellucid.train.run import token_lengths
 
 
 ASSETS = Path(__file__).parent.parent / "src" / "pellucid" / "assets" / "default"

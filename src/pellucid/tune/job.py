@@ -16,10 +16,13 @@ from pellucid.events import Observer
 from pellucid.generate.load import load
 from pellucid.generate.model import GPT
 from pellucid.train import machine
+from pellucid.train.batches import WindowBatches
+from pellucid.train.budget import micro_batch_of, one_budget, steps_in
 from pellucid.train.loop import Batches, run_steps
 from pellucid.train.plan import Plan, log_spaced
+from pellucid.train.prepare import new_run
 from pellucid.train.recipe import Recipe
-from pellucid.train.run import MICRO_BATCH_TOKENS, TIME_RESERVE, Run, WindowBatches, new_run, one_budget, seconds_per_step
+from pellucid.train.run import Run
 from pellucid.tune.examples import Example, ExampleBatches, read_examples, split, write_examples
 
 
@@ -119,10 +122,9 @@ def _plan(
 ) -> Plan:
     epochs, steps, minutes = budget
     dtype = machine.compute_dtype()
-    micro_batch = max(1, min(batch, MICRO_BATCH_TOKENS // batches.batch(0)[0].shape[1]))
+    micro_batch = micro_batch_of(batch, batches.batch(0)[0].shape[1])
     if minutes is not None:
-        seconds = seconds_per_step(base.config, batches, micro_batch, dtype, seed)
-        steps = int(minutes * 60 * (1 - TIME_RESERVE) / seconds)
+        steps = steps_in(minutes, base.config, batches, micro_batch, dtype, seed)
     elif steps is None:
         steps = round((EPOCHS if epochs is None else epochs) / batches.epoch_at(1))
     if steps < 1:
