@@ -15,11 +15,11 @@ import shlex
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from pellucid.corpus import open_corpus, sequential
 from pellucid.generate.load import load
-from pellucid.train.batches import token_lengths
 from pellucid.train.held_out import held_out_loss
 from pellucid.train.plan import Plan
 
@@ -55,9 +55,9 @@ def embed(run: Path, corpus: Path) -> None:
     after = load(ASSETS)
     tokenizer = after.require_tokenizer()
     windows = list(sequential(built.held_out, plan.config.n_ctx))
-    lengths = token_lengths(tokenizer)
+    lengths = np.array(tokenizer.byte_lengths)
     bits = {
-        name: held_out_loss(model, windows, lengths, dtype=torch.float32)[1]
+        name: held_out_loss(model, windows, lengths, dtype=torch.float32, rows=8)[1]
         for name, model in (("float32", before), ("int8", after))
     }
     with (run / "metrics.jsonl").open(encoding="utf-8") as file:
@@ -95,10 +95,9 @@ def write_card(
         f"- **Held out**: {len(held_out)} whole books, {plan.source['held_out_tokens']:,} tokens: "
         f"**{bits['int8']:.4f} bits a byte** as shipped (int8, one scale a row); {bits['float32']:.4f} before rounding.",
         "- **Good for**: seeing how a language model works, sentences in the manner of its books, short fine-tuning.",
-        "- **Not for**: facts, advice, or anything that matters. It has read nothing but fiction, makes most things up, loses",
-        "  the thread after a few sentences, follows no instructions, and knows no language but English.",
-        "- **Bias**: the books are 60 to 200 years old and hold views of their time about peoples, women and class; the model",
-        "  repeats them.",
+        "- **Not for**: facts, advice, or anything that matters. It has read the books below and nothing else, makes",
+        "  things up, loses the thread after a few sentences, follows no instructions, and knows no language but English.",
+        "- **Bias**: the books are old and hold views of their time about peoples, women and class; the model repeats them.",
         "- **Rights**: books believed to be in the public domain worldwide (author and translator dead for 70 years), most as",
         "  edited by Standard Ebooks (CC0) or Project Gutenberg volunteers (GITenberg). The weights are under this project's",
         "  licence.",

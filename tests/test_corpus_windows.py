@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.corpus import Tokens, Windows, sequential
-from pellucid.corpus.hashing import mix, permuted
 from pellucid.errors import PellucidError
+from pellucid.hashing import mix, permuted
 
 
 def numbered(n: int, cut: int = 17) -> Tokens:

@@ -300,10 +300,10 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(text: list[Document], tmp_p
 def test_a_time_budget_becomes_a_token_budget_once(
     text: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pellucid.train.budget.seconds_per_step", lambda *_: 0.5)
+    monkeypatch.setattr("pellucid.train.budget.seconds_per_step_and_look", lambda *_: (0.5, 0.25))
     asked = iter([True])
     run = run_small(text, tmp_path / "run", steps=None, minutes=1.0, stop=lambda: next(asked))
-    assert run.plan.total_steps == int(60 * 0.88 / 0.5)
+    assert run.plan.total_steps == int((60 * 0.88 - 21 * 0.25) / 0.5)
     assert Plan.load(tmp_path / "run") == run.plan
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pellucid.generate.model import GPT
     from pellucid.generate.prompt import Prompt
     from pellucid.gpt.config import GPTConfig
+    from pellucid.record import Record
+    from pellucid.record import open_record as open
     from pellucid.text.tokenizer import Tokenizer
     from pellucid.train.run import Run, train
     from pellucid.tune.examples import Example
@@ -35,6 +37,7 @@ _HOME = {
     "Completion": "generate.completion",
     "Token": "generate.completion",
     "Prompt": "generate.prompt",
+    "Record": "record",
     "Tokenizer": "text.tokenizer",
     "Run": "train.run",
     "finetune": "tune.job",
@@ -49,12 +52,14 @@ __all__ = [
     "GPTConfig",
     "PellucidError",
     "Prompt",
+    "Record",
     "Run",
     "Token",
     "Tokenizer",
     "__version__",
     "finetune",
     "load",
+    "open",
     "train",
 ]
 
@@ -62,6 +67,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "train":  # a room that can be called; importing it also binds the name here
         return import_module("pellucid.train")
+    if name == "open":
+        return import_module("pellucid.record").open_record
     if name not in _HOME:
         raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"pellucid.{_HOME[name]}"), name)

@@ -21,6 +21,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file of a folder was not read, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunStarted:
     """A run is about to take its first step, or its first after a resume.
 
@@ -92,7 +100,7 @@ class RunFinished:
     reason: str
 
 
-Event = Progress | RunStarted | StepDone | HeldOut | Sampled | CheckpointSaved | RunFinished
+Event = Progress | Skipped | RunStarted | StepDone | HeldOut | Sampled | CheckpointSaved | RunFinished
 Observer = Callable[[Event], None]
 
 

@@ -41,9 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # tokens are any Unicode, whatever the terminal's code page
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
-    chosen = parser().parse_args(arguments)
     try:
-        return int(chosen.run(chosen))
+        try:
+            chosen = parser().parse_args(arguments)
+            return int(chosen.run(chosen))
+        finally:
+            sys.stdout.flush()  # a reader that has gone is noticed here, not by the interpreter on its way out
     except PellucidError as error:
         print(f"pellucid: {error}", file=sys.stderr)
         return 1
@@ -55,4 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         print(f"pellucid: {error}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:  # PyTorch's allocator says it with a RuntimeError
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+            raise
+        print("pellucid: not enough memory: take a smaller preset or batch", file=sys.stderr)
         return 1

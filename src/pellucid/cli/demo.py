@@ -1,7 +1,11 @@
 """`pellucid demo`: the article on your own machine: train, generate, fine-tune."""
 
 import argparse
+from typing import TYPE_CHECKING
 
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HELP = "train, generate and fine-tune on this machine, in about two minutes"
 DESCRIPTION = """Trains a small GPT-3-shaped model on your text (or on the prose that Python itself carries), lets it and the
@@ -20,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=60, metavar="N", help="how long to train (default 60)")
     parser.add_argument("--out", metavar="DIR", help="where to leave everything (default: a new pellucid-demo-N)")
     parser.add_argument("--no-serve", action="store_true", help="end when done (this version has no page to serve yet)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default 0)")
 
 
@@ -28,8 +33,18 @@ def run(chosen: argparse.Namespace) -> int:
     from pathlib import Path
 
     from rich.console import Console
+    from rich.text import Text
 
-    from pellucid.cli.show import Live, finish_run, print_completion, print_table, stop_on_signals
+    from pellucid.cli.show import (
+        Live,
+        as_json,
+        command,
+        finish_run,
+        print_completion,
+        print_json,
+        print_table,
+        stop_on_signals,
+    )
     from pellucid.cli.summary import write_summary
     from pellucid.corpus import python_prose
     from pellucid.errors import PellucidError
@@ -39,22 +54,23 @@ def run(chosen: argparse.Namespace) -> int:
     from pellucid.tune.job import finetune
     from pellucid.tune.tasks import answers, correct, number_words
 
-    if not chosen.seconds > 0:
-        raise PellucidError(f"--seconds must be above 0, not {chosen.seconds:g}")
-    console = Console(highlight=False)
+    if not 5 <= chosen.seconds < float("inf"):
+        raise PellucidError(f"--seconds must be 5 or more, not {chosen.seconds:g}")
+    console = Console(highlight=False, stderr=chosen.json)
     out = Path(chosen.out) if chosen.out else numbered_folder()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PellucidError(f"{out} exists: choose another --out")
 
     console.rule("[bold]1. Training: expose it to lots of text")
     text = chosen.text or list(python_prose())
-    console.print(f"text: {', '.join(chosen.text) if chosen.text else 'the documentation that comes with Python'}")
-    with Live(console=console) as live, stop_on_signals() as stop:
+    console.print(Text(f"text: {', '.join(chosen.text) if chosen.text else 'the documentation that comes with Python'}"))
+    with Live(console=console) as live, stop_on_signals(live) as stop:
         trained = train(
-            text, out / "run", preset="demo", minutes=chosen.seconds / 60, seed=chosen.seed, observers=[live], stop=stop
-        )
+            text, out / "run", preset="demo", minutes=chosen.seconds / 60, seed=chosen.seed,
+            prompt=None if chosen.text else "The function returns", observers=[live], stop=stop,
+        )  # fmt: skip
     if not trained.finished:
-        return finish_run(trained, json=False)
+        return finish_run(trained, json=chosen.json)
 
     console.rule("[bold]2. Generating: one token at a time")
     print_completion(console, trained.model(), trained.plan.sample_prompt, "the model you just trained", seed=chosen.seed)
@@ -62,13 +78,13 @@ def run(chosen: argparse.Namespace) -> int:
     print_completion(console, base, PROMPT, "the embedded model, trained longer, on stories", seed=chosen.seed)
 
     console.rule("[bold]3. Fine-tuning: better at one task")
-    with Live(console=console) as live, stop_on_signals() as stop:
+    with Live(console=console) as live, stop_on_signals(live) as stop:
         tuned = finetune(
             number_words(), out / "tuned", model=base, minutes=FINETUNE_SECONDS / 60, batch=32, seed=chosen.seed,
             observers=[live], stop=stop,
         )  # fmt: skip
     if not tuned.finished:
-        return finish_run(tuned, json=False)
+        return finish_run(tuned, json=chosen.json)
     unseen = read_examples(out / "tuned" / "held_out.jsonl")
     before, after = (answers(model, unseen) for model in (base, tuned.model()))
     scores = [correct(texts, unseen) for texts in (before, after)]
@@ -78,14 +94,20 @@ def run(chosen: argparse.Namespace) -> int:
 
     summary = write_summary(out, trained, tuned, rows, scores)
     console.rule("[bold]4. Yours")
-    console.print(f"[bold]{summary}[/] says what happened; go on with")
-    console.print(f"  pellucid generate -m {out / 'run'} {trained.plan.sample_prompt!r}", soft_wrap=True)
-    console.print(f"  pellucid generate -m {out / 'tuned'} '777 =>' --temperature 0", soft_wrap=True)
-    console.print(f"  pellucid generate {PROMPT!r} --tokens", soft_wrap=True)
+    console.print(Text(f"{summary} says what happened; go on with"))
+    for words in (
+        ("-m", out / "run", trained.plan.sample_prompt),
+        ("-m", out / "tuned", "777 =>", "--temperature", 0),
+        (PROMPT, "--tokens"),
+    ):
+        console.print(Text("  " + command("generate", *words)), soft_wrap=True)
+    if chosen.json:
+        right = {"examples": len(unseen), "right_before": scores[0], "right_after": scores[1]}
+        print_json({"out": str(out), "trained": as_json(trained), "tuned": as_json(tuned) | right})
     return 0
 
 
-def numbered_folder() -> "Path":  # type: ignore[name-defined]  # noqa: F821
+def numbered_folder() -> "Path":
     """The first of pellucid-demo-1, -2, ... that is not there."""
     from itertools import count
     from pathlib import Path

@@ -3,7 +3,12 @@
 import argparse
 import json
 import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
+
+if TYPE_CHECKING:
+    from pellucid.generate.completion import Completion
 
 HELP = "write text after a prompt"
 DESCRIPTION = "Writes text after a prompt, one token at a time. Without a prompt it starts from end-of-text."
@@ -36,6 +41,12 @@ def run(chosen: argparse.Namespace) -> int:
     from pellucid.errors import PellucidError
     from pellucid.generate.load import load
 
+    if chosen.tokens and (chosen.json or chosen.n != 1):
+        print("pellucid generate: --tokens shows one completion as it comes: leave out --json and --n", file=sys.stderr)
+        return 2
+    if chosen.logprobs is not None and not chosen.json:
+        print("pellucid generate: --logprobs goes with --json; --tokens shows the runners-up", file=sys.stderr)
+        return 2
     prompt = chosen.prompt
     if prompt == "-":
         try:
@@ -62,18 +73,17 @@ def run(chosen: argparse.Namespace) -> int:
 
         print_tokens(model, model.stream(prompt, logprobs=3, **options))
         return 0
+    tokens = model.stream(prompt, **options)  # refuses before anything is printed
     print(prompt or "", end="", flush=True)
-    for token in model.stream(prompt, **options):
+    for token in tokens:
         print(token.text, end="", flush=True)
     print()
     return 0
 
 
-def as_json(completion: "object") -> dict[str, object]:
+def as_json(completion: "Completion") -> dict[str, object]:
     """A completion as plain values."""
-    from dataclasses import asdict
-
-    values = asdict(completion)  # type: ignore[call-overload]
+    values = asdict(completion)
     if values["top_logprobs"] is None:
         del values["top_logprobs"]
-    return dict(values)
+    return values

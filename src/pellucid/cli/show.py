@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
+import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -39,13 +42,11 @@ class Live:
         self.view: RichLive | None = None
         self.plan: dict[str, Any] = {}
         self.loss = math.nan
-        self.first_loss = math.nan
         self.held_out: events.HeldOut | None = None
         self.last: events.StepDone | None = None
         self.rate = math.nan  # tokens a second, smoothed
         self.curve: list[float] = []
         self.printed = 0.0
-        self.last_step_at = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -60,6 +61,8 @@ class Live:
 
     def __call__(self, event: events.Event) -> None:
         match event:
+            case events.Skipped():
+                self.console.print(Text(f"not read: {event.path}: {event.reason}", style="yellow"))
             case events.Progress():
                 count = f": {event.done:,} {event.unit}" if event.done else " ..."
                 self.console.print(f"[dim]{event.stage}{count}[/]")
@@ -101,7 +104,7 @@ class Live:
     def _step(self, event: events.StepDone) -> None:
         self.last = event
         if math.isnan(self.loss):
-            self.loss = self.first_loss = event.loss
+            self.loss = event.loss
             self.rate = event.tokens_per_s
         self.loss = SMOOTHING * self.loss + (1 - SMOOTHING) * event.loss
         self.rate = SMOOTHING * self.rate + (1 - SMOOTHING) * event.tokens_per_s
@@ -221,16 +224,17 @@ def print_table(console: Console, rows: Iterable[tuple[str, str, str, bool]]) ->
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask a run to save and stop; a second Ctrl-C stops it where it is. Yields the question."""
+def stop_on_signals(live: Live) -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask a run that has begun to save and stop; a second one stops it at once. Yields the question."""
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        if asked:
+        if asked or not live.plan:  # before the first step there is nothing to save
             raise KeyboardInterrupt
         asked = True
-        print("\nstopping after this step, and saving (Ctrl-C again to stop at once)", file=sys.stderr)
+        # Not print: a handler may interrupt one. 2 is stderr.
+        os.write(2, b"\nstopping after this step, and saving (Ctrl-C again to stop at once)\n")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -243,31 +247,39 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
 def finish_run(run: Run, *, json: bool) -> int:
     """Says where a run stands and what to type next; returns the exit status."""
     if json:
-        print_json(run)
+        print_json(as_json(run))
     out = sys.stderr if json else sys.stdout
     if not run.finished:
-        print(f"saved at step {run.step:,}; go on with: pellucid {run.plan.kind} --resume --out {run.path}", file=out)
+        print(f"saved at step {run.step:,}; go on with: {command(run.plan.kind, '--resume', '--out', run.path)}", file=out)
         return 130
-    print(f"done: {run.path / 'model'}; try it with: pellucid generate -m {run.path} {run.plan.sample_prompt!r}", file=out)
+    prompt = [run.plan.sample_prompt] if run.plan.sample_prompt else []
+    print(f"done: {run.path / 'model'}; try it with: {command('generate', '-m', run.path, *prompt)}", file=out)
     return 0
 
 
-def print_json(run: Run) -> None:
-    """The run as one JSON object on stdout."""
+def command(*words: object) -> str:
+    """A command to type, quoted for the shell of this system."""
+    strings = ["pellucid", *map(str, words)]
+    return subprocess.list2cmdline(strings) if sys.platform == "win32" else shlex.join(strings)
+
+
+def as_json(run: Run) -> dict[str, Any]:
+    """The run as plain values."""
     held_out = [line for line in run.metrics() if "held_out_loss" in line]
     losses = [line["loss"] for line in run.metrics() if "loss" in line]
-    print(
-        json.dumps(
-            {
-                "run": str(run.path),
-                "finished": run.finished,
-                "step": run.step,
-                "tokens": run.tokens,
-                "parameters": run.plan.config.parameters(),
-                "first_loss": losses[0] if losses else None,
-                "loss": losses[-1] if losses else None,
-                "held_out_loss": held_out[-1]["held_out_loss"] if held_out else None,
-                "bits_per_byte": held_out[-1]["bits_per_byte"] if held_out else None,
-            }
-        )
-    )
+    return {
+        "run": str(run.path),
+        "finished": run.finished,
+        "step": run.step,
+        "tokens": run.tokens,
+        "parameters": run.plan.config.parameters(),
+        "first_loss": losses[0] if losses else None,
+        "loss": losses[-1] if losses else None,
+        "held_out_loss": held_out[-1]["held_out_loss"] if held_out else None,
+        "bits_per_byte": held_out[-1]["bits_per_byte"] if held_out else None,
+    }
+
+
+def print_json(values: dict[str, Any]) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(values, ensure_ascii=False))

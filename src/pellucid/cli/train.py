@@ -10,6 +10,11 @@ Without a budget: 20 tokens a parameter, at most 8 times through the text."""
 EXAMPLE = """pellucid train book.txt --out runs/book --preset cpu-2m --minutes 10
   pellucid train --resume --out runs/book"""
 
+PLANNED = (
+    "preset", "tokens", "steps", "minutes", "seed", "checkpoint_every", "batch_tokens", "learning_rate", "tokenizer",
+    "held_out", "prompt",
+)  # fmt: skip
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
@@ -20,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     budget.add_argument("--tokens", type=int, metavar="N", help="train on this many tokens")
     budget.add_argument("--steps", type=int, metavar="N", help="take this many steps")
     budget.add_argument("--minutes", type=float, metavar="N", help="train for about this long")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of first weights and order (default 0)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of first weights and order (default 0)")
     parser.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="default: 20 times in a run")
     parser.add_argument("--batch-tokens", type=int, metavar="N", help="tokens in a step (default: the preset's)")
     parser.add_argument("--learning-rate", type=float, metavar="X", help="the peak (default: the preset's)")
@@ -36,13 +41,16 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.resume == bool(chosen.text):
         print("pellucid train: give TEXT for a new run, or --resume for one that exists", file=sys.stderr)
         return 2
+    if chosen.resume and (given := [name for name in PLANNED if getattr(chosen, name) is not None]):
+        print(f"pellucid train: a run goes on as it was planned: leave out --{given[0].replace('_', '-')}", file=sys.stderr)
+        return 2
     from pellucid.cli.show import Live, finish_run, stop_on_signals
     from pellucid.train.run import train
 
-    with Live(json=chosen.json) as live, stop_on_signals() as stop:
+    with Live(json=chosen.json) as live, stop_on_signals(live) as stop:
         done = train(
             chosen.text, chosen.out, preset=chosen.preset, tokens=chosen.tokens, steps=chosen.steps,
-            minutes=chosen.minutes, seed=chosen.seed, checkpoint_every=chosen.checkpoint_every,
+            minutes=chosen.minutes, seed=chosen.seed or 0, checkpoint_every=chosen.checkpoint_every,
             batch_tokens=chosen.batch_tokens, learning_rate=chosen.learning_rate, tokenizer=chosen.tokenizer,
             held_out=chosen.held_out, prompt=chosen.prompt, resume=chosen.resume, observers=[live], stop=stop,
         )  # fmt: skip

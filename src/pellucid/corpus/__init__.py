@@ -4,7 +4,7 @@ In: text files and folders, or the prose that every Python carries; a tokenizer.
 Out: documents; a corpus on disk, that is token ids in checksummed shards, some held out; windows of tokens to train on,
 the k-th a pure function of (seed, k).
 
-Read in this order: `documents` and `prose`, `split`, `shards`, `tokens`, `windows`, `hashing`.
+Read in this order: `documents` and `prose`, `split`, `shards`, `tokens`, `windows`.
 """
 
 from pellucid.corpus.documents import Document, read_documents

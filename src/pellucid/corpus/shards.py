@@ -8,12 +8,12 @@ Every document is followed by the end-of-text token, which tells the model that 
 al. 2020, section 2.3). The directory appears under its name when it is whole, and not before.
 """
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -24,6 +24,7 @@ from pellucid.corpus.documents import Document
 from pellucid.corpus.split import choose_held_out
 from pellucid.corpus.tokens import Tokens
 from pellucid.errors import PellucidError
+from pellucid.files import sha256, write_whole
 from pellucid.text.split_pattern import chunks
 from pellucid.text.tokenizer import Tokenizer
 
@@ -100,8 +101,7 @@ def _write(
     shard_tokens: int,
 ) -> None:
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
-    n_bytes_of = np.array([len(tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size)], dtype=np.int64)
-    n_bytes_of[tokenizer.eot] = 0
+    n_bytes_of = np.array(tokenizer.byte_lengths, dtype=np.int64)
 
     # First all tokens into one file, since what is held out depends on how much there is.
     spool = directory / "spool"
@@ -151,8 +151,7 @@ def _write(
         "shards": shards,
         "documents": entries,
     }
-    text = json.dumps(manifest, ensure_ascii=False, indent=1)
-    (directory / MANIFEST).write_text(text + "\n", encoding="utf-8", newline="\n")
+    write_whole(directory / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
 
 
 def _encode(documents: Iterable[Document], tokenizer: Tokenizer) -> Iterator[tuple[str | None, list[int]]]:
@@ -192,7 +191,7 @@ def _tail(
     n_tokens = sum(entry["tokens"] for entry in entries)
     longest = max(range(len(entries)), key=lambda i: int(entries[i]["tokens"])) if entries else 0
     if not entries or entries[longest]["tokens"] < 3:
-        raise PellucidError("there is too little text: not two tokens, one to train on and one to hold out")
+        raise PellucidError("there is too little text, not two tokens to train on and to hold out: give more")
     before = sum(entry["tokens"] for entry in entries[:longest])
     length: int = entries[longest]["tokens"] - 1  # its end-of-text is no place to cut
     n_tail = min(max(1, round(fraction * n_tokens)), length // 2)
@@ -237,14 +236,14 @@ class _ShardWriter:
         self._directory, self._part, self._n_bytes_of, self._limit = directory, part, n_bytes_of, limit
         self._shards: list[dict[str, Any]] = []
         self._file: BinaryIO | None = None
-        self._digest = sha256()
+        self._digest = hashlib.sha256()
 
     def write(self, ids: NDArray[Any]) -> None:
         while len(ids):
             if self._file is None:
                 name = f"{self._part}-{len(self._shards):05d}.bin"
                 self._file = (self._directory / name).open("wb")
-                self._digest = sha256()
+                self._digest = hashlib.sha256()
                 self._shards.append({"file": name, "tokens": 0, "bytes": 0})
             shard = self._shards[-1]
             now, ids = np.split(ids, [self._limit - shard["tokens"]])
@@ -304,15 +303,7 @@ def _open_part(path: Path, shards: list[dict[str, Any]], dtype: np.dtype[Any], v
             raise PellucidError(f"the corpus shard {file} is missing: build the corpus again")
         if (size := file.stat().st_size) != expected:
             raise PellucidError(f"the corpus shard {file} has {size:,} bytes, not {expected:,}: build the corpus again")
-        if verify and _sha256(file) != shard["sha256"]:
+        if verify and sha256(file) != shard["sha256"]:
             raise PellucidError(f"the corpus shard {file} is damaged (SHA-256 differs): build the corpus again")
         arrays.append(np.memmap(file, dtype=dtype, mode="r"))
     return Tokens(arrays, sum(shard["bytes"] for shard in shards))
-
-
-def _sha256(file: Path) -> str:
-    digest = sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

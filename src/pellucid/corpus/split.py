@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pellucid.corpus.hashing import mix
+from pellucid.hashing import mix
 
 
 def choose_held_out(sizes: Sequence[int], fraction: float, seed: int) -> list[int]:

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.corpus.hashing import mix, permuted
 from pellucid.corpus.tokens import Tokens
 from pellucid.errors import PellucidError
+from pellucid.hashing import mix, permuted
 
 
 _ORDER, _PHASE = 1, 2  # what a hash is for, so that the two draws of one epoch have nothing in common

@@ -102,7 +102,7 @@ def check_fits(prompt: Sequence[int], options: SamplingOptions, config: GPTConfi
 class Batch:
     """Rows that go on together, each at a length of its own.
 
-    Reads every distinct prompt once, alone; `draw` and `feed` then alternate until no row is left.
+    `read_prompts` comes first, then `draw` and `feed` in turn until no row is left.
 
     Args:
         model: the decoder.
@@ -116,12 +116,16 @@ class Batch:
         self.model = model
         self.rows = list(rows)
         longest = max(len(row.prompt) + row.options.max_tokens for row in rows)
-        with _reading(model):
-            self.cache, self.logits = self._prefill(min(model.config.n_ctx, longest))
+        self.capacity = min(model.config.n_ctx, longest)
+        self.cache = model.new_cache(len(rows), self.capacity)
+        self.logits = torch.empty(0)  # (B, V), of the token that comes next
 
-    def _prefill(self, capacity: int) -> tuple[KVCache, Tensor]:
-        """The cache after every row's prompt, and the (B, V) logits of the token that comes next."""
-        cache = self.model.new_cache(len(self.rows), capacity)
+    def read_prompts(self) -> None:
+        """Reads every distinct prompt once, alone, all of its tracks together ("prefill")."""
+        with _reading(self.model):
+            self.logits = self._prefill(self.cache, self.capacity)
+
+    def _prefill(self, cache: KVCache, capacity: int) -> Tensor:
         logits: list[Tensor] = [torch.empty(0)] * len(self.rows)
         sharing: dict[tuple[int, ...], list[int]] = {}
         for index, row in enumerate(self.rows):
@@ -135,7 +139,7 @@ class Batch:
                 logits[index] = next_logits
                 if alone is not cache:
                     cache.put(index, alone)
-        return cache, torch.stack(logits).float()
+        return torch.stack(logits).float()
 
     def draw(self) -> list[tuple[Row, Token]]:
         """Draws a token for every row."""
@@ -160,6 +164,7 @@ def decode(model: Decoder, rows: Sequence[Row]) -> Iterator[tuple[Row, Token]]:
     if not going:
         return
     batch = Batch(model, going)
+    batch.read_prompts()
     while batch.rows:
         yield from batch.draw()
         batch.feed()

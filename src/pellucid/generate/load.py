@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 
 from pellucid.errors import PellucidError
-from pellucid.generate.model import GPT, TOKENIZER
+from pellucid.generate.model import GPT
 from pellucid.gpt.directory import CONFIG, load_weights, read_config
 from pellucid.text.tokenizer import Tokenizer
+from pellucid.text.tokenizer_json import FILE_NAME as TOKENIZER
 
 
 DEFAULT = "default"
-RUN = "run.json"
+RUN_FILE = "run.json"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 
@@ -46,7 +47,7 @@ def _find(source: str | Path) -> Path:
             raise PellucidError("this build of pellucid carries no default model: name a model or run directory")
         return directory
     directory = Path(source)
-    if (directory / RUN).exists():
+    if (directory / RUN_FILE).exists():
         if not (directory / "model" / CONFIG).exists():
             raise PellucidError(f"the run {directory} has no model yet: its first checkpoint makes one")
         return directory / "model"

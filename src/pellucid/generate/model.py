@@ -14,9 +14,9 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.directory import save_model
 from pellucid.text.tokenizer import Tokenizer
+from pellucid.text.tokenizer_json import FILE_NAME as TOKENIZER
 
 
-TOKENIZER = "tokenizer.json"
 OnePrompt = str | list[int] | None
 ManyPrompts = list[str] | list[list[int]]
 
@@ -162,7 +162,10 @@ class GPT(Decoder):
         return deepcopy(self, {id(self.tokenizer): self.tokenizer})
 
     def _options(self, *, stop: str | Sequence[str], seed: int | None, **others: Any) -> SamplingOptions:
-        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        try:
+            stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        except TypeError:
+            raise PellucidError(f"stop is a text or several, not {stop!r}") from None
         options = SamplingOptions(stop=stops, seed=fresh_seed() if seed is None else seed, **others)
         if options.stop:
             self.require_tokenizer()
@@ -170,6 +173,8 @@ class GPT(Decoder):
 
     def _ids(self, prompt: str | Sequence[SupportsIndex] | None) -> list[int]:
         """The token ids to continue: end-of-text where there is nothing."""
+        if isinstance(prompt, bytes | bytearray):
+            raise PellucidError("a prompt is text or a list of token ids, not bytes: decode it first")
         if isinstance(prompt, str):
             return self.require_tokenizer().encode(prompt) or [self.end_of_text]
         try:

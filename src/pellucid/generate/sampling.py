@@ -13,10 +13,9 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.generate.completion import TopLogprobs
+from pellucid.hashing import mix
 
 
-_WORD = 2**64 - 1
-_GOLDEN = 0x9E3779B97F4A7C15  # splitmix64's increment: 2^64 / golden ratio, odd
 _FIRST_LOOK = 256  # tokens sorted for top_p; all are sorted only if these do not reach it
 
 
@@ -80,29 +79,17 @@ def _check_whole(name: str, value: object, least: int) -> None:
         raise PellucidError(f"{name} must be a whole number, {least} or more, not {value!r}")
 
 
-def _mix(word: int) -> int:
-    """splitmix64's finaliser: a bijection of 64-bit words in which every bit of the input moves every bit of the output."""
-    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
-    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _WORD
-    return word ^ (word >> 31)
-
-
 def uniform(seed: int, sample: int, position: int) -> float:
     """A number in [0, 1) that looks random and belongs to this draw alone.
 
-    The hash: from word 0, for each of the three numbers: add it and splitmix64's increment (modulo 2^64), then mix. The
-    top 53 bits of the last word are the fraction. (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number
-    Generators", OOPSLA 2014; the finaliser is David Stafford's variant 13.)
+    The top 53 bits of `hashing.mix(seed, sample, position)` are the fraction.
 
     Args:
         seed: the user's.
         sample: which of a prompt's n answers, from 0.
         position: the track that the drawn token will stand on.
     """
-    word = 0
-    for number in (seed, sample, position):
-        word = _mix((word + number + _GOLDEN) & _WORD)
-    return (word >> 11) * 2.0**-53
+    return (mix(seed, sample, position) >> 11) * 2.0**-53
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ dense, only the band where it is banded. A row's track p lies in slot p % S, so 
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.gpt.attention import attention
@@ -75,15 +76,16 @@ class KVCache:
             kept[1, :, :, slot] = v[:, :, 0]
             filled = min(self.lengths[0] + 1, slots)
             # Order does not matter to attention (positions are in the embeddings), so a wrapped band is read as it lies.
-            return torch.nn.functional.scaled_dot_product_attention(q, kept[0, :, :, :filled], kept[1, :, :, :filled])
+            return F.scaled_dot_product_attention(q, kept[0, :, :, :filled], kept[1, :, :, :filled])
         rows = torch.arange(len(self.lengths), device=q.device)
         slot_by_row = torch.tensor([n % slots for n in self.lengths], device=q.device)
         kept[0, rows, :, slot_by_row] = k[:, :, 0]
         kept[1, rows, :, slot_by_row] = v[:, :, 0]
         filled = min(max(self.lengths) + 1, slots)
+        # A row that has wrapped its band has filled every slot; one that has not sees as far as its own newest.
         last = torch.tensor([min(n, slots - 1) for n in self.lengths], device=q.device)
         seen = torch.arange(filled, device=q.device) <= last[:, None]  # (B, S)
-        return torch.nn.functional.scaled_dot_product_attention(
+        return F.scaled_dot_product_attention(
             q, kept[0, :, :, :filled], kept[1, :, :, :filled], attn_mask=seen[:, None, None, :]
         )
 

@@ -109,7 +109,9 @@ class GPTConfig:
         return costs.kv_bytes(self, tokens, bytes_per_value)
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed."""
+        """A copy with some fields changed; `d_ff` stays four widths if it was and is not given."""
+        if "d_model" in changes and self.d_ff == 4 * self.d_model:
+            changes = {"d_ff": 0} | changes
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,6 +12,8 @@ what makes the totals agree with Table D.1 of the paper.
 
 from typing import TYPE_CHECKING
 
+from pellucid.errors import PellucidError
+
 
 if TYPE_CHECKING:
     from pellucid.gpt.config import GPTConfig
@@ -45,9 +47,11 @@ def parameters(config: "GPTConfig") -> int:
 
 def flops(config: "GPTConfig", tokens: int, context: int | None) -> int:
     """Operations of a forward pass over `tokens`, cut into sequences of `context` tokens, the rest as one shorter."""
-    context = min(tokens, config.n_ctx) if context is None else context
     if tokens <= 0:
         return 0
+    context = min(tokens, config.n_ctx) if context is None else context
+    if context < 1:
+        raise PellucidError(f"a sequence has at least one token: context must be at least 1, not {context}")
     c, f = config.d_model, config.d_ff
     per_token = 2 * (config.n_layers * (4 * c * c + 2 * c * f) + config.vocab_size * c)
     whole, rest = divmod(tokens, context)

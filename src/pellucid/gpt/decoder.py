@@ -187,6 +187,5 @@ class Decoder(nn.Module):
     def new_cache(self, rows: int, capacity: int | None = None) -> KVCache:
         """An empty cache for `rows` sequences of up to `capacity` tracks (default n_ctx), in the weights' dtype and place."""
         weight = self.wte.weight
-        return KVCache(
-            self.config, rows, capacity or self.config.n_ctx, device=weight.device, dtype=weight.dtype
-        )
+        capacity = self.config.n_ctx if capacity is None else capacity
+        return KVCache(self.config, rows, capacity, device=weight.device, dtype=weight.dtype)

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.files import write_whole
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.pattern import Dense, all_dense
@@ -30,6 +31,7 @@ WEIGHTS = "model.safetensors"
 STORAGES = ("float32", "bfloat16", "float16", "int8")
 PREFIX = "transformer."
 SCALE = ".scale"
+PRODUCER = "pellucid"
 # GPT-2's published code keeps these four matrices as (in, out); torch.nn.Linear keeps (out, in).
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 GPT2_ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
@@ -39,11 +41,13 @@ def save_model(model: Decoder, directory: Path, *, storage: str = "float32") -> 
     """Writes config and weights; each file is complete or absent (written beside, then renamed).
 
     Args:
-        storage: "float32", "bfloat16", "float16" or "int8" (only for `model_type: pellucid`).
+        storage: "float32", "bfloat16", "float16" or "int8" (which makes it `model_type: pellucid`).
+
+    Raises:
+        PellucidError: an unknown storage, or a disk that would not take it.
     """
     if storage not in STORAGES:
         raise PellucidError(f"unknown storage {storage!r}: use one of {', '.join(STORAGES)}")
-    directory.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         tensor = parameter.detach().cpu()
@@ -54,14 +58,16 @@ def save_model(model: Decoder, directory: Path, *, storage: str = "float32") -> 
         else:
             tensor = tensor.to(torch.float32 if storage == "int8" else getattr(torch, storage))
         tensors[PREFIX + name] = tensor.T.contiguous() if name.endswith(TRANSPOSED) else tensor.contiguous()
-    config, weights = directory / CONFIG, directory / WEIGHTS
-    config.with_suffix(".part").write_text(
-        json.dumps(_to_json(model.config, storage), indent=2) + "\n", encoding="utf-8"
-    )
-    save_file(tensors, weights.with_suffix(".part"), metadata={"format": "pt"})
-    shutil.copymode(config.with_suffix(".part"), weights.with_suffix(".part"))  # safetensors makes it private
-    os.replace(config.with_suffix(".part"), config)
-    os.replace(weights.with_suffix(".part"), weights)
+    part = directory / f"{WEIGHTS}.part"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_whole(directory / CONFIG, json.dumps(_to_json(model.config, storage), indent=2) + "\n")
+        save_file(tensors, part, metadata={"format": "pt"})
+        shutil.copymode(directory / CONFIG, part)  # safetensors would keep it private
+        os.replace(part, directory / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise PellucidError(f"could not write the model to {directory}: {error}") from error
 
 
 def _to_json(config: GPTConfig, storage: str) -> dict[str, Any]:
@@ -85,6 +91,7 @@ def _to_json(config: GPTConfig, storage: str) -> dict[str, Any]:
         "eos_token_id": config.vocab_size - 1,
         "tie_word_embeddings": True,
         "dtype": storage,
+        "producer": PRODUCER,
     }
     if not dense:
         written["pattern"] = [str(p) for p in config.pattern]
@@ -104,8 +111,10 @@ def read_config(directory: Path) -> GPTConfig:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PellucidError(f"no model in {directory}: it has no {CONFIG}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise PellucidError(f"{path} is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise PellucidError(f"{path} is not a JSON object")
     kind = values.get("model_type")
     if kind not in ("gpt2", "pellucid"):
         raise PellucidError(f"{path}: model_type {kind!r} is not one this version reads (gpt2, pellucid)")
@@ -128,17 +137,22 @@ def read_config(directory: Path) -> GPTConfig:
         pattern = values["pattern"] if kind == "pellucid" else [str(p) for p in all_dense(shape["n_layers"])]
     except KeyError as error:
         raise PellucidError(f"{path} lacks {error.args[0]!r}") from None
-    return GPTConfig.from_dict(
-        shape
-        | {
-            "d_ff": values.get("n_inner") or 0,
-            "activation": GPT2_ACTIVATIONS[activation],
-            "norm_eps": values.get("layer_norm_epsilon", 1e-5),
-            "dropout": values.get("resid_pdrop", 0.0) if kind == "pellucid" else 0.0,
-            "pattern": pattern,
-            "name": values.get("name", ""),
-        }
-    )
+    # Choice: a GPT-2 from elsewhere is fine-tuned without its training's dropout; ours keep their own.
+    ours = values.get("producer") == PRODUCER
+    try:
+        return GPTConfig.from_dict(
+            shape
+            | {
+                "d_ff": values.get("n_inner") or 0,
+                "activation": GPT2_ACTIVATIONS[activation],
+                "norm_eps": values.get("layer_norm_epsilon", 1e-5),
+                "dropout": values.get("resid_pdrop", 0.0) if ours else 0.0,
+                "pattern": pattern,
+                "name": values.get("name", ""),
+            }
+        )
+    except TypeError as error:
+        raise PellucidError(f"{path}: a value is not of its kind: {error}") from None
 
 
 def load_weights(
@@ -147,7 +161,8 @@ def load_weights(
     """Fills `model` (on the meta device or not) from `directory`.
 
     Args:
-        dtype: of the parameters; None is float32.
+        dtype: of the parameters; None is float32. Parameters on the meta device become views of the mapped file where
+            no conversion is needed: replace that file, do not overwrite it in place.
 
     Raises:
         PellucidError: the file is missing, truncated or holds a missing, extra, wrong-shaped or non-finite tensor; the
@@ -172,6 +187,8 @@ def load_weights(
                         f"{path}: {name!r} has shape {tuple(tensor.shape)}, but the config asks for {tuple(parameter.shape)}"
                     )
                 if tensor.dtype == torch.int8:
+                    if name + SCALE not in names:
+                        raise PellucidError(f"{path} lacks the tensor {name + SCALE!r}")
                     tensor = tensor.float() * file.get_tensor(names[name + SCALE])
                 if not torch.isfinite(tensor).all():
                     raise PellucidError(f"{path}: {name!r} holds NaN or infinite values")

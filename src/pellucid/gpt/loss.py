@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 IGNORE = -100  # a target that does not count, as in torch.nn.functional.cross_entropy
@@ -29,7 +30,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, rows, chunk):
             h, t = hidden[start : start + chunk], targets[start : start + chunk]
             counted = t != IGNORE
-            index = t.clamp_min(0)[:, None]  # an ignored row points anywhere; its loss and gradient become zero below
+            index = t.masked_fill(~counted, 0)[:, None]  # an ignored row may point anywhere: it becomes zero below
             log_p = torch.log_softmax((h @ matrix.T).float(), dim=-1)
             total -= (log_p.gather(1, index)[:, 0] * counted).sum()
             if grad_hidden is not None and grad_weight is not None:
@@ -45,6 +46,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         return grad_hidden * grads[0].to(grad_hidden.dtype), (grad_weight * grads[0]).to(ctx.weight_dtype), None, None
@@ -62,5 +64,6 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
         A float32 scalar: the sum, not the mean, so that micro-batches add up.
     """
     # Whether gradients are wanted is said here: inside `forward` they always look switched off.
-    loss: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
+    wanted = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    loss: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets, wanted)  # type: ignore[no-untyped-call]
     return loss

@@ -124,6 +124,11 @@ class Tokenizer:
             raise PellucidError(f"token id {i} is outside the vocabulary: ids go from 0 to {self.vocab_size - 1}")
         return self._table[i]
 
+    @property
+    def byte_lengths(self) -> list[int]:
+        """(V,) bytes of text that each token stands for; 0 for end-of-text."""
+        return [*map(len, self._table[:-1]), 0]
+
     @staticmethod
     def load(path: str | Path) -> "Tokenizer":
         """Reads a `tokenizer.json`, or the one in a directory: see `tokenizer_json.read`."""

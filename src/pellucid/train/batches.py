@@ -1,7 +1,6 @@
 """Batches of windows: what a training run is fed."""
 
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from pellucid.corpus.windows import Windows, sequential
 from pellucid.generate.model import GPT
 from pellucid.text import Tokenizer
 from pellucid.train.held_out import held_out_loss
+from pellucid.train.step import micro_batch_of
 
 
 HELD_OUT_TOKENS = 16_384  # read at each look; the same tokens every time
@@ -23,7 +23,7 @@ class WindowBatches:
     def __init__(self, corpus: TokenCorpus, tokenizer: Tokenizer, n_ctx: int, batch: int, seed: int) -> None:
         self.windows = Windows(corpus.train, n_ctx, seed=seed)
         self.n_ctx, self.size = n_ctx, batch
-        self.token_bytes = token_lengths(tokenizer)
+        self.token_bytes = np.array(tokenizer.byte_lengths, dtype=np.int64)
         looks = -(-HELD_OUT_TOKENS // n_ctx)
         self.looked_at = list(islice(sequential(corpus.held_out, n_ctx), looks))
 
@@ -42,11 +42,5 @@ class WindowBatches:
 
     def held_out(self, model: GPT, dtype: torch.dtype) -> tuple[float, float]:
         """(nats a token, bits a byte) of the first `HELD_OUT_TOKENS` held-out tokens."""
-        return held_out_loss(model, self.looked_at, self.token_bytes, dtype=dtype)
-
-
-def token_lengths(tokenizer: Tokenizer) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """(V,) bytes of text that each token stands for; 0 for end-of-text."""
-    return np.array(
-        [0 if token == tokenizer.eot else len(tokenizer.token_bytes(token)) for token in range(tokenizer.vocab_size)]
-    )
+        rows = micro_batch_of(len(self.looked_at), self.n_ctx)
+        return held_out_loss(model, self.looked_at, self.token_bytes, dtype=dtype, rows=rows)

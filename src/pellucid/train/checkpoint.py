@@ -2,10 +2,10 @@
 
 A checkpoint is a folder `checkpoints/step-00001200/` that is itself a model directory, with two files more:
 `optimizer.safetensors` (Adam's moments) and `state.json` (step, tokens, SHA-256 of every other file). It is written as a
-`.part` folder, flushed to disk, then renamed: a folder with a final name is complete, whatever happened.
+`.part` folder, flushed to disk, then renamed, and renamed again before it is removed: a folder with a final name is
+complete, whatever happened.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.files import sha256, write_whole
 from pellucid.generate.model import GPT
 from pellucid.gpt.directory import load_weights
 
@@ -26,6 +27,7 @@ from pellucid.gpt.directory import load_weights
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 BEST = "best.json"
+PART = ".part"
 KEEP = 2  # complete checkpoints kept: the newest, and one to fall back on
 
 
@@ -49,32 +51,34 @@ def newest(run: Path) -> Path | None:
 
 
 def save(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State) -> Path:
-    """Saves a checkpoint, renews `model/`, drops all but the newest `KEEP`.
+    """Saves a checkpoint and drops all but the newest `KEEP`.
 
     Raises:
-        PellucidError: the disk would not take it; what was there before is untouched.
+        PellucidError: the disk would not take it, or the weights are no longer numbers; earlier checkpoints are untouched.
     """
     final = folder(run, state.step)
-    part = final.with_suffix(".part")
+    part = final.with_suffix(PART)
     try:
-        shutil.rmtree(part, ignore_errors=True)
+        for stale in (run / "checkpoints").glob(f"*{PART}"):
+            shutil.rmtree(stale)
+        if not all(parameter.isfinite().all() for parameter in model.parameters()):
+            raise PellucidError("the weights are no longer finite numbers")
         model.save(part)
         save_file(_moments(model, optimizer), part / OPTIMIZER)
         files = sorted(p for p in part.iterdir() if p.is_file())
         written = {"step": state.step, "tokens": state.tokens, "sha256": {p.name: sha256(p) for p in files}}
-        (part / STATE).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+        write_whole(part / STATE, json.dumps(written, indent=2) + "\n")
         for path in [*files, part / STATE]:
             _flush(path)
-        shutil.rmtree(final, ignore_errors=True)  # the same step again, after a resume from before it
         os.replace(part, final)
-        renew_model(run, final)
-    except (OSError, SafetensorError) as error:
+        for old in sorted((run / "checkpoints").glob("step-????????"))[:-KEEP]:
+            os.replace(old, old.with_suffix(PART))  # a folder with a final name is never half there
+            shutil.rmtree(old.with_suffix(PART))
+    except (OSError, SafetensorError, PellucidError) as error:
         shutil.rmtree(part, ignore_errors=True)
         last = newest(run)
-        kept = f"{last.name} is intact" if last else "there is no earlier one"
+        kept = f"{last.name} is intact; mend that, then resume" if last else "there is no earlier one"
         raise PellucidError(f"could not save the checkpoint of step {state.step}: {error}; {kept}") from error
-    for old in sorted((run / "checkpoints").glob("step-????????"))[:-KEEP]:
-        shutil.rmtree(old)
     return final
 
 
@@ -86,8 +90,9 @@ def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
     """
     try:
         written = json.loads((path / STATE).read_text(encoding="utf-8"))
-        checksums = written["sha256"]
-    except (OSError, json.JSONDecodeError, KeyError) as error:
+        checksums = dict(written["sha256"])
+        state = State(step=int(written["step"]), tokens=int(written["tokens"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise PellucidError(f"{path / STATE} is missing or damaged ({error}): {_fallback(path)}") from None
     for name, expected in checksums.items():
         file = path / name
@@ -98,16 +103,16 @@ def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
     optimizer.state.clear()
     for name, parameter in model.named_parameters():
         optimizer.state[parameter] = {
-            "step": torch.tensor(float(written["step"])),
-            "exp_avg": moments[f"{name}.exp_avg"],
-            "exp_avg_sq": moments[f"{name}.exp_avg_sq"],
+            "step": torch.tensor(float(state.step)),
+            "exp_avg": moments[f"{name}.exp_avg"].clone(),  # not a view of a file that will be removed
+            "exp_avg_sq": moments[f"{name}.exp_avg_sq"].clone(),
         }
-    return State(step=written["step"], tokens=written["tokens"])
+    return state
 
 
 def _fallback(path: Path) -> str:
     older = sorted(p for p in path.parent.glob("step-????????") if p < path)
-    return f"remove {path} to go on from {older[-1].name}" if older else "no earlier checkpoint is left"
+    return f"remove {path} to go on from {older[-1].name}" if older else f"remove {path} to start again from step 0"
 
 
 def _moments(model: GPT, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -123,13 +128,15 @@ def keep_best(run: Path, model: GPT, *, step: int, held_out_loss: float) -> None
     best = run / "best"
     if held_out_loss < best_so_far(run):
         model.save(best)
-        (best / BEST).write_text(json.dumps({"step": step, "held_out_loss": held_out_loss}) + "\n", encoding="utf-8")
+        write_whole(best / BEST, json.dumps({"step": step, "held_out_loss": held_out_loss}) + "\n")
 
 
 def best_so_far(run: Path) -> float:
     """The lowest held-out loss kept; infinity before the first."""
-    path = run / "best" / BEST
-    return float(json.loads(path.read_text(encoding="utf-8"))["held_out_loss"]) if path.exists() else math.inf
+    try:
+        return float(json.loads((run / "best" / BEST).read_text(encoding="utf-8"))["held_out_loss"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def renew_model(run: Path, source: Path) -> None:
@@ -140,12 +147,6 @@ def renew_model(run: Path, source: Path) -> None:
     for name in sorted(names, key=lambda n: n.endswith(".safetensors")):
         shutil.copyfile(source / name, target / f"{name}.part")
         os.replace(target / f"{name}.part", target / name)
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush(path: Path) -> None:

@@ -1,8 +1,8 @@
 """The life of a run: step after step, with its metrics, its looks at held-out text, its samples and its checkpoints.
 
 Training and fine-tuning differ only in where a batch comes from (`Batches`), so both run here. A step depends on the
-weights, the optimizer and its own number, never on what happened before or on a random generator's state: that is why a
-run that was killed and resumed ends with the bits of one that was not.
+weights, the optimizer and its own number, never on what happened before: what it draws at random (dropout) is seeded by its
+number. That is why a run that was killed and resumed ends with the bits of one that was not.
 """
 
 import json
@@ -17,16 +17,18 @@ import torch
 from torch import Tensor
 
 from pellucid import events
+from pellucid.errors import PellucidError
 from pellucid.events import Observer, emit
+from pellucid.files import locked
 from pellucid.generate.model import GPT
+from pellucid.hashing import mix
 from pellucid.train import checkpoint
 from pellucid.train.checkpoint import State
-from pellucid.train.plan import Plan
+from pellucid.train.plan import SAMPLE_TOKENS, Plan
 from pellucid.train.step import loss_and_gradients, make_optimizer, update
 
 
 METRICS = "metrics.jsonl"
-SAMPLE_TOKENS = 48
 
 
 class Batches(Protocol):
@@ -62,77 +64,117 @@ def run_steps(
 
     Returns:
         Where the run stands now; `step < plan.total_steps` if it was stopped.
+
+    Raises:
+        PellucidError: the run is in use, the loss is no longer a number, a checkpoint is damaged or cannot be saved.
     """
+    threads = torch.get_num_threads()
     torch.set_num_threads(plan.threads)
-    dtype: torch.dtype = getattr(torch, plan.dtype)
-    optimizer = make_optimizer(model, plan.recipe)
-    found = checkpoint.newest(run)
-    state = checkpoint.load(found, model, optimizer) if found else State(step=0, tokens=0)
-    if state.step >= plan.total_steps:
-        return state
-    metrics = Metrics(run / METRICS, keep_steps=state.step)
-    listeners = [metrics.observe, *observers]
-    emit(listeners, events.RunStarted(plan=plan.to_dict(), step=state.step, tokens=state.tokens))
-    parameters = list(model.parameters())
-    if state.step == 0:
-        _look(run, plan, model, batches, state, dtype, listeners)
     try:
-        for step in range(state.step, plan.total_steps):
-            began = time.perf_counter()
-            ids, targets = batches.batch(step)
-            model.train()
-            torch.manual_seed(plan.seed * 1_000_003 + step)  # dropout's only source: a function of the step
-            lr = plan.recipe.learning_rate_at(state.tokens)
-            loss = loss_and_gradients(model, ids, targets, micro_batch=plan.micro_batch, dtype=dtype)
-            norm = update(optimizer, parameters, lr=lr, clip=plan.recipe.clip)
-            before, state = state, State(step=step + 1, tokens=batches.tokens_before(step + 1))
-            seconds = time.perf_counter() - began
-            done = events.StepDone(
-                step=state.step, tokens=state.tokens, loss=loss, lr=lr, grad_norm=norm,
-                tokens_per_s=(state.tokens - before.tokens) / seconds, epoch=batches.epoch_at(state.step),
-            )  # fmt: skip
-            emit(listeners, done)
-            if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise FloatingPointError(f"the loss is no longer a number at step {state.step} (loss {loss}, norm {norm})")
-            _look(run, plan, model, batches, state, dtype, listeners)
-            stopping = stop()
-            if state.step % plan.checkpoint_every == 0 or state.step == plan.total_steps or stopping:
-                path = checkpoint.save(run, model, optimizer, state)
-                emit(listeners, events.CheckpointSaved(step=state.step, path=str(path)))
-            if stopping:
-                break
+        with locked(run), torch.random.fork_rng(devices=[]):
+            return _Loop(run, plan, model, batches, observers, stop).to_the_end()
     finally:
-        metrics.close()
-    if plan.keep_best and state.step == plan.total_steps:
-        checkpoint.renew_model(run, run / "best")
-    reason = "done" if state.step == plan.total_steps else "interrupted"
-    emit(observers, events.RunFinished(step=state.step, tokens=state.tokens, reason=reason))
-    return state
+        torch.set_num_threads(threads)
 
 
-def _look(
-    run: Path,
-    plan: Plan,
-    model: GPT,
-    batches: Batches,
-    state: State,
-    dtype: torch.dtype,
-    listeners: Sequence[Observer],
-) -> None:
-    """Held-out loss and a sample, where the plan asks for them at this step."""
-    model.eval()
-    if state.step % plan.held_out_every == 0 or state.step == plan.total_steps:
-        loss, bits = batches.held_out(model, dtype)
-        emit(listeners, events.HeldOut(step=state.step, tokens=state.tokens, held_out_loss=loss, bits_per_byte=bits))
-        if plan.keep_best:
-            checkpoint.keep_best(run, model, step=state.step, held_out_loss=loss)
-    if state.step in plan.sample_at and plan.sample_prompt:
-        budget = min(SAMPLE_TOKENS, model.config.n_ctx // 2)
-        sample = model.generate(plan.sample_prompt, max_tokens=budget, temperature=0.8, top_p=0.95, seed=plan.seed)
-        emit(
-            listeners,
-            events.Sampled(step=state.step, tokens=state.tokens, prompt=plan.sample_prompt, text=sample.text),
-        )
+class _Loop:
+    """The state of `run_steps`, so that its parts need not hand it around."""
+
+    def __init__(
+        self,
+        run: Path,
+        plan: Plan,
+        model: GPT,
+        batches: Batches,
+        observers: Sequence[Observer],
+        stop: Callable[[], bool],
+    ) -> None:
+        self.run, self.plan, self.model, self.batches, self.stop = run, plan, model, batches, stop
+        self.dtype: torch.dtype = getattr(torch, plan.dtype)
+        self.optimizer = make_optimizer(model, plan.recipe)
+        found = checkpoint.newest(run)
+        self.state = checkpoint.load(found, model, self.optimizer) if found else State(step=0, tokens=0)
+        if found:
+            self._renew_model(found)  # a kill may have come between a checkpoint and this
+        self.metrics = Metrics(run / METRICS, keep_steps=self.state.step)
+        self.observers = [self.metrics.observe, *observers]
+
+    def to_the_end(self) -> State:
+        """Steps until the plan is done or `stop` says so."""
+        plan = self.plan
+        try:
+            if self.state.step < plan.total_steps:
+                self._tell(events.RunStarted(plan=plan.to_dict(), step=self.state.step, tokens=self.state.tokens))
+            if self.state.step == 0:
+                self._look()
+            while self.state.step < plan.total_steps:
+                self._step()
+                self._look()
+                stopping = self.stop()
+                if self.state.step % plan.checkpoint_every == 0 or self.state.step == plan.total_steps or stopping:
+                    self._save()
+                if stopping:
+                    break
+        finally:
+            self.metrics.close()
+        reason = "done" if self.state.step == plan.total_steps else "interrupted"
+        self._tell(events.RunFinished(step=self.state.step, tokens=self.state.tokens, reason=reason))
+        return self.state
+
+    def _tell(self, event: events.Event) -> None:
+        emit(self.observers, event)
+
+    def _step(self) -> None:
+        plan, step = self.plan, self.state.step
+        began = time.perf_counter()
+        ids, targets = self.batches.batch(step)
+        self.model.train()
+        torch.manual_seed(mix(plan.seed, step) >> 1)  # dropout's only source: a function of the step
+        lr = plan.recipe.learning_rate_at(self.state.tokens)
+        loss = loss_and_gradients(self.model, ids, targets, micro_batch=plan.micro_batch, dtype=self.dtype)
+        norm = update(self.optimizer, self.model.parameters(), lr=lr, clip=plan.recipe.clip)
+        self._must_be_finite(loss + norm, step + 1)
+        tokens = self.batches.tokens_before(step + 1)
+        seconds = time.perf_counter() - began
+        self._tell(
+            events.StepDone(
+                step=step + 1, tokens=tokens, loss=loss, lr=lr, grad_norm=norm,
+                tokens_per_s=(tokens - self.state.tokens) / seconds, epoch=self.batches.epoch_at(step + 1),
+            )
+        )  # fmt: skip
+        self.state = State(step=step + 1, tokens=tokens)
+
+    def _look(self) -> None:
+        """Held-out loss and a sample, where the plan asks for them at this step."""
+        plan, step, tokens = self.plan, self.state.step, self.state.tokens
+        self.model.eval()
+        if step % plan.held_out_every == 0 or step == plan.total_steps:
+            loss, bits = self.batches.held_out(self.model, self.dtype)
+            self._must_be_finite(loss, step)
+            self._tell(events.HeldOut(step=step, tokens=tokens, held_out_loss=loss, bits_per_byte=bits))
+            if plan.keep_best:
+                checkpoint.keep_best(self.run, self.model, step=step, held_out_loss=loss)
+        if step in plan.sample_at and plan.sample_prompt:
+            prompt = self.model.require_tokenizer().encode(plan.sample_prompt)
+            room = min(SAMPLE_TOKENS, self.model.config.n_ctx + 1 - len(prompt))
+            written = self.model.generate(prompt, max_tokens=room, temperature=0.8, top_p=0.95, seed=plan.seed)
+            self._tell(events.Sampled(step=step, tokens=tokens, prompt=plan.sample_prompt, text=written.text))
+
+    def _save(self) -> None:
+        path = checkpoint.save(self.run, self.model, self.optimizer, self.state)
+        self._renew_model(path)
+        self._tell(events.CheckpointSaved(step=self.state.step, path=str(path)))
+
+    def _renew_model(self, newest: Path) -> None:
+        finished = self.state.step == self.plan.total_steps
+        checkpoint.renew_model(self.run, self.run / "best" if self.plan.keep_best and finished else newest)
+
+    def _must_be_finite(self, number: float, step: int) -> None:
+        if not math.isfinite(number):
+            raise PellucidError(
+                f"the loss is no longer a number at step {step}: start a new run with a learning rate below "
+                f"{self.plan.recipe.learning_rate:g} (checkpoints from before are intact)"
+            )
 
 
 class Metrics:
@@ -167,8 +209,11 @@ class Metrics:
                 line = {"step": event.step, "tokens": event.tokens, "prompt": event.prompt, "sample": event.text}
             case _:
                 return
-        self.file.write(json.dumps(line) + "\n")
-        self.file.flush()
+        try:
+            self.file.write(json.dumps(line) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise PellucidError(f"could not write {self.file.name}: {error}; mend that, then resume") from error
 
     def close(self) -> None:
         """Closes the file."""

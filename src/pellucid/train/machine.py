@@ -34,7 +34,7 @@ def keep_freed_memory() -> None:
     """Asks glibc to keep freed memory instead of handing it back to the system after every step.
 
     A training step frees and takes the same hundreds of megabytes again; by default each block above 32 MB is mapped
-    afresh and zeroed by the kernel. Keeping it gave 1.2-1.4 times the tokens a second (docs/log.md). No number changes.
+    afresh and zeroed by the kernel. Keeping it gave 1.1 to 1.4 times the tokens a second (docs/log.md). No number changes.
     Elsewhere than on Linux with glibc this does nothing.
     """
     if not sys.platform.startswith("linux"):

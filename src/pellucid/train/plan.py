@@ -1,18 +1,21 @@
 """The plan of a run: every choice, made once, kept in `run.json`, used again on resume."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from pellucid.errors import PellucidError
+from pellucid.files import write_whole
+from pellucid.generate.load import RUN_FILE
 from pellucid.gpt.config import GPTConfig
 from pellucid.train.recipe import Recipe
 
 
-RUN_FILE = "run.json"
 VERSION = 1
+DAMAGED = "start a new run; the models in its checkpoints/ can still be used"
+LOOKS = 20  # times in a run that held-out text is looked at and a checkpoint saved, unless asked otherwise
+SAMPLE_TOKENS = 48
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,7 @@ class Plan:
         batch: windows (or examples) in one optimizer step; micro_batch: how many go through the model at once.
         total_steps: steps in all.
         dtype: of the matrix products, "bfloat16" or "float32".
+        compiled: whether torch.compile made the step. Always false in this version.
         threads: PyTorch's; another number would round sums differently.
         held_out_every, checkpoint_every: in steps; both also happen at the end.
         sample_at: the steps at which the model writes a sample. sample_prompt: after what.
@@ -45,6 +49,7 @@ class Plan:
     sample_at: tuple[int, ...]
     sample_prompt: str
     keep_best: bool = False
+    compiled: bool = False
     source: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
 
@@ -55,9 +60,7 @@ class Plan:
 
     def save(self, run: Path) -> None:
         """Writes `run.json`, whole or not at all."""
-        path = run / RUN_FILE
-        path.with_suffix(".part").write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
-        os.replace(path.with_suffix(".part"), path)
+        write_whole(run / RUN_FILE, json.dumps(self.to_dict(), indent=2) + "\n")
 
     @classmethod
     def load(cls, run: Path) -> Self:
@@ -71,22 +74,25 @@ class Plan:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise PellucidError(f"no run in {run}: it has no {RUN_FILE}") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise PellucidError(f"{path} is damaged: {error}") from None
-        if values.pop("version", 0) > VERSION:
-            raise PellucidError(f"{path} was written by a newer version of pellucid: upgrade to go on with it")
+        except ValueError as error:
+            raise PellucidError(f"{path} is damaged ({error}): {DAMAGED}") from None
         try:
+            if values.pop("version") > VERSION:
+                raise PellucidError(f"{path} was written by a newer version of pellucid: upgrade to go on with it")
             return cls(**values | {
                 "config": GPTConfig.from_dict(values["config"]),
                 "recipe": Recipe.from_dict(values["recipe"]),
                 "sample_at": tuple(values["sample_at"]),
             })  # fmt: skip
-        except (KeyError, TypeError) as error:
-            raise PellucidError(f"{path} is damaged: {error}") from None
+        except (KeyError, TypeError, AttributeError) as error:
+            raise PellucidError(f"{path} is damaged ({error!r}): {DAMAGED}") from None
 
 
-def log_spaced(total: int, *, per_doubling: int = 1) -> tuple[int, ...]:
+def log_spaced(total: int) -> tuple[int, ...]:
     """Steps 0, 1, 2, 4, 8, ... and the last: where a model changes most, one looks most often."""
-    doublings = total.bit_length() * per_doubling
-    steps = {0, total} | {round(2 ** (i / per_doubling)) for i in range(doublings)}
-    return tuple(sorted(step for step in steps if step <= total))
+    return tuple(sorted({0, total, *(2**i for i in range(total.bit_length()))}))
+
+
+def spaced(total: int, times: int) -> int:
+    """Every how many steps something happens about `times` times in `total` steps, and no more often."""
+    return -(-total // times)

@@ -59,9 +59,9 @@ class Recipe:
         return cls(learning_rate=learning_rate, total_tokens=total_tokens, **(proportions | changes))
 
     def learning_rate_at(self, tokens: int) -> float:
-        """The rate of the step that starts after `tokens`: linear rise, cosine to the floor, then flat."""
+        """The rate of the step that starts after `tokens`: linear rise (from a tenth), cosine to the floor, then flat."""
         if tokens < self.warmup_tokens:
-            # The first step is not wasted: it gets the first rung, not zero.
+            # No step is wasted on a rate of zero.
             return self.learning_rate * max(tokens, 0.1 * self.warmup_tokens) / self.warmup_tokens
         span = max(1, self.decay_tokens - self.warmup_tokens)
         along = min(1.0, (tokens - self.warmup_tokens) / span)

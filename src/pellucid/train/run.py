@@ -26,11 +26,12 @@ from pellucid.gpt.presets import preset as find_preset
 from pellucid.text import Tokenizer
 from pellucid.train import machine
 from pellucid.train.batches import WindowBatches
-from pellucid.train.budget import micro_batch_of, one_budget, steps_in
+from pellucid.train.budget import check_positive, one_budget, steps_in
 from pellucid.train.loop import METRICS, run_steps
-from pellucid.train.plan import Plan, log_spaced
+from pellucid.train.plan import LOOKS, Plan, log_spaced, spaced
 from pellucid.train.prepare import Source, new_run, prepare_corpus
 from pellucid.train.recipe import Recipe
+from pellucid.train.step import micro_batch_of
 
 
 # Choice: without a budget a run sees 20 tokens a parameter, but no text more than 8 times.
@@ -62,9 +63,9 @@ class Run:
         return load(self.path)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`."""
+        """The lines of `metrics.jsonl`; one that a kill cut short is left out."""
         with (self.path / METRICS).open(encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
+            return [json.loads(line) for line in file if line.endswith("}\n")]
 
 
 def train(
@@ -95,13 +96,17 @@ def train(
         preset, config: the shape; `preset="cpu-2m"` if neither is given. The vocabulary is the tokenizer's.
         tokens, steps, minutes: how much; at most one of them. Minutes become tokens once, by timing a few steps.
             Default: 20 tokens a parameter, at most 8 times through the text.
-        held_out: text to measure on and never to train on. Default: about 5 % of `corpus`, whole documents where it can.
+        held_out: text to measure on and never to train the model on. Default: about 5 % of `corpus`, whole documents
+            where it can.
         tokenizer: a tokenizer, "r50k" (GPT-3's own), "train" (one trained on this text, of the shape's vocabulary size), or
             a directory that holds one. Default: "r50k" for GPT presets, else "train".
         batch_tokens, learning_rate: default: the preset's.
         checkpoint_every: steps between checkpoints; default: 20 in a run, and one at the end.
         prompt: what samples continue; default: the first words of the held-out text.
         observers: told of every event. stop: asked after each step; True saves and returns.
+        resume: go on with the run in `out` as it was planned; nothing else may be given then but observers and stop.
+
+    On Linux the process keeps the memory it frees from then on (`machine.keep_freed_memory`).
 
     Returns:
         The run; `.finished` is False if it was stopped.
@@ -115,8 +120,17 @@ def train(
         plan = Plan.load(run)
         if plan.kind != "train":
             raise PellucidError(f"{run} is a {plan.kind} run: resume it with pellucid {plan.kind} --resume --out {run}")
+        refuse_changes(
+            preset=preset, config=config, tokens=tokens, steps=steps, minutes=minutes, held_out=held_out,
+            tokenizer=tokenizer, batch_tokens=batch_tokens, learning_rate=learning_rate,
+            checkpoint_every=checkpoint_every, prompt=prompt,
+        )  # fmt: skip
     else:
         one_budget(tokens=tokens, steps=steps, minutes=minutes)
+        check_positive(
+            tokens=tokens, steps=steps, minutes=minutes, batch_tokens=batch_tokens, learning_rate=learning_rate,
+            checkpoint_every=checkpoint_every,
+        )  # fmt: skip
         shape, rate, per_step = _shape(preset, config, learning_rate, batch_tokens)
         with new_run(run) as draft:
             prepare_corpus(corpus, held_out, draft, shape, tokenizer, seed, observers)
@@ -130,6 +144,17 @@ def train(
     model = GPT(plan.config, tokenizer=words, seed=plan.seed)
     state = run_steps(run, plan, model, batches, observers=observers, stop=stop)
     return Run(path=run, plan=plan, step=state.step, tokens=state.tokens)
+
+
+def refuse_changes(**given: object) -> None:
+    """A plan is made once: a resumed run takes no other.
+
+    Raises:
+        PellucidError: something is given.
+    """
+    for name, value in given.items():
+        if value is not None:
+            raise PellucidError(f"a run goes on as it was planned: {name} cannot be given with resume; start a new run")
 
 
 def _shape(
@@ -164,7 +189,9 @@ def _plan(
     built, tokenizer = open_corpus(run / "corpus", verify=False), Tokenizer.load(run / "corpus")
     config = shape.replace(vocab_size=tokenizer.vocab_size)
     windows = len(Windows(built.train, config.n_ctx, seed=seed))  # refuses a text shorter than one window
-    batch = max(1, batch_tokens // config.n_ctx)
+    batch = batch_tokens // config.n_ctx
+    if batch < 1:
+        raise PellucidError(f"batch_tokens is {batch_tokens}, less than one window of {config.n_ctx}: give that or more")
     micro_batch = micro_batch_of(batch, config.n_ctx)
     dtype = machine.compute_dtype()
     if minutes is not None:
@@ -187,10 +214,10 @@ def _plan(
         total_steps=steps,
         dtype=str(dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
-        held_out_every=max(1, steps // 20),
-        checkpoint_every=checkpoint_every or max(1, steps // 20),
+        held_out_every=spaced(steps, LOOKS),
+        checkpoint_every=checkpoint_every or spaced(steps, LOOKS),
         sample_at=log_spaced(steps),
-        sample_prompt=_first_words(built, tokenizer) if prompt is None else prompt,
+        sample_prompt=fitting_prompt(_first_words(built, tokenizer) if prompt is None else prompt, tokenizer, config.n_ctx),
         source={
             "tokenizer": tokenizer.fingerprint,
             "train_tokens": len(built.train),
@@ -201,6 +228,17 @@ def _plan(
     )
     plan.save(run)
     return plan
+
+
+def fitting_prompt(prompt: str, tokenizer: Tokenizer, n_ctx: int) -> str:
+    """The prompt of a run's samples, if the model can read it.
+
+    Raises:
+        PellucidError: it is longer than the context.
+    """
+    if (tokens := len(tokenizer.encode(prompt))) > n_ctx:
+        raise PellucidError(f"the sample prompt has {tokens} tokens, the model reads {n_ctx}: shorten it")
+    return prompt
 
 
 def _first_words(built: TokenCorpus, tokenizer: Tokenizer) -> str:

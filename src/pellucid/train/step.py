@@ -1,14 +1,23 @@
 """One training step: predict, compute the error, update. B windows, T tracks."""
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.loss import IGNORE
-from pellucid.train.held_out import precision
 from pellucid.train.recipe import Recipe
+
+
+MICRO_BATCH_TOKENS = 4096  # enough rows to keep the matrix products busy, few enough to stay in cache
+
+
+def micro_batch_of(batch: int, tracks: int) -> int:
+    """How many of a batch's rows of `tracks` tokens go through the model at once."""
+    return max(1, min(batch, MICRO_BATCH_TOKENS // tracks))
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
@@ -26,11 +35,22 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     )
 
 
+def precision(dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """Matrix products in `dtype`: autocast for bfloat16, nothing for float32."""
+    return torch.autocast("cpu", dtype) if dtype != torch.float32 else nullcontext()
+
+
+def loss_of(model: Decoder, ids: Tensor, targets: Tensor, dtype: torch.dtype) -> float:
+    """The sum of losses over (B, T) targets, in nats, without gradients."""
+    with torch.inference_mode(), precision(dtype):
+        return model.loss_sum(ids, targets).item()
+
+
 def loss_and_gradients(model: Decoder, ids: Tensor, targets: Tensor, *, micro_batch: int, dtype: torch.dtype) -> float:
     """Adds the gradient of the mean loss over all targets; returns that loss.
 
     The batch goes through in micro-batches. Each adds (its sum of losses) / (targets of the whole batch), so the result
-    does not depend on how the batch is cut.
+    does not depend on how the batch is cut, up to rounding (and to dropout, which is drawn for each).
 
     Args:
         ids, targets: (B, T) int64; `loss.IGNORE` targets do not count.

@@ -9,20 +9,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.corpus.hashing import mix, permuted
 from pellucid.errors import PellucidError
 from pellucid.generate.model import GPT
 from pellucid.gpt.loss import IGNORE
+from pellucid.hashing import mix, permuted
 from pellucid.text import Tokenizer
-from pellucid.train.held_out import bits_per_byte, loss_of
+from pellucid.train.held_out import bits_per_byte
+from pellucid.train.step import loss_of
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What the model is given, and what it should write next."""
+    """What the model is given, and what it should write next.
+
+    Raises:
+        PellucidError: not text, nothing to write, or half a surrogate pair, which is no text.
+    """
 
     prompt: str
     completion: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.prompt, str) or not isinstance(self.completion, str) or not self.completion:
+            raise PellucidError("an example has a prompt and a completion, both text, the completion not empty")
+        try:
+            (self.prompt + self.completion).encode()
+        except UnicodeEncodeError as error:
+            raise PellucidError(f"an example holds half a character (a lone surrogate): {error.reason}") from None
 
 
 def read_examples(path: str | Path) -> list[Example]:
@@ -50,12 +63,11 @@ def read_examples(path: str | Path) -> list[Example]:
 def _example(line: str, where: str) -> Example:
     try:
         values = json.loads(line)
-        prompt, completion = values["prompt"], values["completion"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        prompt = completion = None
-    if not isinstance(prompt, str) or not isinstance(completion, str) or not completion:
-        raise PellucidError(f'{where}: not an example; it should read {{"prompt": "...", "completion": "..."}}')
-    return Example(prompt, completion)
+        return Example(values["prompt"], values["completion"])
+    except PellucidError as error:
+        raise PellucidError(f"{where}: {error}") from None
+    except (ValueError, KeyError, TypeError):
+        raise PellucidError(f'{where}: not an example; it should read {{"prompt": "...", "completion": "..."}}') from None
 
 
 def write_examples(examples: Iterable[Example], path: Path) -> None:

@@ -4,6 +4,7 @@
     RUN/model/         the best on held-out examples
 """
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from pellucid.generate.load import load
 from pellucid.generate.model import GPT
 from pellucid.train import machine
 from pellucid.train.batches import WindowBatches
-from pellucid.train.budget import micro_batch_of, one_budget, steps_in
+from pellucid.train.budget import check_positive, one_budget, steps_in
 from pellucid.train.loop import Batches, run_steps
-from pellucid.train.plan import Plan, log_spaced
+from pellucid.train.plan import LOOKS, Plan, log_spaced, spaced
 from pellucid.train.prepare import new_run
 from pellucid.train.recipe import Recipe
-from pellucid.train.run import Run
+from pellucid.train.run import Run, fitting_prompt, refuse_changes
+from pellucid.train.step import micro_batch_of
 from pellucid.tune.examples import Example, ExampleBatches, read_examples, split, write_examples
 
 
@@ -41,7 +43,7 @@ def finetune(
     epochs: float | None = None,
     steps: int | None = None,
     minutes: float | None = None,
-    batch: int = BATCH,
+    batch: int | None = None,
     learning_rate: float | None = None,
     seed: int = 0,
     prompt: str | None = None,
@@ -57,14 +59,14 @@ def finetune(
         out: the run directory; new, or that of the run to resume.
         model: what to start from: anything `load` takes, or a model.
         epochs, steps, minutes: how much; at most one. Default: 4 times through.
-        batch: examples in a step (for plain text: windows).
+        batch: examples in a step (for plain text: windows). Default: 16, fewer if there are few examples.
         learning_rate: the peak. Default: 0.1 / d_model, a fifth of what training from nothing would take.
         prompt: what samples continue. Default: that of a held-out example.
         observers, stop: as in `train`.
 
     Returns:
-        The run. `RUN/model` is the model with the lowest held-out loss, which may be the one before any step: see
-        `metrics.jsonl`.
+        The run. While it goes on `RUN/model` is the newest model; at the end it is the one with the lowest held-out
+        loss, which may be the one before any step: see `metrics.jsonl`.
 
     Raises:
         PellucidError: no examples, an example longer than the context, a run directory that exists, a damaged checkpoint.
@@ -75,23 +77,31 @@ def finetune(
         plan = Plan.load(run)
         if plan.kind != "finetune":
             raise PellucidError(f"{run} is a {plan.kind} run: resume it with pellucid {plan.kind} --resume --out {run}")
+        refuse_changes(
+            epochs=epochs, steps=steps, minutes=minutes, batch=batch, learning_rate=learning_rate, prompt=prompt
+        )
     else:
         one_budget(epochs=epochs, steps=steps, minutes=minutes)
+        check_positive(epochs=epochs, steps=steps, minutes=minutes, batch=batch, learning_rate=learning_rate)
         with new_run(run) as draft:
             base = model if isinstance(model, GPT) else load(model)
-            _prepare(examples, draft, base, seed)
-            batches = _batches(draft, base, batch, seed)
-            plan = _plan(draft, base, batches, (epochs, steps, minutes), batch, learning_rate, seed, prompt)
+            few = _prepare(examples, draft, base, seed)
+            plan = _plan(draft, base, (epochs, steps, minutes), batch or few, learning_rate, seed, prompt)
     tuned = load(run / "base").requires_grad_(True)
     batches = _batches(run, tuned, plan.batch, plan.seed)
     state = run_steps(run, plan, tuned, batches, observers=observers, stop=stop)
     return Run(path=run, plan=plan, step=state.step, tokens=state.tokens)
 
 
-def _prepare(examples: str | Path | Sequence[Example], run: Path, base: GPT, seed: int) -> None:
-    """Puts everything the run needs into its directory: the model before, and what it will learn from."""
+def _prepare(examples: str | Path | Sequence[Example], run: Path, base: GPT, seed: int) -> int:
+    """Puts everything the run needs into its directory: the model before, and what it will learn from.
+
+    Returns:
+        A batch that suits: 16, or so few that an epoch still has several steps.
+    """
+    batch = BATCH
     tokenizer = base.require_tokenizer()
-    if isinstance(examples, str | Path) and Path(examples).suffix != ".jsonl":
+    if isinstance(examples, str | Path) and Path(examples).suffix.lower() != ".jsonl":
         build_corpus(read_documents([examples]), tokenizer, run / "corpus", seed=seed)
     else:
         pairs = read_examples(examples) if isinstance(examples, str | Path) else list(examples)
@@ -99,7 +109,9 @@ def _prepare(examples: str | Path | Sequence[Example], run: Path, base: GPT, see
         ExampleBatches(train, held_out, tokenizer, base.config.n_ctx, 1, seed)  # refuses an example that is too long
         write_examples(train, run / "examples.jsonl")
         write_examples(held_out, run / "held_out.jsonl")
+        batch = min(BATCH, max(1, len(train) // 8))
     base.save(run / "base")
+    return batch
 
 
 def _batches(run: Path, base: GPT, batch: int, seed: int) -> Batches:
@@ -113,7 +125,6 @@ def _batches(run: Path, base: GPT, batch: int, seed: int) -> Batches:
 def _plan(
     run: Path,
     base: GPT,
-    batches: Batches,
     budget: tuple[float | None, int | None, float | None],
     batch: int,
     learning_rate: float | None,
@@ -121,12 +132,13 @@ def _plan(
     prompt: str | None,
 ) -> Plan:
     epochs, steps, minutes = budget
+    batches = _batches(run, base, batch, seed)
     dtype = machine.compute_dtype()
     micro_batch = micro_batch_of(batch, batches.batch(0)[0].shape[1])
     if minutes is not None:
         steps = steps_in(minutes, base.config, batches, micro_batch, dtype, seed)
     elif steps is None:
-        steps = round((EPOCHS if epochs is None else epochs) / batches.epoch_at(1))
+        steps = math.ceil((EPOCHS if epochs is None else epochs) / batches.epoch_at(1))
     if steps < 1:
         raise PellucidError("the budget is less than one step: give more epochs, steps or minutes")
     if prompt is None:
@@ -138,7 +150,7 @@ def _plan(
         recipe=Recipe.scaled(
             learning_rate or RATE_BY_WIDTH / base.config.d_model,
             batches.tokens_before(steps),
-            warmup_tokens=batches.tokens_before(max(1, steps // 10)),
+            warmup_tokens=batches.tokens_before(steps // 10),  # none in a run of a few steps
         ),
         seed=seed,
         batch=batch,
@@ -146,10 +158,10 @@ def _plan(
         total_steps=steps,
         dtype=str(dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
-        held_out_every=max(1, steps // 10),
-        checkpoint_every=max(1, steps // 4),
+        held_out_every=spaced(steps, LOOKS),
+        checkpoint_every=spaced(steps, 4),
         sample_at=log_spaced(steps),
-        sample_prompt=prompt,
+        sample_prompt=fitting_prompt(prompt, base.require_tokenizer(), base.config.n_ctx),
         keep_best=True,
         source={"base": base.config.name or "model", "tokenizer": base.require_tokenizer().fingerprint},
         machine=dict(machine.describe()),

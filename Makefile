@@ -1,0 +1,19 @@
+# Each target makes the environment it needs, in .venv. On Windows: the commands in README.md.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: demo test check
+
+.venv:
+	$(PYTHON) -m venv .venv
+
+demo: .venv
+	$(BIN)/pip install --quiet -c constraints.txt . && $(BIN)/pellucid demo
+
+test: .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]' && $(BIN)/pytest
+
+check: .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,dev]'
+	$(BIN)/ruff check && $(BIN)/mypy && $(BIN)/lint-imports
+	$(BIN)/python tools/third_party.py --check && $(BIN)/python tools/tree.py --check

@@ -1,0 +1,52 @@
+"""Files that are whole or absent, and folders that one process at a time works in."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pellucid.errors import PellucidError
+
+
+LOCK = ".lock"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes UTF-8 text beside its place, then puts it there: a reader sees the old file or the new one, never half."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a folder for this process. The system lets go when the process ends, however it ends.
+
+    Raises:
+        PellucidError: another process holds it.
+    """
+    with (folder / LOCK).open("a+b") as file:
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise PellucidError(f"{folder} is in use by another process: wait for it, or stop it") from None
+        yield

@@ -1,0 +1,42 @@
+"""The record file: what a run or a generation was, in numbers that can be drawn without the model.
+
+In: arrays, text and JSON with their meaning; where they come from (`Provenance`).
+Out: one `.pellucid` file, read by byte range, checked as it is read; a `Record` that gives arrays by name. No torch here.
+
+Read `container` (the bytes of the file), `entry` (a row of its table), `encoding` and `values` (numbers to bytes),
+`provenance`, `writer`, `reader`, then `schema` (what each kind of record holds) and `check`. `versions` reads older files.
+"""
+
+from pellucid.record.check import check
+from pellucid.record.container import KINDS, Kind
+from pellucid.record.entry import TRUTHS, Entry, Truth
+from pellucid.record.provenance import Provenance
+from pellucid.record.reader import MissingChunk, Record, open_record
+from pellucid.record.schema import SCHEMA, Spec, describe
+from pellucid.record.values import Stored, as_bfloat16, as_triangle, as_uint8, bfloat16_bits
+from pellucid.record.writer import Chunk, RecordWriter, extend
+
+
+__all__ = [
+    "KINDS",
+    "SCHEMA",
+    "TRUTHS",
+    "Chunk",
+    "Entry",
+    "Kind",
+    "MissingChunk",
+    "Provenance",
+    "Record",
+    "RecordWriter",
+    "Spec",
+    "Stored",
+    "Truth",
+    "as_bfloat16",
+    "as_triangle",
+    "as_uint8",
+    "bfloat16_bits",
+    "check",
+    "describe",
+    "extend",
+    "open_record",
+]

@@ -1,0 +1,38 @@
+"""A file that appears whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from pellucid.errors import PellucidError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write; it takes `path`'s place when the block ends well, and is gone when it does not.
+
+    Raises:
+        PellucidError: it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.partial")
+    try:
+        try:
+            with draft.open("wb") as file:
+                yield file
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def same_file(a: Path, b: Path) -> bool:
+    """Whether both are there and are one file."""
+    return a.exists() and b.exists() and a.samefile(b)
+
+
+def cannot_write(path: Path, error: OSError) -> PellucidError:
+    """The line that tells a user so."""
+    return PellucidError(f"cannot write the record {path}: {error.strerror or error}")

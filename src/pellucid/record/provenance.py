@@ -1,0 +1,81 @@
+"""Where a record comes from: enough to say what was run, and to run it again."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from pellucid.record.text import check_json
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Provenance:
+    """Given by whoever records; nothing is looked up here, no clock and no machine.
+
+    Attributes:
+        pellucid: the version that recorded.
+        model: fingerprint of the weights.
+        config: the model's shape, as `GPTConfig.to_dict()` gives it.
+        parameters: how many numbers the model holds.
+        dtype: in which it computed ("float32", "bfloat16").
+        tokenizer: its fingerprint; None for a model without one.
+        checkpoint: name of the checkpoint, and `step`: the training step it belongs to; None where there is none.
+        seed: of the draws, or of the run.
+        prompt_ids: the tokens that were continued.
+        sampling: how tokens were drawn, by option.
+        machine: what the timings were measured on, in words by topic.
+        created: when, as text (ISO 8601), if the caller wants it in the file.
+    """
+
+    pellucid: str
+    model: str
+    config: Mapping[str, Any]
+    parameters: int
+    dtype: str
+    tokenizer: str | None = None
+    checkpoint: str | None = None
+    step: int | None = None
+    seed: int | None = None
+    prompt_ids: tuple[int, ...] | None = None
+    sampling: Mapping[str, Any] | None = None
+    machine: Mapping[str, Any] | None = None
+    created: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the header. The seed is decimal text: JavaScript's numbers do not hold 64 bits.
+
+        Raises:
+            PellucidError: something that JSON does not hold.
+        """
+        plain = {key: value for key, value in asdict(self).items() if value is not None}
+        plain |= {key: list(plain[key]) for key in ("prompt_ids",) if key in plain}
+        plain |= {key: str(plain[key]) for key in ("seed",) if key in plain}
+        check_json(plain, "provenance")
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """The inverse; fields of newer minor versions are skipped.
+
+        Raises:
+            ValueError: a field is missing or is none.
+        """
+        known = {field.name: plain[field.name] for field in fields(cls) if field.name in plain}
+        for name, kinds in _KINDS.items():
+            if name in known and (not isinstance(known[name], kinds) or isinstance(known[name], bool)):
+                raise ValueError(f"its provenance has no good {name}")
+        if "seed" in known:
+            known["seed"] = int(known["seed"])
+        if "prompt_ids" in known:
+            if not all(type(token) is int for token in known["prompt_ids"]):
+                raise ValueError("its provenance has no good prompt_ids")
+            known["prompt_ids"] = tuple(known["prompt_ids"])
+        try:
+            return cls(**known)
+        except TypeError as error:  # a field without a default is missing
+            raise ValueError("its provenance is not complete") from error
+
+
+_KINDS: dict[str, type] = {
+    "pellucid": str, "model": str, "config": dict, "parameters": int, "dtype": str, "tokenizer": str, "checkpoint": str,
+    "step": int, "seed": str, "prompt_ids": list, "sampling": dict, "machine": dict, "created": str,
+}  # fmt: skip

@@ -1,0 +1,222 @@
+"""Opening a record: the header at once, each chunk when it is asked for."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, BinaryIO, Self, TypeVar
+
+import numpy as np
+
+from pellucid.errors import PellucidError
+from pellucid.record.atomic import replacing, same_file
+from pellucid.record.container import (
+    KINDS,
+    PREAMBLE_BYTES,
+    Kind,
+    aligned,
+    check_table,
+    unpack_header,
+    unpack_preamble,
+)
+from pellucid.record.encoding import NUMBERS, decode
+from pellucid.record.entry import Entry
+from pellucid.record.provenance import Provenance
+from pellucid.record.text import from_json
+from pellucid.record.values import Array, Stored, values
+from pellucid.record.versions import migrate
+
+
+_CACHED_CHUNK = 1 << 16  # larger ones are read again
+_CACHE_BYTES = 1 << 24
+
+_Value = TypeVar("_Value")
+
+
+class MissingChunk(PellucidError):
+    """The record does not hold this chunk: pictures say so in its place."""
+
+
+def open_record(source: Path | str | bytes | BinaryIO) -> "Record":
+    """Opens a record and checks all but its chunks' bytes, which are checked as they are read.
+
+    Args:
+        source: a file's path, a record's bytes, or a binary file that can seek (the record then closes it).
+
+    Raises:
+        PellucidError: no such file, no record, truncated, damaged, or written by a newer Pellucid.
+    """
+    if isinstance(source, bytes):
+        return Record(BytesIO(source), None)
+    if not isinstance(source, Path | str):
+        return Record(source, None)
+    path = Path(source)
+    try:
+        return Record(path.open("rb"), path)
+    except OSError as error:
+        raise PellucidError(f"cannot read the record {path}: {error.strerror or error}") from error
+
+
+class Record:
+    """An open record. Reading from several threads is safe.
+
+    Attributes:
+        path: the file, or None for one in memory.
+        kind: "generation", "training" or "finetuning".
+        provenance: where it comes from.
+        header: all that the header says, brought up to this version's schema. To be read, not changed.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path | None) -> None:
+        """Takes the open file over; see `open_record`."""
+        self.path = path
+        self._file = file
+        self._lock = threading.Lock()
+        self._cache: dict[str, bytes] = {}
+        self._cached_bytes = 0
+        try:
+            self.header = self._read_header()
+            self.kind: Kind = self.header["kind"]
+            self.provenance = Provenance.from_dict(self.header["provenance"])
+        except BaseException as error:
+            file.close()
+            if isinstance(error, ValueError):
+                raise PellucidError(f"cannot read the record {self._label}: {error}") from error
+            raise
+
+    @property
+    def _label(self) -> str:
+        return str(self.path) if self.path is not None else "in memory"
+
+    def _read_header(self) -> dict[str, Any]:
+        size = self._file.seek(0, os.SEEK_END)
+        self._file.seek(0)
+        preamble = self._file.read(PREAMBLE_BYTES)
+        length = unpack_preamble(preamble, size)
+        header = migrate(unpack_header(preamble, self._file.read(length)))
+        if header.get("kind") not in KINDS or not isinstance(header.get("provenance"), dict):
+            raise ValueError("its header names no kind and provenance")
+        table = header.get("chunks")
+        if not isinstance(table, list):
+            raise ValueError("its header has no chunk table")
+        entries = [Entry.from_dict(row) for row in table]
+        self._data = aligned(PREAMBLE_BYTES + length)
+        check_table(entries, size - self._data)
+        self._entries = MappingProxyType({entry.name: entry for entry in entries})
+        return header
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def names(self, prefix: str = "") -> list[str]:
+        """The chunks whose names begin so, in the file's order."""
+        return [name for name in self._entries if name.startswith(prefix)]
+
+    def entry(self, name: str) -> Entry:
+        """What the chunk table says of it. Raises MissingChunk."""
+        if name not in self._entries:
+            raise MissingChunk(f"{name} is not in this record ({self._label})")
+        return self._entries[name]
+
+    def __getitem__(self, name: str) -> Any:
+        """A chunk's value: numbers (read-only array; bfloat16, uint8 steps and triangles as float32), JSON or text.
+
+        Raises:
+            MissingChunk: it is not in this record.
+            PellucidError: it is damaged.
+        """
+        entry = self.entry(name)
+        if entry.dtype == "utf8":
+            return self._decoded(entry, self._plain(entry).decode)
+        if entry.dtype == "json":
+            return self._decoded(entry, lambda: from_json(self._plain(entry)))
+        found = values(Stored(self.stored(name), entry.dtype, entry.scale, entry.triangle))
+        found.flags.writeable = False
+        return found
+
+    def stored(self, name: str) -> Array:
+        """The numbers as they are stored: bits of bfloat16, codes of uint8 steps, packed triangles. Read-only.
+
+        Raises:
+            as `record[name]`, and PellucidError for text.
+        """
+        entry = self.entry(name)
+        if entry.dtype not in NUMBERS:
+            raise PellucidError(f"{name} is text, not numbers ({self._label})")
+        return np.frombuffer(self._plain(entry), NUMBERS[entry.dtype]).reshape(entry.shape)
+
+    def stored_bytes(self, name: str) -> bytes:
+        """A chunk's bytes as they lie in the file, their SHA-256 checked."""
+        entry = self.entry(name)
+        with self._lock:
+            if self._file.closed:
+                raise PellucidError(f"the record is closed ({self._label})")
+            try:
+                self._file.seek(self._data + entry.offset)
+                found = self._file.read(entry.stored_bytes)
+            except OSError as error:
+                raise PellucidError(f"cannot read {name} in the record {self._label}: {error.strerror or error}") from error
+        if len(found) < entry.stored_bytes:
+            raise PellucidError(f"the record {self._label} was truncated: chunk {name} is not whole")
+        if sha256(found).hexdigest() != entry.sha256:
+            raise PellucidError(f"the record {self._label} is damaged: chunk {name} is not what was written (SHA-256)")
+        return found
+
+    def _plain(self, entry: Entry) -> bytes:
+        if entry.name in self._cache:
+            return self._cache[entry.name]
+        stored = self.stored_bytes(entry.name)
+        plain = self._decoded(entry, lambda: decode(stored, entry.dtype, entry.shape, entry.encoding, entry.plain_bytes))
+        if len(plain) <= _CACHED_CHUNK and self._cached_bytes + len(plain) <= _CACHE_BYTES:
+            self._cache[entry.name] = plain
+            self._cached_bytes += len(plain)
+        return plain
+
+    def _decoded(self, entry: Entry, decoded: Callable[[], _Value]) -> _Value:
+        """Calls it; what it finds wrong is told with the file and the chunk. Checksums computed anew get this far."""
+        try:
+            return decoded()
+        except PellucidError:
+            raise
+        except ValueError as error:
+            raise PellucidError(f"the record {self._label} is damaged: chunk {entry.name}: {error}") from error
+
+    def save(self, path: Path | str) -> None:
+        """Writes a copy, equal to the byte; the file appears whole or not at all.
+
+        Raises:
+            PellucidError: it cannot be written, or the record is closed.
+        """
+        path = Path(path)
+        with self._lock:
+            if self._file.closed:
+                raise PellucidError(f"the record is closed ({self._label})")
+            if self.path is not None and same_file(self.path, path):
+                return
+            with replacing(path) as copy:
+                self._file.seek(0)
+                while block := self._file.read(1 << 20):
+                    copy.write(block)
+
+    def close(self) -> None:
+        """Closes the file. What was read stays good."""
+        with self._lock:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Record({self._label!r}, kind={self.kind!r}, chunks={len(self)})"

@@ -1,0 +1,183 @@
+"""The chunks of the three kinds of record, as data: names, shapes, dtypes, what they mean, how true they are.
+
+Shape letters; a letter stands for one number in the whole record, "X+1" for one more, "?" for any:
+
+    P tokens of the prompt      S drawn tokens (steps)       T tracks that went through the model
+    L blocks                    H heads                      C width
+    K candidates kept a step    J lens candidates            U pieces listed, Y their bytes together
+    N steps of the run          M moments: steps, spaced by their logarithm, at which more was kept
+    Q weight matrices           W tracks of the fixed window    X tracks of the example         E held-out measurements
+
+`{level}` counts the L + 1 inputs of blocks, the last being the last block's output, before the final LayerNorm; `{block}`
+the L blocks; `{matrix}` stands for a weight matrix's name, such as `h.0.attn.c_attn` (`GPTConfig.matrices()`).
+
+A record may hold other chunks (views put theirs under `views/`), and need not hold those that are optional here: pictures
+say "not in this record" in their place. What the default keeps of a generation, with its size, is in docs/record.md.
+"""
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from pellucid.errors import PellucidError
+from pellucid.record.container import KINDS, Kind
+from pellucid.record.entry import Truth
+
+
+Shape = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One row: a chunk that a record of the kind holds, or may hold.
+
+    Attributes:
+        name: with `{level}`, `{block}` or `{matrix}` for a chunk of each.
+        dtypes: those that it may have.
+        shape: of what reading gives (a triangle's is square); empty for text.
+        truth, meaning, unit: as in `entry.Entry`.
+        required: whether the record is incomplete without it.
+        scaled: stored as uint8 steps of a range. triangle: stored as lower triangles.
+        encoding: the one that suits it; None for the usual one. Readers take any.
+    """
+
+    name: str
+    dtypes: tuple[str, ...]
+    shape: Shape
+    truth: Truth
+    meaning: str
+    unit: str = ""
+    required: bool = True
+    scaled: bool = False
+    triangle: bool = False
+    encoding: str | None = None
+
+
+def _numbers(
+    name: str, dtype: str, shape: Shape, truth: Truth, meaning: str, unit: str = "", *, optional: bool = False
+) -> Spec:
+    return Spec(name, tuple(dtype.split("|")), shape, truth, meaning, unit, not optional)
+
+
+def _json(name: str, truth: Truth, meaning: str, *, optional: bool = False) -> Spec:
+    return Spec(name, ("json",), (), truth, meaning, "", not optional)
+
+
+# Pieces of every token that the record names, so that it can be shown without a tokenizer. Bytes, since a piece need not be
+# valid UTF-8 alone. Optional because a model may have no tokenizer.
+_PIECES = (
+    _numbers("pieces/ids", "int32", ("U",), "given", "token ids whose bytes follow, ascending", optional=True),
+    _numbers("pieces/starts", "int32", ("U+1",), "given", "where each piece begins in pieces/bytes, and where the last ends",
+             optional=True),
+    _numbers("pieces/bytes", "uint8", ("Y",), "given", "the bytes of all pieces, one after the other", optional=True),
+)  # fmt: skip
+
+_GENERATION = (
+    *_PIECES,
+    # Tokens. All of them are prompt_ids and then drawn_ids; the last drawn one need not have gone through the model.
+    _numbers("generation/prompt_ids", "int32", ("P",), "given", "the tokens that are continued"),
+    _numbers("generation/steps/drawn_ids", "int32", ("S",), "derived", "the token that each step drew"),
+    _numbers("generation/steps/drawn_logprobs", "float32", ("S",), "derived",
+             "log-probability of the drawn token in the model's own distribution", "nats"),
+    # The distribution, its cut, its draw.
+    _numbers("generation/steps/topk_ids", "int32", ("S", "K"), "derived", "the likeliest tokens, the likeliest first"),
+    _numbers("generation/steps/topk_logprobs", "float32", ("S", "K"), "derived",
+             "their log-probabilities in the model's own distribution: temperature 1, nothing cut off", "nats"),
+    _numbers("generation/steps/topk_shares", "float32", ("S", "K"), "derived",
+             "their probabilities in what was drawn from: after temperature, top-k and top-p; 0 where cut off"),
+    _numbers("generation/steps/kept", "int32", ("S",), "derived", "how many tokens the cut left to draw from", "tokens"),
+    _numbers("generation/steps/draw", "float64", ("S",), "derived",
+             "the draw u in [0, 1), a hash of (seed, sample, position); NaN at temperature 0, which draws nothing"),
+    _numbers("generation/steps/drawn_span", "float64", ("S", 2), "derived",
+             "the part of [0, 1) that is the drawn token's when tokens lie side by side in the order of their ids; u is in it",
+             optional=True),
+    # Inside the model.
+    _numbers("generation/block_inputs/{level}", "bfloat16|float32", ("T", "C"), "derived",
+             "the vector of each track as it enters the block"),
+    _numbers("generation/lens/ids", "int32", ("L+1", "T", "J"), "derived",
+             "logit lens: the likeliest next tokens if the stream at this level went to the final LayerNorm at once"),
+    _numbers("generation/lens/logprobs", "float32", ("L+1", "T", "J"), "derived", "their log-probabilities", "nats"),
+    Spec("generation/attention/{block}", ("uint8",), ("H", "T", "T"), "derived",
+         "attention weights, query by key, in steps of 1/255; 0 for keys that the block's pattern does not see",
+         scaled=True, triangle=True),
+    _numbers("generation/cells", "uint8", ("S", "L", "T"), "derived",
+             "keys and values by step, block and track: 0 not there yet, 1 computed in this step, 2 kept in the cache, "
+             "3 dropped, being behind the band"),
+    # Time. The first step includes the prompt.
+    _numbers("generation/timings/steps", "float32|float64", ("S",), "measured", "time that each step took", "s"),
+    _numbers("generation/timings/blocks", "float32|float64", ("S", "L"), "measured", "time in each block", "s", optional=True),
+)  # fmt: skip
+
+_TRAINING = (
+    *_PIECES,
+    # The run, one number a step.
+    _numbers("training/steps/tokens", "int64", ("N",), "given", "training tokens seen, this step's included", "tokens"),
+    _numbers("training/steps/lr", "float32|float64", ("N",), "given", "learning rate of the schedule"),
+    _numbers("training/steps/loss", "float32|float64", ("N",), "replayed", "mean loss before the update", "nats/token"),
+    _numbers("training/steps/grad_norm", "float32|float64", ("N",), "replayed", "L2 norm of the gradient before clipping"),
+    _numbers("training/steps/tokens_per_s", "float32|float64", ("N",), "measured", "throughput", "tokens/s", optional=True),
+    # Moments. matrices is a list of names; what is kept by matrix is in its order.
+    _numbers("training/moments/steps", "int64", ("M",), "given", "steps done at each moment; 0 is the untrained model"),
+    _json("training/matrices", "given", "names of the weight matrices"),
+    _numbers("training/moments/gradients", "float32", ("M", "Q"), "replayed", "L2 norm of its gradient in the next step"),
+    _numbers("training/moments/updates", "float32", ("M", "Q"), "replayed", "L2 norm of each matrix's change in that step"),
+    _numbers("training/moments/weights", "float32", ("M", "Q"), "derived", "L2 norm of each matrix before it"),
+    Spec("training/thumbnails/{matrix}", ("uint8",), ("M", "?", "?"), "derived",
+         "the matrix averaged over equal tiles, 32 x 32 of them at most", scaled=True, encoding="delta+deflate"),
+    # One window of held-out text, the same at every moment: ids[1:] are the targets of ids[:-1].
+    _numbers("training/window/ids", "int32", ("W+1",), "given", "the fixed window"),
+    _numbers("training/window/loss", "float32|float16|bfloat16", ("M", "W"), "derived",
+             "loss of each target of the window at each moment", "nats"),
+    _json("training/samples", "derived",
+          "what the model writes after a fixed prompt: a list of {step, tokens, prompt, text}", optional=True),
+    # One example, just before and just after the update that it was part of.
+    _numbers("training/example/step", "int64", (), "given", "the step that took it"),
+    _numbers("training/example/ids", "int32", ("X+1",), "given", "the example's window"),
+    _numbers("training/example/loss", "float32", (2, "X"), "replayed", "loss of each target before and after", "nats"),
+    _numbers("training/example/track", "int64", (), "given", "the track that the next two follow"),
+    _numbers("training/example/topk_ids", "int32", (2, "K"), "replayed", "likeliest next tokens there, before and after"),
+    _numbers("training/example/topk_logprobs", "float32", (2, "K"), "replayed", "their log-probabilities", "nats"),
+    # Optional: a run may hold nothing out.
+    _numbers("training/held_out/steps", "int64", ("E",), "given", "steps done at each measurement", optional=True),
+    _numbers("training/held_out/loss", "float32|float64", ("E",), "derived", "mean loss on held-out text", "nats/token",
+             optional=True),
+    _numbers("training/held_out/bits_per_byte", "float32|float64", ("E",), "derived", "the same by byte of text", "bits/byte",
+             optional=True),
+)  # fmt: skip
+
+_FINETUNING = (
+    *_PIECES,
+    _json("finetuning/answers", "derived",
+          "examples that were not trained on: a list of {prompt, expected, before, after}"),
+    _json("finetuning/matrices", "given", "names of the weight matrices"),
+    _numbers("finetuning/change", "float32", ("Q",), "derived", "L2 norm of the change of each matrix"),
+    _numbers("finetuning/weights", "float32", ("Q",), "derived", "L2 norm of each matrix before"),
+    # Optional: norms alone make the table; these make the map of which cells moved.
+    Spec("finetuning/thumbnails/{matrix}", ("uint8",), ("?", "?"), "derived",
+         "mean |change| over equal tiles of the matrix, 32 x 32 of them at most", required=False, scaled=True),
+    _numbers("finetuning/steps/loss", "float32|float64", ("N",), "replayed", "mean loss before each update", "nats/token",
+             optional=True),
+)  # fmt: skip
+
+SCHEMA: dict[Kind, tuple[Spec, ...]] = {"generation": _GENERATION, "training": _TRAINING, "finetuning": _FINETUNING}
+assert tuple(SCHEMA) == KINDS
+
+
+class Words(TypedDict):
+    """What the schema says of a chunk, as `RecordWriter.add` takes it."""
+
+    truth: Truth
+    meaning: str
+    unit: str
+    encoding: str | None
+
+
+def describe(kind: Kind, name: str) -> Words:
+    """What the schema says of a name of its own: `writer.add(name.format(block=3), x, **describe(kind, name))`.
+
+    Raises:
+        PellucidError: the schema has no such name.
+    """
+    for spec in SCHEMA[kind]:
+        if spec.name == name:
+            return {"truth": spec.truth, "meaning": spec.meaning, "unit": spec.unit, "encoding": spec.encoding}
+    raise PellucidError(f"the schema of a {kind} record has no {name}")

@@ -1,0 +1,58 @@
+"""JSON and text as bytes: one way to write each value, and nothing that a browser would read differently."""
+
+import json
+from typing import Any, NoReturn
+
+from pellucid.errors import PellucidError
+
+
+_MOST_EXACT = 2**53 - 1  # beyond, JavaScript's numbers skip some
+
+
+def check_json(value: Any, where: str) -> None:
+    """Refuses what JSON would change or lose in silence.
+
+    Raises:
+        PellucidError: names the place: keys that are no text, NaN, infinity, large integers, other objects.
+    """
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise PellucidError(f"{where}: keys must be text, and {key!r} is not")
+            check_json(key, where)
+            check_json(item, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            check_json(item, f"{where}[{i}]")
+    elif isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise PellucidError(f"{where}: half a character (a lone surrogate) is no text: store bytes as uint8") from error
+    elif type(value) is int:
+        if abs(value) > _MOST_EXACT:
+            raise PellucidError(f"{where}: {value} is too large for JSON's readers: store it as text or as an int64 array")
+    elif type(value) is float:
+        if value - value != 0:
+            raise PellucidError(f"{where}: {value} is not in JSON: store a float array")
+    elif value is not None and type(value) is not bool:
+        raise PellucidError(f"{where}: JSON holds no {type(value).__name__}: convert it to plain numbers, text and lists")
+
+
+def to_json(value: Any) -> bytes:
+    """UTF-8, keys in order, no spaces: equal values are equal bytes."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode("utf-8")
+
+
+def from_json(data: bytes) -> Any:
+    """Raises ValueError where the bytes are no JSON."""
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("its JSON is nested too deeply") from error
+    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are such
+        raise ValueError(f"it is not JSON ({error})") from error
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not in JSON")

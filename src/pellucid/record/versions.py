@@ -1,0 +1,46 @@
+"""Versions of what a record's header says, and how an older one is read.
+
+A minor version adds chunks and header fields: readers skip those that they do not know. A new dtype, encoding or meaning is
+a new major version, which older readers refuse. Older majors are brought up by `MIGRATIONS`, one step at a time: pure
+functions of the header. They may rename, describe and fill in; the chunks' bytes stay as they are.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pellucid.errors import PellucidError
+
+
+SCHEMA_VERSION = (1, 0)
+
+Migration = Callable[[dict[str, Any]], dict[str, Any]]
+MIGRATIONS: dict[int, Migration] = {}  # from this major to the next; 1 is the first
+
+
+def migrate(
+    header: dict[str, Any], migrations: Mapping[int, Migration] = MIGRATIONS, newest: int = SCHEMA_VERSION[0]
+) -> dict[str, Any]:
+    """The header as this version would have written it.
+
+    Raises:
+        PellucidError: from a newer major, or from one that nothing migrates; says which and what to do.
+        ValueError: it states no version.
+    """
+    major, minor = version_of(header)
+    if major > newest:
+        raise PellucidError(f"its schema {major}.{minor} is newer than this Pellucid, which reads {newest}.x: update Pellucid")
+    while major < newest:
+        if major not in migrations:
+            raise PellucidError(f"it has schema {major}.{minor}, which this Pellucid cannot read: record it again")
+        header = migrations[major](header)
+        before, (major, minor) = major, version_of(header)
+        assert major == before + 1, "a migration goes up by one major version"
+    return header
+
+
+def version_of(header: Mapping[str, Any]) -> tuple[int, int]:
+    """(major, minor)."""
+    version = header.get("schema")
+    if not (isinstance(version, list) and len(version) == 2 and all(type(part) is int and part >= 0 for part in version)):
+        raise ValueError("its header states no schema version")
+    return version[0], version[1]

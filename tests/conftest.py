@@ -1,0 +1,51 @@
+"""What several tests share: one thread, a text with a grammar of its own, and one tiny trained run."""
+
+import os
+
+
+# Before torch is imported, and for every process that a test starts: tensors this small are not worth a second thread,
+# and two threads that share a busy core with something else are many times slower than one (docs/log.md).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path
+
+import pytest
+
+import pellucid
+from pellucid.corpus import Document
+
+
+STORY = "the fox ran over a hill and saw one small bird that sang to no one at all while rain fell on stones"
+
+
+def story(length: int, seed: int) -> str:
+    """That many words in an order that depends on the seed alone: the same text on every machine."""
+    words = STORY.split()
+    state, written = seed, []
+    for _ in range(length):
+        state = (state * 1103515245 + 12345) % 2**31
+        written.append(words[(state >> 16) % len(words)] + ("." if state % 7 == 0 else ""))
+    return " ".join(written)
+
+
+@pytest.fixture(scope="session")
+def documents() -> list[Document]:
+    """Eight stories, some 12 kB in all."""
+    return [Document(f"story {seed}", story(300, seed)) for seed in range(1, 9)]
+
+
+@pytest.fixture(scope="session")
+def stories(documents: list[Document], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a folder of text files."""
+    folder = tmp_path_factory.mktemp("stories")
+    for document in documents:
+        (folder / f"{document.name}.txt").write_text(document.text + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(documents: list[Document], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of a few steps: some 37,000 parameters, two blocks, 64 tracks. To be read, not changed."""
+    config = pellucid.GPTConfig(vocab_size=300, n_ctx=64, n_layers=2, d_model=32, n_heads=2)
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    return pellucid.train(documents, out, config=config, steps=6, batch_tokens=256, learning_rate=1e-2, seed=7).path
