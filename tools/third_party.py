@@ -22,7 +22,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "pellucid"
 OUTPUT = ROOT / "THIRD_PARTY.md"
-OURS = ("py.typed", "assets/default/")  # files of the package that are this project's own
+# Files of the package that are this project's own; notices stand in THIRD_PARTY.md.
+OURS = ("py.typed", "assets/default/", "draw/fonts/README.md", "draw/fonts/OFL-")
 CLASSIFIERS = {"Apache Software License": "Apache-2.0", "MIT License": "MIT", "BSD License": "BSD"}
 
 
@@ -56,6 +57,26 @@ CONTENTS = (
         "`R50K_SPLIT`",
         licence="MIT",
         notice="tiktoken.txt",
+    ),
+    *(
+        Content(
+            title=f"The typeface {family} {weight}",
+            path=f"draw/fonts/{family.replace(' ', '')}-{weight}.ttf",
+            whole=True,
+            source=f"<{home}>, cut down to the characters that pictures use (`tools/fonts.py`) from the npm package {package}",
+            licence="OFL-1.1",
+            notice=f"OFL-{family.replace(' ', '')}.txt",
+        )
+        for family, weights, home, package in (
+            ("Inter", ("Regular", "SemiBold"), "https://github.com/rsms/inter", "inter-ui 4.1.1"),
+            (
+                "JetBrains Mono",
+                ("Regular", "SemiBold"),
+                "https://github.com/JetBrains/JetBrainsMono",
+                "@expo-google-fonts/jetbrains-mono 0.4.1",
+            ),
+        )
+        for weight in weights
     ),
 )
 

@@ -12,6 +12,18 @@ LARGEST = 9_000_000  # bytes
 NEEDED = (
     "pellucid/py.typed",
     "pellucid/text/data/vocab.bpe",
+    *(
+        f"pellucid/draw/fonts/{name}"
+        for name in (
+            "Inter-Regular.ttf",
+            "Inter-SemiBold.ttf",
+            "JetBrainsMono-Regular.ttf",
+            "JetBrainsMono-SemiBold.ttf",
+            "OFL-Inter.txt",
+            "OFL-JetBrainsMono.txt",
+            "README.md",
+        )
+    ),
     "pellucid/assets/default/config.json",
     "pellucid/assets/default/model.safetensors",
     "pellucid/assets/default/tokenizer.json",

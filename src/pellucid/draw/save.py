@@ -1,0 +1,49 @@
+"""Writing a film to a file, whole or not at all."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from pellucid.draw import animation, page, raster, svg
+from pellucid.draw.film import Film
+from pellucid.errors import PellucidError
+
+
+STILLS = ("svg", "png")
+MOVING = ("gif", "webp", "mp4", "html")
+
+
+def content(film: Film, kind: str, *, width: int | None = None, t: float | None = None) -> bytes:
+    """The film as the bytes of a file of that kind (a suffix without its dot). Arguments and errors as `Film.save`."""
+    if kind not in STILLS + MOVING:
+        raise PellucidError(f"no picture of the kind {kind!r}: name the file .{', .'.join(STILLS + MOVING)}")
+    if t is not None and kind not in STILLS:
+        raise PellucidError(f"a {kind} holds the whole film: leave t out, or write one of {', '.join(STILLS)}")
+    if width is not None and kind in ("svg", "html"):
+        raise PellucidError(f"a {kind} has no width in pixels: leave width out")
+    match kind:
+        case "svg":
+            return svg.still(film, t).encode("utf-8")
+        case "png":
+            return raster.png(film, t, width=width)
+        case "gif":
+            return animation.gif(film, width=width)
+        case "webp":
+            return animation.webp(film, width=width)
+        case "mp4":
+            return animation.mp4(film, width=width)
+    return page.page(film).encode("utf-8")
+
+
+def save(film: Film, path: Path, *, width: int | None = None, t: float | None = None) -> Path:
+    """Writes the film to a file; its suffix says how. Arguments and errors as `Film.save`."""
+    written = content(film, path.suffix.lower().removeprefix("."), width=width, t=t)
+    half = path.with_name(f"{path.name}.part")
+    try:
+        half.write_bytes(written)
+        os.replace(half, path)
+    except OSError as problem:
+        with suppress(OSError):
+            half.unlink()
+        raise PellucidError(f"{path} cannot be written: {problem.strerror or problem}") from problem
+    return path
