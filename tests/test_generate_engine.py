@@ -127,7 +127,7 @@ def test_samples_differ_and_do_not_depend_on_how_many_there_are(banded):
 def test_samples_share_one_reading_of_their_prompt(banded, monkeypatch):
     read = []
     hidden = GPT.hidden
-    monkeypatch.setattr(GPT, "hidden", lambda self, ids, cache=None: read.append(ids.shape) or hidden(self, ids, cache))
+    monkeypatch.setattr(GPT, "hidden", lambda self, ids, *rest: read.append(ids.shape) or hidden(self, ids, *rest))
     projected = []
     logits = GPT.logits
     monkeypatch.setattr(GPT, "logits", lambda self, h: projected.append(h.shape) or logits(self, h))

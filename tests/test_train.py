@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 
 import pellucid
 from pellucid import events
-from pellucid.corpus import Document
+from pellucid.corpus import Document, open_corpus
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.loss import IGNORE
 from pellucid.gpt.pattern import alternating
 from pellucid.train import checkpoint, machine
+from pellucid.train.batches import WindowBatches
+from pellucid.train.budget import Pace, measure_pace
 from pellucid.train.plan import Plan, log_spaced
 from pellucid.train.recipe import Recipe
 from pellucid.train.step import loss_and_gradients, make_optimizer, update
@@ -207,7 +209,7 @@ def test_stopped_and_resumed_is_uninterrupted(
 
 KILLED = """
 import pellucid, sys
-from pellucid.corpus import Document
+from pellucid.corpus import Document, open_corpus
 from pellucid.gpt.config import GPTConfig
 documents = [Document(*pair) for pair in {pairs!r}]
 def watch(event):
@@ -300,11 +302,23 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(text: list[Document], tmp_p
 def test_a_time_budget_becomes_a_token_budget_once(
     text: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pellucid.train.budget.seconds_per_step_and_look", lambda *_: (0.5, 0.25))
+    monkeypatch.setattr("pellucid.train.run.measure_pace", lambda *_, **__: Pace(step=0.5, look=0.25, threads=1))
     asked = iter([True])
     run = run_small(text, tmp_path / "run", steps=None, minutes=1.0, stop=lambda: next(asked))
     assert run.plan.total_steps == int((60 * 0.88 - 21 * 0.25) / 0.5)
     assert Plan.load(tmp_path / "run") == run.plan
+
+
+def test_pace_is_measured_and_leaves_the_threads_alone(text: list[Document], tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    run = run_small(text, tmp_path / "run", steps=1)
+    tokenizer = run.model().require_tokenizer()
+    batches = WindowBatches(open_corpus(tmp_path / "run" / "corpus"), tokenizer, 32, 4, 0)
+    pace = measure_pace(run.plan.config, batches, 4, torch.float32, 0, seconds=0.0)
+    assert pace.step > 0
+    assert pace.look > 0
+    assert pace.threads in {1, threads}
+    assert torch.get_num_threads() == threads
 
 
 def test_bad_input_is_refused_before_anything_is_written(text: list[Document], tmp_path: Path) -> None:

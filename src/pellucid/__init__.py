@@ -6,6 +6,8 @@
     print(model.generate("Once upon a time").text)
     run = pellucid.train("book.txt", "runs/book", minutes=10)
     run = pellucid.finetune("examples.jsonl", "runs/tuned", model="runs/book")
+    record = pellucid.xray(model, "Once upon a time")        # what the model does while it writes
+    assert pellucid.verify(record, model).ok                 # every number of it, computed again
 
 Names are imported when they are first used, so that `import pellucid` is quick.
 """
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from pellucid.train.run import Run, train
     from pellucid.tune.examples import Example
     from pellucid.tune.job import finetune
+    from pellucid.xray.capture import xray
+    from pellucid.xray.verify import verify
 
 __version__ = "0.1.0"
 
@@ -43,6 +47,7 @@ _HOME = {
     "finetune": "tune.job",
     "Example": "tune.examples",
     "PellucidError": "errors",
+    "verify": "xray.verify",
 }
 
 __all__ = [
@@ -61,12 +66,14 @@ __all__ = [
     "load",
     "open",
     "train",
+    "verify",
+    "xray",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "train":  # a room that can be called; importing it also binds the name here
-        return import_module("pellucid.train")
+    if name in ("train", "xray"):  # rooms that can be called; importing one also binds its name here
+        return import_module(f"pellucid.{name}")
     if name == "open":
         return import_module("pellucid.record").open_record
     if name not in _HOME:

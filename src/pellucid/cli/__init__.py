@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pellucid.errors import PellucidError
 
 
-COMMANDS = ("demo", "generate", "train", "finetune")
+COMMANDS = ("demo", "generate", "train", "finetune", "xray", "verify")
 
 
 def parser() -> argparse.ArgumentParser:

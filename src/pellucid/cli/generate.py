@@ -6,6 +6,8 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from pellucid.errors import PellucidError
+
 
 if TYPE_CHECKING:
     from pellucid.generate.completion import Completion
@@ -38,7 +40,6 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Runs the command."""
-    from pellucid.errors import PellucidError
     from pellucid.generate.load import load
 
     if chosen.tokens and (chosen.json or chosen.n != 1):
@@ -47,12 +48,7 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.logprobs is not None and not chosen.json:
         print("pellucid generate: --logprobs goes with --json; --tokens shows the runners-up", file=sys.stderr)
         return 2
-    prompt = chosen.prompt
-    if prompt == "-":
-        try:
-            prompt = sys.stdin.buffer.read().decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise PellucidError(f"standard input is not UTF-8 text: {error}") from None
+    prompt = read_prompt(chosen.prompt)
     options = {
         "max_tokens": chosen.max_tokens, "temperature": chosen.temperature, "top_k": chosen.top_k,
         "top_p": chosen.top_p, "seed": chosen.seed, "stop": tuple(chosen.stop),
@@ -79,6 +75,20 @@ def run(chosen: argparse.Namespace) -> int:
         print(token.text, end="", flush=True)
     print()
     return 0
+
+
+def read_prompt(prompt: str | None) -> str | None:
+    """The prompt as it was given; `-` is standard input.
+
+    Raises:
+        PellucidError: that is not UTF-8.
+    """
+    if prompt != "-":
+        return prompt
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PellucidError(f"standard input is not UTF-8 text: {error}") from None
 
 
 def as_json(completion: "Completion") -> dict[str, object]:

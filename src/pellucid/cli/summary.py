@@ -63,8 +63,9 @@ def _training(trained: Run, metrics: Sequence[dict[str, Any]]) -> list[str]:
     return [
         f"- {config.parameters():,} parameters: {config.n_layers} blocks ({', '.join(map(str, config.pattern))}), width "
         f"{config.d_model}, {config.n_heads} heads, {config.n_ctx} tracks, {config.vocab_size:,} tokens in the vocabulary",
-        f"- {trained.step:,} steps, {trained.tokens:,} tokens ({trained.tokens / plan.source['train_tokens']:.1f} times "
-        f"through the text), {speeds[len(speeds) // 2]:,.0f} tokens a second (median), products in {plan.dtype}",
+        f"- {trained.step:,} of {plan.total_steps:,} steps, {trained.tokens:,} tokens "
+        f"({trained.tokens / plan.source['train_tokens']:.1f} times through the text), "
+        f"{speeds[len(speeds) // 2]:,.0f} tokens a second (median), products in {plan.dtype} on {plan.threads} thread(s)",
         f"- loss: from {losses[0]:.3f} (guessing is ln {config.vocab_size} = {math.log(config.vocab_size):.3f}) to "
         f"{sum(last) / len(last):.3f} nats a token (mean of the last {len(last)} steps)",
         f"- held-out text: from {held_out[0]['bits_per_byte']:.3f} to {held_out[-1]['bits_per_byte']:.3f} bits a byte",

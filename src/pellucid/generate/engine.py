@@ -20,6 +20,7 @@ from pellucid.generate.stopping import TextAssembler
 from pellucid.gpt.cache import KVCache
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
+from pellucid.gpt.tap import Tap
 from pellucid.text.tokenizer import Tokenizer
 
 
@@ -107,13 +108,15 @@ class Batch:
     Args:
         model: the decoder.
         rows: unfinished rows, checked with `check_fits`.
+        tap: sees what goes through the model; rows of different prompts, read one after the other, would be mixed up.
 
     Attributes:
         rows: those that still run, in the cache's order.
     """
 
-    def __init__(self, model: Decoder, rows: Sequence[Row]) -> None:
+    def __init__(self, model: Decoder, rows: Sequence[Row], tap: Tap | None = None) -> None:
         self.model = model
+        self.tap = tap
         self.rows = list(rows)
         longest = max(len(row.prompt) + row.options.max_tokens for row in rows)
         self.capacity = min(model.config.n_ctx, longest)
@@ -122,7 +125,7 @@ class Batch:
 
     def read_prompts(self) -> None:
         """Reads every distinct prompt once, alone, all of its tracks together ("prefill")."""
-        with _reading(self.model):
+        with reading(self.model):
             self.logits = self._prefill(self.cache, self.capacity)
 
     def _prefill(self, cache: KVCache, capacity: int) -> Tensor:
@@ -133,7 +136,7 @@ class Batch:
         for prompt, indices in sharing.items():
             alone = cache if len(self.rows) == 1 else self.model.new_cache(1, capacity)
             ids = torch.tensor([prompt], device=self.model.wte.weight.device)
-            last = self.model.hidden(ids, alone)[0, -1]  # (C,): only the last track's logits are needed
+            last = self.model.hidden(ids, alone, self.tap)[0, -1]  # (C,): only the last track's logits are needed
             next_logits = self.model.logits(last)
             for index in indices:
                 logits[index] = next_logits
@@ -148,14 +151,14 @@ class Batch:
     def feed(self) -> None:
         """Lets finished rows go; reads the other rows' newest token, all in one pass."""
         going = [index for index, row in enumerate(self.rows) if row.finish_reason is None]
-        with _reading(self.model):
+        with reading(self.model):
             if 0 < len(going) < len(self.rows):
                 self.cache.keep(going)
             self.rows = [self.rows[index] for index in going]
             if self.rows:
                 newest = [[row.tokens[-1].id] for row in self.rows]
                 ids = torch.tensor(newest, device=self.model.wte.weight.device)  # (B, 1)
-                self.logits = self.model.logits(self.model.hidden(ids, self.cache)[:, -1]).float()
+                self.logits = self.model.logits(self.model.hidden(ids, self.cache, self.tap)[:, -1]).float()
 
 
 def decode(model: Decoder, rows: Sequence[Row]) -> Iterator[tuple[Row, Token]]:
@@ -171,7 +174,7 @@ def decode(model: Decoder, rows: Sequence[Row]) -> Iterator[tuple[Row, Token]]:
 
 
 @contextmanager
-def _reading(model: Decoder) -> Iterator[None]:
+def reading(model: Decoder) -> Iterator[None]:
     """No autograd and no dropout, for the length of one pass: a stream's user may do anything between two tokens."""
     was_training = model.training
     if was_training:

@@ -137,12 +137,17 @@ class GPT(Decoder):
         logprobs: int | None = None,
     ) -> Iterator[Token]:
         """The same answer as `generate`'s, each token as soon as it is drawn. Arguments and errors as there; one prompt."""
-        options = self._options(
-            max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, seed=seed,
-            logprobs=logprobs, n=1,
+        row = self.begin(  # checked here, not at the first token
+            prompt, max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, seed=seed,
+            logprobs=logprobs,
         )  # fmt: skip
-        row = self._row(self._ids(prompt), 0, options)  # checked here, not at the first token
         return (token for _, token in decode(self, [row]))
+
+    def begin(
+        self, prompt: OnePrompt = None, *, stop: str | Sequence[str] = (), seed: int | None = None, **options: Any
+    ) -> Row:
+        """The answer that `stream` would give, not begun: for who drives an `engine.Batch`. Arguments and errors as there."""
+        return self._row(self._ids(prompt), 0, self._options(stop=stop, seed=seed, **options))
 
     def save(self, directory: str | Path, *, storage: str = "float32") -> None:
         """Writes a model directory that `load` reads: config, weights and tokenizer, if there is one.

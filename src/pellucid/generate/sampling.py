@@ -121,26 +121,26 @@ def draw(logits: Tensor, options: SamplingOptions, u: float) -> Draw:
     if options.temperature == 0:
         chosen = int(logits.argmax())  # of equals the first
     else:
-        kept, weights = _candidates(logits, options)
+        kept, weights = candidates(logits, options)
         shares = weights.cumsum(0)
         # u < 1, so u * total < total even after rounding, and some share lies beyond it.
         place = int(torch.searchsorted(shares, u * shares[-1], right=True))
         chosen = place if kept is None else int(kept[place])
     top: TopLogprobs | None = None
     if options.logprobs is not None:
-        best = _largest(log_probs, options.logprobs)
+        best = largest(log_probs, options.logprobs)
         top = tuple(zip(best.tolist(), log_probs[best].tolist(), strict=True))
     return Draw(chosen, float(log_probs[chosen]), top)
 
 
-def _candidates(logits: Tensor, options: SamplingOptions) -> tuple[Tensor | None, Tensor]:
+def candidates(logits: Tensor, options: SamplingOptions) -> tuple[Tensor | None, Tensor]:
     """The ids that may be drawn, ascending (None: all), and their probabilities up to a factor, float64."""
     scores = logits.double()
     # The largest becomes 0 first: a tiny temperature then cannot overflow.
     weights = ((scores - scores.max()) / options.temperature).exp()
     kept: Tensor | None = None
     if options.top_k is not None and options.top_k < len(weights):
-        kept = _largest(logits, options.top_k).sort().values
+        kept = largest(logits, options.top_k).sort().values
         weights = weights[kept]
     if options.top_p is not None and options.top_p < 1:
         nucleus = _nucleus(weights, options.top_p).sort().values
@@ -152,15 +152,15 @@ def _candidates(logits: Tensor, options: SamplingOptions) -> tuple[Tensor | None
 def _nucleus(weights: Tensor, share: float) -> Tensor:
     """Indices of the fewest largest weights whose sum is at least `share` of the total (Holtzman et al. 2019)."""
     wanted = share * weights.sum()
-    indices = _largest(weights, min(_FIRST_LOOK, len(weights)))
+    indices = largest(weights, min(_FIRST_LOOK, len(weights)))
     sums = weights[indices].cumsum(0)
     if sums[-1] < wanted:
-        indices = _largest(weights, len(weights))
+        indices = largest(weights, len(weights))
         sums = weights[indices].cumsum(0)
     return indices[: int(torch.searchsorted(sums, wanted)) + 1]
 
 
-def _largest(values: Tensor, count: int) -> Tensor:
+def largest(values: Tensor, count: int) -> Tensor:
     """Indices of the `count` largest of (N,) values, the largest first, of equals the lower index first."""
     if count == 0:
         return torch.empty(0, dtype=torch.int64, device=values.device)

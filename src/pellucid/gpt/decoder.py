@@ -19,6 +19,7 @@ from pellucid.gpt.cache import KVCache
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.loss import IGNORE, linear_cross_entropy
 from pellucid.gpt.pattern import Pattern
+from pellucid.gpt.tap import Tap
 
 
 # PyTorch's modules fill themselves with random numbers when they are made. First weights here come from `init_weights` or
@@ -55,10 +56,12 @@ class Attention(nn.Module):
         self.c_attn = Linear(config.d_model, 3 * config.d_model)
         self.c_proj = Linear(config.d_model, config.d_model)
 
-    def forward(self, x: Tensor, cache: KVCache | None) -> Tensor:  # (B, T, C) -> (B, T, C)
+    def forward(self, x: Tensor, cache: KVCache | None, tap: Tap | None) -> Tensor:  # (B, T, C) -> (B, T, C)
         b, t, c = x.shape
         qkv = self.c_attn(x).view(b, t, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
         q, k, v = qkv.contiguous().unbind(0)  # one copy here makes every product below faster
+        if tap is not None:
+            tap.attention(self.block, q, k)
         out = attention(q, k, v, self.pattern) if cache is None else cache.attend(self.block, q, k, v)
         merged: Tensor = self.c_proj(out.transpose(1, 2).reshape(b, t, c))
         return merged
@@ -89,8 +92,10 @@ class Block(nn.Module):
         self.mlp = MLP(config)
         self.dropout = config.dropout
 
-    def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:  # (B, T, C) -> (B, T, C)
-        x = x + F.dropout(self.attn(self.ln_1(x), cache), self.dropout, self.training)
+    def forward(  # (B, T, C) -> (B, T, C)
+        self, x: Tensor, cache: KVCache | None = None, tap: Tap | None = None
+    ) -> Tensor:
+        x = x + F.dropout(self.attn(self.ln_1(x), cache, tap), self.dropout, self.training)
         return x + F.dropout(self.mlp(self.ln_2(x)), self.dropout, self.training)
 
 
@@ -132,12 +137,13 @@ class Decoder(nn.Module):
                 std = 0.01 if name == "wpe.weight" else residual if name.endswith("c_proj.weight") else 0.02
                 parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
 
-    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+    def hidden(self, ids: Tensor, cache: KVCache | None = None, tap: Tap | None = None) -> Tensor:
         """The vector of every track after the last block and the last LayerNorm.
 
         Args:
             ids: (B, T) int64.
             cache: keys and values of the tracks before; it takes in the new ones.
+            tap: sees what goes through the blocks.
 
         Returns:
             (B, T, C).
@@ -156,8 +162,12 @@ class Decoder(nn.Module):
             positions = torch.tensor(cache.lengths, device=ids.device)[:, None] + torch.arange(t, device=ids.device)
         x = self.wte(ids) + self.wpe(positions)
         x = F.dropout(x, self.config.dropout, self.training)
-        for block in self.h:
-            x = block(x, cache)
+        for level, block in enumerate(self.h):
+            if tap is not None:
+                tap.stream(level, x)
+            x = block(x, cache, tap)
+        if tap is not None:
+            tap.stream(len(self.h), x)
         if cache is not None:
             cache.advance(t)
         out: Tensor = self.ln_f(x)

@@ -58,8 +58,6 @@ PRESETS: dict[str, Preset] = {
     # For a CPU.
     "tiny": _cpu(n_layers=2, d_model=128, n_heads=4, n_ctx=128, vocab_size=1024, learning_rate=4e-3, batch_tokens=2048,
                  pattern=partial(alternating, band=32)),
-    "demo": _cpu(n_layers=4, d_model=128, n_heads=4, n_ctx=128, vocab_size=2048, learning_rate=4e-3, batch_tokens=2048,
-                 pattern=partial(alternating, band=32)),
     "cpu-2m": _cpu(n_layers=4, d_model=192, n_heads=6, n_ctx=256, vocab_size=2048, learning_rate=3e-3, batch_tokens=4096),
     "cpu-6m": _cpu(n_layers=6, d_model=256, n_heads=4, n_ctx=512, vocab_size=4096, learning_rate=1e-3, batch_tokens=4096,
                    pattern=partial(alternating, band=128)),

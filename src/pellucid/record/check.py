@@ -13,8 +13,11 @@ _LISTED = 8
 _MATRICES = {"training": "training/matrices", "finetuning": "finetuning/matrices"}
 
 
-def check(record: Record) -> dict[str, int]:
+def check(record: Record, *, partial: bool = False) -> dict[str, int]:
     """Compares a record's table with the schema; reads no numbers.
+
+    Args:
+        partial: chunks may be missing, as where less was kept; those that are there must be as they should be.
 
     Returns:
         The sizes by the schema's letters.
@@ -22,7 +25,7 @@ def check(record: Record) -> dict[str, int]:
     Raises:
         PellucidError: lists the chunks that are missing or not as they should be.
     """
-    sizes, problems = _compare(record)
+    sizes, problems = _compare(record, partial)
     if problems:
         where = record.path or "in memory"
         more = [f"and {len(problems) - _LISTED:,} more"] if len(problems) > _LISTED else []
@@ -30,7 +33,7 @@ def check(record: Record) -> dict[str, int]:
     return sizes
 
 
-def _compare(record: Record) -> tuple[dict[str, int], list[str]]:
+def _compare(record: Record, partial: bool) -> tuple[dict[str, int], list[str]]:
     sizes: dict[str, int] = {}
     problems: list[str] = []
     config = record.provenance.config
@@ -51,7 +54,7 @@ def _compare(record: Record) -> tuple[dict[str, int], list[str]]:
         for name in _names(spec, sizes, matrices or []):
             if name in record:
                 problems += _mismatches(record, name, spec, sizes)
-            elif spec.required:
+            elif spec.required and not partial:
                 problems.append(f"{name} is missing")
     if {"P", "S", "T"} <= sizes.keys() and sizes["P"] + sizes["S"] - sizes["T"] not in (0, 1):
         problems.append(f"{sizes['T']} tracks cannot come of {sizes['P']} tokens and {sizes['S']} drawn ones")

@@ -1,6 +1,6 @@
 """What numbers are stored as: whole, as bfloat16, as uint8 steps of a range, as a lower triangle.
 
-Every loss is stated: bfloat16 keeps 8 significant bits (relative error at most 2^-9), a range in uint8 errs by at most
+Every loss is stated: bfloat16 keeps 8 significant bits (relative error at most 2^-8), a range in uint8 errs by at most
 half a step, (hi - lo) / 510, plus the float32 rounding of the value that is read.
 """
 

@@ -14,7 +14,7 @@ from pellucid.train.held_out import held_out_loss
 from pellucid.train.step import micro_batch_of
 
 
-HELD_OUT_TOKENS = 16_384  # read at each look; the same tokens every time
+HELD_OUT_TOKENS = 8_192  # read at each look; the same tokens every time
 
 
 class WindowBatches:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from pellucid.train.recipe import Recipe
 from pellucid.train.step import loss_and_gradients, make_optimizer, update
 
 
-CALIBRATION_STEPS = 4
+CALIBRATION_STEPS = 2  # at least, on each number of threads
 # Choice: the share of a time budget left for samples, checkpoints and a machine that is shared.
 TIME_RESERVE = 0.12
 
@@ -41,28 +42,55 @@ def check_positive(**values: float | None) -> None:
             raise PellucidError(f"{name} must be a number above 0, not {value}")
 
 
-def steps_in(
-    minutes: float, config: GPTConfig, batches: Batches, micro_batch: int, dtype: torch.dtype, seed: int
-) -> int:
-    """A time budget as steps: decided once, by timing a few, and kept, so that a resumed run does the same."""
-    step, look = seconds_per_step_and_look(config, batches, micro_batch, dtype, seed)
-    return int((minutes * 60 * (1 - TIME_RESERVE) - (LOOKS + 1) * look) / step)
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What a run costs on this machine (measured): seconds a step, seconds a look at held-out text, on so many threads."""
+
+    step: float
+    look: float
+    threads: int
+
+    def steps_in(self, minutes: float) -> int:
+        """A time budget as steps: decided once and kept, so that a resumed run does the same."""
+        return int((minutes * 60 * (1 - TIME_RESERVE) - (LOOKS + 1) * self.look) / self.step)
 
 
-def seconds_per_step_and_look(
-    config: GPTConfig, batches: Batches, micro_batch: int, dtype: torch.dtype, seed: int
-) -> tuple[float, float]:
-    """The median time of a few steps of a throw-away model, and of one look at held-out text (measured)."""
+def measure_pace(
+    config: GPTConfig, batches: Batches, micro_batch: int, dtype: torch.dtype, seed: int, *, seconds: float
+) -> Pace:
+    """Times a throw-away model for about `seconds`, with all of PyTorch's threads and with one, in turn; the faster wins.
+
+    Two threads on a core that another process wants are many times slower than one (docs/log.md). A step's time is the
+    lower quartile of those seen, so that a short disturbance does not become the plan.
+    """
+    available = torch.get_num_threads()
     model = GPT(config, seed=seed).train()
     optimizer = make_optimizer(model, Recipe.scaled(1e-4, 1))
-    times = []
-    for step in range(CALIBRATION_STEPS + 2):
-        began = time.perf_counter()
-        ids, targets = batches.batch(step)
-        loss_and_gradients(model, ids, targets, micro_batch=micro_batch, dtype=dtype)
-        update(optimizer, model.parameters(), lr=1e-4, clip=1.0)
-        times.append(time.perf_counter() - began)
+    times: dict[int, list[float]] = {threads: [] for threads in {available, 1}}
     began = time.perf_counter()
-    batches.held_out(model.eval(), dtype)
-    look = time.perf_counter() - began
-    return float(np.median(times[2:])), look  # the first steps also pay for memory and set-up
+    step = 0
+    try:
+        while len(times[1]) < CALIBRATION_STEPS or time.perf_counter() - began < seconds:
+            for threads, seen in times.items():
+                torch.set_num_threads(threads)
+                for unmeasured in (True, False):  # the first step on other threads also pays for waking them
+                    start = time.perf_counter()
+                    ids, targets = batches.batch(step)
+                    loss_and_gradients(model, ids, targets, micro_batch=micro_batch, dtype=dtype)
+                    update(optimizer, model.parameters(), lr=1e-4, clip=1.0)
+                    step += 1
+                    if not unmeasured:
+                        seen.append(time.perf_counter() - start)
+        quartiles = {threads: float(np.quantile(seen, 0.25)) for threads, seen in times.items()}
+        best = min(quartiles, key=lambda threads: quartiles[threads])
+        torch.set_num_threads(best)
+        start = time.perf_counter()
+        batches.held_out(model.eval(), dtype)
+        return Pace(quartiles[best], time.perf_counter() - start, best)
+    finally:
+        torch.set_num_threads(available)
+
+
+def calibration_seconds(minutes: float) -> float:
+    """How long to time before a run of `minutes`: 4 % of it, ten seconds at most."""
+    return min(10.0, 0.04 * 60 * minutes)

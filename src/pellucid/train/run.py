@@ -26,7 +26,7 @@ from pellucid.gpt.presets import preset as find_preset
 from pellucid.text import Tokenizer
 from pellucid.train import machine
 from pellucid.train.batches import WindowBatches
-from pellucid.train.budget import check_positive, one_budget, steps_in
+from pellucid.train.budget import calibration_seconds, check_positive, measure_pace, one_budget
 from pellucid.train.loop import METRICS, run_steps
 from pellucid.train.plan import LOOKS, Plan, log_spaced, spaced
 from pellucid.train.prepare import Source, new_run, prepare_corpus
@@ -194,10 +194,12 @@ def _plan(
         raise PellucidError(f"batch_tokens is {batch_tokens}, less than one window of {config.n_ctx}: give that or more")
     micro_batch = micro_batch_of(batch, config.n_ctx)
     dtype = machine.compute_dtype()
+    threads = torch.get_num_threads()
     if minutes is not None:
         emit(observers, events.Progress(stage="timing a few steps", done=0))
         batches = WindowBatches(built, tokenizer, config.n_ctx, batch, seed)
-        steps = steps_in(minutes, config, batches, micro_batch, dtype, seed)
+        pace = measure_pace(config, batches, micro_batch, dtype, seed, seconds=calibration_seconds(minutes))
+        steps, threads = pace.steps_in(minutes), pace.threads
     elif steps is None:
         if tokens is None:
             tokens = min(TOKENS_PER_PARAMETER * config.parameters(), MOST_EPOCHS * windows * config.n_ctx)
@@ -213,7 +215,7 @@ def _plan(
         micro_batch=micro_batch,
         total_steps=steps,
         dtype=str(dtype).removeprefix("torch."),
-        threads=torch.get_num_threads(),
+        threads=threads,
         held_out_every=spaced(steps, LOOKS),
         checkpoint_every=checkpoint_every or spaced(steps, LOOKS),
         sample_at=log_spaced(steps),

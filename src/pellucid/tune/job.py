@@ -18,7 +18,7 @@ from pellucid.generate.load import load
 from pellucid.generate.model import GPT
 from pellucid.train import machine
 from pellucid.train.batches import WindowBatches
-from pellucid.train.budget import check_positive, one_budget, steps_in
+from pellucid.train.budget import calibration_seconds, check_positive, measure_pace, one_budget
 from pellucid.train.loop import Batches, run_steps
 from pellucid.train.plan import LOOKS, Plan, log_spaced, spaced
 from pellucid.train.prepare import new_run
@@ -135,8 +135,11 @@ def _plan(
     batches = _batches(run, base, batch, seed)
     dtype = machine.compute_dtype()
     micro_batch = micro_batch_of(batch, batches.batch(0)[0].shape[1])
+    threads = torch.get_num_threads()
     if minutes is not None:
-        steps = steps_in(minutes, base.config, batches, micro_batch, dtype, seed)
+        seconds = calibration_seconds(minutes)
+        pace = measure_pace(base.config, batches, micro_batch, dtype, seed, seconds=seconds)
+        steps, threads = pace.steps_in(minutes), pace.threads
     elif steps is None:
         steps = math.ceil((EPOCHS if epochs is None else epochs) / batches.epoch_at(1))
     if steps < 1:
@@ -157,7 +160,7 @@ def _plan(
         micro_batch=micro_batch,
         total_steps=steps,
         dtype=str(dtype).removeprefix("torch."),
-        threads=torch.get_num_threads(),
+        threads=threads,
         held_out_every=spaced(steps, LOOKS),
         checkpoint_every=spaced(steps, 4),
         sample_at=log_spaced(steps),

@@ -1,0 +1,62 @@
+"""`pellucid xray`: generate, and record what happens inside."""
+
+import argparse
+import sys
+
+from pellucid.cli.generate import add_sampling
+
+
+HELP = "generate, and record what happens inside the model"
+DESCRIPTION = """Writes text after a prompt, as `generate` does, and records on the way what happened inside the model: each
+step's distribution with its cut and its draw, what every block reads, the logit lens, attention, the cache, times.
+The record is one file; pictures are drawn from it, and `pellucid verify` computes it again."""
+EXAMPLE = 'pellucid xray "Once upon a time" --max-tokens 20 --seed 1 --out tale.pellucid'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to continue; - reads standard input")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the record to write, such as tale.pellucid")
+    parser.add_argument("-m", "--model", default="default", help="a model or run directory (default: the embedded model)")
+    add_sampling(parser)
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="stop before this text; may be repeated")
+    parser.add_argument("--keep", metavar="GROUPS", help="of block_inputs,lens,attention those to record (default: all)")
+    parser.add_argument("--candidates", type=int, default=20, metavar="K", help="likeliest tokens to list a step (default 20)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Runs the command."""
+    from pathlib import Path
+
+    from pellucid.cli.generate import read_prompt
+    from pellucid.cli.show import command, print_json
+    from pellucid.generate.load import load
+    from pellucid.xray.capture import KEEP, xray
+
+    prompt = read_prompt(chosen.prompt)
+    model = load(chosen.model)
+    groups = KEEP if chosen.keep is None else tuple(group for group in chosen.keep.split(",") if group)
+    record = xray(
+        model, prompt, keep=groups, candidates=chosen.candidates, max_tokens=chosen.max_tokens,
+        temperature=chosen.temperature, top_k=chosen.top_k, top_p=chosen.top_p, seed=chosen.seed, stop=tuple(chosen.stop),
+    )  # fmt: skip
+    record.save(chosen.out)
+    size = Path(chosen.out).stat().st_size
+    read, drawn = record["generation/prompt_ids"].tolist(), record["generation/steps/drawn_ids"].tolist()
+    text = model.tokenizer.decode(drawn) if model.tokenizer else ""
+    if chosen.json:
+        print_json({
+            "record": str(chosen.out), "bytes": size, "text": text, "ids": drawn, "prompt_ids": read,
+            "seed": record.provenance.seed, "model": record.provenance.model, "chunks": len(record),
+        })  # fmt: skip
+    else:
+        print(f"{prompt or ''}{text}")
+    out = sys.stderr if chosen.json else sys.stdout
+    print(
+        f"{chosen.out}: {len(read)} tokens read, {len(drawn)} drawn (seed {record.provenance.seed}), {len(record)} chunks, "
+        f"{size:,} bytes", file=out,
+    )  # fmt: skip
+    named = [] if chosen.model == "default" else ["-m", chosen.model]
+    print(f"check it with: {command('verify', chosen.out, *named)}", file=out)
+    return 0

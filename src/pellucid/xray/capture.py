@@ -1,0 +1,181 @@
+"""A generation as a record: it is the generation itself that is watched, not one made for the picture.
+
+T tracks, C width, H heads, L blocks, S steps, K candidates of a step, J of the lens.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from io import BytesIO
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid import __version__
+from pellucid.errors import PellucidError
+from pellucid.generate.engine import Batch, Row, reading
+from pellucid.generate.model import GPT, OnePrompt
+from pellucid.generate.sampling import uniform
+from pellucid.gpt.fingerprint import fingerprint
+from pellucid.record import Provenance, Record, RecordWriter, Stored, as_bfloat16, as_triangle, describe, open_record
+from pellucid.text.tokenizer import Tokenizer
+from pellucid.train.machine import describe as describe_machine
+from pellucid.xray.formulas import Step, attention_weights, cells, lens, step
+from pellucid.xray.watch import Watch
+
+
+KEEP = ("block_inputs", "lens", "attention")  # the large groups; tokens, steps, cells, times and pieces are always kept
+LENS = 5  # candidates at each level and track
+SAMPLE = 0  # which of a prompt's answers: the first
+
+
+def xray(
+    model: GPT, prompt: OnePrompt = None, *, keep: Collection[str] = KEEP, candidates: int = 20, **generate_options: Any
+) -> Record:
+    """Generates as `model.generate` does, to the token, and records what happened on the way.
+
+    Args:
+        prompt: as `generate` takes it.
+        keep: the groups to record, of `KEEP`: "block_inputs" (T x C numbers a level, as bfloat16), "lens" (5 candidates at
+            each track and level) and "attention" (T x T / 2 bytes a head). A record with all of them passes `record.check`.
+        candidates: likeliest tokens to list at each step.
+        generate_options: max_tokens, temperature, top_k, top_p, stop, seed: as `generate` takes them.
+
+    Returns:
+        A record in memory, open; `save` puts it into a file.
+
+    Raises:
+        PellucidError: as `generate`; an unknown group; or nothing to record (max_tokens = 0).
+    """
+    keep = (keep,) if isinstance(keep, str) else tuple(keep)
+    if unknown := sorted(set(keep) - set(KEEP)):
+        raise PellucidError(f"unknown group to keep {unknown[0]!r}: use some of {', '.join(KEEP)}")
+    if isinstance(candidates, bool) or not isinstance(candidates, int) or candidates < 1:
+        raise PellucidError(f"candidates must be a whole number, 1 or more, not {candidates!r}")
+    for name in ("n", "logprobs"):
+        if name in generate_options:
+            raise PellucidError(f"an x-ray records one answer and its likeliest tokens: leave out {name}")
+    row = model.begin(prompt, **generate_options)
+    if row.finish_reason is not None:
+        raise PellucidError("max_tokens is 0: nothing is drawn, so there is nothing to record; set it to 1 or more")
+    watch = Watch(model.config.n_layers, keep, clock=model.wte.weight.device.type == "cpu")
+    steps, times, reaches = _generate(model, row, watch, min(candidates, model.config.vocab_size))
+    buffer = BytesIO()
+    with reading(model), RecordWriter(buffer, "generation", _provenance(model, row)) as writer:
+        _write(_Chunks(writer), model, row, keep, watch, steps, times, reaches)
+    buffer.seek(0)
+    return open_record(buffer)
+
+
+def _generate(model: GPT, row: Row, watch: Watch, candidates: int) -> tuple[list[Step], list[float], list[int]]:
+    """The answer, watched: each step's distribution, each step's seconds, and how many slots each block's cache has.
+
+    What the steps list is computed between the steps, and not timed.
+    """
+    batch = Batch(model, [row], watch)
+    steps: list[Step] = []
+    times: list[float] = []
+    go = batch.read_prompts
+    while row.finish_reason is None:
+        began = perf_counter()
+        go()
+        logits = batch.logits[0]
+        ((_, token),) = batch.draw()
+        times.append(perf_counter() - began)
+        u = uniform(row.options.seed, SAMPLE, token.position)
+        steps.append(step(logits, row.options, u, token.id, candidates))
+        go = batch.feed
+    return steps, times, [block.shape[3] for block in batch.cache.blocks]
+
+
+class _Chunks:
+    """Adds chunks with the words that the schema has for them."""
+
+    def __init__(self, writer: RecordWriter) -> None:
+        self.writer = writer
+        self.tokens: set[int] = set()
+
+    def add(self, name: str, value: Any, source: Mapping[str, Any] | None = None, **parts: int) -> None:
+        words = describe("generation", f"generation/{name}")
+        self.writer.add(f"generation/{name}".format(**parts), value, source=source, **words)
+
+    def add_ids(self, name: str, ids: Any, source: Mapping[str, Any] | None = None) -> None:
+        """Token ids, whose pieces the record will hold."""
+        array = np.asarray(ids, np.int32)
+        self.tokens.update(array.ravel().tolist())
+        self.add(name, array, source)
+
+    def add_pieces(self, tokenizer: Tokenizer) -> None:
+        for name, value in zip(("ids", "starts", "bytes"), pieces(tokenizer, self.tokens), strict=True):
+            self.writer.add(f"pieces/{name}", value, **describe("generation", f"pieces/{name}"))
+
+
+def pieces(tokenizer: Tokenizer, tokens: Iterable[int]) -> tuple[Any, Any, Any]:
+    """Token ids ascending, where the bytes of each begin, and all bytes: the chunks `pieces/`."""
+    ids = sorted(tokens)
+    found = [tokenizer.token_bytes(token) for token in ids]
+    starts = np.cumsum([0, *map(len, found)]).astype(np.int32)
+    return np.array(ids, np.int32), starts, np.frombuffer(b"".join(found), np.uint8)
+
+
+def _write(
+    chunks: _Chunks, model: GPT, row: Row, keep: Collection[str], watch: Watch, steps: list[Step], times: list[float],
+    reaches: list[int],
+) -> None:  # fmt: skip
+    config = model.config
+    chunks.add_ids("prompt_ids", row.prompt)
+    chunks.add_ids("steps/drawn_ids", [token.id for token in row.tokens])
+    chunks.add("steps/drawn_logprobs", np.array([token.logprob for token in row.tokens], np.float32))
+    chunks.add_ids("steps/topk_ids", [one.topk_ids for one in steps])
+    chunks.add("steps/topk_logprobs", np.array([one.topk_logprobs for one in steps], np.float32))
+    chunks.add("steps/topk_shares", np.array([one.topk_shares for one in steps], np.float32))
+    chunks.add("steps/kept", np.array([one.kept for one in steps], np.int32))
+    chunks.add("steps/draw", np.array([one.draw for one in steps], np.float64))
+    chunks.add("steps/drawn_span", np.array([one.drawn_span for one in steps], np.float64))
+    if "block_inputs" in keep:
+        for level in range(config.n_layers + 1):
+            source = {"input_of": f"h.{level}"} if level < config.n_layers else {"output_of": f"h.{level - 1}"}
+            chunks.add("block_inputs/{level}", as_bfloat16(_array(watch.level(level))), source, level=level)
+    if "lens" in keep:
+        found = [lens(model, watch.level(level), min(LENS, config.vocab_size)) for level in range(config.n_layers + 1)]
+        formula = {"tensors": ["ln_f.weight", "ln_f.bias", "wte.weight"], "formula": "log_softmax(ln_f(x) wte^T)"}
+        chunks.add_ids("lens/ids", np.stack([_array(ids) for ids, _ in found]), formula)
+        chunks.add("lens/logprobs", np.stack([_array(logprobs) for _, logprobs in found]), formula)
+    if "attention" in keep:
+        for block, pattern in enumerate(config.pattern):
+            weights = attention_weights(*watch.queries_and_keys(block), pattern)
+            heads = [as_triangle(_array(head)) for head in weights]  # head by head: each passes through float64
+            source = {"tensor": f"h.{block}.attn", "pattern": str(pattern), "formula": "softmax(q k^T / sqrt(d_head))"}
+            stacked = Stored(np.stack([head.array for head in heads]), "uint8", (0.0, 1.0), triangle=True)
+            chunks.add("attention/{block}", stacked, source, block=block)
+    chunks.add("cells", cells(reaches, len(row.prompt), len(steps)).numpy())
+    chunks.add("timings/steps", np.array(times))
+    if block_times := watch.block_times():
+        chunks.add("timings/blocks", np.array(block_times))
+    if model.tokenizer is not None:
+        chunks.add_pieces(model.tokenizer)
+
+
+def _array(tensor: Tensor) -> Any:
+    """As a record takes it: float32 stays, wider and narrower floats become it."""
+    return (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
+
+
+def _provenance(model: GPT, row: Row) -> Provenance:
+    options = row.options
+    return Provenance(
+        pellucid=__version__,
+        model=fingerprint(model),
+        config=model.config.to_dict(),
+        parameters=model.config.parameters(),
+        dtype=str(model.wte.weight.dtype).removeprefix("torch."),
+        tokenizer=model.tokenizer.fingerprint if model.tokenizer else None,
+        seed=options.seed,
+        prompt_ids=tuple(row.prompt),
+        sampling={
+            "max_tokens": options.max_tokens, "temperature": options.temperature, "top_k": options.top_k,
+            "top_p": options.top_p, "stop": list(options.stop), "sample": SAMPLE,
+        },
+        machine=describe_machine() | {"threads": torch.get_num_threads(), "device": str(model.wte.weight.device)},
+    )  # fmt: skip

@@ -1,0 +1,117 @@
+"""What a record's derived numbers are: each as a formula over the model and what went through it.
+
+T tracks, C width, H heads, D head width, L blocks, V vocabulary, S steps, K candidates of a step, J of the lens.
+
+All of it is computed in float32 (draws in float64, as sampling does), whatever the model's dtype.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pellucid.generate.sampling import SamplingOptions, candidates, largest
+from pellucid.gpt.attention import visible_mask
+from pellucid.gpt.decoder import Decoder
+from pellucid.gpt.pattern import Pattern
+
+
+_TRACKS_AT_ONCE = 64  # of logits: 13 MB for GPT-3's vocabulary
+
+NOT_YET, COMPUTED, CACHED, DROPPED = range(4)  # as the schema says of generation/cells
+
+
+def attention_weights(q: Tensor, k: Tensor, pattern: Pattern) -> Tensor:
+    """softmax(q k^T / sqrt(D) where the pattern sees): Vaswani et al. 2017 (arXiv 1706.03762), section 3.2.1, masked.
+
+    The fused kernels that the model runs on never make these numbers. They are taken from the same queries and keys by the
+    definition that those kernels are tested against (`gpt.attention.masked_attention`), and agree as far as float32 allows.
+
+    Args:
+        q, k: (H, T, D), of all tracks from the first.
+
+    Returns:
+        (H, T, T) float32, query by key.
+    """
+    tracks = q.shape[-2]
+    scores = (q.float() @ k.float().transpose(-2, -1)) / math.sqrt(q.shape[-1])
+    return scores.masked_fill(~visible_mask(pattern, tracks, tracks, q.device), -math.inf).softmax(-1)
+
+
+def lens_logits(model: Decoder, stream: Tensor) -> Iterator[Tensor]:
+    """The logit lens: LayerNorm_f(x) W_te^T for the stream x at any level, in groups of some tracks.
+
+    What the model would say next if the blocks above did nothing (nostalgebraist 2020, "interpreting GPT: the logit lens").
+    At the last level it is what the model does say. The raw lens is biased at low levels (Belrose et al. 2023, arXiv
+    2303.08112); nothing is fitted here.
+
+    Args:
+        stream: (T, C).
+
+    Yields:
+        (t, V) float32.
+    """
+    norm, matrix = model.ln_f, model.wte.weight.float()
+    for tracks in torch.split(stream.float(), _TRACKS_AT_ONCE):
+        hidden = F.layer_norm(tracks, norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps)
+        yield F.linear(hidden, matrix)
+
+
+def lens(model: Decoder, stream: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` likeliest next tokens at one level, the likeliest first: (T, J) ids and (T, J) log-probabilities in nats."""
+    tops = [logits.log_softmax(-1).topk(count) for logits in lens_logits(model, stream)]
+    return torch.cat([top.indices for top in tops]), torch.cat([top.values for top in tops])
+
+
+def cells(reaches: Sequence[int], prompt: int, steps: int) -> Tensor:
+    """Which keys and values each step computed and which it found in the cache.
+
+    Args:
+        reaches: slots of each block's cache. prompt: tokens read in the first step; each later one reads one more.
+
+    Returns:
+        (S, L, T) uint8 of NOT_YET, COMPUTED (in this step), CACHED (by an earlier one), DROPPED (behind the band).
+    """
+    track = torch.arange(prompt + steps - 1)
+    newest = prompt - 1 + torch.arange(steps)[:, None, None]  # the track whose output is drawn from
+    first_new = torch.where(torch.arange(steps) == 0, 0, newest[:, 0, 0])[:, None, None]
+    reach = torch.tensor(reaches)[None, :, None]
+    state = torch.where(track <= newest - reach, DROPPED, CACHED)
+    state = torch.where(track >= first_new, COMPUTED, state)
+    return torch.where(track > newest, NOT_YET, state).to(torch.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step's distribution, its cut and its draw; see the schema's `generation/steps/`."""
+
+    topk_ids: list[int]
+    topk_logprobs: list[float]
+    topk_shares: list[float]
+    kept: int
+    draw: float
+    drawn_span: tuple[float, float]
+
+
+def step(logits: Tensor, options: SamplingOptions, u: float, drawn: int, count: int) -> Step:
+    """What a step drew from.
+
+    Args:
+        logits: (V,) of the next token. u: the draw. drawn: the token that it pointed at. count: candidates to list (K).
+    """
+    top = largest(logits, count)
+    logprobs = logits.float().log_softmax(-1)[top].tolist()
+    if options.temperature == 0:
+        return Step(top.tolist(), logprobs, [float(token == drawn) for token in top.tolist()], 1, math.nan, (0.0, 1.0))
+    kept, weights = candidates(logits, options)
+    ends = weights.cumsum(0)
+    ends = ends / ends[-1]
+    place = drawn if kept is None else int(torch.searchsorted(kept, drawn))
+    shares = weights / weights.sum()
+    if kept is not None:
+        shares = torch.zeros(len(logits), dtype=shares.dtype, device=shares.device).index_put((kept,), shares)
+    span = (float(ends[place - 1]) if place else 0.0, float(ends[place]))
+    return Step(top.tolist(), logprobs, shares[top].tolist(), len(weights), u, span)
