@@ -72,6 +72,8 @@ class Live:
                 self._step(event)
             case events.HeldOut():
                 self.held_out = event
+                if self.view and self.last:
+                    self.view.update(self._panel())
             case events.Sampled():
                 self._sample(event)
             case events.RunFinished():
