@@ -16,6 +16,10 @@ HELP = "write text after a prompt"
 DESCRIPTION = "Writes text after a prompt, one token at a time. Without a prompt it starts from end-of-text."
 EXAMPLE = 'pellucid generate "Once upon a time" --max-tokens 60 --temperature 0.8 --seed 1'
 
+# One token's products with fewer parameters are too small to share: one thread is as fast, and never waits for another
+# that runs on a busy core (docs/log.md).
+SMALL = 20_000_000
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
@@ -40,6 +44,8 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Runs the command."""
+    import torch
+
     from pellucid.generate.load import load
 
     if chosen.tokens and (chosen.json or chosen.n != 1):
@@ -54,6 +60,8 @@ def run(chosen: argparse.Namespace) -> int:
         "top_p": chosen.top_p, "seed": chosen.seed, "stop": tuple(chosen.stop),
     }  # fmt: skip
     model = load(chosen.model)
+    if model.config.parameters() < SMALL:
+        torch.set_num_threads(1)
     if chosen.json or chosen.n != 1:
         done = model.generate(prompt, n=chosen.n, logprobs=chosen.logprobs, **options)
         completions = done if isinstance(done, list) else [done]
