@@ -84,7 +84,7 @@ def write_card(
     lines = [
         "# The embedded default model",
         "",
-        "A small GPT-3-shaped language model of older English stories, for learning and for trying things out.",
+        "A small GPT-3-shaped language model of older stories in English, for learning and for trying things out.",
         "",
         f"- **Shape**: {config.parameters():,} parameters; {config.n_layers} blocks ({patterns}), width {config.d_model}, "
         f"{config.n_heads} heads, {config.n_ctx} tracks, {config.vocab_size:,} tokens (byte-level BPE of the same books).",
@@ -98,8 +98,8 @@ def write_card(
         "- **Not for**: facts, advice, or anything that matters. It has read the books below and nothing else, makes",
         "  things up, loses the thread after a few sentences, follows no instructions, and knows no language but English.",
         "- **Bias**: the books are old and hold views of their time about peoples, women and class; the model repeats them.",
-        "- **Rights**: books believed to be in the public domain worldwide (author and translator dead for 70 years), most as",
-        "  edited by Standard Ebooks (CC0) or Project Gutenberg volunteers (GITenberg). The weights are under this project's",
+        "- **Rights**: books whose author and translator are believed dead for 70 years, in the public domain in the US, most",
+        "  as edited by Standard Ebooks (CC0) or Project Gutenberg volunteers (GITenberg). The weights are under this project's",
         "  licence.",
         "",
         f"## Trained on ({len(train)} books)",

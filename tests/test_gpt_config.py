@@ -99,6 +99,10 @@ def test_impossible_shapes_are_refused(changes: dict[str, object], words: str) -
         GPTConfig.preset("tiny", **changes)
 
 
+def test_patterns_may_be_words() -> None:
+    assert GPTConfig.preset("tiny", pattern=("dense", "banded(7)")).pattern == (Dense(), Banded(7))
+
+
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(PellucidError, match=r"unknown preset 'gpt5'.*gpt3-175b"):
         GPTConfig.preset("gpt5")

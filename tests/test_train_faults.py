@@ -198,6 +198,32 @@ def test_numbers_that_cannot_be_are_refused(text: list[Document], tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
+def test_a_shape_that_cannot_fit_is_refused_before_it_is_made(text: list[Document], tmp_path: Path) -> None:
+    with pytest.raises(PellucidError, match=r"174,604,259,328 parameters takes 2,793.7 GB"):
+        pellucid.train(text, tmp_path / "deep" / "run", preset="gpt3-175b", steps=1)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_failed_preparation_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(PellucidError, match="no file or folder"):
+        pellucid.train(tmp_path / "missing.txt", tmp_path / "deep" / "run", preset="tiny", steps=1)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_json_file_is_not_taken_for_text(base: GPT, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('[{"prompt": "a", "completion": "b"}]', encoding="utf-8")
+    with pytest.raises(PellucidError, match=r"examples are a \.jsonl file"):
+        pellucid.finetune(tmp_path / "x.json", tmp_path / "run", model=base)
+
+
+def test_what_was_kept_is_said(base: GPT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([5.0, 4.0, 6.0])
+    monkeypatch.setattr("pellucid.tune.examples.ExampleBatches.held_out", lambda *_: (next(losses), 1.0))
+    done = pellucid.finetune(number_words(range(30)), tmp_path / "run", model=base, steps=2)
+    assert done.kept == (1, 4.0)
+    assert run([Document("a", "the fox ran " * 99)], tmp_path / "plain", steps=1).kept is None
+
+
 def test_any_seed_will_do(text: list[Document], tmp_path: Path) -> None:
     assert run(text, tmp_path / "run", steps=1, seed=2**63 - 1).finished
     assert run(text, tmp_path / "other", steps=1, seed=-1).finished

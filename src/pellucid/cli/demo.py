@@ -97,7 +97,7 @@ def run(chosen: argparse.Namespace) -> int:
     before, after = (answers(model, unseen) for model in (base, tuned.model()))
     scores = [correct(texts, unseen) for texts in (before, after)]
     rows = [(e.prompt, b, a, a == e.completion) for e, b, a in zip(unseen, before, after, strict=True)]
-    print_table(console, rows[:: max(1, len(rows) // SHOWN)])
+    print_table(console, rows[:: max(1, len(rows) // SHOWN)][:SHOWN])
     console.print(f"on {len(unseen)} numbers that it was not trained on: {scores[0]} right before, [bold]{scores[1]}[/] after")
 
     summary = write_summary(out, trained, tuned, rows, scores)

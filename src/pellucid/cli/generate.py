@@ -23,7 +23,7 @@ SMALL = 20_000_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to continue; - reads standard input")
+    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to continue; - reads standard input as it is")
     parser.add_argument("-m", "--model", default="default", help="a model or run directory (default: the embedded model)")
     add_sampling(parser)
     parser.add_argument("--n", type=int, default=1, metavar="N", help="how many completions (default 1)")

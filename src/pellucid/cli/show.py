@@ -28,6 +28,7 @@ from pellucid.train.run import Run
 
 
 BARS = "▁▂▃▄▅▆▇█"
+STOPPING = "stopping after this step, and saving (Ctrl-C again to stop at once)"
 SMOOTHING = 0.9  # of the loss shown; the files hold every step's own
 
 
@@ -47,6 +48,7 @@ class Live:
         self.rate = math.nan  # tokens a second, smoothed
         self.curve: list[float] = []
         self.printed = 0.0
+        self.stopping = False
 
     def __enter__(self) -> Self:
         return self
@@ -96,7 +98,8 @@ class Live:
         recipe = event.plan["recipe"]
         self.console.print(
             f"{event.plan['total_steps']:,} steps, {recipe['total_tokens']:,} tokens, learning rate "
-            f"{recipe['learning_rate']:.2g}, products in {event.plan['dtype']} on {event.plan['threads']} threads"
+            f"{recipe['learning_rate']:.2g}, products in {event.plan['dtype']} on {event.plan['threads']} "
+            f"thread{'s' * (event.plan['threads'] != 1)}"
             + (f"; going on from step {event.step:,}" if event.step else "")
         )
         if self.console.is_terminal:
@@ -153,6 +156,8 @@ class Live:
         table.add_row(
             "loss", f"[bold]{self.loss:.3f}[/] nats a token ({chance:.2f} = ln V would be guessing)  {sparkline(self.curve)}"
         )
+        if self.stopping:
+            table.add_row("[yellow]stop", f"[yellow]{STOPPING}")
         if self.held_out:
             table.add_row(
                 "held out",
@@ -185,6 +190,8 @@ def clock(seconds: float) -> str:
 def print_tokens(model: GPT, tokens: Iterable[Token], console: Console | None = None) -> str:
     """A line a token as it comes: its piece, its probability as a bar, and the runners-up. Returns the text."""
     console = console or Console(highlight=False)
+    caption = "  token         its probability in the model, before temperature and cuts; the likeliest others"
+    console.print(Text(caption, style="dim"))
     tokenizer = model.require_tokenizer()
     text = ""
     for token in tokens:
@@ -196,9 +203,10 @@ def print_tokens(model: GPT, tokens: Iterable[Token], console: Console | None = 
             if other != token.id
         )
         bar = "█" * round(probability * 20)
+        percent = f"{probability:>6.1%} " if probability >= 0.0005 else " <0.1% "
         console.print(
             Text.assemble(
-                ("  ", ""), (f"{piece(token.piece):<14}", "magenta"), (f"{probability:>6.1%} ", "bold"),
+                ("  ", ""), (f"{piece(token.piece):<14}", "magenta"), (percent, "bold"),
                 (f"{bar:<20}  ", "magenta"), (others, "dim"),
             ),
             overflow="ellipsis", no_wrap=True, crop=True,
@@ -235,8 +243,9 @@ def stop_on_signals(live: Live) -> Iterator[Callable[[], bool]]:
         if asked or not live.plan:  # before the first step there is nothing to save
             raise KeyboardInterrupt
         asked = True
-        # Not print: a handler may interrupt one. 2 is stderr.
-        os.write(2, b"\nstopping after this step, and saving (Ctrl-C again to stop at once)\n")
+        live.stopping = True
+        if not live.view:  # not print: a handler may interrupt one; 2 is stderr
+            os.write(2, STOPPING.encode() + b"\n")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -254,8 +263,18 @@ def finish_run(run: Run, *, json: bool) -> int:
     if not run.finished:
         print(f"saved at step {run.step:,}; go on with: {command(run.plan.kind, '--resume', '--out', run.path)}", file=out)
         return 130
+    if run.kept:
+        step, loss = run.kept
+        last = [line["held_out_loss"] for line in run.metrics() if "held_out_loss" in line][-1]
+        what = "the model as it was before: nothing it learned helped on held-out text" if step == 0 else f"step {step:,}"
+        print(
+            f"kept {what} (held out {loss:.3f}; {last:.3f} at the last step, {run.step:,}, which is in "
+            f"{run.path / 'checkpoints'})",
+            file=out,
+        )
     prompt = [run.plan.sample_prompt] if run.plan.sample_prompt else []
-    print(f"done: {run.path / 'model'}; try it with: {command('generate', '-m', run.path, *prompt)}", file=out)
+    next_words = command("generate", "-m", run.path, *prompt)
+    print(f"done, {run.step:,} steps: {run.path / 'model'}; try it with: {next_words}", file=out)
     return 0
 
 
@@ -279,6 +298,8 @@ def as_json(run: Run) -> dict[str, Any]:
         "loss": losses[-1] if losses else None,
         "held_out_loss": held_out[-1]["held_out_loss"] if held_out else None,
         "bits_per_byte": held_out[-1]["bits_per_byte"] if held_out else None,
+        "kept_step": run.kept[0] if run.kept else run.step,
+        "kept_held_out_loss": run.kept[1] if run.kept else None,
     }
 
 

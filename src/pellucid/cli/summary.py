@@ -46,8 +46,10 @@ def write_summary(
         "",
         "## Files",
         "",
-        "- `run/`: the training run. `run.json` is its plan, `metrics.jsonl` has a line a step, `model/` is the model.",
-        "- `tuned/`: the fine-tuning run. `base/` is the model before, `model/` the best one on held-out examples.",
+        "- `run/`: the training run. `run.json` is its plan, `metrics.jsonl` has a line a step, `model/` is the model,",
+        "  `checkpoints/` what it can be resumed from.",
+        "- `tuned/`: the fine-tuning run. `base/` is the model before, `model/` (and `best/`) the best one on held-out",
+        "  examples.",
     ]
     path = out / "summary.md"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

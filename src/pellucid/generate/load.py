@@ -54,6 +54,7 @@ def _find(source: str | Path) -> Path:
     if (directory / CONFIG).exists():
         return directory
     what = f"{directory} holds no model" if directory.is_dir() else f"no such directory: {directory}"
+    what = f"{directory} is a file" if directory.is_file() else what
     raise PellucidError(
         f"{what}; a model is 'default' (the embedded one), a model directory (config.json and model.safetensors) or a "
         "run directory (run.json)"

@@ -27,7 +27,8 @@ class GPTConfig:
         n_layers: blocks (L).
         d_model: width of the residual stream (C).
         n_heads: attention heads (H); must divide d_model.
-        pattern: one attention pattern a block. Default: alternating, block 0 banded(128) (a choice, see `pattern`).
+        pattern: one attention pattern a block, as an object or as text ("dense", "banded(128)"). Default: alternating,
+            block 0 banded(128) (a choice, see `pattern`).
         d_ff: width of the feed-forward layer. Default 4 * d_model (paper, section 2.1).
         activation: "gelu_tanh" (GPT-2) or "gelu" (erf).
         norm_eps: LayerNorm's epsilon. 1e-5 as in GPT-2's code.
@@ -53,6 +54,8 @@ class GPTConfig:
                 raise PellucidError(f"{key} must be at least 1, not {getattr(self, key)}")
         if self.d_model % self.n_heads:
             raise PellucidError(f"n_heads must divide d_model: {self.d_model} / {self.n_heads} is not a whole number")
+        if any(isinstance(p, str) for p in self.pattern):
+            object.__setattr__(self, "pattern", tuple(parse(p) if isinstance(p, str) else p for p in self.pattern))
         if not self.pattern:
             object.__setattr__(self, "pattern", alternating(self.n_layers))
         if len(self.pattern) != self.n_layers:

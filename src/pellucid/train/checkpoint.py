@@ -125,18 +125,24 @@ def _moments(model: GPT, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def keep_best(run: Path, model: GPT, *, step: int, held_out_loss: float) -> None:
     """Saves `best/` if this is the lowest held-out loss so far."""
-    best = run / "best"
     if held_out_loss < best_so_far(run):
-        model.save(best)
-        write_whole(best / BEST, json.dumps({"step": step, "held_out_loss": held_out_loss}) + "\n")
+        model.save(run / "best")
+        write_whole(run / "best" / BEST, json.dumps({"step": step, "held_out_loss": held_out_loss}) + "\n")
 
 
 def best_so_far(run: Path) -> float:
     """The lowest held-out loss kept; infinity before the first."""
+    kept = best(run)
+    return kept[1] if kept else math.inf
+
+
+def best(run: Path) -> tuple[int, float] | None:
+    """(step, held-out loss) of the model in `best/`; None before the first, or if its note is damaged."""
     try:
-        return float(json.loads((run / "best" / BEST).read_text(encoding="utf-8"))["held_out_loss"])
+        note = json.loads((run / "best" / BEST).read_text(encoding="utf-8"))
+        return int(note["step"]), float(note["held_out_loss"])
     except (OSError, ValueError, KeyError, TypeError):
-        return math.inf
+        return None
 
 
 def renew_model(run: Path, source: Path) -> None:

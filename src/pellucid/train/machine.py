@@ -7,6 +7,9 @@ import sys
 
 import torch
 
+from pellucid.errors import PellucidError
+from pellucid.gpt.config import GPTConfig
+
 
 def compute_dtype() -> torch.dtype:
     """bfloat16 where the CPU multiplies it natively (AMX or AVX512-BF16), float32 elsewhere.
@@ -17,6 +20,30 @@ def compute_dtype() -> torch.dtype:
     get_capabilities = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest PyTorch we take
     has = get_capabilities() if get_capabilities else {}
     return torch.bfloat16 if has.get("amx_bf16") or has.get("avx512_bf16") else torch.float32
+
+
+def refuse_too_large(config: GPTConfig) -> None:
+    """Refuses a shape whose training cannot fit, before anything is allocated.
+
+    Weights, gradients and Adam's two moments are 16 bytes a parameter; activations come on top.
+
+    Raises:
+        PellucidError: that is more than this machine's memory.
+    """
+    have, need = memory_bytes(), 16 * config.parameters()
+    if have is not None and need > have:
+        raise PellucidError(
+            f"training {config.parameters():,} parameters takes {need / 1e9:,.1f} GB and more, this machine has "
+            f"{have / 1e9:,.1f} GB: take a smaller preset (up to {have // 20:,} parameters fit)"
+        )
+
+
+def memory_bytes() -> int | None:
+    """This machine's memory, where the system says."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None
 
 
 def describe() -> dict[str, str | int]:

@@ -34,7 +34,7 @@ def new_run(run: Path) -> Iterator[Path]:
     interrupted = DRAFT in there and RUN_FILE not in there
     if (run.exists() and not run.is_dir()) or (there - {LOCK} and not interrupted):
         raise PellucidError(f"{run} exists: choose another --out, or go on with it by --resume")
-    created = not run.exists()
+    created = [path for path in (run, *run.parents) if not path.exists()]
     draft = run / DRAFT
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -52,6 +52,8 @@ def new_run(run: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
         if created and not (run / RUN_FILE).exists():
             shutil.rmtree(run, ignore_errors=True)
+            for path in created[1:]:
+                path.rmdir()  # made for this run, and empty again
 
 
 def prepare_corpus(

@@ -24,7 +24,7 @@ from pellucid.generate.model import GPT
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.presets import preset as find_preset
 from pellucid.text import Tokenizer
-from pellucid.train import machine
+from pellucid.train import checkpoint, machine
 from pellucid.train.batches import WindowBatches
 from pellucid.train.budget import calibration_seconds, check_positive, measure_pace, one_budget
 from pellucid.train.loop import METRICS, run_steps
@@ -57,6 +57,11 @@ class Run:
     def finished(self) -> bool:
         """Whether every step of the plan is done."""
         return self.step >= self.plan.total_steps
+
+    @property
+    def kept(self) -> tuple[int, float] | None:
+        """(step, held-out loss) of the model that a finished run keeps, if it keeps the best and not the last."""
+        return checkpoint.best(self.path) if self.plan.keep_best and self.finished else None
 
     def model(self) -> GPT:
         """The newest model."""
@@ -132,6 +137,7 @@ def train(
             checkpoint_every=checkpoint_every,
         )  # fmt: skip
         shape, rate, per_step = _shape(preset, config, learning_rate, batch_tokens)
+        machine.refuse_too_large(shape)
         with new_run(run) as draft:
             prepare_corpus(corpus, held_out, draft, shape, tokenizer, seed, observers)
             plan = _plan(

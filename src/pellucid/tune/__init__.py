@@ -4,8 +4,9 @@ In: prompt and completion pairs (JSONL), or plain text, and any model that `load
 makes it, with `base/` (the model before) and `model/` (the best on held-out examples). Read `examples`, then `job`.
 """
 
-from pellucid.tune.examples import Example, read_examples
+from pellucid.tune.examples import Example, read_examples, write_examples
 from pellucid.tune.job import finetune
+from pellucid.tune.tasks import number_words
 
 
-__all__ = ["Example", "finetune", "read_examples"]
+__all__ = ["Example", "finetune", "number_words", "read_examples", "write_examples"]

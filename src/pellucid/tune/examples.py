@@ -70,9 +70,9 @@ def _example(line: str, where: str) -> Example:
         raise PellucidError(f'{where}: not an example; it should read {{"prompt": "...", "completion": "..."}}') from None
 
 
-def write_examples(examples: Iterable[Example], path: Path) -> None:
+def write_examples(examples: Iterable[Example], path: str | Path) -> None:
     """The inverse of `read_examples`."""
-    with path.open("w", encoding="utf-8") as file:
+    with Path(path).open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples)
 
 

@@ -100,6 +100,8 @@ def _prepare(examples: str | Path | Sequence[Example], run: Path, base: GPT, see
         A batch that suits: 16, or so few that an epoch still has several steps.
     """
     batch = BATCH
+    if isinstance(examples, str | Path) and Path(examples).suffix.lower() == ".json":
+        raise PellucidError(f"{examples}: examples are a .jsonl file, an object a line; plain text has another ending")
     tokenizer = base.require_tokenizer()
     if isinstance(examples, str | Path) and Path(examples).suffix.lower() != ".jsonl":
         build_corpus(read_documents([examples]), tokenizer, run / "corpus", seed=seed)
