@@ -305,7 +305,8 @@ def test_a_time_budget_becomes_a_token_budget_once(
     monkeypatch.setattr("pellucid.train.run.measure_pace", lambda *_, **__: Pace(step=0.5, look=0.25, threads=1))
     asked = iter([True])
     run = run_small(text, tmp_path / "run", steps=None, minutes=1.0, stop=lambda: next(asked))
-    assert run.plan.total_steps == int((60 * 0.88 - 21 * 0.25) / 0.5)
+    assert run.plan.total_steps == int((60 * 0.88 - 20 * 0.25) / 0.5)
+    assert Pace(step=0.5, look=4.0, threads=1).plan(1.0) == (int((60 * 0.88 - 3 * 4.0) / 0.5), 3)  # slow looks: fewer
     assert Plan.load(tmp_path / "run") == run.plan
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from models import lively
 
 import pellucid
 from pellucid.errors import PellucidError
@@ -34,18 +35,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "greedy": {"temperature": 0},
     "all": {"top_k": 300, "top_p": 1.0},
 }
-
-
-def lively(model: pellucid.GPT) -> pellucid.GPT:
-    """Larger weights: a fresh model's distributions are nearly flat, and would hide mistakes."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.dim() == 2:
-                parameter.mul_(6)
-            elif name.endswith("bias"):
-                parameter.copy_(torch.linspace(-0.3, 0.3, len(parameter)))
-        model.ln_f.weight.fill_(4)
-    return model.eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")

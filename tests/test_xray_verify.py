@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from models import lively
 
 import pellucid
 from pellucid.cli import main
@@ -30,21 +31,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 Change = Callable[[Any], Any]
 
 
-def lively(seed: int, **others: Any) -> pellucid.GPT:
-    model = pellucid.GPT(CONFIG, seed=seed, **others)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.dim() == 2:
-                parameter.mul_(6)
-            elif name.endswith("bias"):
-                parameter.copy_(torch.linspace(-0.3, 0.3, len(parameter)))
-        model.ln_f.weight.fill_(4)
-    return model.eval().requires_grad_(False)
-
-
 @pytest.fixture(scope="module")
 def model(tiny_run: Path) -> pellucid.GPT:
-    return lively(3, tokenizer=pellucid.load(tiny_run).tokenizer)
+    return lively(pellucid.GPT(CONFIG, seed=3, tokenizer=pellucid.load(tiny_run).tokenizer))
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +203,7 @@ def test_pieces_are_compared_with_the_tokenizer(model: pellucid.GPT, records: di
         array = records["plain"].stored(name).copy()
         array[3] += 1
         assert name in bad(signed_again(records["plain"], {name: array}).verify(model))
-    bare = lively(3)  # the same weights, without a tokenizer
+    bare = lively(pellucid.GPT(CONFIG, seed=3))  # the same weights, without a tokenizer
     assert records["plain"].verify(bare).ok
 
 
@@ -243,7 +232,7 @@ def sampling(record: Record, **fields: Any) -> Record:
 
 REFUSED: dict[str, Callable[[Record, pellucid.GPT], object]] = {
     "made with another model: it names 0000": lambda r, m: replaced(r, model="0" * 64).verify(m),
-    "name the recorded one": lambda r, m: r.verify(lively(4, tokenizer=m.tokenizer)),
+    "name the recorded one": lambda r, m: r.verify(lively(pellucid.GPT(CONFIG, seed=4, tokenizer=m.tokenizer))),
     "and this one is .* in bfloat16": lambda r, m: replaced(r, dtype="bfloat16").verify(m),
     "made in 'int8': verify knows": lambda r, m: replaced(r, dtype="int8").verify(m),
     "states another shape": lambda r, m: replaced(r, config=CONFIG.replace(n_ctx=47).to_dict()).verify(m),
@@ -353,4 +342,4 @@ def test_commands_refuse_in_one_line(tiny_run: Path, tmp_path: Path, capsys: pyt
 
 
 def test_the_fingerprint_is_that_of_the_weights(model: pellucid.GPT, records: dict[str, Record]) -> None:
-    assert records["plain"].provenance.model == fingerprint(model) != fingerprint(lively(4))
+    assert records["plain"].provenance.model == fingerprint(model) != fingerprint(lively(pellucid.GPT(CONFIG, seed=4)))

@@ -50,9 +50,14 @@ class Pace:
     look: float
     threads: int
 
-    def steps_in(self, minutes: float) -> int:
-        """A time budget as steps: decided once and kept, so that a resumed run does the same."""
-        return int((minutes * 60 * (1 - TIME_RESERVE) - (LOOKS + 1) * self.look) / self.step)
+    def plan(self, minutes: float) -> tuple[int, int]:
+        """A time budget as (steps, looks): decided once and kept, so that a resumed run does the same.
+
+        Looks take a quarter of the time at most: on a slow machine there are fewer.
+        """
+        seconds = minutes * 60 * (1 - TIME_RESERVE)
+        looks = max(1, min(LOOKS, int(seconds / 4 / self.look)))
+        return int((seconds - looks * self.look) / self.step), looks
 
 
 def measure_pace(

@@ -200,12 +200,12 @@ def _plan(
         raise PellucidError(f"batch_tokens is {batch_tokens}, less than one window of {config.n_ctx}: give that or more")
     micro_batch = micro_batch_of(batch, config.n_ctx)
     dtype = machine.compute_dtype()
-    threads = torch.get_num_threads()
+    threads, looks = torch.get_num_threads(), LOOKS
     if minutes is not None:
         emit(observers, events.Progress(stage="timing a few steps", done=0))
         batches = WindowBatches(built, tokenizer, config.n_ctx, batch, seed)
         pace = measure_pace(config, batches, micro_batch, dtype, seed, seconds=calibration_seconds(minutes))
-        steps, threads = pace.steps_in(minutes), pace.threads
+        (steps, looks), threads = pace.plan(minutes), pace.threads
     elif steps is None:
         if tokens is None:
             tokens = min(TOKENS_PER_PARAMETER * config.parameters(), MOST_EPOCHS * windows * config.n_ctx)
@@ -222,8 +222,8 @@ def _plan(
         total_steps=steps,
         dtype=str(dtype).removeprefix("torch."),
         threads=threads,
-        held_out_every=spaced(steps, LOOKS),
-        checkpoint_every=checkpoint_every or spaced(steps, LOOKS),
+        held_out_every=spaced(steps, looks),
+        checkpoint_every=checkpoint_every or spaced(steps, looks),
         sample_at=log_spaced(steps),
         sample_prompt=fitting_prompt(_first_words(built, tokenizer) if prompt is None else prompt, tokenizer, config.n_ctx),
         source={

@@ -137,11 +137,11 @@ def _plan(
     batches = _batches(run, base, batch, seed)
     dtype = machine.compute_dtype()
     micro_batch = micro_batch_of(batch, batches.batch(0)[0].shape[1])
-    threads = torch.get_num_threads()
+    threads, looks = torch.get_num_threads(), LOOKS
     if minutes is not None:
         seconds = calibration_seconds(minutes)
         pace = measure_pace(base.config, batches, micro_batch, dtype, seed, seconds=seconds)
-        steps, threads = pace.steps_in(minutes), pace.threads
+        (steps, looks), threads = pace.plan(minutes), pace.threads
     elif steps is None:
         steps = math.ceil((EPOCHS if epochs is None else epochs) / batches.epoch_at(1))
     if steps < 1:
@@ -163,7 +163,7 @@ def _plan(
         total_steps=steps,
         dtype=str(dtype).removeprefix("torch."),
         threads=threads,
-        held_out_every=spaced(steps, LOOKS),
+        held_out_every=spaced(steps, looks),
         checkpoint_every=spaced(steps, 4),
         sample_at=log_spaced(steps),
         sample_prompt=fitting_prompt(prompt, base.require_tokenizer(), base.config.n_ctx),
