@@ -48,7 +48,7 @@ def print_command(corpus: Path) -> None:
 
 def embed(run: Path, corpus: Path) -> None:
     """Writes the run's newest model as int8 into the package, with a card that says what it is."""
-    plan = Plan.load(run)
+    plan = Plan.load(run, kind="train")
     built = open_corpus(run / "corpus")
     before = load(run)
     before.save(ASSETS, storage="int8")

@@ -307,7 +307,7 @@ def test_a_time_budget_becomes_a_token_budget_once(
     run = run_small(text, tmp_path / "run", steps=None, minutes=1.0, stop=lambda: next(asked))
     assert run.plan.total_steps == int((60 * 0.88 - 20 * 0.25) / 0.5)
     assert Pace(step=0.5, look=4.0, threads=1).plan(1.0) == (int((60 * 0.88 - 3 * 4.0) / 0.5), 3)  # slow looks: fewer
-    assert Plan.load(tmp_path / "run") == run.plan
+    assert Plan.load(tmp_path / "run", kind="train") == run.plan
 
 
 def test_pace_is_measured_and_leaves_the_threads_alone(text: list[Document], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ class Tokens:
     """A read-only sequence of token ids over parts joined end to end.
 
     parts: arrays of integers, such as memory-mapped shards; none is copied.
-    n_bytes: how many bytes of UTF-8 text the tokens stand for, end-of-text counted as none; bits per byte divide by it.
+    n_bytes: how many bytes of UTF-8 text the tokens stand for, end-of-text counted as none.
     `tokens[a:b]` is a new (b - a,) int64 array, bounds as for a list; `tokens[i]` is an int.
     """
 

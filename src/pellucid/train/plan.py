@@ -63,11 +63,11 @@ class Plan:
         write_whole(run / RUN_FILE, json.dumps(self.to_dict(), indent=2) + "\n")
 
     @classmethod
-    def load(cls, run: Path) -> Self:
-        """Reads `run.json`.
+    def load(cls, run: Path, *, kind: str) -> Self:
+        """Reads `run.json` to go on with a run of that kind.
 
         Raises:
-            PellucidError: no run there, or one of a newer version.
+            PellucidError: no run there, one of a newer version, or of another kind; the message says how to resume that.
         """
         path = run / RUN_FILE
         try:
@@ -79,13 +79,16 @@ class Plan:
         try:
             if values.pop("version") > VERSION:
                 raise PellucidError(f"{path} was written by a newer version of pellucid: upgrade to go on with it")
-            return cls(**values | {
+            plan = cls(**values | {
                 "config": GPTConfig.from_dict(values["config"]),
                 "recipe": Recipe.from_dict(values["recipe"]),
                 "sample_at": tuple(values["sample_at"]),
             })  # fmt: skip
         except (KeyError, TypeError, AttributeError) as error:
             raise PellucidError(f"{path} is damaged ({error!r}): {DAMAGED}") from None
+        if plan.kind != kind:
+            raise PellucidError(f"{run} is a {plan.kind} run: resume it with pellucid {plan.kind} --resume --out {run}")
+        return plan
 
 
 def log_spaced(total: int) -> tuple[int, ...]:

@@ -122,9 +122,7 @@ def train(
     run = Path(out)
     machine.keep_freed_memory()
     if resume:
-        plan = Plan.load(run)
-        if plan.kind != "train":
-            raise PellucidError(f"{run} is a {plan.kind} run: resume it with pellucid {plan.kind} --resume --out {run}")
+        plan = Plan.load(run, kind="train")
         refuse_changes(
             preset=preset, config=config, tokens=tokens, steps=steps, minutes=minutes, held_out=held_out,
             tokenizer=tokenizer, batch_tokens=batch_tokens, learning_rate=learning_rate,

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import torch
 
-from pellucid.corpus.documents import read_documents
-from pellucid.corpus.shards import build_corpus, open_corpus
+from pellucid.corpus.shards import open_corpus
 from pellucid.errors import PellucidError
 from pellucid.events import Observer
 from pellucid.generate.load import load
@@ -21,7 +20,7 @@ from pellucid.train.batches import WindowBatches
 from pellucid.train.budget import calibration_seconds, check_positive, measure_pace, one_budget
 from pellucid.train.loop import Batches, run_steps
 from pellucid.train.plan import LOOKS, Plan, log_spaced, spaced
-from pellucid.train.prepare import new_run
+from pellucid.train.prepare import new_run, prepare_corpus
 from pellucid.train.recipe import Recipe
 from pellucid.train.run import Run, fitting_prompt, refuse_changes
 from pellucid.train.step import micro_batch_of
@@ -74,9 +73,7 @@ def finetune(
     run = Path(out)
     machine.keep_freed_memory()
     if resume:
-        plan = Plan.load(run)
-        if plan.kind != "finetune":
-            raise PellucidError(f"{run} is a {plan.kind} run: resume it with pellucid {plan.kind} --resume --out {run}")
+        plan = Plan.load(run, kind="finetune")
         refuse_changes(
             epochs=epochs, steps=steps, minutes=minutes, batch=batch, learning_rate=learning_rate, prompt=prompt
         )
@@ -85,7 +82,7 @@ def finetune(
         check_positive(epochs=epochs, steps=steps, minutes=minutes, batch=batch, learning_rate=learning_rate)
         with new_run(run) as draft:
             base = model if isinstance(model, GPT) else load(model)
-            few = _prepare(examples, draft, base, seed)
+            few = _prepare(examples, draft, base, seed, observers)
             plan = _plan(draft, base, (epochs, steps, minutes), batch or few, learning_rate, seed, prompt)
     tuned = load(run / "base").requires_grad_(True)
     batches = _batches(run, tuned, plan.batch, plan.seed)
@@ -93,7 +90,9 @@ def finetune(
     return Run(path=run, plan=plan, step=state.step, tokens=state.tokens)
 
 
-def _prepare(examples: str | Path | Sequence[Example], run: Path, base: GPT, seed: int) -> int:
+def _prepare(
+    examples: str | Path | Sequence[Example], run: Path, base: GPT, seed: int, observers: Sequence[Observer]
+) -> int:
     """Puts everything the run needs into its directory: the model before, and what it will learn from.
 
     Returns:
@@ -104,7 +103,7 @@ def _prepare(examples: str | Path | Sequence[Example], run: Path, base: GPT, see
         raise PellucidError(f"{examples}: examples are a .jsonl file, an object a line; plain text has another ending")
     tokenizer = base.require_tokenizer()
     if isinstance(examples, str | Path) and Path(examples).suffix.lower() != ".jsonl":
-        build_corpus(read_documents([examples]), tokenizer, run / "corpus", seed=seed)
+        prepare_corpus(examples, None, run, base.config, tokenizer, seed, observers)
     else:
         pairs = read_examples(examples) if isinstance(examples, str | Path) else list(examples)
         train, held_out = split(pairs, fraction=HELD_OUT_FRACTION, seed=seed)
