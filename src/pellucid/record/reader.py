@@ -215,6 +215,19 @@ class Record:
         """
         return import_module("pellucid").verify(self, model)
 
+    def figure(self, name: str, *, width: float = 960) -> Any:
+        """One of the article's pictures, drawn from this record: a `Film`, `.save("tokens.gif")`.
+
+        Drawing lives a room above this one; it is looked up when it is asked for.
+
+        Args:
+            name: one of `pellucid.draw.figures.FIGURES`. width: of the picture; less than 720 is laid out for a phone.
+
+        Raises:
+            PellucidError: no such figure, or this record does not hold what it needs.
+        """
+        return import_module("pellucid.draw.figures").figure(self, name, width=width)
+
     def close(self) -> None:
         """Closes the file. What was read stays good."""
         with self._lock:

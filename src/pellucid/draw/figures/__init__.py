@@ -1,0 +1,68 @@
+"""figures/: the article's pictures, each drawn from a record.
+
+In: a record of the right kind. Out: a `Film`. Every number on it stands in the record, or follows from the record by arithmetic
+that the mark names; what the record does not hold is said, not made up. One module a figure; `sheet` (where there is room),
+`story` (when things happen), `facts` (what the record says, in words) and `marks` (boxes, bars, strips) are what they share.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pellucid.draw.figures.sheet import Sheet
+from pellucid.draw.film import Film
+from pellucid.errors import PellucidError
+from pellucid.record import Kind, MissingChunk, Record
+
+
+__all__ = ["FIGURES", "Figure", "Sheet", "figure", "figures_of"]
+
+GENERATION = 'pellucid xray "Once upon a time" --out tale.pellucid'
+TRAINING = "pellucid train TEXT --out RUN"
+FINETUNING = "pellucid finetune EXAMPLES.jsonl --out RUN"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A figure that can be drawn.
+
+    Attributes:
+        kind: of the record that it is drawn from. draw: (record, width=...) -> Film, a pure function.
+        about: what it shows, in one line. command: what makes a record that has everything for it.
+    """
+
+    kind: Kind
+    draw: Callable[..., Film]
+    about: str
+    command: str
+
+
+FIGURES: dict[str, Figure] = {}
+
+
+def figure(record: Record, name: str, *, width: float = 960) -> Film:
+    """The figure of that name, drawn from the record.
+
+    Args:
+        width: of the picture; less than 720 is laid out upright, for a phone.
+
+    Raises:
+        PellucidError: no such figure, another kind of record, a chunk that is not in this record (named, with the command that
+            makes one which has it), or a picture less than 240 wide.
+    """
+    if name not in FIGURES:
+        raise PellucidError(f"no figure {name!r}: there are {', '.join(FIGURES)}")
+    wanted = FIGURES[name]
+    if record.kind != wanted.kind:
+        raise PellucidError(
+            f"the figure {name} is drawn from a {wanted.kind} record, and this is a {record.kind} record: make one with: "
+            f"{wanted.command}"
+        )
+    try:
+        return wanted.draw(record, width=width)
+    except MissingChunk as missing:
+        raise PellucidError(f"no figure {name} of it: {missing}; make one that has it with: {wanted.command}") from None
+
+
+def figures_of(kind: Kind) -> list[str]:
+    """The figures that a record of that kind can give."""
+    return [name for name, one in FIGURES.items() if one.kind == kind]
