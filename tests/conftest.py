@@ -1,6 +1,9 @@
 """What several tests share: one thread, a text with a grammar of its own, and one tiny trained run."""
 
 import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
 
 
 # Before torch is imported, and for every process that a test starts: tensors this small are not worth a second thread,
@@ -49,3 +52,17 @@ def tiny_run(documents: list[Document], tmp_path_factory: pytest.TempPathFactory
     config = pellucid.GPTConfig(vocab_size=300, n_ctx=64, n_layers=2, d_model=32, n_heads=2)
     out = tmp_path_factory.mktemp("runs") / "tiny"
     return pellucid.train(documents, out, config=config, steps=6, batch_tokens=256, learning_rate=1e-2, seed=7).path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The system's Chromium, driven by Playwright (a `Browser`). Skips, with the reason, where either is missing."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip(f"no browser: none of {', '.join(names)} is here")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()

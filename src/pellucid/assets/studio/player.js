@@ -1,0 +1,1 @@
+var l="pellucid-film";export{l as format};
