@@ -208,6 +208,18 @@ class Record:
                 while block := self._file.read(1 << 20):
                     copy.write(block)
 
+    def to_bytes(self) -> bytes:
+        """The whole file, equal to the byte: for a record in memory that is to be sent or put into a page.
+
+        Raises:
+            PellucidError: the record is closed.
+        """
+        with self._lock:
+            if self._file.closed:
+                raise PellucidError(f"the record is closed ({self._label})")
+            self._file.seek(0)
+            return self._file.read()
+
     def verify(self, model: Any) -> Any:
         """Computes its derived numbers again with its model: `pellucid.verify(record, model)`, which gives a `Report`.
 

@@ -3,7 +3,7 @@
 T tracks, C width, H heads, L blocks, S steps, K candidates of a step, J of the lens.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from io import BytesIO
 from time import perf_counter
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pellucid import __version__
 from pellucid.errors import PellucidError
+from pellucid.generate.completion import Token
 from pellucid.generate.engine import Batch, Row, reading
 from pellucid.generate.model import GPT, OnePrompt
 from pellucid.generate.sampling import uniform
@@ -31,8 +32,9 @@ SAMPLE = 0  # which of a prompt's answers: the first
 
 
 def xray(
-    model: GPT, prompt: OnePrompt = None, *, keep: Collection[str] = KEEP, candidates: int = 20, **generate_options: Any
-) -> Record:
+    model: GPT, prompt: OnePrompt = None, *, keep: Collection[str] = KEEP, candidates: int = 20,
+    on_token: Callable[[Token, Step], None] | None = None, **generate_options: Any,
+) -> Record:  # fmt: skip
     """Generates as `model.generate` does, to the token, and records what happened on the way.
 
     Args:
@@ -40,6 +42,8 @@ def xray(
         keep: the groups to record, of `KEEP`: "block_inputs" (T x C numbers a level, as bfloat16), "lens" (5 candidates at
             each track and level) and "attention" (T x T / 2 bytes a head). A record with all of them passes `record.check`.
         candidates: likeliest tokens to list at each step.
+        on_token: told of each token as soon as it is drawn, with what it was drawn from. What it raises ends the generation,
+            and comes out of here.
         generate_options: max_tokens, temperature, top_k, top_p, stop, seed: as `generate` takes them.
 
     Returns:
@@ -60,7 +64,7 @@ def xray(
     if row.finish_reason is not None:
         raise PellucidError("max_tokens is 0: nothing is drawn, so there is nothing to record; set it to 1 or more")
     watch = Watch(model.config.n_layers, keep, clock=model.wte.weight.device.type == "cpu")
-    steps, times, reaches = _generate(model, row, watch, min(candidates, model.config.vocab_size))
+    steps, times, reaches = _generate(model, row, watch, min(candidates, model.config.vocab_size), on_token)
     buffer = BytesIO()
     with reading(model), RecordWriter(buffer, "generation", _provenance(model, row)) as writer:
         _write(_Chunks(writer), model, row, keep, watch, steps, times, reaches)
@@ -68,7 +72,9 @@ def xray(
     return open_record(buffer)
 
 
-def _generate(model: GPT, row: Row, watch: Watch, candidates: int) -> tuple[list[Step], list[float], list[int]]:
+def _generate(
+    model: GPT, row: Row, watch: Watch, candidates: int, on_token: Callable[[Token, Step], None] | None
+) -> tuple[list[Step], list[float], list[int]]:
     """The answer, watched: each step's distribution, each step's seconds, and how many slots each block's cache has.
 
     What the steps list is computed between the steps, and not timed.
@@ -85,6 +91,8 @@ def _generate(model: GPT, row: Row, watch: Watch, candidates: int) -> tuple[list
         times.append(perf_counter() - began)
         u = uniform(row.options.seed, SAMPLE, token.position)
         steps.append(step(logits, row.options, u, token.id, candidates))
+        if on_token is not None:
+            on_token(token, steps[-1])
         go = batch.feed
     return steps, times, [block.shape[3] for block in batch.cache.blocks]
 

@@ -1,0 +1,61 @@
+"""`pellucid studio`: runs, records and models in the browser."""
+
+import argparse
+import os
+import sys
+
+
+HELP = "look at runs, records and models in the browser"
+DESCRIPTION = """Serves a page on this machine: runs with their losses as they train, records with what happened inside the
+model, the figures drawn from them, and a prompt whose answer is written token by token and can then be looked into.
+Without a source it shows the embedded model. Nothing is loaded from elsewhere, and other sites' pages are not answered."""
+EXAMPLE = """pellucid studio
+  pellucid studio runs/book tale.pellucid"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument(
+        "sources", nargs="*", metavar="RUN|RECORD|MODEL", help="run or model directories, records, folders of such, or default"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default 127.0.0.1: this machine only)")
+    parser.add_argument("--port", type=int, metavar="N", help="default: 7355, or the next one that is free; 0: any free one")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument("--json", action="store_true", help="one JSON object with the address on stdout")
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Runs the command, until Ctrl-C or SIGTERM."""
+    import signal
+    import webbrowser
+    from types import FrameType
+
+    from pellucid.cli.show import print_json
+    from pellucid.serve import Studio
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    studio = Studio(chosen.sources, chosen.host, chosen.port)
+    try:
+        with studio:
+            if chosen.json:
+                print_json({"url": studio.url, "host": studio.host, "port": studio.port})
+            else:
+                print(studio.url)
+            sys.stdout.flush()
+            print("Ctrl-C ends it", file=sys.stderr)
+            if not chosen.no_browser and has_display():
+                webbrowser.open(studio.url)
+            studio.wait()
+    except KeyboardInterrupt:  # the way to end it: done, not failed
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 1
+
+
+def has_display() -> bool:
+    """Whether a browser could be seen: elsewhere one in the terminal would take the place of this command."""
+    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -1,0 +1,129 @@
+"""Who may ask: pages that this server gave, on this machine, and nobody else.
+
+A server on 127.0.0.1 is still reached by every page that the user's browser has open. Three things keep those out:
+
+- the Host header must name this machine. A foreign name that is made to resolve to 127.0.0.1 (DNS rebinding) does not;
+- the Origin header, which browsers send with what scripts ask for, must be this server's own;
+- Sec-Fetch-Site, where a browser sends it, must not say "from elsewhere", save for following a link to a page.
+
+What is answered cannot be framed, embedded or read by other sites, and runs no script but the studio's own.
+"""
+
+from collections.abc import Collection
+from ipaddress import ip_address
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+# Styles: Svelte's components bring theirs in the script. Scripts: files of this server only, none inside of a page.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+MOST_BODY = 1 << 16  # bytes of a POST: a prompt has fewer
+LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+class Guard:
+    """Middleware that refuses (403, 415, 413), or answers with `HEADERS` added.
+
+    Args:
+        app: what answers.
+        hosts: names of this server that may stand in Host, without port (tunnels change ports). "*" allows every
+            numeric address, for a server that listens on all of them: rebinding needs a name.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str] = LOCAL) -> None:
+        self.app = app
+        self.hosts = {host.lower() for host in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, as ASGI has it."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        refused = self._refusal(scope["method"], Headers(scope=scope))
+        if refused is not None:
+            status, why = refused
+            await JSONResponse({"error": why}, status_code=status)(scope, receive, with_headers)
+            return
+        await self.app(scope, receive, with_headers)
+
+    def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
+        """(status, why), or None where it may pass."""
+        host = headers.get("host", "")
+        if not self._is_ours(host):
+            return 403, f"this server does not answer for the host {host!r}: open the address that `pellucid studio` printed"
+        origin = headers.get("origin")
+        if origin is not None and origin != f"http://{host}":
+            return 403, f"this server answers its own pages only, not {origin}"
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not (
+            method == "GET" and headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+        ):
+            return 403, "this server answers its own pages only, not those of other sites"
+        if method in ("GET", "HEAD"):
+            return None
+        if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+            return 415, "send JSON, with Content-Type: application/json"
+        length = headers.get("content-length", "")
+        if not length.isascii() or not length.isdigit():
+            return 411, "say how long the body is, with Content-Length"
+        if int(length) > MOST_BODY:
+            return 413, f"the body has {int(length):,} bytes, more than {MOST_BODY:,}"
+        return None
+
+    def _is_ours(self, host: str) -> bool:
+        name = host_name(host)
+        if name is None:
+            return False
+        if name in self.hosts:
+            return True
+        return "*" in self.hosts and _is_address(name)
+
+
+def host_name(host: str) -> str | None:
+    """The name in a Host header, in lower case and without its port; None where there is none that is good."""
+    name, bracket, rest = host.lower().partition("]")
+    if bracket:  # [::1]:8000
+        name = name.removeprefix("[")
+        port = rest.removeprefix(":") if rest else "0"
+        good = host.startswith("[") and (not rest or rest.startswith(":"))
+    else:
+        name, colon, port = name.partition(":")
+        port = port if colon else "0"
+        good = True
+    return name if good and name and port.isascii() and port.isdigit() else None
+
+
+def allowed_hosts(host: str) -> tuple[str, ...]:
+    """The names for a server that listens on `host`."""
+    if _is_address(host) and ip_address(host).is_unspecified:
+        return (*LOCAL, "*")
+    return (*LOCAL, host)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,105 @@
+"""A file by byte range: how a page reads the header of a record, then only the chunks that it shows (RFC 9110, section 14)."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+
+BLOCK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What there is to send: a file that may be replaced at any time, or bytes that never change.
+
+    Attributes:
+        source: where the bytes are.
+        size: how many. etag: quoted; another one after every change.
+    """
+
+    source: Path | bytes
+    size: int
+    etag: str
+
+    @classmethod
+    def of(cls, source: Path | bytes, name: str) -> "Content":
+        """Raises OSError: the file is gone."""
+        if isinstance(source, bytes):
+            return cls(source, len(source), f'"{name}"')
+        found = source.stat()
+        return cls(source, found.st_size, f'"{found.st_mtime_ns:x}-{found.st_size:x}"')
+
+
+def parse_range(header: str, size: int) -> tuple[int, int] | None:
+    """The bytes that a Range header asks for: [from, to).
+
+    Returns:
+        None where the header is to be ignored and the whole is sent: other units, several ranges, nonsense.
+
+    Raises:
+        ValueError: it asks for bytes that are not there (416).
+    """
+    asked = re.fullmatch(r"bytes=\s*(\d*)-(\d*)\s*", header, re.IGNORECASE)
+    if not asked or not header.isascii():
+        return None
+    first, last = asked.groups()
+    if not first:
+        if not last:
+            return None
+        count = min(int(last), size)  # the last so many
+        if not count:
+            raise ValueError("no bytes asked for")
+        return size - count, size
+    start = int(first)
+    if last and int(last) < start:
+        return None
+    if start >= size:
+        raise ValueError("it begins behind the end")
+    return start, min(int(last) + 1, size) if last else size
+
+
+async def respond(request: Request, content: Content, media_type: str) -> Response:
+    """200, 206, 304, 412 or 416, with the bytes that were asked for."""
+    headers = {"ETag": content.etag, "Accept-Ranges": "bytes", "Cache-Control": "no-cache"}
+    if (wanted := request.headers.get("if-match")) and wanted != "*" and content.etag not in _tags(wanted):
+        return JSONResponse({"error": "the file was replaced by a newer one: load it again"}, 412, headers)
+    if (known := request.headers.get("if-none-match")) and (known == "*" or content.etag in _tags(known)):
+        return Response(status_code=304, headers=headers)
+    start, end, status = 0, content.size, 200
+    asked = request.headers.get("range")
+    if asked and request.headers.get("if-range", content.etag) == content.etag:
+        try:
+            part = parse_range(asked, content.size)
+        except ValueError:
+            return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{content.size}"})
+        if part is not None:
+            (start, end), status = part, 206
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{content.size}"
+    headers["Content-Length"] = str(end - start)
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=media_type)
+    if isinstance(content.source, bytes):
+        return Response(content.source[start:end], status, headers, media_type)
+    file = await run_in_threadpool(content.source.open, "rb")
+    return StreamingResponse(_blocks(file, start, end), status, headers, media_type)
+
+
+def _tags(header: str) -> list[str]:
+    return [tag.strip().removeprefix("W/") for tag in header.split(",")]
+
+
+async def _blocks(file: BinaryIO, start: int, end: int) -> AsyncIterator[bytes]:
+    with file:
+        file.seek(start)
+        while start < end:
+            block = await run_in_threadpool(file.read, min(BLOCK, end - start))
+            if not block:
+                break  # cut short since; the browser sees that Content-Length promised more
+            start += len(block)
+            yield block
