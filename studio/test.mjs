@@ -25,7 +25,7 @@ try {
     define: { ROOT: JSON.stringify(dirname(here)) },
   });
   const files = tests.map((name) => join(folder, name.replace(/\.ts$/, ".mjs")));
-  const done = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...files], { stdio: "inherit" });
+  const done = spawnSync(process.execPath, ["--enable-source-maps", "--test", "--test-reporter=spec", ...files], { stdio: "inherit" });
   process.exitCode = done.status ?? 1;
 } finally {
   rmSync(folder, { recursive: true, force: true });

@@ -37,6 +37,8 @@ def test_display_lists_are_the_golden_ones(case: dict[str, Any]) -> None:
         assert read.at(moment["t"]) == moment["list"], moment["t"]
     assert [[frame.time, frame.duration] for frame in read.frames(case["max_frames"])] == case["frames"]
     assert read.stills() == case["stills"]
+    for t, caption, segment in case["said"]:
+        assert (read.caption_at(t), read.segment_at(t).name) == (caption, segment), t
 
 
 def test_the_golden_cases_show_every_kind_of_node() -> None:

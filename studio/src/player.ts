@@ -1,3 +1,3 @@
 // The player's one file: it plays films in a page, in a notebook, and in exported HTML.
 
-export const format = "pellucid-film";
+export { Film, readFilm } from "./film/film.ts";

@@ -1,0 +1,125 @@
+"""tests/golden/film_at.json: what films are at some times, as Python computes it; TypeScript is held to the same.
+
+    python tools/golden_films.py            recomputes every list, and adds the cases of CASES that are not there yet
+    python tools/golden_films.py --check    exit 1 if the file would change
+
+The lists are read before they are committed: what changes here changes in every player.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pellucid.draw import Caption, Clip, Film, Gradient, Group, Image, Keys, Matrix, Node, Rect, Segment, Shows, Text
+from pellucid.draw import Path as Line
+
+
+GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden" / "film_at.json"
+WHOLE = (Segment("all", 0.0, 10.0, ((9.0, 10.0),)),)
+
+
+def case(name: str, times: tuple[float, ...], *nodes: Node, **rest: Any) -> dict[str, Any]:
+    """A case without its lists."""
+    film = Film(**{"title": name, "width": 200, "height": 100, "segments": WHOLE, "nodes": nodes, **rest})
+    return {"name": name, "film": json.loads(film.to_json()), "at": [{"t": t} for t in times], "max_frames": 48}
+
+
+def cases() -> list[dict[str, Any]]:
+    """Rules that the first cases of the file leave open."""
+    box = Rect(0, 0, 10, 10, fill="#000000")
+    loop = (("M", 0, 0), ("L", 8, 0), ("L", 8, 6), ("Z",), ("L", 3, 4), ("M", 5, 5), ("M", 20, 0), ("L", 20, 10))
+    given, derived = Shows("prompt", (), None, "given"), Shows("lens", (0, 11, 4), 7)
+    measured = Shows("timings", (3,), 0, "measured")
+    weights = [Matrix.of([[row * 3 + column + step for column in range(3)] for row in range(2)]) for step in (0, 100, 200)]
+    return [
+        case(
+            "moves one after the other", (0, 0.5, 1, 1.1, 2.2, 2.999, 3, 3.3, 7 / 3, 8.7, 10),
+            Rect(
+                Keys((0.5, 0.1), (1.1, 7.3, "move"), (3, 200.7, "move"), (3.5, -3, "linear")),
+                Keys((1, 1 / 3, "move"), (1 + 1e-9, 5, "move"), (9, 5.005, "linear")),
+                Keys((0, 0), (9, 100, "move")), 4, Keys((0, 0), (3, 4, "linear")), "#abcdef", "#fedcba",
+                Keys((0, 0), (3, 3, "move")), opacity=Keys((0, 1), (3, 0, "move"), (6, 0.3), (9, 0.8, "linear")),
+            ),
+        ),
+        case(
+            "clips in groups in clips", (0, 0.4, 1, 1.7, 2, 5),
+            Group((
+                Clip((
+                    Group((
+                        Clip((box, Text(2, 9, "a", 3.3)), Keys((0, 0), (2, 30, "linear")), 0.3, 7.7, 20),
+                        Image(weights[0], "grey", 1, 1, 3, 2),
+                    ), x=1.05, y=0.15, scale=0.7),
+                ), 0.1, 0.2, 20, Keys((0, 9.99), (1, 0.001, "linear"), (2, 30, "linear")), shows=derived, label="outer"),
+            ), x=3.3, y=4.4, scale=Keys((0, 1.3), (5, 2.9, "linear"))),
+            Clip((box,), 50, 50, 10, 10),
+            Clip((Clip((box,), 0, 0, 10, 10),), 10.004, 0, 10, 10),
+            Clip((box,), 0, 0, 0.0049, 10),
+        ),
+        case(
+            "groups that fade and shrink to nothing", (0, 1, 1.999, 2, 3),
+            Group((box, Group((box,), scale=0)), scale=Keys((0, 1), (2, 0, "linear"), (3, 1)), label=Keys((0, ""), (1, "grown"))),
+            Group((box, box), opacity=Keys((0, 1), (2, 0, "move"), (3, 0.004))),
+            Group((Rect(1, 1, 1, 1, label="own", shows=given), Group((box,), label="inner")), label="outer", shows=measured),
+        ),
+        case(
+            "lines that grow over gaps, corners and closings", (0, 0.5, 1, 2, 3, 4, 4.4, 5, 7.7, 8),
+            Line(loop, stroke="#000000", stroke_width=0.7, dash=(0.35, 4), draw=Keys((0, 0), (8, 1, "linear"))),
+            Line((("M", 0, 0), ("Q", 10, 0, 10, 10), ("C", 10, 20, 30, 0, 30, 30), ("Z",)), Gradient(("#000000", "#ffffff"), 90),
+                 draw=Keys((0, 1), (1, 0.001), (2, 0.3), (3, 0.7, "move"), (5, 1, "linear"))),
+            Line((("M", 3, 3), ("L", 3, 3)), stroke="#000000", draw=0.5),
+            Group((Line((("M", 0.1, 0.2), ("L", 0.3, 0.7)), stroke=Keys((0, "#000000"), (8, "#ffffff", "move")), draw=0.3),),
+                  x=1 / 3, y=2 / 3, scale=1.1),
+        ),
+        case(
+            "pictures that change, gradients and truths", (0, 1, 1.5, 2, 9.5),
+            Image(Keys((0, weights[0]), (1, weights[1]), (2, weights[2])), "sequential", Keys((0, 0), (2, 9, "move")), 0, 30, 20,
+                  0.5, label=Keys((0, "step 0"), (1, "step 100\nsecond line")), shows=measured),
+            Image(weights[1], "diverging", 50, 0, Keys((0, 0), (2, 30, "linear")), 20, shows=Shows("weights", (), 100, "replayed")),
+            Rect(0, 0, 9, 9, fill=Gradient(("#000000", "#ffffff"), 0), stroke=Keys((0, "#000000"), (2, "#ff0000", "linear"))),
+            Rect(0, 0, 9, 9, id="hover", label="<img src=x onerror=alert(1)>", shows=given),
+        ),
+        case(
+            "said and shown", (0, 6.5),
+            Text(0, 20, Keys((0, "{0}"), (6, "&amp; <i>")), 20, anchor="end", family="mono"),
+            segments=(Segment("<one>", 0, 6.5, ((1, 2), (6, 6.5))), Segment("two", 6.5, 12, ((7, 8), (8.5, 12)))),
+            captions=(Caption(0.5, 2, "First."), Caption(2, 6.5, "<b>Second.</b>"), Caption(7, 12, "Third.")),
+        ),
+    ]  # fmt: skip
+
+
+def text() -> str:
+    """The file, recomputed."""
+    told = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    new = {made["name"]: made for made in cases()}
+    listed = [new.pop(known["name"], known) for known in told["cases"]]
+    for made in listed + list(new.values()):
+        film = Film.from_json(json.dumps(made["film"]))
+        made["at"] = [{"t": moment["t"], "list": film.at(moment["t"])} for moment in made["at"]]
+        made["frames"] = [[frame.time, frame.duration] for frame in film.frames(made["max_frames"])]
+        made["stills"] = film.stills()
+        moments = sorted({t for s in film.segments for t in (s.start, s.end)} | {t for c in film.captions for t in (c.start, c.end)})
+        between = [(a + b) / 2 for a, b in zip(moments, moments[1:], strict=False)]
+        made["said"] = [[t, film.caption_at(t), film.segment_at(t).name] for t in sorted(moments + between)]
+    told["cases"] = listed + list(new.values())
+    lines = ["{", f'"what": {json.dumps(told["what"])},', '"cases": [']
+    rows = [json.dumps(made, separators=(",", ":"), allow_nan=False) for made in told["cases"]]
+    return "\n".join([*lines, ",\n".join(rows), "]}"]) + "\n"
+
+
+def main() -> int:
+    """Writes or checks."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the file would change")
+    check, new = parser.parse_args().check, text()
+    if check and GOLDEN.read_text(encoding="utf-8") != new:
+        print("tests/golden/film_at.json is out of date: python tools/golden_films.py", file=sys.stderr)
+        return 1
+    if not check:
+        GOLDEN.write_text(new, encoding="utf-8", newline="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
