@@ -9,6 +9,7 @@ The lists are read before they are committed: what changes here changes in every
 import argparse
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def cases() -> list[dict[str, Any]]:
     box = Rect(0, 0, 10, 10, fill="#000000")
     loop = (("M", 0, 0), ("L", 8, 0), ("L", 8, 6), ("Z",), ("L", 3, 4), ("M", 5, 5), ("M", 20, 0), ("L", 20, 10))
     given, derived = Shows("prompt", (), None, "given"), Shows("lens", (0, 11, 4), 7)
-    measured = Shows("timings", (3,), 0, "measured")
+    measured, replayed = Shows("timings", (3,), 0, "measured"), Shows("weights", (), 100, "replayed")
     weights = [Matrix.of([[row * 3 + column + step for column in range(3)] for row in range(2)]) for step in (0, 100, 200)]
     return [
         case(
@@ -59,24 +60,30 @@ def cases() -> list[dict[str, Any]]:
         ),
         case(
             "groups that fade and shrink to nothing", (0, 1, 1.999, 2, 3),
-            Group((box, Group((box,), scale=0)), scale=Keys((0, 1), (2, 0, "linear"), (3, 1)), label=Keys((0, ""), (1, "grown"))),
+            Group(
+                (box, Group((box,), scale=0)), scale=Keys((0, 1), (2, 0, "linear"), (3, 1)), label=Keys((0, ""), (1, "grown"))
+            ),
             Group((box, box), opacity=Keys((0, 1), (2, 0, "move"), (3, 0.004))),
             Group((Rect(1, 1, 1, 1, label="own", shows=given), Group((box,), label="inner")), label="outer", shows=measured),
         ),
         case(
             "lines that grow over gaps, corners and closings", (0, 0.5, 1, 2, 3, 4, 4.4, 5, 7.7, 8),
             Line(loop, stroke="#000000", stroke_width=0.7, dash=(0.35, 4), draw=Keys((0, 0), (8, 1, "linear"))),
-            Line((("M", 0, 0), ("Q", 10, 0, 10, 10), ("C", 10, 20, 30, 0, 30, 30), ("Z",)), Gradient(("#000000", "#ffffff"), 90),
-                 draw=Keys((0, 1), (1, 0.001), (2, 0.3), (3, 0.7, "move"), (5, 1, "linear"))),
+            Line(
+                (("M", 0, 0), ("Q", 10, 0, 10, 10), ("C", 10, 20, 30, 0, 30, 30), ("Z",)), Gradient(("#000000", "#ffffff"), 90),
+                draw=Keys((0, 1), (1, 0.001), (2, 0.3), (3, 0.7, "move"), (5, 1, "linear")),
+            ),
             Line((("M", 3, 3), ("L", 3, 3)), stroke="#000000", draw=0.5),
             Group((Line((("M", 0.1, 0.2), ("L", 0.3, 0.7)), stroke=Keys((0, "#000000"), (8, "#ffffff", "move")), draw=0.3),),
                   x=1 / 3, y=2 / 3, scale=1.1),
         ),
         case(
             "pictures that change, gradients and truths", (0, 1, 1.5, 2, 9.5),
-            Image(Keys((0, weights[0]), (1, weights[1]), (2, weights[2])), "sequential", Keys((0, 0), (2, 9, "move")), 0, 30, 20,
-                  0.5, label=Keys((0, "step 0"), (1, "step 100\nsecond line")), shows=measured),
-            Image(weights[1], "diverging", 50, 0, Keys((0, 0), (2, 30, "linear")), 20, shows=Shows("weights", (), 100, "replayed")),
+            Image(
+                Keys((0, weights[0]), (1, weights[1]), (2, weights[2])), "sequential", Keys((0, 0), (2, 9, "move")), 0, 30, 20,
+                0.5, label=Keys((0, "step 0"), (1, "step 100\nsecond line")), shows=measured,
+            ),
+            Image(weights[1], "diverging", 50, 0, Keys((0, 0), (2, 30, "linear")), 20, shows=replayed),
             Rect(0, 0, 9, 9, fill=Gradient(("#000000", "#ffffff"), 0), stroke=Keys((0, "#000000"), (2, "#ff0000", "linear"))),
             Rect(0, 0, 9, 9, id="hover", label="<img src=x onerror=alert(1)>", shows=given),
         ),
@@ -99,8 +106,8 @@ def text() -> str:
         made["at"] = [{"t": moment["t"], "list": film.at(moment["t"])} for moment in made["at"]]
         made["frames"] = [[frame.time, frame.duration] for frame in film.frames(made["max_frames"])]
         made["stills"] = film.stills()
-        moments = sorted({t for s in film.segments for t in (s.start, s.end)} | {t for c in film.captions for t in (c.start, c.end)})
-        between = [(a + b) / 2 for a, b in zip(moments, moments[1:], strict=False)]
+        moments = sorted({t for part in (*film.segments, *film.captions) for t in (part.start, part.end)})
+        between = [(a + b) / 2 for a, b in pairwise(moments)]
         made["said"] = [[t, film.caption_at(t), film.segment_at(t).name] for t in sorted(moments + between)]
     told["cases"] = listed + list(new.values())
     lines = ["{", f'"what": {json.dumps(told["what"])},', '"cases": [']
