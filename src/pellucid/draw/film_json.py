@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -22,7 +23,7 @@ def to_json(film: Film, *, glyphs: bool = False) -> str:
     """The film as one line of JSON in ASCII, the same bytes for the same film.
 
     Args:
-        glyphs: also the advances and outlines of every character that the film or its captions can show.
+        glyphs: also the advances and outlines of every character that the film can show.
     """
     numbers = {matrix: number for number, matrix in enumerate(film.matrices)}
     palettes = sorted({node.palette for node in walk(film.nodes) if isinstance(node, Image)})
@@ -47,7 +48,7 @@ def to_json(film: Film, *, glyphs: bool = False) -> str:
     }
     if glyphs:
         told["em"] = EM
-        told["glyphs"] = _glyphs(film)
+        told["glyphs"] = glyphs_of([film])
     return json.dumps(told, allow_nan=False, separators=(",", ":"))
 
 
@@ -78,10 +79,10 @@ def _value(value: Any, numbers: dict[Matrix, int]) -> Any:
     return value
 
 
-def _glyphs(film: Film) -> dict[str, dict[str, list[Any]]]:
-    """ "family-weight" -> character -> [advance, outline as SVG path data in units of 1/em, y upwards]."""
+def glyphs_of(films: Iterable[Film]) -> dict[str, dict[str, list[Any]]]:
+    """The letters of some films: "family-weight" -> character -> [advance, outline as SVG path data in 1/em, y upwards]."""
     used: dict[str, set[str]] = {}
-    for node in walk(film.nodes):
+    for node in (node for film in films for node in walk(film.nodes)):
         if isinstance(node, Text):
             strings = [point[1] for point in node.string.points] if isinstance(node.string, Keys) else [node.string]
             used.setdefault(f"{node.family}-{node.weight}", set()).update(*strings)

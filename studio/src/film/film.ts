@@ -2,24 +2,25 @@
 
 import { Keys } from "./keys.ts";
 import { contents } from "./read.ts";
-import { displayList, leaves } from "./resolve.ts";
+import { displayList } from "./resolve.ts";
 import type { Contents } from "./read.ts";
-import type { Node, Primitive, Segment } from "./types.ts";
+import type { Leaf, Node, Primitive, Segment } from "./types.ts";
 
 export interface Film extends Contents {}
 
 /** A film read from its file. */
 export class Film {
   readonly duration: number;
-  /** How many nodes paint: the numbers in `Primitive.node` lie below it. */
-  readonly leaves: number;
   /** When something changes: [from, to] of each movement, [t, t] of each jump; in order of their beginning. */
   readonly changes: readonly (readonly [number, number])[];
+
+  /** The nodes that paint, by `Primitive.node`. */
+  readonly painting: readonly Leaf[];
 
   constructor(told: Contents) {
     Object.assign(this, told);
     this.duration = told.segments.at(-1)!.end;
-    this.leaves = leaves(told.nodes);
+    this.painting = [...painting(told.nodes)];
     this.changes = [...changes(told.nodes)].sort((a, b) => a[0] - b[0] || a[1] - b[1]);
   }
 
@@ -47,6 +48,13 @@ export class Film {
     return this.segments.map((segment) => segment.rests.at(-1)![0]);
   }
 
+  /** The numbers of all matrices that a node shows, in order of time. */
+  matricesOf(node: number): number[] {
+    const leaf = this.painting[node];
+    if (leaf?.kind !== "image") return [];
+    return leaf.matrix instanceof Keys ? [...new Set(leaf.matrix.points.map((point) => point[1]))] : [leaf.matrix];
+  }
+
   /** Whether the pictures at two times, and all between, are the same. */
   rests(from: number, to: number): boolean {
     const [a, b] = from <= to ? [from, to] : [to, from];
@@ -59,6 +67,13 @@ function* changes(nodes: readonly Node[]): Generator<[number, number]> {
   for (const node of nodes) {
     for (const value of Object.values(node)) if (value instanceof Keys) yield* value.changes();
     if ("children" in node) yield* changes(node.children);
+  }
+}
+
+function* painting(nodes: readonly Node[]): Generator<Leaf> {
+  for (const node of nodes) {
+    if ("children" in node) yield* painting(node.children);
+    else yield node;
   }
 }
 
