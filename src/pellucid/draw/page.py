@@ -14,11 +14,13 @@ from pellucid.draw import svg
 from pellucid.draw.film import Film
 from pellucid.draw.film_json import glyphs_of, to_json
 from pellucid.draw.font import EM
+from pellucid.draw.keys import rounded, text_of
 from pellucid.draw.palette import INK, LINE, PAPER, QUIET, TRACK
 from pellucid.draw.svg import escaped
 from pellucid.errors import PellucidError
 
 
+LARGEST_SCALE = 1.5  # a film is shown at most so much larger than it is, here and in the player
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 STYLE = f"""
@@ -27,7 +29,8 @@ main {{ max-width: 1200px; margin: 0 auto; padding: 16px; }}
 h1 {{ font-size: 1.25rem; margin: 0 0 12px; }}
 h2 {{ font-size: 1.1rem; margin: 40px 0 12px; }}
 figure {{ margin: 0; }}
-figure > svg {{ width: 100%; height: auto; display: block; border: 1px solid {LINE}; border-radius: 8px; }}
+figure > svg {{ display: block; width: 100%; height: auto; box-sizing: border-box; border: 1px solid {LINE};
+  border-radius: 8px; }}
 figure p, nav, summary {{ color: {QUIET}; }}
 a {{ color: {TRACK}; }}
 :focus-visible {{ outline: 3px solid {TRACK}; outline-offset: 2px; }}
@@ -96,9 +99,11 @@ def _place(number: int, figure: Figure) -> str:
     heading = f'<h2 id="figure-{number}">{escaped(figure.heading)}</h2>\n' if figure.heading else ""
     still = svg.still(film, prefix=f"f{number}-").rstrip()
     caption = escaped(film.caption_at(film.stills()[-1]))
+    width = text_of(rounded(film.width * LARGEST_SCALE))
     notes = "".join(f"<p>Simplified: {escaped(note)}</p>" for note in film.notes)
     return (
-        f'{heading}<figure data-pellucid-film="{number}">\n{still}\n<figcaption>{caption}</figcaption>\n{notes}'
+        f'{heading}<figure data-pellucid-film="{number}" style="max-width:{width}px">\n{still}\n'
+        f"<figcaption>{caption}</figcaption>\n{notes}"
         f"<details><summary>Transcript</summary><p>{escaped(film.alt)}</p><ol>{_transcript(film)}</ol></details>\n</figure>"
     )
 
@@ -115,8 +120,9 @@ def _transcript(film: Film) -> str:
 def _data(figures: Sequence[Figure]) -> str:
     """Every film and layout, and once the letters of all. JSON in ASCII that a script element can hold."""
     films = [film for figure in figures for film in (figure.film, figure.narrow) if film is not None]
-    layouts = (
-        f'{{"wide":{to_json(figure.film)},"narrow":{to_json(figure.narrow) if figure.narrow else "null"}}}' for figure in figures
-    )
+    layouts = [
+        f'{{"wide":{to_json(figure.film)},"narrow":{to_json(figure.narrow) if figure.narrow else "null"}}}'
+        for figure in figures
+    ]
     letters = json.dumps(glyphs_of(films), separators=(",", ":"))
     return f'{{"em":{EM},"glyphs":{letters},"films":[{",".join(layouts)}]}}'.replace("<", "\\u003c")

@@ -104,7 +104,7 @@ export class Player {
     const back = html("button", { type: "button", class: "back", "aria-label": words.back }, icon("M3 2h2v12H3zM14 2v12L6 8z"));
     const on = html("button", { type: "button", class: "on", "aria-label": words.on }, icon("M11 2h2v12h-2zM2 2v12l8-6z"));
     const controls = html("div", { class: "controls", role: "group", "aria-label": words.controls });
-    controls.append(this.slider, this.playButton, back, on, this.speedBox, this.clock);
+    controls.append(html("div", { class: "time" }, this.slider, this.clock), this.playButton, back, on, this.speedBox);
     const probe = html("div"); // as wide as the player, and never higher than nothing: its height cannot change its width
     this.root = html("div", { class: "player", role: "group", "aria-label": wide.title, "aria-roledescription": words.film });
     const below = [this.texts, this.captions, controls, this.calmNote, ...this.notes(), this.transcript()];

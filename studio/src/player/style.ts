@@ -1,13 +1,13 @@
 // How the player looks. It stands in its own shadow tree: nothing of the page reaches it, nothing of it reaches the page.
 
 export const STYLE = `
-:host { all: initial; display: block; contain: content; }
-.player { background: #fff; color: #1d2430; font: 400 16px/1.5 system-ui, sans-serif; text-align: left; margin: 0 auto; }
-.stage { position: relative; border: 1px solid #d5d9e0; border-radius: 8px; overflow: hidden; }
-svg.picture { display: block; width: 100%; height: auto; }
+:host { all: initial; display: block; }
+.player { background: #fff; color: #1d2430; font: 400 16px/1.5 system-ui, sans-serif; text-align: left; }
+.stage { position: relative; border: 1px solid #d5d9e0; border-radius: 8px; }
+svg.picture { display: block; width: 100%; height: auto; border-radius: 7px; }
 .cells { image-rendering: pixelated; }
 .frame { stroke: #6b3fb5; stroke-width: 3; vector-effect: non-scaling-stroke; }
-.tip { position: absolute; left: 0; top: 0; max-width: min(22em, calc(100% - 16px)); box-sizing: border-box; padding: 6px 10px;
+.tip { position: absolute; z-index: 1; left: 0; top: 0; max-width: min(22em, calc(100% - 16px)); box-sizing: border-box; padding: 6px 10px;
   background: #1d2430; color: #fff; border-radius: 6px; font-size: 14px; line-height: 1.4; pointer-events: none;
   white-space: pre-line; overflow-wrap: anywhere; }
 .tip p { margin: 0; }
@@ -22,8 +22,10 @@ button, select { font: inherit; min-width: 44px; min-height: 44px; padding: 0 12
   border: 1px solid #59616f; border-radius: 8px; cursor: pointer; }
 button svg { display: block; margin: 0 auto; width: 16px; height: 16px; fill: currentColor; }
 .play { min-width: 5.2em; }
-input { flex: 1 1 100%; min-width: 0; height: 32px; margin: 0; accent-color: #6b3fb5; cursor: pointer; }
-.clock { color: #59616f; font-variant-numeric: tabular-nums; flex: 1 1 auto; text-align: right; min-width: 0; }
+select { min-width: 0; padding: 0 6px; }
+.time { flex: 1 1 100%; display: flex; gap: 12px; align-items: center; }
+input { flex: 1 1 0; min-width: 0; height: 44px; margin: 0; accent-color: #6b3fb5; cursor: pointer; }
+.clock { color: #59616f; font-variant-numeric: tabular-nums; }
 .quiet { color: #59616f; font-size: 14px; margin: 8px 2px; }
 details { margin: 4px 2px; }
 summary { cursor: pointer; min-height: 32px; display: list-item; color: #59616f; }
