@@ -37,7 +37,7 @@ from pellucid.draw import (
     svg,
 )
 from pellucid.draw.font import text_width
-from pellucid.draw.page import page
+from pellucid.draw.page import Figure, gallery, page, player
 from pellucid.errors import PellucidError
 
 
@@ -317,44 +317,31 @@ def test_without_ffmpeg_an_mp4_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
 # The page.
 
 
-def test_a_page_shows_at_each_frame_what_the_film_does() -> None:
-    film = zoo()
-    told = page(film)
-    inside = told[told.index("<svg") : told.index("</svg>") + len("</svg>")]
-    root = ElementTree.fromstring(inside)
-    data = json.loads(re.search(r'id="film">(.*?)</script>', told, re.DOTALL).group(1))  # type: ignore[union-attr]
-    frames = film.frames()
-    assert data["times"] == [frame.time for frame in frames]
-    assert data["stills"] == [max(i for i, f in enumerate(frames) if f.time <= 2)]
-    drawing = svg.Drawing(film, "f-", share=True)
-    alone = [[drawing.element(p) for p in film.at(frame.time)] for frame in frames]
-    shown: list[list[str]] = [[] for _ in frames]
-    for element in list(root)[4:]:  # after title, desc, defs and background
-        runs = element.get("data-f")
-        numbers: list[int] = list(range(len(frames)))
-        mark = element
-        if runs is not None:
-            ends = [list(map(int, run.split("-"))) for run in runs.split(",")]
-            numbers = [i for end in ends for i in range(end[0], end[-1] + 1)]
-            (mark,) = element
-        for number in numbers:
-            shown[number].append(ElementTree.canonicalize(ElementTree.tostring(mark, encoding="unicode"), strip_text=True))
-    wrapped = [
-        [ElementTree.canonicalize(f'<svg xmlns="http://www.w3.org/2000/svg">{e}</svg>', strip_text=True) for e in es]
-        for es in alone
-    ]
-    plain = [[re.sub(r"^<svg[^>]*>|</svg>$", "", e) for e in es] for es in wrapped]
-    assert [[re.sub(r"ns0:| xmlns(:ns0)?=\"[^\"]*\"", "", e) for e in es] for es in shown] == plain
+def test_a_page_holds_its_films_once_and_stands_alone() -> None:
+    wide, narrow = zoo(), zoo(width=240)
+    told = gallery("A run", [Figure(heading="First", film=wide, narrow=narrow), Figure(heading="Second", film=zoo(title="B"))])
+    data = json.loads(re.search(r'class="pellucid-films">(.*?)</script>', told, re.DOTALL).group(1))  # type: ignore[union-attr]
+    read = [{name: layout and Film.from_json(json.dumps(layout)) for name, layout in told.items()} for told in data["films"]]
+    assert read == [{"wide": wide, "narrow": narrow}, {"wide": zoo(title="B"), "narrow": None}]
+    assert data["glyphs"] == json.loads(wide.to_json(glyphs=True))["glyphs"]  # the same letters, once for all
+    assert told.count(player()) == 1
+    bare = told.replace(player(), "")
+    assert re.findall(r"(?:src|href)=\"(?!#|data:)", bare) == []
+    assert {url for url in re.findall(r"\w+://[^\s\"'<]+", bare)} == {"http://www.w3.org/2000/svg"}
+    words = ("default-src 'none'", ">First</h2>", "Transcript", "It moves.", "It rests.", "Simplified: Toy.")
+    for part in (*words, svg.still(wide, prefix="f0-")):
+        assert part in told
+    ids = re.findall(r' id="([^"]+)"', bare)
+    assert len(ids) == len(set(ids))
+    assert page(wide) == page(zoo())
 
 
-def test_a_page_needs_nothing_else() -> None:
-    told = page(zoo())
-    assert "default-src 'none'" in told
-    assert re.findall(r"(?:src|href)=\"(?!#|data:)", told) == []
-    assert [url for url in re.findall(r"\w+://[^\s\"'<]+", told) if url != "http://www.w3.org/2000/svg"] == []
-    for word in ("prefers-reduced-motion", "ArrowRight", "aria-live", "Transcript", "It moves.", "It rests.", "Toy."):
-        assert word in told
-    assert told == page(zoo())
+def test_a_narrow_layout_has_the_times_of_the_wide_one() -> None:
+    other = zoo(segments=(Segment("moves", 0, 5, ((2.5, 5),)), Segment("rests", 5, 10, ((6, 9),))))
+    with pytest.raises(PellucidError, match="same times"):
+        page(zoo(), other)
+    with pytest.raises(PellucidError, match="needs a film"):
+        gallery("nothing", [])
 
 
 # Saving.

@@ -20,7 +20,6 @@ from pellucid.draw.resolve import Primitive
 UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 cannot hold
 CORNERS = {0: (1, 0), 45: (1, 1), 90: (0, 1)}  # where a gradient of each angle ends, in its shape's box
 LEADING = 1.35
-LONG = 200  # characters of a mark that is worth sharing
 
 
 def escaped(text: str) -> str:
@@ -39,13 +38,11 @@ class Drawing:
 
     Args:
         prefix: begins every id, so that several drawings can stand in one page.
-        share: whether a long mark under a clip is defined once for all clips: for a page, where the clip moves.
     """
 
-    def __init__(self, film: Film, prefix: str = "", *, share: bool = False) -> None:
+    def __init__(self, film: Film, prefix: str = "") -> None:
         self.film = film
         self.prefix = prefix
-        self.share = share
         self._definitions: dict[str, tuple[str, str]] = {}  # what is defined -> (id, element)
 
     def definitions(self) -> str:
@@ -79,9 +76,6 @@ class Drawing:
             about += f' data-shows="{escaped(told[-1])}"'
         if primitive["clip"] is not None:  # what is clipped stands in a group, which then says what it is
             drawn = f"<{tag}{attributes}>{inside}</{tag}>" if inside else f"<{tag}{attributes}/>"
-            if self.share and len(drawn) > LONG:
-                body = self._define("b", drawn, f'<g id="ID">{drawn}</g>')
-                drawn = f'<use href="#{body}"/>'
             x, y, w, h = map(text_of, primitive["clip"])
             shape = f'<clipPath id="ID"><rect x="{x}" y="{y}" width="{w}" height="{h}"/></clipPath>'
             tag, attributes, inside = "g", f' clip-path="url(#{self._define("c", shape, shape)})"', drawn
