@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-HELP = "train, generate and fine-tune on this machine, in about two minutes"
+HELP = "train, generate and fine-tune on this machine, in about two minutes, and see all of it"
 DESCRIPTION = """Trains a small GPT-3-shaped model on your text (or on the prose that Python itself carries), lets it and the
-embedded model write, fine-tunes the embedded model on a small task, and leaves everything in a folder."""
+embedded model write, fine-tunes the embedded model on a small task, records all of it, draws the article's figures from the
+records, and leaves everything in a folder with a page to open. Then it serves that folder on this machine until Ctrl-C."""
 EXAMPLE = """pellucid demo
   pellucid demo --text my-book.txt --seconds 120 --out my-demo"""
 
@@ -20,6 +21,7 @@ FINETUNE_SECONDS = 12.0
 PATIENCE = 1.3  # how many times its planned length a run may take
 SHOWN = 8  # examples in the before-and-after table
 PROMPT = "Once upon a time"
+RECORDED = 24  # tokens of the answer that is looked into
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", nargs="+", metavar="FILE_OR_DIR", help="what to train on (default: Python's own prose)")
     parser.add_argument("--seconds", type=float, default=60, metavar="N", help="how long to train (default 60)")
     parser.add_argument("--out", metavar="DIR", help="where to leave everything (default: a new pellucid-demo-N)")
-    parser.add_argument("--no-serve", action="store_true", help="end when done (this version has no page to serve yet)")
+    parser.add_argument("--no-serve", action="store_true", help="end when all is there, without serving the page")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default 0)")
 
@@ -39,24 +41,20 @@ def run(chosen: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.text import Text
 
-    from pellucid.cli.show import (
-        Live,
-        as_json,
-        command,
-        finish_run,
-        print_completion,
-        print_json,
-        print_table,
-        stop_on_signals,
-    )
+    from pellucid.cli.output import command, print_json
+    from pellucid.cli.show import TEMPERATURE, TOP_P, Live, as_json, finish_run, print_completion, print_table, stop_on_signals
+    from pellucid.cli.studio import serve
     from pellucid.cli.summary import write_summary
     from pellucid.corpus import python_prose
     from pellucid.errors import PellucidError
     from pellucid.generate.load import load
+    from pellucid.serve import Studio
+    from pellucid.serve.folder import illustrate
     from pellucid.train.run import train
     from pellucid.tune.examples import read_examples
     from pellucid.tune.job import finetune
     from pellucid.tune.tasks import answers, correct, number_words
+    from pellucid.xray.capture import xray
 
     if not 5 <= chosen.seconds < float("inf"):
         raise PellucidError(f"--seconds must be 5 or more, not {chosen.seconds:g}")
@@ -100,19 +98,38 @@ def run(chosen: argparse.Namespace) -> int:
     print_table(console, rows[:: max(1, len(rows) // SHOWN)][:SHOWN])
     console.print(f"on {len(unseen)} numbers that it was not trained on: {scores[0]} right before, [bold]{scores[1]}[/] after")
 
+    console.rule("[bold]4. Seen through: the figures, drawn from what was recorded")
+    tale = xray(base, PROMPT, max_tokens=RECORDED, temperature=TEMPERATURE, top_p=TOP_P, seed=chosen.seed)
+    tale.save(out / "tale.pellucid")
+    runs = (out / "run", out / "tuned")
+    page, drawn, absent = illustrate(out, title="Pellucid: a demo", runs=runs, command=command("studio", out))
+    console.print(Text(f"{len(drawn)} figures in {page.parent / 'figures'}: {', '.join(one.plate.stem for one in drawn)}"))
+    for lack in absent:
+        console.print(Text(f"not drawn: {lack.figure}: {lack.why}; make one with: {lack.command}"), soft_wrap=True)
+
     summary = write_summary(out, trained, tuned, rows, scores)
-    console.rule("[bold]4. Yours")
-    console.print(Text(f"{summary} says what happened; go on with"))
+    console.rule("[bold]5. Yours")
+    console.print(Text(f"{page} shows all of it, without a server; {summary} says what happened; go on with"))
     for words in (
-        ("-m", out / "run", trained.plan.sample_prompt),
-        ("-m", out / "tuned", "777 =>", "--temperature", 0),
-        (PROMPT, "--tokens"),
+        ("generate", "-m", out / "run", trained.plan.sample_prompt),
+        ("generate", "-m", out / "tuned", "777 =>", "--temperature", 0),
+        ("generate", PROMPT, "--tokens"),
+        ("verify", out / "tale.pellucid"),
     ):
-        console.print(Text("  " + command("generate", *words)), soft_wrap=True)
-    if chosen.json:
-        right = {"examples": len(unseen), "right_before": scores[0], "right_after": scores[1]}
-        print_json({"out": str(out), "trained": as_json(trained), "tuned": as_json(tuned) | right})
-    return 0
+        console.print(Text("  " + command(*words)), soft_wrap=True)
+    right = {"examples": len(unseen), "right_before": scores[0], "right_after": scores[1]}
+    told = {"out": str(out), "page": str(page), "trained": as_json(trained), "tuned": as_json(tuned) | right}
+    if chosen.no_serve:
+        if chosen.json:
+            print_json(told)
+        return 0
+
+    def announce(studio: Studio) -> None:
+        if chosen.json:
+            print_json(told | {"url": studio.url})
+        console.print(Text(f"and with a prompt box, live: {studio.url}"), soft_wrap=True)
+
+    return serve(Studio([out]), announce, browser=True)
 
 
 class Deadline:

@@ -1,11 +1,8 @@
 """What the terminal shows of runs and tokens. Everything goes to stderr when stdout must stay one JSON object."""
 
-import json
 import math
 import os
-import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pellucid import events
+from pellucid.cli.output import command, print_json
 from pellucid.generate.completion import Token
 from pellucid.generate.model import GPT
 from pellucid.text import piece
@@ -29,6 +27,7 @@ from pellucid.train.run import Run
 
 BARS = "▁▂▃▄▅▆▇█"
 STOPPING = "stopping after this step, and saving (Ctrl-C again to stop at once)"
+TEMPERATURE, TOP_P = 0.8, 0.95  # how the demo's models draw
 SMOOTHING = 0.9  # of the loss shown; the files hold every step's own
 
 
@@ -217,7 +216,7 @@ def print_tokens(model: GPT, tokens: Iterable[Token], console: Console | None = 
 def print_completion(console: Console, model: GPT, prompt: str, who: str, *, seed: int, max_tokens: int = 16) -> None:
     """Shows a model write: every token with its probability, then the whole."""
     console.print(Text.assemble((f"{who}, after ", "dim"), (prompt, "green")))
-    tokens = model.stream(prompt, max_tokens=max_tokens, temperature=0.8, top_p=0.95, seed=seed, logprobs=4)
+    tokens = model.stream(prompt, max_tokens=max_tokens, temperature=TEMPERATURE, top_p=TOP_P, seed=seed, logprobs=4)
     text = print_tokens(model, tokens, console)
     console.print(Text.assemble((prompt, "green"), (text, "bold magenta")))
     console.print()
@@ -278,12 +277,6 @@ def finish_run(run: Run, *, json: bool) -> int:
     return 0
 
 
-def command(*words: object) -> str:
-    """A command to type, quoted for the shell of this system."""
-    strings = ["pellucid", *map(str, words)]
-    return subprocess.list2cmdline(strings) if sys.platform == "win32" else shlex.join(strings)
-
-
 def as_json(run: Run) -> dict[str, Any]:
     """The run as plain values."""
     held_out = [line for line in run.metrics() if "held_out_loss" in line]
@@ -301,8 +294,3 @@ def as_json(run: Run) -> dict[str, Any]:
         "kept_step": run.kept[0] if run.kept else run.step,
         "kept_held_out_loss": run.kept[1] if run.kept else None,
     }
-
-
-def print_json(values: dict[str, Any]) -> None:
-    """One JSON object on stdout."""
-    print(json.dumps(values, ensure_ascii=False))

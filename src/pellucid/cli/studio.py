@@ -3,6 +3,13 @@
 import argparse
 import os
 import sys
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pellucid.serve import Studio
 
 
 HELP = "look at runs, records and models in the browser"
@@ -26,30 +33,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Runs the command, until Ctrl-C or SIGTERM."""
+    from pellucid.cli.output import print_json
+    from pellucid.serve import Studio
+
+    def announce(studio: "Studio") -> None:
+        if chosen.json:
+            print_json({"url": studio.url, "host": studio.host, "port": studio.port})
+        else:
+            print(studio.url)
+
+    return serve(Studio(chosen.sources, chosen.host, chosen.port), announce, browser=not chosen.no_browser)
+
+
+def serve(studio: "Studio", announce: "Callable[[Studio], None]", *, browser: bool) -> int:
+    """Serves until Ctrl-C or SIGTERM, which is the way to end it: done, not failed. Returns the exit status.
+
+    Args:
+        announce: called when connections are accepted. browser: open one, where it could be seen.
+    """
     import signal
     import webbrowser
     from types import FrameType
-
-    from pellucid.cli.show import print_json
-    from pellucid.serve import Studio
 
     def end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, end)
-    studio = Studio(chosen.sources, chosen.host, chosen.port)
     try:
         with studio:
-            if chosen.json:
-                print_json({"url": studio.url, "host": studio.host, "port": studio.port})
-            else:
-                print(studio.url)
+            announce(studio)
             sys.stdout.flush()
-            print("Ctrl-C ends it", file=sys.stderr)
-            if not chosen.no_browser and has_display():
+            print("Ctrl-C ends it", file=sys.stderr, flush=True)
+            if browser and has_display():
                 webbrowser.open(studio.url)
             studio.wait()
-    except KeyboardInterrupt:  # the way to end it: done, not failed
+    except KeyboardInterrupt:
         return 0
     finally:
         signal.signal(signal.SIGTERM, before)

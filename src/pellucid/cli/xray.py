@@ -30,7 +30,7 @@ def run(chosen: argparse.Namespace) -> int:
     from pathlib import Path
 
     from pellucid.cli.generate import read_prompt
-    from pellucid.cli.show import command, print_json
+    from pellucid.cli.output import command, print_json
     from pellucid.generate.load import load
     from pellucid.xray.capture import KEEP, xray
 

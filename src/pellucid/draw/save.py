@@ -11,12 +11,13 @@ from pellucid.errors import PellucidError
 
 STILLS = ("svg", "png")
 MOVING = ("gif", "webp", "mp4", "html")
+KINDS = STILLS + MOVING
 
 
 def content(film: Film, kind: str, *, width: int | None = None, t: float | None = None) -> bytes:
     """The film as the bytes of a file of that kind (a suffix without its dot). Arguments and errors as `Film.save`."""
-    if kind not in STILLS + MOVING:
-        raise PellucidError(f"no picture of the kind {kind!r}: name the file .{', .'.join(STILLS + MOVING)}")
+    if kind not in KINDS:
+        raise PellucidError(f"no picture of the kind {kind!r}: name the file .{', .'.join(KINDS)}")
     if t is not None and kind not in STILLS:
         raise PellucidError(f"a {kind} holds the whole film: leave t out, or write one of {', '.join(STILLS)}")
     if width is not None and kind in ("svg", "html"):
@@ -37,7 +38,11 @@ def content(film: Film, kind: str, *, width: int | None = None, t: float | None 
 
 def save(film: Film, path: Path, *, width: int | None = None, t: float | None = None) -> Path:
     """Writes the film to a file; its suffix says how. Arguments and errors as `Film.save`."""
-    written = content(film, path.suffix.lower().removeprefix("."), width=width, t=t)
+    return write(content(film, path.suffix.lower().removeprefix("."), width=width, t=t), path)
+
+
+def write(written: bytes, path: Path) -> Path:
+    """Writes a file, whole or not at all; returns its path. Errors: a place that cannot be written."""
     half = path.with_name(f"{path.name}.part")
     try:
         half.write_bytes(written)

@@ -1,0 +1,52 @@
+"""`pellucid figures`: the article's pictures, drawn from records."""
+
+import argparse
+import sys
+
+
+HELP = "draw the article's figures from records"
+DESCRIPTION = """Draws every figure that the records below the named folders give, and says what would make those that are
+missing. svg and png are stills; gif, webp, mp4 and html move. An html file needs nothing beside it."""
+EXAMPLE = """pellucid figures runs/book tale.pellucid --out pictures
+  pellucid figures tale.pellucid --out pictures --format svg,gif --only xray"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("records", nargs="+", metavar="DIR|RECORD", help="records, or folders that hold them at any depth")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where the pictures go")
+    parser.add_argument("--format", default="svg,html", metavar="LIST", help="of svg,png,gif,webp,mp4,html (default svg,html)")
+    parser.add_argument("--only", metavar="LIST", help="names of figures (default: all that the records give)")
+    parser.add_argument("--width", type=int, metavar="PIXELS", help="of png, gif, webp and mp4 (default 960)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Runs the command."""
+    from pellucid.cli.output import print_json
+    from pellucid.draw.album import draw, find_records
+    from pellucid.errors import PellucidError
+
+    wanted = None if chosen.only is None else _names(chosen.only)
+    drawn, absent = draw(find_records(chosen.records), chosen.out, _names(chosen.format), wanted=wanted, width=chosen.width)
+    if chosen.json:
+        print_json({
+            "figures": [
+                {"figure": one.plate.figure, "record": str(one.plate.record), "files": [str(path) for path in one.files]}
+                for one in drawn
+            ],
+            "missing": [{"figure": one.figure, "why": one.why, "command": one.command} for one in absent],
+        })  # fmt: skip
+    out = sys.stderr if chosen.json else sys.stdout
+    for one in drawn:
+        for path in one.files:
+            print(f"{path}: {path.stat().st_size:,} bytes, from {one.plate.record}", file=out)
+    for lack in absent:
+        print(f"not drawn: {lack.figure}: {lack.why}; make one with: {lack.command}", file=out)
+    if not drawn:
+        raise PellucidError("no figure could be drawn from these records")
+    return 0
+
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(",") if name.strip()]

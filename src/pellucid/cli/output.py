@@ -1,0 +1,18 @@
+"""What every command prints in the same way. No torch here."""
+
+import json
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+
+def command(*words: object) -> str:
+    """A command to type, quoted for the shell of this system."""
+    strings = ["pellucid", *map(str, words)]
+    return subprocess.list2cmdline(strings) if sys.platform == "win32" else shlex.join(strings)
+
+
+def print_json(values: dict[str, Any]) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(values, ensure_ascii=False))

@@ -1,0 +1,161 @@
+"""Every figure that some records allow, as files: which record gives which, what each file is called, what is missing."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pellucid.draw.figures import FIGURES, figure
+from pellucid.draw.film import Film
+from pellucid.draw.page import page
+from pellucid.draw.save import KINDS, content, write
+from pellucid.errors import PellucidError
+from pellucid.record import open_record
+
+
+SUFFIX = ".pellucid"
+SCREEN, PHONE = 960.0, 360.0  # widths of the two films of a figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plate:
+    """A figure of one record.
+
+    Attributes:
+        figure: its name. record: the file it is drawn from. stem: the name of its own files, without a suffix.
+    """
+
+    figure: str
+    record: Path
+    stem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absent:
+    """A figure that cannot be drawn: why, and the command that makes what it needs."""
+
+    figure: str
+    why: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """A figure that was drawn: its films, for a screen and for a phone, and its files."""
+
+    plate: Plate
+    wide: Film
+    narrow: Film
+    files: tuple[Path, ...]
+
+
+def find_records(paths: Sequence[str | Path]) -> list[Path]:
+    """Records as they are named, and all that lie below the folders that are named; each once, in order.
+
+    Raises:
+        PellucidError: no such file or folder, or no record below any of them.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found += sorted(inside for inside in path.rglob(f"*{SUFFIX}") if inside.is_file())
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise PellucidError(f"there is no record or folder {path}")
+    if not found:
+        places = ", ".join(map(str, paths))
+        raise PellucidError(f"no record (*{SUFFIX}) below {places}: pellucid xray and pellucid train make them")
+    return list(dict.fromkeys(found))
+
+
+def plates(records: Sequence[Path], wanted: Sequence[str] | None = None) -> tuple[list[Plate], list[Absent]]:
+    """Which figures the records give, in the article's order, and which of those asked for have no record.
+
+    A figure that only one record gives is called by its name alone (`tokens`); where several give it, the record's name
+    follows (`tokens-tale`), and its folder's where records are called alike.
+
+    Args:
+        records: their files. wanted: names of figures; None for all.
+
+    Raises:
+        PellucidError: a record that cannot be read, or an unknown figure.
+    """
+    for name in wanted or ():
+        if name not in FIGURES:
+            raise PellucidError(f"no figure {name!r}: there are {', '.join(FIGURES)}")
+    kinds_found = {}
+    for path in records:
+        with open_record(path) as record:
+            kinds_found[path] = record.kind
+    labels = _labels(records)
+    found, absent = [], []
+    for name, spec in FIGURES.items():
+        if wanted is not None and name not in wanted:
+            continue
+        giving = [path for path in records if kinds_found[path] == spec.kind]
+        for path in giving:
+            stem = name if len(giving) == 1 else f"{name}-{labels[path]}"
+            found.append(Plate(figure=name, record=path, stem=stem))
+        if not giving:
+            absent.append(Absent(figure=name, why=f"there is no {spec.kind} record", command=spec.command))
+    return found, absent
+
+
+def _labels(records: Sequence[Path]) -> dict[Path, str]:
+    """What tells records apart in the names of files: their own names, with as many of their folders' as that takes."""
+    labels = {path: path.stem for path in records}
+    depth = 1
+    while len(set(labels.values())) < len(records):
+        depth += 1
+        labels = {path: "-".join((*path.resolve().parts[-depth:-1], path.stem)) for path in records}
+    return labels
+
+
+def draw(
+    records: Sequence[Path], out: str | Path, formats: Iterable[str], *, wanted: Sequence[str] | None = None,
+    width: int | None = None,
+) -> tuple[list[Drawn], list[Absent]]:  # fmt: skip
+    """Draws every figure that the records give into a folder, one file a format.
+
+    Args:
+        records: as `find_records` finds them. out: the folder; made if it is not there. formats: of svg png gif webp mp4 html.
+        wanted: names of figures; None for all. width: of pictures in pixels (png, gif, webp, mp4); None for 960.
+
+    Returns:
+        What was drawn, and what could not be, with the command that would make it possible.
+
+    Raises:
+        PellucidError: an unknown format or figure, a record that cannot be read, a folder that cannot be written, a format
+            that needs a package which is not installed.
+    """
+    formats = list(dict.fromkeys(formats))
+    if not formats:
+        raise PellucidError(f"name a format: {', '.join(KINDS)}")
+    for kind in formats:
+        if kind not in KINDS:
+            raise PellucidError(f"no picture of the kind {kind!r}: there are {', '.join(KINDS)}")
+    found, absent = plates(records, wanted)
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise PellucidError(f"{out} cannot be written: {problem.strerror or problem}") from problem
+    drawn = []
+    for plate in found:
+        try:
+            with open_record(plate.record) as record:
+                wide, narrow = (figure(record, plate.figure, width=size) for size in (SCREEN, PHONE))
+        except PellucidError as problem:
+            absent.append(Absent(figure=plate.stem, why=str(problem), command=FIGURES[plate.figure].command))
+            continue
+        files = [
+            write(_content(wide, narrow, kind, width), out / f"{plate.stem}.{kind}") for kind in formats
+        ]
+        drawn.append(Drawn(plate=plate, wide=wide, narrow=narrow, files=tuple(files)))
+    return drawn, absent
+
+
+def _content(wide: Film, narrow: Film, kind: str, width: int | None) -> bytes:
+    if kind == "html":
+        return page(wide, narrow).encode("utf-8")
+    return content(wide, kind, width=None if kind == "svg" else width)

@@ -1,0 +1,104 @@
+"""Every figure that some records allow: found, named, drawn, and what is missing said."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import pellucid
+from models import lively
+from pellucid.cli import main
+from pellucid.draw import album
+from pellucid.draw.figures import FIGURES
+from pellucid.errors import PellucidError
+
+
+GIVEN = [name for name, one in FIGURES.items() if one.kind == "generation"]
+OTHERS = [name for name, one in FIGURES.items() if one.kind != "generation"]
+
+
+@pytest.fixture(scope="module")
+def tale(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Path:
+    """The record of a short answer."""
+    path = tmp_path_factory.mktemp("records") / "tale.pellucid"
+    pellucid.xray(lively(pellucid.load(tiny_run)), "the fox", max_tokens=4, seed=1).save(path)
+    return path
+
+
+def test_records_are_found_at_any_depth_and_each_once(tale: Path, tmp_path: Path) -> None:
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    copy = deep / "copy.pellucid"
+    copy.write_bytes(tale.read_bytes())
+    (deep / "notes.txt").write_text("no record", encoding="utf-8")
+    assert album.find_records([tmp_path]) == [copy]
+    assert album.find_records([tale, tmp_path, copy]) == [tale, copy]
+
+
+def test_what_cannot_be_found_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PellucidError, match="there is no record or folder .*nothing"):
+        album.find_records([tmp_path / "nothing"])
+    with pytest.raises(PellucidError, match=r"no record .* below .*: pellucid xray"):
+        album.find_records([tmp_path])
+
+
+def test_a_figure_of_one_record_has_its_own_name(tale: Path) -> None:
+    found, absent = album.plates([tale])
+    assert [plate.stem for plate in found] == GIVEN
+    assert [one.figure for one in absent] == OTHERS
+    assert all(one.command.startswith("pellucid ") for one in absent)
+
+
+def test_records_called_alike_are_told_apart_by_their_folders(tale: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / name / "tale.pellucid" for name in ("one", "two")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes(tale.read_bytes())
+    stems = [plate.stem for plate in album.plates(paths, GIVEN[:1])[0]]
+    assert stems == [f"{GIVEN[0]}-one-tale", f"{GIVEN[0]}-two-tale"]
+
+
+def test_the_command_draws_what_there_is_and_says_what_is_not(
+    tale: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "pictures" / "new"
+    assert main(["figures", str(tale.parent), "--out", str(out), "--format", "svg,html", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [one["figure"] for one in told["figures"]] == GIVEN
+    files = sorted(path.name for path in out.iterdir())
+    assert files == sorted(f"{name}.{kind}" for name in GIVEN for kind in ("svg", "html"))
+    assert {path for one in told["figures"] for path in one["files"]} == {str(out / name) for name in files}
+    assert [(one["figure"], one["command"]) for one in told["missing"]] == [(n, FIGURES[n].command) for n in OTHERS]
+    svg = (out / f"{GIVEN[0]}.svg").read_bytes()
+    with pellucid.open(tale) as record:
+        record.figure(GIVEN[0]).save(tmp_path / "same.svg")
+    assert svg == (tmp_path / "same.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--format", "tiff"], "no picture of the kind 'tiff'"),
+        (["--format", ","], "name a format"),
+        (["--only", "portrait"], "no figure 'portrait'"),
+        (["--only", OTHERS[0] if OTHERS else "none"], "no figure"),
+    ],
+)
+def test_wrong_wishes_are_one_line(
+    words: list[str], said: str, tale: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["figures", str(tale), "--out", str(tmp_path / "out"), *words]) == 1
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_damaged_record_and_a_file_in_the_way_are_one_line(
+    tale: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half = tmp_path / "half.pellucid"
+    half.write_bytes(tale.read_bytes()[:200])
+    assert main(["figures", str(half), "--out", str(tmp_path / "out")]) == 1
+    assert str(half) in capsys.readouterr().err
+    taken = tmp_path / "file"
+    taken.write_text("in the way", encoding="utf-8")
+    assert main(["figures", str(tale), "--out", str(taken / "out")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
