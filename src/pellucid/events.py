@@ -1,7 +1,7 @@
 """What happens in a run, told to whoever listens.
 
 Everything that trains, generates or fine-tunes takes `observers`: plain callables that receive events. The live display,
-the metrics file and (later) the recorder are observers; the engines know none of them. An event is a frozen dataclass of
+the metrics file and the recorder are observers; the engines know none of them. An event is a frozen dataclass of
 plain numbers and text. Nothing is computed for an event that the work does not need anyway, save where it says so.
 """
 
@@ -75,12 +75,13 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """What the model writes at this step after a fixed prompt with a fixed seed."""
+    """What the model writes at this step after a fixed prompt with a fixed seed; ids are the tokens of the text."""
 
     step: int
     tokens: int
     prompt: str
     text: str
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

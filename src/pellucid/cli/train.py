@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenizer", metavar="WHAT", help='"r50k", "train" or a directory (default: by preset)')
     parser.add_argument("--held-out", action="append", metavar="TEXT", help="text to measure on; may be repeated")
     parser.add_argument("--prompt", help="what samples continue (default: the first held-out words)")
+    parser.add_argument("--no-record", action="store_true", help="keep no record of the run (RUN/training.pellucid)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out; needs no TEXT")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
@@ -52,6 +53,7 @@ def run(chosen: argparse.Namespace) -> int:
             chosen.text, chosen.out, preset=chosen.preset, tokens=chosen.tokens, steps=chosen.steps,
             minutes=chosen.minutes, seed=chosen.seed or 0, checkpoint_every=chosen.checkpoint_every,
             batch_tokens=chosen.batch_tokens, learning_rate=chosen.learning_rate, tokenizer=chosen.tokenizer,
-            held_out=chosen.held_out, prompt=chosen.prompt, resume=chosen.resume, observers=[live], stop=stop,
+            held_out=chosen.held_out, prompt=chosen.prompt, resume=chosen.resume, record=not chosen.no_record,
+            observers=[live], stop=stop,
         )  # fmt: skip
     return finish_run(done, json=chosen.json)

@@ -52,9 +52,12 @@ class Windows:
         assert k >= 0
         epoch, index = divmod(k, self._n)
         place = permuted(index, self._n, key=mix(self.seed, epoch, _ORDER))
+        return self.first_start(epoch) + place * self.n_ctx
+
+    def first_start(self, epoch: int) -> int:
+        """Where in the tokens the first window in reading order starts in an epoch; the next follows n_ctx tokens later."""
         # `slack` tokens belong to no window; the phase says how many of them come before the first.
-        phase = mix(self.seed, epoch, _PHASE) % (self._slack + 1)
-        return phase + place * self.n_ctx
+        return mix(self.seed, epoch, _PHASE) % (self._slack + 1)
 
     def window(self, k: int) -> NDArray[np.int64]:
         """The k-th window, (n_ctx + 1,)."""

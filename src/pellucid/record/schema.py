@@ -7,6 +7,7 @@ Shape letters; a letter stands for one number in the whole record, "X+1" for one
     K candidates kept a step    J lens candidates            U pieces listed, Y their bytes together
     N steps of the run          M moments: steps, spaced by their logarithm, at which more was kept
     Q weight matrices           W tracks of the fixed window    X tracks of the example         E held-out measurements
+    R tokens of the stretch     Z windows in it                 G tracks of each
 
 `{level}` counts the L + 1 inputs of blocks, the last being the last block's output, before the final LayerNorm; `{block}`
 the L blocks; `{matrix}` stands for a weight matrix's name, such as `h.0.attn.c_attn` (`GPTConfig.matrices()`).
@@ -109,6 +110,7 @@ _GENERATION = (
 
 _TRAINING = (
     *_PIECES,
+    _json("training/plan", "given", "every choice of the run, as run.json holds it"),
     # The run, one number a step.
     _numbers("training/steps/tokens", "int64", ("N",), "given", "training tokens seen, this step's included", "tokens"),
     _numbers("training/steps/lr", "float32|float64", ("N",), "given", "learning rate of the schedule"),
@@ -116,26 +118,47 @@ _TRAINING = (
     _numbers("training/steps/grad_norm", "float32|float64", ("N",), "replayed", "L2 norm of the gradient before clipping"),
     _numbers("training/steps/tokens_per_s", "float32|float64", ("N",), "measured", "throughput", "tokens/s", optional=True),
     # Moments. matrices is a list of names; what is kept by matrix is in its order.
-    _numbers("training/moments/steps", "int64", ("M",), "given", "steps done at each moment; 0 is the untrained model"),
+    _numbers("training/moments/steps", "int64", ("M",), "given",
+             "steps done at each moment; 0 is the untrained model. In a finished run's record the last is the end"),
     _json("training/matrices", "given", "names of the weight matrices"),
-    _numbers("training/moments/gradients", "float32", ("M", "Q"), "replayed", "L2 norm of its gradient in the next step"),
-    _numbers("training/moments/updates", "float32", ("M", "Q"), "replayed", "L2 norm of each matrix's change in that step"),
+    _numbers("training/moments/gradients", "float32", ("M", "Q"), "replayed",
+             "L2 norm of each matrix's gradient in the next step, before clipping; NaN at the end, which no step follows"),
+    _numbers("training/moments/updates", "float32", ("M", "Q"), "replayed",
+             "L2 norm of each matrix's change in that step; NaN at the end"),
     _numbers("training/moments/weights", "float32", ("M", "Q"), "derived", "L2 norm of each matrix before it"),
     Spec("training/thumbnails/{matrix}", ("uint8",), ("M", "?", "?"), "derived",
-         "the matrix averaged over equal tiles, 32 x 32 of them at most", scaled=True, encoding="delta+deflate"),
+         "the matrix, rows in by columns out, averaged over equal tiles, 32 x 32 of them at most", scaled=True,
+         encoding="delta+deflate"),
     # One window of held-out text, the same at every moment: ids[1:] are the targets of ids[:-1].
     _numbers("training/window/ids", "int32", ("W+1",), "given", "the fixed window"),
     _numbers("training/window/loss", "float32|float16|bfloat16", ("M", "W"), "derived",
              "loss of each target of the window at each moment", "nats"),
     _json("training/samples", "derived",
-          "what the model writes after a fixed prompt: a list of {step, tokens, prompt, text}", optional=True),
-    # One example, just before and just after the update that it was part of.
-    _numbers("training/example/step", "int64", (), "given", "the step that took it"),
-    _numbers("training/example/ids", "int32", ("X+1",), "given", "the example's window"),
-    _numbers("training/example/loss", "float32", (2, "X"), "replayed", "loss of each target before and after", "nats"),
-    _numbers("training/example/track", "int64", (), "given", "the track that the next two follow"),
-    _numbers("training/example/topk_ids", "int32", (2, "K"), "replayed", "likeliest next tokens there, before and after"),
-    _numbers("training/example/topk_logprobs", "float32", (2, "K"), "replayed", "their log-probabilities", "nats"),
+          "what the model writes after a fixed prompt: a list of {step, tokens, prompt, text, ids}; tokens are those "
+          "trained on by then, ids the text's", optional=True),
+    # One example, just before and just after the update that it was part of: the first window of the batch of a step at
+    # about an eighth of the run. Optional since a run has to come so far. Losses are those without dropout.
+    _numbers("training/example/step", "int64", (), "given",
+             "the step that took it, counted from 1: its gradients and updates are those of the moment before it",
+             optional=True),
+    _numbers("training/example/ids", "int32", ("X+1",), "given", "the example's window", optional=True),
+    _numbers("training/example/loss", "float32", (2, "X"), "replayed", "loss of each target before and after", "nats",
+             optional=True),
+    _numbers("training/example/track", "int64", (), "replayed",
+             "the track that the next two follow: a chosen one, that whose target's probability the update raised most",
+             optional=True),
+    _numbers("training/example/topk_ids", "int32", (2, "K"), "replayed", "likeliest next tokens there, before and after",
+             optional=True),
+    _numbers("training/example/topk_logprobs", "float32", (2, "K"), "replayed", "their log-probabilities", "nats",
+             optional=True),
+    # Neighbouring windows of the training text, as the sampler cuts them in the first epoch. Optional: there may be only one.
+    _numbers("training/stretch/ids", "int32", ("R",), "given",
+             "training text in reading order: the first neighbouring windows with the end of a document in them, if any "
+             "have it", optional=True),
+    _numbers("training/stretch/starts", "int32", ("Z",), "given",
+             "where each window begins in it; the last target of one is the first input of the next", optional=True),
+    _numbers("training/stretch/loss", "float32", ("Z", "G"), "derived",
+             "loss of each target of those windows, by the model that provenance names", "nats", optional=True),
     # Optional: a run may hold nothing out.
     _numbers("training/held_out/steps", "int64", ("E",), "given", "steps done at each measurement", optional=True),
     _numbers("training/held_out/loss", "float32|float64", ("E",), "derived", "mean loss on held-out text", "nats/token",

@@ -27,6 +27,7 @@ from pellucid.gpt.directory import load_weights
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 BEST = "best.json"
+EXAMPLE = "example"  # the folder of the checkpoint that is kept for replaying the recorded example's step
 PART = ".part"
 KEEP = 2  # complete checkpoints kept: the newest, and one to fall back on
 
@@ -57,9 +58,37 @@ def save(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State) 
         PellucidError: the disk would not take it, or the weights are no longer numbers; earlier checkpoints are untouched.
     """
     final = folder(run, state.step)
+    try:
+        _write(final, model, optimizer, state)
+        for old in sorted((run / "checkpoints").glob("step-????????"))[:-KEEP]:
+            os.replace(old, old.with_suffix(PART))  # a folder with a final name is never half there
+            shutil.rmtree(old.with_suffix(PART))
+    except (OSError, SafetensorError, PellucidError) as error:
+        last = newest(run)
+        kept = f"{last.name} is intact; mend that, then resume" if last else "there is no earlier one"
+        raise PellucidError(f"could not save the checkpoint of step {state.step}: {error}; {kept}") from error
+    return final
+
+
+def keep_example(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State) -> None:
+    """Saves a checkpoint in `example/step-...`, where it stays: what replaying the recorded example's step takes.
+
+    Raises:
+        PellucidError: the disk would not take it.
+    """
+    final = run / EXAMPLE / folder(run, state.step).name
+    try:
+        shutil.rmtree(final.parent, ignore_errors=True)
+        _write(final, model, optimizer, state)
+    except (OSError, SafetensorError, PellucidError) as error:
+        raise PellucidError(f"could not save {final}: {error}; mend that, or go on without a record") from error
+
+
+def _write(final: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State) -> None:
+    """Writes a checkpoint's folder, whole or not at all."""
     part = final.with_suffix(PART)
     try:
-        for stale in (run / "checkpoints").glob(f"*{PART}"):
+        for stale in final.parent.glob(f"*{PART}"):
             shutil.rmtree(stale)
         if not all(parameter.isfinite().all() for parameter in model.parameters()):
             raise PellucidError("the weights are no longer finite numbers")
@@ -71,15 +100,9 @@ def save(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State) 
         for path in [*files, part / STATE]:
             _flush(path)
         os.replace(part, final)
-        for old in sorted((run / "checkpoints").glob("step-????????"))[:-KEEP]:
-            os.replace(old, old.with_suffix(PART))  # a folder with a final name is never half there
-            shutil.rmtree(old.with_suffix(PART))
-    except (OSError, SafetensorError, PellucidError) as error:
+    except BaseException:
         shutil.rmtree(part, ignore_errors=True)
-        last = newest(run)
-        kept = f"{last.name} is intact; mend that, then resume" if last else "there is no earlier one"
-        raise PellucidError(f"could not save the checkpoint of step {state.step}: {error}; {kept}") from error
-    return final
+        raise
 
 
 def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:

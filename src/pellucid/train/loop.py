@@ -24,8 +24,9 @@ from pellucid.generate.model import GPT
 from pellucid.hashing import mix
 from pellucid.train import checkpoint
 from pellucid.train.checkpoint import State
-from pellucid.train.plan import SAMPLE_TOKENS, Plan
+from pellucid.train.plan import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLE_TOP_P, Plan
 from pellucid.train.step import loss_and_gradients, make_optimizer, update
+from pellucid.train.watch import Watcher
 
 
 METRICS = "metrics.jsonl"
@@ -55,12 +56,14 @@ def run_steps(
     *,
     observers: Sequence[Observer] = (),
     stop: Callable[[], bool] = lambda: False,
+    watcher: Watcher | None = None,
 ) -> State:
     """Takes `model` from the newest checkpoint of `run` (or from its first weights) to the end of `plan`.
 
     Args:
         model: with its first weights; replaced by the newest checkpoint's if there is one.
         stop: asked after every step; True saves a checkpoint and ends the run early.
+        watcher: sees the steps it asks for.
 
     Returns:
         Where the run stands now; `step < plan.total_steps` if it was stopped.
@@ -72,7 +75,7 @@ def run_steps(
     torch.set_num_threads(plan.threads)
     try:
         with locked(run), torch.random.fork_rng(devices=[]):
-            return _Loop(run, plan, model, batches, observers, stop).to_the_end()
+            return _Loop(run, plan, model, batches, observers, stop, watcher).to_the_end()
     finally:
         torch.set_num_threads(threads)
 
@@ -88,8 +91,10 @@ class _Loop:
         batches: Batches,
         observers: Sequence[Observer],
         stop: Callable[[], bool],
+        watcher: Watcher | None,
     ) -> None:
         self.run, self.plan, self.model, self.batches, self.stop = run, plan, model, batches, stop
+        self.watcher = watcher
         self.dtype: torch.dtype = getattr(torch, plan.dtype)
         self.optimizer = make_optimizer(model, plan.recipe)
         found = checkpoint.newest(run)
@@ -132,8 +137,13 @@ class _Loop:
         torch.manual_seed(mix(plan.seed, step) >> 1)  # dropout's only source: a function of the step
         lr = plan.recipe.learning_rate_at(self.state.tokens)
         loss = loss_and_gradients(self.model, ids, targets, micro_batch=plan.micro_batch, dtype=self.dtype)
+        watching = self.watcher if self.watcher is not None and self.watcher.watches(step) else None
+        if watching is not None:
+            watching.before(self.model, self.optimizer, self.state, ids, targets)
         norm = update(self.optimizer, self.model.parameters(), lr=lr, clip=plan.recipe.clip)
         self._must_be_finite(loss + norm, step + 1)
+        if watching is not None:
+            watching.after(self.model)
         tokens = self.batches.tokens_before(step + 1)
         seconds = time.perf_counter() - began
         self._tell(
@@ -157,8 +167,12 @@ class _Loop:
         if step in plan.sample_at and plan.sample_prompt:
             prompt = self.model.require_tokenizer().encode(plan.sample_prompt)
             room = min(SAMPLE_TOKENS, self.model.config.n_ctx + 1 - len(prompt))
-            written = self.model.generate(prompt, max_tokens=room, temperature=0.8, top_p=0.95, seed=plan.seed)
-            self._tell(events.Sampled(step=step, tokens=tokens, prompt=plan.sample_prompt, text=written.text))
+            written = self.model.generate(
+                prompt, max_tokens=room, temperature=SAMPLE_TEMPERATURE, top_p=SAMPLE_TOP_P, seed=plan.seed
+            )
+            self._tell(
+                events.Sampled(step=step, tokens=tokens, prompt=plan.sample_prompt, text=written.text, ids=tuple(written.ids))
+            )
 
     def _save(self) -> None:
         path = checkpoint.save(self.run, self.model, self.optimizer, self.state)
@@ -206,7 +220,10 @@ class Metrics:
                     "held_out_loss": event.held_out_loss, "bits_per_byte": event.bits_per_byte,
                 }  # fmt: skip
             case events.Sampled():
-                line = {"step": event.step, "tokens": event.tokens, "prompt": event.prompt, "sample": event.text}
+                line = {
+                    "step": event.step, "tokens": event.tokens, "prompt": event.prompt, "sample": event.text,
+                    "ids": list(event.ids),
+                }  # fmt: skip
             case _:
                 return
         try:

@@ -16,6 +16,7 @@ VERSION = 1
 DAMAGED = "start a new run; the models in its checkpoints/ can still be used"
 LOOKS = 20  # times in a run that held-out text is looked at and a checkpoint saved, unless asked otherwise
 SAMPLE_TOKENS = 48
+SAMPLE_TEMPERATURE, SAMPLE_TOP_P = 0.8, 0.95  # of a run's samples; their seed is the run's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Plan:
         held_out_every, checkpoint_every: in steps; both also happen at the end.
         sample_at: the steps at which the model writes a sample. sample_prompt: after what.
         keep_best: whether `model/` ends as the model with the lowest held-out loss rather than the last one.
+        record: whether the run is recorded, from its first step on.
         source: where the data and the first weights come from, in words and fingerprints.
     """
 
@@ -49,6 +51,7 @@ class Plan:
     sample_at: tuple[int, ...]
     sample_prompt: str
     keep_best: bool = False
+    record: bool = False
     compiled: bool = False
     source: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)

@@ -3,6 +3,7 @@
     RUN/run.json          the plan          RUN/corpus/        the text as tokens
     RUN/metrics.jsonl     a line a step     RUN/checkpoints/   to go on from
     RUN/model/            the newest model; `pellucid generate -m RUN` reads it
+    RUN/training.pellucid the record, if there is one; with moments/ (what it is made of) and example/ (a checkpoint)
 """
 
 import json
@@ -32,6 +33,7 @@ from pellucid.train.plan import LOOKS, Plan, log_spaced, spaced
 from pellucid.train.prepare import Source, new_run, prepare_corpus
 from pellucid.train.recipe import Recipe
 from pellucid.train.step import micro_batch_of
+from pellucid.train.watch import recorder_of
 
 
 # Choice: without a budget a run sees 20 tokens a parameter, but no text more than 8 times.
@@ -89,6 +91,7 @@ def train(
     learning_rate: float | None = None,
     checkpoint_every: int | None = None,
     prompt: str | None = None,
+    record: bool = True,
     resume: bool = False,
     observers: Sequence[Observer] = (),
     stop: Callable[[], bool] = lambda: False,
@@ -108,8 +111,11 @@ def train(
         batch_tokens, learning_rate: default: the preset's.
         checkpoint_every: steps between checkpoints; default: 20 in a run, and one at the end.
         prompt: what samples continue; default: the first words of the held-out text.
+        record: keep `training.pellucid` in the run, from which pictures are drawn: some steps' gradients, updates and
+            weights in summary, losses by token, an example. A run that was begun without goes on without.
         observers: told of every event. stop: asked after each step; True saves and returns.
-        resume: go on with the run in `out` as it was planned; nothing else may be given then but observers and stop.
+        resume: go on with the run in `out` as it was planned; nothing else may be given then but observers, stop, and
+            `record=False`, which leaves the record as it is.
 
     On Linux the process keeps the memory it frees from then on (`machine.keep_freed_memory`).
 
@@ -140,13 +146,16 @@ def train(
             prepare_corpus(corpus, held_out, draft, shape, tokenizer, seed, observers)
             plan = _plan(
                 draft, shape, tokens=tokens, steps=steps, minutes=minutes, seed=seed, learning_rate=rate,
-                batch_tokens=per_step, checkpoint_every=checkpoint_every, prompt=prompt, observers=observers,
+                batch_tokens=per_step, checkpoint_every=checkpoint_every, prompt=prompt, record=record,
+                observers=observers,
             )  # fmt: skip
     built = open_corpus(run / "corpus", verify=resume)
     words = Tokenizer.load(run / "corpus")
     batches = WindowBatches(built, words, plan.config.n_ctx, plan.batch, plan.seed)
     model = GPT(plan.config, tokenizer=words, seed=plan.seed)
-    state = run_steps(run, plan, model, batches, observers=observers, stop=stop)
+    recorder = recorder_of(run, plan, model, batches) if record and plan.record else None
+    listening = observers if recorder is None else [*observers, recorder.observe]
+    state = run_steps(run, plan, model, batches, observers=listening, stop=stop, watcher=recorder)
     return Run(path=run, plan=plan, step=state.step, tokens=state.tokens)
 
 
@@ -187,6 +196,7 @@ def _plan(
     batch_tokens: int,
     checkpoint_every: int | None,
     prompt: str | None,
+    record: bool,
     observers: Sequence[Observer],
 ) -> Plan:
     """Makes every choice of the run in `run` (its corpus is there already) and writes it down."""
@@ -224,6 +234,7 @@ def _plan(
         checkpoint_every=checkpoint_every or spaced(steps, looks),
         sample_at=log_spaced(steps),
         sample_prompt=fitting_prompt(_first_words(built, tokenizer) if prompt is None else prompt, tokenizer, config.n_ctx),
+        record=record,
         source={
             "tokenizer": tokenizer.fingerprint,
             "train_tokens": len(built.train),
