@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pellucid.errors import PellucidError
 
 
-COMMANDS = ("demo", "generate", "train", "finetune", "xray", "figures", "verify", "studio")
+COMMANDS = ("demo", "generate", "train", "finetune", "xray", "figures", "verify", "studio", "bench")
 
 
 def parser() -> argparse.ArgumentParser:

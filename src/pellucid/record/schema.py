@@ -110,7 +110,7 @@ _GENERATION = (
 
 _TRAINING = (
     *_PIECES,
-    _json("training/plan", "given", "every choice of the run, as run.json holds it"),
+    _json("training/plan", "given", "every choice of the run, as run.json holds it; the seed is decimal text"),
     # The run, one number a step.
     _numbers("training/steps/tokens", "int64", ("N",), "given", "training tokens seen, this step's included", "tokens"),
     _numbers("training/steps/lr", "float32|float64", ("N",), "given", "learning rate of the schedule"),

@@ -4,6 +4,7 @@ T tracks, C width, H heads, L blocks, S steps, K candidates of a step, J of the 
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from time import perf_counter
 from typing import Any
@@ -63,22 +64,35 @@ def xray(
     row = model.begin(prompt, **generate_options)
     if row.finish_reason is not None:
         raise PellucidError("max_tokens is 0: nothing is drawn, so there is nothing to record; set it to 1 or more")
-    watch = Watch(model.config.n_layers, keep, clock=model.wte.weight.device.type == "cpu")
-    steps, times, reaches = _generate(model, row, watch, min(candidates, model.config.vocab_size), on_token)
+    seen = watched(model, row, keep, min(candidates, model.config.vocab_size), on_token)
     buffer = BytesIO()
     with reading(model), RecordWriter(buffer, "generation", _provenance(model, row)) as writer:
-        _write(_Chunks(writer), model, row, keep, watch, steps, times, reaches)
+        _write(_Chunks(writer), model, row, keep, seen)
     buffer.seek(0)
     return open_record(buffer)
 
 
-def _generate(
-    model: GPT, row: Row, watch: Watch, candidates: int, on_token: Callable[[Token, Step], None] | None
-) -> tuple[list[Step], list[float], list[int]]:
-    """The answer, watched: each step's distribution, each step's seconds, and how many slots each block's cache has.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is there when an answer is written, before anything is made of it.
 
-    What the steps list is computed between the steps, and not timed.
+    Attributes:
+        watch: the tensors that went by, and the time in each block.
+        steps: each step's distribution. times: each step's seconds.
+        reaches: how many slots each block's cache has.
     """
+
+    watch: Watch
+    steps: list[Step]
+    times: list[float]
+    reaches: list[int]
+
+
+def watched(
+    model: GPT, row: Row, keep: Collection[str], candidates: int, on_token: Callable[[Token, Step], None] | None = None
+) -> Seen:
+    """Writes the answer and watches. What the steps list is computed between the steps, and not timed."""
+    watch = Watch(model.config.n_layers, keep, clock=model.wte.weight.device.type == "cpu")
     batch = Batch(model, [row], watch)
     steps: list[Step] = []
     times: list[float] = []
@@ -94,7 +108,7 @@ def _generate(
         if on_token is not None:
             on_token(token, steps[-1])
         go = batch.feed
-    return steps, times, [block.shape[3] for block in batch.cache.blocks]
+    return Seen(watch, steps, times, [block.shape[3] for block in batch.cache.blocks])
 
 
 class _Chunks:
@@ -127,11 +141,8 @@ def pieces(tokenizer: Tokenizer, tokens: Iterable[int]) -> tuple[Any, Any, Any]:
     return np.array(ids, np.int32), starts, np.frombuffer(b"".join(found), np.uint8)
 
 
-def _write(
-    chunks: _Chunks, model: GPT, row: Row, keep: Collection[str], watch: Watch, steps: list[Step], times: list[float],
-    reaches: list[int],
-) -> None:  # fmt: skip
-    config = model.config
+def _write(chunks: _Chunks, model: GPT, row: Row, keep: Collection[str], seen: Seen) -> None:
+    config, watch, steps = model.config, seen.watch, seen.steps
     chunks.add_ids("prompt_ids", row.prompt)
     chunks.add_ids("steps/drawn_ids", [token.id for token in row.tokens])
     chunks.add("steps/drawn_logprobs", np.array([token.logprob for token in row.tokens], np.float32))
@@ -157,8 +168,8 @@ def _write(
             source = {"tensor": f"h.{block}.attn", "pattern": str(pattern), "formula": "softmax(q k^T / sqrt(d_head))"}
             stacked = Stored(np.stack([head.array for head in heads]), "uint8", (0.0, 1.0), triangle=True)
             chunks.add("attention/{block}", stacked, source, block=block)
-    chunks.add("cells", cells(reaches, len(row.prompt), len(steps)).numpy())
-    chunks.add("timings/steps", np.array(times))
+    chunks.add("cells", cells(seen.reaches, len(row.prompt), len(steps)).numpy())
+    chunks.add("timings/steps", np.array(seen.times))
     if block_times := watch.block_times():
         chunks.add("timings/blocks", np.array(block_times))
     if model.tokenizer is not None:

@@ -229,7 +229,7 @@ class _Chunks:
         of = self.recorder
         lines = lines_until(of.run, step)
         seen = [load_moment(of.run, moment) for moment in kept]
-        self.add("plan", of.plan.to_dict())
+        self.add("plan", of.plan.to_dict() | {"seed": str(of.plan.seed)})  # 64 bits, which JSON's readers do not hold
         self._steps(lines)
         self.add("moments/steps", np.array(kept))
         self.add("matrices", of.names)

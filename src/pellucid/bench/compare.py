@@ -1,0 +1,130 @@
+"""Two ways of doing the same thing, timed in turn.
+
+A machine's speed changes while one measures it: other work, heat, memory. So ours and the peer's alternate, round after round,
+and what is reported is the median of the rounds' own ratios, which such changes move least.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from pellucid.errors import PellucidError
+from pellucid.train.machine import describe
+
+
+ROUNDS = 5
+_FRAME = ("compare",)  # modules of this room that are no subjects
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One line of the table.
+
+    Attributes:
+        name: what was measured, such as "xray/gpt2-124m/generate".
+        value, unit: Pellucid's number, median of the rounds.
+        peer, peer_value: what it is compared with, and that one's number.
+        ratio: above 1 if Pellucid is better, whichever way the unit goes; median of the rounds' own ratios.
+    """
+
+    name: str
+    value: float
+    unit: str
+    peer: str
+    peer_value: float
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """Seconds by round: Pellucid's and the peer's."""
+
+    ours: tuple[float, ...]
+    peers: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast Pellucid is."""
+        return median(peer / own for own, peer in zip(self.ours, self.peers, strict=True))
+
+    def seconds(self, name: str, peer: str, *, per: int = 1) -> Comparison:
+        """Compared by time: for all of it, or for one of `per` equal parts (steps, tokens)."""
+        return Comparison(name, median(self.ours) / per, "s", peer, median(self.peers) / per, self.ratio)
+
+    def rate(self, name: str, peer: str, *, work: float, unit: str = "tokens/s") -> Comparison:
+        """Compared by speed: `work` units were done in each round by each of both."""
+        return Comparison(name, work / median(self.ours), unit, peer, work / median(self.peers), self.ratio)
+
+
+def interleaved(
+    ours: Callable[[], object], peer: Callable[[], object], *, rounds: int = ROUNDS, warm_ups: int = 1
+) -> Rounds:
+    """Times both in turn; who begins changes from round to round.
+
+    Args:
+        ours, peer: do the work once. One that gives back a float has timed itself, in seconds, and that counts.
+        warm_ups: rounds before that do not count.
+
+    Raises:
+        PellucidError: no rounds.
+    """
+    if rounds < 1:
+        raise PellucidError(f"rounds must be 1 or more, not {rounds}")
+    times: tuple[list[float], list[float]] = ([], [])
+    for number in range(-warm_ups, rounds):
+        for who in (0, 1) if number % 2 == 0 else (1, 0):
+            seconds = _timed((ours, peer)[who])
+            if number >= 0:
+                times[who].append(seconds)
+    return Rounds(tuple(times[0]), tuple(times[1]))
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = perf_counter()
+    own = work()
+    seconds = perf_counter() - began
+    return own if isinstance(own, float) else seconds
+
+
+def subjects() -> dict[str, str]:
+    """What can be measured: the modules of this room, by name, with the line that each says of itself."""
+    found = [module.name for module in iter_modules([str(Path(__file__).parent)]) if module.name not in _FRAME]
+    return {name: str(import_module(f"pellucid.bench.{name}").ABOUT) for name in sorted(found)}
+
+
+def run_subject(name: str, *, rounds: int = ROUNDS) -> Sequence[Comparison]:
+    """Measures one subject.
+
+    Raises:
+        PellucidError: no such subject; the message lists them.
+    """
+    if name not in (known := subjects()):
+        raise PellucidError(f"unknown subject {name!r}: choose from {', '.join(known)}")
+    found: Sequence[Comparison] = import_module(f"pellucid.bench.{name}").comparisons(rounds)
+    return found
+
+
+def to_json(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """`{"comparisons": [...], "machine": {...}}`, plain values."""
+    machine: dict[str, Any] = {**describe(), "threads": torch.get_num_threads()}
+    return {"comparisons": [asdict(one) for one in comparisons], "machine": machine}
+
+
+def table(comparisons: Sequence[Comparison]) -> str:
+    """The same for people: a line a comparison, then the machine."""
+    heads = ("", "pellucid", "peer", "", "times as good")
+    rows = [
+        (one.name, f"{one.value:,.4g} {one.unit}", f"{one.peer_value:,.4g} {one.unit}", one.peer, f"{one.ratio:.3f}")
+        for one in comparisons
+    ]
+    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (heads, *rows)]
+    words = to_json([])["machine"]
+    return "\n".join([*lines, "", ", ".join(f"{key} {value}" for key, value in words.items())])

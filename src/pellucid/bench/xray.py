@@ -1,0 +1,72 @@
+"""What recording costs: generating with and without watching, training with and without a recorder.
+
+The peer is Pellucid without the record, so a ratio of 1 means that recording costs nothing, and 0.9 that it costs a tenth.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+
+import pellucid
+from pellucid import events
+from pellucid.bench.compare import Comparison, interleaved
+from pellucid.corpus import Document
+from pellucid.generate.model import GPT
+from pellucid.gpt.config import GPTConfig
+from pellucid.tune.tasks import number_words
+from pellucid.xray.capture import KEEP, watched
+
+
+ABOUT = "what recording costs: a generation watched and not, a training run recorded and not"
+PROMPT, TOKENS = 16, 24
+STEPS = 100
+CANDIDATES = 20
+
+
+def comparisons(rounds: int) -> Sequence[Comparison]:
+    """Generation with a random model of GPT-2's smallest shape, training of the preset `tiny`."""
+    return [*_generation(rounds), _training(rounds)]
+
+
+def _generation(rounds: int) -> Sequence[Comparison]:
+    model = GPT(GPTConfig.preset("gpt2"), seed=0).eval().requires_grad_(False)
+    prompt = [(7919 * place) % model.config.vocab_size for place in range(PROMPT)]
+
+    def plain() -> None:
+        model.generate(prompt, max_tokens=TOKENS, seed=1)
+
+    def capture() -> None:
+        watched(model, model.begin(prompt, max_tokens=TOKENS, seed=1), KEEP, CANDIDATES)
+
+    def whole() -> None:
+        pellucid.xray(model, prompt, max_tokens=TOKENS, seed=1, candidates=CANDIDATES)
+
+    name, peer = "xray/gpt2-124m/generate", "generate, not watched"
+    return [
+        interleaved(capture, plain, rounds=rounds).rate(name, peer, work=TOKENS),
+        interleaved(whole, plain, rounds=rounds).rate(f"{name}/views", peer, work=TOKENS),
+    ]
+
+
+def _training(rounds: int) -> Comparison:
+    text = "\n".join(f"{example.prompt} {example.completion}" for example in number_words())
+    document = Document("numbers", 4 * text)
+    with tempfile.TemporaryDirectory() as folder:
+
+        def train(record: bool) -> float:
+            """Seconds from the run's start to its end: preparing the text is left out, checkpoints and records are not."""
+            times = {}
+
+            def note(event: events.Event) -> None:
+                if isinstance(event, events.RunStarted | events.RunFinished):
+                    times[type(event)] = perf_counter()
+
+            with tempfile.TemporaryDirectory(dir=folder) as run:
+                out = Path(run) / "run"
+                pellucid.train(document, out, preset="tiny", steps=STEPS, record=record, observers=[note])
+            return times[events.RunFinished] - times[events.RunStarted]
+
+        found = interleaved(lambda: train(True), lambda: train(False), rounds=rounds, warm_ups=0)
+    tokens = STEPS * pellucid.GPTConfig.preset("tiny").n_ctx * 16
+    return found.rate("xray/tiny/train", "train, not recorded", work=tokens)

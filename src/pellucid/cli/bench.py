@@ -1,0 +1,35 @@
+"""`pellucid bench`: how fast, against what?"""
+
+import argparse
+import sys
+
+
+HELP = "measure Pellucid beside a peer, on this machine"
+DESCRIPTION = """Times Pellucid and a peer in turn and prints the medians, and how many times as good Pellucid was (above 1:
+better). Without SUBJECT, lists what can be measured. Only a quiet machine gives numbers worth quoting."""
+EXAMPLE = "pellucid bench xray --rounds 7"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("subject", nargs="?", metavar="SUBJECT", help="what to measure")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of each, in turn (default 5)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Runs the command."""
+    from pellucid.bench.compare import run_subject, subjects, table, to_json
+    from pellucid.cli.show import print_json
+
+    if chosen.subject is None:
+        if chosen.json:
+            print_json({"subjects": subjects()})
+        else:
+            print("\n".join(f"{name:<12} {about}" for name, about in subjects().items()))
+        return 0
+    found = run_subject(chosen.subject, rounds=chosen.rounds)
+    if chosen.json:
+        print_json(to_json(found))
+    print(table(found), file=sys.stderr if chosen.json else sys.stdout)
+    return 0
