@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pellucid.draw.figures.sheet import Sheet
+from pellucid.draw.figures.tokens import tokens
 from pellucid.draw.film import Film
 from pellucid.errors import PellucidError
 from pellucid.record import Kind, MissingChunk, Record
@@ -36,7 +37,12 @@ class Figure:
     command: str
 
 
-FIGURES: dict[str, Figure] = {}
+FIGURES: dict[str, Figure] = {
+    "tokens": Figure(
+        kind="generation", draw=tokens, command=GENERATION,
+        about="an answer written token by token: probabilities, cut, draw, and back into the context",
+    ),
+}  # fmt: skip
 
 
 def figure(record: Record, name: str, *, width: float = 960) -> Film:

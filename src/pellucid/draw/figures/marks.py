@@ -55,7 +55,8 @@ def flow(
         stands at the start, as wide as `earlier_width` says.
     """
     widths = [min(token_width(string, size), width) for string in strings]
-    for hidden in range(len(strings) + 1):
+    most = int(rows * (width + gap) / (min(widths, default=1.0) + gap))  # boxes that have room at all
+    for hidden in range(max(0, len(strings) - most - 1), len(strings) + 1):
         lead = earlier_width(hidden, size) + gap if hidden else 0.0
         places: list[Box | None] = [None] * hidden
         at, row = x + lead, 0
