@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pellucid.draw.figures.sheet import Sheet
 from pellucid.draw.figures.tokens import tokens
+from pellucid.draw.figures.xray import xray
 from pellucid.draw.film import Film
 from pellucid.errors import PellucidError
 from pellucid.record import Kind, MissingChunk, Record
@@ -41,6 +42,10 @@ FIGURES: dict[str, Figure] = {
     "tokens": Figure(
         kind="generation", draw=tokens, command=GENERATION,
         about="an answer written token by token: probabilities, cut, draw, and back into the context",
+    ),
+    "xray": Figure(
+        kind="generation", draw=xray, command=GENERATION,
+        about="every token on its way up the blocks: what the model would say at each level, what is kept, what is fed back",
     ),
 }  # fmt: skip
 

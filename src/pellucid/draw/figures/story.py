@@ -101,5 +101,5 @@ def during(beats: Sequence[Beat]) -> Any:
 
 
 def _tidy(seconds: float) -> float:
-    """Sums of tenths without their noise."""
-    return round(seconds, 6)
+    """To the nearest sixteenth: sums and differences of such times are exact, so that 5 seconds are 5."""
+    return round(seconds * 16) / 16

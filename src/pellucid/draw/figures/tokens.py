@@ -227,10 +227,10 @@ def _together(steps: list[Step], record: Record, pieces: Pieces, sheet: Sheet, s
     charts: list[dict[str, Any]] = [
         {"values": [step.p for step in steps], "title": "probability of the token", "words": percent,
          "shows": lambda i: Shows("generation/steps/drawn_logprobs", (i,)), "fills": [palette.OUTPUT] * written},
-        {"values": [step.seconds for step in steps], "title": "time", "words": in_seconds,
+        {"values": [step.seconds for step in steps], "title": "time (first: prefill)", "words": in_seconds,
          "shows": lambda i: Shows("generation/timings/steps", (i,), None, "measured"),
          "fills": [palette.INPUT] + [palette.OUTPUT] * (written - 1)},
-        {"values": [float(step.cache) for step in steps], "title": "cache", "words": in_bytes,
+        {"values": [float(step.cache) for step in steps], "title": "keys and values", "words": in_bytes,
          "shows": lambda i: Shows("provenance", (), i), "fills": [palette.TRACK] * written},
     ]  # fmt: skip
     for i, chart in enumerate(charts):

@@ -130,7 +130,9 @@ def _tracks(step: Step, box: Box, size: float) -> list[Node]:
     side, gap = 11.0, 3.0
     across, down = int((box.w + gap) // (side + gap)), int((box.h - 1.6 * size + gap) // (side + gap))
     hidden = max(0, len(step.tracks) - across * down)
-    told = f"the newest {across * down} tracks" if hidden else f"{len(step.tracks)} track{'s' if len(step.tracks) > 1 else ''}"
+    count = len(step.tracks)
+    told = f"{across * down} of {count} tracks" if hidden else f"{count} track{'s' if count > 1 else ''}"
+    told += f", {step.read} new" if count > 1 else ""
     nodes: list[Node] = [Text(box.x, box.y + size, told, size)]
     for i, state in enumerate(step.tracks[hidden:]):
         x, y = box.x + i % across * (side + gap), box.y + 1.6 * size + i // across * (side + gap)
@@ -158,9 +160,8 @@ def distribution(step: Step, box: Box, sheet: Sheet, count: int, read: Beat, cut
         Text(columns[0], head_y, "model" if cut else "probability", small, anchor="end", fill=palette.QUIET),
     ]
     if cut:
-        nodes.append(
-            Text(columns[1], head_y, "drawn", small, anchor="end", fill=palette.QUIET, opacity=keyed(0, (cut, 1)))
-        )
+        word = "taken" if step.greedy else "drawn"
+        nodes.append(Text(columns[1], head_y, word, small, anchor="end", fill=palette.QUIET, opacity=keyed(0, (cut, 1))))
     top, low = head_y + 0.5 * small, box.bottom - 2.1 * small
     pitch = (low - top) / count
     thick = min(pitch * 0.72, 22.0)

@@ -1,0 +1,76 @@
+"""Which earlier tracks one track looks at, as arcs below the tokens: part of `xray`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pellucid.draw import palette
+from pellucid.draw.figures.facts import config, percent
+from pellucid.draw.figures.marks import Box
+from pellucid.draw.figures.sheet import Sheet
+from pellucid.draw.figures.story import Beat, keyed
+from pellucid.draw.nodes import Node, Path, Shows, Text
+from pellucid.record import Record
+
+
+LEAST = 0.01  # a smaller weight has no arc
+THICKEST = 9.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Weights of one track (mean over heads) on the tracks up to itself, in one block."""
+
+    block: int
+    heads: int
+    weights: tuple[float, ...]
+
+
+def attention(record: Record, track: int) -> Attention | None:
+    """Of the block in which the track looks most at others than itself and the first one; None if none is in the record."""
+    found: list[tuple[float, Attention]] = []
+    for block in range(config(record).n_layers):
+        if f"generation/attention/{block}" not in record:
+            continue
+        heads = record[f"generation/attention/{block}"][:, track, : track + 1]
+        weights = tuple(heads.mean(axis=0, dtype=float).tolist())
+        others = sum(weights[1:track])
+        found.append((others, Attention(block, len(heads), weights)))
+    return max(found, key=lambda one: one[0])[1] if found else None
+
+
+def arcs(
+    looks: Attention | None, ins: Mapping[int, Box], track: int, tracks: Sequence[int], sheet: Sheet, look: Beat
+) -> list[Node]:
+    """Arcs from the followed track's token to those it looks at, as thick as the weight, with the weight below."""
+    box = ins[track]
+    size, deep = sheet.small, (34.0 if sheet.wide else 30.0)
+    low = box.bottom + deep + 1.7 * size
+    there = keyed(0, (look, 1))
+    if looks is None:
+        return [Text(sheet.left, low, "attention: not in this record", size, fill=palette.QUIET, opacity=there)]
+    name = f"block {looks.block}" if sheet.wide else f"b {looks.block}"
+    nodes: list[Node] = [Text(sheet.left, low, name, size, fill=palette.TRACK, opacity=there)]
+    if sheet.wide:
+        nodes.append(Text(sheet.left, low - 15, "looks at", size, fill=palette.TRACK, opacity=there))
+    widest = max(abs(ins[key].middle - box.middle) for key in tracks)
+    for key, weight in enumerate(looks.weights):
+        if key not in ins:
+            continue
+        place = ins[key]
+        shows = Shows(f"generation/attention/{looks.block}", (track, key))
+        label = f"track {track} to track {key}: {percent(weight)}, mean of {looks.heads} heads"
+        if weight >= LEAST:
+            y = box.bottom + 2
+            far = abs(place.middle - box.middle)
+            bend = 10 + (2 * deep - 18) * (far / widest if widest else 0)
+            d = (("M", box.middle, y), ("Q", (box.middle + place.middle) / 2, y + bend * 1.0, place.middle, y))
+            if key == track:
+                d = (("M", box.middle - 7, y), ("Q", box.middle, y + 22, box.middle + 7, y))
+            thick = max(1.0, THICKEST * weight)
+            grown = keyed(0.0, (look, 1.0, "move"))
+            nodes.append(Path(d, stroke=palette.TRACK, stroke_width=thick, opacity=0.75, draw=grown, label=label, shows=shows))
+        nodes.append(
+            Text(place.middle, low, percent(weight), size, anchor="middle", fill=palette.TRACK, opacity=there, label=label,
+                 shows=shows)
+        )  # fmt: skip
+    return nodes
