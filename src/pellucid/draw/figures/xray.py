@@ -4,68 +4,30 @@ T tracks, L blocks, S steps, P tokens of the prompt. Level l is what enters bloc
 """
 
 from dataclasses import dataclass
-from math import exp
 from typing import Any
 
 from pellucid.draw import palette
 from pellucid.draw.figures.facts import Pieces, config, model_name, percent
-from pellucid.draw.figures.marks import Box, colour, legend
+from pellucid.draw.figures.marks import Box, colour
 from pellucid.draw.figures.sheet import Sheet
 from pellucid.draw.figures.story import Beat, Story, keyed
 from pellucid.draw.figures.xray_attention import Attention, arcs, attention
+from pellucid.draw.figures.xray_view import CACHED, DROPPED, TITLE, View, drops, head, rows, view_of
 from pellucid.draw.film import Film
 from pellucid.draw.font import fit
 from pellucid.draw.nodes import Node, Path, Rect, Shows, Text
 from pellucid.draw.parts import centred, circle, given, token
-from pellucid.gpt.pattern import Banded
 from pellucid.record import Record
 
 
-COLUMNS_WIDE, COLUMNS_NARROW = 16, 6  # tracks that are shown
-ROWS = 13  # levels that are shown
 RISES = 7  # jumps in which the prompt rises
-COMPUTED, CACHED, DROPPED = 1, 2, 3  # as the schema says of generation/cells
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """What is shown of a record, and where.
-
-    Attributes:
-        prompt, steps: how many. tracks: those shown, in order; all: how many there are. levels: those shown, lowest first.
-        ids: of all tokens; the last was drawn and need not have been read. words, odds: [level][track] the likeliest next token
-        and its probability. states: [step][block][track] of keys and values.
-        cells: places, by (level, track); ins, outs: by track.
-    """
-
-    prompt: int
-    steps: int
-    tracks: tuple[int, ...]
-    all: int
-    levels: tuple[int, ...]
-    ids: tuple[int, ...]
-    words: Any
-    odds: Any
-    states: Any
-    cells: dict[tuple[int, int], Box]
-    ins: dict[int, Box]
-    outs: dict[int, Box]
-
-    @property
-    def followed(self) -> int:
-        """The track that is followed: the last token of the prompt, where the first answer comes out."""
-        return self.prompt - 1
-
-    def step_of(self, track: int) -> int:
-        """The step in which a track goes through the model."""
-        return max(0, track - self.prompt + 1)
 
 
 def xray(record: Record, *, width: float = 960) -> Film:
     """The figure, from a generation record. Errors: as `figures.figure`."""
     sheet = Sheet.of(width)
     pieces = Pieces.of(record)
-    view = _view(record, sheet)
+    view = view_of(record, sheet)
     looks = attention(record, view.followed)
     story = Story()
     shape = config(record)
@@ -95,7 +57,7 @@ def xray(record: Record, *, width: float = 960) -> Film:
     (whole,) = story.segment("When each was decided", (0.0, 5.0, _decided(view, pieces)))
     moments = _Moments(enter, rise, out, look, writes, whole)
 
-    nodes: list[Node] = [*_head(view, sheet), *_rows(view, sheet, shape)]
+    nodes: list[Node] = [*head(view, sheet), *rows(view, sheet, shape)]
     band = view.ins[view.followed]
     top = view.outs[view.followed].y
     nodes.append(Rect(band.x - 3, top - 3, band.w + 6, band.bottom - top + 6, 6, palette.TRACK_FILL))
@@ -104,8 +66,7 @@ def xray(record: Record, *, width: float = 960) -> Film:
     for s in shown:
         nodes += _fed_back(view, s, moments)
     nodes += arcs(looks, view.ins, view.followed, view.tracks, sheet, look)
-    title = "X-ray of an answer"
-    return sheet.film(record, title, nodes, story, alt=_alt(view, looks, pieces, record), notes=_notes(view, record))
+    return sheet.film(record, TITLE, nodes, story, alt=_alt(view, looks, pieces, record), notes=_notes(view, record))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,79 +86,6 @@ class _Moments:
         jumps = min(RISES, len(view.levels))
         jump = row * jumps // len(view.levels)
         return self.rise.start + (self.rise.moved - self.rise.start) * jump / max(jumps - 1, 1), 0.0
-
-
-def _view(record: Record, sheet: Sheet) -> View:
-    ids = (*record["generation/prompt_ids"].tolist(), *record["generation/steps/drawn_ids"].tolist())
-    prompt = len(record["generation/prompt_ids"])
-    words, odds = record["generation/lens/ids"][:, :, 0], record["generation/lens/logprobs"][:, :, 0]
-    levels, tracks = words.shape
-    most = COLUMNS_WIDE if sheet.wide else COLUMNS_NARROW
-    first = 0 if tracks <= most else max(0, min(prompt - 1 - most // 3, tracks - most))
-    shown = tuple(range(first, min(tracks, first + most)))
-    rows = range(levels) if levels <= ROWS else [i * (levels - 1) // (ROWS - 1) for i in range(ROWS)]
-    label, gap = (72.0, 7.0) if sheet.wide else (34.0, 5.0)
-    left, top = sheet.left + label, sheet.top + (6.0 if sheet.wide else 36.0)
-    out, into, below = (26.0, 26.0, 66.0) if sheet.wide else (22.0, 22.0, 62.0)
-    pitch = min((sheet.right - left + gap) / len(shown), 120.0)
-    room = sheet.bottom - 6 - below - into - 8 - (top + out + 8)
-    high = min(room / len(rows), 44.0)
-    cells, ins, outs = {}, {}, {}
-    for place, track in enumerate(shown):
-        x, wide = left + place * pitch, pitch - gap
-        outs[track] = Box(x, top, wide, out)
-        for row, level in enumerate(rows):
-            y = top + out + 8 + (len(rows) - 1 - row) * high
-            cells[level, track] = Box(x, y, wide, high - 3)
-        ins[track] = Box(x, top + out + 8 + len(rows) * high + 5, wide, into)
-    return View(
-        prompt=prompt, steps=len(ids) - prompt, tracks=shown, all=tracks, levels=tuple(rows), ids=ids, words=words.tolist(),
-        odds=[[exp(value) for value in row] for row in odds.tolist()], states=record["generation/cells"].tolist(),
-        cells=cells, ins=ins, outs=outs,
-    )  # fmt: skip
-
-
-def _head(view: View, sheet: Sheet) -> list[Node]:
-    """Which part of the record is shown, and what the colours mean."""
-    parts = [f"tracks {view.tracks[0]} to {view.tracks[-1]} of {view.all}"] if len(view.tracks) < view.all else []
-    top_level = view.levels[-1]
-    if len(view.levels) < top_level + 1:
-        parts.append(f"{len(view.levels)} of {top_level + 1} levels")
-    wide, y = (190.0, 26.0) if sheet.wide else (130.0, sheet.top + 2)
-    nodes = legend("sequential", Box(sheet.right - wide, y, wide, 9.0), sheet.small, "0", "100%", "probability")
-    if parts:
-        at = 60.0 if sheet.wide else sheet.top + 10
-        nodes.append(Text(sheet.left, at, parts[0], sheet.small, fill=palette.QUIET))
-        if len(parts) > 1:
-            after = (sheet.left + 200, at) if sheet.wide else (sheet.left, at + 15)
-            nodes.append(Text(*after, parts[1], sheet.small, fill=palette.QUIET))
-    return nodes
-
-
-def _rows(view: View, sheet: Sheet, shape: Any) -> list[Node]:
-    """The names of the rows."""
-    nodes: list[Node] = []
-    track = view.tracks[0]
-
-    def name(box: Box, wide: str, narrow: str, under: str = "", label: str = "") -> None:
-        word = wide if sheet.wide else narrow
-        two = bool(under) and sheet.wide and box.h >= 30
-        base = centred(box.y, box.h, sheet.small) - (7 if two else 0)
-        nodes.append(Text(sheet.left, base, word, sheet.small, fill=palette.QUIET, label=label))
-        if two:
-            nodes.append(Text(sheet.left, base + 14, under, sheet.small, fill=palette.QUIET))
-
-    name(view.outs[track], "comes out", "out")
-    name(view.ins[track], "goes in", "in")
-    for level in view.levels:
-        box = view.cells[level, track]
-        if level == 0:
-            name(box, "embedded", "emb.", label="the token's and the track's vector, before any block")
-            continue
-        pattern = shape.pattern[level - 1]
-        band = f"band {pattern.width}" if isinstance(pattern, Banded) else "dense"
-        name(box, f"block {level - 1}", f"b {level - 1}", band, f"after block {level - 1} ({pattern})")
-    return nodes
 
 
 def _column(view: View, track: int, pieces: Pieces, sheet: Sheet, moments: _Moments) -> list[Node]:
@@ -374,10 +262,10 @@ def _notes(view: View, record: Record) -> list[str]:
     if len(view.levels) < view.levels[-1] + 1:
         named = ", ".join("the embedding" if level == 0 else str(level - 1) for level in view.levels)
         notes.append(f"Of {view.levels[-1]} blocks these are shown: {named}.")
-    if any(DROPPED in track for step in view.states for track in step):
+    if drops(view):
         notes.append("A dashed cell's keys and values have been dropped: it lies behind the band that its block sees.")
     notes.append(
-        "Attention is the mean over the heads of the block in which the followed track looks most at tracks other than itself "
-        "and the first."
+        "Attention is the mean over the heads, of the block in which one track, other than itself and the first, is looked at "
+        "most; other blocks and heads are not shown."
     )
     return notes

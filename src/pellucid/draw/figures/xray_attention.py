@@ -8,12 +8,14 @@ from pellucid.draw.figures.facts import config, percent
 from pellucid.draw.figures.marks import Box
 from pellucid.draw.figures.sheet import Sheet
 from pellucid.draw.figures.story import Beat, keyed
+from pellucid.draw.font import text_width
 from pellucid.draw.nodes import Node, Path, Shows, Text
 from pellucid.record import Record
 
 
 LEAST = 0.01  # a smaller weight has no arc
 THICKEST = 9.0
+DEEPEST = 56.0  # an arc below the tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +28,14 @@ class Attention:
 
 
 def attention(record: Record, track: int) -> Attention | None:
-    """Of the block in which the track looks most at others than itself and the first one; None if none is in the record."""
+    """Of the block in which one track, other than itself and the first, is looked at most; None if none is in the record."""
     found: list[tuple[float, Attention]] = []
     for block in range(config(record).n_layers):
         if f"generation/attention/{block}" not in record:
             continue
         heads = record[f"generation/attention/{block}"][:, track, : track + 1]
         weights = tuple(heads.mean(axis=0, dtype=float).tolist())
-        others = sum(weights[1:track])
-        found.append((others, Attention(block, len(heads), weights)))
+        found.append((max(weights[1:track], default=0.0), Attention(block, len(heads), weights)))
     return max(found, key=lambda one: one[0])[1] if found else None
 
 
@@ -43,7 +44,8 @@ def arcs(
 ) -> list[Node]:
     """Arcs from the followed track's token to those it looks at, as thick as the weight, with the weight below."""
     box = ins[track]
-    size, deep = sheet.small, (34.0 if sheet.wide else 30.0)
+    size = sheet.small
+    deep = min(sheet.bottom - (10 if sheet.wide else 20) - 1.7 * size - box.bottom, DEEPEST)
     low = box.bottom + deep + 1.7 * size
     there = keyed(0, (look, 1))
     if looks is None:
@@ -63,7 +65,7 @@ def arcs(
             y = box.bottom + 2
             far = abs(place.middle - box.middle)
             bend = 10 + (2 * deep - 18) * (far / widest if widest else 0)
-            d = (("M", box.middle, y), ("Q", (box.middle + place.middle) / 2, y + bend * 1.0, place.middle, y))
+            d = (("M", box.middle, y), ("Q", (box.middle + place.middle) / 2, y + bend, place.middle, y))
             if key == track:
                 d = (("M", box.middle - 7, y), ("Q", box.middle, y + 22, box.middle + 7, y))
             thick = max(1.0, THICKEST * weight)
@@ -73,4 +75,9 @@ def arcs(
             Text(place.middle, low, percent(weight), size, anchor="middle", fill=palette.TRACK, opacity=there, label=label,
                  shows=shows)
         )  # fmt: skip
+    before = sum(weight for key, weight in enumerate(looks.weights) if key not in ins)
+    told = f"tracks not shown: {percent(before)}"
+    if tracks[0] > 0 and sheet.right - text_width(told, size) > box.right + 8:
+        shows = Shows(f"generation/attention/{looks.block}", (track,))
+        nodes.append(Text(sheet.right, low, told, size, anchor="end", fill=palette.TRACK, opacity=there, shows=shows))
     return nodes
