@@ -84,7 +84,7 @@ def loss_chart(
     height = max(rounded(width * 0.5), rounded(top + size * PLOT)) if height is None else height
     finite = [point for point in (*training, *held) if _finite(point)]
     values = [loss for _, loss in finite] + ([] if ln_v is None else [ln_v])
-    y_axis = _loss_axis(values, start=height - pad - 2.9 * size, end=top + 1.9 * size)
+    y_axis = loss_axis(values, start=height - pad - 2.9 * size, end=top + 1.9 * size)
     y_ticks = ticks_with_room(y_axis, size, vertical=True)
     left = pad + max(text_width(text, size) for _, text in y_ticks) + 0.6 * size
     right = width - pad - text_width(f"{max(step for step, _ in finite):,.0f}", size) / 2
@@ -111,7 +111,7 @@ def loss_chart(
     grown: list[Node] = []
     if training:
         shows = Shows(chunk, (), None, "replayed")
-        drawn = _columns(training, x_axis, y_axis)
+        drawn = columns(training, x_axis, y_axis)
         grown += [_line(run, entries[0], shows=shows) for run in drawn]
         if every > 1:
             means = [(x_axis.place(step), y_axis.place(loss)) for step, loss in _means(training, every)]
@@ -161,7 +161,8 @@ def _means(points: Points, every: int) -> list[tuple[float, float]]:
     return found
 
 
-def _loss_axis(values: Sequence[float], start: float, end: float) -> Axis:
+def loss_axis(values: Sequence[float], start: float, end: float) -> Axis:
+    """An upright axis of losses between round numbers, with all of them on it."""
     low, high = min(values), max(values)
     step = nice_step(high - low, 6) if high > low else max(0.1, abs(high) * 0.1)
     return Axis(floor(low / step) * step, (floor(high / step) + 1) * step, start, end)
@@ -199,22 +200,22 @@ def _line(points: Sequence[tuple[float, float]], entry: _Entry, **rest: Any) -> 
     return Path(d, stroke=entry.colour, stroke_width=entry.width, dash=entry.dash, **rest)
 
 
-def _columns(points: Points, x_axis: Axis, y_axis: Axis) -> list[list[tuple[float, float]]]:
+def columns(points: Points, x_axis: Axis, y_axis: Axis) -> list[list[tuple[float, float]]]:
     """The points as lines without gaps; where a column one unit wide holds several, only its lowest and highest."""
     runs: list[list[tuple[float, float]]] = []
-    columns: dict[int, list[tuple[float, float]]] = {}
+    held: dict[int, list[tuple[float, float]]] = {}
 
     def close() -> None:
-        if columns:
-            runs.append([point for column in columns.values() for point in _extremes(column)])
-            columns.clear()
+        if held:
+            runs.append([point for column in held.values() for point in _extremes(column)])
+            held.clear()
 
     for step, loss in points:
         if not isfinite(loss):
             close()
             continue
         place = (x_axis.place(step), y_axis.place(loss))
-        columns.setdefault(floor(place[0]), []).append(place)
+        held.setdefault(floor(place[0]), []).append(place)
     close()
     return runs
 
@@ -228,7 +229,7 @@ def _extremes(column: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _held_out(points: Points, x_axis: Axis, y_axis: Axis, shows: Shows, thick: float) -> list[Node]:
     entry = _Entry("", HELD_OUT, 2 * thick)
-    nodes: list[Node] = [_line(run, entry, shows=shows) for run in _columns(points, x_axis, y_axis)]
+    nodes: list[Node] = [_line(run, entry, shows=shows) for run in columns(points, x_axis, y_axis)]
     if len(points) <= MOST_DOTS:
         for step, loss in filter(_finite, points):
             place = (rounded(x_axis.place(step)), rounded(y_axis.place(loss)))

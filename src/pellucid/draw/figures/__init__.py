@@ -8,6 +8,7 @@ that the mark names; what the record does not hold is said, not made up. One mod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pellucid.draw.figures.pretraining import pretraining
 from pellucid.draw.figures.sheet import Sheet
 from pellucid.draw.figures.tokens import tokens
 from pellucid.draw.figures.xray import xray
@@ -39,6 +40,9 @@ class Figure:
 
 
 FIGURES: dict[str, Figure] = {
+    "pretraining": Figure(
+        kind="training", draw=pretraining, about="a run: its losses, its costs, what it writes", command=TRAINING
+    ),
     "tokens": Figure(
         kind="generation", draw=tokens, command=GENERATION,
         about="an answer written token by token: probabilities, cut, draw, and back into the context",

@@ -204,7 +204,5 @@ def paragraph(
 ) -> tuple[list[Node], float]:
     """A text in lines no wider than `width`, the top of the first at y; and where the paragraph ends."""
     told = wrap(string, width, size, "sans", weight, lines=lines)
-    nodes: list[Node] = [
-        Text(x, y + (i * LEADING + 1) * size, line, size, weight, **rest) for i, line in enumerate(told)
-    ]
+    nodes: list[Node] = [Text(x, y + (i * LEADING + 1) * size, line, size, weight, **rest) for i, line in enumerate(told)]
     return nodes, y + len(told) * LEADING * size

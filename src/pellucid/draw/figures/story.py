@@ -21,9 +21,9 @@ class Beat:
 class Story:
     """A film's segments as they are told, one after the other.
 
-        story = Story()
-        read, write = story.segment("A step", (0.6, 2.4, "The model reads."), (0.6, 2.4, "It writes."))
-        Text(..., opacity=keyed(0, (read, 1)))
+    story = Story()
+    read, write = story.segment("A step", (0.6, 2.4, "The model reads."), (0.6, 2.4, "It writes."))
+    Text(..., opacity=keyed(0, (read, 1)))
     """
 
     def __init__(self) -> None:

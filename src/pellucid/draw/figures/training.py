@@ -1,0 +1,143 @@
+"""A training record as the figures of pre-training read it: losses by step, and how far the model was from guessing."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor, isfinite, log, log10
+from typing import Any, Self
+
+import numpy as np
+
+from pellucid.draw.figures.facts import config
+from pellucid.draw.nodes import Shows
+from pellucid.gpt.config import GPTConfig
+from pellucid.record import Record
+from pellucid.text.pieces import piece
+
+
+GPT3_FLOPS = 3.14e23  # Brown et al. 2020, Table D.1: total training compute of GPT-3 175B
+SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A loss in nats a token: of the model that `step` updates have made (a training loss: before the update of `step`)."""
+
+    step: int
+    value: float
+    shows: Shows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """What a training record says of its run.
+
+    Attributes:
+        training: the loss of each step before its update, steps 1, 2, 3, ...
+        held_out: on all held-out text, in order; none where nothing was held out.
+        window: the mean over one window of text that is the same at every moment, in order of the moments.
+        tokens: seen after each step; target: when the run is done. ln_v: the loss when all tokens are equally likely.
+        source: what the run's plan says of its text; empty if the record does not hold the plan.
+    """
+
+    shape: GPTConfig
+    training: tuple[Loss, ...]
+    held_out: tuple[Loss, ...]
+    window: tuple[Loss, ...]
+    tokens: tuple[int, ...]
+    target: int
+    ln_v: float
+    source: dict[str, Any]
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """Reads it. Raises MissingChunk where the record holds no losses by step."""
+        shape = config(record)
+        losses = record["training/steps/loss"].tolist()
+        training = tuple(
+            Loss(i + 1, loss, Shows("training/steps/loss", (i,), i + 1, "replayed")) for i, loss in enumerate(losses)
+        )
+        held_out: tuple[Loss, ...] = ()
+        if "training/held_out/loss" in record:
+            rows = zip(record["training/held_out/steps"].tolist(), record["training/held_out/loss"].tolist(), strict=True)
+            held_out = tuple(
+                Loss(step, loss, Shows("training/held_out/loss", (i,), step, "derived")) for i, (step, loss) in enumerate(rows)
+            )
+        window: tuple[Loss, ...] = ()
+        if "training/window/loss" in record:
+            means = np.asarray(record["training/window/loss"], np.float64).mean(1).tolist()
+            window = tuple(
+                Loss(step, mean, Shows("training/window/loss", (i,), step, "derived"))
+                for i, (step, mean) in enumerate(zip(record["training/moments/steps"].tolist(), means, strict=True))
+            )
+        tokens = tuple(record["training/steps/tokens"].tolist())
+        plan = optional(record, "training/plan", {})
+        target = plan["total_steps"] * plan["batch"] * shape.n_ctx if plan else tokens[-1]
+        return cls(
+            shape=shape, training=training, held_out=held_out, window=window, tokens=tokens, target=target,
+            ln_v=log(shape.vocab_size), source=plan.get("source", {}),
+        )  # fmt: skip
+
+    @property
+    def steps(self) -> int:
+        """How many steps were taken."""
+        return len(self.training)
+
+    def loss_after(self, step: int) -> Loss:
+        """The loss of the model after so many steps: on the fixed window, else on all held-out text, else on the next batch.
+
+        The fixed window is seen at every moment; held-out text less often, so that the newest look may be an earlier one.
+        A step's training loss is taken before its update, so that of step s + 1 belongs to the model after s steps; after the
+        last step it is the last one's.
+        """
+        for losses in (self.window, self.held_out):
+            if found := bisect_right(losses, step, key=lambda loss: loss.step):
+                return losses[found - 1]
+        return self.training[min(step, self.steps - 1)]
+
+    def share(self, loss: Loss) -> float:
+        """How far a model has come from guessing (0) to certainty (1): 1 - loss / ln V. Worse than guessing is below 0."""
+        return 1 - loss.value / self.ln_v
+
+    def tokens_after(self, step: int) -> int:
+        """Training tokens seen after so many steps."""
+        return self.tokens[step - 1] if step else 0
+
+    def operations(self, tokens: int) -> int:
+        """Floating-point operations of training on so many tokens: those of the forward pass, and twice as many back."""
+        return 3 * self.shape.flops(tokens, self.shape.n_ctx)
+
+
+def optional(record: Record, name: str, default: Any) -> Any:
+    """A chunk's value, or the default where it is not in the record."""
+    if name not in record:
+        return default
+    return record[name]
+
+
+def power(value: float) -> str:
+    """A very large number: 3.14 × 10²³; below ten thousand as it is."""
+    if value < 10_000:
+        return f"{value:,.0f}"
+    exponent = floor(log10(value))
+    digits = f"{value / 10**exponent:.2f}"
+    if digits == "10.00":
+        digits, exponent = "1.00", exponent + 1
+    return f"{digits} × 10{str(exponent).translate(SUPERSCRIPTS)}"
+
+
+def finite(losses: Sequence[Loss]) -> list[Loss]:
+    """Those that are numbers."""
+    return [loss for loss in losses if isfinite(loss.value)]
+
+
+def spread(values: Sequence[Any], most: int) -> list[Any]:
+    """At most so many of a sequence's values, evenly picked, the first and the last always among them."""
+    if len(values) <= most:
+        return list(values)
+    return [values[floor(i * (len(values) - 1) / (most - 1) + 0.5)] for i in range(most)]
+
+
+def readable(text: str) -> str:
+    """A text as it is to be read on a picture: line ends and control characters can be seen, spaces stay spaces."""
+    return " ".join(piece(part.encode("utf-8")).replace("↵", "↵ ") for part in text.split(" "))
