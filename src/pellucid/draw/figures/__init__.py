@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pellucid.draw.figures.pretraining import pretraining
 from pellucid.draw.figures.sheet import Sheet
 from pellucid.draw.figures.tokens import tokens
+from pellucid.draw.figures.windows import windows
 from pellucid.draw.figures.xray import xray
 from pellucid.draw.film import Film
 from pellucid.errors import PellucidError
@@ -43,6 +44,7 @@ FIGURES: dict[str, Figure] = {
     "pretraining": Figure(
         kind="training", draw=pretraining, about="a run: its losses, its costs, what it writes", command=TRAINING
     ),
+    "windows": Figure(kind="training", draw=windows, about="text as examples, and what each costs", command=TRAINING),
     "tokens": Figure(
         kind="generation", draw=tokens, command=GENERATION,
         about="an answer written token by token: probabilities, cut, draw, and back into the context",
