@@ -1,6 +1,6 @@
 """The model: the GPT-3 transformer decoder.
 
-In: token ids. Out: logits, or a loss. `config`, `presets`, `pattern` and `costs` are plain Python and never import torch;
-`attention`, `decoder`, `loss`, `cache`, `tap`, `fingerprint` and `directory` do. Read `config`, then `decoder`, then
+In: token ids. Out: logits, or a loss. `config`, `presets`, `published`, `pattern` and `costs` are plain Python and never import
+torch; `attention`, `decoder`, `loss`, `cache`, `tap`, `fingerprint` and `directory` do. Read `config`, then `decoder`, then
 `attention`.
 """

@@ -9,11 +9,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from pellucid.errors import PellucidError
+from pellucid.gpt.published import DECAY_TOKENS, TOTAL_TOKENS, WARMUP_TOKENS
 
 
-TOTAL_TOKENS = 300e9  # Table D.1
-DECAY_TOKENS = 260e9  # "cosine decay ... over 260 billion tokens"
-WARMUP_TOKENS = 375e6  # "linear LR warmup over the first 375 million tokens"
 # Choice: 375M of 300B tokens is an eighth of a percent, less than one step of a run of minutes. Small runs need longer.
 SMALL_RUN_WARMUP = 0.05
 

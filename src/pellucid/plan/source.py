@@ -1,0 +1,104 @@
+"""Finding what to plan: a preset's name, a model or run directory, or a config file."""
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import PellucidError
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.presets import PRESETS, preset
+from pellucid.gpt.published import PUBLISHED, TOTAL_TOKENS, Published
+
+
+RUN_FILE, CONFIG_FILE = "run.json", "config.json"
+# Choice, the same as `train`'s without a budget: a rule of thumb from after GPT-3, which had 2 (175B) to 2,400 (125M).
+TOKENS_PER_PARAMETER = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    """A shape with what is known of its training.
+
+    Attributes:
+        name: what the user called it.
+        tokens: to train on, and why so many, in words.
+        batch_tokens, learning_rate: the preset's or run's, if known.
+        published: the paper's rows, for a GPT-3 size.
+    """
+
+    name: str
+    config: GPTConfig
+    tokens: int
+    tokens_reason: str
+    batch_tokens: int | None = None
+    learning_rate: float | None = None
+    published: Published | None = None
+
+
+def find(what: str | Path) -> Planned:
+    """The shape that `what` names.
+
+    Args:
+        what: a preset; "default", the embedded model; a model directory (config.json), a run directory (run.json), or
+            either file; or a JSON file of `GPTConfig.to_dict`'s keys.
+
+    Raises:
+        PellucidError: nothing there that can be read; the message lists the presets or names the file.
+    """
+    name, path = str(what), Path(what)
+    if name in PRESETS:
+        return _preset(name)
+    if name == "default":
+        path = Path(str(resources.files("pellucid"))) / "assets" / "default"
+    if path.is_dir() and (path / RUN_FILE).exists():
+        path /= RUN_FILE
+    if path.is_file() and path.name != CONFIG_FILE:
+        return _from_json(name, path)
+    if path.is_dir() or path.is_file():
+        from pellucid.gpt.directory import read_config  # imports torch, as it also reads weights; presets need none
+
+        return _untrained(name, read_config(path if path.is_dir() else path.parent))
+    raise PellucidError(
+        f"{name!r} is neither a preset nor a directory or file that exists; presets: {', '.join(PRESETS)}"
+    )
+
+
+def _preset(name: str) -> Planned:
+    chosen, config = preset(name), GPTConfig.preset(name)
+    found, published = _untrained(name, config), PUBLISHED.get(name)
+    return Planned(
+        name=name, config=config,
+        tokens=int(TOTAL_TOKENS) if published else found.tokens,
+        tokens_reason="as GPT-3, Table D.1" if published else found.tokens_reason,
+        batch_tokens=chosen.batch_tokens, learning_rate=chosen.learning_rate, published=published,
+    )  # fmt: skip
+
+
+def _untrained(name: str, config: GPTConfig) -> Planned:
+    return Planned(
+        name=name, config=config, tokens=TOKENS_PER_PARAMETER * config.parameters(),
+        tokens_reason=f"{TOKENS_PER_PARAMETER} a parameter, a choice",
+    )  # fmt: skip
+
+
+def _from_json(name: str, path: Path) -> Planned:
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PellucidError(f"{path} is not a JSON file that can be read: {error}") from None
+    if not isinstance(values, dict):
+        raise PellucidError(f"{path} is not a config: it is not a JSON object")
+    try:
+        if path.name == RUN_FILE:
+            recipe, config = values["recipe"], GPTConfig.from_dict(values["config"])
+            return Planned(
+                name=name, config=config, tokens=recipe["total_tokens"], tokens_reason="as this run was planned",
+                batch_tokens=values["batch"] * config.n_ctx, learning_rate=recipe["learning_rate"],
+            )  # fmt: skip
+        return _untrained(name, GPTConfig.from_dict(values))
+    except PellucidError as error:
+        raise PellucidError(f"{path}: {error}") from None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise PellucidError(f"{path} is not a config: {error!r}") from None
