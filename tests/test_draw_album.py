@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from models import lively
 
 import pellucid
-from models import lively
 from pellucid.cli import main
 from pellucid.draw import album
 from pellucid.draw.figures import FIGURES
@@ -36,7 +36,7 @@ def test_records_are_found_at_any_depth_and_each_once(tale: Path, tmp_path: Path
 
 
 def test_what_cannot_be_found_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PellucidError, match="there is no record or folder .*nothing"):
+    with pytest.raises(PellucidError, match=r"there is no record or folder .*nothing"):
         album.find_records([tmp_path / "nothing"])
     with pytest.raises(PellucidError, match=r"no record .* below .*: pellucid xray"):
         album.find_records([tmp_path])
