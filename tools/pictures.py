@@ -1,0 +1,98 @@
+"""Every picture of the README, from one run of the real demo.
+
+    python tools/pictures.py            writes docs/pictures (needs tmux, Chromium and the extras `pictures` and `test`)
+    python tools/pictures.py --demo D   from a demo that is there already, without a new picture of the terminal
+
+The demo runs as a user runs it, in a terminal of 110 columns; what it leaves behind is drawn by `pellucid figures`, and its page
+is photographed in a browser. Nothing is drawn for the README that a user would not get.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.ansi import AnsiDecoder
+
+from terminal_picture import picture, picked
+
+
+OUT = Path(__file__).resolve().parent.parent / "docs" / "pictures"
+LARGEST = 2_000_000  # bytes of a picture
+MOVING = ("step", "tokens", "xray")  # as GIF; the others are stills
+STILL = ("pretraining", "windows", "parameters")
+COLUMNS, ROWS = 110, 200
+PATIENCE = 600  # seconds for the demo
+SIZE = {"width": 1200, "height": 800}
+
+
+def run_demo(out: Path) -> str:
+    """Runs the demo in a terminal of its own; gives what it printed, with its colours."""
+    if not shutil.which("tmux"):
+        sys.exit("the picture of the terminal needs tmux: install it, or give --demo")
+    done = out.with_suffix(".done")
+    command = f"cd {out.parent} && pellucid demo --no-serve --out {out.name}; touch {done}; sleep 999"
+    session = f"pellucid-{time.monotonic_ns()}"
+    tmux = ("tmux", "-L", session)
+    subprocess.run([*tmux, "new-session", "-d", "-x", str(COLUMNS), "-y", str(ROWS), command], check=True)
+    try:
+        began = time.monotonic()
+        while not done.exists():
+            if time.monotonic() - began > PATIENCE:
+                sys.exit(f"the demo did not end in {PATIENCE} s")
+            time.sleep(0.5)
+        seen = subprocess.run([*tmux, "capture-pane", "-e", "-p", "-S", "-"], check=True, capture_output=True)
+        return seen.stdout.decode("utf-8")
+    finally:
+        subprocess.run([*tmux, "kill-server"], check=False)
+
+
+def draw(demo: Path) -> None:
+    """The figures that the demo's records give."""
+    for names, kind in ((MOVING, "gif"), (STILL, "svg")):
+        subprocess.run(
+            ["pellucid", "figures", str(demo), "--out", str(OUT), "--format", kind, "--only", ",".join(names)], check=True
+        )
+
+
+def photograph(demo: Path) -> None:
+    """The x-ray of the demo's page, as a browser shows it."""
+    from playwright.sync_api import sync_playwright
+
+    browser_path = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+    if browser_path is None:
+        sys.exit("the picture of the page needs Chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        page = browser.new_page(viewport=SIZE)
+        page.goto((demo / "index.html").as_uri() + "#/record/record-1")
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=OUT / "studio.png")
+        browser.close()
+
+
+def main() -> None:
+    """Runs the demo and writes the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--demo", type=Path, metavar="DIR", help="a demo that is there already")
+    chosen = parser.parse_args()
+    OUT.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        demo = chosen.demo or Path(scratch) / "pellucid-demo-1"
+        if chosen.demo is None:
+            screen = AnsiDecoder().decode(run_demo(demo).rstrip())
+            (OUT / "demo.svg").write_text(picture(picked(list(screen), ""), "pellucid demo"), encoding="utf-8")
+        draw(demo)
+        photograph(demo)
+    for path in sorted(OUT.iterdir()):
+        size = path.stat().st_size
+        print(f"{path.name}: {size:,} bytes")
+        if size > LARGEST:
+            sys.exit(f"{path.name} is larger than {LARGEST:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
