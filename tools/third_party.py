@@ -4,12 +4,14 @@
     python tools/third_party.py --check    exit 1 if it would change (CI)
 
 Contents are listed here by hand, each with its notice in `tools/notices/`; a file of the package that is neither Python
-nor listed stops this tool. Dependencies are those of pyproject.toml, their licences as their installed metadata say:
+nor listed stops this tool. The npm packages whose code is in the browser's bundles are those that their build found
+(`assets/studio/bundled.json`). Dependencies are those of pyproject.toml, their licences as their installed metadata say:
 versions are left out, so that the file changes only when a licence does.
 """
 
 import argparse
 import hashlib
+import json
 import sys
 import tomllib
 from dataclasses import dataclass
@@ -101,6 +103,19 @@ def homepage_of(about: PackageMetadata) -> str:
     return home
 
 
+def bundled() -> list[str]:
+    """The lines about the npm packages of which something is in the browser's bundles."""
+    lines = []
+    for package in json.loads((PACKAGE / "assets/studio/bundled.json").read_text(encoding="utf-8")):
+        if not (package["licence"] and package["home"] and package["notice"]):
+            sys.exit(f"{package['name']} names no licence, home or notice: look it up and add it to tools/third_party.py")
+        files = ", ".join(f"`pellucid/assets/studio/{name}`" for name in package["files"])
+        lines += [f"### The npm package {package['name']}", "", f"- Files: parts of it in {files}"]
+        lines += [f"- Source: <{package['home']}>, version {package['version']}", f"- Licence: {package['licence']}:", ""]
+        lines += ["```text", package["notice"], "```", ""]
+    return lines
+
+
 def check_every_file_is_listed() -> None:
     """Stops if the package holds a file that nobody accounted for."""
     listed = {content.path for content in CONTENTS if content.whole}
@@ -129,6 +144,7 @@ def page() -> str:
             lines += [f"- SHA-256: `{hashlib.sha256((PACKAGE / content.path).read_bytes()).hexdigest()}`"]
         notice = (ROOT / "tools" / "notices" / content.notice).read_text(encoding="utf-8").rstrip()
         lines += [f"- Licence: {content.licence}:", "", "```text", notice, "```", ""]
+    lines += bundled()
     lines += [
         "## Installed beside it",
         "",
