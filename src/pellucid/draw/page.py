@@ -111,7 +111,7 @@ def _place(number: int, figure: Figure) -> str:
 def _transcript(film: Film) -> str:
     return "".join(
         f"<li>{escaped(segment.name)}, {segment.start:g} to {segment.end:g} s: "
-        + escaped(" ".join(c.text for c in film.captions if segment.start <= c.start < segment.end) or "no words")
+        + escaped(" ".join(c.text for c in film.captions if c.start < segment.end and c.end > segment.start) or "no words")
         + "</li>"
         for segment in film.segments
     )

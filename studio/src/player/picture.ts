@@ -73,11 +73,11 @@ export class Picture {
     return outer && this.marks.contains(outer) ? Number(outer.getAttribute("data-node")) : null;
   }
 
-  /** Draws a frame around a box, or none. */
-  point(box: Box | null): void {
+  /** Draws a frame around a box, or none. pad: how far outside, in the film's units. */
+  point(box: Box | null, pad = 3): void {
     if (!box) return this.frame.setAttribute("display", "none");
     const [x, y, w, h] = box;
-    const place = { x: x - 3, y: y - 3, width: w + 6, height: h + 6 };
+    const place = { x: x - pad, y: y - pad, width: w + 2 * pad, height: h + 2 * pad };
     for (const [name, value] of Object.entries(place)) this.frame.setAttribute(name, fine(value));
     this.frame.removeAttribute("display");
   }

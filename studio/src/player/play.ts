@@ -118,7 +118,9 @@ export class Player {
     this.listen("keydown", this.root, (event) => this.key(event as KeyboardEvent));
     if (options.pageKeys) this.listen("keydown", document, (event) => this.pageKey(event as KeyboardEvent));
     for (const type of ["pointermove", "pointerdown"]) this.listen(type, this.stage, (event) => this.hover(event as PointerEvent));
-    this.listen("pointerleave", this.stage, () => this.unhover());
+    this.listen("pointerleave", this.stage, (event) => {
+      if ((event as PointerEvent).pointerType !== "touch") this.unhover(); // a finger leaves, and then reads
+    });
     this.listen("blur", this.stage, () => this.unmark());
     this.listen("change", this.calm, () => this.adapt());
 
@@ -267,7 +269,7 @@ export class Player {
   private transcript(): HTMLElement {
     const { words, wide: film } = this;
     const lines = film.segments.map((segment) => {
-      const said = film.captions.filter((c) => segment.start <= c.start && c.start < segment.end).map((c) => c.text);
+      const said = film.captions.filter((c) => c.start < segment.end && c.end > segment.start).map((c) => c.text);
       const jump = html("button", { type: "button" }, segment.name);
       this.listen("click", jump, () => this.seek(segment.rests.at(-1)![0]));
       return html("li", {}, jump, ` ${words.span(segment.start, segment.end)}: ${said.join(" ") || words.silent}`);
@@ -330,6 +332,7 @@ export class Player {
   private unhover(): void {
     if (!this.pointer) return;
     this.pointer = null;
+    this.picture(this.current).point(null);
     this.tip.hide();
   }
 
@@ -344,7 +347,9 @@ export class Player {
     const says = primitive && told(primitive, this.words);
     if (!says) return this.unhover();
     const scale = this.scale();
-    this.tip.tell(says, cellAt(this.current, primitive, x / scale, y / scale, this.words));
+    const cell = cellAt(this.current, primitive, x / scale, y / scale, this.words);
+    this.picture(this.current).point(cell?.box ?? null, 0);
+    this.tip.tell(says, cell?.says);
     this.tip.place([x, y, 0, 0]);
   }
 

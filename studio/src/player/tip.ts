@@ -66,12 +66,13 @@ export class Tip {
   }
 }
 
-/** What an image holds at a point of the picture (in the film's units): the cell, and the shade that is stored there. */
-export function cellAt(film: Film, primitive: Primitive, x: number, y: number, words: Words): string {
-  if (primitive.kind !== "image") return "";
+/** The cell of an image at a point of the picture (in the film's units): what is stored there in words, and its box. */
+export function cellAt(film: Film, primitive: Primitive, x: number, y: number, words: Words): { says: string; box: Box } | null {
+  if (primitive.kind !== "image") return null;
   const { rows, columns, data } = film.matrices[primitive.matrix]!;
-  const column = Math.floor(((x - primitive.x) / primitive.w) * columns);
-  const row = Math.floor(((y - primitive.y) / primitive.h) * rows);
-  if (row < 0 || row >= rows || column < 0 || column >= columns) return "";
-  return words.cell(row, column, data[row * columns + column]!);
+  const [wide, high] = [primitive.w / columns, primitive.h / rows];
+  const [column, row] = [Math.floor((x - primitive.x) / wide), Math.floor((y - primitive.y) / high)];
+  if (row < 0 || row >= rows || column < 0 || column >= columns) return null;
+  const says = words.cell(row, column, data[row * columns + column]!);
+  return { says, box: [primitive.x + column * wide, primitive.y + row * high, wide, high] };
 }
