@@ -53,6 +53,8 @@ export class Picture {
     const seen = new Set<number>();
     for (const primitive of list) {
       seen.add(primitive.node);
+      const before = this.drawn[primitive.node];
+      if (before && same(before, primitive)) continue; // most of a picture stands still
       this.drawn[primitive.node] = primitive;
       const slot = (this.slots[primitive.node] ??= this.slot(primitive));
       this.update(slot, primitive);
@@ -183,6 +185,18 @@ export class Picture {
       before[name] = value;
     }
   }
+}
+
+/** Whether two primitives of one node are alike. What a film holds as an object (a gradient, shows) is the same object. */
+function same(a: Primitive, b: Primitive): boolean {
+  const [one, other] = [a as unknown as Record<string, unknown>, b as unknown as Record<string, unknown>];
+  for (const key in one) if (!alike(one[key], other[key])) return false;
+  return true;
+}
+
+function alike(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  return Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((part, i) => alike(part, b[i]));
 }
 
 /** Commands as SVG path data. */
