@@ -336,10 +336,9 @@ def test_a_page_holds_its_films_once_and_stands_alone() -> None:
     assert page(wide) == page(zoo())
 
 
-def test_a_narrow_layout_has_the_times_of_the_wide_one() -> None:
-    other = zoo(segments=(Segment("moves", 0, 5, ((2.5, 5),)), Segment("rests", 5, 10, ((6, 9),))))
-    with pytest.raises(PellucidError, match="same times"):
-        page(zoo(), other)
+def test_a_page_refuses_what_does_not_fit() -> None:
+    with pytest.raises(PellucidError, match="as many segments"):
+        page(zoo(), zoo(segments=(Segment("all", 0, 10, ((9, 10),)),)))
     with pytest.raises(PellucidError, match="needs a film"):
         gallery("nothing", [])
 

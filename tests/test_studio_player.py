@@ -314,6 +314,26 @@ def test_the_width_of_the_player_chooses_the_layout(shown: Callable[..., Any]) -
     assert opened.locator("svg.picture").count() == 1
 
 
+def test_layouts_with_other_times_show_the_same_moment(shown: Callable[..., Any]) -> None:
+    times = (Segment("moves", 0, 7.5, ((3, 7.5),)), Segment("rests", 7.5, 13, ((8, 12),)))
+    narrow = zoo(width=300, segments=times, captions=(Caption(0, 13, "Narrow."),), notes=("Less is shown.",))
+    opened = shown(page(zoo(), narrow))
+
+    def at(width: int) -> Any:
+        opened.set_viewport_size({"width": width, "height": 800})
+        opened.wait_for_function(f"() => document.querySelector('figure').pellucid.film.width === {300 if width < 640 else 400}")
+        return run(opened, "p.t")
+
+    assert [run(opened, "p.t"), at(360), at(960)] == [6, 8, 6]  # the same still
+    run(opened, "p.seek(1)")
+    assert at(360) == 1.5  # as far in the same segment
+    assert opened.locator(".caption").text_content() == "Narrow."
+    assert opened.locator(".note").all_text_contents() == ["Simplified: Less is shown."]
+    opened.keyboard.press("End")
+    assert run(opened, "p.t") == 13
+    assert at(960) == 10
+
+
 def test_marks_say_what_they_show_to_pointer_and_keyboard(shown: Callable[..., Any]) -> None:
     weights = Matrix.of([[row * 16 + column for column in range(16)] for row in range(8)])
     nodes = (

@@ -39,16 +39,15 @@ a {{ color: {TRACK}; }}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """A film under its heading. narrow: the same film laid out for narrow places, as long and with the same segments."""
+    """A film under its heading. narrow: the same film laid out for narrow places, with as many segments."""
 
     heading: str
     film: Film
     narrow: Film | None = None
 
     def __post_init__(self) -> None:
-        times = [[(s.start, s.end, s.rests) for s in film.segments] for film in (self.film, self.narrow or self.film)]
-        if times[0] != times[1]:
-            raise PellucidError(f"film {self.film.title!r}: its narrow layout must have segments and rests at the same times")
+        if self.narrow is not None and len(self.narrow.segments) != len(self.film.segments):
+            raise PellucidError(f"film {self.film.title!r}: its narrow layout must have as many segments")
 
 
 @cache

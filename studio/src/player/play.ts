@@ -14,13 +14,13 @@ import { ENGLISH } from "./words.ts";
 import type { Words } from "./words.ts";
 
 export interface Options {
-  /** The same film laid out for narrow places: as long, with the same segments. */
+  /** The same film laid out for narrow places: with as many segments, which may take other times. */
   readonly narrow?: unknown;
   /** Below this width of the player in pixels the narrow film is shown; 640 by default. */
   readonly narrowBelow?: number;
   /** The letters of several films at once; by default each film's own. */
   readonly letters?: Letters | null;
-  /** Seconds at which it stands at first; by default the last still. */
+  /** Seconds, of the layout that fits, at which it stands at first; by default the last still. */
   readonly t?: number;
   /** Whether keys work wherever the focus is: for a page that holds one film and little else. */
   readonly pageKeys?: boolean;
@@ -72,6 +72,8 @@ export class Player {
   private readonly clock = html("span", { class: "clock" });
   private readonly speedBox: HTMLSelectElement;
   private readonly calmNote: HTMLElement;
+  private readonly notes = html("div");
+  private readonly transcript = html("div");
   private readonly root: HTMLElement;
 
   private current: Film;
@@ -88,12 +90,12 @@ export class Player {
     private readonly narrow: Film | null,
     private readonly options: Options,
   ) {
-    if (narrow && narrow.duration !== wide.duration) throw new RangeError("the two layouts of a film must be equally long");
+    if (narrow && narrow.segments.length !== wide.segments.length) {
+      throw new RangeError("the two layouts of a film must have as many segments");
+    }
     const words = (this.words = { ...ENGLISH, ...options.words });
     for (const film of narrow ? [wide, narrow] : [wide]) this.lettersOf(film);
     this.prefix = `pellucid-${(players += 1)}-`;
-    this.time = Math.min(Math.max(options.t ?? wide.stills().at(-1)!, 0), wide.duration);
-
     this.stage = html("div", { class: "stage", tabindex: "0", role: "group", "aria-label": words.picture });
     this.tip = new Tip(this.stage, words);
     this.slider = html("input", { type: "range", "aria-label": words.time, step: "0.01", min: "0" });
@@ -107,8 +109,8 @@ export class Player {
     controls.append(html("div", { class: "time" }, this.slider, this.clock), this.playButton, back, on, this.speedBox);
     const probe = html("div"); // as wide as the player, and never higher than nothing: its height cannot change its width
     this.root = html("div", { class: "player", role: "group", "aria-label": wide.title, "aria-roledescription": words.film });
-    const below = [this.texts, this.captions, controls, this.calmNote, ...this.notes(), this.transcript()];
-    this.root.append(this.stage, this.heard, ...below);
+    const transcript = html("details", {}, html("summary", {}, words.transcript), this.transcript);
+    this.root.append(this.stage, this.heard, this.texts, this.captions, controls, this.calmNote, this.notes, transcript);
     this.host.attachShadow({ mode: "open" }).append(html("style", {}, STYLE), probe, this.root);
 
     this.listen("click", this.playButton, () => this.toggle());
@@ -126,6 +128,7 @@ export class Player {
 
     element.replaceChildren(this.host);
     this.current = this.fitting(this.host.clientWidth);
+    this.time = Math.min(Math.max(options.t ?? this.current.stills().at(-1)!, 0), this.current.duration);
     this.adapt();
     this.resizing = new ResizeObserver(([entry]) => this.resize(entry!.contentRect.width));
     this.resizing.observe(probe);
@@ -145,10 +148,11 @@ export class Player {
     return this.frame !== 0;
   }
 
-  /** Plays from where it stands; from the start where nothing more would move. Not where the system asks for less motion. */
+  /** Plays from where it stands; from the start where nothing more would change. Not where the system asks for less motion. */
   play(): void {
     if (this.playing || this.calm.matches) return;
-    if (this.time >= this.wide.duration || this.time >= this.wide.stills().at(-1)!) this.time = 0;
+    const { current: film, time: t } = this;
+    if (t >= film.stills().at(-1)! && film.captionAt(t) === film.captionAt(film.duration)) this.time = 0;
     this.last = null;
     this.frame = requestAnimationFrame((stamp) => this.tick(stamp));
     this.show();
@@ -167,13 +171,13 @@ export class Player {
 
   /** Pauses at a time; outside of the film, at its nearer end. */
   seek(t: number): void {
-    this.time = Math.min(Math.max(t, 0), this.wide.duration);
+    this.time = Math.min(Math.max(t, 0), this.current.duration);
     this.pause();
   }
 
   /** Pauses at the next still (1) or the one before (-1). */
   step(by: 1 | -1): void {
-    const stills = this.wide.stills();
+    const stills = this.current.stills();
     const next = by > 0 ? stills.find((t) => t > this.time) : stills.findLast((t) => t < this.time);
     this.seek(next ?? (by > 0 || this.calm.matches ? this.time : 0));
   }
@@ -195,8 +199,8 @@ export class Player {
     if (!this.host.isConnected) return this.pause();
     const passed = this.last === null ? 0 : Math.min((stamp - this.last) / 1000, LONGEST_FRAME);
     this.last = stamp;
-    this.time = Math.min(this.time + passed * Number(this.speedBox.value), this.wide.duration);
-    if (this.time >= this.wide.duration) return this.pause();
+    this.time = Math.min(this.time + passed * Number(this.speedBox.value), this.current.duration);
+    if (this.time >= this.current.duration) return this.pause();
     this.frame = requestAnimationFrame((next) => this.tick(next));
     this.show();
   }
@@ -221,7 +225,7 @@ export class Player {
   }
 
   private tellTime(): void {
-    const { words, wide: film, time: t } = this;
+    const { words, current: film, time: t } = this;
     const { name } = film.segmentAt(t);
     let said = words.at(t.toFixed(1), film.duration.toFixed(1));
     let value = t;
@@ -262,19 +266,16 @@ export class Player {
     return made;
   }
 
-  private notes(): HTMLElement[] {
-    return this.wide.notes.map((note) => html("p", { class: "quiet note" }, `${this.words.simplified}: ${note}`));
-  }
-
-  private transcript(): HTMLElement {
-    const { words, wide: film } = this;
+  private tellWords(): void {
+    const { words, current: film } = this;
+    this.notes.replaceChildren(...film.notes.map((note) => html("p", { class: "quiet note" }, `${words.simplified}: ${note}`)));
     const lines = film.segments.map((segment) => {
       const said = film.captions.filter((c) => c.start < segment.end && c.end > segment.start).map((c) => c.text);
       const jump = html("button", { type: "button" }, segment.name);
-      this.listen("click", jump, () => this.seek(segment.rests.at(-1)![0]));
+      jump.onclick = () => this.seek(segment.rests.at(-1)![0]);
       return html("li", {}, jump, ` ${words.span(segment.start, segment.end)}: ${said.join(" ") || words.silent}`);
     });
-    return html("details", {}, html("summary", {}, words.transcript), html("p", {}, film.alt), html("ol", {}, ...lines));
+    this.transcript.replaceChildren(html("p", {}, film.alt), html("ol", {}, ...lines));
   }
 
   // Motion, and the width.
@@ -282,19 +283,18 @@ export class Player {
   /** Follows the system's wish for less motion, also while the player runs. */
   private adapt(): void {
     const calm = this.calm.matches;
-    const stills = this.wide.stills();
+    const stills = this.current.stills();
     if (calm) this.time = stills.findLast((t) => t <= this.time) ?? stills[0]!;
-    this.slider.max = String(calm ? stills.length - 1 : this.wide.duration);
-    this.slider.step = calm ? "1" : "0.01";
+    this.fit();
     this.playButton.hidden = this.speedBox.hidden = calm;
     this.calmNote.hidden = !calm;
     this.pause();
-    this.fit();
   }
 
   private resize(width: number): void {
     const film = this.fitting(width);
     if (film === this.current) return;
+    this.time = sameMoment(this.current, this.time, film);
     this.current = film;
     this.fit();
     this.show();
@@ -305,8 +305,11 @@ export class Player {
     return this.narrow && width > 0 && width < below ? this.narrow : this.wide;
   }
 
-  /** Room for the longest caption of this layout, so that nothing below it jumps; and a largest width. */
+  /** What depends on the layout: its times, its largest width, and room for its longest caption, so that nothing jumps. */
   private fit(): void {
+    this.slider.max = String(this.calm.matches ? this.current.segments.length - 1 : this.current.duration);
+    this.slider.step = this.calm.matches ? "1" : "0.01";
+    this.tellWords();
     const sizers = this.current.captions.map((c) => html("p", { "aria-hidden": "true" }, c.text));
     this.captions.replaceChildren(...sizers, this.caption);
     this.captions.hidden = !sizers.length;
@@ -317,7 +320,7 @@ export class Player {
 
   private scrub(): void {
     const value = Number(this.slider.value);
-    this.seek(this.calm.matches ? this.wide.stills()[value]! : value);
+    this.seek(this.calm.matches ? this.current.stills()[value]! : value);
   }
 
   private hover(event: PointerEvent): void {
@@ -428,13 +431,23 @@ export class Player {
       " ": () => this.toggle(),
       ArrowLeft: () => this.step(-1),
       ArrowRight: () => this.step(1),
-      Home: () => this.seek(this.calm.matches ? this.wide.stills()[0]! : 0),
-      End: () => this.seek(this.calm.matches ? this.wide.stills().at(-1)! : this.wide.duration),
+      Home: () => this.seek(this.calm.matches ? this.current.stills()[0]! : 0),
+      End: () => this.seek(this.calm.matches ? this.current.stills().at(-1)! : this.current.duration),
     };
     if (!Object.hasOwn(actions, key)) return false;
     actions[key]!();
     return true;
   }
+}
+
+/** The time in another layout that shows what is shown at t: the same still, or as far in the same segment. */
+export function sameMoment(from: Film, t: number, to: Film): number {
+  const still = from.stills().indexOf(t);
+  if (still >= 0) return to.stills()[still]!;
+  const index = from.segments.indexOf(from.segmentAt(t));
+  const [one, other] = [from.segments[index]!, to.segments[index]!];
+  if (one.start === other.start && one.end === other.end) return t;
+  return Math.min(other.start + ((t - one.start) / (one.end - one.start)) * (other.end - other.start), to.duration);
 }
 
 function icon(d: string): SVGSVGElement {
