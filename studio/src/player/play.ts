@@ -16,7 +16,7 @@ import type { Words } from "./words.ts";
 export interface Options {
   /** The same film laid out for narrow places: with as many segments, which may take other times. */
   readonly narrow?: unknown;
-  /** Below this width of the player in pixels the narrow film is shown; 640 by default. */
+  /** Below this width of the player in pixels the narrow film is shown; 640 by default, or the wide film's own width. */
   readonly narrowBelow?: number;
   /** The letters of several films at once; by default each film's own. */
   readonly letters?: Letters | null;
@@ -72,7 +72,8 @@ export class Player {
   private readonly clock = html("span", { class: "clock" });
   private readonly speedBox: HTMLSelectElement;
   private readonly calmNote: HTMLElement;
-  private readonly notes = html("div");
+  private readonly notes = html("details");
+  private readonly notesSummary = html("summary");
   private readonly transcript = html("div");
   private readonly root: HTMLElement;
 
@@ -268,7 +269,11 @@ export class Player {
 
   private tellWords(): void {
     const { words, current: film } = this;
-    this.notes.replaceChildren(...film.notes.map((note) => html("p", { class: "quiet note" }, `${words.simplified}: ${note}`)));
+    const notes = film.notes.map((note) => html("p", { class: "quiet note" }, note));
+    say(this.notesSummary, words.simplified(notes.length));
+    this.notes.replaceChildren(this.notesSummary, ...notes);
+    this.notes.hidden = !notes.length;
+    this.notes.open = notes.length === 1;
     const lines = film.segments.map((segment) => {
       const said = film.captions.filter((c) => c.start < segment.end && c.end > segment.start).map((c) => c.text);
       const jump = html("button", { type: "button" }, segment.name);
@@ -301,7 +306,7 @@ export class Player {
   }
 
   private fitting(width: number): Film {
-    const below = this.options.narrowBelow ?? NARROW_BELOW;
+    const below = this.options.narrowBelow ?? Math.min(NARROW_BELOW, this.wide.width);
     return this.narrow && width > 0 && width < below ? this.narrow : this.wide;
   }
 

@@ -27,7 +27,7 @@ select { min-width: 0; padding: 0 6px; }
 input { flex: 1 1 0; min-width: 0; height: 44px; margin: 0; accent-color: #6b3fb5; cursor: pointer; }
 .clock { color: #59616f; font-variant-numeric: tabular-nums; }
 .quiet { color: #59616f; font-size: 14px; margin: 8px 2px; }
-details { margin: 4px 2px; }
+details { margin: 8px 2px; }
 summary { cursor: pointer; min-height: 32px; display: list-item; color: #59616f; }
 ol { margin: 4px 0; padding-left: 1.5em; }
 li { margin: 4px 0; }

@@ -15,8 +15,8 @@ export interface Words {
   readonly calm: string;
   readonly transcript: string;
   readonly texts: string;
-  readonly simplified: string;
   readonly silent: string;
+  readonly simplified: (count: number) => string;
   /** "3.2 of 10.0 s" */
   readonly at: (t: string, duration: string) => string;
   readonly still: (number: number, count: number, name: string) => string;
@@ -39,7 +39,7 @@ export const ENGLISH: Words = {
   calm: "Your system asks for less motion: this is one still picture for each part.",
   transcript: "Transcript",
   texts: "Texts on the picture",
-  simplified: "Simplified",
+  simplified: (count) => (count === 1 ? "What is simplified" : `What is simplified: ${count} notes`),
   silent: "no words",
   at: (t, duration) => `${t} of ${duration} s`,
   still: (number, count, name) => `picture ${number} of ${count}: ${name}`,
