@@ -54,9 +54,13 @@ def tiny_run(documents: list[Document], tmp_path_factory: pytest.TempPathFactory
     return pellucid.train(documents, out, config=config, steps=6, batch_tokens=256, learning_rate=1e-2, seed=7).path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """The system's Chromium, driven by Playwright (a `Browser`). Skips, with the reason, where either is missing."""
+    """The system's Chromium, driven by Playwright (a `Browser`). Skips, with the reason, where either is missing.
+
+    A module's own: while Playwright's synchronous side runs, its thread has a running event loop, and `asyncio.run` in a test
+    of another module would fail.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     names = ("chromium", "chromium-browser", "google-chrome")
     path = next(filter(None, map(shutil.which, names)), None)

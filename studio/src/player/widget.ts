@@ -12,6 +12,7 @@ export interface Model {
 /** Shows the model's film in an element, and another when it changes. Returns what ends that. */
 export function render({ model, el }: { model: Model; el: Element }): () => void {
   const place = document.createElement("div");
+  place.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab: keys in here are not the notebook's
   el.append(place);
   const begin = (t?: number) => play(place, model.get("film"), { narrow: model.get("narrow"), ...(t === undefined ? {} : { t }) });
   let player = begin();
