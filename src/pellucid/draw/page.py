@@ -29,6 +29,7 @@ main {{ max-width: 1200px; margin: 0 auto; padding: 16px; }}
 h1 {{ font-size: 1.25rem; margin: 0 0 12px; }}
 h2 {{ font-size: 1.1rem; margin: 40px 0 12px; }}
 figure {{ margin: 0; }}
+figcaption {{ margin: 8px 2px; }}
 figure > svg {{ display: block; width: 100%; height: auto; box-sizing: border-box; border: 1px solid {LINE};
   border-radius: 8px; }}
 figure p, nav, summary {{ color: {QUIET}; }}

@@ -25,7 +25,7 @@ button svg { display: block; margin: 0 auto; width: 16px; height: 16px; fill: cu
 select { min-width: 0; padding: 0 6px; }
 .time { flex: 1 1 100%; display: flex; gap: 12px; align-items: center; }
 input { flex: 1 1 0; min-width: 0; height: 44px; margin: 0; accent-color: #6b3fb5; cursor: pointer; }
-.clock { color: #59616f; font-variant-numeric: tabular-nums; }
+.clock { color: #59616f; font-variant-numeric: tabular-nums; max-width: 45%; }
 .quiet { color: #59616f; font-size: 14px; margin: 8px 2px; }
 details { margin: 8px 2px; }
 summary { cursor: pointer; min-height: 32px; display: list-item; color: #59616f; }
