@@ -213,24 +213,48 @@ def test_the_picture_in_the_browser_looks_like_the_one_from_python(shown: Callab
     assert sum(d > 60 for d in differences) / len(differences) < 0.005
 
 
-def test_nothing_plays_by_itself_and_playing_runs_to_the_end(shown: Callable[..., Any]) -> None:
+def test_nothing_plays_by_itself_and_the_buttons_play_and_pause(shown: Callable[..., Any]) -> None:
     opened = shown(page(zoo()))
     assert run(opened, "[p.t, p.playing, p.draws]") == [6, False, 1]
+    opened.get_by_label("Speed").select_option("0.25")  # 40 s: time enough for the slowest machine
     opened.get_by_role("button", name="Play").click()
-    opened.wait_for_function("() => document.querySelector('figure').pellucid.t > 0.3")
-    assert run(opened, "p.playing && p.t < 6")
+    opened.wait_for_function("() => document.querySelector('figure').pellucid.t > 0.1")
+    assert run(opened, "p.playing && p.t < 6")  # from the start: at the last still nothing more would change
     opened.get_by_role("button", name="Pause").click()
     stands, draws = run(opened, "[p.t, p.draws]")
     opened.wait_for_timeout(60)
     assert run(opened, "[p.t, p.draws, p.playing]") == [stands, draws, False]
-    run(opened, "p.seek(9.9)")
-    assert run(opened, "(p.play(), p.t)") == 0  # nothing more would move: from the start
-    run(opened, "p.seek(4.8)")
+
+
+def test_playing_moves_the_time_as_the_browsers_frames_do_and_draws_only_what_changes(shown: Callable[..., Any]) -> None:
+    opened = shown(page(zoo()))
+    opened.evaluate("""() => {
+      const waiting = [];
+      window.requestAnimationFrame = (frame) => waiting.push(frame);
+      window.cancelAnimationFrame = () => waiting.splice(0);
+      window.frame = (ms) => waiting.splice(0, 1).forEach((frame) => frame(ms));
+    }""")
+
+    def frames(*moments: int) -> list[float]:
+        told = run(opened, f"{json.dumps(moments)}.map(ms => {{ frame(ms); return p.t; }})")
+        return [round(t, 6) for t in told]
+
+    run(opened, "p.play()")
+    assert frames(5000, 5100, 5150, 9999) == [0, 0.1, 0.15, 0.4]  # a page that was hidden goes on from where it was
     opened.get_by_label("Speed").select_option("2")
-    draws = run(opened, "(p.play(), p.draws)")
-    opened.wait_for_function("() => document.querySelector('figure').pellucid.t > 5.2")
-    assert run(opened, "p.draws") == draws  # time goes on, but nothing changes: nothing is drawn
-    assert run(opened, "p.playing")
+    assert frames(10099) == [0.6]
+    opened.get_by_label("Speed").select_option("1")
+    draws = run(opened, "(p.seek(4.7), p.play(), p.draws)")
+    assert frames(0, 100, 200, 300) == [4.7, 4.8, 4.9, 5.0]
+    assert run(opened, "[p.draws, p.playing]") == [draws, True]  # time goes on, but nothing changes: nothing is drawn
+    run(opened, "(p.seek(1.5), p.play())")
+    draws = run(opened, "p.draws")
+    assert frames(0, 100, 200) == [1.5, 1.6, 1.7]
+    assert run(opened, "p.draws") == draws + 2
+    run(opened, "(p.seek(5.9), p.play())")
+    assert frames(*range(0, 5000, 200))[-2:] == [10, 10]
+    assert run(opened, "[p.t, p.playing]") == [10, False]
+    assert run(opened, "(p.play(), [p.t, p.playing])") == [0, True]
 
 
 def test_stepping_scrubbing_and_keys_move_the_time(shown: Callable[..., Any]) -> None:
@@ -291,6 +315,8 @@ def test_less_motion_means_stills_also_while_it_runs(shown: Callable[..., Any]) 
     assert slider.get_attribute("aria-valuetext") == "picture 1 of 2: moves"
     opened.emulate_media(reduced_motion="no-preference")
     opened.wait_for_function("() => !document.querySelector('figure').pellucid.host.shadowRoot.querySelector('.play').hidden")
+    opened.get_by_label("Speed").select_option("0.25")
+    opened.locator(".stage").focus()
     opened.keyboard.press("Home")
     opened.keyboard.press(" ")
     assert run(opened, "p.playing")

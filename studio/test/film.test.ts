@@ -45,8 +45,8 @@ test("a film that rests is known to rest, and one that moves to move", () => {
   const keys = (...points: unknown[]) => ({ keys: points });
   const film = readFilm({ ...plain(), nodes: [{ ...box, x: keys([1, 0, "hold"], [2, 5, "linear"], [4, 6, "hold"]) }] });
   assert.deepStrictEqual(film.changes, [[1, 2], [4, 4]]); // prettier-ignore
-  const told = ([[0, 1], [0, 1.1], [2, 3.9], [3, 4], [4, 5], [5, 4], [5, 3.9], [1.5, 1.6]] as const).map(([a, b]) => film.rests(a, b)); // prettier-ignore
-  assert.deepStrictEqual(told, [true, false, true, false, true, true, false, false]);
+  const told = ([[0, 1], [0, 1.1], [2, 3.9], [3, 4], [4, 5], [5, 4], [5, 3.9], [1.5, 1.6], [1.5, 1.5]] as const).map(([a, b]) => film.rests(a, b)); // prettier-ignore
+  assert.deepStrictEqual(told, [true, false, true, false, true, true, false, false, true]);
 });
 
 const box = { kind: "rect", x: 0, y: 0, w: 1, h: 1 };

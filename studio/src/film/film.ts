@@ -58,6 +58,7 @@ export class Film {
   /** Whether the pictures at two times, and all between, are the same. */
   rests(from: number, to: number): boolean {
     const [a, b] = from <= to ? [from, to] : [to, from];
+    if (a === b) return true;
     // A jump at a itself is already seen at a; a movement changes what is seen from its beginning on.
     return !this.changes.some(([start, end]) => (start === end ? a < start && start <= b : start < b && end > a));
   }
