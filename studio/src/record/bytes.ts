@@ -1,0 +1,60 @@
+// Where a record's bytes come from: an address that answers byte ranges, or a buffer. Nothing is read before it is asked for.
+
+export interface Bytes {
+  /** The bytes from `start` up to `end`; fewer where the file ends before. */
+  read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/** A record cannot be read; the message is for people. */
+export class RecordError extends Error {}
+
+export class BufferBytes implements Bytes {
+  constructor(private readonly buffer: ArrayBuffer) {}
+
+  read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+    const from = Math.min(start, this.buffer.byteLength);
+    return Promise.resolve(new Uint8Array(this.buffer, from, Math.min(end, this.buffer.byteLength) - from));
+  }
+}
+
+export class UrlBytes implements Bytes {
+  private tag: string | null = null; // of the file whose header was read: a newer one would not match it
+  /** Bytes fetched so far: what a page says of its own cost. */
+  fetched = 0;
+
+  constructor(
+    private readonly url: string,
+    private readonly get: typeof fetch = (input, options) => fetch(input, options),
+  ) {}
+
+  async read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+    if (end <= start) return new Uint8Array();
+    const headers: Record<string, string> = { Range: `bytes=${start}-${end - 1}` };
+    if (this.tag) headers["If-Match"] = this.tag;
+    let answer: Response;
+    try {
+      answer = await this.get(this.url, { headers, cache: "no-store" });
+    } catch {
+      throw new RecordError("the server does not answer: is `pellucid studio` still running?");
+    }
+    if (answer.status === 412) throw new RecordError("the record was replaced by a newer one: load the page again");
+    if (answer.status === 416) return new Uint8Array();
+    if (!answer.ok) throw new RecordError(await whyNot(answer));
+    this.tag ??= answer.headers.get("ETag");
+    const bytes = new Uint8Array(await answer.arrayBuffer());
+    this.fetched += bytes.length;
+    // A server without ranges sends the whole.
+    return answer.status === 206 ? bytes : bytes.slice(start, end);
+  }
+}
+
+/** What an answer that is not good says of itself. */
+export async function whyNot(answer: Response): Promise<string> {
+  try {
+    const told = (await answer.json()) as { error?: unknown };
+    if (typeof told.error === "string") return told.error;
+  } catch {
+    // no JSON: the status will do
+  }
+  return `the server answered ${answer.status}`;
+}

@@ -1,0 +1,154 @@
+// Stored bytes of a chunk to numbers or text (docs/record.md, "Chunks"). The same rules as src/pellucid/record/encoding.py.
+
+import { RecordError } from "./bytes.ts";
+
+/** A row of the chunk table. */
+export interface Entry {
+  name: string;
+  dtype: string;
+  shape: number[];
+  encoding: string;
+  offset: number;
+  stored_bytes: number;
+  plain_bytes: number;
+  sha256: string;
+  truth: "given" | "derived" | "replayed" | "measured";
+  meaning: string;
+  unit?: string;
+  source?: Record<string, unknown>;
+  scale?: [number, number];
+  triangle?: boolean;
+}
+
+export type Numbers =
+  | Uint8Array
+  | Int8Array
+  | Uint16Array
+  | Int16Array
+  | Uint32Array
+  | Int32Array
+  | BigInt64Array
+  | Float32Array
+  | Float64Array;
+
+const WIDTHS: Record<string, number> = {
+  uint8: 1, int8: 1, uint16: 2, int16: 2, uint32: 4, int32: 4, int64: 8, float16: 2, bfloat16: 2, float32: 4, float64: 8,
+};
+const MAX_CHUNK_BYTES = 1 << 28;
+
+/** What is wrong with a row, or null. */
+export function problemOf(entry: Entry): string | null {
+  const width = WIDTHS[entry.dtype];
+  if (width === undefined && entry.dtype !== "json" && entry.dtype !== "utf8") return `unknown dtype ${entry.dtype}`;
+  if (!["raw", "deflate", "shuffle+deflate", "delta+deflate"].includes(entry.encoding)) return `unknown encoding ${entry.encoding}`;
+  if (!Array.isArray(entry.shape) || ![...entry.shape, entry.offset, entry.stored_bytes, entry.plain_bytes].every(isSize))
+    return "no good shape or size";
+  if (width !== undefined && entry.plain_bytes !== entry.shape.reduce((a, b) => a * b, width)) return "its shape gives other bytes";
+  if (entry.plain_bytes > MAX_CHUNK_BYTES) return "too large";
+  if (entry.encoding === "raw" && entry.stored_bytes !== entry.plain_bytes) return "raw, yet of another size";
+  return null;
+}
+
+function isSize(value: unknown): boolean {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+/** The plain bytes of a chunk, never more of them in memory than it states. */
+export async function plainBytes(entry: Entry, stored: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  let plain = entry.encoding === "raw" ? stored : await inflate(stored, entry);
+  if (plain.length !== entry.plain_bytes) throw damaged(entry, "it holds fewer bytes than it states");
+  if (entry.encoding === "shuffle+deflate") {
+    const width = WIDTHS[entry.dtype]!;
+    const count = plain.length / width;
+    const together = new Uint8Array(plain.length);
+    for (let place = 0; place < width; place++)
+      for (let i = 0; i < count; i++) together[i * width + place] = plain[place * count + i]!;
+    plain = together;
+  } else if (entry.encoding === "delta+deflate") {
+    const row = plain.length / Math.max(entry.shape[0] ?? 1, 1);
+    for (let i = row; i < plain.length; i++) plain[i] = plain[i]! + plain[i - row]!; // modulo 256, by the array's kind
+  }
+  return plain;
+}
+
+async function inflate(stored: Uint8Array<ArrayBuffer>, entry: Entry): Promise<Uint8Array<ArrayBuffer>> {
+  const reader = new Blob([stored]).stream().pipeThrough(new DecompressionStream("deflate")).getReader();
+  const plain = new Uint8Array(entry.plain_bytes);
+  let length = 0;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      if (length + value.length > plain.length) {
+        await reader.cancel().catch(() => undefined);
+        throw damaged(entry, "it holds more bytes than it states");
+      }
+      plain.set(value, length);
+      length += value.length;
+    }
+  } catch (error) {
+    throw error instanceof RecordError ? error : damaged(entry, "its bytes cannot be decompressed");
+  }
+  return plain.subarray(0, length);
+}
+
+export function damaged(entry: Entry, why: string): RecordError {
+  return new RecordError(`the record is damaged: chunk ${entry.name}: ${why}`);
+}
+
+/** Numbers as stored: bits of bfloat16 and float16, codes of uint8 steps, packed triangles. */
+export function storedNumbers(entry: Entry, plain: Uint8Array<ArrayBuffer>): Numbers {
+  const width = WIDTHS[entry.dtype]!;
+  const bytes = plain.byteOffset % width ? plain.slice() : plain;
+  const at: [ArrayBuffer, number, number] = [bytes.buffer, bytes.byteOffset, bytes.length / width];
+  switch (entry.dtype) {
+    case "uint8": return new Uint8Array(...at);
+    case "int8": return new Int8Array(...at);
+    case "int16": return new Int16Array(...at);
+    case "uint32": return new Uint32Array(...at);
+    case "int32": return new Int32Array(...at);
+    case "int64": return new BigInt64Array(...at);
+    case "float32": return new Float32Array(...at);
+    case "float64": return new Float64Array(...at);
+    default: return new Uint16Array(...at);
+  }
+}
+
+/** Numbers as meant: 16-bit floats and uint8 steps as float32; triangles stay packed (see `triangleAt`). */
+export function values(entry: Entry, plain: Uint8Array<ArrayBuffer>): Numbers {
+  const stored = storedNumbers(entry, plain);
+  if (entry.dtype === "bfloat16") {
+    const bits = new Uint32Array(stored.length);
+    for (let i = 0; i < bits.length; i++) bits[i] = Number(stored[i]) << 16;
+    return new Float32Array(bits.buffer);
+  }
+  if (entry.dtype === "float16") return Float32Array.from(stored as Uint16Array, half);
+  if (entry.scale) {
+    const [lo, hi] = entry.scale;
+    const table = Float32Array.from({ length: 256 }, (_, code) => lo + code * ((hi - lo) / 255));
+    return Float32Array.from(stored as Uint8Array, (code) => table[code]!);
+  }
+  return stored;
+}
+
+/** A float16 from its bits (IEEE 754). */
+function half(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const rest = bits & 1023;
+  if (exponent === 0) return sign * rest * 2 ** -24;
+  if (exponent === 31) return rest ? NaN : sign * Infinity;
+  return sign * (1024 + rest) * 2 ** (exponent - 25);
+}
+
+/** T of packed triangles: the side of the square whose lower triangle has so many numbers. */
+export function triangleSide(count: number): number {
+  const side = Math.floor((Math.sqrt(8 * count + 1) - 1) / 2);
+  if ((side * (side + 1)) / 2 !== count) throw new RecordError(`${count} numbers are no triangle`);
+  return side;
+}
+
+/** The place of (row, column <= row) in a packed lower triangle. */
+export function triangleAt(row: number, column: number): number {
+  return (row * (row + 1)) / 2 + column;
+}

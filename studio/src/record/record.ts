@@ -1,0 +1,143 @@
+// A record: its header at once, each chunk when it is asked for (docs/record.md). One reader for pages and for node.
+
+import { type Bytes, RecordError } from "./bytes.ts";
+import { type Entry, type Numbers, damaged, plainBytes, problemOf, values } from "./decode.ts";
+
+const PREAMBLE = 48;
+const MAX_HEADER = 1 << 24;
+const KINDS = ["generation", "training", "finetuning"] as const;
+
+export interface Provenance {
+  pellucid: string;
+  model: string;
+  config: Record<string, unknown>;
+  parameters: number;
+  dtype: string;
+  seed?: string;
+  step?: number;
+  checkpoint?: string;
+  sampling?: Record<string, unknown>;
+  machine?: Record<string, unknown>;
+  prompt_ids?: number[];
+}
+
+export class PellucidRecord {
+  private readonly waiting = new Map<string, Promise<Uint8Array<ArrayBuffer>>>();
+  private readonly entries: Map<string, Entry>;
+
+  private constructor(
+    private readonly bytes: Bytes,
+    readonly kind: (typeof KINDS)[number],
+    readonly provenance: Provenance,
+    chunks: Entry[],
+    private readonly data: number,
+    /** Whether SHA-256 can be computed here (browsers have it on secure pages and on this machine's own addresses). */
+    readonly checked: boolean,
+  ) {
+    this.entries = new Map(chunks.map((entry) => [entry.name, entry]));
+  }
+
+  /** Reads the header. Errors: `RecordError`, no record, damaged, or of a newer version. */
+  static async open(bytes: Bytes): Promise<PellucidRecord> {
+    const preamble = await bytes.read(0, PREAMBLE);
+    const letters = new TextDecoder("latin1").decode(preamble.subarray(0, 8));
+    if (letters !== "PELLUCID") throw new RecordError("this is no Pellucid record");
+    if (preamble.length < PREAMBLE) throw new RecordError("the record is truncated: it ends before its header");
+    const view = new DataView(preamble.buffer, preamble.byteOffset, preamble.length);
+    const layout = view.getUint32(8, true);
+    const length = view.getUint32(12, true);
+    if (layout !== 1) throw new RecordError(`the record has layout ${layout}, and this page reads 1: update Pellucid`);
+    if (length > MAX_HEADER) throw new RecordError("the record is damaged: its header would be larger than any");
+    const text = await bytes.read(PREAMBLE, PREAMBLE + length);
+    if (text.length < length) throw new RecordError("the record is truncated: it ends within its header");
+    const signed = new Uint8Array(16 + length);
+    signed.set(preamble.subarray(0, 16));
+    signed.set(text, 16);
+    const digest = await sha256(signed);
+    if (digest && digest !== hex(preamble.subarray(16, 48))) throw new RecordError("the record is damaged: its header is not what was written (SHA-256)");
+    const header = parse(text);
+    return new PellucidRecord(
+      bytes,
+      header.kind,
+      header.provenance,
+      header.chunks,
+      Math.ceil((PREAMBLE + length) / 8) * 8,
+      digest !== null,
+    );
+  }
+
+  has(name: string): boolean {
+    return this.entries.has(name);
+  }
+
+  /** The row of a chunk. Errors: `RecordError`, not in this record. */
+  entry(name: string): Entry {
+    const entry = this.entries.get(name);
+    if (!entry) throw new RecordError(`${name} is not in this record`);
+    return entry;
+  }
+
+  names(): string[] {
+    return [...this.entries.keys()];
+  }
+
+  /** A chunk's numbers as meant; triangles stay packed. */
+  async numbers(name: string): Promise<Numbers> {
+    const entry = this.entry(name);
+    if (entry.dtype === "json" || entry.dtype === "utf8") throw new RecordError(`${name} is text, not numbers`);
+    return values(entry, await this.plain(entry));
+  }
+
+  async json(name: string): Promise<unknown> {
+    return JSON.parse(new TextDecoder().decode(await this.plain(this.entry(name))));
+  }
+
+  private plain(entry: Entry): Promise<Uint8Array<ArrayBuffer>> {
+    let found = this.waiting.get(entry.name);
+    if (!found) {
+      found = this.fetch(entry);
+      this.waiting.set(entry.name, found);
+      found.catch(() => this.waiting.delete(entry.name)); // may be tried again
+    }
+    return found;
+  }
+
+  private async fetch(entry: Entry): Promise<Uint8Array<ArrayBuffer>> {
+    const start = this.data + entry.offset;
+    const stored = await this.bytes.read(start, start + entry.stored_bytes);
+    if (stored.length < entry.stored_bytes) throw damaged(entry, "it is not whole");
+    const digest = await sha256(stored);
+    if (digest && digest !== entry.sha256) throw damaged(entry, "it is not what was written (SHA-256)");
+    return plainBytes(entry, stored);
+  }
+}
+
+function parse(text: Uint8Array): { kind: PellucidRecord["kind"]; provenance: Provenance; chunks: Entry[] } {
+  let header: Record<string, unknown>;
+  try {
+    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(text)) as Record<string, unknown>;
+  } catch {
+    throw new RecordError("the record is damaged: its header is not JSON");
+  }
+  if (header?.format !== "pellucid record") throw new RecordError("this is no Pellucid record: its header names another format");
+  const major = Array.isArray(header.schema) ? (header.schema[0] as unknown) : null;
+  if (major !== 1) throw new RecordError(`the record has schema ${String(major)}, and this page reads 1: update Pellucid`);
+  const { kind, provenance, chunks } = header;
+  if (!KINDS.includes(kind as never) || typeof provenance !== "object" || !provenance || !Array.isArray(chunks))
+    throw new RecordError("the record is damaged: its header names no kind, provenance and chunks");
+  for (const entry of chunks as Entry[]) {
+    const problem = problemOf(entry);
+    if (problem) throw damaged(entry, problem);
+  }
+  return { kind: kind as PellucidRecord["kind"], provenance: provenance as Provenance, chunks: chunks as Entry[] };
+}
+
+/** In hexadecimal; null where the page may not compute it. */
+async function sha256(data: Uint8Array<ArrayBuffer>): Promise<string | null> {
+  const subtle = globalThis.crypto?.subtle;
+  return subtle ? hex(new Uint8Array(await subtle.digest("SHA-256", data))) : null;
+}
+
+function hex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,42 @@
+// Where in the studio one is: the part of the address behind #, so that a page without a server has addresses too.
+
+export type Route =
+  | { page: "home" }
+  | { page: "ask" }
+  | { page: "run"; id: string }
+  | { page: "record"; id: string; track: number | null; level: number | null };
+
+export function parseRoute(hash: string): Route {
+  const [page, id, track, level] = hash.replace(/^#\/?/, "").split("/").map(decode);
+  if (page === "ask") return { page };
+  if (page === "run" && id) return { page, id };
+  if (page === "record" && id) return { page, id, track: whole(track), level: whole(level) };
+  return { page: "home" };
+}
+
+export function hashOf(route: Route): string {
+  switch (route.page) {
+    case "home":
+      return "#/";
+    case "ask":
+      return "#/ask";
+    case "run":
+      return `#/run/${encodeURIComponent(route.id)}`;
+    case "record": {
+      const place = route.track === null || route.level === null ? "" : `/${route.track}/${route.level}`;
+      return `#/record/${encodeURIComponent(route.id)}${place}`;
+    }
+  }
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return "";
+  }
+}
+
+function whole(text: string | undefined): number | null {
+  return text && /^\d{1,6}$/.test(text) ? Number(text) : null;
+}

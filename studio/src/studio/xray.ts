@@ -1,0 +1,193 @@
+// A generation record as the x-ray shows it: which chunk a number stands in, and at which place. No drawing here.
+
+import { type Entry, type Numbers, triangleAt, triangleSide } from "../record/decode.ts";
+import { piece } from "../record/piece.ts";
+import type { PellucidRecord } from "../record/record.ts";
+
+/** Where a number comes from: enough to find it in the file. */
+export interface Origin {
+  chunk: string;
+  index: number[];
+  truth: Entry["truth"];
+  meaning: string;
+  note?: string; // what was computed from it here
+}
+
+export interface Ranked {
+  id: number;
+  logprob: number;
+  origin: Origin;
+}
+
+/** The parts that are always in a generation record, and which of the large groups are. */
+export interface Overview {
+  ids: number[]; // prompt, then drawn
+  prompt: number; // P
+  steps: number; // S
+  tracks: number; // T: those that went through the model
+  blocks: number; // L
+  heads: number;
+  patterns: string[];
+  pieces: Map<number, string> | null;
+  lens: boolean;
+  attention: boolean;
+  inputs: boolean;
+}
+
+function list(numbers: Numbers): number[] {
+  return Array.from(numbers as Int32Array, Number);
+}
+
+export async function overview(record: PellucidRecord): Promise<Overview> {
+  const [prompt, drawn] = await Promise.all(
+    ["prompt_ids", "steps/drawn_ids"].map(async (name) => list(await record.numbers(`generation/${name}`))),
+  );
+  const config = record.provenance.config;
+  const blocks = Number(config.n_layers);
+  const pattern = Array.isArray(config.pattern) ? config.pattern.map(String) : [];
+  return {
+    ids: [...prompt!, ...drawn!],
+    prompt: prompt!.length,
+    steps: drawn!.length,
+    tracks: prompt!.length + drawn!.length - 1,
+    blocks,
+    heads: Number(config.n_heads),
+    patterns: Array.from({ length: blocks }, (_, block) => pattern[block] ?? "dense"),
+    pieces: record.has("pieces/bytes") ? await pieces(record) : null,
+    lens: record.has("generation/lens/ids"),
+    attention: record.has("generation/attention/0"),
+    inputs: record.has("generation/block_inputs/0"),
+  };
+}
+
+async function pieces(record: PellucidRecord): Promise<Map<number, string>> {
+  const [ids, starts, bytes] = await Promise.all(["ids", "starts", "bytes"].map((part) => record.numbers(`pieces/${part}`)));
+  const found = new Map<number, string>();
+  list(ids!).forEach((id, i) => found.set(id, piece((bytes as Uint8Array).subarray(Number(starts![i]), Number(starts![i + 1])))));
+  return found;
+}
+
+/** How a token is shown: its piece, or its number where the record names no pieces. */
+export function label(overview: Overview, id: number): string {
+  const found = overview.pieces?.get(id);
+  return found === undefined || found === "" ? `#${id}` : found;
+}
+
+export interface Lens {
+  ids: Numbers;
+  logprobs: Numbers;
+  candidates: number; // J
+  tracks: number;
+}
+
+export async function lens(record: PellucidRecord): Promise<Lens> {
+  const [ids, logprobs] = await Promise.all(["ids", "logprobs"].map((part) => record.numbers(`generation/lens/${part}`)));
+  const [, tracks, candidates] = record.entry("generation/lens/ids").shape;
+  return { ids: ids!, logprobs: logprobs!, candidates: candidates!, tracks: tracks! };
+}
+
+/** The lens's candidates at a level and a track, the likeliest first. */
+export function lensAt(record: PellucidRecord, found: Lens, level: number, track: number): Ranked[] {
+  const { truth, meaning } = record.entry("generation/lens/logprobs");
+  return Array.from({ length: found.candidates }, (_, j) => {
+    const at = (level * found.tracks + track) * found.candidates + j;
+    return {
+      id: Number(found.ids[at]),
+      logprob: Number(found.logprobs[at]),
+      origin: { chunk: "generation/lens/logprobs", index: [level, track, j], truth, meaning },
+    };
+  });
+}
+
+/** The length of the vector that a track brings into a block: computed here from the chunk's row. */
+export async function norm(record: PellucidRecord, level: number, track: number): Promise<{ value: number; origin: Origin }> {
+  const chunk = `generation/block_inputs/${level}`;
+  const numbers = await record.numbers(chunk);
+  const entry = record.entry(chunk);
+  const width = entry.shape[1]!;
+  let sum = 0;
+  for (let i = track * width; i < (track + 1) * width; i++) sum += Number(numbers[i]) ** 2;
+  return {
+    value: Math.sqrt(sum),
+    origin: { chunk, index: [track], truth: entry.truth, meaning: entry.meaning, note: `square root of the sum of the squares of its ${width} numbers` },
+  };
+}
+
+/** Which keys a track reads at a block, each weight from 0 to 1; head null: the mean over heads. */
+export async function attentionOf(
+  record: PellucidRecord,
+  block: number,
+  track: number,
+  head: number | null,
+): Promise<{ weights: number[]; heads: number[][]; origin: (key: number) => Origin }> {
+  const chunk = `generation/attention/${block}`;
+  const numbers = (await record.numbers(chunk)) as Float32Array;
+  const entry = record.entry(chunk);
+  const [count, length] = entry.shape as [number, number];
+  triangleSide(length); // refuses what is none
+  const start = triangleAt(track, 0);
+  const heads = Array.from({ length: count }, (_, h) => Array.from(numbers.subarray(h * length + start, h * length + start + track + 1)));
+  const weights =
+    head === null
+      ? Array.from({ length: track + 1 }, (_, key) => heads.reduce((sum, one) => sum + one[key]!, 0) / count)
+      : heads[head]!;
+  return {
+    weights,
+    heads,
+    origin: (key) => ({
+      chunk,
+      index: head === null ? [track, key] : [head, track, key],
+      truth: entry.truth,
+      meaning: entry.meaning,
+      ...(head === null ? { note: `mean over its ${count} heads` } : {}),
+    }),
+  };
+}
+
+export interface StepView {
+  step: number;
+  drawn: number;
+  kept: number;
+  draw: number; // NaN at temperature 0
+  span: [number, number] | null;
+  seconds: number | null;
+  top: { id: number; logprob: number; share: number }[];
+  logprob: number;
+}
+
+/** What a step drew from. */
+export async function stepAt(record: PellucidRecord, step: number): Promise<StepView> {
+  const read = async (name: string): Promise<Numbers | null> =>
+    record.has(`generation/${name}`) ? record.numbers(`generation/${name}`) : null;
+  const names = ["drawn_ids", "drawn_logprobs", "topk_ids", "topk_logprobs", "topk_shares", "kept", "draw", "drawn_span"];
+  const [drawn, logprob, ids, logprobs, shares, kept, draw, span] = await Promise.all(names.map((name) => read(`steps/${name}`)));
+  const seconds = await read("timings/steps");
+  const count = record.entry("generation/steps/topk_ids").shape[1]!;
+  return {
+    step,
+    drawn: Number(drawn![step]),
+    logprob: Number(logprob![step]),
+    kept: Number(kept![step]),
+    draw: Number(draw![step]),
+    span: span ? [Number(span[2 * step]), Number(span[2 * step + 1])] : null,
+    seconds: seconds ? Number(seconds[step]) : null,
+    top: Array.from({ length: count }, (_, k) => ({
+      id: Number(ids![step * count + k]),
+      logprob: Number(logprobs![step * count + k]),
+      share: Number(shares![step * count + k]),
+    })),
+  };
+}
+
+export function originOf(record: PellucidRecord, chunk: string, index: number[]): Origin {
+  const { truth, meaning } = record.entry(chunk);
+  return { chunk, index, truth, meaning };
+}
+
+/** A probability in as many digits as can be told apart. */
+export function percent(probability: number): string {
+  if (probability >= 0.9995) return "100 %";
+  if (probability >= 0.0995) return `${(100 * probability).toFixed(0)} %`;
+  if (probability >= 0.0005) return `${(100 * probability).toFixed(1)} %`;
+  return probability > 0 ? "<0.1 %" : "0 %";
+}
