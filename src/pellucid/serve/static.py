@@ -8,6 +8,9 @@ from typing import Any
 
 from pellucid import __version__
 from pellucid.draw.film import Film
+from pellucid.draw.film_json import glyphs_of
+from pellucid.draw.font import EM
+from pellucid.draw.svg import escaped
 from pellucid.errors import PellucidError
 from pellucid.files import write_whole
 from pellucid.record import Record, open_record
@@ -55,6 +58,8 @@ def write_page(
         "title": title,
         "command": command,
         "figures": [{"title": name, "wide": _film(wide), "narrow": _film(narrow)} for name, wide, narrow in drawn],
+        "em": EM,
+        "glyphs": glyphs_of(film for _, wide, narrow in drawn for film in (wide, narrow)),  # the letters of all, once
         "records": [_record(record, number) for number, record in enumerate(records, start=1)],
         "runs": [_run(Path(run), number) for number, run in enumerate(runs, start=1)],
     }
@@ -67,7 +72,7 @@ def write_page(
 
 
 def _film(film: Film) -> Any:
-    return json.loads(film.to_json(glyphs=True))
+    return json.loads(film.to_json())
 
 
 def _record(record: Record | Path | str, number: int) -> dict[str, Any]:
@@ -103,8 +108,6 @@ def script_text(script: bytes) -> str:
 
 
 def _document(title: str, data: dict[str, Any]) -> str:
-    from pellucid.draw.svg import escaped
-
     inside = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     return f"""<!doctype html>
 <html lang="en">

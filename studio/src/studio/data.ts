@@ -1,8 +1,8 @@
 // What the studio shows, whether a server answers or the page carries everything itself.
 
-import type { FilmFile as Film } from "./film.ts";
 import { BufferBytes, type Bytes, RecordError, UrlBytes, whyNot } from "../record/bytes.ts";
 import { PellucidRecord } from "../record/record.ts";
+import type { FilmFile, Layouts } from "./film.ts";
 
 export interface RunInfo {
   id: string;
@@ -97,14 +97,16 @@ export interface Host {
   /** What starts a server, to be said where there is none. */
   readonly command: string;
   /** Figures that the page itself carries. */
-  readonly films: { title: string; wide: Film; narrow: Film }[];
+  readonly films: ({ title: string } & Layouts)[];
+  /** What holds the letters of those. */
+  readonly letters: unknown;
   sources(): Promise<Sources>;
   record(id: string): Promise<PellucidRecord>;
   /** Where the record's file can be saved from; null where it cannot. */
   file(id: string): string | null;
   plan(run: string): Promise<Plan>;
   metrics(run: string, from: number): Promise<Metrics>;
-  figure(record: string, name: string, width: number): Promise<Film>;
+  figure(record: string, name: string, width: number): Promise<FilmFile>;
   generate(options: Record<string, unknown>, told: (event: AnswerEvent) => void, signal: AbortSignal): Promise<void>;
 }
 
@@ -121,6 +123,7 @@ export class ServerHost implements Host {
   readonly title = "Pellucid studio";
   readonly command = "pellucid studio";
   readonly films = [];
+  readonly letters = null;
   private readonly records = new Map<string, Promise<PellucidRecord>>();
 
   private async get(path: string): Promise<Response> {
@@ -168,9 +171,9 @@ export class ServerHost implements Host {
     return { lines: parseLines(text), next: next!, more: text.length > 0 && next! < size!, again: answer.headers.get("X-Again") === "1" };
   }
 
-  async figure(record: string, name: string, width: number): Promise<Film> {
+  async figure(record: string, name: string, width: number): Promise<FilmFile> {
     const path = `/api/figures/${encodeURIComponent(record)}/${encodeURIComponent(name)}?width=${Math.round(width)}`;
-    return (await (await this.get(path)).json()) as Film;
+    return (await (await this.get(path)).json()) as FilmFile;
   }
 
   async generate(options: Record<string, unknown>, told: (event: AnswerEvent) => void, signal: AbortSignal): Promise<void> {
@@ -202,7 +205,9 @@ export interface Carried {
   pellucid: string;
   title: string;
   command: string;
-  figures: { title: string; wide: Film; narrow: Film }[];
+  figures: ({ title: string } & Layouts)[];
+  em: number;
+  glyphs: unknown;
   records: (RecordInfo & { base64: string })[];
   runs: (RunInfo & { plan: Plan; metrics: string })[];
 }
@@ -224,6 +229,10 @@ export class CarriedHost implements Host {
 
   get films(): Carried["figures"] {
     return this.data.figures;
+  }
+
+  get letters(): Carried {
+    return this.data;
   }
 
   sources(): Promise<Sources> {
@@ -265,7 +274,7 @@ export class CarriedHost implements Host {
     return carried;
   }
 
-  figure(): Promise<Film> {
+  figure(): Promise<FilmFile> {
     return Promise.reject(new RecordError(`not in this page: ${this.command} draws the figures of a record`));
   }
 

@@ -2,13 +2,13 @@
 
 export type Route =
   | { page: "home" }
-  | { page: "ask" }
+  | { page: "ask"; model: string | null }
   | { page: "run"; id: string }
   | { page: "record"; id: string; track: number | null; level: number | null };
 
 export function parseRoute(hash: string): Route {
   const [page, id, track, level] = hash.replace(/^#\/?/, "").split("/").map(decode);
-  if (page === "ask") return { page };
+  if (page === "ask") return { page, model: id ?? null };
   if (page === "run" && id) return { page, id };
   if (page === "record" && id) return { page, id, track: whole(track), level: whole(level) };
   return { page: "home" };
@@ -19,7 +19,7 @@ export function hashOf(route: Route): string {
     case "home":
       return "#/";
     case "ask":
-      return "#/ask";
+      return route.model === null ? "#/ask" : `#/ask/${encodeURIComponent(route.model)}`;
     case "run":
       return `#/run/${encodeURIComponent(route.id)}`;
     case "record": {

@@ -88,7 +88,8 @@ export async function lens(record: PellucidRecord): Promise<Lens> {
 
 /** The lens's candidates at a level and a track, the likeliest first. */
 export function lensAt(record: PellucidRecord, found: Lens, level: number, track: number): Ranked[] {
-  const { truth, meaning } = record.entry("generation/lens/logprobs");
+  const { truth } = record.entry("generation/lens/logprobs");
+  const meaning = `${record.entry("generation/lens/ids").meaning}: its log-probability`;
   return Array.from({ length: found.candidates }, (_, j) => {
     const at = (level * found.tracks + track) * found.candidates + j;
     return {
