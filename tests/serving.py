@@ -1,0 +1,50 @@
+"""What tests of the studio's server share: asking it, without a library's help."""
+
+import http.client
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+from pellucid.serve import Studio
+
+
+class Answer:
+    """What came back: status, headers (names in lower case) and body."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.getheaders()}
+        self.body = response.read()
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> str:
+        return str(self.json()["error"])
+
+
+def ask(studio: Studio, path: str, *, method: str = "GET", body: Any = None, **headers: str | None) -> Answer:
+    """Asks. headers: by name with _ for -; None leaves out what would be there."""
+    connection = http.client.HTTPConnection("127.0.0.1", studio.port, timeout=30)
+    given = {"host": urlsplit(studio.url).netloc} | {name.replace("_", "-"): value for name, value in headers.items()}
+    data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+    if data is not None:
+        given = {"content-type": "application/json", "content-length": str(len(data))} | given
+    try:
+        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+        for name, value in given.items():
+            if value is not None:
+                connection.putheader(name, value)
+        connection.endheaders(data)
+        return Answer(connection.getresponse())
+    finally:
+        connection.close()
+
+
+def events(answer: Answer) -> list[tuple[str, Any]]:
+    """The server-sent events of an answer."""
+    assert answer.headers["content-type"].startswith("text/event-stream"), answer.body
+    parts = answer.body.decode("utf-8").strip().split("\n\n")
+    pairs = [part.splitlines() for part in parts]
+    return [(head.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for head, data in pairs]
