@@ -12,10 +12,7 @@ LEAST_WIDTH, MOST_WIDTH = 240, 2400
 
 def figures_of(record: Record) -> list[str]:
     """The figures that a record of this kind may give; whether it holds enough is known when one is drawn."""
-    try:
-        names: list[str] = _room().figures_of(record.kind)
-    except ModuleNotFoundError:
-        return []
+    names: list[str] = _room().figures_of(record.kind)
     return names
 
 
