@@ -14,6 +14,7 @@ from serving import ask
 
 import pellucid
 from pellucid.draw import chart
+from pellucid.draw.figures import FIGURES, Figure
 from pellucid.errors import PellucidError
 from pellucid.record import open_record
 from pellucid.serve import Studio, app
@@ -224,18 +225,15 @@ def test_long_metrics_come_in_parts(tiny_run: Path, tmp_path: Path, monkeypatch:
 
 
 def test_figures_come_as_films_or_say_why_not(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Room:
-        @staticmethod
-        def figure(record: Any, name: str, *, width: float) -> Any:
-            if name != "losses":
-                raise PellucidError(f"no figure {name!r}: there is losses")
-            assert record.kind == "generation"
-            return chart.loss_chart([1, 2], [3.0, 2.0], width=width)
+    def losses(record: Any, *, width: float) -> Any:
+        return chart.loss_chart([1, 2], [3.0, 2.0], width=width)
 
-    monkeypatch.setattr("pellucid.serve.figures._room", lambda: Room)
+    monkeypatch.setitem(FIGURES, "losses", Figure(kind="generation", draw=losses, about="losses", command="pellucid xray"))
     film = ask(studio, "/api/figures/record-1/losses?width=500").json()
     assert film["format"] == "pellucid-film" and film["width"] == 500 and film["glyphs"]
-    assert ask(studio, "/api/figures/record-1/none").error == "no figure 'none': there is losses"
+    assert ask(studio, "/api/figures/record-1/tokens").json()["format"] == "pellucid-film"
+    assert "no figure 'none'" in ask(studio, "/api/figures/record-1/none").error
+    assert "this is a generation record" in ask(studio, "/api/figures/record-1/pretraining").error
     assert ask(studio, "/api/figures/record-9/losses").status == 404
     assert "240 to 2400" in ask(studio, "/api/figures/record-1/losses?width=9").error
     assert ask(studio, "/api/figures/record-1/losses?width=x").status == 400

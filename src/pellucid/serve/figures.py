@@ -1,8 +1,6 @@
 """The article's figures of a record, for the page."""
 
-from importlib import import_module
-from typing import Any
-
+from pellucid.draw import figures
 from pellucid.errors import PellucidError
 from pellucid.record import Record
 
@@ -12,8 +10,7 @@ LEAST_WIDTH, MOST_WIDTH = 240, 2400
 
 def figures_of(record: Record) -> list[str]:
     """The figures that a record of this kind may give; whether it holds enough is known when one is drawn."""
-    names: list[str] = _room().figures_of(record.kind)
-    return names
+    return figures.figures_of(record.kind)
 
 
 def figure_json(record: Record, name: str, width: int) -> str:
@@ -24,11 +21,4 @@ def figure_json(record: Record, name: str, width: int) -> str:
     """
     if not LEAST_WIDTH <= width <= MOST_WIDTH:
         raise PellucidError(f"a figure is from {LEAST_WIDTH} to {MOST_WIDTH} wide, not {width}")
-    film = _room().figure(record, name, width=width)
-    text: str = film.to_json(glyphs=True)
-    return text
-
-
-def _room() -> Any:
-    """`draw.figures`; it imports every figure, so only when one is asked for."""
-    return import_module("pellucid.draw.figures")
+    return figures.figure(record, name, width=width).to_json(glyphs=True)
