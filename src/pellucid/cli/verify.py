@@ -4,29 +4,32 @@ import argparse
 import sys
 
 
-HELP = "compute a record's numbers again with its model"
-DESCRIPTION = """Computes every derived number of a record again, in float32, with the model that it names, and compares.
-Exit status: 0 all within their tolerances, 1 not so, or the record is another model's. Times are measured: they cannot be
-computed again, and are said to be so."""
-EXAMPLE = "pellucid verify tale.pellucid -m runs/book"
+HELP = "compute a record's numbers again with its model or run"
+DESCRIPTION = """Computes the numbers of a record again and compares: of a generation every derived one, in float32, with its
+model; of a training run those of which the run still has weights, and the steps that followed them.
+Exit status: 0 all within their tolerances, 1 not so, or the record is another model's. What could not be computed again is
+said to be so: times, and moments whose checkpoint is gone."""
+EXAMPLE = """pellucid verify tale.pellucid -m runs/book
+  pellucid verify runs/book/training.pellucid"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("file", metavar="FILE", help="a record")
-    parser.add_argument("-m", "--model", default="default", help="a model or run directory (default: the embedded model)")
+    parser.add_argument(
+        "-m", "--model", help="a model or run directory (default: the embedded model; of a run's record: where it lies)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
 def run(chosen: argparse.Namespace) -> int:
     """Runs the command."""
     from pellucid.cli.output import print_json
-    from pellucid.generate.load import load
     from pellucid.record import open_record
     from pellucid.xray.verify import verify
 
     with open_record(chosen.file) as record:
-        report = verify(record, load(chosen.model))
+        report = verify(record, chosen.model or ("default" if record.kind == "generation" else None))
     if chosen.json:
         print_json(report.to_dict())
     print(report, file=sys.stderr if chosen.json else sys.stdout)

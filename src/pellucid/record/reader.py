@@ -220,8 +220,8 @@ class Record:
             self._file.seek(0)
             return self._file.read()
 
-    def verify(self, model: Any) -> Any:
-        """Computes its derived numbers again with its model: `pellucid.verify(record, model)`, which gives a `Report`.
+    def verify(self, model: Any = None) -> Any:
+        """Computes its numbers again with its model or run: `pellucid.verify(record, model)`, which gives a `Report`.
 
         That takes a model and so lives rooms above this one; it is looked up by its public name when it is asked for.
         """

@@ -20,6 +20,7 @@ from pellucid import events
 from pellucid.errors import PellucidError
 from pellucid.events import Observer, emit
 from pellucid.files import locked
+from pellucid.generate.completion import Completion
 from pellucid.generate.model import GPT
 from pellucid.hashing import mix
 from pellucid.train import checkpoint
@@ -80,6 +81,32 @@ def run_steps(
         torch.set_num_threads(threads)
 
 
+def take_step(
+    plan: Plan, model: GPT, optimizer: torch.optim.Optimizer, batches: Batches, state: State, watching: Watcher | None = None
+) -> tuple[float, float, float]:
+    """The step that follows `state`: changes the model and its optimizer, and draws from PyTorch's generator if it drops out.
+
+    Returns:
+        The loss before the update, the gradient's norm before clipping, and the learning rate.
+    """
+    ids, targets = batches.batch(state.step)
+    model.train()
+    torch.manual_seed(mix(plan.seed, state.step) >> 1)  # dropout's only source: a function of the step
+    lr = plan.recipe.learning_rate_at(state.tokens)
+    loss = loss_and_gradients(model, ids, targets, micro_batch=plan.micro_batch, dtype=getattr(torch, plan.dtype))
+    if watching is not None:
+        watching.before(model, optimizer, state, ids, targets)
+    norm = update(optimizer, model.parameters(), lr=lr, clip=plan.recipe.clip)
+    return loss, norm, lr
+
+
+def sample(plan: Plan, model: GPT) -> Completion:
+    """What the model writes after the plan's prompt, as far as its context goes."""
+    prompt = model.require_tokenizer().encode(plan.sample_prompt)
+    room = min(SAMPLE_TOKENS, model.config.n_ctx + 1 - len(prompt))
+    return model.generate(prompt, max_tokens=room, temperature=SAMPLE_TEMPERATURE, top_p=SAMPLE_TOP_P, seed=plan.seed)
+
+
 class _Loop:
     """The state of `run_steps`, so that its parts need not hand it around."""
 
@@ -132,15 +159,8 @@ class _Loop:
     def _step(self) -> None:
         plan, step = self.plan, self.state.step
         began = time.perf_counter()
-        ids, targets = self.batches.batch(step)
-        self.model.train()
-        torch.manual_seed(mix(plan.seed, step) >> 1)  # dropout's only source: a function of the step
-        lr = plan.recipe.learning_rate_at(self.state.tokens)
-        loss = loss_and_gradients(self.model, ids, targets, micro_batch=plan.micro_batch, dtype=self.dtype)
         watching = self.watcher if self.watcher is not None and self.watcher.watches(step) else None
-        if watching is not None:
-            watching.before(self.model, self.optimizer, self.state, ids, targets)
-        norm = update(self.optimizer, self.model.parameters(), lr=lr, clip=plan.recipe.clip)
+        loss, norm, lr = take_step(plan, self.model, self.optimizer, self.batches, self.state, watching)
         self._must_be_finite(loss + norm, step + 1)
         if watching is not None:
             watching.after(self.model)
@@ -165,11 +185,7 @@ class _Loop:
             if plan.keep_best:
                 checkpoint.keep_best(self.run, self.model, step=step, held_out_loss=loss)
         if step in plan.sample_at and plan.sample_prompt:
-            prompt = self.model.require_tokenizer().encode(plan.sample_prompt)
-            room = min(SAMPLE_TOKENS, self.model.config.n_ctx + 1 - len(prompt))
-            written = self.model.generate(
-                prompt, max_tokens=room, temperature=SAMPLE_TEMPERATURE, top_p=SAMPLE_TOP_P, seed=plan.seed
-            )
+            written = sample(plan, self.model)
             self._tell(
                 events.Sampled(step=step, tokens=tokens, prompt=plan.sample_prompt, text=written.text, ids=tuple(written.ids))
             )

@@ -19,7 +19,8 @@ class Row:
             infinite for what is no number, or not one that could stand there.
         tolerance: at that same number; 0 where numbers must be equal.
         unit: of both.
-        note: why nothing was compared, or what the tolerance covers.
+        note: why nothing was compared, or which parts were not.
+        unchecked: how many of its parts (moments, steps) could not be computed again.
     """
 
     chunk: str
@@ -29,6 +30,7 @@ class Row:
     tolerance: float | None = None
     unit: str = ""
     note: str = ""
+    unchecked: int = 0
 
     @property
     def share(self) -> float:
@@ -37,14 +39,19 @@ class Row:
             return 0.0
         return self.difference / self.tolerance if self.tolerance else inf
 
+    @property
+    def found(self) -> str:
+        """The difference in words."""
+        assert self.difference is not None and self.tolerance is not None
+        if self.tolerance:
+            return f"{self.difference:.2g} of {self.tolerance:.2g} {self.unit}".rstrip()
+        return f"not equal: off by {self.difference:.3g} {self.unit}".rstrip() if self.difference else "equal"
+
     def __str__(self) -> str:
-        mark = "ok  " if self.ok else "BAD "
+        mark = "BAD " if not self.ok else "part" if self.unchecked else "ok  "
         if self.difference is None or self.tolerance is None:
             return f"{mark} {self.truth:<9} {self.chunk:<34} {self.note}"
-        found = f"{self.difference:.2g} of {self.tolerance:.2g} {self.unit}".rstrip() if self.tolerance else "equal"
-        if not self.tolerance and self.difference:
-            found = f"not equal: off by {self.difference:.3g} {self.unit}".rstrip()
-        return f"{mark} {self.truth:<9} {self.chunk:<34} {found}"
+        return f"{mark} {self.truth:<9} {self.chunk:<34} {self.found}{f'; {self.note}' if self.note else ''}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +73,11 @@ class Report:
         """Whether every chunk that can be computed again is what it should be."""
         return all(row.ok for row in self.rows)
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of it could be computed again, what was measured aside."""
+        return not any(row.unchecked for row in self.rows)
+
     def worst(self) -> Iterator[Row]:
         """The compared chunk of each class that comes nearest to its tolerance, or goes furthest beyond."""
         for truth in dict.fromkeys(row.truth for row in self.rows):
@@ -79,12 +91,16 @@ class Report:
         for row in rows:
             if row["difference"] is not None and not isfinite(row["difference"]):
                 row["difference"] = "inf"
-        return {"ok": self.ok, "record": self.record, "model": self.model, "dtype": self.dtype, "chunks": rows}
+        said = {"ok": self.ok, "complete": self.complete, "record": self.record, "model": self.model, "dtype": self.dtype}
+        return said | {"chunks": rows}
 
     def __str__(self) -> str:
         bad = sum(not row.ok for row in self.rows)
         compared = sum(row.difference is not None for row in self.rows)
         said = f"{bad} of {len(self.rows)} chunks are not what this model gives" if bad else f"{compared} chunks compared"
         lines = [*map(str, self.rows), ""]
-        lines += [f"largest difference, {row.truth}: {row.chunk}: {str(row)[50:].strip()}" for row in self.worst()]
-        return "\n".join([*lines, f"{'not verified' if bad else 'verified'}: {self.record}: {said} ({self.dtype})"])
+        lines += [f"largest difference, {row.truth}: {row.chunk}: {row.found}" for row in self.worst()]
+        parts = sum(row.unchecked > 0 for row in self.rows)
+        so_far = f"; {parts} of them in part only, where checkpoints are left" if parts else ""
+        verdict = "not verified" if bad else "verified in part" if parts else "verified"
+        return "\n".join([*lines, f"{verdict}: {self.record}: {said} ({self.dtype}){so_far}"])

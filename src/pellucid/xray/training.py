@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -40,8 +40,61 @@ RECORD = "training.pellucid"
 MOMENTS = "moments"
 
 
-class TrainingRecorder:
-    """Watches a run (`train.watch.Watcher`), hears its events, and writes `RUN/training.pellucid`.
+class MomentWatch:
+    """Sees a moment (`train.watch.Watcher`): the weights, and the gradients and the update of the step that follows.
+
+    Attributes:
+        seen: its numbers by name, complete after `after`: (Q,) gradients, updates, weights; (W,) window; thumbnail.MATRIX;
+            example.* at the moment that takes the example.
+    """
+
+    def __init__(self, plan: Plan, window: Array) -> None:
+        self.plan, self.window = plan, window
+        self.dtype: torch.dtype = getattr(torch, plan.dtype)
+        self.names = [name for name, _ in plan.config.matrices()]
+        self.seen: dict[str, Array] = {}
+        self._before: list[Tensor] = []
+        self._example: tuple[Array, Array, Array, Array] | None = None
+
+    def watches(self, step: int) -> bool:
+        """Whether a moment is due when `step` steps are done."""
+        return step in moments(self.plan.total_steps)
+
+    def before(self, model: GPT, optimizer: torch.optim.Optimizer, state: State, ids: Tensor, targets: Tensor) -> None:
+        """The moment's weights, and the gradients of the step that follows."""
+        named = dict(model.named_parameters())
+        gradients = [named[f"{name}.weight"].grad for name in self.names]
+        assert all(gradient is not None for gradient in gradients)
+        self.seen = self.of_weights(model) | {"gradients": norms([g for g in gradients if g is not None]).numpy()}
+        self._before = [weight.clone() for weight in weights_of(model)]
+        if state.step == example_moment(self.plan.total_steps):
+            window = np.concatenate((ids[0].numpy(), targets[0, -1:].numpy()))
+            self._example = (window, *self._look_at(model, window))
+
+    def after(self, model: GPT) -> None:
+        """What the update changed."""
+        changes = [now - then for now, then in zip(weights_of(model), self._before, strict=True)]
+        self.seen["updates"] = norms(changes).numpy()
+        self._before = []
+        if self._example is not None:
+            window, *before = self._example
+            self.seen |= example(window, before, self._look_at(model, window))
+            self._example = None
+
+    def of_weights(self, model: GPT) -> dict[str, Array]:
+        """What a moment sees of the weights alone."""
+        weights = weights_of(model)
+        with reading(model):
+            seen = {"weights": norms(weights).numpy(), "window": losses(model, self.window[None], self.dtype)[0]}
+        return seen | {f"thumbnail.{name}": thumbnail(name, w) for name, w in zip(self.names, weights, strict=True)}
+
+    def _look_at(self, model: GPT, window: Array) -> tuple[Array, Array, Array]:
+        with reading(model):
+            return losses_and_tops(model, window, self.dtype)
+
+
+class TrainingRecorder(MomentWatch):
+    """Watches a run, hears its events, and writes `RUN/training.pellucid`.
 
     Watching costs a copy of the matrices during the watched step, one pass over a window of text, and one over the weights;
     steps between moments cost nothing.
@@ -52,56 +105,26 @@ class TrainingRecorder:
     """
 
     def __init__(self, run: Path, plan: Plan, model: GPT, batches: WindowBatches) -> None:
-        self.run, self.plan, self.model, self.batches = run, plan, model, batches
-        self.dtype: torch.dtype = getattr(torch, plan.dtype)
+        super().__init__(plan, held_out_window(batches))
+        self.run, self.model, self.batches = run, model, batches
         self.moments = moments(plan.total_steps)
-        self.names = [name for name, _ in plan.config.matrices()]
-        self.window = held_out_window(batches)
-        self._seen: dict[str, Array] = {}
         self._step = -1
-        self._before: list[Tensor] = []
-        self._example: tuple[Array, Array, Array, Array] | None = None
-
-    # What is seen of a step.
 
     def watches(self, step: int) -> bool:
         """Whether a moment is due when `step` steps are done."""
         return step in self.moments
 
     def before(self, model: GPT, optimizer: torch.optim.Optimizer, state: State, ids: Tensor, targets: Tensor) -> None:
-        """The moment's weights, and the gradients of the step that follows."""
-        named = dict(model.named_parameters())
-        gradients = [named[f"{name}.weight"].grad for name in self.names]
-        assert all(gradient is not None for gradient in gradients)
+        """As a moment does; at the example's it also keeps a checkpoint. The weights before the first step the seed gives."""
         self._step = state.step
-        self._seen = self._of_weights(model) | {"gradients": norms([g for g in gradients if g is not None]).numpy()}
-        self._before = [weight.clone() for weight in weights_of(model)]
-        if state.step == example_moment(self.plan.total_steps):
-            if state.step:  # the weights before the first step come from the seed
-                checkpoint.keep_example(self.run, model, optimizer, state)
-            window = np.concatenate((ids[0].numpy(), targets[0, -1:].numpy()))
-            self._example = (window, *self._look_at(model, window))
+        super().before(model, optimizer, state, ids, targets)
+        if 0 < state.step == example_moment(self.plan.total_steps):
+            checkpoint.keep_example(self.run, model, optimizer, state)
 
     def after(self, model: GPT) -> None:
-        """What the update changed."""
-        changes = [now - then for now, then in zip(weights_of(model), self._before, strict=True)]
-        self._seen["updates"] = norms(changes).numpy()
-        self._before = []
-        if self._example is not None:
-            window, *before = self._example
-            self._seen |= example(window, before, self._look_at(model, window))
-            self._example = None
+        """As a moment does; and keeps it."""
+        super().after(model)
         self._keep()
-
-    def _of_weights(self, model: GPT) -> dict[str, Array]:
-        weights = weights_of(model)
-        with reading(model):
-            seen = {"weights": norms(weights).numpy(), "window": losses(model, self.window[None], self.dtype)[0]}
-        return seen | {f"thumbnail.{name}": thumbnail(name, w) for name, w in zip(self.names, weights, strict=True)}
-
-    def _look_at(self, model: GPT, window: Array) -> tuple[Array, Array, Array]:
-        with reading(model):
-            return losses_and_tops(model, window, self.dtype)
 
     def _keep(self) -> None:
         """Puts what this moment saw into its file, whole or not at all."""
@@ -109,14 +132,14 @@ class TrainingRecorder:
         part = final.with_suffix(".part")
         try:
             final.parent.mkdir(exist_ok=True)
-            save_file(self._seen, part)
+            save_file(self.seen, part)
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
             os.replace(part, final)
         except (OSError, SafetensorError) as error:
             part.unlink(missing_ok=True)
             raise PellucidError(f"could not write {final}: {error}; mend that, or go on without a record") from error
-        self._seen = {}
+        self.seen = {}
 
     # What is heard.
 
@@ -160,10 +183,18 @@ class TrainingRecorder:
         """The record of all that was seen and heard until now."""
         if step == self.plan.total_steps:  # the last moment, which no step follows
             nothing = np.full(len(self.names), np.nan, np.float32)
-            self._step, self._seen = step, self._of_weights(self.model) | {"gradients": nothing, "updates": nothing}
+            self._step, self.seen = step, self.of_weights(self.model) | {"gradients": nothing, "updates": nothing}
             self._keep()
+        self.put_together(self.run / RECORD, step)
+
+    def put_together(self, target: Path | BinaryIO, step: int) -> None:
+        """Writes the record of the first `step` steps from the run's files.
+
+        Raises:
+            PellucidError: one is missing or damaged, or `target` cannot be written.
+        """
         kept = [moment for moment in self.moments if moment < step or moment == step == self.plan.total_steps]
-        with RecordWriter(self.run / RECORD, "training", self._provenance(step)) as writer:
+        with RecordWriter(target, "training", self._provenance(step)) as writer:
             _Chunks(writer, self).write(step, kept)
 
     def _provenance(self, step: int) -> Provenance:

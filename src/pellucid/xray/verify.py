@@ -1,382 +1,63 @@
-"""Is a record true? Every derived number is computed again, in float32, and compared.
+"""Is a record true? Its numbers are computed again and compared.
 
-T tracks, C width, H heads, L blocks, V vocabulary, S steps, K candidates of a step, J of the lens.
-
-Nothing of the generation is repeated: the record's tokens go through the model in one pass, without a cache ("teacher
-forcing"), and each step is derived from its track. So the way here is another than the recorded one, and differences are
-those of rounding. Tolerances, by what was lost:
-
-    compute   NOISE[dtype] x the largest logit, for log-probabilities and what follows from them; 4 x NOISE x (the root mean
-              square + the number), for the stream; 16 x NOISE x w (1 - w), for an attention weight w. The recorded model
-              may have computed in fewer bits, and sums were taken in another order
-    bfloat16  half a unit in the last place: 2^-8 of the number at most
-    uint8     half a step, 1/510
-    float32   of log-probabilities and shares, 2^-24 of the number
-    draws, cells, given numbers: none
+How, and within which tolerances, says the module of each kind: `generation_again`, `training_again`, `finetuning_again`.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.generate.engine import reading
+from pellucid.generate.load import load
 from pellucid.generate.model import GPT
-from pellucid.generate.sampling import SamplingOptions, largest, uniform
-from pellucid.gpt.fingerprint import fingerprint
 from pellucid.record import Record, check
-from pellucid.xray.capture import SAMPLE, pieces
-from pellucid.xray.formulas import attention_weights, cells, lens_logits
+from pellucid.xray.generation_again import GenerationAgain, same_model, same_words
 from pellucid.xray.report import Report, Row
-from pellucid.xray.watch import Watch
+from pellucid.xray.training_again import TrainingAgain
 
 
-# Relative, by the dtype in which the recorded model computed. Choices: measured on the embedded and on random models, float32
-# stays below a tenth of what this allows, float16 and bfloat16 below a half. In bfloat16 the check is coarse, as it must be.
-NOISE = {"float64": 2.0**-15, "float32": 2.0**-15, "float16": 2.0**-7, "bfloat16": 2.0**-4}
-Array = Any
-_STEPS = "generation/steps/"
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Between a chunk and what it should be: |difference| and tolerance by number, and the unit of both."""
-
-    difference: Array
-    tolerance: Array
-    unit: str = ""
-
-    def row(self, record: Record, name: str) -> Row:
-        """Its worst number."""
-        found, allowed = (np.asarray(a, np.float64).ravel() for a in np.broadcast_arrays(self.difference, self.tolerance))
-        found = np.where(np.isnan(found), np.inf, found)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(found > 0, found / allowed, 0.0)  # 1 / 0 is infinite
-        worst = int(share.argmax()) if share.size else -1
-        return Row(
-            chunk=name, truth=record.entry(name).truth, ok=bool(share.size == 0 or share[worst] <= 1), unit=self.unit,
-            difference=float(found[worst]) if share.size else 0.0, tolerance=float(allowed[worst]) if share.size else 0.0,
-        )  # fmt: skip
-
-
-def verify(record: Record, model: GPT) -> Report:
-    """Computes a generation record's derived numbers again and compares them.
+def verify(record: Record, model: GPT | str | Path | None = None) -> Report:
+    """Computes a record's numbers again and compares them.
 
     Args:
-        model: the one that was recorded, in any dtype from which the recorded one can be made.
+        model: of a generation: the one that was recorded, in any dtype from which the recorded one can be made, or where
+            `load` finds it. Of a run: its directory, which has to hold what it was made of; by default the record's own.
 
     Returns:
-        What was found for each chunk; `ok` says whether all are within their tolerances.
+        What was found for each chunk; `ok` says whether all that could be computed again is within its tolerance, and
+        `complete` whether that was everything.
 
     Raises:
-        PellucidError: the record is of another kind or damaged, lacks what replaying takes, or names another model,
-            tokenizer, prompt or seed.
+        PellucidError: the record is damaged, lacks what replaying takes, or names another model, tokenizer, prompt, seed or
+            run; or what it takes is not there.
     """
-    if record.kind != "generation":
-        raise PellucidError(f"verify reads generation records so far, and this is a {record.kind} record")
     check(record, partial=True)
-    exact = _same_model(record, model)
-    ids, options = _same_words(record, model)
-    with reading(exact), torch.inference_mode():
-        again = _Again(record, exact, ids, options)
-        rows = tuple(again.row(name) for name in record)
+    if record.kind == "generation":
+        rows = _generation(record, model)
+    elif record.kind == "training":
+        rows = TrainingAgain(record, _run_of(record, model)).rows()
+    else:
+        raise PellucidError(f"verify reads generation and training records so far, and this is a {record.kind} record")
     where = str(record.path) if record.path is not None else "in memory"
     return Report(record=where, model=record.provenance.model, dtype=record.provenance.dtype, rows=rows)
 
 
-def _same_model(record: Record, model: GPT) -> GPT:
-    """The recorded model in float32.
-
-    Raises:
-        PellucidError: it is another one.
-    """
-    named = record.provenance
-    if named.dtype not in NOISE:
-        raise PellucidError(f"the record was made in {named.dtype!r}: verify knows {', '.join(NOISE)}")
-    dtype: torch.dtype = getattr(torch, named.dtype)
-    recorded = model if model.wte.weight.dtype == dtype else model.copy().to(dtype)
-    found = fingerprint(recorded)
-    if found != named.model:
-        raise PellucidError(
-            f"the record was made with another model: it names {named.model[:12]}, and this one is {found[:12]} in "
-            f"{named.dtype}; name the recorded one (-m)"
-        )
-    if dict(named.config) != model.config.to_dict() | {"name": named.config.get("name", "")}:
-        raise PellucidError("the record states another shape than its model has: it was changed")
-    if named.parameters != model.config.parameters():
-        raise PellucidError(f"the record states {named.parameters:,} parameters, but its model has another number of them")
-    if model.tokenizer is not None and named.tokenizer != model.tokenizer.fingerprint:
-        raise PellucidError("the record was made with another tokenizer than this model's")
-    return recorded if dtype == torch.float32 else recorded.copy().float()
+def _generation(record: Record, model: GPT | str | Path | None) -> tuple[Row, ...]:
+    if model is None:
+        raise PellucidError("a generation is verified with its model: name it (-m)")
+    loaded = model if isinstance(model, GPT) else load(model)
+    exact = same_model(record, loaded)
+    ids, options = same_words(record, loaded)
+    with reading(exact), torch.inference_mode():
+        again = GenerationAgain(record, exact, ids, options)
+        return tuple(again.row(name) for name in record)
 
 
-def _same_words(record: Record, model: GPT) -> tuple[list[int], SamplingOptions]:
-    """All tokens, and how they were drawn.
-
-    Raises:
-        PellucidError: prompt or seed are not those that the record names, or there is no such token.
-    """
-    named = record.provenance
-    prompt = record["generation/prompt_ids"].tolist()
-    if named.prompt_ids is None or list(named.prompt_ids) != prompt:
-        raise PellucidError("the record holds another prompt than its provenance names: one of the two was changed")
-    if named.seed is None or named.sampling is None:
-        raise PellucidError("the record names no seed or no sampling options: its draws cannot be computed again")
-    try:
-        known = {key: named.sampling[key] for key in ("max_tokens", "temperature", "top_k", "top_p")}
-        options = SamplingOptions(**known, seed=named.seed, stop=tuple(named.sampling["stop"]))
-    except KeyError as error:
-        raise PellucidError(f"the record's sampling options lack {error}") from None
-    except TypeError as error:
-        raise PellucidError(f"the record's sampling options are none: {error}") from None
-    draws = record[_STEPS + "draw"]
-    if len(draws) > options.max_tokens:
-        raise PellucidError(f"the record drew {len(draws)} tokens, and says that it was to draw {options.max_tokens} at most")
-    right = [uniform(named.seed, SAMPLE, len(prompt) + i) for i in range(len(draws))]
-    if options.temperature > 0 and len(draws) and not np.any(draws == np.array(right)):
-        raise PellucidError(f"the record was made with another seed: its draws are not those of seed {named.seed}")
-    ids = [*prompt, *record[_STEPS + "drawn_ids"].tolist()]
-    for token in ids:
-        if not 0 <= token < model.config.vocab_size:
-            raise PellucidError(f"the record names the token {token}, which its model does not have: it was changed")
-    if len(prompt) < 1 or len(ids) - 1 > model.config.n_ctx:
-        raise PellucidError(f"the record's {len(ids)} tokens cannot have come of a context of {model.config.n_ctx}")
-    return ids, options
-
-
-class _Again:
-    """Everything derived, from tokens and model alone."""
-
-    def __init__(self, record: Record, model: GPT, ids: list[int], options: SamplingOptions) -> None:
-        self.record = record
-        self.model = model
-        self.options = options
-        self.noise = NOISE[record.provenance.dtype]
-        self.prompt = len(record["generation/prompt_ids"])
-        self.steps = len(ids) - self.prompt
-        tracks = record["generation/cells"].shape[2] if "generation/cells" in record else len(ids) - 1
-        tracks = max(tracks, len(ids) - 1)
-        self.watch = Watch(model.config.n_layers, ("block_inputs", "attention"), clock=False)
-        hidden = model.hidden(torch.tensor([ids[:tracks]], device=model.wte.weight.device), tap=self.watch)
-        self.logits = model.logits(hidden[0, self.prompt - 1 : len(ids) - 1]).double().cpu()  # (S, V)
-        self.logprobs = self.logits.log_softmax(-1)
-        self.nats = (self.noise * self.logits.abs().amax(-1).clamp_min(1)).numpy()  # (S,)
-        self.by_name: dict[str, Callable[[str], Difference]] = {
-            "generation/prompt_ids": lambda name: Difference(0.0, 0.0),  # compared before anything else
-            "generation/lens/ids": lambda name: self._lens()[0],
-            "generation/lens/logprobs": lambda name: self._lens()[1],
-            "generation/cells": self._cells,
-            _STEPS + "drawn_ids": self._drawn_ids,
-            _STEPS + "drawn_logprobs": self._drawn_logprobs,
-            _STEPS + "topk_ids": self._topk_ids,
-            _STEPS + "topk_logprobs": self._topk_logprobs,
-            _STEPS + "topk_shares": self._topk_shares,
-            _STEPS + "kept": self._kept,
-            _STEPS + "draw": self._draw,
-            _STEPS + "drawn_span": self._drawn_span,
-        }
-
-    def row(self, name: str) -> Row:
-        """What there is to say of one chunk."""
-        truth = self.record.entry(name).truth
-        if truth == "measured":
-            sound = bool(np.all(np.isfinite(self.record[name])) and np.all(self.record[name] >= 0))
-            return Row(chunk=name, truth=truth, ok=sound, note="measured" if sound else "measured, but no time can be that")
-        if name.startswith("pieces/"):
-            return self._pieces(name)
-        if name.startswith("generation/block_inputs/"):
-            return self._block_input(name).row(self.record, name)
-        if name.startswith("generation/attention/"):
-            return self._attention(name).row(self.record, name)
-        if name not in self.by_name:
-            return Row(chunk=name, truth=truth, ok=False, note="this Pellucid cannot compute it again")
-        return self.by_name[name](name).row(self.record, name)
-
-    # Inside the model.
-
-    def _block_input(self, name: str) -> Difference:
-        right = self.watch.level(int(name.rsplit("/", 1)[1])).cpu().numpy().astype(np.float64)  # (T, C)
-        rounding = 2.0**-8 if self.record.entry(name).dtype == "bfloat16" else 2.0**-24
-        size = np.sqrt((right**2).mean(-1, keepdims=True))
-        noise = 4 * self.noise * (size + np.abs(right))
-        return Difference(np.abs(self.record[name] - right), noise + rounding * (np.abs(right) + noise))
-
-    def _attention(self, name: str) -> Difference:
-        block = int(name.rsplit("/", 1)[1])
-        weights = attention_weights(*self.watch.queries_and_keys(block), self.model.config.pattern[block])
-        right = weights.cpu().numpy().astype(np.float64)  # (H, T, T)
-        noise = 16 * self.noise * right * (1 - right)  # an error e of a score moves its weight w by w (1 - w) e
-        return Difference(np.abs(self.record[name] - right), noise + 1 / 510 + 2.0**-22)
-
-    def _lens(self) -> tuple[Difference, Difference]:
-        ids, stored = self.record["generation/lens/ids"], self.record["generation/lens/logprobs"]
-        by_id, by_number = [], []
-        for level in range(len(ids)):
-            logits = torch.cat([part.cpu() for part in lens_logits(self.model, self.watch.level(level))]).double()
-            nats = self.noise * logits.abs().amax(-1, keepdim=True).clamp_min(1).numpy()  # (T, 1)
-            first, second = _listed(logits.log_softmax(-1), ids[level], stored[level], nats)
-            by_id.append(first)
-            by_number.append(second)
-        return _stack(by_id), _stack(by_number)
-
-    def _cells(self, name: str) -> Difference:
-        config = self.model.config
-        capacity = min(config.n_ctx, self.prompt + self.options.max_tokens)
-        right = cells([pattern.reach(capacity) for pattern in config.pattern], self.prompt, self.steps).numpy()
-        return _equal(self.record[name], right)
-
-    # Each step's distribution, its cut, its draw.
-
-    def _topk_ids(self, name: str) -> Difference:
-        return self._top()[0]
-
-    def _topk_logprobs(self, name: str) -> Difference:
-        return self._top()[1]
-
-    def _top(self) -> tuple[Difference, Difference]:
-        listed = self.record[_STEPS + "topk_ids"], self.record[_STEPS + "topk_logprobs"]
-        return _listed(self.logprobs, *listed, self.nats[:, None])
-
-    def _drawn_logprobs(self, name: str) -> Difference:
-        drawn = torch.from_numpy(self.record[_STEPS + "drawn_ids"].astype(np.int64))
-        right = self.logprobs.gather(1, drawn[:, None])[:, 0].numpy()
-        return Difference(np.abs(self.record[name] - right), self.nats + 2.0**-24 * np.abs(right), "nats")
-
-    def _draw(self, name: str) -> Difference:
-        if self.options.temperature == 0:
-            return Difference(np.where(np.isnan(self.record[name]), 0.0, np.inf), 0.0)
-        right = [uniform(self.options.seed, SAMPLE, self.prompt + i) for i in range(self.steps)]
-        return Difference(np.abs(self.record[name] - np.array(right)), 0.0)
-
-    def _weights(self, i: int) -> Tensor:
-        """(V,) what step i could draw from before any cut, up to a factor."""
-        return ((self.logits[i] - self.logits[i].max()) / self.options.temperature).exp()
-
-    @property
-    def _loose(self) -> Array:
-        """(S,) by how much shares can be off, as a factor: an error e of each logit moves a share by 2 e / temperature."""
-        with np.errstate(over="ignore"):
-            return np.expm1(np.minimum(2 * self.nats / self.options.temperature, 700.0))
-
-    def _kept(self, name: str) -> Difference:
-        stored = self.record[name].astype(np.float64)
-        if self.options.temperature == 0:
-            return _equal(stored, np.ones(self.steps))
-        most = min(self.options.top_k or self.model.config.vocab_size, self.model.config.vocab_size)
-        if self.options.top_p is None or self.options.top_p >= 1:
-            return _equal(stored, np.full(self.steps, most))
-        off = []
-        top_p = self.options.top_p
-        for i, loose in enumerate(top_p * (1 - top_p) * self._loose):  # the tokens above the cut against those below
-            weights = self._weights(i).sort(descending=True).values[:most]
-            sums = (weights.cumsum(0) / weights.sum()).numpy()
-            least, greatest = (np.searchsorted(sums, top_p + side * loose) + 1 for side in (-1, 1))
-            off.append(max(0.0, least - stored[i], stored[i] - min(greatest, most)))
-        return Difference(np.array(off), 0.0, "tokens")
-
-    def _count(self, i: int) -> int:
-        """How many tokens the record kept at a step, held within what is possible; `_kept` says whether it is right."""
-        return int(np.clip(self.record[_STEPS + "kept"][i], 1, self.model.config.vocab_size))
-
-    def _left(self, i: int) -> Tensor:
-        """Ids, ascending, that the record's cut left at a step: those it lists if it lists them all."""
-        count, listed = self._count(i), self.record[_STEPS + "topk_ids"][i]
-        if count <= len(listed) and len(set(listed[:count].tolist())) == count and _known(listed, self.logits.shape[1]).all():
-            return torch.from_numpy(listed[:count].astype(np.int64)).sort().values
-        return largest(self.logits[i], count).sort().values
-
-    def _topk_shares(self, name: str) -> Difference:
-        stored, ids = self.record[name].astype(np.float64), self.record[_STEPS + "topk_ids"]
-        right = np.zeros_like(stored)
-        if self.options.temperature == 0:
-            right = (ids == self.record[_STEPS + "drawn_ids"][:, None]).astype(np.float64)
-            return _equal(stored, right)
-        known = _known(ids, self.logits.shape[1])
-        for i in range(self.steps):
-            weights = self._weights(i)
-            shares = (weights / weights[self._left(i)].sum()).numpy()
-            rank = np.arange(len(ids[i]))  # the likeliest come first, and the cut leaves the likeliest
-            right[i] = np.where(rank < self._count(i), shares[np.where(known[i], ids[i], 0)], 0.0)
-        right[~known] = np.inf
-        return Difference(np.abs(stored - right), right * (self._loose[:, None] + 2.0**-24))
-
-    def _spans(self) -> tuple[Array, Array]:
-        """(S, 2) the part of [0, 1) that each drawn token has, (NaN, NaN) for one that was cut off; (S,) the tolerance."""
-        found = np.full((self.steps, 2), np.nan)
-        for i, drawn in enumerate(self.record[_STEPS + "drawn_ids"].tolist()):
-            left = self._left(i)
-            # A token that the cut just left, in rounding that is not ours, still has its place.
-            just = self.logits[i, drawn] >= self.logits[i, left].min() - 4 * self.nats[i]
-            left = torch.unique(torch.cat((left, torch.tensor([drawn])))) if just else left
-            ends = self._weights(i)[left].cumsum(0)
-            place = int(torch.searchsorted(left, drawn))
-            if place < len(left) and left[place] == drawn:
-                found[i] = [float(ends[place - 1] / ends[-1]) if place else 0.0, float(ends[place] / ends[-1])]
-        return found, np.minimum(self._loose, 1.0) + 1e-12
-
-    def _drawn_span(self, name: str) -> Difference:
-        if self.options.temperature == 0:
-            return _equal(self.record[name], np.tile([0.0, 1.0], (self.steps, 1)))
-        right, tolerance = self._spans()
-        return Difference(np.abs(self.record[name] - right), tolerance[:, None])
-
-    def _drawn_ids(self, name: str) -> Difference:
-        if self.options.temperature == 0:
-            drawn = torch.from_numpy(self.record[name].astype(np.int64))
-            below = self.logits.amax(-1) - self.logits.gather(1, drawn[:, None])[:, 0]
-            return Difference(below.numpy(), 2 * self.nats, "nats below the likeliest")
-        span, tolerance = self._spans()
-        u = np.array([uniform(self.options.seed, SAMPLE, self.prompt + i) for i in range(self.steps)])
-        outside = np.maximum(0.0, np.maximum(span[:, 0] - u, u - span[:, 1]))  # NaN stays: it was cut off
-        return Difference(outside, tolerance, "of the draw outside its span")
-
-    # What went in.
-
-    def _pieces(self, name: str) -> Row:
-        if self.model.tokenizer is None:
-            return Row(chunk=name, truth="given", ok=True, note="this model has no tokenizer to compare with")
-        named = {"generation/prompt_ids", _STEPS + "drawn_ids", _STEPS + "topk_ids", "generation/lens/ids"}
-        tokens = {int(token) for chunk in named if chunk in self.record for token in self.record[chunk].ravel()}
-        tokens = {token for token in tokens if 0 <= token < self.model.config.vocab_size}
-        right = dict(zip(("pieces/ids", "pieces/starts", "pieces/bytes"), pieces(self.model.tokenizer, tokens), strict=True))
-        return _equal(self.record[name], right[name]).row(self.record, name)
-
-
-def _listed(logprobs: Tensor, ids: Array, stored: Array, nats: Array) -> tuple[Difference, Difference]:
-    """A list of the likeliest tokens, the likeliest first, against (N, V) log-probabilities: its ids, and its numbers.
-
-    An id is off by how much less likely its token is than the one that belongs there: of two that are equally likely but
-    for rounding, either may come first. None may come twice.
-    """
-    known = _known(ids, logprobs.shape[1])
-    right = logprobs.topk(ids.shape[1]).values.numpy()
-    found = logprobs.gather(1, torch.from_numpy(np.where(known, ids, 0).astype(np.int64))).numpy()
-    found[~known] = np.inf
-    twice = np.array([len(set(row)) < len(row) for row in ids.tolist()], bool)
-    found[twice] = np.inf
-    rounded = 2.0**-24 * np.abs(right)
-    return (
-        Difference(np.abs(found - right), 2 * nats + rounded, "nats"),
-        Difference(np.abs(stored - np.where(known, found, right)), nats + rounded, "nats"),
-    )
-
-
-def _known(ids: Array, vocab_size: int) -> Array:
-    return (ids >= 0) & (ids < vocab_size)
-
-
-def _equal(stored: Array, right: Array) -> Difference:
-    """Numbers that no rounding has touched."""
-    if stored.shape != right.shape:
-        return Difference(np.array([math.inf]), 0.0)
-    return Difference(np.abs(stored.astype(np.float64) - right.astype(np.float64)), 0.0)
-
-
-def _stack(parts: Sequence[Difference]) -> Difference:
-    shaped = [np.broadcast_arrays(part.difference, part.tolerance) for part in parts]
-    return Difference(np.stack([one for one, _ in shaped]), np.stack([two for _, two in shaped]), parts[0].unit)
+def _run_of(record: Record, model: GPT | str | Path | None) -> Path:
+    """The run directory: the named one, or that which the record lies in."""
+    if isinstance(model, GPT):
+        raise PellucidError(f"a {record.kind} record is verified with its run's directory, not with a model alone: name it")
+    if model is None and record.path is None:
+        raise PellucidError(f"this {record.kind} record lies in no run's directory: name that (-m RUN)")
+    return Path(model) if model is not None else Path(str(record.path)).parent
