@@ -270,7 +270,7 @@ def test_other_kinds_are_refused(model: pellucid.GPT, records: dict[str, Record]
     buffer = BytesIO()
     with RecordWriter(buffer, "training", records["plain"].provenance):
         pass
-    with pytest.raises(PellucidError, match="verify reads generation records so far"):
+    with pytest.raises(PellucidError, match="training/matrices is missing"):
         open_record(buffer.getvalue()).verify(model)
 
 
