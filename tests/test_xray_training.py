@@ -237,8 +237,7 @@ def die(*_, **__):
     print("here", flush=True)
     while True: pass
 if where == "record":
-    write = training.TrainingRecorder._write
-    training.TrainingRecorder._write = lambda self, step: die() if step == 12 else write(self, step)
+    training.TrainingRecorder._write = lambda self, step: die()
 def watch(event):
     if where == "step" and type(event).__name__ == "StepDone" and event.step == 8:
         die()

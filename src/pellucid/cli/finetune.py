@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float, metavar="X", help="the peak (default: by width)")
     parser.add_argument("--seed", type=int, metavar="N", help="of order and split (default 0)")
     parser.add_argument("--prompt", help="what samples continue (default: a held-out prompt)")
+    parser.add_argument("--no-record", action="store_true", help="keep no record of the run (RUN/finetuning.pellucid)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out; needs no EXAMPLES")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
@@ -47,6 +48,6 @@ def run(chosen: argparse.Namespace) -> int:
         done = finetune(
             chosen.examples, chosen.out, model=chosen.model or "default", epochs=chosen.epochs, steps=chosen.steps,
             minutes=chosen.minutes, batch=chosen.batch, learning_rate=chosen.learning_rate, seed=chosen.seed or 0,
-            prompt=chosen.prompt, resume=chosen.resume, observers=[live], stop=stop,
+            prompt=chosen.prompt, resume=chosen.resume, record=not chosen.no_record, observers=[live], stop=stop,
         )  # fmt: skip
     return finish_run(done, json=chosen.json)

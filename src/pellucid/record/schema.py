@@ -158,7 +158,8 @@ _TRAINING = (
     _numbers("training/stretch/starts", "int32", ("Z",), "given",
              "where each window begins in it; the last target of one is the first input of the next", optional=True),
     _numbers("training/stretch/loss", "float32", ("Z", "G"), "derived",
-             "loss of each target of those windows, by the model that provenance names", "nats", optional=True),
+             "loss of each target of those windows, by the model that provenance names; not there while the run goes on",
+             "nats", optional=True),
     # Optional: a run may hold nothing out.
     _numbers("training/held_out/steps", "int64", ("E",), "given", "steps done at each measurement", optional=True),
     _numbers("training/held_out/loss", "float32|float64", ("E",), "derived", "mean loss on held-out text", "nats/token",
@@ -169,10 +170,12 @@ _TRAINING = (
 
 _FINETUNING = (
     *_PIECES,
+    _json("finetuning/plan", "given", "every choice of the run, as run.json holds it; the seed is decimal text"),
     _json("finetuning/answers", "derived",
-          "examples that were not trained on: a list of {prompt, expected, before, after}"),
+          "the first examples that were not trained on, each with the likeliest answer before and after: a list of "
+          "{prompt, expected, before, after}; none where the run learned from plain text"),
     _json("finetuning/matrices", "given", "names of the weight matrices"),
-    _numbers("finetuning/change", "float32", ("Q",), "derived", "L2 norm of the change of each matrix"),
+    _numbers("finetuning/change", "float32", ("Q",), "derived", "L2 norm of the change of each matrix, from base/ to model/"),
     _numbers("finetuning/weights", "float32", ("Q",), "derived", "L2 norm of each matrix before"),
     # Optional: norms alone make the table; these make the map of which cells moved.
     Spec("finetuning/thumbnails/{matrix}", ("uint8",), ("?", "?"), "derived",

@@ -45,6 +45,11 @@ def recorder_of(run: Path, plan: Plan, model: GPT, batches: WindowBatches) -> Re
     return made
 
 
+def record_finetuned(run: Path, plan: Plan) -> None:
+    """Writes the record of a finished fine-tuning run: from the same room above."""
+    import_module("pellucid.xray").record_finetuning(run, plan)
+
+
 def moments(total: int) -> tuple[int, ...]:
     """Steps done when more than a line of metrics is kept: two for each doubling, 0, the last, and that of the example."""
     doublings = 2 * math.ceil(math.log2(max(total, 1))) + 1

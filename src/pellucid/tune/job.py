@@ -1,7 +1,7 @@
 """The fine-tuning job: the same loop as training, from trained weights, on examples or on text of one's own.
 
     RUN/base/          the model before      RUN/examples.jsonl, held_out.jsonl   what it learned from, and what not
-    RUN/model/         the best on held-out examples
+    RUN/model/         the best on held-out examples      RUN/finetuning.pellucid   the record, if there is one
 """
 
 import math
@@ -24,6 +24,7 @@ from pellucid.train.prepare import new_run, prepare_corpus
 from pellucid.train.recipe import Recipe
 from pellucid.train.run import Run, fitting_prompt, refuse_changes
 from pellucid.train.step import micro_batch_of
+from pellucid.train.watch import record_finetuned
 from pellucid.tune.examples import Example, ExampleBatches, read_examples, split, write_examples
 
 
@@ -46,6 +47,7 @@ def finetune(
     learning_rate: float | None = None,
     seed: int = 0,
     prompt: str | None = None,
+    record: bool = True,
     resume: bool = False,
     observers: Sequence[Observer] = (),
     stop: Callable[[], bool] = lambda: False,
@@ -61,6 +63,7 @@ def finetune(
         batch: examples in a step (for plain text: windows). Default: 16, fewer if there are few examples.
         learning_rate: the peak. Default: 0.1 / d_model, a fifth of what training from nothing would take.
         prompt: what samples continue. Default: that of a held-out example.
+        record: keep `finetuning.pellucid` in the run at its end: both models beside each other, as pictures need it.
         observers, stop: as in `train`.
 
     Returns:
@@ -83,10 +86,12 @@ def finetune(
         with new_run(run) as draft:
             base = model if isinstance(model, GPT) else load(model)
             few = _prepare(examples, draft, base, seed, observers)
-            plan = _plan(draft, base, (epochs, steps, minutes), batch or few, learning_rate, seed, prompt)
+            plan = _plan(draft, base, (epochs, steps, minutes), batch or few, learning_rate, seed, prompt, record)
     tuned = load(run / "base").requires_grad_(True)
-    batches = _batches(run, tuned, plan.batch, plan.seed)
+    batches = batches_of(run, tuned, plan.batch, plan.seed)
     state = run_steps(run, plan, tuned, batches, observers=observers, stop=stop)
+    if record and plan.record and state.step == plan.total_steps:
+        record_finetuned(run, plan)
     return Run(path=run, plan=plan, step=state.step, tokens=state.tokens)
 
 
@@ -115,7 +120,8 @@ def _prepare(
     return batch
 
 
-def _batches(run: Path, base: GPT, batch: int, seed: int) -> Batches:
+def batches_of(run: Path, base: GPT, batch: int, seed: int) -> Batches:
+    """Where a fine-tuning run's data comes from: its examples, or its text."""
     tokenizer = base.require_tokenizer()
     if (run / "corpus").exists():
         return WindowBatches(open_corpus(run / "corpus"), tokenizer, base.config.n_ctx, batch, seed)
@@ -131,9 +137,10 @@ def _plan(
     learning_rate: float | None,
     seed: int,
     prompt: str | None,
+    record: bool,
 ) -> Plan:
     epochs, steps, minutes = budget
-    batches = _batches(run, base, batch, seed)
+    batches = batches_of(run, base, batch, seed)
     dtype = machine.compute_dtype()
     micro_batch = micro_batch_of(batch, batches.batch(0)[0].shape[1])
     threads, looks = torch.get_num_threads(), LOOKS
@@ -167,6 +174,7 @@ def _plan(
         sample_at=log_spaced(steps),
         sample_prompt=fitting_prompt(prompt, base.require_tokenizer(), base.config.n_ctx),
         keep_best=True,
+        record=record,
         source={"base": base.config.name or "model", "tokenizer": base.require_tokenizer().fingerprint},
         machine=dict(machine.describe()),
     )

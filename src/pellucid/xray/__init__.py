@@ -8,11 +8,12 @@ Read `watch` (what is kept while the model runs: references, nothing is computed
 
 from pellucid.rooms import make_callable
 from pellucid.xray.capture import KEEP, xray
+from pellucid.xray.finetuning import record_finetuning
 from pellucid.xray.report import Report, Row
 from pellucid.xray.training import TrainingRecorder
 from pellucid.xray.verify import verify
 
 
-__all__ = ["KEEP", "Report", "Row", "TrainingRecorder", "verify", "xray"]
+__all__ = ["KEEP", "Report", "Row", "TrainingRecorder", "record_finetuning", "verify", "xray"]
 
 make_callable(__name__, xray)

@@ -1,7 +1,7 @@
 """A chunk against what it should be: differences, tolerances, and the one that stands out."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,3 +70,52 @@ def equal(stored: Array, right: Array) -> Difference:
 def stack(parts: Sequence[Difference]) -> Difference:
     shaped = [np.broadcast_arrays(part.difference, part.tolerance) for part in parts]
     return Difference(np.stack([one for one, _ in shaped]), np.stack([two for _, two in shaped]), parts[0].unit)
+
+
+def off(stored: Array, right: Array) -> Array:
+    """|stored - right|; numbers that are both none agree."""
+    return np.where(np.isnan(stored) & np.isnan(right), 0.0, np.abs(stored - right))
+
+
+def partly(
+    record: Record, noted: Record | None, name: str, again: Mapping[int, Array],
+    allowed: Callable[[Array], Array | float], labels: Sequence[int],
+) -> Row:  # fmt: skip
+    """A chunk of which some parts could be computed again.
+
+    Args:
+        noted: what the run wrote down itself, with which the other parts are compared; None if that is gone.
+        again: what the parts should be, by their place along the first axis. allowed: the tolerance of such a part.
+        labels: what each place is called: its step.
+    """
+    stored = record[name].astype(np.float64)
+    wrong = Difference(np.inf, 0.0).row(record, name)
+    if len(stored) != len(labels) or any(right.shape != stored.shape[1:] for right in again.values()):
+        return wrong
+    difference, tolerance = np.zeros_like(stored), np.zeros_like(stored)
+    rest = [place for place in range(len(labels)) if place not in again]
+    notes = noted[name].astype(np.float64) if noted is not None and name in noted else None
+    if notes is not None:
+        if notes.shape != stored.shape:
+            return wrong
+        difference[rest] = off(stored[rest], notes[rest])
+    for place, right in again.items():
+        difference[place] = off(stored[place], right)
+        tolerance[place] = np.nan_to_num(allowed(right))
+    found = Difference(difference, tolerance)
+    return said(record, found, name, [labels[place] for place in again], len(rest), notes is not None)
+
+
+def said(record: Record, found: Difference, name: str, again: Sequence[int], rest: int, noted: bool) -> Row:
+    """A row that says at which steps there was something to compute again, and what became of the `rest`."""
+    row = found.row(record, name)
+    if not rest:
+        return row
+    where = f"computed again at {', '.join(map(str, again))}; " if again else ""
+    how = "only compared with the run's own notes" if noted else "not checked"
+    note = f"{where}{rest} {'others ' if again else ''}{how}: checkpoints gone"
+    compared = again or noted
+    return Row(
+        chunk=name, truth=row.truth, ok=row.ok, unit=row.unit, note=note, unchecked=rest,
+        difference=row.difference if compared else None, tolerance=row.tolerance if compared else None,
+    )  # fmt: skip

@@ -38,6 +38,7 @@ from pellucid.xray.moment import WINDOW, chosen_track, losses, losses_and_tops, 
 Array = Any
 RECORD = "training.pellucid"
 MOMENTS = "moments"
+_STRETCH = "training/stretch/loss"
 
 
 class MomentWatch:
@@ -149,9 +150,10 @@ class TrainingRecorder(MomentWatch):
             case events.RunStarted():
                 self._go_on_from(event.step)
             case events.CheckpointSaved():
-                self._write(event.step)
+                if event.step < self.plan.total_steps:  # the end follows at once
+                    self.put_together(self.run / RECORD, event.step, stretch_loss=False)
             case events.RunFinished():
-                if not self._written(event.step):  # a kill came between the last checkpoint and its record
+                if not self._written(event.step):
                     self._write(event.step)
             case _:
                 pass
@@ -175,7 +177,8 @@ class TrainingRecorder(MomentWatch):
     def _written(self, step: int) -> bool:
         try:
             with open_record(self.run / RECORD) as record:
-                return record.kind == "training" and record.provenance.step == step
+                whole = _STRETCH in record or "training/stretch/ids" not in record
+                return record.kind == "training" and record.provenance.step == step and whole
         except PellucidError:
             return False
 
@@ -187,15 +190,18 @@ class TrainingRecorder(MomentWatch):
             self._keep()
         self.put_together(self.run / RECORD, step)
 
-    def put_together(self, target: Path | BinaryIO, step: int) -> None:
+    def put_together(self, target: Path | BinaryIO, step: int, *, stretch_loss: bool = True) -> None:
         """Writes the record of the first `step` steps from the run's files.
+
+        Args:
+            stretch_loss: reads the stretch with the model as it is now: for the end of a run, to save the time before.
 
         Raises:
             PellucidError: one is missing or damaged, or `target` cannot be written.
         """
         kept = [moment for moment in self.moments if moment < step or moment == step == self.plan.total_steps]
         with RecordWriter(target, "training", self._provenance(step)) as writer:
-            _Chunks(writer, self).write(step, kept)
+            _Chunks(writer, self).write(step, kept, stretch_loss)
 
     def _provenance(self, step: int) -> Provenance:
         plan, model = self.plan, self.model
@@ -255,7 +261,7 @@ class _Chunks:
         self.tokens.update(ids.ravel().tolist())
         self.add(name, ids.astype(np.int32))
 
-    def write(self, step: int, kept: list[int]) -> None:
+    def write(self, step: int, kept: list[int], stretch_loss: bool) -> None:
         """Everything up to `step`, with the moments `kept`."""
         of = self.recorder
         lines = lines_until(of.run, step)
@@ -272,7 +278,7 @@ class _Chunks:
         self.add_ids("window/ids", of.window)
         self.add("window/loss", np.stack([one["window"] for one in seen]))
         self._example(kept, seen)
-        self._stretch()
+        self._stretch(stretch_loss)
         self._held_out(lines)
         self._samples(lines)
         tokenizer = of.model.require_tokenizer()
@@ -295,14 +301,16 @@ class _Chunks:
                 self.add_ids("example/topk_ids", one["example.topk_ids"])
                 self.add("example/topk_logprobs", one["example.topk_logprobs"])
 
-    def _stretch(self) -> None:
+    def _stretch(self, with_loss: bool) -> None:
         of = self.recorder
         found = stretch(of.batches.windows, of.model.end_of_text)
         if found is not None:
             self.add_ids("stretch/ids", found.ids)
             self.add("stretch/starts", found.starts)
-            with reading(of.model):
-                self.add("stretch/loss", losses(of.model, found.windows(of.plan.config.n_ctx), of.dtype))
+            if with_loss:
+                with reading(of.model):
+                    found_losses = losses(of.model, found.windows(of.plan.config.n_ctx), of.dtype)
+                self.add("stretch/loss", found_losses)
 
     def _held_out(self, lines: list[dict[str, Any]]) -> None:
         looks = [line for line in lines if "held_out_loss" in line]

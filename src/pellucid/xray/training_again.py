@@ -21,6 +21,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ from pellucid.train.batches import WindowBatches
 from pellucid.train.plan import RUN_FILE, Plan
 from pellucid.train.watch import example_moment, moments
 from pellucid.xray.capture import pieces
-from pellucid.xray.difference import Array, Difference, equal, listed
+from pellucid.xray.difference import Array, Difference, equal, listed, off, partly, said
 from pellucid.xray.moment import stretch
 from pellucid.xray.replay import Found, replay
 from pellucid.xray.report import Row
@@ -60,7 +61,7 @@ class TrainingAgain:
             )
         self.record, self.run = record, run
         self.plan = Plan.load(run, kind="train")
-        self._same_run()
+        refuse_other_run(record, record[_T + "plan"], self.plan, run)
         self.tokenizer = Tokenizer.load(run / "corpus")
         corpus = open_corpus(run / "corpus")
         self.batches = WindowBatches(corpus, self.tokenizer, self.plan.config.n_ctx, self.plan.batch, self.plan.seed)
@@ -84,37 +85,12 @@ class TrainingAgain:
             )
         self.noted = self._notes()
 
-    def _same_run(self) -> None:
-        """Refuses a record whose provenance or plan is not this run's."""
-        named, plan = self.record.provenance, self.plan
-        stated = self.record[_T + "plan"]
-        mine = json.loads(json.dumps(plan.to_dict() | {"seed": str(plan.seed)}))
-        if not isinstance(stated, dict):
-            raise PellucidError("the record's training/plan is no plan: it was changed")
-        for key in [*mine, *stated]:
-            if stated.get(key) != mine.get(key):
-                raise PellucidError(
-                    f"the record is of another run than {self.run}: its plan says {key} {str(stated.get(key))[:60]}, the run's "
-                    f"says {str(mine.get(key))[:60]}"
-                )
-        recorded = {
-            "config": dict(named.config), "parameters": named.parameters, "dtype": named.dtype,
-            "tokenizer": named.tokenizer, "seed": named.seed,
-        }  # fmt: skip
-        right = {
-            "config": plan.config.to_dict(), "parameters": plan.config.parameters(), "dtype": plan.dtype,
-            "tokenizer": plan.source.get("tokenizer"), "seed": plan.seed,
-        }  # fmt: skip
-        for key, value in right.items():
-            if recorded[key] != value:
-                raise PellucidError(f"the record names another {key} than its run's plan does: it was changed")
-
     def _notes(self) -> Record | None:
         """The record as the run's own notes give it, or None if they are gone."""
         recorder = TrainingRecorder(self.run, self.plan, GPT(self.plan.config, tokenizer=self.tokenizer), self.batches)
         buffer = BytesIO()
         try:
-            recorder.put_together(buffer, self.steps)
+            recorder.put_together(buffer, self.steps, stretch_loss=False)
         except (PellucidError, OSError, KeyError):
             return None
         return open_record(buffer.getvalue())
@@ -203,7 +179,7 @@ class TrainingAgain:
 
     def _of_steps(self, name: str, place: int, allowed: Callable[[Array], Array]) -> Row:
         again = {step: np.array(found.step[place]) for step, found in self.found.items() if found.step is not None}
-        return self._partly(name, again, allowed, range(1, self.steps + 1))
+        return partly(self.record, self.noted, name, again, allowed, range(1, self.steps + 1))
 
     def _of_moments(self, name: str, key: str, allowed: Callable[[Array], Array | float]) -> Row:
         again = {}
@@ -213,7 +189,7 @@ class TrainingAgain:
                 again[place] = seen[key].astype(np.float64)
             elif key in ("gradients", "updates") and moment == self.plan.total_steps:
                 again[place] = np.full(len(self._names()), np.nan)  # no step follows
-        return self._partly(name, again, allowed, self.moments)
+        return partly(self.record, self.noted, name, again, allowed, self.moments)
 
     def _of_looks(self, name: str, place: int) -> Row:
         again = {
@@ -221,41 +197,7 @@ class TrainingAgain:
             for index, step in enumerate(self.looks)
             if step in self.found and (held_out := self.found[step].held_out) is not None
         }
-        return self._partly(name, again, lambda right: self.loose * (1 + np.abs(right)), self.looks)
-
-    def _partly(
-        self, name: str, again: Mapping[int, Array], allowed: Callable[[Array], Array | float], labels: Sequence[int]
-    ) -> Row:
-        """A chunk of which some parts (along its first axis) could be computed again."""
-        stored = self.record[name].astype(np.float64)
-        if len(stored) != len(labels):
-            return Difference(np.inf, 0.0).row(self.record, name)
-        difference, tolerance = np.zeros_like(stored), np.zeros_like(stored)
-        rest = [place for place in range(len(labels)) if place not in again]
-        notes = self.noted[name].astype(np.float64) if self.noted is not None and name in self.noted else None
-        if notes is not None and notes.shape == stored.shape:
-            difference[rest] = _off(stored[rest], notes[rest])
-        elif notes is not None:
-            difference[rest] = np.inf
-        for place, right in again.items():
-            if right.shape != stored[place].shape:
-                return Difference(np.inf, 0.0).row(self.record, name)
-            difference[place] = _off(stored[place], right)
-            tolerance[place] = np.nan_to_num(allowed(right))
-        found = Difference(difference, tolerance)
-        return self._said(found, name, [labels[place] for place in again], len(rest), notes is not None)
-
-    def _said(self, found: Difference, name: str, again: Sequence[int], rest: int, noted: bool) -> Row:
-        row = found.row(self.record, name)
-        if not rest:
-            return row
-        where = f"computed again at {', '.join(map(str, again))}; " if again else ""
-        how = "only compared with the run's own notes" if noted else "not checked"
-        note = f"{where}{rest} {'others ' if again else ''}{how}: checkpoints gone"
-        return Row(
-            chunk=name, truth=row.truth, ok=row.ok, unit=row.unit, note=note, unchecked=rest,
-            difference=row.difference if again or noted else None, tolerance=row.tolerance if again or noted else None,
-        )  # fmt: skip
+        return partly(self.record, self.noted, name, again, lambda right: self.loose * (1 + np.abs(right)), self.looks)
 
     def _stretch_loss(self, name: str) -> Row:
         found = self.found.get(self.steps)
@@ -265,7 +207,7 @@ class TrainingAgain:
         right = found.stretch.astype(np.float64)
         if right.shape != self.record[name].shape:
             return self._same(name, False)
-        return Difference(_off(self.record[name], right), self.loose * (1 + right), "nats").row(self.record, name)
+        return Difference(off(self.record[name], right), self.loose * (1 + right), "nats").row(self.record, name)
 
     def _samples(self, name: str) -> Row:
         due = [step for step in self.plan.sample_at if step <= self.steps] if self.plan.sample_prompt else []
@@ -285,7 +227,7 @@ class TrainingAgain:
         except (KeyError, TypeError):
             return self._same(name, False)
         found = Difference(0.0 if ok else np.inf, 0.0)
-        return self._said(found, name, again, len(due) - len(again), notes is not None)
+        return said(self.record, found, name, again, len(due) - len(again), notes is not None)
 
     def _example(self, name: str) -> Row:
         moment = example_moment(self.plan.total_steps)
@@ -293,14 +235,16 @@ class TrainingAgain:
         stored = self.record[name].astype(np.float64)
         if found is None or "example.loss" not in found.moment:
             notes = self.noted[name] if self.noted is not None and name in self.noted else None
-            off = _off(stored, notes.astype(np.float64)) if notes is not None and notes.shape == stored.shape else np.inf
-            return self._said(Difference(0.0 if notes is None else off, 0.0), name, [], 1, notes is not None)
+            if notes is None:
+                return said(self.record, Difference(0.0, 0.0), name, [], 1, False)
+            alike = off(stored, notes.astype(np.float64)) if notes.shape == stored.shape else np.inf
+            return said(self.record, Difference(alike, 0.0), name, [], 1, True)
         losses = found.moment["example.loss"].astype(np.float64)
         track = int(self.record[_T + "example/track"])
         if name.endswith("/loss"):
             if stored.shape != losses.shape:
                 return self._same(name, False)
-            return Difference(_off(stored, losses), self.loose * (1 + losses), "nats").row(self.record, name)
+            return Difference(off(stored, losses), self.loose * (1 + losses), "nats").row(self.record, name)
         if not 0 <= track < losses.shape[1] or found.example is None:
             return self._same(name, False)
         if name.endswith("/track"):  # of two that gained alike but for rounding, either may be chosen
@@ -313,6 +257,30 @@ class TrainingAgain:
         return parts[0 if name.endswith("_ids") else 1].row(self.record, name)
 
 
-def _off(stored: Array, right: Array) -> Array:
-    """|stored - right|; numbers that are both none agree."""
-    return np.where(np.isnan(stored) & np.isnan(right), 0.0, np.abs(stored - right))
+def refuse_other_run(record: Record, stated: Any, plan: Plan, run: Path) -> None:
+    """Refuses a record whose provenance or plan is not that of `run`.
+
+    Raises:
+        PellucidError: it is another run's; the message names what differs.
+    """
+    named = record.provenance
+    mine = json.loads(json.dumps(plan.to_dict() | {"seed": str(plan.seed)}))
+    if not isinstance(stated, dict):
+        raise PellucidError(f"the record's {record.kind}/plan is no plan: it was changed")
+    for key in [*mine, *stated]:
+        if stated.get(key) != mine.get(key):
+            raise PellucidError(
+                f"the record is of another run than {run}: its plan says {key} {str(stated.get(key))[:60]}, the run's says "
+                f"{str(mine.get(key))[:60]}"
+            )
+    recorded = {
+        "config": dict(named.config), "parameters": named.parameters, "dtype": named.dtype, "tokenizer": named.tokenizer,
+        "seed": named.seed,
+    }  # fmt: skip
+    right = {
+        "config": plan.config.to_dict(), "parameters": plan.config.parameters(), "dtype": plan.dtype,
+        "tokenizer": plan.source.get("tokenizer"), "seed": plan.seed,
+    }  # fmt: skip
+    for key, value in right.items():
+        if recorded[key] != value:
+            raise PellucidError(f"the record names another {key} than its run's plan does: it was changed")

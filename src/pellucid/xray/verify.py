@@ -12,6 +12,7 @@ from pellucid.generate.engine import reading
 from pellucid.generate.load import load
 from pellucid.generate.model import GPT
 from pellucid.record import Record, check
+from pellucid.xray.finetuning_again import finetuning_rows
 from pellucid.xray.generation_again import GenerationAgain, same_model, same_words
 from pellucid.xray.report import Report, Row
 from pellucid.xray.training_again import TrainingAgain
@@ -38,7 +39,7 @@ def verify(record: Record, model: GPT | str | Path | None = None) -> Report:
     elif record.kind == "training":
         rows = TrainingAgain(record, _run_of(record, model)).rows()
     else:
-        raise PellucidError(f"verify reads generation and training records so far, and this is a {record.kind} record")
+        rows = finetuning_rows(record, _run_of(record, model))
     where = str(record.path) if record.path is not None else "in memory"
     return Report(record=where, model=record.provenance.model, dtype=record.provenance.dtype, rows=rows)
 
