@@ -57,6 +57,7 @@ def listed(logprobs: Tensor, ids: Array, stored: Array, nats: Array) -> tuple[Di
 
 
 def known(ids: Array, vocab_size: int) -> Array:
+    """Which of the ids are tokens at all."""
     return (ids >= 0) & (ids < vocab_size)
 
 
@@ -68,6 +69,7 @@ def equal(stored: Array, right: Array) -> Difference:
 
 
 def stack(parts: Sequence[Difference]) -> Difference:
+    """Several of one shape as one, along a new first axis."""
     shaped = [np.broadcast_arrays(part.difference, part.tolerance) for part in parts]
     return Difference(np.stack([one for one, _ in shaped]), np.stack([two for _, two in shaped]), parts[0].unit)
 
