@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Runs the command."""
     from pellucid.bench.compare import run_subject, subjects, table, to_json
-    from pellucid.cli.show import print_json
+    from pellucid.cli.output import print_json
 
     if chosen.subject is None:
         if chosen.json:
