@@ -1,9 +1,12 @@
-"""Looking inside: what a model does while it writes, as a record; and whether a record tells the truth.
+"""Looking inside: what a model does while it writes or learns, as a record; and whether a record tells the truth.
 
-In: a model and a prompt (`xray`), or a record and its model (`verify`). Out: a `Record`, or a `Report`.
+In: a model and a prompt (`xray`), a run that goes on (`TrainingRecorder`), a record and its model or run (`verify`).
+Out: a `Record`, a file in the run, a `Report`.
 
-Read `watch` (what is kept while the model runs: references, nothing is computed), `formulas` (what is computed of it, and how),
-`capture` (both together, into a record), then `verify` (all of it computed again, another way, and compared) and `report`.
+A generation: read `watch` (what is kept while the model runs: references, nothing is computed), `formulas` (what is computed of
+it, and how), `capture` (both together, into a record), then `generation_again` (all of it computed another way, and compared).
+A run: `moment` (the formulas), `training` (watched and recorded), `replay` (steps taken again), `training_again`; the same for
+`finetuning`. `verify` chooses, `difference` and `report` say what was found.
 """
 
 from pellucid.rooms import make_callable

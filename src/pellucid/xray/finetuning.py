@@ -95,7 +95,7 @@ def examples_of(run: Path) -> list[Example]:
 
 def changes(base: GPT, tuned: GPT) -> Array:
     """(Q,) L2 norms of what was added to each matrix."""
-    return norms([after - before for before, after in zip(weights_of(base), weights_of(tuned), strict=True)]).numpy()
+    return norms(after - before for before, after in zip(weights_of(base), weights_of(tuned), strict=True)).numpy()
 
 
 def maps(base: GPT, tuned: GPT) -> list[Array]:

@@ -3,7 +3,7 @@
 T tracks, C width, V vocabulary, K candidates.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +31,8 @@ def weights_of(model: Decoder) -> list[Tensor]:
     return [named[f"{name}.weight"].detach() for name, _ in model.config.matrices()]
 
 
-def norms(tensors: Sequence[Tensor]) -> Tensor:
-    """(Q,) float32: the L2 norm of each."""
+def norms(tensors: Iterable[Tensor]) -> Tensor:
+    """(Q,) float32: the L2 norm of each; one of them at a time need exist."""
     return torch.stack([torch.linalg.vector_norm(tensor.detach()) for tensor in tensors]).float().cpu()
 
 

@@ -74,8 +74,8 @@ class MomentWatch:
 
     def after(self, model: GPT) -> None:
         """What the update changed."""
-        changes = [now - then for now, then in zip(weights_of(model), self._before, strict=True)]
-        self.seen["updates"] = norms(changes).numpy()
+        pairs = zip(weights_of(model), self._before, strict=True)
+        self.seen["updates"] = norms(now - then for now, then in pairs).numpy()
         self._before = []
         if self._example is not None:
             window, *before = self._example
