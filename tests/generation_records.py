@@ -1,0 +1,134 @@
+"""Generation records made by arithmetic alone: no model, no chance, the same numbers on every machine."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from math import nan
+from typing import Any
+
+import numpy as np
+
+from pellucid.record import Provenance, Record, RecordWriter, as_triangle, check, describe, open_record
+
+
+WORDS = (
+    " the", " of", " and", " a", " to", ",", ".", " ship", " sea", " captain", " was", "\n", "\t", " extraordinarily-long-word",
+    " I", "ing", "\x00", " «é»",
+)  # fmt: skip
+PIECES = tuple(word.encode() for word in WORDS) + tuple("中🎉".encode()[i : i + 1] for i in range(7))
+CHINESE, EMOJI = (18, 19, 20), (21, 22, 23, 24)
+VOCABULARY = 64  # the other tokens are single letters
+
+
+def piece_of(token: int) -> bytes:
+    """The bytes of a token of this vocabulary."""
+    return PIECES[token] if token < len(PIECES) else bytes([ord("A") + token - len(PIECES)])
+
+
+def distribution(seed: int, temperature: float = 1.0) -> Any:
+    """(V,) probabilities that depend on two whole numbers."""
+    logits = np.array([(token * 37 + seed * 17 + token * token * 3) % 29 / 5.0 for token in range(VOCABULARY)])
+    weights = np.exp((logits - logits.max()) / temperature)
+    return weights / weights.sum()
+
+
+def generation(
+    prompt: Sequence[int] = (1, 7, 9), steps: int = 4, *, blocks: int = 3, heads: int = 2, band: int | None = None,
+    temperature: float = 1.0, top_k: int | None = None, candidates: int = 12, pieces: bool = True,
+    leave_out: Sequence[str] = (),
+) -> Record:  # fmt: skip
+    """A generation record that `record.check` finds complete, less the chunks to leave out (by the start of their names).
+
+    Args:
+        band: of every second block, the first included; None: all blocks are dense.
+    """
+    tracks, width = len(prompt) + steps - 1, 8 * heads
+    drawn, chunks = _steps(len(prompt), steps, temperature, top_k, candidates)
+    chunks |= {"prompt_ids": np.array(prompt, np.int32), "steps/drawn_ids": np.array(drawn, np.int32)}
+    lens = [[distribution(3 * level + 7 * track) for track in range(tracks)] for level in range(blocks + 1)]
+    order = np.array([[np.argsort(-p, kind="stable")[:5] for p in row] for row in lens])
+    chunks["lens/ids"] = order.astype(np.int32)
+    chunks["lens/logprobs"] = np.log(np.take_along_axis(np.array(lens), order, axis=-1)).astype(np.float32)
+    pattern = [f"banded({band})" if band and block % 2 == 0 else "dense" for block in range(blocks)]
+    reaches = [band if band and block % 2 == 0 else 4096 for block in range(blocks)]
+    chunks["cells"] = _cells(len(prompt), steps, reaches, tracks)
+    for level in range(blocks + 1):
+        chunks[f"block_inputs/{level}"] = np.array(
+            [[(level + track * c) % 7 / 7 for c in range(width)] for track in range(tracks)], np.float32
+        )
+    for block, reach in enumerate(reaches):
+        h, q, k = np.ogrid[:heads, :tracks, :tracks]
+        scores = ((h + q * 5 + k * k) % 11 + 1) * ((q - reach < k) & (k <= q))
+        chunks[f"attention/{block}"] = as_triangle(scores / scores.sum(axis=-1, keepdims=True))
+    chunks["timings/steps"] = np.array([0.02 if i == 0 else 0.004 + i % 3 / 1000 for i in range(steps)])
+    provenance = Provenance(
+        pellucid="0.1.0", model="0123456789abcdef" * 4, parameters=12_345, dtype="float32", seed=7,
+        config={"vocab_size": VOCABULARY, "n_ctx": 4096, "n_layers": blocks, "d_model": width, "n_heads": heads,
+                "pattern": pattern, "name": "made-up"},
+        prompt_ids=tuple(prompt), sampling={"max_tokens": steps, "temperature": temperature, "top_k": top_k, "top_p": None},
+    )  # fmt: skip
+    buffer = BytesIO()
+    with RecordWriter(buffer, "generation", provenance) as writer:
+        for name, value in chunks.items():
+            full, place = f"generation/{name}", name.rsplit("/", 1)
+            if not full.startswith(tuple(leave_out)):
+                known = {"block_inputs": "{level}", "attention": "{block}"}.get(place[0])
+                writer.add(full, value, **describe("generation", f"generation/{place[0]}/{known}" if known else full))
+        if pieces:
+            found = [piece_of(token) for token in range(VOCABULARY)]
+            for name, value in {
+                "ids": np.arange(VOCABULARY, dtype=np.int32),
+                "starts": np.cumsum([0, *map(len, found)]).astype(np.int32),
+                "bytes": np.frombuffer(b"".join(found), np.uint8),
+            }.items():
+                writer.add(f"pieces/{name}", value, **describe("generation", f"pieces/{name}"))
+    buffer.seek(0)
+    record = open_record(buffer)
+    check(record, partial=bool(leave_out))
+    return record
+
+
+def _steps(
+    prompt: int, steps: int, temperature: float, top_k: int | None, candidates: int
+) -> tuple[list[int], dict[str, Any]]:
+    drawn: list[int] = []
+    found: dict[str, list[Any]] = {name: [] for name in (
+        "drawn_logprobs", "topk_ids", "topk_logprobs", "topk_shares", "kept", "draw", "drawn_span"
+    )}  # fmt: skip
+    for i in range(steps):
+        own = distribution(i)
+        order = np.argsort(-own, kind="stable")
+        left = order[:top_k] if top_k else order
+        shares = np.zeros(VOCABULARY)
+        if temperature:
+            shares[left] = distribution(i, temperature)[left]
+        else:
+            shares[order[0]] = 1.0
+        shares /= shares.sum()
+        u = (0.137 + i * 0.618) % 1.0
+        ends = np.cumsum(shares)
+        token = int(np.searchsorted(ends, u, side="right")) if temperature else int(order[0])
+        drawn.append(token)
+        found["drawn_logprobs"].append(np.log(own[token]))
+        found["topk_ids"].append(order[:candidates])
+        found["topk_logprobs"].append(np.log(own[order[:candidates]]))
+        found["topk_shares"].append(shares[order[:candidates]])
+        found["kept"].append(len(left) if temperature else 1)
+        found["draw"].append(u if temperature else nan)
+        found["drawn_span"].append((ends[token] - shares[token], ends[token]))
+    kinds = {"topk_ids": np.int32, "kept": np.int32, "draw": np.float64, "drawn_span": np.float64}
+    return drawn, {f"steps/{name}": np.array(values, kinds.get(name, np.float32)) for name, values in found.items()}
+
+
+def _cells(prompt: int, steps: int, reaches: Sequence[int], tracks: int) -> Any:
+    """As the schema says: 0 not there yet, 1 computed in this step, 2 kept, 3 behind the band."""
+    def state(step: int, reach: int, track: int) -> int:
+        newest = prompt - 1 + step
+        if track > newest:
+            return 0
+        if track >= (0 if step == 0 else newest):
+            return 3 if track <= newest - reach and step else 1
+        return 3 if track <= newest - reach else 2
+
+    return np.array(
+        [[[state(step, reach, track) for track in range(tracks)] for reach in reaches] for step in range(steps)], np.uint8
+    )
