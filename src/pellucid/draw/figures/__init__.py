@@ -8,6 +8,7 @@ that the mark names; what the record does not hold is said, not made up. One mod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pellucid.draw.figures.parameters import parameters
 from pellucid.draw.figures.pretraining import pretraining
 from pellucid.draw.figures.sheet import Sheet
 from pellucid.draw.figures.tokens import tokens
@@ -48,6 +49,10 @@ FIGURES: dict[str, Figure] = {
     "tokens": Figure(
         kind="generation", draw=tokens, command=GENERATION,
         about="an answer written token by token: probabilities, cut, draw, and back into the context",
+    ),
+    "parameters": Figure(
+        kind="training", draw=parameters, command=TRAINING,
+        about="every weight matrix from random to trained, how many numbers each holds, and the eight sizes of GPT-3",
     ),
     "xray": Figure(
         kind="generation", draw=xray, command=GENERATION,

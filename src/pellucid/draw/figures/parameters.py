@@ -1,0 +1,265 @@
+"""`parameters`: every weight matrix of a model, from random to trained, how many numbers each holds, and how that compares.
+
+C width, L blocks, M moments of the run.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from pellucid.draw import palette
+from pellucid.draw.figures.facts import config, in_short, model_name, three_digits
+from pellucid.draw.figures.marks import Box, diverging, legend
+from pellucid.draw.figures.parameters_run import EMBEDDINGS, OUTSIDE, Run, across, chosen_moments, read_run, sums
+from pellucid.draw.figures.ruler import PUBLISHED, SOURCE, published, ruler
+from pellucid.draw.figures.sheet import Sheet
+from pellucid.draw.figures.story import Story
+from pellucid.draw.film import Film
+from pellucid.draw.font import fit, text_width
+from pellucid.draw.nodes import Gradient, Image, Node, Rect, Shows, Text
+from pellucid.draw.parts import given
+from pellucid.gpt.config import GPTConfig
+from pellucid.record import Record
+
+
+STRONG = ("#8d6fd1", "#d15c9c", "#e5a04c")  # the gradient of what is trained, dark enough for a thin frame
+LEAST = 5.0  # height of a square matrix that can be seen
+
+
+def parameters(record: Record, *, width: float = 960) -> Film:
+    """The figure, from a training record. Errors: as `figures.figure`."""
+    sheet = Sheet.of(width, narrow_height=760)
+    story = Story()
+    shape = config(record)
+    done = record["training/moments/steps"].tolist()
+    chosen = chosen_moments(len(done), 4 * shape.n_layers + 2)
+    total = shape.parameters()
+    many = 4 * shape.n_layers + 2
+    story.segment(
+        "Random values",
+        (0.0, 5.0, f"Before training: {many} matrices of random values, {total:,} parameters in all. It can say nothing yet."),
+    )
+    last = f"after {done[-1]:,} step{'s' if done[-1] != 1 else ''}"
+    told = f"Training moves all of them a little at each step: {last}, these are their values."
+    (learn,) = story.segment("Training", (0.5 * (len(chosen) - 1), 3.0, told))
+    (count,) = story.segment("How many", (0.0, 6.0, _counted(shape, model_name(record))))
+    gap = (learn.moved - learn.start) / max(len(chosen) - 1, 1)
+    times = tuple(0.0 if i == 0 else learn.start + gap * i for i in range(len(chosen)))
+    run = read_run(record, chosen, times)
+    nodes = _head(run, record, sheet)
+    if sheet.wide:
+        nodes += _block(run, Box(24, 72, 330, 262), sheet)
+        nodes += _table(run, Box(24, 342, 330, 154), sheet)
+        nodes += _all_blocks(run, Box(382, 72, 554, 224), sheet)
+        nodes += _embeddings(run, Box(382, 304, 554, 86), sheet)
+        ruled = Box(382, 400, 554, 96)
+    else:
+        nodes += _block(run, Box(12, 100, 336, 214), sheet)
+        nodes += _all_blocks(run, Box(12, 324, 336, 130), sheet)
+        nodes += _embeddings(run, Box(12, 464, 336, 74), sheet)
+        nodes += _table(run, Box(12, 546, 336, 66), sheet)
+        ruled = Box(12, 624, 336, 86)
+    nodes += ruler(total, model_name(record), ruled, sheet, count)
+    return sheet.film(
+        record, "From random to trained", nodes, story, alt=_alt(run, record), notes=_notes(run),
+    )  # fmt: skip
+
+
+def _picture(run: Run, name: str, box: Box) -> list[Node]:
+    """A matrix by tiles, from moment to moment, on grey before training and on the trained gradient as the loss falls."""
+    most = run.range_of(name)
+    tiles = np.clip(run.tiles[name], -most, most)
+    matrix = run.over_time(lambda i: diverging(tiles[i], most))
+    rows, columns = run.sizes[name]
+    label = f"{name}: {rows:,} x {columns:,} = {rows * columns:,} numbers"
+    shows = Shows(f"training/thumbnails/{name}", (run.moments[-1],))
+    edge = 2.0 if box.h > 24 else 1.0
+    around = Box(box.x - edge, box.y - edge, box.w + 2 * edge, box.h + 2 * edge)
+    return [
+        Rect(around.x, around.y, around.w, around.h, 1, palette.UNTRAINED),
+        Rect(around.x, around.y, around.w, around.h, 1, Gradient(STRONG), opacity=run.over_time(lambda i: run.learned[i])),
+        Image(matrix, "diverging", box.x, box.y, box.w, box.h, label=label, shows=shows),
+    ]
+
+
+
+
+def _head(run: Run, record: Record, sheet: Sheet) -> list[Node]:
+    """Which moment this is, and what the colours mean."""
+    tokens = record["training/steps/tokens"].tolist()
+
+    def words(i: int) -> str:
+        step = run.steps[i]
+        if step == 0:
+            return f"step 0 of {run.steps[-1]:,}: random values"
+        return f"step {step:,} of {run.steps[-1]:,}, {in_short(tokens[step - 1])} tokens seen"
+
+    if sheet.wide:
+        x, y, box = sheet.left + text_width("From random to trained", sheet.big, "sans", 600) + 20, 44.0, Box(746, 26, 190, 9)
+    else:
+        x, y, box = sheet.left, sheet.top + 10, Box(12, sheet.top + 20, 200, 9)
+    most = three_digits(run.ranges[0])
+    shows = given("training/moments/steps")
+    moment = Text(x, y, run.over_time(words), sheet.small, fill=palette.QUIET, shows=shows, id="moment")
+    return [moment, *legend("diverging", box, sheet.small, f"−{most}", most, "0")]
+
+
+def _block(run: Run, box: Box, sheet: Sheet) -> list[Node]:
+    """Block 0, its four matrices to scale, with their names and norms."""
+    names = [name for name in run.names if name.startswith("h.0.")]
+    small, gap = sheet.small, 14.0
+    line = small + 6
+    shapes = [across(run.sizes[name]) for name in names]
+    wide = max(shapes[0][0] + shapes[1][0], shapes[2][0], shapes[3][0])
+    high = max(shapes[0][1], shapes[1][1]) + shapes[2][1] + shapes[3][1]
+    unit = min((box.w - gap - 6) / wide, (box.h - (small + 8) - 3 * (line + 8)) / high)
+    nodes: list[Node] = [Text(box.x, box.y + small, "block 0, to scale", small, 600)]
+    y = box.y + small + 8
+    x = box.x + 3
+    for i, name in enumerate(names):
+        w, h = shapes[i][0] * unit, shapes[i][1] * unit
+        place = run.names.index(name)
+        room = w if i < 2 else box.w
+        short = name.removeprefix("h.0.")
+        nodes += _norm(run, place, short, Box(x - 3, y, room, line), small)
+        nodes += _picture(run, name, Box(x, y + line, w, h))
+        if i == 0:
+            x += w + gap
+        else:
+            x = box.x + 3
+            y += line + max(h, shapes[0][1] * unit if i == 1 else 0) + 8
+    return nodes
+
+
+def _norm(run: Run, place: int, name: str, box: Box, size: float) -> list[Node]:
+    """A matrix's name with its norm from moment to moment; the name alone where there is no room."""
+    told: Any = ""
+    if text_width(f"{name}, norm 0.000", size) <= box.w:
+        told = run.over_time(lambda i: f"{name}, norm {three_digits(float(run.norms[i][place]))}")
+    else:
+        told = next((word for word in (name, name.rpartition(".")[2]) if text_width(word, size) <= box.w), "")
+    shows = Shows("training/moments/weights", (run.moments[-1], place))
+    return [Text(box.x, box.y + size, told, size, fill=palette.QUIET, shows=shows)] if told else []
+
+
+def _all_blocks(run: Run, box: Box, sheet: Sheet) -> list[Node]:
+    """All blocks, each as the one that is shown large; evenly chosen ones where all would be too small to be seen."""
+    small, count = sheet.small, run.shape.n_layers
+    shapes = [across(run.sizes[name]) for name in run.names if name.startswith("h.0.")]
+    wide = max(shapes[0][0] + shapes[1][0], shapes[2][0], shapes[3][0])
+    high = max(shapes[0][1], shapes[1][1]) + shapes[2][1] + shapes[3][1]
+    top = box.y + small + 8
+    down = box.bottom - top
+
+    def fitted(columns: int, many: int) -> tuple[float, int, float, float, bool]:
+        """Pixels a number, columns, gaps within and between blocks, and whether blocks have names."""
+        lines = -(-many // columns)
+        inner, outer = (6.0, 16.0) if many <= 12 else (3.0, 9.0)
+        across = ((box.w + outer) / columns - outer - inner) / wide
+        named = (down + outer) / lines - outer > 60
+        upright = ((down + outer) / lines - outer - 2 * inner - (small + 4 if named else 0)) / high
+        return min(across, upright), columns, inner, outer, named
+
+    many = count
+    while True:
+        unit, columns, inner, outer, named = max((fitted(n, many) for n in range(1, many + 1)), key=lambda fit: (round(fit[0], 9), -fit[1]))
+        if unit * run.shape.d_model >= LEAST or many == 1:
+            break
+        many -= 1
+    blocks = [i * (count - 1) // max(many - 1, 1) for i in range(many)]
+    told = f"{many} of {count} blocks" if many < count else f"all {count} blocks" if count > 1 else "the only block"
+    nodes: list[Node] = [Text(box.x, box.y + small, f"{told}, {4 * many} matrices", small, 600)]
+    pitch_x, pitch_y = (box.w + outer) / columns, (down + outer) / -(-many // columns)
+    for i, block in enumerate(blocks):
+        x, y = box.x + i % columns * pitch_x, top + i // columns * pitch_y
+        if named:
+            nodes.append(Text(x, y + small, f"block {block}", small, fill=palette.QUIET))
+            y += small + 6
+        names = [name for name in run.names if name.startswith(f"h.{block}.")]
+        sides = [(w * unit, h * unit) for w, h in shapes]
+        places = (
+            (x, y), (x + sides[0][0] + inner, y), (x, y + sides[0][1] + inner), (x, y + sides[0][1] + sides[2][1] + 2 * inner),
+        )  # fmt: skip
+        for name, (left, up), (w, h) in zip(names, places, sides, strict=True):
+            nodes += _picture(run, name, Box(left + 1, up + 1, w, h))
+    return nodes
+
+
+def _embeddings(run: Run, box: Box, sheet: Sheet) -> list[Node]:
+    """The token and the position matrix, to one scale of their own."""
+    small, gap = sheet.small, 26.0
+    line = small + 8
+    words = {"wte": "wte: tokens", "wpe": "wpe: tracks"}
+    shapes = {name: across(run.sizes[name]) for name in words}
+    label = text_width(words["wpe"], small)
+    (long, high), (short, other) = shapes["wte"], shapes["wpe"]
+    unit = min(
+        (box.w - gap - label - 3) / long, (box.w - gap - 6) / (long + short), (box.h - 2 * line - 6) / max(high, other)
+    )  # fmt: skip
+    told = f"embeddings, to a scale of their own, colours to ±{three_digits(run.ranges[1])}"
+    nodes: list[Node] = [Text(box.x, box.y + small, fit(told, box.w, small, "sans", 600), small, 600)]
+    x, y = box.x + 3, box.y + 2 * line
+    for name, (w, h) in shapes.items():
+        nodes.append(Text(x - 3, y - 6, words[name], small, fill=palette.QUIET, label=f"{name}: {run.sizes[name]}"))
+        nodes += _picture(run, name, Box(x, y, w * unit, h * unit))
+        x += max(w * unit, label) + gap
+    return nodes
+
+
+def _table(run: Run, box: Box, sheet: Sheet) -> list[Node]:
+    """The sum: on a phone its last lines only."""
+    lines = sums(run)
+    total = run.shape.parameters()
+    assert sum(count for _, _, count in lines[5:]) == total, "the lines add up"
+    if not sheet.wide:
+        lines = lines[5:]
+    small = sheet.small
+    pitch = box.h / (len(lines) + 1)
+    middle = box.x + box.w * 0.68
+    nodes: list[Node] = []
+    for i, (what, product, count) in enumerate([*lines, ("all parameters", "", total)]):
+        strong = 600 if what in ("blocks", "all parameters") else 400
+        base = box.y + (i + 0.75) * pitch
+        nodes.append(Text(box.x, base, what, small, strong, shows=given("provenance")))
+        if product:
+            nodes.append(Text(middle, base, product, small, anchor="end", fill=palette.QUIET, shows=given("provenance")))
+        nodes.append(Text(box.right, base, f"{count:,}", small, strong, anchor="end", shows=given("provenance")))
+    return nodes
+
+
+def _counted(shape: GPTConfig, name: str) -> str:
+    largest = GPTConfig.preset(PUBLISHED[-1])
+    times = largest.parameters() / shape.parameters()
+    return (
+        f"{name} has {shape.parameters():,} parameters. GPT-3's 175B has {largest.n_layers} blocks of "
+        f"{largest.block_parameters() / 1e9:.2f} billion each: {three_digits(times)} times as many."
+    )
+
+
+def _alt(run: Run, record: Record) -> str:
+    lines = ", ".join(f"{what} {count:,}" for what, _, count in sums(run)[5:])
+    changes = ", ".join(
+        f"{name.removeprefix('h.0.')} from {three_digits(float(run.norms[0][place]))} "
+        f"to {three_digits(float(run.norms[-1][place]))}"
+        for place, name in enumerate(run.names) if name.startswith("h.0.") or name in EMBEDDINGS
+    )  # fmt: skip
+    return (
+        f"The {len(run.names)} weight matrices of {model_name(record)} as coloured tiles, at {len(run.steps)} moments, from "
+        f"step 0 to step {run.steps[-1]:,}. Parameters: {lines}, together {run.shape.parameters():,}. Norms of the embeddings "
+        f"and of block 0: {changes}. {_counted(run.shape, model_name(record))}"
+    )
+
+
+def _notes(run: Run) -> list[str]:
+    listed = ", ".join(f"{size.removeprefix('gpt3-').upper()} {published(size):,}" for size in PUBLISHED)
+    return [
+        "A matrix is shown as at most 32 x 32 tiles, each the mean of the numbers in it: single weights are larger.",
+        f"Colours tell numbers up to ±{three_digits(run.ranges[0])} apart in blocks, up to ±{three_digits(run.ranges[1])} in "
+        f"embeddings; the {OUTSIDE:g}% that lie beyond have the strongest colour.",
+        "Every matrix lies with its longer side across. Areas are to scale within a block, and within the embeddings.",
+        "The frames turn from grey to coloured as far as the loss on one fixed window of text has come on its way from the "
+        "first moment to the last.",
+        "A matrix's norm is the square root of the sum of the squares of its numbers.",
+        "Biases and LayerNorms are counted, but not drawn. The output matrix is the token matrix again: it is counted once.",
+        f"The eight sizes of GPT-3 are given ({SOURCE}): {listed}.",
+    ]
