@@ -162,7 +162,8 @@ def _all_blocks(run: Run, box: Box, sheet: Sheet) -> list[Node]:
 
     many = count
     while True:
-        unit, columns, inner, outer, named = max((fitted(n, many) for n in range(1, many + 1)), key=lambda fit: (round(fit[0], 9), -fit[1]))
+        ways = [fitted(columns, many) for columns in range(1, many + 1)]  # the largest; of equals that in fewest columns
+        unit, columns, inner, outer, named = max(ways, key=lambda way: (round(way[0], 9), -way[1]))
         if unit * run.shape.d_model >= LEAST or many == 1:
             break
         many -= 1
