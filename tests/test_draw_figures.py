@@ -75,6 +75,7 @@ def test_a_value_changes_with_its_beats() -> None:
     assert keyed(3.0, (one, 3.0)) == 3.0
     assert keyed(0.0, (one, 5.0, "move"), (two, 1.0)) == Keys((0, 0.0), (1.0, 5.0, "move"), (2.0, 1.0))
     assert keyed(0.0, (two, 5.0, "linear")) == Keys((0, 0.0), (2.0, 0.0), (3.0, 5.0, "linear"))
+    assert keyed(0, (one, 1, "arrive")) == Keys((0, 0), (1.0, 1))
     there = during([two])
     assert [there.at(t) for t in (0, 1.9, 2.0, 4.9, 5.0)] == [0, 0, 1, 1, 0]
 

@@ -38,11 +38,12 @@ def test_every_record_gives_a_legible_film(name: str, case: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_film_has_room_for_its_motion_in_48_pictures(name: str) -> None:
-    """Every rest is one of them, and so is something of every move."""
+    """Every rest is one of them."""
     film = generation(top_k=5).figure(name)
     times = [frame.time for frame in film.frames(48)]
     assert len(times) <= 48
-    assert {start for segment in film.segments for start, _ in segment.rests if start} <= set(times)
+    for start in {start for segment in film.segments for start, _ in segment.rests}:
+        assert film.at(max(time for time in times if time <= start)) == film.at(start), start
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,10 +58,10 @@ def test_a_figure_is_a_pure_function_and_grows_with_its_width(name: str) -> None
 
 
 GOLDEN = {
-    ("tokens", 960): "",
-    ("tokens", 360): "",
-    ("xray", 960): "",
-    ("xray", 360): "",
+    ("tokens", 960): "9dc62e15839fd3a0",
+    ("tokens", 360): "a4f3731341e7d547",
+    ("xray", 960): "c7ee15da002f4c73",
+    ("xray", 360): "3afb31664aca1ef1",
 }
 
 

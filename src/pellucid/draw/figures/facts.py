@@ -95,6 +95,18 @@ class Pieces:
         return runs
 
 
+def start_of(text: str, most: int = 160) -> str:
+    """As much of a text as alt text has room for, in one line."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[:most].rstrip()} …"
+
+
+def end_of(text: str, most: int = 160) -> str:
+    """The same from its end: of a prompt that is what is continued."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"… {text[-most:].lstrip()}"
+
+
 def percent(share: float) -> str:
     """A probability: 42%, 3.1%, 0.02%; below that, what it is less than."""
     if 0.9945 <= share < 1:

@@ -231,9 +231,10 @@ def _table(run: Run, box: Box, sheet: Sheet) -> list[Node]:
 def _counted(shape: GPTConfig, name: str) -> str:
     largest = GPTConfig.preset(PUBLISHED[-1])
     times = largest.parameters() / shape.parameters()
+    told = f"{float(f'{times:.3g}'):,.0f}" if times >= 100 else three_digits(times)
     return (
         f"{name} has {shape.parameters():,} parameters. GPT-3's 175B has {largest.n_layers} blocks of "
-        f"{largest.block_parameters() / 1e9:.2f} billion each: {three_digits(times)} times as many."
+        f"{largest.block_parameters() / 1e9:.2f} billion each, about {told} times as many in all."
     )
 
 
@@ -256,11 +257,11 @@ def _notes(run: Run) -> list[str]:
     return [
         "A matrix is shown as at most 32 x 32 tiles, each the mean of the numbers in it: single weights are larger.",
         f"Colours tell numbers up to ±{three_digits(run.ranges[0])} apart in blocks, up to ±{three_digits(run.ranges[1])} in "
-        f"embeddings; the {OUTSIDE:g}% that lie beyond have the strongest colour.",
+        f"embeddings; what lies beyond, {OUTSIDE:g}% at the end, has the strongest colour.",
         "Every matrix lies with its longer side across. Areas are to scale within a block, and within the embeddings.",
         "The frames turn from grey to coloured as far as the loss on one fixed window of text has come on its way from the "
         "first moment to the last.",
         "A matrix's norm is the square root of the sum of the squares of its numbers.",
         "Biases and LayerNorms are counted, but not drawn. The output matrix is the token matrix again: it is counted once.",
-        f"The eight sizes of GPT-3 are given ({SOURCE}): {listed}.",
+        f"The eight sizes of GPT-3 follow from their published shapes ({SOURCE}): {listed}.",
     ]

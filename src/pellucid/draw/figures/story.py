@@ -71,8 +71,8 @@ class Story:
 def keyed(first: Any, *changes: tuple[Beat, Any] | tuple[Beat, Any, str]) -> Any:
     """A value that changes with the beats: `keyed(0, (one, 1), (other, 0, "move"))`.
 
-    Each change is (beat, value, ease). "hold", the default, jumps when the beat starts; "linear" and "move" take as long as
-    the beat moves. A value that never changes is given back as it is.
+    Each change is (beat, value, ease). "hold", the default, jumps when the beat starts, "arrive" when it has moved; "linear"
+    and "move" take as long as the beat moves. A value that never changes is given back as it is.
     """
     points: list[tuple[float, Any, str]] = [(0.0, first, "hold")]
     value = first
@@ -80,10 +80,10 @@ def keyed(first: Any, *changes: tuple[Beat, Any] | tuple[Beat, Any, str]) -> Any
         beat, after, ease = (*change, "hold") if len(change) == 2 else change
         if after == value:
             continue
-        moves = ease != "hold" and beat.moved > beat.start
+        moves = ease in ("linear", "move") and beat.moved > beat.start
         if moves and points[-1][0] < beat.start:
             points.append((beat.start, value, "hold"))
-        at = beat.moved if moves else beat.start
+        at = beat.moved if moves or ease == "arrive" else beat.start
         point = (at, after, ease if moves else "hold")
         if points[-1][0] == at:
             points[-1] = point

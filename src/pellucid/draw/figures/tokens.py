@@ -8,7 +8,7 @@ from typing import Any
 
 from pellucid.draw import palette
 from pellucid.draw.figures.columns import columns
-from pellucid.draw.figures.facts import Pieces, config, in_bytes, in_seconds, model_name, percent
+from pellucid.draw.figures.facts import Pieces, config, end_of, in_bytes, in_seconds, model_name, percent, start_of
 from pellucid.draw.figures.marks import Box, earlier, flow
 from pellucid.draw.figures.marks import tokens as token_boxes
 from pellucid.draw.figures.sheet import Sheet
@@ -105,9 +105,10 @@ def _scene(step: Step, record: Record, pieces: Pieces, sheet: Sheet, story: Stor
         (0.6, 1.9, f"Step {number} of {count}, {'prefill' if step.number == 0 else 'decode'}: {phase}."),
         (0.6, 1.6, f"{step.cut[:1].upper()}{step.cut[1:]}: {step.kept:,} of {step.vocabulary:,} tokens are left to draw from."),
         (0.8, 1.6, f"The draw u = {step.draw:.4f} lies in the part of the line that belongs to “{word}”."),
-        (0.6, 1.6, f"“{word}” had a probability of {percent(step.p)}. It joins the tokens, and all of them are read again."),
+        (0.6, 1.6, f"“{word}” had a probability of {percent(step.p)}. It joins the tokens: the model reads it next."),
     ]
     if step.greedy:
+        said[1] = (0.6, 1.6, f"Temperature 0: of {step.vocabulary:,} tokens only the likeliest is left.")
         said[2] = (0.0, 1.6, f"The likeliest token is “{word}”: it is taken.")
     beats = story.segment(f"Step {number}", *(said if step.changed else [said[0], *said[2:]]))
     read, *cuts, draw, back = beats
@@ -177,7 +178,7 @@ def _chosen(step: Step, box: Box, y: float, slot: Box, sheet: Sheet, draw: Beat,
     if step.greedy:
         y = box.y + 84
     told = f"probability {percent(step.p)}, its logarithm {step.logprob:.2f}".replace("-", "−")
-    there = keyed(0, (draw, 1))
+    there = keyed(0, (draw, 1, "arrive"))
     logprob = step.shows("drawn_logprobs")
     p = Text(box.middle, y + high + 1.5 * small, told, small, anchor="middle", opacity=there, shows=logprob)
     edge = sheet.right + (10 if sheet.wide else 6)
@@ -206,7 +207,7 @@ def _together(steps: list[Step], record: Record, pieces: Pieces, sheet: Sheet, s
     read, written = len(steps[0].context), len(steps)
     total = sum(step.seconds for step in steps)
     saying = (
-        f"All {written} steps: {read} tokens read, {written} written in {in_seconds(total)}. "
+        f"All {written} steps: {read} tokens read, {written} written in {in_seconds(total)} (measured). "
         f"The cache holds {in_bytes(steps[-1].cache)} of keys and values at the end."
     )
     beats = story.segment("All steps", *((0.25, 0.05, saying) for _ in jumps), (0.0, 4.0, saying))
@@ -258,8 +259,7 @@ def _jumps(count: int) -> list[int]:
 
 
 def _alt(steps: list[Step], record: Record, pieces: Pieces) -> str:
-    prompt = pieces.sentence(steps[0].context)
-    answer = pieces.sentence([step.drawn for step in steps])
+    prompt, answer = end_of(pieces.sentence(steps[0].context)), start_of(pieces.sentence([step.drawn for step in steps]))
     parts = [f"{model_name(record)} continues “{prompt}” with “{answer}”, token by token."]
     for step in steps[:IN_FULL]:
         top = ", ".join(f"“{pieces.shown(token)}” {percent(p)}" for token, p, _ in step.listed[:3])

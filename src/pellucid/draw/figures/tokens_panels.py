@@ -170,10 +170,9 @@ def distribution(step: Step, box: Box, sheet: Sheet, count: int, read: Beat, cut
         mine, gone = token == step.drawn, step.changed and share == 0
         base = centred(y, thick, small)
         about: dict[str, Any] = {"label": f"{step.words[token]}: {rank}", "shows": _source(step, token, "topk_logprobs")}
-        ink = keyed(palette.INK, *([(cut, palette.QUIET)] if cut and gone else []), *([(draw, palette.OUTPUT)] if mine else []))
-        fill = keyed(
-            LIKELY, *([(cut, palette.LINE)] if cut and gone else []), *([(draw, palette.OUTPUT)] if mine else [])
-        )
+        chosen = [(draw, palette.OUTPUT, "arrive")] if mine else []
+        ink = keyed(palette.INK, *([(cut, palette.QUIET)] if cut and gone else []), *chosen)
+        fill = keyed(LIKELY, *([(cut, palette.LINE)] if cut and gone else []), *chosen)
         ends = [(cut, bar_most * share / full if not gone else bar_most * p / full, "move")] if cut else []
         long = keyed(0.0, (read, bar_most * p / full, "move"), *ends)
         word = fit(step.words[token], word_width, small, "mono")
@@ -254,8 +253,8 @@ def draw_line(step: Step, box: Box, sheet: Sheet, draw: Beat) -> list[Node]:
     nodes += [Rect(left, y, wide, high, 0, palette.PAPER, palette.LINE)]
     for token, start, end in spans(step):
         mine = token == step.drawn
-        fill = keyed(LIKELY, (draw, palette.OUTPUT_FILL)) if mine else LIKELY
-        stroke = keyed(palette.PAPER, (draw, palette.OUTPUT)) if mine else palette.PAPER
+        fill = keyed(LIKELY, (draw, palette.OUTPUT_FILL, "arrive")) if mine else LIKELY
+        stroke = keyed(palette.PAPER, (draw, palette.OUTPUT, "arrive")) if mine else palette.PAPER
         label = f"{step.words[token]}: from {start:.4f} to {end:.4f}"
         shows = step.shows("drawn_span") if mine else _source(step, token, "topk_shares")
         part = max(wide * (end - start), 1.0)
@@ -280,14 +279,14 @@ def _larger(step: Step, line: Box, sheet: Sheet, draw: Beat) -> list[Node]:
     assert step.span is not None
     start, end = step.span
     small = sheet.small
-    there = keyed(0, (draw, 1))
+    there = keyed(0, (draw, 1, "arrive"))
     y = line.bottom + (30 if sheet.wide else 18)
     a, b = line.x + line.w * start, line.x + line.w * end
     wedge: Any = (("M", a, line.bottom), ("L", b, line.bottom), ("L", line.right, y), ("L", line.x, y), ("Z",))
     at = line.x + line.w * (step.draw - start) / (end - start)
     low = y + line.h + 1.2 * small
     shows = step.shows("drawn_span")
-    nodes: list[Node] = [Path(wedge, fill=palette.OUTPUT_FILL, opacity=keyed(0, (draw, 0.4)))]
+    nodes: list[Node] = [Path(wedge, fill=palette.OUTPUT_FILL, opacity=keyed(0, (draw, 0.4, "arrive")))]
     group: list[Node] = [
         Rect(line.x, y, line.w, line.h, 0, palette.OUTPUT_FILL, palette.OUTPUT, shows=shows),
         Path((("M", at, y), ("L", at, y + line.h)), stroke=palette.TRACK, stroke_width=2, shows=step.shows("draw")),

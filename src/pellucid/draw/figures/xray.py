@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pellucid.draw import palette
-from pellucid.draw.figures.facts import Pieces, config, model_name, percent
+from pellucid.draw.figures.facts import Pieces, config, end_of, model_name, percent, start_of
 from pellucid.draw.figures.marks import Box, colour
 from pellucid.draw.figures.sheet import Sheet
 from pellucid.draw.figures.story import Beat, Story, keyed
@@ -232,10 +232,10 @@ def _decided(view: View, pieces: Pieces) -> str:
 
 
 def _alt(view: View, looks: Attention | None, pieces: Pieces, record: Record) -> str:
-    answer = pieces.sentence(view.ids[view.prompt :])
+    prompt, answer = end_of(pieces.sentence(view.ids[: view.prompt])), start_of(pieces.sentence(view.ids[view.prompt :]))
     parts = [
         f"A grid of {len(view.tracks)} tracks by {len(view.levels)} levels of {model_name(record)}, which continues "
-        f"“{pieces.sentence(view.ids[: view.prompt])}” with “{answer}”. Each cell names the likeliest next token there.",
+        f"“{prompt}” with “{answer}”. Each cell names the likeliest next token there.",
         "On the track of the last prompt token: "
         + ", ".join(
             f"{'embedded' if level == 0 else f'block {level - 1}'} “{pieces.shown(view.words[level][view.followed])}” "
