@@ -1,13 +1,20 @@
 """draw/figures: the frame that all figures share: finding one, sheets, beats, pieces, numbers, rows of tokens."""
 
+import re
+import subprocess
+import sys
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import pytest
 from generation_records import CHINESE, EMOJI, generation
 from hypothesis import given
 from hypothesis import strategies as some
+from pictures import assert_legible
 
-from pellucid.draw import Keys
+from pellucid.draw import Keys, figures
 from pellucid.draw.figures import FIGURES, figure, figures_of
 from pellucid.draw.figures.facts import Pieces, footer_lines, in_bytes, in_seconds, in_short, percent, three_digits
 from pellucid.draw.figures.marks import diverging, earlier_width, flow, sequential
@@ -124,6 +131,33 @@ def test_numbers_have_units() -> None:
 
 def test_the_footer_names_the_model() -> None:
     assert footer_lines(generation()) == ["made-up: 12,345 parameters", "seed 7 · model 01234567"]
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [({"seed": 2**64 - 1}, "seed 18446744073709551615 · model 01234567"),
+     ({"seed": 2**32 - 1, "step": 600_000, "checkpoint": "step-00600000"}, "seed 4294967295 · step 600,000 · model 01234567")],
+)  # fmt: skip
+def test_the_footer_is_whole_and_explains_the_clock(known: dict[str, Any], told: str) -> None:
+    record = generation()
+    record.provenance = replace(record.provenance, **known)
+    story = Story()
+    story.segment("a", (0, 5, "words"))
+    for width in (360, 960):
+        film = Sheet.of(width).film(record, "A title", [], story, alt="", measured=True)
+        shown = [p["string"] for p in film.at(0) if p["kind"] == "text"]
+        assert "measured" in shown and not any("…" in string for string in shown)
+        assert any(string.endswith(told) for string in shown)
+        assert_legible(film, least=11)
+
+
+def test_nothing_in_this_room_looks_at_a_clock_or_at_chance_or_loads_torch() -> None:
+    folder = Path(figures.__file__).parent
+    for source in folder.glob("*.py"):
+        unwanted = r"^\s*(import|from) (random|time|datetime|secrets|torch)\b"
+        assert not re.search(unwanted, source.read_text("utf-8"), re.M), source
+    code = "import sys, pellucid.draw.figures; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 # Rows and colours.

@@ -133,7 +133,7 @@ def test_a_record_without_tiles_is_refused_with_the_way_to_make_one() -> None:
         trained(leave_out="thumbnails").figure("parameters")
 
 
-GOLDEN = {960: "5c1864dbe072d254", 360: "f3908add04b5c6ca"}
+GOLDEN = {960: "be576198a29f669f", 360: "976cf1579bf07402"}
 
 
 @pytest.mark.parametrize("width", GOLDEN)

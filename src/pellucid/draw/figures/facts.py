@@ -29,7 +29,7 @@ def footer_lines(record: Record) -> list[str]:
     known = record.provenance
     parts = [] if known.seed is None else [f"seed {known.seed}"]
     if known.checkpoint is not None:
-        parts.append(f"checkpoint {known.checkpoint}")
+        parts.append(f"checkpoint {known.checkpoint}" if known.step is None else f"step {known.step:,}")
     parts.append(f"model {known.model[:DIGITS]}")
     return [f"{model_name(record)}: {known.parameters:,} parameters", " · ".join(parts)]
 

@@ -24,6 +24,7 @@ WIDE = (960.0, 540.0)
 NARROW = (360.0, 640.0)
 TURNS = 720.0  # a picture less wide than this is laid out for a phone
 LEAST = 240.0
+PROVENANCE = given("provenance")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,19 +115,17 @@ class Sheet:
         """The model, its size, the seed and the first digits of its fingerprint; what a clock means."""
         line = self.bottom + 8
         nodes: list[Node] = [Path((("M", self.left, line), ("L", self.right, line)), stroke=palette.LINE)]
-        mark = "measured"
-        right = self.right
-        if measured:
-            right -= text_width(mark, self.small) + self.small * (1 + CLOCK_GAP)
         lines = footer_lines(record)
         lines = [" · ".join(lines)] if self.wide else lines
-        y = line
-        for i, words in enumerate(lines):
-            y += 1.5 * self.small
-            ends = right - self.size if measured and i == len(lines) - 1 else self.right
-            shown = fit(words, ends - self.left, self.small)
-            nodes.append(Text(self.left, y, shown, self.small, fill=palette.QUIET, shows=given("provenance")))
+        bases = [line + 1.5 * self.small * (i + 1) for i in range(len(lines))]
+        mark = "measured"
+        taken = text_width(mark, self.small) + self.small * (1 + CLOCK_GAP)
+        widths = [text_width(words, self.small) for words in lines]
+        beside = next((i for i in reversed(range(len(lines))) if widths[i] + self.size + taken <= self.room), len(lines) - 1)
+        for i, (words, base) in enumerate(zip(lines, bases, strict=True)):
+            room = self.room - (taken + self.size if measured and i == beside else 0)
+            nodes.append(Text(self.left, base, fit(words, room, self.small), self.small, fill=palette.QUIET, shows=PROVENANCE))
         if measured:
-            nodes.append(clock(right, y - 0.86 * self.small, self.small))
-            nodes.append(Text(self.right, y, mark, self.small, anchor="end", fill=palette.QUIET))
+            nodes.append(clock(self.right - taken, bases[beside] - 0.86 * self.small, self.small))
+            nodes.append(Text(self.right, bases[beside], mark, self.small, anchor="end", fill=palette.QUIET))
         return nodes
