@@ -5,6 +5,7 @@ from typing import Any
 
 from pellucid.draw import Film
 from pellucid.draw.font import text_width
+from pellucid.record import Record
 
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -98,3 +99,16 @@ def assert_told(film: Film) -> None:
         for i, p in enumerate(drawn):
             if p["kind"] == "text" and p["shows"] and p["shows"]["truth"] == "measured":
                 assert drawn[i - 1]["kind"] == "path", f"{p['string']!r} was measured and has no clock"
+
+
+def assert_true(film: Film, record: Record) -> None:
+    """Every mark that says what it shows names a place that the record has, with the truth that the record states for it."""
+    for t in film.stills():
+        for p in film.at(t):
+            if p["shows"] and p["shows"]["chunk"] in record:
+                chunk, index, truth = (p["shows"][key] for key in ("chunk", "index", "truth"))
+                shape = getattr(record[chunk], "shape", ())
+                assert len(index) <= len(shape) and all(0 <= i < n for i, n in zip(index, shape, strict=False)), p["shows"]
+                assert truth == record.entry(chunk).truth, p["shows"]
+            elif p["shows"]:
+                assert p["shows"]["chunk"] == "provenance" or p["shows"]["truth"] == "given", p["shows"]

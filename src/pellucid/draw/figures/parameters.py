@@ -72,7 +72,7 @@ def _picture(run: Run, name: str, box: Box) -> list[Node]:
     matrix = run.over_time(lambda i: diverging(tiles[i], most))
     rows, columns = run.sizes[name]
     label = f"{name}: {rows:,} x {columns:,} = {rows * columns:,} numbers"
-    shows = Shows(f"training/thumbnails/{name}", (run.moments[-1],))
+    shows = Shows(f"training/thumbnails/{name}")  # one moment after the other
     edge = 2.0 if box.h > 24 else 1.0
     around = Box(box.x - edge, box.y - edge, box.w + 2 * edge, box.h + 2 * edge)
     return [
@@ -138,7 +138,7 @@ def _norm(run: Run, place: int, name: str, box: Box, size: float) -> list[Node]:
         told = run.over_time(lambda i: f"{name}, norm {three_digits(float(run.norms[i][place]))}")
     else:
         told = next((word for word in (name, name.rpartition(".")[2]) if text_width(word, size) <= box.w), "")
-    shows = Shows("training/moments/weights", (run.moments[-1], place))
+    shows = Shows("training/moments/weights")  # one moment after the other
     return [Text(box.x, box.y + size, told, size, fill=palette.QUIET, shows=shows)] if told else []
 
 

@@ -54,12 +54,12 @@ def arcs(
     nodes: list[Node] = [Text(sheet.left, low, name, size, fill=palette.TRACK, opacity=there)]
     if sheet.wide:
         nodes.append(Text(sheet.left, low - 15, "looks at", size, fill=palette.TRACK, opacity=there))
+    shows = Shows(f"generation/attention/{looks.block}")  # a mean over all its heads: the label says of which place
     widest = max(abs(ins[key].middle - box.middle) for key in tracks)
     for key, weight in enumerate(looks.weights):
         if key not in ins:
             continue
         place = ins[key]
-        shows = Shows(f"generation/attention/{looks.block}", (track, key))
         label = f"track {track} to track {key}: {percent(weight)}, mean of {looks.heads} heads"
         if weight >= LEAST:
             y = box.bottom + 2
@@ -78,6 +78,5 @@ def arcs(
     before = sum(weight for key, weight in enumerate(looks.weights) if key not in ins)
     told = f"tracks not shown: {percent(before)}"
     if tracks[0] > 0 and sheet.right - text_width(told, size) > box.right + 8:
-        shows = Shows(f"generation/attention/{looks.block}", (track,))
         nodes.append(Text(sheet.right, low, told, size, anchor="end", fill=palette.TRACK, opacity=there, shows=shows))
     return nodes
