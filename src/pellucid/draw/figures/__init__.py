@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pellucid.draw.figures.parameters import parameters
 from pellucid.draw.figures.pretraining import pretraining
 from pellucid.draw.figures.sheet import Sheet
+from pellucid.draw.figures.step import step
 from pellucid.draw.figures.tokens import tokens
 from pellucid.draw.figures.windows import windows
 from pellucid.draw.figures.xray import xray
@@ -45,6 +46,7 @@ FIGURES: dict[str, Figure] = {
     "pretraining": Figure(
         kind="training", draw=pretraining, about="a run: its losses, its costs, what it writes", command=TRAINING
     ),
+    "step": Figure(kind="training", draw=step, about="one update, and the same example before and after it", command=TRAINING),
     "windows": Figure(kind="training", draw=windows, about="text as examples, and what each costs", command=TRAINING),
     "tokens": Figure(
         kind="generation", draw=tokens, command=GENERATION,

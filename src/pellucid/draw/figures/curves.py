@@ -23,16 +23,19 @@ class Curves:
     """Where a run's losses stand in a box: steps by the logarithm of step + 1, so that step 0 has its place.
 
     Args:
-        size: of the text.
+        size: of the text. short: whether the legend has room for a few words only.
     """
 
-    def __init__(self, run: Training, box: Box, size: float) -> None:
+    def __init__(self, run: Training, box: Box, size: float, *, short: bool = False) -> None:
         self.run, self.size = run, size
         pale = bool(run.held_out)
-        self._lines: list[Line] = [("training loss, each step", palette.SERIES_PALE if pale else palette.SERIES[0], ())]
+        self._lines: list[Line] = [
+            ("training" if short else "training loss, each step", palette.SERIES_PALE if pale else palette.SERIES[0], ())
+        ]
         if run.held_out:
-            self._lines.append(("held-out loss", palette.SERIES[1], ()))
-        self._lines.append((f"ln V = {run.ln_v:.2f}: all tokens equally likely", palette.QUIET, (5.0, 3.0)))
+            self._lines.append(("held out" if short else "held-out loss", palette.SERIES[1], ()))
+        guessing = f"ln V = {run.ln_v:.2f}" + (": guessing" if short else ": all tokens equally likely")
+        self._lines.append((guessing, palette.QUIET, (5.0, 3.0)))
         self._head, top = _legend(self._lines, box, size)
         values = [loss.value for loss in finite((*run.training, *run.held_out, *run.window))] + [run.ln_v]
         self.y = loss_axis(values, start=box.bottom - 2.9 * size, end=top + 0.7 * size)
