@@ -24,7 +24,7 @@ RECORDS: dict[str, dict[str, Any]] = {
                     "training/example")
     },
 }  # fmt: skip
-NAMES = ("pretraining", "step", "windows")
+NAMES = ("loss", "pretraining", "step", "windows")
 WIDTHS = (360, 960)
 
 

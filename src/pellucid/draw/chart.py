@@ -46,6 +46,7 @@ def loss_chart(
     height: float | None = None,
     log_steps: bool = False,
     chunk: str = "metrics",
+    held_out_chunk: str = "",
 ) -> Film:
     """The loss of a run by step, as lines that grow with the steps and then rest.
 
@@ -54,7 +55,7 @@ def loss_chart(
         held_out: (step, loss) on held-out text, in order.
         ln_v: the loss of a model to which all tokens are equally likely: the natural logarithm of the vocabulary's size.
         width, height: of the picture; text keeps its size on a narrow one. log_steps: whether steps are laid by logarithm.
-        chunk: where in the record the numbers stand.
+        chunk, held_out_chunk: where in the record the numbers stand; the same one where only the first is given.
 
     Errors: no finite loss to draw; lists of unequal length; a picture less than 240 wide.
     """
@@ -117,7 +118,7 @@ def loss_chart(
             means = [(x_axis.place(step), y_axis.place(loss)) for step, loss in _means(training, every)]
             grown += [_line(means, entries[1], id="training-mean", shows=shows)]
     if held:
-        grown += _held_out(held, x_axis, y_axis, Shows(chunk, (), None, "derived"), thick)
+        grown += _held_out(held, x_axis, y_axis, Shows(held_out_chunk or chunk, (), None, "derived"), thick)
     reach = Keys((0.0, 0.0), (GROWS, width - left + size, "linear"))
     nodes.append(Clip(tuple(grown), left - size, 0.0, reach, height))
 

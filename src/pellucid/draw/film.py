@@ -164,7 +164,7 @@ class Film:
             raise PellucidError(f"film {self.title!r} needs at least {len(needed)} frames, one for each of its segments")
         frames: list[Frame] = []
         for rate in RATES:
-            frames = self._distinct(self._times(rate))
+            frames = self._distinct(self._times(rate), most=max_frames if rate else None)
             if len(frames) <= max_frames:
                 return frames
 
@@ -188,8 +188,8 @@ class Film:
                 times |= {i / rate for i in range(int(start * rate) + 1, int(end * rate) + 1) if start < i / rate < end}
         return sorted(t for t in times if t < self.duration)
 
-    def _distinct(self, times: Sequence[float]) -> list[Frame]:
-        """The frames at these times, those that look like the one before joined with it."""
+    def _distinct(self, times: Sequence[float], most: int | None) -> list[Frame]:
+        """The frames at these times, those that look like the one before joined with it; no more than `most` + 1 are sought."""
         kept: list[float] = []
         last: tuple[list[Primitive], str] | None = None
         for t in times:
@@ -197,6 +197,8 @@ class Film:
             if picture != last:
                 kept.append(t)
                 last = picture
+                if most is not None and len(kept) > most:
+                    break
         return [Frame(t, after - t) for t, after in zip(kept, [*kept[1:], self.duration], strict=True)]
 
     def save(self, path: str | FilePath, *, width: int | None = None, t: float | None = None) -> FilePath:

@@ -8,6 +8,7 @@ that the mark names; what the record does not hold is said, not made up. One mod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pellucid.draw.figures.loss import loss
 from pellucid.draw.figures.parameters import parameters
 from pellucid.draw.figures.pretraining import pretraining
 from pellucid.draw.figures.sheet import Sheet
@@ -43,6 +44,7 @@ class Figure:
 
 
 FIGURES: dict[str, Figure] = {
+    "loss": Figure(kind="training", draw=loss, about="a plain chart: the loss by step", command=TRAINING),
     "pretraining": Figure(
         kind="training", draw=pretraining, about="a run: its losses, its costs, what it writes", command=TRAINING
     ),

@@ -23,10 +23,11 @@ class Curves:
     """Where a run's losses stand in a box: steps by the logarithm of step + 1, so that step 0 has its place.
 
     Args:
-        size: of the text. short: whether the legend has room for a few words only.
+        size: of the text. short: whether the legend has room for a few words only. ring: what a ring stands for,
+            if the legend is to say it.
     """
 
-    def __init__(self, run: Training, box: Box, size: float, *, short: bool = False) -> None:
+    def __init__(self, run: Training, box: Box, size: float, *, short: bool = False, ring: str = "") -> None:
         self.run, self.size = run, size
         pale = bool(run.held_out)
         self._lines: list[Line] = [
@@ -36,7 +37,7 @@ class Curves:
             self._lines.append(("held out" if short else "held-out loss", palette.SERIES[1], ()))
         guessing = f"ln V = {run.ln_v:.2f}" + (": guessing" if short else ": all tokens equally likely")
         self._lines.append((guessing, palette.QUIET, (5.0, 3.0)))
-        self._head, top = _legend(self._lines, box, size)
+        self._head, top = _legend(self._lines, box, size, ring)
         values = [loss.value for loss in finite((*run.training, *run.held_out, *run.window))] + [run.ln_v]
         self.y = loss_axis(values, start=box.bottom - 2.9 * size, end=top + 0.7 * size)
         self._ticks = ticks_with_room(self.y, size, vertical=True)
@@ -112,7 +113,7 @@ class Curves:
         return ticks[::2]
 
 
-def _legend(lines: Sequence[Line], box: Box, size: float) -> tuple[list[Node], float]:
+def _legend(lines: Sequence[Line], box: Box, size: float, ring: str) -> tuple[list[Node], float]:
     """The lines' words, in as many rows as they need, and where they end; what the numbers are comes first."""
     nodes: list[Node] = []
     x, y, swatch, gap = box.x, box.y, 1.7 * size, 0.5 * size
@@ -127,4 +128,9 @@ def _legend(lines: Sequence[Line], box: Box, size: float) -> tuple[list[Node], f
         nodes.append(Path((("M", x, y + 0.64 * size), ("L", x + swatch, y + 0.64 * size)), **rest))
         nodes.append(Text(x + swatch + gap, y + size, words, size))
         x += wide + 1.2 * size
+    if ring:
+        if x + swatch + text_width(ring, size) > box.right:
+            x, y = box.x, y + 1.45 * size
+        nodes.append(Path(circle(x + 5, y + 0.64 * size, 4.5), stroke=palette.TRACK, stroke_width=2))
+        nodes.append(Text(x + 10 + gap, y + size, ring, size))
     return nodes, y + 1.3 * size

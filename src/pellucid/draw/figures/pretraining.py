@@ -53,7 +53,7 @@ class _Layout:
     def of(cls, width: float) -> "_Layout":
         sheet = Sheet.of(width, narrow_height=760)
         if sheet.wide:
-            return cls(sheet, Box(24, 80, 336, 420), Box(388, 66, 548, 258), Box(388, 338, 548, 162), 104, 29, 5)
+            return cls(sheet, Box(24, 80, 336, 420), Box(388, 66, 548, 258), Box(388, 338, 548, 162), 104, 31, 5)
         return cls(sheet, Box(12, 62, 336, 276), Box(12, 348, 336, 200), Box(12, 560, 336, 150), 50, 18, 6)
 
 
@@ -65,8 +65,8 @@ def pretraining(record: Record, *, width: float = 960) -> Film:
     """
     run, place = Training.of(record), _Layout.of(width)
     sheet, story = place.sheet, Story()
-    moments = _moments(record, run, story)
-    curves = Curves(run, place.chart, sheet.small)
+    moments, kind = _moments(record, run, story)
+    curves = Curves(run, place.chart, sheet.small, ring=kind if kind.endswith("window") else "")
     first, *later = moments
     nodes: list[Node] = curves.nodes(first.step, [(moment.beat, moment.step) for moment in later])
     for moment in moments:
@@ -76,7 +76,7 @@ def pretraining(record: Record, *, width: float = 960) -> Film:
     nodes.append(
         frame(frame_box.x, frame_box.y, frame_box.w, frame_box.h, "Unsupervised pre-training", sheet.size, kind="pretraining")
     )
-    nodes += _in_frame(record, run, place, moments)
+    nodes += _in_frame(record, run, place, moments, kind)
     nodes += _samples(place, moments)
     return sheet.film(
         record,
@@ -89,14 +89,15 @@ def pretraining(record: Record, *, width: float = 960) -> Film:
     )
 
 
-def _moments(record: Record, run: Training, story: Story) -> list[_Moment]:
-    """Those that are shown: where samples were taken if any were, evenly picked from what is spaced by its logarithm."""
+def _moments(record: Record, run: Training, story: Story) -> tuple[list[_Moment], str]:
+    """Those that are shown, and which loss is theirs: steps with a sample if there are any, evenly picked."""
     samples = optional(record, "training/samples", [])
     known = {sample["step"]: (i, sample) for i, sample in enumerate(samples) if sample["step"] <= run.steps}
     steps = sorted(known) or [step for step in record["training/moments/steps"].tolist() if step <= run.steps]
     found: list[_Moment] = []
-    for step in spread(steps, MOMENTS):
-        loss = run.loss_after(step)
+    picked = spread(steps, MOMENTS)
+    losses, kind = run.losses_after(picked)
+    for step, loss in zip(picked, losses, strict=True):
         name = "Before training" if step == 0 else f"After {step:,} of {run.steps:,} steps"
         if step == 0:
             said = (
@@ -104,10 +105,10 @@ def _moments(record: Record, run: Training, story: Story) -> list[_Moment]:
                 f"would be ln V = {run.ln_v:.2f}."
             )
         else:
-            said = f"After {_steps(step)} and {in_short(run.tokens_after(step))} tokens its loss is {loss.value:.2f}."
+            said = f"After {_steps(step)} and {in_short(run.tokens_after(step))} tokens its {kind} is {loss.value:.2f}."
         (beat,) = story.segment(name, (MOVES if found else 0.0, RESTS, said))
         found.append(_Moment(step, loss, known.get(step), beat))
-    return found
+    return found, kind
 
 
 def _on(moment: _Moment, moments: Sequence[_Moment]) -> float | Keys:
@@ -119,7 +120,7 @@ def _on(moment: _Moment, moments: Sequence[_Moment]) -> float | Keys:
     return Keys(*points) if len(points) > 1 else 1.0
 
 
-def _in_frame(record: Record, run: Training, place: _Layout, moments: Sequence[_Moment]) -> list[Node]:
+def _in_frame(record: Record, run: Training, place: _Layout, moments: Sequence[_Moment], kind: str) -> list[Node]:
     """The model in its colour, and the run's numbers below it."""
     sheet = place.sheet
     size, small = sheet.size, sheet.small
@@ -137,7 +138,7 @@ def _in_frame(record: Record, run: Training, place: _Layout, moments: Sequence[_
     shows = moments[0].loss.shows
     nodes.append(
         Rect(box.x, box.y, box.w, box.h, 10, Gradient(palette.TRAINED), palette.TRACK, 1.5, opacity=moved(shares), id="model",
-             label=f"colour: 1 - {_kind(run)} / ln V", shows=Shows(shows.chunk, (), None, shows.truth))
+             label=f"colour: 1 - {kind} / ln V", shows=Shows(shows.chunk, (), None, shows.truth))
     )  # fmt: skip
     middle = box.y + box.h / 2
     name = fit(model_name(record), w - size, size * 1.15, "sans", 600)
@@ -145,10 +146,10 @@ def _in_frame(record: Record, run: Training, place: _Layout, moments: Sequence[_
     told = f"{record.provenance.parameters:,} parameters"
     nodes.append(Text(box.middle, middle + 1.25 * small, told, small, anchor="middle", shows=given("provenance")))
     y = box.bottom + 1.5 * small
-    nodes.append(Text(x, y, fit(f"colour: 1 − {_kind(run)} / ln V", w - 4 * small, small), small))
+    nodes.append(Text(x, y, fit(f"colour: 1 − {kind} / ln V", w - 3 * small, small), small))
     for moment in moments:
         nodes.append(
-            Text(right, y, f"{run.share(moment.loss):.2f}".replace("-", "−"), small, 600, anchor="end",
+            Text(right, y, _signed(run.share(moment.loss)), small, 600, anchor="end",
                  opacity=_on(moment, moments), shows=moment.loss.shows)
         )  # fmt: skip
     y += 0.5 * small
@@ -202,9 +203,9 @@ def _in_frame(record: Record, run: Training, place: _Layout, moments: Sequence[_
         nodes.append(Text(x, y, "speed: not in this record", size, fill=palette.QUIET))
     if "train_tokens" in run.source:
         y += place.row
-        nodes.append(Text(x, y, "its text", size))
+        nodes.append(Text(x, y, "text", size))
         through = run.target / run.source["train_tokens"]
-        told = f"{in_short(run.source['train_tokens'])} tokens, {through:.1f} times"
+        told = f"{in_short(run.source['train_tokens'])} tokens, {through:.1f} times through"
         nodes.append(Text(right, y, told, size, 600, anchor="end", shows=given("training/plan")))
     return nodes
 
@@ -287,9 +288,10 @@ def _coloured(sample: dict[str, Any], width: float, size: float, lines: int) -> 
     return found
 
 
-def _kind(run: Training) -> str:
-    """Which loss colours the model."""
-    return "loss of the fixed window" if run.window else "held-out loss" if run.held_out else "training loss"
+def _signed(share: float) -> str:
+    """Two decimals, with a minus only where they are not all zero."""
+    told = f"{abs(share):.2f}"
+    return f"−{told}" if share < 0 and told != "0.00" else told
 
 
 def _steps(count: int) -> str:
@@ -317,6 +319,7 @@ def _alt(record: Record, run: Training, moments: Sequence[_Moment]) -> str:
 def _notes(run: Training) -> tuple[str, ...]:
     notes = [
         "Moments are spaced by the logarithm of their step and shown equally long: early steps are not as slow as they look.",
+        "Where a loss is above ln V, 1 - loss / ln V is below 0 and the model is drawn grey.",
         "Operations count matrix products only, three times those of the forward pass; GPT-3's are as published (Table D.1).",
     ]
     if not run.held_out:

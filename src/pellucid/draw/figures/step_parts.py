@@ -159,7 +159,7 @@ def grids(sheet: Sheet, box: Box, layers: int, norms: "Norms", back: Beat, updat
     w = (box.w - label_room - gap) / 2
     top = box.y + (1.6 * size + 3.0 * small)
     bottom = box.bottom - (10 + 1.6 * small)
-    h = min(44.0 if sheet.wide else 22.0, (bottom - 2.6 * small - top) / (layers + 1.4))
+    h = min(58.0 if sheet.wide else 22.0, (bottom - 2.6 * small - top) / (layers + 1.4))
     nodes: list[Node] = []
     if sheet.wide:
         panel = Rect(box.x - MARGIN, box.y - 5, box.w + 2 * MARGIN, box.h + 5, 10, palette.PANEL, palette.TRACK, 1.5)
@@ -198,7 +198,7 @@ def _grid(
     high = max(values.values()) or 1.0
     order = {name: i for i, name in enumerate(values)}
     nodes: list[Node] = []
-
+    empty: list[Node] = []  # where the cells will be
     short = _hundredths if percents else _short
     least = min(w / 4 - 4, w)
     numbers = h >= LEGIBLE and all(text_width(short(value), small) <= least for value in values.values())
@@ -206,6 +206,7 @@ def _grid(
     def cell(name: str, x: float, y: float, width: float, known: str) -> list[Node]:
         value = values[name]
         fill = marks.colour("sequential", value / high)
+        empty.append(Rect(x, y, width - 1.5, h - 1.5, 2, palette.PAPER, palette.LINE, 0.75))
         told = f"{known}: {value * 100:.3g}% of its length" if percents else f"{known}: gradient norm {value:.4g}"
         shows = Shows(chunk, (norms.moment, order[name]), norms.step - 1, "replayed")
         found: list[Node] = [Rect(x, y, width - 1.5, h - 1.5, 2, fill, palette.LINE, 0.75, label=told, shows=shows)]
@@ -237,7 +238,7 @@ def _grid(
     most = f"{high * 100:.3g}%" if percents else three_digits(high)
     legend = marks.legend("sequential", Box(place.x, y + 2.0 * small, w, 6), small, "0", most)
     nodes.append(Group(tuple(legend), opacity=keyed(0.0, (beat, 1.0))))
-    return nodes
+    return [*empty, *nodes]
 
 
 def _hundredths(share: float) -> str:

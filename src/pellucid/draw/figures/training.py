@@ -1,6 +1,5 @@
 """A training record as the figures of pre-training read it: losses by step, and how far the model was from guessing."""
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, isfinite, log, log10
@@ -83,17 +82,18 @@ class Training:
         """How many steps were taken."""
         return len(self.training)
 
-    def loss_after(self, step: int) -> Loss:
-        """The loss of the model after so many steps: on the fixed window, else on all held-out text, else on the next batch.
+    def losses_after(self, steps: Sequence[int]) -> tuple[list[Loss], str]:
+        """The loss of the model after each of so many steps, all of one kind, and which kind that is in words.
 
-        The fixed window is seen at every moment; held-out text less often, so that the newest look may be an earlier one.
-        A step's training loss is taken before its update, so that of step s + 1 belongs to the model after s steps; after the
-        last step it is the last one's.
+        The loss on all held-out text where it is known after every one of them; else that on one held-out window, which is
+        looked at at every moment; else that of the batch which came next (of the last batch, at the end): a step's training
+        loss is taken before its update.
         """
-        for losses in (self.window, self.held_out):
-            if found := bisect_right(losses, step, key=lambda loss: loss.step):
-                return losses[found - 1]
-        return self.training[min(step, self.steps - 1)]
+        for losses, words in ((self.held_out, "held-out loss"), (self.window, "loss on one held-out window")):
+            known = {loss.step: loss for loss in losses}
+            if all(step in known for step in steps):
+                return [known[step] for step in steps], words
+        return [self.training[min(step, self.steps - 1)] for step in steps], "training loss"
 
     def share(self, loss: Loss) -> float:
         """How far a model has come from guessing (0) to certainty (1): 1 - loss / ln V. Worse than guessing is below 0."""
