@@ -112,16 +112,17 @@ class _Layout:
     chart: Box
 
     @classmethod
-    def of(cls, width: float) -> "_Layout":
-        sheet = Sheet.of(width, narrow_height=870)
+    def of(cls, width: float, layers: int) -> "_Layout":
+        more = parts.grids_height(layers, 12, 11) - 190  # a phone's sheet is as long as the model is deep
+        sheet = Sheet.of(width, narrow_height=870 + more)
         if sheet.wide:
             return cls(
                 sheet, Box(24, 66, 240, 190), Box(306, 424, 334, 78), Box(306, 66, 334, 346), Box(686, 66, 250, 250),
                 Box(686, 340, 250, 84), Box(24, 282, 244, 220),
             )  # fmt: skip
         return cls(
-            sheet, Box(12, 46, 336, 98), Box(12, 590, 336, 62), Box(12, 396, 336, 190), Box(12, 152, 336, 164),
-            Box(12, 322, 336, 66), Box(12, 660, 336, 160),
+            sheet, Box(12, 46, 336, 98), Box(12, 594 + more, 336, 62), Box(12, 396, 336, 190 + more), Box(12, 152, 336, 164),
+            Box(12, 322, 336, 66), Box(12, 660 + more, 336, 160),
         )  # fmt: skip
 
 
@@ -131,7 +132,12 @@ def step(record: Record, *, width: float = 960) -> Film:
     Raises:
         MissingChunk: the record holds no losses by step, or no moments. PellucidError: a picture less than 240 wide.
     """
-    run, place, pieces, example = Training.of(record), _Layout.of(width), Pieces.of(record), Example.of(record)
+    run, place, pieces, example = (
+        Training.of(record),
+        _Layout.of(width, config(record).n_layers),
+        Pieces.of(record),
+        Example.of(record),
+    )
     sheet, story = place.sheet, Story()
     norms = Norms.of(record, int(record["training/example/step"]) if example else None)
     n = norms.step

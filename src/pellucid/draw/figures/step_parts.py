@@ -26,6 +26,9 @@ KINDS = (("attn.c_attn", "Q K V"), ("attn.c_proj", "out"), ("mlp.c_fc", "up"), (
 EMBEDDINGS = (("wte", "tokens"), ("wpe", "positions"))
 REVEALED = 12  # parts in which a grid appears, at most
 MARGIN = 12.0  # of the model's panel
+EMBEDDING = 14.0  # height of the embeddings' row, at least
+LEGENDS = 5.6  # of the lesser text's size: what stands below the grids
+DENSE = 6.0  # rows less high than this touch
 LEGIBLE = 15.0  # a row less high than this has no numbers
 
 
@@ -158,8 +161,7 @@ def grids(sheet: Sheet, box: Box, layers: int, norms: "Norms", back: Beat, updat
     gap = 14.0
     w = (box.w - label_room - gap) / 2
     top = box.y + (1.6 * size + 3.0 * small)
-    bottom = box.bottom - (10 + 1.6 * small)
-    h = min(58.0 if sheet.wide else 22.0, (bottom - 2.6 * small - top) / (layers + 1.4))
+    h = row_height(layers, box.bottom - top - LEGENDS * small, 58.0 if sheet.wide else 22.0)
     nodes: list[Node] = []
     if sheet.wide:
         panel = Rect(box.x - MARGIN, box.y - 5, box.w + 2 * MARGIN, box.h + 5, 10, palette.PANEL, palette.TRACK, 1.5)
@@ -189,6 +191,17 @@ def grids(sheet: Sheet, box: Box, layers: int, norms: "Norms", back: Beat, updat
     return nodes
 
 
+def row_height(layers: int, room: float, most: float) -> float:
+    """The height of a block's row where all blocks and the embeddings share so much room."""
+    return min(most, (room - EMBEDDING) / (layers + 0.4), room / (layers + 1.4))
+
+
+def grids_height(layers: int, size: float, small: float) -> float:
+    """What the grids take where there is as much room as they like, as on a phone."""
+    h = min(22.0, max(3.0, 200 / layers))
+    return 1.6 * size + (3.0 + LEGENDS) * small + h * (layers + 0.4) + max(h, EMBEDDING)
+
+
 def _grid(
     sheet: Sheet, place: Box, layers: int, values: Mapping[str, float], norms: "Norms", beat: Beat, chunk: str, *,
     percents: bool,
@@ -203,15 +216,19 @@ def _grid(
     least = min(w / 4 - 4, w)
     numbers = h >= LEGIBLE and all(text_width(short(value), small) <= least for value in values.values())
 
-    def cell(name: str, x: float, y: float, width: float, known: str) -> list[Node]:
-        value = values[name]
+    if dense := h < DENSE:
+        empty.append(Rect(place.x, place.y, w - 1.5, layers * h, 0, palette.PAPER, palette.LINE, 0.75))
+
+    def cell(name: str, x: float, y: float, width: float, known: str, h: float = h) -> list[Node]:
+        value, gap, line = values[name], 0.0 if dense else 1.5, None if dense else palette.LINE
         fill = marks.colour("sequential", value / high)
-        empty.append(Rect(x, y, width - 1.5, h - 1.5, 2, palette.PAPER, palette.LINE, 0.75))
+        if not dense:
+            empty.append(Rect(x, y, width - 1.5, h - gap, 2, palette.PAPER, line, 0.75))
         told = f"{known}: {value * 100:.3g}% of its length" if percents else f"{known}: gradient norm {value:.4g}"
         shows = Shows(chunk, (norms.moment, order[name]), norms.step - 1, "replayed")
-        found: list[Node] = [Rect(x, y, width - 1.5, h - 1.5, 2, fill, palette.LINE, 0.75, label=told, shows=shows)]
+        found: list[Node] = [Rect(x, y, width - 1.5, h - gap, 0 if dense else 2, fill, line, 0.75, label=told, shows=shows)]
         if numbers:
-            middle, base = x + (width - 1.5) / 2, centred(y, h - 1.5, small)
+            middle, base = x + (width - 1.5) / 2, centred(y, h - gap, small)
             ink = palette.ink_on(fill)
             found.append(Text(middle, base, short(value), small, anchor="middle", fill=ink, label=told, shows=shows))
         return found
@@ -226,12 +243,12 @@ def _grid(
     y = place.y + layers * h + 0.4 * h
     rows.append([])
     for i, (name, words) in enumerate(EMBEDDINGS):
-        rows[-1] += cell(name, place.x + i * w / 2, y, w / 2, f"{name} ({words})")
+        rows[-1] += cell(name, place.x + i * w / 2, y, w / 2, f"{name} ({words})", max(h, EMBEDDING))
     for row, drawn in enumerate(rows):
         part = row * REVEALED // len(rows) + 1 if len(rows) > REVEALED else row + 1
         at = beat.start + (beat.moved - beat.start) * part / min(len(rows), REVEALED)
         nodes.append(Group(tuple(drawn), opacity=Keys((0.0, 0.0), (round(at, 2), 1.0))))
-    y += h + 3
+    y += max(h, EMBEDDING) + 3
     for i, (_, words) in enumerate(EMBEDDINGS):
         x = place.x + (i + 0.5) * w / 2
         nodes.append(Text(x, y + small, words, small, anchor="middle", fill=palette.QUIET))
