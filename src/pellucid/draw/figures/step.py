@@ -189,7 +189,9 @@ def step(record: Record, *, width: float = 960) -> Film:
         nodes += parts.missing(sheet, place.features, "The example", "not in this record")
         nodes += parts.missing(sheet, place.bars, "Its prediction", "not in this record")
     if sheet.wide:
-        nodes += parts.arrows(place.grids, place.features.right, place.bars.x, guess if example else None, back)
+        nodes += parts.arrows(
+            place.grids, place.features.right, place.bars.x, guess if example else None, back if example else None
+        )
     nodes += parts.grids(sheet, place.grids, config(record).n_layers, norms, back, update)
     nodes += parts.facts(record, sheet, place.facts, norms, back, update)
     curves = Curves(run, place.chart, sheet.small, short=True)

@@ -61,7 +61,7 @@ def features(sheet: Sheet, box: Box, pieces: Pieces, example: "Example") -> list
     return nodes
 
 
-def arrows(model: Box, features_end: float, bars_start: float, guess: Beat | None, back: Beat) -> list[Node]:
+def arrows(model: Box, features_end: float, bars_start: float, guess: Beat | None, back: Beat | None) -> list[Node]:
     """Forward, from the features through the model to the prediction; and back, from the error into the model."""
     y, left, right = model.y + 34, model.x - MARGIN, model.right + MARGIN
     nodes: list[Node] = []
@@ -69,6 +69,8 @@ def arrows(model: Box, features_end: float, bars_start: float, guess: Beat | Non
         there = keyed(0.0, (guess, 1.0))
         nodes.append(arrow(features_end + 6, y, left - 3, y, opacity=there))
         nodes.append(arrow(right + 4, y, bars_start - 5, y, opacity=there))
+    if back is None:
+        return nodes
     low = model.bottom - 58
     nodes.append(arrow(bars_start - 6, low, right + 3, low, palette.OUTPUT, opacity=keyed(0.0, (back, 1.0))))
     return nodes
@@ -240,7 +242,7 @@ def _grid(
         for i, (kind, _) in enumerate(KINDS):
             name = f"h.{block}.{kind}"
             rows[-1] += cell(name, place.x + i * w / 4, place.y + row * h, w / 4, name)
-    y = place.y + layers * h + 0.4 * h
+    y = place.y + layers * h + max(0.4 * h, 4.0)
     rows.append([])
     for i, (name, words) in enumerate(EMBEDDINGS):
         rows[-1] += cell(name, place.x + i * w / 2, y, w / 2, f"{name} ({words})", max(h, EMBEDDING))

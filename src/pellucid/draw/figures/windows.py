@@ -62,11 +62,12 @@ class _Layout:
     rows: int  # examples shown, at most
 
     @classmethod
-    def of(cls, width: float) -> "_Layout":
-        sheet = Sheet.of(width, narrow_height=620)
+    def of(cls, width: float, rows: int = 9) -> "_Layout":
+        less = (9 - rows) * 27  # a phone's sheet ends below the last row and the legend
+        sheet = Sheet.of(width, narrow_height=620 - less)
         if sheet.wide:
             return cls(sheet, Box(24, 116, 912, 18), Box(24, 154, 690, 348), Box(744, 158, 192, 340), 25, 10)
-        return cls(sheet, Box(12, 104, 336, 14), Box(12, 140, 336, 290), Box(12, 436, 336, 136), 23, 9)
+        return cls(sheet, Box(12, 104, 336, 14), Box(12, 140, 336, 290 - less), Box(12, 436 - less, 336, 136), 23, rows)
 
 
 def windows(record: Record, *, width: float = 960) -> Film:
@@ -76,9 +77,12 @@ def windows(record: Record, *, width: float = 960) -> Film:
         MissingChunk: the record holds neither a stretch of training text nor the fixed window. PellucidError: a picture less
             than 240 wide.
     """
-    place, pieces, found = _Layout.of(width), Pieces.of(record), _windows(record)
+    pieces, found = Pieces.of(record), _windows(record)
+    place = _Layout.of(width)
+    stairs = [_stairs(place, pieces, window) for window in found[:2]]
+    place = _Layout.of(width, max(min(place.rows, len(columns) - 1) for columns in stairs))
     sheet, story, t = place.sheet, Story(), len(found[0].losses)
-    most = max(max(window.losses) for window in found)
+    most = max(max(window.losses) for window in found) or 1.0
     counts = _counts(record, t)
     stretch = found[0].ids_chunk == "training/stretch/ids"
     what = "The run's training text" if stretch else "Its text"
@@ -87,7 +91,6 @@ def windows(record: Record, *, width: float = 960) -> Film:
         (0.0, 2.6, f"{what} is one row of tokens: words and parts of words. {counts or 'Here is some of it.'}"),
         (0.6, 2.4, f"A window is {t + 1:,} tokens in a row. A dot is a space that belongs to the piece."),
     )
-    shown = min(place.rows, t)
     grow, _ = story.segment(
         "One window, many examples",
         (2.4, 1.6, "In each row the green tokens are given, and the next one is the label, to be predicted."),
@@ -107,15 +110,15 @@ def windows(record: Record, *, width: float = 960) -> Film:
             (
                 1.8,
                 4.6,
-                f"The next window begins at the last label of this one, so that each token is a label once. Mean {mean:.2f}.",
+                f"The next window begins at this one's last label, so that each token is a label once. Mean {mean:.2f}.",
             ),
         )
 
     nodes = _text(place, record, counts, stretch)
     nodes += _strip(place, pieces, found, most, cut=cut, cost=cost, slide=slide)
-    for i, window in enumerate(found[:2]):
-        there = _there(i, cut, slide)
-        nodes.append(Group(tuple(_staircase(place, pieces, window, most, shown, grow, cost, slides=i > 0)), opacity=there))
+    for i, (window, columns) in enumerate(zip(found, stairs, strict=False)):
+        drawn = _staircase(place, pieces, window, columns, most, grow, cost, slides=i > 0)
+        nodes.append(Group(tuple(drawn), opacity=_there(i, cut, slide)))
     nodes += _key(place, found, most, grow, cost, slide)
     return sheet.film(
         record,
@@ -222,17 +225,13 @@ def _wedge(x: float, y: float, r: float) -> tuple[tuple[Any, ...], ...]:
 
 
 def _staircase(
-    place: _Layout, pieces: Pieces, window: _Window, most: float, rows: int, grow: Beat, cost: Beat, *, slides: bool
-) -> list[Node]:
+    place: _Layout, pieces: Pieces, window: _Window, columns: Sequence[tuple[float, float]], most: float, grow: Beat,
+    cost: Beat, *, slides: bool,
+) -> list[Node]:  # fmt: skip
     """The window's first tokens in a row, and below them an example a row: what is given, the label, what it cost."""
     sheet, table, h = place.sheet, place.table, place.cell
     size, small = sheet.small, sheet.small
-    shown = [pieces.shown(token) for token in window.ids]
-    gutter = text_width(f"{rows}", small) + 8
-    # Room for what stands after the last token: a loss, or how many tokens more there are.
-    cost_room = text_width(f"… {len(window.ids):,} more", small) + 10
-    columns = _columns(shown, table.w - gutter - cost_room, size)
-    rows = min(rows, len(columns) - 1)
+    gutter, rows = _gutter(place), min(place.rows, len(columns) - 1)
     x0, y0 = table.x + gutter, table.y
     places: list[Box | None] = [Box(x0 + left, y0, w, h) for left, w in columns]
     nodes = marks.tokens(
@@ -271,13 +270,21 @@ def _staircase(
     return nodes
 
 
-def _columns(shown: Sequence[str], width: float, size: float) -> list[tuple[float, float]]:
-    """(left, width) of as many tokens as have room, two at least: those too long for it are cut."""
+def _gutter(place: _Layout) -> float:
+    """Room for the rows' numbers."""
+    return text_width("10", place.sheet.small) + 8
+
+
+def _stairs(place: _Layout, pieces: Pieces, window: _Window) -> list[tuple[float, float]]:
+    """(left, width) of as many of a window's tokens as have room, two at least: those too long for it are cut."""
+    size = place.sheet.small
+    # After the last token stands a loss, or how many tokens more there are.
+    width = place.table.w - _gutter(place) - text_width(f"… {len(window.ids):,} more", size) - 10
     found: list[tuple[float, float]] = []
     at = 0.0
-    for string in shown:
-        w = min(token_width(string, size), width / 2 - GAP)
-        if found and at + w > width and len(found) >= 2:
+    for ident in window.ids:
+        w = min(token_width(pieces.shown(ident), size), width / 2 - GAP)
+        if len(found) >= 2 and at + w > width:
             break
         found.append((at, w))
         at += w + GAP
