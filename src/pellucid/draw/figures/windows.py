@@ -64,10 +64,10 @@ class _Layout:
     @classmethod
     def of(cls, width: float, rows: int = 9) -> "_Layout":
         less = (9 - rows) * 27  # a phone's sheet ends below the last row and the legend
-        sheet = Sheet.of(width, narrow_height=620 - less)
+        sheet = Sheet.of(width, narrow_height=644 - less)
         if sheet.wide:
             return cls(sheet, Box(24, 116, 912, 18), Box(24, 154, 690, 348), Box(744, 158, 192, 340), 25, 10)
-        return cls(sheet, Box(12, 104, 336, 14), Box(12, 140, 336, 290 - less), Box(12, 436 - less, 336, 136), 23, rows)
+        return cls(sheet, Box(12, 104, 336, 14), Box(12, 140, 336, 290 - less), Box(12, 448 - less, 336, 140), 23, rows)
 
 
 def windows(record: Record, *, width: float = 960) -> Film:
