@@ -44,12 +44,18 @@ class Figure:
 
 
 FIGURES: dict[str, Figure] = {
-    "loss": Figure(kind="training", draw=loss, about="a plain chart: the loss by step", command=TRAINING),
     "pretraining": Figure(
-        kind="training", draw=pretraining, about="a run: its losses, its costs, what it writes", command=TRAINING
+        kind="training", draw=pretraining, command=TRAINING,
+        about="a run: its losses and costs, and what the model writes at moments of it",
     ),
-    "step": Figure(kind="training", draw=step, about="one update, and the same example before and after it", command=TRAINING),
-    "windows": Figure(kind="training", draw=windows, about="text as examples, and what each costs", command=TRAINING),
+    "windows": Figure(
+        kind="training", draw=windows, command=TRAINING,
+        about="training text as examples: two windows of it, and what each token cost",
+    ),
+    "step": Figure(
+        kind="training", draw=step, command=TRAINING,
+        about="one update: prediction, error, gradients, and the same example again",
+    ),
     "tokens": Figure(
         kind="generation", draw=tokens, command=GENERATION,
         about="an answer written token by token: probabilities, cut, draw, and back into the context",
@@ -62,6 +68,7 @@ FIGURES: dict[str, Figure] = {
         kind="generation", draw=xray, command=GENERATION,
         about="every token on its way up the blocks: what the model would say at each level, what is kept, what is fed back",
     ),
+    "loss": Figure(kind="training", draw=loss, command=TRAINING, about="a plain chart: the loss by step"),
 }  # fmt: skip
 
 

@@ -249,7 +249,7 @@ def _grid(
     for row, drawn in enumerate(rows):
         part = row * REVEALED // len(rows) + 1 if len(rows) > REVEALED else row + 1
         at = beat.start + (beat.moved - beat.start) * part / min(len(rows), REVEALED)
-        nodes.append(Group(tuple(drawn), opacity=Keys((0.0, 0.0), (round(at, 2), 1.0))))
+        nodes.append(Group(tuple(drawn), opacity=Keys((0.0, 0.0), (min(round(at, 2), beat.moved), 1.0))))
     y += max(h, EMBEDDING) + 3
     for i, (_, words) in enumerate(EMBEDDINGS):
         x = place.x + (i + 0.5) * w / 2

@@ -247,7 +247,7 @@ def _staircase(
         there: Any = 1.0
         if not slides:
             at = grow.start + (grow.moved - grow.start) * row / rows
-            there = Keys((0.0, 0.0), (round(at, 2), 1.0))
+            there = Keys((0.0, 0.0), (min(round(at, 2), grow.moved), 1.0))
         given_tokens: list[Node] = []
         for i in range(row):
             box = Box(x0 + columns[i][0], y, columns[i][1], h)
