@@ -311,7 +311,7 @@ def _alt(record: Record, run: Training, moments: Sequence[_Moment]) -> str:
     for moment in (first, last):
         if moment.sample is not None:
             sample = moment.sample[1]
-            parts.append(f"After {_steps(moment.step)} it writes: {readable(sample['prompt'] + sample['text'])}")
+            parts.append(f"After {_steps(moment.step)} it writes: “{readable(sample['prompt'] + sample['text'])}”.")
     parts.append(f"{power(run.operations(run.tokens[-1]))} operations; GPT-3 175B took {power(GPT3_FLOPS)}.")
     return " ".join(parts)
 

@@ -152,12 +152,12 @@ def step(record: Record, *, width: float = 960) -> Film:
             (
                 0.8,
                 2.4,
-                f"It predicts the next one. Likeliest: {pieces.shown(likeliest.token)} with {percent(likeliest.before)}.",
+                f"It predicts the next one. Likeliest: “{pieces.shown(likeliest.token)}” with {percent(likeliest.before)}.",
             ),
         )
         (wrong,) = story.segment(
             "The error",
-            (0.6, 4.6, f"The label is {pieces.shown(example.label)}. It was given {percent(exp(-example.losses[0]))}: "
+            (0.6, 4.6, f"The label is “{pieces.shown(example.label)}”. It was given {percent(exp(-example.losses[0]))}: "
                        f"the error is −log p = {example.losses[0]:.2f} nats."),
         )  # fmt: skip
     (back,) = story.segment(
@@ -165,14 +165,13 @@ def step(record: Record, *, width: float = 960) -> Film:
         (2.2, 3.4, "The error goes back through the blocks, from the last to the first: a gradient for each matrix."),
     )
     (update,) = story.segment(
-        "The update", (1.0, 4.2, "Adam moves each matrix a little against its gradient: here by how much of its own length.")
+        "The update", (1.0, 4.2, "Adam moves every matrix a little. Here: by how many hundredths of its own length.")
     )
     if example:
-        grown = exp(-example.losses[1]) > exp(-example.losses[0])
         (again,) = story.segment(
             "The same example again",
-            (1.2, 4.4, f"The same features again: the label now has {percent(exp(-example.losses[1]))}, "
-                       f"{'a better' if grown else 'no better'} prediction than before."),
+            (1.2, 4.4, f"The same features again: the label now has {percent(exp(-example.losses[1]))}. No other label of its "
+                       "window gained as much."),
         )  # fmt: skip
     first, last = run.training[0].value, run.training[-1].value
     (repeat,) = story.segment(
@@ -226,13 +225,15 @@ def _alt(record: Record, run: Training, pieces: Pieces, example: Example | None,
     for values, words in ((norms.gradients, "largest gradient norm"), (norms.changes, "largest change against its own length")):
         if values:
             name = max(values, key=lambda name: values[name])
-            told.append(f"The {words} is that of {name}, {values[name]:.3g}.")
+            size = f"{values[name]:.3g}" if values is norms.gradients else percent(values[name])
+            told.append(f"The {words} is that of {name}, {size}.")
     told.append(f"Training loss {run.training[0].value:.2f} at step 1 and {run.training[-1].value:.2f} at step {run.steps:,}.")
     return " ".join(told)
 
 
 def _notes(example: Example | None) -> tuple[str, ...]:
     notes = [
+        "Adam's step follows running means of the gradients, and a little decay, not this gradient alone.",
         "A step learns from every token of a whole batch of windows at once; one of them is followed here. Gradients and "
         "changes are those of the whole batch, gradients before clipping.",
     ]
