@@ -255,9 +255,10 @@ def test_a_label_that_is_not_among_the_likeliest_has_a_row_of_its_own() -> None:
     logs = np.log(np.array([[0.3, 0.2, 0.1, 0.05, 0.04, 0.03], [0.3, 0.2, 0.1, 0.05, 0.03, 0.02]], np.float32))
     change = {"training/example/topk_ids": np.array(ids, np.int32), "training/example/topk_logprobs": logs}
     drawn = figure(training_record(change=change), "step")
-    bars = [p for p in primitives(drawn, 4, "rect") if " before, " in p["label"]]
-    assert len(bars) == 6 and "0.0821 before, 0.1353 after" in bars[-1]["label"]
-    assert "not kept" in bars[4]["label"]  # token 111 left the likeliest
+    told = [p["label"] for p in primitives(drawn, 1, "rect") if " before, " in p["label"]]
+    assert len(told) == 6 and "0.0821 before, 0.1353 after" in told[-1]
+    assert "0.0400 before, under 0.0200 after" in told[4]  # token 111 left the likeliest
+    assert "under 2.0%" in texts(drawn, 4)
     assert_legible(drawn)
 
 

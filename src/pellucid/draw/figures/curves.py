@@ -103,7 +103,7 @@ class Curves:
         """0, then as many round numbers as have room."""
         last = self.run.steps
         powers = [10**i for i in range(len(str(last)))]
-        for digits in ((1, 2, 5), (1, 3), (1,)):
+        for digits in (tuple(range(1, 10)) if last < 8 else (1, 2, 5), (1, 3), (1,)):
             steps = [0, *(step for power in powers for digit in digits if (step := digit * power) <= last)]
             ticks = [(step, f"{step:,}") for step in steps]
             ends = [(self.x(step) - text_width(words, self.size) / 2, self.x(step) + text_width(words, self.size) / 2)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pellucid.draw import palette
 from pellucid.draw.figures.curves import Curves
-from pellucid.draw.figures.facts import in_short, model_name
+from pellucid.draw.figures.facts import in_short, model_name, percent
 from pellucid.draw.figures.marks import LEADING, Box
 from pellucid.draw.figures.sheet import Sheet
 from pellucid.draw.figures.story import Beat, Story, keyed
@@ -54,7 +54,7 @@ class _Layout:
         sheet = Sheet.of(width, narrow_height=760)
         if sheet.wide:
             return cls(sheet, Box(24, 80, 336, 420), Box(388, 66, 548, 258), Box(388, 338, 548, 162), 104, 31, 5)
-        return cls(sheet, Box(12, 62, 336, 276), Box(12, 348, 336, 200), Box(12, 560, 336, 150), 50, 18, 6)
+        return cls(sheet, Box(12, 62, 336, 276), Box(12, 348, 336, 200), Box(12, 560, 336, 150), 50, 20, 6)
 
 
 def pretraining(record: Record, *, width: float = 960) -> Film:
@@ -205,7 +205,8 @@ def _in_frame(record: Record, run: Training, place: _Layout, moments: Sequence[_
         y += place.row
         nodes.append(Text(x, y, "text", size))
         through = run.target / run.source["train_tokens"]
-        told = f"{in_short(run.source['train_tokens'])} tokens, {through:.1f} times through"
+        told = f"{through:.1f} times through" if through >= 0.995 else f"{percent(through)} of it"
+        told = f"{in_short(run.source['train_tokens'])} tokens, {told}"
         nodes.append(Text(right, y, told, size, 600, anchor="end", shows=given("training/plan")))
     return nodes
 

@@ -26,13 +26,20 @@ SHOWN = 5  # of the likeliest tokens; the label makes one more where it is not a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A token that could have come next: its probability before and after the update (None: not kept), where they stand."""
+    """A token that could have come next.
+
+    Attributes:
+        before, after: its probability before and after the update, and where they stand in the record.
+        known: whether the second is. It is not where the token left the likeliest: then it is below `after`, that of the
+            last one kept.
+    """
 
     token: int
     before: float
-    after: float | None
-    shows: Shows
+    after: float
+    shows: tuple[Shows, Shows]
     label: bool
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,17 +61,27 @@ class Example:
         ids, losses = record["training/example/ids"].tolist(), record["training/example/loss"].tolist()
         kept, logs = record["training/example/topk_ids"].tolist(), record["training/example/topk_logprobs"].tolist()
         label, before, after = ids[track + 1], losses[0][track], losses[1][track]
-        later = {token: exp(value) for token, value in zip(kept[1], logs[1], strict=True)} | {label: exp(-after)}
+        of_loss = tuple(Shows("training/example/loss", (row, track), step, "replayed") for row in (0, 1))
+        places = {token: i for i, token in enumerate(kept[1])}
         found = []
         for i, (token, value) in enumerate(zip(kept[0], logs[0], strict=True)):
-            if i < SHOWN or token == label:
-                shows = Shows("training/example/topk_logprobs", (0, i), step, "replayed")
+            if token == label:
                 found.append(
-                    Candidate(token=token, before=exp(value), after=later.get(token), shows=shows, label=token == label)
+                    Candidate(token=token, before=exp(-before), after=exp(-after), shows=(of_loss[0], of_loss[1]), label=True)
                 )
+            elif i < SHOWN:
+                place = places.get(token, len(kept[1]) - 1)
+                shows = [Shows("training/example/topk_logprobs", at, step, "replayed") for at in ((0, i), (1, place))]
+                found.append(
+                    Candidate(
+                        token=token, before=exp(value), after=exp(logs[1][place]), shows=(shows[0], shows[1]), label=False,
+                        known=token in places,
+                    )
+                )  # fmt: skip
         if not any(candidate.label for candidate in found):
-            shows = Shows("training/example/loss", (0, track), step, "replayed")
-            found.append(Candidate(token=label, before=exp(-before), after=exp(-after), shows=shows, label=True))
+            found.append(
+                Candidate(token=label, before=exp(-before), after=exp(-after), shows=(of_loss[0], of_loss[1]), label=True)
+            )
         return cls(track=track, features=ids[: track + 1], label=label, losses=(before, after), candidates=found)
 
 

@@ -84,36 +84,37 @@ def candidates(sheet: Sheet, box: Box, pieces: Pieces, example: "Example", guess
     step = (box.bottom - 1.7 * small - top) / len(rows)
     thick = min(step * 0.72, 1.6 * small)
     word_room = min(box.w * 0.3, max(text_width(pieces.shown(row.token), small, "mono") for row in rows))
-    number_room = text_width("<0.01%", small) + 6
+    number_room = text_width("under 0.01%", small) + 6
     left, most = box.x + word_room + 8, box.w - word_room - number_room - 12
-    full = max(share for row in rows for share in (row.before, row.after) if share is not None)
+    full = max(share for row in rows for share in (row.before, row.after))
     nodes: list[Node] = [heading(sheet, box, "Prediction: the next token")]
     grown: list[Node] = []
     for i, row in enumerate(rows):
         y = top + i * step + (step - thick) / 2
-        before, after = most * row.before / full, None if row.after is None else most * row.after / full
+        before, after = most * row.before / full, most * row.after / full
         fill = keyed(palette.SERIES_PALE, (wrong, palette.OUTPUT_FILL, "linear")) if row.label else palette.SERIES_PALE
         ink: Any = keyed(palette.INK, (wrong, palette.OUTPUT, "linear")) if row.label else palette.INK
-        later = "not kept" if row.after is None else f"{row.after:.4f}"
+        later = f"{row.after:.4f}" if row.known else f"under {row.after:.4f}"
         told = f"{pieces.told(row.token)}: {row.before:.4f} before, {later} after"
         word = fit(pieces.shown(row.token), word_room, small, "mono")
         baseline = centred(y, thick, small)
-        long: Any = before if after is None else keyed(before, (again, after, "move"))
+        # What left the likeliest has no bar: no more is known than what it is less than.
+        long = keyed(before, (again, after if row.known else 0.0, "move"))
+        number = percent(row.after) if row.known else f"under {percent(row.after)}"
+        first = Text(left + before + 5, baseline, percent(row.before), small, fill=ink, opacity=keyed(1.0, (again, 0.0)))
+        second = Text(
+            left + max(before, after if row.known else 0.0) + 5, baseline, number, small, fill=ink,
+            opacity=Keys((0.0, 0.0), (again.moved, 1.0)), shows=row.shows[1],
+        )  # fmt: skip
         group: list[Node] = [
             Text(box.x + word_room, baseline, word, small, family="mono", anchor="end", fill=ink),
             Rect(left, y, long, thick, 2, fill),
             Path((("M", left + before, y - 1), ("L", left + before, y + thick + 1)), stroke=palette.QUIET, stroke_width=1.5,
                  opacity=keyed(0.0, (again, 1.0))),
+            first,
+            second,
         ]  # fmt: skip
-        first = Text(left + before + 5, baseline, percent(row.before), small, fill=ink, opacity=keyed(1.0, (again, 0.0)))
-        group.append(first)
-        if after is not None:
-            there = Keys((0.0, 0.0), (again.moved, 1.0))
-            second = Text(left + max(before, after) + 5, baseline, percent(row.after or 0.0), small, fill=ink, opacity=there)
-            chunk = "training/example/loss" if row.label else "training/example/topk_logprobs"
-            where = Shows(chunk, (1,), row.shows.step, "replayed")
-            group.append(Group((second,), shows=where))
-        grown.append(Group(tuple(group), label=told, shows=row.shows))
+        grown.append(Group(tuple(group), label=told, shows=row.shows[0]))
     nodes.append(Group(tuple(grown), opacity=keyed(0.0, (guess, 1.0, "linear"))))
     y = box.bottom - 0.3 * small
     key = (
