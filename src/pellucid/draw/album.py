@@ -148,7 +148,9 @@ def draw(
         except PellucidError as problem:
             absent.append(Absent(figure=plate.stem, why=str(problem), command=FIGURES[plate.figure].command))
             continue
-        files = [write(_content(wide, narrow, kind, width), out / f"{plate.stem}.{kind}") for kind in formats]
+        files = [
+            write(_content(wide, narrow, kind, width), out / f"{plate.stem}.{kind}") for kind in formats
+        ]
         drawn.append(Drawn(plate=plate, wide=wide, narrow=narrow, files=tuple(files)))
     return drawn, absent
 

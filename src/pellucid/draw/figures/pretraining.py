@@ -12,7 +12,7 @@ from typing import Any
 
 from pellucid.draw import palette
 from pellucid.draw.figures.curves import Curves
-from pellucid.draw.figures.facts import in_short, model_name, percent
+from pellucid.draw.figures.facts import in_short, model_name, percent, start_of
 from pellucid.draw.figures.marks import LEADING, Box
 from pellucid.draw.figures.sheet import Sheet
 from pellucid.draw.figures.story import Beat, Story, keyed
@@ -312,7 +312,8 @@ def _alt(record: Record, run: Training, moments: Sequence[_Moment]) -> str:
     for moment in (first, last):
         if moment.sample is not None:
             sample = moment.sample[1]
-            parts.append(f"After {_steps(moment.step)} it writes: “{readable(sample['prompt'] + sample['text'])}”.")
+            written = start_of(readable(sample["prompt"] + sample["text"]), 120)
+            parts.append(f"After {_steps(moment.step)} it writes: “{written}”.")
     parts.append(f"{power(run.operations(run.tokens[-1]))} operations; GPT-3 175B took {power(GPT3_FLOPS)}.")
     return " ".join(parts)
 

@@ -173,7 +173,9 @@ def _cell(view: View, level: int, track: int, row: int, pieces: Pieces, size: fl
     if shown:
         ink = keyed(palette.ink_on(paint), *inks)
         middle = box.y + box.h / 2
-        nodes.append(Text(box.middle, centred(middle, 0, size), shown, size, 400, "mono", "middle", ink, there, **about))
+        nodes.append(
+            Text(box.middle, centred(middle, 0, size), shown, size, 400, "mono", "middle", ink, there, **about)
+        )
     if level == _since(view, track):
         frame = keyed(0, (moments.whole, 1))
         nodes.append(Rect(box.x, box.y, box.w, box.h, 3, None, palette.OUTPUT, 2, opacity=frame))
