@@ -96,13 +96,13 @@ def test_the_longest_film_has_few_pictures() -> None:
 
 
 GOLDEN = {
-    ("loss", 960): "",
-    ("pretraining", 360): "",
-    ("pretraining", 960): "",
-    ("step", 360): "",
-    ("step", 960): "",
-    ("windows", 360): "",
-    ("windows", 960): "",
+    ("loss", 960): "bc0ab15e01bc2ed0",
+    ("pretraining", 360): "b1d512622254ed89",
+    ("pretraining", 960): "079bc2cdba017ebd",
+    ("step", 360): "119457ce8cac91a0",
+    ("step", 960): "03ef0219aee2fd63",
+    ("windows", 360): "b6d0b84bc57a4066",
+    ("windows", 960): "53d8943b62a139a5",
 }
 
 
