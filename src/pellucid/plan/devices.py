@@ -31,7 +31,7 @@ class Device:
     source: str = "given"
 
 
-LAMBDA = 'Lambda, "demystifying GPT-3" (2020), as quoted by others'
+LAMBDA = 'Lambda, "demystifying GPT-3", as quoted by others'
 DEVICES = {
     "v100": Device(
         name="v100", flops=28e12, price=1.5,
