@@ -18,6 +18,7 @@ from pellucid.errors import PellucidError
 from pellucid.formats import gguf
 from pellucid.formats.gguf_blocks import KINDS, decode, encode
 from pellucid.formats.gguf_container import header_bytes, read_header
+from pellucid.gpt.config import ACTIVATIONS
 from pellucid.plan.memory import weight_bytes
 from pellucid.text import r50k, train_tokenizer
 
@@ -159,6 +160,27 @@ def test_a_banded_model_is_named_lossy_with_its_reach(tmp_path: Path) -> None:
     assert len(written.lossy) == 1
     assert gguf.read(tmp_path / "m.gguf").config == banded.config  # here the pattern comes back
     assert gguf.lossy(dense(pattern=("banded(48)", "dense")), "F32") == []  # a band as wide as the context is dense
+
+
+def test_a_target_says_what_is_lost_and_reads_as_llama_cpp_runs(model: pellucid.GPT, tmp_path: Path) -> None:
+    banded = dense(pattern=("banded(16)", "dense"))
+    assert gguf.TARGET.losses(model, None) == gguf.TARGET.losses(model, "int4") == []  # rounding was asked for
+    assert len(gguf.TARGET.losses(banded, "int8")) == 1
+    assert gguf.TARGET.losses(dense().double(), None) == ["float64 weights are rounded to float32"]
+    with pytest.raises(PellucidError, match="cannot be a GGUF file"):
+        gguf.TARGET.losses(dense(activation=ACTIVATIONS[1]), None)
+    ids = torch.arange(48)[None] * 3
+    for quantize, kind in ((None, "F32"), ("int8", "Q8_0"), ("int4", "Q4_0"), ("float16", "F16"), ("bfloat16", "BF16")):
+        gguf.TARGET.write(banded, banded.tokenizer, tmp_path / "m.gguf", quantize)
+        logits, who = gguf.TARGET.read(tmp_path / "m.gguf")
+        assert "dense" in who
+        assert {e.kind.name for e in gguf.read(tmp_path / "m.gguf").entries.values()} == {"F32", kind}
+        if quantize is None:
+            off = (logits(ids) - banded(ids)).abs().amax(-1)[0]
+            assert off[:16].max() < 1e-4 and off[16:].max() > 1e-2  # the same up to the band, and not beyond
+            assert torch.equal(logits(ids), model(ids))  # the dense model of the same weights
+    gguf.TARGET.write(dense().to(torch.bfloat16), None, tmp_path / "m.gguf", None)
+    assert gguf.read(tmp_path / "m.gguf").entries["wte.weight"].kind.name == "BF16"  # nothing lost, half the size
 
 
 def test_sixteen_bit_weights_lose_nothing_in_their_own_kind() -> None:

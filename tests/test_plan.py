@@ -113,7 +113,7 @@ def test_activations_are_what_autograd_keeps() -> None:
 
     config = GPTConfig(vocab_size=300, n_ctx=24, n_layers=3, d_model=48, n_heads=4)
     # The formula is what the fused dense kernel keeps, to the byte; another kernel may keep a little beside it.
-    assert kept(3) - kept(2) == pytest.approx(block_activation_bytes(config, 3 * 24, 4), rel=0.1)
+    assert kept(3) - kept(2) == pytest.approx(block_activation_bytes(config, 3 * 24, 4), rel=0.05)
 
 
 def test_recomputing_keeps_less_and_both_grow_with_tokens() -> None:

@@ -63,7 +63,9 @@ def print_estimate(planned: Estimate, measured: Measured | None, *, utilisation_
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=f"[bold]{title}[/]", title_justify="left", title_style="", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(
+        title=f"[bold]{title}[/]", title_justify="left", title_style="", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     for i, heading in enumerate(columns):
         table.add_column(heading, justify="left" if i == 0 else "right", header_style="dim", overflow="fold")
     return table

@@ -1,0 +1,23 @@
+"""What things are called in a GGUF file of the `gpt2` architecture."""
+
+import re
+
+
+ARCHITECTURE = "gpt2"
+NORMAL, CONTROL = 1, 3  # types of tokens: of text, or of none
+QUANTISATION_VERSION = 2  # of ggml's block formats
+PATTERN = "pellucid.pattern"  # ours alone: other readers pass over keys that they do not know
+
+ENDS = {"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm"}
+BLOCK_PARTS = {
+    "ln_1": "attn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output",
+    "ln_2": "ffn_norm", "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
+}  # fmt: skip
+
+
+def gguf_name(name: str) -> str:
+    """`h.3.attn.c_attn.weight` -> `blk.3.attn_qkv.weight`."""
+    if found := re.fullmatch(r"h\.(\d+)\.(.+)\.(weight|bias)", name):
+        return f"blk.{found[1]}.{BLOCK_PARTS[found[2]]}.{found[3]}"
+    part, _, last = name.rpartition(".")
+    return f"{ENDS[part]}.{last}"

@@ -1,0 +1,155 @@
+"""Reading a GGUF file of a `gpt2`: its shape, its tokenizer and, one at a time, its tensors."""
+
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.formats.gguf_blocks import decode
+from pellucid.formats.gguf_container import Header, TensorEntry, Value, read_header
+from pellucid.formats.gguf_names import ARCHITECTURE, PATTERN, gguf_name
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.decoder import Decoder
+from pellucid.gpt.pattern import all_dense, parse
+from pellucid.text.bytes_to_characters import to_bytes
+from pellucid.text.tokenizer import END_OF_TEXT, Tokenizer
+from pellucid.text.tokenizer_json import check_merges
+
+
+@dataclass(frozen=True, kw_only=True)
+class GgufFile:
+    """A GGUF file whose header has been read and checked.
+
+    Attributes:
+        config: the shape. tokenizer: None where the file has none.
+        entries: by our names of the parameters, where each tensor lies.
+    """
+
+    path: Path
+    config: GPTConfig
+    tokenizer: Tokenizer | None
+    entries: Mapping[str, TensorEntry] = field(repr=False)
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Each parameter by our name, as float32, one at a time; in the order of the model.
+
+        Raises:
+            PellucidError: the file has changed since, or holds NaN or infinite values.
+        """
+        with self.path.open("rb") as file:
+            for name, entry in self.entries.items():
+                tensor = _load(file, entry, self.path)
+                if not torch.isfinite(tensor).all():
+                    raise PellucidError(f"{self.path}: {entry.name!r} holds NaN or infinite values")
+                yield name, tensor
+
+
+def _load(file: Any, entry: TensorEntry, path: Path) -> Tensor:
+    raw = bytearray(entry.bytes)
+    file.seek(entry.start)
+    if file.readinto(raw) != entry.bytes:
+        raise PellucidError(f"{path} ends inside {entry.name!r}")
+    return decode(torch.frombuffer(raw, dtype=torch.uint8), entry.kind).view(entry.shape)
+
+
+def read(path: str | Path) -> GgufFile:
+    """Opens a GGUF file of a `gpt2`: shape, tokenizer and, one at a time, tensors.
+
+    Raises:
+        PellucidError: not a GGUF file, damaged, of another architecture or of a kind of numbers that is not read, a tensor
+            missing, extra or of another shape, or a tokenizer that is not GPT-2's sort; the message names the file.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            header = read_header(file, size, path)
+            config = _config(header.values, path)
+            entries = _entries(header, config, path)
+            tied, output = header.tensors["token_embd.weight"], header.tensors.get("output.weight")
+            if output and not torch.equal(_load(file, output, path), _load(file, tied, path)):
+                raise PellucidError(f"{path} has an output matrix of its own, which is not GPT-2's shape")
+    except OSError as error:
+        raise PellucidError(f"cannot read {path}: {error.strerror or error}") from None
+    return GgufFile(path=path, config=config, tokenizer=_tokenizer(header.values, config, path), entries=entries)
+
+
+def _config(values: Mapping[str, Value], path: Path) -> GPTConfig:
+    architecture = values.get("general.architecture")
+    if architecture != ARCHITECTURE:
+        raise PellucidError(f"{path} is a model of architecture {architecture!r}: only {ARCHITECTURE} is read")
+
+    def number(key: str, of: type, default: Any = None) -> Any:
+        value = values.get(f"{ARCHITECTURE}.{key}", default)
+        if not isinstance(value, of) or isinstance(value, bool):
+            raise PellucidError(f"{path}: the key {ARCHITECTURE}.{key} must be {of.__name__}, and is {value!r}")
+        return value
+
+    layers, pattern, tokens = number("block_count", int), values.get(PATTERN), values.get("tokenizer.ggml.tokens")
+    eps, name = number("attention.layer_norm_epsilon", float), values.get("general.name", "")
+    if layers > 1 << 16 or not 0 < eps < 1:  # a pattern is made for each block; they are counted against tensors later
+        raise PellucidError(f"{path} says that it has {layers:,} blocks, with LayerNorms of epsilon {eps}")
+    try:
+        return GPTConfig(
+            vocab_size=number("vocab_size", int, len(tokens) if isinstance(tokens, list) else None),
+            n_ctx=number("context_length", int), n_layers=layers, d_model=number("embedding_length", int),
+            n_heads=number("attention.head_count", int), d_ff=number("feed_forward_length", int, 0), norm_eps=_shortest(eps),
+            pattern=tuple(parse(str(p)) for p in pattern) if isinstance(pattern, list) else all_dense(layers),
+            name=name if isinstance(name, str) else "",
+        )  # fmt: skip
+    except PellucidError as error:
+        raise PellucidError(f"{path}: {error}") from None
+
+
+def _shortest(value: float) -> float:
+    """The shortest decimal that is this number in float32: the 1e-05 that was meant, not 9.999999747378752e-06."""
+    readings = (float(f"{value:.{digits}g}") for digits in range(1, 18))
+    return next(reading for reading in readings if struct.pack("<f", reading) == struct.pack("<f", value))
+
+
+def _entries(header: Header, config: GPTConfig, path: Path) -> dict[str, TensorEntry]:
+    held = sum(math.prod(entry.shape) for entry in header.tensors.values())
+    if len(header.tensors) < 6 * config.n_layers or config.parameters() > 16 * held:  # before a model is laid out
+        raise PellucidError(f"{path} says {config.parameters():,} parameters in {config.n_layers} blocks, and has {held:,}")
+    with torch.device("meta"):
+        wanted = {name: tuple(p.shape) for name, p in Decoder(config).named_parameters()}
+    entries: dict[str, TensorEntry] = {}
+    for name, shape in wanted.items():
+        entry = header.tensors.get(gguf_name(name))
+        if entry is None:
+            raise PellucidError(f"{path} lacks the tensor {gguf_name(name)!r}")
+        if entry.shape != shape:
+            raise PellucidError(f"{path}: {entry.name!r} has shape {entry.shape}, but its keys ask for {shape}")
+        entries[name] = entry
+    if extra := sorted(set(header.tensors) - {entry.name for entry in entries.values()} - {"output.weight"}):
+        raise PellucidError(f"{path} holds a tensor that does not belong: {extra[0]!r} ({len(extra)} in all)")
+    return entries
+
+
+def _tokenizer(values: Mapping[str, Value], config: GPTConfig, path: Path) -> Tokenizer | None:
+    kind = values.get("tokenizer.ggml.model")
+    if kind in (None, "no_vocab", "none"):
+        return None
+    tokens, merges = values.get("tokenizer.ggml.tokens"), values.get("tokenizer.ggml.merges")
+    if kind != "gpt2" or values.get("tokenizer.ggml.pre", "gpt-2") not in ("gpt-2", "default"):
+        raise PellucidError(f"{path}: its tokenizer is {kind!r}, {values.get('tokenizer.ggml.pre')!r}; only gpt2's is read")
+    if not isinstance(tokens, list) or not isinstance(merges, list) or len(tokens) != config.vocab_size:
+        raise PellucidError(f"{path}: its vocabulary is not complete: {config.vocab_size} tokens with merges are needed")
+    if tokens[-1] != END_OF_TEXT or values.get("tokenizer.ggml.eos_token_id", len(tokens) - 1) != len(tokens) - 1:
+        raise PellucidError(f"{path}: its last token must be {END_OF_TEXT}, and end texts")
+    try:
+        table = [to_bytes(str(token)) for token in tokens[:-1]]
+        pairs = [str(merge).split(" ") for merge in merges]
+        tokenizer = Tokenizer(table)
+        if len(pairs) != len(table) - 256 or any(len(pair) != 2 for pair in pairs):
+            raise PellucidError(f"{len(pairs)} merges do not make {len(table)} tokens out of 256 bytes")
+        check_merges(table, [(to_bytes(a), to_bytes(b)) for a, b in pairs])
+    except PellucidError as error:
+        raise PellucidError(f"cannot use the tokenizer of {path}: {error}") from error
+    return tokenizer

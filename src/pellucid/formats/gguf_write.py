@@ -1,0 +1,216 @@
+"""Writing a model as a GGUF file of the `gpt2` architecture, and saying first what would be lost."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.formats.gguf_blocks import FLOATS, KINDS, Kind, decode, encode
+from pellucid.formats.gguf_container import Value, header_bytes, padded
+from pellucid.formats.gguf_names import ARCHITECTURE, CONTROL, NORMAL, PATTERN, QUANTISATION_VERSION, gguf_name
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.decoder import Decoder
+from pellucid.gpt.pattern import Dense
+from pellucid.text.bytes_to_characters import to_characters
+from pellucid.text.tokenizer import END_OF_TEXT, Tokenizer
+from pellucid.text.tokenizer_json import merges_of
+
+
+CHUNK = 1 << 22  # numbers encoded at a time: 16 MB of float32
+
+# What the gpt2 graph takes for granted; a shape of which any is otherwise has no place in it.
+GRANTED = {"qkv_bias": True, "attention_scale": True, "norm": "pre", "final_norm": True}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rounding:
+    """How far the written numbers of one sort of tensor (`attn_qkv.weight`, of all blocks) lie from the model's.
+
+    Attributes:
+        kind: the number format. largest: the largest difference. rms: root of the mean squared one. scale: root of the mean
+            square of the numbers themselves, to compare with.
+    """
+
+    kind: str
+    largest: float
+    rms: float
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """A file that was written.
+
+    Attributes:
+        bytes: its size. lossy: why it is not the same model, empty where it is. rounding: by sort of tensor.
+    """
+
+    path: Path
+    bytes: int
+    kind: str
+    lossy: tuple[str, ...]
+    rounding: Mapping[str, Rounding]
+
+
+def refusals(config: GPTConfig) -> list[str]:
+    """Why llama.cpp's `gpt2` cannot be this shape, even roughly. Empty: it can."""
+    reasons = []
+    if config.activation != "gelu_tanh":
+        reasons.append(f"llama.cpp's gpt2 has the tanh GELU built in, and this model's activation is {config.activation}")
+    if config.d_ff != 4 * config.d_model:
+        reasons.append(f"readers of gpt2 files take d_ff to be 4 x d_model, and here it is {config.d_ff}")
+    for key, gpt2 in GRANTED.items():
+        if getattr(config, key, gpt2) != gpt2:
+            reasons.append(f"llama.cpp's gpt2 has {key} = {gpt2}, and this model {getattr(config, key)}")
+    return reasons
+
+
+def lost_patterns(config: GPTConfig) -> list[str]:
+    """Which blocks llama.cpp would run otherwise, and from how many tokens on."""
+    banded = [p for p in config.pattern if p.reach(config.n_ctx) < config.n_ctx]
+    if not banded:
+        return []
+    shortest = min(p.reach(config.n_ctx) for p in banded)
+    return [
+        f"{len(banded)} of {config.n_layers} blocks are {' and '.join(sorted(set(map(str, banded))))}, which llama.cpp runs as "
+        f"dense: the same model up to {shortest} tokens, another one beyond"
+    ]
+
+
+def lossy(model: Decoder, kind: str) -> list[str]:
+    """Why a file of that kind would not be the same model. Empty: it would be, number for number.
+
+    A dense reading of a banded block is the same up to its band, and another model from there on. A 16-bit kind is exact
+    where every weight is such a number already.
+    """
+    reasons = lost_patterns(model.config)
+    if KINDS[kind].block > 1:
+        reasons.append(f"{kind} keeps a weight in {KINDS[kind].block_bytes * 8 / KINDS[kind].block:g} bits: it rounds")
+    elif kind != "F32" and any(_rounds(p, FLOATS[kind]) for p in model.parameters() if p.dim() == 2):
+        reasons.append(f"{kind} keeps a weight in 16 bits: it rounds")
+    return reasons
+
+
+def _rounds(parameter: Tensor, dtype: torch.dtype) -> bool:
+    return not torch.equal(parameter.detach().to(dtype).to(parameter.dtype), parameter.detach())
+
+
+def write(model: Decoder, tokenizer: Tokenizer | None, path: str | Path, *, kind: str = "F32") -> Written:
+    """Writes the model as a GGUF file, whole or not at all, without a second copy of its weights in memory.
+
+    Args:
+        tokenizer: the model's; None writes a file whose model reads and writes ids only.
+        kind: of the weight matrices: "F32", "F16", "BF16", "Q8_0" or "Q4_0".
+
+    Returns:
+        What was written, how it is lossy (`lossy`; ask before, if that must not be) and how far its numbers lie off.
+
+    Raises:
+        PellucidError: an unknown kind, a shape that the format cannot hold, another model's tokenizer, a number too large
+            for the kind, or a disk that would not take it.
+    """
+    path, config = Path(path), model.config
+    if kind not in KINDS:
+        raise PellucidError(f"unknown GGUF kind {kind!r}: use one of {', '.join(KINDS)}")
+    if reasons := refusals(config):
+        raise PellucidError(f"this model cannot be a GGUF file: {reasons[0]}")
+    named = {gguf_name(name): parameter.detach() for name, parameter in model.named_parameters()}
+    kinds = {name: _kind_of(name, tensor, KINDS[kind]) for name, tensor in named.items()}
+    values = _values(config, KINDS[kind]) | _vocabulary(tokenizer, config)
+    header = header_bytes(values, [(name, tuple(tensor.shape), kinds[name]) for name, tensor in named.items()])
+    reasons = lossy(model, kind)
+    sums: dict[str, _Sums] = {}
+    draft = path.with_name(f".{path.name}.partial")
+    try:
+        try:
+            with draft.open("wb") as file:
+                file.write(header)
+                for name, tensor in named.items():
+                    seen = sums.setdefault(re.sub(r"^blk\.\d+\.", "", name), _Sums(kind=kinds[name].name))
+                    for rows in torch.split(tensor, max(1, CHUNK // tensor[0].numel())):
+                        numbers = rows.float().cpu().contiguous()
+                        raw = encode(numbers, kinds[name])
+                        seen.add(numbers, decode(raw, kinds[name]).view_as(numbers))
+                        file.write(raw.numpy().data)
+                    file.write(bytes(padded(file.tell()) - file.tell()))
+                size = file.tell()
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise PellucidError(f"cannot write {path}: {error.strerror or error}") from error
+    rounding = {name: each.rounding() for name, each in sums.items()}
+    return Written(path=path, bytes=size, kind=kind, lossy=tuple(reasons), rounding=rounding)
+
+
+def _kind_of(name: str, tensor: Tensor, kind: Kind) -> Kind:
+    """The kind of one tensor: what is asked for, for weight matrices whose rows it divides."""
+    matrix = tensor.dim() == 2 and name != "position_embd.weight"
+    return kind if matrix and tensor.shape[-1] % kind.block == 0 else KINDS["F32"]
+
+
+@dataclass(kw_only=True, slots=True)
+class _Sums:
+    kind: str
+    largest: float = 0.0
+    off: float = 0.0
+    squares: float = 0.0
+    count: int = 0
+
+    def add(self, numbers: Tensor, written: Tensor) -> None:
+        difference = written - numbers
+        self.largest = max(self.largest, difference.abs().max().item())
+        self.off += difference.double().square().sum().item()
+        self.squares += numbers.double().square().sum().item()
+        self.count += numbers.numel()
+
+    def rounding(self) -> Rounding:
+        rms, scale = ((total / self.count) ** 0.5 for total in (self.off, self.squares))
+        return Rounding(kind=self.kind, largest=self.largest, rms=rms, scale=scale)
+
+
+def _values(config: GPTConfig, kind: Kind) -> dict[str, Value]:
+    values: dict[str, Value] = {
+        "general.architecture": ARCHITECTURE,
+        "general.name": config.name or "pellucid",
+        "general.file_type": kind.file_type,
+        f"{ARCHITECTURE}.vocab_size": config.vocab_size,
+        f"{ARCHITECTURE}.context_length": config.n_ctx,
+        f"{ARCHITECTURE}.embedding_length": config.d_model,
+        f"{ARCHITECTURE}.block_count": config.n_layers,
+        f"{ARCHITECTURE}.feed_forward_length": config.d_ff,
+        f"{ARCHITECTURE}.attention.head_count": config.n_heads,
+        f"{ARCHITECTURE}.attention.layer_norm_epsilon": config.norm_eps,
+    }
+    if kind.block > 1:
+        values["general.quantization_version"] = QUANTISATION_VERSION
+    if not all(isinstance(p, Dense) for p in config.pattern):
+        values[PATTERN] = [str(p) for p in config.pattern]
+    return values
+
+
+def _vocabulary(tokenizer: Tokenizer | None, config: GPTConfig) -> dict[str, Value]:
+    if tokenizer is None:
+        return {"tokenizer.ggml.model": "no_vocab"}
+    if tokenizer.vocab_size != config.vocab_size:
+        raise PellucidError(f"the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}: not its own")
+    if getattr(tokenizer, "numbering", None) is not None or tokenizer.eot != tokenizer.vocab_size - 1:
+        raise PellucidError("only a vocabulary in GPT-2's order (bytes, merges, end of text) can be written as GGUF yet")
+    tokens = [tokenizer.token_bytes(i) for i in range(tokenizer.eot)]
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "gpt-2",
+        "tokenizer.ggml.tokens": [*map(to_characters, tokens), END_OF_TEXT],
+        "tokenizer.ggml.token_type": [NORMAL] * len(tokens) + [CONTROL],
+        "tokenizer.ggml.merges": [f"{to_characters(a)} {to_characters(b)}" for a, b in merges_of(tokens)],
+        "tokenizer.ggml.bos_token_id": tokenizer.eot,
+        "tokenizer.ggml.eos_token_id": tokenizer.eot,
+        "tokenizer.ggml.add_bos_token": False,
+    }
+
+
