@@ -410,6 +410,38 @@ def test_an_output_matrix_is_taken_where_it_is_the_token_matrix_again_and_refuse
         gguf.read(path)
 
 
+@pytest.mark.parametrize(
+    ("key", "change", "words"),
+    [
+        ("tokenizer.ggml.merges", lambda merges: merges[:-1], "do not make"),
+        ("tokenizer.ggml.merges", lambda merges: [*merges[:-1], "a b c"], "do not make"),
+        ("tokenizer.ggml.merges", lambda merges: [merges[1], merges[0], *merges[2:]], "by rank from"),
+        ("tokenizer.ggml.tokens", lambda tokens: tokens[:-1], "not complete"),
+        ("tokenizer.ggml.tokens", lambda tokens: [*tokens[:-1], "</s>"], "last token must be"),
+        ("tokenizer.ggml.tokens", lambda tokens: ["\u2603", *tokens[1:]], "not byte-level text"),
+        ("tokenizer.ggml.tokens", lambda tokens: [tokens[1], *tokens[1:]], "GPT-2's order"),
+        ("tokenizer.ggml.pre", lambda _: "llama-bpe", "only gpt2's is read"),
+        ("tokenizer.ggml.model", lambda _: "llama", "only gpt2's is read"),
+        ("tokenizer.ggml.eos_token_id", lambda _: 5, "last token must be"),
+    ],
+)
+def test_a_tokenizer_that_is_not_gpt2_s_sort_is_refused(
+    key: str, change: Any, words: str, model: pellucid.GPT, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.gguf"
+    gguf.write(model, model.tokenizer, path)
+    with path.open("rb") as file:
+        values = dict(read_header(file, path.stat().st_size, path).values)
+    values[key] = change(values[key])
+    content = header_bytes(values, [(gguf.gguf_name(n), tuple(p.shape), KINDS["F32"]) for n, p in model.named_parameters()])
+    for parameter in model.parameters():
+        raw = parameter.numpy().tobytes()
+        content += raw + bytes(-len(raw) % 32)
+    path.write_bytes(content)
+    with pytest.raises(PellucidError, match=words):
+        gguf.read(path)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(PellucidError, match=r"cannot read .*nothing.gguf"):
         gguf.read(tmp_path / "nothing.gguf")

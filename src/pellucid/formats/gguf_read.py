@@ -19,7 +19,7 @@ from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.pattern import all_dense, parse
 from pellucid.text.bytes_to_characters import to_bytes
 from pellucid.text.tokenizer import END_OF_TEXT, Tokenizer
-from pellucid.text.tokenizer_json import check_merges
+from pellucid.text.tokenizer_json import merges_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,9 @@ def _tokenizer(values: Mapping[str, Value], config: GPTConfig, path: Path) -> To
         tokenizer = Tokenizer(table)
         if len(pairs) != len(table) - 256 or any(len(pair) != 2 for pair in pairs):
             raise PellucidError(f"{len(pairs)} merges do not make {len(table)} tokens out of 256 bytes")
-        check_merges(table, [(to_bytes(a), to_bytes(b)) for a, b in pairs])
+        for i, (found, pair) in enumerate(zip(merges_of(table), pairs, strict=True), start=256):
+            if found != (to_bytes(pair[0]), to_bytes(pair[1])):  # merging by pairs and by ranks would differ
+                raise PellucidError(f"token {i} is merged from {' and '.join(pair)}, but by rank from {found}")
     except PellucidError as error:
         raise PellucidError(f"cannot use the tokenizer of {path}: {error}") from error
     return tokenizer
