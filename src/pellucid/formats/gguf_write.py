@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from pellucid.text.tokenizer import END_OF_TEXT, Tokenizer
 from pellucid.text.tokenizer_json import merges_of
 
 
-CHUNK = 1 << 22  # numbers encoded at a time: 16 MB of float32
+CHUNK = 1 << 20  # numbers handled at a time: 4 MB of float32
 
 # What the gpt2 graph takes for granted; a shape of which any is otherwise has no place in it.
 GRANTED = {"qkv_bias": True, "attention_scale": True, "norm": "pre", "final_norm": True}
@@ -97,7 +97,12 @@ def lossy(model: Decoder, kind: str) -> list[str]:
 
 
 def _rounds(parameter: Tensor, dtype: torch.dtype) -> bool:
-    return not torch.equal(parameter.detach().to(dtype).to(parameter.dtype), parameter.detach())
+    return any(not torch.equal(rows.to(dtype).to(rows.dtype), rows) for rows in _chunks(parameter.detach()))
+
+
+def _chunks(tensor: Tensor) -> Iterator[Tensor]:
+    """The tensor in groups of rows of CHUNK numbers: nothing made of one is ever as large as the tensor."""
+    yield from torch.split(tensor, max(1, CHUNK // tensor[0].numel()))
 
 
 def write(model: Decoder, tokenizer: Tokenizer | None, path: str | Path, *, kind: str = "F32") -> Written:
@@ -132,7 +137,7 @@ def write(model: Decoder, tokenizer: Tokenizer | None, path: str | Path, *, kind
                 file.write(header)
                 for name, tensor in named.items():
                     seen = sums.setdefault(re.sub(r"^blk\.\d+\.", "", name), _Sums(kind=kinds[name].name))
-                    for rows in torch.split(tensor, max(1, CHUNK // tensor[0].numel())):
+                    for rows in _chunks(tensor):
                         numbers = rows.float().cpu().contiguous()
                         raw = encode(numbers, kinds[name])
                         seen.add(numbers, decode(raw, kinds[name]).view_as(numbers))
