@@ -171,7 +171,7 @@ def test_a_file_of_config_keys_is_a_shape(tmp_path: Path) -> None:
         (["tiny", "--context", "129"], "longer than the model's 128"),
         (["tiny", "--context", "0"], "context must be at least 1"),
         (["tiny", "--batch", "-1"], "batch must be at least 1"),
-        (["tiny", "--devices", "0"], "devices must be at least 1"),
+        (["tiny", "--device", "v100", "--devices", "0"], "devices must be at least 1"),
         (["tiny", "--device", "h100"], r"no figures are kept for the device 'h100'.*--flops"),
         (["tiny", "--flops", "0"], "flops must be a number above 0"),
         (["tiny", "--device", "v100", "--price", "-1"], "price must be a number above 0"),
@@ -202,7 +202,9 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
 
 
 def test_wrong_use_is_2(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan"]) == main(["plan", "tiny", "--all"]) == 2
+    assert main(["plan"]) == main(["plan", "tiny", "--all"]) == main(["plan", "--all", "--tokens", "3B"]) == 2
+    assert main(["plan", "tiny", "--devices", "4"]) == main(["plan", "tiny", "--utilisation", "0.5"]) == 2
+    assert "of which device?" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["plan", "tiny", "--memory", "80 elephants"])
     assert "80 elephants" in capsys.readouterr().err

@@ -18,6 +18,8 @@ UNITS = {
     "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
 }  # fmt: skip
 
+SHAPED = ("tokens", "context", "batch", "device", "devices", "flops", "memory", "price", "utilisation", "measure")
+
 
 def quantity(text: str) -> float:
     """A number with an optional unit: `300B`, `28T`, `80GB`, `3e11`."""
@@ -62,6 +64,9 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.all == (chosen.what is not None):
         print("pellucid plan: name a preset, a directory or a config file, or give --all", file=sys.stderr)
         return 2
+    if chosen.all and (given := [name for name in SHAPED if getattr(chosen, name) not in (None, 1, False)]):
+        print(f"pellucid plan: --all shows the sizes as they were trained: leave out --{given[0]}", file=sys.stderr)
+        return 2
     if chosen.all:
         sizes = published_sizes()
         if chosen.json:
@@ -71,6 +76,10 @@ def run(chosen: argparse.Namespace) -> int:
 
             print_sizes(sizes)
         return 0
+    numbers = (chosen.flops, chosen.memory, chosen.price)
+    if (chosen.devices != 1 or chosen.utilisation is not None) and chosen.device is None and not any(numbers):
+        print("pellucid plan: of which device? name one with --device, or give its rate with --flops", file=sys.stderr)
+        return 2
     of = device(chosen.device, flops=chosen.flops, memory=chosen.memory, price=chosen.price)
     planned = estimate(
         find(chosen.what), tokens=chosen.tokens, context=chosen.context, batch=chosen.batch, device=of, count=chosen.devices,

@@ -90,13 +90,14 @@ def _matrices(console: Console, planned: Estimate) -> None:
 
 
 def _training(console: Console, planned: Estimate) -> None:
-    published, batch, rate = planned.planned.published, planned.planned.batch_tokens, planned.planned.learning_rate
+    batch, rate = planned.planned.batch_tokens, planned.planned.learning_rate
+    published = planned.planned.published if planned.tokens == planned.planned.tokens else None  # else it is another run
     table = _table("Training", "", "")
     table.show_header = False
     table.columns[1].justify = "left"
     table.add_row("tokens", f"{planned.tokens:,} ({planned.tokens_reason})")
     table.add_row("operations, 6 N D", f"{planned.flops_training:.3e}, {planned.pf_days:,.4g} petaflop/s-days")
-    if published and planned.tokens_reason != "given":
+    if published:
         table.add_row(
             "  Table D.1 prints", f"{published.flops:.2e}, {published.pf_days:,.4g} petaflop/s-days "
             f"(of {published.parameters / 1e6:,.0f}M parameters)",
