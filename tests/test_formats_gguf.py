@@ -154,8 +154,8 @@ def test_rows_that_are_no_whole_blocks_stay_float32(tmp_path: Path) -> None:
 
 
 def test_a_banded_model_is_named_lossy_with_its_reach(tmp_path: Path) -> None:
-    banded = dense(pattern=("banded(16)", "dense"))
-    assert any("up to 16 tokens" in reason for reason in gguf.lossy(banded, "F32"))
+    banded = dense(pattern=("banded(16)", "banded(17)"))
+    assert any("banded(17), which" in reason and "up to 16 tokens" in reason for reason in gguf.lossy(banded, "F32"))
     written = gguf.write(banded, banded.tokenizer, tmp_path / "m.gguf")
     assert len(written.lossy) == 1
     assert gguf.read(tmp_path / "m.gguf").config == banded.config  # here the pattern comes back
@@ -189,6 +189,12 @@ def test_sixteen_bit_weights_lose_nothing_in_their_own_kind() -> None:
     assert gguf.lossy(halves, "F16") != [] or all(
         torch.equal(p, p.half().float()) for p in halves.parameters() if p.dim() == 2
     )
+
+
+def test_a_matrix_that_gpt2_has_not_is_refused(model: pellucid.GPT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pellucid.GPTConfig, "matrices", lambda _: [("wte", (1, 1)), ("h.0.attn.k_convolution", (1, 1))])
+    with pytest.raises(PellucidError, match=r"no place for the matrix h\.0\.attn\.k_convolution"):
+        gguf.write(model, None, tmp_path / "m.gguf")
 
 
 def test_what_cannot_be_written_is_refused_and_leaves_the_old_file(model: pellucid.GPT, tmp_path: Path) -> None:

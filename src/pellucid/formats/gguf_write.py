@@ -2,6 +2,7 @@
 
 import os
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,19 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.formats.gguf_blocks import FLOATS, KINDS, Kind, decode, encode
 from pellucid.formats.gguf_container import Value, header_bytes, padded
-from pellucid.formats.gguf_names import ARCHITECTURE, CONTROL, NORMAL, PATTERN, QUANTISATION_VERSION, gguf_name
+from pellucid.formats.gguf_names import (
+    ARCHITECTURE,
+    BLOCK_PARTS,
+    CONTROL,
+    ENDS,
+    NORMAL,
+    PATTERN,
+    QUANTISATION_VERSION,
+    gguf_name,
+)
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.pattern import Dense
+from pellucid.gpt.pattern import Dense, Pattern
 from pellucid.text.bytes_to_characters import to_characters
 from pellucid.text.tokenizer import END_OF_TEXT, Tokenizer
 from pellucid.text.tokenizer_json import merges_of
@@ -64,6 +74,10 @@ def refusals(config: GPTConfig) -> list[str]:
         reasons.append(f"llama.cpp's gpt2 has the tanh GELU built in, and this model's activation is {config.activation}")
     if config.d_ff != 4 * config.d_model:
         reasons.append(f"readers of gpt2 files take d_ff to be 4 x d_model, and here it is {config.d_ff}")
+    for name, _ in config.matrices():
+        if re.sub(r"^h\.\d+\.", "", name) not in (*BLOCK_PARTS, *ENDS):
+            reasons.append(f"llama.cpp's gpt2 has no place for the matrix {name}")
+            break
     for key, gpt2 in GRANTED.items():
         if getattr(config, key, gpt2) != gpt2:
             reasons.append(f"llama.cpp's gpt2 has {key} = {gpt2}, and this model {getattr(config, key)}")
@@ -72,14 +86,19 @@ def refusals(config: GPTConfig) -> list[str]:
 
 def lost_patterns(config: GPTConfig) -> list[str]:
     """Which blocks llama.cpp would run otherwise, and from how many tokens on."""
-    banded = [p for p in config.pattern if p.reach(config.n_ctx) < config.n_ctx]
-    if not banded:
+    reach = {p: _dense_up_to(p, config.n_ctx) for p in set(config.pattern)}
+    sparse = [p for p in config.pattern if reach[p] < config.n_ctx]
+    if not sparse:
         return []
-    shortest = min(p.reach(config.n_ctx) for p in banded)
     return [
-        f"{len(banded)} of {config.n_layers} blocks are {' and '.join(sorted(set(map(str, banded))))}, which llama.cpp runs as "
-        f"dense: the same model up to {shortest} tokens, another one beyond"
+        f"{len(sparse)} of {config.n_layers} blocks are {' and '.join(sorted(set(map(str, sparse))))}, which llama.cpp runs as "
+        f"dense: the same model up to {min(reach[p] for p in sparse)} tokens, another one beyond"
     ]
+
+
+def _dense_up_to(pattern: Pattern, n_ctx: int) -> int:
+    """The longest sequence of which the pattern sees all that a dense one does."""
+    return bisect_right(range(1, n_ctx + 1), 0, key=lambda tokens: int(pattern.pairs(tokens) != Dense().pairs(tokens)))
 
 
 def lossy(model: Decoder, kind: str) -> list[str]:
