@@ -79,7 +79,7 @@ def test_kv_bytes_keep_only_the_band() -> None:
 
 
 def test_config_survives_json() -> None:
-    config = GPTConfig.preset("cpu-6m", dropout=0.1, activation="gelu")
+    config = GPTConfig.preset("cpu-6m", dropout=0.1, activation="gelu_erf")
     assert GPTConfig.from_dict(config.to_dict()) == config
     assert alternating(3, band=5) == (Banded(5), Dense(), Banded(5))
 

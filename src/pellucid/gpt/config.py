@@ -14,7 +14,14 @@ from pellucid.gpt.pattern import Pattern, alternating, parse
 from pellucid.gpt.presets import preset as find_preset
 
 
-ACTIVATIONS = ("gelu_tanh", "gelu")  # GPT-2's tanh form; the exact (erf) form
+ACTIVATIONS = ("gelu_tanh", "gelu_erf", "relu")  # GPT-2's and GPT-3's tanh form; Cerebras-GPT's exact form; OPT's
+NORMS = ("pre", "post")
+
+# What GPT-3 does one way and its relatives another. Left out of `to_dict` where it is GPT-3's, so that a shape that uses
+# none of it is written, and fingerprinted, as if there were no other way.
+RELATIVES = (
+    "qkv_bias", "attention_scale", "norm", "final_norm", "d_embed", "start_of_text", "end_of_text",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +37,21 @@ class GPTConfig:
         pattern: one attention pattern a block, as an object or as text ("dense", "banded(128)"). Default: alternating,
             block 0 banded(128) (a choice, see `pattern`).
         d_ff: width of the feed-forward layer. Default 4 * d_model (paper, section 2.1).
-        activation: "gelu_tanh" (GPT-2) or "gelu" (erf).
+        activation: "gelu_tanh" (GPT-2, GPT-3), "gelu_erf" (Cerebras-GPT) or "relu" (OPT).
         norm_eps: LayerNorm's epsilon. 1e-5 as in GPT-2's code.
         dropout: on the embeddings and on each branch before it joins the residual stream. Default 0 (a choice: the
             paper does not say; it passes over most of its data less than once).
+
+    What follows is one way in GPT-3 (the default) and another in a relative of its (arXiv 2205.01068 is OPT's paper; GPT-Neo
+    has its code, EleutherAI/gpt-neo):
+        qkv_bias: whether queries, keys and values have biases. GPT-Neo's have none.
+        attention_scale: whether scores are divided by sqrt(d_head). GPT-Neo's are not.
+        norm: LayerNorm on what goes into a branch ("pre") or on the stream after it joined ("post", OPT-350m).
+        final_norm: whether a LayerNorm follows the last block. OPT-350m has none.
+        d_embed: width of a token's embedding; if not d_model (OPT-350m), a matrix leads into the stream and one out of it.
+            Default d_model.
+        start_of_text: id from which a text starts where there is no prompt; None is the last id, as GPT-2's.
+        end_of_text: id that ends a text; None is the last id. An id outside the vocabulary, which files may name, never comes.
     """
 
     vocab_size: int = 50257
@@ -46,12 +64,22 @@ class GPTConfig:
     activation: str = "gelu_tanh"
     norm_eps: float = 1e-5
     dropout: float = 0.0
+    qkv_bias: bool = True
+    attention_scale: bool = True
+    norm: str = "pre"
+    final_norm: bool = True
+    d_embed: int = 0
+    start_of_text: int | None = None
+    end_of_text: int | None = None
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         for key in ("vocab_size", "n_ctx", "n_layers", "d_model", "n_heads"):
-            if getattr(self, key) < 1:
-                raise PellucidError(f"{key} must be at least 1, not {getattr(self, key)}")
+            value = getattr(self, key)
+            if not isinstance(value, int):
+                raise PellucidError(f"{key} must be a whole number, not {value!r}")
+            if value < 1:
+                raise PellucidError(f"{key} must be at least 1, not {value}")
         if self.d_model % self.n_heads:
             raise PellucidError(f"n_heads must divide d_model: {self.d_model} / {self.n_heads} is not a whole number")
         if any(isinstance(p, str) for p in self.pattern):
@@ -62,8 +90,15 @@ class GPTConfig:
             raise PellucidError(f"pattern names {len(self.pattern)} blocks, but n_layers is {self.n_layers}")
         if not self.d_ff:
             object.__setattr__(self, "d_ff", 4 * self.d_model)
+        if not self.d_embed:
+            object.__setattr__(self, "d_embed", self.d_model)
         if self.activation not in ACTIVATIONS:
             raise PellucidError(f"unknown activation {self.activation!r}: use one of {', '.join(ACTIVATIONS)}")
+        if self.norm not in NORMS:
+            raise PellucidError(f"unknown norm {self.norm!r}: use one of {', '.join(NORMS)}")
+        for key in ("start_of_text", "end_of_text"):
+            if getattr(self, key) == self.vocab_size - 1:  # said in one way only, so that equal shapes are equal
+                object.__setattr__(self, key, None)
         if not 0.0 <= self.dropout < 1.0:
             raise PellucidError(f"dropout must lie in [0, 1), not {self.dropout}")
 
@@ -87,6 +122,16 @@ class GPTConfig:
     def d_head(self) -> int:
         """Width of one head."""
         return self.d_model // self.n_heads
+
+    @property
+    def start_id(self) -> int:
+        """The id from which a text starts."""
+        return self.vocab_size - 1 if self.start_of_text is None else self.start_of_text
+
+    @property
+    def end_id(self) -> int:
+        """The id that ends a text."""
+        return self.vocab_size - 1 if self.end_of_text is None else self.end_of_text
 
     def parameters(self) -> int:
         """How many numbers the model holds, the tied output matrix counted once."""
@@ -112,14 +157,18 @@ class GPTConfig:
         return costs.kv_bytes(self, tokens, bytes_per_value)
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed; `d_ff` stays four widths if it was and is not given."""
+        """A copy with some fields changed; `d_ff` stays four widths and `d_embed` one if they were and are not given."""
         if "d_model" in changes and self.d_ff == 4 * self.d_model:
             changes = {"d_ff": 0} | changes
+        if "d_model" in changes and self.d_embed == self.d_model:
+            changes = {"d_embed": 0} | changes
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; the inverse of `from_dict`."""
-        return asdict(self) | {"pattern": [str(p) for p in self.pattern]}
+        """Plain values for JSON, those of `RELATIVES` only where they are not GPT-3's; the inverse of `from_dict`."""
+        as_gpt3 = {f.name: f.default for f in fields(self) if f.name in RELATIVES} | {"d_embed": self.d_model}
+        values = {key: value for key, value in asdict(self).items() if key not in as_gpt3 or value != as_gpt3[key]}
+        return values | {"pattern": [str(p) for p in self.pattern]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -6,6 +6,9 @@ With C = d_model, F = d_ff, V = vocab_size, and biases everywhere (GPT-2's layou
                 C*C + C     projection                 F*C + C   and down            4C  two LayerNorms
     the rest    V*C         tokens                     n_ctx*C   positions           2C  last LayerNorm
 
+Relatives of GPT-3 differ: 3C less a block without query, key and value biases, 2C less without the last LayerNorm, and with
+token embeddings of width E < C, V*E for tokens and 2 C*E for the ways into the stream and out of it.
+
 For F = 4C a block is 12 C^2 + 13 C. The output matrix is the token matrix again (tied), so it is counted once; that is
 what makes the totals agree with Table D.1 of the paper.
 """
@@ -21,8 +24,10 @@ if TYPE_CHECKING:
 
 def matrices(config: "GPTConfig") -> list[tuple[str, tuple[int, int]]]:
     """Every weight matrix as (name, (rows in, columns out)): 2 + 4 a block, 386 at 175B."""
-    c, f = config.d_model, config.d_ff
-    listed = [("wte", (config.vocab_size, c)), ("wpe", (config.n_ctx, c))]
+    c, f, e = config.d_model, config.d_ff, config.d_embed
+    listed = [("wte", (config.vocab_size, e)), ("wpe", (config.n_ctx, c))]
+    if e != c:
+        listed += [("project_in", (e, c)), ("project_out", (c, e))]
     for block in range(config.n_layers):
         listed += [
             (f"h.{block}.attn.c_attn", (c, 3 * c)),
@@ -36,13 +41,15 @@ def matrices(config: "GPTConfig") -> list[tuple[str, tuple[int, int]]]:
 def block_parameters(config: "GPTConfig") -> int:
     """Parameters of one block."""
     c, f = config.d_model, config.d_ff
-    return (3 * c * c + 3 * c) + (c * c + c) + (c * f + f) + (f * c + c) + 4 * c
+    return (3 * c * c + 3 * c * config.qkv_bias) + (c * c + c) + (c * f + f) + (f * c + c) + 4 * c
 
 
 def parameters(config: "GPTConfig") -> int:
     """Parameters of the whole model."""
-    c = config.d_model
-    return config.n_layers * block_parameters(config) + (config.vocab_size + config.n_ctx + 2) * c
+    c, e = config.d_model, config.d_embed
+    projections = 2 * e * c if e != c else 0
+    around = config.vocab_size * e + projections + config.n_ctx * c + 2 * c * config.final_norm
+    return config.n_layers * block_parameters(config) + around
 
 
 def flops(config: "GPTConfig", tokens: int, context: int | None) -> int:
@@ -52,8 +59,9 @@ def flops(config: "GPTConfig", tokens: int, context: int | None) -> int:
     context = min(tokens, config.n_ctx) if context is None else context
     if context < 1:
         raise PellucidError(f"a sequence has at least one token: context must be at least 1, not {context}")
-    c, f = config.d_model, config.d_ff
-    per_token = 2 * (config.n_layers * (4 * c * c + 2 * c * f) + config.vocab_size * c)
+    c, f, e = config.d_model, config.d_ff, config.d_embed
+    projections = 2 * e * c if e != c else 0
+    per_token = 2 * (config.n_layers * (4 * c * c + 2 * c * f) + config.vocab_size * e + projections)
     whole, rest = divmod(tokens, context)
     # A (query, key) pair costs one product of d_head numbers for the score and one for the value, in every head: 4 C.
     attention = sum(4 * c * (whole * p.pairs(context) + p.pairs(rest)) for p in config.pattern)

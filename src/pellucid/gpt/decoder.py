@@ -1,13 +1,16 @@
 """The transformer decoder of GPT-2 and GPT-3, read straight down.
 
-B batch, T tracks, C width (d_model), H heads, D head width, L blocks, V vocabulary.
+B batch, T tracks, C width (d_model), E width of a token's embedding, H heads, D head width, L blocks, V vocabulary.
 
 Pre-normalisation, learned positions, biases everywhere, tanh GELU, output matrix tied to the token matrix: "the same
 model and architecture as GPT-2", except that blocks alternate dense and banded attention (GPT-3 paper, section 2.1).
-Parameter names are those of GPT-2's published checkpoints, so that files fit without a table.
+Parameter names are those of GPT-2's published checkpoints, so that files fit without a table. In GPT-3 E is C; what its
+relatives do otherwise (`GPTConfig`) is a branch that GPT-3 never takes.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +48,13 @@ class LayerNorm(nn.LayerNorm):
         """Sets nothing."""
 
 
+ACTIVATION: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "gelu_erf": F.gelu,
+    "relu": F.relu,
+}
+
+
 class Attention(nn.Module):
     """Every track looks at the tracks its pattern lets it see."""
 
@@ -53,13 +63,16 @@ class Attention(nn.Module):
         self.n_heads = config.n_heads
         self.block = block
         self.pattern: Pattern = config.pattern[block]
-        self.c_attn = Linear(config.d_model, 3 * config.d_model)
+        self.unscale = None if config.attention_scale else math.sqrt(config.d_head)
+        self.c_attn = Linear(config.d_model, 3 * config.d_model, bias=config.qkv_bias)
         self.c_proj = Linear(config.d_model, config.d_model)
 
     def forward(self, x: Tensor, cache: KVCache | None, tap: Tap | None) -> Tensor:  # (B, T, C) -> (B, T, C)
         b, t, c = x.shape
         qkv = self.c_attn(x).view(b, t, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
         q, k, v = qkv.contiguous().unbind(0)  # one copy here makes every product below faster
+        if self.unscale is not None:  # what follows divides scores by sqrt(D)
+            q = q * self.unscale
         if tap is not None:
             tap.attention(self.block, q, k)
         out = attention(q, k, v, self.pattern) if cache is None else cache.attend(self.block, q, k, v)
@@ -72,17 +85,17 @@ class MLP(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.approximate = "tanh" if config.activation == "gelu_tanh" else "none"
+        self.bend = ACTIVATION[config.activation]
         self.c_fc = Linear(config.d_model, config.d_ff)
         self.c_proj = Linear(config.d_ff, config.d_model)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, T, C) -> (B, T, C)
-        out: Tensor = self.c_proj(F.gelu(self.c_fc(x), approximate=self.approximate))
+        out: Tensor = self.c_proj(self.bend(self.c_fc(x)))
         return out
 
 
 class Block(nn.Module):
-    """One decoder layer: x + attention(norm(x)), then x + mlp(norm(x))."""
+    """One decoder layer: x + attention(norm(x)), then x + mlp(norm(x)); each norm after its sum where `norm` is "post"."""
 
     def __init__(self, config: GPTConfig, block: int) -> None:
         super().__init__()
@@ -90,11 +103,16 @@ class Block(nn.Module):
         self.attn = Attention(config, block)
         self.ln_2 = LayerNorm(config.d_model, eps=config.norm_eps)
         self.mlp = MLP(config)
+        self.post_norm = config.norm == "post"
         self.dropout = config.dropout
 
     def forward(  # (B, T, C) -> (B, T, C)
         self, x: Tensor, cache: KVCache | None = None, tap: Tap | None = None
     ) -> Tensor:
+        if self.post_norm:
+            x = self.ln_1(x + F.dropout(self.attn(x, cache, tap), self.dropout, self.training))
+            after: Tensor = self.ln_2(x + F.dropout(self.mlp(x), self.dropout, self.training))
+            return after
         x = x + F.dropout(self.attn(self.ln_1(x), cache, tap), self.dropout, self.training)
         return x + F.dropout(self.mlp(self.ln_2(x)), self.dropout, self.training)
 
@@ -112,10 +130,13 @@ class Decoder(nn.Module):
     def __init__(self, config: GPTConfig, *, seed: int = 0) -> None:
         super().__init__()
         self.config = config
-        self.wte = Embedding(config.vocab_size, config.d_model)
+        narrow = config.d_embed != config.d_model
+        self.wte = Embedding(config.vocab_size, config.d_embed)
         self.wpe = Embedding(config.n_ctx, config.d_model)
+        self.project_in = Linear(config.d_embed, config.d_model, bias=False) if narrow else None
         self.h = nn.ModuleList(Block(config, block) for block in range(config.n_layers))
-        self.ln_f = LayerNorm(config.d_model, eps=config.norm_eps)
+        self.ln_f = LayerNorm(config.d_model, eps=config.norm_eps) if config.final_norm else None
+        self.project_out = Linear(config.d_model, config.d_embed, bias=False) if narrow else None
         if self.wte.weight.device.type != "meta":
             self.init_weights(seed)
 
@@ -138,7 +159,7 @@ class Decoder(nn.Module):
                 parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None, tap: Tap | None = None) -> Tensor:
-        """The vector of every track after the last block and the last LayerNorm.
+        """The vector of every track after the last block and the last LayerNorm: what the token matrix turns into logits.
 
         Args:
             ids: (B, T) int64.
@@ -146,7 +167,7 @@ class Decoder(nn.Module):
             tap: sees what goes through the blocks.
 
         Returns:
-            (B, T, C).
+            (B, T, E).
 
         Raises:
             PellucidError: more tracks than n_ctx.
@@ -160,7 +181,10 @@ class Decoder(nn.Module):
             positions = torch.arange(start, start + t, device=ids.device)
         else:
             positions = torch.tensor(cache.lengths, device=ids.device)[:, None] + torch.arange(t, device=ids.device)
-        x = self.wte(ids) + self.wpe(positions)
+        x = self.wte(ids)
+        if self.project_in is not None:
+            x = self.project_in(x)
+        x = x + self.wpe(positions)
         x = F.dropout(x, self.config.dropout, self.training)
         for level, block in enumerate(self.h):
             if tap is not None:
@@ -170,11 +194,16 @@ class Decoder(nn.Module):
             tap.stream(len(self.h), x)
         if cache is not None:
             cache.advance(t)
-        out: Tensor = self.ln_f(x)
-        return out
+        return self.read_out(x)
+
+    def read_out(self, x: Tensor) -> Tensor:
+        """(..., C) vectors of the stream -> (..., E) what is compared with every token's embedding."""
+        if self.ln_f is not None:
+            x = self.ln_f(x)
+        return x if self.project_out is None else self.project_out(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(..., C) hidden vectors -> (..., V) logits, by the tied token matrix."""
+        """(..., E) hidden vectors -> (..., V) logits, by the tied token matrix."""
         return F.linear(hidden, self.wte.weight)
 
     def loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """A model as a directory: `config.json` and `model.safetensors` (a tokenizer's `tokenizer.json` beside them is `text`'s).
 
-An all-dense model is written exactly as `transformers` writes GPT-2 (`model_type: gpt2`, its tensor names, matrices as
-(in, out)), so it opens there, and GPT-2 directories open here. Any other pattern has the same tensor names under
-`model_type: pellucid`, which stock loaders refuse rather than run dense.
+An all-dense model of GPT-2's make is written exactly as `transformers` writes GPT-2 (`model_type: gpt2`, its tensor names,
+matrices as (in, out)), so it opens there, and GPT-2 directories open here. Any other has the same tensor names under
+`model_type: pellucid`, with its pattern and whatever else is not GPT-2's in words of our own: stock loaders refuse it rather
+than run it as what it is not.
 
 Storage "int8" keeps every matrix as one signed byte a number with a float32 scale for each output row: a quarter of the
 size, for shipping. It is read back into floating point.
@@ -11,11 +12,13 @@ size, for shipping. It is read back into floating point.
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -24,17 +27,22 @@ from pellucid.files import write_whole
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.pattern import Dense, all_dense
+from pellucid.gpt.weights import SCALE, TRANSPOSED, Tensors, fill, gpt2_sources
 
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 STORAGES = ("float32", "bfloat16", "float16", "int8")
 PREFIX = "transformer."
-SCALE = ".scale"
 PRODUCER = "pellucid"
-# GPT-2's published code keeps these four matrices as (in, out); torch.nn.Linear keeps (out, in).
-TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
-GPT2_ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
+# Their names at Hugging Face. The three tanh forms are one function, computed in different orders.
+ACTIVATIONS = {
+    "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu": "gelu_erf", "gelu_python": "gelu_erf", "relu": "relu",
+}  # fmt: skip
+# Settings that GPT-2's config.json has no word for.
+OWN = ("qkv_bias", "norm", "final_norm", "d_embed")
+ACTIVATION_NAMES = {"gelu_tanh": "gelu_new", "gelu_erf": "gelu", "relu": "relu"}
 
 
 def save_model(model: Decoder, directory: Path, *, storage: str = "float32") -> None:
@@ -70,11 +78,18 @@ def save_model(model: Decoder, directory: Path, *, storage: str = "float32") -> 
         raise PellucidError(f"could not write the model to {directory}: {error}") from error
 
 
-def _to_json(config: GPTConfig, storage: str) -> dict[str, Any]:
-    dense = all(isinstance(p, Dense) for p in config.pattern) and storage != "int8"
-    written: dict[str, Any] = {
-        "model_type": "gpt2" if dense else "pellucid",
-        "architectures": ["GPT2LMHeadModel" if dense else "PellucidGPT"],
+def is_gpt2(config: GPTConfig) -> bool:
+    """Whether GPT-2's own code computes this shape: all dense, normalised before each branch and at the end, all biases."""
+    dense = all(isinstance(p, Dense) for p in config.pattern)
+    usual = config.qkv_bias and config.norm == "pre" and config.final_norm and config.d_embed == config.d_model
+    return dense and usual
+
+
+def gpt2_json(config: GPTConfig, storage: str = "float32") -> dict[str, Any]:
+    """config.json's values in GPT-2's words, whatever the shape: those for which `is_gpt2` does not hold need more."""
+    values: dict[str, Any] = {
+        "model_type": "gpt2",
+        "architectures": ["GPT2LMHeadModel"],
         "vocab_size": config.vocab_size,
         "n_positions": config.n_ctx,
         "n_ctx": config.n_ctx,
@@ -82,19 +97,28 @@ def _to_json(config: GPTConfig, storage: str) -> dict[str, Any]:
         "n_layer": config.n_layers,
         "n_head": config.n_heads,
         "n_inner": config.d_ff,
-        "activation_function": "gelu_new" if config.activation == "gelu_tanh" else "gelu",
+        "activation_function": ACTIVATION_NAMES[config.activation],
         "layer_norm_epsilon": config.norm_eps,
         "attn_pdrop": 0.0,
         "embd_pdrop": config.dropout,
         "resid_pdrop": config.dropout,
-        "bos_token_id": config.vocab_size - 1,
-        "eos_token_id": config.vocab_size - 1,
+        "bos_token_id": config.start_id,
+        "eos_token_id": config.end_id,
         "tie_word_embeddings": True,
         "dtype": storage,
         "producer": PRODUCER,
     }
-    if not dense:
+    if not config.attention_scale:
+        values["scale_attn_weights"] = False
+    return values
+
+
+def _to_json(config: GPTConfig, storage: str) -> dict[str, Any]:
+    written = gpt2_json(config, storage)
+    if not is_gpt2(config) or storage == "int8":
+        written |= {"model_type": "pellucid", "architectures": ["PellucidGPT"]}
         written["pattern"] = [str(p) for p in config.pattern]
+        written |= {key: value for key, value in config.to_dict().items() if key in OWN}
     if config.name:
         written["name"] = config.name
     return written
@@ -106,6 +130,46 @@ def read_config(directory: Path) -> GPTConfig:
     Raises:
         PellucidError: no config.json, not JSON, another kind of model, or a key missing; the message names the file.
     """
+    values = read_json(directory)
+    path = directory / CONFIG
+    kind = values.get("model_type")
+    if kind not in ("gpt2", "pellucid"):
+        raise PellucidError(f"{path}: model_type {kind!r} is not one this version reads (gpt2, pellucid)")
+    for key in ("scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "add_cross_attention"):
+        if values.get(key):
+            raise PellucidError(f"{path}: {key} is not supported; it would change the model's answers")
+    ours = values.get("producer") == PRODUCER
+    with reading(path):
+        pattern = values["pattern"] if kind == "pellucid" else [str(p) for p in all_dense(values["n_layer"])]
+        own = {key: values[key] for key in OWN if key in values} if kind == "pellucid" else {}
+        return GPTConfig.from_dict(
+            {
+                "vocab_size": values["vocab_size"],
+                "n_ctx": values.get("n_positions") or values["n_ctx"],
+                "n_layers": values["n_layer"],
+                "d_model": values["n_embd"],
+                "n_heads": values["n_head"],
+                "d_ff": values.get("n_inner") or 0,
+                "activation": activation(values.get("activation_function", "gelu_new")),
+                "norm_eps": values.get("layer_norm_epsilon", 1e-5),
+                # Choice: a GPT-2 from elsewhere is fine-tuned without its training's dropout; ours keep their own.
+                "dropout": values.get("resid_pdrop", 0.0) if ours else 0.0,
+                "attention_scale": values.get("scale_attn_weights", True),
+                "start_of_text": token_id(values, "bos_token_id"),
+                "end_of_text": token_id(values, "eos_token_id"),
+                "pattern": pattern,
+                "name": values.get("name", ""),
+            }
+            | own
+        )
+
+
+def read_json(directory: Path) -> dict[str, Any]:
+    """The values of a directory's config.json.
+
+    Raises:
+        PellucidError: there is none, or it is not a JSON object.
+    """
     path = directory / CONFIG
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -115,44 +179,49 @@ def read_config(directory: Path) -> GPTConfig:
         raise PellucidError(f"{path} is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise PellucidError(f"{path} is not a JSON object")
-    kind = values.get("model_type")
-    if kind not in ("gpt2", "pellucid"):
-        raise PellucidError(f"{path}: model_type {kind!r} is not one this version reads (gpt2, pellucid)")
-    for key in ("scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn"):
-        if values.get(key):
-            raise PellucidError(f"{path}: {key} is not supported; it would change the model's answers")
-    if values.get("scale_attn_weights", True) is not True or values.get("tie_word_embeddings", True) is not True:
-        raise PellucidError(f"{path}: unscaled attention or an untied head is not GPT-2's shape")
-    activation = values.get("activation_function", "gelu_new")
-    if activation not in GPT2_ACTIVATIONS:
-        raise PellucidError(f"{path}: activation {activation!r} is not supported: {', '.join(GPT2_ACTIVATIONS)}")
+    return values
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Names the file in whatever is wrong with the values that it gave.
+
+    Raises:
+        PellucidError: a key is missing, a value is not of its kind, or the shape is impossible.
+    """
     try:
-        shape = {
-            "vocab_size": values["vocab_size"],
-            "n_ctx": values.get("n_positions") or values["n_ctx"],
-            "n_layers": values["n_layer"],
-            "d_model": values["n_embd"],
-            "n_heads": values["n_head"],
-        }
-        pattern = values["pattern"] if kind == "pellucid" else [str(p) for p in all_dense(shape["n_layers"])]
+        yield
     except KeyError as error:
         raise PellucidError(f"{path} lacks {error.args[0]!r}") from None
-    # Choice: a GPT-2 from elsewhere is fine-tuned without its training's dropout; ours keep their own.
-    ours = values.get("producer") == PRODUCER
-    try:
-        return GPTConfig.from_dict(
-            shape
-            | {
-                "d_ff": values.get("n_inner") or 0,
-                "activation": GPT2_ACTIVATIONS[activation],
-                "norm_eps": values.get("layer_norm_epsilon", 1e-5),
-                "dropout": values.get("resid_pdrop", 0.0) if ours else 0.0,
-                "pattern": pattern,
-                "name": values.get("name", ""),
-            }
-        )
     except TypeError as error:
         raise PellucidError(f"{path}: a value is not of its kind: {error}") from None
+    except PellucidError as error:
+        raise PellucidError(f"{path}: {error}") from None
+
+
+def activation(name: object) -> str:
+    """Our name of an activation function as Hugging Face's configs name it.
+
+    Raises:
+        PellucidError: one that this house does not compute.
+    """
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        raise PellucidError(f"activation {name!r} is not supported: {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
+
+
+def token_id(values: dict[str, Any], key: str) -> int | None:
+    """A special token's id; None where the file names none.
+
+    Raises:
+        PellucidError: several, or no whole number.
+    """
+    value = values.get(key)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise PellucidError(f"{key} is {value!r}, not one token id")
+    return value
 
 
 def load_weights(
@@ -168,43 +237,11 @@ def load_weights(
         PellucidError: the file is missing, truncated or holds a missing, extra, wrong-shaped or non-finite tensor; the
             message names file and tensor.
     """
-    path = directory / WEIGHTS
-    wanted = dict(model.named_parameters())
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = {_plain(name): name for name in file.keys() if _is_weight(name)}  # noqa: SIM118 (not a dict)
-            if missing := sorted(set(wanted) - set(names)):
-                raise PellucidError(f"{path} lacks the tensor {missing[0]!r} ({len(missing)} missing in all)")
-            extra = sorted(n for n in set(names) - set(wanted) if not n.endswith(SCALE))
-            if extra:
-                raise PellucidError(f"{path} holds a tensor that does not belong: {extra[0]!r} ({len(extra)} in all)")
-            state = {}
-            for name, parameter in wanted.items():
-                tensor = file.get_tensor(names[name])
-                tensor = tensor.T if name.endswith(TRANSPOSED) else tensor
-                if tensor.shape != parameter.shape:
-                    raise PellucidError(
-                        f"{path}: {name!r} has shape {tuple(tensor.shape)}, but the config asks for {tuple(parameter.shape)}"
-                    )
-                if tensor.dtype == torch.int8:
-                    if name + SCALE not in names:
-                        raise PellucidError(f"{path} lacks the tensor {name + SCALE!r}")
-                    tensor = tensor.float() * file.get_tensor(names[name + SCALE])
-                if not torch.isfinite(tensor).all():
-                    raise PellucidError(f"{path}: {name!r} holds NaN or infinite values")
-                state[name] = tensor.to(device=device, dtype=dtype or torch.float32).contiguous()
-    except FileNotFoundError:
-        raise PellucidError(f"no model in {directory}: it has no {WEIGHTS}") from None
-    except SafetensorError as error:
-        raise PellucidError(f"{path} is damaged or truncated: {error}") from None
-    # Parameters in place keep their identity (an optimizer holds them); those on the meta device have no place yet.
-    model.load_state_dict(state, assign=model.wte.weight.is_meta)
+    with Tensors([directory / WEIGHTS], _plain) as tensors:
+        fill(model, tensors, gpt2_sources(model), device=device, dtype=dtype)
 
 
-def _plain(name: str) -> str:
-    return name.removeprefix(PREFIX)
-
-
-def _is_weight(name: str) -> bool:
+def _plain(name: str) -> str | None:
     # GPT-2's files may also hold the causal mask as a buffer, and the tied head a second time.
-    return not name.endswith((".attn.bias", ".attn.masked_bias")) and name != "lm_head.weight"
+    name = name.removeprefix(PREFIX)
+    return None if name.endswith((".attn.bias", ".attn.masked_bias")) or name == "lm_head.weight" else name

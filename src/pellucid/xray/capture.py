@@ -23,7 +23,7 @@ from pellucid.gpt.fingerprint import fingerprint
 from pellucid.record import Provenance, Record, RecordWriter, Stored, as_bfloat16, as_triangle, describe, open_record
 from pellucid.text.tokenizer import Tokenizer
 from pellucid.train.machine import describe as describe_machine
-from pellucid.xray.formulas import Step, attention_weights, cells, lens, step
+from pellucid.xray.formulas import Step, attention_weights, cells, lens, lens_source, step
 from pellucid.xray.watch import Watch
 
 
@@ -158,14 +158,15 @@ def _write(chunks: _Chunks, model: GPT, row: Row, keep: Collection[str], seen: S
             chunks.add("block_inputs/{level}", as_bfloat16(_array(watch.level(level))), source, level=level)
     if "lens" in keep:
         found = [lens(model, watch.level(level), min(LENS, config.vocab_size)) for level in range(config.n_layers + 1)]
-        formula = {"tensors": ["ln_f.weight", "ln_f.bias", "wte.weight"], "formula": "log_softmax(ln_f(x) wte^T)"}
-        chunks.add_ids("lens/ids", np.stack([_array(ids) for ids, _ in found]), formula)
-        chunks.add("lens/logprobs", np.stack([_array(logprobs) for _, logprobs in found]), formula)
+        source = lens_source(model)
+        chunks.add_ids("lens/ids", np.stack([_array(ids) for ids, _ in found]), source)
+        chunks.add("lens/logprobs", np.stack([_array(logprobs) for _, logprobs in found]), source)
     if "attention" in keep:
         for block, pattern in enumerate(config.pattern):
             weights = attention_weights(*watch.queries_and_keys(block), pattern)
             heads = [as_triangle(_array(head)) for head in weights]  # head by head: each passes through float64
-            source = {"tensor": f"h.{block}.attn", "pattern": str(pattern), "formula": "softmax(q k^T / sqrt(d_head))"}
+            formula = {"formula": "softmax(q k^T / sqrt(d_head))" if config.attention_scale else "softmax(q k^T)"}
+            source = {"tensor": f"h.{block}.attn", "pattern": str(pattern)} | formula
             stacked = Stored(np.stack([head.array for head in heads]), "uint8", (0.0, 1.0), triangle=True)
             chunks.add("attention/{block}", stacked, source, block=block)
     chunks.add("cells", cells(seen.reaches, len(row.prompt), len(steps)).numpy())

@@ -8,6 +8,7 @@ All of it is computed in float32 (draws in float64, as sampling does), whatever 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,10 +55,24 @@ def lens_logits(model: Decoder, stream: Tensor) -> Iterator[Tensor]:
     Yields:
         (t, V) float32.
     """
-    norm, matrix = model.ln_f, model.wte.weight.float()
-    for tracks in torch.split(stream.float(), _TRACKS_AT_ONCE):
-        hidden = F.layer_norm(tracks, norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps)
+    norm, out, matrix = model.ln_f, model.project_out, model.wte.weight.float()
+    for hidden in torch.split(stream.float(), _TRACKS_AT_ONCE):
+        if norm is not None:
+            hidden = F.layer_norm(hidden, norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps)
+        if out is not None:
+            hidden = F.linear(hidden, out.weight.float())
         yield F.linear(hidden, matrix)
+
+
+def lens_source(model: Decoder) -> dict[str, Any]:
+    """What the lens is computed from, for a record's chunk: the tensors by name, and the formula in words."""
+    tensors, formula = ["wte.weight"], "x"
+    if model.project_out is not None:
+        tensors = ["project_out.weight", *tensors]
+    if model.ln_f is not None:
+        tensors, formula = ["ln_f.weight", "ln_f.bias", *tensors], "ln_f(x)"
+    formula += " project_out" if model.project_out is not None else ""
+    return {"tensors": tensors, "formula": f"log_softmax({formula} wte^T)"}
 
 
 def lens(model: Decoder, stream: Tensor, count: int) -> tuple[Tensor, Tensor]:
