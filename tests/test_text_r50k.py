@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pellucid.text import Tokenizer, r50k
+from pellucid.text.merges import merges_of
 from pellucid.text.r50k import VOCAB_BPE_SHA256, vocab_bpe
-from pellucid.text.tokenizer_json import merges_of
 
 
 def test_the_packaged_file_is_openais() -> None:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from pellucid.errors import PellucidError
 from pellucid.text import END_OF_TEXT, Tokenizer, r50k, train_tokenizer
 from pellucid.text.bytes_to_characters import BYTE_ORDER, to_bytes, to_characters
+from pellucid.text.merges import merges_of
 from pellucid.text.split_pattern import LONGEST_RUN, R50K_SPLIT, chunks
-from pellucid.text.tokenizer_json import merges_of
 
 
 STORY = (
@@ -268,6 +268,29 @@ def test_a_gpt2_file_from_elsewhere_is_read(tmp_path: Path) -> None:
             assert tokenizer.encode(text) == theirs.encode(text).ids
 
 
+READ: dict[str, tuple[dict[str, Any], int]] = {  # and how many ids there are
+    "end-of-text not added": (change("added_tokens", to=[]), 260),
+    "hole in ids": (change("model", "vocab", "Ġab", to=300), 301),
+    "token without a merge": (change("model", "merges", to=["a b", "ab c"]), 260),
+}
+
+
+@pytest.mark.parametrize("what", READ)
+def test_what_tokenizers_reads_too_is_read_as_there(what: str, tmp_path: Path) -> None:
+    data, size = READ[what]
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(data), encoding="utf-8")
+    theirs = tokenizers.Tokenizer.from_file(str(file))
+    tokenizer = Tokenizer.load(file)
+    assert tokenizer.vocab_size == size and tokenizer.eot == 259
+    for text in ("abc ab abab cab", "xab abc", "  ab"):
+        ids = tokenizer.encode(text)
+        assert ids == theirs.encode(text).ids and tokenizer.decode(ids) == text
+    assert tokenizer.encode_batch(["abc", "ab"]) == [tokenizer.encode("abc"), tokenizer.encode("ab")]
+    again = Tokenizer.load(tokenizer.save(tmp_path / "again.json"))
+    assert again == tokenizer and [again.token_bytes(i) for i in range(size)] == [tokenizer.token_bytes(i) for i in range(size)]
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "model": (change("model", "type", to="WordPiece"), "not BPE"),
     "dropout": (change("model", "dropout", to=0.1), "dropout"),
@@ -281,15 +304,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no pre-tokenizer": (change("pre_tokenizer", to=None), "pre-tokenizer"),
     "template": (change("post_processor", to={"type": "TemplateProcessing"}), "adds tokens"),
     "decoder": (change("decoder", to={"type": "WordPiece"}), "decoder"),
-    "no special": (change("added_tokens", to=[]), "none"),
-    "two specials": (change("added_tokens", to=foreign()["added_tokens"] * 2), "alone"),
-    "other special": (change("added_tokens", 0, "content", to="<s>"), "'<s>'"),
+    "one special twice": (change("added_tokens", to=foreign()["added_tokens"] * 2), "twice"),
+    "two specials of one id": (change("added_tokens", 0, "content", to="<s>"), "id 259 is two tokens"),
     "special first": (change("added_tokens", 0, "id", to=0), "two ids"),
     "stripping special": (change("added_tokens", 0, "lstrip", to=True), "lstrip"),
-    "hole in ids": (change("model", "vocab", "Ġab", to=300), "one token each"),
-    "not a byte": (change("model", "vocab", to=foreign()["model"]["vocab"] | {"a b": 259}), "two ids|last one"),
-    "missing merge": (change("model", "merges", to=["a b", "ab c"]), "merges do not make"),
-    "merge order": (change("model", "merges", to=["ab c", "a b", "Ġ ab"]), "merge 0 makes"),
+    "negative id": (change("model", "vocab", "Ġab", to=-1), "outside a vocabulary"),
+    "not a byte": (change("model", "vocab", to=foreign()["model"]["vocab"] | {"a b": 259}), "two tokens"),
+    "no byte": (change("model", "vocab", to={"a": 0, END_OF_TEXT: 259}), "lacks '!'"),
+    "merge of nothing": (change("model", "merges", to=["a b", "ab c", "Ġ c"]), "lacks 'Ġc'"),
+    "merge order": (change("model", "merges", to=["ab c", "a b", "Ġ ab"]), "cannot be reached"),
     # by pairs "abc" is a + bc, which nothing makes; by rank it is ab + c
     "other pair": (change("model", "merges", to=["a b", "a bc", "Ġ ab"]), "by rank from"),
     "no model": (change("model", to=None), "not a tokenizer.json"),

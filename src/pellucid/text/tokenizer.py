@@ -7,8 +7,10 @@ start from its bytes and, while two neighbours together are a token, join the pa
 """
 
 import hashlib
+import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, SupportsIndex
@@ -24,20 +26,45 @@ if TYPE_CHECKING:
 END_OF_TEXT = "<|endoftext|>"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Numbering:
+    """Ids that are not in the order of merging, as those of GPT-2's relatives (OPT: special tokens first).
+
+    ids: the id of each token in the order of merging.
+    special: id to text of tokens that stand for no text of a document, end-of-text among them.
+    unreached: id to bytes of tokens that no text is encoded into, because no merge makes them.
+    vocab_size: number of ids; those named nowhere stand for nothing (vocabularies are padded to round numbers).
+    eot: id of the token that ends a text.
+    begin: id put before every prompt (OPT: `</s>`), or None.
+    """
+
+    ids: tuple[int, ...]
+    special: Mapping[int, str]
+    unreached: Mapping[int, bytes] = field(default_factory=dict)
+    vocab_size: int
+    eot: int
+    begin: int | None = None
+
+
 class Tokenizer:
     """An immutable table of tokens with the functions that use it. Equal tables are equal tokenizers.
 
     vocab_size: number of ids, the end-of-text token included.
-    eot: id of the end-of-text token, always the last one: vocab_size - 1.
+    eot: id of the end-of-text token; the last one, vocab_size - 1, unless a numbering says otherwise.
+    begin: id put before every prompt, or None.
+    numbering: None where ids are GPT-2's: the tokens in order of merging, then end-of-text.
     fingerprint: SHA-256 of the table and the split pattern; a corpus and a model name the tokenizer by it.
     """
 
     vocab_size: int
     eot: int
+    begin: int | None
+    numbering: Numbering | None
     fingerprint: str
 
-    def __init__(self, tokens: Sequence[bytes]) -> None:
-        """tokens: the bytes of each token by id, without end-of-text: the 256 bytes in GPT-2's order, then the merges.
+    def __init__(self, tokens: Sequence[bytes], numbering: Numbering | None = None) -> None:
+        """tokens: the bytes of each token in the order of merging, without end-of-text: the 256 bytes in GPT-2's order, then
+        the merges. Their places are their ids where there is no numbering.
 
         Raises PellucidError for a table that is not of this form. That each merge can be reached by merging is the
         caller's promise; `tokenizer_json.read` checks it for files from elsewhere.
@@ -58,9 +85,18 @@ class Tokenizer:
         digest.update(END_OF_TEXT.encode())
 
         self._ranks = ranks
-        self._table = (*table, END_OF_TEXT.encode())
+        self._ranked = table
+        self.numbering = numbering
+        if numbering is None:
+            self._table = (*table, END_OF_TEXT.encode())
+            self.eot, self.begin = len(table), None
+        else:
+            self._table = _numbered(table, numbering)
+            self.eot, self.begin = numbering.eot, numbering.begin
+            # Padding is left out: it changes no token of any text.
+            special = sorted(numbering.special.items())
+            digest.update(json.dumps([numbering.ids, special, numbering.eot, numbering.begin]).encode())
         self.vocab_size = len(self._table)
-        self.eot = len(table)
         self.fingerprint = digest.hexdigest()
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -77,44 +113,57 @@ class Tokenizer:
     def __repr__(self) -> str:
         return f"<Tokenizer of {self.vocab_size} tokens, {self.fingerprint[:12]}>"
 
-    def __reduce__(self) -> tuple[type["Tokenizer"], tuple[tuple[bytes, ...]]]:
-        return Tokenizer, (self._table[:-1],)  # for worker processes and copies: the table is all there is
+    def __reduce__(self) -> tuple[type["Tokenizer"], tuple[tuple[bytes, ...], Numbering | None]]:
+        return Tokenizer, (self._ranked, self.numbering)  # for worker processes and copies: all there is
 
     @cached_property  # writes into __dict__, past __setattr__
     def _encoding(self) -> "tiktoken.Encoding":
         import tiktoken
 
         return tiktoken.Encoding(
-            "pellucid", pat_str=R50K_SPLIT, mergeable_ranks=self._ranks, special_tokens={END_OF_TEXT: self.eot}
+            "pellucid", pat_str=R50K_SPLIT, mergeable_ranks=self._ranks, special_tokens={END_OF_TEXT: len(self._ranks)}
         )
+
+    def _numbers(self, ranks: list[int]) -> list[int]:
+        return ranks if self.numbering is None else [self.numbering.ids[rank] for rank in ranks]
+
+    @property
+    def end_of_text(self) -> str:
+        """How the token that ends a text is written."""
+        return self._table[self.eot].decode("utf-8", errors="replace")
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Token ids of a text.
 
-        allow_special: read the literal `<|endoftext|>` as the end-of-text token. By default it is text like any other,
-        so that what a user types cannot end a document.
+        allow_special: read the literal `<|endoftext|>` (what `end_of_text` says) as that token. By default it is text like
+        any other, so that what a user types cannot end a document.
         A lone surrogate, which no UTF-8 text can hold, is encoded as U+FFFD.
         """
-        if allow_special:
+        if allow_special and self.end_of_text:
             ids: list[int] = []
-            for i, part in enumerate(text.split(END_OF_TEXT)):
+            for i, part in enumerate(text.split(self.end_of_text)):
                 ids += [self.eot] * (i > 0) + self.encode(part)
             return ids
-        return [i for part in around_long_runs(text) for i in self._encoding.encode_ordinary(part)]
+        return self._numbers([i for part in around_long_runs(text) for i in self._encoding.encode_ordinary(part)])
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Token ids of a text that a model is to continue: the token that begins every prompt first, where there is one."""
+        return [self.begin, *self.encode(text)] if self.begin is not None else self.encode(text)
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         """`[encode(text) for text in texts]` on all processors."""
         parts = [around_long_runs(text) for text in texts]
         flat = [part for text in parts for part in text]
         encoded = iter(self._encoding.encode_ordinary_batch(flat, num_threads=os.cpu_count() or 1))
-        return [next(encoded) if len(text) == 1 else [i for _ in text for i in next(encoded)] for text in parts]
+        joined = (next(encoded) if len(text) == 1 else [i for _ in text for i in next(encoded)] for text in parts)
+        return [self._numbers(ranks) for ranks in joined]
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """The text of token ids. Bytes that are not UTF-8 become U+FFFD; end-of-text is the literal `<|endoftext|>`."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
-        """The bytes of token ids, joined."""
+        """The bytes of token ids, joined; special tokens are what they are written as."""
         return b"".join(map(self.token_bytes, ids))
 
     def token_bytes(self, token: SupportsIndex) -> bytes:
@@ -126,18 +175,67 @@ class Tokenizer:
 
     @property
     def byte_lengths(self) -> list[int]:
-        """(V,) bytes of text that each token stands for; 0 for end-of-text."""
-        return [*map(len, self._table[:-1]), 0]
+        """(V,) bytes of text that each token stands for; 0 for end-of-text and its like."""
+        special = {self.eot} if self.numbering is None else {self.eot, *self.numbering.special}
+        return [0 if i in special else len(token) for i, token in enumerate(self._table)]
+
+    def renumbered(self, *, vocab_size: int, eot: int | None = None) -> "Tokenizer":
+        """The same tokens in a vocabulary of `vocab_size` ids (the new ones stand for nothing), ending texts with `eot`.
+
+        Raises:
+            PellucidError: this tokenizer has more ids than that.
+        """
+        if self.vocab_size > vocab_size:
+            raise PellucidError(f"the tokenizer has {self.vocab_size} tokens, but the model only {vocab_size}")
+        eot = self.eot if eot is None else eot
+        if (vocab_size, eot) == (self.vocab_size, self.eot):
+            return self
+        old = self.numbering or Numbering(
+            ids=tuple(range(self.eot)), special={self.eot: END_OF_TEXT}, vocab_size=self.vocab_size, eot=self.eot
+        )
+        return Tokenizer(self._ranked, replace(old, vocab_size=vocab_size, eot=eot))
 
     @staticmethod
     def load(path: str | Path) -> "Tokenizer":
         """Reads a `tokenizer.json`, or the one in a directory: see `tokenizer_json.read`."""
         from pellucid.text import tokenizer_json  # it imports this module
 
-        return Tokenizer(tokenizer_json.read(Path(path)))
+        return tokenizer_json.read(Path(path))
 
     def save(self, path: str | Path) -> Path:
-        """Writes a standard `tokenizer.json` to this file, or into this directory, and returns the file's path."""
+        """Writes a standard `tokenizer.json` to this file, or into this directory, and returns the file's path.
+
+        Into a directory a `tokenizer_config.json` goes too where it is needed to say which token is which.
+        """
         from pellucid.text import tokenizer_json
 
-        return tokenizer_json.write(self._table[:-1], Path(path))
+        return tokenizer_json.write(self, Path(path))
+
+    def in_order_of_merging(self) -> tuple[bytes, ...]:
+        """The 256 bytes, then what each merge makes: the tokens without end-of-text, in the order that makes them."""
+        return self._ranked
+
+
+def _numbered(ranked: Sequence[bytes], numbering: Numbering) -> tuple[bytes, ...]:
+    """The bytes of every id; empty where an id stands for nothing.
+
+    Raises:
+        PellucidError: two tokens have one id, or an id lies outside the vocabulary.
+    """
+    assert len(ranked) == len(numbering.ids)
+    pairs = [
+        *zip(numbering.ids, ranked, strict=True),
+        *numbering.unreached.items(),
+        *((i, text.encode("utf-8", errors="replace")) for i, text in numbering.special.items()),
+    ]
+    table: dict[int, bytes] = {}
+    for i, token in pairs:
+        if i in table:
+            raise PellucidError(f"id {i} is two tokens, {table[i]!r} and {token!r}")
+        if not 0 <= i < numbering.vocab_size:
+            raise PellucidError(f"the token {token!r} has id {i}, outside a vocabulary of {numbering.vocab_size}")
+        table[i] = token
+    for what, special in (("ends a text", numbering.eot), ("begins one", numbering.begin)):
+        if special is not None and not 0 <= special < numbering.vocab_size:
+            raise PellucidError(f"the token that {what} has id {special}, outside a vocabulary of {numbering.vocab_size}")
+    return tuple(table.get(i, b"") for i in range(numbering.vocab_size))

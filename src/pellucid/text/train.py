@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 
 from pellucid.errors import PellucidError
 from pellucid.text.bytes_to_characters import to_bytes
+from pellucid.text.merges import merges_of
 from pellucid.text.split_pattern import chunks
 from pellucid.text.tokenizer import Tokenizer
-from pellucid.text.tokenizer_json import merges_of
 
 
 LEAST_COUNT = 2  # a pair seen once is not worth a token: nothing says that it will come again
@@ -39,7 +39,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     trained.train_from_iterator(_chunks(texts), trainer)
     vocabulary = trained.get_vocab()
     tokens = [to_bytes(characters) for characters in sorted(vocabulary, key=vocabulary.__getitem__)]
-    # What BPE learns can always be reached by rank (see tokenizer_json.check_merges: each token was made, somewhere in
+    # What BPE learns can always be reached by rank (see merges.check_merges: each token was made, somewhere in
     # the text, from the pair that the merges before it had left). This would raise, naming the token, were it not so.
     merges_of(tokens)
     return Tokenizer(tokens)

@@ -1,0 +1,44 @@
+"""Merging by pairs and merging by ranks: when they are the same, and how the one is found from the other."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from pellucid.errors import PellucidError
+
+
+def check_merges(tokens: Sequence[bytes], merges: Sequence[tuple[bytes, bytes]]) -> None:
+    """Raises PellucidError unless merging by pairs and merging by ranks encode all text alike.
+
+    `tokenizers` joins the pairs that its list of merges names. `tiktoken` joins any two neighbours whose bytes together
+    are a token. Both give the same ids when, for each merged token of id r, the merges below r reduce its bytes to two
+    tokens, and these two are the pair of the list. For then, by induction over r: where in a text the bytes of token r
+    stand between two piece or token borders that no lower merge has crossed, both have reduced them to that very pair.
+    """
+    for i, pair in enumerate(merges, start=256):
+        if b"".join(pair) != tokens[i]:
+            raise PellucidError(f"merge {i - 256} makes {b''.join(pair)!r}, but id {i} is {tokens[i]!r}")
+    for i, (found, pair) in enumerate(zip(merges_of(tokens), merges, strict=True), start=256):
+        if found != pair:
+            raise PellucidError(f"token {i} is merged from {pair}, but by rank from {found}")
+
+
+def merges_of(tokens: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    """The pair that each token from 256 on is merged from, found from the ranks alone.
+
+    Raises PellucidError for a token that the merges before it do not reduce to two parts: none could ever reach it.
+    """
+    ranks = {token: i for i, token in enumerate(tokens)}
+    merges: list[tuple[bytes, bytes]] = []
+    for i, token in enumerate(tokens[256:], start=256):
+        parts = [token[k : k + 1] for k in range(len(token))]
+        while len(parts) > 2:
+            joined = [ranks.get(a + b, i) for a, b in pairwise(parts)]
+            lowest = min(joined)
+            if lowest >= i:
+                break
+            k = joined.index(lowest)
+            parts[k : k + 2] = [tokens[lowest]]
+        if len(parts) != 2:
+            raise PellucidError(f"token {i}, {token!r}, cannot be reached: the merges before it leave {parts}")
+        merges.append((parts[0], parts[1]))
+    return merges

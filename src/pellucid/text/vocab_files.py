@@ -1,0 +1,68 @@
+"""Reading `vocab.json` and `merges.txt`, in which GPT-2's tokenizer and its relatives' were published."""
+
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import PellucidError
+from pellucid.text.tokenizer import Tokenizer
+from pellucid.text.tokenizer_json import read_object, read_roles
+from pellucid.text.vocabulary import build
+
+
+VOCABULARY, MERGES = "vocab.json", "merges.txt"
+ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
+
+
+def read(directory: Path) -> Tokenizer:
+    """The tokenizer of a directory's vocab.json and merges.txt, with what tokenizer_config.json and its like add.
+
+    Raises:
+        PellucidError: a file is missing or not of its kind, or they do not belong together; the message names it.
+    """
+    file = directory / VOCABULARY
+    vocabulary = read_object(file, "vocabulary: token to id")
+    if not isinstance(vocabulary, dict) or not all(isinstance(i, int) for i in vocabulary.values()):
+        raise PellucidError(f"{file} is not a vocabulary: token to id")
+    merges = _merges(directory / MERGES)
+    special = {text: vocabulary[text] for text in _named(directory) if text in vocabulary} | _added(directory)
+    try:
+        return build(vocabulary, merges, special, **read_roles(directory))
+    except PellucidError as error:
+        raise PellucidError(f"cannot use the tokenizer {file}: {error}") from error
+
+
+def _merges(file: Path) -> list[tuple[str, str]]:
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        raise PellucidError(f"no merges at {file}, which goes with {VOCABULARY}") from None
+    except ValueError as error:
+        raise PellucidError(f"{file} is not UTF-8 text: {error}") from error
+    merges = []
+    for number, line in enumerate(lines, start=1):
+        if (number == 1 and line.startswith("#version")) or not line.strip():
+            continue
+        parts = line.rstrip("\r").split(" ")
+        if len(parts) != 2:
+            raise PellucidError(f"{file}, line {number}: a merge is two tokens with a space between, not {line!r}")
+        merges.append((parts[0], parts[1]))
+    return merges
+
+
+def _named(directory: Path) -> set[str]:
+    """Texts of the tokens that have a role."""
+    found: set[str] = set()
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (directory / name).exists():
+            values = read_object(directory / name, name)
+            tokens: list[Any] = [values.get(role) for role in ROLES] if isinstance(values, dict) else []
+            found |= {token if isinstance(token, str) else token["content"] for token in tokens if token}
+    return found
+
+
+def _added(directory: Path) -> dict[str, int]:
+    file = directory / "added_tokens.json"
+    values = read_object(file, "list of added tokens") if file.exists() else {}
+    if not isinstance(values, dict) or not all(isinstance(i, int) for i in values.values()):
+        raise PellucidError(f"{file} is not a list of added tokens: text to id")
+    return values

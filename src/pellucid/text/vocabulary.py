@@ -1,0 +1,83 @@
+"""A tokenizer from what files say of it: a vocabulary, a list of merges, and which tokens are special."""
+
+from collections.abc import Mapping, Sequence
+
+from pellucid.errors import PellucidError
+from pellucid.text.bytes_to_characters import BYTE_ORDER, to_bytes, to_characters
+from pellucid.text.merges import check_merges
+from pellucid.text.tokenizer import END_OF_TEXT, Numbering, Tokenizer
+
+
+ENDS = (END_OF_TEXT, "</s>")  # what ends a text where no file says it
+
+
+def build(
+    vocabulary: Mapping[str, int],
+    merges: Sequence[tuple[str, str]],
+    special: Mapping[str, int],
+    *,
+    end: str | None = None,
+    begin: str | None = None,
+) -> Tokenizer:
+    """The tokenizer of a vocabulary (token as byte characters, or a special token's text, to id).
+
+    Args:
+        merges: in order, each a pair of tokens.
+        special: texts of special tokens to ids; they may be in the vocabulary too, with the same id.
+        end: the token that ends a text; None takes `<|endoftext|>` or `</s>`, whichever is there.
+        begin: the token put before every prompt, if any.
+
+    Raises:
+        PellucidError: bytes are missing, ids clash, a merge makes what is no token, or merging by pairs (`tokenizers`) and
+            by ranks (`tiktoken`) would not encode all text alike.
+    """
+    ids = dict(vocabulary)
+    for text, i in special.items():
+        if ids.setdefault(text, i) != i:
+            raise PellucidError(f"{text} has two ids, {ids[text]} and {i}")
+    by_id: dict[int, str] = {}
+    for text, i in ids.items():
+        if by_id.setdefault(i, text) != text:
+            raise PellucidError(f"id {i} is two tokens, {by_id[i]!r} and {text!r}")
+    pairs = [(to_bytes(a), to_bytes(b)) for a, b in merges]
+    ranked = [*(bytes([byte]) for byte in BYTE_ORDER), *(a + b for a, b in pairs)]
+    check_merges(ranked, pairs)
+    characters = list(map(to_characters, ranked))
+    for text in characters:
+        if text not in ids:
+            raise PellucidError(f"its vocabulary lacks {text!r}, which is a byte or what a merge makes")
+    merged = set(characters)
+    if clash := sorted(merged & set(special)):
+        raise PellucidError(f"{clash[0]!r} is both a special token and a byte or what a merge makes")
+    end = end or _end(ids)
+    for role, token in (("ends a text", end), ("begins a prompt", begin)):
+        if token is not None and token not in ids:
+            raise PellucidError(f"the token {token!r}, which {role}, is not in its vocabulary")
+    all_special = dict(special) | {text: ids[text] for text in (end, begin) if text is not None}
+    eot = ids[end]
+    if [ids[text] for text in characters] == list(range(eot)) and all_special == {END_OF_TEXT: eot} and len(ids) == eot + 1:
+        return Tokenizer(ranked)
+    numbering = Numbering(
+        ids=tuple(ids[text] for text in characters),
+        special={i: text for text, i in all_special.items() if text not in merged},
+        unreached={i: _bytes(text) for text, i in ids.items() if text not in merged and text not in all_special},
+        vocab_size=max(ids.values()) + 1,
+        eot=eot,
+        begin=None if begin is None else ids[begin],
+    )
+    return Tokenizer(ranked, numbering)
+
+
+def _end(ids: Mapping[str, int]) -> str:
+    found = next((text for text in ENDS if text in ids), None)
+    if found is None:
+        raise PellucidError(f"it has no token that ends a text: none of {', '.join(ENDS)}, and no file names another")
+    return found
+
+
+def _bytes(text: str) -> bytes:
+    """A token's bytes as `tokenizers` decodes it: byte characters, or where one is none, the text as it is."""
+    try:
+        return to_bytes(text)
+    except PellucidError:
+        return text.encode("utf-8", errors="replace")
