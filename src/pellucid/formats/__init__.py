@@ -1,7 +1,10 @@
-"""Models in the formats of others.
+"""Checkpoints of others: read as this house's models, and written from them.
 
-In: a model and its tokenizer, or a foreign file. Out: a foreign file, or a shape, its tensors and a tokenizer. What a
-format cannot hold exactly is said before anything is written: a caller asks for the reasons and decides.
+In: a directory, file or hub id with a GPT-2, Cerebras-GPT, GPT-Neo or OPT model, or a GGUF file. Out: its shape, weights and
+tokenizer; and the other way round, what `transformers` or llama.cpp opens. What a format cannot hold exactly is said before
+anything is written: a caller asks for the reasons and decides.
 
-`target` is what a format offers to whoever converts; `gguf`, with its files, is llama.cpp's format.
+Read in this order: `families` (what differs between them, as data), `hf_read`, `tokenizers`, `hub`; `hf_write`, `fold`
+(GPT-3's blocks in GPT-Neo's fewer parameters, exactly), `target` (what a format offers to whoever converts), `gguf` with its
+files (llama.cpp's format), `convert`.
 """

@@ -6,10 +6,11 @@ from pathlib import Path
 import torch
 
 from pellucid.errors import PellucidError
+from pellucid.formats.hf_read import load_weights, read_config
+from pellucid.formats.hub import fetch, is_hub_id
+from pellucid.formats.tokenizers import read_tokenizer
 from pellucid.generate.model import GPT
-from pellucid.gpt.directory import CONFIG, load_weights, read_config
-from pellucid.text.tokenizer import Tokenizer
-from pellucid.text.tokenizer_json import FILE_NAME as TOKENIZER
+from pellucid.gpt.directory import CONFIG
 
 
 DEFAULT = "default"
@@ -22,7 +23,8 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
 
     Args:
         source: "default", the model inside this package (`./default` is a directory of that name); a model directory
-            (config.json, model.safetensors and, for text, tokenizer.json); or a run directory (its newest model).
+            (config.json, safetensors and, for text, a tokenizer), of ours or of Hugging Face's GPT-2, Cerebras-GPT, GPT-Neo
+            or OPT; a run directory (its newest model); or a name on the hub ("org/name").
         device: where it lives.
         dtype: of the weights: "float32", "bfloat16", "float16", "float64" or the torch.dtype. None is float32: an answer
             then does not depend on what else is in its batch, as far as float32 allows (see `engine`).
@@ -32,10 +34,11 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
     """
     directory = _find(source)
     config = read_config(directory)
-    tokenizer = Tokenizer.load(directory) if (directory / TOKENIZER).exists() else None
+    tokenizer, why_none = read_tokenizer(directory, config)
     wanted, place = _dtype(dtype), _device(device)
     with torch.device("meta"):  # no memory and no random numbers, only to be overwritten
         model = GPT(config, tokenizer=tokenizer)
+    model.no_tokenizer = why_none
     load_weights(model, directory, device=place, dtype=wanted)
     return model.eval().requires_grad_(False)
 
@@ -53,6 +56,8 @@ def _find(source: str | Path) -> Path:
         return directory / "model"
     if (directory / CONFIG).exists():
         return directory
+    if not directory.exists() and is_hub_id(str(source)):
+        return fetch(str(source))
     what = f"{directory} holds no model" if directory.is_dir() else f"no such directory: {directory}"
     what = f"{directory} is a file" if directory.is_file() else what
     raise PellucidError(

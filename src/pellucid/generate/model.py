@@ -41,11 +41,12 @@ class GPT(Decoder):
             )
         super().__init__(config, seed=seed)
         self.tokenizer = tokenizer
+        self.no_tokenizer = "this model has no tokenizer"  # why, where there is none
 
     @property
     def end_of_text(self) -> int:
-        """The id of `<|endoftext|>`: always the last."""
-        return self.config.vocab_size - 1
+        """The id that ends a text; an id outside the vocabulary, which a foreign config may name, never comes."""
+        return self.config.end_id
 
     def require_tokenizer(self) -> Tokenizer:
         """The tokenizer.
@@ -54,7 +55,7 @@ class GPT(Decoder):
             PellucidError: there is none.
         """
         if self.tokenizer is None:
-            raise PellucidError("this model has no tokenizer: give token ids, and no stop strings")
+            raise PellucidError(f"{self.no_tokenizer}: give token ids, and no stop strings")
         return self.tokenizer
 
     @overload
@@ -94,7 +95,8 @@ class GPT(Decoder):
         """Continues a prompt, or several of any lengths together.
 
         Args:
-            prompt: text, token ids, or a list of either. None, "" and [] start from end-of-text: a new document.
+            prompt: text, token ids, or a list of either. None, "" and [] start from end-of-text: a new document. Ids are
+                taken as they are; before text comes the token that begins every prompt, if the tokenizer has one (OPT).
             max_tokens: tokens to write at most; prompt and answer must fit in n_ctx + 1.
             temperature: 0 takes the likeliest token each time; 1 draws from the model's own distribution.
             top_k: draw among the k likeliest tokens only.
@@ -177,15 +179,24 @@ class GPT(Decoder):
         return options
 
     def _ids(self, prompt: str | Sequence[SupportsIndex] | None) -> list[int]:
-        """The token ids to continue: end-of-text where there is nothing."""
+        """The token ids to continue: what a text starts from (end-of-text, as a rule) where there is nothing."""
         if isinstance(prompt, bytes | bytearray):
             raise PellucidError("a prompt is text or a list of token ids, not bytes: decode it first")
         if isinstance(prompt, str):
-            return self.require_tokenizer().encode(prompt) or [self.end_of_text]
+            return self.require_tokenizer().encode_prompt(prompt) or self._start()
         try:
-            return [operator.index(token) for token in ([] if prompt is None else prompt)] or [self.end_of_text]
+            return [operator.index(token) for token in ([] if prompt is None else prompt)] or self._start()
         except TypeError:
             raise PellucidError(f"a prompt is text or a list of token ids, or a list of such prompts; not {prompt!r}") from None
+
+    def _start(self) -> list[int]:
+        start = self.config.start_id
+        if start >= self.config.vocab_size:
+            raise PellucidError(
+                f"a text starts from token {start} here, says the config, but ids go from 0 to {self.config.vocab_size - 1}: "
+                "give a prompt"
+            )
+        return [start]
 
     def _row(self, ids: list[int], sample: int, options: SamplingOptions) -> Row:
         check_fits(ids, options, self.config)

@@ -91,6 +91,12 @@ class Tensors:
         """Names of all weights, without prefix."""
         return set(self._found)
 
+    def take(self, name: str) -> Tensor:
+        """Reads a tensor and forgets it: it is none of the model's own."""
+        tensor = self.get(name)
+        del self._found[name]
+        return tensor
+
     def where(self, name: str) -> Path:
         """The file that holds a tensor."""
         return self._found[name][0]

@@ -93,9 +93,10 @@ class Tokenizer:
         else:
             self._table = _numbered(table, numbering)
             self.eot, self.begin = numbering.eot, numbering.begin
-            # Padding is left out: it changes no token of any text.
-            special = sorted(numbering.special.items())
-            digest.update(json.dumps([numbering.ids, special, numbering.eot, numbering.begin]).encode())
+            # Padding is left out: it changes no token of any text. So GPT-2's ids, padded, are GPT-2's.
+            numbers = [list(numbering.ids), sorted(numbering.special.items()), numbering.eot, numbering.begin]
+            if numbers != [list(range(len(table))), [(len(table), END_OF_TEXT)], len(table), None]:
+                digest.update(json.dumps(numbers).encode())
         self.vocab_size = len(self._table)
         self.fingerprint = digest.hexdigest()
 

@@ -102,7 +102,7 @@ def take_step(
 
 def sample(plan: Plan, model: GPT) -> Completion:
     """What the model writes after the plan's prompt, as far as its context goes."""
-    prompt = model.require_tokenizer().encode(plan.sample_prompt)
+    prompt = model.require_tokenizer().encode_prompt(plan.sample_prompt)
     room = min(SAMPLE_TOKENS, model.config.n_ctx + 1 - len(prompt))
     return model.generate(prompt, max_tokens=room, temperature=SAMPLE_TEMPERATURE, top_p=SAMPLE_TOP_P, seed=plan.seed)
 

@@ -201,7 +201,11 @@ def _plan(
 ) -> Plan:
     """Makes every choice of the run in `run` (its corpus is there already) and writes it down."""
     built, tokenizer = open_corpus(run / "corpus", verify=False), Tokenizer.load(run / "corpus")
-    config = shape.replace(vocab_size=tokenizer.vocab_size)
+    config = shape.replace(
+        vocab_size=tokenizer.vocab_size,
+        end_of_text=tokenizer.eot,
+        start_of_text=tokenizer.eot if tokenizer.begin is None else tokenizer.begin,
+    )
     windows = len(Windows(built.train, config.n_ctx, seed=seed))  # refuses a text shorter than one window
     batch = batch_tokens // config.n_ctx
     if batch < 1:
@@ -253,7 +257,7 @@ def fitting_prompt(prompt: str, tokenizer: Tokenizer, n_ctx: int) -> str:
     Raises:
         PellucidError: it is longer than the context.
     """
-    if (tokens := len(tokenizer.encode(prompt))) > n_ctx:
+    if (tokens := len(tokenizer.encode_prompt(prompt))) > n_ctx:
         raise PellucidError(f"the sample prompt has {tokens} tokens, the model reads {n_ctx}: shorten it")
     return prompt
 

@@ -137,7 +137,7 @@ class ExampleBatches:
 
 def _encode(example: Example, tokenizer: Tokenizer, n_ctx: int) -> tuple[list[int], int]:
     """(all ids, where the completion starts). An empty prompt starts from end-of-text, as generating does."""
-    prompt = tokenizer.encode(example.prompt) or [tokenizer.eot]
+    prompt = tokenizer.encode_prompt(example.prompt) or [tokenizer.eot]
     ids = [*prompt, *tokenizer.encode(example.completion), tokenizer.eot]
     if len(ids) - 1 > n_ctx:
         raise PellucidError(

@@ -1,0 +1,174 @@
+"""GPT-3's family at Hugging Face, as data: what their config.json says, and under which names their tensors lie.
+
+    gpt2      GPT-2, Cerebras-GPT (exact GELU): our names, matrices as (in, out)
+    gpt_neo   GPT-Neo: queries, keys and values apart and without biases, scores not scaled, blocks global or local
+    opt       OPT: as GPT-Neo, with biases and scale, ReLU; positions begin in row 2; OPT-350m normalises after each branch
+              and has embeddings narrower than the stream
+
+Sources: the configuration and modelling files of `transformers`; the papers are Radford et al. 2019 (GPT-2), Dey et al. 2023
+(Cerebras-GPT, arXiv 2304.03208) and Zhang et al. 2022 (OPT, arXiv 2205.01068).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pellucid.errors import PellucidError
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.decoder import Decoder
+from pellucid.gpt.directory import activation, token_id
+from pellucid.gpt.pattern import all_dense
+from pellucid.gpt.weights import TRANSPOSED, Source
+
+
+HEAD = "lm_head.weight"  # the output matrix, where a file holds it beside the token matrix that it is tied to
+QKV = ("q_proj", "k_proj", "v_proj")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """How one family's files name things.
+
+    Attributes:
+        architecture: the class of `transformers` that computes it.
+        prefixes: of tensor names, any of which may be absent.
+        prefix: the one that is written.
+        names: our names (a block's without "h.N.") to theirs; what is not listed has the same name.
+        blocks: what stands before a block's number.
+        transposed: endings of names whose matrices are (in, out).
+        buffers: names in files that are no weights: causal masks.
+        skip: first rows of the positions that are not used.
+        shape: config.json's values to a shape; None: `gpt.directory` reads it, as our own directories are GPT-2's.
+    """
+
+    architecture: str
+    prefixes: tuple[str, ...]
+    prefix: str
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    blocks: str = "h."
+    transposed: tuple[str, ...] = ()
+    buffers: str = r"(?!)"
+    skip: int = 0
+    shape: Callable[[dict[str, Any]], GPTConfig] | None = None
+
+    def sources(self, model: Decoder) -> dict[str, Source]:
+        """Where each of a model's parameters lies in this family's files."""
+        return {name: self._source(name) for name, _ in model.named_parameters()}
+
+    def _source(self, name: str) -> Source:
+        module, _, kind = name.rpartition(".")
+        block = ""
+        if found := re.match(r"h\.(\d+)\.", module):
+            block, module = f"{self.blocks}{found[1]}.", module[found.end() :]
+        theirs = tuple(f"{block}{their}.{kind}" for their in self.names.get(module, (module,)))
+        return Source(theirs, transposed=name.endswith(self.transposed or (" ",)), skip=self.skip if module == "wpe" else 0)
+
+    def plain(self, name: str) -> str | None:
+        """A file's name without prefix; None for a buffer."""
+        for prefix in sorted(self.prefixes, key=len, reverse=True):
+            if name.startswith(prefix):
+                name = name.removeprefix(prefix)
+                break
+        return None if re.fullmatch(self.buffers, name) else name
+
+
+def _gpt_neo(values: dict[str, Any]) -> GPTConfig:
+    types = values.get("attention_layers")
+    if types is None:
+        types = [kind for kinds, times in values["attention_types"] for _ in range(times) for kind in kinds]
+    pattern = []
+    for kind in types:
+        if kind not in ("global", "local"):
+            raise PellucidError(f"attention layers are global or local, not {kind!r}")
+        pattern.append("dense" if kind == "global" else f"banded({values['window_size']})")
+    return GPTConfig.from_dict(
+        {
+            "vocab_size": values["vocab_size"],
+            "n_ctx": values["max_position_embeddings"],
+            "n_layers": values["num_layers"],
+            "d_model": values["hidden_size"],
+            "n_heads": values["num_heads"],
+            "d_ff": values.get("intermediate_size") or 0,
+            "activation": activation(values.get("activation_function", "gelu_new")),
+            "norm_eps": values.get("layer_norm_epsilon", 1e-5),
+            "qkv_bias": False,
+            "attention_scale": False,
+            "start_of_text": token_id(values, "bos_token_id"),
+            "end_of_text": token_id(values, "eos_token_id"),
+            "pattern": pattern,
+        }
+    )
+
+
+def _opt(values: dict[str, Any]) -> GPTConfig:
+    for key in ("enable_bias", "layer_norm_elementwise_affine"):
+        if values.get(key, True) is not True:
+            raise PellucidError(f"{key} is off, which this version does not read")
+    before = bool(values.get("do_layer_norm_before", True))
+    return GPTConfig.from_dict(
+        {
+            "vocab_size": values["vocab_size"],
+            "n_ctx": values["max_position_embeddings"],
+            "n_layers": values["num_hidden_layers"],
+            "d_model": values["hidden_size"],
+            "n_heads": values["num_attention_heads"],
+            "d_ff": values["ffn_dim"],
+            "d_embed": values.get("word_embed_proj_dim") or 0,
+            "activation": activation(values.get("activation_function", "relu")),
+            "norm": "pre" if before else "post",
+            "final_norm": before and not values.get("_remove_final_layer_norm", False),
+            "start_of_text": token_id(values, "bos_token_id"),
+            "end_of_text": token_id(values, "eos_token_id"),
+            "pattern": [str(p) for p in all_dense(values["num_hidden_layers"])],
+        }
+    )
+
+
+GPT2 = Family(
+    architecture="GPT2LMHeadModel",
+    prefixes=("transformer.",),
+    prefix="transformer.",
+    transposed=TRANSPOSED,
+    buffers=r"h\.\d+\.attn\.(bias|masked_bias)",
+)
+GPT_NEO = Family(
+    architecture="GPTNeoForCausalLM",
+    prefixes=("transformer.",),
+    prefix="transformer.",
+    names={
+        "attn.c_attn": tuple(f"attn.attention.{part}" for part in QKV),
+        "attn.c_proj": ("attn.attention.out_proj",),
+    },
+    buffers=r"h\.\d+\.attn\.attention\.(bias|masked_bias)",
+    shape=_gpt_neo,
+)
+OPT = Family(
+    architecture="OPTForCausalLM",
+    prefixes=("model.decoder.", "decoder."),
+    prefix="model.decoder.",
+    names={
+        "wte": ("embed_tokens",),
+        "wpe": ("embed_positions",),
+        "ln_f": ("final_layer_norm",),
+        "ln_1": ("self_attn_layer_norm",),
+        "ln_2": ("final_layer_norm",),
+        "attn.c_attn": tuple(f"self_attn.{part}" for part in QKV),
+        "attn.c_proj": ("self_attn.out_proj",),
+        "mlp.c_fc": ("fc1",),
+        "mlp.c_proj": ("fc2",),
+    },
+    blocks="layers.",
+    skip=2,
+    shape=_opt,
+)
+FAMILIES: dict[str, Family] = {"gpt2": GPT2, "pellucid": GPT2, "gpt_neo": GPT_NEO, "opt": OPT}
+# What people call GPT-3-like and is not: said by name rather than found out tensor by tensor.
+NOT_READ = {
+    "gptj": "rotary positions and parallel branches",
+    "gpt_neox": "rotary positions and parallel branches",
+    "bloom": "ALiBi in place of positions",
+    "btlm": "ALiBi, SwiGLU and muP scales",
+    "xglm": "sinusoidal positions",
+    "llama": "rotary positions and RMSNorm",
+}

@@ -1,0 +1,35 @@
+"""Models by their name on the Hugging Face hub: fetched with `huggingface_hub`, where that is installed."""
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+from pellucid.errors import PellucidError
+
+
+# Weights as safetensors, and what describes them. Never pickles, never code.
+WANTED = ["*.safetensors", "*.json", "merges.txt"]
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether this can only be a name on the hub: `org/name`, where no folder `org` is here."""
+    return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", source)) and not Path(source.split("/")[0]).exists()
+
+
+def fetch(name: str) -> Path:
+    """The directory of a model on the hub, fetched if it is not yet in the hub's cache.
+
+    Raises:
+        PellucidError: `huggingface_hub` is not installed, or the hub does not give it.
+    """
+    try:
+        hub = import_module("huggingface_hub")
+    except ImportError:
+        raise PellucidError(
+            f"no directory {name} here; to fetch a model of that name from the Hugging Face hub, pip install huggingface_hub"
+        ) from None
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=WANTED))
+    except Exception as error:  # its own errors, its HTTP library's, the system's: whatever it is, the model is not there
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise PellucidError(f"no directory {name} here, and the Hugging Face hub does not give it: {first}") from None
