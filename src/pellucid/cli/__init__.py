@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pellucid.errors import PellucidError
 
 
-COMMANDS = ("demo", "generate", "train", "finetune", "xray", "figures", "verify", "studio", "plan", "bench")
+COMMANDS = ("demo", "generate", "train", "finetune", "xray", "figures", "verify", "convert", "studio", "plan", "bench")
 
 
 def parser() -> argparse.ArgumentParser:

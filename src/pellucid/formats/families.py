@@ -54,9 +54,10 @@ class Family:
 
     def sources(self, model: Decoder) -> dict[str, Source]:
         """Where each of a model's parameters lies in this family's files."""
-        return {name: self._source(name) for name, _ in model.named_parameters()}
+        return {name: self.source(name) for name, _ in model.named_parameters()}
 
-    def _source(self, name: str) -> Source:
+    def source(self, name: str) -> Source:
+        """Where one of our parameters lies, by its name."""
         module, _, kind = name.rpartition(".")
         block = ""
         if found := re.match(r"h\.(\d+)\.", module):
