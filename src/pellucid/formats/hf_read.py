@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pellucid.gpt.weights import Tensors, fill
 
 
 INDEX = f"{WEIGHTS}.index.json"
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 CONVERT = (
     'python -c "import sys, transformers as t; t.AutoModelForCausalLM.from_pretrained(sys.argv[1]).save_pretrained('
     'sys.argv[2])" {source} {target}'
@@ -105,8 +106,9 @@ def _files(directory: Path, listed: dict[str, str]) -> list[Path]:
     if not (directory / WEIGHTS).exists():
         pickled = sorted(path.name for pattern in PICKLES for path in directory.glob(pattern))
         if pickled:
+            line = CONVERT.format(source=shlex.quote(str(directory)), target=shlex.quote(f"{directory}-safe"))
             raise PellucidError(
                 f"{directory} holds its weights as {pickled[0]}, which can run code when it is read. If you trust it, convert "
-                f"it with: {CONVERT.format(source=directory, target=f'{directory}-safe')}"
+                f"it with: {line}"
             )
     return [directory / WEIGHTS]
