@@ -184,6 +184,12 @@ def test_an_end_outside_the_vocabulary_never_comes(gpt2: Path, tmp_path: Path) -
         model.generate(max_tokens=3)
     model.save(tmp_path / "again")
     assert pellucid.load(tmp_path / "again").config == model.config
+    change_config(copied, bos_token_id=None, eos_token_id=None)
+    assert pellucid.load(copied).end_of_text == VOCAB
+    change_config(copied, bos_token_id="gone", eos_token_id="gone")
+    assert pellucid.load(copied).end_of_text == 50256
+    change_config(copied, eos_token_id=[7])
+    assert pellucid.load(copied).end_of_text == 7
 
 
 def test_without_a_tokenizer_ids_work_and_text_says_why_not(copy: Path) -> None:

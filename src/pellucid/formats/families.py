@@ -17,12 +17,13 @@ from typing import Any
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.directory import activation, token_id
+from pellucid.gpt.directory import GPT2_END, activation, token_id
 from pellucid.gpt.pattern import all_dense
 from pellucid.gpt.weights import TRANSPOSED, Source
 
 
 HEAD = "lm_head.weight"  # the output matrix, where a file holds it beside the token matrix that it is tied to
+OPT_END = 2  # </s>
 QKV = ("q_proj", "k_proj", "v_proj")
 
 
@@ -95,8 +96,8 @@ def _gpt_neo(values: dict[str, Any]) -> GPTConfig:
             "norm_eps": values.get("layer_norm_epsilon", 1e-5),
             "qkv_bias": False,
             "attention_scale": False,
-            "start_of_text": token_id(values, "bos_token_id"),
-            "end_of_text": token_id(values, "eos_token_id"),
+            "start_of_text": token_id(values, "bos_token_id", GPT2_END),
+            "end_of_text": token_id(values, "eos_token_id", GPT2_END),
             "pattern": pattern,
         }
     )
@@ -119,8 +120,8 @@ def _opt(values: dict[str, Any]) -> GPTConfig:
             "activation": activation(values.get("activation_function", "relu")),
             "norm": "pre" if before else "post",
             "final_norm": before and not values.get("_remove_final_layer_norm", False),
-            "start_of_text": token_id(values, "bos_token_id"),
-            "end_of_text": token_id(values, "eos_token_id"),
+            "start_of_text": token_id(values, "bos_token_id", OPT_END),
+            "end_of_text": token_id(values, "eos_token_id", OPT_END),
             "pattern": [str(p) for p in all_dense(values["num_hidden_layers"])],
         }
     )

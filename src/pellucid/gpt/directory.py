@@ -40,6 +40,7 @@ ACTIVATIONS = {
     "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
     "gelu": "gelu_erf", "gelu_python": "gelu_erf", "relu": "relu",
 }  # fmt: skip
+GPT2_END = 50256  # <|endoftext|>, GPT-2's and GPT-Neo's start and end
 # Settings that GPT-2's config.json has no word for.
 OWN = ("qkv_bias", "norm", "final_norm", "d_embed")
 ACTIVATION_NAMES = {"gelu_tanh": "gelu_new", "gelu_erf": "gelu", "relu": "relu"}
@@ -155,8 +156,8 @@ def read_config(directory: Path) -> GPTConfig:
                 # Choice: a GPT-2 from elsewhere is fine-tuned without its training's dropout; ours keep their own.
                 "dropout": values.get("resid_pdrop", 0.0) if ours else 0.0,
                 "attention_scale": values.get("scale_attn_weights", True),
-                "start_of_text": token_id(values, "bos_token_id"),
-                "end_of_text": token_id(values, "eos_token_id"),
+                "start_of_text": token_id(values, "bos_token_id", GPT2_END),
+                "end_of_text": token_id(values, "eos_token_id", GPT2_END),
                 "pattern": pattern,
                 "name": values.get("name", ""),
             }
@@ -210,16 +211,22 @@ def activation(name: object) -> str:
     return ACTIVATIONS[name]
 
 
-def token_id(values: dict[str, Any], key: str) -> int | None:
-    """A special token's id; None where the file names none.
+def token_id(values: dict[str, Any], key: str, default: int) -> int:
+    """A special token's id as Hugging Face's configs name it.
+
+    Args:
+        default: the family's, where the key is not there at all. Where it is there and null, there is no such token: the id
+            is then the first outside the vocabulary, which never comes.
 
     Raises:
-        PellucidError: several, or no whole number.
+        PellucidError: several ids, or no whole number.
     """
-    value = values.get(key)
+    value = values.get(key, default)
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+    if value is None:
+        value = values["vocab_size"]
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise PellucidError(f"{key} is {value!r}, not one token id")
     return value
 
