@@ -133,7 +133,7 @@ Q, WTE = "transformer.h.2.attn.attention.q_proj.weight", "transformer.wte.weight
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "missing": (_without(Q), r"model\.safetensors lacks the tensor 'h\.2\.attn\.attention\.q_proj\.weight' \(1 missing"),
     "extra": (_with("score.weight", torch.zeros(2, 32)), r"model\.safetensors holds a tensor .* belong: 'score\.weight'"),
-    "shape": (_with(Q, torch.zeros(32, 31)), r"model\.safetensors: 'h\.2\..*q_proj\.weight' shape \(32, 31\), .* \(32, 32\)"),
+    "shape": (_with(Q, torch.zeros(32, 31)), r"model\.safetensors: 'h\.2\..*q_proj\.weight' .* \(32, 31\), .* \(32, 32\)"),
     "a dimension": (_with(Q, torch.zeros(32)), r"q_proj\.weight' has shape \(32,\)"),
     "NaN": (_nan, r"model\.safetensors: 'h\.1\.mlp\.c_fc\.weight' holds NaN"),
     "whole numbers": (_with(WTE, torch.zeros(VOCAB, 32, dtype=torch.int64)), r"'wte\.weight' holds int64, not floating-point"),
