@@ -211,6 +211,9 @@ def test_a_name_on_the_hub_is_fetched_without_pickles(neo: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=snapshot_download))
     assert same(pellucid.load("someone/small-neo"), pellucid.load(neo))
     assert [name for name, _ in asked] == ["someone/small-neo"]
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=lambda *_, **__: str(neo.parent)))
+    with pytest.raises(PellucidError, match=r"has no safetensors.*save_pretrained\(sys.argv\[2\]\)\" someone/pickled pickled$"):
+        pellucid.load("someone/pickled")
     assert not [pattern for pattern in asked[0][1] if pattern.endswith(("bin", "pt", "*", "py"))]
 
 

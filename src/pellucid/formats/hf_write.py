@@ -26,6 +26,10 @@ from pellucid.text.tokenizer import Tokenizer
 
 
 WRITTEN: dict[str, Family] = {"hf-gpt2": GPT2, "hf-gpt-neo": GPT_NEO, "hf-opt": OPT}
+# What these families have parameters for, in our names: in a block, and around the blocks.
+KNOWN = {"ln_1", "ln_2", "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"} | {
+    "wte", "wpe", "ln_f", "project_in", "project_out"
+}  # fmt: skip
 OPT_EPS = 1e-5  # fixed in its code
 
 
@@ -35,9 +39,9 @@ def losses(model: Decoder, family: Family) -> list[str]:
     Raises:
         PellucidError: the family has no way to hold this shape, or these weights.
     """
-    config, lost = model.config, []
-    _check_possible(config, family)
-    lost += _lost_patterns(config, family)
+    config = model.config
+    _check_possible(model, family)
+    lost = _lost_patterns(config, family)
     if family is OPT and config.norm_eps != OPT_EPS:
         lost.append(f"LayerNorm's epsilon {config.norm_eps:g}: OPT's is {OPT_EPS:g}")
     if model.wte.weight.dtype == torch.float64:
@@ -55,7 +59,13 @@ def losses(model: Decoder, family: Family) -> list[str]:
     return lost
 
 
-def _check_possible(config: GPTConfig, family: Family) -> None:
+def _check_possible(model: Decoder, family: Family) -> None:
+    config = model.config
+    for name, _ in model.named_parameters():
+        if name.removesuffix(".weight").removesuffix(".bias").split(".", 2)[-1] not in KNOWN:
+            raise PellucidError(
+                f"{family.architecture} has no place for the parameter {name!r}: this model cannot be written so"
+            )
     if family is OPT:
         if config.norm == "post" and config.final_norm:
             raise PellucidError("OPT with norms after its branches has none at the end: this model cannot be written so")
@@ -103,7 +113,7 @@ def write(model: Decoder, tokenizer: Tokenizer | None, directory: Path, family: 
     Raises:
         PellucidError: the family has no way to hold this model.
     """
-    _check_possible(model.config, family)
+    _check_possible(model, family)
     tensors = {f"{family.prefix}{name}": tensor for name, tensor in _tensors(model, family)}
     save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
     config = model.config

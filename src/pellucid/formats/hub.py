@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from pellucid.errors import PellucidError
+from pellucid.formats.hf_read import CONVERT
 
 
 # Weights as safetensors, and what describes them. Never pickles, never code.
@@ -29,7 +30,13 @@ def fetch(name: str) -> Path:
             f"no directory {name} here; to fetch a model of that name from the Hugging Face hub, pip install huggingface_hub"
         ) from None
     try:
-        return Path(hub.snapshot_download(name, allow_patterns=WANTED))
+        found = Path(hub.snapshot_download(name, allow_patterns=WANTED))
     except Exception as error:  # its own errors, its HTTP library's, the system's: whatever it is, the model is not there
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise PellucidError(f"no directory {name} here, and the Hugging Face hub does not give it: {first}") from None
+    if not any(found.glob("*.safetensors")):
+        raise PellucidError(
+            f"{name} on the Hugging Face hub has no safetensors: its weights are a pickle, which can run code when it is read. If "
+            f"you trust it, convert it with: {CONVERT.format(source=name, target=name.split('/')[-1])}"
+        )
+    return found

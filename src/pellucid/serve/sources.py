@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import PellucidError
+from pellucid.formats.hf_read import read_config
 from pellucid.generate.load import DEFAULT, RUN_FILE
-from pellucid.gpt.directory import CONFIG, read_config
+from pellucid.gpt.directory import CONFIG
 from pellucid.record import Record, open_record
 from pellucid.serve.ranges import Content
 
