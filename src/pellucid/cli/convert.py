@@ -9,6 +9,7 @@ DESCRIPTION = """Writes a model in another format, reads it back, runs both on t
 difference of their logits. What the format cannot compute the same is refused, with what would be lost, unless --allow-lossy
 is given. SRC may be a directory, a run, or a name on the Hugging Face hub."""
 EXAMPLE = "pellucid convert runs/book book-neo --to hf-gpt-neo"
+KINDS = ("int8", "int4", "float16", "bfloat16")
 FORMATS = ("pellucid", "hf-gpt2", "hf-gpt-neo", "hf-opt", "gguf")
 
 
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SRC", help="what -m takes elsewhere: default, a directory, a run, org/name")
     parser.add_argument("destination", metavar="DST", help="a directory (gguf: a file) that is not there yet")
     parser.add_argument("--to", required=True, choices=FORMATS, help="the format")
-    parser.add_argument("--quantize", choices=("int8", "int4"), help="round the matrices, in formats that have it")
+    parser.add_argument("--quantize", choices=KINDS, help="round the weights to this, in formats that have it")
     parser.add_argument("--allow-lossy", action="store_true", help="write also what the format computes otherwise")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 

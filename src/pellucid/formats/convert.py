@@ -72,7 +72,7 @@ def convert(
 
     Args:
         to: one of `TARGETS`.
-        quantize: "int8" or "int4", where the target has it. To ask for it is to allow what rounding costs.
+        quantize: "int8", "int4", "float16" or "bfloat16", where the target has it. To ask for it is to allow what rounding costs.
         allow_lossy: write also what the format computes otherwise.
 
     Raises:
@@ -210,7 +210,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
         losses=_own_losses,
         write=_own_write,
         read=by_pellucid,
-        quantizes=tuple(storage for storage in STORAGES if storage.startswith("int")),
+        quantizes=tuple(storage for storage in STORAGES if storage != "float32"),
     ),
     **{name: (lambda name=name: _hugging_face(name)) for name in hf_write.WRITTEN},  # type: ignore[misc]
 }

@@ -36,7 +36,7 @@ def fetch(name: str) -> Path:
         raise PellucidError(f"no directory {name} here, and the Hugging Face hub does not give it: {first}") from None
     if not any(found.glob("*.safetensors")):
         raise PellucidError(
-            f"{name} on the Hugging Face hub has no safetensors: its weights are a pickle, which can run code when it is read. If "
+            f"{name} on the Hugging Face hub has no safetensors: its weights are a pickle, which can run code when read. If "
             f"you trust it, convert it with: {CONVERT.format(source=name, target=name.split('/')[-1])}"
         )
     return found
