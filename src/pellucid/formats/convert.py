@@ -72,7 +72,8 @@ def convert(
 
     Args:
         to: one of `TARGETS`.
-        quantize: "int8", "int4", "float16" or "bfloat16", where the target has it. To ask for it is to allow what rounding costs.
+        quantize: "int8", "int4", "float16" or "bfloat16", where the target has it. To ask for it is to allow what rounding
+            costs.
         allow_lossy: write also what the format computes otherwise.
 
     Raises:
