@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.errors import PellucidError
-from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.config import RELATIVES, GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.pattern import Banded, Dense, alternating, parse
 from pellucid.gpt.presets import PRESETS
@@ -84,9 +84,48 @@ def test_config_survives_json() -> None:
     assert alternating(3, band=5) == (Banded(5), Dense(), Banded(5))
 
 
+RELATIVE: dict[str, object] = {
+    "qkv_bias": False, "attention_scale": False, "norm": "post", "final_norm": False, "d_embed": 48, "start_of_text": 3,
+    "end_of_text": 5,
+}  # fmt: skip
+
+
+def test_a_gpt3_shape_says_nothing_of_its_relatives() -> None:
+    """Its JSON, and so the fingerprints and records made of it, is what it was before there were any."""
+    config = GPTConfig.preset("tiny")
+    assert set(RELATIVE) == set(RELATIVES)
+    assert list(config.to_dict()) == [
+        "vocab_size", "n_ctx", "n_layers", "d_model", "n_heads", "pattern", "d_ff", "activation", "norm_eps", "dropout", "name",
+    ]  # fmt: skip
+    for key, value in RELATIVE.items():
+        changed = config.replace(**{key: value})
+        assert changed != config and changed.to_dict()[key] == value
+        assert GPTConfig.from_dict(changed.to_dict()) == changed
+    assert GPTConfig.from_dict(config.replace(**RELATIVE).to_dict()) == config.replace(**RELATIVE)
+
+
+def test_the_last_id_is_said_in_one_way() -> None:
+    config = GPTConfig.preset("tiny", start_of_text=1023, end_of_text=1023)
+    assert config == GPTConfig.preset("tiny") and (config.start_id, config.end_id) == (1023, 1023)
+    assert config.replace(vocab_size=2000).end_id == 1999
+    assert GPTConfig.preset("tiny", end_of_text=7).replace(vocab_size=2000).end_id == 7
+
+
+@pytest.mark.parametrize("changes", [{}, *({key: value} for key, value in RELATIVE.items()), RELATIVE])
+def test_relatives_are_counted_to_the_last_parameter(changes: dict[str, object]) -> None:
+    config = GPTConfig.preset("tiny", **changes)
+    with torch.device("meta"):
+        model = Decoder(config)
+    assert sum(p.numel() for p in model.parameters()) == config.parameters()
+    assert sum(p.numel() for p in model.h[0].parameters()) == config.block_parameters()
+    assert config.replace(d_model=256).d_embed == (48 if "d_embed" in changes else 256)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"norm": "none"}, "unknown norm 'none': use one of pre, post"),
+        ({"d_model": "128"}, "d_model must be a whole number, not '128'"),
         ({"n_heads": 7}, "n_heads must divide d_model"),
         ({"n_layers": 0}, "n_layers must be at least 1"),
         ({"pattern": (Dense(),)}, "pattern names 1 blocks"),
