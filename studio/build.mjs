@@ -41,6 +41,12 @@ function packageOf(input) {
   return parts.slice(0, at + (parts[at + 1].startsWith("@") ? 3 : 2)).join("/");
 }
 
+/** Where a package's source is kept, by its own word: npm's short form names a GitHub repository. */
+function repositoryOf(told) {
+  const named = typeof told === "string" ? told : (told?.url ?? "");
+  return /^[\w.-]+\/[\w.-]+$/.test(named) ? `https://github.com/${named}` : named.replace(/^git\+/, "").replace(/\.git$/, "");
+}
+
 const bundled = new Map();
 for (const name of ["player", "studio"]) {
   const made = await esbuild.build({
@@ -75,7 +81,7 @@ for (const name of ["player", "studio"]) {
       name: about.name,
       version: about.version,
       licence: about.license,
-      home: about.homepage ?? "",
+      home: about.homepage ?? repositoryOf(about.repository),
       files: [],
       notice: notice ? readFileSync(join(here, folder, notice), "utf8").trim() : "",
     };

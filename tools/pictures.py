@@ -3,8 +3,8 @@
     python tools/pictures.py            writes docs/pictures (needs tmux, Chromium and the extras `pictures` and `test`)
     python tools/pictures.py --demo D   from a demo that is there already, without a new picture of the terminal
 
-The demo runs as a user runs it, in a terminal of 110 columns; what it leaves behind is drawn by `pellucid figures`, and its page
-is photographed in a browser. Nothing is drawn for the README that a user would not get.
+The demo runs as a user runs it, in a terminal of 110 columns; what it leaves behind is drawn by `pellucid figures`, and its
+page is photographed in a browser. Nothing is drawn for the README that a user would not get.
 """
 
 import argparse
@@ -16,8 +16,7 @@ import time
 from pathlib import Path
 
 from rich.ansi import AnsiDecoder
-
-from terminal_picture import picture, picked
+from terminal_picture import picked, picture
 
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "pictures"
@@ -62,11 +61,11 @@ def photograph(demo: Path) -> None:
     """The x-ray of the demo's page, as a browser shows it."""
     from playwright.sync_api import sync_playwright
 
-    browser_path = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-    if browser_path is None:
+    found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
+    if not found:
         sys.exit("the picture of the page needs Chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=found[0], args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE)
         page.goto((demo / "index.html").as_uri() + "#/record/record-1")
         page.wait_for_load_state("networkidle")
