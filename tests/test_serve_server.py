@@ -173,9 +173,10 @@ def test_ranges_as_the_standard_has_them(header: str, size: int) -> None:
 
 def test_what_there_is(studio: Studio) -> None:
     told = ask(studio, "/api/sources").json()
-    (run,), (record,) = told["runs"], told["records"]
+    (run,), (record, training) = told["runs"], told["records"]
     assert (run["id"], run["title"], run["kind"], run["total_steps"], run["model"]) == ("run-1", "tiny", "train", 6, "model-1")
     assert (record["id"], record["kind"]) == ("record-1", "generation") and record["tracks"] > 6
+    assert run["records"] == [training["id"]] and training["kind"] == "training" and "pretraining" in training["figures"]
     assert record["text"].startswith("the fox") and record["url"] == "/records/record-1"
     assert [model["id"] for model in told["models"]] == ["model-1"]
     assert told["limits"] == {"prompt": 20_000, "max_tokens": 400}
@@ -249,10 +250,10 @@ def test_what_can_be_shown(tiny_run: Path, tale: Path, tmp_path: Path) -> None:
     shutil.copy(tale, folder / "other.pellucid")
     library = Library([folder])
     told = library.listing()
-    assert [record["title"] for record in told["records"]] == ["other.pellucid", "run/tale.pellucid"]
-    assert told["runs"][0]["records"] == ["record-2"]
+    assert [record["title"] for record in told["records"]] == ["other.pellucid", "run/tale.pellucid", "run/training.pellucid"]
+    assert told["runs"][0]["records"] == ["record-2", "record-3"]
     (folder / "run" / "tale.pellucid").unlink()  # gone while the server runs
-    assert [record["id"] for record in library.listing()["records"]] == ["record-1"]
+    assert [record["id"] for record in library.listing()["records"]] == ["record-1", "record-3"]
     with library.record("record-1") as opened, open_record(tale) as original:
         assert opened.to_bytes() == original.to_bytes()
     (tmp_path / "empty").mkdir()
