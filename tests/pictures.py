@@ -107,7 +107,8 @@ def assert_true(film: Film, record: Record) -> None:
         for p in film.at(t):
             if p["shows"] and p["shows"]["chunk"] in record:
                 chunk, index, truth = (p["shows"][key] for key in ("chunk", "index", "truth"))
-                shape = getattr(record[chunk], "shape", ())
+                held = record[chunk]
+                shape = (len(held),) if isinstance(held, list) else getattr(held, "shape", ())
                 assert len(index) <= len(shape) and all(0 <= i < n for i, n in zip(index, shape, strict=False)), p["shows"]
                 assert truth == record.entry(chunk).truth, p["shows"]
             elif p["shows"]:
