@@ -297,11 +297,12 @@ def test_a_disk_that_is_full_says_so(documents: list[Document], tmp_path: Path, 
 def test_the_command_records_unless_told_not_to(stories: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--preset", "tiny", "--steps", "1", "--batch-tokens", "128"]
     assert main(["train", str(stories), "--out", str(tmp_path / "run"), *options]) == 0
+    assert str(tmp_path / "run" / "training.pellucid") in capsys.readouterr().out.splitlines()[-1]
     with pellucid.open(tmp_path / "run" / "training.pellucid") as record:
         check(record)
-    assert main(["train", str(stories), "--out", str(tmp_path / "bare"), *options, "--no-record"]) == 0
+    assert main(["train", str(stories), "--out", str(tmp_path / "bare"), *options, "--no-record", "--json"]) == 0
     assert not (tmp_path / "bare" / "training.pellucid").exists()
-    capsys.readouterr()
+    assert json.loads(capsys.readouterr().out)["record"] is None
 
 
 # The formulas.

@@ -274,6 +274,8 @@ def finish_run(run: Run, *, json: bool) -> int:
     prompt = [run.plan.sample_prompt] if run.plan.sample_prompt else []
     next_words = command("generate", "-m", run.path, *prompt)
     print(f"done, {run.step:,} steps: {run.path / 'model'}; try it with: {next_words}", file=out)
+    if run.record is not None:
+        print(f"recorded: {run.record}; check it with: {command('verify', run.record)}", file=out)
     return 0
 
 
@@ -283,6 +285,7 @@ def as_json(run: Run) -> dict[str, Any]:
     losses = [line["loss"] for line in run.metrics() if "loss" in line]
     return {
         "run": str(run.path),
+        "record": None if run.record is None else str(run.record),
         "finished": run.finished,
         "step": run.step,
         "tokens": run.tokens,

@@ -14,6 +14,7 @@ from pellucid.train.recipe import Recipe
 
 VERSION = 1
 DAMAGED = "start a new run; the models in its checkpoints/ can still be used"
+RECORDS = {"train": "training.pellucid", "finetune": "finetuning.pellucid"}  # by the plan's kind, in the run's directory
 LOOKS = 20  # times in a run that held-out text is looked at and a checkpoint saved, unless asked otherwise
 SAMPLE_TOKENS = 48
 SAMPLE_TEMPERATURE, SAMPLE_TOP_P = 0.8, 0.95  # of a run's samples; their seed is the run's

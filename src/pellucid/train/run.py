@@ -29,7 +29,7 @@ from pellucid.train import checkpoint, machine
 from pellucid.train.batches import WindowBatches
 from pellucid.train.budget import calibration_seconds, check_positive, measure_pace, one_budget
 from pellucid.train.loop import METRICS, run_steps
-from pellucid.train.plan import LOOKS, Plan, log_spaced, spaced
+from pellucid.train.plan import LOOKS, RECORDS, Plan, log_spaced, spaced
 from pellucid.train.prepare import Source, new_run, prepare_corpus
 from pellucid.train.recipe import Recipe
 from pellucid.train.step import micro_batch_of
@@ -64,6 +64,12 @@ class Run:
     def kept(self) -> tuple[int, float] | None:
         """(step, held-out loss) of the model that a finished run keeps, if it keeps the best and not the last."""
         return checkpoint.best(self.path) if self.plan.keep_best and self.finished else None
+
+    @property
+    def record(self) -> Path | None:
+        """The record's file, if there is one: `pellucid.open` reads it."""
+        path = self.path / RECORDS[self.plan.kind]
+        return path if path.is_file() else None
 
     def model(self) -> GPT:
         """The newest model."""

@@ -17,7 +17,7 @@ from pellucid.gpt.fingerprint import fingerprint
 from pellucid.record import Provenance, RecordWriter, as_uint8, describe, open_record
 from pellucid.text import Tokenizer
 from pellucid.train import checkpoint
-from pellucid.train.plan import Plan
+from pellucid.train.plan import RECORDS, Plan
 from pellucid.tune.examples import Example, read_examples
 from pellucid.xray.capture import pieces
 from pellucid.xray.moment import norms, thumbnail, weights_of
@@ -25,7 +25,7 @@ from pellucid.xray.training import lines_until
 
 
 Array = Any
-RECORD = "finetuning.pellucid"
+RECORD = RECORDS["finetune"]
 ASKED = 24  # examples, at most
 ROOM = 3  # tokens that an answer may have more than the expected one
 

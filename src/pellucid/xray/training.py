@@ -29,14 +29,14 @@ from pellucid.train import checkpoint
 from pellucid.train.batches import WindowBatches
 from pellucid.train.checkpoint import State
 from pellucid.train.loop import METRICS
-from pellucid.train.plan import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLE_TOP_P, Plan
+from pellucid.train.plan import RECORDS, SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLE_TOP_P, Plan
 from pellucid.train.watch import example_moment, moments
 from pellucid.xray.capture import pieces
 from pellucid.xray.moment import WINDOW, chosen_track, losses, losses_and_tops, norms, stretch, thumbnail, weights_of
 
 
 Array = Any
-RECORD = "training.pellucid"
+RECORD = RECORDS["train"]
 MOMENTS = "moments"
 _STRETCH = "training/stretch/loss"
 
