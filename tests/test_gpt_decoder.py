@@ -62,14 +62,13 @@ def test_attention_is_masked_attention(keys: int, new: int, width: int, dense: b
             torch.testing.assert_close(a, b, **CLOSE)
 
 
-@pytest.mark.parametrize("pattern", [Dense(), Banded(16)])
-def test_the_bfloat16_training_path_is_masked_attention(pattern: Pattern) -> None:
+def test_the_dense_bfloat16_training_path_is_masked_attention() -> None:
     """Taken for bfloat16 only, so compared in it: 8 bits of mantissa, through two products and a softmax."""
     generator = torch.Generator().manual_seed(11)
     q, k, v = (torch.randn(2, 3, 50, 8, generator=generator).bfloat16().requires_grad_() for _ in range(3))
     weights = torch.randn(2, 3, 50, 8, generator=generator)
-    mask = visible_mask(pattern, 50, 50)
-    fast, plain = attention(q, k, v, pattern), masked_attention(q, k, v, mask)
+    mask = visible_mask(Dense(), 50, 50)
+    fast, plain = attention(q, k, v, Dense()), masked_attention(q, k, v, mask)
     torch.testing.assert_close(fast, plain, rtol=0.02, atol=0.02)
     mine, theirs = (torch.autograd.grad((out * weights).sum(), (q, k, v)) for out in (fast, plain))
     for a, b in zip(mine, theirs, strict=True):

@@ -1,9 +1,12 @@
 """Attention by pattern: the plain definition, and fast paths that agree with it.
 
-B batch, H heads, T tracks (queries), S tracks (keys), D head width, W band.
+B batch, H heads, T tracks (queries), S tracks (keys), D head width.
 
 Queries are the newest tracks: query i sits on track (S - T + i), so that one function serves training (T == S) and
 reading on from a cache (T < S).
+
+Every path but the dense one is made of `parts` (which keys) by `sparse` (the softmax over them, and the way back); its
+cost falls with the pattern, in time and in memory, forward and backward. The dense path is PyTorch's own kernel.
 """
 
 import math
@@ -12,41 +15,105 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pellucid.gpt.pattern import Banded, Pattern
+from pellucid.gpt.parts import Band, Groups, Prefix, summaries
+from pellucid.gpt.pattern import Banded, Column, Compressed, Dense, Fixed, Heads, Local, Pattern, Strided, Summary
+from pellucid.gpt.sparse import Part, attend
 
 
-def visible_mask(pattern: Pattern, queries: int, keys: int, device: torch.device | None = None) -> Tensor:
-    """The pattern as a (T, S) bool mask, True where a query sees a key."""
+def visible_mask(
+    pattern: Pattern, queries: int, keys: int, device: torch.device | None = None, *, heads: int | None = None
+) -> Tensor:
+    """The pattern as a bool mask, True where a query sees a key: (T, S); (H, T, S) where `heads` is given."""
     q = torch.arange(keys - queries, keys, device=device)[:, None]
     k = torch.arange(keys, device=device)[None, :]
-    seen = k <= q
-    if isinstance(pattern, Banded):
-        seen &= k > q - pattern.width
-    return seen
+    if heads is None:
+        assert not isinstance(pattern, Heads), "this pattern differs by head: say how many heads there are"
+        return torch.as_tensor(pattern.visible(q, k))
+    return torch.stack([torch.as_tensor(pattern.of_head(head).visible(q, k)) for head in range(heads)])
 
 
 def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(D) where seen) v: the definition, and the oracle of every other path.
 
     Args:
-        q: (B, H, T, D). k, v: (B, H, S, D). mask: bool, broadcastable to (B, H, T, S); each row sees one key at least.
+        q: (B, H, T, D). k, v: (B, H, S, D). mask: bool, broadcastable to (B, H, T, S).
 
     Returns:
-        (B, H, T, D) in q's dtype; scores and softmax are taken in float32.
+        (B, H, T, D) in q's dtype, zero for a query that sees nothing; scores and softmax are taken in float32 at least.
     """
-    scores = (q.float() @ k.float().transpose(-2, -1)) / math.sqrt(q.shape[-1])
-    weights = scores.masked_fill(~mask, -math.inf).softmax(-1)
-    return (weights @ v.float()).to(q.dtype)
+    wide = torch.promote_types(q.dtype, torch.float32)
+    scores = (q.to(wide) @ k.to(wide).transpose(-2, -1)) / math.sqrt(q.shape[-1])
+    weights = scores.masked_fill(~mask, torch.finfo(wide).min).softmax(-1) * mask.any(-1, keepdim=True)
+    return (weights @ v.to(wide)).to(q.dtype)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
-    """Causal attention by `pattern`: (B, H, T, D) queries on the newest tracks of (B, H, S, D) keys and values."""
+    """Causal attention by `pattern`: (B, H, T, D) queries on the newest tracks of (B, H, S, D) keys and values.
+
+    A compressed pattern reads keys that are not tracks: see `compressed_attention`.
+    """
     queries, keys = q.shape[-2], k.shape[-2]
-    if isinstance(pattern, Banded) and keys > pattern.width:
-        if queries == keys:
-            return _banded(q, k, v, pattern.width)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=visible_mask(pattern, queries, keys, q.device))
-    return _dense(q, k, v)
+    if isinstance(pattern, Heads):
+        return _by_head(q, k, v, pattern)
+    if isinstance(pattern, Dense) or _sees_all(pattern, keys):
+        return _dense(q, k, v)
+    if queries == keys:
+        return attend(q, k, v, *_parts(pattern))
+    mask = visible_mask(pattern, queries, keys, q.device)
+    return _masked(q, k, v, mask)
+
+
+def compressed_attention(q: Tensor, k: Tensor, v: Tensor, pattern: Compressed) -> Tensor:
+    """(B, H, T, D) queries on all tracks from the first; keys and values are the key of nothing and the finished ones."""
+
+    def seen(query: Tensor, key: Tensor) -> Tensor:  # key 0 is that of nothing
+        return (key - 1) * pattern.stride + pattern.kernel - 1 <= query
+
+    return attend(q, k, v, Prefix(lambda query: 1 + int(pattern.count(query + 1)), seen))
+
+
+def _sees_all(pattern: Pattern, tracks: int) -> bool:
+    """Whether so few tracks are all within the pattern."""
+    match pattern:
+        case Banded(width):
+            return tracks <= width
+        case Local(length) | Fixed(length):
+            return tracks <= length
+        case Strided(stride):
+            return tracks <= stride + 1
+    return False
+
+
+def _parts(pattern: Pattern) -> tuple[Part, ...]:
+    """What the pattern is the union of; no key is in two of them."""
+    match pattern:
+        case Banded(width):
+            return (Band(width),)
+        case Local(length):
+            return (Groups(length),)
+        case Column(stride):
+            return (Groups(stride, spread=True),)
+        case Strided(stride):  # the band is one short: the key `stride` back lies in the column
+            return Band(stride), Groups(stride, spread=True, itself=False)
+        case Summary():
+            return (summaries(pattern, own_block=True),)
+        case Fixed(length):
+            return Groups(length), summaries(pattern.factors[1], own_block=False)
+    raise AssertionError(pattern)
+
+
+def _by_head(q: Tensor, k: Tensor, v: Tensor, pattern: Heads) -> Tensor:
+    """Each pattern for its heads: head h takes `patterns[h % ways]`."""
+    ways = len(pattern.patterns)
+    found = [attention(q[:, i::ways], k[:, i::ways], v[:, i::ways], p) for i, p in enumerate(pattern.patterns[: q.shape[1]])]
+    order = torch.cat([torch.arange(i, q.shape[1], ways) for i in range(len(found))]).argsort()
+    return torch.cat(found, dim=1)[:, order.to(q.device)]
+
+
+def _masked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """A few queries over keys that a mask picks from; zero where it picks none."""
+    nothing = ~mask.any(-1, keepdim=True)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask | nothing).masked_fill(nothing, 0.0)
 
 
 def _dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -60,33 +127,6 @@ def _dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         mask = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril()
         return _with_saved_weights(q, k, v, mask)
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-
-
-def _banded(q: Tensor, k: Tensor, v: Tensor, width: int) -> Tensor:
-    """Banded attention whose cost falls with the band: T * 2W pairs in place of T * T.
-
-    Tracks are cut into blocks of W. A query sees keys of its own block and of the one before, never further:
-
-        block 0      sees itself: plain causal attention
-        block n > 0  sees 2W keys through one and the same (W, 2W) mask
-    """
-    b, h, t, d = q.shape
-    # Fill up the last block: a filling key lies after every real query, so causality hides it.
-    short = -t % width
-    q, k, v = (F.pad(x, (0, 0, 0, short)) for x in (q, k, v))
-    first = _dense(q[:, :, :width], k[:, :, :width], v[:, :, :width])
-
-    def blocks(x: Tensor) -> Tensor:  # (B, H, T, D) -> (B, H, blocks, W, D)
-        return x.view(b, h, -1, width, d)
-
-    keys, values = (torch.cat((blocks(x)[:, :, :-1], blocks(x)[:, :, 1:]), dim=3).flatten(0, 2) for x in (k, v))
-    queries = blocks(q)[:, :, 1:].flatten(0, 2)  # (B * H * (blocks - 1), W, D)
-    mask = visible_mask(Banded(width), width, 2 * width, q.device)
-    if _slow_backward(q):
-        rest = _with_saved_weights(queries, keys, values, mask)
-    else:
-        rest = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-    return torch.cat((first, rest.view(b, h, -1, d)), dim=2)[:, :, :t]
 
 
 def _slow_backward(q: Tensor) -> bool:

@@ -2,41 +2,99 @@
 
 Position q is the query's track, k the key's; both count from 0. Every pattern is causal (k <= q).
 
-    dense        k <= q
-    banded(w)    q - w < k <= q      w keys, the query's own included
+    dense            k <= q
+    banded(w)        q - w < k <= q             w keys, the query's own included (GPT-3 paper, section 2.1)
+    local(l)         k in the query's own block of l tracks (arXiv 1801.10198; block 256)
+    column(l)        (q - k) mod l = 0
+    strided(l)       q - l <= k, or (q - k) mod l = 0              Sparse Transformer (arXiv 1904.10509)
+    summary(l, c)    l - c <= k mod l           the last c tracks of every block of l
+    fixed(l, c)      own block of l, or l - c <= k mod l           the same
+    compressed(m, s) every key is made of m tracks, s apart (arXiv 1801.10198; m = s = 3); and a key of nothing
+    heads(a, b ...)  head h takes pattern h mod their number
 
 The band counts the query itself. So do `get_attn_mask(..., 'local', local_attn_ctx=w)` of the Sparse Transformer's
 code, GPT-Neo's `window_size` and gpt-oss's `sliding_window`: the three masks are equal for equal w.
+
+The Sparse Transformer factorises attention in two, A1 and A2, and joins them in one of three ways:
+
+    merged        both in every head: `strided(l)`, `fixed(l, c)`
+    interleaved   block r takes factor r mod 2: `arrangements.interleaved`
+    multi-head    the heads of a block take the factors in turn: `arrangements.multi_head`
+
+A1 of strided is {t, ..., q} with t = max(0, q - l): l + 1 tracks, `banded(l + 1)`; the paper's code takes l. Merged, both
+are the same set, for q - l lies in the column. A2 of fixed is written {k : k mod l in {t, ..., l}}, t = l - c; as k mod l
+never is l, these are the last c tracks of a block. A query of the first block that comes before them sees nothing in A2:
+as a block of its own, `summary(l, c)` answers such a query with zeros (a choice; the paper does not say).
+A third number moves the c tracks: `fixed(l, c, i)` takes the (i + 1)-th sub-block of c from the block's end, so that heads
+can have sub-blocks of their own, which the paper prefers: `arrangements.distinct_summaries`.
 """
 
 import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import Any
 
 from pellucid.errors import PellucidError
 
 
+def _earlier(tokens: int, length: int) -> int:
+    """Sum of q // length over all queries q < tokens."""
+    whole, rest = divmod(tokens, length)
+    return length * whole * (whole - 1) // 2 + whole * rest
+
+
+def _triangle(tokens: int) -> int:
+    return tokens * (tokens + 1) // 2
+
+
+class Pattern(ABC):
+    """What every pattern can say of itself.
+
+    q, k and tracks may be integers or whole tensors of them: the definitions are arithmetic that both know.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def visible(self, q: Any, k: Any) -> Any:
+        """Whether q sees k: the definition itself; every fast path is tested against it."""
+
+    @abstractmethod
+    def pairs(self, tokens: int) -> int:
+        """How many (query, key) pairs a sequence of `tokens` has: what attention costs, in one head."""
+
+    def kept(self, track: Any, newest: Any) -> Any:
+        """Whether `newest` or any later query can read this track, if it is there yet."""
+        return track <= newest
+
+    def reach(self, tracks: int) -> int:
+        """How many keys a cache must hold for a sequence of up to `tracks`, in one head."""
+        return tracks
+
+    def of_head(self, head: int) -> "Pattern":
+        """What one head does."""
+        return self
+
+
 @dataclass(frozen=True, slots=True)
-class Dense:
+class Dense(Pattern):
     """Every earlier track and the query's own."""
 
     def __str__(self) -> str:
         return "dense"
 
-    def visible(self, q: int, k: int) -> bool:
-        """The definition itself; every fast path is tested against it."""
+    def visible(self, q: Any, k: Any) -> Any:
         return k <= q
 
-    def reach(self, n_ctx: int) -> int:
-        """The most keys that one query reads: what a key-value cache must hold, in tracks."""
-        return n_ctx
-
     def pairs(self, tokens: int) -> int:
-        """How many (query, key) pairs a sequence of `tokens` has: what attention costs."""
-        return tokens * (tokens + 1) // 2
+        return _triangle(tokens)
 
 
 @dataclass(frozen=True, slots=True)
-class Banded:
+class Banded(Pattern):
     """The `width` newest tracks, the query's own included ("locally banded", GPT-3 paper, section 2.1)."""
 
     width: int
@@ -48,21 +106,244 @@ class Banded:
     def __str__(self) -> str:
         return f"banded({self.width})"
 
-    def visible(self, q: int, k: int) -> bool:
-        """The definition itself; every fast path is tested against it."""
-        return q - self.width < k <= q
+    def visible(self, q: Any, k: Any) -> Any:
+        return (q - self.width < k) & (k <= q)
 
-    def reach(self, n_ctx: int) -> int:
-        """The most keys that one query reads: what a key-value cache must hold, in tracks."""
-        return min(self.width, n_ctx)
+    def kept(self, track: Any, newest: Any) -> Any:
+        return self.visible(newest, track)
+
+    def reach(self, tracks: int) -> int:
+        return min(self.width, tracks)
 
     def pairs(self, tokens: int) -> int:
-        """How many (query, key) pairs a sequence of `tokens` has: what attention costs."""
         w = min(self.width, tokens)
-        return w * (w + 1) // 2 + (tokens - w) * w
+        return _triangle(w) + (tokens - w) * w
 
 
-Pattern = Dense | Banded
+@dataclass(frozen=True, slots=True)
+class Local(Pattern):
+    """The query's own block of `length` tracks, as far as itself; blocks do not overlap. Also A1 of fixed."""
+
+    length: int = 256
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, self.length)
+
+    def __str__(self) -> str:
+        return f"local({self.length})"
+
+    def visible(self, q: Any, k: Any) -> Any:
+        return (q // self.length == k // self.length) & (k <= q)
+
+    def kept(self, track: Any, newest: Any) -> Any:
+        return self.visible(newest, track)
+
+    def reach(self, tracks: int) -> int:
+        return min(self.length, tracks)
+
+    def pairs(self, tokens: int) -> int:
+        whole, rest = divmod(tokens, self.length)
+        return whole * _triangle(self.length) + _triangle(rest)
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Pattern):
+    """Every `stride`-th track back from the query, its own included: A2 of strided."""
+
+    stride: int
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, self.stride)
+
+    def __str__(self) -> str:
+        return f"column({self.stride})"
+
+    def visible(self, q: Any, k: Any) -> Any:
+        return (k <= q) & ((q - k) % self.stride == 0)
+
+    def pairs(self, tokens: int) -> int:
+        return tokens + _earlier(tokens, self.stride)
+
+
+@dataclass(frozen=True, slots=True)
+class Strided(Pattern):
+    """The `stride` tracks before the query, its own, and every `stride`-th further back: both factors merged."""
+
+    stride: int
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, self.stride)
+
+    def __str__(self) -> str:
+        return f"strided({self.stride})"
+
+    @property
+    def factors(self) -> "tuple[Banded, Column]":
+        """A1 and A2."""
+        return Banded(self.stride + 1), Column(self.stride)
+
+    def visible(self, q: Any, k: Any) -> Any:
+        return (k <= q) & ((q - k <= self.stride) | ((q - k) % self.stride == 0))
+
+    def pairs(self, tokens: int) -> int:
+        # A band of `stride`, and the rest of the column.
+        return Banded(self.stride).pairs(tokens) + _earlier(tokens, self.stride)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary(Pattern):
+    """The last `columns` tracks of every block of `length` (or the sub-block `back` sub-blocks earlier): A2 of fixed."""
+
+    length: int
+    columns: int
+    back: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, self.length, self.columns)
+        if self.back < 0 or self.start < 0:
+            raise PellucidError(f"{self} names tracks outside its block: c (i + 1) must not be more than l")
+
+    def __str__(self) -> str:
+        return f"summary({self.length},{self.columns}" + (f",{self.back})" if self.back else ")")
+
+    @property
+    def start(self) -> int:
+        """The first summary track within its block."""
+        return self.length - self.columns * (self.back + 1)
+
+    def contains(self, k: Any) -> Any:
+        """Whether a track is one of the summary's."""
+        place = k % self.length
+        return (place >= self.start) & (place < self.start + self.columns)
+
+    def visible(self, q: Any, k: Any) -> Any:
+        return (k <= q) & self.contains(k)
+
+    def kept(self, track: Any, newest: Any) -> Any:
+        return self.visible(newest, track)
+
+    def reach(self, tracks: int) -> int:
+        whole, rest = divmod(tracks, self.length)
+        return whole * self.columns + min(max(rest - self.start, 0), self.columns)
+
+    def pairs(self, tokens: int) -> int:
+        whole, rest = divmod(tokens, self.length)
+        return self.columns * _earlier(tokens, self.length) + whole * self._own(self.length) + self._own(rest)
+
+    def _own(self, tracks: int) -> int:
+        """Pairs inside one block of which `tracks` are there."""
+        past = max(tracks - self.start, 0)
+        return _triangle(min(past, self.columns)) + max(past - self.columns, 0) * self.columns
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed(Pattern):
+    """The query's own block of `length` tracks and the last `columns` of every earlier block: both factors merged."""
+
+    length: int
+    columns: int
+    back: int = 0
+
+    def __post_init__(self) -> None:
+        Summary(self.length, self.columns, self.back)
+
+    def __str__(self) -> str:
+        return f"fixed({self.length},{self.columns}" + (f",{self.back})" if self.back else ")")
+
+    @property
+    def factors(self) -> tuple[Local, Summary]:
+        """A1 and A2."""
+        return Local(self.length), Summary(self.length, self.columns, self.back)
+
+    def visible(self, q: Any, k: Any) -> Any:
+        local, summary = self.factors
+        return local.visible(q, k) | summary.visible(q, k)
+
+    def kept(self, track: Any, newest: Any) -> Any:
+        return self.visible(newest, track)
+
+    def reach(self, tracks: int) -> int:
+        # One block, and the summaries of the blocks before it.
+        return min(self.length, tracks) + self.columns * ((tracks - 1) // self.length)
+
+    def pairs(self, tokens: int) -> int:
+        return Local(self.length).pairs(tokens) + self.columns * _earlier(tokens, self.length)
+
+
+@dataclass(frozen=True, slots=True)
+class Compressed(Pattern):
+    """Keys and values through a convolution: key m is made of tracks m * stride ... m * stride + kernel - 1.
+
+    A query sees the keys that are made of its own and earlier tracks only, and a key of nothing (a learned vector), because
+    the first kernel - 1 queries would see none otherwise. That key is a choice, and so is that the convolution mixes the
+    channels of a head but not the heads; the paper says "kernel of size 3 with stride 3" and no more.
+
+    As tracks, a key is where its last track is: `visible(q, k)` says whether q sees the key that ends on track k.
+    """
+
+    kernel: int = 3
+    stride: int = 3
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, self.kernel, self.stride)
+        if self.kernel < self.stride:
+            raise PellucidError(f"{self} would leave tracks out: its kernel must be at least its stride")
+
+    def __str__(self) -> str:
+        return f"compressed({self.kernel},{self.stride})"
+
+    def count(self, tracks: Any) -> Any:
+        """How many keys are finished when there are `tracks` tracks, without the key of nothing."""
+        return (tracks + (self.stride - self.kernel)) // self.stride * (tracks >= self.kernel)
+
+    def visible(self, q: Any, k: Any) -> Any:
+        """See `Pattern`, and above."""
+        first = k - (self.kernel - 1)
+        return (k <= q) & (first >= 0) & (first % self.stride == 0)
+
+    def reach(self, tracks: int) -> int:
+        # The key of nothing, the finished keys, and tracks that wait to become one.
+        return 1 + int(self.count(tracks)) + min(self.kernel, tracks)
+
+    def pairs(self, tokens: int) -> int:
+        """See `Pattern`; with the key of nothing."""
+        keys = max(tokens - self.kernel + 1, 0)  # queries that see one key at least
+        return tokens + keys + _earlier(keys, self.stride)
+
+
+@dataclass(frozen=True, slots=True)
+class Heads(Pattern):
+    """A pattern for each head: head h takes `patterns[h % len(patterns)]`."""
+
+    patterns: tuple[Pattern, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.patterns) < 2 or any(isinstance(p, Compressed | Heads) for p in self.patterns):
+            raise PellucidError("heads(a,b) takes two patterns or more, none of them compressed or heads itself")
+
+    def __str__(self) -> str:
+        return f"heads({','.join(map(str, self.patterns))})"
+
+    def of_head(self, head: int) -> Pattern:
+        return self.patterns[head % len(self.patterns)]
+
+    def visible(self, q: Any, k: Any) -> Any:  # in any head
+        return reduce(or_, (pattern.visible(q, k) for pattern in self.patterns))
+
+    def kept(self, track: Any, newest: Any) -> Any:
+        return reduce(or_, (pattern.kept(track, newest) for pattern in self.patterns))
+
+    def reach(self, tracks: int) -> int:
+        raise AssertionError("it differs by head: ask of_head")
+
+    def pairs(self, tokens: int) -> int:
+        raise AssertionError("they differ by head: ask of_head")
+
+
+def _at_least_one(pattern: Pattern, *numbers: int) -> None:
+    if min(numbers) < 1:
+        raise PellucidError(f"{pattern} must name numbers of 1 or more")
+
 
 # Choice. The GPT-3 paper says only "alternating dense and locally banded sparse attention patterns". The width and
 # the parity are read from gpt-oss (arXiv 2508.10925: "Following GPT-3, attention blocks alternate between banded window
@@ -80,14 +361,27 @@ def all_dense(n_layers: int) -> tuple[Pattern, ...]:
     return (Dense(),) * n_layers
 
 
+# By name: how many numbers it takes, at least and at most, and what they make.
+_KINDS: dict[str, tuple[int, int, Callable[..., Pattern]]] = {
+    "dense": (0, 0, Dense), "banded": (1, 1, Banded), "local": (1, 1, Local), "column": (1, 1, Column),
+    "strided": (1, 1, Strided), "summary": (2, 3, Summary), "fixed": (2, 3, Fixed), "compressed": (2, 2, Compressed),
+}  # fmt: skip
+
+
 def parse(text: str) -> Pattern:
-    """`"dense"` or `"banded(128)"` -> the pattern; the inverse of `str`.
+    """`"dense"`, `"banded(128)"`, `"heads(fixed(128,32),fixed(128,32,1))"` -> the pattern; the inverse of `str`.
 
     Raises:
         PellucidError: any other text.
     """
-    if text == "dense":
-        return Dense()
-    if match := re.fullmatch(r"banded\((\d+)\)", text):
-        return Banded(int(match[1]))
-    raise PellucidError(f"unknown attention pattern {text!r}: use dense or banded(w)")
+    if match := re.fullmatch(r"heads\((.*)\)", text):
+        return Heads(tuple(parse(part) for part in re.split(r",(?=[a-z])", match[1])))
+    if match := re.fullmatch(r"([a-z]+)(?:\((\d+(?:,\d+)*)\))?", text.replace(" ", "")):
+        least, most, make = _KINDS.get(match[1], (1, 0, Dense))
+        numbers = [int(number) for number in (match[2] or "").split(",") if number]
+        if least <= len(numbers) <= most:
+            return make(*numbers)
+    raise PellucidError(
+        f"unknown attention pattern {text!r}: use dense, banded(w), local(l), strided(l), fixed(l,c), column(l), "
+        "summary(l,c), compressed(kernel,stride), or heads(a,b) of several"
+    )

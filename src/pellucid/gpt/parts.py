@@ -1,0 +1,251 @@
+"""The parts that sparse patterns are made of; see `sparse`.
+
+N heads of the whole batch, T tracks, D head width, R rows (queries) of a tile.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pellucid.gpt.pattern import Summary
+from pellucid.gpt.sparse import Edge, Tile
+
+
+# Scores made at once on a CPU: 1 MB of float32, so that the passes over them stay in the cache.
+TILE_SCORES = 2**18
+# Queries of a tile. More waste pairs outside the pattern, fewer waste the products' speed (measured: docs/log.md).
+ROWS = 64
+
+
+def _at_once(scores: int, device: torch.device) -> int:
+    """How many products of so many scores go into one tile: all, where a loop would only cost launches or graph nodes."""
+    if device.type != "cpu" or torch.compiler.is_compiling():
+        return 2**62
+    return max(1, TILE_SCORES // scores)
+
+
+def _cut(x: Tensor, length: int) -> Tensor:
+    """(N, T, ...) -> (N, blocks, length, ...): a view where T is whole blocks, else with zeros behind the last track."""
+    n, tracks = x.shape[:2]
+    if short := -tracks % length:
+        x = torch.cat((x, x.new_zeros(n, short, *x.shape[2:])), dim=1)
+    return x.view(n, -1, length, *x.shape[2:])
+
+
+def _over_heads(queries: Tensor, rows: slice, columns: int, edges: Sequence[Edge]) -> Iterator[Tile]:
+    """The product of `rows` and the first `columns` keys, for as many of the first dimension at once as fit."""
+    n = queries.shape[0]
+    step = _at_once((rows.stop - rows.start) * columns, queries.device)
+    for head in range(0, n, step):
+        yield _corner(slice(head, head + step), rows, slice(0, columns), edges)
+
+
+def _corner(heads: slice, rows: slice, columns: slice, edges: Sequence[Edge]) -> Tile:
+    return Tile(
+        lambda x: x[heads, rows],
+        lambda x: x[heads, columns],
+        lambda total, x: total[heads, columns].add_(x),
+        edges,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """The `width` newest tracks, the query's own included.
+
+    Queries are cut into blocks of R rows. A block sees one window of W + R tracks that ends with it (W is the width, filled
+    up to whole blocks), through one and the same mask, triangular at both ends:
+
+        row r of the block sees columns r + W - width < c <= r + W
+    """
+
+    width: int
+
+    @property
+    def rows(self) -> int:
+        """R."""
+        return min(ROWS, max(16, 1 << (self.width - 1).bit_length()))
+
+    @property
+    def back(self) -> int:
+        """W."""
+        return -(-(self.width - 1) // self.rows) * self.rows
+
+    def queries(self, x: Tensor) -> Tensor:
+        """(N, T, ...) -> (N, blocks, R, ...), zeros behind the last track."""
+        return _cut(x, self.rows)
+
+    def answers(self, x: Tensor, tracks: int) -> Tensor:
+        """(N, blocks, R, ...) -> (N, T, ...)."""
+        return x.flatten(1, 2)[:, :tracks]
+
+    def keys(self, x: Tensor) -> Tensor:
+        """(N, T, D) -> (N, W + blocks * R, D), zeros before the first track and behind the last."""
+        return F.pad(x, (0, 0, self.back, -x.shape[1] % self.rows))
+
+    def add_keys(self, total: Tensor, x: Tensor) -> None:
+        """Drops what fell on the filling."""
+        total += x[:, self.back : self.back + total.shape[1]]
+
+    def tiles(self, queries: Tensor, keys: Tensor) -> Iterator[Tile]:
+        """Blocks of one head, or all blocks of several heads."""
+        n, blocks = queries.shape[:2]
+        rows, back = self.rows, self.back
+        window = back + rows
+        r = torch.arange(rows, device=queries.device)[:, None]
+        c = torch.arange(window, device=queries.device)
+        oldest = (slice(0, back + rows - self.width + 1), c[: back + rows - self.width + 1] > r + back - self.width)
+        newest = (slice(back, window), c[:rows] <= r)
+        at_once = _at_once(rows * window, queries.device)
+        heads, step = (1, at_once) if at_once < blocks else (at_once // blocks, blocks)
+        for head in range(0, n, heads):
+            for first in range(0, blocks, step):
+                last = min(first + step, blocks)
+                edges = [oldest, newest]
+                if first * rows < back:  # the first windows reach back before track 0
+                    track = c - back + rows * torch.arange(first, last, device=queries.device)[:, None]
+                    real = (track >= 0)[None].expand(min(heads, n - head), -1, -1).reshape(-1, 1, window)
+                    edges.append((slice(0, back), real[..., :back]))
+                yield self._tile(slice(head, head + heads), slice(first, last), edges)
+
+    def _tile(self, heads: slice, blocks: slice, edges: Sequence[Edge]) -> Tile:
+        rows, parts = self.rows, self.back // self.rows + 1  # of a window, in blocks
+        tracks = slice(blocks.start * rows, (blocks.stop + parts - 1) * rows)
+
+        def keys(x: Tensor) -> Tensor:  # a view where it is one head; overlapping windows of several are copied
+            return x[heads, tracks].unfold(1, parts * rows, rows).flatten(0, 1).transpose(1, 2)
+
+        def add(total: Tensor, x: Tensor) -> None:
+            into = _cut(total[heads], rows)
+            pieces = x.view(into.shape[0], -1, parts, rows, x.shape[-1])
+            for part in range(parts):
+                into[:, blocks.start + part : blocks.stop + part] += pieces[:, :, part]
+
+        return Tile(lambda x: x[heads, blocks].flatten(0, 1), keys, add, edges)
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Groups of tracks that see themselves only, each as far back as its first.
+
+    Attributes:
+        length: where `spread` is false, groups are neighbours: blocks of `length` tracks. Else they are the `length`
+            columns of the tracks written in rows of `length`.
+        itself: whether a query sees its own key.
+    """
+
+    length: int
+    spread: bool = False
+    itself: bool = True
+
+    def queries(self, x: Tensor) -> Tensor:
+        """(N, T, ...) -> (N * groups, tracks of a group, ...), zeros behind the last track."""
+        x = _cut(x, self.length)
+        return (x.transpose(1, 2) if self.spread else x).flatten(0, 1)
+
+    def answers(self, x: Tensor, tracks: int) -> Tensor:
+        """The inverse."""
+        groups = self.length if self.spread else -(-tracks // self.length)
+        x = x.view(-1, groups, *x.shape[1:])
+        return (x.transpose(1, 2) if self.spread else x).flatten(1, 2)[:, :tracks]
+
+    def keys(self, x: Tensor) -> Tensor:
+        """As the queries."""
+        return self.queries(x)
+
+    def add_keys(self, total: Tensor, x: Tensor) -> None:
+        """Drops what fell on the filling."""
+        total += self.answers(x, total.shape[1])
+
+    def tiles(self, queries: Tensor, keys: Tensor) -> Iterator[Tile]:
+        """Some rows of some groups, and the tracks of the group as far as these rows."""
+        tracks = queries.shape[1]
+        for first in range(0, tracks, ROWS):
+            last = min(first + ROWS, tracks)
+            seen = torch.ones(last - first, last - first, dtype=torch.bool, device=queries.device)
+            edge = (slice(first, last), seen.tril(0 if self.itself else -1))
+            yield from _over_heads(queries, slice(first, last), last, [edge])
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Every query sees the first so many keys, later queries as many or more.
+
+    Attributes:
+        count: query -> how many keys it sees.
+        seen: the same for many: (R, 1) queries and (columns,) keys -> (R, columns) bool.
+    """
+
+    count: Callable[[int], int]
+    seen: Callable[[Tensor, Tensor], Tensor]
+
+    def queries(self, x: Tensor) -> Tensor:
+        """As they are."""
+        return x
+
+    def answers(self, x: Tensor, tracks: int) -> Tensor:
+        """As they are."""
+        return x
+
+    def keys(self, x: Tensor) -> Tensor:
+        """As they are."""
+        return x
+
+    def add_keys(self, total: Tensor, x: Tensor) -> None:
+        """All of them."""
+        total += x
+
+    def tiles(self, queries: Tensor, keys: Tensor) -> Iterator[Tile]:
+        """Some rows in some heads, and all keys that one of them sees."""
+        for first in range(0, queries.shape[1], ROWS):
+            last = min(first + ROWS, queries.shape[1])
+            all_see, any_sees = self.count(first), self.count(last - 1)
+            if any_sees == 0:
+                continue
+            edges: list[Edge] = []
+            if all_see < any_sees:
+                q = torch.arange(first, last, device=queries.device)[:, None]
+                edges.append((slice(all_see, any_sees), self.seen(q, torch.arange(all_see, any_sees, device=q.device))))
+            yield from _over_heads(queries, slice(first, last), any_sees, edges)
+
+
+@dataclass(frozen=True, slots=True)
+class Summaries(Prefix):
+    """The summary tracks, laid close: key j is the (j mod c)-th of block j // c. Make it with `summaries`."""
+
+    summary: Summary
+
+    def keys(self, x: Tensor) -> Tensor:
+        """(N, T, D) -> (N, blocks * c, D)."""
+        return self._picked(_cut(x, self.summary.length)).flatten(1, 2)
+
+    def add_keys(self, total: Tensor, x: Tensor) -> None:
+        """Puts them back in their places."""
+        length, columns = self.summary.length, self.summary.columns
+        spread = x.new_zeros(x.shape[0], x.shape[1] // columns, length, x.shape[2])
+        self._picked(spread).copy_(x.view(x.shape[0], -1, columns, x.shape[2]))
+        total += spread.flatten(1, 2)[:, : total.shape[1]]
+
+    def _picked(self, blocks: Tensor) -> Tensor:
+        return blocks[:, :, self.summary.start : self.summary.start + self.summary.columns]
+
+
+def summaries(summary: Summary, *, own_block: bool) -> Summaries:
+    """The part of the summary tracks.
+
+    Args:
+        own_block: also those of the query's own block, as far as itself; else only those of earlier blocks.
+    """
+    length, columns, start = summary.length, summary.columns, summary.start
+
+    def seen(q: Tensor, key: Tensor) -> Tensor:
+        track = key // columns * length + start + key % columns
+        return track <= q if own_block else track // length < q // length
+
+    def count(q: int) -> int:
+        return summary.reach(q + 1) if own_block else q // length * columns
+
+    return Summaries(count, seen, summary)
