@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.gpt.pattern import Summary
-from pellucid.gpt.sparse import Edge, Tile
+from pellucid.gpt.sparse import LOWEST, Edge, Tile, wide_of
 
 
 # Scores made at once on a CPU: 1 MB of float32, so that the passes over them stay in the cache.
@@ -33,6 +33,11 @@ def _cut(x: Tensor, length: int) -> Tensor:
     if short := -tracks % length:
         x = torch.cat((x, x.new_zeros(n, short, *x.shape[2:])), dim=1)
     return x.view(n, -1, length, *x.shape[2:])
+
+
+def _bias(seen: Tensor, queries: Tensor) -> Tensor:
+    """What hides the rest of a bool mask when it is added to scores."""
+    return torch.zeros(seen.shape, dtype=wide_of(queries.dtype), device=seen.device).masked_fill_(~seen, LOWEST)
 
 
 def _over_heads(queries: Tensor, rows: slice, columns: int, edges: Sequence[Edge]) -> Iterator[Tile]:
@@ -97,8 +102,9 @@ class Band:
         window = back + rows
         r = torch.arange(rows, device=queries.device)[:, None]
         c = torch.arange(window, device=queries.device)
-        oldest = (slice(0, back + rows - self.width + 1), c[: back + rows - self.width + 1] > r + back - self.width)
-        newest = (slice(back, window), c[:rows] <= r)
+        partly = back + rows - self.width + 1  # columns that the last row no longer sees
+        oldest = (slice(0, partly), _bias(c[:partly] > r + back - self.width, queries))
+        newest = (slice(back, window), _bias(c[:rows] <= r, queries))
         at_once = _at_once(rows * window, queries.device)
         heads, step = (1, at_once) if at_once < blocks else (at_once // blocks, blocks)
         for head in range(0, n, heads):
@@ -108,7 +114,7 @@ class Band:
                 if first * rows < back:  # the first windows reach back before track 0
                     track = c - back + rows * torch.arange(first, last, device=queries.device)[:, None]
                     real = (track >= 0)[None].expand(min(heads, n - head), -1, -1).reshape(-1, 1, window)
-                    edges.append((slice(0, back), real[..., :back]))
+                    edges.append((slice(0, back), _bias(real[..., :back], queries)))
                 yield self._tile(slice(head, head + heads), slice(first, last), edges)
 
     def _tile(self, heads: slice, blocks: slice, edges: Sequence[Edge]) -> Tile:
@@ -166,7 +172,7 @@ class Groups:
         for first in range(0, tracks, ROWS):
             last = min(first + ROWS, tracks)
             seen = torch.ones(last - first, last - first, dtype=torch.bool, device=queries.device)
-            edge = (slice(first, last), seen.tril(0 if self.itself else -1))
+            edge = (slice(first, last), _bias(seen.tril(0 if self.itself else -1), queries))
             yield from _over_heads(queries, slice(first, last), last, [edge])
 
 
@@ -208,7 +214,8 @@ class Prefix:
             edges: list[Edge] = []
             if all_see < any_sees:
                 q = torch.arange(first, last, device=queries.device)[:, None]
-                edges.append((slice(all_see, any_sees), self.seen(q, torch.arange(all_see, any_sees, device=q.device))))
+                key = torch.arange(all_see, any_sees, device=q.device)
+                edges.append((slice(all_see, any_sees), _bias(self.seen(q, key), queries)))
             yield from _over_heads(queries, slice(first, last), any_sees, edges)
 
 
