@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_gpt_pattern import compressed, heads, simple
 
@@ -14,6 +14,7 @@ from pellucid.gpt.pattern import Banded, Column, Compressed, Dense, Fixed, Heads
 # Double precision, so that a wrong key cannot hide behind rounding.
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 H = 3
+FIXTURE = [HealthCheck.function_scoped_fixture]  # it sets the same number each time
 
 
 def draw(seed: int, *shapes: tuple[int, ...], dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
@@ -29,17 +30,15 @@ def assert_same(fast: torch.Tensor, plain: torch.Tensor, inputs: list[torch.Tens
         torch.testing.assert_close(a, b, **close)
 
 
-@pytest.fixture
-def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiles so small that a test's few tracks fill many."""
-    monkeypatch.setattr(parts, "ROWS", 8)
-    monkeypatch.setattr(parts, "TILE_SCORES", 200)
+@pytest.fixture(autouse=True)
+def cut_up_even_the_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pellucid.gpt.attention.SHORT", 0)
 
 
 any_query = st.one_of(simple, heads)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100, suppress_health_check=FIXTURE)
 @given(any_query, st.integers(1, 75), st.booleans(), st.integers(0, 99))
 def test_attention_is_masked_attention(pattern: Pattern, tracks: int, small: bool, seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -51,7 +50,7 @@ def test_attention_is_masked_attention(pattern: Pattern, tracks: int, small: boo
         assert_same(attention(*inputs, pattern), masked_attention(*inputs, mask), inputs, **CLOSE)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40, suppress_health_check=FIXTURE)
 @given(any_query, st.integers(1, 60), st.integers(1, 60), st.integers(0, 99))
 def test_new_queries_read_on(pattern: Pattern, keys: int, new: int, seed: int) -> None:
     """Queries on the newest tracks of more keys."""
@@ -60,7 +59,7 @@ def test_new_queries_read_on(pattern: Pattern, keys: int, new: int, seed: int) -
     assert_same(attention(*inputs, pattern), masked_attention(*inputs, mask), inputs, **CLOSE)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40, suppress_health_check=FIXTURE)
 @given(compressed, st.integers(1, 60), st.integers(0, 99))
 def test_compressed_attention_is_masked_attention(pattern: Compressed, tracks: int, seed: int) -> None:
     count = 1 + pattern.count(tracks)
@@ -111,6 +110,16 @@ class _Largest(torch.utils._python_dispatch.TorchDispatchMode):
             if isinstance(tensor, torch.Tensor):
                 self.numbers = max(self.numbers, tensor.numel())
         return out
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_short_sequences_are_masked_attention_too(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    monkeypatch.setattr("pellucid.gpt.attention.SHORT", 256)
+    close = {"rtol": 0.05, "atol": 0.05} if dtype == torch.bfloat16 else CLOSE
+    for pattern in MANY:
+        inputs = draw(6, *[(2, H, 50, 8)] * 3, dtype=dtype)
+        mask = visible_mask(pattern, 50, 50, heads=H)
+        assert_same(attention(*inputs, pattern), masked_attention(*inputs, mask), inputs, **close)
 
 
 def test_works_on_the_meta_device() -> None:

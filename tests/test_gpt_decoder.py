@@ -119,7 +119,7 @@ def test_one_token_at_a_time_is_uncached_and_the_band_is_all_that_is_kept() -> N
         cache = model.new_cache(2)
         parts = [model.logits(model.hidden(ids[:, t : t + 1], cache)) for t in range(64)]
         torch.testing.assert_close(torch.cat(parts, dim=1), model(ids), **CLOSE)
-    assert [block.shape[3] for block in cache.blocks] == [8, 64, 8, 64]
+    assert [shelf.tensors()[0].shape[3] for shelf in cache.shelves] == [8, 64, 8, 64]
     assert cache.nbytes() == 2 * model.config.kv_bytes(64, bytes_per_value=4)
 
 

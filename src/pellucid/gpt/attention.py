@@ -20,6 +20,10 @@ from pellucid.gpt.pattern import Banded, Column, Compressed, Dense, Fixed, Heads
 from pellucid.gpt.sparse import Part, attend
 
 
+# So few tracks are not worth cutting up: a mask over all pairs takes less time (measured: docs/log.md).
+SHORT = 256
+
+
 def visible_mask(
     pattern: Pattern, queries: int, keys: int, device: torch.device | None = None, *, heads: int | None = None
 ) -> Tensor:
@@ -57,19 +61,33 @@ def attention(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
         return _by_head(q, k, v, pattern)
     if isinstance(pattern, Dense) or _sees_all(pattern, keys):
         return _dense(q, k, v)
-    if queries == keys:
+    if queries == keys > SHORT:
         return attend(q, k, v, *_parts(pattern))
-    mask = visible_mask(pattern, queries, keys, q.device)
-    return _masked(q, k, v, mask)
+    return picked_attention(q, k, v, visible_mask(pattern, queries, keys, q.device))
 
 
-def compressed_attention(q: Tensor, k: Tensor, v: Tensor, pattern: Compressed) -> Tensor:
-    """(B, H, T, D) queries on all tracks from the first; keys and values are the key of nothing and the finished ones."""
+def picked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """PyTorch's kernel over keys that a mask picks from: the same as `masked_attention`, for few pairs the fastest way."""
+    nothing = ~mask.any(-1, keepdim=True)
+    if _slow_backward(q):
+        out = _with_saved_weights(q, k, v, mask | nothing)
+    else:
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask | nothing)
+    return out.masked_fill(nothing, 0.0)
+
+
+def compressed_attention(q: Tensor, k: Tensor, v: Tensor, pattern: Compressed, *, first: int = 0) -> Tensor:
+    """Queries over compressed keys.
+
+    Args:
+        q: (B, H, T, D) on the tracks from `first` on.
+        k, v: (B, H, S, D): the key and value of nothing, and all that are finished by the last query.
+    """
 
     def seen(query: Tensor, key: Tensor) -> Tensor:  # key 0 is that of nothing
-        return (key - 1) * pattern.stride + pattern.kernel - 1 <= query
+        return (key - 1) * pattern.stride + pattern.kernel - 1 <= query + first
 
-    return attend(q, k, v, Prefix(lambda query: 1 + int(pattern.count(query + 1)), seen))
+    return attend(q, k, v, Prefix(lambda query: 1 + int(pattern.count(query + first + 1)), seen))
 
 
 def _sees_all(pattern: Pattern, tracks: int) -> bool:
@@ -108,12 +126,6 @@ def _by_head(q: Tensor, k: Tensor, v: Tensor, pattern: Heads) -> Tensor:
     found = [attention(q[:, i::ways], k[:, i::ways], v[:, i::ways], p) for i, p in enumerate(pattern.patterns[: q.shape[1]])]
     order = torch.cat([torch.arange(i, q.shape[1], ways) for i in range(len(found))]).argsort()
     return torch.cat(found, dim=1)[:, order.to(q.device)]
-
-
-def _masked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """A few queries over keys that a mask picks from; zero where it picks none."""
-    nothing = ~mask.any(-1, keepdim=True)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask | nothing).masked_fill(nothing, 0.0)
 
 
 def _dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -34,8 +34,8 @@ class GPTConfig:
         n_layers: blocks (L).
         d_model: width of the residual stream (C).
         n_heads: attention heads (H); must divide d_model.
-        pattern: one attention pattern a block, as an object or as text ("dense", "banded(128)"). Default: alternating,
-            block 0 banded(128) (a choice, see `pattern`).
+        pattern: one attention pattern a block, as an object or as text ("dense", "banded(128)", see `pattern`). Default:
+            alternating, block 0 banded(128) (a choice, see there).
         d_ff: width of the feed-forward layer. Default 4 * d_model (paper, section 2.1).
         activation: "gelu_tanh" (GPT-2, GPT-3), "gelu_erf" (Cerebras-GPT) or "relu" (OPT).
         norm_eps: LayerNorm's epsilon. 1e-5 as in GPT-2's code.
@@ -152,9 +152,16 @@ class GPTConfig:
         """
         return costs.flops(self, tokens, context)
 
-    def kv_bytes(self, tokens: int, *, bytes_per_value: int = 2) -> int:
-        """Bytes of keys and values that generating must keep for one sequence of `tokens`, by each block's pattern."""
-        return costs.kv_bytes(self, tokens, bytes_per_value)
+    def kv_bytes(self, tokens: int, *, bytes_per_value: int = 2, all_dense: bool = False) -> int:
+        """Bytes of keys and values that generating must keep for one sequence of `tokens`, by each block's pattern.
+
+        `all_dense` counts every block as dense: 4,718,592 a token at 175B.
+        """
+        return costs.kv_bytes(self, tokens, bytes_per_value, all_dense=all_dense)
+
+    def attention_bytes(self, tokens: int, *, bytes_per_value: int = 2) -> int:
+        """Bytes that attention in all blocks leaves for the backward pass of one sequence (`costs.attention_bytes`)."""
+        return sum(costs.attention_bytes(self, p, tokens, bytes_per_value) for p in self.pattern)
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed; `d_ff` stays four widths and `d_embed` one if they were and are not given."""

@@ -10,12 +10,14 @@ Relatives of GPT-3 differ: 3C less a block without query, key and value biases, 
 token embeddings of width E < C, V*E for tokens and 2 C*E for the ways into the stream and out of it.
 
 For F = 4C a block is 12 C^2 + 13 C. The output matrix is the token matrix again (tied), so it is counted once; that is
-what makes the totals agree with Table D.1 of the paper.
+what makes the totals agree with Table D.1 of the paper. Patterns have no parameters of their own, but for compressed ones:
+2 * (C * K * d_head + C) for the convolutions over keys and values, K tracks wide, and 2C for the key and value of nothing.
 """
 
 from typing import TYPE_CHECKING
 
 from pellucid.errors import PellucidError
+from pellucid.gpt.pattern import Compressed, Pattern
 
 
 if TYPE_CHECKING:
@@ -35,11 +37,14 @@ def matrices(config: "GPTConfig") -> list[tuple[str, tuple[int, int]]]:
             (f"h.{block}.mlp.c_fc", (c, f)),
             (f"h.{block}.mlp.c_proj", (f, c)),
         ]
+        if isinstance(pattern := config.pattern[block], Compressed):
+            wide = pattern.kernel * config.d_head
+            listed += [(f"h.{block}.attn.compressor.{name}_weight", (wide, c)) for name in ("k", "v")]
     return listed
 
 
 def block_parameters(config: "GPTConfig") -> int:
-    """Parameters of one block."""
+    """Parameters of one block, its pattern's own left out (`compressor_parameters`)."""
     c, f = config.d_model, config.d_ff
     return (3 * c * c + 3 * c * config.qkv_bias) + (c * c + c) + (c * f + f) + (f * c + c) + 4 * c
 
@@ -49,7 +54,15 @@ def parameters(config: "GPTConfig") -> int:
     c, e = config.d_model, config.d_embed
     projections = 2 * e * c if e != c else 0
     around = config.vocab_size * e + projections + config.n_ctx * c + 2 * c * config.final_norm
-    return config.n_layers * block_parameters(config) + around
+    compressing = sum(compressor_parameters(config, p) for p in config.pattern)
+    return config.n_layers * block_parameters(config) + compressing + around
+
+
+def compressor_parameters(config: "GPTConfig", pattern: Pattern) -> int:
+    """What a block holds beside: nothing, unless its pattern is compressed."""
+    if not isinstance(pattern, Compressed):
+        return 0
+    return 2 * config.d_model * (pattern.kernel * config.d_head + 1) + 2 * config.d_model
 
 
 def flops(config: "GPTConfig", tokens: int, context: int | None) -> int:
@@ -63,12 +76,37 @@ def flops(config: "GPTConfig", tokens: int, context: int | None) -> int:
     projections = 2 * e * c if e != c else 0
     per_token = 2 * (config.n_layers * (4 * c * c + 2 * c * f) + config.vocab_size * e + projections)
     whole, rest = divmod(tokens, context)
-    # A (query, key) pair costs one product of d_head numbers for the score and one for the value, in every head: 4 C.
-    attention = sum(4 * c * (whole * p.pairs(context) + p.pairs(rest)) for p in config.pattern)
+    attention = sum(whole * attention_flops(config, p, context) + attention_flops(config, p, rest) for p in config.pattern)
     return tokens * per_token + attention
 
 
-def kv_bytes(config: "GPTConfig", tokens: int, bytes_per_value: int) -> int:
-    """Bytes of keys and values kept for one sequence of `tokens`: a banded block keeps its band only."""
-    kept = sum(min(tokens, p.reach(config.n_ctx)) for p in config.pattern)
-    return 2 * config.d_model * bytes_per_value * kept
+def attention_flops(config: "GPTConfig", pattern: Pattern, tokens: int) -> int:
+    """Operations of one block's attention over one sequence, projections left out.
+
+    A (query, key) pair costs one product of d_head numbers for the score and one for the value: 4 d_head in each head.
+    A compressed key costs its convolution, and as much again for its value.
+    """
+    pairs = sum(pattern.of_head(head).pairs(tokens) for head in range(config.n_heads))
+    making = 0
+    if isinstance(pattern, Compressed):
+        making = 2 * 2 * int(pattern.count(tokens)) * pattern.kernel * config.d_head * config.d_model
+    return 4 * config.d_head * pairs + making
+
+
+def attention_bytes(config: "GPTConfig", pattern: Pattern, tokens: int, bytes_per_value: int) -> int:
+    """Bytes of one block's attention that a forward pass over one sequence leaves for the backward pass.
+
+    Queries, keys, values and the answer, and one float32 a query and head of each part of the pattern: no pattern keeps a
+    number for each pair. (Two exceptions, on a CPU in bfloat16: dense blocks, and sequences of `attention.SHORT` or fewer.)
+    """
+    keys = 1 + int(pattern.count(tokens)) if isinstance(pattern, Compressed) else tokens
+    return config.d_model * (2 * tokens + 2 * keys) * bytes_per_value + 4 * config.n_heads * tokens
+
+
+def kv_bytes(config: "GPTConfig", tokens: int, bytes_per_value: int, *, all_dense: bool = False) -> int:
+    """Bytes of keys and values kept for one sequence of `tokens`: what each block's pattern can still read."""
+    if all_dense:
+        kept = tokens * config.n_layers * config.n_heads
+    else:
+        kept = sum(p.of_head(head).reach(tokens) for p in config.pattern for head in range(config.n_heads))
+    return 2 * config.d_head * bytes_per_value * kept

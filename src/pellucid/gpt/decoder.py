@@ -11,17 +11,19 @@ relatives do otherwise (`GPTConfig`) is a branch that GPT-3 never takes.
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pellucid.errors import PellucidError
-from pellucid.gpt.attention import attention
+from pellucid.gpt.attention import attention, compressed_attention
 from pellucid.gpt.cache import KVCache
+from pellucid.gpt.compressor import Compressor
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.loss import IGNORE, linear_cross_entropy
-from pellucid.gpt.pattern import Pattern
+from pellucid.gpt.pattern import Compressed, Pattern
 from pellucid.gpt.tap import Tap
 
 
@@ -66,6 +68,9 @@ class Attention(nn.Module):
         self.unscale = None if config.attention_scale else math.sqrt(config.d_head)
         self.c_attn = Linear(config.d_model, 3 * config.d_model, bias=config.qkv_bias)
         self.c_proj = Linear(config.d_model, config.d_model)
+        self.compressor: Compressor | None = None
+        if isinstance(self.pattern, Compressed):
+            self.compressor = Compressor(self.pattern, config.n_heads, config.d_model)
 
     def forward(self, x: Tensor, cache: KVCache | None, tap: Tap | None) -> Tensor:  # (B, T, C) -> (B, T, C)
         b, t, c = x.shape
@@ -75,7 +80,13 @@ class Attention(nn.Module):
             q = q * self.unscale
         if tap is not None:
             tap.attention(self.block, q, k)
-        out = attention(q, k, v, self.pattern) if cache is None else cache.attend(self.block, q, k, v)
+        if cache is not None:
+            out = cache.attend(self.block, q, k, v, self.compressor)
+        elif self.compressor is not None:
+            keys, values = self.compressor(k, v)
+            out = compressed_attention(q, keys, values, self.compressor.pattern)
+        else:
+            out = attention(q, k, v, self.pattern)
         merged: Tensor = self.c_proj(out.transpose(1, 2).reshape(b, t, c))
         return merged
 
@@ -142,7 +153,7 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, seed: int) -> None:
-        """GPT-2's start: N(0, 0.02), positions N(0, 0.01), biases 0, gains 1.
+        """GPT-2's start: N(0, 0.02), positions N(0, 0.01), biases 0, gains 1 (and the keys of nothing 0: a choice).
 
         The two matrices of a block that write into the residual stream are scaled by 1 / sqrt(2L), so that the stream's
         variance does not grow with depth (GPT-2 paper, section 2.3: 1 / sqrt(N) for N residual layers).
@@ -150,7 +161,7 @@ class Decoder(nn.Module):
         generator = torch.Generator(device="cpu").manual_seed(seed)
         residual = 0.02 / math.sqrt(2 * self.config.n_layers)
         for name, parameter in self.named_parameters():
-            if name.endswith(".bias"):
+            if name.endswith("bias") or ".nothing_" in name:
                 parameter.zero_()
             elif name.startswith("ln_f") or ".ln_" in name:
                 parameter.fill_(1.0)
@@ -222,6 +233,10 @@ class Decoder(nn.Module):
         if targets is None:
             return self.logits(self.hidden(ids))
         return self.loss_sum(ids, targets) / (targets != IGNORE).sum().clamp_min(1)
+
+    def compressor(self, block: int) -> Compressor | None:
+        """What makes the keys of a compressed block; None for a block of any other pattern."""
+        return cast(Attention, self.h[block].attn).compressor
 
     def new_cache(self, rows: int, capacity: int | None = None) -> KVCache:
         """An empty cache for `rows` sequences of up to `capacity` tracks (default n_ctx), in the weights' dtype and place."""

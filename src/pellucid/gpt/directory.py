@@ -5,6 +5,8 @@ matrices as (in, out)), so it opens there, and GPT-2 directories open here. Any 
 `model_type: pellucid`, with its pattern and whatever else is not GPT-2's in words of our own: stock loaders refuse it rather
 than run it as what it is not.
 
+A compressed block has six tensors more, `attn.compressor.*`, (out, in) as everywhere in PyTorch (`compressor`).
+
 Storage "int8" keeps every matrix as one signed byte a number with a float32 scale for each output row: a quarter of the
 size, for shipping. It is read back into floating point.
 """

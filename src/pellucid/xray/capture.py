@@ -79,13 +79,11 @@ class Seen:
     Attributes:
         watch: the tensors that went by, and the time in each block.
         steps: each step's distribution. times: each step's seconds.
-        reaches: how many slots each block's cache has.
     """
 
     watch: Watch
     steps: list[Step]
     times: list[float]
-    reaches: list[int]
 
 
 def watched(
@@ -108,7 +106,7 @@ def watched(
         if on_token is not None:
             on_token(token, steps[-1])
         go = batch.feed
-    return Seen(watch, steps, times, [block.shape[3] for block in batch.cache.blocks])
+    return Seen(watch, steps, times)
 
 
 class _Chunks:
@@ -163,13 +161,13 @@ def _write(chunks: _Chunks, model: GPT, row: Row, keep: Collection[str], seen: S
         chunks.add("lens/logprobs", np.stack([_array(logprobs) for _, logprobs in found]), source)
     if "attention" in keep:
         for block, pattern in enumerate(config.pattern):
-            weights = attention_weights(*watch.queries_and_keys(block), pattern)
+            weights = attention_weights(*watch.queries_and_keys(block), pattern, model.compressor(block))
             heads = [as_triangle(_array(head)) for head in weights]  # head by head: each passes through float64
             formula = {"formula": "softmax(q k^T / sqrt(d_head))" if config.attention_scale else "softmax(q k^T)"}
             source = {"tensor": f"h.{block}.attn", "pattern": str(pattern)} | formula
             stacked = Stored(np.stack([head.array for head in heads]), "uint8", (0.0, 1.0), triangle=True)
             chunks.add("attention/{block}", stacked, source, block=block)
-    chunks.add("cells", cells(seen.reaches, len(row.prompt), len(steps)).numpy())
+    chunks.add("cells", cells(config.pattern, len(row.prompt), len(steps)).numpy())
     chunks.add("timings/steps", np.array(seen.times))
     if block_times := watch.block_times():
         chunks.add("timings/blocks", np.array(block_times))

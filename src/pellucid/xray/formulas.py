@@ -16,8 +16,10 @@ from torch import Tensor
 
 from pellucid.generate.sampling import SamplingOptions, candidates, largest
 from pellucid.gpt.attention import visible_mask
+from pellucid.gpt.compressor import Compressor
 from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.pattern import Pattern
+from pellucid.gpt.pattern import Compressed, Pattern
+from pellucid.gpt.sparse import LOWEST
 
 
 _TRACKS_AT_ONCE = 64  # of logits: 13 MB for GPT-3's vocabulary
@@ -25,7 +27,7 @@ _TRACKS_AT_ONCE = 64  # of logits: 13 MB for GPT-3's vocabulary
 NOT_YET, COMPUTED, CACHED, DROPPED = range(4)  # as the schema says of generation/cells
 
 
-def attention_weights(q: Tensor, k: Tensor, pattern: Pattern) -> Tensor:
+def attention_weights(q: Tensor, k: Tensor, pattern: Pattern, compressor: Compressor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(D) where the pattern sees): Vaswani et al. 2017 (arXiv 1706.03762), section 3.2.1, masked.
 
     The fused kernels that the model runs on never make these numbers. They are taken from the same queries and keys by the
@@ -33,13 +35,23 @@ def attention_weights(q: Tensor, k: Tensor, pattern: Pattern) -> Tensor:
 
     Args:
         q, k: (H, T, D), of all tracks from the first.
+        compressor: the block's own, where its pattern is compressed. A key made of several tracks stands on the last of
+            them; what a row lacks to one is the weight of the key of nothing.
 
     Returns:
         (H, T, T) float32, query by key.
     """
     tracks = q.shape[-2]
+    mask = visible_mask(pattern, tracks, tracks, q.device, heads=len(q))
+    nothing = torch.full((*q.shape[:2], 1), LOWEST, device=q.device)  # the score of a key that nobody sees
+    if isinstance(pattern, Compressed):
+        assert compressor is not None
+        made, _ = compressor.keys(k[None].to(compressor.k_weight.dtype), k[None].to(compressor.k_weight.dtype))
+        ends = torch.arange(made.shape[2], device=k.device) * pattern.stride + pattern.kernel - 1
+        k = torch.zeros_like(k, dtype=torch.float32).index_copy(1, ends, made[0].float())
+        nothing = (q.float() @ compressor.nothing(1)[0][0].float().transpose(-2, -1)) / math.sqrt(q.shape[-1])
     scores = (q.float() @ k.float().transpose(-2, -1)) / math.sqrt(q.shape[-1])
-    return scores.masked_fill(~visible_mask(pattern, tracks, tracks, q.device), -math.inf).softmax(-1)
+    return torch.cat((scores.masked_fill(~mask, -math.inf), nothing), -1).softmax(-1)[..., :-1]
 
 
 def lens_logits(model: Decoder, stream: Tensor) -> Iterator[Tensor]:
@@ -81,22 +93,25 @@ def lens(model: Decoder, stream: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return torch.cat([top.indices for top in tops]), torch.cat([top.values for top in tops])
 
 
-def cells(reaches: Sequence[int], prompt: int, steps: int) -> Tensor:
+def cells(patterns: Sequence[Pattern], prompt: int, steps: int) -> Tensor:
     """Which keys and values each step computed and which it found in the cache.
 
     Args:
-        reaches: slots of each block's cache. prompt: tokens read in the first step; each later one reads one more.
+        patterns: of the blocks. prompt: tokens read in the first step; each later one reads one more.
 
     Returns:
-        (S, L, T) uint8 of NOT_YET, COMPUTED (in this step), CACHED (by an earlier one), DROPPED (behind the band).
+        (S, L, T) uint8 of NOT_YET, COMPUTED (in this step), CACHED (by an earlier one), DROPPED (no query can read it
+        again, in any head).
     """
     track = torch.arange(prompt + steps - 1)
-    newest = prompt - 1 + torch.arange(steps)[:, None, None]  # the track whose output is drawn from
-    first_new = torch.where(torch.arange(steps) == 0, 0, newest[:, 0, 0])[:, None, None]
-    reach = torch.tensor(reaches)[None, :, None]
-    state = torch.where(track <= newest - reach, DROPPED, CACHED)
-    state = torch.where(track >= first_new, COMPUTED, state)
-    return torch.where(track > newest, NOT_YET, state).to(torch.uint8)
+    newest = prompt - 1 + torch.arange(steps)[:, None]  # the track whose output is drawn from
+    first_new = torch.where(torch.arange(steps)[:, None] == 0, 0, newest)
+    blocks = []
+    for pattern in patterns:
+        state = torch.where(pattern.kept(track, newest), CACHED, DROPPED)
+        state = torch.where(track >= first_new, COMPUTED, state)
+        blocks.append(torch.where(track > newest, NOT_YET, state))
+    return torch.stack(blocks, dim=1).to(torch.uint8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,8 @@ class GenerationAgain:
 
     def _attention(self, name: str) -> Difference:
         block = int(name.rsplit("/", 1)[1])
-        weights = attention_weights(*self.watch.queries_and_keys(block), self.model.config.pattern[block])
+        pattern, compressor = self.model.config.pattern[block], self.model.compressor(block)
+        weights = attention_weights(*self.watch.queries_and_keys(block), pattern, compressor)
         right = weights.cpu().numpy().astype(np.float64)  # (H, T, T)
         noise = 16 * self.noise * right * (1 - right)  # an error e of a score moves its weight w by w (1 - w) e
         return Difference(np.abs(self.record[name] - right), noise + 1 / 510 + 2.0**-22)
