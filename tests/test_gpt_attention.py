@@ -135,3 +135,13 @@ def test_autocast_outside_changes_nothing_inside() -> None:
     plain = attention(*inputs, Strided(16))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(attention(*inputs, Strided(16)), plain)
+
+
+@pytest.mark.parametrize("pattern", [Banded(16), Fixed(16, 4)], ids=str)
+def test_a_compiler_sees_one_graph(pattern: Pattern) -> None:
+    """What TorchDynamo traces, forward and back, run by its own interpreter: no C++ compiler is needed for that."""
+    inputs = draw(7, *[(1, 2, 80, 8)] * 3)
+    torch._dynamo.reset()
+    traced = torch.compile(lambda q, k, v: attention(q, k, v, pattern), backend="aot_eager", fullgraph=True)
+    mask = visible_mask(pattern, 80, 80)
+    assert_same(traced(*inputs), masked_attention(*inputs, mask), inputs, **CLOSE)

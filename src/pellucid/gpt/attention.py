@@ -6,7 +6,8 @@ Queries are the newest tracks: query i sits on track (S - T + i), so that one fu
 reading on from a cache (T < S).
 
 Every path but the dense one is made of `parts` (which keys) by `sparse` (the softmax over them, and the way back); its
-cost falls with the pattern, in time and in memory, forward and backward. The dense path is PyTorch's own kernel.
+cost falls with the pattern, in time and in memory, forward and backward. The dense path is PyTorch's own kernel, and so is
+what `torch.compile` sees of the others: that kernel under a mask, right but as slow as dense.
 """
 
 import math
@@ -61,7 +62,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
         return _by_head(q, k, v, pattern)
     if isinstance(pattern, Dense) or _sees_all(pattern, keys):
         return _dense(q, k, v)
-    if queries == keys > SHORT:
+    if queries == keys > SHORT and not torch.compiler.is_compiling():  # TorchDynamo does not trace `sparse`
         return attend(q, k, v, *_parts(pattern))
     return picked_attention(q, k, v, visible_mask(pattern, queries, keys, q.device))
 
@@ -87,6 +88,9 @@ def compressed_attention(q: Tensor, k: Tensor, v: Tensor, pattern: Compressed, *
     def seen(query: Tensor, key: Tensor) -> Tensor:  # key 0 is that of nothing
         return (key - 1) * pattern.stride + pattern.kernel - 1 <= query + first
 
+    if torch.compiler.is_compiling():
+        queries, keys = (torch.arange(x.shape[2], device=x.device) for x in (q, k))
+        return picked_attention(q, k, v, seen(queries[:, None], keys))
     return attend(q, k, v, Prefix(lambda query: 1 + int(pattern.count(query + first + 1)), seen))
 
 

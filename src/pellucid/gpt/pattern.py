@@ -25,8 +25,7 @@ A1 of strided is {t, ..., q} with t = max(0, q - l): l + 1 tracks, `banded(l + 1
 are the same set, for q - l lies in the column. A2 of fixed is written {k : k mod l in {t, ..., l}}, t = l - c; as k mod l
 never is l, these are the last c tracks of a block. A query of the first block that comes before them sees nothing in A2:
 as a block of its own, `summary(l, c)` answers such a query with zeros (a choice; the paper does not say).
-A third number moves the c tracks: `fixed(l, c, i)` takes the (i + 1)-th sub-block of c from the block's end, so that heads
-can have sub-blocks of their own, which the paper prefers: `arrangements.distinct_summaries`.
+`fixed(l, c, i)` takes the (i + 1)-th sub-block of c from the end, for heads with sub-blocks of their own, as the paper prefers.
 """
 
 import re
@@ -79,6 +78,15 @@ class Pattern(ABC):
         return self
 
 
+class _Forgetful(Pattern):
+    """What a query does not see, no later one will."""
+
+    __slots__ = ()
+
+    def kept(self, track: Any, newest: Any) -> Any:
+        return self.visible(newest, track)
+
+
 @dataclass(frozen=True, slots=True)
 class Dense(Pattern):
     """Every earlier track and the query's own."""
@@ -87,14 +95,16 @@ class Dense(Pattern):
         return "dense"
 
     def visible(self, q: Any, k: Any) -> Any:
+        """Whether q sees k."""
         return k <= q
 
     def pairs(self, tokens: int) -> int:
+        """(query, key) pairs of a sequence."""
         return _triangle(tokens)
 
 
 @dataclass(frozen=True, slots=True)
-class Banded(Pattern):
+class Banded(_Forgetful):
     """The `width` newest tracks, the query's own included ("locally banded", GPT-3 paper, section 2.1)."""
 
     width: int
@@ -107,21 +117,21 @@ class Banded(Pattern):
         return f"banded({self.width})"
 
     def visible(self, q: Any, k: Any) -> Any:
+        """Whether q sees k."""
         return (q - self.width < k) & (k <= q)
 
-    def kept(self, track: Any, newest: Any) -> Any:
-        return self.visible(newest, track)
-
     def reach(self, tracks: int) -> int:
+        """Keys that a cache must hold."""
         return min(self.width, tracks)
 
     def pairs(self, tokens: int) -> int:
+        """(query, key) pairs of a sequence."""
         w = min(self.width, tokens)
         return _triangle(w) + (tokens - w) * w
 
 
 @dataclass(frozen=True, slots=True)
-class Local(Pattern):
+class Local(_Forgetful):
     """The query's own block of `length` tracks, as far as itself; blocks do not overlap. Also A1 of fixed."""
 
     length: int = 256
@@ -133,15 +143,15 @@ class Local(Pattern):
         return f"local({self.length})"
 
     def visible(self, q: Any, k: Any) -> Any:
+        """Whether q sees k."""
         return (q // self.length == k // self.length) & (k <= q)
 
-    def kept(self, track: Any, newest: Any) -> Any:
-        return self.visible(newest, track)
-
     def reach(self, tracks: int) -> int:
+        """Keys that a cache must hold."""
         return min(self.length, tracks)
 
     def pairs(self, tokens: int) -> int:
+        """(query, key) pairs of a sequence."""
         whole, rest = divmod(tokens, self.length)
         return whole * _triangle(self.length) + _triangle(rest)
 
@@ -159,9 +169,11 @@ class Column(Pattern):
         return f"column({self.stride})"
 
     def visible(self, q: Any, k: Any) -> Any:
+        """Whether q sees k."""
         return (k <= q) & ((q - k) % self.stride == 0)
 
     def pairs(self, tokens: int) -> int:
+        """(query, key) pairs of a sequence."""
         return tokens + _earlier(tokens, self.stride)
 
 
@@ -183,15 +195,16 @@ class Strided(Pattern):
         return Banded(self.stride + 1), Column(self.stride)
 
     def visible(self, q: Any, k: Any) -> Any:
+        """Whether q sees k."""
         return (k <= q) & ((q - k <= self.stride) | ((q - k) % self.stride == 0))
 
     def pairs(self, tokens: int) -> int:
-        # A band of `stride`, and the rest of the column.
+        """A band of `stride`, and the rest of the column."""
         return Banded(self.stride).pairs(tokens) + _earlier(tokens, self.stride)
 
 
 @dataclass(frozen=True, slots=True)
-class Summary(Pattern):
+class Summary(_Forgetful):
     """The last `columns` tracks of every block of `length` (or the sub-block `back` sub-blocks earlier): A2 of fixed."""
 
     length: int
@@ -217,16 +230,16 @@ class Summary(Pattern):
         return (place >= self.start) & (place < self.start + self.columns)
 
     def visible(self, q: Any, k: Any) -> Any:
+        """Whether q sees k."""
         return (k <= q) & self.contains(k)
 
-    def kept(self, track: Any, newest: Any) -> Any:
-        return self.visible(newest, track)
-
     def reach(self, tracks: int) -> int:
+        """Keys that a cache must hold."""
         whole, rest = divmod(tracks, self.length)
         return whole * self.columns + min(max(rest - self.start, 0), self.columns)
 
     def pairs(self, tokens: int) -> int:
+        """(query, key) pairs of a sequence."""
         whole, rest = divmod(tokens, self.length)
         return self.columns * _earlier(tokens, self.length) + whole * self._own(self.length) + self._own(rest)
 
@@ -237,7 +250,7 @@ class Summary(Pattern):
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed(Pattern):
+class Fixed(_Forgetful):
     """The query's own block of `length` tracks and the last `columns` of every earlier block: both factors merged."""
 
     length: int
@@ -256,17 +269,16 @@ class Fixed(Pattern):
         return Local(self.length), Summary(self.length, self.columns, self.back)
 
     def visible(self, q: Any, k: Any) -> Any:
+        """Whether q sees k."""
         local, summary = self.factors
         return local.visible(q, k) | summary.visible(q, k)
 
-    def kept(self, track: Any, newest: Any) -> Any:
-        return self.visible(newest, track)
-
     def reach(self, tracks: int) -> int:
-        # One block, and the summaries of the blocks before it.
+        """One block, and the summaries of the blocks before it."""
         return min(self.length, tracks) + self.columns * ((tracks - 1) // self.length)
 
     def pairs(self, tokens: int) -> int:
+        """(query, key) pairs of a sequence."""
         return Local(self.length).pairs(tokens) + self.columns * _earlier(tokens, self.length)
 
 
@@ -302,7 +314,7 @@ class Compressed(Pattern):
         return (k <= q) & (first >= 0) & (first % self.stride == 0)
 
     def reach(self, tracks: int) -> int:
-        # The key of nothing, the finished keys, and tracks that wait to become one.
+        """The key of nothing, the finished keys, and tracks that wait to become one."""
         return 1 + int(self.count(tracks)) + min(self.kernel, tracks)
 
     def pairs(self, tokens: int) -> int:
@@ -325,19 +337,24 @@ class Heads(Pattern):
         return f"heads({','.join(map(str, self.patterns))})"
 
     def of_head(self, head: int) -> Pattern:
+        """The pattern of one head."""
         return self.patterns[head % len(self.patterns)]
 
-    def visible(self, q: Any, k: Any) -> Any:  # in any head
+    def visible(self, q: Any, k: Any) -> Any:
+        """In any head."""
         return reduce(or_, (pattern.visible(q, k) for pattern in self.patterns))
 
     def kept(self, track: Any, newest: Any) -> Any:
+        """Whether `newest` or a later query can read it."""
         return reduce(or_, (pattern.kept(track, newest) for pattern in self.patterns))
 
     def reach(self, tracks: int) -> int:
-        raise AssertionError("it differs by head: ask of_head")
+        """Keys that a cache must hold."""
+        raise AssertionError("ask of_head")
 
     def pairs(self, tokens: int) -> int:
-        raise AssertionError("they differ by head: ask of_head")
+        """(query, key) pairs of a sequence."""
+        raise AssertionError("ask of_head")
 
 
 def _at_least_one(pattern: Pattern, *numbers: int) -> None:
@@ -369,11 +386,7 @@ _KINDS: dict[str, tuple[int, int, Callable[..., Pattern]]] = {
 
 
 def parse(text: str) -> Pattern:
-    """`"dense"`, `"banded(128)"`, `"heads(fixed(128,32),fixed(128,32,1))"` -> the pattern; the inverse of `str`.
-
-    Raises:
-        PellucidError: any other text.
-    """
+    """`"dense"`, `"banded(128)"`, `"heads(local(8),column(8))"` -> the pattern, as `str` wrote it; else a `PellucidError`."""
     if match := re.fullmatch(r"heads\((.*)\)", text):
         return Heads(tuple(parse(part) for part in re.split(r",(?=[a-z])", match[1])))
     if match := re.fullmatch(r"([a-z]+)(?:\((\d+(?:,\d+)*)\))?", text.replace(" ", "")):

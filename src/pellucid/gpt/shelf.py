@@ -73,9 +73,11 @@ class TrackShelf(Shelf):
         self.kept = like.new_zeros(*like.shape[:3], self.slots, like.shape[4])  # keys and values: (2, B, H, S, D)
 
     def tensors(self) -> list[Tensor]:
+        """What is held."""
         return [self.kept]
 
     def keep(self, rows: Tensor) -> None:
+        """Drops every row but these."""
         self.kept = self.kept.index_select(1, rows)
 
     # The rule. Tracks may be integers or tensors.
@@ -128,6 +130,7 @@ class TrackShelf(Shelf):
     # What is done with it.
 
     def attend_one(self, lengths: list[int], q: Tensor, k: Tensor, v: Tensor, compressor: Compressor | None) -> Tensor:
+        """One new track a row."""
         self._put_one(lengths, k, v)
         if len(set(lengths)) == 1:
             # Order does not matter to attention (positions are in the embeddings), so a wrapped band is read as it lies.
@@ -156,6 +159,7 @@ class TrackShelf(Shelf):
             self.kept[1, rows, :, slots] = v[rows, :, 0]
 
     def attend_many(self, length: int, q: Tensor, k: Tensor, v: Tensor, compressor: Compressor | None) -> Tensor:
+        """Many new tracks of rows of one length."""
         if length == 0:
             out = attention(q, k, v, self.pattern)
             self._put_many(0, k, v)
@@ -191,6 +195,7 @@ class FixedShelf(TrackShelf):
     pattern: Fixed
 
     def places(self, newest: int, *, read: bool) -> list[tuple[Tensor, Tensor]]:
+        """(tracks, slots) of the own block, and of the summaries: those of earlier blocks to read, all to write."""
         local, summary = self.pattern.factors
         start = newest // local.length * local.length  # of the own block
         own = torch.arange(start, newest + 1, device=self.kept.device)
@@ -211,10 +216,12 @@ class FixedShelf(TrackShelf):
         return self._own + track // length * self.pattern.columns + track % length - start
 
     def read(self, query: int) -> slice | Tensor:
+        """The slots that one query reads: they lie together."""
         length = self.pattern.length
         return slice(self._own - 1 - query % length, self._own + query // length * self.pattern.columns)
 
     def seen(self, query: Tensor) -> Tensor:
+        """(B,) queries -> (B, S) bool: the slots that each reads."""
         slot, query = torch.arange(self.slots, device=query.device), query[:, None]
         length = self.pattern.length
         return (slot >= self._own - 1 - query % length) & (slot < self._own + query // length * self.pattern.columns)
@@ -233,13 +240,16 @@ class HeadsShelf(Shelf):
         self.shelves = [make_shelf(p, capacity, like[:, :, i :: self.ways]) for i, p in enumerate(pattern.patterns)]
 
     def tensors(self) -> list[Tensor]:
+        """What is held."""
         return [kept for shelf in self.shelves for kept in shelf.tensors()]
 
     def keep(self, rows: Tensor) -> None:
+        """Drops every row but these."""
         for shelf in self.shelves:
             shelf.keep(rows)
 
     def attend_one(self, lengths: list[int], q: Tensor, k: Tensor, v: Tensor, compressor: Compressor | None) -> Tensor:
+        """One new track a row."""
         out = torch.empty_like(q)
         for i, shelf in enumerate(self.shelves[: self.heads]):
             mine = slice(i, None, self.ways)
@@ -247,6 +257,7 @@ class HeadsShelf(Shelf):
         return out
 
     def attend_many(self, length: int, q: Tensor, k: Tensor, v: Tensor, compressor: Compressor | None) -> Tensor:
+        """Many new tracks of rows of one length."""
         out = torch.empty_like(q)
         for i, shelf in enumerate(self.shelves[: self.heads]):
             mine = slice(i, None, self.ways)
@@ -264,12 +275,15 @@ class CompressedShelf(Shelf):
         self.waiting = like.new_zeros(*shape[:3], min(pattern.kernel, capacity), shape[4])
 
     def tensors(self) -> list[Tensor]:
+        """What is held."""
         return [self.kept, self.waiting]
 
     def keep(self, rows: Tensor) -> None:
+        """Drops every row but these."""
         self.kept, self.waiting = self.kept.index_select(1, rows), self.waiting.index_select(1, rows)
 
     def attend_one(self, lengths: list[int], q: Tensor, k: Tensor, v: Tensor, compressor: Compressor | None) -> Tensor:
+        """One new track a row."""
         assert compressor is not None
         kernel, new, rows = self.pattern.kernel, torch.tensor(lengths, device=q.device), torch.arange(len(q), device=q.device)
         self._put_nothing(compressor)
@@ -290,6 +304,7 @@ class CompressedShelf(Shelf):
         return picked_attention(q, self.kept[0], self.kept[1], seen[:, None, None, :])
 
     def attend_many(self, length: int, q: Tensor, k: Tensor, v: Tensor, compressor: Compressor | None) -> Tensor:
+        """Many new tracks of rows of one length."""
         assert compressor is not None
         self._put_nothing(compressor)
         tracks, had = length + q.shape[2], int(self.pattern.count(length))
