@@ -83,18 +83,17 @@ def _lost_patterns(config: GPTConfig, family: Family) -> list[str]:
     """A line for each pattern that the family would run as another."""
     window, lost = _window(config), []
     for pattern in dict.fromkeys(config.pattern):
-        banded = isinstance(pattern, Banded)
-        if isinstance(pattern, Dense) or (banded and pattern.reach(config.n_ctx) == config.n_ctx):
+        width = pattern.width if isinstance(pattern, Banded) else None
+        if isinstance(pattern, Dense) or (width is not None and width >= config.n_ctx):
             continue
-        if family is GPT_NEO and banded:
-            if pattern.width == window:
+        instead = "dense"
+        if family is GPT_NEO and width is not None:
+            if width == window:
                 continue
             instead = f"banded({window}), as GPT-Neo has one window for all blocks"
-        else:
-            instead = "dense"
         blocks = [str(block) for block, p in enumerate(config.pattern) if p == pattern]
         shown = ", ".join(blocks[:4]) + (", ..." if len(blocks) > 4 else "")
-        upto = f" (texts of up to {pattern.width} tokens stay exact)" if banded else ""
+        upto = f" (texts of up to {width} tokens stay exact)" if width is not None else ""
         lost.append(f"{pattern} attention of block{'s' * (len(blocks) > 1)} {shown} becomes {instead}{upto}")
     return lost
 

@@ -176,10 +176,7 @@ class GenerationAgain:
         return stack(by_id), stack(by_number)
 
     def _cells(self, name: str) -> Difference:
-        config = self.model.config
-        capacity = min(config.n_ctx, self.prompt + self.options.max_tokens)
-        right = cells([pattern.reach(capacity) for pattern in config.pattern], self.prompt, self.steps).numpy()
-        return equal(self.record[name], right)
+        return equal(self.record[name], cells(self.model.config.pattern, self.prompt, self.steps).numpy())
 
     # Each step's distribution, its cut, its draw.
 
