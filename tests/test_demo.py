@@ -21,7 +21,7 @@ def test_the_demo_leaves_what_it_promises(
     assert told["trained"]["run"] == str(out / "run")
     assert told["tuned"]["examples"] == 100
     assert 0 <= told["tuned"]["right_before"] <= 100
-    for heading in ("1. Training", "2. Generating", "3. Fine-tuning", "4. Yours"):
+    for heading in ("1. Training", "2. Generating", "3. Fine-tuning", "4. Seen through", "5. Yours"):
         assert heading in printed.err
     assert f"pellucid generate -m '{out / 'run'}'" in printed.err
     summary = (out / "summary.md").read_text(encoding="utf-8")

@@ -3,7 +3,7 @@
 M moments, Q weight matrices, W tracks of the fixed window, X tracks of the example, K candidates.
 
 Nothing is kept in memory between moments. What a moment saw goes into `RUN/moments/step-....safetensors` at once, and numbers
-by step are in `RUN/metrics.jsonl` anyway; the record is put together from those files at every checkpoint and at the end. So
+by step are in `RUN/metrics.jsonl` anyway; the record is put together from those files at checkpoints and at the end. So
 a run that was killed has lost nothing that it will not do again, and a resumed run gives the record of an uninterrupted one.
 """
 
@@ -110,6 +110,7 @@ class TrainingRecorder(MomentWatch):
         self.run, self.model, self.batches = run, model, batches
         self.moments = moments(plan.total_steps)
         self._step = -1
+        self._fresh = True  # whether a moment has been kept since the record was written
 
     def watches(self, step: int) -> bool:
         """Whether a moment is due when `step` steps are done."""
@@ -141,17 +142,22 @@ class TrainingRecorder(MomentWatch):
             part.unlink(missing_ok=True)
             raise PellucidError(f"could not write {final}: {error}; mend that, or go on without a record") from error
         self.seen = {}
+        self._fresh = True
 
     # What is heard.
 
     def observe(self, event: events.Event) -> None:
-        """Forgets, when a run goes on from a checkpoint, what is about to happen again; writes the record."""
+        """Forgets, when a run goes on from a checkpoint, what is about to happen again; writes the record.
+
+        At a checkpoint it is written if there is a new moment in it: between moments it would cost more than it tells.
+        """
         match event:
             case events.RunStarted():
                 self._go_on_from(event.step)
             case events.CheckpointSaved():
-                if event.step < self.plan.total_steps:  # the end follows at once
+                if self._fresh and event.step < self.plan.total_steps:  # the end follows at once
                     self.put_together(self.run / RECORD, event.step, stretch_loss=False)
+                    self._fresh = False
             case events.RunFinished():
                 if not self._written(event.step):
                     self._write(event.step)
