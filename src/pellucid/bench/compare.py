@@ -4,7 +4,7 @@ A machine's speed changes while one measures it: other work, heat, memory. So ou
 and what is reported is the median of the rounds' own ratios, which such changes move least.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -66,7 +66,14 @@ class Rounds:
 def interleaved(
     ours: Callable[[], object], peer: Callable[[], object], *, rounds: int = ROUNDS, warm_ups: int = 1
 ) -> Rounds:
-    """Times both in turn; who begins changes from round to round.
+    """Times both in turn; who begins changes from round to round. Arguments and errors as `in_turn`."""
+    return in_turn({"ours": ours}, peer, rounds=rounds, warm_ups=warm_ups)["ours"]
+
+
+def in_turn(
+    ours: Mapping[str, Callable[[], object]], peer: Callable[[], object], *, rounds: int = ROUNDS, warm_ups: int = 1
+) -> dict[str, Rounds]:
+    """Times several of ours and one peer in turn, each once a round; who begins changes from round to round.
 
     Args:
         ours, peer: do the work once. One that gives back a float has timed itself, in seconds, and that counts.
@@ -77,13 +84,15 @@ def interleaved(
     """
     if rounds < 1:
         raise PellucidError(f"rounds must be 1 or more, not {rounds}")
-    times: tuple[list[float], list[float]] = ([], [])
+    works = [*ours.values(), peer]
+    times: list[list[float]] = [[] for _ in works]
     for number in range(-warm_ups, rounds):
-        for who in (0, 1) if number % 2 == 0 else (1, 0):
-            seconds = _timed((ours, peer)[who])
+        for place in range(len(works)):
+            who = (number + place) % len(works)
+            seconds = _timed(works[who])
             if number >= 0:
                 times[who].append(seconds)
-    return Rounds(tuple(times[0]), tuple(times[1]))
+    return {name: Rounds(tuple(own), tuple(times[-1])) for name, own in zip(ours, times, strict=False)}
 
 
 def _timed(work: Callable[[], object]) -> float:
