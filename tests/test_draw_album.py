@@ -33,6 +33,7 @@ def test_records_are_found_at_any_depth_and_each_once(tale: Path, tmp_path: Path
     (deep / "notes.txt").write_text("no record", encoding="utf-8")
     assert album.find_records([tmp_path]) == [copy]
     assert album.find_records([tale, tmp_path, copy]) == [tale, copy]
+    assert album.find_records([copy, deep / ".." / "b"]) == [copy]  # one file, named in two ways
 
 
 def test_what_cannot_be_found_is_named(tmp_path: Path) -> None:
@@ -56,6 +57,16 @@ def test_records_called_alike_are_told_apart_by_their_folders(tale: Path, tmp_pa
         path.write_bytes(tale.read_bytes())
     stems = [plate.stem for plate in album.plates(paths, GIVEN[:1])[0]]
     assert stems == [f"{GIVEN[0]}-one-tale", f"{GIVEN[0]}-two-tale"]
+
+
+def test_records_that_no_folder_names_tell_apart_are_numbered(tale: Path, tmp_path: Path) -> None:
+    """One folder leaves the first and the last alike, two or more the first two."""
+    paths = [tmp_path / folder / inner / "tale.pellucid" for folder, inner in (("a", "b-c"), ("a-b", "c"), ("x", "b-c"))]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(tale.read_bytes())
+    stems = [plate.stem for plate in album.plates(paths, GIVEN[:1])[0]]
+    assert stems == [f"{GIVEN[0]}-tale-{number}" for number in (1, 2, 3)]
 
 
 def test_the_command_draws_what_there_is_and_says_what_is_not(

@@ -9,10 +9,9 @@ from pellucid.draw.film import Film
 from pellucid.draw.page import page
 from pellucid.draw.save import KINDS, content, write
 from pellucid.errors import PellucidError
-from pellucid.record import open_record
+from pellucid.record import SUFFIX, open_record
 
 
-SUFFIX = ".pellucid"
 SCREEN, PHONE = 960.0, 360.0  # widths of the two films of a figure
 
 
@@ -65,7 +64,10 @@ def find_records(paths: Sequence[str | Path]) -> list[Path]:
     if not found:
         places = ", ".join(map(str, paths))
         raise PellucidError(f"no record (*{SUFFIX}) below {places}: pellucid xray and pellucid train make them")
-    return list(dict.fromkeys(found))
+    first: dict[Path, Path] = {}  # one file may be named in several ways
+    for path in found:
+        first.setdefault(path.resolve(), path)
+    return list(first.values())
 
 
 def plates(records: Sequence[Path], wanted: Sequence[str] | None = None) -> tuple[list[Plate], list[Absent]]:
@@ -103,12 +105,12 @@ def plates(records: Sequence[Path], wanted: Sequence[str] | None = None) -> tupl
 
 def _labels(records: Sequence[Path]) -> dict[Path, str]:
     """What tells records apart in the names of files: their own names, with as many of their folders' as that takes."""
-    labels = {path: path.stem for path in records}
-    depth = 1
-    while len(set(labels.values())) < len(records):
-        depth += 1
-        labels = {path: "-".join((*path.resolve().parts[-depth:-1], path.stem)) for path in records}
-    return labels
+    folders = {path: path.resolve().parts[1:-1] for path in records}  # without the root, which no name can hold
+    for depth in range(max(map(len, folders.values()), default=0) + 1):
+        labels = {path: "-".join((*parts[len(parts) - depth :], path.stem)) for path, parts in folders.items()}
+        if len(set(labels.values())) == len(labels):
+            return labels
+    return {path: f"{path.stem}-{number}" for number, path in enumerate(records, start=1)}  # a/b-c and a-b/c
 
 
 def draw(

@@ -8,7 +8,7 @@ Read `container` (the bytes of the file), `entry` (a row of its table), `encodin
 """
 
 from pellucid.record.check import check
-from pellucid.record.container import KINDS, Kind
+from pellucid.record.container import KINDS, SUFFIX, Kind
 from pellucid.record.entry import TRUTHS, Entry, Truth
 from pellucid.record.provenance import Provenance
 from pellucid.record.reader import MissingChunk, Record, open_record
@@ -20,6 +20,7 @@ from pellucid.record.writer import Chunk, RecordWriter, extend
 __all__ = [
     "KINDS",
     "SCHEMA",
+    "SUFFIX",
     "TRUTHS",
     "Chunk",
     "Entry",

@@ -40,6 +40,7 @@ _START = struct.Struct("<8sII")
 
 Kind = Literal["generation", "training", "finetuning"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+SUFFIX = ".pellucid"  # of a record's file
 
 
 def aligned(offset: int) -> int:

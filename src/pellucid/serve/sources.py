@@ -13,11 +13,10 @@ from pellucid.errors import PellucidError
 from pellucid.formats.hf_read import read_config
 from pellucid.generate.load import DEFAULT, RUN_FILE
 from pellucid.gpt.directory import CONFIG
-from pellucid.record import Record, open_record
+from pellucid.record import SUFFIX, Record, open_record
 from pellucid.serve.ranges import Content
 
 
-SUFFIX = ".pellucid"
 METRICS = "metrics.jsonl"  # as `train.loop` writes it; that room would import torch's optimizers
 KEPT = 24  # records of answers that were asked for on the page; the oldest goes first
 _DEFAULT = Path(str(resources.files("pellucid"))) / "assets" / DEFAULT
@@ -44,7 +43,7 @@ class _Ids:
 
     def path(self, name: str) -> Path:
         """Raises PellucidError: no such id."""
-        for path, known in self.by_path.items():
+        for path, known in list(self.by_path.items()):  # another thread's listing may find more meanwhile
             if known == name:
                 return path
         raise PellucidError(f"there is no {name!r} here")
