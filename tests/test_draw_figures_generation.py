@@ -8,7 +8,10 @@ import pytest
 from generation_records import CHINESE, EMOJI, generation, piece_of
 from pictures import assert_legible, assert_told, assert_true
 
-from pellucid.draw.figures.facts import in_seconds, percent
+from pellucid.draw.figures.facts import config, in_seconds, percent
+from pellucid.draw.figures.sheet import Sheet
+from pellucid.draw.figures.xray_view import rows, view_of
+from pellucid.draw.nodes import Text
 from pellucid.draw.svg import still
 from pellucid.text.pieces import piece
 
@@ -162,6 +165,14 @@ def test_xray_draws_as_kept_and_dropped_what_the_record_says() -> None:
             state = states[level - 1][track]
             assert (cell["fill"] == "#ffffff") == (state != 1), (level, track)
             assert ((cell["x"], cell["y"]) in dashed) == (state == 3), (level, track)
+
+
+def test_xray_calls_each_block_by_its_pattern() -> None:
+    record, sheet = generation(blocks=4), Sheet.of(960)
+    shape = config(record).replace(pattern=("dense", "banded(2)", "fixed(128,32)", "local(4)"))
+    told = {node.string for node in rows(view_of(record, sheet), sheet, shape) if isinstance(node, Text)}
+    assert {"dense", "band 2", "local(4)"} <= told
+    assert any(words.startswith("fixed(") for words in told)  # as much of it as there is room for
 
 
 def test_xray_judges_the_outputs_that_are_not_used() -> None:

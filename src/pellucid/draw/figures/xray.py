@@ -263,7 +263,7 @@ def _notes(view: View, record: Record) -> list[str]:
         named = ", ".join("the embedding" if level == 0 else str(level - 1) for level in view.levels)
         notes.append(f"Of {view.levels[-1]} blocks these are shown: {named}.")
     if drops(view):
-        notes.append("A dashed cell's keys and values have been dropped: it lies behind the band that its block sees.")
+        notes.append("A dashed cell's keys and values have been dropped: no later track of its block reads so far back.")
     notes.append(
         "Attention is the mean over the heads, of the block in which one track, other than itself and the first, is looked at "
         "most; other blocks and heads are not shown."

@@ -7,7 +7,7 @@ from typing import Any
 from pellucid.draw import palette
 from pellucid.draw.figures.marks import Box, colour, legend
 from pellucid.draw.figures.sheet import Sheet
-from pellucid.draw.font import text_width
+from pellucid.draw.font import fit, text_width
 from pellucid.draw.nodes import Node, Rect, Text
 from pellucid.draw.parts import centred
 from pellucid.gpt.pattern import Banded
@@ -120,7 +120,7 @@ def key(view: View, sheet: Sheet, y: float) -> list[Node]:
 
 
 def drops(view: View) -> bool:
-    """Whether any track that is shown falls out of a block's band."""
+    """Whether any track that is shown falls out of what a block can still read."""
     return any(block[track] == DROPPED for step in view.states for block in step for track in view.tracks)
 
 
@@ -145,6 +145,6 @@ def rows(view: View, sheet: Sheet, shape: Any) -> list[Node]:
             name(box, "embedded", "emb.", label="the token's and the track's vector, before any block")
             continue
         pattern = shape.pattern[level - 1]
-        band = f"band {pattern.width}" if isinstance(pattern, Banded) else "dense"
+        band = f"band {pattern.width}" if isinstance(pattern, Banded) else fit(str(pattern), 68, sheet.small)
         name(box, f"block {level - 1}", f"b {level - 1}", band, f"after block {level - 1} ({pattern})")
     return nodes
