@@ -134,6 +134,15 @@ def test_a_record_without_tiles_is_refused_with_the_way_to_make_one() -> None:
         trained(leave_out="thumbnails").figure("parameters")
 
 
+def test_a_model_with_other_matrices_is_refused_and_one_without_a_last_norm_adds_up() -> None:
+    with pytest.raises(PellucidError, match=r"this model has others, as h\.0\.attn\.compressor\.k_weight"):
+        trained(pattern=("compressed(3,3)", "dense")).figure("parameters")
+    with pytest.raises(PellucidError, match="this model has others, as project_in"):
+        trained(d_embed=32).figure("parameters")
+    relative = trained(final_norm=False, qkv_bias=False)
+    assert "last LayerNorm" not in relative.figure("parameters").alt
+
+
 GOLDEN = {960: "067c0bdaec264312", 360: "700d8ae1f899cf83"}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from pellucid.draw import palette
 from pellucid.draw.figures.facts import config, in_short, model_name, three_digits
 from pellucid.draw.figures.marks import Box, diverging, legend
-from pellucid.draw.figures.parameters_run import EMBEDDINGS, OUTSIDE, Run, across, chosen_moments, read_run, sums
+from pellucid.draw.figures.parameters_run import EMBEDDINGS, KINDS, OUTSIDE, Run, across, chosen_moments, read_run, sums
 from pellucid.draw.figures.ruler import PUBLISHED, SOURCE, published, ruler
 from pellucid.draw.figures.sheet import Sheet
 from pellucid.draw.figures.story import Story
@@ -18,6 +18,7 @@ from pellucid.draw.film import Film
 from pellucid.draw.font import fit, text_width
 from pellucid.draw.nodes import Gradient, Image, Node, Rect, Shows, Text
 from pellucid.draw.parts import given
+from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.record import Record
 
@@ -35,6 +36,8 @@ def parameters(record: Record, *, width: float = 960) -> Film:
     chosen = chosen_moments(len(done), 4 * shape.n_layers + 2)
     total = shape.parameters()
     many = 4 * shape.n_layers + 2
+    if others := [name for name, _ in shape.matrices() if name.split(".", 2)[-1] not in (*KINDS, *EMBEDDINGS)]:
+        raise PellucidError(f"no figure parameters of it: it shows GPT-3's matrices, and this model has others, as {others[0]}")
     story.segment(
         "Random values",
         (0.0, 5.0, f"Before training: {many} matrices of random values, {total:,} parameters in all. It can say nothing yet."),
@@ -80,8 +83,6 @@ def _picture(run: Run, name: str, box: Box) -> list[Node]:
         Rect(around.x, around.y, around.w, around.h, 1, Gradient(STRONG), opacity=run.over_time(lambda i: run.learned[i])),
         Image(matrix, "diverging", box.x, box.y, box.w, box.h, label=label, shows=shows),
     ]
-
-
 
 
 def _head(run: Run, record: Record, sheet: Sheet) -> list[Node]:

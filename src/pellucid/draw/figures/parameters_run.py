@@ -19,6 +19,7 @@ from pellucid.record import Record
 MOST_MOMENTS, PICTURES = 13, 700  # moments that are shown; pictures of matrices in a film, about
 OUTSIDE = 1.0  # percent of the tiles of trained matrices that may lie beyond the colours' range
 EMBEDDINGS = ("wte", "wpe")
+KINDS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")  # a block's matrices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,7 @@ def sums(run: Run) -> list[tuple[str, str, int]]:
     """What the parameters are, line by line, adding up to the total: (what, how many times what, how many)."""
     shape, c = run.shape, run.shape.d_model
     lines = []
-    for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"):
+    for name in KINDS:
         rows, columns = run.sizes[f"h.0.{name}"]
         lines.append((name, f"{rows:,} × {columns:,}", rows * columns))
     block = shape.block_parameters()
@@ -105,5 +106,6 @@ def sums(run: Run) -> list[tuple[str, str, int]]:
     for name in EMBEDDINGS:
         rows, columns = run.sizes[name]
         lines.append((name, f"{rows:,} × {columns:,}", rows * columns))
-    lines.append(("last LayerNorm", f"2 × {c:,}", 2 * c))
+    if shape.final_norm:
+        lines.append(("last LayerNorm", f"2 × {c:,}", 2 * c))
     return lines

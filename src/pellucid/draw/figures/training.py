@@ -10,11 +10,12 @@ import numpy as np
 from pellucid.draw.figures.facts import config
 from pellucid.draw.nodes import Shows
 from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.published import PUBLISHED
 from pellucid.record import Record
 from pellucid.text.pieces import piece
 
 
-GPT3_FLOPS = 3.14e23  # Brown et al. 2020, Table D.1: total training compute of GPT-3 175B
+GPT3_FLOPS = PUBLISHED["gpt3-175b"].flops  # Table D.1
 SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
