@@ -1,5 +1,6 @@
 """Planning: the paper's tables to their printed digits, memory against what autograd keeps, and nothing allocated."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -14,14 +15,22 @@ from pellucid.cli.plan import quantity
 from pellucid.cli.plan_tables import count, money, size, span
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.costs import attention_flops
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.presets import PRESETS
 from pellucid.gpt.published import PF_DAY, PUBLISHED
 from pellucid.plan import device, estimate, find
 from pellucid.plan.devices import HOUR, YEAR, duration, published_claim
 from pellucid.plan.estimate import published_sizes
-from pellucid.plan.memory import MATRIX_BITS, STATES, activation_bytes, block_activation_bytes, weight_bytes
-from pellucid.plan.source import TOKENS_PER_PARAMETER
+from pellucid.plan.memory import (
+    MATRIX_BITS,
+    STATES,
+    activation_bytes,
+    block_activation_bytes,
+    end_activation_bytes,
+    weight_bytes,
+)
+from pellucid.plan.source import TOKENS_PER_PARAMETER, Planned
 from pellucid.train import run as training
 
 
@@ -82,6 +91,19 @@ def test_exact_operations_are_three_forward_passes_of_the_config_s_own_count() -
     products = 2 * 1000 * sum(rows * columns for name, (rows, columns) in config.matrices() if name != "wpe")
     assert plan.attention_share == pytest.approx(1 - products / config.flops(1000, 32))
     assert plan.flops_training == 6000 * config.parameters()
+
+
+def test_a_compressed_model_s_attention_holds_its_convolutions() -> None:
+    shape = GPTConfig(vocab_size=300, n_ctx=96, n_layers=2, d_model=48, n_heads=4, pattern=("local(16)", "compressed(3,3)"))
+    plan = estimate(Planned(name="LM", config=shape, tokens=960, tokens_reason="given"))
+    attention = sum(10 * attention_flops(shape, pattern, 96) for pattern in shape.pattern)
+    assert plan.attention_share == pytest.approx(attention / shape.flops(960, 96))
+
+
+def test_the_end_holds_the_gradient_of_the_output_matrix_as_narrow_as_it_is() -> None:
+    wide = GPTConfig(vocab_size=300, n_ctx=24, n_layers=1, d_model=48, n_heads=4)
+    narrow = wide.replace(d_embed=16)
+    assert end_activation_bytes(wide, 24, 4) - end_activation_bytes(narrow, 24, 4) == 300 * (48 - 16) * 4
 
 
 def test_355_years_and_4_6_million_come_from_two_counts() -> None:
@@ -255,5 +277,8 @@ def test_numbers_read_and_written_with_units() -> None:
     assert [quantity(text) for text in ("300B", "28T", "80GB", "3e11", "1.5", ".5k", "1GiB", "10_000")] == [
         300e9, 28e12, 80e9, 3e11, 1.5, 500, 2**30, 10_000,
     ]  # fmt: skip
+    for text in ("1e400", "-1e999T"):
+        with pytest.raises(argparse.ArgumentTypeError, match="larger than any number"):
+            quantity(text)
     assert (size(4_718_592), size(999), size(999_600_000), count(260e9)) == ("4.72 MB", "999 bytes", "1,000 MB", "260B")
     assert (span(90), span(YEAR * 355.6), money(4_634_226), money(12.5)) == ("1.5 minutes", "355.6 years", "$4.634M", "$12.50")

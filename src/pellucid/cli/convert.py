@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Runs the command."""
-    from pellucid.cli.show import print_json
+    from pellucid.cli.output import print_json
     from pellucid.formats.convert import convert
     from pellucid.generate.load import load
 

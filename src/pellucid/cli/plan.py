@@ -1,8 +1,8 @@
 """`pellucid plan`: what a model takes before it is run."""
 
 import argparse
-import json
 import re
+from math import isfinite
 
 
 HELP = "parameters, memory, time and cost of a model, before anything is run"
@@ -26,7 +26,10 @@ def quantity(text: str) -> float:
     found = re.fullmatch(r"(-?[\d_]*\.?\d+(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)", text.strip())
     if not found or found[2] not in UNITS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number with a unit, such as 300B, 28T, 80GB or 3e11")
-    return float(found[1]) * UNITS[found[2]]
+    value = float(found[1]) * UNITS[found[2]]
+    if not isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is larger than any number that is counted with here")
+    return value
 
 
 def whole(text: str) -> int:
@@ -58,6 +61,7 @@ def run(chosen: argparse.Namespace) -> int:
     import sys
     from dataclasses import asdict
 
+    from pellucid.cli.output import print_json
     from pellucid.plan import device, estimate, find
     from pellucid.plan.estimate import published_sizes
 
@@ -70,7 +74,7 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.all:
         sizes = published_sizes()
         if chosen.json:
-            print(json.dumps({"sizes": [size.to_dict() for size in sizes]}, ensure_ascii=False))
+            print_json({"sizes": [size.to_dict() for size in sizes]})
         else:
             from pellucid.cli.plan_tables import print_sizes
 
@@ -91,8 +95,7 @@ def run(chosen: argparse.Namespace) -> int:
 
         measured = measure()
     if chosen.json:
-        values = planned.to_dict() | {"measured": asdict(measured) if measured else None}
-        print(json.dumps(values, ensure_ascii=False))
+        print_json(planned.to_dict() | {"measured": asdict(measured) if measured else None})
     else:
         from pellucid.cli.plan_tables import print_estimate
 

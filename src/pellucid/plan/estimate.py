@@ -113,7 +113,9 @@ class Estimate:
     @property
     def attention_share(self) -> float:
         """The share of `flops_exact` that is scores and weighted sums of values rather than weight matrices."""
-        weights = sum(matrix.parameters for matrix in self.matrices() if matrix.name != "wpe")  # positions are only added
+        # Positions are only added, and a compressor's convolution is part of its block's attention.
+        of_tokens = [one for one in self.matrices() if one.name != "wpe" and ".compressor." not in one.name]
+        weights = sum(matrix.parameters for matrix in of_tokens)
         return 1 - 2 * self.tokens * weights / self.config.flops(self.tokens, self.context)
 
     @property

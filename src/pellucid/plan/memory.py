@@ -1,13 +1,14 @@
 """How much memory a shape takes, to train and to run, by formulas with names. Bytes throughout.
 
-T tokens at once (sequences x context), C width (d_model), F = d_ff, H heads, L blocks, V vocabulary.
+T tokens at once (sequences x context), C width (d_model), E of a token's embedding, F = d_ff, H heads, L blocks,
+V vocabulary.
 
     state         weights + gradients + Adam's two moments (+ float32 master weights): a fixed number a parameter
     a block       T * (9C + 2F) values and T * (H + 4) float32 statistics, kept for the backward pass:
                       C  into ln_1      C  into c_attn     3C  query, key, value     C  attention's output, by heads
                       C  into c_proj    C  into ln_2        C  into c_fc             F  into GELU    F  into mlp.c_proj
                       H  a row's softmax, in attention      4  mean and deviation of two LayerNorms
-    the end       T * 3C values (into ln_f, out of it, its gradient), T * 2 statistics, the output matrix's gradient (V * C
+    the end       T * 3C values (into ln_f, out of it, its gradient), T * 2 statistics, the output matrix's gradient (V * E
                   float32) and one chunk of logits, which the loss makes and drops (`gpt/loss.py`)
     all kept      L blocks and the end
     recomputed    L * T * C values (each block's input), one block, and the end: a third more operations, far less memory
@@ -82,7 +83,7 @@ def block_activation_bytes(config: GPTConfig, tokens: int, value: int) -> int:
 def end_activation_bytes(config: GPTConfig, tokens: int, value: int) -> int:
     """What the last LayerNorm and the loss keep, or hold for a moment."""
     logits = min(LOGITS_ALIVE, tokens * config.vocab_size)
-    output = config.vocab_size * config.d_model
+    output = config.vocab_size * config.d_embed
     return tokens * (3 * config.d_model * value + 2 * FLOAT32) + (output + logits) * FLOAT32
 
 
