@@ -17,6 +17,9 @@ from pellucid.cli import main
 from pellucid.corpus import Document
 from pellucid.errors import PellucidError
 from pellucid.record import Provenance, Record, RecordWriter, Stored, check, open_record
+from pellucid.text.tokenizer import END_OF_TEXT, Numbering, Tokenizer
+from pellucid.tune.examples import ExampleBatches
+from pellucid.xray.finetuning import answers
 
 
 STEPS = 8
@@ -131,6 +134,22 @@ def test_resumed_without_and_on_text(run: Path, record: Record, tiny_run: Path, 
     assert found["finetuning/answers"] == [] and found.verify(text.path).ok
     bare = pellucid.finetune(tmp_path / "text.txt", tmp_path / "bare", model=tiny_run, steps=1, batch=2, record=False)
     assert not (bare.path / "finetuning.pellucid").exists()
+
+
+def test_prompts_begin_as_they_did_in_training(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the token that begins every prompt, where the tokenizer has one (OPT's)."""
+    model = pellucid.load(tiny_run)
+    tokens = model.require_tokenizer().in_order_of_merging()
+    end = len(tokens)
+    begins = Numbering(ids=tuple(range(end)), special={end: END_OF_TEXT}, vocab_size=end + 1, eot=end, begin=end)
+    model.tokenizer = Tokenizer(tokens, begins)
+    example = Example("the fox", " sang")
+    asked, generate = [], model.generate
+    monkeypatch.setattr(model, "generate", lambda prompt, **options: (asked.append(prompt), generate(prompt, **options))[1])
+    answers(model, model, [example])
+    ids = model.tokenizer.encode_prompt(example.prompt)
+    assert ids[0] == end and asked == [ids, ids]
+    assert ids == ExampleBatches([example], [], model.tokenizer, model.config.n_ctx, 1, 0).train[0][0][: len(ids)]
 
 
 def test_answers_have_room_in_a_short_context(tmp_path: Path, documents: list[Document]) -> None:

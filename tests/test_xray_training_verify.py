@@ -16,6 +16,7 @@ from pellucid.cli import main
 from pellucid.corpus import Document
 from pellucid.errors import PellucidError
 from pellucid.record import Provenance, Record, RecordWriter, Stored, check, open_record
+from pellucid.text.tokenizer import END_OF_TEXT, Numbering, Tokenizer
 from pellucid.train import checkpoint, machine
 from pellucid.xray import Report
 
@@ -89,6 +90,16 @@ def test_the_truth_passes_and_what_could_not_be_checked_is_said(run: Path, recor
     assert values["ok"] is True and values["complete"] is False
     assert "measured" in rows["training/steps/tokens_per_s"].note
     assert signed_again(record, {}).verify(run).ok  # the helper itself changes nothing
+
+
+def test_a_text_may_end_with_another_token_than_the_last(documents: list[Document], run: Path, tmp_path: Path) -> None:
+    tokens = Tokenizer.load(run / "corpus").in_order_of_merging()
+    first = Numbering(
+        ids=tuple(range(1, len(tokens) + 1)), special={0: END_OF_TEXT}, vocab_size=len(tokens) + 1, eot=0
+    )  # fmt: skip
+    other = train(documents, tmp_path / "run", tokenizer=Tokenizer(tokens, first), steps=2)
+    found = read(other)
+    assert 0 in found["training/stretch/ids"] and found.verify(other).ok
 
 
 def test_products_in_bfloat16(documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def answers(base: GPT, tuned: GPT, examples: Sequence[Example]) -> list[dict[str
     """What both models find likeliest after each prompt: up to its end, or a few tokens longer than the expected answer."""
     found = []
     for example in examples:
-        prompt = tuned.require_tokenizer().encode(example.prompt)
+        prompt = tuned.require_tokenizer().encode_prompt(example.prompt)
         wanted = len(tuned.require_tokenizer().encode(example.completion)) + ROOM
         room = min(wanted, tuned.config.n_ctx + 1 - max(1, len(prompt)))
         stop = () if "\n" in example.completion else ("\n",)

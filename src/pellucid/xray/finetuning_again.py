@@ -17,7 +17,7 @@ from pellucid.gpt.fingerprint import fingerprint
 from pellucid.record import Record
 from pellucid.train import checkpoint
 from pellucid.train.checkpoint import State
-from pellucid.train.loop import take_step
+from pellucid.train.loop import METRICS, take_step
 from pellucid.train.plan import RUN_FILE, Plan
 from pellucid.train.step import make_optimizer
 from pellucid.tune.job import batches_of
@@ -85,7 +85,7 @@ def _row(record: Record, run: Path, plan: Plan, base: GPT, tuned: GPT, asked: li
 def _losses(record: Record, run: Path, plan: Plan, name: str) -> Row:
     stored = record[name].astype(np.float64)
     noted: Array | None = None
-    if (run / "metrics.jsonl").is_file():
+    if (run / METRICS).is_file():
         noted = np.array([line["loss"] for line in lines_until(run, plan.total_steps) if "loss" in line])
     if len(stored) != plan.total_steps or (noted is not None and noted.shape != stored.shape):
         return Difference(np.inf, 0.0).row(record, name)

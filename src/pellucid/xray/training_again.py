@@ -72,7 +72,7 @@ class TrainingAgain:
         self.looks = sorted({*range(0, self.steps + 1, self.plan.held_out_every)} | (
             {self.steps} if self.steps == self.plan.total_steps else set()
         ))  # fmt: skip
-        self.stretch = stretch(self.batches.windows, self.plan.config.vocab_size - 1)
+        self.stretch = stretch(self.batches.windows, self.plan.config.end_id)
         self.loose = LOOSE[self.plan.dtype]
         track = int(record[_T + "example/track"]) if _T + "example/track" in record else None
         within = track is not None and 0 <= track < self.plan.config.n_ctx
