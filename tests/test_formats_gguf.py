@@ -160,6 +160,8 @@ def test_a_banded_model_is_named_lossy_with_its_reach(tmp_path: Path) -> None:
     assert len(written.lossy) == 1
     assert gguf.read(tmp_path / "m.gguf").config == banded.config  # here the pattern comes back
     assert gguf.lossy(dense(pattern=("banded(48)", "dense")), "F32") == []  # a band as wide as the context is dense
+    (lost,) = gguf.lossy(dense(pattern=("heads(local(9),column(1))", "dense")), "F32")
+    assert "up to 9 tokens" in lost
 
 
 def test_a_target_says_what_is_lost_and_reads_as_llama_cpp_runs(model: pellucid.GPT, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pellucid.formats.hf_read import load_weights, read_config
 from pellucid.formats.hf_write import WRITTEN, losses, write
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.pattern import Banded, Dense, all_dense, alternating
+from pellucid.gpt.pattern import Banded, Dense, Heads, Local, all_dense, alternating
 
 
 # Float32, logits of 10 to 20; GPT-Neo's adds what the folding costs (see formats/fold.py). Seen: 2e-5.
@@ -39,6 +39,7 @@ EXACT: dict[str, tuple[str, GPTConfig]] = {
     "gpt2 from opt": ("hf-gpt2", shape(activation="relu", start_of_text=2, end_of_text=2)),
     "gpt2 from neo": ("hf-gpt2", shape(qkv_bias=False, attention_scale=False)),
     "gpt2 from wide bands": ("hf-gpt2", shape(pattern=alternating(4, band=N_CTX))),
+    "gpt2 from wide blocks": ("hf-gpt2", shape(pattern=(Local(N_CTX), Heads((Dense(), Banded(N_CTX))), Dense(), Dense()))),
     "neo": ("hf-gpt-neo", shape(pattern=alternating(4, band=8), norm_eps=3e-5)),
     "neo from dense first": ("hf-gpt-neo", shape(pattern=(Dense(), Banded(5), Banded(5), Banded(N_CTX)))),
     "neo from dense": ("hf-gpt-neo", shape(activation="relu")),
@@ -166,6 +167,7 @@ def test_a_query_matrix_that_cannot_be_undone_is_refused_with_its_numbers(tmp_pa
         ("hf-gpt2", {"pattern": alternating(4, band=8)}, r"^banded\(8\) attention of blocks 0, 2 becomes dense .* 8 tokens"),
         ("hf-opt", {"pattern": (Banded(8), Dense(), Dense(), Dense())}, r"^banded\(8\) attention of block 0 becomes dense"),
         ("hf-gpt-neo", {"pattern": (Banded(8), Dense(), Banded(5), Dense())}, r"^banded\(5\) .* block 2 becomes banded\(8\)"),
+        ("hf-opt", {"pattern": (Heads((Local(9), Dense())), *all_dense(3))}, r"^heads\(local\(9\),dense\) .* up to 9 tokens"),
         ("hf-opt", {"norm_eps": 1e-6}, r"epsilon 1e-06: OPT's is 1e-05"),
     ],
 )

@@ -106,6 +106,7 @@ def convert(
                 f"the {to} written, as {read_by} reads it, differs by {done.largest_difference:.3g} in logits of up to "
                 f"{done.largest_logit:.3g}, where nothing should be lost: it was not kept"
             )
+        del logits  # it may be a view of the file, and Windows moves none that is mapped
         os.replace(part, destination)
     return done
 

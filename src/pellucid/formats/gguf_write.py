@@ -2,7 +2,6 @@
 
 import os
 import re
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,10 @@ from pellucid.formats.gguf_names import (
     QUANTISATION_VERSION,
     gguf_name,
 )
+from pellucid.formats.target import dense_up_to
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.pattern import Dense, Pattern
+from pellucid.gpt.pattern import Dense
 from pellucid.text.bytes_to_characters import to_characters
 from pellucid.text.tokenizer import END_OF_TEXT, Tokenizer
 from pellucid.text.tokenizer_json import merges_of
@@ -86,7 +86,7 @@ def refusals(config: GPTConfig) -> list[str]:
 
 def lost_patterns(config: GPTConfig) -> list[str]:
     """Which blocks llama.cpp would run otherwise, and from how many tokens on."""
-    reach = {p: _dense_up_to(p, config.n_ctx) for p in set(config.pattern)}
+    reach = {p: dense_up_to(p, config.n_ctx) for p in set(config.pattern)}
     sparse = [p for p in config.pattern if reach[p] < config.n_ctx]
     if not sparse:
         return []
@@ -94,11 +94,6 @@ def lost_patterns(config: GPTConfig) -> list[str]:
         f"{len(sparse)} of {config.n_layers} blocks are {' and '.join(sorted(set(map(str, sparse))))}, which llama.cpp runs as "
         f"dense: the same model up to {min(reach[p] for p in sparse)} tokens, another one beyond"
     ]
-
-
-def _dense_up_to(pattern: Pattern, n_ctx: int) -> int:
-    """The longest sequence of which the pattern sees all that a dense one does."""
-    return bisect_right(range(1, n_ctx + 1), 0, key=lambda tokens: int(pattern.pairs(tokens) != Dense().pairs(tokens)))
 
 
 def lossy(model: Decoder, kind: str) -> list[str]:

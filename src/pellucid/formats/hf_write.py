@@ -17,10 +17,11 @@ from pellucid.errors import PellucidError
 from pellucid.files import write_whole
 from pellucid.formats.families import GPT2, GPT_NEO, OPT, Family
 from pellucid.formats.fold import MOST_GROWTH, Shift, condition, fold, shifts
+from pellucid.formats.target import dense_up_to
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Block, Decoder
 from pellucid.gpt.directory import ACTIVATION_NAMES, CONFIG, WEIGHTS, gpt2_json
-from pellucid.gpt.pattern import Banded, Dense
+from pellucid.gpt.pattern import Banded
 from pellucid.text import tokenizer_json
 from pellucid.text.tokenizer import Tokenizer
 
@@ -83,17 +84,17 @@ def _lost_patterns(config: GPTConfig, family: Family) -> list[str]:
     """A line for each pattern that the family would run as another."""
     window, lost = _window(config), []
     for pattern in dict.fromkeys(config.pattern):
-        width = pattern.width if isinstance(pattern, Banded) else None
-        if isinstance(pattern, Dense) or (width is not None and width >= config.n_ctx):
+        exact = dense_up_to(pattern, config.n_ctx)
+        if exact >= config.n_ctx:
             continue
         instead = "dense"
-        if family is GPT_NEO and width is not None:
-            if width == window:
+        if family is GPT_NEO and isinstance(pattern, Banded):
+            if pattern.width == window:
                 continue
             instead = f"banded({window}), as GPT-Neo has one window for all blocks"
         blocks = [str(block) for block, p in enumerate(config.pattern) if p == pattern]
         shown = ", ".join(blocks[:4]) + (", ..." if len(blocks) > 4 else "")
-        upto = f" (texts of up to {width} tokens stay exact)" if width is not None else ""
+        upto = f" (texts of up to {exact} tokens stay exact)" if exact > 1 else ""
         lost.append(f"{pattern} attention of block{'s' * (len(blocks) > 1)} {shown} becomes {instead}{upto}")
     return lost
 

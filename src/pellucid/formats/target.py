@@ -1,5 +1,6 @@
 """What a format that can be written offers to `convert`."""
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pellucid.gpt.decoder import Decoder
+from pellucid.gpt.pattern import Compressed, Dense, Heads, Pattern
 from pellucid.text.tokenizer import Tokenizer
 
 
@@ -31,3 +33,12 @@ class Target:
     read: Callable[[Path], tuple[Logits, str]]
     quantizes: tuple[str, ...] = ()
     a_file: bool = False
+
+
+def dense_up_to(pattern: Pattern, tracks: int) -> int:
+    """The longest sequence, of `tracks` at most, of which every head sees all that a dense one does."""
+    if isinstance(pattern, Heads):
+        return min(dense_up_to(each, tracks) for each in pattern.patterns)
+    if isinstance(pattern, Compressed):
+        return 0
+    return bisect_right(range(1, tracks + 1), 0, key=lambda tokens: int(pattern.pairs(tokens) != Dense().pairs(tokens)))
