@@ -13,11 +13,12 @@ from pellucid.errors import PellucidError
 LOCK = ".lock"
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes UTF-8 text beside its place, then puts it there: a reader sees the old file or the new one, never half."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes bytes, or text as UTF-8, beside its place, then puts it there: readers see the old or the new, never half."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
     part = path.with_name(f"{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8", newline="\n")
+        part.write_bytes(data)
         os.replace(part, path)
     except OSError:
         part.unlink(missing_ok=True)

@@ -1,12 +1,11 @@
 """Writing a film to a file, whole or not at all."""
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
 from pellucid.draw import animation, page, raster, svg
 from pellucid.draw.film import Film
 from pellucid.errors import PellucidError
+from pellucid.files import write_whole
 
 
 STILLS = ("svg", "png")
@@ -43,12 +42,8 @@ def save(film: Film, path: Path, *, width: int | None = None, t: float | None = 
 
 def write(written: bytes, path: Path) -> Path:
     """Writes a file, whole or not at all; returns its path. Errors: a place that cannot be written."""
-    half = path.with_name(f"{path.name}.part")
     try:
-        half.write_bytes(written)
-        os.replace(half, path)
+        write_whole(path, written)
     except OSError as problem:
-        with suppress(OSError):
-            half.unlink()
         raise PellucidError(f"{path} cannot be written: {problem.strerror or problem}") from problem
     return path

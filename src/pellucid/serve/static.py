@@ -13,9 +13,10 @@ from pellucid.draw.font import EM
 from pellucid.draw.svg import escaped
 from pellucid.errors import PellucidError
 from pellucid.files import write_whole
+from pellucid.generate.load import RUN_FILE
 from pellucid.record import Record, open_record
 from pellucid.serve.page import DATA, NOSCRIPT, PLACE, STYLE, asset
-from pellucid.serve.sources import describe_record
+from pellucid.serve.sources import METRICS, describe_record
 
 
 # The page asks for nothing: no address is allowed, whatever a record or a film holds.
@@ -89,8 +90,8 @@ def _record(record: Record | Path | str, number: int) -> dict[str, Any]:
 
 def _run(run: Path, number: int) -> dict[str, Any]:
     try:
-        plan = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        metrics = (run / "metrics.jsonl").read_text(encoding="utf-8")
+        plan = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
+        metrics = (run / METRICS).read_text(encoding="utf-8")
         found = {"kind": plan["kind"], "total_steps": plan["total_steps"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PellucidError(f"cannot show the run {run}: {error}") from error

@@ -6,11 +6,11 @@ and which begins a prompt stands in `tokenizer_config.json` beside it, if anywhe
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from pellucid.errors import PellucidError
+from pellucid.files import write_whole
 from pellucid.text.bytes_to_characters import to_characters
 from pellucid.text.merges import merges_of
 from pellucid.text.tokenizer import END_OF_TEXT, Tokenizer
@@ -141,9 +141,7 @@ def write(tokenizer: Tokenizer, path: Path) -> Path:
 
 
 def _put(file: Path, data: dict[str, Any]) -> None:
-    draft = file.with_name(f".{file.name}.partial")
-    draft.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8", newline="\n")
-    os.replace(draft, file)  # an interrupted save leaves the old file whole
+    write_whole(file, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
 
 
 def roles_json(tokenizer: Tokenizer) -> dict[str, Any]:
