@@ -408,6 +408,7 @@ def test_nothing_that_draws_is_random_or_looks_at_a_clock() -> None:
         modules = set(re.findall(r"^\s*(?:from|import) ([\w.]+)", told, re.MULTILINE))
         assert not {m for m in modules if m.split(".")[0] in ("random", "secrets", "time", "datetime", "torch")}, path.name
         assert not re.search(r"np\.random|Math\.random|Date\.now|performance\.now|getBoundingClientRect", told), path.name
-        words_and_shapes = ("pellucid.text", "pellucid.gpt.config", "pellucid.gpt.pattern")  # no weights: those need torch
-        allowed = ("pellucid.draw", "pellucid.record", "pellucid.errors", "pellucid.events", *words_and_shapes)
+        shapes = tuple(f"pellucid.gpt.{name}" for name in ("config", "pattern", "published"))  # no weights: those need torch
+        rooms = ("draw", "record", "text", "errors", "events", "files")
+        allowed = (*(f"pellucid.{room}" for room in rooms), *shapes)
         assert all(m.startswith(allowed) for m in modules if m.startswith("pellucid")), path.name
