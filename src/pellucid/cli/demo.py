@@ -17,7 +17,7 @@ records, and leaves everything in a folder with a page to open. Then it serves t
 EXAMPLE = """pellucid demo
   pellucid demo --text my-book.txt --seconds 120 --out my-demo"""
 
-FINETUNE_SECONDS = 12.0
+FINETUNE_SECONDS = 20.0
 PATIENCE = 1.3  # how many times its planned length a run may take
 SHOWN = 8  # examples in the before-and-after table
 PROMPT = "Once upon a time"

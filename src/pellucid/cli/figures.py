@@ -24,11 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Runs the command."""
     from pellucid.cli.output import print_json
-    from pellucid.draw.album import draw, find_records
+    from pellucid.draw.album import Drawn, draw, find_records
     from pellucid.errors import PellucidError
 
+    out = sys.stderr if chosen.json else sys.stdout
+
+    def tell(one: Drawn) -> None:
+        for path in one.files:
+            print(f"{path}: {path.stat().st_size:,} bytes, from {one.plate.record}", file=out, flush=True)
+
     wanted = None if chosen.only is None else _names(chosen.only)
-    drawn, absent = draw(find_records(chosen.records), chosen.out, _names(chosen.format), wanted=wanted, width=chosen.width)
+    records, formats = find_records(chosen.records), _names(chosen.format)
+    drawn, absent = draw(records, chosen.out, formats, wanted=wanted, width=chosen.width, on_drawn=tell)
     if chosen.json:
         print_json({
             "figures": [
@@ -37,10 +44,6 @@ def run(chosen: argparse.Namespace) -> int:
             ],
             "missing": [{"figure": one.figure, "why": one.why, "command": one.command} for one in absent],
         })  # fmt: skip
-    out = sys.stderr if chosen.json else sys.stdout
-    for one in drawn:
-        for path in one.files:
-            print(f"{path}: {path.stat().st_size:,} bytes, from {one.plate.record}", file=out)
     for lack in absent:
         print(f"not drawn: {lack.figure}: {lack.why}; make one with: {lack.command}", file=out)
     if not drawn:

@@ -78,6 +78,8 @@ class Live:
             case events.Sampled():
                 self._sample(event)
             case events.RunFinished():
+                if not self.view and self.last and self.last.step == event.step:
+                    self.console.print(self._line())  # with the last look at held-out text, which follows the last step
                 self._close()
             case events.CheckpointSaved():
                 pass
@@ -115,7 +117,7 @@ class Live:
         self.curve.append(event.loss)
         if self.view:
             self.view.update(self._panel())
-        elif time.monotonic() - self.printed >= 5 or event.step == self.plan["total_steps"]:
+        elif time.monotonic() - self.printed >= 5 and event.step < self.plan["total_steps"]:
             self.printed = time.monotonic()
             self.console.print(self._line())
 
@@ -138,7 +140,7 @@ class Live:
         assert self.last
         held = f"  held-out {self.held_out.bits_per_byte:.3f} bits/byte" if self.held_out else ""
         return (
-            f"step {self.last.step:>6,}/{self.plan['total_steps']:,}  loss {self.loss:.3f}{held}  "
+            f"step {self.last.step:>6,}/{self.plan['total_steps']:,}  loss {self.loss:.3f} (smoothed){held}  "
             f"{self.rate:,.0f} tokens/s  {clock(self._remaining())} left"
         )
 
@@ -152,9 +154,8 @@ class Live:
         total = self.plan["recipe"]["total_tokens"]
         table.add_row("tokens", f"{self.last.tokens:,} of {total:,} ({self.last.epoch:.2f} times through the data)")
         table.add_row("speed", f"{self.rate:,.0f} tokens/s, {clock(self._remaining())} left")
-        table.add_row(
-            "loss", f"[bold]{self.loss:.3f}[/] nats a token ({chance:.2f} = ln V would be guessing)  {sparkline(self.curve)}"
-        )
+        guessing = f"{chance:.2f} = ln V would be guessing"
+        table.add_row("loss", f"[bold]{self.loss:.3f}[/] nats a token, smoothed ({guessing})  {sparkline(self.curve)}")
         if self.stopping:
             table.add_row("[yellow]stop", f"[yellow]{STOPPING}")
         if self.held_out:

@@ -8,6 +8,9 @@ from typing import Any
 from pellucid.train.run import Run
 
 
+SHOWN = 10  # examples in the table that is not folded
+
+
 def write_summary(
     out: Path, trained: Run, tuned: Run, rows: Sequence[tuple[str, str, str, bool]], scores: Sequence[int]
 ) -> Path:
@@ -40,9 +43,13 @@ def write_summary(
         f"{tuned.step:,} steps, {tuned.tokens:,} tokens. Of {len(rows)} numbers that it was not trained on it got "
         f"{scores[0]} right before and {scores[1]} after.",
         "",
-        "| prompt | before | after | right |",
-        "|---|---|---|---|",
-        *(f"| {_cell(p)} | {_cell(b)} | {_cell(a)} | {'yes' if right else 'no'} |" for p, b, a, right in rows),
+        *_table(rows[:: max(1, -(-len(rows) // SHOWN))]),
+        "",
+        "<details><summary>All of them</summary>",
+        "",
+        *_table(rows),
+        "",
+        "</details>",
         "",
         "## Files",
         "",
@@ -59,12 +66,21 @@ def write_summary(
     return path
 
 
+def _table(rows: Sequence[tuple[str, str, str, bool]]) -> list[str]:
+    return [
+        "| prompt | before | after | right |",
+        "|---|---|---|---|",
+        *(f"| {_cell(p)} | {_cell(b)} | {_cell(a)} | {'yes' if right else 'no'} |" for p, b, a, right in rows),
+    ]
+
+
 def _training(trained: Run, metrics: Sequence[dict[str, Any]]) -> list[str]:
     config, plan = trained.plan.config, trained.plan
     losses = [line["loss"] for line in metrics if "loss" in line]
     speeds = sorted(line["tokens_per_s"] for line in metrics if "tokens_per_s" in line)
     held_out = [line for line in metrics if "held_out_loss" in line]
     last = losses[-max(1, len(losses) // 20) :]
+    over = f"mean of the last {len(last)} steps" if len(last) > 1 else "the last step"
     return [
         f"- {config.parameters():,} parameters: {config.n_layers} blocks ({', '.join(map(str, config.pattern))}), width "
         f"{config.d_model}, {config.n_heads} heads, {config.n_ctx} tracks, {config.vocab_size:,} tokens in the vocabulary",
@@ -72,7 +88,7 @@ def _training(trained: Run, metrics: Sequence[dict[str, Any]]) -> list[str]:
         f"({trained.tokens / plan.source['train_tokens']:.1f} times through the text), "
         f"{speeds[len(speeds) // 2]:,.0f} tokens a second (median), products in {plan.dtype} on {plan.threads} thread(s)",
         f"- loss: from {losses[0]:.3f} (guessing is ln {config.vocab_size} = {math.log(config.vocab_size):.3f}) to "
-        f"{sum(last) / len(last):.3f} nats a token (mean of the last {len(last)} steps)",
+        f"{sum(last) / len(last):.3f} nats a token ({over})",
         f"- held-out text: from {held_out[0]['bits_per_byte']:.3f} to {held_out[-1]['bits_per_byte']:.3f} bits a byte",
     ]
 

@@ -1,6 +1,6 @@
 """Every figure that some records allow, as files: which record gives which, what each file is called, what is missing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,13 +115,14 @@ def _labels(records: Sequence[Path]) -> dict[Path, str]:
 
 def draw(
     records: Sequence[Path], out: str | Path, formats: Iterable[str], *, wanted: Sequence[str] | None = None,
-    width: int | None = None,
+    width: int | None = None, on_drawn: Callable[[Drawn], None] = lambda drawn: None,
 ) -> tuple[list[Drawn], list[Absent]]:  # fmt: skip
     """Draws every figure that the records give into a folder, one file a format.
 
     Args:
         records: as `find_records` finds them. out: the folder; made if it is not there. formats: of svg png gif webp mp4 html.
         wanted: names of figures; None for all. width: of pictures in pixels (png, gif, webp, mp4); None for 960.
+        on_drawn: told of each figure as soon as its files are there.
 
     Returns:
         What was drawn, and what could not be, with the command that would make it possible.
@@ -154,6 +155,7 @@ def draw(
             write(_content(wide, narrow, kind, width), out / f"{plate.stem}.{kind}") for kind in formats
         ]
         drawn.append(Drawn(plate=plate, wide=wide, narrow=narrow, files=tuple(files)))
+        on_drawn(drawn[-1])
     return drawn, absent
 
 

@@ -41,7 +41,7 @@ def illustrate(
     several = {one.plate.figure for one in drawn if one.plate.stem != one.plate.figure}
     figures = []
     for one in drawn:
-        words = FIGURES[one.plate.figure].about
+        words = f"{one.plate.figure}: {FIGURES[one.plate.figure].about}"
         if one.plate.figure in several:
             words += f" ({Path(os.path.relpath(one.plate.record, folder)).as_posix()})"
         figures.append((words, one.wide, one.narrow))

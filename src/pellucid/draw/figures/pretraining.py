@@ -26,6 +26,7 @@ from pellucid.record import Record
 
 
 MOMENTS = 7  # segments, at most
+WHOLE = 10_000_000  # up to so many tokens every digit is written
 MOVES, RESTS = 1.4, 3.6  # seconds of each
 
 
@@ -173,8 +174,9 @@ def _in_frame(record: Record, run: Training, place: _Layout, moments: Sequence[_
     y += place.row
     nodes.append(Text(x, y, "tokens seen", size))
     seen = [run.tokens_after(moment.step) for moment in moments]
+    written = in_short if run.target > WHOLE else "{:,}".format  # both numbers in the same way
     nodes += _changing(moments, lambda m: Text(
-        right, y, f"{run.tokens_after(m.step):,} of {in_short(run.target)}", size, 600, anchor="end",
+        right, y, f"{written(run.tokens_after(m.step))} of {written(run.target)}", size, 600, anchor="end",
         shows=Shows("training/steps/tokens", (m.step - 1,) if m.step else (), m.step, "given"),
     ))  # fmt: skip
     y += 0.5 * size
