@@ -172,9 +172,9 @@ def test_the_x_ray_shows_what_stands_in_the_record(page: Any, studio: Studio, fo
 
 
 def percent(told: str) -> float:
-    found = re.search(r": (<?)([\d.]+) %", told)
+    found = re.search(r": ([<>]?)([\d.]+)%", told)
     assert found, told
-    return 0.0 if found[1] else float(found[2]) / 100
+    return 0.0 if found[1] == "<" else float(found[2]) / 100
 
 
 def test_what_a_record_lacks_is_said(page: Any, studio: Studio) -> None:

@@ -185,10 +185,18 @@ export function originOf(record: PellucidRecord, chunk: string, index: number[])
   return { chunk, index, truth, meaning };
 }
 
-/** A probability in as many digits as can be told apart. */
+/** A probability in words, as the figures write it: 42%, 3.1%, 0.02%; below that, what it is less than. */
 export function percent(probability: number): string {
-  if (probability >= 0.9995) return "100 %";
-  if (probability >= 0.0995) return `${(100 * probability).toFixed(0)} %`;
-  if (probability >= 0.0005) return `${(100 * probability).toFixed(1)} %`;
-  return probability > 0 ? "<0.1 %" : "0 %";
+  const share = 100 * probability;
+  if (probability >= 1) return "100%";
+  if (probability >= 0.9945) return probability < 0.9995 ? `${share.toFixed(1)}%` : ">99.9%";
+  if (probability >= 0.0995) return `${Math.floor(share + 0.5)}%`;
+  if (probability >= 0.00995) return `${share.toFixed(1)}%`;
+  if (probability >= 0.00005) return `${share.toFixed(2)}%`;
+  return probability > 0 ? "<0.01%" : "0%";
+}
+
+/** A block's pattern where there is little room: "band 128" for banded(128). */
+export function shortPattern(pattern: string): string {
+  return pattern.replace(/^banded\((\d+)\)$/, "band $1");
 }
