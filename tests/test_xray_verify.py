@@ -27,6 +27,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "cut": {"top_k": 40, "top_p": 0.85, "temperature": 1.08},  # leaves more tokens than are listed, and fewer
     "greedy": {"temperature": 0},
+    "steered": {"min_p": 0.04, "presence_penalty": 0.7, "frequency_penalty": 0.4, "repetition_penalty": 1.3,
+                "logit_bias": {5: 2.5, 11: -100.0}, "top_p": 0.99, "temperature": 1.1},
 }
 Change = Callable[[Any], Any]
 

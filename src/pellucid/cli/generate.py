@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import PellucidError
 
@@ -39,7 +39,39 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="0 takes the likeliest token (default 1)")
     parser.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens only")
     parser.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that together reach P")
+    parser.add_argument("--min-p", type=float, metavar="P", help="draw from tokens at least P times as likely as the likeliest")
+    parser.add_argument("--presence-penalty", type=float, default=0.0, metavar="X", help="-2 to 2, against tokens drawn before")
+    parser.add_argument("--frequency-penalty", type=float, default=0.0, metavar="X", help="-2 to 2, for each time drawn before")
+    parser.add_argument("--repetition-penalty", type=float, default=1.0, metavar="X", help="divides logits, if drawn before")
+    parser.add_argument(
+        "--logit-bias", type=_bias, action="append", default=[], metavar="ID=X",
+        help="add X (-100 to 100) to a token's logit; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same text (default: a new one)")
+
+
+def sampling(chosen: argparse.Namespace) -> dict[str, Any]:
+    """What `add_sampling` read, as `generate` takes it.
+
+    Raises:
+        PellucidError: a token with two biases.
+    """
+    bias = dict(chosen.logit_bias)
+    if len(bias) < len(chosen.logit_bias):
+        raise PellucidError("--logit-bias names a token twice: give each one bias")
+    names = (
+        "max_tokens", "temperature", "top_k", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty",
+        "seed",
+    )  # fmt: skip
+    return {name: getattr(chosen, name) for name in names} | {"logit_bias": bias}
+
+
+def _bias(text: str) -> tuple[int, float]:
+    token, _, value = text.partition("=")
+    try:
+        return int(token), float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no token id and number, such as 50256=-100") from None
 
 
 def run(chosen: argparse.Namespace) -> int:
@@ -55,10 +87,7 @@ def run(chosen: argparse.Namespace) -> int:
         print("pellucid generate: --logprobs goes with --json; --tokens shows the runners-up", file=sys.stderr)
         return 2
     prompt = read_prompt(chosen.prompt)
-    options = {
-        "max_tokens": chosen.max_tokens, "temperature": chosen.temperature, "top_k": chosen.top_k,
-        "top_p": chosen.top_p, "seed": chosen.seed, "stop": tuple(chosen.stop),
-    }  # fmt: skip
+    options = sampling(chosen) | {"stop": tuple(chosen.stop)}
     model = load(chosen.model)
     if model.config.parameters() < SMALL:
         torch.set_num_threads(1)

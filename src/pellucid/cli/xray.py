@@ -29,7 +29,7 @@ def run(chosen: argparse.Namespace) -> int:
     """Runs the command."""
     from pathlib import Path
 
-    from pellucid.cli.generate import read_prompt
+    from pellucid.cli.generate import read_prompt, sampling
     from pellucid.cli.output import command, print_json
     from pellucid.generate.load import load
     from pellucid.xray.capture import KEEP, xray
@@ -38,9 +38,8 @@ def run(chosen: argparse.Namespace) -> int:
     model = load(chosen.model)
     groups = KEEP if chosen.keep is None else tuple(group for group in chosen.keep.split(",") if group)
     record = xray(
-        model, prompt, keep=groups, candidates=chosen.candidates, max_tokens=chosen.max_tokens,
-        temperature=chosen.temperature, top_k=chosen.top_k, top_p=chosen.top_p, seed=chosen.seed, stop=tuple(chosen.stop),
-    )  # fmt: skip
+        model, prompt, keep=groups, candidates=chosen.candidates, stop=tuple(chosen.stop), **sampling(chosen)
+    )
     record.save(chosen.out)
     size = Path(chosen.out).stat().st_size
     read, drawn = record["generation/prompt_ids"].tolist(), record["generation/steps/drawn_ids"].tolist()

@@ -44,13 +44,16 @@ class Row:
         self.end_of_text = end_of_text
         self.tokens: list[Token] = []
         self.finish_reason: str | None = None if options.max_tokens else "length"
+        self.counts: dict[int, int] | None = {} if options.counts else None  # how often each token was drawn
         self._text = TextAssembler(tokenizer, options.stop)
 
     def take(self, logits: Tensor) -> Token:
         """Draws the next token from (V,) logits."""
         assert self.finish_reason is None
         position = len(self.prompt) + len(self.tokens)
-        drawn = draw(logits, self.options, uniform(self.options.seed, self.sample, position))
+        drawn = draw(logits, self.options, uniform(self.options.seed, self.sample, position), self.counts)
+        if self.counts is not None:
+            self.counts[drawn.id] = self.counts.get(drawn.id, 0) + 1
         ended = drawn.id == self.end_of_text
         text = "" if ended else self._text.push(drawn.id)
         if ended or self._text.stopped or len(self.tokens) + 1 == self.options.max_tokens:
@@ -80,8 +83,8 @@ def check_fits(prompt: Sequence[int], options: SamplingOptions, config: GPTConfi
     """Refuses what the model cannot read or write; the last token drawn is never read, so it needs no track.
 
     Raises:
-        PellucidError: ids outside the vocabulary, a prompt longer than n_ctx or without room for max_tokens, or more
-            `logprobs` than tokens.
+        PellucidError: ids outside the vocabulary, a prompt longer than n_ctx or without room for max_tokens, more
+            `logprobs` than tokens, or a bias for a token that is none.
     """
     for token in prompt:
         if not 0 <= token < config.vocab_size:
@@ -98,6 +101,9 @@ def check_fits(prompt: Sequence[int], options: SamplingOptions, config: GPTConfi
         )
     if options.logprobs is not None and options.logprobs > config.vocab_size:
         raise PellucidError(f"logprobs is {options.logprobs}, but there are only {config.vocab_size} tokens")
+    for token, _ in options.logit_bias:
+        if token >= config.vocab_size:
+            raise PellucidError(f"logit_bias names token {token}, but ids go from 0 to {config.vocab_size - 1}")
 
 
 class Batch:

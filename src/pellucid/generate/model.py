@@ -1,15 +1,15 @@
 """The model as a user holds it: a decoder with a tokenizer, that writes."""
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal, Self, SupportsIndex, overload
+from typing import Any, Literal, Self, SupportsIndex, TypedDict, Unpack, overload
 
 from pellucid.errors import PellucidError
 from pellucid.generate.completion import Completion, Token
 from pellucid.generate.engine import Row, check_fits, decode
-from pellucid.generate.sampling import SamplingOptions, fresh_seed
+from pellucid.generate.sampling import SamplingOptions, bias_pairs, fresh_seed
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.directory import save_model
@@ -19,6 +19,23 @@ from pellucid.text.tokenizer_json import FILE_NAME as TOKENIZER
 
 OnePrompt = str | list[int] | None
 ManyPrompts = list[str] | list[list[int]]
+
+
+class Options(TypedDict, total=False):
+    """What `generate` takes besides prompt and n; defaults and meaning stand there."""
+
+    max_tokens: int
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    stop: str | Sequence[str]
+    seed: int | None
+    logprobs: int | None
+    min_p: float | None
+    presence_penalty: float
+    frequency_penalty: float
+    repetition_penalty: float
+    logit_bias: Mapping[int, float] | None
 
 
 class GPT(Decoder):
@@ -59,25 +76,13 @@ class GPT(Decoder):
         return self.tokenizer
 
     @overload
-    def generate(
-        self, prompt: OnePrompt = None, *, max_tokens: int = 64, temperature: float = 1.0, top_k: int | None = None,
-        top_p: float | None = None, stop: str | Sequence[str] = (), seed: int | None = None, logprobs: int | None = None,
-        n: Literal[1] = 1,
-    ) -> Completion: ...  # fmt: skip
+    def generate(self, prompt: OnePrompt = None, *, n: Literal[1] = 1, **options: Unpack[Options]) -> Completion: ...
 
     @overload
-    def generate(
-        self, prompt: ManyPrompts, *, max_tokens: int = 64, temperature: float = 1.0, top_k: int | None = None,
-        top_p: float | None = None, stop: str | Sequence[str] = (), seed: int | None = None, logprobs: int | None = None,
-        n: int = 1,
-    ) -> list[Completion]: ...  # fmt: skip
+    def generate(self, prompt: ManyPrompts, *, n: int = 1, **options: Unpack[Options]) -> list[Completion]: ...
 
     @overload
-    def generate(
-        self, prompt: OnePrompt = None, *, max_tokens: int = 64, temperature: float = 1.0, top_k: int | None = None,
-        top_p: float | None = None, stop: str | Sequence[str] = (), seed: int | None = None, logprobs: int | None = None,
-        n: int,
-    ) -> Completion | list[Completion]: ...  # fmt: skip
+    def generate(self, prompt: OnePrompt = None, *, n: int, **options: Unpack[Options]) -> Completion | list[Completion]: ...
 
     def generate(
         self,
@@ -91,6 +96,11 @@ class GPT(Decoder):
         seed: int | None = None,
         logprobs: int | None = None,
         n: int = 1,
+        min_p: float | None = None,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        repetition_penalty: float = 1.0,
+        logit_bias: Mapping[int, float] | None = None,
     ) -> Completion | list[Completion]:
         """Continues a prompt, or several of any lengths together.
 
@@ -106,6 +116,12 @@ class GPT(Decoder):
                 prompt of a list is drawn for as if it were alone.
             logprobs: report this many of the likeliest tokens at each place.
             n: answers a prompt. Answer i is the same whatever n is.
+            min_p: then among those at least min_p times as likely as the likeliest. Penalties and biases come before
+                temperature and cuts (`sampling` states the order); `logprobs` stay the model's own.
+            presence_penalty: -2 to 2, taken off the logit of each token that this answer (not its prompt) has drawn already.
+            frequency_penalty: -2 to 2, taken off once for each time it was drawn.
+            repetition_penalty: 0.01 to 100: logits of tokens drawn already are divided by it if positive, else multiplied.
+            logit_bias: what is added to the logit of a token, -100 (as good as never) to 100, by token id.
 
         Returns:
             One completion; a list for a list of prompts (all answers to the first, then to the second ...) or n > 1.
@@ -116,7 +132,8 @@ class GPT(Decoder):
         """
         options = self._options(
             max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, seed=seed,
-            logprobs=logprobs, n=n,
+            logprobs=logprobs, n=n, min_p=min_p, presence_penalty=presence_penalty, frequency_penalty=frequency_penalty,
+            repetition_penalty=repetition_penalty, logit_bias=logit_bias,
         )  # fmt: skip
         many = _is_list_of_prompts(prompt)
         prompts: Sequence[Any] = prompt if many and prompt is not None else [prompt]
@@ -126,30 +143,14 @@ class GPT(Decoder):
         completions = [row.completion() for row in rows]
         return completions if many or n > 1 else completions[0]
 
-    def stream(
-        self,
-        prompt: OnePrompt = None,
-        *,
-        max_tokens: int = 64,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        stop: str | Sequence[str] = (),
-        seed: int | None = None,
-        logprobs: int | None = None,
-    ) -> Iterator[Token]:
+    def stream(self, prompt: OnePrompt = None, **options: Unpack[Options]) -> Iterator[Token]:
         """The same answer as `generate`'s, each token as soon as it is drawn. Arguments and errors as there; one prompt."""
-        row = self.begin(  # checked here, not at the first token
-            prompt, max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, seed=seed,
-            logprobs=logprobs,
-        )  # fmt: skip
+        row = self.begin(prompt, **options)  # checked here, not at the first token
         return (token for _, token in decode(self, [row]))
 
-    def begin(
-        self, prompt: OnePrompt = None, *, stop: str | Sequence[str] = (), seed: int | None = None, **options: Any
-    ) -> Row:
+    def begin(self, prompt: OnePrompt = None, **options: Unpack[Options]) -> Row:
         """The answer that `stream` would give, not begun: for who drives an `engine.Batch`. Arguments and errors as there."""
-        return self._row(self._ids(prompt), 0, self._options(stop=stop, seed=seed, **options))
+        return self._row(self._ids(prompt), 0, self._options(**options))
 
     def save(self, directory: str | Path, *, storage: str = "float32") -> None:
         """Writes a model directory that `load` reads: config, weights and tokenizer, if there is one.
@@ -168,12 +169,16 @@ class GPT(Decoder):
         """A model of its own with equal weights. The tokenizer, which nothing changes, is shared."""
         return deepcopy(self, {id(self.tokenizer): self.tokenizer})
 
-    def _options(self, *, stop: str | Sequence[str], seed: int | None, **others: Any) -> SamplingOptions:
+    def _options(
+        self, *, stop: str | Sequence[str] = (), seed: int | None = None, logit_bias: Mapping[int, float] | None = None,
+        **others: Any,
+    ) -> SamplingOptions:  # fmt: skip
         try:
             stops = (stop,) if isinstance(stop, str) else tuple(stop)
         except TypeError:
             raise PellucidError(f"stop is a text or several, not {stop!r}") from None
-        options = SamplingOptions(stop=stops, seed=fresh_seed() if seed is None else seed, **others)
+        pairs = bias_pairs({} if logit_bias is None else logit_bias)
+        options = SamplingOptions(stop=stops, seed=fresh_seed() if seed is None else seed, logit_bias=pairs, **others)
         if options.stop:
             self.require_tokenizer()
         return options

@@ -18,7 +18,7 @@ from pellucid.errors import PellucidError
 from pellucid.generate.completion import Token
 from pellucid.generate.engine import Batch, Row, reading
 from pellucid.generate.model import GPT, OnePrompt
-from pellucid.generate.sampling import uniform
+from pellucid.generate.sampling import SamplingOptions, uniform
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.record import Provenance, Record, RecordWriter, Stored, as_bfloat16, as_triangle, describe, open_record
 from pellucid.text.tokenizer import Tokenizer
@@ -45,7 +45,7 @@ def xray(
         candidates: likeliest tokens to list at each step.
         on_token: told of each token as soon as it is drawn, with what it was drawn from. What it raises ends the generation,
             and comes out of here.
-        generate_options: max_tokens, temperature, top_k, top_p, stop, seed: as `generate` takes them.
+        generate_options: all others that `generate` takes, but for n and logprobs.
 
     Returns:
         A record in memory, open; `save` puts it into a file.
@@ -99,10 +99,11 @@ def watched(
         began = perf_counter()
         go()
         logits = batch.logits[0]
+        counts = None if row.counts is None else dict(row.counts)  # what was drawn before this step
         ((_, token),) = batch.draw()
         times.append(perf_counter() - began)
         u = uniform(row.options.seed, SAMPLE, token.position)
-        steps.append(step(logits, row.options, u, token.id, candidates))
+        steps.append(step(logits, row.options, u, token.id, candidates, counts))
         if on_token is not None:
             on_token(token, steps[-1])
         go = batch.feed
@@ -194,6 +195,16 @@ def _provenance(model: GPT, row: Row) -> Provenance:
         sampling={
             "max_tokens": options.max_tokens, "temperature": options.temperature, "top_k": options.top_k,
             "top_p": options.top_p, "stop": list(options.stop), "sample": SAMPLE,
-        },
+        } | _unusual(options),
         machine=describe_machine() | {"threads": torch.get_num_threads(), "device": str(model.wte.weight.device)},
     )  # fmt: skip
+
+
+def _unusual(options: SamplingOptions) -> dict[str, Any]:
+    """Options that a record names only where they change something."""
+    named: dict[str, Any] = {"min_p": options.min_p} if options.min_p is not None else {}
+    named |= {name: value for name, value, neutral in (
+        ("presence_penalty", options.presence_penalty, 0), ("frequency_penalty", options.frequency_penalty, 0),
+        ("repetition_penalty", options.repetition_penalty, 1),
+    ) if value != neutral}  # fmt: skip
+    return named | ({"logit_bias": [list(pair) for pair in options.logit_bias]} if options.logit_bias else {})

@@ -6,7 +6,7 @@ All of it is computed in float32 (draws in float64, as sampling does), whatever 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pellucid.generate.sampling import SamplingOptions, candidates, largest
+from pellucid.generate.sampling import SamplingOptions, adjusted, candidates, largest
 from pellucid.gpt.attention import visible_mask
 from pellucid.gpt.compressor import Compressor
 from pellucid.gpt.decoder import Decoder
@@ -126,17 +126,20 @@ class Step:
     drawn_span: tuple[float, float]
 
 
-def step(logits: Tensor, options: SamplingOptions, u: float, drawn: int, count: int) -> Step:
+def step(
+    logits: Tensor, options: SamplingOptions, u: float, drawn: int, count: int, counts: Mapping[int, int] | None = None
+) -> Step:
     """What a step drew from.
 
     Args:
-        logits: (V,) of the next token. u: the draw. drawn: the token that it pointed at. count: candidates to list (K).
+        logits: (V,) of the next token. u: the draw. drawn: the token that it pointed at. count: candidates to list (K), the
+            likeliest by the model's own distribution. counts: how often each token was drawn before, as `draw` takes it.
     """
     top = largest(logits, count)
     logprobs = logits.float().log_softmax(-1)[top].tolist()
     if options.temperature == 0:
         return Step(top.tolist(), logprobs, [float(token == drawn) for token in top.tolist()], 1, math.nan, (0.0, 1.0))
-    kept, weights = candidates(logits, options)
+    kept, weights = candidates(adjusted(logits, options, counts), options)
     ends = weights.cumsum(0)
     ends = ends / ends[-1]
     place = drawn if kept is None else int(torch.searchsorted(kept, drawn))

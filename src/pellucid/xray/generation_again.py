@@ -15,10 +15,12 @@ those of rounding. Tolerances, by what was lost:
     draws, cells, given numbers: none
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.errors import PellucidError
@@ -36,6 +38,7 @@ from pellucid.xray.watch import Watch
 # Relative, by the dtype in which the recorded model computed. Choices: measured on the embedded and on random models, float32
 # stays below a tenth of what this allows, float16 and bfloat16 below a half. In bfloat16 the check is coarse, as it must be.
 NOISE = {"float64": 2.0**-15, "float32": 2.0**-15, "float16": 2.0**-7, "bfloat16": 2.0**-4}
+UNUSUAL = ("min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias")  # named where they act
 _STEPS = "generation/steps/"
 
 
@@ -79,6 +82,7 @@ def same_words(record: Record, model: GPT) -> tuple[list[int], SamplingOptions]:
         raise PellucidError("the record names no seed or no sampling options: its draws cannot be computed again")
     try:
         stated = {key: named.sampling[key] for key in ("max_tokens", "temperature", "top_k", "top_p")}
+        stated |= {key: named.sampling[key] for key in UNUSUAL if key in named.sampling}
         options = SamplingOptions(**stated, seed=named.seed, stop=tuple(named.sampling["stop"]))
     except KeyError as error:
         raise PellucidError(f"the record's sampling options lack {error}") from None
@@ -91,7 +95,7 @@ def same_words(record: Record, model: GPT) -> tuple[list[int], SamplingOptions]:
     if options.temperature > 0 and len(draws) and not np.any(draws == np.array(right)):
         raise PellucidError(f"the record was made with another seed: its draws are not those of seed {named.seed}")
     ids = [*prompt, *record[_STEPS + "drawn_ids"].tolist()]
-    for token in ids:
+    for token in [*ids, *(token for token, _ in options.logit_bias)]:
         if not 0 <= token < model.config.vocab_size:
             raise PellucidError(f"the record names the token {token}, which its model does not have: it was changed")
     if len(prompt) < 1 or len(ids) - 1 > model.config.n_ctx:
@@ -116,6 +120,11 @@ class GenerationAgain:
         self.logits = model.logits(hidden[0, self.prompt - 1 : len(ids) - 1]).double().cpu()  # (S, V)
         self.logprobs = self.logits.log_softmax(-1)
         self.nats = (self.noise * self.logits.abs().amax(-1).clamp_min(1)).numpy()  # (S,)
+        self.scores = self._scores(ids[self.prompt :])  # (S, V) what was drawn from, before temperature and cuts
+        self.slack = self.nats
+        self.steered = options.counts or bool(options.logit_bias)
+        if self.steered:  # a penalty that multiplies a logit multiplies its error
+            self.slack = self.nats * max(options.repetition_penalty, 1 / options.repetition_penalty)
         self.by_name: dict[str, Callable[[str], Difference]] = {
             "generation/prompt_ids": lambda name: Difference(0.0, 0.0),  # compared before anything else
             "generation/lens/ids": lambda name: self._lens()[0],
@@ -201,31 +210,49 @@ class GenerationAgain:
         right = [uniform(self.options.seed, SAMPLE, self.prompt + i) for i in range(self.steps)]
         return Difference(np.abs(self.record[name] - np.array(right)), 0.0)
 
+    def _scores(self, drawn: list[int]) -> Tensor:
+        """(S, V) the logits with penalties and biases, as `sampling` states them."""
+        options, scores = self.options, self.logits.clone()
+        if options.counts:
+            before = F.one_hot(torch.tensor(drawn), scores.shape[1]).cumsum(0).roll(1, 0)  # (S, V) times drawn before the step
+            before[0] = 0
+            factor = torch.where(scores > 0, 1 / options.repetition_penalty, options.repetition_penalty)
+            scores = torch.where(before > 0, scores * factor - options.presence_penalty, scores)
+            scores -= before * options.frequency_penalty
+        for token, bias in options.logit_bias:
+            scores[:, token] += bias
+        return scores
+
     def _weights(self, i: int) -> Tensor:
         """(V,) what step i could draw from before any cut, up to a factor."""
-        return ((self.logits[i] - self.logits[i].max()) / self.options.temperature).exp()
+        return ((self.scores[i] - self.scores[i].max()) / self.options.temperature).exp()
 
     @property
     def _loose(self) -> Array:
         """(S,) by how much shares can be off, as a factor: an error e of each logit moves a share by 2 e / temperature."""
         with np.errstate(over="ignore"):
-            return np.expm1(np.minimum(2 * self.nats / self.options.temperature, 700.0))
+            return np.expm1(np.minimum(2 * self.slack / self.options.temperature, 700.0))
 
     def _kept(self, name: str) -> Difference:
         stored = self.record[name].astype(np.float64)
         if self.options.temperature == 0:
             return equal(stored, np.ones(self.steps))
-        most = min(self.options.top_k or self.model.config.vocab_size, self.model.config.vocab_size)
-        if self.options.top_p is None or self.options.top_p >= 1:
-            return equal(stored, np.full(self.steps, most))
-        off = []
-        top_p = self.options.top_p
-        for i, loose in enumerate(top_p * (1 - top_p) * self._loose):  # the tokens above the cut against those below
-            weights = self._weights(i).sort(descending=True).values[:most]
-            sums = (weights.cumsum(0) / weights.sum()).numpy()
-            least, greatest = (np.searchsorted(sums, top_p + side * loose) + 1 for side in (-1, 1))
-            off.append(max(0.0, least - stored[i], stored[i] - min(greatest, most)))
-        return Difference(np.array(off), 0.0, "tokens")
+        vocab_size, top_p, min_p = self.model.config.vocab_size, self.options.top_p, self.options.min_p
+        least = greatest = np.full(self.steps, min(self.options.top_k or vocab_size, vocab_size))
+        if top_p is not None and top_p < 1:
+            between = []
+            for i, loose in enumerate(top_p * (1 - top_p) * self._loose):  # the tokens above the cut against those below
+                weights = self._weights(i).sort(descending=True).values[: greatest[i]]
+                sums = (weights.cumsum(0) / weights.sum()).numpy()
+                between.append([min(np.searchsorted(sums, top_p + side * loose) + 1, len(sums)) for side in (-1, 1)])
+            least, greatest = np.array(between).T
+        if min_p:  # the cut leaves a beginning of the list by likelihood, as the others do: the shortest one counts
+            below = self.options.temperature * math.log(min_p)  # of the likeliest: where the cut is
+            under = (self.scores - self.scores.amax(-1, keepdim=True)).numpy()
+            off = 2 * self.slack[:, None] + 1e-12
+            least = np.minimum(least, (under >= below + off).sum(-1).clip(1))
+            greatest = np.minimum(greatest, (under >= below - off).sum(-1))
+        return Difference(np.maximum(0.0, np.maximum(least - stored, stored - greatest)), 0.0, "tokens")
 
     def _count(self, i: int) -> int:
         """How many tokens the record kept at a step, held within what is possible; `_kept` says whether it is right."""
@@ -234,9 +261,19 @@ class GenerationAgain:
     def _left(self, i: int) -> Tensor:
         """Ids, ascending, that the record's cut left at a step: those it lists if it lists them all."""
         count, names = self._count(i), self.record[_STEPS + "topk_ids"][i]
-        if count <= len(names) and len(set(names[:count].tolist())) == count and known(names, self.logits.shape[1]).all():
+        distinct = len(set(names[:count].tolist())) == count <= len(names)
+        ordered = not self.steered  # else the likeliest need not be those that are left
+        if ordered and distinct and known(names, self.logits.shape[1]).all():
             return torch.from_numpy(names[:count].astype(np.int64)).sort().values
-        return largest(self.logits[i], count).sort().values
+        return largest(self.scores[i], count).sort().values
+
+    def _stay(self, i: int, ids: Array, stored: Array) -> Array:
+        """Which listed tokens the cut of step i left."""
+        if not self.steered:
+            return np.arange(len(ids)) < self._count(i)  # the likeliest come first, and the cut leaves the likeliest
+        scores, edge = self.scores[i].numpy()[ids], float(self.scores[i][self._left(i)].min())
+        near = np.abs(scores - edge) <= 4 * self.slack[i]  # rounding may have put it on either side: what it says counts
+        return np.where(near & (self._count(i) < self.scores.shape[1]), stored > 0, scores >= edge)
 
     def _topk_shares(self, name: str) -> Difference:
         stored, ids = self.record[name].astype(np.float64), self.record[_STEPS + "topk_ids"]
@@ -248,8 +285,8 @@ class GenerationAgain:
         for i in range(self.steps):
             weights = self._weights(i)
             shares = (weights / weights[self._left(i)].sum()).numpy()
-            rank = np.arange(len(ids[i]))  # the likeliest come first, and the cut leaves the likeliest
-            right[i] = np.where(rank < self._count(i), shares[np.where(there[i], ids[i], 0)], 0.0)
+            listed_ids = np.where(there[i], ids[i], 0)
+            right[i] = np.where(self._stay(i, listed_ids, stored[i]), shares[listed_ids], 0.0)
         right[~there] = np.inf
         return Difference(np.abs(stored - right), right * (self._loose[:, None] + 2.0**-24))
 
@@ -259,7 +296,7 @@ class GenerationAgain:
         for i, drawn in enumerate(self.record[_STEPS + "drawn_ids"].tolist()):
             left = self._left(i)
             # A token that the cut just left, in rounding that is not ours, still has its place.
-            just = self.logits[i, drawn] >= self.logits[i, left].min() - 4 * self.nats[i]
+            just = self.scores[i, drawn] >= self.scores[i, left].min() - 4 * self.slack[i]
             left = torch.unique(torch.cat((left, torch.tensor([drawn])))) if just else left
             ends = self._weights(i)[left].cumsum(0)
             place = int(torch.searchsorted(left, drawn))
@@ -276,8 +313,8 @@ class GenerationAgain:
     def _drawn_ids(self, name: str) -> Difference:
         if self.options.temperature == 0:
             drawn = torch.from_numpy(self.record[name].astype(np.int64))
-            below = self.logits.amax(-1) - self.logits.gather(1, drawn[:, None])[:, 0]
-            return Difference(below.numpy(), 2 * self.nats, "nats below the likeliest")
+            below = self.scores.amax(-1) - self.scores.gather(1, drawn[:, None])[:, 0]
+            return Difference(below.numpy(), 2 * self.slack, "nats below the likeliest")
         span, tolerance = self._spans()
         u = np.array([uniform(self.options.seed, SAMPLE, self.prompt + i) for i in range(self.steps)])
         outside = np.maximum(0.0, np.maximum(span[:, 0] - u, u - span[:, 1]))  # NaN stays: it was cut off

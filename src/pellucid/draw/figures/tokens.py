@@ -85,11 +85,15 @@ def _track_states(cells: Any) -> list[tuple[int, ...]]:
 def _cut(options: Any) -> str:
     """The options that change what is drawn from; "" for none."""
     temperature, top_k, top_p = options.get("temperature", 1.0), options.get("top_k"), options.get("top_p")
+    names = ("repetition_penalty", "frequency_penalty", "presence_penalty")
+    parts = [f"{name.replace('_', ' ')} {options[name]:g}" for name in names if name in options]
+    parts += [f"{len(options['logit_bias'])} biased"] if "logit_bias" in options else []
     if temperature == 0:
-        return "temperature 0"
-    parts = [f"temperature {temperature:g}"] if temperature != 1 else []
+        return ", ".join([*parts, "temperature 0"])
+    parts += [f"temperature {temperature:g}"] if temperature != 1 else []
     parts += [f"top-k {top_k}"] if top_k is not None else []
     parts += [f"top-p {top_p:g}"] if top_p is not None and top_p < 1 else []
+    parts += [f"min-p {options['min_p']:g}"] if options.get("min_p") else []
     return ", ".join(parts)
 
 
