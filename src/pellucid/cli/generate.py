@@ -27,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--model", default="default", help="a model or run directory (default: the embedded model)")
     add_sampling(parser)
     parser.add_argument("--n", type=int, default=1, metavar="N", help="how many completions (default 1)")
+    parser.add_argument("--best-of", type=int, metavar="N", help="write N, give the likeliest per token")
+    parser.add_argument("--slide", action="store_true", help="go on past the context window, forgetting the beginning")
     parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="stop before this text; may be repeated")
     parser.add_argument("--logprobs", type=int, metavar="K", help="with --json, also the K best tokens at each place")
     parser.add_argument("--tokens", action="store_true", help="a line a token, with its probability and the runners-up")
@@ -78,40 +80,51 @@ def run(chosen: argparse.Namespace) -> int:
     """Runs the command."""
     import torch
 
+    from pellucid.generate.engine import decode
     from pellucid.generate.load import load
 
-    if chosen.tokens and (chosen.json or chosen.n != 1):
-        print("pellucid generate: --tokens shows one completion as it comes: leave out --json and --n", file=sys.stderr)
+    several = chosen.n != 1 or chosen.best_of is not None
+    if chosen.tokens and (chosen.json or several):
+        print("pellucid generate: --tokens shows one answer as it comes: leave out --json, --n and --best-of", file=sys.stderr)
         return 2
     if chosen.logprobs is not None and not chosen.json:
         print("pellucid generate: --logprobs goes with --json; --tokens shows the runners-up", file=sys.stderr)
         return 2
     prompt = read_prompt(chosen.prompt)
-    options = sampling(chosen) | {"stop": tuple(chosen.stop)}
+    options = sampling(chosen) | {"stop": tuple(chosen.stop), "slide": chosen.slide}
     model = load(chosen.model)
     if model.config.parameters() < SMALL:
         torch.set_num_threads(1)
-    if chosen.json or chosen.n != 1:
-        done = model.generate(prompt, n=chosen.n, logprobs=chosen.logprobs, **options)
+    if chosen.json or several:
+        n: int = chosen.n
+        done = model.generate(prompt, n=n, best_of=chosen.best_of, logprobs=chosen.logprobs, **options)
         completions = done if isinstance(done, list) else [done]
         if chosen.json:
             listed = [as_json(c) for c in completions]
             print(json.dumps(listed[0] if chosen.n == 1 else {"completions": listed}, ensure_ascii=False))
         else:
             for number, completion in enumerate(completions, start=1):
-                print(f"[{number}] {prompt or ''}{completion.text}")
+                print(f"[{number}] " * (chosen.n != 1) + f"{prompt or ''}{completion.text}")
+        _say_slid(max(completion.slid for completion in completions), model.config.n_ctx)
         return 0
+    row = model.begin(prompt, logprobs=3 if chosen.tokens else None, **options)  # refuses before anything is printed
+    tokens = (token for _, token in decode(model, [row]))
     if chosen.tokens:
         from pellucid.cli.show import print_tokens
 
-        print_tokens(model, model.stream(prompt, logprobs=3, **options))
-        return 0
-    tokens = model.stream(prompt, **options)  # refuses before anything is printed
-    print(prompt or "", end="", flush=True)
-    for token in tokens:
-        print(token.text, end="", flush=True)
-    print()
+        print_tokens(model, tokens)
+    else:
+        print(prompt or "", end="", flush=True)
+        for token in tokens:
+            print(token.text, end="", flush=True)
+        print()
+    _say_slid(row.start, model.config.n_ctx)
     return 0
+
+
+def _say_slid(slid: int, n_ctx: int) -> None:
+    if slid:
+        print(f"the window of {n_ctx} tokens slid: at the end the first {slid} tokens were no longer read", file=sys.stderr)
 
 
 def read_prompt(prompt: str | None) -> str | None:
@@ -133,4 +146,6 @@ def as_json(completion: "Completion") -> dict[str, object]:
     values = asdict(completion)
     if values["top_logprobs"] is None:
         del values["top_logprobs"]
+    if not values["slid"]:
+        del values["slid"]
     return values

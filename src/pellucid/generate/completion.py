@@ -1,6 +1,7 @@
 """What generating gives back. No torch here."""
 
 from dataclasses import dataclass
+from math import fsum
 
 
 TopLogprobs = tuple[tuple[int, float], ...]  # (id, log-probability), the likeliest first
@@ -42,7 +43,8 @@ class Completion:
         logprobs: of each drawn token, as `Token.logprob`.
         top_logprobs: for each drawn token, as `Token.top_logprobs`; None if they were not asked for.
         finish_reason: "stop" (end-of-text or a stop string) or "length" (max_tokens reached).
-        seed: the seed of its draws: the same seed gives the same answer again.
+        seed: the seed of its draws: the same seed gives the same answer again. 0 after a beam search, which draws nothing.
+        slid: how many tokens at the text's beginning were no longer read at its end; 0 unless the window was let slide.
     """
 
     text: str
@@ -52,3 +54,24 @@ class Completion:
     top_logprobs: list[TopLogprobs] | None
     finish_reason: str
     seed: int
+    slid: int = 0
+
+    @property
+    def mean_logprob(self) -> float:
+        """Log-probability per token, by which `best_of` chooses; 0 for no token."""
+        return fsum(self.logprobs) / len(self.logprobs) if self.logprobs else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a model gives each token of a text, as GPT-3's API gave it for an echoed prompt.
+
+    Attributes:
+        ids: the text.
+        logprobs: of each token after those before it, natural logarithm; None for the first, which follows nothing.
+        top_logprobs: the `logprobs` likeliest tokens at each place (None for the first); None if they were not asked for.
+    """
+
+    ids: list[int]
+    logprobs: list[float | None]
+    top_logprobs: list[TopLogprobs | None] | None

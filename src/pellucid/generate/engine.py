@@ -45,6 +45,7 @@ class Row:
         self.tokens: list[Token] = []
         self.finish_reason: str | None = None if options.max_tokens else "length"
         self.counts: dict[int, int] | None = {} if options.counts else None  # how often each token was drawn
+        self.start = 0  # of the text that is read; more than 0 only where the window slides
         self._text = TextAssembler(tokenizer, options.stop)
 
     def take(self, logits: Tensor) -> Token:
@@ -76,7 +77,18 @@ class Row:
             top_logprobs=tops,
             finish_reason=self.finish_reason,
             seed=self.options.seed,
+            slid=self.start,
         )
+
+
+def window_start(length: int, n_ctx: int) -> int:
+    """Where the part that is read of a text of `length` tokens begins, for a window that slides.
+
+    The window moves on by half of itself whenever it is full (a choice: moved by one token, all would be read again for each;
+    positions belong to tracks). It depends on the length alone, so a text can be cut anywhere and continued.
+    """
+    half = n_ctx // 2
+    return half * max(0, -((n_ctx - length) // half))
 
 
 def check_fits(prompt: Sequence[int], options: SamplingOptions, config: GPTConfig) -> None:
@@ -89,15 +101,19 @@ def check_fits(prompt: Sequence[int], options: SamplingOptions, config: GPTConfi
     for token in prompt:
         if not 0 <= token < config.vocab_size:
             raise PellucidError(f"token id {token} is outside the vocabulary: ids go from 0 to {config.vocab_size - 1}")
-    if len(prompt) > config.n_ctx:
+    if options.slide and config.n_ctx < 2:
+        raise PellucidError("a window of one token cannot slide: leave out slide")
+    if len(prompt) > config.n_ctx and not options.slide:
         raise PellucidError(
-            f"the prompt has {len(prompt)} tokens, but the model reads {config.n_ctx} at most: shorten the prompt"
+            f"the prompt has {len(prompt)} tokens, but the model reads {config.n_ctx} at most: shorten the prompt, "
+            "or generate with slide=True (--slide)"
         )
     room = config.n_ctx + 1 - len(prompt)
-    if options.max_tokens > room:
+    if options.max_tokens > room and not options.slide:
         raise PellucidError(
             f"a prompt of {len(prompt)} tokens leaves room for {room} in a context of {config.n_ctx}, "
-            f"but max_tokens is {options.max_tokens}: shorten the prompt, or set max_tokens to {room} or less"
+            f"but max_tokens is {options.max_tokens}: shorten the prompt, or set max_tokens to {room} or less, "
+            "or generate with slide=True (--slide)"
         )
     if options.logprobs is not None and options.logprobs > config.vocab_size:
         raise PellucidError(f"logprobs is {options.logprobs}, but there are only {config.vocab_size} tokens")
@@ -128,6 +144,9 @@ class Batch:
         self.capacity = min(model.config.n_ctx, longest)
         self.cache = model.new_cache(len(rows), self.capacity)
         self.logits = torch.empty(0)  # (B, V), of the token that comes next
+        self.slides = any(row.options.slide for row in rows)
+        for row in rows if self.slides else ():
+            row.start = window_start(len(row.prompt), model.config.n_ctx)
 
     def read_prompts(self) -> None:
         """Reads every distinct prompt once, alone, all of its tracks together ("prefill")."""
@@ -138,7 +157,7 @@ class Batch:
         logits: list[Tensor] = [torch.empty(0)] * len(self.rows)
         sharing: dict[tuple[int, ...], list[int]] = {}
         for index, row in enumerate(self.rows):
-            sharing.setdefault(tuple(row.prompt), []).append(index)
+            sharing.setdefault(tuple(row.prompt[row.start :]), []).append(index)
         for prompt, indices in sharing.items():
             alone = cache if len(self.rows) == 1 else self.model.new_cache(1, capacity)
             ids = torch.tensor([prompt], device=self.model.wte.weight.device)
@@ -161,10 +180,25 @@ class Batch:
             if 0 < len(going) < len(self.rows):
                 self.cache.keep(going)
             self.rows = [self.rows[index] for index in going]
+            if self.slides:
+                self._slide()
             if self.rows:
                 newest = [[row.tokens[-1].id] for row in self.rows]
                 ids = torch.tensor(newest, device=self.model.wte.weight.device)  # (B, 1)
                 self.logits = self.model.logits(self.model.hidden(ids, self.cache, self.tap)[:, -1]).float()
+
+
+    def _slide(self) -> None:
+        """Reads the last part of each text that has come to the end of its window again, all but the newest token."""
+        for index, row in enumerate(self.rows):
+            start = window_start(len(row.prompt) + len(row.tokens), self.model.config.n_ctx)
+            if start == row.start:
+                continue
+            row.start = start
+            text = [*row.prompt, *(token.id for token in row.tokens)]
+            alone = self.model.new_cache(1, self.capacity)
+            self.model.hidden(torch.tensor([text[start:-1]], device=self.model.wte.weight.device), alone, self.tap)
+            self.cache.put(index, alone)
 
 
 def decode(model: Decoder, rows: Sequence[Row]) -> Iterator[tuple[Row, Token]]:

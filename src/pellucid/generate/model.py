@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, Literal, Self, SupportsIndex, TypedDict, Unpack, overload
 
 from pellucid.errors import PellucidError
-from pellucid.generate.completion import Completion, Token
+from pellucid.generate.beam import LENGTH_PENALTY, WIDTH, beam_search
+from pellucid.generate.completion import Completion, Score, Token
 from pellucid.generate.engine import Row, check_fits, decode
 from pellucid.generate.sampling import SamplingOptions, bias_pairs, fresh_seed
+from pellucid.generate.scoring import score
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.directory import save_model
@@ -36,6 +38,7 @@ class Options(TypedDict, total=False):
     frequency_penalty: float
     repetition_penalty: float
     logit_bias: Mapping[int, float] | None
+    slide: bool
 
 
 class GPT(Decoder):
@@ -76,13 +79,19 @@ class GPT(Decoder):
         return self.tokenizer
 
     @overload
-    def generate(self, prompt: OnePrompt = None, *, n: Literal[1] = 1, **options: Unpack[Options]) -> Completion: ...
+    def generate(
+        self, prompt: OnePrompt = None, *, n: Literal[1] = 1, best_of: int | None = None, **options: Unpack[Options]
+    ) -> Completion: ...
 
     @overload
-    def generate(self, prompt: ManyPrompts, *, n: int = 1, **options: Unpack[Options]) -> list[Completion]: ...
+    def generate(
+        self, prompt: ManyPrompts, *, n: int = 1, best_of: int | None = None, **options: Unpack[Options]
+    ) -> list[Completion]: ...
 
     @overload
-    def generate(self, prompt: OnePrompt = None, *, n: int, **options: Unpack[Options]) -> Completion | list[Completion]: ...
+    def generate(
+        self, prompt: OnePrompt = None, *, n: int, best_of: int | None = None, **options: Unpack[Options]
+    ) -> Completion | list[Completion]: ...
 
     def generate(
         self,
@@ -101,6 +110,8 @@ class GPT(Decoder):
         frequency_penalty: float = 0.0,
         repetition_penalty: float = 1.0,
         logit_bias: Mapping[int, float] | None = None,
+        best_of: int | None = None,
+        slide: bool = False,
     ) -> Completion | list[Completion]:
         """Continues a prompt, or several of any lengths together.
 
@@ -115,13 +126,18 @@ class GPT(Decoder):
             seed: the same seed gives the same answer, alone or beside others; None draws a new one and reports it. Each
                 prompt of a list is drawn for as if it were alone.
             logprobs: report this many of the likeliest tokens at each place.
-            n: answers a prompt. Answer i is the same whatever n is.
+            n: answers a prompt. Answer i is the same whatever n is, without best_of.
             min_p: then among those at least min_p times as likely as the likeliest. Penalties and biases come before
                 temperature and cuts (`sampling` states the order); `logprobs` stay the model's own.
             presence_penalty: -2 to 2, taken off the logit of each token that this answer (not its prompt) has drawn already.
             frequency_penalty: -2 to 2, taken off once for each time it was drawn.
             repetition_penalty: 0.01 to 100: logits of tokens drawn already are divided by it if positive, else multiplied.
             logit_bias: what is added to the logit of a token, -100 (as good as never) to 100, by token id.
+            best_of: write so many answers a prompt, n at least, and give the n with the highest log-probability per token,
+                the best first (of equals the first written).
+            slide: past the context window, forget the beginning: whenever the window is full, its last half or so is read
+                again from the first track on. `Completion.slid` says how much was forgotten. Without it, what does not fit
+                is refused.
 
         Returns:
             One completion; a list for a list of prompts (all answers to the first, then to the second ...) or n > 1.
@@ -133,14 +149,20 @@ class GPT(Decoder):
         options = self._options(
             max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, seed=seed,
             logprobs=logprobs, n=n, min_p=min_p, presence_penalty=presence_penalty, frequency_penalty=frequency_penalty,
-            repetition_penalty=repetition_penalty, logit_bias=logit_bias,
+            repetition_penalty=repetition_penalty, logit_bias=logit_bias, slide=slide,
         )  # fmt: skip
         many = _is_list_of_prompts(prompt)
         prompts: Sequence[Any] = prompt if many and prompt is not None else [prompt]
-        rows = [self._row(ids, i, options) for ids in [self._ids(p) for p in prompts] for i in range(n)]
+        if best_of is not None and (not isinstance(best_of, int) or isinstance(best_of, bool) or best_of < n):
+            raise PellucidError(f"best_of must be a whole number, n ({n}) or more, not {best_of!r}")
+        each = n if best_of is None else best_of
+        rows = [self._row(ids, i, options) for ids in [self._ids(p) for p in prompts] for i in range(each)]
         for _ in decode(self, rows):
             pass
         completions = [row.completion() for row in rows]
+        if best_of is not None:
+            groups = [completions[first : first + each] for first in range(0, len(completions), each)]
+            completions = [c for group in groups for c in sorted(group, key=lambda c: -c.mean_logprob)[:n]]
         return completions if many or n > 1 else completions[0]
 
     def stream(self, prompt: OnePrompt = None, **options: Unpack[Options]) -> Iterator[Token]:
@@ -151,6 +173,37 @@ class GPT(Decoder):
     def begin(self, prompt: OnePrompt = None, **options: Unpack[Options]) -> Row:
         """The answer that `stream` would give, not begun: for who drives an `engine.Batch`. Arguments and errors as there."""
         return self._row(self._ids(prompt), 0, self._options(**options))
+
+    def beam(
+        self, prompt: OnePrompt = None, *, width: int = WIDTH, length_penalty: float = LENGTH_PENALTY, max_tokens: int = 64,
+        stop: str | Sequence[str] = (),
+    ) -> Completion:  # fmt: skip
+        """The likeliest answer that a beam search finds, as for the paper's free-form tasks (section 2.4); see `beam`.
+
+        Args:
+            prompt, max_tokens, stop: as `generate` takes them.
+            width: beginnings that go on at each step. 1 takes the likeliest token each time, and may still end earlier.
+            length_penalty: alpha, 0 to 10: log-probabilities are compared after division by ((5 + tokens) / 6) ** alpha.
+
+        Raises:
+            PellucidError: as `generate`; a width or length penalty out of range.
+        """
+        ids, options = self._ids(prompt), self._options(max_tokens=max_tokens, stop=stop, seed=0)
+        check_fits(ids, options, self.config)
+        return beam_search(self, ids, options, width, length_penalty, self.tokenizer, self.end_of_text)
+
+    def score(self, text: OnePrompt, *, logprobs: int | None = None) -> Score:
+        """The log-probability of each token of a text, in one pass.
+
+        Args:
+            text: text or token ids, up to n_ctx + 1 tokens, as `generate` takes a prompt. To score an answer, give prompt and
+                answer as one list of ids, and look at its end.
+            logprobs: report this many of the likeliest tokens at each place, too.
+
+        Raises:
+            PellucidError: a text that does not fit, ids outside the vocabulary, text without a tokenizer.
+        """
+        return score(self, self._ids(text), logprobs)
 
     def save(self, directory: str | Path, *, storage: str = "float32") -> None:
         """Writes a model directory that `load` reads: config, weights and tokenizer, if there is one.

@@ -49,6 +49,7 @@ class SamplingOptions:
         frequency_penalty: taken off once for each time it was drawn, -2 to 2.
         repetition_penalty: those logits are divided by it if positive, else multiplied, 0.01 to 100; 1 does nothing.
         logit_bias: (token id, what is added to its logit) pairs, -100 (as good as never) to 100; a mapping becomes these.
+        slide: go on past the context window, reading the text's last part only (`engine.window_start`).
         stop: the text ends before any of these.
         seed: of the draws, a signed 64-bit number.
         logprobs: how many of the likeliest tokens to report at each place; None: none.
@@ -71,6 +72,7 @@ class SamplingOptions:
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
     logit_bias: tuple[tuple[int, float], ...] = ()
+    slide: bool = False
 
     def __post_init__(self) -> None:
         _check_whole("max_tokens", self.max_tokens, 0)

@@ -45,7 +45,7 @@ def xray(
         candidates: likeliest tokens to list at each step.
         on_token: told of each token as soon as it is drawn, with what it was drawn from. What it raises ends the generation,
             and comes out of here.
-        generate_options: all others that `generate` takes, but for n and logprobs.
+        generate_options: all others that `generate` takes, but for n, best_of, logprobs and slide.
 
     Returns:
         A record in memory, open; `save` puts it into a file.
@@ -58,9 +58,11 @@ def xray(
         raise PellucidError(f"unknown group to keep {unknown[0]!r}: use some of {', '.join(KEEP)}")
     if isinstance(candidates, bool) or not isinstance(candidates, int) or candidates < 1:
         raise PellucidError(f"candidates must be a whole number, 1 or more, not {candidates!r}")
-    for name in ("n", "logprobs"):
+    for name in ("n", "best_of", "logprobs"):
         if name in generate_options:
             raise PellucidError(f"an x-ray records one answer and its likeliest tokens: leave out {name}")
+    if generate_options.get("slide"):
+        raise PellucidError("an x-ray records one window, from its first track to its last: leave out slide")
     row = model.begin(prompt, **generate_options)
     if row.finish_reason is not None:
         raise PellucidError("max_tokens is 0: nothing is drawn, so there is nothing to record; set it to 1 or more")
