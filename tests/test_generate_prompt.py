@@ -1,6 +1,9 @@
 """Primed prompts: the paper's and the article's formats, and what is refused."""
 
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import pellucid
 from pellucid.errors import PellucidError
@@ -58,3 +61,63 @@ def test_one_shot_answer_would_be_read_back(name):
 def test_what_cannot_be_read_back_is_refused(arguments, message):
     with pytest.raises(PellucidError, match=message):
         Prompt(*arguments)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_run):
+    return pellucid.load(tiny_run)  # 64 tracks
+
+
+WORDS = st.text("abc de", min_size=1, max_size=6).filter(str.strip)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(WORDS, WORDS), max_size=9), WORDS, st.sampled_from(sorted(FORMATS)), st.integers(0, 40))
+def test_as_many_examples_as_fit_and_no_more(model, examples, query, name, max_tokens):
+    def needs(count):
+        return len(model.tokenizer.encode_prompt(Prompt("Do:", examples[:count], query, name).text))
+
+    room = min(64, 65 - max_tokens)
+    fits = [count for count in range(len(examples) + 1) if needs(count) <= room]
+    if not fits:
+        with pytest.raises(PellucidError, match=f"task and query alone are {needs(0)} tokens.*has room for {room}"):
+            Prompt("Do:", examples, query, name).fitted(model, max_tokens=max_tokens)
+        return
+    fitted = Prompt("Do:", examples, query, name).fitted(model, max_tokens=max_tokens)
+    assert fitted.examples == tuple(examples[: max(fits)]) and fitted.dropped == tuple(examples[max(fits) :])
+    assert (fitted.task, fitted.query, fitted.format) == ("Do:", query, name)
+    assert fitted.fitted(model, max_tokens=max_tokens) == fitted
+    answer = model.generate(fitted.text, max_tokens=max_tokens, seed=1, stop=fitted.stop)  # it does fit
+    assert len(answer.prompt_ids) == needs(max(fits))
+
+
+@settings(max_examples=40, deadline=None)
+@given(WORDS, WORDS, st.sampled_from(sorted(FORMATS)))
+def test_an_answer_is_read_with_its_prompt_as_one_text(model, query, answer, name):
+    prompt = Prompt("", [], query, name)
+    ids, start = prompt.answered(model, answer)
+    assert ids == model.tokenizer.encode_prompt(f"{prompt.text} {answer}")
+    said = model.tokenizer.decode(ids[start:])
+    assert said == f" {answer}", "a space begins a token, so no token reaches across"
+    if len(ids) <= 65:
+        with torch.inference_mode():
+            whole = model(torch.tensor([ids[:-1]]))[0].log_softmax(-1)
+        expected = sum(float(whole[place - 1, ids[place]]) for place in range(start, len(ids)))
+        assert sum(model.score(ids).logprobs[start:]) == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_token_that_reaches_across_counts_as_the_answers():
+    class Across:
+        """Splits nowhere but before "=>"."""
+
+        def encode_prompt(self, text):
+            return [hash(part) for part in text.partition("=>") if part] if text.endswith("x") else [hash(text)]
+
+    class Model:
+        def require_tokenizer(self):
+            return Across()
+
+    ids, start = Prompt("", [], "query").answered(Model(), "x")
+    assert len(ids) == 3 and start == 0
+    with pytest.raises(PellucidError, match="an answer must be text"):
+        Prompt("", [], "query").answered(Model(), " ")
