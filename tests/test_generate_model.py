@@ -80,6 +80,12 @@ def test_what_cannot_be_done_is_refused_at_once(mute, prompt, options, message):
         mute.stream(prompt, **options)  # at the call, not at the first token
 
 
+def test_a_stream_is_one_answer(mute):
+    for options in ({"n": 2}, {"best_of": 2}):
+        with pytest.raises(TypeError):
+            mute.stream([1], **options)
+
+
 def test_the_longest_answer_fits(mute):
     assert mute.generate([1] * 20, max_tokens=13, temperature=0).finish_reason in ("length", "stop")
 

@@ -187,7 +187,6 @@ class Batch:
                 ids = torch.tensor(newest, device=self.model.wte.weight.device)  # (B, 1)
                 self.logits = self.model.logits(self.model.hidden(ids, self.cache, self.tap)[:, -1]).float()
 
-
     def _slide(self) -> None:
         """Reads the last part of each text that has come to the end of its window again, all but the newest token."""
         for index, row in enumerate(self.rows):

@@ -172,7 +172,7 @@ class GPT(Decoder):
 
     def begin(self, prompt: OnePrompt = None, **options: Unpack[Options]) -> Row:
         """The answer that `stream` would give, not begun: for who drives an `engine.Batch`. Arguments and errors as there."""
-        return self._row(self._ids(prompt), 0, self._options(**options))
+        return self._row(self._ids(prompt), 0, self._options(n=1, **options))
 
     def beam(
         self, prompt: OnePrompt = None, *, width: int = WIDTH, length_penalty: float = LENGTH_PENALTY, max_tokens: int = 64,

@@ -22,6 +22,7 @@ from pellucid.record import Record
 
 IN_FULL = 3  # steps that are shown one by one
 AT_ONCE = 10  # jumps in which the others appear at the end
+GREEDY = "temperature 0"  # the cut in words
 VALUE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
 
 
@@ -89,7 +90,7 @@ def _cut(options: Any) -> str:
     parts = [f"{name.replace('_', ' ')} {options[name]:g}" for name in names if name in options]
     parts += [f"{len(options['logit_bias'])} biased"] if "logit_bias" in options else []
     if temperature == 0:
-        return ", ".join([*parts, "temperature 0"])
+        return ", ".join([*parts, GREEDY])
     parts += [f"temperature {temperature:g}"] if temperature != 1 else []
     parts += [f"top-k {top_k}"] if top_k is not None else []
     parts += [f"top-p {top_p:g}"] if top_p is not None and top_p < 1 else []
@@ -114,6 +115,9 @@ def _scene(step: Step, record: Record, pieces: Pieces, sheet: Sheet, story: Stor
     if step.greedy:
         said[1] = (0.6, 1.6, f"Temperature 0: of {step.vocabulary:,} tokens only the likeliest is left.")
         said[2] = (0.0, 1.6, f"The likeliest token is “{word}”: it is taken.")
+        if step.cut != GREEDY:  # penalties or biases came first
+            said[1] = (0.6, 1.6, f"{step.cut[:1].upper()}{step.cut[1:]}: only the token with the largest logit then is left.")
+            said[2] = (0.0, 1.6, f"That token is “{word}”: it is taken.")
     beats = story.segment(f"Step {number}", *(said if step.changed else [said[0], *said[2:]]))
     read, *cuts, draw, back = beats
     cut = cuts[0] if cuts else None
