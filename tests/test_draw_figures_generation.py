@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from generation_records import CHINESE, EMOJI, generation, piece_of
+from models import lively
 from pictures import assert_legible, assert_told, assert_true
 
+import pellucid
 from pellucid.draw.figures.facts import config, in_seconds, percent
 from pellucid.draw.figures.sheet import Sheet
 from pellucid.draw.figures.xray_view import rows, view_of
@@ -126,6 +128,23 @@ def test_at_temperature_0_nothing_is_drawn_by_chance() -> None:
         assert not any(string.startswith("u =") for string in texts(film, t))
     assert any("likeliest token is taken" in string for string in texts(film, 3))
     assert "The draw" not in film.alt
+
+
+def test_penalties_and_biases_are_told_and_stay_within_their_panel() -> None:
+    shape = pellucid.GPTConfig(vocab_size=64, n_ctx=32, n_layers=2, d_model=24, n_heads=3)
+    model = lively(pellucid.GPT(shape, seed=3))
+    steer: dict[str, Any] = {"frequency_penalty": 0.25, "presence_penalty": 0.5, "repetition_penalty": 1.25}
+    steer |= {"logit_bias": {3: -100}}
+    for temperature, words in ((0.9, "temperature 0.9, min-p 0.05"), (0.0, "temperature 0: of 64 tokens only one is left")):
+        record = pellucid.xray(model, [1, 2], max_tokens=4, seed=1, min_p=0.05, temperature=temperature, **steer)
+        for width, least in ((360, 11), (960, 12)):
+            film = record.figure("tokens", width=width)
+            assert_legible(film, least=least)
+            assert_told(film)
+            assert_true(film, record)
+        said = "Repetition penalty 1.25, frequency penalty 0.25, presence penalty 0.5, 1 token biased, " + words
+        assert any(film.caption_at(tenth / 10).startswith(said) for tenth in range(100))
+    assert any("largest logit after penalties" in string for string in texts(record.figure("tokens"), 3))
 
 
 def test_a_span_that_is_not_in_the_record_is_said_to_be_missing() -> None:

@@ -13,7 +13,7 @@ from pellucid.draw.figures.marks import Box, earlier, flow
 from pellucid.draw.figures.marks import tokens as token_boxes
 from pellucid.draw.figures.sheet import Sheet
 from pellucid.draw.figures.story import Beat, Story, during, keyed
-from pellucid.draw.figures.tokens_panels import Step, distribution, draw_line, panel, reading
+from pellucid.draw.figures.tokens_panels import GREEDY, Step, distribution, draw_line, panel, reading
 from pellucid.draw.film import Film
 from pellucid.draw.nodes import Group, Node, Path, Rect, Shows, Text
 from pellucid.draw.parts import arrow, centred, given, token, token_width
@@ -22,7 +22,6 @@ from pellucid.record import Record
 
 IN_FULL = 3  # steps that are shown one by one
 AT_ONCE = 10  # jumps in which the others appear at the end
-GREEDY = "temperature 0"  # the cut in words
 VALUE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
 
 
@@ -88,7 +87,8 @@ def _cut(options: Any) -> str:
     temperature, top_k, top_p = options.get("temperature", 1.0), options.get("top_k"), options.get("top_p")
     names = ("repetition_penalty", "frequency_penalty", "presence_penalty")
     parts = [f"{name.replace('_', ' ')} {options[name]:g}" for name in names if name in options]
-    parts += [f"{len(options['logit_bias'])} biased"] if "logit_bias" in options else []
+    biased = len(options.get("logit_bias", ()))
+    parts += [f"{biased} token{'s' if biased > 1 else ''} biased"] if biased else []
     if temperature == 0:
         return ", ".join([*parts, GREEDY])
     parts += [f"temperature {temperature:g}"] if temperature != 1 else []
@@ -116,8 +116,8 @@ def _scene(step: Step, record: Record, pieces: Pieces, sheet: Sheet, story: Stor
         said[1] = (0.6, 1.6, f"Temperature 0: of {step.vocabulary:,} tokens only the likeliest is left.")
         said[2] = (0.0, 1.6, f"The likeliest token is “{word}”: it is taken.")
         if step.cut != GREEDY:  # penalties or biases came first
-            said[1] = (0.6, 1.6, f"{step.cut[:1].upper()}{step.cut[1:]}: only the token with the largest logit then is left.")
-            said[2] = (0.0, 1.6, f"That token is “{word}”: it is taken.")
+            said[1] = (0.6, 1.6, f"{step.cut[:1].upper()}{step.cut[1:]}: of {step.vocabulary:,} tokens only one is left.")
+            said[2] = (0.0, 1.6, f"The {step.taken} is “{word}”: it is taken.")
     beats = story.segment(f"Step {number}", *(said if step.changed else [said[0], *said[2:]]))
     read, *cuts, draw, back = beats
     cut = cuts[0] if cuts else None
@@ -271,7 +271,7 @@ def _alt(steps: list[Step], record: Record, pieces: Pieces) -> str:
     parts = [f"{model_name(record)} continues “{prompt}” with “{answer}”, token by token."]
     for step in steps[:IN_FULL]:
         top = ", ".join(f"“{pieces.shown(token)}” {percent(p)}" for token, p, _ in step.listed[:3])
-        how = "The likeliest is taken" if step.greedy else f"The draw {step.draw:.4f} falls on “{step.words[step.drawn]}”"
+        how = f"The {step.taken} is taken" if step.greedy else f"The draw {step.draw:.4f} falls on “{step.words[step.drawn]}”"
         parts.append(f"Step {step.number + 1}: likeliest {top}. {how} ({percent(step.p)}), {in_seconds(step.seconds)}.")
     parts.append(f"After {len(steps)} steps the cache holds {in_bytes(steps[-1].cache)}.")
     return " ".join(parts)

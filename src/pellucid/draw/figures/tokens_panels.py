@@ -17,6 +17,7 @@ from pellucid.draw.nodes import Group, Node, Path, Rect, Shows, Text
 from pellucid.draw.parts import centred, measured, model
 
 
+GREEDY = "temperature 0"  # the cut in words
 STEPS = "generation/steps/"
 LIKELY = "#cfc3ee"  # a probability that the model gives
 
@@ -58,6 +59,11 @@ class Step:
     def greedy(self) -> bool:
         """Whether nothing was drawn by chance."""
         return isnan(self.draw)
+
+    @property
+    def taken(self) -> str:
+        """What a greedy step takes, in words."""
+        return "likeliest token" if self.cut == GREEDY else "token with the largest logit after penalties and biases"
 
     @property
     def changed(self) -> bool:
@@ -189,7 +195,9 @@ def distribution(step: Step, box: Box, sheet: Sheet, count: int, read: Beat, cut
     others = step.vocabulary - len(rows)
     base = box.bottom - 0.8 * small
     words = f"{others:,} others: {percent(max(rest, 0.0))}" if others else "no others"
-    later = f"{step.cut}: {step.kept:,} of {step.vocabulary:,} left" if cut else ""
+    left_over = f"{step.kept:,} of {step.vocabulary:,} left"
+    later = f"{step.cut}: {left_over}" if cut else ""
+    later = later if text_width(later, small) <= right - left else left_over  # the caption says it in full
     changing = keyed(words, (cut, later)) if cut else words
     shows = step.shows("kept" if cut else "topk_logprobs")
     nodes.append(Text(left, base, changing, small, fill=palette.QUIET, shows=shows))
@@ -236,7 +244,7 @@ def draw_line(step: Step, box: Box, sheet: Sheet, draw: Beat) -> list[Node]:
     left, right = box.x + inner, box.right - inner
     wide = right - left
     if step.greedy:
-        words = "nothing is drawn by chance: at temperature 0 the likeliest token is taken"
+        words = f"nothing is drawn by chance: at temperature 0 the {step.taken} is taken"
         lines, _ = paragraph(words, left, box.y + 2.2 * size, wide, small, fill=palette.QUIET)
         return [heading("the choice", box, sheet), *lines]
     told = Text(
