@@ -4,5 +4,6 @@ In: a model directory (`load`) or a `GPT`, a prompt (text, token ids, or a list 
 Out: a `Completion`, or `Token`s one by one.
 
 Read `model` (what a user holds), `engine` (prefill, then one token a step for all rows), `sampling` (from logits to a
-token), `stopping` (from tokens to text), `completion` (what comes back). `load` finds models; `prompt` primes them.
+token), `stopping` (from tokens to text), `completion` (what comes back). `beam` searches where the others draw, `scoring`
+reads a text that is given. `load` finds models; `prompt` primes them.
 """
