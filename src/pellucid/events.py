@@ -64,6 +64,19 @@ class StepDone:
 
 
 @dataclass(frozen=True, slots=True)
+class StepSkipped:
+    """The step's update was left out, since it would do harm: how many standard deviations its loss and its gradient's norm
+    lie above those of the steps before it, and how many are allowed.
+    """
+
+    step: int
+    tokens: int
+    loss_score: float
+    grad_norm_score: float
+    allowed: float
+
+
+@dataclass(frozen=True, slots=True)
 class HeldOut:
     """The loss on held-out text: nats a token, and bits a byte of text (which does not depend on the tokenizer)."""
 
@@ -94,14 +107,16 @@ class CheckpointSaved:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """The run ended: `reason` is "done" (all tokens seen) or "interrupted" (it can be resumed)."""
+    """The run ended: `reason` is "done" (all tokens seen), "no longer learning" (held-out loss did not fall for as long as
+    was asked for) or "interrupted" (it can be resumed).
+    """
 
     step: int
     tokens: int
     reason: str
 
 
-Event = Progress | Skipped | RunStarted | StepDone | HeldOut | Sampled | CheckpointSaved | RunFinished
+Event = Progress | Skipped | RunStarted | StepDone | StepSkipped | HeldOut | Sampled | CheckpointSaved | RunFinished
 Observer = Callable[[Event], None]
 
 

@@ -21,6 +21,8 @@ from pellucid import events
 from pellucid.cli.output import command, print_json
 from pellucid.generate.completion import Token
 from pellucid.generate.model import GPT
+from pellucid.gpt.dial import turn
+from pellucid.plan.preview import Preview
 from pellucid.text import piece
 from pellucid.train.run import Run
 
@@ -71,6 +73,11 @@ class Live:
                 self._start(event)
             case events.StepDone():
                 self._step(event)
+            case events.StepSkipped():
+                self.console.print(
+                    f"[yellow]step {event.step:,} left out[/]: its loss is {event.loss_score:.1f}, its gradient "
+                    f"{event.grad_norm_score:.1f} standard deviations above those before it ({event.allowed:g} allowed)"
+                )
             case events.HeldOut():
                 self.held_out = event
                 if self.view and self.last:
@@ -233,6 +240,25 @@ def print_table(console: Console, rows: Iterable[tuple[str, str, str, bool]]) ->
     console.print(table)
 
 
+def print_dial(parameters: int, console: Console) -> None:
+    """What follows from a number of parameters, and why."""
+    derived = turn(parameters)
+    for name, why in derived.reasons.items():
+        value = getattr(derived.config, name, None) or getattr(derived, name, None)
+        console.print(Text(f"{name} {value:,.6g}: {why}", style="dim"))
+
+
+def print_preview(preview: Preview, console: Console | None = None) -> None:
+    """A table of what a run would be, a number a line, each with where it comes from."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(justify="right", style="bold")
+    table.add_column(style="dim")
+    for row in preview.rows():
+        table.add_row(*map(Text, row))
+    (console or Console(highlight=False)).print(table)
+
+
 @contextmanager
 def stop_on_signals(live: Live) -> Iterator[Callable[[], bool]]:
     """Ctrl-C and SIGTERM ask a run that has begun to save and stop; a second one stops it at once. Yields the question."""
@@ -263,6 +289,9 @@ def finish_run(run: Run, *, json: bool) -> int:
     if not run.finished:
         print(f"saved at step {run.step:,}; go on with: {command(run.plan.kind, '--resume', '--out', run.path)}", file=out)
         return 130
+    if run.stopped_learning:
+        looks = run.plan.patience
+        print(f"ended early: held-out loss has not fallen in {looks} look{'s' * (looks != 1)} in a row", file=out)
     if run.kept:
         step, loss = run.kept
         last = [line["held_out_loss"] for line in run.metrics() if "held_out_loss" in line][-1]

@@ -10,8 +10,9 @@ import json
 import math
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +23,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import sha256, write_whole
 from pellucid.generate.model import GPT
 from pellucid.gpt.directory import load_weights
+from pellucid.train.guard import Recent
 
 
 OPTIMIZER = "optimizer.safetensors"
@@ -29,15 +31,43 @@ STATE = "state.json"
 BEST = "best.json"
 EXAMPLE = "example"  # the folder of the checkpoint that is kept for replaying the recorded example's step
 PART = ".part"
-KEEP = 2  # complete checkpoints kept: the newest, and one to fall back on
+BYTES_A_PARAMETER = 12  # the weight and Adam's two moments, all float32; what else there is takes a few thousandths of it
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a checkpoint stands: steps done, training tokens seen."""
+    """Where a checkpoint stands: steps done, training tokens seen, and what the run's guards remember.
+
+    Attributes:
+        skipped: how many of the steps left the weights alone. recent: what the next one is compared with (`guard`).
+        lowest, waited: the lowest held-out loss, and looks at held-out text since, if the run may end early.
+    """
 
     step: int
     tokens: int
+    skipped: int = 0
+    recent: Recent = ()
+    lowest: float | None = None
+    waited: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for `state.json`, those of guards only where there is something to remember."""
+        defaults = {field.name: field.default for field in fields(self) if field.default is not MISSING}
+        return {name: value for name, value in asdict(self).items() if name not in defaults or value != defaults[name]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "State":
+        """The inverse of `to_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError: that is none.
+        """
+        lowest = values.get("lowest")
+        return cls(
+            step=int(values["step"]), tokens=int(values["tokens"]), skipped=int(values.get("skipped", 0)),
+            recent=tuple((float(loss), float(norm)) for loss, norm in values.get("recent", ())),
+            lowest=None if lowest is None else float(lowest), waited=int(values.get("waited", 0)),
+        )  # fmt: skip
 
 
 def folder(run: Path, step: int) -> Path:
@@ -51,16 +81,17 @@ def newest(run: Path) -> Path | None:
     return complete[-1] if complete else None
 
 
-def save(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State) -> Path:
-    """Saves a checkpoint and drops all but the newest `KEEP`.
+def save(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State, *, keep: int) -> Path:
+    """Saves a checkpoint and drops all but the newest `keep`.
 
     Raises:
-        PellucidError: the disk would not take it, or the weights are no longer numbers; earlier checkpoints are untouched.
+        PellucidError: the disk has no room for it or would not take it, or the weights are no longer numbers; earlier
+            checkpoints are untouched.
     """
     final = folder(run, state.step)
     try:
         _write(final, model, optimizer, state)
-        for old in sorted((run / "checkpoints").glob("step-????????"))[:-KEEP]:
+        for old in sorted((run / "checkpoints").glob("step-????????"))[:-keep]:
             os.replace(old, old.with_suffix(PART))  # a folder with a final name is never half there
             shutil.rmtree(old.with_suffix(PART))
     except (OSError, SafetensorError, PellucidError) as error:
@@ -84,6 +115,13 @@ def keep_example(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state:
         raise PellucidError(f"could not save {final}: {error}; mend that, or go on without a record") from error
 
 
+def _must_fit(place: Path, model: GPT) -> None:
+    """Asks for the room that a checkpoint takes before any of it is written: a full disk harms others too."""
+    need, free = BYTES_A_PARAMETER * model.config.parameters(), shutil.disk_usage(place).free
+    if free < need:
+        raise PellucidError(f"it takes {need / 1e6:,.1f} MB and the disk has {free / 1e6:,.1f} MB left")
+
+
 def _write(final: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State) -> None:
     """Writes a checkpoint's folder, whole or not at all."""
     part = final.with_suffix(PART)
@@ -92,10 +130,12 @@ def _write(final: Path, model: GPT, optimizer: torch.optim.Optimizer, state: Sta
             shutil.rmtree(stale)
         if not all(parameter.isfinite().all() for parameter in model.parameters()):
             raise PellucidError("the weights are no longer finite numbers")
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _must_fit(final.parent, model)
         model.save(part)
         save_file(_moments(model, optimizer), part / OPTIMIZER)
         files = sorted(p for p in part.iterdir() if p.is_file())
-        written = {"step": state.step, "tokens": state.tokens, "sha256": {p.name: sha256(p) for p in files}}
+        written = state.to_dict() | {"sha256": {p.name: sha256(p) for p in files}}
         write_whole(part / STATE, json.dumps(written, indent=2) + "\n")
         for path in [*files, part / STATE]:
             _flush(path)
@@ -114,7 +154,7 @@ def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
     try:
         written = json.loads((path / STATE).read_text(encoding="utf-8"))
         checksums = dict(written["sha256"])
-        state = State(step=int(written["step"]), tokens=int(written["tokens"]))
+        state = State.from_dict(written)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PellucidError(f"{path / STATE} is missing or damaged ({error}): {_fallback(path)}") from None
     for name, expected in checksums.items():
@@ -126,7 +166,7 @@ def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
     optimizer.state.clear()
     for name, parameter in model.named_parameters():
         optimizer.state[parameter] = {
-            "step": torch.tensor(float(state.step)),
+            "step": torch.tensor(float(state.step - state.skipped)),
             "exp_avg": moments[f"{name}.exp_avg"].clone(),  # not a view of a file that will be removed
             "exp_avg_sq": moments[f"{name}.exp_avg_sq"].clone(),
         }

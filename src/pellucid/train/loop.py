@@ -2,7 +2,8 @@
 
 Training and fine-tuning differ only in where a batch comes from (`Batches`), so both run here. A step depends on the
 weights, the optimizer and its own number, never on what happened before: what it draws at random (dropout) is seeded by its
-number. That is why a run that was killed and resumed ends with the bits of one that was not.
+number. (A guard remembers earlier steps; what it remembers is in the checkpoint.) That is why a run that was killed and resumed
+ends with the bits of one that was not.
 """
 
 import json
@@ -10,8 +11,9 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -23,7 +25,7 @@ from pellucid.files import locked
 from pellucid.generate.completion import Completion
 from pellucid.generate.model import GPT
 from pellucid.hashing import mix
-from pellucid.train import checkpoint
+from pellucid.train import checkpoint, guard
 from pellucid.train.checkpoint import State
 from pellucid.train.plan import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLE_TOP_P, Plan
 from pellucid.train.step import loss_and_gradients, make_optimizer, update
@@ -67,7 +69,7 @@ def run_steps(
         watcher: sees the steps it asks for.
 
     Returns:
-        Where the run stands now; `step < plan.total_steps` if it was stopped.
+        Where the run stands now; `step < plan.total_steps` if it was stopped, or is no longer learning (`ended`).
 
     Raises:
         PellucidError: the run is in use, the loss is no longer a number, a checkpoint is damaged or cannot be saved.
@@ -81,14 +83,26 @@ def run_steps(
         torch.set_num_threads(threads)
 
 
+class Taken(NamedTuple):
+    """A step: its loss before the update, the gradient's norm before clipping, the learning rate; and the guard's scores of
+    the first two, if the update was left out for them.
+    """
+
+    loss: float
+    norm: float
+    lr: float
+    spike: tuple[float, float] | None = None
+
+
+def ended(plan: Plan, state: State) -> bool:
+    """Whether nothing is left to do: all steps are done, or held-out loss has not fallen for as long as was asked for."""
+    return state.step >= plan.total_steps or 0 < plan.patience <= state.waited
+
+
 def take_step(
     plan: Plan, model: GPT, optimizer: torch.optim.Optimizer, batches: Batches, state: State, watching: Watcher | None = None
-) -> tuple[float, float, float]:
-    """The step that follows `state`: changes the model and its optimizer, and draws from PyTorch's generator if it drops out.
-
-    Returns:
-        The loss before the update, the gradient's norm before clipping, and the learning rate.
-    """
+) -> Taken:
+    """The step that follows `state`: changes model and optimizer, and draws from PyTorch's generator if it drops out."""
     ids, targets = batches.batch(state.step)
     model.train()
     torch.manual_seed(mix(plan.seed, state.step) >> 1)  # dropout's only source: a function of the step
@@ -96,8 +110,16 @@ def take_step(
     loss = loss_and_gradients(model, ids, targets, micro_batch=plan.micro_batch, dtype=getattr(torch, plan.dtype))
     if watching is not None:
         watching.before(model, optimizer, state, ids, targets)
-    norm = update(optimizer, model.parameters(), lr=lr, clip=plan.recipe.clip)
-    return loss, norm, lr
+    spikes: list[tuple[float, float]] = []
+
+    def harms(norm: float) -> bool:
+        scores = guard.scores(state.recent, loss, norm)
+        if 0 < plan.skip_spikes < max(scores):
+            spikes.append(scores)
+        return bool(spikes)
+
+    norm = update(optimizer, model.parameters(), lr=lr, clip=plan.recipe.clip, unless=harms)
+    return Taken(loss, norm, lr, spikes[0] if spikes else None)
 
 
 def sample(plan: Plan, model: GPT) -> Completion:
@@ -135,21 +157,22 @@ class _Loop:
         """Steps until the plan is done or `stop` says so."""
         plan = self.plan
         try:
-            if self.state.step < plan.total_steps:
+            if not ended(plan, self.state):
                 self._tell(events.RunStarted(plan=plan.to_dict(), step=self.state.step, tokens=self.state.tokens))
             if self.state.step == 0:
                 self._look()
-            while self.state.step < plan.total_steps:
+            while not ended(plan, self.state):
                 self._step()
                 self._look()
                 stopping = self.stop()
-                if self.state.step % plan.checkpoint_every == 0 or self.state.step == plan.total_steps or stopping:
+                if self.state.step % plan.checkpoint_every == 0 or ended(plan, self.state) or stopping:
                     self._save()
                 if stopping:
                     break
         finally:
             self.metrics.close()
-        reason = "done" if self.state.step == plan.total_steps else "interrupted"
+        over = "done" if self.state.step == plan.total_steps else "no longer learning"
+        reason = over if ended(plan, self.state) else "interrupted"
         self._tell(events.RunFinished(step=self.state.step, tokens=self.state.tokens, reason=reason))
         return self.state
 
@@ -160,7 +183,7 @@ class _Loop:
         plan, step = self.plan, self.state.step
         began = time.perf_counter()
         watching = self.watcher if self.watcher is not None and self.watcher.watches(step) else None
-        loss, norm, lr = take_step(plan, self.model, self.optimizer, self.batches, self.state, watching)
+        loss, norm, lr, spike = take_step(plan, self.model, self.optimizer, self.batches, self.state, watching)
         self._must_be_finite(loss + norm, step + 1)
         if watching is not None:
             watching.after(self.model)
@@ -172,7 +195,12 @@ class _Loop:
                 tokens_per_s=(tokens - self.state.tokens) / seconds, epoch=self.batches.epoch_at(step + 1),
             )
         )  # fmt: skip
-        self.state = State(step=step + 1, tokens=tokens)
+        if spike is not None:
+            self._tell(events.StepSkipped(step + 1, tokens, *spike, allowed=plan.skip_spikes))
+        self.state = replace(
+            self.state, step=step + 1, tokens=tokens, skipped=self.state.skipped + (spike is not None),
+            recent=guard.remember(self.state.recent, loss, norm) if plan.skip_spikes else (),
+        )  # fmt: skip
 
     def _look(self) -> None:
         """Held-out loss and a sample, where the plan asks for them at this step."""
@@ -182,6 +210,10 @@ class _Loop:
             loss, bits = self.batches.held_out(self.model, self.dtype)
             self._must_be_finite(loss, step)
             self._tell(events.HeldOut(step=step, tokens=tokens, held_out_loss=loss, bits_per_byte=bits))
+            if plan.patience:
+                fell = self.state.lowest is None or loss < self.state.lowest
+                waited = 0 if fell else self.state.waited + 1
+                self.state = replace(self.state, lowest=loss if fell else self.state.lowest, waited=waited)
             if plan.keep_best:
                 checkpoint.keep_best(self.run, self.model, step=step, held_out_loss=loss)
         if step in plan.sample_at and plan.sample_prompt:
@@ -191,13 +223,13 @@ class _Loop:
             )
 
     def _save(self) -> None:
-        path = checkpoint.save(self.run, self.model, self.optimizer, self.state)
+        path = checkpoint.save(self.run, self.model, self.optimizer, self.state, keep=self.plan.keep)
         self._renew_model(path)
         self._tell(events.CheckpointSaved(step=self.state.step, path=str(path)))
 
     def _renew_model(self, newest: Path) -> None:
-        finished = self.state.step == self.plan.total_steps
-        checkpoint.renew_model(self.run, self.run / "best" if self.plan.keep_best and finished else newest)
+        best = self.plan.keep_best and ended(self.plan, self.state)
+        checkpoint.renew_model(self.run, self.run / "best" if best else newest)
 
     def _must_be_finite(self, number: float, step: int) -> None:
         if not math.isfinite(number):
@@ -229,6 +261,11 @@ class Metrics:
                 line = {
                     "step": event.step, "tokens": event.tokens, "loss": event.loss, "lr": event.lr,
                     "grad_norm": event.grad_norm, "tokens_per_s": round(event.tokens_per_s, 1),
+                }  # fmt: skip
+            case events.StepSkipped():
+                line = {
+                    "step": event.step, "tokens": event.tokens,
+                    "skipped": {"loss": event.loss_score, "grad_norm": event.grad_norm_score, "allowed": event.allowed},
                 }  # fmt: skip
             case events.HeldOut():
                 line = {

@@ -17,6 +17,8 @@ DAMAGED = "start a new run; the models in its checkpoints/ can still be used"
 RECORDS = {"train": "training.pellucid", "finetune": "finetuning.pellucid"}  # by the plan's kind, in the run's directory
 LOOKS = 20  # times in a run that held-out text is looked at and a checkpoint saved, unless asked otherwise
 SAMPLE_TOKENS = 48
+# Left out of `run.json` where they are not asked for: a run without them is written as if there were none.
+ASKED_FOR: dict[str, Any] = {"keep": 2, "skip_spikes": 0.0, "patience": 0}
 SAMPLE_TEMPERATURE, SAMPLE_TOP_P = 0.8, 0.95  # of a run's samples; their seed is the run's
 
 
@@ -35,6 +37,10 @@ class Plan:
         sample_at: the steps at which the model writes a sample. sample_prompt: after what.
         keep_best: whether `model/` ends as the model with the lowest held-out loss rather than the last one.
         record: whether the run is recorded, from its first step on.
+        keep: complete checkpoints kept, the newest: one to go on from, and those to fall back on.
+        skip_spikes: a step whose loss or gradient lies more standard deviations than this above those of the steps before it
+            is left out (`guard`); 0: none is.
+        patience: looks at held-out text in a row without a lower loss after which the run ends; 0: it goes to its end.
         source: where the data and the first weights come from, in words and fingerprints.
     """
 
@@ -53,6 +59,9 @@ class Plan:
     sample_prompt: str
     keep_best: bool = False
     record: bool = False
+    keep: int = ASKED_FOR["keep"]
+    skip_spikes: float = ASKED_FOR["skip_spikes"]
+    patience: int = ASKED_FOR["patience"]
     compiled: bool = False
     source: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
@@ -60,6 +69,7 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values = {name: value for name, value in values.items() if name not in ASKED_FOR or value != ASKED_FOR[name]}
         return {"version": VERSION} | values | {"config": self.config.to_dict(), "recipe": self.recipe.to_dict()}
 
     def save(self, run: Path) -> None:

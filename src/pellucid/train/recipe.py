@@ -9,11 +9,15 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from pellucid.errors import PellucidError
-from pellucid.gpt.published import DECAY_TOKENS, TOTAL_TOKENS, WARMUP_TOKENS
+from pellucid.gpt.published import DECAY_TOKENS, PUBLISHED, RAMP_FROM_TOKENS, RAMP_OVER_TOKENS, TOTAL_TOKENS, WARMUP_TOKENS
 
 
 # Choice: 375M of 300B tokens is an eighth of a percent, less than one step of a run of minutes. Small runs need longer.
 SMALL_RUN_WARMUP = 0.05
+# The ramp's proportions: 32k tokens are this share of the smallest size's batch. Choice: the longest ramp, 12B of 300B tokens,
+# since which size has which is not said.
+RAMP_FROM = RAMP_FROM_TOKENS / PUBLISHED["gpt3-125m"].batch_tokens
+RAMP_OVER = RAMP_OVER_TOKENS[1] / TOTAL_TOKENS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,8 @@ class Recipe:
         beta1, beta2, eps: Adam's.
         weight_decay: decoupled (AdamW). Decays matrices only, not biases, gains or LayerNorms (a choice: not stated).
         clip: global norm that gradients are scaled down to.
+        ramp_from, ramp_tokens: tokens of the first step's batch, and over how many it grows linearly to the full one; 0: no
+            ramp. Left out of `to_dict` then.
     """
 
     learning_rate: float
@@ -40,6 +46,8 @@ class Recipe:
     eps: float = 1e-8
     weight_decay: float = 0.1
     clip: float = 1.0
+    ramp_from: int = 0
+    ramp_tokens: int = 0
 
     def __post_init__(self) -> None:
         if not self.learning_rate > 0:
@@ -56,6 +64,15 @@ class Recipe:
         }
         return cls(learning_rate=learning_rate, total_tokens=total_tokens, **(proportions | changes))
 
+    @staticmethod
+    def ramp(full_tokens: int, batch_tokens: int) -> dict[str, int]:
+        """GPT-3's proportions of the batch's growth, as fields: from 32k of 500k tokens, over 12 of 300 billion.
+
+        Args:
+            full_tokens: that the run would see if every batch were full. batch_tokens: of a full batch.
+        """
+        return {"ramp_from": round(batch_tokens * RAMP_FROM), "ramp_tokens": round(full_tokens * RAMP_OVER)}
+
     def learning_rate_at(self, tokens: int) -> float:
         """The rate of the step that starts after `tokens`: linear rise (from a tenth), cosine to the floor, then flat."""
         if tokens < self.warmup_tokens:
@@ -66,9 +83,18 @@ class Recipe:
         floor = self.min_lr_fraction
         return self.learning_rate * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * along)))
 
+    def windows_at(self, tokens: int, full: int, n_ctx: int) -> int:
+        """Windows of n_ctx tokens in the step that starts after `tokens`, where a full batch has `full`: whole ones, at least
+        one.
+        """
+        if tokens >= self.ramp_tokens:
+            return full
+        grown = (full * n_ctx - self.ramp_from) * tokens // self.ramp_tokens
+        return max(1, (self.ramp_from + grown) // n_ctx)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for `run.json`."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value or not name.startswith("ramp_")}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -8,9 +8,10 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -23,12 +24,13 @@ from pellucid.events import Observer, emit
 from pellucid.generate.load import load
 from pellucid.generate.model import GPT
 from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.dial import VOCABULARY, turn
 from pellucid.gpt.presets import preset as find_preset
 from pellucid.text import Tokenizer
 from pellucid.train import checkpoint, machine
-from pellucid.train.batches import WindowBatches
-from pellucid.train.budget import calibration_seconds, check_positive, measure_pace, one_budget
-from pellucid.train.loop import METRICS, run_steps
+from pellucid.train.batches import WindowBatches, ramp_of
+from pellucid.train.budget import Pace, calibration_seconds, check_positive, measure_pace, one_budget
+from pellucid.train.loop import METRICS, ended, run_steps
 from pellucid.train.plan import LOOKS, RECORDS, Plan, log_spaced, spaced
 from pellucid.train.prepare import Source, new_run, prepare_corpus
 from pellucid.train.recipe import Recipe
@@ -47,18 +49,19 @@ class Run:
 
     Attributes:
         path: the directory. plan: what it does.
-        step, tokens: done so far. finished: whether that is all.
+        step, tokens: done so far. stopped_learning: whether it ended before its last step, as `patience` asked for.
     """
 
     path: Path
     plan: Plan
     step: int
     tokens: int
+    stopped_learning: bool = False
 
     @property
     def finished(self) -> bool:
-        """Whether every step of the plan is done."""
-        return self.step >= self.plan.total_steps
+        """Whether nothing is left to do."""
+        return self.step >= self.plan.total_steps or self.stopped_learning
 
     @property
     def kept(self) -> tuple[int, float] | None:
@@ -87,6 +90,7 @@ def train(
     *,
     preset: str | None = None,
     config: GPTConfig | None = None,
+    parameters: int | None = None,
     tokens: int | None = None,
     steps: int | None = None,
     minutes: float | None = None,
@@ -94,8 +98,13 @@ def train(
     held_out: Source | Sequence[Source] | None = None,
     tokenizer: Tokenizer | str | None = None,
     batch_tokens: int | None = None,
+    batch_ramp: bool | None = None,
     learning_rate: float | None = None,
     checkpoint_every: int | None = None,
+    keep: int | None = None,
+    keep_best: bool | None = None,
+    skip_spikes: float | None = None,
+    patience: int | None = None,
     prompt: str | None = None,
     record: bool = True,
     resume: bool = False,
@@ -108,6 +117,7 @@ def train(
         corpus: files or folders of UTF-8 text, or documents. Ignored when resuming.
         out: the run directory; new, or that of the run to resume.
         preset, config: the shape; `preset="cpu-2m"` if neither is given. The vocabulary is the tokenizer's.
+        parameters: or how many it should have: shape, learning rate and batch follow from that (`gpt.dial`).
         tokens, steps, minutes: how much; at most one of them. Minutes become tokens once, by timing a few steps.
             Default: 20 tokens a parameter, at most 8 times through the text.
         held_out: text to measure on and never to train the model on. Default: about 5 % of `corpus`, whole documents
@@ -115,7 +125,14 @@ def train(
         tokenizer: a tokenizer, "r50k" (GPT-3's own), "train" (one trained on this text, of the shape's vocabulary size), or
             a directory that holds one. Default: "r50k" for GPT presets, else "train".
         batch_tokens, learning_rate: default: the preset's.
+        batch_ramp: let the batch grow to `batch_tokens` in GPT-3's proportions (`Recipe.ramp`). A run of so many steps then
+            sees fewer tokens; one of so many tokens takes more steps.
         checkpoint_every: steps between checkpoints; default: 20 in a run, and one at the end.
+        keep: checkpoints that stay, the newest; default: 2.
+        keep_best: let `RUN/model` end as the model with the lowest held-out loss (it also stays in `best/`), not the last one.
+        skip_spikes: leave out a step whose loss or gradient lies more than so many standard deviations above those of up to
+            128 steps before it (`guard`). Default: none is left out.
+        patience: end the run when held-out loss has not fallen in so many looks in a row. Default: it goes to its end.
         prompt: what samples continue; default: the first words of the held-out text.
         record: keep `training.pellucid` in the run, from which pictures are drawn: some steps' gradients, updates and
             weights in summary, losses by token, an example. A run that was begun without goes on without.
@@ -133,36 +150,88 @@ def train(
     """
     run = Path(out)
     machine.keep_freed_memory()
+    choices = {
+        "preset": preset, "config": config, "parameters": parameters, "tokens": tokens, "steps": steps, "minutes": minutes,
+        "held_out": held_out, "tokenizer": tokenizer, "batch_tokens": batch_tokens, "batch_ramp": batch_ramp,
+        "learning_rate": learning_rate, "checkpoint_every": checkpoint_every, "keep": keep, "keep_best": keep_best,
+        "skip_spikes": skip_spikes, "patience": patience, "prompt": prompt,
+    }  # fmt: skip
     if resume:
         plan = Plan.load(run, kind="train")
-        refuse_changes(
-            preset=preset, config=config, tokens=tokens, steps=steps, minutes=minutes, held_out=held_out,
-            tokenizer=tokenizer, batch_tokens=batch_tokens, learning_rate=learning_rate,
-            checkpoint_every=checkpoint_every, prompt=prompt,
-        )  # fmt: skip
+        refuse_changes(**choices)
     else:
-        one_budget(tokens=tokens, steps=steps, minutes=minutes)
-        check_positive(
-            tokens=tokens, steps=steps, minutes=minutes, batch_tokens=batch_tokens, learning_rate=learning_rate,
-            checkpoint_every=checkpoint_every,
-        )  # fmt: skip
-        shape, rate, per_step = _shape(preset, config, learning_rate, batch_tokens)
-        machine.refuse_too_large(shape)
+        refuse_impossible(choices)
         with new_run(run) as draft:
-            prepare_corpus(corpus, held_out, draft, shape, tokenizer, seed, observers)
-            plan = _plan(
-                draft, shape, tokens=tokens, steps=steps, minutes=minutes, seed=seed, learning_rate=rate,
-                batch_tokens=per_step, checkpoint_every=checkpoint_every, prompt=prompt, record=record,
-                observers=observers,
-            )  # fmt: skip
+            plan = _prepare(corpus, draft, choices, seed=seed, record=record, observers=observers)
     built = open_corpus(run / "corpus", verify=resume)
     words = Tokenizer.load(run / "corpus")
-    batches = WindowBatches(built, words, plan.config.n_ctx, plan.batch, plan.seed)
+    batches = WindowBatches.of(plan, built, words)
     model = GPT(plan.config, tokenizer=words, seed=plan.seed)
     recorder = recorder_of(run, plan, model, batches) if record and plan.record else None
     listening = observers if recorder is None else [*observers, recorder.observe]
     state = run_steps(run, plan, model, batches, observers=listening, stop=stop, watcher=recorder)
-    return Run(path=run, plan=plan, step=state.step, tokens=state.tokens)
+    over = ended(plan, state) and state.step < plan.total_steps
+    return Run(path=run, plan=plan, step=state.step, tokens=state.tokens, stopped_learning=over)
+
+
+def rehearse(
+    corpus: Source | Sequence[Source],
+    *,
+    seed: int = 0,
+    seconds: float = 3.0,
+    observers: Sequence[Observer] = (),
+    **choices: Any,
+) -> tuple[Plan, Pace]:
+    """What `train` would do with the same arguments, without doing it: the text is gone through, and nothing is kept.
+
+    Args:
+        seconds: how long to time steps of full batches. choices: `train`'s that make the plan, `preset` to `prompt`.
+
+    Raises:
+        PellucidError: as `train`.
+    """
+    refuse_impossible(choices)
+    with TemporaryDirectory() as folder:
+        plan = _prepare(corpus, Path(folder), choices, seed=seed, record=True, observers=observers)
+        emit(observers, events.Progress(stage="timing a few steps", done=0))
+        built, words = open_corpus(Path(folder) / "corpus", verify=False), Tokenizer.load(Path(folder) / "corpus")
+        batches = WindowBatches(built, words, plan.config.n_ctx, plan.batch, plan.seed)
+        dtype: torch.dtype = getattr(torch, plan.dtype)
+        return plan, measure_pace(plan.config, batches, plan.micro_batch, dtype, plan.seed, seconds=seconds)
+
+
+def refuse_impossible(choices: Mapping[str, Any]) -> None:
+    """Refuses two answers to one question, and numbers that cannot be, before anything is done.
+
+    Raises:
+        PellucidError: the message names them.
+    """
+    one_budget(**{name: choices.get(name) for name in ("tokens", "steps", "minutes")})
+    numbers = ("tokens", "steps", "minutes", "batch_tokens", "learning_rate", "checkpoint_every", "keep", "skip_spikes",
+               "patience")  # fmt: skip
+    check_positive(**{name: choices.get(name) for name in numbers})
+    shape, _, _ = _shape(choices)
+    machine.refuse_too_large(shape)
+
+
+def _prepare(
+    corpus: Source | Sequence[Source],
+    draft: Path,
+    choices: Mapping[str, Any],
+    *,
+    seed: int,
+    record: bool,
+    observers: Sequence[Observer],
+) -> Plan:
+    """The corpus and the plan of a new run, in `draft`."""
+    shape, rate, per_step = _shape(choices)
+    tokenizer = choices.get("tokenizer")
+    if tokenizer is None and choices.get("parameters") and shape.vocab_size == VOCABULARY:
+        tokenizer = "r50k"
+    prepare_corpus(corpus, choices.get("held_out"), draft, shape, tokenizer, seed, observers)
+    return _plan(
+        draft, shape, choices, seed=seed, learning_rate=rate, batch_tokens=per_step, record=record, observers=observers
+    )
 
 
 def refuse_changes(**given: object) -> None:
@@ -176,11 +245,17 @@ def refuse_changes(**given: object) -> None:
             raise PellucidError(f"a run goes on as it was planned: {name} cannot be given with resume; start a new run")
 
 
-def _shape(
-    preset: str | None, config: GPTConfig | None, learning_rate: float | None, batch_tokens: int | None
-) -> tuple[GPTConfig, float, int]:
+def _shape(choices: Mapping[str, Any]) -> tuple[GPTConfig, float, int]:
+    """The shape, its peak learning rate, and the tokens of a full batch."""
+    preset, config, parameters = (choices.get(name) for name in ("preset", "config", "parameters"))
+    learning_rate, batch_tokens = choices.get("learning_rate"), choices.get("batch_tokens")
     if preset and config:
         raise PellucidError("give a preset or a config, not both")
+    if parameters is not None:
+        if preset or config:
+            raise PellucidError("give parameters, a preset or a config, not several")
+        derived = turn(parameters)
+        return derived.config, learning_rate or derived.learning_rate, batch_tokens or derived.batch_tokens
     if config is None:
         preset = preset or "cpu-2m"
         chosen = find_preset(preset)
@@ -193,19 +268,18 @@ def _shape(
 def _plan(
     run: Path,
     shape: GPTConfig,
+    choices: Mapping[str, Any],
     *,
-    tokens: int | None,
-    steps: int | None,
-    minutes: float | None,
     seed: int,
     learning_rate: float,
     batch_tokens: int,
-    checkpoint_every: int | None,
-    prompt: str | None,
     record: bool,
     observers: Sequence[Observer],
 ) -> Plan:
     """Makes every choice of the run in `run` (its corpus is there already) and writes it down."""
+    tokens, steps, minutes = (choices.get(name) for name in ("tokens", "steps", "minutes"))
+    checkpoint_every, prompt = choices.get("checkpoint_every"), choices.get("prompt")
+    guards = {name: choices[name] for name in ("keep", "keep_best", "skip_spikes", "patience") if choices.get(name) is not None}
     built, tokenizer = open_corpus(run / "corpus", verify=False), Tokenizer.load(run / "corpus")
     config = shape.replace(
         vocab_size=tokenizer.vocab_size,
@@ -223,17 +297,23 @@ def _plan(
         emit(observers, events.Progress(stage="timing a few steps", done=0))
         batches = WindowBatches(built, tokenizer, config.n_ctx, batch, seed)
         pace = measure_pace(config, batches, micro_batch, dtype, seed, seconds=calibration_seconds(minutes))
-        (steps, looks), threads = pace.plan(minutes), pace.threads
-    elif steps is None:
-        if tokens is None:
-            tokens = min(TOKENS_PER_PARAMETER * config.parameters(), MOST_EPOCHS * windows * config.n_ctx)
-        steps = -(-tokens // (batch * config.n_ctx))
+        (full_steps, looks), threads = pace.plan(minutes), pace.threads
+        tokens = full_steps * batch * config.n_ctx
+    elif steps is not None:
+        tokens = steps * batch * config.n_ctx
+    elif tokens is None:
+        tokens = min(TOKENS_PER_PARAMETER * config.parameters(), MOST_EPOCHS * windows * config.n_ctx)
+    ramp = Recipe.ramp(tokens, batch * config.n_ctx) if choices.get("batch_ramp") else {}
+    recipe = Recipe.scaled(learning_rate, max(1, tokens), **ramp)
+    batches = WindowBatches(built, tokenizer, config.n_ctx, batch, seed, ramp_of(recipe, batch, config.n_ctx))
+    if steps is None:
+        steps = batches.steps_for(tokens)
     if steps < 1:
         raise PellucidError("the budget is less than one step: give more tokens, steps or minutes, or a smaller preset")
     plan = Plan(
         kind="train",
         config=config,
-        recipe=Recipe.scaled(learning_rate, steps * batch * config.n_ctx),
+        recipe=Recipe.scaled(learning_rate, batches.tokens_before(steps), **ramp),
         seed=seed,
         batch=batch,
         micro_batch=micro_batch,
@@ -245,6 +325,7 @@ def _plan(
         sample_at=log_spaced(steps),
         sample_prompt=fitting_prompt(_first_words(built, tokenizer) if prompt is None else prompt, tokenizer, config.n_ctx),
         record=record,
+        **guards,
         source={
             "tokenizer": tokenizer.fingerprint,
             "train_tokens": len(built.train),

@@ -1,6 +1,6 @@
 """One training step: predict, compute the error, update. B windows, T tracks."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -66,11 +66,22 @@ def loss_and_gradients(model: Decoder, ids: Tensor, targets: Tensor, *, micro_ba
     return total
 
 
-def update(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], *, lr: float, clip: float) -> float:
-    """Clips the gradients to a global norm, steps, clears them; returns the norm before clipping."""
+def update(
+    optimizer: torch.optim.Optimizer,
+    parameters: Iterable[nn.Parameter],
+    *,
+    lr: float,
+    clip: float,
+    unless: Callable[[float], bool] = lambda norm: False,
+) -> float:
+    """Clips the gradients to a global norm, steps, clears them; returns the norm before clipping.
+
+    `unless` is asked with that norm: True leaves weights and optimizer as they are.
+    """
     norm = torch.nn.utils.clip_grad_norm_(parameters, clip, error_if_nonfinite=False).item()
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    optimizer.step()
+    if not unless(norm):
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return norm

@@ -111,7 +111,7 @@ def _taken_again(run: Path, plan: Plan) -> dict[int, float]:
                     optimizer = make_optimizer(model, plan.recipe)
                     batches = batches_of(run, model, plan.batch, plan.seed)
                     state = State(step=0, tokens=0) if path is None else checkpoint.load(path, model, optimizer)
-                    found[step], _, _ = take_step(plan, model, optimizer, batches, state)
+                    found[step] = take_step(plan, model, optimizer, batches, state).loss
     finally:
         torch.set_num_threads(threads)
     return found

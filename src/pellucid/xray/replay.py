@@ -79,7 +79,8 @@ def still_there(run: Path, plan: Plan, until: int) -> dict[int, Path | None]:
         step = int(path.name.removeprefix("step-"))
         if (path / checkpoint.STATE).is_file() and 0 < step <= until:
             found[step] = path
-    if until == plan.total_steps and until not in found and (run / "model").is_dir():
+    last = until == plan.total_steps and not plan.keep_best  # the newest model, then, is that of the last step
+    if last and until not in found and (run / "model").is_dir():
         found[until] = run / "model"
     return dict(sorted(found.items()))
 
@@ -133,8 +134,8 @@ def _one(
     watching = watch if step in moments(plan.total_steps) else None
     taken: tuple[float, float] | None = None
     if step < until:
-        loss, norm, _ = take_step(plan, model, optimizer, batches, state, watching)
-        taken = (loss, norm)
+        again = take_step(plan, model, optimizer, batches, state, watching)
+        taken = (again.loss, again.norm)
         if watching is not None:
             watching.after(model)
     elif watching is not None and step == plan.total_steps:

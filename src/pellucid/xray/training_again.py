@@ -64,7 +64,7 @@ class TrainingAgain:
         refuse_other_run(record, record[_T + "plan"], self.plan, run)
         self.tokenizer = Tokenizer.load(run / "corpus")
         corpus = open_corpus(run / "corpus")
-        self.batches = WindowBatches(corpus, self.tokenizer, self.plan.config.n_ctx, self.plan.batch, self.plan.seed)
+        self.batches = WindowBatches.of(self.plan, corpus, self.tokenizer)
         self.steps = len(record[_T + "steps/loss"])
         if record.provenance.step != self.steps:
             raise PellucidError(f"the record states {record.provenance.step} steps and holds {self.steps}: it was changed")
@@ -148,7 +148,7 @@ class TrainingAgain:
         return self.batches.tokens_before(step)
 
     def _example_ids(self) -> Array:
-        return self.batches.windows.window(example_moment(self.plan.total_steps) * self.plan.batch)
+        return self.batches.windows.window(self.batches.windows_before(example_moment(self.plan.total_steps)))
 
     def _same(self, name: str, same: bool) -> Row:
         return Difference(0.0 if same else np.inf, 0.0).row(self.record, name)

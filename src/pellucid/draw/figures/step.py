@@ -224,8 +224,9 @@ def _tokens(count: int) -> str:
 
 def _examples(record: Record, run: Training) -> str:
     """How many examples a step takes, if the record's plan says."""
-    batch = optional(record, "training/plan", {}).get("batch")
-    return f"{batch * run.shape.n_ctx:,} other examples at once" if batch else "other examples"
+    plan = optional(record, "training/plan", {})
+    up_to = "up to " if plan.get("recipe", {}).get("ramp_tokens") else ""
+    return f"{up_to}{plan['batch'] * run.shape.n_ctx:,} other examples at once" if plan else "other examples"
 
 
 def _alt(record: Record, run: Training, pieces: Pieces, example: Example | None, norms: Norms) -> str:

@@ -73,6 +73,7 @@ class Training:
         tokens = tuple(record["training/steps/tokens"].tolist())
         plan = optional(record, "training/plan", {})
         target = plan["total_steps"] * plan["batch"] * shape.n_ctx if plan else tokens[-1]
+        target = plan.get("recipe", {}).get("total_tokens", target)  # the batch of a run's first steps may be smaller
         return cls(
             shape=shape, training=training, held_out=held_out, window=window, tokens=tokens, target=target,
             ln_v=log(shape.vocab_size), source=plan.get("source", {}),

@@ -1,0 +1,87 @@
+"""A training run before it is begun: what it was planned to be, how long that takes here, and what memory.
+
+The time is measured (`train.run.rehearse`), and so is never the same twice; the memory is `memory`'s formulas.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pellucid.gpt.dial import Dial
+from pellucid.plan.memory import STATES, activation_bytes, state_bytes
+from pellucid.train.budget import Pace
+from pellucid.train.plan import Plan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preview:
+    """What a planned run takes.
+
+    Attributes:
+        plan: every choice of it. pace: seconds of a step and of a look at held-out text, measured here.
+        dial: what its shape was derived by, if by its parameters.
+    """
+
+    plan: Plan
+    pace: Pace
+    dial: Dial | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Steps and looks at the measured pace; samples and checkpoints are not counted."""
+        looks = 2 + (self.plan.total_steps - 1) // self.plan.held_out_every  # one before any step, one at the end
+        return self.plan.total_steps * self.pace.step + looks * self.pace.look
+
+    @property
+    def state(self) -> int:
+        """Bytes of weights, gradients and Adam's moments."""
+        return state_bytes(self.plan.config, STATES[0])  # float32, whatever the products are in
+
+    @property
+    def activations(self) -> int:
+        """Bytes that a micro-batch keeps for its backward pass."""
+        config, value = self.plan.config, 2 if self.plan.dtype == "bfloat16" else 4
+        return activation_bytes(config, self.plan.micro_batch * config.n_ctx, value, recompute=False)
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(what, how much, where it comes from) for each number, in the order of a table."""
+        plan, config, recipe = self.plan, self.plan.config, self.plan.recipe
+        whys = self.dial.reasons if self.dial else {}
+        same = self.dial is not None and recipe.learning_rate == self.dial.learning_rate
+        full = plan.batch * config.n_ctx
+        as_derived = self.dial is not None and full == self.dial.batch_tokens // config.n_ctx * config.n_ctx
+        grows = f", growing from {recipe.ramp_from:,} over {recipe.ramp_tokens:,}" if recipe.ramp_tokens else ""
+        return [
+            ("parameters", f"{config.parameters():,}", "in all"),
+            ("blocks", f"{config.n_layers}", whys.get("n_layers", "")),
+            ("width", f"{config.d_model}", whys.get("d_model", "")),
+            ("heads", f"{config.n_heads}", whys.get("n_heads", "")),
+            ("context", f"{config.n_ctx:,} tokens", whys.get("n_ctx", "")),
+            ("vocabulary", f"{config.vocab_size:,} tokens", whys.get("vocab_size", "")),
+            ("learning rate", f"{recipe.learning_rate:.3g}", whys.get("learning_rate", "") if same else ""),
+            ("batch", f"{full:,} tokens{grows}", whys.get("batch_tokens", "") if as_derived else ""),
+            ("tokens", f"{recipe.total_tokens:,}", f"{recipe.total_tokens / plan.source['train_tokens']:.2f} times the text"),
+            ("steps", f"{plan.total_steps:,}", ""),
+            ("memory", f"{(self.state + self.activations) / 1e6:,.0f} MB",
+             f"{self.state / 1e6:,.0f} to stay, {self.activations / 1e6:,.0f} for a micro-batch of {plan.micro_batch} windows"),
+            ("time", f"{self.seconds / 60:,.1f} minutes",
+             f"measured: {self.pace.step:.3g} s a step on {self.pace.threads} thread{'s' * (self.pace.threads != 1)}"),
+        ]  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; bytes and seconds."""
+        plan = self.plan
+        return {
+            "dry_run": True,
+            "parameters": plan.config.parameters(),
+            "config": plan.config.to_dict(),
+            "learning_rate": plan.recipe.learning_rate,
+            "batch_tokens": plan.batch * plan.config.n_ctx,
+            "recipe": plan.recipe.to_dict(),
+            "tokens": plan.recipe.total_tokens,
+            "steps": plan.total_steps,
+            "memory": {"state": self.state, "activations": self.activations},
+            "seconds": self.seconds,
+            "seconds_per_step": self.pace.step,
+            "threads": self.pace.threads,
+            "reasons": self.dial.reasons if self.dial else {},
+        }
