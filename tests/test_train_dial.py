@@ -73,6 +73,11 @@ def test_a_dry_run_says_what_the_run_would_be(
     preview = Preview(plan=plan, pace=pace, dial=turn(100_000))
     assert preview.seconds == 3 * 0.5 + 4 * 0.25
     assert len([line for line in done.metrics() if "held_out_loss" in line]) == 4
+    assert "growing from" in dict((what, much) for what, much, _ in preview.rows())["batch"]
+    assert preview.reasons()["vocab_size"] == "the tokenizer's, of 512 that would suit"  # the stories are too short for more
+    assert "batch_tokens" in preview.reasons()
+    given, _ = rehearse(documents, parameters=100_000, steps=3, batch_tokens=640, learning_rate=1e-3)
+    assert not {"batch_tokens", "learning_rate"} & set(Preview(plan=given, pace=pace, dial=turn(100_000)).reasons())
     assert preview.state == state_bytes(plan.config, STATES[0]) == 16 * plan.config.parameters()
     tokens = plan.micro_batch * plan.config.n_ctx
     value = 2 if plan.dtype == "bfloat16" else 4

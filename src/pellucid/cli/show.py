@@ -105,7 +105,9 @@ class Live:
         )
         recipe = event.plan["recipe"]
         self.console.print(
-            f"{event.plan['total_steps']:,} steps, {recipe['total_tokens']:,} tokens, learning rate "
+            f"{event.plan['total_steps']:,} steps, {recipe['total_tokens']:,} tokens, "
+            + (f"batches growing over {recipe['ramp_tokens']:,} of them, " if "ramp_tokens" in recipe else "")
+            + "learning rate "
             f"{recipe['learning_rate']:.2g}, products in {event.plan['dtype']} on {event.plan['threads']} "
             f"thread{'s' * (event.plan['threads'] != 1)}"
             + (f"; going on from step {event.step:,}" if event.step else "")

@@ -42,13 +42,25 @@ class Preview:
         config, value = self.plan.config, 2 if self.plan.dtype == "bfloat16" else 4
         return activation_bytes(config, self.plan.micro_batch * config.n_ctx, value, recompute=False)
 
+    def reasons(self) -> dict[str, str]:
+        """By name, where the numbers come from that follow from the parameters; none where they were given in their place."""
+        if self.dial is None:
+            return {}
+        plan, dial = self.plan, self.dial
+        found = dict(dial.reasons)
+        if plan.recipe.learning_rate != dial.learning_rate:
+            del found["learning_rate"]
+        if plan.batch != dial.batch_tokens // plan.config.n_ctx:
+            del found["batch_tokens"]
+        if plan.config.vocab_size != dial.config.vocab_size:
+            found["vocab_size"] = f"the tokenizer's, of {dial.config.vocab_size:,} that would suit"
+        return found
+
     def rows(self) -> list[tuple[str, str, str]]:
         """(what, how much, where it comes from) for each number, in the order of a table."""
         plan, config, recipe = self.plan, self.plan.config, self.plan.recipe
-        whys = self.dial.reasons if self.dial else {}
-        same = self.dial is not None and recipe.learning_rate == self.dial.learning_rate
+        whys = self.reasons()
         full = plan.batch * config.n_ctx
-        as_derived = self.dial is not None and full == self.dial.batch_tokens // config.n_ctx * config.n_ctx
         grows = f", growing from {recipe.ramp_from:,} over {recipe.ramp_tokens:,}" if recipe.ramp_tokens else ""
         return [
             ("parameters", f"{config.parameters():,}", "in all"),
@@ -57,8 +69,8 @@ class Preview:
             ("heads", f"{config.n_heads}", whys.get("n_heads", "")),
             ("context", f"{config.n_ctx:,} tokens", whys.get("n_ctx", "")),
             ("vocabulary", f"{config.vocab_size:,} tokens", whys.get("vocab_size", "")),
-            ("learning rate", f"{recipe.learning_rate:.3g}", whys.get("learning_rate", "") if same else ""),
-            ("batch", f"{full:,} tokens{grows}", whys.get("batch_tokens", "") if as_derived else ""),
+            ("learning rate", f"{recipe.learning_rate:.3g}", whys.get("learning_rate", "")),
+            ("batch", f"{full:,} tokens{grows}", whys.get("batch_tokens", "")),
             ("tokens", f"{recipe.total_tokens:,}", f"{recipe.total_tokens / plan.source['train_tokens']:.2f} times the text"),
             ("steps", f"{plan.total_steps:,}", ""),
             ("memory", f"{(self.state + self.activations) / 1e6:,.0f} MB",
@@ -83,5 +95,5 @@ class Preview:
             "seconds": self.seconds,
             "seconds_per_step": self.pace.step,
             "threads": self.pace.threads,
-            "reasons": self.dial.reasons if self.dial else {},
+            "reasons": self.reasons(),
         }
