@@ -25,7 +25,7 @@ MOVING = ("step", "tokens", "xray")  # as GIF; the others are stills
 STILL = ("pretraining", "windows", "parameters")
 COLUMNS, ROWS = 110, 200
 PATIENCE = 600  # seconds for the demo
-SIZE = {"width": 1200, "height": 800}
+SIZE = {"width": 1200, "height": 820}
 
 
 def run_demo(out: Path) -> str:
@@ -33,7 +33,7 @@ def run_demo(out: Path) -> str:
     if not shutil.which("tmux"):
         sys.exit("the picture of the terminal needs tmux: install it, or give --demo")
     done = out.with_suffix(".done")
-    command = f"cd {out.parent} && pellucid demo --no-serve --out {out.name}; touch {done}; sleep 999"
+    command = f"cd {out.parent} && clear && pellucid demo --no-serve --out {out.name}; touch {done}; sleep 999"
     session = f"pellucid-{time.monotonic_ns()}"
     tmux = ("tmux", "-L", session)
     subprocess.run([*tmux, "new-session", "-d", "-x", str(COLUMNS), "-y", str(ROWS), command], check=True)
@@ -67,8 +67,8 @@ def photograph(demo: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found[0], args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE)
-        page.goto((demo / "index.html").as_uri() + "#/record/record-1")
-        page.wait_for_load_state("networkidle")
+        page.goto((demo / "index.html").resolve().as_uri() + "#/record/record-1/3/4")
+        page.get_by_text("It would say next").wait_for()
         page.screenshot(path=OUT / "studio.png")
         browser.close()
 
