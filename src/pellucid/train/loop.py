@@ -84,14 +84,15 @@ def run_steps(
 
 
 class Taken(NamedTuple):
-    """A step: its loss before the update, the gradient's norm before clipping, the learning rate; and the guard's scores of
-    the first two, if the update was left out for them.
+    """A step: its loss before the update, the gradient's norm before clipping, the learning rate; the guard's scores of the
+    first two, if the update was left out for them; and the seconds of it in which it was watched, which are none of its own.
     """
 
     loss: float
     norm: float
     lr: float
     spike: tuple[float, float] | None = None
+    watched: float = 0.0
 
 
 def ended(plan: Plan, state: State) -> bool:
@@ -108,8 +109,11 @@ def take_step(
     torch.manual_seed(mix(plan.seed, state.step) >> 1)  # dropout's only source: a function of the step
     lr = plan.recipe.learning_rate_at(state.tokens)
     loss = loss_and_gradients(model, ids, targets, micro_batch=plan.micro_batch, dtype=getattr(torch, plan.dtype))
+    watched = 0.0
     if watching is not None:
+        began = time.perf_counter()
         watching.before(model, optimizer, state, ids, targets)
+        watched = time.perf_counter() - began
     spikes: list[tuple[float, float]] = []
 
     def harms(norm: float) -> bool:
@@ -119,7 +123,7 @@ def take_step(
         return bool(spikes)
 
     norm = update(optimizer, model.parameters(), lr=lr, clip=plan.recipe.clip, unless=harms)
-    return Taken(loss, norm, lr, spikes[0] if spikes else None)
+    return Taken(loss, norm, lr, spikes[0] if spikes else None, watched)
 
 
 def sample(plan: Plan, model: GPT) -> Completion:
@@ -183,12 +187,13 @@ class _Loop:
         plan, step = self.plan, self.state.step
         began = time.perf_counter()
         watching = self.watcher if self.watcher is not None and self.watcher.watches(step) else None
-        loss, norm, lr, spike = take_step(plan, self.model, self.optimizer, self.batches, self.state, watching)
+        taken = take_step(plan, self.model, self.optimizer, self.batches, self.state, watching)
+        loss, norm, lr, spike = taken[:4]
+        seconds = time.perf_counter() - began - taken.watched
         self._must_be_finite(loss + norm, step + 1)
         if watching is not None:
             watching.after(self.model)
         tokens = self.batches.tokens_before(step + 1)
-        seconds = time.perf_counter() - began
         self._tell(
             events.StepDone(
                 step=step + 1, tokens=tokens, loss=loss, lr=lr, grad_norm=norm,
