@@ -3,20 +3,19 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tampering import signed_again
 
 import pellucid
 from pellucid import Example
 from pellucid.cli import main
 from pellucid.corpus import Document
 from pellucid.errors import PellucidError
-from pellucid.record import Provenance, Record, RecordWriter, Stored, check, open_record
+from pellucid.record import Record, Stored, check, open_record
 from pellucid.text.tokenizer import END_OF_TEXT, Numbering, Tokenizer
 from pellucid.tune.examples import ExampleBatches
 from pellucid.xray.finetuning import answers
@@ -40,18 +39,6 @@ def read(run: Path) -> Record:
 @pytest.fixture(scope="module")
 def record(run: Path) -> Record:
     return read(run)
-
-
-def signed_again(record: Record, changes: Mapping[str, Any], provenance: Provenance | None = None) -> Record:
-    buffer = BytesIO()
-    with RecordWriter(buffer, record.kind, provenance or record.provenance) as writer:
-        for name in record:
-            entry = record.entry(name)
-            value = record[name]
-            if entry.dtype != "json":
-                value = Stored(record.stored(name), entry.dtype, entry.scale, entry.triangle)
-            writer.add(name, changes.get(name, value), truth=entry.truth, meaning=entry.meaning, unit=entry.unit)
-    return open_record(buffer.getvalue())
 
 
 def test_a_run_leaves_a_complete_record(run: Path, record: Record) -> None:

@@ -3,19 +3,19 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from io import BytesIO
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tampering import signed_again
 
 import pellucid
 from pellucid.cli import main
 from pellucid.corpus import Document
 from pellucid.errors import PellucidError
-from pellucid.record import Provenance, Record, RecordWriter, Stored, check, open_record
+from pellucid.record import Record, Stored, check, open_record
 from pellucid.text.tokenizer import END_OF_TEXT, Numbering, Tokenizer
 from pellucid.train import checkpoint, machine
 from pellucid.xray import Report
@@ -43,23 +43,6 @@ def read(run: Path) -> Record:
 @pytest.fixture(scope="module")
 def record(run: Path) -> Record:
     return read(run)
-
-
-def signed_again(record: Record, changes: Mapping[str, Any], provenance: Provenance | None = None) -> Record:
-    """The record with other numbers, and good checksums."""
-    buffer = BytesIO()
-    with RecordWriter(buffer, record.kind, provenance or record.provenance) as writer:
-        for name in record:
-            entry = record.entry(name)
-            if entry.dtype == "json":
-                value = changes.get(name, record[name])
-            else:
-                value = changes.get(name, Stored(record.stored(name), entry.dtype, entry.scale, entry.triangle))
-            writer.add(
-                name, value, truth=entry.truth, meaning=entry.meaning, unit=entry.unit, source=entry.source,
-                encoding=None if name in changes else entry.encoding,
-            )  # fmt: skip
-    return open_record(buffer.getvalue())
 
 
 def bad(report: Report) -> set[str]:

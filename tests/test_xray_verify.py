@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 from models import lively
+from tampering import signed_again
 
 import pellucid
 from pellucid.cli import main
 from pellucid.errors import PellucidError
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.gpt.pattern import Banded, Dense
-from pellucid.record import SCHEMA, Chunk, Provenance, Record, RecordWriter, Stored, as_bfloat16, check, extend, open_record
+from pellucid.record import SCHEMA, Chunk, Record, RecordWriter, Stored, as_bfloat16, check, extend, open_record
 from pellucid.xray import Report, Row
 
 
@@ -41,18 +42,6 @@ def model(tiny_run: Path) -> pellucid.GPT:
 @pytest.fixture(scope="module")
 def records(model: pellucid.GPT) -> dict[str, Record]:
     return {name: pellucid.xray(model, PROMPT, max_tokens=12, seed=5, **options) for name, options in OPTIONS.items()}
-
-
-def signed_again(record: Record, changes: Mapping[str, Any], provenance: Provenance | None = None, **words: Any) -> Record:
-    """The record with other numbers, and good checksums."""
-    buffer = BytesIO()
-    with RecordWriter(buffer, record.kind, provenance or record.provenance) as writer:
-        for name in record:
-            entry = record.entry(name)
-            value = changes.get(name, Stored(record.stored(name), entry.dtype, entry.scale, entry.triangle))
-            said = {"truth": entry.truth, "meaning": entry.meaning, "unit": entry.unit, "source": entry.source}
-            writer.add(name, value, **(said | (words if name in changes else {})))
-    return open_record(buffer.getvalue())
 
 
 def bad(report: Report) -> set[str]:
