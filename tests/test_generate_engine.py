@@ -52,7 +52,7 @@ def naive(model: GPT, prompt: list[int], options: SamplingOptions, sample: int =
     """The oracle: no cache, no batch; the whole text is read again for every token."""
     ids, logprobs = list(prompt), []
     for _ in range(options.max_tokens):
-        drawn = draw(model(torch.tensor([ids]))[0, -1], options, uniform(options.seed, sample, len(ids)))
+        drawn = draw(model(torch.tensor([ids]))[0, -1].numpy(), options, uniform(options.seed, sample, len(ids)))
         ids.append(drawn.id)
         logprobs.append(drawn.logprob)
         if drawn.id == model.config.vocab_size - 1:

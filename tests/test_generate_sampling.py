@@ -2,19 +2,32 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pellucid.errors import PellucidError
-from pellucid.generate.sampling import SamplingOptions, draw, fresh_seed, uniform
+from pellucid.generate import sampling
+from pellucid.generate.sampling import SamplingOptions, candidates, draw, fresh_seed, largest, log_softmax, uniform
 from pellucid.hashing import mix
 
 
 # The chance that a right implementation would have failed a statistical test below, had its seeds not been fixed.
 FALSE_ALARM = 1e-4
 PINNED = [0.059537448432144924, 0.9386090038521101]
+ROUNDED = 20 * 2.0**-24  # of a sum of float32 weights, as `sampling` states it
+
+
+def floats(logits: object) -> np.ndarray:
+    """Logits as a model gives them."""
+    return np.array(logits, np.float32)
+
+
+def own_logprobs(logits: list[float]) -> list[float]:
+    """The oracle of log-probabilities: PyTorch's, in float64."""
+    return torch.tensor(logits, dtype=torch.float32).double().log_softmax(-1).tolist()
 
 
 def chi_square_p(counts: list[int], expected: list[float]) -> float:
@@ -96,7 +109,7 @@ def test_uniform_is_uniform_and_uncorrelated_along_every_axis(axis):
     [(1.0, None, None), (0.5, None, None), (1.7, 6, None), (1.0, None, 0.8), (1.3, 8, 0.9)],
 )
 def test_draws_follow_the_distribution(temperature, top_k, top_p):
-    logits = (torch.arange(12) % 5).float() / 2 + torch.linspace(0, 1, 12)
+    logits = ((np.arange(12) % 5) / 2 + np.linspace(0, 1, 12)).astype(np.float32)
     options = SamplingOptions(temperature=temperature, top_k=top_k, top_p=top_p, seed=0)
     probabilities = distribution(logits.tolist(), temperature, top_k, top_p)
     count = 4000
@@ -127,13 +140,13 @@ def test_draw_agrees_with_plain_python(logits, temperature, top_k, top_p, u):
     # nucleus or of two tokens. Whatever lies there is right, and nothing else.
     right = set().union(*(drawn(p, u, SLACK) for p in distributions(logits, temperature, top_k, top_p, SLACK)))
     options = SamplingOptions(temperature=temperature, top_k=top_k, top_p=top_p, seed=0)
-    chosen = draw(torch.tensor(logits), options, u)
+    chosen = draw(floats(logits), options, u)
     assert chosen.id in right
-    assert chosen.logprob == float(torch.tensor(logits).log_softmax(-1)[chosen.id])
+    assert chosen.logprob == pytest.approx(own_logprobs(logits)[chosen.id], abs=ROUNDED, rel=2**-24)
 
 
 def test_top_p_beyond_its_first_look_sorts_everything():
-    logits = torch.linspace(0, 1, 2000).flip(0)
+    logits = np.linspace(1, 0, 2000, dtype=np.float32)
     probabilities = distribution(logits.tolist(), 1.0, None, 0.9)
     kept = sum(p > 0 for p in probabilities)
     assert 256 < kept < 2000
@@ -142,7 +155,7 @@ def test_top_p_beyond_its_first_look_sorts_everything():
 
 
 def test_of_equals_the_lower_ids_stay():
-    logits = torch.tensor([0.0, 3.0, 3.0, 3.0, 1.0])
+    logits = floats([0.0, 3.0, 3.0, 3.0, 1.0])
     last, first = math.nextafter(1, 0), 0.0
     assert draw(logits, SamplingOptions(temperature=0, seed=0), last).id == 1
     assert draw(logits, SamplingOptions(top_k=2, seed=0), last).id == 2
@@ -156,14 +169,15 @@ def test_of_equals_the_lower_ids_stay():
 @given(LOGITS, st.floats(0, 1, exclude_max=True))
 @settings(max_examples=50, deadline=None)
 def test_options_that_cut_nothing_change_nothing(logits, u):
-    plain = draw(torch.tensor(logits), SamplingOptions(seed=0), u)
-    assert plain == draw(torch.tensor(logits), SamplingOptions(seed=0, top_k=len(logits), top_p=1.0), u)
-    assert plain == draw(torch.tensor(logits), SamplingOptions(seed=0, top_k=10**9), u)
+    plain = draw(floats(logits), SamplingOptions(seed=0), u)
+    assert plain == draw(floats(logits), SamplingOptions(seed=0, top_k=len(logits), top_p=1.0), u)
+    assert plain == draw(floats(logits), SamplingOptions(seed=0, top_k=10**9), u)
 
 
 def test_logprobs_are_the_models_own_whatever_is_cut():
-    logits = torch.tensor([1.0, 2.0, 0.5, -1.0])
-    own = logits.log_softmax(-1)
+    logits = floats([1.0, 2.0, 0.5, -1.0])
+    own = log_softmax(logits)
+    assert own.tolist() == pytest.approx(own_logprobs(logits.tolist()), abs=ROUNDED)
     result = draw(logits, SamplingOptions(temperature=0.1, top_k=1, top_p=0.3, logprobs=4, seed=0), 0.5)
     assert (result.id, result.logprob) == (1, float(own[1]))
     assert result.top_logprobs == tuple((i, float(own[i])) for i in (1, 0, 2, 3))
@@ -172,18 +186,84 @@ def test_logprobs_are_the_models_own_whatever_is_cut():
 
 
 def test_extreme_temperatures_and_logits_do_not_overflow():
-    logits = torch.tensor([3e4, 3e4 - 1, -3e4])
+    logits = floats([3e4, 3e4 - 1, -3e4])
     assert draw(logits, SamplingOptions(temperature=1e-300, seed=0), math.nextafter(1, 0)).id == 0
     assert draw(logits, SamplingOptions(temperature=1e300, seed=0), math.nextafter(1, 0)).id == 2
-    assert draw(logits.bfloat16(), SamplingOptions(seed=0), 0.0).id == 0
     # u = 0 must not point at a token whose probability has become 0.
-    assert draw(logits.flip(0), SamplingOptions(seed=0), 0.0).id == 1
+    assert draw(logits[::-1], SamplingOptions(seed=0), 0.0).id == 1
+
+
+def many(seed: int, scale: float, count: int = 9000) -> np.ndarray:
+    """More logits than float64 is used for at once."""
+    return (np.random.default_rng(seed).standard_normal(count) * scale).astype(np.float32)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(0, 99), st.sampled_from([0.01, 1.0, 4.0, 30.0]), st.sampled_from([1e-3, 0.7, 1.0, 1.3, 20.0]),
+    st.floats(0, 1, exclude_max=True), st.none() | st.integers(-3, 3),
+)  # fmt: skip
+def test_a_quick_look_draws_what_float64_defines(seed, scale, temperature, u, off):
+    logits = many(seed, scale)
+    ends = np.exp((logits.astype(np.float64) - logits.max()) / temperature).cumsum()
+    if off is not None:  # beside a border of two tokens, nearer than float32 can tell
+        u = float(min(max(0.0, ends[int(u * len(ends))] / ends[-1] + off * 1e-9), math.nextafter(1, 0)))
+    right = int(np.searchsorted(ends, u * ends[-1], side="right"))
+    assert draw(logits, SamplingOptions(temperature=temperature, seed=0), u).id == right
+    float64 = SamplingOptions(temperature=temperature, seed=0, logit_bias=((3, 0.0),))  # what a bias makes of the logits
+    assert draw(logits, float64, u).id == right
+
+
+def test_the_quick_look_decides_most_draws_and_not_all(monkeypatch):
+    slow = []
+    exact = sampling.candidates
+    monkeypatch.setattr(sampling, "candidates", lambda *given: slow.append(1) or exact(*given))
+    for position in range(200):
+        draw(many(1, 0.01), SamplingOptions(seed=0), uniform(0, 0, position))
+    assert 0 < len(slow) < 40
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 6.0])
+@pytest.mark.parametrize("cut", [{"top_p": 0.2}, {"top_p": 0.95}, {"top_p": 0.9999}, {"min_p": 0.03}, {"min_p": 1.0}], ids=str)
+def test_cuts_of_many_tokens_are_the_plain_ones(scale, cut):
+    logits = many(5, scale)
+    logits[7000] = logits.max()  # equals
+    options = SamplingOptions(temperature=0.8, seed=0, **cut)
+    weights = [math.exp((x - float(logits.max())) / 0.8) for x in logits.tolist()]
+    order = sorted(range(len(weights)), key=lambda i: (-logits[i], i))
+    if options.top_p:
+        total, reached, count = math.fsum(weights), 0.0, 0
+        while reached < options.top_p * total:
+            reached += weights[order[count]]
+            count += 1
+        order = order[:count]
+    order = [i for i in order if weights[i] >= (options.min_p or 0.0)]
+    kept, left = candidates(logits, options)
+    assert kept.tolist() == sorted(order)
+    assert left.tolist() == pytest.approx([weights[i] for i in sorted(order)], rel=1e-14)
+
+
+@given(st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=40), st.integers(0, 40))
+def test_largest_is_a_stable_sort(values, count):
+    right = sorted(range(len(values)), key=lambda i: (-values[i], i))[:count]
+    assert largest(np.array(values), min(count, len(values))).tolist() == right
+
+
+def test_log_softmax_is_each_row_alone():
+    logits = np.stack([many(seed, 3.0) for seed in range(3)]).reshape(3, 1, -1)
+    found = log_softmax(logits)
+    right = torch.from_numpy(logits).double().log_softmax(-1).numpy()
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, right, rtol=2**-24, atol=ROUNDED)
+    assert found[1, 0, 77] == draw(logits[1, 0], SamplingOptions(temperature=0, logit_bias=((77, 100.0),), seed=0), 0.0).logprob
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_logits_that_are_no_numbers_are_refused(bad):
     with pytest.raises(PellucidError, match="not a number"):
-        draw(torch.tensor([0.0, bad, 1.0]), SamplingOptions(seed=0), 0.5)
+        draw(floats([0.0, bad, 1.0]), SamplingOptions(seed=0), 0.5)
+    with pytest.raises(PellucidError, match="not a number"):
+        log_softmax(floats([[0.0, 1.0], [bad, 1.0]]))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from models import lively
 import pellucid
 from pellucid.cli import main
 from pellucid.errors import PellucidError
-from pellucid.generate.engine import window_start
+from pellucid.generate.row import window_start
 from pellucid.generate.sampling import SamplingOptions, draw, uniform
 from pellucid.gpt.pattern import Banded, Dense
 
@@ -36,7 +36,7 @@ def naive(model, prompt, options, sample=0):
     while len(ids) < len(prompt) + options.max_tokens and (len(ids) == len(prompt) or ids[-1] != VOCAB - 1):
         while len(ids) - start > n_ctx:
             start += n_ctx // 2
-        drawn = draw(model(torch.tensor([ids[start:]]))[0, -1], options, uniform(options.seed, sample, len(ids)))
+        drawn = draw(model(torch.tensor([ids[start:]]))[0, -1].numpy(), options, uniform(options.seed, sample, len(ids)))
         ids.append(drawn.id)
         logprobs.append(drawn.logprob)
     return ids[len(prompt) :], logprobs, start

@@ -168,3 +168,14 @@ def test_importing_pellucid_is_quick() -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert "pellucid" in done.stdout.split()
     assert not {"torch", "numpy"} & set(done.stdout.split())
+
+
+WITHOUT_TORCH = ("completion", "prompt", "row", "runner", "sampling", "stopping")
+
+
+def test_what_is_around_a_model_needs_no_torch() -> None:
+    code = f"import {', '.join(f'pellucid.generate.{name}' for name in WITHOUT_TORCH)}, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "numpy" in loaded
+    assert [name for name in ("torch", "safetensors", "tiktoken", *COLD) if name in loaded] == []

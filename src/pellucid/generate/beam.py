@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from pellucid.errors import PellucidError
 from pellucid.generate.completion import Completion
 from pellucid.generate.engine import reading
-from pellucid.generate.sampling import SamplingOptions, largest
+from pellucid.generate.sampling import SamplingOptions, largest, log_softmax
 from pellucid.generate.stopping import TextAssembler
 from pellucid.gpt.decoder import Decoder
 from pellucid.text.tokenizer import Tokenizer
@@ -74,14 +75,11 @@ def beam_search(
     for length in range(1, options.max_tokens + 1):
         with reading(model):
             hidden = model.hidden(torch.tensor(read, device=model.wte.weight.device), cache)[:, -1]
-            logprobs = model.logits(hidden).float().log_softmax(-1)  # (R, V)
-            if logprobs.isnan().any():
-                raise PellucidError("the model's output is not a number (NaN): its weights are damaged, or training diverged")
-            totals = torch.tensor([one.total for one in live], dtype=torch.float64, device=logprobs.device)
-            sums = (totals[:, None] + logprobs).flatten()
-            best = largest(sums, min(2 * width, len(sums)))
+            logprobs = log_softmax(model.logits(hidden).float().cpu().numpy())  # (R, V)
+        sums = (np.array([one.total for one in live])[:, None] + logprobs).ravel()  # float64
+        best = largest(sums, min(2 * width, len(sums)))
         kept: list[tuple[int, Beginning]] = []
-        for place, logprob in zip(best.tolist(), logprobs.flatten()[best].tolist(), strict=True):
+        for place, logprob in zip(best.tolist(), logprobs.ravel()[best].tolist(), strict=True):
             parent, token = divmod(place, logprobs.shape[1])
             grown = live[parent].grown(token, logprob, end_of_text, tokenizer)
             if grown.ended:

@@ -9,7 +9,8 @@ from typing import Any, Literal, Self, SupportsIndex, TypedDict, Unpack, overloa
 from pellucid.errors import PellucidError
 from pellucid.generate.beam import LENGTH_PENALTY, WIDTH, beam_search
 from pellucid.generate.completion import Completion, Score, Token
-from pellucid.generate.engine import Row, check_fits, decode
+from pellucid.generate.engine import decode
+from pellucid.generate.row import Row, check_fits
 from pellucid.generate.sampling import SamplingOptions, bias_pairs, fresh_seed
 from pellucid.generate.scoring import score
 from pellucid.gpt.config import GPTConfig

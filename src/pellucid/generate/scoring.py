@@ -5,12 +5,13 @@ T tracks, C width, V vocabulary.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from pellucid.errors import PellucidError
 from pellucid.generate.completion import Score, TopLogprobs
 from pellucid.generate.engine import reading
-from pellucid.generate.sampling import SamplingOptions, largest
+from pellucid.generate.sampling import SamplingOptions, largest, log_softmax
 from pellucid.gpt.decoder import Decoder
 
 
@@ -34,11 +35,9 @@ def score(model: Decoder, ids: Sequence[int], logprobs: int | None) -> Score:
         read = torch.tensor([list(ids)], device=model.wte.weight.device)
         hidden = model.hidden(read[:, :-1])[0] if len(ids) > 1 else torch.empty(0)  # (T - 1, C)
         for start in range(0, len(ids) - 1, _TRACKS_AT_ONCE):
-            part = model.logits(hidden[start : start + _TRACKS_AT_ONCE]).float().log_softmax(-1)  # (t, V)
-            if part.isnan().any():
-                raise PellucidError("the model's output is not a number (NaN): its weights are damaged, or training diverged")
-            following = read[0, start + 1 : start + 1 + len(part)]
-            found += part.gather(1, following[:, None])[:, 0].tolist()
+            part = log_softmax(model.logits(hidden[start : start + _TRACKS_AT_ONCE]).float().cpu().numpy())  # (t, V)
+            following = ids[start + 1 : start + 1 + len(part)]
+            found += part[np.arange(len(part)), following].tolist()
             for row in part if logprobs is not None else ():
                 best = largest(row, logprobs or 0)
                 tops.append(tuple(zip(best.tolist(), row[best].tolist(), strict=True)))

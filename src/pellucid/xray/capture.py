@@ -16,8 +16,9 @@ from torch import Tensor
 from pellucid import __version__
 from pellucid.errors import PellucidError
 from pellucid.generate.completion import Token
-from pellucid.generate.engine import Batch, Row, reading
+from pellucid.generate.engine import Batch, reading
 from pellucid.generate.model import GPT, OnePrompt
+from pellucid.generate.row import Row
 from pellucid.generate.sampling import SamplingOptions, uniform
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.record import Provenance, Record, RecordWriter, Stored, as_bfloat16, as_triangle, describe, open_record
@@ -100,7 +101,7 @@ def watched(
     while row.finish_reason is None:
         began = perf_counter()
         go()
-        logits = batch.logits[0]
+        logits = batch.logits[0].cpu().numpy()
         counts = None if row.counts is None else dict(row.counts)  # what was drawn before this step
         ((_, token),) = batch.draw()
         times.append(perf_counter() - began)

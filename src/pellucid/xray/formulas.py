@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.generate.sampling import SamplingOptions, adjusted, candidates, largest
+from pellucid.generate.sampling import SamplingOptions, adjusted, candidates, largest, log_softmax
 from pellucid.gpt.attention import visible_mask
 from pellucid.gpt.compressor import Compressor
 from pellucid.gpt.decoder import Decoder
@@ -127,8 +129,9 @@ class Step:
 
 
 def step(
-    logits: Tensor, options: SamplingOptions, u: float, drawn: int, count: int, counts: Mapping[int, int] | None = None
-) -> Step:
+    logits: NDArray[np.float32], options: SamplingOptions, u: float, drawn: int, count: int,
+    counts: Mapping[int, int] | None = None,
+) -> Step:  # fmt: skip
     """What a step drew from.
 
     Args:
@@ -136,15 +139,17 @@ def step(
             likeliest by the model's own distribution. counts: how often each token was drawn before, as `draw` takes it.
     """
     top = largest(logits, count)
-    logprobs = logits.float().log_softmax(-1)[top].tolist()
+    logprobs = log_softmax(logits)[top].tolist()
     if options.temperature == 0:
         return Step(top.tolist(), logprobs, [float(token == drawn) for token in top.tolist()], 1, math.nan, (0.0, 1.0))
     kept, weights = candidates(adjusted(logits, options, counts), options)
-    ends = weights.cumsum(0)
+    ends = weights.cumsum()
     ends = ends / ends[-1]
-    place = drawn if kept is None else int(torch.searchsorted(kept, drawn))
+    place = drawn if kept is None else int(np.searchsorted(kept, drawn))
     shares = weights / weights.sum()
     if kept is not None:
-        shares = torch.zeros(len(logits), dtype=shares.dtype, device=shares.device).index_put((kept,), shares)
+        every = np.zeros(len(logits))
+        every[kept] = shares
+        shares = every
     span = (float(ends[place - 1]) if place else 0.0, float(ends[place]))
     return Step(top.tolist(), logprobs, shares[top].tolist(), len(weights), u, span)

@@ -265,7 +265,7 @@ class GenerationAgain:
         ordered = not self.steered  # else the likeliest need not be those that are left
         if ordered and distinct and known(names, self.logits.shape[1]).all():
             return torch.from_numpy(names[:count].astype(np.int64)).sort().values
-        return largest(self.scores[i], count).sort().values
+        return torch.from_numpy(np.sort(largest(self.scores[i].numpy(), count)))
 
     def _stay(self, i: int, ids: Array, stored: Array) -> Array:
         """Which listed tokens the cut of step i left."""
