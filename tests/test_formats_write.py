@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 import pellucid
 from pellucid.errors import PellucidError
 from pellucid.formats.fold import condition, fold, shifts
-from pellucid.formats.hf_read import load_weights, read_config
+from pellucid.formats.hf_config import read_config
+from pellucid.formats.hf_read import load_weights
 from pellucid.formats.hf_write import WRITTEN, losses, write
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder

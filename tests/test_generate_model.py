@@ -9,7 +9,7 @@ import torch
 
 import pellucid
 from pellucid.errors import PellucidError
-from pellucid.generate import load as load_module
+from pellucid.generate import find as find_module
 from pellucid.generate.load import load
 from pellucid.generate.model import GPT
 from pellucid.gpt.config import GPTConfig
@@ -144,7 +144,7 @@ def test_a_run_directory_is_its_model(speaking, tmp_path):
 
 
 def test_the_embedded_model(speaking, tmp_path, monkeypatch):
-    monkeypatch.setattr(load_module.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(find_module.resources, "files", lambda package: tmp_path)
     with pytest.raises(PellucidError, match="this build of pellucid carries no default model"):
         load()
     speaking.save(tmp_path / "assets" / "default")

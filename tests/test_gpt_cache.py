@@ -12,8 +12,9 @@ from test_gpt_pattern import any_pattern
 from pellucid.gpt import shelf
 from pellucid.gpt.arrangements import distinct_summaries, interleaved, memory_compressed, multi_head
 from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.config_json import read_config
 from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.directory import load_weights, read_config, save_model
+from pellucid.gpt.directory import load_weights, save_model
 from pellucid.gpt.pattern import Compressed, Fixed, Pattern, Strided, parse
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pellucid.errors import PellucidError
 from pellucid.gpt.attention import attention, masked_attention, visible_mask
 from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.config_json import read_config
 from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.directory import load_weights, read_config, save_model
+from pellucid.gpt.directory import load_weights, save_model
 from pellucid.gpt.loss import IGNORE, linear_cross_entropy
 from pellucid.gpt.pattern import Banded, Dense, Pattern, all_dense, alternating
 

@@ -4,7 +4,7 @@ In: a directory, file or hub id with a GPT-2, Cerebras-GPT, GPT-Neo or OPT model
 tokenizer; and the other way round, what `transformers` or llama.cpp opens. What a format cannot hold exactly is said before
 anything is written: a caller asks for the reasons and decides.
 
-Read in this order: `families` (what differs between them, as data), `hf_read`, `tokenizers`, `hub`; `hf_write`, `fold`
-(GPT-3's blocks in GPT-Neo's fewer parameters, exactly), `target` (what a format offers to whoever converts), `gguf` with its
-files (llama.cpp's format), `convert`.
+Read in this order: `families` (what differs between them, as data), `hf_config`, `tokenizers`, `hub` (none of which need
+torch), `hf_read`; `hf_write`, `fold` (GPT-3's blocks in GPT-Neo's fewer parameters, exactly), `target` (what a format offers to
+whoever converts), `gguf` with its files (llama.cpp's format), `convert`.
 """

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from pellucid.errors import PellucidError
-from pellucid.formats import hf_read, hf_write
+from pellucid.formats import hf_config, hf_read, hf_write
 from pellucid.formats.target import Logits, Target
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.directory import STORAGES, save_model
@@ -174,7 +174,7 @@ def by_transformers(directory: Path) -> tuple[Logits, str]:
 def by_pellucid(directory: Path) -> tuple[Logits, str]:
     """A directory's logits by our own reader."""
     with torch.device("meta"):
-        model = Decoder(hf_read.read_config(directory))
+        model = Decoder(hf_config.read_config(directory))
     hf_read.load_weights(model, directory)
     return model.eval(), "pellucid"
 

@@ -10,16 +10,15 @@ Sources: the configuration and modelling files of `transformers`; the papers are
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.directory import GPT2_END, activation, token_id
+from pellucid.gpt.config_json import GPT2_END, activation, token_id
 from pellucid.gpt.pattern import all_dense
-from pellucid.gpt.weights import TRANSPOSED, Source
+from pellucid.gpt.sources import TRANSPOSED, Source
 
 
 HEAD = "lm_head.weight"  # the output matrix, where a file holds it beside the token matrix that it is tied to
@@ -40,7 +39,7 @@ class Family:
         transposed: endings of names whose matrices are (in, out).
         buffers: names in files that are no weights: causal masks.
         skip: first rows of the positions that are not used.
-        shape: config.json's values to a shape; None: `gpt.directory` reads it, as our own directories are GPT-2's.
+        shape: config.json's values to a shape; None: `gpt.config_json` reads it, as our own directories are GPT-2's.
     """
 
     architecture: str
@@ -53,9 +52,9 @@ class Family:
     skip: int = 0
     shape: Callable[[dict[str, Any]], GPTConfig] | None = None
 
-    def sources(self, model: Decoder) -> dict[str, Source]:
-        """Where each of a model's parameters lies in this family's files."""
-        return {name: self.source(name) for name, _ in model.named_parameters()}
+    def sources(self, names: Iterable[str]) -> dict[str, Source]:
+        """Where each of a model's parameters, by our names, lies in this family's files."""
+        return {name: self.source(name) for name in names}
 
     def source(self, name: str) -> Source:
         """Where one of our parameters lies, by its name."""

@@ -19,8 +19,8 @@ from pellucid.formats.families import GPT2, GPT_NEO, OPT, Family
 from pellucid.formats.fold import MOST_GROWTH, Shift, condition, fold, shifts
 from pellucid.formats.target import dense_up_to
 from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.config_json import ACTIVATION_NAMES, CONFIG, WEIGHTS, gpt2_json
 from pellucid.gpt.decoder import Block, Decoder
-from pellucid.gpt.directory import ACTIVATION_NAMES, CONFIG, WEIGHTS, gpt2_json
 from pellucid.gpt.pattern import Banded
 from pellucid.text import tokenizer_json
 from pellucid.text.tokenizer import Tokenizer

@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from pellucid.errors import PellucidError
-from pellucid.formats.hf_read import CONVERT
+from pellucid.formats.hf_config import CONVERT
 
 
 # Weights as safetensors, and what describes them. Never pickles, never code.

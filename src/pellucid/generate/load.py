@@ -1,20 +1,17 @@
-"""Finding a model by what a user calls it."""
+"""A model ready to generate, by what a user calls it."""
 
-from importlib import resources
 from pathlib import Path
 
 import torch
 
 from pellucid.errors import PellucidError
-from pellucid.formats.hf_read import load_weights, read_config
-from pellucid.formats.hub import fetch, is_hub_id
+from pellucid.formats.hf_config import read_config
+from pellucid.formats.hf_read import load_weights
 from pellucid.formats.tokenizers import read_tokenizer
+from pellucid.generate.find import DEFAULT, find
 from pellucid.generate.model import GPT
-from pellucid.gpt.directory import CONFIG
 
 
-DEFAULT = "default"
-RUN_FILE = "run.json"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 
@@ -32,7 +29,7 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
     Raises:
         PellucidError: nothing there that this can read, or a damaged file; the message names it.
     """
-    directory = _find(source)
+    directory = find(source)
     config = read_config(directory)
     tokenizer, why_none = read_tokenizer(directory, config)
     wanted, place = _dtype(dtype), _device(device)
@@ -41,29 +38,6 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
     model.no_tokenizer = why_none
     load_weights(model, directory, device=place, dtype=wanted)
     return model.eval().requires_grad_(False)
-
-
-def _find(source: str | Path) -> Path:
-    if source == DEFAULT:
-        directory = Path(str(resources.files("pellucid"))) / "assets" / DEFAULT
-        if not (directory / CONFIG).exists():
-            raise PellucidError("this build of pellucid carries no default model: name a model or run directory")
-        return directory
-    directory = Path(source)
-    if (directory / RUN_FILE).exists():
-        if not (directory / "model" / CONFIG).exists():
-            raise PellucidError(f"the run {directory} has no model yet: its first checkpoint makes one")
-        return directory / "model"
-    if (directory / CONFIG).exists():
-        return directory
-    if not directory.exists() and is_hub_id(str(source)):
-        return fetch(str(source))
-    what = f"{directory} holds no model" if directory.is_dir() else f"no such directory: {directory}"
-    what = f"{directory} is a file" if directory.is_file() else what
-    raise PellucidError(
-        f"{what}; a model is 'default' (the embedded one), a model directory (config.json and model.safetensors) or a "
-        "run directory (run.json)"
-    )
 
 
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:

@@ -1,13 +1,11 @@
 """Weights out of safetensors files: where each of a model's tensors lies, checked and read once.
 
-A file may keep a tensor under another name, transposed, in parts, or with rows that the model does not use; a `Source`
-says which. Several files may hold one model (Hugging Face's shards). Nothing is read before it is asked for, and one tensor
-at a time is held beside the model that is filled.
+A `Source` says how a file keeps a tensor. Several files may hold one model (Hugging Face's shards). Nothing is read before it
+is asked for, and one tensor at a time is held beside the model that is filled.
 """
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,31 +15,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.decoder import Decoder
-
-
-SCALE = ".scale"  # beside an int8 matrix: a float32 factor for each of its output rows
-# GPT-2's published code keeps these four matrices as (in, out); torch.nn.Linear keeps (out, in).
-TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where one of the model's tensors lies in a file.
-
-    Attributes:
-        names: the file's tensors without their prefix; several are stacked row on row (queries, keys, values).
-        transposed: kept as (in, out).
-        skip: first rows that are not the model's (OPT's positions begin in row 2).
-    """
-
-    names: tuple[str, ...]
-    transposed: bool = False
-    skip: int = 0
-
-
-def gpt2_sources(model: Decoder) -> dict[str, Source]:
-    """GPT-2's files: our names, which are theirs."""
-    return {name: Source((name,), transposed=name.endswith(TRANSPOSED)) for name, _ in model.named_parameters()}
+from pellucid.gpt.sources import SCALE, Source
 
 
 class Tensors:

@@ -57,7 +57,7 @@ def find(what: str | Path) -> Planned:
     if path.is_file() and path.name != CONFIG_FILE:
         return _from_json(name, path)
     if path.is_dir() or path.is_file():
-        from pellucid.formats.hf_read import read_config  # imports torch, as it also reads weights; presets need none
+        from pellucid.formats.hf_config import read_config  # presets need none
 
         return _untrained(name, read_config(path if path.is_dir() else path.parent))
     raise PellucidError(

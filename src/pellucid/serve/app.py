@@ -27,7 +27,7 @@ from starlette.types import Receive, Scope, Send
 
 from pellucid import __version__
 from pellucid.errors import PellucidError
-from pellucid.generate.load import RUN_FILE
+from pellucid.generate.find import RUN_FILE
 from pellucid.serve import generating
 from pellucid.serve.figures import figure_json
 from pellucid.serve.generating import Answer, BusyError, Generator

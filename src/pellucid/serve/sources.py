@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import PellucidError
-from pellucid.formats.hf_read import read_config
-from pellucid.generate.load import DEFAULT, RUN_FILE
-from pellucid.gpt.directory import CONFIG
+from pellucid.formats.hf_config import read_config
+from pellucid.generate.find import DEFAULT, RUN_FILE
+from pellucid.gpt.config_json import CONFIG
 from pellucid.record import SUFFIX, Record, open_record
 from pellucid.serve.ranges import Content
 

@@ -13,7 +13,7 @@ from pellucid.draw.font import EM
 from pellucid.draw.svg import escaped
 from pellucid.errors import PellucidError
 from pellucid.files import write_whole
-from pellucid.generate.load import RUN_FILE
+from pellucid.generate.find import RUN_FILE
 from pellucid.record import Record, open_record
 from pellucid.serve.page import DATA, NOSCRIPT, PLACE, STYLE, asset
 from pellucid.serve.sources import METRICS, describe_record

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pellucid.errors import PellucidError
 from pellucid.files import write_whole
-from pellucid.generate.load import RUN_FILE
+from pellucid.generate.find import RUN_FILE
 from pellucid.gpt.config import GPTConfig
 from pellucid.train.recipe import Recipe
 

@@ -17,9 +17,10 @@ from pellucid import __version__
 from pellucid.errors import PellucidError
 from pellucid.generate.completion import Token
 from pellucid.generate.engine import Batch, reading
-from pellucid.generate.model import GPT, OnePrompt
+from pellucid.generate.model import GPT
 from pellucid.generate.row import Row
 from pellucid.generate.sampling import SamplingOptions, uniform
+from pellucid.generate.writes import OnePrompt
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.record import Provenance, Record, RecordWriter, Stored, as_bfloat16, as_triangle, describe, open_record
 from pellucid.text.tokenizer import Tokenizer

@@ -1,0 +1,94 @@
+"""What a directory of any family says of its model without a tensor being read: its shape, and which files hold its weights.
+
+No torch here.
+"""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import PellucidError
+from pellucid.formats.families import FAMILIES, NOT_READ, Family
+from pellucid.gpt import config_json
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.config_json import CONFIG, WEIGHTS, read_json, reading
+
+
+INDEX = f"{WEIGHTS}.index.json"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+CONVERT = (
+    'python -c "import sys, transformers as t; t.AutoModelForCausalLM.from_pretrained(sys.argv[1]).save_pretrained('
+    'sys.argv[2])" {source} {target}'
+)
+
+
+def read_config(directory: Path) -> GPTConfig:
+    """The shape of the model in a directory of any family.
+
+    Raises:
+        PellucidError: no config.json, not JSON, another kind of model, or a key missing; the message names the file.
+    """
+    values = read_json(directory)
+    family = family_of(directory, values)
+    if family.shape is None:
+        return config_json.read_config(directory)
+    with reading(directory / CONFIG):
+        return family.shape(values)
+
+
+def family_of(directory: Path, values: dict[str, Any]) -> Family:
+    """The family that a config.json's values name. Raises PellucidError: none that is read here."""
+    kind = values.get("model_type")
+    if kind in FAMILIES:
+        return FAMILIES[kind]
+    why = f" ({NOT_READ[kind]} are not GPT-3's)" if kind in NOT_READ else ""
+    raise PellucidError(f"{directory / CONFIG}: model_type {kind!r} is not one this version reads ({', '.join(FAMILIES)}){why}")
+
+
+def listed_shards(directory: Path) -> dict[str, str]:
+    """Tensor to shard, as the index says; empty where the weights are one file.
+
+    Raises:
+        PellucidError: the index is damaged, or names what is no safetensors file beside it.
+    """
+    path = directory / INDEX
+    if (directory / WEIGHTS).exists() or not path.exists():
+        return {}
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PellucidError(f"{path} is not an index of shards: {error!r}") from None
+    if not isinstance(listed, dict) or not listed:
+        raise PellucidError(f"{path} is not an index of shards: its weight_map is {listed!r}")
+    for name in set(listed.values()):
+        # A file beside the index and nothing else: no path leads out of the directory.
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*\.safetensors", name):
+            raise PellucidError(f"{path} names {name!r}, which is not a safetensors file beside it")
+    return dict(listed)
+
+
+def weight_files(directory: Path, listed: dict[str, str]) -> list[Path]:
+    """The files that hold the weights.
+
+    Args:
+        listed: as `listed_shards` gives it.
+
+    Raises:
+        PellucidError: a shard is missing, or there are only pickles.
+    """
+    if listed:
+        for name in sorted(set(listed.values())):
+            if not (directory / name).is_file():
+                raise PellucidError(f"{directory / INDEX} names {name}, which is not there")
+        return [directory / name for name in sorted(set(listed.values()))]
+    if not (directory / WEIGHTS).exists():
+        pickled = sorted(path.name for pattern in PICKLES for path in directory.glob(pattern))
+        if pickled:
+            line = CONVERT.format(source=shlex.quote(str(directory)), target=shlex.quote(f"{directory}-safe"))
+            raise PellucidError(
+                f"{directory} holds its weights as {pickled[0]}, which can run code when it is read. If you trust it, convert "
+                f"it with: {line}"
+            )
+    return [directory / WEIGHTS]
