@@ -132,8 +132,9 @@ def test_samples_share_one_reading_of_their_prompt(banded, monkeypatch):
     logits = GPT.logits
     monkeypatch.setattr(GPT, "logits", lambda self, h: projected.append(h.shape) or logits(self, h))
     banded.generate([prompt_ids(11), prompt_ids(5)], max_tokens=2, seed=1, n=3)
-    assert read == [(1, 11), (1, 5), (6, 1)]
-    assert projected == [(32,), (32,), (6, 32)]  # only the last track of a prompt
+    # The second prompt is the beginning of the first: its last token alone is read, beside three answers that go on.
+    assert read == [(11, 1), (3 + 1, 1), (3, 1)]
+    assert projected == [(1, 32), (3 + 1, 32), (3, 32)]  # only the last track of a prompt
 
 
 def test_going_on_from_an_answer_is_the_same_answer(banded):

@@ -12,8 +12,10 @@ from models import lively
 
 import pellucid
 from pellucid.errors import PellucidError
-from pellucid.generate.engine import Batch, decode
+from pellucid.generate.engine import decode
+from pellucid.generate.row import Row
 from pellucid.generate.sampling import uniform
+from pellucid.generate.torch_runner import TorchRunner
 from pellucid.gpt.attention import masked_attention, visible_mask
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.gpt.pattern import Banded, Dense
@@ -72,24 +74,21 @@ def test_watching_changes_no_bit(model: pellucid.GPT) -> None:
     ids = torch.tensor([PROMPT])
     with torch.inference_mode():
         assert torch.equal(model.hidden(ids), model.hidden(ids, tap=Watch(3, KEEP, clock=True)))
-    rows = [model.begin(PROMPT, max_tokens=20, seed=1) for _ in range(2)]
-    quiet, watched = Batch(model, rows[:1]), Batch(model, rows[1:], Watch(3, KEEP, clock=True))
-    for batch in (quiet, watched):
-        batch.read_prompts()
-    while quiet.rows:
-        assert torch.equal(quiet.logits, watched.logits)
-        for batch in (quiet, watched):
-            batch.draw()
-            batch.feed()
+    rows = [model.begin(PROMPT, max_tokens=20, seed=1, logprobs=300) for _ in range(2)]
+    for row, tap in zip(rows, (None, Watch(3, KEEP, clock=True)), strict=True):
+        write(row, TorchRunner(model, tap=tap))
     assert rows[0].tokens == rows[1].tokens and len(rows[0].tokens) > 1
+
+
+def write(row: Row, runner: TorchRunner) -> None:
+    for _ in decode(runner, [row]):
+        pass
 
 
 def test_a_tap_is_not_fastened_to_the_model(model: pellucid.GPT) -> None:
     watch = Watch(3, KEEP, clock=False)
-    row = model.begin(PROMPT, max_tokens=2, seed=1)
-    Batch(model, [row], watch).read_prompts()
-    for _ in decode(model, [model.begin([1, 2], max_tokens=3, seed=1)]):
-        pass
+    write(model.begin(PROMPT, max_tokens=1, seed=1), TorchRunner(model, tap=watch))
+    write(model.begin([1, 2], max_tokens=3, seed=1), TorchRunner(model))
     assert watch.level(3).shape == (len(PROMPT), 24)
 
 

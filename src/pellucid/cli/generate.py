@@ -80,7 +80,6 @@ def run(chosen: argparse.Namespace) -> int:
     """Runs the command."""
     import torch
 
-    from pellucid.generate.engine import decode
     from pellucid.generate.load import load
 
     several = chosen.n != 1 or chosen.best_of is not None
@@ -108,7 +107,7 @@ def run(chosen: argparse.Namespace) -> int:
         _say_slid(max(completion.slid for completion in completions), model.config.n_ctx)
         return 0
     row = model.begin(prompt, logprobs=3 if chosen.tokens else None, **options)  # refuses before anything is printed
-    tokens = (token for _, token in decode(model, [row]))
+    tokens = (token for _, token in model.decode([row]))
     if chosen.tokens:
         from pellucid.cli.show import print_tokens
 

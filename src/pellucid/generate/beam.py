@@ -20,7 +20,7 @@ import torch
 
 from pellucid.errors import PellucidError
 from pellucid.generate.completion import Completion
-from pellucid.generate.engine import reading
+from pellucid.generate.reading import reading
 from pellucid.generate.sampling import SamplingOptions, largest, log_softmax
 from pellucid.generate.stopping import TextAssembler
 from pellucid.gpt.decoder import Decoder

@@ -1,124 +1,339 @@
-"""Token by token: each prompt is read once, then all rows go on together, one token a step.
+"""Many answers at once: requests of any length join and leave between steps, and each is what it would be alone.
 
-B rows, T tracks, C width, V vocabulary. Rows with prompts of different lengths share a batch, rows of one prompt share
-its reading, and a row leaves the batch when it is finished.
+V vocabulary. No torch here: what computes is a `runner.Runner`.
 
-An answer does not depend on its neighbours as far as floating point allows: in float32 a product over more rows may
-round another way, which moves log-probabilities by about 1e-6. A token changes only if its draw falls into such a gap.
+A step reads, in one pass, the newest token of every answer that is being written and up to `chunk` tokens of prompts, first
+come, first served: a long prompt is read in pieces while others go on. Then it draws a token for everyone whose text has been
+read to its end. Before a prompt is read, the engine looks for a text that begins like it, finished or still running, and copies
+what they share; answers to one prompt wait for one reading of it.
+
+Keys and values stay within a budget. Who could never fit is refused; who does not fit now waits, and nobody overtakes: the
+first of the queue goes first, for which texts that are only kept for reuse are given up, the one unused for longest first.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
+from pellucid.errors import PellucidError
 from pellucid.generate.completion import Token
-from pellucid.generate.row import Row, window_start
-from pellucid.gpt.cache import KVCache
-from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.tap import Tap
+from pellucid.generate.live import Live, Statistics
+from pellucid.generate.prefix import Kept, Prefixes, shared_beginning
+from pellucid.generate.row import Row, check_fits, window_start
+from pellucid.generate.runner import Runner, Segment
+from pellucid.generate.sampling import SamplingOptions
+from pellucid.text.tokenizer import Tokenizer
 
 
-class Batch:
-    """Rows that go on together, each at a length of its own.
+CHUNK = 256  # a choice: about as long as a few steps of many answers
+MOST_ROWS = 64  # a choice: matrix products gain little beyond
+MOST_KEPT = 32  # finished texts
+_WORTH_WAITING = 32  # shared tokens that somebody else is about to read
 
-    `read_prompts` comes first, then `draw` and `feed` in turn until no row is left.
+
+@dataclass(slots=True)
+class _Counts:
+    steps: int = 0
+    rows: int = 0
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    drawn_tokens: int = 0
+    peak_bytes: int = 0
+
+
+class Engine:
+    """Writes the answers to all requests, a token of each a step.
+
+    One thread drives it: nothing here is safe to call from several at once. Between two calls nothing runs.
 
     Args:
-        model: the decoder.
-        rows: unfinished rows, checked with `check_fits`.
-        tap: sees what goes through the model; rows of different prompts, read one after the other, would be mixed up.
+        runner: what computes; its mode is the engine's.
+        tokenizer: None leaves texts empty.
+        end_of_text: the id that ends an answer.
+        memory: bytes that keys and values may take; None: as many as are asked for.
+        chunk: prompt tokens read in a step at most.
+        rows: answers that go on at once at most.
+        prefix_cache: whether finished texts are kept, for those that begin like them.
 
     Attributes:
-        rows: those that still run, in the cache's order.
+        failed: answers that the last step ended by an error, which is in `Row.error`. They harm no other.
     """
 
-    def __init__(self, model: Decoder, rows: Sequence[Row], tap: Tap | None = None) -> None:
-        self.model = model
-        self.tap = tap
-        self.rows = list(rows)
-        longest = max(len(row.prompt) + row.options.max_tokens for row in rows)
-        self.capacity = min(model.config.n_ctx, longest)
-        self.cache = model.new_cache(len(rows), self.capacity)
-        self.logits = torch.empty(0)  # (B, V), of the token that comes next
-        self.slides = any(row.options.slide for row in rows)
-        for row in rows if self.slides else ():
-            row.start = window_start(len(row.prompt), model.config.n_ctx)
+    def __init__(
+        self, runner: Runner, *, tokenizer: Tokenizer | None, end_of_text: int, memory: int | None = None,
+        chunk: int = CHUNK, rows: int = MOST_ROWS, prefix_cache: bool = True,
+    ) -> None:  # fmt: skip
+        for name, value in (("memory", memory), ("chunk", chunk), ("rows", rows)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise PellucidError(f"{name} must be a whole number, 1 or more, not {value!r}")
+        self.runner = runner
+        self.tokenizer = tokenizer
+        self.end_of_text = end_of_text
+        self.memory = memory
+        self.chunk = chunk
+        self.rows = rows
+        self.failed: list[Row] = []
+        self._most_kept = MOST_KEPT if prefix_cache else 0
+        self._queue: deque[Row] = deque()
+        self._live: list[Live] = []  # first come, first served
+        self._kept = Prefixes()
+        self._counts = _Counts()
 
-    def read_prompts(self) -> None:
-        """Reads every distinct prompt once, alone, all of its tracks together ("prefill")."""
-        with reading(self.model):
-            self.logits = self._prefill(self.cache, self.capacity)
+    # Requests.
 
-    def _prefill(self, cache: KVCache, capacity: int) -> Tensor:
-        logits: list[Tensor] = [torch.empty(0)] * len(self.rows)
-        sharing: dict[tuple[int, ...], list[int]] = {}
-        for index, row in enumerate(self.rows):
-            sharing.setdefault(tuple(row.prompt[row.start :]), []).append(index)
-        for prompt, indices in sharing.items():
-            alone = cache if len(self.rows) == 1 else self.model.new_cache(1, capacity)
-            ids = torch.tensor([prompt], device=self.model.wte.weight.device)
-            last = self.model.hidden(ids, alone, self.tap)[0, -1]  # (C,): only the last track's logits are needed
-            next_logits = self.model.logits(last)
-            for index in indices:
-                logits[index] = next_logits
-                if alone is not cache:
-                    cache.put(index, alone)
-        return torch.stack(logits).float()
+    def submit(self, prompt: Sequence[int], options: SamplingOptions, *, sample: int = 0) -> Row:
+        """Asks for an answer. It is complete when its `finish_reason` is not None.
 
-    def draw(self) -> list[tuple[Row, Token]]:
-        """Draws a token for every row."""
-        return [(row, row.take(logits)) for row, logits in zip(self.rows, self.logits.cpu().numpy(), strict=True)]
+        Args:
+            prompt: token ids, one at least.
+            sample: which of its prompt's answers this is, from 0: the draws depend on it. `options.n` is not looked at.
 
-    def feed(self) -> None:
-        """Lets finished rows go; reads the other rows' newest token, all in one pass."""
-        going = [index for index, row in enumerate(self.rows) if row.finish_reason is None]
-        with reading(self.model):
-            if 0 < len(going) < len(self.rows):
-                self.cache.keep(going)
-            self.rows = [self.rows[index] for index in going]
-            if self.slides:
-                self._slide()
-            if self.rows:
-                newest = [[row.tokens[-1].id] for row in self.rows]
-                ids = torch.tensor(newest, device=self.model.wte.weight.device)  # (B, 1)
-                self.logits = self.model.logits(self.model.hidden(ids, self.cache, self.tap)[:, -1]).float()
+        Raises:
+            PellucidError: what the model cannot read or write (`row.check_fits`), or what can never fit in the budget.
+        """
+        check_fits(prompt, options, self.runner.config)
+        row = Row(list(prompt), sample, options, self.tokenizer, self.end_of_text)
+        self.enter(row)
+        return row
 
-    def _slide(self) -> None:
-        """Reads the last part of each text that has come to the end of its window again, all but the newest token."""
-        for index, row in enumerate(self.rows):
-            start = window_start(len(row.prompt) + len(row.tokens), self.model.config.n_ctx)
-            if start == row.start:
+    def enter(self, row: Row) -> None:
+        """The same for a row that was made, and checked, elsewhere."""
+        self._check_budget(row)
+        if row.finish_reason is None:
+            self._queue.append(row)
+
+    def cancel(self, row: Row) -> None:
+        """Ends an answer before its next token; its `finish_reason` is then "cancelled". A finished one stays as it is."""
+        if row.finish_reason is not None:
+            return
+        row.finish_reason = "cancelled"
+        if row in self._queue:
+            self._queue.remove(row)
+        else:
+            self._leave(next(live for live in self._live if live.row is row))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to do."""
+        return not (self._queue or self._live)
+
+    @property
+    def statistics(self) -> Statistics:
+        """What was done so far, and what is held now."""
+        counts = self._counts
+        return Statistics(
+            mode=self.runner.mode, path=self.runner.path, steps=counts.steps, rows=counts.rows,
+            prompt_tokens=counts.prompt_tokens, reused_tokens=counts.reused_tokens, drawn_tokens=counts.drawn_tokens,
+            waiting=len(self._queue), running=len(self._live), kept=len(self._kept), bytes=self._bytes(),
+            kept_bytes=self._kept.nbytes, peak_bytes=counts.peak_bytes, budget=self.memory,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Cancels what is not finished and gives all memory back."""
+        for row in [*self._queue, *(live.row for live in self._live)]:
+            self.cancel(row)
+        while (kept := self._kept.oldest()) is not None:
+            self._give_up(kept)
+
+    def finish(self) -> Iterator[tuple[Row, Token]]:
+        """All steps until nothing is left to do, giving each token as soon as it is drawn."""
+        while not self.idle:
+            yield from self.step()
+
+    # A step.
+
+    def step(self) -> list[tuple[Row, Token]]:
+        """Lets requests in, reads, draws. Returns the tokens drawn; none while only prompts are being read.
+
+        If the runner raises, nothing of the step has happened, and it can be tried again.
+        """
+        self.failed = []
+        self._admit()
+        segments: list[Segment] = []
+        going: list[Live] = []
+        left = self.chunk
+        for place, live in enumerate(self._live):
+            if live.read == 0 and self._waits_for_another(live, self._live[:place]):  # or copies what is there
                 continue
-            row.start = start
-            text = [*row.prompt, *(token.id for token in row.tokens)]
-            alone = self.model.new_cache(1, self.capacity)
-            self.model.hidden(torch.tensor([text[start:-1]], device=self.model.wte.weight.device), alone, self.tap)
-            self.cache.put(index, alone)
+            take = live.unread if live.unread == 1 else min(live.unread, left)  # a single token never waits
+            if take:
+                left -= take if live.unread > 1 else 0
+                wanted = live.unread == take
+                part = live.ids[live.read : live.read + take]
+                segments.append(Segment(live.sequence, live.read, part, "last" if wanted else "none"))
+                going.append(live)
+        if not segments:
+            return []
+        found = self.runner.run(segments)
+        self._counts.steps += 1
+        self._counts.rows += len(going)
+        drawn: list[tuple[Row, Token]] = []
+        for live, segment, logits in zip(going, segments, found, strict=True):
+            drawn += self._went_on(live, len(segment.ids), logits)
+        return drawn
+
+    def _went_on(self, live: Live, tokens: int, logits: NDArray[np.float32] | None) -> list[tuple[Row, Token]]:
+        """Notes what was read, and draws if it was the text's end."""
+        after_a_draw = live.row.tokens and live.unread == tokens == 1 and live.read > 0
+        if not after_a_draw:
+            self._counts.prompt_tokens += tokens
+        if live.settled == live.read and (self.runner.mode == "exact" or not after_a_draw):
+            live.settled += tokens
+        live.read += tokens
+        if logits is None:
+            return []
+        drawn = []
+        for one in [live, *self._with_the_same_text(live)]:
+            if one is not live:
+                self._copy(live.sequence, one, live.read)
+            try:
+                token = one.row.take(logits)
+            except PellucidError as error:
+                one.row.fail(error)
+                self.failed.append(one.row)
+                continue
+            drawn.append((one.row, token))
+            if token.finish_reason is None:
+                one.take_in(token.id, self.runner.config.n_ctx)
+        self._counts.drawn_tokens += len(drawn)
+        for one in [one for one in self._live if one.row.finish_reason is not None]:
+            self._leave(one)
+        return drawn
+
+    def _with_the_same_text(self, live: Live) -> list[Live]:
+        """Those that have not begun to read a text that was just read."""
+        if live.settled < live.read:
+            return []
+        return [one for one in self._live if one.read == 0 and one is not live and one.ids == live.ids]
+
+    # Texts that begin alike.
+
+    def _waits_for_another(self, live: Live, before: Sequence[Live]) -> bool:
+        """Copies the longest beginning that was read already; or says that somebody before is about to read more of it."""
+        most = len(live.ids) - 1  # the last token is read anyway: its logits are wanted
+        kept, longest = self._kept.best(live.ids)
+        source = kept.sequence if kept else 0
+        coming = 0
+        for other in before:
+            shared = shared_beginning(other.ids, live.ids)
+            if min(shared, other.settled) > longest:
+                longest, source, kept = min(shared, other.settled), other.sequence, None
+            if other.settled == other.read:  # what it has still to read will be there to copy
+                coming = max(coming, shared if other.unread > 1 or not other.row.tokens else 0)
+        gain = coming - min(longest, most)
+        if gain >= _WORTH_WAITING or (gain > 0 and 2 * gain >= len(live.ids) - longest):
+            return True
+        if longest := min(longest, most):
+            self._copy(source, live, longest)
+            if kept:
+                self._kept.use(kept)
+        return False
+
+    def _copy(self, source: int, live: Live, tracks: int) -> None:
+        self.runner.copy(source, live.sequence, tracks)
+        live.read = live.settled = tracks
+        self._counts.reused_tokens += tracks
+
+    # Memory.
+
+    def _capacity(self, row: Row) -> int:
+        """Tracks of a row's sequence: the last token drawn is never read."""
+        return min(self.runner.config.n_ctx, len(row.prompt) + max(row.options.max_tokens, 1) - 1)
+
+    def _bytes(self) -> int:
+        return self._kept.nbytes + sum(live.nbytes for live in self._live)
+
+    def _check_budget(self, row: Row) -> None:
+        if self.memory is None:
+            return
+        needed = self.runner.sequence_bytes(self._capacity(row))
+        if needed <= self.memory:
+            return
+        least, most = 0, self._capacity(row)  # the longest that fits
+        while least < most:
+            middle = (least + most + 1) // 2
+            least, most = (middle, most) if self.runner.sequence_bytes(middle) <= self.memory else (least, middle - 1)
+        raise PellucidError(
+            f"the keys and values of {len(row.prompt)} prompt tokens and {row.options.max_tokens} more take {needed:,} bytes, "
+            f"but the engine's memory is {self.memory:,}, which is enough for {least + 1 if least else 0} tokens of prompt and "
+            "answer together: shorten the prompt, lower max_tokens, or give the engine more memory"
+        )
+
+    def _admit(self) -> None:
+        """Lets in whoever is first in the queue, as long as there is room."""
+        while self._queue and len(self._live) < self.rows:
+            row = self._queue[0]
+            if row.options.slide:
+                row.start = window_start(len(row.prompt), self.runner.config.n_ctx)
+            capacity = self._capacity(row)
+            live = Live(row, 0, capacity, self.runner.sequence_bytes(capacity), row.prompt[row.start :])
+            if not self._make_room(live):
+                return
+            if not live.sequence:
+                live.sequence = self.runner.open(capacity)
+            del self._queue[0]
+            self._live.append(live)
+            self._counts.peak_bytes = max(self._counts.peak_bytes, self._bytes())
+
+    def _make_room(self, live: Live) -> bool:
+        """Gives up kept texts until a newcomer fits: first those of no use to it. One that is may become its own."""
+        if self.memory is None:
+            return True
+        if self._bytes() - self._kept.nbytes + live.nbytes > self.memory:
+            return False  # it waits for running ones; giving up what is kept would not help
+        useful, shared = self._kept.best(live.ids)
+        while self._bytes() + live.nbytes > self.memory:
+            given_up = self._kept.oldest(spared=useful)
+            if given_up is not None:
+                self._give_up(given_up)
+            elif useful is not None and useful.capacity >= live.capacity:
+                self._kept.drop(useful)
+                live.sequence, live.capacity, live.nbytes = useful.sequence, useful.capacity, useful.nbytes
+                live.read = live.settled = min(shared, len(live.ids) - 1)
+                self._counts.reused_tokens += live.read
+                return True
+            else:
+                assert useful is not None
+                self._give_up(useful)
+                useful = None
+        return True
+
+    def _give_up(self, kept: Kept) -> None:
+        self._kept.drop(kept)
+        self.runner.close(kept.sequence)
+
+    def _leave(self, live: Live) -> None:
+        """A finished answer goes; what it has read stays, if it may be of use."""
+        self._live.remove(live)
+        if not (self._most_kept and live.settled and live.row.error is None):
+            self.runner.close(live.sequence)
+            return
+        kept = Kept(live.ids[: live.settled], live.sequence, live.capacity, live.nbytes)
+        for needless in self._kept.add(kept):
+            self.runner.close(needless.sequence)
+        while len(self._kept) > self._most_kept:
+            oldest = self._kept.oldest()
+            assert oldest is not None
+            self._give_up(oldest)
 
 
-def decode(model: Decoder, rows: Sequence[Row]) -> Iterator[tuple[Row, Token]]:
-    """Finishes all rows, giving each token as soon as it is drawn (before it is read again)."""
-    going = [row for row in rows if row.finish_reason is None]
-    if not going:
+def decode(runner: Runner, rows: Sequence[Row]) -> Iterator[tuple[Row, Token]]:
+    """Finishes all rows, giving each token as soon as it is drawn (before it is read again).
+
+    Nobody else waits here, so prompts are read as a whole, and nothing is kept for later requests.
+    """
+    if not rows:
         return
-    batch = Batch(model, going)
-    batch.read_prompts()
-    while batch.rows:
-        yield from batch.draw()
-        batch.feed()
-
-
-@contextmanager
-def reading(model: Decoder) -> Iterator[None]:
-    """No autograd and no dropout, for the length of one pass: a stream's user may do anything between two tokens."""
-    was_training = model.training
-    if was_training:
-        model.eval()
+    engine = Engine(
+        runner, tokenizer=rows[0].tokenizer, end_of_text=rows[0].end_of_text, chunk=max(runner.config.n_ctx, CHUNK),
+        prefix_cache=False,
+    )  # fmt: skip
+    for row in rows:
+        engine.enter(row)
     try:
-        with torch.inference_mode():
-            yield
+        yield from engine.finish()
     finally:
-        if was_training:
-            model.train()
+        engine.close()

@@ -10,6 +10,7 @@ from pellucid.generate.completion import Completion, Score, Token
 from pellucid.generate.engine import decode
 from pellucid.generate.row import Row, check_fits
 from pellucid.generate.scoring import score
+from pellucid.generate.torch_runner import TorchRunner
 from pellucid.generate.writes import OnePrompt, Writes, check_belongs
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
@@ -38,7 +39,7 @@ class GPT(Writes, Decoder):
 
     def decode(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Token]]:
         """Finishes all rows, giving each token as soon as it is drawn."""
-        return decode(self, rows)
+        return decode(TorchRunner(self), rows)
 
     def beam(
         self, prompt: OnePrompt = None, *, width: int = WIDTH, length_penalty: float = LENGTH_PENALTY, max_tokens: int = 64,

@@ -34,6 +34,7 @@ class Row:
         self.tokens: list[Token] = []
         self.finish_reason: str | None = None if options.max_tokens else "length"
         self.counts: dict[int, int] | None = {} if options.counts else None  # how often each token was drawn
+        self.error: PellucidError | None = None  # what ended it, where that was no answer
         self.start = 0  # of the text that is read; more than 0 only where the window slides
         self._text = TextAssembler(tokenizer, options.stop)
 
@@ -54,8 +55,18 @@ class Row:
         self.tokens.append(token)
         return token
 
+    def fail(self, error: PellucidError) -> None:
+        """Ends it by an error, which `completion` raises."""
+        self.error, self.finish_reason = error, "error"
+
     def completion(self) -> Completion:
-        """What was written, once it is finished."""
+        """What was written, once it is finished.
+
+        Raises:
+            PellucidError: what ended it.
+        """
+        if self.error is not None:
+            raise self.error
         assert self.finish_reason
         tops = None if self.options.logprobs is None else [t.top_logprobs or () for t in self.tokens]
         return Completion(

@@ -10,7 +10,7 @@ import torch
 
 from pellucid.errors import PellucidError
 from pellucid.generate.completion import Score, TopLogprobs
-from pellucid.generate.engine import reading
+from pellucid.generate.reading import reading
 from pellucid.generate.sampling import SamplingOptions, largest, log_softmax
 from pellucid.gpt.decoder import Decoder
 

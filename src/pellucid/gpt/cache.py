@@ -4,12 +4,30 @@ B rows (sequences), H heads, D head width, S slots. A block keeps what its patte
 context where it is dense, the band where it is banded, one block and the summaries where it is fixed (`shelf`).
 """
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from pellucid.gpt.compressor import Compressor
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.shelf import Shelf, make_shelf
+
+
+class Cache(Protocol):
+    """What a pass asks of a cache.
+
+    Attributes:
+        lengths: tracks that each row has already.
+    """
+
+    lengths: list[int]
+
+    def attend(self, block: int, q: Tensor, k: Tensor, v: Tensor, compressor: Compressor | None = None) -> Tensor:
+        """Attention of new tracks, (B, H, T, D), over everything their block may see; keeps their keys and values."""
+
+    def advance(self, tokens: int) -> None:
+        """All blocks have attended to `tokens` more tracks of every row."""
 
 
 class KVCache:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.attention import attention, compressed_attention
-from pellucid.gpt.cache import KVCache
+from pellucid.gpt.cache import Cache, KVCache
 from pellucid.gpt.compressor import Compressor
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.loss import IGNORE, linear_cross_entropy
@@ -72,7 +72,7 @@ class Attention(nn.Module):
         if isinstance(self.pattern, Compressed):
             self.compressor = Compressor(self.pattern, config.n_heads, config.d_model)
 
-    def forward(self, x: Tensor, cache: KVCache | None, tap: Tap | None) -> Tensor:  # (B, T, C) -> (B, T, C)
+    def forward(self, x: Tensor, cache: Cache | None, tap: Tap | None) -> Tensor:  # (B, T, C) -> (B, T, C)
         b, t, c = x.shape
         qkv = self.c_attn(x).view(b, t, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
         q, k, v = qkv.contiguous().unbind(0)  # one copy here makes every product below faster
@@ -118,7 +118,7 @@ class Block(nn.Module):
         self.dropout = config.dropout
 
     def forward(  # (B, T, C) -> (B, T, C)
-        self, x: Tensor, cache: KVCache | None = None, tap: Tap | None = None
+        self, x: Tensor, cache: Cache | None = None, tap: Tap | None = None
     ) -> Tensor:
         if self.post_norm:
             x = self.ln_1(x + F.dropout(self.attn(x, cache, tap), self.dropout, self.training))
@@ -169,7 +169,7 @@ class Decoder(nn.Module):
                 std = 0.01 if name == "wpe.weight" else residual if name.endswith("c_proj.weight") else 0.02
                 parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
 
-    def hidden(self, ids: Tensor, cache: KVCache | None = None, tap: Tap | None = None) -> Tensor:
+    def hidden(self, ids: Tensor, cache: Cache | None = None, tap: Tap | None = None) -> Tensor:
         """The vector of every track after the last block and the last LayerNorm: what the token matrix turns into logits.
 
         Args:

@@ -3,7 +3,7 @@
 T tracks, C width, H heads, L blocks, S steps, K candidates of a step, J of the lens.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from time import perf_counter
@@ -11,15 +11,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid import __version__
 from pellucid.errors import PellucidError
 from pellucid.generate.completion import Token
-from pellucid.generate.engine import Batch, reading
+from pellucid.generate.engine import Engine
 from pellucid.generate.model import GPT
+from pellucid.generate.reading import reading
 from pellucid.generate.row import Row
+from pellucid.generate.runner import Segment
 from pellucid.generate.sampling import SamplingOptions, uniform
+from pellucid.generate.torch_runner import TorchRunner
 from pellucid.generate.writes import OnePrompt
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.record import Provenance, Record, RecordWriter, Stored, as_bfloat16, as_triangle, describe, open_record
@@ -95,23 +99,38 @@ def watched(
 ) -> Seen:
     """Writes the answer and watches. What the steps list is computed between the steps, and not timed."""
     watch = Watch(model.config.n_layers, keep, clock=model.wte.weight.device.type == "cpu")
-    batch = Batch(model, [row], watch)
+    runner = _Noting(model, tap=watch)
+    engine = Engine(runner, tokenizer=row.tokenizer, end_of_text=row.end_of_text, chunk=model.config.n_ctx)
+    engine.enter(row)
     steps: list[Step] = []
     times: list[float] = []
-    go = batch.read_prompts
     while row.finish_reason is None:
-        began = perf_counter()
-        go()
-        logits = batch.logits[0].cpu().numpy()
         counts = None if row.counts is None else dict(row.counts)  # what was drawn before this step
-        ((_, token),) = batch.draw()
+        began = perf_counter()
+        drawn = engine.step()  # of the one answer; its prompt is read as a whole
         times.append(perf_counter() - began)
+        if row.error is not None:
+            raise row.error
+        ((_, token),) = drawn
         u = uniform(row.options.seed, SAMPLE, token.position)
-        steps.append(step(logits, row.options, u, token.id, candidates, counts))
+        steps.append(step(runner.logits, row.options, u, token.id, candidates, counts))
         if on_token is not None:
             on_token(token, steps[-1])
-        go = batch.feed
     return Seen(watch, steps, times)
+
+
+class _Noting(TorchRunner):
+    """Remembers the logits of the last step."""
+
+    logits: NDArray[np.float32]
+
+    def run(self, segments: Sequence[Segment]) -> list[NDArray[np.float32] | None]:
+        """See `TorchRunner.run`."""
+        found = super().run(segments)
+        (logits,) = found
+        assert logits is not None
+        self.logits = logits
+        return found
 
 
 class _Chunks:

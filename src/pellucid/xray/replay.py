@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.generate.engine import reading
 from pellucid.generate.load import load
 from pellucid.generate.model import GPT
+from pellucid.generate.reading import reading
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.text.tokenizer import Tokenizer
 from pellucid.train import checkpoint

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from pellucid import __version__, events
 from pellucid.errors import PellucidError
-from pellucid.generate.engine import reading
 from pellucid.generate.model import GPT
+from pellucid.generate.reading import reading
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.record import Provenance, RecordWriter, as_uint8, describe, open_record
 from pellucid.train import checkpoint

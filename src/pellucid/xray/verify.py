@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from pellucid.errors import PellucidError
-from pellucid.generate.engine import reading
 from pellucid.generate.load import load
 from pellucid.generate.model import GPT
+from pellucid.generate.reading import reading
 from pellucid.record import Record, check
 from pellucid.xray.finetuning_again import finetuning_rows
 from pellucid.xray.generation_again import GenerationAgain, same_model, same_words
