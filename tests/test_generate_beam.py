@@ -162,10 +162,25 @@ def test_an_answer_scored_has_the_log_probabilities_it_was_drawn_with():
     assert model.score(None).logprobs == [None]
 
 
+def test_texts_of_any_lengths_are_scored_together():
+    model = make(97)
+    texts = [[(i * i + 3 * length) % 96 for i in range(length)] for length in (12, 1, 33, 2, 30)]
+    together = model.score(texts, logprobs=2)
+    for text, score in zip(texts, together, strict=True):
+        alone = model.score(text, logprobs=2)
+        assert score.ids == text and [i for top in score.top_logprobs[1:] for i, _ in top] == [
+            i for top in alone.top_logprobs[1:] for i, _ in top
+        ]
+        assert score.logprobs[1:] == pytest.approx(alone.logprobs[1:], abs=TOLERANCE)
+    assert model.score([[]]) == [model.score([])]
+    with pytest.raises(PellucidError, match="can be scored at most"):
+        model.score([[1, 2], [1] * 200])
+
+
 def test_long_texts_are_scored_in_parts():
-    shape = pellucid.GPTConfig(vocab_size=31, n_ctx=160, n_layers=1, d_model=12, n_heads=2, pattern=(Dense(),))
+    shape = pellucid.GPTConfig(vocab_size=31, n_ctx=300, n_layers=1, d_model=12, n_heads=2, pattern=(Dense(),))
     model = lively(pellucid.GPT(shape, seed=1)).eval()
-    ids = [i * 5 % 31 for i in range(161)]
+    ids = [i * 5 % 31 for i in range(301)]
     with torch.inference_mode():
         whole = model(torch.tensor([ids[:-1]]))[0].log_softmax(-1)
     expected = whole.gather(1, torch.tensor(ids[1:])[:, None])[:, 0].tolist()

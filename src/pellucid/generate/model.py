@@ -3,15 +3,16 @@
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, overload
 
 from pellucid.generate.beam import LENGTH_PENALTY, WIDTH, beam_search
 from pellucid.generate.completion import Completion, Score, Token
-from pellucid.generate.engine import decode
+from pellucid.generate.engine import CHUNK, MOST_ROWS, Engine, decode
 from pellucid.generate.row import Row, check_fits
+from pellucid.generate.runner import Mode, Runner
+from pellucid.generate.runners import Kernel, default_runner, make_runner
 from pellucid.generate.scoring import score
-from pellucid.generate.torch_runner import TorchRunner
-from pellucid.generate.writes import OnePrompt, Writes, check_belongs
+from pellucid.generate.writes import ManyPrompts, OnePrompt, Writes, check_belongs, is_list_of_prompts
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.directory import save_model
@@ -39,7 +40,32 @@ class GPT(Writes, Decoder):
 
     def decode(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Token]]:
         """Finishes all rows, giving each token as soon as it is drawn."""
-        return decode(TorchRunner(self), rows)
+        return decode(default_runner(self), rows)
+
+    def runner(self, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None) -> Runner:
+        """What an engine runs on, over this model as it is now: a change of its weights needs a new one.
+
+        Args:
+            mode: "exact": an answer's bits depend on nothing but its own prompt and options; "fast": they may differ by
+                rounding with what else is read (`torch_runner.TOLERANCE`). The kernel is exact in either.
+            kernel: "auto" takes the kernel where it can compute this model, PyTorch elsewhere; "off", "only". The environment
+                variable PELLUCID_KERNEL decides for "auto".
+            weights: what the kernel computes with, if not with the model's own dtype.
+
+        Raises:
+            PellucidError: an unknown choice, no kernel where only one will do, or exact mode off the CPU.
+        """
+        return make_runner(self, mode=mode, kernel=kernel, weights=weights)
+
+    def engine(
+        self, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None, memory: int | None = None,
+        chunk: int = CHUNK, rows: int = MOST_ROWS, prefix_cache: bool = True,
+    ) -> Engine:  # fmt: skip
+        """An engine that answers many requests with this model as it is now: see `runner` and `engine.Engine`."""
+        return Engine(
+            self.runner(mode=mode, kernel=kernel, weights=weights), tokenizer=self.tokenizer, end_of_text=self.end_of_text,
+            memory=memory, chunk=chunk, rows=rows, prefix_cache=prefix_cache,
+        )  # fmt: skip
 
     def beam(
         self, prompt: OnePrompt = None, *, width: int = WIDTH, length_penalty: float = LENGTH_PENALTY, max_tokens: int = 64,
@@ -59,18 +85,27 @@ class GPT(Writes, Decoder):
         check_fits(ids, options, self.config)
         return beam_search(self, ids, options, width, length_penalty, self.tokenizer, self.end_of_text)
 
-    def score(self, text: OnePrompt, *, logprobs: int | None = None) -> Score:
-        """The log-probability of each token of a text, in one pass.
+    @overload
+    def score(self, text: OnePrompt, *, logprobs: int | None = None) -> Score: ...
+
+    @overload
+    def score(self, text: ManyPrompts, *, logprobs: int | None = None) -> list[Score]: ...
+
+    def score(self, text: OnePrompt | ManyPrompts, *, logprobs: int | None = None) -> Score | list[Score]:
+        """The log-probability of each token of a text, or of the texts of a list, read together.
 
         Args:
-            text: text or token ids, up to n_ctx + 1 tokens, as `generate` takes a prompt. To score an answer, give prompt and
-                answer as one list of ids, and look at its end.
+            text: text or token ids, up to n_ctx + 1 tokens, as `generate` takes a prompt; or a list of those. To score an
+                answer, give prompt and answer as one list of ids, and look at its end.
             logprobs: report this many of the likeliest tokens at each place, too.
 
         Raises:
             PellucidError: a text that does not fit, ids outside the vocabulary, text without a tokenizer.
         """
-        return score(self, self._ids(text), logprobs)
+        many = is_list_of_prompts(text)
+        texts: Sequence[Any] = text if many and text is not None else [text]
+        scores = score(default_runner(self), [self._ids(one) for one in texts], logprobs)
+        return scores if many else scores[0]
 
     def save(self, directory: str | Path, *, storage: str = "float32") -> None:
         """Writes a model directory that `load` reads: config, weights and tokenizer, if there is one.

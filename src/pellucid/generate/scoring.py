@@ -1,44 +1,69 @@
-"""The log-probability of each token of a text that is given, all of its tracks read together.
+"""The log-probability of each token of texts that are given, many tracks read together. No torch here.
 
-T tracks, C width, V vocabulary.
+T tracks, V vocabulary.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from pellucid.errors import PellucidError
 from pellucid.generate.completion import Score, TopLogprobs
-from pellucid.generate.reading import reading
+from pellucid.generate.runner import Runner, Segment
 from pellucid.generate.sampling import SamplingOptions, largest, log_softmax
-from pellucid.gpt.decoder import Decoder
+from pellucid.gpt.config import GPTConfig
 
 
-_TRACKS_AT_ONCE = 64  # of logits: 13 MB for GPT-3's vocabulary
+AT_ONCE = 256  # tokens of a pass: their logits take 51 MB for GPT-3's vocabulary
 
 
-def score(model: Decoder, ids: Sequence[int], logprobs: int | None) -> Score:
-    """What the model gives each token after those before it. Arguments and errors as `GPT.score` has them."""
+def score(runner: Runner, texts: Sequence[Sequence[int]], logprobs: int | None) -> list[Score]:
+    """What the model gives each token after those before it. Arguments and errors as `GPT.score` has them.
+
+    Texts are read one after the other, the end of one together with the beginning of the next.
+    """
     SamplingOptions(max_tokens=0, logprobs=logprobs)  # refuses what is no number of tokens
-    config = model.config
-    for token in ids:
+    for text in texts:
+        _check(text, logprobs, runner.config)
+    found: list[list[float | None]] = [[None] for _ in texts]
+    tops: list[list[TopLogprobs | None]] = [[None] for _ in texts]
+    opened: dict[int, int] = {}  # by text: its sequence
+    left = [(number, 0) for number, text in enumerate(texts) if len(text) > 1]  # and the first track not read
+    try:
+        while left:
+            parts: list[tuple[int, int, int]] = []  # text, first track, the track after the last
+            room = AT_ONCE
+            while left and room:
+                number, first = left.pop(0)
+                end = min(first + room, len(texts[number]) - 1)  # the last token is not read
+                parts.append((number, first, end))
+                room -= end - first
+                if end < len(texts[number]) - 1:
+                    left.insert(0, (number, end))
+            for number, _, _ in parts:
+                if number not in opened:
+                    opened[number] = runner.open(len(texts[number]) - 1)
+            segments = [Segment(opened[number], first, texts[number][first:end], "all") for number, first, end in parts]
+            for (number, first, end), logits in zip(parts, runner.run(segments), strict=True):
+                assert logits is not None
+                rows = log_softmax(logits)  # (T, V)
+                found[number] += rows[np.arange(end - first), list(texts[number][first + 1 : end + 1])].tolist()
+                for row in rows if logprobs is not None else ():
+                    best = largest(row, logprobs or 0)
+                    tops[number].append(tuple(zip(best.tolist(), row[best].tolist(), strict=True)))
+                if end == len(texts[number]) - 1:
+                    runner.close(opened.pop(number))
+    finally:
+        for sequence in opened.values():
+            runner.close(sequence)
+    return [Score(list(text), of, None if logprobs is None else top) for text, of, top in zip(texts, found, tops, strict=True)]
+
+
+def _check(text: Sequence[int], logprobs: int | None, config: GPTConfig) -> None:
+    for token in text:
         if not 0 <= token < config.vocab_size:
             raise PellucidError(f"token id {token} is outside the vocabulary: ids go from 0 to {config.vocab_size - 1}")
-    if len(ids) > config.n_ctx + 1:  # the last one is not read
-        raise PellucidError(f"the text has {len(ids)} tokens, but {config.n_ctx + 1} can be scored at most: shorten it")
+    if len(text) > config.n_ctx + 1:  # the last one is not read
+        raise PellucidError(f"the text has {len(text)} tokens, but {config.n_ctx + 1} can be scored at most: shorten it")
     if logprobs is not None and logprobs > config.vocab_size:
         raise PellucidError(f"logprobs is {logprobs}, but there are only {config.vocab_size} tokens")
-    found: list[float | None] = [None]
-    tops: list[TopLogprobs | None] = [None]
-    with reading(model):
-        read = torch.tensor([list(ids)], device=model.wte.weight.device)
-        hidden = model.hidden(read[:, :-1])[0] if len(ids) > 1 else torch.empty(0)  # (T - 1, C)
-        for start in range(0, len(ids) - 1, _TRACKS_AT_ONCE):
-            part = log_softmax(model.logits(hidden[start : start + _TRACKS_AT_ONCE]).float().cpu().numpy())  # (t, V)
-            following = ids[start + 1 : start + 1 + len(part)]
-            found += part[np.arange(len(part)), following].tolist()
-            for row in part if logprobs is not None else ():
-                best = largest(row, logprobs or 0)
-                tops.append(tuple(zip(best.tolist(), row[best].tolist(), strict=True)))
-    return Score(list(ids), found, None if logprobs is None else tops)

@@ -139,7 +139,7 @@ class Writes:
             logprobs=logprobs, n=n, min_p=min_p, presence_penalty=presence_penalty, frequency_penalty=frequency_penalty,
             repetition_penalty=repetition_penalty, logit_bias=logit_bias, slide=slide,
         )  # fmt: skip
-        many = _is_list_of_prompts(prompt)
+        many = is_list_of_prompts(prompt)
         prompts: Sequence[Any] = prompt if many and prompt is not None else [prompt]
         if best_of is not None and (not isinstance(best_of, int) or isinstance(best_of, bool) or best_of < n):
             raise PellucidError(f"best_of must be a whole number, n ({n}) or more, not {best_of!r}")
@@ -201,7 +201,7 @@ class Writes:
         return Row(ids, sample, options, self.tokenizer, self.end_of_text)
 
 
-def _is_list_of_prompts(prompt: object) -> bool:
+def is_list_of_prompts(prompt: object) -> bool:
     """Whether this is several prompts: a list whose first item is no token id."""
     return isinstance(prompt, list | tuple) and len(prompt) > 0 and not hasattr(prompt[0], "__index__")
 

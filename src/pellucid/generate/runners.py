@@ -1,0 +1,92 @@
+"""Which runner computes: PyTorch, which takes every pattern, dtype and device, or the kernel, where there is one.
+
+The kernel is chosen where it can be: it is built, it knows the patterns, and the weights lie on the CPU. What it packs of them
+is kept beside the model until a weight changes. PELLUCID_KERNEL=off (or =only) decides for all who do not decide themselves.
+"""
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Literal, get_args
+from weakref import WeakKeyDictionary
+
+import torch
+
+from pellucid.errors import PellucidError
+from pellucid.generate.runner import Mode, Runner
+from pellucid.generate.torch_runner import TorchRunner
+from pellucid.gpt.decoder import Decoder
+
+
+Kernel = Literal["auto", "off", "only"]
+VARIABLE = "PELLUCID_KERNEL"
+_ROOM = "pellucid.generate.kernel"
+
+_packed: "WeakKeyDictionary[Decoder, dict[str | None, tuple[object, Any]]]" = WeakKeyDictionary()
+
+
+def make_runner(model: Decoder, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None) -> Runner:
+    """A runner of a model as it is now; see `GPT.runner`."""
+    if mode not in get_args(Mode):
+        raise PellucidError(f"unknown mode {mode!r}: use exact or fast")
+    if kernel not in get_args(Kernel):
+        raise PellucidError(f"unknown choice of kernel {kernel!r}: use auto, off or only")
+    if kernel == "auto":
+        kernel = _from_environment()
+    if kernel == "off":
+        if weights is not None:
+            raise PellucidError(f"only the kernel computes with {weights} weights: leave out weights, or kernel='off'")
+        return TorchRunner(model, mode=mode)
+    if (why := _why_no_kernel(model)) is None:
+        return _kernel_runner(model, mode, weights)
+    if kernel == "only" or weights is not None:
+        raise PellucidError(f"no kernel here: {why}")
+    return TorchRunner(model, mode=mode)
+
+
+def default_runner(model: Decoder) -> Runner:
+    """What `generate` takes: the kernel, or PyTorch in fast mode; for a model that learns PyTorch, for nothing to be packed."""
+    if any(parameter.requires_grad for parameter in model.parameters()):
+        return TorchRunner(model)
+    return make_runner(model, mode="fast")
+
+
+def _from_environment() -> Kernel:
+    match os.environ.get(VARIABLE, "auto"):
+        case "auto" | "":
+            return "auto"
+        case "off":
+            return "off"
+        case "only":
+            return "only"
+        case other:
+            raise PellucidError(f"{VARIABLE} is {other!r}: set it to auto, off or only")
+
+
+def _why_no_kernel(model: Decoder) -> str | None:
+    """Why the kernel cannot compute this model; None: it can."""
+    weight = model.wte.weight
+    if weight.device.type != "cpu":
+        return f"it computes on the CPU, and the model is on {weight.device.type}"
+    if weight.dtype not in (torch.float32, torch.bfloat16):
+        return f"it takes float32 and bfloat16 weights, not {str(weight.dtype).removeprefix('torch.')}"
+    if find_spec(_ROOM) is None:
+        return "this build of pellucid has none"
+    found: str | None = import_module(f"{_ROOM}.runner").why_not(model.config)
+    return found
+
+
+def _kernel_runner(model: Decoder, mode: Mode, weights: str | None) -> Runner:
+    """A runner over the packed weights, which are packed anew if a parameter has changed since."""
+    room = import_module(f"{_ROOM}.runner")
+    stamp = stamp_of(model)
+    kept = _packed.setdefault(model, {})
+    if weights not in kept or kept[weights][0] != stamp:
+        kept[weights] = (stamp, room.pack(model, weights))
+    runner: Runner = room.KernelRunner(kept[weights][1], mode=mode)
+    return runner
+
+
+def stamp_of(model: Decoder) -> tuple[tuple[int, int], ...]:
+    """Where each parameter lies, and how often it was written in place: equal stamps are equal weights."""
+    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in model.parameters())
