@@ -1,0 +1,133 @@
+"""Compiling the kernel, once, into the user's cache.
+
+The library's name holds a hash of its sources, the compiler and the flags, so that a new version never meets an old library.
+It is written beside and renamed: two processes may build at once, and one that is killed leaves nothing half done.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+
+SOURCES = Path(__file__).parent
+# Each operation rounds as it is written: no fused multiply-add but those that say so, nothing reordered.
+FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-pthread", "-ffp-contract=off", "-fno-math-errno")
+SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
+LONGEST = 180  # seconds for the compiler
+
+
+class Unavailable(Exception):
+    """The kernel cannot be had; the text says why, in a line."""
+
+
+def library_path(*, plain: bool = False) -> Path:
+    """The compiled kernel, built now if it is not there yet.
+
+    Args:
+        plain: without vector instructions, to compare with.
+
+    Raises:
+        Unavailable: no compiler, or it failed, or the cache cannot be trusted or written.
+    """
+    directory = cache_directory()
+    found = directory / f"kernel-{_fingerprint(plain)}{SUFFIX}"
+    if not found.exists():
+        _compile(found, plain)
+    _must_be_ours(found)
+    return found
+
+
+def is_built() -> bool:
+    """Whether `library_path` would find it there."""
+    try:
+        return (cache_directory() / f"kernel-{_fingerprint(False)}{SUFFIX}").exists()
+    except Unavailable:
+        return False
+
+
+def cache_directory() -> Path:
+    """Where this user's compiled kernels lie: $PELLUCID_CACHE, or the system's place for caches."""
+    if named := os.environ.get("PELLUCID_CACHE"):
+        return Path(named)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "pellucid" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "pellucid"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pellucid"
+
+
+def compiler() -> list[str]:
+    """The C compiler's command: $CC, or the first of cc, gcc and clang.
+
+    Raises:
+        Unavailable: there is none.
+    """
+    named = os.environ.get("CC", "").split()
+    for command in (named,) if named else (["cc"], ["gcc"], ["clang"]):
+        if shutil.which(command[0]):
+            return command
+    raise Unavailable(f"no C compiler ({' '.join(named) or 'cc, gcc, clang'})")
+
+
+def _fingerprint(plain: bool) -> str:
+    digest = hashlib.sha256()
+    for path in sorted([*SOURCES.glob("*.c"), *SOURCES.glob("*.h")]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    digest.update(repr((FLAGS, _machine_flags(plain), _processor())).encode())
+    return digest.hexdigest()[:24]
+
+
+def _machine_flags(plain: bool) -> tuple[str, ...]:
+    return ("-DPELLUCID_PLAIN",) if plain else ("-march=native",)
+
+
+def _processor() -> str:
+    """What `-march=native` depends on: a home directory may be shared by different machines."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith(("flags", "Features")):
+                return platform.machine() + line
+    except OSError:
+        pass  # not Linux
+    return platform.machine() + platform.processor()
+
+
+def _compile(target: Path, plain: bool) -> None:
+    command = compiler()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = tempfile.mkstemp(prefix=target.stem, suffix=".part", dir=target.parent)
+        os.close(handle)
+    except OSError as error:
+        raise Unavailable(f"cannot write {target.parent}: {error.strerror}") from error
+    sources = [str(path) for path in sorted(SOURCES.glob("*.c"))]
+    try:
+        call = [*command, *FLAGS, *_machine_flags(plain), "-o", name, *sources, "-lm"]
+        done = subprocess.run(call, capture_output=True, text=True, timeout=LONGEST, check=False)
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["no message"]
+            raise Unavailable(f"{command[0]} could not compile it: {lines[0]}")
+        os.chmod(name, 0o700)
+        os.replace(name, target)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"{command[0]} could not compile it: {error}") from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _must_be_ours(library: Path) -> None:
+    """Refuses code that someone else could have put there."""
+    if os.name != "posix":
+        return
+    for path in (library, library.parent):
+        info = path.stat()
+        if info.st_uid not in (os.getuid(), 0):
+            raise Unavailable(f"{path} belongs to another user")
+        if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise Unavailable(f"others may write {path}: remove it, or set its permissions to 700")

@@ -1,0 +1,93 @@
+"""The compiled kernel as Python sees it: ctypes mirrors of `kernel.h`."""
+
+import ctypes
+import os
+from functools import cache
+
+from pellucid.generate.kernel.build import Unavailable, library_path
+
+
+FLOAT32, BFLOAT16 = 0, 1  # enum kind
+PANEL = 16
+
+
+class Matrix(ctypes.Structure):
+    """`struct matrix`."""
+
+    _fields_ = (
+        ("kind", ctypes.c_int32), ("k", ctypes.c_int32), ("n", ctypes.c_int32),
+        ("data", ctypes.c_void_p), ("bias", ctypes.c_void_p),
+    )  # fmt: skip
+
+
+class Norm(ctypes.Structure):
+    """`struct norm`."""
+
+    _fields_ = (("gain", ctypes.c_void_p), ("bias", ctypes.c_void_p))
+
+
+class Block(ctypes.Structure):
+    """`struct block`."""
+
+    _fields_ = (
+        ("ln_1", Norm), ("ln_2", Norm), ("qkv", Matrix), ("out", Matrix), ("up", Matrix), ("down", Matrix),
+        ("band", ctypes.c_int64),
+    )  # fmt: skip
+
+
+class Model(ctypes.Structure):
+    """`struct model`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("width", "heads", "blocks", "vocab", "activation", "threads")),
+        ("eps", ctypes.c_float), ("scale", ctypes.c_float), ("tokens", Matrix), ("positions", ctypes.c_void_p), ("ln_f", Norm),
+        ("h", ctypes.POINTER(Block)),
+    )  # fmt: skip
+
+
+class Kept(ctypes.Structure):
+    """`struct sequence`."""
+
+    _fields_ = (("keys", ctypes.c_void_p), ("values", ctypes.c_void_p), ("tracks", ctypes.c_int64))
+
+
+class Segment(ctypes.Structure):
+    """`struct segment`."""
+
+    _fields_ = (("sequence", ctypes.POINTER(Kept)), ("first", ctypes.c_int64), ("count", ctypes.c_int64))
+
+
+@cache
+def kernel(*, plain: bool = False) -> ctypes.CDLL:
+    """The library, built if need be.
+
+    Raises:
+        Unavailable: it cannot be had, or is switched off.
+    """
+    if os.environ.get("PELLUCID_KERNEL") == "off":
+        raise Unavailable("PELLUCID_KERNEL=off")
+    path = library_path(plain=plain)
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise Unavailable(f"{path} could not be loaded: {error}") from error
+    pointer, whole = ctypes.c_void_p, ctypes.c_int64
+    library.pellucid_pass.argtypes = (
+        ctypes.POINTER(Model), ctypes.POINTER(Segment), whole, pointer, pointer, whole, pointer,
+    )  # fmt: skip
+    library.pellucid_product.argtypes = (ctypes.POINTER(Matrix), pointer, whole, pointer, ctypes.c_int)
+    library.pellucid_pack.argtypes = (
+        pointer, ctypes.c_int, whole, whole, whole, whole, pointer, pointer, ctypes.c_int,
+    )  # fmt: skip
+    library.pellucid_pack.restype = None
+    library.pellucid_variant.restype = ctypes.c_char_p
+    return library
+
+
+def why_not() -> str | None:
+    """Why there is no kernel here, in a line; None: it is there (built now, if it was not)."""
+    try:
+        kernel()
+    except Unavailable as reason:
+        return str(reason)
+    return None
