@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "kernel.h"
+#include "tiles.h"
 #include "vector.h"
 
 struct job {
@@ -72,24 +73,6 @@ static void keep(void *what, int64_t item, int thread) { /* keys and values of a
     }
 }
 
-#define EACH(i, n) _Pragma("GCC unroll 6") for (int i = 0; i < (n); i++)
-
-/* Scores of R queries, `stride` apart, with a panel of keys, or with two: to `to`, rows `row` apart. */
-INLINE void score(const int R, const int Q, const float *q, int64_t stride, const float *keys, int64_t d, float scale,
-                  float *to, int64_t row) {
-    v16 sum[2 * ROWS];
-    EACH(r, R) EACH(p, Q) sum[r * Q + p] = vset(0.0f);
-    for (int64_t j = 0; j < d; j++) {
-        v16 b[ROWS];
-        EACH(p, Q) b[p] = vload(keys + (p * d + j) * PANEL);
-        EACH(r, R) {
-            v16 a = vset(q[r * stride + j]);
-            EACH(p, Q) sum[r * Q + p] = vfma(a, b[p], sum[r * Q + p]);
-        }
-    }
-    EACH(r, R) EACH(p, Q) vstore(to + r * row + PANEL * p, vmul(sum[r * Q + p], vset(scale)));
-}
-
 /* Weights of one query: e^(score - largest) for tracks from `first` to `last`, zero for the rest of [from, to); 1 / their sum. */
 static float weigh(float *scores, int64_t from, int64_t to, int64_t first, int64_t last) {
     float largest = -INFINITY;
@@ -105,48 +88,40 @@ static float weigh(float *scores, int64_t from, int64_t to, int64_t first, int64
     return 1.0f / vsum(sum);
 }
 
-/* Answers of R queries: weights times values, sixteen numbers of D at a time, or sixteen times Q. */
-INLINE void answer(const int R, const int Q, const float *weights, int64_t row, const float *values, int64_t wide,
-                   int64_t tracks, const float *shares, float *out, int64_t stride, int64_t d) {
-    v16 sum[2 * ROWS];
-    EACH(r, R) EACH(p, Q) sum[r * Q + p] = vset(0.0f);
-    for (int64_t t = 0; t < tracks; t++) {
-        v16 b[ROWS];
-        EACH(p, Q) b[p] = vload(values + t * wide + PANEL * p);
-        EACH(r, R) {
-            v16 a = vset(weights[r * row + t]);
-            EACH(p, Q) sum[r * Q + p] = vfma(a, b[p], sum[r * Q + p]);
-        }
-    }
-    EACH(r, R) EACH(p, Q) {
-        float whole[PANEL];
-        vstore(whole, vmul(sum[r * Q + p], vset(shares[r])));
-        for (int64_t j = PANEL * p; j < PANEL * (p + 1) && j < d; j++) out[r * stride + j] = whole[j - PANEL * p];
-    }
-}
-
-INLINE void tile(const int R, const int Q, const struct job *job, struct place at, int64_t head, float *scores) {
+static void tile(const struct job *job, struct place at, int high, int64_t head, float *scores) {
     const struct model *m = job->model;
     const int64_t d = m->width / m->heads, wide = FILLED(d), row = job->longest, band = m->h[job->block].band;
-    const int64_t first = at.segment->first + at.token, last = first + R - 1;  /* tracks of the queries */
+    const int64_t first = at.segment->first + at.token, last = first + high - 1;  /* tracks of the queries */
     const int64_t oldest = band && first + 1 > band ? first + 1 - band : 0, from = oldest / PANEL * PANEL, to = FILLED(last + 1);
     const float *q = job->qkv + (at.base + at.token) * job->stride + head * d;
     const float *keys = keys_of(m, at.segment->sequence, job->block, head);
-    int64_t t = from;
-    for (; t + PANEL * Q <= to; t += PANEL * Q) score(R, Q, q, job->stride, keys + t * d, d, m->scale, scores + t - from, row);
-    for (; t < to; t += PANEL) score(R, 1, q, job->stride, keys + t * d, d, m->scale, scores + t - from, row);
+    for (int64_t t = from, panels; t < to; t += PANEL * panels) {
+        panels = t + PANEL * AT_ONCE[high] <= to ? AT_ONCE[high] : 1;
+        float sums[ROWS * PANEL] = {0};
+        struct reads in = {q, job->stride, 1, keys + t * d, d * PANEL, PANEL, d};
+        tile_of(FLOAT32, high, (int)panels)(in, sums);
+        for (int64_t i = 0; i < high * panels; i++)
+            vstore(scores + i / panels * row + t - from + PANEL * (i % panels), vmul(vload(sums + PANEL * i), vset(m->scale)));
+    }
     float shares[ROWS];
-    for (int r = 0; r < R; r++) {
-        int64_t track = first + r, seen = band && track + 1 > band ? track + 1 - band : 0;
+    for (int r = 0; r < high; r++) {
+        const int64_t track = first + r, seen = band && track + 1 > band ? track + 1 - band : 0;
         shares[r] = weigh(scores + r * row, from, to, seen, track);
     }
     const float *values = values_of(m, at.segment->sequence, job->block, head) + from * wide;
     float *out = job->out + (at.base + at.token) * job->out_stride + head * d;
-    int64_t j = 0;
-    for (; j + PANEL * Q <= wide; j += PANEL * Q)
-        answer(R, Q, scores, row, values + j, wide, last + 1 - from, shares, out + j, job->out_stride, d - j);
-    for (; j < wide; j += PANEL)
-        answer(R, 1, scores, row, values + j, wide, last + 1 - from, shares, out + j, job->out_stride, d - j);
+    for (int64_t j = 0, panels; j < wide; j += PANEL * panels) {
+        const int64_t most = high == 1 ? 4 : AT_ONCE[high]; /* four panels are a head of 64 */
+        panels = j + PANEL * most <= wide ? most : 1;
+        float sums[ROWS * PANEL] = {0};
+        struct reads in = {scores, row, 1, values + j, PANEL, wide, last + 1 - from};
+        tile_of(FLOAT32, high, (int)panels)(in, sums);
+        for (int64_t i = 0; i < high * panels; i++) {
+            const int64_t r = i / panels, column = j + PANEL * (i % panels);
+            vstore(sums + PANEL * i, vmul(vload(sums + PANEL * i), vset(shares[r])));
+            for (int64_t k = 0; k < PANEL && column + k < d; k++) out[r * job->out_stride + column + k] = sums[PANEL * i + k];
+        }
+    }
 }
 
 static void look(void *what, int64_t item, int thread) {
@@ -154,14 +129,8 @@ static void look(void *what, int64_t item, int thread) {
     struct place at = find(job, item / job->model->heads);
     const int64_t head = item % job->model->heads;
     float *scores = job->scratch + thread * ROWS * job->longest;
-    switch (at.segment->count - at.token < ROWS ? at.segment->count - at.token : ROWS) {
-    case 1: tile(1, 4, job, at, head, scores); break;
-    case 2: tile(2, 3, job, at, head, scores); break;
-    case 3: tile(3, 2, job, at, head, scores); break;
-    case 4: tile(4, 1, job, at, head, scores); break;
-    case 5: tile(5, 1, job, at, head, scores); break;
-    case 6: tile(6, 1, job, at, head, scores); break;
-    }
+    const int64_t left = at.segment->count - at.token;
+    tile(job, at, left < ROWS ? (int)left : ROWS, head, scores);
 }
 
 void attend(const struct model *model, int64_t block, const struct segment *segments, int64_t n_segments, const float *qkv,

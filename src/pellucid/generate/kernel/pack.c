@@ -4,7 +4,7 @@
 #include "kernel.h"
 #include "vector.h"
 
-static float widen(const void *from, int kind, int64_t at) {
+INLINE float widen(const void *from, int kind, int64_t at) {
     uint32_t bits;
     float value;
     switch (kind) {
@@ -35,8 +35,8 @@ static uint16_t to_bf16(float value) { /* to the nearest, of two to the even one
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-void pellucid_pack(const void *from, int from_kind, int64_t n, int64_t k, int64_t row, int64_t column, const float *scale,
-                   void *to, int to_kind) {
+INLINE void pack(const void *from, const int from_kind, int64_t n, int64_t k, int64_t row, int64_t column, const float *scale,
+                 void *to, int to_kind) {
     for (int64_t panel = 0; panel < FILLED(n) / PANEL; panel++)
         for (int64_t i = 0; i < k; i++)
             for (int64_t lane = 0; lane < PANEL; lane++) {
@@ -46,4 +46,14 @@ void pellucid_pack(const void *from, int from_kind, int64_t n, int64_t k, int64_
                 if (to_kind == FLOAT32) ((float *)to)[at] = value;
                 else ((uint16_t *)to)[at] = to_bf16(value);
             }
+}
+
+void pellucid_pack(const void *from, int from_kind, int64_t n, int64_t k, int64_t row, int64_t column, const float *scale,
+                   void *to, int to_kind) {
+    switch (from_kind) {
+    case 'f': pack(from, 'f', n, k, row, column, scale, to, to_kind); break;
+    case 'b': pack(from, 'b', n, k, row, column, scale, to, to_kind); break;
+    case 'i': pack(from, 'i', n, k, row, column, scale, to, to_kind); break;
+    default: pack(from, 'h', n, k, row, column, scale, to, to_kind);
+    }
 }

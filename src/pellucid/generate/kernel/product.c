@@ -1,15 +1,17 @@
-/* Products: rows of activations times a matrix in panels of 16 columns.
+/* Products: rows of activations times a matrix in panels of 16 columns, tile by tile (`tiles.h`).
  *
- * A tile is R rows by Q panels, R Q <= 6: its sums fill twelve of AVX2's sixteen registers. Few rows take several panels at
- * once, else each sum would wait for the one before. Many rows go through in blocks of K, whose partial sums are stored and
- * taken up again as they were.
+ * Few rows take several panels at once, else each sum would wait for the one before. Many rows go through in blocks of K,
+ * whose partial sums are stored and taken up again as they were.
  */
 #include <stdlib.h>
 
 #include "kernel.h"
+#include "tiles.h"
 #include "vector.h"
 
-enum { DEEP = 256, TALL = 16, WIDE = 6 }; /* K of a block: 16 KB of a panel; tiles of a block; panels of an item */
+/* Many rows: K of a block is 16 KB of a panel, for the first cache; rows of a block are for the second. Up to LOW rows, the whole
+ * panel is read as it lies. WIDE: panels of an item. */
+enum { DEEP = 256, DEEPEST = 1024, TALL = 16, LOW = 48, WIDE = 6 };
 
 static v16 gelu_tanh(v16 x) { /* x / (1 + e^(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3): half of 1 + tanh u */
     v16 cube = vmul(vmul(x, x), x);
@@ -48,93 +50,62 @@ struct job {
     enum activation activation;
 };
 
-/* What a tile does, beside its size. */
-struct at {
-    const float *x;       /* [k][R] */
-    const void *w;        /* panel 0 of the tile, at its first k */
-    int64_t panel, k;     /* numbers from panel to panel; how many k */
-    int64_t row, column;  /* of y */
-    int first, last;      /* of the blocks of K */
-};
-
-INLINE v16 weights(enum kind kind, const void *w, int64_t at) {
-    return kind == FLOAT32 ? vload((const float *)w + at) : vload_bf16((const uint16_t *)w + at);
+/* The sums of a tile: `high` rows from `row` on, `panels` from `panel` on, `deep` of K from `k` on; then what is to be done. */
+static void tile(const struct job *job, enum kind kind, const void *w, int64_t k, int64_t deep, int64_t row, int high,
+                 int64_t panel, int panels) {
+    float sums[ROWS * PANEL];
+    const int64_t all = job->w->k, stride = job->stride, at = row * stride + panel * PANEL;
+    EACH(i, high * panels) {
+        const int r = i / panels, q = i % panels;
+        if (k) vstore(sums + PANEL * i, vload(job->part + at + r * stride + PANEL * q));
+        else vstore(sums + PANEL * i, job->w->bias ? vload(job->w->bias + (panel + q) * PANEL) : vset(0.0f));
+    }
+    struct reads in = {job->x + row * all + k * high, 1, high, w, all * PANEL, PANEL, deep};
+    tile_of(kind, high, panels)(in, sums);
+    EACH(i, high * panels) {
+        const int64_t to = at + i / panels * stride + PANEL * (i % panels);
+        v16 value = vload(sums + PANEL * i);
+        if (k + deep < all) {
+            vstore(job->part + to, value);
+            continue;
+        }
+        if (job->then == ACTIVATE) value = activate(value, job->activation);
+        if (job->then == ADD) value = vadd(vload(job->y + to), value);
+        vstore(job->y + to, value);
+    }
 }
 
-#define EACH(i, n) _Pragma("GCC unroll 6") for (int i = 0; i < (n); i++)
-
-INLINE void tile(const int R, const int Q, const enum kind kind, const struct job *job, struct at at) {
-    v16 sum[ROWS], b[ROWS];
-    const int64_t stride = job->stride, y = at.row * stride + at.column;
-    EACH(r, R) EACH(q, Q) {
-        if (!at.first) sum[r * Q + q] = vload(job->part + y + r * stride + PANEL * q);
-        else sum[r * Q + q] = job->w->bias ? vload(job->w->bias + at.column + PANEL * q) : vset(0.0f);
-    }
-    for (int64_t k = 0; k < at.k; k++) {
-        EACH(q, Q) b[q] = weights(kind, at.w, q * at.panel + PANEL * k);
-        EACH(r, R) {
-            v16 a = vset(at.x[k * R + r]);
-            EACH(q, Q) sum[r * Q + q] = vfma(a, b[q], sum[r * Q + q]);
-        }
-    }
-    if (!at.last) {
-        EACH(r, R) EACH(q, Q) vstore(job->part + y + r * stride + PANEL * q, sum[r * Q + q]);
-        return;
-    }
-    EACH(r, R) EACH(q, Q) {
-        float *to = job->y + y + r * stride + PANEL * q;
-        v16 value = sum[r * Q + q];
-        if (job->then == ACTIVATE) value = activate(value, job->activation);
-        if (job->then == ADD) value = vadd(vload(to), value);
-        vstore(to, value);
-    }
+static const void *weights_at(const struct matrix *w, int64_t panel, int64_t k) {
+    return (const char *)w->data + (panel * w->k + k) * PANEL * (w->kind == FLOAT32 ? 4 : 2);
 }
 
 /* Up to six rows over some panels, all of K at once. */
-INLINE void few_rows(const enum kind kind, const struct job *job, int64_t panel, int64_t panels) {
-    const struct matrix *w = job->w;
-    const int64_t size = (int64_t)w->k * PANEL;
-    const int at_once[] = {0, 6, 3, 2, 1, 1, 1};
-    for (int64_t end = panel + panels; panel < end;) {
-        struct at at = {job->x, (const char *)w->data + panel * size * (kind == FLOAT32 ? 4 : 2), size, w->k, 0, panel * PANEL, 1, 1};
-        int q = at_once[job->rows];
-        if (panel + q > end) q = 1;
-        panel += q;
-        switch (job->rows * 10 + q) {
-        case 16: tile(1, 6, kind, job, at); break;
-        case 11: tile(1, 1, kind, job, at); break;
-        case 23: tile(2, 3, kind, job, at); break;
-        case 21: tile(2, 1, kind, job, at); break;
-        case 32: tile(3, 2, kind, job, at); break;
-        case 31: tile(3, 1, kind, job, at); break;
-        case 41: tile(4, 1, kind, job, at); break;
-        case 51: tile(5, 1, kind, job, at); break;
-        case 61: tile(6, 1, kind, job, at); break;
-        }
+static void few_rows(const struct job *job, int64_t panel, int64_t last) {
+    const int high = (int)job->rows;
+    while (panel < last) {
+        const int panels = panel + AT_ONCE[high] <= last ? AT_ONCE[high] : 1;
+        tile(job, job->w->kind, weights_at(job->w, panel, 0), 0, job->w->k, 0, high, panel, panels);
+        panel += panels;
     }
 }
 
-/* All tiles of rows under one panel, for one block of K, widened to float32 if it is not. */
-static void many_rows(const struct job *job, int64_t panel, int64_t first_row, int64_t last_row, int64_t k, int64_t deep) {
-    const struct matrix *w = job->w;
-    float wide[DEEP * PANEL];
-    const float *block = (const float *)w->data + (panel * w->k + k) * PANEL;
-    if (w->kind == BFLOAT16) {
-        const uint16_t *narrow = (const uint16_t *)w->data + (panel * w->k + k) * PANEL;
-        for (int64_t i = 0; i < deep; i++) vstore(wide + PANEL * i, vload_bf16(narrow + PANEL * i));
+/* All tiles of some rows under one panel, for one block of K, widened to float32 first if it is not. Meanwhile the block that
+ * comes next is fetched, a part with each tile. */
+static void many_rows(const struct job *job, int64_t panel, int64_t row, int64_t last_row, int64_t k, int64_t deep) {
+    float wide[DEEPEST * PANEL];
+    const void *block = weights_at(job->w, panel, k);
+    const char *next = (const char *)weights_at(job->w, panel + 1, k); /* beyond the last panel: fetching is no access */
+    const int64_t bytes = (const char *)weights_at(job->w, panel, k + deep) - (const char *)block;
+    const int64_t part = (bytes * ROWS / (last_row - row) + 63) / 64 * 64;
+    const char *end = next + bytes;
+    if (job->w->kind == BFLOAT16) {
+        for (int64_t i = 0; i < deep; i++) vstore(wide + PANEL * i, vload_bf16((const uint16_t *)block + PANEL * i));
         block = wide;
     }
-    for (int64_t row = first_row; row < last_row; row += ROWS) {
-        int64_t high = job->rows - row < ROWS ? job->rows - row : ROWS;
-        struct at at = {job->x + row * w->k + k * high, block, 0, deep, row, panel * PANEL, k == 0, k + deep == w->k};
-        switch (high) {
-        case 1: tile(1, 1, FLOAT32, job, at); break;
-        case 2: tile(2, 1, FLOAT32, job, at); break;
-        case 3: tile(3, 1, FLOAT32, job, at); break;
-        case 4: tile(4, 1, FLOAT32, job, at); break;
-        case 5: tile(5, 1, FLOAT32, job, at); break;
-        case 6: tile(6, 1, FLOAT32, job, at); break;
-        }
+    for (; row < last_row; row += ROWS) {
+        const int high = job->rows - row < ROWS ? (int)(job->rows - row) : ROWS;
+        for (const char *stop = next + part; next < stop && next < end; next += 64) __builtin_prefetch(next, 0, 2);
+        tile(job, FLOAT32, block, k, deep, row, high, panel, 1);
     }
 }
 
@@ -143,12 +114,12 @@ static void some_panels(void *what, int64_t item, int thread) {
     const struct job *job = what;
     const int64_t first = item * WIDE, all = FILLED(job->w->n) / PANEL, last = first + WIDE < all ? first + WIDE : all;
     if (job->rows <= ROWS) {
-        if (job->w->kind == FLOAT32) few_rows(FLOAT32, job, first, last - first);
-        else few_rows(BFLOAT16, job, first, last - first);
+        few_rows(job, first, last);
         return;
     }
-    for (int64_t k = 0; k < job->w->k; k += DEEP) {
-        int64_t deep = job->w->k - k < DEEP ? job->w->k - k : DEEP;
+    const int64_t most = job->rows <= LOW ? DEEPEST : DEEP;
+    for (int64_t k = 0; k < job->w->k; k += most) {
+        const int64_t deep = job->w->k - k < most ? job->w->k - k : most;
         for (int64_t row = 0; row < job->rows; row += TALL * ROWS) {
             int64_t end = row + TALL * ROWS < job->rows ? row + TALL * ROWS : job->rows;
             for (int64_t panel = first; panel < last; panel++) many_rows(job, panel, row, end, k, deep);
