@@ -7,20 +7,20 @@
 
 #include "kernel.h"
 
-enum { SPINS = 20000 };
+enum { SPINS = 20000, CLOSED = -1000000 };
 
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     pid_t owner; /* threads do not survive a fork */
-    int made;
+    int made, wanted;
     void (*work)(void *, int64_t, int);
     void *what;
     int64_t items;
-    int wanted;
     atomic_llong next;
-    atomic_int round, busy;
-} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+    atomic_int round;
+    atomic_int gate; /* helpers within; CLOSED added: none may enter. Who sleeps through a round is not waited for */
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .gate = CLOSED};
 
 static void relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -32,24 +32,31 @@ static void relax(void) {
 
 static void take_items(int thread) {
     for (;;) {
-        long long item = atomic_fetch_add(&pool.next, 1);
+        const long long item = atomic_fetch_add(&pool.next, 1);
         if (item >= pool.items) return;
         pool.work(pool.what, item, thread);
     }
 }
 
+static int enter(void) {
+    int within = atomic_load(&pool.gate);
+    while (within >= 0)
+        if (atomic_compare_exchange_weak(&pool.gate, &within, within + 1)) return 1;
+    return 0;
+}
+
 static void *live(void *number) {
-    int thread = (int)(intptr_t)number, seen = 0;
-    for (;;) {
+    const int thread = (int)(intptr_t)number;
+    for (int seen = 0;; seen = atomic_load(&pool.round)) {
         for (int i = 0; i < SPINS && atomic_load(&pool.round) == seen; i++) relax();
         if (atomic_load(&pool.round) == seen) {
             pthread_mutex_lock(&pool.lock);
             while (atomic_load(&pool.round) == seen) pthread_cond_wait(&pool.wake, &pool.lock);
             pthread_mutex_unlock(&pool.lock);
         }
-        seen = atomic_load(&pool.round);
+        if (!enter()) continue;
         if (thread < pool.wanted) take_items(thread);
-        atomic_fetch_sub(&pool.busy, 1);
+        atomic_fetch_sub(&pool.gate, 1);
     }
     return NULL;
 }
@@ -59,6 +66,7 @@ static void make_threads(int wanted) {
         pool.owner = getpid();
         pool.made = 1; /* the caller is thread 0 */
         atomic_store(&pool.round, 0);
+        atomic_store(&pool.gate, CLOSED);
     }
     while (pool.made < wanted) {
         pthread_t thread;
@@ -78,11 +86,12 @@ void run_parallel(int threads, int64_t items, void (*work)(void *, int64_t, int)
     }
     pool.work = work, pool.what = what, pool.items = items, pool.wanted = threads;
     atomic_store(&pool.next, 0);
-    atomic_store(&pool.busy, pool.made - 1);
+    atomic_store(&pool.gate, 0);
     pthread_mutex_lock(&pool.lock); /* so that nobody falls asleep between looking and waiting */
     atomic_fetch_add(&pool.round, 1);
     pthread_cond_broadcast(&pool.wake);
     pthread_mutex_unlock(&pool.lock);
     take_items(0);
-    while (atomic_load(&pool.busy)) relax();
+    atomic_fetch_add(&pool.gate, CLOSED);
+    while (atomic_load(&pool.gate) != CLOSED) relax();
 }
