@@ -1,6 +1,6 @@
 """Checks what a wheel holds: everything it should, nothing else, and not too much of it.
 
-    python tools/wheel.py dist/pellucid-0.1.0-py3-none-any.whl
+python tools/wheel.py dist/pellucid-0.1.0-py3-none-any.whl
 """
 
 import sys
@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 
+KERNEL = ("kernel.h", "vector.h", "tiles.h", "pass.c", "product.c", "attention.c", "pack.c", "pool.c")  # C sources
 LARGEST = 9_000_000  # bytes
 NEEDED = (
     "pellucid/py.typed",
@@ -24,6 +25,7 @@ NEEDED = (
             "README.md",
         )
     ),
+    *(f"pellucid/generate/kernel/{name}" for name in KERNEL),
     "pellucid/assets/default/config.json",
     "pellucid/assets/default/model.safetensors",
     "pellucid/assets/default/tokenizer.json",

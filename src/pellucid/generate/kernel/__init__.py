@@ -1,13 +1,9 @@
 """The C kernel: the decoder for tokens of many sequences at once, without PyTorch.
 
-In: a model's shape and weights as NumPy arrays. Out: a `Runner` (`runner.KernelRunner`) whose bits depend on a token's text alone.
+In: a model's shape, and its weights as NumPy arrays (`packed`). Out: a `Runner` (`runner`) whose bits depend on a token's text
+alone.
 
-It is compiled once, where a C compiler is there, into the user's cache (`build`), bound by ctypes (`library`), and never required:
-`why_not` says in a line why it cannot be had, and PyTorch's operators do the same work. Read `kernel.h`, then `pass.c`.
+It is compiled once, where a C compiler is there, into the user's cache (`build`), bound by ctypes (`library`), and never
+required: `runner.why_not` says in a line why it cannot be had, and PyTorch's operators do the same work. Read `kernel.h`, then
+`pass.c`.
 """
-
-from pellucid.generate.kernel.library import why_not
-from pellucid.generate.kernel.runner import KernelRunner, unsupported
-
-
-__all__ = ["KernelRunner", "unsupported", "why_not"]
