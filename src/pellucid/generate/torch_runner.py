@@ -222,14 +222,14 @@ class _Packed:
     def attend(self, block: int, q: Tensor, k: Tensor, v: Tensor, compressor: Compressor | None = None) -> Tensor:
         """(N, H, 1, D) of the new tokens -> (N, H, 1, D)."""
         keys, values = k.flatten(1), v.flatten(1)  # (N, C)
-        queries = q[:, :, 0].transpose(0, 1)  # (H, N, D)
         out = torch.zeros_like(q)
         first = 0
         for piece in self.pieces:
             end = first + len(piece.ids)
             piece.tracks.put(block, piece.first, keys[first:end], values[first:end], compressor, fixed=self.fixed)
-            found = piece.tracks.attend(block, piece.first, queries[:, first:end], fixed=self.fixed)
-            out[first:end, :, 0] = found.transpose(0, 1)
+            # (T, H, 1, D) -> (H, T, D), and back
+            found = piece.tracks.attend(block, piece.first, q[first:end].transpose(0, 2)[0], fixed=self.fixed)
+            out[first:end] = found.transpose(0, 1)[:, :, None]
             first = end
         return out
 

@@ -27,6 +27,7 @@ from pellucid.gpt.shelf import AT_ONCE
 
 # Queries of one tile: fewer waste less where one token is read at a time, more are faster where a prompt is (docs/log.md).
 TILE = 8
+_ALL = slice(None)
 
 
 def tracks_bytes(config: GPTConfig, capacity: int, bytes_per_value: int) -> int:
@@ -62,6 +63,8 @@ class Tracks:
         self.config = config
         self.capacity = capacity
         self.kept = like.new_zeros(config.n_layers, 2, _whole_tiles(capacity), config.d_model)
+        shaped = self.kept.view(*self.kept.shape[:3], config.n_heads, config.d_head).transpose(2, 3)
+        self._views = [(one[0][None], one[1][None]) for one in shaped]  # by block, (1, H, S, D) keys and values
         self.made: dict[int, Tensor] = {}
         for block, compressor in compressors.items():
             made = like.new_zeros(2, _compressed_keys(compressor.pattern, capacity), config.d_model)
@@ -112,7 +115,7 @@ class Tracks:
         pattern = self.config.pattern[block]
         attend = self._in_tiles if fixed else self._freely
         if not isinstance(pattern, Heads):
-            return attend(block, pattern, slice(None), first, q)
+            return attend(block, pattern, _ALL, first, q)
         out, ways = torch.empty_like(q), len(pattern.patterns)
         for way, own in enumerate(pattern.patterns[: len(q)]):
             heads = slice(way, None, ways)
@@ -147,8 +150,10 @@ class Tracks:
 
     def _keys(self, block: int, tracks: slice | Tensor, heads: slice) -> tuple[Tensor, Tensor]:
         """(1, H, S, D) keys and values of some tracks and heads."""
-        kept = self.kept[block][:, tracks]
-        return self._by_head(kept[0])[:, heads], self._by_head(kept[1])[:, heads]
+        keys, values = self._views[block]
+        if heads != _ALL:
+            keys, values = keys[:, heads], values[:, heads]
+        return keys[:, :, tracks], values[:, :, tracks]
 
     # Fixed.
 
