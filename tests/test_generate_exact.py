@@ -14,8 +14,10 @@ from models import lively
 import pellucid
 from pellucid.generate.completion import Token
 from pellucid.generate.engine import Engine
+from pellucid.generate.kernel.runner import why_not
 from pellucid.generate.row import Row
 from pellucid.generate.runner import Runner, Segment
+from pellucid.generate.runners import Kernel
 from pellucid.generate.sampling import SamplingOptions
 from pellucid.generate.torch_runner import TOLERANCE, TorchRunner
 from pellucid.gpt.config import GPTConfig
@@ -38,13 +40,17 @@ def make(name: str, dtype: torch.dtype = torch.float32) -> pellucid.GPT:
 
 
 @cache
-def runner_of(name: str, dtype: torch.dtype = torch.float32) -> Runner:
-    return TorchRunner(make(name, dtype), mode="exact")
+def runner_of(name: str, dtype: torch.dtype = torch.float32, kernel: Kernel = "off") -> Runner:
+    return make(name, dtype).runner(mode="exact", kernel=kernel)
 
 
-RUNNERS = {name: (name, torch.float32) for name in PATTERNS} | {
-    "bfloat16": ("gpt3", torch.bfloat16), "float64": ("other", torch.float64),
-}  # fmt: skip
+RUNNERS: dict[str, tuple[str, torch.dtype, Kernel]] = {
+    **{name: (name, torch.float32, "off") for name in PATTERNS},
+    "bfloat16": ("gpt3", torch.bfloat16, "off"),
+    "float64": ("other", torch.float64, "off"),
+}
+if why_not(make("gpt3").config) is None:
+    RUNNERS |= {"kernel": ("gpt3", torch.float32, "only"), "kernel bfloat16": ("gpt3", torch.bfloat16, "only")}
 each = pytest.mark.parametrize("name", RUNNERS)
 
 
@@ -115,7 +121,7 @@ def serve(engine: Engine, asked: Sequence[Asked]) -> list[tuple[Asked, Row]]:
 
 
 @each
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=20)
 @given(requests(), st.integers(1, 30), st.integers(1, 8), st.booleans(), st.none() | st.integers(1, 4))
 def test_any_company_is_none(
     name: str, asked: list[Asked], chunk: int, rows: int, prefix_cache: bool, sequences: int | None
@@ -135,7 +141,7 @@ def test_any_company_is_none(
 
 
 @each
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=25)
 @given(st.data())
 def test_tracks_taken_back_and_written_again_leave_no_trace(name: str, data: st.DataObject) -> None:
     """As speculation does: guesses are read beside others, some are taken back; logits are those of the text alone."""
@@ -164,7 +170,7 @@ def test_tracks_taken_back_and_written_again_leave_no_trace(name: str, data: st.
 @each
 def test_exact_is_right(name: str) -> None:
     """Equal bits are worth nothing if they are the wrong ones: beside the whole text read by the plain model."""
-    model, runner = make(*RUNNERS[name]), runner_of(*RUNNERS[name])
+    model, runner = make(*RUNNERS[name][:2]), runner_of(*RUNNERS[name])
     text = [(11 * place + 5) % VOCAB for place in range(N_CTX)]
     sequence = runner.open(N_CTX)
     (found,) = runner.run([Segment(sequence, 0, text, "all")])
@@ -180,7 +186,7 @@ def test_exact_is_right(name: str) -> None:
 def test_fast_is_exact_but_for_rounding(name: str, asked: list[Asked], chunk: int) -> None:
     """Logits within the tolerance that fast states; so ids are equal up to the first near tie."""
     key = RUNNERS[name]
-    exact, fast = runner_of(*key), TorchRunner(make(*key), mode="fast")
+    exact, fast = runner_of(*key), TorchRunner(make(*key[:2]), mode="fast")
     for one in asked:
         first, second = exact.open(N_CTX), fast.open(N_CTX)
         ids = list(one.prompt)

@@ -44,8 +44,8 @@ class Plain:
 
     def open(self, capacity: int) -> int:
         self.opened += 1
-        self.sequences[self.opened] = (capacity, [])
-        return self.opened
+        self.sequences[self.opened - 1] = (capacity, [])
+        return self.opened - 1
 
     def close(self, sequence: int) -> None:
         del self.sequences[sequence]

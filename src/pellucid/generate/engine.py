@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
 from pellucid.generate.completion import Token
-from pellucid.generate.live import Live, Statistics
+from pellucid.generate.live import NONE, Live, Statistics
 from pellucid.generate.prefix import Kept, Prefixes, shared_beginning
 from pellucid.generate.row import Row, check_fits, window_start
 from pellucid.generate.runner import Runner, Segment
@@ -269,10 +269,10 @@ class Engine:
             if row.options.slide:
                 row.start = window_start(len(row.prompt), self.runner.config.n_ctx)
             capacity = self._capacity(row)
-            live = Live(row, 0, capacity, self.runner.sequence_bytes(capacity), row.prompt[row.start :])
+            live = Live(row, NONE, capacity, self.runner.sequence_bytes(capacity), row.prompt[row.start :])
             if not self._make_room(live):
                 return
-            if not live.sequence:
+            if live.sequence == NONE:
                 live.sequence = self.runner.open(capacity)
             del self._queue[0]
             self._live.append(live)

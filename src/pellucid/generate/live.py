@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 from pellucid.generate.row import Row, window_start
 
 
+NONE = -1  # no sequence yet
+
+
 @dataclass(slots=True, eq=False)
 class Live:
     """An answer that is being written.
 
     Attributes:
         row: the answer; it owns the text.
-        sequence: the runner's number. capacity: its tracks. nbytes: what it takes.
+        sequence: the runner's number, or `NONE`. capacity: its tracks. nbytes: what it takes.
         ids: the text that is read, from its first track on: all of it, or its last part where the window slides.
         read: tracks of it that were read.
         settled: of these, those that another text may copy: all of them in exact mode; in fast mode those that were not read

@@ -3,10 +3,12 @@
 import ctypes
 import os
 from functools import cache
+from threading import Lock
 
 from pellucid.generate.kernel.build import Unavailable, library_path
 
 
+TURN = Lock()  # threads that compute serve one pass at a time (`pool.c`)
 FLOAT32, BFLOAT16 = 0, 1  # enum kind
 PANEL = 16
 
