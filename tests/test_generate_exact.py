@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import lively
+from numpy.typing import NDArray
 
 import pellucid
 from pellucid.generate.completion import Token
@@ -165,6 +167,30 @@ def test_tracks_taken_back_and_written_again_leave_no_trace(name: str, data: st.
         read, others = read + good, others + len(company)
     for sequence in (whole, pieces, other):
         runner.close(sequence)
+
+
+@pytest.mark.parametrize("kernel", ["off"] + ["only"] * ("kernel" in RUNNERS))
+def test_long_prompts_are_read_in_large_passes_to_the_same_bits(kernel: Kernel) -> None:
+    """Passes of every size that exact mode knows, none of them by chance."""
+    shape = GPTConfig(vocab_size=97, n_ctx=300, n_layers=2, d_model=48, n_heads=3, pattern=("banded(33)", "dense"))
+    runner = lively(pellucid.GPT(shape, seed=1)).runner(kernel=kernel)
+    text = [(17 * place * place + 5) % 97 for place in range(300)]
+
+    def read(cuts: Sequence[int]) -> NDArray[np.float32]:
+        sequence, other = runner.open(300), runner.open(9)
+        parts = []
+        for first, end in pairwise([0, *cuts, 300]):
+            company = Segment(other, 0, text[: end % 9 + 1], "none")
+            found, _ = runner.run([Segment(sequence, first, text[first:end], "all"), company])
+            assert found is not None
+            parts.append(found)
+        runner.close(sequence)
+        runner.close(other)
+        return np.concatenate(parts)
+
+    whole = read([])
+    for cuts in ([1], [255], [100, 101, 103, 107, 115, 131, 163, 227], range(7, 300, 7), range(64, 300, 64)):
+        assert np.array_equal(read(cuts), whole)
 
 
 @each

@@ -4,6 +4,7 @@ The peer is Pellucid without the record, so a ratio of 1 means that recording co
 """
 
 import tempfile
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -12,7 +13,9 @@ import pellucid
 from pellucid import events
 from pellucid.bench.compare import Comparison, interleaved
 from pellucid.corpus import Document
+from pellucid.generate.engine import decode
 from pellucid.generate.model import GPT
+from pellucid.generate.torch_runner import TorchRunner
 from pellucid.gpt.config import GPTConfig
 from pellucid.tune.tasks import number_words
 from pellucid.xray.capture import KEEP, watched
@@ -34,7 +37,7 @@ def _generation(rounds: int) -> Sequence[Comparison]:
     prompt = [(7919 * place) % model.config.vocab_size for place in range(PROMPT)]
 
     def plain() -> None:
-        model.generate(prompt, max_tokens=TOKENS, seed=1)
+        deque(decode(TorchRunner(model), [model.begin(prompt, max_tokens=TOKENS, seed=1)]), 0)  # what is watched, too
 
     def capture() -> None:
         watched(model, model.begin(prompt, max_tokens=TOKENS, seed=1), KEEP, CANDIDATES)

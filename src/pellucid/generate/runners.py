@@ -47,6 +47,7 @@ def make_runner(model: Decoder, *, mode: Mode = "exact", kernel: Kernel = "auto"
 def default_runner(model: Decoder) -> Runner:
     """What `generate` takes: the kernel, or PyTorch in fast mode; for a model that learns PyTorch, for nothing to be packed."""
     if any(parameter.requires_grad for parameter in model.parameters()):
+        _packed.pop(model, None)  # an optimizer may write where no version is counted
         return TorchRunner(model)
     return make_runner(model, mode="fast")
 
