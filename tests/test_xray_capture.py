@@ -55,7 +55,13 @@ each = pytest.mark.parametrize("name", list(OPTIONS))
 
 
 @each
-def test_it_is_the_generation_itself(model: pellucid.GPT, records: dict[str, Record], name: str) -> None:
+def test_it_is_the_generation_itself(
+    model: pellucid.GPT, records: dict[str, Record], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert records[name]["generation/steps/drawn_ids"].tolist() == model.generate(
+        PROMPT, max_tokens=14, seed=5, **OPTIONS[name]
+    ).ids  # whatever computes
+    monkeypatch.setenv("PELLUCID_KERNEL", "off")  # what is watched is PyTorch; equal to the bit
     written = model.generate(PROMPT, max_tokens=14, seed=5, logprobs=9, **OPTIONS[name])
     record = records[name]
     assert record["generation/steps/drawn_ids"].tolist() == written.ids

@@ -5,9 +5,7 @@ is kept beside the model until a weight changes. PELLUCID_KERNEL=off (or =only) 
 """
 
 import os
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 from weakref import WeakKeyDictionary
 
 import torch
@@ -18,11 +16,13 @@ from pellucid.generate.torch_runner import TorchRunner
 from pellucid.gpt.decoder import Decoder
 
 
+if TYPE_CHECKING:
+    from pellucid.generate.kernel.packed import Packed
+
 Kernel = Literal["auto", "off", "only"]
 VARIABLE = "PELLUCID_KERNEL"
-_ROOM = "pellucid.generate.kernel"
 
-_packed: "WeakKeyDictionary[Decoder, dict[str | None, tuple[object, Any]]]" = WeakKeyDictionary()
+_packed: "WeakKeyDictionary[Decoder, dict[str | None, tuple[object, Packed]]]" = WeakKeyDictionary()
 
 
 def make_runner(model: Decoder, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None) -> Runner:
@@ -71,21 +71,20 @@ def _why_no_kernel(model: Decoder) -> str | None:
         return f"it computes on the CPU, and the model is on {weight.device.type}"
     if weight.dtype not in (torch.float32, torch.bfloat16):
         return f"it takes float32 and bfloat16 weights, not {str(weight.dtype).removeprefix('torch.')}"
-    if find_spec(_ROOM) is None:
-        return "this build of pellucid has none"
-    found: str | None = import_module(f"{_ROOM}.runner").why_not(model.config)
-    return found
+    from pellucid.generate.kernel.runner import why_not
+
+    return why_not(model.config)
 
 
 def _kernel_runner(model: Decoder, mode: Mode, weights: str | None) -> Runner:
     """A runner over the packed weights, which are packed anew if a parameter has changed since."""
-    room = import_module(f"{_ROOM}.runner")
+    from pellucid.generate.kernel.runner import KernelRunner, pack
+
     stamp = stamp_of(model)
     kept = _packed.setdefault(model, {})
     if weights not in kept or kept[weights][0] != stamp:
-        kept[weights] = (stamp, room.pack(model, weights))
-    runner: Runner = room.KernelRunner(kept[weights][1], mode=mode)
-    return runner
+        kept[weights] = (stamp, pack(model, weights))
+    return KernelRunner(kept[weights][1], mode=mode)
 
 
 def stamp_of(model: Decoder) -> tuple[tuple[int, int], ...]:

@@ -42,7 +42,10 @@ def xray(
     model: GPT, prompt: OnePrompt = None, *, keep: Collection[str] = KEEP, candidates: int = 20,
     on_token: Callable[[Token, Step], None] | None = None, **generate_options: Any,
 ) -> Record:  # fmt: skip
-    """Generates as `model.generate` does, to the token, and records what happened on the way.
+    """Generates as `model.generate` does, and records what happened on the way.
+
+    It is PyTorch that is watched, in fast mode. Where `generate` takes the kernel, log-probabilities agree up to rounding, and
+    tokens but for near ties; with PELLUCID_KERNEL=off both are the same to the bit.
 
     Args:
         prompt: as `generate` takes it.
