@@ -156,7 +156,7 @@ class Engine:
         going: list[Live] = []
         left = self.chunk
         for place, live in enumerate(self._live):
-            if live.read == 0 and self._waits_for_another(live, self._live[:place]):  # or copies what is there
+            if live.read == 0 and ((left == 0 and live.unread > 1) or self._waits_for_another(live, self._live[:place])):
                 continue
             take = live.unread if live.unread == 1 else min(live.unread, left)  # a single token never waits
             if take:

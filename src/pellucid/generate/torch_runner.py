@@ -34,6 +34,7 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 0.1, tor
 SIZES = (4, 8, 16, 32, 64, 128, 256)  # rows of a pass in exact mode
 MOST_READ_OUT = 64  # rows turned into logits together: 13 MB for GPT-3's vocabulary
 _SMALL = 16  # rows up to which a pass takes about the same time
+_TRIED = 4  # different tokens of a trial
 # PyTorch computes elements side by side, those that are left over one by one and to other bits, and gives pieces of this
 # size or more to other threads.
 _SIDE_BY_SIDE, _TO_OTHERS = 64, 32768
@@ -67,7 +68,11 @@ class TorchRunner:
         self._compressors = {block: compressor for block, compressor in found if compressor is not None}
         self._sequences: dict[int, Tracks] = {}
         self._next = 0
-        self._tried: dict[int, Tensor | None] = {}  # by size: what the rows of a trial gave; None: it is of no use
+        # What trials of exact mode showed, with so many threads: the smallest size, what it gives, and which others agree.
+        self._threads = 0
+        self._base: int | None = None
+        self._expected = torch.empty(0)
+        self._agree: dict[int, bool] = {}
 
     def sequence_bytes(self, capacity: int) -> int:
         """Bytes that a sequence of up to `capacity` tracks takes: all tracks in all blocks, whatever their patterns."""
@@ -154,40 +159,50 @@ class TorchRunner:
 
     def _size(self, tokens: int, most: int) -> int:
         """The rows of the next pass, where so many tokens are left."""
-        best = base = next((size for size in SIZES[:4] if self._trial(size) is not None), 1)
-        for size in SIZES if base > 1 else ():
+        if self._threads != torch.get_num_threads():  # products are cut another way
+            self._threads, self._base, self._agree = torch.get_num_threads(), None, {}
+        if self._base is None:
+            self._base = next((size for size in SIZES if size <= _SMALL and self._free_of_place(size)), 1)
+        best = self._base
+        for size in SIZES if self._base > 1 else ():
             # A larger one is worth it where it costs no more than the smaller one again, or is well filled.
             worth = best < tokens and size <= min(most, max(_SMALL, tokens * 4 // 3))
-            if size > base and worth and self._agree(base, size):
+            if size > self._base and worth and self._agrees(size):
                 best = size
         return best
 
-    def _agree(self, base: int, size: int) -> bool:
-        expected, found = self._trial(base), self._trial(size)
-        return expected is not None and found is not None and torch.equal(found[:base], expected[:, : found.shape[1]])
+    def _free_of_place(self, size: int) -> bool:
+        """Whether the rows of so small a pass can change places: so it is tried, and what they give is noted."""
+        if not self._unbroken(size):
+            return False
+        found, rolled = self._trial(size, 0), self._trial(size, 1)
+        self._expected = found[:_TRIED]
+        return torch.equal(found, rolled.roll(-1, 0))
 
-    def _trial(self, size: int) -> Tensor | None:
-        """What a pass of so many rows gives for texts of one token each; None if it depends on their places."""
-        if size not in self._tried:
-            self._tried[size] = self._try(size)
-        return self._tried[size]
+    def _agrees(self, size: int) -> bool:
+        """Whether every row of a larger pass gives what it would give in the smallest."""
+        if size not in self._agree:
+            self._agree[size] = False
+            if self._unbroken(size):
+                found = self._trial(size, 0)
+                expected = self._expected[:, : found.shape[1]].repeat(size // _TRIED, 1)
+                self._agree[size] = torch.equal(found, expected)
+        return self._agree[size]
 
-    def _try(self, size: int) -> Tensor | None:
+    def _trial(self, size: int, rolled: int) -> Tensor:
+        """What a pass of so many rows gives for texts of one token each; a few tokens come again and again."""
+        ids = (torch.arange(size) - rolled) % size % _TRIED * 7919 % self.config.vocab_size
+        hidden = self.model.hidden(ids[:, None], _Alone(size))[:, 0]
+        return torch.cat((hidden, self.model.logits(hidden)), 1) if size <= MOST_READ_OUT else hidden
+
+    def _unbroken(self, size: int) -> bool:
+        """Whether all elements of such a pass are computed side by side, none of them one by one."""
         for width in (self.config.d_ff, self.config.d_model):
             elements = size * width
-            threads = min(torch.get_num_threads(), -(-elements // _TO_OTHERS))
-            if -(-elements // threads) % _SIDE_BY_SIDE:  # some would be computed one by one, and others not
-                return None
-        ids = torch.arange(size) * 7919 % self.config.vocab_size
-
-        def rows(tokens: Tensor) -> Tensor:
-            hidden = self.model.hidden(tokens[:, None], _Alone(size))[:, 0]
-            return torch.cat((hidden, self.model.logits(hidden)), 1) if size <= MOST_READ_OUT else hidden
-
-        found, rolled = rows(ids), rows(ids.roll(1))
-        if not torch.equal(found, rolled.roll(-1, 0)):
-            return None
-        return found[: SIZES[3]].clone()
+            threads = min(self._threads, -(-elements // _TO_OTHERS))
+            if -(-elements // threads) % _SIDE_BY_SIDE:
+                return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
