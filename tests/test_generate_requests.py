@@ -171,7 +171,7 @@ def test_what_was_drawn_is_copied_only_where_that_gives_the_same_bits(mode: Mode
     drain(engine)
     engine.submit([*prompt_of(10), *ids(first), 3], ask(1))
     drain(engine)
-    assert runner.copied == [10 + 11 if mode == "exact" else 10]  # the last token drawn was never read
+    assert engine.statistics.reused_tokens == (10 + 11 if mode == "exact" else 10)  # the last token drawn was never read
 
 
 def test_without_a_prefix_cache_nothing_is_kept() -> None:
@@ -221,6 +221,18 @@ def test_kept_texts_give_way_the_one_unused_for_longest_first() -> None:
     drain(engine)
     held = sorted(tuple(text) for _, text in runner.sequences.values())
     assert held == sorted(tuple(text) for text in ([*prompt_of(10, 1), 5], prompt_of(10, 3), prompt_of(15, 4)))
+
+
+def test_an_answer_that_ended_early_keeps_no_more_than_it_wrote() -> None:
+    for memory, kept in ((None, 11), (62, 11), (55, 50)):  # without room to move it stays where it is
+        runner = Plain()
+        engine = engine_on(runner, chunk=64, memory=None if memory is None else memory * TRACK)
+        row = engine.submit(prompt_of(10), ask(41))
+        engine.step()
+        engine.step()
+        engine.cancel(row)
+        assert engine.statistics.kept_bytes == runner.held() == kept * TRACK
+        assert memory is None or engine.statistics.peak_bytes <= memory * TRACK
 
 
 def test_a_kept_text_may_become_the_sequence_of_who_goes_on_from_it() -> None:

@@ -305,13 +305,26 @@ class Engine:
         self._kept.drop(kept)
         self.runner.close(kept.sequence)
 
+    def _cut_down(self, kept: Kept) -> Kept:
+        """What was planned for an answer far longer than it became is moved to where it just fits, if there is room to move."""
+        tracks = len(kept.ids)
+        nbytes = self.runner.sequence_bytes(tracks)
+        after = self._bytes() + kept.nbytes + nbytes
+        if 2 * nbytes > kept.nbytes or (self.memory is not None and after > self.memory):
+            return kept
+        self._counts.peak_bytes = max(self._counts.peak_bytes, after)
+        smaller = Kept(kept.ids, self.runner.open(tracks), tracks, nbytes)
+        self.runner.copy(kept.sequence, smaller.sequence, tracks)
+        self.runner.close(kept.sequence)
+        return smaller
+
     def _leave(self, live: Live) -> None:
         """A finished answer goes; what it has read stays, if it may be of use."""
         self._live.remove(live)
         if not (self._most_kept and live.settled and live.row.error is None):
             self.runner.close(live.sequence)
             return
-        kept = Kept(live.ids[: live.settled], live.sequence, live.capacity, live.nbytes)
+        kept = self._cut_down(Kept(live.ids[: live.settled], live.sequence, live.capacity, live.nbytes))
         for needless in self._kept.add(kept):
             self.runner.close(needless.sequence)
         while len(self._kept) > self._most_kept:
