@@ -31,14 +31,16 @@ PATTERNS = {
     "gpt3": "banded(5) dense banded(11) dense",
     "sparse": "strided(6) fixed(9,2) local(7) column(5)",
     "other": "compressed(3,3) heads(local(8),column(8)) summary(5,2) compressed(5,2)",
+    "relative": "dense banded(9)",
 }
+CHANGES = {"relative": {"d_embed": 12, "norm": "post", "activation": "relu", "attention_scale": False, "qkv_bias": False}}
 
 
 @cache
 def make(name: str, dtype: torch.dtype = torch.float32) -> pellucid.GPT:
     pattern = tuple(map(parse, PATTERNS[name].split()))
     config = GPTConfig(vocab_size=VOCAB, n_ctx=N_CTX, n_layers=len(pattern), d_model=24, n_heads=4, pattern=pattern)
-    return lively(pellucid.GPT(config, seed=3)).to(dtype)
+    return lively(pellucid.GPT(config.replace(**CHANGES.get(name, {})), seed=3)).to(dtype)
 
 
 @cache
@@ -123,7 +125,7 @@ def serve(engine: Engine, asked: Sequence[Asked]) -> list[tuple[Asked, Row]]:
 
 
 @each
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(requests(), st.integers(1, 30), st.integers(1, 8), st.booleans(), st.none() | st.integers(1, 4))
 def test_any_company_is_none(
     name: str, asked: list[Asked], chunk: int, rows: int, prefix_cache: bool, sequences: int | None

@@ -216,7 +216,7 @@ class Sight:
     nothing: Tensor | None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=512)
 def sight_of(pattern: Pattern, start: int, dtype: torch.dtype, device: torch.device) -> Sight:
     """What the tile that begins on track `start` sees."""
     keys: slice | Tensor | int
