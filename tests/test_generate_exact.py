@@ -32,8 +32,12 @@ PATTERNS = {
     "sparse": "strided(6) fixed(9,2) local(7) column(5)",
     "other": "compressed(3,3) heads(local(8),column(8)) summary(5,2) compressed(5,2)",
     "relative": "dense banded(9)",
+    "narrow": "dense banded(3)",  # so that no pass of several tokens is whole vectors: one by one
 }
-CHANGES = {"relative": {"d_embed": 12, "norm": "post", "activation": "relu", "attention_scale": False, "qkv_bias": False}}
+CHANGES = {
+    "narrow": {"d_model": 6, "n_heads": 2},
+    "relative": {"d_embed": 12, "norm": "post", "activation": "relu", "attention_scale": False, "qkv_bias": False},
+}
 
 
 @cache

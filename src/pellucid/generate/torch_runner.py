@@ -114,8 +114,8 @@ class TorchRunner:
             logits = self._read_out(hidden[rows])
         answers: list[NDArray[np.float32] | None] = []
         for segment, count, end in zip(segments, counts, accumulate(counts), strict=True):
-            some_logits = logits[end - count : end]
-            answers.append({"none": None, "last": some_logits[0] if count else None, "all": some_logits}[segment.wanted])
+            own = logits[end - count : end]
+            answers.append(None if segment.wanted == "none" else own[0] if segment.wanted == "last" else own)
         return answers
 
     def _pass(self, pieces: "list[_Piece]", size: int) -> Tensor:
@@ -196,13 +196,10 @@ class TorchRunner:
         return torch.cat((hidden, self.model.logits(hidden)), 1) if size <= MOST_READ_OUT else hidden
 
     def _unbroken(self, size: int) -> bool:
-        """Whether all elements of such a pass are computed side by side, none of them one by one."""
-        for width in (self.config.d_ff, self.config.d_model):
-            elements = size * width
-            threads = min(self._threads, -(-elements // _TO_OTHERS))
-            if -(-elements // threads) % _SIDE_BY_SIDE:
-                return False
-        return True
+        """Whether the bend of such a pass is computed side by side, no element of it alone: only there the bits differ."""
+        elements = size * self.config.d_ff
+        threads = min(self._threads, -(-elements // _TO_OTHERS))
+        return -(-elements // threads) % _SIDE_BY_SIDE == 0
 
 
 @dataclass(frozen=True, slots=True)
