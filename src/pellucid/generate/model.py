@@ -107,6 +107,15 @@ class GPT(Writes, Decoder):
         scores = score(default_runner(self), [self._ids(one) for one in texts], logprobs)
         return scores if many else scores[0]
 
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """As every module has it; matrices that lie in a file as (in, out), and are looked at there, become (out, in) first.
+
+        Optimizers and their states are so laid out as for a model that was never in a file.
+        """
+        for parameter in self.parameters() if requires_grad else ():
+            parameter.data = parameter.data.contiguous()
+        return super().requires_grad_(requires_grad)
+
     def save(self, directory: str | Path, *, storage: str = "float32") -> None:
         """Writes a model directory that `load` reads: config, weights and tokenizer, if there is one.
 
