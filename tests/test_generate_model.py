@@ -144,7 +144,7 @@ def test_a_run_directory_is_its_model(speaking, tmp_path):
 
 
 def test_the_embedded_model(speaking, tmp_path, monkeypatch):
-    monkeypatch.setattr(find_module.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(find_module, "ASSETS", tmp_path / "assets")
     with pytest.raises(PellucidError, match="this build of pellucid carries no default model"):
         load()
     speaking.save(tmp_path / "assets" / "default")

@@ -2,14 +2,17 @@
 
 import base64
 import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from pellucid.generate.find import ASSETS, DEFAULT
 from pellucid.text import Tokenizer, r50k
-from pellucid.text.merges import merges_of
+from pellucid.text.bytes_to_characters import BYTE_ORDER, to_bytes, to_characters
+from pellucid.text.merges import PASSED, check_merges, have_passed, merges_of
 from pellucid.text.r50k import VOCAB_BPE_SHA256, vocab_bpe
 
 
@@ -32,9 +35,19 @@ def test_the_merges_found_from_the_ranks_are_the_files() -> None:
     found = merges_of([tokenizer.token_bytes(i) for i in range(tokenizer.eot)])
     written = [tuple(line.split(" ")) for line in vocab_bpe().decode().splitlines()[1:]]
     assert len(found) == len(written) == 50000
-    from pellucid.text.bytes_to_characters import to_characters
-
     assert [tuple(map(to_characters, pair)) for pair in found] == written
+    assert have_passed(written)
+    written[7] = written[7][::-1]
+    assert not have_passed(written)
+
+
+def test_the_embedded_models_merges_have_passed_too() -> None:
+    data = json.loads((ASSETS / DEFAULT / "tokenizer.json").read_text(encoding="utf-8"))
+    written = [tuple(merge.split(" ")) for merge in data["model"]["merges"]]
+    pairs = [(to_bytes(a), to_bytes(b)) for a, b in written]
+    check_merges([*(bytes([byte]) for byte in BYTE_ORDER), *(a + b for a, b in pairs)], pairs)
+    assert have_passed(written)
+    assert len(PASSED) == 2, "a test for each"
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,12 @@ from pellucid.errors import PellucidError
 COMMANDS = ("demo", "generate", "train", "finetune", "xray", "figures", "verify", "convert", "studio", "plan", "bench")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line. Command modules import torch only when they run."""
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The whole command line. Command modules import torch only when they run.
+
+    Args:
+        only: the one command that is wanted; the modules of the others are then not imported.
+    """
     from pellucid import __version__
 
     top = argparse.ArgumentParser(
@@ -25,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"pellucid {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
+    for name in COMMANDS if only is None else (only,):
         module = importlib.import_module(f"pellucid.cli.{name}")
         sub = commands.add_parser(
             name, help=module.HELP, description=module.DESCRIPTION, epilog=f"example:\n  {module.EXAMPLE}",
@@ -41,9 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # tokens are any Unicode, whatever the terminal's code page
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
         try:
-            chosen = parser().parse_args(arguments)
+            chosen = parser(arguments[0] if arguments and arguments[0] in COMMANDS else None).parse_args(arguments)
             return int(chosen.run(chosen))
         finally:
             sys.stdout.flush()  # a reader that has gone is noticed here, not by the interpreter on its way out

@@ -1,6 +1,5 @@
 """Finding a model by what a user calls it. No torch here."""
 
-from importlib import resources
 from pathlib import Path
 
 from pellucid.errors import PellucidError
@@ -10,6 +9,7 @@ from pellucid.gpt.config_json import CONFIG
 
 DEFAULT = "default"
 RUN_FILE = "run.json"
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 
 def find(source: str | Path) -> Path:
@@ -19,7 +19,7 @@ def find(source: str | Path) -> Path:
         PellucidError: nothing there.
     """
     if source == DEFAULT:
-        directory = Path(str(resources.files("pellucid"))) / "assets" / DEFAULT
+        directory = ASSETS / DEFAULT
         if not (directory / CONFIG).exists():
             raise PellucidError("this build of pellucid carries no default model: name a model or run directory")
         return directory

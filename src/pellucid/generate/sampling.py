@@ -17,7 +17,7 @@ them where the draw falls within that error of a border: the draw is the definit
 """
 
 import math
-import secrets
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,7 +47,7 @@ Ids = NDArray[np.int64]
 
 def fresh_seed() -> int:
     """A new seed from the operating system's randomness, short enough to be typed again."""
-    return secrets.randbits(32)
+    return int.from_bytes(os.urandom(4), "little")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,6 @@ The 256 bytes stand before them and end-of-text (50256) after.
 """
 
 from functools import cache
-from importlib import resources
 
 from pellucid.text.bytes_to_characters import BYTE_ORDER, to_bytes
 from pellucid.text.tokenizer import Tokenizer
@@ -16,6 +15,8 @@ VOCAB_BPE_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726
 
 def vocab_bpe() -> bytes:
     """The packaged file."""
+    from importlib import resources  # which imports much; whoever has a tokenizer of his own needs none of it
+
     return resources.files("pellucid.text").joinpath("data", "vocab.bpe").read_bytes()
 
 

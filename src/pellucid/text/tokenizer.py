@@ -80,8 +80,7 @@ class Tokenizer:
             raise PellucidError(f"token {ranks[b'']} is empty")
 
         digest = hashlib.sha256(f"byte-level BPE\n{R50K_SPLIT}\n".encode())
-        for token in table:
-            digest.update(len(token).to_bytes(4, "little") + token)
+        digest.update(b"".join([len(token).to_bytes(4, "little") + token for token in table]))
         digest.update(END_OF_TEXT.encode())
 
         self._ranks = ranks

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from pellucid.errors import PellucidError
 from pellucid.text.bytes_to_characters import BYTE_ORDER, to_bytes, to_characters
-from pellucid.text.merges import check_merges
+from pellucid.text.merges import check_merges, have_passed
 from pellucid.text.tokenizer import END_OF_TEXT, Numbering, Tokenizer
 
 
@@ -39,10 +39,10 @@ def build(
     for text, i in ids.items():
         if by_id.setdefault(i, text) != text:
             raise PellucidError(f"id {i} is two tokens, {by_id[i]!r} and {text!r}")
-    pairs = [(to_bytes(a), to_bytes(b)) for a, b in merges]
-    ranked = [*(bytes([byte]) for byte in BYTE_ORDER), *(a + b for a, b in pairs)]
-    check_merges(ranked, pairs)
-    characters = list(map(to_characters, ranked))
+    characters = [*(to_characters(bytes([byte])) for byte in BYTE_ORDER), *(a + b for a, b in merges)]
+    ranked = list(map(to_bytes, characters))
+    if not have_passed(merges):
+        check_merges(ranked, [(to_bytes(a), to_bytes(b)) for a, b in merges])
     for text in characters:
         if text not in ids:
             raise PellucidError(f"its vocabulary lacks {text!r}, which is a byte or what a merge makes")
