@@ -9,7 +9,7 @@ import torch
 from models import lively
 
 import pellucid
-from pellucid.gpt.weights import _MAPPED
+from pellucid.gpt.stored import MAPPED
 
 
 SHAPE = pellucid.GPTConfig(vocab_size=97, n_ctx=32, n_layers=2, d_model=24, n_heads=3)
@@ -51,7 +51,7 @@ def test_generating_takes_the_weights_the_cache_and_little_else(storage: str, tm
     assert int(done.stdout) < weights + cache + SPARE
 
 
-@pytest.mark.skipif(not _MAPPED, reason="nothing is mapped on Windows, where a mapped file cannot be replaced")
+@pytest.mark.skipif(not MAPPED, reason="nothing is mapped on Windows, where a mapped file cannot be replaced")
 def test_a_float32_file_is_looked_at_where_it_lies(tmp_path: Path) -> None:
     model = lively(pellucid.GPT(SHAPE, seed=1))
     model.save(tmp_path)

@@ -14,6 +14,7 @@ what makes the totals agree with Table D.1 of the paper. Patterns have no parame
 2 * (C * K * d_head + C) for the convolutions over keys and values, K tracks wide, and 2C for the key and value of nothing.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pellucid.errors import PellucidError
@@ -41,6 +42,31 @@ def matrices(config: "GPTConfig") -> list[tuple[str, tuple[int, int]]]:
             wide = pattern.kernel * config.d_head
             listed += [(f"h.{block}.attn.compressor.{name}_weight", (wide, c)) for name in ("k", "v")]
     return listed
+
+
+def tensors(config: "GPTConfig") -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Every parameter of `decoder.Decoder` by its name, with its shape: matrices as PyTorch has them, (out, in)."""
+    c, f, e = config.d_model, config.d_ff, config.d_embed
+    yield from (("wte.weight", (config.vocab_size, e)), ("wpe.weight", (config.n_ctx, c)))
+    if e != c:
+        yield "project_in.weight", (c, e)
+    for block, pattern in enumerate(config.pattern):
+        h = f"h.{block}."
+        yield from ((f"{h}ln_1.weight", (c,)), (f"{h}ln_1.bias", (c,)), (f"{h}attn.c_attn.weight", (3 * c, c)))
+        if config.qkv_bias:
+            yield f"{h}attn.c_attn.bias", (3 * c,)
+        yield from ((f"{h}attn.c_proj.weight", (c, c)), (f"{h}attn.c_proj.bias", (c,)))
+        if isinstance(pattern, Compressed):
+            wide = pattern.kernel * config.d_head
+            yield from ((f"{h}attn.compressor.{name}_weight", (c, wide)) for name in ("k", "v"))
+            yield from ((f"{h}attn.compressor.{name}", (c,)) for name in ("k_bias", "v_bias", "nothing_k", "nothing_v"))
+        yield from ((f"{h}ln_2.weight", (c,)), (f"{h}ln_2.bias", (c,)))
+        yield from ((f"{h}mlp.c_fc.weight", (f, c)), (f"{h}mlp.c_fc.bias", (f,)))
+        yield from ((f"{h}mlp.c_proj.weight", (c, f)), (f"{h}mlp.c_proj.bias", (c,)))
+    if config.final_norm:
+        yield from (("ln_f.weight", (c,)), ("ln_f.bias", (c,)))
+    if e != c:
+        yield "project_out.weight", (e, c)
 
 
 def block_parameters(config: "GPTConfig") -> int:

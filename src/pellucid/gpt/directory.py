@@ -26,7 +26,8 @@ from pellucid.files import write_whole
 from pellucid.gpt.config_json import CONFIG, WEIGHTS, to_json
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.sources import PREFIX, SCALE, TRANSPOSED, gpt2_sources
-from pellucid.gpt.weights import Tensors, fill
+from pellucid.gpt.stored import Tensors
+from pellucid.gpt.weights import fill
 
 
 STORAGES = ("float32", "bfloat16", "float16", "int8")
