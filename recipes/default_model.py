@@ -93,7 +93,7 @@ def write_card(
         f"{plan.dtype}), with `pellucid train`: peak learning rate {recipe.learning_rate:g}, batch "
         f"{plan.batch * config.n_ctx:,} tokens, seed {plan.seed}, GPT-3's schedule. Made by `recipes/default_model.py`.",
         f"- **Held out**: {len(held_out)} whole books, {plan.source['held_out_tokens']:,} tokens: "
-        f"**{bits['int8']:.4f} bits a byte** as shipped (int8, one scale a row); {bits['float32']:.4f} before rounding.",
+        f"**{bits['int8']:.4f} bits a byte** as shipped (int8 in groups of 32); {bits['float32']:.4f} before rounding.",
         "- **Good for**: seeing how a language model works, sentences in the manner of its books, short fine-tuning.",
         "- **Not for**: facts, advice, or anything that matters. It has read the books below and nothing else, makes",
         "  things up, loses the thread after a few sentences, follows no instructions, and knows no language but English.",

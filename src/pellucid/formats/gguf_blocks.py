@@ -5,8 +5,7 @@
     Q4_0             32 numbers of a row: a float16 scale d, then 16 bytes; byte j holds number j in its low four bits and
                      number j + 16 in its high ones; the number is d * (q - 8)
 
-The scale of Q8_0 is the largest magnitude / 127. That of Q4_0 is the number of largest magnitude / -8, sign included, so
-that this number is met exactly (up to float16) and the other sign has seven steps.
+Which scales and codes is for `gpt.quantize` to say, whose groups these are; here they become the format's bytes.
 """
 
 from dataclasses import dataclass
@@ -15,9 +14,11 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.gpt.quantize import GROUP, pack_nibbles, quantize_groups, unpack_nibbles
 
 
-BLOCK = 32
+BLOCK = GROUP
+GROUPED = {"Q8_0": "int8", "Q4_0": "int4"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,8 +56,11 @@ BY_CODE = {kind.code: kind for kind in KINDS.values()}
 FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def encode(x: Tensor, kind: Kind) -> Tensor:
+def encode(x: Tensor, kind: Kind, *, search: bool = True) -> Tensor:
     """(..., n) float32 numbers, n a multiple of the block -> their bytes, one row of uint8.
+
+    Args:
+        search: Q4_0 only: False takes ggml's scale (`gpt.quantize`).
 
     Raises:
         PellucidError: a number too large for the kind.
@@ -64,28 +68,19 @@ def encode(x: Tensor, kind: Kind) -> Tensor:
     if kind.name in FLOATS:
         made = x.to(FLOATS[kind.name])
         if not torch.isfinite(made).all():
-            raise PellucidError(f"a weight of {x.abs().max():.3g} is too large for {kind.name}: use F32 or BF16")
+            raise _too_large(x, kind)
         return made.contiguous().view(-1).view(torch.uint8)
-    blocks = x.reshape(-1, BLOCK)
-    if kind.name == "Q8_0":
-        scale = blocks.abs().amax(dim=1, keepdim=True) / 127
-        scaled = blocks * _inverse(scale)
-        size = scaled.abs()
-        whole = size.floor()
-        # Halves away from zero, as C's roundf; adding 0.5 first would round 0.49999997 up.
-        packed = (scaled.sign() * (whole + (2 * (size - whole)).floor())).to(torch.int8).view(torch.uint8)
-    else:
-        largest = blocks.gather(1, blocks.abs().argmax(dim=1, keepdim=True))
-        scale = largest / -8
-        steps = (blocks * _inverse(scale) + 8.5).trunc().clamp(0, 15).to(torch.uint8)
-        packed = steps[:, : BLOCK // 2] | (steps[:, BLOCK // 2 :] << 4)
-    if not torch.isfinite(halves := scale.half()).all():
-        raise PellucidError(f"a weight of {x.abs().max():.3g} is too large for {kind.name}: use F32 or BF16")
-    return torch.cat((halves.view(torch.uint8), packed), dim=1).view(-1)
+    try:
+        scale, codes = quantize_groups(x.reshape(-1, BLOCK).numpy(), GROUPED[kind.name], search=search)
+    except PellucidError:
+        raise _too_large(x, kind) from None
+    packed = codes.view("u1") if kind.name == "Q8_0" else pack_nibbles(codes)
+    halves = torch.from_numpy(scale)[:, None].view(torch.uint8)
+    return torch.cat((halves, torch.from_numpy(packed)), dim=1).view(-1)
 
 
-def _inverse(scale: Tensor) -> Tensor:
-    return torch.where(scale == 0, 0.0, 1 / scale)
+def _too_large(x: Tensor, kind: Kind) -> PellucidError:
+    return PellucidError(f"a weight of {x.abs().max():.3g} is too large for {kind.name}: use F32 or BF16")
 
 
 def decode(raw: Tensor, kind: Kind) -> Tensor:
@@ -95,7 +90,5 @@ def decode(raw: Tensor, kind: Kind) -> Tensor:
     blocks = raw.view(-1, kind.block_bytes)
     scale = blocks[:, :2].contiguous().view(torch.float16).float()
     packed = blocks[:, 2:].contiguous()
-    if kind.name == "Q8_0":
-        return (packed.view(torch.int8).float() * scale).view(-1)
-    steps = torch.cat((packed & 15, packed >> 4), dim=1)
-    return ((steps.float() - 8) * scale).view(-1)
+    codes = packed.view(torch.int8) if kind.name == "Q8_0" else torch.from_numpy(unpack_nibbles(packed.numpy()))
+    return (codes.float() * scale).view(-1)

@@ -12,6 +12,7 @@ from typing import Any
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.pattern import Dense, all_dense
+from pellucid.gpt.quantize import BITS, GROUP
 
 
 CONFIG = "config.json"
@@ -66,7 +67,9 @@ def gpt2_json(config: GPTConfig, storage: str = "float32") -> dict[str, Any]:
 def to_json(config: GPTConfig, storage: str) -> dict[str, Any]:
     """config.json's values of a directory of our own."""
     written = gpt2_json(config, storage)
-    if not is_gpt2(config) or storage == "int8":
+    if storage in BITS:
+        written["quantization"] = {"numbers": storage, "group": GROUP, "scale": "float16", "bits": BITS[storage]}
+    if not is_gpt2(config) or storage in BITS:
         written |= {"model_type": "pellucid", "architectures": ["PellucidGPT"]}
         written["pattern"] = [str(p) for p in config.pattern]
         written |= {key: value for key, value in config.to_dict().items() if key in OWN}

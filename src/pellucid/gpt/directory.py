@@ -7,8 +7,10 @@ than run it as what it is not.
 
 A compressed block has six tensors more, `attn.compressor.*`, (out, in) as everywhere in PyTorch (`compressor`).
 
-Storage "int8" keeps every matrix as one signed byte a number with a float32 scale for each output row: a quarter of the
-size, for shipping. It is read back into floating point.
+Storages "int8" and "int4" keep matrices in groups of 32 numbers with a float16 scale (`quantize`): `NAME` holds int8 codes,
+(N, G * 32), or for int4 two in a byte, (N, G * 16) uint8; `NAME.scale` is (N, G). They all lie as (out, in), rows filled up to
+whole groups. Positions, LayerNorms and biases stay float32. config.json says so under "quantization". They are read back into
+floating point. Once, int8 was one float32 scale for each output row, of the positions, too: that is read as well.
 """
 
 import json
@@ -25,34 +27,35 @@ from pellucid.errors import PellucidError
 from pellucid.files import write_whole
 from pellucid.gpt.config_json import CONFIG, WEIGHTS, to_json
 from pellucid.gpt.decoder import Decoder
+from pellucid.gpt.quantize import BITS, is_quantized, pack_nibbles, quantize
 from pellucid.gpt.sources import PREFIX, SCALE, TRANSPOSED, gpt2_sources
 from pellucid.gpt.stored import Tensors
 from pellucid.gpt.weights import fill
 
 
-STORAGES = ("float32", "bfloat16", "float16", "int8")
+STORAGES = ("float32", "bfloat16", "float16", *BITS)
 
 
 def save_model(model: Decoder, directory: Path, *, storage: str = "float32") -> None:
     """Writes config and weights; each file is complete or absent (written beside, then renamed).
 
     Args:
-        storage: "float32", "bfloat16", "float16" or "int8" (which makes it `model_type: pellucid`).
+        storage: "float32", "bfloat16", "float16", "int8" or "int4" (these two make it `model_type: pellucid`).
 
     Raises:
-        PellucidError: an unknown storage, or a disk that would not take it.
+        PellucidError: an unknown storage, a weight that it cannot hold, or a disk that would not take it.
     """
     if storage not in STORAGES:
         raise PellucidError(f"unknown storage {storage!r}: use one of {', '.join(STORAGES)}")
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         tensor = parameter.detach().cpu()
-        if storage == "int8" and tensor.dim() == 2:
-            scale = (tensor.float().abs().amax(dim=1, keepdim=True) / 127).clamp_min(1e-12)
-            tensors[PREFIX + name + SCALE] = scale
-            tensor = (tensor.float() / scale).round().to(torch.int8)
-        else:
-            tensor = tensor.to(torch.float32 if storage == "int8" else getattr(torch, storage))
+        if storage in BITS and is_quantized(name, tuple(tensor.shape)):
+            groups = quantize(tensor.float().numpy(), storage)
+            tensors[PREFIX + name + SCALE] = torch.from_numpy(groups.scale)
+            tensors[PREFIX + name] = torch.from_numpy(groups.codes if storage == "int8" else pack_nibbles(groups.codes))
+            continue
+        tensor = tensor.to(torch.float32 if storage in BITS else getattr(torch, storage))
         tensors[PREFIX + name] = tensor.T.contiguous() if name.endswith(TRANSPOSED) else tensor.contiguous()
     part = directory / f"{WEIGHTS}.part"
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 PREFIX = "transformer."  # of every tensor's name in our own files, as in GPT-2's
-SCALE = ".scale"  # beside an int8 matrix: a float32 factor for each of its output rows
+SCALE = ".scale"  # beside a matrix of int8 or int4 numbers: what they are multiplied by (`directory`)
 # GPT-2's published code keeps these four matrices as (in, out); torch.nn.Linear keeps (out, in).
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 

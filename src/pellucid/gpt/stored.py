@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
+from pellucid.gpt.quantize import check_groups
 from pellucid.gpt.sources import SCALE, Source
 
 
@@ -34,6 +35,7 @@ DTYPES = {
     "U8": ("u1", "uint8"), "U16": ("<u2", "uint16"), "U32": ("<u4", "uint32"), "U64": ("<u8", "uint64"), "BOOL": ("?", "bool"),
 }  # fmt: skip
 FLOATS = ("F64", "F32", "F16", "BF16")
+WHOLE = ("I8", "U8")  # with a scale beside them
 LONGEST_HEADER = 100_000_000  # bytes, as the format has it
 # Nobody can replace or delete a mapped file there, so a model that is open would keep its run from saving.
 MAPPED = sys.platform != "win32"
@@ -152,33 +154,44 @@ class Tensors:
     def parts(self, source: Source, shape: tuple[int, ...]) -> list[Array]:
         """The checked parts of one of a model's tensors, to be stacked row on row: (out, in), as views where possible.
 
+        int8 and uint8 arrays go with a `scale`; where that is float16 they are groups of numbers, laid as `gpt.directory` says.
+
         Args:
             shape: of the model's whole tensor.
 
         Raises:
-            PellucidError: wrong shape, no floating-point numbers (or int8 without a scale), or numbers that are not finite.
+            PellucidError: wrong shape, no floating-point numbers (or whole ones without a scale), or numbers that are not finite.
         """
         return [self._part(name, source, shape) for name in source.names]
 
     def scale(self, name: str) -> Array:
-        """(out, 1) float32, what the rows of an int8 matrix are multiplied by.
+        """What the whole numbers of a matrix are multiplied by: (out, 1) float32, or (out, groups) float16.
 
         Raises:
-            PellucidError: there is none, or not one for each row.
+            PellucidError: there is nothing.
         """
         if name + SCALE not in self:
             raise PellucidError(f"{self.where(name)} lacks the tensor {name + SCALE!r}")
-        return self._part(name + SCALE, Source((name + SCALE,)), (max(self._found[name + SCALE].shape or (0,)), 1))
+        return self.get(name + SCALE)
 
     def _part(self, name: str, source: Source, shape: tuple[int, ...]) -> Array:
         array, path, kind = self.get(name), self.where(name), self.dtype(name)
         rows = (shape[0] // len(source.names) + source.skip, *shape[1:])
+        scale = self.scale(name) if kind in WHOLE else None
+        if scale is not None and scale.dtype == np.float16:
+            try:
+                check_groups(array, scale, rows)
+            except PellucidError as error:
+                raise PellucidError(f"{path}: {name!r} {error}") from None
+            return array
         wanted = rows[::-1] if source.transposed else rows
         if array.shape != wanted:
             raise PellucidError(f"{path}: {name!r} has shape {array.shape}, but the config asks for {wanted}")
-        if kind not in FLOATS and kind != "I8":
+        if kind not in (*FLOATS, "I8"):
             raise PellucidError(f"{path}: {name!r} holds {DTYPES[kind][1]}, not floating-point numbers")
-        if not _finite(array, kind):
+        if scale is not None and (scale.shape != (rows[0], 1) or scale.dtype != np.float32):
+            raise PellucidError(f"{path}: {name + SCALE!r} is no float32 scale for each of {rows[0]} rows")
+        if not _finite(*((array, kind) if scale is None else (scale, "F32"))):
             raise PellucidError(f"{path}: {name!r} holds NaN or infinite values")
         array = array.T if source.transposed else array
         return array[source.skip :] if source.skip else array
@@ -212,8 +225,6 @@ def _header(path: Path, file: IO[bytes]) -> dict[str, _Place]:
 
 def _finite(array: Array, kind: str) -> bool:
     """Whether all numbers are finite, without a second tensor of this size."""
-    if kind == "I8":
-        return True
     flat = array.reshape(-1)
     for start in range(0, flat.size, _PART):
         part = flat[start : start + _PART]

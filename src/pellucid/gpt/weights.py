@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pellucid.gpt.decoder import Decoder
+from pellucid.gpt.quantize import stored_groups
 from pellucid.gpt.sources import Source
 from pellucid.gpt.stored import Array, Tensors
 
@@ -43,7 +44,8 @@ def fill(
     for name, parameter in wanted.items():
         source = sources[name]
         arrays = tensors.parts(source, tuple(parameter.shape))
-        parts = [_tensor(tensors, stored, array) for stored, array in zip(source.names, arrays, strict=True)]
+        rows = (len(parameter) // len(arrays), *parameter.shape[1:])
+        parts = [_tensor(tensors, stored, array, rows) for stored, array in zip(source.names, arrays, strict=True)]
         tensor = (parts[0] if len(parts) == 1 else torch.cat(parts)).to(device=device, dtype=dtype)
         # A matrix that lies there transposed is multiplied as quickly so in float32, but ten times slower in 16 bits, and a
         # little slower in float64 (docs/log.md): those are turned.
@@ -52,10 +54,13 @@ def fill(
     model.load_state_dict(state, assign=model.wte.weight.is_meta)
 
 
-def _tensor(tensors: Tensors, name: str, array: Array) -> Tensor:
-    """A stored array as PyTorch has it; int8 in float32."""
+def _tensor(tensors: Tensors, name: str, array: Array, shape: tuple[int, ...]) -> Tensor:
+    """A stored array as PyTorch has it; whole numbers with their scale in float32."""
     if array.dtype == np.uint16:
         return torch.from_numpy(array).view(torch.bfloat16)
-    if array.dtype == np.int8:
-        return torch.from_numpy(array).float() * torch.from_numpy(tensors.scale(name))
+    if array.dtype in (np.int8, np.uint8):
+        scale = tensors.scale(name)
+        if scale.dtype == np.float16:
+            return torch.from_numpy(stored_groups(array, scale, shape).numbers())
+        return torch.from_numpy(array).float() * torch.from_numpy(scale)
     return torch.from_numpy(array)
