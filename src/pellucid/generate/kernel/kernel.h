@@ -12,11 +12,11 @@
 
 #include <stdint.h>
 
-enum kind { FLOAT32, BFLOAT16 };                  /* of a matrix's numbers */
+enum kind { FLOAT32, BFLOAT16, INT8, INT4 };      /* of a matrix's numbers; the last two in groups (`groups.c`) */
 enum activation { GELU_TANH, GELU_ERF, RELU };
 enum { PANEL = 16, ROWS = 6 };                    /* columns of a panel; rows of a tile */
 
-struct matrix {                                   /* (K, N), in panels: [N / 16][K][16] */
+struct matrix {                                   /* (K, N), in panels: [N / 16][K][16]; groups: as `groups.c` says */
     int32_t kind, k, n;
     const void *data;
     const float *bias;                            /* (N filled up to 16s), or none */
@@ -58,6 +58,9 @@ int pellucid_product(const struct matrix *w, const float *x, int64_t rows, float
 void pellucid_pack(const void *from, int from_kind, int64_t n, int64_t k, int64_t row, int64_t column, const float *scale,
                    void *to, int to_kind);
 
+/* Lays groups into panels: (N, G * 32) codes, those of int4 from -8 to 7, and (N, G) float16 scales. `kind`: INT8 or INT4. */
+void pellucid_pack_groups(const int8_t *codes, const uint16_t *scale, int64_t n, int64_t groups, void *to, int kind);
+
 const char *pellucid_variant(void);
 
 /* Within the kernel. */
@@ -65,12 +68,18 @@ enum { MOST_THREADS = 64 };
 void run_parallel(int threads, int64_t items, void (*work)(void *, int64_t, int), void *what);
 
 enum then { STORE, ACTIVATE, ADD };
-void pack_rows(const float *x, int64_t stride, int64_t rows, int64_t k, float *to, int threads);
+void pack_rows(const struct matrix *w, const float *x, int64_t stride, int64_t rows, float *to, int threads);
+void round_rows(const struct matrix *w, const float *x, int64_t stride, int64_t rows, void *to, int threads);
+void groups_product(const struct matrix *w, const void *rounded, int64_t rows, float *y, int64_t stride, enum then then,
+                    enum activation activation, int threads);
+float group_number(const struct matrix *w, int64_t n, int64_t k);
+void finish(float *y, const float *sums, enum then then, enum activation activation);
 void product(const struct matrix *w, const float *packed, int64_t rows, float *y, int64_t stride, enum then then,
              enum activation activation, float *scratch, int threads);
 void attend(const struct model *model, int64_t block, const struct segment *segments, int64_t n_segments, const float *qkv,
             int64_t stride, float *out, int64_t out_stride, float *scratch, int64_t longest);
 
 #define FILLED(n) (((n) + 15) / 16 * 16)
+#define FILLED_32(n) (((n) + 31) / 32 * 32)
 
 #endif

@@ -9,7 +9,7 @@ from pellucid.generate.kernel.build import Unavailable, library_path
 
 
 TURN = Lock()  # threads that compute serve one pass at a time (`pool.c`)
-FLOAT32, BFLOAT16 = 0, 1  # enum kind
+FLOAT32, BFLOAT16, INT8, INT4 = range(4)  # enum kind
 PANEL = 16
 
 
@@ -82,6 +82,8 @@ def kernel(*, plain: bool = False) -> ctypes.CDLL:
         pointer, ctypes.c_int, whole, whole, whole, whole, pointer, pointer, ctypes.c_int,
     )  # fmt: skip
     library.pellucid_pack.restype = None
+    library.pellucid_pack_groups.argtypes = (pointer, pointer, whole, whole, pointer, ctypes.c_int)
+    library.pellucid_pack_groups.restype = None
     library.pellucid_variant.restype = ctypes.c_char_p
     return library
 

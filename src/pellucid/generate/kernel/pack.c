@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "kernel.h"
-#include "vector.h"
+#include "integers.h"
 
 INLINE float widen(const void *from, int kind, int64_t at) {
     uint32_t bits;
@@ -14,17 +14,7 @@ INLINE float widen(const void *from, int kind, int64_t at) {
         bits = (uint32_t)((const uint16_t *)from)[at] << 16;
         memcpy(&value, &bits, 4);
         return value;
-    default: { /* 'h': IEEE half; subnormals, infinities and NaN too */
-        const uint16_t half = ((const uint16_t *)from)[at];
-        const uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 1023;
-        if (exponent == 0) {
-            value = (float)fraction * 0x1p-24f;
-            return sign ? -value : value;
-        }
-        bits = sign | (exponent == 31 ? 255u : exponent + 112u) << 23 | fraction << 13;
-        memcpy(&value, &bits, 4);
-        return value;
-    }
+    default: return half_value(((const uint16_t *)from)[at]); /* 'h' */
     }
 }
 

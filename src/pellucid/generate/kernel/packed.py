@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
 from pellucid.generate.kernel import library
-from pellucid.generate.kernel.library import BFLOAT16, FLOAT32, PANEL, Block, Matrix, Model, Norm
+from pellucid.generate.kernel.library import BFLOAT16, FLOAT32, INT4, INT8, PANEL, Block, Matrix, Model, Norm
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.pattern import Banded, Dense
+from pellucid.gpt.quantize import GROUP, Groups, quantize, stored_groups
 
 
 Array = NDArray[Any]
-WEIGHTS = {"float32": FLOAT32, "bfloat16": BFLOAT16}
+WEIGHTS = {"float32": FLOAT32, "bfloat16": BFLOAT16, "int8": INT8, "int4": INT4}
+GROUPED = ("int8", "int4")
+PIECE = {"int8": 544, "int4": 288}  # bytes of a panel's group
 ACTIVATIONS = ("gelu_tanh", "gelu_erf", "relu")  # enum activation
 CODES = {"float32": "f", "uint16": "b", "float16": "h", "int8": "i"}  # of what is packed
 # One token's products with fewer parameters are too small to share (docs/log.md).
@@ -43,9 +46,11 @@ class Packed:
 
     Args:
         config: a shape for which `unsupported` is None.
-        tensors: by our names ("h.0.attn.c_attn.weight"), matrices as (out, in), any strides; float32, float16, int8 with a
-            `.scale` beside it, or bfloat16 as uint16 numbers. Each is asked for once, and copied.
-        weights: what the matrices are held as: "float32" or "bfloat16". All else is float32.
+        tensors: by our names ("h.0.attn.c_attn.weight"), matrices as (out, in), any strides; float32, float16, bfloat16 as
+            uint16 numbers, or with a `.scale` beside it int8 by row (float32) or as it is stored in groups (float16, see
+            `gpt.directory`). Each is asked for once, and copied.
+        weights: what the matrices are held as: "float32", "bfloat16", or in groups (`gpt.quantize`) "int8" or "int4"; with
+            these, what is multiplied with them is rounded to int8, too (`groups.c`). All else is float32.
         threads: None: one for each core, one only for a small model.
         plain: for the kernel without vector instructions.
 
@@ -115,20 +120,43 @@ class Packed:
     def _matrix(self, tensors: Mapping[str, Array], name: str, *, bias: bool = True) -> Matrix:
         """(out, in) weights laid into panels."""
         weight = tensors[name + ".weight"]
+        added = self._vector(tensors[name + ".bias"], fill=PANEL) if bias else None
+        scale = tensors[name + ".weight.scale"] if weight.dtype in (np.int8, np.uint8) else None
+        in_groups = None
+        if scale is not None and scale.dtype == np.float16:
+            # What a row is long its group scales do not say; of the shapes that are read here only the config does.
+            k = self.config.d_ff if name.endswith("mlp.c_proj") else self.config.d_model
+            in_groups = stored_groups(weight, scale, (len(weight), k))
+        if self.weights in GROUPED:
+            if in_groups is None or in_groups.kind != self.weights:
+                in_groups = quantize(_widened(weight, scale) if in_groups is None else in_groups.numbers(), self.weights)
+            return self._groups(in_groups, added)
+        if in_groups is not None:
+            weight, scale = in_groups.numbers(), None
         n, k = weight.shape
         kind = WEIGHTS[self.weights]
         packed = np.empty((-(-n // PANEL), k, PANEL), np.float32 if kind == FLOAT32 else np.uint16)
-        scale = tensors[name + ".weight.scale"].astype(np.float32).reshape(-1) if weight.dtype == np.int8 else None
+        if scale is not None:
+            scale = scale.astype(np.float32).reshape(-1)
         row, column = (stride // weight.itemsize for stride in weight.strides)
         self.library.pellucid_pack(
             weight.ctypes.data, ord(CODES[weight.dtype.name]), n, k, row, column, None if scale is None else scale.ctypes.data,
             packed.ctypes.data, kind,
         )  # fmt: skip
-        added = self._vector(tensors[name + ".bias"], fill=PANEL) if bias else None
         return Matrix(kind, k, n, self._hold(packed), added)
 
+    def _groups(self, groups: Groups, bias: int | None) -> Matrix:
+        rows, each = groups.scale.shape
+        packed = np.empty((-(-rows // PANEL), each, PIECE[groups.kind]), np.uint8)
+        codes, scale = np.ascontiguousarray(groups.codes), np.ascontiguousarray(groups.scale)
+        assert codes.shape == (rows, each * GROUP)
+        kind = WEIGHTS[groups.kind]
+        self.library.pellucid_pack_groups(codes.ctypes.data, scale.ctypes.data, rows, each, packed.ctypes.data, kind)
+        return Matrix(kind, groups.columns, rows, self._hold(packed), bias)
 
-def _widened(values: Array) -> NDArray[np.float32]:
+
+def _widened(values: Array, scale: Array | None = None) -> NDArray[np.float32]:
     if values.dtype == np.uint16:  # bfloat16's bits
         return (values.astype(np.uint32) << 16).view(np.float32)
-    return values.astype(np.float32)
+    wide: NDArray[np.float32] = values.astype(np.float32)
+    return wide if scale is None else wide * scale.reshape(-1, 1)

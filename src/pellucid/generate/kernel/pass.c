@@ -68,7 +68,8 @@ static void embed(const struct model *m, int32_t id, int64_t track, float *x) {
     const int64_t c = m->width, at = (int64_t)id / PANEL * c * PANEL + id % PANEL;
     for (int64_t i = 0; i < c; i++) {
         float value;
-        if (m->tokens.kind == FLOAT32) value = ((const float *)m->tokens.data)[at + i * PANEL];
+        if (m->tokens.kind >= INT8) value = group_number(&m->tokens, id, i);
+        else if (m->tokens.kind == FLOAT32) value = ((const float *)m->tokens.data)[at + i * PANEL];
         else {
             uint32_t bits = (uint32_t)((const uint16_t *)m->tokens.data)[at + i * PANEL] << 16;
             memcpy(&value, &bits, 4);
@@ -90,7 +91,7 @@ int pellucid_pass(const struct model *m, const struct segment *segments, int64_t
     const int64_t high = tokens > n_wanted ? tokens : n_wanted, broad = up > c ? up : c;
     const int64_t scores = (int64_t)m->threads * ROWS * longest, out = n_wanted * vocab;
     pthread_mutex_lock(&one_at_a_time);
-    const size_t need = (size_t)(high * (3 * wide + all + FILLED(up) + FILLED(broad)) + scores + out + 16 * 8);
+    const size_t need = (size_t)(high * (3 * wide + all + FILLED(up) + FILLED_32(broad)) + scores + out + 16 * 8);
     if (need > arena_floats) {
         free(arena);
         arena = NULL, arena_floats = 0;
@@ -102,7 +103,7 @@ int pellucid_pass(const struct model *m, const struct segment *segments, int64_t
     }
     float *left = arena;
     float *x = take(&left, high * wide), *h = take(&left, high * wide), *part = take(&left, high * wide);
-    float *qkv = take(&left, high * all), *u = take(&left, high * FILLED(up)), *packed = take(&left, high * FILLED(broad));
+    float *qkv = take(&left, high * all), *u = take(&left, high * FILLED(up)), *packed = take(&left, high * FILLED_32(broad));
     float *scratch = take(&left, scores), *whole = take(&left, out);
 
     for (int64_t i = 0, token = 0; i < n_segments; i++)
@@ -112,20 +113,20 @@ int pellucid_pass(const struct model *m, const struct segment *segments, int64_t
     for (int64_t l = 0; l < m->blocks; l++) {
         const struct block *b = &m->h[l];
         normalise(m, &b->ln_1, x, NULL, tokens, h);
-        pack_rows(h, wide, tokens, c, packed, m->threads);
+        pack_rows(&b->qkv, h, wide, tokens, packed, m->threads);
         product(&b->qkv, packed, tokens, qkv, all, STORE, bend, NULL, m->threads);
         attend(m, l, segments, n_segments, qkv, all, h, wide, scratch, longest);
-        pack_rows(h, wide, tokens, c, packed, m->threads);
+        pack_rows(&b->out, h, wide, tokens, packed, m->threads);
         product(&b->out, packed, tokens, x, wide, ADD, bend, part, m->threads);
         normalise(m, &b->ln_2, x, NULL, tokens, h);
-        pack_rows(h, wide, tokens, c, packed, m->threads);
+        pack_rows(&b->up, h, wide, tokens, packed, m->threads);
         product(&b->up, packed, tokens, u, FILLED(up), ACTIVATE, bend, NULL, m->threads);
-        pack_rows(u, FILLED(up), tokens, up, packed, m->threads);
+        pack_rows(&b->down, u, FILLED(up), tokens, packed, m->threads);
         product(&b->down, packed, tokens, x, wide, ADD, bend, part, m->threads);
     }
     if (n_wanted) {
         normalise(m, &m->ln_f, x, wanted, n_wanted, h);
-        pack_rows(h, wide, n_wanted, c, packed, m->threads);
+        pack_rows(&m->tokens, h, wide, n_wanted, packed, m->threads);
         product(&m->tokens, packed, n_wanted, whole, vocab, STORE, bend, NULL, m->threads);
         for (int64_t i = 0; i < n_wanted; i++) memcpy(logits + i * m->vocab, whole + i * vocab, sizeof(float) * m->vocab);
     }

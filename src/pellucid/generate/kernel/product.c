@@ -40,6 +40,14 @@ static v16 activate(v16 x, enum activation activation) {
     return vwhere_less(x, vset(0.0f), vset(0.0f), x);
 }
 
+/* What becomes of sixteen sums: stored, activated, or added to what is there. */
+void finish(float *y, const float *sums, enum then then, enum activation activation) {
+    v16 value = vload(sums);
+    if (then == ACTIVATE) value = activate(value, activation);
+    if (then == ADD) value = vadd(vload(y), value);
+    vstore(y, value);
+}
+
 struct job {
     const struct matrix *w;
     const float *x; /* packed: tiles of 6 rows, [K][6] each, the last [K][rows that are left] */
@@ -131,6 +139,10 @@ static void some_panels(void *what, int64_t item, int thread) {
  * used by ADD. */
 void product(const struct matrix *w, const float *packed, int64_t rows, float *y, int64_t stride, enum then then,
              enum activation activation, float *scratch, int threads) {
+    if (w->kind >= INT8) {
+        groups_product(w, packed, rows, y, stride, then, activation, threads);
+        return;
+    }
     struct job job = {w, packed, rows, y, then == ADD ? scratch : y, stride, then, activation};
     run_parallel(threads, (FILLED(w->n) / PANEL + WIDE - 1) / WIDE, some_panels, &job);
 }
@@ -151,16 +163,20 @@ static void pack_tile(void *what, int64_t item, int thread) {
         for (int64_t r = 0; r < high; r++) to[k * high + r] = x[r * p->stride + k];
 }
 
-/* Rows of k numbers, `stride` apart, as tiles of six. */
-void pack_rows(const float *x, int64_t stride, int64_t rows, int64_t k, float *to, int threads) {
-    struct packing packing = {x, stride, rows, k, to};
+/* Rows of K numbers, `stride` apart, as tiles of six for a product with w. */
+void pack_rows(const struct matrix *w, const float *x, int64_t stride, int64_t rows, float *to, int threads) {
+    if (w->kind >= INT8) {
+        round_rows(w, x, stride, rows, to, threads);
+        return;
+    }
+    struct packing packing = {x, stride, rows, w->k, to};
     run_parallel(rows > 4 * ROWS ? threads : 1, (rows + ROWS - 1) / ROWS, pack_tile, &packing);
 }
 
 int pellucid_product(const struct matrix *w, const float *x, int64_t rows, float *y, int threads) {
-    float *packed = malloc(sizeof(float) * rows * w->k);
+    float *packed = malloc(sizeof(float) * rows * FILLED_32(w->k));
     if (!packed) return 1;
-    pack_rows(x, w->k, rows, w->k, packed, threads);
+    pack_rows(w, x, w->k, rows, packed, threads);
     product(w, packed, rows, y, FILLED(w->n), STORE, RELU, NULL, threads);
     free(packed);
     return 0;
