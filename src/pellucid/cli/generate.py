@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import PellucidError
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
 HELP = "write text after a prompt"
 DESCRIPTION = "Writes text after a prompt, one token at a time. Without a prompt it starts from end-of-text."
 EXAMPLE = 'pellucid generate "Once upon a time" --max-tokens 60 --temperature 0.8 --seed 1'
-
-# One token's products with fewer parameters are too small to share: one thread is as fast, and never waits for another
-# that runs on a busy core (docs/log.md).
-SMALL = 20_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--logprobs", type=int, metavar="K", help="with --json, also the K best tokens at each place")
     parser.add_argument("--tokens", action="store_true", help="a line a token, with its probability and the runners-up")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument(
+        "--kernel", choices=("auto", "off", "only"), default="auto",
+        help="who computes: the C kernel where it can, else PyTorch (auto); PyTorch (off); the kernel (only)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--weights", choices=("float32", "bfloat16", "int8", "int4"),
+        help="what is computed with (default float32); int8 and int4 need the kernel",
+    )  # fmt: skip
+    parser.add_argument("-v", "--verbose", action="store_true", help="say on stderr what computed, and how long it took")
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -78,9 +84,7 @@ def _bias(text: str) -> tuple[int, float]:
 
 def run(chosen: argparse.Namespace) -> int:
     """Runs the command."""
-    import torch
-
-    from pellucid.generate.load import load
+    from pellucid.generate.writer import open_writer
 
     several = chosen.n != 1 or chosen.best_of is not None
     if chosen.tokens and (chosen.json or several):
@@ -91,9 +95,9 @@ def run(chosen: argparse.Namespace) -> int:
         return 2
     prompt = read_prompt(chosen.prompt)
     options = sampling(chosen) | {"stop": tuple(chosen.stop), "slide": chosen.slide}
-    model = load(chosen.model)
-    if model.config.parameters() < SMALL:
-        torch.set_num_threads(1)
+    began = perf_counter()
+    model = open_writer(chosen.model, kernel=chosen.kernel, weights=chosen.weights, tell=_tell)
+    opened = perf_counter()
     if chosen.json or several:
         n: int = chosen.n
         done = model.generate(prompt, n=n, best_of=chosen.best_of, logprobs=chosen.logprobs, **options)
@@ -105,11 +109,13 @@ def run(chosen: argparse.Namespace) -> int:
             for number, completion in enumerate(completions, start=1):
                 print(f"[{number}] " * (chosen.n != 1) + f"{prompt or ''}{completion.text}")
         _say_slid(max(completion.slid for completion in completions), model.config.n_ctx)
+        if chosen.verbose:
+            _say_path(model.runner.path, opened - began, sum(len(completion.ids) for completion in completions), opened)
         return 0
     row = model.begin(prompt, logprobs=3 if chosen.tokens else None, **options)  # refuses before anything is printed
     tokens = (token for _, token in model.decode([row]))
     if chosen.tokens:
-        from pellucid.cli.show import print_tokens
+        from pellucid.cli.token_lines import print_tokens
 
         print_tokens(model, tokens)
     else:
@@ -118,7 +124,18 @@ def run(chosen: argparse.Namespace) -> int:
             print(token.text, end="", flush=True)
         print()
     _say_slid(row.start, model.config.n_ctx)
+    if chosen.verbose:
+        _say_path(model.runner.path, opened - began, len(row.tokens), opened)
     return 0
+
+
+def _tell(line: str) -> None:
+    print(f"pellucid: {line}", file=sys.stderr)
+
+
+def _say_path(path: str, opening: float, tokens: int, since: float) -> None:
+    took = perf_counter() - since
+    print(f"{path}: opened in {opening:.2f} s, {tokens} tokens in {took:.2f} s (prompt included)", file=sys.stderr)
 
 
 def _say_slid(slid: int, n_ctx: int) -> None:

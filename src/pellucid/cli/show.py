@@ -19,11 +19,10 @@ from rich.text import Text
 
 from pellucid import events
 from pellucid.cli.output import command, print_json
-from pellucid.generate.completion import Token
+from pellucid.cli.token_lines import print_tokens
 from pellucid.generate.model import GPT
 from pellucid.gpt.dial import turn
 from pellucid.plan.preview import Preview
-from pellucid.text import piece
 from pellucid.train.run import Run
 
 
@@ -194,33 +193,6 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def print_tokens(model: GPT, tokens: Iterable[Token], console: Console | None = None) -> str:
-    """A line a token as it comes: its piece, its probability as a bar, and the runners-up. Returns the text."""
-    console = console or Console(highlight=False)
-    caption = "  token         its probability in the model, before temperature and cuts; the likeliest others"
-    console.print(Text(caption, style="dim"))
-    tokenizer = model.require_tokenizer()
-    text = ""
-    for token in tokens:
-        text += token.text
-        probability = math.exp(token.logprob)
-        others = "  ".join(
-            f"{piece(tokenizer.token_bytes(other))} {math.exp(logprob):.0%}"
-            for other, logprob in token.top_logprobs or ()
-            if other != token.id
-        )
-        bar = "█" * round(probability * 20)
-        percent = f"{probability:>6.1%} " if probability >= 0.0005 else " <0.1% "
-        console.print(
-            Text.assemble(
-                ("  ", ""), (f"{piece(token.piece):<14}", "magenta"), (percent, "bold"),
-                (f"{bar:<20}  ", "magenta"), (others, "dim"),
-            ),
-            overflow="ellipsis", no_wrap=True, crop=True,
-        )  # fmt: skip
-    return text
 
 
 def print_completion(console: Console, model: GPT, prompt: str, who: str, *, seed: int, max_tokens: int = 16) -> None:

@@ -60,7 +60,8 @@ def _same(tensors: Tensors, one: str, other: str) -> bool:
 class Arrays(Mapping[str, Array]):
     """A model's weights by our names, (out, in), each mapped when it is asked for and let go with the array.
 
-    float32, float16, float64, bfloat16 as its bits (uint16), or int8 with the name + `.scale` beside it.
+    float32, float16, bfloat16 as its bits (uint16), or, for matrices but not for positions, whole numbers with the name +
+    `.scale` beside them.
 
     Args:
         config: the model's shape. tensors, sources: as `opened` gives them; they must stay open.
@@ -80,7 +81,10 @@ class Arrays(Mapping[str, Array]):
             (stored,) = self._sources[name.removesuffix(SCALE)].names
             return self._tensors.scale(stored)
         parts = self._tensors.parts(self._sources[name], self._shapes[name])
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if name == "wpe.weight" and whole.dtype == np.int8:  # older int8 directories of ours; no product reads positions
+            return whole * self._tensors.scale(self._sources[name].names[0])
+        return whole.astype(np.float32) if whole.dtype == np.float64 else whole
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sources)

@@ -4,13 +4,13 @@ The kernel is chosen where it can be: it is built, it knows the patterns, and th
 is kept beside the model until a weight changes. PELLUCID_KERNEL=off (or =only) decides for all who do not decide themselves.
 """
 
-import os
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 from weakref import WeakKeyDictionary
 
 import torch
 
 from pellucid.errors import PellucidError
+from pellucid.generate.choice import Kernel, chosen_kernel
 from pellucid.generate.runner import Mode, Runner
 from pellucid.generate.torch_runner import TorchRunner
 from pellucid.gpt.decoder import Decoder
@@ -19,9 +19,6 @@ from pellucid.gpt.decoder import Decoder
 if TYPE_CHECKING:
     from pellucid.generate.kernel.packed import Packed
 
-Kernel = Literal["auto", "off", "only"]
-VARIABLE = "PELLUCID_KERNEL"
-
 _packed: "WeakKeyDictionary[Decoder, dict[str | None, tuple[object, Packed]]]" = WeakKeyDictionary()
 
 
@@ -29,10 +26,7 @@ def make_runner(model: Decoder, *, mode: Mode = "exact", kernel: Kernel = "auto"
     """A runner of a model as it is now; see `GPT.runner`."""
     if mode not in get_args(Mode):
         raise PellucidError(f"unknown mode {mode!r}: use exact or fast")
-    if kernel not in get_args(Kernel):
-        raise PellucidError(f"unknown choice of kernel {kernel!r}: use auto, off or only")
-    if kernel == "auto":
-        kernel = _from_environment()
+    kernel = chosen_kernel(kernel)
     if kernel == "off":
         if weights is not None:
             raise PellucidError(f"only the kernel computes with {weights} weights: leave out weights, or kernel='off'")
@@ -50,18 +44,6 @@ def default_runner(model: Decoder) -> Runner:
         _packed.pop(model, None)  # an optimizer may write where no version is counted
         return TorchRunner(model)
     return make_runner(model, mode="fast")
-
-
-def _from_environment() -> Kernel:
-    match os.environ.get(VARIABLE, "auto"):
-        case "auto" | "":
-            return "auto"
-        case "off":
-            return "off"
-        case "only":
-            return "only"
-        case other:
-            raise PellucidError(f"{VARIABLE} is {other!r}: set it to auto, off or only")
 
 
 def _why_no_kernel(model: Decoder) -> str | None:

@@ -160,7 +160,7 @@ class Tensors:
             shape: of the model's whole tensor.
 
         Raises:
-            PellucidError: wrong shape, no floating-point numbers (or whole ones without a scale), or numbers that are not finite.
+            PellucidError: wrong shape, numbers that are not finite, or whole ones without a scale.
         """
         return [self._part(name, source, shape) for name in source.names]
 

@@ -87,6 +87,7 @@ class Packed:
 
     def _fill(self, tensors: Mapping[str, Array], threads: int) -> Model:
         config = self.config
+        tokens = self._matrix(tensors, "wte", bias=False)  # the largest first, while little else is held beside it
         blocks = (Block * config.n_layers)()
         for block, pattern in enumerate(config.pattern):
             name = f"h.{block}."
@@ -99,7 +100,7 @@ class Packed:
         return Model(
             config.d_model, config.n_heads, config.n_layers, config.vocab_size, ACTIVATIONS.index(config.activation), threads,
             config.norm_eps, 1 / math.sqrt(config.d_head) if config.attention_scale else 1.0,
-            self._matrix(tensors, "wte", bias=False), self._vector(tensors["wpe.weight"]),
+            tokens, self._vector(tensors["wpe.weight"]),
             self._norm(tensors, "ln_f") if config.final_norm else Norm(None, None), blocks,
         )  # fmt: skip
 

@@ -1,0 +1,38 @@
+"""Tokens as lines on a terminal. No torch here."""
+
+import math
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.text import Text
+
+from pellucid.generate.completion import Token
+from pellucid.generate.writes import Writes
+from pellucid.text import piece
+
+
+def print_tokens(model: Writes, tokens: Iterable[Token], console: Console | None = None) -> str:
+    """A line a token as it comes: its piece, its probability as a bar, and the runners-up. Returns the text."""
+    console = console or Console(highlight=False)
+    caption = "  token         its probability in the model, before temperature and cuts; the likeliest others"
+    console.print(Text(caption, style="dim"))
+    tokenizer = model.require_tokenizer()
+    text = ""
+    for token in tokens:
+        text += token.text
+        probability = math.exp(token.logprob)
+        others = "  ".join(
+            f"{piece(tokenizer.token_bytes(other))} {math.exp(logprob):.0%}"
+            for other, logprob in token.top_logprobs or ()
+            if other != token.id
+        )
+        bar = "█" * round(probability * 20)
+        percent = f"{probability:>6.1%} " if probability >= 0.0005 else " <0.1% "
+        console.print(
+            Text.assemble(
+                ("  ", ""), (f"{piece(token.piece):<14}", "magenta"), (percent, "bold"),
+                (f"{bar:<20}  ", "magenta"), (others, "dim"),
+            ),
+            overflow="ellipsis", no_wrap=True, crop=True,
+        )  # fmt: skip
+    return text

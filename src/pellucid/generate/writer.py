@@ -1,0 +1,126 @@
+"""What only writes: a runner and a tokenizer, opened from a directory without PyTorch where the kernel can compute.
+
+Importing PyTorch takes a second or two, and answering from a small model a fraction of one. So whoever wants text and nothing
+else (`pellucid generate`) opens a `Writer`; whoever wants a model to look into or to train loads a `GPT`. Both are asked in the
+same way (`writes`), and the same seed gives the same text: draws do not depend on who computes, and logits agree to rounding
+(about 1e-6 in a log-probability), which changes a token only where its draw falls into such a gap.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pellucid.errors import PellucidError
+from pellucid.formats.hf_config import read_config
+from pellucid.formats.stored import Arrays, opened
+from pellucid.formats.tokenizers import read_tokenizer
+from pellucid.generate.choice import Kernel, chosen_kernel
+from pellucid.generate.completion import Token
+from pellucid.generate.engine import decode
+from pellucid.generate.find import DEFAULT, find
+from pellucid.generate.row import Row
+from pellucid.generate.runner import Runner
+from pellucid.generate.writes import Writes, check_belongs
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.costs import tensors
+from pellucid.text.tokenizer import Tokenizer
+
+
+if TYPE_CHECKING:
+    from pellucid.generate.kernel.packed import Packed
+
+WEIGHTS = ("float32", "bfloat16", "int8", "int4")
+IN_TORCH = ("float32", "bfloat16")
+# One token's products with fewer parameters are too small to share: one thread is as fast, and never waits for another
+# that runs on a busy core (docs/log.md).
+SMALL = 20_000_000
+
+
+class NoKernel(PellucidError):
+    """The kernel cannot be had, or does not know this model."""
+
+
+class Writer(Writes):
+    """Writes as a `GPT` does, and holds no model to look into.
+
+    Args:
+        runner: what computes.
+        tokenizer: None for a model that is given token ids only. no_tokenizer: why, where there is none.
+
+    Raises:
+        PellucidError: the tokenizer has another vocabulary than the model.
+    """
+
+    def __init__(self, runner: Runner, tokenizer: Tokenizer | None, no_tokenizer: str = "this model has no tokenizer") -> None:
+        check_belongs(tokenizer, runner.config)
+        self.runner = runner
+        self.config = runner.config
+        self.tokenizer = tokenizer
+        self.no_tokenizer = no_tokenizer
+
+    def decode(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Token]]:
+        """Finishes all rows, giving each token as soon as it is drawn."""
+        return decode(self.runner, rows)
+
+
+def open_writer(
+    source: str | Path = DEFAULT, *, kernel: Kernel = "auto", weights: str | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Writer:  # fmt: skip
+    """A writer of a model.
+
+    Args:
+        source: as `load` takes it.
+        kernel: "auto" takes the kernel where it can compute this model (compiled now, if it was not yet) and PyTorch elsewhere;
+            "off", "only". The environment variable PELLUCID_KERNEL decides for "auto".
+        weights: what is computed with: "float32" (None), "bfloat16", or with the kernel "int8" or "int4" (`gpt.quantize`).
+        tell: is told, in a line, what takes a while.
+
+    Raises:
+        PellucidError: nothing there that this can read, a damaged file, an unknown choice, or no kernel where only it will do.
+    """
+    if weights is not None and weights not in WEIGHTS:
+        raise PellucidError(f"unknown weights {weights!r}: use one of {', '.join(WEIGHTS)}")
+    kernel = chosen_kernel(kernel)
+    if kernel == "off":
+        return _by_torch(source, weights, "leave out --kernel off")
+    directory = find(source)
+    config = read_config(directory)
+    try:
+        packed = _packed(directory, config, weights or "float32", tell)
+    except NoKernel as reason:
+        if kernel == "only":
+            raise
+        return _by_torch(source, weights, str(reason))
+    from pellucid.generate.kernel.runner import KernelRunner
+
+    tokenizer, why_none = read_tokenizer(directory, config)
+    return Writer(KernelRunner(packed), tokenizer, why_none)
+
+
+def _packed(directory: Path, config: GPTConfig, weights: str, tell: Callable[[str], None]) -> "Packed":
+    from pellucid.generate.kernel import build
+    from pellucid.generate.kernel.packed import Packed, unsupported
+    from pellucid.generate.kernel.runner import why_not
+
+    if unsupported(config) is None and not build.is_built():
+        tell("compiling the kernel, once for this machine (--kernel off does without it)")
+    if why := why_not(config):
+        raise NoKernel(f"no kernel here: {why}")
+    with opened(directory, (name for name, _ in tensors(config))) as (stored, sources):
+        return Packed(config, Arrays(config, stored, sources), weights=weights)
+
+
+def _by_torch(source: str | Path, weights: str | None, otherwise: str) -> Writer:
+    if weights not in (None, *IN_TORCH):
+        usual = " or ".join(IN_TORCH)
+        raise PellucidError(f"only the kernel computes with {weights} weights, PyTorch with {usual}: {otherwise}")
+    import torch
+
+    from pellucid.generate.load import load
+    from pellucid.generate.torch_runner import TorchRunner
+
+    model = load(source, dtype=weights)
+    if model.config.parameters() < SMALL:
+        torch.set_num_threads(1)
+    return Writer(TorchRunner(model), model.tokenizer, model.no_tokenizer)
