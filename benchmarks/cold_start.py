@@ -1,8 +1,9 @@
-"""How long `pellucid generate` takes beyond `import torch`: whole processes, interleaved.
+"""How long a whole `pellucid generate` takes, with the kernel and with PyTorch: processes from beginning to end, in turn.
 
     python benchmarks/cold_start.py [--rounds 7]
 
-Prints one JSON object in the form of `pellucid bench --json`. The peer is the floor: an interpreter that imports torch.
+Prints one JSON object in the form of `pellucid bench --json`. The peers are the floors: an interpreter that imports numpy,
+without which nothing is computed here, and one that imports torch.
 """
 
 import argparse
@@ -13,10 +14,15 @@ import sys
 import time
 
 
+GENERATE = [sys.executable, "-m", "pellucid", "generate", "A robot must", "--seed", "1", "--max-tokens", "16", "--json"]
 COMMANDS = {
+    "python": [sys.executable, "-c", "pass"],
+    "import numpy": [sys.executable, "-c", "import numpy"],
+    "kernel": [*GENERATE, "--kernel", "only"],
     "import torch": [sys.executable, "-c", "import torch"],
-    "generate": [sys.executable, "-m", "pellucid", "generate", "A robot must", "--seed", "1", "--max-tokens", "16", "--json"],
+    "torch": [*GENERATE, "--kernel", "off"],
 }
+PEERS = {"kernel": "import numpy", "torch": "import torch"}
 
 
 def seconds(command: list[str]) -> float:
@@ -27,7 +33,7 @@ def seconds(command: list[str]) -> float:
 
 
 def main() -> None:
-    """Times both in turn, one unmeasured round first."""
+    """Times all in turn, one unmeasured round first, in which the kernel is compiled if it was not."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
@@ -40,12 +46,16 @@ def main() -> None:
 
     from pellucid.train.machine import describe
 
-    torch_alone, generate = (statistics.median(times[name]) for name in ("import torch", "generate"))
-    comparison = {
-        "name": "generate/default/cold-start", "value": round(generate, 3), "unit": "s", "peer": "import torch",
-        "peer_value": round(torch_alone, 3), "ratio": round(torch_alone / generate, 3),
-    }  # fmt: skip
-    print(json.dumps({"comparisons": [comparison], "machine": describe()}))
+    median = {name: statistics.median(took) for name, took in times.items()}
+    comparisons = [
+        {
+            "name": f"generate/default/cold-start/{name}", "value": round(median[name], 3), "unit": "s", "peer": peer,
+            "peer_value": round(median[peer], 3), "ratio": round(median[peer] / median[name], 3),
+            "least": round(min(times[name]), 3), "python": round(median["python"], 3),
+        }
+        for name, peer in PEERS.items()
+    ]  # fmt: skip
+    print(json.dumps({"comparisons": comparisons, "machine": describe()}))
 
 
 if __name__ == "__main__":

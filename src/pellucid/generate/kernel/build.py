@@ -7,11 +7,8 @@ It is written beside and renamed: two processes may build at once, and one that 
 import hashlib
 import os
 import platform
-import shutil
 import stat
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 
@@ -68,6 +65,8 @@ def compiler() -> list[str]:
     Raises:
         Unavailable: there is none.
     """
+    import shutil  # as below: what only compiling needs is not imported to load what is there
+
     named = os.environ.get("CC", "").split()
     for command in (named,) if named else (["cc"], ["gcc"], ["clang"]):
         if shutil.which(command[0]):
@@ -99,6 +98,9 @@ def _processor() -> str:
 
 
 def _compile(target: Path, plain: bool) -> None:
+    import subprocess
+    import tempfile
+
     command = compiler()
     try:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
