@@ -1,10 +1,12 @@
 """What generating takes in memory: the largest resident size of a whole process, beside the weights and the cache.
 
     python benchmarks/memory.py [--preset gpt3-125m] [--storage float32,bfloat16] [--tracks 256]
+                                [--weights float32] [--kernel off]
 
 Writes a model of random weights to a temporary folder, generates from it in a process of its own, and prints one JSON object in
-the form of `pellucid bench --json`. The peer is the bound: weights + cache + 300 MB, of which an interpreter that has imported
-PyTorch takes 200 to 250. Linux only (VmHWM of /proc/self/status; pages of a mapped file count, once).
+the form of `pellucid bench --json`. The peer is the bound: weights as they are computed with + cache + 300 MB, of which an
+interpreter that has imported PyTorch takes 200 to 250. Linux only (VmHWM of /proc/self/status; pages of a mapped file count,
+once).
 """
 
 import argparse
@@ -22,7 +24,7 @@ from pellucid.gpt.config_json import CONFIG, WEIGHTS, to_json
 
 
 BOUND = 300e6
-BYTES = {"float32": 4, "bfloat16": 2}
+BYTES = {"float32": 4, "bfloat16": 2, "int8": 8.5 / 8, "int4": 4.5 / 8}
 SAFETENSORS = {"float32": "F32", "bfloat16": "BF16"}
 CHUNK = 1 << 22  # numbers written at once
 
@@ -60,7 +62,7 @@ def write_random(config: GPTConfig, directory: Path, storage: str) -> None:
     raw = block if storage == "float32" else (block.view(np.uint32) >> 16).astype(np.uint16)
     header, end = {}, 0
     for name, shape in shapes(config):
-        size = int(np.prod(shape)) * BYTES[storage]
+        size = int(np.prod(shape) * BYTES[storage])
         header[f"transformer.{name}"] = {"dtype": SAFETENSORS[storage], "shape": shape, "data_offsets": [end, end + size]}
         end += size
     head = json.dumps(header).encode()
@@ -80,7 +82,8 @@ def main() -> None:
     parser.add_argument("--preset", default="gpt3-125m")
     parser.add_argument("--storage", default="float32,bfloat16")
     parser.add_argument("--tracks", type=int, default=256)
-    parser.add_argument("options", nargs="*", help="more options of `pellucid generate`, after --")
+    parser.add_argument("--weights", default="float32", choices=list(BYTES))
+    parser.add_argument("--kernel", default="auto")
     chosen = parser.parse_args()
     config = GPTConfig.preset(chosen.preset)
     floor = int(subprocess.run([sys.executable, "-c", FLOOR], check=True, capture_output=True, text=True).stdout) * 1024
@@ -88,16 +91,17 @@ def main() -> None:
     for storage in chosen.storage.split(","):
         with tempfile.TemporaryDirectory() as folder:
             write_random(config, Path(folder), storage)
-            options = ["--max-tokens", str(chosen.tracks), "--seed", "1", "--json", *chosen.options]
+            options = ["--max-tokens", str(chosen.tracks), "--seed", "1", "--json", "-v", "--weights", chosen.weights]
+            options += ["--kernel", chosen.kernel]
             done = subprocess.run([sys.executable, "-c", CHILD, folder, *options], check=True, capture_output=True, text=True)
-        peak = int(done.stderr.split()[-1]) * 1024
-        # The torch path computes in float32, whatever is stored.
-        weights, cache = config.parameters() * 4, config.kv_bytes(chosen.tracks) * 2
+        path, said = done.stderr.strip().rsplit("\n", 1)
+        peak = int(said) * 1024
+        weights, cache = config.parameters() * BYTES[chosen.weights], config.kv_bytes(chosen.tracks) * 2  # of float32 numbers
         comparisons.append({
             "name": f"generate/{chosen.preset}/{storage}/peak-memory", "value": round(peak / 1e6), "unit": "MB",
             "peer": f"weights {weights / 1e6:.0f} + cache {cache / 1e6:.0f} + {BOUND / 1e6:.0f}",
             "peer_value": round((weights + cache + BOUND) / 1e6), "ratio": round((weights + cache + BOUND) / peak, 3),
-            "import_torch": round(floor / 1e6),
+            "import_torch": round(floor / 1e6), "path": path,
         })  # fmt: skip
     print(json.dumps({"comparisons": comparisons}))
 
