@@ -147,6 +147,16 @@ def test_answers_to_one_prompt_share_one_reading() -> None:
         assert engine.statistics.prompt_tokens == 10 and engine.statistics.reused_tokens == 40
 
 
+def test_answers_to_a_prompt_that_fills_the_window_share_its_reading_and_slide_at_once() -> None:
+    runner = Plain()
+    engine = engine_on(runner, chunk=N_CTX)
+    options = SamplingOptions(max_tokens=40, slide=True, seed=2)
+    rows = [engine.submit(prompt_of(N_CTX), options, sample=sample) for sample in range(3)]
+    drain(engine)
+    assert [ids(row) for row in rows] == [alone_sliding(prompt_of(N_CTX), options, sample) for sample in range(3)]
+    assert [[len(s.ids) for s in one] for one in runner.passes[:1]] == [[N_CTX]] and runner.copied[:2] == [N_CTX] * 2
+
+
 def test_a_beginning_that_was_read_is_copied() -> None:
     header = prompt_of(20)
     runner = Plain()
@@ -345,8 +355,8 @@ def test_whatever_comes_is_answered_within_the_budget(
     assert not runner.sequences
 
 
-def alone_sliding(prompt: list[int], options: SamplingOptions) -> list[int]:
-    row, text, start = Row(list(prompt), 0, options, None, VOCAB - 1), list(prompt), 0
+def alone_sliding(prompt: list[int], options: SamplingOptions, sample: int = 0) -> list[int]:
+    row, text, start = Row(list(prompt), sample, options, None, VOCAB - 1), list(prompt), 0
     while row.finish_reason is None:
         while len(text) - start > N_CTX:
             start += N_CTX // 2

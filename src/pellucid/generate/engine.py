@@ -148,7 +148,7 @@ class Engine:
     def step(self) -> list[tuple[Row, Token]]:
         """Lets requests in, reads, draws. Returns the tokens drawn; none while only prompts are being read.
 
-        If the runner raises, nothing of the step has happened, and it can be tried again.
+        If the runner raises, no answer has gone on, and the step can be tried again.
         """
         self.failed = []
         self._admit()
@@ -186,9 +186,11 @@ class Engine:
         if logits is None:
             return []
         drawn = []
-        for one in [live, *self._with_the_same_text(live)]:
+        together = [live] if after_a_draw else [live, *self._with_the_same_text(live)]
+        tracks = live.read
+        for one in together:
             if one is not live:
-                self._copy(live.sequence, one, live.read)
+                self._copy(live.sequence, one, tracks)
             try:
                 token = one.row.take(logits)
             except PellucidError as error:
@@ -199,8 +201,9 @@ class Engine:
             if token.finish_reason is None:
                 one.take_in(token.id, self.runner.config.n_ctx)
         self._counts.drawn_tokens += len(drawn)
-        for one in [one for one in self._live if one.row.finish_reason is not None]:
-            self._leave(one)
+        for one in together:
+            if one.row.finish_reason is not None:
+                self._leave(one)
         return drawn
 
     def _with_the_same_text(self, live: Live) -> list[Live]:
