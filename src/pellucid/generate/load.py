@@ -24,7 +24,7 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
             or OPT; a run directory (its newest model); or a name on the hub ("org/name").
         device: where it lives.
         dtype: of the weights: "float32", "bfloat16", "float16", "float64" or the torch.dtype. None is float32: an answer
-            then does not depend on what else is in its batch, as far as float32 allows (see `engine`).
+            then does not depend on what else is in its batch, up to rounding (docs/generating.md: exact and fast).
 
     Raises:
         PellucidError: nothing there that this can read, or a damaged file; the message names it.

@@ -159,7 +159,7 @@ class Writes:
         return (token for _, token in self.decode([row]))
 
     def begin(self, prompt: OnePrompt = None, **options: Unpack[Options]) -> Row:
-        """The answer that `stream` would give, not begun: for who drives an `engine.Batch`. Arguments and errors as there."""
+        """The answer that `stream` would give, not begun: for who drives an engine (`Engine.enter`). Arguments as there."""
         return self._row(self._ids(prompt), 0, self._options(n=1, **options))
 
     def _options(
