@@ -54,13 +54,18 @@ INLINE i16 qsum(q16 a) { return _mm512_madd_epi16(a, _mm512_set1_epi16(1)); }
 
 #elif !defined(PELLUCID_PLAIN) && !defined(__AVX512F__) && defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 typedef struct { __m256i lo, hi; } i16, pairs16, quads16, q16;
+/* GCC 12 would multiply for all rows first, run out of registers, and keep the sums in memory: they are to stay where they are. */
+#define STAY(a) __asm__ volatile("" : "+x"((a).lo), "+x"((a).hi))
 INLINE i16 izero(void) { return (i16){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
 INLINE pairs16 load_pairs(const void *p) {
     return (pairs16){_mm256_cvtepi8_epi16(_mm_loadu_si128(p)), _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p + 1))};
 }
 INLINE i16 add_pairs(i16 sum, int32_t x, pairs16 w) {
     const __m256i both = _mm256_set1_epi32(x);
-    return (i16){_mm256_add_epi32(sum.lo, _mm256_madd_epi16(both, w.lo)), _mm256_add_epi32(sum.hi, _mm256_madd_epi16(both, w.hi))};
+    sum.lo = _mm256_add_epi32(sum.lo, _mm256_madd_epi16(both, w.lo));
+    sum.hi = _mm256_add_epi32(sum.hi, _mm256_madd_epi16(both, w.hi));
+    STAY(sum);
+    return sum;
 }
 INLINE v16 ifloat(i16 a) { return (v16){_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
 INLINE i16 isub(i16 a, int32_t b) {
@@ -82,7 +87,10 @@ INLINE q16 qzero(void) { return (q16){_mm256_setzero_si256(), _mm256_setzero_si2
 /* Two products of 15 and 127 and their sum over eight quads are 30,480: no int16 overflows. */
 INLINE q16 add_quads(q16 sum, int32_t x, quads16 w) {
     const __m256i all = _mm256_set1_epi32(x);
-    return (q16){_mm256_add_epi16(sum.lo, _mm256_maddubs_epi16(w.lo, all)), _mm256_add_epi16(sum.hi, _mm256_maddubs_epi16(w.hi, all))};
+    sum.lo = _mm256_add_epi16(sum.lo, _mm256_maddubs_epi16(w.lo, all));
+    sum.hi = _mm256_add_epi16(sum.hi, _mm256_maddubs_epi16(w.hi, all));
+    STAY(sum);
+    return sum;
 }
 INLINE i16 qsum(q16 a) {
     const __m256i one = _mm256_set1_epi16(1);
