@@ -7,9 +7,13 @@ import sys
 HELP = "write a model in another format"
 DESCRIPTION = """Writes a model in another format, reads it back, runs both on the same random prompts and prints the largest
 difference of their logits. What the format cannot compute the same is refused, with what would be lost, unless --allow-lossy
-is given. SRC may be a directory, a run, or a name on the Hugging Face hub."""
-EXAMPLE = "pellucid convert runs/book book-neo --to hf-gpt-neo"
+is given. SRC may be a directory, a run, or a name on the Hugging Face hub.
+What --quantize costs is measured in bits a byte, before and after: on the first 16,384 tokens of --measure FILES, text that
+the model has not been trained on, or else on what the model writes itself."""
+EXAMPLE = """pellucid convert runs/book book-neo --to hf-gpt-neo
+  pellucid convert runs/book book-int8 --to pellucid --quantize int8 --measure held-out.txt"""
 KINDS = ("int8", "int4", "float16", "bfloat16")
+OWN_TEXTS, OWN_TOKENS = 16, 256  # that a model writes to be measured on
 FORMATS = ("pellucid", "hf-gpt2", "hf-gpt-neo", "hf-opt", "gguf")
 
 
@@ -19,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("destination", metavar="DST", help="a directory (gguf: a file) that is not there yet")
     parser.add_argument("--to", required=True, choices=FORMATS, help="the format")
     parser.add_argument("--quantize", choices=KINDS, help="round the weights to this, in formats that have it")
+    parser.add_argument("--measure", nargs="+", metavar="FILE", help="measure bits a byte before and after on this text")
     parser.add_argument("--allow-lossy", action="store_true", help="write also what the format computes otherwise")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
@@ -26,13 +31,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Runs the command."""
     from pellucid.cli.output import print_json
+    from pellucid.corpus.documents import read_documents
     from pellucid.formats.convert import convert
     from pellucid.generate.load import load
 
     model = load(chosen.source)
+    measure: str | list[list[int]] | None = None
+    name = ""
+    if chosen.measure:
+        measure = "\n\n".join(document.text for document in read_documents(chosen.measure))
+        name = " ".join(chosen.measure)
+    elif chosen.quantize and model.tokenizer is not None:
+        many = min(OWN_TOKENS, model.config.n_ctx)
+        written = model.generate([[]], max_tokens=many, n=OWN_TEXTS, seed=0)
+        measure = [[*answer.prompt_ids, *answer.ids] for answer in written]
+        name = f"what the model itself writes ({OWN_TEXTS} times up to {many} tokens, seed 0)"
     done = convert(
-        model, model.tokenizer, chosen.destination, to=chosen.to, quantize=chosen.quantize, allow_lossy=chosen.allow_lossy
-    )
+        model, model.tokenizer, chosen.destination, to=chosen.to, quantize=chosen.quantize, allow_lossy=chosen.allow_lossy,
+        measure=measure, measure_name=name,
+    )  # fmt: skip
     if chosen.json:
         print_json(done.to_dict())
     out = sys.stderr if chosen.json else sys.stdout
@@ -47,4 +64,11 @@ def run(chosen: argparse.Namespace) -> int:
         f"{lengths} tokens; the same token likeliest at {done.same_likeliest:.2%} of the places",
         file=out,
     )
+    print(f"  {done.bytes:,} bytes; the weights as float32 are {done.float32_bytes:,}", file=out)
+    if seen := done.measured:
+        print(
+            f"  {seen.after:.4f} bits a byte, {seen.before:.4f} before ({seen.after - seen.before:+.4f}), "
+            f"on {seen.tokens:,} tokens of {seen.text}",
+            file=out,
+        )
     return 0

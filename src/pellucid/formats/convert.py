@@ -6,9 +6,9 @@ there is one (`transformers`), compared, and only then put there.
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +21,7 @@ from pellucid.formats import hf_config, hf_read, hf_write
 from pellucid.formats.target import Logits, Target
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.directory import STORAGES, save_model
+from pellucid.gpt.quality import predicted
 from pellucid.text.tokenizer import Tokenizer
 
 
@@ -29,6 +30,23 @@ SEED = 0
 # Both sides sum the same float32 numbers in different orders, over all blocks: some 1e-6 of the largest logit. A mistake in
 # a conversion is of the order of the logits.
 TOLERANCE = 1e-3
+MEASURED = 16_384  # tokens of a text that bits a byte are measured on, at most
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """How well both sides predict a text.
+
+    Attributes:
+        text: what it is, in words. tokens: how many were predicted, and the bytes of text they are.
+        before, after: bits a byte, of the model and of the result as it was read back.
+    """
+
+    text: str
+    tokens: int
+    text_bytes: int
+    before: float
+    after: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +60,8 @@ class Conversion:
         largest_difference: between the two sides' logits.
         largest_logit: in size, of the original: what that difference is to be seen against.
         same_likeliest: the share of places at which both sides find the same next token likeliest.
+        bytes: of all that was written. float32_bytes: of the weights alone, as float32.
+        measured: both sides on a text, if one was given.
     """
 
     target: str
@@ -53,6 +73,9 @@ class Conversion:
     largest_difference: float
     largest_logit: float
     same_likeliest: float
+    bytes: int
+    float32_bytes: int
+    measured: Measured | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -67,6 +90,8 @@ def convert(
     to: str,
     quantize: str | None = None,
     allow_lossy: bool = False,
+    measure: str | Sequence[Sequence[int]] | None = None,
+    measure_name: str = "the text given",
 ) -> Conversion:
     """Writes `model` at `destination` in the format `to`, and compares what was written with it.
 
@@ -75,6 +100,9 @@ def convert(
         quantize: "int8", "int4", "float16" or "bfloat16", where the target has it. To ask for it is to allow what rounding
             costs.
         allow_lossy: write also what the format computes otherwise.
+        measure: a text on which both sides are measured, in bits a byte: its first `MEASURED` tokens, window by window; or
+            several texts as token ids.
+        measure_name: what the result calls it.
 
     Raises:
         PellucidError: an unknown target, a destination that exists, a model that the target cannot hold, a loss that was
@@ -92,6 +120,8 @@ def convert(
         raise PellucidError(
             f"{to} would not compute the same: {'; '.join(lost)}. To write it all the same: --allow-lossy (allow_lossy=True)"
         )
+    if measure is not None and tokenizer is None:
+        raise PellucidError("a model without a tokenizer reads no text: leave out what is to be measured")
     part = destination.with_name(f".{destination.name}.part")
     with _absent(part):
         if target.a_file:
@@ -100,12 +130,17 @@ def convert(
             part.mkdir(parents=True)
         target.write(model, tokenizer, part, quantize)
         logits, read_by = target.read(part)
-        done = _compare(model, logits, target=to, path=str(destination), quantize=quantize, lost=lost, read_by=read_by)
+        done = _compare(
+            model, logits, target=to, path=str(destination), quantize=quantize, lost=lost, read_by=read_by, bytes=_size(part),
+            float32_bytes=4 * model.config.parameters(),
+        )  # fmt: skip
         if not lost and quantize is None and not done.largest_difference <= TOLERANCE * max(1.0, done.largest_logit):
             raise PellucidError(
                 f"the {to} written, as {read_by} reads it, differs by {done.largest_difference:.3g} in logits of up to "
                 f"{done.largest_logit:.3g}, where nothing should be lost: it was not kept"
             )
+        if measure is not None and tokenizer is not None:
+            done = replace(done, measured=_measure(model, logits, tokenizer, measure, measure_name))
         del logits  # it may be a view of the file, and Windows moves none that is mapped
         os.replace(part, destination)
     return done
@@ -152,6 +187,24 @@ def _compare(model: Decoder, logits: Logits, **said: Any) -> Conversion:
         largest_logit=largest,
         same_likeliest=same / sum(lengths),
     )
+
+
+def _measure(
+    model: Decoder, logits: Logits, tokenizer: Tokenizer, text: str | Sequence[Sequence[int]], name: str
+) -> Measured:
+    was_training, place, lengths = model.training, model.wte.weight.device, tokenizer.byte_lengths
+    model.eval()
+    texts = [tokenizer.encode(text)[: MEASURED + 1]] if isinstance(text, str) else text
+    before = predicted(lambda read: model(read.to(place)), texts, lengths, model.config.n_ctx)
+    after = predicted(logits, texts, lengths, model.config.n_ctx)
+    model.train(was_training)
+    return Measured(
+        text=name, tokens=before.tokens, text_bytes=before.text_bytes, before=before.bits_per_byte, after=after.bits_per_byte
+    )
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.iterdir()))
 
 
 def by_transformers(directory: Path) -> tuple[Logits, str]:

@@ -1,6 +1,5 @@
 """How well a model predicts text that it was not trained on."""
 
-import math
 from collections.abc import Iterable
 from itertools import groupby, islice
 
@@ -8,20 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pellucid.errors import PellucidError
 from pellucid.gpt.decoder import Decoder
+from pellucid.gpt.quality import bits_per_byte
 from pellucid.train.step import loss_of
-
-
-def bits_per_byte(nats: float, text_bytes: int) -> float:
-    """Nats spent on `text_bytes` bytes of text, as bits a byte.
-
-    Raises:
-        PellucidError: no bytes at all.
-    """
-    if text_bytes < 1:
-        raise PellucidError("there is too little held-out text to measure on: give more text")
-    return nats / math.log(2) / text_bytes
 
 
 def held_out_loss(

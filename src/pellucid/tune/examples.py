@@ -12,9 +12,9 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.generate.model import GPT
 from pellucid.gpt.loss import IGNORE
+from pellucid.gpt.quality import bits_per_byte
 from pellucid.hashing import mix, permuted
 from pellucid.text import Tokenizer
-from pellucid.train.held_out import bits_per_byte
 from pellucid.train.step import loss_of
 
 
