@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("destination", metavar="DST", help="a directory (gguf: a file) that is not there yet")
     parser.add_argument("--to", required=True, choices=FORMATS, help="the format")
     parser.add_argument("--quantize", choices=KINDS, help="round the weights to this, in formats that have it")
-    parser.add_argument("--measure", nargs="+", metavar="FILE", help="measure bits a byte before and after on this text")
+    parser.add_argument("--measure", action="append", metavar="FILE", help="measure bits a byte on this text; may be repeated")
     parser.add_argument("--allow-lossy", action="store_true", help="write also what the format computes otherwise")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
@@ -43,7 +43,8 @@ def run(chosen: argparse.Namespace) -> int:
         name = " ".join(chosen.measure)
     elif chosen.quantize and model.tokenizer is not None:
         many = min(OWN_TOKENS, model.config.n_ctx)
-        written = model.generate([[]], max_tokens=many, n=OWN_TEXTS, seed=0)
+        nothing: list[list[int]] = [[]]
+        written = model.generate(nothing, max_tokens=many, n=OWN_TEXTS, seed=0)
         measure = [[*answer.prompt_ids, *answer.ids] for answer in written]
         name = f"what the model itself writes ({OWN_TEXTS} times up to {many} tokens, seed 0)"
     done = convert(
