@@ -64,6 +64,8 @@ static void *live(void *number) {
 static void make_threads(int wanted) {
     if (pool.owner != getpid()) {
         pool.owner = getpid();
+        pool.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER; /* the parent's threads may have been waiting: none is here */
+        pool.wake = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
         pool.made = 1; /* the caller is thread 0 */
         atomic_store(&pool.round, 0);
         atomic_store(&pool.gate, CLOSED);
