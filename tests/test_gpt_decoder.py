@@ -212,7 +212,7 @@ def test_all_dense_equals_transformers_both_ways(tmp_path: Path, activation: str
     assert back.config == mine.config
 
 
-@pytest.mark.parametrize(("storage", "tolerance"), [("float32", 0.0), ("bfloat16", 2**-8), ("int8", 1 / 127)])
+@pytest.mark.parametrize(("storage", "tolerance"), [("float32", 0.0), ("bfloat16", 2**-8), ("int8", 1 / 127), ("int4", 1 / 7)])
 def test_directory_round_trip(tmp_path: Path, storage: str, tolerance: float) -> None:
     model = shaken(small())
     save_model(model, tmp_path, storage=storage)

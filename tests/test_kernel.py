@@ -77,13 +77,19 @@ def test_logits_are_those_of_the_model_in_float64(config: pellucid.GPTConfig, ch
 
 
 @settings(max_examples=30, deadline=None)
-@given(ids=texts, pieces=st.lists(st.integers(1, 20), max_size=8), config=st.sampled_from([NARROW, WIDE]))
-def test_read_in_pieces_or_whole_the_bits_are_the_same(ids: list[int], pieces: list[int], config: pellucid.GPTConfig) -> None:
-    assert np.array_equal(read(packed_of(config), ids, pieces), read(packed_of(config), ids))
+@given(
+    ids=texts, pieces=st.lists(st.integers(1, 20), max_size=8), config=st.sampled_from([NARROW, WIDE]),
+    weights=st.sampled_from(["float32", "int8", "int4"]),
+)  # fmt: skip
+def test_read_in_pieces_or_whole_the_bits_are_the_same(
+    ids: list[int], pieces: list[int], config: pellucid.GPTConfig, weights: str
+) -> None:
+    packed = packed_of(config, weights)
+    assert np.array_equal(read(packed, ids, pieces), read(packed, ids))
 
 
 @settings(max_examples=20, deadline=None)
-@given(many=st.lists(texts, min_size=2, max_size=9), weights=st.sampled_from(["float32", "bfloat16"]))
+@given(many=st.lists(texts, min_size=2, max_size=9), weights=st.sampled_from(["float32", "bfloat16", "int8", "int4"]))
 def test_among_others_or_alone_the_bits_are_the_same(many: list[list[int]], weights: str) -> None:
     packed = packed_of(WIDE, weights)
     runner = KernelRunner(packed)
@@ -111,7 +117,7 @@ def test_a_copied_beginning_and_tracks_taken_back_leave_no_trace(
 
 
 @pytest.mark.parametrize("config", [NARROW, WIDE])
-@pytest.mark.parametrize("weights", ["float32", "bfloat16"])
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8", "int4"])
 def test_threads_and_vector_instructions_change_no_bit(config: pellucid.GPTConfig, weights: str) -> None:
     ids = list(range(TRACKS))
     expected = read(packed_of(config, weights, 1), ids)
