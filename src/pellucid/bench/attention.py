@@ -98,14 +98,14 @@ def peak_memory(text: str, tracks: int) -> int | None:
 def tell_peak(text: str, tracks: int) -> None:
     """Prints by how many bytes one pass raised this process's peak, a small pass beforehand not counted."""
     one_pass(text, 512)()
-    before = _peak()
+    before = peak_bytes()
     if before is None:
         return
     one_pass(text, tracks)()
-    print((_peak() or 0) - before)
+    print((peak_bytes() or 0) - before)
 
 
-def _peak() -> int | None:
+def peak_bytes() -> int | None:
     """The most memory that this process ever held, in bytes; None where the system does not say."""
     if PEAKS.exists():  # Linux: its ru_maxrss begins at what the process held that started this one
         (line,) = (line for line in PEAKS.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:"))

@@ -1,0 +1,233 @@
+"""Training steps beside `transformers`: the same shape, weights, batches, optimizer and clipping, step for step.
+
+The peer is `GPT2LMHeadModel` as its documentation sets it up for speed: no dropout, `scaled_dot_product_attention`, no cache,
+`torch.compile` where there is a compiler, fused AdamW, bfloat16 autocast where the CPU multiplies it (float32 elsewhere, where
+bfloat16 is emulated and far slower). Each side is a process of its own, for the allocator's settings are a process's: there is
+a second peer that has ours. Rounds of a few steps alternate; compile time and the first steps do not count.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from pellucid.bench.attention import peak_bytes
+from pellucid.bench.compare import Comparison, Rounds, in_turn
+from pellucid.bench.worker import Work, Worker
+from pellucid.errors import PellucidError
+from pellucid.generate.load import load
+from pellucid.generate.model import GPT
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.pattern import all_dense, alternating
+from pellucid.train.machine import compute_dtype, keep_freed_memory
+from pellucid.train.recipe import Recipe
+from pellucid.train.step import loss_and_gradients, make_optimizer, micro_batch_of, update
+
+
+ABOUT = "tokens a second of training steps against transformers (compiled), with memory and losses"
+RATE = 6e-4  # learning rate of both
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """What is trained: a model, tokens a window, windows a batch, steps a round."""
+
+    name: str
+    config: GPTConfig
+    tracks: int
+    batch: int
+    steps: int
+
+    @property
+    def tokens(self) -> int:
+        """Of a step."""
+        return self.tracks * self.batch
+
+    @property
+    def flops(self) -> float:
+        """Of a step: 6 for each parameter and token, and attention over whole windows (12 L C T a token)."""
+        c = self.config
+        return self.tokens * (6 * c.parameters() + 12 * c.n_layers * c.d_model * self.tracks)
+
+
+def _shape(name: str, tracks: int, batch: int, steps: int, **config: Any) -> Shape:
+    layers = config["n_layers"]
+    config.setdefault("pattern", all_dense(layers))
+    return Shape(name=name, config=GPTConfig(n_ctx=tracks, **config), tracks=tracks, batch=batch, steps=steps)
+
+
+_SMALL = {"n_layers": 6, "d_model": 384, "n_heads": 6, "vocab_size": 4096}
+_GPT2 = {"n_layers": 12, "d_model": 768, "n_heads": 12, "vocab_size": 50257}
+SHAPES = (
+    _shape("cpu-12m", 256, 16, 1, **_SMALL),
+    _shape("cpu-12m-alternating", 256, 16, 1, **_SMALL, pattern=alternating(6, band=128)),
+    _shape("gpt2-124m-t512", 512, 2, 1, **_GPT2),
+    _shape("gpt2-124m-t1024", 1024, 1, 1, **_GPT2),
+)
+
+
+def comparisons(rounds: int) -> Sequence[Comparison]:
+    """Every shape: `train/cpu-12m/tokens_per_s`, `.../same-allocator`, `.../peak_memory`, `.../flops_per_s`, `.../loss`."""
+    return [row for shape in SHAPES for row in measured(shape, rounds)]
+
+
+def measured(shape: Shape, rounds: int) -> list[Comparison]:
+    """One shape, ours and both peers in turn.
+
+    Raises:
+        PellucidError: transformers is not installed.
+    """
+    if find_spec("transformers") is None:
+        raise PellucidError("the peer is not installed: pip install transformers")
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        peers_model = Path(folder) / "dense"  # the same parameters, whatever our pattern
+        fields = shape.config.to_dict() | {"pattern": [str(p) for p in all_dense(shape.config.n_layers)]}
+        GPT(GPTConfig.from_dict(fields), seed=0).save(peers_model)
+        GPT(shape.config, seed=0).save(Path(folder) / "ours")
+        work = {"tracks": shape.tracks, "batch": shape.batch, "vocabulary": shape.config.vocab_size}
+        made = {
+            name: stack.enter_context(Worker("pellucid.bench.train", function, work | arguments))
+            for name, function, arguments in (
+                ("ours", "ours", {"directory": str(Path(folder) / "ours")}),
+                ("same-allocator", "peer", {"directory": str(peers_model), "keep": True}),
+                ("peer", "peer", {"directory": str(peers_model), "keep": False}),
+            )
+        }
+        losses: dict[str, list[float]] = {name: [] for name in made}
+
+        def steps(name: str) -> float:
+            answer = made[name].ask({"steps": shape.steps})
+            losses[name] += answer["losses"]
+            return float(answer["seconds"])
+
+        # Its first step has warmed each side up already.
+        both = {name: partial(steps, name) for name in ("ours", "same-allocator")}
+        timed = in_turn(both, partial(steps, "peer"), rounds=rounds, warm_ups=0)
+        memory = {name: worker.ask({"steps": 0})["peak"] for name, worker in made.items()}
+        return _rows(shape, timed, losses, memory, made["peer"].ready, made["ours"].ready)
+
+
+def _rows(
+    shape: Shape, timed: dict[str, Rounds], losses: dict[str, list[float]], memory: dict[str, int | None], peer: dict[str, Any],
+    ours: dict[str, Any],
+) -> list[Comparison]:  # fmt: skip
+    name, words, work = f"train/{shape.name}", f"transformers {peer['words']}", shape.steps * shape.tokens
+    plain, same = timed["ours"], timed["same-allocator"]
+    own_against_same = Rounds(plain.ours, same.ours)
+    flops = shape.flops * shape.steps / 1e12
+    rows = [
+        plain.rate(f"{name}/tokens_per_s", words, work=work),
+        own_against_same.rate(f"{name}/tokens_per_s/same-allocator", f"{words}, our allocator settings", work=work),
+        Comparison(
+            f"{name}/flops",
+            flops / median(plain.ours),
+            "TFLOP/s",
+            f"this machine's products, {ours['dtype']}",
+            ours["products"] / 1e12,
+            flops / median(plain.ours) * 1e12 / ours["products"],
+        ),
+        _less_is_better(f"{name}/first-step", ours["first"], "s", f"{words}, compiling", peer["first"]),
+        _less_is_better(f"{name}/loss", losses["ours"][-1], "nats", words, losses["peer"][-1]),
+    ]
+    if memory["ours"] and memory["peer"]:
+        rows.append(_less_is_better(f"{name}/peak_memory", memory["ours"] / 1e6, "MB", words, memory["peer"] / 1e6))
+    return rows
+
+
+def _less_is_better(name: str, value: float, unit: str, peer: str, peer_value: float) -> Comparison:
+    return Comparison(name, value, unit, peer, peer_value, peer_value / value)
+
+
+def ours(directory: str, tracks: int, batch: int, vocabulary: int) -> tuple[Work, dict[str, Any]]:
+    """Makes our side of the work, in a worker."""
+    keep_freed_memory()
+    torch.set_flush_denormal(True)
+    dtype = compute_dtype()
+    model = load(directory).requires_grad_(True).train()
+    recipe = Recipe.scaled(RATE, 10**9)
+    optimizer = make_optimizer(model, recipe)
+    micro_batch = micro_batch_of(batch, tracks)
+
+    def step(ids: torch.Tensor, targets: torch.Tensor) -> float:
+        loss = loss_and_gradients(model, ids, targets, micro_batch=micro_batch, dtype=dtype)
+        update(optimizer, model.parameters(), lr=RATE, clip=recipe.clip)
+        return loss
+
+    work, first = _steps(step, tracks, batch, vocabulary)
+    return work, {"dtype": str(dtype).removeprefix("torch."), "first": first, "products": products_per_s(dtype)}
+
+
+def peer(directory: str, tracks: int, batch: int, vocabulary: int, keep: bool) -> tuple[Work, dict[str, Any]]:
+    """Makes the peer's, in a worker; `keep`: with our allocator settings."""
+    if keep:
+        keep_freed_memory()
+    import transformers
+
+    dtype = compute_dtype()
+    model = transformers.GPT2LMHeadModel.from_pretrained(directory, attn_implementation="sdpa", dtype=torch.float32).train()
+    model.config.use_cache = False
+    recipe = Recipe.scaled(RATE, 10**9)
+    named = list(model.named_parameters())
+    groups = [
+        {"params": [p for _, p in named if p.dim() >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for _, p in named if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(recipe.beta1, recipe.beta2), eps=recipe.eps, fused=True)
+    compiled: Any = torch.compile(model)
+
+    def step(ids: torch.Tensor, targets: torch.Tensor) -> float:
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            logits = compiled(ids, use_cache=False).logits
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return float(loss.item())
+
+    work, first = _steps(step, tracks, batch, vocabulary)
+    words = f"{transformers.__version__}, {str(dtype).removeprefix('torch.')}, compiled"
+    return work, {"words": words, "first": first}
+
+
+def _steps(step: Any, tracks: int, batch: int, vocabulary: int) -> tuple[Work, float]:
+    """The work: so many steps on batches that are a function of the step's number; and the seconds of the first step."""
+    done = 0
+
+    def one() -> float:
+        nonlocal done
+        generator = torch.Generator().manual_seed(done)
+        windows = torch.randint(vocabulary, (batch, tracks + 1), generator=generator)
+        done += 1
+        loss: float = step(windows[:, :-1], windows[:, 1:].contiguous())
+        return loss
+
+    began = perf_counter()
+    one()
+    first = perf_counter() - began
+
+    def work(request: dict[str, Any]) -> dict[str, Any]:
+        began = perf_counter()
+        losses = [one() for _ in range(request["steps"])]
+        return {"seconds": perf_counter() - began, "losses": losses, "peak": peak_bytes()}
+
+    return work, first
+
+
+def products_per_s(dtype: torch.dtype, *, size: int = 1536, seconds: float = 0.5) -> float:
+    """FLOP/s of square matrix products here and now: the best of as many as fit in `seconds`."""
+    a, b = (torch.ones(size, size, dtype=dtype) for _ in range(2))
+    best, until = 0.0, perf_counter() + seconds
+    while perf_counter() < until:
+        began = perf_counter()
+        torch.mm(a, b)
+        best = max(best, 2 * size**3 / (perf_counter() - began))
+    return best

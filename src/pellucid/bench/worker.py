@@ -1,0 +1,93 @@
+"""A process of its own that does work when it is told to: for peers that must not share an allocator, a thread pool or a crash.
+
+It is given a module and a function, which makes the work; then every line it reads is a request and every line it writes an
+answer, JSON both. A worker that dies is told as such, and the rest of the measurement goes on.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Self
+
+
+Work = Callable[[dict[str, Any]], dict[str, Any]]  # a request -> an answer
+
+
+class WorkerDied(Exception):
+    """The process ended; the text says how."""
+
+
+class Worker:
+    """One process; a context manager that ends it.
+
+    Args:
+        module, function: what makes the work, called there with `arguments`.
+        environment: variables added to this process's.
+    """
+
+    def __init__(
+        self, module: str, function: str, arguments: dict[str, Any], environment: dict[str, str] | None = None
+    ) -> None:
+        path = os.pathsep.join(place for place in sys.path if place)
+        code = f"from pellucid.bench.worker import serve; serve({module!r}, {function!r})"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, encoding="utf-8", env={**os.environ, "PYTHONPATH": path, **(environment or {})},
+        )  # fmt: skip
+        self.ready = self.ask(arguments)  # what making the work told
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Sends a request, waits for the answer.
+
+        Raises:
+            WorkerDied: it ended instead.
+        """
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise WorkerDied(self._last_words())
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """Ends it."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+    def _last_words(self) -> str:
+        _, errors = self._process.communicate()
+        code = self._process.returncode
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        lines = errors.strip().splitlines()
+        return f"{how}: {lines[-1][:200]}" if lines else how
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def serve(module: str, function: str) -> None:
+    """The other end: what the process runs. Whatever else prints goes to standard error."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    work: Work | None = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        if work is None:
+            work, answer = getattr(import_module(module), function)(**request)
+        else:
+            answer = work(request)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
