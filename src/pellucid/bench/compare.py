@@ -63,9 +63,7 @@ class Rounds:
         return Comparison(name, work / median(self.ours), unit, peer, work / median(self.peers), self.ratio)
 
 
-def interleaved(
-    ours: Callable[[], object], peer: Callable[[], object], *, rounds: int = ROUNDS, warm_ups: int = 1
-) -> Rounds:
+def interleaved(ours: Callable[[], object], peer: Callable[[], object], *, rounds: int = ROUNDS, warm_ups: int = 1) -> Rounds:
     """Times both in turn; who begins changes from round to round. Arguments and errors as `in_turn`."""
     return in_turn({"ours": ours}, peer, rounds=rounds, warm_ups=warm_ups)["ours"]
 

@@ -1,0 +1,230 @@
+"""Generation beside `transformers` and llama.cpp: GPT-2's 124M shape with random weights, exported to each by `convert`'s code.
+
+Everyone is a process of its own, reads the same token ids and takes the likeliest token each time. `transformers` runs its
+`generate`, in float32 and, where the CPU multiplies it, in bfloat16; llama.cpp evaluates token by token through
+llama-cpp-python, with as many threads as there are cores. Reading the prompt and writing are timed apart: tokens a second are
+those after the first. The share of equal tokens is printed, for random weights have near ties that rounding decides.
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from pellucid.bench.attention import peak_bytes
+from pellucid.bench.compare import Comparison, Rounds, in_turn
+from pellucid.bench.worker import Work, Worker, WorkerDied
+
+
+ABOUT = "tokens a second: one stream and 32, against transformers and llama.cpp, on the same weights"
+PRESET, NAME = "gpt2", "gpt2-124m"
+READ, WRITTEN = 128, 32  # tokens of the prompt and of the answer; one stream
+STREAMS, READ_BY_MANY, WRITTEN_BY_MANY = 32, 16, 16
+# llama.cpp's files by the weights that ours are compared with: equal bits, or as equal as it has.
+GGUF = {"float32": "F32", "bf16": "F16", "int8": "Q8_0"}
+Maker = tuple[str, dict[str, Any]]  # a function of this module that makes a worker's work, and its arguments
+KERNEL = {"float32": "float32", "bf16": "bfloat16", "int8": "int8"}
+
+
+def comparisons(rounds: int) -> Sequence[Comparison]:
+    """`generate/gpt2-124m/{float32,bf16,int8}/{one-stream,32-streams}`; ours by the kernel and by PyTorch, each peer."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = written(Path(folder))
+        found = []
+        for bits in GGUF:
+            found += one_stream(bits, files, rounds)
+        return [*found, *many_streams(files, rounds)]
+
+
+def written(folder: Path) -> dict[str, str]:
+    """The same random model for everybody: file names by what reads them."""
+    from pellucid.formats import gguf
+    from pellucid.generate.model import GPT
+    from pellucid.gpt.config import GPTConfig
+    from pellucid.text.r50k import r50k
+
+    model = GPT(GPTConfig.preset(PRESET), tokenizer=r50k(), seed=1).eval()
+    model.save(folder / "model")
+    files = {"model": str(folder / "model")}
+    if find_spec("llama_cpp") is not None:
+        for kind in GGUF.values():
+            gguf.write(model, model.tokenizer, folder / f"{kind}.gguf", kind=kind)
+            files[kind] = str(folder / f"{kind}.gguf")
+    return files
+
+
+def one_stream(bits: str, files: dict[str, str], rounds: int) -> list[Comparison]:
+    """One answer after one prompt."""
+    request = {"prompt": prompt(READ), "tokens": WRITTEN, "streams": 1}
+    name = f"generate/{NAME}/{bits}/one-stream"
+    ours: dict[str, Maker] = {"kernel": ("ours", {"directory": files["model"], "kernel": "only", "weights": KERNEL[bits]})}
+    if bits == "float32":
+        ours["PyTorch"] = ("ours", {"directory": files["model"], "kernel": "off", "weights": None})
+    peers: dict[str, Maker] = {}
+    if GGUF[bits] in files:
+        peers["llama.cpp"] = ("llama_cpp", {"file": files[GGUF[bits]]})
+    if find_spec("transformers") is not None and bits != "int8":
+        peers["transformers"] = ("transformers", {"directory": files["model"], "dtype": KERNEL[bits]})
+    return compared(name, ours, peers, request, rounds)
+
+
+def many_streams(files: dict[str, str], rounds: int) -> list[Comparison]:
+    """Thirty-two answers at once, to equal prompts, none of which shares its reading with another's answer."""
+    request = {"prompt": prompt(READ_BY_MANY), "tokens": WRITTEN_BY_MANY, "streams": STREAMS}
+    ours: dict[str, Maker] = {
+        "PyTorch": ("ours", {"directory": files["model"], "kernel": "off", "weights": None}),
+        **{bits: ("ours", {"directory": files["model"], "kernel": "only", "weights": KERNEL[bits]}) for bits in GGUF},
+    }
+    peers: dict[str, Maker] = {}
+    if find_spec("transformers") is not None:
+        peers["transformers"] = ("transformers", {"directory": files["model"], "dtype": "float32"})
+    return compared(f"generate/{NAME}/{{}}/{STREAMS}-streams", ours, peers, request, rounds)
+
+
+def prompt(length: int) -> list[int]:
+    """Token ids without a pattern, the same at each call."""
+    return [(i * i * 7919 + 12345 * i) % 50257 for i in range(length)]
+
+
+def compared(
+    name: str, ours: dict[str, Maker], peers: dict[str, Maker], request: dict[str, Any], rounds: int
+) -> list[Comparison]:
+    """All in turn, each of ours against each peer: speed of writing, of reading, memory, and how many tokens are equal."""
+    with ExitStack() as stack:
+        started: dict[str, Worker] = {}
+        for who, (function, arguments) in {**ours, **peers}.items():
+            try:
+                started[who] = stack.enter_context(Worker("pellucid.bench.generate", function, arguments))
+            except WorkerDied as death:
+                if who in ours:
+                    raise
+                print(f"{who}: {death}")
+        answers: dict[str, list[dict[str, Any]]] = {who: [] for who in started}
+
+        def work(who: str) -> float:
+            try:
+                answers[who].append(started[who].ask(request))
+            except WorkerDied as death:
+                if who in ours:
+                    raise
+                answers[who].append({"seconds": float("nan"), "died": str(death)})
+            return float(answers[who][-1]["seconds"])
+
+        last = list(started)[-1]
+        in_turn({who: partial(work, who) for who in started if who != last}, partial(work, last), rounds=rounds)
+        found = []
+        for who in ours:
+            for peer in (p for p in peers if p in started):
+                found += _rows(name.format(who), started, answers, who, peer, request, rounds)
+        return found
+
+
+def _rows(
+    name: str, started: dict[str, Worker], answers: dict[str, list[dict[str, Any]]], who: str, peer: str,
+    request: dict[str, Any], rounds: int,
+) -> list[Comparison]:  # fmt: skip
+    own, theirs = answers[who][-rounds:], answers[peer][-rounds:]
+    words = f"{started[peer].ready['path']}; ours: {started[who].ready['path']}"
+    if died := next((answer["died"] for answer in theirs if "died" in answer), None):
+        return [Comparison(f"{name}: {peer} {died}", 0.0, "tokens/s", words, 0.0, 0.0)]
+    after_first = request["streams"] * (request["tokens"] - 1)
+    speed = Rounds(tuple(a["seconds"] for a in own), tuple(a["seconds"] for a in theirs))
+    first = Rounds(tuple(a["first"] for a in own), tuple(a["first"] for a in theirs))
+    equal = sum(a == b for a, b in zip(own[-1]["ids"], theirs[-1]["ids"], strict=True)) / len(own[-1]["ids"])
+    rows = [
+        speed.rate(name, f"{words}; {equal:.0%} of the tokens equal", work=after_first),
+        first.seconds(f"{name}/first-token", words),
+    ]
+    if own[-1]["peak"] and theirs[-1]["peak"]:
+        ours_mb, peers_mb = own[-1]["peak"] / 1e6, theirs[-1]["peak"] / 1e6
+        rows.append(Comparison(f"{name}/peak_memory", ours_mb, "MB", words, peers_mb, peers_mb / ours_mb))
+    slow = [max(a["each"]) for a in own], [max(a["each"]) for a in theirs]
+    rows.append(
+        Comparison(f"{name}/slowest-token", median(slow[0]), "s", words, median(slow[1]), median(slow[1]) / median(slow[0]))
+    )
+    return rows
+
+
+def _told(times: list[float], began: float, ids: list[int]) -> dict[str, Any]:
+    """An answer of a worker: when each token was there."""
+    each = [b - a for a, b in pairwise(times)]
+    return {"first": times[0] - began, "seconds": times[-1] - times[0], "each": each, "ids": ids, "peak": peak_bytes()}
+
+
+def ours(directory: str, kernel: str, weights: str | None) -> tuple[Work, dict[str, Any]]:
+    """Makes our side, in a worker: requests that enter an engine together."""
+    from pellucid.generate.load import load
+    from pellucid.generate.sampling import SamplingOptions
+
+    engine = load(directory).engine(mode="fast", kernel=kernel, weights=weights, prefix_cache=False)  # type: ignore[arg-type]
+
+    def work(request: dict[str, Any]) -> dict[str, Any]:
+        options = SamplingOptions(max_tokens=request["tokens"], temperature=0, seed=0)
+        rows = [engine.submit(request["prompt"], replace(options, seed=i)) for i in range(request["streams"])]
+        times, began = [], perf_counter()
+        while not engine.idle:
+            if engine.step():
+                times.append(perf_counter())
+        return _told(times, began, [token.id for token in rows[0].tokens])
+
+    return work, {"path": f"Pellucid, {engine.runner.path}, {engine.runner.mode}"}
+
+
+def transformers(directory: str, dtype: str) -> tuple[Work, dict[str, Any]]:
+    """Makes the peer `transformers`, in a worker."""
+    import torch
+    import transformers as peer
+
+    model = peer.GPT2LMHeadModel.from_pretrained(directory, attn_implementation="sdpa", dtype=getattr(torch, dtype)).eval()
+
+    class Clock(peer.StoppingCriteria):
+        """Looks at the clock after each token, and stops nothing."""
+
+        def __init__(self) -> None:
+            self.times: list[float] = []
+
+        def __call__(self, input_ids: torch.Tensor, scores: Any, **others: Any) -> torch.Tensor:
+            self.times.append(perf_counter())
+            return torch.zeros(len(input_ids), dtype=torch.bool)
+
+    def work(request: dict[str, Any]) -> dict[str, Any]:
+        ids, clock = torch.tensor([request["prompt"]] * request["streams"]), Clock()
+        began = perf_counter()
+        with torch.inference_mode():
+            written = model.generate(
+                ids, attention_mask=torch.ones_like(ids), max_new_tokens=request["tokens"], do_sample=False,
+                eos_token_id=None, pad_token_id=0, stopping_criteria=peer.StoppingCriteriaList([clock]),
+            )  # fmt: skip
+        return _told(clock.times, began, written[0, ids.shape[1] :].tolist())
+
+    return work, {"path": f"transformers {peer.__version__} {dtype}"}
+
+
+def llama_cpp(file: str) -> tuple[Work, dict[str, Any]]:
+    """Makes the peer llama.cpp, in a worker."""
+    import llama_cpp as peer
+    import numpy as np
+
+    threads = os.cpu_count() or 1
+    model: Any = peer.Llama(file, n_ctx=1024, n_batch=512, n_threads=threads, n_threads_batch=threads, verbose=False)
+
+    def work(request: dict[str, Any]) -> dict[str, Any]:
+        model.reset()
+        ids, times, began = [], [], perf_counter()
+        some = request["prompt"]
+        for _ in range(request["tokens"]):
+            model.eval(some)
+            ids.append(int(np.argmax(np.ctypeslib.as_array(model._ctx.get_logits(), shape=(model.n_vocab(),)))))
+            times.append(perf_counter())
+            some = ids[-1:]
+        return _told(times, began, ids)
+
+    return work, {"path": f"llama.cpp ({peer.__version__}) {Path(file).stem}"}
