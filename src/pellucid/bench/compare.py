@@ -63,6 +63,11 @@ class Rounds:
         return Comparison(name, work / median(self.ours), unit, peer, work / median(self.peers), self.ratio)
 
 
+def less_is_better(name: str, unit: str, peer: str, value: float, peer_value: float) -> Comparison:
+    """Two numbers of which the smaller is the better: seconds, bytes, nats."""
+    return Comparison(name, value, unit, peer, peer_value, peer_value / value)
+
+
 def interleaved(ours: Callable[[], object], peer: Callable[[], object], *, rounds: int = ROUNDS, warm_ups: int = 1) -> Rounds:
     """Times both in turn; who begins changes from round to round. Arguments and errors as `in_turn`."""
     return in_turn({"ours": ours}, peer, rounds=rounds, warm_ups=warm_ups)["ours"]

@@ -10,22 +10,28 @@ import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pellucid.bench.attention import peak_bytes
-from pellucid.bench.compare import Comparison, Rounds, in_turn
+from pellucid.bench.compare import Comparison, Rounds, in_turn, less_is_better
 from pellucid.bench.worker import Work, Worker, WorkerDied
+from pellucid.errors import PellucidError
 
+
+if TYPE_CHECKING:
+    from pellucid.gpt.config import GPTConfig
 
 ABOUT = "tokens a second: one stream and 32, against transformers and llama.cpp, on the same weights"
 PRESET, NAME = "gpt2", "gpt2-124m"
+SMALLEST = 50257  # vocabulary that the prompts' ids are taken from
 READ, WRITTEN = 128, 32  # tokens of the prompt and of the answer; one stream
 STREAMS, READ_BY_MANY, WRITTEN_BY_MANY = 32, 16, 16
 # llama.cpp's files by the weights that ours are compared with: equal bits, or as equal as it has.
@@ -44,17 +50,18 @@ def comparisons(rounds: int) -> Sequence[Comparison]:
         return [*found, *many_streams(files, rounds)]
 
 
-def written(folder: Path) -> dict[str, str]:
-    """The same random model for everybody: file names by what reads them."""
+def written(folder: Path, config: "GPTConfig | None" = None) -> dict[str, str]:
+    """The same random model for everybody: file names by what reads them. None: the shape of `PRESET`, with its tokenizer."""
     from pellucid.formats import gguf
     from pellucid.generate.model import GPT
     from pellucid.gpt.config import GPTConfig
     from pellucid.text.r50k import r50k
 
-    model = GPT(GPTConfig.preset(PRESET), tokenizer=r50k(), seed=1).eval()
+    shape = config or GPTConfig.preset(PRESET)
+    model = GPT(shape, tokenizer=None if config else r50k(), seed=1).eval()
     model.save(folder / "model")
     files = {"model": str(folder / "model")}
-    if find_spec("llama_cpp") is not None:
+    if find_spec("llama_cpp") is not None and config is None:
         for kind in GGUF.values():
             gguf.write(model, model.tokenizer, folder / f"{kind}.gguf", kind=kind)
             files[kind] = str(folder / f"{kind}.gguf")
@@ -91,66 +98,83 @@ def many_streams(files: dict[str, str], rounds: int) -> list[Comparison]:
 
 def prompt(length: int) -> list[int]:
     """Token ids without a pattern, the same at each call."""
-    return [(i * i * 7919 + 12345 * i) % 50257 for i in range(length)]
+    return [(i * i * 7919 + 12345 * i) % SMALLEST for i in range(length)]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the workers told: who computed, in words, and their answers of the rounds that count; or how a peer died."""
+
+    paths: dict[str, str]
+    rounds: dict[str, list[dict[str, Any]]]
+    died: dict[str, str]
+
+
+def answered(ours: dict[str, Maker], peers: dict[str, Maker], request: dict[str, Any], rounds: int) -> Answers:
+    """Everybody answers the request in turn, round after round; a peer that dies is left out."""
+    paths: dict[str, str] = {}
+    answers: dict[str, list[dict[str, Any]]] = {}
+    died: dict[str, str] = {}
+    with ExitStack() as stack:
+        started: dict[str, Worker] = {}
+        for who, (function, arguments) in {**ours, **peers}.items():
+            try:
+                started[who] = stack.enter_context(Worker(__name__, function, arguments))
+                paths[who], answers[who] = started[who].ready["path"], []
+            except WorkerDied as death:
+                died[who] = str(death)
+
+        def work(who: str) -> float:
+            try:
+                if who not in died:
+                    answers[who].append(started[who].ask(request))
+            except WorkerDied as death:
+                died[who] = str(death)
+            return 0.0 if who in died else float(answers[who][-1]["seconds"])
+
+        last = list(started)[-1]
+        in_turn({who: partial(work, who) for who in started if who != last}, partial(work, last), rounds=rounds)
+    for who in ours:
+        if who in died:
+            raise PellucidError(f"our own side failed: {died[who]}")
+    return Answers(paths, {who: told[-rounds:] for who, told in answers.items() if who not in died}, died)
 
 
 def compared(
     name: str, ours: dict[str, Maker], peers: dict[str, Maker], request: dict[str, Any], rounds: int
 ) -> list[Comparison]:
-    """All in turn, each of ours against each peer: speed of writing, of reading, memory, and how many tokens are equal."""
-    with ExitStack() as stack:
-        started: dict[str, Worker] = {}
-        for who, (function, arguments) in {**ours, **peers}.items():
-            try:
-                started[who] = stack.enter_context(Worker("pellucid.bench.generate", function, arguments))
-            except WorkerDied as death:
-                if who in ours:
-                    raise
-                print(f"{who}: {death}")
-        answers: dict[str, list[dict[str, Any]]] = {who: [] for who in started}
-
-        def work(who: str) -> float:
-            try:
-                answers[who].append(started[who].ask(request))
-            except WorkerDied as death:
-                if who in ours:
-                    raise
-                answers[who].append({"seconds": float("nan"), "died": str(death)})
-            return float(answers[who][-1]["seconds"])
-
-        last = list(started)[-1]
-        in_turn({who: partial(work, who) for who in started if who != last}, partial(work, last), rounds=rounds)
-        found = []
-        for who in ours:
-            for peer in (p for p in peers if p in started):
-                found += _rows(name.format(who), started, answers, who, peer, request, rounds)
-        return found
+    """Each of ours against each peer: speed of writing, the first token, the slowest, memory, and how many tokens are equal."""
+    told = answered(ours, peers, request, rounds)
+    found = [gone(f"{name.format(peer)}", peer, why) for peer, why in told.died.items()]
+    for who in ours:
+        for peer in (p for p in peers if p in told.rounds):
+            found += _rows(name.format(who), told, who, peer, request)
+    return found
 
 
-def _rows(
-    name: str, started: dict[str, Worker], answers: dict[str, list[dict[str, Any]]], who: str, peer: str,
-    request: dict[str, Any], rounds: int,
-) -> list[Comparison]:  # fmt: skip
-    own, theirs = answers[who][-rounds:], answers[peer][-rounds:]
-    words = f"{started[peer].ready['path']}; ours: {started[who].ready['path']}"
-    if died := next((answer["died"] for answer in theirs if "died" in answer), None):
-        return [Comparison(f"{name}: {peer} {died}", 0.0, "tokens/s", words, 0.0, 0.0)]
-    after_first = request["streams"] * (request["tokens"] - 1)
-    speed = Rounds(tuple(a["seconds"] for a in own), tuple(a["seconds"] for a in theirs))
-    first = Rounds(tuple(a["first"] for a in own), tuple(a["first"] for a in theirs))
+def gone(name: str, peer: str, why: str) -> Comparison:
+    """The row of a peer that died."""
+    return Comparison(name, 0.0, "-", f"{peer} {why}", 0.0, 0.0)
+
+
+def _rows(name: str, told: Answers, who: str, peer: str, request: dict[str, Any]) -> list[Comparison]:
+    own, theirs = told.rounds[who], told.rounds[peer]
+    words = f"{told.paths[peer]}; ours: {told.paths[who]}"
     equal = sum(a == b for a, b in zip(own[-1]["ids"], theirs[-1]["ids"], strict=True)) / len(own[-1]["ids"])
+    speed, first = rounds_of(told, who, peer, "seconds"), rounds_of(told, who, peer, "first")
     rows = [
-        speed.rate(name, f"{words}; {equal:.0%} of the tokens equal", work=after_first),
+        speed.rate(name, f"{words}; {equal:.0%} of the tokens equal", work=request["streams"] * (request["tokens"] - 1)),
         first.seconds(f"{name}/first-token", words),
+        less_is_better(f"{name}/slowest-token", "s", words, *(median(max(a["each"]) for a in side) for side in (own, theirs))),
     ]
     if own[-1]["peak"] and theirs[-1]["peak"]:
-        ours_mb, peers_mb = own[-1]["peak"] / 1e6, theirs[-1]["peak"] / 1e6
-        rows.append(Comparison(f"{name}/peak_memory", ours_mb, "MB", words, peers_mb, peers_mb / ours_mb))
-    slow = [max(a["each"]) for a in own], [max(a["each"]) for a in theirs]
-    rows.append(
-        Comparison(f"{name}/slowest-token", median(slow[0]), "s", words, median(slow[1]), median(slow[1]) / median(slow[0]))
-    )
+        rows.append(less_is_better(f"{name}/peak_memory", "MB", words, own[-1]["peak"] / 1e6, theirs[-1]["peak"] / 1e6))
     return rows
+
+
+def rounds_of(told: Answers, who: str, peer: str, what: str) -> Rounds:
+    """Seconds of one thing, round by round."""
+    return Rounds(tuple(a[what] for a in told.rounds[who]), tuple(a[what] for a in told.rounds[peer]))
 
 
 def _told(times: list[float], began: float, ids: list[int]) -> dict[str, Any]:
@@ -183,7 +207,8 @@ def transformers(directory: str, dtype: str) -> tuple[Work, dict[str, Any]]:
     import torch
     import transformers as peer
 
-    model = peer.GPT2LMHeadModel.from_pretrained(directory, attn_implementation="sdpa", dtype=getattr(torch, dtype)).eval()
+    model: Any = peer.GPT2LMHeadModel.from_pretrained(directory, attn_implementation="sdpa", dtype=getattr(torch, dtype))
+    model.requires_grad_(False).train(False)
 
     class Clock(peer.StoppingCriteria):
         """Looks at the clock after each token, and stops nothing."""
@@ -210,8 +235,9 @@ def transformers(directory: str, dtype: str) -> tuple[Work, dict[str, Any]]:
 
 def llama_cpp(file: str) -> tuple[Work, dict[str, Any]]:
     """Makes the peer llama.cpp, in a worker."""
-    import llama_cpp as peer
     import numpy as np
+
+    peer = import_module("llama_cpp")
 
     threads = os.cpu_count() or 1
     model: Any = peer.Llama(file, n_ctx=1024, n_batch=512, n_threads=threads, n_threads_batch=threads, verbose=False)

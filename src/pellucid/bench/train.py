@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from pellucid.bench.attention import peak_bytes
-from pellucid.bench.compare import Comparison, Rounds, in_turn
+from pellucid.bench.compare import Comparison, Rounds, in_turn, less_is_better
 from pellucid.bench.worker import Work, Worker
 from pellucid.errors import PellucidError
 from pellucid.generate.load import load
@@ -38,13 +38,14 @@ RATE = 6e-4  # learning rate of both
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """What is trained: a model, tokens a window, windows a batch, steps a round."""
+    """What is trained: a model, tokens a window, windows a batch, steps a round; and whether the peer is compiled."""
 
     name: str
     config: GPTConfig
     tracks: int
     batch: int
     steps: int
+    compiled: bool = True  # the peer
 
     @property
     def tokens(self) -> int:
@@ -97,8 +98,8 @@ def measured(shape: Shape, rounds: int) -> list[Comparison]:
             name: stack.enter_context(Worker("pellucid.bench.train", function, work | arguments))
             for name, function, arguments in (
                 ("ours", "ours", {"directory": str(Path(folder) / "ours")}),
-                ("same-allocator", "peer", {"directory": str(peers_model), "keep": True}),
-                ("peer", "peer", {"directory": str(peers_model), "keep": False}),
+                ("same-allocator", "peer", {"directory": str(peers_model), "keep": True, "compiled": shape.compiled}),
+                ("peer", "peer", {"directory": str(peers_model), "keep": False, "compiled": shape.compiled}),
             )
         }
         losses: dict[str, list[float]] = {name: [] for name in made}
@@ -134,16 +135,12 @@ def _rows(
             ours["products"] / 1e12,
             flops / median(plain.ours) * 1e12 / ours["products"],
         ),
-        _less_is_better(f"{name}/first-step", ours["first"], "s", f"{words}, compiling", peer["first"]),
-        _less_is_better(f"{name}/loss", losses["ours"][-1], "nats", words, losses["peer"][-1]),
+        less_is_better(f"{name}/first-step", "s", words, ours["first"], peer["first"]),
+        less_is_better(f"{name}/loss", "nats", words, losses["ours"][-1], losses["peer"][-1]),
     ]
     if memory["ours"] and memory["peer"]:
-        rows.append(_less_is_better(f"{name}/peak_memory", memory["ours"] / 1e6, "MB", words, memory["peer"] / 1e6))
+        rows.append(less_is_better(f"{name}/peak_memory", "MB", words, memory["ours"] / 1e6, memory["peer"] / 1e6))
     return rows
-
-
-def _less_is_better(name: str, value: float, unit: str, peer: str, peer_value: float) -> Comparison:
-    return Comparison(name, value, unit, peer, peer_value, peer_value / value)
 
 
 def ours(directory: str, tracks: int, batch: int, vocabulary: int) -> tuple[Work, dict[str, Any]]:
@@ -165,7 +162,7 @@ def ours(directory: str, tracks: int, batch: int, vocabulary: int) -> tuple[Work
     return work, {"dtype": str(dtype).removeprefix("torch."), "first": first, "products": products_per_s(dtype)}
 
 
-def peer(directory: str, tracks: int, batch: int, vocabulary: int, keep: bool) -> tuple[Work, dict[str, Any]]:
+def peer(directory: str, tracks: int, batch: int, vocabulary: int, keep: bool, compiled: bool) -> tuple[Work, dict[str, Any]]:
     """Makes the peer's, in a worker; `keep`: with our allocator settings."""
     if keep:
         keep_freed_memory()
@@ -181,11 +178,11 @@ def peer(directory: str, tracks: int, batch: int, vocabulary: int, keep: bool) -
         {"params": [p for _, p in named if p.dim() < 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(recipe.beta1, recipe.beta2), eps=recipe.eps, fused=True)
-    compiled: Any = torch.compile(model)
+    forward: Any = torch.compile(model) if compiled else model
 
     def step(ids: torch.Tensor, targets: torch.Tensor) -> float:
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            logits = compiled(ids, use_cache=False).logits
+            logits = forward(ids, use_cache=False).logits
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
@@ -194,7 +191,7 @@ def peer(directory: str, tracks: int, batch: int, vocabulary: int, keep: bool) -
         return float(loss.item())
 
     work, first = _steps(step, tracks, batch, vocabulary)
-    words = f"{transformers.__version__}, {str(dtype).removeprefix('torch.')}, compiled"
+    words = f"{transformers.__version__}, {str(dtype).removeprefix('torch.')}{', compiled' * compiled}"
     return work, {"words": words, "first": first}
 
 
