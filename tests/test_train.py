@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from models import MEASURED
 
 import pellucid
 from pellucid import events
@@ -148,7 +149,7 @@ def assert_same_run(a: Path, b: Path) -> None:
         assert (newest[0] / name).read_bytes() == (newest[1] / name).read_bytes()
     metrics = [
         [
-            {k: v for k, v in json.loads(line).items() if k != "tokens_per_s"}
+            {k: v for k, v in json.loads(line).items() if k not in MEASURED}
             for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         ]
         for run in (a, b)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from models import MEASURED
 
 import pellucid
 from pellucid import events
@@ -42,7 +43,7 @@ def train(documents: list[Document], out: Path, **options: Any) -> pellucid.Run:
 def numbers(run: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl without what was measured."""
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "tokens_per_s"} for line in lines]
+    return [{k: v for k, v in json.loads(line).items() if k not in MEASURED} for line in lines]
 
 
 def assert_resumes_to_the_bit(

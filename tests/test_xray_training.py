@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import MEASURED
 
 import pellucid
 from pellucid.cli import main
@@ -59,7 +60,7 @@ def assert_same_record(one: Path, other: Path) -> None:
 
 def steps_of(run: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{key: value for key, value in line.items() if key != "tokens_per_s"} for line in lines]
+    return [{key: value for key, value in line.items() if key not in MEASURED} for line in lines]
 
 
 def test_a_run_leaves_a_complete_record(whole: Path, record: Record) -> None:

@@ -52,6 +52,8 @@ class StepDone:
         lr: the learning rate used. grad_norm: global L2 norm before clipping.
         tokens_per_s: of this step alone (measured).
         epoch: how many times the data has been gone through (epochs), as a fraction.
+        waiting: the share of the step's time in which it waited for its batch (measured).
+        flops_per_s: operations of its matrix products, forward and backward, a second (measured time, counted operations).
     """
 
     step: int
@@ -61,6 +63,8 @@ class StepDone:
     grad_norm: float
     tokens_per_s: float
     epoch: float
+    waiting: float = 0.0
+    flops_per_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

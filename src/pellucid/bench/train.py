@@ -27,9 +27,10 @@ from pellucid.generate.load import load
 from pellucid.generate.model import GPT
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.pattern import all_dense, alternating
-from pellucid.train.machine import compute_dtype, keep_freed_memory
+from pellucid.train.machine import compute_dtype, keep_freed_memory, products_per_s
+from pellucid.train.optimizers import make_optimizer
 from pellucid.train.recipe import Recipe
-from pellucid.train.step import loss_and_gradients, make_optimizer, micro_batch_of, update
+from pellucid.train.step import loss_and_gradients, micro_batch_of, update
 
 
 ABOUT = "tokens a second of training steps against transformers (compiled), with memory and losses"
@@ -217,14 +218,3 @@ def _steps(step: Any, tracks: int, batch: int, vocabulary: int) -> tuple[Work, f
         return {"seconds": perf_counter() - began, "losses": losses, "peak": peak_bytes()}
 
     return work, first
-
-
-def products_per_s(dtype: torch.dtype, *, size: int = 1536, seconds: float = 0.5) -> float:
-    """FLOP/s of square matrix products here and now: the best of as many as fit in `seconds`."""
-    a, b = (torch.ones(size, size, dtype=dtype) for _ in range(2))
-    best, until = 0.0, perf_counter() + seconds
-    while perf_counter() < until:
-        began = perf_counter()
-        torch.mm(a, b)
-        best = max(best, 2 * size**3 / (perf_counter() - began))
-    return best

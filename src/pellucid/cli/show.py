@@ -152,6 +152,13 @@ class Live:
             f"{self.rate:,.0f} tokens/s  {clock(self._remaining())} left"
         )
 
+    def _machine(self) -> str:
+        """What the step before made of this machine."""
+        assert self.last
+        rate, best = self.last.flops_per_s, self.plan["machine"].get("products_per_s")
+        share = f" ({rate / best:.0%} of what its matrix products reach)" if best else ""
+        return f"{rate / 1e9:,.1f} GFLOP/s{share}, {self.last.waiting:.1%} of the time waiting for data"
+
     def _panel(self) -> Group:
         assert self.last
         chance = math.log(self.plan["config"]["vocab_size"])
@@ -162,6 +169,7 @@ class Live:
         total = self.plan["recipe"]["total_tokens"]
         table.add_row("tokens", f"{self.last.tokens:,} of {total:,} ({self.last.epoch:.2f} times through the data)")
         table.add_row("speed", f"{self.rate:,.0f} tokens/s, {clock(self._remaining())} left")
+        table.add_row("machine", self._machine())
         guessing = f"{chance:.2f} = ln V would be guessing"
         table.add_row("loss", f"[bold]{self.loss:.3f}[/] nats a token, smoothed ({guessing})  {sparkline(self.curve)}")
         if self.stopping:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.cli.plan import whole
+from pellucid.events import Observer
 
 
 HELP = "train a model on text"
@@ -19,6 +20,7 @@ EXAMPLE = """pellucid train book.txt --out runs/book --preset cpu-2m --minutes 1
 PLANNED = (
     "preset", "parameters", "tokens", "steps", "minutes", "seed", "checkpoint_every", "batch_tokens", "batch_ramp",
     "learning_rate", "tokenizer", "held_out", "prompt", "keep", "keep_best", "skip_spikes", "patience",
+    "optimizer", "optimizer_settings", "mask_documents",
 )  # fmt: skip
 
 
@@ -53,14 +55,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-ramp", action="store_true", default=None, help="let the batch grow to that, in GPT-3's proportions"
     )
     parser.add_argument("--learning-rate", type=float, metavar="X", help="the peak (default: the preset's)")
+    parser.add_argument("--optimizer", metavar="NAME", help="adamw (default), muon, or another of torch.optim, as sgd")
+    parser.add_argument(
+        "--optimizer-setting", type=_setting, action="append", dest="optimizer_settings", metavar="NAME=VALUE",
+        help="of its class, as momentum=0.9; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mask-documents", action="store_true", default=None, help="let no token see another document (default: as in GPT-3)"
+    )
     parser.add_argument("--tokenizer", metavar="WHAT", help='"r50k", "train" or a directory (default: by preset)')
     parser.add_argument("--held-out", action="append", metavar="TEXT", help="text to measure on; may be repeated")
     parser.add_argument("--prompt", help="what samples continue (default: the first held-out words)")
     parser.add_argument("--no-record", action="store_true", help="keep no record of the run (RUN/training.pellucid)")
     parser.add_argument("--tensorboard", action="store_true", help="also write RUN/tensorboard/ (needs that package)")
+    parser.add_argument(
+        "--wandb", nargs="?", const="", metavar="PROJECT", help="also log to Weights & Biases (needs the package wandb)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop; needs no --out")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out; needs no TEXT")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    from pellucid.train.optimizers import parse_setting
+
+    try:
+        return parse_setting(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def run(chosen: argparse.Namespace) -> int:
@@ -75,16 +97,21 @@ def run(chosen: argparse.Namespace) -> int:
         print("pellucid train: give --out RUN; only a --dry-run of a new run needs none", file=sys.stderr)
         return 2
     choices = {name: getattr(chosen, name) for name in PLANNED if name != "seed"}
+    if choices["optimizer_settings"] is not None:
+        choices["optimizer_settings"] = dict(choices["optimizer_settings"])
     if chosen.dry_run:
         return _dry_run(chosen, choices)
     from pellucid.cli.show import Live, finish_run, print_dial, stop_on_signals
     from pellucid.train.run import train
     from pellucid.train.tensorboard import TensorBoard
+    from pellucid.train.wandb import WeightsAndBiases
 
     with Live(json=chosen.json) as live, stop_on_signals(live) as stop:
         if chosen.parameters is not None:
             print_dial(chosen.parameters, live.console)
-        boards = [TensorBoard(Path(chosen.out))] if chosen.tensorboard else []
+        boards: list[Observer] = [TensorBoard(Path(chosen.out))] if chosen.tensorboard else []
+        if chosen.wandb is not None:
+            boards.append(WeightsAndBiases(Path(chosen.out), chosen.wandb or None))
         done = train(
             chosen.text, chosen.out, seed=chosen.seed or 0, resume=chosen.resume, record=not chosen.no_record,
             observers=[live, *boards], stop=stop, **choices,

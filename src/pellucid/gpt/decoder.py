@@ -217,13 +217,14 @@ class Decoder(nn.Module):
         """(..., E) hidden vectors -> (..., V) logits, by the tied token matrix."""
         return F.linear(hidden, self.wte.weight)
 
-    def loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:
+    def loss_sum(self, ids: Tensor, targets: Tensor, within: Cache | None = None) -> Tensor:
         """Sum of -log p(target) over all targets but `loss.IGNORE`, in nats; never makes the (B, T, V) logits.
 
         Args:
             ids, targets: (B, T) int64.
+            within: what to attend through, if not the whole window: `documents.Documents`.
         """
-        hidden = self.hidden(ids)
+        hidden = self.hidden(ids, within)
         if torch.is_autocast_enabled(hidden.device.type):
             hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
         return linear_cross_entropy(hidden.flatten(0, 1), self.wte.weight, targets.flatten())

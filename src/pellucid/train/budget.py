@@ -11,9 +11,10 @@ from pellucid.errors import PellucidError
 from pellucid.generate.model import GPT
 from pellucid.gpt.config import GPTConfig
 from pellucid.train.loop import Batches
+from pellucid.train.optimizers import make_optimizer
 from pellucid.train.plan import LOOKS
 from pellucid.train.recipe import Recipe
-from pellucid.train.step import loss_and_gradients, make_optimizer, update
+from pellucid.train.step import loss_and_gradients, update
 
 
 CALIBRATION_STEPS = 2  # at least, on each number of threads

@@ -24,6 +24,7 @@ from pellucid.files import sha256, write_whole
 from pellucid.generate.model import GPT
 from pellucid.gpt.directory import load_weights
 from pellucid.train.guard import Recent
+from pellucid.train.optimizers import restore, state_of
 
 
 OPTIMIZER = "optimizer.safetensors"
@@ -163,13 +164,8 @@ def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
             raise PellucidError(f"{file} is damaged or truncated (its checksum is wrong): {_fallback(path)}")
     load_weights(model, path)
     moments = load_file(path / OPTIMIZER)
-    optimizer.state.clear()
-    for name, parameter in model.named_parameters():
-        optimizer.state[parameter] = {
-            "step": torch.tensor(float(state.step - state.skipped)),
-            "exp_avg": moments[f"{name}.exp_avg"].clone(),  # not a view of a file that will be removed
-            "exp_avg_sq": moments[f"{name}.exp_avg_sq"].clone(),
-        }
+    steps = {name: torch.tensor(float(state.step - state.skipped)) for name in _steps_left_out(model, moments)}
+    restore(model, optimizer, moments | steps)
     return state
 
 
@@ -179,11 +175,15 @@ def _fallback(path: Path) -> str:
 
 
 def _moments(model: GPT, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    return {
-        f"{name}.{key}": optimizer.state[parameter][key]
-        for name, parameter in model.named_parameters()
-        for key in ("exp_avg", "exp_avg_sq")
-    }
+    """What the optimizer remembers, less what AdamW's steps are: their number is in `state.json`."""
+    kept = dict(state_of(model, optimizer))
+    for name in [name.removesuffix("exp_avg_sq") + "step" for name in kept if name.endswith(".exp_avg_sq")]:
+        del kept[name]
+    return kept
+
+
+def _steps_left_out(model: GPT, moments: dict[str, Tensor]) -> list[str]:
+    return [f"{name}.step" for name, _ in model.named_parameters() if f"{name}.exp_avg_sq" in moments]
 
 
 def keep_best(run: Path, model: GPT, *, step: int, held_out_loss: float) -> None:

@@ -27,8 +27,9 @@ from pellucid.generate.model import GPT
 from pellucid.hashing import mix
 from pellucid.train import checkpoint, guard
 from pellucid.train.checkpoint import State
+from pellucid.train.optimizers import make_optimizer
 from pellucid.train.plan import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLE_TOP_P, Plan
-from pellucid.train.step import loss_and_gradients, make_optimizer, update
+from pellucid.train.step import loss_and_gradients, update
 from pellucid.train.watch import Watcher
 
 
@@ -85,7 +86,8 @@ def run_steps(
 
 class Taken(NamedTuple):
     """A step: its loss before the update, the gradient's norm before clipping, the learning rate; the guard's scores of the
-    first two, if the update was left out for them; and the seconds of it in which it was watched, which are none of its own.
+    first two, if the update was left out for them; the seconds of it in which it was watched, which are none of its own, and
+    those in which it waited for its batch.
     """
 
     loss: float
@@ -93,6 +95,7 @@ class Taken(NamedTuple):
     lr: float
     spike: tuple[float, float] | None = None
     watched: float = 0.0
+    waited: float = 0.0
 
 
 def ended(plan: Plan, state: State) -> bool:
@@ -104,11 +107,16 @@ def take_step(
     plan: Plan, model: GPT, optimizer: torch.optim.Optimizer, batches: Batches, state: State, watching: Watcher | None = None
 ) -> Taken:
     """The step that follows `state`: changes model and optimizer, and draws from PyTorch's generator if it drops out."""
+    asked = time.perf_counter()
     ids, targets = batches.batch(state.step)
+    waited = time.perf_counter() - asked
     model.train()
     torch.manual_seed(mix(plan.seed, state.step) >> 1)  # dropout's only source: a function of the step
     lr = plan.recipe.learning_rate_at(state.tokens)
-    loss = loss_and_gradients(model, ids, targets, micro_batch=plan.micro_batch, dtype=getattr(torch, plan.dtype))
+    loss = loss_and_gradients(
+        model, ids, targets, micro_batch=plan.micro_batch, dtype=getattr(torch, plan.dtype),
+        document=plan.config.end_id if plan.mask_documents else None,
+    )  # fmt: skip
     watched = 0.0
     if watching is not None:
         began = time.perf_counter()
@@ -123,7 +131,7 @@ def take_step(
         return bool(spikes)
 
     norm = update(optimizer, model.parameters(), lr=lr, clip=plan.recipe.clip, unless=harms)
-    return Taken(loss, norm, lr, spikes[0] if spikes else None, watched)
+    return Taken(loss, norm, lr, spikes[0] if spikes else None, watched, waited)
 
 
 def sample(plan: Plan, model: GPT) -> Completion:
@@ -149,7 +157,7 @@ class _Loop:
         self.run, self.plan, self.model, self.batches, self.stop = run, plan, model, batches, stop
         self.watcher = watcher
         self.dtype: torch.dtype = getattr(torch, plan.dtype)
-        self.optimizer = make_optimizer(model, plan.recipe)
+        self.optimizer = make_optimizer(model, plan.recipe, plan.optimizer, plan.optimizer_settings)
         found = checkpoint.newest(run)
         self.state = checkpoint.load(found, model, self.optimizer) if found else State(step=0, tokens=0)
         if found:
@@ -198,6 +206,7 @@ class _Loop:
             events.StepDone(
                 step=step + 1, tokens=tokens, loss=loss, lr=lr, grad_norm=norm,
                 tokens_per_s=(tokens - self.state.tokens) / seconds, epoch=self.batches.epoch_at(step + 1),
+                waiting=taken.waited / seconds, flops_per_s=3 * plan.config.flops(tokens - self.state.tokens) / seconds,
             )
         )  # fmt: skip
         if spike is not None:
@@ -266,6 +275,7 @@ class Metrics:
                 line = {
                     "step": event.step, "tokens": event.tokens, "loss": event.loss, "lr": event.lr,
                     "grad_norm": event.grad_norm, "tokens_per_s": round(event.tokens_per_s, 1),
+                    "waiting": round(event.waiting, 5), "flops_per_s": round(event.flops_per_s),
                 }  # fmt: skip
             case events.StepSkipped():
                 line = {

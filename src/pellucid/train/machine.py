@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 import sys
+import time
 
 import torch
 
@@ -55,6 +56,17 @@ def describe() -> dict[str, str | int]:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+def products_per_s(dtype: torch.dtype, *, size: int = 1024, seconds: float = 0.2) -> float:
+    """Operations a second of square matrix products here and now: the best of as many as fit in `seconds`, two at least."""
+    a, b = (torch.ones(size, size, dtype=dtype) for _ in range(2))
+    best, done, until = 0.0, 0, time.perf_counter() + seconds
+    while done < 2 or time.perf_counter() < until:
+        began = time.perf_counter()
+        torch.mm(a, b)
+        best, done = max(best, 2 * size**3 / (time.perf_counter() - began)), done + 1
+    return best
 
 
 def keep_freed_memory() -> None:

@@ -9,7 +9,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import write_whole
 from pellucid.generate.find import RUN_FILE
 from pellucid.gpt.config import GPTConfig
-from pellucid.train.recipe import Recipe
+from pellucid.train.recipe import DEFAULT, Recipe
 
 
 VERSION = 1
@@ -18,7 +18,9 @@ RECORDS = {"train": "training.pellucid", "finetune": "finetuning.pellucid"}  # b
 LOOKS = 20  # times in a run that held-out text is looked at and a checkpoint saved, unless asked otherwise
 SAMPLE_TOKENS = 48
 # Left out of `run.json` where they are not asked for: a run without them is written as if there were none.
-ASKED_FOR: dict[str, Any] = {"keep": 2, "skip_spikes": 0.0, "patience": 0}
+ASKED_FOR: dict[str, Any] = {
+    "keep": 2, "skip_spikes": 0.0, "patience": 0, "optimizer": DEFAULT, "optimizer_settings": {}, "mask_documents": False,
+}  # fmt: skip
 SAMPLE_TEMPERATURE, SAMPLE_TOP_P = 0.8, 0.95  # of a run's samples; their seed is the run's
 
 
@@ -41,6 +43,8 @@ class Plan:
         skip_spikes: a step whose loss or gradient lies more standard deviations than this above those of the steps before it
             is left out (`guard`); 0: none is.
         patience: looks at held-out text in a row without a lower loss after which the run ends; 0: it goes to its end.
+        optimizer, optimizer_settings: which (`optimizers`), and what else its class is given.
+        mask_documents: whether a token sees its own document only.
         source: where the data and the first weights come from, in words and fingerprints.
     """
 
@@ -62,6 +66,9 @@ class Plan:
     keep: int = ASKED_FOR["keep"]
     skip_spikes: float = ASKED_FOR["skip_spikes"]
     patience: int = ASKED_FOR["patience"]
+    optimizer: str = ASKED_FOR["optimizer"]
+    optimizer_settings: dict[str, Any] = field(default_factory=dict)
+    mask_documents: bool = ASKED_FOR["mask_documents"]
     compiled: bool = False
     source: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)

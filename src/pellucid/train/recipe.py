@@ -12,6 +12,7 @@ from pellucid.errors import PellucidError
 from pellucid.gpt.published import DECAY_TOKENS, PUBLISHED, RAMP_FROM_TOKENS, RAMP_OVER_TOKENS, TOTAL_TOKENS, WARMUP_TOKENS
 
 
+DEFAULT = "adamw"  # the optimizer that the recipe's numbers are of
 # Choice: 375M of 300B tokens is an eighth of a percent, less than one step of a run of minutes. Small runs need longer.
 SMALL_RUN_WARMUP = 0.05
 # The ramp's proportions: 32k tokens are this share of the smallest size's batch. Choice: the longest ramp, 12B of 300B tokens,

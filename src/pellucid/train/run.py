@@ -25,12 +25,14 @@ from pellucid.generate.load import load
 from pellucid.generate.model import GPT
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.dial import VOCABULARY, turn
+from pellucid.gpt.documents import check_patterns
 from pellucid.gpt.presets import preset as find_preset
 from pellucid.text import Tokenizer
 from pellucid.train import checkpoint, machine
 from pellucid.train.batches import WindowBatches, ramp_of
 from pellucid.train.budget import Pace, calibration_seconds, check_positive, measure_pace, one_budget
 from pellucid.train.loop import METRICS, ended, run_steps
+from pellucid.train.optimizers import check_optimizer
 from pellucid.train.plan import LOOKS, RECORDS, Plan, log_spaced, spaced
 from pellucid.train.prepare import Source, new_run, prepare_corpus
 from pellucid.train.recipe import Recipe
@@ -41,6 +43,8 @@ from pellucid.train.watch import recorder_of
 # Choice: without a budget a run sees 20 tokens a parameter, but no text more than 8 times.
 TOKENS_PER_PARAMETER = 20
 MOST_EPOCHS = 8
+# Choices that a plan holds as they are given.
+AS_GIVEN = ("keep", "keep_best", "skip_spikes", "patience", "optimizer", "optimizer_settings", "mask_documents")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,9 @@ def train(
     keep_best: bool | None = None,
     skip_spikes: float | None = None,
     patience: int | None = None,
+    optimizer: str | None = None,
+    optimizer_settings: Mapping[str, Any] | None = None,
+    mask_documents: bool | None = None,
     prompt: str | None = None,
     record: bool = True,
     resume: bool = False,
@@ -133,6 +140,9 @@ def train(
         skip_spikes: leave out a step whose loss or gradient lies more than so many standard deviations above those of up to
             128 steps before it (`guard`). Default: none is left out.
         patience: end the run when held-out loss has not fallen in so many looks in a row. Default: it goes to its end.
+        optimizer: "adamw" (GPT-3's, and the default), "muon", or another of `torch.optim` by name (`optimizers`).
+        optimizer_settings: what else its class is given, such as {"momentum": 0.9}.
+        mask_documents: let no token see another document's than its own (`gpt.documents`). Default: as in GPT-3, they do.
         prompt: what samples continue; default: the first words of the held-out text.
         record: keep `training.pellucid` in the run, from which pictures are drawn: some steps' gradients, updates and
             weights in summary, losses by token, an example. A run that was begun without goes on without.
@@ -154,7 +164,8 @@ def train(
         "preset": preset, "config": config, "parameters": parameters, "tokens": tokens, "steps": steps, "minutes": minutes,
         "held_out": held_out, "tokenizer": tokenizer, "batch_tokens": batch_tokens, "batch_ramp": batch_ramp,
         "learning_rate": learning_rate, "checkpoint_every": checkpoint_every, "keep": keep, "keep_best": keep_best,
-        "skip_spikes": skip_spikes, "patience": patience, "prompt": prompt,
+        "skip_spikes": skip_spikes, "patience": patience, "optimizer": optimizer, "optimizer_settings": optimizer_settings,
+        "mask_documents": mask_documents, "prompt": prompt,
     }  # fmt: skip
     if resume:
         plan = Plan.load(run, kind="train")
@@ -210,8 +221,11 @@ def refuse_impossible(choices: Mapping[str, Any]) -> None:
     numbers = ("tokens", "steps", "minutes", "batch_tokens", "learning_rate", "checkpoint_every", "keep", "skip_spikes",
                "patience")  # fmt: skip
     check_positive(**{name: choices.get(name) for name in numbers})
-    shape, _, _ = _shape(choices)
+    shape, rate, _ = _shape(choices)
     machine.refuse_too_large(shape)
+    if choices.get("mask_documents"):
+        check_patterns(shape)
+    check_optimizer(rate, choices.get("optimizer"), choices.get("optimizer_settings"))
 
 
 def _prepare(
@@ -279,7 +293,7 @@ def _plan(
     """Makes every choice of the run in `run` (its corpus is there already) and writes it down."""
     tokens, steps, minutes = (choices.get(name) for name in ("tokens", "steps", "minutes"))
     checkpoint_every, prompt = choices.get("checkpoint_every"), choices.get("prompt")
-    guards = {name: choices[name] for name in ("keep", "keep_best", "skip_spikes", "patience") if choices.get(name) is not None}
+    as_given = {name: choices[name] for name in AS_GIVEN if choices.get(name) is not None}
     built, tokenizer = open_corpus(run / "corpus", verify=False), Tokenizer.load(run / "corpus")
     config = shape.replace(
         vocab_size=tokenizer.vocab_size,
@@ -325,14 +339,14 @@ def _plan(
         sample_at=log_spaced(steps),
         sample_prompt=fitting_prompt(_first_words(built, tokenizer) if prompt is None else prompt, tokenizer, config.n_ctx),
         record=record,
-        **guards,
+        **as_given,
         source={
             "tokenizer": tokenizer.fingerprint,
             "train_tokens": len(built.train),
             "held_out_tokens": len(built.held_out),
             "held_out_by": built.manifest["held_out"],
         },
-        machine=dict(machine.describe()),
+        machine={**machine.describe(), "products_per_s": round(machine.products_per_s(dtype))},
     )
     plan.save(run)
     return plan

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.gpt.decoder import Decoder
+from pellucid.gpt.documents import Documents
 from pellucid.gpt.loss import IGNORE
-from pellucid.train.recipe import Recipe
 
 
 MICRO_BATCH_TOKENS = 4096  # enough rows to keep the matrix products busy, few enough to stay in cache
@@ -18,21 +18,6 @@ MICRO_BATCH_TOKENS = 4096  # enough rows to keep the matrix products busy, few e
 def micro_batch_of(batch: int, tracks: int) -> int:
     """How many of a batch's rows of `tracks` tokens go through the model at once."""
     return max(1, min(batch, MICRO_BATCH_TOKENS // tracks))
-
-
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW as GPT-3 used it; matrices decay, biases and LayerNorms do not (a choice: the paper does not say)."""
-    named = list(model.named_parameters())
-    return torch.optim.AdamW(
-        [
-            {"params": [p for _, p in named if p.dim() >= 2], "weight_decay": recipe.weight_decay},
-            {"params": [p for _, p in named if p.dim() < 2], "weight_decay": 0.0},
-        ],
-        lr=recipe.learning_rate,
-        betas=(recipe.beta1, recipe.beta2),
-        eps=recipe.eps,
-        fused=True,
-    )
 
 
 def precision(dtype: torch.dtype) -> AbstractContextManager[Any]:
@@ -46,7 +31,9 @@ def loss_of(model: Decoder, ids: Tensor, targets: Tensor, dtype: torch.dtype) ->
         return model.loss_sum(ids, targets).item()
 
 
-def loss_and_gradients(model: Decoder, ids: Tensor, targets: Tensor, *, micro_batch: int, dtype: torch.dtype) -> float:
+def loss_and_gradients(
+    model: Decoder, ids: Tensor, targets: Tensor, *, micro_batch: int, dtype: torch.dtype, document: int | None = None
+) -> float:
     """Adds the gradient of the mean loss over all targets; returns that loss.
 
     The batch goes through in micro-batches. Each adds (its sum of losses) / (targets of the whole batch), so the result
@@ -55,12 +42,14 @@ def loss_and_gradients(model: Decoder, ids: Tensor, targets: Tensor, *, micro_ba
     Args:
         ids, targets: (B, T) int64; `loss.IGNORE` targets do not count.
         dtype: bfloat16 runs the matrix products under autocast; float32 runs them as they are.
+        document: the id that begins a document, if attention is to stay within one (`gpt.documents`).
     """
     counted = int((targets != IGNORE).sum())
     total = 0.0
     for x, y in zip(torch.split(ids, micro_batch), torch.split(targets, micro_batch), strict=True):
         with precision(dtype):
-            loss = model.loss_sum(x, y) / max(1, counted)
+            within = None if document is None else Documents(model.config, x, document)
+            loss = model.loss_sum(x, y, within) / max(1, counted)
         torch.autograd.backward(loss)
         total += loss.item()
     return total

@@ -9,6 +9,7 @@ from pellucid.errors import PellucidError
 
 
 FOLDER = "tensorboard"
+STEP = ("loss", "lr", "grad_norm", "tokens_per_s", "epoch", "waiting", "flops_per_s")  # of a step
 
 
 class TensorBoard:
@@ -34,7 +35,7 @@ class TensorBoard:
             case events.RunStarted():
                 self.writer = self.kind(str(self.folder), purge_step=event.step + 1 if event.step else None)
             case events.StepDone():
-                for name in ("loss", "lr", "grad_norm", "tokens_per_s", "epoch"):
+                for name in STEP:
                     self.writer.add_scalar(f"train/{name}", getattr(event, name), event.step)
             case events.StepSkipped():
                 self.writer.add_scalar("train/skipped", max(event.loss_score, event.grad_norm_score), event.step)

@@ -18,8 +18,8 @@ from pellucid.record import Record
 from pellucid.train import checkpoint
 from pellucid.train.checkpoint import State
 from pellucid.train.loop import METRICS, take_step
+from pellucid.train.optimizers import make_optimizer
 from pellucid.train.plan import RUN_FILE, Plan
-from pellucid.train.step import make_optimizer
 from pellucid.tune.job import batches_of
 from pellucid.xray.difference import Array, Difference, equal, off, said
 from pellucid.xray.finetuning import answers, changes, examples_of, maps, named_pieces
@@ -108,7 +108,7 @@ def _taken_again(run: Path, plan: Plan) -> dict[int, float]:
             for step, path in still_there(run, plan, plan.total_steps).items():
                 if step < plan.total_steps:
                     model = load(run / "base").requires_grad_(True)
-                    optimizer = make_optimizer(model, plan.recipe)
+                    optimizer = make_optimizer(model, plan.recipe, plan.optimizer, plan.optimizer_settings)
                     batches = batches_of(run, model, plan.batch, plan.seed)
                     state = State(step=0, tokens=0) if path is None else checkpoint.load(path, model, optimizer)
                     found[step] = take_step(plan, model, optimizer, batches, state).loss

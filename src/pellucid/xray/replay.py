@@ -21,8 +21,8 @@ from pellucid.train import checkpoint
 from pellucid.train.batches import WindowBatches
 from pellucid.train.checkpoint import State
 from pellucid.train.loop import sample, take_step
+from pellucid.train.optimizers import make_optimizer
 from pellucid.train.plan import Plan
-from pellucid.train.step import make_optimizer
 from pellucid.train.watch import example_moment, moments
 from pellucid.xray.moment import Stretch, logits_of, losses
 from pellucid.xray.training import MomentWatch, held_out_window
@@ -114,7 +114,7 @@ def _one(
     track: int | None, step: int, path: Path | None,
 ) -> Found:  # fmt: skip
     model = GPT(plan.config, tokenizer=tokenizer, seed=plan.seed)
-    optimizer = make_optimizer(model, plan.recipe)
+    optimizer = make_optimizer(model, plan.recipe, plan.optimizer, plan.optimizer_settings)
     state = State(step=step, tokens=batches.tokens_before(step))
     if path is not None and path.name == "model":
         model = load(path)
