@@ -5,7 +5,7 @@ import torch
 import pellucid
 
 
-MEASURED = ("tokens_per_s", "waiting", "flops_per_s")  # of a line of metrics: another at each run
+MEASURED = ("tokens_per_s", "waiting", "flops_per_s", "matmul_share")  # of a line of metrics: another at each run
 
 def lively(model: pellucid.GPT) -> pellucid.GPT:
     """Larger weights: a fresh model's distributions are nearly flat, and would hide mistakes."""

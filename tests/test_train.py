@@ -24,9 +24,10 @@ from pellucid.gpt.pattern import alternating
 from pellucid.train import checkpoint, machine
 from pellucid.train.batches import WindowBatches
 from pellucid.train.budget import Pace, measure_pace
+from pellucid.train.optimizers import make_optimizer
 from pellucid.train.plan import Plan, log_spaced
 from pellucid.train.recipe import Recipe
-from pellucid.train.step import loss_and_gradients, make_optimizer, update
+from pellucid.train.step import loss_and_gradients, update
 
 
 CONFIG = GPTConfig(vocab_size=300, n_ctx=32, n_layers=2, d_model=32, n_heads=2, pattern=alternating(2, band=8))

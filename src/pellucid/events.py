@@ -54,6 +54,7 @@ class StepDone:
         epoch: how many times the data has been gone through (epochs), as a fraction.
         waiting: the share of the step's time in which it waited for its batch (measured).
         flops_per_s: operations of its matrix products, forward and backward, a second (measured time, counted operations).
+        matmul_share: that over what this machine's matrix products reach by themselves (measured when the run began to go).
     """
 
     step: int
@@ -65,6 +66,7 @@ class StepDone:
     epoch: float
     waiting: float = 0.0
     flops_per_s: float = 0.0
+    matmul_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

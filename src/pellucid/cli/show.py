@@ -155,9 +155,10 @@ class Live:
     def _machine(self) -> str:
         """What the step before made of this machine."""
         assert self.last
-        rate, best = self.last.flops_per_s, self.plan["machine"].get("products_per_s")
-        share = f" ({rate / best:.0%} of what its matrix products reach)" if best else ""
-        return f"{rate / 1e9:,.1f} GFLOP/s{share}, {self.last.waiting:.1%} of the time waiting for data"
+        return (
+            f"{self.last.flops_per_s / 1e9:,.1f} GFLOP/s ({self.last.matmul_share:.0%} of what its matrix products reach), "
+            f"{self.last.waiting:.1%} of the time waiting for data"
+        )
 
     def _panel(self) -> Group:
         assert self.last

@@ -27,6 +27,7 @@ from pellucid.generate.model import GPT
 from pellucid.hashing import mix
 from pellucid.train import checkpoint, guard
 from pellucid.train.checkpoint import State
+from pellucid.train.machine import products_per_s
 from pellucid.train.optimizers import make_optimizer
 from pellucid.train.plan import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLE_TOP_P, Plan
 from pellucid.train.step import loss_and_gradients, update
@@ -157,6 +158,7 @@ class _Loop:
         self.run, self.plan, self.model, self.batches, self.stop = run, plan, model, batches, stop
         self.watcher = watcher
         self.dtype: torch.dtype = getattr(torch, plan.dtype)
+        self.products = math.inf  # operations a second that this machine's matrix products reach, once that is measured
         self.optimizer = make_optimizer(model, plan.recipe, plan.optimizer, plan.optimizer_settings)
         found = checkpoint.newest(run)
         self.state = checkpoint.load(found, model, self.optimizer) if found else State(step=0, tokens=0)
@@ -170,6 +172,7 @@ class _Loop:
         plan = self.plan
         try:
             if not ended(plan, self.state):
+                self.products = products_per_s(self.dtype)
                 self._tell(events.RunStarted(plan=plan.to_dict(), step=self.state.step, tokens=self.state.tokens))
             if self.state.step == 0:
                 self._look()
@@ -202,11 +205,12 @@ class _Loop:
         if watching is not None:
             watching.after(self.model)
         tokens = self.batches.tokens_before(step + 1)
+        flops = 3 * plan.config.flops(tokens - self.state.tokens)  # forward, and twice that backward
         self._tell(
             events.StepDone(
                 step=step + 1, tokens=tokens, loss=loss, lr=lr, grad_norm=norm,
                 tokens_per_s=(tokens - self.state.tokens) / seconds, epoch=self.batches.epoch_at(step + 1),
-                waiting=taken.waited / seconds, flops_per_s=3 * plan.config.flops(tokens - self.state.tokens) / seconds,
+                waiting=taken.waited / seconds, flops_per_s=flops / seconds, matmul_share=flops / seconds / self.products,
             )
         )  # fmt: skip
         if spike is not None:
@@ -276,6 +280,7 @@ class Metrics:
                     "step": event.step, "tokens": event.tokens, "loss": event.loss, "lr": event.lr,
                     "grad_norm": event.grad_norm, "tokens_per_s": round(event.tokens_per_s, 1),
                     "waiting": round(event.waiting, 5), "flops_per_s": round(event.flops_per_s),
+                    "matmul_share": round(event.matmul_share, 4),
                 }  # fmt: skip
             case events.StepSkipped():
                 line = {

@@ -10,6 +10,7 @@ import torch
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.presets import PRESETS
 
 
 def compute_dtype() -> torch.dtype:
@@ -35,8 +36,19 @@ def refuse_too_large(config: GPTConfig) -> None:
     if have is not None and need > have:
         raise PellucidError(
             f"training {config.parameters():,} parameters takes {need / 1e9:,.1f} GB and more, this machine has "
-            f"{have / 1e9:,.1f} GB: take a smaller preset (up to {have // 20:,} parameters fit)"
+            f"{have / 1e9:,.1f} GB, so {(need - have) / 1e9:,.1f} GB and more are missing: {_what_fits(have)}"
         )
+
+
+def _what_fits(have: int) -> str:
+    """The largest preset that a machine of so many bytes trains with a fifth to spare for activations."""
+    most = have // 20
+    sizes = {name: GPTConfig.preset(name).parameters() for name in PRESETS}
+    fitting = [name for name, size in sizes.items() if size <= most]
+    if not fitting:
+        return "take a shape of your own with fewer"
+    best = max(fitting, key=lambda name: sizes[name])
+    return f"take {best} ({sizes[best]:,}) or another of up to {most:,}"
 
 
 def memory_bytes() -> int | None:
@@ -58,7 +70,7 @@ def describe() -> dict[str, str | int]:
     }
 
 
-def products_per_s(dtype: torch.dtype, *, size: int = 1024, seconds: float = 0.2) -> float:
+def products_per_s(dtype: torch.dtype, *, size: int = 512, seconds: float = 0.03) -> float:
     """Operations a second of square matrix products here and now: the best of as many as fit in `seconds`, two at least."""
     a, b = (torch.ones(size, size, dtype=dtype) for _ in range(2))
     best, done, until = 0.0, 0, time.perf_counter() + seconds

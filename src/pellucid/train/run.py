@@ -346,7 +346,7 @@ def _plan(
             "held_out_tokens": len(built.held_out),
             "held_out_by": built.manifest["held_out"],
         },
-        machine={**machine.describe(), "products_per_s": round(machine.products_per_s(dtype))},
+        machine=dict(machine.describe()),
     )
     plan.save(run)
     return plan

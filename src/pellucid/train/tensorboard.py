@@ -9,7 +9,7 @@ from pellucid.errors import PellucidError
 
 
 FOLDER = "tensorboard"
-STEP = ("loss", "lr", "grad_norm", "tokens_per_s", "epoch", "waiting", "flops_per_s")  # of a step
+STEP = ("loss", "lr", "grad_norm", "tokens_per_s", "epoch", "waiting", "flops_per_s", "matmul_share")  # of a step
 
 
 class TensorBoard:
