@@ -18,6 +18,7 @@ from pellucid.errors import PellucidError
 from pellucid.formats.stored import Arrays, opened
 from pellucid.generate import writer as writer_module
 from pellucid.generate.find import ASSETS, DEFAULT
+from pellucid.generate.kernel import build
 from pellucid.generate.kernel.library import why_not
 from pellucid.generate.writer import NoKernel, Writer, open_writer
 from pellucid.gpt.costs import tensors
@@ -153,6 +154,13 @@ def test_the_choice_of_who_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         path("known", weights="int2")
     with pytest.raises(PellucidError, match="unknown choice of kernel 'on'"):
         path("known", kernel="on")
+    told: list[str] = []
+    path("known", tell=told.append)
+    assert told == []
+    monkeypatch.setattr(build, "is_built", lambda: False)
+    path("known", tell=told.append)
+    path("unknown", tell=told.append)
+    assert told == ["compiling the kernel, once for this machine (--kernel off does without it)"]
     monkeypatch.setenv("PELLUCID_KERNEL", "off")
     assert path("known").startswith("PyTorch")
 

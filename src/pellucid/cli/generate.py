@@ -1,6 +1,7 @@
 """`pellucid generate`: text from a prompt, token by token."""
 
 import argparse
+import gc
 import json
 import sys
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
     from pellucid.generate.completion import Completion
+    from pellucid.generate.writer import Writer
 
 HELP = "write text after a prompt"
 DESCRIPTION = "Writes text after a prompt, one token at a time. Without a prompt it starts from end-of-text."
@@ -84,8 +86,6 @@ def _bias(text: str) -> tuple[int, float]:
 
 def run(chosen: argparse.Namespace) -> int:
     """Runs the command."""
-    from pellucid.generate.writer import open_writer
-
     several = chosen.n != 1 or chosen.best_of is not None
     if chosen.tokens and (chosen.json or several):
         print("pellucid generate: --tokens shows one answer as it comes: leave out --json, --n and --best-of", file=sys.stderr)
@@ -96,7 +96,7 @@ def run(chosen: argparse.Namespace) -> int:
     prompt = read_prompt(chosen.prompt)
     options = sampling(chosen) | {"stop": tuple(chosen.stop), "slide": chosen.slide}
     began = perf_counter()
-    model = open_writer(chosen.model, kernel=chosen.kernel, weights=chosen.weights, tell=_tell)
+    model = _opened(chosen)
     opened = perf_counter()
     if chosen.json or several:
         n: int = chosen.n
@@ -127,6 +127,16 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.verbose:
         _say_path(model.runner.path, opened - began, len(row.tokens), opened)
     return 0
+
+
+def _opened(chosen: argparse.Namespace) -> "Writer":
+    gc.disable()  # what is imported and read here stays: looking for garbage in it took a tenth of the whole (docs/log.md)
+    try:
+        from pellucid.generate.writer import open_writer
+
+        return open_writer(chosen.model, kernel=chosen.kernel, weights=chosen.weights, tell=_tell)
+    finally:
+        gc.enable()
 
 
 def _tell(line: str) -> None:
