@@ -158,6 +158,10 @@ def test_the_choice_of_who_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path("known", tell=told.append)
     assert told == []
     monkeypatch.setattr(build, "is_built", lambda: False)
+    monkeypatch.setenv("CC", "no-such-compiler")
+    path("known", tell=told.append)
+    assert told == [], "nothing is compiled"
+    monkeypatch.delenv("CC")
     path("known", tell=told.append)
     path("unknown", tell=told.append)
     assert told == ["compiling the kernel, once for this machine (--kernel off does without it)"]

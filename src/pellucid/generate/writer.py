@@ -103,7 +103,7 @@ def _packed(directory: Path, config: GPTConfig, weights: str, tell: Callable[[st
     from pellucid.generate.kernel.packed import Packed, unsupported
     from pellucid.generate.kernel.runner import why_not
 
-    if unsupported(config) is None and not build.is_built():
+    if unsupported(config) is None and not build.is_built() and build.has_compiler():
         tell("compiling the kernel, once for this machine (--kernel off does without it)")
     if why := why_not(config):
         raise NoKernel(f"no kernel here: {why}")

@@ -74,6 +74,14 @@ def compiler() -> list[str]:
     raise Unavailable(f"no C compiler ({' '.join(named) or 'cc, gcc, clang'})")
 
 
+def has_compiler() -> bool:
+    """Whether `compiler` finds one."""
+    try:
+        return bool(compiler())
+    except Unavailable:
+        return False
+
+
 def _fingerprint(plain: bool) -> str:
     digest = hashlib.sha256()
     for path in sorted([*SOURCES.glob("*.c"), *SOURCES.glob("*.h")]):
