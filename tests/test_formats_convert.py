@@ -1,6 +1,8 @@
 """`pellucid convert`: what is written is what was there, or it is said what is not."""
 
 import json
+import math
+import re
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,51 @@ def test_rounding_that_was_asked_for_is_measured(banded: Path, tmp_path: Path) -
     assert small < 0.5 * large
     with pytest.raises(PellucidError, match=r"hf-gpt2 has no int8 storage \(it has none\)"):
         convert(model, None, tmp_path / "other", to="hf-gpt2", quantize="int8")
+
+
+@pytest.mark.parametrize("target", ["pellucid", "gguf"])
+@pytest.mark.parametrize("quantize", ["int8", "int4"])
+def test_what_rounding_costs_is_said_in_bits_a_byte(
+    target: str, quantize: str, banded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "the fox sang over the hill; the hill ran over the fox. " * 3
+    (tmp_path / "held-out.txt").write_text(text, encoding="utf-8")
+    words = ("--to", target, "--quantize", quantize, "--allow-lossy", "--json")
+    assert run(banded, tmp_path / "a", *words, "--measure", tmp_path / "held-out.txt") == 0
+    said = json.loads(capsys.readouterr().out)
+    measured = said["measured"]
+    model = pellucid.load(banded)
+    ids = model.require_tokenizer().encode(text)
+    # Window by window, each token but the first once, from those before it in its window.
+    nats = sum(
+        -logprob for first in range(0, len(ids) - 1, 48)
+        for logprob in model.score(ids[first : first + 49]).logprobs if logprob is not None
+    )  # fmt: skip
+    text_bytes = len(text) - len(model.require_tokenizer().token_bytes(ids[0]))
+    assert (measured["tokens"], measured["text_bytes"]) == (len(ids) - 1, text_bytes)
+    assert measured["before"] == pytest.approx(nats / math.log(2) / text_bytes, rel=1e-5)
+    assert measured["after"] != measured["before"] == pytest.approx(measured["after"], rel=0.1)
+    written = tmp_path / "a"
+    assert said["bytes"] == sum(f.stat().st_size for f in ([written] if written.is_file() else written.iterdir()))
+    assert said["float32_bytes"] == 4 * model.config.parameters()
+    again = convert(
+        model, model.tokenizer, tmp_path / "b", to=target, quantize=quantize, allow_lossy=True, measure=text,
+        measure_name=measured["text"],
+    )  # fmt: skip
+    assert again.to_dict()["measured"] == measured
+
+    assert run(banded, tmp_path / "c", *words[:-1]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"bits a byte, .* before .*, on [\d,]+ tokens of what the model itself writes", said)
+
+
+def test_a_text_is_measured_by_models_that_read_text(banded: Path, tmp_path: Path) -> None:
+    model = pellucid.load(banded)
+    with pytest.raises(PellucidError, match="a model without a tokenizer reads no text"):
+        convert(model, None, tmp_path / "out", to="pellucid", quantize="int8", measure="the fox")
+    with pytest.raises(PellucidError, match="too little text to measure on"):
+        convert(model, model.tokenizer, tmp_path / "out", to="pellucid", quantize="int8", measure="")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_float64_weights_are_not_rounded_in_silence(tmp_path: Path) -> None:

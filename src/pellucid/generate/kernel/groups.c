@@ -22,7 +22,14 @@
 
 enum { GROUP = 32, PANELS = 6, NEAR = 200 << 10, AHEAD = 1024 };
 
+/* Where there are no vectors, a function for each number of rows would only take long to compile. */
+#ifdef ONE_BY_ONE
+#define EACH(i, n) for (int i = 0; i < (n); i++)
+#define FOR_EACH_R static __attribute__((noinline))
+#else
 #define EACH(i, n) _Pragma("GCC unroll 6") for (int i = 0; i < (n); i++)
+#define FOR_EACH_R INLINE
+#endif
 
 INLINE int64_t groups_of(int64_t k) { return (k + GROUP - 1) / GROUP; }
 INLINE int64_t piece_bytes(int kind) { return kind == INT8 ? 544 : 288; }
@@ -133,7 +140,7 @@ void round_rows(const struct matrix *w, const float *x, int64_t stride, int64_t 
 }
 
 /* The sums of R rows under one panel, over all of K, added to `sums`: [R][16]. */
-INLINE void add_groups(const int R, const int kind, const char *x, const char *w, int64_t groups, float *sums) {
+FOR_EACH_R void add_groups(const int R, const int kind, const char *x, const char *w, int64_t groups, float *sums) {
     for (int64_t g = 0; g < groups; g++, w += piece_bytes(kind), x += R * row_bytes(kind)) {
         i16 whole[ROWS];
         if (R < 3)

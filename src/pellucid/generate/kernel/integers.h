@@ -143,6 +143,7 @@ INLINE i16 qsum(q16 a) {
 }
 
 #else
+#define ONE_BY_ONE
 #define IN_TURN for (int i = 0; i < 16; i++)
 typedef struct { int32_t x[16]; } i16, q16;
 typedef struct { int8_t x[32]; } pairs16;
