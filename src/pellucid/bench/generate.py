@@ -1,7 +1,7 @@
 """Generation beside `transformers` and llama.cpp: GPT-2's 124M shape with random weights, exported to each by `convert`'s code.
 
 Everyone is a process of its own, reads the same token ids and takes the likeliest token each time. `transformers` runs its
-`generate`, in float32 and, where the CPU multiplies it, in bfloat16; llama.cpp evaluates token by token through
+`generate`, in bfloat16 where the CPU multiplies it and else in float32; llama.cpp evaluates token by token through
 llama-cpp-python, with as many threads as there are cores. Reading the prompt and writing are timed apart: tokens a second are
 those after the first. The share of equal tokens is printed, for random weights have near ties that rounding decides.
 """
@@ -34,6 +34,7 @@ PRESET, NAME = "gpt2", "gpt2-124m"
 SMALLEST = 50257  # vocabulary that the prompts' ids are taken from
 READ, WRITTEN = 128, 32  # tokens of the prompt and of the answer; one stream
 STREAMS, READ_BY_MANY, WRITTEN_BY_MANY = 32, 16, 16
+LONGEST = 512  # tokens of a prompt that are read at once, by ours and by llama.cpp
 # llama.cpp's files by the weights that ours are compared with: equal bits, or as equal as it has.
 GGUF = {"float32": "F32", "bf16": "F16", "int8": "Q8_0"}
 Maker = tuple[str, dict[str, Any]]  # a function of this module that makes a worker's work, and its arguments
@@ -79,7 +80,7 @@ def one_stream(bits: str, files: dict[str, str], rounds: int) -> list[Comparison
     if GGUF[bits] in files:
         peers["llama.cpp"] = ("llama_cpp", {"file": files[GGUF[bits]]})
     if find_spec("transformers") is not None and bits != "int8":
-        peers["transformers"] = ("transformers", {"directory": files["model"], "dtype": KERNEL[bits]})
+        peers["transformers"] = ("transformers", {"directory": files["model"], "dtype": best_dtype()})
     return compared(name, ours, peers, request, rounds)
 
 
@@ -92,8 +93,15 @@ def many_streams(files: dict[str, str], rounds: int) -> list[Comparison]:
     }
     peers: dict[str, Maker] = {}
     if find_spec("transformers") is not None:
-        peers["transformers"] = ("transformers", {"directory": files["model"], "dtype": "float32"})
+        peers["transformers"] = ("transformers", {"directory": files["model"], "dtype": best_dtype()})
     return compared(f"generate/{NAME}/{{}}/{STREAMS}-streams", ours, peers, request, rounds)
+
+
+def best_dtype() -> str:
+    """What PyTorch multiplies fastest here: bfloat16 where the CPU has it, else float32 (bfloat16 is emulated then)."""
+    from pellucid.train.machine import compute_dtype
+
+    return str(compute_dtype()).removeprefix("torch.")
 
 
 def prompt(length: int) -> list[int]:
@@ -185,10 +193,13 @@ def _told(times: list[float], began: float, ids: list[int]) -> dict[str, Any]:
 
 def ours(directory: str, kernel: str, weights: str | None) -> tuple[Work, dict[str, Any]]:
     """Makes our side, in a worker: requests that enter an engine together."""
-    from pellucid.generate.load import load
+    from pellucid.generate.engine import Engine
     from pellucid.generate.sampling import SamplingOptions
+    from pellucid.generate.writer import open_writer
 
-    engine = load(directory).engine(mode="fast", kernel=kernel, weights=weights, prefix_cache=False)  # type: ignore[arg-type]
+    # No token ends an answer, as with the peers; nothing that was read before is read again.
+    runner = open_writer(directory, kernel=kernel, weights=weights).runner  # type: ignore[arg-type]
+    engine = Engine(runner, tokenizer=None, end_of_text=-1, chunk=LONGEST, prefix_cache=False)
 
     def work(request: dict[str, Any]) -> dict[str, Any]:
         options = SamplingOptions(max_tokens=request["tokens"], temperature=0, seed=0)
@@ -240,7 +251,7 @@ def llama_cpp(file: str) -> tuple[Work, dict[str, Any]]:
     peer = import_module("llama_cpp")
 
     threads = os.cpu_count() or 1
-    model: Any = peer.Llama(file, n_ctx=1024, n_batch=512, n_threads=threads, n_threads_batch=threads, verbose=False)
+    model: Any = peer.Llama(file, n_ctx=1024, n_batch=LONGEST, n_threads=threads, n_threads_batch=threads, verbose=False)
 
     def work(request: dict[str, Any]) -> dict[str, Any]:
         model.reset()

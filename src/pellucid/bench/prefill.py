@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pellucid.bench.compare import Comparison
-from pellucid.bench.generate import GGUF, KERNEL, NAME, Maker, answered, gone, prompt, rounds_of, written
+from pellucid.bench.generate import GGUF, KERNEL, NAME, Maker, answered, best_dtype, gone, prompt, rounds_of, written
 
 
 ABOUT = "tokens a second of reading a prompt, against transformers and llama.cpp, on the same weights"
@@ -32,7 +32,7 @@ def measured(files: dict[str, str], rounds: int, *, read: int = READ) -> list[Co
         f"llama.cpp {kind}": ("llama_cpp", {"file": files[kind]}) for kind in GGUF.values() if kind in files
     }
     if find_spec("transformers") is not None:
-        peers["transformers"] = ("transformers", {"directory": files["model"], "dtype": "float32"})
+        peers["transformers"] = ("transformers", {"directory": files["model"], "dtype": best_dtype()})
     told = answered(ours, peers, {"prompt": prompt(read), "tokens": 1, "streams": 1}, rounds)
     name = f"prefill/{NAME}/{read}"
     found = [gone(f"{name}/{peer}", peer, why) for peer, why in told.died.items()]
