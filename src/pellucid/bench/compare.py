@@ -20,7 +20,7 @@ from pellucid.train.machine import describe
 
 
 ROUNDS = 5
-_FRAME = ("compare", "worker")  # modules of this room that are no subjects
+_FRAME = ("compare", "match", "sides", "worker")  # modules of this room that are no subjects
 
 
 @dataclass(frozen=True, slots=True)

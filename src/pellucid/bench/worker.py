@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib import import_module
 from types import TracebackType
@@ -34,11 +35,16 @@ class Worker:
     ) -> None:
         path = os.pathsep.join(place for place in sys.path if place)
         code = f"from pellucid.bench.worker import serve; serve({module!r}, {function!r})"
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody reads would fill up
         self._process = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
             text=True, encoding="utf-8", env={**os.environ, "PYTHONPATH": path, **(environment or {})},
         )  # fmt: skip
-        self.ready = self.ask(arguments)  # what making the work told
+        try:
+            self.ready = self.ask(arguments)  # what making the work told
+        except WorkerDied:
+            self.close()
+            raise
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Sends a request, waits for the answer.
@@ -63,9 +69,12 @@ class Worker:
         if self._process.poll() is None:
             self._process.kill()
         self._process.communicate()
+        self._errors.close()
 
     def _last_words(self) -> str:
-        _, errors = self._process.communicate()
+        self._process.communicate()
+        self._errors.seek(0)
+        errors = self._errors.read().decode("utf-8", "replace")
         code = self._process.returncode
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         lines = errors.strip().splitlines()

@@ -1,0 +1,177 @@
+"""Several of ours and several peers, each in a worker, asked the same in turn; a peer that dies is reported, and left out."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from statistics import median
+from types import TracebackType
+from typing import Any, Self
+
+from pellucid.bench.compare import Comparison, Rounds, in_turn
+from pellucid.bench.sides import CORES
+from pellucid.bench.worker import Worker, WorkerDied
+from pellucid.errors import PellucidError
+
+
+Maker = tuple[str, dict[str, Any]]  # a function of `sides` that makes a worker's work, and its arguments
+SIDES = "pellucid.bench.sides"
+PEERS = {"llama_cpp": "llama-cpp-python", "transformers": "transformers"}  # by module: what installs it
+ALL_CORES = {"OMP_NUM_THREADS": str(CORES), "MKL_NUM_THREADS": str(CORES)}  # for everybody, whatever is set here
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a match's sides answered, of the rounds that count.
+
+    Attributes:
+        paths: who computed, in words, by side. answers: by side; see `sides`. peers: those that lived.
+    """
+
+    paths: Mapping[str, str]
+    answers: Mapping[str, Sequence[dict[str, Any]]]
+    peers: Sequence[str]
+
+    def best(self, what: str, peers: Sequence[str] | None = None) -> str | None:
+        """The peer that took the least time for `what`; None: there is no peer."""
+        there = [peer for peer in self.peers if peers is None or peer in peers]
+        return min(there, key=lambda peer: median(answer[what] for answer in self.answers[peer]), default=None)
+
+    def words(self, who: str, peer: str) -> str:
+        """Both, for a row."""
+        return f"{self.paths[peer]}; ours: {self.paths[who]}"
+
+    def against(
+        self, who: str, name: str, what: str, *, work: int | None = None, peers: Sequence[str] | None = None
+    ) -> list[Comparison]:
+        """Rows: against the better peer under `name`, and where there are several against each, "NAME/vs-PEER".
+
+        Args:
+            what: seconds of what; see `sides`.
+            work: tokens of that time, for a speed; None compares the seconds.
+            peers: those that count; None: all.
+        """
+        best = self.best(what, peers)
+        if best is None:
+            return []
+        there = [peer for peer in self.peers if peers is None or peer in peers]
+        named = [(name, best), *((f"{name}/vs-{peer}", peer) for peer in there if len(there) > 1)]
+        return [self._row(who, title, peer, what, work) for title, peer in named]
+
+    def _row(self, who: str, name: str, peer: str, what: str, work: int | None) -> Comparison:
+        own, theirs = self.answers[who], self.answers[peer]
+        seen = Rounds(tuple(answer[what] for answer in own), tuple(answer[what] for answer in theirs))
+        words = self.words(who, peer)
+        if work is None:
+            return seen.seconds(name, words)
+        pairs = [pair for ids in zip(own[-1]["ids"], theirs[-1]["ids"], strict=True) for pair in zip(*ids, strict=True)]
+        return seen.rate(name, f"{words}; {sum(a == b for a, b in pairs) / len(pairs):.0%} of the tokens equal", work=work)
+
+
+class Match:
+    """The workers; a context manager that ends them.
+
+    Args:
+        ours: by the name of the row that each is for.
+        peers: each in the ways that it is tried in, of which the fastest is kept.
+        probe: a short request, to find that out.
+
+    Attributes:
+        paths: who computes, in words, of all that live. died: why a peer does not, in words.
+
+    Raises:
+        PellucidError: one of ours died.
+    """
+
+    def __init__(self, ours: Mapping[str, Maker], peers: Mapping[str, Sequence[Maker]], probe: dict[str, Any]) -> None:
+        self.ours = list(ours)
+        self.paths: dict[str, str] = {}
+        self.died: dict[str, str] = {}
+        self._workers: dict[str, Worker] = {}
+        self._stack = ExitStack()
+        try:
+            for who, (function, arguments) in ours.items():
+                self._start(who, function, arguments)
+            for who, ways in peers.items():
+                self._start_best(who, ways, probe)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _start(self, who: str, function: str, arguments: dict[str, Any]) -> None:
+        try:
+            self._workers[who] = self._stack.enter_context(Worker(SIDES, function, arguments, ALL_CORES))
+        except WorkerDied as death:
+            raise PellucidError(f"our own side failed: {death}") from death
+        self.paths[who] = self._workers[who].ready["path"]
+
+    def _start_best(self, who: str, ways: Sequence[Maker], probe: dict[str, Any]) -> None:
+        """Tries the ways one after the other; only the one that is kept lives on."""
+        tried: list[tuple[float, str, Worker]] = []
+        deaths: list[str] = []
+        for function, arguments in ways:
+            try:
+                worker = self._stack.enter_context(Worker(SIDES, function, arguments, ALL_CORES))
+                if len(ways) > 1:
+                    worker.ask(probe)
+                seconds = worker.ask(probe)["whole"] if len(ways) > 1 else 0.0
+            except WorkerDied as death:
+                deaths.append(f"{'flash attention ' * bool(arguments.get('flash'))}{death}")
+                continue
+            tried.append((seconds, worker.ready["path"], worker))
+        if not tried:
+            self.died[who] = "; ".join(deaths)
+            return
+        tried.sort(key=lambda one: one[0])
+        seconds, path, self._workers[who] = tried[0]
+        for slower, other, worker in tried[1:]:
+            worker.close()
+            path += f" (at first {slower / seconds:.2f} times as fast as {other})"
+        self.paths[who] = path + "".join(f" (otherwise it {death})" for death in deaths)
+
+    def ask(self, who: str, request: dict[str, Any]) -> dict[str, Any]:
+        """One request of one side."""
+        return self._workers[who].ask(request)
+
+    def play(self, request: dict[str, Any], rounds: int) -> Told:
+        """Everybody answers in turn, after a round that does not count.
+
+        Raises:
+            PellucidError: one of ours died, or no rounds.
+        """
+        answers: dict[str, list[dict[str, Any]]] = {who: [] for who in self._workers}
+
+        def work(who: str) -> float:
+            if who in self.died:
+                return 0.0
+            try:
+                answers[who].append(self.ask(who, request))
+            except WorkerDied as death:
+                if who in self.ours:
+                    raise PellucidError(f"our own side failed: {death}") from death
+                self.died[who] = str(death)
+                return 0.0
+            return float(answers[who][-1]["whole"])
+
+        *others, last = answers
+        in_turn({who: partial(work, who) for who in others}, partial(work, last), rounds=rounds)
+        for who in self.died:
+            self.paths.pop(who, None)
+            self._workers.pop(who, None)
+        alive = {who: told[-rounds:] for who, told in answers.items() if who not in self.died}
+        return Told(dict(self.paths), alive, [who for who in alive if who not in self.ours])
+
+    def missing(self, name: str) -> list[Comparison]:
+        """A row without numbers for each peer that died or is not installed."""
+        rows = [Comparison(f"{name}/vs-{who}", 0.0, "crashed", f"{who} {why}", 0.0, 0.0) for who, why in self.died.items()]
+        absent = [what for module, what in PEERS.items() if find_spec(module) is None]
+        return rows + [
+            Comparison(f"{name}/vs-{what}", 0.0, "not installed", f"pip install {what}", 0.0, 0.0) for what in absent
+        ]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()

@@ -1,0 +1,232 @@
+"""The sides of `bench generate` and `bench prefill`, each in a worker: ours, `transformers` and llama.cpp.
+
+A worker is asked with `{"prompts": [[ids], ...], "tokens": n}` and writes n tokens after each prompt, the likeliest each time
+and none of them an end; it answers as `_told` says. `{"logits": file, "prompts": [[ids]]}` leaves the logits (N, V) of all
+tokens of one prompt in a file instead, float32 numbers and nothing else.
+
+V vocabulary.
+"""
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.bench.attention import peak_bytes
+from pellucid.bench.worker import Work
+
+
+if TYPE_CHECKING:
+    from pellucid.gpt.config import GPTConfig
+
+# llama.cpp's files by the weights that ours are compared with: equal bits, or as equal as it has.
+GGUF = {"float32": "F32", "bf16": "F16", "int8": "Q8_0"}
+KERNEL = {"float32": "float32", "bf16": "bfloat16", "int8": "int8"}  # what the kernel calls them
+CORES = os.cpu_count() or 1
+PRESET = "gpt2"
+SMALLEST = 50257  # vocabulary that the prompts' ids are taken from
+AT_ONCE = 2048  # tokens that llama.cpp is given in a batch at most; it cuts them into pieces of 512, its default
+
+
+def written(folder: Path, config: "GPTConfig | None" = None) -> dict[str, str]:
+    """The same random model for everybody: file names by what reads them. None: the shape of `PRESET`, with its tokenizer."""
+    from pellucid.formats import gguf
+    from pellucid.generate.model import GPT
+    from pellucid.gpt.config import GPTConfig
+    from pellucid.text.r50k import r50k
+
+    shape = config or GPTConfig.preset(PRESET)
+    model = GPT(shape, tokenizer=None if config else r50k(), seed=1).eval()
+    model.save(folder / "model")
+    files = {"model": str(folder / "model")}
+    if find_spec("llama_cpp") is not None:
+        for kind in GGUF.values():
+            gguf.write(model, model.tokenizer, folder / f"{kind}.gguf", kind=kind)
+            files[kind] = str(folder / f"{kind}.gguf")
+    return files
+
+
+def prompt(length: int, number: int = 0) -> list[int]:
+    """Token ids without a pattern, the same at each call; another number, other ids from the first on."""
+    return [(i * i * 7919 + 12345 * i + 104729 * number) % SMALLEST for i in range(length)]
+
+
+def _told(began: float, times: Sequence[float], ended: float, ids: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """An answer of a worker.
+
+    Attributes:
+        first: seconds until the first token was there (of one stream: the prompt's reading).
+        writing: seconds from then to the last token. whole: seconds of it all.
+        each: seconds between a token and the next (a step, where there are many streams).
+        ids: what was written after each prompt. peak: bytes that the process ever held.
+    """
+    each = [b - a for a, b in pairwise(times)]
+    return {
+        "first": times[0] - began, "writing": times[-1] - times[0], "whole": ended - began, "each": each,
+        "ids": [list(some) for some in ids], "peak": peak_bytes(),
+    }  # fmt: skip
+
+
+def ours(directory: str, kernel: str, weights: str | None) -> tuple[Work, dict[str, Any]]:
+    """Makes our side: requests that enter an engine together. Equal prompts are read once, as the engine does."""
+    from pellucid.generate.engine import Engine
+    from pellucid.generate.runner import Segment
+    from pellucid.generate.sampling import SamplingOptions
+    from pellucid.generate.writer import open_writer
+
+    # As `pellucid generate` does. No token ends an answer, as with the peers; nothing that was read before is read again.
+    runner = open_writer(directory, kernel=kernel, weights=weights).runner  # type: ignore[arg-type]
+    engine = Engine(runner, tokenizer=None, end_of_text=-1, prefix_cache=False)
+
+    def logits(file: str, ids: list[int]) -> None:
+        sequence = runner.open(len(ids))
+        (found,) = runner.run([Segment(sequence, 0, ids, "all")])
+        runner.close(sequence)
+        assert found is not None
+        found.tofile(file)
+
+    def work(request: dict[str, Any]) -> dict[str, Any]:
+        if "logits" in request:
+            logits(request["logits"], request["prompts"][0])
+            return {}
+        options = SamplingOptions(max_tokens=request["tokens"], temperature=0, seed=0)
+        began, times = perf_counter(), []
+        rows = [engine.submit(ids, options) for ids in request["prompts"]]
+        while not engine.idle:
+            if engine.step():
+                times.append(perf_counter())
+        return _told(began, times, perf_counter(), [[token.id for token in row.tokens] for row in rows])
+
+    return work, {"path": f"Pellucid, {runner.path}, {runner.mode}"}
+
+
+def transformers(directory: str, dtype: str) -> tuple[Work, dict[str, Any]]:
+    """Makes the peer `transformers`: its `generate`, as it comes. Prompts must be of one length."""
+    import torch
+    import transformers as peer
+
+    model: Any = peer.GPT2LMHeadModel.from_pretrained(directory, attn_implementation="sdpa", dtype=getattr(torch, dtype))
+    model.requires_grad_(False).train(False)
+
+    class Clock(peer.StoppingCriteria):
+        """Looks at the clock after each token, and stops nothing."""
+
+        def __init__(self) -> None:
+            self.times: list[float] = []
+
+        def __call__(self, input_ids: torch.Tensor, scores: Any, **others: Any) -> torch.Tensor:
+            self.times.append(perf_counter())
+            return torch.zeros(len(input_ids), dtype=torch.bool)
+
+    def work(request: dict[str, Any]) -> dict[str, Any]:
+        ids, clock = torch.tensor(request["prompts"]), Clock()
+        began = perf_counter()
+        with torch.inference_mode():
+            written = model.generate(
+                ids, attention_mask=torch.ones_like(ids), max_new_tokens=request["tokens"], do_sample=False,
+                eos_token_id=None, pad_token_id=0, stopping_criteria=peer.StoppingCriteriaList([clock]),
+            )  # fmt: skip
+        return _told(began, clock.times, perf_counter(), written[:, ids.shape[1] :].tolist())
+
+    return work, {"path": f"transformers {peer.__version__} {dtype}"}
+
+
+def llama_cpp(file: str, flash: bool, tracks: int = 1024, streams: int = 1) -> tuple[Work, dict[str, Any]]:
+    """Makes the peer llama.cpp, through its own calls: a thread a core, the file mapped. Equal prompts are read once.
+
+    Args:
+        flash: with its flash attention. tracks: of each of `streams` sequences.
+    """
+    llama = _Llama(file, flash, tracks, streams)
+
+    def work(request: dict[str, Any]) -> dict[str, Any]:
+        if "logits" in request:
+            llama.logits(request["prompts"][0]).tofile(request["logits"])
+            return {}
+        began, times = perf_counter(), []
+        ids: list[list[int]] = [[] for _ in request["prompts"]]
+        now = llama.read(request["prompts"])
+        for step in range(request["tokens"]):
+            if step:
+                now = llama.step(now, [len(p) + step - 1 for p in request["prompts"]])
+            times.append(perf_counter())
+            for own, token in zip(ids, now, strict=True):
+                own.append(token)
+        return _told(began, times, perf_counter(), ids)
+
+    words = f"llama.cpp (llama-cpp-python {llama.peer.__version__}) {Path(file).stem}"
+    return work, {"path": f"{words}{', flash attention' * flash}"}
+
+
+class _Llama:
+    """A llama.cpp context, and one batch that is filled again and again."""
+
+    def __init__(self, file: str, flash: bool, tracks: int, streams: int) -> None:
+        self.peer = peer = import_module("llama_cpp")
+        peer.llama_backend_init()
+        self._model: Any = peer.llama_model_load_from_file(file.encode(), peer.llama_model_default_params())
+        wanted = peer.llama_context_default_params()
+        wanted.n_ctx, wanted.n_seq_max, wanted.n_batch = tracks * streams, streams, AT_ONCE
+        wanted.n_threads = wanted.n_threads_batch = CORES
+        wanted.flash_attn_type, wanted.no_perf = int(flash), True
+        self._context: Any = peer.llama_init_from_model(self._model, wanted)
+        if not self._model or not self._context:
+            raise RuntimeError(f"llama.cpp does not take {Path(file).name}")
+        self._memory: Any = peer.llama_get_memory(self._context)
+        self._vocabulary = int(peer.llama_vocab_n_tokens(peer.llama_model_get_vocab(self._model)))
+        self._batch: Any = peer.llama_batch_init(AT_ONCE, 0, 1)
+        self._fields = [np.ctypeslib.as_array(getattr(self._batch, name), (AT_ONCE,)) for name in ("token", "pos", "logits")]
+        np.ctypeslib.as_array(self._batch.n_seq_id, (AT_ONCE,))[:] = 1
+        self._sequences = [self._batch.seq_id[place] for place in range(AT_ONCE)]
+
+    def read(self, prompts: list[list[int]]) -> list[int]:
+        """Reads all prompts from the start; the likeliest token after each."""
+        self.peer.llama_memory_clear(self._memory, True)
+        equal = len(prompts) > 1 and all(p == prompts[0] for p in prompts)
+        found: list[int] = []
+        for sequence, ids in enumerate(prompts[:1] if equal else prompts):
+            for first in range(0, len(ids), AT_ONCE):
+                some = ids[first : first + AT_ONCE]
+                self._decode(some, range(first, first + len(some)), [sequence] * len(some), [len(some) - 1])
+            found.append(self._likeliest(len(some) - 1))
+        if equal:
+            for sequence in range(1, len(prompts)):
+                self.peer.llama_memory_seq_cp(self._memory, 0, sequence, 0, -1)
+            found *= len(prompts)
+        return found
+
+    def step(self, ids: list[int], places: list[int]) -> list[int]:
+        """One token more of every sequence."""
+        self._decode(ids, places, range(len(ids)), range(len(ids)))
+        return [self._likeliest(row) for row in range(len(ids))]
+
+    def logits(self, ids: list[int]) -> NDArray[np.float32]:
+        """(N, V) of all tokens of a prompt."""
+        self.peer.llama_memory_clear(self._memory, True)
+        self._decode(ids, range(len(ids)), [0] * len(ids), range(len(ids)))
+        return np.stack([self._row(row).copy() for row in range(len(ids))])
+
+    def _decode(self, ids: Sequence[int], places: Sequence[int], sequences: Sequence[int], wanted: Sequence[int]) -> None:
+        token, place, logits = self._fields
+        token[: len(ids)], place[: len(ids)], logits[: len(ids)] = ids, places, 0
+        logits[list(wanted)] = 1
+        for cell, sequence in zip(self._sequences, sequences, strict=False):
+            cell[0] = sequence
+        self._batch.n_tokens = len(ids)
+        if failed := self.peer.llama_decode(self._context, self._batch):
+            raise RuntimeError(f"llama_decode gave {failed}")
+
+    def _likeliest(self, row: int) -> int:
+        return int(np.argmax(self._row(row)))
+
+    def _row(self, row: int) -> NDArray[np.float32]:
+        logits: Any = self.peer.llama_get_logits_ith(self._context, row)
+        found: NDArray[np.float32] = np.ctypeslib.as_array(logits, (self._vocabulary,))
+        return found
