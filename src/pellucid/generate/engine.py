@@ -5,7 +5,8 @@ V vocabulary. No torch here: what computes is a `runner.Runner`.
 A step reads, in one pass, the newest token of every answer that is being written and up to `chunk` tokens of prompts, first
 come, first served: a long prompt is read in pieces while others go on. Then it draws a token for everyone whose text has been
 read to its end. Before a prompt is read, the engine looks for a text that begins like it, finished or still running, and copies
-what they share; answers to one prompt wait for one reading of it.
+what they share; answers to one prompt wait for one reading of it. Where somebody guesses how answers go on (`speculation`), a
+step reads the guesses, too, and an answer takes as many tokens as it would have drawn anyway.
 
 Keys and values stay within a budget. Who could never fit is refused; who does not fit now waits, and nobody overtakes: the
 first of the queue goes first, for which texts that are only kept for reuse are given up, the one unused for longest first.
@@ -13,18 +14,18 @@ first of the queue goes first, for which texts that are only kept for reuse are 
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
 from pellucid.generate.completion import Token
-from pellucid.generate.live import NONE, Live, Statistics
+from pellucid.generate.live import NONE, Counts, Live, Statistics, add_drafts
 from pellucid.generate.prefix import Kept, Prefixes, shared_beginning
 from pellucid.generate.row import Row, check_fits, window_start
 from pellucid.generate.runner import Runner, Segment
 from pellucid.generate.sampling import SamplingOptions
+from pellucid.generate.speculation import Drafter
 from pellucid.text.tokenizer import Tokenizer
 
 
@@ -32,16 +33,6 @@ CHUNK = 256  # a choice: about as long as a few steps of many answers
 MOST_ROWS = 64  # a choice: matrix products gain little beyond
 MOST_KEPT = 32  # finished texts
 _WORTH_WAITING = 32  # shared tokens that somebody else is about to read
-
-
-@dataclass(slots=True)
-class _Counts:
-    steps: int = 0
-    rows: int = 0
-    prompt_tokens: int = 0
-    reused_tokens: int = 0
-    drawn_tokens: int = 0
-    peak_bytes: int = 0
 
 
 class Engine:
@@ -57,6 +48,7 @@ class Engine:
         chunk: prompt tokens read in a step at most.
         rows: answers that go on at once at most.
         prefix_cache: whether finished texts are kept, for those that begin like them.
+        drafter: who guesses, of the same tokens; None: nobody does. What it keeps is not counted as `memory`.
 
     Attributes:
         failed: answers that the last step ended by an error, which is in `Row.error`. They harm no other.
@@ -64,7 +56,7 @@ class Engine:
 
     def __init__(
         self, runner: Runner, *, tokenizer: Tokenizer | None, end_of_text: int, memory: int | None = None,
-        chunk: int = CHUNK, rows: int = MOST_ROWS, prefix_cache: bool = True,
+        chunk: int = CHUNK, rows: int = MOST_ROWS, prefix_cache: bool = True, drafter: Drafter | None = None,
     ) -> None:  # fmt: skip
         for name, value in (("memory", memory), ("chunk", chunk), ("rows", rows)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -75,12 +67,13 @@ class Engine:
         self.memory = memory
         self.chunk = chunk
         self.rows = rows
+        self.drafter = drafter
         self.failed: list[Row] = []
         self._most_kept = MOST_KEPT if prefix_cache else 0
         self._queue: deque[Row] = deque()
         self._live: list[Live] = []  # first come, first served
         self._kept = Prefixes()
-        self._counts = _Counts()
+        self._counts = Counts()
 
     # Requests.
 
@@ -127,8 +120,9 @@ class Engine:
         return Statistics(
             mode=self.runner.mode, path=self.runner.path, steps=counts.steps, rows=counts.rows,
             prompt_tokens=counts.prompt_tokens, reused_tokens=counts.reused_tokens, drawn_tokens=counts.drawn_tokens,
-            waiting=len(self._queue), running=len(self._live), kept=len(self._kept), bytes=self._bytes(),
-            kept_bytes=self._kept.nbytes, peak_bytes=counts.peak_bytes, budget=self.memory,
+            drafted_tokens=counts.drafted_tokens, accepted_tokens=counts.accepted_tokens, waiting=len(self._queue),
+            running=len(self._live), kept=len(self._kept), bytes=self._bytes(), kept_bytes=self._kept.nbytes,
+            peak_bytes=counts.peak_bytes, budget=self.memory,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -167,12 +161,18 @@ class Engine:
                 going.append(live)
         if not segments:
             return []
+        if self.drafter:
+            add_drafts(self.drafter, going, segments)
         found = self.runner.run(segments)
         self._counts.steps += 1
         self._counts.rows += len(going)
         drawn: list[tuple[Row, Token]] = []
         for live, segment, logits in zip(going, segments, found, strict=True):
-            drawn += self._went_on(live, len(segment.ids), logits)
+            if len(segment.ids) > live.unread:
+                assert logits is not None
+                drawn += self._checked(live, segment.ids, logits)
+            else:
+                drawn += self._went_on(live, len(segment.ids), logits)
         return drawn
 
     def _went_on(self, live: Live, tokens: int, logits: NDArray[np.float32] | None) -> list[tuple[Row, Token]]:
@@ -211,6 +211,38 @@ class Engine:
         if live.settled < live.read:
             return []
         return [one for one in self._live if one.read == 0 and one is not live and one.ids == live.ids]
+
+    # Guesses.
+
+    def _checked(self, live: Live, ids: Sequence[int], logits: NDArray[np.float32]) -> list[tuple[Row, Token]]:
+        """Draws after the newest token, then after each guess (ids[1:]) as long as it was what was drawn."""
+        assert self.drafter is not None
+        drawn: list[tuple[Row, Token]] = []
+        accepted = 0
+        while True:
+            if live.settled == live.read and self.runner.mode == "exact":
+                live.settled += 1
+            live.read += 1
+            try:
+                token = live.row.take(logits[accepted])
+            except PellucidError as error:
+                live.row.fail(error)
+                self.failed.append(live.row)
+                break
+            drawn.append((live.row, token))
+            if token.finish_reason is not None:
+                break
+            live.take_in(token.id, self.runner.config.n_ctx)
+            if ids[accepted + 1 : accepted + 2] != [token.id]:
+                break
+            accepted += 1
+        self._counts.drawn_tokens += len(drawn)
+        self._counts.drafted_tokens += len(ids) - 1
+        self._counts.accepted_tokens += accepted
+        self.drafter.learn(live.row, len(ids) - 1, accepted)
+        if live.row.finish_reason is not None:
+            self._leave(live)
+        return drawn
 
     # Texts that begin alike.
 
@@ -324,6 +356,8 @@ class Engine:
     def _leave(self, live: Live) -> None:
         """A finished answer goes; what it has read stays, if it may be of use."""
         self._live.remove(live)
+        if self.drafter:
+            self.drafter.forget(live.row)
         if not (self._most_kept and live.settled and live.row.error is None):
             self.runner.close(live.sequence)
             return
@@ -336,7 +370,7 @@ class Engine:
             self._give_up(oldest)
 
 
-def decode(runner: Runner, rows: Sequence[Row]) -> Iterator[tuple[Row, Token]]:
+def decode(runner: Runner, rows: Sequence[Row], drafter: Drafter | None = None) -> Iterator[tuple[Row, Token]]:
     """Finishes all rows, giving each token as soon as it is drawn (before it is read again).
 
     Nobody else waits here, so prompts are read as a whole, and nothing is kept for later requests.
@@ -345,7 +379,7 @@ def decode(runner: Runner, rows: Sequence[Row]) -> Iterator[tuple[Row, Token]]:
         return
     engine = Engine(
         runner, tokenizer=rows[0].tokenizer, end_of_text=rows[0].end_of_text, chunk=max(runner.config.n_ctx, CHUNK),
-        prefix_cache=False,
+        prefix_cache=False, drafter=drafter,
     )  # fmt: skip
     for row in rows:
         engine.enter(row)

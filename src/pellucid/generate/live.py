@@ -1,8 +1,11 @@
 """An answer in the engine, and what the engine says of itself. No torch here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pellucid.generate.row import Row, window_start
+from pellucid.generate.runner import Segment
+from pellucid.generate.speculation import Ask, Drafter
 
 
 NONE = -1  # no sequence yet
@@ -34,6 +37,11 @@ class Live:
         """Tokens of the text that are still to be read."""
         return len(self.ids) - self.read
 
+    @property
+    def room(self) -> int:
+        """Guesses that can be read behind the text: there is a track for each, and none is for after the last token."""
+        return min(self.capacity - len(self.ids), self.row.options.max_tokens - len(self.row.tokens) - 1)
+
     def take_in(self, token: int, n_ctx: int) -> None:
         """The text goes on by a drawn token. Where the window is full, it moves on, and what it shows is read anew."""
         self.ids.append(token)
@@ -42,6 +50,31 @@ class Live:
             self.ids = self.ids[start - self.row.start :]
             if start > self.row.start:
                 self.row.start, self.read, self.settled = start, 0, 0
+
+
+def add_drafts(drafter: Drafter, going: Sequence[Live], segments: list[Segment]) -> None:
+    """Lets guesses be read behind the newest tokens of answers that are being written."""
+    rooms = [live.room if live.unread == 1 and live.read > 0 and live.row.tokens else 0 for live in going]
+    places = [place for place, room in enumerate(rooms) if room > 0]
+    drafts = drafter.drafts([Ask(going[place].row, going[place].ids, rooms[place]) for place in places])
+    for place, draft in zip(places, drafts, strict=True):
+        if draft:
+            segment = segments[place]
+            segments[place] = Segment(segment.sequence, segment.first, [*segment.ids, *draft], "all")
+
+
+@dataclass(slots=True)
+class Counts:
+    """What an engine counts; see `Statistics`."""
+
+    steps: int = 0
+    rows: int = 0
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    drawn_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +86,7 @@ class Statistics:
         steps: passes through the model. rows: answers that took part in a pass, summed over all.
         prompt_tokens: tokens of prompts that were read (those of a window that moved on, too). reused_tokens: those that were
             copied instead. drawn_tokens: those that were written.
+        drafted_tokens: guesses that were read (`speculation`). accepted_tokens: those that were what was then drawn.
         waiting: requests in the queue. running: those being read or written. kept: finished texts that may be used again.
         bytes: of keys and values, those of `kept` included; kept_bytes: of these alone; peak_bytes: the most at any time.
         budget: what `bytes` never exceeds; None: there is no budget.
@@ -65,6 +99,8 @@ class Statistics:
     prompt_tokens: int
     reused_tokens: int
     drawn_tokens: int
+    drafted_tokens: int
+    accepted_tokens: int
     waiting: int
     running: int
     kept: int

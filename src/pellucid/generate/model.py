@@ -1,18 +1,18 @@
 """The model as a user holds it: a decoder with a tokenizer, that writes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Self, overload
 
 from pellucid.generate.beam import LENGTH_PENALTY, WIDTH, beam_search
-from pellucid.generate.completion import Completion, Score, Token
-from pellucid.generate.engine import CHUNK, MOST_ROWS, Engine, decode
-from pellucid.generate.row import Row, check_fits
+from pellucid.generate.completion import Completion, Score
+from pellucid.generate.engine import CHUNK, MOST_ROWS, Engine
+from pellucid.generate.row import check_fits
 from pellucid.generate.runner import Mode, Runner
 from pellucid.generate.runners import Kernel, default_runner, make_runner
 from pellucid.generate.scoring import score
-from pellucid.generate.writes import ManyPrompts, OnePrompt, Writes, check_belongs, is_list_of_prompts
+from pellucid.generate.writes import Draft, ManyPrompts, OnePrompt, Writes, check_belongs, is_list_of_prompts
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.directory import save_model
@@ -38,9 +38,9 @@ class GPT(Writes, Decoder):
         self.tokenizer = tokenizer
         self.no_tokenizer = "this model has no tokenizer"
 
-    def decode(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Token]]:
-        """Finishes all rows, giving each token as soon as it is drawn."""
-        return decode(default_runner(self), rows)
+    def computing(self) -> Runner:
+        """What `generate` runs on (`runners.default_runner`)."""
+        return default_runner(self)
 
     def runner(self, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None) -> Runner:
         """What an engine runs on, over this model as it is now: a change of its weights needs a new one.
@@ -59,12 +59,13 @@ class GPT(Writes, Decoder):
 
     def engine(
         self, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None, memory: int | None = None,
-        chunk: int = CHUNK, rows: int = MOST_ROWS, prefix_cache: bool = True,
+        chunk: int = CHUNK, rows: int = MOST_ROWS, prefix_cache: bool = True, draft: Draft = None,
     ) -> Engine:  # fmt: skip
-        """An engine that answers many requests with this model as it is now: see `runner` and `engine.Engine`."""
+        """An engine that answers many requests with this model as it is now: see `runner`, `Engine`, and `generate` for draft."""
         return Engine(
             self.runner(mode=mode, kernel=kernel, weights=weights), tokenizer=self.tokenizer, end_of_text=self.end_of_text,
             memory=memory, chunk=chunk, rows=rows, prefix_cache=prefix_cache,
+            drafter=self.drafter(draft),
         )  # fmt: skip
 
     def beam(

@@ -6,7 +6,7 @@ same way (`writes`), and the same seed gives the same text: draws do not depend 
 (about 1e-6 in a log-probability), which changes a token only where its draw falls into such a gap.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,7 @@ from pellucid.formats.hf_config import read_config
 from pellucid.formats.stored import Arrays, opened
 from pellucid.formats.tokenizers import read_tokenizer
 from pellucid.generate.choice import Kernel, chosen_kernel
-from pellucid.generate.completion import Token
-from pellucid.generate.engine import decode
 from pellucid.generate.find import DEFAULT, find
-from pellucid.generate.row import Row
 from pellucid.generate.runner import Runner
 from pellucid.generate.writes import Writes, check_belongs
 from pellucid.gpt.config import GPTConfig
@@ -58,9 +55,9 @@ class Writer(Writes):
         self.tokenizer = tokenizer
         self.no_tokenizer = no_tokenizer
 
-    def decode(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Token]]:
-        """Finishes all rows, giving each token as soon as it is drawn."""
-        return decode(self.runner, rows)
+    def computing(self) -> Runner:
+        """The runner."""
+        return self.runner
 
 
 def open_writer(

@@ -2,18 +2,23 @@
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, SupportsIndex, TypedDict, Unpack, overload
+from pathlib import Path
+from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict, Unpack, overload
 
 from pellucid.errors import PellucidError
 from pellucid.generate.completion import Completion, Token
+from pellucid.generate.engine import decode
 from pellucid.generate.row import Row, check_fits
+from pellucid.generate.runner import Runner
 from pellucid.generate.sampling import SamplingOptions, bias_pairs, fresh_seed
+from pellucid.generate.speculation import Drafter, DraftModel, Lookup
 from pellucid.gpt.config import GPTConfig
 from pellucid.text.tokenizer import Tokenizer
 
 
 OnePrompt = str | list[int] | None
 ManyPrompts = list[str] | list[list[int]]
+Draft: TypeAlias = "Literal['lookup'] | str | Path | Writes | Drafter | None"
 
 
 class Options(TypedDict, total=False):
@@ -35,7 +40,7 @@ class Options(TypedDict, total=False):
 
 
 class Writes:
-    """A model's shape and its tokenizer, and what it is asked for; a subclass says how rows are decoded.
+    """A model's shape and its tokenizer, and what it is asked for; a subclass says what computes.
 
     Attributes:
         config: the shape.
@@ -47,9 +52,32 @@ class Writes:
     tokenizer: Tokenizer | None
     no_tokenizer: str
 
-    def decode(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Token]]:
-        """Finishes all rows, giving each token as soon as it is drawn."""
+    def computing(self) -> Runner:
+        """What computes, with the weights as they are now."""
         raise NotImplementedError
+
+    def decode(self, rows: Sequence[Row], drafter: Drafter | None = None) -> Iterator[tuple[Row, Token]]:
+        """Finishes all rows, giving each token as soon as it is drawn."""
+        return decode(self.computing(), rows, drafter)
+
+    def drafter(self, draft: Draft) -> Drafter | None:
+        """Who guesses how answers go on, as `generate` is given it.
+
+        Raises:
+            PellucidError: a model of other tokens, a directory without a model, or none of what `generate` takes.
+        """
+        if draft is None or isinstance(draft, Drafter):
+            return draft
+        if draft == "lookup":
+            return Lookup()
+        if isinstance(draft, str | Path):
+            from pellucid.generate.writer import open_writer
+
+            draft = open_writer(draft)
+        if not isinstance(draft, Writes):
+            raise PellucidError(f'draft is "lookup", a model or its directory, not {draft!r}')
+        check_drafts_for(draft, self)
+        return DraftModel(draft.computing())
 
     @property
     def end_of_text(self) -> int:
@@ -68,17 +96,20 @@ class Writes:
 
     @overload
     def generate(
-        self, prompt: OnePrompt = None, *, n: Literal[1] = 1, best_of: int | None = None, **options: Unpack[Options]
+        self, prompt: OnePrompt = None, *, n: Literal[1] = 1, best_of: int | None = None, draft: Draft = None,
+        **options: Unpack[Options]
     ) -> Completion: ...
 
     @overload
     def generate(
-        self, prompt: ManyPrompts, *, n: int = 1, best_of: int | None = None, **options: Unpack[Options]
+        self, prompt: ManyPrompts, *, n: int = 1, best_of: int | None = None, draft: Draft = None,
+        **options: Unpack[Options]
     ) -> list[Completion]: ...
 
     @overload
     def generate(
-        self, prompt: OnePrompt = None, *, n: int, best_of: int | None = None, **options: Unpack[Options]
+        self, prompt: OnePrompt = None, *, n: int, best_of: int | None = None, draft: Draft = None,
+        **options: Unpack[Options]
     ) -> Completion | list[Completion]: ...
 
     def generate(
@@ -100,6 +131,7 @@ class Writes:
         logit_bias: Mapping[int, float] | None = None,
         best_of: int | None = None,
         slide: bool = False,
+        draft: Draft = None,
     ) -> Completion | list[Completion]:
         """Continues a prompt, or several of any lengths together.
 
@@ -126,6 +158,9 @@ class Writes:
             slide: past the context window, forget the beginning: whenever the window is full, its last half or so is read
                 again from the first track on. `Completion.slid` says how much was forgotten. Without it, what does not fit
                 is refused.
+            draft: who guesses how the answer goes on, so that a pass may give several tokens: "lookup" (the text repeats
+                itself), a smaller model of the same tokens, or its directory. The answer is what it is without
+                (`speculation`; to the bit where the runner is exact, as the kernel is).
 
         Returns:
             One completion; a list for a list of prompts (all answers to the first, then to the second ...) or n > 1.
@@ -144,8 +179,9 @@ class Writes:
         if best_of is not None and (not isinstance(best_of, int) or isinstance(best_of, bool) or best_of < n):
             raise PellucidError(f"best_of must be a whole number, n ({n}) or more, not {best_of!r}")
         each = n if best_of is None else best_of
+        drafter = self.drafter(draft)
         rows = [self._row(ids, i, options) for ids in [self._ids(p) for p in prompts] for i in range(each)]
-        for _ in self.decode(rows):
+        for _ in self.decode(rows, drafter):
             pass
         completions = [row.completion() for row in rows]
         if best_of is not None:
@@ -153,10 +189,10 @@ class Writes:
             completions = [c for group in groups for c in sorted(group, key=lambda c: -c.mean_logprob)[:n]]
         return completions if many or n > 1 else completions[0]
 
-    def stream(self, prompt: OnePrompt = None, **options: Unpack[Options]) -> Iterator[Token]:
+    def stream(self, prompt: OnePrompt = None, *, draft: Draft = None, **options: Unpack[Options]) -> Iterator[Token]:
         """The same answer as `generate`'s, each token as soon as it is drawn. Arguments and errors as there; one prompt."""
-        row = self.begin(prompt, **options)  # checked here, not at the first token
-        return (token for _, token in self.decode([row]))
+        drafter, row = self.drafter(draft), self.begin(prompt, **options)  # checked here, not at the first token
+        return (token for _, token in self.decode([row], drafter))
 
     def begin(self, prompt: OnePrompt = None, **options: Unpack[Options]) -> Row:
         """The answer that `stream` would give, not begun: for who drives an engine (`Engine.enter`). Arguments as there."""
@@ -212,3 +248,27 @@ def check_belongs(tokenizer: Tokenizer | None, config: GPTConfig) -> None:
         raise PellucidError(
             f"the tokenizer has {tokenizer.vocab_size} tokens, but the model {config.vocab_size}: they do not belong together"
         )
+
+
+def check_drafts_for(draft: Writes, model: Writes) -> None:
+    """Refuses to guess for a model of other tokens.
+
+    Raises:
+        PellucidError: it names the difference.
+    """
+    theirs, ours = draft.config.vocab_size, model.config.vocab_size
+    if theirs != ours:
+        raise PellucidError(
+            f"the draft model has {theirs} tokens, but the model {ours}: draft with a model of the same tokenizer"
+        )
+    if draft.tokenizer == model.tokenizer:
+        return
+    if draft.tokenizer is None or model.tokenizer is None:
+        which, other = ("draft model", "model") if draft.tokenizer is None else ("model", "draft model")
+        raise PellucidError(f"the {other} has a tokenizer, but the {which} none: draft with a model of the same tokenizer")
+    first = next((i for i in range(ours) if draft.tokenizer.token_bytes(i) != model.tokenizer.token_bytes(i)), None)
+    what = (
+        "begin or end a text by other tokens" if first is None else f"differ first at token {first}, which is "
+        f"{draft.tokenizer.token_bytes(first)!r} to the draft model and {model.tokenizer.token_bytes(first)!r} to the model"
+    )
+    raise PellucidError(f"the two tokenizers {what}: draft with a model of the same tokenizer")
