@@ -1,7 +1,7 @@
 """Beam search: the likeliest answer as a whole, among those that a few best beginnings lead to. Nothing is drawn.
 
 V vocabulary, R live beginnings. The paper's free-form tasks are answered so (section 2.4), with a beam of 4 and a length
-penalty of 0.6. Its score is that of GNMT (Wu et al. 2016, arXiv 1609.08144, section 7, equation 14, without its coverage
+penalty of 0.6. Its score is that of GNMT (Wu et al. 2016, arXiv 1609.08144, section 7, without its coverage
 term, which has a source sentence to cover):
 
     score(Y) = log P(Y | prompt) / lp(Y),   lp(Y) = (5 + |Y|)^alpha / (5 + 1)^alpha
