@@ -23,7 +23,7 @@ from pellucid.gpt.cache import Cache, KVCache
 from pellucid.gpt.compressor import Compressor
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.loss import IGNORE, linear_cross_entropy
-from pellucid.gpt.pattern import Compressed, Pattern
+from pellucid.gpt.pattern import Compressed, Dense, Pattern
 from pellucid.gpt.tap import Tap
 
 
@@ -74,8 +74,11 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, cache: Cache | None, tap: Tap | None) -> Tensor:  # (B, T, C) -> (B, T, C)
         b, t, c = x.shape
-        qkv = self.c_attn(x).view(b, t, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
-        q, k, v = qkv.contiguous().unbind(0)  # one copy here makes every product below faster
+        qkv = self.c_attn(x).view(b, t, 3, self.n_heads, -1)
+        if cache is None and isinstance(self.pattern, Dense) and qkv.dtype == torch.float32:
+            q, k, v = (one.transpose(1, 2) for one in qkv.unbind(2))  # (B, H, T, D); PyTorch's kernel reads them as they lie
+        else:  # one copy here makes every product below faster
+            q, k, v = qkv.permute(2, 0, 3, 1, 4).contiguous().unbind(0)
         if self.unscale is not None:  # what follows divides scores by sqrt(D)
             q = q * self.unscale
         if tap is not None:

@@ -24,7 +24,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         rows, vocab = hidden.shape[0], weight.shape[0]
         matrix = weight.to(hidden.dtype)
         grad_hidden = torch.empty_like(hidden) if need_grad else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_grad else None
+        fresh = torch.empty_like if rows else torch.zeros_like  # the first chunk writes, later ones add
+        grad_weight = fresh(weight, dtype=torch.float32) if need_grad else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         chunk = max(1, CHUNK_VALUES // vocab)
         for start in range(0, rows, chunk):
@@ -37,9 +38,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 # d loss / d logits = softmax - one_hot(target)
                 grad_logits = log_p.exp_()
                 grad_logits.scatter_add_(1, index, torch.full_like(index, -1, dtype=grad_logits.dtype))
-                grad_logits = (grad_logits * counted[:, None]).to(hidden.dtype)
-                grad_hidden[start : start + chunk] = grad_logits @ matrix
-                grad_weight += (grad_logits.T @ h).float()
+                grad_logits[~counted] = 0.0
+                grad_logits = grad_logits.to(hidden.dtype)
+                torch.mm(grad_logits, matrix, out=grad_hidden[start : start + chunk])
+                _add_product(grad_weight, grad_logits.T, h, first=start == 0)
         if need_grad:
             ctx.save_for_backward(grad_hidden, grad_weight)
             ctx.weight_dtype = weight.dtype
@@ -49,7 +51,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grads[0].to(grad_hidden.dtype), (grad_weight * grads[0]).to(ctx.weight_dtype), None, None
+        # In place, for (V, C) may be the largest tensor of a step: PyTorch refuses to go back through this a second time.
+        return grad_hidden.mul_(grads[0]), grad_weight.mul_(grads[0]).to(ctx.weight_dtype), None, None
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor, *, first: bool) -> None:
+    """total += a b, or total = a b where it is the `first`: within the product itself where the dtypes are one."""
+    if total.dtype == a.dtype:
+        torch.addmm(total, a, b, beta=0 if first else 1, out=total)
+    elif first:
+        total.copy_(a @ b)
+    else:
+        total.add_(a @ b)
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
