@@ -8,7 +8,9 @@ import zipfile
 from pathlib import Path
 
 
-KERNEL = ("kernel.h", "vector.h", "tiles.h", "pass.c", "product.c", "attention.c", "pack.c", "pool.c")  # C sources
+KERNEL = (  # C sources
+    "attention.c", "groups.c", "integers.h", "kernel.h", "pack.c", "pass.c", "pool.c", "product.c", "tiles.h", "vector.h",
+)  # fmt: skip
 LARGEST = 9_000_000  # bytes
 NEEDED = (
     "pellucid/py.typed",
