@@ -24,7 +24,10 @@ from pellucid.serve.generating import Answer, Generator, read_request
 from pellucid.serve.sources import Library
 
 
-OPTIONS: dict[str, Any] = {"max_tokens": 12, "temperature": 0.8, "top_k": 40, "top_p": 0.9, "seed": 3}
+OPTIONS: dict[str, Any] = {
+    "max_tokens": 12, "temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.001, "presence_penalty": 0.5,
+    "frequency_penalty": -0.25, "repetition_penalty": 1.1, "seed": 3,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +93,9 @@ REFUSED: dict[str, Any] = {
     "temperature must be 0": {"temperature": -1},
     "top_k must be": {"top_k": 0},
     "top_p must be": {"top_p": 2},
+    "min_p must be": {"min_p": 2},
+    "presence_penalty must be": {"presence_penalty": 3},
+    "repetition_penalty must be a number": {"repetition_penalty": "much"},
     "seed must be a whole number": {"seed": "one"},
     "seed must be less than": {"seed": 2**63},
     "leaves room for": {"prompt": "the fox", "max_tokens": 400},

@@ -211,11 +211,16 @@ def test_a_prompt_is_answered_token_by_token_and_then_looked_into(page: Any, stu
     page.get_by_label("Prompt").fill("the fox")
     for name, value in (("Tokens", "7"), ("Temperature", "0.7"), ("Top-k", "30"), ("Top-p", "0.9"), ("Seed", "11")):
         page.get_by_label(name).fill(value)
+    page.get_by_text("More rules").click()
+    for name, value in (("Min-p", "0.001"), ("Frequency penalty", "0.5")):
+        page.get_by_label(name).fill(value)
     page.get_by_role("button", name="Write").click()
     page.get_by_role("heading", name="Inside this very answer").wait_for()
     chosen(page).wait_for()
+    page.get_by_text("temperature 0.7, top-k 30, top-p 0.9, min-p 0.001, frequency penalty 0.5").wait_for()
     model = pellucid.load(folder / "run")
-    written = model.generate("the fox", max_tokens=7, temperature=0.7, top_k=30, top_p=0.9, seed=11)
+    rules = {"temperature": 0.7, "top_k": 30, "top_p": 0.9, "min_p": 0.001, "frequency_penalty": 0.5}
+    written = model.generate("the fox", max_tokens=7, seed=11, **rules)
     tokens = page.locator("p.tokens span").all_inner_texts()
     assert model.tokenizer is not None
     expected = [piece(model.tokenizer.token_bytes(token)) for token in (*written.prompt_ids, *written.ids)]

@@ -22,7 +22,8 @@ MOST_WAITING = 3
 CANDIDATES = 20
 _SMALL = 20_000_000  # parameters; as in `cli.generate`: one thread is as fast, and never waits for another
 _SAMPLING: dict[str, tuple[type, ...]] = {
-    "max_tokens": (int,), "temperature": (int, float), "top_k": (int,), "top_p": (int, float), "seed": (int,),
+    "max_tokens": (int,), "temperature": (int, float), "top_k": (int,), "top_p": (int, float), "min_p": (int, float),
+    "presence_penalty": (int, float), "frequency_penalty": (int, float), "repetition_penalty": (int, float), "seed": (int,),
 }  # fmt: skip
 
 
