@@ -153,6 +153,19 @@ def test_weights_that_are_no_numbers_come_through() -> None:
     assert np.isnan(read(pack(model), [1, 2, 3])).any()
 
 
+@pytest.mark.parametrize("pieces", [[], [1] * 40, [7, 2, 3, 20]])
+@pytest.mark.parametrize("band", [0, 1, 3, 7, 20])
+def test_what_is_no_number_reaches_only_those_who_see_it(band: int, pieces: list[int]) -> None:
+    shape = {**WIDE.to_dict(), "n_layers": 1, "pattern": [f"banded({band})" if band else "dense"]}
+    model = lively(pellucid.GPT(pellucid.GPTConfig.from_dict(shape), seed=3))
+    expected = read(pack(model), range(40))
+    model.wpe.weight[9] = float("nan")
+    found = read(pack(model), range(40), pieces)
+    end = 9 + band if band else 40  # tracks from 9 up to here see it
+    assert np.isnan(found[9:end]).all()
+    assert np.array_equal(found[:9], expected[:9]) and np.array_equal(found[end:], expected[end:])
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 7, 13, 50, 200])
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_product_adds_one_after_the_other(rows: int, plain: bool) -> None:

@@ -1,9 +1,9 @@
 /* Attention over what is kept of each sequence.
  *
  * An item is a tile of up to six neighbouring queries of one sequence, in one head. Scores come sixteen tracks at a time, each
- * lane adding over D; answers come sixteen numbers of D at a time, each lane adding over tracks. A track that a query does not
- * see has weight zero, and adding zero times a finite number changes no bit: so a tile may go over all tracks that one of its
- * queries sees.
+ * lane adding over D; answers come sixteen numbers of D at a time, each lane adding over tracks. The tracks that all queries of
+ * a tile see are added for all together; those before and after them, row by row, for the queries that see them: what a query
+ * does not see is not even added with weight zero, which would bring in what is no number.
  */
 #include <math.h>
 
@@ -88,6 +88,15 @@ static float weigh(float *scores, int64_t from, int64_t to, int64_t first, int64
     return 1.0f / vsum(sum);
 }
 
+/* Adds tracks from `first` up to `end` for one query, panel by panel; `weights` and `values` begin at track 0. */
+static void add_tracks(const float *weights, const float *values, int64_t wide, int64_t first, int64_t end, int64_t panels,
+                       float *sums) {
+    for (int64_t q = 0; q < panels && first < end; q++) {
+        struct reads in = {weights + first, 0, 1, values + first * wide + q * PANEL, 0, wide, end - first};
+        tile_of(FLOAT32, 1, 1)(in, sums + q * PANEL);
+    }
+}
+
 static void tile(const struct job *job, struct place at, int high, int64_t head, float *scores) {
     const struct model *m = job->model;
     const int64_t d = m->width / m->heads, wide = FILLED(d), row = job->longest, band = m->h[job->block].band;
@@ -104,18 +113,25 @@ static void tile(const struct job *job, struct place at, int high, int64_t head,
             vstore(scores + i / panels * row + t - from + PANEL * (i % panels), vmul(vload(sums + PANEL * i), vset(m->scale)));
     }
     float shares[ROWS];
+    int64_t seen[ROWS]; /* each query's oldest track; from here on tracks are counted from `from` */
     for (int r = 0; r < high; r++) {
-        const int64_t track = first + r, seen = band && track + 1 > band ? track + 1 - band : 0;
-        shares[r] = weigh(scores + r * row, from, to, seen, track);
+        const int64_t track = first + r, oldest_seen = band && track + 1 > band ? track + 1 - band : 0;
+        shares[r] = weigh(scores + r * row, from, to, oldest_seen, track);
+        seen[r] = oldest_seen - from;
     }
+    const int64_t end = first + 1 - from, begin = seen[high - 1] < end ? seen[high - 1] : end; /* what all of them see */
     const float *values = values_of(m, at.segment->sequence, job->block, head) + from * wide;
     float *out = job->out + (at.base + at.token) * job->out_stride + head * d;
     for (int64_t j = 0, panels; j < wide; j += PANEL * panels) {
         const int64_t most = high == 1 ? 4 : AT_ONCE[high]; /* four panels are a head of 64 */
         panels = j + PANEL * most <= wide ? most : 1;
         float sums[ROWS * PANEL] = {0};
-        struct reads in = {scores, row, 1, values + j, PANEL, wide, last + 1 - from};
+        for (int r = 0; r < high; r++)
+            add_tracks(scores + r * row, values + j, wide, seen[r], begin, panels, sums + r * panels * PANEL);
+        struct reads in = {scores + begin, row, 1, values + begin * wide + j, PANEL, wide, end - begin};
         tile_of(FLOAT32, high, (int)panels)(in, sums);
+        for (int r = 1; r < high; r++)
+            add_tracks(scores + r * row, values + j, wide, seen[r] > end ? seen[r] : end, end + r, panels, sums + r * panels * PANEL);
         for (int64_t i = 0; i < high * panels; i++) {
             const int64_t r = i / panels, column = j + PANEL * (i % panels);
             vstore(sums + PANEL * i, vmul(vload(sums + PANEL * i), vset(shares[r])));
