@@ -106,17 +106,19 @@ def assert_alone(row: Row) -> None:
 
 
 REQUEST = st.tuples(
-    st.just("submit"), st.lists(st.integers(0, 1), min_size=1, max_size=20), st.integers(0, 24), st.integers(0, 3), st.booleans(),
-    st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0]),
+    st.just("submit"), st.lists(st.integers(0, 1), min_size=1, max_size=20), st.integers(0, 24), st.integers(0, 3),
+    st.booleans(), st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0]),
 )  # fmt: skip
 WHAT_HAPPENS = st.lists(
     st.one_of(REQUEST, REQUEST, st.just(("step",)), st.just(("fail",)), st.tuples(st.just("cancel"), st.integers(0, 30))),
     max_size=40,
 )  # fmt: skip
+BUDGET = st.one_of(st.none(), st.integers(1, 4 * N_CTX * TRACK))
+LENGTHS = st.lists(st.tuples(st.integers(1, 16), st.integers(1, 4)), min_size=1, max_size=12)
 
 
 @settings(max_examples=150, deadline=None)
-@given(WHAT_HAPPENS, st.one_of(st.none(), st.integers(1, 4 * N_CTX * TRACK)), st.integers(1, 20), st.integers(1, 5), st.booleans())
+@given(WHAT_HAPPENS, BUDGET, st.integers(1, 20), st.integers(1, 5), st.booleans())
 def test_whatever_happens_each_answer_is_what_it_is_alone(happens, budget, chunk, rows, prefix_cache):
     """Bits, the budget at every moment, first come first served, an end in a bounded number of steps, and nothing left over."""
     runner = Checking(budget)
@@ -172,7 +174,7 @@ def test_whatever_happens_each_answer_is_what_it_is_alone(happens, budget, chunk
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 16), st.integers(1, 4)), min_size=1, max_size=12), st.integers(1, 3), st.integers(1, 20))
+@given(LENGTHS, st.integers(1, 3), st.integers(1, 20))
 def test_nobody_overtakes_into_the_model(requests, rows, chunk):
     """However small those behind are, the first of the queue goes in first."""
     runner = Checking(N_CTX * TRACK)
