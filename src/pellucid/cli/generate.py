@@ -8,11 +8,13 @@ from dataclasses import asdict
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from pellucid.cli import ways
 from pellucid.errors import PellucidError
 
 
 if TYPE_CHECKING:
     from pellucid.generate.completion import Completion
+    from pellucid.generate.speculation import Drafter
     from pellucid.generate.writer import Writer
 
 HELP = "write text after a prompt"
@@ -40,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights", choices=("float32", "bfloat16", "int8", "int4"),
         help="what is computed with (default float32); int8 and int4 need the kernel",
     )  # fmt: skip
+    parser.add_argument(
+        "--draft", metavar="lookup|MODEL",
+        help="guess several tokens for each pass: from the text itself, or by a smaller model; the answer is the same",
+    )  # fmt: skip
+    ways.add_ways(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="say on stderr what computed, and how long it took")
 
 
@@ -93,14 +100,26 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.logprobs is not None and not chosen.json:
         print("pellucid generate: --logprobs goes with --json; --tokens shows the runners-up", file=sys.stderr)
         return 2
+    if wrong := ways.wrong_use(chosen):
+        print(f"pellucid generate: {wrong}", file=sys.stderr)
+        return 2
     prompt = read_prompt(chosen.prompt)
-    options = sampling(chosen) | {"stop": tuple(chosen.stop), "slide": chosen.slide}
+    options = sampling(chosen) | {"slide": chosen.slide}
+    if chosen.beam is not None:
+        prompt, completion = ways.beam(chosen, prompt)
+        print(json.dumps(as_json(completion), ensure_ascii=False) if chosen.json else f"{prompt or ''}{completion.text}")
+        return 0
     began = perf_counter()
     model = _opened(chosen)
     opened = perf_counter()
+    if chosen.score:
+        ways.print_score(chosen, prompt, model)
+        return 0
+    prompt, options["stop"] = ways.primed(chosen, prompt, model)
+    drafter = model.drafter(chosen.draft)
     if chosen.json or several:
         n: int = chosen.n
-        done = model.generate(prompt, n=n, best_of=chosen.best_of, logprobs=chosen.logprobs, **options)
+        done = model.generate(prompt, n=n, best_of=chosen.best_of, logprobs=chosen.logprobs, draft=drafter, **options)
         completions = done if isinstance(done, list) else [done]
         if chosen.json:
             listed = [as_json(c) for c in completions]
@@ -111,9 +130,10 @@ def run(chosen: argparse.Namespace) -> int:
         _say_slid(max(completion.slid for completion in completions), model.config.n_ctx)
         if chosen.verbose:
             _say_path(model.runner.path, opened - began, sum(len(completion.ids) for completion in completions), opened)
+            _say_drafts(drafter)
         return 0
     row = model.begin(prompt, logprobs=3 if chosen.tokens else None, **options)  # refuses before anything is printed
-    tokens = (token for _, token in model.decode([row]))
+    tokens = (token for _, token in model.decode([row], drafter))
     if chosen.tokens:
         from pellucid.cli.token_lines import print_tokens
 
@@ -126,6 +146,7 @@ def run(chosen: argparse.Namespace) -> int:
     _say_slid(row.start, model.config.n_ctx)
     if chosen.verbose:
         _say_path(model.runner.path, opened - began, len(row.tokens), opened)
+        _say_drafts(drafter)
     return 0
 
 
@@ -146,6 +167,11 @@ def _tell(line: str) -> None:
 def _say_path(path: str, opening: float, tokens: int, since: float) -> None:
     took = perf_counter() - since
     print(f"{path}: opened in {opening:.2f} s, {tokens} tokens in {took:.2f} s (prompt included)", file=sys.stderr)
+
+
+def _say_drafts(drafter: "Drafter | None") -> None:
+    if drafter:
+        print(drafter.told(), file=sys.stderr)
 
 
 def _say_slid(slid: int, n_ctx: int) -> None:

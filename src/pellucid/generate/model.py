@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Self
 
 from pellucid.generate.beam import LENGTH_PENALTY, WIDTH, beam_search
-from pellucid.generate.completion import Completion, Score
+from pellucid.generate.completion import Completion
 from pellucid.generate.engine import CHUNK, MOST_ROWS, Engine
 from pellucid.generate.row import check_fits
 from pellucid.generate.runner import Mode, Runner
 from pellucid.generate.runners import Kernel, default_runner, make_runner
-from pellucid.generate.scoring import score
-from pellucid.generate.writes import Draft, ManyPrompts, OnePrompt, Writes, check_belongs, is_list_of_prompts
+from pellucid.generate.writes import Draft, OnePrompt, Writes, check_belongs
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.directory import save_model
@@ -61,7 +60,7 @@ class GPT(Writes, Decoder):
         self, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None, memory: int | None = None,
         chunk: int = CHUNK, rows: int = MOST_ROWS, prefix_cache: bool = True, draft: Draft = None,
     ) -> Engine:  # fmt: skip
-        """An engine that answers many requests with this model as it is now: see `runner`, `Engine`, and `generate` for draft."""
+        """An engine for many requests with this model as it is now: see `runner`, `Engine`, and `generate` of draft."""
         return Engine(
             self.runner(mode=mode, kernel=kernel, weights=weights), tokenizer=self.tokenizer, end_of_text=self.end_of_text,
             memory=memory, chunk=chunk, rows=rows, prefix_cache=prefix_cache,
@@ -85,28 +84,6 @@ class GPT(Writes, Decoder):
         ids, options = self._ids(prompt), self._options(max_tokens=max_tokens, stop=stop, seed=0)
         check_fits(ids, options, self.config)
         return beam_search(self, ids, options, width, length_penalty, self.tokenizer, self.end_of_text)
-
-    @overload
-    def score(self, text: OnePrompt, *, logprobs: int | None = None) -> Score: ...
-
-    @overload
-    def score(self, text: ManyPrompts, *, logprobs: int | None = None) -> list[Score]: ...
-
-    def score(self, text: OnePrompt | ManyPrompts, *, logprobs: int | None = None) -> Score | list[Score]:
-        """The log-probability of each token of a text, or of the texts of a list, read together.
-
-        Args:
-            text: text or token ids, up to n_ctx + 1 tokens, as `generate` takes a prompt; or a list of those. To score an
-                answer, give prompt and answer as one list of ids, and look at its end.
-            logprobs: report this many of the likeliest tokens at each place, too.
-
-        Raises:
-            PellucidError: a text that does not fit, ids outside the vocabulary, text without a tokenizer.
-        """
-        many = is_list_of_prompts(text)
-        texts: Sequence[Any] = text if many and text is not None else [text]
-        scores = score(default_runner(self), [self._ids(one) for one in texts], logprobs)
-        return scores if many else scores[0]
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """As every module has it; matrices that lie in a file as (in, out), and are looked at there, become (out, in) first.

@@ -11,7 +11,7 @@ from pellucid.errors import PellucidError
 
 
 if TYPE_CHECKING:
-    from pellucid.generate.model import GPT
+    from pellucid.generate.writes import Writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Prompt:
         parts.append(f"{shape.before}{self.query}{shape.between}")
         return shape.separator.join(parts)
 
-    def fitted(self, model: "GPT", *, max_tokens: int = 64) -> "Prompt":
+    def fitted(self, model: "Writes", *, max_tokens: int = 64) -> "Prompt":
         """The same prompt with as many examples, counted from the first, as leave room for an answer.
 
         "As many as fit" is the paper's K, 10 to 100 in a window of 2048 (section 2). The first ones stay, so that a prompt of
@@ -114,7 +114,7 @@ class Prompt:
             f"has room for {max(room, 0)}: shorten them, or set max_tokens to less"
         )
 
-    def answered(self, model: "GPT", answer: str) -> tuple[list[int], int]:
+    def answered(self, model: "Writes", answer: str) -> tuple[list[int], int]:
         """Prompt and answer as the tokens of one text, and the place of the answer's first: what `model.score` is to be given.
 
         They are encoded together, since the space before an answer belongs to its first token. Where a tokenizer lets a token

@@ -8,7 +8,7 @@ on an exact runner ids and log-probabilities are the same bits as without. (In f
 number of tokens in a pass, as they do for any other reason there.)
 
 Other ways accept a guess by chance, and keep the distribution (Leviathan et al. 2023, arXiv 2211.17192; Chen et al. 2023,
-arXiv 2302.01318); here the very draws stay. A draft model draws with the same u as the model will, so sampled answers gain, too:
+arXiv 2302.01318); here the draws stay. A draft model draws with the same u as the model will, so sampled answers gain, too:
 where two distributions are alike, one u points at the same token.
 """
 

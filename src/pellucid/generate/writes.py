@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict, Unpack, overload
 
 from pellucid.errors import PellucidError
-from pellucid.generate.completion import Completion, Token
+from pellucid.generate.completion import Completion, Score, Token
 from pellucid.generate.engine import decode
 from pellucid.generate.row import Row, check_fits
 from pellucid.generate.runner import Runner
 from pellucid.generate.sampling import SamplingOptions, bias_pairs, fresh_seed
+from pellucid.generate.scoring import score
 from pellucid.generate.speculation import Drafter, DraftModel, Lookup
 from pellucid.gpt.config import GPTConfig
 from pellucid.text.tokenizer import Tokenizer
@@ -197,6 +198,28 @@ class Writes:
     def begin(self, prompt: OnePrompt = None, **options: Unpack[Options]) -> Row:
         """The answer that `stream` would give, not begun: for who drives an engine (`Engine.enter`). Arguments as there."""
         return self._row(self._ids(prompt), 0, self._options(n=1, **options))
+
+    @overload
+    def score(self, text: OnePrompt, *, logprobs: int | None = None) -> Score: ...
+
+    @overload
+    def score(self, text: ManyPrompts, *, logprobs: int | None = None) -> list[Score]: ...
+
+    def score(self, text: OnePrompt | ManyPrompts, *, logprobs: int | None = None) -> Score | list[Score]:
+        """The log-probability of each token of a text, or of the texts of a list, read together.
+
+        Args:
+            text: text or token ids, up to n_ctx + 1 tokens, as `generate` takes a prompt; or a list of those. To score an
+                answer, give prompt and answer as one list of ids, and look at its end.
+            logprobs: report this many of the likeliest tokens at each place, too.
+
+        Raises:
+            PellucidError: a text that does not fit, ids outside the vocabulary, text without a tokenizer.
+        """
+        many = is_list_of_prompts(text)
+        texts: Sequence[Any] = text if many and text is not None else [text]
+        scores = score(self.computing(), [self._ids(one) for one in texts], logprobs)
+        return scores if many else scores[0]
 
     def _options(
         self, *, stop: str | Sequence[str] = (), seed: int | None = None, logit_bias: Mapping[int, float] | None = None,
