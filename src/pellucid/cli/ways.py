@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from pellucid.generate.writes import Writes
 
 # What is of no use, with the value that it has when it is not given.
-_OF_DRAWS = {
+_OF_DRAWS: dict[str, object] = {
     "temperature": 1.0, "top_k": None, "top_p": None, "min_p": None, "presence_penalty": 0.0, "frequency_penalty": 0.0,
     "repetition_penalty": 1.0, "logit_bias": [], "seed": None, "n": 1, "best_of": None, "slide": False, "tokens": False,
     "draft": None,
 }  # fmt: skip
-_OF_BEAM = {"logprobs": None, "weights": None}
-_OF_SCORE = {"max_tokens": 64, "stop": [], "beam": None, "task": None, "example": []}
+_OF_BEAM: dict[str, object] = {"logprobs": None, "weights": None}
+_OF_SCORE: dict[str, object] = {"max_tokens": 64, "stop": [], "beam": None, "task": None, "example": []}
 
 
 def add_ways(parser: argparse.ArgumentParser) -> None:
