@@ -108,19 +108,19 @@ def test_an_answer_is_the_same_to_the_bit_whoever_guesses(
 
 @pytest.mark.parametrize("name", PATTERNS)
 def test_right_guesses_save_passes(name: str) -> None:
-    options = SamplingOptions(max_tokens=19, temperature=1.0, seed=5, logit_bias=((VOCAB - 1, -100.0),))
+    options = SamplingOptions(max_tokens=17, temperature=1.0, seed=5, logit_bias=((VOCAB - 1, -100.0),))
     runner, prompt = runner_of(name), [1, 2, 3]
     plain = written(runner, [prompt], options, None)
     right = Foretold({0: [token.id for token in plain[0].tokens]}, set(), length=5)
     assert written(runner, [prompt], options, right)[0].tokens == plain[0].tokens
-    # The first token comes from the prompt's pass; of the 18 left, six at a time, the last of each is not guessed.
-    assert (right.passes, right.drafted, right.accepted) == (3, 15, 15)
+    # The first token comes from the prompt's pass; of the 16 left six, six and four, the last of each not guessed.
+    assert (right.passes, right.drafted, right.accepted) == (3, 13, 13)
     itself = DraftModel(runner, 5)  # the same model draws with the same u: every guess is right, sampled ones too
     assert written(runner, [prompt], options, itself)[0].tokens == plain[0].tokens
-    assert (itself.passes, itself.drafted, itself.accepted) == (3, 15, 15)
+    assert (itself.passes, itself.drafted, itself.accepted) == (3, 13, 13)
     wrong = Foretold(right.answers, set(range(30)), length=5)
     assert written(runner, [prompt], options, wrong)[0].tokens == plain[0].tokens
-    assert wrong.accepted == 0 and wrong.drafted == 5 + 16, "one guess a pass after the first were wrong"
+    assert wrong.accepted == 0 and wrong.drafted == 5 + 14, "one guess a pass after the first were wrong"
 
 
 def test_sampled_tokens_are_distributed_as_the_model_says() -> None:
@@ -183,6 +183,18 @@ def test_a_lookup_that_follows_a_text_guesses_as_a_new_one(ids: list[int], most:
         assert following.guess([ask]) == Lookup().guess([ask])
 
 
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 3), min_size=2, max_size=9), min_size=1, max_size=4))
+def test_a_draft_model_that_follows_a_text_guesses_as_a_new_one(texts: list[list[int]]) -> None:
+    runner, row = runner_of("torch"), Row([1], 0, SamplingOptions(max_tokens=20, temperature=0.0), None, VOCAB - 1)
+    following = DraftModel(runner)
+    for ids in texts:  # each takes back what the one before does not share
+        new, ask = DraftModel(runner), Ask(row, ids, 3)
+        assert following.guess([ask]) == new.guess([ask])
+        new.forget(row)
+    following.forget(row)
+
+
 def speaking(*tokens: bytes) -> pellucid.GPT:
     tokenizer = Tokenizer([bytes([b]) for b in BYTE_ORDER] + list(tokens))
     config = GPTConfig(vocab_size=tokenizer.vocab_size, n_ctx=40, n_layers=1, d_model=24, n_heads=3)
@@ -224,6 +236,22 @@ def test_a_draft_model_of_other_tokens_is_refused(tmp_path: Path) -> None:
     for length in (0, True, 2.5):
         with pytest.raises(PellucidError, match="length must be a whole number of tokens"):
             Lookup(length)
+
+
+def test_a_broken_draft_model_is_named_as_such() -> None:
+    model, broken = make("torch"), pellucid.GPT(make("torch").config).requires_grad_(False)
+    broken.wte.weight.fill_(float("nan"))
+    with pytest.raises(PellucidError, match="the draft model cannot guess: "):
+        model.generate([1, 2], max_tokens=9, logit_bias={VOCAB - 1: -100.0}, draft=broken)
+
+
+def test_an_answer_that_is_left_leaves_nothing_in_the_draft_model() -> None:
+    drafter = DraftModel(make("torch", seed=4).computing())
+    stream = make("torch").stream([1, 2], max_tokens=20, seed=2, logit_bias={VOCAB - 1: -100.0}, draft=drafter)
+    assert [next(stream).position for _ in range(5)] == [2, 3, 4, 5, 6]
+    assert len(drafter._read) == 1
+    del stream
+    assert drafter._read == {} and drafter._worth == {}
 
 
 def test_a_draft_model_guesses_only_within_its_window() -> None:

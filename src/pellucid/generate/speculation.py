@@ -23,7 +23,7 @@ from pellucid.generate.sampling import draw, uniform
 
 
 GRAMS = (3, 2)  # a choice: tokens that must have occurred before, in a row; the longer are tried first
-LOOKED_UP = 8  # tokens a pass at most: a choice, a pass of so few costs little more than one of a single token
+LOOKED_UP = 8  # tokens a pass at most: a choice
 DRAFTED = 4  # the same from a model, for each of which that model makes a pass
 
 
@@ -186,7 +186,10 @@ class DraftModel(Drafter):
                 row, guesses, counted = asks[number].row, found[number], counts[number]
                 self._read[row].ids += segment.ids
                 position = len(row.prompt) + len(row.tokens) + len(guesses)
-                token = draw(logits, row.options, uniform(row.options.seed, row.sample, position), counted).id
+                try:
+                    token = draw(logits, row.options, uniform(row.options.seed, row.sample, position), counted).id
+                except PellucidError as error:
+                    raise PellucidError(f"the draft model cannot guess: {error}") from None
                 guesses.append(token)
                 if counted is not None:
                     counted[token] = counted.get(token, 0) + 1
