@@ -5,7 +5,6 @@ import math
 import sys
 from typing import TYPE_CHECKING
 
-from pellucid.cli.output import print_json
 from pellucid.errors import PellucidError
 
 
@@ -103,6 +102,7 @@ def print_score(chosen: argparse.Namespace, text: str | None, model: "Writes") -
     Raises:
         PellucidError: as `Writes.score`, or no text.
     """
+    from pellucid.cli.output import print_json  # imported here: it takes subprocess along
     from pellucid.text import piece
 
     if not text:
