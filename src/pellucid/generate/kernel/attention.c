@@ -131,7 +131,8 @@ static void tile(const struct job *job, struct place at, int high, int64_t head,
         struct reads in = {scores + begin, row, 1, values + begin * wide + j, PANEL, wide, end - begin};
         tile_of(FLOAT32, high, (int)panels)(in, sums);
         for (int r = 1; r < high; r++)
-            add_tracks(scores + r * row, values + j, wide, seen[r] > end ? seen[r] : end, end + r, panels, sums + r * panels * PANEL);
+            add_tracks(scores + r * row, values + j, wide, seen[r] > end ? seen[r] : end, end + r, panels,
+                       sums + r * panels * PANEL);
         for (int64_t i = 0; i < high * panels; i++) {
             const int64_t r = i / panels, column = j + PANEL * (i % panels);
             vstore(sums + PANEL * i, vmul(vload(sums + PANEL * i), vset(shares[r])));
