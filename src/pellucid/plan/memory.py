@@ -78,7 +78,7 @@ def state_bytes(config: GPTConfig, recipe: StateRecipe) -> int:
 def block_activation_bytes(config: GPTConfig, tokens: int, value: int) -> int:
     """What one block keeps of `tokens` for the backward pass, in values of `value` bytes.
 
-    Of its vectors as wide as the stream, float32 attention leaves one less: it answers in the order that the next product reads.
+    Of its vectors as wide as the stream, float32 attention leaves one less: its answer lies as the next product reads it.
     """
     wide = 8 if value == FLOAT32 else 9
     return tokens * ((wide * config.d_model + 2 * config.d_ff) * value + (config.n_heads + 4) * FLOAT32)
