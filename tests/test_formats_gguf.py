@@ -73,6 +73,8 @@ def plain_q8_0(numbers: np.ndarray) -> tuple[bytes, list[float]]:
         away = np.floor(np.abs(exact.astype(np.float64)) + 0.5)
         steps.append(int(np.copysign(away, exact)))
     half = np.float16(scale)
+    if not half:  # numbers too small for any scale are zeros
+        steps = [0] * 32
     return half.tobytes() + struct.pack("32b", *steps), [float(np.float32(half) * np.float32(q)) for q in steps]
 
 
@@ -85,6 +87,8 @@ def plain_q4_0(numbers: np.ndarray) -> tuple[bytes, list[float]]:
         exact = np.float32(x) * (np.float32(1) / scale) if scale else np.float32(0)
         steps.append(min(15, max(0, int(np.float32(exact + np.float32(8.5))))))
     half = np.float16(scale)
+    if not half:  # numbers too small for any scale are zeros
+        steps = [8] * 32
     packed = bytes(steps[j] | steps[j + 16] << 4 for j in range(16))
     return half.tobytes() + packed, [float(np.float32(half) * np.float32(q - 8)) for q in steps]
 

@@ -238,4 +238,4 @@ def test_the_command_prints_its_address_when_it_answers_and_ends_cleanly(tiny_ru
             out, err = process.communicate(timeout=20)
         finally:
             process.kill()
-    assert (process.returncode, out, err) == (0, "", "Ctrl-C ends it\n")
+    assert (process.returncode, out) == (0, "") and err in ("", "Ctrl-C ends it\n")  # the signal may come before that line
