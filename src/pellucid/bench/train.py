@@ -39,14 +39,16 @@ RATE = 6e-4  # learning rate of both
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """What is trained: a model, tokens a window, windows a batch, steps a round; and whether the peer is compiled."""
+    """What is trained: a model, tokens a window, windows a batch, steps a round; and whether the peer is
+    compiled, and measured with our allocator's settings, too."""
 
     name: str
     config: GPTConfig
     tracks: int
     batch: int
     steps: int
-    compiled: bool = True  # the peer
+    compiled: bool = True
+    same_allocator: bool = True
 
     @property
     def tokens(self) -> int:
@@ -95,13 +97,14 @@ def measured(shape: Shape, rounds: int) -> list[Comparison]:
         GPT(GPTConfig.from_dict(fields), seed=0).save(peers_model)
         GPT(shape.config, seed=0).save(Path(folder) / "ours")
         work = {"tracks": shape.tracks, "batch": shape.batch, "vocabulary": shape.config.vocab_size}
+        peers = {"directory": str(peers_model), "compiled": shape.compiled}
+        sides: dict[str, tuple[str, dict[str, Any]]] = {"ours": ("ours", {"directory": str(Path(folder) / "ours")})}
+        if shape.same_allocator:
+            sides["same-allocator"] = ("peer", peers | {"keep": True})
+        sides["peer"] = ("peer", peers | {"keep": False})
         made = {
             name: stack.enter_context(Worker("pellucid.bench.train", function, work | arguments))
-            for name, function, arguments in (
-                ("ours", "ours", {"directory": str(Path(folder) / "ours")}),
-                ("same-allocator", "peer", {"directory": str(peers_model), "keep": True, "compiled": shape.compiled}),
-                ("peer", "peer", {"directory": str(peers_model), "keep": False, "compiled": shape.compiled}),
-            )
+            for name, (function, arguments) in sides.items()
         }
         losses: dict[str, list[float]] = {name: [] for name in made}
 
@@ -111,7 +114,7 @@ def measured(shape: Shape, rounds: int) -> list[Comparison]:
             return float(answer["seconds"])
 
         # Its first step has warmed each side up already.
-        both = {name: partial(steps, name) for name in ("ours", "same-allocator")}
+        both = {name: partial(steps, name) for name in sides if name != "peer"}
         timed = in_turn(both, partial(steps, "peer"), rounds=rounds, warm_ups=0)
         memory = {name: worker.ask({"steps": 0})["peak"] for name, worker in made.items()}
         return _rows(shape, timed, losses, memory, made["peer"].ready, made["ours"].ready)
@@ -122,12 +125,13 @@ def _rows(
     ours: dict[str, Any],
 ) -> list[Comparison]:  # fmt: skip
     name, words, work = f"train/{shape.name}", f"transformers {peer['words']}", shape.steps * shape.tokens
-    plain, same = timed["ours"], timed["same-allocator"]
-    own_against_same = Rounds(plain.ours, same.ours)
+    plain = timed["ours"]
     flops = shape.flops * shape.steps / 1e12
-    rows = [
-        plain.rate(f"{name}/tokens_per_s", words, work=work),
-        own_against_same.rate(f"{name}/tokens_per_s/same-allocator", f"{words}, our allocator settings", work=work),
+    rows = [plain.rate(f"{name}/tokens_per_s", words, work=work)]
+    if "same-allocator" in timed:
+        against = Rounds(plain.ours, timed["same-allocator"].ours)
+        rows.append(against.rate(f"{name}/tokens_per_s/same-allocator", f"{words}, our allocator settings", work=work))
+    rows += [
         Comparison(
             f"{name}/flops",
             flops / median(plain.ours),
