@@ -178,12 +178,7 @@ def peer(directory: str, tracks: int, batch: int, vocabulary: int, keep: bool, c
     model = transformers.GPT2LMHeadModel.from_pretrained(directory, attn_implementation="sdpa", dtype=torch.float32).train()
     model.config.use_cache = False
     recipe = Recipe.scaled(RATE, 10**9)
-    named = list(model.named_parameters())
-    groups = [
-        {"params": [p for _, p in named if p.dim() >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [p for _, p in named if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(recipe.beta1, recipe.beta2), eps=recipe.eps, fused=True)
+    optimizer = make_optimizer(model, recipe)
     forward: Any = torch.compile(model) if compiled else model
 
     def step(ids: torch.Tensor, targets: torch.Tensor) -> float:

@@ -8,6 +8,9 @@ from pellucid.errors import PellucidError
 
 Kernel = Literal["auto", "off", "only"]
 VARIABLE = "PELLUCID_KERNEL"
+# One token's products with fewer parameters are too small to share: one thread is as fast, and never waits for another
+# that runs on a busy core (docs/log.md).
+SMALL = 20_000_000
 
 
 def chosen_kernel(kernel: str) -> Kernel:

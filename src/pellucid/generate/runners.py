@@ -32,7 +32,7 @@ def make_runner(model: Decoder, *, mode: Mode = "exact", kernel: Kernel = "auto"
             raise PellucidError(f"only the kernel computes with {weights} weights: leave out weights, or kernel='off'")
         return TorchRunner(model, mode=mode)
     if (why := _why_no_kernel(model)) is None:
-        return _kernel_runner(model, mode, weights)
+        return _kernel_runner(model, weights)
     if kernel == "only" or weights is not None:
         raise PellucidError(f"no kernel here: {why}")
     return TorchRunner(model, mode=mode)
@@ -58,7 +58,7 @@ def _why_no_kernel(model: Decoder) -> str | None:
     return why_not(model.config)
 
 
-def _kernel_runner(model: Decoder, mode: Mode, weights: str | None) -> Runner:
+def _kernel_runner(model: Decoder, weights: str | None) -> Runner:
     """A runner over the packed weights, which are packed anew if a parameter has changed since."""
     from pellucid.generate.kernel.runner import KernelRunner, pack
 
@@ -66,7 +66,7 @@ def _kernel_runner(model: Decoder, mode: Mode, weights: str | None) -> Runner:
     kept = _packed.setdefault(model, {})
     if weights not in kept or kept[weights][0] != stamp:
         kept[weights] = (stamp, pack(model, weights))
-    return KernelRunner(kept[weights][1], mode=mode)
+    return KernelRunner(kept[weights][1])
 
 
 def stamp_of(model: Decoder) -> tuple[tuple[int, int], ...]:

@@ -14,7 +14,7 @@ from pellucid.errors import PellucidError
 from pellucid.formats.hf_config import read_config
 from pellucid.formats.stored import Arrays, opened
 from pellucid.formats.tokenizers import read_tokenizer
-from pellucid.generate.choice import Kernel, chosen_kernel
+from pellucid.generate.choice import SMALL, Kernel, chosen_kernel
 from pellucid.generate.find import DEFAULT, find
 from pellucid.generate.runner import Runner
 from pellucid.generate.writes import Writes, check_belongs
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("float32", "bfloat16", "int8", "int4")
 IN_TORCH = ("float32", "bfloat16")
-# One token's products with fewer parameters are too small to share: one thread is as fast, and never waits for another
-# that runs on a busy core (docs/log.md).
-SMALL = 20_000_000
 
 
 class NoKernel(PellucidError):

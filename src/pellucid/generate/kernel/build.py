@@ -1,6 +1,6 @@
 """Compiling the kernel, once, into the user's cache.
 
-The library's name holds a hash of its sources, the compiler and the flags, so that a new version never meets an old library.
+The library's name holds a hash of its sources, the flags and the processor, so that a new version never meets an old library.
 It is written beside and renamed: two processes may build at once, and one that is killed leaves nothing half done.
 """
 
@@ -32,8 +32,7 @@ def library_path(*, plain: bool = False) -> Path:
     Raises:
         Unavailable: no compiler, or it failed, or the cache cannot be trusted or written.
     """
-    directory = cache_directory()
-    found = directory / f"kernel-{_fingerprint(plain)}{SUFFIX}"
+    found = _place(plain=plain)
     if not found.exists():
         _compile(found, plain)
     _must_be_ours(found)
@@ -42,10 +41,7 @@ def library_path(*, plain: bool = False) -> Path:
 
 def is_built() -> bool:
     """Whether `library_path` would find it there."""
-    try:
-        return (cache_directory() / f"kernel-{_fingerprint(False)}{SUFFIX}").exists()
-    except Unavailable:
-        return False
+    return _place(plain=False).exists()
 
 
 def cache_directory() -> Path:
@@ -80,6 +76,10 @@ def has_compiler() -> bool:
         return bool(compiler())
     except Unavailable:
         return False
+
+
+def _place(*, plain: bool) -> Path:
+    return cache_directory() / f"kernel-{_fingerprint(plain)}{SUFFIX}"
 
 
 def _fingerprint(plain: bool) -> str:

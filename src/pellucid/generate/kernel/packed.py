@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
+from pellucid.generate.choice import SMALL
 from pellucid.generate.kernel import library
 from pellucid.generate.kernel.library import BFLOAT16, FLOAT32, INT4, INT8, PANEL, Block, Matrix, Model, Norm
 from pellucid.gpt.config import GPTConfig
@@ -25,8 +26,6 @@ GROUPED = ("int8", "int4")
 PIECE = {"int8": 544, "int4": 288}  # bytes of a panel's group
 ACTIVATIONS = ("gelu_tanh", "gelu_erf", "relu")  # enum activation
 CODES = {"float32": "f", "uint16": "b", "float16": "h", "int8": "i"}  # of what is packed
-# One token's products with fewer parameters are too small to share (docs/log.md).
-SMALL = 20_000_000
 
 
 def unsupported(config: GPTConfig) -> str | None:

@@ -72,14 +72,8 @@ static void tile(const struct job *job, enum kind kind, const void *w, int64_t k
     tile_of(kind, high, panels)(in, sums);
     EACH(i, high * panels) {
         const int64_t to = at + i / panels * stride + PANEL * (i % panels);
-        v16 value = vload(sums + PANEL * i);
-        if (k + deep < all) {
-            vstore(job->part + to, value);
-            continue;
-        }
-        if (job->then == ACTIVATE) value = activate(value, job->activation);
-        if (job->then == ADD) value = vadd(vload(job->y + to), value);
-        vstore(job->y + to, value);
+        if (k + deep < all) vstore(job->part + to, vload(sums + PANEL * i));
+        else finish(job->y + to, sums + PANEL * i, job->then, job->activation);
     }
 }
 

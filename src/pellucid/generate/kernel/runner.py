@@ -57,13 +57,13 @@ class KernelRunner:
 
     Args:
         packed: the weights.
-        mode: what was asked for; it is exact in either.
     """
 
-    def __init__(self, packed: Packed, *, mode: Mode = "exact") -> None:
+    mode: Mode = "exact"  # whatever was asked for
+
+    def __init__(self, packed: Packed) -> None:
         self.packed = packed
         self.config = packed.config
-        self.mode: Mode = "exact"
         self.path = packed.path
         self._sequences: dict[int, tuple[Kept, Array, Array]] = {}
         self._next = 0
