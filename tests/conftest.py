@@ -31,7 +31,7 @@ def story(length: int, seed: int) -> str:
     return " ".join(written)
 
 
-LONGEST = ("test_readme.py", "test_demo.py", "test_cli.py")  # what begins last must be short, or one core waits for the other
+LONGEST = ("test_readme.py", "test_kernel.py")  # what begins last must be short, or one core waits for the other
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

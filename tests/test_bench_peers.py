@@ -20,10 +20,6 @@ from pellucid.text.r50k import r50k
 SHAPE = pellucid.GPTConfig(vocab_size=50257, n_ctx=64, n_layers=2, d_model=32, n_heads=2, pattern=all_dense(2))
 
 
-# These start transformers half a dozen times, which takes as long as everything else of a small room's tests.
-with_peers = pytest.mark.skipif(not os.environ.get("PELLUCID_PEERS"), reason="long: set PELLUCID_PEERS=1")
-
-
 def echo(**arguments: Any) -> tuple[Work, dict[str, Any]]:
     """A worker's work that says what it was asked, and dies of what it is told to."""
 
@@ -55,6 +51,7 @@ def by_name(rows: list[Comparison]) -> dict[str, Comparison]:
     return {row.name: row for row in rows}
 
 
+@pytest.mark.long
 def test_training_is_compared_step_for_step() -> None:
     config = SHAPE.replace(vocab_size=300)
     shape = train.Shape(name="small", config=config, tracks=32, batch=4, steps=2, compiled=False, same_allocator=False)
@@ -82,7 +79,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PELLUCID_KERNEL", "off")
 
 
-@with_peers
+@pytest.mark.long
 def test_generating_is_compared_on_the_same_weights(tmp_path: Path, small: None) -> None:
     files = sides.written(tmp_path, SHAPE)
     rows = generate.one_stream("float32", files, 1)
@@ -125,7 +122,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(match, "Worker", InThisProcess)
 
 
-@with_peers
+@pytest.mark.long
 def test_many_streams_are_timed_with_their_reading(tmp_path: Path, small: None, quick: None) -> None:
     rows = by_name(generate.many_streams(sides.written(tmp_path, SHAPE), 1))
     name = "generate/gpt2-124m/float32/3-streams/built-in"
@@ -133,7 +130,7 @@ def test_many_streams_are_timed_with_their_reading(tmp_path: Path, small: None, 
     assert "100% of the tokens equal" in rows[name].peer and "100%" in rows[f"{name}/unlike-prompts"].peer
 
 
-@with_peers
+@pytest.mark.long
 def test_reading_is_compared(tmp_path: Path, small: None, quick: None) -> None:
     rows = by_name(prefill.measured(sides.written(tmp_path, SHAPE), 1))
     assert {"prefill/gpt2-124m/16/float32/built-in", "prefill/gpt2-124m/16/bf16/built-in"} <= rows.keys()

@@ -186,6 +186,7 @@ def test_train_and_finetune_json_is_one_object(cli: Cli, stories: Path, examples
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C reaches a Windows process by other ways")
+@pytest.mark.long
 def test_ctrl_c_saves_and_the_printed_command_goes_on(stories: Path, tmp_path: Path) -> None:
     run = tmp_path / "my run"  # with a space, as people's folders have
     command = [*PELLUCID, "train", str(stories), "--out", str(run), *TINY, "--steps", "300", "--checkpoint-every", "300"]

@@ -9,6 +9,7 @@ import pellucid
 from pellucid.cli import demo, main
 
 
+@pytest.mark.long
 def test_the_demo_leaves_what_it_promises(
     stories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,6 +52,7 @@ def test_links_lead_somewhere() -> None:
     assert missing == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("language", "code"), MARKED, ids=[f"{number}-{kind}" for number, (kind, _) in enumerate(MARKED, 1)])
 def test_block(language: str, code: str, folder: Path) -> None:
     if language == "bash" and sys.platform == "win32":

@@ -170,16 +170,17 @@ def _waiting(studio: Studio) -> int:
 
 def test_a_generation_ends_when_the_page_goes_away(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Slow(monkeypatch)
-    left = threading.Event()
-    leave = Answer.leave
-    monkeypatch.setattr(Answer, "leave", lambda answer: (leave(answer), left.set()))
+    left: dict[int, threading.Event] = {}  # of each answer begun from here on; earlier ones may be left as late as now
+    begin, leave = Answer.__init__, Answer.leave
+    monkeypatch.setattr(Answer, "__init__", lambda answer: (begin(answer), left.update({id(answer): threading.Event()}))[0])
+    monkeypatch.setattr(Answer, "leave", lambda answer: (leave(answer), left.get(id(answer), threading.Event()).set())[0])
     newest = studio.library._count
     connection = start(studio, {"prompt": "the", "max_tokens": 50, "seed": 1})
     response = connection.getresponse()
     assert response.status == 200 and slow.begun.acquire(timeout=20)
     response.close()
     connection.close()
-    assert left.wait(20)  # the server has noticed
+    assert next(iter(left.values())).wait(20)  # the server has noticed
     slow.go.set()
     assert events(generate(studio, prompt="the", max_tokens=1, seed=1))[-1][0] == "done"  # the line moves on
     assert slow.tokens == 2  # the first of those 50, and the one of the second answer

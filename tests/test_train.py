@@ -191,14 +191,12 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(text: list[Docume
 
 
 @pytest.mark.parametrize(("dtype", "dropout"), [("float32", 0.1), ("bfloat16", 0.0)])
-def test_stopped_and_resumed_is_uninterrupted(
-    text: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, dropout: float
-) -> None:
-    monkeypatch.setattr(machine, "compute_dtype", lambda: getattr(torch, dtype))
+def test_stopped_and_resumed_is_uninterrupted(text: list[Document], tmp_path: Path, dtype: str, dropout: float) -> None:
     config = CONFIG.replace(dropout=dropout)
-    run_small(text, tmp_path / "whole", config=config)
+    whole = run_small(text, tmp_path / "whole", config=config, dtype=dtype)
+    assert whole.plan.dtype == dtype
     asked = iter([False] * 4 + [True])
-    stopped = run_small(text, tmp_path / "cut", config=config, stop=lambda: next(asked))
+    stopped = run_small(text, tmp_path / "cut", config=config, dtype=dtype, stop=lambda: next(asked))
     assert not stopped.finished
     assert stopped.step == 5
     resumed = pellucid.train([], tmp_path / "cut", resume=True)

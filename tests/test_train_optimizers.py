@@ -105,6 +105,7 @@ def test_the_default_is_written_as_if_there_were_no_choice(documents: list[Docum
     ("options", "says"),
     [
         ({"optimizer": "lion"}, r"unknown optimizer 'lion': choose from .*adamw.*muon.*sgd"),
+        ({"dtype": "float16"}, "dtype must be float32 or bfloat16, not 'float16'"),
         ({"optimizer": "lbfgs"}, "unknown optimizer 'lbfgs'"),
         ({"optimizer": "sgd", "optimizer_settings": {"beta": 1}}, "SGD takes no 'beta': it has .*momentum"),
         ({"optimizer": "adamw", "optimizer_settings": {"eps": -1.0}}, "AdamW does not take these settings: .*epsilon"),

@@ -29,7 +29,8 @@ def run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fine-tuning run. To be read, not changed."""
     examples = [Example(f"{number} =>", f" {'one ' * (number % 3)}bird") for number in range(30)]
     out = tmp_path_factory.mktemp("tuned") / "run"
-    return pellucid.finetune(examples, out, model=tiny_run, steps=STEPS, batch=4, learning_rate=1e-2, seed=3).path
+    options = {"steps": STEPS, "batch": 4, "learning_rate": 1e-2, "seed": 3, "dtype": "float32"}
+    return pellucid.finetune(examples, out, model=tiny_run, **options).path
 
 
 def read(run: Path) -> Record:

@@ -20,7 +20,6 @@ from pellucid.corpus import Document, open_corpus
 from pellucid.corpus.windows import Windows
 from pellucid.errors import PellucidError
 from pellucid.record import Record, check, open_record
-from pellucid.train import machine
 from pellucid.train.watch import example_moment, moments
 from pellucid.xray.moment import TILES, chosen_track, edges, stretch, thumbnail
 
@@ -30,7 +29,8 @@ STEPS = 12
 
 
 def run_small(documents: list[Document], out: Path, **options: object) -> pellucid.Run:
-    options = {"config": CONFIG, "steps": STEPS, "batch_tokens": 128, "checkpoint_every": 3, "seed": 5} | options
+    common = {"config": CONFIG, "steps": STEPS, "batch_tokens": 128, "checkpoint_every": 3, "seed": 5, "dtype": "float32"}
+    options = common | options
     return pellucid.train(documents, out, learning_rate=1e-2, **options)  # type: ignore[arg-type]
 
 
@@ -195,13 +195,10 @@ def test_every_token_that_is_named_has_its_piece(whole: Path, record: Record) ->
 
 
 @pytest.mark.parametrize(("dtype", "dropout"), [("float32", 0.0), ("float32", 0.1), ("bfloat16", 0.1)])
-def test_recording_changes_no_bit(
-    documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, dropout: float
-) -> None:
-    monkeypatch.setattr(machine, "compute_dtype", lambda: getattr(torch, dtype))
+def test_recording_changes_no_bit(documents: list[Document], tmp_path: Path, dtype: str, dropout: float) -> None:
     config = CONFIG.replace(dropout=dropout)
     for name, record in (("with", True), ("without", False)):
-        run_small(documents, tmp_path / name, config=config, record=record)
+        run_small(documents, tmp_path / name, config=config, record=record, dtype=dtype)
     assert steps_of(tmp_path / "with") == steps_of(tmp_path / "without")
     weights = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("with", "without")]
     assert weights[0] == weights[1]
@@ -243,7 +240,7 @@ def watch(event):
     if where == "step" and type(event).__name__ == "StepDone" and event.step == 8:
         die()
 config = pellucid.GPTConfig.from_dict({config!r})
-pellucid.train([Document(*pair) for pair in {pairs!r}], {out!r}, config=config, steps=12, batch_tokens=128,
+pellucid.train([Document(*pair) for pair in {pairs!r}], {out!r}, config=config, dtype='float32', steps=12, batch_tokens=128,
                learning_rate=1e-2, checkpoint_every=3, seed=5, observers=[watch])
 """
 

@@ -17,7 +17,7 @@ from pellucid.corpus import Document
 from pellucid.errors import PellucidError
 from pellucid.record import Record, Stored, check, open_record
 from pellucid.text.tokenizer import END_OF_TEXT, Numbering, Tokenizer
-from pellucid.train import checkpoint, machine
+from pellucid.train import checkpoint
 from pellucid.xray import Report
 
 
@@ -26,7 +26,8 @@ STEPS = 12
 
 
 def train(documents: list[Document], out: Path, **options: Any) -> Path:
-    options = {"config": CONFIG, "steps": STEPS, "batch_tokens": 128, "checkpoint_every": 3, "seed": 5} | options
+    common = {"config": CONFIG, "steps": STEPS, "batch_tokens": 128, "checkpoint_every": 3, "seed": 5, "dtype": "float32"}
+    options = common | options
     return pellucid.train(documents, out, learning_rate=1e-2, **options).path
 
 
@@ -85,11 +86,8 @@ def test_a_text_may_end_with_another_token_than_the_last(documents: list[Documen
     assert 0 in found["training/stretch/ids"] and found.verify(other).ok
 
 
-def test_products_in_bfloat16(documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    monkeypatch.setattr(machine, "compute_dtype", lambda: torch.bfloat16)
-    out = train(documents, tmp_path / "run", steps=4)
+def test_products_in_bfloat16(documents: list[Document], tmp_path: Path) -> None:
+    out = train(documents, tmp_path / "run", steps=4, dtype="bfloat16")
     record = read(out)
     assert record.provenance.dtype == "bfloat16" and record.verify(out).ok
     loss = record["training/steps/loss"].copy()

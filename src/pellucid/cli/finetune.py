@@ -11,7 +11,7 @@ EXAMPLE = """pellucid finetune examples.jsonl --out runs/tuned
   pellucid generate -m runs/tuned "a prompt of the same kind" --temperature 0"""
 
 PLANNED = (
-    "model", "epochs", "steps", "minutes", "batch", "learning_rate", "seed", "prompt",
+    "model", "epochs", "steps", "minutes", "batch", "learning_rate", "seed", "prompt", "dtype",
 )  # fmt: skip
 
 
@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, metavar="N", help="examples in a step (default 16, fewer for few examples)")
     parser.add_argument("--learning-rate", type=float, metavar="X", help="the peak (default: by width)")
     parser.add_argument("--seed", type=int, metavar="N", help="of order and split (default 0)")
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16"], help="of the matrix products (default: bfloat16 where the CPU has it)"
+    )
     parser.add_argument("--prompt", help="what samples continue (default: a held-out prompt)")
     parser.add_argument("--no-record", action="store_true", help="keep no record of the run (RUN/finetuning.pellucid)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out; needs no EXAMPLES")
@@ -48,6 +51,7 @@ def run(chosen: argparse.Namespace) -> int:
         done = finetune(
             chosen.examples, chosen.out, model=chosen.model or "default", epochs=chosen.epochs, steps=chosen.steps,
             minutes=chosen.minutes, batch=chosen.batch, learning_rate=chosen.learning_rate, seed=chosen.seed or 0,
-            prompt=chosen.prompt, resume=chosen.resume, record=not chosen.no_record, observers=[live], stop=stop,
+            prompt=chosen.prompt, dtype=chosen.dtype, resume=chosen.resume, record=not chosen.no_record, observers=[live],
+            stop=stop,
         )  # fmt: skip
     return finish_run(done, json=chosen.json)

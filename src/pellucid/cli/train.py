@@ -20,7 +20,7 @@ EXAMPLE = """pellucid train book.txt --out runs/book --preset cpu-2m --minutes 1
 PLANNED = (
     "preset", "parameters", "tokens", "steps", "minutes", "seed", "checkpoint_every", "batch_tokens", "batch_ramp",
     "learning_rate", "tokenizer", "held_out", "prompt", "keep", "keep_best", "skip_spikes", "patience",
-    "optimizer", "optimizer_settings", "mask_documents",
+    "optimizer", "optimizer_settings", "mask_documents", "dtype",
 )  # fmt: skip
 
 
@@ -62,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--mask-documents", action="store_true", default=None, help="let no token see another document (default: as in GPT-3)"
+    )
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16"], help="of the matrix products (default: bfloat16 where the CPU has it)"
     )
     parser.add_argument("--tokenizer", metavar="WHAT", help='"r50k", "train" or a directory (default: by preset)')
     parser.add_argument("--held-out", action="append", metavar="TEXT", help="text to measure on; may be repeated")

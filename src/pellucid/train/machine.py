@@ -24,6 +24,17 @@ def compute_dtype() -> torch.dtype:
     return torch.bfloat16 if has.get("amx_bf16") or has.get("avx512_bf16") else torch.float32
 
 
+def dtype_of(choice: str | None) -> torch.dtype:
+    """The dtype of a run's matrix products: the one asked for, or what suits this machine.
+
+    Raises:
+        PellucidError: neither float32 nor bfloat16.
+    """
+    if choice not in (None, "float32", "bfloat16"):
+        raise PellucidError(f"dtype must be float32 or bfloat16, not {choice!r}")
+    return compute_dtype() if choice is None else getattr(torch, choice)
+
+
 def refuse_too_large(config: GPTConfig) -> None:
     """Refuses a shape whose training cannot fit, before anything is allocated.
 

@@ -112,6 +112,7 @@ def train(
     optimizer: str | None = None,
     optimizer_settings: Mapping[str, Any] | None = None,
     mask_documents: bool | None = None,
+    dtype: str | None = None,
     prompt: str | None = None,
     record: bool = True,
     resume: bool = False,
@@ -143,6 +144,7 @@ def train(
         optimizer: "adamw" (GPT-3's, and the default), "muon", or another of `torch.optim` by name (`optimizers`).
         optimizer_settings: what else its class is given, such as {"momentum": 0.9}.
         mask_documents: let no token see another document's than its own (`gpt.documents`). Default: as in GPT-3, they do.
+        dtype: of the matrix products, "float32" or "bfloat16". Default: bfloat16 where the CPU multiplies it natively.
         prompt: what samples continue; default: the first words of the held-out text.
         record: keep `training.pellucid` in the run, from which pictures are drawn: some steps' gradients, updates and
             weights in summary, losses by token, an example. A run that was begun without goes on without.
@@ -165,7 +167,7 @@ def train(
         "held_out": held_out, "tokenizer": tokenizer, "batch_tokens": batch_tokens, "batch_ramp": batch_ramp,
         "learning_rate": learning_rate, "checkpoint_every": checkpoint_every, "keep": keep, "keep_best": keep_best,
         "skip_spikes": skip_spikes, "patience": patience, "optimizer": optimizer, "optimizer_settings": optimizer_settings,
-        "mask_documents": mask_documents, "prompt": prompt,
+        "mask_documents": mask_documents, "dtype": dtype, "prompt": prompt,
     }  # fmt: skip
     if resume:
         plan = Plan.load(run, kind="train")
@@ -225,6 +227,7 @@ def refuse_impossible(choices: Mapping[str, Any]) -> None:
     machine.refuse_too_large(shape)
     if choices.get("mask_documents"):
         check_patterns(shape)
+    machine.dtype_of(choices.get("dtype"))
     check_optimizer(rate, choices.get("optimizer"), choices.get("optimizer_settings"))
 
 
@@ -305,7 +308,7 @@ def _plan(
     if batch < 1:
         raise PellucidError(f"batch_tokens is {batch_tokens}, less than one window of {config.n_ctx}: give that or more")
     micro_batch = micro_batch_of(batch, config.n_ctx)
-    dtype = machine.compute_dtype()
+    dtype = machine.dtype_of(choices.get("dtype"))
     threads, looks = torch.get_num_threads(), LOOKS
     if minutes is not None:
         emit(observers, events.Progress(stage="timing a few steps", done=0))

@@ -47,6 +47,7 @@ def finetune(
     learning_rate: float | None = None,
     seed: int = 0,
     prompt: str | None = None,
+    dtype: str | None = None,
     record: bool = True,
     resume: bool = False,
     observers: Sequence[Observer] = (),
@@ -63,6 +64,7 @@ def finetune(
         batch: examples in a step (for plain text: windows). Default: 16, fewer if there are few examples.
         learning_rate: the peak. Default: 0.1 / d_model, a fifth of what training from nothing would take.
         prompt: what samples continue. Default: that of a held-out example.
+        dtype: of the matrix products, as in `train`.
         record: keep `finetuning.pellucid` in the run at its end: both models beside each other, as pictures need it.
         observers, stop: as in `train`.
 
@@ -78,15 +80,18 @@ def finetune(
     if resume:
         plan = Plan.load(run, kind="finetune")
         refuse_changes(
-            epochs=epochs, steps=steps, minutes=minutes, batch=batch, learning_rate=learning_rate, prompt=prompt
-        )
+            epochs=epochs, steps=steps, minutes=minutes, batch=batch, learning_rate=learning_rate, prompt=prompt,
+            dtype=dtype,
+        )  # fmt: skip
     else:
         one_budget(epochs=epochs, steps=steps, minutes=minutes)
         check_positive(epochs=epochs, steps=steps, minutes=minutes, batch=batch, learning_rate=learning_rate)
+        compute = machine.dtype_of(dtype)
         with new_run(run) as draft:
             base = model if isinstance(model, GPT) else load(model)
             few = _prepare(examples, draft, base, seed, observers)
-            plan = _plan(draft, base, (epochs, steps, minutes), batch or few, learning_rate, seed, prompt, record)
+            budget = (epochs, steps, minutes)
+            plan = _plan(draft, base, budget, batch or few, learning_rate, seed, prompt, compute, record)
     tuned = load(run / "base").requires_grad_(True)
     batches = batches_of(run, tuned, plan.batch, plan.seed)
     state = run_steps(run, plan, tuned, batches, observers=observers, stop=stop)
@@ -137,11 +142,11 @@ def _plan(
     learning_rate: float | None,
     seed: int,
     prompt: str | None,
+    dtype: torch.dtype,
     record: bool,
 ) -> Plan:
     epochs, steps, minutes = budget
     batches = batches_of(run, base, batch, seed)
-    dtype = machine.compute_dtype()
     micro_batch = micro_batch_of(batch, batches.batch(0)[0].shape[1])
     threads, looks = torch.get_num_threads(), LOOKS
     if minutes is not None:
