@@ -1,8 +1,10 @@
 """The C kernel: what a plain float64 model says, and the same bits however a text is read."""
 
 import os
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Sequence
 from functools import cache
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -199,11 +201,46 @@ def test_what_it_does_not_know_is_said() -> None:
         pack(model_of(NARROW), "int3")
 
 
-def test_a_forked_process_has_threads_of_its_own() -> None:
-    expected = read(packed_of(WIDE), range(40))
+def forked(work: Callable[[], bool]) -> bool:
+    """What it says in a forked process; one that hangs is ended by its alarm."""
     receive, send = os.pipe()
     if (child := os.fork()) == 0:
-        os.write(send, bytes([np.array_equal(read(packed_of(WIDE), range(40)), expected)]))
-        os._exit(0)
+        signal.alarm(60)
+        try:
+            os.write(send, bytes([work()]))
+        finally:
+            os._exit(0)
+    os.close(send)
     os.waitpid(child, 0)
-    assert os.read(receive, 1) == b"\x01"
+    with os.fdopen(receive, "rb") as file:
+        return file.read() == b"\x01"
+
+
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    expected = read(packed_of(WIDE), range(40))
+    assert forked(lambda: np.array_equal(read(packed_of(WIDE), range(40)), expected))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 says that forking beside threads may hang
+def test_a_process_may_fork_while_another_thread_computes() -> None:
+    """Neither the pass's lock, nor the pool's, nor a helper is left in the child; and its children's are as well made anew."""
+    packed, ids, expected = packed_of(WIDE), list(range(TRACKS)), read(packed_of(WIDE), range(TRACKS))
+    ended = Event()
+
+    def compute() -> None:
+        while not ended.is_set():
+            read(packed, ids)
+
+    def same() -> bool:
+        return np.array_equal(read(packed, ids, [40]), expected)
+
+    threads = [Thread(target=compute) for _ in range(2)]  # two: one waits for the other's pass
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(20):
+            assert forked(lambda: same() and forked(same))
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()

@@ -66,6 +66,7 @@ const char *pellucid_variant(void);
 /* Within the kernel. */
 enum { MOST_THREADS = 64 };
 void run_parallel(int threads, int64_t items, void (*work)(void *, int64_t, int), void *what);
+void forget_threads(void);
 
 enum then { STORE, ACTIVATE, ADD };
 void pack_rows(const struct matrix *w, const float *x, int64_t stride, int64_t rows, float *to, int threads);

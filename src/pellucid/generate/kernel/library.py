@@ -3,12 +3,10 @@
 import ctypes
 import os
 from functools import cache
-from threading import Lock
 
 from pellucid.generate.kernel.build import Unavailable, library_path
 
 
-TURN = Lock()  # threads that compute serve one pass at a time (`pool.c`)
 FLOAT32, BFLOAT16, INT8, INT4 = range(4)  # enum kind
 PANEL = 16
 

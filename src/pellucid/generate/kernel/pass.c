@@ -10,6 +10,16 @@ static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 static float *arena;
 static size_t arena_floats;
 
+/* A forked process has one thread, the one that forked. If another was in a pass, it is not here to give the lock back, and may
+ * have been about to replace the arena. */
+static void in_the_child(void) {
+    if (pthread_mutex_trylock(&one_at_a_time)) arena = NULL, arena_floats = 0;
+    one_at_a_time = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    forget_threads();
+}
+
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, in_the_child); }
+
 static float *take(float **free_floats, int64_t count) {
     float *taken = *free_floats;
     *free_floats += FILLED(count);

@@ -3,7 +3,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "kernel.h"
 
@@ -12,15 +11,14 @@ enum { SPINS = 20000, CLOSED = -1000000 };
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    pid_t owner; /* threads do not survive a fork */
-    int made, wanted;
+    int made, wanted; /* threads, the caller included */
     void (*work)(void *, int64_t, int);
     void *what;
     int64_t items;
     atomic_llong next;
     atomic_int round;
     atomic_int gate; /* helpers within; CLOSED added: none may enter. Who sleeps through a round is not waited for */
-} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .gate = CLOSED};
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .made = 1, .gate = CLOSED};
 
 static void relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -61,15 +59,16 @@ static void *live(void *number) {
     return NULL;
 }
 
+/* In a forked process, which has none of them: whoever held the lock, or waited, is not here. */
+void forget_threads(void) {
+    pool.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    pool.wake = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    pool.made = 1;
+    atomic_store(&pool.round, 0);
+    atomic_store(&pool.gate, CLOSED);
+}
+
 static void make_threads(int wanted) {
-    if (pool.owner != getpid()) {
-        pool.owner = getpid();
-        pool.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER; /* the parent's threads may have been waiting: none is here */
-        pool.wake = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
-        pool.made = 1; /* the caller is thread 0 */
-        atomic_store(&pool.round, 0);
-        atomic_store(&pool.gate, CLOSED);
-    }
     while (pool.made < wanted) {
         pthread_t thread;
         if (pthread_create(&thread, NULL, live, (void *)(intptr_t)pool.made)) return; /* fewer do it as well */
@@ -78,7 +77,7 @@ static void make_threads(int wanted) {
     }
 }
 
-/* Calls work(what, item, thread) for each item, on several threads; returns when all are done. One caller at a time. */
+/* Calls work(what, item, thread) for each item, on several threads; returns when all are done. One caller at a time (`pass.c`). */
 void run_parallel(int threads, int64_t items, void (*work)(void *, int64_t, int), void *what) {
     if (threads > MOST_THREADS) threads = MOST_THREADS;
     if (threads > 1 && items > 1) make_threads(threads);

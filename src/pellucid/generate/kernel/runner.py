@@ -144,10 +144,9 @@ class KernelRunner:
         assert all(0 <= token < self.config.vocab_size for token in ids)
         numbers, places = np.array(ids, np.int32), np.array(wanted, np.int64)
         logits = np.empty((len(wanted), self.config.vocab_size), np.float32)
-        with library.TURN:
-            failed = self.packed.library.pellucid_pass(
-                self.packed.model, listed, len(parts), numbers.ctypes.data, places.ctypes.data, len(wanted), logits.ctypes.data
-            )
+        failed = self.packed.library.pellucid_pass(  # one at a time: other threads wait in there
+            self.packed.model, listed, len(parts), numbers.ctypes.data, places.ctypes.data, len(wanted), logits.ctypes.data
+        )
         if failed:
             raise MemoryError(f"no memory to read {len(ids)} tokens at once")
         start = 0
