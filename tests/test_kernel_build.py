@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,22 @@ from pellucid.generate.kernel import build, library
 from pellucid.generate.kernel.build import Unavailable
 
 
+LOCK = "compiling.lock"
+FAILING = "#!/bin/sh\necho 'error: it is Sunday' >&2\nexit 1\n"
+# Waits until both processes have begun, and a little, for the other one to come this far if nothing holds it up.
+SLOW = """#!/bin/sh
+echo called >> {calls}
+until [ -e {begun}.1 ] && [ -e {begun}.2 ]; do sleep 0.1; done
+sleep 0.5
+while [ $# -gt 1 ]; do [ "$1" = -o ] && echo library > "$2"; shift; done
+"""
+CHILD = """
+import sys
+from pathlib import Path
+from pellucid.generate.kernel import build
+Path(sys.argv[1]).touch()
+print(build.library_path())
+"""
 posix = pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
 
 
@@ -22,12 +39,23 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+def names(directory: Path) -> set[str]:
+    return {file.name for file in directory.iterdir()}
+
+
+def script(path: Path, text: str) -> str:
+    """A compiler."""
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 def test_it_is_compiled_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "FLAGS", ("-O0", *build.FLAGS[1:]))  # it is not run here
-    assert not build.is_built()
+    assert build.would_compile()
     path = build.library_path()
-    assert build.is_built() and [file.name for file in fresh.iterdir()] == [path.name]
+    assert not build.would_compile() and names(fresh) == {path.name, LOCK}
     monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: pytest.fail("compiled again"))
     assert build.library_path() == path
 
@@ -49,16 +77,63 @@ def test_without_a_compiler_it_says_so(fresh: Path, monkeypatch: pytest.MonkeyPa
 
 
 @posix
-def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(
+def test_a_compiler_that_fails_is_quoted_and_not_called_again(
     fresh: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    broken = tmp_path / "broken"
-    broken.write_text("#!/bin/sh\necho 'error: it is Sunday' >&2\nexit 1\n", encoding="utf-8")
-    broken.chmod(0o755)
-    monkeypatch.setenv("CC", str(broken))
-    with pytest.raises(Unavailable, match="could not compile it: error: it is Sunday"):
+    monkeypatch.setenv("CC", script(tmp_path / "broken", FAILING))
+    with pytest.raises(Unavailable, match=r"could not compile it: error: it is Sunday$"):
         build.library_path()
-    assert list(fresh.iterdir()) == []
+    (note,) = fresh.glob("*.failed")
+    assert names(fresh) == {note.name, LOCK} and not build.would_compile()
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "run", lambda *args, **kwargs: pytest.fail("compiled again"))
+        with pytest.raises(Unavailable, match=rf"error: it is Sunday \(tried before; again a day later, or without {note}\)$"):
+            build.library_path()
+
+    def tries_again() -> bool:
+        if not build.would_compile():
+            return False
+        with pytest.raises(Unavailable, match=r"Sunday$"):
+            build.library_path()
+        return not build.would_compile()
+
+    script(tmp_path / "broken", FAILING + "# another version\n")
+    assert tries_again()
+    monkeypatch.setattr(build, "FLAGS", ("-O0", *build.FLAGS[1:]))
+    assert tries_again()
+    monkeypatch.setenv("CC", script(tmp_path / "other", FAILING))
+    assert tries_again()
+    for old in fresh.glob("*.failed"):
+        os.utime(old, (0, 0))
+    assert tries_again()
+
+
+@posix
+@pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
+def test_a_compiler_that_was_mended_leaves_the_library_only(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = build.FLAGS
+    monkeypatch.setattr(build, "_fingerprint", lambda plain: "same")
+    monkeypatch.setattr(build, "FLAGS", ("--no-such-flag",))
+    with pytest.raises(Unavailable, match="could not compile it"):
+        build.library_path()
+    (note,) = fresh.glob("*.failed")
+    os.utime(note, (0, 0))
+    monkeypatch.setattr(build, "FLAGS", ("-O0", *flags[1:]))
+    path = build.library_path()
+    assert names(fresh) == {path.name, LOCK}
+
+
+@posix
+def test_of_two_processes_one_compiles(fresh: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls, begun = tmp_path / "calls", tmp_path / "begun"
+    monkeypatch.setenv("CC", script(tmp_path / "slow", SLOW.format(calls=calls, begun=begun)))
+    both = [
+        subprocess.Popen([sys.executable, "-c", CHILD, f"{begun}.{number}"], stdout=subprocess.PIPE, encoding="utf-8")
+        for number in (1, 2)
+    ]
+    found = {process.communicate(timeout=120)[0].strip() for process in both}
+    assert found == {str(path) for path in fresh.glob("kernel-*")} and len(found) == 1
+    assert calls.read_text(encoding="utf-8") == "called\n"
 
 
 @posix

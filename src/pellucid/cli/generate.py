@@ -155,7 +155,10 @@ def _opened(chosen: argparse.Namespace) -> "Writer":
     try:
         from pellucid.generate.writer import open_writer
 
-        return open_writer(chosen.model, kernel=chosen.kernel, weights=chosen.weights, tell=_tell)
+        writer = open_writer(chosen.model, kernel=chosen.kernel, weights=chosen.weights, tell=_tell)
+        if chosen.verbose and writer.no_kernel:
+            _tell(writer.no_kernel)
+        return writer
     finally:
         gc.enable()
 

@@ -40,17 +40,22 @@ class Writer(Writes):
     Args:
         runner: what computes.
         tokenizer: None for a model that is given token ids only. no_tokenizer: why, where there is none.
+        no_kernel: why PyTorch computes where the kernel was to be taken if it could.
 
     Raises:
         PellucidError: the tokenizer has another vocabulary than the model.
     """
 
-    def __init__(self, runner: Runner, tokenizer: Tokenizer | None, no_tokenizer: str = "this model has no tokenizer") -> None:
+    def __init__(
+        self, runner: Runner, tokenizer: Tokenizer | None, no_tokenizer: str = "this model has no tokenizer", *,
+        no_kernel: str | None = None,
+    ) -> None:  # fmt: skip
         check_belongs(tokenizer, runner.config)
         self.runner = runner
         self.config = runner.config
         self.tokenizer = tokenizer
         self.no_tokenizer = no_tokenizer
+        self.no_kernel = no_kernel
 
     def computing(self) -> Runner:
         """The runner."""
@@ -77,7 +82,7 @@ def open_writer(
         raise PellucidError(f"unknown weights {weights!r}: use one of {', '.join(WEIGHTS)}")
     kernel = chosen_kernel(kernel)
     if kernel == "off":
-        return _by_torch(source, weights, "leave out --kernel off")
+        return _by_torch(source, weights, otherwise="leave out --kernel off")
     directory = find(source)
     config = read_config(directory)
     try:
@@ -85,7 +90,7 @@ def open_writer(
     except NoKernel as reason:
         if kernel == "only":
             raise
-        return _by_torch(source, weights, str(reason))
+        return _by_torch(source, weights, no_kernel=str(reason), otherwise=str(reason))
     from pellucid.generate.kernel.runner import KernelRunner
 
     tokenizer, why_none = read_tokenizer(directory, config)
@@ -97,7 +102,7 @@ def _packed(directory: Path, config: GPTConfig, weights: str, tell: Callable[[st
     from pellucid.generate.kernel.packed import Packed, unsupported
     from pellucid.generate.kernel.runner import why_not
 
-    if unsupported(config) is None and not build.is_built() and build.has_compiler():
+    if unsupported(config) is None and build.would_compile():
         tell("compiling the kernel, once for this machine (--kernel off does without it)")
     if why := why_not(config):
         raise NoKernel(f"no kernel here: {why}")
@@ -105,7 +110,7 @@ def _packed(directory: Path, config: GPTConfig, weights: str, tell: Callable[[st
         return Packed(config, Arrays(config, stored, sources), weights=weights)
 
 
-def _by_torch(source: str | Path, weights: str | None, otherwise: str) -> Writer:
+def _by_torch(source: str | Path, weights: str | None, *, otherwise: str, no_kernel: str | None = None) -> Writer:
     if weights not in (None, *IN_TORCH):
         usual = " or ".join(IN_TORCH)
         raise PellucidError(f"only the kernel computes with {weights} weights, PyTorch with {usual}: {otherwise}")
@@ -117,4 +122,4 @@ def _by_torch(source: str | Path, weights: str | None, otherwise: str) -> Writer
     model = load(source, dtype=weights)
     if model.config.parameters() < SMALL:
         torch.set_num_threads(1)
-    return Writer(TorchRunner(model), model.tokenizer, model.no_tokenizer)
+    return Writer(TorchRunner(model), model.tokenizer, model.no_tokenizer, no_kernel=no_kernel)

@@ -1,7 +1,9 @@
 """Compiling the kernel, once, into the user's cache.
 
 The library's name holds a hash of its sources, the flags and the processor, so that a new version never meets an old library.
-It is written beside and renamed: two processes may build at once, and one that is killed leaves nothing half done.
+It is written beside and renamed, so one that is killed leaves nothing half done; of processes that need it at once, one
+compiles and the others wait. A compiler that failed is remembered beside it for a day, or until it, the sources or the flags
+change.
 """
 
 import hashlib
@@ -9,6 +11,9 @@ import os
 import platform
 import stat
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -17,6 +22,7 @@ SOURCES = Path(__file__).parent
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-pthread", "-ffp-contract=off", "-fno-math-errno")
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 LONGEST = 180  # seconds for the compiler
+DAY = 86_400  # seconds that a failure is remembered: what was missing may have been installed
 
 
 class Unavailable(Exception):
@@ -34,14 +40,23 @@ def library_path(*, plain: bool = False) -> Path:
     """
     found = _place(plain=plain)
     if not found.exists():
-        _compile(found, plain)
+        command = compiler()
+        _refuse_again(found, command)
+        with _alone(found.parent):
+            if not found.exists():
+                _refuse_again(found, command)  # somebody else may have tried meanwhile
+                _compile(found, command, plain)
     _must_be_ours(found)
     return found
 
 
-def is_built() -> bool:
-    """Whether `library_path` would find it there."""
-    return _place(plain=False).exists()
+def would_compile() -> bool:
+    """Whether `library_path` would call the compiler now, which takes a while."""
+    found = _place(plain=False)
+    try:
+        return not found.exists() and _remembered(found, compiler()) is None
+    except Unavailable:
+        return False
 
 
 def cache_directory() -> Path:
@@ -68,14 +83,6 @@ def compiler() -> list[str]:
         if shutil.which(command[0]):
             return command
     raise Unavailable(f"no C compiler ({' '.join(named) or 'cc, gcc, clang'})")
-
-
-def has_compiler() -> bool:
-    """Whether `compiler` finds one."""
-    try:
-        return bool(compiler())
-    except Unavailable:
-        return False
 
 
 def _place(*, plain: bool) -> Path:
@@ -105,30 +112,95 @@ def _processor() -> str:
     return platform.machine() + platform.processor()
 
 
-def _compile(target: Path, plain: bool) -> None:
+def _note(target: Path, command: list[str]) -> Path:
+    """Where it is remembered that this compiler failed."""
+    import shutil
+
+    digest = hashlib.sha256(repr(command).encode())
+    for found in filter(None, map(shutil.which, command)):  # all of "ccache gcc"
+        real = Path(found).resolve()
+        digest.update(repr((str(real), real.stat().st_size, real.stat().st_mtime_ns)).encode())
+    return target.with_name(f"{target.stem}-{digest.hexdigest()[:8]}.failed")
+
+
+def _remembered(target: Path, command: list[str]) -> str | None:
+    """Why this compiler failed less than a day ago; None: it did not."""
+    note = _note(target, command)
+    try:
+        return note.read_text(encoding="utf-8") if abs(time.time() - note.stat().st_mtime) < DAY else None
+    except OSError:
+        return None
+
+
+def _refuse_again(target: Path, command: list[str]) -> None:
+    if why := _remembered(target, command):
+        raise Unavailable(f"{why} (tried before; again a day later, or without {_note(target, command)})")
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """One process at a time, where the system has locks for that; who waits too long goes on, which costs time and no more."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (directory / "compiling.lock").open("a", encoding="utf-8")
+    except OSError as error:
+        raise Unavailable(f"cannot write {directory}: {error.strerror}") from error
+    with lock:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            yield
+            return
+        for _ in range(20 * LONGEST):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(1 / 20)
+            except OSError:  # a file system without locks
+                break
+        try:
+            yield
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # closing would leave it with a process that was forked meanwhile
+
+
+def _compile(target: Path, command: list[str], plain: bool) -> None:
     import subprocess
     import tempfile
 
-    command = compiler()
     try:
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, name = tempfile.mkstemp(prefix=target.stem, suffix=".part", dir=target.parent)
         os.close(handle)
     except OSError as error:
         raise Unavailable(f"cannot write {target.parent}: {error.strerror}") from error
     sources = [str(path) for path in sorted(SOURCES.glob("*.c"))]
+    note = _note(target, command)
     try:
         call = [*command, *FLAGS, *_machine_flags(plain), "-o", name, *sources, "-lm"]
         done = subprocess.run(call, capture_output=True, text=True, timeout=LONGEST, check=False)
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["no message"]
-            raise Unavailable(f"{command[0]} could not compile it: {lines[0]}")
+            raise Unavailable(_remember(note, f"{command[0]} could not compile it: {lines[0]}"))
         os.chmod(name, 0o700)
         os.replace(name, target)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        note.unlink(missing_ok=True)
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(_remember(note, f"{command[0]} could not compile it: {error}")) from error
+    except OSError as error:  # of this start only: no memory, no room
         raise Unavailable(f"{command[0]} could not compile it: {error}") from error
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _remember(note: Path, why: str) -> str:
+    part = note.with_suffix(f".{os.getpid()}.part")
+    try:
+        part.write_text(why, encoding="utf-8")
+        os.replace(part, note)
+    except OSError:
+        part.unlink(missing_ok=True)  # then it is tried again
+    return why
 
 
 def _must_be_ours(library: Path) -> None:
