@@ -4,12 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pellucid.generate.kernel import build, library
-from pellucid.generate.kernel.build import Unavailable
+from pellucid.generate.kernel import library
+from pellucid.native import build
+from pellucid.native.build import Library, Unavailable
 
 
 LOCK = "compiling.lock"
@@ -23,10 +25,11 @@ while [ $# -gt 1 ]; do [ "$1" = -o ] && echo library > "$2"; shift; done
 """
 CHILD = """
 import sys
+from dataclasses import replace
 from pathlib import Path
-from pellucid.generate.kernel import build
+from pellucid.generate.kernel.library import KERNEL
 Path(sys.argv[1]).touch()
-print(build.library_path())
+print(KERNEL.path())
 """
 posix = pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
 
@@ -53,27 +56,27 @@ def script(path: Path, text: str) -> str:
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 def test_it_is_compiled_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "FLAGS", ("-O0", *build.FLAGS[1:]))  # it is not run here
-    assert build.would_compile()
-    path = build.library_path()
-    assert not build.would_compile() and names(fresh) == {path.name, LOCK}
+    assert library.KERNEL.would_compile()
+    path = library.KERNEL.path()
+    assert not library.KERNEL.would_compile() and names(fresh) == {path.name, LOCK}
     monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: pytest.fail("compiled again"))
-    assert build.library_path() == path
+    assert library.KERNEL.path() == path
 
 
 def test_other_sources_make_another_library(fresh: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    before = build._fingerprint(False)
-    shutil.copytree(build.SOURCES, tmp_path / "sources")
-    monkeypatch.setattr(build, "SOURCES", tmp_path / "sources")
-    assert build._fingerprint(False) == before != build._fingerprint(True)
+    before = library.KERNEL.place(plain=False)
+    shutil.copytree(library.KERNEL.sources, tmp_path / "sources")
+    copied = replace(library.KERNEL, sources=tmp_path / "sources")
+    assert copied.place(plain=False) == before != copied.place(plain=True)
     with (tmp_path / "sources" / "pass.c").open("a", encoding="utf-8") as file:
         file.write("\n")
-    assert build._fingerprint(False) != before
+    assert copied.place(plain=False) != before
 
 
 def test_without_a_compiler_it_says_so(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler --flag")
     with pytest.raises(Unavailable, match=r"^no C compiler \(no-such-compiler --flag\)$"):
-        build.library_path()
+        library.KERNEL.path()
 
 
 @posix
@@ -82,20 +85,20 @@ def test_a_compiler_that_fails_is_quoted_and_not_called_again(
 ) -> None:
     monkeypatch.setenv("CC", script(tmp_path / "broken", FAILING))
     with pytest.raises(Unavailable, match=r"could not compile it: error: it is Sunday$"):
-        build.library_path()
+        library.KERNEL.path()
     (note,) = fresh.glob("*.failed")
-    assert names(fresh) == {note.name, LOCK} and not build.would_compile()
+    assert names(fresh) == {note.name, LOCK} and not library.KERNEL.would_compile()
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "run", lambda *args, **kwargs: pytest.fail("compiled again"))
         with pytest.raises(Unavailable, match=rf"error: it is Sunday \(tried before; again a day later, or without {note}\)$"):
-            build.library_path()
+            library.KERNEL.path()
 
     def tries_again() -> bool:
-        if not build.would_compile():
+        if not library.KERNEL.would_compile():
             return False
         with pytest.raises(Unavailable, match=r"Sunday$"):
-            build.library_path()
-        return not build.would_compile()
+            library.KERNEL.path()
+        return not library.KERNEL.would_compile()
 
     script(tmp_path / "broken", FAILING + "# another version\n")
     assert tries_again()
@@ -112,14 +115,15 @@ def test_a_compiler_that_fails_is_quoted_and_not_called_again(
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 def test_a_compiler_that_was_mended_leaves_the_library_only(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = build.FLAGS
-    monkeypatch.setattr(build, "_fingerprint", lambda plain: "same")
+    target = library.KERNEL.place(plain=False)
+    monkeypatch.setattr(Library, "place", lambda self, plain: target)
     monkeypatch.setattr(build, "FLAGS", ("--no-such-flag",))
     with pytest.raises(Unavailable, match="could not compile it"):
-        build.library_path()
+        library.KERNEL.path()
     (note,) = fresh.glob("*.failed")
     os.utime(note, (0, 0))
     monkeypatch.setattr(build, "FLAGS", ("-O0", *flags[1:]))
-    path = build.library_path()
+    path = library.KERNEL.path()
     assert names(fresh) == {path.name, LOCK}
 
 
@@ -139,15 +143,15 @@ def test_of_two_processes_one_compiles(fresh: Path, monkeypatch: pytest.MonkeyPa
 @posix
 def test_a_library_that_others_may_write_is_refused(fresh: Path) -> None:
     fresh.mkdir()
-    planted = fresh / f"kernel-{build._fingerprint(False)}{build.SUFFIX}"
+    planted = library.KERNEL.place(plain=False)
     planted.write_bytes(b"")
     planted.chmod(0o666)
     with pytest.raises(Unavailable, match="others may write"):
-        build.library_path()
+        library.KERNEL.path()
     planted.chmod(0o600)
     fresh.chmod(0o777)
     with pytest.raises(Unavailable, match="others may write"):
-        build.library_path()
+        library.KERNEL.path()
 
 
 @posix
@@ -155,7 +159,7 @@ def test_a_cache_that_cannot_be_made_is_a_reason(tmp_path: Path, monkeypatch: py
     (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(Unavailable, match="cannot write"):
-        build.library_path()
+        library.KERNEL.path()
 
 
 def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -315,7 +315,7 @@ def test_pace_is_measured_and_leaves_the_threads_alone(text: list[Document], tmp
     run = run_small(text, tmp_path / "run", steps=1)
     tokenizer = run.model().require_tokenizer()
     batches = WindowBatches(open_corpus(tmp_path / "run" / "corpus"), tokenizer, 32, 4, 0)
-    pace = measure_pace(run.plan.config, batches, 4, torch.float32, 0, seconds=0.0)
+    pace = measure_pace(run.plan.config, batches, 4, torch.float32, False, 0, seconds=0.0)
     assert pace.step > 0
     assert pace.look > 0
     assert pace.threads in {1, threads}

@@ -12,9 +12,11 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.loss import IGNORE, linear_cross_entropy
 from pellucid.gpt.pattern import Pattern, all_dense, alternating
+from pellucid.operators.library import why_not
 from pellucid.train.step import loss_and_gradients
 
 
+needs_operators = pytest.mark.skipif(why_not() is not None, reason=f"no compiled operators: {why_not()}")
 SHAPE = {"vocab_size": 61, "n_layers": 2, "d_model": 24, "n_heads": 3}
 
 
@@ -112,11 +114,14 @@ def test_every_gradient_is_that_of_the_formula_with_the_same_dropout() -> None:
     assert_gradients(model, expected, 5e-5)
 
 
-def test_bfloat16_products_leave_every_gradient_near_the_formula() -> None:
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_operators)])
+def test_bfloat16_products_leave_every_gradient_near_the_formula(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """8 bits of a product's factors: LayerNorm's gains and biases stay as near as the matrices do."""
+    monkeypatch.setattr(loss, "CHUNK_VALUES", 500)  # several chunks of rows
+    monkeypatch.setattr(loss, "VOCABULARY_AT_ONCE", 25)
     model, (ids, targets) = lively(alternating(2, band=5), 40), batch(40)
     value, expected = plain_gradients(model, ids, targets, [5, 40])
-    got = loss_and_gradients(model, ids, targets, micro_batch=2, dtype=torch.bfloat16)
+    got = loss_and_gradients(model, ids, targets, micro_batch=2, dtype=torch.bfloat16, compiled=compiled)
     assert got == pytest.approx(value, rel=1e-2)
     assert_gradients(model, expected, 4e-2)
 

@@ -98,11 +98,11 @@ def open_writer(
 
 
 def _packed(directory: Path, config: GPTConfig, weights: str, tell: Callable[[str], None]) -> "Packed":
-    from pellucid.generate.kernel import build
+    from pellucid.generate.kernel.library import KERNEL
     from pellucid.generate.kernel.packed import Packed, unsupported
     from pellucid.generate.kernel.runner import why_not
 
-    if unsupported(config) is None and build.would_compile():
+    if unsupported(config) is None and KERNEL.would_compile():
         tell("compiling the kernel, once for this machine (--kernel off does without it)")
     if why := why_not(config):
         raise NoKernel(f"no kernel here: {why}")

@@ -10,7 +10,6 @@ relatives do otherwise (`GPTConfig`) is a branch that GPT-3 never takes.
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import cast
 
 import torch
@@ -25,6 +24,8 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.loss import IGNORE, linear_cross_entropy
 from pellucid.gpt.pattern import Compressed, Dense, Pattern
 from pellucid.gpt.tap import Tap
+from pellucid.operators import functions
+from pellucid.operators.library import in_use
 
 
 # PyTorch's modules fill themselves with random numbers when they are made. First weights here come from `init_weights` or
@@ -46,12 +47,27 @@ class Embedding(nn.Embedding):
 class LayerNorm(nn.LayerNorm):
     """`torch.nn.LayerNorm` that waits for its weights."""
 
+    before_product = True  # only a matrix product reads what comes out
+
     def reset_parameters(self) -> None:
         """Sets nothing."""
 
+    def forward(self, x: Tensor) -> Tensor:  # (..., C) -> (..., C)
+        """`torch.nn.LayerNorm`'s; with compiled operators already in the bfloat16 that the product after it wants."""
+        if self.before_product and x.dtype == torch.float32 and in_use(x):
+            return functions.layer_norm(x, self.weight, self.bias, self.eps)
+        return super().forward(x)
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU in its tanh form."""
+    if x.dtype == torch.bfloat16 and in_use(x):
+        return functions.gelu_tanh(x)
+    return F.gelu(x, approximate="tanh")
+
 
 ACTIVATION: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "gelu_tanh": gelu_tanh,
     "gelu_erf": F.gelu,
     "relu": F.relu,
 }
@@ -75,7 +91,11 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, cache: Cache | None, tap: Tap | None) -> Tensor:  # (B, T, C) -> (B, T, C)
         b, t, c = x.shape
         qkv = self.c_attn(x).view(b, t, 3, self.n_heads, -1)
-        if cache is None and isinstance(self.pattern, Dense) and qkv.dtype == torch.float32:
+        alone = cache is None and isinstance(self.pattern, Dense)
+        if alone and tap is None and self.unscale is None and qkv.dtype == torch.bfloat16 and in_use(qkv):
+            combined: Tensor = self.c_proj(functions.causal_attention(qkv))
+            return combined
+        if alone and qkv.dtype == torch.float32:
             q, k, v = (one.transpose(1, 2) for one in qkv.unbind(2))  # (B, H, T, D); PyTorch's kernel reads them as they lie
         else:  # one copy here makes every product below faster
             q, k, v = qkv.permute(2, 0, 3, 1, 4).contiguous().unbind(0)
@@ -118,6 +138,7 @@ class Block(nn.Module):
         self.ln_2 = LayerNorm(config.d_model, eps=config.norm_eps)
         self.mlp = MLP(config)
         self.post_norm = config.norm == "post"
+        self.ln_1.before_product = self.ln_2.before_product = not self.post_norm
         self.dropout = config.dropout
 
     def forward(  # (B, T, C) -> (B, T, C)

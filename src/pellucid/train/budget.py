@@ -62,7 +62,8 @@ class Pace:
 
 
 def measure_pace(
-    config: GPTConfig, batches: Batches, micro_batch: int, dtype: torch.dtype, seed: int, *, seconds: float
+    config: GPTConfig, batches: Batches, micro_batch: int, dtype: torch.dtype, compiled: bool, seed: int,
+    *, seconds: float
 ) -> Pace:
     """Times a throw-away model for about `seconds`, with all of PyTorch's threads and with one, in turn; the faster wins.
 
@@ -82,7 +83,7 @@ def measure_pace(
                 for unmeasured in (True, False):  # the first step on other threads also pays for waking them
                     start = time.perf_counter()
                     ids, targets = batches.batch(step)
-                    loss_and_gradients(model, ids, targets, micro_batch=micro_batch, dtype=dtype)
+                    loss_and_gradients(model, ids, targets, micro_batch=micro_batch, dtype=dtype, compiled=compiled)
                     update(optimizer, model.parameters(), lr=1e-4, clip=1.0)
                     step += 1
                     if not unmeasured:

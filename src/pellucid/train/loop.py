@@ -27,7 +27,7 @@ from pellucid.generate.model import GPT
 from pellucid.hashing import mix
 from pellucid.train import checkpoint, guard
 from pellucid.train.checkpoint import State
-from pellucid.train.machine import products_per_s
+from pellucid.train.machine import has_operators, products_per_s
 from pellucid.train.optimizers import make_optimizer
 from pellucid.train.plan import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLE_TOP_P, Plan
 from pellucid.train.step import loss_and_gradients, update
@@ -114,8 +114,9 @@ def take_step(
     model.train()
     torch.manual_seed(mix(plan.seed, state.step) >> 1)  # dropout's only source: a function of the step
     lr = plan.recipe.learning_rate_at(state.tokens)
+    dtype: torch.dtype = getattr(torch, plan.dtype)
     loss = loss_and_gradients(
-        model, ids, targets, micro_batch=plan.micro_batch, dtype=getattr(torch, plan.dtype),
+        model, ids, targets, micro_batch=plan.micro_batch, dtype=dtype, compiled=plan.compiled and has_operators(dtype),
         document=plan.config.end_id if plan.mask_documents else None,
     )  # fmt: skip
     watched = 0.0

@@ -11,6 +11,7 @@ import torch
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.presets import PRESETS
+from pellucid.operators.library import why_not
 
 
 def compute_dtype() -> torch.dtype:
@@ -33,6 +34,21 @@ def dtype_of(choice: str | None) -> torch.dtype:
     if choice not in (None, "float32", "bfloat16"):
         raise PellucidError(f"dtype must be float32 or bfloat16, not {choice!r}")
     return compute_dtype() if choice is None else getattr(torch, choice)
+
+
+def has_operators(dtype: torch.dtype) -> bool:
+    """Whether steps in `dtype` take the compiled operators here: bfloat16, with a C compiler, unless PELLUCID_KERNEL is off."""
+    return dtype == torch.bfloat16 and why_not() is None
+
+
+def refuse_other_operators(*, compiled: bool) -> None:
+    """Refuses to go on with a run that was begun with the compiled operators where there are none: other bits would follow.
+
+    Raises:
+        PellucidError: why there are none.
+    """
+    if compiled and (reason := why_not()):
+        raise PellucidError(f"the run was begun with compiled operators, which cannot be had here ({reason}): start a new run")
 
 
 def refuse_too_large(config: GPTConfig) -> None:
@@ -106,5 +122,5 @@ def keep_freed_memory() -> None:
         return
     trim_threshold, top_pad, mmap_max = -1, -2, -4  # <malloc.h>
     mallopt(mmap_max, 0)
-    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(trim_threshold, -1)  # never
     mallopt(top_pad, 256 * 2**20)

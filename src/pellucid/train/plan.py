@@ -33,7 +33,7 @@ class Plan:
         batch: windows (or examples) in one optimizer step; micro_batch: how many go through the model at once.
         total_steps: steps in all.
         dtype: of the matrix products, "bfloat16" or "float32".
-        compiled: whether torch.compile made the step. Always false in this version.
+        compiled: whether steps take the compiled operators (`pellucid.operators`), which round otherwise than PyTorch's.
         threads: PyTorch's; another number would round sums differently.
         held_out_every, checkpoint_every: in steps; both also happen at the end.
         sample_at: the steps at which the model writes a sample. sample_prompt: after what.

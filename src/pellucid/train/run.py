@@ -171,6 +171,7 @@ def train(
     }  # fmt: skip
     if resume:
         plan = Plan.load(run, kind="train")
+        machine.refuse_other_operators(compiled=plan.compiled)
         refuse_changes(**choices)
     else:
         refuse_impossible(choices)
@@ -210,7 +211,7 @@ def rehearse(
         built, words = open_corpus(Path(folder) / "corpus", verify=False), Tokenizer.load(Path(folder) / "corpus")
         batches = WindowBatches(built, words, plan.config.n_ctx, plan.batch, plan.seed)
         dtype: torch.dtype = getattr(torch, plan.dtype)
-        return plan, measure_pace(plan.config, batches, plan.micro_batch, dtype, plan.seed, seconds=seconds)
+        return plan, measure_pace(plan.config, batches, plan.micro_batch, dtype, plan.compiled, plan.seed, seconds=seconds)
 
 
 def refuse_impossible(choices: Mapping[str, Any]) -> None:
@@ -309,11 +310,12 @@ def _plan(
         raise PellucidError(f"batch_tokens is {batch_tokens}, less than one window of {config.n_ctx}: give that or more")
     micro_batch = micro_batch_of(batch, config.n_ctx)
     dtype = machine.dtype_of(choices.get("dtype"))
+    compiled = machine.has_operators(dtype)
     threads, looks = torch.get_num_threads(), LOOKS
     if minutes is not None:
         emit(observers, events.Progress(stage="timing a few steps", done=0))
         batches = WindowBatches(built, tokenizer, config.n_ctx, batch, seed)
-        pace = measure_pace(config, batches, micro_batch, dtype, seed, seconds=calibration_seconds(minutes))
+        pace = measure_pace(config, batches, micro_batch, dtype, compiled, seed, seconds=calibration_seconds(minutes))
         (full_steps, looks), threads = pace.plan(minutes), pace.threads
         tokens = full_steps * batch * config.n_ctx
     elif steps is not None:
@@ -336,6 +338,7 @@ def _plan(
         micro_batch=micro_batch,
         total_steps=steps,
         dtype=str(dtype).removeprefix("torch."),
+        compiled=compiled,
         threads=threads,
         held_out_every=spaced(steps, looks),
         checkpoint_every=checkpoint_every or spaced(steps, looks),

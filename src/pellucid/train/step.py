@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.documents import Documents
 from pellucid.gpt.loss import IGNORE
+from pellucid.operators.library import compiled_operators
 
 
 MICRO_BATCH_TOKENS = 4096  # enough rows to keep the matrix products busy, few enough to stay in cache
@@ -32,8 +33,9 @@ def loss_of(model: Decoder, ids: Tensor, targets: Tensor, dtype: torch.dtype) ->
 
 
 def loss_and_gradients(
-    model: Decoder, ids: Tensor, targets: Tensor, *, micro_batch: int, dtype: torch.dtype, document: int | None = None
-) -> float:
+    model: Decoder, ids: Tensor, targets: Tensor, *, micro_batch: int, dtype: torch.dtype, compiled: bool = False,
+    document: int | None = None,
+) -> float:  # fmt: skip
     """Adds the gradient of the mean loss over all targets; returns that loss.
 
     The batch goes through in micro-batches. Each adds (its sum of losses) / (targets of the whole batch), so the result
@@ -42,12 +44,13 @@ def loss_and_gradients(
     Args:
         ids, targets: (B, T) int64; `loss.IGNORE` targets do not count.
         dtype: bfloat16 runs the matrix products under autocast; float32 runs them as they are.
+        compiled: take the compiled operators (`pellucid.operators`) where there is one for the work.
         document: the id that begins a document, if attention is to stay within one (`gpt.documents`).
     """
     counted = int((targets != IGNORE).sum())
     total = 0.0
     for x, y in zip(torch.split(ids, micro_batch), torch.split(targets, micro_batch), strict=True):
-        with precision(dtype):
+        with precision(dtype), compiled_operators(use=compiled):
             within = None if document is None else Documents(model.config, x, document)
             loss = model.loss_sum(x, y, within) / max(1, counted)
         torch.autograd.backward(loss)

@@ -79,6 +79,7 @@ def finetune(
     machine.keep_freed_memory()
     if resume:
         plan = Plan.load(run, kind="finetune")
+        machine.refuse_other_operators(compiled=plan.compiled)
         refuse_changes(
             epochs=epochs, steps=steps, minutes=minutes, batch=batch, learning_rate=learning_rate, prompt=prompt,
             dtype=dtype,
@@ -147,11 +148,12 @@ def _plan(
 ) -> Plan:
     epochs, steps, minutes = budget
     batches = batches_of(run, base, batch, seed)
+    compiled = machine.has_operators(dtype)
     micro_batch = micro_batch_of(batch, batches.batch(0)[0].shape[1])
     threads, looks = torch.get_num_threads(), LOOKS
     if minutes is not None:
         seconds = calibration_seconds(minutes)
-        pace = measure_pace(base.config, batches, micro_batch, dtype, seed, seconds=seconds)
+        pace = measure_pace(base.config, batches, micro_batch, dtype, compiled, seed, seconds=seconds)
         (steps, looks), threads = pace.plan(minutes), pace.threads
     elif steps is None:
         steps = math.ceil((EPOCHS if epochs is None else epochs) / batches.epoch_at(1))
@@ -173,6 +175,7 @@ def _plan(
         micro_batch=micro_batch,
         total_steps=steps,
         dtype=str(dtype).removeprefix("torch."),
+        compiled=compiled,
         threads=threads,
         held_out_every=spaced(steps, looks),
         checkpoint_every=spaced(steps, 4),

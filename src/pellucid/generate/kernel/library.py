@@ -3,10 +3,13 @@
 import ctypes
 import os
 from functools import cache
+from pathlib import Path
 
-from pellucid.generate.kernel.build import Unavailable, library_path
+from pellucid.native.build import Library, Unavailable
 
 
+# Each operation rounds as it is written: no fused multiply-add but those that say so, nothing reordered.
+KERNEL = Library("kernel", Path(__file__).parent, ("-pthread", "-ffp-contract=off"))
 FLOAT32, BFLOAT16, INT8, INT4 = range(4)  # enum kind
 PANEL = 16
 
@@ -66,7 +69,7 @@ def kernel(*, plain: bool = False) -> ctypes.CDLL:
     """
     if os.environ.get("PELLUCID_KERNEL") == "off":
         raise Unavailable("PELLUCID_KERNEL=off")
-    path = library_path(plain=plain)
+    path = KERNEL.path(plain=plain)
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:

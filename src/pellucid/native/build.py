@@ -1,6 +1,6 @@
-"""Compiling the kernel, once, into the user's cache.
+"""Compiling C sources, once, into the user's cache.
 
-The library's name holds a hash of its sources, the flags and the processor, so that a new version never meets an old library.
+A library's name holds a hash of its sources, the flags and the processor, so that a new version never meets an old library.
 It is written beside and renamed, so one that is killed leaves nothing half done; of processes that need it at once, one
 compiles and the others wait. A compiler that failed is remembered beside it for a day, or until it, the sources or the flags
 change.
@@ -14,53 +14,73 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 
-SOURCES = Path(__file__).parent
-# Each operation rounds as it is written: no fused multiply-add but those that say so, nothing reordered.
-FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-pthread", "-ffp-contract=off", "-fno-math-errno")
+FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno")
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 LONGEST = 180  # seconds for the compiler
 DAY = 86_400  # seconds that a failure is remembered: what was missing may have been installed
 
 
 class Unavailable(Exception):
-    """The kernel cannot be had; the text says why, in a line."""
+    """A library cannot be had; the text says why, in a line."""
 
 
-def library_path(*, plain: bool = False) -> Path:
-    """The compiled kernel, built now if it is not there yet.
+@dataclass(frozen=True, slots=True)
+class Library:
+    """What is compiled into one library.
 
-    Args:
-        plain: without vector instructions, to compare with.
-
-    Raises:
-        Unavailable: no compiler, or it failed, or the cache cannot be trusted or written.
+    Attributes:
+        name: what its file's name begins with.
+        sources: the folder of its .c and .h files.
+        flags: for the compiler, beside `FLAGS`.
     """
-    found = _place(plain=plain)
-    if not found.exists():
-        command = compiler()
-        _refuse_again(found, command)
-        with _alone(found.parent):
-            if not found.exists():
-                _refuse_again(found, command)  # somebody else may have tried meanwhile
-                _compile(found, command, plain)
-    _must_be_ours(found)
-    return found
 
+    name: str
+    sources: Path
+    flags: tuple[str, ...]
 
-def would_compile() -> bool:
-    """Whether `library_path` would call the compiler now, which takes a while."""
-    found = _place(plain=False)
-    try:
-        return not found.exists() and _remembered(found, compiler()) is None
-    except Unavailable:
-        return False
+    def path(self, *, plain: bool = False) -> Path:
+        """The compiled library, built now if it is not there yet.
+
+        Args:
+            plain: without vector instructions, to compare with.
+
+        Raises:
+            Unavailable: no compiler, or it failed, or the cache cannot be trusted or written.
+        """
+        found = self.place(plain=plain)
+        if not found.exists():
+            command = compiler()
+            _refuse_again(found, command)
+            with _alone(found.parent):
+                if not found.exists():
+                    _refuse_again(found, command)  # somebody else may have tried meanwhile
+                    _compile(self, found, command, plain)
+        _must_be_ours(found)
+        return found
+
+    def would_compile(self) -> bool:
+        """Whether `path` would call the compiler now, which takes a while."""
+        found = self.place(plain=False)
+        try:
+            return not found.exists() and _remembered(found, compiler()) is None
+        except Unavailable:
+            return False
+
+    def place(self, *, plain: bool) -> Path:
+        """Where it lies once it is compiled."""
+        digest = hashlib.sha256()
+        for path in sorted([*self.sources.glob("*.c"), *self.sources.glob("*.h")]):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+        digest.update(repr((FLAGS, self.flags, _machine_flags(plain), _processor())).encode())
+        return cache_directory() / f"{self.name}-{digest.hexdigest()[:24]}{SUFFIX}"
 
 
 def cache_directory() -> Path:
-    """Where this user's compiled kernels lie: $PELLUCID_CACHE, or the system's place for caches."""
+    """Where this user's compiled libraries lie: $PELLUCID_CACHE, or the system's place for caches."""
     if named := os.environ.get("PELLUCID_CACHE"):
         return Path(named)
     if sys.platform == "win32":
@@ -83,18 +103,6 @@ def compiler() -> list[str]:
         if shutil.which(command[0]):
             return command
     raise Unavailable(f"no C compiler ({' '.join(named) or 'cc, gcc, clang'})")
-
-
-def _place(*, plain: bool) -> Path:
-    return cache_directory() / f"kernel-{_fingerprint(plain)}{SUFFIX}"
-
-
-def _fingerprint(plain: bool) -> str:
-    digest = hashlib.sha256()
-    for path in sorted([*SOURCES.glob("*.c"), *SOURCES.glob("*.h")]):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    digest.update(repr((FLAGS, _machine_flags(plain), _processor())).encode())
-    return digest.hexdigest()[:24]
 
 
 def _machine_flags(plain: bool) -> tuple[str, ...]:
@@ -165,7 +173,7 @@ def _alone(directory: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_UN)  # closing would leave it with a process that was forked meanwhile
 
 
-def _compile(target: Path, command: list[str], plain: bool) -> None:
+def _compile(library: Library, target: Path, command: list[str], plain: bool) -> None:
     import subprocess
     import tempfile
 
@@ -174,10 +182,10 @@ def _compile(target: Path, command: list[str], plain: bool) -> None:
         os.close(handle)
     except OSError as error:
         raise Unavailable(f"cannot write {target.parent}: {error.strerror}") from error
-    sources = [str(path) for path in sorted(SOURCES.glob("*.c"))]
+    sources = [str(path) for path in sorted(library.sources.glob("*.c"))]
     note = _note(target, command)
     try:
-        call = [*command, *FLAGS, *_machine_flags(plain), "-o", name, *sources, "-lm"]
+        call = [*command, *FLAGS, *library.flags, *_machine_flags(plain), "-o", name, *sources, "-lm"]
         done = subprocess.run(call, capture_output=True, text=True, timeout=LONGEST, check=False)
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["no message"]
