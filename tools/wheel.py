@@ -11,6 +11,7 @@ from pathlib import Path
 KERNEL = (  # C sources
     "attention.c", "groups.c", "integers.h", "kernel.h", "pack.c", "pass.c", "pool.c", "product.c", "tiles.h", "vector.h",
 )  # fmt: skip
+OPERATORS = ("operators.c", "operators.h")
 LARGEST = 9_000_000  # bytes
 NEEDED = (
     "pellucid/py.typed",
@@ -28,6 +29,7 @@ NEEDED = (
         )
     ),
     *(f"pellucid/generate/kernel/{name}" for name in KERNEL),
+    *(f"pellucid/operators/{name}" for name in OPERATORS),
     "pellucid/assets/default/config.json",
     "pellucid/assets/default/model.safetensors",
     "pellucid/assets/default/tokenizer.json",
