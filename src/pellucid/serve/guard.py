@@ -30,6 +30,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 MOST_BODY = 1 << 16  # bytes of a POST: a prompt has fewer
+MOST_TAKEN = 1 << 24  # bytes of a refused one that are read and dropped
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -64,6 +65,7 @@ class Guard:
         refused = self._refusal(scope["method"], Headers(scope=scope))
         if refused is not None:
             status, why = refused
+            await _read_away(receive)
             await JSONResponse({"error": why}, status_code=status)(scope, receive, with_headers)
             return
         await self.app(scope, receive, with_headers)
@@ -98,6 +100,16 @@ class Guard:
         if name in self.hosts:
             return True
         return "*" in self.hosts and _is_address(name)
+
+
+async def _read_away(receive: Receive) -> None:
+    """Takes a refused request's body, if it is not huge: who still sends when the connection closes never reads the answer."""
+    taken = 0
+    while taken <= MOST_TAKEN:
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return
 
 
 def host_name(host: str) -> str | None:
