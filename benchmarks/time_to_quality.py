@@ -3,12 +3,13 @@
     python benchmarks/time_to_quality.py TEXT... [--minutes 5] [--ours 2 5] [--preset cpu-12m] [--optimizer adamw]
 
 Ours runs first, as `pellucid train --preset P --minutes M` does, once for each number of minutes after --ours: a schedule ends
-where its minutes do, so how soon ours comes as far as the peer is asked of runs planned for less time. The peer is what people write: the same tokens, shape (every
-block dense), batch and number of threads; `GPT2LMHeadModel` without dropout, `torch.compile`, bfloat16 autocast where the
-CPU multiplies it, fused AdamW (0.9, 0.95, decay 0.1 of matrices), clipping to 1, windows drawn at random, and a cosine from
-its peak rate to a tenth of it after 5 % warm-up over as many steps as fit, timed after compiling, which counts among its
-minutes. It has our allocator's settings, for it is the same process. Both are measured by one function on the same held-out
-tokens. Prints one JSON object in the form of `pellucid bench --json`: bits a byte of each of our runs beside the peer's.
+where its minutes do, so how soon ours comes as far as the peer is asked of runs planned for less time. The peer is what people
+write: the same tokens, shape (every block dense), batch and threads; `GPT2LMHeadModel` without dropout,
+`torch.compile`, bfloat16 autocast where the CPU multiplies it, fused AdamW (0.9, 0.95, decay 0.1 of matrices), clipping to 1,
+windows drawn at random, and a cosine from its peak rate to a tenth of it after 5 % warm-up over as many steps as fit, timed
+after compiling, which counts among its minutes. It has our allocator's settings, for it is the same process. Both are measured
+by one function on the same held-out tokens. Prints one JSON object in the form of `pellucid bench --json`: bits a byte of each
+of our runs beside the peer's.
 """
 
 import argparse
