@@ -6,6 +6,7 @@ compiles and the others wait. A compiler that failed is remembered beside it for
 change.
 """
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -61,6 +62,20 @@ class Library:
                     _compile(self, found, command, plain)
         _must_be_ours(found)
         return found
+
+    def load(self, *, plain: bool = False) -> ctypes.CDLL:
+        """The library in this process, built now if it is not there yet.
+
+        Raises:
+            Unavailable: as `path`, or it cannot be loaded, or PELLUCID_KERNEL is off.
+        """
+        if os.environ.get("PELLUCID_KERNEL") == "off":
+            raise Unavailable("PELLUCID_KERNEL=off")
+        path = self.path(plain=plain)
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError as error:
+            raise Unavailable(f"{path} could not be loaded: {error}") from error
 
     def would_compile(self) -> bool:
         """Whether `path` would call the compiler now, which takes a while."""

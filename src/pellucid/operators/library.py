@@ -1,7 +1,6 @@
 """The compiled operators as Python sees them, and where they are in use."""
 
 import ctypes
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -32,13 +31,7 @@ def operators() -> ctypes.CDLL:
     Raises:
         Unavailable: it cannot be had, or is switched off.
     """
-    if os.environ.get("PELLUCID_KERNEL") == "off":
-        raise Unavailable("PELLUCID_KERNEL=off")
-    path = OPERATORS.path()
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise Unavailable(f"{path} could not be loaded: {error}") from error
+    library = OPERATORS.load()
     for name, arguments in _ARGUMENTS.items():
         function = getattr(library, f"pellucid_{name}")
         function.argtypes = [*(_TYPES[one] for one in arguments), ctypes.c_int]

@@ -1,7 +1,6 @@
 """The compiled kernel as Python sees it: ctypes mirrors of `kernel.h`."""
 
 import ctypes
-import os
 from functools import cache
 from pathlib import Path
 
@@ -67,13 +66,7 @@ def kernel(*, plain: bool = False) -> ctypes.CDLL:
     Raises:
         Unavailable: it cannot be had, or is switched off.
     """
-    if os.environ.get("PELLUCID_KERNEL") == "off":
-        raise Unavailable("PELLUCID_KERNEL=off")
-    path = KERNEL.path(plain=plain)
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise Unavailable(f"{path} could not be loaded: {error}") from error
+    library = KERNEL.load(plain=plain)
     pointer, whole = ctypes.c_void_p, ctypes.c_int64
     library.pellucid_pass.argtypes = (
         ctypes.POINTER(Model), ctypes.POINTER(Segment), whole, pointer, pointer, whole, pointer,
