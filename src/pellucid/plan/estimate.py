@@ -7,10 +7,11 @@ from typing import Any
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.memory import activation_bytes
 from pellucid.gpt.pattern import all_dense
 from pellucid.gpt.published import FLOPS_PER_PARAMETER_AND_TOKEN, PF_DAY, PUBLISHED
 from pellucid.plan.devices import Device, Duration, devices_for, duration, published_claim
-from pellucid.plan.memory import MATRIX_BITS, STATES, activation_bytes, state_bytes, weight_bytes
+from pellucid.plan.memory import MATRIX_BITS, STATES, state_bytes, weight_bytes
 from pellucid.plan.source import Planned, find
 
 
@@ -140,11 +141,12 @@ class Estimate:
 
     def train_memory(self) -> list[TrainMemory]:
         """Memory to train, a row a recipe."""
-        rows, tokens = [], self.batch * self.context
+        rows = []
         for recipe in STATES:
             state = state_bytes(self.config, recipe)
             kept, less = (
-                activation_bytes(self.config, tokens, recipe.activation, recompute=again) for again in (False, True)
+                activation_bytes(self.config, self.batch, recipe.way, tracks=self.context, recompute=again)
+                for again in (False, True)
             )
             rows.append(TrainMemory(
                 recipe=recipe.name, bytes_per_parameter=recipe.per_parameter, state=state,

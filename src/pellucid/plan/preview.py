@@ -1,18 +1,20 @@
 """A training run before it is begun: what it was planned to be, how long that takes here, and what memory.
 
-The time is measured (`train.run.rehearse`), and so is never the same twice; the memory is `memory`'s formulas.
+The time is measured (`train.run.rehearse`), and so is never the same twice; the memory is `gpt.memory`'s formulas.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pellucid.gpt.dial import Dial
-from pellucid.plan.memory import STATES, activation_bytes, state_bytes
+from pellucid.gpt.memory import StepMemory, step_memory
 from pellucid.train.budget import Pace
+from pellucid.train.optimizers import remembered_bytes
 from pellucid.train.plan import Plan
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Preview:
     """What a planned run takes.
 
@@ -31,16 +33,14 @@ class Preview:
         looks = 2 + (self.plan.total_steps - 1) // self.plan.held_out_every  # one before any step, one at the end
         return self.plan.total_steps * self.pace.step + looks * self.pace.look
 
-    @property
-    def state(self) -> int:
-        """Bytes of weights, gradients and Adam's moments."""
-        return state_bytes(self.plan.config, STATES[0])  # float32, whatever the products are in
-
-    @property
-    def activations(self) -> int:
-        """Bytes that a micro-batch keeps for its backward pass."""
-        config, value = self.plan.config, 2 if self.plan.dtype == "bfloat16" else 4
-        return activation_bytes(config, self.plan.micro_batch * config.n_ctx, value, recompute=False)
+    @cached_property
+    def memory(self) -> StepMemory:
+        """Bytes of a step of full micro-batches, with what the run's own optimizer remembers."""
+        plan = self.plan
+        return step_memory(
+            plan.config, plan.micro_batch, plan.dtype, accumulates=plan.batch > plan.micro_batch,
+            remembered=remembered_bytes(plan.config, plan.optimizer, plan.optimizer_settings),
+        )  # fmt: skip
 
     def reasons(self) -> dict[str, str]:
         """By name, where the numbers come from that follow from the parameters; none where they were given in their place."""
@@ -59,7 +59,7 @@ class Preview:
     def rows(self) -> list[tuple[str, str, str]]:
         """(what, how much, where it comes from) for each number, in the order of a table."""
         plan, config, recipe = self.plan, self.plan.config, self.plan.recipe
-        whys = self.reasons()
+        whys, memory = self.reasons(), self.memory
         full = plan.batch * config.n_ctx
         grows = f", growing from {recipe.ramp_from:,} over {recipe.ramp_tokens:,}" if recipe.ramp_tokens else ""
         return [
@@ -73,8 +73,9 @@ class Preview:
             ("batch", f"{full:,} tokens{grows}", whys.get("batch_tokens", "")),
             ("tokens", f"{recipe.total_tokens:,}", f"{recipe.total_tokens / plan.source['train_tokens']:.2f} times the text"),
             ("steps", f"{plan.total_steps:,}", ""),
-            ("memory", f"{(self.state + self.activations) / 1e6:,.0f} MB",
-             f"{self.state / 1e6:,.0f} to stay, {self.activations / 1e6:,.0f} for a micro-batch of {plan.micro_batch} windows"),
+            ("memory", f"{memory.peak / 1e6:,.0f} MB",
+             f"{memory.stays / 1e6:,.0f} for weights, gradients and {plan.optimizer}, the rest for "
+             f"{plan.micro_batch} window{'s' * (plan.micro_batch != 1)} at once"),
             ("time", f"{self.seconds / 60:,.1f} minutes",
              f"measured: {self.pace.step:.3g} s a step on {self.pace.threads} thread{'s' * (self.pace.threads != 1)}"),
         ]  # fmt: skip
@@ -91,7 +92,7 @@ class Preview:
             "recipe": plan.recipe.to_dict(),
             "tokens": plan.recipe.total_tokens,
             "steps": plan.total_steps,
-            "memory": {"state": self.state, "activations": self.activations},
+            "memory": {"state": self.memory.stays, "activations": self.memory.peak - self.memory.stays},
             "seconds": self.seconds,
             "seconds_per_step": self.pace.step,
             "threads": self.pace.threads,

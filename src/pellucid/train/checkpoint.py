@@ -1,15 +1,16 @@
 """Checkpoints: everything a run needs to go on, to the bit.
 
 A checkpoint is a folder `checkpoints/step-00001200/` that is itself a model directory, with two files more:
-`optimizer.safetensors` (Adam's moments) and `state.json` (step, tokens, SHA-256 of every other file). It is written as a
-`.part` folder, flushed to disk, then renamed, and renamed again before it is removed: a folder with a final name is
-complete, whatever happened.
+`optimizer.safetensors` (what the optimizer remembers) and `state.json` (step, tokens, SHA-256 of every other file). It is
+written as a `.part` folder, flushed to disk, then renamed, and renamed again before it is removed: a folder with a final name
+is complete, whatever happened.
 """
 
 import json
 import math
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,6 @@ STATE = "state.json"
 BEST = "best.json"
 EXAMPLE = "example"  # the folder of the checkpoint that is kept for replaying the recorded example's step
 PART = ".part"
-BYTES_A_PARAMETER = 12  # the weight and Adam's two moments, all float32; what else there is takes a few thousandths of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +116,12 @@ def keep_example(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state:
         raise PellucidError(f"could not save {final}: {error}; mend that, or go on without a record") from error
 
 
-def _must_fit(place: Path, model: GPT) -> None:
-    """Asks for the room that a checkpoint takes before any of it is written: a full disk harms others too."""
-    need, free = BYTES_A_PARAMETER * model.config.parameters(), shutil.disk_usage(place).free
+def _must_fit(place: Path, tensors: Iterable[Tensor]) -> None:
+    """Asks for the room that a checkpoint takes before any of it is written: a full disk harms others too.
+
+    That is its tensors; the rest, headers and texts, is little beside.
+    """
+    need, free = sum(tensor.nbytes for tensor in tensors), shutil.disk_usage(place).free
     if free < need:
         raise PellucidError(f"it takes {need / 1e6:,.1f} MB and the disk has {free / 1e6:,.1f} MB left")
 
@@ -132,9 +135,10 @@ def _write(final: Path, model: GPT, optimizer: torch.optim.Optimizer, state: Sta
         if not all(parameter.isfinite().all() for parameter in model.parameters()):
             raise PellucidError("the weights are no longer finite numbers")
         final.parent.mkdir(parents=True, exist_ok=True)
-        _must_fit(final.parent, model)
+        moments = _moments(model, optimizer)
+        _must_fit(final.parent, [*model.parameters(), *moments.values()])
         model.save(part)
-        save_file(_moments(model, optimizer), part / OPTIMIZER)
+        save_file(moments, part / OPTIMIZER)
         files = sorted(p for p in part.iterdir() if p.is_file())
         written = state.to_dict() | {"sha256": {p.name: sha256(p) for p in files}}
         write_whole(part / STATE, json.dumps(written, indent=2) + "\n")

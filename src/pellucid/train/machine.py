@@ -5,13 +5,19 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.memory import step_memory
 from pellucid.gpt.presets import PRESETS
 from pellucid.operators.library import why_not
+from pellucid.train.optimizers import remembered_bytes
+from pellucid.train.recipe import DEFAULT
+from pellucid.train.step import micro_batch_of
 
 
 def compute_dtype() -> torch.dtype:
@@ -51,31 +57,48 @@ def refuse_other_operators(*, compiled: bool) -> None:
         raise PellucidError(f"the run was begun with compiled operators, which cannot be had here ({reason}): start a new run")
 
 
-def refuse_too_large(config: GPTConfig) -> None:
-    """Refuses a shape whose training cannot fit, before anything is allocated.
+def refuse_too_large(
+    config: GPTConfig,
+    batch_tokens: int,
+    dtype: torch.dtype,
+    optimizer: str = DEFAULT,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Refuses a shape whose training step cannot fit, before anything is allocated (`gpt.memory` says what it takes).
 
-    Weights, gradients and Adam's two moments are 16 bytes a parameter; activations come on top.
+    Args:
+        batch_tokens: of a full batch. dtype: of the products. optimizer, settings: as `optimizers.make_optimizer` takes them.
 
     Raises:
-        PellucidError: that is more than this machine's memory.
+        PellucidError: that is more than this machine's memory; the message says how much, for what, and what would fit.
     """
-    have, need = memory_bytes(), 16 * config.parameters()
-    if have is not None and need > have:
-        raise PellucidError(
-            f"training {config.parameters():,} parameters takes {need / 1e9:,.1f} GB and more, this machine has "
-            f"{have / 1e9:,.1f} GB, so {(need - have) / 1e9:,.1f} GB and more are missing: {_what_fits(have)}"
-        )
+    have, batch = memory_bytes(), max(1, batch_tokens // config.n_ctx)
+    windows, way = micro_batch_of(batch, config.n_ctx), str(dtype).removeprefix("torch.")
+    remembered = remembered_bytes(config, optimizer, settings)
+    need = step_memory(config, windows, way, accumulates=batch > windows, remembered=remembered)
+    if have is None or need.peak <= have:
+        return
+    smaller = (less for less in range(windows - 1, 0, -1) if step_memory(config, less, way, remembered=remembered).peak <= have)
+    fewer = next(smaller, None)
+    fits = f"a batch of {fewer * config.n_ctx:,} tokens would fit" if fewer else _what_fits(have, way, optimizer, settings)
+    raise PellucidError(
+        f"training {config.parameters():,} parameters takes {need.peak / 1e9:,.1f} GB ({need.stays / 1e9:,.1f} for weights, "
+        f"gradients and {optimizer}, {(need.peak - need.stays) / 1e9:,.1f} for {windows} window{'s' * (windows != 1)} of "
+        f"{config.n_ctx:,} tokens), this machine has {have / 1e9:,.1f} GB, so "
+        f"{(need.peak - have) / 1e9:,.1f} GB are missing: {fits}"
+    )
 
 
-def _what_fits(have: int) -> str:
-    """The largest preset that a machine of so many bytes trains with a fifth to spare for activations."""
-    most = have // 20
-    sizes = {name: GPTConfig.preset(name).parameters() for name in PRESETS}
-    fitting = [name for name, size in sizes.items() if size <= most]
-    if not fitting:
-        return "take a shape of your own with fewer"
-    best = max(fitting, key=lambda name: sizes[name])
-    return f"take {best} ({sizes[best]:,}) or another of up to {most:,}"
+def _what_fits(have: int, way: str, optimizer: str, settings: Mapping[str, Any] | None) -> str:
+    """The largest preset that a machine of so many bytes trains."""
+    best: tuple[int, str] | None = None
+    for name, chosen in PRESETS.items():
+        config = GPTConfig.preset(name)
+        batch = max(1, chosen.batch_tokens // config.n_ctx)
+        windows, remembered = micro_batch_of(batch, config.n_ctx), remembered_bytes(config, optimizer, settings)
+        if step_memory(config, windows, way, accumulates=batch > windows, remembered=remembered).peak <= have:
+            best = max(best or (0, ""), (config.parameters(), name))
+    return f"{best[1]} ({best[0]:,}) would fit" if best else "take a shape of your own with fewer"
 
 
 def memory_bytes() -> int | None:

@@ -7,6 +7,7 @@ section 2.2; `adjust_lr_fn="match_rms_adamw"`).
 """
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import PellucidError
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.costs import tensors
 from pellucid.train.recipe import DEFAULT, Recipe
 
 
@@ -80,8 +83,38 @@ def check_optimizer(learning_rate: float, name: str | None, settings: Mapping[st
         if settings:
             raise PellucidError("optimizer settings need an optimizer: name it, too")
         return
-    block = nn.ModuleDict({"h": nn.ModuleList([nn.Linear(2, 2)]), "wte": nn.Linear(2, 2)})  # parameters of each kind
-    make_optimizer(block, Recipe.scaled(learning_rate, 1), name, settings)
+    make_optimizer(_stand_in(), Recipe.scaled(learning_rate, 1), name, settings)
+
+
+def remembered_bytes(config: GPTConfig, name: str = DEFAULT, settings: Mapping[str, Any] | None = None) -> int:
+    """Bytes that an optimizer remembers of a model of that shape, found by a step of a stand-in: the model is not made.
+
+    Raises:
+        PellucidError: as `make_optimizer`.
+    """
+    model = _stand_in()
+    optimizer = make_optimizer(model, Recipe.scaled(1e-3, 1), name, settings)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    kinds = dict(model.named_parameters())
+    total = 0
+    for tensor_name, shape in tensors(config):
+        kind = kinds["vector" if len(shape) < 2 else "h.matrix" if tensor_name.startswith("h.") else "matrix"]
+        real = dict(zip(kind.shape, shape, strict=True))
+        for value in _memory(optimizer, kind).values():
+            if isinstance(value, Tensor):
+                total += value.element_size() * math.prod(real.get(size, size) for size in value.shape)
+    return total
+
+
+def _stand_in() -> nn.Module:
+    """A parameter of each kind, rows and columns of two lengths: the shape of what is remembered says of which it is."""
+    model, blocks = nn.Module(), nn.Module()
+    model.add_module("h", blocks)
+    for owner, name, shape in ((blocks, "matrix", (3, 5)), (model, "matrix", (3, 5)), (model, "vector", (7,))):
+        owner.register_parameter(name, nn.Parameter(torch.ones(shape)))
+    return model
 
 
 def _groups(named: Sequence[tuple[str, Tensor]], recipe: Recipe) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ from pellucid.train.loop import METRICS, ended, run_steps
 from pellucid.train.optimizers import check_optimizer
 from pellucid.train.plan import LOOKS, RECORDS, Plan, log_spaced, spaced
 from pellucid.train.prepare import Source, new_run, prepare_corpus
-from pellucid.train.recipe import Recipe
+from pellucid.train.recipe import DEFAULT, Recipe
 from pellucid.train.step import micro_batch_of
 from pellucid.train.watch import recorder_of
 
@@ -224,12 +224,13 @@ def refuse_impossible(choices: Mapping[str, Any]) -> None:
     numbers = ("tokens", "steps", "minutes", "batch_tokens", "learning_rate", "checkpoint_every", "keep", "skip_spikes",
                "patience")  # fmt: skip
     check_positive(**{name: choices.get(name) for name in numbers})
-    shape, rate, _ = _shape(choices)
-    machine.refuse_too_large(shape)
+    shape, rate, batch_tokens = _shape(choices)
     if choices.get("mask_documents"):
         check_patterns(shape)
-    machine.dtype_of(choices.get("dtype"))
-    check_optimizer(rate, choices.get("optimizer"), choices.get("optimizer_settings"))
+    dtype = machine.dtype_of(choices.get("dtype"))
+    optimizer, settings = choices.get("optimizer"), choices.get("optimizer_settings")
+    check_optimizer(rate, optimizer, settings)
+    machine.refuse_too_large(shape, batch_tokens, dtype, optimizer or DEFAULT, settings)
 
 
 def _prepare(
