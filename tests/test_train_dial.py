@@ -79,7 +79,9 @@ def test_a_dry_run_says_what_the_run_would_be(
     given, _ = rehearse(documents, parameters=100_000, steps=3, batch_tokens=640, learning_rate=1e-3)
     assert not {"batch_tokens", "learning_rate"} & set(Preview(plan=given, pace=pace, dial=turn(100_000)).reasons())
     assert preview.memory.stays == pytest.approx(16 * plan.config.parameters(), rel=1e-3)  # and the number of Adam's steps
-    assert preview.memory.activations == activation_bytes(plan.config, plan.micro_batch, plan.dtype)
+    assert preview.memory.activations == activation_bytes(
+        plan.config, plan.micro_batch, plan.dtype, accumulates=plan.batch > plan.micro_batch
+    )
 
 
 def test_a_dry_run_keeps_nothing_and_is_one_object(

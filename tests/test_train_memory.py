@@ -33,6 +33,8 @@ def test_the_formula_is_what_a_process_takes_and_grows_as_it_does(dtype: str) ->
     says = [step_memory(config, windows, dtype).peak for windows in (4, 16)]
     assert says == pytest.approx(took, rel=TOLERANCE)
     assert says[1] - says[0] == pytest.approx(took[1] - took[0], rel=TOLERANCE)
+    several = measured(config, micro_batch=4, micro_batches=3, dtype=dtype, count=3)
+    assert step_memory(config, 4, dtype, accumulates=True).peak == pytest.approx(several, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", names())

@@ -41,7 +41,8 @@ class Terms:
         by_parts: further vectors where attention is computed by parts, or under a mask (`gpt/attention.py`).
         pairs: whether attention that is not by parts keeps a number of `value` for each pair of tracks and each head.
         copies: bytes a number of the blocks' matrices.
-        holes: share of what comes and goes that is lost to the heap's holes.
+        holes: share of what comes and goes that is lost to the heap's holes; holes_between: where a step has several
+            micro-batches, and gradients come to lie between what the first one leaves free.
     """
 
     value: int
@@ -51,13 +52,14 @@ class Terms:
     pairs: bool = False
     copies: int = 0
     holes: float = 0.0
+    holes_between: float = 0.0
 
 
 TERMS = {
     # PyTorch's fused kernel; its answer lies as the next product reads it, so it is kept once.
-    "float32": Terms(value=4, vectors=8, by_parts=1, holes=0.2),
+    "float32": Terms(value=4, vectors=8, by_parts=1, holes=0.2, holes_between=0.5),
     # Autocast on a CPU: the stream, and so what goes into LayerNorms, stays float32; softmax is kept (`_with_saved_weights`).
-    "bfloat16": Terms(value=2, vectors=6, stream=2, by_parts=1, pairs=True, copies=2, holes=0.3),
+    "bfloat16": Terms(value=2, vectors=6, stream=2, by_parts=1, pairs=True, copies=2, holes=0.3, holes_between=0.42),
     # Everything in 16 bits on a device with fused attention; never run here.
     "16-bit": Terms(value=2, vectors=9),
 }
@@ -94,9 +96,12 @@ def copies_bytes(config: GPTConfig, way: str) -> int:
 
 
 def activation_bytes(
-    config: GPTConfig, windows: int, way: str, *, tracks: int | None = None, recompute: bool = False
+    config: GPTConfig, windows: int, way: str, *, tracks: int | None = None, recompute: bool = False, accumulates: bool = False
 ) -> int:
-    """What a pass over `windows` of `tracks` (n_ctx) takes when its loss is made, beside what stays; holes included."""
+    """What a pass over `windows` of `tracks` (n_ctx) takes when its loss is made, beside what stays; holes included.
+
+    `accumulates` says that it is one of several in a step.
+    """
     tracks = config.n_ctx if tracks is None else tracks
     blocks = [block_bytes(config, pattern, windows, tracks, way) for pattern in config.pattern]
     kept = sum(blocks)
@@ -104,7 +109,11 @@ def activation_bytes(
         inputs = config.n_layers * windows * tracks * config.d_model * (FLOAT32 if TERMS[way].stream else TERMS[way].value)
         kept = inputs + max(blocks)
     taken = kept + copies_bytes(config, way) + end_bytes(config, windows * tracks, way)
-    return round(taken * (1 + TERMS[way].holes))
+    return round(taken * (1 + _holes(way, accumulates)))
+
+
+def _holes(way: str, accumulates: bool) -> float:
+    return TERMS[way].holes_between if accumulates else TERMS[way].holes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,8 +156,8 @@ def step_memory(
         remembered: bytes of the optimizer's; None: Adam's two moments.
     """
     n, output = config.parameters(), config.vocab_size * config.d_embed
-    activations = activation_bytes(config, windows, way)
-    holes = round(activations * TERMS[way].holes / (1 + TERMS[way].holes))
+    activations, share = activation_bytes(config, windows, way, accumulates=accumulates), _holes(way, accumulates)
+    holes = round(activations * share / (1 + share))
     return StepMemory(
         weights=FLOAT32 * n, gradients=FLOAT32 * n, remembered=2 * FLOAT32 * n if remembered is None else remembered,
         activations=activations, backward=2 * output * FLOAT32 + holes, accumulates=accumulates,
