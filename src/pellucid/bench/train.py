@@ -166,7 +166,7 @@ def ours(directory: str, tracks: int, batch: int, vocabulary: int) -> tuple[Work
         return loss
 
     work, first = _steps(step, tracks, batch, vocabulary)
-    products = products_per_s(dtype, size=1536, seconds=0.5)
+    products = products_per_s(dtype, [(1536, 1536, 1536)], seconds=0.5)
     words = f"Pellucid, {str(dtype).removeprefix('torch.')}, {'compiled' if compiled else 'built-in'} operators"
     return work, {"dtype": str(dtype).removeprefix("torch."), "words": words, "first": first, "products": products}
 

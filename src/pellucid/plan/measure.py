@@ -1,6 +1,5 @@
 """How fast this machine multiplies matrices: measured, so never the same twice."""
 
-import time
 from dataclasses import dataclass
 from statistics import median
 
@@ -30,17 +29,10 @@ def measure(seconds: float = 1.5) -> Measured:
     """Multiplies matrices for about `seconds`."""
     import torch
 
-    from pellucid.train.machine import compute_dtype, memory_bytes
+    from pellucid.train.machine import compute_dtype, memory_bytes, time_products
 
     dtype = compute_dtype()
-    a, b = (torch.full((SIZE, SIZE), value).to(dtype) for value in (0.5, 0.25))
-    a @ b  # the first one also wakes the threads
-    took: list[float] = []
-    began = time.perf_counter()
-    while len(took) < TIMES_AT_LEAST or time.perf_counter() - began < seconds:
-        start = time.perf_counter()
-        a @ b
-        took.append(time.perf_counter() - start)
+    (took,) = time_products(dtype, [(SIZE, SIZE, SIZE)], seconds=seconds, least=TIMES_AT_LEAST)
     return Measured(
         flops=2 * SIZE**3 / median(took), dtype=str(dtype).removeprefix("torch."), threads=torch.get_num_threads(),
         times=len(took), memory=memory_bytes(),

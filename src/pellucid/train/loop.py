@@ -27,7 +27,7 @@ from pellucid.generate.model import GPT
 from pellucid.hashing import mix
 from pellucid.train import checkpoint, guard
 from pellucid.train.checkpoint import State
-from pellucid.train.machine import has_operators, products_per_s
+from pellucid.train.machine import has_operators, products_per_s, typical_products
 from pellucid.train.optimizers import make_optimizer
 from pellucid.train.plan import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLE_TOP_P, Plan
 from pellucid.train.step import loss_and_gradients, update
@@ -173,7 +173,7 @@ class _Loop:
         plan = self.plan
         try:
             if not ended(plan, self.state):
-                self.products = products_per_s(self.dtype)
+                self.products = products_per_s(self.dtype, typical_products(plan.config, plan.micro_batch * plan.config.n_ctx))
                 self._tell(events.RunStarted(plan=plan.to_dict(), step=self.state.step, tokens=self.state.tokens))
             if self.state.step == 0:
                 self._look()

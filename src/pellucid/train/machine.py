@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,10 @@ from pellucid.operators.library import why_not
 from pellucid.train.optimizers import remembered_bytes
 from pellucid.train.recipe import DEFAULT
 from pellucid.train.step import micro_batch_of
+
+
+Shape = tuple[int, int, int]
+TIMED_OPERATIONS = 4 * 10**9  # of all timed products together: a few hundredths of a second on two cores
 
 
 def compute_dtype() -> torch.dtype:
@@ -120,15 +124,37 @@ def describe() -> dict[str, str | int]:
     }
 
 
-def products_per_s(dtype: torch.dtype, *, size: int = 512, seconds: float = 0.03) -> float:
-    """Operations a second of square matrix products here and now: the best of as many as fit in `seconds`, two at least."""
-    a, b = (torch.ones(size, size, dtype=dtype) for _ in range(2))
-    best, done, until = 0.0, 0, time.perf_counter() + seconds
-    while done < 2 or time.perf_counter() < until:
-        began = time.perf_counter()
-        torch.mm(a, b)
-        best, done = max(best, 2 * size**3 / (time.perf_counter() - began)), done + 1
-    return best
+def time_products(dtype: torch.dtype, shapes: Sequence[Shape], *, seconds: float, least: int = 2) -> list[list[float]]:
+    """Times products of matrices here and now, all shapes in turn, for about `seconds` and `least` times at least.
+
+    Args:
+        shapes: (M, K, N) each: an (M, K) matrix times a (K, N) one.
+
+    Returns:
+        For each shape, the seconds of every time but the first, which also wakes the threads.
+    """
+    pairs = [(torch.ones(m, k, dtype=dtype), torch.ones(k, n, dtype=dtype)) for m, k, n in shapes]
+    took: list[list[float]] = [[] for _ in shapes]
+    until = time.perf_counter() + seconds
+    while len(took[0]) <= least or time.perf_counter() < until:
+        for (a, b), times in zip(pairs, took, strict=True):
+            began = time.perf_counter()
+            torch.mm(a, b)
+            times.append(time.perf_counter() - began)
+    return [times[1:] for times in took]
+
+
+def products_per_s(dtype: torch.dtype, shapes: Sequence[Shape], *, seconds: float = 0.2) -> float:
+    """Operations a second that products of these shapes reach together, each at its quickest."""
+    best = [min(times) for times in time_products(dtype, shapes, seconds=seconds)]
+    return sum(2 * m * k * n for m, k, n in shapes) / sum(best)
+
+
+def typical_products(config: GPTConfig, tokens: int) -> list[Shape]:
+    """The products of a block's matrices with `tokens` vectors, or with fewer where all four would take too long to time."""
+    block = [shape for name, shape in config.matrices() if name.startswith("h.0.") and ".compressor." not in name]
+    most = TIMED_OPERATIONS // (2 * sum(k * n for k, n in block))
+    return [(max(1, min(tokens, most)), k, n) for k, n in block]
 
 
 def keep_freed_memory() -> None:
