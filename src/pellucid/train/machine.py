@@ -21,7 +21,7 @@ from pellucid.train.step import micro_batch_of
 
 
 Shape = tuple[int, int, int]
-TIMED_OPERATIONS = 4 * 10**9  # of all timed products together: a few hundredths of a second on two cores
+TIMED_OPERATIONS = 10**9  # of all timed products together: a hundredth of a second, so that other processes seldom come between
 
 
 def compute_dtype() -> torch.dtype:
@@ -133,13 +133,14 @@ def time_products(dtype: torch.dtype, shapes: Sequence[Shape], *, seconds: float
     Returns:
         For each shape, the seconds of every time but the first, which also wakes the threads.
     """
-    pairs = [(torch.ones(m, k, dtype=dtype), torch.ones(k, n, dtype=dtype)) for m, k, n in shapes]
+    # Into memory that is there already: fresh pages would take longer than a small product.
+    sets = [tuple(torch.ones(*size, dtype=dtype) for size in ((m, k), (k, n), (m, n))) for m, k, n in shapes]
     took: list[list[float]] = [[] for _ in shapes]
     until = time.perf_counter() + seconds
     while len(took[0]) <= least or time.perf_counter() < until:
-        for (a, b), times in zip(pairs, took, strict=True):
+        for (a, b, into), times in zip(sets, took, strict=True):
             began = time.perf_counter()
-            torch.mm(a, b)
+            torch.mm(a, b, out=into)
             times.append(time.perf_counter() - began)
     return [times[1:] for times in took]
 
