@@ -10,8 +10,8 @@ from pellucid.train.machine import TIMED_OPERATIONS, products_per_s, time_produc
 
 
 def test_the_products_timed_are_those_of_a_block() -> None:
-    assert typical_products(GPTConfig.preset("cpu-2m"), 4096) == [
-        (4096, 192, 576), (4096, 192, 192), (4096, 192, 768), (4096, 768, 192),
+    assert typical_products(GPTConfig.preset("cpu-2m"), 512) == [
+        (512, 192, 576), (512, 192, 192), (512, 192, 768), (512, 768, 192),
     ]  # fmt: skip
     compressed = GPTConfig(vocab_size=30, n_ctx=12, n_layers=1, d_model=16, n_heads=2, pattern=("compressed(3,3)",))
     assert len(typical_products(compressed, 12)) == 4
