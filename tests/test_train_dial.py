@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -96,9 +97,12 @@ def test_a_dry_run_keeps_nothing_and_is_one_object(
     assert found["tokens"] >= 5000 > found["tokens"] - found["batch_tokens"]
     assert found["seconds"] > found["steps"] * 0.5
     assert found["memory"]["state"] == pytest.approx(16 * found["parameters"], rel=1e-3)
+    assert found["end_loss"] is None  # so few tokens
     assert not any(tmp_path.iterdir())
+    asked[asked.index("5000")] = "50000"
     assert main(asked) == 0
     shown = capsys.readouterr().out
+    assert re.search(r"end loss +~\d\.\d\d +bits/byte held out", shown)
     for words in ("learning rate", "on the line through Table 2.1's first and last size", "measured: 0.5 s a step"):
         assert words in shown
     assert main(["train", str(stories)]) == 2

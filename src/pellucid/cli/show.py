@@ -22,6 +22,7 @@ from pellucid.cli.output import command, print_json
 from pellucid.cli.token_lines import print_tokens
 from pellucid.generate.model import GPT
 from pellucid.gpt.dial import turn
+from pellucid.plan.end_loss import foretell
 from pellucid.plan.preview import Preview
 from pellucid.train.run import Run
 
@@ -111,6 +112,9 @@ class Live:
             f"thread{'s' * (event.plan['threads'] != 1)}"
             + (f"; going on from step {event.step:,}" if event.step else "")
         )
+        text = event.plan["source"].get("train_tokens")  # fine-tuning has none: what it ends with hangs on its examples
+        if text and (end := foretell(count, recipe["total_tokens"], text)):
+            self.console.print(f"expected at the end: ~{end.bits_per_byte:.2f} bits/byte held out, by {end.words()}")
         if self.console.is_terminal:
             self.view = RichLive(console=self.console, refresh_per_second=4, transient=False)
             self.view.start()

@@ -9,6 +9,7 @@ from typing import Any
 
 from pellucid.gpt.dial import Dial
 from pellucid.gpt.memory import StepMemory, step_memory
+from pellucid.plan.end_loss import Foretold, foretell
 from pellucid.train.budget import Pace
 from pellucid.train.optimizers import remembered_bytes
 from pellucid.train.plan import Plan
@@ -42,6 +43,12 @@ class Preview:
             remembered=remembered_bytes(plan.config, plan.optimizer, plan.optimizer_settings),
         )  # fmt: skip
 
+    @property
+    def end_loss(self) -> Foretold | None:
+        """Held-out loss at the end, by a law fitted to other runs; None where there is none for so few tokens."""
+        plan = self.plan
+        return foretell(plan.config.parameters(), plan.recipe.total_tokens, plan.source["train_tokens"])
+
     def reasons(self) -> dict[str, str]:
         """By name, where the numbers come from that follow from the parameters; none where they were given in their place."""
         if self.dial is None:
@@ -59,7 +66,7 @@ class Preview:
     def rows(self) -> list[tuple[str, str, str]]:
         """(what, how much, where it comes from) for each number, in the order of a table."""
         plan, config, recipe = self.plan, self.plan.config, self.plan.recipe
-        whys, memory = self.reasons(), self.memory
+        whys, memory, end = self.reasons(), self.memory, self.end_loss
         full = plan.batch * config.n_ctx
         grows = f", growing from {recipe.ramp_from:,} over {recipe.ramp_tokens:,}" if recipe.ramp_tokens else ""
         return [
@@ -78,6 +85,8 @@ class Preview:
              f"{plan.micro_batch} window{'s' * (plan.micro_batch != 1)} at once"),
             ("time", f"{self.seconds / 60:,.1f} minutes",
              f"measured: {self.pace.step:.3g} s a step on {self.pace.threads} thread{'s' * (self.pace.threads != 1)}"),
+            ("end loss", f"~{end.bits_per_byte:.2f}", f"bits/byte held out, by {end.words()}") if end else
+            ("end loss", "", "not foretold of so few tokens"),
         ]  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,6 +102,7 @@ class Preview:
             "tokens": plan.recipe.total_tokens,
             "steps": plan.total_steps,
             "memory": {"state": self.memory.stays, "activations": self.memory.peak - self.memory.stays},
+            "end_loss": self.end_loss.to_dict() if self.end_loss else None,
             "seconds": self.seconds,
             "seconds_per_step": self.pace.step,
             "threads": self.pace.threads,
