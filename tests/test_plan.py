@@ -20,6 +20,7 @@ from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.memory import TERMS, activation_bytes, block_bytes, copies_bytes, end_bytes
 from pellucid.gpt.presets import PRESETS
 from pellucid.gpt.published import PF_DAY, PUBLISHED
+from pellucid.operators.library import compiled_operators, why_not
 from pellucid.plan import device, estimate, find
 from pellucid.plan.devices import HOUR, YEAR, duration, published_claim
 from pellucid.plan.estimate import published_sizes
@@ -111,9 +112,13 @@ def test_355_years_and_4_6_million_come_from_two_counts() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["dense", "banded(8)"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_activations_are_what_autograd_keeps(dtype: str, pattern: str) -> None:
+@pytest.mark.parametrize("way", ["float32", "bfloat16", "bfloat16, compiled"])
+def test_activations_are_what_autograd_keeps(way: str, pattern: str) -> None:
     """The oracle: every tensor that a real forward pass saves, counted once, less the parameters."""
+
+    dtype, *compiled = way.split(", ")
+    if compiled and (reason := why_not()):
+        pytest.skip(reason)
 
     def kept(layers: int) -> int:
         config = GPTConfig(vocab_size=300, n_ctx=24, n_layers=layers, d_model=48, n_heads=4, pattern=(pattern,) * layers)
@@ -126,13 +131,13 @@ def test_activations_are_what_autograd_keeps(dtype: str, pattern: str) -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            with precision(getattr(torch, dtype)):
+            with precision(getattr(torch, dtype)), compiled_operators(use=bool(compiled)):
                 hidden = model.hidden(torch.zeros(3, 24, dtype=torch.int64))
             assert hidden.requires_grad
         return sum(t.untyped_storage().nbytes() for place, t in seen.items() if place not in own)
 
     config = GPTConfig(vocab_size=300, n_ctx=24, n_layers=1, d_model=48, n_heads=4, pattern=(pattern,))
-    one = block_bytes(config, config.pattern[0], 3, 24, dtype) + copies_bytes(config, dtype)
+    one = block_bytes(config, config.pattern[0], 3, 24, way) + copies_bytes(config, way)
     # To the byte in float32 and dense; elsewhere masks and biases are kept beside it, a few hundred bytes here.
     assert kept(3) - kept(2) == pytest.approx(one, rel=0.05)
 

@@ -16,7 +16,7 @@ from pellucid.corpus import Document
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.dial import LEAST, MOST, turn
-from pellucid.gpt.memory import activation_bytes
+from pellucid.gpt.memory import activation_bytes, way_of
 from pellucid.gpt.presets import PRESETS
 from pellucid.gpt.published import PUBLISHED
 from pellucid.plan.preview import Preview
@@ -81,7 +81,7 @@ def test_a_dry_run_says_what_the_run_would_be(
     assert not {"batch_tokens", "learning_rate"} & set(Preview(plan=given, pace=pace, dial=turn(100_000)).reasons())
     assert preview.memory.stays == pytest.approx(16 * plan.config.parameters(), rel=1e-3)  # and the number of Adam's steps
     assert preview.memory.activations == activation_bytes(
-        plan.config, plan.micro_batch, plan.dtype, accumulates=plan.batch > plan.micro_batch
+        plan.config, plan.micro_batch, way_of(plan.dtype, compiled=plan.compiled), accumulates=plan.batch > plan.micro_batch
     )
 
 

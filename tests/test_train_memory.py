@@ -14,6 +14,7 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.memory import step_memory
 from pellucid.gpt.presets import PRESETS
+from pellucid.operators.library import why_not
 from pellucid.train import machine
 from pellucid.train.machine import refuse_too_large
 from pellucid.train.optimizers import make_optimizer, names, remembered_bytes, state_of
@@ -25,16 +26,18 @@ TOLERANCE = 0.15
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a process's peak is read from /proc")
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_formula_is_what_a_process_takes_and_grows_as_it_does(dtype: str) -> None:
+@pytest.mark.parametrize("way", ["float32", "bfloat16", "bfloat16, compiled"])
+def test_the_formula_is_what_a_process_takes_and_grows_as_it_does(way: str) -> None:
+    if way.endswith("compiled") and (reason := why_not()):
+        pytest.skip(reason)
     measured: Any = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "training_memory.py"))["measured"]
     config = GPTConfig.preset("cpu-2m")
-    took = [measured(config, micro_batch=windows, dtype=dtype, count=2) for windows in (4, 16)]
-    says = [step_memory(config, windows, dtype).peak for windows in (4, 16)]
+    took = [measured(config, micro_batch=windows, way=way, count=2) for windows in (4, 16)]
+    says = [step_memory(config, windows, way).peak for windows in (4, 16)]
     assert says == pytest.approx(took, rel=TOLERANCE)
     assert says[1] - says[0] == pytest.approx(took[1] - took[0], rel=TOLERANCE)
-    several = measured(config, micro_batch=4, micro_batches=3, dtype=dtype, count=3)
-    assert step_memory(config, 4, dtype, accumulates=True).peak == pytest.approx(several, rel=TOLERANCE)
+    several = measured(config, micro_batch=4, micro_batches=3, way=way, count=3)
+    assert step_memory(config, 4, way, accumulates=True).peak == pytest.approx(several, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", names())

@@ -10,7 +10,7 @@ N parameters.
                       H  a row's softmax, in attention      4  mean and deviation of two LayerNorms
     copies        of the blocks' matrices in the products' dtype, where that is not the weights'
     the end       for each token 3C (into ln_f, out of it, its gradient) and 2 statistics; the gradient of the output matrix,
-                  V E in float32; and two chunks of logits, which the loss makes and drops (`gpt/loss.py`)
+                  V E in float32; and a chunk of logits, which the loss makes and drops (`gpt/loss.py`)
     the peak      blocks, copies and the end, beside weights and optimizer; or, where that is more, all gradients and the token
                   matrix's twice more (through the output, and through the input), when the backward pass ends
     holes         a share of all that comes and goes: freed memory is used again for what is smaller (measured: docs/log.md)
@@ -26,7 +26,7 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.pattern import Dense, Pattern
 
 
-CHUNK_LOGITS = 2**24  # logits of one chunk, as gpt/loss.py cuts them
+CHUNK_LOGITS = 2**24  # logits of one chunk, as gpt/loss.py cuts them; four times as many for the compiled operators
 SHORT = 256  # tracks up to which every pattern is computed as dense under a mask, as in gpt/attention.py
 FLOAT32 = 4
 
@@ -41,6 +41,7 @@ class Terms:
         by_parts: further vectors where attention is computed by parts, or under a mask (`gpt/attention.py`).
         pairs: whether attention that is not by parts keeps a number of `value` for each pair of tracks and each head.
         copies: bytes a number of the blocks' matrices.
+        chunk, logit: logits that the loss makes at once, and bytes of each, their log-softmax beside them included.
         holes: share of what comes and goes that is lost to the heap's holes; holes_between: where a step has several
             micro-batches, and gradients come to lie between what the first one leaves free.
     """
@@ -51,6 +52,8 @@ class Terms:
     by_parts: int = 0
     pairs: bool = False
     copies: int = 0
+    chunk: int = CHUNK_LOGITS
+    logit: int = 2 * FLOAT32
     holes: float = 0.0
     holes_between: float = 0.0
 
@@ -60,9 +63,19 @@ TERMS = {
     "float32": Terms(value=4, vectors=8, by_parts=1, holes=0.2, holes_between=0.5),
     # Autocast on a CPU: the stream, and so what goes into LayerNorms, stays float32; softmax is kept (`_with_saved_weights`).
     "bfloat16": Terms(value=2, vectors=6, stream=2, by_parts=1, pairs=True, copies=2, holes=0.3, holes_between=0.42),
+    # The same with the operators of `pellucid.operators`: their logits are bfloat16, in place.
+    "bfloat16, compiled": Terms(
+        value=2, vectors=6, stream=2, by_parts=1, pairs=True, copies=2, chunk=4 * CHUNK_LOGITS, logit=2,
+        holes=0.3, holes_between=0.42,
+    ),
     # Everything in 16 bits on a device with fused attention; never run here.
     "16-bit": Terms(value=2, vectors=9),
 }
+
+
+def way_of(dtype: str, *, compiled: bool) -> str:
+    """The key of `TERMS` of a run whose products are in `dtype`, with the compiled operators or without."""
+    return f"{dtype}, compiled" if compiled else dtype
 
 
 def _dense(pattern: Pattern, tracks: int) -> bool:
@@ -85,9 +98,9 @@ def block_bytes(config: GPTConfig, pattern: Pattern, windows: int, tracks: int, 
 def end_bytes(config: GPTConfig, tokens: int, way: str) -> int:
     """What the last LayerNorm and the loss keep, or hold for a moment."""
     terms, output = TERMS[way], config.vocab_size * config.d_embed
-    logits = min(CHUNK_LOGITS, tokens * config.vocab_size)
+    logits = min(terms.chunk, tokens * config.vocab_size) * terms.logit
     copy = output * terms.copies
-    return tokens * (3 * config.d_model * terms.value + 2 * FLOAT32) + (output + 2 * logits) * FLOAT32 + copy
+    return tokens * (3 * config.d_model * terms.value + 2 * FLOAT32) + output * FLOAT32 + logits + copy
 
 
 def copies_bytes(config: GPTConfig, way: str) -> int:
@@ -152,7 +165,7 @@ def step_memory(
     """What a step takes whose micro-batches have `windows` full windows.
 
     Args:
-        way: "float32" or "bfloat16", the dtype of the products.
+        way: how it computes (`way_of`).
         remembered: bytes of the optimizer's; None: Adam's two moments.
     """
     n, output = config.parameters(), config.vocab_size * config.d_embed

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from pellucid.gpt.dial import Dial
-from pellucid.gpt.memory import StepMemory, step_memory
+from pellucid.gpt.memory import StepMemory, step_memory, way_of
 from pellucid.plan.end_loss import Foretold, foretell
 from pellucid.train.budget import Pace
 from pellucid.train.optimizers import remembered_bytes
@@ -39,7 +39,8 @@ class Preview:
         """Bytes of a step of full micro-batches, with what the run's own optimizer remembers."""
         plan = self.plan
         return step_memory(
-            plan.config, plan.micro_batch, plan.dtype, accumulates=plan.batch > plan.micro_batch,
+            plan.config, plan.micro_batch, way_of(plan.dtype, compiled=plan.compiled),
+            accumulates=plan.batch > plan.micro_batch,
             remembered=remembered_bytes(plan.config, plan.optimizer, plan.optimizer_settings),
         )  # fmt: skip
 

@@ -12,7 +12,7 @@ import torch
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.memory import step_memory
+from pellucid.gpt.memory import step_memory, way_of
 from pellucid.gpt.presets import PRESETS
 from pellucid.operators.library import why_not
 from pellucid.train.optimizers import remembered_bytes
@@ -77,7 +77,7 @@ def refuse_too_large(
         PellucidError: that is more than this machine's memory; the message says how much, for what, and what would fit.
     """
     have, batch = memory_bytes(), max(1, batch_tokens // config.n_ctx)
-    windows, way = micro_batch_of(batch, config.n_ctx), str(dtype).removeprefix("torch.")
+    windows, way = micro_batch_of(batch, config.n_ctx), way_of(str(dtype).removeprefix("torch."), compiled=has_operators(dtype))
     remembered = remembered_bytes(config, optimizer, settings)
     need = step_memory(config, windows, way, accumulates=batch > windows, remembered=remembered)
     if have is None or need.peak <= have:
