@@ -25,19 +25,30 @@ from pellucid.train.recipe import Recipe
 TOLERANCE = 0.15
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a process's peak is read from /proc")
-@pytest.mark.parametrize("way", ["float32", "bfloat16", "bfloat16, compiled"])
-def test_the_formula_is_what_a_process_takes_and_grows_as_it_does(way: str) -> None:
+def measured(way: str, **options: int) -> Any:
+    """Bytes by which a process grows that trains `cpu-2m` in that way (`benchmarks/training_memory.py`)."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("a process's peak is read from /proc")
     if way.endswith("compiled") and (reason := why_not()):
         pytest.skip(reason)
-    measured: Any = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "training_memory.py"))["measured"]
-    config = GPTConfig.preset("cpu-2m")
-    took = [measured(config, micro_batch=windows, way=way, count=2) for windows in (4, 16)]
-    says = [step_memory(config, windows, way).peak for windows in (4, 16)]
+    file = Path(__file__).parents[1] / "benchmarks" / "training_memory.py"
+    return runpy.run_path(str(file))["measured"](GPTConfig.preset("cpu-2m"), way=way, **options)
+
+
+@pytest.mark.parametrize("way", ["float32", pytest.param("bfloat16", marks=pytest.mark.long), "bfloat16, compiled"])
+def test_the_formula_is_what_a_process_takes_and_grows_as_it_does(way: str) -> None:
+    took = [measured(way, micro_batch=windows, count=2) for windows in (4, 16)]
+    says = [step_memory(GPTConfig.preset("cpu-2m"), windows, way).peak for windows in (4, 16)]
     assert says == pytest.approx(took, rel=TOLERANCE)
     assert says[1] - says[0] == pytest.approx(took[1] - took[0], rel=TOLERANCE)
-    several = measured(config, micro_batch=4, micro_batches=3, way=way, count=3)
-    assert step_memory(config, 4, way, accumulates=True).peak == pytest.approx(several, rel=TOLERANCE)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["float32", "bfloat16", "bfloat16, compiled"])
+def test_the_formula_is_what_a_process_takes_whose_steps_have_several_micro_batches(way: str) -> None:
+    took = measured(way, micro_batch=4, micro_batches=3, count=3)
+    says = step_memory(GPTConfig.preset("cpu-2m"), 4, way, accumulates=True).peak
+    assert says == pytest.approx(took, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", names())
