@@ -50,17 +50,21 @@ def make(name: str, dtype: torch.dtype = torch.float32) -> pellucid.GPT:
 
 
 @cache
-def runner_of(name: str, dtype: torch.dtype = torch.float32, kernel: Kernel = "off") -> Runner:
-    return make(name, dtype).runner(mode="exact", kernel=kernel)
+def runner_of(name: str, dtype: torch.dtype = torch.float32, kernel: Kernel = "off", cache: str | None = None) -> Runner:
+    return make(name, dtype).runner(mode="exact", kernel=kernel, cache=cache)
 
 
-RUNNERS: dict[str, tuple[str, torch.dtype, Kernel]] = {
-    **{name: (name, torch.float32, "off") for name in PATTERNS},
-    "bfloat16": ("gpt3", torch.bfloat16, "off"),
-    "float64": ("other", torch.float64, "off"),
+RUNNERS: dict[str, tuple[str, torch.dtype, Kernel, str | None]] = {
+    **{name: (name, torch.float32, "off", None) for name in PATTERNS},
+    "bfloat16": ("gpt3", torch.bfloat16, "off", None),
+    "float64": ("other", torch.float64, "off", None),
 }
 if why_not(make("gpt3").config) is None:
-    RUNNERS |= {"kernel": ("gpt3", torch.float32, "only"), "kernel bfloat16": ("gpt3", torch.bfloat16, "only")}
+    RUNNERS |= {
+        "kernel": ("gpt3", torch.float32, "only", "float32"),
+        "kernel bfloat16": ("gpt3", torch.bfloat16, "only", "float16"),
+        "kernel bfloat16, float32 cache": ("gpt3", torch.bfloat16, "only", "float32"),
+    }
 each = pytest.mark.parametrize("name", RUNNERS)
 
 
@@ -177,11 +181,13 @@ def test_tracks_taken_back_and_written_again_leave_no_trace(name: str, data: st.
         runner.close(sequence)
 
 
-@pytest.mark.parametrize("kernel", ["off"] + ["only"] * ("kernel" in RUNNERS))
-def test_long_prompts_are_read_in_large_passes_to_the_same_bits(kernel: Kernel) -> None:
+@pytest.mark.parametrize(
+    ("kernel", "cache"), [("off", None), *[("only", cache) for cache in ("float32", "float16") if "kernel" in RUNNERS]]
+)
+def test_long_prompts_are_read_in_large_passes_to_the_same_bits(kernel: Kernel, cache: str | None) -> None:
     """Passes of every size that exact mode knows, none of them by chance."""
     shape = GPTConfig(vocab_size=97, n_ctx=300, n_layers=2, d_model=48, n_heads=3, pattern=("banded(33)", "dense"))
-    runner = lively(pellucid.GPT(shape, seed=1)).runner(kernel=kernel)
+    runner = lively(pellucid.GPT(shape, seed=1)).runner(kernel=kernel, cache=cache)
     text = [(17 * place * place + 5) % 97 for place in range(300)]
 
     def read(cuts: Sequence[int]) -> NDArray[np.float32]:
@@ -204,11 +210,11 @@ def test_long_prompts_are_read_in_large_passes_to_the_same_bits(kernel: Kernel) 
 @each
 def test_what_is_no_number_harms_no_other(name: str) -> None:
     """From track 15 on nothing is a number: who gets there fails, at once or while writing; the others notice nothing."""
-    pattern, dtype, kernel = RUNNERS[name]
+    pattern, dtype, kernel, cache = RUNNERS[name]
     model = make(pattern, dtype).copy()
     with torch.no_grad():
         model.wpe.weight[15] = torch.nan
-    engine = engine_on(model.runner(kernel=kernel), chunk=64)
+    engine = engine_on(model.runner(kernel=kernel, cache=cache), chunk=64)
     options = SamplingOptions(max_tokens=8, seed=1, temperature=0)
     rows = [engine.submit([*range(3, 3 + length)], options) for length in (4, 18, 6, 10)]
     for _ in engine.finish():
@@ -216,7 +222,7 @@ def test_what_is_no_number_harms_no_other(name: str) -> None:
     assert [row.finish_reason for row in rows] == ["length", "error", "length", "error"]
     assert [len(row.tokens) for row in rows] == [8, 0, 8, 6]
     for row in rows:
-        assert row.tokens == alone(runner_of(pattern, dtype, kernel), tuple(row.prompt), options, 0)[: len(row.tokens)]
+        assert row.tokens == alone(runner_of(pattern, dtype, kernel, cache), tuple(row.prompt), options, 0)[: len(row.tokens)]
     engine.submit([*range(3, 20)], options)  # begins like one that failed
     engine.step()
     assert len(engine.failed) == 1

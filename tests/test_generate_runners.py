@@ -39,6 +39,20 @@ def test_the_kernel_is_taken_where_it_can_be(model: pellucid.GPT, monkeypatch: p
 
 
 @needs_kernel
+def test_keys_and_values_take_as_many_bits_as_the_weights_up_to_half(model: pellucid.GPT) -> None:
+    """H 3, D 8: a panel is 16 tracks, its keys and values 8 and 16 numbers a track, and with float16 two scales."""
+    for weights, cache in ((None, "float32"), ("bfloat16", "float16"), ("int8", "float16"), ("int4", "float16")):
+        usual, other = model.runner(weights=weights), model.runner(weights=weights, cache=cache)
+        assert usual.path == other.path
+    sizes = {cache: model.runner(cache=cache).sequence_bytes(17) for cache in ("float32", "float16")}
+    assert sizes == {"float32": 2 * 3 * 32 * (8 + 16) * 4, "float16": 2 * 3 * 32 * (8 + 16 + 2) * 2}
+    assert model.runner(weights="int8").sequence_bytes(17) == sizes["float16"]
+    assert model.runner(weights="int8", cache="float32").path.endswith("int8, float32 cache")
+    with pytest.raises(PellucidError, match="unknown cache 'int8': use float32 or float16"):
+        model.runner(cache="int8")
+
+
+@needs_kernel
 def test_a_model_that_learns_is_not_packed(model: pellucid.GPT) -> None:
     model.wte.weight.requires_grad_(True)
     assert kinds(default_runner(model)) == ["TorchRunner"]
@@ -77,6 +91,7 @@ def test_unknown_choices_are_refused(model: pellucid.GPT, monkeypatch: pytest.Mo
         ({"mode": "quick"}, "unknown mode 'quick': use exact or fast"),
         ({"kernel": "on"}, "unknown choice of kernel 'on': use auto, off or only"),
         ({"kernel": "off", "weights": "int8"}, "only the kernel computes with int8 weights"),
+        ({"kernel": "off", "cache": "float16"}, "only the kernel keeps a cache of float16"),
     ):
         with pytest.raises(PellucidError, match=says):
             model.runner(**options)

@@ -18,7 +18,7 @@ import pellucid
 from pellucid.errors import PellucidError
 from pellucid.generate.kernel import library
 from pellucid.generate.kernel.packed import Packed, unsupported
-from pellucid.generate.kernel.runner import KernelRunner, arrays_of, pack, why_not
+from pellucid.generate.kernel.runner import CACHES, KernelRunner, arrays_of, pack, why_not
 from pellucid.generate.runner import Segment
 from pellucid.gpt.pattern import parse
 
@@ -43,9 +43,9 @@ def packed_of(config: pellucid.GPTConfig, weights: str = "float32", threads: int
     return Packed(config, arrays_of(model_of(config)), weights=weights, threads=threads, plain=plain)
 
 
-def read(packed: Packed, ids: Sequence[int], pieces: Sequence[int] = ()) -> Logits:
+def read(packed: Packed, ids: Sequence[int], pieces: Sequence[int] = (), cache: str | None = None) -> Logits:
     """Logits of all ids, read in pieces of these lengths, then the rest."""
-    runner = KernelRunner(packed)
+    runner = KernelRunner(packed, cache=cache)
     sequence, first, found = runner.open(len(ids)), 0, []
     for length in [*pieces, len(ids)]:
         some = ids[first : first + length]
@@ -81,13 +81,13 @@ def test_logits_are_those_of_the_model_in_float64(config: pellucid.GPTConfig, ch
 @settings(max_examples=30, deadline=None)
 @given(
     ids=texts, pieces=st.lists(st.integers(1, 20), max_size=8), config=st.sampled_from([NARROW, WIDE]),
-    weights=st.sampled_from(["float32", "int8", "int4"]),
+    weights=st.sampled_from(["float32", "int8", "int4"]), cache=st.sampled_from(CACHES),
 )  # fmt: skip
 def test_read_in_pieces_or_whole_the_bits_are_the_same(
-    ids: list[int], pieces: list[int], config: pellucid.GPTConfig, weights: str
+    ids: list[int], pieces: list[int], config: pellucid.GPTConfig, weights: str, cache: str
 ) -> None:
     packed = packed_of(config, weights)
-    assert np.array_equal(read(packed, ids, pieces), read(packed, ids))
+    assert np.array_equal(read(packed, ids, pieces, cache), read(packed, ids, cache=cache))
 
 
 @settings(max_examples=20, deadline=None)
@@ -103,11 +103,13 @@ def test_among_others_or_alone_the_bits_are_the_same(many: list[list[int]], weig
 
 
 @settings(max_examples=20, deadline=None)
-@given(ids=texts, other=texts, kept=st.integers(0, TRACKS), config=st.sampled_from([NARROW, WIDE]))
+@given(
+    ids=texts, other=texts, kept=st.integers(0, TRACKS), config=st.sampled_from([NARROW, WIDE]), cache=st.sampled_from(CACHES)
+)
 def test_a_copied_beginning_and_tracks_taken_back_leave_no_trace(
-    ids: list[int], other: list[int], kept: int, config: pellucid.GPTConfig
+    ids: list[int], other: list[int], kept: int, config: pellucid.GPTConfig, cache: str
 ) -> None:
-    runner = KernelRunner(packed_of(config))
+    runner = KernelRunner(packed_of(config), cache=cache)
     kept = min(kept, len(ids) - 1, len(other))
     other = [*ids[:kept], *other[kept:]]
     source, target = runner.open(TRACKS), runner.open(TRACKS)
@@ -115,16 +117,17 @@ def test_a_copied_beginning_and_tracks_taken_back_leave_no_trace(
     runner.copy(source, target, kept)
     for sequence in (source, target):  # the source goes on from the same track, over what it had read
         (logits,) = runner.run([Segment(sequence, kept, ids[kept:], "all")])
-        assert logits is not None and np.array_equal(logits, read(packed_of(config), ids)[kept:])
+        assert logits is not None and np.array_equal(logits, read(packed_of(config), ids, cache=cache)[kept:])
 
 
 @pytest.mark.parametrize("config", [NARROW, WIDE])
 @pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8", "int4"])
-def test_threads_and_vector_instructions_change_no_bit(config: pellucid.GPTConfig, weights: str) -> None:
+@pytest.mark.parametrize("cache", CACHES)
+def test_threads_and_vector_instructions_change_no_bit(config: pellucid.GPTConfig, weights: str, cache: str) -> None:
     ids = list(range(TRACKS))
-    expected = read(packed_of(config, weights, 1), ids)
-    assert np.array_equal(read(packed_of(config, weights, 3), ids), expected)
-    assert np.array_equal(read(packed_of(config, weights, 2, True), ids, [1, 7]), expected)
+    expected = read(packed_of(config, weights, 1), ids, cache=cache)
+    assert np.array_equal(read(packed_of(config, weights, 3), ids, cache=cache), expected)
+    assert np.array_equal(read(packed_of(config, weights, 2, True), ids, [1, 7], cache), expected)
     assert packed_of(config, weights, 2, True).path == f"kernel plain C {weights}"
 
 
@@ -133,7 +136,8 @@ def test_bfloat16_weights_are_float32_weights_that_were_rounded() -> None:
     for name, parameter in model.named_parameters():
         if parameter.dim() == 2 and name != "wpe.weight":
             parameter.copy_(parameter.bfloat16().float())
-    assert np.array_equal(read(pack(model), range(TRACKS)), read(packed_of(WIDE, "bfloat16"), range(TRACKS)))
+    found = read(packed_of(WIDE, "bfloat16"), range(TRACKS), cache="float32")
+    assert np.array_equal(read(pack(model), range(TRACKS)), found)
 
 
 def test_more_tokens_than_a_pass_takes_and_logits_of_some() -> None:
@@ -157,12 +161,13 @@ def test_weights_that_are_no_numbers_come_through() -> None:
 
 @pytest.mark.parametrize("pieces", [[], [1] * 40, [7, 2, 3, 20]])
 @pytest.mark.parametrize("band", [0, 1, 3, 7, 20])
-def test_what_is_no_number_reaches_only_those_who_see_it(band: int, pieces: list[int]) -> None:
+@pytest.mark.parametrize("cache", CACHES)
+def test_what_is_no_number_reaches_only_those_who_see_it(band: int, pieces: list[int], cache: str) -> None:
     shape = {**WIDE.to_dict(), "n_layers": 1, "pattern": [f"banded({band})" if band else "dense"]}
     model = lively(pellucid.GPT(pellucid.GPTConfig.from_dict(shape), seed=3))
-    expected = read(pack(model), range(40))
+    expected = read(pack(model), range(40), cache=cache)
     model.wpe.weight[9] = float("nan")
-    found = read(pack(model), range(40), pieces)
+    found = read(pack(model), range(40), pieces, cache)
     end = 9 + band if band else 40  # tracks from 9 up to here see it
     assert np.isnan(found[9:end]).all()
     assert np.array_equal(found[:9], expected[:9]) and np.array_equal(found[end:], expected[end:])

@@ -41,7 +41,9 @@ class GPT(Writes, Decoder):
         """What `generate` runs on (`runners.default_runner`)."""
         return default_runner(self)
 
-    def runner(self, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None) -> Runner:
+    def runner(
+        self, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None, cache: str | None = None
+    ) -> Runner:
         """What an engine runs on, over this model as it is now: a change of its weights needs a new one.
 
         Args:
@@ -50,20 +52,22 @@ class GPT(Writes, Decoder):
             kernel: "auto" takes the kernel where it can compute this model, PyTorch elsewhere; "off", "only". The environment
                 variable PELLUCID_KERNEL decides for "auto".
             weights: what the kernel computes with, if not with the model's own dtype.
+            cache: what the kernel keeps keys and values as, "float32" or "float16"; None: float16 beside weights of 16 bits and
+                fewer.
 
         Raises:
             PellucidError: an unknown choice, no kernel where only one will do, or exact mode off the CPU.
         """
-        return make_runner(self, mode=mode, kernel=kernel, weights=weights)
+        return make_runner(self, mode=mode, kernel=kernel, weights=weights, cache=cache)
 
     def engine(
-        self, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None, memory: int | None = None,
-        chunk: int = CHUNK, rows: int = MOST_ROWS, prefix_cache: bool = True, draft: Draft = None,
+        self, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None, cache: str | None = None,
+        memory: int | None = None, chunk: int = CHUNK, rows: int = MOST_ROWS, prefix_cache: bool = True, draft: Draft = None,
     ) -> Engine:  # fmt: skip
         """An engine for many requests with this model as it is now: see `runner`, `Engine`, and `generate` of draft."""
         return Engine(
-            self.runner(mode=mode, kernel=kernel, weights=weights), tokenizer=self.tokenizer, end_of_text=self.end_of_text,
-            memory=memory, chunk=chunk, rows=rows, prefix_cache=prefix_cache,
+            self.runner(mode=mode, kernel=kernel, weights=weights, cache=cache), tokenizer=self.tokenizer,
+            end_of_text=self.end_of_text, memory=memory, chunk=chunk, rows=rows, prefix_cache=prefix_cache,
             drafter=self.drafter(draft),
         )  # fmt: skip
 

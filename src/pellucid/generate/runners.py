@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _packed: "WeakKeyDictionary[Decoder, dict[str | None, tuple[object, Packed]]]" = WeakKeyDictionary()
 
 
-def make_runner(model: Decoder, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None) -> Runner:
+def make_runner(
+    model: Decoder, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None, cache: str | None = None
+) -> Runner:
     """A runner of a model as it is now; see `GPT.runner`."""
     if mode not in get_args(Mode):
         raise PellucidError(f"unknown mode {mode!r}: use exact or fast")
@@ -30,10 +32,12 @@ def make_runner(model: Decoder, *, mode: Mode = "exact", kernel: Kernel = "auto"
     if kernel == "off":
         if weights is not None:
             raise PellucidError(f"only the kernel computes with {weights} weights: leave out weights, or kernel='off'")
+        if cache is not None:
+            raise PellucidError(f"only the kernel keeps a cache of {cache}: leave out cache, or kernel='off'")
         return TorchRunner(model, mode=mode)
     if (why := _why_no_kernel(model)) is None:
-        return _kernel_runner(model, weights)
-    if kernel == "only" or weights is not None:
+        return _kernel_runner(model, weights, cache)
+    if kernel == "only" or weights is not None or cache is not None:
         raise PellucidError(f"no kernel here: {why}")
     return TorchRunner(model, mode=mode)
 
@@ -58,7 +62,7 @@ def _why_no_kernel(model: Decoder) -> str | None:
     return why_not(model.config)
 
 
-def _kernel_runner(model: Decoder, weights: str | None) -> Runner:
+def _kernel_runner(model: Decoder, weights: str | None, cache: str | None) -> Runner:
     """A runner over the packed weights, which are packed anew if a parameter has changed since."""
     from pellucid.generate.kernel.runner import KernelRunner, pack
 
@@ -66,7 +70,7 @@ def _kernel_runner(model: Decoder, weights: str | None) -> Runner:
     kept = _packed.setdefault(model, {})
     if weights not in kept or kept[weights][0] != stamp:
         kept[weights] = (stamp, pack(model, weights))
-    return KernelRunner(kept[weights][1])
+    return KernelRunner(kept[weights][1], cache=cache)
 
 
 def stamp_of(model: Decoder) -> tuple[tuple[int, int], ...]:

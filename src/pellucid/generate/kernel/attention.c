@@ -4,11 +4,16 @@
  * lane adding over D; answers come sixteen numbers of D at a time, each lane adding over tracks. The tracks that all queries of
  * a tile see are added for all together; those before and after them, row by row, for the queries that see them: what a query
  * does not see is not even added with weight zero, which would bring in what is no number.
+ *
+ * Where float16 is kept, a track's keys in a head are divided by a power of two, and so are its values: by 1, unless they hold a
+ * number beyond float16's range. These powers, in bfloat16, are two more rows of sixteen in the panel of keys: with the first a
+ * track's score is multiplied, with the second its weight.
  */
 #include <math.h>
+#include <string.h>
 
 #include "kernel.h"
-#include "tiles.h"
+#include "kept.h"
 #include "vector.h"
 
 struct job {
@@ -45,30 +50,53 @@ static int64_t count_tiles(const struct job *job) {
     return tiles;
 }
 
-static float *keys_of(const struct model *m, const struct sequence *s, int64_t block, int64_t head) {
-    return s->keys + (block * m->heads + head) * s->tracks * (m->width / m->heads);
+/* What is kept of one head. */
+struct head {
+    char *keys, *values;
+    int64_t d, wide, rows, size; /* D; filled up; rows of a panel of keys; bytes of a number */
+    int half;
+};
+
+static struct head head_of(const struct model *m, const struct sequence *s, int64_t block, int64_t head) {
+    const int half = s->half != 0;
+    const int64_t d = m->width / m->heads, wide = FILLED(d), rows = half ? d + 2 : d, size = half ? 2 : 4;
+    const int64_t before = (block * m->heads + head) * s->tracks * size;
+    return (struct head){(char *)s->keys + before * rows, (char *)s->values + before * wide, d, wide, rows, size, half};
 }
 
-static float *values_of(const struct model *m, const struct sequence *s, int64_t block, int64_t head) {
-    return s->values + (block * m->heads + head) * s->tracks * FILLED(m->width / m->heads);
+static void *panel_of(const struct head *h, int64_t track) { return h->keys + track / PANEL * PANEL * h->rows * h->size; }
+
+static const uint16_t *powers_of(const struct head *h, int64_t track, int of_values) {
+    return (const uint16_t *)panel_of(h, track) + (h->d + of_values) * PANEL;
+}
+
+static void keep_one(const struct head *h, int64_t track, const float *k, const float *v) {
+    if (h->half) {
+        const int of_keys = shrinking(k, h->d), of_values = shrinking(v, h->d);
+        uint16_t *key = (uint16_t *)panel_of(h, track) + track % PANEL;
+        keep_halves(k, h->d, of_keys, key, PANEL);
+        keep_halves(v, h->d, of_values, (uint16_t *)h->values + track * h->wide, 1);
+        key[h->d * PANEL] = power_bf16(of_keys);
+        key[(h->d + 1) * PANEL] = power_bf16(of_values);
+        return;
+    }
+    float *key = (float *)panel_of(h, track) + track % PANEL, *value = (float *)h->values + track * h->wide;
+    for (int64_t j = 0; j < h->d; j++) key[j * PANEL] = k[j];
+    memcpy(value, v, sizeof(float) * h->d);
+    memset(value + h->d, 0, sizeof(float) * (h->wide - h->d));
 }
 
 static void keep(void *what, int64_t item, int thread) { /* keys and values of a tile's tokens, all heads */
     (void)thread;
     const struct job *job = what;
     const struct model *m = job->model;
-    const int64_t d = m->width / m->heads, wide = FILLED(d);
+    const int64_t d = m->width / m->heads;
     struct place at = find(job, item);
-    for (int64_t i = at.token; i < at.token + ROWS && i < at.segment->count; i++) {
-        const int64_t track = at.segment->first + i;
-        const float *row = job->qkv + (at.base + i) * job->stride;
-        for (int64_t head = 0; head < m->heads; head++) {
-            const float *k = row + m->width + head * d, *v = k + m->width;
-            float *key = keys_of(m, at.segment->sequence, job->block, head) + track / PANEL * PANEL * d + track % PANEL;
-            float *value = values_of(m, at.segment->sequence, job->block, head) + track * wide;
-            for (int64_t j = 0; j < d; j++) key[j * PANEL] = k[j];
-            for (int64_t j = 0; j < d; j++) value[j] = v[j];
-            for (int64_t j = d; j < wide; j++) value[j] = 0.0f;
+    for (int64_t head = 0; head < m->heads; head++) {
+        const struct head h = head_of(m, at.segment->sequence, job->block, head);
+        for (int64_t i = at.token; i < at.token + ROWS && i < at.segment->count; i++) {
+            const float *k = job->qkv + (at.base + i) * job->stride + m->width + head * d;
+            keep_one(&h, at.segment->first + i, k, k + m->width);
         }
     }
 }
@@ -88,55 +116,65 @@ static float weigh(float *scores, int64_t from, int64_t to, int64_t first, int64
     return 1.0f / vsum(sum);
 }
 
+/* Scores of `high` queries for tracks from `from` up to `to`, rows of `scores` `row` apart. */
+static void score(const struct job *job, const struct head *h, const float *q, int high, int64_t from, int64_t to, float *scores,
+                  int64_t row) {
+    for (int64_t t = from, panels; t < to; t += PANEL * panels) {
+        panels = t + PANEL * KEPT_AT_ONCE[high] <= to ? KEPT_AT_ONCE[high] : 1;
+        float sums[ROWS * PANEL] = {0};
+        struct kept_reads in = {q, job->stride, panel_of(h, t), h->rows * PANEL, PANEL, h->d};
+        kept_of(h->half, high, (int)panels)(in, sums);
+        for (int64_t i = 0; i < high * panels; i++) {
+            const int64_t track = t + PANEL * (i % panels);
+            v16 found = vmul(vload(sums + PANEL * i), vset(job->model->scale));
+            if (h->half) found = vmul(found, vload_bf16(powers_of(h, track, 0)));
+            vstore(scores + i / panels * row + track - from, found);
+        }
+    }
+}
+
 /* Adds tracks from `first` up to `end` for one query, panel by panel; `weights` and `values` begin at track 0. */
-static void add_tracks(const float *weights, const float *values, int64_t wide, int64_t first, int64_t end, int64_t panels,
+static void add_tracks(const struct head *h, const float *weights, const char *values, int64_t first, int64_t end, int64_t panels,
                        float *sums) {
     for (int64_t q = 0; q < panels && first < end; q++) {
-        struct reads in = {weights + first, 0, 1, values + first * wide + q * PANEL, 0, wide, end - first};
-        tile_of(FLOAT32, 1, 1)(in, sums + q * PANEL);
+        struct kept_reads in = {weights + first, 0, values + (first * h->wide + q * PANEL) * h->size, 0, h->wide, end - first};
+        kept_of(h->half, 1, 1)(in, sums + q * PANEL);
     }
 }
 
 static void tile(const struct job *job, struct place at, int high, int64_t head, float *scores) {
     const struct model *m = job->model;
-    const int64_t d = m->width / m->heads, wide = FILLED(d), row = job->longest, band = m->h[job->block].band;
+    const struct head h = head_of(m, at.segment->sequence, job->block, head);
+    const int64_t row = job->longest, band = m->h[job->block].band;
     const int64_t first = at.segment->first + at.token, last = first + high - 1;  /* tracks of the queries */
     const int64_t oldest = band && first + 1 > band ? first + 1 - band : 0, from = oldest / PANEL * PANEL, to = FILLED(last + 1);
-    const float *q = job->qkv + (at.base + at.token) * job->stride + head * d;
-    const float *keys = keys_of(m, at.segment->sequence, job->block, head);
-    for (int64_t t = from, panels; t < to; t += PANEL * panels) {
-        panels = t + PANEL * AT_ONCE[high] <= to ? AT_ONCE[high] : 1;
-        float sums[ROWS * PANEL] = {0};
-        struct reads in = {q, job->stride, 1, keys + t * d, d * PANEL, PANEL, d};
-        tile_of(FLOAT32, high, (int)panels)(in, sums);
-        for (int64_t i = 0; i < high * panels; i++)
-            vstore(scores + i / panels * row + t - from + PANEL * (i % panels), vmul(vload(sums + PANEL * i), vset(m->scale)));
-    }
+    score(job, &h, job->qkv + (at.base + at.token) * job->stride + head * h.d, high, from, to, scores, row);
     float shares[ROWS];
     int64_t seen[ROWS]; /* each query's oldest track; from here on tracks are counted from `from` */
     for (int r = 0; r < high; r++) {
         const int64_t track = first + r, oldest_seen = band && track + 1 > band ? track + 1 - band : 0;
-        shares[r] = weigh(scores + r * row, from, to, oldest_seen, track);
+        float *weights = scores + r * row;
+        shares[r] = weigh(weights, from, to, oldest_seen, track);
+        for (int64_t t = from; h.half && t < to; t += PANEL)
+            vstore(weights + t - from, vmul(vload(weights + t - from), vload_bf16(powers_of(&h, t, 1))));
         seen[r] = oldest_seen - from;
     }
     const int64_t end = first + 1 - from, begin = seen[high - 1] < end ? seen[high - 1] : end; /* what all of them see */
-    const float *values = values_of(m, at.segment->sequence, job->block, head) + from * wide;
-    float *out = job->out + (at.base + at.token) * job->out_stride + head * d;
-    for (int64_t j = 0, panels; j < wide; j += PANEL * panels) {
-        const int64_t most = high == 1 ? 4 : AT_ONCE[high]; /* four panels are a head of 64 */
-        panels = j + PANEL * most <= wide ? most : 1;
+    float *out = job->out + (at.base + at.token) * job->out_stride + head * h.d;
+    for (int64_t j = 0, panels; j < h.wide; j += PANEL * panels) {
+        const int64_t most = high == 1 ? 4 : KEPT_AT_ONCE[high]; /* four panels are a head of 64 */
+        const char *values = h.values + (from * h.wide + j) * h.size;
+        panels = j + PANEL * most <= h.wide ? most : 1;
         float sums[ROWS * PANEL] = {0};
-        for (int r = 0; r < high; r++)
-            add_tracks(scores + r * row, values + j, wide, seen[r], begin, panels, sums + r * panels * PANEL);
-        struct reads in = {scores + begin, row, 1, values + begin * wide + j, PANEL, wide, end - begin};
-        tile_of(FLOAT32, high, (int)panels)(in, sums);
+        for (int r = 0; r < high; r++) add_tracks(&h, scores + r * row, values, seen[r], begin, panels, sums + r * panels * PANEL);
+        struct kept_reads in = {scores + begin, row, values + begin * h.wide * h.size, PANEL, h.wide, end - begin};
+        kept_of(h.half, high, (int)panels)(in, sums);
         for (int r = 1; r < high; r++)
-            add_tracks(scores + r * row, values + j, wide, seen[r] > end ? seen[r] : end, end + r, panels,
-                       sums + r * panels * PANEL);
+            add_tracks(&h, scores + r * row, values, seen[r] > end ? seen[r] : end, end + r, panels, sums + r * panels * PANEL);
         for (int64_t i = 0; i < high * panels; i++) {
             const int64_t r = i / panels, column = j + PANEL * (i % panels);
             vstore(sums + PANEL * i, vmul(vload(sums + PANEL * i), vset(shares[r])));
-            for (int64_t k = 0; k < PANEL && column + k < d; k++) out[r * job->out_stride + column + k] = sums[PANEL * i + k];
+            for (int64_t k = 0; k < PANEL && column + k < h.d; k++) out[r * job->out_stride + column + k] = sums[PANEL * i + k];
         }
     }
 }
@@ -156,4 +194,8 @@ void attend(const struct model *model, int64_t block, const struct segment *segm
     const int64_t tiles = count_tiles(&job);
     run_parallel(tiles > 8 ? model->threads : 1, tiles, keep, &job);
     run_parallel(model->threads, tiles * model->heads, look, &job);
+}
+
+void pellucid_halves(const float *x, int64_t n, uint16_t *y) {
+    for (int64_t i = 0; i < n; i += PANEL) vstore_half(y + i, vload(x + i));
 }

@@ -36,9 +36,10 @@ struct model {
     const struct block *h;
 };
 struct sequence {                                 /* what is kept of a text, filled up to 16 tracks */
-    float *keys;                                  /* [L][H][tracks / 16][D][16] */
-    float *values;                                /* [L][H][tracks][D filled up to 16s] */
+    void *keys;                                   /* [L][H][tracks / 16][D][16]; half: [D + 2], two rows more (`attention.c`) */
+    void *values;                                 /* [L][H][tracks][D filled up to 16s] */
     int64_t tracks;
+    int64_t half;                                 /* 1: of float16; 0: of float32 */
 };
 struct segment {                                  /* neighbouring tokens of one sequence */
     const struct sequence *sequence;
@@ -52,6 +53,9 @@ int pellucid_pass(const struct model *model, const struct segment *segments, int
 
 /* y = x w + bias, rows of K and N numbers; for tests. */
 int pellucid_product(const struct matrix *w, const float *x, int64_t rows, float *y, int threads);
+
+/* n numbers, a multiple of 16, as float16; for tests. */
+void pellucid_halves(const float *x, int64_t n, uint16_t *y);
 
 /* Lays a (N, K) matrix, rows `row` and columns `column` numbers apart, into panels; with `scale`, multiplied by row. From
  * float32, bfloat16, float16 or int8 numbers ("f", "b", "h", "i"). */

@@ -50,7 +50,7 @@ class Model(ctypes.Structure):
 class Kept(ctypes.Structure):
     """`struct sequence`."""
 
-    _fields_ = (("keys", ctypes.c_void_p), ("values", ctypes.c_void_p), ("tracks", ctypes.c_int64))
+    _fields_ = (("keys", ctypes.c_void_p), ("values", ctypes.c_void_p), ("tracks", ctypes.c_int64), ("half", ctypes.c_int64))
 
 
 class Segment(ctypes.Structure):

@@ -4,12 +4,14 @@ D head width, L blocks, H heads, V vocabulary.
 """
 
 import ctypes
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.errors import PellucidError
 from pellucid.generate.kernel import library
 from pellucid.generate.kernel.library import PANEL, Kept
 from pellucid.generate.kernel.packed import Array, Packed, unsupported
@@ -17,6 +19,7 @@ from pellucid.generate.runner import Mode, Segment
 from pellucid.gpt.config import GPTConfig
 
 
+CACHES = ("float32", "float16")
 AT_ONCE = 512  # tokens of a pass: more would only take more scratch memory
 
 
@@ -57,34 +60,47 @@ class KernelRunner:
 
     Args:
         packed: the weights.
+        cache: what keys and values are kept as, "float32" or "float16"; None: as the weights, float16 for those of 16 bits and
+            fewer. Sums are float32 either way.
+
+    Raises:
+        PellucidError: an unknown cache.
     """
 
     mode: Mode = "exact"  # whatever was asked for
 
-    def __init__(self, packed: Packed) -> None:
+    def __init__(self, packed: Packed, *, cache: str | None = None) -> None:
+        usual = "float32" if packed.weights == "float32" else "float16"
+        if cache not in (None, *CACHES):
+            raise PellucidError(f"unknown cache {cache!r}: use {' or '.join(CACHES)}")
         self.packed = packed
         self.config = packed.config
-        self.path = packed.path
+        self.cache = cache or usual
+        self.path = packed.path if self.cache == usual else f"{packed.path}, {self.cache} cache"
         self._sequences: dict[int, tuple[Kept, Array, Array]] = {}
         self._next = 0
 
     def sequence_bytes(self, capacity: int) -> int:
-        """Bytes of keys and values, in float32, of all blocks and tracks: a sequence can be taken back to any track."""
-        return 4 * _filled(capacity) * self._per_track
+        """Bytes of keys and values of all blocks and tracks: a sequence can be taken back to any track."""
+        return sum(math.prod(shape) for shape in self._shapes(capacity)) * self._number.itemsize
 
     @property
-    def _per_track(self) -> int:
-        d = self.config.d_head
-        return self.config.n_layers * self.config.n_heads * (d + _filled(d))
+    def _number(self) -> np.dtype[Any]:
+        return np.dtype(np.float32 if self.cache == "float32" else np.uint16)  # float16's bits
+
+    def _shapes(self, capacity: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of keys and of values (`struct sequence`)."""
+        of_all, panels, d = (self.config.n_layers, self.config.n_heads), _panels(capacity), self.config.d_head
+        rows = d if self.cache == "float32" else d + 2
+        return (*of_all, panels, rows, PANEL), (*of_all, panels * PANEL, _panels(d) * PANEL)
 
     def open(self, capacity: int) -> int:
         """A new sequence of up to `capacity` tracks."""
         assert 0 < capacity <= self.config.n_ctx, f"{capacity} tracks, of {self.config.n_ctx}"
-        shape = (self.config.n_layers, self.config.n_heads, _filled(capacity))
-        keys = np.empty((*shape, self.config.d_head), np.float32)
-        values = np.empty((*shape, _filled(self.config.d_head)), np.float32)
+        keys, values = (np.empty(shape, self._number) for shape in self._shapes(capacity))
         number, self._next = self._next, self._next + 1
-        self._sequences[number] = Kept(keys.ctypes.data, values.ctypes.data, shape[2]), keys, values
+        kept = Kept(keys.ctypes.data, values.ctypes.data, values.shape[2], self.cache == "float16")
+        self._sequences[number] = kept, keys, values
         return number
 
     def close(self, sequence: int) -> None:
@@ -94,9 +110,9 @@ class KernelRunner:
     def copy(self, source: int, target: int, tracks: int) -> None:
         """The first `tracks` tracks, rounded up to whole panels: what is beyond is not read before it is written again."""
         (_, keys, values), (_, new_keys, new_values) = self._sequences[source], self._sequences[target]
-        filled = _filled(tracks)
-        assert filled <= min(keys.shape[2], new_keys.shape[2])
-        new_keys[:, :, :filled] = keys[:, :, :filled]  # panels of 16 tracks follow one another
+        panels = _panels(tracks)
+        assert panels <= min(keys.shape[2], new_keys.shape[2])
+        new_keys[:, :, :panels] = keys[:, :, :panels]
         new_values[:, :, :tracks] = values[:, :, :tracks]
 
     def run(self, segments: Sequence[Segment]) -> list[NDArray[np.float32] | None]:
@@ -156,6 +172,6 @@ class KernelRunner:
             start += rows
 
 
-def _filled(tracks: int) -> int:
-    """Up to whole panels."""
-    return -(-tracks // PANEL) * PANEL
+def _panels(numbers: int) -> int:
+    """That hold so many."""
+    return -(-numbers // PANEL)
