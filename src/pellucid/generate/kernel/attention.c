@@ -16,6 +16,8 @@
 #include "kept.h"
 #include "vector.h"
 
+enum { TOGETHER = 12 }; /* items at most that a thread takes at once */
+
 struct job {
     const struct model *model;
     int64_t block;
@@ -26,7 +28,7 @@ struct job {
     float *out;
     int64_t out_stride;
     float *scratch; /* for each thread ROWS rows of the longest text */
-    int64_t longest;
+    int64_t longest, items, together;
 };
 
 /* Which tile of which segment: its first token within the segment, and the segment's first token within the pass. */
@@ -103,11 +105,16 @@ static void keep(void *what, int64_t item, int thread) { /* keys and values of a
 
 /* Weights of one query: e^(score - largest) for tracks from `first` to `last`, zero for the rest of [from, to); 1 / their sum. */
 static float weigh(float *scores, int64_t from, int64_t to, int64_t first, int64_t last) {
-    float largest = -INFINITY;
-    for (int64_t t = first; t <= last; t++) largest = scores[t - from] > largest ? scores[t - from] : largest;
-    v16 sum = vset(0.0f);
     for (int64_t t = from; t < first; t++) scores[t - from] = -INFINITY;
     for (int64_t t = last + 1; t < to; t++) scores[t - from] = -INFINITY;
+    float each[PANEL], largest = -INFINITY;
+    v16 most = vset(-INFINITY), sum = vset(0.0f);
+    for (int64_t t = from; t < to; t += PANEL) {
+        const v16 some = vload(scores + t - from);
+        most = vwhere_less(most, some, some, most);
+    }
+    vstore(each, most);
+    for (int i = 0; i < PANEL; i++) largest = each[i] > largest ? each[i] : largest;
     for (int64_t t = from; t < to; t += PANEL) {
         v16 e = vexp(vsub(vload(scores + t - from), vset(largest)));
         vstore(scores + t - from, e);
@@ -119,8 +126,9 @@ static float weigh(float *scores, int64_t from, int64_t to, int64_t first, int64
 /* Scores of `high` queries for tracks from `from` up to `to`, rows of `scores` `row` apart. */
 static void score(const struct job *job, const struct head *h, const float *q, int high, int64_t from, int64_t to, float *scores,
                   int64_t row) {
+    const int64_t most = KEPT_AT_ONCE[high];
     for (int64_t t = from, panels; t < to; t += PANEL * panels) {
-        panels = t + PANEL * KEPT_AT_ONCE[high] <= to ? KEPT_AT_ONCE[high] : 1;
+        panels = t + PANEL * most <= to ? most : (to - t) / PANEL;
         float sums[ROWS * PANEL] = {0};
         struct kept_reads in = {q, job->stride, panel_of(h, t), h->rows * PANEL, PANEL, h->d};
         kept_of(h->half, high, (int)panels)(in, sums);
@@ -162,9 +170,9 @@ static void tile(const struct job *job, struct place at, int high, int64_t head,
     const int64_t end = first + 1 - from, begin = seen[high - 1] < end ? seen[high - 1] : end; /* what all of them see */
     float *out = job->out + (at.base + at.token) * job->out_stride + head * h.d;
     for (int64_t j = 0, panels; j < h.wide; j += PANEL * panels) {
-        const int64_t most = high == 1 ? 4 : KEPT_AT_ONCE[high]; /* four panels are a head of 64 */
+        const int64_t most = KEPT_AT_ONCE[high];
         const char *values = h.values + (from * h.wide + j) * h.size;
-        panels = j + PANEL * most <= h.wide ? most : 1;
+        panels = j + PANEL * most <= h.wide ? most : (h.wide - j) / PANEL;
         float sums[ROWS * PANEL] = {0};
         for (int r = 0; r < high; r++) add_tracks(&h, scores + r * row, values, seen[r], begin, panels, sums + r * panels * PANEL);
         struct kept_reads in = {scores + begin, row, values + begin * h.wide * h.size, PANEL, h.wide, end - begin};
@@ -179,21 +187,33 @@ static void tile(const struct job *job, struct place at, int high, int64_t head,
     }
 }
 
-static void look(void *what, int64_t item, int thread) {
+/* Items are a segment's heads, and of each its tiles, so that a thread reads what lies together. */
+static void look(void *what, int64_t unit, int thread) {
     const struct job *job = what;
-    struct place at = find(job, item / job->model->heads);
-    const int64_t head = item % job->model->heads;
-    float *scores = job->scratch + thread * ROWS * job->longest;
-    const int64_t left = at.segment->count - at.token;
-    tile(job, at, left < ROWS ? (int)left : ROWS, head, scores);
+    const int64_t heads = job->model->heads, end = (unit + 1) * job->together;
+    int64_t before = 0, base = 0; /* items and tokens of the segments before */
+    const struct segment *segment = job->segments;
+    for (int64_t item = unit * job->together; item < end && item < job->items; item++) {
+        int64_t tiles = (segment->count + ROWS - 1) / ROWS;
+        while (item - before >= tiles * heads) {
+            before += tiles * heads, base += segment->count;
+            segment++, tiles = (segment->count + ROWS - 1) / ROWS;
+        }
+        const int64_t token = (item - before) % tiles * ROWS, left = segment->count - token;
+        tile(job, (struct place){segment, token, base}, left < ROWS ? (int)left : ROWS, (item - before) / tiles,
+             job->scratch + thread * ROWS * job->longest);
+    }
 }
 
 void attend(const struct model *model, int64_t block, const struct segment *segments, int64_t n_segments, const float *qkv,
             int64_t stride, float *out, int64_t out_stride, float *scratch, int64_t longest) {
-    struct job job = {model, block, segments, n_segments, qkv, stride, out, out_stride, scratch, longest};
+    struct job job = {model, block, segments, n_segments, qkv, stride, out, out_stride, scratch, longest, 0, 0};
     const int64_t tiles = count_tiles(&job);
     run_parallel(tiles > 8 ? model->threads : 1, tiles, keep, &job);
-    run_parallel(model->threads, tiles * model->heads, look, &job);
+    job.items = tiles * model->heads;
+    job.together = job.items / (8 * model->threads) + 1;
+    if (job.together > TOGETHER) job.together = TOGETHER;
+    run_parallel(model->threads, (job.items + job.together - 1) / job.together, look, &job);
 }
 
 void pellucid_halves(const float *x, int64_t n, uint16_t *y) {

@@ -39,20 +39,28 @@ INLINE void vstore_half(uint16_t *p, v16 a) {
 
 /* 2^e, by which a head's d numbers are divided before they become float16: 1, unless one of them is beyond its range. */
 INLINE int shrinking(const float *x, int64_t d) {
-    float peak = 0.0f;
-    for (int64_t j = 0; j < d; j++) peak = fabsf(x[j]) > peak ? fabsf(x[j]) : peak;
-    return peak > 65504.0f && peak < INFINITY ? ilogbf(peak) - 14 : 0;
+    float each[16], largest = 0.0f;
+    v16 peak = vset(0.0f);
+    for (int64_t j = 0; j + 16 <= d; j += 16) {
+        const v16 a = vload(x + j), minus = vsub(vset(0.0f), a);
+        peak = vwhere_less(peak, a, a, peak);
+        peak = vwhere_less(peak, minus, minus, peak);
+    }
+    vstore(each, peak);
+    for (int i = 0; i < 16; i++) largest = each[i] > largest ? each[i] : largest;
+    for (int64_t j = d / 16 * 16; j < d; j++) largest = fabsf(x[j]) > largest ? fabsf(x[j]) : largest;
+    return largest > 65504.0f && largest < INFINITY ? ilogbf(largest) - 14 : 0;
 }
 
 /* d numbers / 2^e as float16, `step` apart, and zeros up to a multiple of 16 if they are neighbours. */
 INLINE void keep_halves(const float *x, int64_t d, int e, uint16_t *to, int64_t step) {
-    const v16 shrink = vset(ldexpf(1.0f, -e));
+    const v16 shrink = vset(e ? ldexpf(1.0f, -e) : 1.0f);
     for (int64_t j = 0; j < d; j += 16) {
         const int some = d - j < 16 ? (int)(d - j) : 16;
         float part[16] = {0};
         uint16_t rounded[16];
-        memcpy(part, x + j, sizeof(float) * some);
-        vstore_half(rounded, vmul(vload(part), shrink));
+        if (some < 16) memcpy(part, x + j, sizeof(float) * some);
+        vstore_half(rounded, vmul(vload(some < 16 ? part : x + j), shrink));
         for (int i = 0; i < (step == 1 ? 16 : some); i++) to[(j + i) * step] = rounded[i];
     }
 }
@@ -92,23 +100,22 @@ INLINE void add_kept(const int R, const int Q, const int half, const struct kept
 #define KEPT(R, Q, H) \
     static __attribute__((noinline)) void kept_##R##x##Q##_##H(struct kept_reads in, float *sums) { add_kept(R, Q, H, in, sums); }
 #define KEPTS(H) \
-    KEPT(1, 1, H) KEPT(2, 1, H) KEPT(3, 1, H) KEPT(4, 1, H) KEPT(5, 1, H) KEPT(6, 1, H) \
-    KEPT(1, 6, H) KEPT(1, 4, H) KEPT(2, 3, H) KEPT(3, 2, H)
+    KEPT(1, 1, H) KEPT(1, 2, H) KEPT(1, 3, H) KEPT(1, 4, H) KEPT(1, 5, H) KEPT(1, 6, H) KEPT(2, 1, H) KEPT(2, 2, H) KEPT(2, 3, H) \
+    KEPT(3, 1, H) KEPT(3, 2, H) KEPT(4, 1, H) KEPT(5, 1, H) KEPT(6, 1, H)
 KEPTS(0)
 KEPTS(1)
 
-/* Vectors that a tile of so many rows takes at once. */
+/* Vectors that a tile of so many rows takes at once, at most. */
 static const int KEPT_AT_ONCE[ROWS + 1] = {0, 6, 3, 2, 1, 1, 1};
 
 INLINE kept_function kept_of(int half, int rows, int panels) {
-    static const kept_function one[2][ROWS] = {
-        {kept_1x1_0, kept_2x1_0, kept_3x1_0, kept_4x1_0, kept_5x1_0, kept_6x1_0},
-        {kept_1x1_1, kept_2x1_1, kept_3x1_1, kept_4x1_1, kept_5x1_1, kept_6x1_1},
+    static const kept_function each[2][ROWS][ROWS] = {
+        {{kept_1x1_0, kept_1x2_0, kept_1x3_0, kept_1x4_0, kept_1x5_0, kept_1x6_0}, {kept_2x1_0, kept_2x2_0, kept_2x3_0},
+         {kept_3x1_0, kept_3x2_0}, {kept_4x1_0}, {kept_5x1_0}, {kept_6x1_0}},
+        {{kept_1x1_1, kept_1x2_1, kept_1x3_1, kept_1x4_1, kept_1x5_1, kept_1x6_1}, {kept_2x1_1, kept_2x2_1, kept_2x3_1},
+         {kept_3x1_1, kept_3x2_1}, {kept_4x1_1}, {kept_5x1_1}, {kept_6x1_1}},
     };
-    static const kept_function several[2][3] = {{kept_1x6_0, kept_2x3_0, kept_3x2_0}, {kept_1x6_1, kept_2x3_1, kept_3x2_1}};
-    if (panels == 1) return one[half][rows - 1];
-    if (rows == 1 && panels == 4) return half ? kept_1x4_1 : kept_1x4_0;
-    return several[half][rows - 1];
+    return each[half][rows - 1][panels - 1];
 }
 
 #endif
