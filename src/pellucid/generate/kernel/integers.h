@@ -1,5 +1,5 @@
 /* Sixteen whole-number sums at once, by instruction set, beside the floats of `vector.h`. Whole numbers are summed exactly, so
- * all variants give the same bits. Tried here: AVX2 and plain C; AVX512 (with VNNI or not) compiles; NEON was never compiled.
+ * all variants give the same bits. Run so far: plain C, AVX2, and AVX512 with VNNI and without; NEON was never compiled.
  *
  * A pair is two neighbouring numbers of a row of activations, as int16 in 32 bits; a quad is four, as int8. Each lane multiplies
  * them with its own weights and adds. `halves`: sixteen float16 scales.
