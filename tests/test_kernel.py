@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import pellucid
 from pellucid.errors import PellucidError
 from pellucid.generate.kernel import library
-from pellucid.generate.kernel.packed import Packed, unsupported
+from pellucid.generate.kernel.packed import WEIGHTS, Packed, unsupported
 from pellucid.generate.kernel.runner import CACHES, KernelRunner, arrays_of, pack, why_not
 from pellucid.generate.runner import Segment
 from pellucid.gpt.pattern import parse
@@ -81,7 +81,7 @@ def test_logits_are_those_of_the_model_in_float64(config: pellucid.GPTConfig, ch
 @settings(max_examples=30, deadline=None)
 @given(
     ids=texts, pieces=st.lists(st.integers(1, 20), max_size=8), config=st.sampled_from([NARROW, WIDE]),
-    weights=st.sampled_from(["float32", "int8", "int4"]), cache=st.sampled_from(CACHES),
+    weights=st.sampled_from(["float32", "bfloat16", "int8", "int4"]), cache=st.sampled_from(CACHES),
 )  # fmt: skip
 def test_read_in_pieces_or_whole_the_bits_are_the_same(
     ids: list[int], pieces: list[int], config: pellucid.GPTConfig, weights: str, cache: str
@@ -131,15 +131,6 @@ def test_threads_and_vector_instructions_change_no_bit(config: pellucid.GPTConfi
     assert packed_of(config, weights, 2, True).path == f"kernel plain C {weights}"
 
 
-def test_bfloat16_weights_are_float32_weights_that_were_rounded() -> None:
-    model = model_of(WIDE).copy()
-    for name, parameter in model.named_parameters():
-        if parameter.dim() == 2 and name != "wpe.weight":
-            parameter.copy_(parameter.bfloat16().float())
-    found = read(packed_of(WIDE, "bfloat16"), range(TRACKS), cache="float32")
-    assert np.array_equal(read(pack(model), range(TRACKS)), found)
-
-
 def test_more_tokens_than_a_pass_takes_and_logits_of_some() -> None:
     runner = KernelRunner(packed_of(NARROW))
     sequences = [runner.open(TRACKS) for _ in range(12)]
@@ -173,27 +164,48 @@ def test_what_is_no_number_reaches_only_those_who_see_it(band: int, pieces: list
     assert np.array_equal(found[:9], expected[:9]) and np.array_equal(found[end:], expected[end:])
 
 
+def product(x: Logits, w: Logits, kind: str, *, plain: bool) -> Logits:
+    """(rows, K) times (N, K) weights, by the kernel: (rows, N)."""
+    (rows, k), n = x.shape, len(w)
+    bound = library.kernel(plain=plain)
+    panels = -(-n // 16)
+    data = np.empty((panels, k, 16), np.float32) if kind == "float32" else np.empty((panels, k + k % 2, 16), np.uint16)
+    bound.pellucid_pack(w.ctypes.data, ord("f"), n, k, k, 1, None, data.ctypes.data, WEIGHTS[kind])
+    matrix = library.Matrix(WEIGHTS[kind], k, n, data.ctypes.data, None)
+    y = np.empty((rows, panels * 16), np.float32)
+    assert bound.pellucid_product(matrix, x.ctypes.data, rows, y.ctypes.data, 2) == 0
+    assert not y[:, n:].any()
+    return y[:, :n]
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 7, 13, 50, 200])
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_product_adds_one_after_the_other(rows: int, plain: bool) -> None:
     """The plain definition: each output is a chain of fused multiply-adds over K, which Python's float64 can imitate."""
-    k, n = 300, 37
+    k, n = 300, 101
     numbers = np.random.default_rng(0)
     x = numbers.standard_normal((rows, k)).astype(np.float32)
     w = numbers.standard_normal((n, k)).astype(np.float32)
-    bound = library.kernel(plain=plain)
-    data = np.empty((3, k, 16), np.float32)
-    bound.pellucid_pack(w.ctypes.data, ord("f"), n, k, k, 1, None, data.ctypes.data, library.FLOAT32)
-    matrix = library.Matrix(library.FLOAT32, k, n, data.ctypes.data, None)
-    y = np.empty((rows, 48), np.float32)
-    assert bound.pellucid_product(matrix, x.ctypes.data, rows, y.ctypes.data, 2) == 0
+    found = product(x, w, "float32", plain=plain)
     expected = np.zeros((rows, n), np.float32)
     for i in range(k):  # a product of two float32 numbers is exact in float64; the sum rounds twice, as rarely shows
-        product = x[:, i : i + 1].astype(np.float64) * w[:, i].astype(np.float64)
-        expected = (expected.astype(np.float64) + product).astype(np.float32)
-    assert np.abs(y[:, :n] - expected).max() <= 1e-5
-    assert (y[:, :n] == expected).mean() > 0.95
-    assert not y[:, n:].any()
+        each = x[:, i : i + 1].astype(np.float64) * w[:, i].astype(np.float64)
+        expected = (expected.astype(np.float64) + each).astype(np.float32)
+    assert np.abs(found - expected).max() <= 1e-5
+    assert (found == expected).mean() > 0.95
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 7, 13, 50, 200])
+@pytest.mark.parametrize("k", [1, 31, 300, 1501])
+def test_a_bfloat16_product_is_that_of_both_sides_rounded(rows: int, k: int) -> None:
+    """The same sums in the same order as in float32, on every processor: that of a pair of products, too, where it has one."""
+    numbers = np.random.default_rng(rows)
+    x = numbers.standard_normal((rows, k)).astype(np.float32) * np.exp(numbers.uniform(-20, 20, (rows, 1))).astype(np.float32)
+    w = numbers.standard_normal((101, k)).astype(np.float32)
+    near = [torch.from_numpy(values).bfloat16().float().numpy() for values in (x, w)]
+    expected = product(*near, "float32", plain=True)
+    for plain in (False, True):
+        assert np.array_equal(product(x, w, "bfloat16", plain=plain), expected)
 
 
 def test_what_it_does_not_know_is_said() -> None:

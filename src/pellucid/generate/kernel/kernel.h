@@ -11,12 +11,15 @@
 #define PELLUCID_KERNEL_H
 
 #include <stdint.h>
+#include <string.h>
 
 enum kind { FLOAT32, BFLOAT16, INT8, INT4 };      /* of a matrix's numbers; the last two in groups (`groups.c`) */
 enum activation { GELU_TANH, GELU_ERF, RELU };
 enum { PANEL = 16, ROWS = 6 };                    /* columns of a panel; rows of a tile */
 
-struct matrix {                                   /* (K, N), in panels: [N / 16][K][16]; groups: as `groups.c` says */
+/* (K, N), in panels: [N / 16][K][16]. bfloat16: K filled up to an even number; where the processor multiplies them by twos
+ * (PAIRS in `vector.h`), [N / 16][K / 2][16][2], the second of two first. Groups: as `groups.c` says. */
+struct matrix {
     int32_t kind, k, n;
     const void *data;
     const float *bias;                            /* (N filled up to 16s), or none */
@@ -68,6 +71,19 @@ void pellucid_pack_groups(const int8_t *codes, const uint16_t *scale, int64_t n,
 const char *pellucid_variant(void);
 
 /* Within the kernel. */
+static inline uint16_t to_bf16(float value) { /* to the nearest, of two to the even one; a NaN stays one; below 2^-126: zero */
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    const uint32_t near = bits + 0x7fff + (bits >> 16 & 1), size = bits & 0x7fffffff;
+    return (uint16_t)((size > 0x7f800000 ? bits | 64 << 16 : size < 0x800000 ? bits & 0x80000000 : near) >> 16);
+}
+static inline float from_bf16(uint16_t number) {
+    const uint32_t bits = (uint32_t)number << 16;
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
 enum { MOST_THREADS = 64 };
 void run_parallel(int threads, int64_t items, void (*work)(void *, int64_t, int), void *what);
 void forget_threads(void);
@@ -78,12 +94,14 @@ void round_rows(const struct matrix *w, const float *x, int64_t stride, int64_t 
 void groups_product(const struct matrix *w, const void *rounded, int64_t rows, float *y, int64_t stride, enum then then,
                     enum activation activation, int threads);
 float group_number(const struct matrix *w, int64_t n, int64_t k);
+float matrix_number(const struct matrix *w, int64_t n, int64_t k);
 void finish(float *y, const float *sums, enum then then, enum activation activation);
 void product(const struct matrix *w, const float *packed, int64_t rows, float *y, int64_t stride, enum then then,
              enum activation activation, float *scratch, int threads);
 void attend(const struct model *model, int64_t block, const struct segment *segments, int64_t n_segments, const float *qkv,
             int64_t stride, float *out, int64_t out_stride, float *scratch, int64_t longest);
 
+#define EVEN(n) (((n) + 1) / 2 * 2)
 #define FILLED(n) (((n) + 15) / 16 * 16)
 #define FILLED_32(n) (((n) + 31) / 32 * 32)
 

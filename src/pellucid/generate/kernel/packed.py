@@ -135,7 +135,8 @@ class Packed:
             weight, scale = in_groups.numbers(), None
         n, k = weight.shape
         kind = WEIGHTS[self.weights]
-        packed = np.empty((-(-n // PANEL), k, PANEL), np.float32 if kind == FLOAT32 else np.uint16)
+        panels = -(-n // PANEL)
+        packed = np.empty((panels, k, PANEL), np.float32) if kind == FLOAT32 else np.empty((panels, k + k % 2, PANEL), np.uint16)
         if scale is not None:
             scale = scale.astype(np.float32).reshape(-1)
         row, column = (stride // weight.itemsize for stride in weight.strides)

@@ -75,17 +75,8 @@ static void normalise(const struct model *m, const struct norm *norm, const floa
 
 /* What a token's column of the (C, V) matrix and its track's position add up to. */
 static void embed(const struct model *m, int32_t id, int64_t track, float *x) {
-    const int64_t c = m->width, at = (int64_t)id / PANEL * c * PANEL + id % PANEL;
-    for (int64_t i = 0; i < c; i++) {
-        float value;
-        if (m->tokens.kind >= INT8) value = group_number(&m->tokens, id, i);
-        else if (m->tokens.kind == FLOAT32) value = ((const float *)m->tokens.data)[at + i * PANEL];
-        else {
-            uint32_t bits = (uint32_t)((const uint16_t *)m->tokens.data)[at + i * PANEL] << 16;
-            memcpy(&value, &bits, 4);
-        }
-        x[i] = value + m->positions[track * c + i];
-    }
+    const int64_t c = m->width;
+    for (int64_t i = 0; i < c; i++) x[i] = matrix_number(&m->tokens, id, i) + m->positions[track * c + i];
     for (int64_t i = c; i < FILLED(c); i++) x[i] = 0.0f;
 }
 

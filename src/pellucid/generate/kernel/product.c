@@ -11,7 +11,16 @@
 
 /* Many rows: K of a block is 16 KB of a panel, for the first cache; rows of a block are for the second. Up to LOW rows, the whole
  * panel is read as it lies. WIDE: panels of an item. */
-enum { DEEP = 256, DEEPEST = 1024, TALL = 16, LOW = 48, WIDE = 6 };
+#if defined(__AVX512F__) && !defined(PELLUCID_PLAIN)
+enum { DEEP = 256, DEEPEST = 1024, TALL = 16, LOW = 48, WIDE = 4, AT_MOST = FOUR };
+#else
+enum { DEEP = 256, DEEPEST = 1024, TALL = 16, LOW = 48, WIDE = 6, AT_MOST = 1 };
+#endif
+#ifdef PAIRS
+enum { BY_TWOS = 1 };
+#else
+enum { BY_TWOS = 0 };
+#endif
 
 static v16 gelu_tanh(v16 x) { /* x / (1 + e^(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3): half of 1 + tanh u */
     v16 cube = vmul(vmul(x, x), x);
@@ -50,7 +59,7 @@ void finish(float *y, const float *sums, enum then then, enum activation activat
 
 struct job {
     const struct matrix *w;
-    const float *x; /* packed: tiles of 6 rows, [K][6] each, the last [K][rows that are left] */
+    const float *x; /* packed: tiles of 6 rows, [K][6] each, the last [K][rows that are left]; by twos: [K / 2][6] */
     int64_t rows;
     float *y, *part; /* part: where sums of a block wait for the next */
     int64_t stride;
@@ -58,18 +67,21 @@ struct job {
     enum activation activation;
 };
 
+INLINE int64_t deep_of(const struct matrix *w) { return w->kind == BFLOAT16 ? EVEN(w->k) : w->k; }
+
 /* The sums of a tile: `high` rows from `row` on, `panels` from `panel` on, `deep` of K from `k` on; then what is to be done. */
 static void tile(const struct job *job, enum kind kind, const void *w, int64_t k, int64_t deep, int64_t row, int high,
                  int64_t panel, int panels) {
-    float sums[ROWS * PANEL];
-    const int64_t all = job->w->k, stride = job->stride, at = row * stride + panel * PANEL;
+    float sums[LARGEST * PANEL];
+    const int64_t all = deep_of(job->w), stride = job->stride, at = row * stride + panel * PANEL;
     EACH(i, high * panels) {
         const int r = i / panels, q = i % panels;
         if (k) vstore(sums + PANEL * i, vload(job->part + at + r * stride + PANEL * q));
         else vstore(sums + PANEL * i, job->w->bias ? vload(job->w->bias + (panel + q) * PANEL) : vset(0.0f));
     }
-    struct reads in = {job->x + row * all + k * high, 1, high, w, all * PANEL, PANEL, deep};
-    tile_of(kind, high, panels)(in, sums);
+    const int together = BY_TWOS && kind == BFLOAT16 ? 2 : 1;
+    struct reads in = {job->x + (row * all + k * high) / together, 1, high, w, all * PANEL, PANEL, deep};
+    (panels == FOUR ? tile_of_four(kind, high) : tile_of(kind, high, panels))(in, sums);
     EACH(i, high * panels) {
         const int64_t to = at + i / panels * stride + PANEL * (i % panels);
         if (k + deep < all) vstore(job->part + to, vload(sums + PANEL * i));
@@ -78,36 +90,37 @@ static void tile(const struct job *job, enum kind kind, const void *w, int64_t k
 }
 
 static const void *weights_at(const struct matrix *w, int64_t panel, int64_t k) {
-    return (const char *)w->data + (panel * w->k + k) * PANEL * (w->kind == FLOAT32 ? 4 : 2);
+    return (const char *)w->data + (panel * deep_of(w) + k) * PANEL * (w->kind == FLOAT32 ? 4 : 2);
 }
 
 /* Up to six rows over some panels, all of K at once. */
 static void few_rows(const struct job *job, int64_t panel, int64_t last) {
     const int high = (int)job->rows;
     while (panel < last) {
-        const int panels = panel + AT_ONCE[high] <= last ? AT_ONCE[high] : 1;
-        tile(job, job->w->kind, weights_at(job->w, panel, 0), 0, job->w->k, 0, high, panel, panels);
+        const int most = AT_MOST > 1 ? AT_MOST : AT_ONCE[high], panels = panel + most <= last ? most : 1;
+        tile(job, job->w->kind, weights_at(job->w, panel, 0), 0, deep_of(job->w), 0, high, panel, panels);
         panel += panels;
     }
 }
 
-/* All tiles of some rows under one panel, for one block of K, widened to float32 first if it is not. Meanwhile the block that
- * comes next is fetched, a part with each tile. */
-static void many_rows(const struct job *job, int64_t panel, int64_t row, int64_t last_row, int64_t k, int64_t deep) {
-    float wide[DEEPEST * PANEL];
+/* All tiles of some rows under one panel or several, for one block of K, widened to float32 first if it must be. Meanwhile the block
+ * that comes next is fetched, a part with each tile. */
+static void many_rows(const struct job *job, int64_t panel, int panels, int64_t row, int64_t last_row, int64_t k, int64_t deep) {
+    float wide[BY_TWOS ? 1 : DEEPEST * PANEL * AT_MOST];
+    enum kind kind = job->w->kind;
     const void *block = weights_at(job->w, panel, k);
     const char *next = (const char *)weights_at(job->w, panel + 1, k); /* beyond the last panel: fetching is no access */
     const int64_t bytes = (const char *)weights_at(job->w, panel, k + deep) - (const char *)block;
     const int64_t part = (bytes * ROWS / (last_row - row) + 63) / 64 * 64;
     const char *end = next + bytes;
-    if (job->w->kind == BFLOAT16) {
+    if (kind == BFLOAT16 && !BY_TWOS) {
         for (int64_t i = 0; i < deep; i++) vstore(wide + PANEL * i, vload_bf16((const uint16_t *)block + PANEL * i));
-        block = wide;
+        block = wide, kind = FLOAT32;
     }
     for (; row < last_row; row += ROWS) {
         const int high = job->rows - row < ROWS ? (int)(job->rows - row) : ROWS;
         for (const char *stop = next + part; next < stop && next < end; next += 64) __builtin_prefetch(next, 0, 2);
-        tile(job, FLOAT32, block, k, deep, row, high, panel, 1);
+        tile(job, kind, block, k, deep, row, high, panel, panels);
     }
 }
 
@@ -120,11 +133,15 @@ static void some_panels(void *what, int64_t item, int thread) {
         return;
     }
     const int64_t most = job->rows <= LOW ? DEEPEST : DEEP;
-    for (int64_t k = 0; k < job->w->k; k += most) {
-        const int64_t deep = job->w->k - k < most ? job->w->k - k : most;
+    const int64_t whole = deep_of(job->w);
+    for (int64_t k = 0; k < whole; k += most) {
+        const int64_t deep = whole - k < most ? whole - k : most;
         for (int64_t row = 0; row < job->rows; row += TALL * ROWS) {
             int64_t end = row + TALL * ROWS < job->rows ? row + TALL * ROWS : job->rows;
-            for (int64_t panel = first; panel < last; panel++) many_rows(job, panel, row, end, k, deep);
+            for (int64_t panel = first, panels; panel < last; panel += panels) {
+                panels = panel + AT_MOST <= last ? AT_MOST : 1;
+                many_rows(job, panel, (int)panels, row, end, k, deep);
+            }
         }
     }
 }
@@ -142,8 +159,9 @@ void product(const struct matrix *w, const float *packed, int64_t rows, float *y
 }
 
 struct packing {
+    const struct matrix *w;
     const float *x;
-    int64_t stride, rows, k;
+    int64_t stride, rows;
     float *to;
 };
 
@@ -152,19 +170,55 @@ static void pack_tile(void *what, int64_t item, int thread) {
     const struct packing *p = what;
     const int64_t row = item * ROWS, high = p->rows - row < ROWS ? p->rows - row : ROWS;
     const float *x = p->x + row * p->stride;
-    float *to = p->to + row * p->k;
-    for (int64_t k = 0; k < p->k; k++)
+    float *to = p->to + row * p->w->k;
+    for (int64_t k = 0; k < p->w->k; k++)
         for (int64_t r = 0; r < high; r++) to[k * high + r] = x[r * p->stride + k];
 }
 
-/* Rows of K numbers, `stride` apart, as tiles of six for a product with w. */
+/* The same, rounded to bfloat16, K filled up to an even number. */
+static void round_tile(void *what, int64_t item, int thread) {
+    (void)thread;
+    enum { SOME = 32 };
+    const struct packing *p = what;
+    const int64_t row = item * ROWS, high = p->rows - row < ROWS ? p->rows - row : ROWS, deep = deep_of(p->w);
+    float *to = p->to + row * deep / (1 + BY_TWOS);
+    for (int64_t k = 0; k < deep; k += SOME) {
+        uint16_t near[ROWS][SOME];
+        const int64_t there = p->w->k - k < SOME ? p->w->k - k : SOME, some = deep - k < SOME ? deep - k : SOME;
+        for (int64_t r = 0; r < high; r++) {
+            const float *x = p->x + (row + r) * p->stride + k;
+            float last[SOME] = {0};
+            if (there < SOME) x = memcpy(last, x, sizeof(float) * there);
+            for (int i = 0; i < SOME; i++) near[r][i] = to_bf16(x[i]);
+        }
+        if (BY_TWOS) {
+            uint32_t *twos = (uint32_t *)to + k / 2 * high;
+            for (int64_t i = 0; i < some; i += 2)
+                for (int64_t r = 0; r < high; r++) *twos++ = (uint32_t)near[r][i] << 16 | near[r][i + 1];
+        } else {
+            float *numbers = to + k * high;
+            for (int64_t i = 0; i < some; i++)
+                for (int64_t r = 0; r < high; r++) *numbers++ = from_bf16(near[r][i]);
+        }
+    }
+}
+
+/* Rows of K numbers, `stride` apart, as tiles of six for a product with w; rounded to bfloat16 if its numbers are, else not. */
 void pack_rows(const struct matrix *w, const float *x, int64_t stride, int64_t rows, float *to, int threads) {
     if (w->kind >= INT8) {
         round_rows(w, x, stride, rows, to, threads);
         return;
     }
-    struct packing packing = {x, stride, rows, w->k, to};
-    run_parallel(rows > 4 * ROWS ? threads : 1, (rows + ROWS - 1) / ROWS, pack_tile, &packing);
+    struct packing packing = {w, x, stride, rows, to};
+    run_parallel(rows > 4 * ROWS ? threads : 1, (rows + ROWS - 1) / ROWS, w->kind == BFLOAT16 ? round_tile : pack_tile, &packing);
+}
+
+/* One weight: what column n has for the K'th number. */
+float matrix_number(const struct matrix *w, int64_t n, int64_t k) {
+    if (w->kind >= INT8) return group_number(w, n, k);
+    const int64_t lane = n % PANEL, panel = n / PANEL * deep_of(w) * PANEL;
+    if (w->kind == FLOAT32) return ((const float *)w->data)[panel + k * PANEL + lane];
+    return from_bf16(((const uint16_t *)w->data)[panel + (BY_TWOS ? k / 2 * 32 + lane * 2 + 1 - k % 2 : k * PANEL + lane)]);
 }
 
 int pellucid_product(const struct matrix *w, const float *x, int64_t rows, float *y, int threads) {

@@ -1,4 +1,5 @@
-/* The innermost loops: sums of a tile of R rows and Q panels, R Q <= 6, so that twelve of AVX2's sixteen registers hold them.
+/* The innermost loops: sums of a tile of R rows and Q panels. R Q <= 6, so that twelve of AVX2's sixteen registers hold them;
+ * where registers are thirty-two of sixteen floats, products take tiles of up to 6 x 4.
  *
  * Each is a function that is not inlined: within a larger one, compilers run out of registers and keep the sums in memory.
  */
@@ -8,10 +9,13 @@
 #include "kernel.h"
 #include "vector.h"
 
-#define EACH(i, n) _Pragma("GCC unroll 6") for (int i = 0; i < (n); i++)
+#define EACH(i, n) _Pragma("GCC unroll 24") for (int i = 0; i < (n); i++)
+
+enum { LARGEST = 24 }; /* R Q */
 
 /* What a tile reads: numbers of the rows, `row` apart from row to row and `step` from k to k; vectors of sixteen, `panel` numbers
- * apart from panel to panel and `down` from k to k. */
+ * apart from panel to panel and `down` from k to k. Where bfloat16 is multiplied by twos, x points to twos of them: of a row's numbers
+ * k and k + 1, the first in the upper half. */
 struct reads {
     const float *x;
     int64_t row, step;
@@ -27,8 +31,20 @@ INLINE v16 numbers(enum kind kind, const void *w, int64_t at) {
 }
 
 INLINE void add_up(const int R, const int Q, const enum kind kind, const struct reads in, float *sums) {
-    v16 sum[ROWS];
+    v16 sum[LARGEST];
     EACH(i, R * Q) sum[i] = vload(sums + PANEL * i);
+#ifdef PAIRS
+    if (kind == BFLOAT16) {
+        const uint32_t *x = (const uint32_t *)in.x;
+        for (int64_t k = 0; k < in.k; k += 2, x += in.step) {
+            pairs b[ROWS];
+            EACH(q, Q) b[q] = vload_pairs((const uint16_t *)in.w + q * in.panel + in.down * k);
+            EACH(r, R) EACH(q, Q) sum[r * Q + q] = vfma_pair(x[r * in.row], b[q], sum[r * Q + q]);
+        }
+        EACH(i, R * Q) vstore(sums + PANEL * i, sum[i]);
+        return;
+    }
+#endif
     const float *x = in.x;
     for (int64_t k = 0; k < in.k; k++, x += in.step) {
         v16 b[ROWS];
@@ -47,7 +63,8 @@ INLINE void add_up(const int R, const int Q, const enum kind kind, const struct 
     }
 #define TILES(KIND) \
     TILE(1, 1, KIND) TILE(2, 1, KIND) TILE(3, 1, KIND) TILE(4, 1, KIND) TILE(5, 1, KIND) TILE(6, 1, KIND) \
-    TILE(1, 6, KIND) TILE(1, 4, KIND) TILE(2, 3, KIND) TILE(3, 2, KIND)
+    TILE(1, 6, KIND) TILE(1, 4, KIND) TILE(2, 3, KIND) TILE(3, 2, KIND) \
+    TILE(2, 4, KIND) TILE(3, 4, KIND) TILE(4, 4, KIND) TILE(5, 4, KIND) TILE(6, 4, KIND)
 TILES(FLOAT32)
 TILES(BFLOAT16)
 
@@ -65,6 +82,15 @@ INLINE tile_function tile_of(enum kind kind, int rows, int panels) {
     if (panels == 1) return one[kind][rows - 1];
     if (rows == 1 && panels == 4) return kind == FLOAT32 ? tile_1x4_FLOAT32 : tile_1x4_BFLOAT16;
     return several[kind][rows - 1];
+}
+
+/* Four panels at once, of 1 to 6 rows. */
+enum { FOUR = 4 };
+#define BY_ROWS(KIND) \
+    {tile_1x4_##KIND, tile_2x4_##KIND, tile_3x4_##KIND, tile_4x4_##KIND, tile_5x4_##KIND, tile_6x4_##KIND}
+INLINE tile_function tile_of_four(enum kind kind, int rows) {
+    static const tile_function found[2][ROWS] = {BY_ROWS(FLOAT32), BY_ROWS(BFLOAT16)};
+    return found[kind][rows - 1];
 }
 
 #endif

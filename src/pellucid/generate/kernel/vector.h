@@ -2,6 +2,9 @@
  *
  * Each operation works on every lane alone and rounds once, as IEEE 754 says, so all variants give the same bits. `vfma` rounds
  * once, too: the plain variant calls fmaf for it.
+ *
+ * PAIRS: the processor multiplies bfloat16 numbers by twos (`vfma_pair`): a lane adds the product of the first ones, rounds, adds
+ * that of the second ones, and rounds, as two `vfma` of the same numbers would. Only sums below 2^-126 differ: they are zero.
  */
 #ifndef PELLUCID_VECTOR_H
 #define PELLUCID_VECTOR_H
@@ -21,6 +24,16 @@ INLINE v16 vload(const float *p) { return _mm512_loadu_ps(p); }
 INLINE v16 vload_bf16(const uint16_t *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
+#ifdef __AVX512BF16__
+#define PAIRS
+#undef VARIANT
+#define VARIANT "AVX512-BF16"
+typedef __m512i pairs; /* the first number of a lane in the upper half of its 32 bits: VDPBF16PS begins there */
+INLINE pairs vload_pairs(const void *p) { return _mm512_loadu_si512(p); }
+INLINE v16 vfma_pair(uint32_t a, pairs b, v16 c) {
+    return _mm512_dpbf16_ps(c, (__m512bh)_mm512_set1_epi32((int)a), (__m512bh)b);
+}
+#endif
 INLINE void vstore(float *p, v16 a) { _mm512_storeu_ps(p, a); }
 INLINE v16 vadd(v16 a, v16 b) { return _mm512_add_ps(a, b); }
 INLINE v16 vsub(v16 a, v16 b) { return _mm512_sub_ps(a, b); }
