@@ -39,6 +39,8 @@ INLINE quads16 high_quads(const void *p) {
 }
 INLINE q16 qzero(void) { return _mm512_setzero_si512(); }
 #ifdef __AVX512VNNI__
+#define ALL_QUADS /* of weights 0 .. 255, too: elsewhere the sum of two products could be too large */
+INLINE quads16 load_quads(const void *p) { return _mm512_loadu_si512(p); }
 INLINE i16 add_pairs(i16 sum, int32_t x, pairs16 w) { return _mm512_dpwssd_epi32(sum, _mm512_set1_epi32(x), w); }
 INLINE q16 add_quads(q16 sum, int32_t x, quads16 w) { return _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(x)); }
 INLINE i16 qsum(q16 a) { return a; }
