@@ -10,11 +10,13 @@
 #include "vector.h"
 
 /* Many rows: K of a block is 16 KB of a panel, for the first cache; rows of a block are for the second. Up to LOW rows, the whole
- * panel is read as it lies. WIDE: panels of an item. */
+ * panel is read as it lies. WIDE: panels of an item. AT_MOST: panels of a tile of many rows; where it is several, each number that is
+ * read serves so often that K is best left whole. */
+enum { DEEP = 256, DEEPEST = 1024, TALL = 16, LOW = 48 };
 #if defined(__AVX512F__) && !defined(PELLUCID_PLAIN)
-enum { DEEP = 256, DEEPEST = 1024, TALL = 16, LOW = 48, WIDE = 4, AT_MOST = FOUR };
+enum { WIDE = FOUR, AT_MOST = FOUR };
 #else
-enum { DEEP = 256, DEEPEST = 1024, TALL = 16, LOW = 48, WIDE = 6, AT_MOST = 1 };
+enum { WIDE = 6, AT_MOST = 1 };
 #endif
 #ifdef PAIRS
 enum { BY_TWOS = 1 };
@@ -106,14 +108,15 @@ static void few_rows(const struct job *job, int64_t panel, int64_t last) {
 /* All tiles of some rows under one panel or several, for one block of K, widened to float32 first if it must be. Meanwhile the block
  * that comes next is fetched, a part with each tile. */
 static void many_rows(const struct job *job, int64_t panel, int panels, int64_t row, int64_t last_row, int64_t k, int64_t deep) {
-    float wide[BY_TWOS ? 1 : DEEPEST * PANEL * AT_MOST];
+    enum { WIDENED = AT_MOST == 1 };
+    float wide[WIDENED ? DEEPEST * PANEL : 1];
     enum kind kind = job->w->kind;
     const void *block = weights_at(job->w, panel, k);
     const char *next = (const char *)weights_at(job->w, panel + 1, k); /* beyond the last panel: fetching is no access */
     const int64_t bytes = (const char *)weights_at(job->w, panel, k + deep) - (const char *)block;
     const int64_t part = (bytes * ROWS / (last_row - row) + 63) / 64 * 64;
     const char *end = next + bytes;
-    if (kind == BFLOAT16 && !BY_TWOS) {
+    if (WIDENED && kind == BFLOAT16) {
         for (int64_t i = 0; i < deep; i++) vstore(wide + PANEL * i, vload_bf16((const uint16_t *)block + PANEL * i));
         block = wide, kind = FLOAT32;
     }
@@ -132,8 +135,7 @@ static void some_panels(void *what, int64_t item, int thread) {
         few_rows(job, first, last);
         return;
     }
-    const int64_t most = job->rows <= LOW ? DEEPEST : DEEP;
-    const int64_t whole = deep_of(job->w);
+    const int64_t whole = deep_of(job->w), most = AT_MOST > 1 ? whole : job->rows <= LOW ? DEEPEST : DEEP;
     for (int64_t k = 0; k < whole; k += most) {
         const int64_t deep = whole - k < most ? whole - k : most;
         for (int64_t row = 0; row < job->rows; row += TALL * ROWS) {
