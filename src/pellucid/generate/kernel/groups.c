@@ -32,11 +32,11 @@ enum { GROUP = 32, PANELS = 6, NEAR = 200 << 10, AHEAD = 1024, MOST = 12 };
 #define FOR_EACH_R INLINE
 #endif
 
-/* Panels of a tile. FETCHING: of few rows, what comes AHEAD is asked for; one stream of memory at a time does better without. */
+/* Panels of a tile; whether float sums fit into registers beside the whole ones. FETCHING: of few rows, what comes AHEAD is asked for; one stream of memory at a time does better without. */
 #ifdef ALL_QUADS
-enum { AT_ONCE = 2, FETCHING = 0 };
+enum { AT_ONCE = 2, IN_REGISTERS = 1, FETCHING = 0 };
 #else
-enum { AT_ONCE = 1, FETCHING = 1 };
+enum { AT_ONCE = 1, IN_REGISTERS = 0, FETCHING = 1 };
 #endif
 
 INLINE int64_t groups_of(int64_t k) { return (k + GROUP - 1) / GROUP; }
@@ -159,6 +159,8 @@ void round_rows(const struct matrix *w, const float *x, int64_t stride, int64_t 
 /* The sums of R rows under Q panels, `panel` bytes apart, over all of K, added to `sums`: [R][Q][16]. */
 FOR_EACH_R void add_groups(const int R, const int Q, const int kind, const char *x, const char *w, int64_t panel, int64_t groups,
                            float *sums) {
+    v16 total[MOST];
+    if (IN_REGISTERS) EACH(i, R * Q) total[i] = vload(sums + PANEL * i);
     for (int64_t g = 0; g < groups; g++, w += piece_bytes(kind), x += R * row_bytes(kind)) {
         i16 whole[MOST];
         if (FETCHING && R < 3)
@@ -173,7 +175,7 @@ FOR_EACH_R void add_groups(const int R, const int Q, const int kind, const char 
             q16 sum[MOST];
             EACH(r, R) EACH(q, Q) sum[r * Q + q] = qzero();
             for (int i = 0; i < GROUP / 4; i += 2) {
-                quads16 low[Q], high[Q];
+                quads16 low[AT_ONCE], high[AT_ONCE];
                 EACH(q, Q) {
                     const char *at = w + q * panel + (kind == INT8 ? 64 * i : 32 * i);
                     low[q] = kind == INT8 ? load_quads(at) : low_quads(at);
@@ -189,11 +191,14 @@ FOR_EACH_R void add_groups(const int R, const int Q, const int kind, const char 
             EACH(r, R) {
                 float of_row;
                 memcpy(&of_row, x + (in_quads(kind) ? 32 : 64) * R + 4 * r, 4);
-                float *sum = sums + PANEL * (r * Q + q);
-                vstore(sum, vadd(vload(sum), vmul(ifloat(whole[r * Q + q]), vmul(vset(of_row), scale))));
+                const int i = r * Q + q;
+                const v16 more = vmul(ifloat(whole[i]), vmul(vset(of_row), scale));
+                if (IN_REGISTERS) total[i] = vadd(total[i], more);
+                else vstore(sums + PANEL * i, vadd(vload(sums + PANEL * i), more));
             }
         }
     }
+    if (IN_REGISTERS) EACH(i, R * Q) vstore(sums + PANEL * i, total[i]);
 }
 
 typedef void (*tile_function)(const char *x, const char *w, int64_t panel, int64_t groups, float *sums);
