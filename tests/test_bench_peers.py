@@ -58,10 +58,7 @@ def test_training_is_compared_step_for_step() -> None:
     config = SHAPE.replace(vocab_size=300)
     shape = train.Shape(name="small", config=config, tracks=32, batch=4, steps=2, compiled=False, same_allocator=False)
     rows = by_name(train.measured(shape, 1))
-    assert list(rows) == [
-        f"train/small/{what}"
-        for what in ("tokens_per_s", "flops", "first-step", "loss", "peak_memory")
-    ]
+    assert list(rows) == [f"train/small/{what}" for what in ("tokens_per_s", "flops", "first-step", "loss", "peak_memory")]
     loss = rows["train/small/loss"]
     # Equal weights, batches, rates and clipping: after the same steps the losses are, up to what products round.
     assert abs(loss.value - loss.peer_value) < (1e-4 if compute_dtype() == torch.float32 else 2e-3)
@@ -72,7 +69,15 @@ def test_training_is_compared_step_for_step() -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short texts, no kernel, and no peer beyond those that a test names."""
-    lengths = {"READ": 8, "READ_LONG": 40, "WRITTEN": 4, "STREAMS": 3, "READ_BY_MANY": 8, "WRITTEN_BY_MANY": 4}
+    lengths = {
+        "READ": 8,
+        "READ_LONG": 40,
+        "WRITTEN": 4,
+        "WRITTEN_THEN": 4,
+        "STREAMS": 3,
+        "READ_BY_MANY": 8,
+        "WRITTEN_BY_MANY": 4,
+    }
     for name, value in lengths.items():
         monkeypatch.setattr(generate, name, value)
     monkeypatch.setattr(prefill, "READ", 16)
@@ -85,7 +90,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.long
 def test_generating_is_compared_on_the_same_weights(tmp_path: Path, small: None) -> None:
     files = sides.written(tmp_path, SHAPE)
-    rows = generate.one_stream("float32", files, 1)
+    rows = generate.one_stream(["float32"], files, 1)
     name = "generate/gpt2-124m/float32/one-stream/built-in"
     parts = ["", "/first-token", "/token-p50", "/token-p99", "/peak-memory/vs-transformers", "/after-40"]
     parts.append("/after-40/first-token")
@@ -94,7 +99,7 @@ def test_generating_is_compared_on_the_same_weights(tmp_path: Path, small: None)
     for place in (0, 5):  # what both wrote after a short prompt and after a long one
         assert "100% of the tokens equal" in rows[place].peer
         assert "transformers" in rows[place].peer and "ours: Pellucid, PyTorch float32, fast" in rows[place].peer
-    assert generate.one_stream("int8", files, 1) == []  # PyTorch's operators have none
+    assert generate.one_stream(["int8"], files, 1) == []  # PyTorch's operators have none
 
 
 class InThisProcess:
@@ -172,6 +177,10 @@ def test_the_fastest_way_of_the_better_peer_counts_and_the_dead_are_named(quick:
     assert "otherwise it ended: no such file" in rows["own"].peer
     assert missing.keys() == {"own/vs-c", "own/vs-d"}
     assert "killed by signal 11" in missing["own/vs-c"].peer
+    with match.Crew() as crew:  # two matches, and one process of each kind
+        both = [match.Match({"own": ("slow", {"seconds": 0.5})}, {"b": peers["b"]}, {"tokens": 1}, crew) for _ in range(2)]
+        assert all(one.play({"tokens": 2}, 1, warm_ups=0).best("first") == "b" for one in both)
+        assert crew.get("slow", {"seconds": 0.5}) is crew.get("slow", {"seconds": 0.5})
     own_dies: dict[str, match.Maker] = {"own": ("slow", {"seconds": 1.0, "dies": "first"})}
     with pytest.raises(PellucidError, match="our own side failed: ended: no such file"):
         match.Match(own_dies, {}, {})

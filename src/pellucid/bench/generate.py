@@ -21,16 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.bench.compare import Comparison, less_is_better
-from pellucid.bench.match import Maker, Match, Told
+from pellucid.bench.match import Crew, Maker, Match, Told
 from pellucid.bench.sides import GGUF, KERNEL, prompt, written
 
 
 ABOUT = "tokens a second: one stream and 32, against transformers and llama.cpp, on the same weights"
 NAME = "gpt2-124m"
 READ, WRITTEN = 128, 32  # tokens of the prompt and of the answer; one stream
-READ_LONG = 900
+READ_LONG, WRITTEN_THEN = 900, 16
 STREAMS, READ_BY_MANY, WRITTEN_BY_MANY = 32, 64, 16
-FEW_ROUNDS = 3  # of what takes seconds a round
+FEW_ROUNDS = 2  # of what takes seconds a round
 COMPARED = 64  # tokens whose logits are compared
 
 
@@ -38,8 +38,8 @@ def comparisons(rounds: int) -> Sequence[Comparison]:
     """`generate/gpt2-124m/{float32,bf16,int8}/{one-stream,32-streams}` by the kernel, and `.../built-in` by PyTorch."""
     with tempfile.TemporaryDirectory() as folder:
         files = written(Path(folder))
-        found = [row for bits in GGUF for row in one_stream(bits, files, rounds)]
-        return [*found, *many_streams(files, min(rounds, FEW_ROUNDS))]
+        with Crew() as crew:
+            return [*one_stream(list(GGUF), files, rounds, crew), *many_streams(files, min(rounds, FEW_ROUNDS), crew)]
 
 
 def kernel_is_here() -> bool:
@@ -79,46 +79,50 @@ def peers_of(files: Mapping[str, str], kinds: Sequence[str], **llama: int) -> di
     return found
 
 
-def one_stream(bits: str, files: Mapping[str, str], rounds: int) -> list[Comparison]:
-    """One answer after a short prompt and after a long one; and what rounding the weights costs."""
-    name = f"generate/{NAME}/{bits}/one-stream"
-    ours = our_sides(files["model"], bits, name)
-    peers = peers_of(files, [GGUF[bits]])
+def one_stream(kinds: Sequence[str], files: Mapping[str, str], rounds: int, crew: Crew | None = None) -> list[Comparison]:
+    """One answer after a short prompt and after a long one; and what rounding the weights costs. Everybody in one match."""
+    names = {bits: f"generate/{NAME}/{bits}/one-stream" for bits in kinds}
+    ours: dict[str, Maker] = {}
+    for bits, name in names.items():
+        ours |= our_sides(files["model"], bits, name)
     if not ours:
         return []
-    probe = {"prompts": [prompt(READ)], "tokens": 8}
-    with Match(ours, peers, probe) as match:
+    peers = peers_of(files, [GGUF[bits] for bits in kinds])
+    found: list[Comparison] = []
+    with Match(ours, peers, {"prompts": [prompt(READ)], "tokens": 8}, crew) as match:
         told = match.play({"prompts": [prompt(READ)], "tokens": WRITTEN}, rounds)
-        found = [row for who in ours for row in _one_stream_rows(told, who, who)]
-        long = match.play({"prompts": [prompt(READ_LONG)], "tokens": WRITTEN}, min(rounds, FEW_ROUNDS))
-        for who in ours:
-            found += long.against(who, f"{who}/after-{READ_LONG}", "writing", work=WRITTEN - 1)
-            found += long.against(who, f"{who}/after-{READ_LONG}/first-token", "first")
-        if bits != "float32" and name in ours:
-            found += _error(match, bits, name, files["model"])
-        return [*found, *match.missing(name)]
+        long = match.play({"prompts": [prompt(READ_LONG)], "tokens": WRITTEN_THEN}, min(rounds, FEW_ROUNDS))
+        for bits, name in names.items():
+            against = [f"llama.cpp-{GGUF[bits]}", "transformers"]
+            for who in (one for one in ours if one.startswith(name)):
+                found += _one_stream_rows(told, who, against)
+                found += long.against(who, f"{who}/after-{READ_LONG}", "writing", work=WRITTEN_THEN - 1, peers=against)
+                found += long.against(who, f"{who}/after-{READ_LONG}/first-token", "first", peers=against)
+            if bits != "float32" and name in ours:
+                found += _error(match, bits, name, files["model"], crew)
+        return [*found, *match.missing(f"generate/{NAME}/one-stream")]
 
 
-def _one_stream_rows(told: Told, who: str, name: str) -> list[Comparison]:
+def _one_stream_rows(told: Told, who: str, against: Sequence[str]) -> list[Comparison]:
     """Speed and the first token against everybody; against the better peer also single tokens and memory."""
-    found = told.against(who, name, "writing", work=WRITTEN - 1)
-    found += told.against(who, f"{name}/first-token", "first")
-    peer = told.best("writing")
+    found = told.against(who, who, "writing", work=WRITTEN - 1, peers=against)
+    found += told.against(who, f"{who}/first-token", "first", peers=against)
+    peer = told.best("writing", against)
     if peer is None:
         return found
     words = told.words(who, peer)
     each = [[seconds for answer in told.answers[side] for seconds in answer["each"]] for side in (who, peer)]
     for part, place in (("token-p50", 49), ("token-p99", 98)):
         own, theirs = (quantiles(some, n=100, method="inclusive")[place] for some in each)
-        found.append(less_is_better(f"{name}/{part}", "s", words, own, theirs))
-    for one in told.peers:
+        found.append(less_is_better(f"{who}/{part}", "s", words, own, theirs))
+    for one in (peer for peer in told.peers if peer in against):
         own, theirs = (told.answers[side][-1]["peak"] for side in (who, one))
         if own and theirs:
-            found.append(less_is_better(f"{name}/peak-memory/vs-{one}", "MB", told.words(who, one), own / 1e6, theirs / 1e6))
+            found.append(less_is_better(f"{who}/peak-memory/vs-{one}", "MB", told.words(who, one), own / 1e6, theirs / 1e6))
     return found
 
 
-def _error(match: Match, bits: str, name: str, directory: str) -> list[Comparison]:
+def _error(match: Match, bits: str, name: str, directory: str, crew: Crew | None) -> list[Comparison]:
     """How far rounded weights move the logits, ours and llama.cpp's: the root of the mean square, as a share of the logits'."""
     peer = f"llama.cpp-{GGUF[bits]}"
     if peer not in match.paths:
@@ -130,8 +134,8 @@ def _error(match: Match, bits: str, name: str, directory: str) -> list[Compariso
             side.ask(who, {"logits": file, "prompts": [prompt(COMPARED)]})
             return np.fromfile(file, np.float32).reshape(COMPARED, -1).astype(np.float64)
 
-        exact: dict[str, Maker] = {"exact": ("ours", {"directory": directory, "kernel": "off", "weights": None})}
-        with Match(exact, {}, {}) as reference:
+        exact: dict[str, Maker] = {"exact": ("ours", {"directory": directory, "kernel": "off", "weights": "float32"})}
+        with Match(exact, {}, {}, crew) as reference:
             right = of(reference, "exact")
         size = float(np.sqrt(np.mean((right - right.mean(axis=1, keepdims=True)) ** 2)))
         errors = [float(np.sqrt(np.mean((of(match, who) - right) ** 2))) / size for who in (name, peer)]
@@ -139,7 +143,7 @@ def _error(match: Match, bits: str, name: str, directory: str) -> list[Compariso
     return [less_is_better(f"{name}/error", "of the logits", words, *errors)]
 
 
-def many_streams(files: Mapping[str, str], rounds: int) -> list[Comparison]:
+def many_streams(files: Mapping[str, str], rounds: int, crew: Crew | None = None) -> list[Comparison]:
     """Thirty-two answers at once, reading included: to one prompt (ours and llama.cpp read it once), and to as many prompts."""
     names = {bits: f"generate/{NAME}/{bits}/{STREAMS}-streams" for bits in GGUF}
     ours: dict[str, Maker] = {}
@@ -150,9 +154,9 @@ def many_streams(files: Mapping[str, str], rounds: int) -> list[Comparison]:
     rows: list[Comparison] = []
     work = STREAMS * WRITTEN_BY_MANY
     probe = _many(4, tokens=4, equal=True)
-    with Match(ours, peers, probe) as match:
+    with Match(ours, peers, probe, crew) as match:
         equal = match.play(_many(STREAMS, tokens=WRITTEN_BY_MANY, equal=True), rounds)
-        unlike = match.play(_many(STREAMS, tokens=WRITTEN_BY_MANY, equal=False), 1)
+        unlike = match.play(_many(STREAMS, tokens=WRITTEN_BY_MANY, equal=False), 1, warm_ups=0)
         for bits, name in names.items():
             against = [f"llama.cpp-{GGUF[bits]}", "transformers"]
             for who in (one for one in ours if one.startswith(name)):
@@ -164,4 +168,3 @@ def many_streams(files: Mapping[str, str], rounds: int) -> list[Comparison]:
 
 def _many(streams: int, *, tokens: int, equal: bool) -> dict[str, Any]:
     return {"prompts": [prompt(READ_BY_MANY, 0 if equal else number) for number in range(streams)], "tokens": tokens}
-

@@ -1,5 +1,6 @@
 """Several of ours and several peers, each in a worker, asked the same in turn; a peer that dies is reported, and left out."""
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -69,13 +70,39 @@ class Told:
         return seen.rate(name, f"{words}; {sum(a == b for a, b in pairs) / len(pairs):.0%} of the tokens equal", work=work)
 
 
+class Crew:
+    """Processes that several matches share, each made once; a context manager that ends them."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Worker] = {}
+        self._stack = ExitStack()
+
+    def get(self, function: str, arguments: dict[str, Any]) -> Worker:
+        """The one that was made so, or a new one.
+
+        Raises:
+            WorkerDied: it did not live to be made.
+        """
+        key = json.dumps([function, arguments])
+        if key not in self._made:
+            self._made[key] = self._stack.enter_context(Worker(SIDES, function, arguments, ALL_CORES))
+        return self._made[key]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+
 class Match:
-    """The workers; a context manager that ends them.
+    """The workers; a context manager that ends them, unless they are a crew's.
 
     Args:
         ours: by the name of the row that each is for.
         peers: each in the ways that it is tried in, of which the fastest is kept.
         probe: a short request, to find that out.
+        crew: where the processes are had from and stay; None: they are this match's own.
 
     Attributes:
         paths: who computes, in words, of all that live. died: why a peer does not, in words.
@@ -84,12 +111,15 @@ class Match:
         PellucidError: one of ours died.
     """
 
-    def __init__(self, ours: Mapping[str, Maker], peers: Mapping[str, Sequence[Maker]], probe: dict[str, Any]) -> None:
+    def __init__(
+        self, ours: Mapping[str, Maker], peers: Mapping[str, Sequence[Maker]], probe: dict[str, Any], crew: Crew | None = None
+    ) -> None:
         self.ours = list(ours)
         self.paths: dict[str, str] = {}
         self.died: dict[str, str] = {}
         self._workers: dict[str, Worker] = {}
         self._stack = ExitStack()
+        self._crew = self._stack.enter_context(Crew()) if crew is None else crew
         try:
             for who, (function, arguments) in ours.items():
                 self._start(who, function, arguments)
@@ -101,18 +131,18 @@ class Match:
 
     def _start(self, who: str, function: str, arguments: dict[str, Any]) -> None:
         try:
-            self._workers[who] = self._stack.enter_context(Worker(SIDES, function, arguments, ALL_CORES))
+            self._workers[who] = self._crew.get(function, arguments)
         except WorkerDied as death:
             raise PellucidError(f"our own side failed: {death}") from death
         self.paths[who] = self._workers[who].ready["path"]
 
     def _start_best(self, who: str, ways: Sequence[Maker], probe: dict[str, Any]) -> None:
-        """Tries the ways one after the other; only the one that is kept lives on."""
+        """Tries the ways one after the other; the others wait, and cost nothing but their memory."""
         tried: list[tuple[float, str, Worker]] = []
         deaths: list[str] = []
         for function, arguments in ways:
             try:
-                worker = self._stack.enter_context(Worker(SIDES, function, arguments, ALL_CORES))
+                worker = self._crew.get(function, arguments)
                 if len(ways) > 1:
                     worker.ask(probe)
                 seconds = worker.ask(probe)["whole"] if len(ways) > 1 else 0.0
@@ -125,8 +155,7 @@ class Match:
             return
         tried.sort(key=lambda one: one[0])
         seconds, path, self._workers[who] = tried[0]
-        for slower, other, worker in tried[1:]:
-            worker.close()
+        for slower, other, _ in tried[1:]:
             path += f" (at first {slower / seconds:.2f} times as fast as {other})"
         self.paths[who] = path + "".join(f" (otherwise it {death})" for death in deaths)
 
@@ -134,8 +163,11 @@ class Match:
         """One request of one side."""
         return self._workers[who].ask(request)
 
-    def play(self, request: dict[str, Any], rounds: int) -> Told:
-        """Everybody answers in turn, after a round that does not count.
+    def play(self, request: dict[str, Any], rounds: int, *, warm_ups: int = 1) -> Told:
+        """Everybody answers in turn.
+
+        Args:
+            warm_ups: rounds before that do not count.
 
         Raises:
             PellucidError: one of ours died, or no rounds.
@@ -155,7 +187,7 @@ class Match:
             return float(answers[who][-1]["whole"])
 
         *others, last = answers
-        in_turn({who: partial(work, who) for who in others}, partial(work, last), rounds=rounds)
+        in_turn({who: partial(work, who) for who in others}, partial(work, last), rounds=rounds, warm_ups=warm_ups)
         for who in self.died:
             self.paths.pop(who, None)
             self._workers.pop(who, None)
