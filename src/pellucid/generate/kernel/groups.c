@@ -32,7 +32,7 @@ enum { GROUP = 32, PANELS = 6, NEAR = 200 << 10, AHEAD = 1024, MOST = 12 };
 #define FOR_EACH_R INLINE
 #endif
 
-/* Panels of a tile; whether float sums fit into registers beside the whole ones. FETCHING: of few rows, what comes AHEAD is asked for; one stream of memory at a time does better without. */
+/* Panels of a tile; whether float sums fit into registers beside the whole ones; FETCHING: whether few rows ask for what comes AHEAD. */
 #ifdef ALL_QUADS
 enum { AT_ONCE = 2, IN_REGISTERS = 1, FETCHING = 0 };
 #else

@@ -5,7 +5,8 @@
  *
  * Every number is summed in an order that depends on nothing but its own inputs: not on the other tokens of a pass, nor on the
  * threads, nor on the instruction set. A product's outputs lie in lanes, and each lane adds over K one by one. So the bits of
- * a token's vectors are a function of its text, and reading a text whole, in pieces, alone or among others is all the same.
+ * a token's vectors are a function of its text, and reading a text whole, in pieces, alone or among others is all the same. (One
+ * exception between processors: a sum of bfloat16 products below 2^-126 is zero where they are multiplied by twos.)
  */
 #ifndef PELLUCID_KERNEL_H
 #define PELLUCID_KERNEL_H
