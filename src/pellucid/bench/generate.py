@@ -91,7 +91,8 @@ def one_stream(kinds: Sequence[str], files: Mapping[str, str], rounds: int, crew
     found: list[Comparison] = []
     with Match(ours, peers, {"prompts": [prompt(READ)], "tokens": 8}, crew) as match:
         told = match.play({"prompts": [prompt(READ)], "tokens": WRITTEN}, rounds)
-        long = match.play({"prompts": [prompt(READ_LONG)], "tokens": WRITTEN_THEN}, min(rounds, FEW_ROUNDS))
+        request = {"prompts": [prompt(READ_LONG)], "tokens": WRITTEN_THEN}
+        long = match.play(request, min(rounds, FEW_ROUNDS), warm_ups=0)  # the short prompt has warmed everybody up
         for bits, name in names.items():
             against = [f"llama.cpp-{GGUF[bits]}", "transformers"]
             for who in (one for one in ours if one.startswith(name)):
