@@ -199,7 +199,7 @@ def test_numbers_that_cannot_be_are_refused(text: list[Document], tmp_path: Path
 
 
 def test_a_shape_that_cannot_fit_is_refused_before_it_is_made(text: list[Document], tmp_path: Path) -> None:
-    with pytest.raises(PellucidError, match=r"174,604,259,328 parameters takes .* GB \(2,793\.7 for weights, gradients and adamw"):
+    with pytest.raises(PellucidError, match=r"174,604,259,328 parameters takes .* GB \(2,793\.7 for weights"):
         pellucid.train(text, tmp_path / "deep" / "run", preset="gpt3-175b", steps=1)
     assert not any(tmp_path.iterdir())
 
