@@ -136,7 +136,8 @@ class Packed:
         n, k = weight.shape
         kind = WEIGHTS[self.weights]
         panels = -(-n // PANEL)
-        packed = np.empty((panels, k, PANEL), np.float32) if kind == FLOAT32 else np.empty((panels, k + k % 2, PANEL), np.uint16)
+        single = kind == FLOAT32  # bfloat16 lies in pairs along k
+        packed = np.empty((panels, k if single else k + k % 2, PANEL), np.float32 if single else np.uint16)
         if scale is not None:
             scale = scale.astype(np.float32).reshape(-1)
         row, column = (stride // weight.itemsize for stride in weight.strides)
