@@ -16,6 +16,7 @@ import pytest
 
 import pellucid
 from pellucid.corpus import Document
+from pellucid.train import machine
 
 
 STORY = "the fox ran over a hill and saw one small bird that sang to no one at all while rain fell on stones"
@@ -29,6 +30,14 @@ def story(length: int, seed: int) -> str:
         state = (state * 1103515245 + 12345) % 2**31
         written.append(words[(state >> 16) % len(words)] + ("." if state % 7 == 0 else ""))
     return " ".join(written)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hasty() -> Iterator[None]:
+    """Runs begin without timing the machine's products for long: nothing here depends on what they reach."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "PRODUCTS_SECONDS", 0.0)
+        yield
 
 
 LONGEST = ("test_readme.py", "test_kernel.py")  # what begins last must be short, or one core waits for the other

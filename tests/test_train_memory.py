@@ -35,7 +35,8 @@ def measured(way: str, **options: int) -> Any:
     return runpy.run_path(str(file))["measured"](GPTConfig.preset("cpu-2m"), way=way, **options)
 
 
-@pytest.mark.parametrize("way", ["float32", pytest.param("bfloat16", marks=pytest.mark.long), "bfloat16, compiled"])
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["float32", "bfloat16", "bfloat16, compiled"])
 def test_the_formula_is_what_a_process_takes_and_grows_as_it_does(way: str) -> None:
     took = [measured(way, micro_batch=windows, count=2) for windows in (4, 16)]
     says = [step_memory(GPTConfig.preset("cpu-2m"), windows, way).peak for windows in (4, 16)]

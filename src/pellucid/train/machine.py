@@ -21,6 +21,7 @@ from pellucid.train.step import micro_batch_of
 
 
 Shape = tuple[int, int, int]
+PRODUCTS_SECONDS = 0.2  # for timing products when a run begins
 TIMED_OPERATIONS = 10**9  # of all timed products together: a hundredth of a second, so that other processes seldom come between
 
 
@@ -145,8 +146,9 @@ def time_products(dtype: torch.dtype, shapes: Sequence[Shape], *, seconds: float
     return [times[1:] for times in took]
 
 
-def products_per_s(dtype: torch.dtype, shapes: Sequence[Shape], *, seconds: float = 0.2) -> float:
+def products_per_s(dtype: torch.dtype, shapes: Sequence[Shape], *, seconds: float | None = None) -> float:
     """Operations a second that products of these shapes reach together, each at its quickest."""
+    seconds = PRODUCTS_SECONDS if seconds is None else seconds
     best = [min(times) for times in time_products(dtype, shapes, seconds=seconds)]
     return sum(2 * m * k * n for m, k, n in shapes) / sum(best)
 
