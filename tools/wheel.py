@@ -9,7 +9,8 @@ from pathlib import Path
 
 
 KERNEL = (  # C sources
-    "attention.c", "groups.c", "integers.h", "kept.h", "kernel.h", "pack.c", "pass.c", "pool.c", "product.c", "tiles.h", "vector.h",
+    "attention.c", "groups.c", "integers.h", "kept.h", "kernel.h", "pack.c", "pass.c", "pool.c", "product.c", "tiles.h",
+    "vector.h",
 )  # fmt: skip
 OPERATORS = ("operators.c", "operators.h")
 LARGEST = 9_000_000  # bytes
