@@ -108,7 +108,8 @@ class Live:
             f"{event.plan['total_steps']:,} steps, {recipe['total_tokens']:,} tokens, "
             + (f"batches growing over {recipe['ramp_tokens']:,} of them, " if "ramp_tokens" in recipe else "")
             + "learning rate "
-            f"{recipe['learning_rate']:.2g}, products in {event.plan['dtype']} on {event.plan['threads']} "
+            f"{recipe['learning_rate']:.2g}, products in {event.plan['dtype']}"
+            f"{', compiled operators' * event.plan['compiled']}, on {event.plan['threads']} "
             f"thread{'s' * (event.plan['threads'] != 1)}"
             + (f"; going on from step {event.step:,}" if event.step else "")
         )

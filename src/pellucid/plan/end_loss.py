@@ -52,6 +52,7 @@ class Law:
 
 
 FEW = 10  # so many times fewer tokens than the shortest run that our law was fitted to: nothing is said
+AGAIN = 1.5  # times through its text from which a run is said to read it again
 HOFFMANN = Law(
     constant=1.69, a=406.4, alpha=0.34, b=410.7, beta=0.28, bytes_a_token=4.19, parameters=(70e6, 16e9), tokens=(5e9, 500e9),
     of="Hoffmann et al. 2022, equation 10: web text",
@@ -82,7 +83,7 @@ class Foretold:
         said = self.law.of
         if not self.within:
             said += f", {compact(self.law.parameters)} parameters, {compact(self.law.tokens)} tokens; this run lies outside"
-        if self.times > 1:
+        if self.times >= AGAIN:
             said += f"; a text read {self.times:.1f} times ends higher"
         return said
 
