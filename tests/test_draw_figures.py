@@ -166,7 +166,7 @@ def test_rows_of_tokens_keep_the_newest_and_never_overlap(strings: list[str], wi
     for a, b in pairwise(shown):
         assert (a.y == b.y and a.right < b.x) or (b.y > a.bottom and b.x == 10)
     assert all(box.x >= 10 and box.right <= 10 + width + 1e-6 and box.y < 20 + rows * 30 for box in shown)
-    if hidden and shown:
+    if hidden and shown and shown[0].y == 20:  # a wide token leaves "… 2 earlier" alone in the first row
         assert shown[0].x >= 10 + earlier_width(hidden, 14)
 
 
