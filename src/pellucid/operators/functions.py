@@ -26,10 +26,8 @@ class _Gelu(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (slope,) = ctx.saved_tensors
-        grad = grads[0].contiguous()
-        out = torch.empty_like(grad)
-        call("multiply", grad.numel(), grad, slope, out)
-        return out
+        grad: Tensor = grads[0] * slope
+        return grad
 
 
 class _LayerNorm(torch.autograd.Function):
@@ -62,7 +60,7 @@ class _CausalAttention(torch.autograd.Function):
         held = qkv.permute(2, 0, 3, 1, 4).contiguous().view(3, b * h, t, d)
         q, k, v = held
         weights = torch.bmm(q, k.transpose(1, 2))
-        call("causal_softmax", b * h, t, t, 0, t * t, t, 1 / math.sqrt(d), weights)
+        call("causal_softmax", b * h, t, 1 / math.sqrt(d), weights)
         ctx.save_for_backward(held, weights)
         return torch.bmm(weights, v).view(b, h, t, d).transpose(1, 2).reshape(b, t, h * d)
 
@@ -75,7 +73,7 @@ class _CausalAttention(torch.autograd.Function):
         b = grads[0].shape[0]
         grad = grads[0].view(b, t, -1, d).transpose(1, 2).reshape(heads, t, d)
         scores = torch.bmm(grad, v.transpose(1, 2))
-        call("softmax_back", heads, t, t, 0, t * t, t, 1 / math.sqrt(d), weights, scores)
+        call("softmax_back", heads, t, 1 / math.sqrt(d), weights, scores)
         # Keys and values as (D, T): a product goes faster with the large matrix as it lies than with that one transposed.
         d_q, d_k, d_v = scores @ k, q.transpose(1, 2) @ scores, grad.transpose(1, 2) @ weights
         out = grad.new_empty(b, t, 3, heads // b, d)

@@ -18,8 +18,8 @@ from pellucid.native.build import Library, Unavailable
 OPERATORS = Library("operators", Path(__file__).parent, ("-fopenmp", "-ffp-contract=fast", "-fno-trapping-math"))
 _USED: ContextVar[bool] = ContextVar("compiled operators are used", default=False)
 _ARGUMENTS = {
-    "gelu": "nppp", "multiply": "nppp", "layer_norm": "nnpppfppp", "layer_norm_back": "nnppppppp",
-    "causal_softmax": "nnnnnnfp", "softmax_back": "nnnnnnfpp", "cross_entropy": "nnnppp",
+    "gelu": "nppp", "layer_norm": "nnpppfppp", "layer_norm_back": "nnppppppp",
+    "causal_softmax": "nnfp", "softmax_back": "nnfpp", "cross_entropy": "nnnppp",
 }  # fmt: skip
 _TYPES = {"n": ctypes.c_int64, "p": ctypes.c_void_p, "f": ctypes.c_float}
 
@@ -66,6 +66,6 @@ def in_use(*tensors: Tensor) -> bool:
 
 
 def call(name: str, *arguments: Any) -> None:
-    """One operator, on as many threads as PyTorch takes. Tensors must be contiguous, or the strides among the arguments."""
+    """One operator, on as many threads as PyTorch takes. Tensors must lie as its C says."""
     values = [one.data_ptr() if isinstance(one, Tensor) else one for one in arguments]
     getattr(operators(), f"pellucid_{name}")(*values, torch.get_num_threads())

@@ -1,8 +1,8 @@
 /* Operators of a training step in bfloat16, each one pass over memory where PyTorch's take several.
 
    Sums are float32; rows are shared out among `threads` threads, and no result depends on how many: what is summed over rows is
-   summed in blocks of rows of a fixed size, in their order. Every function's definition in plain PyTorch is in `functions.py`'s
-   tests. Shapes are C's order; nothing is aligned. */
+   summed in blocks of rows of a fixed size, in their order. Every function's definition in plain PyTorch is in
+   tests/test_operators.py. Shapes are C's order; nothing is aligned. */
 #include "operators.h"
 
 #include <stdlib.h>
@@ -21,14 +21,6 @@ void pellucid_gelu(int64_t count, const bfloat16 *restrict x, bfloat16 *restrict
         y[i] = narrow(v * s);
         slope[i] = narrow(fmaf(near * s * (1.0f - s), fmaf(3.0f * cubic, square, c), s));
     }
-}
-
-/* out = a b. */
-void pellucid_multiply(int64_t count, const bfloat16 *restrict a, const bfloat16 *restrict b, bfloat16 *restrict out, int threads)
-{
-#pragma omp parallel for simd num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < count; i++)
-        out[i] = narrow(wide(a[i]) * wide(b[i]));
 }
 
 /* LayerNorm of `rows` rows of `width` numbers; mean and 1 / deviation of each are kept. */
@@ -89,18 +81,16 @@ void pellucid_layer_norm_back(int64_t rows, int64_t width, const float *restrict
     }
 }
 
-/* Softmax in place of `groups` x `rows` rows of scores, each `stride` numbers from the next: row r of a group sees the first
-   first + r + 1 of `keys` numbers, which are scaled; the others become 0. */
-void pellucid_causal_softmax(int64_t groups, int64_t rows, int64_t keys, int64_t first, int64_t group_stride, int64_t stride,
-                             float scale, bfloat16 *restrict scores, int threads)
+/* Softmax in place of `groups` matrices of scores, (T, T): row t sees the first t + 1, which are scaled; the others become 0. */
+void pellucid_causal_softmax(int64_t groups, int64_t tracks, float scale, bfloat16 *restrict scores, int threads)
 {
 #pragma omp parallel num_threads(threads)
     {
-        float *held = malloc((size_t)keys * sizeof *held);
+        float *held = malloc((size_t)tracks * sizeof *held);
 #pragma omp for schedule(static)
-        for (int64_t at = 0; at < groups * rows; at++) {
-            bfloat16 *row = scores + at / rows * group_stride + at % rows * stride;
-            int64_t seen = first + at % rows + 1 < keys ? first + at % rows + 1 : keys;
+        for (int64_t at = 0; at < groups * tracks; at++) {
+            bfloat16 *row = scores + at * tracks;
+            int64_t seen = at % tracks + 1;
             float most = -INFINITY, sum = 0.0f;
 #pragma omp simd reduction(max : most)
             for (int64_t i = 0; i < seen; i++) {
@@ -116,22 +106,21 @@ void pellucid_causal_softmax(int64_t groups, int64_t rows, int64_t keys, int64_t
 #pragma omp simd
             for (int64_t i = 0; i < seen; i++)
                 row[i] = narrow(held[i] * part);
-            memset(row + seen, 0, (size_t)(keys - seen) * sizeof *row);
+            memset(row + seen, 0, (size_t)(tracks - seen) * sizeof *row);
         }
         free(held);
     }
 }
 
 /* And back, in place of the gradient of the weights: scale w (dw - sum w dw), which is 0 where the weight is. */
-void pellucid_softmax_back(int64_t groups, int64_t rows, int64_t keys, int64_t first, int64_t group_stride, int64_t stride,
-                           float scale, const bfloat16 *restrict weights, bfloat16 *restrict grad, int threads)
+void pellucid_softmax_back(int64_t groups, int64_t tracks, float scale, const bfloat16 *restrict weights,
+                           bfloat16 *restrict grad, int threads)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t at = 0; at < groups * rows; at++) {
-        int64_t place = at / rows * group_stride + at % rows * stride;
-        const bfloat16 *w = weights + place;
-        bfloat16 *g = grad + place;
-        int64_t seen = first + at % rows + 1 < keys ? first + at % rows + 1 : keys;
+    for (int64_t at = 0; at < groups * tracks; at++) {
+        const bfloat16 *w = weights + at * tracks;
+        bfloat16 *g = grad + at * tracks;
+        int64_t seen = at % tracks + 1;
         float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
         for (int64_t i = 0; i < seen; i++)
@@ -139,7 +128,7 @@ void pellucid_softmax_back(int64_t groups, int64_t rows, int64_t keys, int64_t f
 #pragma omp simd
         for (int64_t i = 0; i < seen; i++)
             g[i] = narrow(scale * wide(w[i]) * (wide(g[i]) - sum));
-        memset(g + seen, 0, (size_t)(keys - seen) * sizeof *g);
+        memset(g + seen, 0, (size_t)(tracks - seen) * sizeof *g);
     }
 }
 
