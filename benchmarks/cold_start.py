@@ -44,7 +44,7 @@ def main() -> None:
             if round_:
                 times[name].append(took)
 
-    from pellucid.train.machine import describe
+    from pellucid.training.machine import describe
 
     median = {name: statistics.median(took) for name, took in times.items()}
     comparisons = [

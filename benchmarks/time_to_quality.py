@@ -28,10 +28,10 @@ from pellucid import events
 from pellucid.bench.compare import less_is_better, to_json
 from pellucid.corpus.shards import open_corpus
 from pellucid.gpt.pattern import all_dense
+from pellucid.runs.plan import Plan
 from pellucid.text import Tokenizer
-from pellucid.train.batches import WindowBatches
-from pellucid.train.machine import compute_dtype
-from pellucid.train.plan import Plan
+from pellucid.training.batches import WindowBatches
+from pellucid.training.machine import compute_dtype
 
 
 RATES = (6e-4, 2e-3)  # nanoGPT's for GPT-2's size, and one for small models: the better of both is the peer

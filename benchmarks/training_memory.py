@@ -24,12 +24,12 @@ SHAPES = {"gpt2-t512": GPTConfig.preset("gpt2").replace(n_ctx=512)}
 CHILD = """
 import json, sys
 import torch
-from pellucid.generate.model import GPT
+from pellucid.generation.model import GPT
 from pellucid.gpt.config import GPTConfig
-from pellucid.train import machine
-from pellucid.train.optimizers import make_optimizer
-from pellucid.train.recipe import Recipe
-from pellucid.train.step import loss_and_gradients, update
+from pellucid.training import machine
+from pellucid.training.optimizers import make_optimizer
+from pellucid.runs.recipe import Recipe
+from pellucid.training.step import loss_and_gradients, update
 
 def resident(name):
     for line in open("/proc/self/status", encoding="ascii"):

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from pellucid.corpus import open_corpus, sequential
-from pellucid.generate.load import load
-from pellucid.train.held_out import held_out_loss
-from pellucid.train.plan import Plan
+from pellucid.generation.load import load
+from pellucid.runs.plan import Plan
+from pellucid.training.held_out import held_out_loss
 
 
 ASSETS = Path(__file__).parent.parent / "src" / "pellucid" / "assets" / "default"
@@ -47,7 +47,7 @@ def print_command(corpus: Path) -> None:
 
 
 def embed(run: Path, corpus: Path) -> None:
-    """Writes the run's newest model as int8 into the package, with a card that says what it is."""
+    """GenerationMixin the run's newest model as int8 into the package, with a card that says what it is."""
     plan = Plan.load(run, kind="train")
     built = open_corpus(run / "corpus")
     before = load(run)

@@ -16,7 +16,7 @@ import pytest
 
 import pellucid
 from pellucid.corpus import Document
-from pellucid.train import machine
+from pellucid.training import machine
 
 
 STORY = "the fox ran over a hill and saw one small bird that sang to no one at all while rain fell on stones"

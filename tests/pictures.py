@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pellucid.draw import Film
-from pellucid.draw.font import text_width
+from pellucid.draw.film.font import text_width
 from pellucid.record import Record
 
 

@@ -23,7 +23,7 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 LONGEST_FILE = 400
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 FORBIDDEN_CALLS = {"eval", "exec", "torch.load", "numpy.load", "np.load"}
-COLD = ("rich", "tokenizers", "transformers", "torch._dynamo", "pellucid.train", "pellucid.corpus", "pellucid.tune")
+COLD = ("rich", "tokenizers", "transformers", "torch._dynamo", "pellucid.training", "pellucid.corpus", "pellucid.finetuning")
 
 
 def tree(path: Path) -> ast.Module:
@@ -171,10 +171,10 @@ def test_importing_pellucid_is_quick() -> None:
 
 
 WITHOUT_TORCH = (
-    *(f"generate.{name}" for name in ("choice", "completion", "engine", "find", "kernel.runner", "prompt", "row", "runner")),
-    *(f"generate.{name}" for name in ("sampling", "scoring", "stopping", "writer", "writes")),
-    "formats.hf_config", "formats.stored", "formats.tokenizers", "gpt.config_json", "gpt.sources", "gpt.stored", "gpt.config",
-    "text",
+    "engine.engine", "engine.scoring", "runtime.runner", "runtime.runner_selection", "runtime.kernel.runner",
+    "generation.resolve", "generation.prompt", "generation.text_generator", "generation.mixin", "runs.plan", "runs.recipe",
+    "formats.hf_config", "formats.weights", "formats.tokenizers", "gpt.config_json", "gpt.tensor_names", "gpt.safetensors_file",
+    "gpt.config", "record", "draw", "text",
 )  # fmt: skip
 
 

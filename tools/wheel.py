@@ -29,8 +29,8 @@ NEEDED = (
             "README.md",
         )
     ),
-    *(f"pellucid/generate/kernel/{name}" for name in KERNEL),
-    *(f"pellucid/operators/{name}" for name in OPERATORS),
+    *(f"pellucid/runtime/kernel/{name}" for name in KERNEL),
+    *(f"pellucid/native/operators/{name}" for name in OPERATORS),
     "pellucid/assets/default/config.json",
     "pellucid/assets/default/model.safetensors",
     "pellucid/assets/default/tokenizer.json",

@@ -17,37 +17,39 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from pellucid.engine.completion import Completion, Token
     from pellucid.errors import PellucidError
-    from pellucid.generate.completion import Completion, Token
-    from pellucid.generate.load import load
-    from pellucid.generate.model import GPT
-    from pellucid.generate.prompt import Prompt
+    from pellucid.finetuning.examples import Example
+    from pellucid.finetuning.job import finetune
+    from pellucid.generation.load import load
+    from pellucid.generation.model import GPT
+    from pellucid.generation.prompt import Prompt
     from pellucid.gpt.config import GPTConfig
+    from pellucid.interpret.capture import xray
+    from pellucid.interpret.verify.verify import verify
     from pellucid.record import Record
     from pellucid.record import open_record as open
     from pellucid.text.tokenizer import Tokenizer
-    from pellucid.train.run import Run, train
-    from pellucid.tune.examples import Example
-    from pellucid.tune.job import finetune
-    from pellucid.xray.capture import xray
-    from pellucid.xray.verify import verify
+    from pellucid.training.run import Run, train
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "load": "generate.load",
-    "GPT": "generate.model",
+    "load": "generation.load",
+    "GPT": "generation.model",
     "GPTConfig": "gpt.config",
-    "Completion": "generate.completion",
-    "Token": "generate.completion",
-    "Prompt": "generate.prompt",
+    "Completion": "engine.completion",
+    "Token": "engine.completion",
+    "Prompt": "generation.prompt",
     "Record": "record",
     "Tokenizer": "text.tokenizer",
-    "Run": "train.run",
-    "finetune": "tune.job",
-    "Example": "tune.examples",
+    "Run": "training.run",
+    "train": "training.run",
+    "xray": "interpret.capture",
+    "finetune": "finetuning.job",
+    "Example": "finetuning.examples",
     "PellucidError": "errors",
-    "verify": "xray.verify",
+    "verify": "interpret.verify.verify",
 }
 
 __all__ = [
@@ -72,8 +74,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("train", "xray"):  # rooms that can be called; importing one also binds its name here
-        return import_module(f"pellucid.{name}")
     if name == "open":
         return import_module("pellucid.record").open_record
     if name not in _HOME:

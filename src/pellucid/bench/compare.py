@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from pellucid.errors import PellucidError
-from pellucid.train.machine import describe
+from pellucid.training.machine import describe
 
 
 ROUNDS = 5

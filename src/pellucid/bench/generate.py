@@ -44,14 +44,14 @@ def comparisons(rounds: int) -> Sequence[Comparison]:
 
 def kernel_is_here() -> bool:
     """Whether ours is measured with the kernel: there is one, and PELLUCID_KERNEL does not forbid it."""
-    from pellucid.generate.kernel import library
+    from pellucid.runtime.kernel import library
 
     return os.environ.get("PELLUCID_KERNEL") != "off" and library.why_not() is None
 
 
 def dtypes() -> list[str]:
     """Of PyTorch's sides: float32, and bfloat16 where the CPU multiplies it. Where it is emulated it is ten times slower."""
-    from pellucid.train.machine import compute_dtype
+    from pellucid.training.machine import compute_dtype
 
     return list(dict.fromkeys(("float32", str(compute_dtype()).removeprefix("torch."))))
 

@@ -38,7 +38,7 @@ AT_ONCE = 2048  # tokens that llama.cpp is given in a batch at most; it cuts the
 def written(folder: Path, config: "GPTConfig | None" = None) -> dict[str, str]:
     """The same random model for everybody: file names by what reads them. None: the shape of `PRESET`, with its tokenizer."""
     from pellucid.formats import gguf
-    from pellucid.generate.model import GPT
+    from pellucid.generation.model import GPT
     from pellucid.gpt.config import GPTConfig
     from pellucid.text.r50k import r50k
 
@@ -76,18 +76,18 @@ def _told(began: float, times: Sequence[float], ended: float, ids: Sequence[Sequ
 
 def ours(directory: str, kernel: str, weights: str | None) -> tuple[Work, dict[str, Any]]:
     """Makes our side: requests that enter an engine together. Equal prompts are read once, as the engine does."""
-    from pellucid.generate.engine import Engine
-    from pellucid.generate.runner import Segment
-    from pellucid.generate.sampling import SamplingOptions
-    from pellucid.generate.writer import open_writer
+    from pellucid.engine.engine import Engine
+    from pellucid.engine.sampling import SamplingOptions
+    from pellucid.generation.text_generator import open_text_generator
+    from pellucid.runtime.runner import TokenSpan
 
     # As `pellucid generate` does. No token ends an answer, as with the peers; nothing that was read before is read again.
-    runner = open_writer(directory, kernel=kernel, weights=weights).runner  # type: ignore[arg-type]
+    runner = open_text_generator(directory, kernel=kernel, weights=weights).runner  # type: ignore[arg-type]
     engine = Engine(runner, tokenizer=None, end_of_text=-1, prefix_cache=False)
 
     def logits(file: str, ids: list[int]) -> None:
         sequence = runner.open(len(ids))
-        (found,) = runner.run([Segment(sequence, 0, ids, "all")])
+        (found,) = runner.run([TokenSpan(sequence, 0, ids, "all")])
         runner.close(sequence)
         assert found is not None
         found.tofile(file)

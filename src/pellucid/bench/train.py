@@ -23,14 +23,14 @@ from pellucid.bench.attention import peak_bytes
 from pellucid.bench.compare import Comparison, Rounds, in_turn, less_is_better
 from pellucid.bench.worker import Work, Worker
 from pellucid.errors import PellucidError
-from pellucid.generate.load import load
-from pellucid.generate.model import GPT
+from pellucid.generation.load import load
+from pellucid.generation.model import GPT
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.pattern import all_dense, alternating
-from pellucid.train.machine import compute_dtype, has_operators, keep_freed_memory, products_per_s
-from pellucid.train.optimizers import make_optimizer
-from pellucid.train.recipe import Recipe
-from pellucid.train.step import loss_and_gradients, micro_batch_of, update
+from pellucid.runs.recipe import Recipe
+from pellucid.training.machine import compute_dtype, has_operators, keep_freed_memory, products_per_s
+from pellucid.training.optimizers import make_optimizer
+from pellucid.training.step import loss_and_gradients, micro_batch_of, update
 
 
 ABOUT = "tokens a second of training steps against transformers (compiled), with memory and losses"

@@ -13,12 +13,12 @@ import pellucid
 from pellucid import events
 from pellucid.bench.compare import Comparison, interleaved
 from pellucid.corpus import Document
-from pellucid.generate.engine import decode
-from pellucid.generate.model import GPT
-from pellucid.generate.torch_runner import TorchRunner
+from pellucid.engine.engine import run_to_completion
+from pellucid.finetuning.tasks import number_words
+from pellucid.generation.model import GPT
 from pellucid.gpt.config import GPTConfig
-from pellucid.tune.tasks import number_words
-from pellucid.xray.capture import KEEP, watched
+from pellucid.interpret.capture import KEEP, watched
+from pellucid.runtime.torch_runner import TorchRunner
 
 
 ABOUT = "what recording costs: a generation watched and not, a training run recorded and not"
@@ -37,10 +37,11 @@ def _generation(rounds: int) -> Sequence[Comparison]:
     prompt = [(7919 * place) % model.config.vocab_size for place in range(PROMPT)]
 
     def plain() -> None:
-        deque(decode(TorchRunner(model), [model.begin(prompt, max_tokens=TOKENS, seed=1)]), 0)  # what is watched, too
+        # The runner that a recorded generation uses, too.
+        deque(run_to_completion(TorchRunner(model), [model.new_sequence(prompt, max_tokens=TOKENS, seed=1)]), 0)
 
     def capture() -> None:
-        watched(model, model.begin(prompt, max_tokens=TOKENS, seed=1), KEEP, CANDIDATES)
+        watched(model, model.new_sequence(prompt, max_tokens=TOKENS, seed=1), KEEP, CANDIDATES)
 
     def whole() -> None:
         pellucid.xray(model, prompt, max_tokens=TOKENS, seed=1, candidates=CANDIDATES)

@@ -33,7 +33,7 @@ def run(chosen: argparse.Namespace) -> int:
     from pellucid.cli.output import print_json
     from pellucid.corpus.documents import read_documents
     from pellucid.formats.convert import convert
-    from pellucid.generate.load import load
+    from pellucid.generation.load import load
 
     model = load(chosen.source)
     measure: str | list[list[int]] | None = None

@@ -41,20 +41,29 @@ def run(chosen: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.text import Text
 
+    from pellucid.cli.display import (
+        TEMPERATURE,
+        TOP_P,
+        Live,
+        as_json,
+        finish_run,
+        print_completion,
+        print_table,
+        stop_on_signals,
+    )
     from pellucid.cli.output import command, print_json
-    from pellucid.cli.show import TEMPERATURE, TOP_P, Live, as_json, finish_run, print_completion, print_table, stop_on_signals
     from pellucid.cli.studio import serve
     from pellucid.cli.summary import write_summary
     from pellucid.corpus import python_prose
     from pellucid.errors import PellucidError
-    from pellucid.generate.load import load
+    from pellucid.finetuning.examples import read_examples
+    from pellucid.finetuning.job import finetune
+    from pellucid.finetuning.tasks import answers, correct, number_words
+    from pellucid.generation.load import load
+    from pellucid.interpret.capture import xray
     from pellucid.serve import Studio
-    from pellucid.serve.folder import illustrate
-    from pellucid.train.run import train
-    from pellucid.tune.examples import read_examples
-    from pellucid.tune.job import finetune
-    from pellucid.tune.tasks import answers, correct, number_words
-    from pellucid.xray.capture import xray
+    from pellucid.serve.studio.folder import illustrate
+    from pellucid.training.run import train
 
     if not 5 <= chosen.seconds < float("inf"):
         raise PellucidError(f"--seconds must be 5 or more, not {chosen.seconds:g}")

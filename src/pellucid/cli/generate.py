@@ -8,14 +8,14 @@ from dataclasses import asdict
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pellucid.cli import ways
+from pellucid.cli import generate_modes as ways
 from pellucid.errors import PellucidError
 
 
 if TYPE_CHECKING:
-    from pellucid.generate.completion import Completion
-    from pellucid.generate.speculation import Drafter
-    from pellucid.generate.writer import Writer
+    from pellucid.engine.completion import Completion
+    from pellucid.engine.speculation import Drafter
+    from pellucid.generation.text_generator import TextGenerator
 
 HELP = "write text after a prompt"
 DESCRIPTION = "Writes text after a prompt, one token at a time. Without a prompt it starts from end-of-text."
@@ -132,8 +132,8 @@ def run(chosen: argparse.Namespace) -> int:
             _say_path(model.runner.path, opened - began, sum(len(completion.ids) for completion in completions), opened)
             _say_drafts(drafter)
         return 0
-    row = model.begin(prompt, logprobs=3 if chosen.tokens else None, **options)  # refuses before anything is printed
-    tokens = (token for _, token in model.decode([row], drafter))
+    row = model.new_sequence(prompt, logprobs=3 if chosen.tokens else None, **options)  # refuses before anything is printed
+    tokens = (token for _, token in model.run([row], drafter))
     if chosen.tokens:
         from pellucid.cli.token_lines import print_tokens
 
@@ -150,12 +150,12 @@ def run(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _opened(chosen: argparse.Namespace) -> "Writer":
+def _opened(chosen: argparse.Namespace) -> "TextGenerator":
     gc.disable()  # what is imported and read here stays: looking for garbage in it took a tenth of the whole (docs/log.md)
     try:
-        from pellucid.generate.writer import open_writer
+        from pellucid.generation.text_generator import open_text_generator
 
-        writer = open_writer(chosen.model, kernel=chosen.kernel, weights=chosen.weights, tell=_tell)
+        writer = open_text_generator(chosen.model, kernel=chosen.kernel, weights=chosen.weights, tell=_tell)
         if chosen.verbose and writer.no_kernel:
             _tell(writer.no_kernel)
         return writer

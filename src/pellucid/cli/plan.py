@@ -62,8 +62,8 @@ def run(chosen: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from pellucid.cli.output import print_json
-    from pellucid.plan import device, estimate, find
-    from pellucid.plan.estimate import published_sizes
+    from pellucid.planning import device, estimate, find
+    from pellucid.planning.estimate import published_sizes
 
     if chosen.all == (chosen.what is not None):
         print("pellucid plan: name a preset, a directory or a config file, or give --all", file=sys.stderr)
@@ -91,7 +91,7 @@ def run(chosen: argparse.Namespace) -> int:
     )  # fmt: skip
     measured = None
     if chosen.measure:
-        from pellucid.plan.measure import measure
+        from pellucid.planning.measure import measure
 
         measured = measure()
     if chosen.json:

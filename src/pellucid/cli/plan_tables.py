@@ -5,10 +5,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pellucid.gpt.published import DECAY_TOKENS, RAMP_FROM_TOKENS, RAMP_OVER_TOKENS, WARMUP_TOKENS
-from pellucid.plan.devices import HOUR, YEAR, Device, duration, published_claim
-from pellucid.plan.estimate import Estimate
-from pellucid.plan.measure import Measured
-from pellucid.plan.memory import STATES
+from pellucid.planning.devices import HOUR, YEAR, Device, duration, published_claim
+from pellucid.planning.estimate import Estimate
+from pellucid.planning.measure import Measured
+from pellucid.planning.memory import STATES
 
 
 UNITS = ((1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))

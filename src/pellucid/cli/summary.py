@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pellucid.train.run import Run
+from pellucid.training.run import Run
 
 
 SHOWN = 10  # examples in the table that is not folded

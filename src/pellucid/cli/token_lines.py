@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.text import Text
 
-from pellucid.generate.completion import Token
-from pellucid.generate.writes import Writes
+from pellucid.engine.completion import Token
+from pellucid.generation.mixin import GenerationMixin
 from pellucid.text import piece
 
 
-def print_tokens(model: Writes, tokens: Iterable[Token], console: Console | None = None) -> str:
+def print_tokens(model: GenerationMixin, tokens: Iterable[Token], console: Console | None = None) -> str:
     """A line a token as it comes: its piece, its probability as a bar, and the runners-up. Returns the text."""
     console = console or Console(highlight=False)
     caption = "  token         its probability in the model, before temperature and cuts; the likeliest others"

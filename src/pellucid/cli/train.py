@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    from pellucid.train.optimizers import parse_setting
+    from pellucid.training.optimizers import parse_setting
 
     try:
         return parse_setting(text)
@@ -104,10 +104,10 @@ def run(chosen: argparse.Namespace) -> int:
         choices["optimizer_settings"] = dict(choices["optimizer_settings"])
     if chosen.dry_run:
         return _dry_run(chosen, choices)
-    from pellucid.cli.show import Live, finish_run, print_dial, stop_on_signals
-    from pellucid.train.run import train
-    from pellucid.train.tensorboard import TensorBoard
-    from pellucid.train.wandb import WeightsAndBiases
+    from pellucid.cli.display import Live, finish_run, print_dial, stop_on_signals
+    from pellucid.training.run import train
+    from pellucid.training.tensorboard import TensorBoard
+    from pellucid.training.wandb import WeightsAndBiases
 
     with Live(json=chosen.json) as live, stop_on_signals(live) as stop:
         if chosen.parameters is not None:
@@ -123,15 +123,15 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _dry_run(chosen: argparse.Namespace, choices: dict[str, Any]) -> int:
+    from pellucid.cli.display import Live, print_preview
     from pellucid.cli.output import print_json
-    from pellucid.cli.show import Live, print_preview
-    from pellucid.gpt.dial import turn
-    from pellucid.plan.preview import Preview
-    from pellucid.train.run import rehearse
+    from pellucid.gpt.scaling import shape_for
+    from pellucid.planning.preview import Preview
+    from pellucid.training.run import rehearse
 
     with Live(json=chosen.json) as live:
         plan, pace = rehearse(chosen.text, seed=chosen.seed or 0, observers=[live], **choices)
-    preview = Preview(plan=plan, pace=pace, dial=turn(chosen.parameters) if chosen.parameters else None)
+    preview = Preview(plan=plan, pace=pace, dial=shape_for(chosen.parameters) if chosen.parameters else None)
     if chosen.json:
         print_json(preview.to_dict())
     else:

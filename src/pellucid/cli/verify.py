@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Runs the command."""
     from pellucid.cli.output import print_json
+    from pellucid.interpret.verify.verify import verify
     from pellucid.record import open_record
-    from pellucid.xray.verify import verify
 
     with open_record(chosen.file) as record:
         report = verify(record, chosen.model or ("default" if record.kind == "generation" else None))

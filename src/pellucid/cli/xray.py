@@ -31,8 +31,8 @@ def run(chosen: argparse.Namespace) -> int:
 
     from pellucid.cli.generate import read_prompt, sampling
     from pellucid.cli.output import command, print_json
-    from pellucid.generate.load import load
-    from pellucid.xray.capture import KEEP, xray
+    from pellucid.generation.load import load
+    from pellucid.interpret.capture import KEEP, xray
 
     prompt = read_prompt(chosen.prompt)
     model = load(chosen.model)

@@ -6,10 +6,10 @@ the same film is the same picture everywhere. `docs/film.md` says what a film is
 the back ends.
 """
 
-from pellucid.draw.chart import loss_chart
-from pellucid.draw.film import Caption, Film, Frame, Segment
-from pellucid.draw.keys import Keys
-from pellucid.draw.nodes import Clip, Gradient, Group, Image, Matrix, Node, Path, Rect, Shows, Text
+from pellucid.draw.components.chart import loss_chart
+from pellucid.draw.film.film import Caption, Film, Frame, Segment
+from pellucid.draw.film.keyframes import Keys
+from pellucid.draw.film.nodes import Clip, Gradient, Group, Image, Matrix, Node, Path, Rect, Shows, Text
 
 
 __all__ = [

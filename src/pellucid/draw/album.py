@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pellucid.draw.backends.html import page
+from pellucid.draw.backends.save import KINDS, content, write
 from pellucid.draw.figures import FIGURES, figure
-from pellucid.draw.film import Film
-from pellucid.draw.page import page
-from pellucid.draw.save import KINDS, content, write
+from pellucid.draw.film.film import Film
 from pellucid.errors import PellucidError
 from pellucid.record import SUFFIX, open_record
 

@@ -19,9 +19,9 @@ import torch
 from pellucid.errors import PellucidError
 from pellucid.formats import hf_config, hf_read, hf_write
 from pellucid.formats.target import Logits, Target
+from pellucid.gpt.bits_per_byte import predicted
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.directory import STORAGES, save_model
-from pellucid.gpt.quality import predicted
 from pellucid.text.tokenizer import Tokenizer
 
 

@@ -18,7 +18,7 @@ from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import GPT2_END, activation, token_id
 from pellucid.gpt.pattern import all_dense
-from pellucid.gpt.sources import TRANSPOSED, Source
+from pellucid.gpt.tensor_names import TRANSPOSED, Source
 
 
 HEAD = "lm_head.weight"  # the output matrix, where a file holds it beside the token matrix that it is tied to

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from pellucid.formats.stored import opened
+from pellucid.formats.weights import opened
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.weights import fill
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pellucid.gpt.parts import Band, Groups, Prefix, summaries
+from pellucid.gpt.attention_tiles import Band, Groups, Prefix, summaries
 from pellucid.gpt.pattern import Banded, Column, Compressed, Dense, Fixed, Heads, Local, Pattern, Strided, Summary
 from pellucid.gpt.sparse import Part, attend
 

@@ -24,8 +24,8 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.loss import IGNORE, linear_cross_entropy
 from pellucid.gpt.pattern import Compressed, Dense, Pattern
 from pellucid.gpt.tap import Tap
-from pellucid.operators import functions
-from pellucid.operators.library import in_use
+from pellucid.native.operators import functions
+from pellucid.native.operators.library import in_use
 
 
 # PyTorch's modules fill themselves with random numbers when they are made. First weights here come from `init_weights` or

@@ -28,8 +28,8 @@ from pellucid.files import write_whole
 from pellucid.gpt.config_json import CONFIG, WEIGHTS, to_json
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.quantize import BITS, is_quantized, pack_nibbles, quantize
-from pellucid.gpt.sources import PREFIX, SCALE, TRANSPOSED, gpt2_sources
-from pellucid.gpt.stored import Tensors
+from pellucid.gpt.safetensors_file import Tensors
+from pellucid.gpt.tensor_names import PREFIX, SCALE, TRANSPOSED, gpt2_sources
 from pellucid.gpt.weights import fill
 
 

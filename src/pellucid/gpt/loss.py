@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pellucid.operators.functions import cross_entropy_
-from pellucid.operators.library import in_use
+from pellucid.native.operators.functions import cross_entropy_
+from pellucid.native.operators.library import in_use
 
 
 IGNORE = -100  # a target that does not count, as in torch.nn.functional.cross_entropy

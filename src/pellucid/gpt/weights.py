@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.quantize import stored_groups
-from pellucid.gpt.sources import Source
-from pellucid.gpt.stored import Array, Tensors
+from pellucid.gpt.safetensors_file import Array, Tensors
+from pellucid.gpt.tensor_names import Source
 
 
 def fill(

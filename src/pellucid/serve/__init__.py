@@ -7,8 +7,8 @@ Read `sources` (what is shown), `guard` (who may ask), `ranges` (files by byte r
 by token), `app` (the addresses), `studio` (the server itself), then `page` and `static` (the HTML).
 """
 
-from pellucid.serve.static import write_page
-from pellucid.serve.studio import PORT, Studio
+from pellucid.serve.studio.server import PORT, Studio
+from pellucid.serve.studio.static_page import write_page
 
 
 __all__ = ["PORT", "Studio", "write_page"]

@@ -8,15 +8,15 @@ that the mark names; what the record does not hold is said, not made up. One mod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.figures.loss import loss
 from pellucid.draw.figures.parameters import parameters
 from pellucid.draw.figures.pretraining import pretraining
-from pellucid.draw.figures.sheet import Sheet
 from pellucid.draw.figures.step import step
 from pellucid.draw.figures.tokens import tokens
 from pellucid.draw.figures.windows import windows
 from pellucid.draw.figures.xray import xray
-from pellucid.draw.film import Film
+from pellucid.draw.film.film import Film
 from pellucid.errors import PellucidError
 from pellucid.record import Kind, MissingChunk, Record
 

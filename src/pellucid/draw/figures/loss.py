@@ -1,9 +1,9 @@
 """`loss`, no figure of the article but a plain chart: the loss of a run by step."""
 
-from pellucid.draw.chart import loss_chart
-from pellucid.draw.figures.facts import model_name
-from pellucid.draw.figures.training import Training
-from pellucid.draw.film import Film
+from pellucid.draw.components.chart import loss_chart
+from pellucid.draw.film.film import Film
+from pellucid.draw.views.labels import model_name
+from pellucid.draw.views.training import Training
 from pellucid.record import Record
 
 

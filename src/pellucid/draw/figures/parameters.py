@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.draw import palette
-from pellucid.draw.figures.facts import config, in_short, model_name, three_digits
-from pellucid.draw.figures.marks import Box, diverging, legend
-from pellucid.draw.figures.parameters_run import EMBEDDINGS, KINDS, OUTSIDE, Run, across, chosen_moments, read_run, sums
-from pellucid.draw.figures.ruler import PUBLISHED, SOURCE, published, ruler
-from pellucid.draw.figures.sheet import Sheet
-from pellucid.draw.figures.story import Story
-from pellucid.draw.film import Film
-from pellucid.draw.font import fit, text_width
-from pellucid.draw.nodes import Gradient, Image, Node, Rect, Shows, Text
-from pellucid.draw.parts import given
+from pellucid.draw.components.marks import Box, diverging, legend
+from pellucid.draw.components.parts import given
+from pellucid.draw.components.ruler import PUBLISHED, SOURCE, published, ruler
+from pellucid.draw.components.sheet import Sheet
+from pellucid.draw.components.story import Story
+from pellucid.draw.film import palette
+from pellucid.draw.film.film import Film
+from pellucid.draw.film.font import fit, text_width
+from pellucid.draw.film.nodes import Gradient, Image, Node, Rect, Shows, Text
+from pellucid.draw.views.labels import config, in_short, model_name, three_digits
+from pellucid.draw.views.parameters import EMBEDDINGS, KINDS, OUTSIDE, Run, across, chosen_moments, read_run, sums
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.record import Record

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from math import log10
 from typing import Any
 
-from pellucid.draw import palette
-from pellucid.draw.figures.curves import Curves
-from pellucid.draw.figures.facts import in_short, model_name, percent, start_of
-from pellucid.draw.figures.marks import LEADING, Box
-from pellucid.draw.figures.sheet import Sheet
-from pellucid.draw.figures.story import Beat, Story, keyed
-from pellucid.draw.figures.training import GPT3_FLOPS, Loss, Training, optional, power, readable, spread
-from pellucid.draw.film import Film
-from pellucid.draw.font import fit, text_width, wrap
-from pellucid.draw.keys import Keys
-from pellucid.draw.nodes import Gradient, Group, Node, Path, Rect, Shows, Text
-from pellucid.draw.parts import circle, frame, given, measured
+from pellucid.draw.components.curves import Curves
+from pellucid.draw.components.marks import LEADING, Box
+from pellucid.draw.components.parts import circle, frame, given, measured
+from pellucid.draw.components.sheet import Sheet
+from pellucid.draw.components.story import Beat, Story, keyed
+from pellucid.draw.film import palette
+from pellucid.draw.film.film import Film
+from pellucid.draw.film.font import fit, text_width, wrap
+from pellucid.draw.film.keyframes import Keys
+from pellucid.draw.film.nodes import Gradient, Group, Node, Path, Rect, Shows, Text
+from pellucid.draw.views.labels import in_short, model_name, percent, start_of
+from pellucid.draw.views.training import GPT3_FLOPS, Loss, Training, optional, power, readable, spread
 from pellucid.record import Record
 
 

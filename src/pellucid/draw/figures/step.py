@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from math import exp, isfinite
 from typing import Self
 
+from pellucid.draw.components.curves import Curves
+from pellucid.draw.components.marks import Box
+from pellucid.draw.components.sheet import Sheet
+from pellucid.draw.components.story import Story, keyed
 from pellucid.draw.figures import step_parts as parts
-from pellucid.draw.figures.curves import Curves
-from pellucid.draw.figures.facts import Pieces, config, model_name, percent
-from pellucid.draw.figures.marks import Box
-from pellucid.draw.figures.sheet import Sheet
-from pellucid.draw.figures.story import Story, keyed
-from pellucid.draw.figures.training import Training, optional
-from pellucid.draw.film import Film
-from pellucid.draw.nodes import Node, Shows
+from pellucid.draw.film.film import Film
+from pellucid.draw.film.nodes import Node, Shows
+from pellucid.draw.views.labels import Pieces, config, model_name, percent
+from pellucid.draw.views.training import Training, optional
 from pellucid.record import Record
 
 

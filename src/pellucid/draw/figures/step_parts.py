@@ -4,18 +4,18 @@ from collections.abc import Mapping
 from math import exp
 from typing import TYPE_CHECKING, Any
 
-from pellucid.draw import palette
-from pellucid.draw.figures import marks
-from pellucid.draw.figures.curves import Curves
-from pellucid.draw.figures.facts import Pieces, percent, three_digits
-from pellucid.draw.figures.marks import Box
-from pellucid.draw.figures.sheet import Sheet
-from pellucid.draw.figures.story import Beat, keyed
-from pellucid.draw.figures.training import Training, optional
-from pellucid.draw.font import fit, text_width
-from pellucid.draw.keys import Keys
-from pellucid.draw.nodes import Group, Node, Path, Rect, Shows, Text
-from pellucid.draw.parts import arrow, centred, circle, given, token, token_width
+from pellucid.draw.components import marks
+from pellucid.draw.components.curves import Curves
+from pellucid.draw.components.marks import Box
+from pellucid.draw.components.parts import arrow, centred, circle, given, token, token_width
+from pellucid.draw.components.sheet import Sheet
+from pellucid.draw.components.story import Beat, keyed
+from pellucid.draw.film import palette
+from pellucid.draw.film.font import fit, text_width
+from pellucid.draw.film.keyframes import Keys
+from pellucid.draw.film.nodes import Group, Node, Path, Rect, Shows, Text
+from pellucid.draw.views.labels import Pieces, percent, three_digits
+from pellucid.draw.views.training import Training, optional
 from pellucid.record import Record
 
 

@@ -6,17 +6,17 @@ The first steps are shown one by one, all of them together at the end.
 from math import exp
 from typing import Any
 
-from pellucid.draw import palette
-from pellucid.draw.figures.columns import columns
-from pellucid.draw.figures.facts import Pieces, config, end_of, in_bytes, in_seconds, model_name, percent, start_of
-from pellucid.draw.figures.marks import Box, earlier, flow
-from pellucid.draw.figures.marks import tokens as token_boxes
-from pellucid.draw.figures.sheet import Sheet
-from pellucid.draw.figures.story import Beat, Story, during, keyed
+from pellucid.draw.components.columns import columns
+from pellucid.draw.components.marks import Box, earlier, flow
+from pellucid.draw.components.marks import tokens as token_boxes
+from pellucid.draw.components.parts import arrow, centred, given, token, token_width
+from pellucid.draw.components.sheet import Sheet
+from pellucid.draw.components.story import Beat, Story, during, keyed
 from pellucid.draw.figures.tokens_panels import GREEDY, Step, distribution, draw_line, panel, reading
-from pellucid.draw.film import Film
-from pellucid.draw.nodes import Group, Node, Path, Rect, Shows, Text
-from pellucid.draw.parts import arrow, centred, given, token, token_width
+from pellucid.draw.film import palette
+from pellucid.draw.film.film import Film
+from pellucid.draw.film.nodes import Group, Node, Path, Rect, Shows, Text
+from pellucid.draw.views.labels import Pieces, config, end_of, in_bytes, in_seconds, model_name, percent, start_of
 from pellucid.record import Record
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any
 
-from pellucid.draw import palette
-from pellucid.draw.figures.facts import in_bytes, in_seconds, percent
-from pellucid.draw.figures.marks import Box, paragraph
-from pellucid.draw.figures.sheet import Sheet
-from pellucid.draw.figures.story import Beat, keyed
-from pellucid.draw.font import fit, text_width
-from pellucid.draw.nodes import Group, Node, Path, Rect, Shows, Text
-from pellucid.draw.parts import centred, measured, model
+from pellucid.draw.components.marks import Box, paragraph
+from pellucid.draw.components.parts import centred, measured, model
+from pellucid.draw.components.sheet import Sheet
+from pellucid.draw.components.story import Beat, keyed
+from pellucid.draw.film import palette
+from pellucid.draw.film.font import fit, text_width
+from pellucid.draw.film.nodes import Group, Node, Path, Rect, Shows, Text
+from pellucid.draw.views.labels import in_bytes, in_seconds, percent
 
 
 GREEDY = "temperature 0"  # the cut in words

@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.draw import palette
-from pellucid.draw.figures import marks
-from pellucid.draw.figures.facts import Pieces, config, model_name
-from pellucid.draw.figures.marks import Box
-from pellucid.draw.figures.sheet import Sheet
-from pellucid.draw.figures.story import Beat, Story, keyed
-from pellucid.draw.figures.training import optional
-from pellucid.draw.film import Film
-from pellucid.draw.font import fit, text_width
-from pellucid.draw.keys import Keys
-from pellucid.draw.nodes import Group, Image, Node, Path, Rect, Shows, Text
-from pellucid.draw.parts import centred, given, token_width
+from pellucid.draw.components import marks
+from pellucid.draw.components.marks import Box
+from pellucid.draw.components.parts import centred, given, token_width
+from pellucid.draw.components.sheet import Sheet
+from pellucid.draw.components.story import Beat, Story, keyed
+from pellucid.draw.film import palette
+from pellucid.draw.film.film import Film
+from pellucid.draw.film.font import fit, text_width
+from pellucid.draw.film.keyframes import Keys
+from pellucid.draw.film.nodes import Group, Image, Node, Path, Rect, Shows, Text
+from pellucid.draw.views.labels import Pieces, config, model_name
+from pellucid.draw.views.training import optional
 from pellucid.record import Record
 from pellucid.text import END_OF_TEXT
 

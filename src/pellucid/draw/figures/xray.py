@@ -6,17 +6,17 @@ T tracks, L blocks, S steps, P tokens of the prompt. Level l is what enters bloc
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.draw import palette
-from pellucid.draw.figures.facts import Pieces, config, end_of, model_name, percent, start_of
-from pellucid.draw.figures.marks import Box, colour
-from pellucid.draw.figures.sheet import Sheet
-from pellucid.draw.figures.story import Beat, Story, keyed
+from pellucid.draw.components.marks import Box, colour
+from pellucid.draw.components.parts import centred, circle, given, token
+from pellucid.draw.components.sheet import Sheet
+from pellucid.draw.components.story import Beat, Story, keyed
 from pellucid.draw.figures.xray_attention import Attention, arcs, attention
-from pellucid.draw.figures.xray_view import CACHED, DROPPED, TITLE, View, drops, head, rows, view_of
-from pellucid.draw.film import Film
-from pellucid.draw.font import fit
-from pellucid.draw.nodes import Node, Path, Rect, Shows, Text
-from pellucid.draw.parts import centred, circle, given, token
+from pellucid.draw.film import palette
+from pellucid.draw.film.film import Film
+from pellucid.draw.film.font import fit
+from pellucid.draw.film.nodes import Node, Path, Rect, Shows, Text
+from pellucid.draw.views.labels import Pieces, config, end_of, model_name, percent, start_of
+from pellucid.draw.views.xray import CACHED, DROPPED, TITLE, View, drops, head, rows, view_of
 from pellucid.record import Record
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pellucid.draw import palette
-from pellucid.draw.figures.facts import config, percent
-from pellucid.draw.figures.marks import Box
-from pellucid.draw.figures.sheet import Sheet
-from pellucid.draw.figures.story import Beat, keyed
-from pellucid.draw.font import text_width
-from pellucid.draw.nodes import Node, Path, Shows, Text
+from pellucid.draw.components.marks import Box
+from pellucid.draw.components.sheet import Sheet
+from pellucid.draw.components.story import Beat, keyed
+from pellucid.draw.film import palette
+from pellucid.draw.film.font import text_width
+from pellucid.draw.film.nodes import Node, Path, Shows, Text
+from pellucid.draw.views.labels import config, percent
 from pellucid.record import Record
 
 

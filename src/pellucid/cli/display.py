@@ -1,0 +1,317 @@
+"""What the terminal shows of runs and tokens. Everything goes to stderr when stdout must stay one JSON object."""
+
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from rich.console import Console, Group
+from rich.live import Live as RichLive
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from pellucid import events
+from pellucid.cli.output import command, print_json
+from pellucid.cli.token_lines import print_tokens
+from pellucid.generation.model import GPT
+from pellucid.gpt.scaling import shape_for
+from pellucid.planning.final_loss import foretell
+from pellucid.planning.preview import Preview
+from pellucid.training.run import Run
+
+
+BARS = "▁▂▃▄▅▆▇█"
+STOPPING = "stopping after this step, and saving (Ctrl-C again to stop at once)"
+TEMPERATURE, TOP_P = 0.8, 0.95  # how the demo's models draw
+SMOOTHING = 0.9  # of the loss shown; the files hold every step's own
+
+
+class Live:
+    """An observer that keeps a run's numbers in view: step, tokens, speed, loss against ln V, expected end, samples.
+
+    On a terminal they stay in one place; elsewhere a line is printed now and then. `with Live() as live:`.
+    """
+
+    def __init__(self, *, json: bool = False, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=json, highlight=False)
+        self.view: RichLive | None = None
+        self.plan: dict[str, Any] = {}
+        self.loss = math.nan
+        self.held_out: events.HeldOut | None = None
+        self.last: events.StepDone | None = None
+        self.rate = math.nan  # tokens a second, smoothed
+        self.curve: list[float] = []
+        self.printed = 0.0
+        self.stopping = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.view:
+            self.view.stop()
+            self.view = None
+
+    def __call__(self, event: events.Event) -> None:
+        match event:
+            case events.Skipped():
+                self.console.print(Text(f"not read: {event.path}: {event.reason}", style="yellow"))
+            case events.Progress():
+                count = f": {event.done:,} {event.unit}" if event.done else " ..."
+                self.console.print(f"[dim]{event.stage}{count}[/]")
+            case events.RunStarted():
+                self._start(event)
+            case events.StepDone():
+                self._step(event)
+            case events.StepSkipped():
+                self.console.print(
+                    f"[yellow]step {event.step:,} left out[/]: its loss is {event.loss_score:.1f}, its gradient "
+                    f"{event.grad_norm_score:.1f} standard deviations above those before it ({event.allowed:g} allowed)"
+                )
+            case events.HeldOut():
+                self.held_out = event
+                if self.view and self.last:
+                    self.view.update(self._panel())
+            case events.Sampled():
+                self._sample(event)
+            case events.RunFinished():
+                if not self.view and self.last and self.last.step == event.step:
+                    self.console.print(self._line())  # with the last look at held-out text, which follows the last step
+                self._close()
+            case events.CheckpointSaved():
+                pass
+
+    def _start(self, event: events.RunStarted) -> None:
+        self.plan = event.plan
+        shape = event.plan["config"]
+        from pellucid.gpt.config import GPTConfig
+
+        count = GPTConfig.from_dict(shape).parameters()
+        patterns = list(dict.fromkeys(shape["pattern"]))
+        self.console.print(
+            f"[bold]{count:,}[/] parameters: {shape['n_layers']} blocks ({' and '.join(patterns)}"
+            f"{' in turn' if len(patterns) == 2 else ''}), width {shape['d_model']}, {shape['n_heads']} heads, "
+            f"{shape['n_ctx']} tracks, {shape['vocab_size']:,} tokens in the vocabulary"
+        )
+        recipe = event.plan["recipe"]
+        self.console.print(
+            f"{event.plan['total_steps']:,} steps, {recipe['total_tokens']:,} tokens, "
+            + (f"batches growing over {recipe['ramp_tokens']:,} of them, " if "ramp_tokens" in recipe else "")
+            + "learning rate "
+            f"{recipe['learning_rate']:.2g}, products in {event.plan['dtype']}"
+            f"{', compiled operators' * event.plan['compiled']}, on {event.plan['threads']} "
+            f"thread{'s' * (event.plan['threads'] != 1)}"
+            + (f"; going on from step {event.step:,}" if event.step else "")
+        )
+        text = event.plan["source"].get("train_tokens")  # fine-tuning has none: what it ends with hangs on its examples
+        if text and (end := foretell(count, recipe["total_tokens"], text)):
+            self.console.print(f"expected at the end: ~{end.bits_per_byte:.2f} bits/byte held out, by {end.words()}")
+        if self.console.is_terminal:
+            self.view = RichLive(console=self.console, refresh_per_second=4, transient=False)
+            self.view.start()
+
+    def _step(self, event: events.StepDone) -> None:
+        self.last = event
+        if math.isnan(self.loss):
+            self.loss = event.loss
+            self.rate = event.tokens_per_s
+        self.loss = SMOOTHING * self.loss + (1 - SMOOTHING) * event.loss
+        self.rate = SMOOTHING * self.rate + (1 - SMOOTHING) * event.tokens_per_s
+        self.curve.append(event.loss)
+        if self.view:
+            self.view.update(self._panel())
+        elif time.monotonic() - self.printed >= 5 and event.step < self.plan["total_steps"]:
+            self.printed = time.monotonic()
+            self.console.print(self._line())
+
+    def _sample(self, event: events.Sampled) -> None:
+        shown = " ".join(event.text.split())
+        gap = " " if event.text[:1].isspace() else ""  # its words may go on inside the prompt's last one
+        self.console.print(
+            Text.assemble(
+                (f"step {event.step:>6,}  ", "dim"), (event.prompt + gap, "green"), (shown, "magenta")
+            ),
+            overflow="ellipsis", no_wrap=True, crop=True,
+        )  # fmt: skip
+
+    def _remaining(self) -> float:
+        assert self.last
+        total: int = self.plan["recipe"]["total_tokens"]
+        return (total - self.last.tokens) / self.rate
+
+    def _line(self) -> str:
+        assert self.last
+        held = f"  held-out {self.held_out.bits_per_byte:.3f} bits/byte" if self.held_out else ""
+        return (
+            f"step {self.last.step:>6,}/{self.plan['total_steps']:,}  loss {self.loss:.3f} (smoothed){held}  "
+            f"{self.rate:,.0f} tokens/s  {clock(self._remaining())} left"
+        )
+
+    def _machine(self) -> str:
+        """What the step before made of this machine."""
+        assert self.last
+        return (
+            f"{self.last.flops_per_s / 1e9:,.1f} GFLOP/s ({self.last.matmul_share:.0%} of what its matrix products reach), "
+            f"{self.last.waiting:.1%} of the time waiting for data"
+        )
+
+    def _panel(self) -> Group:
+        assert self.last
+        chance = math.log(self.plan["config"]["vocab_size"])
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="dim")
+        table.add_column()
+        table.add_row("step", f"{self.last.step:,} of {self.plan['total_steps']:,}")
+        total = self.plan["recipe"]["total_tokens"]
+        table.add_row("tokens", f"{self.last.tokens:,} of {total:,} ({self.last.epoch:.2f} times through the data)")
+        table.add_row("speed", f"{self.rate:,.0f} tokens/s, {clock(self._remaining())} left")
+        table.add_row("machine", self._machine())
+        guessing = f"{chance:.2f} = ln V would be guessing"
+        table.add_row("loss", f"[bold]{self.loss:.3f}[/] nats a token, smoothed ({guessing})  {sparkline(self.curve)}")
+        if self.stopping:
+            table.add_row("[yellow]stop", f"[yellow]{STOPPING}")
+        if self.held_out:
+            table.add_row(
+                "held out",
+                f"{self.held_out.held_out_loss:.3f} nats a token, {self.held_out.bits_per_byte:.3f} bits a byte "
+                f"(step {self.held_out.step:,})",
+            )
+        done = ProgressBar(total=total, completed=min(self.last.tokens, total), width=60)
+        return Group(table, done)
+
+
+def sparkline(values: list[float], width: int = 24) -> str:
+    """The curve of `values` in `width` characters, each the mean of its share."""
+    if len(values) < 2:
+        return ""
+    width = min(width, len(values))
+    edges = [len(values) * i // width for i in range(width + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
+    low, high = min(means), max(means)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((m - low) * scale)] for m in means)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as `2:05` or `1:02:05`."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def print_completion(console: Console, model: GPT, prompt: str, who: str, *, seed: int, max_tokens: int = 16) -> None:
+    """Shows a model write: every token with its probability, then the whole."""
+    console.print(Text.assemble((f"{who}, after ", "dim"), (prompt, "green")))
+    tokens = model.stream(prompt, max_tokens=max_tokens, temperature=TEMPERATURE, top_p=TOP_P, seed=seed, logprobs=4)
+    text = print_tokens(model, tokens, console)
+    console.print(Text.assemble((prompt, "green"), (text, "bold magenta")))
+    console.print()
+
+
+def print_table(console: Console, rows: Iterable[tuple[str, str, str, bool]]) -> None:
+    """(prompt, before, after, right?) as a table."""
+    table = Table(box=None, pad_edge=False)
+    for heading, style in (("prompt", "green"), ("before", "dim"), ("after", "magenta"), ("", "")):
+        table.add_column(heading, style=style, no_wrap=True, overflow="ellipsis")
+    for prompt, before, after, right in rows:
+        table.add_row(*(Text(" ".join(t.split())) for t in (prompt, before, after)), Text("right" if right else "wrong"))
+    console.print(table)
+
+
+def print_dial(parameters: int, console: Console) -> None:
+    """What follows from a number of parameters, and why."""
+    derived = shape_for(parameters)
+    for name, why in derived.reasons.items():
+        value = getattr(derived.config, name, None) or getattr(derived, name, None)
+        console.print(Text(f"{name} {value:,.6g}: {why}", style="dim"))
+
+
+def print_preview(preview: Preview, console: Console | None = None) -> None:
+    """A table of what a run would be, a number a line, each with where it comes from."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(justify="right", style="bold")
+    table.add_column(style="dim")
+    for row in preview.rows():
+        table.add_row(*map(Text, row))
+    (console or Console(highlight=False)).print(table)
+
+
+@contextmanager
+def stop_on_signals(live: Live) -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask a run that has begun to save and stop; a second one stops it at once. Yields the question."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked or not live.plan:  # before the first step there is nothing to save
+            raise KeyboardInterrupt
+        asked = True
+        live.stopping = True
+        if not live.view:  # not print: a handler may interrupt one; 2 is stderr
+            os.write(2, STOPPING.encode() + b"\n")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def finish_run(run: Run, *, json: bool) -> int:
+    """Says where a run stands and what to type next; returns the exit status."""
+    if json:
+        print_json(as_json(run))
+    out = sys.stderr if json else sys.stdout
+    if not run.finished:
+        print(f"saved at step {run.step:,}; go on with: {command(run.plan.kind, '--resume', '--out', run.path)}", file=out)
+        return 130
+    if run.stopped_learning:
+        looks = run.plan.patience
+        print(f"ended early: held-out loss has not fallen in {looks} look{'s' * (looks != 1)} in a row", file=out)
+    if run.kept:
+        step, loss = run.kept
+        last = [line["held_out_loss"] for line in run.metrics() if "held_out_loss" in line][-1]
+        what = "the model as it was before: nothing it learned helped on held-out text" if step == 0 else f"step {step:,}"
+        print(
+            f"kept {what} (held out {loss:.3f}; {last:.3f} at the last step, {run.step:,}, which is in "
+            f"{run.path / 'checkpoints'})",
+            file=out,
+        )
+    prompt = [run.plan.sample_prompt] if run.plan.sample_prompt else []
+    next_words = command("generate", "-m", run.path, *prompt)
+    print(f"done, {run.step:,} steps: {run.path / 'model'}; try it with: {next_words}", file=out)
+    if run.record is not None:
+        print(f"recorded: {run.record}; check it with: {command('verify', run.record)}", file=out)
+    return 0
+
+
+def as_json(run: Run) -> dict[str, Any]:
+    """The run as plain values."""
+    held_out = [line for line in run.metrics() if "held_out_loss" in line]
+    losses = [line["loss"] for line in run.metrics() if "loss" in line]
+    return {
+        "run": str(run.path),
+        "record": None if run.record is None else str(run.record),
+        "finished": run.finished,
+        "step": run.step,
+        "tokens": run.tokens,
+        "parameters": run.plan.config.parameters(),
+        "first_loss": losses[0] if losses else None,
+        "loss": losses[-1] if losses else None,
+        "held_out_loss": held_out[-1]["held_out_loss"] if held_out else None,
+        "bits_per_byte": held_out[-1]["bits_per_byte"] if held_out else None,
+        "kept_step": run.kept[0] if run.kept else run.step,
+        "kept_held_out_loss": run.kept[1] if run.kept else None,
+    }

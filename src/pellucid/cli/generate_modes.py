@@ -1,0 +1,119 @@
+"""What `pellucid generate` does beside drawing: a beam search, scores of a text, a prompt made of a task and examples."""
+
+import argparse
+import math
+import sys
+from typing import TYPE_CHECKING
+
+from pellucid.errors import PellucidError
+
+
+if TYPE_CHECKING:
+    from pellucid.engine.completion import Completion
+    from pellucid.generation.mixin import GenerationMixin
+
+# What is of no use, with the value that it has when it is not given.
+_OF_DRAWS: dict[str, object] = {
+    "temperature": 1.0, "top_k": None, "top_p": None, "min_p": None, "presence_penalty": 0.0, "frequency_penalty": 0.0,
+    "repetition_penalty": 1.0, "logit_bias": [], "seed": None, "n": 1, "best_of": None, "slide": False, "tokens": False,
+    "draft": None,
+}  # fmt: skip
+_OF_BEAM: dict[str, object] = {"logprobs": None, "weights": None}
+_OF_SCORE: dict[str, object] = {"max_tokens": 64, "stop": [], "beam": None, "task": None, "example": []}
+
+
+def add_ways(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("--beam", type=int, metavar="N", help="draw nothing: search the likeliest answer, N beginnings wide")
+    parser.add_argument("--length-penalty", type=float, metavar="X", help="of --beam, 0 (none) to 10 (default 0.6)")
+    parser.add_argument("--score", action="store_true", help="write nothing: the log-probability of each token of PROMPT")
+    parser.add_argument("--task", metavar="TEXT", help="prime: what is to be done with PROMPT, in words")
+    parser.add_argument(
+        "--example", type=_example, action="append", default=[], metavar="'IN => OUT'",
+        help="prime: an example, before PROMPT; may be repeated; those for which there is no room are left out",
+    )  # fmt: skip
+    parser.add_argument("--format", metavar="NAME", help="how primed prompts are written: arrow (default), equals, qa or code")
+
+
+def _example(text: str) -> tuple[str, str]:
+    given, arrow, answer = text.partition("=>")
+    if not (arrow and given.strip() and answer.strip()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no input and output, such as 'cheese => fromage'")
+    return given.strip(), answer.strip()
+
+
+def wrong_use(chosen: argparse.Namespace) -> str | None:
+    """What does not go together, in a line."""
+    primes = chosen.task is not None or bool(chosen.example)
+    if chosen.length_penalty is not None and chosen.beam is None:
+        return "--length-penalty goes with --beam"
+    if chosen.format is not None and not primes:
+        return "--format goes with --task or --example"
+    if primes and chosen.prompt is None:
+        return "--task and --example need a PROMPT: the input to be answered"
+    if chosen.score:
+        if chosen.prompt is None:
+            return "--score needs a PROMPT: the text"
+        return _needless(chosen, "--score writes nothing", _OF_DRAWS | _OF_SCORE)
+    if chosen.beam is not None:
+        if chosen.kernel == "only":
+            return "--beam is computed by PyTorch: leave out --kernel only"
+        return _needless(chosen, "--beam draws nothing, and is computed by PyTorch in float32", _OF_DRAWS | _OF_BEAM)
+    return None
+
+
+def _needless(chosen: argparse.Namespace, why: str, neutral: dict[str, object]) -> str | None:
+    given = ["--" + name.replace("_", "-") for name, value in neutral.items() if getattr(chosen, name) != value]
+    return f"{why}: leave out {', '.join(given)}" if given else None
+
+
+def primed(chosen: argparse.Namespace, prompt: str | None, model: "GenerationMixin") -> tuple[str | None, tuple[str, ...]]:
+    """The prompt to continue and the texts that end an answer.
+
+    Raises:
+        PellucidError: as `Prompt` and `Prompt.fitted`.
+    """
+    stops = tuple(chosen.stop)
+    if chosen.task is None and not chosen.example:
+        return prompt, stops
+    from pellucid.generation.prompt import Prompt
+
+    made = Prompt(chosen.task or "", chosen.example, prompt or "", chosen.format or "arrow")
+    made = made.fitted(model, max_tokens=chosen.max_tokens)
+    if made.dropped:
+        print(f"pellucid: no room for the last {len(made.dropped)} of {len(chosen.example)} examples", file=sys.stderr)
+    return made.text, (*stops, made.stop)
+
+
+def beam(chosen: argparse.Namespace, prompt: str | None) -> "tuple[str | None, Completion]":
+    """The prompt as it was continued, and the answer. Raises PellucidError as `GPT.beam`."""
+    from pellucid.generation.beam import LENGTH_PENALTY
+    from pellucid.generation.load import load
+
+    model = load(chosen.model)
+    text, stops = primed(chosen, prompt, model)
+    penalty = LENGTH_PENALTY if chosen.length_penalty is None else chosen.length_penalty
+    return text, model.beam(text, width=chosen.beam, length_penalty=penalty, max_tokens=chosen.max_tokens, stop=stops)
+
+
+def print_score(chosen: argparse.Namespace, text: str | None, model: "GenerationMixin") -> None:
+    """A line a token, and the sum; with --json one object.
+
+    Raises:
+        PellucidError: as `GenerationMixin.score`, or no text.
+    """
+    from pellucid.cli.output import print_json  # imported here: it takes subprocess along
+    from pellucid.text import piece
+
+    if not text:
+        raise PellucidError("there is no text to score: PROMPT is empty")
+    found = model.score(text, logprobs=chosen.logprobs)
+    total = math.fsum(logprob for logprob in found.logprobs if logprob is not None)
+    pieces = [piece(model.require_tokenizer().token_bytes(token)) for token in found.ids]
+    if chosen.json:
+        tops = {} if found.top_logprobs is None else {"top_logprobs": found.top_logprobs}
+        print_json({"ids": found.ids, "pieces": pieces, "logprobs": found.logprobs, **tops, "total_logprob": total})
+        return
+    for shown, logprob in zip(pieces, found.logprobs, strict=True):
+        print(f"{'' if logprob is None else f'{logprob:.4f}':>10}  {shown}")
+    print(f"{total:>10.4f}  the sum of {len(pieces) - 1} tokens after the first")

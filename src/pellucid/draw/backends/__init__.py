@@ -1,0 +1,1 @@
+"""Films as files: SVG, PNG, GIF, WebP, MP4, HTML."""

@@ -1,0 +1,128 @@
+"""Films as one HTML file that needs nothing else: no network, no server, no font.
+
+The player (`studio/`, built into `assets/studio/player.js`) stands in it once, and draws every film from its own JSON. Nothing
+plays by itself. Without scripts each film's last still is shown, with its transcript.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from pellucid.draw.backends import svg
+from pellucid.draw.backends.svg import escaped
+from pellucid.draw.film.film import Film
+from pellucid.draw.film.film_json import glyphs_of, to_json
+from pellucid.draw.film.font import EM
+from pellucid.draw.film.keyframes import rounded, text_of
+from pellucid.draw.film.palette import INK, LINE, PAPER, QUIET, TRACK
+from pellucid.errors import PellucidError
+
+
+LARGEST_SCALE = 1.5  # a film is shown at most so much larger than it is, here and in the player
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+STYLE = f"""
+body {{ margin: 0; background: {PAPER}; color: {INK}; font: 16px/1.5 system-ui, sans-serif; }}
+main {{ max-width: 1200px; margin: 0 auto; padding: 16px; }}
+h1 {{ font-size: 1.25rem; margin: 0 0 12px; }}
+h2 {{ font-size: 1.1rem; margin: 40px 0 12px; }}
+figure {{ margin: 0; }}
+figcaption {{ margin: 8px 2px; }}
+figure > svg {{ display: block; width: 100%; height: auto; box-sizing: border-box; border: 1px solid {LINE};
+  border-radius: 8px; }}
+figure p, nav, summary {{ color: {QUIET}; }}
+a {{ color: {TRACK}; }}
+:focus-visible {{ outline: 3px solid {TRACK}; outline-offset: 2px; }}
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """A film under its heading. narrow: the same film laid out for narrow places, with as many segments."""
+
+    heading: str
+    film: Film
+    narrow: Film | None = None
+
+    def __post_init__(self) -> None:
+        if self.narrow is not None and len(self.narrow.segments) != len(self.film.segments):
+            raise PellucidError(f"film {self.film.title!r}: its narrow layout must have as many segments")
+
+
+@cache
+def player() -> str:
+    """The player's one ES module."""
+    told = files("pellucid").joinpath("assets", "studio", "player.js").read_text(encoding="utf-8")
+    assert "</script" not in told and "<!--" not in told, "what a script element cannot hold"
+    return told
+
+
+def page(film: Film, narrow: Film | None = None) -> str:
+    """A film as an HTML document. Arguments and errors as `Figure`."""
+    return _document(film.title, [Figure(heading="", film=film, narrow=narrow)])
+
+
+def gallery(title: str, figures: Sequence[Figure]) -> str:
+    """Films one below the other, each under its heading, as an HTML document. Errors: no films."""
+    if not figures:
+        raise PellucidError(f"the page {title!r} needs a film")
+    return _document(title, figures)
+
+
+def _document(title: str, figures: Sequence[Figure]) -> str:
+    headed = [(i, figure) for i, figure in enumerate(figures) if figure.heading]
+    links = "".join(f'<li><a href="#figure-{i}">{escaped(figure.heading)}</a></li>' for i, figure in headed)
+    contents = f'<nav aria-label="Figures"><ol>{links}</ol></nav>\n' if links else ""
+    places = "\n".join(_place(i, figure) for i, figure in enumerate(figures))
+    return f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escaped(title)}</title>
+<style>{STYLE}</style>
+<main>
+<h1>{escaped(title)}</h1>
+{contents}{places}
+</main>
+<script type="application/json" class="pellucid-films">{_data(figures)}</script>
+<script type="module">{player()}</script>
+</html>
+"""
+
+
+def _place(number: int, figure: Figure) -> str:
+    """Where a film is shown, with what stands there without scripts."""
+    film = figure.film
+    heading = f'<h2 id="figure-{number}">{escaped(figure.heading)}</h2>\n' if figure.heading else ""
+    still = svg.still(film, prefix=f"f{number}-").rstrip()
+    caption = escaped(film.caption_at(film.stills()[-1]))
+    width = text_of(rounded(film.width * LARGEST_SCALE))
+    notes = "".join(f"<p>Simplified: {escaped(note)}</p>" for note in film.notes)
+    return (
+        f'{heading}<figure data-pellucid-film="{number}" style="max-width:{width}px">\n{still}\n'
+        f"<figcaption>{caption}</figcaption>\n{notes}"
+        f"<details><summary>Transcript</summary><p>{escaped(film.alt)}</p><ol>{_transcript(film)}</ol></details>\n</figure>"
+    )
+
+
+def _transcript(film: Film) -> str:
+    return "".join(
+        f"<li>{escaped(segment.name)}, {segment.start:g} to {segment.end:g} s: "
+        + escaped(" ".join(c.text for c in film.captions if c.start < segment.end and c.end > segment.start) or "no words")
+        + "</li>"
+        for segment in film.segments
+    )
+
+
+def _data(figures: Sequence[Figure]) -> str:
+    """Every film and layout, and once the letters of all. JSON in ASCII that a script element can hold."""
+    films = [film for figure in figures for film in (figure.film, figure.narrow) if film is not None]
+    layouts = [
+        f'{{"wide":{to_json(figure.film)},"narrow":{to_json(figure.narrow) if figure.narrow else "null"}}}'
+        for figure in figures
+    ]
+    letters = json.dumps(glyphs_of(films), separators=(",", ":"))
+    return f'{{"em":{EM},"glyphs":{letters},"films":[{",".join(layouts)}]}}'.replace("<", "\\u003c")

@@ -1,0 +1,35 @@
+"""Pictures as pixels: SVG through resvg, which needs no browser, no system fonts and no system library.
+
+The packages are those of the extra `pictures`; without them everything else in this room works.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from pellucid.draw.backends.svg import still
+from pellucid.draw.film.film import Film
+from pellucid.errors import PellucidError
+
+
+LARGEST = 8192  # pixels of a side
+
+
+def needed(module: str, what: str) -> Any:
+    """An optional module. Errors: it is not installed; the message says how to get it."""
+    try:
+        return import_module(module)
+    except ImportError as problem:
+        raise PellucidError(f"{what} needs a package that is not installed: pip install 'pellucid[pictures]'") from problem
+
+
+def png_of(svg: str, width: int) -> bytes:
+    """An SVG document as a PNG file that many pixels wide. Errors: a size that makes no sense; the extra is missing."""
+    if not 1 <= width <= LARGEST:
+        raise PellucidError(f"a picture {width} pixels wide cannot be drawn: ask for 1 to {LARGEST}")
+    resvg = needed("resvg_py", "a PNG")
+    return bytes(resvg.svg_to_bytes(svg_string=svg, width=width, skip_system_fonts=True))
+
+
+def png(film: Film, t: float | None = None, *, width: int | None = None, captions: bool = False) -> bytes:
+    """The picture at t seconds (by default the film's last still) as a PNG file, the film's own width unless told."""
+    return png_of(still(film, t, captions=captions), round(film.width) if width is None else width)

@@ -1,0 +1,50 @@
+"""Writing a film to a file, whole or not at all."""
+
+from pathlib import Path
+
+from pellucid.draw.backends import animation, raster, svg
+from pellucid.draw.backends import html as page
+from pellucid.draw.film.film import Film
+from pellucid.errors import PellucidError
+from pellucid.files import write_whole
+
+
+STILLS = ("svg", "png")
+MOVING = ("gif", "webp", "mp4", "html")
+KINDS = STILLS + MOVING
+
+
+def content(film: Film, kind: str, *, width: int | None = None, t: float | None = None) -> bytes:
+    """The film as the bytes of a file of that kind (a suffix without its dot). Arguments and errors as `Film.save`."""
+    if kind not in KINDS:
+        raise PellucidError(f"no picture of the kind {kind!r}: name the file .{', .'.join(KINDS)}")
+    if t is not None and kind not in STILLS:
+        raise PellucidError(f"a {kind} holds the whole film: leave t out, or write one of {', '.join(STILLS)}")
+    if width is not None and kind in ("svg", "html"):
+        raise PellucidError(f"a {kind} has no width in pixels: leave width out")
+    match kind:
+        case "svg":
+            return svg.still(film, t).encode("utf-8")
+        case "png":
+            return raster.png(film, t, width=width)
+        case "gif":
+            return animation.gif(film, width=width)
+        case "webp":
+            return animation.webp(film, width=width)
+        case "mp4":
+            return animation.mp4(film, width=width)
+    return page.page(film).encode("utf-8")
+
+
+def save(film: Film, path: Path, *, width: int | None = None, t: float | None = None) -> Path:
+    """Writes the film to a file; its suffix says how. Arguments and errors as `Film.save`."""
+    return write(content(film, path.suffix.lower().removeprefix("."), width=width, t=t), path)
+
+
+def write(written: bytes, path: Path) -> Path:
+    """Writes a file, whole or not at all; returns its path. Errors: a place that cannot be written."""
+    try:
+        write_whole(path, written)
+    except OSError as problem:
+        raise PellucidError(f"{path} cannot be written: {problem.strerror or problem}") from problem
+    return path

@@ -1,0 +1,1 @@
+"""What several figures draw: sheets, marks, scales, charts, timelines."""

@@ -1,0 +1,157 @@
+"""A film as JSON and back: the file that the player in the browser reads. `docs/film.md` describes it."""
+
+import base64
+import json
+from collections.abc import Iterable
+from dataclasses import MISSING, fields
+from typing import Any
+
+from pellucid.draw.film.film import Caption, Film, Segment, walk
+from pellucid.draw.film.font import EM, advance, path
+from pellucid.draw.film.keyframes import Keys
+from pellucid.draw.film.nodes import Clip, Gradient, Group, Image, Matrix, Node, Path, Rect, Shows, Text
+from pellucid.draw.film.palette import table_bytes
+from pellucid.errors import PellucidError
+
+
+FORMAT, VERSION = "pellucid-film", 1
+KINDS: dict[str, Any] = {"rect": Rect, "text": Text, "path": Path, "image": Image, "group": Group, "clip": Clip}
+NAMES = {kind: name for name, kind in KINDS.items()}
+
+
+def to_json(film: Film, *, glyphs: bool = False) -> str:
+    """The film as one line of JSON in ASCII, the same bytes for the same film.
+
+    Args:
+        glyphs: also the advances and outlines of every character that the film can show.
+    """
+    numbers = {matrix: number for number, matrix in enumerate(film.matrices)}
+    palettes = sorted({node.palette for node in walk(film.nodes) if isinstance(node, Image)})
+    told: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "title": film.title,
+        "width": film.width,
+        "height": film.height,
+        "background": film.background,
+        "alt": film.alt,
+        "notes": list(film.notes),
+        "segments": [
+            {"name": s.name, "start": s.start, "end": s.end, "rests": [list(rest) for rest in s.rests]} for s in film.segments
+        ],
+        "captions": [{"start": c.start, "end": c.end, "text": c.text} for c in film.captions],
+        "matrices": [
+            {"rows": m.rows, "columns": m.columns, "data": base64.b64encode(m.data).decode("ascii")} for m in film.matrices
+        ],
+        "palettes": {name: table_bytes(name).hex() for name in palettes},
+        "nodes": [_told(node, numbers) for node in film.nodes],
+    }
+    if glyphs:
+        told["em"] = EM
+        told["glyphs"] = glyphs_of([film])
+    return json.dumps(told, allow_nan=False, separators=(",", ":"))
+
+
+def _told(node: Node, numbers: dict[Matrix, int]) -> dict[str, Any]:
+    """A node, without the attributes that have their default."""
+    told: dict[str, Any] = {"kind": NAMES[type(node)]}
+    for field in fields(node):
+        value = getattr(node, field.name)
+        if field.name == "children":
+            told["children"] = [_told(child, numbers) for child in value]
+        elif field.default is MISSING or value != field.default:
+            told[field.name] = _value(value, numbers)
+    return told
+
+
+def _value(value: Any, numbers: dict[Matrix, int]) -> Any:
+    match value:
+        case Keys():
+            return {"keys": [[t, _value(point, numbers), ease] for t, point, ease in value.points]}
+        case Matrix():
+            return numbers[value]
+        case Gradient():
+            return {"gradient": list(value.colours), "angle": value.angle}
+        case Shows():
+            return {"chunk": value.chunk, "index": list(value.index), "step": value.step, "truth": value.truth}
+        case tuple():
+            return [_value(part, numbers) for part in value]
+    return value
+
+
+def glyphs_of(films: Iterable[Film]) -> dict[str, dict[str, list[Any]]]:
+    """The letters of some films: "family-weight" -> character -> [advance, outline as SVG path data in 1/em, y upwards]."""
+    used: dict[str, set[str]] = {}
+    for node in (node for film in films for node in walk(film.nodes)):
+        if isinstance(node, Text):
+            strings = [point[1] for point in node.string.points] if isinstance(node.string, Keys) else [node.string]
+            used.setdefault(f"{node.family}-{node.weight}", set()).update(*strings)
+    return {
+        name: {
+            c: [advance(c, family, int(weight)), path(c, family, int(weight))] for c in sorted(used[name])
+        }
+        for name in sorted(used)
+        for family, weight in [name.split("-")]
+    }  # fmt: skip
+
+
+def from_json(text: str) -> Film:
+    """The film of a JSON text.
+
+    Errors: no JSON, not a film, a newer version, an unknown attribute, and everything that `Film` itself refuses.
+    """
+    try:
+        told = json.loads(text)
+    except json.JSONDecodeError as problem:
+        raise PellucidError(f"this is no film: not JSON ({problem})") from problem
+    if not isinstance(told, dict) or told.get("format") != FORMAT:
+        raise PellucidError(f'this is no film: its JSON must say "format": "{FORMAT}"')
+    if told.get("version") != VERSION:
+        raise PellucidError(f"this film has version {told.get('version')}: this Pellucid reads version {VERSION}; update it")
+    try:
+        matrices = [Matrix(m["rows"], m["columns"], base64.b64decode(m["data"], validate=True)) for m in told["matrices"]]
+        return Film(
+            title=told["title"],
+            width=told["width"],
+            height=told["height"],
+            background=told["background"],
+            alt=told["alt"],
+            notes=tuple(told["notes"]),
+            segments=tuple(Segment(s["name"], s["start"], s["end"], tuple(map(tuple, s["rests"]))) for s in told["segments"]),
+            captions=tuple(Caption(c["start"], c["end"], c["text"]) for c in told["captions"]),
+            nodes=tuple(_node(node, matrices) for node in told["nodes"]),
+        )
+    except PellucidError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as problem:
+        raise PellucidError(f"this film is damaged: {type(problem).__name__} {problem}; write it again") from problem
+
+
+def _node(told: dict[str, Any], matrices: list[Matrix]) -> Node:
+    rest = dict(told)
+    name = rest.pop("kind")
+    if name not in KINDS:
+        raise PellucidError(f"no node of the kind {name!r}: there are {', '.join(KINDS)}")
+    kind: type[Node] = KINDS[name]
+    attributes: dict[str, Any] = {}
+    for key, value in rest.items():
+        if key not in {field.name for field in fields(kind)}:
+            raise PellucidError(f"a {name} has no attribute {key!r}")
+        attributes[key] = _attribute(key, value, matrices)
+    return kind(**attributes)
+
+
+def _attribute(key: str, value: Any, matrices: list[Matrix]) -> Any:
+    if key == "children":
+        return tuple(_node(child, matrices) for child in value)
+    if key == "d":
+        return tuple(map(tuple, value))
+    if key == "shows":
+        return Shows(value["chunk"], tuple(value["index"]), value["step"], value["truth"])
+    if isinstance(value, dict) and "keys" in value:
+        return Keys(*((t, _attribute(key, point, matrices), ease) for t, point, ease in value["keys"]))
+    if isinstance(value, dict):
+        return Gradient(tuple(value["gradient"]), value["angle"])
+    if key == "matrix":
+        return matrices[value]
+    return tuple(value) if key == "dash" else value

@@ -1,0 +1,348 @@
+"""From logits to a token, in numpy alone. V vocabulary.
+
+A draw is a pure function of (logits, options, u), and u is a pure function of (seed, sample, position). No generator's
+state is carried along, so an answer does not depend on what else is drawn, or in which order.
+
+What is done to the logits l, in this order; c[j] is how often this answer has drawn token j so far (the prompt is not counted):
+
+    1. repetition_penalty r, where c[j] > 0: l[j] / r if l[j] > 0, else l[j] * r (CTRL: Keskar et al. 2019, arXiv 1909.05858,
+       section 4.1, in the form that also lowers negative logits)
+    2. frequency and presence: l[j] - c[j] * frequency_penalty - (c[j] > 0) * presence_penalty (as GPT-3's API stated it)
+    3. logit_bias: l[j] + bias[j]
+    4. temperature 0: the largest is taken. Otherwise l / temperature, then the cuts: top_k, then top_p, then min_p
+
+What is drawn from is defined in float64 (`candidates`). Of GPT-3's 50,257 tokens most are too unlikely to decide anything, so a
+float32 sum with a known error is looked at first, and float64 numbers are made only for the tokens that are left, or for all of
+them where the draw falls within that error of a border: the draw is the definition's either way.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.engine.completion import TopLogprobs
+from pellucid.errors import PellucidError
+from pellucid.hashing import mix
+
+
+# As in GPT-3's API: its ranges for penalties and biases. The range of repetition_penalty is a choice.
+MOST_PENALTY, MOST_BIAS, MOST_REPETITION = 2.0, 100.0, 100.0
+_FIRST_LOOK = 256  # tokens sorted for top_p; more, and at last all, only if these do not reach it
+_FEW = 4096  # of so many tokens float64 weights cost no more than a look at float32 ones
+_BLOCK = 512  # tokens whose weights are summed before it is known in which of them a draw falls
+# By how much a share of float32 weights can be off. An exponent d is rounded by d * 2^-24 at most, and `exp` is off by 3 units
+# in the last place, 6 * 2^-24. The mean of d is ln V at most: 14 for a million tokens. That makes 20 for a sum, and 20 more for
+# all that it is a share of.
+_UNSURE = 64 * 2.0**-24
+
+Floats = NDArray[np.floating[Any]]
+Doubles = NDArray[np.float64]
+Ids = NDArray[np.int64]
+
+
+def fresh_seed() -> int:
+    """A new seed from the operating system's randomness, short enough to be typed again."""
+    return int.from_bytes(os.urandom(4), "little")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingOptions:
+    """How tokens are drawn, checked.
+
+    Attributes:
+        max_tokens: tokens to draw at most; 0 draws none.
+        temperature: logits are divided by it. 0 takes the likeliest token (of equals the lowest id).
+        top_k: only the k likeliest tokens stay (of equals the lower ids); None: all.
+        top_p: then only the fewest, likeliest first, that together have at least this share of what is left; None: all.
+        min_p: then only those at least this many times as likely as the likeliest; None: all.
+        presence_penalty: taken off the logit of each token that this answer has drawn already, -2 to 2.
+        frequency_penalty: taken off once for each time it was drawn, -2 to 2.
+        repetition_penalty: those logits are divided by it if positive, else multiplied, 0.01 to 100; 1 does nothing.
+        logit_bias: (token id, what is added to its logit) pairs, -100 (as good as never) to 100; a mapping becomes these.
+        slide: go on past the context window, reading the text's last part only (`row.window_start`).
+        stop: the text ends before any of these.
+        seed: of the draws, a signed 64-bit number.
+        logprobs: how many of the likeliest tokens to report at each place; None: none.
+        n: answers for each prompt; sample i is the same whatever n is.
+
+    Raises:
+        PellucidError: a value out of range.
+    """
+
+    max_tokens: int = 64
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int = field(default_factory=fresh_seed)
+    logprobs: int | None = None
+    n: int = 1
+    min_p: float | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    slide: bool = False
+
+    def __post_init__(self) -> None:
+        _check_whole("max_tokens", self.max_tokens, 0)
+        _check_whole("n", self.n, 1)
+        if self.top_k is not None:
+            _check_whole("top_k", self.top_k, 1)
+        if self.logprobs is not None:
+            _check_whole("logprobs", self.logprobs, 0)
+        _check_whole("seed", self.seed, -(2**63))
+        if self.seed >= 2**63:
+            raise PellucidError(f"seed must be less than 2**63, not {self.seed}")
+        if not (_is_number(self.temperature) and 0 <= self.temperature < math.inf):
+            raise PellucidError(f"temperature must be 0 (the likeliest token) or more, not {self.temperature!r}")
+        if self.top_p is not None and not (_is_number(self.top_p) and 0 < self.top_p <= 1):
+            raise PellucidError(f"top_p must be more than 0 and at most 1, not {self.top_p!r}")
+        for stop in self.stop:
+            if not isinstance(stop, str) or not stop:
+                raise PellucidError(f"a stop string must be text, and not empty; got {stop!r}")
+        if self.min_p is not None:
+            _check_between("min_p", self.min_p, 0, 1)
+        _check_between("presence_penalty", self.presence_penalty, -MOST_PENALTY, MOST_PENALTY)
+        _check_between("frequency_penalty", self.frequency_penalty, -MOST_PENALTY, MOST_PENALTY)
+        _check_between("repetition_penalty", self.repetition_penalty, 1 / MOST_REPETITION, MOST_REPETITION)
+        object.__setattr__(self, "logit_bias", bias_pairs(self.logit_bias))
+
+    @property
+    def counts(self) -> bool:
+        """Whether a draw depends on what was drawn before."""
+        return bool(self.presence_penalty or self.frequency_penalty) or self.repetition_penalty != 1
+
+    def cuts(self, vocab_size: int) -> bool:
+        """Whether fewer than all of so many tokens may be left to draw from."""
+        few = self.top_k is not None and self.top_k < vocab_size
+        return few or (self.top_p is not None and self.top_p < 1) or bool(self.min_p)
+
+
+def bias_pairs(bias: object) -> tuple[tuple[int, float], ...]:
+    """Biases by token id, a mapping or pairs, as `SamplingOptions` holds them. Raises PellucidError where they are none."""
+    listed = bias.items() if isinstance(bias, Mapping) else bias
+    try:
+        pairs = [(token, value) for token, value in listed]  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise PellucidError(f"logit_bias gives token ids their biases, as {{50256: -100}}; not {bias!r}") from None
+    for token, value in pairs:
+        _check_whole("a token id of logit_bias", token, 0)
+        _check_between(f"the logit_bias of token {token}", value, -MOST_BIAS, MOST_BIAS)
+    if len({token for token, _ in pairs}) < len(pairs):
+        raise PellucidError("logit_bias names a token twice: give each one bias")
+    return tuple(sorted((token, float(value)) for token, value in pairs))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_between(name: str, value: object, least: float, most: float) -> None:
+    if not (isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most):
+        raise PellucidError(f"{name} must be from {least:g} to {most:g}, not {value!r}")
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise PellucidError(f"{name} must be a whole number, {least} or more, not {value!r}")
+
+
+def uniform(seed: int, sample: int, position: int) -> float:
+    """A number in [0, 1) that looks random and belongs to this draw alone.
+
+    The top 53 bits of `hashing.mix(seed, sample, position)` are the fraction.
+
+    Args:
+        seed: the user's.
+        sample: which of a prompt's n answers, from 0.
+        position: the track that the drawn token will stand on.
+    """
+    return (mix(seed, sample, position) >> 11) * 2.0**-53
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A drawn token and its log-probability in the model's own distribution (temperature 1, nothing cut off)."""
+
+    id: int
+    logprob: float
+    top_logprobs: TopLogprobs | None
+
+
+def draw(logits: NDArray[np.float32], options: SamplingOptions, u: float, counts: Mapping[int, int] | None = None) -> Draw:
+    """Draws one token: penalties and biases, temperature, the cuts, then the inverse distribution function at u.
+
+    Tokens are laid side by side in the order of their ids, each as wide as its probability; u points at one of them.
+    So options that cut nothing off (`top_k` = V, `top_p` = 1) draw exactly what their absence does.
+
+    Args:
+        logits: (V,).
+        u: in [0, 1); not used at temperature 0.
+        counts: how often this answer has drawn each token already; None: the options do not ask.
+
+    Raises:
+        PellucidError: the logits are no numbers (NaN or infinite).
+    """
+    best, weights, log_total = _own(logits)
+    scores = adjusted(logits, options, counts)
+    if options.temperature == 0:
+        chosen = int(scores.argmax())  # of equals the first
+    elif options.cuts(len(logits)):
+        kept, left = candidates(scores, options)
+        place = _pointed_at(left, u)
+        chosen = place if kept is None else int(kept[place])
+    else:
+        if scores is not logits or options.temperature != 1:
+            weights = np.exp(_exponents(scores, options.temperature))
+        found = _surely_pointed_at(weights, u)
+        chosen = _pointed_at(candidates(scores, options)[1], u) if found is None else found
+    top: TopLogprobs | None = None
+    if options.logprobs is not None:
+        likeliest = largest(logits, options.logprobs)
+        top = tuple(zip(likeliest.tolist(), _log_shares(logits[likeliest], best, log_total).tolist(), strict=True))
+    return Draw(chosen, float(_log_shares(logits[chosen], best, log_total)), top)
+
+
+def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(..., V) logits -> (..., V) log-probabilities, natural: those that `draw` reports.
+
+    Raises:
+        PellucidError: the logits are no numbers (NaN or infinite).
+    """
+    found = np.empty(logits.shape, np.float32)
+    for place in np.ndindex(logits.shape[:-1]):
+        best, _, log_total = _own(logits[place])
+        found[place] = _log_shares(logits[place], best, log_total)
+    return found
+
+
+def _own(logits: NDArray[np.float32]) -> tuple[np.float32, NDArray[np.float32], float]:
+    """The largest of (V,) logits, (V,) probabilities as multiples of its own, and the logarithm of their sum."""
+    assert logits.dtype == np.float32
+    best: np.float32 = logits.max()
+    if not np.isfinite(best):  # the largest of numbers of which one is NaN is NaN
+        raise PellucidError("the model's output is not a number (NaN): its weights are damaged, or training diverged")
+    weights = np.exp(logits - best)
+    return best, weights, math.log(weights.sum(dtype=np.float64))
+
+
+def _log_shares(logits: Any, best: np.float32, log_total: float) -> Any:
+    """Log-probabilities of some logits, each rounded to float32 once."""
+    return np.float32(np.float64(logits) - np.float64(best) - log_total)
+
+
+def adjusted(logits: Floats, options: SamplingOptions, counts: Mapping[int, int] | None) -> Floats:
+    """The (V,) logits with penalties and biases, float64; themselves where there are none."""
+    if not (counts or options.logit_bias):
+        return logits
+    scores = logits.astype(np.float64)
+    if counts:
+        ids, times = np.array(list(counts)), np.array(list(counts.values()))
+        drawn = scores[ids]
+        drawn = np.where(drawn > 0, drawn / options.repetition_penalty, drawn * options.repetition_penalty)
+        scores[ids] = drawn - times * options.frequency_penalty - options.presence_penalty
+    for token, bias in options.logit_bias:
+        scores[token] += bias
+    return scores
+
+
+def candidates(scores: Floats, options: SamplingOptions) -> tuple[Ids | None, Doubles]:
+    """The ids that may be drawn, ascending (None: all), and their probabilities as multiples of the largest, float64.
+
+    Args:
+        scores: (V,) as `adjusted` gives them.
+        options: of a temperature above 0.
+    """
+    best, temperature = scores.max(), options.temperature
+    kept: Ids | None = None
+    if options.top_k is not None and options.top_k < len(scores):
+        kept = np.sort(largest(scores, options.top_k))
+    if options.top_p is not None and options.top_p < 1:
+        pool = scores if kept is None else scores[kept]
+        nucleus = np.sort(_nucleus(pool, temperature, options.top_p))
+        kept = nucleus if kept is None else kept[nucleus]
+    if kept is None and options.min_p and len(scores) > _FEW:  # most lie far below: float32 shows it
+        kept = np.flatnonzero(_exponents(scores, temperature) >= math.log(options.min_p) * (1 + 2.0**-20))
+    weights = _weights(scores if kept is None else scores[kept], best, temperature)
+    if options.min_p:
+        likely = np.flatnonzero(weights >= options.min_p)  # the largest is 1
+        kept = likely if kept is None else kept[likely]
+        weights = weights[likely]
+    return kept, weights
+
+
+def _weights(scores: Floats, best: Any, temperature: float) -> Doubles:
+    # The largest becomes 0 first: a tiny temperature then cannot overflow.
+    with np.errstate(over="ignore"):
+        found: Doubles = np.exp((scores - np.float64(best)) / temperature)
+    return found
+
+
+def _exponents(scores: Floats, temperature: float) -> NDArray[np.float32]:
+    """(scores - the largest) / temperature, each rounded to float32 at the end."""
+    with np.errstate(over="ignore"):
+        return ((scores - np.float64(scores.max())) / temperature).astype(np.float32)
+
+
+def _pointed_at(weights: Doubles, u: float) -> int:
+    """The place of the weight that u points at, where all lie side by side: the definition."""
+    ends = weights.cumsum()
+    # u < 1, so u * total < total even after rounding, and some weight ends beyond it.
+    return int(np.searchsorted(ends, u * ends[-1], side="right"))
+
+
+def _surely_pointed_at(weights: NDArray[np.float32], u: float) -> int | None:
+    """The same of float32 weights; None where a border is so near that float64 ones might be pointed at elsewhere."""
+    whole = len(weights) // _BLOCK * _BLOCK
+    blocks = np.append(weights[:whole].reshape(-1, _BLOCK).sum(1, dtype=np.float64), weights[whole:].sum(dtype=np.float64))
+    ends = blocks.cumsum()
+    total = ends[-1]
+    block = int(np.searchsorted(ends, u * total, side="right"))
+    before = ends[block - 1] if block else 0.0
+    within = before + weights[block * _BLOCK : (block + 1) * _BLOCK].cumsum(dtype=np.float64)
+    place = int(np.searchsorted(within, u * total, side="right"))
+    start = within[place - 1] if place else before
+    sure = place < len(within) and start + _UNSURE * total < u * total < within[place] - _UNSURE * total
+    return block * _BLOCK + place if sure else None
+
+
+def _nucleus(scores: Floats, temperature: float, share: float) -> Ids:
+    """Indices of the fewest likeliest that have at least `share` of the probability together (Holtzman et al. 2019)."""
+    best, many = scores.max(), len(scores)
+    if many <= _FEW:
+        least = most = float(_weights(scores, best, temperature).sum())
+    else:
+        rough = float(np.exp(_exponents(scores, temperature)).sum(dtype=np.float64))
+        least, most = rough * (1 - _UNSURE), rough * (1 + _UNSURE)
+    look = _FIRST_LOOK
+    while True:
+        indices = largest(scores, min(look, many))
+        sums = _weights(scores[indices], best, temperature).cumsum()
+        if look >= many:  # sums in another order: its last is the total that it can reach
+            least = most = float(sums[-1])
+        first, last = np.searchsorted(sums, (share * least, share * most)).tolist()
+        if first == last < len(sums):
+            return indices[: first + 1]
+        if last < len(sums) or first < last:  # a border lies within what is unsure of the total
+            least = most = float(_weights(scores, best, temperature).sum())
+        if last == len(sums):
+            look *= 16
+
+
+def largest(values: Floats, count: int) -> Ids:
+    """Indices of the `count` largest of (N,) values, the largest first, of equals the lower index first."""
+    if count == 0:
+        return np.empty(0, np.int64)
+    indices: Ids = np.arange(len(values))
+    if count < len(values):
+        edge = np.partition(values, len(values) - count)[len(values) - count]
+        above, level = np.flatnonzero(values > edge), np.flatnonzero(values == edge)
+        indices = np.concatenate((above, level[: count - len(above)]))
+    # A stable sort keeps equals as they stand: `above` and `level` are ascending, and no value is in both.
+    return indices[np.argsort(-values[indices], kind="stable")]

@@ -1,0 +1,12 @@
+"""Fine-tuning: a trained model and examples go in, a run directory with a better model for that task comes out.
+
+In: prompt and completion pairs (JSONL), or plain text, and any model that `load` takes. Out: a run directory as training
+makes it, with `base/` (the model before) and `model/` (the best on held-out examples). Read `examples`, then `job`.
+"""
+
+from pellucid.finetuning.examples import Example, read_examples, write_examples
+from pellucid.finetuning.job import finetune
+from pellucid.finetuning.tasks import number_words
+
+
+__all__ = ["Example", "finetune", "number_words", "read_examples", "write_examples"]

@@ -1,0 +1,157 @@
+"""Examples to fine-tune on: pairs of prompt and completion, as batches of tokens. B examples, T tracks."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.generation.model import GPT
+from pellucid.gpt.bits_per_byte import bits_per_byte
+from pellucid.gpt.loss import IGNORE
+from pellucid.hashing import mix, permuted
+from pellucid.text import Tokenizer
+from pellucid.training.step import loss_of
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What the model is given, and what it should write next.
+
+    Raises:
+        PellucidError: not text, nothing to write, or half a surrogate pair, which is no text.
+    """
+
+    prompt: str
+    completion: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.prompt, str) or not isinstance(self.completion, str) or not self.completion:
+            raise PellucidError("an example has a prompt and a completion, both text, the completion not empty")
+        try:
+            (self.prompt + self.completion).encode()
+        except UnicodeEncodeError as error:
+            raise PellucidError(f"an example holds half a character (a lone surrogate): {error.reason}") from None
+
+
+def read_examples(path: str | Path) -> list[Example]:
+    """Reads JSONL, a line an example: `{"prompt": "...", "completion": "..."}`.
+
+    Raises:
+        PellucidError: no such file, not UTF-8, or a line that is not such an object (the message gives its number).
+    """
+    path = Path(path)
+    examples = []
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    examples.append(_example(line, f"{path}, line {number}"))
+    except FileNotFoundError:
+        raise PellucidError(f"no such file: {path}") from None
+    except UnicodeDecodeError as error:
+        raise PellucidError(f"{path} is not UTF-8 text: {error}") from None
+    if not examples:
+        raise PellucidError(f"{path} holds no examples: a line each, {{\"prompt\": ..., \"completion\": ...}}")
+    return examples
+
+
+def _example(line: str, where: str) -> Example:
+    try:
+        values = json.loads(line)
+        return Example(values["prompt"], values["completion"])
+    except PellucidError as error:
+        raise PellucidError(f"{where}: {error}") from None
+    except (ValueError, KeyError, TypeError):
+        raise PellucidError(f'{where}: not an example; it should read {{"prompt": "...", "completion": "..."}}') from None
+
+
+def write_examples(examples: Iterable[Example], path: str | Path) -> None:
+    """The inverse of `read_examples`."""
+    with Path(path).open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples)
+
+
+def split(examples: Sequence[Example], *, fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """(to train on, held out): a function of the examples' order and the seed; at least one on each side.
+
+    Equal examples fall on the same side, so that a held-out example was never trained on.
+    """
+    distinct = list(dict.fromkeys(examples))
+    if len(distinct) < 2:
+        raise PellucidError("fine-tuning needs at least two different examples: one to train on and one to hold out")
+    count = min(max(1, round(fraction * len(distinct))), len(distinct) - 1)
+    held_out = {distinct[permuted(i, len(distinct), key=seed)] for i in range(count)}
+    return [e for e in examples if e not in held_out], [e for e in distinct if e in held_out]
+
+
+class ExampleBatches:
+    """Batches of examples; the loss counts completions only (a choice: prompts are given, not to be learned).
+
+    Prompt and completion are encoded apart, because that is how a prompt meets the model when it is used. Each ends with
+    end-of-text, so that the model learns where to stop. Shorter ones are filled up behind their end, where nothing looks.
+    """
+
+    def __init__(
+        self, train: Sequence[Example], held_out: Sequence[Example], tokenizer: Tokenizer, n_ctx: int, batch: int, seed: int
+    ) -> None:
+        self.eot, self.size, self.seed = tokenizer.eot, batch, seed
+        self.train = [_encode(e, tokenizer, n_ctx) for e in train]
+        self.looked_at = [_encode(e, tokenizer, n_ctx) for e in held_out]
+        self.held_out_bytes = sum(len(e.completion.encode()) for e in held_out)
+        self._tokens = [0]  # training tokens before each step, filled as far as asked
+
+    def _chosen(self, step: int) -> list[tuple[list[int], int]]:
+        """The examples of a step: every epoch goes through all of them in an order of its own."""
+        n = len(self.train)
+        numbers = range(step * self.size, (step + 1) * self.size)
+        return [self.train[permuted(k % n, n, key=mix(self.seed, k // n))] for k in numbers]
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Ids and targets, (B, T) each; targets of prompts and of filling are `IGNORE`."""
+        return _pad(self._chosen(step), self.eot)
+
+    def tokens_before(self, step: int) -> int:
+        """Tokens of examples, filling not counted."""
+        while len(self._tokens) <= step:
+            self._tokens.append(self._tokens[-1] + sum(len(ids) - 1 for ids, _ in self._chosen(len(self._tokens) - 1)))
+        return self._tokens[step]
+
+    def epoch_at(self, step: int) -> float:
+        """Examples seen over examples there are."""
+        return step * self.size / len(self.train)
+
+    def held_out(self, model: GPT, dtype: torch.dtype) -> tuple[float, float]:
+        """(nats a token, bits a byte) of the held-out completions, each with its end."""
+        nats, tokens = 0.0, 0
+        for start in range(0, len(self.looked_at), self.size):
+            ids, targets = _pad(self.looked_at[start : start + self.size], self.eot)
+            nats += loss_of(model, ids, targets, dtype)
+            tokens += int((targets != IGNORE).sum())
+        return nats / tokens, bits_per_byte(nats, self.held_out_bytes)
+
+
+def _encode(example: Example, tokenizer: Tokenizer, n_ctx: int) -> tuple[list[int], int]:
+    """(all ids, where the completion starts). An empty prompt starts from end-of-text, as generating does."""
+    prompt = tokenizer.encode_prompt(example.prompt) or [tokenizer.eot]
+    ids = [*prompt, *tokenizer.encode(example.completion), tokenizer.eot]
+    if len(ids) - 1 > n_ctx:
+        raise PellucidError(
+            f"an example has {len(ids) - 1} tokens, the model reads {n_ctx}: shorten the one that starts "
+            f"{example.prompt[:40]!r}"
+        )
+    return ids, len(prompt)
+
+
+def _pad(examples: Sequence[tuple[list[int], int]], fill: int) -> tuple[Tensor, Tensor]:
+    width = max(len(ids) for ids, _ in examples) - 1
+    ids_bt = np.full((len(examples), width), fill, dtype=np.int64)
+    targets_bt = np.full((len(examples), width), IGNORE, dtype=np.int64)
+    for row, (ids, start) in enumerate(examples):
+        ids_bt[row, : len(ids) - 1] = ids[:-1]
+        targets_bt[row, start - 1 : len(ids) - 1] = ids[start:]
+    return torch.from_numpy(ids_bt), torch.from_numpy(targets_bt)

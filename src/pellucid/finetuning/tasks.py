@@ -1,0 +1,46 @@
+"""Small tasks whose answers are known, so that what fine-tuning changed can be counted."""
+
+from collections.abc import Iterable, Sequence
+
+from pellucid.finetuning.examples import Example
+from pellucid.generation.model import GPT
+
+
+_ONES = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
+    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+
+
+def in_words(number: int) -> str:
+    """A number below a thousand in English: 382 -> "three hundred eighty-two"."""
+    assert 0 <= number < 1000
+    hundreds, rest = divmod(number, 100)
+    if hundreds:
+        return f"{_ONES[hundreds]} hundred" + (f" {in_words(rest)}" if rest else "")
+    tens, ones = divmod(rest, 10)
+    if rest < 20:
+        return _ONES[rest]
+    return _TENS[tens] + (f"-{_ONES[ones]}" if ones else "")
+
+
+def number_words(numbers: Iterable[int] = range(1000)) -> list[Example]:
+    """`382 =>` and ` three hundred eighty-two`: the arrow of the GPT-3 paper's figure 2.1, on a task of our own.
+
+    The completion starts with a space, because that is how words are written as tokens.
+    """
+    return [Example(f"{number} =>", f" {in_words(number)}") for number in numbers]
+
+
+def answers(model: GPT, examples: Sequence[Example]) -> list[str]:
+    """The likeliest completion of each prompt, to end-of-text or the end of the line, with room for three tokens too many."""
+    tokenizer = model.require_tokenizer()
+    room = max(len(tokenizer.encode(example.completion)) for example in examples) + 3
+    completions = model.generate([e.prompt for e in examples], max_tokens=room, temperature=0, stop="\n")
+    return [completion.text for completion in completions]
+
+
+def correct(texts: Sequence[str], examples: Sequence[Example]) -> int:
+    """How many are the example's completion, to the letter."""
+    return sum(text == example.completion for text, example in zip(texts, examples, strict=True))

@@ -1,0 +1,93 @@
+"""The weights of a directory of any family, as they lie there; and as arrays by our own names, for what computes without torch.
+
+No torch here.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from pellucid.errors import PellucidError
+from pellucid.formats.families import HEAD
+from pellucid.formats.hf_config import INDEX, family_of, listed_shards, weight_files
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.config_json import CONFIG, read_json
+from pellucid.gpt.costs import tensors as tensors_of
+from pellucid.gpt.safetensors_file import Array, Tensors
+from pellucid.gpt.tensor_names import SCALE, Source
+
+
+@contextmanager
+def opened(directory: Path, names: Iterable[str]) -> Iterator[tuple[Tensors, dict[str, Source]]]:
+    """A directory's tensors, and where each of a model's lies.
+
+    Args:
+        names: the model's tensors.
+
+    Raises:
+        PellucidError: there are only pickles; a file is missing or truncated, or not what an index says; the output matrix is
+            not the token matrix.
+    """
+    values = read_json(directory)
+    family = family_of(directory, values)
+    sources = family.sources(names)
+    listed = listed_shards(directory)
+    with Tensors(weight_files(directory, listed), family.plain) as tensors:
+        for stored, shard in listed.items():
+            name = family.plain(stored)
+            if name is not None and (name not in tensors or tensors.where(name).name != shard):
+                raise PellucidError(f"{directory / INDEX} says that {stored!r} lies in {shard}, which lacks it")
+        embedding = sources["wte.weight"].names[0]
+        if HEAD in tensors:
+            if embedding in tensors and not _same(tensors, HEAD, embedding):
+                raise PellucidError(
+                    f"{directory}: {HEAD!r} is not {embedding!r} again; in GPT-3's family the output matrix is tied to the "
+                    "tokens'"
+                )
+            tensors.forget(HEAD)
+        elif values.get("tie_word_embeddings", True) is False:
+            raise PellucidError(f"{directory / CONFIG} says that the output matrix is not tied, but {HEAD!r} is missing")
+        yield tensors, sources
+
+
+def _same(tensors: Tensors, one: str, other: str) -> bool:
+    a, b = tensors.get(one), tensors.get(other)
+    return a.shape == b.shape and tensors.dtype(one) == tensors.dtype(other) and np.array_equal(a, b)
+
+
+class Arrays(Mapping[str, Array]):
+    """A model's weights by our names, (out, in), each mapped when it is asked for and let go with the array.
+
+    float32, float16, bfloat16 as its bits (uint16), or, for matrices but not for positions, whole numbers with the name +
+    `.scale` beside them.
+
+    Args:
+        config: the model's shape. tensors, sources: as `opened` gives them; they must stay open.
+
+    Raises:
+        PellucidError: a missing or extra tensor; and, when it is asked for, a wrong-shaped or non-finite one.
+    """
+
+    def __init__(self, config: GPTConfig, tensors: Tensors, sources: Mapping[str, Source]) -> None:
+        self._tensors = tensors
+        self._sources = sources
+        self._shapes = dict(tensors_of(config))
+        tensors.check_names({name for source in sources.values() for name in source.names})
+
+    def __getitem__(self, name: str) -> Array:
+        if name.endswith(SCALE):
+            (stored,) = self._sources[name.removesuffix(SCALE)].names
+            return self._tensors.scale(stored)
+        parts = self._tensors.parts(self._sources[name], self._shapes[name])
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if name == "wpe.weight" and whole.dtype == np.int8:  # older int8 directories of ours; no product reads positions
+            return whole * self._tensors.scale(self._sources[name].names[0])
+        return whole.astype(np.float32) if whole.dtype == np.float64 else whole
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)

@@ -1,0 +1,8 @@
+"""A model as its user holds it: loading, generating, streaming, scoring and priming.
+
+In: what `load` takes (the embedded model, a directory, a run, a hub id), prompts as text or token ids. Out: `Completion`s,
+`Token`s one by one, `Score`s.
+
+Read `resolve` (which directory a name means), `load` and `model` (`GPT`: a decoder with its tokenizer), `text_generator` (the
+same without PyTorch), `mixin` (the methods both share), `prompt` (few-shot prompts), `beam`.
+"""

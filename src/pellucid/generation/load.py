@@ -1,0 +1,60 @@
+"""A model ready to generate, by what a user calls it."""
+
+from pathlib import Path
+
+import torch
+
+from pellucid.errors import PellucidError
+from pellucid.formats.hf_config import read_config
+from pellucid.formats.hf_read import load_weights
+from pellucid.formats.tokenizers import read_tokenizer
+from pellucid.generation.model import GPT
+from pellucid.generation.resolve import DEFAULT, resolve
+
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+
+
+def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dtype: str | torch.dtype | None = None) -> GPT:
+    """A model ready to generate: in eval mode, its weights not asking for gradients.
+
+    Args:
+        source: "default", the model inside this package (`./default` is a directory of that name); a model directory
+            (config.json, safetensors and, for text, a tokenizer), of ours or of Hugging Face's GPT-2, Cerebras-GPT, GPT-Neo
+            or OPT; a run directory (its newest model); or a name on the hub ("org/name").
+        device: where it lives.
+        dtype: of the weights: "float32", "bfloat16", "float16", "float64" or the torch.dtype. None is float32: an answer
+            then does not depend on what else is in its batch, up to rounding (docs/generating.md: exact and fast).
+
+    Raises:
+        PellucidError: nothing there that this can read, or a damaged file; the message names it.
+    """
+    directory = resolve(source)
+    config = read_config(directory)
+    tokenizer, why_none = read_tokenizer(directory, config)
+    wanted, place = _dtype(dtype), _device(device)
+    with torch.device("meta"):  # no memory and no random numbers, only to be overwritten
+        model = GPT(config, tokenizer=tokenizer)
+    model.no_tokenizer = why_none
+    load_weights(model, directory, device=place, dtype=wanted)
+    return model.eval().requires_grad_(False)
+
+
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    if dtype is None:
+        return torch.float32
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise PellucidError(f"unknown dtype {name!r}: use one of {', '.join(DTYPES)}")
+    found: torch.dtype = getattr(torch, name)
+    return found
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
+        first = str(error).strip().splitlines()[0] if str(error).strip() else "not available"
+        raise PellucidError(f"no device {str(device)!r} here: {first}") from None
+    return place

@@ -1,0 +1,298 @@
+"""What can be asked of anything that writes: `generate`, `stream` and `begin`, whatever computes underneath. No torch here."""
+
+import operator
+from collections import abc
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict, Unpack, overload
+
+from pellucid.engine.completion import Completion, Score, Token
+from pellucid.engine.engine import run_to_completion
+from pellucid.engine.sampling import SamplingOptions, bias_pairs, fresh_seed
+from pellucid.engine.scoring import score
+from pellucid.engine.sequence import Sequence, check_fits
+from pellucid.engine.speculation import Drafter, DraftModel, Lookup
+from pellucid.errors import PellucidError
+from pellucid.gpt.config import GPTConfig
+from pellucid.runtime.runner import Runner
+from pellucid.text.tokenizer import Tokenizer
+
+
+OnePrompt = str | list[int] | None
+ManyPrompts = list[str] | list[list[int]]
+Draft: TypeAlias = "Literal['lookup'] | str | Path | GenerationMixin | Drafter | None"
+
+
+class Options(TypedDict, total=False):
+    """What `generate` takes besides prompt and n; defaults and meaning stand there."""
+
+    max_tokens: int
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    stop: str | abc.Sequence[str]
+    seed: int | None
+    logprobs: int | None
+    min_p: float | None
+    presence_penalty: float
+    frequency_penalty: float
+    repetition_penalty: float
+    logit_bias: Mapping[int, float] | None
+    slide: bool
+
+
+class GenerationMixin:
+    """A model's shape and its tokenizer, and what it is asked for; a subclass says what computes.
+
+    Attributes:
+        config: the shape.
+        tokenizer: None for a model that is given token ids only.
+        no_tokenizer: why, where there is none.
+    """
+
+    config: GPTConfig
+    tokenizer: Tokenizer | None
+    no_tokenizer: str
+
+    def make_runner(self) -> Runner:
+        """What computes, with the weights as they are now."""
+        raise NotImplementedError
+
+    def run(self, rows: abc.Sequence[Sequence], drafter: Drafter | None = None) -> Iterator[tuple[Sequence, Token]]:
+        """Finishes all rows, giving each token as soon as it is drawn."""
+        return run_to_completion(self.make_runner(), rows, drafter)
+
+    def drafter(self, draft: Draft) -> Drafter | None:
+        """Who guesses how answers go on, as `generate` is given it.
+
+        Raises:
+            PellucidError: a model of other tokens, a directory without a model, or none of what `generate` takes.
+        """
+        if draft is None or isinstance(draft, Drafter):
+            return draft
+        if draft == "lookup":
+            return Lookup()
+        if isinstance(draft, str | Path):
+            from pellucid.generation.text_generator import open_text_generator
+
+            draft = open_text_generator(draft)
+        if not isinstance(draft, GenerationMixin):
+            raise PellucidError(f'draft is "lookup", a model or its directory, not {draft!r}')
+        check_drafts_for(draft, self)
+        return DraftModel(draft.make_runner())
+
+    @property
+    def end_of_text(self) -> int:
+        """The id that ends a text; an id outside the vocabulary, which a foreign config may name, never comes."""
+        return self.config.end_id
+
+    def require_tokenizer(self) -> Tokenizer:
+        """The tokenizer.
+
+        Raises:
+            PellucidError: there is none.
+        """
+        if self.tokenizer is None:
+            raise PellucidError(f"{self.no_tokenizer}: give token ids, and no stop strings")
+        return self.tokenizer
+
+    @overload
+    def generate(
+        self, prompt: OnePrompt = None, *, n: Literal[1] = 1, best_of: int | None = None, draft: Draft = None,
+        **options: Unpack[Options]
+    ) -> Completion: ...
+
+    @overload
+    def generate(
+        self, prompt: ManyPrompts, *, n: int = 1, best_of: int | None = None, draft: Draft = None,
+        **options: Unpack[Options]
+    ) -> list[Completion]: ...
+
+    @overload
+    def generate(
+        self, prompt: OnePrompt = None, *, n: int, best_of: int | None = None, draft: Draft = None,
+        **options: Unpack[Options]
+    ) -> Completion | list[Completion]: ...
+
+    def generate(
+        self,
+        prompt: OnePrompt | ManyPrompts = None,
+        *,
+        max_tokens: int = 64,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: str | abc.Sequence[str] = (),
+        seed: int | None = None,
+        logprobs: int | None = None,
+        n: int = 1,
+        min_p: float | None = None,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        repetition_penalty: float = 1.0,
+        logit_bias: Mapping[int, float] | None = None,
+        best_of: int | None = None,
+        slide: bool = False,
+        draft: Draft = None,
+    ) -> Completion | list[Completion]:
+        """Continues a prompt, or several of any lengths together.
+
+        Args:
+            prompt: text, token ids, or a list of either. None, "" and [] start from end-of-text: a new document. Ids are
+                taken as they are; before text comes the token that begins every prompt, if the tokenizer has one (OPT).
+            max_tokens: tokens to write at most; prompt and answer must fit in n_ctx + 1.
+            temperature: 0 takes the likeliest token each time; 1 draws from the model's own distribution.
+            top_k: draw among the k likeliest tokens only.
+            top_p: then among the fewest that have this much of the probability together.
+            stop: text, or several, before which the answer ends. End-of-text always ends it.
+            seed: the same seed gives the same answer, alone or beside others; None draws a new one and reports it. Each
+                prompt of a list is drawn for as if it were alone.
+            logprobs: report this many of the likeliest tokens at each place.
+            n: answers a prompt. Answer i is the same whatever n is, without best_of.
+            min_p: then among those at least min_p times as likely as the likeliest. Penalties and biases come before
+                temperature and cuts (`sampling` states the order); `logprobs` stay the model's own.
+            presence_penalty: -2 to 2, taken off the logit of each token that this answer (not its prompt) has drawn already.
+            frequency_penalty: -2 to 2, taken off once for each time it was drawn.
+            repetition_penalty: 0.01 to 100: logits of tokens drawn already are divided by it if positive, else multiplied.
+            logit_bias: what is added to the logit of a token, -100 (as good as never) to 100, by token id.
+            best_of: write so many answers a prompt, n at least, and give the n with the highest log-probability per token,
+                the best first (of equals the first written).
+            slide: past the context window, forget the beginning: whenever the window is full, its last half or so is read
+                again from the first track on. `Completion.slid` says how much was forgotten. Without it, what does not fit
+                is refused.
+            draft: who guesses how the answer goes on, so that a pass may give several tokens: "lookup" (the text repeats
+                itself), a smaller model of the same tokens, or its directory. The answer is what it is without
+                (`speculation`; to the bit where the runner is exact, as the kernel is).
+
+        Returns:
+            One completion; a list for a list of prompts (all answers to the first, then to the second ...) or n > 1.
+
+        Raises:
+            PellucidError: an option out of range, a prompt that does not fit, ids outside the vocabulary, or text for a
+                model without a tokenizer.
+        """
+        options = self._options(
+            max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, seed=seed,
+            logprobs=logprobs, n=n, min_p=min_p, presence_penalty=presence_penalty, frequency_penalty=frequency_penalty,
+            repetition_penalty=repetition_penalty, logit_bias=logit_bias, slide=slide,
+        )  # fmt: skip
+        many = is_list_of_prompts(prompt)
+        prompts: abc.Sequence[Any] = prompt if many and prompt is not None else [prompt]
+        if best_of is not None and (not isinstance(best_of, int) or isinstance(best_of, bool) or best_of < n):
+            raise PellucidError(f"best_of must be a whole number, n ({n}) or more, not {best_of!r}")
+        each = n if best_of is None else best_of
+        drafter = self.drafter(draft)
+        rows = [self._row(ids, i, options) for ids in [self._ids(p) for p in prompts] for i in range(each)]
+        for _ in self.run(rows, drafter):
+            pass
+        completions = [row.completion() for row in rows]
+        if best_of is not None:
+            groups = [completions[first : first + each] for first in range(0, len(completions), each)]
+            completions = [c for group in groups for c in sorted(group, key=lambda c: -c.mean_logprob)[:n]]
+        return completions if many or n > 1 else completions[0]
+
+    def stream(self, prompt: OnePrompt = None, *, draft: Draft = None, **options: Unpack[Options]) -> Iterator[Token]:
+        """The same answer as `generate`'s, each token as soon as it is drawn. Arguments and errors as there; one prompt."""
+        drafter, row = self.drafter(draft), self.new_sequence(prompt, **options)  # checked here, not at the first token
+        return (token for _, token in self.run([row], drafter))
+
+    def new_sequence(self, prompt: OnePrompt = None, **options: Unpack[Options]) -> Sequence:
+        """The answer that `stream` would give, not begun: for who drives an engine (`Engine.enter`). Arguments as there."""
+        return self._row(self._ids(prompt), 0, self._options(n=1, **options))
+
+    @overload
+    def score(self, text: OnePrompt, *, logprobs: int | None = None) -> Score: ...
+
+    @overload
+    def score(self, text: ManyPrompts, *, logprobs: int | None = None) -> list[Score]: ...
+
+    def score(self, text: OnePrompt | ManyPrompts, *, logprobs: int | None = None) -> Score | list[Score]:
+        """The log-probability of each token of a text, or of the texts of a list, read together.
+
+        Args:
+            text: text or token ids, up to n_ctx + 1 tokens, as `generate` takes a prompt; or a list of those. To score an
+                answer, give prompt and answer as one list of ids, and look at its end.
+            logprobs: report this many of the likeliest tokens at each place, too.
+
+        Raises:
+            PellucidError: a text that does not fit, ids outside the vocabulary, text without a tokenizer.
+        """
+        many = is_list_of_prompts(text)
+        texts: abc.Sequence[Any] = text if many and text is not None else [text]
+        scores = score(self.make_runner(), [self._ids(one) for one in texts], logprobs)
+        return scores if many else scores[0]
+
+    def _options(
+        self, *, stop: str | abc.Sequence[str] = (), seed: int | None = None, logit_bias: Mapping[int, float] | None = None,
+        **others: Any,
+    ) -> SamplingOptions:  # fmt: skip
+        try:
+            stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        except TypeError:
+            raise PellucidError(f"stop is a text or several, not {stop!r}") from None
+        pairs = bias_pairs({} if logit_bias is None else logit_bias)
+        options = SamplingOptions(stop=stops, seed=fresh_seed() if seed is None else seed, logit_bias=pairs, **others)
+        if options.stop:
+            self.require_tokenizer()
+        return options
+
+    def _ids(self, prompt: str | abc.Sequence[SupportsIndex] | None) -> list[int]:
+        """The token ids to continue: what a text starts from (end-of-text, as a rule) where there is nothing."""
+        if isinstance(prompt, bytes | bytearray):
+            raise PellucidError("a prompt is text or a list of token ids, not bytes: decode it first")
+        if isinstance(prompt, str):
+            return self.require_tokenizer().encode_prompt(prompt) or self._start()
+        try:
+            return [operator.index(token) for token in ([] if prompt is None else prompt)] or self._start()
+        except TypeError:
+            raise PellucidError(f"a prompt is text or a list of token ids, or a list of such prompts; not {prompt!r}") from None
+
+    def _start(self) -> list[int]:
+        start = self.config.start_id
+        if start >= self.config.vocab_size:
+            raise PellucidError(
+                f"a text starts from token {start} here, says the config, but ids go from 0 to {self.config.vocab_size - 1}: "
+                "give a prompt"
+            )
+        return [start]
+
+    def _row(self, ids: list[int], sample: int, options: SamplingOptions) -> Sequence:
+        check_fits(ids, options, self.config)
+        return Sequence(ids, sample, options, self.tokenizer, self.end_of_text)
+
+
+def is_list_of_prompts(prompt: object) -> bool:
+    """Whether this is several prompts: a list whose first item is no token id."""
+    return isinstance(prompt, list | tuple) and len(prompt) > 0 and not hasattr(prompt[0], "__index__")
+
+
+def check_belongs(tokenizer: Tokenizer | None, config: GPTConfig) -> None:
+    """Refuses a tokenizer of another model. Raises PellucidError: its vocabulary is of another size."""
+    if tokenizer is not None and tokenizer.vocab_size != config.vocab_size:
+        raise PellucidError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens, but the model {config.vocab_size}: they do not belong together"
+        )
+
+
+def check_drafts_for(draft: GenerationMixin, model: GenerationMixin) -> None:
+    """Refuses to guess for a model of other tokens.
+
+    Raises:
+        PellucidError: it names the difference.
+    """
+    theirs, ours = draft.config.vocab_size, model.config.vocab_size
+    if theirs != ours:
+        raise PellucidError(
+            f"the draft model has {theirs} tokens, but the model {ours}: draft with a model of the same tokenizer"
+        )
+    if draft.tokenizer == model.tokenizer:
+        return
+    if draft.tokenizer is None or model.tokenizer is None:
+        which, other = ("draft model", "model") if draft.tokenizer is None else ("model", "draft model")
+        raise PellucidError(f"the {other} has a tokenizer, but the {which} none: draft with a model of the same tokenizer")
+    first = next((i for i in range(ours) if draft.tokenizer.token_bytes(i) != model.tokenizer.token_bytes(i)), None)
+    what = (
+        "begin or end a text by other tokens" if first is None else f"differ first at token {first}, which is "
+        f"{draft.tokenizer.token_bytes(first)!r} to the draft model and {model.tokenizer.token_bytes(first)!r} to the model"
+    )
+    raise PellucidError(f"the two tokenizers {what}: draft with a model of the same tokenizer")

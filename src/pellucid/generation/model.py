@@ -1,0 +1,116 @@
+"""The model as a user holds it: a decoder with a tokenizer, that writes."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Self
+
+from pellucid.engine.completion import Completion
+from pellucid.engine.engine import CHUNK, MOST_ROWS, Engine
+from pellucid.engine.sequence import check_fits
+from pellucid.generation.beam import LENGTH_PENALTY, WIDTH, beam_search
+from pellucid.generation.mixin import Draft, GenerationMixin, OnePrompt, check_belongs
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.decoder import Decoder
+from pellucid.gpt.directory import save_model
+from pellucid.runtime.runner import Mode, Runner
+from pellucid.runtime.runner_selection import Kernel, default_runner, make_runner
+from pellucid.text.tokenizer import Tokenizer
+from pellucid.text.tokenizer_json import FILE_NAME as TOKENIZER
+
+
+class GPT(GenerationMixin, Decoder):
+    """A GPT with its tokenizer. As a module: `model(ids)` -> logits, `model(ids, targets)` -> loss (see `Decoder`).
+
+    Args:
+        config: the shape.
+        tokenizer: None for a model that is given token ids only.
+        seed: of the random first weights.
+
+    Raises:
+        PellucidError: the tokenizer has another vocabulary than the config.
+    """
+
+    def __init__(self, config: GPTConfig, *, tokenizer: Tokenizer | None = None, seed: int = 0) -> None:
+        check_belongs(tokenizer, config)
+        super().__init__(config, seed=seed)
+        self.tokenizer = tokenizer
+        self.no_tokenizer = "this model has no tokenizer"
+
+    def make_runner(self) -> Runner:
+        """What `generate` runs on (`runners.default_runner`)."""
+        return default_runner(self)
+
+    def runner(
+        self, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None, cache: str | None = None
+    ) -> Runner:
+        """What an engine runs on, over this model as it is now: a change of its weights needs a new one.
+
+        Args:
+            mode: "exact": an answer's bits depend on nothing but its own prompt and options; "fast": they may differ by
+                rounding with what else is read (`torch_runner.TOLERANCE`). The kernel is exact in either.
+            kernel: "auto" takes the kernel where it can compute this model, PyTorch elsewhere; "off", "only". The environment
+                variable PELLUCID_KERNEL decides for "auto".
+            weights: what the kernel computes with, if not with the model's own dtype.
+            cache: what the kernel keeps keys and values as, "float32" or "float16"; None: float16 beside weights of 16 bits and
+                fewer.
+
+        Raises:
+            PellucidError: an unknown choice, no kernel where only one will do, or exact mode off the CPU.
+        """
+        return make_runner(self, mode=mode, kernel=kernel, weights=weights, cache=cache)
+
+    def engine(
+        self, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None, cache: str | None = None,
+        memory: int | None = None, chunk: int = CHUNK, rows: int = MOST_ROWS, prefix_cache: bool = True, draft: Draft = None,
+    ) -> Engine:  # fmt: skip
+        """An engine for many requests with this model as it is now: see `runner`, `Engine`, and `generate` of draft."""
+        return Engine(
+            self.runner(mode=mode, kernel=kernel, weights=weights, cache=cache), tokenizer=self.tokenizer,
+            end_of_text=self.end_of_text, memory=memory, chunk=chunk, rows=rows, prefix_cache=prefix_cache,
+            drafter=self.drafter(draft),
+        )  # fmt: skip
+
+    def beam(
+        self, prompt: OnePrompt = None, *, width: int = WIDTH, length_penalty: float = LENGTH_PENALTY, max_tokens: int = 64,
+        stop: str | Sequence[str] = (),
+    ) -> Completion:  # fmt: skip
+        """The likeliest answer that a beam search finds, as for the paper's free-form tasks (section 2.4); see `beam`.
+
+        Args:
+            prompt, max_tokens, stop: as `generate` takes them.
+            width: beginnings that go on at each step. 1 takes the likeliest token each time, and may still end earlier.
+            length_penalty: alpha, 0 to 10: log-probabilities are compared after division by ((5 + tokens) / 6) ** alpha.
+
+        Raises:
+            PellucidError: as `generate`; a width or length penalty out of range.
+        """
+        ids, options = self._ids(prompt), self._options(max_tokens=max_tokens, stop=stop, seed=0)
+        check_fits(ids, options, self.config)
+        return beam_search(self, ids, options, width, length_penalty, self.tokenizer, self.end_of_text)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """As every module has it; matrices that lie in a file as (in, out), and are looked at there, become (out, in) first.
+
+        Optimizers and their states are so laid out as for a model that was never in a file.
+        """
+        for parameter in self.parameters() if requires_grad else ():
+            parameter.data = parameter.data.contiguous()
+        return super().requires_grad_(requires_grad)
+
+    def save(self, directory: str | Path, *, storage: str = "float32") -> None:
+        """Writes a model directory that `load` reads: config, weights and tokenizer, if there is one.
+
+        Args:
+            storage: as `gpt.directory.save_model` takes it: "float32", "bfloat16", "float16" or "int8".
+        """
+        directory = Path(directory)
+        save_model(self, directory, storage=storage)
+        if self.tokenizer is not None:
+            self.tokenizer.save(directory)
+        else:
+            (directory / TOKENIZER).unlink(missing_ok=True)  # another model's, that was here before
+
+    def copy(self) -> Self:
+        """A model of its own with equal weights. The tokenizer, which nothing changes, is shared."""
+        return deepcopy(self, {id(self.tokenizer): self.tokenizer})

@@ -1,0 +1,131 @@
+"""Priming: a task, some worked examples and a question in one text, so that the likeliest continuation is the answer.
+
+"Few-shot" in the GPT-3 paper (section 2 and figure 2.1): no weight changes; the examples are only read. No torch here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from pellucid.errors import PellucidError
+
+
+if TYPE_CHECKING:
+    from pellucid.generation.mixin import GenerationMixin
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How an example is written: before + input + between + " " + output, and what separates one from the next.
+
+    The text ends right after `between`, without a space: byte-pair tokens carry the space before a word, so the answer
+    brings its own. The separator is also where the answer ends.
+    """
+
+    before: str
+    between: str
+    separator: str
+
+
+FORMATS: dict[str, Format] = {
+    "arrow": Format("", " =>", "\n"),  # paper, figure 2.1: sea otter => loutre de mer
+    "equals": Format("", " =", "\n"),  # paper, appendix G (translation): X = Y
+    "qa": Format("Q: ", "\nA:", "\n\n"),  # paper, arithmetic (table 3.9): Q: ... / A: ...
+    "code": Format("description: ", "\ncode:", "\n\n"),  # the article's React example
+}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A primed prompt: `model.generate(prompt.text, stop=prompt.stop)`.
+
+    Args:
+        task: what is to be done, in words; "" leaves it out.
+        examples: (input, output) pairs; none is zero-shot.
+        query: the input to be answered.
+        format: a name in `FORMATS`.
+
+    Attributes:
+        dropped: the examples that `fitted` left out.
+
+    Raises:
+        PellucidError: an unknown format, an empty or malformed example or query, or one that holds the format's separator.
+    """
+
+    task: str
+    examples: Sequence[tuple[str, str]]
+    query: str
+    format: str = "arrow"
+    dropped: Sequence[tuple[str, str]] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise PellucidError(f"unknown prompt format {self.format!r}: use one of {', '.join(FORMATS)}")
+        pairs = [tuple(example) for example in self.examples]
+        if any(len(pair) != 2 for pair in pairs):
+            raise PellucidError("an example is a pair: (input, output)")
+        object.__setattr__(self, "examples", tuple(pairs))
+        object.__setattr__(self, "dropped", tuple(self.dropped))
+        for part in [text for pair in pairs for text in pair] + [self.query]:
+            if not isinstance(part, str) or not part.strip():
+                raise PellucidError(f"examples and query must be text, and not empty; got {part!r}")
+            if self.stop in part:
+                raise PellucidError(
+                    f"{part!r} holds {self.stop!r}, which ends an answer in the format {self.format!r}: "
+                    "take it out or choose another format"
+                )
+
+    @property
+    def stop(self) -> str:
+        """What ends the answer: the separator, after which the model would make up a next example."""
+        return FORMATS[self.format].separator
+
+    @property
+    def text(self) -> str:
+        """The whole prompt."""
+        shape = FORMATS[self.format]
+        parts = [self.task] if self.task else []
+        parts += [f"{shape.before}{given}{shape.between} {answer}" for given, answer in self.examples]
+        parts.append(f"{shape.before}{self.query}{shape.between}")
+        return shape.separator.join(parts)
+
+    def fitted(self, model: "GenerationMixin", *, max_tokens: int = 64) -> "Prompt":
+        """The same prompt with as many examples, counted from the first, as leave room for an answer.
+
+        "As many as fit" is the paper's K, 10 to 100 in a window of 2048 (section 2). The first ones stay, so that a prompt of
+        fewer examples is the beginning of one of more; the others are in `dropped`.
+
+        Args:
+            model: whose tokenizer counts and whose window it is.
+            max_tokens: as `generate` will be given it.
+
+        Raises:
+            PellucidError: no room even without examples, or a model without a tokenizer.
+        """
+        tokenizer, room = model.require_tokenizer(), model.config.n_ctx + 1 - max_tokens
+        room = min(room, model.config.n_ctx)
+        for count in range(len(self.examples), -1, -1):
+            fewer = replace(self, examples=self.examples[:count], dropped=(*self.examples[count:], *self.dropped))
+            needed = len(tokenizer.encode_prompt(fewer.text))
+            if needed <= room:
+                return fewer
+        raise PellucidError(
+            f"task and query alone are {needed} tokens, but beside an answer of {max_tokens} a window of {model.config.n_ctx} "
+            f"has room for {max(room, 0)}: shorten them, or set max_tokens to less"
+        )
+
+    def answered(self, model: "GenerationMixin", answer: str) -> tuple[list[int], int]:
+        """Prompt and answer as the tokens of one text, and the place of the answer's first: what `model.score` is to be given.
+
+        They are encoded together, since the space before an answer belongs to its first token. Where a tokenizer lets a token
+        reach across the border, that token counts as the answer's.
+
+        Raises:
+            PellucidError: an empty answer, or a model without a tokenizer.
+        """
+        if not answer.strip():
+            raise PellucidError(f"an answer must be text, and not empty; got {answer!r}")
+        tokenizer = model.require_tokenizer()
+        alone, whole = tokenizer.encode_prompt(self.text), tokenizer.encode_prompt(f"{self.text} {answer}")
+        same = next((i for i, (a, b) in enumerate(zip(alone, whole, strict=False)) if a != b), min(len(alone), len(whole)))
+        return whole, same

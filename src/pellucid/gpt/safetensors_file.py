@@ -1,0 +1,236 @@
+"""Tensors in safetensors files, each mapped by itself as a NumPy array. No torch here.
+
+A file is eight bytes that say how long its header is, the header (JSON: a name to dtype, shape, and where its bytes begin and
+end), and the bytes (https://huggingface.co/docs/safetensors). Nothing is read before it is looked at. A page of a mapping that
+was looked at counts as memory of this process until the mapping is gone, and a mapping goes with the last array that is a view
+of it: so what is only converted into something else takes no memory afterwards.
+
+A mapped file may be replaced or deleted, not overwritten in place or cut short. Writing to an array changes this process's own
+copy of its pages, never the file.
+"""
+
+import json
+import math
+import mmap
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.errors import PellucidError
+from pellucid.gpt.quantize import check_groups
+from pellucid.gpt.tensor_names import SCALE, Source
+
+
+Array = NDArray[Any]
+
+# What NumPy has for each dtype of the format, and its name; bfloat16, which it lacks, as its bits.
+DTYPES = {
+    "F64": ("<f8", "float64"), "F32": ("<f4", "float32"), "F16": ("<f2", "float16"), "BF16": ("<u2", "bfloat16"),
+    "I8": ("i1", "int8"), "I16": ("<i2", "int16"), "I32": ("<i4", "int32"), "I64": ("<i8", "int64"),
+    "U8": ("u1", "uint8"), "U16": ("<u2", "uint16"), "U32": ("<u4", "uint32"), "U64": ("<u8", "uint64"), "BOOL": ("?", "bool"),
+}  # fmt: skip
+FLOATS = ("F64", "F32", "F16", "BF16")
+WHOLE = ("I8", "U8")  # with a scale beside them
+LONGEST_HEADER = 100_000_000  # bytes, as the format has it
+# Nobody can replace or delete a mapped file there, so a model that is open would keep its run from saving.
+MAPPED = sys.platform != "win32"
+_PART = 1 << 16  # numbers looked at together, twice: they stay in the processor's cache
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    path: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int  # in the file
+    nbytes: int
+
+
+class Tensors:
+    """The tensors of one safetensors file, or of several (Hugging Face's shards); a context manager that closes the files.
+
+    Args:
+        files: the files.
+        plain: from a name in the file to the name without its prefix; None for what is no weight (masks kept as buffers).
+
+    Attributes:
+        skipped: names in the files that are no weights.
+
+    Raises:
+        PellucidError: a file is missing, damaged or truncated, or two hold the same tensor.
+    """
+
+    def __init__(self, files: list[Path], plain: Callable[[str], str | None]) -> None:
+        self._found: dict[str, _Place] = {}
+        self._open: dict[Path, IO[bytes]] = {}  # a file that is replaced meanwhile stays what it was
+        self.skipped: list[str] = []
+        self.files = files
+        try:
+            for path in files:
+                for stored, place in self._read(path).items():
+                    name = plain(stored)
+                    if name is None:
+                        self.skipped.append(stored)
+                    elif name in self._found:
+                        raise PellucidError(f"{path} holds the tensor {name!r} that {self._found[name].path} holds too")
+                    else:
+                        self._found[name] = place
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _read(self, path: Path) -> dict[str, _Place]:
+        try:
+            file = self._open[path] = path.open("rb")
+            return _header(path, file)
+        except FileNotFoundError:
+            raise PellucidError(f"no model in {path.parent}: it has no {path.name}") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise PellucidError(f"{path} is damaged or truncated: {error}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._open.values():
+            file.close()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._found
+
+    def names(self) -> set[str]:
+        """Names of all weights, without prefix."""
+        return set(self._found)
+
+    def where(self, name: str) -> Path:
+        """The file that holds a tensor."""
+        return self._found[name].path
+
+    def dtype(self, name: str) -> str:
+        """What a tensor's numbers are stored as, in the format's words: "F32", "BF16" ..."""
+        return self._found[name].dtype
+
+    def forget(self, name: str) -> None:
+        """Leaves a tensor out: it is none of the model's own."""
+        del self._found[name]
+
+    def get(self, name: str) -> Array:
+        """A tensor: a view of the mapped file (on Windows a copy). bfloat16 comes as uint16, its bits.
+
+        Raises:
+            PellucidError: the file is damaged.
+        """
+        place = self._found[name]
+        dtype = np.dtype(DTYPES[place.dtype][0])
+        if not place.nbytes:
+            return np.empty(place.shape, dtype)
+        before = place.start % mmap.ALLOCATIONGRANULARITY
+        try:
+            length, offset = before + place.nbytes, place.start - before
+            mapped = mmap.mmap(self._open[place.path].fileno(), length, access=mmap.ACCESS_COPY, offset=offset)
+        except (OSError, ValueError) as error:  # it has become shorter
+            raise PellucidError(f"{place.path} is damaged or truncated: {error}") from None
+        array = np.frombuffer(mapped, dtype, math.prod(place.shape), before).reshape(place.shape)
+        return array if MAPPED and array.flags.aligned else array.copy()
+
+    def check_names(self, needed: set[str]) -> None:
+        """Refuses files without just the tensors of a model; scales of int8 matrices may be there.
+
+        Raises:
+            PellucidError: a missing or extra tensor; the message names file and tensor.
+        """
+        file = self.files[0] if len(self.files) == 1 else self.files[0].parent
+        if missing := sorted(needed - self.names()):
+            raise PellucidError(f"{file} lacks the tensor {missing[0]!r} ({len(missing)} missing in all)")
+        if extra := sorted(n for n in self.names() - needed if not n.endswith(SCALE)):
+            where = self.where(extra[0])
+            raise PellucidError(f"{where} holds a tensor that does not belong: {extra[0]!r} ({len(extra)} in all)")
+
+    def parts(self, source: Source, shape: tuple[int, ...]) -> list[Array]:
+        """The checked parts of one of a model's tensors, to be stacked row on row: (out, in), as views where possible.
+
+        int8 and uint8 arrays go with a `scale`; where that is float16 they are groups of numbers, laid as `gpt.directory` says.
+
+        Args:
+            shape: of the model's whole tensor.
+
+        Raises:
+            PellucidError: wrong shape, numbers that are not finite, or whole ones without a scale.
+        """
+        return [self._part(name, source, shape) for name in source.names]
+
+    def scale(self, name: str) -> Array:
+        """What the whole numbers of a matrix are multiplied by: (out, 1) float32, or (out, groups) float16.
+
+        Raises:
+            PellucidError: there is nothing.
+        """
+        if name + SCALE not in self:
+            raise PellucidError(f"{self.where(name)} lacks the tensor {name + SCALE!r}")
+        return self.get(name + SCALE)
+
+    def _part(self, name: str, source: Source, shape: tuple[int, ...]) -> Array:
+        array, path, kind = self.get(name), self.where(name), self.dtype(name)
+        rows = (shape[0] // len(source.names) + source.skip, *shape[1:])
+        scale = self.scale(name) if kind in WHOLE else None
+        if scale is not None and scale.dtype == np.float16:
+            try:
+                check_groups(array, scale, rows)
+            except PellucidError as error:
+                raise PellucidError(f"{path}: {name!r} {error}") from None
+            return array
+        wanted = rows[::-1] if source.transposed else rows
+        if array.shape != wanted:
+            raise PellucidError(f"{path}: {name!r} has shape {array.shape}, but the config asks for {wanted}")
+        if kind not in (*FLOATS, "I8"):
+            raise PellucidError(f"{path}: {name!r} holds {DTYPES[kind][1]}, not floating-point numbers")
+        if scale is not None and (scale.shape != (rows[0], 1) or scale.dtype != np.float32):
+            raise PellucidError(f"{path}: {name + SCALE!r} is no float32 scale for each of {rows[0]} rows")
+        if not _finite(*((array, kind) if scale is None else (scale, "F32"))):
+            raise PellucidError(f"{path}: {name!r} holds NaN or infinite values")
+        array = array.T if source.transposed else array
+        return array[source.skip :] if source.skip else array
+
+
+def _header(path: Path, file: IO[bytes]) -> dict[str, _Place]:
+    """Where a file says that its tensors lie. Raises ValueError, KeyError or TypeError where that cannot be."""
+    size = path.stat().st_size
+    length = int.from_bytes(file.read(8), "little")
+    if size < 8 or length > min(size - 8, LONGEST_HEADER):
+        raise ValueError(f"a header of {length} bytes in a file of {size}")
+    said = json.loads(file.read(length).decode("utf-8"))
+    said.pop("__metadata__", None)
+    places, end = {}, 0
+    for name, entry in sorted(said.items(), key=lambda item: item[1]["data_offsets"]):
+        first, last = entry["data_offsets"]
+        shape = tuple(entry["shape"])
+        if entry["dtype"] not in DTYPES:
+            raise ValueError(f"{name!r} is of the dtype {entry['dtype']!r}, which is not read here")
+        if any(not isinstance(n, int) or n < 0 for n in (*shape, first, last)):
+            raise ValueError(f"{name!r} has the shape {shape} and lies at {first}, {last}")
+        needed = math.prod(shape) * np.dtype(DTYPES[entry["dtype"]][0]).itemsize
+        if first != end or last - first != needed:
+            raise ValueError(f"{name!r} takes {needed} bytes, but lies at {first} to {last}, after {end}")
+        places[name] = _Place(path, entry["dtype"], shape, 8 + length + first, needed)
+        end = last
+    if 8 + length + end != size:
+        raise ValueError(f"tensors of {end} bytes after a header of {length}, in a file of {size}")
+    return places
+
+
+def _finite(array: Array, kind: str) -> bool:
+    """Whether all numbers are finite, without a second tensor of this size."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _PART):
+        part = flat[start : start + _PART]
+        if kind in ("BF16", "F16"):  # without the sign, infinity and NaN are the largest bits
+            if (part.view(np.uint16) & 0x7FFF).max() >= (0x7F80 if kind == "BF16" else 0x7C00):
+                return False
+        elif not (np.isfinite(part.min()) and np.isfinite(part.max())):  # of NaN and anything, both are NaN
+            return False
+    return True

@@ -1,0 +1,111 @@
+"""A training run before it is begun: what it was planned to be, how long that takes here, and what memory.
+
+The time is measured (`train.run.rehearse`), and so is never the same twice; the memory is `gpt.memory`'s formulas.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pellucid.gpt.memory import StepMemory, step_memory, way_of
+from pellucid.gpt.scaling import Dial
+from pellucid.planning.final_loss import Foretold, foretell
+from pellucid.runs.plan import Plan
+from pellucid.training.budget import Pace
+from pellucid.training.optimizers import remembered_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What a planned run takes.
+
+    Attributes:
+        plan: every choice of it. pace: seconds of a step and of a look at held-out text, measured here.
+        dial: what its shape was derived by, if by its parameters.
+    """
+
+    plan: Plan
+    pace: Pace
+    dial: Dial | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Steps and looks at the measured pace; samples and checkpoints are not counted."""
+        looks = 2 + (self.plan.total_steps - 1) // self.plan.held_out_every  # one before any step, one at the end
+        return self.plan.total_steps * self.pace.step + looks * self.pace.look
+
+    @cached_property
+    def memory(self) -> StepMemory:
+        """Bytes of a step of full micro-batches, with what the run's own optimizer remembers."""
+        plan = self.plan
+        return step_memory(
+            plan.config, plan.micro_batch, way_of(plan.dtype, compiled=plan.compiled),
+            accumulates=plan.batch > plan.micro_batch,
+            remembered=remembered_bytes(plan.config, plan.optimizer, plan.optimizer_settings),
+        )  # fmt: skip
+
+    @property
+    def end_loss(self) -> Foretold | None:
+        """Held-out loss at the end, by a law fitted to other runs; None where there is none for so few tokens."""
+        plan = self.plan
+        return foretell(plan.config.parameters(), plan.recipe.total_tokens, plan.source["train_tokens"])
+
+    def reasons(self) -> dict[str, str]:
+        """By name, where the numbers come from that follow from the parameters; none where they were given in their place."""
+        if self.dial is None:
+            return {}
+        plan, dial = self.plan, self.dial
+        found = dict(dial.reasons)
+        if plan.recipe.learning_rate != dial.learning_rate:
+            del found["learning_rate"]
+        if plan.batch != dial.batch_tokens // plan.config.n_ctx:
+            del found["batch_tokens"]
+        if plan.config.vocab_size != dial.config.vocab_size:
+            found["vocab_size"] = f"the tokenizer's, of {dial.config.vocab_size:,} that would suit"
+        return found
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(what, how much, where it comes from) for each number, in the order of a table."""
+        plan, config, recipe = self.plan, self.plan.config, self.plan.recipe
+        whys, memory, end = self.reasons(), self.memory, self.end_loss
+        full = plan.batch * config.n_ctx
+        grows = f", growing from {recipe.ramp_from:,} over {recipe.ramp_tokens:,}" if recipe.ramp_tokens else ""
+        return [
+            ("parameters", f"{config.parameters():,}", "in all"),
+            ("blocks", f"{config.n_layers}", whys.get("n_layers", "")),
+            ("width", f"{config.d_model}", whys.get("d_model", "")),
+            ("heads", f"{config.n_heads}", whys.get("n_heads", "")),
+            ("context", f"{config.n_ctx:,} tokens", whys.get("n_ctx", "")),
+            ("vocabulary", f"{config.vocab_size:,} tokens", whys.get("vocab_size", "")),
+            ("learning rate", f"{recipe.learning_rate:.3g}", whys.get("learning_rate", "")),
+            ("batch", f"{full:,} tokens{grows}", whys.get("batch_tokens", "")),
+            ("tokens", f"{recipe.total_tokens:,}", f"{recipe.total_tokens / plan.source['train_tokens']:.2f} times the text"),
+            ("steps", f"{plan.total_steps:,}", ""),
+            ("memory", f"{memory.peak / 1e6:,.0f} MB",
+             f"{memory.stays / 1e6:,.0f} for weights, gradients and {plan.optimizer}, the rest for "
+             f"{plan.micro_batch} window{'s' * (plan.micro_batch != 1)} at once"),
+            ("time", f"{self.seconds / 60:,.1f} minutes",
+             f"measured: {self.pace.step:.3g} s a step on {self.pace.threads} thread{'s' * (self.pace.threads != 1)}"),
+            ("end loss", f"~{end.bits_per_byte:.2f}", f"bits/byte held out, by {end.words()}") if end else
+            ("end loss", "", "not foretold of so few tokens"),
+        ]  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; bytes and seconds."""
+        plan = self.plan
+        return {
+            "dry_run": True,
+            "parameters": plan.config.parameters(),
+            "config": plan.config.to_dict(),
+            "learning_rate": plan.recipe.learning_rate,
+            "batch_tokens": plan.batch * plan.config.n_ctx,
+            "recipe": plan.recipe.to_dict(),
+            "tokens": plan.recipe.total_tokens,
+            "steps": plan.total_steps,
+            "memory": {"state": self.memory.stays, "activations": self.memory.peak - self.memory.stays},
+            "end_loss": self.end_loss.to_dict() if self.end_loss else None,
+            "seconds": self.seconds,
+            "seconds_per_step": self.pace.step,
+            "threads": self.pace.threads,
+            "reasons": self.reasons(),
+        }

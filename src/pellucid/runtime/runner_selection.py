@@ -1,0 +1,103 @@
+"""Which runner computes: PyTorch, which takes every pattern, dtype and device, or the kernel, where there is one.
+
+The kernel is chosen where it can be: it is built, it knows the patterns, and the weights lie on the CPU. What it packs of them
+is kept beside the model until a weight changes. PELLUCID_KERNEL=off (or =only) decides for all who do not decide themselves.
+"""
+
+import os
+from typing import TYPE_CHECKING, Literal, get_args
+from weakref import WeakKeyDictionary
+
+from pellucid.errors import PellucidError
+from pellucid.runtime.runner import Mode, Runner
+
+
+if TYPE_CHECKING:
+    from pellucid.gpt.decoder import Decoder
+    from pellucid.runtime.kernel.packed import Packed
+
+Kernel = Literal["auto", "off", "only"]
+VARIABLE = "PELLUCID_KERNEL"
+
+_packed: "WeakKeyDictionary[Decoder, dict[str | None, tuple[object, Packed]]]" = WeakKeyDictionary()
+
+
+def chosen_kernel(kernel: str) -> Kernel:
+    """The choice, checked; what PELLUCID_KERNEL says where it is "auto".
+
+    Raises:
+        PellucidError: neither auto, off nor only.
+    """
+    if kernel not in get_args(Kernel):
+        raise PellucidError(f"unknown choice of kernel {kernel!r}: use auto, off or only")
+    if kernel != "auto":
+        return "off" if kernel == "off" else "only"
+    match os.environ.get(VARIABLE, "auto"):
+        case "auto" | "":
+            return "auto"
+        case "off":
+            return "off"
+        case "only":
+            return "only"
+        case other:
+            raise PellucidError(f"{VARIABLE} is {other!r}: set it to auto, off or only")
+
+
+def make_runner(
+    model: "Decoder", *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None, cache: str | None = None
+) -> Runner:
+    """A runner of a model as it is now; see `GPT.runner`."""
+    if mode not in get_args(Mode):
+        raise PellucidError(f"unknown mode {mode!r}: use exact or fast")
+    from pellucid.runtime.torch_runner import TorchRunner
+
+    kernel = chosen_kernel(kernel)
+    if kernel == "off":
+        if weights is not None:
+            raise PellucidError(f"only the kernel computes with {weights} weights: leave out weights, or kernel='off'")
+        if cache is not None:
+            raise PellucidError(f"only the kernel keeps a cache of {cache}: leave out cache, or kernel='off'")
+        return TorchRunner(model, mode=mode)
+    if (why := _why_no_kernel(model)) is None:
+        return _kernel_runner(model, weights, cache)
+    if kernel == "only" or weights is not None or cache is not None:
+        raise PellucidError(f"no kernel here: {why}")
+    return TorchRunner(model, mode=mode)
+
+
+def default_runner(model: "Decoder") -> Runner:
+    """What `generate` takes: the kernel, or PyTorch in fast mode; for a model that learns PyTorch, for nothing to be packed."""
+    from pellucid.runtime.torch_runner import TorchRunner
+
+    if any(parameter.requires_grad for parameter in model.parameters()):
+        _packed.pop(model, None)  # an optimizer may write where no version is counted
+        return TorchRunner(model)
+    return make_runner(model, mode="fast")
+
+
+def _why_no_kernel(model: "Decoder") -> str | None:
+    """Why the kernel cannot compute this model; None: it can."""
+    weight = model.wte.weight
+    if weight.device.type != "cpu":
+        return f"it computes on the CPU, and the model is on {weight.device.type}"
+    if (dtype := str(weight.dtype).removeprefix("torch.")) not in ("float32", "bfloat16"):
+        return f"it takes float32 and bfloat16 weights, not {dtype}"
+    from pellucid.runtime.kernel.runner import why_not
+
+    return why_not(model.config)
+
+
+def _kernel_runner(model: "Decoder", weights: str | None, cache: str | None) -> Runner:
+    """A runner over the packed weights, which are packed anew if a parameter has changed since."""
+    from pellucid.runtime.kernel.runner import KernelRunner, pack
+
+    stamp = stamp_of(model)
+    kept = _packed.setdefault(model, {})
+    if weights not in kept or kept[weights][0] != stamp:
+        kept[weights] = (stamp, pack(model, weights))
+    return KernelRunner(kept[weights][1], cache=cache)
+
+
+def stamp_of(model: "Decoder") -> tuple[tuple[int, int], ...]:
+    """Where each parameter lies, and how often it was written in place: equal stamps are equal weights."""
+    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in model.parameters())

@@ -1,0 +1,1 @@
+"""HTTP as every server here uses it: the same-origin check and byte ranges."""

@@ -1,0 +1,177 @@
+"""The addresses of the studio's server.
+
+    GET  /                                   the page; /studio.js, /player.js: the package's scripts
+    GET  /api/sources                        runs, records and models: what there is
+    GET  /api/runs/{id}                      the plan of a run
+    GET  /api/runs/{id}/metrics?from=BYTE    whole lines of metrics.jsonl from there on; X-Next: where to ask on
+    GET  /records/{id}                       a record, by byte range
+    GET  /api/figures/{id}/{name}?width=     a figure of a record, as the JSON of a film
+    POST /api/generate                       an answer, token by token, as server-sent events (`generating`)
+
+What cannot be answered says why: `{"error": "..."}` with 400, 403 (`guard`), 404, 409, 413, 415, 416 or 429.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from pellucid import __version__
+from pellucid.errors import PellucidError
+from pellucid.runs.files import METRICS, RUN_FILE
+from pellucid.serve.http.ranges import respond
+from pellucid.serve.http.same_origin import LOCAL, Guard
+from pellucid.serve.studio import generation as generating
+from pellucid.serve.studio.figures import figure_json
+from pellucid.serve.studio.generation import Answer, BusyError, Generator
+from pellucid.serve.studio.page import asset, served_page
+from pellucid.serve.studio.sources import Library
+
+
+MOST_METRICS = 1 << 20  # bytes an answer
+RECORD_TYPE = "application/octet-stream"
+_TYPES = {"studio.js": "text/javascript; charset=utf-8", "player.js": "text/javascript; charset=utf-8"}
+
+
+class _Events(StreamingResponse):
+    """Server-sent events; the answer learns when nobody listens any more, however that comes about."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(aiter(answer), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._answer.leave()
+
+
+def make_app(library: Library, hosts: Sequence[str] = LOCAL) -> Starlette:
+    """The application.
+
+    Args:
+        library: what it shows. hosts: names of this server (`guard.Guard`).
+    """
+    generator = Generator(library)
+
+    async def page(request: Request) -> Response:
+        return Response(served_page(), media_type="text/html; charset=utf-8")
+
+    async def file(request: Request) -> Response:
+        name = request.url.path.removeprefix("/")
+        return Response(await run_in_threadpool(asset, name), media_type=_TYPES[name])
+
+    async def sources(request: Request) -> Response:
+        found = await run_in_threadpool(library.listing)
+        limits = {"prompt": generating.MOST_PROMPT, "max_tokens": generating.MOST_TOKENS}
+        return JSONResponse({"pellucid": __version__, "limits": limits} | found)
+
+    async def run(request: Request) -> Response:
+        path = _found(library.run, request) / RUN_FILE
+        try:
+            plan = json.loads(await run_in_threadpool(path.read_text, "utf-8"))
+        except (OSError, ValueError) as error:
+            raise HTTPException(404, f"run.json of this run cannot be read: {error}") from None
+        return JSONResponse(plan)
+
+    async def metrics(request: Request) -> Response:
+        path = _found(library.run, request) / METRICS
+        start = _whole(request, "from", 0)
+        return await run_in_threadpool(_metrics, path, start)
+
+    async def record(request: Request) -> Response:
+        try:
+            content = await run_in_threadpool(library.content, request.path_params["id"])
+            return await respond(request, content, RECORD_TYPE)
+        except PellucidError as error:
+            raise HTTPException(404, str(error)) from None
+        except OSError as error:
+            raise HTTPException(404, f"the record's file cannot be read: {error.strerror or error}") from None
+
+    async def figure(request: Request) -> Response:
+        width = _whole(request, "width", 960)
+        name = request.path_params["name"]
+
+        def draw() -> str:
+            with library.record(request.path_params["id"]) as opened:
+                return figure_json(opened, name, width)
+
+        try:
+            return Response(await run_in_threadpool(draw), media_type="application/json")
+        except PellucidError as error:
+            raise HTTPException(404, str(error)) from None
+
+    async def generate(request: Request) -> Response:
+        try:
+            answer = await generator.begin(await request.body())
+        except BusyError as error:
+            return JSONResponse({"error": str(error)}, 429, {"Retry-After": "5"})
+        except (ClientDisconnect, asyncio.CancelledError):
+            raise
+        except PellucidError as error:
+            raise HTTPException(400, str(error)) from None
+        return _Events(answer)
+
+    async def problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+    app = Starlette(
+        routes=[
+            Route("/", page),
+            *(Route(f"/{name}", file) for name in _TYPES),
+            Route("/api/sources", sources),
+            Route("/api/runs/{id}", run),
+            Route("/api/runs/{id}/metrics", metrics),
+            Route("/records/{id}", record),
+            Route("/api/figures/{id}/{name}", figure),
+            Route("/api/generate", generate, methods=["POST"]),
+        ],
+        middleware=[Middleware(Guard, hosts=hosts)],
+        exception_handlers={HTTPException: problem},
+    )
+    app.state.generator = generator
+    return app
+
+
+def _found(find: Any, request: Request) -> Any:
+    try:
+        return find(request.path_params["id"])
+    except PellucidError as error:
+        raise HTTPException(404, str(error)) from None
+
+
+def _whole(request: Request, name: str, default: int) -> int:
+    """A whole number, 0 or more, from the query."""
+    text = request.query_params.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise HTTPException(400, f"{name} must be a whole number, not {text!r}")
+    return int(text)
+
+
+def _metrics(path: Any, start: int) -> Response:
+    """Lines from a byte on, whole ones only; the last may be half written. A file that is shorter was begun again."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            again = start > size
+            start = 0 if again else start
+            file.seek(start)
+            data = file.read(MOST_METRICS)
+    except FileNotFoundError:
+        data, size, again, start = b"", 0, False, 0  # no step is done yet
+    except OSError as error:
+        raise HTTPException(404, f"metrics.jsonl cannot be read: {error.strerror or error}") from None
+    lines = data[: data.rfind(b"\n") + 1]
+    headers = {"X-Next": str(start + len(lines)), "X-Size": str(size), "X-Again": str(int(again))}
+    return Response(lines, headers=headers, media_type="application/x-ndjson")

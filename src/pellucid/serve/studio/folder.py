@@ -1,0 +1,49 @@
+"""A folder that can be looked at: every figure that its records give, as files, and one page over all of it."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pellucid.draw.album import Absent, Drawn, draw, find_records
+from pellucid.draw.figures import FIGURES
+from pellucid.record import open_record
+from pellucid.serve.studio.static_page import write_page
+
+
+PAGE = "index.html"
+PICTURES = "figures"
+
+
+def illustrate(
+    folder: str | Path, *, title: str, runs: Sequence[str | Path] = (), command: str
+) -> tuple[Path, list[Drawn], list[Absent]]:
+    """Draws what the records below a folder give into `folder/figures` (SVG and HTML) and writes `folder/index.html`.
+
+    The page opens from the file system: it holds the figures, the generation records whole, and the runs' plans and losses.
+
+    Args:
+        title: the page's. runs: run directories to be told of. command: what serves the folder, for what needs a server.
+
+    Returns:
+        The page, the figures that were drawn, and those that could not be.
+
+    Raises:
+        PellucidError: no record below the folder, one that cannot be read, or a place that cannot be written.
+    """
+    folder = Path(folder)
+    records = find_records([folder])
+    drawn, absent = draw(records, folder / PICTURES, ("svg", "html"))
+    shown = []
+    for path in records:
+        with open_record(path) as record:
+            if record.kind == "generation":
+                shown.append(path)
+    several = {one.plate.figure for one in drawn if one.plate.stem != one.plate.figure}
+    figures = []
+    for one in drawn:
+        words = f"{one.plate.figure}: {FIGURES[one.plate.figure].about}"
+        if one.plate.figure in several:
+            words += f" ({Path(os.path.relpath(one.plate.record, folder)).as_posix()})"
+        figures.append((words, one.wide, one.narrow))
+    page = write_page(folder / PAGE, shown, figures=figures, runs=runs, title=title, command=command)
+    return page, drawn, absent

@@ -1,0 +1,43 @@
+"""The page that the server gives: a document that loads one script of the package, and nothing from anywhere else."""
+
+from importlib import resources
+
+from pellucid.draw.film.palette import INK, PAPER
+from pellucid.errors import PellucidError
+
+
+TITLE = "Pellucid studio"
+PLACE = "pellucid-studio"  # the id of the element that studio.js fills
+DATA = "pellucid-data"  # the id of the element with what a static page carries
+STYLE = f"html {{ background: {PAPER}; color: {INK}; }} body {{ margin: 0; }} noscript p {{ padding: 16px; }}"
+NOSCRIPT = "<noscript><p>This page is drawn by its script: allow scripts for it.</p></noscript>"
+
+
+def asset(name: str) -> bytes:
+    """A file of the studio's front end, such as "studio.js".
+
+    Raises:
+        PellucidError: this installation lacks it.
+    """
+    try:
+        return resources.files("pellucid").joinpath("assets", "studio", name).read_bytes()
+    except OSError:
+        raise PellucidError(f"this build of pellucid lacks {name}: install it again, or run npm run build in studio/") from None
+
+
+def served_page() -> str:
+    """The document of `/`: the script asks the server for what it shows."""
+    return f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{TITLE}</title>
+<style>{STYLE}</style>
+<body>
+{NOSCRIPT}
+<div id="{PLACE}"></div>
+<script type="module" src="/studio.js"></script>
+</body>
+</html>
+"""

@@ -1,0 +1,126 @@
+"""The studio's server: in a thread, for as long as somebody wants it."""
+
+import errno
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pellucid.errors import PellucidError
+
+
+PORT = 7355  # p-e-l-l on the keys of a telephone
+TRIES = 20  # ports after it, if it is taken and none was asked for
+_STARTS_IN = 20.0  # seconds, at most
+
+
+class Studio:
+    """A server on this machine: `with Studio(["runs/book"]) as studio: print(studio.url)`.
+
+    Args:
+        sources: run directories, record files, model directories, folders that hold such, or "default". Nothing: the
+            embedded model.
+        host: where to listen. Other than the default, every machine that reaches the address can read and generate.
+        port: None takes `PORT`, or the next one that is free; 0 any free one.
+
+    Attributes:
+        url: where the page is, once the server accepts connections.
+
+    Raises:
+        PellucidError: a source that cannot be shown, or a port or host that cannot be listened on.
+    """
+
+    def __init__(self, sources: Iterable[str | Path] = (), host: str = "127.0.0.1", port: int | None = None) -> None:
+        from pellucid.serve.studio.sources import Library  # starlette and uvicorn are imported when something is served
+
+        self.library = Library(sources)
+        self._socket = _listen(host, port)
+        bound = self._socket.getsockname()[1]
+        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+        self.host, self.port = host, bound
+        self.url = f"http://{shown}:{bound}/"
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> Self:
+        """Starts; returns when connections are accepted."""
+        import uvicorn
+
+        from pellucid.serve.http.same_origin import allowed_hosts
+        from pellucid.serve.studio.app import make_app
+
+        app = make_app(self.library, allowed_hosts(self.host))
+        self._generator = app.state.generator
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app, log_level="error", access_log=False, lifespan="off", server_header=False, ws="none",
+                proxy_headers=False, timeout_graceful_shutdown=5,
+            )
+        )  # fmt: skip
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="pellucid studio", daemon=True
+        )
+        self._thread.start()
+        began = time.monotonic()
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() - began > _STARTS_IN:
+                self.close()
+                raise PellucidError(f"the server did not start at {self.url}")
+            time.sleep(0.01)
+        return self
+
+    def close(self) -> None:
+        """Ends what is being written, then the server."""
+        if self._thread is not None:
+            self._generator.close()
+            self._server.should_exit = True
+            self._thread.join()
+            self._thread = None
+        self._socket.close()
+
+    def wait(self) -> None:
+        """Returns when the server has ended; a signal in the main thread gets through."""
+        while self._thread is not None and self._thread.is_alive():
+            self._thread.join(0.5)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _listen(host: str, port: int | None) -> socket.socket:
+    """A socket that listens already: nobody can take the port between looking and binding."""
+    wanted = range(PORT, PORT + TRIES) if port is None else [port]
+    if port is not None and not 0 <= port < 1 << 16:
+        raise PellucidError(f"a port is a number from 0 to 65535, not {port}")
+    for number in wanted:
+        try:
+            family, kind, proto, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
+        except OSError as error:
+            raise PellucidError(f"cannot listen on {host}: {error.strerror or error}") from None
+        found = socket.socket(family, kind, proto)
+        try:
+            _exclusive(found)
+            found.bind(address)
+            found.listen(128)
+            return found
+        except OSError as error:
+            found.close()
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise PellucidError(f"cannot listen on {host}: {error.strerror or error}") from None
+            if port is not None:
+                why = "is in use" if error.errno == errno.EADDRINUSE else "is not allowed"
+                raise PellucidError(f"port {port} {why}: choose another --port, or leave it out") from None
+    raise PellucidError(f"ports {PORT} to {PORT + TRIES - 1} are in use: choose another with --port")
+
+
+def _exclusive(found: socket.socket) -> None:
+    """A port that was used just now is free again; one that is in use stays so (on Windows the option means the opposite)."""
+    if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+    else:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

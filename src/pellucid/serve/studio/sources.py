@@ -1,0 +1,243 @@
+"""What the studio shows: runs, records and models, each under an id. No path ever comes from a request."""
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import PellucidError
+from pellucid.formats.hf_config import read_config
+from pellucid.generation.resolve import DEFAULT
+from pellucid.gpt.config_json import CONFIG
+from pellucid.record import SUFFIX, Record, open_record
+from pellucid.runs.files import RUN_FILE
+from pellucid.serve.http.ranges import Content
+
+
+METRICS = "metrics.jsonl"  # as `train.loop` writes it; that room would import torch's optimizers
+KEPT = 24  # records of answers that were asked for on the page; the oldest goes first
+_DEFAULT = Path(str(resources.files("pellucid"))) / "assets" / DEFAULT
+_TITLE = 80  # characters of a record's text in a list
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A record in memory, of an answer written for the page."""
+
+    data: bytes
+    model: str
+
+
+@dataclass(slots=True)
+class _Ids:
+    """Ids for paths, in the order in which they were first seen: the same for as long as the server lives."""
+
+    prefix: str
+    by_path: dict[Path, str] = field(default_factory=dict)
+
+    def of(self, path: Path) -> str:
+        return self.by_path.setdefault(path, f"{self.prefix}-{len(self.by_path) + 1}")
+
+    def path(self, name: str) -> Path:
+        """Raises PellucidError: no such id."""
+        for path, known in list(self.by_path.items()):  # another thread's listing may find more meanwhile
+            if known == name:
+                return path
+        raise PellucidError(f"there is no {name!r} here")
+
+
+class Library:
+    """Everything that the studio was given, looked at again each time it is listed: a run may write on meanwhile.
+
+    Args:
+        sources: run directories, model directories, record files, folders that hold such, or "default". Nothing: the
+            embedded model. Where no source has a model, the embedded one is there as well.
+
+    Raises:
+        PellucidError: a source is not there, or nothing that can be shown.
+    """
+
+    def __init__(self, sources: Iterable[str | Path] = ()) -> None:
+        self._lock = threading.Lock()
+        self._runs, self._records, self._models = _Ids("run"), _Ids("record"), _Ids("model")
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._count = 0
+        self._described: dict[str, tuple[str, dict[str, Any]]] = {}  # id: (etag, what is listed)
+        self._folders: list[Path] = []
+        self._has_default = False
+        for source in sources:
+            self._take(source)
+        self._look()
+        if not self._models.by_path and (_DEFAULT / CONFIG).exists():
+            self._has_default = True
+
+    def _take(self, source: str | Path) -> None:
+        if source == DEFAULT:
+            if not (_DEFAULT / CONFIG).exists():
+                raise PellucidError("this build of pellucid carries no default model: name a model or run directory")
+            self._has_default = True
+            return
+        path = Path(source).resolve()
+        if path.is_file():
+            open_record(path).close()
+            self._records.of(path)
+        elif not path.is_dir():
+            raise PellucidError(f"cannot show {source}: no such file or directory")
+        elif (path / RUN_FILE).exists() or (path / CONFIG).exists():
+            self._take_directory(path)
+        else:
+            self._folders.append(path)
+            if not any(_is_source(child) for child in path.iterdir()):
+                raise PellucidError(
+                    f"{source} holds no run (run.json), record (*{SUFFIX}) or model (config.json): name what to show"
+                )
+
+    def _take_directory(self, path: Path) -> None:
+        if (path / RUN_FILE).exists():
+            self._runs.of(path)
+        else:
+            self._models.of(path)
+
+    def _look(self) -> None:
+        """Finds what has come since: runs and records in folders, records and models of runs."""
+        for folder in self._folders:
+            for child in sorted(folder.iterdir()) if folder.is_dir() else ():
+                if child.is_dir() and _is_source(child):
+                    self._take_directory(child)
+                elif _is_source(child):
+                    self._records.of(child)
+        for run in list(self._runs.by_path):
+            for path in sorted(run.glob(f"*{SUFFIX}")):
+                self._records.of(path)
+            if (run / "model" / CONFIG).exists():
+                self._models.of(run)
+
+    def listing(self) -> dict[str, Any]:
+        """What `/api/sources` answers: `{"runs": [...], "records": [...], "models": [...]}`."""
+        with self._lock:
+            self._look()
+            runs = [self._describe_run(path, name) for path, name in self._runs.by_path.items() if path.is_dir()]
+            records = [self._describe_record(name) for name in self._record_ids()]
+            models = [_describe_model(path, name) for path, name in self._models.by_path.items() if path.is_dir()]
+            if self._has_default:
+                models.append(_describe_model(_DEFAULT, DEFAULT) | {"title": "the embedded model"})
+        return {"runs": runs, "records": records, "models": models}
+
+    def _record_ids(self) -> list[str]:
+        there = [name for path, name in self._records.by_path.items() if path.is_file()]
+        return [*there, *self._kept]
+
+    def _describe_run(self, path: Path, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = {"id": name, "title": path.name}
+        try:
+            plan = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
+            found |= {"kind": str(plan["kind"]), "total_steps": int(plan["total_steps"])}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return found | {"problem": f"run.json cannot be read: {error}"}
+        found["records"] = [known for at, known in self._records.by_path.items() if at.parent == path and at.is_file()]
+        found["model"] = self._models.by_path.get(path)
+        return found
+
+    def _describe_record(self, name: str) -> dict[str, Any]:
+        try:
+            content = self.content(name)
+            if (known := self._described.get(name)) and known[0] == content.etag:
+                return known[1]
+            with self.record(name) as record:
+                found = describe_record(record)
+        except (OSError, PellucidError) as error:
+            return {"id": name, "title": self._title(name), "problem": str(error)}
+        found = {"id": name, "title": self._title(name), "url": f"/records/{name}", "bytes": content.size} | found
+        self._described[name] = (content.etag, found)
+        return found
+
+    def _title(self, name: str) -> str:
+        if name in self._kept:
+            return f"written here by {self._kept[name].model}"
+        path = self._records.path(name)
+        run = path.parent if path.parent in self._runs.by_path else None
+        return f"{run.name}/{path.name}" if run else path.name
+
+    def content(self, name: str) -> Content:
+        """A record's bytes, to be sent.
+
+        Raises:
+            PellucidError: no record has this id. OSError: its file is gone.
+        """
+        kept = self._kept.get(name)
+        return Content.of(kept.data if kept else self._record_path(name), name)
+
+    def record(self, name: str) -> Record:
+        """A record, open.
+
+        Raises:
+            PellucidError: no record has this id, or it cannot be read.
+        """
+        kept = self._kept.get(name)
+        return open_record(kept.data if kept else self._record_path(name))
+
+    def _record_path(self, name: str) -> Path:
+        if name.startswith("answer-"):
+            raise PellucidError(f"{name} is not kept any more: the studio keeps the last {KEPT} answers; generate it again")
+        return self._records.path(name)
+
+    def keep(self, data: bytes, model: str) -> str:
+        """Keeps an answer's record in memory; gives its id."""
+        with self._lock:
+            self._count += 1
+            name = f"answer-{self._count}"
+            self._kept[name] = _Kept(data, model)
+            while len(self._kept) > KEPT:
+                gone, _ = self._kept.popitem(last=False)
+                self._described.pop(gone, None)
+        return name
+
+    def run(self, name: str) -> Path:
+        """A run's directory. Raises PellucidError: no run has this id."""
+        return self._runs.path(name)
+
+    def model(self, name: str) -> tuple[str | Path, str]:
+        """(what `load` takes, how it is called).
+
+        Raises:
+            PellucidError: no model has this id.
+        """
+        if name == DEFAULT and self._has_default:
+            return DEFAULT, "the embedded model"
+        path = self._models.path(name)
+        return path, path.name
+
+
+def describe_record(record: Record) -> dict[str, Any]:
+    """What a list says of a record: its kind, its shape and, of a generation, the text."""
+    from pellucid.serve.studio.figures import figures_of
+
+    named = record.provenance
+    found: dict[str, Any] = {"kind": record.kind, "model": named.model, "figures": figures_of(record)}
+    found["shape"] = {key: named.config.get(key) for key in ("name", "n_layers", "d_model", "n_heads")}
+    if record.kind == "generation" and "pieces/bytes" in record:
+        ids, starts, data = (record[f"pieces/{part}"].tolist() for part in ("ids", "starts", "bytes"))
+        pieces = {token: bytes(data[a:b]) for token, a, b in zip(ids, starts, starts[1:], strict=False)}
+        read, drawn = (record[f"generation/{part}"].tolist() for part in ("prompt_ids", "steps/drawn_ids"))
+        text = b"".join(pieces.get(token, b"") for token in (read + drawn)[:_TITLE]).decode("utf-8", "replace")
+        found |= {"text": " ".join(text.split())[:_TITLE], "tracks": len(read) + len(drawn)}
+    return found
+
+
+def _describe_model(path: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"id": name, "title": path.name}
+    try:
+        config = read_config(path / "model" if (path / RUN_FILE).exists() else path)
+    except (OSError, ValueError) as error:
+        return found | {"problem": str(error)}
+    return found | {"parameters": config.parameters(), "n_ctx": config.n_ctx, "vocab_size": config.vocab_size}
+
+
+def _is_source(path: Path) -> bool:
+    return (path.is_dir() and ((path / RUN_FILE).exists() or (path / CONFIG).exists())) or (
+        path.suffix == SUFFIX and path.is_file()
+    )

@@ -1,0 +1,129 @@
+"""A page that needs no server: one HTML file with its script, its records and its figures inside."""
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pellucid import __version__
+from pellucid.draw.backends.svg import escaped
+from pellucid.draw.film.film import Film
+from pellucid.draw.film.film_json import glyphs_of
+from pellucid.draw.film.font import EM
+from pellucid.errors import PellucidError
+from pellucid.files import write_whole
+from pellucid.record import Record, open_record
+from pellucid.runs.files import METRICS, RUN_FILE
+from pellucid.serve.studio.page import DATA, NOSCRIPT, PLACE, STYLE, asset
+from pellucid.serve.studio.sources import describe_record
+
+
+# The page asks for nothing: no address is allowed, whatever a record or a film holds.
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
+    "form-action 'none'"
+)
+
+
+def write_page(
+    path: str | Path,
+    records: Sequence[Record | Path | str],
+    *,
+    figures: Iterable[tuple[str, Film, Film]] = (),
+    title: str = "Pellucid",
+    runs: Sequence[Path | str] = (),
+    command: str = "pellucid studio",
+) -> Path:
+    """Writes a page that opens from the file system, without a server or a network.
+
+    Args:
+        path: the HTML file; it appears whole or not at all.
+        records: to be looked into, each whole; at least one of these, of `figures` or of `runs`.
+        figures: (title, film for a wide screen, film for a phone), in this order at the page's top.
+        title: the page's.
+        runs: run directories whose plan and losses are shown.
+        command: what starts the server that can generate, said where the page cannot.
+
+    Returns:
+        `path`.
+
+    Raises:
+        PellucidError: nothing to show, a record that cannot be read, or the file cannot be written.
+    """
+    drawn = list(figures)
+    if not (records or drawn or runs):
+        raise PellucidError("a page needs something to show: give records, figures or runs")
+    data = {
+        "pellucid": __version__,
+        "title": title,
+        "command": command,
+        "figures": [{"title": name, "wide": _film(wide), "narrow": _film(narrow)} for name, wide, narrow in drawn],
+        "em": EM,
+        "glyphs": glyphs_of(film for _, wide, narrow in drawn for film in (wide, narrow)),  # the letters of all, once
+        "records": [_record(record, number) for number, record in enumerate(records, start=1)],
+        "runs": [_run(Path(run), number) for number, run in enumerate(runs, start=1)],
+    }
+    path = Path(path)
+    try:
+        write_whole(path, _document(title, data))
+    except OSError as error:
+        raise PellucidError(f"cannot write the page {path}: {error.strerror or error}") from error
+    return path
+
+
+def _film(film: Film) -> Any:
+    return json.loads(film.to_json())
+
+
+def _record(record: Record | Path | str, number: int) -> dict[str, Any]:
+    if not isinstance(record, Record):
+        with open_record(record) as opened:
+            return _record(opened, number)
+    data = record.to_bytes()
+    name = record.path.name if record.path is not None else f"record {number}"
+    return {
+        "id": f"record-{number}", "title": name, "bytes": len(data), "base64": base64.b64encode(data).decode("ascii"),
+        **describe_record(record), "figures": [],
+    }  # fmt: skip
+
+
+def _run(run: Path, number: int) -> dict[str, Any]:
+    try:
+        plan = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
+        metrics = (run / METRICS).read_text(encoding="utf-8")
+        found = {"kind": plan["kind"], "total_steps": plan["total_steps"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PellucidError(f"cannot show the run {run}: {error}") from error
+    lines = metrics[: metrics.rfind("\n") + 1]
+    return {"id": f"run-{number}", "title": run.name, "plan": plan, "metrics": lines, "records": [], "model": None, **found}
+
+
+def script_text(script: bytes) -> str:
+    """A script as it can stand inside of a document (HTML standard, 4.12.1.3).
+
+    Svelte's holds `<!--` in a string, which is harmless as long as no `<script` follows.
+    """
+    text = script.decode("utf-8")
+    assert "</script" not in text.lower() and "<script" not in text.lower(), "what a script element cannot hold"
+    return text
+
+
+def _document(title: str, data: dict[str, Any]) -> str:
+    inside = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{escaped(title)}</title>
+<style>{STYLE}</style>
+<body>
+{NOSCRIPT}
+<div id="{PLACE}"></div>
+<script type="application/json" id="{DATA}">{inside}</script>
+<script type="module">{script_text(asset("studio.js"))}</script>
+</body>
+</html>
+"""

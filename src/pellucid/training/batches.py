@@ -1,0 +1,83 @@
+"""Batches of windows: what a training run is fed."""
+
+from bisect import bisect_left
+from itertools import islice
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.corpus.shards import TokenCorpus
+from pellucid.corpus.windows import Windows, sequential
+from pellucid.generation.model import GPT
+from pellucid.runs.plan import Plan
+from pellucid.runs.recipe import Recipe
+from pellucid.text import Tokenizer
+from pellucid.training.held_out import held_out_loss
+from pellucid.training.step import micro_batch_of
+
+
+HELD_OUT_TOKENS = 8_192  # read at each look; the same tokens every time
+
+
+class WindowBatches:
+    """Batches of shuffled windows: the article's window slid over all the text, without replacement in an epoch.
+
+    Args:
+        batch: windows in a full batch. ramp: windows before steps 0, 1, 2, ... while the batch grows (`ramp_of`).
+    """
+
+    def __init__(
+        self, corpus: TokenCorpus, tokenizer: Tokenizer, n_ctx: int, batch: int, seed: int, ramp: tuple[int, ...] = (0,)
+    ) -> None:
+        self.windows = Windows(corpus.train, n_ctx, seed=seed)
+        self.n_ctx, self.size, self.ramp = n_ctx, batch, ramp
+        self.token_bytes = np.array(tokenizer.byte_lengths, dtype=np.int64)
+        looks = -(-HELD_OUT_TOKENS // n_ctx)
+        self.looked_at = list(islice(sequential(corpus.held_out, n_ctx), looks))
+
+    @classmethod
+    def of(cls, plan: Plan, corpus: TokenCorpus, tokenizer: Tokenizer) -> Self:
+        """The batches of a planned run."""
+        n_ctx = plan.config.n_ctx
+        return cls(corpus, tokenizer, n_ctx, plan.batch, plan.seed, ramp_of(plan.recipe, plan.batch, n_ctx))
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """(B, T) ids and the (B, T) tokens that follow them."""
+        first, after = self.windows_before(step), self.windows_before(step + 1)
+        windows = torch.from_numpy(self.windows.batch(first, after - first))
+        return windows[:, :-1], windows[:, 1:]
+
+    def windows_before(self, step: int) -> int:
+        """Windows in all steps before `step`."""
+        last = len(self.ramp) - 1
+        return self.ramp[step] if step <= last else self.ramp[last] + (step - last) * self.size
+
+    def steps_for(self, tokens: int) -> int:
+        """The fewest steps that see so many tokens."""
+        windows, last = -(-tokens // self.n_ctx), len(self.ramp) - 1
+        if windows <= self.ramp[last]:
+            return bisect_left(self.ramp, windows)
+        return last - (self.ramp[last] - windows) // self.size
+
+    def tokens_before(self, step: int) -> int:
+        """Every window trains on n_ctx tokens."""
+        return self.windows_before(step) * self.n_ctx
+
+    def epoch_at(self, step: int) -> float:
+        """Windows seen over windows there are."""
+        return self.windows_before(step) / len(self.windows)
+
+    def held_out(self, model: GPT, dtype: torch.dtype) -> tuple[float, float]:
+        """(nats a token, bits a byte) of the first `HELD_OUT_TOKENS` held-out tokens."""
+        rows = micro_batch_of(len(self.looked_at), self.n_ctx)
+        return held_out_loss(model, self.looked_at, self.token_bytes, dtype=dtype, rows=rows)
+
+
+def ramp_of(recipe: Recipe, batch: int, n_ctx: int) -> tuple[int, ...]:
+    """Windows before steps 0, 1, 2, ... up to the first full batch; (0,) without a ramp."""
+    before = [0]
+    while (tokens := before[-1] * n_ctx) < recipe.ramp_tokens:
+        before.append(before[-1] + recipe.windows_at(tokens, batch, n_ctx))
+    return tuple(before)

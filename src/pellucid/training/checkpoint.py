@@ -1,0 +1,228 @@
+"""Checkpoints: everything a run needs to go on, to the bit.
+
+A checkpoint is a folder `checkpoints/step-00001200/` that is itself a model directory, with two files more:
+`optimizer.safetensors` (what the optimizer remembers) and `state.json` (step, tokens, SHA-256 of every other file). It is
+written as a `.part` folder, flushed to disk, then renamed, and renamed again before it is removed: a folder with a final name
+is complete, whatever happened.
+"""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.files import sha256, write_whole
+from pellucid.generation.model import GPT
+from pellucid.gpt.directory import load_weights
+from pellucid.training.optimizers import restore, state_of
+from pellucid.training.spike_guard import Recent
+
+
+OPTIMIZER = "optimizer.safetensors"
+STATE = "state.json"
+BEST = "best.json"
+EXAMPLE = "example"  # the folder of the checkpoint that is kept for replaying the recorded example's step
+PART = ".part"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a checkpoint stands: steps done, training tokens seen, and what the run's guards remember.
+
+    Attributes:
+        skipped: how many of the steps left the weights alone. recent: what the next one is compared with (`guard`).
+        lowest, waited: the lowest held-out loss, and looks at held-out text since, if the run may end early.
+    """
+
+    step: int
+    tokens: int
+    skipped: int = 0
+    recent: Recent = ()
+    lowest: float | None = None
+    waited: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for `state.json`, those of guards only where there is something to remember."""
+        defaults = {field.name: field.default for field in fields(self) if field.default is not MISSING}
+        return {name: value for name, value in asdict(self).items() if name not in defaults or value != defaults[name]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "State":
+        """The inverse of `to_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError: that is none.
+        """
+        lowest = values.get("lowest")
+        return cls(
+            step=int(values["step"]), tokens=int(values["tokens"]), skipped=int(values.get("skipped", 0)),
+            recent=tuple((float(loss), float(norm)) for loss, norm in values.get("recent", ())),
+            lowest=None if lowest is None else float(lowest), waited=int(values.get("waited", 0)),
+        )  # fmt: skip
+
+
+def folder(run: Path, step: int) -> Path:
+    """The checkpoint of a step."""
+    return run / "checkpoints" / f"step-{step:08d}"
+
+
+def newest(run: Path) -> Path | None:
+    """The newest complete checkpoint of a run, or None before the first."""
+    complete = sorted(p for p in (run / "checkpoints").glob("step-????????") if p.is_dir())
+    return complete[-1] if complete else None
+
+
+def save(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State, *, keep: int) -> Path:
+    """Saves a checkpoint and drops all but the newest `keep`.
+
+    Raises:
+        PellucidError: the disk has no room for it or would not take it, or the weights are no longer numbers; earlier
+            checkpoints are untouched.
+    """
+    final = folder(run, state.step)
+    try:
+        _write(final, model, optimizer, state)
+        for old in sorted((run / "checkpoints").glob("step-????????"))[:-keep]:
+            os.replace(old, old.with_suffix(PART))  # a folder with a final name is never half there
+            shutil.rmtree(old.with_suffix(PART))
+    except (OSError, SafetensorError, PellucidError) as error:
+        last = newest(run)
+        kept = f"{last.name} is intact; mend that, then resume" if last else "there is no earlier one"
+        raise PellucidError(f"could not save the checkpoint of step {state.step}: {error}; {kept}") from error
+    return final
+
+
+def keep_example(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State) -> None:
+    """Saves a checkpoint in `example/step-...`, where it stays: what replaying the recorded example's step takes.
+
+    Raises:
+        PellucidError: the disk would not take it.
+    """
+    final = run / EXAMPLE / folder(run, state.step).name
+    try:
+        shutil.rmtree(final.parent, ignore_errors=True)
+        _write(final, model, optimizer, state)
+    except (OSError, SafetensorError, PellucidError) as error:
+        raise PellucidError(f"could not save {final}: {error}; mend that, or go on without a record") from error
+
+
+def _must_fit(place: Path, tensors: Iterable[Tensor]) -> None:
+    """Asks for the room that a checkpoint takes before any of it is written: a full disk harms others too.
+
+    That is its tensors; the rest, headers and texts, is little beside.
+    """
+    need, free = sum(tensor.nbytes for tensor in tensors), shutil.disk_usage(place).free
+    if free < need:
+        raise PellucidError(f"it takes {need / 1e6:,.1f} MB and the disk has {free / 1e6:,.1f} MB left")
+
+
+def _write(final: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State) -> None:
+    """Writes a checkpoint's folder, whole or not at all."""
+    part = final.with_suffix(PART)
+    try:
+        for stale in final.parent.glob(f"*{PART}"):
+            shutil.rmtree(stale)
+        if not all(parameter.isfinite().all() for parameter in model.parameters()):
+            raise PellucidError("the weights are no longer finite numbers")
+        final.parent.mkdir(parents=True, exist_ok=True)
+        moments = _moments(model, optimizer)
+        _must_fit(final.parent, [*model.parameters(), *moments.values()])
+        model.save(part)
+        save_file(moments, part / OPTIMIZER)
+        files = sorted(p for p in part.iterdir() if p.is_file())
+        written = state.to_dict() | {"sha256": {p.name: sha256(p) for p in files}}
+        write_whole(part / STATE, json.dumps(written, indent=2) + "\n")
+        for path in [*files, part / STATE]:
+            _flush(path)
+        os.replace(part, final)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
+    """Puts model and optimizer back where the checkpoint left them.
+
+    Raises:
+        PellucidError: a file is missing or not as it was written; the message names it.
+    """
+    try:
+        written = json.loads((path / STATE).read_text(encoding="utf-8"))
+        checksums = dict(written["sha256"])
+        state = State.from_dict(written)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PellucidError(f"{path / STATE} is missing or damaged ({error}): {_fallback(path)}") from None
+    for name, expected in checksums.items():
+        file = path / name
+        if not file.is_file() or sha256(file) != expected:
+            raise PellucidError(f"{file} is damaged or truncated (its checksum is wrong): {_fallback(path)}")
+    load_weights(model, path)
+    moments = load_file(path / OPTIMIZER)
+    steps = {name: torch.tensor(float(state.step - state.skipped)) for name in _steps_left_out(model, moments)}
+    restore(model, optimizer, moments | steps)
+    return state
+
+
+def _fallback(path: Path) -> str:
+    older = sorted(p for p in path.parent.glob("step-????????") if p < path)
+    return f"remove {path} to go on from {older[-1].name}" if older else f"remove {path} to start again from step 0"
+
+
+def _moments(model: GPT, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What the optimizer remembers, less what AdamW's steps are: their number is in `state.json`."""
+    kept = dict(state_of(model, optimizer))
+    for name in [name.removesuffix("exp_avg_sq") + "step" for name in kept if name.endswith(".exp_avg_sq")]:
+        del kept[name]
+    return kept
+
+
+def _steps_left_out(model: GPT, moments: dict[str, Tensor]) -> list[str]:
+    return [f"{name}.step" for name, _ in model.named_parameters() if f"{name}.exp_avg_sq" in moments]
+
+
+def keep_best(run: Path, model: GPT, *, step: int, held_out_loss: float) -> None:
+    """Saves `best/` if this is the lowest held-out loss so far."""
+    if held_out_loss < best_so_far(run):
+        model.save(run / "best")
+        write_whole(run / "best" / BEST, json.dumps({"step": step, "held_out_loss": held_out_loss}) + "\n")
+
+
+def best_so_far(run: Path) -> float:
+    """The lowest held-out loss kept; infinity before the first."""
+    kept = best(run)
+    return kept[1] if kept else math.inf
+
+
+def best(run: Path) -> tuple[int, float] | None:
+    """(step, held-out loss) of the model in `best/`; None before the first, or if its note is damaged."""
+    try:
+        note = json.loads((run / "best" / BEST).read_text(encoding="utf-8"))
+        return int(note["step"]), float(note["held_out_loss"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def renew_model(run: Path, source: Path) -> None:
+    """Makes `model/` the model in `source` (a checkpoint, or `best/`): each file replaced whole, weights last."""
+    target = run / "model"
+    target.mkdir(exist_ok=True)
+    names = [p.name for p in source.iterdir() if p.name not in (OPTIMIZER, STATE, BEST)]
+    for name in sorted(names, key=lambda n: n.endswith(".safetensors")):
+        shutil.copyfile(source / name, target / f"{name}.part")
+        os.replace(target / f"{name}.part", target / name)
+
+
+def _flush(path: Path) -> None:
+    """Asks the system to put a file on the disk now, so that a renamed folder is never an empty promise."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,216 @@
+"""Optimizers by name: AdamW as GPT-3 used it, Muon, or any of `torch.optim` that takes plain steps.
+
+Matrices decay, biases and LayerNorms do not (a choice: the paper does not say which parameters do), if the optimizer decays
+at all. Muon (Jordan et al. 2024) is for the matrices of the blocks; tokens, positions, biases and LayerNorms go by AdamW beside
+it. Both go by one learning rate: Muon's updates are scaled to the size that AdamW's have (Liu et al. 2025, arXiv 2502.16982,
+section 2.2; `adjust_lr_fn="match_rms_adamw"`).
+"""
+
+import inspect
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.errors import PellucidError
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.costs import tensors
+from pellucid.runs.recipe import DEFAULT, Recipe
+
+
+# Others that `torch.optim` has: a step of LBFGS evaluates the loss several times, SparseAdam wants sparse gradients.
+NOT_HERE = ("LBFGS", "SparseAdam", "Optimizer")
+
+
+class Together(torch.optim.Optimizer):
+    """Several optimizers, each of its own parameters, as one."""
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
+        super().__init__([{"params": [p for part in parts for group in part.param_groups for p in group["params"]]}], {})
+        self.parts = parts
+        # The parts' own, so that a rate set here is theirs.
+        self.param_groups = [group for part in parts for group in part.param_groups]
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """A step of each."""
+        assert closure is None
+        for part in self.parts:
+            part.step()
+
+
+def names() -> list[str]:
+    """What there is, as it is asked for."""
+    return sorted({DEFAULT, *(name.lower() for name in _classes())})
+
+
+def make_optimizer(
+    model: nn.Module, recipe: Recipe, name: str = DEFAULT, settings: Mapping[str, Any] | None = None
+) -> torch.optim.Optimizer:
+    """An optimizer of all of a model's parameters.
+
+    Args:
+        recipe: learning rate, decay, and Adam's numbers.
+        name: one of `names()`.
+        settings: more of what its class takes, such as {"momentum": 0.9}; they come before the recipe's.
+
+    Raises:
+        PellucidError: no such optimizer, or one that does not take these settings.
+    """
+    settings = dict(settings or {})
+    found = {known.lower(): known for known in _classes()}
+    if name not in found:
+        raise PellucidError(f"unknown optimizer {name!r}: choose from {', '.join(names())}")
+    named = list(model.named_parameters())
+    if name == "muon":
+        inside = [p for n, p in named if p.dim() == 2 and n.startswith("h.")]
+        chosen = {id(p) for p in inside}
+        others = [(n, p) for n, p in named if id(p) not in chosen]
+        matrices = [{"params": inside, "weight_decay": recipe.weight_decay}]
+        muon = _made("Muon", matrices, recipe, {"adjust_lr_fn": "match_rms_adamw"} | settings)
+        return Together([muon, _made("AdamW", _groups(others, recipe), recipe, {})])
+    return _made(found[name], _groups(named, recipe), recipe, settings)
+
+
+def check_optimizer(learning_rate: float, name: str | None, settings: Mapping[str, Any] | None) -> None:
+    """Refuses what `make_optimizer` would, before there is a model.
+
+    Raises:
+        PellucidError: as there; or settings without a name.
+    """
+    if name is None:
+        if settings:
+            raise PellucidError("optimizer settings need an optimizer: name it, too")
+        return
+    make_optimizer(_stand_in(), Recipe.scaled(learning_rate, 1), name, settings)
+
+
+def remembered_bytes(config: GPTConfig, name: str = DEFAULT, settings: Mapping[str, Any] | None = None) -> int:
+    """Bytes that an optimizer remembers of a model of that shape, found by a step of a stand-in: the model is not made.
+
+    Raises:
+        PellucidError: as `make_optimizer`.
+    """
+    model = _stand_in()
+    optimizer = make_optimizer(model, Recipe.scaled(1e-3, 1), name, settings)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    kinds = dict(model.named_parameters())
+    total = 0
+    for tensor_name, shape in tensors(config):
+        kind = kinds["vector" if len(shape) < 2 else "h.matrix" if tensor_name.startswith("h.") else "matrix"]
+        real = dict(zip(kind.shape, shape, strict=True))
+        for value in _memory(optimizer, kind).values():
+            if isinstance(value, Tensor):
+                total += value.element_size() * math.prod(real.get(size, size) for size in value.shape)
+    return total
+
+
+def _stand_in() -> nn.Module:
+    """A parameter of each kind, rows and columns of two lengths: the shape of what is remembered says of which it is."""
+    model, blocks = nn.Module(), nn.Module()
+    model.add_module("h", blocks)
+    for owner, name, shape in ((blocks, "matrix", (3, 5)), (model, "matrix", (3, 5)), (model, "vector", (7,))):
+        owner.register_parameter(name, nn.Parameter(torch.ones(shape)))
+    return model
+
+
+def _groups(named: Sequence[tuple[str, Tensor]], recipe: Recipe) -> list[dict[str, Any]]:
+    return [
+        {"params": [p for _, p in named if p.dim() >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for _, p in named if p.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
+def _made(name: str, groups: list[dict[str, Any]], recipe: Recipe, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+    kind = getattr(torch.optim, name)
+    takes = set(inspect.signature(kind.__init__).parameters) - {"self", "params"}
+    if unknown := sorted(set(settings) - takes):
+        raise PellucidError(f"{name} takes no {unknown[0]!r}: it has {', '.join(sorted(takes - {'lr'}))}")
+    recipes: dict[str, Any] = {"lr": recipe.learning_rate}
+    if name in ("Adam", "AdamW", "NAdam", "RAdam", "Adamax"):
+        recipes |= {"betas": (recipe.beta1, recipe.beta2), "eps": recipe.eps}
+    if "decoupled_weight_decay" in takes:
+        recipes["decoupled_weight_decay"] = True
+    if "fused" in takes and not settings.get("foreach"):
+        recipes["fused"] = True
+    if "weight_decay" in settings:
+        groups = [group | ({"weight_decay": settings["weight_decay"]} if group["weight_decay"] else {}) for group in groups]
+    elif "weight_decay" not in takes:
+        groups = [{"params": group["params"]} for group in groups]
+    elif name not in ("AdamW", "Muon") and "decoupled_weight_decay" not in takes:
+        groups = [group | {"weight_decay": 0.0} for group in groups]  # a penalty on the loss is another thing than decay
+    try:
+        made: torch.optim.Optimizer = kind([g for g in groups if g["params"]], **(recipes | dict(settings)))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise PellucidError(f"{name} does not take these settings: {error}") from None
+    return made
+
+
+def _classes() -> list[str]:
+    kinds = vars(torch.optim)
+    return [n for n, k in kinds.items() if isinstance(k, type) and issubclass(k, torch.optim.Optimizer) and n not in NOT_HERE]
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """"momentum=0.9" -> ("momentum", 0.9): true, false, none, numbers, and numbers with commas between them.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise ValueError(f"{text!r} is no name and value, such as momentum=0.9")
+    words: dict[str, Any] = {"true": True, "false": False, "none": None}
+    if value.lower() in words:
+        return name, words[value.lower()]
+    if "," in value:
+        return name, tuple(float(part) for part in value.split(","))
+    try:
+        return name, int(value)
+    except ValueError:
+        pass
+    try:
+        return name, float(value)
+    except ValueError:
+        return name, value
+
+
+def state_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
+    """What the optimizer remembers of each parameter, as ("h.0.ln_1.weight.exp_avg", tensor): numbers as float64 tensors."""
+    for name, parameter in model.named_parameters():
+        for key, value in _memory(optimizer, parameter).items():
+            if isinstance(value, Tensor):
+                yield f"{name}.{key}", value
+            elif isinstance(value, int | float):
+                yield f"{name}.{key}.number", torch.tensor(float(value), dtype=torch.float64)
+            else:
+                assert value is None, f"{type(optimizer).__name__} keeps a {type(value).__name__}, which no checkpoint holds"
+
+
+def restore(model: nn.Module, optimizer: torch.optim.Optimizer, kept: Mapping[str, Tensor]) -> None:
+    """The inverse of `state_of`."""
+    for part in _parts(optimizer):
+        part.state.clear()
+    owners = {id(p): part for part in _parts(optimizer) for group in part.param_groups for p in group["params"]}
+    known = dict(model.named_parameters())
+    for full, value in kept.items():
+        stem = full.removesuffix(".number")
+        name, _, key = stem.rpartition(".")
+        parameter = known[name]
+        state = owners[id(parameter)].state[parameter]
+        state[key] = value.item() if full != stem else value.clone()  # not a view of a file that will be removed
+
+
+def _parts(optimizer: torch.optim.Optimizer) -> Sequence[torch.optim.Optimizer]:
+    return optimizer.parts if isinstance(optimizer, Together) else [optimizer]
+
+
+def _memory(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any]:
+    for part in _parts(optimizer):
+        if parameter in part.state:
+            found: dict[str, Any] = part.state[parameter]
+            return found
+    return {}

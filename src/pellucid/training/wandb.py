@@ -1,0 +1,60 @@
+"""A run's numbers in Weights & Biases: an observer, for those who have that package and an account, or work offline.
+
+Its own settings (WANDB_MODE=offline, WANDB_DIR, WANDB_PROJECT) hold. A run that goes on from a checkpoint goes on there, too.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pellucid import events
+from pellucid.errors import PellucidError
+from pellucid.hashing import mix
+from pellucid.training.tensorboard import STEP
+
+
+PROJECT = "pellucid"
+
+
+class WeightsAndBiases:
+    """An observer: the plan as the run's config, then the numbers of steps, looks at held-out text, and samples.
+
+    Args:
+        run: the run's directory; its name is the run's name there.
+        project: None: $WANDB_PROJECT, else "pellucid".
+
+    Raises:
+        PellucidError: the package wandb is not installed.
+    """
+
+    def __init__(self, run: Path, project: str | None = None) -> None:
+        self.path = run
+        self.project = project
+        self.run: Any = None
+        try:
+            self.wandb: Any = import_module("wandb")
+        except ImportError:
+            raise PellucidError("--wandb needs the package wandb: pip install wandb") from None
+
+    def __call__(self, event: events.Event) -> None:
+        """Logs what the event tells."""
+        match event:
+            case events.RunStarted():
+                place = str(self.path.resolve()).encode()
+                self.run = self.wandb.init(
+                    project=self.project or self.wandb.Settings().project or PROJECT, name=self.path.name, config=event.plan,
+                    id=f"{mix(*place, event.plan['seed']):016x}", resume="allow",
+                )  # fmt: skip
+            case events.StepDone():
+                self.run.log({f"train/{name}": getattr(event, name) for name in STEP}, step=event.step)
+            case events.StepSkipped():
+                self.run.log({"train/skipped": max(event.loss_score, event.grad_norm_score)}, step=event.step)
+            case events.HeldOut():
+                numbers = {"held_out/held_out_loss": event.held_out_loss, "held_out/bits_per_byte": event.bits_per_byte}
+                self.run.log(numbers, step=event.step)
+            case events.Sampled():
+                self.run.log({"sample": event.prompt + event.text}, step=event.step)
+            case events.RunFinished() if self.run is not None:
+                self.run.finish()
+            case _:
+                pass

@@ -1,0 +1,183 @@
+"""Fine-tuning: examples become batches whose loss counts completions only, and the best model is what remains."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pellucid
+from pellucid import Example
+from pellucid.errors import PellucidError
+from pellucid.finetuning.examples import ExampleBatches, read_examples, split, write_examples
+from pellucid.finetuning.tasks import answers, correct, in_words, number_words
+from pellucid.generation.model import GPT
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.loss import IGNORE
+from pellucid.gpt.pattern import alternating
+from pellucid.text import Tokenizer, train_tokenizer
+from pellucid.training import checkpoint
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer([e.prompt + e.completion + "\n" for e in number_words()], 400)
+
+
+@pytest.fixture(scope="module")
+def base(tokenizer: Tokenizer) -> GPT:
+    config = GPTConfig(
+        vocab_size=tokenizer.vocab_size, n_ctx=32, n_layers=2, d_model=64, n_heads=4, pattern=alternating(2, band=8)
+    )
+    return GPT(config, tokenizer=tokenizer, seed=1)
+
+
+def test_numbers_in_words() -> None:
+    known = {0: "zero", 9: "nine", 13: "thirteen", 20: "twenty", 45: "forty-five", 100: "one hundred",
+             382: "three hundred eighty-two", 711: "seven hundred eleven", 999: "nine hundred ninety-nine"}  # fmt: skip
+    assert {n: in_words(n) for n in known} == known
+    assert len({in_words(n) for n in range(1000)}) == 1000
+
+
+def test_targets_are_the_completion_and_its_end(tokenizer: Tokenizer) -> None:
+    examples = [Example("7 =>", " seven"), Example("382 =>", " three hundred eighty-two"), Example("", "x")]
+    batches = ExampleBatches(examples, examples, tokenizer, n_ctx=32, batch=3, seed=0)
+    ids, targets = batches.batch(0)
+    assert ids.shape == targets.shape
+    found = set()
+    for row_ids, row_targets in zip(ids.tolist(), targets.tolist(), strict=True):
+        counted = [i for i, t in enumerate(row_targets) if t != IGNORE]
+        assert counted == list(range(counted[0], counted[-1] + 1))
+        prompt = tokenizer.decode([t for t in row_ids[: counted[0] + 1] if t != tokenizer.eot])
+        *completion, end = (row_targets[i] for i in counted)
+        assert end == tokenizer.eot
+        assert row_ids[counted[0] + 1 : counted[-1] + 1] == completion  # what is predicted is what is read next
+        assert all(t == tokenizer.eot for t in row_ids[counted[-1] + 1 :])
+        found.add(Example(prompt, tokenizer.decode(completion)))
+    assert found == set(examples)
+
+
+def test_filling_and_prompts_change_no_loss(base: GPT, tokenizer: Tokenizer) -> None:
+    """The mean over a padded batch is the mean over its examples' completion tokens, each computed alone and unpadded."""
+    examples = number_words([7, 382, 40])
+    batches = ExampleBatches(examples, examples, tokenizer, n_ctx=32, batch=3, seed=0)
+    together = base(*batches.batch(0)).item()
+    total, count = 0.0, 0
+    for example in examples:
+        prompt = tokenizer.encode(example.prompt)
+        rest = [*tokenizer.encode(example.completion), tokenizer.eot]
+        log_p = base(torch.tensor([prompt + rest[:-1]]))[0, len(prompt) - 1 :].log_softmax(-1)
+        total -= log_p[range(len(rest)), rest].sum().item()
+        count += len(rest)
+    assert together == pytest.approx(total / count, rel=1e-5)
+    assert batches.held_out(base, torch.float32)[0] == pytest.approx(total / count, rel=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(1, 40), batch=st.integers(1, 7), seed=st.integers(0, 5))
+def test_every_epoch_shows_every_example_once(tokenizer: Tokenizer, n: int, batch: int, seed: int) -> None:
+    examples = number_words(range(n))
+    batches = ExampleBatches(examples, examples[:1], tokenizer, n_ctx=32, batch=batch, seed=seed)
+    steps = range(-(-2 * n // batch))
+    shown = [ids for step in steps for ids, _ in batches._chosen(step)]
+    for epoch in (shown[:n], shown[n : 2 * n]):
+        assert sorted(epoch) == sorted(ids for ids, _ in batches.train)
+    assert batches.tokens_before(len(steps)) == sum(len(ids) - 1 for ids in shown)
+
+
+@given(st.lists(st.sampled_from(number_words(range(12))), min_size=2, max_size=40), st.integers(0, 3))
+def test_split_never_trains_on_what_it_holds_out(examples: list[Example], seed: int) -> None:
+    if len(set(examples)) < 2:
+        with pytest.raises(PellucidError, match="two different examples"):
+            split(examples, fraction=0.1, seed=seed)
+        return
+    train, held_out = split(examples, fraction=0.1, seed=seed)
+    assert train
+    assert held_out
+    assert not set(train) & set(held_out)
+    assert set(train) | set(held_out) == set(examples)
+
+
+def test_examples_survive_a_file(tmp_path: Path) -> None:
+    examples = [Example("a\nb", ' "quoted" é 😀'), Example("", "only a completion")]
+    write_examples(examples, tmp_path / "x.jsonl")
+    assert read_examples(tmp_path / "x.jsonl") == examples
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "no examples"),
+        (b'{"prompt": "a", "completion": "b"}\n{"prompt": "a"}\n', "line 2: not an example"),
+        (b'{"prompt": "a", "completion": ""}', "line 1"),
+        (b'["a", "b"]', "line 1"),
+        (b"not json", "line 1"),
+        (b'{"prompt": 1, "completion": "b"}', "line 1"),
+        (b'{"prompt": "\xff", "completion": "b"}', "not UTF-8"),
+    ],
+)
+def test_bad_examples_are_named(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(PellucidError, match=words):
+        read_examples(path)
+    with pytest.raises(PellucidError, match="no such file"):
+        read_examples(tmp_path / "missing.jsonl")
+
+
+def test_a_long_example_is_refused_and_nothing_is_left(base: GPT, tmp_path: Path) -> None:
+    with pytest.raises(PellucidError, match="the model reads 32"):
+        pellucid.finetune([Example("7 =>", " seven" * 40), Example("8 =>", " eight")], tmp_path / "run", model=base)
+    assert not any(tmp_path.iterdir())
+
+
+def test_finetuning_learns_a_task_and_keeps_the_best(base: GPT, tmp_path: Path) -> None:
+    """Digits to words for numbers below a hundred, from random weights."""
+    before = {name: p.clone() for name, p in base.named_parameters()}
+    run = pellucid.finetune(number_words(range(100)), tmp_path / "run", model=base, epochs=60, learning_rate=1e-2)
+    assert run.finished
+    assert all(torch.equal(p, before[name]) for name, p in base.named_parameters())  # the model given is not touched
+    looks = [line for line in run.metrics() if "held_out_loss" in line]
+    assert looks[0]["step"] == 0
+    best = min(looks, key=lambda line: line["held_out_loss"])
+    assert best["held_out_loss"] < 0.6 * looks[0]["held_out_loss"]
+    assert json.loads((tmp_path / "run" / "best" / "best.json").read_text(encoding="utf-8"))["step"] == best["step"]
+    tuned = run.model()
+    train, held_out = (read_examples(tmp_path / "run" / name) for name in ("examples.jsonl", "held_out.jsonl"))
+    assert (len(train), len(held_out)) == (90, 10)
+    assert correct(answers(base, train), train) == 0
+    newest = checkpoint.newest(tmp_path / "run")
+    assert newest is not None
+    assert correct(answers(pellucid.load(newest), train), train) >= 60  # the last one has learned its examples by heart
+    batches = ExampleBatches(train, held_out, tuned.require_tokenizer(), 32, 16, 0)
+    again = batches.held_out(tuned, getattr(torch, run.plan.dtype))[0]
+    assert again == pytest.approx(best["held_out_loss"], rel=1e-3)  # model/ is the best model, not the last
+
+
+def test_a_finetuning_run_resumes_to_the_bit(base: GPT, tmp_path: Path) -> None:
+    whole = pellucid.finetune(number_words(range(60)), tmp_path / "whole", model=base, steps=12)
+    asked = iter([False] * 4 + [True])
+    cut = pellucid.finetune(number_words(range(60)), tmp_path / "cut", model=base, steps=12, stop=lambda: next(asked))
+    assert cut.step == 5
+    assert not cut.finished
+    done = pellucid.finetune([], tmp_path / "cut", resume=True)
+    assert done.finished
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        a, b = (checkpoint.newest(run.path) for run in (whole, done))
+        assert a is not None
+        assert b is not None
+        assert (a / name).read_bytes() == (b / name).read_bytes()
+    model = [(run.path / "model" / "model.safetensors").read_bytes() for run in (whole, done)]
+    assert model[0] == model[1]
+    with pytest.raises(PellucidError, match="finetune --resume"):
+        pellucid.train([], tmp_path / "cut", resume=True)
+
+
+def test_finetuning_on_plain_text(base: GPT, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(e.prompt + e.completion for e in number_words(range(300))), encoding="utf-8")
+    run = pellucid.finetune(text, tmp_path / "run", model=base, steps=30, learning_rate=5e-3)
+    looks = [line["held_out_loss"] for line in run.metrics() if "held_out_loss" in line]
+    assert looks[-1] < looks[0]

@@ -1,0 +1,309 @@
+"""The studio's pages in a browser: they show what stands in the record, whoever wrote it, and nothing leaves the page."""
+
+import itertools
+import json
+import math
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from models import lively
+
+import pellucid
+from pellucid.draw.components import chart
+from pellucid.draw.film import palette
+from pellucid.errors import PellucidError
+from pellucid.record import Record, RecordWriter, Stored, open_record
+from pellucid.serve import Studio, write_page
+from pellucid.text import piece
+
+
+HOSTILE = b"<img src=x onerror=alert(1)><script>alert(2)</script>"
+LONG = pellucid.GPTConfig(vocab_size=300, n_ctx=256, n_layers=12, d_model=24, n_heads=3)
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with samples, and records: a usual one, one with less in it, a long one, and one that somebody else wrote."""
+    place = tmp_path_factory.mktemp("shown")
+    run = place / "run"
+    shutil.copytree(tiny_run, run, ignore=shutil.ignore_patterns("checkpoints", "corpus"))
+    with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": 6, "tokens": 1, "prompt": "the", "sample": HOSTILE.decode()}) + "\n")
+    model = pellucid.load(tiny_run)
+    tale = pellucid.xray(model, "the fox ran over", max_tokens=9, seed=1, temperature=0.8, top_k=50)
+    tale.save(place / "tale.pellucid")
+    pellucid.xray(model, "the fox", max_tokens=3, seed=1, keep=("lens",)).save(place / "less.pellucid")
+    large = lively(pellucid.GPT(LONG, tokenizer=model.tokenizer, seed=3))
+    pellucid.xray(large, "the fox", max_tokens=190, seed=1).save(place / "long.pellucid")
+    rewritten(tale, place / "hostile.pellucid")
+    return place
+
+
+def rewritten(record: Record, path: Path) -> None:
+    """The same record, every piece of it replaced by markup."""
+    with RecordWriter(path, record.kind, record.provenance) as writer:
+        count = len(record["pieces/ids"])
+        ours = {
+            "pieces/starts": np.arange(count + 1, dtype=np.int32) * len(HOSTILE),
+            "pieces/bytes": np.frombuffer(HOSTILE * count, np.uint8),
+        }
+        for name in record:
+            entry = record.entry(name)
+            value = ours.get(name, Stored(record.stored(name), entry.dtype, entry.scale, entry.triangle))
+            writer.add(name, value, truth=entry.truth, meaning=entry.meaning, unit=entry.unit)
+
+
+@pytest.fixture(scope="module")
+def studio(folder: Path) -> Iterator[Studio]:
+    records = [folder / f"{name}.pellucid" for name in ("tale", "less", "long", "hostile")]
+    with Studio([folder / "run", *records], port=0) as served:
+        yield served
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page that must not complain, ask anybody else, or be made to run what a text says."""
+    found = browser.new_page(viewport={"width": 1200, "height": 800})
+    problems: list[str] = []
+    found.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
+    found.on("pageerror", lambda error: problems.append(str(error)))
+    found.on("dialog", lambda dialog: (problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    found.on("request", lambda request: requests.append(request))
+    requests: list[Any] = []
+    found.asked, found.refused = requests, 0
+    found.set_default_timeout(15_000)
+    yield found
+    found.close()
+    refused = [problem for problem in problems if "Failed to load resource" in problem]
+    assert len(refused) == found.refused and len(problems) == len(refused), problems
+    assert {request.url.split("/")[2] for request in requests if not request.url.startswith("data:")} <= {"", own(requests)}
+
+
+def own(requests: list[Any]) -> str:
+    return str(requests[0].url.split("/")[2]) if requests else ""
+
+
+def chosen(page: Any) -> Any:
+    """The selected cell, once it shows what was read."""
+    return page.locator("[role=gridcell][aria-selected=true]:not([aria-label='being read'])")
+
+
+def test_the_x_ray_shows_what_stands_in_the_record(page: Any, studio: Studio, folder: Path) -> None:
+    with open_record(folder / "tale.pellucid") as record:
+        lens, logprobs = record["generation/lens/ids"], record["generation/lens/logprobs"]
+        attention = record["generation/attention/1"]
+        ids = [*record["generation/prompt_ids"].tolist(), *record["generation/steps/drawn_ids"].tolist()]
+        starts, data = record["pieces/starts"], record["pieces/bytes"].tobytes()
+        pieces = [piece(data[a:b]) for a, b in itertools.pairwise(starts)]
+        label = {token: text or f"#{token}" for token, text in zip(record["pieces/ids"].tolist(), pieces, strict=True)}
+        norms = {level: (record[f"generation/block_inputs/{level}"] ** 2).sum(1) ** 0.5 for level in (0, 1, 2)}
+        prompt, tracks = len(record["generation/prompt_ids"]), lens.shape[1]
+        kept, draw = record["generation/steps/kept"], record["generation/steps/draw"]
+        entries = [record.entry(name) for name in record]
+        data_start = len(record.to_bytes()) - max(entry.offset + entry.stored_bytes for entry in entries)
+        places = {e.name: (data_start + e.offset, data_start + e.offset + e.stored_bytes) for e in entries}
+    page.goto(f"{studio.url}#/record/record-1/{prompt - 1}/1")
+    chosen(page).wait_for()
+    cells = page.locator("[role=gridcell][id]")
+    assert cells.count() == tracks * 3
+    shown = [cell.split(" = ") for cell in cells.evaluate_all("all => all.map(c => c.id + ' = ' + c.textContent)")]
+    for name, text in shown:
+        track, level = map(int, name.split("-")[-2:])
+        assert text == label[int(lens[level, track, 0])]
+    panel = page.locator("section.panel")
+
+    def labels(name: str) -> list[str]:
+        found = panel.get_by_role("list", name=name).get_by_role("listitem")
+        found.first.wait_for()
+        return list(found.evaluate_all("all => all.map(one => one.getAttribute('aria-label'))"))
+
+    def looked_at(track: int, level: int, head: int | None = None) -> None:
+        page.locator(f"section.panel h2:has-text('track {track},')").wait_for()
+        panel.locator("p.number:not(.quiet)").wait_for()
+        assert float(panel.locator("p.number").inner_text()) == pytest.approx(norms[level][track], rel=1e-3)
+        best = labels("logit lens")
+        assert len(best) == lens.shape[2]
+        for j, told in enumerate(best):
+            share = math.exp(logprobs[level, track, j])
+            assert told.startswith(f"{label[int(lens[level, track, j])]}: ")
+            assert abs(percent(told) - share) < 0.006
+        if level == 1:
+            weights = attention[:, track].mean(0) if head is None else attention[head, track]
+            read = labels("attention")
+            assert len(read) == min(6, track + 1)
+            top = sorted(range(track + 1), key=lambda key: (-weights[key], key))[: len(read)]
+            for key, told in zip(top, read, strict=True):
+                assert told.startswith(f"{label[ids[key]]}: ") and abs(percent(told) - weights[key]) < 0.006
+
+    looked_at(prompt - 1, 1)
+    assert f"{kept[0]} of 300 tokens were left" in panel.inner_text() and f"u = {draw[0]:.4f}" in panel.inner_text()
+    panel.get_by_role("button", name="head 1").click()
+    page.locator("button[aria-pressed=true]:has-text('1')").wait_for()
+    looked_at(prompt - 1, 1, head=1)
+    # By keyboard, and by mouse.
+    page.get_by_role("grid").focus()
+    for key, at in (("ArrowDown", (prompt, 1)), ("ArrowLeft", (prompt, 0)), ("End", (prompt, 2)), ("ArrowUp", (prompt - 1, 2))):
+        page.keyboard.press(key)
+        looked_at(*at, head=1)
+    assert page.url.endswith(f"/{prompt - 1}/2")
+    page.locator(f"[id$='-{0}-{1}']").click()
+    looked_at(0, 1, head=1)
+    assert "Ignored: the next token is given by the prompt" in panel.inner_text()
+    # Where a number stands, and how far it can be trusted.
+    panel.get_by_role("list", name="logit lens").get_by_role("listitem").nth(2).focus()
+    origin = page.locator(".origin")
+    assert "generation/lens/logprobs[1, 0, 2]" in origin.inner_text() and "derived" in origin.inner_text()
+    # Only what is shown is read: the other levels' and blocks' chunks stay where they are.
+    start = len(page.asked)
+    page.goto(f"{studio.url}#/record/record-1/{prompt}/0")
+    page.reload()
+    looked_at(prompt, 0)
+    labels("the step's likeliest tokens")
+    spans = [request.headers["range"] for request in page.asked[start:] if "range" in request.headers]
+    read = {int(a): int(b) + 1 for a, b in (span.removeprefix("bytes=").split("-") for span in spans)}
+    kept_away = {name for name, (a, b) in places.items() if not any(x <= a and b <= y for x, y in read.items())}
+    unread = {"block_inputs/1", "block_inputs/2", "attention/1", "cells"}
+    assert {f"generation/{name}" for name in unread} <= kept_away
+    assert not {"generation/block_inputs/0", "generation/attention/0"} & kept_away
+
+
+def percent(told: str) -> float:
+    found = re.search(r": ([<>]?)([\d.]+)%", told)
+    assert found, told
+    return 0.0 if found[1] == "<" else float(found[2]) / 100
+
+
+def test_what_a_record_lacks_is_said(page: Any, studio: Studio) -> None:
+    page.goto(f"{studio.url}#/record/record-2")
+    chosen(page).wait_for()
+    panel = page.locator("section.panel")
+    assert panel.get_by_text("Not in this record.").count() == 2  # its vector and attention; the lens is there
+    assert panel.get_by_role("list", name="logit lens").get_by_role("listitem").count() == 5
+    page.goto(f"{studio.url}#/record/nothing")
+    page.get_by_text("there is no 'nothing' here").wait_for()
+    page.refused = 1  # the browser says so, too
+
+
+def test_a_long_record_stays_light(page: Any, studio: Studio) -> None:
+    page.goto(f"{studio.url}#/record/record-3/150/12")
+    chosen(page).wait_for()
+    grid = page.get_by_role("grid")
+    assert int(grid.get_attribute("aria-rowcount")) > 190
+    assert page.locator("[role=row]").count() < 60
+    assert page.locator("[id$='-150-12']").is_visible()
+    grid.focus()
+    page.keyboard.press("PageDown")
+    page.keyboard.press("PageUp")
+    page.keyboard.press("ArrowLeft")
+    assert chosen(page).get_attribute("id").endswith("-150-11")
+    assert page.locator(".arcs path").count() <= 40
+    grid.evaluate("box => box.scrollTop = 0")
+    page.locator("[id$='-0-12']").wait_for()
+    assert page.locator("[role=row]").count() < 60
+
+
+def test_a_prompt_is_answered_token_by_token_and_then_looked_into(page: Any, studio: Studio, folder: Path) -> None:
+    page.goto(f"{studio.url}#/ask")
+    page.get_by_label("Prompt").fill("the fox")
+    for name, value in (("Tokens", "7"), ("Temperature", "0.7"), ("Top-k", "30"), ("Top-p", "0.9"), ("Seed", "11")):
+        page.get_by_label(name).fill(value)
+    page.get_by_text("More rules").click()
+    for name, value in (("Min-p", "0.001"), ("Frequency penalty", "0.5")):
+        page.get_by_label(name).fill(value)
+    page.get_by_role("button", name="Write").click()
+    page.get_by_role("heading", name="Inside this very answer").wait_for()
+    chosen(page).wait_for()
+    page.get_by_text("temperature 0.7, top-k 30, top-p 0.9, min-p 0.001, frequency penalty 0.5").wait_for()
+    model = pellucid.load(folder / "run")
+    rules = {"temperature": 0.7, "top_k": 30, "top_p": 0.9, "min_p": 0.001, "frequency_penalty": 0.5}
+    written = model.generate("the fox", max_tokens=7, seed=11, **rules)
+    tokens = page.locator("p.tokens span").all_inner_texts()
+    assert model.tokenizer is not None
+    expected = [piece(model.tokenizer.token_bytes(token)) for token in (*written.prompt_ids, *written.ids)]
+    assert [token.replace("\xa0", " ") for token in tokens] == expected
+    assert f"{len(written.ids)} tokens, seed 11" in page.locator("p.status").inner_text()
+    page.get_by_label("Tokens", exact=True).fill("300")  # more than fit: the server says so
+    page.get_by_role("button", name="Write").click()
+    page.get_by_role("alert").filter(has_text="leaves room for").wait_for()
+    page.refused = 1
+    page.goto(studio.url)
+    page.get_by_role("link", name="written here by").first.wait_for()
+
+
+def test_a_run_is_followed_while_it_writes(page: Any, studio: Studio, folder: Path) -> None:
+    page.goto(f"{studio.url}#/run/run-1")
+    page.get_by_text("6 of 6 steps").wait_for()
+    assert "Loss by step, 6 steps of 6" in page.locator("figure svg").get_attribute("aria-label")
+    assert "2 blocks (banded(128) and dense), width 32, 2 heads" in page.locator("dl").inner_text()
+    assert HOSTILE.decode() in page.locator(".samples").inner_text()
+    with (folder / "run" / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": 7, "tokens": 1, "loss": 1.25, "tokens_per_s": 3.0}) + "\n")
+    page.get_by_text("7 of 6 steps").wait_for()
+    assert "to 1.25 nats" in page.locator("figure svg").get_attribute("aria-label")
+
+
+def test_texts_of_a_record_are_never_markup(page: Any, studio: Studio) -> None:
+    page.goto(studio.url)
+    page.get_by_text("<img src=x onerror=alert(1)>").first.wait_for()
+    page.goto(f"{studio.url}#/record/record-4")
+    chosen(page).wait_for()
+    assert page.locator("p.tokens span").first.inner_text() == HOSTILE.decode().replace(" ", "·")
+    assert page.locator("#pellucid-studio img, #pellucid-studio script").count() == 0
+    assert page.evaluate("document.scripts.length") == 1
+
+
+def test_a_page_without_a_server(page: Any, folder: Path, tmp_path: Path) -> None:
+    films = [chart.loss_chart([1, 2, 3], [3.0, 2.0, 1.5], width=width, title="Losses <b>") for width in (960, 400)]
+    path = write_page(
+        tmp_path / "index.html", [folder / "tale.pellucid", folder / "less.pellucid", folder / "hostile.pellucid"],
+        figures=[("Losses", *films)], runs=[folder / "run"], title="Mine </script><script>alert(3)</script>",
+        command="pellucid studio my-demo",
+    )  # fmt: skip
+    text = path.read_text(encoding="utf-8")
+    assert "default-src 'none'" in text and text.lower().count("</script>") == 2
+    page.goto(path.as_uri())
+    page.get_by_role("heading", name="What is here").wait_for()
+    assert page.title() == "Mine </script><script>alert(3)</script>"
+    page.get_by_role("button", name="Play").wait_for()
+    page.get_by_role("link", name="tale.pellucid").click()
+    chosen(page).wait_for()
+    assert "generation/lens/logprobs" in page.locator(".origin").inner_text()
+    page.get_by_role("link", name="Ask the model").click()
+    assert "pellucid studio my-demo" in page.locator("p.note").inner_text()
+    assert page.get_by_role("button", name="Write").count() == 0
+    page.get_by_role("link", name="Overview").click()
+    page.get_by_role("link", name="run", exact=True).click()
+    page.get_by_text("of 6 steps").wait_for()
+    page.evaluate("location.hash = '#/record/record-2'")
+    page.get_by_text("Not in this record.").first.wait_for()
+    assert [request.url for request in page.asked if not request.url.startswith("file:")] == []
+    with pytest.raises(PellucidError, match="needs something to show"):
+        write_page(tmp_path / "none.html", [])
+    with pytest.raises(PellucidError, match="cannot write the page"):
+        write_page(tmp_path / "no" / "where.html", [folder / "tale.pellucid"])
+
+
+def test_every_page_fits_a_phone(page: Any, studio: Studio) -> None:
+    width = 360
+    page.set_viewport_size({"width": width, "height": 700})
+    for place in ("#/", "#/ask", "#/run/run-1", "#/record/record-3/150/12", "#/record/record-4"):
+        page.goto(studio.url + place)
+        page.locator("h1").wait_for()
+        if "record" in place:
+            chosen(page).wait_for()
+            box, grid = chosen(page).bounding_box(), page.get_by_role("grid").bounding_box()
+            assert grid["x"] <= box["x"] and box["x"] + box["width"] <= grid["x"] + grid["width"] + 1  # it is in view
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, place
+
+
+def test_colours_are_the_palette_s() -> None:
+    source = (Path(__file__).parents[2] / "studio" / "src" / "studio" / "colours.ts").read_text(encoding="utf-8")
+    for name, colour in re.findall(r'^export const (\w+) = "(#\w{6})";', source, re.MULTILINE):
+        assert getattr(palette, name) == colour
+    stops = re.findall(r'"(#\w{6})"', source.split("SEQUENTIAL = [")[1].split("]")[0])
+    assert stops == [palette.table("sequential")[round(i * 255 / 16)] for i in range(17)]

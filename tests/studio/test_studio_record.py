@@ -1,0 +1,99 @@
+"""What the page's reader of records reads (studio/src/record) is what Python wrote: one golden record holds both to it.
+
+    python tests/test_studio_record.py    writes tests/golden/record_kinds.pellucid and .json anew
+"""
+
+import json
+import math
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pellucid.record import (
+    Provenance,
+    Record,
+    RecordWriter,
+    as_bfloat16,
+    as_triangle,
+    as_uint8,
+    open_record,
+)
+from pellucid.text import piece
+
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "record_kinds"
+PIECES = [
+    b" king", b"\n", b"\t\r", b"\xe9", b"\xc3\xa9", b"\xe2\x80", b"\xe2\x80\x8b", b"\xf0\x9f\xa6\x8a", b"\xf0\x9f\xa6",
+    b"\xed\xa0\x80", b"\xc0\xaf", b"\xf4\x90\x80\x80", b"\x1b[0m", b"a\x00b", b"\xc2\xa0", b"\xef\xbb\xbf",
+    b"<script>alert(1)</script>", b"\xe4\xb8\xad\xff", b"\xf3\xa0\x80\x81", b"",
+]  # fmt: skip
+
+
+def golden() -> bytes:
+    """A record with every dtype, every encoding, a scale and a triangle."""
+    named = Provenance(
+        pellucid="0.1.0", model="f" * 64, config={"n_layers": 1, "n_heads": 2, "d_model": 4}, parameters=1, dtype="float32"
+    )
+    wave = np.array([(i * 7919 % 101 - 50) * 2.0 ** (i % 19 - 9) for i in range(60)])  # exact everywhere
+    causal = np.tril(np.ones((2, 5, 5))) / np.arange(1, 6)[:, None]
+    buffer = BytesIO()
+    with RecordWriter(buffer, "generation", named) as writer:
+
+        def add(name: str, value: Any, encoding: str | None = None) -> None:
+            writer.add(f"kinds/{name}", value, truth="given", meaning="for tests", encoding=encoding)
+
+        for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "float16", "float32", "float64"):
+            start = 0 if name.startswith("uint") else -30
+            numbers = wave if name.startswith("float") else np.arange(start, start + 60) * (1 if name.endswith("t8") else 397)
+            add(name, numbers.astype(name).reshape(3, 20))
+            add(f"{name}-raw", numbers.astype(name), "raw")
+        add("odd", np.array([np.nan, np.inf, -np.inf, -0.0], np.float32))
+        add("bfloat16", as_bfloat16(wave.astype(np.float32).reshape(6, 10)))
+        add("steps", as_uint8(wave))
+        add("delta", as_uint8(np.cumsum(np.ones((5, 4, 3)), axis=0), 0.0, 10.0), "delta+deflate")
+        add("triangles", as_triangle(causal.astype(np.float32)))
+        add("json", {"piece": "<b>·é</b>", "numbers": [1, 2.5, None]})
+        add("text", "not markup: <img src=x onerror=alert(1)>", "deflate")
+        add("empty", np.zeros((0, 3), np.int32))
+    return buffer.getvalue()
+
+
+def expected(record: Record) -> dict[str, Any]:
+    """What reading gives, as JSON holds it: numbers that are none as text, triangles packed."""
+    found: dict[str, Any] = {}
+    for name in record:
+        entry = record.entry(name)
+        if entry.dtype in ("json", "utf8"):
+            found[name] = record[name]
+            continue
+        values = record[name]
+        if entry.triangle:
+            rows, columns = np.tril_indices(values.shape[-1])
+            values = values[..., rows, columns]
+        plain = values.ravel().tolist()
+        found[name] = [x if isinstance(x, int) or math.isfinite(x) else str(x) for x in plain]
+    return found
+
+
+def everything() -> dict[str, Any]:
+    return {
+        "chunks": expected(open_record(golden())),
+        "pieces": [[list(token), piece(token)] for token in PIECES],
+    }
+
+
+def test_the_golden_record_is_what_python_writes_and_reads() -> None:
+    told = json.loads(GOLDEN.with_suffix(".json").read_text(encoding="utf-8"))
+    with open_record(GOLDEN.with_suffix(".pellucid")) as record:
+        assert expected(record) == told["chunks"]
+        assert {record.entry(name).encoding for name in record} == {"raw", "deflate", "shuffle+deflate", "delta+deflate"}
+        assert {record.entry(name).dtype for name in record} >= {"bfloat16", "float16", "int64", "json", "utf8"}
+        assert isinstance(record.stored("kinds/steps"), np.ndarray) and record.entry("kinds/steps").scale
+    assert everything() == told
+
+
+if __name__ == "__main__":
+    GOLDEN.with_suffix(".pellucid").write_bytes(golden())
+    GOLDEN.with_suffix(".json").write_text(json.dumps(everything(), ensure_ascii=True) + "\n", encoding="utf-8")
