@@ -1,8 +1,8 @@
 /* Matrix products: rows of activations times packed weights, tile by tile (`matmul_tiles.h`).
  *
- * Few rows take tiles of several panels, because a single sum would wait for its own last addition. Many rows are computed in
- * blocks of K: the partial sums of a block are stored, and loaded unchanged for the next one, so blocking does not change any
- * bit.
+ * Few rows take tiles of several panels: with few sums, each addition would wait for the one before it. Many rows are computed
+ * in blocks of K: the partial sums of a block are stored, and loaded unchanged for the next one, so blocking does not change
+ * any bit.
  */
 #include <stdlib.h>
 
@@ -11,7 +11,7 @@
 #include "vector.h"
 
 /* K_BLOCK numbers of a panel are 16 KB, for the first-level cache; a block of ROW_BLOCK_TILES tiles of rows is for the second.
- * Up to FEW_ROWS rows take longer blocks of K, so that a panel is read as it lies in memory. TASK_PANELS: panels of a task of
+ * Up to FEW_ROWS rows take longer blocks of K, so that more of a panel is read sequentially. TASK_PANELS: panels of a task of
  * `parallel_for`. MANY_ROWS_PANELS: panels of a tile of many rows; where there are several, each number that is loaded is used
  * often enough for K not to be blocked. */
 enum { K_BLOCK = 256, MAX_K_BLOCK = 1024, ROW_BLOCK_TILES = 16, FEW_ROWS = 48 };

@@ -81,7 +81,7 @@ static void create_threads(int wanted) {
 }
 
 /* Calls task(args, index, thread) for each index below n_tasks, on up to `threads` threads; returns when all are done. The
- * caller must hold the lock of `forward.c`: only one job runs at a time. */
+ * caller must hold a lock, as `forward.c` does: only one job runs at a time. */
 void parallel_for(int threads, int64_t n_tasks, void (*task)(void *args, int64_t index, int thread), void *args) {
     if (threads > MAX_THREADS) threads = MAX_THREADS;
     if (threads > 1 && n_tasks > 1) create_threads(threads);
