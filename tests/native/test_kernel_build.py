@@ -68,7 +68,7 @@ def test_other_sources_make_another_library(fresh: Path, monkeypatch: pytest.Mon
     shutil.copytree(library.KERNEL.sources, tmp_path / "sources")
     copied = replace(library.KERNEL, sources=tmp_path / "sources")
     assert copied.place(plain=False) == before != copied.place(plain=True)
-    with (tmp_path / "sources" / "pass.c").open("a", encoding="utf-8") as file:
+    with (tmp_path / "sources" / "forward.c").open("a", encoding="utf-8") as file:
         file.write("\n")
     assert copied.place(plain=False) != before
 

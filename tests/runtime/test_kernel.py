@@ -173,7 +173,7 @@ def product(x: Logits, w: Logits, kind: str, *, plain: bool) -> Logits:
     bound.pellucid_pack(w.ctypes.data, ord("f"), n, k, k, 1, None, data.ctypes.data, WEIGHTS[kind])
     matrix = library.Matrix(WEIGHTS[kind], k, n, data.ctypes.data, None)
     y = np.empty((rows, panels * 16), np.float32)
-    assert bound.pellucid_product(matrix, x.ctypes.data, rows, y.ctypes.data, 2) == 0
+    assert bound.pellucid_matmul(matrix, x.ctypes.data, rows, y.ctypes.data, 2) == 0
     assert not y[:, n:].any()
     return y[:, :n]
 

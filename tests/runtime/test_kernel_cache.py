@@ -81,7 +81,7 @@ def test_every_float16_and_every_border_between_two(plain: bool) -> None:
     x = np.concatenate([*each, *(-some for some in each)])
     assert len(x) % 16 == 0
     found = np.empty(len(x), np.uint16)
-    library.kernel(plain=plain).pellucid_halves(c_void_p(x.ctypes.data), c_int64(len(x)), c_void_p(found.ctypes.data))
+    library.kernel(plain=plain).pellucid_to_float16(c_void_p(x.ctypes.data), c_int64(len(x)), c_void_p(found.ctypes.data))
     with np.errstate(over="ignore"):
         assert np.array_equal(found, x.astype(np.float16).view(np.uint16))
 

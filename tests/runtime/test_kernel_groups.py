@@ -60,7 +60,7 @@ def kernel_product(x: Floats, w: Groups, bias: Floats, *, plain: bool = False, t
     wide[:n] = bias
     matrix = library.Matrix(WEIGHTS[w.kind], w.columns, n, data.ctypes.data, wide.ctypes.data)
     x, y = np.ascontiguousarray(x), np.empty((len(x), len(data) * 16), np.float32)
-    assert bound.pellucid_product(matrix, x.ctypes.data, len(x), y.ctypes.data, threads) == 0
+    assert bound.pellucid_matmul(matrix, x.ctypes.data, len(x), y.ctypes.data, threads) == 0
     return y[:, :n]
 
 

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from pellucid.native.operators.library import call
 
 
-BLOCK_ROWS = 64  # ROWS_A_BLOCK of operators.c
+BLOCK_ROWS = 64  # ROWS_PER_BLOCK of operators.c
 
 
 class _Gelu(torch.autograd.Function):
@@ -48,7 +48,7 @@ class _LayerNorm(torch.autograd.Function):
         x, gain, mean, inverse = ctx.saved_tensors
         rows, width = mean.numel(), x.shape[-1]
         dx, sums = torch.empty_like(x), x.new_empty(-(-rows // BLOCK_ROWS), 2, width)
-        call("layer_norm_back", rows, width, x, gain, mean, inverse, grads[0].contiguous(), dx, sums)
+        call("layer_norm_backward", rows, width, x, gain, mean, inverse, grads[0].contiguous(), dx, sums)
         d_gain, d_bias = sums.sum(0)
         return dx, d_gain, d_bias, None
 
@@ -73,7 +73,7 @@ class _CausalAttention(torch.autograd.Function):
         b = grads[0].shape[0]
         grad = grads[0].view(b, t, -1, d).transpose(1, 2).reshape(heads, t, d)
         scores = torch.bmm(grad, v.transpose(1, 2))
-        call("softmax_back", heads, t, 1 / math.sqrt(d), weights, scores)
+        call("causal_softmax_backward", heads, t, 1 / math.sqrt(d), weights, scores)
         # Keys and values as (D, T): a product goes faster with the large matrix as it lies than with that one transposed.
         d_q, d_k, d_v = scores @ k, q.transpose(1, 2) @ scores, grad.transpose(1, 2) @ weights
         out = grad.new_empty(b, t, 3, heads // b, d)

@@ -18,8 +18,8 @@ from pellucid.native.build import Library, Unavailable
 OPERATORS = Library("operators", Path(__file__).parent, ("-fopenmp", "-ffp-contract=fast", "-fno-trapping-math"))
 _USED: ContextVar[bool] = ContextVar("compiled operators are used", default=False)
 _ARGUMENTS = {
-    "gelu": "nppp", "layer_norm": "nnpppfppp", "layer_norm_back": "nnppppppp",
-    "causal_softmax": "nnfp", "softmax_back": "nnfpp", "cross_entropy": "nnnppp",
+    "gelu": "nppp", "layer_norm": "nnpppfppp", "layer_norm_backward": "nnppppppp",
+    "causal_softmax": "nnfp", "causal_softmax_backward": "nnfpp", "cross_entropy": "nnnppp",
 }  # fmt: skip
 _TYPES = {"n": ctypes.c_int64, "p": ctypes.c_void_p, "f": ctypes.c_float}
 

@@ -1,4 +1,4 @@
-/* What the operators share: bfloat16 as it lies in memory, and functions of one number that a compiler can make vectors of. */
+/* What the operators share: bfloat16 conversion, and e^x in a form that compilers vectorize. */
 #ifndef PELLUCID_OPERATORS_H
 #define PELLUCID_OPERATORS_H
 
@@ -8,7 +8,7 @@
 
 typedef uint16_t bfloat16; /* the upper half of a float32 */
 
-static inline float wide(bfloat16 value)
+static inline float to_float(bfloat16 value)
 {
     uint32_t bits = (uint32_t)value << 16;
     float out;
@@ -16,8 +16,8 @@ static inline float wide(bfloat16 value)
     return out;
 }
 
-/* To the nearest, ties to even, as PyTorch rounds; what is no number stays none. */
-static inline bfloat16 narrow(float value)
+/* To bfloat16, rounded to nearest even as in PyTorch; NaN stays NaN. */
+static inline bfloat16 to_bfloat16(float value)
 {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
@@ -25,13 +25,13 @@ static inline bfloat16 narrow(float value)
     return (bfloat16)(value != value ? 0x7fc0u : rounded);
 }
 
-/* e^x within 2 units in the last place: x = n log 2 + r, a polynomial in r (Cephes' expf coefficients), then n into the exponent.
-   Below -87 it is 0, above 88 infinity; what is no number stays none. */
-static inline float exponential(float x)
+/* e^x within 2 units in the last place: x = n log 2 + r, a polynomial in r (the coefficients of Cephes' expf), then times 2^n.
+   Below -87 it is 0, above 88 infinity; NaN stays NaN. */
+static inline float fast_exp(float x)
 {
-    float inside = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
-    float n = rintf(inside * 1.44269504f);
-    float r = fmaf(n, -0.693359375f, inside);
+    float clamped = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    float n = rintf(clamped * 1.44269504f);
+    float r = fmaf(n, -0.693359375f, clamped);
     r = fmaf(n, 2.12194440e-4f, r);
     float p = 1.9875691500e-4f;
     p = fmaf(p, r, 1.3981999507e-3f);

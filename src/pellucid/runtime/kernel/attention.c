@@ -1,221 +1,239 @@
-/* Attention over what is kept of each sequence.
+/* Causal attention over the KV caches of the sequences.
  *
- * An item is a tile of up to six neighbouring queries of one sequence, in one head. Scores come sixteen tracks at a time, each
- * lane adding over D; answers come sixteen numbers of D at a time, each lane adding over tracks. The tracks that all queries of
- * a tile see are added for all together; those before and after them, row by row, for the queries that see them: what a query
- * does not see is not even added with weight zero, which would bring in what is no number.
+ * An item of work is a tile of up to six consecutive queries of one sequence, in one head. Scores are computed sixteen keys at
+ * a time, each lane summing over D; outputs sixteen numbers of D at a time, each lane summing over keys. The keys that all
+ * queries of a tile attend to are summed for all queries together; those before and after them, query by query. A key that a
+ * query does not attend to is left out rather than added with weight zero, because zero times NaN or infinity is NaN.
  *
- * Where float16 is kept, a track's keys in a head are divided by a power of two, and so are its values: by 1, unless they hold a
- * number beyond float16's range. These powers, in bfloat16, are two more rows of sixteen in the panel of keys: with the first a
- * track's score is multiplied, with the second its weight.
+ * In a float16 cache the key of a position in a head is divided by a power of two, and so is its value: by 1, unless they hold
+ * a number beyond float16's range. These scales are stored as bfloat16 in two more rows of sixteen of the panel of keys: the
+ * score is multiplied by the key's, the attention weight by the value's.
  */
 #include <math.h>
 #include <string.h>
 
 #include "kernel.h"
-#include "kept.h"
+#include "kv_cache.h"
 #include "vector.h"
 
-enum { TOGETHER = 12 }; /* items at most that a thread takes at once */
+enum { MAX_ITEMS_PER_TASK = 12 };
 
-struct job {
+struct attention_args {
     const struct model *model;
-    int64_t block;
-    const struct segment *segments;
-    int64_t n_segments;
+    int64_t block; /* index of the decoder block */
+    const struct token_span *spans;
+    int64_t n_spans;
     const float *qkv;
-    int64_t stride;
+    int64_t qkv_stride;
     float *out;
     int64_t out_stride;
-    float *scratch; /* for each thread ROWS rows of the longest text */
-    int64_t longest, items, together;
+    float *scratch; /* scores: for each thread TILE_ROWS rows of `longest` */
+    int64_t longest, n_items, items_per_task;
 };
 
-/* Which tile of which segment: its first token within the segment, and the segment's first token within the pass. */
-struct place { const struct segment *segment; int64_t token, base; };
+/* A tile of queries: its span, its first token's index in the span, and the index in the batch of the span's first token. */
+struct query_tile { const struct token_span *span; int64_t token, base; };
 
-static struct place find(const struct job *job, int64_t tile) {
-    struct place at = {job->segments, 0, 0};
-    for (;; at.segment++) {
-        int64_t tiles = (at.segment->count + ROWS - 1) / ROWS;
-        if (tile < tiles) break;
-        tile -= tiles;
-        at.base += at.segment->count;
+static struct query_tile query_tile_at(const struct attention_args *args, int64_t index) {
+    struct query_tile tile = {args->spans, 0, 0};
+    for (;; tile.span++) {
+        int64_t n_tiles = (tile.span->count + TILE_ROWS - 1) / TILE_ROWS;
+        if (index < n_tiles) break;
+        index -= n_tiles;
+        tile.base += tile.span->count;
     }
-    at.token = tile * ROWS;
-    return at;
+    tile.token = index * TILE_ROWS;
+    return tile;
 }
 
-static int64_t count_tiles(const struct job *job) {
-    int64_t tiles = 0;
-    for (int64_t i = 0; i < job->n_segments; i++) tiles += (job->segments[i].count + ROWS - 1) / ROWS;
-    return tiles;
+static int64_t count_tiles(const struct attention_args *args) {
+    int64_t n_tiles = 0;
+    for (int64_t i = 0; i < args->n_spans; i++) n_tiles += (args->spans[i].count + TILE_ROWS - 1) / TILE_ROWS;
+    return n_tiles;
 }
 
-/* What is kept of one head. */
-struct head {
+/* The KV cache of one head of one sequence. */
+struct head_cache {
     char *keys, *values;
-    int64_t d, wide, rows, size; /* D; filled up; rows of a panel of keys; bytes of a number */
-    int half;
+    int64_t d, padded_d, panel_rows, itemsize; /* D; padded to 16; rows of a panel of keys; bytes of a number */
+    int is_float16;
 };
 
-static struct head head_of(const struct model *m, const struct sequence *s, int64_t block, int64_t head) {
-    const int half = s->half != 0;
-    const int64_t d = m->width / m->heads, wide = FILLED(d), rows = half ? d + 2 : d, size = half ? 2 : 4;
-    const int64_t before = (block * m->heads + head) * s->tracks * size;
-    return (struct head){(char *)s->keys + before * rows, (char *)s->values + before * wide, d, wide, rows, size, half};
+static struct head_cache head_cache_of(const struct model *m, const struct sequence_buffers *s, int64_t block, int64_t head) {
+    const int is_float16 = s->is_float16 != 0;
+    const int64_t d = m->d_model / m->n_heads, padded_d = ROUND_UP_16(d), panel_rows = is_float16 ? d + 2 : d;
+    const int64_t itemsize = is_float16 ? 2 : 4, offset = (block * m->n_heads + head) * s->capacity * itemsize;
+    return (struct head_cache){(char *)s->keys + offset * panel_rows, (char *)s->values + offset * padded_d,
+                               d, padded_d, panel_rows, itemsize, is_float16};
 }
 
-static void *panel_of(const struct head *h, int64_t track) { return h->keys + track / PANEL * PANEL * h->rows * h->size; }
-
-static const uint16_t *powers_of(const struct head *h, int64_t track, int of_values) {
-    return (const uint16_t *)panel_of(h, track) + (h->d + of_values) * PANEL;
+static void *key_panel(const struct head_cache *h, int64_t position) {
+    return h->keys + position / PANEL * PANEL * h->panel_rows * h->itemsize;
 }
 
-static void keep_one(const struct head *h, int64_t track, const float *k, const float *v) {
-    if (h->half) {
-        const int of_keys = shrinking(k, h->d), of_values = shrinking(v, h->d);
-        uint16_t *key = (uint16_t *)panel_of(h, track) + track % PANEL;
-        keep_halves(k, h->d, of_keys, key, PANEL);
-        keep_halves(v, h->d, of_values, (uint16_t *)h->values + track * h->wide, 1);
-        key[h->d * PANEL] = power_bf16(of_keys);
-        key[(h->d + 1) * PANEL] = power_bf16(of_values);
+/* The scales of sixteen positions' keys or values. */
+static const uint16_t *scales_of(const struct head_cache *h, int64_t position, int of_values) {
+    return (const uint16_t *)key_panel(h, position) + (h->d + of_values) * PANEL;
+}
+
+static void store_position(const struct head_cache *h, int64_t position, const float *k, const float *v) {
+    if (h->is_float16) {
+        const int key_exponent = scale_exponent(k, h->d), value_exponent = scale_exponent(v, h->d);
+        uint16_t *key = (uint16_t *)key_panel(h, position) + position % PANEL;
+        store_scaled_f16(k, h->d, key_exponent, key, PANEL);
+        store_scaled_f16(v, h->d, value_exponent, (uint16_t *)h->values + position * h->padded_d, 1);
+        key[h->d * PANEL] = pow2_bf16(key_exponent);
+        key[(h->d + 1) * PANEL] = pow2_bf16(value_exponent);
         return;
     }
-    float *key = (float *)panel_of(h, track) + track % PANEL, *value = (float *)h->values + track * h->wide;
+    float *key = (float *)key_panel(h, position) + position % PANEL, *value = (float *)h->values + position * h->padded_d;
     for (int64_t j = 0; j < h->d; j++) key[j * PANEL] = k[j];
     memcpy(value, v, sizeof(float) * h->d);
-    memset(value + h->d, 0, sizeof(float) * (h->wide - h->d));
+    memset(value + h->d, 0, sizeof(float) * (h->padded_d - h->d));
 }
 
-static void keep(void *what, int64_t item, int thread) { /* keys and values of a tile's tokens, all heads */
+/* Task: stores the keys and values of a tile's tokens, all heads. */
+static void store_kv(void *task_args, int64_t index, int thread) {
     (void)thread;
-    const struct job *job = what;
-    const struct model *m = job->model;
-    const int64_t d = m->width / m->heads;
-    struct place at = find(job, item);
-    for (int64_t head = 0; head < m->heads; head++) {
-        const struct head h = head_of(m, at.segment->sequence, job->block, head);
-        for (int64_t i = at.token; i < at.token + ROWS && i < at.segment->count; i++) {
-            const float *k = job->qkv + (at.base + i) * job->stride + m->width + head * d;
-            keep_one(&h, at.segment->first + i, k, k + m->width);
+    const struct attention_args *args = task_args;
+    const struct model *m = args->model;
+    const int64_t d = m->d_model / m->n_heads;
+    struct query_tile tile = query_tile_at(args, index);
+    for (int64_t head = 0; head < m->n_heads; head++) {
+        const struct head_cache h = head_cache_of(m, tile.span->sequence, args->block, head);
+        for (int64_t i = tile.token; i < tile.token + TILE_ROWS && i < tile.span->count; i++) {
+            const float *k = args->qkv + (tile.base + i) * args->qkv_stride + m->d_model + head * d;
+            store_position(&h, tile.span->start + i, k, k + m->d_model);
         }
     }
 }
 
-/* Weights of one query: e^(score - largest) for tracks from `first` to `last`, zero for the rest of [from, to); 1 / their sum. */
-static float weigh(float *scores, int64_t from, int64_t to, int64_t first, int64_t last) {
+/* Softmax of one query, not normalized: `scores` are those of keys from `from` to `to`. Becomes e^(score - largest) for keys
+ * from `first` to `last`, and 0 for the others. Returns 1 / their sum. */
+static float softmax(float *scores, int64_t from, int64_t to, int64_t first, int64_t last) {
     for (int64_t t = from; t < first; t++) scores[t - from] = -INFINITY;
     for (int64_t t = last + 1; t < to; t++) scores[t - from] = -INFINITY;
-    float each[PANEL], largest = -INFINITY;
-    v16 most = vset(-INFINITY), sum = vset(0.0f);
+    float lanes[PANEL], largest = -INFINITY;
+    f32x16 peak = vset(-INFINITY), sum = vset(0.0f);
     for (int64_t t = from; t < to; t += PANEL) {
-        const v16 some = vload(scores + t - from);
-        most = vwhere_less(most, some, some, most);
+        const f32x16 s = vload(scores + t - from);
+        peak = vselect_less(peak, s, s, peak);
     }
-    vstore(each, most);
-    for (int i = 0; i < PANEL; i++) largest = each[i] > largest ? each[i] : largest;
+    vstore(lanes, peak);
+    for (int i = 0; i < PANEL; i++) largest = lanes[i] > largest ? lanes[i] : largest;
     for (int64_t t = from; t < to; t += PANEL) {
-        v16 e = vexp(vsub(vload(scores + t - from), vset(largest)));
+        f32x16 e = vexp(vsub(vload(scores + t - from), vset(largest)));
         vstore(scores + t - from, e);
         sum = vadd(sum, e);
     }
     return 1.0f / vsum(sum);
 }
 
-/* Scores of `high` queries for tracks from `from` up to `to`, rows of `scores` `row` apart. */
-static void score(const struct job *job, const struct head *h, const float *q, int high, int64_t from, int64_t to, float *scores,
-                  int64_t row) {
-    const int64_t most = KEPT_AT_ONCE[high];
+/* Scores of `rows` queries with the keys from `from` to `to`; rows of `scores` are `row_stride` apart. */
+static void compute_scores(const struct attention_args *args, const struct head_cache *h, const float *q, int rows,
+                           int64_t from, int64_t to, float *scores, int64_t row_stride) {
+    const int64_t max_panels = KV_TILE_PANELS[rows];
     for (int64_t t = from, panels; t < to; t += PANEL * panels) {
-        panels = t + PANEL * most <= to ? most : (to - t) / PANEL;
-        float sums[ROWS * PANEL] = {0};
-        struct kept_reads in = {q, job->stride, panel_of(h, t), h->rows * PANEL, PANEL, h->d};
-        kept_of(h->half, high, (int)panels)(in, sums);
-        for (int64_t i = 0; i < high * panels; i++) {
-            const int64_t track = t + PANEL * (i % panels);
-            v16 found = vmul(vload(sums + PANEL * i), vset(job->model->scale));
-            if (h->half) found = vmul(found, vload_bf16(powers_of(h, track, 0)));
-            vstore(scores + i / panels * row + track - from, found);
+        panels = t + PANEL * max_panels <= to ? max_panels : (to - t) / PANEL;
+        float sums[TILE_ROWS * PANEL] = {0};
+        struct kv_tile_operands in = {q, args->qkv_stride, key_panel(h, t), h->panel_rows * PANEL, PANEL, h->d};
+        kv_tile_for(h->is_float16, rows, (int)panels)(in, sums);
+        for (int64_t i = 0; i < rows * panels; i++) {
+            const int64_t position = t + PANEL * (i % panels);
+            f32x16 score = vmul(vload(sums + PANEL * i), vset(args->model->attention_scale));
+            if (h->is_float16) score = vmul(score, vload_bf16(scales_of(h, position, 0)));
+            vstore(scores + i / panels * row_stride + position - from, score);
         }
     }
 }
 
-/* Adds tracks from `first` up to `end` for one query, panel by panel; `weights` and `values` begin at track 0. */
-static void add_tracks(const struct head *h, const float *weights, const char *values, int64_t first, int64_t end, int64_t panels,
-                       float *sums) {
+/* Adds the values of keys from `first` to `end` for one query, panel by panel; `weights` and `values` begin at key 0. */
+static void add_values(const struct head_cache *h, const float *weights, const char *values, int64_t first, int64_t end,
+                       int64_t panels, float *sums) {
     for (int64_t q = 0; q < panels && first < end; q++) {
-        struct kept_reads in = {weights + first, 0, values + (first * h->wide + q * PANEL) * h->size, 0, h->wide, end - first};
-        kept_of(h->half, 1, 1)(in, sums + q * PANEL);
+        const char *panel = values + (first * h->padded_d + q * PANEL) * h->itemsize;
+        struct kv_tile_operands in = {weights + first, 0, panel, 0, h->padded_d, end - first};
+        kv_tile_for(h->is_float16, 1, 1)(in, sums + q * PANEL);
     }
 }
 
-static void tile(const struct job *job, struct place at, int high, int64_t head, float *scores) {
-    const struct model *m = job->model;
-    const struct head h = head_of(m, at.segment->sequence, job->block, head);
-    const int64_t row = job->longest, band = m->h[job->block].band;
-    const int64_t first = at.segment->first + at.token, last = first + high - 1;  /* tracks of the queries */
-    const int64_t oldest = band && first + 1 > band ? first + 1 - band : 0, from = oldest / PANEL * PANEL, to = FILLED(last + 1);
-    score(job, &h, job->qkv + (at.base + at.token) * job->stride + head * h.d, high, from, to, scores, row);
-    float shares[ROWS];
-    int64_t seen[ROWS]; /* each query's oldest track; from here on tracks are counted from `from` */
-    for (int r = 0; r < high; r++) {
-        const int64_t track = first + r, oldest_seen = band && track + 1 > band ? track + 1 - band : 0;
-        float *weights = scores + r * row;
-        shares[r] = weigh(weights, from, to, oldest_seen, track);
-        for (int64_t t = from; h.half && t < to; t += PANEL)
-            vstore(weights + t - from, vmul(vload(weights + t - from), vload_bf16(powers_of(&h, t, 1))));
-        seen[r] = oldest_seen - from;
+/* The outputs of a tile of `rows` queries in one head. */
+static void attend_tile(const struct attention_args *args, struct query_tile tile, int rows, int64_t head, float *scores) {
+    const struct model *m = args->model;
+    const struct head_cache h = head_cache_of(m, tile.span->sequence, args->block, head);
+    const int64_t row_stride = args->longest, band = m->blocks[args->block].band;
+    const int64_t first = tile.span->start + tile.token, last = first + rows - 1; /* positions of the queries */
+    const int64_t oldest = band && first + 1 > band ? first + 1 - band : 0; /* key that the first query attends to */
+    const int64_t from = oldest / PANEL * PANEL, to = ROUND_UP_16(last + 1);
+    const float *queries = args->qkv + (tile.base + tile.token) * args->qkv_stride + head * h.d;
+    compute_scores(args, &h, queries, rows, from, to, scores, row_stride);
+    float inverse_sum[TILE_ROWS];
+    int64_t first_key[TILE_ROWS]; /* of each query; from here on keys are counted from `from` */
+    for (int r = 0; r < rows; r++) {
+        const int64_t position = first + r, oldest_key = band && position + 1 > band ? position + 1 - band : 0;
+        float *weights = scores + r * row_stride;
+        inverse_sum[r] = softmax(weights, from, to, oldest_key, position);
+        for (int64_t t = from; h.is_float16 && t < to; t += PANEL)
+            vstore(weights + t - from, vmul(vload(weights + t - from), vload_bf16(scales_of(&h, t, 1))));
+        first_key[r] = oldest_key - from;
     }
-    const int64_t end = first + 1 - from, begin = seen[high - 1] < end ? seen[high - 1] : end; /* what all of them see */
-    float *out = job->out + (at.base + at.token) * job->out_stride + head * h.d;
-    for (int64_t j = 0, panels; j < h.wide; j += PANEL * panels) {
-        const int64_t most = KEPT_AT_ONCE[high];
-        const char *values = h.values + (from * h.wide + j) * h.size;
-        panels = j + PANEL * most <= h.wide ? most : (h.wide - j) / PANEL;
-        float sums[ROWS * PANEL] = {0};
-        for (int r = 0; r < high; r++) add_tracks(&h, scores + r * row, values, seen[r], begin, panels, sums + r * panels * PANEL);
-        struct kept_reads in = {scores + begin, row, values + begin * h.wide * h.size, PANEL, h.wide, end - begin};
-        kept_of(h.half, high, (int)panels)(in, sums);
-        for (int r = 1; r < high; r++)
-            add_tracks(&h, scores + r * row, values, seen[r] > end ? seen[r] : end, end + r, panels, sums + r * panels * PANEL);
-        for (int64_t i = 0; i < high * panels; i++) {
+    /* Keys from `begin` to `end` are those that all queries of the tile attend to. */
+    const int64_t end = first + 1 - from, begin = first_key[rows - 1] < end ? first_key[rows - 1] : end;
+    float *out = args->out + (tile.base + tile.token) * args->out_stride + head * h.d;
+    for (int64_t j = 0, panels; j < h.padded_d; j += PANEL * panels) {
+        const int64_t max_panels = KV_TILE_PANELS[rows];
+        const char *values = h.values + (from * h.padded_d + j) * h.itemsize;
+        panels = j + PANEL * max_panels <= h.padded_d ? max_panels : (h.padded_d - j) / PANEL;
+        float sums[TILE_ROWS * PANEL] = {0};
+        for (int r = 0; r < rows; r++)
+            add_values(&h, scores + r * row_stride, values, first_key[r], begin, panels, sums + r * panels * PANEL);
+        struct kv_tile_operands in = {scores + begin, row_stride, values + begin * h.padded_d * h.itemsize, PANEL, h.padded_d,
+                                      end - begin};
+        kv_tile_for(h.is_float16, rows, (int)panels)(in, sums);
+        for (int r = 1; r < rows; r++)
+            add_values(&h, scores + r * row_stride, values, first_key[r] > end ? first_key[r] : end, end + r, panels,
+                       sums + r * panels * PANEL);
+        for (int64_t i = 0; i < rows * panels; i++) {
             const int64_t r = i / panels, column = j + PANEL * (i % panels);
-            vstore(sums + PANEL * i, vmul(vload(sums + PANEL * i), vset(shares[r])));
-            for (int64_t k = 0; k < PANEL && column + k < h.d; k++) out[r * job->out_stride + column + k] = sums[PANEL * i + k];
+            vstore(sums + PANEL * i, vmul(vload(sums + PANEL * i), vset(inverse_sum[r])));
+            for (int64_t k = 0; k < PANEL && column + k < h.d; k++)
+                out[r * args->out_stride + column + k] = sums[PANEL * i + k];
         }
     }
 }
 
-/* Items are a segment's heads, and of each its tiles, so that a thread reads what lies together. */
-static void look(void *what, int64_t unit, int thread) {
-    const struct job *job = what;
-    const int64_t heads = job->model->heads, end = (unit + 1) * job->together;
-    int64_t before = 0, base = 0; /* items and tokens of the segments before */
-    const struct segment *segment = job->segments;
-    for (int64_t item = unit * job->together; item < end && item < job->items; item++) {
-        int64_t tiles = (segment->count + ROWS - 1) / ROWS;
-        while (item - before >= tiles * heads) {
-            before += tiles * heads, base += segment->count;
-            segment++, tiles = (segment->count + ROWS - 1) / ROWS;
+/* Task: `items_per_task` consecutive items. Items are ordered by span, head and tile, so that a thread reads neighbouring
+ * memory. */
+static void attend(void *task_args, int64_t index, int thread) {
+    const struct attention_args *args = task_args;
+    const int64_t heads = args->model->n_heads, end = (index + 1) * args->items_per_task;
+    int64_t before = 0, base = 0; /* items and tokens of the spans before this one */
+    const struct token_span *span = args->spans;
+    for (int64_t item = index * args->items_per_task; item < end && item < args->n_items; item++) {
+        int64_t n_tiles = (span->count + TILE_ROWS - 1) / TILE_ROWS;
+        while (item - before >= n_tiles * heads) {
+            before += n_tiles * heads, base += span->count;
+            span++, n_tiles = (span->count + TILE_ROWS - 1) / TILE_ROWS;
         }
-        const int64_t token = (item - before) % tiles * ROWS, left = segment->count - token;
-        tile(job, (struct place){segment, token, base}, left < ROWS ? (int)left : ROWS, (item - before) / tiles,
-             job->scratch + thread * ROWS * job->longest);
+        const int64_t token = (item - before) % n_tiles * TILE_ROWS, left = span->count - token;
+        attend_tile(args, (struct query_tile){span, token, base}, left < TILE_ROWS ? (int)left : TILE_ROWS,
+                    (item - before) / n_tiles, args->scratch + thread * TILE_ROWS * args->longest);
     }
 }
 
-void attend(const struct model *model, int64_t block, const struct segment *segments, int64_t n_segments, const float *qkv,
-            int64_t stride, float *out, int64_t out_stride, float *scratch, int64_t longest) {
-    struct job job = {model, block, segments, n_segments, qkv, stride, out, out_stride, scratch, longest, 0, 0};
-    const int64_t tiles = count_tiles(&job);
-    run_parallel(tiles > 8 ? model->threads : 1, tiles, keep, &job);
-    job.items = tiles * model->heads;
-    job.together = job.items / (8 * model->threads) + 1;
-    if (job.together > TOGETHER) job.together = TOGETHER;
-    run_parallel(model->threads, (job.items + job.together - 1) / job.together, look, &job);
+/* Appends the keys and values of the batch, `qkv` (M, 3 C), to the caches, then writes the outputs of attention (M, C) to
+ * `out`. */
+void attention(const struct model *model, int64_t block, const struct token_span *spans, int64_t n_spans, const float *qkv,
+               int64_t qkv_stride, float *out, int64_t out_stride, float *scratch, int64_t longest) {
+    struct attention_args args = {model, block, spans, n_spans, qkv, qkv_stride, out, out_stride, scratch, longest, 0, 0};
+    const int64_t n_tiles = count_tiles(&args);
+    parallel_for(n_tiles > 8 ? model->n_threads : 1, n_tiles, store_kv, &args);
+    args.n_items = n_tiles * model->n_heads;
+    args.items_per_task = args.n_items / (8 * model->n_threads) + 1;
+    if (args.items_per_task > MAX_ITEMS_PER_TASK) args.items_per_task = MAX_ITEMS_PER_TASK;
+    parallel_for(model->n_threads, (args.n_items + args.items_per_task - 1) / args.items_per_task, attend, &args);
 }
 
-void pellucid_halves(const float *x, int64_t n, uint16_t *y) {
-    for (int64_t i = 0; i < n; i += PANEL) vstore_half(y + i, vload(x + i));
+void pellucid_to_float16(const float *x, int64_t n, uint16_t *y) {
+    for (int64_t i = 0; i < n; i += PANEL) vstore_f16(y + i, vload(x + i));
 }

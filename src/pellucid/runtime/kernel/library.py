@@ -9,7 +9,7 @@ from pellucid.native.build import Library, Unavailable
 
 # Each operation rounds as it is written: no fused multiply-add but those that say so, nothing reordered.
 KERNEL = Library("kernel", Path(__file__).parent, ("-pthread", "-ffp-contract=off"))
-FLOAT32, BFLOAT16, INT8, INT4 = range(4)  # enum kind
+FLOAT32, BFLOAT16, INT8, INT4 = range(4)  # enum dtype
 PANEL = 16
 
 
@@ -17,13 +17,13 @@ class Matrix(ctypes.Structure):
     """`struct matrix`."""
 
     _fields_ = (
-        ("kind", ctypes.c_int32), ("k", ctypes.c_int32), ("n", ctypes.c_int32),
+        ("dtype", ctypes.c_int32), ("k", ctypes.c_int32), ("n", ctypes.c_int32),
         ("data", ctypes.c_void_p), ("bias", ctypes.c_void_p),
     )  # fmt: skip
 
 
 class Norm(ctypes.Structure):
-    """`struct norm`."""
+    """`struct layer_norm`."""
 
     _fields_ = (("gain", ctypes.c_void_p), ("bias", ctypes.c_void_p))
 
@@ -41,22 +41,24 @@ class Model(ctypes.Structure):
     """`struct model`."""
 
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("width", "heads", "blocks", "vocab", "activation", "threads")),
-        ("eps", ctypes.c_float), ("scale", ctypes.c_float), ("tokens", Matrix), ("positions", ctypes.c_void_p), ("ln_f", Norm),
-        ("h", ctypes.POINTER(Block)),
+        *((name, ctypes.c_int32) for name in ("d_model", "n_heads", "n_layers", "vocab_size", "activation", "n_threads")),
+        ("norm_eps", ctypes.c_float), ("attention_scale", ctypes.c_float), ("wte", Matrix), ("wpe", ctypes.c_void_p),
+        ("ln_f", Norm), ("blocks", ctypes.POINTER(Block)),
     )  # fmt: skip
 
 
-class Kept(ctypes.Structure):
-    """`struct sequence`."""
+class SequenceBuffers(ctypes.Structure):
+    """`struct sequence_buffers`."""
 
-    _fields_ = (("keys", ctypes.c_void_p), ("values", ctypes.c_void_p), ("tracks", ctypes.c_int64), ("half", ctypes.c_int64))
+    _fields_ = (
+        ("keys", ctypes.c_void_p), ("values", ctypes.c_void_p), ("capacity", ctypes.c_int64), ("is_float16", ctypes.c_int64),
+    )  # fmt: skip
 
 
-class Segment(ctypes.Structure):
-    """`struct segment`."""
+class TokenSpan(ctypes.Structure):
+    """`struct token_span`."""
 
-    _fields_ = (("sequence", ctypes.POINTER(Kept)), ("first", ctypes.c_int64), ("count", ctypes.c_int64))
+    _fields_ = (("sequence", ctypes.POINTER(SequenceBuffers)), ("start", ctypes.c_int64), ("count", ctypes.c_int64))
 
 
 @cache
@@ -68,10 +70,10 @@ def kernel(*, plain: bool = False) -> ctypes.CDLL:
     """
     library = KERNEL.load(plain=plain)
     pointer, whole = ctypes.c_void_p, ctypes.c_int64
-    library.pellucid_pass.argtypes = (
-        ctypes.POINTER(Model), ctypes.POINTER(Segment), whole, pointer, pointer, whole, pointer,
+    library.pellucid_forward.argtypes = (
+        ctypes.POINTER(Model), ctypes.POINTER(TokenSpan), whole, pointer, pointer, whole, pointer,
     )  # fmt: skip
-    library.pellucid_product.argtypes = (ctypes.POINTER(Matrix), pointer, whole, pointer, ctypes.c_int)
+    library.pellucid_matmul.argtypes = (ctypes.POINTER(Matrix), pointer, whole, pointer, ctypes.c_int)
     library.pellucid_pack.argtypes = (
         pointer, ctypes.c_int, whole, whole, whole, whole, pointer, pointer, ctypes.c_int,
     )  # fmt: skip

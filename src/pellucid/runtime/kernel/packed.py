@@ -49,7 +49,7 @@ class Packed:
             uint16 numbers, or with a `.scale` beside it int8 by row (float32) or as it is stored in groups (float16, see
             `gpt.directory`). Each is asked for once, and copied.
         weights: what the matrices are held as: "float32", "bfloat16", or in groups (`gpt.quantize`) "int8" or "int4"; with
-            these, what is multiplied with them is rounded to int8, too (`groups.c`). All else is float32.
+            these, what is multiplied with them is rounded to int8, too (`matmul_quantized.c`). All else is float32.
         threads: None: one for each core, one only for a small model.
         plain: for the kernel without vector instructions.
 

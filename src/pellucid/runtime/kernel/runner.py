@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.runtime.kernel import library
-from pellucid.runtime.kernel.library import PANEL, Kept
+from pellucid.runtime.kernel.library import PANEL, SequenceBuffers
 from pellucid.runtime.kernel.packed import Array, Packed, unsupported
 from pellucid.runtime.runner import Mode, TokenSpan
 
@@ -77,7 +77,7 @@ class KernelRunner:
         self.config = packed.config
         self.cache = cache or usual
         self.path = packed.path if self.cache == usual else f"{packed.path}, {self.cache} cache"
-        self._sequences: dict[int, tuple[Kept, Array, Array]] = {}
+        self._sequences: dict[int, tuple[SequenceBuffers, Array, Array]] = {}
         self._next = 0
 
     def sequence_bytes(self, capacity: int) -> int:
@@ -89,7 +89,7 @@ class KernelRunner:
         return np.dtype(np.float32 if self.cache == "float32" else np.uint16)  # float16's bits
 
     def _shapes(self, capacity: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Of keys and of values (`struct sequence`)."""
+        """Of keys and of values (`struct sequence_buffers`)."""
         of_all, panels, d = (self.config.n_layers, self.config.n_heads), _panels(capacity), self.config.d_head
         rows = d if self.cache == "float32" else d + 2
         return (*of_all, panels, rows, PANEL), (*of_all, panels * PANEL, _panels(d) * PANEL)
@@ -99,7 +99,7 @@ class KernelRunner:
         assert 0 < capacity <= self.config.n_ctx, f"{capacity} tracks, of {self.config.n_ctx}"
         keys, values = (np.empty(shape, self._number) for shape in self._shapes(capacity))
         number, self._next = self._next, self._next + 1
-        kept = Kept(keys.ctypes.data, values.ctypes.data, values.shape[2], self.cache == "float16")
+        kept = SequenceBuffers(keys.ctypes.data, values.ctypes.data, values.shape[2], self.cache == "float16")
         self._sequences[number] = kept, keys, values
         return number
 
@@ -146,13 +146,13 @@ class KernelRunner:
         ids: list[int] = []
         wanted: list[int] = []
         of: list[tuple[int, int]] = []  # (segment, rows of its logits)
-        listed = (library.Segment * len(parts))()
+        listed = (library.TokenSpan * len(parts))()
         for place, (index, start, end) in enumerate(parts):
             segment = segments[index]
             kept = self._sequences[segment.sequence][0]
             first, count = segment.first + start, end - start
-            assert first + count <= min(kept.tracks, self.config.n_ctx), "the sequence is full"
-            listed[place] = library.Segment(ctypes.pointer(kept), first, count)
+            assert first + count <= min(kept.capacity, self.config.n_ctx), "the sequence is full"
+            listed[place] = library.TokenSpan(ctypes.pointer(kept), first, count)
             ids += segment.ids[start:end]
             rows = count if segment.wanted == "all" else int(segment.wanted == "last" and end == len(segment.ids))
             wanted += range(len(ids) - rows, len(ids))
@@ -160,7 +160,7 @@ class KernelRunner:
         assert all(0 <= token < self.config.vocab_size for token in ids)
         numbers, places = np.array(ids, np.int32), np.array(wanted, np.int64)
         logits = np.empty((len(wanted), self.config.vocab_size), np.float32)
-        failed = self.packed.library.pellucid_pass(  # one at a time: other threads wait in there
+        failed = self.packed.library.pellucid_forward(  # one at a time: other threads wait in there
             self.packed.model, listed, len(parts), numbers.ctypes.data, places.ctypes.data, len(wanted), logits.ctypes.data
         )
         if failed:
