@@ -20,7 +20,8 @@ import pellucid
 from pellucid.errors import PellucidError
 from pellucid.record import check, open_record
 from pellucid.serve import Studio, generating
-from pellucid.serve.generating import Answer, Generator, read_request
+from pellucid.serve.generate_request import parse_generate_request
+from pellucid.serve.generating import Answer, Generator
 from pellucid.serve.sources import Library
 
 
@@ -221,8 +222,8 @@ def test_the_oldest_answers_go(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_requests_by_default() -> None:
-    assert read_request(b"{}") == ("default", "", {"max_tokens": 40})
-    assert read_request(b'{"top_k": null, "seed": "-7"}') == ("default", "", {"max_tokens": 40, "seed": -7})
+    assert parse_generate_request(b"{}") == ("default", "", {"max_tokens": 40})
+    assert parse_generate_request(b'{"top_k": null, "seed": "-7"}') == ("default", "", {"max_tokens": 40, "seed": -7})
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one child alone")

@@ -188,6 +188,15 @@ def test_what_a_record_lacks_is_said(page: Any, studio: Studio) -> None:
     page.refused = 1  # the browser says so, too
 
 
+def test_a_run_that_cannot_be_read_is_listed_with_the_reason(page: Any, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "run", tmp_path / "torn")
+    (tmp_path / "torn" / "run.json").write_text("{", encoding="utf-8")
+    with Studio([tmp_path / "torn"], port=0) as studio:
+        page.goto(studio.url)
+        page.get_by_text("run.json cannot be read").wait_for()
+        page.get_by_role("link", name="torn/training.pellucid").first.wait_for()
+
+
 def test_a_long_record_stays_light(page: Any, studio: Studio) -> None:
     page.goto(f"{studio.url}#/record/record-3/150/12")
     chosen(page).wait_for()

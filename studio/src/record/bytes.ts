@@ -1,4 +1,6 @@
-// Where a record's bytes come from: an address that answers byte ranges, or a buffer. Nothing is read before it is asked for.
+// Where a record's bytes come from: an address that answers byte ranges, or a buffer. Reads only what is requested.
+
+import type { ErrorMessage } from "../wire.ts";
 
 export interface Bytes {
   /** The bytes from `start` up to `end`; fewer where the file ends before. */
@@ -39,7 +41,7 @@ export class UrlBytes implements Bytes {
     }
     if (answer.status === 412) throw new RecordError("the record was replaced by a newer one: load the page again");
     if (answer.status === 416) return new Uint8Array();
-    if (!answer.ok) throw new RecordError(await whyNot(answer));
+    if (!answer.ok) throw new RecordError(await errorMessage(answer));
     this.tag ??= answer.headers.get("ETag");
     const bytes = new Uint8Array(await answer.arrayBuffer());
     this.fetched += bytes.length;
@@ -48,13 +50,13 @@ export class UrlBytes implements Bytes {
   }
 }
 
-/** What an answer that is not good says of itself. */
-export async function whyNot(answer: Response): Promise<string> {
+/** Why a request failed: the message of the server's `ErrorMessage`, or the status. */
+export async function errorMessage(answer: Response): Promise<string> {
   try {
-    const told = (await answer.json()) as { error?: unknown };
-    if (typeof told.error === "string") return told.error;
+    const { error } = (await answer.json()) as Partial<ErrorMessage>;
+    if (typeof error === "string") return error;
   } catch {
-    // no JSON: the status will do
+    // not JSON: the status is all there is
   }
   return `the server answered ${answer.status}`;
 }

@@ -3,11 +3,9 @@
 import { letters } from "../film/read.ts";
 import type { Letters } from "../film/types.ts";
 import { play } from "../player/play.ts";
+import type { FilmFile } from "../wire.ts";
 
-/** A film's file as it was parsed (docs/film.md); the player checks it. */
-export type FilmFile = unknown;
-
-/** The same film for wide and for narrow places, as long and with the same segments. */
+/** The same figure laid out for wide and for narrow places, with as many segments. */
 export interface Layouts {
   wide: FilmFile;
   narrow: FilmFile;
