@@ -2,15 +2,15 @@
 
 import type { ErrorMessage } from "../wire.ts";
 
-export interface Bytes {
-  /** The bytes from `start` up to `end`; fewer where the file ends before. */
+export interface ByteSource {
+  /** The bytes [start, end); fewer where the file ends before. */
   read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
 }
 
-/** A record cannot be read; the message is for people. */
+/** A record or another answer of the server that cannot be read; the message is shown to the user. */
 export class RecordError extends Error {}
 
-export class BufferBytes implements Bytes {
+export class BufferBytes implements ByteSource {
   constructor(private readonly buffer: ArrayBuffer) {}
 
   read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -19,9 +19,9 @@ export class BufferBytes implements Bytes {
   }
 }
 
-export class UrlBytes implements Bytes {
-  private tag: string | null = null; // of the file whose header was read: a newer one would not match it
-  /** Bytes fetched so far: what a page says of its own cost. */
+export class UrlBytes implements ByteSource {
+  private tag: string | null = null; // ETag of the file whose header was read; a newer file does not match it
+  /** Bytes fetched so far. */
   fetched = 0;
 
   constructor(
@@ -45,7 +45,7 @@ export class UrlBytes implements Bytes {
     this.tag ??= answer.headers.get("ETag");
     const bytes = new Uint8Array(await answer.arrayBuffer());
     this.fetched += bytes.length;
-    // A server without ranges sends the whole.
+    // A server without byte ranges sends the whole file.
     return answer.status === 206 ? bytes : bytes.slice(start, end);
   }
 }

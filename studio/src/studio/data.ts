@@ -1,6 +1,6 @@
 // Where the studio's pages get their data: from the server, or from the document of a static page.
 
-import { BufferBytes, type Bytes, RecordError, UrlBytes, errorMessage } from "../record/bytes.ts";
+import { BufferBytes, type ByteSource, RecordError, UrlBytes, errorMessage } from "../record/bytes.ts";
 import { PellucidRecord } from "../record/record.ts";
 import {
   type FilmFile,
@@ -170,7 +170,7 @@ export class StaticBackend implements Backend {
     return found;
   }
 
-  private async bytes(id: string): Promise<Bytes> {
+  private async bytes(id: string): Promise<ByteSource> {
     const found = this.data.records.find((record) => record.id === id);
     if (!found) throw new RecordError(`there is no ${id} in this page`);
     return new BufferBytes(Uint8Array.from(atob(found.base64), (letter) => letter.charCodeAt(0)).buffer);
