@@ -310,8 +310,13 @@ def test_every_page_fits_a_phone(page: Any, studio: Studio) -> None:
 
 
 def test_colours_are_the_palette_s() -> None:
-    source = (Path(__file__).parent.parent / "studio" / "src" / "studio" / "colours.ts").read_text(encoding="utf-8")
-    for name, colour in re.findall(r'^export const (\w+) = "(#\w{6})";', source, re.MULTILINE):
-        assert getattr(palette, name) == colour
+    folder = Path(__file__).parent.parent / "studio" / "src" / "studio"
+    source = (folder / "colours.ts").read_text(encoding="utf-8")
+    constants = re.findall(r'^const (\w+) = "(#\w{6})";', source, re.MULTILINE)
+    properties = re.findall(r"^    --([\w-]+): (#\w{6});", (folder / "App.svelte").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(constants) == 2 and len(properties) == 11
+    for name, colour in constants + properties:
+        assert getattr(palette, name.upper().replace("-", "_")) == colour
+    assert re.findall(r'"(#\w{6})"', source.split("SERIES = [")[1].split("]")[0]) == list(palette.SERIES)
     stops = re.findall(r'"(#\w{6})"', source.split("SEQUENTIAL = [")[1].split("]")[0])
     assert stops == [palette.table("sequential")[round(i * 255 / 16)] for i in range(17)]

@@ -1,4 +1,4 @@
-// The studio's pure parts: addresses, charts, colours.
+// The studio's pure functions: routes, charts, colours.
 
 import assert from "node:assert/strict";
 import test from "node:test";

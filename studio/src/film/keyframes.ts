@@ -53,7 +53,7 @@ function interpolate(a: unknown, b: unknown, fraction: number): unknown {
 }
 
 /** A colour between two (#rrggbb), channel by channel: fraction 0 gives a, 1 gives b. */
-export function mixColours(a: string, b: string, fraction: number): string {
+function mixColours(a: string, b: string, fraction: number): string {
   let mixed = "#";
   for (let at = 1; at < 7; at += 2) {
     const [one, other] = [parseInt(a.slice(at, at + 2), 16), parseInt(b.slice(at, at + 2), 16)];

@@ -24,7 +24,7 @@ interface Inherited {
 const ROOT: Inherited = { x: 0, y: 0, scale: 1, opacity: 1, clip: null, label: "", shows: null };
 
 /** The number of nodes that paint: groups and clips do not. */
-export function countLeaves(nodes: readonly Node[]): number {
+function countLeaves(nodes: readonly Node[]): number {
   return nodes.reduce((sum, node) => sum + ("children" in node ? countLeaves(node.children) : 1), 0);
 }
 
@@ -131,7 +131,7 @@ function paint(node: RectNode | PathNode, t: number, inherited: Inherited) {
 type Point = readonly [x: number, y: number];
 
 /** The first part of a path, as moves and lines (curves as chords). fraction: of its length; 0 gives no command. */
-export function partialPath(d: readonly Command[], fraction: number): Command[] {
+function partialPath(d: readonly Command[], fraction: number): Command[] {
   const lines = flatten(d);
   let total = 0;
   for (const [, from, to] of lines) total += distance(from, to);

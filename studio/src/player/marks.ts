@@ -40,7 +40,7 @@ export function asSentence({ label, value, source, truth }: TooltipText, words: 
 }
 
 /** Where a number comes from: "attention[0,3], step 5". */
-export function sourceText(shows: Shows, words: Words): string {
+function sourceText(shows: Shows, words: Words): string {
   const index = shows.index.length ? `[${shows.index.join(",")}]` : "";
   return `${shows.chunk}${index}${shows.step === null ? "" : `, ${words.step(shows.step)}`}`;
 }
@@ -63,7 +63,7 @@ export function cellAt(film: Film, primitive: Primitive, x: number, y: number, w
 }
 
 /** The visible part of a primitive's bounding box. */
-export function boundingBox(primitive: Primitive, typesetter: Typesetter): Box {
+function boundingBox(primitive: Primitive, typesetter: Typesetter): Box {
   let [x, y, w, h] = unclippedBox(primitive, typesetter);
   if (primitive.clip) {
     const [left, top, width, height] = primitive.clip;

@@ -203,7 +203,7 @@ function equal(a: unknown, b: unknown): boolean {
 }
 
 /** Path commands as SVG path data. */
-export function pathData(d: readonly Command[]): string {
+function pathData(d: readonly Command[]): string {
   return d.map(([name, ...numbers]) => name + numbers.join(" ")).join("");
 }
 

@@ -33,30 +33,30 @@ export class UrlBytes implements ByteSource {
     if (end <= start) return new Uint8Array();
     const headers: Record<string, string> = { Range: `bytes=${start}-${end - 1}` };
     if (this.tag) headers["If-Match"] = this.tag;
-    let answer: Response;
+    let response: Response;
     try {
-      answer = await this.get(this.url, { headers, cache: "no-store" });
+      response = await this.get(this.url, { headers, cache: "no-store" });
     } catch {
       throw new RecordError("the server does not answer: is `pellucid studio` still running?");
     }
-    if (answer.status === 412) throw new RecordError("the record was replaced by a newer one: load the page again");
-    if (answer.status === 416) return new Uint8Array();
-    if (!answer.ok) throw new RecordError(await errorMessage(answer));
-    this.tag ??= answer.headers.get("ETag");
-    const bytes = new Uint8Array(await answer.arrayBuffer());
+    if (response.status === 412) throw new RecordError("the record was replaced by a newer one: load the page again");
+    if (response.status === 416) return new Uint8Array();
+    if (!response.ok) throw new RecordError(await errorMessage(response));
+    this.tag ??= response.headers.get("ETag");
+    const bytes = new Uint8Array(await response.arrayBuffer());
     this.fetched += bytes.length;
     // A server without byte ranges sends the whole file.
-    return answer.status === 206 ? bytes : bytes.slice(start, end);
+    return response.status === 206 ? bytes : bytes.slice(start, end);
   }
 }
 
 /** Why a request failed: the message of the server's `ErrorMessage`, or the status. */
-export async function errorMessage(answer: Response): Promise<string> {
+export async function errorMessage(response: Response): Promise<string> {
   try {
-    const { error } = (await answer.json()) as Partial<ErrorMessage>;
+    const { error } = (await response.json()) as Partial<ErrorMessage>;
     if (typeof error === "string") return error;
   } catch {
     // not JSON: the status is all there is
   }
-  return `the server answered ${answer.status}`;
+  return `the server answered ${response.status}`;
 }

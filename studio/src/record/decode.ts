@@ -34,16 +34,18 @@ export type Numbers =
 const WIDTHS: Record<string, number> = {
   uint8: 1, int8: 1, uint16: 2, int16: 2, uint32: 4, int32: 4, int64: 8, float16: 2, bfloat16: 2, float32: 4, float64: 8,
 };
+const ENCODINGS = ["raw", "deflate", "shuffle+deflate", "delta+deflate"];
 const MAX_CHUNK_BYTES = 1 << 28;
 
 /** Why an entry is invalid; null where it is valid. */
 export function entryProblem(entry: Entry): string | null {
   const width = WIDTHS[entry.dtype];
   if (width === undefined && entry.dtype !== "json" && entry.dtype !== "utf8") return `unknown dtype ${entry.dtype}`;
-  if (!["raw", "deflate", "shuffle+deflate", "delta+deflate"].includes(entry.encoding)) return `unknown encoding ${entry.encoding}`;
+  if (!ENCODINGS.includes(entry.encoding)) return `unknown encoding ${entry.encoding}`;
   if (!Array.isArray(entry.shape) || ![...entry.shape, entry.offset, entry.stored_bytes, entry.plain_bytes].every(isSize))
     return "no good shape or size";
-  if (width !== undefined && entry.plain_bytes !== entry.shape.reduce((a, b) => a * b, width)) return "its shape gives other bytes";
+  if (width !== undefined && entry.plain_bytes !== entry.shape.reduce((a, b) => a * b, width))
+    return "its shape gives other bytes";
   if (entry.plain_bytes > MAX_CHUNK_BYTES) return "too large";
   if (entry.encoding === "raw" && entry.stored_bytes !== entry.plain_bytes) return "raw, yet of another size";
   return null;
@@ -97,7 +99,7 @@ export function damaged(entry: Entry, why: string): RecordError {
 }
 
 /** Numbers as stored: the bits of bfloat16 and float16, the codes of quantized uint8. */
-export function storedNumbers(entry: Entry, plain: Uint8Array<ArrayBuffer>): Numbers {
+function storedNumbers(entry: Entry, plain: Uint8Array<ArrayBuffer>): Numbers {
   const width = WIDTHS[entry.dtype]!;
   const bytes = plain.byteOffset % width ? plain.slice() : plain;
   const at: [ArrayBuffer, number, number] = [bytes.buffer, bytes.byteOffset, bytes.length / width];

@@ -120,7 +120,8 @@ function parse(text: Uint8Array): { kind: PellucidRecord["kind"]; provenance: Pr
   } catch {
     throw new RecordError("the record is damaged: its header is not JSON");
   }
-  if (header?.format !== "pellucid record") throw new RecordError("this is no Pellucid record: its header names another format");
+  if (header?.format !== "pellucid record")
+    throw new RecordError("this is no Pellucid record: its header names another format");
   const major = Array.isArray(header.schema) ? (header.schema[0] as unknown) : null;
   if (major !== 1) throw new RecordError(`the record has schema ${String(major)}, and this page reads 1: update Pellucid`);
   const { kind, provenance, chunks } = header;

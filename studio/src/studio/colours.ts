@@ -1,24 +1,9 @@
-// The colours of src/pellucid/draw/palette.py; tests/test_studio_page.py compares them.
+// Colours that scripts compute with, from src/pellucid/draw/palette.py; App.svelte holds those of the style sheets.
+// tests/test_studio_page.py compares both with the palette.
 
-export const PAPER = "#ffffff";
-export const PANEL = "#f6f7f9";
-export const LINE = "#d5d9e0";
-export const INK = "#1d2430";
-export const QUIET = "#59616f";
-export const INPUT_FILL = "#d9f2dc";
-export const INPUT = "#1e7a3c";
-export const OUTPUT_FILL = "#fcdcea";
-export const OUTPUT = "#b3246b";
-export const TRACK_FILL = "#e8def8";
-export const TRACK = "#6b3fb5";
-export const UNTRAINED_FILL = "#e4e6ea";
-export const UNTRAINED = "#666d78";
-export const PRETRAINING_FILL = "#fff1df";
-export const PRETRAINING = "#b35300";
-export const FINETUNING_FILL = "#dcf3f2";
-export const FINETUNING = "#0b7378";
+const PAPER = "#ffffff";
+const INK = "#1d2430";
 export const SERIES = ["#2b66ad", "#b35300", "#0b7378", "#b3246b"];
-export const SERIES_PALE = "#b4cdea";
 
 /** The sequential palette at 17 evenly spaced fractions from 0 to 1; colours between are interpolated. */
 export const SEQUENTIAL = [

@@ -15,13 +15,18 @@ import {
   type StaticRun,
 } from "../wire.ts";
 
-/** Lines since the last request. next: where to continue, in bytes; more: whether the file has more; again: it was begun anew. */
+/** The metrics of a run since the last request. */
 export interface Metrics {
   lines: MetricsLine[];
+  /** Where the next request continues, in bytes. */
   next: number;
+  /** Whether the file has more already. */
   more: boolean;
+  /** Whether the file was begun anew: the lines are from its start. */
   again: boolean;
 }
+
+/** Where pages get their data from. */
 export interface Backend {
   /** Whether there is a server, which can list again, be polled, and generate. */
   readonly live: boolean;
@@ -59,14 +64,14 @@ export class ServerBackend implements Backend {
   private readonly records = new Map<string, Promise<PellucidRecord>>();
 
   private async get(path: string): Promise<Response> {
-    let answer: Response;
+    let response: Response;
     try {
-      answer = await fetch(path, { cache: "no-store" });
+      response = await fetch(path, { cache: "no-store" });
     } catch {
       throw new RecordError("the server does not answer: is `pellucid studio` still running?");
     }
-    if (!answer.ok) throw new RecordError(await errorMessage(answer));
-    return answer;
+    if (!response.ok) throw new RecordError(await errorMessage(response));
+    return response;
   }
 
   async sources(): Promise<Sources> {
@@ -83,11 +88,6 @@ export class ServerBackend implements Backend {
     return found;
   }
 
-  /** Drops a record from the cache, so that it is read again. */
-  forget(id: string): void {
-    this.records.delete(id);
-  }
-
   file(id: string): string {
     return `/records/${encodeURIComponent(id)}`;
   }
@@ -97,10 +97,10 @@ export class ServerBackend implements Backend {
   }
 
   async metrics(run: string, from: number): Promise<Metrics> {
-    const answer = await this.get(`/api/runs/${encodeURIComponent(run)}/metrics?from=${from}`);
-    const [next, size] = [MetricsHeader.NEXT, MetricsHeader.SIZE].map((name) => Number(answer.headers.get(name)));
-    const text = await answer.text();
-    const again = answer.headers.get(MetricsHeader.AGAIN) === "1";
+    const response = await this.get(`/api/runs/${encodeURIComponent(run)}/metrics?from=${from}`);
+    const [next, size] = [MetricsHeader.NEXT, MetricsHeader.SIZE].map((name) => Number(response.headers.get(name)));
+    const text = await response.text();
+    const again = response.headers.get(MetricsHeader.AGAIN) === "1";
     return { lines: parseLines(text), next: next!, more: text.length > 0 && next! < size!, again };
   }
 
@@ -110,14 +110,14 @@ export class ServerBackend implements Backend {
   }
 
   async generate(request: GenerateRequest, onEvent: (event: GenerationEvent) => void, signal: AbortSignal): Promise<void> {
-    const answer = await fetch("/api/generate", {
+    const response = await fetch("/api/generate", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(request),
       signal,
     });
-    if (!answer.ok || !answer.body) throw new RecordError(await errorMessage(answer));
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    if (!response.ok || !response.body) throw new RecordError(await errorMessage(response));
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     for (;;) {
       const { done, value } = await reader.read();

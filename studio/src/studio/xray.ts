@@ -63,7 +63,8 @@ export async function overview(record: PellucidRecord): Promise<Overview> {
 async function pieces(record: PellucidRecord): Promise<Map<number, string>> {
   const [ids, starts, bytes] = await Promise.all(["ids", "starts", "bytes"].map((part) => record.numbers(`pieces/${part}`)));
   const found = new Map<number, string>();
-  list(ids!).forEach((id, i) => found.set(id, piece((bytes as Uint8Array).subarray(Number(starts![i]), Number(starts![i + 1])))));
+  const at = (i: number) => Number(starts![i]);
+  list(ids!).forEach((id, i) => found.set(id, piece((bytes as Uint8Array).subarray(at(i), at(i + 1)))));
   return found;
 }
 
@@ -130,7 +131,8 @@ export async function attentionOf(
   const [count, length] = entry.shape as [number, number];
   triangleSide(length); // throws unless it is a triangle
   const start = triangleAt(track, 0);
-  const heads = Array.from({ length: count }, (_, h) => Array.from(numbers.subarray(h * length + start, h * length + start + track + 1)));
+  const row = (first: number) => Array.from(numbers.subarray(first, first + track + 1));
+  const heads = Array.from({ length: count }, (_, h) => row(h * length + start));
   const weights =
     head === null
       ? Array.from({ length: track + 1 }, (_, key) => heads.reduce((sum, one) => sum + one[key]!, 0) / count)
@@ -164,7 +166,8 @@ export async function stepAt(record: PellucidRecord, step: number): Promise<Step
   const read = async (name: string): Promise<Numbers | null> =>
     record.has(`generation/${name}`) ? record.numbers(`generation/${name}`) : null;
   const names = ["drawn_ids", "drawn_logprobs", "topk_ids", "topk_logprobs", "topk_shares", "kept", "draw", "drawn_span"];
-  const [drawn, logprob, ids, logprobs, shares, kept, draw, span] = await Promise.all(names.map((name) => read(`steps/${name}`)));
+  const chunks = await Promise.all(names.map((name) => read(`steps/${name}`)));
+  const [drawn, logprob, ids, logprobs, shares, kept, draw, span] = chunks;
   const seconds = await read("timings/steps");
   const count = record.entry("generation/steps/topk_ids").shape[1]!;
   return {
