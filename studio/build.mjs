@@ -41,9 +41,9 @@ function packageOf(input) {
   return parts.slice(0, at + (parts[at + 1].startsWith("@") ? 3 : 2)).join("/");
 }
 
-/** Where a package's source is kept, by its own word: npm's short form names a GitHub repository. */
-function repositoryOf(told) {
-  const named = typeof told === "string" ? told : (told?.url ?? "");
+/** The address of a package's repository as its package.json states it; npm's short form names a GitHub repository. */
+function repositoryOf(repository) {
+  const named = typeof repository === "string" ? repository : (repository?.url ?? "");
   return /^[\w.-]+\/[\w.-]+$/.test(named) ? `https://github.com/${named}` : named.replace(/^git\+/, "").replace(/\.git$/, "");
 }
 
@@ -77,7 +77,7 @@ for (const name of ["player", "studio"]) {
     if (!folder || !bytesInOutput) continue;
     const about = JSON.parse(readFileSync(join(here, folder, "package.json"), "utf8"));
     const notice = readdirSync(join(here, folder)).find((f) => /^licen[cs]e/i.test(f));
-    const told = bundled.get(folder) ?? {
+    const entry = bundled.get(folder) ?? {
       name: about.name,
       version: about.version,
       licence: about.license,
@@ -85,9 +85,9 @@ for (const name of ["player", "studio"]) {
       files: [],
       notice: notice ? readFileSync(join(here, folder, notice), "utf8").trim() : "",
     };
-    if (!told.files.includes(`${name}.js`)) told.files.push(`${name}.js`);
-    bundled.set(folder, told);
+    if (!entry.files.includes(`${name}.js`)) entry.files.push(`${name}.js`);
+    bundled.set(folder, entry);
   }
 }
-const told = [...bundled.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
-writeFileSync(join(out, "bundled.json"), JSON.stringify(told, null, 1) + "\n");
+const packages = [...bundled.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+writeFileSync(join(out, "bundled.json"), JSON.stringify(packages, null, 1) + "\n");

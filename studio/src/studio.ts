@@ -1,16 +1,17 @@
-// The studio's one file: the explorer of records. It fills the page's element, if the page has one; `open` fills another.
+// Entry point of studio.js, the explorer of records: shows the studio in the page's element, if there is one.
 
 import { mount } from "svelte";
 import App from "./studio/App.svelte";
-import { type Carried, CarriedHost, type Host, ServerHost } from "./studio/data.ts";
+import { type Backend, ServerBackend, StaticBackend } from "./studio/data.ts";
+import type { StaticPage } from "./wire.ts";
 
 /** Shows the studio in an element. */
-export function open(target: HTMLElement, host: Host): void {
-  mount(App, { target, props: { host } });
+export function open(target: HTMLElement, backend: Backend): void {
+  mount(App, { target, props: { backend } });
 }
 
 const place = document.getElementById("pellucid-studio");
 if (place) {
-  const carried = document.getElementById("pellucid-data")?.textContent;
-  open(place, carried ? new CarriedHost(JSON.parse(carried) as Carried) : new ServerHost());
+  const data = document.getElementById("pellucid-data")?.textContent;
+  open(place, data ? new StaticBackend(JSON.parse(data) as StaticPage) : new ServerBackend());
 }

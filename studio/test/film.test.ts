@@ -1,11 +1,11 @@
-// Film.at(t) in TypeScript against the golden lists that Python is held to as well, bit for bit.
+// Film.at(t) against the golden display lists that also test the Python implementation, bit for bit.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 import { bitmap } from "../src/film/bitmap.ts";
 import { readFilm } from "../src/film/film.ts";
-import { Keys, fine, rounded } from "../src/film/keys.ts";
+import { Keyframes, formatNumber, rounded } from "../src/film/keyframes.ts";
 
 declare const ROOT: string;
 
@@ -14,14 +14,14 @@ interface Case {
   film: Record<string, unknown>;
   at: { t: number; list: unknown[] }[];
   stills: number[];
-  said: [t: number, caption: string, segment: string][];
+  said: [t: number, caption: string, segment: string][]; // at some times
 }
 
 const golden = JSON.parse(readFileSync(`${ROOT}/tests/golden/film_at.json`, "utf8")) as { cases: Case[] };
 
-for (const { name, film: told, at, stills, said } of golden.cases) {
+for (const { name, film: json, at, stills, said } of golden.cases) {
   test(`golden: ${name}`, () => {
-    const film = readFilm(JSON.stringify(told));
+    const film = readFilm(JSON.stringify(json));
     assert.ok(at.length >= 2);
     for (const { t, list } of at) assert.deepStrictEqual(film.at(t), list, `at ${t} s`);
     assert.deepStrictEqual(film.stills(), stills);
@@ -31,11 +31,11 @@ for (const { name, film: told, at, stills, said } of golden.cases) {
   });
 
   test(`where nothing changes, nothing differs: ${name}`, () => {
-    const film = readFilm(told);
+    const film = readFilm(json);
     for (let i = 0; i < 60; i += 1) {
       for (const [a, b] of [[i / 60, (i + 1) / 60], [i / 60, ((i * 7) % 61) / 60]] as const) {
         const [from, to] = [a * film.duration, b * film.duration];
-        if (film.rests(from, to)) assert.deepStrictEqual(film.at(from), film.at(to), `${from} and ${to} s`);
+        if (film.unchanged(from, to)) assert.deepStrictEqual(film.at(from), film.at(to), `${from} and ${to} s`);
       }
     }
   });
@@ -45,8 +45,8 @@ test("a film that rests is known to rest, and one that moves to move", () => {
   const keys = (...points: unknown[]) => ({ keys: points });
   const film = readFilm({ ...plain(), nodes: [{ ...box, x: keys([1, 0, "hold"], [2, 5, "linear"], [4, 6, "hold"]) }] });
   assert.deepStrictEqual(film.changes, [[1, 2], [4, 4]]); // prettier-ignore
-  const told = ([[0, 1], [0, 1.1], [2, 3.9], [3, 4], [4, 5], [5, 4], [5, 3.9], [1.5, 1.6], [1.5, 1.5]] as const).map(([a, b]) => film.rests(a, b)); // prettier-ignore
-  assert.deepStrictEqual(told, [true, false, true, false, true, true, false, false, true]);
+  const values = ([[0, 1], [0, 1.1], [2, 3.9], [3, 4], [4, 5], [5, 4], [5, 3.9], [1.5, 1.6], [1.5, 1.5]] as const).map(([a, b]) => film.unchanged(a, b)); // prettier-ignore
+  assert.deepStrictEqual(values, [true, false, true, false, true, true, false, false, true]);
 });
 
 const box = { kind: "rect", x: 0, y: 0, w: 1, h: 1 };
@@ -59,9 +59,9 @@ function plain(): Record<string, unknown> {
 }
 
 test("numbers round and read as in Python", () => {
-  const told = [0.005, -0.005, -0.006, 1.004999, 2.675, -1.25, 1e6, 0.1 + 0.2, -0].map((v) => String(rounded(v)));
-  assert.deepStrictEqual(told, ["0.01", "0", "-0.01", "1", "2.68", "-1.25", "1000000", "0.3", "0"]);
-  assert.deepStrictEqual([0.016, 0.5, 1, 0.00001, 0.333333].map(fine), ["0.016", "0.5", "1", "0.00001", "0.33333"]);
+  const values = [0.005, -0.005, -0.006, 1.004999, 2.675, -1.25, 1e6, 0.1 + 0.2, -0].map((v) => String(rounded(v)));
+  assert.deepStrictEqual(values, ["0.01", "0", "-0.01", "1", "2.68", "-1.25", "1000000", "0.3", "0"]);
+  assert.deepStrictEqual([0.016, 0.5, 1, 0.00001, 0.333333].map(formatNumber), ["0.016", "0.5", "1", "0.00001", "0.33333"]);
 });
 
 test("there is no picture outside a film's time", () => {
@@ -100,7 +100,7 @@ for (const [name, changed, said] of wrong) {
 test("refused: no JSON", () => assert.throws(() => readFilm("{"), /not JSON/));
 
 test("keys at their own times", () => {
-  const keys = new Keys<number>([[1, 5, "hold"], [2, 7, "move"], [3, 0, "hold"]]); // prettier-ignore
+  const keys = new Keyframes<number>([[1, 5, "hold"], [2, 7, "move"], [3, 0, "hold"]]); // prettier-ignore
   assert.deepStrictEqual([0, 1, 1.5, 2, 2.999, 3, 9].map((t) => keys.at(t)), [5, 5, 6.75, 7, 7, 0, 0]); // prettier-ignore
 });
 

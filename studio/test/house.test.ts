@@ -1,4 +1,4 @@
-// The rules of this house that no compiler knows.
+// Rules that the compiler cannot check: bundle size, no randomness, no clock, no network, no markup from text.
 
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";

@@ -1,4 +1,4 @@
-// Records: what Python wrote is read, number by number; damage is noticed; only what is asked for is fetched.
+// Reading records: the values that Python wrote, byte ranges, damage.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -11,32 +11,32 @@ import { PellucidRecord } from "../src/record/record.ts";
 declare const ROOT: string;
 const golden = (suffix: string) => readFileSync(`${ROOT}/tests/golden/record_kinds${suffix}`);
 const bytes = new Uint8Array(golden(".pellucid")); // a copy: node's buffers are parts of a larger one
-const told = JSON.parse(golden(".json").toString()) as { chunks: Record<string, unknown>; pieces: [number[], string][] };
+const expectedValues = JSON.parse(golden(".json").toString()) as { chunks: Record<string, unknown>; pieces: [number[], string][] };
 
 const open = (data: Uint8Array) => PellucidRecord.open(new BufferBytes(new Uint8Array(data).buffer));
 const plain = (value: number) => (Number.isFinite(value) ? value : Number.isNaN(value) ? "nan" : value > 0 ? "inf" : "-inf");
 
 /** A server of one file, by byte range. */
 function server(data: Uint8Array, ranges = true) {
-  const asked: string[] = [];
+  const requested: string[] = [];
   let tag = '"a"';
   const get = (_: unknown, options?: RequestInit): Promise<Response> => {
     const headers = new Headers(options?.headers);
     const range = headers.get("Range")!;
-    asked.push(range);
+    requested.push(range);
     if (headers.get("If-Match") && headers.get("If-Match") !== tag) return Promise.resolve(new Response("{}", { status: 412 }));
     const [from, to] = range.slice("bytes=".length).split("-").map(Number) as [number, number];
     if (!ranges) return Promise.resolve(new Response(new Uint8Array(data), { headers: { ETag: tag } }));
     return Promise.resolve(new Response(data.slice(from, to + 1), { status: 206, headers: { ETag: tag } }));
   };
-  return { asked, get: get as typeof fetch, replace: () => (tag = '"b"') };
+  return { requested, get: get as typeof fetch, replace: () => (tag = '"b"') };
 }
 
 test("every dtype and encoding that Python wrote is read as Python reads it", async () => {
   const record = await open(bytes);
   assert.ok(record.checked, "node has SHA-256");
-  assert.deepEqual(record.names(), Object.keys(told.chunks));
-  for (const [name, expected] of Object.entries(told.chunks)) {
+  assert.deepEqual(record.names(), Object.keys(expectedValues.chunks));
+  for (const [name, expected] of Object.entries(expectedValues.chunks)) {
     const { dtype } = record.entry(name);
     if (dtype === "json") assert.deepEqual(await record.json(name), expected, name);
     else if (dtype === "utf8") await assert.rejects(record.numbers(name), /is text/);
@@ -45,15 +45,15 @@ test("every dtype and encoding that Python wrote is read as Python reads it", as
 });
 
 test("by byte range only the header and the chunks that are asked for are fetched", async () => {
-  const { asked, get } = server(bytes);
+  const { requested, get } = server(bytes);
   const source = new UrlBytes("/records/r", get);
   const record = await PellucidRecord.open(source);
-  assert.equal(asked.length, 2);
-  assert.equal(asked[0], "bytes=0-47");
+  assert.equal(requested.length, 2);
+  assert.equal(requested[0], "bytes=0-47");
   const entry = record.entry("kinds/bfloat16");
   const before = source.fetched;
   await Promise.all([record.numbers("kinds/bfloat16"), record.numbers("kinds/bfloat16")]);
-  assert.equal(asked.length, 3, "a chunk is fetched once");
+  assert.equal(requested.length, 3, "a chunk is fetched once");
   assert.equal(source.fetched - before, entry.stored_bytes);
   assert.equal((await record.numbers("kinds/empty")).length, 0);
 });
@@ -102,7 +102,7 @@ test("what is no record, cut short or newer is refused in words", async () => {
 });
 
 test("pieces are labels on which everything can be seen, as Python writes them", () => {
-  for (const [token, label] of told.pieces) assert.equal(piece(Uint8Array.from(token)), label);
+  for (const [token, label] of expectedValues.pieces) assert.equal(piece(Uint8Array.from(token)), label);
 });
 
 test("triangles", () => {

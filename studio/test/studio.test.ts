@@ -1,8 +1,8 @@
-// The studio's pure parts: addresses, charts, colours.
+// The studio's pure functions: routes, charts, colours.
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { means, ticks } from "../src/studio/chart.ts";
+import { bucketMeans, ticks } from "../src/studio/chart.ts";
 import { inkOn, SEQUENTIAL, shade } from "../src/studio/colours.ts";
 import { hashOf, parseRoute, type Route } from "../src/studio/route.ts";
 
@@ -26,10 +26,10 @@ test("ticks are round and inside of the range", () => {
   assert.deepEqual(ticks(3, 3, 5), [3]);
 });
 
-test("means keep every point where there is room, and the total where there is none", () => {
+test("bucketMeans keep every point where there is room, and the total where there is none", () => {
   const points = Array.from({ length: 1000 }, (_, i) => ({ step: i + 1, value: i % 7 }));
-  assert.equal(means(points, 1000).points, points);
-  const { points: fewer, of } = means(points, 90);
+  assert.equal(bucketMeans(points, 1000).points, points);
+  const { points: fewer, of } = bucketMeans(points, 90);
   assert.ok(fewer.length <= 90 && of === 12);
   assert.equal(fewer[0]!.value, [0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4].reduce((a, b) => a + b) / 12);
 });

@@ -21,7 +21,8 @@ from pellucid.errors import PellucidError
 from pellucid.record import check, open_record
 from pellucid.serve import Studio
 from pellucid.serve.studio import generation as generating
-from pellucid.serve.studio.generation import Answer, Generator, read_request
+from pellucid.serve.studio.generate_request import parse_generate_request
+from pellucid.serve.studio.generation import Answer, Generator
 from pellucid.serve.studio.sources import Library
 
 
@@ -222,8 +223,8 @@ def test_the_oldest_answers_go(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_requests_by_default() -> None:
-    assert read_request(b"{}") == ("default", "", {"max_tokens": 40})
-    assert read_request(b'{"top_k": null, "seed": "-7"}') == ("default", "", {"max_tokens": 40, "seed": -7})
+    assert parse_generate_request(b"{}") == ("default", "", {"max_tokens": 40})
+    assert parse_generate_request(b'{"top_k": null, "seed": "-7"}') == ("default", "", {"max_tokens": 40, "seed": -7})
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one child alone")

@@ -189,6 +189,15 @@ def test_what_a_record_lacks_is_said(page: Any, studio: Studio) -> None:
     page.refused = 1  # the browser says so, too
 
 
+def test_a_run_that_cannot_be_read_is_listed_with_the_reason(page: Any, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "run", tmp_path / "torn")
+    (tmp_path / "torn" / "run.json").write_text("{", encoding="utf-8")
+    with Studio([tmp_path / "torn"], port=0) as studio:
+        page.goto(studio.url)
+        page.get_by_text("run.json cannot be read").wait_for()
+        page.get_by_role("link", name="torn/training.pellucid").first.wait_for()
+
+
 def test_a_long_record_stays_light(page: Any, studio: Studio) -> None:
     page.goto(f"{studio.url}#/record/record-3/150/12")
     chosen(page).wait_for()
@@ -302,8 +311,13 @@ def test_every_page_fits_a_phone(page: Any, studio: Studio) -> None:
 
 
 def test_colours_are_the_palette_s() -> None:
-    source = (Path(__file__).parents[2] / "studio" / "src" / "studio" / "colours.ts").read_text(encoding="utf-8")
-    for name, colour in re.findall(r'^export const (\w+) = "(#\w{6})";', source, re.MULTILINE):
-        assert getattr(palette, name) == colour
+    folder = Path(__file__).parents[2] / "studio" / "src" / "studio"
+    source = (folder / "colours.ts").read_text(encoding="utf-8")
+    constants = re.findall(r'^const (\w+) = "(#\w{6})";', source, re.MULTILINE)
+    properties = re.findall(r"^    --([\w-]+): (#\w{6});", (folder / "App.svelte").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(constants) == 2 and len(properties) == 11
+    for name, colour in constants + properties:
+        assert getattr(palette, name.upper().replace("-", "_")) == colour
+    assert re.findall(r'"(#\w{6})"', source.split("SERIES = [")[1].split("]")[0]) == list(palette.SERIES)
     stops = re.findall(r'"(#\w{6})"', source.split("SEQUENTIAL = [")[1].split("]")[0])
     assert stops == [palette.table("sequential")[round(i * 255 / 16)] for i in range(17)]

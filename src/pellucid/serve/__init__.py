@@ -3,8 +3,9 @@
 In: run directories, record files, names of models. Out: `Studio`, a server on this machine;
 `write_page`, a page that needs none.
 
-Read `sources` (what is shown), `guard` (who may ask), `ranges` (files by byte range), `generating` (one answer at a time, token
-by token), `app` (the addresses), `studio` (the server itself), then `page` and `static` (the HTML).
+Read `wire` (the types of all messages), `sources` (what is shown), `guard` (who may ask), `ranges` (files by byte range),
+`generate_request` (the request, checked), `generating` (one answer at a time, token by token), `app` (the addresses), `studio`
+(the server itself), then `page` and `static` (the HTML).
 """
 
 from pellucid.serve.studio.server import PORT, Studio

@@ -1,11 +1,11 @@
-// A matrix as an image: a Windows bitmap with a palette, which is the matrix itself behind a header. No canvas is read back
-// (browsers that guard against fingerprints change what is read), and the same matrix gives the same bytes.
+// Encodes a matrix as a Windows bitmap with a palette: a header, then the matrix itself. The bytes are always the same, unlike
+// those read back from a canvas, which browsers with fingerprinting protection perturb.
 
 import type { Matrix } from "./types.ts";
 
 const HEADER = 14 + 40 + 4 * 256;
 
-/** The file: BITMAPFILEHEADER, BITMAPINFOHEADER, 256 colours, rows from the top, each padded to four bytes. */
+/** The bytes: BITMAPFILEHEADER, BITMAPINFOHEADER, 256 colours, rows from the top, each padded to four bytes. */
 export function bitmap(matrix: Matrix, palette: Uint8Array): Uint8Array {
   const { rows, columns, data } = matrix;
   const stride = Math.ceil(columns / 4) * 4;
@@ -28,7 +28,7 @@ export function bitmap(matrix: Matrix, palette: Uint8Array): Uint8Array {
   return file;
 }
 
-/** The same as an address. */
+/** The same as a data URL. */
 export function bitmapUrl(matrix: Matrix, palette: Uint8Array): string {
   const file = bitmap(matrix, palette);
   let text = "";

@@ -1,54 +1,55 @@
-// From nodes and a time to a display list: plain primitives in paint order, with nothing left to decide.
+// Evaluates a film's nodes at a time: a display list of primitives in paint order, in absolute coordinates.
 //
-// The second of two: Python's `draw/resolve.py` gives the same bits (`tests/golden/film_at.json`).
+// Python's implementation gives the same bits (`tests/golden/film_at.json`).
 
-import { now, rounded } from "./keys.ts";
-import type { Timed } from "./keys.ts";
+import { rounded, valueAt } from "./keyframes.ts";
+import type { Animated } from "./keyframes.ts";
 import type { ClipNode, Command, Drawn, GroupNode, Leaf, Node, PathNode, Primitive, RectNode, Shows } from "./types.ts";
 
-const CHORDS = 16; // a curve of a line that is still growing is drawn as so many straight pieces
+const CHORDS = 16; // line segments for a curve of a partially drawn path
 
-type Sides = readonly [left: number, top: number, right: number, bottom: number];
+type ClipSides = readonly [left: number, top: number, right: number, bottom: number];
 
-/** What a node inherits: where its origin stands, its scale, opacity and clip, and whose label and truth it has. */
-interface Place {
+/** What a node inherits from its groups: origin and scale, opacity, clip, label and provenance. */
+interface Inherited {
   readonly x: number;
   readonly y: number;
   readonly scale: number;
   readonly opacity: number;
-  readonly clip: Sides | null;
+  readonly clip: ClipSides | null;
   readonly label: string;
   readonly shows: Shows | null;
 }
 
-const START: Place = { x: 0, y: 0, scale: 1, opacity: 1, clip: null, label: "", shows: null };
+const ROOT: Inherited = { x: 0, y: 0, scale: 1, opacity: 1, clip: null, label: "", shows: null };
 
-/** How many nodes paint something: groups and clips only hold others. */
-export function leaves(nodes: readonly Node[]): number {
-  return nodes.reduce((sum, node) => sum + ("children" in node ? leaves(node.children) : 1), 0);
+/** The number of nodes that paint: groups and clips do not. */
+function countLeaves(nodes: readonly Node[]): number {
+  return nodes.reduce((sum, node) => sum + ("children" in node ? countLeaves(node.children) : 1), 0);
 }
 
 /** The primitives at t seconds, in paint order. */
 export function displayList(nodes: readonly Node[], t: number): Primitive[] {
   const list: Primitive[] = [];
-  resolve(nodes, t, START, 0, list);
+  resolve(nodes, t, ROOT, 0, list);
   return list;
 }
 
-/** Adds the primitives of some nodes, the first of which that paints has this number; returns the number after the last. */
-function resolve(nodes: readonly Node[], t: number, place: Place, number: number, list: Primitive[]): number {
+/** Appends the primitives of some nodes to a list. number: of the first that paints. Returns the number after the last. */
+function resolve(nodes: readonly Node[], t: number, inherited: Inherited, number: number, list: Primitive[]): number {
   for (const node of nodes) {
     if ("children" in node) {
-      const inner = inside(node, t, place);
-      number = inner ? resolve(node.children, t, inner, number, list) : number + leaves(node.children);
+      const inner = inheritedBy(node, t, inherited);
+      number = inner ? resolve(node.children, t, inner, number, list) : number + countLeaves(node.children);
       continue;
     }
-    const drawn = draw(node, t, place);
+    const drawn = draw(node, t, inherited);
     if (drawn) {
-      const opacity = rounded(place.opacity * now(node.opacity, t));
+      const opacity = rounded(inherited.opacity * valueAt(node.opacity, t));
       if (opacity > 0) {
-        const label = now(node.label, t) || place.label;
-        list.push({ ...drawn, opacity, clip: clipOf(place), node: number, id: node.id, label, shows: node.shows ?? place.shows });
+        const label = valueAt(node.label, t) || inherited.label;
+        const shows = node.shows ?? inherited.shows;
+        list.push({ ...drawn, opacity, clip: clipOf(inherited), node: number, id: node.id, label, shows });
       }
     }
     number += 1;
@@ -56,91 +57,92 @@ function resolve(nodes: readonly Node[], t: number, place: Place, number: number
   return number;
 }
 
-/** Where the children of a group or clip stand; null where none can be seen. */
-function inside(node: GroupNode | ClipNode, t: number, place: Place): Place | null {
-  let x = place.x + place.scale * now(node.x, t);
-  let y = place.y + place.scale * now(node.y, t);
-  const label = now(node.label, t) || place.label;
-  const shows = node.shows ?? place.shows;
+/** What the children of a group or clip inherit; null where none is visible. */
+function inheritedBy(node: GroupNode | ClipNode, t: number, inherited: Inherited): Inherited | null {
+  let x = inherited.x + inherited.scale * valueAt(node.x, t);
+  let y = inherited.y + inherited.scale * valueAt(node.y, t);
+  const label = valueAt(node.label, t) || inherited.label;
+  const shows = node.shows ?? inherited.shows;
   if (node.kind === "group") {
-    const scale = place.scale * now(node.scale, t);
-    const opacity = place.opacity * now(node.opacity, t);
-    return scale > 0 && opacity > 0 ? { x, y, scale, opacity, clip: place.clip, label, shows } : null;
+    const scale = inherited.scale * valueAt(node.scale, t);
+    const opacity = inherited.opacity * valueAt(node.opacity, t);
+    return scale > 0 && opacity > 0 ? { x, y, scale, opacity, clip: inherited.clip, label, shows } : null;
   }
-  let right = x + place.scale * now(node.w, t);
-  let bottom = y + place.scale * now(node.h, t);
-  if (place.clip) {
-    x = Math.max(x, place.clip[0]);
-    y = Math.max(y, place.clip[1]);
-    right = Math.min(right, place.clip[2]);
-    bottom = Math.min(bottom, place.clip[3]);
+  let right = x + inherited.scale * valueAt(node.w, t);
+  let bottom = y + inherited.scale * valueAt(node.h, t);
+  if (inherited.clip) {
+    x = Math.max(x, inherited.clip[0]);
+    y = Math.max(y, inherited.clip[1]);
+    right = Math.min(right, inherited.clip[2]);
+    bottom = Math.min(bottom, inherited.clip[3]);
   }
   if (rounded(right - x) <= 0 || rounded(bottom - y) <= 0) return null;
-  return { ...place, clip: [x, y, right, bottom], label, shows };
+  return { ...inherited, clip: [x, y, right, bottom], label, shows };
 }
 
-function clipOf({ clip }: Place): [number, number, number, number] | null {
+function clipOf({ clip }: Inherited): [number, number, number, number] | null {
   if (!clip) return null;
   const [left, top, right, bottom] = clip;
   return [rounded(left), rounded(top), rounded(right - left), rounded(bottom - top)];
 }
 
-/** What is particular to the kind of node; null where nothing can be seen. */
-function draw(node: Leaf, t: number, place: Place): Drawn | null {
-  const length = (value: Timed<number>) => rounded(place.scale * now(value, t));
-  const across = (value: Timed<number>) => rounded(place.x + place.scale * now(value, t));
-  const down = (value: Timed<number>) => rounded(place.y + place.scale * now(value, t));
+/** The attributes of a node's kind; null where nothing is visible. */
+function draw(node: Leaf, t: number, inherited: Inherited): Drawn | null {
+  const length = (value: Animated<number>) => rounded(inherited.scale * valueAt(value, t));
+  const toX = (value: Animated<number>) => rounded(inherited.x + inherited.scale * valueAt(value, t));
+  const toY = (value: Animated<number>) => rounded(inherited.y + inherited.scale * valueAt(value, t));
   switch (node.kind) {
     case "rect": {
       const [w, h] = [length(node.w), length(node.h)];
       if (!w || !h) return null;
-      return { kind: "rect", x: across(node.x), y: down(node.y), w, h, rx: length(node.rx), ...paint(node, t, place) };
+      return { kind: "rect", x: toX(node.x), y: toY(node.y), w, h, rx: length(node.rx), ...paint(node, t, inherited) };
     }
     case "text": {
-      const [string, size] = [now(node.string, t), length(node.size)];
+      const [string, size] = [valueAt(node.string, t), length(node.size)];
       if (!string || !size) return null;
       const { weight, family, anchor } = node;
-      return { kind: "text", x: across(node.x), y: down(node.y), string, size, weight, family, anchor, fill: now(node.fill, t) };
+      const fill = valueAt(node.fill, t);
+      return { kind: "text", x: toX(node.x), y: toY(node.y), string, size, weight, family, anchor, fill };
     }
     case "path": {
-      const share = now(node.draw, t);
-      const commands = share >= 1 ? node.d : cut(node.d, share);
+      const fraction = valueAt(node.draw, t);
+      const commands = fraction >= 1 ? node.d : partialPath(node.d, fraction);
       if (!commands.length) return null;
-      const d = commands.map(([name, ...numbers]): Command => [name, ...numbers.map((n, i) => (i % 2 ? down(n) : across(n)))]);
-      return { kind: "path", d, ...paint(node, t, place) };
+      const d = commands.map(([name, ...numbers]): Command => [name, ...numbers.map((n, i) => (i % 2 ? toY(n) : toX(n)))]);
+      return { kind: "path", d, ...paint(node, t, inherited) };
     }
     case "image": {
       const [w, h] = [length(node.w), length(node.h)];
       if (!w || !h) return null;
-      return { kind: "image", x: across(node.x), y: down(node.y), w, h, matrix: now(node.matrix, t), palette: node.palette };
+      return { kind: "image", x: toX(node.x), y: toY(node.y), w, h, matrix: valueAt(node.matrix, t), palette: node.palette };
     }
   }
 }
 
-function paint(node: RectNode | PathNode, t: number, place: Place) {
+function paint(node: RectNode | PathNode, t: number, inherited: Inherited) {
   return {
-    fill: now(node.fill, t),
-    stroke: now(node.stroke, t),
-    stroke_width: rounded(place.scale * now(node.stroke_width, t)),
-    dash: node.dash.map((part) => rounded(place.scale * part)),
+    fill: valueAt(node.fill, t),
+    stroke: valueAt(node.stroke, t),
+    stroke_width: rounded(inherited.scale * valueAt(node.stroke_width, t)),
+    dash: node.dash.map((part) => rounded(inherited.scale * part)),
   };
 }
 
 type Point = readonly [x: number, y: number];
 
-/** The first `draw` of a path's length, as moves and straight lines, curves as chords; nothing if that is 0. */
-export function cut(d: readonly Command[], draw: number): Command[] {
-  const lines = straight(d);
+/** The first part of a path, as moves and lines (curves as chords). fraction: of its length; 0 gives no command. */
+function partialPath(d: readonly Command[], fraction: number): Command[] {
+  const lines = flatten(d);
   let total = 0;
   for (const [, from, to] of lines) total += distance(from, to);
-  let left = draw * total;
+  let left = fraction * total;
   const done: Command[] = [];
   for (const [starts, from, to] of lines) {
     if (left <= 0) break;
     if (starts) done.push(["M", ...from]);
     const length = distance(from, to);
     if (length > left) {
-      done.push(["L", ...toward(from, to, left / length)]);
+      done.push(["L", ...lerp(from, to, left / length)]);
       return done;
     }
     left -= length;
@@ -154,12 +156,12 @@ function distance(a: Point, b: Point): number {
   return Math.sqrt(x * x + y * y);
 }
 
-function toward(a: Point, b: Point, share: number): Point {
-  return [a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share];
+function lerp(a: Point, b: Point, fraction: number): Point {
+  return [a[0] + (b[0] - a[0]) * fraction, a[1] + (b[1] - a[1]) * fraction];
 }
 
-/** The straight pieces of a path: whether a new stroke starts here, from, to. */
-function straight(d: readonly Command[]): [boolean, Point, Point][] {
+/** The line segments of a path: [whether a new stroke starts, from, to]. */
+function flatten(d: readonly Command[]): [boolean, Point, Point][] {
   const lines: [boolean, Point, Point][] = [];
   let [here, first]: [Point, Point] = [
     [0, 0],
@@ -191,8 +193,8 @@ function straight(d: readonly Command[]): [boolean, Point, Point][] {
   return lines;
 }
 
-/** A point of a Bézier curve by de Casteljau's construction. */
+/** The point at parameter u of a Bézier curve, by de Casteljau's algorithm. */
 function onCurve(curve: readonly Point[], u: number): Point {
-  while (curve.length > 1) curve = curve.slice(1).map((to, i) => toward(curve[i]!, to, u));
+  while (curve.length > 1) curve = curve.slice(1).map((to, i) => lerp(curve[i]!, to, u));
   return curve[0]!;
 }

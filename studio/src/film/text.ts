@@ -1,10 +1,10 @@
-// How wide a text is and its outline, from the letters that travel with a film: the same everywhere, no font needed.
+// Lays out text with the glyph outlines that a film holds: the same everywhere, without a font.
 
-import { fine, rounded } from "./keys.ts";
+import { formatNumber, rounded } from "./keyframes.ts";
 import type { DrawnText, Letters } from "./types.ts";
 
-/** Where and how a text stands: its outline in units of 1/em, and the transform that places it. */
-export interface SetText {
+/** A text as an outline in font units, with the SVG transform that places it; left and width in the film's units. */
+export interface TextLayout {
   readonly d: string;
   readonly transform: string;
   readonly left: number;
@@ -12,22 +12,22 @@ export interface SetText {
 }
 
 export class Typesetter {
-  private readonly known = new Map<string, { d: string; advance: number }>();
+  private readonly outlines = new Map<string, { d: string; advance: number }>();
 
   constructor(readonly letters: Letters) {}
 
-  set(text: DrawnText): SetText {
+  layOut(text: DrawnText): TextLayout {
     const { d, advance } = this.outline(text.string, `${text.family}-${text.weight}`);
     const width = (advance * text.size) / this.letters.em;
     const left = rounded(text.x - { start: 0, middle: width / 2, end: width }[text.anchor]);
-    const scale = fine(text.size / this.letters.em);
+    const scale = formatNumber(text.size / this.letters.em);
     return { d, transform: `translate(${left} ${text.y})scale(${scale} -${scale})`, left, width };
   }
 
-  /** One outline for a whole text. Each contour begins with an absolute move, which takes the letter's place along. */
+  /** The outline of a whole text. Each contour starts with an absolute move, which is shifted by its glyph's offset. */
   private outline(string: string, face: string): { d: string; advance: number } {
     const key = `${face} ${string}`;
-    let made = this.known.get(key);
+    let made = this.outlines.get(key);
     if (!made) {
       let [d, advance] = ["", 0];
       for (const character of string) {
@@ -38,7 +38,7 @@ export class Typesetter {
         advance += letter[0];
       }
       made = { d, advance };
-      this.known.set(key, made);
+      this.outlines.set(key, made);
     }
     return made;
   }

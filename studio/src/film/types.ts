@@ -1,10 +1,10 @@
-// What a film is made of, as read from its file, and what a picture of it is made of. `docs/film.md` says what each means.
+// The nodes of a film and the primitives of a display list. `docs/film.md` describes each.
 
-import type { Timed } from "./keys.ts";
+import type { Animated } from "./keyframes.ts";
 
 export type Truth = "derived" | "replayed" | "measured" | "given";
 
-/** Where the number behind a mark comes from. */
+/** Provenance of the value that a mark shows. */
 export interface Shows {
   readonly chunk: string;
   readonly index: readonly number[];
@@ -24,63 +24,63 @@ export type Anchor = "start" | "middle" | "end";
 
 interface Shared {
   readonly id: string;
-  readonly label: Timed<string>;
+  readonly label: Animated<string>;
   readonly shows: Shows | null;
 }
 
 interface Painted {
-  readonly fill: Timed<Fill>;
-  readonly stroke: Timed<string | null>;
-  readonly stroke_width: Timed<number>;
+  readonly fill: Animated<Fill>;
+  readonly stroke: Animated<string | null>;
+  readonly stroke_width: Animated<number>;
   readonly dash: readonly number[];
-  readonly opacity: Timed<number>;
+  readonly opacity: Animated<number>;
 }
 
 interface Boxed {
-  readonly x: Timed<number>;
-  readonly y: Timed<number>;
-  readonly w: Timed<number>;
-  readonly h: Timed<number>;
+  readonly x: Animated<number>;
+  readonly y: Animated<number>;
+  readonly w: Animated<number>;
+  readonly h: Animated<number>;
 }
 
 export interface RectNode extends Shared, Painted, Boxed {
   readonly kind: "rect";
-  readonly rx: Timed<number>;
+  readonly rx: Animated<number>;
 }
 
 export interface TextNode extends Shared {
   readonly kind: "text";
-  readonly x: Timed<number>;
-  readonly y: Timed<number>;
-  readonly string: Timed<string>;
-  readonly size: Timed<number>;
+  readonly x: Animated<number>;
+  readonly y: Animated<number>;
+  readonly string: Animated<string>;
+  readonly size: Animated<number>;
   readonly weight: 400 | 600;
   readonly family: Family;
   readonly anchor: Anchor;
-  readonly fill: Timed<string>;
-  readonly opacity: Timed<number>;
+  readonly fill: Animated<string>;
+  readonly opacity: Animated<number>;
 }
 
 export interface PathNode extends Shared, Painted {
   readonly kind: "path";
   readonly d: readonly Command[];
-  readonly draw: Timed<number>;
+  readonly draw: Animated<number>;
 }
 
 export interface ImageNode extends Shared, Boxed {
   readonly kind: "image";
-  readonly matrix: Timed<number>;
+  readonly matrix: Animated<number>;
   readonly palette: string;
-  readonly opacity: Timed<number>;
+  readonly opacity: Animated<number>;
 }
 
 export interface GroupNode extends Shared {
   readonly kind: "group";
   readonly children: readonly Node[];
-  readonly x: Timed<number>;
-  readonly y: Timed<number>;
-  readonly scale: Timed<number>;
-  readonly opacity: Timed<number>;
+  readonly x: Animated<number>;
+  readonly y: Animated<number>;
+  readonly scale: Animated<number>;
+  readonly opacity: Animated<number>;
 }
 
 export interface ClipNode extends Shared, Boxed {
@@ -91,7 +91,7 @@ export interface ClipNode extends Shared, Boxed {
 export type Leaf = RectNode | TextNode | PathNode | ImageNode;
 export type Node = Leaf | GroupNode | ClipNode;
 
-/** Whole numbers from 0 to 255 in rows, each an index into a palette. */
+/** Palette indices (0 to 255), row by row. */
 export interface Matrix {
   readonly rows: number;
   readonly columns: number;
@@ -111,13 +111,13 @@ export interface Caption {
   readonly text: string;
 }
 
-/** Advances and outlines of letters: "family-weight" -> character -> [advance, path data], in units of 1/em, y upwards. */
+/** Glyphs by "family-weight" and character: [advance, outline as path data with y upwards], in font units (`em` per em). */
 export interface Letters {
   readonly em: number;
   readonly glyphs: Readonly<Record<string, Readonly<Record<string, readonly [number, string]>>>>;
 }
 
-// The display list.
+// Primitives of a display list.
 
 interface Placed {
   readonly opacity: number;

@@ -1,4 +1,4 @@
-// Making elements. Text only ever becomes text: there is no way here to parse markup.
+// Creates elements. Strings become text nodes and attributes only: nothing here parses markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -28,7 +28,7 @@ export function svg<K extends keyof SVGElementTagNameMap>(
   return element;
 }
 
-/** Sets a text only where it is another: screen readers announce what is set. */
-export function say(element: Element, text: string): void {
+/** Sets an element's text if it differs: screen readers announce what is set again. */
+export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }

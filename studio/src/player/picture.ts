@@ -1,70 +1,70 @@
-// A display list as SVG. Each node of the film keeps its element; only attributes that change are set.
+// Draws display lists as SVG. Each node of the film keeps its element; only attributes that change are set.
 
 import { bitmapUrl } from "../film/bitmap.ts";
 import type { Film } from "../film/film.ts";
-import { fine } from "../film/keys.ts";
-import type { Typesetter } from "../film/text.ts";
-import type { Command, Fill, Gradient, Primitive } from "../film/types.ts";
+import { formatNumber } from "../film/keyframes.ts";
+import { Typesetter } from "../film/text.ts";
+import type { Command, Fill, Gradient, Letters, Primitive } from "../film/types.ts";
 import { svg } from "./dom.ts";
-import type { Box } from "./told.ts";
+import type { Box } from "./marks.ts";
 
 type Attributes = Record<string, string | null>;
 
-const CORNERS = { 0: ["1", "0"], 45: ["1", "1"], 90: ["0", "1"] } as const; // where a gradient ends, in its shape's box
-const REACH = 12; // how wide a thin line is to the pointer, in the film's units
+const GRADIENT_ENDS = { 0: ["1", "0"], 45: ["1", "1"], 90: ["0", "1"] } as const; // [x2, y2] by angle, in the shape's box
+const MIN_POINTER_WIDTH = 12; // of a thin line, in the film's units
 
-/** What stands for a node: <g data-node> (or <svg>, where it is clipped), in it the mark, and an area to point at. */
-interface Slot {
+/** The elements of a node: <g data-node> (or <svg>, where it is clipped) with the mark and an area for the pointer. */
+interface NodeElements {
   readonly outer: SVGGElement | SVGSVGElement;
   readonly mark: SVGGraphicsElement;
   readonly area: SVGGraphicsElement | null;
-  readonly set: Map<Element, Attributes>;
-  readonly pictures: Map<number, SVGImageElement>; // of an image: one element for each matrix, of which one is shown
+  readonly attributes: Map<Element, Attributes>; // as they were set last
+  readonly images: Map<number, SVGImageElement>; // of an image node, by matrix; one is shown
   hidden: boolean;
 }
 
 export class Picture {
   readonly svg: SVGSVGElement;
-  /** What is drawn now, by node. */
+  /** The primitive that is drawn for each node; undefined where it is not visible. */
   readonly drawn: (Primitive | undefined)[];
-  private readonly slots: (Slot | undefined)[];
+  private readonly elements: (NodeElements | undefined)[];
   private readonly marks = svg("g");
   private readonly defs = svg("defs");
   private readonly frame = svg("rect", { class: "frame", fill: "none", "pointer-events": "none", display: "none" });
   private readonly gradients = new Map<string, string>();
   private readonly urls = new Map<string, string>();
 
-  /** prefix: begins every id, of which no other picture in the same tree may have one. */
+  /** prefix: of every id; must be unique within the document or shadow tree. */
   constructor(
     readonly film: Film,
     private readonly typesetter: Typesetter,
     private readonly prefix: string,
   ) {
     const { width, height, background } = film;
-    this.slots = new Array<Slot | undefined>(film.painting.length);
-    this.drawn = new Array<Primitive | undefined>(film.painting.length);
+    this.elements = new Array<NodeElements | undefined>(film.leaves.length);
+    this.drawn = new Array<Primitive | undefined>(film.leaves.length);
     const paper = svg("rect", { width: `${width}`, height: `${height}`, fill: background });
     const view = { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": film.alt || film.title };
     this.svg = svg("svg", view, this.defs, paper, this.marks, this.frame);
   }
 
-  /** Shows a display list of the film. */
+  /** Draws a display list of the film. */
   draw(list: readonly Primitive[]): void {
     const seen = new Set<number>();
     for (const primitive of list) {
       seen.add(primitive.node);
       const before = this.drawn[primitive.node];
-      if (before && same(before, primitive)) continue; // most of a picture stands still
+      if (before && equalPrimitives(before, primitive)) continue; // most nodes do not change
       this.drawn[primitive.node] = primitive;
-      const slot = (this.slots[primitive.node] ??= this.slot(primitive));
-      this.update(slot, primitive);
-      if (slot.hidden) slot.outer.removeAttribute("display");
-      slot.hidden = false;
+      const elements = (this.elements[primitive.node] ??= this.create(primitive));
+      this.update(elements, primitive);
+      if (elements.hidden) elements.outer.removeAttribute("display");
+      elements.hidden = false;
     }
-    this.slots.forEach((slot, node) => {
-      if (!slot || slot.hidden || seen.has(node)) return;
-      slot.outer.setAttribute("display", "none");
-      slot.hidden = true;
+    this.elements.forEach((elements, node) => {
+      if (!elements || elements.hidden || seen.has(node)) return;
+      elements.outer.setAttribute("display", "none");
+      elements.hidden = true;
       this.drawn[node] = undefined;
     });
   }
@@ -75,80 +75,83 @@ export class Picture {
     return outer && this.marks.contains(outer) ? Number(outer.getAttribute("data-node")) : null;
   }
 
-  /** Draws a frame around a box, or none. pad: how far outside, in the film's units. */
-  point(box: Box | null, pad = 3): void {
+  /** Draws a frame around a box; null removes it. pad: its distance from the box, in the film's units. */
+  highlight(box: Box | null, pad = 3): void {
     if (!box) return this.frame.setAttribute("display", "none");
     const [x, y, w, h] = box;
     const place = { x: x - pad, y: y - pad, width: w + 2 * pad, height: h + 2 * pad };
-    for (const [name, value] of Object.entries(place)) this.frame.setAttribute(name, fine(value));
+    for (const [name, value] of Object.entries(place)) this.frame.setAttribute(name, formatNumber(value));
     this.frame.removeAttribute("display");
   }
 
-  private slot(primitive: Primitive): Slot {
+  private create(primitive: Primitive): NodeElements {
     const about = { "data-node": `${primitive.node}`, ...(primitive.id ? { "data-id": primitive.id } : {}) };
     const outer = primitive.clip ? svg("svg", { ...about, overflow: "hidden" }) : svg("g", about);
     const mark = primitive.kind === "rect" ? svg("rect") : primitive.kind === "image" ? svg("g") : svg("path");
-    const area = primitive.kind === "text" ? svg("rect", { fill: "none" }) : primitive.kind === "path" ? svg("path", { fill: "none" }) : null;
+    const shape = primitive.kind === "text" ? "rect" : primitive.kind === "path" ? "path" : null;
+    const area = shape && svg(shape, { fill: "none" });
     outer.append(mark, ...(area ? [area] : []));
-    const after = this.slots.slice(primitive.node + 1).find((slot) => slot !== undefined);
+    const after = this.elements.slice(primitive.node + 1).find((one) => one !== undefined);
     this.marks.insertBefore(outer, after?.outer ?? null);
-    return { outer, mark, area, set: new Map(), pictures: new Map(), hidden: false };
+    return { outer, mark, area, attributes: new Map(), images: new Map(), hidden: false };
   }
 
-  private update(slot: Slot, primitive: Primitive): void {
-    const { outer, mark, area } = slot;
-    const told = Boolean(primitive.label || primitive.shows);
+  private update(elements: NodeElements, primitive: Primitive): void {
+    const { outer, mark, area } = elements;
+    const described = Boolean(primitive.label || primitive.shows);
     const line = primitive.kind === "path" && !primitive.fill;
-    const pointer = { "pointer-events": told ? (line ? "stroke" : "all") : "none" }; // else what lies below is pointed at
+    const events = described ? (line ? "stroke" : "all") : "none"; // "none": the pointer reaches the nodes below
+    const pointer = { "pointer-events": events };
     if (primitive.clip) {
       const [x, y, w, h] = primitive.clip.map(String) as [string, string, string, string];
-      this.apply(slot, outer, { x, y, width: w, height: h, viewBox: `${x} ${y} ${w} ${h}`, ...pointer });
+      this.apply(elements, outer, { x, y, width: w, height: h, viewBox: `${x} ${y} ${w} ${h}`, ...pointer });
     } else {
-      this.apply(slot, outer, pointer);
+      this.apply(elements, outer, pointer);
     }
     const opacity = { opacity: primitive.opacity < 1 ? String(primitive.opacity) : null };
     switch (primitive.kind) {
       case "rect": {
         const { x, y, w, h, rx } = primitive;
         const box = { x: `${x}`, y: `${y}`, width: `${w}`, height: `${h}`, rx: rx ? `${rx}` : null };
-        return this.apply(slot, mark, { ...box, ...this.paint(primitive), ...opacity });
+        return this.apply(elements, mark, { ...box, ...this.paint(primitive), ...opacity });
       }
       case "path": {
         const d = pathData(primitive.d);
         const round = primitive.stroke && !primitive.dash.length ? "round" : null;
         const joins = { "stroke-linejoin": round, "stroke-linecap": round };
-        this.apply(slot, mark, { d, ...this.paint(primitive), ...joins, ...opacity });
-        const width = String(Math.max(REACH, primitive.stroke_width));
-        return this.apply(slot, area!, told && line ? { d, "stroke-width": width, stroke: "transparent" } : { d: null });
+        this.apply(elements, mark, { d, ...this.paint(primitive), ...joins, ...opacity });
+        const width = String(Math.max(MIN_POINTER_WIDTH, primitive.stroke_width));
+        const reach = { d, "stroke-width": width, stroke: "transparent" };
+        return this.apply(elements, area!, described && line ? reach : { d: null });
       }
       case "text": {
-        const { d, transform, left, width } = this.typesetter.set(primitive);
-        this.apply(slot, mark, { d, transform, fill: primitive.fill, "data-text": primitive.string, ...opacity });
-        const { y, size } = primitive;
-        const place = { x: fine(left), y: fine(y - size * 0.95), width: fine(width), height: fine(size * 1.25) };
-        return this.apply(slot, area!, told ? place : { width: null, height: null });
+        const { d, transform, left, width } = this.typesetter.layOut(primitive);
+        this.apply(elements, mark, { d, transform, fill: primitive.fill, "data-text": primitive.string, ...opacity });
+        const box = { x: left, y: primitive.y - primitive.size * 0.95, width, height: primitive.size * 1.25 };
+        const place = Object.fromEntries(Object.entries(box).map(([name, value]) => [name, formatNumber(value)]));
+        return this.apply(elements, area!, described ? place : { width: null, height: null });
       }
       case "image": {
-        this.apply(slot, mark, opacity);
+        this.apply(elements, mark, opacity);
         const { x, y, w, h, matrix, palette } = primitive;
-        if (!slot.pictures.has(matrix)) this.load(slot, primitive.node, palette);
-        for (const [number, image] of slot.pictures) {
+        if (!elements.images.has(matrix)) this.createImages(elements, primitive.node, palette);
+        for (const [number, image] of elements.images) {
           const box = { x: `${x}`, y: `${y}`, width: `${w}`, height: `${h}` };
-          this.apply(slot, image, number === matrix ? { ...box, display: null } : { display: "none" });
+          this.apply(elements, image, number === matrix ? { ...box, display: null } : { display: "none" });
         }
       }
     }
   }
 
-  /** One element for each matrix that an image ever shows: a change is then at once, with nothing to decode. */
-  private load(slot: Slot, node: number, palette: string): void {
+  /** Creates an element for each matrix that an image node ever shows: nothing is decoded while the film plays. */
+  private createImages(elements: NodeElements, node: number, palette: string): void {
     for (const matrix of this.film.matricesOf(node)) {
       const key = `${palette} ${matrix}`;
       const href = this.urls.get(key) ?? bitmapUrl(this.film.matrices[matrix]!, this.film.palettes.get(palette)!);
       this.urls.set(key, href);
       const image = svg("image", { preserveAspectRatio: "none", href, "data-matrix": `${matrix}`, class: "cells" });
-      slot.pictures.set(matrix, image);
-      slot.mark.append(image);
+      elements.images.set(matrix, image);
+      elements.mark.append(image);
     }
   }
 
@@ -167,17 +170,17 @@ export class Picture {
     let id = this.gradients.get(key);
     if (!id) {
       id = `${this.prefix}g${this.gradients.size}`;
-      const [x2, y2] = CORNERS[angle];
-      const stops = colours.map((c, i) => svg("stop", { offset: fine(i / (colours.length - 1)), "stop-color": c }));
+      const [x2, y2] = GRADIENT_ENDS[angle];
+      const stops = colours.map((c, i) => svg("stop", { offset: formatNumber(i / (colours.length - 1)), "stop-color": c }));
       this.defs.append(svg("linearGradient", { id, x1: "0", y1: "0", x2, y2 }, ...stops));
       this.gradients.set(key, id);
     }
     return id;
   }
 
-  private apply(slot: Slot, element: Element, attributes: Attributes): void {
-    let before = slot.set.get(element);
-    if (!before) slot.set.set(element, (before = {}));
+  private apply(elements: NodeElements, element: Element, attributes: Attributes): void {
+    let before = elements.attributes.get(element);
+    if (!before) elements.attributes.set(element, (before = {}));
     for (const [name, value] of Object.entries(attributes)) {
       if (before[name] === value || (value === null && !(name in before))) continue;
       if (value === null) element.removeAttribute(name);
@@ -187,19 +190,54 @@ export class Picture {
   }
 }
 
-/** Whether two primitives of one node are alike. What a film holds as an object (a gradient, shows) is the same object. */
-function same(a: Primitive, b: Primitive): boolean {
+/** Whether two primitives of one node are equal. Objects of the film (a gradient, shows) are compared by identity. */
+function equalPrimitives(a: Primitive, b: Primitive): boolean {
   const [one, other] = [a as unknown as Record<string, unknown>, b as unknown as Record<string, unknown>];
-  for (const key in one) if (!alike(one[key], other[key])) return false;
+  for (const key in one) if (!equal(one[key], other[key])) return false;
   return true;
 }
 
-function alike(a: unknown, b: unknown): boolean {
+function equal(a: unknown, b: unknown): boolean {
   if (a === b) return true;
-  return Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((part, i) => alike(part, b[i]));
+  return Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((part, i) => equal(part, b[i]));
 }
 
-/** Commands as SVG path data. */
-export function pathData(d: readonly Command[]): string {
+/** Path commands as SVG path data. */
+function pathData(d: readonly Command[]): string {
   return d.map(([name, ...numbers]) => name + numbers.join(" ")).join("");
+}
+
+/** The pictures of a player's films, and the typesetters for their glyphs; each is made when it is first needed. */
+export class PictureCache {
+  private readonly pictures = new Map<Film, Picture>();
+  private readonly typesetters = new Map<Letters, Typesetter>();
+
+  /** letters: used instead of the films' own. prefix: of the pictures' ids. */
+  constructor(
+    private readonly letters: Letters | null,
+    private readonly prefix: string,
+  ) {}
+
+  get(film: Film): Picture {
+    let picture = this.pictures.get(film);
+    if (!picture) {
+      picture = new Picture(film, this.typesetter(film), `${this.prefix}${this.pictures.size}-`);
+      picture.svg.setAttribute("class", "picture");
+      this.pictures.set(film, picture);
+    }
+    return picture;
+  }
+
+  /** Errors: there are no glyphs for this film. */
+  typesetter(film: Film): Typesetter {
+    const letters = this.letters ?? film.letters;
+    if (!letters) throw new Error("this film holds no letters: write it with to_json(glyphs=True)");
+    const typesetter = this.typesetters.get(letters) ?? new Typesetter(letters);
+    this.typesetters.set(letters, typesetter);
+    return typesetter;
+  }
+
+  all(): Iterable<Picture> {
+    return this.pictures.values();
+  }
 }

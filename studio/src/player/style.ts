@@ -1,4 +1,4 @@
-// How the player looks. It stands in its own shadow tree: nothing of the page reaches it, nothing of it reaches the page.
+// The player's style sheet, in its own shadow tree: styles of the page do not apply to it, nor its own to the page.
 
 export const STYLE = `
 :host { all: initial; display: block; }

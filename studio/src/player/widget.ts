@@ -1,25 +1,28 @@
-// The same in a notebook: the anywidget contract (a default export with `render`). The model holds `film` and, where there
-// is a second layout, `narrow`: each a film's JSON or what it parses to.
+// Films in a notebook: the anywidget contract (a default export with `render`). The model holds `film` and, where there is a
+// second layout, `narrow`: JSON text or the parsed JSON.
 
-import { play } from "./play.ts";
+import { play } from "./player.ts";
 
 export interface Model {
   get(name: string): unknown;
-  on(event: string, heard: () => void): void;
-  off(event: string, heard: () => void): void;
+  on(event: string, callback: () => void): void;
+  off(event: string, callback: () => void): void;
 }
 
-/** Shows the model's film in an element, and another when it changes. Returns what ends that. */
+/** Shows the model's film in an element, and follows its changes. Returns a function that removes it. */
 export function render({ model, el }: { model: Model; el: Element }): () => void {
   const place = document.createElement("div");
-  place.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab: keys in here are not the notebook's
+  place.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab: the notebook ignores keys pressed here
   el.append(place);
-  const begin = (t?: number) => play(place, model.get("film"), { narrow: model.get("narrow"), ...(t === undefined ? {} : { t }) });
-  let player = begin();
+  const start = (t?: number) => {
+    const narrow = model.get("narrow");
+    return play(place, model.get("film"), t === undefined ? { narrow } : { narrow, t });
+  };
+  let player = start();
   const changed = () => {
     const { t } = player;
     player.dispose();
-    player = begin(t);
+    player = start(t);
   };
   for (const name of ["film", "narrow"]) model.on(`change:${name}`, changed);
   return () => {

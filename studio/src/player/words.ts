@@ -1,4 +1,4 @@
-// Every word that the player itself says. Another language is another table: `play(..., { words })`.
+// The player's interface texts. `play(..., { words })` replaces them, for another language.
 
 import type { Truth } from "../film/types.ts";
 
@@ -14,7 +14,6 @@ export interface Words {
   readonly film: string;
   readonly calm: string;
   readonly transcript: string;
-  readonly texts: string;
   readonly silent: string;
   readonly simplified: (count: number) => string;
   /** "3.2 of 10.0 s" */
@@ -38,7 +37,6 @@ export const ENGLISH: Words = {
   film: "film",
   calm: "Your system asks for less motion: this is one still picture for each part.",
   transcript: "Transcript",
-  texts: "Texts on the picture",
   simplified: (count) => (count === 1 ? "What is simplified" : `What is simplified: ${count} notes`),
   silent: "no words",
   at: (t, duration) => `${t} of ${duration} s`,

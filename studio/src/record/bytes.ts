@@ -1,14 +1,16 @@
-// Where a record's bytes come from: an address that answers byte ranges, or a buffer. Nothing is read before it is asked for.
+// Where a record's bytes come from: an address that answers byte ranges, or a buffer. Reads only what is requested.
 
-export interface Bytes {
-  /** The bytes from `start` up to `end`; fewer where the file ends before. */
+import type { ErrorMessage } from "../wire.ts";
+
+export interface ByteSource {
+  /** The bytes [start, end); fewer where the file ends before. */
   read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
 }
 
-/** A record cannot be read; the message is for people. */
+/** A record or another answer of the server that cannot be read; the message is shown to the user. */
 export class RecordError extends Error {}
 
-export class BufferBytes implements Bytes {
+export class BufferBytes implements ByteSource {
   constructor(private readonly buffer: ArrayBuffer) {}
 
   read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -17,9 +19,9 @@ export class BufferBytes implements Bytes {
   }
 }
 
-export class UrlBytes implements Bytes {
-  private tag: string | null = null; // of the file whose header was read: a newer one would not match it
-  /** Bytes fetched so far: what a page says of its own cost. */
+export class UrlBytes implements ByteSource {
+  private tag: string | null = null; // ETag of the file whose header was read; a newer file does not match it
+  /** Bytes fetched so far. */
   fetched = 0;
 
   constructor(
@@ -31,30 +33,30 @@ export class UrlBytes implements Bytes {
     if (end <= start) return new Uint8Array();
     const headers: Record<string, string> = { Range: `bytes=${start}-${end - 1}` };
     if (this.tag) headers["If-Match"] = this.tag;
-    let answer: Response;
+    let response: Response;
     try {
-      answer = await this.get(this.url, { headers, cache: "no-store" });
+      response = await this.get(this.url, { headers, cache: "no-store" });
     } catch {
       throw new RecordError("the server does not answer: is `pellucid studio` still running?");
     }
-    if (answer.status === 412) throw new RecordError("the record was replaced by a newer one: load the page again");
-    if (answer.status === 416) return new Uint8Array();
-    if (!answer.ok) throw new RecordError(await whyNot(answer));
-    this.tag ??= answer.headers.get("ETag");
-    const bytes = new Uint8Array(await answer.arrayBuffer());
+    if (response.status === 412) throw new RecordError("the record was replaced by a newer one: load the page again");
+    if (response.status === 416) return new Uint8Array();
+    if (!response.ok) throw new RecordError(await errorMessage(response));
+    this.tag ??= response.headers.get("ETag");
+    const bytes = new Uint8Array(await response.arrayBuffer());
     this.fetched += bytes.length;
-    // A server without ranges sends the whole.
-    return answer.status === 206 ? bytes : bytes.slice(start, end);
+    // A server without byte ranges sends the whole file.
+    return response.status === 206 ? bytes : bytes.slice(start, end);
   }
 }
 
-/** What an answer that is not good says of itself. */
-export async function whyNot(answer: Response): Promise<string> {
+/** Why a request failed: the message of the server's `ErrorMessage`, or the status. */
+export async function errorMessage(response: Response): Promise<string> {
   try {
-    const told = (await answer.json()) as { error?: unknown };
-    if (typeof told.error === "string") return told.error;
+    const { error } = (await response.json()) as Partial<ErrorMessage>;
+    if (typeof error === "string") return error;
   } catch {
-    // no JSON: the status will do
+    // not JSON: the status is all there is
   }
-  return `the server answered ${answer.status}`;
+  return `the server answered ${response.status}`;
 }

@@ -1,8 +1,8 @@
-// Stored bytes of a chunk to numbers or text (docs/record.md, "Chunks"). The same rules as src/pellucid/record/encoding.py.
+// Decodes the stored bytes of a chunk (docs/record.md, "Chunks"), like src/pellucid/record/encoding.py.
 
 import { RecordError } from "./bytes.ts";
 
-/** A row of the chunk table. */
+/** An entry of the chunk table. */
 export interface Entry {
   name: string;
   dtype: string;
@@ -34,16 +34,18 @@ export type Numbers =
 const WIDTHS: Record<string, number> = {
   uint8: 1, int8: 1, uint16: 2, int16: 2, uint32: 4, int32: 4, int64: 8, float16: 2, bfloat16: 2, float32: 4, float64: 8,
 };
+const ENCODINGS = ["raw", "deflate", "shuffle+deflate", "delta+deflate"];
 const MAX_CHUNK_BYTES = 1 << 28;
 
-/** What is wrong with a row, or null. */
-export function problemOf(entry: Entry): string | null {
+/** Why an entry is invalid; null where it is valid. */
+export function entryProblem(entry: Entry): string | null {
   const width = WIDTHS[entry.dtype];
   if (width === undefined && entry.dtype !== "json" && entry.dtype !== "utf8") return `unknown dtype ${entry.dtype}`;
-  if (!["raw", "deflate", "shuffle+deflate", "delta+deflate"].includes(entry.encoding)) return `unknown encoding ${entry.encoding}`;
+  if (!ENCODINGS.includes(entry.encoding)) return `unknown encoding ${entry.encoding}`;
   if (!Array.isArray(entry.shape) || ![...entry.shape, entry.offset, entry.stored_bytes, entry.plain_bytes].every(isSize))
     return "no good shape or size";
-  if (width !== undefined && entry.plain_bytes !== entry.shape.reduce((a, b) => a * b, width)) return "its shape gives other bytes";
+  if (width !== undefined && entry.plain_bytes !== entry.shape.reduce((a, b) => a * b, width))
+    return "its shape gives other bytes";
   if (entry.plain_bytes > MAX_CHUNK_BYTES) return "too large";
   if (entry.encoding === "raw" && entry.stored_bytes !== entry.plain_bytes) return "raw, yet of another size";
   return null;
@@ -53,7 +55,7 @@ function isSize(value: unknown): boolean {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 }
 
-/** The plain bytes of a chunk, never more of them in memory than it states. */
+/** The decompressed bytes of a chunk. Never holds more of them in memory than the entry states. */
 export async function plainBytes(entry: Entry, stored: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
   let plain = entry.encoding === "raw" ? stored : await inflate(stored, entry);
   if (plain.length !== entry.plain_bytes) throw damaged(entry, "it holds fewer bytes than it states");
@@ -96,8 +98,8 @@ export function damaged(entry: Entry, why: string): RecordError {
   return new RecordError(`the record is damaged: chunk ${entry.name}: ${why}`);
 }
 
-/** Numbers as stored: bits of bfloat16 and float16, codes of uint8 steps, packed triangles. */
-export function storedNumbers(entry: Entry, plain: Uint8Array<ArrayBuffer>): Numbers {
+/** Numbers as stored: the bits of bfloat16 and float16, the codes of quantized uint8. */
+function storedNumbers(entry: Entry, plain: Uint8Array<ArrayBuffer>): Numbers {
   const width = WIDTHS[entry.dtype]!;
   const bytes = plain.byteOffset % width ? plain.slice() : plain;
   const at: [ArrayBuffer, number, number] = [bytes.buffer, bytes.byteOffset, bytes.length / width];
@@ -114,7 +116,7 @@ export function storedNumbers(entry: Entry, plain: Uint8Array<ArrayBuffer>): Num
   }
 }
 
-/** Numbers as meant: 16-bit floats and uint8 steps as float32; triangles stay packed (see `triangleAt`). */
+/** Decoded numbers: 16-bit floats and quantized uint8 as float32; triangles stay packed (see `triangleAt`). */
 export function values(entry: Entry, plain: Uint8Array<ArrayBuffer>): Numbers {
   const stored = storedNumbers(entry, plain);
   if (entry.dtype === "bfloat16") {
@@ -122,7 +124,7 @@ export function values(entry: Entry, plain: Uint8Array<ArrayBuffer>): Numbers {
     for (let i = 0; i < bits.length; i++) bits[i] = Number(stored[i]) << 16;
     return new Float32Array(bits.buffer);
   }
-  if (entry.dtype === "float16") return Float32Array.from(stored as Uint16Array, half);
+  if (entry.dtype === "float16") return Float32Array.from(stored as Uint16Array, float16);
   if (entry.scale) {
     const [lo, hi] = entry.scale;
     const table = Float32Array.from({ length: 256 }, (_, code) => lo + code * ((hi - lo) / 255));
@@ -132,7 +134,7 @@ export function values(entry: Entry, plain: Uint8Array<ArrayBuffer>): Numbers {
 }
 
 /** A float16 from its bits (IEEE 754). */
-function half(bits: number): number {
+function float16(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 31;
   const rest = bits & 1023;
@@ -141,14 +143,14 @@ function half(bits: number): number {
   return sign * (1024 + rest) * 2 ** (exponent - 25);
 }
 
-/** T of packed triangles: the side of the square whose lower triangle has so many numbers. */
+/** T of a packed lower triangle of T x T with this many numbers. Errors: `RecordError` for any other count. */
 export function triangleSide(count: number): number {
   const side = Math.floor((Math.sqrt(8 * count + 1) - 1) / 2);
   if ((side * (side + 1)) / 2 !== count) throw new RecordError(`${count} numbers are no triangle`);
   return side;
 }
 
-/** The place of (row, column <= row) in a packed lower triangle. */
+/** The index of (row, column <= row) in a packed lower triangle. */
 export function triangleAt(row: number, column: number): number {
   return (row * (row + 1)) / 2 + column;
 }

@@ -1,14 +1,15 @@
-// Tokens shown to people: nothing invisible, nothing half decoded. The same labels as src/pellucid/text/pieces.py.
+// Printable labels of tokens, equal to those of src/pellucid/text/pieces.py.
 
 const SIGNS: Record<string, string> = { " ": "·", "\n": "↵", "\t": "⇥", "\r": "\\r" };
-const UNSEEN = /[\p{C}\p{Z}]/u; // control, format, unassigned, private; separators
+const INVISIBLE = /[\p{C}\p{Z}]/u; // control, format, unassigned, private; separators
 
-/** A token's bytes as a label on which everything can be seen. */
+/** A token's bytes as a label: white space and control characters as signs, incomplete UTF-8 as escapes. */
 export function piece(bytes: Uint8Array): string {
+  const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
   let label = "";
   for (let at = 0; at < bytes.length; ) {
-    const length = wholeCharacter(bytes, at);
-    label += length ? visible(new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes.subarray(at, at + length))) : escaped(bytes[at]!);
+    const length = characterLength(bytes, at);
+    label += length ? visible(utf8.decode(bytes.subarray(at, at + length))) : escaped(bytes[at]!);
     at += length || 1;
   }
   return label;
@@ -17,7 +18,7 @@ export function piece(bytes: Uint8Array): string {
 function visible(character: string): string {
   const sign = SIGNS[character];
   if (sign !== undefined) return sign;
-  if (!UNSEEN.test(character)) return character;
+  if (!INVISIBLE.test(character)) return character;
   const code = character.codePointAt(0)!;
   if (code < 0x80) return escaped(code);
   return code < 0x10000 ? `\\u${code.toString(16).padStart(4, "0")}` : `\\U${code.toString(16).padStart(8, "0")}`;
@@ -27,8 +28,8 @@ function escaped(byte: number): string {
   return `\\x${byte.toString(16).padStart(2, "0")}`;
 }
 
-/** How many bytes the character at a place has, 0 where there is no whole one in UTF-8 (RFC 3629, section 4). */
-function wholeCharacter(bytes: Uint8Array, at: number): number {
+/** The number of bytes of the UTF-8 character at an index; 0 where there is no complete one (RFC 3629, section 4). */
+function characterLength(bytes: Uint8Array, at: number): number {
   const first = bytes[at]!;
   if (first < 0x80) return 1;
   const length = first >= 0xc2 && first < 0xe0 ? 2 : first >= 0xe0 && first < 0xf0 ? 3 : first >= 0xf0 && first < 0xf5 ? 4 : 0;

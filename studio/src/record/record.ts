@@ -1,7 +1,7 @@
-// A record: its header at once, each chunk when it is asked for (docs/record.md). One reader for pages and for node.
+// Reads a record: the header first, each chunk on request (docs/record.md). Works in pages and in node.
 
-import { type Bytes, RecordError } from "./bytes.ts";
-import { type Entry, type Numbers, damaged, plainBytes, problemOf, values } from "./decode.ts";
+import { type ByteSource, RecordError } from "./bytes.ts";
+import { type Entry, type Numbers, damaged, entryProblem, plainBytes, values } from "./decode.ts";
 
 const PREAMBLE = 48;
 const MAX_HEADER = 1 << 24;
@@ -22,23 +22,23 @@ export interface Provenance {
 }
 
 export class PellucidRecord {
-  private readonly waiting = new Map<string, Promise<Uint8Array<ArrayBuffer>>>();
+  private readonly chunks = new Map<string, Promise<Uint8Array<ArrayBuffer>>>();
   private readonly entries: Map<string, Entry>;
 
   private constructor(
-    private readonly bytes: Bytes,
+    private readonly bytes: ByteSource,
     readonly kind: (typeof KINDS)[number],
     readonly provenance: Provenance,
     chunks: Entry[],
     private readonly data: number,
-    /** Whether SHA-256 can be computed here (browsers have it on secure pages and on this machine's own addresses). */
+    /** Whether SHA-256 digests are checked: browsers compute them on secure pages and on localhost only. */
     readonly checked: boolean,
   ) {
     this.entries = new Map(chunks.map((entry) => [entry.name, entry]));
   }
 
-  /** Reads the header. Errors: `RecordError`, no record, damaged, or of a newer version. */
-  static async open(bytes: Bytes): Promise<PellucidRecord> {
+  /** Reads the header. Errors: `RecordError` for no record, a damaged one, or one of a newer version. */
+  static async open(bytes: ByteSource): Promise<PellucidRecord> {
     const preamble = await bytes.read(0, PREAMBLE);
     const letters = new TextDecoder("latin1").decode(preamble.subarray(0, 8));
     if (letters !== "PELLUCID") throw new RecordError("this is no Pellucid record");
@@ -54,7 +54,8 @@ export class PellucidRecord {
     signed.set(preamble.subarray(0, 16));
     signed.set(text, 16);
     const digest = await sha256(signed);
-    if (digest && digest !== hex(preamble.subarray(16, 48))) throw new RecordError("the record is damaged: its header is not what was written (SHA-256)");
+    if (digest && digest !== hex(preamble.subarray(16, 48)))
+      throw new RecordError("the record is damaged: its header is not what was written (SHA-256)");
     const header = parse(text);
     return new PellucidRecord(
       bytes,
@@ -70,7 +71,7 @@ export class PellucidRecord {
     return this.entries.has(name);
   }
 
-  /** The row of a chunk. Errors: `RecordError`, not in this record. */
+  /** The chunk table's entry of a chunk. Errors: `RecordError` where the record lacks it. */
   entry(name: string): Entry {
     const entry = this.entries.get(name);
     if (!entry) throw new RecordError(`${name} is not in this record`);
@@ -81,7 +82,7 @@ export class PellucidRecord {
     return [...this.entries.keys()];
   }
 
-  /** A chunk's numbers as meant; triangles stay packed. */
+  /** The decoded numbers of a chunk; triangles stay packed. */
   async numbers(name: string): Promise<Numbers> {
     const entry = this.entry(name);
     if (entry.dtype === "json" || entry.dtype === "utf8") throw new RecordError(`${name} is text, not numbers`);
@@ -93,11 +94,11 @@ export class PellucidRecord {
   }
 
   private plain(entry: Entry): Promise<Uint8Array<ArrayBuffer>> {
-    let found = this.waiting.get(entry.name);
+    let found = this.chunks.get(entry.name);
     if (!found) {
       found = this.fetch(entry);
-      this.waiting.set(entry.name, found);
-      found.catch(() => this.waiting.delete(entry.name)); // may be tried again
+      this.chunks.set(entry.name, found);
+      found.catch(() => this.chunks.delete(entry.name)); // the next call retries
     }
     return found;
   }
@@ -119,20 +120,21 @@ function parse(text: Uint8Array): { kind: PellucidRecord["kind"]; provenance: Pr
   } catch {
     throw new RecordError("the record is damaged: its header is not JSON");
   }
-  if (header?.format !== "pellucid record") throw new RecordError("this is no Pellucid record: its header names another format");
+  if (header?.format !== "pellucid record")
+    throw new RecordError("this is no Pellucid record: its header names another format");
   const major = Array.isArray(header.schema) ? (header.schema[0] as unknown) : null;
   if (major !== 1) throw new RecordError(`the record has schema ${String(major)}, and this page reads 1: update Pellucid`);
   const { kind, provenance, chunks } = header;
   if (!KINDS.includes(kind as never) || typeof provenance !== "object" || !provenance || !Array.isArray(chunks))
     throw new RecordError("the record is damaged: its header names no kind, provenance and chunks");
   for (const entry of chunks as Entry[]) {
-    const problem = problemOf(entry);
+    const problem = entryProblem(entry);
     if (problem) throw damaged(entry, problem);
   }
   return { kind: kind as PellucidRecord["kind"], provenance: provenance as Provenance, chunks: chunks as Entry[] };
 }
 
-/** In hexadecimal; null where the page may not compute it. */
+/** The digest in hexadecimal; null where the page cannot compute it. */
 async function sha256(data: Uint8Array<ArrayBuffer>): Promise<string | null> {
   const subtle = globalThis.crypto?.subtle;
   return subtle ? hex(new Uint8Array(await subtle.digest("SHA-256", data))) : null;

@@ -1,26 +1,11 @@
-// The colours of src/pellucid/draw/palette.py; tests/test_studio_page.py holds them to it.
+// Colours that scripts compute with, from src/pellucid/draw/palette.py; App.svelte holds those of the style sheets.
+// tests/test_studio_page.py compares both with the palette.
 
-export const PAPER = "#ffffff";
-export const PANEL = "#f6f7f9";
-export const LINE = "#d5d9e0";
-export const INK = "#1d2430";
-export const QUIET = "#59616f";
-export const INPUT_FILL = "#d9f2dc";
-export const INPUT = "#1e7a3c";
-export const OUTPUT_FILL = "#fcdcea";
-export const OUTPUT = "#b3246b";
-export const TRACK_FILL = "#e8def8";
-export const TRACK = "#6b3fb5";
-export const UNTRAINED_FILL = "#e4e6ea";
-export const UNTRAINED = "#666d78";
-export const PRETRAINING_FILL = "#fff1df";
-export const PRETRAINING = "#b35300";
-export const FINETUNING_FILL = "#dcf3f2";
-export const FINETUNING = "#0b7378";
+const PAPER = "#ffffff";
+const INK = "#1d2430";
 export const SERIES = ["#2b66ad", "#b35300", "#0b7378", "#b3246b"];
-export const SERIES_PALE = "#b4cdea";
 
-/** The sequential palette at 17 even places, 0 first; colours between are mixed. */
+/** The sequential palette at 17 evenly spaced fractions from 0 to 1; colours between are interpolated. */
 export const SEQUENTIAL = [
   "#fbfaff", "#f0ecfb", "#e5def7", "#dad0f2", "#cfc3ee", "#c2b2e7", "#b5a2e0", "#a791da", "#9a81d3",
   "#8e72c8", "#8162bc", "#7351b1", "#6641a5", "#573591", "#48297e", "#3a1d6b", "#2c1259",
@@ -31,16 +16,16 @@ function channels(colour: string): [number, number, number] {
   return [value >> 16, (value >> 8) & 255, value & 255];
 }
 
-/** A colour of the sequential palette, for a share from 0 to 1. */
-export function shade(share: number): string {
-  const place = Math.min(Math.max(share, 0), 1) * (SEQUENTIAL.length - 1);
-  const left = Math.min(Math.floor(place), SEQUENTIAL.length - 2);
+/** The colour of the sequential palette for a fraction from 0 to 1. */
+export function shade(fraction: number): string {
+  const position = Math.min(Math.max(fraction, 0), 1) * (SEQUENTIAL.length - 1);
+  const left = Math.min(Math.floor(position), SEQUENTIAL.length - 2);
   const [a, b] = [channels(SEQUENTIAL[left]!), channels(SEQUENTIAL[left + 1]!)];
-  const mixed = a.map((value, i) => Math.round(value + (b[i]! - value) * (place - left)));
+  const mixed = a.map((value, i) => Math.round(value + (b[i]! - value) * (position - left)));
   return `rgb(${mixed.join(" ")})`;
 }
 
-/** The colour of text that can be read on `shade(share)`: 4.5:1 at least (WCAG 2.2, 1.4.3; tested). */
-export function inkOn(share: number): string {
-  return share < 0.5 ? INK : share < 0.61 ? "#000000" : PAPER;
+/** A text colour with a contrast of at least 4.5:1 on `shade(fraction)` (WCAG 2.2, 1.4.3; tested). */
+export function inkOn(fraction: number): string {
+  return fraction < 0.5 ? INK : fraction < 0.61 ? "#000000" : PAPER;
 }

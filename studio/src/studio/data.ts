@@ -1,113 +1,50 @@
-// What the studio shows, whether a server answers or the page carries everything itself.
+// Where the studio's pages get their data: from the server, or from the document of a static page.
 
-import { BufferBytes, type Bytes, RecordError, UrlBytes, whyNot } from "../record/bytes.ts";
+import { BufferBytes, type ByteSource, RecordError, UrlBytes, errorMessage } from "../record/bytes.ts";
 import { PellucidRecord } from "../record/record.ts";
-import type { FilmFile, Layouts } from "./film.ts";
+import {
+  type FilmFile,
+  type GenerateRequest,
+  type GenerationEvent,
+  MetricsHeader,
+  type MetricsLine,
+  type RunPlan,
+  type Sources,
+  type StaticFigure,
+  type StaticPage,
+  type StaticRun,
+} from "../wire.ts";
 
-export interface RunInfo {
-  id: string;
-  title: string;
-  kind?: string;
-  total_steps?: number;
-  records: string[];
-  model: string | null;
-  problem?: string;
-}
-export interface RecordInfo {
-  id: string;
-  title: string;
-  kind?: string;
-  url?: string;
-  bytes?: number;
-  text?: string;
-  tracks?: number;
-  figures?: string[];
-  shape?: Record<string, unknown>;
-  problem?: string;
-}
-export interface ModelInfo {
-  id: string;
-  title: string;
-  parameters?: number;
-  n_ctx?: number;
-  problem?: string;
-}
-export interface Sources {
-  pellucid: string;
-  runs: RunInfo[];
-  records: RecordInfo[];
-  models: ModelInfo[];
-  limits: { prompt: number; max_tokens: number };
-}
-export interface Plan {
-  kind: string;
-  seed: number;
-  batch: number;
-  total_steps: number;
-  dtype: string;
-  threads: number;
-  config: Record<string, unknown>;
-  recipe: Record<string, unknown>;
-  source?: Record<string, unknown>;
-  sample_prompt?: string;
-}
-export interface MetricsLine {
-  step: number;
-  tokens?: number;
-  loss?: number;
-  held_out_loss?: number;
-  bits_per_byte?: number;
-  tokens_per_s?: number;
-  sample?: string;
-  prompt?: string;
-}
-/** Lines since the last question; `again` says that the file was begun anew. */
+/** The metrics of a run since the last request. */
 export interface Metrics {
   lines: MetricsLine[];
+  /** Where the next request continues, in bytes. */
   next: number;
+  /** Whether the file has more already. */
   more: boolean;
+  /** Whether the file was begun anew: the lines are from its start. */
   again: boolean;
 }
-export interface Candidate {
-  id: number;
-  piece: string;
-  logprob: number;
-  share: number;
-}
-export interface LiveToken {
-  id: number;
-  piece: string;
-  text: string;
-  logprob: number;
-  position: number;
-  kept: number;
-  finish_reason: string | null;
-  top: Candidate[];
-}
-export type AnswerEvent =
-  | { event: "begin"; data: { prompt: { id: number; piece: string }[]; seed: string } }
-  | { event: "token"; data: LiveToken }
-  | { event: "done"; data: { record: string; url: string; text: string; finish_reason: string; seed: string } }
-  | { event: "error"; data: { error: string } };
 
-export interface Host {
-  /** Whether a server is there: it lists anew, polls and generates. */
+/** Where pages get their data from. */
+export interface Backend {
+  /** Whether there is a server, which can list again, be polled, and generate. */
   readonly live: boolean;
   readonly title: string;
-  /** What starts a server, to be said where there is none. */
+  /** Command that starts a server, shown where there is none. */
   readonly command: string;
-  /** Figures that the page itself carries. */
-  readonly films: ({ title: string } & Layouts)[];
-  /** What holds the letters of those. */
+  /** Figures of a static page. */
+  readonly films: StaticFigure[];
+  /** The object with the glyphs of those (`em`, `glyphs`), or null. */
   readonly letters: unknown;
   sources(): Promise<Sources>;
   record(id: string): Promise<PellucidRecord>;
-  /** Where the record's file can be saved from; null where it cannot. */
+  /** Address of the record's file; null in a static page. */
   file(id: string): string | null;
-  plan(run: string): Promise<Plan>;
+  plan(run: string): Promise<RunPlan>;
   metrics(run: string, from: number): Promise<Metrics>;
   figure(record: string, name: string, width: number): Promise<FilmFile>;
-  generate(options: Record<string, unknown>, told: (event: AnswerEvent) => void, signal: AbortSignal): Promise<void>;
+  generate(request: GenerateRequest, onEvent: (event: GenerationEvent) => void, signal: AbortSignal): Promise<void>;
 }
 
 function parseLines(text: string): MetricsLine[] {
@@ -117,8 +54,8 @@ function parseLines(text: string): MetricsLine[] {
     .map((line) => JSON.parse(line) as MetricsLine);
 }
 
-/** A server on the page's own address. */
-export class ServerHost implements Host {
+/** The server that the page came from. */
+export class ServerBackend implements Backend {
   readonly live = true;
   readonly title = "Pellucid studio";
   readonly command = "pellucid studio";
@@ -127,14 +64,14 @@ export class ServerHost implements Host {
   private readonly records = new Map<string, Promise<PellucidRecord>>();
 
   private async get(path: string): Promise<Response> {
-    let answer: Response;
+    let response: Response;
     try {
-      answer = await fetch(path, { cache: "no-store" });
+      response = await fetch(path, { cache: "no-store" });
     } catch {
       throw new RecordError("the server does not answer: is `pellucid studio` still running?");
     }
-    if (!answer.ok) throw new RecordError(await whyNot(answer));
-    return answer;
+    if (!response.ok) throw new RecordError(await errorMessage(response));
+    return response;
   }
 
   async sources(): Promise<Sources> {
@@ -151,24 +88,20 @@ export class ServerHost implements Host {
     return found;
   }
 
-  /** The record's file has changed, or may have: read it anew. */
-  forget(id: string): void {
-    this.records.delete(id);
-  }
-
   file(id: string): string {
     return `/records/${encodeURIComponent(id)}`;
   }
 
-  async plan(run: string): Promise<Plan> {
-    return (await (await this.get(`/api/runs/${encodeURIComponent(run)}`)).json()) as Plan;
+  async plan(run: string): Promise<RunPlan> {
+    return (await (await this.get(`/api/runs/${encodeURIComponent(run)}`)).json()) as RunPlan;
   }
 
   async metrics(run: string, from: number): Promise<Metrics> {
-    const answer = await this.get(`/api/runs/${encodeURIComponent(run)}/metrics?from=${from}`);
-    const [next, size] = ["X-Next", "X-Size"].map((name) => Number(answer.headers.get(name)));
-    const text = await answer.text();
-    return { lines: parseLines(text), next: next!, more: text.length > 0 && next! < size!, again: answer.headers.get("X-Again") === "1" };
+    const response = await this.get(`/api/runs/${encodeURIComponent(run)}/metrics?from=${from}`);
+    const [next, size] = [MetricsHeader.NEXT, MetricsHeader.SIZE].map((name) => Number(response.headers.get(name)));
+    const text = await response.text();
+    const again = response.headers.get(MetricsHeader.AGAIN) === "1";
+    return { lines: parseLines(text), next: next!, more: text.length > 0 && next! < size!, again };
   }
 
   async figure(record: string, name: string, width: number): Promise<FilmFile> {
@@ -176,15 +109,15 @@ export class ServerHost implements Host {
     return (await (await this.get(path)).json()) as FilmFile;
   }
 
-  async generate(options: Record<string, unknown>, told: (event: AnswerEvent) => void, signal: AbortSignal): Promise<void> {
-    const answer = await fetch("/api/generate", {
+  async generate(request: GenerateRequest, onEvent: (event: GenerationEvent) => void, signal: AbortSignal): Promise<void> {
+    const response = await fetch("/api/generate", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(options),
+      body: JSON.stringify(request),
       signal,
     });
-    if (!answer.ok || !answer.body) throw new RecordError(await whyNot(answer));
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    if (!response.ok || !response.body) throw new RecordError(await errorMessage(response));
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     for (;;) {
       const { done, value } = await reader.read();
@@ -194,30 +127,18 @@ export class ServerHost implements Host {
       text = events.pop()!;
       for (const one of events) {
         const [first, second] = one.split("\n");
-        told({ event: first!.slice("event: ".length), data: JSON.parse(second!.slice("data: ".length)) } as AnswerEvent);
+        onEvent({ event: first!.slice("event: ".length), data: JSON.parse(second!.slice("data: ".length)) } as GenerationEvent);
       }
     }
   }
 }
 
-/** What a page carries: see src/pellucid/serve/static.py. */
-export interface Carried {
-  pellucid: string;
-  title: string;
-  command: string;
-  figures: ({ title: string } & Layouts)[];
-  em: number;
-  glyphs: unknown;
-  records: (RecordInfo & { base64: string })[];
-  runs: (RunInfo & { plan: Plan; metrics: string })[];
-}
-
 /** A page without a server. */
-export class CarriedHost implements Host {
+export class StaticBackend implements Backend {
   readonly live = false;
   private readonly records = new Map<string, Promise<PellucidRecord>>();
 
-  constructor(private readonly data: Carried) {}
+  constructor(private readonly data: StaticPage) {}
 
   get title(): string {
     return this.data.title;
@@ -227,11 +148,11 @@ export class CarriedHost implements Host {
     return this.data.command;
   }
 
-  get films(): Carried["figures"] {
+  get films(): StaticFigure[] {
     return this.data.figures;
   }
 
-  get letters(): Carried {
+  get letters(): StaticPage {
     return this.data;
   }
 
@@ -249,17 +170,17 @@ export class CarriedHost implements Host {
     return found;
   }
 
-  private async bytes(id: string): Promise<Bytes> {
-    const carried = this.data.records.find((record) => record.id === id);
-    if (!carried) throw new RecordError(`there is no ${id} in this page`);
-    return new BufferBytes(Uint8Array.from(atob(carried.base64), (letter) => letter.charCodeAt(0)).buffer);
+  private async bytes(id: string): Promise<ByteSource> {
+    const found = this.data.records.find((record) => record.id === id);
+    if (!found) throw new RecordError(`there is no ${id} in this page`);
+    return new BufferBytes(Uint8Array.from(atob(found.base64), (letter) => letter.charCodeAt(0)).buffer);
   }
 
   file(): null {
     return null;
   }
 
-  plan(run: string): Promise<Plan> {
+  plan(run: string): Promise<RunPlan> {
     return Promise.resolve(this.run(run).plan);
   }
 
@@ -268,10 +189,10 @@ export class CarriedHost implements Host {
     return Promise.resolve({ lines: from ? [] : parseLines(text), next: text.length, more: false, again: false });
   }
 
-  private run(id: string): Carried["runs"][number] {
-    const carried = this.data.runs.find((run) => run.id === id);
-    if (!carried) throw new RecordError(`there is no ${id} in this page`);
-    return carried;
+  private run(id: string): StaticRun {
+    const found = this.data.runs.find((run) => run.id === id);
+    if (!found) throw new RecordError(`there is no ${id} in this page`);
+    return found;
   }
 
   figure(): Promise<FilmFile> {

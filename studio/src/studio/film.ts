@@ -1,21 +1,23 @@
-// Films in the studio: the player's own module does the work.
+// Films in the studio, shown by the player.
 
-import { letters } from "../film/read.ts";
+import { parseLetters } from "../film/read.ts";
 import type { Letters } from "../film/types.ts";
-import { play } from "../player/play.ts";
+import { play } from "../player/player.ts";
+import type { FilmFile } from "../wire.ts";
 
-/** A film's file as it was parsed (docs/film.md); the player checks it. */
-export type FilmFile = unknown;
-
-/** The same film for wide and for narrow places, as long and with the same segments. */
+/** The same figure laid out for wide and for narrow places, with as many segments. */
 export interface Layouts {
   wide: FilmFile;
   narrow: FilmFile;
 }
 
-/** Shows a film in an element; gives what ends it. shared: what holds the letters of several films, or null. Errors: no film. */
+/**
+ * Shows a film in an element. Returns a function that removes it.
+ *
+ * shared: an object with the glyphs of several films (`em`, `glyphs`), or null. Errors: `FilmError`.
+ */
 export function playIn(place: HTMLElement, { wide, narrow }: Layouts, shared: unknown): () => void {
-  const common: Letters | null = shared === null ? null : letters(shared);
+  const common: Letters | null = shared === null ? null : parseLetters(shared);
   const player = play(place, wide, { narrow, ...(common ? { letters: common } : {}) });
   return () => player.dispose();
 }

@@ -1,4 +1,4 @@
-// Where in the studio one is: the part of the address behind #, so that a page without a server has addresses too.
+// The studio's routes, in the fragment of the address: they work in a static page too.
 
 export type Route =
   | { page: "home" }
@@ -10,7 +10,7 @@ export function parseRoute(hash: string): Route {
   const [page, id, track, level] = hash.replace(/^#\/?/, "").split("/").map(decode);
   if (page === "ask") return { page, model: id ?? null };
   if (page === "run" && id) return { page, id };
-  if (page === "record" && id) return { page, id, track: whole(track), level: whole(level) };
+  if (page === "record" && id) return { page, id, track: parseIndex(track), level: parseIndex(level) };
   return { page: "home" };
 }
 
@@ -37,6 +37,6 @@ function decode(text: string): string {
   }
 }
 
-function whole(text: string | undefined): number | null {
+function parseIndex(text: string | undefined): number | null {
   return text && /^\d{1,6}$/.test(text) ? Number(text) : null;
 }

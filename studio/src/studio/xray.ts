@@ -1,16 +1,16 @@
-// A generation record as the x-ray shows it: which chunk a number stands in, and at which place. No drawing here.
+// Reads what the x-ray shows from a generation record, with the chunk and index of each number.
 
 import { type Entry, type Numbers, triangleAt, triangleSide } from "../record/decode.ts";
 import { piece } from "../record/piece.ts";
 import type { PellucidRecord } from "../record/record.ts";
 
-/** Where a number comes from: enough to find it in the file. */
+/** Provenance of a number: enough to find it in the file. */
 export interface Origin {
   chunk: string;
   index: number[];
   truth: Entry["truth"];
   meaning: string;
-  note?: string; // what was computed from it here
+  note?: string; // how it was computed from the chunk
 }
 
 export interface Ranked {
@@ -19,12 +19,12 @@ export interface Ranked {
   origin: Origin;
 }
 
-/** The parts that are always in a generation record, and which of the large groups are. */
+/** The parts of every generation record, and which of the optional groups it holds. */
 export interface Overview {
   ids: number[]; // prompt, then drawn
   prompt: number; // P
   steps: number; // S
-  tracks: number; // T: those that went through the model
+  tracks: number; // T: positions that the model computed
   blocks: number; // L
   heads: number;
   patterns: string[];
@@ -63,11 +63,12 @@ export async function overview(record: PellucidRecord): Promise<Overview> {
 async function pieces(record: PellucidRecord): Promise<Map<number, string>> {
   const [ids, starts, bytes] = await Promise.all(["ids", "starts", "bytes"].map((part) => record.numbers(`pieces/${part}`)));
   const found = new Map<number, string>();
-  list(ids!).forEach((id, i) => found.set(id, piece((bytes as Uint8Array).subarray(Number(starts![i]), Number(starts![i + 1])))));
+  const at = (i: number) => Number(starts![i]);
+  list(ids!).forEach((id, i) => found.set(id, piece((bytes as Uint8Array).subarray(at(i), at(i + 1)))));
   return found;
 }
 
-/** How a token is shown: its piece, or its number where the record names no pieces. */
+/** A token's label: its piece, or its id where the record holds no pieces. */
 export function label(overview: Overview, id: number): string {
   const found = overview.pieces?.get(id);
   return found === undefined || found === "" ? `#${id}` : found;
@@ -86,7 +87,7 @@ export async function lens(record: PellucidRecord): Promise<Lens> {
   return { ids: ids!, logprobs: logprobs!, candidates: candidates!, tracks: tracks! };
 }
 
-/** The lens's candidates at a level and a track, the likeliest first. */
+/** The logit lens's candidates at a level and a track, the most likely first. */
 export function lensAt(record: PellucidRecord, found: Lens, level: number, track: number): Ranked[] {
   const { truth } = record.entry("generation/lens/logprobs");
   const meaning = `${record.entry("generation/lens/ids").meaning}: its log-probability`;
@@ -100,7 +101,7 @@ export function lensAt(record: PellucidRecord, found: Lens, level: number, track
   });
 }
 
-/** The length of the vector that a track brings into a block: computed here from the chunk's row. */
+/** The norm of a track's input to a block, computed from a row of its chunk. */
 export async function norm(record: PellucidRecord, level: number, track: number): Promise<{ value: number; origin: Origin }> {
   const chunk = `generation/block_inputs/${level}`;
   const numbers = await record.numbers(chunk);
@@ -110,11 +111,14 @@ export async function norm(record: PellucidRecord, level: number, track: number)
   for (let i = track * width; i < (track + 1) * width; i++) sum += Number(numbers[i]) ** 2;
   return {
     value: Math.sqrt(sum),
-    origin: { chunk, index: [track], truth: entry.truth, meaning: entry.meaning, note: `square root of the sum of the squares of its ${width} numbers` },
+    origin: {
+      chunk, index: [track], truth: entry.truth, meaning: entry.meaning,
+      note: `square root of the sum of the squares of its ${width} numbers`,
+    }, // prettier-ignore
   };
 }
 
-/** Which keys a track reads at a block, each weight from 0 to 1; head null: the mean over heads. */
+/** Attention weights (0 to 1) of a track at a block, by key. head: null for the mean over heads. */
 export async function attentionOf(
   record: PellucidRecord,
   block: number,
@@ -125,9 +129,10 @@ export async function attentionOf(
   const numbers = (await record.numbers(chunk)) as Float32Array;
   const entry = record.entry(chunk);
   const [count, length] = entry.shape as [number, number];
-  triangleSide(length); // refuses what is none
+  triangleSide(length); // throws unless it is a triangle
   const start = triangleAt(track, 0);
-  const heads = Array.from({ length: count }, (_, h) => Array.from(numbers.subarray(h * length + start, h * length + start + track + 1)));
+  const row = (first: number) => Array.from(numbers.subarray(first, first + track + 1));
+  const heads = Array.from({ length: count }, (_, h) => row(h * length + start));
   const weights =
     head === null
       ? Array.from({ length: track + 1 }, (_, key) => heads.reduce((sum, one) => sum + one[key]!, 0) / count)
@@ -156,12 +161,13 @@ export interface StepView {
   logprob: number;
 }
 
-/** What a step drew from. */
+/** A sampling step: the distribution and the draw. */
 export async function stepAt(record: PellucidRecord, step: number): Promise<StepView> {
   const read = async (name: string): Promise<Numbers | null> =>
     record.has(`generation/${name}`) ? record.numbers(`generation/${name}`) : null;
   const names = ["drawn_ids", "drawn_logprobs", "topk_ids", "topk_logprobs", "topk_shares", "kept", "draw", "drawn_span"];
-  const [drawn, logprob, ids, logprobs, shares, kept, draw, span] = await Promise.all(names.map((name) => read(`steps/${name}`)));
+  const chunks = await Promise.all(names.map((name) => read(`steps/${name}`)));
+  const [drawn, logprob, ids, logprobs, shares, kept, draw, span] = chunks;
   const seconds = await read("timings/steps");
   const count = record.entry("generation/steps/topk_ids").shape[1]!;
   return {
@@ -185,7 +191,7 @@ export function originOf(record: PellucidRecord, chunk: string, index: number[])
   return { chunk, index, truth, meaning };
 }
 
-/** A probability in words, as the figures write it: 42%, 3.1%, 0.02%; below that, what it is less than. */
+/** A probability as text, as in the figures: 42%, 3.1%, 0.02%, <0.01%. */
 export function percent(probability: number): string {
   const share = 100 * probability;
   if (probability >= 1) return "100%";
@@ -196,7 +202,7 @@ export function percent(probability: number): string {
   return probability > 0 ? "<0.01%" : "0%";
 }
 
-/** A block's pattern where there is little room: "band 128" for banded(128). */
+/** Short label of a block's attention pattern: "band 128" for banded(128). */
 export function shortPattern(pattern: string): string {
   return pattern.replace(/^banded\((\d+)\)$/, "band $1");
 }

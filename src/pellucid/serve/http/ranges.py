@@ -10,6 +10,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from pellucid.serve.wire import ErrorMessage
+
 
 BLOCK = 1 << 18
 
@@ -68,7 +70,7 @@ async def respond(request: Request, content: Content, media_type: str) -> Respon
     """200, 206, 304, 412 or 416, with the bytes that were asked for."""
     headers = {"ETag": content.etag, "Accept-Ranges": "bytes", "Cache-Control": "no-cache"}
     if (wanted := request.headers.get("if-match")) and wanted != "*" and content.etag not in _tags(wanted):
-        return JSONResponse({"error": "the file was replaced by a newer one: load it again"}, 412, headers)
+        return JSONResponse(ErrorMessage(error="the file was replaced by a newer one: load it again"), 412, headers)
     if (known := request.headers.get("if-none-match")) and (known == "*" or content.etag in _tags(known)):
         return Response(status_code=304, headers=headers)
     start, end, status = 0, content.size, 200

@@ -16,6 +16,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pellucid.serve.wire import ErrorMessage
+
 
 # Styles: Svelte's components bring theirs in the script. Scripts: files of this server only, none inside of a page.
 POLICY = (
@@ -66,7 +68,7 @@ class Guard:
         if refused is not None:
             status, why = refused
             await _read_away(receive)
-            await JSONResponse({"error": why}, status_code=status)(scope, receive, with_headers)
+            await JSONResponse(ErrorMessage(error=why), status_code=status)(scope, receive, with_headers)
             return
         await self.app(scope, receive, with_headers)
 

@@ -30,11 +30,12 @@ from pellucid.errors import PellucidError
 from pellucid.runs.files import METRICS, RUN_FILE
 from pellucid.serve.http.ranges import respond
 from pellucid.serve.http.same_origin import LOCAL, Guard
-from pellucid.serve.studio import generation as generating
 from pellucid.serve.studio.figures import figure_json
+from pellucid.serve.studio.generate_request import MAX_PROMPT_CHARACTERS, MAX_TOKENS
 from pellucid.serve.studio.generation import Answer, BusyError, Generator
 from pellucid.serve.studio.page import asset, served_page
 from pellucid.serve.studio.sources import Library
+from pellucid.serve.wire import ErrorMessage, Limits, MetricsHeader, Sources
 
 
 MOST_METRICS = 1 << 20  # bytes an answer
@@ -73,8 +74,8 @@ def make_app(library: Library, hosts: Sequence[str] = LOCAL) -> Starlette:
 
     async def sources(request: Request) -> Response:
         found = await run_in_threadpool(library.listing)
-        limits = {"prompt": generating.MOST_PROMPT, "max_tokens": generating.MOST_TOKENS}
-        return JSONResponse({"pellucid": __version__, "limits": limits} | found)
+        limits = Limits(prompt=MAX_PROMPT_CHARACTERS, max_tokens=MAX_TOKENS)
+        return JSONResponse(Sources(pellucid=__version__, limits=limits, **found))
 
     async def run(request: Request) -> Response:
         path = _found(library.run, request) / RUN_FILE
@@ -115,7 +116,7 @@ def make_app(library: Library, hosts: Sequence[str] = LOCAL) -> Starlette:
         try:
             answer = await generator.begin(await request.body())
         except BusyError as error:
-            return JSONResponse({"error": str(error)}, 429, {"Retry-After": "5"})
+            return JSONResponse(ErrorMessage(error=str(error)), 429, {"Retry-After": "5"})
         except (ClientDisconnect, asyncio.CancelledError):
             raise
         except PellucidError as error:
@@ -124,7 +125,7 @@ def make_app(library: Library, hosts: Sequence[str] = LOCAL) -> Starlette:
 
     async def problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+        return JSONResponse(ErrorMessage(error=error.detail), error.status_code, error.headers)
 
     app = Starlette(
         routes=[
@@ -173,5 +174,7 @@ def _metrics(path: Any, start: int) -> Response:
     except OSError as error:
         raise HTTPException(404, f"metrics.jsonl cannot be read: {error.strerror or error}") from None
     lines = data[: data.rfind(b"\n") + 1]
-    headers = {"X-Next": str(start + len(lines)), "X-Size": str(size), "X-Again": str(int(again))}
+    headers: dict[str, str] = {
+        MetricsHeader.NEXT: str(start + len(lines)), MetricsHeader.SIZE: str(size), MetricsHeader.AGAIN: str(int(again)),
+    }  # fmt: skip
     return Response(lines, headers=headers, media_type="application/x-ndjson")

@@ -7,24 +7,19 @@ generation ends before its next token. Whoever comes while another answer is bei
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from re import fullmatch
 from typing import Any
 
 from pellucid.errors import PellucidError
+from pellucid.serve import wire
+from pellucid.serve.studio.generate_request import parse_generate_request
 from pellucid.serve.studio.sources import Library
 
 
-MOST_PROMPT = 20_000  # characters
-MOST_TOKENS = 400  # drawn in one answer: a page shows them all
 MOST_WAITING = 3
 CANDIDATES = 20
 _SMALL = 20_000_000  # parameters; as in `cli.generate`: one thread is as fast, and never waits for another
-_SAMPLING: dict[str, tuple[type, ...]] = {
-    "max_tokens": (int,), "temperature": (int, float), "top_k": (int,), "top_p": (int, float), "min_p": (int, float),
-    "presence_penalty": (int, float), "frequency_penalty": (int, float), "repetition_penalty": (int, float), "seed": (int,),
-}  # fmt: skip
 
 
 class BusyError(PellucidError):
@@ -35,54 +30,20 @@ class _Gone(Exception):
     """The page went away."""
 
 
-def read_request(body: bytes) -> tuple[str, str, dict[str, Any]]:
-    """(model id, prompt, options for `generate`) of a request's JSON.
-
-    Raises:
-        PellucidError: what is wrong with it (400).
-    """
-    try:
-        asked = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise PellucidError(f"the body is not JSON: {error}") from None
-    if not isinstance(asked, dict):
-        raise PellucidError("the body must be a JSON object, such as {\"model\": \"default\", \"prompt\": \"Once\"}")
-    if unknown := sorted(set(asked) - {"model", "prompt", *_SAMPLING}):
-        raise PellucidError(f"unknown field {unknown[0]!r}: there are model, prompt, {', '.join(_SAMPLING)}")
-    model, prompt = asked.get("model", "default"), asked.get("prompt", "")
-    if not isinstance(model, str) or not isinstance(prompt, str):
-        raise PellucidError("model and prompt must be text")
-    if len(prompt) > MOST_PROMPT:
-        raise PellucidError(f"the prompt has {len(prompt):,} characters, more than {MOST_PROMPT:,}: shorten it")
-    try:
-        prompt.encode("utf-8")
-    except UnicodeEncodeError:
-        raise PellucidError("the prompt holds half a character (a lone surrogate): remove it") from None
-    options = {name: asked[name] for name in _SAMPLING if asked.get(name) is not None}
-    if isinstance(options.get("seed"), str) and fullmatch(r"-?[0-9]{1,19}", options["seed"]):
-        options["seed"] = int(options["seed"])  # JavaScript's numbers do not hold 64 bits
-    for name, value in options.items():
-        if not isinstance(value, _SAMPLING[name]) or isinstance(value, bool):
-            raise PellucidError(f"{name} must be {'a whole number' if _SAMPLING[name] == (int,) else 'a number'}")
-    options.setdefault("max_tokens", 40)
-    if not 1 <= options["max_tokens"] <= MOST_TOKENS:
-        raise PellucidError(f"max_tokens must be from 1 to {MOST_TOKENS} here, not {options['max_tokens']}")
-    return model, prompt, options
-
-
 class Answer:
     """An answer that is being written: iterate over its server-sent events; `leave` when nobody listens any more."""
 
     def __init__(self) -> None:
-        self.queue: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
+        self.queue: asyncio.Queue[wire.GenerationEvent] = asyncio.Queue()
         self.gone = threading.Event()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """`begin` (the prompt's tokens, the seed), `token` (one each), then `done` (the record's id and url), or `error`."""
         event = ""
         while event not in ("done", "error"):
-            event, data = await self.queue.get()
-            yield f"event: {event}\ndata: {json.dumps(data, allow_nan=False)}\n\n".encode()
+            message = await self.queue.get()
+            event = message["event"]
+            yield f"event: {event}\ndata: {json.dumps(message['data'], allow_nan=False)}\n\n".encode()
 
     def leave(self) -> None:
         """Ends the generation before its next token, if it is not done."""
@@ -114,7 +75,7 @@ class Generator:
         Raises:
             PellucidError: the request cannot be answered (400). BusyError: the line is full (429).
         """
-        name, prompt, options = read_request(body)
+        name, prompt, options = parse_generate_request(body)
         source, title = self._library.model(name)
         if self._waiting >= MOST_WAITING:
             raise BusyError(f"an answer is being written and {MOST_WAITING} more wait: try again in a moment")
@@ -146,18 +107,18 @@ class Generator:
         loop = asyncio.get_running_loop()
         answer = Answer()
 
-        def tell(event: str, data: dict[str, Any]) -> None:
-            loop.call_soon_threadsafe(answer.queue.put_nowait, (event, data))
+        def tell(event: wire.GenerationEvent) -> None:
+            loop.call_soon_threadsafe(answer.queue.put_nowait, event)
 
         def work() -> None:
             try:
-                tell("done", self._generate(model, title, prompt, options, tell, answer.gone))
+                tell(wire.DoneEvent(event="done", data=self._generate(model, title, prompt, options, tell, answer.gone)))
             except _Gone:
-                tell("error", {"error": "the server is closing"})
+                tell(wire.ErrorEvent(event="error", data={"error": "the server is closing"}))
             except PellucidError as error:
-                tell("error", {"error": str(error)})
+                tell(wire.ErrorEvent(event="error", data={"error": str(error)}))
             except Exception as error:  # the page must not wait for ever
-                tell("error", {"error": f"{type(error).__name__}: {error}"})
+                tell(wire.ErrorEvent(event="error", data={"error": f"{type(error).__name__}: {error}"}))
                 raise
 
         self._working = asyncio.ensure_future(asyncio.to_thread(work))
@@ -165,8 +126,9 @@ class Generator:
         return answer
 
     def _generate(
-        self, model: Any, title: str, prompt: list[int], options: dict[str, Any], tell: Any, gone: threading.Event
-    ) -> dict[str, Any]:
+        self, model: Any, title: str, prompt: list[int], options: dict[str, Any],
+        tell: Callable[[wire.GenerationEvent], None], gone: threading.Event,
+    ) -> wire.GenerationDone:  # fmt: skip
         """The answer, in the thread. Returns what `done` says."""
         import torch
 
@@ -185,13 +147,14 @@ class Generator:
                 raise _Gone
             tokens.append(token)
             top = zip(step.topk_ids, step.topk_logprobs, step.topk_shares, strict=True)
-            tell("token", {
-                "id": token.id, "piece": named(token.id), "text": token.text, "logprob": token.logprob,
-                "position": token.position, "finish_reason": token.finish_reason, "kept": step.kept,
-                "top": [{"id": i, "piece": named(i), "logprob": logprob, "share": share} for i, logprob, share in top][:5],
-            })  # fmt: skip
+            tell(wire.TokenEvent(event="token", data=wire.GeneratedToken(
+                id=token.id, piece=named(token.id), text=token.text, logprob=token.logprob,
+                position=token.position, finish_reason=token.finish_reason, kept=step.kept,
+                top=[wire.Candidate(id=i, piece=named(i), logprob=logprob, share=share) for i, logprob, share in top][:5],
+            )))  # fmt: skip
 
-        tell("begin", {"prompt": [{"id": token, "piece": named(token)} for token in prompt], "seed": str(options["seed"])})
+        pieces = [wire.TokenPiece(id=token, piece=named(token)) for token in prompt]
+        tell(wire.BeginEvent(event="begin", data=wire.GenerationBegin(prompt=pieces, seed=str(options["seed"]))))
         threads = torch.get_num_threads()
         torch.set_num_threads(1 if model.config.parameters() < _SMALL else threads)
         try:
@@ -200,10 +163,10 @@ class Generator:
         finally:
             torch.set_num_threads(threads)
         record_id = self._library.keep(data, title)
-        return {
-            "record": record_id, "url": f"/records/{record_id}", "text": "".join(token.text for token in tokens),
-            "finish_reason": tokens[-1].finish_reason, "seed": str(options["seed"]), "bytes": len(data),
-        }  # fmt: skip
+        return wire.GenerationDone(
+            record=record_id, url=f"/records/{record_id}", text="".join(token.text for token in tokens),
+            finish_reason=tokens[-1].finish_reason, seed=str(options["seed"]), bytes=len(data),
+        )  # fmt: skip
 
 
 def _stamp(source: str | Path) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from pellucid.errors import PellucidError
 from pellucid.formats.hf_config import read_config
@@ -16,9 +15,9 @@ from pellucid.gpt.config_json import CONFIG
 from pellucid.record import SUFFIX, Record, open_record
 from pellucid.runs.files import RUN_FILE
 from pellucid.serve.http.ranges import Content
+from pellucid.serve.wire import ModelInfo, ModelShape, RecordInfo, RunInfo, SourceLists
 
 
-METRICS = "metrics.jsonl"  # as `train.loop` writes it; that room would import torch's optimizers
 KEPT = 24  # records of answers that were asked for on the page; the oldest goes first
 _DEFAULT = Path(str(resources.files("pellucid"))) / "assets" / DEFAULT
 _TITLE = 80  # characters of a record's text in a list
@@ -66,7 +65,7 @@ class Library:
         self._runs, self._records, self._models = _Ids("run"), _Ids("record"), _Ids("model")
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._count = 0
-        self._described: dict[str, tuple[str, dict[str, Any]]] = {}  # id: (etag, what is listed)
+        self._described: dict[str, tuple[str, RecordInfo]] = {}  # id: (etag, what is listed)
         self._folders: list[Path] = []
         self._has_default = False
         for source in sources:
@@ -116,42 +115,42 @@ class Library:
             if (run / "model" / CONFIG).exists():
                 self._models.of(run)
 
-    def listing(self) -> dict[str, Any]:
-        """What `/api/sources` answers: `{"runs": [...], "records": [...], "models": [...]}`."""
+    def listing(self) -> SourceLists:
+        """The runs, records and models that are there now."""
         with self._lock:
             self._look()
             runs = [self._describe_run(path, name) for path, name in self._runs.by_path.items() if path.is_dir()]
             records = [self._describe_record(name) for name in self._record_ids()]
             models = [_describe_model(path, name) for path, name in self._models.by_path.items() if path.is_dir()]
             if self._has_default:
-                models.append(_describe_model(_DEFAULT, DEFAULT) | {"title": "the embedded model"})
-        return {"runs": runs, "records": records, "models": models}
+                embedded = _describe_model(_DEFAULT, DEFAULT)
+                embedded["title"] = "the embedded model"
+                models.append(embedded)
+        return SourceLists(runs=runs, records=records, models=models)
 
     def _record_ids(self) -> list[str]:
         there = [name for path, name in self._records.by_path.items() if path.is_file()]
         return [*there, *self._kept]
 
-    def _describe_run(self, path: Path, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = {"id": name, "title": path.name}
+    def _describe_run(self, path: Path, name: str) -> RunInfo:
+        records = [known for at, known in self._records.by_path.items() if at.parent == path and at.is_file()]
+        found = RunInfo(id=name, title=path.name, records=records, model=self._models.by_path.get(path))
         try:
             plan = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-            found |= {"kind": str(plan["kind"]), "total_steps": int(plan["total_steps"])}
+            return {**found, "kind": str(plan["kind"]), "total_steps": int(plan["total_steps"])}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            return found | {"problem": f"run.json cannot be read: {error}"}
-        found["records"] = [known for at, known in self._records.by_path.items() if at.parent == path and at.is_file()]
-        found["model"] = self._models.by_path.get(path)
-        return found
+            return {**found, "problem": f"run.json cannot be read: {error}"}
 
-    def _describe_record(self, name: str) -> dict[str, Any]:
+    def _describe_record(self, name: str) -> RecordInfo:
         try:
             content = self.content(name)
             if (known := self._described.get(name)) and known[0] == content.etag:
                 return known[1]
             with self.record(name) as record:
-                found = describe_record(record)
+                found = describe_record(record, name, self._title(name))
         except (OSError, PellucidError) as error:
-            return {"id": name, "title": self._title(name), "problem": str(error)}
-        found = {"id": name, "title": self._title(name), "url": f"/records/{name}", "bytes": content.size} | found
+            return RecordInfo(id=name, title=self._title(name), problem=str(error))
+        found |= {"url": f"/records/{name}", "bytes": content.size}
         self._described[name] = (content.etag, found)
         return found
 
@@ -212,13 +211,20 @@ class Library:
         return path, path.name
 
 
-def describe_record(record: Record) -> dict[str, Any]:
-    """What a list says of a record: its kind, its shape and, of a generation, the text."""
+def describe_record(record: Record, name: str, title: str) -> RecordInfo:
+    """The entry of a record in a list: its kind, the shape of its model and, of a generation, the text.
+
+    Args:
+        name: the record's id. title: shown for it.
+    """
     from pellucid.serve.studio.figures import figures_of
 
     named = record.provenance
-    found: dict[str, Any] = {"kind": record.kind, "model": named.model, "figures": figures_of(record)}
-    found["shape"] = {key: named.config.get(key) for key in ("name", "n_layers", "d_model", "n_heads")}
+    preset, n_layers, d_model, n_heads = (named.config.get(key) for key in ("name", "n_layers", "d_model", "n_heads"))
+    found = RecordInfo(
+        id=name, title=title, kind=record.kind, model=named.model, figures=figures_of(record),
+        shape=ModelShape(name=preset, n_layers=n_layers, d_model=d_model, n_heads=n_heads),
+    )  # fmt: skip
     if record.kind == "generation" and "pieces/bytes" in record:
         ids, starts, data = (record[f"pieces/{part}"].tolist() for part in ("ids", "starts", "bytes"))
         pieces = {token: bytes(data[a:b]) for token, a, b in zip(ids, starts, starts[1:], strict=False)}
@@ -228,13 +234,13 @@ def describe_record(record: Record) -> dict[str, Any]:
     return found
 
 
-def _describe_model(path: Path, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"id": name, "title": path.name}
+def _describe_model(path: Path, name: str) -> ModelInfo:
+    found = ModelInfo(id=name, title=path.name)
     try:
         config = read_config(path / "model" if (path / RUN_FILE).exists() else path)
     except (OSError, ValueError) as error:
-        return found | {"problem": str(error)}
-    return found | {"parameters": config.parameters(), "n_ctx": config.n_ctx, "vocab_size": config.vocab_size}
+        return {**found, "problem": str(error)}
+    return {**found, "parameters": config.parameters(), "n_ctx": config.n_ctx, "vocab_size": config.vocab_size}
 
 
 def _is_source(path: Path) -> bool:

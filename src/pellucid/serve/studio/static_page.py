@@ -4,7 +4,6 @@ import base64
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from pellucid import __version__
 from pellucid.draw.backends.svg import escaped
@@ -17,6 +16,7 @@ from pellucid.record import Record, open_record
 from pellucid.runs.files import METRICS, RUN_FILE
 from pellucid.serve.studio.page import DATA, NOSCRIPT, PLACE, STYLE, asset
 from pellucid.serve.studio.sources import describe_record
+from pellucid.serve.wire import FilmFile, Glyphs, StaticFigure, StaticPage, StaticRecord, StaticRun
 
 
 # The page asks for nothing: no address is allowed, whatever a record or a film holds.
@@ -54,16 +54,16 @@ def write_page(
     drawn = list(figures)
     if not (records or drawn or runs):
         raise PellucidError("a page needs something to show: give records, figures or runs")
-    data = {
-        "pellucid": __version__,
-        "title": title,
-        "command": command,
-        "figures": [{"title": name, "wide": _film(wide), "narrow": _film(narrow)} for name, wide, narrow in drawn],
-        "em": EM,
-        "glyphs": glyphs_of(film for _, wide, narrow in drawn for film in (wide, narrow)),  # the letters of all, once
-        "records": [_record(record, number) for number, record in enumerate(records, start=1)],
-        "runs": [_run(Path(run), number) for number, run in enumerate(runs, start=1)],
-    }
+    data = StaticPage(
+        pellucid=__version__,
+        title=title,
+        command=command,
+        figures=[StaticFigure(title=name, wide=_film(wide), narrow=_film(narrow)) for name, wide, narrow in drawn],
+        em=EM,
+        glyphs=_glyphs(film for _, wide, narrow in drawn for film in (wide, narrow)),
+        records=[_record(record, number) for number, record in enumerate(records, start=1)],
+        runs=[_run(Path(run), number) for number, run in enumerate(runs, start=1)],
+    )
     path = Path(path)
     try:
         write_whole(path, _document(title, data))
@@ -72,31 +72,38 @@ def write_page(
     return path
 
 
-def _film(film: Film) -> Any:
-    return json.loads(film.to_json())
+def _glyphs(films: Iterable[Film]) -> Glyphs:
+    """The glyphs of several films, each once."""
+    return {face: {c: (advance, path) for c, (advance, path) in drawn.items()} for face, drawn in glyphs_of(films).items()}
 
 
-def _record(record: Record | Path | str, number: int) -> dict[str, Any]:
+def _film(film: Film) -> FilmFile:
+    parsed: FilmFile = json.loads(film.to_json())
+    return parsed
+
+
+def _record(record: Record | Path | str, number: int) -> StaticRecord:
     if not isinstance(record, Record):
         with open_record(record) as opened:
             return _record(opened, number)
     data = record.to_bytes()
     name = record.path.name if record.path is not None else f"record {number}"
-    return {
-        "id": f"record-{number}", "title": name, "bytes": len(data), "base64": base64.b64encode(data).decode("ascii"),
-        **describe_record(record), "figures": [],
-    }  # fmt: skip
+    info = describe_record(record, f"record-{number}", name)
+    info |= {"figures": [], "bytes": len(data)}  # figures that can be asked for: drawing one needs a server
+    return StaticRecord(base64=base64.b64encode(data).decode("ascii"), **info)
 
 
-def _run(run: Path, number: int) -> dict[str, Any]:
+def _run(run: Path, number: int) -> StaticRun:
     try:
         plan = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
         metrics = (run / METRICS).read_text(encoding="utf-8")
-        found = {"kind": plan["kind"], "total_steps": plan["total_steps"]}
+        kind, total_steps = plan["kind"], plan["total_steps"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PellucidError(f"cannot show the run {run}: {error}") from error
     lines = metrics[: metrics.rfind("\n") + 1]
-    return {"id": f"run-{number}", "title": run.name, "plan": plan, "metrics": lines, "records": [], "model": None, **found}
+    return StaticRun(
+        id=f"run-{number}", title=run.name, plan=plan, metrics=lines, records=[], model=None, kind=kind, total_steps=total_steps
+    )
 
 
 def script_text(script: bytes) -> str:
@@ -109,7 +116,7 @@ def script_text(script: bytes) -> str:
     return text
 
 
-def _document(title: str, data: dict[str, Any]) -> str:
+def _document(title: str, data: StaticPage) -> str:
     inside = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     return f"""<!doctype html>
 <html lang="en">
