@@ -25,7 +25,6 @@ from pellucid.training.loop import Batches, run_steps
 from pellucid.training.prepare import new_run, prepare_corpus
 from pellucid.training.run import Run, fitting_prompt, refuse_changes
 from pellucid.training.step import micro_batch_of
-from pellucid.training.watch import record_finetuned
 
 
 EPOCHS = 4  # choice: the default of GPT-3's own fine-tuning service
@@ -33,6 +32,8 @@ BATCH = 16
 # Choice: fine-tuning starts from a fifth of the rate that suits training a model of this width from nothing.
 RATE_BY_WIDTH = 0.1
 HELD_OUT_FRACTION = 0.1
+
+WriteRecord = Callable[[Path, Plan], None]  # writes the record of a finished run, from its directory and its plan
 
 
 def finetune(
@@ -52,6 +53,7 @@ def finetune(
     resume: bool = False,
     observers: Sequence[Observer] = (),
     stop: Callable[[], bool] = lambda: False,
+    write_record: WriteRecord | None = None,
 ) -> Run:
     """Fine-tunes a model, or goes on with a run.
 
@@ -67,6 +69,7 @@ def finetune(
         dtype: of the matrix products, as in `train`.
         record: keep `finetuning.pellucid` in the run at its end: both models beside each other, as pictures need it.
         observers, stop: as in `train`.
+        write_record: writes the record at the end (`pellucid.finetune` passes `interpret`'s); None: no record is written.
 
     Returns:
         The run. While it goes on `RUN/model` is the newest model; at the end it is the one with the lowest held-out
@@ -92,12 +95,12 @@ def finetune(
             base = model if isinstance(model, GPT) else load(model)
             few = _prepare(examples, draft, base, seed, observers)
             budget = (epochs, steps, minutes)
-            plan = _plan(draft, base, budget, batch or few, learning_rate, seed, prompt, compute, record)
+            plan = _plan(draft, base, budget, batch or few, learning_rate, seed, prompt, compute, record and write_record is not None)
     tuned = load(run / "base").requires_grad_(True)
     batches = batches_of(run, tuned, plan.batch, plan.seed)
     state = run_steps(run, plan, tuned, batches, observers=observers, stop=stop)
-    if record and plan.record and state.step == plan.total_steps:
-        record_finetuned(run, plan)
+    if write_record and record and plan.record and state.step == plan.total_steps:
+        write_record(run, plan)
     return Run(path=run, plan=plan, step=state.step, tokens=state.tokens)
 
 

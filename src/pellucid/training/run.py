@@ -38,7 +38,7 @@ from pellucid.training.loop import ended, run_steps
 from pellucid.training.optimizers import check_optimizer
 from pellucid.training.prepare import Source, new_run, prepare_corpus
 from pellucid.training.step import micro_batch_of
-from pellucid.training.watch import recorder_of
+from pellucid.training.watch import MakeRecorder
 
 
 # Choice: without a budget a run sees 20 tokens a parameter, but no text more than 8 times.
@@ -119,6 +119,7 @@ def train(
     resume: bool = False,
     observers: Sequence[Observer] = (),
     stop: Callable[[], bool] = lambda: False,
+    make_recorder: MakeRecorder | None = None,
 ) -> Run:
     """Trains a model on text, or goes on with a run.
 
@@ -152,6 +153,7 @@ def train(
         observers: told of every event. stop: asked after each step; True saves and returns.
         resume: go on with the run in `out` as it was planned; nothing else may be given then but observers, stop, and
             `record=False`, which leaves the record as it is.
+        make_recorder: makes what writes the record (`pellucid.train` passes `interpret`'s); None: no record is written.
 
     On Linux the process keeps the memory it frees from then on (`machine.keep_freed_memory`).
 
@@ -177,12 +179,13 @@ def train(
     else:
         refuse_impossible(choices)
         with new_run(run) as draft:
-            plan = _prepare(corpus, draft, choices, seed=seed, record=record, observers=observers)
+            recorded = record and make_recorder is not None
+            plan = _prepare(corpus, draft, choices, seed=seed, record=recorded, observers=observers)
     built = open_corpus(run / "corpus", verify=resume)
     words = Tokenizer.load(run / "corpus")
     batches = WindowBatches.of(plan, built, words)
     model = GPT(plan.config, tokenizer=words, seed=plan.seed)
-    recorder = recorder_of(run, plan, model, batches) if record and plan.record else None
+    recorder = make_recorder(run, plan, model, batches) if make_recorder and record and plan.record else None
     listening = observers if recorder is None else [*observers, recorder.observe]
     state = run_steps(run, plan, model, batches, observers=listening, stop=stop, watcher=recorder)
     over = ended(plan, state) and state.step < plan.total_steps

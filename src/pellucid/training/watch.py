@@ -1,11 +1,12 @@
-"""Where a training run can be watched.
+"""The protocols by which a training run hands its model and gradients to a watcher, and the steps a recorder asks for.
 
-A step that nobody watches does what it did before there were watchers: each place to watch is one `if`. What training tells
-as plain numbers are events (`events.py`); a watcher sees the model and its gradients themselves, in the few steps it asks for.
+Events (`events.py`) carry plain numbers of every step. A watcher is called with the model itself, before and after the update
+of the few steps that it selects; an unwatched step pays one `if`. Whoever composes a run passes the recorder in: nothing here
+imports one.
 """
 
 import math
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -20,34 +21,27 @@ from pellucid.training.checkpoint import State
 
 
 class Watcher(Protocol):
-    """Sees the model just before and just after the update of the steps that it asks for. It changes nothing."""
+    """Called just before and just after the update of the steps that it selects. It changes nothing."""
 
     def watches(self, step: int) -> bool:
-        """Whether it wants to see the step that is taken when `step` steps are done."""
+        """Whether to watch the step that is taken after `step` completed steps."""
 
     def before(self, model: GPT, optimizer: torch.optim.Optimizer, state: State, ids: Tensor, targets: Tensor) -> None:
-        """The weights before the update, their gradients (not clipped yet), and the (B, T) batch that gave them."""
+        """Called with the weights before the update, their unclipped gradients, and the (B, T) batch that gave them."""
 
     def after(self, model: GPT) -> None:
-        """The weights after it."""
+        """Called with the weights after the update."""
 
 
 class Recorder(Watcher, Protocol):
-    """A watcher that is an observer too, and writes what it saw and heard into `RUN/training.pellucid`."""
+    """A watcher that also receives the run's events and writes both into `RUN/training.pellucid`."""
 
     def observe(self, event: Event) -> None:
-        """Hears what the run tells."""
+        """Receives an event of the run."""
 
 
-def recorder_of(run: Path, plan: Plan, model: GPT, batches: WindowBatches) -> Recorder:
-    """What records a run. It lives rooms above this one, beside what verifies records, and is looked up when it is needed."""
-    made: Recorder = import_module("pellucid.interpret").TrainingRecorder(run, plan, model, batches)
-    return made
-
-
-def record_finetuned(run: Path, plan: Plan) -> None:
-    """Writes the record of a finished fine-tuning run: from the same room above."""
-    import_module("pellucid.interpret").record_finetuning(run, plan)
+# Makes the recorder of a run from its directory, its plan, the model that is trained and the batches it is trained on.
+MakeRecorder = Callable[[Path, Plan, GPT, WindowBatches], Recorder]
 
 
 def moments(total: int) -> tuple[int, ...]:
