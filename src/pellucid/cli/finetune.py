@@ -44,8 +44,8 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.resume and (given := [name for name in PLANNED if getattr(chosen, name) is not None]):
         print(f"pellucid finetune: a run goes on as it was planned: leave out --{given[0].replace('_', '-')}", file=sys.stderr)
         return 2
+    from pellucid.api.runs import finetune
     from pellucid.cli.display import Live, finish_run, stop_on_signals
-    from pellucid.finetuning.job import finetune
 
     with Live(json=chosen.json) as live, stop_on_signals(live) as stop:
         done = finetune(

@@ -104,8 +104,8 @@ def run(chosen: argparse.Namespace) -> int:
         choices["optimizer_settings"] = dict(choices["optimizer_settings"])
     if chosen.dry_run:
         return _dry_run(chosen, choices)
+    from pellucid.api.runs import train
     from pellucid.cli.display import Live, finish_run, print_dial, stop_on_signals
-    from pellucid.training.run import train
     from pellucid.training.tensorboard import TensorBoard
     from pellucid.training.wandb import WeightsAndBiases
 

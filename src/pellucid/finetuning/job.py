@@ -25,7 +25,6 @@ from pellucid.training.loop import Batches, run_steps
 from pellucid.training.prepare import new_run, prepare_corpus
 from pellucid.training.run import Run, fitting_prompt, refuse_changes
 from pellucid.training.step import micro_batch_of
-from pellucid.training.watch import record_finetuned
 
 
 EPOCHS = 4  # choice: the default of GPT-3's own fine-tuning service
@@ -52,6 +51,7 @@ def finetune(
     resume: bool = False,
     observers: Sequence[Observer] = (),
     stop: Callable[[], bool] = lambda: False,
+    write_record: Callable[[Path, Plan], None] | None = None,
 ) -> Run:
     """Fine-tunes a model, or goes on with a run.
 
@@ -67,6 +67,8 @@ def finetune(
         dtype: of the matrix products, as in `train`.
         record: keep `finetuning.pellucid` in the run at its end: both models beside each other, as pictures need it.
         observers, stop: as in `train`.
+        write_record: writes the record of a finished run, from the run directory and the plan; None keeps no record.
+            `pellucid.finetune` passes `interpret.record_finetuning`.
 
     Returns:
         The run. While it goes on `RUN/model` is the newest model; at the end it is the one with the lowest held-out
@@ -76,6 +78,7 @@ def finetune(
         PellucidError: no examples, an example longer than the context, a run directory that exists, a damaged checkpoint.
     """
     run = Path(out)
+    record = record and write_record is not None
     machine.keep_freed_memory()
     if resume:
         plan = Plan.load(run, kind="finetune")
@@ -96,8 +99,8 @@ def finetune(
     tuned = load(run / "base").requires_grad_(True)
     batches = batches_of(run, tuned, plan.batch, plan.seed)
     state = run_steps(run, plan, tuned, batches, observers=observers, stop=stop)
-    if record and plan.record and state.step == plan.total_steps:
-        record_finetuned(run, plan)
+    if write_record and record and plan.record and state.step == plan.total_steps:
+        write_record(run, plan)
     return Run(path=run, plan=plan, step=state.step, tokens=state.tokens)
 
 

@@ -38,7 +38,7 @@ from pellucid.training.loop import ended, run_steps
 from pellucid.training.optimizers import check_optimizer
 from pellucid.training.prepare import Source, new_run, prepare_corpus
 from pellucid.training.step import micro_batch_of
-from pellucid.training.watch import recorder_of
+from pellucid.training.watch import Recorder
 
 
 # Choice: without a budget a run sees 20 tokens a parameter, but no text more than 8 times.
@@ -119,6 +119,7 @@ def train(
     resume: bool = False,
     observers: Sequence[Observer] = (),
     stop: Callable[[], bool] = lambda: False,
+    make_recorder: Callable[[Path, Plan, GPT, WindowBatches], Recorder] | None = None,
 ) -> Run:
     """Trains a model on text, or goes on with a run.
 
@@ -152,6 +153,8 @@ def train(
         observers: told of every event. stop: asked after each step; True saves and returns.
         resume: go on with the run in `out` as it was planned; nothing else may be given then but observers, stop, and
             `record=False`, which leaves the record as it is.
+        make_recorder: makes what writes the record, from the run directory, the plan, the model and the batches; None keeps
+            no record. `pellucid.train` passes `interpret.TrainingRecorder`.
 
     On Linux the process keeps the memory it frees from then on (`machine.keep_freed_memory`).
 
@@ -162,6 +165,7 @@ def train(
         PellucidError: unreadable or too little text, unknown preset, a run directory that exists, a damaged checkpoint.
     """
     run = Path(out)
+    record = record and make_recorder is not None
     machine.keep_freed_memory()
     choices = {
         "preset": preset, "config": config, "parameters": parameters, "tokens": tokens, "steps": steps, "minutes": minutes,
@@ -182,7 +186,7 @@ def train(
     words = Tokenizer.load(run / "corpus")
     batches = WindowBatches.of(plan, built, words)
     model = GPT(plan.config, tokenizer=words, seed=plan.seed)
-    recorder = recorder_of(run, plan, model, batches) if record and plan.record else None
+    recorder = make_recorder(run, plan, model, batches) if make_recorder and record and plan.record else None
     listening = observers if recorder is None else [*observers, recorder.observe]
     state = run_steps(run, plan, model, batches, observers=listening, stop=stop, watcher=recorder)
     over = ended(plan, state) and state.step < plan.total_steps

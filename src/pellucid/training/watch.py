@@ -5,8 +5,6 @@ as plain numbers are events (`events.py`); a watcher sees the model and its grad
 """
 
 import math
-from importlib import import_module
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -14,8 +12,6 @@ from torch import Tensor
 
 from pellucid.events import Event
 from pellucid.generation.model import GPT
-from pellucid.runs.plan import Plan
-from pellucid.training.batches import WindowBatches
 from pellucid.training.checkpoint import State
 
 
@@ -37,17 +33,6 @@ class Recorder(Watcher, Protocol):
 
     def observe(self, event: Event) -> None:
         """Hears what the run tells."""
-
-
-def recorder_of(run: Path, plan: Plan, model: GPT, batches: WindowBatches) -> Recorder:
-    """What records a run. It lives rooms above this one, beside what verifies records, and is looked up when it is needed."""
-    made: Recorder = import_module("pellucid.interpret").TrainingRecorder(run, plan, model, batches)
-    return made
-
-
-def record_finetuned(run: Path, plan: Plan) -> None:
-    """Writes the record of a finished fine-tuning run: from the same room above."""
-    import_module("pellucid.interpret").record_finetuning(run, plan)
 
 
 def moments(total: int) -> tuple[int, ...]:
