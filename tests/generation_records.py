@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.record import Provenance, Record, RecordWriter, as_triangle, check, describe, open_record
+from pellucid.api.records import Record
+from pellucid.record import Provenance, RecordWriter, as_triangle, check, describe
 
 
 WORDS = (
@@ -82,7 +83,7 @@ def generation(
             }.items():
                 writer.add(f"pieces/{name}", value, **describe("generation", f"pieces/{name}"))
     buffer.seek(0)
-    record = open_record(buffer)
+    record = Record.open(buffer)
     check(record, partial=bool(leave_out))
     return record
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
-from pellucid.record import Provenance, Record, RecordWriter, Stored, open_record
+from pellucid.api.records import Record
+from pellucid.record import Provenance, RecordWriter, Stored
 
 
 def signed_again(record: Record, changes: Mapping[str, Any], provenance: Provenance | None = None, **words: Any) -> Record:
@@ -24,4 +25,4 @@ def signed_again(record: Record, changes: Mapping[str, Any], provenance: Provena
             else:
                 value = Stored(record.stored(name), entry.dtype, entry.scale, entry.triangle)
                 writer.add(name, value, encoding=entry.encoding, **said)
-    return open_record(buffer.getvalue())
+    return Record.open(buffer.getvalue())

@@ -1,14 +1,17 @@
 """The house rules that no linter knows."""
 
 import ast
+import inspect
 import pickle
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
+import grimp
 import pytest
 import torch
 from packaging.requirements import Requirement
@@ -143,6 +146,83 @@ def test_constraints_pin_every_dependency() -> None:
         assert pinned[canonicalize_name(wanted.name)] in wanted.specifier, wanted
 
 
+FACE = ("__init__.py", "__main__.py", "api", "cli", "bench")  # what composes the rooms, and may name a module in a string
+
+
+def named_modules(module: ast.Module) -> Iterator[str]:
+    """The strings in a module's code, docstrings left out, that name a module of ours."""
+    bodies = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        node.body[0].value for node in ast.walk(module) if isinstance(node, bodies) and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(module):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings:
+            package, dot, rest = node.value.partition(".")
+            room = ROOT / "src" / "pellucid" / rest.split(".")[0]
+            if package == "pellucid" and dot and (room.is_dir() or room.with_suffix(".py").is_file()):
+                yield node.value
+
+
+def test_no_room_imports_one_of_ours_by_a_string() -> None:
+    probe = ast.parse("'pellucid.draw'\nload('pellucid.draw.film')\nload(f'pellucid.{x}')\nkey = 'pellucid.pattern'")
+    assert list(named_modules(probe)) == ["pellucid.draw.film", "pellucid."]  # the check itself can fail
+    named = {}
+    for path in SOURCES:
+        room = path.relative_to(ROOT / "src" / "pellucid").parts[0]
+        found = set(named_modules(tree(path))) - {f"pellucid.{room}"}  # a room reads files of its own: resources.files
+        if found and room not in FACE:
+            named[name_of(path)] = found
+    assert named == {}
+
+
+# Circles between files of one room that are still to be opened, each by one of its files.
+KNOWN_CIRCLES = {
+    "pellucid.draw.figures.step",
+    "pellucid.draw.film.film",
+    "pellucid.generation.load",
+    "pellucid.gpt.config",
+    "pellucid.text.tokenizer",
+}
+
+
+def circles(imports: Mapping[str, Set[str]]) -> list[set[str]]:
+    """Groups of two or more modules, each of which imports every other of its group, directly or through others."""
+    reached: dict[str, set[str]] = {}
+    for module in imports:
+        found: set[str] = set()
+        waiting = [module]
+        while waiting:
+            new = imports[waiting.pop()] - found
+            found |= new
+            waiting += new
+        reached[module] = found
+    groups = {frozenset({module} | {other for other in reached[module] if module in reached[other]}) for module in reached}
+    return sorted((set(group) for group in groups if len(group) > 1), key=min)
+
+
+def room_of(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+@pytest.fixture(scope="module")
+def our_imports() -> dict[str, set[str]]:
+    """Every module of ours, and those of ours that it imports, for type checking alone or not."""
+    graph: Any = grimp.build_graph("pellucid", cache_dir=None)
+    return {module: set(graph.find_modules_directly_imported_by(module)) for module in graph.modules}
+
+
+def test_the_search_for_circles_finds_them() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [{"b", "c"}]
+
+
+def test_no_files_of_different_rooms_form_a_circle(our_imports: dict[str, set[str]]) -> None:
+    assert [group for group in circles(our_imports) if len(set(map(room_of, group))) > 1] == []
+
+
+def test_no_files_of_one_room_form_a_circle(our_imports: dict[str, set[str]]) -> None:
+    assert [group for group in circles(our_imports) if not group & KNOWN_CIRCLES] == []
+
+
 COLD_GENERATE = """
 import sys
 from pellucid.cli import main
@@ -168,6 +248,21 @@ def test_importing_pellucid_is_quick() -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert "pellucid" in done.stdout.split()
     assert not {"torch", "numpy"} & set(done.stdout.split())
+
+
+def test_opening_and_drawing_a_record_needs_no_torch() -> None:
+    code = "import pellucid.draw.figures, sys; pellucid.open, pellucid.Record; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert "pellucid.api.records" in done.stdout.split()
+    assert "torch" not in done.stdout.split()
+
+
+def test_public_functions_show_their_arguments_and_documentation() -> None:
+    arguments = {"train": "minutes", "finetune": "examples", "xray": "keep", "verify": "model", "open": "source"}
+    for name, argument in (*arguments.items(), ("open_run", "path")):
+        function = getattr(pellucid, name)
+        assert argument in inspect.signature(function).parameters
+        assert "Raises:" in (inspect.getdoc(function) or "")
 
 
 WITHOUT_TORCH = (

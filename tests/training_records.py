@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from pellucid.api.records import Record
 from pellucid.gpt.config import GPTConfig
-from pellucid.record import Provenance, Record, RecordWriter, as_uint8, describe, open_record
+from pellucid.record import Provenance, RecordWriter, as_uint8, describe
 from pellucid.text import r50k
 
 
@@ -132,4 +133,4 @@ def training_record(
                 words = describe("training", "training/thumbnails/{matrix}")
                 writer.add(f"training/thumbnails/{name}", as_uint8(noise(count, 4, 4)), **words)
     buffer.seek(0)
-    return open_record(buffer)
+    return Record.open(buffer)

@@ -6,50 +6,50 @@
     print(model.generate("Once upon a time").text)
     run = pellucid.train("book.txt", "runs/book", minutes=10)
     run = pellucid.finetune("examples.jsonl", "runs/tuned", model="runs/book")
-    record = pellucid.xray(model, "Once upon a time")        # what the model does while it writes
-    assert pellucid.verify(record, model).ok                 # every number of it, computed again
+    record = pellucid.xray(model, "Once upon a time")        # a generation, with what the model computed inside
+    assert pellucid.verify(record, model).ok                 # every derived number recomputed and compared
+    record.figure("xray").save("xray.gif")
 
-Names are imported when they are first used, so that `import pellucid` is quick.
+Names are imported on first use, so that `import pellucid` itself imports neither torch nor numpy.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pellucid.version import __version__
+
 
 if TYPE_CHECKING:
+    from pellucid.api.inspection import verify, xray
+    from pellucid.api.records import Record, open
+    from pellucid.api.runs import Run, finetune, open_run, train
     from pellucid.engine.completion import Completion, Token
     from pellucid.errors import PellucidError
     from pellucid.finetuning.examples import Example
-    from pellucid.finetuning.job import finetune
     from pellucid.generation.load import load
     from pellucid.generation.model import GPT
     from pellucid.generation.prompt import Prompt
     from pellucid.gpt.config import GPTConfig
-    from pellucid.interpret.capture import xray
-    from pellucid.interpret.verify.verify import verify
-    from pellucid.record import Record
-    from pellucid.record import open_record as open
     from pellucid.text.tokenizer import Tokenizer
-    from pellucid.training.run import Run, train
 
-__version__ = "0.1.0"
-
-_HOME = {
+_MODULES = {
     "load": "generation.load",
     "GPT": "generation.model",
     "GPTConfig": "gpt.config",
     "Completion": "engine.completion",
     "Token": "engine.completion",
     "Prompt": "generation.prompt",
-    "Record": "record",
     "Tokenizer": "text.tokenizer",
-    "Run": "training.run",
-    "train": "training.run",
-    "xray": "interpret.capture",
-    "finetune": "finetuning.job",
     "Example": "finetuning.examples",
     "PellucidError": "errors",
-    "verify": "interpret.verify.verify",
+    "Record": "api.records",
+    "open": "api.records",
+    "xray": "api.inspection",
+    "verify": "api.inspection",
+    "Run": "api.runs",
+    "train": "api.runs",
+    "finetune": "api.runs",
+    "open_run": "api.runs",
 }
 
 __all__ = [
@@ -67,6 +67,7 @@ __all__ = [
     "finetune",
     "load",
     "open",
+    "open_run",
     "train",
     "verify",
     "xray",
@@ -74,11 +75,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "open":
-        return import_module("pellucid.record").open_record
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"pellucid.{_HOME[name]}"), name)
+    value = globals()[name] = getattr(import_module(f"pellucid.{_MODULES[name]}"), name)
     return value
 
 

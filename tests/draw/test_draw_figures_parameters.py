@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from pictures import assert_legible, assert_told, assert_true
 
+from pellucid.api.records import Record
 from pellucid.draw import Film
 from pellucid.draw.backends.svg import still
 from pellucid.draw.components.ruler import PUBLISHED, published
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
-from pellucid.record import Provenance, Record, RecordWriter, as_uint8, describe, open_record
+from pellucid.record import Provenance, RecordWriter, as_uint8, describe
 
 
 def trained(blocks: int = 2, width: int = 64, moments: int = 6, *, leave_out: str = "-", **shape: Any) -> Record:
@@ -42,7 +43,7 @@ def trained(blocks: int = 2, width: int = 64, moments: int = 6, *, leave_out: st
             if not name.startswith(leave_out):
                 writer.add(f"training/{name}", value, **describe("training", f"training/{kind}"))
     buffer.seek(0)
-    return open_record(buffer)
+    return Record.open(buffer)
 
 
 @pytest.mark.parametrize(

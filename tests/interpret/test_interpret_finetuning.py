@@ -17,7 +17,7 @@ from pellucid.corpus import Document
 from pellucid.errors import PellucidError
 from pellucid.finetuning.examples import ExampleBatches
 from pellucid.interpret.finetuning_recorder import answers
-from pellucid.record import Record, Stored, check, open_record
+from pellucid.record import Stored, check
 from pellucid.text.tokenizer import END_OF_TEXT, Numbering, Tokenizer
 
 
@@ -33,16 +33,16 @@ def run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pellucid.finetune(examples, out, model=tiny_run, **options).path
 
 
-def read(run: Path) -> Record:
-    return open_record((run / "finetuning.pellucid").read_bytes())
+def read(run: Path) -> pellucid.Record:
+    return pellucid.open((run / "finetuning.pellucid").read_bytes())
 
 
 @pytest.fixture(scope="module")
-def record(run: Path) -> Record:
+def record(run: Path) -> pellucid.Record:
     return read(run)
 
 
-def test_a_run_leaves_a_complete_record(run: Path, record: Record) -> None:
+def test_a_run_leaves_a_complete_record(run: Path, record: pellucid.Record) -> None:
     sizes = check(record)
     assert sizes["N"] == STEPS
     base, tuned = pellucid.load(run / "base"), pellucid.load(run)
@@ -67,7 +67,7 @@ def test_a_run_leaves_a_complete_record(run: Path, record: Record) -> None:
     assert record["finetuning/steps/loss"].tolist() == [line["loss"] for line in lines if "loss" in line]
 
 
-def test_the_truth_passes(run: Path, record: Record) -> None:
+def test_the_truth_passes(run: Path, record: pellucid.Record) -> None:
     with pellucid.open(run / "finetuning.pellucid") as found:
         report = found.verify()
     assert report.ok and [row.chunk for row in report.rows] == list(record)
@@ -77,7 +77,7 @@ def test_the_truth_passes(run: Path, record: Record) -> None:
     assert main(["verify", str(run / "finetuning.pellucid")]) == 0
 
 
-def test_every_changed_number_is_caught(run: Path, record: Record) -> None:
+def test_every_changed_number_is_caught(run: Path, record: pellucid.Record) -> None:
     names = [name for name in record if record.entry(name).dtype != "json"]
     for third in range(3):
         changes: dict[str, Any] = {}
@@ -95,7 +95,7 @@ def test_every_changed_number_is_caught(run: Path, record: Record) -> None:
         assert {*names, "finetuning/answers"} == {row.chunk for row in report.rows if not row.ok}
 
 
-def test_other_runs_are_refused(run: Path, record: Record, tiny_run: Path, tmp_path: Path) -> None:
+def test_other_runs_are_refused(run: Path, record: pellucid.Record, tiny_run: Path, tmp_path: Path) -> None:
     with pytest.raises(PellucidError, match="names the model 0000"):
         signed_again(record, {}, dataclasses.replace(record.provenance, model="0" * 64)).verify(run)
     with pytest.raises(PellucidError, match="its plan says seed 4"):
@@ -106,7 +106,7 @@ def test_other_runs_are_refused(run: Path, record: Record, tiny_run: Path, tmp_p
         record.verify(tmp_path)
 
 
-def test_resumed_without_and_on_text(run: Path, record: Record, tiny_run: Path, tmp_path: Path) -> None:
+def test_resumed_without_and_on_text(run: Path, record: pellucid.Record, tiny_run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     (copy / "finetuning.pellucid").unlink()

@@ -20,7 +20,7 @@ from pellucid.corpus import Document, open_corpus
 from pellucid.corpus.windows import Windows
 from pellucid.errors import PellucidError
 from pellucid.interpret.training_stats import TILES, chosen_track, edges, stretch, thumbnail
-from pellucid.record import Record, check, open_record
+from pellucid.record import check
 from pellucid.training.watch import example_moment, moments
 
 
@@ -34,8 +34,8 @@ def run_small(documents: list[Document], out: Path, **options: object) -> pelluc
     return pellucid.train(documents, out, learning_rate=1e-2, **options)  # type: ignore[arg-type]
 
 
-def read(run: Path) -> Record:
-    return open_record((run / "training.pellucid").read_bytes())
+def read(run: Path) -> pellucid.Record:
+    return pellucid.open((run / "training.pellucid").read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +45,13 @@ def whole(documents: list[Document], tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="module")
-def record(whole: Path) -> Record:
+def record(whole: Path) -> pellucid.Record:
     return read(whole)
 
 
 def assert_same_record(one: Path, other: Path) -> None:
     """All that is not measured, and where it comes from."""
-    with open_record(one / "training.pellucid") as a, open_record(other / "training.pellucid") as b:
+    with pellucid.open(one / "training.pellucid") as a, pellucid.open(other / "training.pellucid") as b:
         assert list(a) == list(b) and a.provenance == b.provenance
         for name in a:
             if a.entry(name).truth != "measured":
@@ -63,7 +63,7 @@ def steps_of(run: Path) -> list[dict[str, float]]:
     return [{key: value for key, value in line.items() if key not in MEASURED} for line in lines]
 
 
-def test_a_run_leaves_a_complete_record(whole: Path, record: Record) -> None:
+def test_a_run_leaves_a_complete_record(whole: Path, record: pellucid.Record) -> None:
     sizes = check(record)
     assert (sizes["N"], sizes["W"], sizes["X"], sizes["G"], sizes["R"]) == (STEPS, 32, 32, 32, 65)
     assert record["training/moments/steps"].tolist() == list(moments(STEPS)) == [0, 1, 2, 3, 4, 6, 8, 11, 12]
@@ -82,7 +82,7 @@ def test_a_run_leaves_a_complete_record(whole: Path, record: Record) -> None:
     assert record["training/plan"] == plan | {"seed": "5"}
 
 
-def test_weights_and_thumbnails_are_those_of_the_model(whole: Path, record: Record) -> None:
+def test_weights_and_thumbnails_are_those_of_the_model(whole: Path, record: pellucid.Record) -> None:
     for moment, model in ((0, pellucid.GPT(CONFIG.replace(vocab_size=pellucid.load(whole).config.vocab_size), seed=5)),
                           (-1, pellucid.load(whole))):  # fmt: skip
         named = dict(model.named_parameters())
@@ -123,7 +123,7 @@ def test_gradients_and_updates_are_those_of_the_step(documents: list[Document], 
     assert record["training/moments/steps"].tolist() == [0, 1] and record["training/example/step"] == 1
 
 
-def test_losses_are_those_of_the_model(whole: Path, record: Record) -> None:
+def test_losses_are_those_of_the_model(whole: Path, record: pellucid.Record) -> None:
     model = pellucid.load(whole)
 
     def slow(window: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
@@ -138,7 +138,7 @@ def test_losses_are_those_of_the_model(whole: Path, record: Record) -> None:
         np.testing.assert_allclose(loss, slow(ids[start : start + 33]), rtol=1e-4, atol=1e-4)
 
 
-def test_the_stretch_is_two_windows_that_the_sampler_cuts(whole: Path, record: Record) -> None:
+def test_the_stretch_is_two_windows_that_the_sampler_cuts(whole: Path, record: pellucid.Record) -> None:
     train = open_corpus(whole / "corpus").train
     windows = Windows(train, 32, seed=5)
     cut = {windows.start(k): windows.window(k).tolist() for k in range(len(windows))}
@@ -164,7 +164,7 @@ def test_a_stretch_is_always_neighbouring_windows(tokens: list[int], n_ctx: int,
         assert (9 in found.ids[1:-1]) == (9 in reachable)
 
 
-def test_the_example_is_the_first_window_of_its_batch_and_gains(whole: Path, record: Record) -> None:
+def test_the_example_is_the_first_window_of_its_batch_and_gains(whole: Path, record: pellucid.Record) -> None:
     step = int(record["training/example/step"])
     assert step - 1 == example_moment(STEPS) and step - 1 in record["training/moments/steps"]
     windows = Windows(open_corpus(whole / "corpus").train, 32, seed=5)
@@ -181,7 +181,7 @@ def test_the_example_is_the_first_window_of_its_batch_and_gains(whole: Path, rec
             assert logprobs[ids.index(target)] == pytest.approx(-record["training/example/loss"][place, track], abs=1e-5)
 
 
-def test_every_token_that_is_named_has_its_piece(whole: Path, record: Record) -> None:
+def test_every_token_that_is_named_has_its_piece(whole: Path, record: pellucid.Record) -> None:
     tokenizer = pellucid.load(whole).require_tokenizer()
     named = set()
     for name in ("window/ids", "example/ids", "example/topk_ids", "stretch/ids"):
@@ -215,7 +215,7 @@ def test_a_resumed_record_is_an_uninterrupted_one(
     out = tmp_path / "cut"
     asked = iter([False] * (stopped_after - 1) + [True])
     run_small(documents, out, stop=lambda: next(asked))
-    with open_record(out / "training.pellucid") as early:
+    with pellucid.open(out / "training.pellucid") as early:
         sizes = check(early)  # what there is by then is a whole record
         assert sizes["N"] == stopped_after == early.provenance.step
         assert ("training/example/step" in early) == (stopped_after >= 2)

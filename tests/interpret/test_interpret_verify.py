@@ -19,7 +19,7 @@ from pellucid.errors import PellucidError
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.gpt.pattern import Banded, Dense
 from pellucid.interpret import Report, Row
-from pellucid.record import SCHEMA, Chunk, Record, RecordWriter, Stored, as_bfloat16, check, extend, open_record
+from pellucid.record import SCHEMA, Chunk, RecordWriter, Stored, as_bfloat16, check, extend
 
 
 CONFIG = pellucid.GPTConfig(vocab_size=300, n_ctx=48, n_layers=2, d_model=24, n_heads=3, pattern=(Banded(5), Dense()))
@@ -40,7 +40,7 @@ def model(tiny_run: Path) -> pellucid.GPT:
 
 
 @pytest.fixture(scope="module")
-def records(model: pellucid.GPT) -> dict[str, Record]:
+def records(model: pellucid.GPT) -> dict[str, pellucid.Record]:
     return {name: pellucid.xray(model, PROMPT, max_tokens=12, seed=5, **options) for name, options in OPTIONS.items()}
 
 
@@ -49,7 +49,7 @@ def bad(report: Report) -> set[str]:
 
 
 @pytest.mark.parametrize("name", list(OPTIONS))
-def test_the_truth_passes(model: pellucid.GPT, records: dict[str, Record], name: str) -> None:
+def test_the_truth_passes(model: pellucid.GPT, records: dict[str, pellucid.Record], name: str) -> None:
     report = records[name].verify(model)
     assert report.ok and [row.chunk for row in report.rows] == list(records[name])
     assert pellucid.verify(records[name], model) == report
@@ -82,14 +82,14 @@ DERIVED = [
 ]
 
 
-def test_every_derived_chunk_is_tampered_with_below(records: dict[str, Record]) -> None:
+def test_every_derived_chunk_is_tampered_with_below(records: dict[str, pellucid.Record]) -> None:
     kept = records["cut"]["generation/steps/kept"]
     assert kept.min() < 20 < kept.max() <= 40
     for record in records.values():
         assert sorted(DERIVED) == sorted(name for name in record if record.entry(name).truth == "derived")
 
 
-def tampered(record: Record, name: str, place: int) -> Any:
+def tampered(record: pellucid.Record, name: str, place: int) -> Any:
     """The chunk with one number changed, as little as no rounding would."""
     entry, array = record.entry(name), record.stored(name).copy()
     at = np.unravel_index(place % array.size, array.shape)
@@ -117,7 +117,7 @@ def tampered(record: Record, name: str, place: int) -> Any:
 
 @pytest.mark.parametrize("option", list(OPTIONS))
 @pytest.mark.parametrize("name", DERIVED)
-def test_tampering_is_caught(model: pellucid.GPT, records: dict[str, Record], name: str, option: str) -> None:
+def test_tampering_is_caught(model: pellucid.GPT, records: dict[str, pellucid.Record], name: str, option: str) -> None:
     record = records[option]
     size = record.stored(name).size
     for place in {0, size // 3, size // 2, size - 2, size - 1}:
@@ -130,7 +130,7 @@ def test_tampering_is_caught(model: pellucid.GPT, records: dict[str, Record], na
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
-def test_what_is_no_number_is_caught(model: pellucid.GPT, records: dict[str, Record], number: float) -> None:
+def test_what_is_no_number_is_caught(model: pellucid.GPT, records: dict[str, pellucid.Record], number: float) -> None:
     for name in DERIVED:
         entry, numbers = records["plain"].entry(name), records["plain"][name].copy()
         if numbers.dtype.kind == "f" and not entry.scale:
@@ -142,7 +142,7 @@ def test_what_is_no_number_is_caught(model: pellucid.GPT, records: dict[str, Rec
 
 
 @pytest.mark.parametrize("token", [-1, 300, 2**31 - 1])
-def test_tokens_that_are_none(model: pellucid.GPT, records: dict[str, Record], token: int) -> None:
+def test_tokens_that_are_none(model: pellucid.GPT, records: dict[str, pellucid.Record], token: int) -> None:
     for name in ("generation/steps/topk_ids", "generation/lens/ids"):
         ids = records["cut"][name].copy()
         ids[0, 0] = token
@@ -167,7 +167,7 @@ def test_one_token_twice(model: pellucid.GPT) -> None:
         assert name not in bad(signed_again(record, {name: swapped}).verify(level))
 
 
-def test_the_tolerance_is_what_it_says(model: pellucid.GPT, records: dict[str, Record]) -> None:
+def test_the_tolerance_is_what_it_says(model: pellucid.GPT, records: dict[str, pellucid.Record]) -> None:
     """Off by less than the tolerance passes; off by a little more does not."""
     record, name = records["plain"], "generation/steps/drawn_logprobs"
 
@@ -181,7 +181,7 @@ def test_the_tolerance_is_what_it_says(model: pellucid.GPT, records: dict[str, R
     assert off_by(0.7 * tolerance).ok and not off_by(1.3 * tolerance).ok
 
 
-def test_times_cannot_be_computed_again(model: pellucid.GPT, records: dict[str, Record]) -> None:
+def test_times_cannot_be_computed_again(model: pellucid.GPT, records: dict[str, pellucid.Record]) -> None:
     name = "generation/timings/steps"
     others = signed_again(records["plain"], {name: records["plain"][name] * 3})
     assert others.verify(model).ok
@@ -189,7 +189,7 @@ def test_times_cannot_be_computed_again(model: pellucid.GPT, records: dict[str, 
     assert bad(broken.verify(model)) == {name}
 
 
-def test_pieces_are_compared_with_the_tokenizer(model: pellucid.GPT, records: dict[str, Record]) -> None:
+def test_pieces_are_compared_with_the_tokenizer(model: pellucid.GPT, records: dict[str, pellucid.Record]) -> None:
     for name in ("pieces/ids", "pieces/starts", "pieces/bytes"):
         array = records["plain"].stored(name).copy()
         array[3] += 1
@@ -198,30 +198,30 @@ def test_pieces_are_compared_with_the_tokenizer(model: pellucid.GPT, records: di
     assert records["plain"].verify(bare).ok
 
 
-def test_a_class_cannot_be_changed_to_escape(model: pellucid.GPT, records: dict[str, Record]) -> None:
+def test_a_class_cannot_be_changed_to_escape(model: pellucid.GPT, records: dict[str, pellucid.Record]) -> None:
     name = "generation/steps/kept"
     liar = signed_again(records["plain"], {name: records["plain"][name] + 1}, truth="measured")
     with pytest.raises(PellucidError, match="kept is measured, not derived"):
         liar.verify(model)
 
 
-def test_chunks_that_nobody_knows_are_not_called_true(model: pellucid.GPT, records: dict[str, Record]) -> None:
+def test_chunks_that_nobody_knows_are_not_called_true(model: pellucid.GPT, records: dict[str, pellucid.Record]) -> None:
     for truth in ("derived", "replayed", "given"):
         more = extend(records["plain"], BytesIO(), [Chunk(name="views/mine", value=np.ones(3), truth=truth, meaning="ones")])
         assert bad(more.verify(model)) == {"views/mine"}
         assert "cannot compute it again" in str(more.verify(model))
 
 
-def replaced(record: Record, **fields: Any) -> Record:
+def replaced(record: pellucid.Record, **fields: Any) -> pellucid.Record:
     return signed_again(record, {}, dataclasses.replace(record.provenance, **fields))
 
 
-def sampling(record: Record, **fields: Any) -> Record:
+def sampling(record: pellucid.Record, **fields: Any) -> pellucid.Record:
     assert record.provenance.sampling is not None
     return replaced(record, sampling=dict(record.provenance.sampling) | fields)
 
 
-REFUSED: dict[str, Callable[[Record, pellucid.GPT], object]] = {
+REFUSED: dict[str, Callable[[pellucid.Record, pellucid.GPT], object]] = {
     "made with another model: it names 0000": lambda r, m: replaced(r, model="0" * 64).verify(m),
     "name the recorded one": lambda r, m: r.verify(lively(pellucid.GPT(CONFIG, seed=4, tokenizer=m.tokenizer))),
     "and this one is .* in bfloat16": lambda r, m: replaced(r, dtype="bfloat16").verify(m),
@@ -240,12 +240,12 @@ REFUSED: dict[str, Callable[[Record, pellucid.GPT], object]] = {
 
 
 @pytest.mark.parametrize("says", list(REFUSED))
-def test_another_model_seed_or_prompt_is_refused(model: pellucid.GPT, records: dict[str, Record], says: str) -> None:
+def test_another_model_seed_or_prompt_is_refused(model: pellucid.GPT, records: dict[str, pellucid.Record], says: str) -> None:
     with pytest.raises(PellucidError, match=says):
         REFUSED[says](records["cut"], model)
 
 
-def test_another_prompt_throughout_is_caught(model: pellucid.GPT, records: dict[str, Record]) -> None:
+def test_another_prompt_throughout_is_caught(model: pellucid.GPT, records: dict[str, pellucid.Record]) -> None:
     other = [1, *PROMPT[1:]]
     named = dataclasses.replace(records["plain"].provenance, prompt_ids=tuple(other))
     liar = signed_again(records["plain"], {"generation/prompt_ids": np.array(other, np.int32)}, named)
@@ -253,24 +253,26 @@ def test_another_prompt_throughout_is_caught(model: pellucid.GPT, records: dict[
 
 
 @pytest.mark.parametrize("fields", [{"temperature": 0.9}, {"top_k": 39}, {"top_k": None}, {"top_p": 0.5}, {"top_p": None}])
-def test_other_sampling_options_are_caught(model: pellucid.GPT, records: dict[str, Record], fields: dict[str, Any]) -> None:
+def test_other_sampling_options_are_caught(
+    model: pellucid.GPT, records: dict[str, pellucid.Record], fields: dict[str, Any]
+) -> None:
     assert bad(sampling(records["cut"], **fields).verify(model)) & {"generation/steps/kept", "generation/steps/topk_shares"}
 
 
-def test_other_kinds_are_refused(model: pellucid.GPT, records: dict[str, Record]) -> None:
+def test_other_kinds_are_refused(model: pellucid.GPT, records: dict[str, pellucid.Record]) -> None:
     buffer = BytesIO()
     with RecordWriter(buffer, "training", records["plain"].provenance):
         pass
     with pytest.raises(PellucidError, match="training/matrices is missing"):
-        open_record(buffer.getvalue()).verify(model)
+        pellucid.open(buffer.getvalue()).verify(model)
 
 
-def test_incomplete_records_are_named(model: pellucid.GPT, records: dict[str, Record]) -> None:
+def test_incomplete_records_are_named(model: pellucid.GPT, records: dict[str, pellucid.Record]) -> None:
     buffer = BytesIO()
     with RecordWriter(buffer, "generation", records["plain"].provenance) as writer:
         writer.add("generation/prompt_ids", np.array(PROMPT, np.int32), truth="given", meaning="ids")
     with pytest.raises(PellucidError, match="generation/steps/draw is not in this record"):
-        open_record(buffer.getvalue()).verify(model)
+        pellucid.open(buffer.getvalue()).verify(model)
 
 
 # The commands.
@@ -302,7 +304,7 @@ def test_commands(tiny_run: Path, model: pellucid.GPT, tmp_path: Path, capsys: p
     model.save(other)
     status, out, err = run(capsys, "verify", file, "-m", other)
     assert status == 1 and err.count("\n") == 1 and "made with another model" in err
-    with open_record(file) as record:
+    with pellucid.open(file) as record:
         changed = record["generation/steps/topk_logprobs"] * 1.01
         signed_again(record, {"generation/steps/topk_logprobs": changed}).save(tmp_path / "liar.pellucid")
     status, out, _ = run(capsys, "verify", tmp_path / "liar.pellucid", "-m", tiny_run)
@@ -332,5 +334,5 @@ def test_commands_refuse_in_one_line(tiny_run: Path, tmp_path: Path, capsys: pyt
         assert (status, out, err.count("\n")) == (1, "", 1) and says in err, err
 
 
-def test_the_fingerprint_is_that_of_the_weights(model: pellucid.GPT, records: dict[str, Record]) -> None:
+def test_the_fingerprint_is_that_of_the_weights(model: pellucid.GPT, records: dict[str, pellucid.Record]) -> None:
     assert records["plain"].provenance.model == fingerprint(model) != fingerprint(lively(pellucid.GPT(CONFIG, seed=4)))

@@ -16,7 +16,7 @@ from pellucid.cli import main
 from pellucid.corpus import Document
 from pellucid.errors import PellucidError
 from pellucid.interpret import Report
-from pellucid.record import Record, Stored, check, open_record
+from pellucid.record import Stored, check
 from pellucid.text.tokenizer import END_OF_TEXT, Numbering, Tokenizer
 from pellucid.training import checkpoint
 
@@ -37,12 +37,12 @@ def run(documents: list[Document], tmp_path_factory: pytest.TempPathFactory) -> 
     return train(documents, tmp_path_factory.mktemp("recorded") / "run", config=CONFIG.replace(dropout=0.1))
 
 
-def read(run: Path) -> Record:
-    return open_record((run / "training.pellucid").read_bytes())
+def read(run: Path) -> pellucid.Record:
+    return pellucid.open((run / "training.pellucid").read_bytes())
 
 
 @pytest.fixture(scope="module")
-def record(run: Path) -> Record:
+def record(run: Path) -> pellucid.Record:
     return read(run)
 
 
@@ -54,7 +54,7 @@ def part(report: Report) -> set[str]:
     return {row.chunk for row in report.rows if row.unchecked}
 
 
-def test_the_truth_passes_and_what_could_not_be_checked_is_said(run: Path, record: Record) -> None:
+def test_the_truth_passes_and_what_could_not_be_checked_is_said(run: Path, record: pellucid.Record) -> None:
     with pellucid.open(run / "training.pellucid") as found:
         report = found.verify()  # the run is where the record lies
     assert report.ok and not report.complete and [row.chunk for row in report.rows] == list(record)
@@ -95,7 +95,7 @@ def test_products_in_bfloat16(documents: list[Document], tmp_path: Path) -> None
     assert bad(signed_again(record, {"training/steps/loss": loss}).verify(out)) == {"training/steps/loss"}
 
 
-def tampered(record: Record, name: str, place: int) -> Any:
+def tampered(record: pellucid.Record, name: str, place: int) -> Any:
     """The chunk with one number changed, as little as no rounding would."""
     entry = record.entry(name)
     if name == "training/samples":
@@ -119,7 +119,7 @@ def tampered(record: Record, name: str, place: int) -> Any:
     return array
 
 
-def test_every_changed_number_is_caught(run: Path, record: Record) -> None:
+def test_every_changed_number_is_caught(run: Path, record: pellucid.Record) -> None:
     """All chunks at once, each at one place: each has a row of its own. Then the next place."""
     names = [name for name in record if record.entry(name).dtype != "json" and record.entry(name).truth != "measured"]
     names.append("training/samples")
@@ -137,7 +137,7 @@ def test_every_changed_number_is_caught(run: Path, record: Record) -> None:
             assert "not verified" in str(report).splitlines()[-1]
 
 
-def test_the_tolerance_is_what_it_says(run: Path, record: Record) -> None:
+def test_the_tolerance_is_what_it_says(run: Path, record: pellucid.Record) -> None:
     name = "training/steps/loss"
 
     def off_by(difference: float) -> Any:
@@ -151,7 +151,7 @@ def test_the_tolerance_is_what_it_says(run: Path, record: Record) -> None:
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
-def test_what_is_no_number_is_caught(run: Path, record: Record, number: float) -> None:
+def test_what_is_no_number_is_caught(run: Path, record: pellucid.Record, number: float) -> None:
     names = [n for n in record if record.entry(n).dtype.startswith("float") and record.entry(n).truth != "measured"]
     changes = {}
     for name in names:
@@ -160,13 +160,13 @@ def test_what_is_no_number_is_caught(run: Path, record: Record, number: float) -
     assert bad(signed_again(record, changes).verify(run)) >= set(names)
 
 
-def test_speeds_cannot_be_computed_again(run: Path, record: Record) -> None:
+def test_speeds_cannot_be_computed_again(run: Path, record: pellucid.Record) -> None:
     name = "training/steps/tokens_per_s"
     assert signed_again(record, {name: record[name] * 3}).verify(run).ok
     assert bad(signed_again(record, {name: -record[name]}).verify(run)) == {name}
 
 
-def test_without_its_notes_and_checkpoints_little_is_checked(run: Path, record: Record, tmp_path: Path) -> None:
+def test_without_its_notes_and_checkpoints_little_is_checked(run: Path, record: pellucid.Record, tmp_path: Path) -> None:
     """Nothing that could not be checked is called checked; the first weights are always there."""
     bare = tmp_path / "bare"
     shutil.copytree(run, bare)
@@ -184,7 +184,7 @@ def test_without_its_notes_and_checkpoints_little_is_checked(run: Path, record: 
     assert bad(signed_again(record, changed).verify(bare)) == set(changed)
 
 
-def test_the_model_directory_stands_in_for_the_last_checkpoint(run: Path, record: Record, tmp_path: Path) -> None:
+def test_the_model_directory_stands_in_for_the_last_checkpoint(run: Path, record: pellucid.Record, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     shutil.rmtree(copy / "checkpoints")
@@ -202,7 +202,7 @@ def test_a_record_from_the_middle_of_a_run(documents: list[Document], tmp_path: 
     assert report.ok and "training/stretch/loss" in part(report)
 
 
-REFUSED: dict[str, Callable[[Record, Path], object]] = {
+REFUSED: dict[str, Callable[[pellucid.Record, Path], object]] = {
     "its plan says seed 6, the run's says 5": lambda r, p: signed_again(
         r, {"training/plan": r["training/plan"] | {"seed": "6"}}
     ),
@@ -218,14 +218,16 @@ REFUSED: dict[str, Callable[[Record, Path], object]] = {
 
 
 @pytest.mark.parametrize("says", list(REFUSED))
-def test_other_runs_are_refused(run: Path, record: Record, says: str) -> None:
+def test_other_runs_are_refused(run: Path, record: pellucid.Record, says: str) -> None:
     liar = REFUSED[says](record, run)
-    assert isinstance(liar, Record)
+    assert isinstance(liar, pellucid.Record)
     with pytest.raises(PellucidError, match=says):
         liar.verify(run)
 
 
-def test_another_run_s_directory_is_refused(documents: list[Document], record: Record, run: Path, tmp_path: Path) -> None:
+def test_another_run_s_directory_is_refused(
+    documents: list[Document], record: pellucid.Record, run: Path, tmp_path: Path
+) -> None:
     other = train(documents, tmp_path / "other", steps=1)
     with pytest.raises(PellucidError, match=r"of another run than .*other: its plan says"):
         record.verify(other)
@@ -241,7 +243,7 @@ def test_another_run_s_directory_is_refused(documents: list[Document], record: R
         record.verify(pellucid.load(run))
 
 
-def test_a_damaged_checkpoint_is_named(run: Path, record: Record, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named(run: Path, record: pellucid.Record, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     newest = checkpoint.newest(copy)

@@ -18,7 +18,7 @@ from serving import ask, events
 
 import pellucid
 from pellucid.errors import PellucidError
-from pellucid.record import check, open_record
+from pellucid.record import check
 from pellucid.serve import Studio
 from pellucid.serve.studio import generation as generating
 from pellucid.serve.studio.generate_request import parse_generate_request
@@ -59,7 +59,7 @@ def test_the_answer_is_the_model_s_and_so_is_its_record(
     assert [[one["id"] for one in token["top"]] for token in tokens] == [[i for i, _ in top] for top in written.top_logprobs]
     assert all(token["piece"] == pellucid.text.piece(model.tokenizer.token_bytes(token["id"])) for token in tokens)
     assert tokens[-1]["finish_reason"] == done["finish_reason"] == written.finish_reason
-    with open_record(ask(studio, done["url"]).body) as record:
+    with pellucid.open(ask(studio, done["url"]).body) as record:
         assert record["generation/steps/drawn_ids"].tolist() == written.ids
         check(record)
         assert record.verify(model).ok

@@ -22,7 +22,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     Args:
         only: the one command that is wanted; the modules of the others are then not imported.
     """
-    from pellucid import __version__
+    from pellucid.version import __version__
 
     top = argparse.ArgumentParser(
         prog="pellucid", description="GPT-3 as a system that you can run and see through.", allow_abbrev=False

@@ -41,6 +41,7 @@ def run(chosen: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.text import Text
 
+    from pellucid.api.runs import finetune, train
     from pellucid.cli.display import (
         TEMPERATURE,
         TOP_P,
@@ -57,13 +58,11 @@ def run(chosen: argparse.Namespace) -> int:
     from pellucid.corpus import python_prose
     from pellucid.errors import PellucidError
     from pellucid.finetuning.examples import read_examples
-    from pellucid.finetuning.job import finetune
     from pellucid.finetuning.tasks import answers, correct, number_words
     from pellucid.generation.load import load
     from pellucid.interpret.capture import xray
     from pellucid.serve import Studio
     from pellucid.serve.studio.folder import illustrate
-    from pellucid.training.run import train
 
     if not 5 <= chosen.seconds < float("inf"):
         raise PellucidError(f"--seconds must be 5 or more, not {chosen.seconds:g}")

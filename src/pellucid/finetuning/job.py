@@ -79,6 +79,7 @@ def finetune(
         PellucidError: no examples, an example longer than the context, a run directory that exists, a damaged checkpoint.
     """
     run = Path(out)
+    record = record and write_record is not None
     machine.keep_freed_memory()
     if resume:
         plan = Plan.load(run, kind="finetune")
@@ -95,7 +96,8 @@ def finetune(
             base = model if isinstance(model, GPT) else load(model)
             few = _prepare(examples, draft, base, seed, observers)
             budget = (epochs, steps, minutes)
-            plan = _plan(draft, base, budget, batch or few, learning_rate, seed, prompt, compute, record and write_record is not None)
+            recorded = record and write_record is not None
+            plan = _plan(draft, base, budget, batch or few, learning_rate, seed, prompt, compute, recorded)
     tuned = load(run / "base").requires_grad_(True)
     batches = batches_of(run, tuned, plan.batch, plan.seed)
     state = run_steps(run, plan, tuned, batches, observers=observers, stop=stop)

@@ -253,10 +253,9 @@ def _hugging_face(name: str) -> Target:
 
 
 def _gguf() -> Target:
-    """`formats.gguf` is imported when it is asked for; it offers TARGET."""
-    target = import_module("pellucid.formats.gguf").TARGET
-    assert isinstance(target, Target)
-    return target
+    from pellucid.formats.gguf import TARGET  # other targets need none of it
+
+    return TARGET
 
 
 # By name, made when asked for. One more format is one more line.
@@ -268,9 +267,8 @@ TARGETS: dict[str, Callable[[], Target]] = {
         quantizes=tuple(storage for storage in STORAGES if storage != "float32"),
     ),
     **{name: (lambda name=name: _hugging_face(name)) for name in hf_write.WRITTEN},  # type: ignore[misc]
+    "gguf": _gguf,
 }
-if find_spec("pellucid.formats.gguf") is not None:
-    TARGETS["gguf"] = _gguf
 
 
 def target_named(name: str) -> Target:

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid import __version__
 from pellucid.engine.completion import Token
 from pellucid.engine.engine import Engine
 from pellucid.engine.sampling import SamplingOptions, uniform
@@ -32,6 +31,7 @@ from pellucid.runtime.runner import TokenSpan
 from pellucid.runtime.torch_runner import TorchRunner
 from pellucid.text.tokenizer import Tokenizer
 from pellucid.training.machine import describe as describe_machine
+from pellucid.version import __version__
 
 
 KEEP = ("block_inputs", "lens", "attention")  # the large groups; tokens, steps, cells, times and pieces are always kept

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from pellucid import __version__
 from pellucid.errors import PellucidError
 from pellucid.finetuning.examples import Example, read_examples
 from pellucid.generation.load import load
@@ -23,6 +22,7 @@ from pellucid.runs.files import RECORDS
 from pellucid.runs.plan import Plan
 from pellucid.text import Tokenizer
 from pellucid.training import checkpoint
+from pellucid.version import __version__
 
 
 Array = Any

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from pellucid import __version__, events
+from pellucid import events
 from pellucid.errors import PellucidError
 from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
@@ -42,6 +42,7 @@ from pellucid.training import checkpoint
 from pellucid.training.batches import WindowBatches
 from pellucid.training.checkpoint import State
 from pellucid.training.watch import example_moment, moments
+from pellucid.version import __version__
 
 
 Array = Any

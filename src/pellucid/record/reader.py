@@ -4,7 +4,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from hashlib import sha256
-from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -41,26 +40,6 @@ class MissingChunk(PellucidError):
     """The record does not hold this chunk: pictures say so in its place."""
 
 
-def open_record(source: Path | str | bytes | BinaryIO) -> "Record":
-    """Opens a record and checks all but its chunks' bytes, which are checked as they are read.
-
-    Args:
-        source: a file's path, a record's bytes, or a binary file that can seek (the record then closes it).
-
-    Raises:
-        PellucidError: no such file, no record, truncated, damaged, or written by a newer Pellucid.
-    """
-    if isinstance(source, bytes):
-        return Record(BytesIO(source), None)
-    if not isinstance(source, Path | str):
-        return Record(source, None)
-    path = Path(source)
-    try:
-        return Record(path.open("rb"), path)
-    except OSError as error:
-        raise PellucidError(f"cannot read the record {path}: {error.strerror or error}") from error
-
-
 class Record:
     """An open record. Reading from several threads is safe.
 
@@ -72,7 +51,7 @@ class Record:
     """
 
     def __init__(self, file: BinaryIO, path: Path | None) -> None:
-        """Takes the open file over; see `open_record`."""
+        """Takes over the open file; see `open`."""
         self.path = path
         self._file = file
         self._lock = threading.Lock()
@@ -87,6 +66,26 @@ class Record:
             if isinstance(error, ValueError):
                 raise PellucidError(f"cannot read the record {self._label}: {error}") from error
             raise
+
+    @classmethod
+    def open(cls, source: Path | str | bytes | BinaryIO) -> Self:
+        """Opens a record and checks all but its chunks' bytes, which are checked as they are read.
+
+        Args:
+            source: a file's path, a record's bytes, or a seekable binary file (closed with the record).
+
+        Raises:
+            PellucidError: no such file, not a record, truncated, damaged, or written by a newer Pellucid.
+        """
+        if isinstance(source, bytes):
+            return cls(BytesIO(source), None)
+        if not isinstance(source, Path | str):
+            return cls(source, None)
+        path = Path(source)
+        try:
+            return cls(path.open("rb"), path)
+        except OSError as error:
+            raise PellucidError(f"cannot read the record {path}: {error.strerror or error}") from error
 
     @property
     def _label(self) -> str:
@@ -220,25 +219,12 @@ class Record:
             self._file.seek(0)
             return self._file.read()
 
-    def verify(self, model: Any = None) -> Any:
-        """Computes its numbers again with its model or run: `pellucid.verify(record, model)`, which gives a `Report`.
-
-        That takes a model and so lives rooms above this one; it is looked up by its public name when it is asked for.
-        """
-        return import_module("pellucid").verify(self, model)
-
-    def figure(self, name: str, *, width: float = 960) -> Any:
-        """One of the article's pictures, drawn from this record: a `Film`, `.save("tokens.gif")`.
-
-        Drawing lives a room above this one; it is looked up when it is asked for.
-
-        Args:
-            name: one of `pellucid.draw.figures.FIGURES`. width: of the picture; less than 720 is laid out for a phone.
-
-        Raises:
-            PellucidError: no such figure, or this record does not hold what it needs.
-        """
-        return import_module("pellucid.draw.figures").figure(self, name, width=width)
+    def detach(self) -> BinaryIO:
+        """Gives up the open file and returns it, as `io.TextIOWrapper.detach` does; the record is closed after that."""
+        with self._lock:
+            file, self._file = self._file, BytesIO()
+            self._file.close()
+        return file
 
     def close(self) -> None:
         """Closes the file. What was read stays good."""
@@ -253,3 +239,8 @@ class Record:
 
     def __repr__(self) -> str:
         return f"Record({self._label!r}, kind={self.kind!r}, chunks={len(self)})"
+
+
+def open_record(source: Path | str | bytes | BinaryIO) -> Record:
+    """Opens a record; see `Record.open`."""
+    return Record.open(source)

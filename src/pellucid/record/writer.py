@@ -9,7 +9,7 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, TypeVar
 
 import numpy as np
 
@@ -19,10 +19,13 @@ from pellucid.record.container import FORMAT, KINDS, MAX_HEADER_BYTES, Kind, ali
 from pellucid.record.encoding import ENCODINGS, MAX_CHUNK_BYTES, allowed, encode
 from pellucid.record.entry import TRUTHS, Entry, Truth, valid_name
 from pellucid.record.provenance import Provenance
-from pellucid.record.reader import Record, open_record
+from pellucid.record.reader import Record
 from pellucid.record.text import check_json, to_json
 from pellucid.record.values import Stored, as_is
 from pellucid.record.versions import SCHEMA_VERSION
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -205,7 +208,7 @@ def _write(file: BinaryIO, head: bytes, spool: BinaryIO) -> None:
     shutil.copyfileobj(spool, file, 1 << 20)
 
 
-def extend(record: Record, target: Path | str | BinaryIO, chunks: Iterable[Chunk]) -> Record:
+def extend(record: AnyRecord, target: Path | str | BinaryIO, chunks: Iterable[Chunk]) -> AnyRecord:
     """The same record with more chunks, in a new file: how a view is kept. What was there stays as it is, to the byte.
 
     Args:
@@ -225,6 +228,6 @@ def extend(record: Record, target: Path | str | BinaryIO, chunks: Iterable[Chunk
         if isinstance(target, Path | str) and record.path is not None and same_file(record.path, Path(target)):
             record.close()  # Windows replaces no file that is open
     if isinstance(target, Path | str):
-        return open_record(target)
+        return type(record).open(target)
     target.seek(0)
-    return open_record(target)
+    return type(record).open(target)

@@ -164,6 +164,7 @@ def train(
         PellucidError: unreadable or too little text, unknown preset, a run directory that exists, a damaged checkpoint.
     """
     run = Path(out)
+    record = record and make_recorder is not None
     machine.keep_freed_memory()
     choices = {
         "preset": preset, "config": config, "parameters": parameters, "tokens": tokens, "steps": steps, "minutes": minutes,

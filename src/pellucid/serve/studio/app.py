@@ -25,7 +25,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from pellucid import __version__
 from pellucid.errors import PellucidError
 from pellucid.runs.files import METRICS, RUN_FILE
 from pellucid.serve.http.ranges import respond
@@ -36,6 +35,7 @@ from pellucid.serve.studio.generation import Answer, BusyError, Generator
 from pellucid.serve.studio.page import asset, served_page
 from pellucid.serve.studio.sources import Library
 from pellucid.serve.wire import ErrorMessage, Limits, MetricsHeader, Sources
+from pellucid.version import __version__
 
 
 MOST_METRICS = 1 << 20  # bytes an answer

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pellucid import __version__
 from pellucid.draw.backends.svg import escaped
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.film_json import glyphs_of
@@ -17,6 +16,7 @@ from pellucid.runs.files import METRICS, RUN_FILE
 from pellucid.serve.studio.page import DATA, NOSCRIPT, PLACE, STYLE, asset
 from pellucid.serve.studio.sources import describe_record
 from pellucid.serve.wire import FilmFile, Glyphs, StaticFigure, StaticPage, StaticRecord, StaticRun
+from pellucid.version import __version__
 
 
 # The page asks for nothing: no address is allowed, whatever a record or a film holds.

@@ -1,0 +1,70 @@
+"""`pellucid.train`, `pellucid.finetune` and `pellucid.open_run`: runs that are recorded by `pellucid.interpret`."""
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from pellucid.errors import PellucidError
+from pellucid.finetuning import job
+from pellucid.interpret.finetuning_recorder import record_finetuning
+from pellucid.interpret.training_recorder import TrainingRecorder
+from pellucid.runs.files import RUN_FILE
+from pellucid.runs.plan import Plan
+from pellucid.training import checkpoint, run
+from pellucid.training.checkpoint import State
+from pellucid.training.loop import ended
+from pellucid.training.run import Run
+
+
+__all__ = ["Run", "finetune", "open_run", "train"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _with_default(function: Callable[P, R], **defaults: Any) -> Callable[P, R]:
+    """The same function with other defaults for some of its keyword arguments."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name, value in defaults.items():
+            kwargs.setdefault(name, value)
+        return function(*args, **kwargs)
+
+    return call
+
+
+train = _with_default(run.train, make_recorder=TrainingRecorder)
+finetune = _with_default(job.finetune, write_record=record_finetuning)
+
+
+def open_run(path: str | Path) -> Run:
+    """Opens a run directory, finished or not, without changing it.
+
+    Returns:
+        The run, with the steps and tokens of its newest checkpoint (0 before the first).
+
+    Raises:
+        PellucidError: no run is there, or its `run.json` or newest checkpoint is damaged.
+    """
+    path = Path(path)
+    plan = Plan.load(path, kind=_kind(path))
+    newest = checkpoint.newest(path)
+    state = State(step=0, tokens=0)
+    if newest is not None:
+        try:
+            state = State.from_dict(json.loads((newest / checkpoint.STATE).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise PellucidError(f"{newest / checkpoint.STATE} cannot be read: {error!r}; remove that checkpoint") from None
+    stopped = ended(plan, state) and state.step < plan.total_steps
+    return Run(path=path, plan=plan, step=state.step, tokens=state.tokens, stopped_learning=stopped)
+
+
+def _kind(path: Path) -> str:
+    """What `run.json` says the run is: "train" or "finetune". A file that says nothing readable is left for `Plan.load`."""
+    try:
+        return str(json.loads((path / RUN_FILE).read_text(encoding="utf-8"))["kind"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "train"
