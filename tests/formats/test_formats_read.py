@@ -1,12 +1,16 @@
 """Models as `transformers` makes them, read here: the same numbers, the same tokens."""
 
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hugging_face import MODELS, N_CTX, Pair, ids_of, published, their_greedy
 
 import pellucid
+from pellucid.runtime.runner import TokenSpan
+from pellucid.runtime.torch_runner import TorchRunner
 
 
 # Float32 through three or four blocks, logits of 10 to 20: sums in another order move them by 1e-5 at most (seen: 8e-6).
@@ -65,10 +69,11 @@ def test_a_batch_padded_on_the_left_has_the_logits_of_each_row_alone(pair: Pair)
 
 
 def test_cached_is_uncached_and_batched_is_alone(pair: Pair) -> None:
-    ids = torch.tensor([ids_of(N_CTX, 7)])
-    cache = pair.mine.new_cache(1)
-    parts = [pair.mine.logits(pair.mine.hidden(ids[:, a:b], cache)) for a, b in ((0, 20), (20, 21), (21, 40), (40, N_CTX))]
-    torch.testing.assert_close(torch.cat(parts, dim=1), pair.mine(ids), **CLOSE)
+    ids, runner = ids_of(N_CTX, 7), TorchRunner(pair.mine)
+    sequence = runner.open(N_CTX)
+    edges = (0, 20, 21, 40, N_CTX)
+    parts = [runner.run([TokenSpan(sequence, a, ids[a:b], "all")])[0] for a, b in pairwise(edges)]
+    torch.testing.assert_close(torch.from_numpy(np.concatenate(parts)), pair.mine(torch.tensor([ids]))[0], **CLOSE)
 
 
 def test_saved_here_it_is_the_same_model(pair: Pair, tmp_path: Path) -> None:

@@ -11,12 +11,16 @@ from models import lively
 
 import pellucid
 from pellucid.errors import PellucidError
+from pellucid.generation.text_generator import TextGenerator
 from pellucid.gpt.pattern import Banded, Dense
+from pellucid.runtime.kernel.library import why_not
+from pellucid.runtime.torch_runner import TorchRunner
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 from pellucid.text.tokenizer import Tokenizer
 
 
 TOLERANCE = 1e-4  # float32 sums in another order
+PATHS = [("fast", "off"), ("exact", "off"), *([("exact", "only")] if why_not() is None else [])]  # (mode, kernel) of a runner
 
 
 def make(vocab_size: int, seed: int = 3, tokenizer: Tokenizer | None = None) -> pellucid.GPT:
@@ -81,16 +85,30 @@ def test_a_beam_as_wide_as_all_answers_finds_the_best_of_them(seed, alpha):
     assert score_of(narrow.logprobs, alpha) <= score_of(found.logprobs, alpha) + TOLERANCE
 
 
-@settings(max_examples=15, deadline=None)
+@pytest.mark.parametrize("path", PATHS)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 9), st.integers(1, 5), st.sampled_from([0.0, 0.6, 1.0, 4.0]), st.integers(1, 9), st.integers(1, 14))
-def test_the_cache_follows_its_beginnings(seed, width, alpha, most, length):
-    """Past the band, with rows dropped and copied: as a search that reads everything again."""
+def test_sequences_follow_their_hypotheses(path, seed, width, alpha, most, length):
+    """Past the band, with sequences dropped and copied: as a search that reads everything again; no sequence stays open."""
     model, prompt = make(11, seed), [i * 7 % 10 for i in range(length)]
     ids, logprobs = plain_beam(model, prompt, width, alpha, most)
-    found = model.beam(prompt, width=width, length_penalty=alpha, max_tokens=most)
+    mode, kernel = path
+    runner = model.runner(mode=mode, kernel=kernel)
+    found = TextGenerator(runner, None).beam(prompt, width=width, length_penalty=alpha, max_tokens=most)
     assert tuple(found.ids) == ids
     assert found.logprobs == pytest.approx(logprobs, abs=TOLERANCE)
     assert found.prompt_ids == prompt and found.seed == 0
+    assert not runner._sequences
+
+
+def test_sequences_are_closed_when_a_search_fails():
+    model = make(11)
+    runner = TorchRunner(model)
+    with torch.no_grad():
+        model.wpe.weight[2] = torch.nan
+    with pytest.raises(PellucidError, match="not"):
+        TextGenerator(runner, None).beam([1, 2, 3], max_tokens=9)
+    assert not runner._sequences
 
 
 def test_the_defaults_are_the_papers():

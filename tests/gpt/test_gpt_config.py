@@ -72,10 +72,20 @@ def test_flops_of_a_dense_model_are_two_a_parameter_and_attention() -> None:
     assert config.flops(16) - banded.flops(16) == 4 * 8 * (16 * 17 // 2 - (4 * 5 // 2 + 12 * 4))
 
 
-def test_kv_bytes_keep_only_the_band() -> None:
+def test_kv_bytes_count_only_the_band() -> None:
     config = GPTConfig(n_ctx=64, n_layers=2, d_model=8, n_heads=2, pattern=(Banded(4), Dense()))
     assert config.kv_bytes(3) == 2 * 8 * 2 * (3 + 3)
     assert config.kv_bytes(60) == 2 * 8 * 2 * (4 + 60)
+
+
+def test_kv_bytes_by_pattern() -> None:
+    """Of 1,024 positions: a block and the summaries, a band, a third; strided holds all, for each is in some column."""
+    kept = {"fixed(128,32)": 128 + 7 * 32, "local(256)": 256, "compressed(3,3)": 1 + 341 + 3, "strided(128)": 1024,
+            "banded(129)": 129, "column(128)": 1024, "summary(128,32)": 8 * 32}  # fmt: skip
+    for text, slots in kept.items():
+        config = GPTConfig(n_ctx=1024, n_layers=1, d_model=8, n_heads=2, pattern=(parse(text),))
+        assert config.kv_bytes(1024) == 2 * 8 * 2 * slots
+        assert config.kv_bytes(1024, all_dense=True) == 2 * 8 * 2 * 1024
 
 
 def test_config_survives_json() -> None:

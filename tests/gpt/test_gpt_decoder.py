@@ -1,7 +1,6 @@
 """The model against its definition and against the reference implementation."""
 
 import math
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -89,7 +88,7 @@ def _graph(out: torch.Tensor) -> set[str]:
 
 
 def test_a_banded_block_sees_its_band_and_no_more() -> None:
-    """Changing a token w tracks back changes nothing in a one-block model; w - 1 back, it does."""
+    """Changing a token w positions back changes nothing in a one-block model; w - 1 back, it does."""
     model = shaken(small((Banded(8),)))
     ids = torch.randint(0, 97, (1, 40), generator=torch.Generator().manual_seed(3))
     before = model(ids)[0, -1]
@@ -97,54 +96,6 @@ def test_a_banded_block_sees_its_band_and_no_more() -> None:
         changed = ids.clone()
         changed[0, 39 - back] = (changed[0, 39 - back] + 1) % 97
         assert torch.equal(model(changed)[0, -1], before) != seen
-
-
-@settings(deadline=None, max_examples=25)
-@given(cuts=st.lists(st.integers(1, 63), max_size=6, unique=True), rows=st.integers(1, 3), seed=st.integers(0, 99))
-def test_cached_is_uncached(cuts: list[int], rows: int, seed: int) -> None:
-    """Any way of cutting 64 tokens into pieces, past the band and past every wrap of it."""
-    model = shaken(small())
-    ids = torch.randint(0, 97, (rows, 64), generator=torch.Generator().manual_seed(seed))
-    edges = [0, *sorted(cuts), 64]
-    with torch.no_grad():
-        cache = model.new_cache(rows)
-        parts = [model.logits(model.hidden(ids[:, a:b], cache)) for a, b in pairwise(edges)]
-        torch.testing.assert_close(torch.cat(parts, dim=1), model(ids), **CLOSE)
-    assert cache.lengths == [64] * rows
-
-
-def test_one_token_at_a_time_is_uncached_and_the_band_is_all_that_is_kept() -> None:
-    model = shaken(small())
-    ids = torch.randint(0, 97, (2, 64), generator=torch.Generator().manual_seed(5))
-    with torch.no_grad():
-        cache = model.new_cache(2)
-        parts = [model.logits(model.hidden(ids[:, t : t + 1], cache)) for t in range(64)]
-        torch.testing.assert_close(torch.cat(parts, dim=1), model(ids), **CLOSE)
-    assert [shelf.tensors()[0].shape[3] for shelf in cache.shelves] == [8, 64, 8, 64]
-    assert cache.nbytes() == 2 * model.config.kv_bytes(64, bytes_per_value=4)
-
-
-def test_rows_of_different_lengths_go_on_as_if_alone() -> None:
-    model = shaken(small())
-    lengths = [3, 17, 8, 40]
-    generator = torch.Generator().manual_seed(6)
-    rows = [torch.randint(0, 97, (1, n + 12), generator=generator) for n in lengths]
-    with torch.no_grad():
-        together = model.new_cache(4)
-        for row, (ids, n) in enumerate(zip(rows, lengths, strict=True)):
-            alone = model.new_cache(1)
-            model.hidden(ids[:, :n], alone)
-            together.put(row, alone)
-        going = list(range(4))
-        for step in range(12):
-            if step == 6:  # two rows leave
-                together.keep([1, 3])
-                going = [1, 3]
-            newest = torch.stack([rows[row][0, lengths[row] + step : lengths[row] + step + 1] for row in going])
-            logits = model.logits(model.hidden(newest, together))[:, 0]
-            for row, got in zip(going, logits, strict=True):
-                expected = model(rows[row][:, : lengths[row] + step + 1])[0, -1]
-                torch.testing.assert_close(got, expected, **CLOSE)
 
 
 def test_loss_is_cross_entropy_of_the_logits() -> None:
@@ -155,6 +106,7 @@ def test_loss_is_cross_entropy_of_the_logits() -> None:
     loss = model(ids, targets)
     expected = torch.nn.functional.cross_entropy(model(ids).flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
     torch.testing.assert_close(loss, expected, **CLOSE)
+    torch.testing.assert_close(model(ids, targets, reduction="sum"), expected * 130, **CLOSE)
     parameters = list(model.parameters())
     for mine, theirs in zip(torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters), strict=True):
         torch.testing.assert_close(mine, theirs, **CLOSE)
@@ -260,7 +212,7 @@ def test_damaged_directories_are_named(tmp_path: Path) -> None:
         read_config(tmp_path)
 
 
-def test_more_tracks_than_the_context_are_refused() -> None:
+def test_more_positions_than_the_context_are_refused() -> None:
     model = shaken(small())
     with pytest.raises(PellucidError, match="65 tokens do not fit in a context of 64"):
         model(torch.zeros(1, 65, dtype=torch.int64))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from test_gpt_cache import MODELS
+from models import PATTERN_SETS as MODELS
 
 import pellucid
 from pellucid.gpt.config import GPTConfig

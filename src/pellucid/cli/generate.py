@@ -105,13 +105,15 @@ def run(chosen: argparse.Namespace) -> int:
         return 2
     prompt = read_prompt(chosen.prompt)
     options = sampling(chosen) | {"slide": chosen.slide}
-    if chosen.beam is not None:
-        prompt, completion = ways.beam(chosen, prompt)
-        print(json.dumps(as_json(completion), ensure_ascii=False) if chosen.json else f"{prompt or ''}{completion.text}")
-        return 0
     began = perf_counter()
     model = _opened(chosen)
     opened = perf_counter()
+    if chosen.beam is not None:
+        prompt, completion = ways.beam(chosen, prompt, model)
+        print(json.dumps(as_json(completion), ensure_ascii=False) if chosen.json else f"{prompt or ''}{completion.text}")
+        if chosen.verbose:
+            _say_path(model.runner.path, opened - began, len(completion.ids), opened)
+        return 0
     if chosen.score:
         ways.print_score(chosen, prompt, model)
         return 0

@@ -11,6 +11,7 @@ from pellucid.errors import PellucidError
 if TYPE_CHECKING:
     from pellucid.engine.completion import Completion
     from pellucid.generation.mixin import GenerationMixin
+    from pellucid.generation.text_generator import TextGenerator
 
 # What is of no use, with the value that it has when it is not given.
 _OF_DRAWS: dict[str, object] = {
@@ -18,13 +19,13 @@ _OF_DRAWS: dict[str, object] = {
     "repetition_penalty": 1.0, "logit_bias": [], "seed": None, "n": 1, "best_of": None, "slide": False, "tokens": False,
     "draft": None,
 }  # fmt: skip
-_OF_BEAM: dict[str, object] = {"logprobs": None, "weights": None}
+_OF_BEAM: dict[str, object] = {"logprobs": None}
 _OF_SCORE: dict[str, object] = {"max_tokens": 64, "stop": [], "beam": None, "task": None, "example": []}
 
 
 def add_ways(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("--beam", type=int, metavar="N", help="draw nothing: search the likeliest answer, N beginnings wide")
+    parser.add_argument("--beam", type=int, metavar="N", help="draw nothing: beam search for the likeliest answer, N wide")
     parser.add_argument("--length-penalty", type=float, metavar="X", help="of --beam, 0 (none) to 10 (default 0.6)")
     parser.add_argument("--score", action="store_true", help="write nothing: the log-probability of each token of PROMPT")
     parser.add_argument("--task", metavar="TEXT", help="prime: what is to be done with PROMPT, in words")
@@ -56,9 +57,7 @@ def wrong_use(chosen: argparse.Namespace) -> str | None:
             return "--score needs a PROMPT: the text"
         return _needless(chosen, "--score writes nothing", _OF_DRAWS | _OF_SCORE)
     if chosen.beam is not None:
-        if chosen.kernel == "only":
-            return "--beam is computed by PyTorch: leave out --kernel only"
-        return _needless(chosen, "--beam draws nothing, and is computed by PyTorch in float32", _OF_DRAWS | _OF_BEAM)
+        return _needless(chosen, "--beam draws nothing", _OF_DRAWS | _OF_BEAM)
     return None
 
 
@@ -85,12 +84,10 @@ def primed(chosen: argparse.Namespace, prompt: str | None, model: "GenerationMix
     return made.text, (*stops, made.stop)
 
 
-def beam(chosen: argparse.Namespace, prompt: str | None) -> "tuple[str | None, Completion]":
+def beam(chosen: argparse.Namespace, prompt: str | None, model: "TextGenerator") -> "tuple[str | None, Completion]":
     """The prompt as it was continued, and the answer. Raises PellucidError as `GPT.beam`."""
     from pellucid.generation.beam import LENGTH_PENALTY
-    from pellucid.generation.load import load
 
-    model = load(chosen.model)
     text, stops = primed(chosen, prompt, model)
     penalty = LENGTH_PENALTY if chosen.length_penalty is None else chosen.length_penalty
     return text, model.beam(text, width=chosen.beam, length_penalty=penalty, max_tokens=chosen.max_tokens, stop=stops)

@@ -97,7 +97,7 @@ def fold(block: Block, shift: Shift) -> dict[str, Tensor]:
     )
     out = projection.weight.detach().cpu().double()
     moved = out @ (bias_v - weight[2 * width :] @ shift.delta)
-    if block.attn.unscale is None:
+    if block.attn.scaled:
         weight[:width] /= math.sqrt(width // block.attn.n_heads)
     return {
         "attn.c_attn.weight": weight,

@@ -192,7 +192,7 @@ def _tensors(model: Decoder, family: Family) -> Iterator[tuple[str, Tensor]]:
         else:
             weight = parameters[f"h.{number}.attn.c_attn.weight"]
             bias = parameters.get(f"h.{number}.attn.c_attn.bias", torch.zeros(3 * width))
-            if family is OPT and block.attn.unscale is not None:  # OPT divides scores by sqrt(D), so queries are that larger
+            if family is OPT and not block.attn.scaled:  # OPT divides scores by sqrt(D), so queries are that larger
                 times = torch.ones(3 * width, dtype=torch.float64)
                 times[:width] = math.sqrt(width // block.attn.n_heads)
                 weight, bias = weight.double() * times[:, None], bias.double() * times

@@ -1,39 +1,42 @@
-"""Beam search: the likeliest answer as a whole, among those that a few best beginnings lead to. Nothing is drawn.
+"""Beam search: the answer with the highest score as a whole that a few best hypotheses lead to. No sampling, no torch.
 
-V vocabulary, R live beginnings. The paper's free-form tasks are answered so (section 2.4), with a beam of 4 and a length
-penalty of 0.6. Its score is that of GNMT (Wu et al. 2016, arXiv 1609.08144, section 7, without its coverage
-term, which has a source sentence to cover):
+V vocabulary, R hypotheses. The paper uses it for free-form tasks (section 2.4), with a beam width of 4 and a length penalty of
+0.6. The score is GNMT's (Wu et al. 2016, arXiv 1609.08144, section 7, without its coverage term, which needs a source
+sentence):
 
     score(Y) = log P(Y | prompt) / lp(Y),   lp(Y) = (5 + |Y|)^alpha / (5 + 1)^alpha
 
-|Y| counts every token of the answer, the one that ends it too (a choice). At each step, of the 2 x width likeliest
-continuations those that end are set aside, and of the others the `width` likeliest go on.
+|Y| counts every token of the answer, the one that ends it included (a choice). At each step, of the 2 x width likeliest
+continuations those that end are finished, and of the others the `width` likeliest are extended.
+
+Each hypothesis has a sequence of the runner. One that is extended twice is copied (`Runner.copy`).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from pellucid.engine.completion import Completion
 from pellucid.engine.detokenizer import TextAssembler
 from pellucid.engine.sampling import SamplingOptions, largest, log_softmax
+from pellucid.engine.sequence import check_fits
 from pellucid.errors import PellucidError
-from pellucid.gpt.decoder import Decoder
-from pellucid.runtime.inference_mode import inference_mode
+from pellucid.generation.mixin import GenerationMixin, OnePrompt
+from pellucid.runtime.runner import Runner, TokenSpan
 from pellucid.text.tokenizer import Tokenizer
 
 
 WIDTH, LENGTH_PENALTY = 4, 0.6  # the paper's, section 2.4
-MOST_LENGTH_PENALTY = 10.0  # a choice: far beyond any use, and no overflow
+MAX_LENGTH_PENALTY = 10.0  # a choice: far beyond any use, and no overflow
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
-    """An answer as far as it has come: its tokens, their log-probabilities and the sum of those, its text."""
+class Hypothesis:
+    """An unfinished or finished answer: its tokens, their log-probabilities and the sum of those, its text."""
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -42,63 +45,127 @@ class Beginning:
     assembler: TextAssembler
     ended: bool = False
 
-    def grown(self, token: int, logprob: float, end_of_text: int, tokenizer: Tokenizer | None) -> "Beginning":
-        """With one token more."""
-        assembler = deepcopy(self.assembler, {id(tokenizer): tokenizer})  # the tokenizer, which nothing changes, is shared
+    def extended(self, token: int, logprob: float, end_of_text: int, tokenizer: Tokenizer | None) -> "Hypothesis":
+        """A hypothesis with one token more."""
+        assembler = deepcopy(self.assembler, {id(tokenizer): tokenizer})  # the tokenizer is immutable and shared
         text = self.text + ("" if token == end_of_text else assembler.push(token))
         ended = token == end_of_text or assembler.stopped
-        return Beginning((*self.ids, token), (*self.logprobs, logprob), self.total + logprob, text, assembler, ended)
+        return Hypothesis((*self.ids, token), (*self.logprobs, logprob), self.total + logprob, text, assembler, ended)
+
+    def score(self, alpha: float) -> float:
+        """GNMT's score: the log-probability divided by the length penalty."""
+        return self.total / length_penalty_of(len(self.ids), alpha)
 
 
 def length_penalty_of(length: int, alpha: float) -> float:
-    """lp(Y) of GNMT: what the log-probability of an answer of this many tokens is divided by."""
+    """lp(Y) of GNMT: what the log-probability of an answer of `length` tokens is divided by."""
     return float(((5 + length) / 6) ** alpha)
 
 
-def beam_search(
-    model: Decoder, prompt: Sequence[int], options: SamplingOptions, width: int, alpha: float,
-    tokenizer: Tokenizer | None, end_of_text: int,
-) -> Completion:  # fmt: skip
-    """The best answer found. Of `options` only max_tokens and stop count; prompt and options are checked.
+def beam(
+    model: GenerationMixin, prompt: OnePrompt, *, width: int, length_penalty: float, max_tokens: int, stop: str | Sequence[str]
+) -> Completion:
+    """Beam search with a model's tokenizer and its runner. Arguments and errors as `GPT.beam`."""
+    ids, options = model._ids(prompt), model._options(max_tokens=max_tokens, stop=stop, seed=0)
+    check_fits(ids, options, model.config)
+    check_options(width, length_penalty)
+    return beam_search(model.make_runner(), ids, options, width, length_penalty, model.tokenizer, model.end_of_text)
 
-    Raises:
-        PellucidError: a width or length penalty out of range, or a model that gives no numbers.
-    """
+
+def check_options(width: int, length_penalty: float) -> None:
+    """Raises PellucidError if the width or the length penalty is out of range."""
     if not isinstance(width, int) or isinstance(width, bool) or width < 1:
         raise PellucidError(f"width must be a whole number, 1 or more, not {width!r}")
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 <= alpha <= MOST_LENGTH_PENALTY:
-        raise PellucidError(f"length_penalty must be from 0 (none) to {MOST_LENGTH_PENALTY:g}, not {alpha!r}")
-    live = [Beginning((), (), 0.0, "", TextAssembler(tokenizer, options.stop))]
-    done = live if options.max_tokens == 0 else []
-    cache = model.new_cache(1, min(model.config.n_ctx, len(prompt) + max(options.max_tokens, 1)))
-    read = [list(prompt)]
-    for length in range(1, options.max_tokens + 1):
-        with inference_mode(model):
-            hidden = model.hidden(torch.tensor(read, device=model.wte.weight.device), cache)[:, -1]
-            logprobs = log_softmax(model.logits(hidden).float().cpu().numpy())  # (R, V)
-        sums = (np.array([one.total for one in live])[:, None] + logprobs).ravel()  # float64
-        best = largest(sums, min(2 * width, len(sums)))
-        kept: list[tuple[int, Beginning]] = []
-        for place, logprob in zip(best.tolist(), logprobs.ravel()[best].tolist(), strict=True):
-            parent, token = divmod(place, logprobs.shape[1])
-            grown = live[parent].grown(token, logprob, end_of_text, tokenizer)
-            if grown.ended:
-                done.append(grown)
-            elif len(kept) < width:
-                kept.append((parent, grown))
-        live = [one for _, one in kept]
-        if length == options.max_tokens:
-            done += live
-        # A sum only falls, and the longest answer has the largest divisor: no live one can come to more than this.
-        most = max((one.total for one in live), default=-math.inf) / length_penalty_of(options.max_tokens, alpha)
-        if done and max(one.total / length_penalty_of(len(one.ids), alpha) for one in done) >= most:
-            break
-        cache.keep([parent for parent, _ in kept])  # a beginning that goes on twice is copied
-        read = [[one.ids[-1]] for one in live]
-    answer = max(done, key=lambda one: one.total / length_penalty_of(len(one.ids), alpha))
+    numeric = isinstance(length_penalty, int | float) and not isinstance(length_penalty, bool)
+    if not numeric or not 0 <= length_penalty <= MAX_LENGTH_PENALTY:
+        raise PellucidError(f"length_penalty must be from 0 (none) to {MAX_LENGTH_PENALTY:g}, not {length_penalty!r}")
+
+
+def beam_search(
+    runner: Runner, prompt: Sequence[int], options: SamplingOptions, width: int, alpha: float,
+    tokenizer: Tokenizer | None, end_of_text: int,
+) -> Completion:  # fmt: skip
+    """The best answer found.
+
+    Args:
+        prompt, options, width, alpha: checked. Of the options only max_tokens and stop are used.
+
+    Raises:
+        PellucidError: the model's logits are not finite.
+    """
+    live = [Hypothesis((), (), 0.0, "", TextAssembler(tokenizer, options.stop))]
+    finished = live if options.max_tokens == 0 else []
+    sequences = _Sequences(runner, min(runner.config.n_ctx, len(prompt) + max(options.max_tokens, 1)), prompt)
+    try:
+        for length in range(1, options.max_tokens + 1):
+            logprobs = log_softmax(sequences.run([one.ids[-1:] for one in live]))  # (R, V)
+            sums = (np.array([one.total for one in live])[:, None] + logprobs).ravel()  # float64
+            best = largest(sums, min(2 * width, len(sums)))
+            kept: list[tuple[int, Hypothesis]] = []
+            for place, logprob in zip(best.tolist(), logprobs.ravel()[best].tolist(), strict=True):
+                parent, token = divmod(place, logprobs.shape[1])
+                extended = live[parent].extended(token, logprob, end_of_text, tokenizer)
+                if extended.ended:
+                    finished.append(extended)
+                elif len(kept) < width:
+                    kept.append((parent, extended))
+            live = [one for _, one in kept]
+            if length == options.max_tokens:
+                finished += live
+            # A sum only falls, and the longest answer has the largest divisor: no live one can score more than this.
+            bound = max((one.total for one in live), default=-math.inf) / length_penalty_of(options.max_tokens, alpha)
+            if finished and max(one.score(alpha) for one in finished) >= bound:
+                break
+            sequences.select([parent for parent, _ in kept])
+    finally:
+        sequences.close()
+    answer = max(finished, key=lambda one: one.score(alpha))
     text = answer.text + answer.assembler.finish()  # which may still complete a stop string
     stopped = answer.ended or answer.assembler.stopped
     return Completion(
         text=text, ids=list(answer.ids), prompt_ids=list(prompt),
         logprobs=list(answer.logprobs), top_logprobs=None, finish_reason="stop" if stopped else "length", seed=0,
     )  # fmt: skip
+
+
+class _Sequences:
+    """The runner's sequences of the live hypotheses, in their order.
+
+    Args:
+        capacity: positions of each sequence.
+        prompt: the first tokens of every hypothesis.
+    """
+
+    def __init__(self, runner: Runner, capacity: int, prompt: Sequence[int]) -> None:
+        self.runner = runner
+        self.capacity = capacity
+        self.live = [runner.open(capacity)]
+        self.unused: list[int] = []
+        self.next: Sequence[int] = prompt  # to be read before the first step; empty afterwards
+        self.length = 0  # positions read, the same in all live sequences
+
+    def run(self, newest: Iterable[Sequence[int]]) -> NDArray[np.float32]:
+        """Reads the newest token of each hypothesis (at the first step the prompt) -> (R, V) logits of what follows."""
+        spans = [TokenSpan(s, self.length, ids or self.next) for s, ids in zip(self.live, newest, strict=True)]
+        logits = self.runner.run(spans)
+        self.length += len(spans[0].ids)
+        return np.stack([row for row in logits if row is not None])
+
+    def select(self, parents: Sequence[int]) -> None:
+        """New live sequence i continues the old one of index `parents[i]`, which is copied where it is needed twice."""
+        before, taken = self.live, set(parents)
+        self.unused += [sequence for index, sequence in enumerate(before) if index not in taken]
+        self.live = []
+        for parent in parents:
+            if parent in taken:  # the first to need it
+                taken.remove(parent)
+                self.live.append(before[parent])
+                continue
+            sequence = self.unused.pop() if self.unused else self.runner.open(self.capacity)
+            self.live.append(sequence)
+            self.runner.copy(before[parent], sequence, self.length)
+
+    def close(self) -> None:
+        """Gives all memory back."""
+        for sequence in (*self.live, *self.unused):
+            self.runner.close(sequence)

@@ -7,8 +7,7 @@ from typing import Self
 
 from pellucid.engine.completion import Completion
 from pellucid.engine.engine import CHUNK, MOST_ROWS, Engine
-from pellucid.engine.sequence import check_fits
-from pellucid.generation.beam import LENGTH_PENALTY, WIDTH, beam_search
+from pellucid.generation.beam import LENGTH_PENALTY, WIDTH, beam
 from pellucid.generation.mixin import Draft, GenerationMixin, OnePrompt, check_belongs
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
@@ -75,19 +74,17 @@ class GPT(GenerationMixin, Decoder):
         self, prompt: OnePrompt = None, *, width: int = WIDTH, length_penalty: float = LENGTH_PENALTY, max_tokens: int = 64,
         stop: str | Sequence[str] = (),
     ) -> Completion:  # fmt: skip
-        """The likeliest answer that a beam search finds, as for the paper's free-form tasks (section 2.4); see `beam`.
+        """The likeliest answer that a beam search finds, as for the paper's free-form tasks (section 2.4): see `beam`.
 
         Args:
             prompt, max_tokens, stop: as `generate` takes them.
-            width: beginnings that go on at each step. 1 takes the likeliest token each time, and may still end earlier.
+            width: hypotheses extended at each step. 1 takes the likeliest token each time, and may still end earlier.
             length_penalty: alpha, 0 to 10: log-probabilities are compared after division by ((5 + tokens) / 6) ** alpha.
 
         Raises:
             PellucidError: as `generate`; a width or length penalty out of range.
         """
-        ids, options = self._ids(prompt), self._options(max_tokens=max_tokens, stop=stop, seed=0)
-        check_fits(ids, options, self.config)
-        return beam_search(self, ids, options, width, length_penalty, self.tokenizer, self.end_of_text)
+        return beam(self, prompt, width=width, length_penalty=length_penalty, max_tokens=max_tokens, stop=stop)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """As every module has it; matrices that lie in a file as (in, out), and are looked at there, become (out, in) first.

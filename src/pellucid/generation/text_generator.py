@@ -6,15 +6,17 @@ Importing PyTorch takes a second or two, generating from a small model a fractio
 agree to rounding (about 1e-6 in a log-probability), which changes a token only where its draw falls into such a gap.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pellucid.engine.completion import Completion
 from pellucid.errors import PellucidError
 from pellucid.formats.hf_config import read_config
 from pellucid.formats.tokenizers import read_tokenizer
 from pellucid.formats.weights import Arrays, opened
-from pellucid.generation.mixin import GenerationMixin, check_belongs
+from pellucid.generation.beam import LENGTH_PENALTY, WIDTH, beam
+from pellucid.generation.mixin import GenerationMixin, OnePrompt, check_belongs
 from pellucid.generation.resolve import DEFAULT, resolve
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.costs import tensors
@@ -60,6 +62,13 @@ class TextGenerator(GenerationMixin):
     def make_runner(self) -> Runner:
         """The runner."""
         return self.runner
+
+    def beam(
+        self, prompt: OnePrompt = None, *, width: int = WIDTH, length_penalty: float = LENGTH_PENALTY, max_tokens: int = 64,
+        stop: str | Sequence[str] = (),
+    ) -> Completion:  # fmt: skip
+        """The likeliest answer that a beam search finds. Arguments and errors as `GPT.beam`."""
+        return beam(self, prompt, width=width, length_penalty=length_penalty, max_tokens=max_tokens, stop=stop)
 
 
 def open_text_generator(

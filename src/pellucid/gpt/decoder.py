@@ -1,59 +1,60 @@
-"""The transformer decoder of GPT-2 and GPT-3, read straight down.
+"""The transformer decoder of GPT-2 and GPT-3.
 
-B batch, T tracks, C width (d_model), E width of a token's embedding, H heads, D head width, L blocks, V vocabulary.
+B batch, T positions, C width (d_model), E width of a token's embedding, H heads, D head width, L blocks, V vocabulary.
 
 Pre-normalisation, learned positions, biases everywhere, tanh GELU, output matrix tied to the token matrix: "the same
 model and architecture as GPT-2", except that blocks alternate dense and banded attention (GPT-3 paper, section 2.1).
 Parameter names are those of GPT-2's published checkpoints, so that files fit without a table. In GPT-3 E is C; what its
-relatives do otherwise (`GPTConfig`) is a branch that GPT-3 never takes.
+relatives do otherwise (`GPTConfig`) is a branch that GPT-3 never takes. What training and evaluation call is the module itself:
+`model(ids)` gives logits, `model(ids, targets)` a loss.
 """
 
 import math
 from collections.abc import Callable
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pellucid.errors import PellucidError
-from pellucid.gpt.attention import attention, compressed_attention
-from pellucid.gpt.cache import Cache, KVCache
 from pellucid.gpt.compressor import Compressor
 from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.kv_cache import KVCache
 from pellucid.gpt.loss import IGNORE, linear_cross_entropy
-from pellucid.gpt.pattern import Compressed, Dense, Pattern
+from pellucid.gpt.pattern import Compressed, Pattern
+from pellucid.gpt.self_attention import self_attention
 from pellucid.gpt.tap import Tap
 from pellucid.native.operators import functions
 from pellucid.native.operators.library import in_use
 
 
-# PyTorch's modules fill themselves with random numbers when they are made. First weights here come from `init_weights` or
-# from a file, and nothing else is drawn, so a large model is not filled twice and a model on the meta device costs nothing.
+# PyTorch's modules initialise themselves when they are made. First weights here come from `init_weights` or from a file, so a
+# large model is not filled twice and a model on the meta device costs nothing.
 class Linear(nn.Linear):
-    """`torch.nn.Linear` that waits for its weights."""
+    """`torch.nn.Linear` without an initialisation of its own."""
 
     def reset_parameters(self) -> None:
-        """Draws nothing."""
+        """Does nothing."""
 
 
 class Embedding(nn.Embedding):
-    """`torch.nn.Embedding` that waits for its weights."""
+    """`torch.nn.Embedding` without an initialisation of its own."""
 
     def reset_parameters(self) -> None:
-        """Draws nothing."""
+        """Does nothing."""
 
 
 class LayerNorm(nn.LayerNorm):
-    """`torch.nn.LayerNorm` that waits for its weights."""
+    """`torch.nn.LayerNorm` without an initialisation of its own."""
 
-    before_product = True  # only a matrix product reads what comes out
+    before_product = True  # whether only a matrix product reads the output
 
     def reset_parameters(self) -> None:
-        """Sets nothing."""
+        """Does nothing."""
 
     def forward(self, x: Tensor) -> Tensor:  # (..., C) -> (..., C)
-        """`torch.nn.LayerNorm`'s; with compiled operators already in the bfloat16 that the product after it wants."""
+        """As `torch.nn.LayerNorm`; with compiled operators the output is in the bfloat16 that the next product takes."""
         if self.before_product and x.dtype == torch.float32 and in_use(x):
             return functions.layer_norm(x, self.weight, self.bias, self.eps)
         return super().forward(x)
@@ -74,57 +75,39 @@ ACTIVATION: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Attention(nn.Module):
-    """Every track looks at the tracks its pattern lets it see."""
+    """c_attn (queries, keys, values), causal self-attention by the block's pattern, c_proj."""
 
     def __init__(self, config: GPTConfig, block: int) -> None:
         super().__init__()
         self.n_heads = config.n_heads
         self.block = block
         self.pattern: Pattern = config.pattern[block]
-        self.unscale = None if config.attention_scale else math.sqrt(config.d_head)
+        self.scaled = config.attention_scale
         self.c_attn = Linear(config.d_model, 3 * config.d_model, bias=config.qkv_bias)
         self.c_proj = Linear(config.d_model, config.d_model)
         self.compressor: Compressor | None = None
         if isinstance(self.pattern, Compressed):
             self.compressor = Compressor(self.pattern, config.n_heads, config.d_model)
 
-    def forward(self, x: Tensor, cache: Cache | None, tap: Tap | None) -> Tensor:  # (B, T, C) -> (B, T, C)
-        b, t, c = x.shape
+    def forward(self, x: Tensor, cache: KVCache | None, tap: Tap | None) -> Tensor:  # (B, T, C) -> (B, T, C)
+        b, t, _ = x.shape
         qkv = self.c_attn(x).view(b, t, 3, self.n_heads, -1)
-        alone = cache is None and isinstance(self.pattern, Dense)
-        if alone and tap is None and self.unscale is None and qkv.dtype == torch.bfloat16 and in_use(qkv):
-            combined: Tensor = self.c_proj(functions.causal_attention(qkv))
-            return combined
-        if alone and qkv.dtype == torch.float32:
-            q, k, v = (one.transpose(1, 2) for one in qkv.unbind(2))  # (B, H, T, D); PyTorch's kernel reads them as they lie
-        else:  # one copy here makes every product below faster
-            q, k, v = qkv.permute(2, 0, 3, 1, 4).contiguous().unbind(0)
-        if self.unscale is not None:  # what follows divides scores by sqrt(D)
-            q = q * self.unscale
-        if tap is not None:
-            tap.attention(self.block, q, k)
-        if cache is not None:
-            out = cache.attend(self.block, q, k, v, self.compressor)
-        elif self.compressor is not None:
-            keys, values = self.compressor(k, v)
-            out = compressed_attention(q, keys, values, self.compressor.pattern)
-        else:
-            out = attention(q, k, v, self.pattern)
-        merged: Tensor = self.c_proj(out.transpose(1, 2).reshape(b, t, c))
-        return merged
+        heads = self_attention(qkv, self.block, self.pattern, self.compressor, scaled=self.scaled, cache=cache, tap=tap)
+        out: Tensor = self.c_proj(heads)
+        return out
 
 
 class MLP(nn.Module):
-    """Each track on its own: widen, bend, narrow."""
+    """c_fc, activation, c_proj, at each position separately."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.bend = ACTIVATION[config.activation]
+        self.activation = ACTIVATION[config.activation]
         self.c_fc = Linear(config.d_model, config.d_ff)
         self.c_proj = Linear(config.d_ff, config.d_model)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, T, C) -> (B, T, C)
-        out: Tensor = self.c_proj(self.bend(self.c_fc(x)))
+        out: Tensor = self.c_proj(self.activation(self.c_fc(x)))
         return out
 
 
@@ -142,7 +125,7 @@ class Block(nn.Module):
         self.dropout = config.dropout
 
     def forward(  # (B, T, C) -> (B, T, C)
-        self, x: Tensor, cache: Cache | None = None, tap: Tap | None = None
+        self, x: Tensor, cache: KVCache | None = None, tap: Tap | None = None
     ) -> Tensor:
         if self.post_norm:
             x = self.ln_1(x + F.dropout(self.attn(x, cache, tap), self.dropout, self.training))
@@ -153,11 +136,11 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Token ids in, logits or loss out.
+    """Token ids in, logits or loss out (`forward`).
 
     Args:
         config: the shape.
-        seed: of the random start. The same seed gives the same parameters on any machine of the same PyTorch version.
+        seed: of the first weights. The same seed gives the same parameters on any machine of the same PyTorch version.
 
     Note: `config` is a `GPTConfig`; `.parameters()` of this module are tensors, `.config.parameters()` is their count.
     """
@@ -177,7 +160,7 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, seed: int) -> None:
-        """GPT-2's start: N(0, 0.02), positions N(0, 0.01), biases 0, gains 1 (and the keys of nothing 0: a choice).
+        """GPT-2's initialisation: N(0, 0.02), positions N(0, 0.01), biases 0, gains 1, null keys and values 0 (a choice).
 
         The two matrices of a block that write into the residual stream are scaled by 1 / sqrt(2L), so that the stream's
         variance does not grow with depth (GPT-2 paper, section 2.3: 1 / sqrt(N) for N residual layers).
@@ -193,25 +176,19 @@ class Decoder(nn.Module):
                 std = 0.01 if name == "wpe.weight" else residual if name.endswith("c_proj.weight") else 0.02
                 parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
 
-    def hidden(self, ids: Tensor, cache: Cache | None = None, tap: Tap | None = None) -> Tensor:
-        """The vector of every track after the last block and the last LayerNorm: what the token matrix turns into logits.
+    def hidden(self, ids: Tensor, cache: KVCache | None = None, tap: Tap | None = None) -> Tensor:
+        """Hidden vectors after the last block and the last LayerNorm, which `logits` multiplies by the token matrix.
 
-        Args:
-            ids: (B, T) int64.
-            cache: keys and values of the tracks before; it takes in the new ones.
-            tap: sees what goes through the blocks.
+        Arguments and errors as `forward`.
 
         Returns:
             (B, T, E).
-
-        Raises:
-            PellucidError: more tracks than n_ctx.
         """
         t = ids.shape[1]
         longest = t + (max(cache.lengths) if cache is not None else 0)
         if longest > self.config.n_ctx:
             raise PellucidError(f"{longest} tokens do not fit in a context of {self.config.n_ctx}: shorten the text")
-        if cache is None or len(set(cache.lengths)) == 1:  # one position row for all
+        if cache is None or len(set(cache.lengths)) == 1:  # the same positions for all rows
             start = cache.lengths[0] if cache is not None else 0
             positions = torch.arange(start, start + t, device=ids.device)
         else:
@@ -232,7 +209,7 @@ class Decoder(nn.Module):
         return self.read_out(x)
 
     def read_out(self, x: Tensor) -> Tensor:
-        """(..., C) vectors of the stream -> (..., E) what is compared with every token's embedding."""
+        """The last LayerNorm, and the projection where embeddings are narrower: (..., C) residual stream -> (..., E)."""
         if self.ln_f is not None:
             x = self.ln_f(x)
         return x if self.project_out is None else self.project_out(x)
@@ -241,30 +218,33 @@ class Decoder(nn.Module):
         """(..., E) hidden vectors -> (..., V) logits, by the tied token matrix."""
         return F.linear(hidden, self.wte.weight)
 
-    def loss_sum(self, ids: Tensor, targets: Tensor, within: Cache | None = None) -> Tensor:
-        """Sum of -log p(target) over all targets but `loss.IGNORE`, in nats; never makes the (B, T, V) logits.
+    def forward(
+        self, ids: Tensor, targets: Tensor | None = None, *, reduction: Literal["mean", "sum"] = "mean",
+        cache: KVCache | None = None, tap: Tap | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Logits, or with targets the loss, for which the (B, T, V) logits are never materialised.
 
         Args:
-            ids, targets: (B, T) int64.
-            within: what to attend through, if not the whole window: `documents.Documents`.
+            ids: (B, T) int64.
+            targets: (B, T) int64, the token that follows at each position; `loss.IGNORE` ones do not count.
+            reduction: of the loss, as in `torch.nn.functional.cross_entropy`: "mean" over the targets that count, or "sum".
+            cache: what attention reads and stores: a `runtime.kv_cache`, or `documents.Documents` in training.
+            tap: sees the tensors between blocks.
+
+        Returns:
+            (B, T, V) logits; or a scalar, the cross-entropy in nats.
+
+        Raises:
+            PellucidError: more positions than n_ctx.
         """
-        hidden = self.hidden(ids, within)
+        hidden = self.hidden(ids, cache, tap)
+        if targets is None:
+            return self.logits(hidden)
         if torch.is_autocast_enabled(hidden.device.type):
             hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
-        return linear_cross_entropy(hidden.flatten(0, 1), self.wte.weight, targets.flatten())
-
-    def forward(self, ids: Tensor, targets: Tensor | None = None) -> Tensor:
-        """(B, T) ids -> (B, T, V) logits; with (B, T) targets -> the mean loss in nats, a scalar."""
-        if targets is None:
-            return self.logits(self.hidden(ids))
-        return self.loss_sum(ids, targets) / (targets != IGNORE).sum().clamp_min(1)
+        total = linear_cross_entropy(hidden.flatten(0, 1), self.wte.weight, targets.flatten())
+        return total if reduction == "sum" else total / (targets != IGNORE).sum().clamp_min(1)
 
     def compressor(self, block: int) -> Compressor | None:
-        """What makes the keys of a compressed block; None for a block of any other pattern."""
+        """The compressor of a compressed block; None for a block of any other pattern."""
         return cast(Attention, self.h[block].attn).compressor
-
-    def new_cache(self, rows: int, capacity: int | None = None) -> KVCache:
-        """An empty cache for `rows` sequences of up to `capacity` tracks (default n_ctx), in the weights' dtype and place."""
-        weight = self.wte.weight
-        capacity = self.config.n_ctx if capacity is None else capacity
-        return KVCache(self.config, rows, capacity, device=weight.device, dtype=weight.dtype)

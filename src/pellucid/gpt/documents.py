@@ -1,6 +1,6 @@
 """Attention that stays within documents, for windows that hold several.
 
-B windows, T tracks, H heads, D head width. GPT-3 packs documents into windows, end-of-text between them, and lets attention
+B windows, T positions, H heads, D head width. GPT-3 packs documents into windows, end-of-text between them, and lets attention
 cross it ("without any special masking", section 2.3 of its paper); this is the other choice.
 """
 
@@ -14,12 +14,11 @@ from pellucid.gpt.pattern import Compressed, Heads, Pattern
 
 
 class Documents:
-    """What `Decoder.hidden` attends through in place of a cache: every track sees its own document, as its block's pattern
-    lets it.
+    """A `kv_cache.KVCache` that stores nothing and masks attention across documents, in addition to each block's pattern.
 
     A document begins at each end-of-text, as a text that is generated does; what is before a window's first one is a document,
-    too. Positions go on through the window (a choice). A mask over all pairs of tracks is made for each head: the cost is that
-    of dense attention, whatever the pattern.
+    too. Positions go on through the window (a choice). A mask over all pairs of positions is made for each head: the cost is
+    that of dense attention, whatever the pattern.
 
     Args:
         config: the model's shape.
@@ -27,7 +26,7 @@ class Documents:
         end_of_text: the id that begins a document.
 
     Raises:
-        PellucidError: a block is compressed: its keys are made of tracks of several documents.
+        PellucidError: a block is compressed: its keys would be made of positions of several documents.
     """
 
     def __init__(self, config: GPTConfig, ids: Tensor, end_of_text: int) -> None:
@@ -39,18 +38,18 @@ class Documents:
         self._masks: dict[Pattern, Tensor] = {}
 
     def attend(self, block: int, q: Tensor, k: Tensor, v: Tensor, compressor: Compressor | None = None) -> Tensor:
-        """Attention of all tracks, (B, H, T, D), within their documents."""
+        """Attention of all positions, (B, H, T, D), within their documents."""
         assert compressor is None
         pattern = self.config.pattern[block]
         if pattern not in self._masks:
-            tracks, heads = q.shape[2], q.shape[1] if isinstance(pattern, Heads) else None
-            seen = visible_mask(pattern, tracks, tracks, q.device, heads=heads)  # (T, T) or (H, T, T)
+            length, heads = q.shape[2], q.shape[1] if isinstance(pattern, Heads) else None
+            seen = visible_mask(pattern, length, length, q.device, heads=heads)  # (T, T) or (H, T, T)
             self._masks[pattern] = (self.same & seen).expand(-1, q.shape[1], -1, -1).flatten(0, 1)
         out = picked_attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), self._masks[pattern])
         return out.view_as(q)
 
     def advance(self, tokens: int) -> None:
-        """Nothing is kept."""
+        """Nothing is stored."""
 
 
 def check_patterns(config: GPTConfig) -> None:

@@ -1,14 +1,14 @@
-"""All tracks of one sequence, and attention of new tracks over them.
+"""The KV cache of one sequence, and attention of new positions over it.
 
-T new tracks, S tracks, C width, H heads, D head width, L blocks, M compressed keys.
+T new positions, S positions, C width, H heads, D head width, L blocks, M compressed keys.
 
-A `KVCache` holds what its patterns can still read, for sequences that only grow. Here every track of every block stays where
-it was put, so that any of them can be written again: a text can be taken back to any track, and its beginning be copied. The
-price is memory: a banded block holds as much as a dense one.
+All positions of all blocks are kept, each at its own index, so that a prefix can be copied to another sequence and any position
+can be written again (speculative decoding takes rejected tokens back). A banded block therefore takes as much memory as a dense
+one. What a cache would hold that evicts what no later query can read is `GPTConfig.kv_bytes`.
 
-Attention comes in two kinds. "Free" takes the fastest way for what is asked. "Fixed" computes queries in tiles of `TILE`
-neighbouring tracks, each always in its own place and always over the same number of keys, whichever of them are asked for and
-whatever else is: then the bits of an answer depend on the query's own text alone.
+Attention is computed in one of two ways. The fast way chooses the quickest operation for the positions at hand. The exact way
+computes queries in tiles of `TILE` neighbouring positions. A tile always begins at a multiple of `TILE` and always reads the
+same number of keys, whichever of its queries are asked for, so the bits of an output depend on the sequence's own tokens alone.
 """
 
 from dataclasses import dataclass
@@ -22,23 +22,25 @@ from pellucid.gpt.attention import attention, compressed_attention, picked_atten
 from pellucid.gpt.compressor import Compressor
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.pattern import Banded, Compressed, Dense, Heads, Local, Pattern
-from pellucid.gpt.shelf import AT_ONCE
 
 
-# Queries of one tile: fewer waste less where one token is read at a time, more are faster where a prompt is (docs/log.md).
+# Queries of one tile in the exact way. Fewer waste less when one token is read at a time, more are faster for a prompt
+# (docs/log.md).
 TILE = 8
+# Queries that attend together to what is already in the cache: the mask over them and all keys stays small.
+QUERY_CHUNK = 256
 _ALL = slice(None)
 
 
 def kv_cache_bytes(config: GPTConfig, capacity: int, bytes_per_value: int) -> int:
-    """Bytes of a `SequenceKVCache` of so many tracks."""
+    """Bytes of a `SequenceKVCache` of `capacity` positions."""
     keys = config.n_layers * _whole_tiles(capacity)
     keys += sum(_compressed_keys(pattern, capacity) for pattern in config.pattern if isinstance(pattern, Compressed))
     return 2 * keys * config.d_model * bytes_per_value
 
 
-def _whole_tiles(tracks: int) -> int:
-    return -(-tracks // TILE) * TILE
+def _whole_tiles(positions: int) -> int:
+    return -(-positions // TILE) * TILE
 
 
 def _compressed_keys(pattern: Compressed, capacity: int) -> int:
@@ -50,138 +52,139 @@ class SequenceKVCache:
 
     Args:
         config: the model's shape.
-        capacity: the longest that the sequence may become, in tracks.
-        compressors: of the blocks that have one, by block.
-        like: an empty tensor of the right dtype and device.
+        capacity: the maximum length of the sequence, in positions.
+        compressors: the compressor of each compressed block, by block index.
+        like: an empty tensor of the dtype and device to use.
 
     Attributes:
-        kept: (L, 2, S, C) keys and values by track, zeros where nothing was written yet.
-        made: (2, 1 + M, C) by block: the key of nothing, and those that a compressed block has finished.
+        kv: (L, 2, S, C) keys and values by position; zeros where nothing was written yet.
+        compressed: by block index, (2, 1 + M, C): the null key and value, then the compressed ones that are complete.
     """
 
     def __init__(self, config: GPTConfig, capacity: int, compressors: dict[int, Compressor], like: Tensor) -> None:
         self.config = config
         self.capacity = capacity
-        self.kept = like.new_zeros(config.n_layers, 2, _whole_tiles(capacity), config.d_model)
-        shaped = self.kept.view(*self.kept.shape[:3], config.n_heads, config.d_head).transpose(2, 3)
-        self._views = [(one[0][None], one[1][None]) for one in shaped]  # by block, (1, H, S, D) keys and values
-        self.made: dict[int, Tensor] = {}
+        self.kv = like.new_zeros(config.n_layers, 2, _whole_tiles(capacity), config.d_model)
+        by_head = self.kv.view(*self.kv.shape[:3], config.n_heads, config.d_head).transpose(2, 3)
+        self._views = [(keys[None], values[None]) for keys, values in by_head]  # by block, (1, H, S, D) each
+        self.compressed: dict[int, Tensor] = {}
         for block, compressor in compressors.items():
-            made = like.new_zeros(2, _compressed_keys(compressor.pattern, capacity), config.d_model)
-            made[0, 0], made[1, 0] = compressor.nothing_k, compressor.nothing_v
-            self.made[block] = made
+            compressed = like.new_zeros(2, _compressed_keys(compressor.pattern, capacity), config.d_model)
+            compressed[0, 0], compressed[1, 0] = compressor.nothing_k, compressor.nothing_v
+            self.compressed[block] = compressed
 
-    def take_over(self, other: "SequenceKVCache", tracks: int) -> None:
-        """Copies the first tracks of another sequence."""
-        assert tracks <= min(self.capacity, other.capacity)
-        self.kept[:, :, :tracks] = other.kept[:, :, :tracks]
-        for block, made in self.made.items():
+    @property
+    def nbytes(self) -> int:
+        """Bytes allocated; `kv_cache_bytes` computes the same in advance."""
+        return self.kv.nbytes + sum(compressed.nbytes for compressed in self.compressed.values())
+
+    def copy_prefix(self, source: "SequenceKVCache", positions: int) -> None:
+        """Copies the first `positions` positions of another sequence."""
+        assert positions <= min(self.capacity, source.capacity)
+        self.kv[:, :, :positions] = source.kv[:, :, :positions]
+        for block, compressed in self.compressed.items():
             pattern = self.config.pattern[block]
             assert isinstance(pattern, Compressed)
-            finished = 1 + int(pattern.count(tracks))
-            made[:, :finished] = other.made[block][:, :finished]
+            complete = 1 + int(pattern.count(positions))
+            compressed[:, :complete] = source.compressed[block][:, :complete]
 
-    def put(self, block: int, first: int, k: Tensor, v: Tensor, compressor: Compressor | None, *, fixed: bool) -> None:
-        """Keeps (T, C) keys and values of new tracks, `first` and those after it."""
+    def write(self, block: int, first: int, k: Tensor, v: Tensor, compressor: Compressor | None, *, exact: bool) -> None:
+        """Stores (T, C) keys and values at positions `first` and following, and what a compressor makes of them."""
         end = first + len(k)
         assert end <= self.capacity, "the sequence is full"
-        kept = self.kept[block]
-        kept[0, first:end], kept[1, first:end] = k, v
-        if compressor is not None:
-            pattern = compressor.pattern
-            had, has = int(pattern.count(first)), int(pattern.count(end))
-            for key in range(had, has) if fixed else range(had, min(has, had + 1)):  # one by one, or all at once
-                until = key + 1 if fixed else has
-                span = kept[:, key * pattern.stride : (until - 1) * pattern.stride + pattern.kernel]
-                new_k, new_v = compressor.keys(self._by_head(span[0]), self._by_head(span[1]))
-                made = self.made[block]
-                made[0, 1 + key : 1 + until], made[1, 1 + key : 1 + until] = (
-                    x[0].transpose(0, 1).flatten(1) for x in (new_k, new_v)
-                )
+        kv = self.kv[block]
+        kv[0, first:end], kv[1, first:end] = k, v
+        if compressor is None:
+            return
+        pattern, compressed = compressor.pattern, self.compressed[block]
+        before, after = int(pattern.count(first)), int(pattern.count(end))
+        # One call for all new keys, or in the exact way one for each, so that a key's bits depend on its own positions only.
+        for key in range(before, after) if exact else range(before, min(after, before + 1)):
+            stop = key + 1 if exact else after
+            span = kv[:, key * pattern.stride : (stop - 1) * pattern.stride + pattern.kernel]
+            new = compressor.keys(self._split_heads(span[0]), self._split_heads(span[1]))
+            compressed[0, 1 + key : 1 + stop], compressed[1, 1 + key : 1 + stop] = (
+                x[0].transpose(0, 1).flatten(1) for x in new
+            )
 
-    def _by_head(self, x: Tensor) -> Tensor:
+    def _split_heads(self, x: Tensor) -> Tensor:
         """(S, C) -> (1, H, S, D), a view."""
         return x.view(1, len(x), self.config.n_heads, self.config.d_head).transpose(1, 2)
 
-    def attend(self, block: int, first: int, q: Tensor, *, fixed: bool) -> Tensor:
-        """Attention of new tracks, whose keys and values are kept already.
+    def attend(self, block: int, first: int, q: Tensor, *, exact: bool) -> Tensor:
+        """Attention of new positions, whose keys and values have been written.
 
         Args:
-            q: (H, T, D) of track `first` and those after it.
+            q: (H, T, D) of positions `first` and following.
 
         Returns:
             (H, T, D).
         """
         pattern = self.config.pattern[block]
-        attend = self._in_tiles if fixed else self._freely
+        attend = self._attend_in_tiles if exact else self._attend_fast
         if not isinstance(pattern, Heads):
             return attend(block, pattern, _ALL, first, q)
-        out, ways = torch.empty_like(q), len(pattern.patterns)
-        for way, own in enumerate(pattern.patterns[: len(q)]):
-            heads = slice(way, None, ways)
+        out, count = torch.empty_like(q), len(pattern.patterns)
+        for index, own in enumerate(pattern.patterns[: len(q)]):
+            heads = slice(index, None, count)
             out[heads] = attend(block, own, heads, first, q[heads])
         return out
 
-    # Free.
-
-    def _freely(self, block: int, pattern: Pattern, heads: slice, first: int, q: Tensor) -> Tensor:
+    def _attend_fast(self, block: int, pattern: Pattern, heads: slice, first: int, q: Tensor) -> Tensor:
         last = first + q.shape[1] - 1
         if isinstance(pattern, Compressed):
-            made = self.made[block][:, : 1 + int(pattern.count(last + 1))]
-            keys, values = self._by_head(made[0]), self._by_head(made[1])
+            compressed = self.compressed[block][:, : 1 + int(pattern.count(last + 1))]
+            keys, values = self._split_heads(compressed[0]), self._split_heads(compressed[1])
             if first == last:
                 return F.scaled_dot_product_attention(q[None], keys, values)[0]
             return compressed_attention(q[None], keys, values, pattern, first=first)[0]
         if first == last:
-            tracks = seen_by(pattern, first, first, q.device)
-            keys, values = self._keys(block, tracks, heads)
+            keys, values = self._read(block, visible_positions(pattern, first, first, q.device), heads)
             return F.scaled_dot_product_attention(q[None], keys, values)[0] if keys.shape[2] else torch.zeros_like(q)
         if first == 0:
-            keys, values = self._keys(block, slice(0, last + 1), heads)
+            keys, values = self._read(block, slice(0, last + 1), heads)
             return attention(q[None], keys, values, pattern)[0]
-        answers = []
-        for start in range(first, last + 1, AT_ONCE):  # the mask over them and all they see stays small
-            end = min(start + AT_ONCE, last + 1)
-            tracks = seen_by(pattern, start, end - 1, q.device)
-            keys, values = self._keys(block, tracks, heads)
-            mask = _visible(pattern, start, end, tracks, q.device)
-            answers.append(picked_attention(q[None, :, start - first : end - first], keys, values, mask)[0])
-        return torch.cat(answers, dim=1)
+        outputs = []
+        for start in range(first, last + 1, QUERY_CHUNK):
+            end = min(start + QUERY_CHUNK, last + 1)
+            positions = visible_positions(pattern, start, end - 1, q.device)
+            keys, values = self._read(block, positions, heads)
+            mask = _mask(pattern, start, end, positions, q.device)
+            outputs.append(picked_attention(q[None, :, start - first : end - first], keys, values, mask)[0])
+        return torch.cat(outputs, dim=1)
 
-    def _keys(self, block: int, tracks: slice | Tensor, heads: slice) -> tuple[Tensor, Tensor]:
-        """(1, H, S, D) keys and values of some tracks and heads."""
+    def _read(self, block: int, positions: slice | Tensor, heads: slice) -> tuple[Tensor, Tensor]:
+        """(1, H, S, D) keys and values of some positions and heads."""
         keys, values = self._views[block]
         if heads != _ALL:
             keys, values = keys[:, heads], values[:, heads]
-        return keys[:, :, tracks], values[:, :, tracks]
+        return keys[:, :, positions], values[:, :, positions]
 
-    # Fixed.
-
-    def _in_tiles(self, block: int, pattern: Pattern, heads: slice, first: int, q: Tensor) -> Tensor:
+    def _attend_in_tiles(self, block: int, pattern: Pattern, heads: slice, first: int, q: Tensor) -> Tensor:
         out, end = torch.empty_like(q), first + q.shape[1]
         for start in range(first // TILE * TILE, end, TILE):
-            asked = slice(max(start, first), min(start + TILE, end))
-            here, there = slice(asked.start - start, asked.stop - start), slice(asked.start - first, asked.stop - first)
-            tile = q.new_zeros(1, len(q), TILE, q.shape[2])
-            tile[0, :, here] = q[:, there]
-            sight = sight_of(pattern, start, q.dtype, q.device)
-            if isinstance(sight.keys, int):
-                made = self.made[block][:, : sight.keys]
-                keys, values = self._by_head(made[0]), self._by_head(made[1])
+            low, high = max(start, first), min(start + TILE, end)  # the positions of this tile that are asked for
+            in_tile, in_q = slice(low - start, high - start), slice(low - first, high - first)
+            queries = q.new_zeros(1, len(q), TILE, q.shape[2])
+            queries[0, :, in_tile] = q[:, in_q]
+            mask = tile_mask(pattern, start, q.dtype, q.device)
+            if isinstance(mask.keys, int):
+                compressed = self.compressed[block][:, : mask.keys]
+                keys, values = self._split_heads(compressed[0]), self._split_heads(compressed[1])
             else:
-                keys, values = self._keys(block, sight.keys, heads)
+                keys, values = self._read(block, mask.keys, heads)
             if not keys.shape[2]:
-                out[:, there] = 0
+                out[:, in_q] = 0
                 continue
-            answer = F.scaled_dot_product_attention(tile, keys, values, attn_mask=sight.bias)
-            if sight.nothing is not None:
-                answer = answer.masked_fill(sight.nothing, 0.0)
-            out[:, there] = answer[0, :, here]
+            output = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask.bias)
+            if mask.empty is not None:
+                output = output.masked_fill(mask.empty, 0.0)
+            out[:, in_q] = output[0, :, in_tile]
         return out
 
 
-def seen_by(pattern: Pattern, first: int, last: int, device: torch.device) -> slice | Tensor:
-    """The tracks that any of some queries sees, `first` to `last`."""
+def visible_positions(pattern: Pattern, first: int, last: int, device: torch.device) -> slice | Tensor:
+    """The positions that at least one query from `first` to `last` sees."""
     match pattern:
         case Dense():
             return slice(0, last + 1)
@@ -189,46 +192,46 @@ def seen_by(pattern: Pattern, first: int, last: int, device: torch.device) -> sl
             return slice(max(0, first - width + 1), last + 1)
         case Local(length) if first // length == last // length:
             return slice(first // length * length, last + 1)
-    tracks = torch.arange(last + 1, device=device)
+    positions = torch.arange(last + 1, device=device)
     queries = torch.arange(first, last + 1, device=device)[:, None]
-    return torch.as_tensor(pattern.visible(queries, tracks)).any(0).nonzero()[:, 0]
+    return torch.as_tensor(pattern.visible(queries, positions)).any(0).nonzero()[:, 0]
 
 
-def _visible(pattern: Pattern, first: int, end: int, tracks: slice | Tensor, device: torch.device) -> Tensor:
-    """(T, S) bool, of some queries over some tracks."""
-    if isinstance(tracks, slice):
-        tracks = torch.arange(tracks.start, tracks.stop, device=device)
-    return torch.as_tensor(pattern.visible(torch.arange(first, end, device=device)[:, None], tracks))
+def _mask(pattern: Pattern, first: int, end: int, positions: slice | Tensor, device: torch.device) -> Tensor:
+    """(T, S) bool: which of some positions the queries from `first` to `end` - 1 see."""
+    if isinstance(positions, slice):
+        positions = torch.arange(positions.start, positions.stop, device=device)
+    return torch.as_tensor(pattern.visible(torch.arange(first, end, device=device)[:, None], positions))
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class TileMask:
     """What the queries of one tile see.
 
     Attributes:
-        keys: the tracks, or how many compressed keys from the first on.
+        keys: the positions, or how many compressed keys, counted from the first.
         bias: (TILE, S), 0 where a query sees a key and -inf elsewhere; 0 throughout for a query that sees nothing.
-        nothing: (TILE, 1) bool, the queries that see nothing; None: there are none.
+        empty: (TILE, 1) bool, True for queries that see nothing; None if there are none.
     """
 
     keys: slice | Tensor | int
     bias: Tensor
-    nothing: Tensor | None
+    empty: Tensor | None
 
 
 @lru_cache(maxsize=512)
-def sight_of(pattern: Pattern, start: int, dtype: torch.dtype, device: torch.device) -> Sight:
-    """What the tile that begins on track `start` sees."""
+def tile_mask(pattern: Pattern, start: int, dtype: torch.dtype, device: torch.device) -> TileMask:
+    """The mask of the tile that begins at position `start`."""
     keys: slice | Tensor | int
-    with torch.inference_mode(False):  # kept beyond the pass that asked first
+    with torch.inference_mode(False):  # the tensors outlive the pass that made them
         if isinstance(pattern, Compressed):
             keys = 1 + int(pattern.count(start + TILE))
-            done = (torch.arange(keys, device=device) - 1) * pattern.stride + pattern.kernel - 1  # when each is finished
-            done[0] = 0
-            seen = done <= torch.arange(start, start + TILE, device=device)[:, None]
+            last = (torch.arange(keys, device=device) - 1) * pattern.stride + pattern.kernel - 1  # position of each key
+            last[0] = 0
+            seen = last <= torch.arange(start, start + TILE, device=device)[:, None]
         else:
-            keys = seen_by(pattern, start, start + TILE - 1, device)
-            seen = _visible(pattern, start, start + TILE, keys, device)
-        nothing = ~seen.any(-1, keepdim=True)
-        bias = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~(seen | nothing), float("-inf"))
-    return Sight(keys, bias, nothing if nothing.any() else None)
+            keys = visible_positions(pattern, start, start + TILE - 1, device)
+            seen = _mask(pattern, start, start + TILE, keys, device)
+        empty = ~seen.any(-1, keepdim=True)
+        bias = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~(seen | empty), float("-inf"))
+    return TileMask(keys, bias, empty if empty.any() else None)

@@ -1,8 +1,8 @@
-"""What the engine runs on: something that reads tokens and keeps their keys and values.
+"""The runner protocol: token ids of many sequences in, logits out, keys and values kept in between.
 
-Everything that generates quickly stands on these few calls: continuous batching, reading a prompt in chunks, prompts that
-share a beginning, and speculation, which writes tracks and takes them back. A runner is told which tokens stand on which
-tracks of which sequence, and gives back logits. It draws nothing and knows no text.
+The engine needs no more than these few calls for continuous batching, chunked prefill, shared prefixes and speculative decoding
+(which writes positions and takes them back). A runner is told which tokens stand at which positions of which sequence, and
+returns logits. It samples nothing and knows no text.
 """
 
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ class TokenSpan:
     """Neighbouring tokens of one sequence, to be read together.
 
     Attributes:
-        sequence: a number that `Runner.open` gave.
-        first: the track of the first token. Positions before it have been read; what stood on it and after it is forgotten.
-        ids: token ids, one at least.
-        wanted: whose logits come back: nobody's, the last token's, or those of all.
+        sequence: a number that `Runner.open` returned.
+        first: the position of the first token. Positions before it have been read; what was at it and after it is discarded.
+        ids: token ids, at least one.
+        wanted: which logits are returned: none, those of the last token, or those of all tokens.
     """
 
     sequence: int
@@ -40,14 +40,14 @@ class TokenSpan:
 
 
 class Runner(Protocol):
-    """Reads tokens.
+    """Computes logits.
 
     Attributes:
         config: the model's shape.
-        mode: "exact": the bits of a token's logits, keys and values depend on its text alone: not on what else is read with
-            it, nor on how its text was cut into segments, nor on whether its beginning was read or copied. "fast": they agree
-            within a tolerance that the runner states.
-        path: what computes, in words for a measurement: "PyTorch float32", "kernel AVX2 int8".
+        mode: "exact": the bits of a token's logits, keys and values depend on the sequence's tokens alone: not on what else is
+            read with it, nor on how the sequence was divided into spans, nor on whether its prefix was read or copied. "fast":
+            they agree within a tolerance that the runner states.
+        path: what computes, for measurements and messages: "PyTorch float32", "kernel AVX2 int8".
     """
 
     config: GPTConfig
@@ -55,20 +55,20 @@ class Runner(Protocol):
     path: str
 
     def sequence_bytes(self, capacity: int) -> int:
-        """Bytes that a sequence of up to `capacity` tracks takes."""
+        """Bytes of the keys and values of a sequence of up to `capacity` positions, as allocated."""
 
     def open(self, capacity: int) -> int:
-        """A new, empty sequence of up to `capacity` tracks; its number."""
+        """A new, empty sequence of up to `capacity` positions; its number."""
 
     def close(self, sequence: int) -> None:
-        """Forgets a sequence and gives its memory back."""
+        """Frees a sequence."""
 
-    def copy(self, source: int, target: int, tracks: int) -> None:
-        """Makes the first `tracks` tracks of one sequence those of another, as if they had been read there."""
+    def copy(self, source: int, target: int, positions: int) -> None:
+        """Makes the first `positions` positions of `target` those of `source`, as if they had been read there."""
 
-    def run(self, segments: Sequence[TokenSpan]) -> list[NDArray[np.float32] | None]:
-        """Reads all segments, of different sequences, together.
+    def run(self, spans: Sequence[TokenSpan]) -> list[NDArray[np.float32] | None]:
+        """Reads all spans, of different sequences, together.
 
         Returns:
-            For each segment (V,) float32 logits ("last"), (len(ids), V) ("all") or None ("none"), for the caller to keep.
+            For each span (V,) float32 logits ("last"), (len(ids), V) ("all") or None ("none"); the arrays are the caller's.
         """

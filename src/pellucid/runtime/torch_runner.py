@@ -1,14 +1,14 @@
 """A runner over PyTorch: every pattern, every device, every dtype.
 
-N tokens of all segments together, C width, V vocabulary.
+N tokens of all spans together, C width, V vocabulary.
 
-fast    one pass over all tokens, each a row of the matrix products; attention sequence by sequence.
-exact   the same in passes of a fixed number of rows (`SIZES`), filled up where tokens are too few, and attention in fixed
-        tiles (`gpt.tracks`). That a row's bits do not depend on its place, nor on which of the sizes was taken, is a property
-        of the matrix library: it is not assumed but tried, with the model's own weights, before a size is used. Where no size
-        has it, one token at a time has it by itself. On the CPU; other devices promise nothing, and are refused.
+fast    one forward pass over all tokens, each a row of the matrix products; attention sequence by sequence.
+exact   the same in passes of a fixed number of rows (`SIZES`), padded when there are too few tokens, and attention in fixed
+        tiles (`kv_cache`). That a row's bits do not depend on its place, nor on which of the sizes was taken, is a property of
+        the matrix library: it is not assumed but tried, with the model's own weights, before a size is used. Where no size has
+        it, one token at a time has it by itself. On the CPU only; on other devices nothing is promised, and exact is refused.
 
-All tracks of a sequence are kept, in all blocks (`gpt.tracks`): a segment may begin before the end of what was read.
+All positions of a sequence are kept, in all blocks: a span may begin before the end of what was read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,21 +32,21 @@ from pellucid.runtime.runner import Mode, TokenSpan
 # How far the logits of "fast" may lie from those of "exact", as a share of the largest of them: sums in another order.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 0.05, torch.float16: 0.01}
 SIZES = (4, 8, 16, 32, 64, 128, 256)  # rows of a pass in exact mode
-MOST_READ_OUT = 64  # rows turned into logits together: 13 MB for GPT-3's vocabulary
+LOGIT_ROWS = 64  # hidden vectors turned into logits together: 13 MB for GPT-3's vocabulary
 _SMALL = 16  # rows up to which a pass takes about the same time
-_TRIED = 4  # different tokens of a trial
-# PyTorch computes elements side by side, those that are left over one by one and to other bits, and gives pieces of this
-# size or more to other threads.
-_SIDE_BY_SIDE, _TO_OTHERS = 64, 32768
+_TRIAL_TOKENS = 4  # different tokens of a trial
+# PyTorch computes activations in vectors of this many elements, those left over one by one and to other bits, and gives chunks
+# of `_PARALLEL_GRAIN` elements or more to other threads.
+_VECTOR, _PARALLEL_GRAIN = 64, 32768
 
 
 class TorchRunner:
     """See `runner.Runner`.
 
     Args:
-        model: the decoder. Its weights must not change while tracks that were read with them are used.
+        model: the decoder. Its weights must not change while a sequence that was read with them is in use.
         mode: "exact" or "fast".
-        tap: sees what goes through the model, as if all tokens of a pass were one sequence; "fast" only.
+        tap: sees the tensors of the forward pass, as if all tokens of a pass were one sequence; "fast" only.
 
     Raises:
         PellucidError: exact mode on another device than the CPU.
@@ -68,18 +68,18 @@ class TorchRunner:
         self._compressors = {block: compressor for block, compressor in found if compressor is not None}
         self._sequences: dict[int, SequenceKVCache] = {}
         self._next = 0
-        # What trials of exact mode showed, with so many threads: the smallest size, what it gives, and which others agree.
+        # Results of the trials of exact mode, for `_threads` threads: the smallest size, its outputs, and which sizes agree.
         self._threads = 0
         self._base: int | None = None
         self._expected = torch.empty(0)
         self._agree: dict[int, bool] = {}
 
     def sequence_bytes(self, capacity: int) -> int:
-        """Bytes that a sequence of up to `capacity` tracks takes: all tracks in all blocks, whatever their patterns."""
+        """Bytes of a sequence of up to `capacity` positions: all positions in all blocks, whatever their patterns."""
         return kv_cache_bytes(self.config, capacity, self.model.wte.weight.element_size())
 
     def open(self, capacity: int) -> int:
-        """A new, empty sequence of up to `capacity` tracks; its number."""
+        """A new, empty sequence of up to `capacity` positions; its number."""
         assert 0 < capacity <= self.config.n_ctx
         self._next += 1
         with torch.inference_mode():
@@ -88,147 +88,147 @@ class TorchRunner:
         return self._next
 
     def close(self, sequence: int) -> None:
-        """Forgets a sequence and gives its memory back."""
+        """Frees a sequence."""
         del self._sequences[sequence]
 
-    def copy(self, source: int, target: int, tracks: int) -> None:
-        """Makes the first `tracks` tracks of one sequence those of another, as if they had been read there."""
+    def copy(self, source: int, target: int, positions: int) -> None:
+        """Makes the first `positions` positions of `target` those of `source`, as if they had been read there."""
         with torch.inference_mode():
-            self._sequences[target].take_over(self._sequences[source], tracks)
+            self._sequences[target].copy_prefix(self._sequences[source], positions)
 
-    def run(self, segments: Sequence[TokenSpan]) -> list[NDArray[np.float32] | None]:
-        """Reads all segments, of different sequences, together. See `runner.Runner.run`."""
-        assert len({segment.sequence for segment in segments}) == len(segments), "one segment a sequence"
-        pieces = [_Piece(self._sequences[s.sequence], s.first, list(s.ids)) for s in segments]
+    def run(self, spans: Sequence[TokenSpan]) -> list[NDArray[np.float32] | None]:
+        """Reads all spans, of different sequences, together. See `runner.Runner.run`."""
+        assert len({span.sequence for span in spans}) == len(spans), "one span per sequence"
+        cached = [_CachedSpan(self._sequences[s.sequence], s.first, list(s.ids)) for s in spans]
         rows: list[int] = []  # of all tokens: whose logits are wanted
         counts = []
         first = 0
-        for segment in segments:
-            tokens = len(segment.ids)
-            count = {"none": 0, "last": 1, "all": tokens}[segment.wanted]
+        for span in spans:
+            tokens = len(span.ids)
+            count = {"none": 0, "last": 1, "all": tokens}[span.wanted]
             first += tokens
             rows += range(first - count, first)
             counts.append(count)
         with inference_mode(self.model):
-            hidden = torch.cat([self._pass(some, size) for some, size in self._passes(pieces, first)])
-            logits = self._read_out(hidden[rows])
-        answers: list[NDArray[np.float32] | None] = []
-        for segment, count, end in zip(segments, counts, accumulate(counts), strict=True):
+            hidden = torch.cat([self._forward(some, size) for some, size in self._passes(cached, first)])
+            logits = self._logits(hidden[rows])
+        results: list[NDArray[np.float32] | None] = []
+        for span, count, end in zip(spans, counts, accumulate(counts), strict=True):
             own = logits[end - count : end]
-            answers.append(None if segment.wanted == "none" else own[0] if segment.wanted == "last" else own)
-        return answers
+            results.append(None if span.wanted == "none" else own[0] if span.wanted == "last" else own)
+        return results
 
-    def _pass(self, pieces: "list[_Piece]", size: int) -> Tensor:
-        """Reads some tokens in one pass of `size` rows. Returns (N, E), what the token matrix turns into logits."""
-        ids = [token for piece in pieces for token in piece.ids]
+    def _forward(self, spans: "list[_CachedSpan]", size: int) -> Tensor:
+        """One forward pass of `size` rows -> (N, E) hidden vectors."""
+        ids = [token for span in spans for token in span.ids]
         tokens = torch.tensor(ids + [0] * (size - len(ids)), device=self.model.wte.weight.device)
-        cache = _Packed(pieces, size, fixed=self.mode == "exact")
+        cache = _SpansKVCache(spans, size, exact=self.mode == "exact")
         return self.model.hidden(tokens[:, None], cache, self._tap)[: len(ids), 0]
 
-    def _read_out(self, hidden: Tensor) -> NDArray[np.float32]:
+    def _logits(self, hidden: Tensor) -> NDArray[np.float32]:
         """(N, E) -> (N, V) logits."""
         if self.mode == "fast":
-            return _numbers(self.model.logits(hidden))
+            return _to_numpy(self.model.logits(hidden))
         out = np.empty((len(hidden), self.config.vocab_size), np.float32)
         first = 0
         while first < len(hidden):
-            size = self._size(len(hidden) - first, MOST_READ_OUT)
+            size = self._size(len(hidden) - first, LOGIT_ROWS)
             some = hidden[first : first + size]
-            filled = torch.cat((some, some.new_zeros(size - len(some), some.shape[1])))
-            out[first : first + size] = _numbers(self.model.logits(filled)[: len(some)])
+            padded = torch.cat((some, some.new_zeros(size - len(some), some.shape[1])))
+            out[first : first + size] = _to_numpy(self.model.logits(padded)[: len(some)])
             first += size
         return out
 
-    # Exact: which passes.
+    # Exact mode: how tokens are divided into passes.
 
-    def _passes(self, pieces: "list[_Piece]", tokens: int) -> "Iterator[tuple[list[_Piece], int]]":
-        """Pieces of one pass and its rows; a piece that does not fit goes on in the next."""
+    def _passes(self, spans: "list[_CachedSpan]", tokens: int) -> "Iterator[tuple[list[_CachedSpan], int]]":
+        """The spans of each pass and its number of rows; a span that does not fit continues in the next."""
         if self.mode == "fast":
-            yield pieces, tokens
+            yield spans, tokens
             return
-        left = list(pieces)
+        left = list(spans)
         while left:
-            size = room = self._size(sum(len(piece.ids) for piece in left), SIZES[-1])
+            size = room = self._size(sum(len(span.ids) for span in left), SIZES[-1])
             some = []
             while left and room:
-                now, later = left[0].cut(room)
+                now, later = left[0].split(room)
                 some.append(now)
                 room -= len(now.ids)
                 left[:1] = [later] if later.ids else []
             yield some, size
 
     def _size(self, tokens: int, most: int) -> int:
-        """The rows of the next pass, where so many tokens are left."""
-        if self._threads != torch.get_num_threads():  # products are cut another way
+        """The number of rows of the next pass, with `tokens` left."""
+        if self._threads != torch.get_num_threads():  # products are divided differently
             self._threads, self._base, self._agree = torch.get_num_threads(), None, {}
         if self._base is None:
-            self._base = next((size for size in SIZES if size <= _SMALL and self._free_of_place(size)), 1)
+            self._base = next((size for size in SIZES if size <= _SMALL and self._is_place_independent(size)), 1)
         best = self._base
         for size in SIZES if self._base > 1 else ():
-            # A larger one is worth it where it costs no more than the smaller one again, or is well filled.
+            # A larger pass is worth it if it costs no more than the smaller one again, or is well filled.
             worth = best < tokens and size <= min(most, max(_SMALL, tokens * 4 // 3))
             if size > self._base and worth and self._agrees(size):
                 best = size
         return best
 
-    def _free_of_place(self, size: int) -> bool:
-        """Whether the rows of so small a pass can change places: so it is tried, and what they give is noted."""
-        if not self._unbroken(size):
+    def _is_place_independent(self, size: int) -> bool:
+        """Whether the rows of a pass of this size can change places: tries it, and keeps the outputs for `_agrees`."""
+        if not self._has_whole_vectors(size):
             return False
         found, rolled = self._trial(size, 0), self._trial(size, 1)
-        self._expected = found[:_TRIED]
+        self._expected = found[:_TRIAL_TOKENS]
         return torch.equal(found, rolled.roll(-1, 0))
 
     def _agrees(self, size: int) -> bool:
-        """Whether every row of a larger pass gives what it would give in the smallest."""
+        """Whether every row of a larger pass gives the bits that it gives in the smallest."""
         if size not in self._agree:
             self._agree[size] = False
-            if self._unbroken(size):
+            if self._has_whole_vectors(size):
                 found = self._trial(size, 0)
-                expected = self._expected[:, : found.shape[1]].repeat(size // _TRIED, 1)
+                expected = self._expected[:, : found.shape[1]].repeat(size // _TRIAL_TOKENS, 1)
                 self._agree[size] = torch.equal(found, expected)
         return self._agree[size]
 
     def _trial(self, size: int, rolled: int) -> Tensor:
-        """What a pass of so many rows gives for texts of one token each; a few tokens come again and again."""
-        ids = (torch.arange(size) - rolled) % size % _TRIED * 7919 % self.config.vocab_size
-        hidden = self.model.hidden(ids[:, None], _Alone(size))[:, 0]
-        return torch.cat((hidden, self.model.logits(hidden)), 1) if size <= MOST_READ_OUT else hidden
+        """The outputs of a pass of `size` sequences of one token each; a few tokens repeat."""
+        ids = (torch.arange(size) - rolled) % size % _TRIAL_TOKENS * 7919 % self.config.vocab_size
+        hidden = self.model.hidden(ids[:, None], _SingleTokenKVCache(size))[:, 0]
+        return torch.cat((hidden, self.model.logits(hidden)), 1) if size <= LOGIT_ROWS else hidden
 
-    def _unbroken(self, size: int) -> bool:
-        """Whether the bend of such a pass is computed side by side, no element of it alone: only there the bits differ."""
+    def _has_whole_vectors(self, size: int) -> bool:
+        """Whether each thread computes the MLP's activations of such a pass in whole vectors: elsewhere the bits differ."""
         elements = size * self.config.d_ff
-        threads = min(self._threads, -(-elements // _TO_OTHERS))
-        return -(-elements // threads) % _SIDE_BY_SIDE == 0
+        threads = min(self._threads, -(-elements // _PARALLEL_GRAIN))
+        return -(-elements // threads) % _VECTOR == 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """Neighbouring tokens of one sequence."""
+class _CachedSpan:
+    """Neighbouring tokens of one sequence, and the sequence's cache."""
 
-    tracks: SequenceKVCache
+    cache: SequenceKVCache
     first: int
     ids: list[int]
 
-    def cut(self, tokens: int) -> "tuple[_Piece, _Piece]":
+    def split(self, tokens: int) -> "tuple[_CachedSpan, _CachedSpan]":
         return (
-            _Piece(self.tracks, self.first, self.ids[:tokens]),
-            _Piece(self.tracks, self.first + tokens, self.ids[tokens:]),
+            _CachedSpan(self.cache, self.first, self.ids[:tokens]),
+            _CachedSpan(self.cache, self.first + tokens, self.ids[tokens:]),
         )
 
 
-class _Packed:
-    """What a pass over pieces of several sequences asks of a cache: to the model, every token is a row of one track.
+class _SpansKVCache:
+    """The `gpt.kv_cache.KVCache` of a pass over spans of several sequences: each token is a batch row of one position.
 
     Args:
-        pieces: in the order of the rows.
-        size: rows, those that only fill up included.
+        spans: in the order of the rows.
+        size: rows, padding included.
     """
 
-    def __init__(self, pieces: list[_Piece], size: int, *, fixed: bool) -> None:
-        self.pieces = pieces
-        self.fixed = fixed
-        self.lengths = [track for piece in pieces for track in range(piece.first, piece.first + len(piece.ids))]
+    def __init__(self, spans: list[_CachedSpan], size: int, *, exact: bool) -> None:
+        self.spans = spans
+        self.exact = exact
+        self.lengths = [position for span in spans for position in range(span.first, span.first + len(span.ids))]
         self.lengths += [0] * (size - len(self.lengths))
 
     def attend(self, block: int, q: Tensor, k: Tensor, v: Tensor, compressor: Compressor | None = None) -> Tensor:
@@ -236,21 +236,21 @@ class _Packed:
         keys, values = k.flatten(1), v.flatten(1)  # (N, C)
         out = torch.zeros_like(q)
         first = 0
-        for piece in self.pieces:
-            end = first + len(piece.ids)
-            piece.tracks.put(block, piece.first, keys[first:end], values[first:end], compressor, fixed=self.fixed)
+        for span in self.spans:
+            end = first + len(span.ids)
+            span.cache.write(block, span.first, keys[first:end], values[first:end], compressor, exact=self.exact)
             # (T, H, 1, D) -> (H, T, D), and back
-            found = piece.tracks.attend(block, piece.first, q[first:end].transpose(0, 2)[0], fixed=self.fixed)
+            found = span.cache.attend(block, span.first, q[first:end].transpose(0, 2)[0], exact=self.exact)
             out[first:end] = found.transpose(0, 1)[:, :, None]
             first = end
         return out
 
     def advance(self, tokens: int) -> None:
-        """Nothing to note: the tracks stand in the segments."""
+        """Nothing to do: spans state their positions."""
 
 
-class _Alone:
-    """The cache of texts of one token: each sees itself alone, so attention gives its value."""
+class _SingleTokenKVCache:
+    """For sequences of one token: each sees itself alone, so the output of attention is its value."""
 
     def __init__(self, size: int) -> None:
         self.lengths = [0] * size
@@ -260,11 +260,11 @@ class _Alone:
         return v
 
     def advance(self, tokens: int) -> None:
-        """Nothing is kept."""
+        """Nothing is stored."""
 
 
 class _AsOneSequence:
-    """Shows a tap the rows of a pass as the tracks of one sequence."""
+    """Shows a tap the rows of a pass as the positions of one sequence."""
 
     def __init__(self, tap: Tap) -> None:
         self._tap = tap
@@ -278,6 +278,6 @@ class _AsOneSequence:
         self._tap.attention(block, q.permute(2, 1, 0, 3), k.permute(2, 1, 0, 3))
 
 
-def _numbers(logits: Tensor) -> NDArray[np.float32]:
+def _to_numpy(logits: Tensor) -> NDArray[np.float32]:
     found: NDArray[np.float32] = logits.float().cpu().numpy()
     return found

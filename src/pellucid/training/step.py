@@ -29,7 +29,7 @@ def precision(dtype: torch.dtype) -> AbstractContextManager[Any]:
 def loss_of(model: Decoder, ids: Tensor, targets: Tensor, dtype: torch.dtype) -> float:
     """The sum of losses over (B, T) targets, in nats, without gradients."""
     with torch.inference_mode(), precision(dtype):
-        return model.loss_sum(ids, targets).item()
+        return float(model(ids, targets, reduction="sum").item())
 
 
 def loss_and_gradients(
@@ -52,7 +52,7 @@ def loss_and_gradients(
     for x, y in zip(torch.split(ids, micro_batch), torch.split(targets, micro_batch), strict=True):
         with precision(dtype), compiled_operators(use=compiled):
             within = None if document is None else Documents(model.config, x, document)
-            loss = model.loss_sum(x, y, within) / max(1, counted)
+            loss = model(x, y, reduction="sum", cache=within) / max(1, counted)
         torch.autograd.backward(loss)
         total += loss.item()
     return total
