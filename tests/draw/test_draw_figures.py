@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from pictures import assert_legible
 
-from pellucid.draw import Keys
+from pellucid.draw import Keyframes
 from pellucid.draw.components.marks import diverging, earlier_width, flow, sequential
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.components.story import Story, during, keyed
@@ -78,9 +78,9 @@ def test_a_value_changes_with_its_beats() -> None:
     story = Story()
     one, two = story.segment("a", (1.0, 1.0, ""), (1.0, 2.0, ""))
     assert keyed(3.0, (one, 3.0)) == 3.0
-    assert keyed(0.0, (one, 5.0, "move"), (two, 1.0)) == Keys((0, 0.0), (1.0, 5.0, "move"), (2.0, 1.0))
-    assert keyed(0.0, (two, 5.0, "linear")) == Keys((0, 0.0), (2.0, 0.0), (3.0, 5.0, "linear"))
-    assert keyed(0, (one, 1, "arrive")) == Keys((0, 0), (1.0, 1))
+    assert keyed(0.0, (one, 5.0, "move"), (two, 1.0)) == Keyframes((0, 0.0), (1.0, 5.0, "move"), (2.0, 1.0))
+    assert keyed(0.0, (two, 5.0, "linear")) == Keyframes((0, 0.0), (2.0, 0.0), (3.0, 5.0, "linear"))
+    assert keyed(0, (one, 1, "arrive")) == Keyframes((0, 0), (1.0, 1))
     there = during([two])
     assert [there.at(t) for t in (0, 1.9, 2.0, 4.9, 5.0)] == [0, 0, 1, 1, 0]
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.draw.film.film import LONGEST, SHORTEST, Caption, Segment
-from pellucid.draw.film.keyframes import Keys
+from pellucid.draw.film.film import LONGEST, SHORTEST, Caption, FilmSegment
+from pellucid.draw.film.keyframes import Keyframes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class Story:
         self._told.append((name, tuple(found)))
         return tuple(found)
 
-    def segments(self) -> tuple[Segment, ...]:
+    def segments(self) -> tuple[FilmSegment, ...]:
         """As a film has them."""
         return tuple(
-            Segment(name, beats[0].start, beats[-1].end, tuple((beat.moved, beat.end) for beat in beats))
+            FilmSegment(name, beats[0].start, beats[-1].end, tuple((beat.moved, beat.end) for beat in beats))
             for name, beats in self._told
         )
 
@@ -90,14 +90,14 @@ def keyed(first: Any, *changes: tuple[Beat, Any] | tuple[Beat, Any, str]) -> Any
         else:
             points.append(point)
         value = after
-    return first if len(points) == 1 and points[0][1] == first else Keys(*points)
+    return first if len(points) == 1 and points[0][1] == first else Keyframes(*points)
 
 
 def during(beats: Sequence[Beat]) -> Any:
     """The opacity of what is there from the first of these beats to the end of the last, and at no other time."""
     first, last = beats[0].start, beats[-1].end
     points = [(0.0, 1.0)] if first == 0 else [(0.0, 0.0), (first, 1.0)]
-    return Keys(*points, (last, 0.0))
+    return Keyframes(*points, (last, 0.0))
 
 
 def _tidy(seconds: float) -> float:

@@ -18,7 +18,7 @@ from pellucid.draw.components.story import Beat, Story, keyed
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit, text_width, wrap
-from pellucid.draw.film.keyframes import Keys
+from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Gradient, Group, Node, Path, Rect, Shows, Text
 from pellucid.draw.views.labels import in_short, model_name, percent, start_of
 from pellucid.draw.views.training import GPT3_FLOPS, Loss, Training, optional, power, readable, spread
@@ -112,13 +112,13 @@ def _moments(record: Record, run: Training, story: Story) -> tuple[list[_Moment]
     return found, kind
 
 
-def _on(moment: _Moment, moments: Sequence[_Moment]) -> float | Keys:
+def _on(moment: _Moment, moments: Sequence[_Moment]) -> float | Keyframes:
     """The opacity of what stands for a moment: there from the end of its movement until the next one's."""
     at = moments.index(moment)
     points = [(0.0, 1.0)] if at == 0 else [(0.0, 0.0), (moment.beat.moved, 1.0)]
     if at + 1 < len(moments):
         points.append((moments[at + 1].beat.moved, 0.0))
-    return Keys(*points) if len(points) > 1 else 1.0
+    return Keyframes(*points) if len(points) > 1 else 1.0
 
 
 def _in_frame(record: Record, run: Training, place: _Layout, moments: Sequence[_Moment], kind: str) -> list[Node]:
@@ -236,7 +236,7 @@ def _operations(run: Training, place: _Layout, moments: Sequence[_Moment], x: fl
         nodes.append(Path((("M", at, line - 3), ("L", at, line + 3)), stroke=palette.QUIET))
     places = [where(max(count, 10.0**low)) for count in done]
     goes = keyed(places[0], *((m.beat, to, "linear") for m, to in zip(moments[1:], places[1:], strict=True)))
-    there = 1.0 if done[0] else Keys((0.0, 0.0), (moments[1].beat.start, 1.0)) if len(moments) > 1 else 0.0
+    there = 1.0 if done[0] else Keyframes((0.0, 0.0), (moments[1].beat.start, 1.0)) if len(moments) > 1 else 0.0
     dot = Path(circle(0, 0, 4.5), fill=palette.PRETRAINING, shows=Shows("training/steps/tokens", (), None, "given"))
     nodes.append(Group((dot,), goes, line, opacity=there))
     nodes.append(Path(circle(end, line, 4.5), fill=palette.INK, label="GPT-3 175B: 3.14e23", shows=given("gpt3/table-d.1")))

@@ -12,7 +12,7 @@ from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.components.story import Beat, keyed
 from pellucid.draw.film import palette
 from pellucid.draw.film.font import fit, text_width
-from pellucid.draw.film.keyframes import Keys
+from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Group, Node, Path, Rect, Shows, Text
 from pellucid.draw.views.labels import Pieces, percent, three_digits
 from pellucid.draw.views.training import Training, optional
@@ -104,7 +104,7 @@ def candidates(sheet: Sheet, box: Box, pieces: Pieces, example: "Example", guess
         first = Text(left + before + 5, baseline, percent(row.before), small, fill=ink, opacity=keyed(1.0, (again, 0.0)))
         second = Text(
             left + max(before, after if row.known else 0.0) + 5, baseline, number, small, fill=ink,
-            opacity=Keys((0.0, 0.0), (again.moved, 1.0)), shows=row.shows[1],
+            opacity=Keyframes((0.0, 0.0), (again.moved, 1.0)), shows=row.shows[1],
         )  # fmt: skip
         group: list[Node] = [
             Text(box.x + word_room, baseline, word, small, family="mono", anchor="end", fill=ink),
@@ -148,7 +148,7 @@ def error(
     for i, (words, (before, after)) in enumerate(rows):
         y = box.y + h + (1.5 + 1.7 * i) * size
         shows = [Shows("training/example/loss", (k, example.track), step, "replayed") for k in (0, 1)]
-        come, later = keyed(0.0, (wrong, 1.0, "linear")), Keys((0.0, 0.0), (again.moved, 1.0))
+        come, later = keyed(0.0, (wrong, 1.0, "linear")), Keyframes((0.0, 0.0), (again.moved, 1.0))
         nodes.append(Text(box.x, y, words, size, opacity=come))
         nodes.append(Text(before_x, y, before, size, 600, anchor="end", opacity=come, shows=shows[0]))
         nodes.append(
@@ -250,7 +250,7 @@ def _grid(
     for row, drawn in enumerate(rows):
         part = row * REVEALED // len(rows) + 1 if len(rows) > REVEALED else row + 1
         at = beat.start + (beat.moved - beat.start) * part / min(len(rows), REVEALED)
-        nodes.append(Group(tuple(drawn), opacity=Keys((0.0, 0.0), (min(round(at, 2), beat.moved), 1.0))))
+        nodes.append(Group(tuple(drawn), opacity=Keyframes((0.0, 0.0), (min(round(at, 2), beat.moved), 1.0))))
     y += max(h, EMBEDDING) + 3
     for i, (_, words) in enumerate(EMBEDDINGS):
         x = place.x + (i + 0.5) * w / 2

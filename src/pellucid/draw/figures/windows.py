@@ -20,7 +20,7 @@ from pellucid.draw.components.story import Beat, Story, keyed
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit, text_width
-from pellucid.draw.film.keyframes import Keys
+from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Group, Image, Node, Path, Rect, Shows, Text
 from pellucid.draw.views.labels import Pieces, config, model_name
 from pellucid.draw.views.training import optional
@@ -159,9 +159,9 @@ def _there(place: int, cut: Beat, slide: Beat | None) -> Any:
     """When the tokens of the first window (0) or of the second are there."""
     if place == 0:
         come: list[Any] = [(0.0, 0.0), (cut.start, 0.0), (cut.moved, 1.0, "linear")]
-        return Keys(*come, (slide.start, 1.0), (slide.start + 0.4, 0.0, "linear")) if slide else Keys(*come)
+        return Keyframes(*come, (slide.start, 1.0), (slide.start + 0.4, 0.0, "linear")) if slide else Keyframes(*come)
     assert slide is not None
-    return Keys((0.0, 0.0), (slide.start + 1.4, 0.0), (slide.moved, 1.0, "linear"))
+    return Keyframes((0.0, 0.0), (slide.start + 1.4, 0.0), (slide.moved, 1.0, "linear"))
 
 
 def _text(place: _Layout, record: Record, counts: str, stretch: bool) -> list[Node]:
@@ -210,7 +210,7 @@ def _strip(
         nodes.append(Path((("M", x, strip.y), ("L", x, strip.bottom)), stroke=palette.INK))
     at: Any = strip.x
     if slide is not None:
-        at = Keys((0.0, strip.x), (slide.start, strip.x), (slide.start + 1.4, strip.x + t * each, "move"))
+        at = Keyframes((0.0, strip.x), (slide.start, strip.x), (slide.start + 1.4, strip.x + t * each, "move"))
     come = keyed(0.0, (cut, 1.0, "linear"))
     nodes.append(
         Rect(at, strip.y - 2, (t + 1) * each, strip.h + 4, 3, None, palette.TRACK, 2.5, opacity=come, id="window",
@@ -247,7 +247,7 @@ def _staircase(
         there: Any = 1.0
         if not slides:
             at = grow.start + (grow.moved - grow.start) * row / rows
-            there = Keys((0.0, 0.0), (min(round(at, 2), grow.moved), 1.0))
+            there = Keyframes((0.0, 0.0), (min(round(at, 2), grow.moved), 1.0))
         given_tokens: list[Node] = []
         for i in range(row):
             box = Box(x0 + columns[i][0], y, columns[i][1], h)
@@ -265,7 +265,7 @@ def _staircase(
     left = len(window.losses) - rows
     if left:
         told = f"… and {left:,} more rows, the last with {len(window.losses):,} tokens given"
-        there = 1.0 if slides else Keys((0.0, 0.0), (grow.moved, 1.0))
+        there = 1.0 if slides else Keyframes((0.0, 0.0), (grow.moved, 1.0))
         nodes.append(Text(x0, y, fit(told, sheet.right - x0, small), small, fill=palette.QUIET, opacity=there))
     return nodes
 
@@ -336,7 +336,7 @@ def _key(place: _Layout, found: Sequence[_Window], most: float, grow: Beat, cost
         name = ("this window" if i == 0 else "the next one") if len(found) > 1 else "the window"
         beat = cost if i == 0 else slide
         assert beat is not None
-        there = keyed(0.0, (beat, 1.0, "linear")) if i == 0 else Keys((0.0, 0.0), (beat.moved, 1.0))
+        there = keyed(0.0, (beat, 1.0, "linear")) if i == 0 else Keyframes((0.0, 0.0), (beat.moved, 1.0))
         shows = Shows(window.loss_chunk, (window.row,), window.step, "derived")
         nodes.append(
             Group(
