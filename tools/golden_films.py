@@ -84,7 +84,8 @@ def cases() -> list[dict[str, Any]]:
             "pictures that change, gradients and truths", (0, 1, 1.5, 2, 9.5),
             Image(
                 Keyframes((0, weights[0]), (1, weights[1]), (2, weights[2])), "sequential",
-                Keyframes((0, 0), (2, 9, "move")), 0, 30, 20, 0.5, label=Keyframes((0, "step 0"), (1, "step 100\nsecond line")), shows=measured,
+                Keyframes((0, 0), (2, 9, "move")), 0, 30, 20, 0.5,
+                label=Keyframes((0, "step 0"), (1, "step 100\nsecond line")), shows=measured,
             ),
             Image(weights[1], "diverging", 50, 0, Keyframes((0, 0), (2, 30, "linear")), 20, shows=replayed),
             Rect(
