@@ -13,12 +13,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pellucid.draw import Caption, Clip, Film, Gradient, Group, Image, Keys, Matrix, Node, Rect, Segment, Shows, Text
+from pellucid.draw import Caption, Clip, Film, FilmSegment, Gradient, Group, Image, Keyframes, Matrix, Node, Rect, Shows, Text
 from pellucid.draw import Path as Line
 
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden" / "film_at.json"
-WHOLE = (Segment("all", 0.0, 10.0, ((9.0, 10.0),)),)
+WHOLE = (FilmSegment("all", 0.0, 10.0, ((9.0, 10.0),)),)
 
 
 def case(name: str, times: tuple[float, ...], *nodes: Node, **rest: Any) -> dict[str, Any]:
@@ -38,10 +38,10 @@ def cases() -> list[dict[str, Any]]:
         case(
             "moves one after the other", (0, 0.5, 1, 1.1, 2.2, 2.999, 3, 3.3, 7 / 3, 8.7, 10),
             Rect(
-                Keys((0.5, 0.1), (1.1, 7.3, "move"), (3, 200.7, "move"), (3.5, -3, "linear")),
-                Keys((1, 1 / 3, "move"), (1 + 1e-9, 5, "move"), (9, 5.005, "linear")),
-                Keys((0, 0), (9, 100, "move")), 4, Keys((0, 0), (3, 4, "linear")), "#abcdef", "#fedcba",
-                Keys((0, 0), (3, 3, "move")), opacity=Keys((0, 1), (3, 0, "move"), (6, 0.3), (9, 0.8, "linear")),
+                Keyframes((0.5, 0.1), (1.1, 7.3, "move"), (3, 200.7, "move"), (3.5, -3, "linear")),
+                Keyframes((1, 1 / 3, "move"), (1 + 1e-9, 5, "move"), (9, 5.005, "linear")),
+                Keyframes((0, 0), (9, 100, "move")), 4, Keyframes((0, 0), (3, 4, "linear")), "#abcdef", "#fedcba",
+                Keyframes((0, 0), (3, 3, "move")), opacity=Keyframes((0, 1), (3, 0, "move"), (6, 0.3), (9, 0.8, "linear")),
             ),
         ),
         case(
@@ -49,11 +49,11 @@ def cases() -> list[dict[str, Any]]:
             Group((
                 Clip((
                     Group((
-                        Clip((box, Text(2, 9, "a", 3.3)), Keys((0, 0), (2, 30, "linear")), 0.3, 7.7, 20),
+                        Clip((box, Text(2, 9, "a", 3.3)), Keyframes((0, 0), (2, 30, "linear")), 0.3, 7.7, 20),
                         Image(weights[0], "grey", 1, 1, 3, 2),
                     ), x=1.05, y=0.15, scale=0.7),
-                ), 0.1, 0.2, 20, Keys((0, 9.99), (1, 0.001, "linear"), (2, 30, "linear")), shows=derived, label="outer"),
-            ), x=3.3, y=4.4, scale=Keys((0, 1.3), (5, 2.9, "linear"))),
+                ), 0.1, 0.2, 20, Keyframes((0, 9.99), (1, 0.001, "linear"), (2, 30, "linear")), shows=derived, label="outer"),
+            ), x=3.3, y=4.4, scale=Keyframes((0, 1.3), (5, 2.9, "linear"))),
             Clip((box,), 50, 50, 10, 10),
             Clip((Clip((box,), 0, 0, 10, 10),), 10.004, 0, 10, 10),
             Clip((box,), 0, 0, 0.0049, 10),
@@ -61,36 +61,43 @@ def cases() -> list[dict[str, Any]]:
         case(
             "groups that fade and shrink to nothing", (0, 1, 1.999, 2, 3),
             Group(
-                (box, Group((box,), scale=0)), scale=Keys((0, 1), (2, 0, "linear"), (3, 1)), label=Keys((0, ""), (1, "grown"))
+                (box, Group((box,), scale=0)), scale=Keyframes((0, 1), (2, 0, "linear"), (3, 1)),
+                label=Keyframes((0, ""), (1, "grown")),
             ),
-            Group((box, box), opacity=Keys((0, 1), (2, 0, "move"), (3, 0.004))),
+            Group((box, box), opacity=Keyframes((0, 1), (2, 0, "move"), (3, 0.004))),
             Group((Rect(1, 1, 1, 1, label="own", shows=given), Group((box,), label="inner")), label="outer", shows=measured),
         ),
         case(
             "lines that grow over gaps, corners and closings", (0, 0.5, 1, 2, 3, 4, 4.4, 5, 7.7, 8),
-            Line(loop, stroke="#000000", stroke_width=0.7, dash=(0.35, 4), draw=Keys((0, 0), (8, 1, "linear"))),
+            Line(loop, stroke="#000000", stroke_width=0.7, dash=(0.35, 4), draw=Keyframes((0, 0), (8, 1, "linear"))),
             Line(
                 (("M", 0, 0), ("Q", 10, 0, 10, 10), ("C", 10, 20, 30, 0, 30, 30), ("Z",)), Gradient(("#000000", "#ffffff"), 90),
-                draw=Keys((0, 1), (1, 0.001), (2, 0.3), (3, 0.7, "move"), (5, 1, "linear")),
+                draw=Keyframes((0, 1), (1, 0.001), (2, 0.3), (3, 0.7, "move"), (5, 1, "linear")),
             ),
             Line((("M", 3, 3), ("L", 3, 3)), stroke="#000000", draw=0.5),
-            Group((Line((("M", 0.1, 0.2), ("L", 0.3, 0.7)), stroke=Keys((0, "#000000"), (8, "#ffffff", "move")), draw=0.3),),
-                  x=1 / 3, y=2 / 3, scale=1.1),
+            Group(
+                (Line((("M", 0.1, 0.2), ("L", 0.3, 0.7)), stroke=Keyframes((0, "#000000"), (8, "#ffffff", "move")), draw=0.3),),
+                x=1 / 3, y=2 / 3, scale=1.1,
+            ),
         ),
         case(
             "pictures that change, gradients and truths", (0, 1, 1.5, 2, 9.5),
             Image(
-                Keys((0, weights[0]), (1, weights[1]), (2, weights[2])), "sequential", Keys((0, 0), (2, 9, "move")), 0, 30, 20,
-                0.5, label=Keys((0, "step 0"), (1, "step 100\nsecond line")), shows=measured,
+                Keyframes((0, weights[0]), (1, weights[1]), (2, weights[2])), "sequential",
+                Keyframes((0, 0), (2, 9, "move")), 0, 30, 20, 0.5,
+                label=Keyframes((0, "step 0"), (1, "step 100\nsecond line")), shows=measured,
             ),
-            Image(weights[1], "diverging", 50, 0, Keys((0, 0), (2, 30, "linear")), 20, shows=replayed),
-            Rect(0, 0, 9, 9, fill=Gradient(("#000000", "#ffffff"), 0), stroke=Keys((0, "#000000"), (2, "#ff0000", "linear"))),
+            Image(weights[1], "diverging", 50, 0, Keyframes((0, 0), (2, 30, "linear")), 20, shows=replayed),
+            Rect(
+                0, 0, 9, 9, fill=Gradient(("#000000", "#ffffff"), 0),
+                stroke=Keyframes((0, "#000000"), (2, "#ff0000", "linear")),
+            ),
             Rect(0, 0, 9, 9, id="hover", label="<img src=x onerror=alert(1)>", shows=given),
         ),
         case(
             "said and shown", (0, 6.5),
-            Text(0, 20, Keys((0, "{0}"), (6, "&amp; <i>")), 20, anchor="end", family="mono"),
-            segments=(Segment("<one>", 0, 6.5, ((1, 2), (6, 6.5))), Segment("two", 6.5, 12, ((7, 8), (8.5, 12)))),
+            Text(0, 20, Keyframes((0, "{0}"), (6, "&amp; <i>")), 20, anchor="end", family="mono"),
+            segments=(FilmSegment("<one>", 0, 6.5, ((1, 2), (6, 6.5))), FilmSegment("two", 6.5, 12, ((7, 8), (8.5, 12)))),
             captions=(Caption(0.5, 2, "First."), Caption(2, 6.5, "<b>Second.</b>"), Caption(7, 12, "Third.")),
         ),
     ]  # fmt: skip

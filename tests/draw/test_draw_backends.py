@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pellucid.draw import Caption, Clip, Film, Gradient, Group, Image, Keys, Matrix, Path, Rect, Segment, Shows, Text
+from pellucid.draw import Caption, Clip, Film, FilmSegment, Gradient, Group, Image, Keyframes, Matrix, Path, Rect, Shows, Text
 from pellucid.draw.backends import animation, png, raster, svg
-from pellucid.draw.backends.html import Figure, gallery, page, player
+from pellucid.draw.backends.html import PageFigure, gallery, page, player
 from pellucid.draw.components import parts
 from pellucid.draw.film import palette
 from pellucid.draw.film.font import text_width
@@ -32,14 +32,15 @@ def zoo(**rest: Any) -> Film:
     """A film with every kind of node, of which some moves."""
     weights = Matrix.of([[(17 * row + 5 * column) % 256 for column in range(12)] for row in range(8)])
     nodes = (
-        Rect(Keys((0, 10), (2, 200, "move")), 10, 60, 30, 6, Gradient(palette.TRAINED), palette.TRACK, 2, id="model"),
+        Rect(Keyframes((0, 10), (2, 200, "move")), 10, 60, 30, 6, Gradient(palette.TRAINED), palette.TRACK, 2, id="model"),
         Text(
-            20, 80, Keys((0, "step 0"), (1, "step 10 中")), 18, 600, label="a label", shows=Shows("steps", (), 10, "replayed")
+            20, 80, Keyframes((0, "step 0"), (1, "step 10 中")), 18, 600, label="a label",
+            shows=Shows("steps", (), 10, "replayed"),
         ),
         Path(
             (("M", 10, 150), ("Q", 60, 90, 110, 150), ("L", 200, 150)),
             stroke=palette.INPUT,
-            draw=Keys((0, 0), (2, 1, "linear")),
+            draw=Keyframes((0, 0), (2, 1, "linear")),
         ),
         Image(weights, "diverging", 220, 60, 120, 80, label="weights"),
         Clip((Text(10, 190, "clipped here", 20, family="mono"),), 10, 170, 90, 30),
@@ -48,7 +49,7 @@ def zoo(**rest: Any) -> Film:
             x=300,
             y=150,
             scale=1.5,
-            opacity=Keys((0, 0), (1, 1, "linear")),
+            opacity=Keyframes((0, 0), (1, 1, "linear")),
         ),
         parts.measured(Text(380, 195, "1.5 s", 14, anchor="end", shows=Shows("timings", (0,), None, "measured"))),
     )
@@ -56,7 +57,7 @@ def zoo(**rest: Any) -> Film:
         "title": "A zoo",
         "width": 400,
         "height": 200,
-        "segments": (Segment("moves", 0, 5, ((2, 5),)), Segment("rests", 5, 10, ((6, 9),))),
+        "segments": (FilmSegment("moves", 0, 5, ((2, 5),)), FilmSegment("rests", 5, 10, ((6, 9),))),
         "nodes": nodes,
         "captions": (Caption(0, 2, "It moves."), Caption(2, 10, "It rests.")),
         "alt": "All kinds.",
@@ -138,7 +139,8 @@ def test_an_svg_is_well_formed_and_says_what_it_shows() -> None:
 def test_text_of_users_is_never_markup() -> None:
     nasty = zoo(
         title=NASTY, alt=NASTY, notes=(NASTY,), captions=(Caption(0, 10, NASTY),),
-        segments=(Segment(NASTY, 0, 10, ((9, 10),)),), nodes=(Text(0, 50, NASTY, label=NASTY, id=NASTY, shows=Shows(NASTY)),),
+        segments=(FilmSegment(NASTY, 0, 10, ((9, 10),)),),
+        nodes=(Text(0, 50, NASTY, label=NASTY, id=NASTY, shows=Shows(NASTY)),),
     )  # fmt: skip
     root = ElementTree.fromstring(svg.still(nasty, captions=True).encode("utf-8"))
     assert not any("script" in element.tag for element in root.iter())
@@ -276,7 +278,7 @@ def test_an_mp4_is_made_where_there_is_ffmpeg(image: Any, tmp_path: FilePath, mo
 
 def test_durations_do_not_drift() -> None:
     frames = Film(
-        "thirds", 1, 1, (Segment("s", 0, 10, ((9, 10),)),), (Rect(Keys((0, 0), (9, 900, "linear")), 0, 1, 1),)
+        "thirds", 1, 1, (FilmSegment("s", 0, 10, ((9, 10),)),), (Rect(Keyframes((0, 0), (9, 900, "linear")), 0, 1, 1),)
     ).frames()
     told = animation.milliseconds(frames)
     assert sum(told) == 10_000 and all(duration % 10 == 0 and duration > 0 for duration in told)
@@ -302,7 +304,8 @@ def test_without_ffmpeg_an_mp4_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_page_holds_its_films_once_and_stands_alone() -> None:
     wide, narrow = zoo(), zoo(width=240)
-    told = gallery("A run", [Figure(heading="First", film=wide, narrow=narrow), Figure(heading="Second", film=zoo(title="B"))])
+    second = PageFigure(heading="Second", film=zoo(title="B"))
+    told = gallery("A run", [PageFigure(heading="First", film=wide, narrow=narrow), second])
     data = json.loads(re.search(r'class="pellucid-films">(.*?)</script>', told, re.DOTALL).group(1))  # type: ignore[union-attr]
     read = [{name: layout and Film.from_json(json.dumps(layout)) for name, layout in told.items()} for told in data["films"]]
     assert read == [{"wide": wide, "narrow": narrow}, {"wide": zoo(title="B"), "narrow": None}]
@@ -321,7 +324,7 @@ def test_a_page_holds_its_films_once_and_stands_alone() -> None:
 
 def test_a_page_refuses_what_does_not_fit() -> None:
     with pytest.raises(PellucidError, match="as many segments"):
-        page(zoo(), zoo(segments=(Segment("all", 0, 10, ((9, 10),)),)))
+        page(zoo(), zoo(segments=(FilmSegment("all", 0, 10, ((9, 10),)),)))
     with pytest.raises(PellucidError, match="needs a film"):
         gallery("nothing", [])
 

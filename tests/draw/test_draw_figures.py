@@ -1,4 +1,4 @@
-"""draw/figures: the frame that all figures share: finding one, sheets, beats, pieces, numbers, rows of tokens."""
+"""draw/figures: the frame that all figures share: finding one, sheets, transitions, pieces, numbers, rows of tokens."""
 
 import subprocess
 import sys
@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 from pictures import assert_legible
 
-from pellucid.draw import Keys
+from pellucid.draw import Keyframes
 from pellucid.draw.components.marks import diverging, earlier_width, flow, sequential
 from pellucid.draw.components.sheet import Sheet
-from pellucid.draw.components.story import Story, during, keyed
+from pellucid.draw.components.timeline import Timeline, animate, visible_during
 from pellucid.draw.figures import FIGURES, figure, figures_of
 from pellucid.draw.views.labels import Pieces, footer_lines, in_bytes, in_seconds, in_short, percent, three_digits
 from pellucid.errors import PellucidError
@@ -66,29 +66,29 @@ steps_of = some.lists(some.tuples(some.floats(0, 1.2), some.floats(0.1, 1.2), so
 
 @given(some.lists(steps_of, min_size=1, max_size=4))
 def test_beats_follow_each_other_and_segments_are_long_enough(told: list[list[tuple[float, float, str]]]) -> None:
-    story = Story()
-    beats = [beat for i, segment in enumerate(told) for beat in story.segment(f"part {i}", *segment)]
-    assert beats[0].start == 0 and all(a.end == b.start for a, b in pairwise(beats))
-    assert all(beat.start <= beat.moved <= beat.end for beat in beats)
-    for segment in story.segments():
+    timeline = Timeline()
+    transitions = [transition for i, segment in enumerate(told) for transition in timeline.segment(f"part {i}", *segment)]
+    assert transitions[0].start == 0 and all(a.end == b.start for a, b in pairwise(transitions))
+    assert all(transition.start <= transition.settled <= transition.end for transition in transitions)
+    for segment in timeline.segments():
         assert 5 <= segment.end - segment.start <= 10
 
 
 def test_a_value_changes_with_its_beats() -> None:
-    story = Story()
-    one, two = story.segment("a", (1.0, 1.0, ""), (1.0, 2.0, ""))
-    assert keyed(3.0, (one, 3.0)) == 3.0
-    assert keyed(0.0, (one, 5.0, "move"), (two, 1.0)) == Keys((0, 0.0), (1.0, 5.0, "move"), (2.0, 1.0))
-    assert keyed(0.0, (two, 5.0, "linear")) == Keys((0, 0.0), (2.0, 0.0), (3.0, 5.0, "linear"))
-    assert keyed(0, (one, 1, "arrive")) == Keys((0, 0), (1.0, 1))
-    there = during([two])
+    timeline = Timeline()
+    one, two = timeline.segment("a", (1.0, 1.0, ""), (1.0, 2.0, ""))
+    assert animate(3.0, (one, 3.0)) == 3.0
+    assert animate(0.0, (one, 5.0, "move"), (two, 1.0)) == Keyframes((0, 0.0), (1.0, 5.0, "move"), (2.0, 1.0))
+    assert animate(0.0, (two, 5.0, "linear")) == Keyframes((0, 0.0), (2.0, 0.0), (3.0, 5.0, "linear"))
+    assert animate(0, (one, 1, "settle")) == Keyframes((0, 0), (1.0, 1))
+    there = visible_during([two])
     assert [there.at(t) for t in (0, 1.9, 2.0, 4.9, 5.0)] == [0, 0, 1, 1, 0]
 
 
 def test_the_same_words_are_one_caption() -> None:
-    story = Story()
-    story.segment("a", (0, 2, "one"), (0, 3, "one"), (0, 1, "two"), (0, 1, ""))
-    assert [(c.start, c.end, c.text) for c in story.captions()] == [(0, 5, "one"), (5, 6, "two")]
+    timeline = Timeline()
+    timeline.segment("a", (0, 2, "one"), (0, 3, "one"), (0, 1, "two"), (0, 1, ""))
+    assert [(c.start, c.end, c.text) for c in timeline.captions()] == [(0, 5, "one"), (5, 6, "two")]
 
 
 # Words.
@@ -139,10 +139,10 @@ def test_the_footer_names_the_model() -> None:
 def test_the_footer_is_whole_and_explains_the_clock(known: dict[str, Any], told: str) -> None:
     record = generation()
     record.provenance = replace(record.provenance, **known)
-    story = Story()
-    story.segment("a", (0, 5, "words"))
+    timeline = Timeline()
+    timeline.segment("a", (0, 5, "words"))
     for width in (360, 960):
-        film = Sheet.of(width).film(record, "A title", [], story, alt="", measured=True)
+        film = Sheet.of(width).film(record, "A title", [], timeline, alt="", measured=True)
         shown = [p["string"] for p in film.at(0) if p["kind"] == "text"]
         assert "measured" in shown and not any("…" in string for string in shown)
         assert any(string.endswith(told) for string in shown)

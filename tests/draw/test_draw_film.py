@@ -11,14 +11,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pellucid.draw import Caption, Clip, Film, Gradient, Group, Image, Keys, Matrix, Node, Path, Rect, Segment, Shows, Text
+from pellucid.draw import (
+    Caption,
+    Clip,
+    Film,
+    FilmSegment,
+    Gradient,
+    Group,
+    Image,
+    Keyframes,
+    Matrix,
+    Node,
+    Path,
+    Rect,
+    Shows,
+    Text,
+)
 from pellucid.draw.film.keyframes import rounded, text_of
 from pellucid.draw.film.resolve import CHORDS, cut, leaves
 from pellucid.errors import PellucidError
 
 
 GOLDEN = FilePath(__file__).parents[1] / "golden" / "film_at.json"
-WHOLE = (Segment("all", 0.0, 10.0, ((9.0, 10.0),)),)
+WHOLE = (FilmSegment("all", 0.0, 10.0, ((9.0, 10.0),)),)
 
 
 def film(*nodes: Node, **rest: Any) -> Film:
@@ -54,13 +69,13 @@ numbers = some.floats(-1000, 1000)
 
 
 @some.composite
-def numeric_keys(draw: some.DrawFn) -> Keys:
+def numeric_keys(draw: some.DrawFn) -> Keyframes:
     moments = sorted(draw(some.sets(some.integers(0, 90), min_size=1, max_size=5)))
-    return Keys(*((t / 10, draw(numbers), draw(some.sampled_from(("hold", "linear", "move")))) for t in moments))
+    return Keyframes(*((t / 10, draw(numbers), draw(some.sampled_from(("hold", "linear", "move")))) for t in moments))
 
 
 @given(numeric_keys(), times)
-def test_a_value_lies_between_its_neighbours(keys: Keys, t: float) -> None:
+def test_a_value_lies_between_its_neighbours(keys: Keyframes, t: float) -> None:
     before = [value for time, value, _ in keys.points if time <= t] or [keys.points[0][1]]
     after = [value for time, value, _ in keys.points if time > t] or [keys.points[-1][1]]
     low, high = sorted((before[-1], after[0]))
@@ -68,7 +83,7 @@ def test_a_value_lies_between_its_neighbours(keys: Keys, t: float) -> None:
 
 
 @given(numeric_keys())
-def test_values_are_continuous_except_where_they_hold(keys: Keys) -> None:
+def test_values_are_continuous_except_where_they_hold(keys: Keyframes) -> None:
     for (start, before, _), (end, value, ease) in pairwise(keys.points):
         assert keys.at(end) == value
         just_before = keys.at(end - (end - start) * 1e-9)
@@ -77,7 +92,7 @@ def test_values_are_continuous_except_where_they_hold(keys: Keys) -> None:
 
 
 def test_a_move_is_fast_and_then_settles() -> None:
-    keys = Keys((0, 0), (1, 1, "move"))
+    keys = Keyframes((0, 0), (1, 1, "move"))
     assert keys.at(0.5) == 0.875
     speeds = [keys.at((i + 1) / 20) - keys.at(i / 20) for i in range(20)]
     assert speeds == sorted(speeds, reverse=True)
@@ -178,7 +193,7 @@ def test_labels_and_truth_of_a_group_hold_for_what_is_in_it() -> None:
 
 
 def test_what_rests_is_one_long_frame() -> None:
-    moving = film(Rect(Keys((0, 0), (1, 0), (2, 90, "move")), 0, 9, 9))
+    moving = film(Rect(Keyframes((0, 0), (1, 0), (2, 90, "move")), 0, 9, 9))
     frames = moving.frames()
     assert frames[0].time == 0
     assert frames[-1].duration == 8
@@ -189,8 +204,8 @@ def test_what_rests_is_one_long_frame() -> None:
 
 @pytest.mark.parametrize("most", [2, 3, 5, 8, 48])
 def test_frames_are_few_enough_and_keep_the_stills(most: int) -> None:
-    jumps = Keys(*((i / 10, f"step {i}") for i in range(80)))
-    jumping = film(Text(0, 20, jumps), Rect(Keys((0, 0), (8.5, 90, "linear")), 0, 9, 9))
+    jumps = Keyframes(*((i / 10, f"step {i}") for i in range(80)))
+    jumping = film(Text(0, 20, jumps), Rect(Keyframes((0, 0), (8.5, 90, "linear")), 0, 9, 9))
     frames = jumping.frames(most)
     assert len(frames) <= most
     assert sum(frame.duration for frame in frames) == pytest.approx(10)
@@ -217,12 +232,12 @@ BAD_NODES = [
     (lambda: Rect(0, 0, 1, 1, opacity=1.5), "from 0 to 1"),
     (lambda: Rect(0, 0, 1, 1, dash=(0.0,)), "dash"),
     (lambda: Rect(True, 0, 1, 1), "finite number"),
-    (lambda: Rect(Keys(), 0, 1, 1), "without a key"),
-    (lambda: Rect(Keys((1, 0), (1, 2)), 0, 1, 1), "in order of time"),
-    (lambda: Rect(Keys((2, 0), (1, 2)), 0, 1, 1), "in order of time"),
-    (lambda: Rect(Keys((0, 0), (1, 2, "bounce")), 0, 1, 1), "hold, linear, move"),
-    (lambda: Rect(Keys((0, "a")), 0, 1, 1), "finite number"),
-    (lambda: Text(0, 0, Keys((0, "a"), (1, "b", "linear"))), "must hold"),
+    (lambda: Rect(Keyframes(), 0, 1, 1), "without a key"),
+    (lambda: Rect(Keyframes((1, 0), (1, 2)), 0, 1, 1), "in order of time"),
+    (lambda: Rect(Keyframes((2, 0), (1, 2)), 0, 1, 1), "in order of time"),
+    (lambda: Rect(Keyframes((0, 0), (1, 2, "bounce")), 0, 1, 1), "hold, linear, move"),
+    (lambda: Rect(Keyframes((0, "a")), 0, 1, 1), "finite number"),
+    (lambda: Text(0, 0, Keyframes((0, "a"), (1, "b", "linear"))), "must hold"),
     (lambda: Text(0, 0, "a", family="serif"), "family"),
     (lambda: Path((("L", 0, 0),)), "begin with a move"),
     (lambda: Path((("M", 0, 0), ("L", 0))), "one of M L Q C Z"),
@@ -241,20 +256,20 @@ def test_bad_nodes_are_refused_by_name(make: Any, said: str) -> None:
         make()
 
 
-MOVES = Rect(Keys((0, 0), (9.5, 5, "linear")), 0, 1, 1)
+MOVES = Rect(Keyframes((0, 0), (9.5, 5, "linear")), 0, 1, 1)
 BAD_FILMS = [
     ({"title": ""}, "title"),
     ({"width": 0}, "size"),
     ({"background": "white"}, "background"),
     ({"segments": ()}, "needs a segment"),
-    ({"segments": (Segment("s", 1, 7, ((6, 7),)),)}, "must start at 0"),
-    ({"segments": (Segment("s", 0, 4, ((3, 4),)),)}, "5 to 10 s"),
-    ({"segments": (Segment("s", 0, 11, ((3, 4),)),)}, "5 to 10 s"),
-    ({"segments": (Segment("s", 0, 6, ()),)}, "never rests"),
-    ({"segments": (Segment("s", 0, 6, ((5, 7),)),)}, "must lie in it"),
+    ({"segments": (FilmSegment("s", 1, 7, ((6, 7),)),)}, "must start at 0"),
+    ({"segments": (FilmSegment("s", 0, 4, ((3, 4),)),)}, "5 to 10 s"),
+    ({"segments": (FilmSegment("s", 0, 11, ((3, 4),)),)}, "5 to 10 s"),
+    ({"segments": (FilmSegment("s", 0, 6, ()),)}, "never rests"),
+    ({"segments": (FilmSegment("s", 0, 6, ((5, 7),)),)}, "must lie in it"),
     ({"nodes": (MOVES,)}, "while it rests"),
-    ({"nodes": (MOVES,), "segments": (Segment("s", 0, 9, ((2, 3),)),)}, "while it rests"),
-    ({"nodes": (Rect(Keys((0, 0), (12, 5)), 0, 1, 1),)}, "still moves at 12"),
+    ({"nodes": (MOVES,), "segments": (FilmSegment("s", 0, 9, ((2, 3),)),)}, "while it rests"),
+    ({"nodes": (Rect(Keyframes((0, 0), (12, 5)), 0, 1, 1),)}, "still moves at 12"),
     ({"nodes": (Rect(0, 0, 1, 1, id="a"), Group((Rect(0, 0, 1, 1, id="a"),)))}, "two nodes have the id 'a'"),
     ({"nodes": [Rect(0, 0, 1, 1)]}, "nodes must be a tuple"),
     ({"captions": (Caption(0, 11, "long"),)}, "caption"),

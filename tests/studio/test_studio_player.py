@@ -15,9 +15,9 @@ from hypothesis import strategies as some
 from test_draw_backends import zoo
 from test_draw_film import GOLDEN, film, trees
 
-from pellucid.draw import Caption, Film, Image, Keys, Matrix, Node, Rect, Segment, Shows, Text
+from pellucid.draw import Caption, Film, FilmSegment, Image, Keyframes, Matrix, Node, Rect, Shows, Text
 from pellucid.draw.backends import raster
-from pellucid.draw.backends.html import Figure, gallery, page, player
+from pellucid.draw.backends.html import PageFigure, gallery, page, player
 from pellucid.draw.backends.svg import fine
 from pellucid.draw.film.font import text_width
 from pellucid.draw.film.keyframes import rounded, text_of
@@ -180,7 +180,7 @@ def expected(primitive: Primitive) -> dict[str, Any]:
 def test_every_golden_film_stands_in_the_page_as_its_lists_say(shown: Callable[..., Any]) -> None:
     cases = json.loads(GOLDEN.read_text(encoding="utf-8"))["cases"]
     films = [Film.from_json(json.dumps(case["film"])) for case in cases]
-    opened = shown(gallery("Golden", [Figure(heading=one.title, film=one) for one in films]))
+    opened = shown(gallery("Golden", [PageFigure(heading=one.title, film=one) for one in films]))
     for number, case in enumerate(cases):
         moments = case["at"] + case["at"][::-2]  # and back: what is shown does not depend on what was shown before
         lists = run(opened, f"{json.dumps([m['t'] for m in moments])}.map(t => {{ p.seek(t); return {MARKS}; }})", number)
@@ -292,7 +292,7 @@ def test_stepping_scrubbing_and_keys_move_the_time(shown: Callable[..., Any]) ->
 
 
 def test_keys_of_several_players_are_their_own(shown: Callable[..., Any]) -> None:
-    opened = shown(gallery("Two", [Figure(heading="One", film=zoo()), Figure(heading="Two", film=zoo(title="Second"))]))
+    opened = shown(gallery("Two", [PageFigure(heading="One", film=zoo()), PageFigure(heading="Two", film=zoo(title="Second"))]))
     opened.keyboard.press("Home")
     assert [run(opened, "p.t", i) for i in (0, 1)] == [6, 6]  # nobody is meant
     opened.locator(".stage").nth(1).focus()
@@ -343,7 +343,7 @@ def test_the_width_of_the_player_chooses_the_layout(shown: Callable[..., Any]) -
 
 
 def test_layouts_with_other_times_show_the_same_moment(shown: Callable[..., Any]) -> None:
-    times = (Segment("moves", 0, 7.5, ((3, 7.5),)), Segment("rests", 7.5, 13, ((8, 12),)))
+    times = (FilmSegment("moves", 0, 7.5, ((3, 7.5),)), FilmSegment("rests", 7.5, 13, ((8, 12),)))
     narrow = zoo(width=300, segments=times, captions=(Caption(0, 13, "Narrow."),), notes=("Less is shown.",))
     opened = shown(page(zoo(), narrow))
 
@@ -368,7 +368,7 @@ def test_marks_say_what_they_show_to_pointer_and_keyboard(shown: Callable[..., A
     nodes = (
         Rect(10, 10, 80, 40, fill="#d9f2dc", id="plain"),
         Rect(
-            Keys((0, 100), (2, 200, "linear")), 10, 80, 40, fill="#fcdcea", label=NASTY, shows=Shows("logits", (0, 11), 4),
+            Keyframes((0, 100), (2, 200, "linear")), 10, 80, 40, fill="#fcdcea", label=NASTY, shows=Shows("logits", (0, 11), 4),
             id="told",
         ),
         Text(240, 36, "drawn over it", 12, anchor="middle"),
@@ -419,10 +419,10 @@ def test_marks_say_what_they_show_to_pointer_and_keyboard(shown: Callable[..., A
 def test_text_of_users_is_never_markup_in_the_page(shown: Callable[..., Any]) -> None:
     nasty = zoo(
         title=NASTY, alt=NASTY, notes=(NASTY,), captions=(Caption(0, 10, NASTY),),
-        segments=(Segment(NASTY, 0, 10, ((9, 10),)),),
+        segments=(FilmSegment(NASTY, 0, 10, ((9, 10),)),),
         nodes=(Text(0, 50, NASTY, 9, label=NASTY, id="nasty", shows=Shows(NASTY)),),
     )  # fmt: skip
-    opened = shown(gallery(NASTY, [Figure(heading=NASTY, film=nasty)]))
+    opened = shown(gallery(NASTY, [PageFigure(heading=NASTY, film=nasty)]))
     assert opened.title() == NASTY
     assert opened.locator("img").count() == 0
     assert run(opened, "p.host.shadowRoot.querySelectorAll('script, img').length") == 0

@@ -111,7 +111,7 @@ def run(chosen: argparse.Namespace) -> int:
     tale.save(out / "tale.pellucid")
     runs = (out / "run", out / "tuned")
     page, drawn, absent = illustrate(out, title="Pellucid: a demo", runs=runs, command=command("studio", out))
-    console.print(Text(f"{len(drawn)} figures in {page.parent / 'figures'}: {', '.join(one.plate.stem for one in drawn)}"))
+    console.print(Text(f"{len(drawn)} figures in {page.parent / 'figures'}: {', '.join(one.planned.stem for one in drawn)}"))
     for lack in absent:
         console.print(Text(f"not drawn: {lack.figure}: {lack.why}; make one with: {lack.command}"), soft_wrap=True)
 

@@ -24,22 +24,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Runs the command."""
     from pellucid.cli.output import print_json
-    from pellucid.draw.album import Drawn, draw, find_records
+    from pellucid.draw.figure_files import DrawnFigure, draw_figures, find_records
     from pellucid.errors import PellucidError
 
     out = sys.stderr if chosen.json else sys.stdout
 
-    def tell(one: Drawn) -> None:
+    def tell(one: DrawnFigure) -> None:
         for path in one.files:
-            print(f"{path}: {path.stat().st_size:,} bytes, from {one.plate.record}", file=out, flush=True)
+            print(f"{path}: {path.stat().st_size:,} bytes, from {one.planned.record}", file=out, flush=True)
 
     wanted = None if chosen.only is None else _names(chosen.only)
     records, formats = find_records(chosen.records), _names(chosen.format)
-    drawn, absent = draw(records, chosen.out, formats, wanted=wanted, width=chosen.width, on_drawn=tell)
+    drawn, absent = draw_figures(records, chosen.out, formats, wanted=wanted, width=chosen.width, on_drawn=tell)
     if chosen.json:
         print_json({
             "figures": [
-                {"figure": one.plate.figure, "record": str(one.plate.record), "files": [str(path) for path in one.files]}
+                {"figure": one.planned.figure, "record": str(one.planned.record), "files": [str(path) for path in one.files]}
                 for one in drawn
             ],
             "missing": [{"figure": one.figure, "why": one.why, "command": one.command} for one in absent],

@@ -39,8 +39,8 @@ a {{ color: {TRACK}; }}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Figure:
-    """A film under its heading. narrow: the same film laid out for narrow places, with as many segments."""
+class PageFigure:
+    """A film on a page with its heading. narrow: the same film laid out for narrow screens, with as many segments."""
 
     heading: str
     film: Film
@@ -60,18 +60,18 @@ def player() -> str:
 
 
 def page(film: Film, narrow: Film | None = None) -> str:
-    """A film as an HTML document. Arguments and errors as `Figure`."""
-    return _document(film.title, [Figure(heading="", film=film, narrow=narrow)])
+    """A film as an HTML document. Arguments and errors as `PageFigure`."""
+    return _document(film.title, [PageFigure(heading="", film=film, narrow=narrow)])
 
 
-def gallery(title: str, figures: Sequence[Figure]) -> str:
+def gallery(title: str, figures: Sequence[PageFigure]) -> str:
     """Films one below the other, each under its heading, as an HTML document. Errors: no films."""
     if not figures:
         raise PellucidError(f"the page {title!r} needs a film")
     return _document(title, figures)
 
 
-def _document(title: str, figures: Sequence[Figure]) -> str:
+def _document(title: str, figures: Sequence[PageFigure]) -> str:
     headed = [(i, figure) for i, figure in enumerate(figures) if figure.heading]
     links = "".join(f'<li><a href="#figure-{i}">{escaped(figure.heading)}</a></li>' for i, figure in headed)
     contents = f'<nav aria-label="Figures"><ol>{links}</ol></nav>\n' if links else ""
@@ -93,7 +93,7 @@ def _document(title: str, figures: Sequence[Figure]) -> str:
 """
 
 
-def _place(number: int, figure: Figure) -> str:
+def _place(number: int, figure: PageFigure) -> str:
     """Where a film is shown, with what stands there without scripts."""
     film = figure.film
     heading = f'<h2 id="figure-{number}">{escaped(figure.heading)}</h2>\n' if figure.heading else ""
@@ -117,7 +117,7 @@ def _transcript(film: Film) -> str:
     )
 
 
-def _data(figures: Sequence[Figure]) -> str:
+def _data(figures: Sequence[PageFigure]) -> str:
     """Every film and layout, and once the letters of all. JSON in ASCII that a script element can hold."""
     films = [film for figure in figures for film in (figure.film, figure.narrow) if film is not None]
     layouts = [

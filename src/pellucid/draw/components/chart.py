@@ -9,9 +9,9 @@ from typing import Any
 from pellucid.draw.components.axes import Axis, nice_step, ticks_with_room
 from pellucid.draw.components.parts import circle, given
 from pellucid.draw.film import palette
-from pellucid.draw.film.film import Caption, Film, Segment
+from pellucid.draw.film.film import Caption, Film, FilmSegment
 from pellucid.draw.film.font import fit, text_width, wrap
-from pellucid.draw.film.keyframes import Keys, rounded
+from pellucid.draw.film.keyframes import Keyframes, rounded
 from pellucid.draw.film.nodes import Clip, Node, Path, Shows, Text
 from pellucid.errors import PellucidError
 
@@ -119,14 +119,14 @@ def loss_chart(
             grown += [_line(means, entries[1], id="training-mean", shows=shows)]
     if held:
         grown += _held_out(held, x_axis, y_axis, Shows(held_out_chunk or chunk, (), None, "derived"), thick)
-    reach = Keys((0.0, 0.0), (GROWS, width - left + size, "linear"))
+    reach = Keyframes((0.0, 0.0), (GROWS, width - left + size, "linear"))
     nodes.append(Clip(tuple(grown), left - size, 0.0, reach, height))
 
     return Film(
         title=title,
         width=width,
         height=height,
-        segments=(Segment("The loss falls" if _falls(training) else "The loss", 0.0, ENDS, ((GROWS, ENDS),)),),
+        segments=(FilmSegment("The loss falls" if _falls(training) else "The loss", 0.0, ENDS, ((GROWS, ENDS),)),),
         nodes=tuple(nodes),
         captions=(Caption(0.0, ENDS, _sentence(training, held, every)),),
         alt=_alt(title, training, held, every, ln_v),

@@ -1,4 +1,4 @@
-"""The losses of a run inside of a figure: the same numbers as the plain chart's, in a corner, growing with the beats."""
+"""The losses of a run inside of a figure: the same numbers as the plain chart's, in a corner, growing with the transitions."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,7 +8,7 @@ from pellucid.draw.components.axes import ROOM, Axis, ticks_with_room
 from pellucid.draw.components.chart import MOST_DOTS, columns, loss_axis
 from pellucid.draw.components.marks import Box
 from pellucid.draw.components.parts import circle, given
-from pellucid.draw.components.story import Beat, keyed
+from pellucid.draw.components.timeline import Transition, animate
 from pellucid.draw.film import palette
 from pellucid.draw.film.font import text_width
 from pellucid.draw.film.keyframes import rounded
@@ -53,8 +53,8 @@ class Curves:
         """Where a loss stands."""
         return rounded(self.x(loss.step)), rounded(self.y.place(loss.value))
 
-    def nodes(self, first: int, reach: Sequence[tuple[Beat, int]]) -> list[Node]:
-        """The chart; its lines go to step `first`, and from there on with the beats."""
+    def nodes(self, first: int, reach: Sequence[tuple[Transition, int]]) -> list[Node]:
+        """The chart; its lines go to step `first`, and from there on with the transitions."""
         size, low = self.size, self.y.start
         left, right = self.x(0), self.x(self.run.steps)
         nodes: list[Node] = [*self._head]
@@ -79,7 +79,7 @@ class Curves:
         def edge(step: int) -> float:
             return margin + self.x(step) - left + (margin if step == self.run.steps else 0)  # the last dot is whole
 
-        goes = keyed(edge(first), *((beat, edge(step), "linear") for beat, step in reach))
+        goes = animate(edge(first), *((transition, edge(step), "linear") for transition, step in reach))
         nodes.append(Clip(tuple(self._drawn()), left - margin, self.y.end - margin, goes, low - self.y.end + 2 * margin))
         return nodes
 

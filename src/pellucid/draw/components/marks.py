@@ -135,7 +135,7 @@ def bars(
 
     Args:
         full: the share that reaches the end of the room for bars. word_width, told_width: room for the words left of the bars,
-        and for the numbers, which stand right after each bar's end. grows: scales the bars' lengths (`Keys` from 0 to 1).
+        and for the numbers, which stand right after each bar's end. grows: scales the bars' lengths (`Keyframes` from 0 to 1).
     """
     step = box.h / len(rows)
     thick = min(step * 0.72, size * 1.5)

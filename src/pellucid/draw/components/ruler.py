@@ -7,7 +7,7 @@ from pellucid.draw.components.axes import Axis
 from pellucid.draw.components.marks import Box
 from pellucid.draw.components.parts import circle, given
 from pellucid.draw.components.sheet import Sheet
-from pellucid.draw.components.story import Beat, keyed
+from pellucid.draw.components.timeline import Transition, animate
 from pellucid.draw.film import palette
 from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.nodes import Node, Path, Text
@@ -25,7 +25,7 @@ def published(name: str) -> int:
     return GPTConfig.preset(name).parameters()
 
 
-def ruler(total: int, name: str, box: Box, sheet: Sheet, count: Beat) -> list[Node]:
+def ruler(total: int, name: str, box: Box, sheet: Sheet, count: Transition) -> list[Node]:
     """The line, with a mark for each published size and one for the model.
 
     Args:
@@ -46,7 +46,7 @@ def ruler(total: int, name: str, box: Box, sheet: Sheet, count: Beat) -> list[No
         shape = GPTConfig.preset(size)
         label = f"{size}: {numbers:,} parameters, {shape.n_layers} blocks of {shape.block_parameters():,}"
         about: dict[str, Any] = {"label": label, "shows": given(SOURCE)}
-        nodes.append(Path(circle(x, y, 3.5), fill=keyed(palette.LINE, (count, palette.INK)), **about))
+        nodes.append(Path(circle(x, y, 3.5), fill=animate(palette.LINE, (count, palette.INK)), **about))
         if not sheet.wide and size not in NAMED_NARROW:
             continue
         second = sheet.wide and place % 2 == 1

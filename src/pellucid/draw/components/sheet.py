@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from pellucid.draw.components.parts import CLOCK_GAP, clock, given
-from pellucid.draw.components.story import Story
+from pellucid.draw.components.timeline import Timeline
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit, text_width
@@ -86,13 +86,13 @@ class Sheet:
         return self.h - (38.0 if self.wide else 46.0)
 
     def film(
-        self, record: Record, title: str, nodes: Sequence[Node], story: Story, *, alt: str, notes: Sequence[str] = (),
+        self, record: Record, title: str, nodes: Sequence[Node], timeline: Timeline, *, alt: str, notes: Sequence[str] = (),
         measured: bool = False,
     ) -> Film:  # fmt: skip
         """The finished film.
 
         Args:
-            title: one short line. nodes: in the sheet's units, between `top` and `bottom`. story: its segments and captions.
+            title: one short line. nodes: in the sheet's units, between `top` and `bottom`. timeline: its segments and captions.
             alt: what the picture says, made from the data. notes: what is simplified. measured: whether any number on it
             was measured, so that the footer explains the clock.
         """
@@ -104,9 +104,9 @@ class Sheet:
             title=title,
             width=rounded(self.width),
             height=rounded(self.h * self.scale),
-            segments=story.segments(),
+            segments=timeline.segments(),
             nodes=(sheet,),
-            captions=story.captions(),
+            captions=timeline.captions(),
             alt=alt,
             notes=tuple(notes),
         )

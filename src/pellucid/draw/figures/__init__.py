@@ -2,7 +2,7 @@
 
 In: a record of the right kind. Out: a `Film`. Every number on it stands in the record, or follows from the record by arithmetic
 that the mark names; what the record does not hold is said, not made up. One module a figure; `sheet` (where there is room),
-`story` (when things happen), `facts` (what the record says, in words) and `marks` (boxes, bars, strips) are what they share.
+`timeline` (when things happen), `facts` (what the record says, in words) and `marks` (boxes, bars, strips) are what they share.
 """
 
 from collections.abc import Callable

@@ -11,7 +11,7 @@ from pellucid.draw.components.marks import Box, diverging, legend
 from pellucid.draw.components.parts import given
 from pellucid.draw.components.ruler import PUBLISHED, SOURCE, published, ruler
 from pellucid.draw.components.sheet import Sheet
-from pellucid.draw.components.story import Story
+from pellucid.draw.components.timeline import Timeline
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit, text_width
@@ -30,7 +30,7 @@ LEAST = 5.0  # height of a square matrix that can be seen
 def parameters(record: Record, *, width: float = 960) -> Film:
     """The figure, from a training record. Errors: as `figures.figure`."""
     sheet = Sheet.of(width, narrow_height=760)
-    story = Story()
+    timeline = Timeline()
     shape = config(record)
     done = record["training/moments/steps"].tolist()
     chosen = chosen_moments(len(done), 4 * shape.n_layers + 2)
@@ -38,15 +38,15 @@ def parameters(record: Record, *, width: float = 960) -> Film:
     many = 4 * shape.n_layers + 2
     if others := [name for name, _ in shape.matrices() if name.split(".", 2)[-1] not in (*KINDS, *EMBEDDINGS)]:
         raise PellucidError(f"no figure parameters of it: it shows GPT-3's matrices, and this model has others, as {others[0]}")
-    story.segment(
+    timeline.segment(
         "Random values",
         (0.0, 5.0, f"Before training: {many} matrices of random values, {total:,} parameters in all. It can say nothing yet."),
     )
     last = f"after {done[-1]:,} step{'s' if done[-1] != 1 else ''}"
     told = f"Training moves all of them a little at each step: {last}, these are their values."
-    (learn,) = story.segment("Training", (0.5 * (len(chosen) - 1), 3.0, told))
-    (count,) = story.segment("How many", (0.0, 6.0, _counted(shape, model_name(record))))
-    gap = (learn.moved - learn.start) / max(len(chosen) - 1, 1)
+    (learn,) = timeline.segment("Training", (0.5 * (len(chosen) - 1), 3.0, told))
+    (count,) = timeline.segment("How many", (0.0, 6.0, _counted(shape, model_name(record))))
+    gap = (learn.settled - learn.start) / max(len(chosen) - 1, 1)
     times = tuple(0.0 if i == 0 else learn.start + gap * i for i in range(len(chosen)))
     run = read_run(record, chosen, times)
     nodes = _head(run, record, sheet)
@@ -64,7 +64,7 @@ def parameters(record: Record, *, width: float = 960) -> Film:
         ruled = Box(12, 624, 336, 86)
     nodes += ruler(total, model_name(record), ruled, sheet, count)
     return sheet.film(
-        record, "From random to trained", nodes, story, alt=_alt(run, record), notes=_notes(run),
+        record, "From random to trained", nodes, timeline, alt=_alt(run, record), notes=_notes(run),
     )  # fmt: skip
 
 

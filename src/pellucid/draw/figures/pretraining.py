@@ -14,11 +14,11 @@ from pellucid.draw.components.curves import Curves
 from pellucid.draw.components.marks import LEADING, Box
 from pellucid.draw.components.parts import circle, frame, given, measured
 from pellucid.draw.components.sheet import Sheet
-from pellucid.draw.components.story import Beat, Story, keyed
+from pellucid.draw.components.timeline import Timeline, Transition, animate
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit, text_width, wrap
-from pellucid.draw.film.keyframes import Keys
+from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Gradient, Group, Node, Path, Rect, Shows, Text
 from pellucid.draw.views.labels import in_short, model_name, percent, start_of
 from pellucid.draw.views.training import GPT3_FLOPS, Loss, Training, optional, power, readable, spread
@@ -37,7 +37,7 @@ class _Moment:
     step: int
     loss: Loss
     sample: tuple[int, dict[str, Any]] | None  # its place in the list of samples
-    beat: Beat
+    transition: Transition
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,11 @@ def pretraining(record: Record, *, width: float = 960) -> Film:
         MissingChunk: the record holds no losses by step, or no moments. PellucidError: a picture less than 240 wide.
     """
     run, place = Training.of(record), _Layout.of(width)
-    sheet, story = place.sheet, Story()
-    moments, kind = _moments(record, run, story)
+    sheet, timeline = place.sheet, Timeline()
+    moments, kind = _moments(record, run, timeline)
     curves = Curves(run, place.chart, sheet.small, ring=kind if kind.endswith("window") else "")
     first, *later = moments
-    nodes: list[Node] = curves.nodes(first.step, [(moment.beat, moment.step) for moment in later])
+    nodes: list[Node] = curves.nodes(first.step, [(moment.transition, moment.step) for moment in later])
     for moment in moments:
         ring, there = circle(*curves.point(moment.loss), 5), _on(moment, moments)
         nodes.append(Path(ring, stroke=palette.TRACK, stroke_width=2, opacity=there, shows=moment.loss.shows))
@@ -83,14 +83,14 @@ def pretraining(record: Record, *, width: float = 960) -> Film:
         record,
         "Pre-training: predict the next token",
         nodes,
-        story,
+        timeline,
         alt=_alt(record, run, moments),
         notes=_notes(run),
         measured="training/steps/tokens_per_s" in record,
     )
 
 
-def _moments(record: Record, run: Training, story: Story) -> tuple[list[_Moment], str]:
+def _moments(record: Record, run: Training, timeline: Timeline) -> tuple[list[_Moment], str]:
     """Those that are shown, and which loss is theirs: steps with a sample if there are any, evenly picked."""
     samples = optional(record, "training/samples", [])
     known = {sample["step"]: (i, sample) for i, sample in enumerate(samples) if sample["step"] <= run.steps}
@@ -107,18 +107,18 @@ def _moments(record: Record, run: Training, story: Story) -> tuple[list[_Moment]
             )
         else:
             said = f"After {_steps(step)} and {in_short(run.tokens_after(step))} tokens its {kind} is {loss.value:.2f}."
-        (beat,) = story.segment(name, (MOVES if found else 0.0, RESTS, said))
-        found.append(_Moment(step, loss, known.get(step), beat))
+        (transition,) = timeline.segment(name, (MOVES if found else 0.0, RESTS, said))
+        found.append(_Moment(step, loss, known.get(step), transition))
     return found, kind
 
 
-def _on(moment: _Moment, moments: Sequence[_Moment]) -> float | Keys:
+def _on(moment: _Moment, moments: Sequence[_Moment]) -> float | Keyframes:
     """The opacity of what stands for a moment: there from the end of its movement until the next one's."""
     at = moments.index(moment)
-    points = [(0.0, 1.0)] if at == 0 else [(0.0, 0.0), (moment.beat.moved, 1.0)]
+    points = [(0.0, 1.0)] if at == 0 else [(0.0, 0.0), (moment.transition.settled, 1.0)]
     if at + 1 < len(moments):
-        points.append((moments[at + 1].beat.moved, 0.0))
-    return Keys(*points) if len(points) > 1 else 1.0
+        points.append((moments[at + 1].transition.settled, 0.0))
+    return Keyframes(*points) if len(points) > 1 else 1.0
 
 
 def _in_frame(record: Record, run: Training, place: _Layout, moments: Sequence[_Moment], kind: str) -> list[Node]:
@@ -131,7 +131,7 @@ def _in_frame(record: Record, run: Training, place: _Layout, moments: Sequence[_
     shares = [min(1.0, max(0.0, run.share(moment.loss))) for moment in moments]  # what lies outside is said in a note
 
     def moved(values: Sequence[float]) -> Any:
-        return keyed(values[0], *((m.beat, value, "linear") for m, value in zip(moments[1:], values[1:], strict=True)))
+        return animate(values[0], *((m.transition, value, "linear") for m, value in zip(moments[1:], values[1:], strict=True)))
 
     # The model: grey, and over it the gradient, as much of it as the share says.
     box = Box(x, y, w, place.model)
@@ -157,7 +157,7 @@ def _in_frame(record: Record, run: Training, place: _Layout, moments: Sequence[_
     nodes.append(Rect(x, y, w, 6, 3, Gradient((palette.UNTRAINED_FILL, *palette.TRAINED), 0), palette.LINE))
     at = [x + w * share for share in shares]
     nodes.append(
-        Rect(keyed(at[0] - 1.5, *((m.beat, to - 1.5, "linear") for m, to in zip(moments[1:], at[1:], strict=True))),
+        Rect(animate(at[0] - 1.5, *((m.transition, to - 1.5, "linear") for m, to in zip(moments[1:], at[1:], strict=True))),
              y - 2, 3, 10, 1, palette.TRACK)
     )  # fmt: skip
     y += 8 + 1.1 * small
@@ -235,8 +235,8 @@ def _operations(run: Training, place: _Layout, moments: Sequence[_Moment], x: fl
         at = where(10.0**power_of_ten)
         nodes.append(Path((("M", at, line - 3), ("L", at, line + 3)), stroke=palette.QUIET))
     places = [where(max(count, 10.0**low)) for count in done]
-    goes = keyed(places[0], *((m.beat, to, "linear") for m, to in zip(moments[1:], places[1:], strict=True)))
-    there = 1.0 if done[0] else Keys((0.0, 0.0), (moments[1].beat.start, 1.0)) if len(moments) > 1 else 0.0
+    goes = animate(places[0], *((m.transition, to, "linear") for m, to in zip(moments[1:], places[1:], strict=True)))
+    there = 1.0 if done[0] else Keyframes((0.0, 0.0), (moments[1].transition.start, 1.0)) if len(moments) > 1 else 0.0
     dot = Path(circle(0, 0, 4.5), fill=palette.PRETRAINING, shows=Shows("training/steps/tokens", (), None, "given"))
     nodes.append(Group((dot,), goes, line, opacity=there))
     nodes.append(Path(circle(end, line, 4.5), fill=palette.INK, label="GPT-3 175B: 3.14e23", shows=given("gpt3/table-d.1")))

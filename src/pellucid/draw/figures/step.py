@@ -12,7 +12,7 @@ from typing import Self
 from pellucid.draw.components.curves import Curves
 from pellucid.draw.components.marks import Box
 from pellucid.draw.components.sheet import Sheet
-from pellucid.draw.components.story import Story, keyed
+from pellucid.draw.components.timeline import Timeline, animate
 from pellucid.draw.figures import step_parts as parts
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.nodes import Node, Shows
@@ -155,15 +155,15 @@ def step(record: Record, *, width: float = 960) -> Film:
         Pieces.of(record),
         Example.of(record),
     )
-    sheet, story = place.sheet, Story()
+    sheet, timeline = place.sheet, Timeline()
     norms = Norms.of(record, int(record["training/example/step"]) if example else None)
     n = norms.step
     nodes: list[Node] = []
 
-    # The story, and with each segment what it shows.
+    # The timeline, and with each segment what it shows.
     if example:
         likeliest = example.candidates[0]
-        _, guess = story.segment(
+        _, guess = timeline.segment(
             "The example",
             (0.0, 2.6, f"Step {n:,}. The model is shown only the features: {_tokens(len(example.features))} of one window."),
             (
@@ -172,26 +172,26 @@ def step(record: Record, *, width: float = 960) -> Film:
                 f"It predicts the next one. Likeliest: “{pieces.shown(likeliest.token)}” with {percent(likeliest.before)}.",
             ),
         )
-        (wrong,) = story.segment(
+        (wrong,) = timeline.segment(
             "The error",
             (0.6, 4.6, f"The label is “{pieces.shown(example.label)}”. It was given {percent(exp(-example.losses[0]))}: "
                        f"the error is −log p = {example.losses[0]:.2f} nats."),
         )  # fmt: skip
-    (back,) = story.segment(
+    (back,) = timeline.segment(
         "Backward",
         (2.2, 3.4, "The error goes back through the blocks, from the last to the first: a gradient for each matrix."),
     )
-    (update,) = story.segment(
+    (update,) = timeline.segment(
         "The update", (1.0, 4.2, "Adam moves every matrix a little. Here: by how many hundredths of its own length.")
     )
     if example:
-        (again,) = story.segment(
+        (again,) = timeline.segment(
             "The same example again",
             (1.2, 4.4, f"The same features again: the label now has {percent(exp(-example.losses[1]))}. No other label of its "
                        "window gained as much."),
         )  # fmt: skip
     first, last = run.training[0].value, run.training[-1].value
-    (repeat,) = story.segment(
+    (repeat,) = timeline.segment(
         "Again and again",
         (2.2, 3.8, f"This was step {n:,} of {run.steps:,}; each takes {_examples(record, run)}. From the first to the last, "
                    f"the training loss goes from {first:.2f} to {last:.2f}."),
@@ -212,9 +212,9 @@ def step(record: Record, *, width: float = 960) -> Film:
     nodes += parts.facts(record, sheet, place.facts, norms, back, update)
     curves = Curves(run, place.chart, sheet.small, short=True)
     nodes += curves.nodes(n, [(repeat, run.steps)])
-    nodes += parts.here(curves, run, n, keyed(1.0, (repeat, 1.0)))
+    nodes += parts.here(curves, run, n, animate(1.0, (repeat, 1.0)))
     return sheet.film(
-        record, "One training step", nodes, story, alt=_alt(record, run, pieces, example, norms), notes=_notes(example)
+        record, "One training step", nodes, timeline, alt=_alt(record, run, pieces, example, norms), notes=_notes(example)
     )
 
 

@@ -9,10 +9,10 @@ from pellucid.draw.components.curves import Curves
 from pellucid.draw.components.marks import Box
 from pellucid.draw.components.parts import arrow, centred, circle, given, token, token_width
 from pellucid.draw.components.sheet import Sheet
-from pellucid.draw.components.story import Beat, keyed
+from pellucid.draw.components.timeline import Transition, animate
 from pellucid.draw.film import palette
 from pellucid.draw.film.font import fit, text_width
-from pellucid.draw.film.keyframes import Keys
+from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Group, Node, Path, Rect, Shows, Text
 from pellucid.draw.views.labels import Pieces, percent, three_digits
 from pellucid.draw.views.training import Training, optional
@@ -61,22 +61,22 @@ def features(sheet: Sheet, box: Box, pieces: Pieces, example: "Example") -> list
     return nodes
 
 
-def arrows(model: Box, features_end: float, bars_start: float, guess: Beat | None, back: Beat | None) -> list[Node]:
+def arrows(model: Box, features_end: float, bars_start: float, guess: Transition | None, back: Transition | None) -> list[Node]:
     """Forward, from the features through the model to the prediction; and back, from the error into the model."""
     y, left, right = model.y + 34, model.x - MARGIN, model.right + MARGIN
     nodes: list[Node] = []
     if guess is not None:
-        there = keyed(0.0, (guess, 1.0))
+        there = animate(0.0, (guess, 1.0))
         nodes.append(arrow(features_end + 6, y, left - 3, y, opacity=there))
         nodes.append(arrow(right + 4, y, bars_start - 5, y, opacity=there))
     if back is None:
         return nodes
     low = model.bottom - 58
-    nodes.append(arrow(bars_start - 6, low, right + 3, low, palette.OUTPUT, opacity=keyed(0.0, (back, 1.0))))
+    nodes.append(arrow(bars_start - 6, low, right + 3, low, palette.OUTPUT, opacity=animate(0.0, (back, 1.0))))
     return nodes
 
 
-def candidates(sheet: Sheet, box: Box, pieces: Pieces, example: "Example", guess: Beat, wrong: Beat, again: Beat) -> list[Node]:
+def candidates(sheet: Sheet, box: Box, pieces: Pieces, example: "Example", guess: Transition, wrong: Transition, again: Transition) -> list[Node]:
     """The likeliest next tokens as bars, which move to where they are after the update; a line stays where they were."""
     size, small = sheet.size, sheet.small
     rows = example.candidates
@@ -92,41 +92,41 @@ def candidates(sheet: Sheet, box: Box, pieces: Pieces, example: "Example", guess
     for i, row in enumerate(rows):
         y = top + i * step + (step - thick) / 2
         before, after = most * row.before / full, most * row.after / full
-        fill = keyed(palette.SERIES_PALE, (wrong, palette.OUTPUT_FILL, "linear")) if row.label else palette.SERIES_PALE
-        ink: Any = keyed(palette.INK, (wrong, palette.OUTPUT, "linear")) if row.label else palette.INK
+        fill = animate(palette.SERIES_PALE, (wrong, palette.OUTPUT_FILL, "linear")) if row.label else palette.SERIES_PALE
+        ink: Any = animate(palette.INK, (wrong, palette.OUTPUT, "linear")) if row.label else palette.INK
         later = f"{row.after:.4f}" if row.known else f"under {row.after:.4f}"
         told = f"{pieces.told(row.token)}: {row.before:.4f} before, {later} after"
         word = fit(pieces.shown(row.token), word_room, small, "mono")
         baseline = centred(y, thick, small)
         # What left the likeliest has no bar: no more is known than what it is less than.
-        long = keyed(before, (again, after if row.known else 0.0, "move"))
+        long = animate(before, (again, after if row.known else 0.0, "move"))
         number = percent(row.after) if row.known else f"under {percent(row.after)}"
-        first = Text(left + before + 5, baseline, percent(row.before), small, fill=ink, opacity=keyed(1.0, (again, 0.0)))
+        first = Text(left + before + 5, baseline, percent(row.before), small, fill=ink, opacity=animate(1.0, (again, 0.0)))
         second = Text(
             left + max(before, after if row.known else 0.0) + 5, baseline, number, small, fill=ink,
-            opacity=Keys((0.0, 0.0), (again.moved, 1.0)), shows=row.shows[1],
+            opacity=Keyframes((0.0, 0.0), (again.settled, 1.0)), shows=row.shows[1],
         )  # fmt: skip
         group: list[Node] = [
             Text(box.x + word_room, baseline, word, small, family="mono", anchor="end", fill=ink),
             Rect(left, y, long, thick, 2, fill),
             Path((("M", left + before, y - 1), ("L", left + before, y + thick + 1)), stroke=palette.QUIET, stroke_width=1.5,
-                 opacity=keyed(0.0, (again, 1.0))),
+                 opacity=animate(0.0, (again, 1.0))),
             first,
             second,
         ]  # fmt: skip
         grown.append(Group(tuple(group), label=told, shows=row.shows[0]))
-    nodes.append(Group(tuple(grown), opacity=keyed(0.0, (guess, 1.0, "linear"))))
+    nodes.append(Group(tuple(grown), opacity=animate(0.0, (guess, 1.0, "linear"))))
     y = box.bottom - 0.3 * small
     key = (
         Path((("M", left, y - small), ("L", left, y + 0.2 * small)), stroke=palette.QUIET, stroke_width=1.5),
         Text(left + 7, y, "before the update", small, fill=palette.QUIET),
     )
-    nodes.append(Group(key, opacity=keyed(0.0, (again, 1.0))))
+    nodes.append(Group(key, opacity=animate(0.0, (again, 1.0))))
     return nodes
 
 
 def error(
-    sheet: Sheet, box: Box, pieces: Pieces, example: "Example", step: int, wrong: Beat, again: Beat
+    sheet: Sheet, box: Box, pieces: Pieces, example: "Example", step: int, wrong: Transition, again: Transition
 ) -> list[Node]:  # fmt: skip
     """The label, once it is compared; its probability and its loss, before and after the update."""
     size, small = sheet.size, sheet.small
@@ -138,7 +138,7 @@ def error(
         shows=given("training/example/ids", example.track + 1),
     )  # fmt: skip
     told = Text(0, centred(0, h, size), "Label", size, 600)
-    nodes: list[Node] = [Group((told, Group((label,), at)), box.x, box.y, opacity=keyed(0.0, (wrong, 1.0, "linear")))]
+    nodes: list[Node] = [Group((told, Group((label,), at)), box.x, box.y, opacity=animate(0.0, (wrong, 1.0, "linear")))]
     rows = (
         ("p of the label", [percent(exp(-loss)) for loss in example.losses]),
         ("error: −log p, nats", [f"{loss:.2f}" for loss in example.losses]),
@@ -148,7 +148,7 @@ def error(
     for i, (words, (before, after)) in enumerate(rows):
         y = box.y + h + (1.5 + 1.7 * i) * size
         shows = [Shows("training/example/loss", (k, example.track), step, "replayed") for k in (0, 1)]
-        come, later = keyed(0.0, (wrong, 1.0, "linear")), Keys((0.0, 0.0), (again.moved, 1.0))
+        come, later = animate(0.0, (wrong, 1.0, "linear")), Keyframes((0.0, 0.0), (again.settled, 1.0))
         nodes.append(Text(box.x, y, words, size, opacity=come))
         nodes.append(Text(before_x, y, before, size, 600, anchor="end", opacity=come, shows=shows[0]))
         nodes.append(
@@ -157,7 +157,7 @@ def error(
     return nodes
 
 
-def grids(sheet: Sheet, box: Box, layers: int, norms: "Norms", back: Beat, update: Beat) -> list[Node]:
+def grids(sheet: Sheet, box: Box, layers: int, norms: "Norms", back: Transition, update: Transition) -> list[Node]:
     """Two grids of the model's matrices, the last block on top: gradients, and changes against the matrices' lengths."""
     size, small = sheet.size, sheet.small
     label_room = text_width(f"block {layers - 1}", small) + 8
@@ -176,7 +176,7 @@ def grids(sheet: Sheet, box: Box, layers: int, norms: "Norms", back: Beat, updat
             y = top + row * h
             words = f"block {layers - 1 - row}"
             nodes.append(Text(box.x + label_room - 8, centred(y, h, small), words, small, anchor="end", fill=palette.QUIET))
-    for side, (values, beat, words, chunk) in enumerate(
+    for side, (values, transition, words, chunk) in enumerate(
         (
             (norms.gradients, back, "gradient norm", "training/moments/gradients"),
             (norms.changes, update, "change, % of length", "training/moments/updates"),
@@ -190,7 +190,7 @@ def grids(sheet: Sheet, box: Box, layers: int, norms: "Norms", back: Beat, updat
         for i, (_, name) in enumerate(KINDS):
             x = place.x + (i + 0.5) * w / 4
             nodes.append(Text(x, top - 0.4 * small, name, small, anchor="middle", fill=palette.QUIET))
-        nodes += _grid(sheet, place, layers, values, norms, beat, chunk, percents=side == 1)
+        nodes += _grid(sheet, place, layers, values, norms, transition, chunk, percents=side == 1)
     return nodes
 
 
@@ -206,7 +206,7 @@ def grids_height(layers: int, size: float, small: float) -> float:
 
 
 def _grid(
-    sheet: Sheet, place: Box, layers: int, values: Mapping[str, float], norms: "Norms", beat: Beat, chunk: str, *,
+    sheet: Sheet, place: Box, layers: int, values: Mapping[str, float], norms: "Norms", transition: Transition, chunk: str, *,
     percents: bool,
 ) -> list[Node]:  # fmt: skip
     """One grid, which appears from the top down; below it the embeddings and the legend."""
@@ -249,15 +249,15 @@ def _grid(
         rows[-1] += cell(name, place.x + i * w / 2, y, w / 2, f"{name} ({words})", max(h, EMBEDDING))
     for row, drawn in enumerate(rows):
         part = row * REVEALED // len(rows) + 1 if len(rows) > REVEALED else row + 1
-        at = beat.start + (beat.moved - beat.start) * part / min(len(rows), REVEALED)
-        nodes.append(Group(tuple(drawn), opacity=Keys((0.0, 0.0), (min(round(at, 2), beat.moved), 1.0))))
+        at = transition.start + (transition.settled - transition.start) * part / min(len(rows), REVEALED)
+        nodes.append(Group(tuple(drawn), opacity=Keyframes((0.0, 0.0), (min(round(at, 2), transition.settled), 1.0))))
     y += max(h, EMBEDDING) + 3
     for i, (_, words) in enumerate(EMBEDDINGS):
         x = place.x + (i + 0.5) * w / 2
         nodes.append(Text(x, y + small, words, small, anchor="middle", fill=palette.QUIET))
     most = f"{high * 100:.3g}%" if percents else three_digits(high)
     legend = marks.legend("sequential", Box(place.x, y + 2.0 * small, w, 6), small, "0", most)
-    nodes.append(Group(tuple(legend), opacity=keyed(0.0, (beat, 1.0))))
+    nodes.append(Group(tuple(legend), opacity=animate(0.0, (transition, 1.0))))
     return [*empty, *nodes]
 
 
@@ -275,7 +275,7 @@ def _short(value: float) -> str:
     return f"{value:.3f}".lstrip("0") if value >= 0.00995 else f"{value:.0e}".replace("e-0", "e-")
 
 
-def facts(record: Record, sheet: Sheet, box: Box, norms: "Norms", back: Beat, update: Beat) -> list[Node]:
+def facts(record: Record, sheet: Sheet, box: Box, norms: "Norms", back: Transition, update: Transition) -> list[Node]:
     """The step in numbers: the norm of the whole gradient, and how long the step was."""
     size = sheet.size
     rate, norm = record["training/steps/lr"].tolist(), record["training/steps/grad_norm"].tolist()
@@ -294,9 +294,9 @@ def facts(record: Record, sheet: Sheet, box: Box, norms: "Norms", back: Beat, up
         factor = min(1.0, clip / norm[at]) if norm[at] else 1.0
         rows.insert(1, (f"clipped to {clip:g}", f"× {factor:.2f}", update, given("training/plan")))
     nodes: list[Node] = []
-    for i, (words, number, beat, shows) in enumerate(rows):
+    for i, (words, number, transition, shows) in enumerate(rows):
         y = box.y + (1.1 + (1.9 if sheet.wide else 1.6) * i) * size
-        there = keyed(0.0, (beat, 1.0, "linear"))
+        there = animate(0.0, (transition, 1.0, "linear"))
         pair = (Text(box.x, y, words, size), Text(box.right, y, number, size, 600, anchor="end"))
         nodes.append(Group(pair, opacity=there, shows=shows))
     return nodes

@@ -11,7 +11,7 @@ from pellucid.draw.components.marks import Box, earlier, flow
 from pellucid.draw.components.marks import tokens as token_boxes
 from pellucid.draw.components.parts import arrow, centred, given, token, token_width
 from pellucid.draw.components.sheet import Sheet
-from pellucid.draw.components.story import Beat, Story, during, keyed
+from pellucid.draw.components.timeline import Timeline, Transition, animate, visible_during
 from pellucid.draw.figures.tokens_panels import GREEDY, Step, distribution, draw_line, panel, reading
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
@@ -30,13 +30,13 @@ def tokens(record: Record, *, width: float = 960) -> Film:
     sheet = Sheet.of(width, narrow_height=640)
     pieces = Pieces.of(record)
     steps = read_steps(record, pieces)
-    story = Story()
+    timeline = Timeline()
     nodes: list[Node] = []
     for step in steps[:IN_FULL]:
-        nodes.append(_scene(step, record, pieces, sheet, story, len(steps)))
-    nodes.append(_together(steps, record, pieces, sheet, story))
+        nodes.append(_scene(step, record, pieces, sheet, timeline, len(steps)))
+    nodes.append(_together(steps, record, pieces, sheet, timeline))
     return sheet.film(
-        record, "Writing, token by token", nodes, story, alt=_alt(steps, record, pieces), notes=_notes(steps, record),
+        record, "Writing, token by token", nodes, timeline, alt=_alt(steps, record, pieces), notes=_notes(steps, record),
         measured=True,
     )  # fmt: skip
 
@@ -98,8 +98,8 @@ def _cut(options: Any) -> str:
     return ", ".join(parts)
 
 
-def _scene(step: Step, record: Record, pieces: Pieces, sheet: Sheet, story: Story, count: int) -> Group:
-    """One step in four beats: read, cut, draw, back."""
+def _scene(step: Step, record: Record, pieces: Pieces, sheet: Sheet, timeline: Timeline, count: int) -> Group:
+    """One step in four transitions: read, cut, draw, back."""
     number = step.number + 1
     word = step.words[step.drawn]
     phase = f"all {step.read} tokens of the prompt go through the model at once" if step.number == 0 and step.read > 1 else (
@@ -118,8 +118,8 @@ def _scene(step: Step, record: Record, pieces: Pieces, sheet: Sheet, story: Stor
         if step.cut != GREEDY:  # penalties or biases came first
             said[1] = (0.6, 1.6, f"{step.cut[:1].upper()}{step.cut[1:]}: of {step.vocabulary:,} tokens only one is left.")
             said[2] = (0.0, 1.6, f"The {step.taken} is “{word}”: it is taken.")
-    beats = story.segment(f"Step {number}", *(said if step.changed else [said[0], *said[2:]]))
-    read, *cuts, draw, back = beats
+    transitions = timeline.segment(f"Step {number}", *(said if step.changed else [said[0], *said[2:]]))
+    read, *cuts, draw, back = transitions
     cut = cuts[0] if cuts else None
     context, slot, below = _context(step, record, pieces, sheet, back)
     nodes = list(context)
@@ -139,10 +139,10 @@ def _scene(step: Step, record: Record, pieces: Pieces, sheet: Sheet, story: Stor
     nodes += distribution(step, boxes[1], sheet, count_shown, read, cut, draw)
     nodes += draw_line(step, boxes[2], sheet, draw)
     nodes += _chosen(step, boxes[2], chosen_y, slot, sheet, draw, back)
-    return Group(tuple(nodes), opacity=during(beats), id=f"step-{number}")
+    return Group(tuple(nodes), opacity=visible_during(transitions), id=f"step-{number}")
 
 
-def _context(step: Step, record: Record, pieces: Pieces, sheet: Sheet, back: Beat) -> tuple[list[Node], Box, float]:
+def _context(step: Step, record: Record, pieces: Pieces, sheet: Sheet, back: Transition) -> tuple[list[Node], Box, float]:
     """The tokens so far in two rows at most, the empty place of the next one, and where the rows end."""
     ids = [*step.context, step.drawn]
     high, text = (26.0, 14.0) if sheet.wide else (21.0, 12.0)
@@ -155,7 +155,7 @@ def _context(step: Step, record: Record, pieces: Pieces, sheet: Sheet, back: Bea
     nodes += token_boxes(pieces, ids[:-1], places[:-1], text, roles=roles[:-1], chunks=shows[:-1])
     slot = places[-1]
     assert slot is not None
-    there = keyed(1, (back, 0))
+    there = animate(1, (back, 0))
     nodes.append(Rect(slot.x, slot.y, slot.w, slot.h, 6, palette.PAPER, palette.OUTPUT, dash=(4.0, 3.0)))
     mark = Text(slot.middle, centred(slot.y, slot.h, text), "?", text, 400, "mono", "middle", palette.OUTPUT, there)
     return [*nodes, mark], slot, slot.bottom
@@ -176,7 +176,7 @@ def _roles(record: Record, count: int) -> tuple[list[str], list[Shows]]:
     return roles, shows
 
 
-def _chosen(step: Step, box: Box, y: float, slot: Box, sheet: Sheet, draw: Beat, back: Beat) -> list[Node]:
+def _chosen(step: Step, box: Box, y: float, slot: Box, sheet: Sheet, draw: Transition, back: Transition) -> list[Node]:
     """The drawn token, its probability, and its way back to the others."""
     size, small = (14.0, 12.0) if sheet.wide else (12.0, 11.0)
     word = step.words[step.drawn]
@@ -186,7 +186,7 @@ def _chosen(step: Step, box: Box, y: float, slot: Box, sheet: Sheet, draw: Beat,
     if step.greedy:
         y = box.y + 84
     told = f"probability {percent(step.p)}, its logarithm {step.logprob:.2f}".replace("-", "−")
-    there = keyed(0, (draw, 1, "arrive"))
+    there = animate(0, (draw, 1, "settle"))
     logprob = step.shows("drawn_logprobs")
     p = Text(box.middle, y + high + 1.5 * small, told, small, anchor="middle", opacity=there, shows=logprob)
     edge = sheet.right + (10 if sheet.wide else 6)
@@ -194,20 +194,20 @@ def _chosen(step: Step, box: Box, y: float, slot: Box, sheet: Sheet, draw: Beat,
     way = (("M", left + wide, y + high / 2), ("L", edge, y + high / 2), ("L", edge, turn),
            ("L", slot.middle, turn), ("L", slot.middle, end + 3))  # fmt: skip
     tip = (("M", slot.middle, end), ("L", slot.middle - 4.5, end + 6), ("L", slot.middle + 4.5, end + 6), ("Z",))
-    fed = keyed(0, (back, 1))
+    fed = animate(0, (back, 1))
     about: dict[str, Any] = {"label": f"token {step.drawn}", "shows": step.shows("drawn_ids")}
     nodes: list[Node] = [
         p,
         Path(way, stroke=palette.OUTPUT, stroke_width=1.5, dash=(5.0, 3.0), opacity=fed),
         Path(tip, fill=palette.OUTPUT, opacity=fed),
         Rect(left, y, wide, high, 6, palette.PAPER, palette.OUTPUT, dash=(4.0, 3.0), opacity=fed),
-        token(word, keyed(left, (back, slot.x, "move")), keyed(y, (back, slot.y, "move")), high, size, role="output", w=wide,
+        token(word, animate(left, (back, slot.x, "move")), animate(y, (back, slot.y, "move")), high, size, role="output", w=wide,
               opacity=there, **about),
     ]  # fmt: skip
     return nodes
 
 
-def _together(steps: list[Step], record: Record, pieces: Pieces, sheet: Sheet, story: Story) -> Group:
+def _together(steps: list[Step], record: Record, pieces: Pieces, sheet: Sheet, timeline: Timeline) -> Group:
     """Every token, and three numbers of every step."""
     ids = [*steps[0].context, *(step.drawn for step in steps)]
     prompt, shown = len(steps[0].context), min(IN_FULL, len(steps))
@@ -218,10 +218,10 @@ def _together(steps: list[Step], record: Record, pieces: Pieces, sheet: Sheet, s
         f"All {written} steps: {read} tokens read, {written} written in {in_seconds(total)} (measured). "
         f"The cache holds {in_bytes(steps[-1].cache)} of keys and values at the end."
     )
-    beats = story.segment("All steps", *((0.25, 0.05, saying) for _ in jumps), (0.0, 4.0, saying))
+    transitions = timeline.segment("All steps", *((0.25, 0.05, saying) for _ in jumps), (0.0, 4.0, saying))
     when: list[Any] = [1.0] * shown
-    for beat, size in zip(beats, jumps, strict=False):
-        when += [keyed(0, (beat, 1))] * size
+    for transition, size in zip(transitions, jumps, strict=False):
+        when += [animate(0, (transition, 1))] * size
     high, text = (26.0, 14.0) if sheet.wide else (21.0, 12.0)
     top = sheet.top + 18
     rows = 4 if sheet.wide else 6
@@ -247,7 +247,7 @@ def _together(steps: list[Step], record: Record, pieces: Pieces, sheet: Sheet, s
         nodes.append(panel(box))
         inner = Box(box.x + 12, box.y + 8, box.w - 24, box.h - 14)
         nodes += columns(box=inner, size=sheet.small, opacities=when, **chart)
-    return Group(tuple(nodes), opacity=keyed(0, (beats[0], 1)), id="all-steps")
+    return Group(tuple(nodes), opacity=animate(0, (transitions[0], 1)), id="all-steps")
 
 
 def _chart_box(i: int, top: float, sheet: Sheet) -> Box:

@@ -10,7 +10,7 @@ from typing import Any
 from pellucid.draw.components.marks import Box, paragraph
 from pellucid.draw.components.parts import centred, measured, model
 from pellucid.draw.components.sheet import Sheet
-from pellucid.draw.components.story import Beat, keyed
+from pellucid.draw.components.timeline import Transition, animate
 from pellucid.draw.film import palette
 from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.nodes import Group, Node, Path, Rect, Shows, Text
@@ -86,7 +86,7 @@ def heading(string: str, box: Box, sheet: Sheet) -> Text:
     return Text(x, box.y + 1.5 * sheet.size, fit(string, box.w - sheet.pad, sheet.size, "sans", 600), sheet.size, 600)
 
 
-def reading(step: Step, name: str, box: Box, sheet: Sheet, read: Beat) -> list[Node]:
+def reading(step: Step, name: str, box: Box, sheet: Sheet, read: Transition) -> list[Node]:
     """The model, what it reads in this step and what it keeps: upright on a screen, in two columns on a phone."""
     size, small = sheet.size, sheet.small
     inner = sheet.pad / 2
@@ -149,7 +149,7 @@ def _tracks(step: Step, box: Box, size: float) -> list[Node]:
     return nodes
 
 
-def distribution(step: Step, box: Box, sheet: Sheet, count: int, read: Beat, cut: Beat | None, draw: Beat) -> list[Node]:
+def distribution(step: Step, box: Box, sheet: Sheet, count: int, read: Transition, cut: Transition | None, draw: Transition) -> list[Node]:
     """The likeliest tokens with their probabilities; the cut; the one that was drawn."""
     size, small, inner = sheet.size, sheet.small, sheet.pad / 2
     rows = _rows(step, count)
@@ -167,7 +167,7 @@ def distribution(step: Step, box: Box, sheet: Sheet, count: int, read: Beat, cut
     ]
     if cut:
         word = "taken" if step.greedy else "drawn"
-        nodes.append(Text(columns[1], head_y, word, small, anchor="end", fill=palette.QUIET, opacity=keyed(0, (cut, 1))))
+        nodes.append(Text(columns[1], head_y, word, small, anchor="end", fill=palette.QUIET, opacity=animate(0, (cut, 1))))
     top, low = head_y + 0.5 * small, box.bottom - 2.1 * small
     pitch = (low - top) / count
     thick = min(pitch * 0.72, 22.0)
@@ -176,11 +176,11 @@ def distribution(step: Step, box: Box, sheet: Sheet, count: int, read: Beat, cut
         mine, gone = token == step.drawn, step.changed and share == 0
         base = centred(y, thick, small)
         about: dict[str, Any] = {"label": f"{step.words[token]}: {rank}", "shows": _source(step, token, "topk_logprobs")}
-        chosen = [(draw, palette.OUTPUT, "arrive")] if mine else []
-        ink = keyed(palette.INK, *([(cut, palette.QUIET)] if cut and gone else []), *chosen)
-        fill = keyed(LIKELY, *([(cut, palette.LINE)] if cut and gone else []), *chosen)
+        chosen = [(draw, palette.OUTPUT, "settle")] if mine else []
+        ink = animate(palette.INK, *([(cut, palette.QUIET)] if cut and gone else []), *chosen)
+        fill = animate(LIKELY, *([(cut, palette.LINE)] if cut and gone else []), *chosen)
         ends = [(cut, bar_most * share / full if not gone else bar_most * p / full, "move")] if cut else []
-        long = keyed(0.0, (read, bar_most * p / full, "move"), *ends)
+        long = animate(0.0, (read, bar_most * p / full, "move"), *ends)
         word = fit(step.words[token], word_width, small, "mono")
         nodes.append(Text(left + word_width, base, word, small, family="mono", anchor="end", fill=ink, **about))
         nodes.append(Rect(bar_left, y, long, thick, 2, fill, **about))
@@ -188,7 +188,7 @@ def distribution(step: Step, box: Box, sheet: Sheet, count: int, read: Beat, cut
         if cut:
             after = Text(
                 columns[1], base, "cut" if gone else percent(share), small, anchor="end", fill=ink,
-                opacity=keyed(0, (cut, 1)), label=str(about["label"]), shows=_source(step, token, "topk_shares"),
+                opacity=animate(0, (cut, 1)), label=str(about["label"]), shows=_source(step, token, "topk_shares"),
             )  # fmt: skip
             nodes.append(after)
     rest = 1 - sum(p for _, _, p, _ in rows)
@@ -198,7 +198,7 @@ def distribution(step: Step, box: Box, sheet: Sheet, count: int, read: Beat, cut
     left_over = f"{step.kept:,} of {step.vocabulary:,} left"
     later = f"{step.cut}: {left_over}" if cut else ""
     later = later if text_width(later, small) <= right - left else left_over  # the caption says it in full
-    changing = keyed(words, (cut, later)) if cut else words
+    changing = animate(words, (cut, later)) if cut else words
     shows = step.shows("kept" if cut else "topk_logprobs")
     nodes.append(Text(left, base, changing, small, fill=palette.QUIET, shows=shows))
     return nodes
@@ -238,7 +238,7 @@ def spans(step: Step) -> list[tuple[int, float, float]]:
     return [] if step.span is None else [(step.drawn, *step.span)]
 
 
-def draw_line(step: Step, box: Box, sheet: Sheet, draw: Beat) -> list[Node]:
+def draw_line(step: Step, box: Box, sheet: Sheet, draw: Transition) -> list[Node]:
     """The line from 0 to 1 with the needle at u, and below it the drawn token's part as wide as all of it."""
     size, small, inner = sheet.size, sheet.small, sheet.pad / 2
     left, right = box.x + inner, box.right - inner
@@ -248,7 +248,7 @@ def draw_line(step: Step, box: Box, sheet: Sheet, draw: Beat) -> list[Node]:
         lines, _ = paragraph(words, left, box.y + 2.2 * size, wide, small, fill=palette.QUIET)
         return [heading("the choice", box, sheet), *lines]
     told = Text(
-        right, box.y + 1.5 * size, f"u = {step.draw:.4f}", size, anchor="end", fill=palette.TRACK, opacity=keyed(0, (draw, 1)),
+        right, box.y + 1.5 * size, f"u = {step.draw:.4f}", size, anchor="end", fill=palette.TRACK, opacity=animate(0, (draw, 1)),
         label=f"the draw, a hash of seed and position: {step.draw!r}", shows=step.shows("draw"),
     )  # fmt: skip
     nodes: list[Node] = [heading("the draw", box, sheet), told]
@@ -261,8 +261,8 @@ def draw_line(step: Step, box: Box, sheet: Sheet, draw: Beat) -> list[Node]:
     nodes += [Rect(left, y, wide, high, 0, palette.PAPER, palette.LINE)]
     for token, start, end in spans(step):
         mine = token == step.drawn
-        fill = keyed(LIKELY, (draw, palette.OUTPUT_FILL, "arrive")) if mine else LIKELY
-        stroke = keyed(palette.PAPER, (draw, palette.OUTPUT, "arrive")) if mine else palette.PAPER
+        fill = animate(LIKELY, (draw, palette.OUTPUT_FILL, "settle")) if mine else LIKELY
+        stroke = animate(palette.PAPER, (draw, palette.OUTPUT, "settle")) if mine else palette.PAPER
         label = f"{step.words[token]}: from {start:.4f} to {end:.4f}"
         shows = step.shows("drawn_span") if mine else _source(step, token, "topk_shares")
         part = max(wide * (end - start), 1.0)
@@ -272,7 +272,7 @@ def draw_line(step: Step, box: Box, sheet: Sheet, draw: Beat) -> list[Node]:
         Text(right + 4, centred(y, high, small), "1", small, fill=palette.QUIET),
     ]
     nodes += _larger(step, Box(left, y, wide, high), sheet, draw)
-    at = keyed(left, (draw, left + wide * step.draw, "move"))
+    at = animate(left, (draw, left + wide * step.draw, "move"))
     tip = (("M", 0, 0), ("L", -6, -11), ("L", 6, -11), ("Z",))
     hair = (("M", 0, 0), ("L", 0, high))
     nodes.append(
@@ -282,19 +282,19 @@ def draw_line(step: Step, box: Box, sheet: Sheet, draw: Beat) -> list[Node]:
     return nodes
 
 
-def _larger(step: Step, line: Box, sheet: Sheet, draw: Beat) -> list[Node]:
+def _larger(step: Step, line: Box, sheet: Sheet, draw: Transition) -> list[Node]:
     """The drawn token's part, as wide as the whole line, with its ends in numbers."""
     assert step.span is not None
     start, end = step.span
     small = sheet.small
-    there = keyed(0, (draw, 1, "arrive"))
+    there = animate(0, (draw, 1, "settle"))
     y = line.bottom + (30 if sheet.wide else 18)
     a, b = line.x + line.w * start, line.x + line.w * end
     wedge: Any = (("M", a, line.bottom), ("L", b, line.bottom), ("L", line.right, y), ("L", line.x, y), ("Z",))
     at = line.x + line.w * (step.draw - start) / (end - start)
     low = y + line.h + 1.2 * small
     shows = step.shows("drawn_span")
-    nodes: list[Node] = [Path(wedge, fill=palette.OUTPUT_FILL, opacity=keyed(0, (draw, 0.4, "arrive")))]
+    nodes: list[Node] = [Path(wedge, fill=palette.OUTPUT_FILL, opacity=animate(0, (draw, 0.4, "settle")))]
     group: list[Node] = [
         Rect(line.x, y, line.w, line.h, 0, palette.OUTPUT_FILL, palette.OUTPUT, shows=shows),
         Path((("M", at, y), ("L", at, y + line.h)), stroke=palette.TRACK, stroke_width=2, shows=step.shows("draw")),

@@ -16,11 +16,11 @@ from pellucid.draw.components import marks
 from pellucid.draw.components.marks import Box
 from pellucid.draw.components.parts import centred, given, token_width
 from pellucid.draw.components.sheet import Sheet
-from pellucid.draw.components.story import Beat, Story, keyed
+from pellucid.draw.components.timeline import Timeline, Transition, animate
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit, text_width
-from pellucid.draw.film.keyframes import Keys
+from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Group, Image, Node, Path, Rect, Shows, Text
 from pellucid.draw.views.labels import Pieces, config, model_name
 from pellucid.draw.views.training import optional
@@ -81,31 +81,31 @@ def windows(record: Record, *, width: float = 960) -> Film:
     place = _Layout.of(width)
     stairs = [_stairs(place, pieces, window) for window in found[:2]]
     place = _Layout.of(width, max(min(place.rows, len(columns) - 1) for columns in stairs))
-    sheet, story, t = place.sheet, Story(), len(found[0].losses)
+    sheet, timeline, t = place.sheet, Timeline(), len(found[0].losses)
     most = max(max(window.losses) for window in found) or 1.0
     counts = _counts(record, t)
     stretch = found[0].ids_chunk == "training/stretch/ids"
     what = "The run's training text" if stretch else "Its text"
-    _, cut = story.segment(
+    _, cut = timeline.segment(
         "The text in tokens",
         (0.0, 2.6, f"{what} is one row of tokens: words and parts of words. {counts or 'Here is some of it.'}"),
         (0.6, 2.4, f"A window is {t + 1:,} tokens in a row. A dot is a space that belongs to the piece."),
     )
-    grow, _ = story.segment(
+    grow, _ = timeline.segment(
         "One window, many examples",
         (2.4, 1.6, "In each row the green tokens are given, and the next one is the label, to be predicted."),
         (0.0, 3.0, f"A window holds {t:,} such examples. One pass learns from all of them: no track sees what comes after it."),
     )
     mean = sum(found[0].losses) / t
     by = "the finished model" if stretch else "the model at the end"
-    (cost,) = story.segment(
+    (cost,) = timeline.segment(
         "What each label costs",
         (1.0, 5.0, f"The darker, the less {by} expected the label: loss = −log p. The mean over this window is {mean:.2f}."),
     )
     slide = None
     if len(found) > 1:
         mean = sum(found[1].losses) / t
-        (slide,) = story.segment(
+        (slide,) = timeline.segment(
             "The window slides",
             (
                 1.8,
@@ -124,7 +124,7 @@ def windows(record: Record, *, width: float = 960) -> Film:
         record,
         "Training examples: a sliding window",
         nodes,
-        story,
+        timeline,
         alt=_alt(record, pieces, found),
         notes=_notes(record, found),
     )
@@ -155,13 +155,13 @@ def _counts(record: Record, t: int) -> str:
     return f"{tokens:,} tokens make {(tokens - 1) // t:,} windows."
 
 
-def _there(place: int, cut: Beat, slide: Beat | None) -> Any:
+def _there(place: int, cut: Transition, slide: Transition | None) -> Any:
     """When the tokens of the first window (0) or of the second are there."""
     if place == 0:
-        come: list[Any] = [(0.0, 0.0), (cut.start, 0.0), (cut.moved, 1.0, "linear")]
-        return Keys(*come, (slide.start, 1.0), (slide.start + 0.4, 0.0, "linear")) if slide else Keys(*come)
+        come: list[Any] = [(0.0, 0.0), (cut.start, 0.0), (cut.settled, 1.0, "linear")]
+        return Keyframes(*come, (slide.start, 1.0), (slide.start + 0.4, 0.0, "linear")) if slide else Keyframes(*come)
     assert slide is not None
-    return Keys((0.0, 0.0), (slide.start + 1.4, 0.0), (slide.moved, 1.0, "linear"))
+    return Keyframes((0.0, 0.0), (slide.start + 1.4, 0.0), (slide.settled, 1.0, "linear"))
 
 
 def _text(place: _Layout, record: Record, counts: str, stretch: bool) -> list[Node]:
@@ -178,7 +178,7 @@ def _text(place: _Layout, record: Record, counts: str, stretch: bool) -> list[No
 
 
 def _strip(
-    place: _Layout, pieces: Pieces, found: Sequence[_Window], most: float, *, cut: Beat, cost: Beat, slide: Beat | None
+    place: _Layout, pieces: Pieces, found: Sequence[_Window], most: float, *, cut: Transition, cost: Transition, slide: Transition | None
 ) -> list[Node]:
     """One cell a token of all windows together, coloured by loss; a frame around the window that is looked at."""
     strip, small = place.strip, place.sheet.small
@@ -201,7 +201,7 @@ def _strip(
     whole = Shows(found[0].loss_chunk, (), found[0].step, "derived")
     nodes.append(
         Image(marks.sequential([means], 0.0, most), "sequential", strip.x + each, strip.y, strip.w - each, strip.h,
-              opacity=keyed(0.0, (cost, 1.0, "linear")), id="strip", label="loss of each token as a label", shows=whole)
+              opacity=animate(0.0, (cost, 1.0, "linear")), id="strip", label="loss of each token as a label", shows=whole)
     )  # fmt: skip
     nodes.append(Rect(strip.x, strip.y, strip.w, strip.h, 0, None, palette.LINE))
     for i in ends:
@@ -210,8 +210,8 @@ def _strip(
         nodes.append(Path((("M", x, strip.y), ("L", x, strip.bottom)), stroke=palette.INK))
     at: Any = strip.x
     if slide is not None:
-        at = Keys((0.0, strip.x), (slide.start, strip.x), (slide.start + 1.4, strip.x + t * each, "move"))
-    come = keyed(0.0, (cut, 1.0, "linear"))
+        at = Keyframes((0.0, strip.x), (slide.start, strip.x), (slide.start + 1.4, strip.x + t * each, "move"))
+    come = animate(0.0, (cut, 1.0, "linear"))
     nodes.append(
         Rect(at, strip.y - 2, (t + 1) * each, strip.h + 4, 3, None, palette.TRACK, 2.5, opacity=come, id="window",
              label=f"a window of {t + 1} tokens")
@@ -225,8 +225,8 @@ def _wedge(x: float, y: float, r: float) -> tuple[tuple[Any, ...], ...]:
 
 
 def _staircase(
-    place: _Layout, pieces: Pieces, window: _Window, columns: Sequence[tuple[float, float]], most: float, grow: Beat,
-    cost: Beat, *, slides: bool,
+    place: _Layout, pieces: Pieces, window: _Window, columns: Sequence[tuple[float, float]], most: float, grow: Transition,
+    cost: Transition, *, slides: bool,
 ) -> list[Node]:  # fmt: skip
     """The window's first tokens in a row, and below them an example a row: what is given, the label, what it cost."""
     sheet, table, h = place.sheet, place.table, place.cell
@@ -246,8 +246,8 @@ def _staircase(
         y = y0 + step * row + 6
         there: Any = 1.0
         if not slides:
-            at = grow.start + (grow.moved - grow.start) * row / rows
-            there = Keys((0.0, 0.0), (min(round(at, 2), grow.moved), 1.0))
+            at = grow.start + (grow.settled - grow.start) * row / rows
+            there = Keyframes((0.0, 0.0), (min(round(at, 2), grow.settled), 1.0))
         given_tokens: list[Node] = []
         for i in range(row):
             box = Box(x0 + columns[i][0], y, columns[i][1], h)
@@ -258,14 +258,14 @@ def _staircase(
         number = Text(table.x + gutter - 6, centred(y, h, small), f"{row}", small, anchor="end", fill=palette.QUIET)
         loss = Text(
             x0 + columns[row][0] + columns[row][1] + 6, centred(y, h, small), f"{window.losses[row - 1]:.2f}", small,
-            opacity=1.0 if slides else keyed(0.0, (cost, 1.0, "linear")), shows=window.loss(row),
+            opacity=1.0 if slides else animate(0.0, (cost, 1.0, "linear")), shows=window.loss(row),
         )  # fmt: skip
         nodes.append(Group((number, *given_tokens, *label, loss), opacity=there))
     y = y0 + step * (rows + 1) + 6 + size
     left = len(window.losses) - rows
     if left:
         told = f"… and {left:,} more rows, the last with {len(window.losses):,} tokens given"
-        there = 1.0 if slides else Keys((0.0, 0.0), (grow.moved, 1.0))
+        there = 1.0 if slides else Keyframes((0.0, 0.0), (grow.settled, 1.0))
         nodes.append(Text(x0, y, fit(told, sheet.right - x0, small), small, fill=palette.QUIET, opacity=there))
     return nodes
 
@@ -292,14 +292,14 @@ def _stairs(place: _Layout, pieces: Pieces, window: _Window) -> list[tuple[float
 
 
 def _label(
-    pieces: Pieces, window: _Window, i: int, box: Box, most: float, size: float, cost: Beat, *, coloured: bool
+    pieces: Pieces, window: _Window, i: int, box: Box, most: float, size: float, cost: Transition, *, coloured: bool
 ) -> list[Node]:
     """The token to be predicted: pink, then as dark as it was unexpected."""
     loss = window.losses[i - 1]
     dark = marks.colour("sequential", loss / most)
-    fill = dark if coloured else keyed(palette.OUTPUT_FILL, (cost, dark, "linear"))
+    fill = dark if coloured else animate(palette.OUTPUT_FILL, (cost, dark, "linear"))
     ink = palette.ink_on(dark)
-    ink = ink if coloured else keyed(palette.INK, (cost, ink, "linear"))
+    ink = ink if coloured else animate(palette.INK, (cost, ink, "linear"))
     told = f"label {pieces.told(window.ids[i])}: loss {loss:.3f}"
     words = fit(pieces.shown(window.ids[i]), box.w - 0.5 * size, size, "mono")
     text = Text(box.middle, centred(box.y, box.h, size), words, size, 400, "mono", "middle", ink)
@@ -311,7 +311,7 @@ def _label(
     ]  # fmt: skip
 
 
-def _key(place: _Layout, found: Sequence[_Window], most: float, grow: Beat, cost: Beat, slide: Beat | None) -> list[Node]:
+def _key(place: _Layout, found: Sequence[_Window], most: float, grow: Transition, cost: Transition, slide: Transition | None) -> list[Node]:
     """What colours mean, and the means."""
     sheet, box = place.sheet, place.key
     size, small, h = sheet.size, sheet.small, place.cell
@@ -322,21 +322,21 @@ def _key(place: _Layout, found: Sequence[_Window], most: float, grow: Beat, cost
         (palette.OUTPUT_FILL, palette.OUTPUT, "to be predicted: the label"),
     ):
         row = (Rect(box.x, y, 22, h - 7, 5, fill, strong), Text(box.x + 30, centred(y, h - 7, small), words, small))
-        nodes.append(Group(row, opacity=keyed(0.0, (grow, 1.0))))
+        nodes.append(Group(row, opacity=animate(0.0, (grow, 1.0))))
         y += h
     y += 0.6 * size
     told: list[Node] = [Text(box.x, y + small, "loss of the label, −log p, in nats", small)]
     y += 1.6 * small
     w = box.w if sheet.wide else box.w * 0.62
     told += marks.legend("sequential", Box(box.x, y, w, 10), small, "0: expected", f"{most:.1f}: least expected")
-    nodes.append(Group(tuple(told), opacity=keyed(0.0, (cost, 1.0, "linear"))))
+    nodes.append(Group(tuple(told), opacity=animate(0.0, (cost, 1.0, "linear"))))
     y += 10 + 1.4 * small + 0.9 * size
     for i, window in enumerate(found[:2]):
         mean = sum(window.losses) / len(window.losses)
         name = ("this window" if i == 0 else "the next one") if len(found) > 1 else "the window"
-        beat = cost if i == 0 else slide
-        assert beat is not None
-        there = keyed(0.0, (beat, 1.0, "linear")) if i == 0 else Keys((0.0, 0.0), (beat.moved, 1.0))
+        transition = cost if i == 0 else slide
+        assert transition is not None
+        there = animate(0.0, (transition, 1.0, "linear")) if i == 0 else Keyframes((0.0, 0.0), (transition.settled, 1.0))
         shows = Shows(window.loss_chunk, (window.row,), window.step, "derived")
         nodes.append(
             Group(

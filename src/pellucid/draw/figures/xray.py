@@ -9,7 +9,7 @@ from typing import Any
 from pellucid.draw.components.marks import Box, colour
 from pellucid.draw.components.parts import centred, circle, given, token
 from pellucid.draw.components.sheet import Sheet
-from pellucid.draw.components.story import Beat, Story, keyed
+from pellucid.draw.components.timeline import Timeline, Transition, animate
 from pellucid.draw.figures.xray_attention import Attention, arcs, attention
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
@@ -29,7 +29,7 @@ def xray(record: Record, *, width: float = 960) -> Film:
     pieces = Pieces.of(record)
     view = view_of(record, sheet)
     looks = attention(record, view.followed)
-    story = Story()
+    timeline = Timeline()
     shape = config(record)
     read = f"{view.prompt} token{'s' if view.prompt > 1 else ''}"
     right = _right(view)
@@ -37,24 +37,24 @@ def xray(record: Record, *, width: float = 960) -> Film:
         f" Of what they say, {right} of {view.prompt - 1} would have been right." if view.prompt > 1 else ""
     )  # fmt: skip
     first = pieces.shown(view.ids[view.prompt])
-    enter, rise, out = story.segment(
+    enter, rise, out = timeline.segment(
         "The prompt is read",
         (0.0, 1.2, f"The prompt: {read}, each on its own track."),
         (1.4, 2.0, f"All tracks rise together through {shape.n_layers} blocks. In each cell: what would be said next there."),
         (0.0, 2.6, f"Only the last track is listened to: “{first}” comes out. The others' outputs are not used.{judged}"),
     )
-    (look,) = story.segment("Attention", (0.8, 4.2, _looking(looks, pieces, view)))
+    (look,) = timeline.segment("Attention", (0.8, 4.2, _looking(looks, pieces, view)))
     shown = [s for s in range(1, view.steps) if view.followed + s in view.tracks]
-    writes: dict[int, Beat] = {}
+    writes: dict[int, Transition] = {}
     if shown:
         pace = min(1.2, 8.4 / len(shown))
         told = (
             "Each token drawn is fed back as the next input. Only its own track is computed: the keys and values of the "
             f"others are kept (hollow). Shown: {len(shown)} of {view.steps - 1} further steps."
         )
-        beats = story.segment("The answer is fed back", *((pace * 0.4, pace * 0.6, told) for _ in shown))
-        writes = dict(zip(shown, beats, strict=True))
-    (whole,) = story.segment("When each was decided", (0.0, 5.0, _decided(view, pieces)))
+        transitions = timeline.segment("The answer is fed back", *((pace * 0.4, pace * 0.6, told) for _ in shown))
+        writes = dict(zip(shown, transitions, strict=True))
+    (whole,) = timeline.segment("When each was decided", (0.0, 5.0, _decided(view, pieces)))
     moments = _Moments(enter, rise, out, look, writes, whole)
 
     nodes: list[Node] = [*head(view, sheet), *rows(view, sheet, shape)]
@@ -66,26 +66,26 @@ def xray(record: Record, *, width: float = 960) -> Film:
     for s in shown:
         nodes += _fed_back(view, s, moments)
     nodes += arcs(looks, view.ins, view.followed, view.tracks, sheet, look)
-    return sheet.film(record, TITLE, nodes, story, alt=_alt(view, looks, pieces, record), notes=_notes(view, record))
+    return sheet.film(record, TITLE, nodes, timeline, alt=_alt(view, looks, pieces, record), notes=_notes(view, record))
 
 
 @dataclass(frozen=True, slots=True)
 class _Moments:
-    enter: Beat
-    rise: Beat
-    out: Beat
-    look: Beat
-    writes: dict[int, Beat]
-    whole: Beat
+    enter: Transition
+    rise: Transition
+    out: Transition
+    look: Transition
+    writes: dict[int, Transition]
+    whole: Transition
 
     def computed(self, view: View, track: int, row: int) -> tuple[float, float]:
         """When a cell appears, and when its track's token stands below."""
         step = view.step_of(track)
         if step:
-            return self.writes[step].moved, self.writes[step].start
+            return self.writes[step].settled, self.writes[step].start
         jumps = min(RISES, len(view.levels))
         jump = row * jumps // len(view.levels)
-        return self.rise.start + (self.rise.moved - self.rise.start) * jump / max(jumps - 1, 1), 0.0
+        return self.rise.start + (self.rise.settled - self.rise.start) * jump / max(jumps - 1, 1), 0.0
 
 
 def _column(view: View, track: int, pieces: Pieces, sheet: Sheet, moments: _Moments) -> list[Node]:
@@ -95,15 +95,15 @@ def _column(view: View, track: int, pieces: Pieces, sheet: Sheet, moments: _Mome
     _, enters = moments.computed(view, track, 0)
     role = "track" if track == view.followed else "input" if track < view.prompt else "output"
     source = given("generation/prompt_ids", track) if track < view.prompt else _drawn(track - view.prompt)
-    opacity = 1.0 if enters == 0 else keyed(0, (moments.writes[step], 1))
+    opacity = 1.0 if enters == 0 else animate(0, (moments.writes[step], 1))
     nodes: list[Node] = [
         token(pieces.shown(view.ids[track]), box.x, box.y, box.h, size, role=role, w=box.w, opacity=opacity,
               label=f"track {track}: {pieces.told(view.ids[track])}", shows=source, id=f"in-{track}"),
     ]  # fmt: skip
     for row, level in enumerate(view.levels):
         nodes += _cell(view, level, track, row, pieces, size, moments)
-    when = moments.out if step == 0 else Beat(moments.writes[step].moved, moments.writes[step].moved, 0, "")
-    there = keyed(0, (when, 1))
+    when = moments.out if step == 0 else Transition(moments.writes[step].settled, moments.writes[step].settled, 0, "")
+    there = animate(0, (when, 1))
     if track >= view.followed:
         said, ident, shows = "output", view.ids[track + 1], _drawn(track - view.followed)
     else:
@@ -142,16 +142,16 @@ def _cell(view: View, level: int, track: int, row: int, pieces: Pieces, size: fl
     word, odds = view.words[level][track], view.odds[level][track]
     paint = colour("sequential", min(odds, 1.0))
     appears, _ = moments.computed(view, track, row)
-    appears_at = Beat(appears, appears, 0, "")
+    appears_at = Transition(appears, appears, 0, "")
     fills, strokes, inks, drops = [], [], [], []
-    for s, beat in sorted(moments.writes.items()):
+    for s, transition in sorted(moments.writes.items()):
         if s <= view.step_of(track):
             continue
         state = view.states[s][level - 1][track] if level else CACHED
-        fills.append((beat, palette.PAPER))
-        strokes.append((beat, palette.LINE if state == DROPPED else paint))
-        inks.append((beat, palette.QUIET if state == DROPPED else palette.INK))
-        drops.append((beat, 1 if state == DROPPED else 0))
+        fills.append((transition, palette.PAPER))
+        strokes.append((transition, palette.LINE if state == DROPPED else paint))
+        inks.append((transition, palette.QUIET if state == DROPPED else palette.INK))
+        drops.append((transition, 1 if state == DROPPED else 0))
     fills.append((moments.whole, paint))
     strokes.append((moments.whole, paint))
     inks.append((moments.whole, palette.ink_on(paint)))
@@ -161,23 +161,23 @@ def _cell(view: View, level: int, track: int, row: int, pieces: Pieces, size: fl
         "label": f"track {track}, {where}: {pieces.told(word)}, {percent(odds)}",
         "shows": Shows("generation/lens/logprobs", (level, track, 0)),
     }
-    there = keyed(0, (appears_at, 1))
+    there = animate(0, (appears_at, 1))
     shown = fit(pieces.shown(word), box.w - 4, size, "mono")
     inner = Box(box.x + 1.25, box.y + 1.25, box.w - 2.5, box.h - 2.5)
     nodes: list[Node] = [
-        Rect(inner.x, inner.y, inner.w, inner.h, 2, keyed(paint, *fills), keyed(paint, *strokes), 2.5, opacity=there, **about),
+        Rect(inner.x, inner.y, inner.w, inner.h, 2, animate(paint, *fills), animate(paint, *strokes), 2.5, opacity=there, **about),
     ]
     if any(value for _, value in drops):
-        gone = keyed(0, *drops)
+        gone = animate(0, *drops)
         nodes.append(Rect(inner.x, inner.y, inner.w, inner.h, 2, palette.PAPER, palette.UNTRAINED, 1, (2.0, 3.0), opacity=gone))
     if shown:
-        ink = keyed(palette.ink_on(paint), *inks)
+        ink = animate(palette.ink_on(paint), *inks)
         middle = box.y + box.h / 2
         nodes.append(
             Text(box.middle, centred(middle, 0, size), shown, size, 400, "mono", "middle", ink, there, **about)
         )
     if level == _since(view, track):
-        frame = keyed(0, (moments.whole, 1))
+        frame = animate(0, (moments.whole, 1))
         nodes.append(Rect(box.x, box.y, box.w, box.h, 3, None, palette.OUTPUT, 2, opacity=frame))
     return nodes
 
@@ -202,7 +202,7 @@ def _fed_back(view: View, step: int, moments: _Moments) -> list[Node]:
     low = into.y + into.h / 2
     way = (("M", out.right, out.y + out.h / 2), ("L", x, out.y + out.h / 2), ("L", x, low), ("L", into.x, low))
     tip = (("M", into.x, low), ("L", into.x - 3.5, low - 4), ("L", into.x - 3.5, low + 4), ("Z",))
-    there = keyed(0, (moments.writes[step], 1))
+    there = animate(0, (moments.writes[step], 1))
     return [Path(way, stroke=palette.OUTPUT, stroke_width=1.5, opacity=there), Path(tip, fill=palette.OUTPUT, opacity=there)]
 
 

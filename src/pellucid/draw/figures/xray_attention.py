@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pellucid.draw.components.marks import Box
 from pellucid.draw.components.sheet import Sheet
-from pellucid.draw.components.story import Beat, keyed
+from pellucid.draw.components.timeline import Transition, animate
 from pellucid.draw.film import palette
 from pellucid.draw.film.font import text_width
 from pellucid.draw.film.nodes import Node, Path, Shows, Text
@@ -40,14 +40,14 @@ def attention(record: Record, track: int) -> Attention | None:
 
 
 def arcs(
-    looks: Attention | None, ins: Mapping[int, Box], track: int, tracks: Sequence[int], sheet: Sheet, look: Beat
+    looks: Attention | None, ins: Mapping[int, Box], track: int, tracks: Sequence[int], sheet: Sheet, look: Transition
 ) -> list[Node]:
     """Arcs from the followed track's token to those it looks at, as thick as the weight, with the weight below."""
     box = ins[track]
     size = sheet.small
     deep = min(sheet.bottom - (10 if sheet.wide else 20) - 1.7 * size - box.bottom, DEEPEST)
     low = box.bottom + deep + 1.7 * size
-    there = keyed(0, (look, 1))
+    there = animate(0, (look, 1))
     if looks is None:
         return [Text(sheet.left, low, "attention: not in this record", size, fill=palette.QUIET, opacity=there)]
     name = f"block {looks.block}" if sheet.wide else f"b {looks.block}"
@@ -69,7 +69,7 @@ def arcs(
             if key == track:
                 d = (("M", box.middle - 7, y), ("Q", box.middle, y + 22, box.middle + 7, y))
             thick = max(1.0, THICKEST * weight)
-            grown = keyed(0.0, (look, 1.0, "move"))
+            grown = animate(0.0, (look, 1.0, "move"))
             nodes.append(Path(d, stroke=palette.TRACK, stroke_width=thick, opacity=0.75, draw=grown, label=label, shows=shows))
         nodes.append(
             Text(place.middle, low, percent(weight), size, anchor="middle", fill=palette.TRACK, opacity=there, label=label,

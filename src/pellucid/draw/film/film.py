@@ -1,11 +1,14 @@
-"""`Film`: a picture as a pure function of time, in segments of a few seconds that end at rest.
+"""`Film`: a picture as a pure function of time, in segments of a few seconds, each of which ends with a rest.
 
-Every back end, and the player in the browser, draws what `film.at(t)` returns and nothing else.
+Every back end, and the player in the browser, draws what `film.at(t)` returns and nothing else. This module knows no file
+format: `Film.save`, `.to_json` and `.from_json` call the functions in `Film.formats`, which `pellucid.draw` sets when it is
+imported, so that the writers can import this module and this module none of them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
+from typing import ClassVar
 
 from pellucid.draw.film.keyframes import LARGEST, check, is_number
 from pellucid.draw.film.nodes import Clip, Group, Image, Matrix, Node
@@ -19,8 +22,12 @@ RATES = (15, 12, 10, 8, 6, 5, 4, 3, 2, 1, 0)  # pictures a second of what moves:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """A named stretch of a film, with the stretches in it where nothing moves: (from, to) in seconds, at least one."""
+class FilmSegment:
+    """A named part of a film from `start` to `end`, and the times in it at which nothing moves.
+
+    Attributes:
+        start, end: seconds of the film. rests: (from, to) in seconds, in order, at least one.
+    """
 
     name: str
     start: float
@@ -30,7 +37,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A sentence to read from `start` until `end` (seconds)."""
+    """A sentence shown with the picture from `start` until `end` (seconds)."""
 
     start: float
     end: float
@@ -45,22 +52,35 @@ class Frame:
     duration: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmFormats:
+    """The functions that write films to files and to JSON, and read JSON back (arguments as `Film.save`, `.to_json`)."""
+
+    save: Callable[..., FilePath]
+    to_json: Callable[..., str]
+    from_json: Callable[[str], "Film"]
+
+
 @dataclass(frozen=True)
 class Film:
-    """Nodes with times, and everything said about them.
+    """Nodes whose attributes change with time, with segments, captions and a description in words.
 
     Attributes:
-        title: one line. width, height: in the film's units. segments: one after the other from 0. nodes: in paint order.
-        captions: in order of time, one at a time. alt: what the picture says, for those who do not see it; made from the
-        data. notes: what is simplified. background: colour.
+        title: one line. width, height: in the film's units. segments: one after the other from 0 s. nodes: in paint order.
+        captions: in order of time, one at a time. alt: the picture described in words, for those who do not see it; made
+            from the data. notes: what is simplified. background: colour.
+        matrices: every matrix that an image of the film shows, each once, in paint order.
 
-    Errors: anything that does not fit together, with the name of the node or segment.
+    Raises:
+        PellucidError: an attribute that is wrong or does not fit the others; the message names the node or segment.
     """
+
+    formats: ClassVar[FilmFormats]  # set by pellucid.draw
 
     title: str
     width: float
     height: float
-    segments: tuple[Segment, ...]
+    segments: tuple[FilmSegment, ...]
     nodes: tuple[Node, ...]
     captions: tuple[Caption, ...] = ()
     alt: str = ""
@@ -130,34 +150,37 @@ class Film:
         return self.segments[-1].end
 
     def changes(self) -> list[tuple[float, float]]:
-        """When something changes: (from, to) of each movement, (t, t) of each jump; in order, each once."""
-        return sorted({change for node in walk(self.nodes) for keys in node.animated() for change in keys.changes()})
+        """When something changes, in seconds: (from, to) of each movement, (t, t) of each jump; in order, each once."""
+        return sorted({change for node in walk(self.nodes) for value in node.animated() for change in value.changes()})
 
     def at(self, t: float) -> list[Primitive]:
-        """The display list at t seconds (`docs/film.md`). Errors: a time outside the film."""
+        """The display list at t seconds (`docs/film.md`). Raises PellucidError for a time outside of the film."""
         if not 0 <= t <= self.duration:
             raise PellucidError(f"film {self.title!r} lasts from 0 to {self.duration:g} s: there is no picture at {t} s")
         return display_list(self.nodes, t, {matrix: number for number, matrix in enumerate(self.matrices)})
 
     def caption_at(self, t: float) -> str:
-        """What is to be read at t seconds; "" for nothing."""
+        """The caption at t seconds; "" where there is none."""
         last = t >= self.duration
         return next((c.text for c in self.captions if c.start <= t < c.end or (last and c.end >= self.duration)), "")
 
-    def segment_at(self, t: float) -> Segment:
-        """The segment that t seconds lie in; the last one at the very end."""
+    def segment_at(self, t: float) -> FilmSegment:
+        """The segment at t seconds; at the end of the film the last one."""
         return next((segment for segment in self.segments if t < segment.end), self.segments[-1])
 
     def stills(self) -> list[float]:
-        """One time a segment, the start of its last rest: what is shown instead of motion to those who ask for less of it."""
+        """The start of each segment's last rest, in seconds: shown instead of motion where less motion is asked for."""
         return [segment.rests[-1][0] for segment in self.segments]
 
     def frames(self, max_frames: int = 48) -> list[Frame]:
         """The film as at most `max_frames` different pictures, each with the time for which it is shown.
 
-        A picture at rest is one long frame. What moves is drawn at the finest of `RATES` that fits; where even its beginnings
-        and ends are too many, the shortest frames are left out, one by one, and the frame before each stays longer.
-        Stills always stay. Errors: fewer frames allowed than the film has segments.
+        A rest is one long frame. Movements are sampled at the highest of `RATES` that fits; where the starts and ends of
+        movements alone are too many, the shortest frames are left out one by one and the frame before each is shown longer.
+        Stills are never left out.
+
+        Raises:
+            PellucidError: fewer frames are allowed than the film has segments.
         """
         needed = {0.0, *self.stills()}
         if max_frames < len(needed):
@@ -179,7 +202,7 @@ class Film:
         return frames
 
     def _times(self, rate: int) -> list[float]:
-        """0, the stills, where something begins, jumps, ends or is said, and `rate` times a second of motion."""
+        """Sampling times: 0, the stills, each start, jump and end of a change or caption, and `rate` a second of movement."""
         times = {0.0, *self.stills(), *(c.start for c in self.captions), *(c.end for c in self.captions)}
         for start, end in self.changes():
             times |= {start, end}
@@ -189,7 +212,7 @@ class Film:
         return sorted(t for t in times if t < self.duration)
 
     def _distinct(self, times: Sequence[float], most: int | None) -> list[Frame]:
-        """The frames at these times, those that look like the one before joined with it; no more than `most` + 1 are sought."""
+        """The frames at these times, equal neighbours joined; stops after `most` + 1 different ones."""
         kept: list[float] = []
         last: tuple[list[Primitive], str] | None = None
         for t in times:
@@ -202,33 +225,37 @@ class Film:
         return [Frame(t, after - t) for t, after in zip(kept, [*kept[1:], self.duration], strict=True)]
 
     def save(self, path: str | FilePath, *, width: int | None = None, t: float | None = None) -> FilePath:
-        """Writes the film; the suffix says how: svg and png (a still), gif, webp, mp4 and html.
+        """Writes the film to a file whose suffix names the format: svg and png (a still), gif, webp, mp4 and html.
 
         Args:
-            width: of the picture in pixels, the film's own by default. t: of the still; the last rest by default.
+            path: the file; it appears whole or not at all. width: of the picture in pixels, the film's own by default.
+            t: time of the still in seconds; the start of the last rest by default.
 
-        Errors: an unknown suffix; a format that needs a package which is not installed (named); a place that cannot be written.
+        Returns:
+            The path.
+
+        Raises:
+            PellucidError: an unknown suffix; a format that needs a package which is not installed (named); a file that cannot
+                be written.
         """
-        from pellucid.draw.backends.save import save  # back ends import this module
-
-        return save(self, FilePath(path), width=width, t=t)
+        return self.formats.save(self, FilePath(path), width=width, t=t)
 
     def to_json(self, *, glyphs: bool = False) -> str:
-        """The film as JSON (`docs/film.md`); with `glyphs`, the outlines of every character it can show."""
-        from pellucid.draw.film.film_json import to_json
+        """The film as one line of JSON (`docs/film.md`).
 
-        return to_json(self, glyphs=glyphs)
+        Args:
+            glyphs: also the advance and outline of every character that the film can show.
+        """
+        return self.formats.to_json(self, glyphs=glyphs)
 
     @classmethod
     def from_json(cls, text: str) -> "Film":
-        """The film that `to_json` wrote. Errors: anything else."""
-        from pellucid.draw.film.film_json import from_json
-
-        return from_json(text)
+        """The film that `to_json` wrote. Raises PellucidError for any other text."""
+        return cls.formats.from_json(text)
 
 
 def walk(nodes: Sequence[Node]) -> Iterator[Node]:
-    """Every node, groups and clips before what they hold."""
+    """Every node in paint order, groups and clips before their children."""
     for node in nodes:
         yield node
         if isinstance(node, Group | Clip):

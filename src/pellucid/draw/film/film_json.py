@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from typing import Any
 
-from pellucid.draw.film.film import Caption, Film, Segment, walk
+from pellucid.draw.film.film import Caption, Film, FilmSegment, walk
 from pellucid.draw.film.font import EM, advance, path
-from pellucid.draw.film.keyframes import Keys
+from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Clip, Gradient, Group, Image, Matrix, Node, Path, Rect, Shows, Text
 from pellucid.draw.film.palette import table_bytes
 from pellucid.errors import PellucidError
@@ -27,7 +27,7 @@ def to_json(film: Film, *, glyphs: bool = False) -> str:
     """
     numbers = {matrix: number for number, matrix in enumerate(film.matrices)}
     palettes = sorted({node.palette for node in walk(film.nodes) if isinstance(node, Image)})
-    told: dict[str, Any] = {
+    document: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "title": film.title,
@@ -44,29 +44,29 @@ def to_json(film: Film, *, glyphs: bool = False) -> str:
             {"rows": m.rows, "columns": m.columns, "data": base64.b64encode(m.data).decode("ascii")} for m in film.matrices
         ],
         "palettes": {name: table_bytes(name).hex() for name in palettes},
-        "nodes": [_told(node, numbers) for node in film.nodes],
+        "nodes": [_node_json(node, numbers) for node in film.nodes],
     }
     if glyphs:
-        told["em"] = EM
-        told["glyphs"] = glyphs_of([film])
-    return json.dumps(told, allow_nan=False, separators=(",", ":"))
+        document["em"] = EM
+        document["glyphs"] = glyphs_of([film])
+    return json.dumps(document, allow_nan=False, separators=(",", ":"))
 
 
-def _told(node: Node, numbers: dict[Matrix, int]) -> dict[str, Any]:
-    """A node, without the attributes that have their default."""
-    told: dict[str, Any] = {"kind": NAMES[type(node)]}
+def _node_json(node: Node, numbers: dict[Matrix, int]) -> dict[str, Any]:
+    """A node without the attributes that have their default; matrices by their numbers."""
+    found: dict[str, Any] = {"kind": NAMES[type(node)]}
     for field in fields(node):
         value = getattr(node, field.name)
         if field.name == "children":
-            told["children"] = [_told(child, numbers) for child in value]
+            found["children"] = [_node_json(child, numbers) for child in value]
         elif field.default is MISSING or value != field.default:
-            told[field.name] = _value(value, numbers)
-    return told
+            found[field.name] = _value(value, numbers)
+    return found
 
 
 def _value(value: Any, numbers: dict[Matrix, int]) -> Any:
     match value:
-        case Keys():
+        case Keyframes():
             return {"keys": [[t, _value(point, numbers), ease] for t, point, ease in value.points]}
         case Matrix():
             return numbers[value]
@@ -80,11 +80,11 @@ def _value(value: Any, numbers: dict[Matrix, int]) -> Any:
 
 
 def glyphs_of(films: Iterable[Film]) -> dict[str, dict[str, list[Any]]]:
-    """The letters of some films: "family-weight" -> character -> [advance, outline as SVG path data in 1/em, y upwards]."""
+    """The glyphs of some films: "family-weight" -> character -> [advance, outline as SVG path data in 1/em, y upwards]."""
     used: dict[str, set[str]] = {}
     for node in (node for film in films for node in walk(film.nodes)):
         if isinstance(node, Text):
-            strings = [point[1] for point in node.string.points] if isinstance(node.string, Keys) else [node.string]
+            strings = [point[1] for point in node.string.points] if isinstance(node.string, Keyframes) else [node.string]
             used.setdefault(f"{node.family}-{node.weight}", set()).update(*strings)
     return {
         name: {
@@ -98,28 +98,32 @@ def glyphs_of(films: Iterable[Film]) -> dict[str, dict[str, list[Any]]]:
 def from_json(text: str) -> Film:
     """The film of a JSON text.
 
-    Errors: no JSON, not a film, a newer version, an unknown attribute, and everything that `Film` itself refuses.
+    Raises:
+        PellucidError: no JSON, not a film, a newer version, an unknown attribute, and everything that `Film` itself refuses.
     """
     try:
-        told = json.loads(text)
+        document = json.loads(text)
     except json.JSONDecodeError as problem:
         raise PellucidError(f"this is no film: not JSON ({problem})") from problem
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise PellucidError(f'this is no film: its JSON must say "format": "{FORMAT}"')
-    if told.get("version") != VERSION:
-        raise PellucidError(f"this film has version {told.get('version')}: this Pellucid reads version {VERSION}; update it")
+    if document.get("version") != VERSION:
+        version = document.get("version")
+        raise PellucidError(f"this film has version {version}: this Pellucid reads version {VERSION}; update it")
     try:
-        matrices = [Matrix(m["rows"], m["columns"], base64.b64decode(m["data"], validate=True)) for m in told["matrices"]]
+        matrices = [Matrix(m["rows"], m["columns"], base64.b64decode(m["data"], validate=True)) for m in document["matrices"]]
         return Film(
-            title=told["title"],
-            width=told["width"],
-            height=told["height"],
-            background=told["background"],
-            alt=told["alt"],
-            notes=tuple(told["notes"]),
-            segments=tuple(Segment(s["name"], s["start"], s["end"], tuple(map(tuple, s["rests"]))) for s in told["segments"]),
-            captions=tuple(Caption(c["start"], c["end"], c["text"]) for c in told["captions"]),
-            nodes=tuple(_node(node, matrices) for node in told["nodes"]),
+            title=document["title"],
+            width=document["width"],
+            height=document["height"],
+            background=document["background"],
+            alt=document["alt"],
+            notes=tuple(document["notes"]),
+            segments=tuple(
+                FilmSegment(s["name"], s["start"], s["end"], tuple(map(tuple, s["rests"]))) for s in document["segments"]
+            ),
+            captions=tuple(Caption(c["start"], c["end"], c["text"]) for c in document["captions"]),
+            nodes=tuple(_node(node, matrices) for node in document["nodes"]),
         )
     except PellucidError:
         raise
@@ -127,8 +131,8 @@ def from_json(text: str) -> Film:
         raise PellucidError(f"this film is damaged: {type(problem).__name__} {problem}; write it again") from problem
 
 
-def _node(told: dict[str, Any], matrices: list[Matrix]) -> Node:
-    rest = dict(told)
+def _node(found: dict[str, Any], matrices: list[Matrix]) -> Node:
+    rest = dict(found)
     name = rest.pop("kind")
     if name not in KINDS:
         raise PellucidError(f"no node of the kind {name!r}: there are {', '.join(KINDS)}")
@@ -149,7 +153,8 @@ def _attribute(key: str, value: Any, matrices: list[Matrix]) -> Any:
     if key == "shows":
         return Shows(value["chunk"], tuple(value["index"]), value["step"], value["truth"])
     if isinstance(value, dict) and "keys" in value:
-        return Keys(*((t, _attribute(key, point, matrices), ease) for t, point, ease in value["keys"]))
+        points = ((t, _attribute(key, point, matrices), ease) for t, point, ease in value["keys"])
+        return Keyframes(*points)
     if isinstance(value, dict):
         return Gradient(tuple(value["gradient"]), value["angle"])
     if key == "matrix":

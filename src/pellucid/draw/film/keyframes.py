@@ -1,4 +1,4 @@
-"""Values that change with time, and the one rule by which they become numbers on a picture.
+"""Keyframes: values that change with time, how one is interpolated, and how numbers are rounded.
 
 Everything here is done with +, -, *, /, floor and square root on IEEE doubles, in the order written, so that the same lines in
 TypeScript give the same bits. `docs/film.md` states the rules; `tests/golden/film_at.json` holds both languages to them.
@@ -31,8 +31,8 @@ def text_of(value: float) -> str:
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class Keys:
-    """A value by time: `Keys((0, 10), (1.5, 80, "move"))` is 10 at first, and 80 from 1.5 s on.
+class Keyframes:
+    """A value by time: `Keyframes((0, 10), (1.5, 80, "move"))` is 10 at first, and 80 from 1.5 s on.
 
     Each key is (seconds, value, ease), in order of time; the ease says how the value is reached from the key before:
     "hold" (the default) jumps when the time comes, "linear" goes evenly, "move" goes fast and settles (1 - (1 - u)^3).
@@ -90,14 +90,14 @@ KINDS: dict[str, tuple[str, Any, bool]] = {
 
 
 def check(value: object, kind: str, where: str) -> None:
-    """Stops unless a constant or `Keys` is right for an attribute. `where` begins the message."""
+    """Stops unless a constant or `Keyframes` is right for an attribute. `where` begins the message."""
     wanted, right, between = KINDS[kind]
-    if not isinstance(value, Keys):
+    if not isinstance(value, Keyframes):
         if not right(value):
             raise PellucidError(f"{where} is {value!r}: it must be {wanted}")
         return
     if not value.points:
-        raise PellucidError(f"{where}: Keys without a key")
+        raise PellucidError(f"{where}: Keyframes without a key")
     last = -1.0
     for point in value.points:
         if len(point) != 3 or not is_number(point[0]) or point[0] < 0 or point[2] not in EASES:

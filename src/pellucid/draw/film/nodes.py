@@ -1,6 +1,6 @@
 """What a film is made of: rectangles, texts, paths, images of matrices, groups and clips.
 
-Lengths are in the film's own units (at its own width, pixels); y goes down. A number or colour is a constant or `Keys`.
+Lengths are in the film's own units (at its own width, pixels); y goes down. A number or colour is a constant or `Keyframes`.
 Every node may say what it shows (`Shows`) and carry a `label`, which appears on hover.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, ClassVar
 
 from pellucid.draw.film.font import FAMILIES, WEIGHTS
-from pellucid.draw.film.keyframes import KINDS, Keys, check, is_colour, is_number
+from pellucid.draw.film.keyframes import KINDS, Keyframes, check, is_colour, is_number
 from pellucid.draw.film.palette import INK, PALETTES
 from pellucid.errors import PellucidError
 
@@ -19,13 +19,13 @@ ANCHORS = ("start", "middle", "end")
 ANGLES = (0, 45, 90)
 COMMANDS = {"M": 2, "L": 2, "Q": 4, "C": 6, "Z": 0}  # command of a path: how many numbers follow it
 
-Number = float | Keys
-Colour = str | Keys | None
+Number = float | Keyframes
+Colour = str | Keyframes | None
 
 
 @dataclass(frozen=True, slots=True)
 class Shows:
-    """Where the number behind a mark comes from (the truth contract).
+    """Where in a record the number behind a mark stands, and how far it can be trusted (the truth contract).
 
     Attributes:
         chunk: name in the record. index: place in the chunk, () for all of it. step: of the run or of the generation.
@@ -95,13 +95,13 @@ def _is_paint(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What every node has. KINDS_OF: attribute -> its kind in `keys.KINDS`; a name with "?" may also be None."""
+    """What every node has. KINDS_OF: attribute -> its kind in `keyframes.KINDS`; a name with "?" may also be None."""
 
     KINDS_OF: ClassVar[dict[str, str]] = {}
 
     _: KW_ONLY
     id: str = ""
-    label: str | Keys = ""
+    label: str | Keyframes = ""
     shows: Shows | None = None
 
     def __post_init__(self) -> None:
@@ -115,9 +115,10 @@ class _Shape:
     def _check_rest(self, where: str) -> None:
         """Checks what is not a number, colour or text."""
 
-    def animated(self) -> list[Keys]:
-        """Every attribute of this node alone that changes with time."""
-        return [value for field in fields(self) if isinstance(value := getattr(self, field.name), Keys)]
+    def animated(self) -> list[Keyframes]:
+        """Every attribute of this node that changes with time; not those of its children."""
+        values = [getattr(self, field.name) for field in fields(self)]
+        return [value for value in values if isinstance(value, Keyframes)]
 
 
 def _check_dash(dash: tuple[float, ...], where: str) -> None:
@@ -161,12 +162,12 @@ class Text(_Shape):
 
     x: Number
     y: Number
-    string: str | Keys
+    string: str | Keyframes
     size: Number = 16.0
     weight: int = 400
     family: str = "sans"
     anchor: str = "start"
-    fill: str | Keys = INK
+    fill: str | Keyframes = INK
     opacity: Number = 1.0
 
     def _check_rest(self, where: str) -> None:
@@ -179,7 +180,7 @@ class Text(_Shape):
 class Path(_Shape):
     """Lines and curves: commands ("M", x, y), ("L", x, y), ("Q", ...), ("C", ...), ("Z",), absolute as in SVG.
 
-    draw: how much of the line's length is there, from its start: a line that grows has `draw=Keys((0, 0), (2, 1, "linear"))`.
+    draw: the share of the line's length that is drawn, from its start; `draw=Keyframes((0, 0), (2, 1, "linear"))` grows.
     """
 
     KINDS_OF: ClassVar[dict[str, str]] = {
@@ -211,7 +212,7 @@ class Image(_Shape):
 
     KINDS_OF: ClassVar[dict[str, str]] = {"x": "number", "y": "number", "w": "length", "h": "length", "opacity": "fraction"}
 
-    matrix: Matrix | Keys
+    matrix: Matrix | Keyframes
     palette: str
     x: Number
     y: Number
@@ -226,7 +227,7 @@ class Image(_Shape):
 
     def matrices(self) -> list[Matrix]:
         """Every matrix that the image shows, in order of time."""
-        return [matrix for _, matrix, _ in self.matrix.points] if isinstance(self.matrix, Keys) else [self.matrix]
+        return [matrix for _, matrix, _ in self.matrix.points] if isinstance(self.matrix, Keyframes) else [self.matrix]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""From nodes and a time to a display list: plain primitives in paint order, with nothing left to decide.
+"""The display list of some nodes at a time: primitives in paint order, every attribute a plain value.
 
-A pure function of (nodes, t), in the arithmetic of `keys.py`: groups are multiplied out, clips intersected, growing lines cut,
-colours mixed, and every number rounded once, at the end. The TypeScript player does the same and passes the same golden tests.
+A pure function of (nodes, t), in the arithmetic of `keyframes.py`: groups are multiplied out, clips intersected, growing lines
+cut, colours mixed, and every number rounded once, at the end. The TypeScript player does the same, held by the same golden tests.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import sqrt
 from typing import Any
 
-from pellucid.draw.film.keyframes import Keys, rounded
+from pellucid.draw.film.keyframes import Keyframes, rounded
 from pellucid.draw.film.nodes import Clip, Gradient, Group, Image, Matrix, Node, Path, Rect, Shows, Text
 
 
@@ -19,8 +19,8 @@ CHORDS = 16  # a curve of a line that is still growing is drawn as so many strai
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """What a node inherits: where its origin stands, its scale, opacity and clip, and whose label and truth it has."""
+class _Inherited:
+    """What a node inherits from the groups and clips around it: origin, scale, opacity, clip, label and source."""
 
     x: float = 0.0
     y: float = 0.0
@@ -32,7 +32,7 @@ class _Place:
 
 
 def leaves(nodes: Sequence[Node]) -> int:
-    """How many nodes paint something: groups and clips only hold others."""
+    """How many nodes paint something: all but groups and clips."""
     return sum(leaves(node.children) if isinstance(node, Group | Clip) else 1 for node in nodes)
 
 
@@ -45,15 +45,15 @@ def display_list(nodes: Sequence[Node], t: float, matrices: Mapping[Matrix, int]
     What cannot be seen is left out: opacity or a side that rounds to 0, an empty text, an empty clip. A primitive's "node" is
     its number among all nodes that paint, counted in order, seen or not: it stays the same through the film.
     """
-    return list(_resolve(nodes, t, _Place(), 0, matrices))
+    return list(_resolve(nodes, t, _Inherited(), 0, matrices))
 
 
 def _now(value: Any, t: float) -> Any:
-    return value.at(t) if isinstance(value, Keys) else value
+    return value.at(t) if isinstance(value, Keyframes) else value
 
 
 def _resolve(
-    nodes: Sequence[Node], t: float, place: _Place, number: int, matrices: Mapping[Matrix, int]
+    nodes: Sequence[Node], t: float, place: _Inherited, number: int, matrices: Mapping[Matrix, int]
 ) -> Iterator[Primitive]:
     for node in nodes:
         if isinstance(node, Group | Clip):
@@ -76,23 +76,23 @@ def _resolve(
         number += 1
 
 
-def _inside(node: Group | Clip, t: float, place: _Place) -> _Place | None:
+def _inside(node: Group | Clip, t: float, place: _Inherited) -> _Inherited | None:
     """Where the children of a group or clip stand; None where none can be seen."""
     x, y = place.x + place.scale * _now(node.x, t), place.y + place.scale * _now(node.y, t)
     label, shows = _now(node.label, t) or place.label, node.shows or place.shows
     if isinstance(node, Group):
         scale, opacity = place.scale * _now(node.scale, t), place.opacity * _now(node.opacity, t)
-        return _Place(x, y, scale, opacity, place.clip, label, shows) if scale > 0 and opacity > 0 else None
+        return _Inherited(x, y, scale, opacity, place.clip, label, shows) if scale > 0 and opacity > 0 else None
     right, bottom = x + place.scale * _now(node.w, t), y + place.scale * _now(node.h, t)
     if place.clip is not None:
         x, y = max(x, place.clip[0]), max(y, place.clip[1])
         right, bottom = min(right, place.clip[2]), min(bottom, place.clip[3])
     if rounded(right - x) <= 0 or rounded(bottom - y) <= 0:
         return None
-    return _Place(place.x, place.y, place.scale, place.opacity, (x, y, right, bottom), label, shows)
+    return _Inherited(place.x, place.y, place.scale, place.opacity, (x, y, right, bottom), label, shows)
 
 
-def _clip(place: _Place) -> list[float] | None:
+def _clip(place: _Inherited) -> list[float] | None:
     if place.clip is None:
         return None
     left, top, right, bottom = place.clip
@@ -105,8 +105,8 @@ def _shows(shows: Shows | None) -> dict[str, Any] | None:
     return {"chunk": shows.chunk, "index": list(shows.index), "step": shows.step, "truth": shows.truth}
 
 
-def _drawn(node: Rect | Text | Path | Image, t: float, place: _Place, matrices: Mapping[Matrix, int]) -> Primitive | None:
-    """What is particular to the kind of node; None where nothing can be seen."""
+def _drawn(node: Rect | Text | Path | Image, t: float, place: _Inherited, matrices: Mapping[Matrix, int]) -> Primitive | None:
+    """The attributes that only this kind of primitive has; None where nothing can be seen."""
 
     def length(value: Any) -> float:
         return rounded(place.scale * _now(value, t))
@@ -149,7 +149,7 @@ def _drawn(node: Rect | Text | Path | Image, t: float, place: _Place, matrices: 
             return {"kind": "image", "x": x, "y": y, "w": w, "h": h, "matrix": matrix, "palette": node.palette}
 
 
-def _paint(node: Rect | Path, t: float, place: _Place) -> Primitive:
+def _paint(node: Rect | Path, t: float, place: _Inherited) -> Primitive:
     fill = _now(node.fill, t)
     return {
         "fill": {"gradient": list(fill.colours), "angle": fill.angle} if isinstance(fill, Gradient) else fill,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.draw.film.keyframes import Keys
+from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.views.labels import config
 from pellucid.gpt.config import GPTConfig
 from pellucid.record import Record
@@ -47,7 +47,7 @@ class Run:
     def over_time(self, value: Callable[[int], Any]) -> Any:
         """A value that jumps from moment to moment; `value` takes the number of the moment among those shown."""
         values = [value(i) for i in range(len(self.times))]
-        return values[0] if all(one == values[0] for one in values) else Keys(*zip(self.times, values, strict=True))
+        return values[0] if all(one == values[0] for one in values) else Keyframes(*zip(self.times, values, strict=True))
 
     def range_of(self, name: str) -> float:
         """The greatest number, up or down, that the colours of a matrix tell apart."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pellucid.draw.album import Absent, Drawn, draw, find_records
+from pellucid.draw.figure_files import DrawnFigure, MissingFigure, draw_figures, find_records
 from pellucid.draw.figures import FIGURES
 from pellucid.record import open_record
 from pellucid.serve.studio.static_page import write_page
@@ -16,7 +16,7 @@ PICTURES = "figures"
 
 def illustrate(
     folder: str | Path, *, title: str, runs: Sequence[str | Path] = (), command: str
-) -> tuple[Path, list[Drawn], list[Absent]]:
+) -> tuple[Path, list[DrawnFigure], list[MissingFigure]]:
     """Draws what the records below a folder give into `folder/figures` (SVG and HTML) and writes `folder/index.html`.
 
     The page opens from the file system: it holds the figures, the generation records whole, and the runs' plans and losses.
@@ -32,18 +32,18 @@ def illustrate(
     """
     folder = Path(folder)
     records = find_records([folder])
-    drawn, absent = draw(records, folder / PICTURES, ("svg", "html"))
+    drawn, absent = draw_figures(records, folder / PICTURES, ("svg", "html"))
     shown = []
     for path in records:
         with open_record(path) as record:
             if record.kind == "generation":
                 shown.append(path)
-    several = {one.plate.figure for one in drawn if one.plate.stem != one.plate.figure}
+    several = {one.planned.figure for one in drawn if one.planned.stem != one.planned.figure}
     figures = []
     for one in drawn:
-        words = f"{one.plate.figure}: {FIGURES[one.plate.figure].about}"
-        if one.plate.figure in several:
-            words += f" ({Path(os.path.relpath(one.plate.record, folder)).as_posix()})"
+        words = f"{one.planned.figure}: {FIGURES[one.planned.figure].about}"
+        if one.planned.figure in several:
+            words += f" ({Path(os.path.relpath(one.planned.record, folder)).as_posix()})"
         figures.append((words, one.wide, one.narrow))
     page = write_page(folder / PAGE, shown, figures=figures, runs=runs, title=title, command=command)
     return page, drawn, absent

@@ -8,7 +8,7 @@ from models import lively
 
 import pellucid
 from pellucid.cli import main
-from pellucid.draw import album
+from pellucid.draw.figure_files import find_records, plan_figures
 from pellucid.draw.figures import FIGURES
 from pellucid.errors import PellucidError
 
@@ -31,21 +31,21 @@ def test_records_are_found_at_any_depth_and_each_once(tale: Path, tmp_path: Path
     copy = deep / "copy.pellucid"
     copy.write_bytes(tale.read_bytes())
     (deep / "notes.txt").write_text("no record", encoding="utf-8")
-    assert album.find_records([tmp_path]) == [copy]
-    assert album.find_records([tale, tmp_path, copy]) == [tale, copy]
-    assert album.find_records([copy, deep / ".." / "b"]) == [copy]  # one file, named in two ways
+    assert find_records([tmp_path]) == [copy]
+    assert find_records([tale, tmp_path, copy]) == [tale, copy]
+    assert find_records([copy, deep / ".." / "b"]) == [copy]  # one file, named in two ways
 
 
 def test_what_cannot_be_found_is_named(tmp_path: Path) -> None:
     with pytest.raises(PellucidError, match=r"there is no record or folder .*nothing"):
-        album.find_records([tmp_path / "nothing"])
+        find_records([tmp_path / "nothing"])
     with pytest.raises(PellucidError, match=r"no record .* below .*: pellucid xray"):
-        album.find_records([tmp_path])
+        find_records([tmp_path])
 
 
 def test_a_figure_of_one_record_has_its_own_name(tale: Path) -> None:
-    found, absent = album.plates([tale])
-    assert [plate.stem for plate in found] == GIVEN
+    found, absent = plan_figures([tale])
+    assert [planned.stem for planned in found] == GIVEN
     assert [one.figure for one in absent] == OTHERS
     assert all(one.command.startswith("pellucid ") for one in absent)
 
@@ -55,7 +55,7 @@ def test_records_called_alike_are_told_apart_by_their_folders(tale: Path, tmp_pa
     for path in paths:
         path.parent.mkdir()
         path.write_bytes(tale.read_bytes())
-    stems = [plate.stem for plate in album.plates(paths, GIVEN[:1])[0]]
+    stems = [planned.stem for planned in plan_figures(paths, GIVEN[:1])[0]]
     assert stems == [f"{GIVEN[0]}-one-tale", f"{GIVEN[0]}-two-tale"]
 
 
@@ -65,7 +65,7 @@ def test_records_that_no_folder_names_tell_apart_are_numbered(tale: Path, tmp_pa
     for path in paths:
         path.parent.mkdir(parents=True)
         path.write_bytes(tale.read_bytes())
-    stems = [plate.stem for plate in album.plates(paths, GIVEN[:1])[0]]
+    stems = [planned.stem for planned in plan_figures(paths, GIVEN[:1])[0]]
     assert stems == [f"{GIVEN[0]}-tale-{number}" for number in (1, 2, 3)]
 
 

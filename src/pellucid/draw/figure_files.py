@@ -1,4 +1,4 @@
-"""Every figure that some records allow, as files: which record gives which, what each file is called, what is missing."""
+"""Drawing every figure that some records give into files: which record gives which, the files' names, what is missing."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ SCREEN, PHONE = 960.0, 360.0  # widths of the two films of a figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plate:
-    """A figure of one record.
+class PlannedFigure:
+    """A figure that is to be drawn from one record.
 
     Attributes:
-        figure: its name. record: the file it is drawn from. stem: the name of its own files, without a suffix.
+        figure: its name. record: the record's file. stem: the name of the figure's files, without a suffix.
     """
 
     figure: str
@@ -29,8 +29,8 @@ class Plate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Absent:
-    """A figure that cannot be drawn: why, and the command that makes what it needs."""
+class MissingFigure:
+    """A figure that cannot be drawn, the reason, and the command that makes a record which has what it needs."""
 
     figure: str
     why: str
@@ -38,17 +38,17 @@ class Absent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
-    """A figure that was drawn: its films, for a screen and for a phone, and its files."""
+class DrawnFigure:
+    """A figure that was drawn: its films for a screen and for a phone, and the files that were written."""
 
-    plate: Plate
+    planned: PlannedFigure
     wide: Film
     narrow: Film
     files: tuple[Path, ...]
 
 
 def find_records(paths: Sequence[str | Path]) -> list[Path]:
-    """Records as they are named, and all that lie below the folders that are named; each once, in order.
+    """The record files among some paths, and those below the folders among them, in order, each once.
 
     Raises:
         PellucidError: no such file or folder, or no record below any of them.
@@ -70,10 +70,10 @@ def find_records(paths: Sequence[str | Path]) -> list[Path]:
     return list(first.values())
 
 
-def plates(records: Sequence[Path], wanted: Sequence[str] | None = None) -> tuple[list[Plate], list[Absent]]:
-    """Which figures the records give, in the article's order, and which of those asked for have no record.
+def plan_figures(records: Sequence[Path], wanted: Sequence[str] | None = None) -> tuple[list[PlannedFigure], list[MissingFigure]]:
+    """Which figures the records give, in the article's order, and those asked for that no record gives.
 
-    A figure that only one record gives is called by its name alone (`tokens`); where several give it, the record's name
+    A figure that only one record gives is named alone (`tokens`); where several give it, the record's name
     follows (`tokens-tale`), and its folder's where records are called alike.
 
     Args:
@@ -97,14 +97,14 @@ def plates(records: Sequence[Path], wanted: Sequence[str] | None = None) -> tupl
         giving = [path for path in records if kinds_found[path] == spec.kind]
         for path in giving:
             stem = name if len(giving) == 1 else f"{name}-{labels[path]}"
-            found.append(Plate(figure=name, record=path, stem=stem))
+            found.append(PlannedFigure(figure=name, record=path, stem=stem))
         if not giving:
-            absent.append(Absent(figure=name, why=f"there is no {spec.kind} record", command=spec.command))
+            absent.append(MissingFigure(figure=name, why=f"there is no {spec.kind} record", command=spec.command))
     return found, absent
 
 
 def _labels(records: Sequence[Path]) -> dict[Path, str]:
-    """What tells records apart in the names of files: their own names, with as many of their folders' as that takes."""
+    """A different label for each record: its file name, with as many of its folders' names as are needed."""
     folders = {path: path.resolve().parts[1:-1] for path in records}  # without the root, which no name can hold
     for depth in range(max(map(len, folders.values()), default=0) + 1):
         labels = {path: "-".join((*parts[len(parts) - depth :], path.stem)) for path, parts in folders.items()}
@@ -113,16 +113,16 @@ def _labels(records: Sequence[Path]) -> dict[Path, str]:
     return {path: f"{path.stem}-{number}" for number, path in enumerate(records, start=1)}  # a/b-c and a-b/c
 
 
-def draw(
+def draw_figures(
     records: Sequence[Path], out: str | Path, formats: Iterable[str], *, wanted: Sequence[str] | None = None,
-    width: int | None = None, on_drawn: Callable[[Drawn], None] = lambda drawn: None,
-) -> tuple[list[Drawn], list[Absent]]:  # fmt: skip
+    width: int | None = None, on_drawn: Callable[[DrawnFigure], None] = lambda _: None,
+) -> tuple[list[DrawnFigure], list[MissingFigure]]:  # fmt: skip
     """Draws every figure that the records give into a folder, one file a format.
 
     Args:
         records: as `find_records` finds them. out: the folder; made if it is not there. formats: of svg png gif webp mp4 html.
         wanted: names of figures; None for all. width: of pictures in pixels (png, gif, webp, mp4); None for 960.
-        on_drawn: told of each figure as soon as its files are there.
+        on_drawn: called with each figure as soon as its files are written.
 
     Returns:
         What was drawn, and what could not be, with the command that would make it possible.
@@ -137,24 +137,24 @@ def draw(
     for kind in formats:
         if kind not in KINDS:
             raise PellucidError(f"no picture of the kind {kind!r}: there are {', '.join(KINDS)}")
-    found, absent = plates(records, wanted)
+    found, absent = plan_figures(records, wanted)
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise PellucidError(f"{out} cannot be written: {problem.strerror or problem}") from problem
     drawn = []
-    for plate in found:
+    for planned in found:
         try:
-            with open_record(plate.record) as record:
-                wide, narrow = (figure(record, plate.figure, width=size) for size in (SCREEN, PHONE))
+            with open_record(planned.record) as record:
+                wide, narrow = (figure(record, planned.figure, width=size) for size in (SCREEN, PHONE))
         except PellucidError as problem:
-            absent.append(Absent(figure=plate.stem, why=str(problem), command=FIGURES[plate.figure].command))
+            absent.append(MissingFigure(figure=planned.stem, why=str(problem), command=FIGURES[planned.figure].command))
             continue
         files = [
-            write(_content(wide, narrow, kind, width), out / f"{plate.stem}.{kind}") for kind in formats
+            write(_content(wide, narrow, kind, width), out / f"{planned.stem}.{kind}") for kind in formats
         ]
-        drawn.append(Drawn(plate=plate, wide=wide, narrow=narrow, files=tuple(files)))
+        drawn.append(DrawnFigure(planned=planned, wide=wide, narrow=narrow, files=tuple(files)))
         on_drawn(drawn[-1])
     return drawn, absent
 
