@@ -87,8 +87,8 @@ def write_card(
         "A small language model of GPT-3's architecture, trained on older stories in English, for learning and experiments.",
         "",
         f"- **Shape**: {config.parameters():,} parameters; {config.n_layers} blocks ({patterns}), width {config.d_model}, "
-        f"{config.n_heads} heads, context of {config.n_ctx} positions, vocabulary of {config.vocab_size:,} tokens (byte-level BPE of "
-        "the same books).",
+        f"{config.n_heads} heads, context of {config.n_ctx} positions, vocabulary of {config.vocab_size:,} tokens "
+        "(byte-level BPE of the same books).",
         f"- **Training**: {tokens:,} tokens ({tokens / plan.source['train_tokens']:.1f} epochs) in "
         f"{minutes:.0f} minutes of steps on {plan.threads} CPU thread(s) ({plan.machine['platform']}, matrix products in "
         f"{plan.dtype}), with `pellucid train`: peak learning rate {recipe.learning_rate:g}, batch "
