@@ -1,4 +1,4 @@
-# Each target makes the environment it needs, in .venv. On Windows: the commands in README.md.
+# Each target creates .venv and installs what it needs. On Windows use the commands in README.md.
 PYTHON ?= python3
 BIN = .venv/bin
 

@@ -1,11 +1,11 @@
-"""The embedded default model: how it is made, from start to end.
+"""Builds the embedded default model.
 
-    python recipes/default_model.py files CORPUS               which books are trained on, which are held out
-    pellucid train $(...) --held-out ... --out RUN             as printed by the line above
-    python recipes/default_model.py embed RUN CORPUS           puts it into the package, with its model card
+    python recipes/default_model.py files CORPUS               the training and held-out books, as arguments
+    pellucid train $(...) --held-out ... --out RUN             with what the line above printed
+    python recipes/default_model.py embed RUN CORPUS           saves it in the package, with its model card
 
-CORPUS is a folder with an `index.csv` whose columns are path, title, author ... and, last, whether author and translator
-are believed dead for 70 years. Only rows that say yes are used: a wheel ships worldwide. Every 20th of those is held out.
+CORPUS is a folder with an `index.csv` whose columns are path, title, author ... and, last, whether author and translator are
+believed dead for 70 years. Only rows that say yes are used, since a wheel ships worldwide. Every 20th of those is held out.
 """
 
 import argparse
@@ -29,7 +29,7 @@ EVERY = 20
 
 
 def books(corpus: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """(to train on, held out): rows of the index."""
+    """Rows of the index: (training text, held-out text)."""
     with (corpus / "index.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     allowed = [row for row in rows if list(row.values())[-1] == "yes"]
@@ -47,7 +47,7 @@ def print_command(corpus: Path) -> None:
 
 
 def embed(run: Path, corpus: Path) -> None:
-    """GenerationMixin the run's newest model as int8 into the package, with a card that says what it is."""
+    """Saves the run's newest model as int8 in the package, with its model card."""
     plan = Plan.load(run, kind="train")
     built = open_corpus(run / "corpus")
     before = load(run)
@@ -66,7 +66,7 @@ def embed(run: Path, corpus: Path) -> None:
     seconds = [(b["tokens"] - a["tokens"]) / b["tokens_per_s"] for a, b in pairwise(steps)]
     write_card(plan, books(corpus), bits, tokens=steps[-1]["tokens"], minutes=sum(seconds) / 60)
     size = sum(path.stat().st_size for path in ASSETS.iterdir())
-    print(f"{ASSETS}: {size:,} bytes; held-out bits a byte {bits}")
+    print(f"{ASSETS}: {size:,} bytes; held-out bits per byte {bits}")
 
 
 def write_card(
@@ -77,36 +77,38 @@ def write_card(
     tokens: int,
     minutes: float,
 ) -> None:
-    """`MODEL_CARD.md` beside the weights."""
+    """Writes `MODEL_CARD.md` beside the weights."""
     train, held_out = titles
     config, recipe = plan.config, plan.recipe
     patterns = ", ".join(str(p) for p in config.pattern)
     lines = [
         "# The embedded default model",
         "",
-        "A small GPT-3-shaped language model of older stories in English, for learning and for trying things out.",
+        "A small language model of GPT-3's architecture, trained on older stories in English, for learning and experiments.",
         "",
         f"- **Shape**: {config.parameters():,} parameters; {config.n_layers} blocks ({patterns}), width {config.d_model}, "
-        f"{config.n_heads} heads, {config.n_ctx} tracks, {config.vocab_size:,} tokens (byte-level BPE of the same books).",
-        f"- **Training**: {tokens:,} tokens ({tokens / plan.source['train_tokens']:.1f} times through the text) in "
-        f"{minutes:.0f} minutes of steps on {plan.threads} CPU thread(s) ({plan.machine['platform']}, products in "
+        f"{config.n_heads} heads, context of {config.n_ctx} positions, vocabulary of {config.vocab_size:,} tokens "
+        "(byte-level BPE of the same books).",
+        f"- **Training**: {tokens:,} tokens ({tokens / plan.source['train_tokens']:.1f} epochs) in "
+        f"{minutes:.0f} minutes of steps on {plan.threads} CPU thread(s) ({plan.machine['platform']}, matrix products in "
         f"{plan.dtype}), with `pellucid train`: peak learning rate {recipe.learning_rate:g}, batch "
-        f"{plan.batch * config.n_ctx:,} tokens, seed {plan.seed}, GPT-3's schedule. Made by `recipes/default_model.py`.",
+        f"{plan.batch * config.n_ctx:,} tokens, seed {plan.seed}, GPT-3's schedule. Built by `recipes/default_model.py`.",
         f"- **Held out**: {len(held_out)} whole books, {plan.source['held_out_tokens']:,} tokens: "
-        f"**{bits['int8']:.4f} bits a byte** as shipped (int8 in groups of 32); {bits['float32']:.4f} before rounding.",
-        "- **Good for**: seeing how a language model works, sentences in the manner of its books, short fine-tuning.",
-        "- **Not for**: facts, advice, or anything that matters. It has read the books below and nothing else, makes",
-        "  things up, loses the thread after a few sentences, follows no instructions, and knows no language but English.",
+        f"**{bits['int8']:.4f} bits per byte** as shipped (int8 in groups of 32); {bits['float32']:.4f} before "
+        "quantization.",
+        "- **Intended use**: seeing how a language model works, sentences in the style of its books, short fine-tuning.",
+        "- **Not for**: facts, advice, or any decision. It was trained on the books below only, makes things up, is coherent",
+        "  for a few sentences, follows no instructions, and knows no language but English.",
         "- **Bias**: the books are old and hold views of their time about peoples, women and class; the model repeats them.",
         "- **Rights**: books whose author and translator are believed dead for 70 years, in the public domain in the US, most",
         "  as edited by Standard Ebooks (CC0) or Project Gutenberg volunteers (GITenberg). The weights are under this",
         "  project's licence.",
         "",
-        f"## Trained on ({len(train)} books)",
+        f"## Training text ({len(train)} books)",
         "",
         *(f"- {row['author']}: *{row['title']}*" for row in train),
         "",
-        f"## Held out ({len(held_out)} books)",
+        f"## Held-out text ({len(held_out)} books)",
         "",
         *(f"- {row['author']}: *{row['title']}*" for row in held_out),
     ]
