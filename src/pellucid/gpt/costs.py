@@ -153,7 +153,7 @@ def attention_bytes(config: _Shape, pattern: Pattern, tokens: int, bytes_per_val
 
 
 def kv_bytes(config: _Shape, tokens: int, bytes_per_value: int, *, all_dense: bool = False) -> int:
-    """Bytes of keys and values kept for one sequence of `tokens`: what each block's pattern can still read."""
+    """Bytes of keys and values of an evicting cache for one sequence: what each block's pattern lets a later query read."""
     if all_dense:
         kept = tokens * config.n_layers * config.n_heads
     else:
