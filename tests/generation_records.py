@@ -61,6 +61,7 @@ def generation(
         scores = ((h + q * 5 + k * k) % 11 + 1) * ((q - reach < k) & (k <= q))
         chunks[f"attention/{block}"] = as_triangle(scores / scores.sum(axis=-1, keepdims=True))
     chunks["timings/steps"] = np.array([0.02 if i == 0 else 0.004 + i % 3 / 1000 for i in range(steps)])
+    chunks["cache_bytes"] = np.array([2 * 4 * blocks * width * -(-tracks // 8) * 8])
     provenance = Provenance(
         pellucid="0.1.0", model="0123456789abcdef" * 4, parameters=12_345, dtype="float32", seed=7,
         config={"vocab_size": VOCABULARY, "n_ctx": 4096, "n_layers": blocks, "d_model": width, "n_heads": heads,

@@ -64,8 +64,8 @@ def test_a_figure_is_a_pure_function_and_grows_with_its_width(name: str) -> None
 
 
 GOLDEN = {
-    ("tokens", 960): "9dc62e15839fd3a0",
-    ("tokens", 360): "a4f3731341e7d547",
+    ("tokens", 960): "93a2afd9c2340074",
+    ("tokens", 360): "28d4e64df83127de",
     ("xray", 960): "8bd75bd772034529",
     ("xray", 360): "1dc2e171dafe7403",
 }
@@ -81,6 +81,14 @@ def test_the_pictures_are_the_golden_ones(name: str, width: int) -> None:
 
 def texts(film: Any, t: float) -> list[str]:
     return [p["string"] for p in film.at(t) if p["kind"] == "text"]
+
+
+def test_the_runner_s_bytes_stand_beside_those_of_an_evicting_cache_if_the_record_has_them() -> None:
+    for record, there in ((generation(), True), (generation(leave_out=("generation/cache_bytes",)), False)):
+        film = record.figure("tokens")
+        shown = texts(film, film.segments[-1].rests[-1][0])
+        assert any(text.startswith("the runner's cache: ") for text in shown) == there
+        assert "evicting cache would hold" in shown
 
 
 def test_tokens_shows_the_numbers_of_the_record() -> None:

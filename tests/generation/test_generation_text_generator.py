@@ -16,9 +16,9 @@ import pellucid
 from pellucid.cli import main
 from pellucid.errors import PellucidError
 from pellucid.formats.weights import Arrays, opened
-from pellucid.generation import text_generator as writer_module
+from pellucid.generation import open_runner
 from pellucid.generation.resolve import ASSETS, DEFAULT
-from pellucid.generation.text_generator import KernelUnavailable, TextGenerator, open_text_generator
+from pellucid.generation.text_generator import TextGenerator, open_text_generator
 from pellucid.gpt.costs import tensors
 from pellucid.gpt.pattern import Banded, Compressed, Dense
 from pellucid.runtime.kernel.library import why_not
@@ -143,7 +143,7 @@ def test_the_choice_of_who_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert path("known").startswith("kernel") and path("unknown") == "PyTorch float32"
     assert path("known", weights="bfloat16").endswith("bfloat16") and path("known", weights="int4").endswith("int4")
     assert path("known", kernel="off", weights="bfloat16") == "PyTorch bfloat16"
-    with pytest.raises(KernelUnavailable, match=r"no kernel here: it does not know attention by compressed"):
+    with pytest.raises(open_runner.KernelUnavailable, match=r"no kernel here: it does not know attention by compressed"):
         path("unknown", kernel="only")
     with pytest.raises(PellucidError, match=r"only the kernel computes with int8 weights.*does not know"):
         path("unknown", weights="int8")
@@ -170,10 +170,10 @@ def test_the_choice_of_who_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_no_compiler_is_no_obstacle(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def none(*_: object) -> None:
-        raise KernelUnavailable("no kernel here: no C compiler (cc)")
+        raise open_runner.KernelUnavailable("no kernel here: no C compiler (cc)")
 
     monkeypatch.delenv("PELLUCID_KERNEL", raising=False)
-    monkeypatch.setattr(writer_module, "_packed", none)
+    monkeypatch.setattr(open_runner, "_pack", none)
     assert main(["generate", "Once", "--max-tokens", "2", "--seed", "1", "-v"]) == 0
     said = capsys.readouterr().err
     assert said.startswith("pellucid: no kernel here: no C compiler (cc)\n") and "PyTorch float32: opened in" in said

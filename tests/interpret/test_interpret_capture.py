@@ -197,7 +197,7 @@ def test_times_are_marked_as_measured(records: dict[str, Record]) -> None:
     assert steps.shape == (14,) and blocks.shape == (14, 3)
     assert (blocks > 0).all() and (blocks.sum(1) < steps).all()
     measured = [name for name in record if record.entry(name).truth == "measured"]
-    assert measured == ["generation/timings/steps", "generation/timings/blocks"]
+    assert measured == ["generation/timings/steps", "generation/timings/blocks", "generation/cache_bytes"]
 
 
 def test_only_times_differ_between_two_records_of_one_generation(model: pellucid.GPT, records: dict[str, Record]) -> None:

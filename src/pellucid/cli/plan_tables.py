@@ -154,8 +154,9 @@ def _memory(console: Console, planned: Estimate) -> None:
     console.print(table)
     console.print(
         f"[dim]Cache: keys and values in 16 bits, {size(planned.kv_bytes_per_token)} a token if every block is counted as "
-        f"dense; a sequence of {planned.context:,}: {size(planned.kv_bytes_dense)} so, {size(planned.kv_bytes)} by its "
-        "pattern, as a banded block keeps its band only.[/]"
+        f"dense. A sequence of {planned.context:,}: {size(planned.kv_bytes_dense)} with every position kept, as Pellucid's "
+        f"runners do; {size(planned.kv_bytes)} in an evicting cache (counted above), which drops "
+        "what no later query can read.[/]"
     )
     console.print()
 

@@ -123,7 +123,7 @@ def write(model: Decoder, tokenizer: Tokenizer | None, directory: Path, family: 
     _put(directory / "generation_config.json", special)
     if tokenizer is not None:
         tokenizer.save(directory)
-        roles = tokenizer_json.roles_json(tokenizer) | {"model_max_length": config.n_ctx}
+        roles = tokenizer_json.roles_json(tokenizer.table) | {"model_max_length": config.n_ctx}
         _put(directory / tokenizer_json.ROLES_FILE, roles)
 
 

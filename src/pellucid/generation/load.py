@@ -1,4 +1,4 @@
-"""A model ready to generate, by what a user calls it."""
+"""`load`: a model ready to generate, from any source."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from pellucid.formats.hf_read import load_weights
 from pellucid.formats.tokenizers import read_tokenizer
 from pellucid.generation.model import GPT
 from pellucid.generation.resolve import DEFAULT, resolve
+from pellucid.runtime.device import resolve_device
 
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -22,7 +23,7 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
         source: "default", the model inside this package (`./default` is a directory of that name); a model directory
             (config.json, safetensors and, for text, a tokenizer), of ours or of Hugging Face's GPT-2, Cerebras-GPT, GPT-Neo
             or OPT; a run directory (its newest model); or a name on the hub ("org/name").
-        device: where it lives.
+        device: of the weights: "cpu", "cuda", "mps", "auto" (cuda, else mps, else cpu), or a torch.device.
         dtype: of the weights: "float32", "bfloat16", "float16", "float64" or the torch.dtype. None is float32: an answer
             then does not depend on what else is in its batch, up to rounding (docs/generating.md: exact and fast).
 
@@ -32,7 +33,7 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
     directory = resolve(source)
     config = read_config(directory)
     tokenizer, why_none = read_tokenizer(directory, config)
-    wanted, place = _dtype(dtype), _device(device)
+    wanted, place = _dtype(dtype), resolve_device(device)
     with torch.device("meta"):  # no memory and no random numbers, only to be overwritten
         model = GPT(config, tokenizer=tokenizer)
     model.no_tokenizer = why_none
@@ -48,13 +49,3 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
         raise PellucidError(f"unknown dtype {name!r}: use one of {', '.join(DTYPES)}")
     found: torch.dtype = getattr(torch, name)
     return found
-
-
-def _device(device: str | torch.device) -> torch.device:
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
-        first = str(error).strip().splitlines()[0] if str(error).strip() else "not available"
-        raise PellucidError(f"no device {str(device)!r} here: {first}") from None
-    return place

@@ -4,7 +4,7 @@ import operator
 from collections import abc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypedDict, Unpack, overload
 
 from pellucid.engine.completion import Completion, Score, Token
 from pellucid.engine.engine import run_to_completion
@@ -17,6 +17,9 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.runtime.runner import Runner
 from pellucid.text.tokenizer import Tokenizer
 
+
+if TYPE_CHECKING:
+    from pellucid.generation.open_runner import OpenedModel
 
 OnePrompt = str | list[int] | None
 ManyPrompts = list[str] | list[list[int]]
@@ -73,9 +76,11 @@ class GenerationMixin:
         if draft == "lookup":
             return Lookup()
         if isinstance(draft, str | Path):
-            from pellucid.generation.text_generator import open_text_generator
+            from pellucid.generation.open_runner import open_runner
 
-            draft = open_text_generator(draft)
+            opened = open_runner(draft)
+            check_drafts_for(opened, self)
+            return DraftModel(opened.runner)
         if not isinstance(draft, GenerationMixin):
             raise PellucidError(f'draft is "lookup", a model or its directory, not {draft!r}')
         check_drafts_for(draft, self)
@@ -274,7 +279,7 @@ def check_belongs(tokenizer: Tokenizer | None, config: GPTConfig) -> None:
         )
 
 
-def check_drafts_for(draft: GenerationMixin, model: GenerationMixin) -> None:
+def check_drafts_for(draft: "GenerationMixin | OpenedModel", model: GenerationMixin) -> None:
     """Refuses to guess for a model of other tokens.
 
     Raises:

@@ -8,41 +8,24 @@ agree to rounding (about 1e-6 in a log-probability), which changes a token only 
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pellucid.engine.completion import Completion
-from pellucid.errors import PellucidError
-from pellucid.formats.hf_config import read_config
-from pellucid.formats.tokenizers import read_tokenizer
-from pellucid.formats.weights import Arrays, opened
 from pellucid.generation.beam import LENGTH_PENALTY, WIDTH, beam
 from pellucid.generation.mixin import GenerationMixin, OnePrompt, check_belongs
-from pellucid.generation.resolve import DEFAULT, resolve
-from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.costs import tensors
-from pellucid.runtime.runner import ONE_THREAD, Runner
-from pellucid.runtime.runner_selection import Kernel, chosen_kernel
+from pellucid.generation.open_runner import open_runner
+from pellucid.generation.resolve import DEFAULT
+from pellucid.runtime.runner import Runner
+from pellucid.runtime.runner_selection import Kernel
 from pellucid.text.tokenizer import Tokenizer
 
 
-if TYPE_CHECKING:
-    from pellucid.runtime.kernel.packed import Packed
-
-WEIGHTS = ("float32", "bfloat16", "int8", "int4")
-IN_TORCH = ("float32", "bfloat16")
-
-
-class KernelUnavailable(PellucidError):
-    """The kernel cannot be had, or does not know this model."""
-
-
 class TextGenerator(GenerationMixin):
-    """Writes as a `GPT` does, and holds no model to look into.
+    """Generates as a `GPT` does, without a model whose weights can be inspected.
 
     Args:
-        runner: what computes.
+        runner: computes the logits.
         tokenizer: None for a model that is given token ids only. no_tokenizer: why, where there is none.
-        no_kernel: why PyTorch computes where the kernel was to be taken if it could.
+        no_kernel: why PyTorch computes although the kernel was preferred; None otherwise.
 
     Raises:
         PellucidError: the tokenizer has another vocabulary than the model.
@@ -75,60 +58,18 @@ def open_text_generator(
     source: str | Path = DEFAULT, *, kernel: Kernel = "auto", weights: str | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> TextGenerator:  # fmt: skip
-    """A writer of a model.
+    """A `TextGenerator` of a stored model.
 
     Args:
         source: as `load` takes it.
         kernel: "auto" takes the kernel where it can compute this model (compiled now, if it was not yet) and PyTorch elsewhere;
             "off", "only". The environment variable PELLUCID_KERNEL decides for "auto".
-        weights: what is computed with: "float32" (None), "bfloat16", or with the kernel "int8" or "int4" (`gpt.quantize`).
-        tell: is told, in a line, what takes a while.
+        weights: the number format to compute with: "float32" (None), "bfloat16", or with the kernel "int8" or "int4"
+            (`gpt.quantize`).
+        tell: called with a line about anything that takes a while.
 
     Raises:
-        PellucidError: nothing there that this can read, a damaged file, an unknown choice, or no kernel where only it will do.
+        PellucidError: nothing there that this can read, a damaged file, an unknown choice, or kernel="only" without one.
     """
-    if weights is not None and weights not in WEIGHTS:
-        raise PellucidError(f"unknown weights {weights!r}: use one of {', '.join(WEIGHTS)}")
-    kernel = chosen_kernel(kernel)
-    if kernel == "off":
-        return _by_torch(source, weights, otherwise="leave out --kernel off")
-    directory = resolve(source)
-    config = read_config(directory)
-    try:
-        packed = _packed(directory, config, weights or "float32", tell)
-    except KernelUnavailable as reason:
-        if kernel == "only":
-            raise
-        return _by_torch(source, weights, no_kernel=str(reason), otherwise=str(reason))
-    from pellucid.runtime.kernel.runner import KernelRunner
-
-    tokenizer, why_none = read_tokenizer(directory, config)
-    return TextGenerator(KernelRunner(packed), tokenizer, why_none)
-
-
-def _packed(directory: Path, config: GPTConfig, weights: str, tell: Callable[[str], None]) -> "Packed":
-    from pellucid.runtime.kernel.library import KERNEL
-    from pellucid.runtime.kernel.packed import Packed, unsupported
-    from pellucid.runtime.kernel.runner import why_not
-
-    if unsupported(config) is None and KERNEL.would_compile():
-        tell("compiling the kernel, once for this machine (--kernel off does without it)")
-    if why := why_not(config):
-        raise KernelUnavailable(f"no kernel here: {why}")
-    with opened(directory, (name for name, _ in tensors(config))) as (stored, sources):
-        return Packed(config, Arrays(config, stored, sources), weights=weights)
-
-
-def _by_torch(source: str | Path, weights: str | None, *, otherwise: str, no_kernel: str | None = None) -> TextGenerator:
-    if weights not in (None, *IN_TORCH):
-        usual = " or ".join(IN_TORCH)
-        raise PellucidError(f"only the kernel computes with {weights} weights, PyTorch with {usual}: {otherwise}")
-    import torch
-
-    from pellucid.generation.load import load
-    from pellucid.runtime.torch_runner import TorchRunner
-
-    model = load(source, dtype=weights)
-    if model.config.parameters() < ONE_THREAD:
-        torch.set_num_threads(1)
-    return TextGenerator(TorchRunner(model), model.tokenizer, model.no_tokenizer, no_kernel=no_kernel)
+    opened = open_runner(source, kernel=kernel, weights=weights, tell=tell)
+    return TextGenerator(opened.runner, opened.tokenizer, opened.no_tokenizer, no_kernel=opened.no_kernel)

@@ -153,9 +153,11 @@ class GPTConfig:
         return costs.flops(self, tokens, context)
 
     def kv_bytes(self, tokens: int, *, bytes_per_value: int = 2, all_dense: bool = False) -> int:
-        """Bytes of keys and values that generating must keep for one sequence of `tokens`, by each block's pattern.
+        """Bytes of keys and values of an evicting cache for one sequence of `tokens`: what a later query can still read.
 
-        `all_dense` counts every block as dense: 4,718,592 a token at 175B.
+        By each block's pattern: a banded block counts its band only. Our own runners keep every position of every block, so
+        that prefixes can be reused (`Runner.sequence_bytes`). `all_dense` counts every block as dense: 4,718,592 bytes a token
+        at 175B.
         """
         return costs.kv_bytes(self, tokens, bytes_per_value, all_dense=all_dense)
 

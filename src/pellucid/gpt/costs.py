@@ -15,17 +15,40 @@ what makes the totals agree with Table D.1 of the paper. Patterns have no parame
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.pattern import Compressed, Pattern
 
 
-if TYPE_CHECKING:
-    from pellucid.gpt.config import GPTConfig
+class _Shape(Protocol):
+    """What these functions need of a `config.GPTConfig`; the attributes are described there."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def n_ctx(self) -> int: ...
+    @property
+    def n_layers(self) -> int: ...
+    @property
+    def d_model(self) -> int: ...
+    @property
+    def n_heads(self) -> int: ...
+    @property
+    def d_head(self) -> int: ...
+    @property
+    def pattern(self) -> tuple[Pattern, ...]: ...
+    @property
+    def d_ff(self) -> int: ...
+    @property
+    def d_embed(self) -> int: ...
+    @property
+    def qkv_bias(self) -> bool: ...
+    @property
+    def final_norm(self) -> bool: ...
 
 
-def matrices(config: "GPTConfig") -> list[tuple[str, tuple[int, int]]]:
+def matrices(config: _Shape) -> list[tuple[str, tuple[int, int]]]:
     """Every weight matrix as (name, (rows in, columns out)): 2 + 4 a block, 386 at 175B."""
     c, f, e = config.d_model, config.d_ff, config.d_embed
     listed = [("wte", (config.vocab_size, e)), ("wpe", (config.n_ctx, c))]
@@ -44,7 +67,7 @@ def matrices(config: "GPTConfig") -> list[tuple[str, tuple[int, int]]]:
     return listed
 
 
-def tensors(config: "GPTConfig") -> Iterator[tuple[str, tuple[int, ...]]]:
+def tensors(config: _Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Every parameter of `decoder.Decoder` by its name, with its shape: matrices as PyTorch has them, (out, in)."""
     c, f, e = config.d_model, config.d_ff, config.d_embed
     yield from (("wte.weight", (config.vocab_size, e)), ("wpe.weight", (config.n_ctx, c)))
@@ -69,13 +92,13 @@ def tensors(config: "GPTConfig") -> Iterator[tuple[str, tuple[int, ...]]]:
         yield "project_out.weight", (e, c)
 
 
-def block_parameters(config: "GPTConfig") -> int:
+def block_parameters(config: _Shape) -> int:
     """Parameters of one block, its pattern's own left out (`compressor_parameters`)."""
     c, f = config.d_model, config.d_ff
     return (3 * c * c + 3 * c * config.qkv_bias) + (c * c + c) + (c * f + f) + (f * c + c) + 4 * c
 
 
-def parameters(config: "GPTConfig") -> int:
+def parameters(config: _Shape) -> int:
     """Parameters of the whole model."""
     c, e = config.d_model, config.d_embed
     projections = 2 * e * c if e != c else 0
@@ -84,14 +107,14 @@ def parameters(config: "GPTConfig") -> int:
     return config.n_layers * block_parameters(config) + compressing + around
 
 
-def compressor_parameters(config: "GPTConfig", pattern: Pattern) -> int:
+def compressor_parameters(config: _Shape, pattern: Pattern) -> int:
     """What a block holds beside: nothing, unless its pattern is compressed."""
     if not isinstance(pattern, Compressed):
         return 0
     return 2 * config.d_model * (pattern.kernel * config.d_head + 1) + 2 * config.d_model
 
 
-def flops(config: "GPTConfig", tokens: int, context: int | None) -> int:
+def flops(config: _Shape, tokens: int, context: int | None) -> int:
     """Operations of a forward pass over `tokens`, cut into sequences of `context` tokens, the rest as one shorter."""
     if tokens <= 0:
         return 0
@@ -106,7 +129,7 @@ def flops(config: "GPTConfig", tokens: int, context: int | None) -> int:
     return tokens * per_token + attention
 
 
-def attention_flops(config: "GPTConfig", pattern: Pattern, tokens: int) -> int:
+def attention_flops(config: _Shape, pattern: Pattern, tokens: int) -> int:
     """Operations of one block's attention over one sequence, projections left out.
 
     A (query, key) pair costs one product of d_head numbers for the score and one for the value: 4 d_head in each head.
@@ -119,7 +142,7 @@ def attention_flops(config: "GPTConfig", pattern: Pattern, tokens: int) -> int:
     return 4 * config.d_head * pairs + making
 
 
-def attention_bytes(config: "GPTConfig", pattern: Pattern, tokens: int, bytes_per_value: int) -> int:
+def attention_bytes(config: _Shape, pattern: Pattern, tokens: int, bytes_per_value: int) -> int:
     """Bytes of one block's attention that a forward pass over one sequence leaves for the backward pass.
 
     Queries, keys, values and the answer, and one float32 a query and head of each part of the pattern: no pattern keeps a
@@ -129,8 +152,8 @@ def attention_bytes(config: "GPTConfig", pattern: Pattern, tokens: int, bytes_pe
     return config.d_model * (2 * tokens + 2 * keys) * bytes_per_value + 4 * config.n_heads * tokens
 
 
-def kv_bytes(config: "GPTConfig", tokens: int, bytes_per_value: int, *, all_dense: bool = False) -> int:
-    """Bytes of keys and values kept for one sequence of `tokens`: what each block's pattern can still read."""
+def kv_bytes(config: _Shape, tokens: int, bytes_per_value: int, *, all_dense: bool = False) -> int:
+    """Bytes of keys and values of an evicting cache for one sequence: what each block's pattern lets a later query read."""
     if all_dense:
         kept = tokens * config.n_layers * config.n_heads
     else:

@@ -91,11 +91,13 @@ class Seen:
     Attributes:
         watch: the tensors that went by, and the time in each block.
         steps: each step's distribution. times: each step's seconds.
+        cache_bytes: allocated by the runner for the sequence's keys and values.
     """
 
     watch: Watch
     steps: list[Step]
     times: list[float]
+    cache_bytes: int
 
 
 def watched(
@@ -120,13 +122,20 @@ def watched(
         steps.append(step(runner.logits, row.options, u, token.id, candidates, counts))
         if on_token is not None:
             on_token(token, steps[-1])
-    return Seen(watch, steps, times)
+    return Seen(watch, steps, times, runner.cache_bytes)
 
 
 class _Noting(TorchRunner):
-    """Remembers the logits of the last step."""
+    """Keeps the logits of the last step, and the bytes of its sequence."""
 
     logits: NDArray[np.float32]
+    cache_bytes = 0
+
+    def open(self, capacity: int) -> int:
+        """See `TorchRunner.open`."""
+        sequence = super().open(capacity)
+        self.cache_bytes = max(self.cache_bytes, self._sequences[sequence].nbytes)
+        return sequence
 
     def run(self, segments: abc.Sequence[TokenSpan]) -> list[NDArray[np.float32] | None]:
         """See `TorchRunner.run`."""
@@ -199,6 +208,7 @@ def _write(chunks: _Chunks, model: GPT, row: Sequence, keep: Collection[str], se
     chunks.add("timings/steps", np.array(seen.times))
     if block_times := watch.block_times():
         chunks.add("timings/blocks", np.array(block_times))
+    chunks.add("cache_bytes", np.array([seen.cache_bytes]))
     if model.tokenizer is not None:
         chunks.add_pieces(model.tokenizer)
 

@@ -131,12 +131,12 @@ class Estimate:
 
     @property
     def kv_bytes_dense(self) -> int:
-        """Bytes of keys and values of one sequence of `context` tokens, every block counted as dense."""
+        """Bytes of keys and values of a sequence of `context` tokens, all positions of all blocks: what our runners hold."""
         return self.kv_bytes_per_token * self.context
 
     @property
     def kv_bytes(self) -> int:
-        """The same by each block's pattern: a banded block keeps its band only."""
+        """The same of an evicting cache, which holds what a later query can read by each block's pattern."""
         return self.config.kv_bytes(self.context, bytes_per_value=KV_VALUE)
 
     def train_memory(self) -> list[TrainMemory]:

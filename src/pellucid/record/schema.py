@@ -106,6 +106,8 @@ _GENERATION = (
     # Time. The first step includes the prompt.
     _numbers("generation/timings/steps", "float32|float64", ("S",), "measured", "time that each step took", "s"),
     _numbers("generation/timings/blocks", "float32|float64", ("S", "L"), "measured", "time in each block", "s", optional=True),
+    _numbers("generation/cache_bytes", "int64", (1,), "measured", "allocated by the runner for the sequence's keys and values",
+             "bytes", optional=True),
 )  # fmt: skip
 
 _TRAINING = (

@@ -3,8 +3,8 @@
 In: text, or a table of tokens (`tokenizer.json`, the packaged r50k, or trained here).
 Out: token ids from text, bytes and text from token ids, and labels on which a token can be seen.
 
-Read in this order: `tokenizer` (the table and what is done with it), `split_pattern` (where text is cut before any
-merge), `train`, `r50k`, `tokenizer_json` and `bytes_to_characters` (the file), `pieces` (display).
+Read in this order: `token_table`, `tokenizer` (what is done with it), `split_pattern` (where text is cut before any merge),
+`train`, `r50k`, `tokenizer_json` and `bytes_to_characters` (the file), `pieces` (display).
 """
 
 from pellucid.text.pieces import Utf8Stream, piece

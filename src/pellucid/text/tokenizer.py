@@ -9,41 +9,21 @@ start from its bytes and, while two neighbours together are a token, join the pa
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, SupportsIndex
 
 from pellucid.errors import PellucidError
+from pellucid.text import tokenizer_json
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 from pellucid.text.split_pattern import R50K_SPLIT, around_long_runs
+from pellucid.text.token_table import END_OF_TEXT, Numbering, TokenTable
 
 
 if TYPE_CHECKING:
     import tiktoken
-
-END_OF_TEXT = "<|endoftext|>"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Numbering:
-    """Ids that are not in the order of merging, as those of GPT-2's relatives (OPT: special tokens first).
-
-    ids: the id of each token in the order of merging.
-    special: id to text of tokens that stand for no text of a document, end-of-text among them.
-    unreached: id to bytes of tokens that no text is encoded into, because no merge makes them.
-    vocab_size: number of ids; those named nowhere stand for nothing (vocabularies are padded to round numbers).
-    eot: id of the token that ends a text.
-    begin: id put before every prompt (OPT: `</s>`), or None.
-    """
-
-    ids: tuple[int, ...]
-    special: Mapping[int, str]
-    unreached: Mapping[int, bytes] = field(default_factory=dict)
-    vocab_size: int
-    eot: int
-    begin: int | None = None
 
 
 class Tokenizer:
@@ -197,19 +177,27 @@ class Tokenizer:
 
     @staticmethod
     def load(path: str | Path) -> "Tokenizer":
-        """Reads a `tokenizer.json`, or the one in a directory: see `tokenizer_json.read`."""
-        from pellucid.text import tokenizer_json  # it imports this module
+        """Reads a `tokenizer.json`, or the one in a directory.
 
-        return tokenizer_json.read(Path(path))
+        Accepted: a byte-level BPE cut by GPT-2's pattern, with any ids and special tokens, of which merging by pairs
+        (`tokenizers`) and merging by ranks (`tiktoken`) encode all text alike. Everything else raises PellucidError.
+        """
+        file = tokenizer_json.file_at(Path(path))
+        with tokenizer_json.reading(file):
+            table = tokenizer_json.read(file)
+            return Tokenizer(table.tokens, table.numbering)
 
     def save(self, path: str | Path) -> Path:
         """Writes a standard `tokenizer.json` to this file, or into this directory, and returns the file's path.
 
         Into a directory a `tokenizer_config.json` goes too where it is needed to say which token is which.
         """
-        from pellucid.text import tokenizer_json
+        return tokenizer_json.write(self.table, Path(path))
 
-        return tokenizer_json.write(self, Path(path))
+    @property
+    def table(self) -> TokenTable:
+        """What this tokenizer is made of, as files hold it."""
+        return TokenTable(self._ranked, self.numbering)
 
     def in_order_of_merging(self) -> tuple[bytes, ...]:
         """The 256 bytes, then what each merge makes: the tokens without end-of-text, in the order that makes them."""

@@ -1,11 +1,13 @@
 """Reading and writing `tokenizer.json`, the file format of Hugging Face's `tokenizers`, for GPT-2's kind of tokenizer.
 
-The format can say much that this house does not do (normalizers, templates, other models). A file that says any of it
-would be encoded otherwise than its maker meant, so it is refused, with the reason. Which of its special tokens ends a text
-and which begins a prompt stands in `tokenizer_config.json` beside it, if anywhere.
+The format has options that Pellucid does not implement (normalizers, templates, other models). A file that uses one would be
+encoded differently than its maker meant, so it is refused, with the reason. Which of its special tokens ends a text and which
+begins a prompt stands in `tokenizer_config.json` beside it, if anywhere.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import write_whole
 from pellucid.text.bytes_to_characters import to_characters
 from pellucid.text.merges import merges_of
-from pellucid.text.tokenizer import END_OF_TEXT, Tokenizer
+from pellucid.text.token_table import END_OF_TEXT, TokenTable
 from pellucid.text.vocabulary import build
 
 
@@ -21,21 +23,29 @@ FILE_NAME = "tokenizer.json"
 ROLES_FILE = "tokenizer_config.json"
 
 
-def read(path: Path) -> Tokenizer:
-    """The tokenizer of a `tokenizer.json`, or of the one in a directory.
+def file_at(path: Path) -> Path:
+    """The tokenizer.json that a path names: the file itself, or the one in a directory."""
+    return path / FILE_NAME if path.is_dir() else path
 
-    Accepted: a byte-level BPE cut by GPT-2's pattern, with any ids and special tokens, of which merging by pairs
-    (`tokenizers`) and merging by ranks (`tiktoken`) encode all text alike. Everything else raises PellucidError.
+
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Names the file in errors about its contents.
+
+    Raises:
+        PellucidError: in place of any error that its contents cause.
     """
-    file = path / FILE_NAME if path.is_dir() else path
-    data = read_object(file, "tokenizer.json")
-    roles = read_roles(file.parent)
     try:
-        return _tokenizer(data, roles)
+        yield
     except PellucidError as error:
         raise PellucidError(f"cannot use the tokenizer {file}: {error}") from error
     except (TypeError, KeyError, AttributeError, IndexError, ValueError) as error:
         raise PellucidError(f"{file} is not a tokenizer.json: {error!r}") from error
+
+
+def read(file: Path) -> TokenTable:
+    """The token table of a `tokenizer.json`, to be called within `reading`: see `Tokenizer.load`."""
+    return _token_table(read_object(file, "tokenizer.json"), read_roles(file.parent))
 
 
 def read_object(file: Path, kind: str) -> Any:
@@ -74,7 +84,7 @@ def _text(token: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _tokenizer(data: dict[str, Any], roles: dict[str, Any]) -> Tokenizer:
+def _token_table(data: dict[str, Any], roles: dict[str, Any]) -> TokenTable:
     model = data["model"]
     # Older files leave the type out, as only BPE models have merges.
     kind = model.get("type", "BPE" if "merges" in model else None)
@@ -125,18 +135,18 @@ def _require(holds: bool, otherwise: str) -> None:
         raise PellucidError(otherwise)
 
 
-def write(tokenizer: Tokenizer, path: Path) -> Path:
-    """Writes a tokenizer as `tokenizer.json`: to a file, or into a directory that exists.
+def write(table: TokenTable, path: Path) -> Path:
+    """Writes a tokenizer's table as `tokenizer.json`: to a file, or into a directory that exists.
 
     Into a directory a tokenizer_config.json goes too where ids are not GPT-2's, to say which special token does what.
     """
     file = path / FILE_NAME if path.is_dir() else path
     if path.is_dir():
-        if tokenizer.numbering is None:
+        if table.numbering is None:
             (path / ROLES_FILE).unlink(missing_ok=True)  # another tokenizer's, that was here before
         else:
-            _put(path / ROLES_FILE, roles_json(tokenizer))
-    _put(file, to_json(tokenizer))
+            _put(path / ROLES_FILE, roles_json(table))
+    _put(file, to_json(table))
     return file
 
 
@@ -144,17 +154,17 @@ def _put(file: Path, data: dict[str, Any]) -> None:
     write_whole(file, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
 
 
-def roles_json(tokenizer: Tokenizer) -> dict[str, Any]:
+def roles_json(table: TokenTable) -> dict[str, Any]:
     """tokenizer_config.json's values, as `transformers` reads them."""
-    special = tokenizer.numbering.special if tokenizer.numbering else {tokenizer.eot: END_OF_TEXT}
-    end = special.get(tokenizer.eot)
+    special = table.numbering.special if table.numbering else {table.eot: END_OF_TEXT}
+    end = special.get(table.eot)
     # Unless it is told which token stands for the unknown, transformers adds one. Bytes know everything: none is ever needed.
     unknown = "<unk>" if "<unk>" in special.values() else end
     values = {
         "tokenizer_class": "GPT2Tokenizer",
         "add_prefix_space": False,
-        "add_bos_token": tokenizer.begin is not None,
-        "bos_token": end if tokenizer.begin is None else special.get(tokenizer.begin),
+        "add_bos_token": table.begin is not None,
+        "bos_token": end if table.begin is None else special.get(table.begin),
         "eos_token": end,
         "unk_token": unknown,
         "pad_token": "<pad>" if "<pad>" in special.values() else None,
@@ -163,13 +173,13 @@ def roles_json(tokenizer: Tokenizer) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def to_json(tokenizer: Tokenizer) -> dict[str, Any]:
+def to_json(table: TokenTable) -> dict[str, Any]:
     """tokenizer.json's values."""
-    ranked, numbering = tokenizer.in_order_of_merging(), tokenizer.numbering
+    ranked, numbering = table.tokens, table.numbering
     characters = [to_characters(token) for token in ranked]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     plain = {"special": True, "normalized": False} | dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
-    special = {tokenizer.eot: END_OF_TEXT} if numbering is None else dict(numbering.special)
+    special = {table.eot: END_OF_TEXT} if numbering is None else dict(numbering.special)
     if numbering is None:
         vocabulary = {c: i for i, c in enumerate(characters)}
     else:
@@ -183,7 +193,7 @@ def to_json(tokenizer: Tokenizer) -> dict[str, Any]:
         "added_tokens": [{"id": i, "content": text} | plain for i, text in sorted(special.items())],
         "normalizer": None,
         "pre_tokenizer": byte_level,
-        "post_processor": None if tokenizer.begin is None else _template(special[tokenizer.begin], tokenizer.begin),
+        "post_processor": None if table.begin is None else _template(special[table.begin], table.begin),
         "decoder": byte_level,
         "model": {
             "type": "BPE",

@@ -26,7 +26,8 @@ def read(directory: Path) -> Tokenizer:
     merges = _merges(directory / MERGES)
     special = {text: vocabulary[text] for text in _named(directory) if text in vocabulary} | _added(directory)
     try:
-        return build(vocabulary, merges, special, **read_roles(directory))
+        table = build(vocabulary, merges, special, **read_roles(directory))
+        return Tokenizer(table.tokens, table.numbering)
     except PellucidError as error:
         raise PellucidError(f"cannot use the tokenizer {file}: {error}") from error
 

@@ -1,11 +1,11 @@
-"""A tokenizer from what files say of it: a vocabulary, a list of merges, and which tokens are special."""
+"""A token table from what files hold: a vocabulary, a list of merges, and which tokens are special."""
 
 from collections.abc import Mapping, Sequence
 
 from pellucid.errors import PellucidError
 from pellucid.text.bytes_to_characters import BYTE_ORDER, to_bytes, to_characters
 from pellucid.text.merges import check_merges, have_passed
-from pellucid.text.tokenizer import END_OF_TEXT, Numbering, Tokenizer
+from pellucid.text.token_table import END_OF_TEXT, Numbering, TokenTable
 
 
 ENDS = (END_OF_TEXT, "</s>")  # what ends a text where no file says it
@@ -18,8 +18,8 @@ def build(
     *,
     end: str | None = None,
     begin: str | None = None,
-) -> Tokenizer:
-    """The tokenizer of a vocabulary (token as byte characters, or a special token's text, to id).
+) -> TokenTable:
+    """The token table of a vocabulary (token as byte characters, or a special token's text, to id).
 
     Args:
         merges: in order, each a pair of tokens.
@@ -56,7 +56,7 @@ def build(
     all_special = dict(special) | {text: ids[text] for text in (end, begin) if text is not None}
     eot = ids[end]
     if [ids[text] for text in characters] == list(range(eot)) and all_special == {END_OF_TEXT: eot} and len(ids) == eot + 1:
-        return Tokenizer(ranked)
+        return TokenTable(tuple(ranked))
     numbering = Numbering(
         ids=tuple(ids[text] for text in characters),
         special={i: text for text, i in all_special.items() if text not in merged},
@@ -65,7 +65,7 @@ def build(
         eot=eot,
         begin=None if begin is None else ids[begin],
     )
-    return Tokenizer(ranked, numbering)
+    return TokenTable(tuple(ranked), numbering)
 
 
 def _end(ids: Mapping[str, int]) -> str:

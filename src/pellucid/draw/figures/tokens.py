@@ -9,7 +9,7 @@ from typing import Any
 from pellucid.draw.components.columns import columns
 from pellucid.draw.components.marks import Box, earlier, flow
 from pellucid.draw.components.marks import tokens as token_boxes
-from pellucid.draw.components.parts import arrow, centred, given, token, token_width
+from pellucid.draw.components.parts import arrow, centred, given, measured, token, token_width
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.components.timeline import Timeline, Transition, animate, visible_during
 from pellucid.draw.figures.tokens_panels import GREEDY, Step, distribution, draw_line, panel, reading
@@ -216,7 +216,7 @@ def _together(steps: list[Step], record: Record, pieces: Pieces, sheet: Sheet, t
     total = sum(step.seconds for step in steps)
     saying = (
         f"All {written} steps: {read} tokens read, {written} written in {in_seconds(total)} (measured). "
-        f"The cache holds {in_bytes(steps[-1].cache)} of keys and values at the end."
+        f"An evicting cache would hold {in_bytes(steps[-1].cache)} of keys and values at the end."
     )
     transitions = timeline.segment("All steps", *((0.25, 0.05, saying) for _ in jumps), (0.0, 4.0, saying))
     when: list[Any] = [1.0] * shown
@@ -229,7 +229,7 @@ def _together(steps: list[Step], record: Record, pieces: Pieces, sheet: Sheet, t
     roles, shows = _roles(record, len(ids))
     nodes: list[Node] = [
         Text(sheet.left, sheet.top + 10, f"{read} tokens read, {written} written", sheet.small, fill=palette.QUIET),
-        *_hidden(hidden, sheet.left, top, high, text),
+        *_hidden(hidden, sheet.left, top, high, text), *_allocated(record, sheet),
         *token_boxes(pieces, ids, places, text, roles=roles, chunks=shows, opacities=[1.0] * prompt + when),
     ]
     below = max(box.bottom for box in places if box is not None) + 14
@@ -239,7 +239,7 @@ def _together(steps: list[Step], record: Record, pieces: Pieces, sheet: Sheet, t
         {"values": [step.seconds for step in steps], "title": "time (first: prefill)", "words": in_seconds,
          "shows": lambda i: Shows("generation/timings/steps", (i,), None, "measured"),
          "fills": [palette.INPUT] + [palette.OUTPUT] * (written - 1)},
-        {"values": [float(step.cache) for step in steps], "title": "keys and values", "words": in_bytes,
+        {"values": [float(step.cache) for step in steps], "title": "evicting cache would hold", "words": in_bytes,
          "shows": lambda i: Shows("provenance", (), i), "fills": [palette.TRACK] * written},
     ]  # fmt: skip
     for i, chart in enumerate(charts):
@@ -248,6 +248,15 @@ def _together(steps: list[Step], record: Record, pieces: Pieces, sheet: Sheet, t
         inner = Box(box.x + 12, box.y + 8, box.w - 24, box.h - 14)
         nodes += columns(box=inner, size=sheet.small, opacities=when, **chart)
     return Group(tuple(nodes), opacity=animate(0, (transitions[0], 1)), id="all-steps")
+
+
+def _allocated(record: Record, sheet: Sheet) -> list[Node]:
+    """The runner's bytes of the sequence, where the record has them."""
+    if "generation/cache_bytes" not in record:
+        return []
+    told = f"the runner's cache: {in_bytes(int(record['generation/cache_bytes'][0]))}"
+    shows = Shows("generation/cache_bytes", (0,), None, "measured")
+    return [measured(Text(sheet.right, sheet.top + 10, told, sheet.small, fill=palette.QUIET, anchor="end", shows=shows))]
 
 
 def _chart_box(i: int, top: float, sheet: Sheet) -> Box:
@@ -273,7 +282,7 @@ def _alt(steps: list[Step], record: Record, pieces: Pieces) -> str:
         top = ", ".join(f"“{pieces.shown(token)}” {percent(p)}" for token, p, _ in step.listed[:3])
         how = f"The {step.taken} is taken" if step.greedy else f"The draw {step.draw:.4f} falls on “{step.words[step.drawn]}”"
         parts.append(f"Step {step.number + 1}: likeliest {top}. {how} ({percent(step.p)}), {in_seconds(step.seconds)}.")
-    parts.append(f"After {len(steps)} steps the cache holds {in_bytes(steps[-1].cache)}.")
+    parts.append(f"After {len(steps)} steps an evicting cache would hold {in_bytes(steps[-1].cache)}.")
     return " ".join(parts)
 
 
@@ -282,8 +291,9 @@ def _notes(steps: list[Step], record: Record) -> list[str]:
     size = VALUE_BYTES[record.provenance.dtype]
     notes = [
         f"The record lists the {listed} likeliest of {shape.vocab_size:,} tokens a step; the bars show some of them.",
-        f"The cache's bytes follow from the shape: two vectors of {shape.d_model} numbers of {size} bytes in each of "
-        f"{shape.n_layers} blocks for each track, a banded block's for its band only.",
+        f"An evicting cache's bytes follow from the shape: two vectors of {shape.d_model} numbers of {size} bytes in each of "
+        f"{shape.n_layers} blocks for each track; where a band ends, no later query can read what lies before it. The runner "
+        "keeps every track, so that a beginning can be used again.",
         "The model's box stands for all its blocks: the figure xray opens it.",
     ]
     if not steps[0].greedy:

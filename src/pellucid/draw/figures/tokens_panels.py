@@ -32,7 +32,7 @@ class Step:
         listed: (token, p, share of what was drawn from) of the candidates, the likeliest first.
         kept: tokens left by the cut. vocabulary: all there are. cut: the options of the cut, in words; "" for none.
         draw: u, NaN at temperature 0. span: the drawn token's part of [0, 1), None if not recorded. seconds: it took.
-        cache, cache_last: bytes of keys and values after it and after the last step.
+        cache, cache_last: bytes of keys and values in an evicting cache after it and after the last step.
         tracks: of each track so far, whether its keys and values were computed in this step (1), are kept by all blocks (2),
             or no longer by some of them (3). words: token -> how it is shown.
     """
@@ -119,11 +119,11 @@ def _at(text: Text, y: float) -> Node:
 
 
 def _cache(step: Step, box: Box, size: float) -> list[Node]:
-    """Bytes of keys and values after this step, against those after the last."""
-    told = f"cache {in_bytes(step.cache)}"
+    """Bytes of keys and values in an evicting cache after this step, against those after the last."""
+    told = f"evicting cache {in_bytes(step.cache)}"
     shows = Shows("provenance", (), step.number)
     long = box.w * step.cache / step.cache_last
-    words = f"keys and values of {len(step.context)} tracks: {step.cache:,} bytes; after the last step {step.cache_last:,}"
+    words = f"an evicting cache of {len(step.context)} tracks: {step.cache:,} bytes; after the last step {step.cache_last:,}"
     return [
         Text(box.x, box.y + size, told, size, shows=shows, label=words),
         Rect(box.x, box.y + 1.45 * size, box.w, 0.7 * size, 2, palette.PAPER, palette.LINE),
@@ -142,7 +142,7 @@ def _tracks(step: Step, box: Box, size: float) -> list[Node]:
     nodes: list[Node] = [Text(box.x, box.y + size, told, size)]
     for i, state in enumerate(step.tracks[hidden:]):
         x, y = box.x + i % across * (side + gap), box.y + 1.6 * size + i // across * (side + gap)
-        words = ("computed in this step", "kept in the cache", "kept by some blocks, behind the band of others")[state - 1]
+        words = ("computed in this step", "in the cache", "in the cache; in some blocks no later query can read it")[state - 1]
         fill, dash = (palette.TRACK, ()) if state == 1 else (palette.PAPER, (2.0, 2.0) if state == 3 else ())
         label, shows = f"track {hidden + i}: {words}", Shows("generation/cells", (step.number,), None)
         nodes.append(Rect(x + 0.5, y + 0.5, side - 1, side - 1, 2, fill, palette.TRACK, 1.0, dash, label=label, shows=shows))

@@ -137,7 +137,7 @@ def _mark(box: Box, right: bool, there: Any, truth: str) -> list[Node]:
 
 
 def _cell(view: View, level: int, track: int, row: int, pieces: Pieces, size: float, moments: _Moments) -> list[Node]:
-    """One level of one track: filled while it is computed, hollow while its keys and values are kept, dashed once dropped."""
+    """One level of one track: filled while it is computed, then hollow; dashed once no later query can read it."""
     box = view.cells[level, track]
     word, odds = view.words[level][track], view.odds[level][track]
     paint = colour("sequential", min(odds, 1.0))
@@ -263,7 +263,10 @@ def _notes(view: View, record: Record) -> list[str]:
         named = ", ".join("the embedding" if level == 0 else str(level - 1) for level in view.levels)
         notes.append(f"Of {view.levels[-1]} blocks these are shown: {named}.")
     if drops(view):
-        notes.append("A dashed cell's keys and values have been dropped: no later track of its block reads so far back.")
+        notes.append(
+            "No later query of its block can read a dashed cell's keys and values. The runner keeps them all the same, so that "
+            "a beginning can be used again; an evicting cache would drop them."
+        )
     notes.append(
         "Attention is the mean over the heads, of the block in which one track, other than itself and the first, is looked at "
         "most; other blocks and heads are not shown."

@@ -109,7 +109,7 @@ def key(view: View, sheet: Sheet, y: float) -> list[Node]:
         ("computed", middle, middle, 1.0, ()), ("kept", None, middle, 2.5, ()), ("decided", None, palette.OUTPUT, 2.0, ()),
     ]  # fmt: skip
     if drops(view):
-        swatches.insert(2, ("dropped", None, palette.UNTRAINED, 1.0, (2.0, 3.0)))
+        swatches.insert(2, ("not read again", None, palette.UNTRAINED, 1.0, (2.0, 3.0)))
     nodes: list[Node] = []
     x, gap = sheet.left, 18.0 if sheet.wide else 10.0
     for word, fill, stroke, thick, dash in swatches:

@@ -1,0 +1,105 @@
+"""A runner of a stored model, with its tokenizer: on the C kernel where it can be used, else on PyTorch, imported only then."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pellucid.errors import PellucidError
+from pellucid.formats.hf_config import read_config
+from pellucid.formats.tokenizers import read_tokenizer
+from pellucid.formats.weights import Arrays, opened
+from pellucid.generation.resolve import resolve
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.costs import tensors
+from pellucid.runtime.runner import ONE_THREAD, Runner
+from pellucid.runtime.runner_selection import Kernel, chosen_kernel
+from pellucid.text.tokenizer import Tokenizer
+
+
+if TYPE_CHECKING:
+    from pellucid.runtime.kernel.packed import Packed
+
+WEIGHTS = ("float32", "bfloat16", "int8", "int4")
+TORCH_WEIGHTS = ("float32", "bfloat16")
+
+
+class KernelUnavailable(PellucidError):
+    """There is no kernel on this machine, or it cannot compute this model."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenedModel:
+    """A runner of a stored model.
+
+    Attributes:
+        config: the model's shape.
+        tokenizer: None for a model that is given token ids only. no_tokenizer: why, where there is none.
+        no_kernel: why PyTorch computes although the kernel was preferred; None otherwise.
+    """
+
+    runner: Runner
+    config: GPTConfig
+    tokenizer: Tokenizer | None
+    no_tokenizer: str
+    no_kernel: str | None = None
+
+
+def open_runner(
+    source: str | Path, *, kernel: Kernel = "auto", weights: str | None = None, tell: Callable[[str], None] = lambda line: None
+) -> OpenedModel:
+    """Opens a model for generation. Arguments and errors as `text_generator.open_text_generator`."""
+    if weights is not None and weights not in WEIGHTS:
+        raise PellucidError(f"unknown weights {weights!r}: use one of {', '.join(WEIGHTS)}")
+    kernel = chosen_kernel(kernel)
+    directory = resolve(source)
+    config = read_config(directory)
+    if kernel == "off":
+        return _open_torch_runner(directory, config, weights, otherwise="leave out --kernel off")
+    try:
+        packed = _pack(directory, config, weights or "float32", tell)
+    except KernelUnavailable as reason:
+        if kernel == "only":
+            raise
+        return _open_torch_runner(directory, config, weights, no_kernel=str(reason), otherwise=str(reason))
+    from pellucid.runtime.kernel.runner import KernelRunner
+
+    tokenizer, why_none = read_tokenizer(directory, config)
+    return OpenedModel(runner=KernelRunner(packed), config=config, tokenizer=tokenizer, no_tokenizer=why_none)
+
+
+def _pack(directory: Path, config: GPTConfig, weights: str, tell: Callable[[str], None]) -> "Packed":
+    from pellucid.runtime.kernel.library import KERNEL
+    from pellucid.runtime.kernel.packed import Packed, unsupported
+    from pellucid.runtime.kernel.runner import why_not
+
+    if unsupported(config) is None and KERNEL.would_compile():
+        tell("compiling the kernel, once for this machine (--kernel off does without it)")
+    if why := why_not(config):
+        raise KernelUnavailable(f"no kernel here: {why}")
+    with opened(directory, (name for name, _ in tensors(config))) as (stored, sources):
+        return Packed(config, Arrays(config, stored, sources), weights=weights)
+
+
+def _open_torch_runner(
+    directory: Path, config: GPTConfig, weights: str | None, *, otherwise: str, no_kernel: str | None = None
+) -> OpenedModel:
+    if weights not in (None, *TORCH_WEIGHTS):
+        usual = " or ".join(TORCH_WEIGHTS)
+        raise PellucidError(f"only the kernel computes with {weights} weights, PyTorch with {usual}: {otherwise}")
+    import torch
+
+    from pellucid.formats.hf_read import load_weights
+    from pellucid.gpt.decoder import Decoder
+    from pellucid.runtime.torch_runner import TorchRunner
+
+    tokenizer, why_none = read_tokenizer(directory, config)
+    with torch.device("meta"):  # no memory and no random numbers, only to be overwritten
+        model = Decoder(config)
+    load_weights(model, directory, dtype=getattr(torch, weights or "float32"))
+    model.eval().requires_grad_(False)
+    if config.parameters() < ONE_THREAD:
+        torch.set_num_threads(1)
+    return OpenedModel(
+        runner=TorchRunner(model), config=config, tokenizer=tokenizer, no_tokenizer=why_none, no_kernel=no_kernel
+    )
