@@ -18,7 +18,6 @@ from pellucid.runs.files import RUN_FILE
 from pellucid.serve.http.ranges import Content
 
 
-METRICS = "metrics.jsonl"  # as `train.loop` writes it; that room would import torch's optimizers
 KEPT = 24  # records of answers that were asked for on the page; the oldest goes first
 _DEFAULT = Path(str(resources.files("pellucid"))) / "assets" / DEFAULT
 _TITLE = 80  # characters of a record's text in a list
