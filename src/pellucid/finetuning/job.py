@@ -5,9 +5,9 @@
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from pellucid.corpus.shards import open_corpus
 from pellucid.errors import PellucidError
@@ -124,7 +124,7 @@ class FinetuningJob:
         return model, batches_of(run, model, plan.batch, plan.seed)
 
 
-class ExampleWorkload:
+class ExampleWorkload(Workload):
     """Fine-tuning on what is in a run directory (`training.planner.Workload`)."""
 
     kind = "finetune"
@@ -136,12 +136,8 @@ class ExampleWorkload:
         self.batches = batches_of(run, base, batch, seed)
         self.positions = self.batches.batch(0)[0].shape[1]
         self.learning_rate = RATE_BY_WIDTH / base.config.d_model
-
-    @property
-    def plan_fields(self) -> Mapping[str, Any]:
-        """The best model is kept, and where the first weights come from."""
         source = {"base": self.config.name or "model", "tokenizer": self.tokenizer.fingerprint}
-        return {"keep_best": True, "source": source}
+        self.plan_fields = {"keep_best": True, "source": source}
 
     def schedule(self, learning_rate: float, timed_steps: int | None) -> tuple[int, Recipe]:
         """(steps, recipe): a tenth of the steps is warm-up, none in a run of a few steps."""

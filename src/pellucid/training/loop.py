@@ -152,7 +152,7 @@ class _Loop:
         if found:
             self._renew_model(found)  # a kill may have come between a checkpoint and this
         self.metrics = MetricsWriter(run, keep_steps=self.state.step)
-        self.observers = [self.metrics, *observers]
+        self.observers: list[Observer] = [self.metrics, *observers]
 
     def run_to_end(self) -> State:
         """Takes steps until the plan is done or `stop` says so."""

@@ -16,24 +16,27 @@ from pellucid.runs.plan import Plan
 
 
 AUTO = "auto"
-ACCELERATORS = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}  # in the order "auto" tries them
 
 
-def resolve_device(name: str | None) -> torch.device:
-    """The device of a name: "cpu" (also None), "cuda", "cuda:1", "mps"; "auto" is the first accelerator there is, else the CPU.
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device of that name, which is tried with an empty tensor.
+
+    Args:
+        device: "auto" takes cuda where PyTorch can use it, else mps, else cpu. Any other name is PyTorch's: "cpu", "cuda",
+            "cuda:1", "mps", "meta".
 
     Raises:
-        PellucidError: no such device here.
+        PellucidError: no such device here; the message says why.
     """
-    if name == AUTO:
-        name = next((kind for kind, is_here in ACCELERATORS.items() if is_here()), "cpu")
+    if device == AUTO:
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        device = torch.device(name or "cpu")
-        torch.empty(0, device=device)
+        found = torch.device(device)
+        torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
-        first = str(error).strip().splitlines()[0] if str(error).strip() else "not available"
-        raise PellucidError(f"no device {name!r} here: {first}; use cpu, or auto for an accelerator if there is one") from None
-    return device
+        reason = next(iter(str(error).strip().splitlines()), "not available")
+        raise PellucidError(f"no device {str(device)!r} here: {reason}; use auto, cpu, cuda or mps") from None
+    return found
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -89,7 +92,7 @@ def copy_to(device: torch.device, *tensors: Tensor) -> tuple[Tensor, ...]:
 
 def synchronize(device: torch.device) -> None:
     """Waits until the device has done what it was given, so that a clock can be read."""
-    if device.type in ACCELERATORS:
+    if device.type in ("cuda", "mps"):
         getattr(torch, device.type).synchronize()
 
 

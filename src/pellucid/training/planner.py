@@ -4,6 +4,7 @@ What is trained differs by kind and is described by a `Workload`; how a budget b
 often it is evaluated and saved is decided here for both.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from pellucid.training.step import micro_batch_of
 from pellucid.training.throughput import Throughput, calibration_seconds, measure_throughput
 
 
-class Workload(Protocol):
+class Workload(ABC):
     """What a run trains, once its data is in the run directory.
 
     Attributes:
@@ -49,6 +50,7 @@ class Workload(Protocol):
     checkpoints: int | None
     plan_fields: Mapping[str, Any]
 
+    @abstractmethod
     def schedule(self, learning_rate: float, timed_steps: int | None) -> tuple[int, Recipe]:
         """(steps in all, recipe) of the run.
 
@@ -59,19 +61,21 @@ class Workload(Protocol):
             PellucidError: the budget is less than a step (`at_least_one`).
         """
 
+    @abstractmethod
     def default_prompt(self) -> str:
         """What samples continue if no prompt was given."""
 
 
 class Job(Protocol):
-    """A kind of run: what `training.run.run_job` needs from training and from fine-tuning.
+    """A kind of run: what `training.run.run_job` needs from training and from fine-tuning."""
 
-    Attributes:
-        kind: of the plan. options: what was asked for.
-    """
+    @property
+    def kind(self) -> str:
+        """Of its plan, "train" or "finetune"."""
 
-    kind: str
-    options: RunOptions
+    @property
+    def options(self) -> RunOptions:
+        """What was asked for."""
 
     def check(self) -> None:
         """Refuses what cannot be done before anything is written. Raises PellucidError."""
@@ -102,7 +106,7 @@ class Precision:
         Raises:
             PellucidError: no such device here.
         """
-        device = resolve_device(options.device)
+        device = resolve_device(options.device or "cpu")
         dtype: torch.dtype = getattr(torch, options.dtype) if options.dtype else default_dtype(device)
         return cls(device=device, dtype=dtype, compiled=has_operators(dtype, device))
 

@@ -1,9 +1,8 @@
 """Training on text as a job: its checks, its data, and what the planner needs to know of it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pellucid.corpus.shards import TokenCorpus, open_corpus
 from pellucid.errors import PellucidError
@@ -74,7 +73,7 @@ class TrainingJob:
         return GPT(plan.config, tokenizer=tokenizer, seed=plan.seed), batches
 
 
-class TextWorkload:
+class TextWorkload(Workload):
     """Training on the text in `run/corpus` (`planner.Workload`).
 
     Args:
@@ -86,7 +85,7 @@ class TextWorkload:
     """
 
     kind = "train"
-    checkpoints = None
+    checkpoints = None  # as many as evaluations
 
     def __init__(
         self, run: Path, options: TrainingOptions, config: GPTConfig, learning_rate: float, batch_tokens: int, seed: int
@@ -99,20 +98,17 @@ class TextWorkload:
             start_of_text=self.tokenizer.eot if self.tokenizer.begin is None else self.tokenizer.begin,
         )
         self.positions, self.batch = config.n_ctx, batch_tokens // config.n_ctx
-        self.batches = WindowBatches(self.corpus, self.tokenizer, config.n_ctx, max(1, self.batch), seed)
+        self.batches = windows = WindowBatches(self.corpus, self.tokenizer, config.n_ctx, max(1, self.batch), seed)
+        self.epoch_tokens = len(windows.windows) * config.n_ctx
         if self.batch < 1:
             raise PellucidError(f"batch_tokens is {batch_tokens}, less than one window of {config.n_ctx}: give that or more")
-
-    @property
-    def plan_fields(self) -> Mapping[str, Any]:
-        """Where the data comes from."""
         source = {
             "tokenizer": self.tokenizer.fingerprint,
             "train_tokens": len(self.corpus.train),
             "held_out_tokens": len(self.corpus.held_out),
             "held_out_by": self.corpus.manifest["held_out"],
         }
-        return {"source": source}
+        self.plan_fields = {"source": source}
 
     def schedule(self, learning_rate: float, timed_steps: int | None) -> tuple[int, Recipe]:
         """(steps, recipe): GPT-3's schedule stretched over the tokens of the budget, with a batch ramp if one was asked for."""
@@ -125,8 +121,7 @@ class TextWorkload:
         elif options.tokens is not None:
             tokens = options.tokens
         else:
-            epoch = len(self.batches.windows) * self.positions
-            tokens = min(TOKENS_PER_PARAMETER * self.config.parameters(), MAX_EPOCHS * epoch)
+            tokens = min(TOKENS_PER_PARAMETER * self.config.parameters(), MAX_EPOCHS * self.epoch_tokens)
         ramp = Recipe.ramp(tokens, full_batch) if options.batch_ramp else {}
         before = ramp_of(Recipe.scaled(learning_rate, max(1, tokens), **ramp), self.batch, self.positions)
         batches = WindowBatches(self.corpus, self.tokenizer, self.positions, self.batch, self.seed, before)
