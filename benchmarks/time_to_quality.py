@@ -31,7 +31,7 @@ from pellucid.gpt.pattern import all_dense
 from pellucid.runs.plan import Plan
 from pellucid.text import Tokenizer
 from pellucid.training.batches import WindowBatches
-from pellucid.training.machine import compute_dtype
+from pellucid.training.placement import default_dtype
 
 
 RATES = (6e-4, 2e-3)  # nanoGPT's for GPT-2's size, and one for small models: the better of both is the peer
@@ -72,7 +72,7 @@ def peer(run: Path, minutes: float, rate: float) -> tuple[float, int]:
         {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), fused=True)
-    compiled, dtype = torch.compile(model), compute_dtype()
+    compiled, dtype = torch.compile(model), default_dtype()
 
     def step(along: float) -> None:
         lr = rate * (along / 0.05 if along < 0.05 else 0.1 + 0.45 * (1 + math.cos(math.pi * (along - 0.05) / 0.95)))

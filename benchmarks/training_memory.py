@@ -26,7 +26,7 @@ import json, sys
 import torch
 from pellucid.generation.model import GPT
 from pellucid.gpt.config import GPTConfig
-from pellucid.training import machine
+from pellucid.training.memory_limit import retain_freed_memory
 from pellucid.training.optimizers import make_optimizer
 from pellucid.runs.recipe import Recipe
 from pellucid.training.step import loss_and_gradients, update
@@ -48,7 +48,7 @@ def steps(config, micro_batch, micro_batches, way, optimizer, count):
 
 asked = json.loads(sys.argv[1])
 config = GPTConfig.from_dict(asked.pop("config"))
-machine.keep_freed_memory()
+retain_freed_memory()
 small = GPTConfig(vocab_size=64, n_ctx=config.n_ctx, n_layers=2, d_model=16, n_heads=2)
 steps(small, **asked | {"micro_batch": 1})
 before = resident("VmRSS")

@@ -16,7 +16,7 @@ import pytest
 
 import pellucid
 from pellucid.corpus import Document
-from pellucid.training import machine
+from pellucid.training import matmul_rate
 
 
 STORY = "the fox ran over a hill and saw one small bird that sang to no one at all while rain fell on stones"
@@ -36,7 +36,7 @@ def story(length: int, seed: int) -> str:
 def hasty() -> Iterator[None]:
     """Runs begin without timing the machine's products for long: nothing here depends on what they reach."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(machine, "PRODUCTS_SECONDS", 0.0)
+        patch.setattr(matmul_rate, "MEASURE_SECONDS", 0.0)
         yield
 
 

@@ -16,7 +16,7 @@ from pellucid.bench.worker import Work, Worker, WorkerDied
 from pellucid.errors import PellucidError
 from pellucid.gpt.pattern import all_dense
 from pellucid.text.r50k import r50k
-from pellucid.training.machine import compute_dtype
+from pellucid.training.placement import default_dtype
 
 
 SHAPE = pellucid.GPTConfig(vocab_size=50257, n_ctx=64, n_layers=2, d_model=32, n_heads=2, pattern=all_dense(2))
@@ -61,7 +61,7 @@ def test_training_is_compared_step_for_step() -> None:
     assert list(rows) == [f"train/small/{what}" for what in ("tokens_per_s", "flops", "first-step", "loss", "peak_memory")]
     loss = rows["train/small/loss"]
     # Equal weights, batches, rates and clipping: after the same steps the losses are, up to what products round.
-    assert abs(loss.value - loss.peer_value) < (1e-4 if compute_dtype() == torch.float32 else 2e-3)
+    assert abs(loss.value - loss.peer_value) < (1e-4 if default_dtype() == torch.float32 else 2e-3)
     assert all(row.value > 0 and row.peer_value > 0 and row.ratio > 0 for row in rows.values())
     assert shape.flops == 128 * (6 * config.parameters() + 12 * 2 * 32 * 32)
 

@@ -20,8 +20,8 @@ from pellucid.gpt.presets import PRESETS
 from pellucid.gpt.published import PUBLISHED
 from pellucid.gpt.scaling import LEAST, MOST, shape_for
 from pellucid.planning.preview import Preview
-from pellucid.training.budget import Pace
-from pellucid.training.run import rehearse
+from pellucid.training.run import dry_run
+from pellucid.training.throughput import Throughput
 
 
 @pytest.mark.parametrize("name", list(PUBLISHED))
@@ -67,18 +67,19 @@ def test_what_lies_outside_is_refused() -> None:
 def test_a_dry_run_says_what_the_run_would_be(
     documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pellucid.training.run.measure_pace", lambda *_, **__: Pace(step=0.5, look=0.25, threads=1))
-    plan, pace = rehearse(documents, parameters=100_000, steps=3, batch_ramp=True, patience=2)
+    monkeypatch.setattr("pellucid.training.planner.measure_throughput", lambda *_, **__: Throughput(0.5, 0.25, threads=1))
+    plan, throughput = dry_run(documents, parameters=100_000, steps=3, batch_ramp=True, patience=2)
     done = pellucid.train(documents, tmp_path / "run", parameters=100_000, steps=3, batch_ramp=True, patience=2)
     assert done.plan == plan
-    preview = Preview(plan=plan, pace=pace, dial=shape_for(100_000))
+    preview = Preview(plan=plan, throughput=throughput, dial=shape_for(100_000))
     assert preview.seconds == 3 * 0.5 + 4 * 0.25
     assert len([line for line in done.metrics() if "held_out_loss" in line]) == 4
     assert "growing from" in dict((what, much) for what, much, _ in preview.rows())["batch"]
     assert preview.reasons()["vocab_size"] == "the tokenizer's, of 512 that would suit"  # the stories are too short for more
     assert "batch_tokens" in preview.reasons()
-    given, _ = rehearse(documents, parameters=100_000, steps=3, batch_tokens=640, learning_rate=1e-3)
-    assert not {"batch_tokens", "learning_rate"} & set(Preview(plan=given, pace=pace, dial=shape_for(100_000)).reasons())
+    given, _ = dry_run(documents, parameters=100_000, steps=3, batch_tokens=640, learning_rate=1e-3)
+    other = Preview(plan=given, throughput=throughput, dial=shape_for(100_000))
+    assert not {"batch_tokens", "learning_rate"} & set(other.reasons())
     assert preview.memory.stays == pytest.approx(16 * plan.config.parameters(), rel=1e-3)  # and the number of Adam's steps
     assert preview.memory.activations == activation_bytes(
         plan.config, plan.micro_batch, way_of(plan.dtype, compiled=plan.compiled), accumulates=plan.batch > plan.micro_batch
@@ -89,7 +90,7 @@ def test_a_dry_run_keeps_nothing_and_is_one_object(
     stories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pellucid.training.run.measure_pace", lambda *_, **__: Pace(step=0.5, look=0.25, threads=1))
+    monkeypatch.setattr("pellucid.training.planner.measure_throughput", lambda *_, **__: Throughput(0.5, 0.25, threads=1))
     asked = ["train", str(stories), "--parameters", "0.3M", "--tokens", "5000", "--dry-run"]
     assert main([*asked, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -117,5 +118,5 @@ def test_a_run_of_so_many_parameters_says_what_follows(
     said = capsys.readouterr()
     assert json.loads(said.out)["finished"] is True
     assert "n_layers 1: about one a head, as GPT-3 Small has (a choice)" in said.err
-    with pytest.raises(PellucidError, match="parameters, a preset or a config"):
+    with pytest.raises(PellucidError, match="one of preset, config, parameters"):
         pellucid.train(stories, tmp_path / "other", parameters=100_000, preset="tiny")

@@ -27,7 +27,7 @@ from pellucid.planning.estimate import published_sizes
 from pellucid.planning.memory import MATRIX_BITS, STATES, weight_bytes
 from pellucid.planning.source import TOKENS_PER_PARAMETER, Planned
 from pellucid.training import run as training
-from pellucid.training.step import precision
+from pellucid.training.placement import autocast
 
 
 def digits(value: float, printed: float, figures: int) -> bool:
@@ -131,7 +131,7 @@ def test_activations_are_what_autograd_keeps(way: str, pattern: str) -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            with precision(getattr(torch, dtype)), compiled_operators(use=bool(compiled)):
+            with autocast(getattr(torch, dtype)), compiled_operators(use=bool(compiled)):
                 hidden = model.hidden(torch.zeros(3, 24, dtype=torch.int64))
             assert hidden.requires_grad
         return sum(t.untyped_storage().nbytes() for place, t in seen.items() if place not in own)

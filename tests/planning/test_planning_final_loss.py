@@ -4,7 +4,7 @@ from math import log
 
 import pytest
 
-from pellucid.planning.final_loss import HOFFMANN, OURS, Foretold, compact, foretell
+from pellucid.planning.final_loss import HOFFMANN, OURS, FinalLossPrediction, compact, predict_final_loss
 
 
 # (parameters, tokens, bits a byte measured on seven held-out books): docs/log.md, and the embedded model's card.
@@ -17,7 +17,7 @@ MEASURED = [
 
 @pytest.mark.parametrize(("parameters", "tokens", "bits"), MEASURED)
 def test_our_law_is_near_every_run_it_was_fitted_to(parameters: int, tokens: int, bits: float) -> None:
-    found = foretell(parameters, tokens, 10 * tokens)
+    found = predict_final_loss(parameters, tokens, 10 * tokens)
     assert found and found.law is OURS and found.within
     assert found.bits_per_byte == pytest.approx(bits, abs=0.06)
 
@@ -25,7 +25,7 @@ def test_our_law_is_near_every_run_it_was_fitted_to(parameters: int, tokens: int
 def test_the_published_law_has_its_exponents_and_its_unit() -> None:
     # Chinchilla: 70B parameters, 1.4T tokens. Their equation 10, worked out by hand.
     assert HOFFMANN.loss(70e9, 1.4e12) == pytest.approx(1.69 + 406.4 / 4873.4 + 410.7 / 2513.3, rel=1e-3)
-    found = foretell(70_000_000_000, 1_400_000_000_000, 1_400_000_000_000)
+    found = predict_final_loss(70_000_000_000, 1_400_000_000_000, 1_400_000_000_000)
     assert found and found.law is HOFFMANN and not found.within  # larger than what they fitted to
     assert found.bits_per_byte == pytest.approx(HOFFMANN.loss(70e9, 1.4e12) / log(2) / 4.19)
     assert (OURS.alpha, OURS.beta) == (HOFFMANN.alpha, HOFFMANN.beta)
@@ -38,7 +38,7 @@ def test_more_of_either_is_never_foretold_to_end_higher() -> None:
 
 def said(parameters: int, tokens: int, text_tokens: int) -> str:
     """The words of a run's end."""
-    found = foretell(parameters, tokens, text_tokens)
+    found = predict_final_loss(parameters, tokens, text_tokens)
     assert found
     return found.words()
 
@@ -49,11 +49,11 @@ def test_words_say_what_lies_outside_and_what_is_read_again() -> None:
     assert "read 4.0 times ends higher" in said(2_000_000, 1_000_000, 250_000)
     assert "500k to 6M parameters, 200k to 25M tokens; this run lies outside" in said(124_000_000, 1_000_000, 1_000_000)
     assert compact((70e6, 16e9)) == "70M to 16B"
-    assert Foretold(bits_per_byte=1.5, law=OURS, within=True, times=0.5).to_dict() == {
+    assert FinalLossPrediction(bits_per_byte=1.5, law=OURS, within=True, epochs=0.5).to_dict() == {
         "bits_per_byte": 1.5, "law": OURS.of, "within": True, "times_read": 0.5,
     }  # fmt: skip
 
 
 def test_nothing_is_said_of_a_handful_of_tokens() -> None:
-    assert foretell(2_000_000, 19_999, 1_000_000) is None
-    assert foretell(2_000_000, 20_000, 1_000_000) is not None
+    assert predict_final_loss(2_000_000, 19_999, 1_000_000) is None
+    assert predict_final_loss(2_000_000, 20_000, 1_000_000) is not None

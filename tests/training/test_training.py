@@ -23,11 +23,12 @@ from pellucid.gpt.loss import IGNORE
 from pellucid.gpt.pattern import alternating
 from pellucid.runs.plan import Plan, log_spaced
 from pellucid.runs.recipe import Recipe
-from pellucid.training import checkpoint, machine
+from pellucid.training import checkpoint
 from pellucid.training.batches import WindowBatches
-from pellucid.training.budget import Pace, measure_pace
 from pellucid.training.optimizers import make_optimizer
+from pellucid.training.placement import default_dtype
 from pellucid.training.step import loss_and_gradients, update
+from pellucid.training.throughput import Throughput, measure_throughput
 
 
 CONFIG = GPTConfig(vocab_size=300, n_ctx=32, n_layers=2, d_model=32, n_heads=2, pattern=alternating(2, band=8))
@@ -178,7 +179,7 @@ def test_a_run_learns_and_leaves_what_it_should(text: list[Document], tmp_path: 
     assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == ["step-00000078", "step-00000080"]
     plan = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert (plan["seed"], plan["total_steps"], plan["config"]["pattern"]) == (5, 80, ["banded(8)", "dense"])
-    assert plan["dtype"] == str(machine.compute_dtype()).removeprefix("torch.")
+    assert plan["dtype"] == str(default_dtype()).removeprefix("torch.")
     assert pellucid.load(tmp_path / "run").generate("the fox", max_tokens=5, seed=1).text
 
 
@@ -302,23 +303,24 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(text: list[Document], tmp_p
 def test_a_time_budget_becomes_a_token_budget_once(
     text: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pellucid.training.run.measure_pace", lambda *_, **__: Pace(step=0.5, look=0.25, threads=1))
+    monkeypatch.setattr("pellucid.training.planner.measure_throughput", lambda *_, **__: Throughput(0.5, 0.25, threads=1))
     asked = iter([True])
     run = run_small(text, tmp_path / "run", steps=None, minutes=1.0, stop=lambda: next(asked))
     assert run.plan.total_steps == int((60 * 0.88 - 20 * 0.25) / 0.5)
-    assert Pace(step=0.5, look=4.0, threads=1).plan(1.0) == (int((60 * 0.88 - 3 * 4.0) / 0.5), 3)  # slow looks: fewer
+    slow = Throughput(step_seconds=0.5, evaluation_seconds=4.0, threads=1)
+    assert slow.steps_in(1.0) == (int((60 * 0.88 - 3 * 4.0) / 0.5), 3)  # fewer evaluations
     assert Plan.load(tmp_path / "run", kind="train") == run.plan
 
 
-def test_pace_is_measured_and_leaves_the_threads_alone(text: list[Document], tmp_path: Path) -> None:
+def test_throughput_is_measured_and_leaves_the_threads_alone(text: list[Document], tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     run = run_small(text, tmp_path / "run", steps=1)
     tokenizer = run.model().require_tokenizer()
     batches = WindowBatches(open_corpus(tmp_path / "run" / "corpus"), tokenizer, 32, 4, 0)
-    pace = measure_pace(run.plan.config, batches, 4, torch.float32, False, 0, seconds=0.0)
-    assert pace.step > 0
-    assert pace.look > 0
-    assert pace.threads in {1, threads}
+    found = measure_throughput(run.plan.config, batches, micro_batch=4, dtype=torch.float32, seed=0, seconds=0.0)
+    assert found.step_seconds > 0
+    assert found.evaluation_seconds > 0
+    assert found.threads in {1, threads}
     assert torch.get_num_threads() == threads
 
 
@@ -329,9 +331,9 @@ def test_bad_input_is_refused_before_anything_is_written(text: list[Document], t
         run_small(text, tmp_path / "there")
     with pytest.raises(PellucidError, match="unknown preset"):
         pellucid.train(text, tmp_path / "new", preset="gpt5", steps=1)
-    with pytest.raises(PellucidError, match="not both"):
+    with pytest.raises(PellucidError, match="one of preset, config, parameters"):
         run_small(text, tmp_path / "new", preset="tiny")
-    with pytest.raises(PellucidError, match="one of tokens, steps, minutes"):
+    with pytest.raises(PellucidError, match="one of steps, minutes, tokens"):
         run_small(text, tmp_path / "new", tokens=5)
     with pytest.raises(PellucidError, match="no run in"):
         pellucid.train([], tmp_path / "new", resume=True)

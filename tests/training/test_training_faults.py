@@ -132,7 +132,7 @@ def test_an_interrupted_preparation_is_cleared_away(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("pellucid.training.prepare.shutil.rmtree", lambda *_, **__: None)  # a kill tidies nothing
-        patch.setattr("pellucid.training.run._plan", die)
+        patch.setattr("pellucid.training.run.make_plan", die)
         with pytest.raises(Killed):
             run(text, tmp_path / "run")
     assert (tmp_path / "run" / ".partial" / "corpus" / "corpus.json").exists()

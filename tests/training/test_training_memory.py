@@ -16,9 +16,9 @@ from pellucid.gpt.memory import step_memory
 from pellucid.gpt.presets import PRESETS
 from pellucid.native.operators.library import why_not
 from pellucid.runs.recipe import Recipe
-from pellucid.training import machine
-from pellucid.training.machine import refuse_too_large
-from pellucid.training.optimizers import make_optimizer, names, remembered_bytes, state_of
+from pellucid.training import memory_limit
+from pellucid.training.memory_limit import refuse_too_large
+from pellucid.training.optimizers import make_optimizer, names, optimizer_bytes, state_of
 
 
 # Holes in the heap and the library's own scratch memory differ by version; what counts is no surprise of another size.
@@ -61,23 +61,23 @@ def test_what_an_optimizer_remembers_is_known_before_there_is_a_model(name: str)
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
     kept = sum(tensor.nbytes for key, tensor in state_of(model, optimizer) if not key.endswith(".number"))
-    assert remembered_bytes(config, name) == kept
+    assert optimizer_bytes(config, name) == kept
 
 
 def test_settings_change_what_is_remembered() -> None:
     config = GPTConfig.preset("tiny")
-    assert remembered_bytes(config, "sgd") == 0
-    assert remembered_bytes(config, "sgd", {"momentum": 0.9}) == 4 * config.parameters()
+    assert optimizer_bytes(config, "sgd") == 0
+    assert optimizer_bytes(config, "sgd", {"momentum": 0.9}) == 4 * config.parameters()
 
 
 def test_a_shape_is_refused_by_what_its_own_optimizer_and_batch_take(monkeypatch: pytest.MonkeyPatch) -> None:
     config, batch = GPTConfig.preset("cpu-30m"), PRESETS["cpu-30m"].batch_tokens
     plain, full = (
-        step_memory(config, 8, "float32", accumulates=True, remembered=remembered_bytes(config, name)).peak
+        step_memory(config, 8, "float32", accumulates=True, remembered=optimizer_bytes(config, name)).peak
         for name in ("sgd", "adamw")
     )
     assert plain + 8 * config.parameters() == pytest.approx(full, rel=1e-3)
-    monkeypatch.setattr(machine, "memory_bytes", lambda: (plain + full) // 2)
+    monkeypatch.setattr(memory_limit, "memory_bytes", lambda device: (plain + full) // 2)
     refuse_too_large(config, batch, torch.float32, "sgd")
     with pytest.raises(PellucidError, match="gradients and adamw") as refused:
         refuse_too_large(config, batch, torch.float32)
@@ -88,12 +88,12 @@ def test_a_shape_is_refused_by_what_its_own_optimizer_and_batch_take(monkeypatch
 
 def test_a_shape_that_no_batch_saves_is_told_of_the_largest_preset_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     config = GPTConfig.preset("gpt3-13b")
-    monkeypatch.setattr(machine, "memory_bytes", lambda: 2_000_000_000)
+    monkeypatch.setattr(memory_limit, "memory_bytes", lambda device: 2_000_000_000)
     with pytest.raises(PellucidError, match=r"205\.7 for weights, .* GB are missing") as refused:
         refuse_too_large(config, 2_000_000, torch.float32)
     name = re.search(r"missing: (\S+) \(", str(refused.value))
     assert name
     refuse_too_large(GPTConfig.preset(name[1]), PRESETS[name[1]].batch_tokens, torch.float32)
-    monkeypatch.setattr(machine, "memory_bytes", lambda: 1_000_000)
+    monkeypatch.setattr(memory_limit, "memory_bytes", lambda device: 1_000_000)
     with pytest.raises(PellucidError, match="a shape of your own"):
         refuse_too_large(config, 2_000_000, torch.float32)

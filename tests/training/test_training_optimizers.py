@@ -20,7 +20,8 @@ from pellucid.errors import PellucidError
 from pellucid.gpt.documents import Documents
 from pellucid.gpt.pattern import parse
 from pellucid.runs.recipe import Recipe
-from pellucid.training.optimizers import Together, make_optimizer, names, parse_setting, restore, state_of
+from pellucid.training.optimizers import CombinedOptimizer, make_optimizer, names, restore, state_of
+from pellucid.training.options import parse_setting
 from pellucid.training.step import loss_and_gradients
 
 
@@ -82,7 +83,7 @@ def verified(run: pellucid.Run) -> None:
 def test_muon_has_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
     model = pellucid.GPT(CONFIG)
     both = make_optimizer(model, RECIPE, "muon")
-    assert isinstance(both, Together)
+    assert isinstance(both, CombinedOptimizer)
     muon, adamw = both.parts
     taken = {id(p) for group in muon.param_groups for p in group["params"]}
     assert {n for n, p in model.named_parameters() if id(p) in taken} == {

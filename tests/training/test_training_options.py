@@ -24,10 +24,11 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.loss import IGNORE
 from pellucid.gpt.pattern import alternating
+from pellucid.runs.files import checkpoint_folder
 from pellucid.runs.recipe import Recipe
 from pellucid.training import checkpoint
 from pellucid.training.batches import WindowBatches, ramp_of
-from pellucid.training.spike_guard import LEAST, WINDOW, remember, scores
+from pellucid.training.spike_guard import MIN_STEPS, WINDOW, spike_scores, with_step
 from pellucid.training.step import loss_and_gradients
 from pellucid.training.tensorboard import TensorBoard
 
@@ -158,10 +159,10 @@ def test_a_micro_batch_without_targets_counts_for_nothing() -> None:
 def test_scores_are_standard_deviations_above_the_steps_before(seen: list[tuple[float, float]], value: float) -> None:
     recent: tuple[tuple[float, float], ...] = ()
     for loss, norm in seen:
-        recent = remember(recent, loss, norm)
+        recent = with_step(recent, loss, norm)
     assert list(recent) == seen[-WINDOW:]
-    found = scores(recent, value, value)
-    if len(seen) < LEAST:
+    found = spike_scores(recent, value, value)
+    if len(seen) < MIN_STEPS:
         assert found == (0, 0)
         return
     for of, score in zip(zip(*recent, strict=True), found, strict=True):
@@ -189,11 +190,11 @@ def test_a_spike_leaves_weights_and_optimizer_alone(
     lines = numbers(run.path)
     losses = [(line["loss"], line["grad_norm"]) for line in lines if "loss" in line]
     expected = [
-        step for step in range(LEAST + 1, 33) if max(scores(tuple(losses[: step - 1]), *losses[step - 1])) > 1
+        step for step in range(MIN_STEPS + 1, 33) if max(spike_scores(tuple(losses[: step - 1]), *losses[step - 1])) > 1
     ]
     assert told == expected == [line["step"] for line in lines if "skipped" in line]
     assert 2 <= len(told) < 8
-    files = {step: checkpoint.folder(run.path, step) for step in range(1, 33)}
+    files = {step: checkpoint_folder(run.path, step) for step in range(1, 33)}
     for step in range(2, 33):
         for name in ("model.safetensors", "optimizer.safetensors"):
             same = (files[step] / name).read_bytes() == (files[step - 1] / name).read_bytes()

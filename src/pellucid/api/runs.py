@@ -10,7 +10,7 @@ from pellucid.errors import PellucidError
 from pellucid.finetuning import job
 from pellucid.interpret.finetuning_recorder import record_finetuning
 from pellucid.interpret.training_recorder import TrainingRecorder
-from pellucid.runs.files import RUN_FILE
+from pellucid.runs.files import RUN_FILE, STATE_FILE
 from pellucid.runs.plan import Plan
 from pellucid.training import checkpoint, run
 from pellucid.training.checkpoint import State
@@ -55,9 +55,9 @@ def open_run(path: str | Path) -> Run:
     state = State(step=0, tokens=0)
     if newest is not None:
         try:
-            state = State.from_dict(json.loads((newest / checkpoint.STATE).read_text(encoding="utf-8")))
+            state = State.from_dict(json.loads((newest / STATE_FILE).read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise PellucidError(f"{newest / checkpoint.STATE} cannot be read: {error!r}; remove that checkpoint") from None
+            raise PellucidError(f"{newest / STATE_FILE} cannot be read: {error!r}; remove that checkpoint") from None
     stopped = ended(plan, state) and state.step < plan.total_steps
     return Run(path=path, plan=plan, step=state.step, tokens=state.tokens, stopped_learning=stopped)
 

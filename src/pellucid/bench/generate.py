@@ -51,9 +51,9 @@ def kernel_is_here() -> bool:
 
 def dtypes() -> list[str]:
     """Of PyTorch's sides: float32, and bfloat16 where the CPU multiplies it. Where it is emulated it is ten times slower."""
-    from pellucid.training.machine import compute_dtype
+    from pellucid.training.placement import default_dtype
 
-    return list(dict.fromkeys(("float32", str(compute_dtype()).removeprefix("torch."))))
+    return list(dict.fromkeys(("float32", str(default_dtype()).removeprefix("torch."))))
 
 
 def our_sides(directory: str, bits: str, name: str) -> dict[str, Maker]:

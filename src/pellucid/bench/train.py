@@ -28,8 +28,10 @@ from pellucid.generation.model import GPT
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.pattern import all_dense, alternating
 from pellucid.runs.recipe import Recipe
-from pellucid.training.machine import compute_dtype, has_operators, keep_freed_memory, products_per_s
+from pellucid.training.matmul_rate import matmul_flops_per_s
+from pellucid.training.memory_limit import retain_freed_memory
 from pellucid.training.optimizers import make_optimizer
+from pellucid.training.placement import default_dtype, has_operators
 from pellucid.training.step import loss_and_gradients, micro_batch_of, update
 
 
@@ -151,9 +153,9 @@ def _rows(
 
 def ours(directory: str, tracks: int, batch: int, vocabulary: int) -> tuple[Work, dict[str, Any]]:
     """Makes our side of the work, in a worker."""
-    keep_freed_memory()
+    retain_freed_memory()
     torch.set_flush_denormal(True)
-    dtype = compute_dtype()
+    dtype = default_dtype()
     compiled = has_operators(dtype)
     model = load(directory).requires_grad_(True).train()
     recipe = Recipe.scaled(RATE, 10**9)
@@ -166,7 +168,7 @@ def ours(directory: str, tracks: int, batch: int, vocabulary: int) -> tuple[Work
         return loss
 
     work, first = _steps(step, tracks, batch, vocabulary)
-    products = products_per_s(dtype, [(1536, 1536, 1536)], seconds=0.5)
+    products = matmul_flops_per_s(dtype, [(1536, 1536, 1536)], seconds=0.5)
     words = f"Pellucid, {str(dtype).removeprefix('torch.')}, {'compiled' if compiled else 'built-in'} operators"
     return work, {"dtype": str(dtype).removeprefix("torch."), "words": words, "first": first, "products": products}
 
@@ -174,10 +176,10 @@ def ours(directory: str, tracks: int, batch: int, vocabulary: int) -> tuple[Work
 def peer(directory: str, tracks: int, batch: int, vocabulary: int, keep: bool, compiled: bool) -> tuple[Work, dict[str, Any]]:
     """Makes the peer's, in a worker; `keep`: with our allocator settings."""
     if keep:
-        keep_freed_memory()
+        retain_freed_memory()
     import transformers
 
-    dtype = compute_dtype()
+    dtype = default_dtype()
     model = transformers.GPT2LMHeadModel.from_pretrained(directory, attn_implementation="sdpa", dtype=torch.float32).train()
     model.config.use_cache = False
     recipe = Recipe.scaled(RATE, 10**9)

@@ -22,7 +22,7 @@ from pellucid.cli.output import command, print_json
 from pellucid.cli.token_lines import print_tokens
 from pellucid.generation.model import GPT
 from pellucid.gpt.scaling import shape_for
-from pellucid.planning.final_loss import foretell
+from pellucid.planning.final_loss import predict_final_loss
 from pellucid.planning.preview import Preview
 from pellucid.training.run import Run
 
@@ -111,11 +111,12 @@ class Live:
             f"{recipe['learning_rate']:.2g}, products in {event.plan['dtype']}"
             f"{', compiled operators' * event.plan['compiled']}, on {event.plan['threads']} "
             f"thread{'s' * (event.plan['threads'] != 1)}"
+            + (f", on {event.plan['device']}" if "device" in event.plan else "")
             + (f"; going on from step {event.step:,}" if event.step else "")
         )
         text = event.plan["source"].get("train_tokens")  # fine-tuning has none: what it ends with hangs on its examples
-        if text and (end := foretell(count, recipe["total_tokens"], text)):
-            self.console.print(f"expected at the end: ~{end.bits_per_byte:.2f} bits/byte held out, by {end.words()}")
+        if text and (end := predict_final_loss(count, recipe["total_tokens"], text)):
+            self.console.print(f"expected at the end: ~{end.bits_per_byte:.2f} bits/byte held out, by {end.as_sentence()}")
         if self.console.is_terminal:
             self.view = RichLive(console=self.console, refresh_per_second=4, transient=False)
             self.view.start()

@@ -1,4 +1,4 @@
-"""Examples to fine-tune on: pairs of prompt and completion, as batches of tokens. B examples, T tracks."""
+"""Examples to fine-tune on: pairs of prompt and completion, as batches of tokens. B examples, T positions."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ from pellucid.training.step import loss_of
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What the model is given, and what it should write next.
+    """A prompt, and the completion that the model should write after it.
 
     Raises:
         PellucidError: not text, nothing to write, or half a surrogate pair, which is no text.
@@ -92,8 +92,8 @@ def split(examples: Sequence[Example], *, fraction: float, seed: int) -> tuple[l
 class ExampleBatches:
     """Batches of examples; the loss counts completions only (a choice: prompts are given, not to be learned).
 
-    Prompt and completion are encoded apart, because that is how a prompt meets the model when it is used. Each ends with
-    end-of-text, so that the model learns where to stop. Shorter ones are filled up behind their end, where nothing looks.
+    Prompt and completion are encoded apart, because generating encodes a prompt by itself. Each ends with end-of-text, so
+    that the model learns where to stop. Shorter ones are padded after their end; the padding has no targets.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class ExampleBatches:
     ) -> None:
         self.eot, self.size, self.seed = tokenizer.eot, batch, seed
         self.train = [_encode(e, tokenizer, n_ctx) for e in train]
-        self.looked_at = [_encode(e, tokenizer, n_ctx) for e in held_out]
+        self.held_out_examples = [_encode(e, tokenizer, n_ctx) for e in held_out]
         self.held_out_bytes = sum(len(e.completion.encode()) for e in held_out)
-        self._tokens = [0]  # training tokens before each step, filled as far as asked
+        self._tokens = [0]  # training tokens before each step, as far as they were asked for
 
     def _chosen(self, step: int) -> list[tuple[list[int], int]]:
         """The examples of a step: every epoch goes through all of them in an order of its own."""
@@ -112,24 +112,24 @@ class ExampleBatches:
         return [self.train[permuted(k % n, n, key=mix(self.seed, k // n))] for k in numbers]
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Ids and targets, (B, T) each; targets of prompts and of filling are `IGNORE`."""
+        """Ids and targets, (B, T) each; targets of prompts and of padding are `IGNORE`."""
         return _pad(self._chosen(step), self.eot)
 
     def tokens_before(self, step: int) -> int:
-        """Tokens of examples, filling not counted."""
+        """Training tokens in all steps before `step`, padding not counted."""
         while len(self._tokens) <= step:
             self._tokens.append(self._tokens[-1] + sum(len(ids) - 1 for ids, _ in self._chosen(len(self._tokens) - 1)))
         return self._tokens[step]
 
     def epoch_at(self, step: int) -> float:
-        """Examples seen over examples there are."""
+        """Examples in all steps before `step`, over the examples of an epoch."""
         return step * self.size / len(self.train)
 
     def held_out(self, model: GPT, dtype: torch.dtype) -> tuple[float, float]:
         """(nats a token, bits a byte) of the held-out completions, each with its end."""
         nats, tokens = 0.0, 0
-        for start in range(0, len(self.looked_at), self.size):
-            ids, targets = _pad(self.looked_at[start : start + self.size], self.eot)
+        for start in range(0, len(self.held_out_examples), self.size):
+            ids, targets = _pad(self.held_out_examples[start : start + self.size], self.eot)
             nats += loss_of(model, ids, targets, dtype)
             tokens += int((targets != IGNORE).sum())
         return nats / tokens, bits_per_byte(nats, self.held_out_bytes)
@@ -147,9 +147,9 @@ def _encode(example: Example, tokenizer: Tokenizer, n_ctx: int) -> tuple[list[in
     return ids, len(prompt)
 
 
-def _pad(examples: Sequence[tuple[list[int], int]], fill: int) -> tuple[Tensor, Tensor]:
+def _pad(examples: Sequence[tuple[list[int], int]], padding: int) -> tuple[Tensor, Tensor]:
     width = max(len(ids) for ids, _ in examples) - 1
-    ids_bt = np.full((len(examples), width), fill, dtype=np.int64)
+    ids_bt = np.full((len(examples), width), padding, dtype=np.int64)
     targets_bt = np.full((len(examples), width), IGNORE, dtype=np.int64)
     for row, (ids, start) in enumerate(examples):
         ids_bt[row, : len(ids) - 1] = ids[:-1]

@@ -1,14 +1,13 @@
-"""The fine-tuning job: the same loop as training, from trained weights, on examples or on text of one's own.
+"""The fine-tuning job: training's planner and loop, from trained weights, on examples or on plain text.
 
-    RUN/base/          the model before      RUN/examples.jsonl, held_out.jsonl   what it learned from, and what not
+    RUN/base/          the model before      RUN/examples.jsonl, held_out.jsonl   the examples it is trained on, and the others
     RUN/model/         the best on held-out examples      RUN/finetuning.pellucid   the record, if there is one
 """
 
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import torch
+from typing import Unpack
 
 from pellucid.corpus.shards import open_corpus
 from pellucid.errors import PellucidError
@@ -16,19 +15,19 @@ from pellucid.events import Observer
 from pellucid.finetuning.examples import Example, ExampleBatches, read_examples, split, write_examples
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
-from pellucid.runs.plan import LOOKS, Plan, log_spaced, spaced
+from pellucid.runs.files import BASE, CORPUS, EXAMPLES, HELD_OUT_EXAMPLES
+from pellucid.runs.plan import Plan
 from pellucid.runs.recipe import Recipe
-from pellucid.training import machine
-from pellucid.training.batches import WindowBatches
-from pellucid.training.budget import calibration_seconds, check_positive, measure_pace, one_budget
-from pellucid.training.loop import Batches, run_steps
-from pellucid.training.prepare import new_run, prepare_corpus
-from pellucid.training.run import Run, fitting_prompt, refuse_changes
-from pellucid.training.step import micro_batch_of
+from pellucid.training.batches import Batches, WindowBatches
+from pellucid.training.options import FinetuningKeywords, FinetuningOptions, takes_options
+from pellucid.training.planner import Workload, at_least_one
+from pellucid.training.prepare import prepare_corpus
+from pellucid.training.run import Run, run_job
 
 
 EPOCHS = 4  # choice: the default of GPT-3's own fine-tuning service
 BATCH = 16
+CHECKPOINTS = 4  # in a run
 # Choice: fine-tuning starts from a fifth of the rate that suits training a model of this width from nothing.
 RATE_BY_WIDTH = 0.1
 HELD_OUT_FRACTION = 0.1
@@ -36,160 +35,130 @@ HELD_OUT_FRACTION = 0.1
 WriteRecord = Callable[[Path, Plan], None]  # writes the record of a finished run, from its directory and its plan
 
 
+@takes_options(FinetuningOptions)
 def finetune(
     examples: str | Path | Sequence[Example],
     out: str | Path,
     *,
     model: str | Path | GPT = "default",
-    epochs: float | None = None,
-    steps: int | None = None,
-    minutes: float | None = None,
-    batch: int | None = None,
-    learning_rate: float | None = None,
     seed: int = 0,
-    prompt: str | None = None,
-    dtype: str | None = None,
     record: bool = True,
     resume: bool = False,
     observers: Sequence[Observer] = (),
     stop: Callable[[], bool] = lambda: False,
     write_record: WriteRecord | None = None,
+    **options: Unpack[FinetuningKeywords],
 ) -> Run:
-    """Fine-tunes a model, or goes on with a run.
+    """Fine-tunes a model, or resumes a run.
 
     Args:
         examples: a JSONL file of prompt and completion, a list of `Example`, or a file or folder of plain text. Ignored
             when resuming.
         out: the run directory; new, or that of the run to resume.
         model: what to start from: anything `load` takes, or a model.
-        epochs, steps, minutes: how much; at most one. Default: 4 times through.
-        batch: examples in a step (for plain text: windows). Default: 16, fewer if there are few examples.
-        learning_rate: the peak. Default: 0.1 / d_model, a fifth of what training from nothing would take.
-        prompt: what samples continue. Default: that of a held-out example.
-        dtype: of the matrix products, as in `train`.
+        seed: of the order of examples, and of which are held out.
         record: keep `finetuning.pellucid` in the run at its end: both models beside each other, as pictures need it.
-        observers, stop: as in `train`.
+        resume, observers, stop: as in `train`.
         write_record: writes the record at the end (`pellucid.finetune` passes `interpret`'s); None: no record is written.
+        options: `pellucid.training.options.FinetuningOptions` documents each: the budget (epochs, steps or minutes; default: 4
+            epochs), batch (default: 16 examples, fewer if there are few), learning_rate (default: 0.1 / d_model, a fifth of
+            what training from nothing would take), prompt (default: that of a held-out example), dtype, device.
 
     Returns:
         The run. While it goes on `RUN/model` is the newest model; at the end it is the one with the lowest held-out
         loss, which may be the one before any step: see `metrics.jsonl`.
 
     Raises:
-        PellucidError: no examples, an example longer than the context, a run directory that exists, a damaged checkpoint.
+        PellucidError: no examples, an example longer than the context, a run directory that exists, a damaged checkpoint, no
+            such device.
     """
-    run = Path(out)
-    record = record and write_record is not None
-    machine.keep_freed_memory()
-    if resume:
-        plan = Plan.load(run, kind="finetune")
-        machine.refuse_other_operators(compiled=plan.compiled)
-        refuse_changes(
-            epochs=epochs, steps=steps, minutes=minutes, batch=batch, learning_rate=learning_rate, prompt=prompt,
-            dtype=dtype,
-        )  # fmt: skip
-    else:
-        one_budget(epochs=epochs, steps=steps, minutes=minutes)
-        check_positive(epochs=epochs, steps=steps, minutes=minutes, batch=batch, learning_rate=learning_rate)
-        compute = machine.dtype_of(dtype)
-        with new_run(run) as draft:
-            base = model if isinstance(model, GPT) else load(model)
-            few = _prepare(examples, draft, base, seed, observers)
-            budget = (epochs, steps, minutes)
-            recorded = record and write_record is not None
-            plan = _plan(draft, base, budget, batch or few, learning_rate, seed, prompt, compute, recorded)
-    tuned = load(run / "base").requires_grad_(True)
-    batches = batches_of(run, tuned, plan.batch, plan.seed)
-    state = run_steps(run, plan, tuned, batches, observers=observers, stop=stop)
-    if write_record and record and plan.record and state.step == plan.total_steps:
-        write_record(run, plan)
-    return Run(path=run, plan=plan, step=state.step, tokens=state.tokens)
+    job = FinetuningJob(examples, model, FinetuningOptions(**options))
+    recorded = record and write_record is not None
+    run = run_job(job, Path(out), seed=seed, record=recorded, resume=resume, observers=observers, stop=stop)
+    if write_record and record and run.plan.record and run.step == run.plan.total_steps:
+        write_record(run.path, run.plan)
+    return run
 
 
-def _prepare(
-    examples: str | Path | Sequence[Example], run: Path, base: GPT, seed: int, observers: Sequence[Observer]
-) -> int:
-    """Puts everything the run needs into its directory: the model before, and what it will learn from.
+class FinetuningJob:
+    """Fine-tuning a model on examples or on text (`training.planner.Job`)."""
 
-    Returns:
-        A batch that suits: 16, or so few that an epoch still has several steps.
-    """
-    batch = BATCH
-    if isinstance(examples, str | Path) and Path(examples).suffix.lower() == ".json":
-        raise PellucidError(f"{examples}: examples are a .jsonl file, an object a line; plain text has another ending")
-    tokenizer = base.require_tokenizer()
-    if isinstance(examples, str | Path) and Path(examples).suffix.lower() != ".jsonl":
-        prepare_corpus(examples, None, run, base.config, tokenizer, seed, observers)
-    else:
-        pairs = read_examples(examples) if isinstance(examples, str | Path) else list(examples)
-        train, held_out = split(pairs, fraction=HELD_OUT_FRACTION, seed=seed)
-        ExampleBatches(train, held_out, tokenizer, base.config.n_ctx, 1, seed)  # refuses an example that is too long
-        write_examples(train, run / "examples.jsonl")
-        write_examples(held_out, run / "held_out.jsonl")
-        batch = min(BATCH, max(1, len(train) // 8))
-    base.save(run / "base")
-    return batch
+    kind = "finetune"
+
+    def __init__(
+        self, examples: str | Path | Sequence[Example], model: str | Path | GPT, options: FinetuningOptions
+    ) -> None:
+        self.examples, self.model, self.options = examples, model, options
+
+    def check(self) -> None:
+        """Refuses a JSON file as examples.
+
+        Raises:
+            PellucidError: that is what was given.
+        """
+        if isinstance(self.examples, str | Path) and Path(self.examples).suffix.lower() == ".json":
+            raise PellucidError(
+                f"{self.examples}: examples are a .jsonl file, an object a line; plain text has another ending"
+            )
+
+    def prepare(self, run: Path, seed: int, observers: Sequence[Observer]) -> Workload:
+        """Writes the model before, and the examples or the text."""
+        base = self.model if isinstance(self.model, GPT) else load(self.model)
+        tokenizer, batch = base.require_tokenizer(), BATCH
+        if isinstance(self.examples, str | Path) and Path(self.examples).suffix.lower() != ".jsonl":
+            prepare_corpus(self.examples, None, run, base.config, tokenizer, seed, observers)
+        else:
+            given = self.examples
+            pairs = read_examples(given) if isinstance(given, str | Path) else list(given)
+            train, held_out = split(pairs, fraction=HELD_OUT_FRACTION, seed=seed)
+            ExampleBatches(train, held_out, tokenizer, base.config.n_ctx, 1, seed)  # refuses an example that is too long
+            write_examples(train, run / EXAMPLES)
+            write_examples(held_out, run / HELD_OUT_EXAMPLES)
+            batch = min(BATCH, max(1, len(train) // 8))  # so few that an epoch still has several steps
+        base.save(run / BASE)
+        return ExampleWorkload(run, base, self.options, self.options.batch or batch, seed)
+
+    def open(self, run: Path, plan: Plan, *, verify: bool) -> tuple[GPT, Batches]:
+        """The model before, to be trained, and its batches."""
+        model = load(run / BASE).requires_grad_(True)
+        return model, batches_of(run, model, plan.batch, plan.seed)
+
+
+class ExampleWorkload(Workload):
+    """Fine-tuning on what is in a run directory (`training.planner.Workload`)."""
+
+    kind = "finetune"
+    checkpoints = CHECKPOINTS
+
+    def __init__(self, run: Path, base: GPT, options: FinetuningOptions, batch: int, seed: int) -> None:
+        self.run, self.options, self.batch = run, options, batch
+        self.config, self.tokenizer = base.config, base.require_tokenizer()
+        self.batches = batches_of(run, base, batch, seed)
+        self.positions = self.batches.batch(0)[0].shape[1]
+        self.learning_rate = RATE_BY_WIDTH / base.config.d_model
+        source = {"base": self.config.name or "model", "tokenizer": self.tokenizer.fingerprint}
+        self.plan_fields = {"keep_best": True, "source": source}
+
+    def schedule(self, learning_rate: float, timed_steps: int | None) -> tuple[int, Recipe]:
+        """(steps, recipe): a tenth of the steps is warm-up, none in a run of a few steps."""
+        options, steps = self.options, timed_steps if self.options.steps is None else self.options.steps
+        if steps is None:
+            epochs = EPOCHS if options.epochs is None else options.epochs
+            steps = math.ceil(epochs / self.batches.epoch_at(1))
+        tokens, warmup = (self.batches.tokens_before(count) for count in (at_least_one(steps), steps // 10))
+        return steps, Recipe.scaled(learning_rate, tokens, warmup_tokens=warmup)
+
+    def default_prompt(self) -> str:
+        """The prompt of a held-out example; none for text."""
+        path = self.run / HELD_OUT_EXAMPLES
+        held_out = read_examples(path) if path.exists() else []
+        return held_out[len(held_out) // 2].prompt if held_out else ""
 
 
 def batches_of(run: Path, base: GPT, batch: int, seed: int) -> Batches:
-    """Where a fine-tuning run's data comes from: its examples, or its text."""
+    """The batches of a fine-tuning run: of its examples, or of its text."""
     tokenizer = base.require_tokenizer()
-    if (run / "corpus").exists():
-        return WindowBatches(open_corpus(run / "corpus"), tokenizer, base.config.n_ctx, batch, seed)
-    train, held_out = (read_examples(run / name) for name in ("examples.jsonl", "held_out.jsonl"))
+    if (run / CORPUS).exists():
+        return WindowBatches(open_corpus(run / CORPUS), tokenizer, base.config.n_ctx, batch, seed)
+    train, held_out = (read_examples(run / name) for name in (EXAMPLES, HELD_OUT_EXAMPLES))
     return ExampleBatches(train, held_out, tokenizer, base.config.n_ctx, batch, seed)
-
-
-def _plan(
-    run: Path,
-    base: GPT,
-    budget: tuple[float | None, int | None, float | None],
-    batch: int,
-    learning_rate: float | None,
-    seed: int,
-    prompt: str | None,
-    dtype: torch.dtype,
-    record: bool,
-) -> Plan:
-    epochs, steps, minutes = budget
-    batches = batches_of(run, base, batch, seed)
-    compiled = machine.has_operators(dtype)
-    micro_batch = micro_batch_of(batch, batches.batch(0)[0].shape[1])
-    threads, looks = torch.get_num_threads(), LOOKS
-    if minutes is not None:
-        seconds = calibration_seconds(minutes)
-        pace = measure_pace(base.config, batches, micro_batch, dtype, compiled, seed, seconds=seconds)
-        (steps, looks), threads = pace.plan(minutes), pace.threads
-    elif steps is None:
-        steps = math.ceil((EPOCHS if epochs is None else epochs) / batches.epoch_at(1))
-    if steps < 1:
-        raise PellucidError("the budget is less than one step: give more epochs, steps or minutes")
-    if prompt is None:
-        held_out = read_examples(run / "held_out.jsonl") if (run / "held_out.jsonl").exists() else []
-        prompt = held_out[len(held_out) // 2].prompt if held_out else ""
-    plan = Plan(
-        kind="finetune",
-        config=base.config,
-        recipe=Recipe.scaled(
-            learning_rate or RATE_BY_WIDTH / base.config.d_model,
-            batches.tokens_before(steps),
-            warmup_tokens=batches.tokens_before(steps // 10),  # none in a run of a few steps
-        ),
-        seed=seed,
-        batch=batch,
-        micro_batch=micro_batch,
-        total_steps=steps,
-        dtype=str(dtype).removeprefix("torch."),
-        compiled=compiled,
-        threads=threads,
-        held_out_every=spaced(steps, looks),
-        checkpoint_every=spaced(steps, 4),
-        sample_at=log_spaced(steps),
-        sample_prompt=fitting_prompt(prompt, base.require_tokenizer(), base.config.n_ctx),
-        keep_best=True,
-        record=record,
-        source={"base": base.config.name or "model", "tokenizer": base.require_tokenizer().fingerprint},
-        machine=dict(machine.describe()),
-    )
-    plan.save(run)
-    return plan

@@ -5,7 +5,7 @@ from pathlib import Path
 from pellucid.errors import PellucidError
 from pellucid.formats.hub import fetch, is_hub_id
 from pellucid.gpt.config_json import CONFIG
-from pellucid.runs.files import RUN_FILE
+from pellucid.runs.files import MODEL, RUN_FILE
 
 
 DEFAULT = "default"
@@ -25,9 +25,9 @@ def resolve(source: str | Path) -> Path:
         return directory
     directory = Path(source)
     if (directory / RUN_FILE).exists():
-        if not (directory / "model" / CONFIG).exists():
+        if not (directory / MODEL / CONFIG).exists():
             raise PellucidError(f"the run {directory} has no model yet: its first checkpoint makes one")
-        return directory / "model"
+        return directory / MODEL
     if (directory / CONFIG).exists():
         return directory
     if not directory.exists() and is_hub_id(str(source)):

@@ -15,10 +15,10 @@ from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.interpret.capture import pieces
-from pellucid.interpret.training_recorder import lines_until
 from pellucid.interpret.training_stats import norms, thumbnail, weights_of
 from pellucid.record import Provenance, RecordWriter, as_uint8, describe, open_record
-from pellucid.runs.files import RECORDS
+from pellucid.runs.files import BASE, HELD_OUT_EXAMPLES, MODEL, RECORDS
+from pellucid.runs.metrics import read_metrics
 from pellucid.runs.plan import Plan
 from pellucid.text import Tokenizer
 from pellucid.training import checkpoint
@@ -37,7 +37,7 @@ def record_finetuning(run: Path, plan: Plan) -> None:
     Raises:
         PellucidError: a file of the run is missing or damaged, or the record cannot be written.
     """
-    base, tuned = load(run / "base"), load(run / "model")
+    base, tuned = load(run / BASE), load(run / MODEL)
     named = fingerprint(tuned)
     path = run / RECORD
     if not _written(path, named):
@@ -82,7 +82,7 @@ def _write(writer: RecordWriter, run: Path, plan: Plan, base: GPT, tuned: GPT) -
     add("weights", norms(weights_of(base)).numpy())
     for name, moved in zip(names, maps(base, tuned), strict=True):
         add("thumbnails/{matrix}", as_uint8(moved), {"tensor": f"{name}.weight"}, matrix=name)
-    steps = [line["loss"] for line in lines_until(run, plan.total_steps) if "loss" in line]
+    steps = [line["loss"] for line in read_metrics(run, until=plan.total_steps) if "loss" in line]
     add("steps/loss", np.array(steps, np.float64))
     for name, value in zip(("ids", "starts", "bytes"), named_pieces(tuned.require_tokenizer(), asked), strict=True):
         writer.add(f"pieces/{name}", value, **describe("finetuning", f"pieces/{name}"))
@@ -90,7 +90,7 @@ def _write(writer: RecordWriter, run: Path, plan: Plan, base: GPT, tuned: GPT) -
 
 def examples_of(run: Path) -> list[Example]:
     """The first examples that the run was not trained on; none if it learned from text."""
-    held_out = run / "held_out.jsonl"
+    held_out = run / HELD_OUT_EXAMPLES
     return read_examples(held_out)[:ASKED] if held_out.is_file() else []
 
 

@@ -7,7 +7,6 @@ by step are in `RUN/metrics.jsonl` anyway; the record is put together from those
 a run that was killed has lost nothing that it will not do again, and a resumed run gives the record of an uninterrupted one.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +34,8 @@ from pellucid.interpret.training_stats import (
     weights_of,
 )
 from pellucid.record import Provenance, RecordWriter, as_uint8, describe, open_record
-from pellucid.runs.files import METRICS, RECORDS
+from pellucid.runs.files import MOMENTS, RECORDS, step_name
+from pellucid.runs.metrics import read_metrics
 from pellucid.runs.plan import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLE_TOP_P, Plan
 from pellucid.runtime.inference_mode import inference_mode
 from pellucid.training import checkpoint
@@ -47,7 +47,6 @@ from pellucid.version import __version__
 
 Array = Any
 RECORD = RECORDS["train"]
-MOMENTS = "moments"
 _STRETCH = "training/stretch/loss"
 
 
@@ -228,7 +227,7 @@ class TrainingRecorder(MomentWatch):
             parameters=plan.config.parameters(),
             dtype=plan.dtype,
             tokenizer=model.require_tokenizer().fingerprint,
-            checkpoint=checkpoint.folder(self.run, step).name,
+            checkpoint=step_name(step),
             step=step,
             seed=plan.seed,
             sampling={
@@ -241,12 +240,12 @@ class TrainingRecorder(MomentWatch):
 
 def moment_file(run: Path, step: int) -> Path:
     """What the moment saw at which `step` steps were done."""
-    return run / MOMENTS / f"{checkpoint.folder(run, step).name}.safetensors"
+    return run / MOMENTS / f"{step_name(step)}.safetensors"
 
 
 def held_out_window(batches: WindowBatches) -> Array:
     """(W + 1,): the first held-out tokens, at most `WINDOW` + 1 of them."""
-    return batches.looked_at[0][: WINDOW + 1]
+    return batches.held_out_windows[0][: WINDOW + 1]
 
 
 def example(window: Array, before: Sequence[Array], after: Sequence[Array]) -> dict[str, Array]:
@@ -280,7 +279,7 @@ class _Chunks:
     def write(self, step: int, kept: list[int], stretch_loss: bool) -> None:
         """Everything up to `step`, with the moments `kept`."""
         of = self.recorder
-        lines = lines_until(of.run, step)
+        lines = read_metrics(of.run, until=step)
         seen = [load_moment(of.run, moment) for moment in kept]
         self.add("plan", of.plan.to_dict() | {"seed": str(of.plan.seed)})  # 64 bits, which JSON's readers do not hold
         self._steps(lines)
@@ -341,13 +340,6 @@ class _Chunks:
             self.tokens.update([*encode(line["prompt"]), *line["ids"]])
         kept = ("step", "tokens", "prompt", "ids")
         self.add("samples", [{name: line[name] for name in kept} | {"text": line["sample"]} for line in samples])
-
-
-def lines_until(run: Path, step: int) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl` up to a step."""
-    with (run / METRICS).open(encoding="utf-8") as file:
-        lines = [json.loads(line) for line in file if line.endswith("}\n")]
-    return [line for line in lines if line["step"] <= step]
 
 
 def load_moment(run: Path, step: int) -> dict[str, Array]:

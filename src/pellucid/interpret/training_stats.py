@@ -15,7 +15,7 @@ from torch import Tensor
 from pellucid.corpus.windows import Windows
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.loss import CHUNK_VALUES
-from pellucid.training.step import precision
+from pellucid.training.placement import autocast
 
 
 Array = Any
@@ -64,7 +64,7 @@ def logits_of(model: Decoder, ids: Tensor, dtype: torch.dtype) -> Iterator[Tenso
     Yields:
         (n, V).
     """
-    with precision(dtype):
+    with autocast(dtype, ids.device):
         hidden = model.hidden(ids)
     hidden = hidden.flatten(0, 1).to(dtype)
     matrix = model.wte.weight.to(dtype)

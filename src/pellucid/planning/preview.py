@@ -1,6 +1,6 @@
-"""A training run before it is begun: what it was planned to be, how long that takes here, and what memory.
+"""A training run before it is started: its plan, how long it takes on this machine, and how much memory.
 
-The time is measured (`train.run.rehearse`), and so is never the same twice; the memory is `gpt.memory`'s formulas.
+The time is measured (`training.run.dry_run`), so it is never the same twice; the memory is computed by `gpt.memory`.
 """
 
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from typing import Any
 
 from pellucid.gpt.memory import StepMemory, step_memory, way_of
 from pellucid.gpt.scaling import Dial
-from pellucid.planning.final_loss import Foretold, foretell
+from pellucid.planning.final_loss import FinalLossPrediction, predict_final_loss
 from pellucid.runs.plan import Plan
-from pellucid.training.budget import Pace
-from pellucid.training.optimizers import remembered_bytes
+from pellucid.training.optimizers import optimizer_bytes
+from pellucid.training.throughput import Throughput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,38 +20,38 @@ class Preview:
     """What a planned run takes.
 
     Attributes:
-        plan: every choice of it. pace: seconds of a step and of a look at held-out text, measured here.
-        dial: what its shape was derived by, if by its parameters.
+        plan: every choice of it. throughput: seconds of a step and of a held-out evaluation, measured here.
+        dial: how its shape was derived, if from a number of parameters.
     """
 
     plan: Plan
-    pace: Pace
+    throughput: Throughput
     dial: Dial | None = None
 
     @property
     def seconds(self) -> float:
-        """Steps and looks at the measured pace; samples and checkpoints are not counted."""
-        looks = 2 + (self.plan.total_steps - 1) // self.plan.held_out_every  # one before any step, one at the end
-        return self.plan.total_steps * self.pace.step + looks * self.pace.look
+        """Steps and held-out evaluations at the measured speed; samples and checkpoints are not counted."""
+        evaluations = 2 + (self.plan.total_steps - 1) // self.plan.held_out_every  # one before any step, one at the end
+        return self.plan.total_steps * self.throughput.step_seconds + evaluations * self.throughput.evaluation_seconds
 
     @cached_property
     def memory(self) -> StepMemory:
-        """Bytes of a step of full micro-batches, with what the run's own optimizer remembers."""
+        """Bytes of a step of full micro-batches, with the state of the run's own optimizer."""
         plan = self.plan
         return step_memory(
             plan.config, plan.micro_batch, way_of(plan.dtype, compiled=plan.compiled),
             accumulates=plan.batch > plan.micro_batch,
-            remembered=remembered_bytes(plan.config, plan.optimizer, plan.optimizer_settings),
+            remembered=optimizer_bytes(plan.config, plan.optimizer, plan.optimizer_settings),
         )  # fmt: skip
 
     @property
-    def end_loss(self) -> Foretold | None:
-        """Held-out loss at the end, by a law fitted to other runs; None where there is none for so few tokens."""
+    def end_loss(self) -> FinalLossPrediction | None:
+        """Held-out loss at the end, by a scaling law fitted to other runs; None where there is none for so few tokens."""
         plan = self.plan
-        return foretell(plan.config.parameters(), plan.recipe.total_tokens, plan.source["train_tokens"])
+        return predict_final_loss(plan.config.parameters(), plan.recipe.total_tokens, plan.source["train_tokens"])
 
     def reasons(self) -> dict[str, str]:
-        """By name, where the numbers come from that follow from the parameters; none where they were given in their place."""
+        """By name, why each number that follows from the number of parameters is as it is; none that was given instead."""
         if self.dial is None:
             return {}
         plan, dial = self.plan, self.dial
@@ -65,7 +65,7 @@ class Preview:
         return found
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """(what, how much, where it comes from) for each number, in the order of a table."""
+        """(name, value, where it comes from) for each number, in the order of a table."""
         plan, config, recipe = self.plan, self.plan.config, self.plan.recipe
         whys, memory, end = self.reasons(), self.memory, self.end_loss
         full = plan.batch * config.n_ctx
@@ -85,9 +85,10 @@ class Preview:
              f"{memory.stays / 1e6:,.0f} for weights, gradients and {plan.optimizer}, the rest for "
              f"{plan.micro_batch} window{'s' * (plan.micro_batch != 1)} at once"),
             ("time", f"{self.seconds / 60:,.1f} minutes",
-             f"measured: {self.pace.step:.3g} s a step on {self.pace.threads} thread{'s' * (self.pace.threads != 1)}"),
-            ("end loss", f"~{end.bits_per_byte:.2f}", f"bits/byte held out, by {end.words()}") if end else
-            ("end loss", "", "not foretold of so few tokens"),
+             f"measured: {self.throughput.step_seconds:.3g} s a step on {self.throughput.threads} "
+             f"thread{'s' * (self.throughput.threads != 1)}"),
+            ("end loss", f"~{end.bits_per_byte:.2f}", f"bits/byte held out, by {end.as_sentence()}") if end else
+            ("end loss", "", "not predicted for so few tokens"),
         ]  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,7 +106,7 @@ class Preview:
             "memory": {"state": self.memory.stays, "activations": self.memory.peak - self.memory.stays},
             "end_loss": self.end_loss.to_dict() if self.end_loss else None,
             "seconds": self.seconds,
-            "seconds_per_step": self.pace.step,
-            "threads": self.pace.threads,
+            "seconds_per_step": self.throughput.step_seconds,
+            "threads": self.throughput.threads,
             "reasons": self.reasons(),
         }

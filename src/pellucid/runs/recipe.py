@@ -1,4 +1,4 @@
-"""GPT-3's training recipe as data, and its learning rate as a function of tokens.
+"""GPT-3's training recipe as data: optimizer constants, learning rate and batch size as functions of tokens.
 
 Source of every figure that has no "choice" beside it: GPT-3 paper (arXiv 2005.14165), appendix B. Torch-free.
 """
@@ -12,7 +12,11 @@ from pellucid.errors import PellucidError
 from pellucid.gpt.published import DECAY_TOKENS, PUBLISHED, RAMP_FROM_TOKENS, RAMP_OVER_TOKENS, TOTAL_TOKENS, WARMUP_TOKENS
 
 
-DEFAULT = "adamw"  # the optimizer that the recipe's numbers are of
+DEFAULT_OPTIMIZER = "adamw"  # the optimizer that the recipe's numbers are for
+# Choices: without a budget a run sees 20 tokens a parameter, a rule of thumb from after GPT-3, which had 2 (175B) to 2,400
+# (125M); but no text more than 8 times.
+TOKENS_PER_PARAMETER = 20
+MAX_EPOCHS = 8
 # Choice: 375M of 300B tokens is an eighth of a percent, less than one step of a run of minutes. Small runs need longer.
 SMALL_RUN_WARMUP = 0.05
 # The ramp's proportions: 32k tokens are this share of the smallest size's batch. Choice: the longest ramp, 12B of 300B tokens,
@@ -33,8 +37,8 @@ class Recipe:
         beta1, beta2, eps: Adam's.
         weight_decay: decoupled (AdamW). Decays matrices only, not biases, gains or LayerNorms (a choice: not stated).
         clip: global norm that gradients are scaled down to.
-        ramp_from, ramp_tokens: tokens of the first step's batch, and over how many it grows linearly to the full one; 0: no
-            ramp. Left out of `to_dict` then.
+        ramp_from, ramp_tokens: tokens in the first step's batch, and the tokens over which the batch grows linearly to its
+            full size; 0: no ramp, and `to_dict` leaves both out.
     """
 
     learning_rate: float
@@ -67,17 +71,17 @@ class Recipe:
 
     @staticmethod
     def ramp(full_tokens: int, batch_tokens: int) -> dict[str, int]:
-        """GPT-3's proportions of the batch's growth, as fields: from 32k of 500k tokens, over 12 of 300 billion.
+        """GPT-3's batch ramp in proportion, as fields of a `Recipe`: from 32k of 500k tokens, over 12 of 300 billion.
 
         Args:
-            full_tokens: that the run would see if every batch were full. batch_tokens: of a full batch.
+            full_tokens: training tokens if every batch were full. batch_tokens: tokens in a full batch.
         """
         return {"ramp_from": round(batch_tokens * RAMP_FROM), "ramp_tokens": round(full_tokens * RAMP_OVER)}
 
     def learning_rate_at(self, tokens: int) -> float:
         """The rate of the step that starts after `tokens`: linear rise (from a tenth), cosine to the floor, then flat."""
         if tokens < self.warmup_tokens:
-            # No step is wasted on a rate of zero.
+            # Not from 0: that step would change nothing.
             return self.learning_rate * max(tokens, 0.1 * self.warmup_tokens) / self.warmup_tokens
         span = max(1, self.decay_tokens - self.warmup_tokens)
         along = min(1.0, (tokens - self.warmup_tokens) / span)
@@ -85,8 +89,10 @@ class Recipe:
         return self.learning_rate * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * along)))
 
     def windows_at(self, tokens: int, full: int, n_ctx: int) -> int:
-        """Windows of n_ctx tokens in the step that starts after `tokens`, where a full batch has `full`: whole ones, at least
-        one.
+        """Windows of n_ctx tokens in the batch of the step that starts after `tokens`: whole ones, at least one.
+
+        Args:
+            full: windows in a full batch.
         """
         if tokens >= self.ramp_tokens:
             return full

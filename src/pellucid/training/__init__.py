@@ -1,6 +1,7 @@
 """A training run: text goes in, a run directory comes out.
 
-In: documents (or a run to go on with). Out: `run.json` (every choice, made once), `metrics.jsonl`, `checkpoints/`, `corpus/`,
-`model/` (the newest). Read `run` (what a run is), then `prepare`, `loop` (its life), `step` (forward, loss, backward, update),
-`optimizers` and `checkpoint`.
+In: documents and options (or a run to resume). Out: `run.json` (every choice, made once), `metrics.jsonl`, `checkpoints/`,
+`corpus/`, `model/` (the newest). Read `run` (a run from start to end), `options` and `planner` (what was asked for becomes a
+plan), `pretraining` (the job on text), `loop` and `step` (forward, loss, backward, update), then `optimizers`, `checkpoint` and
+`placement` (devices).
 """

@@ -1,8 +1,8 @@
-"""Batches of windows: what a training run is fed."""
+"""Where a run's batches come from: the protocol, and batches of shuffled windows of text."""
 
 from bisect import bisect_left
 from itertools import islice
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -18,14 +18,31 @@ from pellucid.training.held_out import held_out_loss
 from pellucid.training.step import micro_batch_of
 
 
-HELD_OUT_TOKENS = 8_192  # read at each look; the same tokens every time
+HELD_OUT_TOKENS = 8_192  # read at each evaluation; the same tokens every time
+
+
+class Batches(Protocol):
+    """Where a run's data comes from: pure functions of the step's number."""
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Ids and targets of step `step` (0, 1, 2, ...): (B, T) int64 each, on the CPU."""
+
+    def tokens_before(self, step: int) -> int:
+        """Training tokens in all steps before `step`."""
+
+    def epoch_at(self, step: int) -> float:
+        """How many times the data has been gone through before `step`."""
+
+    def held_out(self, model: GPT, dtype: torch.dtype) -> tuple[float, float]:
+        """The model's loss on held-out data: (nats a token, bits a byte)."""
 
 
 class WindowBatches:
-    """Batches of shuffled windows: the article's window slid over all the text, without replacement in an epoch.
+    """Batches of shuffled windows of n_ctx + 1 tokens that cover the text, without replacement in an epoch.
 
     Args:
-        batch: windows in a full batch. ramp: windows before steps 0, 1, 2, ... while the batch grows (`ramp_of`).
+        batch: windows in a full batch.
+        ramp: windows in all steps before step 0, 1, 2, ... while the batch grows (`ramp_of`).
     """
 
     def __init__(
@@ -34,8 +51,8 @@ class WindowBatches:
         self.windows = Windows(corpus.train, n_ctx, seed=seed)
         self.n_ctx, self.size, self.ramp = n_ctx, batch, ramp
         self.token_bytes = np.array(tokenizer.byte_lengths, dtype=np.int64)
-        looks = -(-HELD_OUT_TOKENS // n_ctx)
-        self.looked_at = list(islice(sequential(corpus.held_out, n_ctx), looks))
+        count = -(-HELD_OUT_TOKENS // n_ctx)
+        self.held_out_windows = list(islice(sequential(corpus.held_out, n_ctx), count))
 
     @classmethod
     def of(cls, plan: Plan, corpus: TokenCorpus, tokenizer: Tokenizer) -> Self:
@@ -62,21 +79,21 @@ class WindowBatches:
         return last - (self.ramp[last] - windows) // self.size
 
     def tokens_before(self, step: int) -> int:
-        """Every window trains on n_ctx tokens."""
+        """Training tokens in all steps before `step`: n_ctx a window."""
         return self.windows_before(step) * self.n_ctx
 
     def epoch_at(self, step: int) -> float:
-        """Windows seen over windows there are."""
+        """Windows in all steps before `step`, over the windows of an epoch."""
         return self.windows_before(step) / len(self.windows)
 
     def held_out(self, model: GPT, dtype: torch.dtype) -> tuple[float, float]:
         """(nats a token, bits a byte) of the first `HELD_OUT_TOKENS` held-out tokens."""
-        rows = micro_batch_of(len(self.looked_at), self.n_ctx)
-        return held_out_loss(model, self.looked_at, self.token_bytes, dtype=dtype, rows=rows)
+        rows = micro_batch_of(len(self.held_out_windows), self.n_ctx)
+        return held_out_loss(model, self.held_out_windows, self.token_bytes, dtype=dtype, rows=rows)
 
 
 def ramp_of(recipe: Recipe, batch: int, n_ctx: int) -> tuple[int, ...]:
-    """Windows before steps 0, 1, 2, ... up to the first full batch; (0,) without a ramp."""
+    """Windows in all steps before step 0, 1, 2, ... up to the first full batch; (0,) without a ramp."""
     before = [0]
     while (tokens := before[-1] * n_ctx) < recipe.ramp_tokens:
         before.append(before[-1] + recipe.windows_at(tokens, batch, n_ctx))

@@ -1,9 +1,9 @@
-"""Checkpoints: everything a run needs to go on, to the bit.
+"""Checkpoints: everything that a run needs to resume with the same bits.
 
 A checkpoint is a folder `checkpoints/step-00001200/` that is itself a model directory, with two files more:
-`optimizer.safetensors` (what the optimizer remembers) and `state.json` (step, tokens, SHA-256 of every other file). It is
-written as a `.part` folder, flushed to disk, then renamed, and renamed again before it is removed: a folder with a final name
-is complete, whatever happened.
+`optimizer.safetensors` (the optimizer's state) and `state.json` (step, tokens, SHA-256 of every other file). It is written as
+a `.part` folder, flushed to disk, then renamed, and renamed again before it is removed: a folder with a final name is
+complete, whatever happened.
 """
 
 import json
@@ -24,24 +24,29 @@ from pellucid.errors import PellucidError
 from pellucid.files import sha256, write_whole
 from pellucid.generation.model import GPT
 from pellucid.gpt.directory import load_weights
+from pellucid.runs.files import (
+    BEST,
+    BEST_FILE,
+    EXAMPLE,
+    MODEL,
+    OPTIMIZER_FILE,
+    PART,
+    STATE_FILE,
+    checkpoint_folder,
+    checkpoints,
+    step_name,
+)
 from pellucid.training.optimizers import restore, state_of
 from pellucid.training.spike_guard import Recent
 
 
-OPTIMIZER = "optimizer.safetensors"
-STATE = "state.json"
-BEST = "best.json"
-EXAMPLE = "example"  # the folder of the checkpoint that is kept for replaying the recorded example's step
-PART = ".part"
-
-
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a checkpoint stands: steps done, training tokens seen, and what the run's guards remember.
+    """Where a run is: steps and training tokens done, and what skipping spikes and ending early depend on.
 
     Attributes:
-        skipped: how many of the steps left the weights alone. recent: what the next one is compared with (`guard`).
-        lowest, waited: the lowest held-out loss, and looks at held-out text since, if the run may end early.
+        skipped: how many of the steps had their update skipped. recent: what the next step is compared with (`spike_guard`).
+        lowest, waited: the lowest held-out loss, and the evaluations since without a lower one, if the run may end early.
     """
 
     step: int
@@ -52,7 +57,7 @@ class State:
     waited: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for `state.json`, those of guards only where there is something to remember."""
+        """Plain values for `state.json`; those after `tokens` only where they differ from their defaults."""
         defaults = {field.name: field.default for field in fields(self) if field.default is not MISSING}
         return {name: value for name, value in asdict(self).items() if name not in defaults or value != defaults[name]}
 
@@ -71,14 +76,9 @@ class State:
         )  # fmt: skip
 
 
-def folder(run: Path, step: int) -> Path:
-    """The checkpoint of a step."""
-    return run / "checkpoints" / f"step-{step:08d}"
-
-
 def newest(run: Path) -> Path | None:
     """The newest complete checkpoint of a run, or None before the first."""
-    complete = sorted(p for p in (run / "checkpoints").glob("step-????????") if p.is_dir())
+    complete = checkpoints(run)
     return complete[-1] if complete else None
 
 
@@ -89,10 +89,10 @@ def save(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State, 
         PellucidError: the disk has no room for it or would not take it, or the weights are no longer numbers; earlier
             checkpoints are untouched.
     """
-    final = folder(run, state.step)
+    final = checkpoint_folder(run, state.step)
     try:
         _write(final, model, optimizer, state)
-        for old in sorted((run / "checkpoints").glob("step-????????"))[:-keep]:
+        for old in checkpoints(run)[:-keep]:
             os.replace(old, old.with_suffix(PART))  # a folder with a final name is never half there
             shutil.rmtree(old.with_suffix(PART))
     except (OSError, SafetensorError, PellucidError) as error:
@@ -103,12 +103,12 @@ def save(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State, 
 
 
 def keep_example(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State) -> None:
-    """Saves a checkpoint in `example/step-...`, where it stays: what replaying the recorded example's step takes.
+    """Saves a checkpoint in `example/step-...`, where it stays, so that the recorded example's step can be replayed.
 
     Raises:
         PellucidError: the disk would not take it.
     """
-    final = run / EXAMPLE / folder(run, state.step).name
+    final = run / EXAMPLE / step_name(state.step)
     try:
         shutil.rmtree(final.parent, ignore_errors=True)
         _write(final, model, optimizer, state)
@@ -117,9 +117,9 @@ def keep_example(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state:
 
 
 def _must_fit(place: Path, tensors: Iterable[Tensor]) -> None:
-    """Asks for the room that a checkpoint takes before any of it is written: a full disk harms others too.
+    """Refuses a checkpoint that the disk has no room for before any of it is written: a full disk harms others too.
 
-    That is its tensors; the rest, headers and texts, is little beside.
+    Counts its tensors; headers and JSON are little beside them.
     """
     need, free = sum(tensor.nbytes for tensor in tensors), shutil.disk_usage(place).free
     if free < need:
@@ -138,11 +138,11 @@ def _write(final: Path, model: GPT, optimizer: torch.optim.Optimizer, state: Sta
         moments = _moments(model, optimizer)
         _must_fit(final.parent, [*model.parameters(), *moments.values()])
         model.save(part)
-        save_file(moments, part / OPTIMIZER)
+        save_file(moments, part / OPTIMIZER_FILE)
         files = sorted(p for p in part.iterdir() if p.is_file())
         written = state.to_dict() | {"sha256": {p.name: sha256(p) for p in files}}
-        write_whole(part / STATE, json.dumps(written, indent=2) + "\n")
-        for path in [*files, part / STATE]:
+        write_whole(part / STATE_FILE, json.dumps(written, indent=2) + "\n")
+        for path in [*files, part / STATE_FILE]:
             _flush(path)
         os.replace(part, final)
     except BaseException:
@@ -151,35 +151,35 @@ def _write(final: Path, model: GPT, optimizer: torch.optim.Optimizer, state: Sta
 
 
 def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
-    """Puts model and optimizer back where the checkpoint left them.
+    """Restores model and optimizer, on the devices where they are, and returns where the run was.
 
     Raises:
         PellucidError: a file is missing or not as it was written; the message names it.
     """
     try:
-        written = json.loads((path / STATE).read_text(encoding="utf-8"))
+        written = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
         checksums = dict(written["sha256"])
         state = State.from_dict(written)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PellucidError(f"{path / STATE} is missing or damaged ({error}): {_fallback(path)}") from None
+        raise PellucidError(f"{path / STATE_FILE} is missing or damaged ({error}): {_fallback(path)}") from None
     for name, expected in checksums.items():
         file = path / name
         if not file.is_file() or sha256(file) != expected:
             raise PellucidError(f"{file} is damaged or truncated (its checksum is wrong): {_fallback(path)}")
     load_weights(model, path)
-    moments = load_file(path / OPTIMIZER)
+    moments = load_file(path / OPTIMIZER_FILE)
     steps = {name: torch.tensor(float(state.step - state.skipped)) for name in _steps_left_out(model, moments)}
     restore(model, optimizer, moments | steps)
     return state
 
 
 def _fallback(path: Path) -> str:
-    older = sorted(p for p in path.parent.glob("step-????????") if p < path)
+    older = [other for other in checkpoints(path.parent.parent, inside=path.parent.name) if other < path]
     return f"remove {path} to go on from {older[-1].name}" if older else f"remove {path} to start again from step 0"
 
 
 def _moments(model: GPT, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What the optimizer remembers, less what AdamW's steps are: their number is in `state.json`."""
+    """The optimizer's state without AdamW's step counts: their number is in `state.json`."""
     kept = dict(state_of(model, optimizer))
     for name in [name.removesuffix("exp_avg_sq") + "step" for name in kept if name.endswith(".exp_avg_sq")]:
         del kept[name]
@@ -193,8 +193,8 @@ def _steps_left_out(model: GPT, moments: dict[str, Tensor]) -> list[str]:
 def keep_best(run: Path, model: GPT, *, step: int, held_out_loss: float) -> None:
     """Saves `best/` if this is the lowest held-out loss so far."""
     if held_out_loss < best_so_far(run):
-        model.save(run / "best")
-        write_whole(run / "best" / BEST, json.dumps({"step": step, "held_out_loss": held_out_loss}) + "\n")
+        model.save(run / BEST)
+        write_whole(run / BEST / BEST_FILE, json.dumps({"step": step, "held_out_loss": held_out_loss}) + "\n")
 
 
 def best_so_far(run: Path) -> float:
@@ -206,7 +206,7 @@ def best_so_far(run: Path) -> float:
 def best(run: Path) -> tuple[int, float] | None:
     """(step, held-out loss) of the model in `best/`; None before the first, or if its note is damaged."""
     try:
-        note = json.loads((run / "best" / BEST).read_text(encoding="utf-8"))
+        note = json.loads((run / BEST / BEST_FILE).read_text(encoding="utf-8"))
         return int(note["step"]), float(note["held_out_loss"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -214,9 +214,9 @@ def best(run: Path) -> tuple[int, float] | None:
 
 def renew_model(run: Path, source: Path) -> None:
     """Makes `model/` the model in `source` (a checkpoint, or `best/`): each file replaced whole, weights last."""
-    target = run / "model"
+    target = run / MODEL
     target.mkdir(exist_ok=True)
-    names = [p.name for p in source.iterdir() if p.name not in (OPTIMIZER, STATE, BEST)]
+    names = [p.name for p in source.iterdir() if p.name not in (OPTIMIZER_FILE, STATE_FILE, BEST_FILE)]
     for name in sorted(names, key=lambda n: n.endswith(".safetensors")):
         shutil.copyfile(source / name, target / f"{name}.part")
         os.replace(target / f"{name}.part", target / name)

@@ -20,11 +20,11 @@ def held_out_loss(
     dtype: torch.dtype,
     rows: int = 1,
 ) -> tuple[float, float]:
-    """The loss over windows of text.
+    """The loss over windows of text, on the model's device.
 
     Args:
         windows: each (tokens + 1,): every token but the first is predicted from those before it in the window.
-        token_bytes: (V,) bytes of text a token stands for; end-of-text stands for none.
+        token_bytes: (V,) bytes of text that each token stands for; end-of-text stands for none.
         dtype: of the matrix products, as in training.
         rows: how many windows of one length go through the model at once.
 
@@ -33,8 +33,8 @@ def held_out_loss(
         with different tokenizers can be compared.
     """
     nats, tokens, text_bytes = 0.0, 0, 0
-    for _, alike in groupby(windows, key=len):
-        while group := list(islice(alike, rows)):
+    for _, same_length in groupby(windows, key=len):
+        while group := list(islice(same_length, rows)):
             ids = torch.from_numpy(np.stack(group))
             targets = ids[:, 1:]
             nats += loss_of(model, ids[:, :-1], targets, dtype)

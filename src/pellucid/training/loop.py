@@ -1,22 +1,19 @@
-"""The life of a run: step after step, with its metrics, its looks at held-out text, its samples and its checkpoints.
+"""The steps of a run: batch, forward, backward, update; metrics, held-out evaluations, samples and checkpoints between them.
 
-Training and fine-tuning differ only in where a batch comes from (`Batches`), so both run here. A step depends on the
-weights, the optimizer and its own number, never on what happened before: what it draws at random (dropout) is seeded by its
-number. (A guard remembers earlier steps; what it remembers is in the checkpoint.) That is why a run that was killed and resumed
-ends with the bits of one that was not.
+Training and fine-tuning differ only in where a batch comes from (`batches.Batches`), so both run here. A step depends on the
+weights, the optimizer and its own number, never on what happened before: its dropout is seeded by its number, and what
+skipping spikes compares it with is in the checkpoint. So a run that was killed and resumed ends with the bits of one that was
+not.
 """
 
-import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from pellucid import events
 from pellucid.engine.completion import Completion
@@ -25,31 +22,18 @@ from pellucid.events import Observer, emit
 from pellucid.files import locked
 from pellucid.generation.model import GPT
 from pellucid.hashing import mix
-from pellucid.runs.files import METRICS
+from pellucid.runs.files import BEST
+from pellucid.runs.metrics import MetricsWriter
 from pellucid.runs.plan import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLE_TOP_P, Plan
 from pellucid.training import checkpoint
-from pellucid.training import spike_guard as guard
+from pellucid.training.batches import Batches
 from pellucid.training.checkpoint import State
-from pellucid.training.machine import has_operators, products_per_s, typical_products
+from pellucid.training.matmul_rate import block_products, matmul_flops_per_s
 from pellucid.training.optimizers import make_optimizer
+from pellucid.training.placement import device_of, has_operators
+from pellucid.training.spike_guard import spike_scores, with_step
 from pellucid.training.step import loss_and_gradients, update
 from pellucid.training.watch import Watcher
-
-
-class Batches(Protocol):
-    """Where a run's data comes from: pure functions of the step's number."""
-
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Ids and targets of step `step` (0, 1, 2, ...): (B, T) int64 each."""
-
-    def tokens_before(self, step: int) -> int:
-        """Training tokens in all steps before `step`."""
-
-    def epoch_at(self, step: int) -> float:
-        """How many times the data has been gone through before `step`."""
-
-    def held_out(self, model: GPT, dtype: torch.dtype) -> tuple[float, float]:
-        """The model's loss on held-out data: (nats a token, bits a byte)."""
 
 
 def run_steps(
@@ -64,75 +48,78 @@ def run_steps(
 ) -> State:
     """Takes `model` from the newest checkpoint of `run` (or from its first weights) to the end of `plan`.
 
+    Call it inside `placement.placed(plan)`.
+
     Args:
-        model: with its first weights; replaced by the newest checkpoint's if there is one.
+        model: on the plan's device, with its first weights; replaced by the newest checkpoint's if there is one.
         stop: asked after every step; True saves a checkpoint and ends the run early.
-        watcher: sees the steps it asks for.
+        watcher: called around the updates of the steps that it selects.
 
     Returns:
-        Where the run stands now; `step < plan.total_steps` if it was stopped, or is no longer learning (`ended`).
+        Where the run is now; `step < plan.total_steps` if it was stopped, or ended early (`ended`).
 
     Raises:
         PellucidError: the run is in use, the loss is no longer a number, a checkpoint is damaged or cannot be saved.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(plan.threads)
-    try:
-        with locked(run), torch.random.fork_rng(devices=[]):
-            return _Loop(run, plan, model, batches, observers, stop, watcher).to_the_end()
-    finally:
-        torch.set_num_threads(threads)
+    with locked(run):
+        return _Loop(run, plan, model, batches, observers, stop, watcher).run_to_end()
 
 
-class Taken(NamedTuple):
-    """A step: its loss before the update, the gradient's norm before clipping, the learning rate; the guard's scores of the
-    first two, if the update was left out for them; the seconds of it in which it was watched, which are none of its own, and
-    those in which it waited for its batch.
+class StepResult(NamedTuple):
+    """What a step gave.
+
+    Attributes:
+        loss: mean over its targets before the update, nats a token. grad_norm: global L2 norm before clipping.
+        lr: its learning rate.
+        spike: the scores of loss and gradient norm, if the update was skipped for them (`spike_guard`).
+        watch_seconds: of the step that its watcher took. data_seconds: of the step that waited for the batch.
     """
 
     loss: float
-    norm: float
+    grad_norm: float
     lr: float
     spike: tuple[float, float] | None = None
-    watched: float = 0.0
-    waited: float = 0.0
+    watch_seconds: float = 0.0
+    data_seconds: float = 0.0
 
 
 def ended(plan: Plan, state: State) -> bool:
-    """Whether nothing is left to do: all steps are done, or held-out loss has not fallen for as long as was asked for."""
+    """Whether all steps are done, or held-out loss has not fallen for as many evaluations as `patience` allows."""
     return state.step >= plan.total_steps or 0 < plan.patience <= state.waited
 
 
 def take_step(
-    plan: Plan, model: GPT, optimizer: torch.optim.Optimizer, batches: Batches, state: State, watching: Watcher | None = None
-) -> Taken:
-    """The step that follows `state`: changes model and optimizer, and draws from PyTorch's generator if it drops out."""
-    asked = time.perf_counter()
+    plan: Plan, model: GPT, optimizer: torch.optim.Optimizer, batches: Batches, state: State, watcher: Watcher | None = None
+) -> StepResult:
+    """Takes the step that follows `state`: changes model and optimizer, and reseeds PyTorch's generators for its dropout."""
+    started = time.perf_counter()
     ids, targets = batches.batch(state.step)
-    waited = time.perf_counter() - asked
+    data_seconds = time.perf_counter() - started
     model.train()
     torch.manual_seed(mix(plan.seed, state.step) >> 1)  # dropout's only source: a function of the step
     lr = plan.recipe.learning_rate_at(state.tokens)
     dtype: torch.dtype = getattr(torch, plan.dtype)
     loss = loss_and_gradients(
-        model, ids, targets, micro_batch=plan.micro_batch, dtype=dtype, compiled=plan.compiled and has_operators(dtype),
+        model, ids, targets, micro_batch=plan.micro_batch, dtype=dtype,
+        compiled=plan.compiled and has_operators(dtype, device_of(model)),
         document=plan.config.end_id if plan.mask_documents else None,
     )  # fmt: skip
-    watched = 0.0
-    if watching is not None:
-        began = time.perf_counter()
-        watching.before(model, optimizer, state, ids, targets)
-        watched = time.perf_counter() - began
-    spikes: list[tuple[float, float]] = []
+    watch_seconds = 0.0
+    if watcher is not None:
+        started = time.perf_counter()
+        watcher.before(model, optimizer, state, ids, targets)
+        watch_seconds = time.perf_counter() - started
+    spike: tuple[float, float] | None = None
 
-    def harms(norm: float) -> bool:
-        scores = guard.scores(state.recent, loss, norm)
+    def is_spike(norm: float) -> bool:
+        nonlocal spike
+        scores = spike_scores(state.recent, loss, norm)
         if 0 < plan.skip_spikes < max(scores):
-            spikes.append(scores)
-        return bool(spikes)
+            spike = scores
+        return spike is not None
 
-    norm = update(optimizer, model.parameters(), lr=lr, clip=plan.recipe.clip, unless=harms)
-    return Taken(loss, norm, lr, spikes[0] if spikes else None, watched, waited)
+    norm = update(optimizer, model.parameters(), lr=lr, clip=plan.recipe.clip, skip=is_spike)
+    return StepResult(loss, norm, lr, spike, watch_seconds, data_seconds)
 
 
 def sample(plan: Plan, model: GPT) -> Completion:
@@ -143,7 +130,7 @@ def sample(plan: Plan, model: GPT) -> Completion:
 
 
 class _Loop:
-    """The state of `run_steps`, so that its parts need not hand it around."""
+    """What `run_steps` works on: the run's parts, and where it is."""
 
     def __init__(
         self,
@@ -158,27 +145,27 @@ class _Loop:
         self.run, self.plan, self.model, self.batches, self.stop = run, plan, model, batches, stop
         self.watcher = watcher
         self.dtype: torch.dtype = getattr(torch, plan.dtype)
-        self.products = math.inf  # operations a second that this machine's matrix products reach, once that is measured
+        self.matmul_flops_per_s = math.inf  # what matrix products reach by themselves, once that is measured
         self.optimizer = make_optimizer(model, plan.recipe, plan.optimizer, plan.optimizer_settings)
         found = checkpoint.newest(run)
         self.state = checkpoint.load(found, model, self.optimizer) if found else State(step=0, tokens=0)
         if found:
             self._renew_model(found)  # a kill may have come between a checkpoint and this
-        self.metrics = Metrics(run / METRICS, keep_steps=self.state.step)
-        self.observers = [self.metrics.observe, *observers]
+        self.metrics = MetricsWriter(run, keep_steps=self.state.step)
+        self.observers: list[Observer] = [self.metrics, *observers]
 
-    def to_the_end(self) -> State:
-        """Steps until the plan is done or `stop` says so."""
+    def run_to_end(self) -> State:
+        """Takes steps until the plan is done or `stop` says so."""
         plan = self.plan
         try:
             if not ended(plan, self.state):
-                self.products = products_per_s(self.dtype, typical_products(plan.config, plan.micro_batch * plan.config.n_ctx))
-                self._tell(events.RunStarted(plan=plan.to_dict(), step=self.state.step, tokens=self.state.tokens))
+                self._measure_products()
+                self._emit(events.RunStarted(plan=plan.to_dict(), step=self.state.step, tokens=self.state.tokens))
             if self.state.step == 0:
-                self._look()
+                self._evaluate_and_sample()
             while not ended(plan, self.state):
                 self._step()
-                self._look()
+                self._evaluate_and_sample()
                 stopping = self.stop()
                 if self.state.step % plan.checkpoint_every == 0 or ended(plan, self.state) or stopping:
                     self._save()
@@ -186,48 +173,53 @@ class _Loop:
                     break
         finally:
             self.metrics.close()
-        over = "done" if self.state.step == plan.total_steps else "no longer learning"
-        reason = over if ended(plan, self.state) else "interrupted"
-        self._tell(events.RunFinished(step=self.state.step, tokens=self.state.tokens, reason=reason))
+        finished = "done" if self.state.step == plan.total_steps else "no longer learning"
+        reason = finished if ended(plan, self.state) else "interrupted"
+        self._emit(events.RunFinished(step=self.state.step, tokens=self.state.tokens, reason=reason))
         return self.state
 
-    def _tell(self, event: events.Event) -> None:
+    def _emit(self, event: events.Event) -> None:
         emit(self.observers, event)
+
+    def _measure_products(self) -> None:
+        plan = self.plan
+        products = block_products(plan.config, plan.micro_batch * plan.config.n_ctx)
+        self.matmul_flops_per_s = matmul_flops_per_s(self.dtype, products, device=device_of(self.model))
 
     def _step(self) -> None:
         plan, step = self.plan, self.state.step
-        began = time.perf_counter()
-        watching = self.watcher if self.watcher is not None and self.watcher.watches(step) else None
-        taken = take_step(plan, self.model, self.optimizer, self.batches, self.state, watching)
-        loss, norm, lr, spike = taken[:4]
-        seconds = time.perf_counter() - began - taken.watched
-        self._must_be_finite(loss + norm, step + 1)
-        if watching is not None:
-            watching.after(self.model)
+        started = time.perf_counter()
+        watcher = self.watcher if self.watcher is not None and self.watcher.watches(step) else None
+        result = take_step(plan, self.model, self.optimizer, self.batches, self.state, watcher)
+        seconds = time.perf_counter() - started - result.watch_seconds
+        self._require_finite(result.loss + result.grad_norm, step + 1)
+        if watcher is not None:
+            watcher.after(self.model)
         tokens = self.batches.tokens_before(step + 1)
-        flops = 3 * plan.config.flops(tokens - self.state.tokens)  # forward, and twice that backward
-        self._tell(
+        flops_per_s = 3 * plan.config.flops(tokens - self.state.tokens) / seconds  # forward, and twice that backward
+        self._emit(
             events.StepDone(
-                step=step + 1, tokens=tokens, loss=loss, lr=lr, grad_norm=norm,
+                step=step + 1, tokens=tokens, loss=result.loss, lr=result.lr, grad_norm=result.grad_norm,
                 tokens_per_s=(tokens - self.state.tokens) / seconds, epoch=self.batches.epoch_at(step + 1),
-                waiting=taken.waited / seconds, flops_per_s=flops / seconds, matmul_share=flops / seconds / self.products,
+                waiting=result.data_seconds / seconds, flops_per_s=flops_per_s,
+                matmul_share=flops_per_s / self.matmul_flops_per_s,
             )
         )  # fmt: skip
-        if spike is not None:
-            self._tell(events.StepSkipped(step + 1, tokens, *spike, allowed=plan.skip_spikes))
+        if result.spike is not None:
+            self._emit(events.StepSkipped(step + 1, tokens, *result.spike, allowed=plan.skip_spikes))
         self.state = replace(
-            self.state, step=step + 1, tokens=tokens, skipped=self.state.skipped + (spike is not None),
-            recent=guard.remember(self.state.recent, loss, norm) if plan.skip_spikes else (),
+            self.state, step=step + 1, tokens=tokens, skipped=self.state.skipped + (result.spike is not None),
+            recent=with_step(self.state.recent, result.loss, result.grad_norm) if plan.skip_spikes else (),
         )  # fmt: skip
 
-    def _look(self) -> None:
+    def _evaluate_and_sample(self) -> None:
         """Held-out loss and a sample, where the plan asks for them at this step."""
         plan, step, tokens = self.plan, self.state.step, self.state.tokens
         self.model.eval()
         if step % plan.held_out_every == 0 or step == plan.total_steps:
             loss, bits = self.batches.held_out(self.model, self.dtype)
-            self._must_be_finite(loss, step)
-            self._tell(events.HeldOut(step=step, tokens=tokens, held_out_loss=loss, bits_per_byte=bits))
+            self._require_finite(loss, step)
+            self._emit(events.HeldOut(step=step, tokens=tokens, held_out_loss=loss, bits_per_byte=bits))
             if plan.patience:
                 fell = self.state.lowest is None or loss < self.state.lowest
                 waited = 0 if fell else self.state.waited + 1
@@ -236,83 +228,22 @@ class _Loop:
                 checkpoint.keep_best(self.run, self.model, step=step, held_out_loss=loss)
         if step in plan.sample_at and plan.sample_prompt:
             written = sample(plan, self.model)
-            self._tell(
+            self._emit(
                 events.Sampled(step=step, tokens=tokens, prompt=plan.sample_prompt, text=written.text, ids=tuple(written.ids))
             )
 
     def _save(self) -> None:
         path = checkpoint.save(self.run, self.model, self.optimizer, self.state, keep=self.plan.keep)
         self._renew_model(path)
-        self._tell(events.CheckpointSaved(step=self.state.step, path=str(path)))
+        self._emit(events.CheckpointSaved(step=self.state.step, path=str(path)))
 
     def _renew_model(self, newest: Path) -> None:
         best = self.plan.keep_best and ended(self.plan, self.state)
-        checkpoint.renew_model(self.run, self.run / "best" if best else newest)
+        checkpoint.renew_model(self.run, self.run / BEST if best else newest)
 
-    def _must_be_finite(self, number: float, step: int) -> None:
+    def _require_finite(self, number: float, step: int) -> None:
         if not math.isfinite(number):
             raise PellucidError(
                 f"the loss is no longer a number at step {step}: start a new run with a learning rate below "
                 f"{self.plan.recipe.learning_rate:g} (checkpoints from before are intact)"
             )
-
-
-class Metrics:
-    """`metrics.jsonl`: a line a step, a line a look at held-out text, a line a sample.
-
-    Lines after the checkpoint that a run goes on from are cut: those steps are about to happen again.
-    """
-
-    def __init__(self, path: Path, *, keep_steps: int) -> None:
-        if path.exists():
-            part = path.with_suffix(".part")
-            with path.open(encoding="utf-8") as old, part.open("w", encoding="utf-8") as new:
-                new.writelines(line for line in old if keep_steps and _step_of(line) <= keep_steps)
-            os.replace(part, path)
-        self.file = path.open("a", encoding="utf-8")
-
-    def observe(self, event: events.Event) -> None:
-        """Writes the line of an event that has one."""
-        line: dict[str, Any]
-        match event:
-            case events.StepDone():
-                line = {
-                    "step": event.step, "tokens": event.tokens, "loss": event.loss, "lr": event.lr,
-                    "grad_norm": event.grad_norm, "tokens_per_s": round(event.tokens_per_s, 1),
-                    "waiting": round(event.waiting, 5), "flops_per_s": round(event.flops_per_s),
-                    "matmul_share": round(event.matmul_share, 4),
-                }  # fmt: skip
-            case events.StepSkipped():
-                line = {
-                    "step": event.step, "tokens": event.tokens,
-                    "skipped": {"loss": event.loss_score, "grad_norm": event.grad_norm_score, "allowed": event.allowed},
-                }  # fmt: skip
-            case events.HeldOut():
-                line = {
-                    "step": event.step, "tokens": event.tokens,
-                    "held_out_loss": event.held_out_loss, "bits_per_byte": event.bits_per_byte,
-                }  # fmt: skip
-            case events.Sampled():
-                line = {
-                    "step": event.step, "tokens": event.tokens, "prompt": event.prompt, "sample": event.text,
-                    "ids": list(event.ids),
-                }  # fmt: skip
-            case _:
-                return
-        try:
-            self.file.write(json.dumps(line) + "\n")
-            self.file.flush()
-        except OSError as error:
-            raise PellucidError(f"could not write {self.file.name}: {error}; mend that, then resume") from error
-
-    def close(self) -> None:
-        """Closes the file."""
-        self.file.close()
-
-
-def _step_of(line: str) -> float:
-    """The step a metrics line belongs to; infinity for a line that a kill cut short."""
-    try:
-        return int(json.loads(line)["step"])
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return math.inf

@@ -1,8 +1,8 @@
 """Optimizers by name: AdamW as GPT-3 used it, Muon, or any of `torch.optim` that takes plain steps.
 
 Matrices decay, biases and LayerNorms do not (a choice: the paper does not say which parameters do), if the optimizer decays
-at all. Muon (Jordan et al. 2024) is for the matrices of the blocks; tokens, positions, biases and LayerNorms go by AdamW beside
-it. Both go by one learning rate: Muon's updates are scaled to the size that AdamW's have (Liu et al. 2025, arXiv 2502.16982,
+at all. Muon (Jordan et al. 2024) updates the matrices of the blocks; AdamW updates embeddings, biases and LayerNorms beside it.
+Both have one learning rate: Muon's updates are scaled to the size that AdamW's have (Liu et al. 2025, arXiv 2502.16982,
 section 2.2; `adjust_lr_fn="match_rms_adamw"`).
 """
 
@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.costs import tensors
-from pellucid.runs.recipe import DEFAULT, Recipe
+from pellucid.runs.recipe import DEFAULT_OPTIMIZER, Recipe
 
 
-# Others that `torch.optim` has: a step of LBFGS evaluates the loss several times, SparseAdam wants sparse gradients.
-NOT_HERE = ("LBFGS", "SparseAdam", "Optimizer")
+# Of `torch.optim`, but not supported: a step of LBFGS evaluates the loss several times, SparseAdam wants sparse gradients.
+UNSUPPORTED = ("LBFGS", "SparseAdam", "Optimizer")
 
 
-class Together(torch.optim.Optimizer):
-    """Several optimizers, each of its own parameters, as one."""
+class CombinedOptimizer(torch.optim.Optimizer):
+    """Several optimizers, each with parameters of its own, as one."""
 
     def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
         super().__init__([{"params": [p for part in parts for group in part.param_groups for p in group["params"]]}], {})
@@ -41,19 +41,19 @@ class Together(torch.optim.Optimizer):
 
 
 def names() -> list[str]:
-    """What there is, as it is asked for."""
-    return sorted({DEFAULT, *(name.lower() for name in _classes())})
+    """The names that `make_optimizer` takes."""
+    return sorted({DEFAULT_OPTIMIZER, *(name.lower() for name in _classes())})
 
 
 def make_optimizer(
-    model: nn.Module, recipe: Recipe, name: str = DEFAULT, settings: Mapping[str, Any] | None = None
+    model: nn.Module, recipe: Recipe, name: str = DEFAULT_OPTIMIZER, settings: Mapping[str, Any] | None = None
 ) -> torch.optim.Optimizer:
     """An optimizer of all of a model's parameters.
 
     Args:
-        recipe: learning rate, decay, and Adam's numbers.
+        recipe: learning rate, weight decay, and Adam's constants.
         name: one of `names()`.
-        settings: more of what its class takes, such as {"momentum": 0.9}; they come before the recipe's.
+        settings: further arguments of its class, such as {"momentum": 0.9}; they override the recipe's.
 
     Raises:
         PellucidError: no such optimizer, or one that does not take these settings.
@@ -68,26 +68,23 @@ def make_optimizer(
         chosen = {id(p) for p in inside}
         others = [(n, p) for n, p in named if id(p) not in chosen]
         matrices = [{"params": inside, "weight_decay": recipe.weight_decay}]
-        muon = _made("Muon", matrices, recipe, {"adjust_lr_fn": "match_rms_adamw"} | settings)
-        return Together([muon, _made("AdamW", _groups(others, recipe), recipe, {})])
-    return _made(found[name], _groups(named, recipe), recipe, settings)
+        muon = _build("Muon", matrices, recipe, {"adjust_lr_fn": "match_rms_adamw"} | settings)
+        return CombinedOptimizer([muon, _build("AdamW", _decay_groups(others, recipe), recipe, {})])
+    return _build(found[name], _decay_groups(named, recipe), recipe, settings)
 
 
 def check_optimizer(learning_rate: float, name: str | None, settings: Mapping[str, Any] | None) -> None:
     """Refuses what `make_optimizer` would, before there is a model.
 
     Raises:
-        PellucidError: as there; or settings without a name.
+        PellucidError: as there.
     """
-    if name is None:
-        if settings:
-            raise PellucidError("optimizer settings need an optimizer: name it, too")
-        return
-    make_optimizer(_stand_in(), Recipe.scaled(learning_rate, 1), name, settings)
+    if name is not None:
+        make_optimizer(_stand_in(), Recipe.scaled(learning_rate, 1), name, settings)
 
 
-def remembered_bytes(config: GPTConfig, name: str = DEFAULT, settings: Mapping[str, Any] | None = None) -> int:
-    """Bytes that an optimizer remembers of a model of that shape, found by a step of a stand-in: the model is not made.
+def optimizer_bytes(config: GPTConfig, name: str = DEFAULT_OPTIMIZER, settings: Mapping[str, Any] | None = None) -> int:
+    """Bytes of an optimizer's state for a model of that shape, found by stepping a small stand-in: no model is made.
 
     Raises:
         PellucidError: as `make_optimizer`.
@@ -102,14 +99,14 @@ def remembered_bytes(config: GPTConfig, name: str = DEFAULT, settings: Mapping[s
     for tensor_name, shape in tensors(config):
         kind = kinds["vector" if len(shape) < 2 else "h.matrix" if tensor_name.startswith("h.") else "matrix"]
         real = dict(zip(kind.shape, shape, strict=True))
-        for value in _memory(optimizer, kind).values():
+        for value in _state(optimizer, kind).values():
             if isinstance(value, Tensor):
                 total += value.element_size() * math.prod(real.get(size, size) for size in value.shape)
     return total
 
 
 def _stand_in() -> nn.Module:
-    """A parameter of each kind, rows and columns of two lengths: the shape of what is remembered says of which it is."""
+    """A module with a parameter of each kind, rows and columns of different lengths, so that a state's shape shows its axes."""
     model, blocks = nn.Module(), nn.Module()
     model.add_module("h", blocks)
     for owner, name, shape in ((blocks, "matrix", (3, 5)), (model, "matrix", (3, 5)), (model, "vector", (7,))):
@@ -117,14 +114,14 @@ def _stand_in() -> nn.Module:
     return model
 
 
-def _groups(named: Sequence[tuple[str, Tensor]], recipe: Recipe) -> list[dict[str, Any]]:
+def _decay_groups(named: Sequence[tuple[str, Tensor]], recipe: Recipe) -> list[dict[str, Any]]:
     return [
         {"params": [p for _, p in named if p.dim() >= 2], "weight_decay": recipe.weight_decay},
         {"params": [p for _, p in named if p.dim() < 2], "weight_decay": 0.0},
     ]
 
 
-def _made(name: str, groups: list[dict[str, Any]], recipe: Recipe, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+def _build(name: str, groups: list[dict[str, Any]], recipe: Recipe, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
     kind = getattr(torch.optim, name)
     takes = set(inspect.signature(kind.__init__).parameters) - {"self", "params"}
     if unknown := sorted(set(settings) - takes):
@@ -150,38 +147,14 @@ def _made(name: str, groups: list[dict[str, Any]], recipe: Recipe, settings: Map
 
 
 def _classes() -> list[str]:
-    kinds = vars(torch.optim)
-    return [n for n, k in kinds.items() if isinstance(k, type) and issubclass(k, torch.optim.Optimizer) and n not in NOT_HERE]
-
-
-def parse_setting(text: str) -> tuple[str, Any]:
-    """"momentum=0.9" -> ("momentum", 0.9): true, false, none, numbers, and numbers with commas between them.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise ValueError(f"{text!r} is no name and value, such as momentum=0.9")
-    words: dict[str, Any] = {"true": True, "false": False, "none": None}
-    if value.lower() in words:
-        return name, words[value.lower()]
-    if "," in value:
-        return name, tuple(float(part) for part in value.split(","))
-    try:
-        return name, int(value)
-    except ValueError:
-        pass
-    try:
-        return name, float(value)
-    except ValueError:
-        return name, value
+    kinds = {name: kind for name, kind in vars(torch.optim).items() if isinstance(kind, type)}
+    return [n for n, kind in kinds.items() if issubclass(kind, torch.optim.Optimizer) and n not in UNSUPPORTED]
 
 
 def state_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
-    """What the optimizer remembers of each parameter, as ("h.0.ln_1.weight.exp_avg", tensor): numbers as float64 tensors."""
+    """The optimizer's state by parameter, as ("h.0.ln_1.weight.exp_avg", tensor); plain numbers as float64 tensors."""
     for name, parameter in model.named_parameters():
-        for key, value in _memory(optimizer, parameter).items():
+        for key, value in _state(optimizer, parameter).items():
             if isinstance(value, Tensor):
                 yield f"{name}.{key}", value
             elif isinstance(value, int | float):
@@ -191,24 +164,30 @@ def state_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tup
 
 
 def restore(model: nn.Module, optimizer: torch.optim.Optimizer, kept: Mapping[str, Tensor]) -> None:
-    """The inverse of `state_of`."""
+    """The inverse of `state_of`; each tensor goes to its parameter's device."""
     for part in _parts(optimizer):
         part.state.clear()
-    owners = {id(p): part for part in _parts(optimizer) for group in part.param_groups for p in group["params"]}
+    owners = {id(p): (part, group) for part in _parts(optimizer) for group in part.param_groups for p in group["params"]}
     known = dict(model.named_parameters())
     for full, value in kept.items():
         stem = full.removesuffix(".number")
         name, _, key = stem.rpartition(".")
         parameter = known[name]
-        state = owners[id(parameter)].state[parameter]
-        state[key] = value.item() if full != stem else value.clone()  # not a view of a file that will be removed
+        part, group = owners[id(parameter)]
+        if full != stem:
+            part.state[parameter][key] = value.item()
+            continue
+        # As in torch.optim: step counts stay on the CPU unless the optimizer's kernel reads them.
+        on_device = key != "step" or group.get("fused") or group.get("capturable")
+        device = parameter.device if on_device else torch.device("cpu")
+        part.state[parameter][key] = value.to(device, copy=True)  # not a view of a file that will be removed
 
 
 def _parts(optimizer: torch.optim.Optimizer) -> Sequence[torch.optim.Optimizer]:
-    return optimizer.parts if isinstance(optimizer, Together) else [optimizer]
+    return optimizer.parts if isinstance(optimizer, CombinedOptimizer) else [optimizer]
 
 
-def _memory(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any]:
+def _state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any]:
     for part in _parts(optimizer):
         if parameter in part.state:
             found: dict[str, Any] = part.state[parameter]

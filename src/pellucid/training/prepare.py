@@ -1,4 +1,4 @@
-"""From text to a run directory that is ready to start: the directory, the tokenizer, the shards."""
+"""A new run directory, made whole or not at all; and the text in it: tokenizer and shards of tokens."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.events import Observer, emit
 from pellucid.files import LOCK, locked
 from pellucid.gpt.config import GPTConfig
-from pellucid.runs.files import RUN_FILE
+from pellucid.runs.files import CORPUS, RUN_FILE
 from pellucid.text import Tokenizer, r50k, train_tokenizer
 
 
@@ -23,9 +23,9 @@ DRAFT = ".partial"
 
 @contextmanager
 def new_run(run: Path) -> Iterator[Path]:
-    """A run directory in the making: prepared in a folder inside it, whose contents move up when all is there.
+    """Makes a run directory: its contents are written to a folder inside it, which this yields, and move up when all is there.
 
-    A preparation that was killed leaves only that folder, which the next one clears away.
+    A preparation that was killed leaves only that folder, which the next one removes.
 
     Raises:
         PellucidError: there is something in its place, or another process is preparing it.
@@ -65,7 +65,11 @@ def prepare_corpus(
     seed: int,
     observers: Sequence[Observer],
 ) -> None:
-    """Text -> tokenizer -> shards, in `run/corpus`. The text is gone through twice, a file at a time."""
+    """Writes `run/corpus`: text -> tokenizer -> shards. The text is read twice, a file at a time.
+
+    Args:
+        shape: its vocabulary is that of a tokenizer to be trained. tokenizer: one, or "r50k", "train" or a directory.
+    """
     corpus, held_out = sources(corpus), None if held_out is None else sources(held_out)
     tokenizer = tokenizer or ("r50k" if shape.name.startswith("gpt") else "train")
     if tokenizer == "train":
@@ -79,10 +83,10 @@ def prepare_corpus(
         emit(observers, events.Skipped(path=str(path), reason=reason))
 
     built = build_corpus(
-        documents_of(corpus, skipped), tokenizer, run / "corpus", seed=seed,
+        documents_of(corpus, skipped), tokenizer, run / CORPUS, seed=seed,
         held_out=None if held_out is None else documents_of(held_out, skipped),
     )  # fmt: skip
-    tokenizer.save(run / "corpus")
+    tokenizer.save(run / CORPUS)
     emit(observers, events.Progress(stage="turning text into tokens", done=len(built.train), unit="tokens"))
 
 
@@ -94,7 +98,7 @@ def sources(given: Source | Iterable[Source]) -> list[Source]:
 def documents_of(
     given: Sequence[Source], skipped: Callable[[Path, str], None] = lambda path, reason: None
 ) -> Iterator[Document]:
-    """Documents as they are, then those read from files and folders. `skipped` hears of files that were not read."""
+    """Documents as they are, then those read from files and folders. `skipped` is called for files that were not read."""
     yield from (s for s in given if isinstance(s, Document))
     if paths := [s for s in given if not isinstance(s, Document)]:
         yield from read_documents(paths, on_skip=skipped)

@@ -1,8 +1,6 @@
-"""One training step: predict, compute the error, update. B windows, T tracks."""
+"""One training step: forward, loss, backward, update. B rows, T positions."""
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,24 +9,22 @@ from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.documents import Documents
 from pellucid.gpt.loss import IGNORE
 from pellucid.native.operators.library import compiled_operators
+from pellucid.training.placement import autocast, copy_to, device_of
 
 
 MICRO_BATCH_TOKENS = 4096  # enough rows to keep the matrix products busy, few enough to stay in cache
 
 
-def micro_batch_of(batch: int, tracks: int) -> int:
-    """How many of a batch's rows of `tracks` tokens go through the model at once."""
-    return max(1, min(batch, MICRO_BATCH_TOKENS // tracks))
-
-
-def precision(dtype: torch.dtype) -> AbstractContextManager[Any]:
-    """Matrix products in `dtype`: autocast for bfloat16, nothing for float32."""
-    return torch.autocast("cpu", dtype) if dtype != torch.float32 else nullcontext()
+def micro_batch_of(batch: int, positions: int) -> int:
+    """How many of a batch's rows of `positions` tokens go through the model at once."""
+    return max(1, min(batch, MICRO_BATCH_TOKENS // positions))
 
 
 def loss_of(model: Decoder, ids: Tensor, targets: Tensor, dtype: torch.dtype) -> float:
-    """The sum of losses over (B, T) targets, in nats, without gradients."""
-    with torch.inference_mode(), precision(dtype):
+    """The sum of losses over (B, T) targets, in nats, without gradients; on the model's device."""
+    device = device_of(model)
+    ids, targets = copy_to(device, ids, targets)
+    with torch.inference_mode(), autocast(dtype, device):
         return float(model(ids, targets, reduction="sum").item())
 
 
@@ -36,25 +32,30 @@ def loss_and_gradients(
     model: Decoder, ids: Tensor, targets: Tensor, *, micro_batch: int, dtype: torch.dtype, compiled: bool = False,
     document: int | None = None,
 ) -> float:  # fmt: skip
-    """Adds the gradient of the mean loss over all targets; returns that loss.
+    """Adds the gradient of the mean loss over all targets to the parameters' `.grad`; returns that loss.
 
-    The batch goes through in micro-batches. Each adds (its sum of losses) / (targets of the whole batch), so the result
-    does not depend on how the batch is cut, up to rounding (and to dropout, which is drawn for each).
+    The batch goes through the model in micro-batches, on the model's device. Each adds (its sum of losses) / (targets of the
+    whole batch), so the result does not depend on the micro-batch's size, up to rounding (and to dropout, drawn for each).
 
     Args:
-        ids, targets: (B, T) int64; `loss.IGNORE` targets do not count.
+        ids, targets: (B, T) int64, on any device; `loss.IGNORE` targets do not count.
+        micro_batch: rows that go through the model at once.
         dtype: bfloat16 runs the matrix products under autocast; float32 runs them as they are.
-        compiled: take the compiled operators (`pellucid.operators`) where there is one for the work.
+        compiled: use the compiled operators (`native.operators`) where there is one for the work.
         document: the id that begins a document, if attention is to stay within one (`gpt.documents`).
     """
-    counted = int((targets != IGNORE).sum())
-    total = 0.0
+    counted, device = int((targets != IGNORE).sum()), device_of(model)
+    ids, targets = copy_to(device, ids, targets)
+    losses: list[Tensor] = []
     for x, y in zip(torch.split(ids, micro_batch), torch.split(targets, micro_batch), strict=True):
-        with precision(dtype), compiled_operators(use=compiled):
+        with autocast(dtype, device), compiled_operators(use=compiled):
             within = None if document is None else Documents(model.config, x, document)
             loss = model(x, y, reduction="sum", cache=within) / max(1, counted)
         torch.autograd.backward(loss)
-        total += loss.item()
+        losses.append(loss.detach())
+    total = 0.0
+    for value in losses:  # read when all is queued: reading one waits for the device
+        total += value.item()
     return total
 
 
@@ -64,14 +65,16 @@ def update(
     *,
     lr: float,
     clip: float,
-    unless: Callable[[float], bool] = lambda norm: False,
+    skip: Callable[[float], bool] = lambda norm: False,
 ) -> float:
-    """Clips the gradients to a global norm, steps, clears them; returns the norm before clipping.
+    """Clips the gradients to a global norm, steps the optimizer, clears the gradients; returns the norm before clipping.
 
-    `unless` is asked with that norm: True leaves weights and optimizer as they are.
+    Args:
+        lr: the learning rate of this step. clip: the largest global norm.
+        skip: called with the norm before clipping; True leaves weights and optimizer as they are.
     """
     norm = torch.nn.utils.clip_grad_norm_(parameters, clip, error_if_nonfinite=False).item()
-    if not unless(norm):
+    if not skip(norm):
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.step()

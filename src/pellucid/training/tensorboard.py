@@ -1,4 +1,4 @@
-"""A run's numbers in TensorBoard's files, `RUN/tensorboard/`: an observer, for those who have that package."""
+"""An observer that writes a run's numbers as TensorBoard files into `RUN/tensorboard/`; needs the package tensorboard."""
 
 from importlib import import_module
 from pathlib import Path
@@ -9,13 +9,13 @@ from pellucid.errors import PellucidError
 
 
 FOLDER = "tensorboard"
-STEP = ("loss", "lr", "grad_norm", "tokens_per_s", "epoch", "waiting", "flops_per_s", "matmul_share")  # of a step
+STEP_VALUES = ("loss", "lr", "grad_norm", "tokens_per_s", "epoch", "waiting", "flops_per_s", "matmul_share")  # of `StepDone`
 
 
 class TensorBoard:
-    """An observer. Curves over steps: loss, held-out loss, bits a byte, learning rate, gradient norm, tokens a second; samples.
+    """An observer: loss, held-out loss, bits a byte, learning rate, gradient norm and speed over steps, and the samples.
 
-    A run that goes on from a checkpoint hides what it wrote after that.
+    A run that resumes from a checkpoint hides what it wrote after that.
 
     Raises:
         PellucidError: the package tensorboard is not installed.
@@ -23,19 +23,19 @@ class TensorBoard:
 
     def __init__(self, run: Path) -> None:
         self.folder = run / FOLDER
-        self.writer: Any = None  # the run's directory must not be there before the run is
+        self.writer: Any = None  # made with the first event: the run's directory must not exist before the run does
         try:
             self.kind: Any = import_module("torch.utils.tensorboard").SummaryWriter
         except ImportError:
             raise PellucidError("--tensorboard needs the package tensorboard: pip install tensorboard") from None
 
     def __call__(self, event: events.Event) -> None:
-        """Writes what the event tells."""
+        """Writes the numbers of an event."""
         match event:
             case events.RunStarted():
                 self.writer = self.kind(str(self.folder), purge_step=event.step + 1 if event.step else None)
             case events.StepDone():
-                for name in STEP:
+                for name in STEP_VALUES:
                     self.writer.add_scalar(f"train/{name}", getattr(event, name), event.step)
             case events.StepSkipped():
                 self.writer.add_scalar("train/skipped", max(event.loss_score, event.grad_norm_score), event.step)

@@ -1,6 +1,6 @@
-"""A run's numbers in Weights & Biases: an observer, for those who have that package and an account, or work offline.
+"""An observer that logs a run's numbers to Weights & Biases; needs the package wandb, and an account unless it works offline.
 
-Its own settings (WANDB_MODE=offline, WANDB_DIR, WANDB_PROJECT) hold. A run that goes on from a checkpoint goes on there, too.
+Its own settings (WANDB_MODE=offline, WANDB_DIR, WANDB_PROJECT) apply. A resumed run resumes there, too.
 """
 
 from importlib import import_module
@@ -10,14 +10,14 @@ from typing import Any
 from pellucid import events
 from pellucid.errors import PellucidError
 from pellucid.hashing import mix
-from pellucid.training.tensorboard import STEP
+from pellucid.training.tensorboard import STEP_VALUES
 
 
 PROJECT = "pellucid"
 
 
 class WeightsAndBiases:
-    """An observer: the plan as the run's config, then the numbers of steps, looks at held-out text, and samples.
+    """An observer: the plan as the run's config, then the numbers of steps, held-out evaluations and samples.
 
     Args:
         run: the run's directory; its name is the run's name there.
@@ -37,7 +37,7 @@ class WeightsAndBiases:
             raise PellucidError("--wandb needs the package wandb: pip install wandb") from None
 
     def __call__(self, event: events.Event) -> None:
-        """Logs what the event tells."""
+        """Logs the numbers of an event."""
         match event:
             case events.RunStarted():
                 place = str(self.path.resolve()).encode()
@@ -46,7 +46,7 @@ class WeightsAndBiases:
                     id=f"{mix(*place, event.plan['seed']):016x}", resume="allow",
                 )  # fmt: skip
             case events.StepDone():
-                self.run.log({f"train/{name}": getattr(event, name) for name in STEP}, step=event.step)
+                self.run.log({f"train/{name}": getattr(event, name) for name in STEP_VALUES}, step=event.step)
             case events.StepSkipped():
                 self.run.log({"train/skipped": max(event.loss_score, event.grad_norm_score)}, step=event.step)
             case events.HeldOut():

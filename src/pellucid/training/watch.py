@@ -45,12 +45,14 @@ MakeRecorder = Callable[[Path, Plan, GPT, WindowBatches], Recorder]
 
 
 def moments(total: int) -> tuple[int, ...]:
-    """Steps done when more than a line of metrics is kept: two for each doubling, 0, the last, and that of the example."""
+    """The completed steps after which a recorder keeps more than a line of metrics: two for each doubling, 0, the last, and
+    the example's.
+    """
     doublings = 2 * math.ceil(math.log2(max(total, 1))) + 1
     spaced = {round(2 ** (i / 2)) for i in range(doublings)}
     return tuple(sorted({0, total, example_moment(total)} | {step for step in spaced if step < total}))
 
 
 def example_moment(total: int) -> int:
-    """Steps done when the example is taken: an eighth of the run, past the warm-up and where much is still to be learned."""
+    """The completed steps before the example's step: an eighth of the run, past warm-up, where the loss still falls fast."""
     return min(max(1, total // 8), total - 1)

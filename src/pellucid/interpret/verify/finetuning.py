@@ -16,14 +16,14 @@ from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.interpret.finetuning_recorder import answers, changes, examples_of, maps, named_pieces
-from pellucid.interpret.training_recorder import lines_until
 from pellucid.interpret.training_stats import norms, weights_of
 from pellucid.interpret.verify.difference import Array, Difference, equal, off, said
 from pellucid.interpret.verify.replay import still_there
 from pellucid.interpret.verify.report import Row
 from pellucid.interpret.verify.training import LOOSE, refuse_other_run
 from pellucid.record import Record
-from pellucid.runs.files import METRICS, RUN_FILE
+from pellucid.runs.files import BASE, METRICS, MODEL, RUN_FILE
+from pellucid.runs.metrics import read_metrics
 from pellucid.runs.plan import Plan
 from pellucid.training import checkpoint
 from pellucid.training.checkpoint import State
@@ -47,7 +47,7 @@ def finetuning_rows(record: Record, run: Path) -> tuple[Row, ...]:
         )
     plan = Plan.load(run, kind="finetune")
     refuse_other_run(record, record[_F + "plan"], plan, run)
-    base, tuned = load(run / "base"), load(run / "model")
+    base, tuned = load(run / BASE), load(run / MODEL)
     if (found := fingerprint(tuned)) != record.provenance.model:
         raise PellucidError(
             f"the record was made of another run: it names the model {record.provenance.model[:12]}, and {run} has {found[:12]}"
@@ -87,7 +87,7 @@ def _losses(record: Record, run: Path, plan: Plan, name: str) -> Row:
     stored = record[name].astype(np.float64)
     noted: Array | None = None
     if (run / METRICS).is_file():
-        noted = np.array([line["loss"] for line in lines_until(run, plan.total_steps) if "loss" in line])
+        noted = np.array([line["loss"] for line in read_metrics(run, until=plan.total_steps) if "loss" in line])
     if len(stored) != plan.total_steps or (noted is not None and noted.shape != stored.shape):
         return Difference(np.inf, 0.0).row(record, name)
     difference = off(stored, noted) if noted is not None else np.zeros_like(stored)
@@ -108,7 +108,7 @@ def _taken_again(run: Path, plan: Plan) -> dict[int, float]:
         with torch.random.fork_rng(devices=[]):
             for step, path in still_there(run, plan, plan.total_steps).items():
                 if step < plan.total_steps:
-                    model = load(run / "base").requires_grad_(True)
+                    model = load(run / BASE).requires_grad_(True)
                     optimizer = make_optimizer(model, plan.recipe, plan.optimizer, plan.optimizer_settings)
                     batches = batches_of(run, model, plan.batch, plan.seed)
                     state = State(step=0, tokens=0) if path is None else checkpoint.load(path, model, optimizer)

@@ -17,6 +17,7 @@ from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.interpret.training_recorder import MomentWatch, held_out_window
 from pellucid.interpret.training_stats import Stretch, logits_of, losses
+from pellucid.runs.files import EXAMPLE, MODEL, STATE_FILE, checkpoints, step_of
 from pellucid.runs.plan import Plan
 from pellucid.runtime.inference_mode import inference_mode
 from pellucid.text.tokenizer import Tokenizer
@@ -75,13 +76,13 @@ class _Replay(MomentWatch):
 def still_there(run: Path, plan: Plan, until: int) -> dict[int, Path | None]:
     """Where a run has weights, by the steps done: None for the first ones, which the seed gives."""
     found: dict[int, Path | None] = {0: None}
-    for path in [*(run / checkpoint.EXAMPLE).glob("step-????????"), *(run / "checkpoints").glob("step-????????")]:
-        step = int(path.name.removeprefix("step-"))
-        if (path / checkpoint.STATE).is_file() and 0 < step <= until:
+    for path in [*checkpoints(run, inside=EXAMPLE), *checkpoints(run)]:
+        step = step_of(path)
+        if (path / STATE_FILE).is_file() and 0 < step <= until:
             found[step] = path
     last = until == plan.total_steps and not plan.keep_best  # the newest model, then, is that of the last step
-    if last and until not in found and (run / "model").is_dir():
-        found[until] = run / "model"
+    if last and until not in found and (run / MODEL).is_dir():
+        found[until] = run / MODEL
     return dict(sorted(found.items()))
 
 
@@ -116,7 +117,7 @@ def _one(
     model = GPT(plan.config, tokenizer=tokenizer, seed=plan.seed)
     optimizer = make_optimizer(model, plan.recipe, plan.optimizer, plan.optimizer_settings)
     state = State(step=step, tokens=batches.tokens_before(step))
-    if path is not None and path.name == "model":
+    if path is not None and path.name == MODEL:
         model = load(path)
     elif path is not None:
         state = checkpoint.load(path, model, optimizer)
@@ -135,7 +136,7 @@ def _one(
     taken: tuple[float, float] | None = None
     if step < until:
         again = take_step(plan, model, optimizer, batches, state, watching)
-        taken = (again.loss, again.norm)
+        taken = (again.loss, again.grad_norm)
         if watching is not None:
             watching.after(model)
     elif watching is not None and step == plan.total_steps:

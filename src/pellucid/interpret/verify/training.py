@@ -35,7 +35,7 @@ from pellucid.interpret.verify.difference import Array, Difference, equal, liste
 from pellucid.interpret.verify.replay import Found, replay
 from pellucid.interpret.verify.report import Row
 from pellucid.record import Record, open_record
-from pellucid.runs.files import RUN_FILE
+from pellucid.runs.files import CORPUS, RUN_FILE
 from pellucid.runs.plan import Plan
 from pellucid.text import Tokenizer
 from pellucid.training.batches import WindowBatches
@@ -63,8 +63,8 @@ class TrainingAgain:
         self.record, self.run = record, run
         self.plan = Plan.load(run, kind="train")
         refuse_other_run(record, record[_T + "plan"], self.plan, run)
-        self.tokenizer = Tokenizer.load(run / "corpus")
-        corpus = open_corpus(run / "corpus")
+        self.tokenizer = Tokenizer.load(run / CORPUS)
+        corpus = open_corpus(run / CORPUS)
         self.batches = WindowBatches.of(self.plan, corpus, self.tokenizer)
         self.steps = len(record[_T + "steps/loss"])
         if record.provenance.step != self.steps:

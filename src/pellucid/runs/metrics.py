@@ -1,0 +1,104 @@
+"""`metrics.jsonl`: a line a step, a line a held-out evaluation, a line a sample; written by an observer, read back as dicts."""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pellucid import events
+from pellucid.errors import PellucidError
+from pellucid.runs.files import METRICS
+
+
+class MetricsWriter:
+    """An observer that appends a line to `RUN/metrics.jsonl` for each event that has one.
+
+    Lines of steps after the checkpoint that a run resumes from are cut first: those steps are about to happen again.
+
+    Args:
+        run: the run directory.
+        keep_steps: the step that the run resumes from; 0 for a new run, which begins with an empty file.
+    """
+
+    def __init__(self, run: Path, *, keep_steps: int) -> None:
+        path = run / METRICS
+        if path.exists():
+            part = path.with_suffix(".part")
+            with path.open(encoding="utf-8") as old, part.open("w", encoding="utf-8") as new:
+                new.writelines(line for line in old if keep_steps and _step_of(line) <= keep_steps)
+            os.replace(part, path)
+        self.file = path.open("a", encoding="utf-8")
+
+    def __call__(self, event: events.Event) -> None:
+        """Writes the line of an event that has one.
+
+        Raises:
+            PellucidError: the disk would not take it.
+        """
+        values = _LINES.get(type(event))
+        if values is None:
+            return
+        try:
+            self.file.write(json.dumps(values(event)) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise PellucidError(f"could not write {self.file.name}: {error}; mend that, then resume") from error
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.file.close()
+
+
+def _step(event: events.StepDone) -> dict[str, Any]:
+    return {
+        "step": event.step, "tokens": event.tokens, "loss": event.loss, "lr": event.lr,
+        "grad_norm": event.grad_norm, "tokens_per_s": round(event.tokens_per_s, 1), "waiting": round(event.waiting, 5),
+        "flops_per_s": round(event.flops_per_s), "matmul_share": round(event.matmul_share, 4),
+    }  # fmt: skip
+
+
+def _skipped(event: events.StepSkipped) -> dict[str, Any]:
+    scores = {"loss": event.loss_score, "grad_norm": event.grad_norm_score, "allowed": event.allowed}
+    return {"step": event.step, "tokens": event.tokens, "skipped": scores}
+
+
+def _held_out(event: events.HeldOut) -> dict[str, Any]:
+    return {
+        "step": event.step, "tokens": event.tokens, "held_out_loss": event.held_out_loss, "bits_per_byte": event.bits_per_byte,
+    }  # fmt: skip
+
+
+def _sample(event: events.Sampled) -> dict[str, Any]:
+    return {
+        "step": event.step, "tokens": event.tokens, "prompt": event.prompt, "sample": event.text, "ids": list(event.ids),
+    }  # fmt: skip
+
+
+# What a line holds, by the event it is written for.
+_LINES: dict[type, Callable[[Any], dict[str, Any]]] = {
+    events.StepDone: _step, events.StepSkipped: _skipped, events.HeldOut: _held_out, events.Sampled: _sample,
+}  # fmt: skip
+
+
+def read_metrics(run: Path, *, until: int | None = None) -> list[dict[str, Any]]:
+    """The lines of a run's `metrics.jsonl`; one that a kill cut short is left out.
+
+    Args:
+        until: the last step whose lines are wanted. None: all.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    with (run / METRICS).open(encoding="utf-8") as file:
+        lines = [json.loads(line) for line in file if line.endswith("}\n")]
+    return lines if until is None else [line for line in lines if line["step"] <= until]
+
+
+def _step_of(line: str) -> float:
+    """The step that a line belongs to; infinity for a line that a kill cut short."""
+    try:
+        return int(json.loads(line)["step"])
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return math.inf

@@ -1,0 +1,96 @@
+"""Whether a training step fits into memory, asked before anything is allocated; and glibc's habit of giving memory back."""
+
+import ctypes
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from pellucid.errors import PellucidError
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.memory import step_memory, way_of
+from pellucid.gpt.presets import PRESETS
+from pellucid.runs.recipe import DEFAULT_OPTIMIZER
+from pellucid.training.optimizers import optimizer_bytes
+from pellucid.training.placement import has_operators
+from pellucid.training.step import micro_batch_of
+
+
+def refuse_too_large(
+    config: GPTConfig,
+    batch_tokens: int,
+    dtype: torch.dtype,
+    optimizer: str = DEFAULT_OPTIMIZER,
+    settings: Mapping[str, Any] | None = None,
+    device: torch.device | None = None,
+) -> None:
+    """Refuses a shape whose training step cannot fit, before anything is allocated (`gpt.memory` has the formulas).
+
+    Args:
+        batch_tokens: in a full batch. dtype: of the products. optimizer, settings: as `optimizers.make_optimizer` takes them.
+        device: whose memory it must fit. None: the CPU's.
+
+    Raises:
+        PellucidError: it takes more than there is; the message says how much, for what, and what would fit.
+    """
+    have, batch = memory_bytes(device), max(1, batch_tokens // config.n_ctx)
+    windows = micro_batch_of(batch, config.n_ctx)
+    way = way_of(str(dtype).removeprefix("torch."), compiled=has_operators(dtype, device))
+    remembered = optimizer_bytes(config, optimizer, settings)
+    need = step_memory(config, windows, way, accumulates=batch > windows, remembered=remembered)
+    if have is None or need.peak <= have:
+        return
+    smaller = (less for less in range(windows - 1, 0, -1) if step_memory(config, less, way, remembered=remembered).peak <= have)
+    fewer = next(smaller, None)
+    fits = f"a batch of {fewer * config.n_ctx:,} tokens would fit" if fewer else _what_fits(have, way, optimizer, settings)
+    where = "this machine" if device is None or device.type == "cpu" else str(device)
+    raise PellucidError(
+        f"training {config.parameters():,} parameters takes {need.peak / 1e9:,.1f} GB ({need.stays / 1e9:,.1f} for weights, "
+        f"gradients and {optimizer}, {(need.peak - need.stays) / 1e9:,.1f} for {windows} window{'s' * (windows != 1)} of "
+        f"{config.n_ctx:,} tokens), {where} has {have / 1e9:,.1f} GB, so "
+        f"{(need.peak - have) / 1e9:,.1f} GB are missing: {fits}"
+    )
+
+
+def _what_fits(have: int, way: str, optimizer: str, settings: Mapping[str, Any] | None) -> str:
+    """The largest preset that `have` bytes train."""
+    best: tuple[int, str] | None = None
+    for name, chosen in PRESETS.items():
+        config = GPTConfig.preset(name)
+        batch = max(1, chosen.batch_tokens // config.n_ctx)
+        windows, remembered = micro_batch_of(batch, config.n_ctx), optimizer_bytes(config, optimizer, settings)
+        if step_memory(config, windows, way, accumulates=batch > windows, remembered=remembered).peak <= have:
+            best = max(best or (0, ""), (config.parameters(), name))
+    return f"{best[1]} ({best[0]:,}) would fit" if best else "take a shape of your own with fewer"
+
+
+def memory_bytes(device: torch.device | None = None) -> int | None:
+    """The memory of a device, or of this machine (None, or the CPU); None where the system does not say."""
+    if device is not None and device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    if device is not None and device.type == "mps":
+        return int(torch.mps.recommended_max_memory())
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None
+
+
+def retain_freed_memory() -> None:
+    """Asks glibc to keep freed memory instead of returning it to the system after every step.
+
+    A training step frees and takes the same hundreds of megabytes again; by default each block above 32 MB is mapped
+    afresh and zeroed by the kernel. Keeping it gave 1.1 to 1.4 times the tokens a second (docs/log.md). No number changes.
+    Elsewhere than on Linux with glibc this does nothing.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # another C library, musl for one
+        return
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # <malloc.h>
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, -1)  # never
+    mallopt(top_pad, 256 * 2**20)

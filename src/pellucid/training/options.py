@@ -1,0 +1,274 @@
+"""The options of a run, one line each: keywords of `train` and `finetune`, flags of their commands, and checks derive from it.
+
+An option that is None was not given: the planner chooses then, and writes what it chose into `run.json`. Torch-free.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+
+from pellucid.errors import PellucidError
+
+
+if TYPE_CHECKING:
+    from pellucid.gpt.config import GPTConfig
+    from pellucid.text import Tokenizer
+    from pellucid.training.prepare import Source
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Option:
+    """What is known of an option beside its name.
+
+    Attributes:
+        kind: what its flag reads: int, float, str, bool (a switch) or Mapping (NAME=VALUE, repeated). None: it has no flag.
+        help, metavar: for `--help`.
+        choices: the values it may have; empty: any.
+        positive: whether it must be a finite number above 0.
+        group: at most one option of a group may be given.
+        repeated: whether its flag may be given several times, for a list of values.
+        planned: whether the plan has a field of the same name that takes the value as it is.
+        flag: the flag's name, where it is not the option's.
+    """
+
+    kind: type | None
+    help: str
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    positive: bool = False
+    group: str = ""
+    repeated: bool = False
+    planned: bool = False
+    flag: str = ""
+
+
+def option(kind: type | None, help: str, **known: Any) -> Any:
+    """A dataclass field that is an option; its arguments are `Option`'s."""
+    return field(default=None, metadata={"option": Option(kind=kind, help=help, **known)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What training and fine-tuning have in common.
+
+    Attributes:
+        steps: how many optimizer steps. minutes: how long; it becomes steps once, by timing a few.
+        learning_rate: the peak of the schedule.
+        prompt: what the run's samples continue.
+        dtype: of the matrix products, "float32" or "bfloat16". None: bfloat16 where the device multiplies it natively.
+        device: "cpu" (the default), "cuda", "cuda:1", "mps", or "auto": an accelerator if there is one.
+
+    Raises:
+        PellucidError: two options of one group, a number that is not above 0, or an unknown choice.
+    """
+
+    steps: int | None = option(int, "take this many steps", metavar="N", positive=True, group="budget")
+    minutes: float | None = option(float, "train for about this long", metavar="N", positive=True, group="budget")
+    learning_rate: float | None = option(float, "the peak (default: by the model's shape)", metavar="X", positive=True)
+    prompt: str | None = option(str, "what samples continue (default: from held-out text)")
+    dtype: str | None = option(
+        str, "of the matrix products (default: bfloat16 where the device has it)", choices=("float32", "bfloat16")
+    )
+    device: str | None = option(str, "cpu (default), cuda, mps, or auto: an accelerator if there is one", metavar="DEVICE")
+
+    def __post_init__(self) -> None:
+        groups: dict[str, list[str]] = {}
+        for name, known in table(type(self)):
+            value = getattr(self, name)
+            if known.group:
+                groups.setdefault(known.group, []).append(name)
+            if value is None:
+                continue
+            if known.positive and not (math.isfinite(value) and value > 0):
+                raise PellucidError(f"{name} must be a number above 0, not {value}")
+            if known.choices and value not in known.choices:
+                raise PellucidError(f"{name} must be {' or '.join(known.choices)}, not {value!r}")
+        for names in groups.values():
+            if sum(getattr(self, name) is not None for name in names) > 1:
+                raise PellucidError(f"give one of {', '.join(names)}, not several")
+
+    def given(self) -> dict[str, Any]:
+        """The options that were given, by name."""
+        return {name: value for name, _ in table(type(self)) if (value := getattr(self, name)) is not None}
+
+    def planned(self) -> dict[str, Any]:
+        """Those that a plan takes as they are."""
+        names = {name for name, known in table(type(self)) if known.planned}
+        return {name: value for name, value in self.given().items() if name in names}
+
+    def refuse_with_resume(self) -> None:
+        """Refuses any option: a run is resumed as it was planned.
+
+        Raises:
+            PellucidError: an option is given.
+        """
+        for name in self.given():
+            raise PellucidError(f"a run goes on as it was planned: {name} cannot be given with resume; start a new run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(RunOptions):
+    """What a training run can be asked for.
+
+    Attributes:
+        preset, config, parameters: the model's shape, at most one of them; `preset="cpu-2m"` if none is given. With
+            `parameters`, about so many, shape, learning rate and batch follow from the number (`gpt.scaling`). The vocabulary
+            is the tokenizer's.
+        tokens: how many training tokens. Without any budget: 20 a parameter, at most 8 times through the text.
+        held_out: text to measure on and never to train on. None: about 5 % of the corpus, whole documents where it can.
+        tokenizer: a tokenizer, "r50k" (GPT-3's own), "train" (one trained on this text, of the shape's vocabulary size), or a
+            directory that holds one. None: "r50k" for GPT presets, else "train".
+        batch_tokens: tokens in a full batch. None: the preset's.
+        batch_ramp: whether the batch grows to `batch_tokens` in GPT-3's proportions (`Recipe.ramp`). A run of so many steps
+            then sees fewer tokens; one of so many tokens takes more steps.
+        checkpoint_every: steps between checkpoints. None: 20 in a run, and one at the end.
+        keep: how many checkpoints stay, the newest; 2 if not given.
+        keep_best: whether `RUN/model` ends as the model with the lowest held-out loss (it also stays in `best/`).
+        skip_spikes: skip the update of a step whose loss or gradient norm lies more than so many standard deviations above
+            those of up to 128 steps before it (`spike_guard`). None: none is skipped.
+        patience: end the run when held-out loss has not fallen in so many evaluations in a row. None: it takes all its steps.
+        optimizer: "adamw" (GPT-3's, and the default), "muon", or another of `torch.optim` by name (`optimizers`).
+        optimizer_settings: further arguments of its class, such as {"momentum": 0.9}.
+        mask_documents: whether no token attends to another document than its own (`gpt.documents`). None: as in GPT-3, it may.
+    """
+
+    preset: str | None = option(str, "the model's shape (default cpu-2m)", group="shape")
+    config: "GPTConfig | None" = option(None, "a shape of one's own", group="shape")  # noqa: RUF009
+    parameters: int | None = option(
+        int, "about how many it should have, as 10M: shape, rate and batch follow", metavar="N", group="shape"
+    )
+    tokens: int | None = option(int, "train on this many tokens", metavar="N", positive=True, group="budget")
+    held_out: "Source | Sequence[Source] | None" = option(  # noqa: RUF009
+        str, "text to measure on; may be repeated", metavar="TEXT", repeated=True
+    )
+    tokenizer: "Tokenizer | str | None" = option(  # noqa: RUF009
+        str, '"r50k", "train" or a directory (default: by preset)', metavar="WHAT"
+    )
+    batch_tokens: int | None = option(int, "tokens in a step (default: the preset's)", metavar="N", positive=True)
+    batch_ramp: bool | None = option(bool, "let the batch grow to that, in GPT-3's proportions")
+    checkpoint_every: int | None = option(int, "default: 20 times in a run", metavar="STEPS", positive=True, planned=True)
+    keep: int | None = option(
+        int, "how many checkpoints stay, the newest (default 2)", metavar="N", positive=True, planned=True
+    )
+    keep_best: bool | None = option(bool, "end with the model of the lowest held-out loss, not the last", planned=True)
+    skip_spikes: float | None = option(
+        float, "skip a step whose loss or gradient is Z standard deviations above those before it (default: none)",
+        metavar="Z", positive=True, planned=True,
+    )  # fmt: skip
+    patience: int | None = option(
+        int, "end when held-out loss has not fallen in so many evaluations (default: never)", metavar="N", positive=True,
+        planned=True,
+    )  # fmt: skip
+    optimizer: str | None = option(
+        str, "adamw (default), muon, or another of torch.optim, as sgd", metavar="NAME", planned=True
+    )
+    optimizer_settings: Mapping[str, Any] | None = option(
+        Mapping, "of its class, as momentum=0.9; may be repeated", metavar="NAME=VALUE", planned=True, flag="optimizer-setting"
+    )
+    mask_documents: bool | None = option(bool, "let no token see another document (default: as in GPT-3)", planned=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.optimizer_settings and self.optimizer is None:
+            raise PellucidError("optimizer settings need an optimizer: name it, too")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuningOptions(RunOptions):
+    """What a fine-tuning run can be asked for.
+
+    Attributes:
+        epochs: times through the examples. Without any budget: 4.
+        batch: examples in a step (for plain text: windows). None: 16, fewer if there are few examples.
+    """
+
+    epochs: float | None = option(float, "times through the examples (default 4)", metavar="N", positive=True, group="budget")
+    batch: int | None = option(int, "examples in a step (default 16, fewer for few examples)", metavar="N", positive=True)
+
+
+class RunKeywords(TypedDict, total=False):
+    """`RunOptions` as keywords, for type checkers; a test holds the two together."""
+
+    steps: int | None
+    minutes: float | None
+    learning_rate: float | None
+    prompt: str | None
+    dtype: str | None
+    device: str | None
+
+
+class TrainingKeywords(RunKeywords, total=False):
+    """`TrainingOptions` as keywords of `train`."""
+
+    preset: str | None
+    config: "GPTConfig | None"
+    parameters: int | None
+    tokens: int | None
+    held_out: "Source | Sequence[Source] | None"
+    tokenizer: "Tokenizer | str | None"
+    batch_tokens: int | None
+    batch_ramp: bool | None
+    checkpoint_every: int | None
+    keep: int | None
+    keep_best: bool | None
+    skip_spikes: float | None
+    patience: int | None
+    optimizer: str | None
+    optimizer_settings: Mapping[str, Any] | None
+    mask_documents: bool | None
+
+
+class FinetuningKeywords(RunKeywords, total=False):
+    """`FinetuningOptions` as keywords of `finetune`."""
+
+    epochs: float | None
+    batch: int | None
+
+
+def table(options: type[RunOptions]) -> Iterator[tuple[str, Option]]:
+    """(name, what is known of it) of each option, in the order of the fields."""
+    return ((f.name, f.metadata["option"]) for f in fields(options))
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def takes_options(options: type[RunOptions]) -> Callable[[Function], Function]:
+    """Shows a function's `**options` as the keywords that it takes, in `help` and in completion."""
+
+    def decorate(function: Function) -> Function:
+        shown = inspect.signature(function)
+        own = [p for p in shown.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        keywords = [
+            inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=f.type) for f in fields(options)
+        ]
+        function.__signature__ = shown.replace(parameters=[*own, *keywords])  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """"momentum=0.9" -> ("momentum", 0.9): true, false, none, numbers, and numbers with commas between them.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise ValueError(f"{text!r} is no name and value, such as momentum=0.9")
+    words: dict[str, Any] = {"true": True, "false": False, "none": None}
+    if value.lower() in words:
+        return name, words[value.lower()]
+    if "," in value:
+        return name, tuple(float(part) for part in value.split(","))
+    try:
+        return name, int(value)
+    except ValueError:
+        pass
+    try:
+        return name, float(value)
+    except ValueError:
+        return name, value

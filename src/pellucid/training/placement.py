@@ -1,0 +1,121 @@
+"""Where a run computes: its device, the dtype of its matrix products, threads, random generators, copies to the device.
+
+The only file of training that knows one device from another. On the CPU nothing here changes a number.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.errors import PellucidError
+from pellucid.native.operators.library import why_not
+from pellucid.runs.plan import Plan
+
+
+AUTO = "auto"
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device of that name, which is tried with an empty tensor.
+
+    Args:
+        device: "auto" takes cuda where PyTorch can use it, else mps, else cpu. Any other name is PyTorch's: "cpu", "cuda",
+            "cuda:1", "mps", "meta".
+
+    Raises:
+        PellucidError: no such device here; the message says why.
+    """
+    if device == AUTO:
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
+        reason = next(iter(str(error).strip().splitlines()), "not available")
+        raise PellucidError(f"no device {str(device)!r} here: {reason}; use auto, cpu, cuda or mps") from None
+    return found
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device of a model's parameters."""
+    return next(model.parameters()).device
+
+
+def default_dtype(device: torch.device | None = None) -> torch.dtype:
+    """bfloat16 where the device multiplies it natively, float32 elsewhere. None: the CPU.
+
+    On a CPU that is AMX or AVX512-BF16: without those instructions bfloat16 products are emulated and slower than float32.
+    Parameters, optimizer and the residual stream stay float32 either way.
+    """
+    if device is not None and device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device is None or device.type == "cpu":
+        get_capabilities = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest PyTorch we take
+        has = get_capabilities() if get_capabilities else {}
+        native = bool(has.get("amx_bf16") or has.get("avx512_bf16"))
+    else:
+        native = False
+    return torch.bfloat16 if native else torch.float32
+
+
+def has_operators(dtype: torch.dtype, device: torch.device | None = None) -> bool:
+    """Whether steps use the compiled operators: bfloat16 on a CPU with a C compiler, unless PELLUCID_KERNEL is off."""
+    return dtype == torch.bfloat16 and (device is None or device.type == "cpu") and why_not() is None
+
+
+def refuse_missing_operators(*, compiled: bool) -> None:
+    """Refuses to resume a run that began with the compiled operators where there are none: its numbers would differ.
+
+    Raises:
+        PellucidError: why there are none.
+    """
+    if compiled and (reason := why_not()):
+        raise PellucidError(f"the run was begun with compiled operators, which cannot be had here ({reason}): start a new run")
+
+
+def autocast(dtype: torch.dtype, device: torch.device | None = None) -> AbstractContextManager[Any]:
+    """Matrix products in `dtype` on `device` (None: the CPU): autocast for bfloat16, nothing for float32."""
+    if dtype == torch.float32:
+        return nullcontext()
+    return torch.autocast("cpu" if device is None else device.type, dtype)
+
+
+def copy_to(device: torch.device, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors on `device`; to CUDA through pinned memory, without waiting. On the CPU they are returned as they are."""
+    if device.type == "cuda":
+        return tuple(tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors)
+    return tuple(tensor.to(device) for tensor in tensors)
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits until the device has done what it was given, so that a clock can be read."""
+    if device.type in ("cuda", "mps"):
+        getattr(torch, device.type).synchronize()
+
+
+@contextmanager
+def placed(plan: Plan) -> Iterator[torch.device]:
+    """PyTorch as a plan asks for: its device, its number of threads, and generators whose state is put back afterwards.
+
+    Raises:
+        PellucidError: the plan's device is not here.
+    """
+    device = resolve_device(plan.device)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(plan.threads)
+    try:
+        with _kept_generators(device):
+            yield device
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _kept_generators(device: torch.device) -> AbstractContextManager[None]:
+    """Puts the state of PyTorch's generators back: the CPU's, and that of a CUDA device."""
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        return torch.random.fork_rng(devices=[index])
+    return torch.random.fork_rng(devices=[])

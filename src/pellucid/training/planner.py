@@ -1,0 +1,182 @@
+"""From options and data to a plan: every choice of a run, for training and fine-tuning alike.
+
+What is trained differs by kind and is described by a `Workload`; how a budget becomes steps, where the run computes, and how
+often it is evaluated and saved is decided here for both.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from pellucid import events
+from pellucid.errors import PellucidError
+from pellucid.events import Observer, emit
+from pellucid.generation.model import GPT
+from pellucid.gpt.config import GPTConfig
+from pellucid.runs.plan import EVALUATIONS, Plan, interval, log_spaced
+from pellucid.runs.recipe import Recipe
+from pellucid.text import Tokenizer
+from pellucid.training.batches import Batches
+from pellucid.training.machine import describe
+from pellucid.training.options import RunOptions
+from pellucid.training.placement import default_dtype, has_operators, resolve_device
+from pellucid.training.step import micro_batch_of
+from pellucid.training.throughput import Throughput, calibration_seconds, measure_throughput
+
+
+class Workload(ABC):
+    """What a run trains, once its data is in the run directory.
+
+    Attributes:
+        kind: of the plan, "train" or "finetune".
+        config: the model's shape. tokenizer: its tokenizer.
+        batches: of full batches. batch: rows of a full batch; positions: tokens in a row.
+        learning_rate: the peak, if none was asked for.
+        checkpoints: how many in a run, if no interval was asked for. None: as many as held-out evaluations.
+        plan_fields: fields of `Plan` that follow from the kind.
+    """
+
+    kind: str
+    config: GPTConfig
+    tokenizer: Tokenizer
+    batches: Batches
+    batch: int
+    positions: int
+    learning_rate: float
+    checkpoints: int | None
+    plan_fields: Mapping[str, Any]
+
+    @abstractmethod
+    def schedule(self, learning_rate: float, timed_steps: int | None) -> tuple[int, Recipe]:
+        """(steps in all, recipe) of the run.
+
+        Args:
+            timed_steps: steps of full batches that a time budget buys. None: there is no time budget.
+
+        Raises:
+            PellucidError: the budget is less than a step (`at_least_one`).
+        """
+
+    @abstractmethod
+    def default_prompt(self) -> str:
+        """What samples continue if no prompt was given."""
+
+
+class Job(Protocol):
+    """A kind of run: what `training.run.run_job` needs from training and from fine-tuning."""
+
+    @property
+    def kind(self) -> str:
+        """Of its plan, "train" or "finetune"."""
+
+    @property
+    def options(self) -> RunOptions:
+        """What was asked for."""
+
+    def check(self) -> None:
+        """Refuses what cannot be done before anything is written. Raises PellucidError."""
+
+    def prepare(self, run: Path, seed: int, observers: Sequence[Observer]) -> Workload:
+        """Puts everything that the run needs into its directory, except the plan."""
+
+    def open(self, run: Path, plan: Plan, *, verify: bool) -> tuple[GPT, Batches]:
+        """The model with its first weights, and the batches, of a run that was prepared.
+
+        Args:
+            verify: whether to compare the data with its checksums.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Precision:
+    """Where and in what dtype a run's matrix products are computed; compiled: with the compiled operators."""
+
+    device: torch.device
+    dtype: torch.dtype
+    compiled: bool
+
+    @classmethod
+    def of(cls, options: RunOptions) -> "Precision":
+        """What was asked for, or what suits the device.
+
+        Raises:
+            PellucidError: no such device here.
+        """
+        device = resolve_device(options.device or "cpu")
+        dtype: torch.dtype = getattr(torch, options.dtype) if options.dtype else default_dtype(device)
+        return cls(device=device, dtype=dtype, compiled=has_operators(dtype, device))
+
+
+def make_plan(workload: Workload, options: RunOptions, *, seed: int, record: bool, observers: Sequence[Observer] = ()) -> Plan:
+    """Makes every choice of a run.
+
+    Args:
+        record: whether the run will be recorded.
+
+    Raises:
+        PellucidError: the budget is less than a step, the prompt is longer than the context, or no such device.
+    """
+    precision = Precision.of(options)
+    micro_batch = micro_batch_of(workload.batch, workload.positions)
+    threads, evaluations, timed_steps = torch.get_num_threads(), EVALUATIONS, None
+    if options.minutes is not None:
+        throughput = measure(workload, precision, seed, calibration_seconds(options.minutes), observers)
+        (timed_steps, evaluations), threads = throughput.steps_in(options.minutes), throughput.threads
+    steps, recipe = workload.schedule(options.learning_rate or workload.learning_rate, timed_steps)
+    checkpoint_every = interval(steps, workload.checkpoints or evaluations)
+    by_kind_and_option = {"checkpoint_every": checkpoint_every} | dict(workload.plan_fields) | options.planned()
+    prompt = workload.default_prompt() if options.prompt is None else options.prompt
+    return Plan(
+        kind=workload.kind,
+        config=workload.config,
+        recipe=recipe,
+        seed=seed,
+        batch=workload.batch,
+        micro_batch=micro_batch,
+        total_steps=steps,
+        dtype=str(precision.dtype).removeprefix("torch."),
+        compiled=precision.compiled,
+        threads=threads,
+        device=str(precision.device),
+        held_out_every=interval(steps, evaluations),
+        sample_at=log_spaced(steps),
+        sample_prompt=_fitting(prompt, workload.tokenizer, workload.config.n_ctx),
+        record=record,
+        machine=dict(describe(precision.device)),
+        **by_kind_and_option,
+    )
+
+
+def measure(workload: Workload, precision: Precision, seed: int, seconds: float, observers: Sequence[Observer]) -> Throughput:
+    """Times steps of full batches for about `seconds`."""
+    emit(observers, events.Progress(stage="timing a few steps", done=0))
+    return measure_throughput(
+        workload.config, workload.batches, micro_batch=micro_batch_of(workload.batch, workload.positions),
+        dtype=precision.dtype, device=precision.device, seed=seed, seconds=seconds,
+    )  # fmt: skip
+
+
+def at_least_one(steps: int) -> int:
+    """The number of steps, if there are any.
+
+    Raises:
+        PellucidError: there are none.
+    """
+    if steps < 1:
+        raise PellucidError("the budget is less than one step: give a larger one, or a smaller model or batch")
+    return steps
+
+
+def _fitting(prompt: str, tokenizer: Tokenizer, n_ctx: int) -> str:
+    """The prompt, if the model can read it.
+
+    Raises:
+        PellucidError: it is longer than the context.
+    """
+    if (tokens := len(tokenizer.encode_prompt(prompt))) > n_ctx:
+        raise PellucidError(f"the sample prompt has {tokens} tokens, the model reads {n_ctx}: shorten it")
+    return prompt
