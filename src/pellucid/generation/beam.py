@@ -20,7 +20,8 @@ import torch
 
 from pellucid.engine.completion import Completion
 from pellucid.engine.detokenizer import TextAssembler
-from pellucid.engine.sampling import SamplingOptions, largest, log_softmax
+from pellucid.engine.options import SamplingOptions
+from pellucid.engine.sampling import largest, log_softmax
 from pellucid.errors import PellucidError
 from pellucid.gpt.decoder import Decoder
 from pellucid.runtime.inference_mode import inference_mode
