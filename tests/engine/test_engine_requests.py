@@ -3,93 +3,20 @@
 from collections import abc
 from itertools import pairwise
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from plain_runner import BROKEN, CONFIG, N_CTX, TRACK, VOCAB, Plain, alone, logits_of
 
 from pellucid.engine.engine import Engine
 from pellucid.engine.options import SamplingOptions
 from pellucid.engine.prefix_cache import CachedPrefix, PrefixCache, shared_prefix_length
 from pellucid.engine.request import Request
+from pellucid.engine.sampling import log_softmax
 from pellucid.engine.sequence import Sequence, check_fits
 from pellucid.errors import PellucidError
-from pellucid.gpt.config import GPTConfig
 from pellucid.hashing import mix
-from pellucid.runtime.runner import Mode, TokenSpan
-
-
-VOCAB, N_CTX, TRACK = 50, 64, 100  # bytes a track
-CONFIG = GPTConfig(vocab_size=VOCAB, n_ctx=N_CTX, n_layers=1, d_model=4, n_heads=1)
-BROKEN = 13  # a token after which nothing is a number
-
-
-class Plain:
-    """A runner whose logits are hashes of the text; a sequence is its list of tokens."""
-
-    config, path = CONFIG, "plain Python"
-
-    def __init__(self, mode: Mode = "exact") -> None:
-        self.mode: Mode = mode
-        self.sequences: dict[int, tuple[int, list[int]]] = {}
-        self.passes: list[list[TokenSpan]] = []
-        self.copied: list[int] = []
-        self.opened = 0
-
-    def sequence_bytes(self, capacity: int) -> int:
-        return TRACK * capacity
-
-    def held(self) -> int:
-        return sum(self.sequence_bytes(capacity) for capacity, _ in self.sequences.values())
-
-    def open(self, capacity: int) -> int:
-        self.opened += 1
-        self.sequences[self.opened - 1] = (capacity, [])
-        return self.opened - 1
-
-    def close(self, sequence: int) -> None:
-        del self.sequences[sequence]
-
-    def copy(self, source: int, target: int, tracks: int) -> None:
-        assert 0 < tracks <= len(self.sequences[source][1])
-        self.copied.append(tracks)
-        self.sequences[target][1][:] = self.sequences[source][1][:tracks]
-
-    def run(self, segments: abc.Sequence[TokenSpan]) -> list[NDArray[np.float32] | None]:
-        assert segments and len({s.sequence for s in segments}) == len(segments)
-        self.passes.append(list(segments))
-        answers: list[NDArray[np.float32] | None] = []
-        for segment in segments:
-            capacity, text = self.sequences[segment.sequence]
-            assert 0 <= segment.first <= len(text) and segment.ids
-            text[segment.first :] = segment.ids
-            assert len(text) <= capacity
-            if segment.wanted == "all":
-                answers.append(np.array([logits_of(text[: end + 1]) for end in range(segment.first, len(text))]))
-            else:
-                answers.append(logits_of(text) if segment.wanted == "last" else None)
-        return answers
-
-
-def logits_of(text: abc.Sequence[int]) -> NDArray[np.float32]:
-    if BROKEN in text:
-        return np.full(VOCAB, np.nan, np.float32)
-    seed = 0
-    for token in text:
-        seed = mix(seed, token, 1)
-    logits = np.array([mix(seed, token, 2) % 1000 / 200 for token in range(VOCAB)], np.float32)
-    logits[[BROKEN, VOCAB - 1]] = -1e9  # neither is drawn by chance
-    return logits
-
-
-def alone(prompt: abc.Sequence[int], options: SamplingOptions, sample: int = 0) -> list[int]:
-    """The oracle: the text, read again for every token."""
-    row = Sequence(list(prompt), sample, options, None, VOCAB - 1)
-    text = list(prompt)
-    while row.finish_reason is None:
-        text.append(row.append_token(logits_of(text)).id)
-    return text[len(prompt) :]
+from pellucid.runtime.runner import Mode
 
 
 def engine_on(runner: Plain, *, memory: int | None = None, chunk: int = 8, rows: int = 64, prefix_cache: bool = True) -> Engine:
@@ -416,3 +343,84 @@ def test_no_kept_text_is_the_beginning_of_another(texts: list[list[int]], asked:
     found, shared = prefixes.best(asked)
     assert shared == max((shared_prefix_length(text, asked) for text in texts), default=0)
     assert (found is None) == (shared == 0)
+
+
+# Requests that score their prompt.
+
+
+def scored(prompt: abc.Sequence[int]) -> list[float | None]:
+    """The oracle: each prefix of the text read alone."""
+    found: list[float | None] = [None]
+    for place in range(1, len(prompt)):
+        found.append(float(log_softmax(logits_of(prompt[:place]))[prompt[place]]))
+    return found
+
+
+def scoring(prompt: abc.Sequence[int], top: int = 0, tokens: int = 0) -> Request:
+    return Request(prompt=prompt, options=ask(tokens), prompt_logprobs=top)
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_a_prompt_is_scored_at_every_position_and_what_is_known_is_not_read_again(mode: Mode) -> None:
+    runner = Plain(mode)
+    engine = engine_on(runner, chunk=64)
+    context = prompt_of(30)
+    choices = [engine.submit(scoring([*context, a, b], top=2)) for a in (20, 21) for b in (30, 31)]
+    drain(engine)
+    for group in choices:
+        score = group.score()
+        assert score.ids == list(group.request.prompt) and score.logprobs == scored(score.ids)
+        assert score.top_logprobs is not None and [len(top or ()) for top in score.top_logprobs] == [0] + [2] * 31
+    read = engine.stats.prompt_tokens
+    assert read < 31 + 3 * 3, "only the last tokens are read for the other choices"
+    fewer = engine.submit(scoring([*context, 22, 23], top=1))
+    more = engine.submit(scoring([*context, 22, 24], top=3))  # more than is known: all is read again
+    drain(engine)
+    assert engine.stats.prompt_tokens <= read + 2 + 31
+    assert fewer.score().logprobs == scored([*context, 22, 23]) and more.score().logprobs == scored([*context, 22, 24])
+
+
+def test_a_text_that_was_generated_is_scored_where_nothing_is_known_of_it() -> None:
+    engine = engine_on(Plain())
+    first = submit(engine, prompt_of(10), ask(9))
+    drain(engine)
+    whole = [*prompt_of(10), *ids(first)]
+    group = engine.submit(scoring(whole))
+    drain(engine)
+    assert group.score().logprobs == scored(whole)
+    assert group.score().logprobs[10:] == [token.logprob for token in first.tokens]
+
+
+def test_completions_of_one_request_share_the_scores_of_their_prompt() -> None:
+    runner = Plain()
+    engine = engine_on(runner, chunk=4)
+    options = SamplingOptions(max_tokens=5, seed=1, logprobs=2)
+    group = engine.submit(Request(prompt=prompt_of(10), options=options, n=3, echo=True))
+    drain(engine)
+    found = group.completions()
+    assert [c.ids for c in found] == [alone(prompt_of(10), options, sample) for sample in range(3)]
+    assert all(c.prompt_logprobs == scored(prompt_of(10)) for c in found) and engine.stats.prompt_tokens == 10
+    assert found[0].prompt_top_logprobs is not None and len(found[0].prompt_top_logprobs[1] or ()) == 2
+
+
+def test_the_best_of_several_are_chosen_by_the_request() -> None:
+    engine = engine_on(Plain())
+    group = engine.submit(Request(prompt=prompt_of(4), options=ask(6), n=2, best_of=5))
+    drain(engine)
+    means = sorted((s.completion().mean_logprob for s in group.sequences), reverse=True)
+    assert [c.mean_logprob for c in group.completions()] == means[:2] and len(group.sequences) == 5
+    for wrong, says in (({"n": 0}, "n must be"), ({"n": 2, "best_of": 1}, "best_of must be a whole number, n"),
+                        ({"best_of": True}, "best_of"), ({"prompt_logprobs": -1}, "logprobs must be")):  # fmt: skip
+        with pytest.raises(PellucidError, match=says):
+            Request(prompt=[1], options=ask(), **wrong)  # type: ignore[arg-type]
+
+
+def test_what_is_not_a_number_in_a_prompt_ends_its_score_alone() -> None:
+    engine = engine_on(Plain(), chunk=64)
+    bad, good = engine.submit(scoring([1, BROKEN, 2, 3])), engine.submit(scoring([1, 2, 3]))
+    drain(engine)
+    assert bad.error is not None and good.score().logprobs == scored([1, 2, 3])
+    with pytest.raises(PellucidError, match="not a number"):
+        bad.score()
+    with pytest.raises(PellucidError, match="did not ask"):
+        engine.submit(Request(prompt=[1], options=ask(0))).score()
