@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pellucid.engine.sampling import SamplingOptions, draw, uniform
+from pellucid.engine.options import SamplingOptions
+from pellucid.engine.sampling import draw, uniform
 from pellucid.generation.model import GPT
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.pattern import all_dense, alternating

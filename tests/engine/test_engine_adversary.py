@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.engine.engine import Engine
-from pellucid.engine.sampling import SamplingOptions
+from pellucid.engine.options import SamplingOptions
 from pellucid.engine.sequence import Sequence, check_fits, window_start
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
@@ -34,6 +34,11 @@ def hashed(ids: list[int]) -> np.ndarray:
     if seed % 16 == 0:
         return np.full(V, np.nan, np.float32)
     return np.random.default_rng(seed).normal(0, 2, V).astype(np.float32)
+
+
+def all_hashed(text: list[int], first: int) -> np.ndarray:
+    """The (T, V) logits after each token from position `first` on."""
+    return np.array([hashed(text[: end + 1]) for end in range(first, len(text))])
 
 
 class Checking:
@@ -80,34 +85,46 @@ class Checking:
         text = before[: segment.first] + list(segment.ids)
         assert len(text) <= self.capacity[segment.sequence]
         self.texts[segment.sequence] = text
-        return {"none": lambda: None, "last": lambda: hashed(text)}[segment.wanted]()
+        if segment.wanted == "all":
+            return all_hashed(text, segment.first)
+        return hashed(text) if segment.wanted == "last" else None
 
 
-def alone(prompt: list[int], options: SamplingOptions, sample: int) -> Sequence:
+def alone(prompt: list[int], options: SamplingOptions, sample: int, top: int | None) -> Sequence:
     """The oracle: nothing is kept, copied or read together."""
-    row = Sequence(list(prompt), sample, options, None, V - 1)
+    row = Sequence(list(prompt), sample, options, None, V - 1, prompt_logprobs=top)
+    try:
+        for place in range(1, len(prompt) if top is not None else 1):
+            assert row.prompt_logprobs is not None
+            row.prompt_logprobs.extend(hashed(prompt[:place])[None], [prompt[place]])
+    except PellucidError as error:
+        row.fail(error)
+    if row.finish_reason is None and options.max_tokens == 0:
+        row.finish_reason = "length"
     while row.finish_reason is None:
         text = prompt + [token.id for token in row.tokens]
         start = window_start(len(text), N_CTX) if options.slide else 0
         try:
-            row.take(hashed(text[start:]))
+            row.append_token(hashed(text[start:]))
         except PellucidError as error:
             row.fail(error)
     return row
 
 
 def assert_alone(row: Sequence) -> None:
-    expected = alone(row.prompt, row.options, row.sample)
-    if row.finish_reason != "cancelled":
+    top = None if row.prompt_logprobs is None else row.prompt_logprobs.top
+    expected = alone(row.prompt, row.options, row.sample, top)
+    if row.finish_reason != "cancelled" and not isinstance(row.error, Lost):
         assert row.finish_reason == expected.finish_reason
         assert row.tokens == expected.tokens
+        assert row.error is not None or row.prompt_logprobs == expected.prompt_logprobs
     else:
         assert row.tokens == expected.tokens[: len(row.tokens)]
 
 
 REQUEST = st.tuples(
     st.just("submit"), st.lists(st.integers(0, 1), min_size=1, max_size=20), st.integers(0, 24), st.integers(0, 3),
-    st.booleans(), st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0]),
+    st.booleans(), st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0]), st.none() | st.integers(0, 2),
 )  # fmt: skip
 WHAT_HAPPENS = st.lists(
     st.one_of(REQUEST, REQUEST, st.just(("step",)), st.just(("fail",)), st.tuples(st.just("cancel"), st.integers(0, 30))),
@@ -123,36 +140,40 @@ def test_whatever_happens_each_answer_is_what_it_is_alone(happens, budget, chunk
     """Bits, the budget at every moment, first come first served, an end in a bounded number of steps, and nothing left over."""
     runner = Checking(budget)
     engine = Engine(
-        runner, tokenizer=None, end_of_text=V - 1, memory=budget, chunk=chunk, rows=rows, prefix_cache=prefix_cache
+        runner, tokenizer=None, end_of_text=V - 1, memory=budget, chunk=chunk, max_sequences=rows, prefix_cache=prefix_cache
     )  # fmt: skip
     asked: list[Sequence] = []
 
     def step():
         failing = runner.fails
         before = [(len(row.tokens), row.finish_reason) for row in asked]
-        try:
-            drawn = engine.step()
-        except Lost:
-            assert failing
-            assert [(len(row.tokens), row.finish_reason) for row in asked] == before
+        drawn = engine.step()
+        ended = [(row, tokens) for row, (tokens, reason) in zip(asked, before, strict=True) if row.finish_reason != reason]
+        assert {id(row) for row, _ in ended} == {id(row) for row in engine.finished}
+        if failing and not runner.fails:  # it ran, and raised: the sequences of this step end as they were, and no other
+            assert ended and drawn == []
+            assert all(isinstance(row.error, Lost) and len(row.tokens) == tokens for row, tokens in ended)
+            assert engine.stats.nbytes == runner.held()
             return
         for row, token in drawn:
             assert row.tokens[-1] is token  # one token of a row a step
         assert len({id(row) for row, _ in drawn}) == len(drawn)
-        now = engine.statistics
-        assert now.bytes == runner.held()
+        now = engine.stats
+        assert now.nbytes == runner.held()
         assert now.running <= rows
-        assert budget is None or max(now.bytes, now.peak_bytes) <= budget
+        assert budget is None or max(now.nbytes, now.peak_nbytes) <= budget
 
     for name, *details in happens:
         if name == "submit":
-            prompt, most, sample, slide, temperature, penalty = details
+            prompt, most, sample, slide, temperature, penalty, top = details
             options = SamplingOptions(
                 max_tokens=most, seed=7, slide=slide, temperature=temperature, presence_penalty=penalty
             )  # fmt: skip
             try:
-                check_fits(prompt, options, CONFIG)
-                asked.append(engine.submit(prompt, options, sample=sample))
+                check_fits(prompt, options, CONFIG, top)
+                new = Sequence(list(prompt), sample, options, None, V - 1, prompt_logprobs=top)
+                engine.add(new)
+                asked.append(new)
             except PellucidError:
                 continue
         elif name == "cancel" and asked:
@@ -170,7 +191,7 @@ def test_whatever_happens_each_answer_is_what_it_is_alone(happens, budget, chunk
     for row in asked:
         assert_alone(row)
     engine.close()
-    assert engine.statistics.bytes == runner.held() == 0
+    assert engine.stats.nbytes == runner.held() == 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -178,17 +199,18 @@ def test_whatever_happens_each_answer_is_what_it_is_alone(happens, budget, chunk
 def test_nobody_overtakes_into_the_model(requests, rows, chunk):
     """However small those behind are, the first of the queue goes in first."""
     runner = Checking(N_CTX * TRACK)
-    engine = Engine(runner, tokenizer=None, end_of_text=V - 1, memory=N_CTX * TRACK, chunk=chunk, rows=rows)
+    engine = Engine(runner, tokenizer=None, end_of_text=V - 1, memory=N_CTX * TRACK, chunk=chunk, max_sequences=rows)
     waiting: list[Sequence] = []
     for length, most in requests:
         most = min(most, N_CTX + 1 - length)
-        waiting.append(engine.submit([0] * length, SamplingOptions(max_tokens=most, seed=1)))
+        waiting.append(Sequence([0] * length, 0, SamplingOptions(max_tokens=most, seed=1), None, V - 1))
+        engine.add(waiting[-1])
     while not engine.idle:
         engine.step()
-        still = engine.statistics.waiting
+        still = engine.stats.waiting
         let_in, not_yet = waiting[: len(waiting) - still], waiting[len(waiting) - still :]
         assert all(row.finish_reason is None and not row.tokens for row in not_yet)
-        assert sum(row.finish_reason is None for row in let_in) == engine.statistics.running
+        assert sum(row.finish_reason is None for row in let_in) == engine.stats.running
     engine.close()
     assert runner.held() == 0
 

@@ -12,7 +12,8 @@ from models import lively
 
 import pellucid
 from pellucid.cli import main
-from pellucid.engine.sampling import SamplingOptions, adjusted, candidates, draw, uniform
+from pellucid.engine.options import SamplingOptions
+from pellucid.engine.sampling import adjusted, candidates, draw, uniform
 from pellucid.errors import PellucidError
 from pellucid.gpt.pattern import Banded, Dense
 
@@ -70,7 +71,7 @@ def test_what_is_drawn_from_is_what_the_order_says(logits, presence, frequency, 
         temperature=data.draw(st.sampled_from([0.5, 1.0, 2.0])), top_k=data.draw(st.none() | st.integers(1, 9)),
         top_p=data.draw(st.none() | st.just(0.8137)), min_p=data.draw(st.sampled_from([None, 0.0, 0.0513, 0.3371, 1.0])),
     )  # fmt: skip
-    counts = {i: drawn.count(i) for i in drawn} if options.counts else None
+    counts = {i: drawn.count(i) for i in drawn} if options.uses_counts else None
     expected = scores_of(logits, options, drawn)
     scores = adjusted(np.array(logits, np.float32), options, counts)
     assert scores.tolist() == pytest.approx(expected, abs=1e-12)
@@ -95,7 +96,7 @@ def test_the_neutral_values_do_nothing():
     neutral = SamplingOptions(
         seed=0, min_p=0.0, presence_penalty=0.0, frequency_penalty=0, repetition_penalty=1, logit_bias=()
     )  # fmt: skip
-    assert not neutral.counts and adjusted(logits, neutral, None) is logits
+    assert not neutral.uses_counts and adjusted(logits, neutral, None) is logits
     assert all(draw(logits, plain, u) == draw(logits, neutral, u) for u in (0.0, 0.3, 0.77, 0.999))
 
 

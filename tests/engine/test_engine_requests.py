@@ -3,95 +3,34 @@
 from collections import abc
 from itertools import pairwise
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from plain_runner import BROKEN, CONFIG, N_CTX, TRACK, VOCAB, Plain, alone, logits_of
 
 from pellucid.engine.engine import Engine
-from pellucid.engine.prefix_cache import CachedPrefix, PrefixCache, shared_beginning
-from pellucid.engine.sampling import SamplingOptions
-from pellucid.engine.sequence import Sequence
+from pellucid.engine.options import SamplingOptions
+from pellucid.engine.prefix_cache import CachedPrefix, PrefixCache, shared_prefix_length
+from pellucid.engine.request import Request
+from pellucid.engine.sampling import log_softmax
+from pellucid.engine.sequence import Sequence, check_fits
 from pellucid.errors import PellucidError
-from pellucid.gpt.config import GPTConfig
 from pellucid.hashing import mix
-from pellucid.runtime.runner import Mode, TokenSpan
-
-
-VOCAB, N_CTX, TRACK = 50, 64, 100  # bytes a track
-CONFIG = GPTConfig(vocab_size=VOCAB, n_ctx=N_CTX, n_layers=1, d_model=4, n_heads=1)
-BROKEN = 13  # a token after which nothing is a number
-
-
-class Plain:
-    """A runner whose logits are hashes of the text; a sequence is its list of tokens."""
-
-    config, path = CONFIG, "plain Python"
-
-    def __init__(self, mode: Mode = "exact") -> None:
-        self.mode: Mode = mode
-        self.sequences: dict[int, tuple[int, list[int]]] = {}
-        self.passes: list[list[TokenSpan]] = []
-        self.copied: list[int] = []
-        self.opened = 0
-
-    def sequence_bytes(self, capacity: int) -> int:
-        return TRACK * capacity
-
-    def held(self) -> int:
-        return sum(self.sequence_bytes(capacity) for capacity, _ in self.sequences.values())
-
-    def open(self, capacity: int) -> int:
-        self.opened += 1
-        self.sequences[self.opened - 1] = (capacity, [])
-        return self.opened - 1
-
-    def close(self, sequence: int) -> None:
-        del self.sequences[sequence]
-
-    def copy(self, source: int, target: int, tracks: int) -> None:
-        assert 0 < tracks <= len(self.sequences[source][1])
-        self.copied.append(tracks)
-        self.sequences[target][1][:] = self.sequences[source][1][:tracks]
-
-    def run(self, segments: abc.Sequence[TokenSpan]) -> list[NDArray[np.float32] | None]:
-        assert segments and len({s.sequence for s in segments}) == len(segments)
-        self.passes.append(list(segments))
-        answers: list[NDArray[np.float32] | None] = []
-        for segment in segments:
-            capacity, text = self.sequences[segment.sequence]
-            assert 0 <= segment.first <= len(text) and segment.ids
-            text[segment.first :] = segment.ids
-            assert len(text) <= capacity
-            answers.append(logits_of(text) if segment.wanted == "last" else None)
-        return answers
-
-
-def logits_of(text: abc.Sequence[int]) -> NDArray[np.float32]:
-    if BROKEN in text:
-        return np.full(VOCAB, np.nan, np.float32)
-    seed = 0
-    for token in text:
-        seed = mix(seed, token, 1)
-    logits = np.array([mix(seed, token, 2) % 1000 / 200 for token in range(VOCAB)], np.float32)
-    logits[[BROKEN, VOCAB - 1]] = -1e9  # neither is drawn by chance
-    return logits
-
-
-def alone(prompt: abc.Sequence[int], options: SamplingOptions, sample: int = 0) -> list[int]:
-    """The oracle: the text, read again for every token."""
-    row = Sequence(list(prompt), sample, options, None, VOCAB - 1)
-    text = list(prompt)
-    while row.finish_reason is None:
-        text.append(row.take(logits_of(text)).id)
-    return text[len(prompt) :]
+from pellucid.runtime.runner import Mode
 
 
 def engine_on(runner: Plain, *, memory: int | None = None, chunk: int = 8, rows: int = 64, prefix_cache: bool = True) -> Engine:
     return Engine(
-        runner, tokenizer=None, end_of_text=VOCAB - 1, memory=memory, chunk=chunk, rows=rows, prefix_cache=prefix_cache
+        runner, tokenizer=None, end_of_text=VOCAB - 1, memory=memory, chunk=chunk, max_sequences=rows, prefix_cache=prefix_cache
     )
+
+
+def submit(engine: Engine, prompt: abc.Sequence[int], options: SamplingOptions, sample: int = 0) -> Sequence:
+    """One completion, checked as `Engine.submit` checks a request."""
+    check_fits(prompt, options, CONFIG)
+    row = Sequence(list(prompt), sample, options, None, VOCAB - 1)
+    engine.add(row)
+    return row
 
 
 def ids(row: Sequence) -> list[int]:
@@ -107,16 +46,16 @@ def prompt_of(length: int, salt: int = 0) -> list[int]:
 
 
 def drain(engine: Engine) -> None:
-    for _ in engine.finish():
+    for _ in engine.run_until_idle():
         pass
 
 
 def test_a_long_prompt_is_read_in_chunks_while_others_go_on() -> None:
     runner = Plain()
     engine = engine_on(runner, chunk=8)
-    short = engine.submit(prompt_of(3, salt=1), ask(20))
+    short = submit(engine, prompt_of(3, salt=1), ask(20))
     engine.step()
-    long = engine.submit(prompt_of(30), ask())
+    long = submit(engine, prompt_of(30), ask())
     while not long.tokens:
         before = len(short.tokens)
         engine.step()
@@ -130,8 +69,8 @@ def test_a_long_prompt_is_read_in_chunks_while_others_go_on() -> None:
 def test_a_chunk_is_what_all_prompts_of_a_step_share_first_come_first_served() -> None:
     runner = Plain()
     engine = engine_on(runner, chunk=10)
-    rows = [engine.submit(prompt_of(length, salt=length), ask(1)) for length in (4, 12, 5)]
-    order = [row for row, _ in engine.finish()]
+    rows = [submit(engine, prompt_of(length, salt=length), ask(1)) for length in (4, 12, 5)]
+    order = [row for row, _ in engine.run_until_idle()]
     assert order == rows
     assert [[len(s.ids) for s in one] for one in runner.passes] == [[4, 6], [6, 4], [1]]
 
@@ -140,18 +79,18 @@ def test_answers_to_one_prompt_share_one_reading() -> None:
     for mode in ("exact", "fast"):
         runner = Plain(mode)  # type: ignore[arg-type]
         engine = engine_on(runner, chunk=4)
-        rows = [engine.submit(prompt_of(10), ask(), sample=sample) for sample in range(5)]
+        rows = [submit(engine, prompt_of(10), ask(), sample) for sample in range(5)]
         drain(engine)
         assert [ids(row) for row in rows] == [alone(prompt_of(10), ask(), sample) for sample in range(5)]
         assert [[len(s.ids) for s in one] for one in runner.passes[:4]] == [[4], [4], [2], [1] * 5]
-        assert engine.statistics.prompt_tokens == 10 and engine.statistics.reused_tokens == 40
+        assert engine.stats.prompt_tokens == 10 and engine.stats.reused_tokens == 40
 
 
 def test_answers_to_a_prompt_that_fills_the_window_share_its_reading_and_slide_at_once() -> None:
     runner = Plain()
     engine = engine_on(runner, chunk=N_CTX)
     options = SamplingOptions(max_tokens=40, slide=True, seed=2)
-    rows = [engine.submit(prompt_of(N_CTX), options, sample=sample) for sample in range(3)]
+    rows = [submit(engine, prompt_of(N_CTX), options, sample) for sample in range(3)]
     drain(engine)
     assert [ids(row) for row in rows] == [alone_sliding(prompt_of(N_CTX), options, sample) for sample in range(3)]
     assert [[len(s.ids) for s in one] for one in runner.passes[:1]] == [[N_CTX]] and runner.copied[:2] == [N_CTX] * 2
@@ -161,14 +100,14 @@ def test_a_beginning_that_was_read_is_copied() -> None:
     header = prompt_of(20)
     runner = Plain()
     engine = engine_on(runner)
-    engine.submit([*header, 5, 6], ask(3))
+    submit(engine, [*header, 5, 6], ask(3))
     drain(engine)
-    row = engine.submit([*header, 7], ask(3))
+    row = submit(engine, [*header, 7], ask(3))
     drain(engine)
     assert ids(row) == alone([*header, 7], ask(3))
-    assert runner.copied == [20] and engine.statistics.reused_tokens == 20
+    assert runner.copied == [20] and engine.stats.reused_tokens == 20
     runner.passes.clear()
-    again = engine.submit([*header, 5, 6], ask(3))  # all of it is there: its last token is read for its logits
+    again = submit(engine, [*header, 5, 6], ask(3))  # all of it is there: its last token is read for its logits
     drain(engine)
     assert ids(again) == alone([*header, 5, 6], ask(3)) and [len(s.ids) for s in runner.passes[0]] == [1]
 
@@ -177,31 +116,31 @@ def test_a_beginning_that_was_read_is_copied() -> None:
 def test_what_was_drawn_is_copied_only_where_that_gives_the_same_bits(mode: Mode) -> None:
     runner = Plain(mode)
     engine = engine_on(runner)
-    first = engine.submit(prompt_of(10), ask(12))
+    first = submit(engine, prompt_of(10), ask(12))
     drain(engine)
-    engine.submit([*prompt_of(10), *ids(first), 3], ask(1))
+    submit(engine, [*prompt_of(10), *ids(first), 3], ask(1))
     drain(engine)
-    assert engine.statistics.reused_tokens == (10 + 11 if mode == "exact" else 10)  # the last token drawn was never read
+    assert engine.stats.reused_tokens == (10 + 11 if mode == "exact" else 10)  # the last token drawn was never read
 
 
 def test_without_a_prefix_cache_nothing_is_kept() -> None:
     runner = Plain()
     engine = engine_on(runner, prefix_cache=False)
     for _ in range(2):
-        engine.submit(prompt_of(10), ask())
+        submit(engine, prompt_of(10), ask())
         drain(engine)
         assert not runner.sequences
-    assert engine.statistics.reused_tokens == 0 and engine.statistics.prompt_tokens == 20
+    assert engine.stats.reused_tokens == 0 and engine.stats.prompt_tokens == 20
 
 
 def test_what_never_fits_is_refused_and_says_what_would() -> None:
     engine = engine_on(Plain(), memory=20 * TRACK)
     with pytest.raises(PellucidError, match="take 2,400 bytes, but the engine's memory is 2,000, which is enough for 21"):
-        engine.submit(prompt_of(20), ask(5))
-    engine.submit(prompt_of(16), ask(5))
+        submit(engine, prompt_of(20), ask(5))
+    submit(engine, prompt_of(16), ask(5))
     with pytest.raises(PellucidError, match="enough for 0 tokens"):
-        engine_on(Plain(), memory=1).submit([1], ask())
-    for name, value in (("memory", 0), ("chunk", 0), ("rows", True)):
+        submit(engine_on(Plain(), memory=1), [1], ask())
+    for name, value in (("memory", 0), ("chunk", 0), ("max_sequences", True)):
         with pytest.raises(PellucidError, match=f"{name} must be a whole number"):
             Engine(Plain(), tokenizer=None, end_of_text=0, **{name: value})
 
@@ -209,25 +148,25 @@ def test_what_never_fits_is_refused_and_says_what_would() -> None:
 def test_what_does_not_fit_now_waits_and_nobody_overtakes() -> None:
     runner = Plain()
     engine = engine_on(runner, memory=30 * TRACK, chunk=64)
-    rows = [engine.submit(prompt_of(length, salt=length), ask(5)) for length in (10, 20, 2)]
-    assert engine.statistics.waiting == 3
+    rows = [submit(engine, prompt_of(length, salt=length), ask(5)) for length in (10, 20, 2)]
+    assert engine.stats.waiting == 3
     engine.step()
-    assert (engine.statistics.running, engine.statistics.waiting) == (1, 2), "the short one must not go before the long one"
-    ended = [row for row, token in engine.finish() if token.finish_reason]
+    assert (engine.stats.running, engine.stats.waiting) == (1, 2), "the short one must not go before the long one"
+    ended = [row for row, token in engine.run_until_idle() if token.finish_reason]
     assert ended == rows
-    assert engine.statistics.peak_bytes == max(14, 24 + 6) * TRACK
+    assert engine.stats.peak_nbytes == max(14, 24 + 6) * TRACK
 
 
 def test_kept_texts_give_way_the_one_unused_for_longest_first() -> None:
     runner = Plain()
     engine = engine_on(runner, memory=41 * TRACK)
     for salt in (1, 2, 3):
-        engine.submit(prompt_of(10, salt), ask(1))
+        submit(engine, prompt_of(10, salt), ask(1))
         drain(engine)
-    engine.submit([*prompt_of(10, 1), 5], ask(1))  # the first is used again; no kept one must go, and it takes its place
+    submit(engine, [*prompt_of(10, 1), 5], ask(1))  # the first is used again; no kept one must go, and it takes its place
     drain(engine)
-    assert engine.statistics.kept == 3 and engine.statistics.kept_bytes == engine.statistics.bytes == 31 * TRACK
-    engine.submit(prompt_of(15, 4), ask(1))
+    assert engine.stats.cached == 3 and engine.stats.cached_nbytes == engine.stats.nbytes == 31 * TRACK
+    submit(engine, prompt_of(15, 4), ask(1))
     drain(engine)
     held = sorted(tuple(text) for _, text in runner.sequences.values())
     assert held == sorted(tuple(text) for text in ([*prompt_of(10, 1), 5], prompt_of(10, 3), prompt_of(15, 4)))
@@ -237,35 +176,35 @@ def test_an_answer_that_ended_early_keeps_no_more_than_it_wrote() -> None:
     for memory, kept in ((None, 11), (62, 11), (55, 50)):  # without room to move it stays where it is
         runner = Plain()
         engine = engine_on(runner, chunk=64, memory=None if memory is None else memory * TRACK)
-        row = engine.submit(prompt_of(10), ask(41))
+        row = submit(engine, prompt_of(10), ask(41))
         engine.step()
         engine.step()
         engine.cancel(row)
-        assert engine.statistics.kept_bytes == runner.held() == kept * TRACK
-        assert memory is None or engine.statistics.peak_bytes <= memory * TRACK
+        assert engine.stats.cached_nbytes == runner.held() == kept * TRACK
+        assert memory is None or engine.stats.peak_nbytes <= memory * TRACK
 
 
 def test_a_kept_text_may_become_the_sequence_of_who_goes_on_from_it() -> None:
     runner = Plain()
     engine = engine_on(runner, memory=30 * TRACK)
-    first = engine.submit(prompt_of(10), ask(20))
+    first = submit(engine, prompt_of(10), ask(20))
     drain(engine)
-    row = engine.submit([*prompt_of(10), *ids(first)[:15]], ask(4))
+    row = submit(engine, [*prompt_of(10), *ids(first)[:15]], ask(4))
     drain(engine)
     assert ids(row) == alone([*prompt_of(10), *ids(first)[:15]], ask(4))
-    assert runner.opened == 1 and engine.statistics.reused_tokens == 24
+    assert runner.opened == 1 and engine.stats.reused_tokens == 24
 
 
 def test_an_error_ends_its_own_request_alone() -> None:
     runner = Plain()
     engine = engine_on(runner, chunk=64)
-    good = engine.submit(prompt_of(5), ask(6))
-    bad = [engine.submit([1, BROKEN, 2], ask(6), sample=sample) for sample in range(2)]
-    late = engine.submit([9, 2, 9], ask(6))
+    good = submit(engine, prompt_of(5), ask(6))
+    bad = [submit(engine, [1, BROKEN, 2], ask(6), sample) for sample in range(2)]
+    late = submit(engine, [9, 2, 9], ask(6))
     engine.step()
-    assert engine.failed == bad and all(row.finish_reason == "error" for row in bad)
+    assert engine.finished == bad and all(row.finish_reason == "error" for row in bad)
     drain(engine)
-    assert engine.failed == []
+    assert not any(row.error for row in engine.finished)
     for row in bad:
         with pytest.raises(PellucidError, match="not a number"):
             row.completion()
@@ -273,23 +212,29 @@ def test_an_error_ends_its_own_request_alone() -> None:
     assert not any(BROKEN in text for _, text in runner.sequences.values()), "nobody must copy from it"
 
 
-def test_a_runner_that_fails_can_be_asked_again() -> None:
+@pytest.mark.parametrize("call", ["run", "open", "copy"])
+def test_a_runner_that_raises_ends_the_requests_of_that_step_alone(call: str) -> None:
     runner = Plain()
     engine = engine_on(runner)
-    row = engine.submit(prompt_of(12), ask(4))
-    engine.step()
-    whole, runner.run = runner.run, lambda segments: (_ for _ in ()).throw(MemoryError)  # type: ignore[method-assign]
+    first = submit(engine, prompt_of(12), ask(4))
+    drain(engine)  # whose text can be copied
+    whole = getattr(runner, call)
+    row = submit(engine, [*prompt_of(12), 5], ask(4))
+    setattr(runner, call, lambda *given: (_ for _ in ()).throw(MemoryError))
+    assert engine.step() == [] and engine.finished == [row] and engine.idle
+    setattr(runner, call, whole)
     with pytest.raises(MemoryError):
-        engine.step()
-    runner.run = whole  # type: ignore[method-assign]
+        row.completion()
+    assert runner.held() == engine.stats.nbytes == engine.stats.cached_nbytes
+    later = submit(engine, [*prompt_of(12), 5], ask(4))
     drain(engine)
-    assert ids(row) == alone(prompt_of(12), ask(4))
+    assert ids(first) == alone(prompt_of(12), ask(4)) and ids(later) == alone([*prompt_of(12), 5], ask(4))
 
 
 def test_cancelling() -> None:
     runner = Plain()
     engine = engine_on(runner, rows=2, prefix_cache=False)
-    rows = [engine.submit(prompt_of(5, salt), ask(6)) for salt in range(4)]
+    rows = [submit(engine, prompt_of(5, salt), ask(6)) for salt in range(4)]
     engine.step()
     for row in (rows[0], rows[3]):  # one runs, one waits
         engine.cancel(row)
@@ -300,15 +245,32 @@ def test_cancelling() -> None:
     assert not rows[3].tokens and not runner.sequences
     engine.cancel(rows[1])
     assert rows[1].finish_reason == "length"
-    engine.submit(prompt_of(3), ask())
+    foreign = Sequence([1], 0, ask(), None, VOCAB - 1)
+    engine.cancel(foreign)
+    assert foreign.finish_reason is None
+    submit(engine, prompt_of(3), ask())
     engine.close()
     assert engine.idle and not runner.sequences
+    with pytest.raises(PellucidError, match="the engine is closed"):
+        submit(engine, [1], ask())
 
 
 def test_no_tokens_wanted_is_nothing_to_do() -> None:
     engine = engine_on(Plain())
-    row = engine.submit([1], ask(0))
+    row = submit(engine, [1], ask(0))
     assert engine.idle and row.finish_reason == "length" and engine.step() == []
+
+
+def test_an_unfinished_completion_says_so() -> None:
+    row = submit(engine_on(Plain()), [1], ask())
+    with pytest.raises(PellucidError, match="not finished"):
+        row.completion()
+
+
+def test_an_empty_prompt_is_refused() -> None:
+    for make in (lambda: Request(prompt=[], options=ask()), lambda: Sequence([], 0, ask(), None, VOCAB - 1)):
+        with pytest.raises(PellucidError, match="the prompt is empty"):
+            make()
 
 
 def test_requests_are_checked() -> None:
@@ -318,7 +280,7 @@ def test_requests_are_checked() -> None:
         (prompt_of(60), ask(6), "leaves room for 5"),
     ):
         with pytest.raises(PellucidError, match=says):
-            engine_on(Plain()).submit(prompt, options)
+            submit(engine_on(Plain()), prompt, options)
 
 
 request = st.tuples(st.integers(0, 9), st.integers(0, 30), st.integers(0, 3), st.integers(1, 25), st.booleans())
@@ -341,10 +303,10 @@ def test_whatever_comes_is_answered_within_the_budget(
             if arrives == now:
                 prompt = [*prompt_of(shared), *prompt_of(3, salt)]
                 options = SamplingOptions(max_tokens=tokens + 40 * slide, slide=slide, seed=salt)
-                sent.append((engine.submit(prompt, options), prompt, options))
+                sent.append((submit(engine, prompt, options), prompt, options))
         engine.step()
         assert memory is None or runner.held() <= memory
-        assert engine.statistics.bytes == runner.held() <= engine.statistics.peak_bytes
+        assert engine.stats.nbytes == runner.held() <= engine.stats.peak_nbytes
         if engine.idle and now >= 9:
             break
     for row, prompt, options in sent:
@@ -360,14 +322,14 @@ def alone_sliding(prompt: list[int], options: SamplingOptions, sample: int = 0) 
     while row.finish_reason is None:
         while len(text) - start > N_CTX:
             start += N_CTX // 2
-        text.append(row.take(logits_of(text[start:])).id)
+        text.append(row.append_token(logits_of(text[start:])).id)
     return text[len(prompt) :]
 
 
 @given(st.lists(st.integers(0, 1), max_size=12), st.lists(st.integers(0, 1), max_size=12))
-def test_a_shared_beginning(a: list[int], b: list[int]) -> None:
+def test_a_shared_prefix_length(a: list[int], b: list[int]) -> None:
     length = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-    assert shared_beginning(a, b) == length
+    assert shared_prefix_length(a, b) == length
 
 
 @given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=6), max_size=10), st.lists(st.integers(0, 1), max_size=8))
@@ -376,8 +338,89 @@ def test_no_kept_text_is_the_beginning_of_another(texts: list[list[int]], asked:
     for number, text in enumerate(texts):
         closed += len(prefixes.add(CachedPrefix(text, number, 9, 1)))
     assert len(prefixes) == prefixes.nbytes == len(texts) - closed
-    kept = sorted(one.ids for one in prefixes._kept)
-    assert all(shared_beginning(a, b) < len(a) for a, b in pairwise(kept))  # sorted: a beginning stands right before
+    kept = sorted(one.token_ids for one in prefixes._cached)
+    assert all(shared_prefix_length(a, b) < len(a) for a, b in pairwise(kept))  # sorted: a beginning stands right before
     found, shared = prefixes.best(asked)
-    assert shared == max((shared_beginning(text, asked) for text in texts), default=0)
+    assert shared == max((shared_prefix_length(text, asked) for text in texts), default=0)
     assert (found is None) == (shared == 0)
+
+
+# Requests that score their prompt.
+
+
+def scored(prompt: abc.Sequence[int]) -> list[float | None]:
+    """The oracle: each prefix of the text read alone."""
+    found: list[float | None] = [None]
+    for place in range(1, len(prompt)):
+        found.append(float(log_softmax(logits_of(prompt[:place]))[prompt[place]]))
+    return found
+
+
+def scoring(prompt: abc.Sequence[int], top: int = 0, tokens: int = 0) -> Request:
+    return Request(prompt=prompt, options=ask(tokens), prompt_logprobs=top)
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_a_prompt_is_scored_at_every_position_and_what_is_known_is_not_read_again(mode: Mode) -> None:
+    runner = Plain(mode)
+    engine = engine_on(runner, chunk=64)
+    context = prompt_of(30)
+    choices = [engine.submit(scoring([*context, a, b], top=2)) for a in (20, 21) for b in (30, 31)]
+    drain(engine)
+    for group in choices:
+        score = group.score()
+        assert score.ids == list(group.request.prompt) and score.logprobs == scored(score.ids)
+        assert score.top_logprobs is not None and [len(top or ()) for top in score.top_logprobs] == [0] + [2] * 31
+    read = engine.stats.prompt_tokens
+    assert read < 31 + 3 * 3, "only the last tokens are read for the other choices"
+    fewer = engine.submit(scoring([*context, 22, 23], top=1))
+    more = engine.submit(scoring([*context, 22, 24], top=3))  # more than is known: all is read again
+    drain(engine)
+    assert engine.stats.prompt_tokens <= read + 2 + 31
+    assert fewer.score().logprobs == scored([*context, 22, 23]) and more.score().logprobs == scored([*context, 22, 24])
+
+
+def test_a_text_that_was_generated_is_scored_where_nothing_is_known_of_it() -> None:
+    engine = engine_on(Plain())
+    first = submit(engine, prompt_of(10), ask(9))
+    drain(engine)
+    whole = [*prompt_of(10), *ids(first)]
+    group = engine.submit(scoring(whole))
+    drain(engine)
+    assert group.score().logprobs == scored(whole)
+    assert group.score().logprobs[10:] == [token.logprob for token in first.tokens]
+
+
+def test_completions_of_one_request_share_the_scores_of_their_prompt() -> None:
+    runner = Plain()
+    engine = engine_on(runner, chunk=4)
+    options = SamplingOptions(max_tokens=5, seed=1, logprobs=2)
+    group = engine.submit(Request(prompt=prompt_of(10), options=options, n=3, echo=True))
+    drain(engine)
+    found = group.completions()
+    assert [c.ids for c in found] == [alone(prompt_of(10), options, sample) for sample in range(3)]
+    assert all(c.prompt_logprobs == scored(prompt_of(10)) for c in found) and engine.stats.prompt_tokens == 10
+    assert found[0].prompt_top_logprobs is not None and len(found[0].prompt_top_logprobs[1] or ()) == 2
+
+
+def test_the_best_of_several_are_chosen_by_the_request() -> None:
+    engine = engine_on(Plain())
+    group = engine.submit(Request(prompt=prompt_of(4), options=ask(6), n=2, best_of=5))
+    drain(engine)
+    means = sorted((s.completion().mean_logprob for s in group.sequences), reverse=True)
+    assert [c.mean_logprob for c in group.completions()] == means[:2] and len(group.sequences) == 5
+    for wrong, says in (({"n": 0}, "n must be"), ({"n": 2, "best_of": 1}, "best_of must be a whole number, n"),
+                        ({"best_of": True}, "best_of"), ({"prompt_logprobs": -1}, "logprobs must be")):  # fmt: skip
+        with pytest.raises(PellucidError, match=says):
+            Request(prompt=[1], options=ask(), **wrong)  # type: ignore[arg-type]
+
+
+def test_what_is_not_a_number_in_a_prompt_ends_its_score_alone() -> None:
+    engine = engine_on(Plain(), chunk=64)
+    bad, good = engine.submit(scoring([1, BROKEN, 2, 3])), engine.submit(scoring([1, 2, 3]))
+    drain(engine)
+    assert bad.error is not None and good.score().logprobs == scored([1, 2, 3])
+    with pytest.raises(PellucidError, match="not a number"):
+        bad.score()
+    with pytest.raises(PellucidError, match="did not ask"):
+        engine.submit(Request(prompt=[1], options=ask(0))).score()

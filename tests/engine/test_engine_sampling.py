@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pellucid.engine import sampling
-from pellucid.engine.sampling import SamplingOptions, candidates, draw, fresh_seed, largest, log_softmax, uniform
+from pellucid.engine.options import SamplingOptions, fresh_seed
+from pellucid.engine.sampling import candidates, draw, largest, log_softmax, uniform
 from pellucid.errors import PellucidError
 from pellucid.hashing import mix
 
@@ -280,8 +281,6 @@ def test_logits_that_are_no_numbers_are_refused(bad):
         ({"top_p": math.nan}, "top_p"),
         ({"max_tokens": -1}, "max_tokens"),
         ({"max_tokens": None}, "max_tokens"),
-        ({"n": 0}, "n must be"),
-        ({"n": True}, "n must be"),
         ({"logprobs": -1}, "logprobs"),
         ({"stop": ("",)}, "a stop string must be text, and not empty"),
         ({"stop": (3,)}, "stop string"),
@@ -292,6 +291,10 @@ def test_logits_that_are_no_numbers_are_refused(bad):
 def test_bad_options_are_refused(options, message):
     with pytest.raises(PellucidError, match=message):
         SamplingOptions(**options)
+
+
+def test_one_stop_string_is_one_stop_string():
+    assert SamplingOptions(stop=" the", seed=0) == SamplingOptions(stop=(" the",), seed=0)
 
 
 def test_a_seed_that_is_not_given_is_fresh():

@@ -13,9 +13,9 @@ from models import lively
 
 import pellucid
 from pellucid.engine.engine import Engine
-from pellucid.engine.sampling import SamplingOptions
+from pellucid.engine.options import SamplingOptions
 from pellucid.engine.sequence import Sequence
-from pellucid.engine.speculation import Ask, Drafter, DraftModel, Lookup
+from pellucid.engine.speculation import Drafter, DraftModel, DraftRequest, PromptLookup
 from pellucid.errors import PellucidError
 from pellucid.generation.mixin import check_drafts_for
 from pellucid.gpt.config import GPTConfig
@@ -51,11 +51,11 @@ class Foretold(Drafter):
         super().__init__(length)
         self.answers, self.wrong = answers, wrong
 
-    def guess(self, asks: abc.Sequence[Ask]) -> list[list[int]]:
+    def propose(self, asks: abc.Sequence[DraftRequest]) -> list[list[int]]:
         found = []
         for ask in asks:
-            first = len(ask.row.tokens)
-            some = self.answers[ask.row.sample][first : first + ask.most]
+            first = len(ask.sequence.tokens)
+            some = self.answers[ask.sequence.sample][first : first + ask.max_tokens]
             found.append([(t + 1) % VOCAB if first + i in self.wrong else t for i, t in enumerate(some)])
         return found
 
@@ -64,17 +64,19 @@ def written(
     runner: Runner, prompts: abc.Sequence[list[int]], options: SamplingOptions, drafter: Drafter | None
 ) -> list[Sequence]:
     engine = Engine(runner, tokenizer=None, end_of_text=VOCAB - 1, chunk=5, drafter=drafter)
-    rows = [engine.submit(prompt, options, sample=sample) for sample, prompt in enumerate(prompts)]
-    for _ in engine.finish():
+    rows = [Sequence(list(prompt), sample, options, None, VOCAB - 1) for sample, prompt in enumerate(prompts)]
+    for row in rows:
+        engine.add(row)
+    for _ in engine.run_until_idle():
         pass
-    statistics = engine.statistics
+    statistics = engine.stats
     if drafter:
         assert (statistics.drafted_tokens, statistics.accepted_tokens) == (drafter.drafted, drafter.accepted)
         assert drafter.accepted <= drafter.drafted and drafter.passes <= drafter.drafted
-        assert drafter._worth == {}
+        assert drafter._lengths == {}
     assert statistics.drawn_tokens == sum(len(row.tokens) for row in rows)
     engine.close()
-    assert engine.statistics.bytes == 0
+    assert engine.stats.nbytes == 0
     return rows
 
 
@@ -99,12 +101,12 @@ def test_an_answer_is_the_same_to_the_bit_whoever_guesses(
     plain = written(runner, prompts, options, None)
     answers = {row.sample: [token.id for token in row.tokens] for row in plain}
     other = DraftModel(make(name, seed=4).runner())
-    for drafter in (Lookup(), Lookup(1), DraftModel(runner, 3), other, Foretold(answers, wrong)):
+    for drafter in (PromptLookup(), PromptLookup(1), DraftModel(runner, 3), other, Foretold(answers, wrong)):
         rows = written(runner, prompts, options, drafter)
         assert [row.tokens for row in rows] == [row.tokens for row in plain]
         assert [row.finish_reason for row in rows] == [row.finish_reason for row in plain]
         assert [row.start for row in rows] == [row.start for row in plain]
-    assert other._read == {}
+    assert other._sequences == {}
 
 
 @pytest.mark.parametrize("name", PATTERNS)
@@ -156,8 +158,8 @@ def test_sampled_tokens_are_distributed_as_the_model_says() -> None:
     assert chi < most, f"chi-squared {chi:.1f} of {freedom} degrees of freedom, {most:.1f} at most"
 
 
-def asked(ids: list[int], most: int) -> Ask:
-    return Ask(Sequence(ids, 0, SamplingOptions(max_tokens=9), None, VOCAB - 1), ids, most)
+def asked(ids: list[int], most: int) -> DraftRequest:
+    return DraftRequest(Sequence(ids, 0, SamplingOptions(max_tokens=9), None, VOCAB - 1), ids, most)
 
 
 @pytest.mark.parametrize(
@@ -173,15 +175,15 @@ def asked(ids: list[int], most: int) -> Ask:
     ],
 )
 def test_lookup_guesses_what_followed(ids: list[int], most: int, guess: list[int]) -> None:
-    assert Lookup().drafts([asked(ids, most)]) == [guess]
+    assert PromptLookup().drafts([asked(ids, most)]) == [guess]
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=40), st.integers(1, 9))
 def test_a_lookup_that_follows_a_text_guesses_as_a_new_one(ids: list[int], most: int) -> None:
-    following, row = Lookup(), asked(ids, most).row
+    following, row = PromptLookup(), asked(ids, most).sequence
     for end in range(1, len(ids) + 1):
-        ask = Ask(row, ids[:end], most)
-        assert following.guess([ask]) == Lookup().guess([ask])
+        ask = DraftRequest(row, ids[:end], most)
+        assert following.propose([ask]) == PromptLookup().propose([ask])
 
 
 @settings(max_examples=10, deadline=None)
@@ -190,10 +192,10 @@ def test_a_draft_model_that_follows_a_text_guesses_as_a_new_one(texts: list[list
     runner, row = runner_of("torch"), Sequence([1], 0, SamplingOptions(max_tokens=20, temperature=0.0), None, VOCAB - 1)
     following = DraftModel(runner)
     for ids in texts:  # each takes back what the one before does not share
-        new, ask = DraftModel(runner), Ask(row, ids, 3)
-        assert following.guess([ask]) == new.guess([ask])
-        new.forget(row)
-    following.forget(row)
+        new, ask = DraftModel(runner), DraftRequest(row, ids, 3)
+        assert following.propose([ask]) == new.propose([ask])
+        new.release(row)
+    following.release(row)
 
 
 def speaking(*tokens: bytes) -> pellucid.GPT:
@@ -215,7 +217,7 @@ def test_stop_strings_and_n_are_as_without(tmp_path: Path) -> None:
     some = list(model.stream("abab", max_tokens=9, seed=2))
     assert list(model.stream("abab", max_tokens=9, seed=2, draft=model)) == some
     engine = model.engine(draft="lookup")
-    assert isinstance(engine.drafter, Lookup)
+    assert isinstance(engine.drafter, PromptLookup)
 
 
 def test_a_draft_model_of_other_tokens_is_refused(tmp_path: Path) -> None:
@@ -236,23 +238,49 @@ def test_a_draft_model_of_other_tokens_is_refused(tmp_path: Path) -> None:
         check_drafts_for(model, bare)
     for length in (0, True, 2.5):
         with pytest.raises(PellucidError, match="length must be a whole number of tokens"):
-            Lookup(length)
+            PromptLookup(length)
 
 
-def test_a_broken_draft_model_is_named_as_such() -> None:
+class Raises(Drafter):
+    """Fails for one sample from its third token on, and is right or wrong for the others."""
+
+    def __init__(self, sample: int) -> None:
+        super().__init__(3)
+        self.sample = sample
+
+    def propose(self, asks: abc.Sequence[DraftRequest]) -> list[list[int]]:
+        if any(ask.sequence.sample == self.sample and len(ask.sequence.tokens) > 2 for ask in asks):
+            raise RuntimeError("no idea")
+        return [[1] * ask.max_tokens for ask in asks]
+
+
+def test_a_drafter_that_fails_ends_its_drafts_alone() -> None:
+    options = SamplingOptions(max_tokens=12, seed=2, logit_bias=((VOCAB - 1, -100.0),))
+    prompts = [[1, 2], [3], [4, 5]]
+    plain = written(runner_of("torch"), prompts, options, None)
+    drafter = Raises(1)
+    rows = written(runner_of("torch"), prompts, options, drafter)
+    assert [row.tokens for row in rows] == [row.tokens for row in plain]
+    assert [row.drafting for row in rows] == [True, False, True] and drafter.failures == 1
+    assert "drafting was stopped 1 times: no idea" in drafter.summary()
+
+
+def test_a_broken_draft_model_leaves_the_answer_as_it_is() -> None:
     model, broken = make("torch"), pellucid.GPT(make("torch").config).requires_grad_(False)
     broken.wte.weight.fill_(float("nan"))
-    with pytest.raises(PellucidError, match="the draft model cannot guess: "):
-        model.generate([1, 2], max_tokens=9, logit_bias={VOCAB - 1: -100.0}, draft=broken)
+    options = {"max_tokens": 9, "seed": 1, "logit_bias": {VOCAB - 1: -100.0}}
+    drafter = DraftModel(broken.make_runner())
+    assert model.generate([1, 2], draft=drafter, **options) == model.generate([1, 2], **options)
+    assert "the draft model cannot propose tokens: " in drafter.summary() and drafter._sequences == {}
 
 
 def test_an_answer_that_is_left_leaves_nothing_in_the_draft_model() -> None:
     drafter = DraftModel(make("torch", seed=4).make_runner())
     stream = make("torch").stream([1, 2], max_tokens=20, seed=2, logit_bias={VOCAB - 1: -100.0}, draft=drafter)
     assert [next(stream).position for _ in range(5)] == [2, 3, 4, 5, 6]
-    assert len(drafter._read) == 1
+    assert len(drafter._sequences) == 1
     del stream
-    assert drafter._read == {} and drafter._worth == {}
+    assert drafter._sequences == {} and drafter._lengths == {}
 
 
 def test_a_draft_model_guesses_only_within_its_window() -> None:

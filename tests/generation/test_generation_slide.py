@@ -11,7 +11,8 @@ from models import lively
 
 import pellucid
 from pellucid.cli import main
-from pellucid.engine.sampling import SamplingOptions, draw, uniform
+from pellucid.engine.options import SamplingOptions
+from pellucid.engine.sampling import draw, uniform
 from pellucid.engine.sequence import window_start
 from pellucid.errors import PellucidError
 from pellucid.gpt.pattern import Banded, Dense

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 import pellucid
 from pellucid.engine.completion import Token
 from pellucid.engine.engine import Engine
-from pellucid.engine.prefix_cache import shared_beginning
-from pellucid.engine.sampling import SamplingOptions, adjusted, candidates, uniform
+from pellucid.engine.options import SamplingOptions
+from pellucid.engine.prefix_cache import shared_prefix_length
+from pellucid.engine.sampling import adjusted, candidates, uniform
 from pellucid.engine.sequence import Sequence, window_start
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.pattern import parse
@@ -71,6 +72,12 @@ def engine_on(runner: Runner, **options: int) -> Engine:
     return Engine(runner, tokenizer=None, end_of_text=VOCAB - 1, **options)
 
 
+def add(engine: Engine, prompt: abc.Sequence[int], options: SamplingOptions, sample: int = 0) -> Sequence:
+    row = Sequence(list(prompt), sample, options, engine.tokenizer, engine.end_of_text)
+    engine.add(row)
+    return row
+
+
 @dataclass(frozen=True)
 class Asked:
     """A request: when it comes, when it is cancelled (if it still runs), and what it asks."""
@@ -86,8 +93,8 @@ class Asked:
 def alone(runner: Runner, prompt: tuple[int, ...], options: SamplingOptions, sample: int) -> list[Token]:
     """The oracle: a fresh engine with nothing else to do, its prompt read as a whole."""
     engine = engine_on(runner, chunk=2 * N_CTX)
-    row = engine.submit(prompt, options, sample=sample)
-    for _ in engine.finish():
+    row = add(engine, prompt, options, sample)
+    for _ in engine.run_until_idle():
         pass
     engine.close()
     return row.tokens
@@ -121,13 +128,13 @@ def serve(engine: Engine, asked: abc.Sequence[Asked]) -> list[tuple[Asked, Seque
     for now in range(10_000):
         for one in asked:
             if one.arrives == now:
-                rows.append((one, engine.submit(one.prompt, one.options, sample=one.sample)))
+                rows.append((one, add(engine, one.prompt, one.options, one.sample)))
         for one, row in rows:
             if one.cancelled == now:
                 engine.cancel(row)
         engine.step()
-        statistics = engine.statistics
-        assert engine.memory is None or statistics.bytes <= statistics.peak_bytes <= engine.memory
+        stats = engine.stats
+        assert engine.memory is None or stats.nbytes <= stats.peak_nbytes <= engine.memory
         if len(rows) == len(asked) and engine.idle:
             return rows
     raise AssertionError("it never ends")
@@ -142,7 +149,7 @@ def test_any_company_is_none(
     runner = runner_of(*RUNNERS[name])
     memory = None if sequences is None else sequences * runner.sequence_bytes(N_CTX)
     engine = Engine(
-        runner, tokenizer=None, end_of_text=VOCAB - 1, chunk=chunk, rows=rows, prefix_cache=prefix_cache, memory=memory
+        runner, tokenizer=None, end_of_text=VOCAB - 1, chunk=chunk, max_sequences=rows, prefix_cache=prefix_cache, memory=memory
     )
     for one, row in serve(engine, asked):
         expected = alone(runner, one.prompt, one.options, one.sample)
@@ -215,16 +222,16 @@ def test_what_is_no_number_harms_no_other(name: str) -> None:
         model.wpe.weight[15] = torch.nan
     engine = engine_on(model.runner(kernel=kernel, cache=cache), chunk=64)
     options = SamplingOptions(max_tokens=8, seed=1, temperature=0)
-    rows = [engine.submit([*range(3, 3 + length)], options) for length in (4, 18, 6, 10)]
-    for _ in engine.finish():
+    rows = [add(engine, range(3, 3 + length), options) for length in (4, 18, 6, 10)]
+    for _ in engine.run_until_idle():
         pass
     assert [row.finish_reason for row in rows] == ["length", "error", "length", "error"]
     assert [len(row.tokens) for row in rows] == [8, 0, 8, 6]
     for row in rows:
         assert row.tokens == alone(runner_of(pattern, dtype, kernel, cache), tuple(row.prompt), options, 0)[: len(row.tokens)]
-    engine.submit([*range(3, 20)], options)  # begins like one that failed
+    add(engine, range(3, 20), options)  # begins like one that failed
     engine.step()
-    assert len(engine.failed) == 1
+    assert [row.finish_reason for row in engine.finished] == ["error"]
     engine.close()
 
 
@@ -263,7 +270,7 @@ def test_fast_is_exact_but_for_rounding(name: str, asked: list[Asked], chunk: in
     for one, row in serve(engine_on(fast, chunk=chunk), asked):
         written = [token.id for token in row.tokens]
         expected_ids = [token.id for token in alone(exact, one.prompt, one.options, one.sample)]
-        same = shared_beginning(written, expected_ids)
+        same = shared_prefix_length(written, expected_ids)
         if same < len(written):
             assert same < len(expected_ids) and is_a_near_tie(exact, one, written[:same], TOLERANCE[key[1]])
 
@@ -277,7 +284,7 @@ def is_a_near_tie(exact: Runner, one: Asked, before: list[int], tolerance: float
     exact.close(sequence)
     assert logits is not None
     error = tolerance * float(np.abs(logits).max())
-    scores = adjusted(logits, one.options, Counter(before) if one.options.counts else None)
+    scores = adjusted(logits, one.options, Counter(before) if one.options.uses_counts else None)
     if one.options.temperature == 0:
         second, first = np.sort(scores)[-2:]
         return bool(first - second <= 2 * error)

@@ -77,7 +77,8 @@ def _told(began: float, times: Sequence[float], ended: float, ids: Sequence[Sequ
 def ours(directory: str, kernel: str, weights: str | None) -> tuple[Work, dict[str, Any]]:
     """Makes our side: requests that enter an engine together. Equal prompts are read once, as the engine does."""
     from pellucid.engine.engine import Engine
-    from pellucid.engine.sampling import SamplingOptions
+    from pellucid.engine.options import SamplingOptions
+    from pellucid.engine.request import Request
     from pellucid.generation.text_generator import open_text_generator
     from pellucid.runtime.runner import TokenSpan
 
@@ -98,11 +99,11 @@ def ours(directory: str, kernel: str, weights: str | None) -> tuple[Work, dict[s
             return {}
         options = SamplingOptions(max_tokens=request["tokens"], temperature=0, seed=0)
         began, times = perf_counter(), []
-        rows = [engine.submit(ids, options) for ids in request["prompts"]]
+        groups = [engine.submit(Request(prompt=ids, options=options)) for ids in request["prompts"]]
         while not engine.idle:
             if engine.step():
                 times.append(perf_counter())
-        return _told(began, times, perf_counter(), [[token.id for token in row.tokens] for row in rows])
+        return _told(began, times, perf_counter(), [[token.id for token in group.sequences[0].tokens] for group in groups])
 
     return work, {"path": f"Pellucid, {runner.path}, {runner.mode}"}
 

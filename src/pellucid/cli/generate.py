@@ -176,7 +176,7 @@ def _say_path(path: str, opening: float, tokens: int, since: float) -> None:
 
 def _say_drafts(drafter: "Drafter | None") -> None:
     if drafter:
-        print(drafter.told(), file=sys.stderr)
+        print(drafter.summary(), file=sys.stderr)
 
 
 def _say_slid(slid: int, n_ctx: int) -> None:

@@ -1,4 +1,4 @@
-"""What generating gives back. No torch here."""
+"""What generation returns: tokens, completions, scores. No torch here."""
 
 from dataclasses import dataclass
 from math import fsum
@@ -12,13 +12,13 @@ class Token:
     """One drawn token, as a stream gives it.
 
     Attributes:
-        id: which token.
+        id: the token id.
         piece: its bytes (`<|endoftext|>` for end-of-text; empty for a model without a tokenizer).
         text: what the token adds to the text so far. Empty while a UTF-8 character is unfinished or a stop string may be
             starting, and for end-of-text; then it comes with a later token. All texts joined are `Completion.text`.
         logprob: natural logarithm of its probability in the model's own distribution: temperature 1, nothing cut off.
-        top_logprobs: the `logprobs` likeliest tokens at this place, or None if they were not asked for.
-        position: the track it stands on, counted from 0 at the prompt's first token.
+        top_logprobs: the `logprobs` likeliest tokens at this position, or None if they were not asked for.
+        position: counted from 0 at the prompt's first token.
         finish_reason: None, and on the last token why it is the last: "stop" or "length".
     """
 
@@ -33,18 +33,20 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One finished answer.
+    """One finished completion of a prompt.
 
     Attributes:
-        text: what was written: end-of-text, the stop string and anything after it are left out. "" for a model
-            without a tokenizer.
+        text: the generated text: end-of-text, the stop string and anything after it are left out. "" for a model without a
+            tokenizer. With `echo`, the prompt's text comes first.
         ids: every token drawn, a final end-of-text and the tokens of a stop string included.
         prompt_ids: the tokens it continues, end-of-text if the prompt was empty.
         logprobs: of each drawn token, as `Token.logprob`.
         top_logprobs: for each drawn token, as `Token.top_logprobs`; None if they were not asked for.
         finish_reason: "stop" (end-of-text or a stop string) or "length" (max_tokens reached).
-        seed: the seed of its draws: the same seed gives the same answer again. 0 after a beam search, which draws nothing.
+        seed: the seed of its draws: the same seed gives the same completion again. 0 after a beam search, which draws nothing.
         slid: how many tokens at the text's beginning were no longer read at its end; 0 unless the window was let slide.
+        prompt_logprobs: of each prompt token after those before it (None for the first), as `Score.logprobs`; None if they
+            were not asked for. prompt_top_logprobs: as `Score.top_logprobs`.
     """
 
     text: str
@@ -55,6 +57,8 @@ class Completion:
     finish_reason: str
     seed: int
     slid: int = 0
+    prompt_logprobs: list[float | None] | None = None
+    prompt_top_logprobs: list[TopLogprobs | None] | None = None
 
     @property
     def mean_logprob(self) -> float:
@@ -64,12 +68,12 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a model gives each token of a text, as GPT-3's API gave it for an echoed prompt.
+    """The log-probability of each token of a text, as GPT-3's API gave it for an echoed prompt.
 
     Attributes:
         ids: the text.
         logprobs: of each token after those before it, natural logarithm; None for the first, which follows nothing.
-        top_logprobs: the `logprobs` likeliest tokens at each place (None for the first); None if they were not asked for.
+        top_logprobs: the `logprobs` likeliest tokens at each position (None for the first); None if they were not asked for.
     """
 
     ids: list[int]

@@ -1,80 +1,105 @@
-"""Texts that were read already: who comes with the same beginning copies it.
-
-No torch here.
-"""
+"""Key-value sequences of finished texts, kept for requests whose prompts begin with the same tokens. No torch here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pellucid.engine.sequence import PromptLogprobs
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class CachedPrefix:
-    """A sequence that nobody writes on any more.
+    """A sequence of the runner that nobody writes on any more.
 
     Attributes:
-        ids: the tokens that were read, from its first track on.
-        sequence: the runner's number. capacity: its tracks. nbytes: what it takes.
+        token_ids: the tokens whose keys and values it holds, from its first position on.
+        runner_sequence: the runner's number. capacity: its positions. nbytes: what it takes.
+        prompt_logprobs: of its first tokens, where they were computed.
     """
 
-    ids: list[int]
-    sequence: int
+    token_ids: list[int]
+    runner_sequence: int
     capacity: int
     nbytes: int
+    prompt_logprobs: PromptLogprobs | None = None
 
 
 class PrefixCache:
-    """CachedPrefix sequences, the one used last at the end.
+    """Cached prefixes in the order of their last use.
 
     Attributes:
         nbytes: of all of them.
     """
 
     def __init__(self) -> None:
-        self._kept: list[CachedPrefix] = []
+        self._cached: list[CachedPrefix] = []
         self.nbytes = 0
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._cached)
 
-    def best(self, ids: Sequence[int]) -> tuple[CachedPrefix | None, int]:
-        """The kept sequence that shares the longest beginning with a text (the one used last, of equals), and its length."""
+    def best(self, token_ids: Sequence[int], top: int | None = None) -> tuple[CachedPrefix | None, int]:
+        """The prefix of which a text can reuse the most tokens (of equals the one used last), and how many they are.
+
+        Args:
+            top: as `reusable_length` takes it.
+        """
         found, longest = None, 0
-        for kept in self._kept:
-            shared = shared_beginning(kept.ids, ids)
+        for cached in self._cached:
+            shared = shared_prefix_length(cached.token_ids, token_ids)
+            if top is not None:
+                shared = reusable_length(shared, cached.prompt_logprobs, top)
             if shared and shared >= longest:
-                found, longest = kept, shared
+                found, longest = cached, shared
         return found, longest
 
-    def use(self, kept: CachedPrefix) -> None:
+    def touch(self, cached: CachedPrefix) -> None:
         """Notes that it was used now."""
-        self._kept.remove(kept)
-        self._kept.append(kept)
+        self._cached.remove(cached)
+        self._cached.append(cached)
 
     def add(self, new: CachedPrefix) -> list[CachedPrefix]:
-        """Keeps one more. Returns those that are not needed any more, for who adds to close them: itself, if one holds
-        all of its text, or those whose texts it holds."""
-        for kept in self._kept:
-            if shared_beginning(kept.ids, new.ids) == len(new.ids):
-                self.use(kept)
+        """Adds a prefix.
+
+        Returns:
+            Those that are no longer needed, for the caller to close: `new` itself, if one holds all of its text, or those
+            whose texts it holds.
+        """
+        for cached in self._cached:
+            if shared_prefix_length(cached.token_ids, new.token_ids) == len(new.token_ids):
+                self.touch(cached)
                 return [new]
-        needless = [kept for kept in self._kept if shared_beginning(kept.ids, new.ids) == len(kept.ids)]
-        for kept in needless:
-            self.drop(kept)
-        self._kept.append(new)
+        needless = [c for c in self._cached if shared_prefix_length(c.token_ids, new.token_ids) == len(c.token_ids)]
+        for cached in needless:
+            self.remove(cached)
+        self._cached.append(new)
         self.nbytes += new.nbytes
         return needless
 
-    def drop(self, kept: CachedPrefix) -> None:
-        """Forgets one; the sequence is not closed here."""
-        self._kept.remove(kept)
-        self.nbytes -= kept.nbytes
+    def remove(self, cached: CachedPrefix) -> None:
+        """Forgets a prefix; its sequence is not closed here."""
+        self._cached.remove(cached)
+        self.nbytes -= cached.nbytes
 
     def oldest(self, spared: CachedPrefix | None = None) -> CachedPrefix | None:
-        """The one that was not used for longest, and is not spared."""
-        return next((kept for kept in self._kept if kept is not spared), None)
+        """The least recently used prefix other than `spared`."""
+        return next((cached for cached in self._cached if cached is not spared), None)
 
 
-def shared_beginning(a: Sequence[int], b: Sequence[int]) -> int:
+def reusable_length(shared: int, computed: PromptLogprobs | None, top: int) -> int:
+    """How many of `shared` tokens can be reused by a text whose own prompt log-probabilities are wanted.
+
+    Those of the shared tokens must be known, with `top` likeliest tokens each. The last shared token is read again: the
+    logits after it give the log-probability of the token that follows in this text, and logits are not kept.
+
+    Args:
+        shared: tokens that two texts have in common from the first on. computed: what is known of the other text.
+    """
+    if computed is None or computed.top < top:
+        return 0
+    return max(0, min(shared, len(computed)) - 1)
+
+
+def shared_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:
     """How many tokens two texts have in common from the first on."""
     least, most = 0, min(len(a), len(b))
     if a[:most] == b[:most]:

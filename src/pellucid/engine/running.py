@@ -1,110 +1,70 @@
-"""An answer in the engine, and what the engine says of itself. No torch here."""
+"""A sequence that the engine has admitted: how much of it is computed, and where its keys and values are. No torch here."""
 
-from collections import abc
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from pellucid.engine.sequence import Sequence, window_start
-from pellucid.engine.speculation import Ask, Drafter
-from pellucid.runtime.runner import TokenSpan
+from pellucid.engine.sequence import PromptLogprobs, Sequence, window_start
 
 
-NONE = -1  # no sequence yet
+NOT_OPEN = -1  # no sequence of the runner yet
 
 
 @dataclass(slots=True, eq=False)
 class RunningSequence:
-    """An answer that is being written.
+    """A completion that is being generated.
 
     Attributes:
-        row: the answer; it owns the text.
-        sequence: the runner's number, or `NONE`. capacity: its tracks. nbytes: what it takes.
-        ids: the text that is read, from its first track on: all of it, or its last part where the window slides.
-        read: tracks of it that were read.
-        settled: of these, those that another text may copy: all of them in exact mode; in fast mode those that were not read
-            one by one after a draw, for they would differ by rounding from those of a prompt.
+        sequence: the completion; it owns the text.
+        capacity: positions of its key-value sequence. nbytes: what that takes.
+        token_ids: the text that is read, from its first position on: all of it, or its last part where the window slides.
+        runner_sequence: the runner's number, or `NOT_OPEN`.
+        num_computed_tokens: tokens of the text whose keys and values are computed.
+        num_reusable_tokens: of these, those that another text may copy: all of them in exact mode; in fast mode those that
+            were not decoded one by one, for they would differ by rounding from those of a prefill.
     """
 
-    row: Sequence
-    sequence: int
+    sequence: Sequence
     capacity: int
     nbytes: int
-    ids: list[int] = field(default_factory=list)
-    read: int = 0
-    settled: int = 0
+    token_ids: list[int]
+    runner_sequence: int = NOT_OPEN
+    num_computed_tokens: int = 0
+    num_reusable_tokens: int = 0
 
     @property
-    def unread(self) -> int:
-        """Tokens of the text that are still to be read."""
-        return len(self.ids) - self.read
+    def draft_room(self) -> int:
+        """Draft tokens that can be read after the text: there is a position for each, and none after the last token."""
+        left = self.sequence.options.max_tokens - len(self.sequence.tokens) - 1
+        return min(self.capacity - len(self.token_ids), left)
 
     @property
-    def room(self) -> int:
-        """Guesses that can be read behind the text: there is a track for each, and none is for after the last token."""
-        return min(self.capacity - len(self.ids), self.row.options.max_tokens - len(self.row.tokens) - 1)
+    def wanted_top(self) -> int | None:
+        """How many likeliest tokens its prompt log-probabilities need; None: they are not asked for, or complete."""
+        computed = self.sequence.prompt_logprobs
+        return computed.top if computed is not None and self.sequence.lacks_prompt_logprobs else None
 
-    def take_in(self, token: int, n_ctx: int) -> None:
-        """The text goes on by a drawn token. Where the window is full, it moves on, and what it shows is read anew."""
-        self.ids.append(token)
-        if self.row.options.slide:
-            start = window_start(len(self.row.prompt) + len(self.row.tokens), n_ctx)
-            self.ids = self.ids[start - self.row.start :]
-            if start > self.row.start:
-                self.row.start, self.read, self.settled = start, 0, 0
+    def set_computed(self, count: int) -> None:
+        """Notes that the first `count` tokens were copied from another sequence."""
+        self.num_computed_tokens = self.num_reusable_tokens = count
 
+    def reuse_prompt_logprobs(self, computed: PromptLogprobs | None, known: int) -> None:
+        """Takes over the log-probabilities of the first `known` tokens, which it shares with the text they come from."""
+        if (top := self.wanted_top) is not None:
+            assert computed is not None
+            self.sequence.prompt_logprobs = computed.beginning(known, top)
 
-def add_drafts(drafter: Drafter, going: abc.Sequence[RunningSequence], segments: list[TokenSpan]) -> None:
-    """Lets guesses be read behind the newest tokens of answers that are being written."""
-    rooms = [live.room if live.unread == 1 and live.read > 0 and live.row.tokens else 0 for live in going]
-    places = [place for place, room in enumerate(rooms) if room > 0]
-    drafts = drafter.drafts([Ask(going[place].row, going[place].ids, rooms[place]) for place in places])
-    for place, draft in zip(places, drafts, strict=True):
-        if draft:
-            segment = segments[place]
-            segments[place] = TokenSpan(segment.sequence, segment.first, [*segment.ids, *draft], "all")
+    def advance(self, count: int, *, reusable: bool) -> None:
+        """Notes that `count` more tokens were computed, and whether another text may copy them."""
+        if reusable and self.num_reusable_tokens == self.num_computed_tokens:
+            self.num_reusable_tokens += count
+        self.num_computed_tokens += count
 
-
-@dataclass(slots=True)
-class Counts:
-    """What an engine counts; see `Statistics`."""
-
-    steps: int = 0
-    rows: int = 0
-    prompt_tokens: int = 0
-    reused_tokens: int = 0
-    drawn_tokens: int = 0
-    drafted_tokens: int = 0
-    accepted_tokens: int = 0
-    peak_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statistics:
-    """What an engine has done so far, and what it holds.
-
-    Attributes:
-        mode: "exact" or "fast". path: what computes (`Runner.path`).
-        steps: passes through the model. rows: answers that took part in a pass, summed over all.
-        prompt_tokens: tokens of prompts that were read (those of a window that moved on, too). reused_tokens: those that were
-            copied instead. drawn_tokens: those that were written.
-        drafted_tokens: guesses that were read (`speculation`). accepted_tokens: those that were what was then drawn.
-        waiting: requests in the queue. running: those being read or written. kept: finished texts that may be used again.
-        bytes: of keys and values, those of `kept` included; kept_bytes: of these alone; peak_bytes: the most at any time.
-        budget: what `bytes` never exceeds; None: there is no budget.
-    """
-
-    mode: str
-    path: str
-    steps: int
-    rows: int
-    prompt_tokens: int
-    reused_tokens: int
-    drawn_tokens: int
-    drafted_tokens: int
-    accepted_tokens: int
-    waiting: int
-    running: int
-    kept: int
-    bytes: int
-    kept_bytes: int
-    peak_bytes: int
-    budget: int | None
+    def append(self, token: int, n_ctx: int) -> None:
+        """Adds a drawn token. Where the window is full, it moves on, and the text in it is read anew."""
+        self.token_ids.append(token)
+        sequence = self.sequence
+        if sequence.options.slide:
+            start = window_start(len(sequence.prompt) + len(sequence.tokens), n_ctx)
+            if start > sequence.start:
+                self.token_ids = self.token_ids[start - sequence.start :]
+                sequence.start = start
+                self.set_computed(0)

@@ -17,21 +17,19 @@ them where the draw falls within that error of a border: the draw is the definit
 """
 
 import math
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.engine.completion import TopLogprobs
+from pellucid.engine.options import SamplingOptions
 from pellucid.errors import PellucidError
 from pellucid.hashing import mix
 
 
-# As in GPT-3's API: its ranges for penalties and biases. The range of repetition_penalty is a choice.
-MOST_PENALTY, MOST_BIAS, MOST_REPETITION = 2.0, 100.0, 100.0
 _FIRST_LOOK = 256  # tokens sorted for top_p; more, and at last all, only if these do not reach it
 _FEW = 4096  # of so many tokens float64 weights cost no more than a look at float32 ones
 _BLOCK = 512  # tokens whose weights are summed before it is known in which of them a draw falls
@@ -45,123 +43,13 @@ Doubles = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
 
-def fresh_seed() -> int:
-    """A new seed from the operating system's randomness, short enough to be typed again."""
-    return int.from_bytes(os.urandom(4), "little")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SamplingOptions:
-    """How tokens are drawn, checked.
-
-    Attributes:
-        max_tokens: tokens to draw at most; 0 draws none.
-        temperature: logits are divided by it. 0 takes the likeliest token (of equals the lowest id).
-        top_k: only the k likeliest tokens stay (of equals the lower ids); None: all.
-        top_p: then only the fewest, likeliest first, that together have at least this share of what is left; None: all.
-        min_p: then only those at least this many times as likely as the likeliest; None: all.
-        presence_penalty: taken off the logit of each token that this answer has drawn already, -2 to 2.
-        frequency_penalty: taken off once for each time it was drawn, -2 to 2.
-        repetition_penalty: those logits are divided by it if positive, else multiplied, 0.01 to 100; 1 does nothing.
-        logit_bias: (token id, what is added to its logit) pairs, -100 (as good as never) to 100; a mapping becomes these.
-        slide: go on past the context window, reading the text's last part only (`row.window_start`).
-        stop: the text ends before any of these.
-        seed: of the draws, a signed 64-bit number.
-        logprobs: how many of the likeliest tokens to report at each place; None: none.
-        n: answers for each prompt; sample i is the same whatever n is.
-
-    Raises:
-        PellucidError: a value out of range.
-    """
-
-    max_tokens: int = 64
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-    stop: tuple[str, ...] = ()
-    seed: int = field(default_factory=fresh_seed)
-    logprobs: int | None = None
-    n: int = 1
-    min_p: float | None = None
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    repetition_penalty: float = 1.0
-    logit_bias: tuple[tuple[int, float], ...] = ()
-    slide: bool = False
-
-    def __post_init__(self) -> None:
-        _check_whole("max_tokens", self.max_tokens, 0)
-        _check_whole("n", self.n, 1)
-        if self.top_k is not None:
-            _check_whole("top_k", self.top_k, 1)
-        if self.logprobs is not None:
-            _check_whole("logprobs", self.logprobs, 0)
-        _check_whole("seed", self.seed, -(2**63))
-        if self.seed >= 2**63:
-            raise PellucidError(f"seed must be less than 2**63, not {self.seed}")
-        if not (_is_number(self.temperature) and 0 <= self.temperature < math.inf):
-            raise PellucidError(f"temperature must be 0 (the likeliest token) or more, not {self.temperature!r}")
-        if self.top_p is not None and not (_is_number(self.top_p) and 0 < self.top_p <= 1):
-            raise PellucidError(f"top_p must be more than 0 and at most 1, not {self.top_p!r}")
-        for stop in self.stop:
-            if not isinstance(stop, str) or not stop:
-                raise PellucidError(f"a stop string must be text, and not empty; got {stop!r}")
-        if self.min_p is not None:
-            _check_between("min_p", self.min_p, 0, 1)
-        _check_between("presence_penalty", self.presence_penalty, -MOST_PENALTY, MOST_PENALTY)
-        _check_between("frequency_penalty", self.frequency_penalty, -MOST_PENALTY, MOST_PENALTY)
-        _check_between("repetition_penalty", self.repetition_penalty, 1 / MOST_REPETITION, MOST_REPETITION)
-        object.__setattr__(self, "logit_bias", bias_pairs(self.logit_bias))
-
-    @property
-    def counts(self) -> bool:
-        """Whether a draw depends on what was drawn before."""
-        return bool(self.presence_penalty or self.frequency_penalty) or self.repetition_penalty != 1
-
-    def cuts(self, vocab_size: int) -> bool:
-        """Whether fewer than all of so many tokens may be left to draw from."""
-        few = self.top_k is not None and self.top_k < vocab_size
-        return few or (self.top_p is not None and self.top_p < 1) or bool(self.min_p)
-
-
-def bias_pairs(bias: object) -> tuple[tuple[int, float], ...]:
-    """Biases by token id, a mapping or pairs, as `SamplingOptions` holds them. Raises PellucidError where they are none."""
-    listed = bias.items() if isinstance(bias, Mapping) else bias
-    try:
-        pairs = [(token, value) for token, value in listed]  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
-        raise PellucidError(f"logit_bias gives token ids their biases, as {{50256: -100}}; not {bias!r}") from None
-    for token, value in pairs:
-        _check_whole("a token id of logit_bias", token, 0)
-        _check_between(f"the logit_bias of token {token}", value, -MOST_BIAS, MOST_BIAS)
-    if len({token for token, _ in pairs}) < len(pairs):
-        raise PellucidError("logit_bias names a token twice: give each one bias")
-    return tuple(sorted((token, float(value)) for token, value in pairs))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _check_between(name: str, value: object, least: float, most: float) -> None:
-    if not (isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most):
-        raise PellucidError(f"{name} must be from {least:g} to {most:g}, not {value!r}")
-
-
-def _check_whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise PellucidError(f"{name} must be a whole number, {least} or more, not {value!r}")
-
-
 def uniform(seed: int, sample: int, position: int) -> float:
-    """A number in [0, 1) that looks random and belongs to this draw alone.
-
-    The top 53 bits of `hashing.mix(seed, sample, position)` are the fraction.
+    """The pseudo-random number in [0, 1) of one draw: the top 53 bits of `hashing.mix(seed, sample, position)`.
 
     Args:
-        seed: the user's.
-        sample: which of a prompt's n answers, from 0.
-        position: the track that the drawn token will stand on.
+        seed: of the request.
+        sample: index of the completion among those of its prompt, from 0.
+        position: of the drawn token, counted from 0 at the prompt's first token.
     """
     return (mix(seed, sample, position) >> 11) * 2.0**-53
 

@@ -1,58 +1,59 @@
-"""Several tokens of an answer from one pass, each what it would be anyway. No torch here.
+"""Speculative decoding: several tokens of a sequence from one pass, each what it would be anyway. No torch here.
 
-Somebody guesses how a text goes on, and the model reads the guesses together with the newest token. At each of these places the
-answer draws as it always does: a draw is a pure function of (logits, options, u), and u of (seed, sample, position). As long as
-a guess is what was drawn, the logits after it are those of the text, and the next draw is made from them; the first guess that
-is not ends the pass, and its track is written again. So a guess decides how many passes an answer takes, and never what it is:
-on an exact runner ids and log-probabilities are the same bits as without. (In fast mode logits differ by rounding with the
-number of tokens in a pass, as they do for any other reason there.)
+A drafter proposes how a text goes on, and the model reads the draft tokens together with the newest token. At each of these
+positions the engine draws as it always does: a draw is a pure function of (logits, options, u), and u of (seed, sample,
+position). As long as a draft token equals what was drawn, the logits after it are those of the text, and the next draw is made
+from them; the first draft token that does not ends the pass, and its position is written again. So drafts decide how many
+passes a completion takes, and never what it is: on an exact runner ids and log-probabilities are the same bits as without. (In
+fast mode logits differ by rounding with the number of tokens in a pass, as they do for any other reason there.)
 
-Other ways accept a guess by chance, and keep the distribution (Leviathan et al. 2023, arXiv 2211.17192; Chen et al. 2023,
-arXiv 2302.01318); here the draws stay. A draft model draws with the same u as the model will, so sampled answers gain, too:
+Other ways accept a draft token by chance, and keep the distribution (Leviathan et al. 2023, arXiv 2211.17192; Chen et al. 2023,
+arXiv 2302.01318); here the draws stay. A draft model draws with the same u as the model will, so sampled completions gain, too:
 where two distributions are alike, one u points at the same token.
 """
 
 from collections import abc
 from dataclasses import dataclass, field
 
-from pellucid.engine.prefix_cache import shared_beginning
+from pellucid.engine.prefix_cache import shared_prefix_length
 from pellucid.engine.sampling import draw, uniform
 from pellucid.engine.sequence import Sequence
 from pellucid.errors import PellucidError
 from pellucid.runtime.runner import Runner, TokenSpan
 
 
-GRAMS = (3, 2)  # a choice: tokens that must have occurred before, in a row; the longer are tried first
-LOOKED_UP = 8  # tokens a pass at most: a choice
-DRAFTED = 4  # the same from a model, for each of which that model makes a pass
+NGRAM_LENGTHS = (3, 2)  # a choice: tokens that must have occurred before, in a row; the longer are tried first
+LOOKUP_LENGTH = 8  # tokens a pass at most: a choice
+DRAFT_MODEL_LENGTH = 4  # the same from a model, for each of which that model makes a pass
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """Whose text goes on how?
+class DraftRequest:
+    """Asks a drafter how a text goes on.
 
     Attributes:
-        row: the answer. ids: the text that is read, up to its newest token.
-        most: tokens that can be used, 1 at least.
+        sequence: the completion. token_ids: the text that is read, up to its newest token.
+        max_tokens: draft tokens that can be used, 1 at least.
     """
 
-    row: Sequence
-    ids: abc.Sequence[int]
-    most: int
+    sequence: Sequence
+    token_ids: abc.Sequence[int]
+    max_tokens: int
 
 
 class Drafter:
-    """Guesses; a subclass says how.
+    """Proposes draft tokens; a subclass says how.
 
-    Each answer is given as many guesses as its last ones were worth: twice as many after all were right, one more than were
-    right otherwise, from 1 to `length`.
+    The length of a draft follows the last one of that sequence: twice as long after all of it was accepted, one more than was
+    accepted otherwise, from 1 to `length`.
 
     Args:
-        length: guesses a pass at most.
+        length: draft tokens a pass at most.
 
     Attributes:
-        passes: how often the model read guesses (of one answer). drafted: guesses that it read. accepted: those that were
-            what was then drawn, each of which saved a pass.
+        passes: passes in which draft tokens were read (of one sequence each). drafted: draft tokens that were read. accepted:
+            those that equal what was then drawn, each of which saved a pass.
+        failures: sequences for which drafting was stopped by an error. error: the last of these errors.
 
     Raises:
         PellucidError: no such length.
@@ -62,151 +63,167 @@ class Drafter:
         if isinstance(length, bool) or not isinstance(length, int) or length < 1:
             raise PellucidError(f"length must be a whole number of tokens, 1 or more, not {length!r}")
         self.length = length
-        self.passes = self.drafted = self.accepted = 0
-        self._worth: dict[Sequence, int] = {}
+        self.passes = self.drafted = self.accepted = self.failures = 0
+        self.error: Exception | None = None
+        self._lengths: dict[Sequence, int] = {}
 
-    def drafts(self, asks: abc.Sequence[Ask]) -> list[list[int]]:
-        """How each text may go on: `most` tokens at most, none if there is no idea."""
-        return self.guess([Ask(ask.row, ask.ids, min(ask.most, self._worth.get(ask.row, self.length))) for ask in asks])
+    def drafts(self, requests: abc.Sequence[DraftRequest]) -> list[list[int]]:
+        """How each text may go on: `max_tokens` tokens at most; none without a proposal."""
+        return self.propose(
+            [
+                DraftRequest(r.sequence, r.token_ids, min(r.max_tokens, self._lengths.get(r.sequence, self.length)))
+                for r in requests
+            ]
+        )
 
-    def guess(self, asks: abc.Sequence[Ask]) -> list[list[int]]:
-        """The same, where `most` is what is asked for."""
+    def propose(self, requests: abc.Sequence[DraftRequest]) -> list[list[int]]:
+        """The same, where `max_tokens` is the length that is wanted."""
         raise NotImplementedError
 
-    def learn(self, row: Sequence, drafted: int, accepted: int) -> None:
-        """Is told what became of the guesses."""
+    def update(self, sequence: Sequence, drafted: int, accepted: int) -> None:
+        """Counts how many draft tokens of a pass were accepted, and sets the length of the next draft."""
         self.passes += 1
         self.drafted += drafted
         self.accepted += accepted
-        worth = self._worth.get(row, self.length)
-        self._worth[row] = min(self.length, max(2 * drafted, worth) if accepted == drafted else accepted + 1)
+        length = self._lengths.get(sequence, self.length)
+        self._lengths[sequence] = min(self.length, max(2 * drafted, length) if accepted == drafted else accepted + 1)
 
-    def forget(self, row: Sequence) -> None:
-        """An answer is finished."""
-        self._worth.pop(row, None)
+    def failed(self, sequence: Sequence, error: Exception) -> None:
+        """Counts a sequence for which no more drafts are asked."""
+        self.failures += 1
+        self.error = error
 
-    def told(self) -> str:
-        """What came of it, in a line."""
+    def release(self, sequence: Sequence) -> None:
+        """Drops what is held for a sequence that has ended."""
+        self._lengths.pop(sequence, None)
+
+    def summary(self) -> str:
+        """Draft tokens and how many were accepted, in a line."""
         share = f" ({self.accepted / self.drafted:.0%})" if self.drafted else ""
-        return f"{self.drafted} tokens drafted in {self.passes} passes, {self.accepted} of them accepted{share}"
+        line = f"{self.drafted} tokens drafted in {self.passes} passes, {self.accepted} of them accepted{share}"
+        return line + (f"; drafting was stopped {self.failures} times: {self.error}" if self.failures else "")
 
 
 @dataclass(slots=True)
-class _Places:
-    """Where an n-gram of a text ended last; of n-grams that end before `known`, which something follows."""
+class _NgramIndex:
+    """Where each n-gram of a text ended last; of n-grams that end before `indexed`, which something follows."""
 
     start: int
-    known: int = 0
+    indexed: int = 0
     last: dict[tuple[int, ...], int] = field(default_factory=dict)
 
 
-class Lookup(Drafter):
-    """Guesses that a text repeats itself: what followed where its last tokens stood before, the latest such place."""
+class PromptLookup(Drafter):
+    """Proposes that a text repeats itself: what followed the latest earlier occurrence of its last tokens."""
 
-    def __init__(self, length: int = LOOKED_UP) -> None:
+    def __init__(self, length: int = LOOKUP_LENGTH) -> None:
         super().__init__(length)
-        self._places: dict[Sequence, _Places] = {}
+        self._indexes: dict[Sequence, _NgramIndex] = {}
 
-    def guess(self, asks: abc.Sequence[Ask]) -> list[list[int]]:
-        """What followed; past the end of the text, what was guessed itself: a loop goes on."""
+    def propose(self, requests: abc.Sequence[DraftRequest]) -> list[list[int]]:
+        """What followed; past the end of the text, what was proposed itself: a loop goes on."""
         found = []
-        for ask in asks:
-            text = list(ask.ids)
-            place = self._place(ask.row, text)
+        for request in requests:
+            text = list(request.token_ids)
+            place = self._after_last_occurrence(request.sequence, text)
             if place is not None:
-                for further in range(ask.most):
+                for further in range(request.max_tokens):
                     text.append(text[place + further])
-            found.append(text[len(ask.ids) :])
+            found.append(text[len(request.token_ids) :])
         return found
 
-    def _place(self, row: Sequence, ids: list[int]) -> int | None:
+    def _after_last_occurrence(self, sequence: Sequence, ids: list[int]) -> int | None:
         """The place after the last earlier occurrence of the text's end."""
-        places = self._places.get(row)
-        if places is None or places.start != row.start:  # the window has moved on: places are others
-            places = self._places[row] = _Places(row.start)
-        for end in range(places.known, len(ids)):
-            for length in GRAMS:
+        index = self._indexes.get(sequence)
+        if index is None or index.start != sequence.start:  # the window has moved on: places are others
+            index = self._indexes[sequence] = _NgramIndex(sequence.start)
+        for end in range(index.indexed, len(ids)):
+            for length in NGRAM_LENGTHS:
                 if end >= length:
-                    places.last[tuple(ids[end - length : end])] = end
-        places.known = len(ids)
-        for length in GRAMS:
-            if len(ids) >= length and (place := places.last.get(tuple(ids[-length:]))) is not None:
+                    index.last[tuple(ids[end - length : end])] = end
+        index.indexed = len(ids)
+        for length in NGRAM_LENGTHS:
+            if len(ids) >= length and (place := index.last.get(tuple(ids[-length:]))) is not None:
                 return place
         return None
 
-    def forget(self, row: Sequence) -> None:
-        """An answer is finished."""
-        super().forget(row)
-        self._places.pop(row, None)
+    def release(self, sequence: Sequence) -> None:
+        """Drops the index of a sequence that has ended."""
+        super().release(sequence)
+        self._indexes.pop(sequence, None)
 
 
 @dataclass(slots=True)
-class _Read:
-    """A text in the draft model: its sequence there, that sequence's tracks, and what stands on them."""
+class _DraftSequence:
+    """A text in the draft model: the runner's number, its capacity, and the tokens that it holds."""
 
-    sequence: int
+    runner_sequence: int
     capacity: int
-    ids: list[int] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
 
 
 class DraftModel(Drafter):
-    """Guesses what a smaller model would write, with the options and the u of the answer.
+    """Proposes what a smaller model would generate, with the options and the u of the completion.
 
     It reads a text whole, in a sequence of its own, which no engine's budget counts. Where a text is longer than its window,
-    it has no idea.
+    it proposes nothing.
 
     Args:
-        runner: the smaller model's; its tokens must be those of the model that it guesses for (`check_drafts_for`).
+        runner: the smaller model's; its vocabulary must be that of the model that it drafts for (`check_drafts_for`).
     """
 
-    def __init__(self, runner: Runner, length: int = DRAFTED) -> None:
+    def __init__(self, runner: Runner, length: int = DRAFT_MODEL_LENGTH) -> None:
         super().__init__(length)
         self.runner = runner
-        self._read: dict[Sequence, _Read] = {}
+        self._sequences: dict[Sequence, _DraftSequence] = {}
 
-    def guess(self, asks: abc.Sequence[Ask]) -> list[list[int]]:
-        """Passes over all texts together, until each has what it asked for or ends."""
-        found: list[list[int]] = [[] for _ in asks]
-        counts = [None if ask.row.counts is None else dict(ask.row.counts) for ask in asks]
-        going = []
-        for number, ask in enumerate(asks):
-            room = self._reading(ask).capacity - len(ask.ids) + 1  # its last guess is not read
+    def propose(self, requests: abc.Sequence[DraftRequest]) -> list[list[int]]:
+        """Passes over all texts together, until each has the tokens that it asked for, or ends.
+
+        Raises:
+            PellucidError: the draft model gives no numbers. Exception: what its runner raises.
+        """
+        found: list[list[int]] = [[] for _ in requests]
+        counts = [None if r.sequence.token_counts is None else dict(r.sequence.token_counts) for r in requests]
+        unfinished = []
+        for number, request in enumerate(requests):
+            room = self._open(request.sequence).capacity - len(request.token_ids) + 1  # its last draft token is not read
             if room > 0:
-                going.append((number, min(ask.most, room)))
-        while going:
-            segments = []
-            for number, _ in going:
-                read, text = self._read[asks[number].row], [*asks[number].ids, *found[number]]
-                first = min(shared_beginning(read.ids, text), len(text) - 1)
-                segments.append(TokenSpan(read.sequence, first, text[first:]))
-                read.ids = text[:first]  # not more, should the runner raise
+                unfinished.append((number, min(request.max_tokens, room)))
+        while unfinished:
+            spans = []
+            for number, _ in unfinished:
+                held, text = self._sequences[requests[number].sequence], [*requests[number].token_ids, *found[number]]
+                first = min(shared_prefix_length(held.token_ids, text), len(text) - 1)
+                spans.append(TokenSpan(held.runner_sequence, first, text[first:]))
+                held.token_ids = text[:first]  # not more, should the runner raise
             left = []
-            for (number, most), segment, logits in zip(going, segments, self.runner.run(segments), strict=True):
+            for (number, most), span, logits in zip(unfinished, spans, self.runner.run(spans), strict=True):
                 assert logits is not None
-                row, guesses, counted = asks[number].row, found[number], counts[number]
-                self._read[row].ids += segment.ids
-                position = len(row.prompt) + len(row.tokens) + len(guesses)
+                sequence, draft, counted = requests[number].sequence, found[number], counts[number]
+                self._sequences[sequence].token_ids += span.ids
+                position = len(sequence.prompt) + len(sequence.tokens) + len(draft)
+                u = uniform(sequence.options.seed, sequence.sample, position)
                 try:
-                    token = draw(logits, row.options, uniform(row.options.seed, row.sample, position), counted).id
+                    token = draw(logits, sequence.options, u, counted).id
                 except PellucidError as error:
-                    raise PellucidError(f"the draft model cannot guess: {error}") from None
-                guesses.append(token)
+                    raise PellucidError(f"the draft model cannot propose tokens: {error}") from None
+                draft.append(token)
                 if counted is not None:
                     counted[token] = counted.get(token, 0) + 1
-                if len(guesses) < most and token != row.end_of_text:
+                if len(draft) < most and token != sequence.end_of_text:
                     left.append((number, most))
-            going = left
+            unfinished = left
         return found
 
-    def _reading(self, ask: Ask) -> _Read:
-        row = ask.row
-        if row not in self._read:
-            capacity = min(self.runner.config.n_ctx, len(row.prompt) + row.options.max_tokens)
-            self._read[row] = _Read(self.runner.open(capacity), capacity)
-        return self._read[row]
+    def _open(self, sequence: Sequence) -> _DraftSequence:
+        if sequence not in self._sequences:
+            capacity = min(self.runner.config.n_ctx, len(sequence.prompt) + sequence.options.max_tokens)
+            self._sequences[sequence] = _DraftSequence(self.runner.open(capacity), capacity)
+        return self._sequences[sequence]
 
-    def forget(self, row: Sequence) -> None:
-        """An answer is finished."""
-        super().forget(row)
-        if read := self._read.pop(row, None):
-            self.runner.close(read.sequence)
+    def release(self, sequence: Sequence) -> None:
+        """Closes the draft model's sequence."""
+        super().release(sequence)
+        if held := self._sequences.pop(sequence, None):
+            self.runner.close(held.runner_sequence)

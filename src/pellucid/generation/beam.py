@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from pellucid.engine.completion import Completion
 from pellucid.engine.detokenizer import TextAssembler
-from pellucid.engine.sampling import SamplingOptions, largest, log_softmax
+from pellucid.engine.options import SamplingOptions
+from pellucid.engine.sampling import largest, log_softmax
 from pellucid.engine.sequence import check_fits
 from pellucid.errors import PellucidError
 from pellucid.generation.mixin import GenerationMixin, OnePrompt

@@ -1,17 +1,18 @@
-"""What can be asked of anything that writes: `generate`, `stream` and `begin`, whatever computes underneath. No torch here."""
+"""`generate`, `stream` and `score` for whatever has a runner: they build requests and run them on an engine. No torch here."""
 
 import operator
 from collections import abc
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypedDict, Unpack, overload
 
 from pellucid.engine.completion import Completion, Score, Token
 from pellucid.engine.engine import run_to_completion
-from pellucid.engine.sampling import SamplingOptions, bias_pairs, fresh_seed
-from pellucid.engine.scoring import score
-from pellucid.engine.sequence import Sequence, check_fits
-from pellucid.engine.speculation import Drafter, DraftModel, Lookup
+from pellucid.engine.options import SamplingOptions, fresh_seed
+from pellucid.engine.request import Request, SequenceGroup
+from pellucid.engine.sequence import Sequence
+from pellucid.engine.speculation import Drafter, DraftModel, PromptLookup
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.runtime.runner import Runner
@@ -27,7 +28,7 @@ Draft: TypeAlias = "Literal['lookup'] | str | Path | GenerationMixin | Drafter |
 
 
 class Options(TypedDict, total=False):
-    """What `generate` takes besides prompt and n; defaults and meaning stand there."""
+    """The sampling options of `generate`, as `engine.options.SAMPLING_OPTIONS` lists them (a test compares)."""
 
     max_tokens: int
     temperature: float
@@ -45,7 +46,7 @@ class Options(TypedDict, total=False):
 
 
 class GenerationMixin:
-    """A model's shape and its tokenizer, and what it is asked for; a subclass says what computes.
+    """Generation for a model with a config and a tokenizer; a subclass makes the runner.
 
     Attributes:
         config: the shape.
@@ -58,23 +59,27 @@ class GenerationMixin:
     no_tokenizer: str
 
     def make_runner(self) -> Runner:
-        """What computes, with the weights as they are now."""
+        """A runner with the weights as they are now."""
         raise NotImplementedError
 
-    def run(self, rows: abc.Sequence[Sequence], drafter: Drafter | None = None) -> Iterator[tuple[Sequence, Token]]:
-        """Finishes all rows, giving each token as soon as it is drawn."""
-        return run_to_completion(self.make_runner(), rows, drafter)
-
-    def drafter(self, draft: Draft) -> Drafter | None:
-        """Who guesses how answers go on, as `generate` is given it.
+    def run(self, sequences: abc.Sequence[Sequence], drafter: Drafter | None = None) -> Iterator[tuple[Sequence, Token]]:
+        """Finishes all sequences, giving each token as soon as it is drawn.
 
         Raises:
-            PellucidError: a model of other tokens, a directory without a model, or none of what `generate` takes.
+            Exception: the first error that ended one of them, after all are finished.
+        """
+        return run_to_completion(self.make_runner(), sequences, drafter)
+
+    def drafter(self, draft: Draft) -> Drafter | None:
+        """The drafter that `generate` is given as `draft`.
+
+        Raises:
+            PellucidError: a model of another vocabulary, a directory without a model, or none of what `generate` takes.
         """
         if draft is None or isinstance(draft, Drafter):
             return draft
         if draft == "lookup":
-            return Lookup()
+            return PromptLookup()
         if isinstance(draft, str | Path):
             from pellucid.generation.open_runner import open_runner
 
@@ -176,34 +181,45 @@ class GenerationMixin:
             PellucidError: an option out of range, a prompt that does not fit, ids outside the vocabulary, or text for a
                 model without a tokenizer.
         """
-        options = self._options(
-            max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, seed=seed,
-            logprobs=logprobs, n=n, min_p=min_p, presence_penalty=presence_penalty, frequency_penalty=frequency_penalty,
-            repetition_penalty=repetition_penalty, logit_bias=logit_bias, slide=slide,
-        )  # fmt: skip
         many = is_list_of_prompts(prompt)
         prompts: abc.Sequence[Any] = prompt if many and prompt is not None else [prompt]
-        if best_of is not None and (not isinstance(best_of, int) or isinstance(best_of, bool) or best_of < n):
-            raise PellucidError(f"best_of must be a whole number, n ({n}) or more, not {best_of!r}")
-        each = n if best_of is None else best_of
+        requests = self._requests(
+            prompts, n=n, best_of=best_of, max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, stop=stop,
+            seed=seed, logprobs=logprobs, min_p=min_p, presence_penalty=presence_penalty, frequency_penalty=frequency_penalty,
+            repetition_penalty=repetition_penalty, logit_bias=logit_bias, slide=slide,
+        )  # fmt: skip
         drafter = self.drafter(draft)
-        rows = [self._row(ids, i, options) for ids in [self._ids(p) for p in prompts] for i in range(each)]
-        for _ in self.run(rows, drafter):
+        groups = [self.new_group(request) for request in requests]
+        for _ in self.run([sequence for group in groups for sequence in group.sequences], drafter):
             pass
-        completions = [row.completion() for row in rows]
-        if best_of is not None:
-            groups = [completions[first : first + each] for first in range(0, len(completions), each)]
-            completions = [c for group in groups for c in sorted(group, key=lambda c: -c.mean_logprob)[:n]]
+        completions = [completion for group in groups for completion in group.completions()]
         return completions if many or n > 1 else completions[0]
 
     def stream(self, prompt: OnePrompt = None, *, draft: Draft = None, **options: Unpack[Options]) -> Iterator[Token]:
-        """The same answer as `generate`'s, each token as soon as it is drawn. Arguments and errors as there; one prompt."""
-        drafter, row = self.drafter(draft), self.new_sequence(prompt, **options)  # checked here, not at the first token
-        return (token for _, token in self.run([row], drafter))
+        """The same completion as `generate`'s, each token as soon as it is drawn. Arguments and errors as there; one prompt."""
+        drafter, sequence = self.drafter(draft), self.new_sequence(prompt, **options)  # checked here, not at the first token
+        return (token for _, token in self.run([sequence], drafter))
+
+    def new_request(
+        self, prompt: OnePrompt = None, *, n: int = 1, best_of: int | None = None, echo: bool = False,
+        prompt_logprobs: int | None = None, **options: Unpack[Options]
+    ) -> Request:  # fmt: skip
+        """The request of a prompt, for `Engine.submit` and `EngineDriver`: see `Request`; other arguments as `generate`."""
+        (request,) = self._requests([prompt], n=n, best_of=best_of, echo=echo, prompt_logprobs=prompt_logprobs, **options)
+        return request
+
+    def new_group(self, request: Request) -> SequenceGroup:
+        """The completions of a request, not begun, for `run` or `Engine.add`.
+
+        Raises:
+            PellucidError: what this model cannot read or write.
+        """
+        return SequenceGroup(request, self.config, self.tokenizer, self.end_of_text)
 
     def new_sequence(self, prompt: OnePrompt = None, **options: Unpack[Options]) -> Sequence:
-        """The answer that `stream` would give, not begun: for who drives an engine (`Engine.enter`). Arguments as there."""
-        return self._row(self._ids(prompt), 0, self._options(n=1, **options))
+        """The completion that `stream` would give, not begun, for `run` or `Engine.add`. Arguments as there."""
+        request = Request(prompt=self._ids(prompt), options=self._options(**options))  # which takes no n and no best_of
+        return self.new_group(request).sequences[0]
 
     @overload
     def score(self, text: OnePrompt, *, logprobs: int | None = None) -> Score: ...
@@ -224,19 +240,33 @@ class GenerationMixin:
         """
         many = is_list_of_prompts(text)
         texts: abc.Sequence[Any] = text if many and text is not None else [text]
-        scores = score(self.make_runner(), [self._ids(one) for one in texts], logprobs)
+        requests = self._requests(texts, max_tokens=0, seed=0, prompt_logprobs=0 if logprobs is None else logprobs)
+        groups = [self.new_group(request) for request in requests]
+        for _ in self.run([sequence for group in groups for sequence in group.sequences]):
+            pass
+        scores = [group.score() for group in groups]
+        if logprobs is None:
+            scores = [replace(score, top_logprobs=None) for score in scores]
         return scores if many else scores[0]
 
+    def _requests(
+        self, prompts: abc.Sequence[Any], *, n: int = 1, best_of: int | None = None, echo: bool = False,
+        prompt_logprobs: int | None = None, **options: Any,
+    ) -> list[Request]:  # fmt: skip
+        """A request a prompt, all with the same options."""
+        sampling = self._options(**options)
+        return [
+            Request(
+                prompt=self._ids(prompt), options=sampling, n=n, best_of=best_of, echo=echo, prompt_logprobs=prompt_logprobs
+            )
+            for prompt in prompts
+        ]
+
     def _options(
-        self, *, stop: str | abc.Sequence[str] = (), seed: int | None = None, logit_bias: Mapping[int, float] | None = None,
-        **others: Any,
-    ) -> SamplingOptions:  # fmt: skip
-        try:
-            stops = (stop,) if isinstance(stop, str) else tuple(stop)
-        except TypeError:
-            raise PellucidError(f"stop is a text or several, not {stop!r}") from None
-        pairs = bias_pairs({} if logit_bias is None else logit_bias)
-        options = SamplingOptions(stop=stops, seed=fresh_seed() if seed is None else seed, logit_bias=pairs, **others)
+        self, *, seed: int | None = None, logit_bias: Mapping[int, float] | None = None, **others: Any
+    ) -> SamplingOptions:
+        bias: Any = {} if logit_bias is None else logit_bias
+        options = SamplingOptions(seed=fresh_seed() if seed is None else seed, logit_bias=bias, **others)
         if options.stop:
             self.require_tokenizer()
         return options
@@ -260,10 +290,6 @@ class GenerationMixin:
                 "give a prompt"
             )
         return [start]
-
-    def _row(self, ids: list[int], sample: int, options: SamplingOptions) -> Sequence:
-        check_fits(ids, options, self.config)
-        return Sequence(ids, sample, options, self.tokenizer, self.end_of_text)
 
 
 def is_list_of_prompts(prompt: object) -> bool:

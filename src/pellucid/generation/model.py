@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from pellucid.engine.completion import Completion
-from pellucid.engine.engine import CHUNK, MOST_ROWS, Engine
+from pellucid.engine.engine import CHUNK, MAX_SEQUENCES, Engine
 from pellucid.generation.beam import LENGTH_PENALTY, WIDTH, beam
 from pellucid.generation.mixin import Draft, GenerationMixin, OnePrompt, check_belongs
 from pellucid.gpt.config import GPTConfig
@@ -61,12 +61,13 @@ class GPT(GenerationMixin, Decoder):
 
     def engine(
         self, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None, cache: str | None = None,
-        memory: int | None = None, chunk: int = CHUNK, rows: int = MOST_ROWS, prefix_cache: bool = True, draft: Draft = None,
+        memory: int | None = None, chunk: int = CHUNK, max_sequences: int = MAX_SEQUENCES, prefix_cache: bool = True,
+        draft: Draft = None,
     ) -> Engine:  # fmt: skip
         """An engine for many requests with this model as it is now: see `runner`, `Engine`, and `generate` of draft."""
         return Engine(
             self.runner(mode=mode, kernel=kernel, weights=weights, cache=cache), tokenizer=self.tokenizer,
-            end_of_text=self.end_of_text, memory=memory, chunk=chunk, rows=rows, prefix_cache=prefix_cache,
+            end_of_text=self.end_of_text, memory=memory, chunk=chunk, max_sequences=max_sequences, prefix_cache=prefix_cache,
             drafter=self.drafter(draft),
         )  # fmt: skip
 

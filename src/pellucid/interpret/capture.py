@@ -17,7 +17,8 @@ from torch import Tensor
 
 from pellucid.engine.completion import Token
 from pellucid.engine.engine import Engine
-from pellucid.engine.sampling import SamplingOptions, uniform
+from pellucid.engine.options import SamplingOptions
+from pellucid.engine.sampling import uniform
 from pellucid.engine.sequence import Sequence
 from pellucid.errors import PellucidError
 from pellucid.generation.mixin import OnePrompt
@@ -107,11 +108,11 @@ def watched(
     watch = Watch(model.config.n_layers, keep, clock=model.wte.weight.device.type == "cpu")
     runner = _Noting(model, tap=watch)
     engine = Engine(runner, tokenizer=row.tokenizer, end_of_text=row.end_of_text, chunk=model.config.n_ctx)
-    engine.enter(row)
+    engine.add(row)
     steps: list[Step] = []
     times: list[float] = []
     while row.finish_reason is None:
-        counts = None if row.counts is None else dict(row.counts)  # what was drawn before this step
+        counts = None if row.token_counts is None else dict(row.token_counts)  # what was drawn before this step
         began = perf_counter()
         drawn = engine.step()  # of the one answer; its prompt is read as a whole
         times.append(perf_counter() - began)

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.engine.sampling import SamplingOptions, adjusted, candidates, largest, log_softmax
+from pellucid.engine.options import SamplingOptions
+from pellucid.engine.sampling import adjusted, candidates, largest, log_softmax
 from pellucid.gpt.attention import visible_mask
 from pellucid.gpt.compressor import Compressor
 from pellucid.gpt.decoder import Decoder

@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pellucid.engine.sampling import SamplingOptions, largest, uniform
+from pellucid.engine.options import SamplingOptions
+from pellucid.engine.sampling import largest, uniform
 from pellucid.errors import PellucidError
 from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
@@ -122,7 +123,7 @@ class GenerationAgain:
         self.nats = (self.noise * self.logits.abs().amax(-1).clamp_min(1)).numpy()  # (S,)
         self.scores = self._scores(ids[self.prompt :])  # (S, V) what was drawn from, before temperature and cuts
         self.slack = self.nats
-        self.steered = options.counts or bool(options.logit_bias)
+        self.steered = options.uses_counts or bool(options.logit_bias)
         if self.steered:  # a penalty that multiplies a logit multiplies its error
             self.slack = self.nats * max(options.repetition_penalty, 1 / options.repetition_penalty)
         self.by_name: dict[str, Callable[[str], Difference]] = {
@@ -213,7 +214,7 @@ class GenerationAgain:
     def _scores(self, drawn: list[int]) -> Tensor:
         """(S, V) the logits with penalties and biases, as `sampling` states them."""
         options, scores = self.options, self.logits.clone()
-        if options.counts:
+        if options.uses_counts:
             before = F.one_hot(torch.tensor(drawn), scores.shape[1]).cumsum(0).roll(1, 0)  # (S, V) times drawn before the step
             before[0] = 0
             factor = torch.where(scores > 0, 1 / options.repetition_penalty, options.repetition_penalty)

@@ -1,0 +1,399 @@
+"""A thread that owns an engine: requests from any thread and from asyncio, answered together. No torch here.
+
+    driver = EngineDriver(engine)
+    for sample, token in driver.stream(request): ...              # in a thread
+    async for sample, token in driver.astream(request): ...       # in a task of an event loop
+    driver.submit(request).completions()                          # waits for the whole
+
+Nobody but the driver's thread touches the engine: submissions and cancellations reach it through a queue, which it empties
+between two steps. After a step it hands each consumer its tokens at once: one wake-up of a thread, one callback of an event
+loop. What a consumer has not fetched yet is held for it: no more than the tokens that its own request may have. A consumer that
+goes away (its iterator is closed or collected, its task is cancelled) cancels its request before the next step.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import queue
+import threading
+from collections import abc, deque
+from collections.abc import AsyncIterator, Iterator
+from typing import TypeAlias
+
+from pellucid.engine.completion import Completion, Score, Token
+from pellucid.engine.engine import Engine
+from pellucid.engine.request import Request, SequenceGroup
+from pellucid.engine.sequence import Sequence
+from pellucid.engine.stats import EngineStats
+from pellucid.errors import PellucidError
+
+
+MAX_REQUESTS = 1024  # a choice: requests that are waiting or running at once
+SampleToken: TypeAlias = tuple[int, Token]  # index of the completion among those of its request, and its next token
+_Waiter: TypeAlias = "tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]"
+_CLOSED = "the engine is closed: nothing can be submitted any more"
+
+
+class QueueFullError(PellucidError):
+    """Too many requests are waiting or running already: try again later."""
+
+
+class _Job:
+    """One request on its way: what the driver's thread hands over, and what wakes its consumer.
+
+    Attributes:
+        group: its completions; only the driver's thread touches them until `done`.
+        done: nothing more comes. error: what ended it.
+    """
+
+    def __init__(self, group: SequenceGroup) -> None:
+        self.group = group
+        self.condition = threading.Condition()
+        self.tokens: deque[SampleToken] = deque()
+        self.done = False
+        self.error: Exception | None = None
+        self.waiters: list[_Waiter] = []
+
+    def hand_over(self, tokens: abc.Sequence[SampleToken], done: bool, error: Exception | None) -> list[_Waiter]:
+        """Makes tokens available and wakes the threads that wait. Returns the futures of tasks that wait, to be set."""
+        with self.condition:
+            self.tokens.extend(tokens)
+            self.done, self.error = done, error
+            self.condition.notify_all()
+            waiters, self.waiters = self.waiters, []
+        return waiters
+
+    def ready(self) -> bool:
+        """Whether there is something to fetch, or nothing more comes."""
+        return self.done or bool(self.tokens)
+
+    def fetch(self) -> tuple[list[SampleToken], bool]:
+        """The tokens that came since the last call, and whether they were the last."""
+        with self.condition:
+            found = list(self.tokens)
+            self.tokens.clear()
+            return found, self.done
+
+
+class RequestHandle:
+    """One submitted request, as its consumer holds it. Iterate over it, in a thread or in a task, or wait for its completions.
+
+    Tokens are given once, to whoever asks first. A handle that is dropped before its request has ended cancels it.
+
+    Attributes:
+        request: what was asked.
+    """
+
+    def __init__(self, job: _Job, cancel: abc.Callable[[_Job], None]) -> None:
+        self.request = job.group.request
+        self._job = job
+        self._cancel = cancel
+
+    def __del__(self) -> None:
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Ends the request before its next token; harmless if it has ended."""
+        if not self._job.done:
+            self._cancel(self._job)
+
+    @property
+    def done(self) -> bool:
+        """Whether the request has ended: there may still be tokens to fetch."""
+        return self._job.done
+
+    def __iter__(self) -> Iterator[SampleToken]:
+        """Its tokens as they come, each with the index of its completion.
+
+        Raises:
+            Exception: what ended the request, after its tokens.
+        """
+        job, done = self._job, False
+        try:
+            while not done:
+                with job.condition:
+                    job.condition.wait_for(job.ready)
+                found, done = job.fetch()
+                yield from found
+            if job.error is not None:
+                raise job.error
+        finally:
+            self.cancel()
+
+    async def __aiter__(self) -> AsyncIterator[SampleToken]:
+        """The same in a task of an event loop."""
+        job, done = self._job, False
+        try:
+            while not done:
+                await self._until(job.ready)
+                found, done = job.fetch()
+                for one in found:
+                    yield one
+            if job.error is not None:
+                raise job.error
+        finally:
+            self.cancel()
+
+    async def _until(self, ready: abc.Callable[[], bool]) -> None:
+        """Waits in a task until the driver's thread has handed over what makes `ready()` true."""
+        job, loop = self._job, asyncio.get_running_loop()
+        while True:
+            with job.condition:
+                if ready():
+                    return
+                future = loop.create_future()
+                job.waiters.append((loop, future))
+            await future
+
+    def completions(self, timeout: float | None = None) -> list[Completion]:
+        """Waits for the end and returns the completions that were asked for, as `SequenceGroup.completions`.
+
+        Args:
+            timeout: seconds to wait at most; None: without limit. The request goes on after it.
+
+        Raises:
+            TimeoutError: it has not ended by then. PellucidError: it was cancelled. Exception: what ended it.
+        """
+        with self._job.condition:
+            if not self._job.condition.wait_for(lambda: self._job.done, timeout):
+                raise TimeoutError(f"the request has not ended within {timeout} s")
+        return self._result().completions()
+
+    async def acompletions(self) -> list[Completion]:
+        """The same in a task. Cancelling the task cancels the request."""
+        await self._wait()
+        return self._result().completions()
+
+    async def ascore(self) -> Score:
+        """Waits in a task for the log-probabilities of the prompt, as `SequenceGroup.score`."""
+        await self._wait()
+        return self._result().score()
+
+    def score(self, timeout: float | None = None) -> Score:
+        """Waits for the log-probabilities of the prompt. Arguments and errors as `completions`."""
+        self.completions(timeout)
+        return self._result().score()
+
+    async def _wait(self) -> None:
+        try:
+            await self._until(lambda: self.done)
+        finally:
+            self.cancel()
+
+    def _result(self) -> SequenceGroup:
+        job = self._job
+        if job.error is not None:
+            raise job.error
+        if any(sequence.finish_reason == "cancelled" for sequence in job.group.sequences):
+            raise PellucidError("the request was cancelled before it was answered")
+        return job.group
+
+
+class EngineDriver:
+    """A thread that owns an engine and answers requests from threads and event loops.
+
+    Args:
+        engine: not used by anybody else from here on.
+        max_requests: requests that wait or run at once at most; more are refused (`QueueFullError`).
+
+    It ends with `close`, with the interpreter, or as a context manager. A request that fails ends alone; should the engine
+    itself raise from a step, all requests of that moment end with its error, and later ones are answered.
+    """
+
+    def __init__(self, engine: Engine, *, max_requests: int = MAX_REQUESTS) -> None:
+        self._engine = engine
+        self._max_requests = max_requests
+        # A SimpleQueue may be put to from a destructor, whatever the interrupted thread holds: dropped handles cancel so.
+        self._commands: queue.SimpleQueue[tuple[str, _Job | None]] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # a submission is either before the last command, or refused
+        self._closed = False
+        self._jobs: dict[Sequence, tuple[_Job, int]] = {}  # of the thread alone
+        self._unfinished = 0
+        self._count_lock = threading.Lock()
+        self._thread = threading.Thread(target=self._work, name="pellucid-engine", daemon=True)
+        self._thread.start()
+        # A thread that is no daemon would keep the interpreter from ending; a daemon must end before all is torn down.
+        atexit.register(self.close)
+
+    def submit(self, request: Request) -> RequestHandle:
+        """Queues a request. What cannot be answered is refused here.
+
+        Raises:
+            PellucidError: as `Engine.submit`, or the driver is closed. QueueFullError: too many requests are unfinished.
+        """
+        engine = self._engine
+        group = SequenceGroup(request, engine.runner.config, engine.tokenizer, engine.end_of_text)
+        engine.check_budget(group)
+        job = _Job(group)
+        with self._lock:
+            if self._closed:
+                raise PellucidError(_CLOSED)
+            with self._count_lock:
+                if self._unfinished >= self._max_requests:
+                    raise QueueFullError(f"{self._unfinished} requests are waiting or running already: try again later")
+                self._unfinished += 1
+            self._commands.put(("submit", job))
+        return RequestHandle(job, self._cancel)
+
+    def stream(self, request: Request) -> Iterator[SampleToken]:
+        """The tokens of a request as they come, in a thread. Closing or dropping the iterator cancels the request.
+
+        Raises:
+            PellucidError: as `submit`, at once; with best_of, since nobody knows yet which completions will be chosen.
+        """
+        return iter(self._streamed(request))
+
+    def astream(self, request: Request) -> AsyncIterator[SampleToken]:
+        """The tokens of a request as they come, in a task. Closing or dropping the iterator, or cancelling the task that
+        iterates, cancels the request. Raises PellucidError as `stream`."""
+        return aiter(self._streamed(request))
+
+    def cancel(self, handle: RequestHandle) -> None:
+        """Ends a request before its next token; harmless if it has ended, or is another driver's."""
+        handle.cancel()
+
+    @property
+    def unfinished(self) -> int:
+        """Requests that are waiting or running."""
+        return self._unfinished
+
+    @property
+    def stats(self) -> EngineStats:
+        """What the engine counts: read between other threads' work, so numbers may be of two neighbouring steps."""
+        return self._engine.stats
+
+    def close(self) -> None:
+        """Ends all requests, closes the engine and waits for the thread. Their consumers get a `PellucidError`."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._commands.put(("close", None))
+        atexit.unregister(self.close)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def __enter__(self) -> "EngineDriver":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _streamed(self, request: Request) -> RequestHandle:
+        if request.best_of not in (None, request.n):
+            raise PellucidError("completions that are chosen among several cannot be streamed: leave out best_of")
+        return self.submit(request)
+
+    def _cancel(self, job: _Job) -> None:
+        """Called from destructors, too: takes no lock."""
+        self._commands.put(("cancel", job))
+
+    # In the thread.
+
+    def _work(self) -> None:
+        try:
+            while self._obey():
+                self._step()
+        finally:
+            with self._lock:
+                self._closed = True  # nothing is submitted from here on, whyever this ends
+            with contextlib.suppress(Exception):
+                self._engine.close()
+            self._end_all(PellucidError("the engine was closed before this request was answered"))
+
+    def _obey(self) -> bool:
+        """Carries out all commands that are there; waits for one while nothing is left to do. Returns False for the last."""
+        while True:
+            try:
+                name, job = self._commands.get(block=self._engine.idle)
+            except queue.Empty:
+                return True
+            if name == "close":
+                return False
+            assert job is not None
+            if name == "submit":
+                self._begin(job)
+            elif not job.done:
+                self._engine.cancel(job.group)
+                self._deliver({job: []})
+
+    def _begin(self, job: _Job) -> None:
+        for sample, sequence in enumerate(job.group.sequences):
+            self._jobs[sequence] = (job, sample)
+        try:
+            self._engine.add(job.group)
+        except Exception as error:
+            self._end(job, error)
+            return
+        if job.group.finished:  # nothing was to be done
+            self._deliver({job: []})
+
+    def _step(self) -> None:
+        try:
+            drawn = self._engine.step()
+            ended = self._engine.finished
+        except Exception as error:
+            self._recover(error)
+            return
+        touched: dict[_Job, list[SampleToken]] = {}
+        for sequence, token in drawn:
+            job, sample = self._jobs[sequence]
+            touched.setdefault(job, []).append((sample, token))
+        for sequence in ended:
+            touched.setdefault(self._jobs[sequence][0], [])
+        self._deliver(touched)
+
+    def _deliver(self, touched: abc.Mapping[_Job, abc.Sequence[SampleToken]]) -> None:
+        """Hands over what a step has given, waking each consumer, and each event loop, once."""
+        waiting: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[None], _Job]]] = {}
+        for job, tokens in touched.items():
+            error = job.group.error
+            if error is not None:
+                self._engine.cancel(job.group)  # other completions of a request that fails are of no use
+            done = job.group.finished
+            if done:
+                self._forget(job)
+            for loop, future in job.hand_over(tokens, done, error):
+                waiting.setdefault(loop, []).append((future, job))
+        for loop, futures in waiting.items():
+            try:
+                loop.call_soon_threadsafe(_set_all, [future for future, _ in futures])
+            except RuntimeError:  # the loop is closed, and its tasks with it
+                for _, job in futures:
+                    self._cancel(job)
+
+    def _end(self, job: _Job, error: Exception) -> None:
+        self._forget(job)
+        for loop, future in job.hand_over([], True, error):
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(_set_all, [future])
+
+    def _end_all(self, error: Exception) -> None:
+        """Ends what runs, and what was submitted but not begun."""
+        jobs = dict.fromkeys(job for job, _ in self._jobs.values())
+        with contextlib.suppress(queue.Empty):
+            while True:
+                name, job = self._commands.get_nowait()
+                if name == "submit" and job is not None:
+                    jobs[job] = None
+        for job in jobs:
+            self._end(job, error)
+
+    def _recover(self, error: Exception) -> None:
+        """The engine itself has raised: ends all that it holds."""
+        for job in dict.fromkeys(job for job, _ in self._jobs.values()):
+            with contextlib.suppress(Exception):
+                self._engine.cancel(job.group)
+            self._end(job, error)
+
+    def _forget(self, job: _Job) -> None:
+        for sequence in job.group.sequences:
+            self._jobs.pop(sequence, None)
+        with self._count_lock:
+            self._unfinished -= 1
+
+
+def _set_all(futures: abc.Sequence[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
+

@@ -1,0 +1,150 @@
+"""The runner's key-value sequences, within a budget: opened, copied, kept for reuse, closed. No torch here.
+
+A sequence that could never fit is refused (`check_fits`); one that does not fit now is not admitted (`reserve`). Finished texts
+are kept for prompts that begin with the same tokens, and given up, least recently used first, when a new sequence needs room.
+"""
+
+from pellucid.engine.prefix_cache import CachedPrefix, PrefixCache
+from pellucid.engine.running import NOT_OPEN, RunningSequence
+from pellucid.engine.sequence import Sequence
+from pellucid.errors import PellucidError
+from pellucid.runtime.runner import Runner
+
+
+class KVMemory:
+    """The key-value sequences of an engine.
+
+    Args:
+        runner: holds them.
+        budget: bytes that they may take together; None: no limit.
+        max_cached: finished texts kept at most.
+
+    Attributes:
+        prefixes: the finished texts. running_nbytes: of the sequences that are running.
+        peak_nbytes: the most that all took together. reused_tokens: tokens that were copied instead of computed.
+    """
+
+    def __init__(self, runner: Runner, budget: int | None, max_cached: int) -> None:
+        self.runner = runner
+        self.budget = budget
+        self.max_cached = max_cached
+        self.prefixes = PrefixCache()
+        self.running_nbytes = self.peak_nbytes = self.reused_tokens = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all sequences."""
+        return self.prefixes.nbytes + self.running_nbytes
+
+    def capacity(self, sequence: Sequence) -> int:
+        """Positions that a sequence needs: the last token of a text is never read."""
+        return min(self.runner.config.n_ctx, len(sequence.prompt) + sequence.options.max_tokens - 1)
+
+    def check_fits(self, sequence: Sequence) -> None:
+        """Refuses a sequence that can never fit in the budget.
+
+        Raises:
+            PellucidError: it names what would fit.
+        """
+        if self.budget is None or sequence.finish_reason is not None:
+            return
+        capacity = self.capacity(sequence)
+        needed = self.runner.sequence_bytes(capacity)
+        if needed <= self.budget:
+            return
+        least, most = 0, capacity  # the longest that fits
+        while least < most:
+            middle = (least + most + 1) // 2
+            least, most = (middle, most) if self.runner.sequence_bytes(middle) <= self.budget else (least, middle - 1)
+        raise PellucidError(
+            f"the keys and values of {len(sequence.prompt)} prompt tokens and {sequence.options.max_tokens} more take "
+            f"{needed:,} bytes, but the engine's memory is {self.budget:,}, which is enough for {least + 1 if least else 0} "
+            "tokens of prompt and answer together: shorten the prompt, lower max_tokens, or give the engine more memory"
+        )
+
+    def new_running(self, sequence: Sequence) -> RunningSequence:
+        """The sequence as it will run; nothing is opened yet."""
+        capacity = self.capacity(sequence)
+        ids = sequence.prompt[sequence.start : sequence.read_length]
+        return RunningSequence(sequence, capacity, self.runner.sequence_bytes(capacity), ids)
+
+    def reserve(self, running: RunningSequence) -> bool:
+        """Opens a key-value sequence, if there is room or cached prefixes can make some. Returns whether it did.
+
+        Prefixes are given up that the newcomer cannot use; the one that it can use is, if need be, made its own.
+        """
+        if self.budget is not None and self.running_nbytes + running.nbytes > self.budget:
+            return False  # it waits for running sequences: giving up prefixes would not help
+        top = running.wanted_top
+        useful, reusable = self.prefixes.best(running.token_ids, top) if self.budget is not None else (None, 0)
+        while self.budget is not None and self.nbytes + running.nbytes > self.budget:
+            given_up = self.prefixes.oldest(spared=useful)
+            if given_up is None and useful is not None and useful.capacity >= running.capacity:
+                self._take_over(running, useful, reusable)
+                break
+            given_up = given_up or useful
+            assert given_up is not None
+            useful = None if given_up is useful else useful
+            self._give_up(given_up)
+        if running.runner_sequence == NOT_OPEN:
+            running.runner_sequence = self.runner.open(running.capacity)
+        self.running_nbytes += running.nbytes
+        self.peak_nbytes = max(self.peak_nbytes, self.nbytes)
+        return True
+
+    def copy(self, source: int, running: RunningSequence, count: int) -> None:
+        """Copies the first `count` positions of a sequence of the runner to one of which nothing is computed."""
+        self.runner.copy(source, running.runner_sequence, count)
+        running.set_computed(count)
+        self.reused_tokens += count
+
+    def release(self, running: RunningSequence) -> None:
+        """Takes back the sequence of a completion that has ended: keeps it, if it may be reused, or closes it."""
+        self.running_nbytes -= running.nbytes
+        if not (self.max_cached and running.num_reusable_tokens and running.sequence.error is None):
+            self.runner.close(running.runner_sequence)
+            return
+        ids = running.token_ids[: running.num_reusable_tokens]
+        computed = running.sequence.prompt_logprobs if running.sequence.start == 0 else None
+        cached = CachedPrefix(ids, running.runner_sequence, running.capacity, running.nbytes, computed)
+        for needless in self.prefixes.add(self._shrink(cached)):
+            self.runner.close(needless.runner_sequence)
+        while len(self.prefixes) > self.max_cached:
+            oldest = self.prefixes.oldest()
+            assert oldest is not None
+            self._give_up(oldest)
+
+    def clear(self) -> None:
+        """Closes all cached prefixes."""
+        while (cached := self.prefixes.oldest()) is not None:
+            self._give_up(cached)
+
+    def _take_over(self, running: RunningSequence, cached: CachedPrefix, reusable: int) -> None:
+        """Makes a cached prefix the sequence of a completion that begins with it."""
+        self.prefixes.remove(cached)
+        running.runner_sequence, running.capacity, running.nbytes = cached.runner_sequence, cached.capacity, cached.nbytes
+        count = min(reusable, len(running.token_ids) - 1)  # the last token is read anyway: its logits are wanted
+        running.reuse_prompt_logprobs(cached.prompt_logprobs, count + 1)
+        running.set_computed(count)
+        self.reused_tokens += count
+
+    def _give_up(self, cached: CachedPrefix) -> None:
+        self.prefixes.remove(cached)
+        self.runner.close(cached.runner_sequence)
+
+    def _shrink(self, cached: CachedPrefix) -> CachedPrefix:
+        """Moves a text that became much shorter than planned to a sequence where it just fits, if there is room to move."""
+        count = len(cached.token_ids)
+        nbytes = self.runner.sequence_bytes(count)
+        after = self.nbytes + cached.nbytes + nbytes
+        if 2 * nbytes > cached.nbytes or (self.budget is not None and after > self.budget):
+            return cached
+        try:
+            opened = self.runner.open(count)
+        except Exception:  # no memory to move it: it stays where it is, which costs nothing more
+            return cached
+        smaller = CachedPrefix(cached.token_ids, opened, count, nbytes, cached.prompt_logprobs)
+        self.peak_nbytes = max(self.peak_nbytes, after)
+        self.runner.copy(cached.runner_sequence, smaller.runner_sequence, count)
+        self.runner.close(cached.runner_sequence)
+        return smaller

@@ -1,0 +1,312 @@
+"""The table of sampling options, and the options of one request, checked against it. No torch here.
+
+Each row of `SAMPLING_OPTIONS` says all that is known of an option: type, range, default, help, and whether a record names it.
+From the table derive: the checks of `SamplingOptions`, the flags of the command line (`cli.generate`), the fields of the
+studio's HTTP request and form (`serve.studio.generation`), and the columns of a record's sampling options
+(`interpret.capture`, re-read by `interpret.verify.generation`). `SamplingOptions` and `GenerationMixin.generate` are written
+out for type checkers; a test compares them with the table.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pellucid.errors import PellucidError
+
+
+# As in GPT-3's API: its ranges for penalties and biases. The range of repetition_penalty is a choice.
+MAX_PENALTY, MAX_BIAS, MAX_REPETITION_PENALTY = 2.0, 100.0, 100.0
+
+OptionType = Literal["int", "float", "bool", "texts", "biases"]
+Recorded = Literal["always", "when changed", "in provenance", "never"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Option:
+    """One row of the table.
+
+    Attributes:
+        name: of the keyword; `--name` with hyphens is the flag, and the JSON field has the same name.
+        type: "int", "float", "bool", "texts" (strings, none of them empty) or "biases" ((token id, number) pairs).
+        default: what its absence means.
+        help: one line for the command line and the form.
+        minimum, maximum: the range, both ends included unless `above_minimum`; None: no limit.
+        nullable: None is a value: the option does nothing.
+        draws: whether it changes which tokens are drawn, or how many.
+        recorded: whether the sampling options of a generation record name it: always, only where it differs from the default,
+            in a field of the provenance itself, or never (an x-ray refuses the option).
+        metavar: how `--help` names the value.
+        requirement: what a value must be, for the error message; None: made from type and range.
+    """
+
+    name: str
+    type: OptionType
+    default: Any
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+    above_minimum: bool = False
+    nullable: bool = False
+    draws: bool = True
+    recorded: Recorded = "when changed"
+    metavar: str | None = None
+    requirement: str | None = None
+
+    @property
+    def flag(self) -> str:
+        """The option of the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def flag_default(self) -> Any:
+        """What argparse gives where the flag is not given: a list for flags that may be repeated."""
+        return [] if self.type in ("texts", "biases") else self.default
+
+    def check(self, value: Any) -> Any:
+        """The value as `SamplingOptions` holds it.
+
+        Raises:
+            PellucidError: another type, or outside the range.
+        """
+        if value is None and self.nullable:
+            return None
+        match self.type:
+            case "texts":
+                return _texts(value)
+            case "biases":
+                return bias_pairs(value)
+            case "bool":
+                if not isinstance(value, bool):
+                    raise PellucidError(f"{self.name} must be true or false, not {value!r}")
+                return value
+            case "int":
+                if not isinstance(value, int) or isinstance(value, bool) or not self._in_range(value):
+                    raise PellucidError(f"{self.name} must be {self._required(value)}, not {value!r}")
+                return value
+            case "float":
+                if not isinstance(value, int | float) or isinstance(value, bool) or not self._in_range(value):
+                    raise PellucidError(f"{self.name} must be {self._required(value)}, not {value!r}")
+                return value
+
+    def parse(self, text: str) -> Any:
+        """One value from the text of a command line; of biases one pair, ID=X.
+
+        Raises:
+            ValueError: it is no such value.
+        """
+        match self.type:
+            case "int":
+                return int(text)
+            case "float":
+                return float(text)
+            case "biases":
+                token, _, value = text.partition("=")
+                return int(token), float(value)
+            case _:
+                return text
+
+    def wire(self) -> dict[str, Any]:
+        """The row as JSON, for a form."""
+        return {
+            "name": self.name, "type": self.type, "default": list(self.default) if self.default == () else self.default,
+            "help": self.help, "minimum": self.minimum, "maximum": self.maximum, "above_minimum": self.above_minimum,
+            "nullable": self.nullable,
+        }  # fmt: skip
+
+    def _in_range(self, value: float) -> bool:
+        if not (isinstance(value, int) or math.isfinite(value)):
+            return False
+        if self.minimum is not None and (value <= self.minimum if self.above_minimum else value < self.minimum):
+            return False
+        return self.maximum is None or value <= self.maximum
+
+    def _required(self, value: object) -> str:
+        if self.requirement is not None:
+            return self.requirement
+        if self.type == "int":
+            if self.maximum is not None and isinstance(value, int) and value > self.maximum:
+                return f"less than 2**{(int(self.maximum) + 1).bit_length() - 1}"
+            return f"a whole number, {int(self.minimum or 0)} or more"
+        return f"from {self.minimum:g} to {self.maximum:g}"
+
+
+SAMPLING_OPTIONS: tuple[Option, ...] = (
+    Option(
+        name="max_tokens", type="int", default=64, minimum=0, recorded="always", metavar="N",
+        help="tokens to write at most",
+    ),
+    Option(
+        name="temperature", type="float", default=1.0, minimum=0, recorded="always", metavar="X",
+        requirement="0 (the likeliest token) or more", help="0 takes the likeliest token",
+    ),
+    Option(
+        name="top_k", type="int", default=None, minimum=1, nullable=True, recorded="always", metavar="K",
+        help="draw from the K likeliest tokens only",
+    ),
+    Option(
+        name="top_p", type="float", default=None, minimum=0, above_minimum=True, maximum=1, nullable=True, recorded="always",
+        metavar="P", requirement="more than 0 and at most 1", help="draw from the likeliest tokens that together reach P",
+    ),
+    Option(name="stop", type="texts", default=(), recorded="always", metavar="TEXT", help="stop before this text"),
+    Option(
+        name="min_p", type="float", default=None, minimum=0, maximum=1, nullable=True, metavar="P",
+        help="draw from tokens at least P times as likely as the likeliest",
+    ),
+    Option(
+        name="presence_penalty", type="float", default=0.0, minimum=-MAX_PENALTY, maximum=MAX_PENALTY, metavar="X",
+        help="-2 to 2, against tokens drawn before",
+    ),
+    Option(
+        name="frequency_penalty", type="float", default=0.0, minimum=-MAX_PENALTY, maximum=MAX_PENALTY, metavar="X",
+        help="-2 to 2, for each time drawn before",
+    ),
+    Option(
+        name="repetition_penalty", type="float", default=1.0, minimum=1 / MAX_REPETITION_PENALTY,
+        maximum=MAX_REPETITION_PENALTY, metavar="X", help="divides logits, if drawn before",
+    ),
+    Option(name="logit_bias", type="biases", default=(), metavar="ID=X", help="add X (-100 to 100) to a token's logit"),
+    Option(
+        name="seed", type="int", default=None, minimum=-(2**63), maximum=2**63 - 1, recorded="in provenance", metavar="N",
+        help="the same seed gives the same text (default: a new one)",
+    ),
+    Option(
+        name="slide", type="bool", default=False, recorded="never",
+        help="go on past the context window, forgetting the beginning",
+    ),
+    Option(
+        name="logprobs", type="int", default=None, minimum=0, nullable=True, draws=False, recorded="never", metavar="K",
+        help="also report the K likeliest tokens at each place",
+    ),
+)  # fmt: skip
+# Of a request, not of a draw: how many answers there are.
+REQUEST_OPTIONS: tuple[Option, ...] = (
+    Option(name="n", type="int", default=1, minimum=1, recorded="never", metavar="N", help="how many completions"),
+    Option(
+        name="best_of", type="int", default=None, minimum=1, nullable=True, recorded="never", metavar="N",
+        help="write N, give the likeliest per token",
+    ),
+)  # fmt: skip
+
+
+def recordable_options() -> tuple[Option, ...]:
+    """The options that a generation record can hold: those of `xray` and of the studio."""
+    return tuple(option for option in SAMPLING_OPTIONS if option.recorded != "never")
+
+
+def fresh_seed() -> int:
+    """A new seed from the operating system's randomness, short enough to be typed again."""
+    return int.from_bytes(os.urandom(4), "little")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingOptions:
+    """How tokens are drawn, checked against `SAMPLING_OPTIONS`.
+
+    Attributes:
+        max_tokens: tokens to draw at most; 0 draws none.
+        temperature: logits are divided by it. 0 takes the likeliest token (of equals the lowest id).
+        top_k: only the k likeliest tokens stay (of equals the lower ids); None: all.
+        top_p: then only the fewest, likeliest first, that together have at least this share of what is left; None: all.
+        min_p: then only those at least this many times as likely as the likeliest; None: all.
+        presence_penalty: subtracted from the logit of each token that this completion has drawn already, -2 to 2.
+        frequency_penalty: subtracted once for each time it was drawn, -2 to 2.
+        repetition_penalty: those logits are divided by it if positive, else multiplied, 0.01 to 100; 1 does nothing.
+        logit_bias: (token id, what is added to its logit) pairs, -100 (as good as never) to 100; a mapping becomes these.
+        slide: continue past the context window, reading only the last part of the text (`sequence.window_start`).
+        stop: the text ends before any of these strings; one string is taken as a tuple of one.
+        seed: of the draws, a signed 64-bit number.
+        logprobs: how many of the likeliest tokens to report at each position; None: none.
+
+    Raises:
+        PellucidError: a value out of range.
+    """
+
+    max_tokens: int = 64
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int = field(default_factory=fresh_seed)
+    logprobs: int | None = None
+    min_p: float | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    slide: bool = False
+
+    def __post_init__(self) -> None:
+        for option in SAMPLING_OPTIONS:
+            object.__setattr__(self, option.name, option.check(getattr(self, option.name)))
+
+    @property
+    def uses_counts(self) -> bool:
+        """Whether a draw depends on how often each token was drawn before."""
+        return bool(self.presence_penalty or self.frequency_penalty) or self.repetition_penalty != 1
+
+    def cuts(self, vocab_size: int) -> bool:
+        """Whether fewer than all of `vocab_size` tokens may be left to draw from."""
+        few = self.top_k is not None and self.top_k < vocab_size
+        return few or (self.top_p is not None and self.top_p < 1) or bool(self.min_p)
+
+    def recorded(self) -> dict[str, Any]:
+        """The options as JSON, as a generation record names them (`Option.recorded`), all but the seed."""
+        named = {}
+        for option in SAMPLING_OPTIONS:
+            value = getattr(self, option.name)
+            if option.recorded == "always" or (option.recorded == "when changed" and value != option.default):
+                named[option.name] = _as_json(value)
+        return named
+
+    @classmethod
+    def from_record(cls, named: Mapping[str, Any], seed: int) -> "SamplingOptions":
+        """The options that a record names, checked again.
+
+        Raises:
+            KeyError: one that is always recorded is not there. PellucidError: a value out of range.
+        """
+        stated: dict[str, Any] = {"seed": seed}
+        for option in SAMPLING_OPTIONS:
+            if option.recorded == "always" or (option.recorded == "when changed" and option.name in named):
+                stated[option.name] = named[option.name]
+        return cls(**stated)
+
+
+def _as_json(value: Any) -> Any:
+    return [_as_json(one) for one in value] if isinstance(value, tuple) else value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = (value,)
+    try:
+        texts: tuple[Any, ...] = tuple(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise PellucidError(f"stop is a text or several, not {value!r}") from None
+    for text in texts:
+        if not isinstance(text, str) or not text:
+            raise PellucidError(f"a stop string must be text, and not empty; got {text!r}")
+    return texts
+
+
+def bias_pairs(bias: object) -> tuple[tuple[int, float], ...]:
+    """Biases by token id, a mapping or pairs, as `SamplingOptions` holds them: sorted (id, bias) pairs.
+
+    Raises:
+        PellucidError: other types, a bias outside -100 to 100, or two biases of one token.
+    """
+    listed = bias.items() if isinstance(bias, Mapping) else bias
+    try:
+        pairs = [(token, value) for token, value in listed]  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise PellucidError(f"logit_bias gives token ids their biases, as {{50256: -100}}; not {bias!r}") from None
+    for token, value in pairs:
+        if not isinstance(token, int) or isinstance(token, bool) or token < 0:
+            raise PellucidError(f"a token id of logit_bias must be a whole number, 0 or more, not {token!r}")
+        if not (isinstance(value, int | float) and not isinstance(value, bool) and -MAX_BIAS <= value <= MAX_BIAS):
+            raise PellucidError(f"the logit_bias of token {token} must be from {-MAX_BIAS:g} to {MAX_BIAS:g}, not {value!r}")
+    if len({token for token, _ in pairs}) < len(pairs):
+        raise PellucidError("logit_bias names a token twice: give each one bias")
+    return tuple(sorted((token, float(value)) for token, value in pairs))
