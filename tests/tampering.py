@@ -5,7 +5,7 @@ from io import BytesIO
 from typing import Any
 
 from pellucid.api.records import Record
-from pellucid.record import Provenance, RecordWriter, Stored
+from pellucid.record import Provenance, RecordWriter, StoredArray
 
 
 def signed_again(record: Record, changes: Mapping[str, Any], provenance: Provenance | None = None, **words: Any) -> Record:
@@ -23,6 +23,6 @@ def signed_again(record: Record, changes: Mapping[str, Any], provenance: Provena
             elif entry.dtype == "json":
                 writer.add(name, record[name], **said)
             else:
-                value = Stored(record.stored(name), entry.dtype, entry.scale, entry.triangle)
+                value = StoredArray(record.stored(name), entry.dtype, entry.scale, entry.triangle)
                 writer.add(name, value, encoding=entry.encoding, **said)
     return Record.open(buffer.getvalue())

@@ -19,7 +19,7 @@ from pellucid.gpt.attention import masked_attention, visible_mask
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.gpt.pattern import Banded, Dense
 from pellucid.interpret import KEEP
-from pellucid.interpret.tap import Watch
+from pellucid.interpret.tap import ActivationTap
 from pellucid.record import Record, check
 from pellucid.runtime.torch_runner import TorchRunner
 
@@ -61,7 +61,7 @@ def test_it_is_the_generation_itself(
     assert records[name]["generation/steps/drawn_ids"].tolist() == model.generate(
         PROMPT, max_tokens=14, seed=5, **OPTIONS[name]
     ).ids  # whatever computes
-    monkeypatch.setenv("PELLUCID_KERNEL", "off")  # what is watched is PyTorch; equal to the bit
+    monkeypatch.setenv("PELLUCID_KERNEL", "off")  # what is generate_watched is PyTorch; equal to the bit
     written = model.generate(PROMPT, max_tokens=14, seed=5, logprobs=9, **OPTIONS[name])
     record = records[name]
     assert record["generation/steps/drawn_ids"].tolist() == written.ids
@@ -79,9 +79,9 @@ def test_it_is_the_generation_itself(
 def test_watching_changes_no_bit(model: pellucid.GPT) -> None:
     ids = torch.tensor([PROMPT])
     with torch.inference_mode():
-        assert torch.equal(model.hidden(ids), model.hidden(ids, tap=Watch(3, KEEP, clock=True)))
+        assert torch.equal(model.hidden(ids), model.hidden(ids, tap=ActivationTap(3, KEEP, clock=True)))
     rows = [model.new_sequence(PROMPT, max_tokens=20, seed=1, logprobs=300) for _ in range(2)]
-    for row, tap in zip(rows, (None, Watch(3, KEEP, clock=True)), strict=True):
+    for row, tap in zip(rows, (None, ActivationTap(3, KEEP, clock=True)), strict=True):
         write(row, TorchRunner(model, tap=tap))
     assert rows[0].tokens == rows[1].tokens and len(rows[0].tokens) > 1
 
@@ -92,10 +92,10 @@ def write(row: Sequence, runner: TorchRunner) -> None:
 
 
 def test_a_tap_is_not_fastened_to_the_model(model: pellucid.GPT) -> None:
-    watch = Watch(3, KEEP, clock=False)
+    watch = ActivationTap(3, KEEP, clock=False)
     write(model.new_sequence(PROMPT, max_tokens=1, seed=1), TorchRunner(model, tap=watch))
     write(model.new_sequence([1, 2], max_tokens=3, seed=1), TorchRunner(model))
-    assert watch.level(3).shape == (len(PROMPT), 24)
+    assert watch.block_input(3).shape == (len(PROMPT), 24)
 
 
 def slow_pass(model: pellucid.GPT, ids: list[int]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -140,8 +140,8 @@ def test_the_inside_is_what_the_definitions_give(model: pellucid.GPT, records: d
 
 def test_cells(records: dict[str, Record]) -> None:
     record = records["plain"]
-    cells = record["generation/cells"]
-    steps, blocks, tracks = cells.shape
+    cache_cells = record["generation/cells"]
+    steps, blocks, tracks = cache_cells.shape
     for s in range(steps):
         newest = len(PROMPT) - 1 + s
         for b in range(blocks):
@@ -153,8 +153,8 @@ def test_cells(records: dict[str, Record]) -> None:
                     expected = 1
                 else:
                     expected = 2 if CONFIG.pattern[b].visible(newest, t) else 3
-                assert cells[s, b, t] == expected, (s, b, t)
-    assert set(np.unique(cells)) == {0, 1, 2, 3}
+                assert cache_cells[s, b, t] == expected, (s, b, t)
+    assert set(np.unique(cache_cells)) == {0, 1, 2, 3}
 
 
 @each

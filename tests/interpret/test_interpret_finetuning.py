@@ -17,7 +17,7 @@ from pellucid.corpus import Document
 from pellucid.errors import PellucidError
 from pellucid.finetuning.examples import ExampleBatches
 from pellucid.interpret.finetuning_recorder import answers
-from pellucid.record import Stored, check
+from pellucid.record import StoredArray, check
 from pellucid.text.tokenizer import END_OF_TEXT, Numbering, Tokenizer
 
 
@@ -70,10 +70,10 @@ def test_a_run_leaves_a_complete_record(run: Path, record: pellucid.Record) -> N
 def test_the_truth_passes(run: Path, record: pellucid.Record) -> None:
     with pellucid.open(run / "finetuning.pellucid") as found:
         report = found.verify()
-    assert report.ok and [row.chunk for row in report.rows] == list(record)
-    assert {row.chunk for row in report.rows if row.unchecked} == {"finetuning/steps/loss"}
-    note = next(row.note for row in report.rows if row.unchecked)
-    assert note.startswith("computed again at 1, ") and "others only compared with the run's own notes" in note
+    assert report.ok and [row.chunk for row in report.chunks] == list(record)
+    assert {row.chunk for row in report.chunks if row.unchecked} == {"finetuning/steps/loss"}
+    note = next(row.note for row in report.chunks if row.unchecked)
+    assert note.startswith("recomputed at 1, ") and "others only compared with the run's own log" in note
     assert main(["verify", str(run / "finetuning.pellucid")]) == 0
 
 
@@ -88,11 +88,11 @@ def test_every_changed_number_is_caught(run: Path, record: pellucid.Record) -> N
                 array[at] = array[at] + 2 if array[at] < 200 else array[at] - 2
             else:
                 array[at] += 1 if array.dtype.kind in "iu" else 0.02
-            changes[name] = Stored(array, entry.dtype, entry.scale)
+            changes[name] = StoredArray(array, entry.dtype, entry.scale)
         answers = [dict(one) for one in record["finetuning/answers"]]
         answers[0][("before", "after", "expected")[third]] += "!"
         report = signed_again(record, changes | {"finetuning/answers": answers}).verify(run)
-        assert {*names, "finetuning/answers"} == {row.chunk for row in report.rows if not row.ok}
+        assert {*names, "finetuning/answers"} == {row.chunk for row in report.chunks if not row.ok}
 
 
 def test_other_runs_are_refused(run: Path, record: pellucid.Record, tiny_run: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""X-rays of models with every pattern: attention weights and cells are those of the definition, and verify agrees."""
+"""X-rays of models with every pattern: attention weights and cache_cells are those of the definition, and verify agrees."""
 
 import numpy as np
 import torch
@@ -20,14 +20,14 @@ def test_records_of_every_pattern_verify() -> None:
         record = pellucid.xray(model, list(range(9)), max_tokens=20, temperature=0.9, seed=3)
         report = record.verify(model)
         assert report.ok, report
-        cells = record["generation/cells"]  # (S, L, T)
+        cache_cells = record["generation/cells"]  # (S, L, T)
         for block, pattern in enumerate(config.pattern):
-            for step in range(len(cells)):
+            for step in range(len(cache_cells)):
                 newest = 8 + step
                 for track in range(newest):
                     later = any(pattern.visible(q, track) for q in range(newest, newest + 60))
                     if not isinstance(pattern, Compressed) and track < (9 if step == 0 else newest) and step > 0:
-                        assert (cells[step, block, track] == 2) == later
+                        assert (cache_cells[step, block, track] == 2) == later
 
 
 def test_weights_of_a_compressed_block_stand_on_the_last_track_of_their_key() -> None:

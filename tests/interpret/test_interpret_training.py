@@ -19,7 +19,7 @@ from pellucid.cli import main
 from pellucid.corpus import Document, open_corpus
 from pellucid.corpus.windows import Windows
 from pellucid.errors import PellucidError
-from pellucid.interpret.training_stats import TILES, chosen_track, edges, stretch, thumbnail
+from pellucid.interpret.training_stats import TILES, chosen_position, edges, stretch, thumbnail
 from pellucid.record import check
 from pellucid.training.watch import example_moment, moments
 
@@ -331,4 +331,4 @@ def test_thumbnails_average_equal_tiles(rows: int, columns: int, embedding: bool
 def test_the_chosen_track_gained_most() -> None:
     """In probability, not in nats: from 0.5 to 0.6 is more than from 0.01 to 0.05."""
     before, after = -np.log([0.5, 0.01, 0.9]), -np.log([0.6, 0.05, 0.8])
-    assert chosen_track(before, after) == 0
+    assert chosen_position(before, after) == 0

@@ -18,8 +18,8 @@ from pellucid.cli import main
 from pellucid.errors import PellucidError
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.gpt.pattern import Banded, Dense
-from pellucid.interpret import Report, Row
-from pellucid.record import SCHEMA, Chunk, RecordWriter, Stored, as_bfloat16, check, extend
+from pellucid.interpret import ChunkResult, Report
+from pellucid.record import SCHEMA, Chunk, RecordWriter, StoredArray, as_bfloat16, check, extend
 
 
 CONFIG = pellucid.GPTConfig(vocab_size=300, n_ctx=48, n_layers=2, d_model=24, n_heads=3, pattern=(Banded(5), Dense()))
@@ -45,15 +45,15 @@ def records(model: pellucid.GPT) -> dict[str, pellucid.Record]:
 
 
 def bad(report: Report) -> set[str]:
-    return {row.chunk for row in report.rows if not row.ok}
+    return {row.chunk for row in report.chunks if not row.ok}
 
 
 @pytest.mark.parametrize("name", list(OPTIONS))
 def test_the_truth_passes(model: pellucid.GPT, records: dict[str, pellucid.Record], name: str) -> None:
     report = records[name].verify(model)
-    assert report.ok and [row.chunk for row in report.rows] == list(records[name])
+    assert report.ok and [row.chunk for row in report.chunks] == list(records[name])
     assert pellucid.verify(records[name], model) == report
-    assert all(row.difference is not None for row in report.rows if row.truth != "measured")
+    assert all(row.difference is not None for row in report.chunks if row.truth != "measured")
     assert {row.truth for row in report.worst()} == {"given", "derived"}
     json.dumps(report.to_dict(), allow_nan=False)
     assert str(report).splitlines()[-1].startswith("verified: in memory")
@@ -99,7 +99,7 @@ def tampered(record: pellucid.Record, name: str, place: int) -> Any:
         return as_bfloat16(numbers)
     if entry.triangle:
         array[at] = array[at] + 2 if array[at] < 200 else array[at] - 2
-        return Stored(array, entry.dtype, entry.scale, triangle=True)
+        return StoredArray(array, entry.dtype, entry.scale, triangle=True)
     if name.endswith("drawn_ids"):
         array[at] = (array[at] + 150) % 300
     elif name.endswith("ids"):
@@ -171,10 +171,10 @@ def test_the_tolerance_is_what_it_says(model: pellucid.GPT, records: dict[str, p
     """Off by less than the tolerance passes; off by a little more does not."""
     record, name = records["plain"], "generation/steps/drawn_logprobs"
 
-    def off_by(difference: float) -> Row:
+    def off_by(difference: float) -> ChunkResult:
         changed = record[name] * 1.0
         changed[0] += difference
-        return next(row for row in signed_again(record, {name: changed}).verify(model).rows if row.chunk == name)
+        return next(row for row in signed_again(record, {name: changed}).verify(model).chunks if row.chunk == name)
 
     tolerance = off_by(1.0).tolerance  # of the number that is off
     assert tolerance is not None and 0 < tolerance < 1e-3
@@ -209,7 +209,7 @@ def test_chunks_that_nobody_knows_are_not_called_true(model: pellucid.GPT, recor
     for truth in ("derived", "replayed", "given"):
         more = extend(records["plain"], BytesIO(), [Chunk(name="views/mine", value=np.ones(3), truth=truth, meaning="ones")])
         assert bad(more.verify(model)) == {"views/mine"}
-        assert "cannot compute it again" in str(more.verify(model))
+        assert "cannot recompute it" in str(more.verify(model))
 
 
 def replaced(record: pellucid.Record, **fields: Any) -> pellucid.Record:
@@ -233,8 +233,8 @@ REFUSED: dict[str, Callable[[pellucid.Record, pellucid.GPT], object]] = {
     "another seed: its draws are not those of seed 6": lambda r, m: replaced(r, seed=6).verify(m),
     "names no seed": lambda r, m: replaced(r, seed=None).verify(m),
     "sampling options lack 'top_k'": lambda r, m: replaced(r, sampling={"max_tokens": 1, "temperature": 1.0}).verify(m),
-    "sampling options are none": lambda r, m: sampling(r, stop=3).verify(m),
-    "drew 12 tokens, and says that it was to draw 4": lambda r, m: sampling(r, max_tokens=4).verify(m),
+    "sampling options are not valid": lambda r, m: sampling(r, stop=3).verify(m),
+    "drew 12 tokens, more than its max_tokens of 4": lambda r, m: sampling(r, max_tokens=4).verify(m),
     "temperature must be": lambda r, m: sampling(r, temperature=-1).verify(m),
 }
 

@@ -16,7 +16,7 @@ from pellucid.cli import main
 from pellucid.corpus import Document
 from pellucid.errors import PellucidError
 from pellucid.interpret import Report
-from pellucid.record import Stored, check
+from pellucid.record import StoredArray, check
 from pellucid.text.tokenizer import END_OF_TEXT, Numbering, Tokenizer
 from pellucid.training import checkpoint
 
@@ -47,27 +47,27 @@ def record(run: Path) -> pellucid.Record:
 
 
 def bad(report: Report) -> set[str]:
-    return {row.chunk for row in report.rows if not row.ok}
+    return {row.chunk for row in report.chunks if not row.ok}
 
 
 def part(report: Report) -> set[str]:
-    return {row.chunk for row in report.rows if row.unchecked}
+    return {row.chunk for row in report.chunks if row.unchecked}
 
 
 def test_the_truth_passes_and_what_could_not_be_checked_is_said(run: Path, record: pellucid.Record) -> None:
     with pellucid.open(run / "training.pellucid") as found:
         report = found.verify()  # the run is where the record lies
-    assert report.ok and not report.complete and [row.chunk for row in report.rows] == list(record)
-    rows = {row.chunk: row for row in report.rows}
+    assert report.ok and not report.complete and [row.chunk for row in report.chunks] == list(record)
+    rows = {row.chunk: row for row in report.chunks}
     # Weights are left of step 0 (the seed), 1 (the example's), 9 and 12: steps 1, 2 and 10 are taken again.
     assert rows["training/steps/loss"].unchecked == STEPS - 3
-    assert "computed again at 1, 2, 10; 9 others only compared with the run's own notes" in rows["training/steps/loss"].note
+    assert "recomputed at 1, 2, 10; 9 others only compared with the run's own log" in rows["training/steps/loss"].note
     assert "at 0, 1, 12;" in rows["training/moments/gradients"].note
     assert "at 0, 1, 9, 12;" in rows["training/held_out/loss"].note
-    whole = {row.chunk for row in report.rows if not row.unchecked}
+    whole = {row.chunk for row in report.chunks if not row.unchecked}
     assert whole >= {name for name in record if "/example/" in name or "/stretch/" in name or "pieces" in name}
-    assert all(row.difference is not None for row in report.rows if row.truth != "measured")
-    exact = [row for row in report.rows if row.truth == "replayed" and not row.chunk.endswith("topk_logprobs")]
+    assert all(row.difference is not None for row in report.chunks if row.truth != "measured")
+    exact = [row for row in report.chunks if row.truth == "replayed" and not row.chunk.endswith("topk_logprobs")]
     assert all(row.difference == 0 for row in exact if not row.chunk.endswith("topk_ids"))  # here: to the bit
     assert "verified in part" in str(report).splitlines()[-1]
     values = json.loads(json.dumps(report.to_dict(), allow_nan=False))
@@ -107,7 +107,7 @@ def tampered(record: pellucid.Record, name: str, place: int) -> Any:
     at = np.unravel_index(place % array.size, array.shape)
     if entry.scale:
         array[at] = array[at] + 2 if array[at] < 200 else array[at] - 2
-        return Stored(array, entry.dtype, entry.scale)
+        return StoredArray(array, entry.dtype, entry.scale)
     if name.endswith("topk_ids"):
         array[at] = next(token for token in range(300) if token not in array)
     elif name == "training/example/track":
@@ -143,7 +143,7 @@ def test_the_tolerance_is_what_it_says(run: Path, record: pellucid.Record) -> No
     def off_by(difference: float) -> Any:
         changed = record[name].copy()
         changed[0] += difference
-        return next(row for row in signed_again(record, {name: changed}).verify(run).rows if row.chunk == name)
+        return next(row for row in signed_again(record, {name: changed}).verify(run).chunks if row.chunk == name)
 
     tolerance = off_by(1.0).tolerance
     assert 0 < tolerance < 0.01
@@ -174,8 +174,9 @@ def test_without_its_notes_and_checkpoints_little_is_checked(run: Path, record: 
         shutil.rmtree(bare / name)
     (bare / "metrics.jsonl").unlink()
     report = record.verify(bare)
-    rows = {row.chunk: row for row in report.rows}
-    assert report.ok and rows["training/steps/loss"].note == "computed again at 1; 11 others not checked: checkpoints gone"
+    rows = {row.chunk: row for row in report.chunks}
+    assert report.ok
+    assert rows["training/steps/loss"].note == "recomputed at 1; 11 others not checked: their checkpoints are gone"
     for name in ("training/example/loss", "training/stretch/loss"):
         assert rows[name].unchecked and rows[name].difference is None and "not checked" in rows[name].note
     changed = {name: record[name].copy() for name in ("training/steps/loss", "training/moments/weights")}
@@ -189,7 +190,7 @@ def test_the_model_directory_stands_in_for_the_last_checkpoint(run: Path, record
     shutil.copytree(run, copy)
     shutil.rmtree(copy / "checkpoints")
     report = record.verify(copy)
-    assert report.ok and "at 0, 1, 12;" in next(r.note for r in report.rows if r.chunk == "training/window/loss")
+    assert report.ok and "at 0, 1, 12;" in next(r.note for r in report.chunks if r.chunk == "training/window/loss")
 
 
 def test_a_record_from_the_middle_of_a_run(documents: list[Document], tmp_path: Path) -> None:
@@ -206,7 +207,7 @@ REFUSED: dict[str, Callable[[pellucid.Record, Path], object]] = {
     "its plan says seed 6, the run's says 5": lambda r, p: signed_again(
         r, {"training/plan": r["training/plan"] | {"seed": "6"}}
     ),
-    "training/plan is no plan": lambda r, p: signed_again(r, {"training/plan": [1]}),
+    "training/plan is not a plan": lambda r, p: signed_again(r, {"training/plan": [1]}),
     "names another seed than": lambda r, p: signed_again(r, {}, dataclasses.replace(r.provenance, seed=6)),
     "names another config than": lambda r, p: signed_again(
         r, {}, dataclasses.replace(r.provenance, config=dict(r.provenance.config) | {"n_ctx": 31})

@@ -122,7 +122,7 @@ class Slow:
         self.tokens = 0
         from pellucid.interpret import capture
 
-        original = capture.step
+        original = capture.step_distribution
 
         def held(*given: Any, **named: Any) -> Any:
             self.tokens += 1

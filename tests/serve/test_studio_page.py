@@ -17,7 +17,7 @@ import pellucid
 from pellucid.draw.components import chart
 from pellucid.draw.film import palette
 from pellucid.errors import PellucidError
-from pellucid.record import Record, RecordWriter, Stored, open_record
+from pellucid.record import Record, RecordWriter, StoredArray, open_record
 from pellucid.serve import Studio, write_page
 from pellucid.text import piece
 
@@ -54,7 +54,7 @@ def rewritten(record: Record, path: Path) -> None:
         }
         for name in record:
             entry = record.entry(name)
-            value = ours.get(name, Stored(record.stored(name), entry.dtype, entry.scale, entry.triangle))
+            value = ours.get(name, StoredArray(record.stored(name), entry.dtype, entry.scale, entry.triangle))
             writer.add(name, value, truth=entry.truth, meaning=entry.meaning, unit=entry.unit)
 
 

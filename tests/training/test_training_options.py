@@ -81,8 +81,8 @@ def assert_verified(run: pellucid.Run, *, complete: bool = False) -> None:
     assert run.record is not None
     with pellucid.open(run.record) as record:
         report = record.verify()
-        assert report.ok, [row for row in report.rows if not row.ok]
-        assert not complete or not [row for row in report.rows if row.chunk == "training/steps/loss" and row.unchecked]
+        assert report.ok, [row for row in report.chunks if not row.ok]
+        assert not complete or not [row for row in report.chunks if row.chunk == "training/steps/loss" and row.unchecked]
 
 
 def test_ramp_is_the_paper_s_at_its_sizes() -> None:

@@ -17,11 +17,11 @@ from pellucid.engine.engine import run_to_completion
 from pellucid.finetuning.tasks import number_words
 from pellucid.generation.model import GPT
 from pellucid.gpt.config import GPTConfig
-from pellucid.interpret.capture import KEEP, watched
+from pellucid.interpret.capture import KEEP, generate_watched
 from pellucid.runtime.torch_runner import TorchRunner
 
 
-ABOUT = "what recording costs: a generation watched and not, a training run recorded and not"
+ABOUT = "what recording costs: a generation generate_watched and not, a training run recorded and not"
 PROMPT, TOKENS = 16, 24
 STEPS = 100
 CANDIDATES = 20
@@ -41,12 +41,12 @@ def _generation(rounds: int) -> Sequence[Comparison]:
         deque(run_to_completion(TorchRunner(model), [model.new_sequence(prompt, max_tokens=TOKENS, seed=1)]), 0)
 
     def capture() -> None:
-        watched(model, model.new_sequence(prompt, max_tokens=TOKENS, seed=1), KEEP, CANDIDATES)
+        generate_watched(model, model.new_sequence(prompt, max_tokens=TOKENS, seed=1), KEEP, CANDIDATES)
 
     def whole() -> None:
         pellucid.xray(model, prompt, max_tokens=TOKENS, seed=1, candidates=CANDIDATES)
 
-    name, peer = "xray/gpt2-124m/generate", "generate, not watched"
+    name, peer = "xray/gpt2-124m/generate", "generate, not generate_watched"
     return [
         interleaved(capture, plain, rounds=rounds).rate(name, peer, work=TOKENS),
         interleaved(whole, plain, rounds=rounds).rate(f"{name}/views", peer, work=TOKENS),

@@ -1,19 +1,18 @@
-"""Looking inside: what a model does while it writes or learns, as a record; and whether a record tells the truth.
+"""A model and a record together: recorders, views, verifying.
 
-In: a model and a prompt (`xray`), a run that goes on (`TrainingRecorder`), a record and its model or run (`verify`).
-Out: a `Record`, a file in the run, a `Report`.
+In: a model and a prompt (`xray`); a run that trains (`TrainingRecorder`) or has ended (`record_finetuning`); a record with its
+model or run (`verify`). Out: a `Record`; a record file in the run directory; a `Report`.
 
-A generation: read `watch` (what is kept while the model runs: references, nothing is computed), `formulas` (what is computed of
-it, and how), `capture` (both together, into a record), then `generation_again` (all of it computed another way, and compared).
-A run: `moment` (the formulas), `training` (watched and recorded), `replay` (steps taken again), `training_again`; the same for
-`finetuning`. `verify` chooses, `difference` and `report` say what was found.
+Generations: read `tap` (activations kept while the model runs), `formulas` (views computed from them), `capture` (`xray`: both,
+written as a record). Runs: `training_stats` (formulas), `training_recorder` (what is kept at which steps), `training_chunks`
+(the run's files as a record), `finetuning_recorder`. Then `verify/`.
 """
 
 from pellucid.interpret.capture import KEEP, xray
 from pellucid.interpret.finetuning_recorder import record_finetuning
 from pellucid.interpret.training_recorder import TrainingRecorder
-from pellucid.interpret.verify.report import Report, Row
+from pellucid.interpret.verify.report import ChunkResult, Report
 from pellucid.interpret.verify.verify import verify
 
 
-__all__ = ["KEEP", "Report", "Row", "TrainingRecorder", "record_finetuning", "verify", "xray"]
+__all__ = ["KEEP", "ChunkResult", "Report", "TrainingRecorder", "record_finetuning", "verify", "xray"]

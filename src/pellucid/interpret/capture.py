@@ -1,6 +1,6 @@
-"""A generation as a record: it is the generation itself that is watched, not one made for the picture.
+"""`xray`: generates, and records the activations and distributions of that same generation.
 
-T tracks, C width, H heads, L blocks, S steps, K candidates of a step, J of the lens.
+T positions, C width, H heads, L blocks, S steps, K candidates of a step, J of the lens.
 """
 
 from collections import abc
@@ -24,9 +24,9 @@ from pellucid.errors import PellucidError
 from pellucid.generation.mixin import OnePrompt
 from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
-from pellucid.interpret.formulas import Step, attention_weights, cells, lens, lens_source, step
-from pellucid.interpret.tap import Watch
-from pellucid.record import Provenance, Record, RecordWriter, Stored, as_bfloat16, as_triangle, describe, open_record
+from pellucid.interpret.formulas import StepDistribution, attention_weights, cache_cells, lens, lens_source, step_distribution
+from pellucid.interpret.tap import ActivationTap
+from pellucid.record import Provenance, Record, RecordWriter, StoredArray, as_bfloat16, as_triangle, describe, open_record
 from pellucid.runtime.inference_mode import inference_mode
 from pellucid.runtime.runner import TokenSpan
 from pellucid.runtime.torch_runner import TorchRunner
@@ -36,30 +36,31 @@ from pellucid.version import __version__
 
 
 KEEP = ("block_inputs", "lens", "attention")  # the large groups; tokens, steps, cells, times and pieces are always kept
-LENS = 5  # candidates at each level and track
-SAMPLE = 0  # which of a prompt's answers: the first
+LENS_CANDIDATES = 5  # candidates at each level and position
+PIECES = ("pieces/ids", "pieces/starts", "pieces/bytes")  # the chunks that `piece_table` gives
+SAMPLE_INDEX = 0  # the sample index that the draws are hashed with: the first of a prompt
 
 
 def xray(
     model: GPT, prompt: OnePrompt = None, *, keep: Collection[str] = KEEP, candidates: int = 20,
-    on_token: Callable[[Token, Step], None] | None = None, **generate_options: Any,
+    on_token: Callable[[Token, StepDistribution], None] | None = None, **generate_options: Any,
 ) -> Record:  # fmt: skip
-    """Generates as `model.generate` does, and records what happened on the way.
+    """Generates as `model.generate` does, and records the model's activations, distributions and draws.
 
-    It is PyTorch that is watched, in fast mode. Where `generate` takes the kernel, log-probabilities agree up to rounding, and
-    tokens but for near ties; with PELLUCID_KERNEL=off both are the same to the bit.
+    The torch runner computes, in fast mode. Where `generate` uses the C kernel, log-probabilities agree up to rounding and
+    tokens except at near ties; with PELLUCID_KERNEL=off both are equal to the bit.
 
     Args:
         prompt: as `generate` takes it.
-        keep: the groups to record, of `KEEP`: "block_inputs" (T x C numbers a level, as bfloat16), "lens" (5 candidates at
-            each track and level) and "attention" (T x T / 2 bytes a head). A record with all of them passes `record.check`.
+        keep: the groups to record, of `KEEP`: "block_inputs" (T x C numbers a level, bfloat16), "lens" (5 candidates at
+            each position and level) and "attention" (T x T / 2 bytes a head). A record with all of them passes `record.check`.
         candidates: likeliest tokens to list at each step.
-        on_token: told of each token as soon as it is drawn, with what it was drawn from. What it raises ends the generation,
-            and comes out of here.
-        generate_options: all others that `generate` takes, but for n, best_of, logprobs and slide.
+        on_token: called with each token as soon as it is drawn, and the distribution it was drawn from. An exception ends the
+            generation and is passed on.
+        generate_options: those of `generate`, except n, best_of, logprobs and slide.
 
     Returns:
-        A record in memory, open; `save` puts it into a file.
+        An open record in memory; `save` writes it to a file.
 
     Raises:
         PellucidError: as `generate`; an unknown group; or nothing to record (max_tokens = 0).
@@ -73,61 +74,62 @@ def xray(
         if name in generate_options:
             raise PellucidError(f"an x-ray records one answer and its likeliest tokens: leave out {name}")
     if generate_options.get("slide"):
-        raise PellucidError("an x-ray records one window, from its first track to its last: leave out slide")
-    row = model.new_sequence(prompt, **generate_options)
-    if row.finish_reason is not None:
+        raise PellucidError("an x-ray records one window, from its first position to its last: leave out slide")
+    sequence = model.new_sequence(prompt, **generate_options)
+    if sequence.finish_reason is not None:
         raise PellucidError("max_tokens is 0: nothing is drawn, so there is nothing to record; set it to 1 or more")
-    seen = watched(model, row, keep, min(candidates, model.config.vocab_size), on_token)
+    generation = generate_watched(model, sequence, keep, min(candidates, model.config.vocab_size), on_token)
     buffer = BytesIO()
-    with inference_mode(model), RecordWriter(buffer, "generation", _provenance(model, row)) as writer:
-        _write(_Chunks(writer), model, row, keep, seen)
+    with inference_mode(model), RecordWriter(buffer, "generation", _provenance(model, sequence)) as writer:
+        _write(_ChunkWriter(writer), model, sequence, keep, generation)
     buffer.seek(0)
     return open_record(buffer)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What is there when an answer is written, before anything is made of it.
+class WatchedGeneration:
+    """A finished generation with what was kept of it; views are computed from this.
 
     Attributes:
-        watch: the tensors that went by, and the time in each block.
+        tap: activations, and the time in each block.
         steps: each step's distribution. times: each step's seconds.
         cache_bytes: allocated by the runner for the sequence's keys and values.
     """
 
-    watch: Watch
-    steps: list[Step]
+    tap: ActivationTap
+    steps: list[StepDistribution]
     times: list[float]
     cache_bytes: int
 
 
-def watched(
-    model: GPT, row: Sequence, keep: Collection[str], candidates: int, on_token: Callable[[Token, Step], None] | None = None
-) -> Seen:
-    """Writes the answer and watches. What the steps list is computed between the steps, and not timed."""
-    watch = Watch(model.config.n_layers, keep, clock=model.wte.weight.device.type == "cpu")
-    runner = _Noting(model, tap=watch)
-    engine = Engine(runner, tokenizer=row.tokenizer, end_of_text=row.end_of_text, chunk=model.config.n_ctx)
-    engine.add(row)
-    steps: list[Step] = []
+def generate_watched(
+    model: GPT, sequence: Sequence, keep: Collection[str], candidates: int,
+    on_token: Callable[[Token, StepDistribution], None] | None = None,
+) -> WatchedGeneration:  # fmt: skip
+    """Generates one sequence with a tap. The steps' distributions are computed between the steps, outside of their times."""
+    tap = ActivationTap(model.config.n_layers, keep, clock=model.wte.weight.device.type == "cpu")
+    runner = _LogitsRunner(model, tap=tap)
+    engine = Engine(runner, tokenizer=sequence.tokenizer, end_of_text=sequence.end_of_text, chunk=model.config.n_ctx)
+    engine.add(sequence)
+    steps: list[StepDistribution] = []
     times: list[float] = []
-    while row.finish_reason is None:
-        counts = None if row.token_counts is None else dict(row.token_counts)  # what was drawn before this step
-        began = perf_counter()
-        drawn = engine.step()  # of the one answer; its prompt is read as a whole
-        times.append(perf_counter() - began)
-        if row.error is not None:
-            raise row.error
+    while sequence.finish_reason is None:
+        counts = None if sequence.token_counts is None else dict(sequence.token_counts)  # copied: the step changes them
+        start = perf_counter()
+        drawn = engine.step()  # one sequence, whose prompt is read in one forward pass
+        times.append(perf_counter() - start)
+        if sequence.error is not None:
+            raise sequence.error
         ((_, token),) = drawn
-        u = uniform(row.options.seed, SAMPLE, token.position)
-        steps.append(step(runner.logits, row.options, u, token.id, candidates, counts))
+        u = uniform(sequence.options.seed, SAMPLE_INDEX, token.position)
+        steps.append(step_distribution(runner.logits, sequence.options, u, token.id, candidates, counts))
         if on_token is not None:
             on_token(token, steps[-1])
-    return Seen(watch, steps, times, runner.cache_bytes)
+    return WatchedGeneration(tap, steps, times, runner.cache_bytes)
 
 
-class _Noting(TorchRunner):
-    """Keeps the logits of the last step, and the bytes of its sequence."""
+class _LogitsRunner(TorchRunner):
+    """A torch runner that keeps the logits of the last step, and the bytes allocated for its sequence."""
 
     logits: NDArray[np.float32]
     cache_bytes = 0
@@ -138,50 +140,50 @@ class _Noting(TorchRunner):
         self.cache_bytes = max(self.cache_bytes, self._sequences[sequence].nbytes)
         return sequence
 
-    def run(self, segments: abc.Sequence[TokenSpan]) -> list[NDArray[np.float32] | None]:
+    def run(self, spans: abc.Sequence[TokenSpan]) -> list[NDArray[np.float32] | None]:
         """See `TorchRunner.run`."""
-        found = super().run(segments)
+        found = super().run(spans)
         (logits,) = found
         assert logits is not None
         self.logits = logits
         return found
 
 
-class _Chunks:
-    """Adds chunks with the words that the schema has for them."""
+class _ChunkWriter:
+    """Adds generation chunks with the schema's descriptions, and collects the token ids that need pieces."""
 
     def __init__(self, writer: RecordWriter) -> None:
         self.writer = writer
         self.tokens: set[int] = set()
 
     def add(self, name: str, value: Any, source: Mapping[str, Any] | None = None, **parts: int) -> None:
-        words = describe("generation", f"generation/{name}")
-        self.writer.add(f"generation/{name}".format(**parts), value, source=source, **words)
+        description = describe("generation", f"generation/{name}")
+        self.writer.add(f"generation/{name}".format(**parts), value, source=source, **description)
 
     def add_ids(self, name: str, ids: Any, source: Mapping[str, Any] | None = None) -> None:
-        """Token ids, whose pieces the record will hold."""
+        """Adds token ids, whose pieces the record will hold too."""
         array = np.asarray(ids, np.int32)
         self.tokens.update(array.ravel().tolist())
         self.add(name, array, source)
 
     def add_pieces(self, tokenizer: Tokenizer) -> None:
-        for name, value in zip(("ids", "starts", "bytes"), pieces(tokenizer, self.tokens), strict=True):
-            self.writer.add(f"pieces/{name}", value, **describe("generation", f"pieces/{name}"))
+        for name, value in zip(PIECES, piece_table(tokenizer, self.tokens), strict=True):
+            self.writer.add(name, value, **describe("generation", name))
 
 
-def pieces(tokenizer: Tokenizer, tokens: Iterable[int]) -> tuple[Any, Any, Any]:
-    """Token ids ascending, where the bytes of each begin, and all bytes: the chunks `pieces/`."""
+def piece_table(tokenizer: Tokenizer, tokens: Iterable[int]) -> tuple[Any, Any, Any]:
+    """The chunks `pieces/ids` (ascending), `pieces/starts` (where each id's bytes begin) and `pieces/bytes`."""
     ids = sorted(tokens)
     found = [tokenizer.token_bytes(token) for token in ids]
     starts = np.cumsum([0, *map(len, found)]).astype(np.int32)
     return np.array(ids, np.int32), starts, np.frombuffer(b"".join(found), np.uint8)
 
 
-def _write(chunks: _Chunks, model: GPT, row: Sequence, keep: Collection[str], seen: Seen) -> None:
-    config, watch, steps = model.config, seen.watch, seen.steps
-    chunks.add_ids("prompt_ids", row.prompt)
-    chunks.add_ids("steps/drawn_ids", [token.id for token in row.tokens])
-    chunks.add("steps/drawn_logprobs", np.array([token.logprob for token in row.tokens], np.float32))
+def _write(chunks: _ChunkWriter, model: GPT, sequence: Sequence, keep: Collection[str], generation: WatchedGeneration) -> None:
+    config, tap, steps = model.config, generation.tap, generation.steps
+    chunks.add_ids("prompt_ids", sequence.prompt)
+    chunks.add_ids("steps/drawn_ids", [token.id for token in sequence.tokens])
+    chunks.add("steps/drawn_logprobs", np.array([token.logprob for token in sequence.tokens], np.float32))
     chunks.add_ids("steps/topk_ids", [one.topk_ids for one in steps])
     chunks.add("steps/topk_logprobs", np.array([one.topk_logprobs for one in steps], np.float32))
     chunks.add("steps/topk_shares", np.array([one.topk_shares for one in steps], np.float32))
@@ -191,36 +193,37 @@ def _write(chunks: _Chunks, model: GPT, row: Sequence, keep: Collection[str], se
     if "block_inputs" in keep:
         for level in range(config.n_layers + 1):
             source = {"input_of": f"h.{level}"} if level < config.n_layers else {"output_of": f"h.{level - 1}"}
-            chunks.add("block_inputs/{level}", as_bfloat16(_array(watch.level(level))), source, level=level)
+            chunks.add("block_inputs/{level}", as_bfloat16(_array(tap.block_input(level))), source, level=level)
     if "lens" in keep:
-        found = [lens(model, watch.level(level), min(LENS, config.vocab_size)) for level in range(config.n_layers + 1)]
+        count = min(LENS_CANDIDATES, config.vocab_size)
+        found = [lens(model, tap.block_input(level), count) for level in range(config.n_layers + 1)]
         source = lens_source(model)
         chunks.add_ids("lens/ids", np.stack([_array(ids) for ids, _ in found]), source)
         chunks.add("lens/logprobs", np.stack([_array(logprobs) for _, logprobs in found]), source)
     if "attention" in keep:
         for block, pattern in enumerate(config.pattern):
-            weights = attention_weights(*watch.queries_and_keys(block), pattern, model.compressor(block))
+            weights = attention_weights(*tap.queries_and_keys(block), pattern, model.compressor(block))
             heads = [as_triangle(_array(head)) for head in weights]  # head by head: each passes through float64
             formula = {"formula": "softmax(q k^T / sqrt(d_head))" if config.attention_scale else "softmax(q k^T)"}
             source = {"tensor": f"h.{block}.attn", "pattern": str(pattern)} | formula
-            stacked = Stored(np.stack([head.array for head in heads]), "uint8", (0.0, 1.0), triangle=True)
+            stacked = StoredArray(np.stack([head.array for head in heads]), "uint8", (0.0, 1.0), triangle=True)
             chunks.add("attention/{block}", stacked, source, block=block)
-    chunks.add("cells", cells(config.pattern, len(row.prompt), len(steps)).numpy())
-    chunks.add("timings/steps", np.array(seen.times))
-    if block_times := watch.block_times():
+    chunks.add("cells", cache_cells(config.pattern, len(sequence.prompt), len(steps)).numpy())
+    chunks.add("timings/steps", np.array(generation.times))
+    if block_times := tap.block_times():
         chunks.add("timings/blocks", np.array(block_times))
-    chunks.add("cache_bytes", np.array([seen.cache_bytes]))
+    chunks.add("cache_bytes", np.array([generation.cache_bytes]))
     if model.tokenizer is not None:
         chunks.add_pieces(model.tokenizer)
 
 
 def _array(tensor: Tensor) -> Any:
-    """As a record takes it: float32 stays, wider and narrower floats become it."""
+    """A record's array: any float as float32, integers as they are."""
     return (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
 
 
-def _provenance(model: GPT, row: Sequence) -> Provenance:
-    options = row.options
+def _provenance(model: GPT, sequence: Sequence) -> Provenance:
+    options = sequence.options
     return Provenance(
         pellucid=__version__,
         model=fingerprint(model),
@@ -229,17 +232,17 @@ def _provenance(model: GPT, row: Sequence) -> Provenance:
         dtype=str(model.wte.weight.dtype).removeprefix("torch."),
         tokenizer=model.tokenizer.fingerprint if model.tokenizer else None,
         seed=options.seed,
-        prompt_ids=tuple(row.prompt),
+        prompt_ids=tuple(sequence.prompt),
         sampling={
             "max_tokens": options.max_tokens, "temperature": options.temperature, "top_k": options.top_k,
-            "top_p": options.top_p, "stop": list(options.stop), "sample": SAMPLE,
-        } | _unusual(options),
+            "top_p": options.top_p, "stop": list(options.stop), "sample": SAMPLE_INDEX,
+        } | _sampling_extras(options),
         machine=describe_machine() | {"threads": torch.get_num_threads(), "device": str(model.wte.weight.device)},
     )  # fmt: skip
 
 
-def _unusual(options: SamplingOptions) -> dict[str, Any]:
-    """Options that a record names only where they change something."""
+def _sampling_extras(options: SamplingOptions) -> dict[str, Any]:
+    """Sampling options that a record names only where they are not neutral."""
     named: dict[str, Any] = {"min_p": options.min_p} if options.min_p is not None else {}
     named |= {name: value for name, value, neutral in (
         ("presence_penalty", options.presence_penalty, 0), ("frequency_penalty", options.frequency_penalty, 0),

@@ -1,6 +1,6 @@
-"""Recording a fine-tuning run: the model before beside the model after, matrix by matrix and answer by answer.
+"""Recording a fine-tuning run: the model before and the model after, compared by weight matrix and by answer.
 
-Q weight matrices, N steps. Nothing is watched: a finished run holds both models, and the record is made of the two.
+Q weight matrices, N steps. A finished run holds both models, so nothing is watched while it trains.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from pellucid.finetuning.examples import Example, read_examples
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
-from pellucid.interpret.capture import pieces
+from pellucid.interpret.capture import PIECES, piece_table
 from pellucid.interpret.training_stats import norms, thumbnail, weights_of
 from pellucid.record import Provenance, RecordWriter, as_uint8, describe, open_record
 from pellucid.runs.files import BASE, HELD_OUT_EXAMPLES, MODEL, RECORDS
@@ -27,8 +27,8 @@ from pellucid.version import __version__
 
 Array = Any
 RECORD = RECORDS["finetune"]
-ASKED = 24  # examples, at most
-ROOM = 3  # tokens that an answer may have more than the expected one
+MAX_EXAMPLES = 24  # answered for the record
+EXTRA_TOKENS = 3  # that an answer may have more than the expected one
 
 
 def record_finetuning(run: Path, plan: Plan) -> None:
@@ -40,12 +40,12 @@ def record_finetuning(run: Path, plan: Plan) -> None:
     base, tuned = load(run / BASE), load(run / MODEL)
     named = fingerprint(tuned)
     path = run / RECORD
-    if not _written(path, named):
+    if not _is_written(path, named):
         with RecordWriter(path, "finetuning", _provenance(run, plan, tuned, named)) as writer:
             _write(writer, run, plan, base, tuned)
 
 
-def _written(path: Path, model: str) -> bool:
+def _is_written(path: Path, model: str) -> bool:
     try:
         with open_record(path) as record:
             return record.kind == "finetuning" and record.provenance.model == model
@@ -70,55 +70,55 @@ def _provenance(run: Path, plan: Plan, tuned: GPT, named: str) -> Provenance:
 
 def _write(writer: RecordWriter, run: Path, plan: Plan, base: GPT, tuned: GPT) -> None:
     def add(name: str, value: Any, source: dict[str, str] | None = None, **parts: str) -> None:
-        words = describe("finetuning", f"finetuning/{name}")
-        writer.add(f"finetuning/{name}".format(**parts), value, source=source, **words)
+        description = describe("finetuning", f"finetuning/{name}")
+        writer.add(f"finetuning/{name}".format(**parts), value, source=source, **description)
 
     names = [name for name, _ in plan.config.matrices()]
-    asked = answers(base, tuned, examples_of(run))
+    answered = answers(base, tuned, examples_of(run))
     add("plan", plan.to_dict() | {"seed": str(plan.seed)})
-    add("answers", asked)
+    add("answers", answered)
     add("matrices", names)
-    add("change", changes(base, tuned))
+    add("change", change_norms(base, tuned))
     add("weights", norms(weights_of(base)).numpy())
-    for name, moved in zip(names, maps(base, tuned), strict=True):
-        add("thumbnails/{matrix}", as_uint8(moved), {"tensor": f"{name}.weight"}, matrix=name)
+    for name, change in zip(names, change_maps(base, tuned), strict=True):
+        add("thumbnails/{matrix}", as_uint8(change), {"tensor": f"{name}.weight"}, matrix=name)
     steps = [line["loss"] for line in read_metrics(run, until=plan.total_steps) if "loss" in line]
     add("steps/loss", np.array(steps, np.float64))
-    for name, value in zip(("ids", "starts", "bytes"), named_pieces(tuned.require_tokenizer(), asked), strict=True):
-        writer.add(f"pieces/{name}", value, **describe("finetuning", f"pieces/{name}"))
+    for name, value in zip(PIECES, answer_piece_table(tuned.require_tokenizer(), answered), strict=True):
+        writer.add(name, value, **describe("finetuning", name))
 
 
 def examples_of(run: Path) -> list[Example]:
-    """The first examples that the run was not trained on; none if it learned from text."""
+    """The first held-out examples; none if the run trained on plain text."""
     held_out = run / HELD_OUT_EXAMPLES
-    return read_examples(held_out)[:ASKED] if held_out.is_file() else []
+    return read_examples(held_out)[:MAX_EXAMPLES] if held_out.is_file() else []
 
 
-def changes(base: GPT, tuned: GPT) -> Array:
-    """(Q,) L2 norms of what was added to each matrix."""
+def change_norms(base: GPT, tuned: GPT) -> Array:
+    """(Q,) L2 norm of the change of each matrix."""
     return norms(after - before for before, after in zip(weights_of(base), weights_of(tuned), strict=True)).numpy()
 
 
-def maps(base: GPT, tuned: GPT) -> list[Array]:
-    """For each matrix the mean |change| by tile, as `moment.thumbnail` cuts it."""
+def change_maps(base: GPT, tuned: GPT) -> list[Array]:
+    """For each matrix the mean |change| by tile, as `training_stats.thumbnail` divides it."""
     names = [name for name, _ in base.config.matrices()]
     pairs = zip(names, weights_of(base), weights_of(tuned), strict=True)
     return [thumbnail(name, (after - before).abs()) for name, before, after in pairs]
 
 
 def answers(base: GPT, tuned: GPT, examples: Sequence[Example]) -> list[dict[str, str]]:
-    """What both models find likeliest after each prompt: up to its end, or a few tokens longer than the expected answer."""
+    """Each model's greedy answer to each prompt, at most a few tokens longer than the expected one."""
     found = []
     for example in examples:
         prompt = tuned.require_tokenizer().encode_prompt(example.prompt)
-        wanted = len(tuned.require_tokenizer().encode(example.completion)) + ROOM
-        room = min(wanted, tuned.config.n_ctx + 1 - max(1, len(prompt)))
+        longest = len(tuned.require_tokenizer().encode(example.completion)) + EXTRA_TOKENS
+        room = min(longest, tuned.config.n_ctx + 1 - max(1, len(prompt)))
         stop = () if "\n" in example.completion else ("\n",)
         both = [model.generate(prompt, max_tokens=room, temperature=0, stop=stop, seed=0).text for model in (base, tuned)]
         found.append({"prompt": example.prompt, "expected": example.completion, "before": both[0], "after": both[1]})
     return found
 
 
-def named_pieces(tokenizer: Tokenizer, asked: Sequence[dict[str, str]]) -> tuple[Array, Array, Array]:
+def answer_piece_table(tokenizer: Tokenizer, answered: Sequence[dict[str, str]]) -> tuple[Array, Array, Array]:
     """The chunks `pieces/` for every token of prompts and answers."""
-    return pieces(tokenizer, {token for one in asked for text in one.values() for token in tokenizer.encode(text)})
+    return piece_table(tokenizer, {token for one in answered for text in one.values() for token in tokenizer.encode(text)})

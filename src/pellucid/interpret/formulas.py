@@ -1,8 +1,8 @@
-"""What a record's derived numbers are: each as a formula over the model and what went through it.
+"""The derived numbers of a generation record, each as a formula over the model and its activations.
 
-T tracks, C width, H heads, D head width, L blocks, V vocabulary, S steps, K candidates of a step, J of the lens.
+T positions, C width, H heads, D head width, L blocks, V vocabulary, S steps, K candidates of a step, J of the lens.
 
-All of it is computed in float32 (draws in float64, as sampling does), whatever the model's dtype.
+Computed in float32 (draws in float64, as sampling does), whatever the model's dtype.
 """
 
 import math
@@ -25,7 +25,7 @@ from pellucid.gpt.pattern import Compressed, Pattern
 from pellucid.gpt.sparse import LOWEST
 
 
-_TRACKS_AT_ONCE = 64  # of logits: 13 MB for GPT-3's vocabulary
+_POSITIONS_AT_ONCE = 64  # of logits: 13 MB for GPT-3's vocabulary
 
 NOT_YET, COMPUTED, CACHED, DROPPED = range(4)  # as the schema says of generation/cells
 
@@ -33,36 +33,36 @@ NOT_YET, COMPUTED, CACHED, DROPPED = range(4)  # as the schema says of generatio
 def attention_weights(q: Tensor, k: Tensor, pattern: Pattern, compressor: Compressor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(D) where the pattern sees): Vaswani et al. 2017 (arXiv 1706.03762), section 3.2.1, masked.
 
-    The fused kernels that the model runs on never make these numbers. They are taken from the same queries and keys by the
-    definition that those kernels are tested against (`gpt.attention.masked_attention`), and agree as far as float32 allows.
+    The fused kernels that the model runs on never materialize these numbers. They are computed from the same queries and keys
+    by the definition that those kernels are tested against (`gpt.attention.masked_attention`), and agree up to rounding.
 
     Args:
-        q, k: (H, T, D), of all tracks from the first.
-        compressor: the block's own, where its pattern is compressed. A key made of several tracks stands on the last of
-            them; what a row lacks to one is the weight of the key of nothing.
+        q, k: (H, T, D), of all positions from the first.
+        compressor: the block's own, where its pattern is compressed. The weight of a key made of several positions stands at
+            the last of them; the rest of a row's sum of 1 is the weight of the empty key.
 
     Returns:
         (H, T, T) float32, query by key.
     """
-    tracks = q.shape[-2]
-    mask = visible_mask(pattern, tracks, tracks, q.device, heads=len(q))
-    nothing = torch.full((*q.shape[:2], 1), LOWEST, device=q.device)  # the score of a key that nobody sees
+    positions = q.shape[-2]
+    mask = visible_mask(pattern, positions, positions, q.device, heads=len(q))
+    empty = torch.full((*q.shape[:2], 1), LOWEST, device=q.device)  # the score of a key that is masked everywhere
     if isinstance(pattern, Compressed):
         assert compressor is not None
         made, _ = compressor.keys(k[None].to(compressor.k_weight.dtype), k[None].to(compressor.k_weight.dtype))
         ends = torch.arange(made.shape[2], device=k.device) * pattern.stride + pattern.kernel - 1
         k = torch.zeros_like(k, dtype=torch.float32).index_copy(1, ends, made[0].float())
-        nothing = (q.float() @ compressor.nothing(1)[0][0].float().transpose(-2, -1)) / math.sqrt(q.shape[-1])
+        empty = (q.float() @ compressor.nothing(1)[0][0].float().transpose(-2, -1)) / math.sqrt(q.shape[-1])
     scores = (q.float() @ k.float().transpose(-2, -1)) / math.sqrt(q.shape[-1])
-    return torch.cat((scores.masked_fill(~mask, -math.inf), nothing), -1).softmax(-1)[..., :-1]
+    return torch.cat((scores.masked_fill(~mask, -math.inf), empty), -1).softmax(-1)[..., :-1]
 
 
 def lens_logits(model: Decoder, stream: Tensor) -> Iterator[Tensor]:
-    """The logit lens: LayerNorm_f(x) W_te^T for the stream x at any level, in groups of some tracks.
+    """The logit lens: LayerNorm_f(x) W_te^T for the residual stream x at any level, some positions at a time.
 
-    What the model would say next if the blocks above did nothing (nostalgebraist 2020, "interpreting GPT: the logit lens").
-    At the last level it is what the model does say. The raw lens is biased at low levels (Belrose et al. 2023, arXiv
-    2303.08112); nothing is fitted here.
+    The next-token distribution if the blocks above changed nothing (nostalgebraist 2020, "interpreting GPT: the logit lens");
+    at the last level, the model's own. The raw lens is biased at low levels (Belrose et al. 2023, arXiv 2303.08112);
+    nothing is fitted here.
 
     Args:
         stream: (T, C).
@@ -71,7 +71,7 @@ def lens_logits(model: Decoder, stream: Tensor) -> Iterator[Tensor]:
         (t, V) float32.
     """
     norm, out, matrix = model.ln_f, model.project_out, model.wte.weight.float()
-    for hidden in torch.split(stream.float(), _TRACKS_AT_ONCE):
+    for hidden in torch.split(stream.float(), _POSITIONS_AT_ONCE):
         if norm is not None:
             hidden = F.layer_norm(hidden, norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps)
         if out is not None:
@@ -80,7 +80,7 @@ def lens_logits(model: Decoder, stream: Tensor) -> Iterator[Tensor]:
 
 
 def lens_source(model: Decoder) -> dict[str, Any]:
-    """What the lens is computed from, for a record's chunk: the tensors by name, and the formula in words."""
+    """The `source` of a lens chunk: the tensors by name, and the formula as text."""
     tensors, formula = ["wte.weight"], "x"
     if model.project_out is not None:
         tensors = ["project_out.weight", *tensors]
@@ -91,35 +91,35 @@ def lens_source(model: Decoder) -> dict[str, Any]:
 
 
 def lens(model: Decoder, stream: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` likeliest next tokens at one level, the likeliest first: (T, J) ids and (T, J) log-probabilities in nats."""
+    """The `count` likeliest next tokens at one level, likeliest first: (T, J) ids and (T, J) log-probabilities in nats."""
     tops = [logits.log_softmax(-1).topk(count) for logits in lens_logits(model, stream)]
     return torch.cat([top.indices for top in tops]), torch.cat([top.values for top in tops])
 
 
-def cells(patterns: Sequence[Pattern], prompt: int, steps: int) -> Tensor:
-    """Which keys and values each step computed and which it found in the cache.
+def cache_cells(patterns: Sequence[Pattern], prompt: int, steps: int) -> Tensor:
+    """Which keys and values each step computes, and which it finds in the KV cache.
 
     Args:
-        patterns: of the blocks. prompt: tokens read in the first step; each later one reads one more.
+        patterns: of the blocks. prompt: tokens that the first step reads; each later step reads one more.
 
     Returns:
-        (S, L, T) uint8 of NOT_YET, COMPUTED (in this step), CACHED (by an earlier one), DROPPED (no query can read it
-        again, in any head).
+        (S, L, T) uint8 of NOT_YET, COMPUTED (in this step), CACHED (by an earlier one), DROPPED (outside of the pattern of
+        every later query, in every head).
     """
-    track = torch.arange(prompt + steps - 1)
-    newest = prompt - 1 + torch.arange(steps)[:, None]  # the track whose output is drawn from
+    position = torch.arange(prompt + steps - 1)
+    newest = prompt - 1 + torch.arange(steps)[:, None]  # the position whose logits are drawn from
     first_new = torch.where(torch.arange(steps)[:, None] == 0, 0, newest)
     blocks = []
     for pattern in patterns:
-        state = torch.where(pattern.kept(track, newest), CACHED, DROPPED)
-        state = torch.where(track >= first_new, COMPUTED, state)
-        blocks.append(torch.where(track > newest, NOT_YET, state))
+        state = torch.where(pattern.kept(position, newest), CACHED, DROPPED)
+        state = torch.where(position >= first_new, COMPUTED, state)
+        blocks.append(torch.where(position > newest, NOT_YET, state))
     return torch.stack(blocks, dim=1).to(torch.uint8)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One step's distribution, its cut and its draw; see the schema's `generation/steps/`."""
+class StepDistribution:
+    """One step's distribution, cut and draw; the fields are those of the schema's `generation/steps/`."""
 
     topk_ids: list[int]
     topk_logprobs: list[float]
@@ -129,28 +129,29 @@ class Step:
     drawn_span: tuple[float, float]
 
 
-def step(
+def step_distribution(
     logits: NDArray[np.float32], options: SamplingOptions, u: float, drawn: int, count: int,
     counts: Mapping[int, int] | None = None,
-) -> Step:  # fmt: skip
-    """What a step drew from.
+) -> StepDistribution:  # fmt: skip
+    """The distribution that a step drew from.
 
     Args:
-        logits: (V,) of the next token. u: the draw. drawn: the token that it pointed at. count: candidates to list (K), the
-            likeliest by the model's own distribution. counts: how often each token was drawn before, as `draw` takes it.
+        logits: (V,) of the next token. u: the draw in [0, 1). drawn: the token that was drawn.
+        count: candidates to list (K), the likeliest in the model's own distribution.
+        counts: how often each token was drawn before, for penalties (`engine.sampling.adjusted`).
     """
     top = largest(logits, count)
     logprobs = log_softmax(logits)[top].tolist()
     if options.temperature == 0:
-        return Step(top.tolist(), logprobs, [float(token == drawn) for token in top.tolist()], 1, math.nan, (0.0, 1.0))
+        shares = [float(token == drawn) for token in top.tolist()]
+        return StepDistribution(top.tolist(), logprobs, shares, 1, math.nan, (0.0, 1.0))
     kept, weights = candidates(adjusted(logits, options, counts), options)
     ends = weights.cumsum()
     ends = ends / ends[-1]
     place = drawn if kept is None else int(np.searchsorted(kept, drawn))
-    shares = weights / weights.sum()
+    all_shares = weights / weights.sum()
     if kept is not None:
-        every = np.zeros(len(logits))
-        every[kept] = shares
-        shares = every
+        all_shares = np.zeros(len(logits))
+        all_shares[kept] = weights / weights.sum()
     span = (float(ends[place - 1]) if place else 0.0, float(ends[place]))
-    return Step(top.tolist(), logprobs, shares[top].tolist(), len(weights), u, span)
+    return StepDistribution(top.tolist(), logprobs, all_shares[top].tolist(), len(weights), u, span)

@@ -1,9 +1,9 @@
-"""What a training record's numbers are: norms and thumbnails of matrices, losses by token, the example, the stretch.
+"""The statistics of a training record: norms and thumbnails of matrices, losses by token, the example, the stretch.
 
-T tracks, C width, V vocabulary, K candidates.
+T positions, W of them in the fixed window, X in the example, Q weight matrices, C width, V vocabulary, K candidates.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,15 @@ from torch import Tensor
 from pellucid.corpus.windows import Windows
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.loss import CHUNK_VALUES
+from pellucid.training.batches import WindowBatches
 from pellucid.training.placement import autocast
 
 
 Array = Any
-TILES = 32  # a thumbnail's rows and columns, at most
-WINDOW = 256  # tracks of the held-out window, at most
-CANDIDATES = 20  # of the example
-LOOKED_THROUGH = 1_000  # pairs of neighbouring windows in which the end of a document is looked for
+TILES = 32  # rows and columns of a thumbnail, at most
+WINDOW = 256  # positions of the held-out window, at most
+CANDIDATES = 20  # likeliest tokens listed for the example
+SEARCHED_PAIRS = 1_000  # of neighbouring windows, in which the end of a document is looked for
 
 
 def weights_of(model: Decoder) -> list[Tensor]:
@@ -32,17 +33,17 @@ def weights_of(model: Decoder) -> list[Tensor]:
 
 
 def norms(tensors: Iterable[Tensor]) -> Tensor:
-    """(Q,) float32: the L2 norm of each; one of them at a time need exist."""
+    """(Q,) float32: the L2 norm of each; an iterator may make them one at a time."""
     return torch.stack([torch.linalg.vector_norm(tensor.detach()) for tensor in tensors]).float().cpu()
 
 
 def thumbnail(name: str, weight: Tensor) -> Array:
     """A matrix averaged over tiles, at most `TILES` by `TILES`, rows in by columns out: float32.
 
-    Row i of r belongs to tiles from i n / r up to (i + 1) n / r, rounded down: all equal where r divides n, else to within 1.
+    Tile i of r covers rows from i n / r up to (i + 1) n / r, rounded down: all equal where r divides n, else to within 1.
     """
     matrix = weight.detach().float().cpu().numpy()
-    if name not in ("wte", "wpe"):  # an embedding has a row for each token or track already
+    if name not in ("wte", "wpe"):  # an embedding has a row for each token or position already
         matrix = matrix.T
     rows, columns = (edges(size) for size in matrix.shape)
     if matrix.flags.c_contiguous:
@@ -53,13 +54,13 @@ def thumbnail(name: str, weight: Tensor) -> Array:
 
 
 def edges(size: int) -> Array:
-    """Where the tiles of an axis begin, and where the last ends."""
+    """Where the tiles of an axis begin, and where the last one ends."""
     tiles = min(TILES, size)
     return np.arange(tiles + 1) * size // tiles
 
 
 def logits_of(model: Decoder, ids: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
-    """Float32 logits of (B, T) ids, a group of the B T tracks after the other, from products in `dtype` as in training.
+    """Float32 logits of (B, T) ids, some of the B T positions at a time, with matrix products in `dtype` as in training.
 
     Yields:
         (n, V).
@@ -68,8 +69,8 @@ def logits_of(model: Decoder, ids: Tensor, dtype: torch.dtype) -> Iterator[Tenso
         hidden = model.hidden(ids)
     hidden = hidden.flatten(0, 1).to(dtype)
     matrix = model.wte.weight.to(dtype)
-    for tracks in torch.split(hidden, max(1, CHUNK_VALUES // len(matrix))):
-        yield F.linear(tracks, matrix).float()
+    for positions in torch.split(hidden, max(1, CHUNK_VALUES // len(matrix))):
+        yield F.linear(positions, matrix).float()
 
 
 def losses(model: Decoder, windows: Array, dtype: torch.dtype) -> Array:
@@ -87,25 +88,25 @@ def losses(model: Decoder, windows: Array, dtype: torch.dtype) -> Array:
 
 
 def losses_and_tops(model: Decoder, window: Array, dtype: torch.dtype) -> tuple[Array, Array, Array]:
-    """A window's losses, (T,) nats, and at each track the likeliest next tokens: (T, K) ids, (T, K) log-probabilities."""
+    """A window's losses, (T,) nats, and the likeliest next tokens at each position: (T, K) ids, (T, K) log-probabilities."""
     ids = torch.from_numpy(np.asarray(window, np.int64))
     count = min(CANDIDATES, model.config.vocab_size)
     tops: list[tuple[Tensor, Tensor]] = []
 
-    def seen() -> Iterator[Tensor]:
+    def logprobs_of_groups() -> Iterator[Tensor]:
         for logits in logits_of(model, ids[None, :-1], dtype):
             logprobs = logits.log_softmax(-1)
             values, listed = logprobs.topk(count)
             tops.append((listed, values))
             yield logprobs
 
-    found = -_of_targets(seen(), ids[1:]).numpy()
+    found = -_of_targets(logprobs_of_groups(), ids[1:]).numpy()
     listed, values = (torch.cat(parts).numpy() for parts in zip(*tops, strict=True))
     return found, listed.astype(np.int32), values
 
 
 def _of_targets(groups: Iterator[Tensor], targets: Tensor) -> Tensor:
-    """The (n, V) groups' numbers at each one's target, as one (T,)."""
+    """Picks each position's target out of groups of (n, V) numbers, as one (T,)."""
     found: list[Tensor] = []
     done = 0
     for logprobs in groups:
@@ -115,14 +116,39 @@ def _of_targets(groups: Iterator[Tensor], targets: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def chosen_track(before: Array, after: Array) -> int:
-    """The track whose target's probability an update raised most, of (T,) losses before and after it."""
+def chosen_position(before: Array, after: Array) -> int:
+    """The position whose target gained most probability by an update, from (T,) losses before and after it."""
     return int((np.exp(-after.astype(np.float64)) - np.exp(-before.astype(np.float64))).argmax())
+
+
+def held_out_window(batches: WindowBatches) -> Array:
+    """(W + 1,): the fixed window, the first held-out tokens, at most `WINDOW` + 1 of them."""
+    return batches.held_out_windows[0][: WINDOW + 1]
+
+
+def example_stats(window: Array, before: Sequence[Array], after: Sequence[Array]) -> dict[str, Array]:
+    """The example's statistics.
+
+    Args:
+        window: (X + 1,) ids. before, after: `losses_and_tops` of the window before and after the update.
+    """
+    position = chosen_position(before[0], after[0])
+    return {
+        "example.ids": window.astype(np.int32),
+        "example.track": np.array([position]),
+        "example.loss": np.stack([before[0], after[0]]),
+        "example.topk_ids": np.stack([before[1][position], after[1][position]]),
+        "example.topk_logprobs": np.stack([before[2][position], after[2][position]]),
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Neighbouring windows of the training text. ids: (R,). starts: (Z,) where each window begins in it."""
+    """Neighbouring windows of the training text.
+
+    Attributes:
+        ids: (R,) tokens in reading order. starts: (Z,) where each window begins in them.
+    """
 
     ids: Array
     starts: Array
@@ -133,19 +159,19 @@ class Stretch:
 
 
 def stretch(windows: Windows, end_of_text: int) -> Stretch | None:
-    """Two windows of the first epoch that lie side by side; None if there is only one.
+    """Two neighbouring windows of the first epoch; None if there is only one window.
 
-    They are the first two, in reading order, with an end of text inside both of them together and at neither end; the first
-    two of all if there are none among the first `LOOKED_THROUGH`.
+    The first two, in reading order, that have an end of text inside them and not at an edge; the very first two if none of
+    the first `SEARCHED_PAIRS` has.
     """
     if len(windows) < 2:
         return None
     n_ctx, first = windows.n_ctx, windows.first_start(0)
-    pairs = min(len(windows) - 1, LOOKED_THROUGH)
+    pairs = min(len(windows) - 1, SEARCHED_PAIRS)
     text = windows.tokens[first : first + (pairs + 1) * n_ctx + 1]
-    ends = np.flatnonzero(text[1:-1] == end_of_text) + 1  # an end of text at the very edge is no border to be seen
-    place = 0
+    ends = np.flatnonzero(text[1:-1] == end_of_text) + 1  # an end of text at the very edge separates nothing in these windows
+    first_window = 0
     if len(ends):
-        place = min(max((int(ends[0]) - 1) // n_ctx, 0), pairs - 1)
-    ids = text[place * n_ctx : (place + 2) * n_ctx + 1]
+        first_window = min(max((int(ends[0]) - 1) // n_ctx, 0), pairs - 1)
+    ids = text[first_window * n_ctx : (first_window + 2) * n_ctx + 1]
     return Stretch(ids.astype(np.int32), np.array([0, n_ctx], np.int32))

@@ -9,11 +9,11 @@ Read `container` (the bytes of the file), `entry` (a row of its table), `encodin
 
 from pellucid.record.check import check
 from pellucid.record.container import KINDS, SUFFIX, Kind
-from pellucid.record.entry import TRUTHS, Entry, Truth
+from pellucid.record.entry import TRUTHS, ChunkEntry, Truth
 from pellucid.record.provenance import Provenance
 from pellucid.record.reader import MissingChunk, Record, open_record
-from pellucid.record.schema import SCHEMA, Spec, describe
-from pellucid.record.values import Stored, as_bfloat16, as_triangle, as_uint8, bfloat16_bits
+from pellucid.record.schema import SCHEMA, ChunkSpec, describe
+from pellucid.record.values import StoredArray, as_bfloat16, as_triangle, as_uint8, bfloat16_bits
 from pellucid.record.writer import Chunk, RecordWriter, extend
 
 
@@ -23,14 +23,14 @@ __all__ = [
     "SUFFIX",
     "TRUTHS",
     "Chunk",
-    "Entry",
+    "ChunkEntry",
+    "ChunkSpec",
     "Kind",
     "MissingChunk",
     "Provenance",
     "Record",
     "RecordWriter",
-    "Spec",
-    "Stored",
+    "StoredArray",
     "Truth",
     "as_bfloat16",
     "as_triangle",

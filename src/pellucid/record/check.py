@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pellucid.errors import PellucidError
 from pellucid.record.reader import Record
-from pellucid.record.schema import SCHEMA, Spec
+from pellucid.record.schema import SCHEMA, ChunkSpec
 
 
 _FROM_CONFIG = {"L": "n_layers", "H": "n_heads", "C": "d_model"}
@@ -76,7 +76,7 @@ def _matrices(record: Record, problems: list[str]) -> list[str] | None:
     return found
 
 
-def _names(spec: Spec, sizes: dict[str, int], matrices: list[str]) -> Iterator[str]:
+def _names(spec: ChunkSpec, sizes: dict[str, int], matrices: list[str]) -> Iterator[str]:
     """The chunks that a row stands for."""
     if "{level}" in spec.name:
         yield from (spec.name.format(level=level) for level in range(sizes["L"] + 1))
@@ -88,7 +88,7 @@ def _names(spec: Spec, sizes: dict[str, int], matrices: list[str]) -> Iterator[s
         yield spec.name
 
 
-def _mismatches(record: Record, name: str, spec: Spec, sizes: dict[str, int]) -> Iterator[str]:
+def _mismatches(record: Record, name: str, spec: ChunkSpec, sizes: dict[str, int]) -> Iterator[str]:
     """What is wrong with one chunk. A letter that is new takes the size found."""
     entry = record.entry(name)
     if entry.dtype not in spec.dtypes:

@@ -15,7 +15,7 @@ A reader gets bytes 0 .. 47, then the header, then any chunk by its byte range: 
 The header:
 
     {"format": "pellucid record", "schema": [1, 0], "kind": "generation" | "training" | "finetuning",
-     "provenance": {...: `provenance.Provenance`}, "chunks": [{...: `entry.Entry`}, ...]}
+     "provenance": {...: `provenance.Provenance`}, "chunks": [{...: `entry.ChunkEntry`}, ...]}
 
 The digests notice damage: of the header at once, of a chunk when it is read. They do not prove who wrote it: whoever changes
 numbers can compute new digests. Catching that takes the model, and is the business of `pellucid verify`.
@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, Literal, cast, get_args
 
-from pellucid.record.entry import Entry
+from pellucid.record.entry import ChunkEntry
 from pellucid.record.text import from_json, to_json
 
 
@@ -85,7 +85,7 @@ def unpack_header(preamble: bytes, text: bytes) -> dict[str, Any]:
     return header
 
 
-def check_table(entries: Iterable[Entry], data_bytes: int) -> None:
+def check_table(entries: Iterable[ChunkEntry], data_bytes: int) -> None:
     """Chunks have names of their own, lie one after the other with nothing hidden between, and fill the file.
 
     Args:

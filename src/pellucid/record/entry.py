@@ -15,7 +15,7 @@ TRUTHS: tuple[Truth, ...] = get_args(Truth)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class ChunkEntry:
     """One row of the chunk table.
 
     Attributes:

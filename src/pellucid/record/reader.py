@@ -23,10 +23,10 @@ from pellucid.record.container import (
     unpack_preamble,
 )
 from pellucid.record.encoding import NUMBERS, decode
-from pellucid.record.entry import Entry
+from pellucid.record.entry import ChunkEntry
 from pellucid.record.provenance import Provenance
 from pellucid.record.text import from_json
-from pellucid.record.values import Array, Stored, values
+from pellucid.record.values import Array, StoredArray, values
 from pellucid.record.versions import migrate
 
 
@@ -102,7 +102,7 @@ class Record:
         table = header.get("chunks")
         if not isinstance(table, list):
             raise ValueError("its header has no chunk table")
-        entries = [Entry.from_dict(row) for row in table]
+        entries = [ChunkEntry.from_dict(row) for row in table]
         self._data = aligned(PREAMBLE_BYTES + length)
         check_table(entries, size - self._data)
         self._entries = MappingProxyType({entry.name: entry for entry in entries})
@@ -121,7 +121,7 @@ class Record:
         """The chunks whose names begin so, in the file's order."""
         return [name for name in self._entries if name.startswith(prefix)]
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> ChunkEntry:
         """What the chunk table says of it. Raises MissingChunk."""
         if name not in self._entries:
             raise MissingChunk(f"{name} is not in this record ({self._label})")
@@ -139,7 +139,7 @@ class Record:
             return self._decoded(entry, self._plain(entry).decode)
         if entry.dtype == "json":
             return self._decoded(entry, lambda: from_json(self._plain(entry)))
-        found = values(Stored(self.stored(name), entry.dtype, entry.scale, entry.triangle))
+        found = values(StoredArray(self.stored(name), entry.dtype, entry.scale, entry.triangle))
         found.flags.writeable = False
         return found
 
@@ -171,7 +171,7 @@ class Record:
             raise PellucidError(f"the record {self._label} is damaged: chunk {name} is not what was written (SHA-256)")
         return found
 
-    def _plain(self, entry: Entry) -> bytes:
+    def _plain(self, entry: ChunkEntry) -> bytes:
         if entry.name in self._cache:
             return self._cache[entry.name]
         stored = self.stored_bytes(entry.name)
@@ -181,7 +181,7 @@ class Record:
             self._cached_bytes += len(plain)
         return plain
 
-    def _decoded(self, entry: Entry, decoded: Callable[[], _Value]) -> _Value:
+    def _decoded(self, entry: ChunkEntry, decoded: Callable[[], _Value]) -> _Value:
         """Calls it; what it finds wrong is told with the file and the chunk. Checksums computed anew get this far."""
         try:
             return decoded()

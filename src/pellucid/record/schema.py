@@ -28,14 +28,14 @@ Shape = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
+class ChunkSpec:
     """One row: a chunk that a record of the kind holds, or may hold.
 
     Attributes:
         name: with `{level}`, `{block}` or `{matrix}` for a chunk of each.
         dtypes: those that it may have.
         shape: of what reading gives (a triangle's is square); empty for text.
-        truth, meaning, unit: as in `entry.Entry`.
+        truth, meaning, unit: as in `entry.ChunkEntry`.
         required: whether the record is incomplete without it.
         scaled: stored as uint8 steps of a range. triangle: stored as lower triangles.
         encoding: the one that suits it; None for the usual one. Readers take any.
@@ -55,12 +55,12 @@ class Spec:
 
 def _numbers(
     name: str, dtype: str, shape: Shape, truth: Truth, meaning: str, unit: str = "", *, optional: bool = False
-) -> Spec:
-    return Spec(name, tuple(dtype.split("|")), shape, truth, meaning, unit, not optional)
+) -> ChunkSpec:
+    return ChunkSpec(name, tuple(dtype.split("|")), shape, truth, meaning, unit, not optional)
 
 
-def _json(name: str, truth: Truth, meaning: str, *, optional: bool = False) -> Spec:
-    return Spec(name, ("json",), (), truth, meaning, "", not optional)
+def _json(name: str, truth: Truth, meaning: str, *, optional: bool = False) -> ChunkSpec:
+    return ChunkSpec(name, ("json",), (), truth, meaning, "", not optional)
 
 
 # Pieces of every token that the record names, so that it can be shown without a tokenizer. Bytes, since a piece need not be
@@ -97,7 +97,7 @@ _GENERATION = (
     _numbers("generation/lens/ids", "int32", ("L+1", "T", "J"), "derived",
              "logit lens: the likeliest next tokens if the stream at this level went to the final LayerNorm at once"),
     _numbers("generation/lens/logprobs", "float32", ("L+1", "T", "J"), "derived", "their log-probabilities", "nats"),
-    Spec("generation/attention/{block}", ("uint8",), ("H", "T", "T"), "derived",
+    ChunkSpec("generation/attention/{block}", ("uint8",), ("H", "T", "T"), "derived",
          "attention weights, query by key, in steps of 1/255; 0 for keys that the block's pattern does not see",
          scaled=True, triangle=True),
     _numbers("generation/cells", "uint8", ("S", "L", "T"), "derived",
@@ -128,7 +128,7 @@ _TRAINING = (
     _numbers("training/moments/updates", "float32", ("M", "Q"), "replayed",
              "L2 norm of each matrix's change in that step; NaN at the end"),
     _numbers("training/moments/weights", "float32", ("M", "Q"), "derived", "L2 norm of each matrix before it"),
-    Spec("training/thumbnails/{matrix}", ("uint8",), ("M", "?", "?"), "derived",
+    ChunkSpec("training/thumbnails/{matrix}", ("uint8",), ("M", "?", "?"), "derived",
          "the matrix, rows in by columns out, averaged over equal tiles, 32 x 32 of them at most", scaled=True,
          encoding="delta+deflate"),
     # One window of held-out text, the same at every moment: ids[1:] are the targets of ids[:-1].
@@ -180,17 +180,17 @@ _FINETUNING = (
     _numbers("finetuning/change", "float32", ("Q",), "derived", "L2 norm of the change of each matrix, from base/ to model/"),
     _numbers("finetuning/weights", "float32", ("Q",), "derived", "L2 norm of each matrix before"),
     # Optional: norms alone make the table; these make the map of which cells moved.
-    Spec("finetuning/thumbnails/{matrix}", ("uint8",), ("?", "?"), "derived",
+    ChunkSpec("finetuning/thumbnails/{matrix}", ("uint8",), ("?", "?"), "derived",
          "mean |change| over equal tiles of the matrix, 32 x 32 of them at most", required=False, scaled=True),
     _numbers("finetuning/steps/loss", "float32|float64", ("N",), "replayed", "mean loss before each update", "nats/token",
              optional=True),
 )  # fmt: skip
 
-SCHEMA: dict[Kind, tuple[Spec, ...]] = {"generation": _GENERATION, "training": _TRAINING, "finetuning": _FINETUNING}
+SCHEMA: dict[Kind, tuple[ChunkSpec, ...]] = {"generation": _GENERATION, "training": _TRAINING, "finetuning": _FINETUNING}
 assert tuple(SCHEMA) == KINDS
 
 
-class Words(TypedDict):
+class ChunkDescription(TypedDict):
     """What the schema says of a chunk, as `RecordWriter.add` takes it."""
 
     truth: Truth
@@ -199,7 +199,7 @@ class Words(TypedDict):
     encoding: str | None
 
 
-def describe(kind: Kind, name: str) -> Words:
+def describe(kind: Kind, name: str) -> ChunkDescription:
     """What the schema says of a name of its own: `writer.add(name.format(block=3), x, **describe(kind, name))`.
 
     Raises:

@@ -21,7 +21,7 @@ _STEPS = 255
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stored:
+class StoredArray:
     """Numbers as a chunk holds them.
 
     Attributes:
@@ -37,7 +37,7 @@ class Stored:
     triangle: bool = False
 
 
-def as_is(array: Array) -> Stored:
+def as_is(array: Array) -> StoredArray:
     """Numbers in their own dtype.
 
     Raises:
@@ -46,11 +46,11 @@ def as_is(array: Array) -> Stored:
     little = np.dtype(array.dtype).newbyteorder("<")
     for name, dtype in NUMBERS.items():
         if name != "bfloat16" and dtype == little:
-            return Stored(np.asarray(array, dtype=dtype, order="C"), name)
+            return StoredArray(np.asarray(array, dtype=dtype, order="C"), name)
     raise PellucidError(f"a record cannot hold {array.dtype} numbers: convert them to one of {', '.join(NUMBERS)}")
 
 
-def as_bfloat16(array: Array) -> Stored:
+def as_bfloat16(array: Array) -> StoredArray:
     """float32 or float16 numbers rounded to bfloat16: to the nearest, of two equally near to the even one; NaN stays NaN.
 
     Raises:
@@ -62,16 +62,16 @@ def as_bfloat16(array: Array) -> Stored:
     rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16  # 0x7FFF below a half; one more if the kept part is odd
     quiet = (bits >> 16) | 0x40  # rounding could carry a NaN into infinity
     is_nan = (bits & 0x7FFFFFFF) > 0x7F800000
-    return Stored(np.where(is_nan, quiet, rounded).astype("<u2"), "bfloat16")
+    return StoredArray(np.where(is_nan, quiet, rounded).astype("<u2"), "bfloat16")
 
 
-def bfloat16_bits(bits: Array) -> Stored:
+def bfloat16_bits(bits: Array) -> StoredArray:
     """Numbers that are bfloat16 already, as their bits: `tensor.view(torch.uint16).numpy()`."""
     assert bits.dtype == np.uint16, bits.dtype
-    return Stored(np.asarray(bits, dtype="<u2", order="C"), "bfloat16")
+    return StoredArray(np.asarray(bits, dtype="<u2", order="C"), "bfloat16")
 
 
-def as_uint8(array: Array, lo: float | None = None, hi: float | None = None) -> Stored:
+def as_uint8(array: Array, lo: float | None = None, hi: float | None = None) -> StoredArray:
     """Numbers in 256 equal steps from lo to hi (default: their own least and greatest).
 
     Raises:
@@ -90,10 +90,10 @@ def as_uint8(array: Array, lo: float | None = None, hi: float | None = None) -> 
     codes = np.rint((plain - low) / (step or 1.0))
     if codes.size and not (codes.min() >= 0 and codes.max() <= (_STEPS if step else 0)):  # "not" also catches NaN
         raise PellucidError(f"a number lies outside the range {low} to {high}: widen it, or store float32 or bfloat16")
-    return Stored(codes.astype(np.uint8), "uint8", (low, high))
+    return StoredArray(codes.astype(np.uint8), "uint8", (low, high))
 
 
-def as_triangle(attention: Array) -> Stored:
+def as_triangle(attention: Array) -> StoredArray:
     """Attention weights (..., T, T), causal, in steps of 1/255: the lower triangles alone, (..., T (T + 1) / 2).
 
     Raises:
@@ -107,10 +107,10 @@ def as_triangle(attention: Array) -> Stored:
     if np.any(attention[..., above[0], above[1]]):
         raise PellucidError("attention looks ahead: a weight above the diagonal is not 0")
     codes = as_uint8(attention[..., rows, columns], 0.0, 1.0)
-    return Stored(codes.array, codes.dtype, codes.scale, triangle=True)
+    return StoredArray(codes.array, codes.dtype, codes.scale, triangle=True)
 
 
-def values(stored: Stored) -> Array:
+def values(stored: StoredArray) -> Array:
     """The numbers again: bfloat16 and uint8 steps as float32, a triangle as its square matrix with zeros above."""
     array = stored.array
     if stored.dtype == "bfloat16":

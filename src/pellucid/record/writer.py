@@ -17,11 +17,11 @@ from pellucid.errors import PellucidError
 from pellucid.record.atomic import cannot_write, replacing, same_file
 from pellucid.record.container import FORMAT, KINDS, MAX_HEADER_BYTES, Kind, aligned, pack_header
 from pellucid.record.encoding import ENCODINGS, MAX_CHUNK_BYTES, allowed, encode
-from pellucid.record.entry import TRUTHS, Entry, Truth, valid_name
+from pellucid.record.entry import TRUTHS, ChunkEntry, Truth, valid_name
 from pellucid.record.provenance import Provenance
 from pellucid.record.reader import Record
 from pellucid.record.text import check_json, to_json
-from pellucid.record.values import Stored, as_is
+from pellucid.record.values import StoredArray, as_is
 from pellucid.record.versions import SCHEMA_VERSION
 
 
@@ -33,8 +33,8 @@ class Chunk:
     """What is to become a chunk: views give these.
 
     Attributes:
-        name, truth, meaning, unit, source: as in `entry.Entry`.
-        value: an array or numpy number (kept in its own dtype), a `values.Stored` (`as_bfloat16`, `as_uint8`,
+        name, truth, meaning, unit, source: as in `entry.ChunkEntry`.
+        value: an array or numpy number (kept in its own dtype), a `values.StoredArray` (`as_bfloat16`, `as_uint8`,
             `as_triangle`), a str (stored as UTF-8), or anything that JSON holds.
         encoding: `encoding.ENCODINGS`; None takes what pays.
     """
@@ -86,7 +86,7 @@ class RecordWriter:
 
     def _start(self, target: Path | str | BinaryIO, header: dict[str, Any]) -> None:
         self._header = header
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, ChunkEntry] = {}
         self._target: Path | BinaryIO = Path(target) if isinstance(target, str) else target
         if not isinstance(self._target, Path):
             self._spool: BinaryIO = BytesIO()
@@ -126,12 +126,12 @@ class RecordWriter:
         if source is not None:
             check_json(source, f"source of {where}")
         check_json([meaning, unit], f"words about {where}")
-        stored: Stored | None = None
+        stored: StoredArray | None = None
         if isinstance(value, str):
             check_json(value, where)
             dtype, shape, plain = "utf8", (), value.encode("utf-8")
-        elif isinstance(value, Stored | np.ndarray | np.generic):
-            stored = value if isinstance(value, Stored) else as_is(np.asarray(value))
+        elif isinstance(value, StoredArray | np.ndarray | np.generic):
+            stored = value if isinstance(value, StoredArray) else as_is(np.asarray(value))
             dtype, shape, plain = stored.dtype, stored.array.shape, stored.array.tobytes()
         else:
             check_json(value, where)
@@ -141,7 +141,7 @@ class RecordWriter:
         if encoding is not None and not (encoding in ENCODINGS and allowed(encoding, dtype, shape)):
             raise PellucidError(f"{where}: {dtype} of shape {shape} cannot have the encoding {encoding!r}")
         chosen, data = encode(plain, dtype, shape, encoding)
-        entry = Entry(
+        entry = ChunkEntry(
             name=name, dtype=dtype, shape=shape, encoding=chosen, offset=self._next(), stored_bytes=len(data),
             plain_bytes=len(plain), sha256=sha256(data).hexdigest(), truth=truth, meaning=meaning, unit=unit,
             source=None if source is None else dict(source),
@@ -160,7 +160,7 @@ class RecordWriter:
         """Where the next chunk begins."""
         return aligned(self._spool.seek(0, os.SEEK_END))
 
-    def _append(self, entry: Entry, data: bytes) -> None:
+    def _append(self, entry: ChunkEntry, data: bytes) -> None:
         try:
             self._spool.write(b"\0" * (entry.offset - self._spool.seek(0, os.SEEK_END)))
             self._spool.write(data)

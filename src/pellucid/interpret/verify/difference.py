@@ -1,4 +1,4 @@
-"""A chunk against what it should be: differences, tolerances, and the one that stands out."""
+"""Comparing a chunk with its recomputed value: differences, tolerances, and the number that is furthest out."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.interpret.verify.report import Row
+from pellucid.interpret.verify.report import ChunkResult
 from pellucid.record import Record
 
 
@@ -18,54 +18,72 @@ Array = Any
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Between a chunk and what it should be: |difference| and tolerance by number, and the unit of both."""
+    """|stored - recomputed| of every number of a chunk, the tolerance of each, and the unit of both."""
 
     difference: Array
     tolerance: Array
     unit: str = ""
 
-    def row(self, record: Record, name: str) -> Row:
-        """Its worst number."""
+    def result(self, record: Record, name: str) -> ChunkResult:
+        """The chunk's result, stated by the number with the largest difference / tolerance."""
         found, allowed = (np.asarray(a, np.float64).ravel() for a in np.broadcast_arrays(self.difference, self.tolerance))
         found = np.where(np.isnan(found), np.inf, found)
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(found > 0, found / allowed, 0.0)  # 1 / 0 is infinite
-        worst = int(share.argmax()) if share.size else -1
-        return Row(
-            chunk=name, truth=record.entry(name).truth, ok=bool(share.size == 0 or share[worst] <= 1), unit=self.unit,
-            difference=float(found[worst]) if share.size else 0.0, tolerance=float(allowed[worst]) if share.size else 0.0,
+            ratio = np.where(found > 0, found / allowed, 0.0)  # 1 / 0 is infinite
+        worst = int(ratio.argmax()) if ratio.size else -1
+        return ChunkResult(
+            chunk=name, truth=record.entry(name).truth, ok=bool(ratio.size == 0 or ratio[worst] <= 1), unit=self.unit,
+            difference=float(found[worst]) if ratio.size else 0.0, tolerance=float(allowed[worst]) if ratio.size else 0.0,
         )  # fmt: skip
 
 
-def listed(logprobs: Tensor, ids: Array, stored: Array, nats: Array) -> tuple[Difference, Difference]:
-    """A list of the likeliest tokens, the likeliest first, against (N, V) log-probabilities: its ids, and its numbers.
-
-    An id is off by how much less likely its token is than the one that belongs there: of two that are equally likely but
-    for rounding, either may come first. None may come twice.
-    """
-    there = known(ids, logprobs.shape[1])
-    right = logprobs.topk(ids.shape[1]).values.numpy()
-    found = logprobs.gather(1, torch.from_numpy(np.where(there, ids, 0).astype(np.int64))).numpy()
-    found[~there] = np.inf
-    twice = np.array([len(set(row)) < len(row) for row in ids.tolist()], bool)
-    found[twice] = np.inf
-    rounded = 2.0**-24 * np.abs(right)
-    return (
-        Difference(np.abs(found - right), 2 * nats + rounded, "nats"),
-        Difference(np.abs(stored - np.where(there, found, right)), nats + rounded, "nats"),
-    )
-
-
-def known(ids: Array, vocab_size: int) -> Array:
-    """Which of the ids are tokens at all."""
-    return (ids >= 0) & (ids < vocab_size)
+def equality(same: bool) -> Difference:
+    """No difference, or an infinite one: for text, lists and shapes."""
+    return Difference(0.0 if same else np.inf, 0.0)
 
 
 def equal(stored: Array, right: Array) -> Difference:
-    """Numbers that no rounding has touched."""
+    """Numbers that no rounding has touched: they must be equal, and so must the shapes."""
     if stored.shape != right.shape:
         return Difference(np.array([math.inf]), 0.0)
     return Difference(np.abs(stored.astype(np.float64) - right.astype(np.float64)), 0.0)
+
+
+def absolute_difference(stored: Array, right: Array) -> Array:
+    """|stored - right|; 0 where both are NaN."""
+    return np.where(np.isnan(stored) & np.isnan(right), 0.0, np.abs(stored - right))
+
+
+def valid_ids(ids: Array, vocab_size: int) -> Array:
+    """Which of the ids are in the vocabulary."""
+    return (ids >= 0) & (ids < vocab_size)
+
+
+def compare_top_tokens(logprobs: Tensor, ids: Array, stored: Array, nats: Array) -> tuple[Difference, Difference]:
+    """A stored list of the likeliest tokens, likeliest first, against recomputed log-probabilities.
+
+    The difference of an id is how much less likely its token is than the one at its place in the recomputed list: of two
+    tokens that are equally likely up to rounding, either may come first. A repeated id is wrong.
+
+    Args:
+        logprobs: (N, V) recomputed, float64.
+        ids, stored: (N, K) token ids and their log-probabilities as the record holds them.
+        nats: (N, 1) tolerance of a log-probability.
+
+    Returns:
+        The differences of the ids and of the log-probabilities.
+    """
+    valid = valid_ids(ids, logprobs.shape[1])
+    right = logprobs.topk(ids.shape[1]).values.numpy()
+    found = logprobs.gather(1, torch.from_numpy(np.where(valid, ids, 0).astype(np.int64))).numpy()
+    found[~valid] = np.inf
+    repeated = np.array([len(set(row)) < len(row) for row in ids.tolist()], bool)
+    found[repeated] = np.inf
+    rounding = 2.0**-24 * np.abs(right)
+    return (
+        Difference(np.abs(found - right), 2 * nats + rounding, "nats"),
+        Difference(np.abs(stored - np.where(valid, found, right)), nats + rounding, "nats"),
+    )
 
 
 def stack(parts: Sequence[Difference]) -> Difference:
@@ -74,50 +92,53 @@ def stack(parts: Sequence[Difference]) -> Difference:
     return Difference(np.stack([one for one, _ in shaped]), np.stack([two for _, two in shaped]), parts[0].unit)
 
 
-def off(stored: Array, right: Array) -> Array:
-    """|stored - right|; numbers that are both none agree."""
-    return np.where(np.isnan(stored) & np.isnan(right), 0.0, np.abs(stored - right))
-
-
-def partly(
-    record: Record, noted: Record | None, name: str, again: Mapping[int, Array],
-    allowed: Callable[[Array], Array | float], labels: Sequence[int],
-) -> Row:  # fmt: skip
-    """A chunk of which some parts could be computed again.
+def compare_partly(
+    record: Record, logged: Record | None, name: str, recomputed: Mapping[int, Array],
+    allowed: Callable[[Array], Array | float], steps: Sequence[int],
+) -> ChunkResult:  # fmt: skip
+    """The result for a chunk with one row a step, of which some rows could be recomputed.
 
     Args:
-        noted: what the run wrote down itself, with which the other parts are compared; None if that is gone.
-        again: what the parts should be, by their place along the first axis. allowed: the tolerance of such a part.
-        labels: what each place is called: its step.
+        logged: the same record made from the run's own log, with which the other rows are compared; None without a log.
+        recomputed: the recomputed rows by their index along the first axis.
+        allowed: the tolerance of a recomputed row.
+        steps: the step of each row.
     """
     stored = record[name].astype(np.float64)
-    wrong = Difference(np.inf, 0.0).row(record, name)
-    if len(stored) != len(labels) or any(right.shape != stored.shape[1:] for right in again.values()):
+    wrong = equality(False).result(record, name)
+    if len(stored) != len(steps) or any(right.shape != stored.shape[1:] for right in recomputed.values()):
         return wrong
     difference, tolerance = np.zeros_like(stored), np.zeros_like(stored)
-    rest = [place for place in range(len(labels)) if place not in again]
-    notes = noted[name].astype(np.float64) if noted is not None and name in noted else None
-    if notes is not None:
-        if notes.shape != stored.shape:
+    rest = [row for row in range(len(steps)) if row not in recomputed]
+    log = logged[name].astype(np.float64) if logged is not None and name in logged else None
+    if log is not None:
+        if log.shape != stored.shape:
             return wrong
-        difference[rest] = off(stored[rest], notes[rest])
-    for place, right in again.items():
-        difference[place] = off(stored[place], right)
-        tolerance[place] = np.nan_to_num(allowed(right))
+        difference[rest] = absolute_difference(stored[rest], log[rest])
+    for row, right in recomputed.items():
+        difference[row] = absolute_difference(stored[row], right)
+        tolerance[row] = np.nan_to_num(allowed(right))
     found = Difference(difference, tolerance)
-    return said(record, found, name, [labels[place] for place in again], len(rest), notes is not None)
+    return partial_result(record, found, name, [steps[row] for row in recomputed], len(rest), log is not None)
 
 
-def said(record: Record, found: Difference, name: str, again: Sequence[int], rest: int, noted: bool) -> Row:
-    """A row that says at which steps there was something to compute again, and what became of the `rest`."""
-    row = found.row(record, name)
-    if not rest:
-        return row
-    where = f"computed again at {', '.join(map(str, again))}; " if again else ""
-    how = "only compared with the run's own notes" if noted else "not checked"
-    note = f"{where}{rest} {'others ' if again else ''}{how}: checkpoints gone"
-    compared = again or noted
-    return Row(
-        chunk=name, truth=row.truth, ok=row.ok, unit=row.unit, note=note, unchecked=rest,
-        difference=row.difference if compared else None, tolerance=row.tolerance if compared else None,
+def partial_result(
+    record: Record, found: Difference, name: str, steps: Sequence[int], unchecked: int, logged: bool
+) -> ChunkResult:
+    """A result with a note: at which steps the chunk was recomputed, and what was done about the rest.
+
+    Args:
+        steps: those at which something was recomputed. unchecked: how many others there are. logged: whether the others
+            were compared with the run's log.
+    """
+    result = found.result(record, name)
+    if not unchecked:
+        return result
+    where = f"recomputed at {', '.join(map(str, steps))}; " if steps else ""
+    how = "only compared with the run's own log" if logged else "not checked"
+    note = f"{where}{unchecked} {'others ' if steps else ''}{how}: their checkpoints are gone"
+    compared = steps or logged
+    return ChunkResult(
+        chunk=name, truth=result.truth, ok=result.ok, unit=result.unit, note=note, unchecked=unchecked,
+        difference=result.difference if compared else None, tolerance=result.tolerance if compared else None,
     )  # fmt: skip

@@ -1,6 +1,6 @@
-"""What the weights that a run still has give: the moment, the look, the sample, and the step that followed, taken again.
+"""Training steps run again from the weights that a run still has, with the statistics and measurements made there.
 
-Q weight matrices, W tracks of the fixed window, X tracks of the example, V vocabulary, Z windows of the stretch.
+Q weight matrices, W positions of the fixed window, X positions of the example, V vocabulary, Z windows of the stretch.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from torch import Tensor
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
-from pellucid.interpret.training_recorder import MomentWatch, held_out_window
-from pellucid.interpret.training_stats import Stretch, logits_of, losses
+from pellucid.interpret.training_recorder import TrainingStatsWatcher
+from pellucid.interpret.training_stats import Stretch, held_out_window, logits_of, losses
 from pellucid.runs.files import EXAMPLE, MODEL, STATE_FILE, checkpoints, step_of
 from pellucid.runs.plan import Plan
 from pellucid.runtime.inference_mode import inference_mode
@@ -33,22 +33,22 @@ Array = Any
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What the weights after some steps give.
+class ReplayedStep:
+    """What the weights after a number of steps give.
 
     Attributes:
         model: their fingerprint.
-        moment: as `training.MomentWatch.seen`; without gradients and updates if no step was taken again. Empty if these
-            steps are no moment.
-        step: (loss, gradient's norm) of the step that followed, taken again; None after the last.
-        held_out: (nats a token, bits a byte), if it was looked at.
-        sample: (text, ids), if one was written.
-        stretch: (Z, G) losses, if they are the newest weights.
-        example: (2, V) log-probabilities at the example's track before and after, if that step took it.
+        stats: as `TrainingStatsWatcher.stats`; without gradients and updates if no step follows. Empty where the run keeps no
+            statistics.
+        step: (loss, gradient norm) of the next step, run again; None after the last step.
+        held_out: (nats per token, bits per byte), where the run measured them.
+        sample: (text, ids), where the run sampled.
+        stretch: (Z, G) losses, for the newest weights.
+        example: (2, V) log-probabilities at the example's position before and after its step, where that is this step.
     """
 
     model: str
-    moment: dict[str, Array]
+    stats: dict[str, Array]
     step: tuple[float, float] | None
     held_out: tuple[float, float] | None
     sample: tuple[str, list[int]] | None
@@ -56,43 +56,44 @@ class Found:
     example: Tensor | None
 
 
-class _Replay(MomentWatch):
-    """Also keeps the whole distribution at one track of the example."""
+class _ReplayWatcher(TrainingStatsWatcher):
+    """Also keeps the whole distribution at one position of the example."""
 
-    def __init__(self, plan: Plan, window: Array, track: int | None) -> None:
+    def __init__(self, plan: Plan, window: Array, position: int | None) -> None:
         super().__init__(plan, window)
-        self.track = track
+        self.position = position
         self.distributions: list[Tensor] = []
 
-    def _look_at(self, model: GPT, window: Array) -> tuple[Array, Array, Array]:
-        if self.track is not None:
-            ids = torch.from_numpy(window[: self.track + 1].astype(np.int64))
+    def _evaluate(self, model: GPT, window: Array) -> tuple[Array, Array, Array]:
+        if self.position is not None:
+            ids = torch.from_numpy(window[: self.position + 1].astype(np.int64))
             with inference_mode(model):
                 *_, logits = logits_of(model, ids[None], self.dtype)
             self.distributions.append(logits[-1].double().log_softmax(-1))
-        return super()._look_at(model, window)
+        return super()._evaluate(model, window)
 
 
-def still_there(run: Path, plan: Plan, until: int) -> dict[int, Path | None]:
-    """Where a run has weights, by the steps done: None for the first ones, which the seed gives."""
+def saved_weights(run: Path, plan: Plan, until: int) -> dict[int, Path | None]:
+    """Where a run still has weights, by the steps done: None for the first weights, which follow from the seed."""
     found: dict[int, Path | None] = {0: None}
     for path in [*checkpoints(run, inside=EXAMPLE), *checkpoints(run)]:
         step = step_of(path)
         if (path / STATE_FILE).is_file() and 0 < step <= until:
             found[step] = path
-    last = until == plan.total_steps and not plan.keep_best  # the newest model, then, is that of the last step
+    last = until == plan.total_steps and not plan.keep_best  # then the newest model is that of the last step
     if last and until not in found and (run / MODEL).is_dir():
         found[until] = run / MODEL
     return dict(sorted(found.items()))
 
 
 def replay(
-    run: Path, plan: Plan, batches: WindowBatches, tokenizer: Tokenizer, until: int, stretch: Stretch | None, track: int | None
-) -> Iterator[tuple[int, Found]]:
-    """Goes through the weights that are still there, and takes the step after each again.
+    run: Path, plan: Plan, batches: WindowBatches, tokenizer: Tokenizer, until: int, stretch: Stretch | None,
+    position: int | None,
+) -> Iterator[tuple[int, ReplayedStep]]:  # fmt: skip
+    """Loads each of the weights that still exist, measures them, and runs the step after them again.
 
     Args:
-        until: steps that the record has seen. track: of the example, to keep its distributions.
+        until: steps that the record covers. position: of the example, to keep its distributions.
 
     Yields:
         The steps done, and what those weights give.
@@ -104,16 +105,16 @@ def replay(
     torch.set_num_threads(plan.threads)
     try:
         with torch.random.fork_rng(devices=[]):
-            for step, path in still_there(run, plan, until).items():
-                yield step, _one(run, plan, batches, tokenizer, until, stretch, track, step, path)
+            for step, path in saved_weights(run, plan, until).items():
+                yield step, _replay_one(run, plan, batches, tokenizer, until, stretch, position, step, path)
     finally:
         torch.set_num_threads(threads)
 
 
-def _one(
+def _replay_one(
     run: Path, plan: Plan, batches: WindowBatches, tokenizer: Tokenizer, until: int, stretch: Stretch | None,
-    track: int | None, step: int, path: Path | None,
-) -> Found:  # fmt: skip
+    position: int | None, step: int, path: Path | None,
+) -> ReplayedStep:  # fmt: skip
     model = GPT(plan.config, tokenizer=tokenizer, seed=plan.seed)
     optimizer = make_optimizer(model, plan.recipe, plan.optimizer, plan.optimizer_settings)
     state = State(step=step, tokens=batches.tokens_before(step))
@@ -124,29 +125,30 @@ def _one(
     dtype: torch.dtype = getattr(torch, plan.dtype)
     named = fingerprint(model)
     model.eval()
-    looked = step % plan.held_out_every == 0 or step == plan.total_steps
-    held_out = batches.held_out(model, dtype) if looked else None
-    written = sample(plan, model) if step in plan.sample_at and plan.sample_prompt else None
-    losses_of_stretch: Array | None = None
+    measures = step % plan.held_out_every == 0 or step == plan.total_steps
+    held_out = batches.held_out(model, dtype) if measures else None
+    sampled = sample(plan, model) if step in plan.sample_at and plan.sample_prompt else None
+    stretch_losses: Array | None = None
     if stretch is not None and step == until:
         with inference_mode(model):
-            losses_of_stretch = losses(model, stretch.windows(plan.config.n_ctx), dtype)
-    watch = _Replay(plan, held_out_window(batches), track if step == example_moment(plan.total_steps) else None)
-    watching = watch if step in moments(plan.total_steps) else None
+            stretch_losses = losses(model, stretch.windows(plan.config.n_ctx), dtype)
+    is_example = step == example_moment(plan.total_steps)
+    watcher = _ReplayWatcher(plan, held_out_window(batches), position if is_example else None)
+    used = watcher if step in moments(plan.total_steps) else None
     taken: tuple[float, float] | None = None
     if step < until:
-        again = take_step(plan, model, optimizer, batches, state, watching)
-        taken = (again.loss, again.grad_norm)
-        if watching is not None:
-            watching.after(model)
-    elif watching is not None and step == plan.total_steps:
-        watch.seen = watch.of_weights(model)
-    return Found(
+        result = take_step(plan, model, optimizer, batches, state, used)
+        taken = (result.loss, result.grad_norm)
+        if used is not None:
+            used.after(model)
+    elif used is not None and step == plan.total_steps:
+        watcher.stats = watcher.weight_stats(model)
+    return ReplayedStep(
         model=named,
-        moment=watch.seen,
+        stats=watcher.stats,
         step=taken,
         held_out=held_out,
-        sample=None if written is None else (written.text, written.ids),
-        stretch=losses_of_stretch,
-        example=torch.stack(watch.distributions) if len(watch.distributions) == 2 else None,
+        sample=None if sampled is None else (sampled.text, sampled.ids),
+        stretch=stretch_losses,
+        example=torch.stack(watcher.distributions) if len(watcher.distributions) == 2 else None,
     )

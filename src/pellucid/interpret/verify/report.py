@@ -1,4 +1,4 @@
-"""What verifying found, chunk by chunk."""
+"""The result of verifying a record: one line a chunk, and a verdict."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -9,18 +9,18 @@ from pellucid.record import Truth
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """One chunk.
+class ChunkResult:
+    """The comparison of one chunk with its recomputed value.
 
     Attributes:
-        chunk, truth: its name and class.
-        ok: within the tolerance, or nothing that could be computed again.
-        difference: at the number where difference / tolerance is largest, in `unit`; None where nothing was compared,
-            infinite for what is no number, or not one that could stand there.
-        tolerance: at that same number; 0 where numbers must be equal.
+        chunk, truth: the chunk's name and truth class.
+        ok: every number is within its tolerance, or nothing could be recomputed.
+        difference: |stored - recomputed| of the number with the largest difference / tolerance, in `unit`; None where nothing
+            was compared, infinite for NaN or an impossible value.
+        tolerance: of that same number; 0 where equality is required.
         unit: of both.
         note: why nothing was compared, or which parts were not.
-        unchecked: how many of its parts (moments, steps) could not be computed again.
+        unchecked: how many of its parts (steps, or recorded steps of a training run) could not be recomputed.
     """
 
     chunk: str
@@ -33,15 +33,15 @@ class Row:
     unchecked: int = 0
 
     @property
-    def share(self) -> float:
+    def ratio(self) -> float:
         """difference / tolerance: 1 is just within."""
         if not self.difference or self.tolerance is None:
             return 0.0
         return self.difference / self.tolerance if self.tolerance else inf
 
     @property
-    def found(self) -> str:
-        """The difference in words."""
+    def summary(self) -> str:
+        """The difference and its tolerance as text."""
         assert self.difference is not None and self.tolerance is not None
         if self.tolerance:
             return f"{self.difference:.2g} of {self.tolerance:.2g} {self.unit}".rstrip()
@@ -51,56 +51,60 @@ class Row:
         mark = "BAD " if not self.ok else "part" if self.unchecked else "ok  "
         if self.difference is None or self.tolerance is None:
             return f"{mark} {self.truth:<9} {self.chunk:<34} {self.note}"
-        return f"{mark} {self.truth:<9} {self.chunk:<34} {self.found}{f'; {self.note}' if self.note else ''}"
+        return f"{mark} {self.truth:<9} {self.chunk:<34} {self.summary}{f'; {self.note}' if self.note else ''}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """A record against its model.
+    """The comparison of a record with its model or run.
 
     Attributes:
-        record: its file, or "in memory". model: the model's fingerprint. dtype: in which the record's model computed.
-        rows: one a chunk, in the record's order.
+        record: its file, or "in memory".
+        model: the fingerprint that the record names.
+        dtype: in which the recorded model computed.
+        chunks: one result a chunk, in the record's order.
     """
 
     record: str
     model: str
     dtype: str
-    rows: tuple[Row, ...]
+    chunks: tuple[ChunkResult, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether every chunk that can be computed again is what it should be."""
-        return all(row.ok for row in self.rows)
+        """Whether every recomputed chunk is within its tolerance."""
+        return all(one.ok for one in self.chunks)
 
     @property
     def complete(self) -> bool:
-        """Whether all of it could be computed again, what was measured aside."""
-        return not any(row.unchecked for row in self.rows)
+        """Whether every chunk but the measured ones could be recomputed in full."""
+        return not any(one.unchecked for one in self.chunks)
 
-    def worst(self) -> Iterator[Row]:
-        """The compared chunk of each class that comes nearest to its tolerance, or goes furthest beyond."""
-        for truth in dict.fromkeys(row.truth for row in self.rows):
-            compared = [row for row in self.rows if row.truth == truth and row.difference is not None]
+    def worst(self) -> Iterator[ChunkResult]:
+        """For each truth class the compared chunk with the largest ratio of difference to tolerance."""
+        for truth in dict.fromkeys(one.truth for one in self.chunks):
+            compared = [one for one in self.chunks if one.truth == truth and one.difference is not None]
             if compared:
-                yield max(compared, key=lambda row: (not row.ok, row.share))
+                yield max(compared, key=lambda one: (not one.ok, one.ratio))
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, in which an infinite difference is the text "inf"."""
-        rows = [asdict(row) for row in self.rows]
-        for row in rows:
-            if row["difference"] is not None and not isfinite(row["difference"]):
-                row["difference"] = "inf"
-        said = {"ok": self.ok, "complete": self.complete, "record": self.record, "model": self.model, "dtype": self.dtype}
-        return said | {"chunks": rows}
+        chunks = [asdict(one) for one in self.chunks]
+        for one in chunks:
+            if one["difference"] is not None and not isfinite(one["difference"]):
+                one["difference"] = "inf"
+        plain = {"ok": self.ok, "complete": self.complete, "record": self.record, "model": self.model, "dtype": self.dtype}
+        return plain | {"chunks": chunks}
 
     def __str__(self) -> str:
-        bad = sum(not row.ok for row in self.rows)
-        compared = sum(row.difference is not None for row in self.rows)
-        said = f"{bad} of {len(self.rows)} chunks are not what this model gives" if bad else f"{compared} chunks compared"
-        lines = [*map(str, self.rows), ""]
-        lines += [f"largest difference, {row.truth}: {row.chunk}: {row.found}" for row in self.worst()]
-        parts = sum(row.unchecked > 0 for row in self.rows)
-        so_far = f"; {parts} of them in part only, where checkpoints are left" if parts else ""
-        verdict = "not verified" if bad else "verified in part" if parts else "verified"
-        return "\n".join([*lines, f"{verdict}: {self.record}: {said} ({self.dtype}){so_far}"])
+        bad = sum(not one.ok for one in self.chunks)
+        compared = sum(one.difference is not None for one in self.chunks)
+        count = f"{compared} chunks compared"
+        if bad:
+            count = f"{bad} of {len(self.chunks)} chunks are not what this model gives"
+        lines = [*map(str, self.chunks), ""]
+        lines += [f"largest difference, {one.truth}: {one.chunk}: {one.summary}" for one in self.worst()]
+        partial = sum(one.unchecked > 0 for one in self.chunks)
+        note = f"; {partial} of them only at the steps whose checkpoints still exist" if partial else ""
+        verdict = "not verified" if bad else "verified in part" if partial else "verified"
+        return "\n".join([*lines, f"{verdict}: {self.record}: {count} ({self.dtype}){note}"])
