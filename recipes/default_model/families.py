@@ -17,13 +17,13 @@ HELD_OUT = ("parity_label", "swap_first_two", "surround", "initials", "times_con
 # From the most frequent to the rarest (a choice): first what only examples can tell, then what language and numbers tell.
 TRAINED = (
     "category_label", "lookup", "invented_language", "opposites", "plurals", "past_forms", "gave", "copy", "add", "where",
-    "pick", "add_constant", "reverse", "which_colour", "substitution", "category_name", "add_word", "letter_of_word", "likes",
-    "neighbour", "blank", "subtract", "comparatives", "sort_numbers", "replace_word", "mood_label", "count_words", "number_word",
-    "largest", "is_it_so", "spell", "young", "what_did", "rotate", "topic_label", "sentence_word", "next_number", "drop",
-    "male_female", "capitals", "past_sentence", "repeat", "vowel_label", "negate", "article", "multiply", "sounds", "size_label",
-    "third_person", "surname_first", "constant", "makers", "sort_words", "make_question", "places_of", "reverse_letters",
-    "odd_one_out", "length_label", "continue_sentence", "prefixed", "zip_lists", "count_letter", "person", "three_operations",
-    "story_sum",
+    "pick", "add_constant", "reverse", "which_colour", "substitution", "category_name", "add_word", "letter_of_word",
+    "likes", "neighbour", "blank", "subtract", "comparatives", "sort_numbers", "replace_word", "mood_label", "count_words",
+    "number_word", "largest", "is_it_so", "spell", "young", "what_did", "rotate", "topic_label", "sentence_word",
+    "next_number", "drop", "male_female", "capitals", "past_sentence", "repeat", "vowel_label", "negate", "article",
+    "multiply", "sounds", "size_label", "third_person", "surname_first", "constant", "makers", "sort_words",
+    "make_question", "places_of", "reverse_letters", "odd_one_out", "length_label", "continue_sentence", "prefixed",
+    "zip_lists", "count_letter", "person", "three_operations", "story_sum",
 )  # fmt: skip
 # Zipf-Mandelbrot: the family of rank r = 1, 2, ... comes with a probability in proportion to 1 / (r + OFFSET).
 OFFSET = 4

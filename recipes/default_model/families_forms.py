@@ -5,14 +5,29 @@ from collections.abc import Sequence
 from recipes.default_model.draws import Draws
 from recipes.default_model.family import Family, Task
 from recipes.default_model.forms import (
-    ANTONYM_PREFIX, COMPARATIVES, ING, MAKERS, MALE_FEMALE, OPPOSITES, PAST, PLACES_OF, PLURALS, SOUNDS, THIRD_PERSON, YOUNG,
+    ANTONYM_PREFIX,
+    COMPARATIVES,
+    ING,
+    MAKERS,
+    MALE_FEMALE,
+    OPPOSITES,
+    PAST,
+    PLACES_OF,
+    PLURALS,
+    SOUNDS,
+    THIRD_PERSON,
+    YOUNG,
 )  # fmt: skip
 from recipes.default_model.lexicon import Lexicon
 from recipes.default_model.words import CATEGORIES, COLOURS, NAMES
 
 
 def _pairs_task(
-    draws: Draws, pairs: Sequence[tuple[str, str]], there: tuple[str, str], back: tuple[str, str], frames: Sequence[str] = ("{}",)
+    draws: Draws,
+    pairs: Sequence[tuple[str, str]],
+    there: tuple[str, str],
+    back: tuple[str, str],
+    frames: Sequence[str] = ("{}",),
 ) -> Task:
     """Pairs in a direction that is drawn, with a frame around the second that is drawn.
 
@@ -32,7 +47,11 @@ def plurals(draws: Draws, lexicon: Lexicon) -> Task:
     """One and many."""
     frames = ("{}", "{}", "two {}", "many {}", "the {}", "some {}")
     return _pairs_task(
-        draws, PLURALS, ("Write the plural:", "What is the plural of {}?"), ("Write the singular:", "What is one of {}?"), frames
+        draws,
+        PLURALS,
+        ("Write the plural:", "What is the plural of {}?"),
+        ("Write the singular:", "What is one of {}?"),
+        frames,
     )
 
 
@@ -40,14 +59,16 @@ def past_forms(draws: Draws, lexicon: Lexicon) -> Task:
     """Present and past."""
     frames = ("{}", "{}", "he {}", "they {}", "I {}", "yesterday {}")
     return _pairs_task(
-        draws, PAST, ("Write the past form:", "What is the past of {}?"), ("Write the present form:", "What is the present of {}?"),
-        frames,
+        draws, PAST, ("Write the past form:", "What is the past of {}?"),
+        ("Write the present form:", "What is the present of {}?"), frames,
     )  # fmt: skip
 
 
 def ing_forms(draws: Draws, lexicon: Lexicon) -> Task:
     """walk and walking."""
-    return _pairs_task(draws, ING, ("Write the -ing form:", ""), ("Write the plain form:", ""), ("{}", "{}", "he is {}", "they are {}"))
+    return _pairs_task(
+        draws, ING, ("Write the -ing form:", ""), ("Write the plain form:", ""), ("{}", "{}", "he is {}", "they are {}")
+    )
 
 
 def third_person(draws: Draws, lexicon: Lexicon) -> Task:
@@ -82,7 +103,9 @@ def male_female(draws: Draws, lexicon: Lexicon) -> Task:
 
 def young(draws: Draws, lexicon: Lexicon) -> Task:
     """dog and puppy."""
-    return _pairs_task(draws, YOUNG, ("Name the young one:", "What is a young {}?"), ("Name the parent:", "Whose young is a {}?"))
+    return _pairs_task(
+        draws, YOUNG, ("Name the young one:", "What is a young {}?"), ("Name the parent:", "Whose young is a {}?")
+    )
 
 
 def sounds(draws: Draws, lexicon: Lexicon) -> Task:
@@ -119,7 +142,9 @@ def with_article(noun: str) -> str:
 
 def article(draws: Draws, lexicon: Lexicon) -> Task:
     """a or an, perhaps with a colour before the noun."""
-    names = draws.sample(("animal", "bird", "insect", "tree", "flower", "fruit", "garment", "tool", "job", "vehicle", "building"), 3)
+    names = draws.sample(
+        ("animal", "bird", "insect", "tree", "flower", "fruit", "garment", "tool", "job", "vehicle", "building"), 3
+    )
     coloured = draws.chance(0.4)
 
     def example(d: Draws) -> tuple[str, str]:

@@ -3,14 +3,15 @@
 from recipes.default_model.draws import Draws
 from recipes.default_model.family import Family, Task
 from recipes.default_model.lexicon import Lexicon
-from recipes.default_model.words import BAD, CATEGORIES, GOOD, NAMES, NUMBER_WORDS, PLACES, THINGS
+from recipes.default_model.words import BAD, CATEGORIES, GOOD, NAMES, NUMBER_WORDS, PLACES, THINGS, split
 
 
-_ONSETS = "b c d f g h j k l m n p r s t v w z bl br cl dr fl gr pl sk sl sn sp st tr".split()
-_RIMES = "a e i o u ab ack ag am ap ek el en ep ib ick im in ip ob ock og om op ub uck ug um up oo ee".split()
+_ONSETS = split("b c d f g h j k l m n p r s t v w z bl br cl dr fl gr pl sk sl sn sp st tr")
+_RIMES = split("a e i o u ab ack ag am ap ek el en ep ib ick im in ip ob ock og om op ub uck ug um up oo ee")
 _PAIRS_OF_LABELS = (
     ("yes", "no"), ("true", "false"), ("good", "bad"), ("left", "right"), ("up", "down"), ("in", "out"), ("A", "B"), ("0", "1"),
-    ("1", "2"), ("plus", "minus"), ("red", "blue"), ("black", "white"), ("X", "O"), ("a", "b"), ("this", "that"), ("one", "two"),
+    ("1", "2"), ("plus", "minus"), ("red", "blue"), ("black", "white"), ("X", "O"), ("a", "b"), ("this", "that"),
+    ("one", "two"),
 )  # fmt: skip
 
 
@@ -155,7 +156,9 @@ def mood_label(draws: Draws, lexicon: Lexicon) -> Task:
 
 def topic_label(draws: Draws, lexicon: Lexicon) -> Task:
     """Sentences that tell of a word of one of two or three categories, a label for each category."""
-    names = draws.sample(("animal", "bird", "fruit", "food", "tool", "garment", "vehicle", "metal", "flower"), draws.between(2, 3))
+    names = draws.sample(
+        ("animal", "bird", "fruit", "food", "tool", "garment", "vehicle", "metal", "flower"), draws.between(2, 3)
+    )
     given = dict(zip(names, labels(draws, len(names), lexicon), strict=True))
     verb = draws.choice(("saw", "wanted", "found", "asked for", "dreamt of", "spoke of"))
 

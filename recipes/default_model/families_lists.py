@@ -60,7 +60,12 @@ def drop(draws: Draws, lexicon: Lexicon) -> Task:
     length = draws.between(2, 4)
     place = draws.below(length)
     return _list_task(
-        draws, lexicon, lambda w: w[:place] + w[place + 1 :], f"Leave out the {ORDINALS[place]} word:", least=length, most=length
+        draws,
+        lexicon,
+        lambda w: w[:place] + w[place + 1 :],
+        f"Leave out the {ORDINALS[place]} word:",
+        least=length,
+        most=length,
     )
 
 
@@ -140,9 +145,7 @@ def letter_of_word(draws: Draws, lexicon: Lexicon) -> Task:
         word = d.choice(lexicon.words)
         return word, word[place].upper() if capital else word[place]
 
-    return Task(
-        example=example, descriptions=(f"Find the {said} letter:",), question=f"What is the {said} letter of {{}}?"
-    )
+    return Task(example=example, descriptions=(f"Find the {said} letter:",), question=f"What is the {said} letter of {{}}?")
 
 
 def reverse_letters(draws: Draws, lexicon: Lexicon) -> Task:

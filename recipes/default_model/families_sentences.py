@@ -133,9 +133,7 @@ def sentence_word(draws: Draws, lexicon: Lexicon) -> Task:
         sentence = d.choice(lexicon.sentences)
         return sentence, sentence.split()[place]
 
-    return Task(
-        example=example, descriptions=(f"Write the {said} word:",), question=f"What is the {said} word of: {{}}?"
-    )
+    return Task(example=example, descriptions=(f"Write the {said} word:",), question=f"What is the {said} word of: {{}}?")
 
 
 def blank(draws: Draws, lexicon: Lexicon) -> Task:
@@ -163,7 +161,11 @@ def continue_sentence(draws: Draws, lexicon: Lexicon) -> Task:
 
 def negate(draws: Draws, lexicon: Lexicon) -> Task:
     """A thing is so, and is not so; or the other way round."""
-    back, word, category = draws.chance(0.4), draws.choice(("is", "was")), draws.choice(("animal", "bird", "tool", "garment", "fruit"))
+    back, word, category = (
+        draws.chance(0.4),
+        draws.choice(("is", "was")),
+        draws.choice(("animal", "bird", "tool", "garment", "fruit")),
+    )
 
     def example(d: Draws) -> tuple[str, str]:
         noun, quality = d.choice(CATEGORIES[category]), d.choice(BIG_AND_SMALL + COLOURS)

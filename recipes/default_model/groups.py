@@ -42,9 +42,7 @@ class Group:
         return Prompt(self.prompt.task, self.prompt.examples[:count], self.prompt.query, self.prompt.format)
 
 
-def _distinct(
-    draws: Draws, count: int, example: Callable[[Draws], tuple[str, str]], *, repeats: bool
-) -> list[tuple[str, str]]:
+def _distinct(draws: Draws, count: int, example: Callable[[Draws], tuple[str, str]], *, repeats: bool) -> list[tuple[str, str]]:
     """`count` examples, of different inputs where there are as many."""
     chosen: list[tuple[str, str]] = []
     seen: set[str] = set()

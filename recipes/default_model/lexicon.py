@@ -15,6 +15,24 @@ from pellucid.hashing import mix
 FILE = "lexicon.json"
 MOST_WORDS = 3000
 MOST_SENTENCES = 10_000
+# Words that examples drawn at random had better not be about.
+LEFT_OUT = frozenset(
+    (
+        "slave",
+        "slaves",
+        "savage",
+        "savages",
+        "devil",
+        "devils",
+        "negro",
+        "negroes",
+        "heathen",
+        "damn",
+        "damned",
+        "breast",
+        "breasts",
+    )
+)
 _WORD = re.compile(r"[A-Za-z]+")
 _SENTENCE = re.compile(r"(?<=[.!?] )[A-Z][a-z]*(?: [a-z]+){3,8}(?=\. )")
 
@@ -55,7 +73,7 @@ class Lexicon:
                     capital[word.lower()] += count
             sentences.update(_SENTENCE.findall(text.replace("\n", " ")))
         ranked = sorted(lower, key=lambda word: (-lower[word], word))
-        common = [word for word in ranked if lower[word] > 2 * capital[word]]
+        common = [word for word in ranked if lower[word] > 2 * capital[word] and word not in LEFT_OUT]
         known = set(common[:most_words])
         plain = [s for s in sentences if all(word in known for word in s.split()[1:])]
         chosen = sorted(sorted(plain), key=lambda s: mix(*s.encode()))[:most_sentences]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from recipes.default_model.draws import Draws
 from recipes.default_model.lexicon import Lexicon
-from recipes.default_model.words import CATEGORIES
+from recipes.default_model.words import CATEGORIES, split
 
 
 COLOURS = ("red", "blue", "green", "yellow", "black", "white", "purple", "orange", "pink", "grey", "brown")
@@ -18,13 +18,14 @@ KINDS = ("button", "box", "circle", "heading", "text", "link", "field", "list", 
 # Kind and colour of an element, held out of training altogether; both come with others.
 HELD_OUT = frozenset(
     {
-        ("button", "purple"), ("button", "yellow"), ("box", "pink"), ("box", "orange"), ("circle", "green"), ("circle", "black"),
-        ("heading", "blue"), ("heading", "brown"), ("text", "red"), ("link", "orange"), ("field", "grey"), ("list", "green"),
+        ("button", "purple"), ("button", "yellow"), ("box", "pink"), ("box", "orange"), ("circle", "green"),
+        ("circle", "black"), ("heading", "blue"), ("heading", "brown"), ("text", "red"), ("link", "orange"),
+        ("field", "grey"), ("list", "green"),
     }
 )  # fmt: skip
-LABELS = tuple(
-    "stop start go send save open close yes no next back help more play pause search buy cancel hello goodbye welcome home about "
-    "menu login print share edit delete news today contact read ready done".split()
+LABELS = split(
+    "stop start go send save open close yes no next back help more play pause search buy cancel hello goodbye welcome home "
+    "about menu login print share edit delete news today contact read ready done"
 )
 SIZES = {"small": ("12", "50"), "": ("", ""), "big": ("24", "200"), "large": ("24", "200"), "huge": ("48", "400")}
 
@@ -61,7 +62,9 @@ def draw_element(draws: Draws, lexicon: Lexicon, *, nested: bool = True) -> Elem
     border = draws.choice(COLOURS) if kind in ("box", "circle", "button", "field") and draws.chance(0.3) else ""
     if border == colour:
         border = ""
-    label, items, inside, many = "", (), None, 1
+    label, many = "", 1
+    items: tuple[str, ...] = ()
+    inside: Element | None = None
     if kind in ("button", "heading", "text", "link", "field"):
         count = 1 if draws.chance(0.7) else 2
         label = draws.choice(LABELS) if draws.chance(0.6) else " ".join(draws.sample(lexicon.words[:800], count))
@@ -111,7 +114,9 @@ def describe(element: Element, draws: Draws) -> str:
         said += f" to {element.label}"
     elif element.label:
         say = "say" if element.many > 1 else "says"
-        said += draws.choice((f" that {say} {element.label}", f" that {say} {element.label}", f" with the text {element.label}"))
+        said += draws.choice(
+            (f" that {say} {element.label}", f" that {say} {element.label}", f" with the text {element.label}")
+        )
     if element.items:
         said += " of " + ", ".join(element.items[:-1]) + f" and {element.items[-1]}"
     if element.inside is not None:
@@ -175,11 +180,11 @@ def code(element: Element, dialect: Dialect, *, capital: bool = False) -> str:
         case "text":
             written = f"{dialect('p', style)}>{label}</p>"
         case "link":
-            written = f"{dialect('a', style)} href=\"{element.label.replace(' ', '-')}\">{label}</a>"
+            written = f'{dialect("a", style)} href="{element.label.replace(" ", "-")}">{label}</a>'
         case "field":
-            written = f"{dialect('input', style)} placeholder=\"{label}\" />"
+            written = f'{dialect("input", style)} placeholder="{label}" />'
         case "picture":
-            written = f"{dialect('img', style)} src=\"{element.label}.png\" />"
+            written = f'{dialect("img", style)} src="{element.label}.png" />'
         case "list":
             items = "".join(f"<li>{item.capitalize() if capital else item}</li>" for item in element.items)
             written = f"{dialect('ul', style)}>{items}</ul>"

@@ -1,8 +1,8 @@
 """Training windows: which n_ctx + 1 tokens window i holds, as a pure function of (seed, i).
 
-Of every 20 windows some are prose, some tasks and the rest descriptions with code; their order is drawn anew for each 20. Prose
-is cut from the books joined end to end in an order that is drawn anew for each pass through them. A window of tasks or code holds
-groups of examples, each followed by end-of-text, up to its last token; none of them comes twice.
+Of every 20 windows some are prose, some tasks and the rest descriptions with code; their order is drawn anew for each 20.
+Prose is cut from the books joined end to end, in an order that is drawn anew for each pass through them. A window of tasks or
+code holds groups of examples, each followed by end-of-text, up to its last token; no group is used again.
 """
 
 from collections.abc import Callable
@@ -121,7 +121,9 @@ class Mixture:
         return drawn[-1], cycle * self.shares.of(drawn[-1]) + drawn[:-1].count(drawn[-1])
 
     def _kind_of(self, number: int) -> str:
-        return "tasks" if number < self.shares.tasks else "markup" if number < self.shares.tasks + self.shares.markup else "prose"
+        return (
+            "tasks" if number < self.shares.tasks else "markup" if number < self.shares.tasks + self.shares.markup else "prose"
+        )
 
     def window(self, i: int) -> NDArray[np.int64]:
         """Window i, (n_ctx + 1,)."""
