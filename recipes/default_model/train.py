@@ -18,6 +18,7 @@ import platform
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,21 +123,22 @@ class Run:
         return self.step > 0 and self.tokens // every > (self.tokens - self.settings.batch_tokens) // every
 
 
-def train(folder: Path, settings: Settings, *, until: int | None = None, evaluate: bool = True) -> Run:
-    """Trains until so many tokens, until the decay is over, or until it is asked to stop (SIGINT, SIGTERM).
+def train(
+    folder: Path,
+    settings: Settings,
+    *,
+    until: int | None = None,
+    evaluate: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Trains until so many tokens, until the decay is over, or until it is asked to stop.
 
     Args:
         folder: with a `run.json`, and checkpoints if it is to go on.
         settings: what that holds, with another dtype or number of threads perhaps.
         until: tokens; None is without end, or to the end of the decay.
+        stop: asked before and after each step; True saves a checkpoint and ends.
     """
-    stop = {"asked": False}
-
-    def ask(signal_number: int, frame: object) -> None:
-        stop["asked"] = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask)
     torch.set_num_threads(settings.threads)
     keep_freed_memory()
     end = min((tokens for tokens in (until, settings.end) if tokens is not None), default=None)
@@ -144,14 +146,15 @@ def train(folder: Path, settings: Settings, *, until: int | None = None, evaluat
         run = Run(folder, settings)
         _append(folder / LOG, _start_line(run))
         _cut_metrics(folder / METRICS, run.step)
-        saved = time.monotonic()
-        while not stop["asked"] and (end is None or run.tokens < end):
+        saved, stopping = time.monotonic(), stop()
+        while not stopping and (end is None or run.tokens < end):
             _append(folder / METRICS, run.take_step())
             over = end is not None and run.tokens >= end
             if evaluate and (over or run.crossed(settings.evaluate_every)):
                 _append(folder / METRICS, run.evaluate())
+            stopping = stop()
             due = time.monotonic() - saved >= settings.checkpoint_seconds
-            if over or due or stop["asked"] or run.crossed(settings.keep_every):
+            if over or due or stopping or run.crossed(settings.keep_every):
                 run.save()
                 saved = time.monotonic()
     return run
@@ -261,7 +264,10 @@ def main() -> None:
     settings = replace(settings, **{name: value for name, value in now.items() if value is not None})
     if not (chosen.run / "run.json").exists():
         settings.save(chosen.run)
-    train(chosen.run, settings, until=until, evaluate=not chosen.no_evaluation)
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda which, frame: asked.append(which))
+    train(chosen.run, settings, until=until, evaluate=not chosen.no_evaluation, stop=lambda: bool(asked))
 
 
 if __name__ == "__main__":
