@@ -31,9 +31,15 @@ def settings_of(data: Path, **changes: Any) -> Settings:
     """A run of a tiny shape: 4 windows of 64 tokens a step."""
     tokenizer = Tokenizer.load(data)
     values: dict[str, Any] = {
-        "config": shape("tiny", tokenizer.vocab_size, n_ctx=64).to_dict(), "data": str(data),
-        "tokenizer": tokenizer.fingerprint, "batch": 4, "micro_batch": 2, "warmup_tokens": 512, "evaluate_every": 10**9, "keep_every": 2048,
-    }  # fmt: skip
+        "config": shape("tiny", tokenizer.vocab_size, n_ctx=64).to_dict(),
+        "data": str(data),
+        "tokenizer": tokenizer.fingerprint,
+        "batch": 4,
+        "micro_batch": 2,
+        "warmup_tokens": 512,
+        "evaluate_every": 10**9,
+        "keep_every": 2048,
+    }
     return Settings(**(values | changes))
 
 
