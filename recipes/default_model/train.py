@@ -35,8 +35,8 @@ from pellucid.train.machine import has_operators, keep_freed_memory
 from pellucid.train.step import loss_and_gradients, update
 from recipes.default_model import checkpoints
 from recipes.default_model.books import VALIDATION
-from recipes.default_model.evaluate import WINDOWS_A_BOOK, average_scores, bits_per_byte, few_shot
-from recipes.default_model.families import HELD_OUT, TRAINED
+from recipes.default_model.evaluate import OFTEN, WINDOWS_A_BOOK, average_scores, bits_per_byte, few_shot
+from recipes.default_model.families import HELD_OUT
 from recipes.default_model.muon import muon_and_adamw
 from recipes.default_model.settings import SHAPES, Settings, shape
 from recipes.default_model.windows import Mixture, Shares
@@ -44,7 +44,6 @@ from recipes.default_model.windows import Mixture, Shares
 
 METRICS, LOG = "metrics.jsonl", "log.jsonl"
 QUERIES = 24  # of each family, in an evaluation during training
-TRAINED_FAMILIES = TRAINED[:12]  # evaluated during training, beside all that are held out
 
 
 class Run:
@@ -104,7 +103,7 @@ class Run:
         began = time.perf_counter()
         bits = bits_per_byte(self.averaged, self.corpus, VALIDATION, windows_a_book=WINDOWS_A_BOOK, dtype=self.dtype)
         line: dict[str, Any] = {"step": self.step, "tokens": self.tokens, "bits_per_byte": round(bits, 5)}
-        for name, families in (("held_out", HELD_OUT), ("trained", TRAINED_FAMILIES)):
+        for name, families in (("held_out", HELD_OUT), ("trained", OFTEN)):
             scores = few_shot(self.averaged, self.mixture.lexicon, families, queries=QUERIES)
             line[name] = average_scores(scores) | {
                 "families": {family: [s["gain"], *s["accuracy"].values()] for family, s in scores.items()}
