@@ -5,5 +5,5 @@ In: a folder of books. Out: a model directory.
 (seed, i); `train` trains; `evaluate` measures; `export` writes the model.
 
 Read in this order: `books`, `draws`, `words`, `forms`, `lexicon`; `family`, the `families_*`, `families`, `markup`, `groups`;
-`windows`, `prepare`; `muon`, `schedule`, `checkpoints`, `train`; `evaluate`, `export`.
+`windows`, `prepare`; `muon`, `settings`, `checkpoints`, `train`; `evaluate`, `export`.
 """
