@@ -4,12 +4,13 @@
     pellucid train $(...) --held-out ... --out RUN             with what the line above printed
     python recipes/default_model.py embed RUN CORPUS           saves it in the package, with its model card
 
-CORPUS is a folder with an `index.csv` whose columns are path, title, author ... and, last, whether author and translator are
-believed dead for 70 years. Only rows that say yes are used, since a wheel ships worldwide. Every 20th of those is held out.
+CORPUS is a folder with an `index.csv` whose columns are path, title, author ... and, last, whether author and translator
+are believed dead for 70 years. Only rows that say yes are used: a wheel ships worldwide. Five books, named by path in
+`default_model/books.py`, are held out; sixteen more (validation) are left out. The folder `default_model/` makes the model that
+is to replace this one.
 """
 
 import argparse
-import csv
 import json
 import shlex
 from itertools import pairwise
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from default_model.books import Book, read_index
 
 from pellucid.corpus import open_corpus, sequential
 from pellucid.generation.load import load
@@ -25,24 +27,20 @@ from pellucid.training.held_out import held_out_loss
 
 
 ASSETS = Path(__file__).parent.parent / "src" / "pellucid" / "assets" / "default"
-EVERY = 20
 
 
-def books(corpus: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Rows of the index: (training text, held-out text)."""
-    with (corpus / "index.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    allowed = [row for row in rows if list(row.values())[-1] == "yes"]
-    held_out = allowed[EVERY - 1 :: EVERY]
-    return [row for row in allowed if row not in held_out], held_out
+def books(corpus: Path) -> tuple[list[Book], list[Book]]:
+    """(to train on, held out)."""
+    index = read_index(corpus)
+    return [book for book in index if book.part == "train"], [book for book in index if book.part == "test"]
 
 
 def print_command(corpus: Path) -> None:
     """Prints the training command's text arguments."""
     train, held_out = books(corpus)
-    words = [str(corpus / row["path"]) for row in train]
-    for row in held_out:
-        words += ["--held-out", str(corpus / row["path"])]
+    words = [str(corpus / book.path) for book in train]
+    for book in held_out:
+        words += ["--held-out", str(corpus / book.path)]
     print(shlex.join(words))
 
 
@@ -71,7 +69,7 @@ def embed(run: Path, corpus: Path) -> None:
 
 def write_card(
     plan: Plan,
-    titles: tuple[list[dict[str, str]], list[dict[str, str]]],
+    titles: tuple[list[Book], list[Book]],
     bits: dict[str, float],
     *,
     tokens: int,
@@ -106,11 +104,11 @@ def write_card(
         "",
         f"## Training text ({len(train)} books)",
         "",
-        *(f"- {row['author']}: *{row['title']}*" for row in train),
+        *(f"- {book.author}: *{book.title}*" for book in train),
         "",
         f"## Held-out text ({len(held_out)} books)",
         "",
-        *(f"- {row['author']}: *{row['title']}*" for row in held_out),
+        *(f"- {book.author}: *{book.title}*" for book in held_out),
     ]
     (ASSETS / "MODEL_CARD.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -1,0 +1,9 @@
+"""How the embedded default model is made: README.md beside this file has the commands in order.
+
+In: a folder of books. Out: a model directory.
+`prepare` makes tokenizer, word lists and token shards; `windows` says what training window i is, a pure function of
+(seed, i); `train` trains; `evaluate` measures; `export` writes the model.
+
+Read in this order: `books`, `draws`, `words`, `forms`, `lexicon`; `family`, the `families_*`, `families`, `markup`, `groups`;
+`windows`, `prepare`; `muon`, `settings`, `checkpoints`, `train`; `evaluate`, `export`.
+"""

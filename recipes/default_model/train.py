@@ -1,0 +1,274 @@
+"""Trains the default model: a run that goes on for as long as it is let, and may be killed at any time.
+
+    python -m recipes.default_model.train RUN --data DATA                  a new run, without end: the learning rate stays flat
+    python -m recipes.default_model.train RUN --resume                     goes on from the newest checkpoint, after any end
+    python -m recipes.default_model.train RUN2 --decay-from RUN/checkpoints/STEP --tokens N
+                                                                           its end: the rate falls to a tenth over N tokens
+
+RUN holds `run.json` (all choices), `log.jsonl` (a line for each start: processor, versions, threads, dtype), `metrics.jsonl` (a
+line for each step and each evaluation) and `checkpoints/`. A step is a function of weights, optimizer and its own number, so a
+run that was killed and resumed has the bits of one that was not, on the same kind of processor.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pellucid.corpus import open_corpus
+from pellucid.files import locked
+from pellucid.generation.model import GPT
+from pellucid.gpt.config import GPTConfig
+from pellucid.text import Tokenizer
+from pellucid.training.memory_limit import retain_freed_memory
+from pellucid.training.placement import has_operators
+from pellucid.training.step import loss_and_gradients, update
+from recipes.default_model import checkpoints
+from recipes.default_model.books import VALIDATION
+from recipes.default_model.evaluate import OFTEN, WINDOWS_A_BOOK, average_scores, bits_per_byte, few_shot
+from recipes.default_model.families import HELD_OUT
+from recipes.default_model.muon import muon_and_adamw
+from recipes.default_model.settings import SHAPES, Settings, shape
+from recipes.default_model.windows import Mixture, Shares
+
+
+METRICS, LOG = "metrics.jsonl", "log.jsonl"
+QUERIES = 24  # of each family, in an evaluation during training
+
+
+class Run:
+    """A run in its folder: model, averaged weights, optimizer, and how many steps it has done."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.folder, self.settings = folder, settings
+        data = Path(settings.data)
+        config = GPTConfig.from_dict(settings.config)
+        tokenizer = Tokenizer.load(data)
+        if tokenizer.fingerprint != settings.tokenizer:
+            raise ValueError(f"{data} holds another tokenizer than this run began with: prepare the same data, or give --data")
+        self.dtype: torch.dtype = getattr(torch, settings.dtype)
+        self.model = GPT(config, tokenizer=tokenizer, seed=settings.seed)
+        self.model.requires_grad_()
+        self.averaged = GPT(config, tokenizer=tokenizer, seed=settings.seed)
+        self.average = {name: p.data for name, p in self.averaged.named_parameters()}
+        self.optimizer = muon_and_adamw(
+            self.model, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=settings.betas, dtype=self.dtype
+        )
+        self.mixture = Mixture.open(
+            data, config.n_ctx, shares=Shares(tasks=settings.tasks, markup=settings.markup), seed=settings.seed
+        )
+        self.corpus = open_corpus(data / "prose", verify=False)
+        self.step = self.tokens = 0
+        if (found := checkpoints.newest(folder)) is not None:
+            self.step, self.tokens = checkpoints.load(found, self.model, self.average, self.optimizer)
+
+    def take_step(self) -> dict[str, Any]:
+        """The next step; returns its line of metrics."""
+        settings, began, began_cpu = self.settings, time.perf_counter(), time.process_time()
+        ids, targets = self.mixture.batch(self.step, settings.batch)
+        self.model.train()
+        loss = loss_and_gradients(
+            self.model, ids, targets, micro_batch=settings.micro_batch, dtype=self.dtype, compiled=has_operators(self.dtype)
+        )
+        lr = settings.learning_rate_at(self.tokens)
+        norm = update(self.optimizer, self.model.parameters(), lr=lr, clip=settings.clip)
+        if not math.isfinite(loss + norm):
+            raise ValueError(f"the loss is no longer a number at step {self.step + 1}: begin again with a lower learning rate")
+        self._average_weights(settings.average_at(self.step))
+        self.step += 1
+        self.tokens += settings.batch_tokens
+        seconds = time.perf_counter() - began
+        return {
+            "step": self.step, "tokens": self.tokens, "loss": loss, "lr": lr, "grad_norm": norm,
+            "tokens_per_s": round(settings.batch_tokens / seconds, 1), "cpu_s": round(time.process_time() - began_cpu, 2),
+        }  # fmt: skip
+
+    @torch.no_grad()
+    def _average_weights(self, stays: float) -> None:
+        for name, p in self.model.named_parameters():
+            self.average[name].lerp_(p.data, 1 - stays)
+
+    def evaluate(self) -> dict[str, Any]:
+        """The averaged weights on held-out books and on few-shot prompts: a line of metrics."""
+        began = time.perf_counter()
+        bits = bits_per_byte(self.averaged, self.corpus, VALIDATION, windows_a_book=WINDOWS_A_BOOK, dtype=self.dtype)
+        line: dict[str, Any] = {"step": self.step, "tokens": self.tokens, "bits_per_byte": round(bits, 5)}
+        for name, families in (("held_out", HELD_OUT), ("trained", OFTEN)):
+            scores = few_shot(self.averaged, self.mixture.lexicon, families, queries=QUERIES)
+            line[name] = average_scores(scores) | {
+                "families": {family: [s["gain"], *s["accuracy"].values()] for family, s in scores.items()}
+            }
+        return line | {"seconds": round(time.perf_counter() - began, 1)}
+
+    def save(self) -> Path:
+        """A checkpoint of now."""
+        return checkpoints.save(
+            self.folder, self.model, self.average, self.optimizer, step=self.step, tokens=self.tokens,
+            kept=self.crossed(self.settings.keep_every),
+        )  # fmt: skip
+
+    def crossed(self, every: int) -> bool:
+        """Whether the last step passed a multiple of so many tokens."""
+        return self.step > 0 and self.tokens // every > (self.tokens - self.settings.batch_tokens) // every
+
+
+def train(
+    folder: Path,
+    settings: Settings,
+    *,
+    until: int | None = None,
+    evaluate: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Trains until so many tokens, until the decay is over, or until it is asked to stop.
+
+    Args:
+        folder: with a `run.json`, and checkpoints if it is to go on.
+        settings: what that holds, with another dtype or number of threads perhaps.
+        until: tokens; None is without end, or to the end of the decay.
+        stop: asked before and after each step; True saves a checkpoint and ends.
+    """
+    torch.set_num_threads(settings.threads)
+    retain_freed_memory()
+    end = min((tokens for tokens in (until, settings.end) if tokens is not None), default=None)
+    with locked(folder):
+        run = Run(folder, settings)
+        _append(folder / LOG, _start_line(run))
+        _cut_metrics(folder / METRICS, run.step)
+        saved, stopping = time.monotonic(), stop()
+        while not stopping and (end is None or run.tokens < end):
+            _append(folder / METRICS, run.take_step())
+            over = end is not None and run.tokens >= end
+            if evaluate and (over or run.crossed(settings.evaluate_every)):
+                _append(folder / METRICS, run.evaluate())
+            stopping = stop()
+            due = time.monotonic() - saved >= settings.checkpoint_seconds
+            if over or due or stopping or run.crossed(settings.keep_every):
+                run.save()
+                saved = time.monotonic()
+    return run
+
+
+def begin_decay(checkpoint: Path, folder: Path, tokens: int) -> Settings:
+    """A new run that begins with a checkpoint of another, and in which the learning rate falls from there over `tokens`."""
+    state = checkpoints.read_state(checkpoint)
+    settings = replace(Settings.load(checkpoint.parent.parent), decay_from=state["tokens"], decay_tokens=tokens)
+    into = checkpoints.folder(folder, state["step"])
+    into.parent.mkdir(parents=True)
+    shutil.copytree(checkpoint, into)
+    settings.save(folder)
+    return settings
+
+
+def _start_line(run: Run) -> dict[str, Any]:
+    """What `log.jsonl` says of a start."""
+    settings = run.settings
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"), "step": run.step, "tokens": run.tokens,
+        "processor": _processor(), "capability": torch.backends.cpu.get_cpu_capability(), "torch": torch.__version__,
+        "python": platform.python_version(), "threads": settings.threads, "dtype": settings.dtype,
+    }  # fmt: skip
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
+    found = {key.strip(): value.strip() for key, value in named.items()}
+    return f"{found.get('model name', platform.machine())}, family {found.get('cpu family')}, model {found.get('model')}"
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _cut_metrics(path: Path, step: int) -> None:
+    """Removes the lines of steps after the checkpoint that a run goes on from: they are about to happen again."""
+    if not path.exists():
+        return
+    kept: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (json.JSONDecodeError, KeyError):
+            continue  # a line that a kill cut short
+    part = path.with_suffix(".part")
+    part.write_text("".join(kept), encoding="utf-8")
+    os.replace(part, path)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--data", type=Path, help="what prepare made; with --resume: where that is now")
+    parser.add_argument("--decay-from", type=Path, metavar="CHECKPOINT")
+    parser.add_argument("--tokens", type=int, help="stop there; with --decay-from: how long the decay is")
+    parser.add_argument("--shape", choices=sorted(SHAPES), default="default")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), help="of the matrix products; default float32, or as before"
+    )
+    parser.add_argument("--threads", type=int, help="default 1, or as before")
+    for name in ("learning-rate", "weight-decay"):
+        parser.add_argument(f"--{name}", type=float)
+    for name in ("seed", "tasks", "markup", "batch", "micro-batch", "warmup-tokens", "evaluate-every"):
+        parser.add_argument(f"--{name}", type=int)
+    parser.add_argument("--no-evaluation", action="store_true", help="no evaluation during training")
+    chosen = parser.parse_args()
+    data = chosen.data.resolve() if chosen.data else None
+    until = chosen.tokens
+    if chosen.decay_from is not None:
+        if chosen.tokens is None or chosen.resume:
+            parser.error("--decay-from begins a new run and needs --tokens")
+        settings, until = begin_decay(chosen.decay_from, chosen.run, chosen.tokens), None
+    elif chosen.resume:
+        settings = Settings.load(chosen.run)
+    else:
+        if data is None:
+            parser.error("a new run needs --data")
+        if (chosen.run / "run.json").exists():
+            parser.error(f"{chosen.run} is a run already: give --resume")
+        tokenizer = Tokenizer.load(data)
+        names = (
+            "learning_rate",
+            "weight_decay",
+            "seed",
+            "tasks",
+            "markup",
+            "batch",
+            "micro_batch",
+            "warmup_tokens",
+            "evaluate_every",
+        )
+        given = {name: getattr(chosen, name) for name in names if getattr(chosen, name) is not None}
+        config = shape(chosen.shape, tokenizer.vocab_size).to_dict()
+        settings = Settings(config=config, data=str(data), tokenizer=tokenizer.fingerprint, **given)
+        chosen.run.mkdir(parents=True, exist_ok=True)
+    now = {"data": str(data) if data else None, "dtype": chosen.dtype, "threads": chosen.threads}
+    settings = replace(settings, **{name: value for name, value in now.items() if value is not None})
+    if not (chosen.run / "run.json").exists():
+        settings.save(chosen.run)
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda which, frame: asked.append(which))
+    train(chosen.run, settings, until=until, evaluate=not chosen.no_evaluation, stop=lambda: bool(asked))
+
+
+if __name__ == "__main__":
+    main()
