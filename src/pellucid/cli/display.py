@@ -109,9 +109,8 @@ class Live:
             + (f"batches growing over {recipe['ramp_tokens']:,} of them, " if "ramp_tokens" in recipe else "")
             + "learning rate "
             f"{recipe['learning_rate']:.2g}, products in {event.plan['dtype']}"
-            f"{', compiled operators' * event.plan['compiled']}, on {event.plan['threads']} "
-            f"thread{'s' * (event.plan['threads'] != 1)}"
-            + (f", on {event.plan['device']}" if "device" in event.plan else "")
+            f"{', compiled operators' * event.plan['compiled']}, on {event.plan.get('device', 'cpu')} with "
+            f"{event.plan['threads']} thread{'s' * (event.plan['threads'] != 1)}"
             + (f"; going on from step {event.step:,}" if event.step else "")
         )
         text = event.plan["source"].get("train_tokens")  # fine-tuning has none: what it ends with hangs on its examples

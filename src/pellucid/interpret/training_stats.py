@@ -15,7 +15,7 @@ from torch import Tensor
 from pellucid.corpus.windows import Windows
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.loss import CHUNK_VALUES
-from pellucid.training.placement import autocast
+from pellucid.training.placement import autocast, device_of
 
 
 Array = Any
@@ -81,14 +81,14 @@ def losses(model: Decoder, windows: Array, dtype: torch.dtype) -> Array:
     Returns:
         (B, T) float32.
     """
-    ids = torch.from_numpy(np.asarray(windows, np.int64))
+    ids = torch.from_numpy(np.asarray(windows, np.int64)).to(device_of(model))
     logprobs = (logits.log_softmax(-1) for logits in logits_of(model, ids[:, :-1], dtype))
-    return -_of_targets(logprobs, ids[:, 1:].flatten()).view(ids[:, 1:].shape).numpy()
+    return -_of_targets(logprobs, ids[:, 1:].flatten()).view(ids[:, 1:].shape).cpu().numpy()
 
 
 def losses_and_tops(model: Decoder, window: Array, dtype: torch.dtype) -> tuple[Array, Array, Array]:
     """A window's losses, (T,) nats, and at each track the likeliest next tokens: (T, K) ids, (T, K) log-probabilities."""
-    ids = torch.from_numpy(np.asarray(window, np.int64))
+    ids = torch.from_numpy(np.asarray(window, np.int64)).to(device_of(model))
     count = min(CANDIDATES, model.config.vocab_size)
     tops: list[tuple[Tensor, Tensor]] = []
 
@@ -99,8 +99,8 @@ def losses_and_tops(model: Decoder, window: Array, dtype: torch.dtype) -> tuple[
             tops.append((listed, values))
             yield logprobs
 
-    found = -_of_targets(seen(), ids[1:]).numpy()
-    listed, values = (torch.cat(parts).numpy() for parts in zip(*tops, strict=True))
+    found = -_of_targets(seen(), ids[1:]).cpu().numpy()
+    listed, values = (torch.cat(parts).cpu().numpy() for parts in zip(*tops, strict=True))
     return found, listed.astype(np.int32), values
 
 
