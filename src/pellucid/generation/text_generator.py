@@ -8,7 +8,7 @@ agree to rounding (about 1e-6 in a log-probability), which changes a token only 
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import PellucidError
 from pellucid.formats.hf_config import read_config
@@ -17,6 +17,7 @@ from pellucid.formats.weights import Arrays, opened
 from pellucid.generation.mixin import GenerationMixin, check_belongs
 from pellucid.generation.resolve import DEFAULT, resolve
 from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.config_json import read_json
 from pellucid.gpt.costs import tensors
 from pellucid.runtime.runner import ONE_THREAD, Runner
 from pellucid.runtime.runner_selection import Kernel, chosen_kernel
@@ -84,9 +85,10 @@ def open_text_generator(
     if kernel == "off":
         return _by_torch(source, weights, otherwise="leave out --kernel off")
     directory = resolve(source)
-    config = read_config(directory)
+    values = read_json(directory)
+    config = read_config(directory, values)
     try:
-        packed = _packed(directory, config, weights or "float32", tell)
+        packed = _packed(directory, config, values, weights or "float32", tell)
     except KernelUnavailable as reason:
         if kernel == "only":
             raise
@@ -97,7 +99,9 @@ def open_text_generator(
     return TextGenerator(KernelRunner(packed), tokenizer, why_none)
 
 
-def _packed(directory: Path, config: GPTConfig, weights: str, tell: Callable[[str], None]) -> "Packed":
+def _packed(
+    directory: Path, config: GPTConfig, values: dict[str, Any], weights: str, tell: Callable[[str], None]
+) -> "Packed":
     from pellucid.runtime.kernel.library import KERNEL
     from pellucid.runtime.kernel.packed import Packed, unsupported
     from pellucid.runtime.kernel.runner import why_not
@@ -106,7 +110,7 @@ def _packed(directory: Path, config: GPTConfig, weights: str, tell: Callable[[st
         tell("compiling the kernel, once for this machine (--kernel off does without it)")
     if why := why_not(config):
         raise KernelUnavailable(f"no kernel here: {why}")
-    with opened(directory, (name for name, _ in tensors(config))) as (stored, sources):
+    with opened(directory, (name for name, _ in tensors(config)), values) as (stored, sources):
         return Packed(config, Arrays(config, stored, sources), weights=weights)
 
 
