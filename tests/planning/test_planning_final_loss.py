@@ -31,13 +31,13 @@ def test_the_published_law_has_its_exponents_and_its_unit() -> None:
     assert (OURS.alpha, OURS.beta) == (HOFFMANN.alpha, HOFFMANN.beta)
 
 
-def test_more_of_either_is_never_foretold_to_end_higher() -> None:
+def test_more_of_either_is_never_predicted_to_end_higher() -> None:
     for law in (OURS, HOFFMANN):
         assert law.loss(1e6, 1e6) > law.loss(2e6, 1e6) > law.loss(2e6, 2e6) > law.constant
 
 
 def said(parameters: int, tokens: int, text_tokens: int) -> str:
-    """The words of a run's end."""
+    """The sentence of a run's prediction."""
     found = predict_final_loss(parameters, tokens, text_tokens)
     assert found
     return found.as_sentence()

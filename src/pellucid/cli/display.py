@@ -24,6 +24,7 @@ from pellucid.generation.model import GPT
 from pellucid.gpt.scaling import shape_for
 from pellucid.planning.final_loss import predict_final_loss
 from pellucid.planning.preview import Preview
+from pellucid.runs.files import CHECKPOINTS, MODEL
 from pellucid.training.run import Run
 
 
@@ -286,12 +287,12 @@ def finish_run(run: Run, *, json: bool) -> int:
         what = "the model as it was before: nothing it learned helped on held-out text" if step == 0 else f"step {step:,}"
         print(
             f"kept {what} (held out {loss:.3f}; {last:.3f} at the last step, {run.step:,}, which is in "
-            f"{run.path / 'checkpoints'})",
+            f"{run.path / CHECKPOINTS})",
             file=out,
         )
     prompt = [run.plan.sample_prompt] if run.plan.sample_prompt else []
     next_words = command("generate", "-m", run.path, *prompt)
-    print(f"done, {run.step:,} steps: {run.path / 'model'}; try it with: {next_words}", file=out)
+    print(f"done, {run.step:,} steps: {run.path / MODEL}; try it with: {next_words}", file=out)
     if run.record is not None:
         print(f"recorded: {run.record}; check it with: {command('verify', run.record)}", file=out)
     return 0

@@ -50,7 +50,7 @@ _STRETCH = "training/stretch/loss"
 
 
 class MomentWatch:
-    """Sees a moment (`train.watch.Watcher`): the weights, and the gradients and the update of the step that follows.
+    """Sees a moment (`training.watch.Watcher`): the weights, and the gradients and the update of the step that follows.
 
     Attributes:
         seen: its numbers by name, complete after `after`: (Q,) gradients, updates, weights; (W,) window; thumbnail.MATRIX;
