@@ -1,8 +1,8 @@
-"""What happens in a run, told to whoever listens.
+"""The events of a run, and the observers that receive them.
 
-Everything that trains, generates or fine-tunes takes `observers`: plain callables that receive events. The live display,
-the metrics file and the recorder are observers; the engines know none of them. An event is a frozen dataclass of
-plain numbers and text. Nothing is computed for an event that the work does not need anyway, save where it says so.
+Everything that trains, generates or fine-tunes takes `observers`: plain callables that receive events. The live display, the
+metrics file and the recorder are observers; what emits the events knows none of them. An event is a frozen dataclass of plain
+numbers and text. Nothing is computed for an event that the work does not need anyway, except where it says so.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +12,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A long preparation moved on: `stage` names it; done and total are in `unit` (total 0: not known)."""
+    """Progress of a long preparation.
+
+    Attributes:
+        stage: its name. done, total: in `unit`; total 0: not known.
+    """
 
     stage: str
     done: int
@@ -22,7 +26,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file of a folder was not read, and why."""
+    """A file of a folder that was not read, and why."""
 
     path: str
     reason: str
@@ -53,8 +57,8 @@ class StepDone:
         tokens_per_s: of this step alone (measured).
         epoch: how many times the data has been gone through (epochs), as a fraction.
         waiting: the share of the step's time in which it waited for its batch (measured).
-        flops_per_s: operations of its matrix products, forward and backward, a second (measured time, counted operations).
-        matmul_share: that over what this machine's matrix products reach by themselves (measured when the run began to go).
+        flops_per_s: operations of its matrix products a second, forward and backward (measured time, counted operations).
+        matmul_share: `flops_per_s` over what matrix products alone reach on this device (measured when the run started).
     """
 
     step: int
@@ -71,8 +75,11 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class StepSkipped:
-    """The step's update was left out, since it would do harm: how many standard deviations its loss and its gradient's norm
-    lie above those of the steps before it, and how many are allowed.
+    """A step whose update was skipped because its loss or gradient norm was a spike.
+
+    Attributes:
+        loss_score, grad_norm_score: how many standard deviations they lie above those of the steps before it.
+        allowed: the largest score that is not a spike.
     """
 
     step: int
@@ -94,7 +101,11 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """What the model writes at this step after a fixed prompt with a fixed seed; ids are the tokens of the text."""
+    """What the model writes at this step after a fixed prompt with a fixed seed.
+
+    Attributes:
+        ids: the tokens of `text`.
+    """
 
     step: int
     tokens: int
@@ -113,8 +124,11 @@ class CheckpointSaved:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """The run ended: `reason` is "done" (all tokens seen), "no longer learning" (held-out loss did not fall for as long as
-    was asked for) or "interrupted" (it can be resumed).
+    """The run ended.
+
+    Attributes:
+        reason: "done" (all steps taken), "no longer learning" (held-out loss did not fall for as long as `patience` allows)
+            or "interrupted" (it can be resumed).
     """
 
     step: int
@@ -127,6 +141,6 @@ Observer = Callable[[Event], None]
 
 
 def emit(observers: Iterable[Observer], event: Event) -> None:
-    """Tells every observer, in order."""
+    """Sends an event to every observer, in order."""
     for observer in observers:
         observer(event)

@@ -31,26 +31,26 @@ def test_the_published_law_has_its_exponents_and_its_unit() -> None:
     assert (OURS.alpha, OURS.beta) == (HOFFMANN.alpha, HOFFMANN.beta)
 
 
-def test_more_of_either_is_never_foretold_to_end_higher() -> None:
+def test_more_of_either_is_never_predicted_to_end_higher() -> None:
     for law in (OURS, HOFFMANN):
         assert law.loss(1e6, 1e6) > law.loss(2e6, 1e6) > law.loss(2e6, 2e6) > law.constant
 
 
 def said(parameters: int, tokens: int, text_tokens: int) -> str:
-    """The words of a run's end."""
+    """The sentence of a run's prediction."""
     found = predict_final_loss(parameters, tokens, text_tokens)
     assert found
-    return found.words()
+    return found.as_sentence()
 
 
 def test_words_say_what_lies_outside_and_what_is_read_again() -> None:
-    assert said(2_000_000, 1_000_000, 2_000_000) == OURS.of
-    assert said(2_000_000, 1_000_000, 990_000) == OURS.of, "once and a little"
+    assert said(2_000_000, 1_000_000, 2_000_000) == OURS.source
+    assert said(2_000_000, 1_000_000, 990_000) == OURS.source, "once and a little"
     assert "read 4.0 times ends higher" in said(2_000_000, 1_000_000, 250_000)
     assert "500k to 6M parameters, 200k to 25M tokens; this run lies outside" in said(124_000_000, 1_000_000, 1_000_000)
     assert compact((70e6, 16e9)) == "70M to 16B"
     assert FinalLossPrediction(bits_per_byte=1.5, law=OURS, within=True, epochs=0.5).to_dict() == {
-        "bits_per_byte": 1.5, "law": OURS.of, "within": True, "times_read": 0.5,
+        "bits_per_byte": 1.5, "law": OURS.source, "within": True, "times_read": 0.5,
     }  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def run(chosen: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.text import Text
 
-    from pellucid.api.runs import finetune, train
+    from pellucid import finetune, train
     from pellucid.cli.display import (
         TEMPERATURE,
         TOP_P,
@@ -61,6 +61,7 @@ def run(chosen: argparse.Namespace) -> int:
     from pellucid.finetuning.tasks import answers, correct, number_words
     from pellucid.generation.load import load
     from pellucid.interpret.capture import xray
+    from pellucid.runs.files import HELD_OUT_EXAMPLES
     from pellucid.serve import Studio
     from pellucid.serve.studio.folder import illustrate
 
@@ -99,7 +100,7 @@ def run(chosen: argparse.Namespace) -> int:
         )  # fmt: skip
     if not tuned.finished and asked():
         return finish_run(tuned, json=chosen.json)
-    unseen = read_examples(out / "tuned" / "held_out.jsonl")
+    unseen = read_examples(out / "tuned" / HELD_OUT_EXAMPLES)
     before, after = (answers(model, unseen) for model in (base, tuned.model()))
     scores = [correct(texts, unseen) for texts in (before, after)]
     rows = [(e.prompt, b, a, a == e.completion) for e, b, a in zip(unseen, before, after, strict=True)]

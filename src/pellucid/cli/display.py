@@ -24,6 +24,7 @@ from pellucid.generation.model import GPT
 from pellucid.gpt.scaling import shape_for
 from pellucid.planning.final_loss import predict_final_loss
 from pellucid.planning.preview import Preview
+from pellucid.runs.files import CHECKPOINTS, MODEL
 from pellucid.training.run import Run
 
 
@@ -109,9 +110,8 @@ class Live:
             + (f"batches growing over {recipe['ramp_tokens']:,} of them, " if "ramp_tokens" in recipe else "")
             + "learning rate "
             f"{recipe['learning_rate']:.2g}, products in {event.plan['dtype']}"
-            f"{', compiled operators' * event.plan['compiled']}, on {event.plan['threads']} "
-            f"thread{'s' * (event.plan['threads'] != 1)}"
-            + (f", on {event.plan['device']}" if "device" in event.plan else "")
+            f"{', compiled operators' * event.plan['compiled']}, on {event.plan.get('device', 'cpu')} with "
+            f"{event.plan['threads']} thread{'s' * (event.plan['threads'] != 1)}"
             + (f"; going on from step {event.step:,}" if event.step else "")
         )
         text = event.plan["source"].get("train_tokens")  # fine-tuning has none: what it ends with hangs on its examples
@@ -287,12 +287,12 @@ def finish_run(run: Run, *, json: bool) -> int:
         what = "the model as it was before: nothing it learned helped on held-out text" if step == 0 else f"step {step:,}"
         print(
             f"kept {what} (held out {loss:.3f}; {last:.3f} at the last step, {run.step:,}, which is in "
-            f"{run.path / 'checkpoints'})",
+            f"{run.path / CHECKPOINTS})",
             file=out,
         )
     prompt = [run.plan.sample_prompt] if run.plan.sample_prompt else []
     next_words = command("generate", "-m", run.path, *prompt)
-    print(f"done, {run.step:,} steps: {run.path / 'model'}; try it with: {next_words}", file=out)
+    print(f"done, {run.step:,} steps: {run.path / MODEL}; try it with: {next_words}", file=out)
     if run.record is not None:
         print(f"recorded: {run.record}; check it with: {command('verify', run.record)}", file=out)
     return 0

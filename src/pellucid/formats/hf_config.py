@@ -24,16 +24,19 @@ CONVERT = (
 )
 
 
-def read_config(directory: Path) -> GPTConfig:
+def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTConfig:
     """The shape of the model in a directory of any family.
+
+    Args:
+        values: its config.json, if that has been read.
 
     Raises:
         PellucidError: no config.json, not JSON, another kind of model, or a key missing; the message names the file.
     """
-    values = read_json(directory)
+    values = read_json(directory) if values is None else values
     family = family_of(directory, values)
     if family.shape is None:
-        return config_json.read_config(directory)
+        return config_json.read_config(directory, values)
     with reading(directory / CONFIG):
         return family.shape(values)
 

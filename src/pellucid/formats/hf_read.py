@@ -1,6 +1,7 @@
 """Reading a model as Hugging Face publishes it: config.json with safetensors, whole or in shards."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,16 +11,21 @@ from pellucid.gpt.weights import fill
 
 
 def load_weights(
-    model: Decoder, directory: Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    model: Decoder,
+    directory: Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    values: dict[str, Any] | None = None,
 ) -> None:
     """Fills `model` from a directory of any family.
 
     Args:
-        dtype: of the parameters; None is float32.
+        dtype: of the parameters; None is float32. values: the directory's config.json, if that has been read.
 
     Raises:
         PellucidError: there are only pickles; a file is missing, truncated, or holds a missing, extra, wrong-shaped or
             non-finite tensor; the output matrix is not the token matrix. The message names file and tensor.
     """
-    with opened(directory, (name for name, _ in model.named_parameters())) as (tensors, sources):
+    with opened(directory, (name for name, _ in model.named_parameters()), values) as (tensors, sources):
         fill(model, tensors, sources, device=device, dtype=dtype)

@@ -6,6 +6,7 @@ No torch here.
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,17 +21,19 @@ from pellucid.gpt.tensor_names import SCALE, Source
 
 
 @contextmanager
-def opened(directory: Path, names: Iterable[str]) -> Iterator[tuple[Tensors, dict[str, Source]]]:
+def opened(
+    directory: Path, names: Iterable[str], values: dict[str, Any] | None = None
+) -> Iterator[tuple[Tensors, dict[str, Source]]]:
     """A directory's tensors, and where each of a model's lies.
 
     Args:
-        names: the model's tensors.
+        names: the model's tensors. values: the directory's config.json, if that has been read.
 
     Raises:
         PellucidError: there are only pickles; a file is missing or truncated, or not what an index says; the output matrix is
             not the token matrix.
     """
-    values = read_json(directory)
+    values = read_json(directory) if values is None else values
     family = family_of(directory, values)
     sources = family.sources(names)
     listed = listed_shards(directory)

@@ -10,6 +10,7 @@ from pellucid.formats.hf_read import load_weights
 from pellucid.formats.tokenizers import read_tokenizer
 from pellucid.generation.model import GPT
 from pellucid.generation.resolve import DEFAULT, resolve
+from pellucid.gpt.config_json import read_json
 from pellucid.runtime.device import resolve_device
 
 
@@ -31,13 +32,14 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
         PellucidError: nothing there that this can read, or a damaged file; the message names it.
     """
     directory = resolve(source)
-    config = read_config(directory)
+    values = read_json(directory)
+    config = read_config(directory, values)
     tokenizer, why_none = read_tokenizer(directory, config)
     wanted, place = _dtype(dtype), resolve_device(device)
     with torch.device("meta"):  # no memory and no random numbers, only to be overwritten
         model = GPT(config, tokenizer=tokenizer)
     model.no_tokenizer = why_none
-    load_weights(model, directory, device=place, dtype=wanted)
+    load_weights(model, directory, device=place, dtype=wanted, values=values)
     return model.eval().requires_grad_(False)
 
 

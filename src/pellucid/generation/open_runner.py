@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import PellucidError
 from pellucid.formats.hf_config import read_config
@@ -11,6 +11,7 @@ from pellucid.formats.tokenizers import read_tokenizer
 from pellucid.formats.weights import Arrays, opened
 from pellucid.generation.resolve import resolve
 from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.config_json import read_json
 from pellucid.gpt.costs import tensors
 from pellucid.runtime.runner import ONE_THREAD, Runner
 from pellucid.runtime.runner_selection import Kernel, chosen_kernel
@@ -53,22 +54,25 @@ def open_runner(
         raise PellucidError(f"unknown weights {weights!r}: use one of {', '.join(WEIGHTS)}")
     kernel = chosen_kernel(kernel)
     directory = resolve(source)
-    config = read_config(directory)
+    values = read_json(directory)
+    config = read_config(directory, values)
     if kernel == "off":
-        return _open_torch_runner(directory, config, weights, otherwise="leave out --kernel off")
+        return _open_torch_runner(directory, config, values, weights, otherwise="leave out --kernel off")
     try:
-        packed = _pack(directory, config, weights or "float32", tell)
+        packed = _pack(directory, config, values, weights or "float32", tell)
     except KernelUnavailable as reason:
         if kernel == "only":
             raise
-        return _open_torch_runner(directory, config, weights, no_kernel=str(reason), otherwise=str(reason))
+        return _open_torch_runner(directory, config, values, weights, no_kernel=str(reason), otherwise=str(reason))
     from pellucid.runtime.kernel.runner import KernelRunner
 
     tokenizer, why_none = read_tokenizer(directory, config)
     return OpenedModel(runner=KernelRunner(packed), config=config, tokenizer=tokenizer, no_tokenizer=why_none)
 
 
-def _pack(directory: Path, config: GPTConfig, weights: str, tell: Callable[[str], None]) -> "Packed":
+def _pack(
+    directory: Path, config: GPTConfig, values: dict[str, Any], weights: str, tell: Callable[[str], None]
+) -> "Packed":
     from pellucid.runtime.kernel.library import KERNEL
     from pellucid.runtime.kernel.packed import Packed, unsupported
     from pellucid.runtime.kernel.runner import why_not
@@ -77,12 +81,13 @@ def _pack(directory: Path, config: GPTConfig, weights: str, tell: Callable[[str]
         tell("compiling the kernel, once for this machine (--kernel off does without it)")
     if why := why_not(config):
         raise KernelUnavailable(f"no kernel here: {why}")
-    with opened(directory, (name for name, _ in tensors(config))) as (stored, sources):
+    with opened(directory, (name for name, _ in tensors(config)), values) as (stored, sources):
         return Packed(config, Arrays(config, stored, sources), weights=weights)
 
 
 def _open_torch_runner(
-    directory: Path, config: GPTConfig, weights: str | None, *, otherwise: str, no_kernel: str | None = None
+    directory: Path, config: GPTConfig, values: dict[str, Any], weights: str | None, *, otherwise: str,
+    no_kernel: str | None = None,
 ) -> OpenedModel:
     if weights not in (None, *TORCH_WEIGHTS):
         usual = " or ".join(TORCH_WEIGHTS)
@@ -96,7 +101,7 @@ def _open_torch_runner(
     tokenizer, why_none = read_tokenizer(directory, config)
     with torch.device("meta"):  # no memory and no random numbers, only to be overwritten
         model = Decoder(config)
-    load_weights(model, directory, dtype=getattr(torch, weights or "float32"))
+    load_weights(model, directory, dtype=getattr(torch, weights or "float32"), values=values)
     model.eval().requires_grad_(False)
     if config.parameters() < ONE_THREAD:
         torch.set_num_threads(1)

@@ -78,13 +78,16 @@ def to_json(config: GPTConfig, storage: str) -> dict[str, Any]:
     return written
 
 
-def read_config(directory: Path) -> GPTConfig:
+def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTConfig:
     """The shape of the model in `directory`.
+
+    Args:
+        values: its config.json, if that has been read.
 
     Raises:
         PellucidError: no config.json, not JSON, another kind of model, or a key missing; the message names the file.
     """
-    values = read_json(directory)
+    values = read_json(directory) if values is None else values
     path = directory / CONFIG
     kind = values.get("model_type")
     if kind not in ("gpt2", "pellucid"):

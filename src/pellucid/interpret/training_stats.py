@@ -16,7 +16,7 @@ from pellucid.corpus.windows import Windows
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.loss import CHUNK_VALUES
 from pellucid.training.batches import WindowBatches
-from pellucid.training.placement import autocast
+from pellucid.training.placement import autocast, device_of
 
 
 Array = Any
@@ -82,14 +82,14 @@ def losses(model: Decoder, windows: Array, dtype: torch.dtype) -> Array:
     Returns:
         (B, T) float32.
     """
-    ids = torch.from_numpy(np.asarray(windows, np.int64))
+    ids = torch.from_numpy(np.asarray(windows, np.int64)).to(device_of(model))
     logprobs = (logits.log_softmax(-1) for logits in logits_of(model, ids[:, :-1], dtype))
-    return -_of_targets(logprobs, ids[:, 1:].flatten()).view(ids[:, 1:].shape).numpy()
+    return -_of_targets(logprobs, ids[:, 1:].flatten()).view(ids[:, 1:].shape).cpu().numpy()
 
 
 def losses_and_tops(model: Decoder, window: Array, dtype: torch.dtype) -> tuple[Array, Array, Array]:
     """A window's losses, (T,) nats, and the likeliest next tokens at each position: (T, K) ids, (T, K) log-probabilities."""
-    ids = torch.from_numpy(np.asarray(window, np.int64))
+    ids = torch.from_numpy(np.asarray(window, np.int64)).to(device_of(model))
     count = min(CANDIDATES, model.config.vocab_size)
     tops: list[tuple[Tensor, Tensor]] = []
 
@@ -100,8 +100,8 @@ def losses_and_tops(model: Decoder, window: Array, dtype: torch.dtype) -> tuple[
             tops.append((listed, values))
             yield logprobs
 
-    found = -_of_targets(logprobs_of_groups(), ids[1:]).numpy()
-    listed, values = (torch.cat(parts).numpy() for parts in zip(*tops, strict=True))
+    found = -_of_targets(logprobs_of_groups(), ids[1:]).cpu().numpy()
+    listed, values = (torch.cat(parts).cpu().numpy() for parts in zip(*tops, strict=True))
     return found, listed.astype(np.int32), values
 
 

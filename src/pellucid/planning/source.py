@@ -8,7 +8,6 @@ from typing import Any
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.config_json import CONFIG
 from pellucid.gpt.presets import PRESETS, preset
 from pellucid.gpt.published import PUBLISHED, TOTAL_TOKENS, Published
 from pellucid.runs.files import RUN_FILE
@@ -50,6 +49,8 @@ def find(what: str | Path) -> Planned:
         return _preset(name)
     if name == "default":
         path = Path(str(resources.files("pellucid"))) / "assets" / "default"
+    from pellucid.gpt.config_json import CONFIG  # presets need neither this nor numpy
+
     if path.is_dir() and (path / RUN_FILE).exists():
         path /= RUN_FILE
     if path.is_file() and path.name != CONFIG:

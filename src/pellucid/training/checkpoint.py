@@ -180,7 +180,7 @@ def _fallback(path: Path) -> str:
 
 def _moments(model: GPT, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state without AdamW's step counts: their number is in `state.json`."""
-    kept = dict(state_of(model, optimizer))
+    kept = {name: value.cpu() for name, value in state_of(model, optimizer)}
     for name in [name.removesuffix("exp_avg_sq") + "step" for name in kept if name.endswith(".exp_avg_sq")]:
         del kept[name]
     return kept

@@ -21,7 +21,7 @@ from pellucid.training.planner import Job, Precision, make_plan, measure
 from pellucid.training.prepare import Source, new_run
 from pellucid.training.pretraining import TrainingJob
 from pellucid.training.throughput import Throughput
-from pellucid.training.watch import MakeRecorder
+from pellucid.training.watch import MakeRecorder, Recorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +143,13 @@ def run_job(
     resume: bool,
     observers: Sequence[Observer],
     stop: Callable[[], bool],
-    make_recorder: Callable[[Path, Plan, GPT, Any], Any] | None = None,
+    make_recorder: Callable[[Path, Plan, GPT, Any], Recorder] | None = None,
 ) -> Run:
     """Plans a new run, or reads the plan of an existing one, and takes its steps.
 
     Args:
         record: whether a new run will be recorded, and a resumed one goes on being recorded.
-        make_recorder: makes a recorder of the run's steps. None: the steps are not watched.
+        make_recorder: makes a recorder of the run's steps, from batches of the job's own class. None: they are not watched.
 
     Raises:
         PellucidError: whatever keeps the run from starting or going on.

@@ -13,7 +13,7 @@ from pellucid.formats.hf_config import read_config
 from pellucid.generation.resolve import DEFAULT
 from pellucid.gpt.config_json import CONFIG
 from pellucid.record import SUFFIX, Record, open_record
-from pellucid.runs.files import RUN_FILE
+from pellucid.runs.files import MODEL, RUN_FILE
 from pellucid.serve.http.ranges import Content
 from pellucid.serve.wire import ModelInfo, ModelShape, RecordInfo, RunInfo, SourceLists
 
@@ -112,7 +112,7 @@ class Library:
         for run in list(self._runs.by_path):
             for path in sorted(run.glob(f"*{SUFFIX}")):
                 self._records.of(path)
-            if (run / "model" / CONFIG).exists():
+            if (run / MODEL / CONFIG).exists():
                 self._models.of(run)
 
     def listing(self) -> SourceLists:
@@ -237,7 +237,7 @@ def describe_record(record: Record, name: str, title: str) -> RecordInfo:
 def _describe_model(path: Path, name: str) -> ModelInfo:
     found = ModelInfo(id=name, title=path.name)
     try:
-        config = read_config(path / "model" if (path / RUN_FILE).exists() else path)
+        config = read_config(path / MODEL if (path / RUN_FILE).exists() else path)
     except (OSError, ValueError) as error:
         return {**found, "problem": str(error)}
     return {**found, "parameters": config.parameters(), "n_ctx": config.n_ctx, "vocab_size": config.vocab_size}
