@@ -39,7 +39,6 @@ from pellucid.record import Record
 # Relative, by the dtype in which the recorded model computed. Choices: measured on the embedded and on random models, float32
 # stays below a tenth of what this allows, float16 and bfloat16 below a half. In bfloat16 the check is coarse, as it must be.
 NOISE = {"float64": 2.0**-15, "float32": 2.0**-15, "float16": 2.0**-7, "bfloat16": 2.0**-4}
-UNUSUAL = ("min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias")  # named where they act
 _STEPS = "generation/steps/"
 
 
@@ -82,9 +81,7 @@ def same_words(record: Record, model: GPT) -> tuple[list[int], SamplingOptions]:
     if named.seed is None or named.sampling is None:
         raise PellucidError("the record names no seed or no sampling options: its draws cannot be computed again")
     try:
-        stated = {key: named.sampling[key] for key in ("max_tokens", "temperature", "top_k", "top_p")}
-        stated |= {key: named.sampling[key] for key in UNUSUAL if key in named.sampling}
-        options = SamplingOptions(**stated, seed=named.seed, stop=tuple(named.sampling["stop"]))
+        options = SamplingOptions.from_record(named.sampling, named.seed)
     except KeyError as error:
         raise PellucidError(f"the record's sampling options lack {error}") from None
     except TypeError as error:

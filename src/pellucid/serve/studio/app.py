@@ -74,7 +74,7 @@ def make_app(library: Library, hosts: Sequence[str] = LOCAL) -> Starlette:
     async def sources(request: Request) -> Response:
         found = await run_in_threadpool(library.listing)
         limits = {"prompt": generating.MOST_PROMPT, "max_tokens": generating.MOST_TOKENS}
-        return JSONResponse({"pellucid": __version__, "limits": limits} | found)
+        return JSONResponse({"pellucid": __version__, "limits": limits, "options": generating.form_fields()} | found)
 
     async def run(request: Request) -> Response:
         path = _found(library.run, request) / RUN_FILE

@@ -1,81 +1,116 @@
-"""One answer at a time, token by token, as server-sent events; what happened inside becomes a record.
+"""Completions for the studio's page, token by token, as server-sent events.
 
-The model runs in a thread of its own. Each token goes to the page as soon as it is drawn; when the page goes away, the
-generation ends before its next token. Whoever comes while another answer is being written waits in a short line.
+There are two ways to answer. A *recorded* answer (the page's default) becomes a record of what happened inside the model. The
+recorder taps the one sequence that its own runner computes, so recorded answers run one at a time, each in a thread of its own;
+whoever comes meanwhile waits in a short line. A *plain* answer (`"record": false`) goes to an engine that a driver thread owns,
+where all prompts are answered together. Both may run at once: they share the weights and nothing else.
+
+When a page goes away, its generation ends within a step, and its place is free.
 """
 
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from re import fullmatch
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pellucid.engine import options as option_table
 from pellucid.errors import PellucidError
+from pellucid.runtime.runner import ONE_THREAD
 from pellucid.serve.studio.sources import Library
 
 
+if TYPE_CHECKING:
+    from pellucid.engine.completion import Token
+    from pellucid.engine.driver import EngineDriver, RequestHandle
+    from pellucid.generation.model import GPT
+    from pellucid.interpret.formulas import Step
+    from pellucid.text.tokenizer import Tokenizer
+
 MOST_PROMPT = 20_000  # characters
 MOST_TOKENS = 400  # drawn in one answer: a page shows them all
-MOST_WAITING = 3
+MOST_WAITING = 3  # recorded answers in line
+MOST_TOGETHER = 16  # plain answers at once
 CANDIDATES = 20
-_SMALL = 20_000_000  # parameters; as in `cli.generate`: one thread is as fast, and never waits for another
-_SAMPLING: dict[str, tuple[type, ...]] = {
-    "max_tokens": (int,), "temperature": (int, float), "top_k": (int,), "top_p": (int, float), "min_p": (int, float),
-    "presence_penalty": (int, float), "frequency_penalty": (int, float), "repetition_penalty": (int, float), "seed": (int,),
-}  # fmt: skip
+_SHOWN = 5  # likeliest tokens of a `token` event
 
 
 class BusyError(PellucidError):
-    """Too many wait already (429)."""
+    """Too many requests are waiting or answered already (429)."""
 
 
 class _Gone(Exception):
     """The page went away."""
 
 
-def read_request(body: bytes) -> tuple[str, str, dict[str, Any]]:
-    """(model id, prompt, options for `generate`) of a request's JSON.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerRequest:
+    """What the page asks.
+
+    Attributes:
+        model: a model's id. prompt: text.
+        options: keyword arguments of `generate`, checked.
+        record: whether the answer is to become a record.
+    """
+
+    model: str
+    prompt: str
+    options: Mapping[str, Any]
+    record: bool
+
+
+def form_fields() -> list[dict[str, Any]]:
+    """The options that a request may name, from the table of sampling options, for the page's form to be built from."""
+    return [option.wire() for option in option_table.recordable_options()]
+
+
+def read_request(body: bytes) -> AnswerRequest:
+    """The request of a body: JSON with the fields model, prompt, record and those of `form_fields`.
 
     Raises:
         PellucidError: what is wrong with it (400).
     """
     try:
-        asked = json.loads(body)
+        fields = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise PellucidError(f"the body is not JSON: {error}") from None
-    if not isinstance(asked, dict):
+    if not isinstance(fields, dict):
         raise PellucidError("the body must be a JSON object, such as {\"model\": \"default\", \"prompt\": \"Once\"}")
-    if unknown := sorted(set(asked) - {"model", "prompt", *_SAMPLING}):
-        raise PellucidError(f"unknown field {unknown[0]!r}: there are model, prompt, {', '.join(_SAMPLING)}")
-    model, prompt = asked.get("model", "default"), asked.get("prompt", "")
+    table = {option.name: option for option in option_table.recordable_options()}
+    if unknown := sorted(set(fields) - {"model", "prompt", "record", *table}):
+        raise PellucidError(f"unknown field {unknown[0]!r}: there are model, prompt, record, {', '.join(table)}")
+    model, prompt, record = fields.get("model", "default"), fields.get("prompt", ""), fields.get("record", True)
     if not isinstance(model, str) or not isinstance(prompt, str):
         raise PellucidError("model and prompt must be text")
+    if not isinstance(record, bool):
+        raise PellucidError(f"record must be true or false, not {record!r}")
     if len(prompt) > MOST_PROMPT:
         raise PellucidError(f"the prompt has {len(prompt):,} characters, more than {MOST_PROMPT:,}: shorten it")
     try:
         prompt.encode("utf-8")
     except UnicodeEncodeError:
         raise PellucidError("the prompt holds half a character (a lone surrogate): remove it") from None
-    options = {name: asked[name] for name in _SAMPLING if asked.get(name) is not None}
-    if isinstance(options.get("seed"), str) and fullmatch(r"-?[0-9]{1,19}", options["seed"]):
-        options["seed"] = int(options["seed"])  # JavaScript's numbers do not hold 64 bits
-    for name, value in options.items():
-        if not isinstance(value, _SAMPLING[name]) or isinstance(value, bool):
-            raise PellucidError(f"{name} must be {'a whole number' if _SAMPLING[name] == (int,) else 'a number'}")
+    options = {name: option.from_json(fields[name]) for name, option in table.items() if fields.get(name) is not None}
     options.setdefault("max_tokens", 40)
     if not 1 <= options["max_tokens"] <= MOST_TOKENS:
         raise PellucidError(f"max_tokens must be from 1 to {MOST_TOKENS} here, not {options['max_tokens']}")
-    return model, prompt, options
+    return AnswerRequest(model=model, prompt=prompt, options=options, record=record)
 
 
 class Answer:
-    """An answer that is being written: iterate over its server-sent events; `leave` when nobody listens any more."""
+    """An answer that is being generated: iterate over its server-sent events; `leave` when nobody listens any more."""
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
         self.gone = threading.Event()
+        self.task: asyncio.Task[None] | None = None  # of a plain answer
+
+    def put(self, event: str, data: dict[str, Any]) -> None:
+        """Adds an event, in the event loop's thread."""
+        self.queue.put_nowait((event, data))
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """`begin` (the prompt's tokens, the seed), `token` (one each), then `done` (the record's id and url), or `error`."""
@@ -87,10 +122,44 @@ class Answer:
     def leave(self) -> None:
         """Ends the generation before its next token, if it is not done."""
         self.gone.set()
+        if self.task is not None:
+            self.task.cancel()
+
+
+class _LoadedModel:
+    """A model in memory, how many answers use it, and the driver of its plain answers, once there is one."""
+
+    def __init__(self, stamp: str, model: "GPT") -> None:
+        self.stamp = stamp
+        self.model = model
+        self.users = 0
+        self.unused = asyncio.Event()
+        self.unused.set()
+        self._driver: EngineDriver | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def driver(self) -> "EngineDriver":
+        """The driver of plain answers; packing weights for it, the first time, takes a while."""
+        from pellucid.engine.driver import EngineDriver
+
+        with self._lock:
+            if self._closed:
+                raise PellucidError("the server is closing")
+            if self._driver is None:
+                self._driver = EngineDriver(self.model.engine(max_sequences=MOST_TOGETHER))
+            return self._driver
+
+    def close(self) -> None:
+        """Ends the driver and what it answers."""
+        with self._lock:
+            self._closed = True
+            if self._driver is not None:
+                self._driver.close()
 
 
 class Generator:
-    """Writes answers with the library's models, one at a time.
+    """Answers prompts with the library's models: plain ones together, recorded ones one at a time.
 
     Args:
         library: where models are found and records kept.
@@ -98,24 +167,110 @@ class Generator:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._turn = asyncio.Lock()
-        self._waiting = 0
-        self._working: asyncio.Future[None] | None = None  # held, so that nobody collects it
-        self._loaded: tuple[str, Any] | None = None  # the model used last
+        self._turn = asyncio.Lock()  # of recorded answers
+        self._door = asyncio.Lock()  # first come, first served, so that who needs another model is not overtaken for ever
+        self._waiting = self._together = 0
+        self._working: set[asyncio.Future[None]] = set()  # held, so that nobody collects them
+        self._loaded: _LoadedModel | None = None  # the model used last: one in memory at a time
         self._closing = threading.Event()
 
     def close(self) -> None:
-        """Ends what is being written."""
+        """Ends what is being generated. Called from any thread."""
         self._closing.set()
+        if (loaded := self._loaded) is not None:
+            loaded.close()
 
     async def begin(self, body: bytes) -> Answer:
         """Begins an answer, once it is its turn. What is wrong is raised here, before anything is sent.
 
         Raises:
-            PellucidError: the request cannot be answered (400). BusyError: the line is full (429).
+            PellucidError: the request cannot be answered (400). BusyError: too many are waiting (429).
         """
-        name, prompt, options = read_request(body)
-        source, title = self._library.model(name)
+        asked = read_request(body)
+        source, title = self._library.model(asked.model)
+        return await (self._begin_recorded if asked.record else self._begin_plain)(asked, source, title)
+
+    @asynccontextmanager
+    async def _using(self, name: str, source: str | Path) -> AsyncIterator[_LoadedModel]:
+        """The model; loaded again where its file has changed, as that of a run that still trains does."""
+        async with self._door:
+            stamp = f"{name} {_stamp(source)}"
+            if self._loaded is not None and self._loaded.stamp != stamp:
+                await self._loaded.unused.wait()
+                await asyncio.to_thread(self._loaded.close)
+                self._loaded = None
+            if self._loaded is None:
+                from pellucid.generation.load import load
+
+                self._loaded = _LoadedModel(stamp, await asyncio.to_thread(load, source))
+            loaded = self._loaded
+            loaded.users += 1
+            loaded.unused.clear()
+        try:
+            yield loaded
+        finally:
+            loaded.users -= 1
+            if loaded.users == 0:
+                loaded.unused.set()
+
+    # Plain answers.
+
+    async def _begin_plain(self, asked: AnswerRequest, source: str | Path, title: str) -> Answer:
+        if self._together >= MOST_TOGETHER:
+            raise BusyError(f"{MOST_TOGETHER} prompts are being answered: try again in a moment")
+        answer, begun = Answer(), asyncio.get_running_loop().create_future()
+        self._together += 1
+        answer.task = asyncio.create_task(self._work_plain(asked, source, answer, begun))
+        answer.task.add_done_callback(lambda task: self._ended_plain(task, begun))
+        self._working.add(answer.task)
+        try:
+            await asyncio.shield(begun)
+        except asyncio.CancelledError:  # the page went away while the model was loaded
+            answer.leave()
+            raise
+        return answer
+
+    def _ended_plain(self, task: "asyncio.Task[None]", begun: "asyncio.Future[None]") -> None:
+        self._together -= 1
+        self._working.discard(task)
+        if not begun.done():
+            begun.cancel()
+
+    async def _work_plain(
+        self, asked: AnswerRequest, source: str | Path, answer: Answer, begun: "asyncio.Future[None]"
+    ) -> None:
+        """Submits the request, and passes on what the driver hands over. What refuses it is raised where `begun` is awaited."""
+        try:
+            async with self._using(asked.model, source) as loaded:
+                shown = min(_SHOWN, loaded.model.config.vocab_size)
+                request = await asyncio.to_thread(loaded.model.new_request, asked.prompt, logprobs=shown, **asked.options)
+                handle = (await asyncio.to_thread(loaded.driver)).submit(request)
+                begun.set_result(None)
+                await self._pass_on(handle, answer, loaded.model.tokenizer)
+        except Exception as error:
+            if begun.done():
+                answer.put("error", {"error": _in_words(error)})
+                if not isinstance(error, PellucidError):
+                    raise
+            else:
+                begun.set_exception(error)
+
+    async def _pass_on(self, handle: "RequestHandle", answer: Answer, tokenizer: "Tokenizer | None") -> None:
+        request = handle.request
+        answer.put("begin", _begin_event(request.prompt, request.options.seed, tokenizer))
+        text, token = "", None
+        async for _, token in handle:
+            text += token.text
+            top = [{"id": i, "piece": _piece(tokenizer, i), "logprob": logprob} for i, logprob in token.top_logprobs or ()]
+            answer.put("token", _token_event(token, tokenizer) | {"top": top})
+        assert token is not None
+        answer.put("done", {
+            "record": None, "url": None, "text": text, "finish_reason": token.finish_reason, "seed": str(request.options.seed),
+        })  # fmt: skip
+
+    # Recorded answers.
+
+    async def _begin_recorded(self, asked: AnswerRequest, source: str | Path, title: str) -> Answer:
         if self._waiting >= MOST_WAITING:
             raise BusyError(f"an answer is being written and {MOST_WAITING} more wait: try again in a moment")
         self._waiting += 1
@@ -123,77 +278,76 @@ class Generator:
             await self._turn.acquire()
         finally:
             self._waiting -= 1
+        using = self._using(asked.model, source)
         try:  # from here on whoever ends this lets the next one go
-            model = await asyncio.to_thread(self._load, name, source)
-            row = await asyncio.to_thread(lambda: model.new_sequence(prompt, **options))
+            loaded = await using.__aenter__()
         except BaseException:
             self._turn.release()
             raise
-        return self._start(model, title, list(row.prompt), options | {"seed": row.options.seed})
 
-    def _load(self, name: str, source: str | Path) -> Any:
-        """The model; loaded again where its file has changed, as that of a run that still trains does."""
-        from pellucid.generation.load import load
+        async def end() -> None:
+            await using.__aexit__(None, None, None)
+            self._turn.release()
 
-        stamp = f"{name} {_stamp(source)}"
-        if self._loaded is None or self._loaded[0] != stamp:
-            self._loaded = None  # one model in memory at a time
-            self._loaded = (stamp, load(source))
-        return self._loaded[1]
-
-    def _start(self, model: Any, title: str, prompt: list[int], options: dict[str, Any]) -> "Answer":
-        """Starts the thread, which lets the next one go when it ends, whether anybody still listens or not."""
-        loop = asyncio.get_running_loop()
+        try:
+            sequence = await asyncio.to_thread(lambda: loaded.model.new_sequence(asked.prompt, **asked.options))
+        except BaseException:
+            await end()
+            raise
         answer = Answer()
+        options = {**asked.options, "seed": sequence.options.seed}
+        working = asyncio.ensure_future(self._work_recorded(loaded.model, title, list(sequence.prompt), options, answer, end))
+        self._working.add(working)
+        working.add_done_callback(self._working.discard)
+        return answer
 
-        def tell(event: str, data: dict[str, Any]) -> None:
-            loop.call_soon_threadsafe(answer.queue.put_nowait, (event, data))
+    async def _work_recorded(
+        self, model: "GPT", title: str, prompt: list[int], options: dict[str, Any], answer: Answer, end: Any
+    ) -> None:
+        """Generates in a thread, whether anybody still listens or not, and lets the next one go when it ends."""
+        loop = asyncio.get_running_loop()
+
+        def put(event: str, data: dict[str, Any]) -> None:
+            loop.call_soon_threadsafe(answer.put, event, data)
 
         def work() -> None:
             try:
-                tell("done", self._generate(model, title, prompt, options, tell, answer.gone))
+                put("done", self._record(model, title, prompt, options, put, answer.gone))
             except _Gone:
-                tell("error", {"error": "the server is closing"})
+                put("error", {"error": "the server is closing"})
             except PellucidError as error:
-                tell("error", {"error": str(error)})
+                put("error", {"error": _in_words(error)})
             except Exception as error:  # the page must not wait for ever
-                tell("error", {"error": f"{type(error).__name__}: {error}"})
+                put("error", {"error": _in_words(error)})
                 raise
 
-        self._working = asyncio.ensure_future(asyncio.to_thread(work))
-        self._working.add_done_callback(lambda _: self._turn.release())
-        return answer
+        try:
+            await asyncio.to_thread(work)
+        finally:
+            await end()
 
-    def _generate(
-        self, model: Any, title: str, prompt: list[int], options: dict[str, Any], tell: Any, gone: threading.Event
+    def _record(
+        self, model: "GPT", title: str, prompt: list[int], options: dict[str, Any], put: Any, gone: threading.Event
     ) -> dict[str, Any]:
-        """The answer, in the thread. Returns what `done` says."""
+        """The recorded answer, in the thread. Returns the data of `done`."""
         import torch
 
         from pellucid.interpret.capture import xray
-        from pellucid.text import piece
 
         tokenizer = model.tokenizer
+        tokens: list[Token] = []
 
-        def named(token: int) -> str:
-            return piece(tokenizer.token_bytes(token)) if tokenizer else str(token)
-
-        tokens: list[Any] = []
-
-        def on_token(token: Any, step: Any) -> None:
+        def on_token(token: "Token", step: "Step") -> None:
             if gone.is_set() or self._closing.is_set():
                 raise _Gone
             tokens.append(token)
             top = zip(step.topk_ids, step.topk_logprobs, step.topk_shares, strict=True)
-            tell("token", {
-                "id": token.id, "piece": named(token.id), "text": token.text, "logprob": token.logprob,
-                "position": token.position, "finish_reason": token.finish_reason, "kept": step.kept,
-                "top": [{"id": i, "piece": named(i), "logprob": logprob, "share": share} for i, logprob, share in top][:5],
-            })  # fmt: skip
+            shown = [{"id": i, "piece": _piece(tokenizer, i), "logprob": logprob, "share": share} for i, logprob, share in top]
+            put("token", _token_event(token, tokenizer) | {"kept": step.kept, "top": shown[:_SHOWN]})
 
-        tell("begin", {"prompt": [{"id": token, "piece": named(token)} for token in prompt], "seed": str(options["seed"])})
+        put("begin", _begin_event(prompt, options["seed"], tokenizer))
         threads = torch.get_num_threads()
-        torch.set_num_threads(1 if model.config.parameters() < _SMALL else threads)
+        torch.set_num_threads(1 if model.config.parameters() < ONE_THREAD else threads)
         try:
             with xray(model, prompt, candidates=CANDIDATES, on_token=on_token, **options) as record:
                 data = record.to_bytes()
@@ -204,6 +358,27 @@ class Generator:
             "record": record_id, "url": f"/records/{record_id}", "text": "".join(token.text for token in tokens),
             "finish_reason": tokens[-1].finish_reason, "seed": str(options["seed"]), "bytes": len(data),
         }  # fmt: skip
+
+
+def _piece(tokenizer: "Tokenizer | None", token: int) -> str:
+    from pellucid.text import piece
+
+    return piece(tokenizer.token_bytes(token)) if tokenizer else str(token)
+
+
+def _begin_event(prompt: Any, seed: int, tokenizer: "Tokenizer | None") -> dict[str, Any]:
+    return {"prompt": [{"id": token, "piece": _piece(tokenizer, token)} for token in prompt], "seed": str(seed)}
+
+
+def _token_event(token: "Token", tokenizer: "Tokenizer | None") -> dict[str, Any]:
+    return {
+        "id": token.id, "piece": _piece(tokenizer, token.id), "text": token.text, "logprob": token.logprob,
+        "position": token.position, "finish_reason": token.finish_reason,
+    }  # fmt: skip
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, PellucidError) else f"{type(error).__name__}: {error}"
 
 
 def _stamp(source: str | Path) -> str:
