@@ -15,7 +15,7 @@ from pellucid.engine import options as option_table
 from pellucid.engine.options import REQUEST_OPTIONS, SAMPLING_OPTIONS, Option, SamplingOptions
 from pellucid.errors import PellucidError
 from pellucid.generation.mixin import GenerationMixin, Options
-from pellucid.serve.studio.generation import form_fields, read_request
+from pellucid.serve.studio.answer_request import form_fields, read_request
 
 
 NAMES = [option.name for option in SAMPLING_OPTIONS]

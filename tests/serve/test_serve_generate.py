@@ -21,7 +21,8 @@ from pellucid.errors import PellucidError
 from pellucid.record import check, open_record
 from pellucid.serve import Studio
 from pellucid.serve.studio import generation as generating
-from pellucid.serve.studio.generation import Answer, Generator, read_request
+from pellucid.serve.studio.answer_request import read_request
+from pellucid.serve.studio.generation import Answer, Generator
 from pellucid.serve.studio.sources import Library
 
 

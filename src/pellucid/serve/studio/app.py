@@ -30,7 +30,7 @@ from pellucid.errors import PellucidError
 from pellucid.runs.files import METRICS, RUN_FILE
 from pellucid.serve.http.ranges import respond
 from pellucid.serve.http.same_origin import LOCAL, Guard
-from pellucid.serve.studio import generation as generating
+from pellucid.serve.studio.answer_request import MOST_PROMPT, MOST_TOKENS, form_fields
 from pellucid.serve.studio.figures import figure_json
 from pellucid.serve.studio.generation import Answer, BusyError, Generator
 from pellucid.serve.studio.page import asset, served_page
@@ -73,8 +73,8 @@ def make_app(library: Library, hosts: Sequence[str] = LOCAL) -> Starlette:
 
     async def sources(request: Request) -> Response:
         found = await run_in_threadpool(library.listing)
-        limits = {"prompt": generating.MOST_PROMPT, "max_tokens": generating.MOST_TOKENS}
-        return JSONResponse({"pellucid": __version__, "limits": limits, "options": generating.form_fields()} | found)
+        limits = {"prompt": MOST_PROMPT, "max_tokens": MOST_TOKENS}
+        return JSONResponse({"pellucid": __version__, "limits": limits, "options": form_fields()} | found)
 
     async def run(request: Request) -> Response:
         path = _found(library.run, request) / RUN_FILE
