@@ -255,7 +255,7 @@ def test_plain_answers_are_given_together_and_each_is_the_model_s(studio: Studio
         tokens = [data for name, data in told if name == "token"]
         assert [token["id"] for token in tokens] == written.ids and told[0][1]["seed"] == "3"
         assert [token["logprob"] for token in tokens] == pytest.approx(written.logprobs, abs=1e-5)
-        assert (told[-1][1]["text"], told[-1][1]["record"]) == (written.text, None)
+        assert told[-1][1] == {"text": written.text, "finish_reason": written.finish_reason, "seed": "3"}
         assert len(tokens[0]["top"]) == 5
     assert events_of(read(recorded))[-1][0] == "done"
     assert studio.library._count <= before + 1

@@ -56,7 +56,10 @@ class Answer:
         self.queue.put_nowait((event, data))
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """`begin` (the prompt's tokens, the seed), `token` (one each), then `done` (the record's id and url), or `error`."""
+        """`begin` (the prompt's tokens, the seed), `token` (one each), then `done` or `error`.
+
+        Only a recorded answer has `kept` and `share` in its tokens, and `record`, `url` and `bytes` in `done`.
+        """
         event = ""
         while event not in ("done", "error"):
             event, data = await self.queue.get()
@@ -207,9 +210,8 @@ class Generator:
             top = [{"id": i, "piece": _piece(tokenizer, i), "logprob": logprob} for i, logprob in token.top_logprobs or ()]
             answer.put("token", _token_event(token, tokenizer) | {"top": top})
         assert token is not None
-        answer.put("done", {
-            "record": None, "url": None, "text": text, "finish_reason": token.finish_reason, "seed": str(request.options.seed),
-        })  # fmt: skip
+        seed = str(request.options.seed)
+        answer.put("done", {"text": text, "finish_reason": token.finish_reason, "seed": seed})
 
     # Recorded answers.
 
