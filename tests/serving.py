@@ -45,6 +45,11 @@ def ask(studio: Studio, path: str, *, method: str = "GET", body: Any = None, **h
 def events(answer: Answer) -> list[tuple[str, Any]]:
     """The server-sent events of an answer."""
     assert answer.headers["content-type"].startswith("text/event-stream"), answer.body
-    parts = answer.body.decode("utf-8").strip().split("\n\n")
+    return events_of(answer.body)
+
+
+def events_of(body: bytes) -> list[tuple[str, Any]]:
+    """The server-sent events of a body: (name, data) pairs."""
+    parts = body.decode("utf-8").strip().split("\n\n")
     pairs = [part.splitlines() for part in parts]
     return [(head.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for head, data in pairs]

@@ -266,7 +266,7 @@ def test_public_functions_show_their_arguments_and_documentation() -> None:
 
 
 WITHOUT_TORCH = (
-    "engine.engine", "engine.scoring", "runtime.runner", "runtime.runner_selection", "runtime.kernel.runner",
+    "engine.engine", "engine.driver", "runtime.runner", "runtime.runner_selection", "runtime.kernel.runner",
     "generation.resolve", "generation.prompt", "generation.text_generator", "generation.mixin", "runs.plan", "runs.recipe",
     "formats.hf_config", "formats.weights", "formats.tokenizers", "gpt.config_json", "gpt.tensor_names", "gpt.safetensors_file",
     "gpt.config", "record", "draw", "text",

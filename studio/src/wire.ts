@@ -87,6 +87,26 @@ export interface ModelInfo {
   problem?: string;
 }
 
+/** A sampling option that a request to generate may name, for the form; from the table in `engine.options`. */
+export interface OptionField {
+  /** Field of the request. */
+  name: string;
+  /** "int", "float", "bool", "text", "texts" or "biases". */
+  type: string;
+  /** Its value where the request does not name it. */
+  default: number | boolean | string | string[] | null;
+  /** What it does, in one line. */
+  help: string;
+  /** Least value; null where there is none. */
+  minimum: number | null;
+  /** Greatest value; null where there is none. */
+  maximum: number | null;
+  /** Whether the value must be greater than `minimum`. */
+  above_minimum: boolean;
+  /** Whether null is a value: the option is then not applied. */
+  nullable: boolean;
+}
+
 /** Runs, records and models. */
 export interface SourceLists {
   /** Run directories, in the order in which they were first seen. */
@@ -103,6 +123,8 @@ export interface Sources extends SourceLists {
   pellucid: string;
   /** Limits of a request to generate. */
   limits: Limits;
+  /** Sampling options that a request to generate may name. */
+  options: OptionField[];
 }
 
 /** `run.json`: the choices of a run, made once. Only the keys that the page reads are listed; the file has more. */
@@ -163,6 +185,8 @@ export interface GenerateRequest {
   model?: string;
   /** Text to continue; empty or absent starts a new document. */
   prompt?: string;
+  /** Whether the completion is recorded (if absent, it is); others are generated together. */
+  record?: boolean;
   /** Most tokens to draw. */
   max_tokens?: number | null;
   /** Logits are divided by it; 0 takes the most likely token. */
@@ -179,6 +203,10 @@ export interface GenerateRequest {
   frequency_penalty?: number | null;
   /** Divides (multiplies, if negative) the logit of each token generated before. */
   repetition_penalty?: number | null;
+  /** Texts before which the completion ends. */
+  stop?: string[] | string | null;
+  /** Added to the logits of tokens, by token id. */
+  logit_bias?: Record<string, number> | null;
   /** Seed of the draws; in decimal digits where a JavaScript number does not hold it. */
   seed?: number | string | null;
 }
@@ -195,8 +223,8 @@ export interface TokenPiece {
 export interface Candidate extends TokenPiece {
   /** Natural logarithm of the model's probability. */
   logprob: number;
-  /** Probability of being drawn, after temperature, top_k, top_p and min_p; 0 where they exclude it. */
-  share: number;
+  /** Of a recorded one: probability of being drawn after all options; 0 where they exclude it. */
+  share?: number;
 }
 
 /** Data of the event `begin`. */
@@ -217,18 +245,18 @@ export interface GeneratedToken extends TokenPiece {
   position: number;
   /** Why the answer ends with this token; null where it goes on. */
   finish_reason: FinishReason | null;
-  /** Number of tokens that could be drawn, after top_k, top_p and min_p. */
-  kept: number;
+  /** Of a recorded one: number of tokens left to draw from. */
+  kept?: number;
   /** The five most likely tokens, the most likely first. */
   top: Candidate[];
 }
 
 /** Data of the event `done`. */
 export interface GenerationDone {
-  /** Id of the answer's record, which the server keeps in memory. */
-  record: string;
+  /** Id of the answer's record, which the server keeps in memory; absent if it is not recorded. */
+  record?: string;
   /** Address of its bytes. */
-  url: string;
+  url?: string;
   /** The whole answer. */
   text: string;
   /** Why the answer ends. */
@@ -236,7 +264,7 @@ export interface GenerationDone {
   /** Seed of the draws, in decimal digits. */
   seed: string;
   /** Size of the record, in bytes. */
-  bytes: number;
+  bytes?: number;
 }
 
 /** The body of an answer of status 4xx, and the data of the event `error`. */

@@ -12,7 +12,6 @@ from pellucid.engine.engine import Engine
 from pellucid.engine.options import SamplingOptions
 from pellucid.engine.prefix_cache import CachedPrefix, PrefixCache, shared_prefix_length
 from pellucid.engine.request import Request
-from pellucid.engine.sampling import log_softmax
 from pellucid.engine.sequence import Sequence, check_fits
 from pellucid.errors import PellucidError
 from pellucid.hashing import mix
@@ -343,84 +342,3 @@ def test_no_kept_text_is_the_beginning_of_another(texts: list[list[int]], asked:
     found, shared = prefixes.best(asked)
     assert shared == max((shared_prefix_length(text, asked) for text in texts), default=0)
     assert (found is None) == (shared == 0)
-
-
-# Requests that score their prompt.
-
-
-def scored(prompt: abc.Sequence[int]) -> list[float | None]:
-    """The oracle: each prefix of the text read alone."""
-    found: list[float | None] = [None]
-    for place in range(1, len(prompt)):
-        found.append(float(log_softmax(logits_of(prompt[:place]))[prompt[place]]))
-    return found
-
-
-def scoring(prompt: abc.Sequence[int], top: int = 0, tokens: int = 0) -> Request:
-    return Request(prompt=prompt, options=ask(tokens), prompt_logprobs=top)
-
-
-@pytest.mark.parametrize("mode", ["exact", "fast"])
-def test_a_prompt_is_scored_at_every_position_and_what_is_known_is_not_read_again(mode: Mode) -> None:
-    runner = Plain(mode)
-    engine = engine_on(runner, chunk=64)
-    context = prompt_of(30)
-    choices = [engine.submit(scoring([*context, a, b], top=2)) for a in (20, 21) for b in (30, 31)]
-    drain(engine)
-    for group in choices:
-        score = group.score()
-        assert score.ids == list(group.request.prompt) and score.logprobs == scored(score.ids)
-        assert score.top_logprobs is not None and [len(top or ()) for top in score.top_logprobs] == [0] + [2] * 31
-    read = engine.stats.prompt_tokens
-    assert read < 31 + 3 * 3, "only the last tokens are read for the other choices"
-    fewer = engine.submit(scoring([*context, 22, 23], top=1))
-    more = engine.submit(scoring([*context, 22, 24], top=3))  # more than is known: all is read again
-    drain(engine)
-    assert engine.stats.prompt_tokens <= read + 2 + 31
-    assert fewer.score().logprobs == scored([*context, 22, 23]) and more.score().logprobs == scored([*context, 22, 24])
-
-
-def test_a_text_that_was_generated_is_scored_where_nothing_is_known_of_it() -> None:
-    engine = engine_on(Plain())
-    first = submit(engine, prompt_of(10), ask(9))
-    drain(engine)
-    whole = [*prompt_of(10), *ids(first)]
-    group = engine.submit(scoring(whole))
-    drain(engine)
-    assert group.score().logprobs == scored(whole)
-    assert group.score().logprobs[10:] == [token.logprob for token in first.tokens]
-
-
-def test_completions_of_one_request_share_the_scores_of_their_prompt() -> None:
-    runner = Plain()
-    engine = engine_on(runner, chunk=4)
-    options = SamplingOptions(max_tokens=5, seed=1, logprobs=2)
-    group = engine.submit(Request(prompt=prompt_of(10), options=options, n=3, echo=True))
-    drain(engine)
-    found = group.completions()
-    assert [c.ids for c in found] == [alone(prompt_of(10), options, sample) for sample in range(3)]
-    assert all(c.prompt_logprobs == scored(prompt_of(10)) for c in found) and engine.stats.prompt_tokens == 10
-    assert found[0].prompt_top_logprobs is not None and len(found[0].prompt_top_logprobs[1] or ()) == 2
-
-
-def test_the_best_of_several_are_chosen_by_the_request() -> None:
-    engine = engine_on(Plain())
-    group = engine.submit(Request(prompt=prompt_of(4), options=ask(6), n=2, best_of=5))
-    drain(engine)
-    means = sorted((s.completion().mean_logprob for s in group.sequences), reverse=True)
-    assert [c.mean_logprob for c in group.completions()] == means[:2] and len(group.sequences) == 5
-    for wrong, says in (({"n": 0}, "n must be"), ({"n": 2, "best_of": 1}, "best_of must be a whole number, n"),
-                        ({"best_of": True}, "best_of"), ({"prompt_logprobs": -1}, "logprobs must be")):  # fmt: skip
-        with pytest.raises(PellucidError, match=says):
-            Request(prompt=[1], options=ask(), **wrong)  # type: ignore[arg-type]
-
-
-def test_what_is_not_a_number_in_a_prompt_ends_its_score_alone() -> None:
-    engine = engine_on(Plain(), chunk=64)
-    bad, good = engine.submit(scoring([1, BROKEN, 2, 3])), engine.submit(scoring([1, 2, 3]))
-    drain(engine)
-    assert bad.error is not None and good.score().logprobs == scored([1, 2, 3])
-    with pytest.raises(PellucidError, match="not a number"):
-        bad.score()
-    with pytest.raises(PellucidError, match="did not ask"):
-        engine.submit(Request(prompt=[1], options=ask(0))).score()

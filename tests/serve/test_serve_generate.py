@@ -1,4 +1,4 @@
-"""Answers through the server: the model's own, token by token, each with its record; one at a time."""
+"""Answers through the server: the model's own, token by token; recorded ones one at a time, plain ones together."""
 
 import asyncio
 import http.client
@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from serving import ask, events
+from serving import ask, events, events_of
 
 import pellucid
 from pellucid.errors import PellucidError
@@ -91,13 +91,17 @@ REFUSED: dict[str, Any] = {
     "max_tokens must be from 1 to 400 here, not 401": {"max_tokens": 401},
     "max_tokens must be from 1": {"max_tokens": 0},
     "max_tokens must be a whole number": {"max_tokens": 1.5},
-    "temperature must be a number": {"temperature": "hot"},
+    "more, not 'hot'": {"temperature": "hot"},
     "temperature must be 0": {"temperature": -1},
     "top_k must be": {"top_k": 0},
     "top_p must be": {"top_p": 2},
     "min_p must be": {"min_p": 2},
     "presence_penalty must be": {"presence_penalty": 3},
-    "repetition_penalty must be a number": {"repetition_penalty": "much"},
+    "repetition_penalty must be from 0.01 to 100": {"repetition_penalty": "much"},
+    "'-1' is no token id": {"logit_bias": {"-1": 1}},
+    "a stop string must be text": {"stop": ["a", 1]},
+    "record must be true or false": {"record": 1},
+    "unknown field 'slide'": {"slide": True},
     "seed must be a whole number": {"seed": "one"},
     "seed must be less than": {"seed": 2**63},
     "leaves room for": {"prompt": "the fox", "max_tokens": 400},
@@ -130,7 +134,7 @@ class Slow:
             assert self.go.wait(20)
             return original(*given, **named)
 
-        monkeypatch.setattr(capture, "step", held)
+        monkeypatch.setattr(capture, "step_distribution", held)
 
 
 def start(studio: Studio, body: dict[str, Any]) -> http.client.HTTPConnection:
@@ -223,8 +227,112 @@ def test_the_oldest_answers_go(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_requests_by_default() -> None:
-    assert parse_generate_request(b"{}") == ("default", "", {"max_tokens": 40})
-    assert parse_generate_request(b'{"top_k": null, "seed": "-7"}') == ("default", "", {"max_tokens": 40, "seed": -7})
+    asked = parse_generate_request(b"{}")
+    assert (asked.model, asked.prompt, asked.options, asked.record) == ("default", "", {"max_tokens": 40}, True)
+    assert parse_generate_request(b'{"top_k": null, "seed": "-7"}').options == {"max_tokens": 40, "seed": -7}
+    given = parse_generate_request(b'{"stop": "a", "logit_bias": {"3": -100}, "record": false}')
+    assert given.options == {"max_tokens": 40, "stop": ("a",), "logit_bias": ((3, -100.0),)} and not given.record
+
+
+def test_the_page_is_told_the_options_of_a_request(studio: Studio) -> None:
+    fields = {field["name"]: field for field in ask(studio, "/api/sources").json()["options"]}
+    assert set(OPTIONS) | {"stop", "logit_bias"} == set(fields)
+    assert fields["top_p"]["maximum"] == 1 and fields["top_p"]["above_minimum"] and fields["top_p"]["default"] is None
+
+
+# Plain answers.
+
+
+def test_plain_answers_are_given_together_and_each_is_the_model_s(studio: Studio, tiny_run: Path) -> None:
+    prompts = ["the fox", "the", "", "the fox ran", "a"]
+    asking = [start(studio, {"prompt": prompt, "record": False, **OPTIONS}) for prompt in prompts]
+    recorded = start(studio, {"prompt": "the fox", **OPTIONS})
+    model, before = pellucid.load(tiny_run), studio.library._count
+    for prompt, connection in zip(prompts, asking, strict=True):
+        told = events_of(read(connection))
+        written = model.generate(prompt, logprobs=5, **OPTIONS)
+        assert [name for name, _ in told] == ["begin", *["token"] * len(written.ids), "done"]
+        tokens = [data for name, data in told if name == "token"]
+        assert [token["id"] for token in tokens] == written.ids and told[0][1]["seed"] == "3"
+        assert [token["logprob"] for token in tokens] == pytest.approx(written.logprobs, abs=1e-5)
+        assert told[-1][1] == {"text": written.text, "finish_reason": written.finish_reason, "seed": "3"}
+        assert len(tokens[0]["top"]) == 5
+    assert events_of(read(recorded))[-1][0] == "done"
+    assert studio.library._count <= before + 1
+    driver = studio._generator._loaded._driver
+    assert driver.stats.sequence_steps > driver.stats.steps, "none shared a step"
+
+
+class SlowEngine:
+    """Holds every step of an engine until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from pellucid.engine.engine import Engine
+
+        self.go, self.begun = threading.Event(), threading.Semaphore(0)
+        original = Engine.step
+
+        def held(engine: Engine) -> Any:
+            if threading.current_thread().name == "pellucid-engine":
+                self.begun.release()
+                assert self.go.wait(20)
+            return original(engine)
+
+        monkeypatch.setattr(Engine, "step", held)
+
+
+def test_a_page_that_goes_away_frees_its_place_within_a_step(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = SlowEngine(monkeypatch)
+    many = [
+        start(studio, {"prompt": "the", "max_tokens": 50, "seed": 1, "record": False})
+        for _ in range(generating.MOST_TOGETHER)
+    ]
+    assert slow.begun.acquire(timeout=20)
+    full = None
+    for _ in range(200):
+        if studio._generator._together == generating.MOST_TOGETHER:
+            full = generate(studio, prompt="the", max_tokens=1, record=False)
+            break
+        threading.Event().wait(0.02)
+    assert full is not None and full.status == 429 and "prompts are being answered" in full.error
+    for connection in many:
+        response = connection.getresponse()
+        response.close()
+        connection.close()
+    for _ in range(400):
+        if studio._generator._together == 0:
+            break
+        threading.Event().wait(0.02)
+    assert studio._generator._together == 0
+    driver = studio._generator._loaded._driver
+    steps = driver.stats.steps
+    slow.go.set()
+    for _ in range(400):
+        if driver.unfinished == 0:
+            break
+        threading.Event().wait(0.02)
+    assert driver.unfinished == 0 and driver.stats.steps <= steps + 1
+    assert events(generate(studio, prompt="the", max_tokens=1, record=False))[-1][0] == "done"
+
+
+def test_another_model_is_loaded_once_nobody_uses_the_last(tiny_run: Path, tmp_path: Path) -> None:
+    pellucid.load(tiny_run).save(tmp_path / "copy")
+
+    async def run() -> None:
+        generator = Generator(Library([tiny_run, tmp_path / "copy"]))
+
+        async def answer(model: str, record: bool) -> bytes:
+            body = {"model": model, "prompt": "the", "max_tokens": 3, "seed": 1, "record": record}
+            return [part async for part in await generator.begin(json.dumps(body).encode())][-1]
+
+        asked = [answer(f"model-{1 + number % 2}", record=number % 4 == 0) for number in range(8)]
+        ends = await asyncio.wait_for(asyncio.gather(*asked), 60)
+        assert all(end.startswith(b"event: done") for end in ends), ends
+        generator.close()
+        with pytest.raises(PellucidError, match="closing"):
+            await generator.begin(json.dumps({"model": "model-1", "record": False}).encode())
+
+    asyncio.run(run())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one child alone")

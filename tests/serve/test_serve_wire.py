@@ -16,7 +16,7 @@ import pytest
 from serving import ask, events
 
 import pellucid
-from pellucid.engine.sampling import SamplingOptions
+from pellucid.engine.options import recordable_options
 from pellucid.serve import Studio, wire, write_page
 from pellucid.serve.studio.sources import Library
 
@@ -44,6 +44,8 @@ def problems(value: Any, hint: Any, where: str = "message") -> list[str]:
         return [found for i, one in enumerate(value) for found in problems(one, hints[i], f"{where}[{i}]")]
     if origin is dict and isinstance(value, dict):
         return [found for key, one in value.items() for found in problems(one, arguments[1], f"{where}.{key}")]
+    if hint is bool:
+        return [] if isinstance(value, bool) else [f"{where} is no bool: {value!r}"]
     accepted = {str: str, int: int, float: (int, float), type(None): type(None)}.get(hint)
     good = accepted is not None and isinstance(value, accepted) and not isinstance(value, bool)
     return [] if good else [f"{where} is no {hint}: {value!r}"]
@@ -141,8 +143,9 @@ def test_a_generation_has_its_types(studio: Studio, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_request_s_fields_are_sampling_options() -> None:
-    options = set(wire.GenerateRequest.__annotations__) - {"model", "prompt"}
-    assert options <= set(SamplingOptions.__dataclass_fields__) and len(options) > 5
+    """Those of the table that a record can hold, and no others."""
+    options = set(wire.GenerateRequest.__annotations__) - {"model", "prompt", "record"}
+    assert options == {option.name for option in recordable_options()}
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
-"""What `pellucid generate` does beside drawing: a beam search, scores of a text, a prompt made of a task and examples."""
+"""The modes of `pellucid generate` beside sampling: beam search, scores of a text, a prompt made of a task and examples."""
 
 import argparse
 import math
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from pellucid.engine import options as option_table
 from pellucid.errors import PellucidError
 
 
@@ -13,18 +15,21 @@ if TYPE_CHECKING:
     from pellucid.generation.mixin import GenerationMixin
     from pellucid.generation.text_generator import TextGenerator
 
-# What is of no use, with the value that it has when it is not given.
-_OF_DRAWS: dict[str, object] = {
-    "temperature": 1.0, "top_k": None, "top_p": None, "min_p": None, "presence_penalty": 0.0, "frequency_penalty": 0.0,
-    "repetition_penalty": 1.0, "logit_bias": [], "seed": None, "n": 1, "best_of": None, "slide": False, "tokens": False,
-    "draft": None,
-}  # fmt: skip
-_OF_BEAM: dict[str, object] = {"logprobs": None}
-_OF_SCORE: dict[str, object] = {"max_tokens": 64, "stop": [], "beam": None, "task": None, "example": []}
+# Flags that a mode makes no use of, with the value that each has when it is not given.
+_UNUSED_BY_BOTH: dict[str, object] = {"tokens": False, "draft": None}
+_UNUSED_BY_SCORE: dict[str, object] = {"beam": None, "task": None, "example": []}
 
 
-def add_ways(parser: argparse.ArgumentParser) -> None:
-    """The options."""
+def _all_options() -> tuple[option_table.Option, ...]:
+    return (*option_table.SAMPLING_OPTIONS, *option_table.REQUEST_OPTIONS)
+
+
+def _defaults(options: Iterable[option_table.Option]) -> dict[str, object]:
+    return {option.name: option.flag_default for option in options}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the modes."""
     parser.add_argument("--beam", type=int, metavar="N", help="draw nothing: beam search for the likeliest answer, N wide")
     parser.add_argument("--length-penalty", type=float, metavar="X", help="of --beam, 0 (none) to 10 (default 0.6)")
     parser.add_argument("--score", action="store_true", help="write nothing: the log-probability of each token of PROMPT")
@@ -44,7 +49,7 @@ def _example(text: str) -> tuple[str, str]:
 
 
 def wrong_use(chosen: argparse.Namespace) -> str | None:
-    """What does not go together, in a line."""
+    """Flags that do not go together, in a line."""
     primes = chosen.task is not None or bool(chosen.example)
     if chosen.length_penalty is not None and chosen.beam is None:
         return "--length-penalty goes with --beam"
@@ -55,9 +60,11 @@ def wrong_use(chosen: argparse.Namespace) -> str | None:
     if chosen.score:
         if chosen.prompt is None:
             return "--score needs a PROMPT: the text"
-        return _needless(chosen, "--score writes nothing", _OF_DRAWS | _OF_SCORE)
+        unused = _defaults(option for option in _all_options() if option.draws) | _UNUSED_BY_BOTH | _UNUSED_BY_SCORE
+        return _needless(chosen, "--score writes nothing", unused)
     if chosen.beam is not None:
-        return _needless(chosen, "--beam draws nothing", _OF_DRAWS | _OF_BEAM)
+        options = (option for option in _all_options() if option.name not in ("max_tokens", "stop"))
+        return _needless(chosen, "--beam draws nothing", _defaults(options) | _UNUSED_BY_BOTH)
     return None
 
 

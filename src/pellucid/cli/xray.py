@@ -19,7 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="the record to write, such as tale.pellucid")
     parser.add_argument("-m", "--model", default="default", help="a model or run directory (default: the embedded model)")
     add_sampling(parser)
-    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="stop before this text; may be repeated")
     parser.add_argument("--keep", metavar="GROUPS", help="of block_inputs,lens,attention those to record (default: all)")
     parser.add_argument("--candidates", type=int, default=20, metavar="K", help="likeliest tokens to list a step (default 20)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -37,9 +36,7 @@ def run(chosen: argparse.Namespace) -> int:
     prompt = read_prompt(chosen.prompt)
     model = load(chosen.model)
     groups = KEEP if chosen.keep is None else tuple(group for group in chosen.keep.split(",") if group)
-    record = xray(
-        model, prompt, keep=groups, candidates=chosen.candidates, stop=tuple(chosen.stop), **sampling(chosen)
-    )
+    record = xray(model, prompt, keep=groups, candidates=chosen.candidates, **sampling(chosen))
     record.save(chosen.out)
     size = Path(chosen.out).stat().st_size
     read, drawn = record["generation/prompt_ids"].tolist(), record["generation/steps/drawn_ids"].tolist()

@@ -16,177 +16,23 @@ import atexit
 import contextlib
 import queue
 import threading
-from collections import abc, deque
+from collections import abc
 from collections.abc import AsyncIterator, Iterator
-from typing import TypeAlias
 
-from pellucid.engine.completion import Completion, Score, Token
 from pellucid.engine.engine import Engine
 from pellucid.engine.request import Request, SequenceGroup
+from pellucid.engine.request_handle import Job, RequestHandle, SampleToken
 from pellucid.engine.sequence import Sequence
 from pellucid.engine.stats import EngineStats
 from pellucid.errors import PellucidError
 
 
 MAX_REQUESTS = 1024  # a choice: requests that are waiting or running at once
-SampleToken: TypeAlias = tuple[int, Token]  # index of the completion among those of its request, and its next token
-_Waiter: TypeAlias = "tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]"
 _CLOSED = "the engine is closed: nothing can be submitted any more"
 
 
 class QueueFullError(PellucidError):
     """Too many requests are waiting or running already: try again later."""
-
-
-class _Job:
-    """One request on its way: what the driver's thread hands over, and what wakes its consumer.
-
-    Attributes:
-        group: its completions; only the driver's thread touches them until `done`.
-        done: nothing more comes. error: what ended it.
-    """
-
-    def __init__(self, group: SequenceGroup) -> None:
-        self.group = group
-        self.condition = threading.Condition()
-        self.tokens: deque[SampleToken] = deque()
-        self.done = False
-        self.error: Exception | None = None
-        self.waiters: list[_Waiter] = []
-
-    def hand_over(self, tokens: abc.Sequence[SampleToken], done: bool, error: Exception | None) -> list[_Waiter]:
-        """Makes tokens available and wakes the threads that wait. Returns the futures of tasks that wait, to be set."""
-        with self.condition:
-            self.tokens.extend(tokens)
-            self.done, self.error = done, error
-            self.condition.notify_all()
-            waiters, self.waiters = self.waiters, []
-        return waiters
-
-    def ready(self) -> bool:
-        """Whether there is something to fetch, or nothing more comes."""
-        return self.done or bool(self.tokens)
-
-    def fetch(self) -> tuple[list[SampleToken], bool]:
-        """The tokens that came since the last call, and whether they were the last."""
-        with self.condition:
-            found = list(self.tokens)
-            self.tokens.clear()
-            return found, self.done
-
-
-class RequestHandle:
-    """One submitted request, as its consumer holds it. Iterate over it, in a thread or in a task, or wait for its completions.
-
-    Tokens are given once, to whoever asks first. A handle that is dropped before its request has ended cancels it.
-
-    Attributes:
-        request: what was asked.
-    """
-
-    def __init__(self, job: _Job, cancel: abc.Callable[[_Job], None]) -> None:
-        self.request = job.group.request
-        self._job = job
-        self._cancel = cancel
-
-    def __del__(self) -> None:
-        self.cancel()
-
-    def cancel(self) -> None:
-        """Ends the request before its next token; harmless if it has ended."""
-        if not self._job.done:
-            self._cancel(self._job)
-
-    @property
-    def done(self) -> bool:
-        """Whether the request has ended: there may still be tokens to fetch."""
-        return self._job.done
-
-    def __iter__(self) -> Iterator[SampleToken]:
-        """Its tokens as they come, each with the index of its completion.
-
-        Raises:
-            Exception: what ended the request, after its tokens.
-        """
-        job, done = self._job, False
-        try:
-            while not done:
-                with job.condition:
-                    job.condition.wait_for(job.ready)
-                found, done = job.fetch()
-                yield from found
-            if job.error is not None:
-                raise job.error
-        finally:
-            self.cancel()
-
-    async def __aiter__(self) -> AsyncIterator[SampleToken]:
-        """The same in a task of an event loop."""
-        job, done = self._job, False
-        try:
-            while not done:
-                await self._until(job.ready)
-                found, done = job.fetch()
-                for one in found:
-                    yield one
-            if job.error is not None:
-                raise job.error
-        finally:
-            self.cancel()
-
-    async def _until(self, ready: abc.Callable[[], bool]) -> None:
-        """Waits in a task until the driver's thread has handed over what makes `ready()` true."""
-        job, loop = self._job, asyncio.get_running_loop()
-        while True:
-            with job.condition:
-                if ready():
-                    return
-                future = loop.create_future()
-                job.waiters.append((loop, future))
-            await future
-
-    def completions(self, timeout: float | None = None) -> list[Completion]:
-        """Waits for the end and returns the completions that were asked for, as `SequenceGroup.completions`.
-
-        Args:
-            timeout: seconds to wait at most; None: without limit. The request goes on after it.
-
-        Raises:
-            TimeoutError: it has not ended by then. PellucidError: it was cancelled. Exception: what ended it.
-        """
-        with self._job.condition:
-            if not self._job.condition.wait_for(lambda: self._job.done, timeout):
-                raise TimeoutError(f"the request has not ended within {timeout} s")
-        return self._result().completions()
-
-    async def acompletions(self) -> list[Completion]:
-        """The same in a task. Cancelling the task cancels the request."""
-        await self._wait()
-        return self._result().completions()
-
-    async def ascore(self) -> Score:
-        """Waits in a task for the log-probabilities of the prompt, as `SequenceGroup.score`."""
-        await self._wait()
-        return self._result().score()
-
-    def score(self, timeout: float | None = None) -> Score:
-        """Waits for the log-probabilities of the prompt. Arguments and errors as `completions`."""
-        self.completions(timeout)
-        return self._result().score()
-
-    async def _wait(self) -> None:
-        try:
-            await self._until(lambda: self.done)
-        finally:
-            self.cancel()
-
-    def _result(self) -> SequenceGroup:
-        job = self._job
-        if job.error is not None:
-            raise job.error
-        if any(sequence.finish_reason == "cancelled" for sequence in job.group.sequences):
-            raise PellucidError("the request was cancelled before it was answered")
-        return job.group
 
 
 class EngineDriver:
@@ -204,10 +50,10 @@ class EngineDriver:
         self._engine = engine
         self._max_requests = max_requests
         # A SimpleQueue may be put to from a destructor, whatever the interrupted thread holds: dropped handles cancel so.
-        self._commands: queue.SimpleQueue[tuple[str, _Job | None]] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[tuple[str, Job | None]] = queue.SimpleQueue()
         self._lock = threading.Lock()  # a submission is either before the last command, or refused
         self._closed = False
-        self._jobs: dict[Sequence, tuple[_Job, int]] = {}  # of the thread alone
+        self._jobs: dict[Sequence, tuple[Job, int]] = {}  # of the thread alone
         self._unfinished = 0
         self._count_lock = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="pellucid-engine", daemon=True)
@@ -224,7 +70,7 @@ class EngineDriver:
         engine = self._engine
         group = SequenceGroup(request, engine.runner.config, engine.tokenizer, engine.end_of_text)
         engine.check_budget(group)
-        job = _Job(group)
+        job = Job(group)
         with self._lock:
             if self._closed:
                 raise PellucidError(_CLOSED)
@@ -283,7 +129,7 @@ class EngineDriver:
             raise PellucidError("completions that are chosen among several cannot be streamed: leave out best_of")
         return self.submit(request)
 
-    def _cancel(self, job: _Job) -> None:
+    def _cancel(self, job: Job) -> None:
         """Called from destructors, too: takes no lock."""
         self._commands.put(("cancel", job))
 
@@ -316,7 +162,7 @@ class EngineDriver:
                 self._engine.cancel(job.group)
                 self._deliver({job: []})
 
-    def _begin(self, job: _Job) -> None:
+    def _begin(self, job: Job) -> None:
         for sample, sequence in enumerate(job.group.sequences):
             self._jobs[sequence] = (job, sample)
         try:
@@ -334,7 +180,7 @@ class EngineDriver:
         except Exception as error:
             self._recover(error)
             return
-        touched: dict[_Job, list[SampleToken]] = {}
+        touched: dict[Job, list[SampleToken]] = {}
         for sequence, token in drawn:
             job, sample = self._jobs[sequence]
             touched.setdefault(job, []).append((sample, token))
@@ -342,9 +188,9 @@ class EngineDriver:
             touched.setdefault(self._jobs[sequence][0], [])
         self._deliver(touched)
 
-    def _deliver(self, touched: abc.Mapping[_Job, abc.Sequence[SampleToken]]) -> None:
+    def _deliver(self, touched: abc.Mapping[Job, abc.Sequence[SampleToken]]) -> None:
         """Hands over what a step has given, waking each consumer, and each event loop, once."""
-        waiting: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[None], _Job]]] = {}
+        waiting: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[None], Job]]] = {}
         for job, tokens in touched.items():
             error = job.group.error
             if error is not None:
@@ -361,7 +207,7 @@ class EngineDriver:
                 for _, job in futures:
                     self._cancel(job)
 
-    def _end(self, job: _Job, error: Exception) -> None:
+    def _end(self, job: Job, error: Exception) -> None:
         self._forget(job)
         for loop, future in job.hand_over([], True, error):
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
@@ -385,7 +231,7 @@ class EngineDriver:
                 self._engine.cancel(job.group)
             self._end(job, error)
 
-    def _forget(self, job: _Job) -> None:
+    def _forget(self, job: Job) -> None:
         for sequence in job.group.sequences:
             self._jobs.pop(sequence, None)
         with self._count_lock:

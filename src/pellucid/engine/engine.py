@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.engine.completion import Token
+from pellucid.engine.drafting import add_drafts, release_drafts
 from pellucid.engine.kv_memory import KVMemory
 from pellucid.engine.request import Request, SequenceGroup
 from pellucid.engine.running import RunningSequence
 from pellucid.engine.scheduler import ScheduledSpan, Scheduler, StepPlan
 from pellucid.engine.sequence import Sequence, window_start
-from pellucid.engine.speculation import Drafter, DraftRequest
+from pellucid.engine.speculation import Drafter
 from pellucid.engine.stats import EngineCounters, EngineStats
 from pellucid.errors import PellucidError
 from pellucid.runtime.runner import Runner
@@ -161,13 +162,15 @@ class Engine:
         What fails is not raised here: it ends the sequences that it concerns, which are then in `finished`.
         """
         self.finished = []
-        self._admit()
+        if self._queue:
+            self._admit()
         plan = self._scheduler.plan(self._running, self._memory.prefixes)
-        self._copy_prefixes(plan)
+        if plan.copies:
+            self._copy_prefixes(plan)
         if not plan.spans:
             return []
         if self.drafter:
-            self._add_drafts(self.drafter, plan.spans)
+            self._counters.draft_failures += add_drafts(self.drafter, plan.spans, self.runner.config.vocab_size)
         try:
             found = self.runner.run([span.token_span() for span in plan.spans])
         except Exception as error:  # what is written of these sequences is unknown now: nobody may go on from it
@@ -225,19 +228,19 @@ class Engine:
         running.advance(span.count, reusable=self._exact or not span.decode)
         if logits is None:
             return
-        rows = logits if logits.ndim == 2 else logits[None]  # (T, V)
         if span.wanted == "all":
-            self._score_prompt(running.sequence, span.first, rows)
-        together = [running]
+            self._score_prompt(running.sequence, span.first, logits)
+        followers: abc.Sequence[RunningSequence] = ()
         if running.num_computed_tokens == len(running.token_ids) and running.sequence.error is None:
-            rows = rows[-1 - len(span.drafts) :]  # after the text's last token, and after each draft token
+            # After the text's last token, and after each draft token.
+            rows = (logits,) if logits.ndim == 1 else logits[-1 - len(span.drafts) :]
             length = len(running.token_ids)  # drawn tokens are added to the leader's
             self._end_or_draw(running, span.drafts, rows, drawn)
             for one in span.followers:
-                self._follow(one, running, length, rows)
+                self._follow(one, running, length, rows[0])
                 self._end_or_draw(one, (), rows, drawn)
-                together.append(one)
-        for one in together:
+            followers = span.followers
+        for one in (running, *followers):
             if one.sequence.finish_reason is not None:
                 self.finished.append(one.sequence)
                 self._release(one)
@@ -252,11 +255,11 @@ class Engine:
         except PellucidError as error:
             sequence.fail(error)
 
-    def _follow(self, one: RunningSequence, leader: RunningSequence, length: int, rows: NDArray[np.float32]) -> None:
+    def _follow(self, one: RunningSequence, leader: RunningSequence, length: int, logits: NDArray[np.float32]) -> None:
         """Copies a text of `length` tokens that was just read, with what is known of it, to a sequence that waited for it.
 
         Args:
-            rows: (1, V) logits after the text.
+            logits: (V,) after the text.
         """
         try:
             self._memory.copy(leader.runner_sequence, one, length)
@@ -265,16 +268,16 @@ class Engine:
             return
         one.reuse_prompt_logprobs(leader.sequence.prompt_logprobs, length)
         if one.wanted_top is not None:
-            self._score_prompt(one.sequence, length - 1, rows)
+            self._score_prompt(one.sequence, length - 1, logits[None])
 
     def _end_or_draw(
-        self, running: RunningSequence, drafts: abc.Sequence[int], rows: NDArray[np.float32],
-        drawn: list[tuple[Sequence, Token]],
+        self, running: RunningSequence, drafts: abc.Sequence[int],
+        rows: abc.Sequence[NDArray[np.float32]] | NDArray[np.float32], drawn: list[tuple[Sequence, Token]],
     ) -> None:  # fmt: skip
         """Draws after the text, then after each draft token as long as it equals what was drawn; ends what is only scored.
 
         Args:
-            rows: (1 + drafts, V) logits.
+            rows: 1 + drafts times (V,) logits.
         """
         sequence, n_ctx = running.sequence, self.runner.config.n_ctx
         if sequence.finish_reason is None and sequence.options.max_tokens == 0:
@@ -300,49 +303,6 @@ class Engine:
             self._counters.accepted_tokens += accepted
             self.drafter.update(sequence, len(drafts), accepted)
 
-    # Drafts.
-
-    def _add_drafts(self, drafter: Drafter, spans: abc.Sequence[ScheduledSpan]) -> None:
-        """Lets draft tokens be read after the newest tokens of sequences that are decoded."""
-        drafting = [
-            span for span in spans if span.decode and span.running.sequence.drafting and span.running.draft_room > 0
-        ]  # fmt: skip
-        if not drafting:
-            return
-        try:
-            self._propose(drafter, drafting)
-        except Exception as error:
-            if len(drafting) == 1:
-                self._stop_drafting(drafter, drafting[0], error)
-                return
-            for span in drafting:  # one by one, so that only those are left out for which it fails
-                try:
-                    self._propose(drafter, [span])
-                except Exception as error:
-                    self._stop_drafting(drafter, span, error)
-
-    def _propose(self, drafter: Drafter, spans: abc.Sequence[ScheduledSpan]) -> None:
-        asked = [DraftRequest(s.running.sequence, s.running.token_ids, s.running.draft_room) for s in spans]
-        for span, one, draft in zip(spans, asked, drafter.drafts(asked), strict=True):
-            if len(draft) > one.max_tokens or not all(0 <= token < self.runner.config.vocab_size for token in draft):
-                raise PellucidError("the drafter proposed tokens that cannot be read here")
-            span.drafts = draft
-
-    def _stop_drafting(self, drafter: Drafter, span: ScheduledSpan, error: Exception) -> None:
-        """Goes on without drafts for a sequence for which the drafter failed."""
-        self._counters.draft_failures += 1
-        span.drafts, span.running.sequence.drafting = (), False
-        drafter.failed(span.running.sequence, error)
-        self._release_drafts(span.running.sequence)
-
-    def _release_drafts(self, sequence: Sequence) -> None:
-        """Lets the drafter drop what it holds for a sequence; an error there concerns drafts only."""
-        assert self.drafter is not None
-        try:
-            self.drafter.release(sequence)
-        except Exception as error:
-            self.drafter.failed(sequence, error)
-
     # Ends.
 
     def _fail(self, running: RunningSequence, error: Exception) -> None:
@@ -353,7 +313,7 @@ class Engine:
     def _release(self, running: RunningSequence) -> None:
         self._running.remove(running)
         if self.drafter:
-            self._release_drafts(running.sequence)
+            release_drafts(self.drafter, running.sequence)
         self._memory.release(running)
 
 

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from re import fullmatch
 from typing import Any, Literal
 
 from pellucid.errors import PellucidError
@@ -106,6 +107,23 @@ class Option:
                 return int(token), float(value)
             case _:
                 return text
+
+    def from_json(self, value: Any) -> Any:
+        """The checked value of a JSON field. Biases come as an object, {"50256": -100}; a whole number that
+        JavaScript's numbers cannot hold exactly (a seed) may come as a string of digits.
+
+        Raises:
+            PellucidError: another type, or outside the range.
+        """
+        if self.type == "biases" and isinstance(value, dict):
+            for key in value:
+                if not (key.isascii() and key.isdigit() and len(key) < 16):
+                    raise PellucidError(f"{self.name} gives token ids their biases: {key!r} is no token id")
+            value = {int(key): bias for key, bias in value.items()}
+        wide = self.type == "int" and self.maximum is not None and self.maximum > 2**53
+        if wide and isinstance(value, str) and fullmatch(r"-?[0-9]{1,19}", value):
+            value = int(value)
+        return self.check(value)
 
     def wire(self) -> dict[str, Any]:
         """The row as JSON, for a form."""

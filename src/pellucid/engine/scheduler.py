@@ -9,7 +9,7 @@ The scheduler changes nothing: the engine carries out the plan.
 """
 
 from collections import abc
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pellucid.engine.prefix_cache import CachedPrefix, PrefixCache, reusable_length, shared_prefix_length
 from pellucid.engine.running import RunningSequence
@@ -69,8 +69,8 @@ class ScheduledSpan:
 class StepPlan:
     """What a step does: copies first, then all spans in one pass."""
 
-    copies: list[PrefixCopy] = field(default_factory=list)
-    spans: list[ScheduledSpan] = field(default_factory=list)
+    copies: list[PrefixCopy]
+    spans: list[ScheduledSpan]
 
 
 class Scheduler:
@@ -90,12 +90,16 @@ class Scheduler:
             running: admitted sequences, first come, first served.
             prefixes: finished texts that can be copied.
         """
-        plan = StepPlan()
-        spans = plan.spans
+        spans: list[ScheduledSpan] = []
+        copies: list[PrefixCopy] = []
         waiting: list[RunningSequence] = []
         left, logits_left = self.chunk, MAX_PROMPT_LOGITS
         for place, one in enumerate(running):
-            first, length, top = one.num_computed_tokens, len(one.token_ids), one.wanted_top
+            first, length, sequence = one.num_computed_tokens, len(one.token_ids), one.sequence
+            if first and first == length - 1 and sequence.tokens:
+                spans.append(ScheduledSpan(one, first, 1, "last", True))
+                continue
+            top = one.wanted_top
             if first == 0:
                 copy = None
                 waits = (left == 0 and length > 1) or (top is not None and logits_left == 0)
@@ -105,11 +109,11 @@ class Scheduler:
                     waiting.append(one)
                     continue
                 if copy is not None:
-                    plan.copies.append(copy)
+                    copies.append(copy)
                     first = copy.count
             unread = length - first
             count = 1 if unread == 1 else min(unread, left)  # a single token never waits
-            scores = top is not None and first + 1 < len(one.sequence.prompt)
+            scores = top is not None and first + 1 < len(sequence.prompt)
             if scores:
                 count = min(count, logits_left)
                 logits_left -= count
@@ -118,11 +122,10 @@ class Scheduler:
             if unread > 1:
                 left -= count
             wanted: Wanted = "all" if scores else "last" if count == unread else "none"
-            decode = bool(one.sequence.tokens) and unread == 1 and first > 0
-            spans.append(ScheduledSpan(one, first, count, wanted, decode))
+            spans.append(ScheduledSpan(one, first, count, wanted, bool(sequence.tokens) and unread == 1 and first > 0))
         if waiting:
             assign_followers(spans, waiting)
-        return plan
+        return StepPlan(copies, spans)
 
 
 def find_prefix(

@@ -145,41 +145,41 @@ class GenerationMixin:
         slide: bool = False,
         draft: Draft = None,
     ) -> Completion | list[Completion]:
-        """Continues a prompt, or several of any lengths together.
+        """Completes a prompt, or several of any lengths in one batch.
 
         Args:
             prompt: text, token ids, or a list of either. None, "" and [] start from end-of-text: a new document. Ids are
                 taken as they are; before text comes the token that begins every prompt, if the tokenizer has one (OPT).
-            max_tokens: tokens to write at most; prompt and answer must fit in n_ctx + 1.
+            max_tokens: tokens to generate at most; prompt and completion must fit in n_ctx + 1.
             temperature: 0 takes the likeliest token each time; 1 draws from the model's own distribution.
             top_k: draw among the k likeliest tokens only.
             top_p: then among the fewest that have this much of the probability together.
-            stop: text, or several, before which the answer ends. End-of-text always ends it.
-            seed: the same seed gives the same answer, alone or beside others; None draws a new one and reports it. Each
+            stop: text, or several, before which the completion ends. End-of-text always ends it.
+            seed: the same seed gives the same completion, alone or in a batch; None draws a new one and reports it. Each
                 prompt of a list is drawn for as if it were alone.
-            logprobs: report this many of the likeliest tokens at each place.
-            n: answers a prompt. Answer i is the same whatever n is, without best_of.
+            logprobs: report this many of the likeliest tokens at each position.
+            n: completions a prompt. Completion i is the same whatever n is, without best_of.
             min_p: then among those at least min_p times as likely as the likeliest. Penalties and biases come before
                 temperature and cuts (`sampling` states the order); `logprobs` stay the model's own.
-            presence_penalty: -2 to 2, taken off the logit of each token that this answer (not its prompt) has drawn already.
-            frequency_penalty: -2 to 2, taken off once for each time it was drawn.
+            presence_penalty: -2 to 2, subtracted from the logit of each token that this completion (not its prompt) has drawn.
+            frequency_penalty: -2 to 2, subtracted once for each time it was drawn.
             repetition_penalty: 0.01 to 100: logits of tokens drawn already are divided by it if positive, else multiplied.
             logit_bias: what is added to the logit of a token, -100 (as good as never) to 100, by token id.
-            best_of: write so many answers a prompt, n at least, and give the n with the highest log-probability per token,
-                the best first (of equals the first written).
-            slide: past the context window, forget the beginning: whenever the window is full, its last half or so is read
-                again from the first track on. `Completion.slid` says how much was forgotten. Without it, what does not fit
-                is refused.
-            draft: who guesses how the answer goes on, so that a pass may give several tokens: "lookup" (the text repeats
-                itself), a smaller model of the same tokens, or its directory. The answer is what it is without
+            best_of: generate so many completions a prompt, n at least, and return the n with the highest log-probability per
+                token, the best first (of equals the first generated).
+            slide: past the context window, drop the beginning: whenever the window is full, its last half or so is read
+                again from position 0 on. `Completion.slid` is the number of tokens dropped. Without it, what does not fit is
+                refused.
+            draft: speculative decoding, so that a pass may give several tokens: "lookup" (drafts from the text itself), a
+                smaller model of the same vocabulary, or its directory. The completion is what it is without
                 (`speculation`; to the bit where the runner is exact, as the kernel is).
 
         Returns:
-            One completion; a list for a list of prompts (all answers to the first, then to the second ...) or n > 1.
+            One completion; a list for a list of prompts (all completions of the first, then of the second ...) or n > 1.
 
         Raises:
-            PellucidError: an option out of range, a prompt that does not fit, ids outside the vocabulary, or text for a
-                model without a tokenizer.
+            PellucidError: an option out of range, a prompt that does not fit, ids outside the vocabulary, text for a model
+                without a tokenizer, or logits that are no numbers.
         """
         many = is_list_of_prompts(prompt)
         prompts: abc.Sequence[Any] = prompt if many and prompt is not None else [prompt]
@@ -228,12 +228,12 @@ class GenerationMixin:
     def score(self, text: ManyPrompts, *, logprobs: int | None = None) -> list[Score]: ...
 
     def score(self, text: OnePrompt | ManyPrompts, *, logprobs: int | None = None) -> Score | list[Score]:
-        """The log-probability of each token of a text, or of the texts of a list, read together.
+        """The log-probability of each token of a text, or of the texts of a list, in one batch.
 
         Args:
             text: text or token ids, up to n_ctx + 1 tokens, as `generate` takes a prompt; or a list of those. To score an
                 answer, give prompt and answer as one list of ids, and look at its end.
-            logprobs: report this many of the likeliest tokens at each place, too.
+            logprobs: report this many of the likeliest tokens at each position, too.
 
         Raises:
             PellucidError: a text that does not fit, ids outside the vocabulary, text without a tokenizer.
@@ -272,7 +272,7 @@ class GenerationMixin:
         return options
 
     def _ids(self, prompt: str | abc.Sequence[SupportsIndex] | None) -> list[int]:
-        """The token ids to continue: what a text starts from (end-of-text, as a rule) where there is nothing."""
+        """The token ids of a prompt; of an empty one the token that a text starts from (end-of-text, as a rule)."""
         if isinstance(prompt, bytes | bytearray):
             raise PellucidError("a prompt is text or a list of token ids, not bytes: decode it first")
         if isinstance(prompt, str):
@@ -306,7 +306,7 @@ def check_belongs(tokenizer: Tokenizer | None, config: GPTConfig) -> None:
 
 
 def check_drafts_for(draft: "GenerationMixin | OpenedModel", model: GenerationMixin) -> None:
-    """Refuses to guess for a model of other tokens.
+    """Refuses a draft model of another vocabulary.
 
     Raises:
         PellucidError: it names the difference.

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from pellucid.engine.completion import Token
 from pellucid.engine.engine import Engine
-from pellucid.engine.options import SamplingOptions
 from pellucid.engine.sampling import uniform
 from pellucid.engine.sequence import Sequence
 from pellucid.errors import PellucidError
@@ -233,19 +232,6 @@ def _provenance(model: GPT, sequence: Sequence) -> Provenance:
         tokenizer=model.tokenizer.fingerprint if model.tokenizer else None,
         seed=options.seed,
         prompt_ids=tuple(sequence.prompt),
-        sampling={
-            "max_tokens": options.max_tokens, "temperature": options.temperature, "top_k": options.top_k,
-            "top_p": options.top_p, "stop": list(options.stop), "sample": SAMPLE_INDEX,
-        } | _sampling_extras(options),
+        sampling=options.recorded() | {"sample": SAMPLE_INDEX},
         machine=describe_machine() | {"threads": torch.get_num_threads(), "device": str(model.wte.weight.device)},
     )  # fmt: skip
-
-
-def _sampling_extras(options: SamplingOptions) -> dict[str, Any]:
-    """Sampling options that a record names only where they are not neutral."""
-    named: dict[str, Any] = {"min_p": options.min_p} if options.min_p is not None else {}
-    named |= {name: value for name, value, neutral in (
-        ("presence_penalty", options.presence_penalty, 0), ("frequency_penalty", options.frequency_penalty, 0),
-        ("repetition_penalty", options.repetition_penalty, 1),
-    ) if value != neutral}  # fmt: skip
-    return named | ({"logit_bias": [list(pair) for pair in options.logit_bias]} if options.logit_bias else {})

@@ -86,6 +86,19 @@ class ModelInfo(TypedDict):
     problem: NotRequired[str]  #: Why its configuration cannot be read; absent where it can.
 
 
+class OptionField(TypedDict):
+    """A sampling option that a request to generate may name, for the form; from the table in `engine.options`."""
+
+    name: str  #: Field of the request.
+    type: str  #: "int", "float", "bool", "text", "texts" or "biases".
+    default: int | float | bool | str | list[str] | None  #: Its value where the request does not name it.
+    help: str  #: What it does, in one line.
+    minimum: float | None  #: Least value; null where there is none.
+    maximum: float | None  #: Greatest value; null where there is none.
+    above_minimum: bool  #: Whether the value must be greater than `minimum`.
+    nullable: bool  #: Whether null is a value: the option is then not applied.
+
+
 class SourceLists(TypedDict):
     """Runs, records and models."""
 
@@ -99,6 +112,7 @@ class Sources(SourceLists):
 
     pellucid: str  #: Version of the package.
     limits: Limits  #: Limits of a request to generate.
+    options: list[OptionField]  #: Sampling options that a request to generate may name.
 
 
 # Runs.
@@ -147,6 +161,7 @@ class GenerateRequest(TypedDict, total=False):
 
     model: str  #: Id of a model; "default" if absent.
     prompt: str  #: Text to continue; empty or absent starts a new document.
+    record: bool  #: Whether the completion is recorded (if absent, it is); others are generated together.
     max_tokens: int | None  #: Most tokens to draw.
     temperature: float | None  #: Logits are divided by it; 0 takes the most likely token.
     top_k: int | None  #: Draw from the k most likely tokens.
@@ -155,6 +170,8 @@ class GenerateRequest(TypedDict, total=False):
     presence_penalty: float | None  #: Subtracted from the logit of each token generated before.
     frequency_penalty: float | None  #: Subtracted once for each time it was generated before.
     repetition_penalty: float | None  #: Divides (multiplies, if negative) the logit of each token generated before.
+    stop: list[str] | str | None  #: Texts before which the completion ends.
+    logit_bias: dict[str, float] | None  #: Added to the logits of tokens, by token id.
     seed: int | str | None  #: Seed of the draws; in decimal digits where a JavaScript number does not hold it.
 
 
@@ -169,7 +186,7 @@ class Candidate(TokenPiece):
     """One of the most likely tokens of a step."""
 
     logprob: float  #: Natural logarithm of the model's probability.
-    share: float  #: Probability of being drawn, after temperature, top_k, top_p and min_p; 0 where they exclude it.
+    share: NotRequired[float]  #: Of a recorded one: probability of being drawn after all options; 0 where they exclude it.
 
 
 class GenerationBegin(TypedDict):
@@ -186,19 +203,19 @@ class GeneratedToken(TokenPiece):
     logprob: float  #: Natural logarithm of the model's probability.
     position: int  #: Position in prompt and answer, from 0.
     finish_reason: FinishReason | None  #: Why the answer ends with this token; null where it goes on.
-    kept: int  #: Number of tokens that could be drawn, after top_k, top_p and min_p.
+    kept: NotRequired[int]  #: Of a recorded one: number of tokens left to draw from.
     top: list[Candidate]  #: The five most likely tokens, the most likely first.
 
 
 class GenerationDone(TypedDict):
     """Data of the event `done`."""
 
-    record: str  #: Id of the answer's record, which the server keeps in memory.
-    url: str  #: Address of its bytes.
+    record: NotRequired[str]  #: Id of the answer's record, which the server keeps in memory; absent if it is not recorded.
+    url: NotRequired[str]  #: Address of its bytes.
     text: str  #: The whole answer.
     finish_reason: FinishReason  #: Why the answer ends.
     seed: str  #: Seed of the draws, in decimal digits.
-    bytes: int  #: Size of the record, in bytes.
+    bytes: NotRequired[int]  #: Size of the record, in bytes.
 
 
 class ErrorMessage(TypedDict):

@@ -158,7 +158,8 @@ export class StaticBackend implements Backend {
 
   sources(): Promise<Sources> {
     const { pellucid, records, runs } = this.data;
-    return Promise.resolve({ pellucid, records, runs, models: [], limits: { prompt: 0, max_tokens: 0 } });
+    const limits = { prompt: 0, max_tokens: 0 };
+    return Promise.resolve({ pellucid, records, runs, models: [], limits, options: [] });
   }
 
   record(id: string): Promise<PellucidRecord> {

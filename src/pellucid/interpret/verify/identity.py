@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pellucid.engine.sampling import SamplingOptions, uniform
+from pellucid.engine.options import SamplingOptions
+from pellucid.engine.sampling import uniform
 from pellucid.errors import PellucidError
 from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
@@ -19,8 +20,6 @@ from pellucid.runs.plan import Plan
 # Relative error of a logit by the dtype in which the recorded model computed. Choices: measured on the embedded and on random
 # models, float32 stays below a tenth of its allowance, float16 and bfloat16 below a half; in bfloat16 the check is coarse.
 NOISE = {"float64": 2.0**-15, "float32": 2.0**-15, "float16": 2.0**-7, "bfloat16": 2.0**-4}
-# Sampling options that a record names only where they are not at their neutral value.
-OPTIONAL_SAMPLING = ("min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias")
 
 
 def recorded_model(record: Record, model: GPT) -> GPT:
@@ -62,13 +61,9 @@ def tokens_and_options(record: Record, model: GPT) -> tuple[list[int], SamplingO
     if named.seed is None or named.sampling is None:
         raise PellucidError("the record names no seed or no sampling options: its draws cannot be recomputed")
     try:
-        stated = {key: named.sampling[key] for key in ("max_tokens", "temperature", "top_k", "top_p")}
-        stated |= {key: named.sampling[key] for key in OPTIONAL_SAMPLING if key in named.sampling}
-        options = SamplingOptions(**stated, seed=named.seed, stop=tuple(named.sampling["stop"]))
+        options = SamplingOptions.from_record(named.sampling, named.seed)
     except KeyError as error:
         raise PellucidError(f"the record's sampling options lack {error}") from None
-    except TypeError as error:
-        raise PellucidError(f"the record's sampling options are not valid: {error}") from None
     draws = record["generation/steps/draw"]
     if len(draws) > options.max_tokens:
         raise PellucidError(f"the record drew {len(draws)} tokens, more than its max_tokens of {options.max_tokens}")

@@ -30,7 +30,7 @@ from pellucid.runs.files import METRICS, RUN_FILE
 from pellucid.serve.http.ranges import respond
 from pellucid.serve.http.same_origin import LOCAL, Guard
 from pellucid.serve.studio.figures import figure_json
-from pellucid.serve.studio.generate_request import MAX_PROMPT_CHARACTERS, MAX_TOKENS
+from pellucid.serve.studio.generate_request import MAX_PROMPT_CHARACTERS, MAX_TOKENS, option_fields
 from pellucid.serve.studio.generation import Answer, BusyError, Generator
 from pellucid.serve.studio.page import asset, served_page
 from pellucid.serve.studio.sources import Library
@@ -75,7 +75,7 @@ def make_app(library: Library, hosts: Sequence[str] = LOCAL) -> Starlette:
     async def sources(request: Request) -> Response:
         found = await run_in_threadpool(library.listing)
         limits = Limits(prompt=MAX_PROMPT_CHARACTERS, max_tokens=MAX_TOKENS)
-        return JSONResponse(Sources(pellucid=__version__, limits=limits, **found))
+        return JSONResponse(Sources(pellucid=__version__, limits=limits, options=option_fields(), **found))
 
     async def run(request: Request) -> Response:
         path = _found(library.run, request) / RUN_FILE
