@@ -1,4 +1,4 @@
-"""Small tasks whose answers are known, so that what fine-tuning changed can be counted."""
+"""A small task with known answers, on which a model can be scored before and after fine-tuning."""
 
 from collections.abc import Iterable, Sequence
 
@@ -26,7 +26,7 @@ def in_words(number: int) -> str:
 
 
 def number_words(numbers: Iterable[int] = range(1000)) -> list[Example]:
-    """`382 =>` and ` three hundred eighty-two`: the arrow of the GPT-3 paper's figure 2.1, on a task of our own.
+    """Numbers and their names: `382 =>` and ` three hundred eighty-two`, with the arrow of the GPT-3 paper's figure 2.1.
 
     The completion starts with a space, because that is how words are written as tokens.
     """
@@ -34,7 +34,7 @@ def number_words(numbers: Iterable[int] = range(1000)) -> list[Example]:
 
 
 def answers(model: GPT, examples: Sequence[Example]) -> list[str]:
-    """The likeliest completion of each prompt, to end-of-text or the end of the line, with room for three tokens too many."""
+    """Greedy completions of the prompts, up to the end of text or line, at most 3 tokens longer than the longest answer."""
     tokenizer = model.require_tokenizer()
     room = max(len(tokenizer.encode(example.completion)) for example in examples) + 3
     completions = model.generate([e.prompt for e in examples], max_tokens=room, temperature=0, stop="\n")
@@ -42,5 +42,5 @@ def answers(model: GPT, examples: Sequence[Example]) -> list[str]:
 
 
 def correct(texts: Sequence[str], examples: Sequence[Example]) -> int:
-    """How many are the example's completion, to the letter."""
+    """How many texts equal their example's completion exactly."""
     return sum(text == example.completion for text, example in zip(texts, examples, strict=True))
