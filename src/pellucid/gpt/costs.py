@@ -1,4 +1,4 @@
-"""What a shape costs: parameters, operations, bytes. Plain integer arithmetic, exact, no torch.
+"""Parameters, FLOPs and bytes of a shape, in exact integer arithmetic. No torch here.
 
 With C = d_model, F = d_ff, V = vocab_size, and biases everywhere (GPT-2's layout, which GPT-3 keeps):
 
@@ -11,7 +11,7 @@ token embeddings of width E < C, V*E for tokens and 2 C*E for the ways into the 
 
 For F = 4C a block is 12 C^2 + 13 C. The output matrix is the token matrix again (tied), so it is counted once; that is
 what makes the totals agree with Table D.1 of the paper. Patterns have no parameters of their own, but for compressed ones:
-2 * (C * K * d_head + C) for the convolutions over keys and values, K tracks wide, and 2C for the key and value of nothing.
+2 * (C * K * d_head + C) for the convolutions over keys and values, K positions wide, and 2C for the null key and value.
 """
 
 from collections.abc import Iterator
@@ -108,7 +108,7 @@ def parameters(config: _Shape) -> int:
 
 
 def compressor_parameters(config: _Shape, pattern: Pattern) -> int:
-    """What a block holds beside: nothing, unless its pattern is compressed."""
+    """Parameters of a block's compressor: 0 unless its pattern is compressed."""
     if not isinstance(pattern, Compressed):
         return 0
     return 2 * config.d_model * (pattern.kernel * config.d_head + 1) + 2 * config.d_model
