@@ -130,7 +130,7 @@ def test_the_patterns_of_whole_models() -> None:
         ("fixed(8)", "unknown attention pattern"), ("banded(-1)", "unknown attention pattern"),
         ("banded(0)", r"banded\(0\)"), ("strided(0)", r"strided\(0\) must name numbers of 1 or more"),
         ("fixed(8,9)", "outside its block"), ("fixed(8,4,2)", "outside its block"),
-        ("compressed(2,3)", "would leave tracks out"), ("heads(dense)", "two patterns or more"),
+        ("compressed(2,3)", "would leave positions out"), ("heads(dense)", "two patterns or more"),
         ("heads(dense,compressed(3,3))", "none of them compressed"),
     ],
 )  # fmt: skip

@@ -18,7 +18,7 @@ import pellucid
 from pellucid.errors import PellucidError
 from pellucid.gpt.pattern import parse
 from pellucid.runtime.kernel import library
-from pellucid.runtime.kernel.packed import WEIGHTS, Packed, unsupported
+from pellucid.runtime.kernel.packed import WEIGHTS, PackedWeights, unsupported
 from pellucid.runtime.kernel.runner import CACHES, KernelRunner, arrays_of, pack, why_not
 from pellucid.runtime.runner import TokenSpan
 
@@ -39,11 +39,11 @@ def model_of(config: pellucid.GPTConfig) -> pellucid.GPT:
 
 
 @cache
-def packed_of(config: pellucid.GPTConfig, weights: str = "float32", threads: int = 2, plain: bool = False) -> Packed:
-    return Packed(config, arrays_of(model_of(config)), weights=weights, threads=threads, plain=plain)
+def packed_of(config: pellucid.GPTConfig, weights: str = "float32", threads: int = 2, plain: bool = False) -> PackedWeights:
+    return PackedWeights(config, arrays_of(model_of(config)), weights=weights, threads=threads, plain=plain)
 
 
-def read(packed: Packed, ids: Sequence[int], pieces: Sequence[int] = (), cache: str | None = None) -> Logits:
+def read(packed: PackedWeights, ids: Sequence[int], pieces: Sequence[int] = (), cache: str | None = None) -> Logits:
     """Logits of all ids, read in pieces of these lengths, then the rest."""
     runner = KernelRunner(packed, cache=cache)
     sequence, first, found = runner.open(len(ids)), 0, []

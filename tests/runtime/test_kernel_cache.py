@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import pellucid
 from pellucid.runtime.kernel import library
-from pellucid.runtime.kernel.packed import Packed
+from pellucid.runtime.kernel.packed import PackedWeights
 from pellucid.runtime.kernel.runner import KernelRunner, arrays_of, pack, why_not
 from pellucid.runtime.runner import TokenSpan
 
@@ -26,7 +26,7 @@ if missing := why_not(CONFIG):
 Floats = NDArray[np.float32]
 
 
-def read(packed: Packed, cache: str | None = None, ids: list[int] = IDS) -> Floats:
+def read(packed: PackedWeights, cache: str | None = None, ids: list[int] = IDS) -> Floats:
     runner = KernelRunner(packed, cache=cache)
     (found,) = runner.run([TokenSpan(runner.open(len(ids)), 0, ids, "all")])
     assert found is not None
@@ -35,7 +35,7 @@ def read(packed: Packed, cache: str | None = None, ids: list[int] = IDS) -> Floa
 
 def kept(model: pellucid.GPT, cache: str, *, plain: bool = False) -> tuple[Floats, Floats]:
     """Keys and values of all texts' tracks in the first block as they are kept, (H, T, D), scales applied."""
-    runner = KernelRunner(Packed(model.config, arrays_of(model), plain=plain), cache=cache)
+    runner = KernelRunner(PackedWeights(model.config, arrays_of(model), plain=plain), cache=cache)
     number = runner.open(TRACKS)
     runner.run([TokenSpan(number, 0, IDS, "none")])
     _, keys, values = runner._sequences[number]
@@ -96,7 +96,7 @@ def test_numbers_beyond_float16_share_a_power_of_two(keys: float, values: float,
         peak = np.abs(exact).max(-1, keepdims=True)
         power = np.where(peak > 65504, np.exp2(np.floor(np.log2(peak)) - 14), 1).astype(np.float32)
         assert np.array_equal(found, (exact / power).astype(np.float16).astype(np.float32) * power)
-    packed = Packed(CONFIG, arrays_of(model), plain=plain)
+    packed = PackedWeights(CONFIG, arrays_of(model), plain=plain)
     exact = read(packed, "float32")
     assert 0 < np.abs(read(packed, "float16") - exact).max() < ALLOWED * np.abs(exact).max()
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 import pellucid
 from pellucid.formats.weights import Arrays, opened
-from pellucid.gpt.quantize import Groups, is_quantized, quantize
+from pellucid.gpt.quantize import QuantizedMatrix, is_quantized, quantize
 from pellucid.runtime.kernel import library
-from pellucid.runtime.kernel.packed import PIECE, WEIGHTS, Packed
+from pellucid.runtime.kernel.packed import PIECE, WEIGHTS, PackedWeights
 from pellucid.runtime.kernel.runner import KernelRunner, arrays_of, pack, why_not
 from pellucid.runtime.runner import TokenSpan
 
@@ -40,7 +40,7 @@ def rounded(x: Floats, groups: int) -> tuple[NDArray[np.int32], Floats]:
     return np.rint(each * inverse[..., None]).astype(np.int32), np.where(none, np.float32(0), peak / np.float32(127))
 
 
-def plain_product(x: Floats, w: Groups, bias: Floats) -> Floats:
+def plain_product(x: Floats, w: QuantizedMatrix, bias: Floats) -> Floats:
     """The definition: whole sums of a group, times both scales, added group by group."""
     codes, scale = rounded(x, w.scale.shape[1])
     weights = w.codes.reshape(*w.scale.shape, 32).astype(np.int32)
@@ -51,7 +51,7 @@ def plain_product(x: Floats, w: Groups, bias: Floats) -> Floats:
     return y
 
 
-def kernel_product(x: Floats, w: Groups, bias: Floats, *, plain: bool = False, threads: int = 1) -> Floats:
+def kernel_product(x: Floats, w: QuantizedMatrix, bias: Floats, *, plain: bool = False, threads: int = 1) -> Floats:
     bound = library.kernel(plain=plain)
     n, groups = w.scale.shape
     data = np.empty((-(-n // 16), groups, PIECE[w.kind]), np.uint8)
@@ -91,7 +91,7 @@ def test_the_largest_sums_do_not_overflow(kind: str, plain: bool) -> None:
     ends = np.array([[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]], np.float32).repeat(48, axis=1)
     least, most = (-127, 127) if kind == "int8" else (-8, 7)
     codes = np.array([[least] * 96, [most] * 96, [least, most] * 48], np.int8)
-    groups = Groups(kind, codes, np.full((3, 3), 0.5, np.float16), 96)
+    groups = QuantizedMatrix(kind, codes, np.full((3, 3), 0.5, np.float16), 96)
     bias = np.zeros(3, np.float32)
     found = kernel_product(ends, groups, bias, plain=plain)
     assert np.array_equal(found, plain_product(ends, groups, bias))
@@ -127,7 +127,7 @@ def test_rounding_activations_is_all_that_differs_from_float32() -> None:
         assert (off < 0.01).all() and (off > 0.001).any()
 
 
-def logits(packed: Packed) -> Floats:
+def logits(packed: PackedWeights) -> Floats:
     runner = KernelRunner(packed)
     (found,) = runner.run([TokenSpan(runner.open(len(IDS)), 0, IDS, "all")])
     assert found is not None
@@ -151,15 +151,16 @@ def test_a_directory_s_groups_are_packed_as_they_are(storage: str, tmp_path: Pat
     lively(pellucid.GPT(CONFIG, seed=4)).save(tmp_path, storage=storage)
     model = pellucid.load(tmp_path)
 
-    def packed(weights: str) -> Packed:
+    def packed(weights: str) -> PackedWeights:
         with opened(tmp_path, (name for name, _ in model.named_parameters())) as (tensors, sources):
-            return Packed(CONFIG, Arrays(CONFIG, tensors, sources), weights=weights)
+            return PackedWeights(CONFIG, Arrays(CONFIG, tensors, sources), weights=weights)
 
     def never(*_: Any) -> Any:
         raise AssertionError("quantised although it was")
 
     other = "int4" if storage == "int8" else "int8"
-    expected = {weights: logits(Packed(CONFIG, arrays_of(model), weights=weights)) for weights in (storage, other, "float32")}
+    arrays = arrays_of(model)
+    expected = {weights: logits(PackedWeights(CONFIG, arrays, weights=weights)) for weights in (storage, other, "float32")}
     for weights in (other, "float32"):
         assert np.array_equal(logits(packed(weights)), expected[weights])
     monkeypatch.setattr("pellucid.runtime.kernel.packed.quantize", never)

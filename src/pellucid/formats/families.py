@@ -18,7 +18,7 @@ from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import GPT2_END, activation, token_id
 from pellucid.gpt.pattern import all_dense
-from pellucid.gpt.tensor_names import TRANSPOSED, Source
+from pellucid.gpt.tensor_names import TRANSPOSED, TensorSource
 
 
 HEAD = "lm_head.weight"  # the output matrix, where a file holds it beside the token matrix that it is tied to
@@ -52,18 +52,19 @@ class Family:
     skip: int = 0
     shape: Callable[[dict[str, Any]], GPTConfig] | None = None
 
-    def sources(self, names: Iterable[str]) -> dict[str, Source]:
+    def sources(self, names: Iterable[str]) -> dict[str, TensorSource]:
         """Where each of a model's parameters, by our names, lies in this family's files."""
         return {name: self.source(name) for name in names}
 
-    def source(self, name: str) -> Source:
+    def source(self, name: str) -> TensorSource:
         """Where one of our parameters lies, by its name."""
         module, _, kind = name.rpartition(".")
         block = ""
         if found := re.match(r"h\.(\d+)\.", module):
             block, module = f"{self.blocks}{found[1]}.", module[found.end() :]
         theirs = tuple(f"{block}{their}.{kind}" for their in self.names.get(module, (module,)))
-        return Source(theirs, transposed=name.endswith(self.transposed or (" ",)), skip=self.skip if module == "wpe" else 0)
+        skip = self.skip if module == "wpe" else 0
+        return TensorSource(theirs, transposed=name.endswith(self.transposed or (" ",)), skip=skip)
 
     def plain(self, name: str) -> str | None:
         """A file's name without prefix; None for a buffer."""

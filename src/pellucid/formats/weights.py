@@ -16,14 +16,14 @@ from pellucid.formats.hf_config import INDEX, family_of, listed_shards, weight_f
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import CONFIG, read_json
 from pellucid.gpt.costs import tensors as tensors_of
-from pellucid.gpt.safetensors_file import Array, Tensors
-from pellucid.gpt.tensor_names import SCALE, Source
+from pellucid.gpt.safetensors_file import Array, SafetensorsFiles
+from pellucid.gpt.tensor_names import SCALE, TensorSource
 
 
 @contextmanager
 def opened(
     directory: Path, names: Iterable[str], values: dict[str, Any] | None = None
-) -> Iterator[tuple[Tensors, dict[str, Source]]]:
+) -> Iterator[tuple[SafetensorsFiles, dict[str, TensorSource]]]:
     """A directory's tensors, and where each of a model's lies.
 
     Args:
@@ -37,7 +37,7 @@ def opened(
     family = family_of(directory, values)
     sources = family.sources(names)
     listed = listed_shards(directory)
-    with Tensors(weight_files(directory, listed), family.plain) as tensors:
+    with SafetensorsFiles(weight_files(directory, listed), family.plain) as tensors:
         for stored, shard in listed.items():
             name = family.plain(stored)
             if name is not None and (name not in tensors or tensors.where(name).name != shard):
@@ -55,7 +55,7 @@ def opened(
         yield tensors, sources
 
 
-def _same(tensors: Tensors, one: str, other: str) -> bool:
+def _same(tensors: SafetensorsFiles, one: str, other: str) -> bool:
     a, b = tensors.get(one), tensors.get(other)
     return a.shape == b.shape and tensors.dtype(one) == tensors.dtype(other) and np.array_equal(a, b)
 
@@ -73,7 +73,7 @@ class Arrays(Mapping[str, Array]):
         PellucidError: a missing or extra tensor; and, when it is asked for, a wrong-shaped or non-finite one.
     """
 
-    def __init__(self, config: GPTConfig, tensors: Tensors, sources: Mapping[str, Source]) -> None:
+    def __init__(self, config: GPTConfig, tensors: SafetensorsFiles, sources: Mapping[str, TensorSource]) -> None:
         self._tensors = tensors
         self._sources = sources
         self._shapes = dict(tensors_of(config))

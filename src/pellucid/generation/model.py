@@ -1,4 +1,4 @@
-"""The model as a user holds it: a decoder with a tokenizer, that writes."""
+"""`GPT`: a decoder with a tokenizer and the methods of `GenerationMixin`."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -37,21 +37,21 @@ class GPT(GenerationMixin, Decoder):
         self.no_tokenizer = "this model has no tokenizer"
 
     def make_runner(self) -> Runner:
-        """What `generate` runs on (`runners.default_runner`)."""
+        """The runner of `generate` (`runner_selection.default_runner`)."""
         return default_runner(self)
 
     def runner(
         self, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None, cache: str | None = None
     ) -> Runner:
-        """What an engine runs on, over this model as it is now: a change of its weights needs a new one.
+        """A runner over this model's present weights; after they change, a new one is needed.
 
         Args:
-            mode: "exact": an answer's bits depend on nothing but its own prompt and options; "fast": they may differ by
-                rounding with what else is read (`torch_runner.TOLERANCE`). The kernel is exact in either.
+            mode: "exact": a completion's bits depend on its own prompt and options only; "fast": they may differ by rounding
+                with what else is in the batch (`torch_runner.TOLERANCE`). The kernel is exact in either.
             kernel: "auto" takes the kernel where it can compute this model, PyTorch elsewhere; "off", "only". The environment
                 variable PELLUCID_KERNEL decides for "auto".
-            weights: what the kernel computes with, if not with the model's own dtype.
-            cache: what the kernel keeps keys and values as, "float32" or "float16"; None: float16 beside weights of 16 bits and
+            weights: the kernel's number format, if not the model's own dtype.
+            cache: the kernel's format of keys and values, "float32" or "float16"; None: float16 beside weights of 16 bits and
                 fewer.
 
         Raises:
@@ -88,9 +88,9 @@ class GPT(GenerationMixin, Decoder):
         return beam(self, prompt, width=width, length_penalty=length_penalty, max_tokens=max_tokens, stop=stop)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """As every module has it; matrices that lie in a file as (in, out), and are looked at there, become (out, in) first.
+        """As `torch.nn.Module.requires_grad_`; parameters that are transposed views of a file become contiguous first.
 
-        Optimizers and their states are so laid out as for a model that was never in a file.
+        Optimizer states then have the same layout as those of a model that was never in a file.
         """
         for parameter in self.parameters() if requires_grad else ():
             parameter.data = parameter.data.contiguous()
@@ -107,8 +107,8 @@ class GPT(GenerationMixin, Decoder):
         if self.tokenizer is not None:
             self.tokenizer.save(directory)
         else:
-            (directory / TOKENIZER).unlink(missing_ok=True)  # another model's, that was here before
+            (directory / TOKENIZER).unlink(missing_ok=True)  # of another model that was saved here before
 
     def copy(self) -> Self:
-        """A model of its own with equal weights. The tokenizer, which nothing changes, is shared."""
+        """A deep copy with weights of its own; the tokenizer, which is immutable, is shared."""
         return deepcopy(self, {id(self.tokenizer): self.tokenizer})

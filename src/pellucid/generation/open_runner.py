@@ -19,7 +19,7 @@ from pellucid.text.tokenizer import Tokenizer
 
 
 if TYPE_CHECKING:
-    from pellucid.runtime.kernel.packed import Packed
+    from pellucid.runtime.kernel.packed import PackedWeights
 
 WEIGHTS = ("float32", "bfloat16", "int8", "int4")
 TORCH_WEIGHTS = ("float32", "bfloat16")
@@ -72,9 +72,9 @@ def open_runner(
 
 def _pack(
     directory: Path, config: GPTConfig, values: dict[str, Any], weights: str, tell: Callable[[str], None]
-) -> "Packed":
+) -> "PackedWeights":
     from pellucid.runtime.kernel.library import KERNEL
-    from pellucid.runtime.kernel.packed import Packed, unsupported
+    from pellucid.runtime.kernel.packed import PackedWeights, unsupported
     from pellucid.runtime.kernel.runner import why_not
 
     if unsupported(config) is None and KERNEL.would_compile():
@@ -82,7 +82,7 @@ def _pack(
     if why := why_not(config):
         raise KernelUnavailable(f"no kernel here: {why}")
     with opened(directory, (name for name, _ in tensors(config)), values) as (stored, sources):
-        return Packed(config, Arrays(config, stored, sources), weights=weights)
+        return PackedWeights(config, Arrays(config, stored, sources), weights=weights)
 
 
 def _open_torch_runner(

@@ -1,4 +1,4 @@
-"""Finding a model by what a user calls it. No torch here."""
+"""`resolve`: the model directory that a source names. No torch here."""
 
 from pathlib import Path
 

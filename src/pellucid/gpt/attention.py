@@ -1,13 +1,13 @@
-"""Attention by pattern: the plain definition, and fast paths that agree with it.
+"""Attention by pattern: the definition (`masked_attention`), and fast paths that agree with it.
 
-B batch, H heads, T tracks (queries), S tracks (keys), D head width.
+B batch, H heads, T positions (queries), S positions (keys), D head width.
 
-Queries are the newest tracks: query i sits on track (S - T + i), so that one function serves training (T == S) and
-reading on from a cache (T < S).
+Queries are the newest positions: query i is at position S - T + i, so one function serves training (T == S) and decoding with a
+cache (T < S).
 
-Every path but the dense one is made of `parts` (which keys) by `sparse` (the softmax over them, and the way back); its
-cost falls with the pattern, in time and in memory, forward and backward. The dense path is PyTorch's own kernel, and so is
-what `torch.compile` sees of the others: that kernel under a mask, right but as slow as dense.
+Every path but the dense one consists of key subsets (`attention_tiles`) and a softmax over their union (`sparse`, forward and
+backward); its cost falls with the pattern, in time and in memory. The dense path is PyTorch's own kernel. Under `torch.compile`
+the others are that kernel with a mask: correct, but as slow as dense.
 """
 
 import math
@@ -16,23 +16,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pellucid.gpt.attention_tiles import Band, Groups, Prefix, summaries
+from pellucid.gpt.attention_tiles import BandKeys, GroupKeys, PrefixKeys, summary_keys
 from pellucid.gpt.pattern import Banded, Column, Compressed, Dense, Fixed, Heads, Local, Pattern, Strided, Summary
-from pellucid.gpt.sparse import Part, attend
+from pellucid.gpt.sparse import KeySubset, attend
 
 
-# So few tracks are not worth cutting up: a mask over all pairs takes less time (measured: docs/log.md).
+# Up to so many positions a mask over all pairs takes less time than tiles (measured: docs/log.md).
 SHORT = 256
 
 
 def visible_mask(
     pattern: Pattern, queries: int, keys: int, device: torch.device | None = None, *, heads: int | None = None
 ) -> Tensor:
-    """The pattern as a bool mask, True where a query sees a key: (T, S); (H, T, S) where `heads` is given."""
+    """The pattern as a bool mask, True where a query sees a key: (T, S), or (H, T, S) if `heads` is given."""
     q = torch.arange(keys - queries, keys, device=device)[:, None]
     k = torch.arange(keys, device=device)[None, :]
     if heads is None:
-        assert not isinstance(pattern, Heads), "this pattern differs by head: say how many heads there are"
+        assert not isinstance(pattern, Heads), "this pattern differs by head: give heads"
         return torch.as_tensor(pattern.visible(q, k))
     return torch.stack([torch.as_tensor(pattern.of_head(head).visible(q, k)) for head in range(heads)])
 
@@ -53,9 +53,9 @@ def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
-    """Causal attention by `pattern`: (B, H, T, D) queries on the newest tracks of (B, H, S, D) keys and values.
+    """Causal attention by `pattern`: (B, H, T, D) queries at the newest positions of (B, H, S, D) keys and values.
 
-    A compressed pattern reads keys that are not tracks: see `compressed_attention`.
+    A compressed pattern has keys of its own: see `compressed_attention`.
     """
     queries, keys = q.shape[-2], k.shape[-2]
     if isinstance(pattern, Heads):
@@ -63,12 +63,12 @@ def attention(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
     if isinstance(pattern, Dense) or _sees_all(pattern, keys):
         return _dense(q, k, v)
     if queries == keys > SHORT and not torch.compiler.is_compiling():  # TorchDynamo does not trace `sparse`
-        return attend(q, k, v, *_parts(pattern))
+        return attend(q, k, v, *_key_subsets(pattern))
     return picked_attention(q, k, v, visible_mask(pattern, queries, keys, q.device))
 
 
 def picked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """PyTorch's kernel over keys that a mask picks from: the same as `masked_attention`, for few pairs the fastest way."""
+    """`masked_attention` by PyTorch's kernel: the fastest path for few pairs."""
     nothing = ~mask.any(-1, keepdim=True)
     if _slow_backward(q):
         out = _with_saved_weights(q, k, v, mask | nothing)
@@ -81,51 +81,51 @@ def compressed_attention(q: Tensor, k: Tensor, v: Tensor, pattern: Compressed, *
     """Queries over compressed keys.
 
     Args:
-        q: (B, H, T, D) on the tracks from `first` on.
-        k, v: (B, H, S, D): the key and value of nothing, and all that are finished by the last query.
+        q: (B, H, T, D) at positions `first` and following.
+        k, v: (B, H, S, D): the null key and value, then all that are complete at the last query.
     """
 
-    def seen(query: Tensor, key: Tensor) -> Tensor:  # key 0 is that of nothing
+    def seen(query: Tensor, key: Tensor) -> Tensor:  # key 0 is the null key
         return (key - 1) * pattern.stride + pattern.kernel - 1 <= query + first
 
     if torch.compiler.is_compiling():
         queries, keys = (torch.arange(x.shape[2], device=x.device) for x in (q, k))
         return picked_attention(q, k, v, seen(queries[:, None], keys))
-    return attend(q, k, v, Prefix(lambda query: 1 + int(pattern.count(query + first + 1)), seen))
+    return attend(q, k, v, PrefixKeys(lambda query: 1 + int(pattern.count(query + first + 1)), seen))
 
 
-def _sees_all(pattern: Pattern, tracks: int) -> bool:
-    """Whether so few tracks are all within the pattern."""
+def _sees_all(pattern: Pattern, positions: int) -> bool:
+    """Whether the pattern lets every query see all of this many positions."""
     match pattern:
         case Banded(width):
-            return tracks <= width
+            return positions <= width
         case Local(length) | Fixed(length):
-            return tracks <= length
+            return positions <= length
         case Strided(stride):
-            return tracks <= stride + 1
+            return positions <= stride + 1
     return False
 
 
-def _parts(pattern: Pattern) -> tuple[Part, ...]:
-    """What the pattern is the union of; no key is in two of them."""
+def _key_subsets(pattern: Pattern) -> tuple[KeySubset, ...]:
+    """The disjoint subsets whose union the pattern is."""
     match pattern:
         case Banded(width):
-            return (Band(width),)
+            return (BandKeys(width),)
         case Local(length):
-            return (Groups(length),)
+            return (GroupKeys(length),)
         case Column(stride):
-            return (Groups(stride, spread=True),)
-        case Strided(stride):  # the band is one short: the key `stride` back lies in the column
-            return Band(stride), Groups(stride, spread=True, itself=False)
+            return (GroupKeys(stride, spread=True),)
+        case Strided(stride):  # the band is one shorter: the key `stride` back is in the column
+            return BandKeys(stride), GroupKeys(stride, spread=True, itself=False)
         case Summary():
-            return (summaries(pattern, own_block=True),)
+            return (summary_keys(pattern, own_block=True),)
         case Fixed(length):
-            return Groups(length), summaries(pattern.factors[1], own_block=False)
+            return GroupKeys(length), summary_keys(pattern.factors[1], own_block=False)
     raise AssertionError(pattern)
 
 
 def _by_head(q: Tensor, k: Tensor, v: Tensor, pattern: Heads) -> Tensor:
-    """Each pattern for its heads: head h takes `patterns[h % ways]`."""
+    """Each head by its own pattern: head h takes `patterns[h % len(patterns)]`."""
     ways = len(pattern.patterns)
     found = [attention(q[:, i::ways], k[:, i::ways], v[:, i::ways], p) for i, p in enumerate(pattern.patterns[: q.shape[1]])]
     order = torch.cat([torch.arange(i, q.shape[1], ways) for i in range(len(found))]).argsort()
@@ -134,7 +134,7 @@ def _by_head(q: Tensor, k: Tensor, v: Tensor, pattern: Heads) -> Tensor:
 
 def _dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     queries, keys = q.shape[-2], k.shape[-2]
-    if queries == 1:  # the newest track sees everything: no mask
+    if queries == 1:  # the newest position sees all keys: no mask
         return F.scaled_dot_product_attention(q, k, v)
     if queries < keys:
         mask = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
@@ -146,19 +146,19 @@ def _dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _slow_backward(q: Tensor) -> bool:
-    """Whether PyTorch's fused kernel would be slow to go back through: bfloat16 on the CPU (docs/log.md)."""
+    """Whether the backward pass of PyTorch's fused kernel is slow: bfloat16 on the CPU (docs/log.md)."""
     return q.requires_grad and q.dtype == torch.bfloat16 and q.device.type == "cpu"
 
 
 def _with_saved_weights(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """The definition in the dtype of its inputs, its softmax kept for the backward pass. (..., T, D) -> (..., T, D).
+    """The definition in the dtype of its inputs, saving the softmax for the backward pass. (..., T, D) -> (..., T, D).
 
-    In bfloat16 on the CPU, going forward and back through this is 1.6-2 times faster than through PyTorch's fused kernel,
-    for the price of one (T, S) matrix a head. In float32 the fused kernel is faster.
+    In bfloat16 on the CPU, forward and backward together are 1.6-2 times faster than PyTorch's fused kernel, at the cost of one
+    (T, S) matrix a head in memory. In float32 the fused kernel is faster.
     """
     lead = q.shape[:-2]
     q, k, v = (x.flatten(0, -3) for x in (q, k, v))  # (B * H, T or S, D)
-    # Added to the scores rather than filled into them: one pass less, here and in the backward.
+    # Adding a bias to the scores takes one pass less than masked_fill, here and in the backward pass.
     bias = torch.zeros(mask.shape, dtype=v.dtype, device=v.device).masked_fill_(~mask, -math.inf)
     weights = torch.baddbmm(bias, q, k.transpose(-2, -1), alpha=1.0 / math.sqrt(q.shape[-1])).softmax(-1)
     return (weights @ v).view(*lead, *q.shape[-2:])

@@ -1,6 +1,6 @@
-"""The parts that sparse patterns are made of; see `sparse`.
+"""The key subsets that sparse patterns consist of, and how each is cut into tiles; see `sparse`.
 
-N heads of the whole batch, T tracks, D head width, R rows (queries) of a tile.
+N heads of the whole batch, T positions, D head width, R rows (queries) of a tile.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,34 +14,34 @@ from pellucid.gpt.pattern import Summary
 from pellucid.gpt.sparse import LOWEST, Edge, Tile, wide_of
 
 
-# Scores made at once on a CPU: 1 MB of float32, so that the passes over them stay in the cache.
+# Scores computed at once on a CPU: 1 MB of float32, so that the passes over them stay in the cache.
 TILE_SCORES = 2**18
-# Queries of a tile. More waste pairs outside the pattern, fewer waste the products' speed (measured: docs/log.md).
+# Queries of a tile. More compute pairs outside the pattern, fewer slow the products down (measured: docs/log.md).
 ROWS = 64
 
 
 def _at_once(scores: int, device: torch.device) -> int:
-    """How many products of so many scores go into one tile: all, where a loop would only cost launches."""
+    """How many products of `scores` scores go into one tile; on accelerators all, to save launches."""
     if device.type != "cpu":
         return 2**62
     return max(1, TILE_SCORES // scores)
 
 
 def _cut(x: Tensor, length: int) -> Tensor:
-    """(N, T, ...) -> (N, blocks, length, ...): a view where T is whole blocks, else with zeros behind the last track."""
-    n, tracks = x.shape[:2]
-    if short := -tracks % length:
+    """(N, T, ...) -> (N, blocks, length, ...): a view if T is whole blocks, else padded with zeros."""
+    n, positions = x.shape[:2]
+    if short := -positions % length:
         x = torch.cat((x, x.new_zeros(n, short, *x.shape[2:])), dim=1)
     return x.view(n, -1, length, *x.shape[2:])
 
 
 def _bias(seen: Tensor, queries: Tensor) -> Tensor:
-    """What hides the rest of a bool mask when it is added to scores."""
+    """The mask as a bias of scores: 0 where True, LOWEST elsewhere."""
     return torch.zeros(seen.shape, dtype=wide_of(queries.dtype), device=seen.device).masked_fill_(~seen, LOWEST)
 
 
 def _over_heads(queries: Tensor, rows: slice, columns: int, edges: Sequence[Edge]) -> Iterator[Tile]:
-    """The product of `rows` and the first `columns` keys, for as many of the first dimension at once as fit."""
+    """The product of `rows` and the first `columns` keys, for as many heads at once as fit."""
     n = queries.shape[0]
     step = _at_once((rows.stop - rows.start) * columns, queries.device)
     for head in range(0, n, step):
@@ -58,11 +58,11 @@ def _corner(heads: slice, rows: slice, columns: slice, edges: Sequence[Edge]) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
-    """The `width` newest tracks, the query's own included.
+class BandKeys:
+    """The `width` newest positions, the query's own included.
 
-    Queries are cut into blocks of R rows. A block sees one window of W + R tracks that ends with it (W is the width, filled
-    up to whole blocks), through one and the same mask, triangular at both ends:
+    Queries are cut into blocks of R rows. A block sees one window of W + R positions that ends with it (W is the width, rounded
+    up to whole blocks). All blocks have the same mask, triangular at both ends:
 
         row r of the block sees columns r + W - width < c <= r + W
     """
@@ -80,19 +80,19 @@ class Band:
         return -(-(self.width - 1) // self.rows) * self.rows
 
     def queries(self, x: Tensor) -> Tensor:
-        """(N, T, ...) -> (N, blocks, R, ...), zeros behind the last track."""
+        """(N, T, ...) -> (N, blocks, R, ...), zeros after the last position."""
         return _cut(x, self.rows)
 
-    def answers(self, x: Tensor, tracks: int) -> Tensor:
+    def answers(self, x: Tensor, positions: int) -> Tensor:
         """(N, blocks, R, ...) -> (N, T, ...)."""
-        return x.flatten(1, 2)[:, :tracks]
+        return x.flatten(1, 2)[:, :positions]
 
     def keys(self, x: Tensor) -> Tensor:
-        """(N, T, D) -> (N, W + blocks * R, D), zeros before the first track and behind the last."""
+        """(N, T, D) -> (N, W + blocks * R, D), zeros before the first position and after the last."""
         return F.pad(x, (0, 0, self.back, -x.shape[1] % self.rows))
 
     def add_keys(self, total: Tensor, x: Tensor) -> None:
-        """Drops what fell on the filling."""
+        """Drops the gradients of the padding."""
         total += x[:, self.back : self.back + total.shape[1]]
 
     def tiles(self, queries: Tensor, keys: Tensor) -> Iterator[Tile]:
@@ -111,18 +111,18 @@ class Band:
             for first in range(0, blocks, step):
                 last = min(first + step, blocks)
                 edges = [oldest, newest]
-                if first * rows < back:  # the first windows reach back before track 0
-                    track = c - back + rows * torch.arange(first, last, device=queries.device)[:, None]
-                    real = (track >= 0)[None].expand(min(heads, n - head), -1, -1).reshape(-1, 1, window)
+                if first * rows < back:  # the first windows reach back before position 0
+                    position = c - back + rows * torch.arange(first, last, device=queries.device)[:, None]
+                    real = (position >= 0)[None].expand(min(heads, n - head), -1, -1).reshape(-1, 1, window)
                     edges.append((slice(0, back), _bias(real[..., :back], queries)))
                 yield self._tile(slice(head, head + heads), slice(first, last), edges)
 
     def _tile(self, heads: slice, blocks: slice, edges: Sequence[Edge]) -> Tile:
         rows, parts = self.rows, self.back // self.rows + 1  # of a window, in blocks
-        tracks = slice(blocks.start * rows, (blocks.stop + parts - 1) * rows)
+        positions = slice(blocks.start * rows, (blocks.stop + parts - 1) * rows)
 
         def keys(x: Tensor) -> Tensor:  # a view where it is one head; overlapping windows of several are copied
-            return x[heads, tracks].unfold(1, parts * rows, rows).flatten(0, 1).transpose(1, 2)
+            return x[heads, positions].unfold(1, parts * rows, rows).flatten(0, 1).transpose(1, 2)
 
         def add(total: Tensor, x: Tensor) -> None:
             into = _cut(total[heads], rows)
@@ -134,12 +134,12 @@ class Band:
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
-    """Groups of tracks that see themselves only, each as far back as its first.
+class GroupKeys:
+    """Positions in groups; a query sees the keys of its own group up to itself.
 
     Attributes:
-        length: where `spread` is false, groups are neighbours: blocks of `length` tracks. Else they are the `length`
-            columns of the tracks written in rows of `length`.
+        length: if not `spread`, groups are blocks of `length` neighbours. Else they are the `length` columns of the positions
+            written in rows of `length`.
         itself: whether a query sees its own key.
     """
 
@@ -148,37 +148,37 @@ class Groups:
     itself: bool = True
 
     def queries(self, x: Tensor) -> Tensor:
-        """(N, T, ...) -> (N * groups, tracks of a group, ...), zeros behind the last track."""
+        """(N, T, ...) -> (N * groups, positions of a group, ...), zeros after the last position."""
         x = _cut(x, self.length)
         return (x.transpose(1, 2) if self.spread else x).flatten(0, 1)
 
-    def answers(self, x: Tensor, tracks: int) -> Tensor:
+    def answers(self, x: Tensor, positions: int) -> Tensor:
         """The inverse."""
-        groups = self.length if self.spread else -(-tracks // self.length)
+        groups = self.length if self.spread else -(-positions // self.length)
         x = x.view(-1, groups, *x.shape[1:])
-        return (x.transpose(1, 2) if self.spread else x).flatten(1, 2)[:, :tracks]
+        return (x.transpose(1, 2) if self.spread else x).flatten(1, 2)[:, :positions]
 
     def keys(self, x: Tensor) -> Tensor:
         """As the queries."""
         return self.queries(x)
 
     def add_keys(self, total: Tensor, x: Tensor) -> None:
-        """Drops what fell on the filling."""
+        """Drops the gradients of the padding."""
         total += self.answers(x, total.shape[1])
 
     def tiles(self, queries: Tensor, keys: Tensor) -> Iterator[Tile]:
-        """Some rows of some groups, and the tracks of the group as far as these rows."""
-        tracks = queries.shape[1]
-        for first in range(0, tracks, ROWS):
-            last = min(first + ROWS, tracks)
+        """Some rows of some groups, and the positions of the group up to these rows."""
+        positions = queries.shape[1]
+        for first in range(0, positions, ROWS):
+            last = min(first + ROWS, positions)
             seen = torch.ones(last - first, last - first, dtype=torch.bool, device=queries.device)
             edge = (slice(first, last), _bias(seen.tril(0 if self.itself else -1), queries))
             yield from _over_heads(queries, slice(first, last), last, [edge])
 
 
 @dataclass(frozen=True, slots=True)
-class Prefix:
-    """Every query sees the first so many keys, later queries as many or more.
+class PrefixKeys:
+    """Every query sees the first `count(query)` keys; later queries see as many or more.
 
     Attributes:
         count: query -> how many keys it sees.
@@ -189,15 +189,15 @@ class Prefix:
     seen: Callable[[Tensor, Tensor], Tensor]
 
     def queries(self, x: Tensor) -> Tensor:
-        """As they are."""
+        """Unchanged."""
         return x
 
-    def answers(self, x: Tensor, tracks: int) -> Tensor:
-        """As they are."""
+    def answers(self, x: Tensor, positions: int) -> Tensor:
+        """Unchanged."""
         return x
 
     def keys(self, x: Tensor) -> Tensor:
-        """As they are."""
+        """Unchanged."""
         return x
 
     def add_keys(self, total: Tensor, x: Tensor) -> None:
@@ -220,8 +220,8 @@ class Prefix:
 
 
 @dataclass(frozen=True, slots=True)
-class Summaries(Prefix):
-    """The summary tracks, laid close: key j is the (j mod c)-th of block j // c. Make it with `summaries`."""
+class SummaryKeys(PrefixKeys):
+    """The summary positions, gathered: key j is the (j mod c)-th of block j // c. Made by `summary_keys`."""
 
     summary: Summary
 
@@ -230,7 +230,7 @@ class Summaries(Prefix):
         return self._picked(_cut(x, self.summary.length)).flatten(1, 2)
 
     def add_keys(self, total: Tensor, x: Tensor) -> None:
-        """Puts them back in their places."""
+        """Scatters them back to their positions."""
         length, columns = self.summary.length, self.summary.columns
         spread = x.new_zeros(x.shape[0], x.shape[1] // columns, length, x.shape[2])
         self._picked(spread).copy_(x.view(x.shape[0], -1, columns, x.shape[2]))
@@ -240,19 +240,19 @@ class Summaries(Prefix):
         return blocks[:, :, self.summary.start : self.summary.start + self.summary.columns]
 
 
-def summaries(summary: Summary, *, own_block: bool) -> Summaries:
-    """The part of the summary tracks.
+def summary_keys(summary: Summary, *, own_block: bool) -> SummaryKeys:
+    """The subset of the summary positions.
 
     Args:
-        own_block: also those of the query's own block, as far as itself; else only those of earlier blocks.
+        own_block: also those of the query's own block, up to itself; else only those of earlier blocks.
     """
     length, columns, start = summary.length, summary.columns, summary.start
 
     def seen(q: Tensor, key: Tensor) -> Tensor:
-        track = key // columns * length + start + key % columns
-        return track <= q if own_block else track // length < q // length
+        position = key // columns * length + start + key % columns
+        return position <= q if own_block else position // length < q // length
 
     def count(q: int) -> int:
         return summary.reach(q + 1) if own_block else q // length * columns
 
-    return Summaries(count, seen, summary)
+    return SummaryKeys(count, seen, summary)

@@ -1,6 +1,6 @@
-"""How well a model predicts a text, in bits a byte: what can be compared between tokenizers, and before and after rounding.
+"""Bits per byte: the loss on a text in a unit that is comparable between tokenizers, and before and after quantization.
 
-B windows, T tracks, V vocabulary.
+B windows, T positions, V vocabulary.
 """
 
 import math
@@ -15,10 +15,10 @@ from pellucid.errors import PellucidError
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What predicting a text cost.
+    """The loss on a text.
 
     Attributes:
-        nats: in all. tokens: that were predicted. text_bytes: that these stand for.
+        nats: the sum of the losses. tokens: how many were predicted. text_bytes: how many bytes of text they stand for.
     """
 
     nats: float
@@ -32,7 +32,7 @@ class Predicted:
 
 
 def bits_per_byte(nats: float, text_bytes: int) -> float:
-    """Nats spent on `text_bytes` bytes of text, as bits a byte.
+    """Converts a loss of `nats` over `text_bytes` bytes of text to bits per byte.
 
     Raises:
         PellucidError: no bytes at all.
@@ -46,8 +46,8 @@ def bits_per_byte(nats: float, text_bytes: int) -> float:
 def predicted(
     logits: Callable[[Tensor], Tensor], texts: Sequence[Sequence[int]], byte_lengths: Sequence[int], n_ctx: int
 ) -> Predicted:
-    """Reads texts window by window, as held-out text is read: each token but the first of a text is predicted once, from those
-    before it in its window.
+    """The loss on texts, window by window as for held-out text: each token but the first of a text is predicted once, from
+    those before it in its window.
 
     Args:
         logits: (1, T) ids -> (1, T, V), T up to n_ctx.

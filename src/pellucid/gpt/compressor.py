@@ -1,6 +1,6 @@
 """Memory-compressed attention: a convolution over keys and values (arXiv 1801.10198).
 
-B batch, H heads, T tracks, M compressed keys, D head width, C = H * D width, K kernel.
+B batch, H heads, T positions, M compressed keys, D head width, C = H * D width, K kernel.
 """
 
 import torch
@@ -11,13 +11,13 @@ from pellucid.gpt.pattern import Compressed
 
 
 class Compressor(nn.Module):
-    """Makes one key and one value of `kernel` tracks each, `stride` apart; a stride-3 convolution within each head.
+    """One compressed key and value for every `kernel` positions, `stride` apart: a convolution within each head.
 
-    Weights are matrices of (C, D * K), so that whatever treats matrices (weight decay, 8-bit storage) treats them: row c
-    makes channel c of the new key from the D channels of its head at K tracks, channel by channel.
+    Weights are matrices of (C, D * K), to which applies what applies to matrices (weight decay, 8-bit storage): row c
+    computes channel c of the new key from the D channels of its head at K positions.
 
     Attributes:
-        nothing_k, nothing_v: (C,), the key and value of nothing, which every query sees (see `pattern.Compressed`).
+        nothing_k, nothing_v: (C,), the null key and value, which every query sees (see `pattern.Compressed`).
     """
 
     def __init__(self, pattern: Compressed, n_heads: int, d_model: int) -> None:
@@ -29,15 +29,15 @@ class Compressor(nn.Module):
         self.k_bias, self.v_bias, self.nothing_k, self.nothing_v = (nn.Parameter(torch.empty(d_model)) for _ in range(4))
 
     def keys(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H, T, D) keys and values -> (B, H, M, D): those that are finished, the first from track 0 on."""
+        """(B, H, T, D) keys and values -> (B, H, M, D): those that are complete, the first from position 0."""
         return self._convolve(k, self.k_weight, self.k_bias), self._convolve(v, self.v_weight, self.v_bias)
 
     def nothing(self, rows: int) -> tuple[Tensor, Tensor]:
-        """The key and value of nothing: (B, H, 1, D) each."""
+        """The null key and value: (B, H, 1, D) each."""
         return self._as_key(self.nothing_k, rows), self._as_key(self.nothing_v, rows)
 
     def forward(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H, T, D) of all tracks -> (B, H, 1 + M, D): the key of nothing, and the finished ones."""
+        """(B, H, T, D) of all positions -> (B, H, 1 + M, D): the null key, and the complete ones."""
         keys, values = self.keys(k, v)
         no_key, no_value = self.nothing(len(k))
         return torch.cat((no_key.to(keys.dtype), keys), dim=2), torch.cat((no_value.to(values.dtype), values), dim=2)
@@ -46,11 +46,11 @@ class Compressor(nn.Module):
         return vector.view(1, self.n_heads, 1, -1).expand(rows, -1, -1, -1)
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        b, h, tracks, d = x.shape
-        if tracks < self.pattern.kernel:
+        b, h, positions, d = x.shape
+        if positions < self.pattern.kernel:
             return x.new_empty(b, h, 0, d)
         if torch.is_autocast_enabled(x.device.type):
             weight, bias = weight.to(x.dtype), bias.to(x.dtype)
-        channels = x.transpose(2, 3).reshape(b, h * d, tracks)  # (B, C, T)
+        channels = x.transpose(2, 3).reshape(b, h * d, positions)  # (B, C, T)
         made = F.conv1d(channels, weight.view(h * d, d, -1), bias, stride=self.pattern.stride, groups=h)
         return made.view(b, h, d, -1).transpose(2, 3).contiguous()

@@ -1,7 +1,7 @@
-"""The shape of a model, and everything that follows from the shape alone. No torch here.
+"""`GPTConfig`: the shape of a model, and its parameters, FLOPs and bytes. No torch here.
 
 Names are those of Table 2.1 of the GPT-3 paper (arXiv 2005.14165): n_layers blocks of width d_model, n_heads heads of
-d_head each, n_ctx tracks.
+d_head each, n_ctx positions.
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ from pellucid.gpt.presets import preset as find_preset
 ACTIVATIONS = ("gelu_tanh", "gelu_erf", "relu")  # GPT-2's and GPT-3's tanh form; Cerebras-GPT's exact form; OPT's
 NORMS = ("pre", "post")
 
-# What GPT-3 does one way and its relatives another. Left out of `to_dict` where it is GPT-3's, so that a shape that uses
-# none of it is written, and fingerprinted, as if there were no other way.
+# Fields in which relatives of GPT-3 differ from it. `to_dict` leaves them out where they have GPT-3's value, so that a shape is
+# written, and fingerprinted, as before these fields existed.
 RELATIVES = (
     "qkv_bias", "attention_scale", "norm", "final_norm", "d_embed", "start_of_text", "end_of_text",
 )  # fmt: skip
@@ -30,7 +30,7 @@ class GPTConfig:
 
     Attributes:
         vocab_size: tokens in the vocabulary (V).
-        n_ctx: tracks; the longest sequence the model reads.
+        n_ctx: context window: the maximum sequence length, in positions.
         n_layers: blocks (L).
         d_model: width of the residual stream (C).
         n_heads: attention heads (H); must divide d_model.
@@ -42,8 +42,8 @@ class GPTConfig:
         dropout: on the embeddings and on each branch before it joins the residual stream. Default 0 (a choice: the
             paper does not say; it passes over most of its data less than once).
 
-    What follows is one way in GPT-3 (the default) and another in a relative of its (arXiv 2205.01068 is OPT's paper; GPT-Neo
-    has its code, EleutherAI/gpt-neo):
+    In the following, relatives differ from GPT-3, whose value is the default (arXiv 2205.01068 is OPT's paper; GPT-Neo is
+    documented by its code, EleutherAI/gpt-neo):
         qkv_bias: whether queries, keys and values have biases. GPT-Neo's have none.
         attention_scale: whether scores are divided by sqrt(d_head). GPT-Neo's are not.
         norm: LayerNorm on what goes into a branch ("pre") or on the stream after it joined ("post", OPT-350m).

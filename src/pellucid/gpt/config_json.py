@@ -1,6 +1,6 @@
-"""`config.json`: the shape of a model as a file, in GPT-2's words and a few of our own. No torch here.
+"""`config.json`: the shape of a model as a file, in GPT-2's keys and a few of our own. No torch here.
 
-Which words are whose is said in `directory`, which writes the weights beside it.
+`directory` writes the weights beside it, and documents the format.
 """
 
 import json
@@ -24,7 +24,7 @@ ACTIVATIONS = {
     "gelu": "gelu_erf", "gelu_python": "gelu_erf", "relu": "relu",
 }  # fmt: skip
 GPT2_END = 50256  # <|endoftext|>, GPT-2's and GPT-Neo's start and end
-# Settings that GPT-2's config.json has no word for.
+# Settings that GPT-2's config.json has no key for.
 OWN = ("qkv_bias", "norm", "final_norm", "d_embed")
 ACTIVATION_NAMES = {"gelu_tanh": "gelu_new", "gelu_erf": "gelu", "relu": "relu"}
 
@@ -37,7 +37,7 @@ def is_gpt2(config: GPTConfig) -> bool:
 
 
 def gpt2_json(config: GPTConfig, storage: str = "float32") -> dict[str, Any]:
-    """config.json's values in GPT-2's words, whatever the shape: those for which `is_gpt2` does not hold need more."""
+    """config.json's values in GPT-2's keys, for any shape; those that are not `is_gpt2` need more keys."""
     values: dict[str, Any] = {
         "model_type": "gpt2",
         "architectures": ["GPT2LMHeadModel"],
@@ -160,7 +160,7 @@ def activation(name: object) -> str:
     """Our name of an activation function as Hugging Face's configs name it.
 
     Raises:
-        PellucidError: one that this house does not compute.
+        PellucidError: one that Pellucid does not implement.
     """
     if not isinstance(name, str) or name not in ACTIVATIONS:
         raise PellucidError(f"activation {name!r} is not supported: {', '.join(ACTIVATIONS)}")

@@ -1,4 +1,4 @@
-"""What a shape costs: parameters, operations, bytes. Plain integer arithmetic, exact, no torch.
+"""Parameters, FLOPs and bytes of a shape, in exact integer arithmetic. No torch here.
 
 With C = d_model, F = d_ff, V = vocab_size, and biases everywhere (GPT-2's layout, which GPT-3 keeps):
 
@@ -11,7 +11,7 @@ token embeddings of width E < C, V*E for tokens and 2 C*E for the ways into the 
 
 For F = 4C a block is 12 C^2 + 13 C. The output matrix is the token matrix again (tied), so it is counted once; that is
 what makes the totals agree with Table D.1 of the paper. Patterns have no parameters of their own, but for compressed ones:
-2 * (C * K * d_head + C) for the convolutions over keys and values, K tracks wide, and 2C for the key and value of nothing.
+2 * (C * K * d_head + C) for the convolutions over keys and values, K positions wide, and 2C for the null key and value.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from pellucid.errors import PellucidError
 from pellucid.gpt.pattern import Compressed, Pattern
 
 
-class _Shape(Protocol):
+class _ModelShape(Protocol):
     """What these functions need of a `config.GPTConfig`; the attributes are described there."""
 
     @property
@@ -48,7 +48,7 @@ class _Shape(Protocol):
     def final_norm(self) -> bool: ...
 
 
-def matrices(config: _Shape) -> list[tuple[str, tuple[int, int]]]:
+def matrices(config: _ModelShape) -> list[tuple[str, tuple[int, int]]]:
     """Every weight matrix as (name, (rows in, columns out)): 2 + 4 a block, 386 at 175B."""
     c, f, e = config.d_model, config.d_ff, config.d_embed
     listed = [("wte", (config.vocab_size, e)), ("wpe", (config.n_ctx, c))]
@@ -67,7 +67,7 @@ def matrices(config: _Shape) -> list[tuple[str, tuple[int, int]]]:
     return listed
 
 
-def tensors(config: _Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
+def tensors(config: _ModelShape) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Every parameter of `decoder.Decoder` by its name, with its shape: matrices as PyTorch has them, (out, in)."""
     c, f, e = config.d_model, config.d_ff, config.d_embed
     yield from (("wte.weight", (config.vocab_size, e)), ("wpe.weight", (config.n_ctx, c)))
@@ -92,13 +92,13 @@ def tensors(config: _Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield "project_out.weight", (e, c)
 
 
-def block_parameters(config: _Shape) -> int:
+def block_parameters(config: _ModelShape) -> int:
     """Parameters of one block, its pattern's own left out (`compressor_parameters`)."""
     c, f = config.d_model, config.d_ff
     return (3 * c * c + 3 * c * config.qkv_bias) + (c * c + c) + (c * f + f) + (f * c + c) + 4 * c
 
 
-def parameters(config: _Shape) -> int:
+def parameters(config: _ModelShape) -> int:
     """Parameters of the whole model."""
     c, e = config.d_model, config.d_embed
     projections = 2 * e * c if e != c else 0
@@ -107,14 +107,14 @@ def parameters(config: _Shape) -> int:
     return config.n_layers * block_parameters(config) + compressing + around
 
 
-def compressor_parameters(config: _Shape, pattern: Pattern) -> int:
-    """What a block holds beside: nothing, unless its pattern is compressed."""
+def compressor_parameters(config: _ModelShape, pattern: Pattern) -> int:
+    """Parameters of a block's compressor: 0 unless its pattern is compressed."""
     if not isinstance(pattern, Compressed):
         return 0
     return 2 * config.d_model * (pattern.kernel * config.d_head + 1) + 2 * config.d_model
 
 
-def flops(config: _Shape, tokens: int, context: int | None) -> int:
+def flops(config: _ModelShape, tokens: int, context: int | None) -> int:
     """Operations of a forward pass over `tokens`, cut into sequences of `context` tokens, the rest as one shorter."""
     if tokens <= 0:
         return 0
@@ -129,7 +129,7 @@ def flops(config: _Shape, tokens: int, context: int | None) -> int:
     return tokens * per_token + attention
 
 
-def attention_flops(config: _Shape, pattern: Pattern, tokens: int) -> int:
+def attention_flops(config: _ModelShape, pattern: Pattern, tokens: int) -> int:
     """Operations of one block's attention over one sequence, projections left out.
 
     A (query, key) pair costs one product of d_head numbers for the score and one for the value: 4 d_head in each head.
@@ -142,7 +142,7 @@ def attention_flops(config: _Shape, pattern: Pattern, tokens: int) -> int:
     return 4 * config.d_head * pairs + making
 
 
-def attention_bytes(config: _Shape, pattern: Pattern, tokens: int, bytes_per_value: int) -> int:
+def attention_bytes(config: _ModelShape, pattern: Pattern, tokens: int, bytes_per_value: int) -> int:
     """Bytes of one block's attention that a forward pass over one sequence leaves for the backward pass.
 
     Queries, keys, values and the answer, and one float32 a query and head of each part of the pattern: no pattern keeps a
@@ -152,7 +152,7 @@ def attention_bytes(config: _Shape, pattern: Pattern, tokens: int, bytes_per_val
     return config.d_model * (2 * tokens + 2 * keys) * bytes_per_value + 4 * config.n_heads * tokens
 
 
-def kv_bytes(config: _Shape, tokens: int, bytes_per_value: int, *, all_dense: bool = False) -> int:
+def kv_bytes(config: _ModelShape, tokens: int, bytes_per_value: int, *, all_dense: bool = False) -> int:
     """Bytes of keys and values of an evicting cache for one sequence: what each block's pattern lets a later query read."""
     if all_dense:
         kept = tokens * config.n_layers * config.n_heads

@@ -2,8 +2,8 @@
 
 An all-dense model of GPT-2's make is written exactly as `transformers` writes GPT-2 (`model_type: gpt2`, its tensor names,
 matrices as (in, out)), so it opens there, and GPT-2 directories open here. Any other has the same tensor names under
-`model_type: pellucid`, with its pattern and whatever else is not GPT-2's in words of our own: stock loaders refuse it rather
-than run it as what it is not.
+`model_type: pellucid`, with its pattern and whatever else is not GPT-2's in keys of our own: stock loaders refuse it rather
+than run it as something else.
 
 A compressed block has six tensors more, `attn.compressor.*`, (out, in) as everywhere in PyTorch (`compressor`).
 
@@ -28,8 +28,8 @@ from pellucid.files import write_whole
 from pellucid.gpt.config_json import CONFIG, WEIGHTS, to_json
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.quantize import BITS, is_quantized, pack_nibbles, quantize
-from pellucid.gpt.safetensors_file import Tensors
-from pellucid.gpt.tensor_names import PREFIX, SCALE, TRANSPOSED, gpt2_sources
+from pellucid.gpt.safetensors_file import SafetensorsFiles
+from pellucid.gpt.tensor_names import PREFIX, SCALE, TRANSPOSED, gpt2_tensor_sources
 from pellucid.gpt.weights import fill
 
 
@@ -82,8 +82,8 @@ def load_weights(
         PellucidError: the file is missing, truncated or holds a missing, extra, wrong-shaped or non-finite tensor; the
             message names file and tensor.
     """
-    with Tensors([directory / WEIGHTS], _plain) as tensors:
-        fill(model, tensors, gpt2_sources(name for name, _ in model.named_parameters()), device=device, dtype=dtype)
+    with SafetensorsFiles([directory / WEIGHTS], _plain) as tensors:
+        fill(model, tensors, gpt2_tensor_sources(name for name, _ in model.named_parameters()), device=device, dtype=dtype)
 
 
 def _plain(name: str) -> str | None:

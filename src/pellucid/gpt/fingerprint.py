@@ -1,4 +1,4 @@
-"""Which model is this? One digest for shape and weights."""
+"""The fingerprint of a model: one digest of shape and weights."""
 
 import json
 from hashlib import sha256

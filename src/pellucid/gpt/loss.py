@@ -1,10 +1,10 @@
-"""Cross-entropy of next tokens, straight from the last hidden vectors.
+"""Cross-entropy of next tokens, computed from hidden vectors without materialising all logits.
 
 N rows (tokens with a target), C width, V vocabulary.
 
 Logits for a whole batch would be the largest tensor of a training step (4,096 tokens x 50,257 x 4 bytes = 823 MB) and
-autograd would keep several. Here rows go through in chunks: logits, loss and both gradients of a chunk are made together in
-the forward pass, so only one chunk's logits ever exist.
+autograd would keep several. Here rows are processed in chunks: logits, loss and both gradients of a chunk are computed together
+in the forward pass, so only one chunk's logits exist at a time.
 """
 
 from itertools import pairwise
@@ -40,7 +40,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
-        # In place, for (V, C) may be the largest tensor of a step: PyTorch refuses to go back through this a second time.
+        # In place, as (V, C) may be the largest tensor of a step: a second backward pass is refused by PyTorch.
         return grad_hidden.mul_(grads[0]), grad_weight.mul_(grads[0]).to(ctx.weight_dtype), None, None
 
 
@@ -70,7 +70,7 @@ def _plain(hidden: Tensor, weight: Tensor, targets: Tensor, need_grad: bool) -> 
 
 
 def _compiled(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The same by the compiled operator, whose logits are bfloat16 throughout: four times as many fit into a chunk."""
+    """The same by the compiled operator, with bfloat16 logits: four times as many fit into a chunk."""
     vocab, width = weight.shape
     # Rows of whole vectors: a product with 50,304 columns takes three quarters of the time of one with 50,257 (docs/log.md).
     matrix = hidden.new_zeros(vocab + -vocab % WHOLE_VECTORS, width)
@@ -116,7 +116,7 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
     Returns:
         A float32 scalar: the sum, not the mean, so that micro-batches add up.
     """
-    # Whether gradients are wanted is said here: inside `forward` they always look switched off.
+    # Decided here: inside `forward` of an autograd function gradients are always disabled.
     wanted = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
     loss: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets, wanted)  # type: ignore[no-untyped-call]
     return loss

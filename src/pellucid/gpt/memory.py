@@ -1,9 +1,9 @@
-"""How much memory a training step takes, by formulas with named terms. Bytes throughout; no torch here.
+"""The memory of a training step, by formulas with named terms. Bytes throughout; no torch here.
 
-B windows at once, T tracks of each, C width (d_model), E of a token's embedding, F = d_ff, H heads, L blocks, V vocabulary,
+B windows at once, T positions of each, C width (d_model), E of a token's embedding, F = d_ff, H heads, L blocks, V vocabulary,
 N parameters.
 
-    stays         weights + gradients + what the optimizer remembers: float32, 4 N + 4 N + 8 N for Adam's two moments
+    stays         weights + gradients + optimizer state: float32, 4 N + 4 N + 8 N for Adam's two moments
     a block       for each of the B T tokens, kept for the backward pass (`Terms` says how wide a number is):
                       C  into ln_1      C  into c_attn     3C  query, key, value     C  attention's output, by heads
                       C  into c_proj    C  into ln_2        C  into c_fc             F  into GELU    F  into mlp.c_proj
@@ -27,19 +27,19 @@ from pellucid.gpt.pattern import Dense, Pattern
 
 
 CHUNK_LOGITS = 2**24  # logits of one chunk, as gpt/loss.py cuts them; four times as many for the compiled operators
-SHORT = 256  # tracks up to which every pattern is computed as dense under a mask, as in gpt/attention.py
+SHORT = 256  # positions up to which every pattern is computed as dense under a mask, as in gpt/attention.py
 FLOAT32 = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
-    """What a way to compute keeps.
+    """What one numeric path (a key of `TERMS`) keeps for the backward pass.
 
     Attributes:
         value: bytes of an activation.
         vectors: as wide as the stream, of `value`, that a block keeps; stream: more of them, in float32 whatever `value` is.
         by_parts: further vectors where attention is computed by parts, or under a mask (`gpt/attention.py`).
-        pairs: whether attention that is not by parts keeps a number of `value` for each pair of tracks and each head.
+        pairs: whether attention that is not by parts keeps a number of `value` for each pair of positions and each head.
         copies: bytes a number of the blocks' matrices.
         chunk, logit: logits that the loss makes at once, and bytes of each, their log-softmax beside them included.
         holes: share of what comes and goes that is lost to the heap's holes; holes_between: where a step has several
@@ -63,7 +63,7 @@ TERMS = {
     "float32": Terms(value=4, vectors=8, by_parts=1, holes=0.2, holes_between=0.5),
     # Autocast on a CPU: the stream, and so what goes into LayerNorms, stays float32; softmax is kept (`_with_saved_weights`).
     "bfloat16": Terms(value=2, vectors=6, stream=2, by_parts=1, pairs=True, copies=2, holes=0.3, holes_between=0.42),
-    # The same with the operators of `pellucid.operators`: their logits are bfloat16, in place.
+    # The same with the operators of `pellucid.native.operators`: their logits are bfloat16, in place.
     "bfloat16, compiled": Terms(
         value=2, vectors=6, stream=2, by_parts=1, pairs=True, copies=2, chunk=4 * CHUNK_LOGITS, logit=2,
         holes=0.3, holes_between=0.42,
@@ -74,25 +74,28 @@ TERMS = {
 
 
 def way_of(dtype: str, *, compiled: bool) -> str:
-    """The key of `TERMS` of a run whose products are in `dtype`, with the compiled operators or without."""
+    """The key of `TERMS` for products in `dtype`, with or without the compiled operators."""
     return f"{dtype}, compiled" if compiled else dtype
 
 
-def _dense(pattern: Pattern, tracks: int) -> bool:
-    """Whether a block's attention over so many tracks is computed for all pairs at once."""
-    return isinstance(pattern, Dense) or tracks <= SHORT
+def _dense(pattern: Pattern, positions: int) -> bool:
+    """Whether a block's attention over so many positions is computed for all pairs at once."""
+    return isinstance(pattern, Dense) or positions <= SHORT
 
 
-def block_bytes(config: GPTConfig, pattern: Pattern, windows: int, tracks: int, way: str) -> int:
-    """What one block keeps of `windows` x `tracks` tokens for the backward pass, computed in that way (a key of `TERMS`)."""
+def block_bytes(config: GPTConfig, pattern: Pattern, windows: int, positions: int, way: str) -> int:
+    """Activations that one block keeps of `windows` x `positions` tokens for the backward pass.
+
+    `way` is a key of `TERMS`.
+    """
     terms, c, heads = TERMS[way], config.d_model, config.n_heads
     vectors = terms.vectors
-    if not isinstance(pattern, Dense) and not (terms.pairs and tracks <= SHORT):
+    if not isinstance(pattern, Dense) and not (terms.pairs and positions <= SHORT):
         vectors += terms.by_parts
     a_token = (vectors * c + 2 * config.d_ff) * terms.value + (terms.stream * c + heads + 4) * FLOAT32
-    if terms.pairs and _dense(pattern, tracks):
-        a_token += heads * tracks * terms.value
-    return windows * tracks * a_token
+    if terms.pairs and _dense(pattern, positions):
+        a_token += heads * positions * terms.value
+    return windows * positions * a_token
 
 
 def end_bytes(config: GPTConfig, tokens: int, way: str) -> int:
@@ -109,19 +112,20 @@ def copies_bytes(config: GPTConfig, way: str) -> int:
 
 
 def activation_bytes(
-    config: GPTConfig, windows: int, way: str, *, tracks: int | None = None, recompute: bool = False, accumulates: bool = False
+    config: GPTConfig, windows: int, way: str, *, positions: int | None = None, recompute: bool = False,
+    accumulates: bool = False,
 ) -> int:
-    """What a pass over `windows` of `tracks` (n_ctx) takes when its loss is made, beside what stays; holes included.
+    """What a pass over `windows` of `positions` (n_ctx) takes when its loss is made, beside what stays; holes included.
 
     `accumulates` says that it is one of several in a step.
     """
-    tracks = config.n_ctx if tracks is None else tracks
-    blocks = [block_bytes(config, pattern, windows, tracks, way) for pattern in config.pattern]
+    positions = config.n_ctx if positions is None else positions
+    blocks = [block_bytes(config, pattern, windows, positions, way) for pattern in config.pattern]
     kept = sum(blocks)
     if recompute:
-        inputs = config.n_layers * windows * tracks * config.d_model * (FLOAT32 if TERMS[way].stream else TERMS[way].value)
+        inputs = config.n_layers * windows * positions * config.d_model * (FLOAT32 if TERMS[way].stream else TERMS[way].value)
         kept = inputs + max(blocks)
-    taken = kept + copies_bytes(config, way) + end_bytes(config, windows * tracks, way)
+    taken = kept + copies_bytes(config, way) + end_bytes(config, windows * positions, way)
     return round(taken * (1 + _holes(way, accumulates)))
 
 

@@ -1,15 +1,15 @@
 """Attention patterns: which keys a query may see, block by block. No torch here.
 
-Position q is the query's track, k the key's; both count from 0. Every pattern is causal (k <= q).
+Position q is the query's position, k the key's; both count from 0. Every pattern is causal (k <= q).
 
     dense            k <= q
     banded(w)        q - w < k <= q             w keys, the query's own included (GPT-3 paper, section 2.1)
-    local(l)         k in the query's own block of l tracks (arXiv 1801.10198; block 256)
+    local(l)         k in the query's own block of l positions (arXiv 1801.10198; block 256)
     column(l)        (q - k) mod l = 0
     strided(l)       q - l <= k, or (q - k) mod l = 0              Sparse Transformer (arXiv 1904.10509)
-    summary(l, c)    l - c <= k mod l           the last c tracks of every block of l
+    summary(l, c)    l - c <= k mod l           the last c positions of every block of l
     fixed(l, c)      own block of l, or l - c <= k mod l           the same
-    compressed(m, s) every key is made of m tracks, s apart (arXiv 1801.10198; m = s = 3); and a key of nothing
+    compressed(m, s) every key is made of m positions, s apart (arXiv 1801.10198; m = s = 3); and a null key
     heads(a, b ...)  head h takes pattern h mod their number
 
 The band counts the query itself. So do `get_attn_mask(..., 'local', local_attn_ctx=w)` of the Sparse Transformer's
@@ -21,9 +21,9 @@ The Sparse Transformer factorises attention in two, A1 and A2, and joins them in
     interleaved   block r takes factor r mod 2: `arrangements.interleaved`
     multi-head    the heads of a block take the factors in turn: `arrangements.multi_head`
 
-A1 of strided is {t, ..., q} with t = max(0, q - l): l + 1 tracks, `banded(l + 1)`; the paper's code takes l. Merged, both
+A1 of strided is {t, ..., q} with t = max(0, q - l): l + 1 positions, `banded(l + 1)`; the paper's code takes l. Merged, both
 are the same set, for q - l lies in the column. A2 of fixed is written {k : k mod l in {t, ..., l}}, t = l - c; as k mod l
-never is l, these are the last c tracks of a block. A query of the first block that comes before them sees nothing in A2:
+never is l, these are the last c positions of a block. A query of the first block that comes before them sees nothing in A2:
 as a block of its own, `summary(l, c)` answers such a query with zeros (a choice; the paper does not say).
 `fixed(l, c, i)` takes the (i + 1)-th sub-block of c from the end, for heads with sub-blocks of their own, as the paper prefers.
 """
@@ -50,9 +50,9 @@ def _triangle(tokens: int) -> int:
 
 
 class Pattern(ABC):
-    """What every pattern can say of itself.
+    """A pattern: which keys a query sees, and what that costs.
 
-    q, k and tracks may be integers or whole tensors of them: the definitions are arithmetic that both know.
+    q, k and positions may be integers or tensors: the definitions use arithmetic that works on both.
     """
 
     __slots__ = ()
@@ -65,31 +65,31 @@ class Pattern(ABC):
     def pairs(self, tokens: int) -> int:
         """How many (query, key) pairs a sequence of `tokens` has: what attention costs, in one head."""
 
-    def kept(self, track: Any, newest: Any) -> Any:
-        """Whether `newest` or any later query can read this track, if it is there yet."""
-        return track <= newest
+    def kept(self, position: Any, newest: Any) -> Any:
+        """Whether `newest` or any later query can read this position (if it exists yet)."""
+        return position <= newest
 
-    def reach(self, tracks: int) -> int:
-        """How many keys a cache must hold for a sequence of up to `tracks`, in one head."""
-        return tracks
+    def reach(self, positions: int) -> int:
+        """How many keys an evicting cache holds for a sequence of up to `positions`, in one head."""
+        return positions
 
     def of_head(self, head: int) -> "Pattern":
-        """What one head does."""
+        """The pattern of one head."""
         return self
 
 
-class _Forgetful(Pattern):
-    """What a query does not see, no later one will."""
+class _Evictable(Pattern):
+    """A pattern in which no later query sees what a query does not see."""
 
     __slots__ = ()
 
-    def kept(self, track: Any, newest: Any) -> Any:
-        return self.visible(newest, track)
+    def kept(self, position: Any, newest: Any) -> Any:
+        return self.visible(newest, position)
 
 
 @dataclass(frozen=True, slots=True)
 class Dense(Pattern):
-    """Every earlier track and the query's own."""
+    """Every earlier position and the query's own."""
 
     def __str__(self) -> str:
         return "dense"
@@ -104,8 +104,8 @@ class Dense(Pattern):
 
 
 @dataclass(frozen=True, slots=True)
-class Banded(_Forgetful):
-    """The `width` newest tracks, the query's own included ("locally banded", GPT-3 paper, section 2.1)."""
+class Banded(_Evictable):
+    """The `width` newest positions, the query's own included ("locally banded", GPT-3 paper, section 2.1)."""
 
     width: int
 
@@ -120,9 +120,9 @@ class Banded(_Forgetful):
         """Whether q sees k."""
         return (q - self.width < k) & (k <= q)
 
-    def reach(self, tracks: int) -> int:
-        """Keys that a cache must hold."""
-        return min(self.width, tracks)
+    def reach(self, positions: int) -> int:
+        """Keys that an evicting cache holds."""
+        return min(self.width, positions)
 
     def pairs(self, tokens: int) -> int:
         """(query, key) pairs of a sequence."""
@@ -131,8 +131,8 @@ class Banded(_Forgetful):
 
 
 @dataclass(frozen=True, slots=True)
-class Local(_Forgetful):
-    """The query's own block of `length` tracks, as far as itself; blocks do not overlap. Also A1 of fixed."""
+class Local(_Evictable):
+    """The query's own block of `length` positions, as far as itself; blocks do not overlap. Also A1 of fixed."""
 
     length: int = 256
 
@@ -146,9 +146,9 @@ class Local(_Forgetful):
         """Whether q sees k."""
         return (q // self.length == k // self.length) & (k <= q)
 
-    def reach(self, tracks: int) -> int:
-        """Keys that a cache must hold."""
-        return min(self.length, tracks)
+    def reach(self, positions: int) -> int:
+        """Keys that an evicting cache holds."""
+        return min(self.length, positions)
 
     def pairs(self, tokens: int) -> int:
         """(query, key) pairs of a sequence."""
@@ -158,7 +158,7 @@ class Local(_Forgetful):
 
 @dataclass(frozen=True, slots=True)
 class Column(Pattern):
-    """Every `stride`-th track back from the query, its own included: A2 of strided."""
+    """Every `stride`-th position back from the query, its own included: A2 of strided."""
 
     stride: int
 
@@ -179,7 +179,7 @@ class Column(Pattern):
 
 @dataclass(frozen=True, slots=True)
 class Strided(Pattern):
-    """The `stride` tracks before the query, its own, and every `stride`-th further back: both factors merged."""
+    """The `stride` positions before the query, its own, and every `stride`-th further back: both factors merged."""
 
     stride: int
 
@@ -204,8 +204,8 @@ class Strided(Pattern):
 
 
 @dataclass(frozen=True, slots=True)
-class Summary(_Forgetful):
-    """The last `columns` tracks of every block of `length` (or the sub-block `back` sub-blocks earlier): A2 of fixed."""
+class Summary(_Evictable):
+    """The last `columns` positions of every block of `length` (or the sub-block `back` sub-blocks earlier): A2 of fixed."""
 
     length: int
     columns: int
@@ -214,18 +214,18 @@ class Summary(_Forgetful):
     def __post_init__(self) -> None:
         _at_least_one(self, self.length, self.columns)
         if self.back < 0 or self.start < 0:
-            raise PellucidError(f"{self} names tracks outside its block: c (i + 1) must not be more than l")
+            raise PellucidError(f"{self} names positions outside its block: c (i + 1) must not be more than l")
 
     def __str__(self) -> str:
         return f"summary({self.length},{self.columns}" + (f",{self.back})" if self.back else ")")
 
     @property
     def start(self) -> int:
-        """The first summary track within its block."""
+        """The first summary position within its block."""
         return self.length - self.columns * (self.back + 1)
 
     def contains(self, k: Any) -> Any:
-        """Whether a track is one of the summary's."""
+        """Whether a position is one of the summary's."""
         place = k % self.length
         return (place >= self.start) & (place < self.start + self.columns)
 
@@ -233,9 +233,9 @@ class Summary(_Forgetful):
         """Whether q sees k."""
         return (k <= q) & self.contains(k)
 
-    def reach(self, tracks: int) -> int:
-        """Keys that a cache must hold."""
-        whole, rest = divmod(tracks, self.length)
+    def reach(self, positions: int) -> int:
+        """Keys that an evicting cache holds."""
+        whole, rest = divmod(positions, self.length)
         return whole * self.columns + min(max(rest - self.start, 0), self.columns)
 
     def pairs(self, tokens: int) -> int:
@@ -243,15 +243,15 @@ class Summary(_Forgetful):
         whole, rest = divmod(tokens, self.length)
         return self.columns * _earlier(tokens, self.length) + whole * self._own(self.length) + self._own(rest)
 
-    def _own(self, tracks: int) -> int:
-        """Pairs inside one block of which `tracks` are there."""
-        past = max(tracks - self.start, 0)
+    def _own(self, positions: int) -> int:
+        """Pairs inside one block of which `positions` are there."""
+        past = max(positions - self.start, 0)
         return _triangle(min(past, self.columns)) + max(past - self.columns, 0) * self.columns
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed(_Forgetful):
-    """The query's own block of `length` tracks and the last `columns` of every earlier block: both factors merged."""
+class Fixed(_Evictable):
+    """The query's own block of `length` positions and the last `columns` of every earlier block: both factors merged."""
 
     length: int
     columns: int
@@ -273,9 +273,9 @@ class Fixed(_Forgetful):
         local, summary = self.factors
         return local.visible(q, k) | summary.visible(q, k)
 
-    def reach(self, tracks: int) -> int:
+    def reach(self, positions: int) -> int:
         """One block, and the summaries of the blocks before it."""
-        return min(self.length, tracks) + self.columns * ((tracks - 1) // self.length)
+        return min(self.length, positions) + self.columns * ((positions - 1) // self.length)
 
     def pairs(self, tokens: int) -> int:
         """(query, key) pairs of a sequence."""
@@ -284,13 +284,13 @@ class Fixed(_Forgetful):
 
 @dataclass(frozen=True, slots=True)
 class Compressed(Pattern):
-    """Keys and values through a convolution: key m is made of tracks m * stride ... m * stride + kernel - 1.
+    """Keys and values through a convolution: key m is made of positions m * stride ... m * stride + kernel - 1.
 
-    A query sees the keys that are made of its own and earlier tracks only, and a key of nothing (a learned vector), because
-    the first kernel - 1 queries would see none otherwise. That key is a choice, and so is that the convolution mixes the
+    A query sees the keys that are made of its own and earlier positions only, and a null key (a learned vector), because the
+    first kernel - 1 queries would see none otherwise. The null key is a choice, and so is that the convolution mixes the
     channels of a head but not the heads; the paper says "kernel of size 3 with stride 3" and no more.
 
-    As tracks, a key is where its last track is: `visible(q, k)` says whether q sees the key that ends on track k.
+    A key counts as being at its last position: `visible(q, k)` says whether q sees the key that ends on position k.
     """
 
     kernel: int = 3
@@ -299,26 +299,26 @@ class Compressed(Pattern):
     def __post_init__(self) -> None:
         _at_least_one(self, self.kernel, self.stride)
         if self.kernel < self.stride:
-            raise PellucidError(f"{self} would leave tracks out: its kernel must be at least its stride")
+            raise PellucidError(f"{self} would leave positions out: its kernel must be at least its stride")
 
     def __str__(self) -> str:
         return f"compressed({self.kernel},{self.stride})"
 
-    def count(self, tracks: Any) -> Any:
-        """How many keys are finished when there are `tracks` tracks, without the key of nothing."""
-        return (tracks + (self.stride - self.kernel)) // self.stride * (tracks >= self.kernel)
+    def count(self, positions: Any) -> Any:
+        """How many keys are complete in a sequence of `positions`, without the null key."""
+        return (positions + (self.stride - self.kernel)) // self.stride * (positions >= self.kernel)
 
     def visible(self, q: Any, k: Any) -> Any:
         """See `Pattern`, and above."""
         first = k - (self.kernel - 1)
         return (k <= q) & (first >= 0) & (first % self.stride == 0)
 
-    def reach(self, tracks: int) -> int:
-        """The key of nothing, the finished keys, and tracks that wait to become one."""
-        return 1 + int(self.count(tracks)) + min(self.kernel, tracks)
+    def reach(self, positions: int) -> int:
+        """The null key, the complete keys, and the positions of the next one."""
+        return 1 + int(self.count(positions)) + min(self.kernel, positions)
 
     def pairs(self, tokens: int) -> int:
-        """See `Pattern`; with the key of nothing."""
+        """See `Pattern`; the null key included."""
         keys = max(tokens - self.kernel + 1, 0)  # queries that see one key at least
         return tokens + keys + _earlier(keys, self.stride)
 
@@ -344,12 +344,12 @@ class Heads(Pattern):
         """In any head."""
         return reduce(or_, (pattern.visible(q, k) for pattern in self.patterns))
 
-    def kept(self, track: Any, newest: Any) -> Any:
+    def kept(self, position: Any, newest: Any) -> Any:
         """Whether `newest` or a later query can read it."""
-        return reduce(or_, (pattern.kept(track, newest) for pattern in self.patterns))
+        return reduce(or_, (pattern.kept(position, newest) for pattern in self.patterns))
 
-    def reach(self, tracks: int) -> int:
-        """Keys that a cache must hold."""
+    def reach(self, positions: int) -> int:
+        """Keys that an evicting cache holds."""
         raise AssertionError("ask of_head")
 
     def pairs(self, tokens: int) -> int:

@@ -1,10 +1,10 @@
-"""Weights in groups: int8 or int4 numbers of which 32 neighbours share one float16 scale.
+"""Quantized matrices: int8 or int4 codes, of which 32 neighbours share one float16 scale.
 
     int8    the number is scale * q, -127 <= q <= 127; 8.5 bits a weight
     int4    the number is scale * q,   -8 <= q <= 7;   4.5 bits a weight
 
-A group is 32 input features of one output: the numbers that a product sums. A row that is no multiple of 32 long is filled
-up with zeros, which stay zero. These are GGUF's Q8_0 and Q4_0, number for number.
+A group is 32 input features of one output: the numbers that a product sums. A row whose length is no multiple of 32 is padded
+with zeros. These are GGUF's Q8_0 and Q4_0, number for number.
 
 int8: the scale is the group's largest magnitude / 127. int4: ggml takes the number of largest magnitude / -8, sign included,
 so that this one is met and the other sign has seven steps. Here some other scales are tried, too, and the one with the least
@@ -34,14 +34,14 @@ _AT_ONCE = 1 << 15  # groups handled at a time: 4 MB of float32
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
-    """A matrix in groups.
+class QuantizedMatrix:
+    """A matrix quantized in groups.
 
     Attributes:
         kind: "int8" or "int4".
         codes: (N, G * 32) int8 numbers, those of int4 from -8 to 7.
         scale: (N, G) float16.
-        columns: how many of a row's numbers count: K.
+        columns: K; the codes of a row beyond it are padding.
     """
 
     kind: str
@@ -50,7 +50,7 @@ class Groups:
     columns: int
 
     def numbers(self) -> NDArray[np.float32]:
-        """(N, K): what they stand for. Exact: a code and a float16 have 18 bits together, a float32 has 24."""
+        """Dequantizes: (N, K) float32, exactly (a code and a float16 have 18 bits together, a float32 has 24)."""
         rows, width = self.codes.shape
         made = np.empty((rows, width // GROUP, GROUP), np.float32)
         np.multiply(self.codes.reshape(made.shape), self.scale.astype(np.float32)[..., None], out=made)
@@ -58,15 +58,15 @@ class Groups:
 
 
 def is_quantized(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether a model's tensor of that name is kept in groups: every matrix that products read, but no positions.
+    """Whether a parameter of that name is quantized: every matrix of a product, not the position embeddings.
 
     The token matrix is one of them: it gives the logits, and is a third of GPT-2's weights.
     """
     return len(shape) == 2 and name.endswith(".weight") and name != "wpe.weight"
 
 
-def quantize(matrix: Array, kind: str, *, search: bool = True) -> Groups:
-    """(N, K) float numbers in groups along K.
+def quantize(matrix: Array, kind: str, *, search: bool = True) -> QuantizedMatrix:
+    """Quantizes (N, K) numbers in groups along K.
 
     Args:
         kind: "int8" or "int4".
@@ -84,7 +84,7 @@ def quantize(matrix: Array, kind: str, *, search: bool = True) -> Groups:
         whole[:, :columns] = matrix[some]
         found = quantize_groups(whole.reshape(-1, GROUP), kind, search=search)
         scale[some], codes[some] = found[0].reshape(-1, groups), found[1].reshape(-1, groups, GROUP)
-    return Groups(kind, codes.reshape(rows, groups * GROUP), scale, columns)
+    return QuantizedMatrix(kind, codes.reshape(rows, groups * GROUP), scale, columns)
 
 
 def quantize_groups(
@@ -182,8 +182,8 @@ def unpack_nibbles(packed: NDArray[np.uint8]) -> NDArray[np.int8]:
     return steps.reshape(*packed.shape[:-1], packed.shape[-1] * 2)
 
 
-def stored_groups(codes: Array, scale: Array, shape: tuple[int, ...]) -> Groups:
-    """What a file holds (`directory` says how it lies), as groups.
+def quantized_from_file(codes: Array, scale: Array, shape: tuple[int, ...]) -> QuantizedMatrix:
+    """A quantized matrix from the arrays of a file, laid out as `directory` describes.
 
     Args:
         codes: (N, G * 32) int8, or (N, G * 16) uint8 of two int4 each. scale: (N, G) float16.
@@ -194,12 +194,12 @@ def stored_groups(codes: Array, scale: Array, shape: tuple[int, ...]) -> Groups:
     """
     check_groups(codes, scale, shape)
     if codes.dtype == np.int8:
-        return Groups("int8", codes, scale, shape[-1])
-    return Groups("int4", unpack_nibbles(codes), scale, shape[-1])
+        return QuantizedMatrix("int8", codes, scale, shape[-1])
+    return QuantizedMatrix("int4", unpack_nibbles(codes), scale, shape[-1])
 
 
 def check_groups(codes: Array, scale: Array, shape: tuple[int, ...]) -> None:
-    """Refuses what cannot be a matrix of (N, K) in groups.
+    """Checks that arrays can be a quantized (N, K) matrix.
 
     Raises:
         PellucidError: another shape, or a scale that is not finite. The message begins after the tensor's name.

@@ -1,12 +1,12 @@
-"""Tensors in safetensors files, each mapped by itself as a NumPy array. No torch here.
+"""SafetensorsFiles in safetensors files, each mapped by itself as a NumPy array. No torch here.
 
 A file is eight bytes that say how long its header is, the header (JSON: a name to dtype, shape, and where its bytes begin and
-end), and the bytes (https://huggingface.co/docs/safetensors). Nothing is read before it is looked at. A page of a mapping that
-was looked at counts as memory of this process until the mapping is gone, and a mapping goes with the last array that is a view
-of it: so what is only converted into something else takes no memory afterwards.
+end), and the bytes (https://huggingface.co/docs/safetensors). Pages are read on first access, and count as memory of this
+process until the mapping is closed, which happens with the last array that is a view of it. Each tensor has its own mapping,
+so one that is only converted takes no memory afterwards.
 
-A mapped file may be replaced or deleted, not overwritten in place or cut short. Writing to an array changes this process's own
-copy of its pages, never the file.
+A mapped file may be replaced or deleted, but not overwritten in place or truncated. Writing to an array changes this process's
+own copy of its pages, never the file.
 """
 
 import json
@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.quantize import check_groups
-from pellucid.gpt.tensor_names import SCALE, Source
+from pellucid.gpt.tensor_names import SCALE, TensorSource
 
 
 Array = NDArray[Any]
 
-# What NumPy has for each dtype of the format, and its name; bfloat16, which it lacks, as its bits.
+# NumPy's type for each dtype of the format, and its name; bfloat16, which NumPy lacks, as its bits.
 DTYPES = {
     "F64": ("<f8", "float64"), "F32": ("<f4", "float32"), "F16": ("<f2", "float16"), "BF16": ("<u2", "bfloat16"),
     "I8": ("i1", "int8"), "I16": ("<i2", "int16"), "I32": ("<i4", "int32"), "I64": ("<i8", "int64"),
@@ -37,13 +37,13 @@ DTYPES = {
 FLOATS = ("F64", "F32", "F16", "BF16")
 WHOLE = ("I8", "U8")  # with a scale beside them
 LONGEST_HEADER = 100_000_000  # bytes, as the format has it
-# Nobody can replace or delete a mapped file there, so a model that is open would keep its run from saving.
+# A mapped file cannot be replaced or deleted on Windows, so an open model would keep its run from saving.
 MAPPED = sys.platform != "win32"
-_PART = 1 << 16  # numbers looked at together, twice: they stay in the processor's cache
+_PART = 1 << 16  # numbers checked at once: they stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Location:
     path: Path
     dtype: str
     shape: tuple[int, ...]
@@ -51,7 +51,7 @@ class _Place:
     nbytes: int
 
 
-class Tensors:
+class SafetensorsFiles:
     """The tensors of one safetensors file, or of several (Hugging Face's shards); a context manager that closes the files.
 
     Args:
@@ -66,7 +66,7 @@ class Tensors:
     """
 
     def __init__(self, files: list[Path], plain: Callable[[str], str | None]) -> None:
-        self._found: dict[str, _Place] = {}
+        self._found: dict[str, _Location] = {}
         self._open: dict[Path, IO[bytes]] = {}  # a file that is replaced meanwhile stays what it was
         self.skipped: list[str] = []
         self.files = files
@@ -84,7 +84,7 @@ class Tensors:
             self.__exit__()
             raise
 
-    def _read(self, path: Path) -> dict[str, _Place]:
+    def _read(self, path: Path) -> dict[str, _Location]:
         try:
             file = self._open[path] = path.open("rb")
             return _header(path, file)
@@ -151,7 +151,7 @@ class Tensors:
             where = self.where(extra[0])
             raise PellucidError(f"{where} holds a tensor that does not belong: {extra[0]!r} ({len(extra)} in all)")
 
-    def parts(self, source: Source, shape: tuple[int, ...]) -> list[Array]:
+    def parts(self, source: TensorSource, shape: tuple[int, ...]) -> list[Array]:
         """The checked parts of one of a model's tensors, to be stacked row on row: (out, in), as views where possible.
 
         int8 and uint8 arrays go with a `scale`; where that is float16 they are groups of numbers, laid as `gpt.directory` says.
@@ -174,7 +174,7 @@ class Tensors:
             raise PellucidError(f"{self.where(name)} lacks the tensor {name + SCALE!r}")
         return self.get(name + SCALE)
 
-    def _part(self, name: str, source: Source, shape: tuple[int, ...]) -> Array:
+    def _part(self, name: str, source: TensorSource, shape: tuple[int, ...]) -> Array:
         array, path, kind = self.get(name), self.where(name), self.dtype(name)
         rows = (shape[0] // len(source.names) + source.skip, *shape[1:])
         scale = self.scale(name) if kind in WHOLE else None
@@ -197,7 +197,7 @@ class Tensors:
         return array[source.skip :] if source.skip else array
 
 
-def _header(path: Path, file: IO[bytes]) -> dict[str, _Place]:
+def _header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
     """Where a file says that its tensors lie. Raises ValueError, KeyError or TypeError where that cannot be."""
     size = path.stat().st_size
     length = int.from_bytes(file.read(8), "little")
@@ -216,7 +216,7 @@ def _header(path: Path, file: IO[bytes]) -> dict[str, _Place]:
         needed = math.prod(shape) * np.dtype(DTYPES[entry["dtype"]][0]).itemsize
         if first != end or last - first != needed:
             raise ValueError(f"{name!r} takes {needed} bytes, but lies at {first} to {last}, after {end}")
-        places[name] = _Place(path, entry["dtype"], shape, 8 + length + first, needed)
+        places[name] = _Location(path, entry["dtype"], shape, 8 + length + first, needed)
         end = last
     if 8 + length + end != size:
         raise ValueError(f"tensors of {end} bytes after a header of {length}, in a file of {size}")

@@ -1,8 +1,8 @@
-"""One number, the parameters, and the shape and recipe that follow from it. Torch-free.
+"""Scaling rules: from a number of parameters to a shape, a learning rate and a batch size. No torch here.
 
-From 125M to 175B each number lies on the lines that join the rows of the GPT-3 paper's Table 2.1 (arXiv 2005.14165), both
-axes logarithmic; what comes within 2 % of one of its sizes is that size. Below 125M, where the paper gives no shapes, the
-rules are choices and say so. Its smallest models have "as few as 100,000 parameters" (section 3), and the dial starts there.
+From 125M to 175B each value is interpolated between the rows of the GPT-3 paper's Table 2.1 (arXiv 2005.14165), both axes
+logarithmic; within 2 % of one of its sizes it is that size. Below 125M, where the paper gives no shapes, the rules are choices
+and say so. Its smallest models have "as few as 100,000 parameters" (section 3), the least that is accepted here.
 """
 
 import math
@@ -28,8 +28,8 @@ OURS = ("tiny", "cpu-2m", "cpu-6m", "cpu-12m", "cpu-30m")  # batches found by tr
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Dial:
-    """What follows from a number of parameters.
+class ScaledShape:
+    """A shape and its training settings, derived from a number of parameters.
 
     Attributes:
         config: the shape; `config.parameters()` is as near to the number as the rules come.
@@ -43,8 +43,8 @@ class Dial:
     reasons: dict[str, str]
 
 
-def shape_for(parameters: float) -> Dial:
-    """The dial at so many parameters.
+def shape_for(parameters: float) -> ScaledShape:
+    """The shape for so many parameters.
 
     Raises:
         PellucidError: fewer than 100,000 or more than 180 billion.
@@ -55,19 +55,19 @@ def shape_for(parameters: float) -> Dial:
         if abs(GPTConfig.preset(name).parameters() / parameters - 1) <= NEAR:
             chosen, why = PRESETS[name], f"{row.name}, Table 2.1"
             names = ("n_layers", "d_model", "n_heads", "n_ctx", "vocab_size", "learning_rate", "batch_tokens")
-            return Dial(
+            return ScaledShape(
                 config=GPTConfig.preset(name), learning_rate=chosen.learning_rate, batch_tokens=chosen.batch_tokens,
                 reasons=dict.fromkeys(names, why),
             )  # fmt: skip
     return _small(parameters) if parameters < SMALL.parameters else _large(parameters)
 
 
-def _large(parameters: float) -> Dial:
+def _large(parameters: float) -> ScaledShape:
     head = NARROW if parameters < WIDE_FROM else WIDE
     layers = round(_between(parameters, [(size, PRESETS[name].n_layers) for name, size in _sizes()]))
     config = _nearest(parameters, [_shape(layers, heads, head, VOCABULARY, CONTEXT) for heads in range(1, 129)])
     line = "on Table 2.1's lines"
-    return Dial(
+    return ScaledShape(
         config=config,
         learning_rate=_between(parameters, [(size, PRESETS[name].learning_rate) for name, size in _sizes()]),
         batch_tokens=_whole(_between(parameters, [(size, PRESETS[name].batch_tokens) for name, size in _sizes()]), CONTEXT),
@@ -78,7 +78,7 @@ def _large(parameters: float) -> Dial:
     )  # fmt: skip
 
 
-def _small(parameters: float) -> Dial:
+def _small(parameters: float) -> ScaledShape:
     width = SMALL.d_model * (parameters / SMALL.parameters) ** (1 / 3)  # of a shape with Small's proportions
     vocabulary = min(VOCABULARY, max(512, _power_of_two(TOKEN_SHARE * parameters / width)))
     n_ctx = min(CONTEXT, _power_of_two(CONTEXT * math.sqrt(parameters / SMALL.parameters)))
@@ -91,7 +91,7 @@ def _small(parameters: float) -> Dial:
     first, last = PUBLISHED["gpt3-125m"], PUBLISHED["gpt3-175b"]
     slope = math.log(last.learning_rate / first.learning_rate) / math.log(last.parameters / first.parameters)
     batches = [(GPTConfig.preset(name).parameters(), PRESETS[name].batch_tokens) for name in (*OURS, "gpt3-125m")]
-    return Dial(
+    return ScaledShape(
         config=config,
         learning_rate=first.learning_rate * (parameters / first.parameters) ** slope,
         batch_tokens=_whole(_between(max(parameters, batches[0][0]), batches), n_ctx),

@@ -1,6 +1,6 @@
-"""Where a forward pass can be watched.
+"""Hooks into a forward pass: the residual stream between blocks, queries and keys.
 
-A pass that nobody watches does what it did before taps were there: each place to watch is one `if tap is not None`.
+Without a tap a pass is unchanged: each hook is one `if tap is not None`.
 """
 
 from typing import Protocol
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 class Tap(Protocol):
-    """Sees the tensors of a forward pass as they come by (`Decoder.hidden`). It keeps references and changes nothing.
+    """Receives tensors of a forward pass (`Decoder.forward`). It may keep references, and changes nothing.
 
-    A tap is handed to one call, not fastened to the model: what others do with the model meanwhile passes it by.
+    A tap is an argument of one call, not registered on the model, so it sees no other calls.
     """
 
     def stream(self, level: int, x: Tensor) -> None:
-        """(B, T, C) vectors of the new tracks: the input of block `level`; at level L the last block's output."""
+        """(B, T, C) residual stream: the input of block `level`; at level L the output of the last block."""
 
     def attention(self, block: int, q: Tensor, k: Tensor) -> None:
-        """(B, H, T, D) queries and keys of the new tracks. The weights themselves are never made: attention is fused."""
+        """(B, H, T, D) queries and keys. Attention weights are never materialised: attention is fused."""

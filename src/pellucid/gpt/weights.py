@@ -1,8 +1,8 @@
-"""Weights out of safetensors files into a model: where each of its tensors lies, checked and read once.
+"""Loading weights: safetensors files into the parameters of a model, each tensor checked and read once.
 
-A `Source` says how a file keeps a tensor, `stored` maps it. What can be used as it lies in the file is not copied: the
-parameter is a view of the mapped file, whose pages the system shares between processes and may drop. Of what must be
-converted, one tensor at a time is held beside the model.
+A `TensorSource` says how a file stores a parameter, `safetensors_file` maps it into memory. A tensor that needs no conversion
+is not copied: the parameter is a view of the mapped file, whose pages the system shares between processes and may evict. Of
+those that need conversion, one at a time is held beside the model.
 """
 
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.quantize import stored_groups
-from pellucid.gpt.safetensors_file import Array, Tensors
-from pellucid.gpt.tensor_names import Source
+from pellucid.gpt.quantize import quantized_from_file
+from pellucid.gpt.safetensors_file import Array, SafetensorsFiles
+from pellucid.gpt.tensor_names import TensorSource
 
 
 def fill(
     model: Decoder,
-    tensors: Tensors,
-    sources: Mapping[str, Source],
+    tensors: SafetensorsFiles,
+    sources: Mapping[str, TensorSource],
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
@@ -47,20 +47,20 @@ def fill(
         rows = (len(parameter) // len(arrays), *parameter.shape[1:])
         parts = [_tensor(tensors, stored, array, rows) for stored, array in zip(source.names, arrays, strict=True)]
         tensor = (parts[0] if len(parts) == 1 else torch.cat(parts)).to(device=device, dtype=dtype)
-        # A matrix that lies there transposed is multiplied as quickly so in float32, but ten times slower in 16 bits, and a
-        # little slower in float64 (docs/log.md): those are turned.
+        # A transposed view is as fast in a float32 product, but ten times slower in 16 bits and a little slower in float64
+        # (docs/log.md): those are made contiguous.
         state[name] = tensor if dtype == torch.float32 else tensor.contiguous()
-    # Parameters in place keep their identity (an optimizer holds them); those on the meta device have no place yet.
+    # Existing parameters keep their identity (an optimizer refers to them); those on the meta device have no storage yet.
     model.load_state_dict(state, assign=model.wte.weight.is_meta)
 
 
-def _tensor(tensors: Tensors, name: str, array: Array, shape: tuple[int, ...]) -> Tensor:
-    """A stored array as PyTorch has it; whole numbers with their scale in float32."""
+def _tensor(tensors: SafetensorsFiles, name: str, array: Array, shape: tuple[int, ...]) -> Tensor:
+    """A stored array as a tensor; quantized ones dequantized to float32."""
     if array.dtype == np.uint16:
         return torch.from_numpy(array).view(torch.bfloat16)
     if array.dtype in (np.int8, np.uint8):
         scale = tensors.scale(name)
         if scale.dtype == np.float16:
-            return torch.from_numpy(stored_groups(array, scale, shape).numbers())
+            return torch.from_numpy(quantized_from_file(array, scale, shape).numbers())
         return torch.from_numpy(array).float() * torch.from_numpy(scale)
     return torch.from_numpy(array)

@@ -145,7 +145,7 @@ class Estimate:
         for recipe in STATES:
             state = state_bytes(self.config, recipe)
             kept, less = (
-                activation_bytes(self.config, self.batch, recipe.way, tracks=self.context, recompute=again)
+                activation_bytes(self.config, self.batch, recipe.way, positions=self.context, recompute=again)
                 for again in (False, True)
             )
             rows.append(TrainMemory(

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from pellucid.gpt.memory import StepMemory, step_memory, way_of
-from pellucid.gpt.scaling import Dial
+from pellucid.gpt.scaling import ScaledShape
 from pellucid.planning.final_loss import FinalLossPrediction, predict_final_loss
 from pellucid.runs.plan import Plan
 from pellucid.training.optimizers import optimizer_bytes
@@ -26,7 +26,7 @@ class Preview:
 
     plan: Plan
     throughput: Throughput
-    dial: Dial | None = None
+    dial: ScaledShape | None = None
 
     @property
     def seconds(self) -> float:

@@ -1,4 +1,4 @@
-"""How a model is read from: without autograd and without dropout."""
+"""A forward pass for inference: without autograd and without dropout."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from pellucid.gpt.decoder import Decoder
 
 @contextmanager
 def inference_mode(model: Decoder) -> Iterator[None]:
-    """No autograd and no dropout, for the length of one pass: a stream's user may do anything between two tokens."""
+    """`torch.inference_mode` and eval mode for one pass. The caller of a stream may train the model between two tokens."""
     was_training = model.training
     if was_training:
         model.eval()

@@ -1,7 +1,7 @@
-"""Which runner computes: PyTorch, which takes every pattern, dtype and device, or the kernel, where there is one.
+"""Which runner a model gets: the kernel where it can be used, else PyTorch, which takes every pattern, dtype and device.
 
-The kernel is chosen where it can be: it is built, it knows the patterns, and the weights lie on the CPU. What it packs of them
-is kept beside the model until a weight changes. PELLUCID_KERNEL=off (or =only) decides for all who do not decide themselves.
+The kernel is used if it can be built, supports the patterns, and the weights are on the CPU. Packed weights are cached per
+model until a weight changes. PELLUCID_KERNEL=off (or =only) decides where kernel="auto" is asked for.
 """
 
 import os
@@ -14,16 +14,16 @@ from pellucid.runtime.runner import Mode, Runner
 
 if TYPE_CHECKING:
     from pellucid.gpt.decoder import Decoder
-    from pellucid.runtime.kernel.packed import Packed
+    from pellucid.runtime.kernel.packed import PackedWeights
 
 Kernel = Literal["auto", "off", "only"]
 VARIABLE = "PELLUCID_KERNEL"
 
-_packed: "WeakKeyDictionary[Decoder, dict[str | None, tuple[object, Packed]]]" = WeakKeyDictionary()
+_packed: "WeakKeyDictionary[Decoder, dict[str | None, tuple[object, PackedWeights]]]" = WeakKeyDictionary()
 
 
 def chosen_kernel(kernel: str) -> Kernel:
-    """The choice, checked; what PELLUCID_KERNEL says where it is "auto".
+    """Checks a choice of kernel; "auto" becomes what PELLUCID_KERNEL says.
 
     Raises:
         PellucidError: neither auto, off nor only.
@@ -76,7 +76,7 @@ def default_runner(model: "Decoder") -> Runner:
 
 
 def _why_no_kernel(model: "Decoder") -> str | None:
-    """Why the kernel cannot compute this model; None: it can."""
+    """Why the kernel cannot compute this model, in a line; None if it can."""
     weight = model.wte.weight
     if weight.device.type != "cpu":
         return f"it computes on the CPU, and the model is on {weight.device.type}"
@@ -88,7 +88,7 @@ def _why_no_kernel(model: "Decoder") -> str | None:
 
 
 def _kernel_runner(model: "Decoder", weights: str | None, cache: str | None) -> Runner:
-    """A runner over the packed weights, which are packed anew if a parameter has changed since."""
+    """A runner over the packed weights, which are packed again if a parameter has changed since."""
     from pellucid.runtime.kernel.runner import KernelRunner, pack
 
     stamp = stamp_of(model)
@@ -99,5 +99,5 @@ def _kernel_runner(model: "Decoder", weights: str | None, cache: str | None) -> 
 
 
 def stamp_of(model: "Decoder") -> tuple[tuple[int, int], ...]:
-    """Where each parameter lies, and how often it was written in place: equal stamps are equal weights."""
+    """The address of each parameter and its version counter: equal stamps mean unchanged weights."""
     return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in model.parameters())

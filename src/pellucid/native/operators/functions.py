@@ -1,4 +1,4 @@
-"""The operators as autograd has them. N rows, C width, V vocabulary; B batch, T tracks, H heads, D head width."""
+"""The operators as autograd has them. N rows, C width, V vocabulary; B batch, T positions, H heads, D head width."""
 
 import math
 from typing import Any
@@ -83,32 +83,32 @@ class _CausalAttention(torch.autograd.Function):
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
-    """The tanh form of GELU of bfloat16 numbers, which keeps its slope for the way back instead of its input."""
+    """GELU (tanh form) of bfloat16 numbers; saves the derivative for the backward pass instead of the input."""
     y: Tensor = _Gelu.apply(x)  # type: ignore[no-untyped-call]
     return y
 
 
 def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """LayerNorm over the last axis of (..., C) float32, in bfloat16 as the product that follows wants it."""
+    """LayerNorm over the last axis of (..., C) float32; the output is bfloat16, for the product that follows."""
     y: Tensor = _LayerNorm.apply(x, gain, bias, eps)  # type: ignore[no-untyped-call]
     return y
 
 
 def causal_attention(qkv: Tensor) -> Tensor:
-    """Every track sees itself and those before it: (B, T, 3, H, D) bfloat16 -> (B, T, H D), heads beside each other.
+    """Dense causal self-attention: (B, T, 3, H, D) bfloat16 queries, keys, values -> (B, T, H D), heads side by side.
 
-    The weights, (B H, T, T), are kept for the way back.
+    The attention weights, (B H, T, T), are saved for the backward pass.
     """
     out: Tensor = _CausalAttention.apply(qkv)  # type: ignore[no-untyped-call]
     return out
 
 
 def cross_entropy_(logits: Tensor, targets: Tensor) -> Tensor:
-    """-log softmax(logits)[target] of each row, (N,) float32 in nats; `logits` become their own gradient.
+    """Cross-entropy of each row, (N,) float32 in nats; overwrites `logits` with their gradient.
 
     Args:
-        logits: (N, V) bfloat16; a row may lie in a longer one, whose end becomes 0.
-        targets: (N,) int64; a negative one does not count: its loss and its row become 0.
+        logits: (N, V) bfloat16; rows may be views of longer ones, whose remainder becomes 0.
+        targets: (N,) int64; negative ones are ignored: their loss and gradient are 0.
     """
     losses = logits.new_empty(logits.shape[0], dtype=torch.float32)
     call("cross_entropy", *logits.shape, logits.stride(0), logits, targets.contiguous(), losses)

@@ -1,4 +1,4 @@
-"""The compiled operators as Python sees them, and where they are in use."""
+"""ctypes bindings of the compiled operators, and the context manager that enables them."""
 
 import ctypes
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from torch import Tensor
 from pellucid.native.build import Library, Unavailable
 
 
-# Sums may be taken in lanes, and products added without rounding between; what is no number stays none.
+# Sums may be reassociated and fused multiply-adds used; NaN and infinity are preserved.
 OPERATORS = Library("operators", Path(__file__).parent, ("-fopenmp", "-ffp-contract=fast", "-fno-trapping-math"))
 _USED: ContextVar[bool] = ContextVar("compiled operators are used", default=False)
 _ARGUMENTS = {
@@ -40,7 +40,7 @@ def operators() -> ctypes.CDLL:
 
 
 def why_not() -> str | None:
-    """Why there are none here, in a line; None: they are there (built now, if they were not)."""
+    """Why the operators are unavailable, in a line; None if they are available (built now if necessary)."""
     try:
         operators()
     except Unavailable as reason:
@@ -50,7 +50,7 @@ def why_not() -> str | None:
 
 @contextmanager
 def compiled_operators(*, use: bool = True) -> Iterator[None]:
-    """Inside, a model's training in bfloat16 on the CPU takes the compiled operators."""
+    """Enables the compiled operators for bfloat16 training on the CPU."""
     if use:
         operators()
     before = _USED.set(use)
@@ -61,11 +61,11 @@ def compiled_operators(*, use: bool = True) -> Iterator[None]:
 
 
 def in_use(*tensors: Tensor) -> bool:
-    """Whether these tensors' operators are the compiled ones."""
+    """Whether the compiled operators are enabled, and usable for these tensors."""
     return _USED.get() and not torch.compiler.is_compiling() and all(one.device.type == "cpu" for one in tensors)
 
 
 def call(name: str, *arguments: Any) -> None:
-    """One operator, on as many threads as PyTorch takes. Tensors must lie as its C says."""
+    """Calls one operator, on as many threads as PyTorch uses. Tensors must have the layout that its C function expects."""
     values = [one.data_ptr() if isinstance(one, Tensor) else one for one in arguments]
     getattr(operators(), f"pellucid_{name}")(*values, torch.get_num_threads())

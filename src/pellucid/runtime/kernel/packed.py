@@ -1,4 +1,4 @@
-"""A model's weights as the kernel reads them: every matrix in panels of sixteen columns.
+"""A model's weights in the kernel's layout: every matrix in panels of sixteen columns.
 
 C width, F feed-forward width, H heads, L blocks, V vocabulary. K columns in and N columns out of a matrix.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.pattern import Banded, Dense
-from pellucid.gpt.quantize import GROUP, Groups, quantize, stored_groups
+from pellucid.gpt.quantize import GROUP, QuantizedMatrix, quantize, quantized_from_file
 from pellucid.runtime.kernel import library
 from pellucid.runtime.kernel.library import BFLOAT16, FLOAT32, INT4, INT8, PANEL, Block, Matrix, Model, Norm
 from pellucid.runtime.runner import ONE_THREAD
@@ -29,7 +29,7 @@ CODES = {"float32": "f", "uint16": "b", "float16": "h", "int8": "i"}  # of what 
 
 
 def unsupported(config: GPTConfig) -> str | None:
-    """What of this shape the kernel does not know, in a few words; None: nothing."""
+    """What the kernel does not support of this shape, in a few words; None if all is supported."""
     others = sorted({str(p) for p in config.pattern if not isinstance(p, Dense | Banded)})
     if others:
         return f"attention by {others[0]}"
@@ -40,7 +40,7 @@ def unsupported(config: GPTConfig) -> str | None:
     return None
 
 
-class Packed:
+class PackedWeights:
     """The weights of one model; any number of runners may read them at once.
 
     Args:
@@ -69,14 +69,14 @@ class Packed:
         self.config = config
         self.weights = weights
         self.library = library.kernel(plain=plain)
-        self._held: list[Array] = []  # what the structures point into
+        self._held: list[Array] = []  # arrays that the structures point into
         if threads is None:
             threads = 1 if config.parameters() < ONE_THREAD else os.cpu_count() or 1
         self.model = self._fill(tensors, threads)
 
     @property
     def path(self) -> str:
-        """What computes, in words."""
+        """The implementation, for measurements: "kernel AVX2 int8"."""
         return f"kernel {self.library.pellucid_variant().decode()} {self.weights}"
 
     @property
@@ -107,7 +107,7 @@ class Packed:
         return Norm(self._vector(tensors[name + ".weight"]), self._vector(tensors[name + ".bias"]))
 
     def _vector(self, values: Array, *, fill: int = 1) -> int:
-        """Where a float32 copy lies, filled up with zeros to a multiple of `fill`."""
+        """The address of a float32 copy, padded with zeros to a multiple of `fill`."""
         wide = _widened(values)
         held = np.zeros(-(-wide.size // fill) * fill, np.float32)
         held[: wide.size] = wide.reshape(-1)
@@ -118,7 +118,7 @@ class Packed:
         return int(values.ctypes.data)
 
     def _matrix(self, tensors: Mapping[str, Array], name: str, *, bias: bool = True) -> Matrix:
-        """(out, in) weights laid into panels."""
+        """(out, in) weights packed into panels."""
         weight = tensors[name + ".weight"]
         added = self._vector(tensors[name + ".bias"], fill=PANEL) if bias else None
         scale = tensors[name + ".weight.scale"] if weight.dtype in (np.int8, np.uint8) else None
@@ -126,7 +126,7 @@ class Packed:
         if scale is not None and scale.dtype == np.float16:
             # What a row is long its group scales do not say; of the shapes that are read here only the config does.
             k = self.config.d_ff if name.endswith("mlp.c_proj") else self.config.d_model
-            in_groups = stored_groups(weight, scale, (len(weight), k))
+            in_groups = quantized_from_file(weight, scale, (len(weight), k))
         if self.weights in GROUPED:
             if in_groups is None or in_groups.kind != self.weights:
                 in_groups = quantize(_widened(weight, scale) if in_groups is None else in_groups.numbers(), self.weights)
@@ -147,7 +147,7 @@ class Packed:
         )  # fmt: skip
         return Matrix(kind, k, n, self._hold(packed), added)
 
-    def _groups(self, groups: Groups, bias: int | None) -> Matrix:
+    def _groups(self, groups: QuantizedMatrix, bias: int | None) -> Matrix:
         rows, each = groups.scale.shape
         packed = np.empty((-(-rows // PANEL), each, PIECE[groups.kind]), np.uint8)
         codes, scale = np.ascontiguousarray(groups.codes), np.ascontiguousarray(groups.scale)

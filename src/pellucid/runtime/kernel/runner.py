@@ -15,7 +15,7 @@ from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.runtime.kernel import library
 from pellucid.runtime.kernel.library import PANEL, SequenceBuffers
-from pellucid.runtime.kernel.packed import Array, Packed, unsupported
+from pellucid.runtime.kernel.packed import Array, PackedWeights, unsupported
 from pellucid.runtime.runner import Mode, TokenSpan
 
 
@@ -30,7 +30,7 @@ def why_not(config: GPTConfig) -> str | None:
     return library.why_not()
 
 
-def pack(model: Any, weights: str | None = None) -> Packed:
+def pack(model: Any, weights: str | None = None) -> PackedWeights:
     """A live decoder's weights as they are now.
 
     Args:
@@ -39,7 +39,7 @@ def pack(model: Any, weights: str | None = None) -> Packed:
     """
     if weights is None:
         weights = "bfloat16" if str(model.wte.weight.dtype) == "torch.bfloat16" else "float32"
-    return Packed(model.config, arrays_of(model), weights=weights)
+    return PackedWeights(model.config, arrays_of(model), weights=weights)
 
 
 def arrays_of(model: Any) -> dict[str, Array]:
@@ -69,7 +69,7 @@ class KernelRunner:
 
     mode: Mode = "exact"  # whatever was asked for
 
-    def __init__(self, packed: Packed, *, cache: str | None = None) -> None:
+    def __init__(self, packed: PackedWeights, *, cache: str | None = None) -> None:
         usual = "float32" if packed.weights == "float32" else "float16"
         if cache not in (None, *CACHES):
             raise PellucidError(f"unknown cache {cache!r}: use {' or '.join(CACHES)}")
