@@ -22,7 +22,7 @@ from pellucid.record import check
 from pellucid.serve import Studio
 from pellucid.serve.studio import generation as generating
 from pellucid.serve.studio.generation import Answer, Generator, read_request
-from pellucid.serve.studio.sources import Library
+from pellucid.serve.studio.sources import SourceCatalog
 
 
 OPTIONS: dict[str, Any] = {
@@ -192,7 +192,7 @@ def test_an_answer_nobody_waits_for_lets_the_next_one_go(tiny_run: Path) -> None
     """The page went away between asking and the first event: nothing is ever iterated."""
 
     async def run() -> None:
-        generator = Generator(Library([tiny_run]))
+        generator = Generator(SourceCatalog([tiny_run]))
         body = json.dumps({"model": "model-1", "prompt": "the", "max_tokens": 3}).encode()
         (await generator.begin(body)).leave()
         answer = await asyncio.wait_for(generator.begin(body), 20)
@@ -208,13 +208,13 @@ def test_what_goes_wrong_inside_is_told(studio: Studio, monkeypatch: pytest.Monk
     def broken(*_: object, **__: object) -> None:
         raise PellucidError("no room for it")
 
-    monkeypatch.setattr(Library, "keep", broken)
+    monkeypatch.setattr(SourceCatalog, "keep", broken)
     assert events(generate(studio, prompt="the", max_tokens=1))[-1] == ("error", {"error": "no room for it"})
 
 
 def test_the_oldest_answers_go(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pellucid.serve.studio.sources.KEPT", 2)
-    library = Library([tiny_run])
+    monkeypatch.setattr("pellucid.serve.studio.sources.MAX_ANSWERS", 2)
+    library = SourceCatalog([tiny_run])
     names = [library.keep(b"x", "m") for _ in range(3)]
     assert library.content(names[2]).size == 1
     with pytest.raises(PellucidError, match="not kept any more"):

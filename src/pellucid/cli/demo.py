@@ -62,7 +62,7 @@ def run(chosen: argparse.Namespace) -> int:
     from pellucid.generation.load import load
     from pellucid.interpret.capture import xray
     from pellucid.serve import Studio
-    from pellucid.serve.studio.folder import illustrate
+    from pellucid.serve.studio.folder import draw_folder
 
     if not 5 <= chosen.seconds < float("inf"):
         raise PellucidError(f"--seconds must be 5 or more, not {chosen.seconds:g}")
@@ -110,7 +110,7 @@ def run(chosen: argparse.Namespace) -> int:
     tale = xray(base, PROMPT, max_tokens=RECORDED, temperature=TEMPERATURE, top_p=TOP_P, seed=chosen.seed)
     tale.save(out / "tale.pellucid")
     runs = (out / "run", out / "tuned")
-    page, drawn, absent = illustrate(out, title="Pellucid: a demo", runs=runs, command=command("studio", out))
+    page, drawn, absent = draw_folder(out, title="Pellucid: a demo", runs=runs, command=command("studio", out))
     console.print(Text(f"{len(drawn)} figures in {page.parent / 'figures'}: {', '.join(one.plate.stem for one in drawn)}"))
     for lack in absent:
         console.print(Text(f"not drawn: {lack.figure}: {lack.why}; make one with: {lack.command}"), soft_wrap=True)

@@ -13,7 +13,7 @@ from re import fullmatch
 from typing import Any
 
 from pellucid.errors import PellucidError
-from pellucid.serve.studio.sources import Library
+from pellucid.serve.studio.sources import SourceCatalog
 
 
 MOST_PROMPT = 20_000  # characters
@@ -96,7 +96,7 @@ class Generator:
         library: where models are found and records kept.
     """
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: SourceCatalog) -> None:
         self._library = library
         self._turn = asyncio.Lock()
         self._waiting = 0
