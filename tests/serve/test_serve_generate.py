@@ -175,7 +175,7 @@ def test_a_generation_ends_when_the_page_goes_away(studio: Studio, monkeypatch: 
     begin, leave = Answer.__init__, Answer.leave
     monkeypatch.setattr(Answer, "__init__", lambda answer: (begin(answer), left.update({id(answer): threading.Event()}))[0])
     monkeypatch.setattr(Answer, "leave", lambda answer: (leave(answer), left.get(id(answer), threading.Event()).set())[0])
-    newest = studio.library._count
+    newest = studio.catalog._count
     connection = start(studio, {"prompt": "the", "max_tokens": 50, "seed": 1})
     response = connection.getresponse()
     assert response.status == 200 and slow.begun.acquire(timeout=20)
@@ -185,7 +185,7 @@ def test_a_generation_ends_when_the_page_goes_away(studio: Studio, monkeypatch: 
     slow.go.set()
     assert events(generate(studio, prompt="the", max_tokens=1, seed=1))[-1][0] == "done"  # the line moves on
     assert slow.tokens == 2  # the first of those 50, and the one of the second answer
-    assert studio.library._count == newest + 1  # only that one became a record
+    assert studio.catalog._count == newest + 1  # only that one became a record
 
 
 def test_an_answer_nobody_waits_for_lets_the_next_one_go(tiny_run: Path) -> None:

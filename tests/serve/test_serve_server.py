@@ -210,7 +210,7 @@ def test_metrics_of_a_run_that_writes_on(tiny_run: Path, tmp_path: Path) -> None
 
 
 def test_long_metrics_come_in_parts(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "MOST_METRICS", 100)
+    monkeypatch.setattr(app, "MAX_METRICS", 100)
     run = tmp_path / "run"
     run.mkdir()
     shutil.copy(tiny_run / "run.json", run)
@@ -258,7 +258,7 @@ def test_what_can_be_shown(tiny_run: Path, tale: Path, tmp_path: Path) -> None:
     with library.record("record-1") as opened, open_record(tale) as original:
         assert opened.to_bytes() == original.to_bytes()
     (tmp_path / "empty").mkdir()
-    for source, says in (("none", "no such file"), ("empty", "holds no run"), (tiny_run / "run.json", "no Pellucid")):
+    for source, says in (("none", "no such file"), ("empty", "holds no run"), (tiny_run / "run.json", "not a Pellucid")):
         with pytest.raises(PellucidError, match=says):
             SourceCatalog([tmp_path / source])
 

@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pellucid.gpt.published import DECAY_TOKENS, RAMP_FROM_TOKENS, RAMP_OVER_TOKENS, WARMUP_TOKENS
-from pellucid.planning.devices import HOUR, YEAR, Device, duration, published_claim
+from pellucid.planning.devices import HOUR, YEAR, DeviceSpec, duration, published_claim
 from pellucid.planning.estimate import Estimate
 from pellucid.planning.measure import Measured
 from pellucid.planning.memory import STATES
@@ -183,7 +183,7 @@ def _time(console: Console, planned: Estimate, utilisation_given: bool) -> None:
 
 
 def _here(console: Console, planned: Estimate, measured: Measured) -> None:
-    took = duration(planned.flops_exact, Device(name="this machine", flops=measured.flops))
+    took = duration(planned.flops_exact, DeviceSpec(name="this machine", flops=measured.flops))
     table = _table("This machine (measured)", "", "")
     table.show_header = False
     table.columns[1].justify = "left"

@@ -1,8 +1,8 @@
-"""Text to training examples.
+"""Text to training windows.
 
-In: text files and folders, or the prose that every Python carries; a tokenizer.
-Out: documents; a corpus on disk, that is token ids in checksummed shards, some held out; windows of tokens to train on,
-the k-th a pure function of (seed, k).
+In: text files and folders, or the documentation inside Python's standard library; a tokenizer.
+Out: documents; a corpus on disk (token ids in checksummed shards, a part held out); windows of tokens to train on, the k-th a
+pure function of (seed, k).
 
 Read in this order: `documents` and `prose`, `split`, `shards`, `tokens`, `windows`.
 """

@@ -1,11 +1,11 @@
-"""Documents to shards: a corpus on disk, ready to be trained on.
+"""A corpus on disk: token ids of documents in shards, split into training and held-out parts.
 
 A corpus is a directory:
     train-00000.bin, train-00001.bin, ...   token ids, 16 bits each (32 for a vocabulary above 65,536), little-endian
-    held_out-00000.bin, ...                 the same, for measuring
-    corpus.json                             what they are: tokenizer, sizes, SHA-256 of each file, documents, split
-Every document is followed by the end-of-text token, which tells the model that what comes next is unrelated (Brown et
-al. 2020, section 2.3). The directory appears under its name when it is whole, and not before.
+    held_out-00000.bin, ...                 the same, held out
+    corpus.json                             the manifest: tokenizer, sizes, SHA-256 of each file, documents, split
+Every document is followed by the end-of-text token, which tells the model that the next document is unrelated (Brown et
+al. 2020, section 2.3). The directory gets its name only when it is complete.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from pellucid.text.tokenizer import Tokenizer
 FORMAT_VERSION = 1
 MANIFEST = "corpus.json"
 SHARD_TOKENS = 1 << 26
-_GROUP_CHARS = 1 << 22  # characters encoded at once: enough to keep all threads busy, little enough for any memory
+_GROUP_CHARS = 1 << 22  # characters encoded at once: enough to use all threads, and little memory
 _CHUNK_CHARS = 1 << 16
 _COPY_TOKENS = 1 << 20
 
@@ -41,9 +41,10 @@ Part = Literal["train", "held_out"]
 
 @dataclass(frozen=True, slots=True)
 class TokenCorpus:
-    """A corpus that is open: its tokens lie in files and are read as they are asked for.
+    """An open corpus, whose tokens are memory-mapped.
 
-    manifest: what corpus.json holds; manifest["tokenizer"]["fingerprint"] names the tokenizer that it was made with.
+    Attributes:
+        manifest: the contents of corpus.json; manifest["tokenizer"]["fingerprint"] names its tokenizer.
     """
 
     path: Path
@@ -64,21 +65,23 @@ def build_corpus(
 ) -> TokenCorpus:
     """Encodes documents into a new corpus directory and opens it.
 
-    documents: gone through once. A caller that trains a tokenizer on them first needs them twice: call
-        `read_documents` again, or pass something that can be iterated again.
-    out: must not exist, or be an empty directory. One build at a time for one `out`.
-    fraction, seed: about how much of the text is held out, and which documents; see `split.choose_held_out`. Where
-        whole documents make no fair split, the end of the longest one is held out.
-    held_out: the documents to hold out; `fraction` and `seed` then choose nothing, and `documents` are all trained on.
-    shard_tokens: the most tokens in one file.
-    Raises PellucidError where `out` is taken, the disk is full, or there is too little text to hold any out.
+    Args:
+        documents: iterated once.
+        out: must not exist, or be an empty directory. One build at a time for one `out`.
+        fraction, seed: about how much of the text is held out, and which documents (`split.choose_held_out`). Where whole
+            documents make no fair split, the end of the longest one is held out.
+        held_out: the documents to hold out; then `fraction` and `seed` are not used, and all `documents` are trained on.
+        shard_tokens: the most tokens in one file.
+
+    Raises:
+        PellucidError: `out` exists, the disk is full, or there is too little text to hold any out.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise PellucidError(f"{out} exists already: name another place, or remove it")
+        raise PellucidError(f"{out} exists already: name another path, or remove it")
     draft = out.with_name(f".{out.name}.partial")
     try:
         if draft.exists():
-            shutil.rmtree(draft)  # what an interrupted build left
+            shutil.rmtree(draft)  # left by an interrupted build
         draft.mkdir(parents=True)
         _write(documents, held_out, tokenizer, draft, fraction, seed, shard_tokens)
         if out.exists():
@@ -103,7 +106,7 @@ def _write(
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
     n_bytes_of = np.array(tokenizer.byte_lengths, dtype=np.int64)
 
-    # First all tokens into one file, since what is held out depends on how much there is.
+    # First all tokens go into one file, since what is held out depends on how many there are.
     spool = directory / "spool"
     entries: list[dict[str, Any]] = []
     n_before = 0  # documents before the first of `held_out`
@@ -155,7 +158,7 @@ def _write(
 
 
 def _encode(documents: Iterable[Document], tokenizer: Tokenizer) -> Iterator[tuple[str | None, list[int]]]:
-    """The ids of each document with end-of-text after it, in parts: the name comes with a document's first."""
+    """The ids of each document with end-of-text after it, in parts; a document's first part comes with its name."""
     group: list[tuple[str | None, str, bool]] = []  # (name if first, text, last of its document)
     n_chars = 0
     for document in documents:
@@ -177,16 +180,16 @@ def _encode_group(group: list[tuple[str | None, str, bool]], tokenizer: Tokenize
 
 
 def _ranges(entries: list[dict[str, Any]]) -> list[tuple[Part, int]]:
-    """The spool from its start to its end as (where these tokens go, how many)."""
+    """The spooled tokens in order, as (part, number of tokens)."""
     return [(entry["part"], entry["tokens"]) for entry in entries]
 
 
 def _tail(
     file: BinaryIO, entries: list[dict[str, Any]], tokenizer: Tokenizer, dtype: np.dtype[Any], fraction: float
 ) -> list[tuple[Part, int]]:
-    """As `_ranges`, with the end of the longest document held out: `fraction` of all tokens, or half of its own.
+    """As `_ranges`, with the end of the longest document held out: `fraction` of all tokens, at most half of its own.
 
-    The beginning, which is trained on, has no end-of-text after it: the text does go on.
+    The beginning, which is trained on, has no end-of-text after it, since the text continues.
     """
     n_tokens = sum(entry["tokens"] for entry in entries)
     longest = max(range(len(entries)), key=lambda i: int(entries[i]["tokens"])) if entries else 0
@@ -196,11 +199,11 @@ def _tail(
     length: int = entries[longest]["tokens"] - 1  # its end-of-text is no place to cut
     n_tail = min(max(1, round(fraction * n_tokens)), length // 2)
 
-    # The cut may come later than asked for, to fall on a good place, but not by more than half of the tail.
+    # The cut may be later than requested, at the end of a paragraph, line or word, but by at most half of the tail.
     file.seek((before + length - n_tail) * dtype.itemsize)
     tail = [tokenizer.token_bytes(i) for i in np.fromfile(file, dtype, n_tail // 2)]
     file.seek(0)
-    head = length - n_tail + _place_to_cut(tail)
+    head = length - n_tail + _cut_index(tail)
 
     entries[longest]["part"] = "both"
     entries[longest]["tokens_train"] = head
@@ -210,8 +213,8 @@ def _tail(
     return ranges
 
 
-def _place_to_cut(tokens: list[bytes]) -> int:
-    """The first place where a paragraph ends; else a line; else before a word; else 0."""
+def _cut_index(tokens: list[bytes]) -> int:
+    """The index after the first end of a paragraph; else of a line; else before a word; else 0."""
     ends = [i for i, token in enumerate(tokens, start=1) if token.endswith(b"\n")]
     for i in ends:
         if b"".join(tokens[max(0, i - 2) : i]).endswith(b"\n\n"):
@@ -229,7 +232,7 @@ def _read(file: BinaryIO, dtype: np.dtype[Any], count: int) -> Iterator[NDArray[
 
 
 class _ShardWriter:
-    """Writes one part of the corpus into files of at most `limit` tokens and says what each holds."""
+    """Writes one part of the corpus as files of at most `limit` tokens, and returns their manifest entries."""
 
     def __init__(self, directory: Path, part: str, n_bytes_of: NDArray[np.int64], limit: int) -> None:
         assert limit > 0
@@ -269,8 +272,11 @@ class _ShardWriter:
 def open_corpus(path: str | Path, *, verify: bool = True) -> TokenCorpus:
     """Opens a corpus directory that `build_corpus` made.
 
-    verify: also read every shard and compare its SHA-256; sizes are compared in any case.
-    Raises PellucidError naming the file that is missing, cut short or changed.
+    Args:
+        verify: also read every shard and compare its SHA-256; sizes are compared in any case.
+
+    Raises:
+        PellucidError: a file is missing, truncated or changed; the message names it.
     """
     path = Path(path)
     file = path / MANIFEST
@@ -284,7 +290,7 @@ def open_corpus(path: str | Path, *, verify: bool = True) -> TokenCorpus:
         dtype = np.dtype({"uint16": "<u2", "uint32": "<u4"}[manifest["dtype"]])
         parts = {part: _open_part(path, manifest["shards"][part], dtype, verify) for part in ("train", "held_out")}
     except FileNotFoundError:
-        raise PellucidError(f"{path} is no corpus: it has no {MANIFEST}") from None
+        raise PellucidError(f"{path} is not a corpus: it has no {MANIFEST}") from None
     except OSError as error:
         raise PellucidError(f"cannot read the corpus {path}: {error.strerror or error}") from error
     except PellucidError:

@@ -1,4 +1,4 @@
-"""Finding what to plan: a preset's name, a model or run directory, or a config file."""
+"""Finding the config to plan for: a preset's name, a model or run directory, or a config file."""
 
 import json
 from dataclasses import dataclass
@@ -8,22 +8,23 @@ from typing import Any
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.config_json import CONFIG
 from pellucid.gpt.presets import PRESETS, preset
 from pellucid.gpt.published import PUBLISHED, TOTAL_TOKENS, Published
+from pellucid.runs.files import RUN_FILE
 
 
-RUN_FILE, CONFIG_FILE = "run.json", "config.json"
 # Choice, the same as `train`'s without a budget: a rule of thumb from after GPT-3, which had 2 (175B) to 2,400 (125M).
 TOKENS_PER_PARAMETER = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Planned:
-    """A shape with what is known of its training.
+class PlannedModel:
+    """A config with what is known of its training.
 
     Attributes:
-        name: what the user called it.
-        tokens: to train on, and why so many, in words.
+        name: as the user gave it.
+        tokens: to train on. tokens_reason: why so many, as text.
         batch_tokens, learning_rate: the preset's or run's, if known.
         published: the paper's rows, for a GPT-3 size.
     """
@@ -37,15 +38,15 @@ class Planned:
     published: Published | None = None
 
 
-def find(what: str | Path) -> Planned:
-    """The shape that `what` names.
+def find(what: str | Path) -> PlannedModel:
+    """The config that `what` names.
 
     Args:
         what: a preset; "default", the embedded model; a model directory (config.json), a run directory (run.json), or
             either file; or a JSON file of `GPTConfig.to_dict`'s keys.
 
     Raises:
-        PellucidError: nothing there that can be read; the message lists the presets or names the file.
+        PellucidError: nothing readable there; the message lists the presets or names the file.
     """
     name, path = str(what), Path(what)
     if name in PRESETS:
@@ -54,7 +55,7 @@ def find(what: str | Path) -> Planned:
         path = Path(str(resources.files("pellucid"))) / "assets" / "default"
     if path.is_dir() and (path / RUN_FILE).exists():
         path /= RUN_FILE
-    if path.is_file() and path.name != CONFIG_FILE:
+    if path.is_file() and path.name != CONFIG:
         return _from_json(name, path)
     if path.is_dir() or path.is_file():
         from pellucid.formats.hf_config import read_config  # presets need none
@@ -65,10 +66,10 @@ def find(what: str | Path) -> Planned:
     )
 
 
-def _preset(name: str) -> Planned:
+def _preset(name: str) -> PlannedModel:
     chosen, config = preset(name), GPTConfig.preset(name)
     found, published = _untrained(name, config), PUBLISHED.get(name)
-    return Planned(
+    return PlannedModel(
         name=name, config=config,
         tokens=int(TOTAL_TOKENS) if published else found.tokens,
         tokens_reason="as GPT-3, Table D.1" if published else found.tokens_reason,
@@ -76,14 +77,14 @@ def _preset(name: str) -> Planned:
     )  # fmt: skip
 
 
-def _untrained(name: str, config: GPTConfig) -> Planned:
-    return Planned(
+def _untrained(name: str, config: GPTConfig) -> PlannedModel:
+    return PlannedModel(
         name=name, config=config, tokens=TOKENS_PER_PARAMETER * config.parameters(),
         tokens_reason=f"{TOKENS_PER_PARAMETER} a parameter, a choice",
     )  # fmt: skip
 
 
-def _from_json(name: str, path: Path) -> Planned:
+def _from_json(name: str, path: Path) -> PlannedModel:
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -93,7 +94,7 @@ def _from_json(name: str, path: Path) -> Planned:
     try:
         if path.name == RUN_FILE:
             recipe, config = values["recipe"], GPTConfig.from_dict(values["config"])
-            return Planned(
+            return PlannedModel(
                 name=name, config=config, tokens=recipe["total_tokens"], tokens_reason="as this run was planned",
                 batch_tokens=values["batch"] * config.n_ctx, learning_rate=recipe["learning_rate"],
             )  # fmt: skip
