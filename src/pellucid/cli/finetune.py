@@ -45,9 +45,9 @@ def run(chosen: argparse.Namespace) -> int:
         print(f"pellucid finetune: a run goes on as it was planned: leave out --{given[0].replace('_', '-')}", file=sys.stderr)
         return 2
     from pellucid.api.runs import finetune
-    from pellucid.cli.display import Live, finish_run, stop_on_signals
+    from pellucid.cli.display import RunDisplay, finish_run, stop_on_signals
 
-    with Live(json=chosen.json) as live, stop_on_signals(live) as stop:
+    with RunDisplay(json=chosen.json) as live, stop_on_signals(live) as stop:
         done = finetune(
             chosen.examples, chosen.out, model=chosen.model or "default", epochs=chosen.epochs, steps=chosen.steps,
             minutes=chosen.minutes, batch=chosen.batch, learning_rate=chosen.learning_rate, seed=chosen.seed or 0,

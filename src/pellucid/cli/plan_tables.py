@@ -1,4 +1,4 @@
-"""How an estimate looks on a terminal: tables that fit in 80 columns."""
+"""An estimate as text tables that fit in 80 columns."""
 
 from rich.console import Console
 from rich.table import Table
@@ -38,15 +38,15 @@ def money(dollars: float) -> str:
 
 
 def print_estimate(planned: Estimate, measured: Measured | None, *, utilisation_given: bool) -> None:
-    """Everything about one shape."""
+    """Prints the estimate of one model."""
     console = Console(highlight=False)
     config = planned.config
     patterns = list(dict.fromkeys(map(str, config.pattern)))
     console.print(
         f"[bold]{planned.planned.name}[/]: [bold]{config.parameters():,}[/] parameters, {config.n_layers} blocks of "
         f"{config.block_parameters():,} ({' and '.join(patterns)}{' in turn' * (len(patterns) == 2)}), width "
-        f"{config.d_model:,}, {config.n_heads} heads of {config.d_head}, {config.n_ctx:,} tracks, {config.vocab_size:,} tokens "
-        "in the vocabulary"
+        f"{config.d_model:,}, {config.n_heads} heads of {config.d_head}, {config.n_ctx:,} positions, {config.vocab_size:,} "
+        "tokens in the vocabulary"
     )
     console.print()
     _matrices(console, planned)
@@ -59,7 +59,7 @@ def print_estimate(planned: Estimate, measured: Measured | None, *, utilisation_
         _claim(console)
     if planned.planned.published:
         for note in planned.planned.published.notes:
-            console.print(f"[yellow]The paper and this shape:[/] {note}")
+            console.print(f"[yellow]The paper and this model:[/] {note}")
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -154,8 +154,8 @@ def _memory(console: Console, planned: Estimate) -> None:
     console.print(table)
     console.print(
         f"[dim]Cache: keys and values in 16 bits, {size(planned.kv_bytes_per_token)} a token if every block is counted as "
-        f"dense; a sequence of {planned.context:,}: {size(planned.kv_bytes_dense)} so, {size(planned.kv_bytes)} by its "
-        "pattern, as a banded block keeps its band only.[/]"
+        f"dense; a sequence of {planned.context:,}: {size(planned.kv_bytes_dense)}, as every "
+        f"runner here keeps it. A cache that evicts what a band can no longer read would hold {size(planned.kv_bytes)}.[/]"
     )
     console.print()
 
@@ -212,7 +212,7 @@ def _claim(console: Console) -> None:
 
 
 def print_sizes(sizes: list[Estimate]) -> None:
-    """The eight published sizes, ours beside Table D.1."""
+    """Prints the eight published sizes, ours beside Table D.1."""
     console = Console(highlight=False)
     table = _table(
         "The eight sizes of GPT-3, trained on 300 billion tokens", "preset", "N (M)", "D.1", "6 N D", "D.1", "PF-days", "D.1",
