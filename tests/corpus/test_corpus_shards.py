@@ -210,7 +210,7 @@ def test_damage_names_the_file(built: Path) -> None:
 
 
 def test_manifests_that_are_none(built: Path, tmp_path: Path) -> None:
-    with pytest.raises(PellucidError, match=r"no corpus: it has no corpus\.json"):
+    with pytest.raises(PellucidError, match=r"not a corpus: it has no corpus\.json"):
         open_corpus(tmp_path)
     file = built / "corpus.json"
     manifest = json.loads(file.read_text(encoding="utf-8"))

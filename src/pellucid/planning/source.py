@@ -8,12 +8,12 @@ from typing import Any
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.config_json import CONFIG
 from pellucid.gpt.presets import PRESETS, preset
 from pellucid.gpt.published import PUBLISHED, TOTAL_TOKENS, Published
 from pellucid.runs.files import RUN_FILE
 
 
+CONFIG_FILE = "config.json"  # `gpt.config_json.CONFIG`, whose module imports numpy
 # Choice, the same as `train`'s without a budget: a rule of thumb from after GPT-3, which had 2 (175B) to 2,400 (125M).
 TOKENS_PER_PARAMETER = 20
 
@@ -55,7 +55,7 @@ def find(what: str | Path) -> PlannedModel:
         path = Path(str(resources.files("pellucid"))) / "assets" / "default"
     if path.is_dir() and (path / RUN_FILE).exists():
         path /= RUN_FILE
-    if path.is_file() and path.name != CONFIG:
+    if path.is_file() and path.name != CONFIG_FILE:
         return _from_json(name, path)
     if path.is_dir() or path.is_file():
         from pellucid.formats.hf_config import read_config  # presets need none
