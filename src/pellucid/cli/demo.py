@@ -42,17 +42,9 @@ def run(chosen: argparse.Namespace) -> int:
     from rich.text import Text
 
     from pellucid.api.runs import finetune, train
-    from pellucid.cli.display import (
-        TEMPERATURE,
-        TOP_P,
-        RunDisplay,
-        as_json,
-        finish_run,
-        print_completion,
-        print_table,
-        stop_on_signals,
-    )
+    from pellucid.cli.display import RunDisplay, stop_on_signals
     from pellucid.cli.output import command, print_json
+    from pellucid.cli.reports import TEMPERATURE, TOP_P, finish_run, print_completion, print_table, run_json
     from pellucid.cli.studio import serve
     from pellucid.cli.summary import write_summary
     from pellucid.corpus import python_prose
@@ -126,7 +118,7 @@ def run(chosen: argparse.Namespace) -> int:
     ):
         console.print(Text("  " + command(*words)), soft_wrap=True)
     right = {"examples": len(unseen), "right_before": scores[0], "right_after": scores[1]}
-    summary_json = {"out": str(out), "page": str(page), "trained": as_json(trained), "tuned": as_json(tuned) | right}
+    summary_json = {"out": str(out), "page": str(page), "trained": run_json(trained), "tuned": run_json(tuned) | right}
     if chosen.no_serve:
         if chosen.json:
             print_json(summary_json)

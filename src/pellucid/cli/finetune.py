@@ -45,7 +45,8 @@ def run(chosen: argparse.Namespace) -> int:
         print(f"pellucid finetune: a run goes on as it was planned: leave out --{given[0].replace('_', '-')}", file=sys.stderr)
         return 2
     from pellucid.api.runs import finetune
-    from pellucid.cli.display import RunDisplay, finish_run, stop_on_signals
+    from pellucid.cli.display import RunDisplay, stop_on_signals
+    from pellucid.cli.reports import finish_run
 
     with RunDisplay(json=chosen.json) as live, stop_on_signals(live) as stop:
         done = finetune(

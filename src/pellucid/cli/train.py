@@ -105,7 +105,8 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.dry_run:
         return _dry_run(chosen, choices)
     from pellucid.api.runs import train
-    from pellucid.cli.display import RunDisplay, finish_run, print_scaling, stop_on_signals
+    from pellucid.cli.display import RunDisplay, stop_on_signals
+    from pellucid.cli.reports import finish_run, print_scaling
     from pellucid.training.tensorboard import TensorBoard
     from pellucid.training.wandb import WeightsAndBiases
 
@@ -123,8 +124,9 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _dry_run(chosen: argparse.Namespace, choices: dict[str, Any]) -> int:
-    from pellucid.cli.display import RunDisplay, print_preview
+    from pellucid.cli.display import RunDisplay
     from pellucid.cli.output import print_json
+    from pellucid.cli.reports import print_preview
     from pellucid.gpt.scaling import shape_for
     from pellucid.planning.preview import Preview
     from pellucid.training.run import rehearse
