@@ -129,7 +129,7 @@ class Slow:
             assert self.go.wait(20)
             return original(*given, **named)
 
-        monkeypatch.setattr(capture, "step", held)
+        monkeypatch.setattr(capture, "step_distribution", held)
 
 
 def start(studio: Studio, body: dict[str, Any]) -> http.client.HTTPConnection:
