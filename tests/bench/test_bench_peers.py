@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pellucid
-from pellucid.bench import generate, match, prefill, sides, train
+from pellucid.bench import contest, generate, prefill, sides, train
 from pellucid.bench.compare import Comparison
 from pellucid.bench.worker import Work, Worker, WorkerDied
 from pellucid.errors import PellucidError
@@ -23,7 +23,7 @@ SHAPE = pellucid.GPTConfig(vocab_size=50257, n_ctx=64, n_layers=2, d_model=32, n
 
 
 def echo(**arguments: Any) -> tuple[Work, dict[str, Any]]:
-    """A worker's work that says what it was asked, and dies of what it is told to."""
+    """A worker's work that says what it was asked, and dies of what it is result to."""
 
     def work(request: dict[str, Any]) -> dict[str, Any]:
         print("noise that is no answer")
@@ -56,7 +56,8 @@ def by_name(rows: list[Comparison]) -> dict[str, Comparison]:
 @pytest.mark.long
 def test_training_is_compared_step_for_step() -> None:
     config = SHAPE.replace(vocab_size=300)
-    shape = train.Shape(name="small", config=config, tracks=32, batch=4, steps=2, compiled=False, same_allocator=False)
+    plain = {"compiled": False, "same_allocator": False}
+    shape = train.TrainingShape(name="small", config=config, positions=32, batch=4, steps=2, **plain)
     rows = by_name(train.measured(shape, 1))
     assert list(rows) == [f"train/small/{what}" for what in ("tokens_per_s", "flops", "first-step", "loss", "peak_memory")]
     loss = rows["train/small/loss"]
@@ -89,7 +90,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.long
 def test_generating_is_compared_on_the_same_weights(tmp_path: Path, small: None) -> None:
-    files = sides.written(tmp_path, SHAPE)
+    files = sides.write_models(tmp_path, SHAPE)
     rows = generate.one_stream(["float32"], files, 1)
     name = "generate/gpt2-124m/float32/one-stream/built-in"
     parts = ["", "/first-token", "/token-p50", "/token-p99", "/peak-memory/vs-transformers", "/after-40"]
@@ -127,12 +128,12 @@ class InThisProcess:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(match, "Worker", InThisProcess)
+    monkeypatch.setattr(contest, "Worker", InThisProcess)
 
 
 @pytest.mark.long
 def test_many_streams_are_timed_with_their_reading(tmp_path: Path, small: None, quick: None) -> None:
-    rows = by_name(generate.many_streams(sides.written(tmp_path, SHAPE), 1))
+    rows = by_name(generate.many_streams(sides.write_models(tmp_path, SHAPE), 1))
     name = "generate/gpt2-124m/float32/3-streams/built-in"
     assert {name, f"{name}/writing", f"{name}/unlike-prompts"} <= rows.keys()
     assert "100% of the tokens equal" in rows[name].peer and "100%" in rows[f"{name}/unlike-prompts"].peer
@@ -140,7 +141,7 @@ def test_many_streams_are_timed_with_their_reading(tmp_path: Path, small: None, 
 
 @pytest.mark.long
 def test_reading_is_compared(tmp_path: Path, small: None, quick: None) -> None:
-    rows = by_name(prefill.measured(sides.written(tmp_path, SHAPE), 1))
+    rows = by_name(prefill.measured(sides.write_models(tmp_path, SHAPE), 1))
     assert {"prefill/gpt2-124m/16/float32/built-in", "prefill/gpt2-124m/16/bf16/built-in"} <= rows.keys()
 
 
@@ -158,18 +159,18 @@ def slow(seconds: float, dies: str = "") -> tuple[Work, dict[str, Any]]:
 
 
 def test_the_fastest_way_of_the_better_peer_counts_and_the_dead_are_named(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(match, "SIDES", "test_bench_peers")
-    peers: dict[str, list[match.Maker]] = {
+    monkeypatch.setattr(contest, "SIDES", "test_bench_peers")
+    peers: dict[str, list[contest.WorkerSpec]] = {
         "a": [("slow", {"seconds": 0.5}), ("slow", {"seconds": 0.25}), ("slow", {"seconds": 0.1, "dies": "first"})],
         "b": [("slow", {"seconds": 1.0})],
         "c": [("slow", {"seconds": 0.1, "dies": "later"})],
         "d": [("slow", {"seconds": 0.1, "dies": "first"})],
     }
-    with match.Match({"own": ("slow", {"seconds": 0.125})}, peers, {"tokens": 1}) as played:
-        told = played.play({"tokens": 2}, 3)
+    with contest.Contest({"own": ("slow", {"seconds": 0.125})}, peers, {"tokens": 1}) as played:
+        result = played.play({"tokens": 2}, 3)
         missing = {row.name: row for row in played.missing("own") if row.unit == "crashed"}
-    assert told.peers == ["a", "b"] and told.best("first") == "a" and told.best("first", ["b"]) == "b"
-    rows = by_name(told.against("own", "own", "first", work=8))
+    assert result.peers == ["a", "b"] and result.best("first") == "a" and result.best("first", ["b"]) == "b"
+    rows = by_name(result.against("own", "own", "first", work=8))
     assert list(rows) == ["own", "own/vs-a", "own/vs-b"]
     assert (rows["own"].value, rows["own"].peer_value, rows["own"].ratio) == (64.0, 32.0, 2.0)
     assert rows["own/vs-b"].ratio == 8.0
@@ -177,13 +178,13 @@ def test_the_fastest_way_of_the_better_peer_counts_and_the_dead_are_named(quick:
     assert "otherwise it ended: no such file" in rows["own"].peer
     assert missing.keys() == {"own/vs-c", "own/vs-d"}
     assert "killed by signal 11" in missing["own/vs-c"].peer
-    with match.Crew() as crew:  # two matches, and one process of each kind
-        both = [match.Match({"own": ("slow", {"seconds": 0.5})}, {"b": peers["b"]}, {"tokens": 1}, crew) for _ in range(2)]
+    with contest.WorkerPool() as pool:  # two matches, and one process of each kind
+        both = [contest.Contest({"own": ("slow", {"seconds": 0.5})}, {"b": peers["b"]}, {"tokens": 1}, pool) for _ in range(2)]
         assert all(one.play({"tokens": 2}, 1, warm_ups=0).best("first") == "b" for one in both)
-        assert crew.get("slow", {"seconds": 0.5}) is crew.get("slow", {"seconds": 0.5})
-    own_dies: dict[str, match.Maker] = {"own": ("slow", {"seconds": 1.0, "dies": "first"})}
+        assert pool.get("slow", {"seconds": 0.5}) is pool.get("slow", {"seconds": 0.5})
+    own_dies: dict[str, contest.WorkerSpec] = {"own": ("slow", {"seconds": 1.0, "dies": "first"})}
     with pytest.raises(PellucidError, match="our own side failed: ended: no such file"):
-        match.Match(own_dies, {}, {})
+        contest.Contest(own_dies, {}, {})
 
 
 def test_the_tokens_of_a_prompt_are_in_the_vocabulary() -> None:

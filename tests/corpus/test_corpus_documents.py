@@ -101,7 +101,7 @@ def test_bytes_that_are_not_utf8_are_located(tmp_path: Path, name: str, before: 
 
 
 def test_no_text_at_all(tmp_path: Path) -> None:
-    with pytest.raises(PellucidError, match="no text was named"):
+    with pytest.raises(PellucidError, match="no text is given"):
         read_documents([])
     with pytest.raises(PellucidError, match=r"no file or folder .*missing"):
         read_documents([tmp_path / "missing"])  # at the call, before anything is read

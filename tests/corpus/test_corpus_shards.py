@@ -72,8 +72,8 @@ def test_a_large_vocabulary_takes_32_bits(tmp_path: Path) -> None:
 
 def test_a_long_document_is_encoded_in_parts_to_the_same_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = build_corpus(STORIES, r50k(), tmp_path / "whole")
-    monkeypatch.setattr("pellucid.corpus.shards._CHUNK_CHARS", 10)
-    monkeypatch.setattr("pellucid.corpus.shards._GROUP_CHARS", 50)
+    monkeypatch.setattr("pellucid.corpus.build._CHUNK_CHARS", 10)
+    monkeypatch.setattr("pellucid.corpus.build._GROUP_CHARS", 50)
     parts = build_corpus(STORIES, r50k(), tmp_path / "parts")
     assert whole.manifest == parts.manifest  # with the SHA-256 of every shard
 
@@ -174,7 +174,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pellucid.corpus.shards._ShardWriter.write", full)
+    monkeypatch.setattr("pellucid.corpus.build._ShardWriter.write", full)
     with pytest.raises(PellucidError, match=r"cannot write the corpus .*: No space left"):
         build_corpus(STORIES, BYTES, tmp_path / "c")
     assert not list(tmp_path.iterdir())
@@ -210,7 +210,7 @@ def test_damage_names_the_file(built: Path) -> None:
 
 
 def test_manifests_that_are_none(built: Path, tmp_path: Path) -> None:
-    with pytest.raises(PellucidError, match=r"no corpus: it has no corpus\.json"):
+    with pytest.raises(PellucidError, match=r"not a corpus: it has no corpus\.json"):
         open_corpus(tmp_path)
     file = built / "corpus.json"
     manifest = json.loads(file.read_text(encoding="utf-8"))

@@ -125,12 +125,12 @@ def test_what_rounding_costs_is_said_in_bits_a_byte(
 
     assert run(banded, tmp_path / "c", *words[:-1]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"bits a byte, .* before .*, on [\d,]+ tokens of what the model itself writes", said)
+    assert re.search(r"bits per byte, .* before .*, on [\d,]+ tokens of text that the model generates", said)
 
 
 def test_a_text_is_measured_by_models_that_read_text(banded: Path, tmp_path: Path) -> None:
     model = pellucid.load(banded)
-    with pytest.raises(PellucidError, match="a model without a tokenizer reads no text"):
+    with pytest.raises(PellucidError, match="a model without a tokenizer cannot be measured on text"):
         convert(model, None, tmp_path / "out", to="pellucid", quantize="int8", measure="the fox")
     with pytest.raises(PellucidError, match="too little text to measure on"):
         convert(model, model.tokenizer, tmp_path / "out", to="pellucid", quantize="int8", measure="")

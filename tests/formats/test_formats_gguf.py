@@ -16,7 +16,7 @@ from models import lively
 import pellucid
 from pellucid.errors import PellucidError
 from pellucid.formats import gguf
-from pellucid.formats.gguf_blocks import KINDS, decode, encode
+from pellucid.formats.gguf_blocks import TENSOR_TYPES, decode, encode
 from pellucid.formats.gguf_container import header_bytes, read_header
 from pellucid.gpt.config import ACTIVATIONS
 from pellucid.planning.memory import weight_bytes
@@ -43,7 +43,7 @@ def test_header_is_the_format_s_byte_for_byte() -> None:
     """Written out by hand from the format's description."""
     made = header_bytes(
         {"a": "gpt2", "n": 7, "e": 0.5, "b": True, "s": ["x", "yz"], "i": [1, -1]},
-        [("w", (2, 32), KINDS["Q8_0"]), ("v", (3,), KINDS["F32"])],
+        [("w", (2, 32), TENSOR_TYPES["Q8_0"]), ("v", (3,), TENSOR_TYPES["F32"])],
     )
     golden = b"GGUF" + bytes([3, 0, 0, 0]) + bytes([2, *[0] * 7]) + bytes([6, *[0] * 7])
 
@@ -100,10 +100,10 @@ FINITE = st.floats(-1e4, 1e4, width=32, allow_subnormal=False).filter(lambda x: 
 @given(arrays(np.float32, (1, 64), elements=FINITE))
 @pytest.mark.parametrize(("kind", "plain"), [("Q8_0", plain_q8_0), ("Q4_0", plain_q4_0)])
 def test_blocks_agree_with_plain_arithmetic(kind: str, plain: Any, numbers: np.ndarray) -> None:
-    made = encode(torch.from_numpy(numbers), KINDS[kind], search=False)
+    made = encode(torch.from_numpy(numbers), TENSOR_TYPES[kind], search=False)
     oracle = [plain(block) for block in numbers.reshape(-1, 32)]
     assert made.numpy().tobytes() == b"".join(raw for raw, _ in oracle)
-    assert decode(made, KINDS[kind]).tolist() == [x for _, back in oracle for x in back]
+    assert decode(made, TENSOR_TYPES[kind]).tolist() == [x for _, back in oracle for x in back]
 
 
 @settings(max_examples=50, deadline=None)
@@ -112,13 +112,13 @@ def test_blocks_are_off_by_half_a_step_at_most(numbers: np.ndarray) -> None:
     x = torch.from_numpy(numbers)
     largest = x.view(-1, 32).abs().amax(1, keepdim=True)
     for kind, steps in (("Q8_0", 127), ("Q4_0", 8)):
-        off = (decode(encode(x, KINDS[kind], search=False), KINDS[kind]).view(-1, 32) - x.view(-1, 32)).abs()
+        off = (decode(encode(x, TENSOR_TYPES[kind], search=False), TENSOR_TYPES[kind]).view(-1, 32) - x.view(-1, 32)).abs()
         # Half a step; a whole one where Q4_0's scale has no 16th step for the other sign; and the scale's own rounding.
         allowed = largest / steps * (0.5 if kind == "Q8_0" else 1.0) * 1.01 + largest * 2**-11 + 127 * 2**-24
         assert (off <= allowed).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TENSOR_TYPES)
 def test_what_is_read_is_what_was_written(kind: str, model: pellucid.GPT, tmp_path: Path) -> None:
     written = gguf.write(model, model.tokenizer, tmp_path / "m.gguf", kind=kind)
     found = gguf.read(tmp_path / "m.gguf")
@@ -127,7 +127,7 @@ def test_what_is_read_is_what_was_written(kind: str, model: pellucid.GPT, tmp_pa
     assert list(tensors) == [name for name, _ in model.named_parameters()]
     for name, parameter in model.named_parameters():
         matrix = parameter.dim() == 2 and name != "wpe.weight"
-        want = decode(encode(parameter, KINDS[kind]), KINDS[kind]).view_as(parameter) if matrix else parameter
+        want = decode(encode(parameter, TENSOR_TYPES[kind]), TENSOR_TYPES[kind]).view_as(parameter) if matrix else parameter
         assert torch.equal(tensors[name], want), name
     assert written.bytes == (tmp_path / "m.gguf").stat().st_size
     assert written.lossy == tuple(gguf.lossy(model, kind))
@@ -233,7 +233,7 @@ def package() -> ModuleType:
     return pytest.importorskip("gguf", reason="the gguf package (llama.cpp's own reader) is not installed")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TENSOR_TYPES)
 def test_the_gguf_package_reads_the_same(kind: str, model: pellucid.GPT, package: ModuleType, tmp_path: Path) -> None:
     gguf.write(model, model.tokenizer, tmp_path / "m.gguf", kind=kind)
     reader = package.GGUFReader(tmp_path / "m.gguf")
@@ -260,7 +260,7 @@ def test_the_gguf_package_quantises_to_the_same_bytes(kind: str, package: Module
     numbers = np.random.default_rng(1).standard_normal((64, 96)).astype(np.float32)
     numbers[3] = 0
     theirs = package.quants.quantize(numbers, package.GGMLQuantizationType[kind])
-    assert encode(torch.from_numpy(numbers), KINDS[kind], search=False).numpy().tobytes() == theirs.tobytes()
+    assert encode(torch.from_numpy(numbers), TENSOR_TYPES[kind], search=False).numpy().tobytes() == theirs.tobytes()
 
 
 def test_transformers_reads_the_same_model(model: pellucid.GPT, package: ModuleType, tmp_path: Path) -> None:
@@ -413,7 +413,7 @@ def test_an_output_matrix_is_taken_where_it_is_the_token_matrix_again_and_refuse
     tensors = {gguf.gguf_name(name): parameter for name, parameter in model.named_parameters()}
     for output, reads in ((model.wte.weight, True), (model.wte.weight + 1, False)):
         table = tensors | {"output.weight": output}
-        content = header_bytes(values, [(name, tuple(t.shape), KINDS["F32"]) for name, t in table.items()])
+        content = header_bytes(values, [(name, tuple(t.shape), TENSOR_TYPES["F32"]) for name, t in table.items()])
         for tensor in table.values():
             raw = tensor.numpy().tobytes()
             content += raw + bytes(-len(raw) % 32)
@@ -445,7 +445,8 @@ def test_a_tokenizer_that_is_not_gpt2_s_sort_is_refused(
     with path.open("rb") as file:
         values = dict(read_header(file, path.stat().st_size, path).values)
     values[key] = change(values[key])
-    content = header_bytes(values, [(gguf.gguf_name(n), tuple(p.shape), KINDS["F32"]) for n, p in model.named_parameters()])
+    named = model.named_parameters()
+    content = header_bytes(values, [(gguf.gguf_name(n), tuple(p.shape), TENSOR_TYPES["F32"]) for n, p in named])
     for parameter in model.parameters():
         raw = parameter.numpy().tobytes()
         content += raw + bytes(-len(raw) % 32)

@@ -197,5 +197,5 @@ def test_what_a_family_cannot_hold_is_refused(target: str, changes: dict[str, An
 def test_parameters_that_no_family_knows_are_refused(target: str) -> None:
     model = Decoder(shape())
     model.h[1].attn.new = torch.nn.Linear(2, 2)
-    with pytest.raises(PellucidError, match=r"no place for the parameter 'h\.1\.attn\.new\.weight'"):
+    with pytest.raises(PellucidError, match=r"no such parameter as 'h\.1\.attn\.new\.weight'"):
         losses(model, WRITTEN[target])

@@ -235,7 +235,7 @@ def die(*_, **__):
     print("here", flush=True)
     while True: pass
 if where == "record":
-    training.TrainingRecorder._write = lambda self, step, **_: die()
+    training.TrainingRecorder._write_final = lambda self, step: die()
 def watch(event):
     if where == "step" and type(event).__name__ == "StepDone" and event.step == 8:
         die()

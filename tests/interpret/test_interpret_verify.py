@@ -321,7 +321,7 @@ def test_commands_refuse_in_one_line(tiny_run: Path, tmp_path: Path, capsys: pyt
     for arguments, says in (
         (("verify", cut, "-m", tiny_run), "truncated"),
         (("verify", tmp_path / "none.pellucid"), "cannot read the record"),
-        (("verify", tiny_run / "run.json", "-m", tiny_run), "no Pellucid record"),
+        (("verify", tiny_run / "run.json", "-m", tiny_run), "not a Pellucid record"),
         (("verify", file, "-m", tmp_path / "none"), "no such directory"),
         (("xray", "the fox", "-m", tiny_run, "--max-tokens", 1, "--out", tmp_path), "cannot write the record"),
         (

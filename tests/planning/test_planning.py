@@ -25,7 +25,7 @@ from pellucid.planning import device, estimate, find
 from pellucid.planning.devices import HOUR, YEAR, duration, published_claim
 from pellucid.planning.estimate import published_sizes
 from pellucid.planning.memory import MATRIX_BITS, STATES, weight_bytes
-from pellucid.planning.source import Planned
+from pellucid.planning.source import PlannedModel
 from pellucid.runs.recipe import TOKENS_PER_PARAMETER
 from pellucid.training.placement import autocast
 
@@ -91,7 +91,7 @@ def test_exact_operations_are_three_forward_passes_of_the_config_s_own_count() -
 
 def test_a_compressed_model_s_attention_holds_its_convolutions() -> None:
     shape = GPTConfig(vocab_size=300, n_ctx=96, n_layers=2, d_model=48, n_heads=4, pattern=("local(16)", "compressed(3,3)"))
-    plan = estimate(Planned(name="LM", config=shape, tokens=960, tokens_reason="given"))
+    plan = estimate(PlannedModel(name="LM", config=shape, tokens=960, tokens_reason="given"))
     attention = sum(10 * attention_flops(shape, pattern, 96) for pattern in shape.pattern)
     assert plan.attention_share == pytest.approx(attention / shape.flops(960, 96))
 

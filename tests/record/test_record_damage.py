@@ -82,7 +82,7 @@ def test_every_flipped_byte_before_the_chunks_is_noticed_at_once() -> None:
 @settings(deadline=None)
 @given(keep=st.integers(0, len(WHOLE) - 1))
 def test_truncation_is_noticed(keep: int) -> None:
-    with pytest.raises(PellucidError, match="truncated" if keep else "no Pellucid record"):
+    with pytest.raises(PellucidError, match="truncated" if keep else "not a Pellucid record"):
         open_record(WHOLE[:keep])
 
 
@@ -101,7 +101,7 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
     path = tmp_path / "picture.pellucid"
     for content in (b"", b"\x89PNG\r\n\x1a\n" + bytes(100), b"{}", WHOLE.replace(b"PELLUCID", b"pellucid")):
         path.write_bytes(content)
-        with pytest.raises(PellucidError, match=r"cannot read the record .*picture\.pellucid: it is no Pellucid record"):
+        with pytest.raises(PellucidError, match=r"cannot read the record .*picture\.pellucid: it is not a Pellucid record"):
             open_record(path)
 
 
@@ -114,39 +114,39 @@ SIGNED_AGAIN = [
     (lambda h: h["chunks"][1].update(offset=h["chunks"][1]["offset"] - 8), "'wide' does not begin where"),  # overlap
     (lambda h: h["chunks"][2].update(stored_bytes=10**6), "before the end of chunk 'text'"),
     (lambda h: h["chunks"].pop(), "bytes follow its last chunk"),
-    (row(name="text"), "two chunks are called 'text'"),
-    (row(name="../x"), "no good name"),
+    (row(name="text"), "two chunks are named 'text'"),
+    (row(name="../x"), "no valid name"),
     (row(dtype="float128"), "unknown dtype"),
     (row(encoding="brotli"), "cannot have the encoding"),
     (row(encoding="delta+deflate"), "cannot have the encoding"),
     (row(truth="true"), "unknown truth class"),
     (row(shape=[41]), "its shape does not give"),
-    (row(shape=[-40]), "no good shape"),
-    (row(shape=[40.0]), "no good shape"),
-    (row(shape=[True]), "no good shape"),
-    (row(shape=[1] * 33), "no good shape"),
+    (row(shape=[-40]), "no valid shape"),
+    (row(shape=[40.0]), "no valid shape"),
+    (row(shape=[True]), "no valid shape"),
+    (row(shape=[1] * 33), "no valid shape"),
     (row(shape=[0, 2**40], plain_bytes=0), "larger than"),
     (row(shape=[2**40], plain_bytes=2**42), "larger than"),
     (row(shape=[10**6], plain_bytes=4 * 10**6), "stored ones cannot hold"),  # a bomb
-    (row(shape="40"), "not described as it should be"),
-    (row(source=[1]), "not described as it should be"),
-    (row(scale=[0, 1]), "no good scale"),  # int32
-    (row(scale=[0, "1"]), "not described as it should be"),
-    (row(scale=[0, 10**400]), "not described in full"),
-    (row(dtype="uint8", shape=[160], encoding="deflate", scale=[1, 0]), "no good scale"),
-    (row(triangle=True), "no triangle: 40 numbers"),
-    (row(triangle=1), "not described as it should be"),
-    (row(sha256="AB"), "no good SHA-256"),
+    (row(shape="40"), "has a field of the wrong type"),
+    (row(source=[1]), "has a field of the wrong type"),
+    (row(scale=[0, 1]), "no valid scale"),  # int32
+    (row(scale=[0, "1"]), "has a field of the wrong type"),
+    (row(scale=[0, 10**400]), "lacks a field"),
+    (row(dtype="uint8", shape=[160], encoding="deflate", scale=[1, 0]), "no valid scale"),
+    (row(triangle=True), "not a triangle: 40 numbers"),
+    (row(triangle=1), "has a field of the wrong type"),
+    (row(sha256="AB"), "no valid SHA-256"),
     (lambda h: h["chunks"][2].update(shape=[1]), "text with a shape"),
-    (lambda h: h["chunks"][0].pop("meaning"), "not described in full"),
-    (lambda h: h.update(chunks=[[]]), "row of its chunk table is no object"),
+    (lambda h: h["chunks"][0].pop("meaning"), "lacks a field"),
+    (lambda h: h.update(chunks=[[]]), "row of its chunk table is not an object"),
     (lambda h: h.update(chunks={}), "no chunk table"),
-    (lambda h: h.update(kind="film"), "no kind and provenance"),
-    (lambda h: h.update(provenance=None), "no kind and provenance"),
-    (lambda h: h["provenance"].pop("model"), "provenance is not complete"),
-    (lambda h: h["provenance"].update(parameters="many"), "no good parameters"),
+    (lambda h: h.update(kind="film"), "lacks a kind or provenance"),
+    (lambda h: h.update(provenance=None), "lacks a kind or provenance"),
+    (lambda h: h["provenance"].pop("model"), "provenance lacks a field"),
+    (lambda h: h["provenance"].update(parameters="many"), "no valid parameters"),
     (lambda h: h["provenance"].update(seed="x"), "invalid literal"),
-    (lambda h: h["provenance"].update(prompt_ids=["a"]), "no good prompt_ids"),
+    (lambda h: h["provenance"].update(prompt_ids=["a"]), "no valid prompt_ids"),
     (lambda h: h.update(format="film"), "names another format"),
     (lambda h: h.pop("schema"), "states no schema version"),
     (lambda h: h.update(schema=[True, 0]), "states no schema version"),

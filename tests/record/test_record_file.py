@@ -262,6 +262,6 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_record_is_closed_when_opening_fails() -> None:
     file = io.BytesIO(b"no record")
-    with pytest.raises(PellucidError, match="no Pellucid record"):
+    with pytest.raises(PellucidError, match="not a Pellucid record"):
         Record(file, None)
     assert file.closed

@@ -95,18 +95,18 @@ WRONG: list[tuple[Kind, dict[str, Any], str]] = [
     ("generation", {"generation/prompt_ids": None}, "generation/prompt_ids is missing"),
     ("generation", {"generation/block_inputs/2": None}, "generation/block_inputs/2 is missing"),
     ("generation", {"generation/attention/1": None}, "generation/attention/1 is missing"),
-    ("generation", {"pieces/ids": None}, "go together"),
+    ("generation", {"pieces/ids": None}, "must all be there"),
     ("generation", {"generation/prompt_ids": np.zeros(4, np.int64)}, "prompt_ids is int64, not int32"),
     ("generation", {"generation/cells": np.zeros((3, 6), np.uint8)}, r"shape \(3, 6\), not \(S, L, T\)"),
     ("generation", {"generation/cells": np.zeros((3, 3, 6), np.uint8)}, r"\(S, L, T\) has L = 2"),
     ("generation", {"generation/lens/ids": np.zeros((2, 6, 5), np.int32)}, r"\(L\+1, T, J\) has L\+1 = 3"),
     ("generation", {"generation/steps/topk_ids": np.zeros((3, 9), np.int32)}, r"\(S, K\) has K = 9"),
-    ("generation", {"generation/prompt_ids": np.zeros(9, np.int32)}, "6 tracks cannot come of 9 tokens and 3"),
+    ("generation", {"generation/prompt_ids": np.zeros(9, np.int32)}, "6 positions cannot come of 9 tokens and 3"),
     ("generation", {"generation/attention/0": np.zeros((2, 6, 6), np.uint8)}, "not stored as lower triangles"),
     ("generation", {"generation/prompt_ids": StoredArray(np.zeros(4, "<u2"), "uint16")}, "is uint16"),
     ("training", {"training/thumbnails/wte": None}, "training/thumbnails/wte is missing"),
     ("training", {"training/matrices": None}, "training/matrices is missing"),
-    ("training", {"training/matrices": {"a": 1}}, "no list of names"),
+    ("training", {"training/matrices": {"a": 1}}, "not a list of names"),
     ("training", {"training/window/ids": np.zeros(7, np.int32)}, r"\(M, W\) has W = 6"),
     ("training", {"training/example/step": np.zeros(1, np.int64)}, r"shape \(1,\), not \(\)"),
     ("finetuning", {"finetuning/answers": None}, "finetuning/answers is missing"),
@@ -122,7 +122,7 @@ def test_what_is_wrong_is_named(kind: Kind, change: dict[str, Any], says: str) -
 
 def test_configs_that_are_none() -> None:
     for config in ({}, CONFIG | {"n_layers": "two"}, CONFIG | {"n_layers": 10**12}, CONFIG | {"n_layers": 0}):
-        with pytest.raises(PellucidError, match="states no good n_layers"):
+        with pytest.raises(PellucidError, match="states no valid n_layers"):
             check(build("generation", config=config))
     with pytest.raises(PellucidError, match="and 19,992 more"):
         check(build("generation", config=CONFIG | {"n_layers": 10_000}))

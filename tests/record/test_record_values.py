@@ -161,7 +161,7 @@ def test_triangles_against_loops(tracks: int, heads: int, seed: int) -> None:
 
 
 def test_what_is_no_attention() -> None:
-    with pytest.raises(PellucidError, match="looks ahead"):
+    with pytest.raises(PellucidError, match="is not causal"):
         as_triangle(np.full((2, 3, 3), 0.5))
     with pytest.raises(PellucidError, match="square"):
         as_triangle(np.zeros((3, 4)))

@@ -23,7 +23,7 @@ from pellucid.serve import Studio
 from pellucid.serve.studio import generation as generating
 from pellucid.serve.studio.generate_request import parse_generate_request
 from pellucid.serve.studio.generation import Answer, Generator
-from pellucid.serve.studio.sources import Library
+from pellucid.serve.studio.sources import SourceCatalog
 
 
 OPTIONS: dict[str, Any] = {
@@ -180,7 +180,7 @@ def test_a_generation_ends_when_the_page_goes_away(studio: Studio, monkeypatch: 
     begin, leave = Answer.__init__, Answer.leave
     monkeypatch.setattr(Answer, "__init__", lambda answer: (begin(answer), left.update({id(answer): threading.Event()}))[0])
     monkeypatch.setattr(Answer, "leave", lambda answer: (leave(answer), left.get(id(answer), threading.Event()).set())[0])
-    newest = studio.library._count
+    newest = studio.catalog._count
     connection = start(studio, {"prompt": "the", "max_tokens": 50, "seed": 1})
     response = connection.getresponse()
     assert response.status == 200 and slow.begun.acquire(timeout=20)
@@ -190,14 +190,14 @@ def test_a_generation_ends_when_the_page_goes_away(studio: Studio, monkeypatch: 
     slow.go.set()
     assert events(generate(studio, prompt="the", max_tokens=1, seed=1))[-1][0] == "done"  # the line moves on
     assert slow.tokens == 2  # the first of those 50, and the one of the second answer
-    assert studio.library._count == newest + 1  # only that one became a record
+    assert studio.catalog._count == newest + 1  # only that one became a record
 
 
 def test_an_answer_nobody_waits_for_lets_the_next_one_go(tiny_run: Path) -> None:
     """The page went away between asking and the first event: nothing is ever iterated."""
 
     async def run() -> None:
-        generator = Generator(Library([tiny_run]))
+        generator = Generator(SourceCatalog([tiny_run]))
         body = json.dumps({"model": "model-1", "prompt": "the", "max_tokens": 3}).encode()
         (await generator.begin(body)).leave()
         answer = await asyncio.wait_for(generator.begin(body), 20)
@@ -213,13 +213,13 @@ def test_what_goes_wrong_inside_is_told(studio: Studio, monkeypatch: pytest.Monk
     def broken(*_: object, **__: object) -> None:
         raise PellucidError("no room for it")
 
-    monkeypatch.setattr(Library, "keep", broken)
+    monkeypatch.setattr(SourceCatalog, "keep", broken)
     assert events(generate(studio, prompt="the", max_tokens=1))[-1] == ("error", {"error": "no room for it"})
 
 
 def test_the_oldest_answers_go(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pellucid.serve.studio.sources.KEPT", 2)
-    library = Library([tiny_run])
+    monkeypatch.setattr("pellucid.serve.studio.sources.MAX_ANSWERS", 2)
+    library = SourceCatalog([tiny_run])
     names = [library.keep(b"x", "m") for _ in range(3)]
     assert library.content(names[2]).size == 1
     with pytest.raises(PellucidError, match="not kept any more"):
@@ -247,7 +247,7 @@ def test_plain_answers_are_given_together_and_each_is_the_model_s(studio: Studio
     prompts = ["the fox", "the", "", "the fox ran", "a"]
     asking = [start(studio, {"prompt": prompt, "record": False, **OPTIONS}) for prompt in prompts]
     recorded = start(studio, {"prompt": "the fox", **OPTIONS})
-    model, before = pellucid.load(tiny_run), studio.library._count
+    model, before = pellucid.load(tiny_run), studio.catalog._count
     for prompt, connection in zip(prompts, asking, strict=True):
         told = events_of(read(connection))
         written = model.generate(prompt, logprobs=5, **OPTIONS)
@@ -258,7 +258,7 @@ def test_plain_answers_are_given_together_and_each_is_the_model_s(studio: Studio
         assert told[-1][1] == {"text": written.text, "finish_reason": written.finish_reason, "seed": "3"}
         assert len(tokens[0]["top"]) == 5
     assert events_of(read(recorded))[-1][0] == "done"
-    assert studio.library._count <= before + 1
+    assert studio.catalog._count <= before + 1
     driver = studio._generator._loaded._driver
     assert driver.stats.sequence_steps > driver.stats.steps, "none shared a step"
 
@@ -319,7 +319,7 @@ def test_another_model_is_loaded_once_nobody_uses_the_last(tiny_run: Path, tmp_p
     pellucid.load(tiny_run).save(tmp_path / "copy")
 
     async def run() -> None:
-        generator = Generator(Library([tiny_run, tmp_path / "copy"]))
+        generator = Generator(SourceCatalog([tiny_run, tmp_path / "copy"]))
 
         async def answer(model: str, record: bool) -> bytes:
             body = {"model": model, "prompt": "the", "max_tokens": 3, "seed": 1, "record": record}

@@ -21,7 +21,7 @@ from pellucid.serve import Studio
 from pellucid.serve.http.ranges import parse_range
 from pellucid.serve.http.same_origin import allowed_hosts, host_name
 from pellucid.serve.studio import app
-from pellucid.serve.studio.sources import Library
+from pellucid.serve.studio.sources import SourceCatalog
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +210,7 @@ def test_metrics_of_a_run_that_writes_on(tiny_run: Path, tmp_path: Path) -> None
 
 
 def test_long_metrics_come_in_parts(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "MOST_METRICS", 100)
+    monkeypatch.setattr(app, "MAX_METRICS", 100)
     run = tmp_path / "run"
     run.mkdir()
     shutil.copy(tiny_run / "run.json", run)
@@ -242,14 +242,14 @@ def test_figures_come_as_films_or_say_why_not(studio: Studio, monkeypatch: pytes
 
 
 def test_what_can_be_shown(tiny_run: Path, tale: Path, tmp_path: Path) -> None:
-    assert [model["id"] for model in Library().listing()["models"]] == ["default"]
-    assert [model["id"] for model in Library([tale]).listing()["models"]] == ["default"]
+    assert [model["id"] for model in SourceCatalog().listing()["models"]] == ["default"]
+    assert [model["id"] for model in SourceCatalog([tale]).listing()["models"]] == ["default"]
     folder = tmp_path / "demo"
     folder.mkdir()
     shutil.copytree(tiny_run, folder / "run", ignore=shutil.ignore_patterns("checkpoints", "corpus"))
     shutil.copy(tale, folder / "run" / "tale.pellucid")
     shutil.copy(tale, folder / "other.pellucid")
-    library = Library([folder])
+    library = SourceCatalog([folder])
     told = library.listing()
     assert [record["title"] for record in told["records"]] == ["other.pellucid", "run/tale.pellucid", "run/training.pellucid"]
     assert told["runs"][0]["records"] == ["record-2", "record-3"]
@@ -258,9 +258,9 @@ def test_what_can_be_shown(tiny_run: Path, tale: Path, tmp_path: Path) -> None:
     with library.record("record-1") as opened, open_record(tale) as original:
         assert opened.to_bytes() == original.to_bytes()
     (tmp_path / "empty").mkdir()
-    for source, says in (("none", "no such file"), ("empty", "holds no run"), (tiny_run / "run.json", "no Pellucid")):
+    for source, says in (("none", "no such file"), ("empty", "holds no run"), (tiny_run / "run.json", "not a Pellucid")):
         with pytest.raises(PellucidError, match=says):
-            Library([tmp_path / source])
+            SourceCatalog([tmp_path / source])
 
 
 def test_ports(tale: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,10 @@
-"""How fast is it, against what? Pellucid beside a peer, in turn, on this machine.
+"""Benchmarks: Pellucid and a peer timed in turn on this machine.
 
 In: the name of a subject. Out: comparisons (`compare.Comparison`), as a table or as JSON.
 
-Each module here but `compare` is a subject, found by its name: it has a line `ABOUT` and a function
-`comparisons(rounds) -> Sequence[Comparison]`. A peer that is not installed makes no comparison, and the subject says so with
-a `PellucidError` if none is left. Read `compare`, then any subject.
+Each module here is a subject, found by its name, except those that subjects share (`compare._NOT_SUBJECTS`): it has a line
+`ABOUT` and a function `comparisons(rounds) -> Sequence[Comparison]`. A peer that is not installed makes no comparison; without
+any peer the subject raises a `PellucidError`. Read `compare`, then any subject.
 """
 
 from pellucid.bench.compare import Comparison, Rounds, interleaved, run_subject, subjects

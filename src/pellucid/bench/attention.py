@@ -1,8 +1,8 @@
 """Attention by pattern: forward and backward, time and memory, against PyTorch's dense kernel on the same numbers.
 
 The peer is `scaled_dot_product_attention(is_causal=True)` in float32, one sequence of 12 heads of 64: a block of GPT-3 Small.
-Time is that of one pass in the process (all that `torch.get_num_threads()` gives it; OMP_NUM_THREADS=1 for one). Memory is
-what a process of its own holds at most beyond its start, for one pass: inputs, answer, gradients and scratch.
+Time is of one pass with `torch.get_num_threads()` threads (OMP_NUM_THREADS=1 for one). Memory is by how much one pass raises a
+new process's peak: inputs, output, gradients and temporaries.
 """
 
 import os
@@ -23,41 +23,41 @@ from pellucid.gpt.compressor import Compressor
 from pellucid.gpt.pattern import Compressed, Pattern, parse
 
 
-ABOUT = "attention by pattern against the dense kernel, 1k to 16k tracks: time forward and backward, peak memory"
+ABOUT = "attention by pattern against the dense kernel, 1k to 16k positions: time forward and backward, peak memory"
 HEADS, WIDTH = 12, 64
 CONTEXTS = (1024, 2048, 4096, 8192, 16384)
 PATTERNS = ("banded(128)", "banded(256)", "strided(128)", "fixed(128,32)", "fixed(128,8)", "local(256)", "compressed(3,3)")
 PEAKS = Path("/proc/self/status")
-WARMED = 4096  # tracks; longer passes take seconds, and the first is as good as any
+WARMED = 4096  # positions; longer passes take seconds and need no warm-up
 PEER = "dense, PyTorch's kernel"
 
 
 def comparisons(rounds: int) -> Sequence[Comparison]:
     """Every pattern at every context: `attention/banded-256/8192/forward+backward`, and `.../peak_memory`."""
     found = []
-    for tracks in CONTEXTS:
-        times = timed(tracks, rounds=rounds)
-        peer_memory = peak_memory("dense", tracks)
+    for positions in CONTEXTS:
+        times = timed(positions, rounds=rounds)
+        peer_memory = peak_memory("dense", positions)
         for text, seen in times.items():
-            name = f"attention/{text.replace('(', '-').replace(',', '-').rstrip(')')}/{tracks}"
+            name = f"attention/{text.replace('(', '-').replace(',', '-').rstrip(')')}/{positions}"
             found.append(seen.seconds(f"{name}/forward+backward", PEER))
-            if peer_memory is not None and (memory := peak_memory(text, tracks)) is not None:
+            if peer_memory is not None and (memory := peak_memory(text, positions)) is not None:
                 found.append(
                     Comparison(f"{name}/peak_memory", memory / 1e6, "MB", PEER, peer_memory / 1e6, peer_memory / memory)
                 )
     return found
 
 
-def timed(tracks: int, *, rounds: int) -> dict[str, Rounds]:
-    """Every pattern and the peer in turn, each pass giving its own seconds: drawing the numbers is left out."""
-    ours = {text: one_pass(text, tracks) for text in PATTERNS}
-    return in_turn(ours, one_pass("dense", tracks), rounds=rounds, warm_ups=1 if tracks <= WARMED else 0)
+def timed(positions: int, *, rounds: int) -> dict[str, Rounds]:
+    """Every pattern and the peer in turn; making the random inputs is not timed."""
+    ours = {text: one_pass(text, positions) for text in PATTERNS}
+    return in_turn(ours, one_pass("dense", positions), rounds=rounds, warm_ups=1 if positions <= WARMED else 0)
 
 
-def one_pass(text: str, tracks: int) -> Callable[[], float]:
-    """Forward and backward once, on random numbers made beforehand; gives back its seconds."""
+def one_pass(text: str, positions: int) -> Callable[[], float]:
+    """Forward and backward once, on random inputs made beforehand; the function returns its seconds."""
     generator = torch.Generator().manual_seed(0)
-    made = [torch.randn(1, HEADS, tracks, WIDTH, generator=generator) for _ in range(4)]
+    made = [torch.randn(1, HEADS, positions, WIDTH, generator=generator) for _ in range(4)]
     inputs, grad = [x.requires_grad_() for x in made[:3]], made[3].detach()
     run = _forward(None if text == "dense" else parse(text), generator)
 
@@ -85,29 +85,29 @@ def _forward(pattern: Pattern | None, generator: torch.Generator) -> Callable[[T
     return compressed
 
 
-def peak_memory(text: str, tracks: int) -> int | None:
-    """Bytes that one pass adds to a fresh process's peak; None where the system does not tell a process its peak."""
-    code = f"from pellucid.bench.attention import tell_peak; tell_peak({text!r}, {tracks})"
+def peak_memory(text: str, positions: int) -> int | None:
+    """Bytes that one pass adds to a new process's peak memory; None where the system does not report it."""
+    code = f"from pellucid.bench.attention import print_peak; print_peak({text!r}, {positions})"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
-        raise PellucidError(f"the pass over {tracks} tracks failed in a process of its own: {done.stderr.strip()[-200:]}")
+        raise PellucidError(f"the pass over {positions} positions failed in its process: {done.stderr.strip()[-200:]}")
     return int(done.stdout) if done.stdout.strip() else None
 
 
-def tell_peak(text: str, tracks: int) -> None:
-    """Prints by how many bytes one pass raised this process's peak, a small pass beforehand not counted."""
+def print_peak(text: str, positions: int) -> None:
+    """Prints by how many bytes one pass raises this process's peak, after a small pass that is not counted."""
     one_pass(text, 512)()
     before = peak_bytes()
     if before is None:
         return
-    one_pass(text, tracks)()
+    one_pass(text, positions)()
     print((peak_bytes() or 0) - before)
 
 
 def peak_bytes() -> int | None:
-    """The most memory that this process ever held, in bytes; None where the system does not say."""
-    if PEAKS.exists():  # Linux: its ru_maxrss begins at what the process held that started this one
+    """This process's peak memory in bytes; None where the system does not report it."""
+    if PEAKS.exists():  # Linux: ru_maxrss starts with the parent process's value
         (line,) = (line for line in PEAKS.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
     try:

@@ -1,7 +1,7 @@
-"""Two ways of doing the same thing, timed in turn.
+"""Timing Pellucid and a peer in turn.
 
-A machine's speed changes while one measures it: other work, heat, memory. So ours and the peer's alternate, round after round,
-and what is reported is the median of the rounds' own ratios, which such changes move least.
+A machine's speed varies during a measurement: other work, heat, memory. So the two alternate, round after round, and the
+reported ratio is the median of the rounds' own ratios, which such changes affect least.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from pellucid.training.machine import describe
 
 
 ROUNDS = 5
-_FRAME = ("compare", "match", "sides", "worker")  # modules of this room that are no subjects
+_NOT_SUBJECTS = ("compare", "contest", "sides", "worker")  # modules of this room that subjects share
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Comparison:
     Attributes:
         name: what was measured, such as "xray/gpt2-124m/generate".
         value, unit: Pellucid's number, median of the rounds.
-        peer, peer_value: what it is compared with, and that one's number.
-        ratio: above 1 if Pellucid is better, whichever way the unit goes; median of the rounds' own ratios.
+        peer, peer_value: the peer and its number.
+        ratio: above 1 where Pellucid is better, whether the unit is a rate or a cost; median of the rounds' own ratios.
     """
 
     name: str
@@ -44,43 +44,43 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """Seconds by round: Pellucid's and the peer's."""
+    """Seconds of each round, Pellucid's and the peer's."""
 
     ours: tuple[float, ...]
     peers: tuple[float, ...]
 
     @property
     def ratio(self) -> float:
-        """How many times as fast Pellucid is."""
+        """The peer's time / Pellucid's: above 1 where Pellucid is faster."""
         return median(peer / own for own, peer in zip(self.ours, self.peers, strict=True))
 
     def seconds(self, name: str, peer: str, *, per: int = 1) -> Comparison:
-        """Compared by time: for all of it, or for one of `per` equal parts (steps, tokens)."""
+        """A comparison of times: of a whole round, or of one of its `per` equal parts (steps, tokens)."""
         return Comparison(name, median(self.ours) / per, "s", peer, median(self.peers) / per, self.ratio)
 
     def rate(self, name: str, peer: str, *, work: float, unit: str = "tokens/s") -> Comparison:
-        """Compared by speed: `work` units were done in each round by each of both."""
+        """A comparison of rates: each did `work` units in a round."""
         return Comparison(name, work / median(self.ours), unit, peer, work / median(self.peers), self.ratio)
 
 
 def less_is_better(name: str, unit: str, peer: str, value: float, peer_value: float) -> Comparison:
-    """Two numbers of which the smaller is the better: seconds, bytes, nats."""
+    """A comparison of two costs: seconds, bytes, nats."""
     return Comparison(name, value, unit, peer, peer_value, peer_value / value)
 
 
 def interleaved(ours: Callable[[], object], peer: Callable[[], object], *, rounds: int = ROUNDS, warm_ups: int = 1) -> Rounds:
-    """Times both in turn; who begins changes from round to round. Arguments and errors as `in_turn`."""
+    """Times both in turn, alternating which is first. Arguments and errors as `in_turn`."""
     return in_turn({"ours": ours}, peer, rounds=rounds, warm_ups=warm_ups)["ours"]
 
 
 def in_turn(
     ours: Mapping[str, Callable[[], object]], peer: Callable[[], object], *, rounds: int = ROUNDS, warm_ups: int = 1
 ) -> dict[str, Rounds]:
-    """Times several of ours and one peer in turn, each once a round; who begins changes from round to round.
+    """Times several of ours and one peer in turn, each once a round, rotating which is first.
 
     Args:
-        ours, peer: do the work once. One that gives back a float has timed itself, in seconds, and that counts.
-        warm_ups: rounds before that do not count.
+        ours, peer: functions that do the work once. A returned float is taken as its time in seconds.
+        warm_ups: rounds beforehand that are not counted.
 
     Raises:
         PellucidError: no rounds.
@@ -106,8 +106,8 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def subjects() -> dict[str, str]:
-    """What can be measured: the modules of this room, by name, with the line that each says of itself."""
-    found = [module.name for module in iter_modules([str(Path(__file__).parent)]) if module.name not in _FRAME]
+    """The subjects by name, with the description of each."""
+    found = [module.name for module in iter_modules([str(Path(__file__).parent)]) if module.name not in _NOT_SUBJECTS]
     return {name: str(import_module(f"pellucid.bench.{name}").ABOUT) for name in sorted(found)}
 
 
@@ -130,7 +130,7 @@ def to_json(comparisons: Sequence[Comparison]) -> dict[str, Any]:
 
 
 def table(comparisons: Sequence[Comparison]) -> str:
-    """The same for people: a line a comparison, then the machine."""
+    """The comparisons as a text table, then the machine."""
     heads = ("", "pellucid", "peer", "", "times as good")
     rows = [
         (one.name, f"{one.value:,.4g} {one.unit}", f"{one.peer_value:,.4g} {one.unit}", one.peer, f"{one.ratio:.3f}")

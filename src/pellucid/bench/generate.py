@@ -1,12 +1,11 @@
-"""Generation beside `transformers` and llama.cpp: GPT-2's 124M shape with random weights, exported to each by `convert`'s code.
+"""Generation against `transformers` and llama.cpp: GPT-2's 124M shape with random weights, exported to each.
 
-Everyone is a process of its own with a thread a core, reads the same token ids and takes the likeliest token each time. A peer
-that can be set up in several ways (`transformers` in float32 or bfloat16, llama.cpp with flash attention or without) is tried
-in each at first, and the fastest is kept; the row says which, and how fast the others were. A row without "vs" is against the
-better of the peers.
+Each runs in its own process with a thread per core, reads the same token ids and decodes greedily. A peer with several settings
+(`transformers` in float32 or bfloat16, llama.cpp with flash attention or without) is first tried in each, and the fastest is
+kept; the row names it, and how fast the others were. A row without "vs" is against the faster of the peers.
 
-The share of equal tokens stands in the row. It says little of random weights, which soon repeat themselves: how far rounded
-weights move the logits is a row of its own.
+The share of equal tokens is in the row. It means little for random weights, which soon repeat themselves, so the error of the
+logits by rounding weights has its own row.
 """
 
 import os
@@ -21,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.bench.compare import Comparison, less_is_better
-from pellucid.bench.match import Crew, Maker, Match, Told
-from pellucid.bench.sides import GGUF, KERNEL, prompt, written
+from pellucid.bench.contest import Contest, ContestResult, WorkerPool, WorkerSpec
+from pellucid.bench.sides import GGUF, KERNEL, prompt, write_models
 
 
 ABOUT = "tokens a second: one stream and 32, against transformers and llama.cpp, on the same weights"
@@ -31,34 +30,34 @@ READ, WRITTEN = 128, 32  # tokens of the prompt and of the answer; one stream
 READ_LONG, WRITTEN_THEN = 900, 16
 STREAMS, READ_BY_MANY, WRITTEN_BY_MANY = 32, 64, 16
 FEW_ROUNDS = 2  # of what takes seconds a round
-COMPARED = 64  # tokens whose logits are compared
+COMPARED = 64  # positions whose logits are compared
 
 
 def comparisons(rounds: int) -> Sequence[Comparison]:
     """`generate/gpt2-124m/{float32,bf16,int8}/{one-stream,32-streams}` by the kernel, and `.../built-in` by PyTorch."""
     with tempfile.TemporaryDirectory() as folder:
-        files = written(Path(folder))
-        with Crew() as crew:
-            return [*one_stream(list(GGUF), files, rounds, crew), *many_streams(files, min(rounds, FEW_ROUNDS), crew)]
+        files = write_models(Path(folder))
+        with WorkerPool() as pool:
+            return [*one_stream(list(GGUF), files, rounds, pool), *many_streams(files, min(rounds, FEW_ROUNDS), pool)]
 
 
 def kernel_is_here() -> bool:
-    """Whether ours is measured with the kernel: there is one, and PELLUCID_KERNEL does not forbid it."""
+    """Whether the C kernel is available, and not disabled by PELLUCID_KERNEL."""
     from pellucid.runtime.kernel import library
 
     return os.environ.get("PELLUCID_KERNEL") != "off" and library.why_not() is None
 
 
 def dtypes() -> list[str]:
-    """Of PyTorch's sides: float32, and bfloat16 where the CPU multiplies it. Where it is emulated it is ten times slower."""
+    """The dtypes that PyTorch is measured in: float32, and bfloat16 where the CPU multiplies it natively."""
     from pellucid.training.placement import default_dtype
 
     return list(dict.fromkeys(("float32", str(default_dtype()).removeprefix("torch."))))
 
 
-def our_sides(directory: str, bits: str, name: str) -> dict[str, Maker]:
-    """By the names of their rows: the kernel's, and that of PyTorch's operators, which have no int8 weights."""
-    found: dict[str, Maker] = {}
+def our_sides(directory: str, bits: str, name: str) -> dict[str, WorkerSpec]:
+    """Our sides by the names of their rows: with the C kernel, and with PyTorch's operators, which have no int8 weights."""
+    found: dict[str, WorkerSpec] = {}
     if kernel_is_here():
         found[name] = ("ours", {"directory": directory, "kernel": "only", "weights": KERNEL[bits]})
     if bits != "int8":
@@ -67,9 +66,9 @@ def our_sides(directory: str, bits: str, name: str) -> dict[str, Maker]:
     return found
 
 
-def peers_of(files: Mapping[str, str], kinds: Sequence[str], **llama: int) -> dict[str, list[Maker]]:
+def peers_of(files: Mapping[str, str], kinds: Sequence[str], **llama: int) -> dict[str, list[WorkerSpec]]:
     """All that are installed, each in the ways that are tried."""
-    found: dict[str, list[Maker]] = {}
+    found: dict[str, list[WorkerSpec]] = {}
     for kind in kinds:
         if kind in files:
             ways = ({"file": files[kind], "flash": flash, **llama} for flash in (True, False))
@@ -79,92 +78,93 @@ def peers_of(files: Mapping[str, str], kinds: Sequence[str], **llama: int) -> di
     return found
 
 
-def one_stream(kinds: Sequence[str], files: Mapping[str, str], rounds: int, crew: Crew | None = None) -> list[Comparison]:
-    """One answer after a short prompt and after a long one; and what rounding the weights costs. Everybody in one match."""
+def one_stream(kinds: Sequence[str], files: Mapping[str, str], rounds: int, pool: WorkerPool | None = None) -> list[Comparison]:
+    """One completion of a short prompt and of a long one, and the error by rounding weights; all in one contest."""
     names = {bits: f"generate/{NAME}/{bits}/one-stream" for bits in kinds}
-    ours: dict[str, Maker] = {}
+    ours: dict[str, WorkerSpec] = {}
     for bits, name in names.items():
         ours |= our_sides(files["model"], bits, name)
     if not ours:
         return []
     peers = peers_of(files, [GGUF[bits] for bits in kinds])
     found: list[Comparison] = []
-    with Match(ours, peers, {"prompts": [prompt(READ)], "tokens": 8}, crew) as match:
-        told = match.play({"prompts": [prompt(READ)], "tokens": WRITTEN}, rounds)
+    with Contest(ours, peers, {"prompts": [prompt(READ)], "tokens": 8}, pool) as contest:
+        result = contest.play({"prompts": [prompt(READ)], "tokens": WRITTEN}, rounds)
         request = {"prompts": [prompt(READ_LONG)], "tokens": WRITTEN_THEN}
-        long = match.play(request, min(rounds, FEW_ROUNDS), warm_ups=0)  # the short prompt has warmed everybody up
+        long = contest.play(request, min(rounds, FEW_ROUNDS), warm_ups=0)  # the short prompt was the warm-up
         for bits, name in names.items():
             against = [f"llama.cpp-{GGUF[bits]}", "transformers"]
             for who in (one for one in ours if one.startswith(name)):
-                found += _one_stream_rows(told, who, against)
+                found += _one_stream_rows(result, who, against)
                 found += long.against(who, f"{who}/after-{READ_LONG}", "writing", work=WRITTEN_THEN - 1, peers=against)
                 found += long.against(who, f"{who}/after-{READ_LONG}/first-token", "first", peers=against)
             if bits != "float32" and name in ours:
-                found += _error(match, bits, name, files["model"], crew)
-        return [*found, *match.missing(f"generate/{NAME}/one-stream")]
+                found += _error(contest, bits, name, files["model"], pool)
+        return [*found, *contest.missing(f"generate/{NAME}/one-stream")]
 
 
-def _one_stream_rows(told: Told, who: str, against: Sequence[str]) -> list[Comparison]:
-    """Speed and the first token against everybody; against the better peer also single tokens and memory."""
-    found = told.against(who, who, "writing", work=WRITTEN - 1, peers=against)
-    found += told.against(who, f"{who}/first-token", "first", peers=against)
-    peer = told.best("writing", against)
+def _one_stream_rows(result: ContestResult, who: str, against: Sequence[str]) -> list[Comparison]:
+    """Rate and time to the first token against every peer; time per token and memory against the faster one."""
+    found = result.against(who, who, "writing", work=WRITTEN - 1, peers=against)
+    found += result.against(who, f"{who}/first-token", "first", peers=against)
+    peer = result.best("writing", against)
     if peer is None:
         return found
-    words = told.words(who, peer)
-    each = [[seconds for answer in told.answers[side] for seconds in answer["each"]] for side in (who, peer)]
+    words = result.describe(who, peer)
+    each = [[seconds for answer in result.answers[side] for seconds in answer["each"]] for side in (who, peer)]
     for part, place in (("token-p50", 49), ("token-p99", 98)):
         own, theirs = (quantiles(some, n=100, method="inclusive")[place] for some in each)
         found.append(less_is_better(f"{who}/{part}", "s", words, own, theirs))
-    for one in (peer for peer in told.peers if peer in against):
-        own, theirs = (told.answers[side][-1]["peak"] for side in (who, one))
+    for one in (peer for peer in result.peers if peer in against):
+        own, theirs = (result.answers[side][-1]["peak"] for side in (who, one))
         if own and theirs:
-            found.append(less_is_better(f"{who}/peak-memory/vs-{one}", "MB", told.words(who, one), own / 1e6, theirs / 1e6))
+            description = result.describe(who, one)
+            found.append(less_is_better(f"{who}/peak-memory/vs-{one}", "MB", description, own / 1e6, theirs / 1e6))
     return found
 
 
-def _error(match: Match, bits: str, name: str, directory: str, crew: Crew | None) -> list[Comparison]:
-    """How far rounded weights move the logits, ours and llama.cpp's: the root of the mean square, as a share of the logits'."""
+def _error(contest: Contest, bits: str, name: str, directory: str, pool: WorkerPool | None) -> list[Comparison]:
+    """The error of the logits by rounding weights, ours and llama.cpp's: RMS error relative to the logits' own."""
     peer = f"llama.cpp-{GGUF[bits]}"
-    if peer not in match.paths:
+    if peer not in contest.paths:
         return []
     with tempfile.TemporaryDirectory() as folder:
 
-        def of(side: Match, who: str) -> NDArray[np.float64]:
+        def of(side: Contest, who: str) -> NDArray[np.float64]:
             file = str(Path(folder) / "logits")
             side.ask(who, {"logits": file, "prompts": [prompt(COMPARED)]})
             return np.fromfile(file, np.float32).reshape(COMPARED, -1).astype(np.float64)
 
-        exact: dict[str, Maker] = {"exact": ("ours", {"directory": directory, "kernel": "off", "weights": "float32"})}
-        with Match(exact, {}, {}, crew) as reference:
+        exact: dict[str, WorkerSpec] = {"exact": ("ours", {"directory": directory, "kernel": "off", "weights": "float32"})}
+        with Contest(exact, {}, {}, pool) as reference:
             right = of(reference, "exact")
         size = float(np.sqrt(np.mean((right - right.mean(axis=1, keepdims=True)) ** 2)))
-        errors = [float(np.sqrt(np.mean((of(match, who) - right) ** 2))) / size for who in (name, peer)]
-    words = f"{match.paths[peer]}; ours: {match.paths[name]}; against float32, {COMPARED} tokens"
+        errors = [float(np.sqrt(np.mean((of(contest, who) - right) ** 2))) / size for who in (name, peer)]
+    words = f"{contest.paths[peer]}; ours: {contest.paths[name]}; against float32, {COMPARED} tokens"
     return [less_is_better(f"{name}/error", "of the logits", words, *errors)]
 
 
-def many_streams(files: Mapping[str, str], rounds: int, crew: Crew | None = None) -> list[Comparison]:
-    """Thirty-two answers at once, reading included: to one prompt (ours and llama.cpp read it once), and to as many prompts."""
+def many_streams(files: Mapping[str, str], rounds: int, pool: WorkerPool | None = None) -> list[Comparison]:
+    """Thirty-two completions at once, prefill included: of one prompt (ours and llama.cpp read it once), and of 32 prompts."""
     names = {bits: f"generate/{NAME}/{bits}/{STREAMS}-streams" for bits in GGUF}
-    ours: dict[str, Maker] = {}
+    ours: dict[str, WorkerSpec] = {}
     for bits, name in names.items():
         found = our_sides(files["model"], bits, name)
         ours |= {who: made for who, made in found.items() if who == name or bits == "float32"}
-    peers = peers_of(files, list(GGUF.values()), streams=STREAMS, tracks=READ_BY_MANY + WRITTEN_BY_MANY)
+    peers = peers_of(files, list(GGUF.values()), streams=STREAMS, positions=READ_BY_MANY + WRITTEN_BY_MANY)
     rows: list[Comparison] = []
     work = STREAMS * WRITTEN_BY_MANY
     probe = _many(4, tokens=4, equal=True)
-    with Match(ours, peers, probe, crew) as match:
-        equal = match.play(_many(STREAMS, tokens=WRITTEN_BY_MANY, equal=True), rounds)
-        unlike = match.play(_many(STREAMS, tokens=WRITTEN_BY_MANY, equal=False), 1, warm_ups=0)
+    with Contest(ours, peers, probe, pool) as contest:
+        equal = contest.play(_many(STREAMS, tokens=WRITTEN_BY_MANY, equal=True), rounds)
+        unlike = contest.play(_many(STREAMS, tokens=WRITTEN_BY_MANY, equal=False), 1, warm_ups=0)
         for bits, name in names.items():
             against = [f"llama.cpp-{GGUF[bits]}", "transformers"]
             for who in (one for one in ours if one.startswith(name)):
                 rows += equal.against(who, who, "whole", work=work, peers=against)
                 rows += equal.against(who, f"{who}/writing", "writing", work=work - STREAMS, peers=against)
                 rows += unlike.against(who, f"{who}/unlike-prompts", "whole", work=work, peers=against)
-        return [*rows, *match.missing(f"generate/{NAME}/{STREAMS}-streams")]
+        return [*rows, *contest.missing(f"generate/{NAME}/{STREAMS}-streams")]
 
 
 def _many(streams: int, *, tokens: int, equal: bool) -> dict[str, Any]:

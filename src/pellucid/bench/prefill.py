@@ -1,4 +1,4 @@
-"""Reading a prompt beside `transformers` and llama.cpp: 512 tokens of GPT-2's 124M shape, until the first token is there.
+"""Prefill against `transformers` and llama.cpp: a prompt of 512 tokens, GPT-2's 124M shape, until the first token.
 
 The sides and their weights are those of `bench.generate`.
 """
@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pellucid.bench.compare import Comparison
+from pellucid.bench.contest import Contest, WorkerSpec
 from pellucid.bench.generate import NAME, our_sides, peers_of
-from pellucid.bench.match import Maker, Match
-from pellucid.bench.sides import GGUF, prompt, written
+from pellucid.bench.sides import GGUF, prompt, write_models
 
 
 ABOUT = "tokens a second of reading a prompt, against transformers and llama.cpp, on the same weights"
@@ -20,19 +20,19 @@ READ = 512
 def comparisons(rounds: int) -> Sequence[Comparison]:
     """`prefill/gpt2-124m/512/{float32,bf16,int8}`, by the kernel and by PyTorch, against llama.cpp at equal bits."""
     with tempfile.TemporaryDirectory() as folder:
-        return measured(written(Path(folder)), rounds)
+        return measured(write_models(Path(folder)), rounds)
 
 
 def measured(files: Mapping[str, str], rounds: int) -> list[Comparison]:
-    """The same on models that are written already."""
+    """The same on models that are already on disk."""
     name = f"prefill/{NAME}/{READ}"
-    ours: dict[str, Maker] = {}
+    ours: dict[str, WorkerSpec] = {}
     for bits in GGUF:
         ours |= our_sides(files["model"], bits, f"{name}/{bits}")
     rows = []
-    with Match(ours, peers_of(files, list(GGUF.values())), {"prompts": [prompt(READ // 4)], "tokens": 1}) as match:
-        told = match.play({"prompts": [prompt(READ)], "tokens": 1}, rounds)
+    with Contest(ours, peers_of(files, list(GGUF.values())), {"prompts": [prompt(READ // 4)], "tokens": 1}) as contest:
+        result = contest.play({"prompts": [prompt(READ)], "tokens": 1}, rounds)
         for bits in GGUF:
             for who in (one for one in ours if one.startswith(f"{name}/{bits}")):
-                rows += told.against(who, who, "first", work=READ, peers=[f"llama.cpp-{GGUF[bits]}", "transformers"])
-        return [*rows, *match.missing(name)]
+                rows += result.against(who, who, "first", work=READ, peers=[f"llama.cpp-{GGUF[bits]}", "transformers"])
+        return [*rows, *contest.missing(name)]

@@ -1,8 +1,8 @@
 """The sides of `bench generate` and `bench prefill`, each in a worker: ours, `transformers` and llama.cpp.
 
-A worker is asked with `{"prompts": [[ids], ...], "tokens": n}` and writes n tokens after each prompt, the likeliest each time
-and none of them an end; it answers as `_told` says. `{"logits": file, "prompts": [[ids]]}` leaves the logits (N, V) of all
-tokens of one prompt in a file instead, float32 numbers and nothing else.
+The request `{"prompts": [[ids], ...], "tokens": n}` generates n tokens after each prompt, greedily and ignoring end of text;
+`_answer` describes the answer. `{"logits": file, "prompts": [[ids]]}` writes the logits (N, V) of all positions of one prompt
+to a file instead, as raw float32.
 
 V vocabulary.
 """
@@ -26,17 +26,17 @@ from pellucid.bench.worker import Work
 if TYPE_CHECKING:
     from pellucid.gpt.config import GPTConfig
 
-# llama.cpp's files by the weights that ours are compared with: equal bits, or as equal as it has.
+# llama.cpp's tensor types by our weights: the same number of bits, or the nearest that it has.
 GGUF = {"float32": "F32", "bf16": "F16", "int8": "Q8_0"}
-KERNEL = {"float32": "float32", "bf16": "bfloat16", "int8": "int8"}  # what the kernel calls them
+KERNEL = {"float32": "float32", "bf16": "bfloat16", "int8": "int8"}  # the kernel's names for them
 CORES = os.cpu_count() or 1
 PRESET = "gpt2"
-SMALLEST = 50257  # vocabulary that the prompts' ids are taken from
-AT_ONCE = 2048  # tokens that llama.cpp is given in a batch at most; it cuts them into pieces of 512, its default
+VOCABULARY = 50257  # of the prompts' ids
+AT_ONCE = 2048  # tokens in a llama.cpp batch at most; it splits them by 512, its default
 
 
-def written(folder: Path, config: "GPTConfig | None" = None) -> dict[str, str]:
-    """The same random model for everybody: file names by what reads them. None: the shape of `PRESET`, with its tokenizer."""
+def write_models(folder: Path, config: "GPTConfig | None" = None) -> dict[str, str]:
+    """Writes the same random model for every side; returns file names by reader. None: `PRESET`, with its tokenizer."""
     from pellucid.formats import gguf
     from pellucid.generation.model import GPT
     from pellucid.gpt.config import GPTConfig
@@ -54,18 +54,17 @@ def written(folder: Path, config: "GPTConfig | None" = None) -> dict[str, str]:
 
 
 def prompt(length: int, number: int = 0) -> list[int]:
-    """Token ids without a pattern, the same at each call; another number, other ids from the first on."""
-    return [(i * i * 7919 + 12345 * i + 104729 * number) % SMALLEST for i in range(length)]
+    """Token ids without a pattern; the same for the same number, and different from the first on for another."""
+    return [(i * i * 7919 + 12345 * i + 104729 * number) % VOCABULARY for i in range(length)]
 
 
-def _told(began: float, times: Sequence[float], ended: float, ids: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """An answer of a worker.
+def _answer(began: float, times: Sequence[float], ended: float, ids: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """A worker's answer.
 
     Attributes:
-        first: seconds until the first token was there (of one stream: the prompt's reading).
-        writing: seconds from then to the last token. whole: seconds of it all.
-        each: seconds between a token and the next (a step, where there are many streams).
-        ids: what was written after each prompt. peak: bytes that the process ever held.
+        first: seconds until the first token (prefill). writing: seconds from then to the last token. whole: seconds in all.
+        each: seconds between one token and the next (between steps, with many streams).
+        ids: generated after each prompt. peak: peak memory of the process in bytes.
     """
     each = [b - a for a, b in pairwise(times)]
     return {
@@ -75,14 +74,14 @@ def _told(began: float, times: Sequence[float], ended: float, ids: Sequence[Sequ
 
 
 def ours(directory: str, kernel: str, weights: str | None) -> tuple[Work, dict[str, Any]]:
-    """Makes our side: requests that enter an engine together. Equal prompts are read once, as the engine does."""
+    """Sets our side up: requests are submitted to an engine together, which reads equal prompts once."""
     from pellucid.engine.engine import Engine
     from pellucid.engine.options import SamplingOptions
     from pellucid.engine.request import Request
     from pellucid.generation.text_generator import open_text_generator
     from pellucid.runtime.runner import TokenSpan
 
-    # As `pellucid generate` does. No token ends an answer, as with the peers; nothing that was read before is read again.
+    # As in `pellucid generate`. No token ends an answer, as with the peers; no prefix is reused between requests.
     runner = open_text_generator(directory, kernel=kernel, weights=weights).runner  # type: ignore[arg-type]
     engine = Engine(runner, tokenizer=None, end_of_text=-1, prefix_cache=False)
 
@@ -103,13 +102,13 @@ def ours(directory: str, kernel: str, weights: str | None) -> tuple[Work, dict[s
         while not engine.idle:
             if engine.step():
                 times.append(perf_counter())
-        return _told(began, times, perf_counter(), [[token.id for token in group.sequences[0].tokens] for group in groups])
+        return _answer(began, times, perf_counter(), [[token.id for token in group.sequences[0].tokens] for group in groups])
 
     return work, {"path": f"Pellucid, {runner.path}, {runner.mode}"}
 
 
 def transformers(directory: str, dtype: str) -> tuple[Work, dict[str, Any]]:
-    """Makes the peer `transformers`: its `generate`, as it comes. Prompts must be of one length."""
+    """Sets `transformers` up: its `generate` with defaults. Prompts must have one length."""
     import torch
     import transformers as peer
 
@@ -117,7 +116,7 @@ def transformers(directory: str, dtype: str) -> tuple[Work, dict[str, Any]]:
     model.requires_grad_(False).train(False)
 
     class Clock(peer.StoppingCriteria):
-        """Looks at the clock after each token, and stops nothing."""
+        """Notes the time after each token, and never stops."""
 
         def __init__(self) -> None:
             self.times: list[float] = []
@@ -130,22 +129,22 @@ def transformers(directory: str, dtype: str) -> tuple[Work, dict[str, Any]]:
         ids, clock = torch.tensor(request["prompts"]), Clock()
         began = perf_counter()
         with torch.inference_mode():
-            written = model.generate(
+            write_models = model.generate(
                 ids, attention_mask=torch.ones_like(ids), max_new_tokens=request["tokens"], do_sample=False,
                 eos_token_id=None, pad_token_id=0, stopping_criteria=peer.StoppingCriteriaList([clock]),
             )  # fmt: skip
-        return _told(began, clock.times, perf_counter(), written[:, ids.shape[1] :].tolist())
+        return _answer(began, clock.times, perf_counter(), write_models[:, ids.shape[1] :].tolist())
 
     return work, {"path": f"transformers {peer.__version__} {dtype}"}
 
 
-def llama_cpp(file: str, flash: bool, tracks: int = 1024, streams: int = 1) -> tuple[Work, dict[str, Any]]:
-    """Makes the peer llama.cpp, through its own calls: a thread a core, the file mapped. Equal prompts are read once.
+def llama_cpp(file: str, flash: bool, positions: int = 1024, streams: int = 1) -> tuple[Work, dict[str, Any]]:
+    """Sets llama.cpp up through its C API: a thread per core, the file mapped. Equal prompts are read once.
 
     Args:
-        flash: with its flash attention. tracks: of each of `streams` sequences.
+        flash: with its flash attention. positions: of each of `streams` sequences.
     """
-    llama = _Llama(file, flash, tracks, streams)
+    llama = _Llama(file, flash, positions, streams)
 
     def work(request: dict[str, Any]) -> dict[str, Any]:
         if "logits" in request:
@@ -160,21 +159,21 @@ def llama_cpp(file: str, flash: bool, tracks: int = 1024, streams: int = 1) -> t
             times.append(perf_counter())
             for own, token in zip(ids, now, strict=True):
                 own.append(token)
-        return _told(began, times, perf_counter(), ids)
+        return _answer(began, times, perf_counter(), ids)
 
     words = f"llama.cpp (llama-cpp-python {llama.peer.__version__}) {Path(file).stem}"
     return work, {"path": f"{words}{', flash attention' * flash}"}
 
 
 class _Llama:
-    """A llama.cpp context, and one batch that is filled again and again."""
+    """A llama.cpp context with one reused batch."""
 
-    def __init__(self, file: str, flash: bool, tracks: int, streams: int) -> None:
+    def __init__(self, file: str, flash: bool, positions: int, streams: int) -> None:
         self.peer = peer = import_module("llama_cpp")
         peer.llama_backend_init()
         self._model: Any = peer.llama_model_load_from_file(file.encode(), peer.llama_model_default_params())
         wanted = peer.llama_context_default_params()
-        wanted.n_ctx, wanted.n_seq_max, wanted.n_batch = tracks * streams, streams, AT_ONCE
+        wanted.n_ctx, wanted.n_seq_max, wanted.n_batch = positions * streams, streams, AT_ONCE
         wanted.n_threads = wanted.n_threads_batch = CORES
         wanted.flash_attn_type, wanted.no_perf = int(flash), True
         self._context: Any = peer.llama_init_from_model(self._model, wanted)
@@ -188,7 +187,7 @@ class _Llama:
         self._sequences = [self._batch.seq_id[place] for place in range(AT_ONCE)]
 
     def read(self, prompts: list[list[int]]) -> list[int]:
-        """Reads all prompts from the start; the likeliest token after each."""
+        """Prefills all prompts; returns the likeliest next token of each."""
         self.peer.llama_memory_clear(self._memory, True)
         equal = len(prompts) > 1 and all(p == prompts[0] for p in prompts)
         found: list[int] = []
@@ -204,12 +203,12 @@ class _Llama:
         return found
 
     def step(self, ids: list[int], places: list[int]) -> list[int]:
-        """One token more of every sequence."""
+        """Decodes one token of every sequence; returns the likeliest next tokens."""
         self._decode(ids, places, range(len(ids)), range(len(ids)))
         return [self._likeliest(row) for row in range(len(ids))]
 
     def logits(self, ids: list[int]) -> NDArray[np.float32]:
-        """(N, V) of all tokens of a prompt."""
+        """(N, V) logits of all positions of a prompt."""
         self.peer.llama_memory_clear(self._memory, True)
         self._decode(ids, range(len(ids)), [0] * len(ids), range(len(ids)))
         return np.stack([self._row(row).copy() for row in range(len(ids))])

@@ -1,9 +1,9 @@
-"""Training steps beside `transformers`: the same shape, weights, batches, optimizer and clipping, step for step.
+"""Training steps against `transformers`: the same shape, weights, batches, optimizer and clipping, step for step.
 
 The peer is `GPT2LMHeadModel` as its documentation sets it up for speed: no dropout, `scaled_dot_product_attention`, no cache,
 `torch.compile` where there is a compiler, fused AdamW, bfloat16 autocast where the CPU multiplies it (float32 elsewhere, where
-bfloat16 is emulated and far slower). Each side is a process of its own, for the allocator's settings are a process's: there is
-a second peer that has ours. Rounds of a few steps alternate; compile time and the first steps do not count.
+bfloat16 is emulated and far slower). Each side runs in its own process, since allocator settings apply to a process; a second
+peer has ours. Rounds of a few steps alternate; compilation and the first steps are not counted.
 """
 
 import tempfile
@@ -40,13 +40,16 @@ RATE = 6e-4  # learning rate of both
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shape:
-    """What is trained: a model, tokens a window, windows a batch, steps a round; and whether the peer is
-    compiled, and measured with our allocator's settings, too."""
+class TrainingShape:
+    """A measured configuration: model, positions per window, windows per batch, steps per round.
+
+    Attributes:
+        compiled: whether the peer is compiled. same_allocator: whether a second peer has our allocator settings.
+    """
 
     name: str
     config: GPTConfig
-    tracks: int
+    positions: int
     batch: int
     steps: int
     compiled: bool = True
@@ -54,20 +57,20 @@ class Shape:
 
     @property
     def tokens(self) -> int:
-        """Of a step."""
-        return self.tracks * self.batch
+        """Tokens per step."""
+        return self.positions * self.batch
 
     @property
     def flops(self) -> float:
-        """Of a step: 6 for each parameter and token, and attention over whole windows (12 L C T a token)."""
+        """FLOPs per step: 6 per parameter and token, and attention over whole windows (12 L C T per token)."""
         c = self.config
-        return self.tokens * (6 * c.parameters() + 12 * c.n_layers * c.d_model * self.tracks)
+        return self.tokens * (6 * c.parameters() + 12 * c.n_layers * c.d_model * self.positions)
 
 
-def _shape(name: str, tracks: int, batch: int, steps: int, **config: Any) -> Shape:
+def _shape(name: str, positions: int, batch: int, steps: int, **config: Any) -> TrainingShape:
     layers = config["n_layers"]
     config.setdefault("pattern", all_dense(layers))
-    return Shape(name=name, config=GPTConfig(n_ctx=tracks, **config), tracks=tracks, batch=batch, steps=steps)
+    return TrainingShape(name=name, config=GPTConfig(n_ctx=positions, **config), positions=positions, batch=batch, steps=steps)
 
 
 _SMALL = {"n_layers": 6, "d_model": 384, "n_heads": 6, "vocab_size": 4096}
@@ -85,7 +88,7 @@ def comparisons(rounds: int) -> Sequence[Comparison]:
     return [row for shape in SHAPES for row in measured(shape, rounds)]
 
 
-def measured(shape: Shape, rounds: int) -> list[Comparison]:
+def measured(shape: TrainingShape, rounds: int) -> list[Comparison]:
     """One shape, ours and both peers in turn.
 
     Raises:
@@ -94,11 +97,11 @@ def measured(shape: Shape, rounds: int) -> list[Comparison]:
     if find_spec("transformers") is None:
         raise PellucidError("the peer is not installed: pip install transformers")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        peers_model = Path(folder) / "dense"  # the same parameters, whatever our pattern
+        peers_model = Path(folder) / "dense"  # the same parameters with dense attention
         fields = shape.config.to_dict() | {"pattern": [str(p) for p in all_dense(shape.config.n_layers)]}
         GPT(GPTConfig.from_dict(fields), seed=0).save(peers_model)
         GPT(shape.config, seed=0).save(Path(folder) / "ours")
-        work = {"tracks": shape.tracks, "batch": shape.batch, "vocabulary": shape.config.vocab_size}
+        work = {"positions": shape.positions, "batch": shape.batch, "vocabulary": shape.config.vocab_size}
         peers = {"directory": str(peers_model), "compiled": shape.compiled}
         sides: dict[str, tuple[str, dict[str, Any]]] = {"ours": ("ours", {"directory": str(Path(folder) / "ours")})}
         if shape.same_allocator:
@@ -115,7 +118,7 @@ def measured(shape: Shape, rounds: int) -> list[Comparison]:
             losses[name] += answer["losses"]
             return float(answer["seconds"])
 
-        # Its first step has warmed each side up already.
+        # Each side's first step was its warm-up.
         both = {name: partial(steps, name) for name in sides if name != "peer"}
         timed = in_turn(both, partial(steps, "peer"), rounds=rounds, warm_ups=0)
         memory = {name: worker.ask({"steps": 0})["peak"] for name, worker in made.items()}
@@ -123,8 +126,8 @@ def measured(shape: Shape, rounds: int) -> list[Comparison]:
 
 
 def _rows(
-    shape: Shape, timed: dict[str, Rounds], losses: dict[str, list[float]], memory: dict[str, int | None], peer: dict[str, Any],
-    ours: dict[str, Any],
+    shape: TrainingShape, timed: dict[str, Rounds], losses: dict[str, list[float]], memory: dict[str, int | None],
+    peer: dict[str, Any], ours: dict[str, Any],
 ) -> list[Comparison]:  # fmt: skip
     name, work = f"train/{shape.name}", shape.steps * shape.tokens
     words = f"transformers {peer['words']}; ours: {ours['words']}"
@@ -151,8 +154,8 @@ def _rows(
     return rows
 
 
-def ours(directory: str, tracks: int, batch: int, vocabulary: int) -> tuple[Work, dict[str, Any]]:
-    """Makes our side of the work, in a worker."""
+def ours(directory: str, positions: int, batch: int, vocabulary: int) -> tuple[Work, dict[str, Any]]:
+    """Sets our side up, in a worker."""
     retain_freed_memory()
     torch.set_flush_denormal(True)
     dtype = default_dtype()
@@ -160,21 +163,23 @@ def ours(directory: str, tracks: int, batch: int, vocabulary: int) -> tuple[Work
     model = load(directory).requires_grad_(True).train()
     recipe = Recipe.scaled(RATE, 10**9)
     optimizer = make_optimizer(model, recipe)
-    micro_batch = micro_batch_of(batch, tracks)
+    micro_batch = micro_batch_of(batch, positions)
 
     def step(ids: torch.Tensor, targets: torch.Tensor) -> float:
         loss = loss_and_gradients(model, ids, targets, micro_batch=micro_batch, dtype=dtype, compiled=compiled)
         update(optimizer, model.parameters(), lr=RATE, clip=recipe.clip)
         return loss
 
-    work, first = _steps(step, tracks, batch, vocabulary)
+    work, first = _steps(step, positions, batch, vocabulary)
     products = matmul_flops_per_s(dtype, [(1536, 1536, 1536)], seconds=0.5)
     words = f"Pellucid, {str(dtype).removeprefix('torch.')}, {'compiled' if compiled else 'built-in'} operators"
     return work, {"dtype": str(dtype).removeprefix("torch."), "words": words, "first": first, "products": products}
 
 
-def peer(directory: str, tracks: int, batch: int, vocabulary: int, keep: bool, compiled: bool) -> tuple[Work, dict[str, Any]]:
-    """Makes the peer's, in a worker; `keep`: with our allocator settings."""
+def peer(
+    directory: str, positions: int, batch: int, vocabulary: int, keep: bool, compiled: bool
+) -> tuple[Work, dict[str, Any]]:
+    """Sets the peer up, in a worker. keep: with our allocator settings."""
     if keep:
         retain_freed_memory()
     import transformers
@@ -196,19 +201,19 @@ def peer(directory: str, tracks: int, batch: int, vocabulary: int, keep: bool, c
         optimizer.zero_grad(set_to_none=True)
         return float(loss.item())
 
-    work, first = _steps(step, tracks, batch, vocabulary)
+    work, first = _steps(step, positions, batch, vocabulary)
     words = f"{transformers.__version__}, {str(dtype).removeprefix('torch.')}{', compiled' * compiled}"
     return work, {"words": words, "first": first}
 
 
-def _steps(step: Any, tracks: int, batch: int, vocabulary: int) -> tuple[Work, float]:
-    """The work: so many steps on batches that are a function of the step's number; and the seconds of the first step."""
+def _steps(step: Any, positions: int, batch: int, vocabulary: int) -> tuple[Work, float]:
+    """A function that runs a number of steps on batches that depend on the step's number; and the first step's seconds."""
     done = 0
 
     def one() -> float:
         nonlocal done
         generator = torch.Generator().manual_seed(done)
-        windows = torch.randint(vocabulary, (batch, tracks + 1), generator=generator)
+        windows = torch.randint(vocabulary, (batch, positions + 1), generator=generator)
         done += 1
         loss: float = step(windows[:, :-1], windows[:, 1:].contiguous())
         return loss
@@ -219,7 +224,7 @@ def _steps(step: Any, tracks: int, batch: int, vocabulary: int) -> tuple[Work, f
 
     def work(request: dict[str, Any]) -> dict[str, Any]:
         if request["steps"]:
-            one()  # not timed: it takes back the caches, and the memory that the system took while the other side computed
+            one()  # not timed: it warms the caches, and memory that was swapped while the other side ran
         began = perf_counter()
         losses = [one() for _ in range(request["steps"])]
         return {"seconds": perf_counter() - began, "losses": losses, "peak": peak_bytes()}

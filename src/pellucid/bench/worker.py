@@ -1,7 +1,7 @@
-"""A process of its own that does work when it is told to: for peers that must not share an allocator, a thread pool or a crash.
+"""A worker process, for sides that must not share an allocator, a thread pool or a crash.
 
-It is given a module and a function, which makes the work; then every line it reads is a request and every line it writes an
-answer, JSON both. A worker that dies is told as such, and the rest of the measurement goes on.
+It is given a module and a function that sets it up; then every line on its stdin is a request and every line on its stdout an
+answer, both JSON. A worker that crashes is reported as such, and the rest of the measurement continues.
 """
 
 import json
@@ -19,14 +19,14 @@ Work = Callable[[dict[str, Any]], dict[str, Any]]  # a request -> an answer
 
 
 class WorkerDied(Exception):
-    """The process ended; the text says how."""
+    """The process ended; the message says how."""
 
 
 class Worker:
     """One process; a context manager that ends it.
 
     Args:
-        module, function: what makes the work, called there with `arguments`.
+        module, function: the setup, called in the process with `arguments`; it returns the work and a description.
         environment: variables added to this process's.
     """
 
@@ -41,7 +41,7 @@ class Worker:
             text=True, encoding="utf-8", env={**os.environ, "PYTHONPATH": path, **(environment or {})},
         )  # fmt: skip
         try:
-            self.ready = self.ask(arguments)  # what making the work told
+            self.ready = self.ask(arguments)  # the description that the setup returned
         except WorkerDied:
             self.close()
             raise
@@ -60,7 +60,7 @@ class Worker:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise WorkerDied(self._last_words())
+            raise WorkerDied(self._cause_of_death())
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -71,7 +71,7 @@ class Worker:
         self._process.communicate()
         self._errors.close()
 
-    def _last_words(self) -> str:
+    def _cause_of_death(self) -> str:
         self._process.communicate()
         self._errors.seek(0)
         errors = self._errors.read().decode("utf-8", "replace")
@@ -88,7 +88,7 @@ class Worker:
 
 
 def serve(module: str, function: str) -> None:
-    """The other end: what the process runs. Whatever else prints goes to standard error."""
+    """The loop that the process runs. Other output goes to standard error."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     work: Work | None = None

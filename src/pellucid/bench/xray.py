@@ -1,6 +1,6 @@
-"""What recording costs: generating with and without watching, training with and without a recorder.
+"""The cost of recording: generating with and without a tap, training with and without a recorder.
 
-The peer is Pellucid without the record, so a ratio of 1 means that recording costs nothing, and 0.9 that it costs a tenth.
+The peer is Pellucid without recording, so a ratio of 1 means that recording costs nothing, and 0.9 that it costs a tenth.
 """
 
 import tempfile
@@ -21,7 +21,7 @@ from pellucid.interpret.capture import KEEP, generate_watched
 from pellucid.runtime.torch_runner import TorchRunner
 
 
-ABOUT = "what recording costs: a generation generate_watched and not, a training run recorded and not"
+ABOUT = "what recording costs: generation with and without it, training with and without it"
 PROMPT, TOKENS = 16, 24
 STEPS = 100
 CANDIDATES = 20
@@ -37,7 +37,7 @@ def _generation(rounds: int) -> Sequence[Comparison]:
     prompt = [(7919 * place) % model.config.vocab_size for place in range(PROMPT)]
 
     def plain() -> None:
-        # The runner that a recorded generation uses, too.
+        # The runner that a recorded generation uses too.
         deque(run_to_completion(TorchRunner(model), [model.new_sequence(prompt, max_tokens=TOKENS, seed=1)]), 0)
 
     def capture() -> None:
@@ -46,7 +46,7 @@ def _generation(rounds: int) -> Sequence[Comparison]:
     def whole() -> None:
         pellucid.xray(model, prompt, max_tokens=TOKENS, seed=1, candidates=CANDIDATES)
 
-    name, peer = "xray/gpt2-124m/generate", "generate, not generate_watched"
+    name, peer = "xray/gpt2-124m/generate", "generate, not recorded"
     return [
         interleaved(capture, plain, rounds=rounds).rate(name, peer, work=TOKENS),
         interleaved(whole, plain, rounds=rounds).rate(f"{name}/views", peer, work=TOKENS),

@@ -1,4 +1,4 @@
-"""The command line: one file a command, no logic of its own.
+"""The command line: one module a command, without logic of its own.
 
 In: arguments. Out: text for people on stdout; with `--json` one JSON object on stdout and everything else on stderr.
 Exit status: 0 done, 1 failed with one clear line, 2 wrong use, 130 interrupted.
@@ -17,10 +17,10 @@ COMMANDS = ("demo", "generate", "train", "finetune", "xray", "figures", "verify"
 
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
-    """The whole command line. Command modules import torch only when they run.
+    """The argument parser. Command modules import torch only when they run.
 
     Args:
-        only: the one command that is wanted; the modules of the others are then not imported.
+        only: add this command alone, without importing the modules of the others.
     """
     from pellucid.version import __version__
 
@@ -42,7 +42,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
-    for stream in (sys.stdout, sys.stderr):  # tokens are any Unicode, whatever the terminal's code page
+    for stream in (sys.stdout, sys.stderr):  # tokens are arbitrary Unicode, whatever the terminal's encoding
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -51,20 +51,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             chosen = parser(arguments[0] if arguments and arguments[0] in COMMANDS else None).parse_args(arguments)
             return int(chosen.run(chosen))
         finally:
-            sys.stdout.flush()  # a reader that has gone is noticed here, not by the interpreter on its way out
+            sys.stdout.flush()  # a closed pipe is noticed here, not at interpreter shutdown
     except PellucidError as error:
         print(f"pellucid: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("pellucid: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except BrokenPipeError:  # the reader of a pipe has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         print(f"pellucid: {error}", file=sys.stderr)
         return 1
-    except (MemoryError, RuntimeError) as error:  # PyTorch's allocator says it with a RuntimeError
+    except (MemoryError, RuntimeError) as error:  # PyTorch's allocator raises a RuntimeError
         if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
             raise
         print("pellucid: not enough memory: take a smaller preset or batch", file=sys.stderr)

@@ -1,19 +1,19 @@
-"""`pellucid bench`: how fast, against what?"""
+"""`pellucid bench`: Pellucid timed against a peer."""
 
 import argparse
 import sys
 
 
 HELP = "measure Pellucid beside a peer, on this machine"
-DESCRIPTION = """Times Pellucid and a peer in turn and prints the medians, and how many times as good Pellucid was (above 1:
-better). Without SUBJECT, lists what can be measured. Only a quiet machine gives numbers worth quoting."""
+DESCRIPTION = """Times Pellucid and a peer in turn and prints the medians and their ratio (above 1: Pellucid is better).
+Without SUBJECT, lists what can be measured. Only an idle machine gives numbers worth quoting."""
 EXAMPLE = "pellucid bench xray --rounds 7"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("subject", nargs="?", metavar="SUBJECT", help="what to measure")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of each, in turn (default 5)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds of each, in turn (default 5)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 

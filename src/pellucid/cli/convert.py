@@ -1,4 +1,4 @@
-"""`pellucid convert`: a model in another format, checked."""
+"""`pellucid convert`: writes a model in another format, and compares the result."""
 
 import argparse
 import sys
@@ -6,25 +6,25 @@ import sys
 
 HELP = "write a model in another format"
 DESCRIPTION = """Writes a model in another format, reads it back, runs both on the same random prompts and prints the largest
-difference of their logits. What the format cannot compute the same is refused, with what would be lost, unless --allow-lossy
+difference of their logits. A model that the format cannot compute exactly is refused, with the reasons, unless --allow-lossy
 is given. SRC may be a directory, a run, or a name on the Hugging Face hub.
-What --quantize costs is measured in bits a byte, before and after: on the first 16,384 tokens of --measure FILES, text that
-the model has not been trained on, or else on what the model writes itself."""
+The loss by --quantize is measured in bits per byte, before and after: on the first 16,384 tokens of --measure FILES (text that
+the model was not trained on), or else on text that the model generates."""
 EXAMPLE = """pellucid convert runs/book book-neo --to hf-gpt-neo
   pellucid convert runs/book book-int8 --to pellucid --quantize int8 --measure held-out.txt"""
 KINDS = ("int8", "int4", "float16", "bfloat16")
-OWN_TEXTS, OWN_TOKENS = 16, 256  # that a model writes to be measured on
+OWN_TEXTS, OWN_TOKENS = 16, 256  # generated texts to measure on, and tokens of each
 FORMATS = ("pellucid", "hf-gpt2", "hf-gpt-neo", "hf-opt", "gguf")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("source", metavar="SRC", help="what -m takes elsewhere: default, a directory, a run, org/name")
-    parser.add_argument("destination", metavar="DST", help="a directory (gguf: a file) that is not there yet")
+    parser.add_argument("destination", metavar="DST", help="a directory (gguf: a file) that does not exist")
     parser.add_argument("--to", required=True, choices=FORMATS, help="the format")
     parser.add_argument("--quantize", choices=KINDS, help="round the weights to this, in formats that have it")
-    parser.add_argument("--measure", action="append", metavar="FILE", help="measure bits a byte on this text; may be repeated")
-    parser.add_argument("--allow-lossy", action="store_true", help="write also what the format computes otherwise")
+    parser.add_argument("--measure", action="append", metavar="FILE", help="text to measure bits per byte on; may be repeated")
+    parser.add_argument("--allow-lossy", action="store_true", help="also write a model that the format computes differently")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
@@ -46,7 +46,7 @@ def run(chosen: argparse.Namespace) -> int:
         nothing: list[list[int]] = [[]]
         written = model.generate(nothing, max_tokens=many, n=OWN_TEXTS, seed=0)
         measure = [[*answer.prompt_ids, *answer.ids] for answer in written]
-        name = f"what the model itself writes ({OWN_TEXTS} times up to {many} tokens, seed 0)"
+        name = f"text that the model generates ({OWN_TEXTS} times up to {many} tokens, seed 0)"
     done = convert(
         model, model.tokenizer, chosen.destination, to=chosen.to, quantize=chosen.quantize, allow_lossy=chosen.allow_lossy,
         measure=measure, measure_name=name,
@@ -62,13 +62,13 @@ def run(chosen: argparse.Namespace) -> int:
     lengths = ", ".join(map(str, done.prompts))
     print(
         f"  largest difference {done.largest_difference:.3g} in logits of up to {done.largest_logit:.3g}, on random prompts of "
-        f"{lengths} tokens; the same token likeliest at {done.same_likeliest:.2%} of the places",
+        f"{lengths} tokens; the same token likeliest at {done.same_likeliest:.2%} of the positions",
         file=out,
     )
     print(f"  {done.bytes:,} bytes; the weights as float32 are {done.float32_bytes:,}", file=out)
     if seen := done.measured:
         print(
-            f"  {seen.after:.4f} bits a byte, {seen.before:.4f} before ({seen.after - seen.before:+.4f}), "
+            f"  {seen.after:.4f} bits per byte, {seen.before:.4f} before ({seen.after - seen.before:+.4f}), "
             f"on {seen.tokens:,} tokens of {seen.text}",
             file=out,
         )

@@ -1,4 +1,4 @@
-"""`pellucid demo`: the article on your own machine: train, generate, fine-tune."""
+"""`pellucid demo`: train, generate, fine-tune and draw, in one command."""
 
 import argparse
 import math
@@ -18,10 +18,10 @@ EXAMPLE = """pellucid demo
   pellucid demo --text my-book.txt --seconds 120 --out my-demo"""
 
 FINETUNE_SECONDS = 20.0
-PATIENCE = 1.3  # how many times its planned length a run may take
+TIME_LIMIT = 1.3  # of a run, relative to its planned time
 SHOWN = 8  # examples in the before-and-after table
 PROMPT = "Once upon a time"
-RECORDED = 24  # tokens of the answer that is looked into
+RECORDED = 24  # tokens of the recorded completion
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,17 +42,9 @@ def run(chosen: argparse.Namespace) -> int:
     from rich.text import Text
 
     from pellucid import finetune, train
-    from pellucid.cli.display import (
-        TEMPERATURE,
-        TOP_P,
-        Live,
-        as_json,
-        finish_run,
-        print_completion,
-        print_table,
-        stop_on_signals,
-    )
+    from pellucid.cli.display import RunDisplay, stop_on_signals
     from pellucid.cli.output import command, print_json
+    from pellucid.cli.reports import TEMPERATURE, TOP_P, finish_run, print_completion, print_table, run_json
     from pellucid.cli.studio import serve
     from pellucid.cli.summary import write_summary
     from pellucid.corpus import python_prose
@@ -63,7 +55,7 @@ def run(chosen: argparse.Namespace) -> int:
     from pellucid.interpret.capture import xray
     from pellucid.runs.files import HELD_OUT_EXAMPLES
     from pellucid.serve import Studio
-    from pellucid.serve.studio.folder import illustrate
+    from pellucid.serve.studio.folder import draw_folder
 
     if not 5 <= chosen.seconds < float("inf"):
         raise PellucidError(f"--seconds must be 5 or more, not {chosen.seconds:g}")
@@ -75,7 +67,7 @@ def run(chosen: argparse.Namespace) -> int:
     console.rule("[bold]1. Training: expose it to lots of text")
     text = chosen.text or list(python_prose())
     console.print(Text(f"text: {', '.join(chosen.text) if chosen.text else 'the documentation that comes with Python'}"))
-    with Live(console=console) as live, stop_on_signals(live) as asked:
+    with RunDisplay(console=console) as live, stop_on_signals(live) as asked:
         stop = Deadline(asked, chosen.seconds)
         trained = train(
             text, out / "run", preset="tiny", minutes=chosen.seconds / 60, seed=chosen.seed,
@@ -92,7 +84,7 @@ def run(chosen: argparse.Namespace) -> int:
     print_completion(console, base, PROMPT, "the embedded model, trained longer, on stories", seed=chosen.seed)
 
     console.rule("[bold]3. Fine-tuning: better at one task")
-    with Live(console=console) as live, stop_on_signals(live) as asked:
+    with RunDisplay(console=console) as live, stop_on_signals(live) as asked:
         stop = Deadline(asked, FINETUNE_SECONDS)
         tuned = finetune(
             number_words(), out / "tuned", model=base, minutes=FINETUNE_SECONDS / 60, batch=32, seed=chosen.seed,
@@ -111,7 +103,7 @@ def run(chosen: argparse.Namespace) -> int:
     tale = xray(base, PROMPT, max_tokens=RECORDED, temperature=TEMPERATURE, top_p=TOP_P, seed=chosen.seed)
     tale.save(out / "tale.pellucid")
     runs = (out / "run", out / "tuned")
-    page, drawn, absent = illustrate(out, title="Pellucid: a demo", runs=runs, command=command("studio", out))
+    page, drawn, absent = draw_folder(out, title="Pellucid: a demo", runs=runs, command=command("studio", out))
     console.print(Text(f"{len(drawn)} figures in {page.parent / 'figures'}: {', '.join(one.planned.stem for one in drawn)}"))
     for lack in absent:
         console.print(Text(f"not drawn: {lack.figure}: {lack.why}; make one with: {lack.command}"), soft_wrap=True)
@@ -127,25 +119,24 @@ def run(chosen: argparse.Namespace) -> int:
     ):
         console.print(Text("  " + command(*words)), soft_wrap=True)
     right = {"examples": len(unseen), "right_before": scores[0], "right_after": scores[1]}
-    told = {"out": str(out), "page": str(page), "trained": as_json(trained), "tuned": as_json(tuned) | right}
+    summary_json = {"out": str(out), "page": str(page), "trained": run_json(trained), "tuned": run_json(tuned) | right}
     if chosen.no_serve:
         if chosen.json:
-            print_json(told)
+            print_json(summary_json)
         return 0
 
     def announce(studio: Studio) -> None:
         if chosen.json:
-            print_json(told | {"url": studio.url})
+            print_json(summary_json | {"url": studio.url})
         console.print(Text(f"and with a prompt box, live: {studio.url}"), soft_wrap=True)
 
     return serve(Studio([out]), announce, browser=True)
 
 
 class Deadline:
-    """Stops a run that takes much longer than planned, because the machine is busier than when it was timed.
+    """Stops a run that takes much longer than planned because the machine is busier than when it was timed.
 
-    What was learned until then is saved, and the demo goes on with it: it promises a time, the runs can be resumed. The
-    clock starts at the run's first step.
+    The run is saved and can be resumed; the demo continues with what was trained. The time starts at the run's first step.
     """
 
     def __init__(self, asked: "Callable[[], bool]", seconds: float) -> None:
@@ -154,12 +145,12 @@ class Deadline:
 
     def __call__(self) -> bool:
         """Whether to stop now; asked after each step."""
-        self.end = min(self.end, time.monotonic() + PATIENCE * self.seconds)
+        self.end = min(self.end, time.monotonic() + TIME_LIMIT * self.seconds)
         return self.asked() or time.monotonic() >= self.end
 
 
 def numbered_folder() -> "Path":
-    """The first of pellucid-demo-1, -2, ... that is not there."""
+    """The first of pellucid-demo-1, -2, ... that does not exist."""
     from itertools import count
     from pathlib import Path
 

@@ -1,48 +1,39 @@
-"""What the terminal shows of runs and tokens. Everything goes to stderr when stdout must stay one JSON object."""
+"""The live display of a run on the terminal; on stderr where stdout must hold one JSON object."""
 
 import math
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from rich.console import Console, Group
-from rich.live import Live as RichLive
+from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from pellucid import events
-from pellucid.cli.output import command, print_json
-from pellucid.cli.token_lines import print_tokens
-from pellucid.generation.model import GPT
-from pellucid.gpt.scaling import shape_for
 from pellucid.planning.final_loss import predict_final_loss
-from pellucid.planning.preview import Preview
-from pellucid.runs.files import CHECKPOINTS, MODEL
-from pellucid.training.run import Run
 
 
 BARS = "▁▂▃▄▅▆▇█"
 STOPPING = "stopping after this step, and saving (Ctrl-C again to stop at once)"
-TEMPERATURE, TOP_P = 0.8, 0.95  # how the demo's models draw
-SMOOTHING = 0.9  # of the loss shown; the files hold every step's own
+SMOOTHING = 0.9  # of the displayed loss; the files hold every step's own
 
 
-class Live:
-    """An observer that keeps a run's numbers in view: step, tokens, speed, loss against ln V, expected end, samples.
+class RunDisplay:
+    """An observer that shows a run's progress: step, tokens, rate, loss against ln V, expected final loss, samples.
 
-    On a terminal they stay in one place; elsewhere a line is printed now and then. `with Live() as live:`.
+    On a terminal a panel is updated in place; elsewhere a line is printed every few seconds. `with RunDisplay() as live:`.
     """
 
     def __init__(self, *, json: bool = False, console: Console | None = None) -> None:
         self.console = console or Console(stderr=json, highlight=False)
-        self.view: RichLive | None = None
+        self.view: Live | None = None
         self.plan: dict[str, Any] = {}
         self.loss = math.nan
         self.held_out: events.HeldOut | None = None
@@ -76,7 +67,7 @@ class Live:
                 self._step(event)
             case events.StepSkipped():
                 self.console.print(
-                    f"[yellow]step {event.step:,} left out[/]: its loss is {event.loss_score:.1f}, its gradient "
+                    f"[yellow]step {event.step:,} skipped[/]: its loss is {event.loss_score:.1f}, its gradient "
                     f"{event.grad_norm_score:.1f} standard deviations above those before it ({event.allowed:g} allowed)"
                 )
             case events.HeldOut():
@@ -87,7 +78,7 @@ class Live:
                 self._sample(event)
             case events.RunFinished():
                 if not self.view and self.last and self.last.step == event.step:
-                    self.console.print(self._line())  # with the last look at held-out text, which follows the last step
+                    self.console.print(self._line())  # with the last held-out loss, which is measured after the last step
                 self._close()
             case events.CheckpointSaved():
                 pass
@@ -102,7 +93,7 @@ class Live:
         self.console.print(
             f"[bold]{count:,}[/] parameters: {shape['n_layers']} blocks ({' and '.join(patterns)}"
             f"{' in turn' if len(patterns) == 2 else ''}), width {shape['d_model']}, {shape['n_heads']} heads, "
-            f"{shape['n_ctx']} tracks, {shape['vocab_size']:,} tokens in the vocabulary"
+            f"{shape['n_ctx']} positions, {shape['vocab_size']:,} tokens in the vocabulary"
         )
         recipe = event.plan["recipe"]
         self.console.print(
@@ -114,11 +105,11 @@ class Live:
             f"{event.plan['threads']} thread{'s' * (event.plan['threads'] != 1)}"
             + (f"; going on from step {event.step:,}" if event.step else "")
         )
-        text = event.plan["source"].get("train_tokens")  # fine-tuning has none: what it ends with hangs on its examples
+        text = event.plan["source"].get("train_tokens")  # not for fine-tuning, whose final loss depends on its examples
         if text and (end := predict_final_loss(count, recipe["total_tokens"], text)):
             self.console.print(f"expected at the end: ~{end.bits_per_byte:.2f} bits/byte held out, by {end.as_sentence()}")
         if self.console.is_terminal:
-            self.view = RichLive(console=self.console, refresh_per_second=4, transient=False)
+            self.view = Live(console=self.console, refresh_per_second=4, transient=False)
             self.view.start()
 
     def _step(self, event: events.StepDone) -> None:
@@ -137,7 +128,7 @@ class Live:
 
     def _sample(self, event: events.Sampled) -> None:
         shown = " ".join(event.text.split())
-        gap = " " if event.text[:1].isspace() else ""  # its words may go on inside the prompt's last one
+        gap = " " if event.text[:1].isspace() else ""  # a sample may continue the prompt's last word
         self.console.print(
             Text.assemble(
                 (f"step {event.step:>6,}  ", "dim"), (event.prompt + gap, "green"), (shown, "magenta")
@@ -155,11 +146,11 @@ class Live:
         held = f"  held-out {self.held_out.bits_per_byte:.3f} bits/byte" if self.held_out else ""
         return (
             f"step {self.last.step:>6,}/{self.plan['total_steps']:,}  loss {self.loss:.3f} (smoothed){held}  "
-            f"{self.rate:,.0f} tokens/s  {clock(self._remaining())} left"
+            f"{self.rate:,.0f} tokens/s  {format_duration(self._remaining())} left"
         )
 
     def _machine(self) -> str:
-        """What the step before made of this machine."""
+        """Throughput of the last step: FLOP/s, and the share of time waiting for data."""
         assert self.last
         return (
             f"{self.last.flops_per_s / 1e9:,.1f} GFLOP/s ({self.last.matmul_share:.0%} of what its matrix products reach), "
@@ -175,7 +166,7 @@ class Live:
         table.add_row("step", f"{self.last.step:,} of {self.plan['total_steps']:,}")
         total = self.plan["recipe"]["total_tokens"]
         table.add_row("tokens", f"{self.last.tokens:,} of {total:,} ({self.last.epoch:.2f} times through the data)")
-        table.add_row("speed", f"{self.rate:,.0f} tokens/s, {clock(self._remaining())} left")
+        table.add_row("speed", f"{self.rate:,.0f} tokens/s, {format_duration(self._remaining())} left")
         table.add_row("machine", self._machine())
         guessing = f"{chance:.2f} = ln V would be guessing"
         table.add_row("loss", f"[bold]{self.loss:.3f}[/] nats a token, smoothed ({guessing})  {sparkline(self.curve)}")
@@ -192,7 +183,7 @@ class Live:
 
 
 def sparkline(values: list[float], width: int = 24) -> str:
-    """The curve of `values` in `width` characters, each the mean of its share."""
+    """`values` as a bar chart of `width` characters, each the mean of an equal part."""
     if len(values) < 2:
         return ""
     width = min(width, len(values))
@@ -203,116 +194,30 @@ def sparkline(values: list[float], width: int = 24) -> str:
     return "".join(BARS[round((m - low) * scale)] for m in means)
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as `2:05` or `1:02:05`."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def print_completion(console: Console, model: GPT, prompt: str, who: str, *, seed: int, max_tokens: int = 16) -> None:
-    """Shows a model write: every token with its probability, then the whole."""
-    console.print(Text.assemble((f"{who}, after ", "dim"), (prompt, "green")))
-    tokens = model.stream(prompt, max_tokens=max_tokens, temperature=TEMPERATURE, top_p=TOP_P, seed=seed, logprobs=4)
-    text = print_tokens(model, tokens, console)
-    console.print(Text.assemble((prompt, "green"), (text, "bold magenta")))
-    console.print()
-
-
-def print_table(console: Console, rows: Iterable[tuple[str, str, str, bool]]) -> None:
-    """(prompt, before, after, right?) as a table."""
-    table = Table(box=None, pad_edge=False)
-    for heading, style in (("prompt", "green"), ("before", "dim"), ("after", "magenta"), ("", "")):
-        table.add_column(heading, style=style, no_wrap=True, overflow="ellipsis")
-    for prompt, before, after, right in rows:
-        table.add_row(*(Text(" ".join(t.split())) for t in (prompt, before, after)), Text("right" if right else "wrong"))
-    console.print(table)
-
-
-def print_dial(parameters: int, console: Console) -> None:
-    """What follows from a number of parameters, and why."""
-    derived = shape_for(parameters)
-    for name, why in derived.reasons.items():
-        value = getattr(derived.config, name, None) or getattr(derived, name, None)
-        console.print(Text(f"{name} {value:,.6g}: {why}", style="dim"))
-
-
-def print_preview(preview: Preview, console: Console | None = None) -> None:
-    """A table of what a run would be, a number a line, each with where it comes from."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim")
-    table.add_column(justify="right", style="bold")
-    table.add_column(style="dim")
-    for row in preview.rows():
-        table.add_row(*map(Text, row))
-    (console or Console(highlight=False)).print(table)
-
-
 @contextmanager
-def stop_on_signals(live: Live) -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask a run that has begun to save and stop; a second one stops it at once. Yields the question."""
-    asked = False
+def stop_on_signals(live: RunDisplay) -> Iterator[Callable[[], bool]]:
+    """Makes Ctrl-C and SIGTERM request that a run saves and stops; a second one stops it at once. Yields `stop` for `train`."""
+    requested = False
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked or not live.plan:  # before the first step there is nothing to save
+    def request(number: int, frame: FrameType | None) -> None:
+        nonlocal requested
+        if requested or not live.plan:  # before the first step there is nothing to save
             raise KeyboardInterrupt
-        asked = True
+        requested = True
         live.stopping = True
-        if not live.view:  # not print: a handler may interrupt one; 2 is stderr
+        if not live.view:  # a signal handler must not call print; 2 is stderr
             os.write(2, STOPPING.encode() + b"\n")
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield lambda: requested
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def finish_run(run: Run, *, json: bool) -> int:
-    """Says where a run stands and what to type next; returns the exit status."""
-    if json:
-        print_json(as_json(run))
-    out = sys.stderr if json else sys.stdout
-    if not run.finished:
-        print(f"saved at step {run.step:,}; go on with: {command(run.plan.kind, '--resume', '--out', run.path)}", file=out)
-        return 130
-    if run.stopped_learning:
-        looks = run.plan.patience
-        print(f"ended early: held-out loss has not fallen in {looks} look{'s' * (looks != 1)} in a row", file=out)
-    if run.kept:
-        step, loss = run.kept
-        last = [line["held_out_loss"] for line in run.metrics() if "held_out_loss" in line][-1]
-        what = "the model as it was before: nothing it learned helped on held-out text" if step == 0 else f"step {step:,}"
-        print(
-            f"kept {what} (held out {loss:.3f}; {last:.3f} at the last step, {run.step:,}, which is in "
-            f"{run.path / CHECKPOINTS})",
-            file=out,
-        )
-    prompt = [run.plan.sample_prompt] if run.plan.sample_prompt else []
-    next_words = command("generate", "-m", run.path, *prompt)
-    print(f"done, {run.step:,} steps: {run.path / MODEL}; try it with: {next_words}", file=out)
-    if run.record is not None:
-        print(f"recorded: {run.record}; check it with: {command('verify', run.record)}", file=out)
-    return 0
-
-
-def as_json(run: Run) -> dict[str, Any]:
-    """The run as plain values."""
-    held_out = [line for line in run.metrics() if "held_out_loss" in line]
-    losses = [line["loss"] for line in run.metrics() if "loss" in line]
-    return {
-        "run": str(run.path),
-        "record": None if run.record is None else str(run.record),
-        "finished": run.finished,
-        "step": run.step,
-        "tokens": run.tokens,
-        "parameters": run.plan.config.parameters(),
-        "first_loss": losses[0] if losses else None,
-        "loss": losses[-1] if losses else None,
-        "held_out_loss": held_out[-1]["held_out_loss"] if held_out else None,
-        "bits_per_byte": held_out[-1]["bits_per_byte"] if held_out else None,
-        "kept_step": run.kept[0] if run.kept else run.step,
-        "kept_held_out_loss": run.kept[1] if run.kept else None,
-    }

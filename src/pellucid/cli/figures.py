@@ -1,12 +1,12 @@
-"""`pellucid figures`: the article's pictures, drawn from records."""
+"""`pellucid figures`: draws the article's figures from records."""
 
 import argparse
 import sys
 
 
 HELP = "draw the article's figures from records"
-DESCRIPTION = """Draws every figure that the records below the named folders give, and says what would make those that are
-missing. svg and png are stills; gif, webp, mp4 and html move. An html file needs nothing beside it."""
+DESCRIPTION = """Draws every figure that the records in the named folders give, and prints the command that would make a
+missing one. svg and png are stills; gif, webp, mp4 and html are animated. An html file is self-contained."""
 EXAMPLE = """pellucid figures runs/book tale.pellucid --out pictures
   pellucid figures tale.pellucid --out pictures --format svg,gif --only xray"""
 
@@ -14,7 +14,7 @@ EXAMPLE = """pellucid figures runs/book tale.pellucid --out pictures
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("records", nargs="+", metavar="DIR|RECORD", help="records, or folders that hold them at any depth")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where the pictures go")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the pictures")
     parser.add_argument("--format", default="svg,html", metavar="LIST", help="of svg,png,gif,webp,mp4,html (default svg,html)")
     parser.add_argument("--only", metavar="LIST", help="names of figures (default: all that the records give)")
     parser.add_argument("--width", type=int, metavar="PIXELS", help="of png, gif, webp and mp4 (default 960)")

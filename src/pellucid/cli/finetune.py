@@ -38,9 +38,10 @@ def run(chosen: argparse.Namespace) -> int:
         print(f"pellucid finetune: a run goes on as it was planned: leave out {planned[0]}", file=sys.stderr)
         return 2
     from pellucid import finetune
-    from pellucid.cli.display import Live, finish_run, stop_on_signals
+    from pellucid.cli.display import RunDisplay, stop_on_signals
+    from pellucid.cli.reports import finish_run
 
-    with Live(json=chosen.json) as live, stop_on_signals(live) as stop:
+    with RunDisplay(json=chosen.json) as live, stop_on_signals(live) as stop:
         done = finetune(
             chosen.examples, chosen.out, model=chosen.model or "default", seed=chosen.seed or 0, resume=chosen.resume,
             record=not chosen.no_record, observers=[live], stop=stop, **options,

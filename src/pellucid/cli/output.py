@@ -1,4 +1,4 @@
-"""What every command prints in the same way. No torch here."""
+"""Output that commands share: command lines and JSON. No torch here."""
 
 import json
 import shlex
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def command(*words: object) -> str:
-    """A command to type, quoted for the shell of this system."""
+    """A command line, quoted for this system's shell."""
     strings = ["pellucid", *map(str, words)]
     return subprocess.list2cmdline(strings) if sys.platform == "win32" else shlex.join(strings)
 

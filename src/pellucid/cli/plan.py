@@ -1,4 +1,4 @@
-"""`pellucid plan`: what a model takes before it is run."""
+"""`pellucid plan`: parameters, memory, time and cost of a model, estimated."""
 
 import argparse
 import re
@@ -6,13 +6,13 @@ from math import isfinite
 
 
 HELP = "parameters, memory, time and cost of a model, before anything is run"
-DESCRIPTION = """What a shape takes: its parameters by matrix, the operations of training (the paper's count and an exact one),
+DESCRIPTION = """Estimates for a model: parameters by matrix, the operations of training (the paper's count and an exact one),
 memory to train and to run, and time and cost on devices whose figures are given. Nothing is allocated."""
 EXAMPLE = """pellucid plan gpt3-175b
   pellucid plan gpt3-1.3b --tokens 26B --devices 8 --flops 100T --memory 80GB --price 2 --utilisation 0.4
   pellucid plan --all"""
 
-# Decimal as in data sheets, binary where the i says so.
+# Decimal as in data sheets; binary with an i.
 UNITS = {
     "": 1, "k": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12, "P": 10**15,
     "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
@@ -28,12 +28,12 @@ def quantity(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number with a unit, such as 300B, 28T, 80GB or 3e11")
     value = float(found[1]) * UNITS[found[2]]
     if not isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is larger than any number that is counted with here")
+        raise argparse.ArgumentTypeError(f"{text!r} is larger than any number that is accepted here")
     return value
 
 
 def whole(text: str) -> int:
-    """The same, as a whole number."""
+    """The same, rounded to an int."""
     return round(quantity(text))
 
 
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="the eight sizes of GPT-3 beside the paper's Table D.1")
     parser.add_argument("--tokens", type=whole, metavar="N", help="of training, as 300B (default: GPT-3's; 20 a parameter)")
-    parser.add_argument("--context", type=int, metavar="N", help="tokens of a sequence (default: all the model's tracks)")
+    parser.add_argument("--context", type=int, metavar="N", help="tokens of a sequence (default: the model's whole context)")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="sequences at once, in memory (default 1)")
     parser.add_argument("--device", metavar="NAME", help="a device with known figures (v100), or a name for yours")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="how many (default 1)")

@@ -1,11 +1,11 @@
-"""How an estimate looks on a terminal: tables that fit in 80 columns."""
+"""An estimate as text tables that fit in 80 columns."""
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pellucid.gpt.published import DECAY_TOKENS, RAMP_FROM_TOKENS, RAMP_OVER_TOKENS, WARMUP_TOKENS
-from pellucid.planning.devices import HOUR, YEAR, Device, duration, published_claim
+from pellucid.planning.devices import HOUR, YEAR, DeviceSpec, duration, published_claim
 from pellucid.planning.estimate import Estimate
 from pellucid.planning.measure import Measured
 from pellucid.planning.memory import STATES
@@ -38,15 +38,15 @@ def money(dollars: float) -> str:
 
 
 def print_estimate(planned: Estimate, measured: Measured | None, *, utilisation_given: bool) -> None:
-    """Everything about one shape."""
+    """Prints the estimate of one model."""
     console = Console(highlight=False)
     config = planned.config
     patterns = list(dict.fromkeys(map(str, config.pattern)))
     console.print(
         f"[bold]{planned.planned.name}[/]: [bold]{config.parameters():,}[/] parameters, {config.n_layers} blocks of "
         f"{config.block_parameters():,} ({' and '.join(patterns)}{' in turn' * (len(patterns) == 2)}), width "
-        f"{config.d_model:,}, {config.n_heads} heads of {config.d_head}, {config.n_ctx:,} tracks, {config.vocab_size:,} tokens "
-        "in the vocabulary"
+        f"{config.d_model:,}, {config.n_heads} heads of {config.d_head}, {config.n_ctx:,} positions, {config.vocab_size:,} "
+        "tokens in the vocabulary"
     )
     console.print()
     _matrices(console, planned)
@@ -59,7 +59,7 @@ def print_estimate(planned: Estimate, measured: Measured | None, *, utilisation_
         _claim(console)
     if planned.planned.published:
         for note in planned.planned.published.notes:
-            console.print(f"[yellow]The paper and this shape:[/] {note}")
+            console.print(f"[yellow]The paper and this model:[/] {note}")
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -184,7 +184,7 @@ def _time(console: Console, planned: Estimate, utilisation_given: bool) -> None:
 
 
 def _here(console: Console, planned: Estimate, measured: Measured) -> None:
-    took = duration(planned.flops_exact, Device(name="this machine", flops=measured.flops))
+    took = duration(planned.flops_exact, DeviceSpec(name="this machine", flops=measured.flops))
     table = _table("This machine (measured)", "", "")
     table.show_header = False
     table.columns[1].justify = "left"
@@ -213,7 +213,7 @@ def _claim(console: Console) -> None:
 
 
 def print_sizes(sizes: list[Estimate]) -> None:
-    """The eight published sizes, ours beside Table D.1."""
+    """Prints the eight published sizes, ours beside Table D.1."""
     console = Console(highlight=False)
     table = _table(
         "The eight sizes of GPT-3, trained on 300 billion tokens", "preset", "N (M)", "D.1", "6 N D", "D.1", "PF-days", "D.1",

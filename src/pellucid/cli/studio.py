@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 HELP = "look at runs, records and models in the browser"
 DESCRIPTION = """Serves a page on this machine: runs with their losses as they train, records with what happened inside the
-model, the figures drawn from them, and a prompt whose answer is written token by token and can then be looked into.
-Without a source it shows the embedded model. Nothing is loaded from elsewhere, and other sites' pages are not answered."""
+model, the figures drawn from them, and a prompt whose completion appears token by token and can then be inspected.
+Without a source it shows the embedded model. Nothing is loaded from other servers, and requests of other sites are refused."""
 EXAMPLE = """pellucid studio
   pellucid studio runs/book tale.pellucid"""
 
@@ -46,10 +46,10 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def serve(studio: "Studio", announce: "Callable[[Studio], None]", *, browser: bool) -> int:
-    """Serves until Ctrl-C or SIGTERM, which is the way to end it: done, not failed. Returns the exit status.
+    """Serves until Ctrl-C or SIGTERM, which is success. Returns the exit status.
 
     Args:
-        announce: called when connections are accepted. browser: open one, where it could be seen.
+        announce: called when connections are accepted. browser: open one where there is a display.
     """
     import signal
     import webbrowser
@@ -75,5 +75,5 @@ def serve(studio: "Studio", announce: "Callable[[Studio], None]", *, browser: bo
 
 
 def has_display() -> bool:
-    """Whether a browser could be seen: elsewhere one in the terminal would take the place of this command."""
+    """Whether there is a display: without one a text browser would take over this terminal."""
     return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -1,4 +1,4 @@
-"""`summary.md`: what a demo did, to read later."""
+"""`summary.md`: the results of a demo."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from pellucid.training.run import Run
 
 
-SHOWN = 10  # examples in the table that is not folded
+SHOWN = 10  # examples in the unfolded table
 
 
 def write_summary(
@@ -28,7 +28,7 @@ def write_summary(
         "",
         *_training(trained, metrics),
         "",
-        "What it wrote on the way, after the same prompt and with the same seed:",
+        "Samples during training, of the same prompt with the same seed:",
         "",
         "| step | text |",
         "|---:|---|",
@@ -54,8 +54,8 @@ def write_summary(
         "## Files",
         "",
         "- `index.html`: all of it as one page that needs no server; `figures/`: its figures as SVG and HTML.",
-        "- `tale.pellucid`: what happened inside the embedded model while it wrote; `run/training.pellucid`: what happened",
-        "  in the training run. `pellucid verify` computes their numbers again.",
+        "- `tale.pellucid`: the activations of the embedded model while it generated; `run/training.pellucid`: statistics of",
+        "  the training run. `pellucid verify` recomputes their numbers.",
         "- `run/`: the training run. `run.json` is its plan, `metrics.jsonl` has a line a step, `model/` is the model,",
         "  `checkpoints/` what it can be resumed from.",
         "- `tuned/`: the fine-tuning run. `base/` is the model before, `model/` (and `best/`) the best one on held-out",
@@ -83,7 +83,7 @@ def _training(trained: Run, metrics: Sequence[dict[str, Any]]) -> list[str]:
     over = f"mean of the last {len(last)} steps" if len(last) > 1 else "the last step"
     return [
         f"- {config.parameters():,} parameters: {config.n_layers} blocks ({', '.join(map(str, config.pattern))}), width "
-        f"{config.d_model}, {config.n_heads} heads, {config.n_ctx} tracks, {config.vocab_size:,} tokens in the vocabulary",
+        f"{config.d_model}, {config.n_heads} heads, {config.n_ctx} positions, {config.vocab_size:,} tokens in the vocabulary",
         f"- {trained.step:,} of {plan.total_steps:,} steps, {trained.tokens:,} tokens "
         f"({trained.tokens / plan.source['train_tokens']:.1f} times through the text), "
         f"{speeds[len(speeds) // 2]:,.0f} tokens a second (median), products in {plan.dtype} on {plan.threads} thread(s)",

@@ -52,13 +52,14 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.dry_run:
         return _dry_run(chosen, options)
     from pellucid import train
-    from pellucid.cli.display import Live, finish_run, print_dial, stop_on_signals
+    from pellucid.cli.display import RunDisplay, stop_on_signals
+    from pellucid.cli.reports import finish_run, print_scaling
     from pellucid.training.tensorboard import TensorBoard
     from pellucid.training.wandb import WeightsAndBiases
 
-    with Live(json=chosen.json) as live, stop_on_signals(live) as stop:
+    with RunDisplay(json=chosen.json) as live, stop_on_signals(live) as stop:
         if chosen.parameters is not None:
-            print_dial(chosen.parameters, live.console)
+            print_scaling(chosen.parameters, live.console)
         boards: list[Observer] = [TensorBoard(Path(chosen.out))] if chosen.tensorboard else []
         if chosen.wandb is not None:
             boards.append(WeightsAndBiases(Path(chosen.out), chosen.wandb or None))
@@ -70,13 +71,14 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _dry_run(chosen: argparse.Namespace, options: dict[str, Any]) -> int:
-    from pellucid.cli.display import Live, print_preview
+    from pellucid.cli.display import RunDisplay
     from pellucid.cli.output import print_json
+    from pellucid.cli.reports import print_preview
     from pellucid.gpt.scaling import shape_for
     from pellucid.planning.preview import Preview
     from pellucid.training.run import dry_run
 
-    with Live(json=chosen.json) as live:
+    with RunDisplay(json=chosen.json) as live:
         plan, throughput = dry_run(chosen.text, seed=chosen.seed or 0, observers=[live], **options)
     dial = shape_for(chosen.parameters) if chosen.parameters else None
     preview = Preview(plan=plan, throughput=throughput, dial=dial)

@@ -1,14 +1,14 @@
-"""`pellucid verify`: is a record true?"""
+"""`pellucid verify`: recomputes a record's numbers and compares them."""
 
 import argparse
 import sys
 
 
-HELP = "compute a record's numbers again with its model or run"
-DESCRIPTION = """Computes the numbers of a record again and compares: of a generation every derived one, in float32, with its
-model; of a training run those of which the run still has weights, and the steps that followed them.
-Exit status: 0 all within their tolerances, 1 not so, or the record is another model's. What could not be computed again is
-said to be so: times, and moments whose checkpoint is gone."""
+HELP = "recompute a record's numbers with its model or run, and compare"
+DESCRIPTION = """Recomputes the numbers of a record and compares them: of a generation every derived one, in float32, with its
+model; of a training run those of the steps whose weights the run still has, and the steps after them.
+Exit status: 0 all within their tolerances, 1 not so, or the record is another model's. The report names what could not be
+recomputed: times, and steps whose checkpoint is gone."""
 EXAMPLE = """pellucid verify tale.pellucid -m runs/book
   pellucid verify runs/book/training.pellucid"""
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("file", metavar="FILE", help="a record")
     parser.add_argument(
-        "-m", "--model", help="a model or run directory (default: the embedded model; of a run's record: where it lies)"
+        "-m", "--model", help="a model or run directory (default: the embedded model; of a run's record: its folder)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 

@@ -1,4 +1,4 @@
-"""`pellucid xray`: generate, and record what happens inside."""
+"""`pellucid xray`: generates, and records the model's activations."""
 
 import argparse
 import sys
@@ -7,9 +7,9 @@ from pellucid.cli.generate import add_sampling
 
 
 HELP = "generate, and record what happens inside the model"
-DESCRIPTION = """Writes text after a prompt, as `generate` does, and records on the way what happened inside the model: each
-step's distribution with its cut and its draw, what every block reads, the logit lens, attention, the cache, times.
-The record is one file; pictures are drawn from it, and `pellucid verify` computes it again."""
+DESCRIPTION = """Continues a prompt, as `generate` does, and records what the model computes: each step's distribution with its
+cut and its draw, every block's input, the logit lens, attention, the cache, times.
+The record is one file; figures are drawn from it, and `pellucid verify` recomputes it."""
 EXAMPLE = 'pellucid xray "Once upon a time" --max-tokens 20 --seed 1 --out tale.pellucid'
 
 
@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="the record to write, such as tale.pellucid")
     parser.add_argument("-m", "--model", default="default", help="a model or run directory (default: the embedded model)")
     add_sampling(parser)
-    parser.add_argument("--keep", metavar="GROUPS", help="of block_inputs,lens,attention those to record (default: all)")
-    parser.add_argument("--candidates", type=int, default=20, metavar="K", help="likeliest tokens to list a step (default 20)")
+    parser.add_argument("--keep", metavar="GROUPS", help="groups to record, of block_inputs,lens,attention (default: all)")
+    parser.add_argument("--candidates", type=int, default=20, metavar="K", help="likeliest tokens listed per step (default 20)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 

@@ -1,15 +1,16 @@
-"""Text to training examples.
+"""Text to training windows.
 
-In: text files and folders, or the prose that every Python carries; a tokenizer.
-Out: documents; a corpus on disk, that is token ids in checksummed shards, some held out; windows of tokens to train on,
-the k-th a pure function of (seed, k).
+In: text files and folders, or the documentation inside Python's standard library; a tokenizer.
+Out: documents; a corpus on disk (token ids in checksummed shards, a part held out); windows of tokens to train on, the k-th a
+pure function of (seed, k).
 
-Read in this order: `documents` and `prose`, `split`, `shards`, `tokens`, `windows`.
+Read in this order: `documents` and `prose`, `split`, `build`, `shards`, `tokens`, `windows`.
 """
 
+from pellucid.corpus.build import build_corpus
 from pellucid.corpus.documents import Document, read_documents
 from pellucid.corpus.prose import python_prose
-from pellucid.corpus.shards import TokenCorpus, build_corpus, open_corpus
+from pellucid.corpus.shards import TokenCorpus, open_corpus
 from pellucid.corpus.tokens import Tokens
 from pellucid.corpus.windows import Windows, sequential
 

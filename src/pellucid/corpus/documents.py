@@ -1,7 +1,7 @@
-"""Text files to documents.
+"""Reading text files as documents.
 
-A document is one whole text: a book, a page, a letter. Which files hold several is said by their own separator, the
-literal `<|endoftext|>`, or by their form: a `.jsonl` file has one document a line.
+A document is one whole text: a book, a page, a letter. A file holds several where the literal `<|endoftext|>` separates
+them, or as `.jsonl`, with one document a line.
 """
 
 import codecs
@@ -16,12 +16,16 @@ from pellucid.errors import PellucidError
 from pellucid.text.tokenizer import END_OF_TEXT
 
 
-_PROBE = 8 * 1024  # a NUL byte in a file's beginning: it is not text
+_PROBE = 8 * 1024  # bytes searched for a NUL byte, which means that a file is binary
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One text. name: where it is from, for people: `folder/file.txt`, with `#2` for the second document of a file."""
+    """One text.
+
+    Attributes:
+        name: its origin, for messages: `folder/file.txt`, with `#2` for the second document of a file.
+    """
 
     name: str
     text: str
@@ -32,21 +36,23 @@ def _warn(path: Path, reason: str) -> None:
 
 
 def read_documents(sources: Sequence[str | Path], *, on_skip: Callable[[Path, str], None] = _warn) -> Iterator[Document]:
-    """Reads files and folders, in the order given, a file at a time.
-
-    sources: files, or folders that are read through, each folder's files by name, then its folders; what begins with a
-        dot is left out. The same sources give the same documents: to go through them twice, call this twice.
-    on_skip: called with each file of a folder that is not read, and why (it is binary, it is empty). Warns by default.
+    """Reads files and folders, in the order given, one file at a time.
 
     UTF-8 only; a byte order mark is dropped and newlines become \\n. A `.jsonl` line is an object whose "text" is the
-    document. Elsewhere `<|endoftext|>` separates documents, and the newlines beside it belong to neither.
+    document. Elsewhere `<|endoftext|>` separates documents, and the newlines next to it belong to neither.
 
-    Raises PellucidError, at the call for sources that do not exist, and while reading: for a file that cannot be read
-    or is not UTF-8, naming it and the byte, and at the end if there was no text at all.
+    Args:
+        sources: files, or folders that are read recursively: a folder's files by name, then its subfolders. Names that begin
+            with a dot are skipped. The same sources give the same documents; to iterate twice, call this twice.
+        on_skip: called with each file of a folder that is not read, and the reason. Default: a warning.
+
+    Raises:
+        PellucidError: at the call, for a source that does not exist; while reading, for a file that cannot be read or is not
+            UTF-8 (the message names file and byte), and at the end if there was no text at all.
     """
     paths = [Path(source) for source in sources]
     if not paths:
-        raise PellucidError("no text was named: give a file or a folder")
+        raise PellucidError("no text is given: name a file or a folder")
     for path in paths:
         if not path.exists():
             raise PellucidError(f"there is no file or folder {path}")
@@ -85,7 +91,7 @@ def _files(folder: Path) -> Iterator[Path]:
     for directory, folders, files in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(directory, name) for name in sorted(files) if not name.startswith("."))
-        # os.walk goes into no linked folder, which could lead in circles; they are passed on to be reported.
+        # os.walk does not enter linked folders, which could be circular; they are yielded to be reported.
         yield from (path for name in folders if (path := Path(directory, name)).is_symlink())
 
 
@@ -149,9 +155,13 @@ def _read_lines(file: Path, name: str) -> Iterator[Document]:
 
 
 def _decode(data: bytes, file: Path, offset: int) -> str:
-    """offset: where in the file `data` starts."""
+    """Decodes UTF-8.
+
+    Args:
+        offset: of `data` in the file, for messages.
+    """
     try:
-        # The mark is dropped by hand: the codec "utf-8-sig" would count error positions from behind it.
+        # The byte order mark is removed here: the codec "utf-8-sig" would count error positions from after it.
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         at = offset + error.start

@@ -1,4 +1,4 @@
-"""The English prose that every Python carries: something real to train on where nothing else is at hand."""
+"""The documentation inside Python's standard library, as text to train on where the user gives none."""
 
 import ast
 import sysconfig
@@ -10,7 +10,7 @@ from pathlib import Path
 from pellucid.corpus.documents import Document
 
 
-# Tests and tools whose docstrings say little; packages that are not the library's own.
+# Tests and tools with little documentation, and packages that are not the standard library's.
 _SKIPPED = {"test", "tests", "idlelib", "idle_test", "lib2to3", "turtledemo", "ensurepip", "pydoc_data",
             "site-packages", "dist-packages", "lib-dynload", "__pycache__"}  # fmt: skip
 
@@ -19,8 +19,8 @@ def python_prose() -> Iterator[Document]:
     """The language reference's help topics, then the docstrings of the standard library, a document a module.
 
     Modules are parsed, never imported. Their order is that of their names; a document is a module's docstring and those
-    of its classes and functions in the order of the source. What a Python lacks (some distributions leave parts out, a
-    frozen one has no sources) or what cannot be parsed is not there: some 2 MB in a full CPython 3.11.
+    of its classes and functions in the order of the source. Missing modules (some distributions omit
+    parts, a frozen one has no sources) and those that cannot be parsed are skipped: some 2 MB in a full CPython 3.11.
     """
     yield from _topics()
     library = Path(sysconfig.get_path("stdlib"))

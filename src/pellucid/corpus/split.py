@@ -1,4 +1,4 @@
-"""Which text is held out: whole documents where they allow it, so that nothing is measured on text half seen."""
+"""Choosing the held-out documents: whole ones where possible, so that no document is partly trained on."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,14 @@ from pellucid.hashing import mix
 
 
 def choose_held_out(sizes: Sequence[int], fraction: float, seed: int) -> list[int]:
-    """The indices of the documents to hold out, ascending; empty if the tail of one is to be held out instead.
-
-    sizes: bytes of each document, in order. fraction: of all the bytes. A pure function of its arguments.
+    """The indices of the documents to hold out, ascending; empty if the end of one document is to be held out instead.
 
     Documents are taken in a pseudo-random order, each if it brings the sum closer to fraction * total; if none does,
     the smallest alone. The result is empty where whole documents make no fair split: there is only one, or they would
-    hold out less than half of what was asked for (a title page beside one long book), or more than half of everything.
+    hold out less than half of the requested part (a title page beside one long book), or more than half of everything.
+
+    Args:
+        sizes: bytes of each document, in order. fraction: of all bytes to hold out, in (0, 1).
     """
     assert 0 < fraction < 1
     if len(sizes) < 2:

@@ -1,4 +1,4 @@
-"""A long sequence of token ids that lies in several arrays, which need not be in memory."""
+"""A long read-only sequence of token ids over several arrays, such as memory-mapped files."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 
 class Tokens:
-    """A read-only sequence of token ids over parts joined end to end.
+    """A read-only sequence of token ids: arrays joined end to end without a copy.
 
-    parts: arrays of integers, such as memory-mapped shards; none is copied.
-    n_bytes: how many bytes of UTF-8 text the tokens stand for, end-of-text counted as none.
-    `tokens[a:b]` is a new (b - a,) int64 array, bounds as for a list; `tokens[i]` is an int.
+    `tokens[a:b]` is a new (b - a,) int64 array, with a list's bounds; `tokens[i]` is an int.
+
+    Args:
+        parts: arrays of integers, such as memory-mapped shards.
+        n_bytes: bytes of UTF-8 text that the tokens decode to, end-of-text counted as none.
     """
 
     def __init__(self, parts: Sequence[NDArray[Any]], n_bytes: int) -> None:

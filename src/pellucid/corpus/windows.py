@@ -1,12 +1,12 @@
-"""The sliding window: training examples cut out of the tokens.
+"""Training windows: where the k-th window lies in the tokens.
 
 A window is n_ctx + 1 contiguous tokens; the model reads the first n_ctx of them, and at each learns to predict the next
 one. Brown et al. 2020 train on full windows of n_ctx = 2048 tokens, documents packed with end-of-text between them
 (section 2.3 and appendix B).
 
 Which window is the k-th to be trained on is a pure function of (seed, k): a resumed run asks for the next k, and needs
-no saved state. k counts through the epochs: epoch k // len, in each every window once, in an order of its own, and cut
-at places of its own, so that a token does not always stand at the same track.
+no saved state. k counts through the epochs (epoch k // len): each has every window once, in its own order and from its own
+offset, so that a token is not always at the same position.
 """
 
 from collections.abc import Iterator
@@ -19,16 +19,20 @@ from pellucid.errors import PellucidError
 from pellucid.hashing import mix, permuted
 
 
-_ORDER, _PHASE = 1, 2  # what a hash is for, so that the two draws of one epoch have nothing in common
+_ORDER, _OFFSET = 1, 2  # salts of the two hashes of an epoch, so that they are independent
 
 
 class Windows:
     """Windows of n_ctx + 1 tokens, for training.
 
-    tokens: N of them. n_ctx: tracks the model reads at once. seed: any integer.
-    `len(windows)`: windows in one epoch, (N - 1) // n_ctx; neighbours share one token, the last target of the one and
-    the first input of the next, so each token is a target at most once in an epoch.
-    Raises PellucidError where the tokens do not fill one window.
+    `len(windows)` is the number in one epoch, (N - 1) // n_ctx for N tokens. Neighbours share one token, the last target of
+    one and the first input of the next, so each token is a target at most once in an epoch.
+
+    Args:
+        n_ctx: positions of the model's input. seed: any integer.
+
+    Raises:
+        PellucidError: the tokens do not fill one window.
     """
 
     def __init__(self, tokens: Tokens, n_ctx: int, *, seed: int) -> None:
@@ -48,16 +52,16 @@ class Windows:
         return self._n
 
     def start(self, k: int) -> int:
-        """Where in the tokens the k-th window starts, k = 0, 1, 2, ... without end."""
+        """The index of the k-th window's first token, for any k >= 0."""
         assert k >= 0
         epoch, index = divmod(k, self._n)
         place = permuted(index, self._n, key=mix(self.seed, epoch, _ORDER))
         return self.first_start(epoch) + place * self.n_ctx
 
     def first_start(self, epoch: int) -> int:
-        """Where in the tokens the first window in reading order starts in an epoch; the next follows n_ctx tokens later."""
-        # `slack` tokens belong to no window; the phase says how many of them come before the first.
-        return mix(self.seed, epoch, _PHASE) % (self._slack + 1)
+        """The index of the first token of an epoch's first window in reading order; the next begins n_ctx tokens later."""
+        # `slack` tokens belong to no window; the offset is how many of them come before the first.
+        return mix(self.seed, epoch, _OFFSET) % (self._slack + 1)
 
     def window(self, k: int) -> NDArray[np.int64]:
         """The k-th window, (n_ctx + 1,)."""
@@ -72,14 +76,14 @@ class Windows:
         return out
 
     def sequential(self) -> Iterator[NDArray[np.int64]]:
-        """The same tokens in text order, not shuffled: see the function `sequential`."""
+        """Windows in text order, not shuffled: see the function `sequential`."""
         return sequential(self.tokens, self.n_ctx)
 
 
 def sequential(tokens: Tokens, n_ctx: int) -> Iterator[NDArray[np.int64]]:
     """Windows in text order, for a loss over all the text: every token after the first is a target exactly once.
 
-    Each is (n_ctx + 1,), but the last, which may be shorter (two tokens at least). Fewer tokens than a window are fine.
+    Each has shape (n_ctx + 1,); the last may be shorter (at least two tokens). Fewer tokens than a window are allowed.
     """
     assert n_ctx > 0
     for start in range(0, len(tokens) - 1, n_ctx):

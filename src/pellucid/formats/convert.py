@@ -1,7 +1,7 @@
-"""Converting a model into another format, and proving it: both sides are run on the same prompts.
+"""Converting a model into another format, and comparing the result: both are run on the same prompts.
 
-The result appears whole at its place, or not at all: it is written beside, read back by another program's reader where
-there is one (`transformers`), compared, and only then put there.
+The result is written to a temporary place, read back by another program's reader where there is one (`transformers`), compared
+with the model, and only then moved to its destination.
 """
 
 import os
@@ -25,21 +25,21 @@ from pellucid.gpt.directory import STORAGES, save_model
 from pellucid.text.tokenizer import Tokenizer
 
 
-LENGTHS = (1, 64, 512)  # tokens of the prompts that both sides are run on, as far as the context goes
+LENGTHS = (1, 64, 512)  # tokens of the prompts that both are run on, limited by the context
 SEED = 0
-# Both sides sum the same float32 numbers in different orders, over all blocks: some 1e-6 of the largest logit. A mistake in
-# a conversion is of the order of the logits.
+# Both sum the same float32 numbers in different orders, over all blocks: some 1e-6 of the largest logit. A wrong conversion
+# differs by the order of the logits.
 TOLERANCE = 1e-3
-MEASURED = 16_384  # tokens of a text that bits a byte are measured on, at most
+MAX_MEASURED = 16_384  # tokens of a text that bits per byte are measured on
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
-    """How well both sides predict a text.
+class BitsPerByteComparison:
+    """How well the model and its conversion predict a text.
 
     Attributes:
-        text: what it is, in words. tokens: how many were predicted, and the bytes of text they are.
-        before, after: bits a byte, of the model and of the result as it was read back.
+        text: a description of it. tokens: how many were predicted. text_bytes: their bytes of UTF-8 text.
+        before, after: bits per byte of the model, and of the result as it was read back.
     """
 
     text: str
@@ -51,17 +51,17 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversion:
-    """What a conversion did and how far apart the two sides are.
+    """What a conversion wrote and how far its logits differ from the model's.
 
     Attributes:
-        lost: what the result computes otherwise, a line each.
-        read_by: who read the result back.
-        prompts: tokens of each random prompt that both sides were run on.
-        largest_difference: between the two sides' logits.
-        largest_logit: in size, of the original: what that difference is to be seen against.
-        same_likeliest: the share of places at which both sides find the same next token likeliest.
-        bytes: of all that was written. float32_bytes: of the weights alone, as float32.
-        measured: both sides on a text, if one was given.
+        lost: what the result computes differently, a line each.
+        read_by: the reader that the result was read back with.
+        prompts: tokens of each random prompt that both were run on.
+        largest_difference: of the logits.
+        largest_logit: of the model, in absolute value, to compare that difference with.
+        same_likeliest: the share of positions at which both have the same likeliest next token.
+        bytes: of all written files. float32_bytes: of the weights alone, as float32.
+        measured: bits per byte of both on a text, if one was given.
     """
 
     target: str
@@ -75,7 +75,7 @@ class Conversion:
     same_likeliest: float
     bytes: int
     float32_bytes: int
-    measured: Measured | None = None
+    measured: BitsPerByteComparison | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -93,19 +93,18 @@ def convert(
     measure: str | Sequence[Sequence[int]] | None = None,
     measure_name: str = "the text given",
 ) -> Conversion:
-    """Writes `model` at `destination` in the format `to`, and compares what was written with it.
+    """Writes `model` to `destination` in the format `to`, reads it back and compares.
 
     Args:
         to: one of `TARGETS`.
-        quantize: "int8", "int4", "float16" or "bfloat16", where the target has it. To ask for it is to allow what rounding
-            costs.
-        allow_lossy: write also what the format computes otherwise.
-        measure: a text on which both sides are measured, in bits a byte: its first `MEASURED` tokens, window by window; or
-            several texts as token ids.
-        measure_name: what the result calls it.
+        quantize: "int8", "int4", "float16" or "bfloat16", where the target has it. The loss by rounding needs no `allow_lossy`.
+        allow_lossy: also write a model that the format computes differently.
+        measure: a text to measure both on, in bits per byte: its first `MAX_MEASURED` tokens, window by window; or several
+            texts as token ids.
+        measure_name: the description of that text in the result.
 
     Raises:
-        PellucidError: an unknown target, a destination that exists, a model that the target cannot hold, a loss that was
+        PellucidError: an unknown target, a destination that exists, a model that the target cannot hold, a loss that is
             not allowed, or a result that differs although nothing should be lost.
     """
     destination = Path(destination)
@@ -114,16 +113,16 @@ def convert(
         has = f"one of {', '.join(target.quantizes)}" if target.quantizes else "none"
         raise PellucidError(f"{to} has no {quantize} storage (it has {has})")
     if destination.exists():
-        raise PellucidError(f"{destination} exists already: name a place where nothing is")
+        raise PellucidError(f"{destination} exists already: name a path that does not exist")
     lost = target.losses(model, quantize)
     if lost and not allow_lossy:
         raise PellucidError(
-            f"{to} would not compute the same: {'; '.join(lost)}. To write it all the same: --allow-lossy (allow_lossy=True)"
+            f"{to} would not compute the same: {'; '.join(lost)}. To write it anyway: --allow-lossy (allow_lossy=True)"
         )
     if measure is not None and tokenizer is None:
-        raise PellucidError("a model without a tokenizer reads no text: leave out what is to be measured")
+        raise PellucidError("a model without a tokenizer cannot be measured on text: leave that out")
     part = destination.with_name(f".{destination.name}.part")
-    with _absent(part):
+    with _removed(part):
         if target.a_file:
             part.parent.mkdir(parents=True, exist_ok=True)
         else:
@@ -141,14 +140,14 @@ def convert(
             )
         if measure is not None and tokenizer is not None:
             done = replace(done, measured=_measure(model, logits, tokenizer, measure, measure_name))
-        del logits  # it may be a view of the file, and Windows moves none that is mapped
+        del logits  # it may map the file, and Windows moves no mapped file
         os.replace(part, destination)
     return done
 
 
 @contextmanager
-def _absent(part: Path) -> Iterator[None]:
-    """Nothing is left at `part`, before or after."""
+def _removed(part: Path) -> Iterator[None]:
+    """Removes `part` before and after the block."""
     _remove(part)
     try:
         yield
@@ -164,7 +163,7 @@ def _remove(path: Path) -> None:
 
 
 @torch.inference_mode()
-def _compare(model: Decoder, logits: Logits, **said: Any) -> Conversion:
+def _compare(model: Decoder, logits: Logits, **fields: Any) -> Conversion:
     config, was_training = model.config, model.training
     model.eval()
     lengths = sorted({min(length, config.n_ctx) for length in LENGTHS})
@@ -181,7 +180,7 @@ def _compare(model: Decoder, logits: Logits, **said: Any) -> Conversion:
         same += int((mine.argmax(-1) == theirs.argmax(-1)).sum())
     model.train(was_training)
     return Conversion(
-        **said,
+        **fields,
         prompts=lengths,
         largest_difference=difference,
         largest_logit=largest,
@@ -191,14 +190,14 @@ def _compare(model: Decoder, logits: Logits, **said: Any) -> Conversion:
 
 def _measure(
     model: Decoder, logits: Logits, tokenizer: Tokenizer, text: str | Sequence[Sequence[int]], name: str
-) -> Measured:
+) -> BitsPerByteComparison:
     was_training, place, lengths = model.training, model.wte.weight.device, tokenizer.byte_lengths
     model.eval()
-    texts = [tokenizer.encode(text)[: MEASURED + 1]] if isinstance(text, str) else text
+    texts = [tokenizer.encode(text)[: MAX_MEASURED + 1]] if isinstance(text, str) else text
     before = predicted(lambda read: model(read.to(place)), texts, lengths, model.config.n_ctx)
     after = predicted(logits, texts, lengths, model.config.n_ctx)
     model.train(was_training)
-    return Measured(
+    return BitsPerByteComparison(
         text=name, tokens=before.tokens, text_bytes=before.text_bytes, before=before.bits_per_byte, after=after.bits_per_byte
     )
 
@@ -208,7 +207,7 @@ def _size(path: Path) -> int:
 
 
 def by_transformers(directory: Path) -> tuple[Logits, str]:
-    """A directory's logits by `transformers`, where it is installed; else by our own reader."""
+    """Reads a directory with `transformers` where that is installed, else with our own reader."""
     if find_spec("transformers") is None:
         return by_pellucid(directory)
     transformers = import_module("transformers")
@@ -225,7 +224,7 @@ def by_transformers(directory: Path) -> tuple[Logits, str]:
 
 
 def by_pellucid(directory: Path) -> tuple[Logits, str]:
-    """A directory's logits by our own reader."""
+    """Reads a directory with our own reader."""
     with torch.device("meta"):
         model = Decoder(hf_config.read_config(directory))
     hf_read.load_weights(model, directory)
@@ -258,7 +257,7 @@ def _gguf() -> Target:
     return TARGET
 
 
-# By name, made when asked for. One more format is one more line.
+# By name, constructed on request. A further format is a further line.
 TARGETS: dict[str, Callable[[], Target]] = {
     "pellucid": lambda: Target(
         losses=_own_losses,

@@ -1,9 +1,9 @@
-"""GPT-3's family at Hugging Face, as data: what their config.json says, and under which names their tensors lie.
+"""The model families read from Hugging Face, as data: their config.json and the names of their tensors.
 
     gpt2      GPT-2, Cerebras-GPT (exact GELU): our names, matrices as (in, out)
-    gpt_neo   GPT-Neo: queries, keys and values apart and without biases, scores not scaled, blocks global or local
-    opt       OPT: as GPT-Neo, with biases and scale, ReLU; positions begin in row 2; OPT-350m normalises after each branch
-              and has embeddings narrower than the stream
+    gpt_neo   GPT-Neo: separate q, k and v without biases, scores not scaled, blocks global or local
+    opt       OPT: as GPT-Neo, with biases and scale, ReLU; positions begin in row 2; OPT-350m normalizes after each branch
+              and has embeddings narrower than d_model
 
 Sources: the configuration and modelling files of `transformers`; the papers are Radford et al. 2019 (GPT-2), Dey et al. 2023
 (Cerebras-GPT, arXiv 2304.03208) and Zhang et al. 2022 (OPT, arXiv 2205.01068).
@@ -21,25 +21,25 @@ from pellucid.gpt.pattern import all_dense
 from pellucid.gpt.tensor_names import TRANSPOSED, TensorSource
 
 
-HEAD = "lm_head.weight"  # the output matrix, where a file holds it beside the token matrix that it is tied to
+HEAD = "lm_head.weight"  # the output matrix, in files that store it beside the embedding that it is tied to
 OPT_END = 2  # </s>
 QKV = ("q_proj", "k_proj", "v_proj")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """How one family's files name things.
+    """The names and conventions of one family's files.
 
     Attributes:
-        architecture: the class of `transformers` that computes it.
+        architecture: its class in `transformers`.
         prefixes: of tensor names, any of which may be absent.
         prefix: the one that is written.
-        names: our names (a block's without "h.N.") to theirs; what is not listed has the same name.
-        blocks: what stands before a block's number.
-        transposed: endings of names whose matrices are (in, out).
-        buffers: names in files that are no weights: causal masks.
-        skip: first rows of the positions that are not used.
-        shape: config.json's values to a shape; None: `gpt.config_json` reads it, as our own directories are GPT-2's.
+        names: our names (a block's without "h.N.") to theirs; unlisted names are the same.
+        blocks: the prefix of a block's number.
+        transposed: endings of names whose matrices are stored as (in, out).
+        buffers: a pattern of names that are not weights: causal masks.
+        skip: unused first rows of the position embedding.
+        shape: makes a config from config.json's values; None: `gpt.config_json` reads it, as our own directories are GPT-2's.
     """
 
     architecture: str
@@ -53,11 +53,11 @@ class Family:
     shape: Callable[[dict[str, Any]], GPTConfig] | None = None
 
     def sources(self, names: Iterable[str]) -> dict[str, TensorSource]:
-        """Where each of a model's parameters, by our names, lies in this family's files."""
+        """The source of each parameter, by our names, in this family's files."""
         return {name: self.source(name) for name in names}
 
     def source(self, name: str) -> TensorSource:
-        """Where one of our parameters lies, by its name."""
+        """The source of one parameter, by our name."""
         module, _, kind = name.rpartition(".")
         block = ""
         if found := re.match(r"h\.(\d+)\.", module):
@@ -165,7 +165,7 @@ OPT = Family(
     shape=_opt,
 )
 FAMILIES: dict[str, Family] = {"gpt2": GPT2, "pellucid": GPT2, "gpt_neo": GPT_NEO, "opt": OPT}
-# What people call GPT-3-like and is not: said by name rather than found out tensor by tensor.
+# GPT-3-like families that are not supported: refused by name rather than tensor by tensor.
 NOT_READ = {
     "gptj": "rotary positions and parallel branches",
     "gpt_neox": "rotary positions and parallel branches",

@@ -1,16 +1,16 @@
 """GPT-3's attention in GPT-Neo's parameters, exactly.
 
-C width, D head width. GPT-Neo has no biases on queries, keys and values and does not divide scores by sqrt(D). All of that
-can be moved elsewhere without changing what a block computes:
+C width, D head width. GPT-Neo has no biases on queries, keys and values and does not divide scores by sqrt(D). Both can
+be moved into other parameters without changing what a block computes:
 
 * scale: W_q / sqrt(D), b_q / sqrt(D).
-* b_k adds the same to all scores of a query: the softmax does not see it, so it is dropped.
-* b_q: W_q is square, so a shift d of what goes in has W_q d = b_q; d joins ln_1's bias. Keys then shift by W_k d, which the
-  softmax does not see either, and values by W_v d.
-* b_v and that shift: attention weights sum to 1, so W_o (b_v - W_v d) joins the projection's bias.
+* b_k adds the same to all scores of a query, which the softmax ignores, so it is dropped.
+* b_q: W_q is square, so there is a shift d of its input with W_q d = b_q; d is added to ln_1's bias. Keys then shift by
+  W_k d, which the softmax ignores too, and values by W_v d.
+* b_v and that shift: attention weights sum to 1, so W_o (b_v - W_v d) is added to the projection's bias.
 
-In exact arithmetic nothing is lost. In float32 a large d costs bits: ln_1's output is a sum of what it was and d, and W_q
-takes them apart again. So d is measured (`growth`), and a W_q that is singular is refused.
+In exact arithmetic nothing is lost. In float32 a large d costs bits: ln_1's output becomes a sum with d, and W_q separates
+them again. So d is measured (`growth`), and a singular W_q is refused.
 """
 
 import math
@@ -23,17 +23,17 @@ from pellucid.errors import PellucidError
 from pellucid.gpt.decoder import Block, Decoder
 
 
-MOST_GROWTH = 2**8  # each doubling costs one of float32's 24 bits: 16 are left at this
-MOST_RESIDUAL = 1e-8  # of the shift, relative to b_q, in float64: what is worse comes of a singular W_q
+MAX_GROWTH = 2**8  # each doubling costs one of float32's 24 bits: 16 are left at this
+MAX_RESIDUAL = 1e-8  # of the shift, relative to b_q, in float64: more means a singular W_q
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """What takes the place of one block's query biases.
+    """The shift of ln_1's output that replaces one block's query biases.
 
     Attributes:
-        delta: (C,) float64, joins ln_1's bias.
-        growth: how many times larger the largest number is that ln_1 gives out, at most.
+        delta: (C,) float64, added to ln_1's bias.
+        growth: the factor by which the largest possible output of ln_1 grows.
         residual: max |W_q d - b_q| / max |b_q| in float64.
     """
 
@@ -71,20 +71,20 @@ def _shift(block: Block, number: int) -> Shift:
         return Shift(torch.zeros_like(bias), 1.0, 0.0)
     delta, failed = torch.linalg.solve_ex(weight, bias)
     residual = float((weight @ delta - bias).abs().max() / size)
-    if failed or not residual <= MOST_RESIDUAL:
+    if failed or not residual <= MAX_RESIDUAL:
         raise PellucidError(
             f"block {number}'s query biases cannot be moved into GPT-Neo's parameters: its query matrix is singular (condition "
             f"number {condition(block):.3g}, residual {residual:.3g})"
         )
     gain, shift = block.ln_1.weight.detach().cpu().double(), block.ln_1.bias.detach().cpu().double()
-    # A normalised vector of C numbers has a variance of 1: about 1 is what its numbers are.
+    # A normalized vector has a variance of 1, so its numbers are about 1.
     before = (gain.abs() + shift.abs()).max()
     after = (gain.abs() + (shift + delta).abs()).max()
     return Shift(delta, float(after / before), residual)
 
 
 def fold(block: Block, shift: Shift) -> dict[str, Tensor]:
-    """The block's changed parameters in float64, by our names within it; the query, key and value biases have gone.
+    """The block's changed parameters in float64, by our names within it; query, key and value biases become zero.
 
     Args:
         shift: from `shifts`.

@@ -1,13 +1,13 @@
-"""GGUF, the file of llama.cpp: a model and its tokenizer in one file, written and read for its `gpt2` architecture.
+"""GGUF, llama.cpp's format: a model and its tokenizer in one file, for the `gpt2` architecture.
 
 llama.cpp runs `gpt2` with every block dense, tanh GELU and, without an output matrix, the token matrix in its place. A
-dense Pellucid model of kind F32 is therefore the same model there. What cannot be is refused, and what is otherwise is
-named, before anything is written.
+dense Pellucid model in F32 is therefore the same model there. What the format cannot hold is refused, and what it computes
+differently is reported, before anything is written.
 
-A tensor lies in the file as `torch.nn.Linear` keeps it, (out, in), row by row. Weight matrices take the kind that is asked
-for; positions, biases and LayerNorms stay F32, and so does a matrix whose rows are not whole blocks.
+A tensor is stored as `torch.nn.Linear` keeps it, (out, in), row by row. Weight matrices have the requested tensor type;
+positions, biases and LayerNorms stay F32, and so does a matrix whose rows are not whole blocks.
 
-Files: `gguf_names` (what is called what), `gguf_blocks` (numbers as bytes), `gguf_container` (the bytes around them),
+Files: `gguf_names` (tensor names), `gguf_blocks` (numbers as bytes), `gguf_container` (header and tensor table),
 `gguf_write`, `gguf_read`.
 """
 
@@ -18,17 +18,17 @@ import torch
 from pellucid.errors import PellucidError
 from pellucid.formats.gguf_names import gguf_name
 from pellucid.formats.gguf_read import GgufFile, read
-from pellucid.formats.gguf_write import Rounding, Written, lossy, lost_patterns, refusals, write
+from pellucid.formats.gguf_write import Rounding, WrittenFile, lossy, lost_patterns, refusals, write
 from pellucid.formats.target import Logits, Target
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.pattern import all_dense
 from pellucid.text.tokenizer import Tokenizer
 
 
-__all__ = ["TARGET", "GgufFile", "Rounding", "Written", "gguf_name", "lossy", "read", "refusals", "write"]
+__all__ = ["TARGET", "GgufFile", "Rounding", "WrittenFile", "gguf_name", "lossy", "read", "refusals", "write"]
 
 QUANTIZES = {"int8": "Q8_0", "int4": "Q4_0", "float16": "F16", "bfloat16": "BF16"}
-SAME = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}  # the kind that loses nothing of a dtype
+SAME = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}  # the tensor type that is exact for a dtype
 
 
 def _kind(model: Decoder, quantize: str | None) -> str:
@@ -38,7 +38,7 @@ def _kind(model: Decoder, quantize: str | None) -> str:
 def _losses(model: Decoder, quantize: str | None) -> list[str]:
     if reasons := refusals(model.config):
         raise PellucidError(f"this model cannot be a GGUF file: {reasons[0]}")
-    # Rounding is what `quantize` asks for; unasked, only float64 has more than the file can keep.
+    # `quantize` allows rounding; without it only float64 has more bits than the file can keep.
     rounded = quantize is None and model.wte.weight.dtype not in SAME
     return lost_patterns(model.config) + ["float64 weights are rounded to float32"] * rounded
 
@@ -48,7 +48,7 @@ def _write(model: Decoder, tokenizer: Tokenizer | None, path: Path, quantize: st
 
 
 def _dense(path: Path) -> tuple[Logits, str]:
-    """What the file computes where every block is dense, as in llama.cpp."""
+    """Reads the file as llama.cpp does: every block dense."""
     found = read(path)
     with torch.device("meta"):
         model = Decoder(found.config.replace(pattern=all_dense(found.config.n_layers)))

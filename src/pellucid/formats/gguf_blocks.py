@@ -1,11 +1,11 @@
-"""The number formats of GGUF's tensors: how rows of float32 become bytes, and back.
+"""GGUF's tensor types: rows of float32 as bytes, and back.
 
     F32, F16, BF16   each number on its own
     Q8_0             32 numbers of a row: a float16 scale d, then 32 signed bytes q; the number is d * q
     Q4_0             32 numbers of a row: a float16 scale d, then 16 bytes; byte j holds number j in its low four bits and
                      number j + 16 in its high ones; the number is d * (q - 8)
 
-Which scales and codes is for `gpt.quantize` to say, whose groups these are; here they become the format's bytes.
+`gpt.quantize` chooses scales and codes for groups of the same size; here they become the format's bytes.
 """
 
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ GROUPED = {"Q8_0": "int8", "Q4_0": "int4"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Kind:
-    """One number format.
+class TensorType:
+    """One tensor type.
 
     Attributes:
-        name: as GGUF writes it. code: ggml's number for it. file_type: llama.cpp's for a file mostly of it.
-        block: numbers that share their bytes; block_bytes: how many bytes those are.
+        name: ggml's. code: ggml's number for it. file_type: llama.cpp's number for a file mostly of this type.
+        block: numbers in a block; block_bytes: bytes of a block.
     """
 
     name: str
@@ -37,33 +37,33 @@ class Kind:
     block_bytes: int
 
     def bytes_of(self, numbers: int) -> int:
-        """Bytes of so many numbers, a multiple of the block."""
+        """Bytes of a number of numbers that is a multiple of the block."""
         assert numbers % self.block == 0
         return numbers // self.block * self.block_bytes
 
 
-KINDS = {
+TENSOR_TYPES = {
     kind.name: kind
     for kind in (
-        Kind(name="F32", code=0, file_type=0, block_bytes=4),
-        Kind(name="F16", code=1, file_type=1, block_bytes=2),
-        Kind(name="BF16", code=30, file_type=32, block_bytes=2),
-        Kind(name="Q8_0", code=8, file_type=7, block=BLOCK, block_bytes=2 + BLOCK),
-        Kind(name="Q4_0", code=2, file_type=2, block=BLOCK, block_bytes=2 + BLOCK // 2),
+        TensorType(name="F32", code=0, file_type=0, block_bytes=4),
+        TensorType(name="F16", code=1, file_type=1, block_bytes=2),
+        TensorType(name="BF16", code=30, file_type=32, block_bytes=2),
+        TensorType(name="Q8_0", code=8, file_type=7, block=BLOCK, block_bytes=2 + BLOCK),
+        TensorType(name="Q4_0", code=2, file_type=2, block=BLOCK, block_bytes=2 + BLOCK // 2),
     )
 }
-BY_CODE = {kind.code: kind for kind in KINDS.values()}
+TYPE_BY_CODE = {kind.code: kind for kind in TENSOR_TYPES.values()}
 FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def encode(x: Tensor, kind: Kind, *, search: bool = True) -> Tensor:
+def encode(x: Tensor, kind: TensorType, *, search: bool = True) -> Tensor:
     """(..., n) float32 numbers, n a multiple of the block -> their bytes, one row of uint8.
 
     Args:
         search: Q4_0 only: False takes ggml's scale (`gpt.quantize`).
 
     Raises:
-        PellucidError: a number too large for the kind.
+        PellucidError: a number too large for the type.
     """
     if kind.name in FLOATS:
         made = x.to(FLOATS[kind.name])
@@ -79,11 +79,11 @@ def encode(x: Tensor, kind: Kind, *, search: bool = True) -> Tensor:
     return torch.cat((halves, torch.from_numpy(packed)), dim=1).view(-1)
 
 
-def _too_large(x: Tensor, kind: Kind) -> PellucidError:
+def _too_large(x: Tensor, kind: TensorType) -> PellucidError:
     return PellucidError(f"a weight of {x.abs().max():.3g} is too large for {kind.name}: use F32 or BF16")
 
 
-def decode(raw: Tensor, kind: Kind) -> Tensor:
+def decode(raw: Tensor, kind: TensorType) -> Tensor:
     """The inverse of `encode`, up to its rounding: uint8 bytes -> one row of float32."""
     if kind.name in FLOATS:
         return raw.view(FLOATS[kind.name]).float()

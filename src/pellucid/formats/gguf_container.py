@@ -1,12 +1,12 @@
-"""The bytes of a GGUF file around its tensors: magic, keys and values, the table of tensors. Version 3, little-endian.
+"""A GGUF file's header: magic, keys and values, the tensor table. Version 3, little-endian.
 
     4 bytes "GGUF"; u32 version; u64 tensors; u64 keys
     keys       each: string name, u32 type, value
-    tensors    each: string name, u32 dimensions, u64 sizes (fastest first: a matrix is columns, rows), u32 kind, u64 offset
+    tensors    each: string name, u32 dimensions, u64 sizes (fastest first: a matrix is columns, rows), u32 type, u64 offset
     padding to the alignment; then the tensors, each at its offset from here, padded likewise
     a string is u64 bytes and UTF-8; an array is u32 type, u64 count, values
 
-Every length is compared with what is left of the file before anything is made of that size.
+Every length is compared with the rest of the file before memory of that size is allocated.
 """
 
 import math
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pellucid.errors import PellucidError
-from pellucid.formats.gguf_blocks import BY_CODE, Kind
+from pellucid.formats.gguf_blocks import TYPE_BY_CODE, TensorType
 
 
 MAGIC = b"GGUF"
@@ -26,32 +26,32 @@ READABLE = (2, 3)  # version 3 only added big-endian files, which are not read h
 ALIGNMENT = 32
 U32, F32, BOOL, STRING, ARRAY = 4, 6, 7, 8, 9
 NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
-MOST_DIMENSIONS = 4
-LEAST_TENSOR_ENTRY = 8 + 4 + 8 + 4 + 8  # bytes of a table's row with an empty name and one dimension
-LEAST_KEY_ENTRY = 8 + 4 + 1
+MAX_DIMENSIONS = 4
+MIN_TENSOR_ENTRY = 8 + 4 + 8 + 4 + 8  # bytes of a tensor entry with an empty name and one dimension
+MIN_KEY_ENTRY = 8 + 4 + 1
 
 Value = int | float | bool | str | list[Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorEntry:
-    """A row of the table of tensors.
+    """A row of the tensor table.
 
     Attributes:
-        shape: slowest dimension first, as PyTorch says it: (rows, columns).
-        start: first byte in the file; bytes: how many.
+        shape: slowest dimension first, as in PyTorch: (rows, columns).
+        start: offset of the first byte in the file. bytes: length.
     """
 
     name: str
     shape: tuple[int, ...]
-    kind: Kind
+    kind: TensorType
     start: int
     bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Header:
-    """Everything before the tensors."""
+class GgufHeader:
+    """Keys and tensor table of a file."""
 
     values: Mapping[str, Value]
     tensors: Mapping[str, TensorEntry]
@@ -62,7 +62,7 @@ def padded(position: int, alignment: int = ALIGNMENT) -> int:
     return -(-position // alignment) * alignment
 
 
-def header_bytes(values: Mapping[str, Value], tensors: Iterable[tuple[str, Sequence[int], Kind]]) -> bytes:
+def header_bytes(values: Mapping[str, Value], tensors: Iterable[tuple[str, Sequence[int], TensorType]]) -> bytes:
     """The header of a file whose tensors follow in this order, each padded to the alignment.
 
     Args:
@@ -100,7 +100,7 @@ def _typed(value: Value) -> bytes:
 
 
 class _Reader:
-    """A file read forwards, with every length checked against what is left."""
+    """Reads a file forwards and checks every length against the rest of the file."""
 
     def __init__(self, file: BinaryIO, size: int, path: Path) -> None:
         self.file, self.left, self.path = file, size, path
@@ -118,7 +118,7 @@ class _Reader:
         return struct.unpack(form, self.take(struct.calcsize(form), what))[0]
 
     def count(self, least: int, what: str) -> int:
-        """A count of things of `least` bytes or more each."""
+        """A count of items of at least `least` bytes each."""
         found: int = self.number("<Q", what)
         if found * least > self.left:
             raise self.wrong(f"it says {found:,} {what}, more than {self.left:,} bytes can hold")
@@ -153,11 +153,11 @@ class _Reader:
         return value
 
 
-def read_header(file: BinaryIO, size: int, path: Path) -> Header:
-    """Reads what stands before the tensors, and checks that each tensor lies inside the file.
+def read_header(file: BinaryIO, size: int, path: Path) -> GgufHeader:
+    """Reads the header, and checks that each tensor lies inside the file.
 
     Args:
-        file: at its first byte. size: its length in bytes. path: its name, for messages.
+        file: positioned at its first byte. size: its length in bytes. path: for messages.
 
     Raises:
         PellucidError: not a GGUF file, of a version or byte order that is not read, damaged or cut short.
@@ -169,9 +169,9 @@ def read_header(file: BinaryIO, size: int, path: Path) -> Header:
     if version not in READABLE:
         big = version & 0xFFFF == 0
         raise reader.wrong("its bytes are in big-endian order" if big else f"version {version}; this reads {READABLE}")
-    tensor_count = reader.count(LEAST_TENSOR_ENTRY, "tensors")
+    tensor_count = reader.count(MIN_TENSOR_ENTRY, "tensors")
     values: dict[str, Value] = {}
-    for _ in range(reader.count(LEAST_KEY_ENTRY, "keys")):
+    for _ in range(reader.count(MIN_KEY_ENTRY, "keys")):
         key = reader.string("a key")
         if key in values:
             raise reader.wrong(f"the key {key!r} is there twice")
@@ -194,21 +194,21 @@ def read_header(file: BinaryIO, size: int, path: Path) -> Header:
         if entry.start < end:
             raise reader.wrong(f"the tensor {entry.name!r} overlaps the one before")
         end = entry.start + entry.bytes
-    return Header(values=values, tensors=tensors)
+    return GgufHeader(values=values, tensors=tensors)
 
 
-def _tensor_row(reader: _Reader) -> tuple[str, tuple[int, ...], Kind, int, int]:
+def _tensor_row(reader: _Reader) -> tuple[str, tuple[int, ...], TensorType, int, int]:
     name = reader.string("a tensor's name")
     dimensions: int = reader.number("<I", f"the dimensions of {name!r}")
-    if not 1 <= dimensions <= MOST_DIMENSIONS:
+    if not 1 <= dimensions <= MAX_DIMENSIONS:
         raise reader.wrong(f"the tensor {name!r} has {dimensions} dimensions")
     sizes = [reader.number("<Q", f"the shape of {name!r}") for _ in range(dimensions)]
     code: int = reader.number("<I", f"the kind of {name!r}")
     offset: int = reader.number("<Q", f"the offset of {name!r}")
-    if code not in BY_CODE:
-        known = ", ".join(kind.name for kind in BY_CODE.values())
+    if code not in TYPE_BY_CODE:
+        known = ", ".join(kind.name for kind in TYPE_BY_CODE.values())
         raise reader.wrong(f"the tensor {name!r} is of kind {code}; this version reads {known}")
-    kind, numbers = BY_CODE[code], math.prod(sizes)
+    kind, numbers = TYPE_BY_CODE[code], math.prod(sizes)
     if not numbers or sizes[0] % kind.block:
-        raise reader.wrong(f"the tensor {name!r} of shape {sizes} is empty, or no whole number of blocks of {kind.block}")
+        raise reader.wrong(f"the tensor {name!r} of shape {sizes} is empty, or not a whole number of blocks of {kind.block}")
     return name, tuple(reversed(sizes)), kind, numbers, offset

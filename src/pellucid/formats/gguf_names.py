@@ -1,12 +1,12 @@
-"""What things are called in a GGUF file of the `gpt2` architecture."""
+"""Names of tensors and keys in a GGUF file of the `gpt2` architecture."""
 
 import re
 
 
 ARCHITECTURE = "gpt2"
-NORMAL, CONTROL = 1, 3  # types of tokens: of text, or of none
+NORMAL, CONTROL = 1, 3  # token types: text, or special
 QUANTISATION_VERSION = 2  # of ggml's block formats
-PATTERN = "pellucid.pattern"  # ours alone: other readers pass over keys that they do not know
+PATTERN = "pellucid.pattern"  # our own key: other readers ignore keys that they do not know
 
 ENDS = {"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm"}
 BLOCK_PARTS = {

@@ -1,4 +1,4 @@
-"""Reading a GGUF file of a `gpt2`: its shape, its tokenizer and, one at a time, its tensors."""
+"""Reading a GGUF file of the `gpt2` architecture: config, tokenizer and, one at a time, tensors."""
 
 import math
 import struct
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.formats.gguf_blocks import decode
-from pellucid.formats.gguf_container import Header, TensorEntry, Value, read_header
+from pellucid.formats.gguf_container import GgufHeader, TensorEntry, Value, read_header
 from pellucid.formats.gguf_names import ARCHITECTURE, PATTERN, gguf_name
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
@@ -27,8 +27,8 @@ class GgufFile:
     """A GGUF file whose header has been read and checked.
 
     Attributes:
-        config: the shape. tokenizer: None where the file has none.
-        entries: by our names of the parameters, where each tensor lies.
+        tokenizer: None where the file has none.
+        entries: the tensor table by our parameter names.
     """
 
     path: Path
@@ -59,11 +59,11 @@ def _load(file: Any, entry: TensorEntry, path: Path) -> Tensor:
 
 
 def read(path: str | Path) -> GgufFile:
-    """Opens a GGUF file of a `gpt2`: shape, tokenizer and, one at a time, tensors.
+    """Opens a GGUF file of the `gpt2` architecture and checks its header.
 
     Raises:
-        PellucidError: not a GGUF file, damaged, of another architecture or of a kind of numbers that is not read, a tensor
-            missing, extra or of another shape, or a tokenizer that is not GPT-2's sort; the message names the file.
+        PellucidError: not a GGUF file, damaged, of another architecture or with an unsupported tensor type, a tensor
+            missing, extra or of the wrong shape, or a tokenizer that is not GPT-2's; the message names the file.
     """
     path = Path(path)
     try:
@@ -93,7 +93,7 @@ def _config(values: Mapping[str, Value], path: Path) -> GPTConfig:
 
     layers, pattern, tokens = number("block_count", int), values.get(PATTERN), values.get("tokenizer.ggml.tokens")
     eps, name = number("attention.layer_norm_epsilon", float), values.get("general.name", "")
-    if layers > 1 << 16 or not 0 < eps < 1:  # a pattern is made for each block; they are counted against tensors later
+    if layers > 1 << 16 or not 0 < eps < 1:  # a pattern is made for each block; they are compared with the tensors later
         raise PellucidError(f"{path} says that it has {layers:,} blocks, with LayerNorms of epsilon {eps}")
     try:
         return GPTConfig(
@@ -108,14 +108,14 @@ def _config(values: Mapping[str, Value], path: Path) -> GPTConfig:
 
 
 def _shortest(value: float) -> float:
-    """The shortest decimal that is this number in float32: the 1e-05 that was meant, not 9.999999747378752e-06."""
+    """The shortest decimal that rounds to this float32: 1e-05 rather than 9.999999747378752e-06."""
     readings = (float(f"{value:.{digits}g}") for digits in range(1, 18))
     return next(reading for reading in readings if struct.pack("<f", reading) == struct.pack("<f", value))
 
 
-def _entries(header: Header, config: GPTConfig, path: Path) -> dict[str, TensorEntry]:
+def _entries(header: GgufHeader, config: GPTConfig, path: Path) -> dict[str, TensorEntry]:
     held = sum(math.prod(entry.shape) for entry in header.tensors.values())
-    if len(header.tensors) < 6 * config.n_layers or config.parameters() > 16 * held:  # before a model is laid out
+    if len(header.tensors) < 6 * config.n_layers or config.parameters() > 16 * held:  # before the meta model is built
         raise PellucidError(f"{path} says {config.parameters():,} parameters in {config.n_layers} blocks, and has {held:,}")
     with torch.device("meta"):
         wanted = {name: tuple(p.shape) for name, p in Decoder(config).named_parameters()}
@@ -128,7 +128,7 @@ def _entries(header: Header, config: GPTConfig, path: Path) -> dict[str, TensorE
             raise PellucidError(f"{path}: {entry.name!r} has shape {entry.shape}, but its keys ask for {shape}")
         entries[name] = entry
     if extra := sorted(set(header.tensors) - {entry.name for entry in entries.values()} - {"output.weight"}):
-        raise PellucidError(f"{path} holds a tensor that does not belong: {extra[0]!r} ({len(extra)} in all)")
+        raise PellucidError(f"{path} holds a tensor that does not belong to it: {extra[0]!r} ({len(extra)} in all)")
     return entries
 
 
@@ -150,7 +150,7 @@ def _tokenizer(values: Mapping[str, Value], config: GPTConfig, path: Path) -> To
         if len(pairs) != len(table) - 256 or any(len(pair) != 2 for pair in pairs):
             raise PellucidError(f"{len(pairs)} merges do not make {len(table)} tokens out of 256 bytes")
         for i, (found, pair) in enumerate(zip(merges_of(table), pairs, strict=True), start=256):
-            if found != (to_bytes(pair[0]), to_bytes(pair[1])):  # merging by pairs and by ranks would differ
+            if found != (to_bytes(pair[0]), to_bytes(pair[1])):  # merging by pairs and by ranks would give other tokens
                 raise PellucidError(f"token {i} is merged from {' and '.join(pair)}, but by rank from {found}")
     except PellucidError as error:
         raise PellucidError(f"cannot use the tokenizer of {path}: {error}") from error

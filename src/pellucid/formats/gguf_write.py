@@ -1,4 +1,4 @@
-"""Writing a model as a GGUF file of the `gpt2` architecture, and saying first what would be lost."""
+"""Writing a model as a GGUF file of the `gpt2` architecture, and reporting beforehand what would be lost."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.formats.gguf_blocks import FLOATS, KINDS, Kind, decode, encode
+from pellucid.formats.gguf_blocks import FLOATS, TENSOR_TYPES, TensorType, decode, encode
 from pellucid.formats.gguf_container import Value, header_bytes, padded
 from pellucid.formats.gguf_names import (
     ARCHITECTURE,
@@ -33,17 +33,17 @@ from pellucid.text.tokenizer_json import merges_of
 
 CHUNK = 1 << 20  # numbers handled at a time: 4 MB of float32
 
-# What the gpt2 graph takes for granted; a shape of which any is otherwise has no place in it.
-GRANTED = {"qkv_bias": True, "attention_scale": True, "norm": "pre", "final_norm": True}
+# What llama.cpp's gpt2 graph assumes; a config that differs cannot be written.
+ASSUMED = {"qkv_bias": True, "attention_scale": True, "norm": "pre", "final_norm": True}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rounding:
-    """How far the written numbers of one sort of tensor (`attn_qkv.weight`, of all blocks) lie from the model's.
+    """Rounding errors of one kind of tensor (such as `attn_qkv.weight` of all blocks).
 
     Attributes:
-        kind: the number format. largest: the largest difference. rms: root of the mean squared one. scale: root of the mean
-            square of the numbers themselves, to compare with.
+        kind: the tensor type. largest: the largest error. rms: root mean square error. scale: root mean square of the numbers
+            themselves, to compare with.
     """
 
     kind: str
@@ -53,11 +53,11 @@ class Rounding:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Written:
-    """A file that was written.
+class WrittenFile:
+    """A written GGUF file.
 
     Attributes:
-        bytes: its size. lossy: why it is not the same model, empty where it is. rounding: by sort of tensor.
+        bytes: its size. lossy: why it is not the same model; empty where it is. rounding: by kind of tensor.
     """
 
     path: Path
@@ -68,7 +68,7 @@ class Written:
 
 
 def refusals(config: GPTConfig) -> list[str]:
-    """Why llama.cpp's `gpt2` cannot be this shape, even roughly. Empty: it can."""
+    """Why llama.cpp's `gpt2` cannot run this config, even approximately. Empty: it can."""
     reasons = []
     if config.activation != "gelu_tanh":
         reasons.append(f"llama.cpp's gpt2 has the tanh GELU built in, and this model's activation is {config.activation}")
@@ -78,14 +78,14 @@ def refusals(config: GPTConfig) -> list[str]:
         if re.sub(r"^h\.\d+\.", "", name) not in (*BLOCK_PARTS, *ENDS):
             reasons.append(f"llama.cpp's gpt2 has no place for the matrix {name}")
             break
-    for key, gpt2 in GRANTED.items():
+    for key, gpt2 in ASSUMED.items():
         if getattr(config, key, gpt2) != gpt2:
             reasons.append(f"llama.cpp's gpt2 has {key} = {gpt2}, and this model {getattr(config, key)}")
     return reasons
 
 
 def lost_patterns(config: GPTConfig) -> list[str]:
-    """Which blocks llama.cpp would run otherwise, and from how many tokens on."""
+    """Which blocks llama.cpp would compute differently, and from how many tokens on."""
     reach = {p: dense_up_to(p, config.n_ctx) for p in set(config.pattern)}
     sparse = [p for p in config.pattern if reach[p] < config.n_ctx]
     if not sparse:
@@ -97,14 +97,15 @@ def lost_patterns(config: GPTConfig) -> list[str]:
 
 
 def lossy(model: Decoder, kind: str) -> list[str]:
-    """Why a file of that kind would not be the same model. Empty: it would be, number for number.
+    """Why a file of that tensor type would not be the same model. Empty: it would be, number for number.
 
-    A dense reading of a banded block is the same up to its band, and another model from there on. A 16-bit kind is exact
-    where every weight is such a number already.
+    A banded block run as dense is the same up to its band, and differs from there on. A 16-bit type is exact where every
+    weight is representable in it.
     """
     reasons = lost_patterns(model.config)
-    if KINDS[kind].block > 1:
-        reasons.append(f"{kind} keeps a weight in {KINDS[kind].block_bytes * 8 / KINDS[kind].block:g} bits: it rounds")
+    if TENSOR_TYPES[kind].block > 1:
+        bits = TENSOR_TYPES[kind].block_bytes * 8 / TENSOR_TYPES[kind].block
+        reasons.append(f"{kind} keeps a weight in {bits:g} bits: it rounds")
     elif kind != "F32" and any(_rounds(p, FLOATS[kind]) for p in model.parameters() if p.dim() == 2):
         reasons.append(f"{kind} keeps a weight in 16 bits: it rounds")
     return reasons
@@ -115,32 +116,32 @@ def _rounds(parameter: Tensor, dtype: torch.dtype) -> bool:
 
 
 def _chunks(tensor: Tensor) -> Iterator[Tensor]:
-    """The tensor in groups of rows of CHUNK numbers: nothing made of one is ever as large as the tensor."""
+    """The tensor in groups of rows of CHUNK numbers, so that no temporary is as large as the tensor."""
     yield from torch.split(tensor, max(1, CHUNK // tensor[0].numel()))
 
 
-def write(model: Decoder, tokenizer: Tokenizer | None, path: str | Path, *, kind: str = "F32") -> Written:
+def write(model: Decoder, tokenizer: Tokenizer | None, path: str | Path, *, kind: str = "F32") -> WrittenFile:
     """Writes the model as a GGUF file, whole or not at all, without a second copy of its weights in memory.
 
     Args:
-        tokenizer: the model's; None writes a file whose model reads and writes ids only.
-        kind: of the weight matrices: "F32", "F16", "BF16", "Q8_0" or "Q4_0".
+        tokenizer: the model's; None writes a file without a vocabulary.
+        kind: tensor type of the weight matrices: "F32", "F16", "BF16", "Q8_0" or "Q4_0".
 
     Returns:
-        What was written, how it is lossy (`lossy`; ask before, if that must not be) and how far its numbers lie off.
+        The file, why it is lossy (call `lossy` before to decide) and its rounding errors.
 
     Raises:
-        PellucidError: an unknown kind, a shape that the format cannot hold, another model's tokenizer, a number too large
-            for the kind, or a disk that would not take it.
+        PellucidError: an unknown type, a config that the format cannot hold, another model's tokenizer, a number too large
+            for the type, or the file cannot be written.
     """
     path, config = Path(path), model.config
-    if kind not in KINDS:
-        raise PellucidError(f"unknown GGUF kind {kind!r}: use one of {', '.join(KINDS)}")
+    if kind not in TENSOR_TYPES:
+        raise PellucidError(f"unknown GGUF kind {kind!r}: use one of {', '.join(TENSOR_TYPES)}")
     if reasons := refusals(config):
         raise PellucidError(f"this model cannot be a GGUF file: {reasons[0]}")
     named = {gguf_name(name): parameter.detach() for name, parameter in model.named_parameters()}
-    kinds = {name: _kind_of(name, tensor, KINDS[kind]) for name, tensor in named.items()}
-    values = _values(config, KINDS[kind]) | _vocabulary(tokenizer, config)
+    kinds = {name: _type_of(name, tensor, TENSOR_TYPES[kind]) for name, tensor in named.items()}
+    values = _values(config, TENSOR_TYPES[kind]) | _vocabulary(tokenizer, config)
     header = header_bytes(values, [(name, tuple(tensor.shape), kinds[name]) for name, tensor in named.items()])
     reasons = lossy(model, kind)
     sums: dict[str, _Sums] = {}
@@ -164,13 +165,13 @@ def write(model: Decoder, tokenizer: Tokenizer | None, path: str | Path, *, kind
     except OSError as error:
         raise PellucidError(f"cannot write {path}: {error.strerror or error}") from error
     rounding = {name: each.rounding() for name, each in sums.items()}
-    return Written(path=path, bytes=size, kind=kind, lossy=tuple(reasons), rounding=rounding)
+    return WrittenFile(path=path, bytes=size, kind=kind, lossy=tuple(reasons), rounding=rounding)
 
 
-def _kind_of(name: str, tensor: Tensor, kind: Kind) -> Kind:
-    """The kind of one tensor: what is asked for, for weight matrices whose rows it divides."""
+def _type_of(name: str, tensor: Tensor, kind: TensorType) -> TensorType:
+    """The type of one tensor: the requested one for weight matrices whose rows are whole blocks, else F32."""
     matrix = tensor.dim() == 2 and name != "position_embd.weight"
-    return kind if matrix and tensor.shape[-1] % kind.block == 0 else KINDS["F32"]
+    return kind if matrix and tensor.shape[-1] % kind.block == 0 else TENSOR_TYPES["F32"]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -193,7 +194,7 @@ class _Sums:
         return Rounding(kind=self.kind, largest=self.largest, rms=rms, scale=scale)
 
 
-def _values(config: GPTConfig, kind: Kind) -> dict[str, Value]:
+def _values(config: GPTConfig, kind: TensorType) -> dict[str, Value]:
     values: dict[str, Value] = {
         "general.architecture": ARCHITECTURE,
         "general.name": config.name or "pellucid",

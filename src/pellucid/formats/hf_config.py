@@ -1,4 +1,4 @@
-"""What a directory of any family says of its model without a tensor being read: its shape, and which files hold its weights.
+"""The config and the weight files of a model directory of any family, without reading a tensor.
 
 No torch here.
 """
@@ -25,7 +25,7 @@ CONVERT = (
 
 
 def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTConfig:
-    """The shape of the model in a directory of any family.
+    """The config of the model in a directory of any family.
 
     Args:
         values: its config.json, if that has been read.
@@ -42,7 +42,7 @@ def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTCon
 
 
 def family_of(directory: Path, values: dict[str, Any]) -> Family:
-    """The family that a config.json's values name. Raises PellucidError: none that is read here."""
+    """The family that a config.json's values name. Raises PellucidError: an unsupported one."""
     kind = values.get("model_type")
     if kind in FAMILIES:
         return FAMILIES[kind]
@@ -51,10 +51,10 @@ def family_of(directory: Path, values: dict[str, Any]) -> Family:
 
 
 def listed_shards(directory: Path) -> dict[str, str]:
-    """Tensor to shard, as the index says; empty where the weights are one file.
+    """Tensor name to shard, from the index; empty where the weights are one file.
 
     Raises:
-        PellucidError: the index is damaged, or names what is no safetensors file beside it.
+        PellucidError: the index is damaged, or names something that is not a safetensors file beside it.
     """
     path = directory / INDEX
     if (directory / WEIGHTS).exists() or not path.exists():
@@ -66,7 +66,7 @@ def listed_shards(directory: Path) -> dict[str, str]:
     if not isinstance(listed, dict) or not listed:
         raise PellucidError(f"{path} is not an index of shards: its weight_map is {listed!r}")
     for name in set(listed.values()):
-        # A file beside the index and nothing else: no path leads out of the directory.
+        # Only a file beside the index: no path may lead out of the directory.
         if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*\.safetensors", name):
             raise PellucidError(f"{path} names {name!r}, which is not a safetensors file beside it")
     return dict(listed)

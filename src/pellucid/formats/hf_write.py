@@ -1,6 +1,6 @@
 """Writing a model as `transformers` reads it: GPT-2, GPT-Neo and OPT, with tokenizer and generation settings.
 
-What the family cannot hold is refused; what it would compute otherwise is said (`losses`) before anything is written.
+What the family cannot hold is refused; what it would compute differently is reported by `losses` before anything is written.
 """
 
 import json
@@ -16,7 +16,7 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.files import write_whole
 from pellucid.formats.families import GPT2, GPT_NEO, OPT, Family
-from pellucid.formats.fold import MOST_GROWTH, Shift, condition, fold, shifts
+from pellucid.formats.fold import MAX_GROWTH, Shift, condition, fold, shifts
 from pellucid.formats.target import dense_up_to
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import ACTIVATION_NAMES, CONFIG, WEIGHTS, gpt2_json
@@ -27,7 +27,7 @@ from pellucid.text.tokenizer import Tokenizer
 
 
 WRITTEN: dict[str, Family] = {"hf-gpt2": GPT2, "hf-gpt-neo": GPT_NEO, "hf-opt": OPT}
-# What these families have parameters for, in our names: in a block, and around the blocks.
+# The parameters that these families have, in our names: in a block, and outside of the blocks.
 KNOWN = {"ln_1", "ln_2", "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"} | {
     "wte", "wpe", "ln_f", "project_in", "project_out"
 }  # fmt: skip
@@ -35,7 +35,7 @@ OPT_EPS = 1e-5  # fixed in its code
 
 
 def losses(model: Decoder, family: Family) -> list[str]:
-    """What would be computed otherwise after writing `model` as `family`, a line each; none where it is exact.
+    """What would be computed differently after writing `model` as `family`, a line each; none where it is exact.
 
     Raises:
         PellucidError: the family has no way to hold this shape, or these weights.
@@ -50,7 +50,7 @@ def losses(model: Decoder, family: Family) -> list[str]:
     if family is GPT_NEO and config.qkv_bias:
         found = shifts(model)
         worst = max(range(len(found)), key=lambda block: found[block].growth)
-        if found[worst].growth > MOST_GROWTH:
+        if found[worst].growth > MAX_GROWTH:
             block = model.h[worst]
             assert isinstance(block, Block)
             lost.append(
@@ -65,7 +65,7 @@ def _check_possible(model: Decoder, family: Family) -> None:
     for name, _ in model.named_parameters():
         if name.removesuffix(".weight").removesuffix(".bias").split(".", 2)[-1] not in KNOWN:
             raise PellucidError(
-                f"{family.architecture} has no place for the parameter {name!r}: this model cannot be written so"
+                f"{family.architecture} has no such parameter as {name!r}: this model cannot be written so"
             )
     if family is OPT:
         if config.norm == "post" and config.final_norm:
@@ -73,7 +73,7 @@ def _check_possible(model: Decoder, family: Family) -> None:
         return
     name = family.architecture
     if config.norm != "pre":
-        raise PellucidError(f"{name} normalises before each branch, this model after it: it cannot be written so; hf-opt can")
+        raise PellucidError(f"{name} normalizes before each branch, this model after it: it cannot be written so; hf-opt can")
     if not config.final_norm:
         raise PellucidError(f"{name} has a last LayerNorm, this model none: it cannot be written so; hf-opt can")
     if config.d_embed != config.d_model:
@@ -81,7 +81,7 @@ def _check_possible(model: Decoder, family: Family) -> None:
 
 
 def _lost_patterns(config: GPTConfig, family: Family) -> list[str]:
-    """A line for each pattern that the family would run as another."""
+    """A line for each pattern that the family would replace by another."""
     window, lost = _window(config), []
     for pattern in dict.fromkeys(config.pattern):
         exact = dense_up_to(pattern, config.n_ctx)
@@ -108,7 +108,7 @@ def _window(config: GPTConfig) -> int:
 def write(model: Decoder, tokenizer: Tokenizer | None, directory: Path, family: Family) -> None:
     """Writes config, weights (float32), tokenizer and generation settings into a directory that exists.
 
-    It is `losses` that says whether the result computes the same.
+    `losses` reports whether the result computes the same.
 
     Raises:
         PellucidError: the family has no way to hold this model.
@@ -192,7 +192,7 @@ def _tensors(model: Decoder, family: Family) -> Iterator[tuple[str, Tensor]]:
         else:
             weight = parameters[f"h.{number}.attn.c_attn.weight"]
             bias = parameters.get(f"h.{number}.attn.c_attn.bias", torch.zeros(3 * width))
-            if family is OPT and not block.attn.scaled:  # OPT divides scores by sqrt(D), so queries are that larger
+            if family is OPT and not block.attn.scaled:  # OPT divides scores by sqrt(D): undone in the queries
                 times = torch.ones(3 * width, dtype=torch.float64)
                 times[:width] = math.sqrt(width // block.attn.n_heads)
                 weight, bias = weight.double() * times[:, None], bias.double() * times

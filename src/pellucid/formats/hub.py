@@ -1,4 +1,4 @@
-"""Models by their name on the Hugging Face hub: fetched with `huggingface_hub`, where that is installed."""
+"""Models named by their hub id, downloaded with `huggingface_hub` where that is installed."""
 
 import re
 from importlib import import_module
@@ -13,12 +13,12 @@ WANTED = ["*.safetensors", "*.json", "merges.txt"]
 
 
 def is_hub_id(source: str) -> bool:
-    """Whether this can only be a name on the hub: `org/name`, where no folder `org` is here."""
+    """Whether this can only be a hub id: `org/name`, where there is no local folder `org`."""
     return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", source)) and not Path(source.split("/")[0]).exists()
 
 
 def fetch(name: str) -> Path:
-    """The directory of a model on the hub, fetched if it is not yet in the hub's cache.
+    """The directory of a model on the hub, downloaded if it is not in the hub's cache.
 
     Raises:
         PellucidError: `huggingface_hub` is not installed, or the hub does not give it.
@@ -31,7 +31,7 @@ def fetch(name: str) -> Path:
         ) from None
     try:
         found = Path(hub.snapshot_download(name, allow_patterns=WANTED))
-    except Exception as error:  # its own errors, its HTTP library's, the system's: whatever it is, the model is not there
+    except Exception as error:  # its own, its HTTP library's or the system's errors
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise PellucidError(f"no directory {name} here, and the Hugging Face hub does not give it: {first}") from None
     if not any(found.glob("*.safetensors")):

@@ -1,4 +1,4 @@
-"""What a format that can be written offers to `convert`."""
+"""The interface of a format that `convert` can write."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -20,11 +20,11 @@ class Target:
     """A format that can be written.
 
     Attributes:
-        losses: (model, quantize) -> what the result would compute otherwise, a line each. Raises PellucidError where the
+        losses: (model, quantize) -> what the result would compute differently, a line each. Raises PellucidError where the
             format cannot hold the model at all.
-        write: (model, tokenizer, path, quantize) -> None. `path` is a directory that exists, or a file's place.
-        read: path -> what computes logits from the result, and who read it.
-        quantizes: what `quantize` may be.
+        write: (model, tokenizer, path, quantize) -> None. `path` is an existing directory, or a file to write.
+        read: path -> (a function that computes the result's logits, the reader's name).
+        quantizes: allowed values of `quantize`.
         a_file: whether the result is a file rather than a directory.
     """
 
@@ -35,10 +35,10 @@ class Target:
     a_file: bool = False
 
 
-def dense_up_to(pattern: Pattern, tracks: int) -> int:
-    """The longest sequence, of `tracks` at most, of which every head sees all that a dense one does."""
+def dense_up_to(pattern: Pattern, positions: int) -> int:
+    """The longest sequence, at most `positions`, in which every head attends to all that a dense one does."""
     if isinstance(pattern, Heads):
-        return min(dense_up_to(each, tracks) for each in pattern.patterns)
+        return min(dense_up_to(each, positions) for each in pattern.patterns)
     if isinstance(pattern, Compressed):
         return 0
-    return bisect_right(range(1, tracks + 1), 0, key=lambda tokens: int(pattern.pairs(tokens) != Dense().pairs(tokens)))
+    return bisect_right(range(1, positions + 1), 0, key=lambda tokens: int(pattern.pairs(tokens) != Dense().pairs(tokens)))

@@ -1,4 +1,4 @@
-"""The tokenizer of a directory, in whichever of its published forms."""
+"""The tokenizer of a model directory, in any of its published formats."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from pellucid.text import tokenizer_json, vocab_files
 from pellucid.text.tokenizer import Tokenizer
 
 
-# Files of kinds that this house does not read, by what they are.
+# Files of unsupported tokenizers, by kind.
 OTHERS = {
     "tokenizer.model": "SentencePiece", "spiece.model": "SentencePiece", "sentencepiece.bpe.model": "SentencePiece",
     "spm.model": "SentencePiece", "vocab.txt": "WordPiece",
@@ -19,7 +19,7 @@ def read_tokenizer(directory: Path, config: GPTConfig) -> tuple[Tokenizer | None
     """A directory's tokenizer, its vocabulary padded to the model's.
 
     Returns:
-        It, and ""; or None, and why there is none: no files, or files of a kind that is not read here.
+        (tokenizer, ""), or (None, the reason): no files, or files of an unsupported kind.
 
     Raises:
         PellucidError: a damaged file, or more tokens than the model has.
@@ -36,7 +36,7 @@ def read_tokenizer(directory: Path, config: GPTConfig) -> tuple[Tokenizer | None
                 return None, f"the tokenizer in {directory} is {kind}'s ({name}), which this version does not read"
         return None, f"this model has no tokenizer: there is no {tokenizer_json.FILE_NAME} in {directory}"
     try:
-        # An end that the model's config names outside of the vocabulary never comes: the tokenizer's own stays.
+        # An end-of-text id outside of the vocabulary would never be generated: the tokenizer's own is kept.
         end = config.end_id if config.end_id < tokenizer.vocab_size else None
         return tokenizer.renumbered(vocab_size=config.vocab_size, eot=end), ""
     except PellucidError as error:

@@ -1,4 +1,4 @@
-"""The weights of a directory of any family, as they lie there; and as arrays by our own names, for what computes without torch.
+"""The weights of a directory of any family: as stored, and as arrays by our own names for runners without torch.
 
 No torch here.
 """
@@ -24,13 +24,13 @@ from pellucid.gpt.tensor_names import SCALE, TensorSource
 def opened(
     directory: Path, names: Iterable[str], values: dict[str, Any] | None = None
 ) -> Iterator[tuple[SafetensorsFiles, dict[str, TensorSource]]]:
-    """A directory's tensors, and where each of a model's lies.
+    """A context manager with a directory's tensors and the source of each parameter.
 
     Args:
-        names: the model's tensors. values: the directory's config.json, if that has been read.
+        names: of the model's parameters. values: the directory's config.json, if it has been read.
 
     Raises:
-        PellucidError: there are only pickles; a file is missing or truncated, or not what an index says; the output matrix is
+        PellucidError: there are only pickles; a file is missing or truncated, or contradicts the index; the output matrix is
             not the token matrix.
     """
     values = read_json(directory) if values is None else values
@@ -61,16 +61,16 @@ def _same(tensors: SafetensorsFiles, one: str, other: str) -> bool:
 
 
 class Arrays(Mapping[str, Array]):
-    """A model's weights by our names, (out, in), each mapped when it is asked for and let go with the array.
+    """A model's weights by our names, (out, in), each mapped on request and unmapped with the array.
 
     float32, float16, bfloat16 as its bits (uint16), or, for matrices but not for positions, whole numbers with the name +
     `.scale` beside them.
 
     Args:
-        config: the model's shape. tensors, sources: as `opened` gives them; they must stay open.
+        config: the model's shape. tensors, sources: from `opened`; they must stay open.
 
     Raises:
-        PellucidError: a missing or extra tensor; and, when it is asked for, a wrong-shaped or non-finite one.
+        PellucidError: a missing or extra tensor; and, on request, a wrong-shaped or non-finite one.
     """
 
     def __init__(self, config: GPTConfig, tensors: SafetensorsFiles, sources: Mapping[str, TensorSource]) -> None:

@@ -1,8 +1,7 @@
-"""Devices that compute, and what a number of them takes for a number of operations.
+"""Accelerators with published figures, and the time and cost of a number of operations on them.
 
-The table holds figures whose source is known and no others: a device that is not in it needs its numbers from whoever
-plans. A rate is what it is said to be; the share of it that a training run reaches (`utilisation`) must be given, or is
-stated to be all of it.
+The table holds only figures with a known source; for another device the user gives the numbers. A rate is the stated peak;
+the share of it that a training run reaches (`utilisation`) is given by the user, or stated to be 1.
 """
 
 import math
@@ -16,12 +15,12 @@ YEAR = 365 * 24 * HOUR
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Device:
-    """One accelerator or computer.
+class DeviceSpec:
+    """The figures of one accelerator or computer.
 
     Attributes:
-        flops: floating-point operations a second; memory: bytes; price: US dollars an hour. None: not known.
-        source: where the figures come from.
+        flops: floating-point operations per second. memory: bytes. price: US dollars per hour. None: not known.
+        source: of the figures.
     """
 
     name: str
@@ -33,7 +32,7 @@ class Device:
 
 LAMBDA = 'Lambda, "demystifying GPT-3", as quoted by others'
 DEVICES = {
-    "v100": Device(
+    "v100": DeviceSpec(
         name="v100", flops=28e12, price=1.5,
         source=f"{LAMBDA}: 28 TFLOPS in half precision, theoretical; 1.5 dollars an hour, reserved in a cloud",
     ),
@@ -42,8 +41,8 @@ DEVICES = {
 
 def device(
     name: str | None, *, flops: float | None = None, memory: float | None = None, price: float | None = None
-) -> Device | None:
-    """The device of that name, with any number given in place of the table's. None where nothing is asked for.
+) -> DeviceSpec | None:
+    """The device of that name, with given numbers in place of the table's; None where no argument is given.
 
     Raises:
         PellucidError: a name that is not in the table, without its rate; or a number that is not above 0.
@@ -60,19 +59,19 @@ def device(
             "--memory and --price for how many it takes and what they cost"
         )
     given = [word for word, value in (("flops", flops), ("memory", memory), ("price", price)) if value is not None]
-    known = known or Device(name=name or "device")
+    known = known or DeviceSpec(name=name or "device")
     source = "given" if known.source == "given" else f"{' and '.join(given)} given; the rest " * bool(given) + known.source
-    return Device(
+    return DeviceSpec(
         name=known.name, flops=flops or known.flops, memory=memory or known.memory, price=price or known.price, source=source
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Duration:
-    """How long so many operations take on so many devices, and what that costs.
+class TimeAndCost:
+    """The time and cost of a number of operations.
 
     Attributes:
-        seconds: by the clock; device_hours: on all devices together; dollars: None where no price is known.
+        seconds: wall-clock time. device_hours: summed over devices. dollars: None where no price is known.
     """
 
     seconds: float
@@ -80,21 +79,21 @@ class Duration:
     dollars: float | None
 
 
-def duration(flops: float, device: Device, *, count: int = 1, utilisation: float = 1.0) -> Duration:
-    """Time and money for `flops` operations, if work divides among the devices without loss."""
+def duration(flops: float, device: DeviceSpec, *, count: int = 1, utilisation: float = 1.0) -> TimeAndCost:
+    """Time and cost of `flops` operations, if they divide among the devices without loss."""
     assert device.flops is not None
     seconds = flops / (device.flops * utilisation * count)
     hours = seconds * count / HOUR
-    return Duration(seconds=seconds, device_hours=hours, dollars=None if device.price is None else hours * device.price)
+    return TimeAndCost(seconds=seconds, device_hours=hours, dollars=None if device.price is None else hours * device.price)
 
 
-def devices_for(need: float, device: Device) -> int | None:
-    """How many devices hold `need` bytes, by memory alone; None where the device's memory is not known."""
+def devices_for(need: float, device: DeviceSpec) -> int | None:
+    """How many devices hold `need` bytes; None where the device's memory is not known."""
     return None if device.memory is None else math.ceil(need / device.memory)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Claim:
+class PublishedClaim:
     """One of the two numbers of "355 GPU-years, $4.6M", with the operations it was made from."""
 
     flops: float
@@ -103,17 +102,17 @@ class Claim:
     dollars: float
 
 
-def published_claim() -> tuple[Claim, Claim]:
-    """The well-known "355 GPU-years and $4.6M" for GPT-3 175B on one V100: two chains, from two counts of operations.
+def published_claim() -> tuple[PublishedClaim, PublishedClaim]:
+    """The well-known "355 GPU-years and $4.6M" for GPT-3 175B on one V100: two calculations, from two counts of operations.
 
     355 years follows from Table D.1's 3.14e23; $4.6M from 3.114e23, the count given beside the price. Neither count gives
     both numbers.
     """
     v100 = DEVICES["v100"]
 
-    def claim(flops: float, source: str) -> Claim:
+    def claim(flops: float, source: str) -> PublishedClaim:
         took = duration(flops, v100)
         assert took.dollars is not None
-        return Claim(flops=flops, flops_source=source, years=took.seconds / YEAR, dollars=took.dollars)
+        return PublishedClaim(flops=flops, flops_source=source, years=took.seconds / YEAR, dollars=took.dollars)
 
     return claim(3.14e23, "GPT-3 paper, Table D.1"), claim(3.114e23, LAMBDA)

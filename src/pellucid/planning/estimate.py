@@ -1,4 +1,4 @@
-"""The estimate: everything that can be said of a shape before it is run, as one object and as plain values for JSON."""
+"""`Estimate`: parameters, operations, memory, time and cost of a model, as one object and as plain values for JSON."""
 
 import math
 import re
@@ -10,16 +10,16 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.memory import activation_bytes
 from pellucid.gpt.pattern import all_dense
 from pellucid.gpt.published import FLOPS_PER_PARAMETER_AND_TOKEN, PF_DAY, PUBLISHED
-from pellucid.planning.devices import Device, Duration, devices_for, duration, published_claim
+from pellucid.planning.devices import DeviceSpec, TimeAndCost, devices_for, duration, published_claim
 from pellucid.planning.memory import MATRIX_BITS, STATES, state_bytes, weight_bytes
-from pellucid.planning.source import Planned, find
+from pellucid.planning.source import PlannedModel, find
 
 
 KV_VALUE = 2  # bytes of a cached key or value: 16 bits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Matrix:
+class MatrixGroup:
     """Weight matrices of one name and shape, those of all blocks counted together (`h.*`)."""
 
     name: str
@@ -33,8 +33,8 @@ class Matrix:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainMemory:
-    """Bytes to train with one recipe: what stays, and activations of one micro-batch, kept or recomputed."""
+class TrainingMemory:
+    """Bytes to train with one recipe: the state, and the activations of one micro-batch, kept or recomputed."""
 
     recipe: str
     bytes_per_parameter: int
@@ -46,7 +46,7 @@ class TrainMemory:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunMemory:
+class InferenceMemory:
     """Bytes to generate with weights of one dtype, beside the 16-bit cache of every sequence at full context."""
 
     dtype: str
@@ -57,34 +57,34 @@ class RunMemory:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What training and running one shape takes.
+    """The resources that training and generating with one config take.
 
     Attributes:
-        tokens: of training. context: tracks of a sequence. batch: sequences at once, for activations and caches.
+        tokens: of training. context: positions of a sequence. batch: sequences at once, for activations and caches.
         device, count, utilisation: what it would run on, how many, and the share of their rate that is reached.
     """
 
-    planned: Planned
+    planned: PlannedModel
     tokens: int
     tokens_reason: str
     context: int
     batch: int
-    device: Device | None
+    device: DeviceSpec | None
     count: int
     utilisation: float
 
     @property
     def config(self) -> GPTConfig:
-        """The shape."""
+        """The model's config."""
         return self.planned.config
 
-    def matrices(self) -> list[Matrix]:
+    def matrices(self) -> list[MatrixGroup]:
         """The weight matrices, blocks folded together."""
         folded: dict[tuple[str, tuple[int, int]], int] = {}
         for name, shape in self.config.matrices():
             key = re.sub(r"^h\.\d+\.", "h.*.", name), shape
             folded[key] = folded.get(key, 0) + 1
-        return [Matrix(name=name, shape=shape, count=count) for (name, shape), count in folded.items()]
+        return [MatrixGroup(name=name, shape=shape, count=count) for (name, shape), count in folded.items()]
 
     @property
     def matrices_qkv_apart(self) -> int:
@@ -139,35 +139,35 @@ class Estimate:
         """The same of an evicting cache, which holds what a later query can read by each block's pattern."""
         return self.config.kv_bytes(self.context, bytes_per_value=KV_VALUE)
 
-    def train_memory(self) -> list[TrainMemory]:
+    def train_memory(self) -> list[TrainingMemory]:
         """Memory to train, a row a recipe."""
         rows = []
         for recipe in STATES:
             state = state_bytes(self.config, recipe)
             kept, less = (
-                activation_bytes(self.config, self.batch, recipe.way, positions=self.context, recompute=again)
-                for again in (False, True)
+                activation_bytes(self.config, self.batch, recipe.way, positions=self.context, recompute=recompute)
+                for recompute in (False, True)
             )
-            rows.append(TrainMemory(
+            rows.append(TrainingMemory(
                 recipe=recipe.name, bytes_per_parameter=recipe.per_parameter, state=state,
                 activations=kept, activations_recomputed=less,
                 devices=self._devices(state + kept), devices_recomputed=self._devices(state + less),
             ))  # fmt: skip
         return rows
 
-    def run_memory(self) -> list[RunMemory]:
+    def run_memory(self) -> list[InferenceMemory]:
         """Memory to generate, a row a dtype of the weights."""
         cache = self.batch * self.kv_bytes
         rows = []
         for dtype in MATRIX_BITS:
             weights = weight_bytes(self.config, dtype)
-            rows.append(RunMemory(dtype=dtype, weights=weights, cache=cache, devices=self._devices(weights + cache)))
+            rows.append(InferenceMemory(dtype=dtype, weights=weights, cache=cache, devices=self._devices(weights + cache)))
         return rows
 
     def _devices(self, need: int) -> int | None:
         return None if self.device is None else devices_for(need, self.device)
 
-    def durations(self) -> dict[str, Duration]:
+    def durations(self) -> dict[str, TimeAndCost]:
         """Time on the devices by the paper's count and by the exact one; empty where no rate is known."""
         if self.device is None or self.device.flops is None:
             return {}
@@ -213,33 +213,33 @@ class Estimate:
 
 
 def estimate(
-    planned: Planned,
+    planned: PlannedModel,
     *,
     tokens: int | None = None,
     context: int | None = None,
     batch: int = 1,
-    device: Device | None = None,
+    device: DeviceSpec | None = None,
     count: int = 1,
     utilisation: float = 1.0,
 ) -> Estimate:
-    """What training and running a shape takes.
+    """Estimates what training and generating with a config take.
 
     Args:
-        tokens: to train on; None is `planned`'s own number.
-        context: tracks of a sequence; None is n_ctx.
+        tokens: to train on; default: `planned`'s own number.
+        context: positions of a sequence; default: n_ctx.
         batch: sequences at once, for activations and caches.
-        device, count: what it would run on (`devices.device`) and how many.
+        device, count: the accelerator (`devices.device`) and how many of them.
         utilisation: the share of the devices' rate that is reached, above 0 and at most 1.
 
     Raises:
-        PellucidError: a number that cannot be; the message names it.
+        PellucidError: a number out of range; the message names it.
     """
     for name, value in (("tokens", tokens), ("context", context), ("batch", batch), ("devices", count)):
         if value is not None and value < 1:
             raise PellucidError(f"{name} must be at least 1, not {value}")
     n_ctx = planned.config.n_ctx
     if context is not None and context > n_ctx:
-        raise PellucidError(f"context {context} is longer than the model's {n_ctx} tracks: give at most {n_ctx}")
+        raise PellucidError(f"context {context} is longer than the model's {n_ctx} positions: give at most {n_ctx}")
     if not (math.isfinite(utilisation) and 0 < utilisation <= 1):
         raise PellucidError(f"utilisation is a share of the device's rate, above 0 and at most 1, not {utilisation}")
     return Estimate(

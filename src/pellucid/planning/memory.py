@@ -1,6 +1,6 @@
-"""How much memory a shape takes by dtype: what stays of a training run, and weights alone. Bytes throughout.
+"""Memory of a model by dtype: the state of a training run, and the weights alone. Bytes throughout.
 
-What a training step takes beside is in `gpt.memory`, which a run's own guards ask, too.
+The activations of a training step are in `gpt.memory`, which training itself uses too.
 """
 
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from pellucid.gpt.memory import FLOAT32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StateRecipe:
-    """Bytes a parameter that stay for the whole of a training run.
+    """Bytes per parameter of the state of a training run.
 
     Attributes:
-        name: what the plan calls it.
-        weights, gradients, moments, master: bytes a parameter; `moments` are Adam's two, `master` a float32 copy of
+        name: as printed.
+        weights, gradients, moments, master: bytes per parameter; `moments` are Adam's two, `master` a float32 copy of
             16-bit weights.
-        way: how it computes (`gpt.memory.TERMS`).
+        way: key of `gpt.memory.TERMS`.
     """
 
     name: str
@@ -38,7 +38,7 @@ STATES = (
     StateRecipe(name="16-bit, float32 master", weights=2, gradients=2, moments=8, master=4, way="16-bit"),
 )
 
-# Bits of one number of a weight matrix. The quantised kinds keep a 16-bit scale for every 32 numbers, and the position
+# Bits per number of a weight matrix. The quantized types keep a 16-bit scale for every 32 numbers, and the position
 # matrix, biases and LayerNorms in float32: GGUF's Q8_0 and Q4_0, as `pellucid convert --to gguf` writes them.
 MATRIX_BITS = {"float32": 32.0, "float16": 16.0, "bfloat16": 16.0, "int8": 8.5, "int4": 4.5}
 QUANTISED = ("int8", "int4")

@@ -1,4 +1,4 @@
-"""Finding what to plan: a preset's name, a model or run directory, or a config file."""
+"""Finding the config to plan for: a preset's name, a model or run directory, or a config file."""
 
 import json
 from dataclasses import dataclass
@@ -14,13 +14,16 @@ from pellucid.runs.files import RUN_FILE
 from pellucid.runs.recipe import TOKENS_PER_PARAMETER
 
 
+CONFIG_FILE = "config.json"  # `gpt.config_json.CONFIG`, whose module imports numpy
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Planned:
-    """A shape with what is known of its training.
+class PlannedModel:
+    """A config with what is known of its training.
 
     Attributes:
-        name: what the user called it.
-        tokens: to train on, and why so many, in words.
+        name: as the user gave it.
+        tokens: to train on. tokens_reason: why so many, as text.
         batch_tokens, learning_rate: the preset's or run's, if known.
         published: the paper's rows, for a GPT-3 size.
     """
@@ -34,15 +37,15 @@ class Planned:
     published: Published | None = None
 
 
-def find(what: str | Path) -> Planned:
-    """The shape that `what` names.
+def find(what: str | Path) -> PlannedModel:
+    """The config that `what` names.
 
     Args:
         what: a preset; "default", the embedded model; a model directory (config.json), a run directory (run.json), or
             either file; or a JSON file of `GPTConfig.to_dict`'s keys.
 
     Raises:
-        PellucidError: nothing there that can be read; the message lists the presets or names the file.
+        PellucidError: nothing readable there; the message lists the presets or names the file.
     """
     name, path = str(what), Path(what)
     if name in PRESETS:
@@ -64,10 +67,10 @@ def find(what: str | Path) -> Planned:
     )
 
 
-def _preset(name: str) -> Planned:
+def _preset(name: str) -> PlannedModel:
     chosen, config = preset(name), GPTConfig.preset(name)
     found, published = _untrained(name, config), PUBLISHED.get(name)
-    return Planned(
+    return PlannedModel(
         name=name, config=config,
         tokens=int(TOTAL_TOKENS) if published else found.tokens,
         tokens_reason="as GPT-3, Table D.1" if published else found.tokens_reason,
@@ -75,14 +78,14 @@ def _preset(name: str) -> Planned:
     )  # fmt: skip
 
 
-def _untrained(name: str, config: GPTConfig) -> Planned:
-    return Planned(
+def _untrained(name: str, config: GPTConfig) -> PlannedModel:
+    return PlannedModel(
         name=name, config=config, tokens=TOKENS_PER_PARAMETER * config.parameters(),
         tokens_reason=f"{TOKENS_PER_PARAMETER} a parameter, a choice",
     )  # fmt: skip
 
 
-def _from_json(name: str, path: Path) -> Planned:
+def _from_json(name: str, path: Path) -> PlannedModel:
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -92,7 +95,7 @@ def _from_json(name: str, path: Path) -> Planned:
     try:
         if path.name == RUN_FILE:
             recipe, config = values["recipe"], GPTConfig.from_dict(values["config"])
-            return Planned(
+            return PlannedModel(
                 name=name, config=config, tokens=recipe["total_tokens"], tokens_reason="as this run was planned",
                 batch_tokens=values["batch"] * config.n_ctx, learning_rate=recipe["learning_rate"],
             )  # fmt: skip

@@ -1,9 +1,9 @@
-"""The record file: what a run or a generation was, in numbers that can be drawn without the model.
+"""The record file: the numbers of a run or a generation, stored so that figures need neither model nor run.
 
-In: arrays, text and JSON with their meaning; where they come from (`Provenance`).
-Out: one `.pellucid` file, read by byte range, checked as it is read; a `Record` that gives arrays by name. No torch here.
+In: arrays, text and JSON, each with its meaning and truth class; their origin (`Provenance`).
+Out: one `.pellucid` file, read by byte range and checked as it is read; a `Record` that gives chunks by name. No torch here.
 
-Read `container` (the bytes of the file), `entry` (a row of its table), `encoding` and `values` (numbers to bytes),
+Read `container` (the layout of the file), `entry` (a row of the chunk table), `encoding` and `values` (numbers to bytes),
 `provenance`, `writer`, `reader`, then `schema` (what each kind of record holds) and `check`. `versions` reads older files.
 """
 

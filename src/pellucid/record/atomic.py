@@ -1,4 +1,4 @@
-"""A file that appears whole or not at all."""
+"""Writing a file whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ from pellucid.errors import PellucidError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write; it takes `path`'s place when the block ends well, and is gone when it does not.
+    """A context manager with a file to write, which replaces `path` at the end of the block; after an error it is deleted.
 
     Raises:
-        PellucidError: it cannot be written.
+        PellucidError: the file cannot be written.
     """
     draft = path.with_name(f".{path.name}.partial")
     try:
@@ -29,10 +29,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def same_file(a: Path, b: Path) -> bool:
-    """Whether both are there and are one file."""
+    """Whether both paths exist and are the same file."""
     return a.exists() and b.exists() and a.samefile(b)
 
 
 def cannot_write(path: Path, error: OSError) -> PellucidError:
-    """The line that tells a user so."""
+    """The error for a record that cannot be written."""
     return PellucidError(f"cannot write the record {path}: {error.strerror or error}")

@@ -1,4 +1,4 @@
-"""Does a record hold what its kind promises?"""
+"""Whether a record holds the chunks that the schema requires of its kind."""
 
 from collections.abc import Iterator
 
@@ -8,8 +8,8 @@ from pellucid.record.schema import SCHEMA, ChunkSpec
 
 
 _FROM_CONFIG = {"L": "n_layers", "H": "n_heads", "C": "d_model"}
-_MOST = 1 << 20  # of anything that a shape counts: a damaged header shall not keep us busy
-_LISTED = 8
+_MAX_SIZE = 1 << 20  # of anything that a shape counts: a damaged header must not cost much time
+_MAX_LISTED = 8  # problems in one message
 _MATRICES = {"training": "training/matrices", "finetuning": "finetuning/matrices"}
 
 
@@ -17,19 +17,19 @@ def check(record: Record, *, partial: bool = False) -> dict[str, int]:
     """Compares a record's table with the schema; reads no numbers.
 
     Args:
-        partial: chunks may be missing, as where less was kept; those that are there must be as they should be.
+        partial: chunks may be missing (less was kept); those that are there must agree with the schema.
 
     Returns:
-        The sizes by the schema's letters.
+        The sizes by the schema's shape letters.
 
     Raises:
-        PellucidError: lists the chunks that are missing or not as they should be.
+        PellucidError: lists the chunks that are missing or contradict the schema.
     """
     sizes, problems = _compare(record, partial)
     if problems:
         where = record.path or "in memory"
-        more = [f"and {len(problems) - _LISTED:,} more"] if len(problems) > _LISTED else []
-        raise PellucidError(f"the {record.kind} record {where} is not complete: {'; '.join(problems[:_LISTED] + more)}")
+        more = [f"and {len(problems) - _MAX_LISTED:,} more"] if len(problems) > _MAX_LISTED else []
+        raise PellucidError(f"the {record.kind} record {where} is not complete: {'; '.join(problems[:_MAX_LISTED] + more)}")
     return sizes
 
 
@@ -38,8 +38,8 @@ def _compare(record: Record, partial: bool) -> tuple[dict[str, int], list[str]]:
     problems: list[str] = []
     config = record.provenance.config
     for letter, key in _FROM_CONFIG.items():
-        if type(config.get(key)) is not int or not 0 < config[key] < _MOST:
-            problems.append(f"its provenance states no good {key}")
+        if type(config.get(key)) is not int or not 0 < config[key] < _MAX_SIZE:
+            problems.append(f"its provenance states no valid {key}")
         else:
             sizes[letter] = config[key]
     matrices = _matrices(record, problems)
@@ -49,7 +49,7 @@ def _compare(record: Record, partial: bool) -> tuple[dict[str, int], list[str]]:
         return sizes, problems
     pieces = [spec.name in record for spec in SCHEMA[record.kind] if spec.name.startswith("pieces/")]
     if any(pieces) and not all(pieces):
-        problems.append("pieces/ids, pieces/starts and pieces/bytes go together")
+        problems.append("pieces/ids, pieces/starts and pieces/bytes must all be there, or none")
     for spec in SCHEMA[record.kind]:
         for name in _names(spec, sizes, matrices or []):
             if name in record:
@@ -57,12 +57,12 @@ def _compare(record: Record, partial: bool) -> tuple[dict[str, int], list[str]]:
             elif spec.required and not partial:
                 problems.append(f"{name} is missing")
     if {"P", "S", "T"} <= sizes.keys() and sizes["P"] + sizes["S"] - sizes["T"] not in (0, 1):
-        problems.append(f"{sizes['T']} tracks cannot come of {sizes['P']} tokens and {sizes['S']} drawn ones")
+        problems.append(f"{sizes['T']} positions cannot come of {sizes['P']} tokens and {sizes['S']} drawn ones")
     return sizes, problems
 
 
 def _matrices(record: Record, problems: list[str]) -> list[str] | None:
-    """The names that `{matrix}` stands for; None where the kind has none."""
+    """The names that replace `{matrix}`; None where the kind has none."""
     name = _MATRICES.get(record.kind)
     if name is None:
         return None
@@ -71,13 +71,13 @@ def _matrices(record: Record, problems: list[str]) -> list[str] | None:
         return []
     found = record[name]
     if not isinstance(found, list) or not all(isinstance(matrix, str) for matrix in found):
-        problems.append(f"{name} is no list of names")
+        problems.append(f"{name} is not a list of names")
         return []
     return found
 
 
 def _names(spec: ChunkSpec, sizes: dict[str, int], matrices: list[str]) -> Iterator[str]:
-    """The chunks that a row stands for."""
+    """The names of the chunks that a row of the schema describes."""
     if "{level}" in spec.name:
         yield from (spec.name.format(level=level) for level in range(sizes["L"] + 1))
     elif "{block}" in spec.name:
@@ -89,7 +89,7 @@ def _names(spec: ChunkSpec, sizes: dict[str, int], matrices: list[str]) -> Itera
 
 
 def _mismatches(record: Record, name: str, spec: ChunkSpec, sizes: dict[str, int]) -> Iterator[str]:
-    """What is wrong with one chunk. A letter that is new takes the size found."""
+    """The contradictions of one chunk with the schema. A letter that is new takes the size found."""
     entry = record.entry(name)
     if entry.dtype not in spec.dtypes:
         yield f"{name} is {entry.dtype}, not {' or '.join(spec.dtypes)}"
@@ -97,7 +97,8 @@ def _mismatches(record: Record, name: str, spec: ChunkSpec, sizes: dict[str, int
     if entry.truth != spec.truth:
         yield f"{name} is {entry.truth}, not {spec.truth}"
     if (entry.scale is not None) != spec.scaled or entry.triangle != spec.triangle:
-        yield f"{name} is not stored {'as lower triangles' if spec.triangle else 'in steps' if spec.scaled else 'as it is'}"
+        stored = "as lower triangles" if spec.triangle else "as uint8 steps" if spec.scaled else "unchanged"
+        yield f"{name} is not stored {stored}"
     shape = entry.logical_shape
     if len(shape) != len(spec.shape):
         yield f"{name} has shape {shape}, not ({', '.join(map(str, spec.shape))})"

@@ -1,6 +1,6 @@
-"""The bytes of a `.pellucid` file: the preamble, the header, the table of chunks, and what makes them consistent.
+"""The layout of a `.pellucid` file: preamble, header, chunk table, and the checks that they are consistent.
 
-    bytes             what
+    bytes             content
     0 .. 7            the letters PELLUCID
     8 .. 11           version of this layout: 1. uint32, little-endian, as is the next
     12 .. 15          N, length of the header in bytes
@@ -10,15 +10,15 @@
     D ..              the chunks as the table lists them; before each, zero bytes up to a multiple of 8
                       the file ends with the last byte of the last chunk
 
-A reader gets bytes 0 .. 47, then the header, then any chunk by its byte range: D + offset .. D + offset + stored_bytes - 1.
+A reader fetches bytes 0 .. 47, then the header, then any chunk by its byte range: D + offset .. D + offset + stored_bytes - 1.
 
 The header:
 
     {"format": "pellucid record", "schema": [1, 0], "kind": "generation" | "training" | "finetuning",
      "provenance": {...: `provenance.Provenance`}, "chunks": [{...: `entry.ChunkEntry`}, ...]}
 
-The digests notice damage: of the header at once, of a chunk when it is read. They do not prove who wrote it: whoever changes
-numbers can compute new digests. Catching that takes the model, and is the business of `pellucid verify`.
+The digests detect damage: of the header at once, of a chunk when it is read. They do not prove who wrote the file: whoever
+changes numbers can compute new digests. Detecting that takes the model: `pellucid verify`.
 """
 
 import struct
@@ -33,14 +33,14 @@ from pellucid.record.text import from_json, to_json
 MAGIC = b"PELLUCID"
 LAYOUT_VERSION = 1
 FORMAT = "pellucid record"
-ALIGNMENT = 8  # the widest number: a browser can lay a typed array over raw bytes
+ALIGNMENT = 8  # the widest number: a browser can use a typed array over the raw bytes
 PREAMBLE_BYTES = 48
 MAX_HEADER_BYTES = 1 << 24
 _START = struct.Struct("<8sII")
 
 Kind = Literal["generation", "training", "finetuning"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-SUFFIX = ".pellucid"  # of a record's file
+SUFFIX = ".pellucid"  # of a record file's name
 
 
 def aligned(offset: int) -> int:
@@ -49,7 +49,7 @@ def aligned(offset: int) -> int:
 
 
 def pack_header(header: Mapping[str, Any]) -> bytes:
-    """Preamble, header and the zeros after it: everything before D."""
+    """The bytes of preamble, header and padding: everything before D."""
     text = to_json(header)
     start = _START.pack(MAGIC, LAYOUT_VERSION, len(text))
     whole = start + sha256(start + text).digest() + text
@@ -57,23 +57,23 @@ def pack_header(header: Mapping[str, Any]) -> bytes:
 
 
 def unpack_preamble(preamble: bytes, file_bytes: int) -> int:
-    """The length of the header. Raises ValueError: why it is no record that can be read."""
+    """The length of the header. Raises ValueError: why this is not a readable record."""
     if not MAGIC.startswith(preamble[: len(MAGIC)]) or not preamble:
-        raise ValueError("it is no Pellucid record")
+        raise ValueError("it is not a Pellucid record")
     if len(preamble) < PREAMBLE_BYTES:
         raise ValueError("it is truncated: it ends before its header")
     _, version, length = _START.unpack_from(preamble)
     if version != LAYOUT_VERSION:
         raise ValueError(f"its layout {version} is newer than this Pellucid, which reads {LAYOUT_VERSION}: update Pellucid")
     if length > MAX_HEADER_BYTES:
-        raise ValueError("it is damaged: its header would be larger than any")
+        raise ValueError("it is damaged: its header states more than the largest possible size")
     if PREAMBLE_BYTES + length > file_bytes:
         raise ValueError("it is truncated: it ends within its header")
     return cast(int, length)
 
 
 def unpack_header(preamble: bytes, text: bytes) -> dict[str, Any]:
-    """The header's JSON, if its digest is right and it is a record's. Raises ValueError otherwise."""
+    """The header's JSON object. Raises ValueError where its digest is wrong or it is not a record's."""
     if sha256(preamble[: _START.size] + text).digest() != preamble[_START.size :]:
         raise ValueError("it is damaged: its header is not what was written (SHA-256)")
     try:
@@ -81,12 +81,12 @@ def unpack_header(preamble: bytes, text: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"it is damaged: {error}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ValueError("it is no Pellucid record: its header names another format")
+        raise ValueError("it is not a Pellucid record: its header names another format")
     return header
 
 
 def check_table(entries: Iterable[ChunkEntry], data_bytes: int) -> None:
-    """Chunks have names of their own, lie one after the other with nothing hidden between, and fill the file.
+    """Checks that chunks have unique names, lie one after the other without gaps but padding, and fill the file.
 
     Args:
         data_bytes: length of the file from D on.
@@ -100,7 +100,7 @@ def check_table(entries: Iterable[ChunkEntry], data_bytes: int) -> None:
     end = 0
     for entry in entries:
         if entry.name in names:
-            raise ValueError(f"it is damaged: two chunks are called {entry.name!r}")
+            raise ValueError(f"it is damaged: two chunks are named {entry.name!r}")
         names.add(entry.name)
         if entry.offset != aligned(end):
             raise ValueError(f"it is damaged: chunk {entry.name!r} does not begin where the one before it ends")

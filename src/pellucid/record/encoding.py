@@ -1,4 +1,4 @@
-"""How the numbers of a chunk become the bytes of a file, and back. What a browser can undo without a library.
+"""Encoding a chunk's numbers as bytes, and decoding them; a browser can decode them without a library.
 
 A dtype names what the plain bytes are: little-endian numbers in row-major order, or text in UTF-8.
 
@@ -6,7 +6,7 @@ A dtype names what the plain bytes are: little-endian numbers in row-major order
     bfloat16    the upper 16 bits of a float32, two bytes a value
     json        one JSON value        utf8    one text
 
-An encoding says what was done to the plain bytes:
+An encoding states what was done to the plain bytes:
 
     raw               nothing
     deflate           zlib (RFC 1950): `new DecompressionStream("deflate")`
@@ -14,7 +14,7 @@ An encoding says what was done to the plain bytes:
     delta+deflate     first, each row of a uint8 or int8 array minus the row before it, modulo 256 (the first row stays;
                       a row is all that one index of the first axis holds), then zlib
 
-Why these. Stored size as a part of the plain size, and milliseconds, one core of a 2-core AMD EPYC (2026-11-23, zlib
+Measured: stored size relative to plain size, and milliseconds to encode, one core of a 2-core AMD EPYC (2026-11-23, zlib
 1.2.13; "runs" is zlib's strategy Z_RLE: Huffman codes and runs of one byte, no search for repeated strings):
 
     chunk                                       plain     level 6      shuffled     shuffled, runs
@@ -26,9 +26,9 @@ Why these. Stored size as a part of the plain size, and milliseconds, one core o
     uint8 attention triangles, 12 x 12          118 kB    0.63   23    0.56  0.9    0.75              (loses)
     uint8 32 x 32 thumbnails over a real run    315 kB    0.67   13    0.80  2.0    0.49  36          0.48  2.0
 
-So numbers are deflated by runs (measured numbers repeat no strings) and text as usual; what a reader sees is plain deflate
-either way. Not kept: bfloat16 turned so that its exponent fills one byte (1 % less), the difference of neighbouring levels
-of the stream (nothing), attention as a square (zeros above the diagonal cost more than they should).
+So numbers are deflated with Z_RLE (measured numbers repeat no strings) and text with the default strategy; readers see plain
+deflate either way. Tried and not used: bfloat16 rotated so that its exponent fills one byte (1 % smaller), differences of
+neighbouring block inputs (no gain), attention as a square (the zeros above the diagonal cost extra).
 """
 
 import zlib
@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 
 
-# The numpy dtype of the plain bytes. numpy has no bfloat16: its bits travel as uint16.
+# The numpy dtype of the plain bytes. numpy has no bfloat16: its bits are kept as uint16.
 NUMBERS: dict[str, np.dtype[Any]] = {
     "uint8": np.dtype("u1"),
     "int8": np.dtype("i1"),
@@ -54,12 +54,12 @@ NUMBERS: dict[str, np.dtype[Any]] = {
 TEXTS = ("json", "utf8")
 ENCODINGS = ("raw", "deflate", "shuffle+deflate", "delta+deflate")
 
-MAX_CHUNK_BYTES = 1 << 28  # plain; the attention of a block of GPT-3 175B over 2,048 tracks, 201 MB, fits
-_MOST_DEFLATED = 1032  # deflate shrinks by no more (zlib's technical notes): a chunk that says otherwise is a bomb
+MAX_CHUNK_BYTES = 1 << 28  # plain; the attention of a block of GPT-3 175B over 2,048 positions, 201 MB, fits
+_MAX_DEFLATE_RATIO = 1032  # the most that deflate can compress (zlib's technical notes): a chunk that states more is a bomb
 
 
 def allowed(encoding: str, dtype: str, shape: tuple[int, ...]) -> bool:
-    """Whether such a chunk can be encoded so: shuffling wants numbers of 2 bytes or more, delta rows of 1-byte numbers."""
+    """Whether an encoding applies: shuffle needs numbers of 2 bytes or more, delta needs rows of 1-byte numbers."""
     if encoding == "shuffle+deflate":
         return dtype in NUMBERS and NUMBERS[dtype].itemsize > 1
     if encoding == "delta+deflate":
@@ -68,67 +68,68 @@ def allowed(encoding: str, dtype: str, shape: tuple[int, ...]) -> bool:
 
 
 def plausible(encoding: str, stored_bytes: int, plain_bytes: int) -> bool:
-    """Whether that many stored bytes can hold that many plain ones: the guard against decompression bombs."""
+    """Whether so many stored bytes can decode to so many plain ones: the check against decompression bombs."""
     if encoding == "raw":
         return stored_bytes == plain_bytes
-    return plain_bytes <= MAX_CHUNK_BYTES and plain_bytes <= stored_bytes * _MOST_DEFLATED
+    return plain_bytes <= MAX_CHUNK_BYTES and plain_bytes <= stored_bytes * _MAX_DEFLATE_RATIO
 
 
 def encode(plain: bytes, dtype: str, shape: tuple[int, ...], encoding: str | None = None) -> tuple[str, bytes]:
     """Encodes plain bytes.
 
     Args:
-        encoding: None takes what pays: shuffled numbers or plain deflate, or raw where that is no longer.
+        encoding: None chooses: shuffle+deflate for numbers or deflate, or raw where that is not longer.
 
     Returns:
-        The encoding and the stored bytes. The same input gives the same bytes with the same zlib; another zlib may
-        choose other bytes for the same plain ones, and every reader reads both.
+        The encoding and the stored bytes. The same input gives the same bytes with the same zlib version; another
+        version may give other bytes, which every reader decodes to the same plain ones.
     """
     chosen = encoding or ("shuffle+deflate" if allowed("shuffle+deflate", dtype, shape) else "deflate")
     assert allowed(chosen, dtype, shape), (chosen, dtype, shape)
     if chosen == "raw":
         return chosen, plain
-    turned = plain
+    encoded = plain
     if chosen == "shuffle+deflate":
-        turned = _columns(plain, NUMBERS[dtype].itemsize)
+        encoded = _transposed(plain, NUMBERS[dtype].itemsize)
     elif chosen == "delta+deflate":
         rows = _rows(plain, shape)
-        turned = np.concatenate((rows[:1], rows[1:] - rows[:-1])).tobytes()  # uint8: modulo 256
+        encoded = np.concatenate((rows[:1], rows[1:] - rows[:-1])).tobytes()  # uint8: modulo 256
     strategy = zlib.Z_RLE if dtype in NUMBERS else zlib.Z_DEFAULT_STRATEGY
     deflate = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS, 9, strategy)
-    stored = deflate.compress(turned) + deflate.flush()
+    stored = deflate.compress(encoded) + deflate.flush()
     if encoding is None and len(stored) >= len(plain):
         return "raw", plain
     return chosen, stored
 
 
 def decode(stored: bytes, dtype: str, shape: tuple[int, ...], encoding: str, plain_bytes: int) -> bytes:
-    """The plain bytes again, `plain_bytes` of them and never more in memory.
+    """Decodes stored bytes to exactly `plain_bytes` plain ones, never more in memory.
 
     Raises:
-        ValueError: the stored bytes are not that; says what they are, and not where.
+        ValueError: the stored bytes do not decode to that; the caller adds the chunk's name.
     """
     if encoding == "raw":
-        turned = stored
+        encoded = stored
     else:
         inflate = zlib.decompressobj()
         try:
-            turned = inflate.decompress(stored, plain_bytes + 1)
+            encoded = inflate.decompress(stored, plain_bytes + 1)
         except zlib.error as error:
             raise ValueError(f"its bytes cannot be decompressed ({error})") from error
-        if len(turned) <= plain_bytes and (not inflate.eof or inflate.unused_data):
+        if len(encoded) <= plain_bytes and (not inflate.eof or inflate.unused_data):
             raise ValueError("its compressed bytes do not end where they should")
-    if len(turned) != plain_bytes:
-        raise ValueError(f"it holds {'more' if len(turned) > plain_bytes else 'less'} than the {plain_bytes:,} bytes it states")
+    if len(encoded) != plain_bytes:
+        amount = "more" if len(encoded) > plain_bytes else "less"
+        raise ValueError(f"it holds {amount} than the {plain_bytes:,} bytes it states")
     if encoding == "shuffle+deflate":
-        return _columns(turned, plain_bytes // NUMBERS[dtype].itemsize)
+        return _transposed(encoded, plain_bytes // NUMBERS[dtype].itemsize)
     if encoding == "delta+deflate":
-        return np.cumsum(_rows(turned, shape), axis=0, dtype=np.uint8).tobytes()
-    return turned
+        return np.cumsum(_rows(encoded, shape), axis=0, dtype=np.uint8).tobytes()
+    return encoded
 
 
-def _columns(data: bytes, width: int) -> bytes:
-    """The bytes of a matrix with rows of that width, read by columns. Its own inverse, given the number of rows."""
+def _transposed(data: bytes, width: int) -> bytes:
+    """Transposes the bytes of a matrix with rows of `width` bytes. Its own inverse, given the number of rows."""
     return np.frombuffer(data, np.uint8).reshape(-1, max(width, 1)).T.tobytes()
 
 

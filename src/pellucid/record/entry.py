@@ -1,4 +1,4 @@
-"""A row of the chunk table: what a chunk is, where it lies, and what it means."""
+"""A row of the chunk table: a chunk's dtype and shape, its place in the file, and its meaning."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -25,10 +25,10 @@ class ChunkEntry:
         offset: of the first stored byte, counted from D.
         stored_bytes, plain_bytes: length in the file, and after decoding.
         sha256: of the stored bytes, in hexadecimal.
-        truth: "given" (what went in: ids, texts), "derived" (computed again from the named checkpoint), "replayed" (by one
-            step run again from its checkpoint) or "measured" (time, throughput: cannot be computed again).
-        meaning: what it is, in words; unit: "nats", "s", ... or "".
-        source: where it comes from, such as {"tensor": "h.3", "step": 12}.
+        truth: "given" (input: ids, texts), "derived" (recomputable from the named checkpoint), "replayed" (by running
+            one step again from its checkpoint) or "measured" (time, throughput: cannot be recomputed).
+        meaning: what it is, as text; unit: "nats", "s", ... or "".
+        source: what it was computed from, such as {"tensor": "h.3", "step": 12}.
         scale: (lo, hi) if uint8 codes stand for lo + code * (hi - lo) / 255, rounded to float32.
         triangle: the last axis, of T (T + 1) / 2, is the lower triangle of a (T, T) matrix, row by row; above are zeros.
     """
@@ -54,10 +54,10 @@ class ChunkEntry:
             raise ValueError(f"chunk {self.name!r} {problem}")
 
     def _problem(self) -> str | None:
-        """What is wrong with it, if anything."""
+        """Why the entry is not valid; None where it is."""
         sizes = (*self.shape, self.offset, self.stored_bytes, self.plain_bytes)
         if not valid_name(self.name):
-            return "has no good name"
+            return "has no valid name"
         if self.dtype not in NUMBERS and self.dtype not in TEXTS:
             return f"has the unknown dtype {self.dtype!r}"
         if self.encoding not in ENCODINGS or not allowed(self.encoding, self.dtype, self.shape):
@@ -65,7 +65,7 @@ class ChunkEntry:
         if self.truth not in TRUTHS:
             return f"has the unknown truth class {self.truth!r}"
         if not all(type(size) is int and size >= 0 for size in sizes) or len(self.shape) > 32:
-            return "has no good shape or size"
+            return "has no valid shape or size"
         if self.dtype in TEXTS:
             if self.shape:
                 return "is text with a shape"
@@ -76,16 +76,16 @@ class ChunkEntry:
         if not plausible(self.encoding, self.stored_bytes, self.plain_bytes):
             return f"states {self.plain_bytes:,} plain bytes, which {self.stored_bytes:,} stored ones cannot hold"
         if not fullmatch("[0-9a-f]{64}", self.sha256):
-            return "has no good SHA-256"
+            return "has no valid SHA-256"
         if self.scale is not None and (
             self.dtype != "uint8" or not all(isfinite(end) for end in self.scale) or self.scale[0] > self.scale[1]
         ):
-            return "has no good scale"
+            return "has no valid scale"
         if self.triangle:
             try:
                 triangle_side(self.shape)
             except ValueError as error:
-                return f"is no triangle: {error}"
+                return f"is not a triangle: {error}"
         return None
 
     @property
@@ -97,7 +97,7 @@ class ChunkEntry:
         return (*self.shape[:-1], side, side)
 
     def to_dict(self) -> dict[str, Any]:
-        """For the header; what is None or False is left out."""
+        """For the header; fields that are None or False are left out."""
         plain = {key: value for key, value in asdict(self).items() if value is not None and value is not False}
         return plain | {key: list(plain[key]) for key in ("shape", "scale") if key in plain}
 
@@ -105,7 +105,7 @@ class ChunkEntry:
     def from_dict(cls, plain: Any) -> Self:
         """The inverse; fields of newer minor versions are skipped. Raises ValueError where something is wrong."""
         if not isinstance(plain, dict):
-            raise ValueError("a row of its chunk table is no object")
+            raise ValueError("a row of its chunk table is not an object")
         known = {key: value for key, value in plain.items() if key in cls.__dataclass_fields__}
         name = known.get("name")
         texts = ("name", "dtype", "encoding", "sha256", "truth", "meaning", "unit")
@@ -117,14 +117,14 @@ class ChunkEntry:
             and _is_scale(known.get("scale"))
         )
         if not good:
-            raise ValueError(f"chunk {name!r} is not described as it should be")
+            raise ValueError(f"chunk {name!r} has a field of the wrong type")
         try:
             known["shape"] = tuple(known["shape"])
             if known.get("scale") is not None:
                 known["scale"] = tuple(float(end) for end in known["scale"])
             return cls(**known)
         except (TypeError, OverflowError) as error:  # a field without a default is missing; a number past all floats
-            raise ValueError(f"chunk {name!r} is not described in full") from error
+            raise ValueError(f"chunk {name!r} lacks a field") from error
 
 
 def _is_scale(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Where a record comes from: enough to say what was run, and to run it again."""
+"""The origin of a record: what was run, in enough detail to run it again."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -9,7 +9,7 @@ from pellucid.record.text import check_json
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Provenance:
-    """Given by whoever records; nothing is looked up here, no clock and no machine.
+    """What a record was made from. The recorder gives every value; nothing is looked up here, neither clock nor machine.
 
     Attributes:
         pellucid: the version that recorded.
@@ -44,7 +44,7 @@ class Provenance:
         """For the header. The seed is decimal text: JavaScript's numbers do not hold 64 bits.
 
         Raises:
-            PellucidError: something that JSON does not hold.
+            PellucidError: a value that JSON cannot hold.
         """
         plain = {key: value for key, value in asdict(self).items() if value is not None}
         plain |= {key: list(plain[key]) for key in ("prompt_ids",) if key in plain}
@@ -57,22 +57,22 @@ class Provenance:
         """The inverse; fields of newer minor versions are skipped.
 
         Raises:
-            ValueError: a field is missing or is none.
+            ValueError: a field is missing or of the wrong type.
         """
         known = {field.name: plain[field.name] for field in fields(cls) if field.name in plain}
         for name, kinds in _KINDS.items():
             if name in known and (not isinstance(known[name], kinds) or isinstance(known[name], bool)):
-                raise ValueError(f"its provenance has no good {name}")
+                raise ValueError(f"its provenance has no valid {name}")
         if "seed" in known:
             known["seed"] = int(known["seed"])
         if "prompt_ids" in known:
             if not all(type(token) is int for token in known["prompt_ids"]):
-                raise ValueError("its provenance has no good prompt_ids")
+                raise ValueError("its provenance has no valid prompt_ids")
             known["prompt_ids"] = tuple(known["prompt_ids"])
         try:
             return cls(**known)
         except TypeError as error:  # a field without a default is missing
-            raise ValueError("its provenance is not complete") from error
+            raise ValueError("its provenance lacks a field") from error
 
 
 _KINDS: dict[str, type] = {

@@ -1,4 +1,4 @@
-"""Opening a record: the header at once, each chunk when it is asked for."""
+"""Reading a record: the header when it is opened, each chunk on request."""
 
 import os
 import threading
@@ -37,7 +37,7 @@ _Value = TypeVar("_Value")
 
 
 class MissingChunk(PellucidError):
-    """The record does not hold this chunk: pictures say so in its place."""
+    """The record does not hold this chunk; figures say so in its place."""
 
 
 class Record:
@@ -46,8 +46,8 @@ class Record:
     Attributes:
         path: the file, or None for one in memory.
         kind: "generation", "training" or "finetuning".
-        provenance: where it comes from.
-        header: all that the header says, brought up to this version's schema. To be read, not changed.
+        provenance: what it was made from.
+        header: the whole header, migrated to this version's schema. Not to be changed.
     """
 
     def __init__(self, file: BinaryIO, path: Path | None) -> None:
@@ -98,7 +98,7 @@ class Record:
         length = unpack_preamble(preamble, size)
         header = migrate(unpack_header(preamble, self._file.read(length)))
         if header.get("kind") not in KINDS or not isinstance(header.get("provenance"), dict):
-            raise ValueError("its header names no kind and provenance")
+            raise ValueError("its header lacks a kind or provenance")
         table = header.get("chunks")
         if not isinstance(table, list):
             raise ValueError("its header has no chunk table")
@@ -118,11 +118,11 @@ class Record:
         return len(self._entries)
 
     def names(self, prefix: str = "") -> list[str]:
-        """The chunks whose names begin so, in the file's order."""
+        """The chunks whose names begin with `prefix`, in the file's order."""
         return [name for name in self._entries if name.startswith(prefix)]
 
     def entry(self, name: str) -> ChunkEntry:
-        """What the chunk table says of it. Raises MissingChunk."""
+        """A chunk's row of the chunk table. Raises MissingChunk."""
         if name not in self._entries:
             raise MissingChunk(f"{name} is not in this record ({self._label})")
         return self._entries[name]
@@ -182,7 +182,7 @@ class Record:
         return plain
 
     def _decoded(self, entry: ChunkEntry, decoded: Callable[[], _Value]) -> _Value:
-        """Calls it; what it finds wrong is told with the file and the chunk. Checksums computed anew get this far."""
+        """Decodes a chunk; a ValueError becomes a PellucidError with file and chunk. A forged checksum gets this far."""
         try:
             return decoded()
         except PellucidError:
@@ -191,7 +191,7 @@ class Record:
             raise PellucidError(f"the record {self._label} is damaged: chunk {entry.name}: {error}") from error
 
     def save(self, path: Path | str) -> None:
-        """Writes a copy, equal to the byte; the file appears whole or not at all.
+        """Writes a copy of the file, byte for byte, whole or not at all.
 
         Raises:
             PellucidError: it cannot be written, or the record is closed.
@@ -208,7 +208,7 @@ class Record:
                     copy.write(block)
 
     def to_bytes(self) -> bytes:
-        """The whole file, equal to the byte: for a record in memory that is to be sent or put into a page.
+        """The bytes of the whole file, for a record in memory that is sent or embedded in a page.
 
         Raises:
             PellucidError: the record is closed.
@@ -227,7 +227,7 @@ class Record:
         return file
 
     def close(self) -> None:
-        """Closes the file. What was read stays good."""
+        """Closes the file. Arrays that were read stay valid."""
         with self._lock:
             self._file.close()
 

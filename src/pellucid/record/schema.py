@@ -1,19 +1,19 @@
-"""The chunks of the three kinds of record, as data: names, shapes, dtypes, what they mean, how true they are.
+"""The chunks of the three kinds of record, as data: names, shapes, dtypes, meanings, truth classes.
 
 Shape letters; a letter stands for one number in the whole record, "X+1" for one more, "?" for any:
 
-    P tokens of the prompt      S drawn tokens (steps)       T tracks that went through the model
+    P tokens of the prompt      S drawn tokens (steps)       T positions that went through the model
     L blocks                    H heads                      C width
     K candidates kept a step    J lens candidates            U pieces listed, Y their bytes together
-    N steps of the run          M moments: steps, spaced by their logarithm, at which more was kept
-    Q weight matrices           W tracks of the fixed window    X tracks of the example         E held-out measurements
-    R tokens of the stretch     Z windows in it                 G tracks of each
+    N steps of the run          M recorded steps ("moments"), spaced by their logarithm
+    Q weight matrices           W positions of the fixed window    X positions of the example     E held-out measurements
+    R tokens of the stretch     Z windows in it                 G positions of each
 
 `{level}` counts the L + 1 inputs of blocks, the last being the last block's output, before the final LayerNorm; `{block}`
 the L blocks; `{matrix}` stands for a weight matrix's name, such as `h.0.attn.c_attn` (`GPTConfig.matrices()`).
 
-A record may hold other chunks (views put theirs under `views/`), and need not hold those that are optional here: pictures
-say "not in this record" in their place. What the default keeps of a generation, with its size, is in docs/record.md.
+A record may hold other chunks (views put theirs under `views/`), and need not hold optional ones: figures say "not in this
+record" in their place. What is kept of a generation by default, with its size, is in docs/record.md.
 """
 
 from dataclasses import dataclass
@@ -29,16 +29,16 @@ Shape = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class ChunkSpec:
-    """One row: a chunk that a record of the kind holds, or may hold.
+    """One row of the schema: a chunk that a record of the kind holds, or may hold.
 
     Attributes:
-        name: with `{level}`, `{block}` or `{matrix}` for a chunk of each.
-        dtypes: those that it may have.
-        shape: of what reading gives (a triangle's is square); empty for text.
+        name: with `{level}`, `{block}` or `{matrix}` where there is one chunk of each.
+        dtypes: the allowed ones.
+        shape: of the array that reading returns (a triangle's is square); empty for text.
         truth, meaning, unit: as in `entry.ChunkEntry`.
         required: whether the record is incomplete without it.
         scaled: stored as uint8 steps of a range. triangle: stored as lower triangles.
-        encoding: the one that suits it; None for the usual one. Readers take any.
+        encoding: the one to write with; None for the default. Readers accept any.
     """
 
     name: str
@@ -74,12 +74,12 @@ _PIECES = (
 
 _GENERATION = (
     *_PIECES,
-    # Tokens. All of them are prompt_ids and then drawn_ids; the last drawn one need not have gone through the model.
+    # Tokens: prompt_ids, then drawn_ids. The last drawn one need not have gone through the model.
     _numbers("generation/prompt_ids", "int32", ("P",), "given", "the tokens that are continued"),
     _numbers("generation/steps/drawn_ids", "int32", ("S",), "derived", "the token that each step drew"),
     _numbers("generation/steps/drawn_logprobs", "float32", ("S",), "derived",
              "log-probability of the drawn token in the model's own distribution", "nats"),
-    # The distribution, its cut, its draw.
+    # The distribution, the cut by top-k, top-p and min-p, and the draw.
     _numbers("generation/steps/topk_ids", "int32", ("S", "K"), "derived", "the likeliest tokens, the likeliest first"),
     _numbers("generation/steps/topk_logprobs", "float32", ("S", "K"), "derived",
              "their log-probabilities in the model's own distribution: temperature 1, nothing cut off", "nats"),
@@ -119,7 +119,7 @@ _TRAINING = (
     _numbers("training/steps/loss", "float32|float64", ("N",), "replayed", "mean loss before the update", "nats/token"),
     _numbers("training/steps/grad_norm", "float32|float64", ("N",), "replayed", "L2 norm of the gradient before clipping"),
     _numbers("training/steps/tokens_per_s", "float32|float64", ("N",), "measured", "throughput", "tokens/s", optional=True),
-    # Moments. matrices is a list of names; what is kept by matrix is in its order.
+    # Recorded steps. matrices is a list of names; what is kept by matrix is in its order.
     _numbers("training/moments/steps", "int64", ("M",), "given",
              "steps done at each moment; 0 is the untrained model. In a finished run's record the last is the end"),
     _json("training/matrices", "given", "names of the weight matrices"),
@@ -131,7 +131,7 @@ _TRAINING = (
     ChunkSpec("training/thumbnails/{matrix}", ("uint8",), ("M", "?", "?"), "derived",
          "the matrix, rows in by columns out, averaged over equal tiles, 32 x 32 of them at most", scaled=True,
          encoding="delta+deflate"),
-    # One window of held-out text, the same at every moment: ids[1:] are the targets of ids[:-1].
+    # One window of held-out text, the same at every recorded step: ids[1:] are the targets of ids[:-1].
     _numbers("training/window/ids", "int32", ("W+1",), "given", "the fixed window"),
     _numbers("training/window/loss", "float32|float16|bfloat16", ("M", "W"), "derived",
              "loss of each target of the window at each moment", "nats"),
@@ -139,7 +139,7 @@ _TRAINING = (
           "what the model writes after a fixed prompt: a list of {step, tokens, prompt, text, ids}; tokens are those "
           "trained on by then, ids the text's", optional=True),
     # One example, just before and just after the update that it was part of: the first window of the batch of a step at
-    # about an eighth of the run. Optional since a run has to come so far. Losses are those without dropout.
+    # about an eighth of the run. Optional, since a run may end before. Losses are those without dropout.
     _numbers("training/example/step", "int64", (), "given",
              "the step that took it, counted from 1: its gradients and updates are those of the moment before it",
              optional=True),
@@ -191,7 +191,7 @@ assert tuple(SCHEMA) == KINDS
 
 
 class ChunkDescription(TypedDict):
-    """What the schema says of a chunk, as `RecordWriter.add` takes it."""
+    """The schema's description of a chunk, as keyword arguments of `RecordWriter.add`."""
 
     truth: Truth
     meaning: str
@@ -200,7 +200,7 @@ class ChunkDescription(TypedDict):
 
 
 def describe(kind: Kind, name: str) -> ChunkDescription:
-    """What the schema says of a name of its own: `writer.add(name.format(block=3), x, **describe(kind, name))`.
+    """The description of one of the schema's names: `writer.add(name.format(block=3), x, **describe(kind, name))`.
 
     Raises:
         PellucidError: the schema has no such name.

@@ -1,4 +1,4 @@
-"""JSON and text as bytes: one way to write each value, and nothing that a browser would read differently."""
+"""JSON and text as bytes: one encoding of each value, and no value that a browser would read differently."""
 
 import json
 from typing import Any, NoReturn
@@ -6,14 +6,14 @@ from typing import Any, NoReturn
 from pellucid.errors import PellucidError
 
 
-_MOST_EXACT = 2**53 - 1  # beyond, JavaScript's numbers skip some
+_MAX_EXACT = 2**53 - 1  # beyond, JavaScript's numbers skip some
 
 
 def check_json(value: Any, where: str) -> None:
-    """Refuses what JSON would change or lose in silence.
+    """Refuses values that JSON would silently change or lose.
 
     Raises:
-        PellucidError: names the place: keys that are no text, NaN, infinity, large integers, other objects.
+        PellucidError: names the place of a key that is not text, NaN, infinity, large integers, other objects.
     """
     if isinstance(value, dict):
         for key, item in value.items():
@@ -30,7 +30,7 @@ def check_json(value: Any, where: str) -> None:
         except UnicodeEncodeError as error:
             raise PellucidError(f"{where}: half a character (a lone surrogate) is no text: store bytes as uint8") from error
     elif type(value) is int:
-        if abs(value) > _MOST_EXACT:
+        if abs(value) > _MAX_EXACT:
             raise PellucidError(f"{where}: {value} is too large for JSON's readers: store it as text or as an int64 array")
     elif type(value) is float:
         if value - value != 0:
@@ -40,12 +40,12 @@ def check_json(value: Any, where: str) -> None:
 
 
 def to_json(value: Any) -> bytes:
-    """UTF-8, keys in order, no spaces: equal values are equal bytes."""
+    """UTF-8, sorted keys, no spaces: equal values give equal bytes."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode("utf-8")
 
 
 def from_json(data: bytes) -> Any:
-    """Raises ValueError where the bytes are no JSON."""
+    """Parses JSON. Raises ValueError where the bytes are not JSON."""
     try:
         return json.loads(data.decode("utf-8"), parse_constant=_refuse)
     except RecursionError as error:

@@ -1,6 +1,6 @@
-"""What numbers are stored as: whole, as bfloat16, as uint8 steps of a range, as a lower triangle.
+"""How numbers are stored: in their own dtype, as bfloat16, as uint8 steps of a range, as a lower triangle.
 
-Every loss is stated: bfloat16 keeps 8 significant bits (relative error at most 2^-8), a range in uint8 errs by at most
+Precision lost: bfloat16 keeps 8 significant bits (relative error at most 2^-8), uint8 steps err by at most
 half a step, (hi - lo) / 510, plus the float32 rounding of the value that is read.
 """
 
@@ -22,7 +22,7 @@ _STEPS = 255
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredArray:
-    """Numbers as a chunk holds them.
+    """An array as a chunk stores it.
 
     Attributes:
         array: little-endian, row-major; for bfloat16 its bits as uint16.
@@ -38,7 +38,7 @@ class StoredArray:
 
 
 def as_is(array: Array) -> StoredArray:
-    """Numbers in their own dtype.
+    """An array in its own dtype.
 
     Raises:
         PellucidError: a dtype that records do not have (bool, complex, uint64, objects).
@@ -101,17 +101,17 @@ def as_triangle(attention: Array) -> StoredArray:
     """
     if attention.ndim < 2 or attention.shape[-1] != attention.shape[-2]:
         raise PellucidError(f"attention is square, query by key; got shape {attention.shape}")
-    tracks = attention.shape[-1]
-    rows, columns = np.tril_indices(tracks)
-    above = np.triu_indices(tracks, 1)
+    positions = attention.shape[-1]
+    rows, columns = np.tril_indices(positions)
+    above = np.triu_indices(positions, 1)
     if np.any(attention[..., above[0], above[1]]):
-        raise PellucidError("attention looks ahead: a weight above the diagonal is not 0")
+        raise PellucidError("attention is not causal: a weight above the diagonal is not 0")
     codes = as_uint8(attention[..., rows, columns], 0.0, 1.0)
     return StoredArray(codes.array, codes.dtype, codes.scale, triangle=True)
 
 
 def values(stored: StoredArray) -> Array:
-    """The numbers again: bfloat16 and uint8 steps as float32, a triangle as its square matrix with zeros above."""
+    """The array that a stored one stands for: bfloat16 and uint8 steps as float32, a triangle as a square with zeros above."""
     array = stored.array
     if stored.dtype == "bfloat16":
         array = (array.astype("<u4") << 16).view("<f4")
@@ -120,9 +120,9 @@ def values(stored: StoredArray) -> Array:
         table = (lo + np.arange(_STEPS + 1) * ((hi - lo) / _STEPS)).astype(np.float32)
         array = table[array]
     if stored.triangle:
-        tracks = triangle_side(array.shape)
-        rows, columns = np.tril_indices(tracks)
-        square = np.zeros((*array.shape[:-1], tracks, tracks), array.dtype)
+        side = triangle_side(array.shape)
+        rows, columns = np.tril_indices(side)
+        square = np.zeros((*array.shape[:-1], side, side), array.dtype)
         square[..., rows, columns] = array
         array = square
     return np.asarray(array, dtype=array.dtype.newbyteorder("="))
@@ -132,10 +132,10 @@ def triangle_side(shape: Sequence[int]) -> int:
     """T, for packed triangles of T (T + 1) / 2 numbers in the last axis.
 
     Raises:
-        ValueError: no triangle has so many.
+        ValueError: no triangle has so many numbers.
     """
     numbers = shape[-1] if shape else 0
-    tracks = (isqrt(8 * numbers + 1) - 1) // 2
-    if not shape or tracks * (tracks + 1) // 2 != numbers:
-        raise ValueError(f"{numbers} numbers are no triangle")
-    return tracks
+    side = (isqrt(8 * numbers + 1) - 1) // 2
+    if not shape or side * (side + 1) // 2 != numbers:
+        raise ValueError(f"{numbers} numbers do not fill a triangle")
+    return side

@@ -1,7 +1,7 @@
-"""Versions of what a record's header says, and how an older one is read.
+"""Schema versions of a record's header, and reading older ones.
 
 A minor version adds chunks and header fields: readers skip those that they do not know. A new dtype, encoding or meaning is
-a new major version, which older readers refuse. Older majors are brought up by `MIGRATIONS`, one step at a time: pure
+a new major version, which older readers refuse. Older majors are migrated by `MIGRATIONS`, one major at a time: pure
 functions of the header. They may rename, describe and fill in; the chunks' bytes stay as they are.
 """
 
@@ -23,7 +23,7 @@ def migrate(
     """The header as this version would have written it.
 
     Raises:
-        PellucidError: from a newer major, or from one that nothing migrates; says which and what to do.
+        PellucidError: from a newer major version, or one without a migration; the message says what to do.
         ValueError: it states no version.
     """
     major, minor = version_of(header)

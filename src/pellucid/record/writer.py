@@ -30,13 +30,13 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Chunk:
-    """What is to become a chunk: views give these.
+    """A chunk to be written: its name, value and description.
 
     Attributes:
         name, truth, meaning, unit, source: as in `entry.ChunkEntry`.
         value: an array or numpy number (kept in its own dtype), a `values.StoredArray` (`as_bfloat16`, `as_uint8`,
             `as_triangle`), a str (stored as UTF-8), or anything that JSON holds.
-        encoding: `encoding.ENCODINGS`; None takes what pays.
+        encoding: one of `encoding.ENCODINGS`; None chooses.
     """
 
     name: str
@@ -49,21 +49,21 @@ class Chunk:
 
 
 class RecordWriter:
-    """Writes one record. Used as a context manager it leaves the whole file, or after an error nothing.
+    """Writes one record. As a context manager it leaves a whole file, or after an error nothing.
 
         with RecordWriter(path, "generation", provenance) as writer:
             writer.add("generation/steps/drawn_ids", ids, **describe("generation", "generation/steps/drawn_ids"))
 
-    Chunks wait in a nameless temporary file beside `path` (the header, which comes first, lists them), so memory holds one
-    chunk at a time. The same chunks in the same order give the same bytes (with the same zlib).
+    Chunks are spooled to an unnamed temporary file beside `path`, since the header that comes first lists them; memory holds
+    one chunk at a time. The same chunks in the same order give the same bytes (with the same zlib version).
 
     Args:
-        target: a path, or a binary file (such as a BytesIO) that gets the record at its end; it is left open.
+        target: a path, or a binary file (such as a BytesIO), which the record is written to at the end and which is left open.
         kind: "generation", "training" or "finetuning".
-        provenance: where the numbers come from.
+        provenance: what the numbers were made from.
 
     Raises:
-        PellucidError: at once if there is no place to write to.
+        PellucidError: the target cannot be written to; raised at once.
     """
 
     def __init__(self, target: Path | str | BinaryIO, kind: Kind, provenance: Provenance) -> None:
@@ -73,7 +73,7 @@ class RecordWriter:
 
     @classmethod
     def _onto(cls, record: Record, target: Path | str | BinaryIO) -> Self:
-        """A writer that begins with all that the record holds."""
+        """A writer that begins with all chunks of `record`."""
         writer = cls.__new__(cls)
         writer._start(target, {key: value for key, value in record.header.items() if key != "chunks"})
         try:
@@ -114,7 +114,7 @@ class RecordWriter:
         """Adds one chunk; the arguments are those of `Chunk`.
 
         Raises:
-            PellucidError: the name is no path or taken, the value is nothing that a record holds, or the disk is full.
+            PellucidError: the name is not valid or taken, a record cannot hold the value, or the disk is full.
         """
         where = f"chunk {name!r}"
         if not valid_name(name):
@@ -150,14 +150,14 @@ class RecordWriter:
         self._append(entry, data)
 
     def put(self, chunk: Chunk) -> None:
-        """Adds a chunk that is described already."""
+        """Adds one chunk."""
         self.add(
             chunk.name, chunk.value, truth=chunk.truth, meaning=chunk.meaning, unit=chunk.unit, source=chunk.source,
             encoding=chunk.encoding,
         )  # fmt: skip
 
     def _next(self) -> int:
-        """Where the next chunk begins."""
+        """The offset of the next chunk."""
         return aligned(self._spool.seek(0, os.SEEK_END))
 
     def _append(self, entry: ChunkEntry, data: bytes) -> None:
@@ -189,7 +189,7 @@ class RecordWriter:
                 _write(self._target, head, spool)
 
     def discard(self) -> None:
-        """Leaves nothing."""
+        """Closes the writer without writing the file."""
         self._spool.close()
 
     def __enter__(self) -> Self:
@@ -209,18 +209,18 @@ def _write(file: BinaryIO, head: bytes, spool: BinaryIO) -> None:
 
 
 def extend(record: AnyRecord, target: Path | str | BinaryIO, chunks: Iterable[Chunk]) -> AnyRecord:
-    """The same record with more chunks, in a new file: how a view is kept. What was there stays as it is, to the byte.
+    """Writes a new file with a record's chunks and more, such as a computed view. Existing chunks keep their bytes.
 
     Args:
-        record: checked as it is copied. If `target` is its own file, it is closed (the new one takes its place).
+        record: checked as it is copied. If `target` is its own file, it is closed and its file replaced.
         target: a path, or a binary file such as a BytesIO.
 
     Returns:
         The new record, open.
 
     Raises:
-        PellucidError: a chunk of that name is there already, `record` is damaged, or the file cannot be written;
-            what the files held before they then hold still.
+        PellucidError: a chunk of that name exists, `record` is damaged, or the file cannot be written; existing files
+            then stay as they were.
     """
     with RecordWriter._onto(record, target) as writer:
         for chunk in chunks:

@@ -1,11 +1,9 @@
-"""The studio's server: runs, records and models go in, pages in a browser come out; nothing leaves this machine.
+"""HTTP servers: the studio, which shows runs, records and models in a browser on this machine.
 
-In: run directories, record files, names of models. Out: `Studio`, a server on this machine;
-`write_page`, a page that needs none.
+In: run directories, record files, names of models. Out: `Studio`, a server in a thread; `write_page`, an HTML page that needs
+no server.
 
-Read `wire` (the types of all messages), `sources` (what is shown), `guard` (who may ask), `ranges` (files by byte range),
-`generate_request` (the request, checked), `generating` (one answer at a time, token by token), `app` (the addresses), `studio`
-(the server itself), then `page` and `static` (the HTML).
+Read `wire` (the types of all messages), `http/` (the same-origin check, byte ranges), then `studio/`.
 """
 
 from pellucid.serve.studio.server import PORT, Studio

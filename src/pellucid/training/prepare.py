@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pellucid import events
+from pellucid.corpus.build import build_corpus
 from pellucid.corpus.documents import Document, read_documents
-from pellucid.corpus.shards import build_corpus
 from pellucid.errors import PellucidError
 from pellucid.events import Observer, emit
 from pellucid.files import LOCK, locked

@@ -1,4 +1,4 @@
-"""A file by byte range: how a page reads the header of a record, then only the chunks that it shows (RFC 9110, section 14)."""
+"""Serving a file by byte range, so that a page reads a record's header and then only the chunks it shows (RFC 9110, 14)."""
 
 import re
 from collections.abc import AsyncIterator
@@ -18,11 +18,11 @@ BLOCK = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What there is to send: a file that may be replaced at any time, or bytes that never change.
+    """The content of a response: a file that may be replaced at any time, or bytes that never change.
 
     Attributes:
-        source: where the bytes are.
-        size: how many. etag: quoted; another one after every change.
+        source: the file, or the bytes.
+        size: in bytes. etag: quoted; changes with the content.
     """
 
     source: Path | bytes
@@ -31,7 +31,7 @@ class Content:
 
     @classmethod
     def of(cls, source: Path | bytes, name: str) -> "Content":
-        """Raises OSError: the file is gone."""
+        """The content of a file or of bytes. Raises OSError: the file is gone."""
         if isinstance(source, bytes):
             return cls(source, len(source), f'"{name}"')
         found = source.stat()
@@ -42,10 +42,10 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
     """The bytes that a Range header asks for: [from, to).
 
     Returns:
-        None where the header is to be ignored and the whole is sent: other units, several ranges, nonsense.
+        None where the header is ignored and the whole content is sent: other units, several ranges, malformed.
 
     Raises:
-        ValueError: it asks for bytes that are not there (416).
+        ValueError: it asks for bytes outside of the content (416).
     """
     asked = re.fullmatch(r"bytes=\s*(\d*)-(\d*)\s*", header, re.IGNORECASE)
     if not asked or not header.isascii():
@@ -54,7 +54,7 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
     if not first:
         if not last:
             return None
-        count = min(int(last), size)  # the last so many
+        count = min(int(last), size)  # a suffix range: the last bytes
         if not count:
             raise ValueError("no bytes asked for")
         return size - count, size
@@ -62,12 +62,12 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
     if last and int(last) < start:
         return None
     if start >= size:
-        raise ValueError("it begins behind the end")
+        raise ValueError("the range begins after the end")
     return start, min(int(last) + 1, size) if last else size
 
 
 async def respond(request: Request, content: Content, media_type: str) -> Response:
-    """200, 206, 304, 412 or 416, with the bytes that were asked for."""
+    """The response to a request for the content: 200, 206, 304, 412 or 416."""
     headers = {"ETag": content.etag, "Accept-Ranges": "bytes", "Cache-Control": "no-cache"}
     if (wanted := request.headers.get("if-match")) and wanted != "*" and content.etag not in _tags(wanted):
         return JSONResponse(ErrorMessage(error="the file was replaced by a newer one: load it again"), 412, headers)
@@ -102,6 +102,6 @@ async def _blocks(file: BinaryIO, start: int, end: int) -> AsyncIterator[bytes]:
         while start < end:
             block = await run_in_threadpool(file.read, min(BLOCK, end - start))
             if not block:
-                break  # cut short since; the browser sees that Content-Length promised more
+                break  # the file was truncated meanwhile; the browser notices by Content-Length
             start += len(block)
             yield block

@@ -1,12 +1,12 @@
-"""Who may ask: pages that this server gave, on this machine, and nobody else.
+"""The same-origin check: only pages of this server may make requests to it.
 
-A server on 127.0.0.1 is still reached by every page that the user's browser has open. Three things keep those out:
+A server on 127.0.0.1 can be reached by every page that is open in the user's browser. Three headers are checked:
 
-- the Host header must name this machine. A foreign name that is made to resolve to 127.0.0.1 (DNS rebinding) does not;
-- the Origin header, which browsers send with what scripts ask for, must be this server's own;
-- Sec-Fetch-Site, where a browser sends it, must not say "from elsewhere", save for following a link to a page.
+- the Host header must name this machine. A foreign name that resolves to 127.0.0.1 (DNS rebinding) does not;
+- the Origin header, which browsers send with requests of scripts, must be this server's own;
+- Sec-Fetch-Site, where a browser sends it, must not be cross-site, except for navigation to a page.
 
-What is answered cannot be framed, embedded or read by other sites, and runs no script but the studio's own.
+Responses cannot be framed, embedded or read by other sites, and run no script but the studio's own.
 """
 
 from collections.abc import Collection
@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pellucid.serve.wire import ErrorMessage
 
 
-# Styles: Svelte's components bring theirs in the script. Scripts: files of this server only, none inside of a page.
+# Styles are inline, as Svelte's components insert theirs from the script. Scripts are files of this server only.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -31,18 +31,18 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-MOST_BODY = 1 << 16  # bytes of a POST: a prompt has fewer
-MOST_TAKEN = 1 << 24  # bytes of a refused one that are read and dropped
+MAX_BODY = 1 << 16  # bytes of a POST body: a prompt has fewer
+MAX_DISCARDED = 1 << 24  # bytes of a refused body that are read and discarded
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
-class Guard:
-    """Middleware that refuses (403, 415, 413), or answers with `HEADERS` added.
+class SameOriginMiddleware:
+    """ASGI middleware that refuses a request (403, 411, 413, 415) or passes it on, and adds `HEADERS` to the response.
 
     Args:
-        app: what answers.
-        hosts: names of this server that may stand in Host, without port (tunnels change ports). "*" allows every
-            numeric address, for a server that listens on all of them: rebinding needs a name.
+        app: the application.
+        hosts: allowed names in the Host header, without port (tunnels change ports). "*" allows every numeric address, for
+            a server that listens on all of them: DNS rebinding needs a name.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] = LOCAL) -> None:
@@ -50,7 +50,7 @@ class Guard:
         self.hosts = {host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, as ASGI has it."""
+        """Handles one request; see the ASGI specification."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
@@ -67,15 +67,15 @@ class Guard:
         refused = self._refusal(scope["method"], Headers(scope=scope))
         if refused is not None:
             status, why = refused
-            await _read_away(receive)
+            await _discard_body(receive)
             await JSONResponse(ErrorMessage(error=why), status_code=status)(scope, receive, with_headers)
             return
         await self.app(scope, receive, with_headers)
 
     def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
-        """(status, why), or None where it may pass."""
+        """(status, reason), or None where the request is allowed."""
         host = headers.get("host", "")
-        if not self._is_ours(host):
+        if not self._is_allowed_host(host):
             return 403, f"this server does not answer for the host {host!r}: open the address that `pellucid studio` printed"
         origin = headers.get("origin")
         if origin is not None and origin != f"http://{host}":
@@ -91,11 +91,11 @@ class Guard:
         length = headers.get("content-length", "")
         if not length.isascii() or not length.isdigit():
             return 411, "say how long the body is, with Content-Length"
-        if int(length) > MOST_BODY:
-            return 413, f"the body has {int(length):,} bytes, more than {MOST_BODY:,}"
+        if int(length) > MAX_BODY:
+            return 413, f"the body has {int(length):,} bytes, more than {MAX_BODY:,}"
         return None
 
-    def _is_ours(self, host: str) -> bool:
+    def _is_allowed_host(self, host: str) -> bool:
         name = host_name(host)
         if name is None:
             return False
@@ -104,18 +104,18 @@ class Guard:
         return "*" in self.hosts and _is_address(name)
 
 
-async def _read_away(receive: Receive) -> None:
-    """Takes a refused request's body, if it is not huge: who still sends when the connection closes never reads the answer."""
-    taken = 0
-    while taken <= MOST_TAKEN:
+async def _discard_body(receive: Receive) -> None:
+    """Reads and discards a refused request's body: a client still sending would not read the answer."""
+    size = 0
+    while size <= MAX_DISCARDED:
         message = await receive()
-        taken += len(message.get("body", b""))
+        size += len(message.get("body", b""))
         if not message.get("more_body", False):
             return
 
 
 def host_name(host: str) -> str | None:
-    """The name in a Host header, in lower case and without its port; None where there is none that is good."""
+    """The name in a Host header, in lower case and without its port; None where it is not valid."""
     name, bracket, rest = host.lower().partition("]")
     if bracket:  # [::1]:8000
         name = name.removeprefix("[")
@@ -129,7 +129,7 @@ def host_name(host: str) -> str | None:
 
 
 def allowed_hosts(host: str) -> tuple[str, ...]:
-    """The names for a server that listens on `host`."""
+    """The allowed Host names of a server that listens on `host`."""
     if _is_address(host) and ip_address(host).is_unspecified:
         return (*LOCAL, "*")
     return (*LOCAL, host)

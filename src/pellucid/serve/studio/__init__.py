@@ -1,5 +1,5 @@
 """The studio's server: runs, records and models in the browser.
 
-Read `sources` (what is shown), `generation` (answers as server-sent events), `app` (the routes), `server` (the server in a
+Read `sources` (what is shown), `generation` (completions as server-sent events), `app` (the routes), `server` (the server in a
 thread), then `page` and `static_page` (the HTML).
 """

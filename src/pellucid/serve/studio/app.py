@@ -1,14 +1,14 @@
-"""The addresses of the studio's server.
+"""The routes of the studio's server.
 
     GET  /                                   the page; /studio.js, /player.js: the package's scripts
-    GET  /api/sources                        runs, records and models: what there is
+    GET  /api/sources                        lists runs, records and models
     GET  /api/runs/{id}                      the plan of a run
-    GET  /api/runs/{id}/metrics?from=BYTE    whole lines of metrics.jsonl from there on; X-Next: where to ask on
+    GET  /api/runs/{id}/metrics?from=BYTE    whole lines of metrics.jsonl from there on; X-Next: the next BYTE
     GET  /records/{id}                       a record, by byte range
     GET  /api/figures/{id}/{name}?width=     a figure of a record, as the JSON of a film
-    POST /api/generate                       an answer, token by token, as server-sent events (`generating`)
+    POST /api/generate                       a completion, token by token, as server-sent events (`generation`)
 
-What cannot be answered says why: `{"error": "..."}` with 400, 403 (`guard`), 404, 409, 413, 415, 416 or 429.
+Errors are `{"error": "..."}` with 400, 403 (`http.same_origin`), 404, 409, 413, 415, 416 or 429.
 """
 
 import asyncio
@@ -28,23 +28,23 @@ from starlette.types import Receive, Scope, Send
 from pellucid.errors import PellucidError
 from pellucid.runs.files import METRICS, RUN_FILE
 from pellucid.serve.http.ranges import respond
-from pellucid.serve.http.same_origin import LOCAL, Guard
+from pellucid.serve.http.same_origin import LOCAL, SameOriginMiddleware
 from pellucid.serve.studio.figures import figure_json
 from pellucid.serve.studio.generate_request import MAX_PROMPT_CHARACTERS, MAX_TOKENS, option_fields
 from pellucid.serve.studio.generation import Answer, BusyError, Generator
 from pellucid.serve.studio.page import asset, served_page
-from pellucid.serve.studio.sources import Library
+from pellucid.serve.studio.sources import SourceCatalog
 from pellucid.serve.wire import ErrorMessage, Limits, MetricsHeader, Sources
 from pellucid.version import __version__
 
 
-MOST_METRICS = 1 << 20  # bytes an answer
+MAX_METRICS = 1 << 20  # bytes in one response
 RECORD_TYPE = "application/octet-stream"
 _TYPES = {"studio.js": "text/javascript; charset=utf-8", "player.js": "text/javascript; charset=utf-8"}
 
 
 class _Events(StreamingResponse):
-    """Server-sent events; the answer learns when nobody listens any more, however that comes about."""
+    """Server-sent events; the generation is cancelled when the connection ends, however that happens."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(aiter(answer), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
@@ -57,13 +57,13 @@ class _Events(StreamingResponse):
             self._answer.leave()
 
 
-def make_app(library: Library, hosts: Sequence[str] = LOCAL) -> Starlette:
+def make_app(catalog: SourceCatalog, hosts: Sequence[str] = LOCAL) -> Starlette:
     """The application.
 
     Args:
-        library: what it shows. hosts: names of this server (`guard.Guard`).
+        catalog: what it shows. hosts: allowed names of this server (`SameOriginMiddleware`).
     """
-    generator = Generator(library)
+    generator = Generator(catalog)
 
     async def page(request: Request) -> Response:
         return Response(served_page(), media_type="text/html; charset=utf-8")
@@ -73,12 +73,12 @@ def make_app(library: Library, hosts: Sequence[str] = LOCAL) -> Starlette:
         return Response(await run_in_threadpool(asset, name), media_type=_TYPES[name])
 
     async def sources(request: Request) -> Response:
-        found = await run_in_threadpool(library.listing)
+        found = await run_in_threadpool(catalog.listing)
         limits = Limits(prompt=MAX_PROMPT_CHARACTERS, max_tokens=MAX_TOKENS)
         return JSONResponse(Sources(pellucid=__version__, limits=limits, options=option_fields(), **found))
 
     async def run(request: Request) -> Response:
-        path = _found(library.run, request) / RUN_FILE
+        path = _found(catalog.run, request) / RUN_FILE
         try:
             plan = json.loads(await run_in_threadpool(path.read_text, "utf-8"))
         except (OSError, ValueError) as error:
@@ -86,13 +86,13 @@ def make_app(library: Library, hosts: Sequence[str] = LOCAL) -> Starlette:
         return JSONResponse(plan)
 
     async def metrics(request: Request) -> Response:
-        path = _found(library.run, request) / METRICS
+        path = _found(catalog.run, request) / METRICS
         start = _whole(request, "from", 0)
         return await run_in_threadpool(_metrics, path, start)
 
     async def record(request: Request) -> Response:
         try:
-            content = await run_in_threadpool(library.content, request.path_params["id"])
+            content = await run_in_threadpool(catalog.content, request.path_params["id"])
             return await respond(request, content, RECORD_TYPE)
         except PellucidError as error:
             raise HTTPException(404, str(error)) from None
@@ -104,7 +104,7 @@ def make_app(library: Library, hosts: Sequence[str] = LOCAL) -> Starlette:
         name = request.path_params["name"]
 
         def draw() -> str:
-            with library.record(request.path_params["id"]) as opened:
+            with catalog.record(request.path_params["id"]) as opened:
                 return figure_json(opened, name, width)
 
         try:
@@ -138,7 +138,7 @@ def make_app(library: Library, hosts: Sequence[str] = LOCAL) -> Starlette:
             Route("/api/figures/{id}/{name}", figure),
             Route("/api/generate", generate, methods=["POST"]),
         ],
-        middleware=[Middleware(Guard, hosts=hosts)],
+        middleware=[Middleware(SameOriginMiddleware, hosts=hosts)],
         exception_handlers={HTTPException: problem},
     )
     app.state.generator = generator
@@ -153,7 +153,7 @@ def _found(find: Any, request: Request) -> Any:
 
 
 def _whole(request: Request, name: str, default: int) -> int:
-    """A whole number, 0 or more, from the query."""
+    """A non-negative integer from the query string."""
     text = request.query_params.get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) < 16):
         raise HTTPException(400, f"{name} must be a whole number, not {text!r}")
@@ -161,20 +161,20 @@ def _whole(request: Request, name: str, default: int) -> int:
 
 
 def _metrics(path: Any, start: int) -> Response:
-    """Lines from a byte on, whole ones only; the last may be half written. A file that is shorter was begun again."""
+    """Whole lines from a byte on (the last may be half written). Where the file is shorter, the run was restarted: from 0."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            again = start > size
-            start = 0 if again else start
+            restarted = start > size
+            start = 0 if restarted else start
             file.seek(start)
-            data = file.read(MOST_METRICS)
+            data = file.read(MAX_METRICS)
     except FileNotFoundError:
-        data, size, again, start = b"", 0, False, 0  # no step is done yet
+        data, size, restarted, start = b"", 0, False, 0  # no step is done yet
     except OSError as error:
         raise HTTPException(404, f"metrics.jsonl cannot be read: {error.strerror or error}") from None
     lines = data[: data.rfind(b"\n") + 1]
     headers: dict[str, str] = {
-        MetricsHeader.NEXT: str(start + len(lines)), MetricsHeader.SIZE: str(size), MetricsHeader.AGAIN: str(int(again)),
+        MetricsHeader.NEXT: str(start + len(lines)), MetricsHeader.SIZE: str(size), MetricsHeader.AGAIN: str(int(restarted)),
     }  # fmt: skip
     return Response(lines, headers=headers, media_type="application/x-ndjson")

@@ -1,4 +1,4 @@
-"""A folder that can be looked at: every figure that its records give, as files, and one page over all of it."""
+"""Draws every figure of a folder's records as files, and writes one page that shows them all."""
 
 import os
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ PAGE = "index.html"
 PICTURES = "figures"
 
 
-def illustrate(
+def draw_folder(
     folder: str | Path, *, title: str, runs: Sequence[str | Path] = (), command: str
 ) -> tuple[Path, list[DrawnFigure], list[MissingFigure]]:
-    """Draws what the records below a folder give into `folder/figures` (SVG and HTML) and writes `folder/index.html`.
+    """Draws the figures of the records below a folder into `folder/figures` (SVG and HTML) and writes `folder/index.html`.
 
     The page opens from the file system: it holds the figures, the generation records whole, and the runs' plans and losses.
 
     Args:
-        title: the page's. runs: run directories to be told of. command: what serves the folder, for what needs a server.
+        title: of the page. runs: run directories to list. command: the command that serves the folder, shown on the page.
 
     Returns:
         The page, the figures that were drawn, and those that could not be.
 
     Raises:
-        PellucidError: no record below the folder, one that cannot be read, or a place that cannot be written.
+        PellucidError: no record below the folder, one that cannot be read, or a file that cannot be written.
     """
     folder = Path(folder)
     records = find_records([folder])

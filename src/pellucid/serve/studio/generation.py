@@ -20,7 +20,7 @@ from pellucid.errors import PellucidError
 from pellucid.runtime.runner import ONE_THREAD
 from pellucid.serve import wire
 from pellucid.serve.studio.generate_request import ParsedRequest, parse_generate_request
-from pellucid.serve.studio.sources import Library
+from pellucid.serve.studio.sources import SourceCatalog
 
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Generator:
         library: where models are found and records kept.
     """
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: SourceCatalog) -> None:
         self._library = library
         self._turn = asyncio.Lock()  # of recorded answers
         self._door = asyncio.Lock()  # first come, first served, so that who needs another model is not overtaken for ever

@@ -1,4 +1,4 @@
-"""The page that the server gives: a document that loads one script of the package, and nothing from anywhere else."""
+"""The studio's page: an HTML document that loads one script of the package, and nothing from other servers."""
 
 from importlib import resources
 
@@ -7,8 +7,8 @@ from pellucid.errors import PellucidError
 
 
 TITLE = "Pellucid studio"
-PLACE = "pellucid-studio"  # the id of the element that studio.js fills
-DATA = "pellucid-data"  # the id of the element with what a static page carries
+MOUNT_ID = "pellucid-studio"  # id of the element that studio.js renders into
+DATA_ID = "pellucid-data"  # id of the element with a static page's data
 STYLE = f"html {{ background: {PAPER}; color: {INK}; }} body {{ margin: 0; }} noscript p {{ padding: 16px; }}"
 NOSCRIPT = "<noscript><p>This page is drawn by its script: allow scripts for it.</p></noscript>"
 
@@ -26,7 +26,7 @@ def asset(name: str) -> bytes:
 
 
 def served_page() -> str:
-    """The document of `/`: the script asks the server for what it shows."""
+    """The document of `/`; its script fetches what it shows from the server."""
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -36,7 +36,7 @@ def served_page() -> str:
 <style>{STYLE}</style>
 <body>
 {NOSCRIPT}
-<div id="{PLACE}"></div>
+<div id="{MOUNT_ID}"></div>
 <script type="module" src="/studio.js"></script>
 </body>
 </html>

@@ -1,4 +1,4 @@
-"""The studio's server: in a thread, for as long as somebody wants it."""
+"""`Studio`: the studio's server in a thread."""
 
 import errno
 import socket
@@ -12,31 +12,30 @@ from typing import Self
 from pellucid.errors import PellucidError
 
 
-PORT = 7355  # p-e-l-l on the keys of a telephone
-TRIES = 20  # ports after it, if it is taken and none was asked for
-_STARTS_IN = 20.0  # seconds, at most
+PORT = 7355  # p-e-l-l on a telephone keypad
+TRIES = 20  # ports tried from `PORT` on, if none was named
+_START_TIMEOUT = 20.0  # seconds
 
 
 class Studio:
     """A server on this machine: `with Studio(["runs/book"]) as studio: print(studio.url)`.
 
     Args:
-        sources: run directories, record files, model directories, folders that hold such, or "default". Nothing: the
-            embedded model.
-        host: where to listen. Other than the default, every machine that reaches the address can read and generate.
+        sources: run directories, record files, model directories, folders of these, or "default". None: the embedded model.
+        host: address to listen on. With another than the default, every machine that reaches it can read and generate.
         port: None takes `PORT`, or the next one that is free; 0 any free one.
 
     Attributes:
-        url: where the page is, once the server accepts connections.
+        url: of the page, once the server accepts connections.
 
     Raises:
-        PellucidError: a source that cannot be shown, or a port or host that cannot be listened on.
+        PellucidError: a source that cannot be shown, or a host or port that cannot be listened on.
     """
 
     def __init__(self, sources: Iterable[str | Path] = (), host: str = "127.0.0.1", port: int | None = None) -> None:
-        from pellucid.serve.studio.sources import Library  # starlette and uvicorn are imported when something is served
+        from pellucid.serve.studio.sources import SourceCatalog  # starlette and uvicorn are imported when something is served
 
-        self.library = Library(sources)
+        self.catalog = SourceCatalog(sources)
         self._socket = _listen(host, port)
         bound = self._socket.getsockname()[1]
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
@@ -45,13 +44,13 @@ class Studio:
         self._thread: threading.Thread | None = None
 
     def start(self) -> Self:
-        """Starts; returns when connections are accepted."""
+        """Starts the server; returns when it accepts connections."""
         import uvicorn
 
         from pellucid.serve.http.same_origin import allowed_hosts
         from pellucid.serve.studio.app import make_app
 
-        app = make_app(self.library, allowed_hosts(self.host))
+        app = make_app(self.catalog, allowed_hosts(self.host))
         self._generator = app.state.generator
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -65,14 +64,14 @@ class Studio:
         self._thread.start()
         began = time.monotonic()
         while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() - began > _STARTS_IN:
+            if not self._thread.is_alive() or time.monotonic() - began > _START_TIMEOUT:
                 self.close()
                 raise PellucidError(f"the server did not start at {self.url}")
             time.sleep(0.01)
         return self
 
     def close(self) -> None:
-        """Ends what is being written, then the server."""
+        """Cancels running generations and stops the server."""
         if self._thread is not None:
             self._generator.close()
             self._server.should_exit = True
@@ -81,7 +80,7 @@ class Studio:
         self._socket.close()
 
     def wait(self) -> None:
-        """Returns when the server has ended; a signal in the main thread gets through."""
+        """Waits until the server has stopped; signals in the main thread are still handled."""
         while self._thread is not None and self._thread.is_alive():
             self._thread.join(0.5)
 
@@ -93,7 +92,7 @@ class Studio:
 
 
 def _listen(host: str, port: int | None) -> socket.socket:
-    """A socket that listens already: nobody can take the port between looking and binding."""
+    """A listening socket: bound here, so that no other process can take the port between the check and the bind."""
     wanted = range(PORT, PORT + TRIES) if port is None else [port]
     if port is not None and not 0 <= port < 1 << 16:
         raise PellucidError(f"a port is a number from 0 to 65535, not {port}")
@@ -119,7 +118,7 @@ def _listen(host: str, port: int | None) -> socket.socket:
 
 
 def _exclusive(found: socket.socket) -> None:
-    """A port that was used just now is free again; one that is in use stays so (on Windows the option means the opposite)."""
+    """Allows a port in TIME_WAIT, but not one that is in use (on Windows SO_REUSEADDR would allow that)."""
     if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
         found.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
     else:

@@ -1,4 +1,4 @@
-"""What the studio shows: runs, records and models, each under an id. No path ever comes from a request."""
+"""The runs, records and models that the studio shows, each with an id. Requests name ids, never paths."""
 
 import json
 import threading
@@ -18,22 +18,22 @@ from pellucid.serve.http.ranges import Content
 from pellucid.serve.wire import ModelInfo, ModelShape, RecordInfo, RunInfo, SourceLists
 
 
-KEPT = 24  # records of answers that were asked for on the page; the oldest goes first
+MAX_ANSWERS = 24  # records of completions made on the page; the oldest is dropped first
 _DEFAULT = Path(str(resources.files("pellucid"))) / "assets" / DEFAULT
 _TITLE = 80  # characters of a record's text in a list
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """A record in memory, of an answer written for the page."""
+class _Answer:
+    """A record in memory, of a completion made on the page."""
 
     data: bytes
     model: str
 
 
 @dataclass(slots=True)
-class _Ids:
-    """Ids for paths, in the order in which they were first seen: the same for as long as the server lives."""
+class _IdTable:
+    """Ids of paths, numbered in the order in which they were found; they stay the same while the server runs."""
 
     prefix: str
     by_path: dict[Path, str] = field(default_factory=dict)
@@ -42,39 +42,39 @@ class _Ids:
         return self.by_path.setdefault(path, f"{self.prefix}-{len(self.by_path) + 1}")
 
     def path(self, name: str) -> Path:
-        """Raises PellucidError: no such id."""
-        for path, known in list(self.by_path.items()):  # another thread's listing may find more meanwhile
+        """The path of an id. Raises PellucidError: no such id."""
+        for path, known in list(self.by_path.items()):  # a copy: another thread's listing may add to it
             if known == name:
                 return path
         raise PellucidError(f"there is no {name!r} here")
 
 
-class Library:
-    """Everything that the studio was given, looked at again each time it is listed: a run may write on meanwhile.
+class SourceCatalog:
+    """The studio's sources. Folders and runs are scanned again at each listing: a run may still be training.
 
     Args:
-        sources: run directories, model directories, record files, folders that hold such, or "default". Nothing: the
-            embedded model. Where no source has a model, the embedded one is there as well.
+        sources: run directories, model directories, record files, folders of these, or "default". Where no source has a
+            model, the embedded one is added.
 
     Raises:
-        PellucidError: a source is not there, or nothing that can be shown.
+        PellucidError: a source does not exist, or is nothing that can be shown.
     """
 
     def __init__(self, sources: Iterable[str | Path] = ()) -> None:
         self._lock = threading.Lock()
-        self._runs, self._records, self._models = _Ids("run"), _Ids("record"), _Ids("model")
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._runs, self._records, self._models = _IdTable("run"), _IdTable("record"), _IdTable("model")
+        self._answers: OrderedDict[str, _Answer] = OrderedDict()
         self._count = 0
         self._described: dict[str, tuple[str, RecordInfo]] = {}  # id: (etag, what is listed)
         self._folders: list[Path] = []
         self._has_default = False
         for source in sources:
-            self._take(source)
-        self._look()
+            self._add(source)
+        self._scan()
         if not self._models.by_path and (_DEFAULT / CONFIG).exists():
             self._has_default = True
 
-    def _take(self, source: str | Path) -> None:
+    def _add(self, source: str | Path) -> None:
         if source == DEFAULT:
             if not (_DEFAULT / CONFIG).exists():
                 raise PellucidError("this build of pellucid carries no default model: name a model or run directory")
@@ -87,7 +87,7 @@ class Library:
         elif not path.is_dir():
             raise PellucidError(f"cannot show {source}: no such file or directory")
         elif (path / RUN_FILE).exists() or (path / CONFIG).exists():
-            self._take_directory(path)
+            self._add_directory(path)
         else:
             self._folders.append(path)
             if not any(_is_source(child) for child in path.iterdir()):
@@ -95,18 +95,18 @@ class Library:
                     f"{source} holds no run (run.json), record (*{SUFFIX}) or model (config.json): name what to show"
                 )
 
-    def _take_directory(self, path: Path) -> None:
+    def _add_directory(self, path: Path) -> None:
         if (path / RUN_FILE).exists():
             self._runs.of(path)
         else:
             self._models.of(path)
 
-    def _look(self) -> None:
-        """Finds what has come since: runs and records in folders, records and models of runs."""
+    def _scan(self) -> None:
+        """Finds new runs and records in folders, and new records and models of runs."""
         for folder in self._folders:
             for child in sorted(folder.iterdir()) if folder.is_dir() else ():
                 if child.is_dir() and _is_source(child):
-                    self._take_directory(child)
+                    self._add_directory(child)
                 elif _is_source(child):
                     self._records.of(child)
         for run in list(self._runs.by_path):
@@ -118,7 +118,7 @@ class Library:
     def listing(self) -> SourceLists:
         """The runs, records and models that are there now."""
         with self._lock:
-            self._look()
+            self._scan()
             runs = [self._describe_run(path, name) for path, name in self._runs.by_path.items() if path.is_dir()]
             records = [self._describe_record(name) for name in self._record_ids()]
             models = [_describe_model(path, name) for path, name in self._models.by_path.items() if path.is_dir()]
@@ -130,7 +130,7 @@ class Library:
 
     def _record_ids(self) -> list[str]:
         there = [name for path, name in self._records.by_path.items() if path.is_file()]
-        return [*there, *self._kept]
+        return [*there, *self._answers]
 
     def _describe_run(self, path: Path, name: str) -> RunInfo:
         records = [known for at, known in self._records.by_path.items() if at.parent == path and at.is_file()]
@@ -155,43 +155,43 @@ class Library:
         return found
 
     def _title(self, name: str) -> str:
-        if name in self._kept:
-            return f"written here by {self._kept[name].model}"
+        if name in self._answers:
+            return f"written here by {self._answers[name].model}"
         path = self._records.path(name)
         run = path.parent if path.parent in self._runs.by_path else None
         return f"{run.name}/{path.name}" if run else path.name
 
     def content(self, name: str) -> Content:
-        """A record's bytes, to be sent.
+        """A record as the content of a response.
 
         Raises:
             PellucidError: no record has this id. OSError: its file is gone.
         """
-        kept = self._kept.get(name)
-        return Content.of(kept.data if kept else self._record_path(name), name)
+        answer = self._answers.get(name)
+        return Content.of(answer.data if answer else self._record_path(name), name)
 
     def record(self, name: str) -> Record:
-        """A record, open.
+        """Opens a record.
 
         Raises:
             PellucidError: no record has this id, or it cannot be read.
         """
-        kept = self._kept.get(name)
-        return open_record(kept.data if kept else self._record_path(name))
+        answer = self._answers.get(name)
+        return open_record(answer.data if answer else self._record_path(name))
 
     def _record_path(self, name: str) -> Path:
         if name.startswith("answer-"):
-            raise PellucidError(f"{name} is not kept any more: the studio keeps the last {KEPT} answers; generate it again")
+            raise PellucidError(f"{name} is not kept any more: the last {MAX_ANSWERS} answers are; generate it again")
         return self._records.path(name)
 
     def keep(self, data: bytes, model: str) -> str:
-        """Keeps an answer's record in memory; gives its id."""
+        """Keeps a completion's record in memory; returns its id."""
         with self._lock:
             self._count += 1
             name = f"answer-{self._count}"
-            self._kept[name] = _Kept(data, model)
-            while len(self._kept) > KEPT:
-                gone, _ = self._kept.popitem(last=False)
+            self._answers[name] = _Answer(data, model)
+            while len(self._answers) > MAX_ANSWERS:
+                gone, _ = self._answers.popitem(last=False)
                 self._described.pop(gone, None)
         return name
 
@@ -200,7 +200,7 @@ class Library:
         return self._runs.path(name)
 
     def model(self, name: str) -> tuple[str | Path, str]:
-        """(what `load` takes, how it is called).
+        """(what `load` takes, the title shown for it).
 
         Raises:
             PellucidError: no model has this id.

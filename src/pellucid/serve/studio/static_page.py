@@ -1,4 +1,4 @@
-"""A page that needs no server: one HTML file with its script, its records and its figures inside."""
+"""A studio page that needs no server: one HTML file with its script, records and figures embedded."""
 
 import base64
 import json
@@ -13,13 +13,13 @@ from pellucid.errors import PellucidError
 from pellucid.files import write_whole
 from pellucid.record import Record, open_record
 from pellucid.runs.files import METRICS, RUN_FILE
-from pellucid.serve.studio.page import DATA, NOSCRIPT, PLACE, STYLE, asset
+from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, NOSCRIPT, STYLE, asset
 from pellucid.serve.studio.sources import describe_record
 from pellucid.serve.wire import FilmFile, Glyphs, StaticFigure, StaticPage, StaticRecord, StaticRun
 from pellucid.version import __version__
 
 
-# The page asks for nothing: no address is allowed, whatever a record or a film holds.
+# The page loads nothing: no address is allowed, whatever a record or a film holds.
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
     "form-action 'none'"
@@ -39,11 +39,11 @@ def write_page(
 
     Args:
         path: the HTML file; it appears whole or not at all.
-        records: to be looked into, each whole; at least one of these, of `figures` or of `runs`.
-        figures: (title, film for a wide screen, film for a phone), in this order at the page's top.
-        title: the page's.
+        records: embedded whole; at least one record, figure or run is needed.
+        figures: (title, film for a wide screen, film for a phone), shown in this order at the top.
+        title: of the page.
         runs: run directories whose plan and losses are shown.
-        command: what starts the server that can generate, said where the page cannot.
+        command: the command of the server that can generate, shown where the page cannot.
 
     Returns:
         `path`.
@@ -107,12 +107,12 @@ def _run(run: Path, number: int) -> StaticRun:
 
 
 def script_text(script: bytes) -> str:
-    """A script as it can stand inside of a document (HTML standard, 4.12.1.3).
+    """A script as text that can be embedded in a document (HTML standard, 4.12.1.3).
 
     Svelte's holds `<!--` in a string, which is harmless as long as no `<script` follows.
     """
     text = script.decode("utf-8")
-    assert "</script" not in text.lower() and "<script" not in text.lower(), "what a script element cannot hold"
+    assert "</script" not in text.lower() and "<script" not in text.lower(), "a script element cannot hold these"
     return text
 
 
@@ -128,8 +128,8 @@ def _document(title: str, data: StaticPage) -> str:
 <style>{STYLE}</style>
 <body>
 {NOSCRIPT}
-<div id="{PLACE}"></div>
-<script type="application/json" id="{DATA}">{inside}</script>
+<div id="{MOUNT_ID}"></div>
+<script type="application/json" id="{DATA_ID}">{inside}</script>
 <script type="module">{script_text(asset("studio.js"))}</script>
 </body>
 </html>

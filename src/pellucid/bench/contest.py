@@ -1,4 +1,4 @@
-"""Several of ours and several peers, each in a worker, asked the same in turn; a peer that dies is reported, and left out."""
+"""Timing several of our configurations and several peers, each in a worker process, on the same requests in turn."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,18 +16,19 @@ from pellucid.bench.worker import Worker, WorkerDied
 from pellucid.errors import PellucidError
 
 
-Maker = tuple[str, dict[str, Any]]  # a function of `sides` that makes a worker's work, and its arguments
+WorkerSpec = tuple[str, dict[str, Any]]  # a function of `sides` that sets a worker up, and its arguments
 SIDES = "pellucid.bench.sides"
-PEERS = {"llama_cpp": "llama-cpp-python", "transformers": "transformers"}  # by module: what installs it
-ALL_CORES = {"OMP_NUM_THREADS": str(CORES), "MKL_NUM_THREADS": str(CORES)}  # for everybody, whatever is set here
+PEERS = {"llama_cpp": "llama-cpp-python", "transformers": "transformers"}  # module name: what to install
+ALL_CORES = {"OMP_NUM_THREADS": str(CORES), "MKL_NUM_THREADS": str(CORES)}  # for every worker, whatever this process has
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a match's sides answered, of the rounds that count.
+class ContestResult:
+    """The answers of the counted rounds.
 
     Attributes:
-        paths: who computed, in words, by side. answers: by side; see `sides`. peers: those that lived.
+        paths: a description of each side's library and settings. answers: of each side; see `sides`. peers: those that did not
+            crash.
     """
 
     paths: Mapping[str, str]
@@ -35,23 +36,23 @@ class Told:
     peers: Sequence[str]
 
     def best(self, what: str, peers: Sequence[str] | None = None) -> str | None:
-        """The peer that took the least time for `what`; None: there is no peer."""
+        """The peer with the least median time for `what`; None without peers."""
         there = [peer for peer in self.peers if peers is None or peer in peers]
         return min(there, key=lambda peer: median(answer[what] for answer in self.answers[peer]), default=None)
 
-    def words(self, who: str, peer: str) -> str:
-        """Both, for a row."""
+    def describe(self, who: str, peer: str) -> str:
+        """The description of both sides, for a row."""
         return f"{self.paths[peer]}; ours: {self.paths[who]}"
 
     def against(
         self, who: str, name: str, what: str, *, work: int | None = None, peers: Sequence[str] | None = None
     ) -> list[Comparison]:
-        """Rows: against the better peer under `name`, and where there are several against each, "NAME/vs-PEER".
+        """Rows: against the fastest peer under `name`, and with several peers against each under "NAME/vs-PEER".
 
         Args:
-            what: seconds of what; see `sides`.
-            work: tokens of that time, for a speed; None compares the seconds.
-            peers: those that count; None: all.
+            what: which time of an answer; see `sides`.
+            work: tokens in that time, to compare rates; None compares seconds.
+            peers: those to compare with; None: all.
         """
         best = self.best(what, peers)
         if best is None:
@@ -63,25 +64,25 @@ class Told:
     def _row(self, who: str, name: str, peer: str, what: str, work: int | None) -> Comparison:
         own, theirs = self.answers[who], self.answers[peer]
         seen = Rounds(tuple(answer[what] for answer in own), tuple(answer[what] for answer in theirs))
-        words = self.words(who, peer)
+        words = self.describe(who, peer)
         if work is None:
             return seen.seconds(name, words)
         pairs = [pair for ids in zip(own[-1]["ids"], theirs[-1]["ids"], strict=True) for pair in zip(*ids, strict=True)]
         return seen.rate(name, f"{words}; {sum(a == b for a, b in pairs) / len(pairs):.0%} of the tokens equal", work=work)
 
 
-class Crew:
-    """Processes that several matches share, each made once; a context manager that ends them."""
+class WorkerPool:
+    """Worker processes that several contests share, each started once; a context manager that ends them."""
 
     def __init__(self) -> None:
         self._made: dict[str, Worker] = {}
         self._stack = ExitStack()
 
     def get(self, function: str, arguments: dict[str, Any]) -> Worker:
-        """The one that was made so, or a new one.
+        """The worker with this setup, started if there is none yet.
 
         Raises:
-            WorkerDied: it did not live to be made.
+            WorkerDied: it ended during its setup.
         """
         key = json.dumps([function, arguments])
         if key not in self._made:
@@ -95,36 +96,37 @@ class Crew:
         self._stack.close()
 
 
-class Match:
-    """The workers; a context manager that ends them, unless they are a crew's.
+class Contest:
+    """A set of workers; a context manager that ends them, unless they belong to a pool.
 
     Args:
-        ours: by the name of the row that each is for.
-        peers: each in the ways that it is tried in, of which the fastest is kept.
-        probe: a short request, to find that out.
-        crew: where the processes are had from and stay; None: they are this match's own.
+        ours: by the name of their row.
+        peers: by name, each with the settings to try, of which the fastest is kept.
+        probe: a short request for that trial.
+        pool: the pool that the workers are taken from and stay in; None: they belong to this contest.
 
     Attributes:
-        paths: who computes, in words, of all that live. died: why a peer does not, in words.
+        paths: the description of every living side. died: why a peer crashed.
 
     Raises:
         PellucidError: one of ours died.
     """
 
     def __init__(
-        self, ours: Mapping[str, Maker], peers: Mapping[str, Sequence[Maker]], probe: dict[str, Any], crew: Crew | None = None
-    ) -> None:
+        self, ours: Mapping[str, WorkerSpec], peers: Mapping[str, Sequence[WorkerSpec]], probe: dict[str, Any],
+        pool: WorkerPool | None = None,
+    ) -> None:  # fmt: skip
         self.ours = list(ours)
         self.paths: dict[str, str] = {}
         self.died: dict[str, str] = {}
         self._workers: dict[str, Worker] = {}
         self._stack = ExitStack()
-        self._crew = self._stack.enter_context(Crew()) if crew is None else crew
+        self._crew = self._stack.enter_context(WorkerPool()) if pool is None else pool
         try:
             for who, (function, arguments) in ours.items():
                 self._start(who, function, arguments)
-            for who, ways in peers.items():
-                self._start_best(who, ways, probe)
+            for who, settings in peers.items():
+                self._start_best(who, settings, probe)
         except BaseException:
             self._stack.close()
             raise
@@ -136,16 +138,16 @@ class Match:
             raise PellucidError(f"our own side failed: {death}") from death
         self.paths[who] = self._workers[who].ready["path"]
 
-    def _start_best(self, who: str, ways: Sequence[Maker], probe: dict[str, Any]) -> None:
-        """Tries the ways one after the other; the others wait, and cost nothing but their memory."""
+    def _start_best(self, who: str, settings: Sequence[WorkerSpec], probe: dict[str, Any]) -> None:
+        """Tries the settings one after the other; the idle ones only hold memory."""
         tried: list[tuple[float, str, Worker]] = []
         deaths: list[str] = []
-        for function, arguments in ways:
+        for function, arguments in settings:
             try:
                 worker = self._crew.get(function, arguments)
-                if len(ways) > 1:
+                if len(settings) > 1:
                     worker.ask(probe)
-                seconds = worker.ask(probe)["whole"] if len(ways) > 1 else 0.0
+                seconds = worker.ask(probe)["whole"] if len(settings) > 1 else 0.0
             except WorkerDied as death:
                 deaths.append(f"{'flash attention ' * bool(arguments.get('flash'))}{death}")
                 continue
@@ -160,14 +162,14 @@ class Match:
         self.paths[who] = path + "".join(f" (otherwise it {death})" for death in deaths)
 
     def ask(self, who: str, request: dict[str, Any]) -> dict[str, Any]:
-        """One request of one side."""
+        """Sends one request to one side."""
         return self._workers[who].ask(request)
 
-    def play(self, request: dict[str, Any], rounds: int, *, warm_ups: int = 1) -> Told:
-        """Everybody answers in turn.
+    def play(self, request: dict[str, Any], rounds: int, *, warm_ups: int = 1) -> ContestResult:
+        """Sends a request to every side in turn.
 
         Args:
-            warm_ups: rounds before that do not count.
+            warm_ups: rounds beforehand that are not counted.
 
         Raises:
             PellucidError: one of ours died, or no rounds.
@@ -191,11 +193,11 @@ class Match:
         for who in self.died:
             self.paths.pop(who, None)
             self._workers.pop(who, None)
-        alive = {who: told[-rounds:] for who, told in answers.items() if who not in self.died}
-        return Told(dict(self.paths), alive, [who for who in alive if who not in self.ours])
+        alive = {who: result[-rounds:] for who, result in answers.items() if who not in self.died}
+        return ContestResult(dict(self.paths), alive, [who for who in alive if who not in self.ours])
 
     def missing(self, name: str) -> list[Comparison]:
-        """A row without numbers for each peer that died or is not installed."""
+        """A row without numbers for each peer that crashed or is not installed."""
         rows = [Comparison(f"{name}/vs-{who}", 0.0, "crashed", f"{who} {why}", 0.0, 0.0) for who, why in self.died.items()]
         absent = [what for module, what in PEERS.items() if find_spec(module) is None]
         return rows + [
