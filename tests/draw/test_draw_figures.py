@@ -1,4 +1,4 @@
-"""draw/figures: the frame that all figures share: finding one, sheets, transitions, pieces, numbers, rows of tokens."""
+"""draw/figures: the frame that all figures share: the registry, sheets, timelines, pieces, numbers, rows of tokens."""
 
 import subprocess
 import sys
@@ -17,7 +17,9 @@ from pellucid.draw.components.marks import diverging, earlier_width, flow, seque
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.components.timeline import Timeline, animate, visible_during
 from pellucid.draw.figures import FIGURES, figure, figures_of
-from pellucid.draw.views.labels import Pieces, footer_lines, in_bytes, in_seconds, in_short, percent, three_digits
+from pellucid.draw.views.labels import in_bytes, in_seconds, in_short, percent, three_digits
+from pellucid.draw.views.model_info import read_model
+from pellucid.draw.views.pieces import read_pieces
 from pellucid.errors import PellucidError
 from pellucid.record import KINDS
 
@@ -25,7 +27,7 @@ from pellucid.record import KINDS
 def test_every_figure_says_what_it_is_and_how_to_make_its_record() -> None:
     for name, one in FIGURES.items():
         assert name.isidentifier() and one.kind in KINDS and one.command.startswith("pellucid ") and 20 < len(one.about) < 128
-        assert one.draw.__name__ == name and one.draw.__doc__
+        assert one.layout.__name__ == name and one.view.__name__ == f"{name}_view" and one.layout.__doc__ and one.view.__doc__
     assert {name for kind in KINDS for name in figures_of(kind)} == set(FIGURES)
 
 
@@ -59,13 +61,13 @@ def test_a_sheet_is_wide_or_upright(width: float, wide: bool, height: int) -> No
     assert sheet.small * (1 if wide else 360 / width * sheet.scale) >= 11
 
 
-# Beats.
+# Timelines.
 
 steps_of = some.lists(some.tuples(some.floats(0, 1.2), some.floats(0.1, 1.2), some.just("words")), min_size=1, max_size=4)
 
 
 @given(some.lists(steps_of, min_size=1, max_size=4))
-def test_beats_follow_each_other_and_segments_are_long_enough(told: list[list[tuple[float, float, str]]]) -> None:
+def test_transitions_follow_each_other_and_segments_are_long_enough(told: list[list[tuple[float, float, str]]]) -> None:
     timeline = Timeline()
     transitions = [transition for i, segment in enumerate(told) for transition in timeline.segment(f"part {i}", *segment)]
     assert transitions[0].start == 0 and all(a.end == b.start for a, b in pairwise(transitions))
@@ -74,7 +76,7 @@ def test_beats_follow_each_other_and_segments_are_long_enough(told: list[list[tu
         assert 5 <= segment.end - segment.start <= 10
 
 
-def test_a_value_changes_with_its_beats() -> None:
+def test_a_value_changes_with_its_transitions() -> None:
     timeline = Timeline()
     one, two = timeline.segment("a", (1.0, 1.0, ""), (1.0, 2.0, ""))
     assert animate(3.0, (one, 3.0)) == 3.0
@@ -95,7 +97,7 @@ def test_the_same_words_are_one_caption() -> None:
 
 
 def test_tokens_are_shown_with_spaces_bytes_and_whole_characters() -> None:
-    pieces = Pieces.of(generation())
+    pieces = read_pieces(generation())
     assert [pieces.shown(token) for token in (0, 11, CHINESE[0], EMOJI[0], 16, 17)] == [
         "·the", "↵", "\\xe4", "\\xf0", "\\x00", "·«é»"
     ]  # fmt: skip
@@ -103,8 +105,8 @@ def test_tokens_are_shown_with_spaces_bytes_and_whole_characters() -> None:
     assert pieces.characters(ids) == [(1, 4, "中"), (5, 9, "🎉")]
     assert pieces.sentence(ids) == " the中 ship🎉 the"
     assert pieces.characters([CHINESE[0], 0, CHINESE[1]]) == []  # bytes that never become a character
-    bare = Pieces.of(generation(pieces=False))
-    assert bare.shown(7) == "#7" and bare.told(7) == "token 7" and bare.sentence([7, 8]) == "#7 #8"
+    bare = read_pieces(generation(pieces=False))
+    assert bare.shown(7) == "#7" and bare.described(7) == "token 7" and bare.sentence([7, 8]) == "#7 #8"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_numbers_have_units() -> None:
 
 
 def test_the_footer_names_the_model() -> None:
-    assert footer_lines(generation()) == ["made-up: 12,345 parameters", "seed 7 · model 01234567"]
+    assert read_model(generation()).footer == ("made-up: 12,345 parameters", "seed 7 · model 01234567")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_the_footer_is_whole_and_explains_the_clock(known: dict[str, Any], told:
     timeline = Timeline()
     timeline.segment("a", (0, 5, "words"))
     for width in (360, 960):
-        film = Sheet.of(width).film(record, "A title", [], timeline, alt="", measured=True)
+        film = Sheet.of(width).film(read_model(record), "A title", [], timeline, alt="", measured=True)
         shown = [p["string"] for p in film.at(0) if p["kind"] == "text"]
         assert "measured" in shown and not any("…" in string for string in shown)
         assert any(string.endswith(told) for string in shown)

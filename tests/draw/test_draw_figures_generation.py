@@ -12,9 +12,10 @@ from pictures import assert_legible, assert_told, assert_true
 import pellucid
 from pellucid.draw.backends.svg import still
 from pellucid.draw.components.sheet import Sheet
+from pellucid.draw.figures.xray_grid import XrayGrid, row_names
 from pellucid.draw.film.nodes import Text
-from pellucid.draw.views.labels import config, in_seconds, percent
-from pellucid.draw.views.xray import rows, view_of
+from pellucid.draw.views.labels import in_seconds, percent
+from pellucid.draw.views.xray import xray_view
 from pellucid.text.pieces import piece
 
 
@@ -187,11 +188,12 @@ def test_xray_draws_as_kept_and_dropped_what_the_record_says() -> None:
 
 
 def test_xray_calls_each_block_by_its_pattern() -> None:
-    record, sheet = generation(blocks=4), Sheet.of(960)
-    shape = config(record).replace(pattern=("dense", "banded(2)", "fixed(128,32)", "local(4)"))
-    told = {node.string for node in rows(view_of(record, sheet), sheet, shape) if isinstance(node, Text)}
-    assert {"dense", "band 2", "local(4)"} <= told
-    assert any(words.startswith("fixed(") for words in told)  # as much of it as there is room for
+    view = xray_view(generation(blocks=4))
+    shape = view.model.config.replace(pattern=("dense", "banded(2)", "fixed(128,32)", "local(4)"))
+    nodes = row_names(XrayGrid.of(view, Sheet.of(960)), shape.pattern)
+    names = {node.string for node in nodes if isinstance(node, Text)}
+    assert {"dense", "band 2", "local(4)"} <= names
+    assert any(words.startswith("fixed(") for words in names)  # as much of it as there is room for
 
 
 def test_xray_judges_the_outputs_that_are_not_used() -> None:

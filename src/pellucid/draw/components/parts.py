@@ -5,7 +5,7 @@ from typing import Any
 
 from pellucid.draw.film import palette
 from pellucid.draw.film.font import CAP_HEIGHT, fit, text_width
-from pellucid.draw.film.nodes import Gradient, Group, Node, Path, Rect, Shows, Text
+from pellucid.draw.film.nodes import Gradient, Group, Node, Path, Rect, Text
 
 
 PAD = 0.5  # of the text's size, on either side of a token's text
@@ -122,8 +122,3 @@ def arrow(
     line: Node = Path((("M", x0, y0), ("L", bx, by)), stroke=colour, stroke_width=width)
     tip = (("M", x1, y1), ("L", bx - uy * half, by + ux * half), ("L", bx + uy * half, by - ux * half), ("Z",))
     return Group((line, Path(tip, fill=colour)), **rest)
-
-
-def given(chunk: str, *index: int) -> Shows:
-    """What an input shows: a prompt, a setting, a published figure."""
-    return Shows(chunk, index, None, "given")
