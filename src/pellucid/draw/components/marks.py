@@ -82,23 +82,22 @@ def earlier_width(count: int, size: float) -> float:
 
 def tokens(
     pieces: Pieces, ids: Sequence[int], places: Sequence[Box | None], size: float, *, roles: Sequence[str],
-    chunks: Sequence[Shows], opacities: Sequence[Any] | None = None, names: str = "",
+    chunks: Sequence[Shows], opacities: Sequence[Any] | None = None,
 ) -> list[Node]:  # fmt: skip
     """Tokens in their boxes, with a line under those that only together are a character.
 
     Args:
-        places: from `flow`; a token without one is left out. roles: input, output, track or plain, one each. chunks: what each
-        shows. opacities: one each, if they come and go. names: begins each box's id ("context" gives context-3); "" for none.
+        places: from `flow`; a token without one is left out. size: of the text. roles: input, output, track or plain, one each.
+        chunks: the source of each. opacities: one each, where they change with time.
     """
     nodes: list[Node] = []
     for i, (ident, box) in enumerate(zip(ids, places, strict=True)):
         if box is not None:
             rest: dict[str, Any] = {} if opacities is None else {"opacity": opacities[i]}
-            named = {"id": f"{names}-{i}"} if names else {}
             nodes.append(
                 token(
                     pieces.shown(ident), box.x, box.y, box.h, size, role=roles[i], w=box.w, label=pieces.described(ident),
-                    shows=chunks[i], **named, **rest,
+                    shows=chunks[i], **rest,
                 )
             )  # fmt: skip
     for start, end, text in pieces.characters(ids):
@@ -114,7 +113,7 @@ def tokens(
 
 
 def sequential(values: Any, low: float, high: float) -> Matrix:
-    """Numbers as codes of the sequential palette, `low` as 0 and `high` as 255. Errors: a number outside that range."""
+    """Numbers as codes of the sequential palette, `low` as 0 and `high` as 255; none may lie outside."""
     array = np.asarray(values, dtype=np.float64)
     codes = np.floor((array - low) / (high - low) * 255 + 0.5)
     assert codes.min() >= 0 and codes.max() <= 255, "a number lies outside of the legend's range"
@@ -122,7 +121,7 @@ def sequential(values: Any, low: float, high: float) -> Matrix:
 
 
 def diverging(values: Any, most: float) -> Matrix:
-    """Numbers as codes of the diverging palette, 0 as 128, -most as 1 and most as 255. Errors: a number outside that range."""
+    """Numbers as codes of the diverging palette, 0 as 128, -most as 1 and most as 255; none may lie outside."""
     assert most > 0 and isfinite(most)
     codes = 128 + np.floor(np.asarray(values, dtype=np.float64) / most * 127 + 0.5)
     assert codes.min() >= 1 and codes.max() <= 255, "a number lies outside of the legend's range"

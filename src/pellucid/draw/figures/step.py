@@ -57,7 +57,7 @@ class _ExampleTransitions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Transitions:
+class _StepTransitions:
     """When each part is shown. example: None where the record holds no example."""
 
     example: _ExampleTransitions | None
@@ -83,7 +83,7 @@ def step(view: StepView, *, width: float = 960) -> Film:
     return sheet.film(view.model, "One training step", nodes, timeline, alt=_alt(view), notes=_notes(view.example))
 
 
-def _on_timeline(view: StepView, timeline: Timeline) -> _Transitions:
+def _on_timeline(view: StepView, timeline: Timeline) -> _StepTransitions:
     n, history, example = view.norms.step, view.history, view.example
     if example:
         likeliest, features = example.candidates[0], counted(len(example.features), "token")
@@ -119,7 +119,7 @@ def _on_timeline(view: StepView, timeline: Timeline) -> _Transitions:
         f"loss goes from {first:.2f} to {last:.2f}."
     )
     (repeat,) = timeline.segment("Again and again", (2.2, 3.8, repeats))
-    return _Transitions(example=of_example, back=back, update=update, repeat=repeat)
+    return _StepTransitions(example=of_example, back=back, update=update, repeat=repeat)
 
 
 def _examples(view: StepView) -> str:
@@ -129,7 +129,7 @@ def _examples(view: StepView) -> str:
     return f"{'up to ' if view.ramps else ''}{view.batch_tokens:,} other examples at once"
 
 
-def _example(view: StepView, layout: _StepLayout, transitions: _Transitions) -> list[Node]:
+def _example(view: StepView, layout: _StepLayout, transitions: _StepTransitions) -> list[Node]:
     """The features, the prediction and the error; words in their places where the record holds no example."""
     sheet, pieces, example, when = layout.sheet, view.pieces, view.example, transitions.example
     if example is None or when is None:

@@ -57,7 +57,7 @@ class _WindowsLayout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Transitions:
+class _WindowsTransitions:
     """When a window is cut out, the staircase grows, losses appear, and the window slides (None: there is one window)."""
 
     cut: Transition
@@ -92,7 +92,7 @@ def windows(view: WindowsView, *, width: float = 960) -> Film:
     )
 
 
-def _on_timeline(view: WindowsView, timeline: Timeline) -> _Transitions:
+def _on_timeline(view: WindowsView, timeline: Timeline) -> _WindowsTransitions:
     first, t = view.windows[0], len(view.windows[0].losses)
     what = "The run's training text" if view.of_training_text else "Its text"
     _, cut = timeline.segment(
@@ -117,7 +117,7 @@ def _on_timeline(view: WindowsView, timeline: Timeline) -> _Transitions:
             f"Mean {view.windows[1].mean:.2f}."
         )
         (slide,) = timeline.segment("The window slides", (1.8, 4.6, slides))
-    return _Transitions(cut=cut, grow=grow, cost=cost, slide=slide)
+    return _WindowsTransitions(cut=cut, grow=grow, cost=cost, slide=slide)
 
 
 def _counts(view: WindowsView) -> str:
@@ -140,7 +140,7 @@ def _words(view: WindowsView, layout: _WindowsLayout) -> list[Node]:
     return nodes
 
 
-def _strip(view: WindowsView, layout: _WindowsLayout, most: float, transitions: _Transitions) -> list[Node]:
+def _strip(view: WindowsView, layout: _WindowsLayout, most: float, transitions: _WindowsTransitions) -> list[Node]:
     """One cell a token of all windows together, coloured by loss; a frame around the window that is looked at."""
     strip, windows = layout.strip, view.windows
     t = len(windows[0].losses)
@@ -194,7 +194,7 @@ def _wedge(x: float, y: float, r: float) -> tuple[tuple[Any, ...], ...]:
 
 
 def _staircases(
-    view: WindowsView, layout: _WindowsLayout, stairs: Sequence[list[Column]], most: float, transitions: _Transitions
+    view: WindowsView, layout: _WindowsLayout, stairs: Sequence[list[Column]], most: float, transitions: _WindowsTransitions
 ) -> list[Node]:
     """The staircase of the first window, and that of the second once the window has slid."""
     nodes: list[Node] = []
@@ -207,7 +207,7 @@ def _staircases(
     return nodes
 
 
-def _key(view: WindowsView, layout: _WindowsLayout, most: float, transitions: _Transitions) -> list[Node]:
+def _key(view: WindowsView, layout: _WindowsLayout, most: float, transitions: _WindowsTransitions) -> list[Node]:
     """What the colours mean, and the mean loss of each window."""
     sheet, box = layout.sheet, layout.key
     size, small, h = sheet.size, sheet.small, layout.cell

@@ -25,7 +25,7 @@ RISES = 7  # jumps in which the prompt rises
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Transitions:
+class _XrayTransitions:
     """When the prompt rises and its output appears, attention is shown, each drawn token is fed back, and all is shown."""
 
     rise: Transition
@@ -63,7 +63,7 @@ def xray(view: XrayView, *, width: float = 960) -> Film:
     return sheet.film(view.model, TITLE, nodes, timeline, alt=_alt(grid), notes=_notes(grid))
 
 
-def _on_timeline(grid: XrayGrid, timeline: Timeline) -> _Transitions:
+def _on_timeline(grid: XrayGrid, timeline: Timeline) -> _XrayTransitions:
     view = grid.view
     read = f"{view.prompt} token{'s' if view.prompt > 1 else ''}"
     judged = f" Of what they say, {view.right_outputs()} of {view.prompt - 1} would have been right." if view.prompt > 1 else ""
@@ -82,7 +82,7 @@ def _on_timeline(grid: XrayGrid, timeline: Timeline) -> _Transitions:
         parts = timeline.segment("The answer is fed back", *((pace * 0.4, pace * 0.6, caption) for _ in shown))
         feeds = dict(zip(shown, parts, strict=True))
     (whole,) = timeline.segment("When each was decided", (0.0, 5.0, _decided_words(grid)))
-    return _Transitions(rise=rise, out=out, look=look, feeds=feeds, whole=whole)
+    return _XrayTransitions(rise=rise, out=out, look=look, feeds=feeds, whole=whole)
 
 
 def _followed(grid: XrayGrid) -> Node:
@@ -91,7 +91,7 @@ def _followed(grid: XrayGrid) -> Node:
     return Rect(into.x - 3, out.y - 3, into.w + 6, into.bottom - out.y + 6, 6, palette.TRACK_FILL)
 
 
-def _column(grid: XrayGrid, track: int, transitions: _Transitions) -> list[Node]:
+def _column(grid: XrayGrid, track: int, transitions: _XrayTransitions) -> list[Node]:
     """A track: its token below, its cells, the token that comes out above."""
     view, size = grid.view, grid.sheet.small
     box = grid.ins[track]
@@ -106,7 +106,7 @@ def _column(grid: XrayGrid, track: int, transitions: _Transitions) -> list[Node]
     return nodes + _output(grid, track, transitions)
 
 
-def _output(grid: XrayGrid, track: int, transitions: _Transitions) -> list[Node]:
+def _output(grid: XrayGrid, track: int, transitions: _XrayTransitions) -> list[Node]:
     """The token above a track: the drawn one, or for a track whose output is not used the likeliest, right or wrong."""
     view, out, step = grid.view, grid.outs[track], grid.view.step_of(track)
     there = animate(0, (instant(transitions.feeds[step].settled) if step else transitions.out, 1))
@@ -136,7 +136,7 @@ def _verdict(box: Box, right: bool, there: Any, truth: str) -> list[Node]:
     ]
 
 
-def _cell(grid: XrayGrid, level: int, track: int, row: int, transitions: _Transitions) -> list[Node]:
+def _cell(grid: XrayGrid, level: int, track: int, row: int, transitions: _XrayTransitions) -> list[Node]:
     """One level of one track: filled where it is computed, hollow in later steps, dashed where the cache has dropped it."""
     view, size, box = grid.view, grid.sheet.small, grid.cells[level, track]
     word, odds = view.words[level][track], view.odds[level][track]
@@ -175,7 +175,7 @@ def _cell(grid: XrayGrid, level: int, track: int, row: int, transitions: _Transi
     return nodes
 
 
-def _fed_back(grid: XrayGrid, step: int, transitions: _Transitions) -> list[Node]:
+def _fed_back(grid: XrayGrid, step: int, transitions: _XrayTransitions) -> list[Node]:
     """The way of a drawn token from the top of one track to the foot of the next."""
     track = grid.view.followed + step
     if track - 1 not in grid.outs:
