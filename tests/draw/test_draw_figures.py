@@ -31,7 +31,7 @@ def test_every_figure_says_what_it_is_and_how_to_make_its_record() -> None:
     assert {name for kind in KINDS for name in figures_of(kind)} == set(FIGURES)
 
 
-def test_what_cannot_be_drawn_is_told_with_what_would_help() -> None:
+def test_what_cannot_be_drawn_is_refused_with_what_would_help() -> None:
     record = generation()
     with pytest.raises(PellucidError, match=r"no figure 'cat': there are .*tokens"):
         record.figure("cat")
@@ -67,9 +67,9 @@ steps_of = some.lists(some.tuples(some.floats(0, 1.2), some.floats(0.1, 1.2), so
 
 
 @given(some.lists(steps_of, min_size=1, max_size=4))
-def test_transitions_follow_each_other_and_segments_are_long_enough(told: list[list[tuple[float, float, str]]]) -> None:
+def test_transitions_follow_each_other_and_segments_are_long_enough(segments: list[list[tuple[float, float, str]]]) -> None:
     timeline = Timeline()
-    transitions = [transition for i, segment in enumerate(told) for transition in timeline.segment(f"part {i}", *segment)]
+    transitions = [transition for i, segment in enumerate(segments) for transition in timeline.segment(f"part {i}", *segment)]
     assert transitions[0].start == 0 and all(a.end == b.start for a, b in pairwise(transitions))
     assert all(transition.start <= transition.settled <= transition.end for transition in transitions)
     for segment in timeline.segments():
@@ -110,12 +110,12 @@ def test_tokens_are_shown_with_spaces_bytes_and_whole_characters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "told"),
+    ("share", "words"),
     [(1, "100%"), (0.9996, ">99.9%"), (0.997, "99.7%"), (0.42, "42%"), (0.0994, "9.9%"), (0.031, "3.1%"), (0.002, "0.20%"),
      (1e-6, "<0.01%"), (0, "0%")],
 )  # fmt: skip
-def test_a_probability_never_claims_more_than_it_is(share: float, told: str) -> None:
-    assert percent(share) == told
+def test_a_probability_never_claims_more_than_it_is(share: float, words: str) -> None:
+    assert percent(share) == words
 
 
 @given(some.floats(1e-5, 1e14))
@@ -134,11 +134,11 @@ def test_the_footer_names_the_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "told"),
+    ("known", "line"),
     [({"seed": 2**64 - 1}, "seed 18446744073709551615 · model 01234567"),
      ({"seed": 2**32 - 1, "step": 600_000, "checkpoint": "step-00600000"}, "seed 4294967295 · step 600,000 · model 01234567")],
 )  # fmt: skip
-def test_the_footer_is_whole_and_explains_the_clock(known: dict[str, Any], told: str) -> None:
+def test_the_footer_is_whole_and_explains_the_clock(known: dict[str, Any], line: str) -> None:
     record = generation()
     record.provenance = replace(record.provenance, **known)
     timeline = Timeline()
@@ -147,7 +147,7 @@ def test_the_footer_is_whole_and_explains_the_clock(known: dict[str, Any], told:
         film = Sheet.of(width).film(read_model(record), "A title", [], timeline, alt="", measured=True)
         shown = [p["string"] for p in film.at(0) if p["kind"] == "text"]
         assert "measured" in shown and not any("…" in string for string in shown)
-        assert any(string.endswith(told) for string in shown)
+        assert any(string.endswith(line) for string in shown)
         assert_legible(film, least=11)
 
 

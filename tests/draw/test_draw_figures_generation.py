@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from generation_records import CHINESE, EMOJI, generation, piece_of
 from models import lively
-from pictures import assert_legible, assert_told, assert_true
+from pictures import assert_described, assert_legible, assert_true
 
 import pellucid
 from pellucid.draw.backends.svg import still
@@ -39,7 +39,7 @@ def test_every_record_gives_a_legible_film(name: str, case: str) -> None:
     for width, least in ((360, 11), (960, 12)):
         film = record.figure(name, width=width)
         assert_legible(film, least=least)
-        assert_told(film)
+        assert_described(film)
         assert_true(film, record)
 
 
@@ -131,7 +131,7 @@ def test_at_temperature_0_nothing_is_drawn_by_chance() -> None:
     assert "The draw" not in film.alt
 
 
-def test_penalties_and_biases_are_told_and_stay_within_their_panel() -> None:
+def test_penalties_and_biases_are_named_and_stay_within_their_panel() -> None:
     shape = pellucid.GPTConfig(vocab_size=64, n_ctx=32, n_layers=2, d_model=24, n_heads=3)
     model = lively(pellucid.GPT(shape, seed=3))
     steer: dict[str, Any] = {"frequency_penalty": 0.25, "presence_penalty": 0.5, "repetition_penalty": 1.25}
@@ -141,7 +141,7 @@ def test_penalties_and_biases_are_told_and_stay_within_their_panel() -> None:
         for width, least in ((360, 11), (960, 12)):
             film = record.figure("tokens", width=width)
             assert_legible(film, least=least)
-            assert_told(film)
+            assert_described(film)
             assert_true(film, record)
         said = "Repetition penalty 1.25, frequency penalty 0.25, presence penalty 0.5, 1 token biased, " + words
         assert any(film.caption_at(tenth / 10).startswith(said) for tenth in range(100))

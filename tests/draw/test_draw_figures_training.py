@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pictures import assert_legible, assert_told, assert_true
+from pictures import assert_described, assert_legible, assert_true
 from training_records import LONG, OTHER, training_record
 
 from pellucid.draw import Film
@@ -67,7 +67,7 @@ def test_the_records_are_what_their_kind_promises() -> None:
 def test_every_record_gives_a_legible_film(kind: str, name: str) -> None:
     for width, least in ((360, 11), (960, 12)):
         assert_legible(film(kind, name, width), least=least, moving=kind in ("plain", "little kept"))
-        assert_told(film(kind, name, width))
+        assert_described(film(kind, name, width))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -247,9 +247,9 @@ def test_a_label_that_is_not_among_the_likeliest_has_a_row_of_its_own() -> None:
     logs = np.log(np.array([[0.3, 0.2, 0.1, 0.05, 0.04, 0.03], [0.3, 0.2, 0.1, 0.05, 0.03, 0.02]], np.float32))
     change = {"training/example/topk_ids": np.array(ids, np.int32), "training/example/topk_logprobs": logs}
     drawn = figure(training_record(change=change), "step")
-    told = [p["label"] for p in primitives(drawn, 1, "rect") if " before, " in p["label"]]
-    assert len(told) == 6 and "0.0821 before, 0.1353 after" in told[-1]
-    assert "0.0400 before, under 0.0200 after" in told[4]  # token 111 left the likeliest
+    labels = [p["label"] for p in primitives(drawn, 1, "rect") if " before, " in p["label"]]
+    assert len(labels) == 6 and "0.0821 before, 0.1353 after" in labels[-1]
+    assert "0.0400 before, under 0.0200 after" in labels[4]  # token 111 left the likeliest
     assert "under 2.0%" in texts(drawn, 4)
     assert_legible(drawn)
 

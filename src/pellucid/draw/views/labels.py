@@ -33,13 +33,7 @@ def percent(share: float) -> str:
 
 def in_bytes(count: float) -> str:
     """An amount of memory, in powers of 1000: 512 bytes, 12.3 kB, 9.66 GB."""
-    if count < 1000:
-        return f"{count:.0f} bytes"
-    for unit in ("kB", "MB", "GB", "TB"):
-        count /= 1000
-        if count < 999.5 or unit == "TB":
-            break
-    return f"{three_digits(count)} {unit}"
+    return f"{count:.0f} bytes" if count < 1000 else _in_units(count, ("kB", "MB", "GB", "TB"))
 
 
 def in_seconds(seconds: float) -> str:
@@ -49,11 +43,14 @@ def in_seconds(seconds: float) -> str:
 
 def in_short(count: float) -> str:
     """A large number in three digits: 5.92 M, 175 B; exact below ten thousand."""
-    if count < 10_000:
-        return f"{count:,.0f}"
-    for unit in ("k", "M", "B", "T"):
+    return f"{count:,.0f}" if count < 10_000 else _in_units(count, ("k", "M", "B", "T"))
+
+
+def _in_units(count: float, units: tuple[str, ...]) -> str:
+    """Three digits and the unit, each 1000 times the one before, that leaves at most three before the point."""
+    for unit in units:
         count /= 1000
-        if count < 999.5 or unit == "T":
+        if count < 999.5 or unit == units[-1]:
             break
     return f"{three_digits(count)} {unit}"
 
