@@ -80,15 +80,15 @@ def earlier_width(count: int, size: float) -> float:
     return text_width(earlier(count), size)
 
 
-def tokens(
+def token_boxes(
     pieces: Pieces, ids: Sequence[int], places: Sequence[Box | None], size: float, *, roles: Sequence[str],
-    chunks: Sequence[Shows], opacities: Sequence[Any] | None = None,
+    sources: Sequence[Shows], opacities: Sequence[Any] | None = None,
 ) -> list[Node]:  # fmt: skip
     """Tokens in their boxes, with a line under those that only together are a character.
 
     Args:
         places: from `flow`; a token without one is left out. size: of the text. roles: input, output, track or plain, one each.
-        chunks: the source of each. opacities: one each, where they change with time.
+        sources: where each stands in the record. opacities: one each, where they change with time.
     """
     nodes: list[Node] = []
     for i, (ident, box) in enumerate(zip(ids, places, strict=True)):
@@ -97,7 +97,7 @@ def tokens(
             nodes.append(
                 token(
                     pieces.shown(ident), box.x, box.y, box.h, size, role=roles[i], w=box.w, label=pieces.described(ident),
-                    shows=chunks[i], **rest,
+                    shows=sources[i], **rest,
                 )
             )  # fmt: skip
     for start, end, text in pieces.characters(ids):

@@ -175,10 +175,10 @@ def _operations(column: _Column, y: float) -> list[Node]:
     done = [history.operations(moment.values.tokens) for moment in column.moments]
     line, end = y + 0.5 * column.size + 4, x + w - 4
     low = 3 * (int(log10(min(count for count in [*done, GPT3_FLOPS] if count))) // 3)
-    high = log10(GPT3_FLOPS)
+    exponents = LengthScale(end - x - 4, log10(GPT3_FLOPS) - low)
 
     def place(count: float) -> float:
-        return x + 4 + (end - x - 4) * (log10(count) - low) / (high - low)
+        return x + 4 + exponents.length(log10(count) - low)
 
     nodes.append(Path((("M", x + 4, line), ("L", end, line)), stroke=palette.QUIET))
     for exponent in range(low, 24, 3):

@@ -43,9 +43,9 @@ def features(sheet: Sheet, box: Box, pieces: Pieces, example: TrainingExample) -
     nodes: list[Node] = [heading(sheet, box, f"Features: {len(shown):,} token{'s' * (len(shown) > 1)}")]
     if hidden:
         nodes.append(Text(box.x, centred(top, h, small), marks.earlier(hidden), small, fill=palette.QUIET))
-    nodes += marks.tokens(
+    nodes += marks.token_boxes(
         pieces, example.features, places, small, roles=["input"] * (len(shown) - 1) + ["track"],
-        chunks=[given("training/example/ids", i) for i in range(len(shown))],
+        sources=[given("training/example/ids", i) for i in range(len(shown))],
     )  # fmt: skip
     return nodes
 

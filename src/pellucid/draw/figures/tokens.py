@@ -6,8 +6,7 @@ The first steps are shown one by one, all of them together at the end. `tokens_p
 from typing import Any
 
 from pellucid.draw.components.columns import columns
-from pellucid.draw.components.marks import Box, earlier, flow
-from pellucid.draw.components.marks import tokens as token_boxes
+from pellucid.draw.components.marks import Box, earlier, flow, token_boxes
 from pellucid.draw.components.parts import arrow, centred, token, token_width
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.components.timeline import Timeline, Transition, animate, visible_during
@@ -92,7 +91,7 @@ def _context(view: TokensView, step: GenerationStep, sheet: Sheet, back: Transit
     nodes: list[Node] = [Text(sheet.left, sheet.top + 10, so_far, sheet.small, fill=palette.QUIET)]
     nodes += _earlier(hidden, sheet.left, top, high, text)
     roles, sources = _roles(view, len(ids)), [view.source(i) for i in range(len(ids))]
-    nodes += token_boxes(view.pieces, ids[:-1], places[:-1], text, roles=roles[:-1], chunks=sources[:-1])
+    nodes += token_boxes(view.pieces, ids[:-1], places[:-1], text, roles=roles[:-1], sources=sources[:-1])
     slot = places[-1]
     assert slot is not None
     there = animate(1, (back, 0))
@@ -164,7 +163,7 @@ def _all_steps(view: TokensView, sheet: Sheet, timeline: Timeline) -> Group:
         Text(sheet.left, sheet.top + 10, f"{read} tokens read, {written} written", sheet.small, fill=palette.QUIET),
         *_earlier(hidden, sheet.left, top, high, text),
         *token_boxes(
-            view.pieces, ids, places, text, roles=_roles(view, len(ids)), chunks=sources, opacities=[1.0] * read + when
+            view.pieces, ids, places, text, roles=_roles(view, len(ids)), sources=sources, opacities=[1.0] * read + when
         ),
     ]
     below = max(box.bottom for box in places if box is not None) + 14

@@ -62,7 +62,7 @@ def staircase(
         features: list[Node] = []
         for i in range(row):  # one by one: characters of several tokens are marked in the first row only
             ids, box = window.ids[i : i + 1], boxes[i]
-            features += marks.tokens(view.pieces, ids, [box], small, roles=["input"], chunks=[window.token(i)])
+            features += marks.token_boxes(view.pieces, ids, [box], small, roles=["input"], sources=[window.token(i)])
         label = _label(view, window, row, boxes[row], most, small, cost)
         loss = Text(
             boxes[row].right + 6, centred(y, cell, small), f"{window.losses[row - 1]:.2f}", small,
@@ -88,8 +88,8 @@ def _first_row(
     """The tokens that have columns, and how many more there are."""
     count = len(columns)
     boxes = [Box(x + left, y, w, cell) for left, w in columns]
-    nodes = marks.tokens(
-        view.pieces, window.ids[:count], boxes, size, roles=["plain"] * count, chunks=[window.token(i) for i in range(count)]
+    nodes = marks.token_boxes(
+        view.pieces, window.ids[:count], boxes, size, roles=["plain"] * count, sources=[window.token(i) for i in range(count)]
     )
     if more := len(window.ids) - count:
         left, w = columns[-1]

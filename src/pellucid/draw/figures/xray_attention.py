@@ -36,8 +36,8 @@ def arcs(grid: XrayGrid, look: Transition) -> list[Node]:
         if weight >= LEAST:
             y = box.bottom + 2
             far = abs(place.middle - box.middle)
-            bend = 10 + (2 * deep - 18) * (far / widest if widest else 0)
-            d = (("M", box.middle, y), ("Q", (box.middle + place.middle) / 2, y + bend, place.middle, y))
+            depth = 10 + (2 * deep - 18) * (far / widest if widest else 0)
+            d = (("M", box.middle, y), ("Q", (box.middle + place.middle) / 2, y + depth, place.middle, y))
             if key == track:
                 d = (("M", box.middle - 7, y), ("Q", box.middle, y + 22, box.middle + 7, y))
             thick = max(1.0, THICKEST * weight)

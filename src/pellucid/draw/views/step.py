@@ -64,6 +64,14 @@ class MatrixNorms:
     gradients: dict[str, float] | None
     changes: dict[str, float] | None
 
+    def gradient_source(self, place: int) -> Shows:
+        """Where the gradient norm of the matrix at that place among the matrices stands."""
+        return Shows("training/moments/gradients", (self.moment, place), self.step - 1, "replayed")
+
+    def change_source(self, place: int) -> Shows:
+        """Where the norm of its change stands."""
+        return Shows("training/moments/updates", (self.moment, place), self.step - 1, "replayed")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepView:
