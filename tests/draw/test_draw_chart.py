@@ -11,7 +11,15 @@ from hypothesis import strategies as some
 from pellucid.draw import Film, loss_chart
 from pellucid.draw.components.axes import MOST_DOTS
 from pellucid.draw.components.chart import MEANS
-from pellucid.draw.components.scales import LinearScale, LogScale, nice_step, tick_label, ticks_with_room
+from pellucid.draw.components.scales import (
+    BandScale,
+    LengthScale,
+    LinearScale,
+    LogScale,
+    nice_step,
+    tick_label,
+    ticks_with_room,
+)
 from pellucid.draw.film import palette
 from pellucid.draw.film.font import text_width
 from pellucid.errors import PellucidError
@@ -184,6 +192,21 @@ def test_ticks_lie_on_their_axis_and_their_labels_do_not_touch(low: float, span:
     assert all(50 - 1e-6 * length <= place <= 50 + length * (1 + 1e-6) for place, _ in places)
     assert all(b - wide_b > a + wide_a for (a, wide_a), (b, wide_b) in pairwise(places))
     assert len({text for _, text in ticks}) == len(ticks)
+
+
+@given(some.floats(-50, 50), some.floats(1, 900), some.integers(1, 60), some.floats(0.1, 1))
+def test_bars_lie_side_by_side_in_the_middle_of_their_bands(start: float, room: float, count: int, share: float) -> None:
+    step = room / count
+    bands = BandScale(start, step, step * share)
+    for i in range(count):
+        before, after = bands.place(i) - (start + i * step), start + (i + 1) * step - bands.place(i) - bands.thickness
+        assert before == pytest.approx(after, abs=1e-6) and before >= -1e-6
+
+
+def test_a_bar_is_as_long_as_its_value_and_none_where_all_are_zero() -> None:
+    scale = LengthScale(80, 4)
+    assert [scale.length(value) for value in (0, 1, 4)] == [0, 20, 80]
+    assert LengthScale(80, 0).length(0) == 0
 
 
 def test_tick_labels_are_short_and_exact() -> None:

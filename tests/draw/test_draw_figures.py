@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,11 +11,12 @@ from generation_records import CHINESE, EMOJI, generation
 from hypothesis import given
 from hypothesis import strategies as some
 from pictures import assert_legible
+from training_records import training_record
 
 from pellucid.draw import Keyframes
 from pellucid.draw.components.marks import diverging, earlier_width, flow, sequential
 from pellucid.draw.components.sheet import Sheet
-from pellucid.draw.components.timeline import Timeline, animate, visible_during
+from pellucid.draw.components.timeline import Timeline, animate, instant, visible_during, visible_from
 from pellucid.draw.figures import FIGURES, figure, figures_of
 from pellucid.draw.views.labels import in_bytes, in_seconds, in_short, percent, three_digits
 from pellucid.draw.views.model_info import read_model
@@ -51,6 +52,15 @@ def test_a_record_gives_its_figure() -> None:
     assert record.figure("tokens", width=360).height > 360
 
 
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_laid_out_from_frozen_values_alone(name: str) -> None:
+    """Once the values are read, the record is not asked again: it is closed here."""
+    with generation() if FIGURES[name].kind == "generation" else training_record() as record:
+        view, whole = FIGURES[name].view(record), record.figure(name)
+    assert is_dataclass(view) and view.__dataclass_params__.frozen and type(view).__doc__  # type: ignore[attr-defined]
+    assert FIGURES[name].layout(view) == whole
+
+
 SIZES = [(960, True, 540), (1920, True, 1080), (720, True, 405), (360, False, 640)]
 
 
@@ -79,6 +89,8 @@ def test_transitions_follow_each_other_and_segments_are_long_enough(segments: li
 def test_a_value_changes_with_its_transitions() -> None:
     timeline = Timeline()
     one, two = timeline.segment("a", (1.0, 1.0, ""), (1.0, 2.0, ""))
+    assert visible_from(two) == Keyframes((0.0, 0.0), (3.0, 1.0))
+    assert animate(0, (instant(4.0), 1)) == Keyframes((0, 0), (4.0, 1))
     assert animate(3.0, (one, 3.0)) == 3.0
     assert animate(0.0, (one, 5.0, "move"), (two, 1.0)) == Keyframes((0, 0.0), (1.0, 5.0, "move"), (2.0, 1.0))
     assert animate(0.0, (two, 5.0, "linear")) == Keyframes((0, 0.0), (2.0, 0.0), (3.0, 5.0, "linear"))

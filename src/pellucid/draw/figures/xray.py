@@ -30,7 +30,7 @@ class _XrayTransitions:
 
     rise: Transition
     out: Transition
-    look: Transition
+    attend: Transition
     feeds: dict[int, Transition]  # by step
     whole: Transition
 
@@ -59,7 +59,7 @@ def xray(view: XrayView, *, width: float = 960) -> Film:
         nodes += _column(grid, track, transitions)
     for step in grid.later_steps:
         nodes += _fed_back(grid, step, transitions)
-    nodes += arcs(grid, transitions.look)
+    nodes += arcs(grid, transitions.attend)
     return sheet.film(view.model, TITLE, nodes, timeline, alt=_alt(grid), notes=_notes(grid))
 
 
@@ -74,7 +74,7 @@ def _on_timeline(grid: XrayGrid, timeline: Timeline) -> _XrayTransitions:
         (1.4, 2.0, f"All tracks rise together through {view.levels - 1} blocks. In each cell: what would be said next there."),
         (0.0, 2.6, f"Only the last track is listened to: “{first}” comes out. The others' outputs are not used.{judged}"),
     )
-    (look,) = timeline.segment("Attention", (0.8, 4.2, _attention_words(view)))
+    (attend,) = timeline.segment("Attention", (0.8, 4.2, _attention_words(view)))
     feeds: dict[int, Transition] = {}
     if shown := grid.later_steps:
         pace = min(1.2, 8.4 / len(shown))
@@ -82,7 +82,7 @@ def _on_timeline(grid: XrayGrid, timeline: Timeline) -> _XrayTransitions:
         parts = timeline.segment("The answer is fed back", *((pace * 0.4, pace * 0.6, caption) for _ in shown))
         feeds = dict(zip(shown, parts, strict=True))
     (whole,) = timeline.segment("When each was decided", (0.0, 5.0, _decided_words(grid)))
-    return _XrayTransitions(rise=rise, out=out, look=look, feeds=feeds, whole=whole)
+    return _XrayTransitions(rise=rise, out=out, attend=attend, feeds=feeds, whole=whole)
 
 
 def _followed(grid: XrayGrid) -> Node:
@@ -190,13 +190,13 @@ def _fed_back(grid: XrayGrid, step: int, transitions: _XrayTransitions) -> list[
 
 
 def _attention_words(view: XrayView) -> str:
-    looks = view.attention
-    if looks is None:
+    attention = view.attention
+    if attention is None:
         return "Attention is not in this record."
-    top = sorted(range(len(looks.weights)), key=lambda key: -looks.weights[key])[:3]
-    words = ", ".join(f"“{view.pieces.shown(view.ids[key])}” {percent(looks.weights[key])}" for key in top)
+    top = sorted(range(len(attention.weights)), key=lambda key: -attention.weights[key])[:3]
+    words = ", ".join(f"“{view.pieces.shown(view.ids[key])}” {percent(attention.weights[key])}" for key in top)
     own = view.pieces.shown(view.ids[view.followed])
-    return f"In block {looks.block} the track of “{own}” looks at {words} (mean of {looks.heads} heads)."
+    return f"In block {attention.block} the track of “{own}” looks at {words} (mean of {attention.heads} heads)."
 
 
 def _decided_words(grid: XrayGrid) -> str:

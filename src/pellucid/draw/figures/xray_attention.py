@@ -13,26 +13,26 @@ THICKEST = 9.0
 DEEPEST = 56.0  # an arc below the tokens
 
 
-def arcs(grid: XrayGrid, look: Transition) -> list[Node]:
+def arcs(grid: XrayGrid, attend: Transition) -> list[Node]:
     """Arcs from the followed track's token to those that it attends to, as thick as the weight, with the weight below."""
-    looks, sheet, ins, track = grid.view.attention, grid.sheet, grid.ins, grid.view.followed
+    attention, sheet, ins, track = grid.view.attention, grid.sheet, grid.ins, grid.view.followed
     box, size = ins[track], sheet.small
     deep = min(sheet.bottom - (10 if sheet.wide else 20) - 1.7 * size - box.bottom, DEEPEST)
     low = box.bottom + deep + 1.7 * size
-    there = animate(0, (look, 1))
-    if looks is None:
+    there = animate(0, (attend, 1))
+    if attention is None:
         return [Text(sheet.left, low, "attention: not in this record", size, fill=palette.QUIET, opacity=there)]
-    name = f"block {looks.block}" if sheet.wide else f"b {looks.block}"
+    name = f"block {attention.block}" if sheet.wide else f"b {attention.block}"
     nodes: list[Node] = [Text(sheet.left, low, name, size, fill=palette.TRACK, opacity=there)]
     if sheet.wide:
         nodes.append(Text(sheet.left, low - 15, "looks at", size, fill=palette.TRACK, opacity=there))
-    shows = looks.shows  # a mean over all its heads: the label says of which place
+    shows = attention.shows  # a mean over all its heads: the label says of which place
     widest = max(abs(ins[key].middle - box.middle) for key in grid.tracks)
-    for key, weight in enumerate(looks.weights):
+    for key, weight in enumerate(attention.weights):
         if key not in ins:
             continue
         place = ins[key]
-        label = f"track {track} to track {key}: {percent(weight)}, mean of {looks.heads} heads"
+        label = f"track {track} to track {key}: {percent(weight)}, mean of {attention.heads} heads"
         if weight >= LEAST:
             y = box.bottom + 2
             far = abs(place.middle - box.middle)
@@ -41,13 +41,13 @@ def arcs(grid: XrayGrid, look: Transition) -> list[Node]:
             if key == track:
                 d = (("M", box.middle - 7, y), ("Q", box.middle, y + 22, box.middle + 7, y))
             thick = max(1.0, THICKEST * weight)
-            grown = animate(0.0, (look, 1.0, "move"))
+            grown = animate(0.0, (attend, 1.0, "move"))
             nodes.append(Path(d, stroke=palette.TRACK, stroke_width=thick, opacity=0.75, draw=grown, label=label, shows=shows))
         nodes.append(
             Text(place.middle, low, percent(weight), size, anchor="middle", fill=palette.TRACK, opacity=there, label=label,
                  shows=shows)
         )  # fmt: skip
-    before = sum(weight for key, weight in enumerate(looks.weights) if key not in ins)
+    before = sum(weight for key, weight in enumerate(attention.weights) if key not in ins)
     words = f"tracks not shown: {percent(before)}"
     if grid.tracks[0] > 0 and sheet.right - text_width(words, size) > box.right + 8:
         nodes.append(Text(sheet.right, low, words, size, anchor="end", fill=palette.TRACK, opacity=there, shows=shows))
