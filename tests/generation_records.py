@@ -1,4 +1,4 @@
-"""Generation records made by arithmetic alone: no model, no chance, the same numbers on every machine."""
+"""Generation records for tests, made by arithmetic: no model, no random number, the same on every machine."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -122,7 +122,7 @@ def _steps(
 
 
 def _cells(prompt: int, steps: int, reaches: Sequence[int], tracks: int) -> Any:
-    """As the schema says: 0 not there yet, 1 computed in this step, 2 kept, 3 behind the band."""
+    """States by (step, block, track): 0 not there yet, 1 computed in this step, 2 kept, 3 behind the band."""
     def state(step: int, reach: int, track: int) -> int:
         newest = prompt - 1 + step
         if track > newest:

@@ -1,4 +1,4 @@
-"""What a picture must hold to be legible, for the tests of everything that is drawn."""
+"""Assertions about films: texts are legible, what is shown is described in words, every mark names its source."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -31,13 +31,13 @@ def texts_of(drawn: list[dict[str, Any]]) -> list[Placed]:
 
 
 def common(a: Box, b: Box) -> Box | None:
-    """What two boxes have in common, unless it is thinner than what rounding makes."""
+    """The intersection of two boxes; None where there is none, or one so thin that rounding makes it."""
     left, top, right, bottom = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
     return (left, top, right, bottom) if right - left > SLACK and bottom - top > SLACK else None
 
 
 def covered(film_at: list[dict[str, Any]], first: int, last: int, place: Box) -> bool:
-    """Whether a filled, opaque rectangle lies between two primitives and hides that place of the lower one."""
+    """Whether a filled, opaque rectangle between two primitives of a display list hides that place of the lower one."""
     for p in film_at[first + 1 : last]:
         if p["kind"] == "rect" and p["fill"] and p["opacity"] == 1 and p["clip"] is None:
             left, top, right, bottom = p["x"], p["y"], p["x"] + p["w"], p["y"] + p["h"]
@@ -48,7 +48,7 @@ def covered(film_at: list[dict[str, Any]], first: int, last: int, place: Box) ->
 
 
 def times_of(film: Film) -> list[float]:
-    """Every still, every other rest, the beginning and the end, and times in between at which things may move."""
+    """Times to look at: the stills, the starts of the other rests, both ends, and 17 steps in between."""
     duration = film.duration
     rests = [start for segment in film.segments for start, _ in segment.rests]
     return sorted({0.0, duration, *film.stills(), *rests, *(i * duration / 17 for i in range(18))})
@@ -80,7 +80,7 @@ def assert_legible(film: Film, *, least: float = 10.99, moving: bool = True) -> 
 
 
 def neighbours(placed: list[Placed]) -> Iterator[tuple[Placed, Placed]]:
-    """Every pair of texts whose heights have something in common: only those can overlap."""
+    """Every pair of texts whose heights overlap: only those can overlap at all."""
     ordered = sorted(placed, key=lambda text: text[2][1])
     for i, one in enumerate(ordered):
         for other in ordered[i + 1 :]:
@@ -89,8 +89,8 @@ def neighbours(placed: list[Placed]) -> Iterator[tuple[Placed, Placed]]:
             yield one, other
 
 
-def assert_told(film: Film) -> None:
-    """A film says in words what it shows, names its sources, and marks what was measured with a clock."""
+def assert_described(film: Film) -> None:
+    """A film has alt text and captions, names its sources, and has a clock beside each measured number."""
     assert film.alt and len(film.alt) > 40 and film.captions
     last = film.at(film.stills()[-1])
     assert any(p["shows"] for p in last)
@@ -102,7 +102,7 @@ def assert_told(film: Film) -> None:
 
 
 def assert_true(film: Film, record: Record) -> None:
-    """Every mark that says what it shows names a place that the record has, with the truth that the record states for it."""
+    """The source of every mark is a place in the record, and of the truth class that the record's table states for it."""
     for t in film.stills():
         for p in film.at(t):
             if p["shows"] and p["shows"]["chunk"] in record:

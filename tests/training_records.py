@@ -1,4 +1,4 @@
-"""Small training records made by arithmetic, for tests of pictures: real pieces, invented numbers."""
+"""Small training records for tests of figures, made by arithmetic: real tokens, numbers that no model computed."""
 
 import io
 import math
@@ -74,13 +74,13 @@ def training_record(
     chunks["window/ids"] = np.array(ids[: tracks + 1], np.int32)
     chunks["window/loss"] = (ln_v * (0.3 + 0.7 * noise(count, tracks, salt=5))).astype(np.float32)
     prompt = text[:9]
-    told = (text[9:] * 3)[:160]
+    continuation = (text[9:] * 3)[:160]
     chunks["samples"] = [
         {
             "step": step,
             "tokens": 4 * tracks * step,
             "prompt": prompt,
-            "text": told[: 60 + 9 * i] if i else "\x00 q\ufffd;\n z  x",
+            "text": continuation[: 60 + 9 * i] if i else "\x00 q\ufffd;\n z  x",
         }
         for i, step in enumerate(moments)
     ]

@@ -1,9 +1,9 @@
-"""tests/golden/film_at.json: what films are at some times, as Python computes it; TypeScript is held to the same.
+"""tests/golden/film_at.json: display lists of films at some times, computed in Python; TypeScript is tested against them.
 
     python tools/golden_films.py            recomputes every list, and adds the cases of CASES that are not there yet
     python tools/golden_films.py --check    exit 1 if the file would change
 
-The lists are read before they are committed: what changes here changes in every player.
+Read the lists before committing them: what changes here changes in every player.
 """
 
 import argparse
@@ -105,9 +105,9 @@ def cases() -> list[dict[str, Any]]:
 
 def text() -> str:
     """The file, recomputed."""
-    told = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
     new = {made["name"]: made for made in cases()}
-    listed = [new.pop(known["name"], known) for known in told["cases"]]
+    listed = [new.pop(known["name"], known) for known in golden["cases"]]
     for made in listed + list(new.values()):
         film = Film.from_json(json.dumps(made["film"]))
         made["at"] = [{"t": moment["t"], "list": film.at(moment["t"])} for moment in made["at"]]
@@ -116,9 +116,9 @@ def text() -> str:
         moments = sorted({t for part in (*film.segments, *film.captions) for t in (part.start, part.end)})
         between = [(a + b) / 2 for a, b in pairwise(moments)]
         made["said"] = [[t, film.caption_at(t), film.segment_at(t).name] for t in sorted(moments + between)]
-    told["cases"] = listed + list(new.values())
-    lines = ["{", f'"what": {json.dumps(told["what"])},', '"cases": [']
-    rows = [json.dumps(made, separators=(",", ":"), allow_nan=False) for made in told["cases"]]
+    golden["cases"] = listed + list(new.values())
+    lines = ["{", f'"what": {json.dumps(golden["what"])},', '"cases": [']
+    rows = [json.dumps(made, separators=(",", ":"), allow_nan=False) for made in golden["cases"]]
     return "\n".join([*lines, ",\n".join(rows), "]}"]) + "\n"
 
 

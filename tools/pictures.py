@@ -3,8 +3,8 @@
     python tools/pictures.py            writes docs/pictures (needs tmux, Chromium and the extras `pictures` and `test`)
     python tools/pictures.py --demo D   from a demo that is there already, without a new picture of the terminal
 
-The demo runs as a user runs it, in a terminal of 110 columns; what it leaves behind is drawn by `pellucid figures`, and its
-page is photographed in a browser. Nothing is drawn for the README that a user would not get.
+The demo runs in a terminal of 110 columns, its records are drawn by `pellucid figures`, and its page is photographed in a
+browser: every picture is one that a user gets.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SIZE = {"width": 1200, "height": 820}
 
 
 def run_demo(out: Path) -> str:
-    """Runs the demo in a terminal of its own; gives what it printed, with its colours."""
+    """Runs the demo in a terminal of its own; returns what it printed, with its escape sequences for colours."""
     if not shutil.which("tmux"):
         sys.exit("the picture of the terminal needs tmux: install it, or give --demo")
     done = out.with_suffix(".done")
@@ -50,7 +50,7 @@ def run_demo(out: Path) -> str:
 
 
 def draw(demo: Path) -> None:
-    """The figures that the demo's records give."""
+    """Draws the figures that the demo's records give."""
     for names, kind in ((MOVING, "gif"), (STILL, "svg")):
         subprocess.run(
             ["pellucid", "figures", str(demo), "--out", str(OUT), "--format", kind, "--only", ",".join(names)], check=True
@@ -58,7 +58,7 @@ def draw(demo: Path) -> None:
 
 
 def photograph(demo: Path) -> None:
-    """The x-ray of the demo's page, as a browser shows it."""
+    """Photographs the x-ray of the demo's page in a browser."""
     from playwright.sync_api import sync_playwright
 
     found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]

@@ -53,7 +53,7 @@ def zoo(**rest: Any) -> Film:
         ),
         parts.measured(Text(380, 195, "1.5 s", 14, anchor="end", shows=Shows("timings", (0,), None, "measured"))),
     )
-    told = {
+    attributes = {
         "title": "A zoo",
         "width": 400,
         "height": 200,
@@ -63,7 +63,7 @@ def zoo(**rest: Any) -> Film:
         "alt": "All kinds.",
         "notes": ("Toy.",),
     }
-    return Film(**{**told, **rest})
+    return Film(**{**attributes, **rest})
 
 
 # PNG of a matrix.
@@ -95,30 +95,29 @@ def test_a_matrix_is_a_png_of_its_cells() -> None:
     matrix = Matrix.of([[0, 128, 255], [1, 2, 3]])
     read = image.open(io.BytesIO(png.encode(matrix, "sequential")))
     assert read.size == (3, 2)
-    told = palette.table("sequential")
-    assert read.convert("RGB").tobytes() == bytes(c for value in matrix.data for c in palette.channels(told[value]))
+    colours = palette.table("sequential")
+    assert read.convert("RGB").tobytes() == bytes(c for value in matrix.data for c in palette.channels(colours[value]))
 
 
 # SVG.
 
 
 def test_an_svg_is_the_same_twice_and_everywhere() -> None:
-    told = svg.still(zoo(), 1.5)
-    assert told == svg.still(Film.from_json(zoo().to_json()), 1.5)
+    document = svg.still(zoo(), 1.5)
+    assert document == svg.still(Film.from_json(zoo().to_json()), 1.5)
     code = (
         "import sys; from pellucid.draw import Film; from pellucid.draw.backends.svg import still; "
         "sys.stdout.buffer.write(still(Film.from_json(sys.stdin.buffer.read().decode('utf-8')), 1.5).encode('utf-8'))"
     )
     again = subprocess.run([sys.executable, "-c", code], input=zoo().to_json().encode("utf-8"), capture_output=True, check=True)
-    assert again.stdout == told.encode("utf-8")
-    assert (
-        hashlib.sha256(told.encode("utf-8")).hexdigest() == "80bedd920b65341d593ef78ec77ca4022ddcab4921de78d7550adcab2ba96c4d"
-    )  # look at the picture before you change this
+    assert again.stdout == document.encode("utf-8")
+    digest = hashlib.sha256(document.encode("utf-8")).hexdigest()  # look at the picture before you change it
+    assert digest == "80bedd920b65341d593ef78ec77ca4022ddcab4921de78d7550adcab2ba96c4d"
 
 
 def test_an_svg_is_well_formed_and_says_what_it_shows() -> None:
-    told = svg.still(zoo(), 1.5)
-    root = ElementTree.fromstring(told)
+    document = svg.still(zoo(), 1.5)
+    root = ElementTree.fromstring(document)
     assert root.get("role") == "img"
     assert root.find(f"{SVG}title").text == "A zoo"  # type: ignore[union-attr]
     assert root.find(f"{SVG}desc").text == "All kinds.\nSimplified: Toy."  # type: ignore[union-attr]
@@ -127,7 +126,7 @@ def test_an_svg_is_well_formed_and_says_what_it_shows() -> None:
     assert "a label\nsteps step 10, replayed" in {e.text for e in root.iter(f"{SVG}title")}
     ids = [e.get("id") for e in root.iter() if e.get("id")]
     assert len(ids) == len(set(ids))
-    used = re.findall(r'(?:href="#|url\(#)([^")]+)', told)
+    used = re.findall(r'(?:href="#|url\(#)([^")]+)', document)
     assert set(used) <= set(ids)
     assert f"{SVG}text" not in {e.tag for e in root.iter()}  # letters are outlines: no font is needed
     outside = [
@@ -144,11 +143,11 @@ def test_text_of_users_is_never_markup() -> None:
     )  # fmt: skip
     root = ElementTree.fromstring(svg.still(nasty, captions=True).encode("utf-8"))
     assert not any("script" in element.tag for element in root.iter())
-    told = page(nasty)
-    told.encode("utf-8")
-    assert told.count("<script") == 2 and told.count("</script") == 2
+    document = page(nasty)
+    document.encode("utf-8")
+    assert document.count("<script") == 2 and document.count("</script") == 2
     for raw in ("<script>alert", "\x00", "\x1b"):
-        assert raw not in told
+        assert raw not in document
 
 
 def test_a_large_still_is_small() -> None:
@@ -280,8 +279,8 @@ def test_durations_do_not_drift() -> None:
     frames = Film(
         "thirds", 1, 1, (FilmSegment("s", 0, 10, ((9, 10),)),), (Rect(Keyframes((0, 0), (9, 900, "linear")), 0, 1, 1),)
     ).frames()
-    told = animation.milliseconds(frames)
-    assert sum(told) == 10_000 and all(duration % 10 == 0 and duration > 0 for duration in told)
+    durations = animation.milliseconds(frames)
+    assert sum(durations) == 10_000 and all(duration % 10 == 0 and duration > 0 for duration in durations)
 
 
 @pytest.mark.parametrize("kind", ["png", "gif", "webp"])
@@ -305,18 +304,18 @@ def test_without_ffmpeg_an_mp4_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
 def test_a_page_holds_its_films_once_and_stands_alone() -> None:
     wide, narrow = zoo(), zoo(width=240)
     second = PageFigure(heading="Second", film=zoo(title="B"))
-    told = gallery("A run", [PageFigure(heading="First", film=wide, narrow=narrow), second])
-    data = json.loads(re.search(r'class="pellucid-films">(.*?)</script>', told, re.DOTALL).group(1))  # type: ignore[union-attr]
-    read = [{name: layout and Film.from_json(json.dumps(layout)) for name, layout in told.items()} for told in data["films"]]
+    document = gallery("A run", [PageFigure(heading="First", film=wide, narrow=narrow), second])
+    data = json.loads(re.search(r'class="pellucid-films">(.*?)</script>', document, re.DOTALL).group(1))  # type: ignore[union-attr]
+    read = [{name: layout and Film.from_json(json.dumps(layout)) for name, layout in one.items()} for one in data["films"]]
     assert read == [{"wide": wide, "narrow": narrow}, {"wide": zoo(title="B"), "narrow": None}]
     assert data["glyphs"] == json.loads(wide.to_json(glyphs=True))["glyphs"]  # the same letters, once for all
-    assert told.count(player()) == 1
-    bare = told.replace(player(), "")
+    assert document.count(player()) == 1
+    bare = document.replace(player(), "")
     assert re.findall(r"(?:src|href)=\"(?!#|data:)", bare) == []
     assert {url for url in re.findall(r"\w+://[^\s\"'<]+", bare)} == {"http://www.w3.org/2000/svg"}
     words = ("default-src 'none'", ">First</h2>", "Transcript", "It moves.", "It rests.", "Simplified: Toy.")
     for part in (*words, svg.still(wide, prefix="f0-")):
-        assert part in told
+        assert part in document
     ids = re.findall(r' id="([^"]+)"', bare)
     assert len(ids) == len(set(ids))
     assert page(wide) == page(zoo())
@@ -375,8 +374,8 @@ def test_a_token_stays_in_its_box(piece: str, w: float | None) -> None:
 
 @pytest.mark.parametrize("anchor", ["start", "middle", "end"])
 def test_what_was_measured_carries_a_clock_in_its_own_room(anchor: str) -> None:
-    told = Text(200, 50, "12 ms", 20, anchor=anchor, shows=Shows("timings", (), None, "measured"))
-    clock, text = zoo(nodes=(parts.measured(told),)).at(0)
+    number = Text(200, 50, "12 ms", 20, anchor=anchor, shows=Shows("timings", (), None, "measured"))
+    clock, text = zoo(nodes=(parts.measured(number),)).at(0)
     right = max(x for _, *numbers in clock["d"] for x in numbers[::2])
     left = min(x for _, *numbers in clock["d"] for x in numbers[::2])
     end = text["x"] + text_width("12 ms", 20)
@@ -390,10 +389,10 @@ def test_nothing_that_draws_is_random_or_looks_at_a_clock() -> None:
     sources = sorted(folder.rglob("*.py"))
     assert len(sources) > 10
     for path in sources:
-        told = path.read_text(encoding="utf-8")
-        modules = set(re.findall(r"^\s*(?:from|import) ([\w.]+)", told, re.MULTILINE))
+        source = path.read_text(encoding="utf-8")
+        modules = set(re.findall(r"^\s*(?:from|import) ([\w.]+)", source, re.MULTILINE))
         assert not {m for m in modules if m.split(".")[0] in ("random", "secrets", "time", "datetime", "torch")}, path.name
-        assert not re.search(r"np\.random|Math\.random|Date\.now|performance\.now|getBoundingClientRect", told), path.name
+        assert not re.search(r"np\.random|Math\.random|Date\.now|performance\.now|getBoundingClientRect", source), path.name
         shapes = tuple(f"pellucid.gpt.{name}" for name in ("config", "pattern", "published"))  # no weights: those need torch
         rooms = ("draw", "record", "text", "errors", "events", "files")
         allowed = (*(f"pellucid.{room}" for room in rooms), *shapes)

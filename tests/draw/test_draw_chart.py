@@ -9,8 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from pellucid.draw import Film, loss_chart
-from pellucid.draw.components.axes import Axis, even_ticks, label, log_ticks, nice_step, ticks_with_room
-from pellucid.draw.components.chart import MEANS, MOST_DOTS
+from pellucid.draw.components.axes import MOST_DOTS
+from pellucid.draw.components.chart import MEANS
+from pellucid.draw.components.scales import (
+    BandScale,
+    LengthScale,
+    LinearScale,
+    LogScale,
+    nice_step,
+    tick_label,
+    ticks_with_room,
+)
 from pellucid.draw.film import palette
 from pellucid.draw.film.font import text_width
 from pellucid.errors import PellucidError
@@ -176,7 +185,7 @@ def test_a_nice_step_is_nice_and_the_smallest(span: float, most: int) -> None:
 @settings(max_examples=50)
 @given(some.floats(-100, 100), some.floats(0.001, 1e7), some.floats(60, 2000), some.booleans())
 def test_ticks_lie_on_their_axis_and_their_labels_do_not_touch(low: float, span: float, length: float, whole: bool) -> None:
-    axis = Axis(low, low + span, 50, 50 + length)
+    axis = LinearScale(low, low + span, 50, 50 + length)
     ticks = ticks_with_room(axis, 14, whole=whole)
     assert ticks
     places = [(axis.place(value), text_width(text, 14) / 2) for value, text in ticks]
@@ -185,10 +194,27 @@ def test_ticks_lie_on_their_axis_and_their_labels_do_not_touch(low: float, span:
     assert len({text for _, text in ticks}) == len(ticks)
 
 
+@given(some.floats(-50, 50), some.floats(1, 900), some.integers(1, 60), some.floats(0.1, 1))
+def test_bars_lie_side_by_side_in_the_middle_of_their_bands(start: float, room: float, count: int, share: float) -> None:
+    step = room / count
+    bands = BandScale(start, step, step * share)
+    for i in range(count):
+        before, after = bands.place(i) - (start + i * step), start + (i + 1) * step - bands.place(i) - bands.thickness
+        assert before == pytest.approx(after, abs=1e-6) and before >= -1e-6
+
+
+def test_a_bar_is_as_long_as_its_value_and_none_where_all_are_zero() -> None:
+    scale = LengthScale(80, 4)
+    assert [scale.length(value) for value in (0, 1, 4)] == [0, 20, 80]
+    assert LengthScale(80, 0).length(0) == 0
+
+
 def test_tick_labels_are_short_and_exact() -> None:
-    assert even_ticks(0, 10, 5) == [0, 2, 4, 6, 8, 10]
-    assert [label(v, 0.5) for v in even_ticks(3, 5, 5)] == ["3.0", "3.5", "4.0", "4.5", "5.0"]
-    assert log_ticks(1, 2000, 12) == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000]
-    assert log_ticks(1, 1e6, 7) == [1, 10, 100, 1000, 1e4, 1e5, 1e6]
-    assert log_ticks(1, 1e6, 3) == [1, 100, 1e4, 1e6]
-    assert label(1_234_000, 1000) == "1,234,000"
+    assert LinearScale(0, 10, 0, 1).ticks(5) == [0, 2, 4, 6, 8, 10]
+    fine = LinearScale(3, 5, 0, 1)
+    assert fine.tick_labels(fine.ticks(5)) == ["3.0", "3.5", "4.0", "4.5", "5.0"]
+    assert LogScale(1, 2000, 0, 1).ticks(12) == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000]
+    assert LogScale(1, 1e6, 0, 1).ticks(7) == [1, 10, 100, 1000, 1e4, 1e5, 1e6]
+    assert LogScale(1, 1e6, 0, 1).ticks(3) == [1, 100, 1e4, 1e6]
+    assert LogScale(0.1, 100, 0, 1).tick_labels([0.1, 1, 10]) == ["0.1", "1", "10"]
+    assert tick_label(1_234_000, 1000) == "1,234,000"

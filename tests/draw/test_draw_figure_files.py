@@ -74,12 +74,12 @@ def test_the_command_draws_what_there_is_and_says_what_is_not(
 ) -> None:
     out = tmp_path / "pictures" / "new"
     assert main(["figures", str(tale.parent), "--out", str(out), "--format", "svg,html", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [one["figure"] for one in told["figures"]] == GIVEN
+    printed = json.loads(capsys.readouterr().out)
+    assert [one["figure"] for one in printed["figures"]] == GIVEN
     files = sorted(path.name for path in out.iterdir())
     assert files == sorted(f"{name}.{kind}" for name in GIVEN for kind in ("svg", "html"))
-    assert {path for one in told["figures"] for path in one["files"]} == {str(out / name) for name in files}
-    assert [(one["figure"], one["command"]) for one in told["missing"]] == [(n, FIGURES[n].command) for n in OTHERS]
+    assert {path for one in printed["figures"] for path in one["files"]} == {str(out / name) for name in files}
+    assert [(one["figure"], one["command"]) for one in printed["missing"]] == [(n, FIGURES[n].command) for n in OTHERS]
     svg = (out / f"{GIVEN[0]}.svg").read_bytes()
     with pellucid.open(tale) as record:
         record.figure(GIVEN[0]).save(tmp_path / "same.svg")

@@ -1,8 +1,8 @@
-"""draw/figures: the frame that all figures share: finding one, sheets, transitions, pieces, numbers, rows of tokens."""
+"""draw/figures: the frame that all figures share: the registry, sheets, timelines, pieces, numbers, rows of tokens."""
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,13 +11,16 @@ from generation_records import CHINESE, EMOJI, generation
 from hypothesis import given
 from hypothesis import strategies as some
 from pictures import assert_legible
+from training_records import training_record
 
 from pellucid.draw import Keyframes
 from pellucid.draw.components.marks import diverging, earlier_width, flow, sequential
 from pellucid.draw.components.sheet import Sheet
-from pellucid.draw.components.timeline import Timeline, animate, visible_during
+from pellucid.draw.components.timeline import Timeline, animate, instant, visible_during, visible_from
 from pellucid.draw.figures import FIGURES, figure, figures_of
-from pellucid.draw.views.labels import Pieces, footer_lines, in_bytes, in_seconds, in_short, percent, three_digits
+from pellucid.draw.views.labels import in_bytes, in_seconds, in_short, percent, three_digits
+from pellucid.draw.views.model_info import read_model
+from pellucid.draw.views.pieces import read_pieces
 from pellucid.errors import PellucidError
 from pellucid.record import KINDS
 
@@ -25,11 +28,11 @@ from pellucid.record import KINDS
 def test_every_figure_says_what_it_is_and_how_to_make_its_record() -> None:
     for name, one in FIGURES.items():
         assert name.isidentifier() and one.kind in KINDS and one.command.startswith("pellucid ") and 20 < len(one.about) < 128
-        assert one.draw.__name__ == name and one.draw.__doc__
+        assert one.layout.__name__ == name and one.view.__name__ == f"{name}_view" and one.layout.__doc__ and one.view.__doc__
     assert {name for kind in KINDS for name in figures_of(kind)} == set(FIGURES)
 
 
-def test_what_cannot_be_drawn_is_told_with_what_would_help() -> None:
+def test_what_cannot_be_drawn_is_refused_with_what_would_help() -> None:
     record = generation()
     with pytest.raises(PellucidError, match=r"no figure 'cat': there are .*tokens"):
         record.figure("cat")
@@ -49,6 +52,15 @@ def test_a_record_gives_its_figure() -> None:
     assert record.figure("tokens", width=360).height > 360
 
 
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_laid_out_from_frozen_values_alone(name: str) -> None:
+    """Once the values are read, the record is not asked again: it is closed here."""
+    with generation() if FIGURES[name].kind == "generation" else training_record() as record:
+        view, whole = FIGURES[name].view(record), record.figure(name)
+    assert is_dataclass(view) and view.__dataclass_params__.frozen and type(view).__doc__  # type: ignore[attr-defined]
+    assert FIGURES[name].layout(view) == whole
+
+
 SIZES = [(960, True, 540), (1920, True, 1080), (720, True, 405), (360, False, 640)]
 
 
@@ -59,24 +71,26 @@ def test_a_sheet_is_wide_or_upright(width: float, wide: bool, height: int) -> No
     assert sheet.small * (1 if wide else 360 / width * sheet.scale) >= 11
 
 
-# Beats.
+# Timelines.
 
 steps_of = some.lists(some.tuples(some.floats(0, 1.2), some.floats(0.1, 1.2), some.just("words")), min_size=1, max_size=4)
 
 
 @given(some.lists(steps_of, min_size=1, max_size=4))
-def test_beats_follow_each_other_and_segments_are_long_enough(told: list[list[tuple[float, float, str]]]) -> None:
+def test_transitions_follow_each_other_and_segments_are_long_enough(segments: list[list[tuple[float, float, str]]]) -> None:
     timeline = Timeline()
-    transitions = [transition for i, segment in enumerate(told) for transition in timeline.segment(f"part {i}", *segment)]
+    transitions = [transition for i, segment in enumerate(segments) for transition in timeline.segment(f"part {i}", *segment)]
     assert transitions[0].start == 0 and all(a.end == b.start for a, b in pairwise(transitions))
     assert all(transition.start <= transition.settled <= transition.end for transition in transitions)
     for segment in timeline.segments():
         assert 5 <= segment.end - segment.start <= 10
 
 
-def test_a_value_changes_with_its_beats() -> None:
+def test_a_value_changes_with_its_transitions() -> None:
     timeline = Timeline()
     one, two = timeline.segment("a", (1.0, 1.0, ""), (1.0, 2.0, ""))
+    assert visible_from(two) == Keyframes((0.0, 0.0), (3.0, 1.0))
+    assert animate(0, (instant(4.0), 1)) == Keyframes((0, 0), (4.0, 1))
     assert animate(3.0, (one, 3.0)) == 3.0
     assert animate(0.0, (one, 5.0, "move"), (two, 1.0)) == Keyframes((0, 0.0), (1.0, 5.0, "move"), (2.0, 1.0))
     assert animate(0.0, (two, 5.0, "linear")) == Keyframes((0, 0.0), (2.0, 0.0), (3.0, 5.0, "linear"))
@@ -95,7 +109,7 @@ def test_the_same_words_are_one_caption() -> None:
 
 
 def test_tokens_are_shown_with_spaces_bytes_and_whole_characters() -> None:
-    pieces = Pieces.of(generation())
+    pieces = read_pieces(generation())
     assert [pieces.shown(token) for token in (0, 11, CHINESE[0], EMOJI[0], 16, 17)] == [
         "·the", "↵", "\\xe4", "\\xf0", "\\x00", "·«é»"
     ]  # fmt: skip
@@ -103,17 +117,17 @@ def test_tokens_are_shown_with_spaces_bytes_and_whole_characters() -> None:
     assert pieces.characters(ids) == [(1, 4, "中"), (5, 9, "🎉")]
     assert pieces.sentence(ids) == " the中 ship🎉 the"
     assert pieces.characters([CHINESE[0], 0, CHINESE[1]]) == []  # bytes that never become a character
-    bare = Pieces.of(generation(pieces=False))
-    assert bare.shown(7) == "#7" and bare.told(7) == "token 7" and bare.sentence([7, 8]) == "#7 #8"
+    bare = read_pieces(generation(pieces=False))
+    assert bare.shown(7) == "#7" and bare.described(7) == "token 7" and bare.sentence([7, 8]) == "#7 #8"
 
 
 @pytest.mark.parametrize(
-    ("share", "told"),
+    ("share", "words"),
     [(1, "100%"), (0.9996, ">99.9%"), (0.997, "99.7%"), (0.42, "42%"), (0.0994, "9.9%"), (0.031, "3.1%"), (0.002, "0.20%"),
      (1e-6, "<0.01%"), (0, "0%")],
 )  # fmt: skip
-def test_a_probability_never_claims_more_than_it_is(share: float, told: str) -> None:
-    assert percent(share) == told
+def test_a_probability_never_claims_more_than_it_is(share: float, words: str) -> None:
+    assert percent(share) == words
 
 
 @given(some.floats(1e-5, 1e14))
@@ -128,24 +142,24 @@ def test_numbers_have_units() -> None:
 
 
 def test_the_footer_names_the_model() -> None:
-    assert footer_lines(generation()) == ["made-up: 12,345 parameters", "seed 7 · model 01234567"]
+    assert read_model(generation()).footer == ("made-up: 12,345 parameters", "seed 7 · model 01234567")
 
 
 @pytest.mark.parametrize(
-    ("known", "told"),
+    ("known", "line"),
     [({"seed": 2**64 - 1}, "seed 18446744073709551615 · model 01234567"),
      ({"seed": 2**32 - 1, "step": 600_000, "checkpoint": "step-00600000"}, "seed 4294967295 · step 600,000 · model 01234567")],
 )  # fmt: skip
-def test_the_footer_is_whole_and_explains_the_clock(known: dict[str, Any], told: str) -> None:
+def test_the_footer_is_whole_and_explains_the_clock(known: dict[str, Any], line: str) -> None:
     record = generation()
     record.provenance = replace(record.provenance, **known)
     timeline = Timeline()
     timeline.segment("a", (0, 5, "words"))
     for width in (360, 960):
-        film = Sheet.of(width).film(record, "A title", [], timeline, alt="", measured=True)
+        film = Sheet.of(width).film(read_model(record), "A title", [], timeline, alt="", measured=True)
         shown = [p["string"] for p in film.at(0) if p["kind"] == "text"]
         assert "measured" in shown and not any("…" in string for string in shown)
-        assert any(string.endswith(told) for string in shown)
+        assert any(string.endswith(line) for string in shown)
         assert_legible(film, least=11)
 
 

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 from generation_records import CHINESE, EMOJI, generation, piece_of
 from models import lively
-from pictures import assert_legible, assert_told, assert_true
+from pictures import assert_described, assert_legible, assert_true
 
 import pellucid
 from pellucid.draw.backends.svg import still
 from pellucid.draw.components.sheet import Sheet
+from pellucid.draw.figures.xray_grid import XrayGrid, row_names
 from pellucid.draw.film.nodes import Text
-from pellucid.draw.views.labels import config, in_seconds, percent
-from pellucid.draw.views.xray import rows, view_of
+from pellucid.draw.views.labels import in_seconds, percent
+from pellucid.draw.views.xray import xray_view
 from pellucid.text.pieces import piece
 
 
@@ -38,7 +39,7 @@ def test_every_record_gives_a_legible_film(name: str, case: str) -> None:
     for width, least in ((360, 11), (960, 12)):
         film = record.figure(name, width=width)
         assert_legible(film, least=least)
-        assert_told(film)
+        assert_described(film)
         assert_true(film, record)
 
 
@@ -138,7 +139,7 @@ def test_at_temperature_0_nothing_is_drawn_by_chance() -> None:
     assert "The draw" not in film.alt
 
 
-def test_penalties_and_biases_are_told_and_stay_within_their_panel() -> None:
+def test_penalties_and_biases_are_named_and_stay_within_their_panel() -> None:
     shape = pellucid.GPTConfig(vocab_size=64, n_ctx=32, n_layers=2, d_model=24, n_heads=3)
     model = lively(pellucid.GPT(shape, seed=3))
     steer: dict[str, Any] = {"frequency_penalty": 0.25, "presence_penalty": 0.5, "repetition_penalty": 1.25}
@@ -148,7 +149,7 @@ def test_penalties_and_biases_are_told_and_stay_within_their_panel() -> None:
         for width, least in ((360, 11), (960, 12)):
             film = record.figure("tokens", width=width)
             assert_legible(film, least=least)
-            assert_told(film)
+            assert_described(film)
             assert_true(film, record)
         said = "Repetition penalty 1.25, frequency penalty 0.25, presence penalty 0.5, 1 token biased, " + words
         assert any(film.caption_at(tenth / 10).startswith(said) for tenth in range(100))
@@ -195,11 +196,12 @@ def test_xray_draws_as_kept_and_dropped_what_the_record_says() -> None:
 
 
 def test_xray_calls_each_block_by_its_pattern() -> None:
-    record, sheet = generation(blocks=4), Sheet.of(960)
-    shape = config(record).replace(pattern=("dense", "banded(2)", "fixed(128,32)", "local(4)"))
-    told = {node.string for node in rows(view_of(record, sheet), sheet, shape) if isinstance(node, Text)}
-    assert {"dense", "band 2", "local(4)"} <= told
-    assert any(words.startswith("fixed(") for words in told)  # as much of it as there is room for
+    view = xray_view(generation(blocks=4))
+    shape = view.model.config.replace(pattern=("dense", "banded(2)", "fixed(128,32)", "local(4)"))
+    nodes = row_names(XrayGrid.of(view, Sheet.of(960)), shape.pattern)
+    names = {node.string for node in nodes if isinstance(node, Text)}
+    assert {"dense", "band 2", "local(4)"} <= names
+    assert any(words.startswith("fixed(") for words in names)  # as much of it as there is room for
 
 
 def test_xray_judges_the_outputs_that_are_not_used() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pictures import assert_legible, assert_told, assert_true
+from pictures import assert_described, assert_legible, assert_true
 
 from pellucid.api.records import Record
 from pellucid.draw import Film
@@ -57,7 +57,7 @@ def test_every_shape_gives_a_legible_film(shape: dict[str, Any]) -> None:
     for width, least in ((360, 11), (960, 12)):
         film = record.figure("parameters", width=width)
         assert_legible(film, least=least)
-        assert_told(film)
+        assert_described(film)
         assert_true(film, record)
         assert len(film.frames(48)) <= 20
         inside = [p for p in film.at(0) if p["kind"] == "image"]

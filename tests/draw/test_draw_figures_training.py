@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pictures import assert_legible, assert_told, assert_true
+from pictures import assert_described, assert_legible, assert_true
 from training_records import LONG, OTHER, training_record
 
 from pellucid.draw import Film
 from pellucid.draw.backends.svg import still
 from pellucid.draw.figures import FIGURES, figure
 from pellucid.draw.film import palette
-from pellucid.draw.views.labels import percent
-from pellucid.draw.views.training import GPT3_FLOPS, Training, power, readable, spread
+from pellucid.draw.views.labels import percent, power, readable
+from pellucid.draw.views.pretraining import evenly_picked
+from pellucid.draw.views.training import GPT3_FLOPS, read_training
 from pellucid.errors import PellucidError
 from pellucid.record import Record, check
 
@@ -33,8 +34,7 @@ RECORDS: dict[str, dict[str, Any]] = {
                     "training/example", "training/moments/updates")
     },
 }  # fmt: skip
-NAMES = [name for name, one in FIGURES.items() if one.draw.__module__.rpartition(".")[2] in (
-    "loss", "pretraining", "step", "windows")]  # fmt: skip
+NAMES = [name for name, one in FIGURES.items() if one.kind == "training" and name != "parameters"]
 
 
 @cache
@@ -67,7 +67,7 @@ def test_the_records_are_what_their_kind_promises() -> None:
 def test_every_record_gives_a_legible_film(kind: str, name: str) -> None:
     for width, least in ((360, 11), (960, 12)):
         assert_legible(film(kind, name, width), least=least, moving=kind in ("plain", "little kept"))
-        assert_told(film(kind, name, width))
+        assert_described(film(kind, name, width))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -126,7 +126,7 @@ def test_the_models_colour_is_how_far_its_loss_has_come_from_ln_v() -> None:
 
 def test_pretraining_counts_tokens_operations_and_writes_the_models_own_text() -> None:
     drawn, held = film("plain", "pretraining"), record("plain")
-    run = Training.of(held)
+    run = read_training(held)
     last = texts(drawn, -1)
     assert "19,200 of 19,200" in last
     assert power(3 * run.shape.flops(19_200, 16)) in last and "GPT-3 175B: 3.14 × 10²³" in last
@@ -140,16 +140,16 @@ def test_pretraining_counts_tokens_operations_and_writes_the_models_own_text() -
 
 def test_without_a_held_out_look_at_every_moment_one_loss_serves_them_all() -> None:
     held = record("plain")
-    run = Training.of(held)
+    run = read_training(held)
     losses, words = run.losses_after([0, 8, 300])
     assert words == "held-out loss" and losses[1].value == held["training/held_out/loss"][4]
     looks = {"training/held_out/steps": np.array([0, 150, 300], np.int64), "training/held_out/loss": np.ones(3, np.float32),
              "training/held_out/bits_per_byte": np.ones(3, np.float32)}  # fmt: skip
-    seldom = Training.of(training_record(change=looks))
+    seldom = read_training(training_record(change=looks))
     losses, words = seldom.losses_after([0, 8, 300])
     assert words == "loss on one held-out window"
     assert losses[1].value == pytest.approx(float(held["training/window/loss"][4].mean()))
-    none = Training.of(record("nothing held out"))
+    none = read_training(record("nothing held out"))
     losses, words = none.losses_after([0, 8, 300])
     assert words == "training loss" and [loss.step for loss in losses] == [1, 9, 300]
 
@@ -247,9 +247,9 @@ def test_a_label_that_is_not_among_the_likeliest_has_a_row_of_its_own() -> None:
     logs = np.log(np.array([[0.3, 0.2, 0.1, 0.05, 0.04, 0.03], [0.3, 0.2, 0.1, 0.05, 0.03, 0.02]], np.float32))
     change = {"training/example/topk_ids": np.array(ids, np.int32), "training/example/topk_logprobs": logs}
     drawn = figure(training_record(change=change), "step")
-    told = [p["label"] for p in primitives(drawn, 1, "rect") if " before, " in p["label"]]
-    assert len(told) == 6 and "0.0821 before, 0.1353 after" in told[-1]
-    assert "0.0400 before, under 0.0200 after" in told[4]  # token 111 left the likeliest
+    labels = [p["label"] for p in primitives(drawn, 1, "rect") if " before, " in p["label"]]
+    assert len(labels) == 6 and "0.0821 before, 0.1353 after" in labels[-1]
+    assert "0.0400 before, under 0.0200 after" in labels[4]  # token 111 left the likeliest
     assert "under 2.0%" in texts(drawn, 4)
     assert_legible(drawn)
 
@@ -263,8 +263,8 @@ def test_powers_are_written_with_three_digits() -> None:
 
 
 def test_moments_are_picked_evenly_with_both_ends() -> None:
-    assert spread([0, 1, 2, 4, 8], 7) == [0, 1, 2, 4, 8]
-    assert spread(list(range(11)), 7) == [0, 2, 3, 5, 7, 8, 10]
+    assert evenly_picked([0, 1, 2, 4, 8], 7) == [0, 1, 2, 4, 8]
+    assert evenly_picked(list(range(11)), 7) == [0, 2, 3, 5, 7, 8, 10]
 
 
 def test_nothing_in_a_sample_is_invisible_or_lost() -> None:

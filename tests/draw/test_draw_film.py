@@ -57,9 +57,9 @@ def test_display_lists_are_the_golden_ones(case: dict[str, Any]) -> None:
 
 
 def test_the_golden_cases_show_every_kind_of_node() -> None:
-    told = GOLDEN.read_text(encoding="utf-8")
+    text = GOLDEN.read_text(encoding="utf-8")
     for word in ("rect", "text", "path", "image", "group", "clip", "hold", "linear", "move", "gradient", "draw", "shows"):
-        assert f'"{word}"' in told
+        assert f'"{word}"' in text
 
 
 # Properties.
@@ -144,10 +144,10 @@ trees = some.recursive(
 @given(some.lists(trees, max_size=3), times)
 def test_a_film_is_the_same_after_json(nodes: list[Node], t: float) -> None:
     one = film(*nodes)
-    told = one.to_json(glyphs=True)
-    other = Film.from_json(told)
+    written = one.to_json(glyphs=True)
+    other = Film.from_json(written)
     assert other == one
-    assert other.to_json(glyphs=True) == told
+    assert other.to_json(glyphs=True) == written
     assert other.at(t) == one.at(t)
 
 
@@ -183,9 +183,9 @@ def test_a_growing_line_has_the_length_it_says() -> None:
 
 
 def test_labels_and_truth_of_a_group_hold_for_what_is_in_it() -> None:
-    told = Shows("logits", (3,), None, "derived")
+    outer = Shows("logits", (3,), None, "derived")
     own = Shows("prompt", (0,), None, "given")
-    drawn = film(Group((Rect(0, 0, 1, 1), Rect(0, 0, 1, 1, label="mine", shows=own)), label="group", shows=told)).at(0)
+    drawn = film(Group((Rect(0, 0, 1, 1), Rect(0, 0, 1, 1, label="mine", shows=own)), label="group", shows=outer)).at(0)
     assert [(p["label"], p["shows"]["chunk"]) for p in drawn] == [("group", "logits"), ("mine", "prompt")]
 
 

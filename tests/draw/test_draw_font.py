@@ -100,11 +100,11 @@ def test_a_line_too_narrow_for_a_character_is_refused() -> None:
 
 def test_the_fonts_are_those_of_the_readme() -> None:
     folder = files("pellucid.draw").joinpath("fonts")
-    told = folder.joinpath("README.md").read_text(encoding="utf-8")
+    readme = folder.joinpath("README.md").read_text(encoding="utf-8")
     for name in font.FILES.values():
         content = folder.joinpath(name).read_bytes()
         assert len(content) < 120_000
-        assert hashlib.sha256(content).hexdigest() in told
+        assert hashlib.sha256(content).hexdigest() in readme
     for licence in ("OFL-Inter.txt", "OFL-JetBrainsMono.txt"):
         text = folder.joinpath(licence).read_text(encoding="utf-8")
         assert "SIL OPEN FONT LICENSE Version 1.1" in text
@@ -160,9 +160,9 @@ def test_palettes_do_not_need_hue(kind: str) -> None:
 
 
 def test_palettes_are_the_same_everywhere() -> None:
-    told = b"".join(palette.table_bytes(name) for name in palette.PALETTES)
-    assert len(told) == 3 * 768
-    assert hashlib.sha256(told).hexdigest() == "b61b66000fd13f7a9f7b23898c5a3e7d412578a46882ada295920b2741d440bf"
+    tables = b"".join(palette.table_bytes(name) for name in palette.PALETTES)
+    assert len(tables) == 3 * 768
+    assert hashlib.sha256(tables).hexdigest() == "b61b66000fd13f7a9f7b23898c5a3e7d412578a46882ada295920b2741d440bf"
     assert palette.table("diverging")[128] == "#f7f7f7"
     with pytest.raises(PellucidError, match="no palette 'jet'"):
         palette.table("jet")

@@ -230,7 +230,8 @@ def test_figures_come_as_films_or_say_why_not(studio: Studio, monkeypatch: pytes
     def losses(record: Any, *, width: float) -> Any:
         return chart.loss_chart([1, 2], [3.0, 2.0], width=width)
 
-    monkeypatch.setitem(FIGURES, "losses", Figure(kind="generation", draw=losses, about="losses", command="pellucid xray"))
+    added = Figure(kind="generation", view=lambda record: record, layout=losses, about="losses", command="pellucid xray")
+    monkeypatch.setitem(FIGURES, "losses", added)
     film = ask(studio, "/api/figures/record-1/losses?width=500").json()
     assert film["format"] == "pellucid-film" and film["width"] == 500 and film["glyphs"]
     assert ask(studio, "/api/figures/record-1/tokens").json()["format"] == "pellucid-film"

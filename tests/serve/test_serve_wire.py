@@ -18,7 +18,7 @@ from serving import ask, events
 import pellucid
 from pellucid.engine.options import recordable_options
 from pellucid.serve import Studio, wire, write_page
-from pellucid.serve.studio.sources import Library
+from pellucid.serve.studio.sources import SourceCatalog
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,7 +137,7 @@ def test_a_generation_has_its_types(studio: Studio, monkeypatch: pytest.MonkeyPa
     def broken(*_: object, **__: object) -> None:
         raise pellucid.PellucidError("no room for it")
 
-    monkeypatch.setattr(Library, "keep", broken)
+    monkeypatch.setattr(SourceCatalog, "keep", broken)
     name, data = events(ask(studio, "/api/generate", method="POST", body=body))[-1]
     assert name == "error" and problems({"event": name, "data": data}, wire.ErrorEvent) == []
 

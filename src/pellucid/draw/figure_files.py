@@ -70,7 +70,9 @@ def find_records(paths: Sequence[str | Path]) -> list[Path]:
     return list(first.values())
 
 
-def plan_figures(records: Sequence[Path], wanted: Sequence[str] | None = None) -> tuple[list[PlannedFigure], list[MissingFigure]]:
+def plan_figures(
+    records: Sequence[Path], wanted: Sequence[str] | None = None
+) -> tuple[list[PlannedFigure], list[MissingFigure]]:
     """Which figures the records give, in the article's order, and those asked for that no record gives.
 
     A figure that only one record gives is named alone (`tokens`); where several give it, the record's name

@@ -1,7 +1,7 @@
-"""Films as files that move: GIF and WebP through Pillow, MP4 through ffmpeg.
+"""Films as animated files: GIF and WebP through Pillow, MP4 through ffmpeg.
 
-An animation is at most 48 different pictures: what rests is one long frame. A GIF has one palette of 64 colours for all frames,
-so that nothing flickers; the captions stand in a band below, because these files have nowhere else to say them.
+GIF and WebP have at most 48 different pictures, a rest being one long frame. A GIF has one palette of 64 colours for all
+frames, so that nothing flickers. Captions are drawn in a band below the picture: these formats have no other place for them.
 """
 
 import io
@@ -57,7 +57,7 @@ def milliseconds(frames: list[Frame], step: int = 10) -> list[int]:
 
 
 def gif(film: Film, *, width: int | None = None, max_frames: int = 48) -> bytes:
-    """The film as an endless GIF. Errors: the extra `pictures` is missing."""
+    """The film as an endless GIF. Raises PellucidError where the extra `pictures` is not installed."""
     frames = film.frames(max_frames)
     drawn = list(pictures(film, frames, width))
     pixels = [_packed(picture) for picture in drawn]
@@ -96,13 +96,13 @@ def _distances(colours: Integers, palette: Integers) -> Integers:
 
 
 def choose(colours: Integers, counts: Integers, pictures: int, size: int = COLOURS - 1) -> Integers:
-    """A palette for many pixels, in whole numbers throughout.
+    """Chooses a palette for the pixels of some pictures, in whole numbers throughout.
 
     Args:
         colours: (N, 3) different colours. counts: (N,) how many pixels have each, over so many pictures.
 
-    The fills, which are those that take much room, are kept as they are. The others are found one by one, each the colour that
-    is served worst by those before, and then moved to the mean of what is nearest to them (k-means, a few rounds).
+    Colours of large areas are kept as they are. The others are added one by one, each the colour with the largest weighted
+    distance from those before, and then moved to the mean of the colours nearest to them (k-means, `ROUNDS` rounds).
     """
     if len(colours) <= size:
         return colours
@@ -125,7 +125,7 @@ def choose(colours: Integers, counts: Integers, pictures: int, size: int = COLOU
 
 
 def webp(film: Film, *, width: int | None = None, max_frames: int = 48) -> bytes:
-    """The film as an endless animated WebP, without loss. Errors: the extra `pictures` is missing."""
+    """The film as an endless animated WebP, lossless. Raises PellucidError where the extra `pictures` is not installed."""
     frames = film.frames(max_frames)
     first, *others = pictures(film, frames, width)
     out = io.BytesIO()
@@ -144,7 +144,7 @@ def webp(film: Film, *, width: int | None = None, max_frames: int = 48) -> bytes
 
 
 def ffmpeg() -> str:
-    """The program that makes MP4: imageio-ffmpeg's, else the system's. Errors: there is none."""
+    """The path of ffmpeg: imageio-ffmpeg's, else the system's. Raises PellucidError where there is none."""
     try:
         return str(import_module("imageio_ffmpeg").get_ffmpeg_exe())
     except (ImportError, RuntimeError):
@@ -154,7 +154,7 @@ def ffmpeg() -> str:
 
 
 def mp4(film: Film, *, width: int | None = None, max_frames: int = 300) -> bytes:
-    """The film as H.264 video, 30 pictures a second. Errors: no ffmpeg; the extra `pictures` is missing."""
+    """The film as H.264 video, 30 pictures a second. Raises PellucidError without ffmpeg or the extra `pictures`."""
     program = ffmpeg()
     frames = film.frames(max_frames)
     first, *others = pictures(film, frames, width)

@@ -54,9 +54,9 @@ class PageFigure:
 @cache
 def player() -> str:
     """The player's one ES module."""
-    told = files("pellucid").joinpath("assets", "studio", "player.js").read_text(encoding="utf-8")
-    assert "</script" not in told and "<!--" not in told, "what a script element cannot hold"
-    return told
+    script = files("pellucid").joinpath("assets", "studio", "player.js").read_text(encoding="utf-8")
+    assert "</script" not in script and "<!--" not in script, "what a script element cannot hold"
+    return script
 
 
 def page(film: Film, narrow: Film | None = None) -> str:
@@ -65,7 +65,7 @@ def page(film: Film, narrow: Film | None = None) -> str:
 
 
 def gallery(title: str, figures: Sequence[PageFigure]) -> str:
-    """Films one below the other, each under its heading, as an HTML document. Errors: no films."""
+    """Films one below the other, each under its heading, as an HTML document. Raises PellucidError for no films."""
     if not figures:
         raise PellucidError(f"the page {title!r} needs a film")
     return _document(title, figures)
@@ -94,7 +94,7 @@ def _document(title: str, figures: Sequence[PageFigure]) -> str:
 
 
 def _place(number: int, figure: PageFigure) -> str:
-    """Where a film is shown, with what stands there without scripts."""
+    """The element that shows a film: without scripts its last still, caption, notes and transcript."""
     film = figure.film
     heading = f'<h2 id="figure-{number}">{escaped(figure.heading)}</h2>\n' if figure.heading else ""
     still = svg.still(film, prefix=f"f{number}-").rstrip()
@@ -118,7 +118,7 @@ def _transcript(film: Film) -> str:
 
 
 def _data(figures: Sequence[PageFigure]) -> str:
-    """Every film and layout, and once the letters of all. JSON in ASCII that a script element can hold."""
+    """The data of the page: every film in both layouts, and the glyphs of all. ASCII JSON that a script element can hold."""
     films = [film for figure in figures for film in (figure.film, figure.narrow) if film is not None]
     layouts = [
         f'{{"wide":{to_json(figure.film)},"narrow":{to_json(figure.narrow) if figure.narrow else "null"}}}'

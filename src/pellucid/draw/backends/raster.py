@@ -15,7 +15,7 @@ LARGEST = 8192  # pixels of a side
 
 
 def needed(module: str, what: str) -> Any:
-    """An optional module. Errors: it is not installed; the message says how to get it."""
+    """An optional module, imported. Raises PellucidError with the way to install it where it is missing."""
     try:
         return import_module(module)
     except ImportError as problem:
@@ -23,7 +23,7 @@ def needed(module: str, what: str) -> Any:
 
 
 def png_of(svg: str, width: int) -> bytes:
-    """An SVG document as a PNG file that many pixels wide. Errors: a size that makes no sense; the extra is missing."""
+    """An SVG document as a PNG file `width` pixels wide. Raises PellucidError for a bad width or without the extra."""
     if not 1 <= width <= LARGEST:
         raise PellucidError(f"a picture {width} pixels wide cannot be drawn: ask for 1 to {LARGEST}")
     resvg = needed("resvg_py", "a PNG")
@@ -31,5 +31,5 @@ def png_of(svg: str, width: int) -> bytes:
 
 
 def png(film: Film, t: float | None = None, *, width: int | None = None, captions: bool = False) -> bytes:
-    """The picture at t seconds (by default the film's last still) as a PNG file, the film's own width unless told."""
+    """The picture at t seconds (by default the last still) as a PNG file, `width` pixels wide (by default the film's width)."""
     return png_of(still(film, t, captions=captions), round(film.width) if width is None else width)

@@ -1,4 +1,4 @@
-"""Writing a film to a file, whole or not at all."""
+"""Writing a film to a file in the format that its suffix names."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def save(film: Film, path: Path, *, width: int | None = None, t: float | None = 
 
 
 def write(written: bytes, path: Path) -> Path:
-    """Writes a file, whole or not at all; returns its path. Errors: a place that cannot be written."""
+    """Writes a file, whole or not at all, and returns its path. Raises PellucidError where it cannot be written."""
     try:
         write_whole(path, written)
     except OSError as problem:

@@ -1,7 +1,7 @@
 """A film's picture as SVG text: the same bytes on every machine, the same look in every viewer.
 
-Letters are outlines from the bundled fonts, matrices are PNGs of our own making, numbers have two decimals at most. `<title>`
-and `<desc>` say what is seen; each mark that shows a number of a record says which in `data-shows`, and to the mouse.
+Letters are outlines from the bundled fonts, matrices are PNGs written by `png`, numbers have two decimals at most. `<title>`
+and `<desc>` describe the picture; a mark that shows a number of a record names it in `data-shows` and in its tooltip.
 """
 
 import base64
@@ -24,7 +24,7 @@ LEADING = 1.35
 
 
 def escaped(text: str) -> str:
-    """Text for XML: never markup, whatever a user or a model wrote."""
+    """Text for XML: no markup, and no character that XML 1.0 cannot hold."""
     text = UNPRINTABLE.sub("\ufffd", text)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
 
@@ -52,7 +52,7 @@ class Drawing:
         return f"<defs>{inside}</defs>" if inside else ""
 
     def _define(self, kind: str, what: str, element: str) -> str:
-        """The id of a definition, made once. `element` holds `ID` where its id goes."""
+        """The id of a definition, which is made once. `element` has `ID` in the place of its id."""
         key = f"{kind} {what}"
         if key not in self._definitions:
             number = sum(known.startswith(f"{kind} ") for known in self._definitions)
@@ -65,23 +65,23 @@ class Drawing:
         tag, attributes, inside = getattr(self, f"_{primitive['kind']}")(primitive)
         if primitive["opacity"] < 1:
             attributes += f' opacity="{text_of(primitive["opacity"])}"'
-        about, told = "", []
+        about, title = "", list[str]()
         if primitive["id"]:
             about += f' data-id="{escaped(primitive["id"])}"'
         if primitive["label"]:
-            told.append(primitive["label"])
+            title.append(primitive["label"])
         if shows := primitive["shows"]:
             index = f"[{','.join(map(str, shows['index']))}]" if shows["index"] else ""
             step = "" if shows["step"] is None else f" step {shows['step']}"
-            told.append(f"{shows['chunk']}{index}{step}, {shows['truth']}")
-            about += f' data-shows="{escaped(told[-1])}"'
+            title.append(f"{shows['chunk']}{index}{step}, {shows['truth']}")
+            about += f' data-shows="{escaped(title[-1])}"'
         if primitive["clip"] is not None:  # what is clipped stands in a group, which then says what it is
             drawn = f"<{tag}{attributes}>{inside}</{tag}>" if inside else f"<{tag}{attributes}/>"
             x, y, w, h = map(text_of, primitive["clip"])
             shape = f'<clipPath id="ID"><rect x="{x}" y="{y}" width="{w}" height="{h}"/></clipPath>'
             tag, attributes, inside = "g", f' clip-path="url(#{self._define("c", shape, shape)})"', drawn
-        if told:
-            inside = f"<title>{escaped(chr(10).join(told))}</title>{inside}"
+        if title:
+            inside = f"<title>{escaped(chr(10).join(title))}</title>{inside}"
         return f"<{tag}{attributes}{about}>{inside}</{tag}>" if inside else f"<{tag}{attributes}{about}/>"
 
     def _paint(self, primitive: Primitive) -> str:
@@ -110,10 +110,10 @@ class Drawing:
     def _path(self, primitive: Primitive) -> tuple[str, str, str]:
         d, last = "", ""
         for name, *numbers in primitive["d"]:
-            told = " ".join(map(text_of, numbers)).replace(" -", "-")
+            pairs = " ".join(map(text_of, numbers)).replace(" -", "-")
             # After a move or a line, further pairs are lines without their letter (SVG 2, 9.3.3 and 9.3.4).
             again = name == "L" and last in ("M", "L")
-            d += ("" if told.startswith("-") else " ") + told if again else name + told
+            d += ("" if pairs.startswith("-") else " ") + pairs if again else name + pairs
             last = name
         joins = ' stroke-linejoin="round" stroke-linecap="round"' if primitive["stroke"] and not primitive["dash"] else ""
         return "path", f' d="{d}"{self._paint(primitive)}{joins}', ""
@@ -147,7 +147,7 @@ class Drawing:
 
 
 def caption_band(film: Film) -> tuple[float, int, float]:
-    """How captions stand below a picture: (height of the band, the most lines, size of the text); 0 without captions."""
+    """The band of captions below a picture: (its height, the most lines, size of the text); all 0 without captions."""
     if not film.captions:
         return 0.0, 0, 0.0
     size = max(14.0, film.width / 50)
@@ -160,7 +160,7 @@ def _lines(text: str, width: float, size: float) -> list[str]:
 
 
 def caption_primitives(film: Film, t: float) -> list[Primitive]:
-    """The band below the picture with what is to be read at t seconds."""
+    """The band below the picture with the caption at t seconds."""
     height, _, size = caption_band(film)
     if not height:
         return []
@@ -197,7 +197,7 @@ def root(film: Film, height: float, inside: str, prefix: str = "") -> str:
 
 
 def background(film: Film, height: float) -> str:
-    """What everything is drawn on."""
+    """The rectangle behind the picture."""
     return f'<rect width="{text_of(film.width)}" height="{text_of(height)}" fill="{film.background}"/>'
 
 
@@ -205,7 +205,7 @@ def still(film: Film, t: float | None = None, *, captions: bool = False, prefix:
     """The picture at t seconds (by default the film's last still) as an SVG document.
 
     Args:
-        captions: whether what is to be read stands in a band below. prefix: of every id.
+        captions: whether the caption is drawn in a band below the picture. prefix: of every id.
     """
     t = film.stills()[-1] if t is None else t
     drawing = Drawing(film, prefix)

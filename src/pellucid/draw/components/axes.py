@@ -1,88 +1,118 @@
-"""Round numbers for the axes of a plain chart, as many as have room."""
+"""What charts of lines share: grid lines, the axis of steps, rows of a legend, and lines through points."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from math import ceil, floor, log10
+from math import floor, isfinite
+from typing import Any
 
-from pellucid.draw.film.font import text_width
-
-
-STEPS = (1, 2, 5)
-ROOM = 0.9  # of the text's size, at least, between two labels
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """Values from low to high laid from `start` to `end` (lengths on the picture), evenly or by their logarithms."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
-
-    def place(self, value: float) -> float:
-        """Where a value stands."""
-        if self.log:
-            share = log10(value / self.low) / log10(self.high / self.low)
-        else:
-            share = (value - self.low) / (self.high - self.low)
-        return self.start + (self.end - self.start) * share
+from pellucid.draw.components.parts import circle
+from pellucid.draw.components.scales import LinearScale, Scale, nice_step
+from pellucid.draw.film import palette
+from pellucid.draw.film.keyframes import rounded
+from pellucid.draw.film.nodes import Node, Path, Shows, Text
 
 
-def nice_step(span: float, most: int) -> float:
-    """The smallest of ... 0.1, 0.2, 0.5, 1, 2, 5, 10 ... that divides a span into at most `most` parts."""
-    assert span > 0 and most > 0
-    power = floor(log10(span / most))
-    for exponent in (power, power + 1):
-        for digit in STEPS:
-            step = float(digit * 10**exponent if exponent >= 0 else digit / 10**-exponent)
-            if span / step <= most:
-                return step
-    raise AssertionError(f"no step for {span} in {most}")
+MOST_DOTS = 60  # a held-out curve with more points than this has no dots
+
+Point = tuple[float, float]
 
 
-def even_ticks(low: float, high: float, most: int) -> list[float]:
-    """Multiples of a nice step in [low, high]: at most `most` + 1."""
-    step = nice_step(high - low, most)
-    return [i * step for i in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
+def loss_scale(values: Sequence[float], start: float, end: float) -> LinearScale:
+    """An upright scale of losses between round numbers that all the values lie between."""
+    low, high = min(values), max(values)
+    step = nice_step(high - low, 6) if high > low else max(0.1, abs(high) * 0.1)
+    return LinearScale(floor(low / step) * step, (floor(high / step) + 1) * step, start, end)
 
 
-def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """Powers of ten in [low, high], with 2 and 5 between them where there is room for all; some powers only where not."""
-    powers = range(floor(log10(low)), ceil(log10(high)) + 1)
-    for digits in (STEPS, (1,)):
-        ticks = [digit * 10.0**power for power in powers for digit in digits if low <= digit * 10.0**power <= high]
-        if len(ticks) <= most + 1:
-            return ticks
-    return ticks[:: ceil(len(ticks) / (most + 1))]
+def grid_lines(scale: LinearScale, ticks: Sequence[tuple[float, str]], left: float, right: float, size: float) -> list[Node]:
+    """A horizontal line for each tick (value, label) of an upright scale, from left to right, its label left of it."""
+    nodes: list[Node] = []
+    for value, text in ticks:
+        y = scale.place(value)
+        nodes.append(Path((("M", left, y), ("L", right, y)), stroke=palette.LINE))
+        nodes.append(Text(left - 0.6 * size, y + 0.36 * size, text, size, anchor="end", fill=palette.QUIET))
+    return nodes
 
 
-def label(value: float, step: float) -> str:
-    """A tick's number: as many decimals as its step needs, thousands set apart by commas."""
-    decimals = max(0, -floor(log10(step) + 1e-9))
-    return f"{value:,.{decimals}f}"
-
-
-def ticks_with_room(axis: Axis, size: float, *, vertical: bool = False, whole: bool = False) -> list[tuple[float, str]]:
-    """The most ticks whose labels do not touch: (value, label).
+def step_axis(
+    ticks: Sequence[tuple[float, str]], left: float, right: float, y: float, size: float, *, name: str, name_lines: float
+) -> list[Node]:
+    """The line below a chart, its ticks (position, label) and its name.
 
     Args:
-        size: of the labels' text. vertical: whether the axis goes up. whole: whether only whole numbers make sense.
+        y: of the line. name_lines: from the line down to the name's baseline, in text sizes.
     """
-    find: Callable[[float, float, int], Sequence[float]] = log_ticks if axis.log else even_ticks
-    for most in range(10, 0, -1):
-        values = [value for value in find(axis.low, axis.high, most) if not whole or value == floor(value)]
-        if not values:
+    nodes: list[Node] = []
+    for x, text in ticks:
+        nodes.append(Path((("M", x, y), ("L", x, y + 0.35 * size)), stroke=palette.QUIET))
+        nodes.append(Text(x, y + 1.4 * size, text, size, anchor="middle", fill=palette.QUIET))
+    nodes.append(Path((("M", left, y), ("L", right, y)), stroke=palette.QUIET))
+    nodes.append(Text((left + right) / 2, y + name_lines * size, name, size, anchor="middle", fill=palette.QUIET))
+    return nodes
+
+
+def in_rows(widths: Sequence[float], x: float, y: float, left: float, right: float, gap: float, row: float) -> list[Point]:
+    """Where the entries of a legend begin, side by side from (x, y), in rows from left to right.
+
+    Args:
+        gap: between two entries. row: from one row to the next.
+
+    Returns:
+        The position of each entry, and last that of one more.
+    """
+    places = []
+    for width in widths:
+        if x > left and x + width > right:
+            x, y = left, y + row
+        places.append((x, y))
+        x += width + gap
+    return [*places, (x, y)]
+
+
+def polyline(points: Sequence[Point]) -> tuple[tuple[Any, ...], ...]:
+    """A line through points as commands of a path, rounded; a single point is a line of no length."""
+    (x, y), *others = [(rounded(x), rounded(y)) for x, y in points]
+    return (("M", x, y), *(("L", *point) for point in others or [(x, y)]))
+
+
+def decimated(points: Sequence[Point], x_scale: Scale, y_scale: Scale) -> list[list[Point]]:
+    """Points (step, loss) as positions, in runs without gaps; of several in a column one unit wide the lowest and highest.
+
+    A loss that is not finite ends a run.
+    """
+    runs: list[list[Point]] = []
+    columns: dict[int, list[Point]] = {}
+
+    def close() -> None:
+        if columns:
+            runs.append([point for column in columns.values() for point in _extremes(column)])
+            columns.clear()
+
+    for step, loss in points:
+        if not isfinite(loss):
+            close()
             continue
-        step = 1.0 if axis.log or len(values) < 2 else values[1] - values[0]
-        named = [(value, label(value, min(step, value) if axis.log and value else step)) for value in values]
-        extents = sorted(
-            (axis.place(value) - half, axis.place(value) + half)
-            for value, text in named
-            for half in [size * 0.6 if vertical else text_width(text, size) / 2]
-        )
-        if all(b[0] - a[1] >= ROOM * size * (0.4 if vertical else 1) for a, b in pairwise(extents)):
-            return named
-    return [(axis.low, label(axis.low, axis.high - axis.low))]
+        place = (x_scale.place(step), y_scale.place(loss))
+        columns.setdefault(floor(place[0]), []).append(place)
+    close()
+    return runs
+
+
+def _extremes(column: list[Point]) -> list[Point]:
+    if len(column) <= 2:
+        return column
+    ends = {min(column, key=lambda point: point[1]), max(column, key=lambda point: point[1])}
+    return [point for point in column if point in ends]
+
+
+def loss_dots(
+    points: Sequence[Point], place: Callable[[Point], Point], radius: float, label: Callable[[Point], str],
+    shows: Callable[[int], Shows],
+) -> list[Node]:  # fmt: skip
+    """A dot with a label for each finite loss (step, loss); none where there are more than `MOST_DOTS`."""
+    if len(points) > MOST_DOTS:
+        return []
+    return [
+        Path(circle(*place(point), radius), fill=palette.SERIES[1], stroke=palette.PAPER, label=label(point), shows=shows(i))
+        for i, point in enumerate(points)
+        if isfinite(point[1])
+    ]

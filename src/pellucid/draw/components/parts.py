@@ -1,11 +1,11 @@
-"""Small pieces that several pictures share: a token's box, an arrow, a model's box, a frame, the clock of what was measured."""
+"""Small parts that several pictures share: a token's box, an arrow, a model's box, a frame, the clock of a measured number."""
 
 from math import sqrt
 from typing import Any
 
 from pellucid.draw.film import palette
 from pellucid.draw.film.font import CAP_HEIGHT, fit, text_width
-from pellucid.draw.film.nodes import Gradient, Group, Node, Path, Rect, Shows, Text
+from pellucid.draw.film.nodes import Gradient, Group, Node, Path, Rect, Text
 
 
 PAD = 0.5  # of the text's size, on either side of a token's text
@@ -32,16 +32,16 @@ def circle(x: float, y: float, r: float) -> tuple[tuple[Any, ...], ...]:
 
 
 def clock(x: float, y: float, size: float, colour: str = palette.MEASURED) -> Path:
-    """The mark of what was measured: a clock face in a square of side `size` with its upper left corner at (x, y)."""
+    """The mark of a measured number: a clock face in a square of side `size` with its upper left corner at (x, y)."""
     middle_x, middle_y, r = x + size / 2, y + size / 2, size * 0.42
     hands = (("M", middle_x, middle_y - r * 0.62), ("L", middle_x, middle_y), ("L", middle_x + r * 0.5, middle_y + r * 0.3))
     return Path(circle(middle_x, middle_y, r) + hands, stroke=colour, stroke_width=max(1.0, size * 0.09))
 
 
 def measured(text: Text) -> Group:
-    """A measured number with its clock to the left, as wide as the clock and the text together; it keeps its anchor.
+    """A measured number with a clock left of it; the anchor holds for both together.
 
-    Errors: its text, size or place changes with time (put it into a group that moves), or it does not say what it shows.
+    Its text, size and place may not change with time (put it into a group that moves), and it must say what it shows.
     """
     assert text.shows is not None and text.shows.truth == "measured", "only what was measured carries a clock"
     x, y, string, size = text.x, text.y, text.string, text.size
@@ -67,11 +67,12 @@ def token_width(piece: str, size: float) -> float:
 def token(
     piece: str, x: float, y: float, h: float, size: float, *, role: str = "input", w: float | None = None, **rest: Any
 ) -> Group:
-    """A token in its box, its upper left corner at (x, y), or somewhere else through the group's own x and y.
+    """A token in its box, its upper left corner at (x, y).
 
     Args:
-        piece: as it is to be read (spaces and bytes made visible by the caller). role: input, output, track or plain.
-        w: width of the box; the text is cut to fit. rest: attributes of the group (id, label, shows, opacity ...).
+        piece: the text, with spaces and bytes made visible. h: height of the box. size: of the text.
+        role: input, output, track or plain. w: width of the box; the text is cut to fit.
+        rest: attributes of the group (id, label, shows, opacity ...).
     """
     fill, strong = {
         "input": (palette.INPUT_FILL, palette.INPUT),
@@ -122,8 +123,3 @@ def arrow(
     line: Node = Path((("M", x0, y0), ("L", bx, by)), stroke=colour, stroke_width=width)
     tip = (("M", x1, y1), ("L", bx - uy * half, by + ux * half), ("L", bx + uy * half, by - ux * half), ("Z",))
     return Group((line, Path(tip, fill=colour)), **rest)
-
-
-def given(chunk: str, *index: int) -> Shows:
-    """What an input shows: a prompt, a setting, a published figure."""
-    return Shows(chunk, index, None, "given")

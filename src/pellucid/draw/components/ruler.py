@@ -3,14 +3,14 @@
 from math import floor, log10
 from typing import Any
 
-from pellucid.draw.components.axes import Axis
 from pellucid.draw.components.marks import Box
-from pellucid.draw.components.parts import circle, given
+from pellucid.draw.components.parts import circle
+from pellucid.draw.components.scales import LogScale
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.components.timeline import Transition, animate
 from pellucid.draw.film import palette
 from pellucid.draw.film.font import fit, text_width
-from pellucid.draw.film.nodes import Node, Path, Text
+from pellucid.draw.film.nodes import Node, Path, Text, given
 from pellucid.draw.views.labels import in_short
 from pellucid.gpt.config import GPTConfig
 
@@ -29,20 +29,19 @@ def ruler(total: int, name: str, box: Box, sheet: Sheet, count: Transition) -> l
     """The line, with a mark for each published size and one for the model.
 
     Args:
-        total: the model's parameters. name: what it is called. count: when the published sizes become
-        dark.
+        total: the model's parameters. name: what it is called. count: when the published sizes turn dark.
     """
     small = sheet.small
     low = 10.0 ** floor(log10(min(total, 1e6)))
-    axis = Axis(low, 1e12, box.x + 4, box.right - 4, log=True)
+    scale = LogScale(low, 1e12, box.x + 4, box.right - 4)
     y = box.y + 4.0 * small
     nodes: list[Node] = [
         Text(box.x, box.y + small, fit("parameters, on a logarithmic line", box.w, small, "sans", 600), small, 600),
-        Path((("M", axis.start, y), ("L", axis.end, y)), stroke=palette.QUIET),
+        Path((("M", scale.start, y), ("L", scale.end, y)), stroke=palette.QUIET),
     ]
     for place, size in enumerate(PUBLISHED):
         numbers = published(size)
-        x = axis.place(numbers)
+        x = scale.place(numbers)
         shape = GPTConfig.preset(size)
         label = f"{size}: {numbers:,} parameters, {shape.n_layers} blocks of {shape.block_parameters():,}"
         about: dict[str, Any] = {"label": label, "shows": given(SOURCE)}
@@ -53,13 +52,13 @@ def ruler(total: int, name: str, box: Box, sheet: Sheet, count: Transition) -> l
         base = y + (2.9 if second else 1.5) * small
         word = size.removeprefix("gpt3-").upper()
         nodes.append(Text(x, base, word, small, anchor="middle", fill=palette.QUIET, **about))
-    x = axis.place(total)
-    told = f"{name}: {in_short(total)}"
-    half = text_width(told, small, "sans", 600) / 2
+    x = scale.place(total)
+    text = f"{name}: {in_short(total)}"
+    half = text_width(text, small, "sans", 600) / 2
     middle = min(max(x, box.x + half), box.right - half)
     tip = (("M", x, y - 3), ("L", x - 5, y - 12), ("L", x + 5, y - 12), ("Z",))
-    nodes.append(Path(tip, fill=palette.TRACK, label=told, shows=given("provenance")))
-    nodes.append(Text(middle, y - 16, told, small, 600, anchor="middle", fill=palette.TRACK, shows=given("provenance")))
+    nodes.append(Path(tip, fill=palette.TRACK, label=text, shows=given("provenance")))
+    nodes.append(Text(middle, y - 16, text, small, 600, anchor="middle", fill=palette.TRACK, shows=given("provenance")))
     largest = GPTConfig.preset(PUBLISHED[-1])
     words = f"175B: {largest.n_layers} blocks × {largest.block_parameters() / 1e9:.2f} B"
     base = y + (4.4 if sheet.wide else 3.0) * small

@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from pellucid.draw.components.parts import CLOCK_GAP, clock, given
+from pellucid.draw.components.parts import CLOCK_GAP, clock
 from pellucid.draw.components.timeline import Timeline
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import rounded
-from pellucid.draw.film.nodes import Group, Node, Path, Text
-from pellucid.draw.views.labels import footer_lines
+from pellucid.draw.film.nodes import Group, Node, Path, Text, given
+from pellucid.draw.views.model_info import ModelInfo
 from pellucid.errors import PellucidError
-from pellucid.record import Record
 
 
 WIDE = (960.0, 540.0)
@@ -48,7 +47,7 @@ class Sheet:
 
     @classmethod
     def of(cls, width: float, *, narrow_height: float = NARROW[1]) -> Self:
-        """The sheet for a picture of that width. Errors: one less than 240 wide."""
+        """The sheet for a picture of that width. Raises PellucidError for one less than 240 wide."""
         if not width >= LEAST:
             raise PellucidError(f"a figure {width} wide has no room for its words: make it at least {LEAST:.0f}")
         if width >= TURNS:
@@ -86,20 +85,21 @@ class Sheet:
         return self.h - (38.0 if self.wide else 46.0)
 
     def film(
-        self, record: Record, title: str, nodes: Sequence[Node], timeline: Timeline, *, alt: str, notes: Sequence[str] = (),
+        self, model: ModelInfo, title: str, nodes: Sequence[Node], timeline: Timeline, *, alt: str, notes: Sequence[str] = (),
         measured: bool = False,
     ) -> Film:  # fmt: skip
         """The finished film.
 
         Args:
-            title: one short line. nodes: in the sheet's units, between `top` and `bottom`. timeline: its segments and captions.
-            alt: what the picture says, made from the data. notes: what is simplified. measured: whether any number on it
-            was measured, so that the footer explains the clock.
+            model: named in the footer. title: one short line. nodes: in the sheet's units, between `top` and `bottom`.
+            timeline: its segments and captions.
+            alt: the picture described in words, made from the data. notes: what is simplified.
+            measured: whether any number on it was measured, so that the footer explains the clock.
         """
         shown = fit(title, self.room, self.big, "sans", 600)
         assert shown == title, f"the title {title!r} is too long for a sheet {self.w:.0f} wide"
         heading = Text(self.pad, self.pad + self.big, title, self.big, 600)
-        sheet = Group((heading, *nodes, *self._footer(record, measured)), scale=self.scale)
+        sheet = Group((heading, *nodes, *self._footer(model, measured)), scale=self.scale)
         return Film(
             title=title,
             width=rounded(self.width),
@@ -111,12 +111,11 @@ class Sheet:
             notes=tuple(notes),
         )
 
-    def _footer(self, record: Record, measured: bool) -> list[Node]:
-        """The model, its size, the seed and the first digits of its fingerprint; what a clock means."""
+    def _footer(self, model: ModelInfo, measured: bool) -> list[Node]:
+        """The model in one line or two; and what the clock beside a number means."""
         line = self.bottom + 8
         nodes: list[Node] = [Path((("M", self.left, line), ("L", self.right, line)), stroke=palette.LINE)]
-        lines = footer_lines(record)
-        lines = [" · ".join(lines)] if self.wide else lines
+        lines = [" · ".join(model.footer)] if self.wide else list(model.footer)
         bases = [line + 1.5 * self.small * (i + 1) for i in range(len(lines))]
         mark = "measured"
         taken = text_width(mark, self.small) + self.small * (1 + CLOCK_GAP)

@@ -1,12 +1,14 @@
-"""figures/: the article's pictures, each drawn from a record.
+"""figures/: the article's pictures, each laid out as a `Film` from the values of its view.
 
-In: a record of the right kind. Out: a `Film`. Every number on it stands in the record, or follows from the record by arithmetic
-that the mark names; what the record does not hold is said, not made up. One module a figure; `sheet` (where there is room),
-`timeline` (when things happen), `facts` (what the record says, in words) and `marks` (boxes, bars, strips) are what they share.
+This module is the registry: it hands a record to the figure's view (`pellucid.draw.views`), which reads the values out of it,
+and the values to the figure's layout, a function of the module of its name. No other module here knows records. Every number on
+a film stands in the record, or follows from it by arithmetic that the mark names; what the record does not hold is said to be
+missing. Each layout reads straight down: title, sheet, timeline, then the parts in reading order.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.figures.loss import loss
@@ -17,6 +19,13 @@ from pellucid.draw.figures.tokens import tokens
 from pellucid.draw.figures.windows import windows
 from pellucid.draw.figures.xray import xray
 from pellucid.draw.film.film import Film
+from pellucid.draw.views.loss import loss_view
+from pellucid.draw.views.parameters import parameters_view
+from pellucid.draw.views.pretraining import pretraining_view
+from pellucid.draw.views.step import step_view
+from pellucid.draw.views.tokens import tokens_view
+from pellucid.draw.views.windows import windows_view
+from pellucid.draw.views.xray import xray_view
 from pellucid.errors import PellucidError
 from pellucid.record import Kind, MissingChunk, Record
 
@@ -33,42 +42,48 @@ class Figure:
     """A figure that can be drawn.
 
     Attributes:
-        kind: of the record that it is drawn from. draw: (record, width=...) -> Film, a pure function.
-        about: what it shows, in one line. command: what makes a record that has everything for it.
+        kind: of the record that it is drawn from. view: reads the figure's values out of a record.
+        layout: (values, width=...) -> Film, a pure function. about: what it shows, in one line.
+        command: makes a record that holds everything that the figure needs.
     """
 
     kind: Kind
-    draw: Callable[..., Film]
+    view: Callable[[Record], Any]
+    layout: Callable[..., Film]
     about: str
     command: str
+
+    def draw(self, record: Record, *, width: float = 960) -> Film:
+        """The film of a record. Raises MissingChunk where the record lacks something that the figure needs."""
+        return self.layout(self.view(record), width=width)
 
 
 FIGURES: dict[str, Figure] = {
     "pretraining": Figure(
-        kind="training", draw=pretraining, command=TRAINING,
+        kind="training", view=pretraining_view, layout=pretraining, command=TRAINING,
         about="a run: its losses and costs, and what the model writes at moments of it",
     ),
     "windows": Figure(
-        kind="training", draw=windows, command=TRAINING,
+        kind="training", view=windows_view, layout=windows, command=TRAINING,
         about="training text as examples: two windows of it, and what each token cost",
     ),
     "step": Figure(
-        kind="training", draw=step, command=TRAINING,
+        kind="training", view=step_view, layout=step, command=TRAINING,
         about="one update: prediction, error, gradients, and the same example again",
     ),
     "tokens": Figure(
-        kind="generation", draw=tokens, command=GENERATION,
+        kind="generation", view=tokens_view, layout=tokens, command=GENERATION,
         about="an answer written token by token: probabilities, cut, draw, and back into the context",
     ),
     "parameters": Figure(
-        kind="training", draw=parameters, command=TRAINING,
+        kind="training", view=parameters_view, layout=parameters, command=TRAINING,
         about="every weight matrix from random to trained, how many numbers each holds, and the eight sizes of GPT-3",
     ),
     "xray": Figure(
-        kind="generation", draw=xray, command=GENERATION,
+        kind="generation", view=xray_view, layout=xray, command=GENERATION,
         about="every token on its way up the blocks: what the model would say at each level, what is kept, what is fed back",
     ),
-    "loss": Figure(kind="training", draw=loss, command=TRAINING, about="a plain chart: the loss by step"),
+    "loss": Figure(kind="training", view=loss_view, layout=loss, command=TRAINING, about="a plain chart: the loss by step"),
 }  # fmt: skip
 
 

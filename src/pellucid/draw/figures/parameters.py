@@ -1,129 +1,135 @@
-"""`parameters`: every weight matrix of a model, from random to trained, how many numbers each holds, and how that compares.
+"""`parameters`: every weight matrix of a model, from random to trained, how many numbers each holds, and how that compares."""
 
-C width, L blocks, M moments of the run.
-"""
-
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pellucid.draw.components.marks import Box, diverging, legend
-from pellucid.draw.components.parts import given
 from pellucid.draw.components.ruler import PUBLISHED, SOURCE, published, ruler
 from pellucid.draw.components.sheet import Sheet
-from pellucid.draw.components.timeline import Timeline
+from pellucid.draw.components.timeline import Timeline, Transition
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit, text_width
-from pellucid.draw.film.nodes import Gradient, Image, Node, Rect, Shows, Text
-from pellucid.draw.views.labels import config, in_short, model_name, three_digits
-from pellucid.draw.views.parameters import EMBEDDINGS, KINDS, OUTSIDE, Run, across, chosen_moments, read_run, sums
-from pellucid.errors import PellucidError
+from pellucid.draw.film.keyframes import Keyframes
+from pellucid.draw.film.nodes import Gradient, Image, Node, Rect, Shows, Text, given
+from pellucid.draw.views.labels import counted, in_short, three_digits
+from pellucid.draw.views.parameters import EMBEDDINGS, OUTSIDE, ParametersView
 from pellucid.gpt.config import GPTConfig
-from pellucid.record import Record
 
 
 STRONG = ("#8d6fd1", "#d15c9c", "#e5a04c")  # the gradient of what is trained, dark enough for a thin frame
 LEAST = 5.0  # height of a square matrix that can be seen
 
 
-def parameters(record: Record, *, width: float = 960) -> Film:
-    """The figure, from a training record. Errors: as `figures.figure`."""
-    sheet = Sheet.of(width, narrow_height=760)
-    timeline = Timeline()
-    shape = config(record)
-    done = record["training/moments/steps"].tolist()
-    chosen = chosen_moments(len(done), 4 * shape.n_layers + 2)
-    total = shape.parameters()
-    many = 4 * shape.n_layers + 2
-    if others := [name for name, _ in shape.matrices() if name.split(".", 2)[-1] not in (*KINDS, *EMBEDDINGS)]:
-        raise PellucidError(f"no figure parameters of it: it shows GPT-3's matrices, and this model has others, as {others[0]}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawing:
+    """What every part needs: the figure's values, the sheet, and when each moment is shown, in seconds of the film."""
+
+    view: ParametersView
+    sheet: Sheet
+    times: tuple[float, ...]
+
+    def over_time(self, value: Callable[[int], Any]) -> Any:
+        """A value that jumps from moment to moment; `value` takes the number of the moment."""
+        values = [value(i) for i in range(len(self.times))]
+        return values[0] if all(one == values[0] for one in values) else Keyframes(*zip(self.times, values, strict=True))
+
+
+def parameters(view: ParametersView, *, width: float = 960) -> Film:
+    """The film of a model's weight matrices. Raises PellucidError for a picture less than 240 wide."""
+    sheet, timeline = Sheet.of(width, narrow_height=760), Timeline()
+    learn, count = _on_timeline(view, timeline)
+    gap = (learn.settled - learn.start) / max(view.moments - 1, 1)
+    times = tuple(0.0 if i == 0 else learn.start + gap * i for i in range(view.moments))
+    drawing = _Drawing(view=view, sheet=sheet, times=times)
+    nodes = _head(drawing)
+    if sheet.wide:
+        nodes += _block(drawing, Box(24, 72, 330, 262))
+        nodes += _table(drawing, Box(24, 342, 330, 154))
+        nodes += _all_blocks(drawing, Box(382, 72, 554, 224))
+        nodes += _embeddings(drawing, Box(382, 304, 554, 86))
+        ruled = Box(382, 400, 554, 96)
+    else:
+        nodes += _block(drawing, Box(12, 100, 336, 214))
+        nodes += _all_blocks(drawing, Box(12, 324, 336, 130))
+        nodes += _embeddings(drawing, Box(12, 464, 336, 74))
+        nodes += _table(drawing, Box(12, 546, 336, 66))
+        ruled = Box(12, 624, 336, 86)
+    nodes += ruler(view.model.config.parameters(), view.model.name, ruled, sheet, count)
+    return sheet.film(view.model, "From random to trained", nodes, timeline, alt=_alt(view), notes=_notes(view))
+
+
+def _on_timeline(view: ParametersView, timeline: Timeline) -> tuple[Transition, Transition]:
+    """When the moments go by, and when the numbers are counted."""
+    total, many = view.model.config.parameters(), len(view.sizes)
     timeline.segment(
         "Random values",
         (0.0, 5.0, f"Before training: {many} matrices of random values, {total:,} parameters in all. It can say nothing yet."),
     )
-    last = f"after {done[-1]:,} step{'s' if done[-1] != 1 else ''}"
-    told = f"Training moves all of them a little at each step: {last}, these are their values."
-    (learn,) = timeline.segment("Training", (0.5 * (len(chosen) - 1), 3.0, told))
-    (count,) = timeline.segment("How many", (0.0, 6.0, _counted(shape, model_name(record))))
-    gap = (learn.settled - learn.start) / max(len(chosen) - 1, 1)
-    times = tuple(0.0 if i == 0 else learn.start + gap * i for i in range(len(chosen)))
-    run = read_run(record, chosen, times)
-    nodes = _head(run, record, sheet)
-    if sheet.wide:
-        nodes += _block(run, Box(24, 72, 330, 262), sheet)
-        nodes += _table(run, Box(24, 342, 330, 154), sheet)
-        nodes += _all_blocks(run, Box(382, 72, 554, 224), sheet)
-        nodes += _embeddings(run, Box(382, 304, 554, 86), sheet)
-        ruled = Box(382, 400, 554, 96)
-    else:
-        nodes += _block(run, Box(12, 100, 336, 214), sheet)
-        nodes += _all_blocks(run, Box(12, 324, 336, 130), sheet)
-        nodes += _embeddings(run, Box(12, 464, 336, 74), sheet)
-        nodes += _table(run, Box(12, 546, 336, 66), sheet)
-        ruled = Box(12, 624, 336, 86)
-    nodes += ruler(total, model_name(record), ruled, sheet, count)
-    return sheet.film(
-        record, "From random to trained", nodes, timeline, alt=_alt(run, record), notes=_notes(run),
-    )  # fmt: skip
+    last = f"after {counted(view.last_step, 'step')}"
+    caption = f"Training moves all of them a little at each step: {last}, these are their values."
+    (learn,) = timeline.segment("Training", (0.5 * (view.moments - 1), 3.0, caption))
+    (count,) = timeline.segment("How many", (0.0, 6.0, _compared(view)))
+    return learn, count
 
 
-def _picture(run: Run, name: str, box: Box) -> list[Node]:
+def _picture(drawing: _Drawing, name: str, box: Box) -> list[Node]:
     """A matrix by tiles, from moment to moment, on grey before training and on the trained gradient as the loss falls."""
-    most = run.range_of(name)
-    tiles = np.clip(run.tiles[name], -most, most)
-    matrix = run.over_time(lambda i: diverging(tiles[i], most))
-    rows, columns = run.sizes[name]
+    view = drawing.view
+    most = view.range_of(name)
+    tiles = np.clip(view.tiles[name], -most, most)
+    matrix = drawing.over_time(lambda i: diverging(tiles[i], most))
+    rows, columns = view.sizes[name]
     label = f"{name}: {rows:,} x {columns:,} = {rows * columns:,} numbers"
     shows = Shows(f"training/thumbnails/{name}")  # one moment after the other
+    learned = drawing.over_time(lambda i: view.learned[i])
     edge = 2.0 if box.h > 24 else 1.0
     around = Box(box.x - edge, box.y - edge, box.w + 2 * edge, box.h + 2 * edge)
     return [
         Rect(around.x, around.y, around.w, around.h, 1, palette.UNTRAINED),
-        Rect(around.x, around.y, around.w, around.h, 1, Gradient(STRONG), opacity=run.over_time(lambda i: run.learned[i])),
+        Rect(around.x, around.y, around.w, around.h, 1, Gradient(STRONG), opacity=learned),
         Image(matrix, "diverging", box.x, box.y, box.w, box.h, label=label, shows=shows),
     ]
 
 
-def _head(run: Run, record: Record, sheet: Sheet) -> list[Node]:
-    """Which moment this is, and what the colours mean."""
-    tokens = record["training/steps/tokens"].tolist()
+def _head(drawing: _Drawing) -> list[Node]:
+    """Which moment is shown, and what the colours mean."""
+    view, sheet = drawing.view, drawing.sheet
 
     def words(i: int) -> str:
-        step = run.steps[i]
+        step = view.steps[i]
         if step == 0:
-            return f"step 0 of {run.steps[-1]:,}: random values"
-        return f"step {step:,} of {run.steps[-1]:,}, {in_short(tokens[step - 1])} tokens seen"
+            return f"step 0 of {view.steps[-1]:,}: random values"
+        return f"step {step:,} of {view.steps[-1]:,}, {in_short(view.tokens[i])} tokens seen"
 
     if sheet.wide:
         x, y, box = sheet.left + text_width("From random to trained", sheet.big, "sans", 600) + 20, 44.0, Box(746, 26, 190, 9)
     else:
         x, y, box = sheet.left, sheet.top + 10, Box(12, sheet.top + 20, 200, 9)
-    most = three_digits(run.ranges[0])
+    most = three_digits(view.ranges[0])
     shows = given("training/moments/steps")
-    moment = Text(x, y, run.over_time(words), sheet.small, fill=palette.QUIET, shows=shows, id="moment")
+    moment = Text(x, y, drawing.over_time(words), sheet.small, fill=palette.QUIET, shows=shows, id="moment")
     return [moment, *legend("diverging", box, sheet.small, f"−{most}", most, "0")]
 
 
-def _block(run: Run, box: Box, sheet: Sheet) -> list[Node]:
+def _block(drawing: _Drawing, box: Box) -> list[Node]:
     """Block 0, its four matrices to scale, with their names and norms."""
-    names = [name for name in run.names if name.startswith("h.0.")]
-    small, gap = sheet.small, 14.0
+    names = [name for name in drawing.view.names if name.startswith("h.0.")]
+    small, gap = drawing.sheet.small, 14.0
     line = small + 6
-    shapes = [across(run.sizes[name]) for name in names]
-    wide = max(shapes[0][0] + shapes[1][0], shapes[2][0], shapes[3][0])
-    high = max(shapes[0][1], shapes[1][1]) + shapes[2][1] + shapes[3][1]
+    shapes, wide, high = _block_shapes(drawing.view)
     unit = min((box.w - gap - 6) / wide, (box.h - (small + 8) - 3 * (line + 8)) / high)
     nodes: list[Node] = [Text(box.x, box.y + small, "block 0, to scale", small, 600)]
     y = box.y + small + 8
     x = box.x + 3
     for i, name in enumerate(names):
         w, h = shapes[i][0] * unit, shapes[i][1] * unit
-        place = run.names.index(name)
         room = w if i < 2 else box.w
-        short = name.removeprefix("h.0.")
-        nodes += _norm(run, place, short, Box(x - 3, y, room, line), small)
-        nodes += _picture(run, name, Box(x, y + line, w, h))
+        nodes += _norm(drawing, name, Box(x - 3, y, room, line), small)
+        nodes += _picture(drawing, name, Box(x, y + line, w, h))
         if i == 0:
             x += w + gap
         else:
@@ -132,23 +138,33 @@ def _block(run: Run, box: Box, sheet: Sheet) -> list[Node]:
     return nodes
 
 
-def _norm(run: Run, place: int, name: str, box: Box, size: float) -> list[Node]:
+def _norm(drawing: _Drawing, matrix: str, box: Box, size: float) -> list[Node]:
     """A matrix's name with its norm from moment to moment; the name alone where there is no room."""
-    told: Any = ""
+    name = matrix.removeprefix("h.0.")
+    words: Any = next((word for word in (name, name.rpartition(".")[2]) if text_width(word, size) <= box.w), "")
     if text_width(f"{name}, norm 0.000", size) <= box.w:
-        told = run.over_time(lambda i: f"{name}, norm {three_digits(float(run.norms[i][place]))}")
-    else:
-        told = next((word for word in (name, name.rpartition(".")[2]) if text_width(word, size) <= box.w), "")
+        words = drawing.over_time(lambda i: f"{name}, norm {three_digits(drawing.view.norm(i, matrix))}")
     shows = Shows("training/moments/weights")  # one moment after the other
-    return [Text(box.x, box.y + size, told, size, fill=palette.QUIET, shows=shows)] if told else []
+    return [Text(box.x, box.y + size, words, size, fill=palette.QUIET, shows=shows)] if words else []
 
 
-def _all_blocks(run: Run, box: Box, sheet: Sheet) -> list[Node]:
-    """All blocks, each as the one that is shown large; evenly chosen ones where all would be too small to be seen."""
-    small, count = sheet.small, run.shape.n_layers
-    shapes = [across(run.sizes[name]) for name in run.names if name.startswith("h.0.")]
+def _across(size: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of a matrix with its longer side across."""
+    return max(size), min(size)
+
+
+def _block_shapes(view: ParametersView) -> tuple[list[tuple[int, int]], int, int]:
+    """The sides of a block's matrices in numbers, and those of the block, the first two of them side by side."""
+    shapes = [_across(view.sizes[name]) for name in view.names if name.startswith("h.0.")]
     wide = max(shapes[0][0] + shapes[1][0], shapes[2][0], shapes[3][0])
-    high = max(shapes[0][1], shapes[1][1]) + shapes[2][1] + shapes[3][1]
+    return shapes, wide, max(shapes[0][1], shapes[1][1]) + shapes[2][1] + shapes[3][1]
+
+
+def _all_blocks(drawing: _Drawing, box: Box) -> list[Node]:
+    """All blocks, each as the one that is shown large; evenly chosen ones where all would be too small to be seen."""
+    view, small = drawing.view, drawing.sheet.small
+    count = view.model.config.n_layers
+    shapes, wide, high = _block_shapes(view)
     top = box.y + small + 8
     down = box.bottom - top
 
@@ -156,62 +172,61 @@ def _all_blocks(run: Run, box: Box, sheet: Sheet) -> list[Node]:
         """Pixels a number, columns, gaps within and between blocks, and whether blocks have names."""
         lines = -(-many // columns)
         inner, outer = (6.0, 16.0) if many <= 12 else (3.0, 9.0)
-        across = ((box.w + outer) / columns - outer - inner) / wide
+        sideways = ((box.w + outer) / columns - outer - inner) / wide
         named = (down + outer) / lines - outer > 60
         upright = ((down + outer) / lines - outer - 2 * inner - (small + 4 if named else 0)) / high
-        return min(across, upright), columns, inner, outer, named
+        return min(sideways, upright), columns, inner, outer, named
 
     many = count
     while True:
         ways = [fitted(columns, many) for columns in range(1, many + 1)]  # the largest; of equals that in fewest columns
         unit, columns, inner, outer, named = max(ways, key=lambda way: (round(way[0], 9), -way[1]))
-        if unit * run.shape.d_model >= LEAST or many == 1:
+        if unit * view.model.config.d_model >= LEAST or many == 1:
             break
         many -= 1
     blocks = [i * (count - 1) // max(many - 1, 1) for i in range(many)]
-    told = f"{many} of {count} blocks" if many < count else f"all {count} blocks" if count > 1 else "the only block"
-    nodes: list[Node] = [Text(box.x, box.y + small, f"{told}, {4 * many} matrices", small, 600)]
+    shown = f"{many} of {count} blocks" if many < count else f"all {count} blocks" if count > 1 else "the only block"
+    nodes: list[Node] = [Text(box.x, box.y + small, f"{shown}, {4 * many} matrices", small, 600)]
     pitch_x, pitch_y = (box.w + outer) / columns, (down + outer) / -(-many // columns)
     for i, block in enumerate(blocks):
         x, y = box.x + i % columns * pitch_x, top + i // columns * pitch_y
         if named:
             nodes.append(Text(x, y + small, f"block {block}", small, fill=palette.QUIET))
             y += small + 6
-        names = [name for name in run.names if name.startswith(f"h.{block}.")]
+        names = [name for name in view.names if name.startswith(f"h.{block}.")]
         sides = [(w * unit, h * unit) for w, h in shapes]
         places = (
             (x, y), (x + sides[0][0] + inner, y), (x, y + sides[0][1] + inner), (x, y + sides[0][1] + sides[2][1] + 2 * inner),
         )  # fmt: skip
         for name, (left, up), (w, h) in zip(names, places, sides, strict=True):
-            nodes += _picture(run, name, Box(left + 1, up + 1, w, h))
+            nodes += _picture(drawing, name, Box(left + 1, up + 1, w, h))
     return nodes
 
 
-def _embeddings(run: Run, box: Box, sheet: Sheet) -> list[Node]:
+def _embeddings(drawing: _Drawing, box: Box) -> list[Node]:
     """The token and the position matrix, to one scale of their own."""
-    small, gap = sheet.small, 26.0
+    view, small, gap = drawing.view, drawing.sheet.small, 26.0
     line = small + 8
     words = {"wte": "wte: tokens", "wpe": "wpe: tracks"}
-    shapes = {name: across(run.sizes[name]) for name in words}
+    shapes = {name: _across(view.sizes[name]) for name in words}
     label = text_width(words["wpe"], small)
     (long, high), (short, other) = shapes["wte"], shapes["wpe"]
     unit = min(
         (box.w - gap - label - 3) / long, (box.w - gap - 6) / (long + short), (box.h - 2 * line - 6) / max(high, other)
     )  # fmt: skip
-    told = f"embeddings, to a scale of their own, colours to ±{three_digits(run.ranges[1])}"
-    nodes: list[Node] = [Text(box.x, box.y + small, fit(told, box.w, small, "sans", 600), small, 600)]
+    heading = f"embeddings, to a scale of their own, colours to ±{three_digits(view.ranges[1])}"
+    nodes: list[Node] = [Text(box.x, box.y + small, fit(heading, box.w, small, "sans", 600), small, 600)]
     x, y = box.x + 3, box.y + 2 * line
     for name, (w, h) in shapes.items():
-        nodes.append(Text(x - 3, y - 6, words[name], small, fill=palette.QUIET, label=f"{name}: {run.sizes[name]}"))
-        nodes += _picture(run, name, Box(x, y, w * unit, h * unit))
+        nodes.append(Text(x - 3, y - 6, words[name], small, fill=palette.QUIET, label=f"{name}: {view.sizes[name]}"))
+        nodes += _picture(drawing, name, Box(x, y, w * unit, h * unit))
         x += max(w * unit, label) + gap
     return nodes
 
 
-def _table(run: Run, box: Box, sheet: Sheet) -> list[Node]:
-    """The sum: on a phone its last lines only."""
-    lines = sums(run)
-    total = run.shape.parameters()
+def _table(drawing: _Drawing, box: Box) -> list[Node]:
+    """The sum of all parameters line by line; on a phone its last lines only."""
+    sheet, lines, total = drawing.sheet, drawing.view.sums(), drawing.view.model.config.parameters()
     assert sum(count for _, _, count in lines[5:]) == total, "the lines add up"
     if not sheet.wide:
         lines = lines[5:]
@@ -229,35 +244,35 @@ def _table(run: Run, box: Box, sheet: Sheet) -> list[Node]:
     return nodes
 
 
-def _counted(shape: GPTConfig, name: str) -> str:
-    largest = GPTConfig.preset(PUBLISHED[-1])
-    times = largest.parameters() / shape.parameters()
-    told = f"{float(f'{times:.3g}'):,.0f}" if times >= 100 else three_digits(times)
+def _compared(view: ParametersView) -> str:
+    """The model's parameters against those of GPT-3's 175B."""
+    total, largest = view.model.config.parameters(), GPTConfig.preset(PUBLISHED[-1])
+    times = largest.parameters() / total
+    words = f"{float(f'{times:.3g}'):,.0f}" if times >= 100 else three_digits(times)
     return (
-        f"{name} has {shape.parameters():,} parameters. GPT-3's 175B has {largest.n_layers} blocks of "
-        f"{largest.block_parameters() / 1e9:.2f} billion each, about {told} times as many in all."
+        f"{view.model.name} has {total:,} parameters. GPT-3's 175B has {largest.n_layers} blocks of "
+        f"{largest.block_parameters() / 1e9:.2f} billion each, about {words} times as many in all."
     )
 
 
-def _alt(run: Run, record: Record) -> str:
-    lines = ", ".join(f"{what} {count:,}" for what, _, count in sums(run)[5:])
+def _alt(view: ParametersView) -> str:
+    lines = ", ".join(f"{what} {count:,}" for what, _, count in view.sums()[5:])
     changes = ", ".join(
-        f"{name.removeprefix('h.0.')} from {three_digits(float(run.norms[0][place]))} "
-        f"to {three_digits(float(run.norms[-1][place]))}"
-        for place, name in enumerate(run.names) if name.startswith("h.0.") or name in EMBEDDINGS
+        f"{name.removeprefix('h.0.')} from {three_digits(view.norm(0, name))} to {three_digits(view.norm(-1, name))}"
+        for name in view.names if name.startswith("h.0.") or name in EMBEDDINGS
     )  # fmt: skip
     return (
-        f"The {len(run.names)} weight matrices of {model_name(record)} as coloured tiles, at {len(run.steps)} moments, from "
-        f"step 0 to step {run.steps[-1]:,}. Parameters: {lines}, together {run.shape.parameters():,}. Norms of the embeddings "
-        f"and of block 0: {changes}. {_counted(run.shape, model_name(record))}"
+        f"The {len(view.names)} weight matrices of {view.model.name} as coloured tiles, at {view.moments} moments, from "
+        f"step 0 to step {view.steps[-1]:,}. Parameters: {lines}, together {view.model.config.parameters():,}. Norms of the "
+        f"embeddings and of block 0: {changes}. {_compared(view)}"
     )
 
 
-def _notes(run: Run) -> list[str]:
+def _notes(view: ParametersView) -> list[str]:
     listed = ", ".join(f"{size.removeprefix('gpt3-').upper()} {published(size):,}" for size in PUBLISHED)
     return [
         "A matrix is shown as at most 32 x 32 tiles, each the mean of the numbers in it: single weights are larger.",
-        f"Colours tell numbers up to ±{three_digits(run.ranges[0])} apart in blocks, up to ±{three_digits(run.ranges[1])} in "
+        f"Colours tell numbers up to ±{three_digits(view.ranges[0])} apart in blocks, up to ±{three_digits(view.ranges[1])} in "
         f"embeddings; what lies beyond, {OUTSIDE:g}% at the end, has the strongest colour.",
         "Every matrix lies with its longer side across. Areas are to scale within a block, and within the embeddings.",
         "The frames turn from grey to coloured as far as the loss on one fixed window of text has come on its way from the "

@@ -1,272 +1,252 @@
 """`xray`: every token on its way up the blocks, what the model would say at each level, and the answer fed back.
 
-T tracks, L blocks, S steps, P tokens of the prompt. Level l is what enters block l; level L is what the last one gives.
+`xray_grid` says which tracks and levels are shown and where, `xray_attention` draws the arcs below them.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 from pellucid.draw.components.marks import Box, colour
-from pellucid.draw.components.parts import centred, circle, given, token
+from pellucid.draw.components.parts import centred, circle, token
 from pellucid.draw.components.sheet import Sheet
-from pellucid.draw.components.timeline import Timeline, Transition, animate
-from pellucid.draw.figures.xray_attention import Attention, arcs, attention
+from pellucid.draw.components.timeline import Timeline, Transition, animate, instant
+from pellucid.draw.figures import cache_labels
+from pellucid.draw.figures.xray_attention import arcs
+from pellucid.draw.figures.xray_grid import TITLE, XrayGrid, head, row_names
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit
 from pellucid.draw.film.nodes import Node, Path, Rect, Shows, Text
-from pellucid.draw.views.labels import Pieces, config, end_of, model_name, percent, start_of
-from pellucid.draw.views.xray import CACHED, DROPPED, TITLE, View, drops, head, rows, view_of
-from pellucid.record import Record
+from pellucid.draw.views.labels import end_of, percent, start_of
+from pellucid.draw.views.xray import CACHED, DROPPED, XrayView
 
 
 RISES = 7  # jumps in which the prompt rises
 
 
-def xray(record: Record, *, width: float = 960) -> Film:
-    """The figure, from a generation record. Errors: as `figures.figure`."""
-    sheet = Sheet.of(width)
-    pieces = Pieces.of(record)
-    view = view_of(record, sheet)
-    looks = attention(record, view.followed)
-    timeline = Timeline()
-    shape = config(record)
-    read = f"{view.prompt} token{'s' if view.prompt > 1 else ''}"
-    right = _right(view)
-    judged = (
-        f" Of what they say, {right} of {view.prompt - 1} would have been right." if view.prompt > 1 else ""
-    )  # fmt: skip
-    first = pieces.shown(view.ids[view.prompt])
-    enter, rise, out = timeline.segment(
-        "The prompt is read",
-        (0.0, 1.2, f"The prompt: {read}, each on its own track."),
-        (1.4, 2.0, f"All tracks rise together through {shape.n_layers} blocks. In each cell: what would be said next there."),
-        (0.0, 2.6, f"Only the last track is listened to: “{first}” comes out. The others' outputs are not used.{judged}"),
-    )
-    (look,) = timeline.segment("Attention", (0.8, 4.2, _looking(looks, pieces, view)))
-    shown = [s for s in range(1, view.steps) if view.followed + s in view.tracks]
-    writes: dict[int, Transition] = {}
-    if shown:
-        pace = min(1.2, 8.4 / len(shown))
-        told = (
-            "Each token drawn is fed back as the next input. Only its own track is computed: the keys and values of the "
-            f"others are kept (hollow). Shown: {len(shown)} of {view.steps - 1} further steps."
-        )
-        transitions = timeline.segment("The answer is fed back", *((pace * 0.4, pace * 0.6, told) for _ in shown))
-        writes = dict(zip(shown, transitions, strict=True))
-    (whole,) = timeline.segment("When each was decided", (0.0, 5.0, _decided(view, pieces)))
-    moments = _Moments(enter, rise, out, look, writes, whole)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _XrayTransitions:
+    """When the prompt rises and its output appears, attention is shown, each drawn token is fed back, and all is shown."""
 
-    nodes: list[Node] = [*head(view, sheet), *rows(view, sheet, shape)]
-    band = view.ins[view.followed]
-    top = view.outs[view.followed].y
-    nodes.append(Rect(band.x - 3, top - 3, band.w + 6, band.bottom - top + 6, 6, palette.TRACK_FILL))
-    for track in view.tracks:
-        nodes += _column(view, track, pieces, sheet, moments)
-    for s in shown:
-        nodes += _fed_back(view, s, moments)
-    nodes += arcs(looks, view.ins, view.followed, view.tracks, sheet, look)
-    return sheet.film(record, TITLE, nodes, timeline, alt=_alt(view, looks, pieces, record), notes=_notes(view, record))
-
-
-@dataclass(frozen=True, slots=True)
-class _Moments:
-    enter: Transition
     rise: Transition
     out: Transition
-    look: Transition
-    writes: dict[int, Transition]
+    attend: Transition
+    feeds: dict[int, Transition]  # by step
     whole: Transition
 
-    def computed(self, view: View, track: int, row: int) -> tuple[float, float]:
-        """When a cell appears, and when its track's token stands below."""
-        step = view.step_of(track)
+    def computed(self, grid: XrayGrid, track: int, row: int) -> float:
+        """When a cell appears, in seconds."""
+        step = grid.view.step_of(track)
         if step:
-            return self.writes[step].settled, self.writes[step].start
-        jumps = min(RISES, len(view.levels))
-        jump = row * jumps // len(view.levels)
-        return self.rise.start + (self.rise.settled - self.rise.start) * jump / max(jumps - 1, 1), 0.0
+            return self.feeds[step].settled
+        jumps = min(RISES, len(grid.levels))
+        jump = row * jumps // len(grid.levels)
+        return self.rise.start + (self.rise.settled - self.rise.start) * jump / max(jumps - 1, 1)
+
+    def entered(self, grid: XrayGrid, track: int) -> Any:
+        """The opacity of the token that enters a track."""
+        step = grid.view.step_of(track)
+        return animate(0, (self.feeds[step], 1)) if step and self.feeds[step].start else 1.0
 
 
-def _column(view: View, track: int, pieces: Pieces, sheet: Sheet, moments: _Moments) -> list[Node]:
-    """A track: its token below, its cells, what comes out above."""
-    size, step = sheet.small, view.step_of(track)
-    box, out = view.ins[track], view.outs[track]
-    _, enters = moments.computed(view, track, 0)
-    role = "track" if track == view.followed else "input" if track < view.prompt else "output"
-    source = given("generation/prompt_ids", track) if track < view.prompt else _drawn(track - view.prompt)
-    opacity = 1.0 if enters == 0 else animate(0, (moments.writes[step], 1))
-    nodes: list[Node] = [
-        token(pieces.shown(view.ids[track]), box.x, box.y, box.h, size, role=role, w=box.w, opacity=opacity,
-              label=f"track {track}: {pieces.told(view.ids[track])}", shows=source, id=f"in-{track}"),
-    ]  # fmt: skip
-    for row, level in enumerate(view.levels):
-        nodes += _cell(view, level, track, row, pieces, size, moments)
-    when = moments.out if step == 0 else Transition(moments.writes[step].settled, moments.writes[step].settled, 0, "")
-    there = animate(0, (when, 1))
-    if track >= view.followed:
-        said, ident, shows = "output", view.ids[track + 1], _drawn(track - view.followed)
-    else:
-        said, ident = "plain", view.words[-1][track]
-        shows = Shows("generation/lens/ids", (len(view.words) - 1, track, 0))
-    label = f"out of track {track}: {pieces.told(ident)}"
-    nodes.append(
-        token(pieces.shown(ident), out.x, out.y, out.h, size, role=said, w=out.w, opacity=there, label=label, shows=shows)
+def xray(view: XrayView, *, width: float = 960) -> Film:
+    """The film of a generation. Raises PellucidError for a picture less than 240 wide."""
+    sheet, timeline = Sheet.of(width), Timeline()
+    grid = XrayGrid.of(view, sheet)
+    transitions = _on_timeline(grid, timeline)
+    nodes: list[Node] = [*head(grid), *row_names(grid, view.model.config.pattern), _followed(grid)]
+    for track in grid.tracks:
+        nodes += _column(grid, track, transitions)
+    for step in grid.later_steps:
+        nodes += _fed_back(grid, step, transitions)
+    nodes += arcs(grid, transitions.attend)
+    return sheet.film(view.model, TITLE, nodes, timeline, alt=_alt(grid), notes=_notes(grid))
+
+
+def _on_timeline(grid: XrayGrid, timeline: Timeline) -> _XrayTransitions:
+    view = grid.view
+    read = f"{view.prompt} token{'s' if view.prompt > 1 else ''}"
+    judged = f" Of what they say, {view.right_outputs()} of {view.prompt - 1} would have been right." if view.prompt > 1 else ""
+    first = view.pieces.shown(view.ids[view.prompt])
+    _, rise, out = timeline.segment(
+        "The prompt is read",
+        (0.0, 1.2, f"The prompt: {read}, each on its own track."),
+        (1.4, 2.0, f"All tracks rise together through {view.levels - 1} blocks. In each cell: what would be said next there."),
+        (0.0, 2.6, f"Only the last track is listened to: “{first}” comes out. The others' outputs are not used.{judged}"),
     )
+    (attend,) = timeline.segment("Attention", (0.8, 4.2, _attention_words(view)))
+    feeds: dict[int, Transition] = {}
+    if shown := grid.later_steps:
+        pace = min(1.2, 8.4 / len(shown))
+        caption = cache_labels.fed_back(len(shown), view.steps - 1)
+        parts = timeline.segment("The answer is fed back", *((pace * 0.4, pace * 0.6, caption) for _ in shown))
+        feeds = dict(zip(shown, parts, strict=True))
+    (whole,) = timeline.segment("When each was decided", (0.0, 5.0, _decided_words(grid)))
+    return _XrayTransitions(rise=rise, out=out, attend=attend, feeds=feeds, whole=whole)
+
+
+def _followed(grid: XrayGrid) -> Node:
+    """The band behind the followed track."""
+    into, out = grid.ins[grid.view.followed], grid.outs[grid.view.followed]
+    return Rect(into.x - 3, out.y - 3, into.w + 6, into.bottom - out.y + 6, 6, palette.TRACK_FILL)
+
+
+def _column(grid: XrayGrid, track: int, transitions: _XrayTransitions) -> list[Node]:
+    """A track: its token below, its cells, the token that comes out above."""
+    view, size = grid.view, grid.sheet.small
+    box = grid.ins[track]
+    role = "track" if track == view.followed else "input" if track < view.prompt else "output"
+    nodes: list[Node] = [
+        token(view.pieces.shown(view.ids[track]), box.x, box.y, box.h, size, role=role, w=box.w,
+              opacity=transitions.entered(grid, track), label=f"track {track}: {view.pieces.described(view.ids[track])}",
+              shows=view.token_source(track), id=f"in-{track}"),
+    ]  # fmt: skip
+    for row, level in enumerate(grid.levels):
+        nodes += _cell(grid, level, track, row, transitions)
+    return nodes + _output(grid, track, transitions)
+
+
+def _output(grid: XrayGrid, track: int, transitions: _XrayTransitions) -> list[Node]:
+    """The token above a track: the drawn one, or for a track whose output is not used the likeliest, right or wrong."""
+    view, out, step = grid.view, grid.outs[track], grid.view.step_of(track)
+    there = animate(0, (instant(transitions.feeds[step].settled) if step else transitions.out, 1))
+    role, ident, shows = "output", view.ids[track + 1], view.drawn_source(track - view.followed)
     if track < view.followed:
-        nodes += _mark(out, ident == view.ids[track + 1], there, pieces.shown(view.ids[track + 1]))
-    return nodes
+        role, ident = "plain", view.words[-1][track]
+        shows = Shows("generation/lens/ids", (view.levels - 1, track, 0))
+    label = f"out of track {track}: {view.pieces.described(ident)}"
+    word = view.pieces.shown(ident)
+    above = token(word, out.x, out.y, out.h, grid.sheet.small, role=role, w=out.w, opacity=there, label=label, shows=shows)
+    if track >= view.followed:
+        return [above]
+    return [above, *_verdict(out, ident == view.ids[track + 1], there, view.pieces.shown(view.ids[track + 1]))]
 
 
-def _drawn(step: int) -> Shows:
-    return Shows("generation/steps/drawn_ids", (step,))
-
-
-def _mark(box: Box, right: bool, there: Any, truth: str) -> list[Node]:
+def _verdict(box: Box, right: bool, there: Any, truth: str) -> list[Node]:
     """A tick or a cross at a box's corner: whether an output that is not used would have been right."""
     x, y, r = box.right - 2, box.y + 1, 5.5
     sign: Any = (("M", x - 2.6, y), ("L", x - 0.7, y + 2), ("L", x + 2.8, y - 2.2)) if right else (
         ("M", x - 2, y - 2), ("L", x + 2, y + 2), ("M", x + 2, y - 2), ("L", x - 2, y + 2)
     )  # fmt: skip
-    told = f"{'right' if right else 'wrong'}: the next token is {truth}"
+    label = f"{'right' if right else 'wrong'}: the next token is {truth}"
     ground = palette.INPUT if right else palette.UNTRAINED
     return [
-        Path(circle(x, y, r), fill=ground, opacity=there, label=told),
-        Path(sign, stroke=palette.PAPER, stroke_width=1.4, opacity=there, label=told),
+        Path(circle(x, y, r), fill=ground, opacity=there, label=label),
+        Path(sign, stroke=palette.PAPER, stroke_width=1.4, opacity=there, label=label),
     ]
 
 
-def _cell(view: View, level: int, track: int, row: int, pieces: Pieces, size: float, moments: _Moments) -> list[Node]:
-    """One level of one track: filled while it is computed, then hollow; dashed once no later query can read it."""
-    box = view.cells[level, track]
+def _cell(grid: XrayGrid, level: int, track: int, row: int, transitions: _XrayTransitions) -> list[Node]:
+    """One level of one track: filled where it is computed, hollow in later steps, dashed where the cache has dropped it."""
+    view, size, box = grid.view, grid.sheet.small, grid.cells[level, track]
     word, odds = view.words[level][track], view.odds[level][track]
     paint = colour("sequential", min(odds, 1.0))
-    appears, _ = moments.computed(view, track, row)
-    appears_at = Transition(appears, appears, 0, "")
     fills, strokes, inks, drops = [], [], [], []
-    for s, transition in sorted(moments.writes.items()):
-        if s <= view.step_of(track):
+    for step, transition in sorted(transitions.feeds.items()):
+        if step <= view.step_of(track):
             continue
-        state = view.states[s][level - 1][track] if level else CACHED
+        dropped = (view.states[step][level - 1][track] if level else CACHED) == DROPPED
         fills.append((transition, palette.PAPER))
-        strokes.append((transition, palette.LINE if state == DROPPED else paint))
-        inks.append((transition, palette.QUIET if state == DROPPED else palette.INK))
-        drops.append((transition, 1 if state == DROPPED else 0))
-    fills.append((moments.whole, paint))
-    strokes.append((moments.whole, paint))
-    inks.append((moments.whole, palette.ink_on(paint)))
-    drops.append((moments.whole, 0))
+        strokes.append((transition, palette.LINE if dropped else paint))
+        inks.append((transition, palette.QUIET if dropped else palette.INK))
+        drops.append((transition, 1 if dropped else 0))
+    fills.append((transitions.whole, paint))
+    strokes.append((transitions.whole, paint))
+    inks.append((transitions.whole, palette.ink_on(paint)))
+    drops.append((transitions.whole, 0))
     where = "embedded" if level == 0 else f"after block {level - 1}"
     about: dict[str, Any] = {
-        "label": f"track {track}, {where}: {pieces.told(word)}, {percent(odds)}",
+        "label": f"track {track}, {where}: {view.pieces.described(word)}, {percent(odds)}",
         "shows": Shows("generation/lens/logprobs", (level, track, 0)),
     }
-    there = animate(0, (appears_at, 1))
-    shown = fit(pieces.shown(word), box.w - 4, size, "mono")
+    there = animate(0, (instant(transitions.computed(grid, track, row)), 1))
     inner = Box(box.x + 1.25, box.y + 1.25, box.w - 2.5, box.h - 2.5)
-    nodes: list[Node] = [
-        Rect(inner.x, inner.y, inner.w, inner.h, 2, animate(paint, *fills), animate(paint, *strokes), 2.5, opacity=there, **about),
-    ]
+    fill, stroke = animate(paint, *fills), animate(paint, *strokes)
+    nodes: list[Node] = [Rect(inner.x, inner.y, inner.w, inner.h, 2, fill, stroke, 2.5, opacity=there, **about)]
     if any(value for _, value in drops):
         gone = animate(0, *drops)
         nodes.append(Rect(inner.x, inner.y, inner.w, inner.h, 2, palette.PAPER, palette.UNTRAINED, 1, (2.0, 3.0), opacity=gone))
-    if shown:
-        ink = animate(palette.ink_on(paint), *inks)
-        middle = box.y + box.h / 2
-        nodes.append(
-            Text(box.middle, centred(middle, 0, size), shown, size, 400, "mono", "middle", ink, there, **about)
-        )
-    if level == _since(view, track):
-        frame = animate(0, (moments.whole, 1))
+    if shown := fit(view.pieces.shown(word), box.w - 4, size, "mono"):
+        ink, middle = animate(palette.ink_on(paint), *inks), box.y + box.h / 2
+        nodes.append(Text(box.middle, centred(middle, 0, size), shown, size, 400, "mono", "middle", ink, there, **about))
+    if level == grid.decided_at(track):
+        frame = animate(0, (transitions.whole, 1))
         nodes.append(Rect(box.x, box.y, box.w, box.h, 3, None, palette.OUTPUT, 2, opacity=frame))
     return nodes
 
 
-def _since(view: View, track: int) -> int:
-    """The lowest of the levels shown from which on the likeliest token is the one that the last level says."""
-    last, since = view.words[-1][track], view.levels[-1]
-    for level in reversed(view.levels):
-        if view.words[level][track] != last:
-            break
-        since = level
-    return since
-
-
-def _fed_back(view: View, step: int, moments: _Moments) -> list[Node]:
+def _fed_back(grid: XrayGrid, step: int, transitions: _XrayTransitions) -> list[Node]:
     """The way of a drawn token from the top of one track to the foot of the next."""
-    track = view.followed + step
-    if track - 1 not in view.outs:
+    track = grid.view.followed + step
+    if track - 1 not in grid.outs:
         return []
-    out, into = view.outs[track - 1], view.ins[track]
+    out, into = grid.outs[track - 1], grid.ins[track]
     x = (out.right + into.x) / 2
     low = into.y + into.h / 2
     way = (("M", out.right, out.y + out.h / 2), ("L", x, out.y + out.h / 2), ("L", x, low), ("L", into.x, low))
     tip = (("M", into.x, low), ("L", into.x - 3.5, low - 4), ("L", into.x - 3.5, low + 4), ("Z",))
-    there = animate(0, (moments.writes[step], 1))
+    there = animate(0, (transitions.feeds[step], 1))
     return [Path(way, stroke=palette.OUTPUT, stroke_width=1.5, opacity=there), Path(tip, fill=palette.OUTPUT, opacity=there)]
 
 
-def _right(view: View) -> int:
-    """How many outputs of the prompt's tracks, which nobody listens to, name the token that follows."""
-    return sum(view.words[-1][track] == view.ids[track + 1] for track in range(view.prompt - 1))
-
-
-def _looking(looks: Attention | None, pieces: Pieces, view: View) -> str:
-    if looks is None:
+def _attention_words(view: XrayView) -> str:
+    attention = view.attention
+    if attention is None:
         return "Attention is not in this record."
-    top = sorted(range(len(looks.weights)), key=lambda key: -looks.weights[key])[:3]
-    words = ", ".join(f"“{pieces.shown(view.ids[key])}” {percent(looks.weights[key])}" for key in top)
-    own = pieces.shown(view.ids[view.followed])
-    return f"In block {looks.block} the track of “{own}” looks at {words} (mean of {looks.heads} heads)."
+    top = sorted(range(len(attention.weights)), key=lambda key: -attention.weights[key])[:3]
+    words = ", ".join(f"“{view.pieces.shown(view.ids[key])}” {percent(attention.weights[key])}" for key in top)
+    own = view.pieces.shown(view.ids[view.followed])
+    return f"In block {attention.block} the track of “{own}” looks at {words} (mean of {attention.heads} heads)."
 
 
-def _decided(view: View, pieces: Pieces) -> str:
-    track = view.followed
-    since = _since(view, track)
+def _decided_words(grid: XrayGrid) -> str:
+    track = grid.view.followed
+    since = grid.decided_at(track)
     where = "its embedding" if since == 0 else f"block {since - 1}"
-    word = pieces.shown(view.words[-1][track])
+    word = grid.view.pieces.shown(grid.view.words[-1][track])
     return (
         f"Framed: from there on up the lens names the token that the last block finds likeliest. On the followed track that is "
         f"“{word}”, from {where} on."
     )
 
 
-def _alt(view: View, looks: Attention | None, pieces: Pieces, record: Record) -> str:
-    prompt, answer = end_of(pieces.sentence(view.ids[: view.prompt])), start_of(pieces.sentence(view.ids[view.prompt :]))
+def _alt(grid: XrayGrid) -> str:
+    view, track = grid.view, grid.view.followed
+    prompt = end_of(view.pieces.sentence(view.ids[: view.prompt]))
+    answer = start_of(view.pieces.sentence(view.ids[view.prompt :]))
+    column = ", ".join(
+        f"{'embedded' if level == 0 else f'block {level - 1}'} “{view.pieces.shown(view.words[level][track])}” "
+        f"{percent(view.odds[level][track])}"
+        for level in grid.levels
+    )
     parts = [
-        f"A grid of {len(view.tracks)} tracks by {len(view.levels)} levels of {model_name(record)}, which continues "
+        f"A grid of {len(grid.tracks)} tracks by {len(grid.levels)} levels of {view.model.name}, which continues "
         f"“{prompt}” with “{answer}”. Each cell names the likeliest next token there.",
-        "On the track of the last prompt token: "
-        + ", ".join(
-            f"{'embedded' if level == 0 else f'block {level - 1}'} “{pieces.shown(view.words[level][view.followed])}” "
-            f"{percent(view.odds[level][view.followed])}"
-            for level in view.levels
-        )
-        + ".",
+        f"On the track of the last prompt token: {column}.",
     ]
     if view.prompt > 1:
-        parts.append(f"Of the {view.prompt - 1} outputs before it, which are not used, {_right(view)} name the next token.")
-    if looks is not None:
-        parts.append(_looking(looks, pieces, view))
+        parts.append(
+            f"Of the {view.prompt - 1} outputs before it, which are not used, {view.right_outputs()} name the next token."
+        )
+    if view.attention is not None:
+        parts.append(_attention_words(view))
     return " ".join(parts)
 
 
-def _notes(view: View, record: Record) -> list[str]:
+def _notes(grid: XrayGrid) -> list[str]:
+    view = grid.view
     notes = [
         "The raw logit lens: the last LayerNorm and the token matrix on the stream at each level, as if the blocks above did "
         "nothing. It is biased at low levels, and nothing is fitted here.",
-        "A hollow cell's keys and values are kept, not computed again; its word was recorded when it was computed.",
+        cache_labels.HOLLOW_NOTE,
     ]
-    if len(view.tracks) < view.all:
-        notes.append(f"Tracks {view.tracks[0]} to {view.tracks[-1]} of {view.all} are shown; no other is.")
-    if len(view.levels) < view.levels[-1] + 1:
-        named = ", ".join("the embedding" if level == 0 else str(level - 1) for level in view.levels)
-        notes.append(f"Of {view.levels[-1]} blocks these are shown: {named}.")
-    if drops(view):
-        notes.append(
-            "No later query of its block can read a dashed cell's keys and values. The runner keeps them all the same, so that "
-            "a beginning can be used again; an evicting cache would drop them."
-        )
+    if len(grid.tracks) < view.tracks:
+        notes.append(f"Tracks {grid.tracks[0]} to {grid.tracks[-1]} of {view.tracks} are shown; no other is.")
+    if len(grid.levels) < view.levels:
+        named = ", ".join("the embedding" if level == 0 else str(level - 1) for level in grid.levels)
+        notes.append(f"Of {view.levels - 1} blocks these are shown: {named}.")
+    if grid.drops:
+        notes.append(cache_labels.DASHED_NOTE)
     notes.append(
         "Attention is the mean over the heads, of the block in which one track, other than itself and the first, is looked at "
         "most; other blocks and heads are not shown."

@@ -81,7 +81,7 @@ def _coordinates(data: bytes, at: int, flags: list[int], *, short: int, same: in
 
 @cache
 def face(family: str, weight: int) -> Face:
-    """A bundled font. Errors: a family or weight that is not bundled."""
+    """A bundled font. Raises PellucidError for a family or weight that is not bundled."""
     if (family, weight) not in FILES:
         raise PellucidError(f"no font {family} {weight}: families are {', '.join(FAMILIES)}, weights 400 and 600")
     content = files("pellucid.draw").joinpath("fonts", FILES[family, weight]).read_bytes()
@@ -240,7 +240,8 @@ def wrap(
     Args:
         lines: the most lines there may be; the last one then ends with an ellipsis where text is left over.
 
-    Errors: a width that does not hold one character.
+    Raises:
+        PellucidError: a width that does not hold one character.
     """
     done: list[str] = []
     rest = " ".join(string.split())

@@ -90,7 +90,7 @@ KINDS: dict[str, tuple[str, Any, bool]] = {
 
 
 def check(value: object, kind: str, where: str) -> None:
-    """Stops unless a constant or `Keyframes` is right for an attribute. `where` begins the message."""
+    """Raises PellucidError unless a constant or `Keyframes` is right for an attribute. `where` begins the message."""
     wanted, right, between = KINDS[kind]
     if not isinstance(value, Keyframes):
         if not right(value):

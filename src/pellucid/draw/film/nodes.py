@@ -49,6 +49,11 @@ class Shows:
         return f"{self.chunk}{index}{'' if self.step is None else f' step {self.step}'} {self.truth}"
 
 
+def given(chunk: str, *index: int) -> Shows:
+    """The source of an input: a prompt, a setting, a published figure."""
+    return Shows(chunk, index, None, "given")
+
+
 @dataclass(frozen=True, slots=True)
 class Gradient:
     """Colours evenly spaced across a shape's box: 0 = left to right, 90 = top to bottom, 45 = corner to corner."""

@@ -48,7 +48,7 @@ PALETTES = tuple(ANCHORS)
 
 
 def channels(colour: str) -> tuple[int, int, int]:
-    """The three channels of "#rrggbb". Errors: anything else."""
+    """The three channels of "#rrggbb", 0 to 255. Raises PellucidError for anything else."""
     if len(colour) != 7 or colour[0] != "#" or any(digit not in "0123456789abcdef" for digit in colour[1:]):
         raise PellucidError(f"{colour!r} is not a colour: write it as #rrggbb in lower case")
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
@@ -79,7 +79,7 @@ def mix(one: str, other: str, share: float) -> str:
 
 @cache
 def table(name: str) -> tuple[str, ...]:
-    """A matrix palette as 256 colours, index 0 first. Errors: a name that is not in `PALETTES`."""
+    """A matrix palette as 256 colours, index 0 first. Raises PellucidError for a name not in `PALETTES`."""
     if name not in ANCHORS:
         raise PellucidError(f"no palette {name!r}: there are {', '.join(PALETTES)}")
     anchors = [_lab(anchor) for anchor in ANCHORS[name]]

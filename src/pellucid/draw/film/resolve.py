@@ -1,7 +1,7 @@
 """The display list of some nodes at a time: primitives in paint order, every attribute a plain value.
 
 A pure function of (nodes, t), in the arithmetic of `keyframes.py`: groups are multiplied out, clips intersected, growing lines
-cut, colours mixed, and every number rounded once, at the end. The TypeScript player does the same, held by the same golden tests.
+cut, colours mixed, and every number rounded once, at the end. The TypeScript player passes the same golden tests.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

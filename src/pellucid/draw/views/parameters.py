@@ -1,18 +1,16 @@
-"""What `parameters` takes of a training record: moments, matrices by tiles, norms, and the sum of all parameters.
+"""What the figure `parameters` shows of a training record: each weight matrix by tiles at moments of the run, and its norms.
 
 M moments of the run, Q matrices.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
-from pellucid.draw.film.keyframes import Keyframes
-from pellucid.draw.views.labels import config
-from pellucid.gpt.config import GPTConfig
+from pellucid.draw.views.model_info import ModelInfo, read_model
+from pellucid.errors import PellucidError
 from pellucid.record import Record
 
 
@@ -23,47 +21,77 @@ KINDS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")  # a block's ma
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What the figure takes of a training record.
+class ParametersView:
+    """The figure's values.
 
     Attributes:
-        shape: of the model. names: of its matrices. sizes: (rows in, columns out) of each.
-        moments: places, among the record's, of those shown; steps: done at each; times: when each is shown, in seconds.
-        norms: (M, Q) of each matrix. learned: how far the loss on the fixed window has come by each moment, from 0 to 1.
-        tiles: name -> (M, rows, columns), the longer side across. ranges: of colours, for blocks and for embeddings.
+        names: of the matrices. sizes: (rows in, columns out) of each.
+        steps: done at each moment shown (`training/moments/steps`, given). last_step: at the record's last moment.
+        tokens: training tokens seen by each moment (`training/steps/tokens`, given).
+        norms: (M, Q) of each matrix (`training/moments/weights`, replayed).
+        learned: how far the loss on the fixed window has come by each moment on its way to the last, from 0 to 1.
+        tiles: name -> (M, rows, columns) means of tiles, the longer side across (`training/thumbnails/{matrix}`, replayed).
+        ranges: the largest number, up or down, that colours tell apart, for blocks and for embeddings.
     """
 
-    shape: GPTConfig
+    model: ModelInfo
     names: tuple[str, ...]
     sizes: dict[str, tuple[int, int]]
-    moments: tuple[int, ...]
     steps: tuple[int, ...]
-    times: tuple[float, ...]
+    last_step: int
+    tokens: tuple[int, ...]
     norms: Any
     learned: tuple[float, ...]
     tiles: dict[str, Any]
     ranges: tuple[float, float]
 
-    def over_time(self, value: Callable[[int], Any]) -> Any:
-        """A value that jumps from moment to moment; `value` takes the number of the moment among those shown."""
-        values = [value(i) for i in range(len(self.times))]
-        return values[0] if all(one == values[0] for one in values) else Keyframes(*zip(self.times, values, strict=True))
+    @property
+    def moments(self) -> int:
+        """How many moments are shown."""
+        return len(self.steps)
 
     def range_of(self, name: str) -> float:
-        """The greatest number, up or down, that the colours of a matrix tell apart."""
+        """The largest number, up or down, that the colours of a matrix tell apart."""
         return self.ranges[name in EMBEDDINGS]
 
+    def norm(self, moment: int, name: str) -> float:
+        """The norm of a matrix at a moment."""
+        return float(self.norms[moment][self.names.index(name)])
 
-def chosen_moments(count: int, matrices: int) -> list[int]:
-    """Places of the moments that are shown: the first, the last, and evenly between them as many as a film can hold."""
-    most = max(2, min(MOST_MOMENTS, PICTURES // matrices, count))
-    return [0] if count == 1 else sorted({i * (count - 1) // (most - 1) for i in range(most)})
+    def sums(self) -> list[tuple[str, str, int]]:
+        """The parameters line by line: (what, how many times what, how many).
+
+        The first five lines add up to one block, the others to the total.
+        """
+        shape, c = self.model.config, self.model.config.d_model
+        lines = [self._product(name, f"h.0.{name}") for name in KINDS]
+        block = shape.block_parameters()
+        lines.append(("biases, LayerNorms", "", block - sum(count for _, _, count in lines)))
+        lines.append(("blocks", f"{shape.n_layers} × {block:,}", shape.n_layers * block))
+        lines += [self._product(name, name) for name in EMBEDDINGS]
+        if shape.final_norm:
+            lines.append(("last LayerNorm", f"2 × {c:,}", 2 * c))
+        return lines
+
+    def _product(self, words: str, name: str) -> tuple[str, str, int]:
+        rows, columns = self.sizes[name]
+        return words, f"{rows:,} × {columns:,}", rows * columns
 
 
-def read_run(record: Record, chosen: list[int], times: tuple[float, ...]) -> Run:
-    """What is drawn, from the record. Errors: a chunk that is not there."""
-    shape, names = config(record), tuple(record["training/matrices"])
-    sizes = dict(shape.matrices())
+def parameters_view(record: Record) -> ParametersView:
+    """Reads a training record.
+
+    Raises:
+        MissingChunk: it holds no moments, tiles, norms or losses on the fixed window.
+        PellucidError: the model has other matrices than GPT-3.
+    """
+    model = read_model(record)
+    done = record["training/moments/steps"].tolist()
+    sizes = dict(model.config.matrices())
+    if others := [name for name in sizes if name.split(".", 2)[-1] not in (*KINDS, *EMBEDDINGS)]:
+        raise PellucidError(f"no figure parameters of it: it shows GPT-3's matrices, and this model has others, as {others[0]}")
+    chosen = _chosen_moments(len(done), len(sizes))
+    names = tuple(record["training/matrices"])
     tiles = {}
     for name in names:
         found = record[f"training/thumbnails/{name}"][chosen]
@@ -72,13 +100,29 @@ def read_run(record: Record, chosen: list[int], times: tuple[float, ...]) -> Run
     loss = record["training/window/loss"].astype(np.float64).mean(axis=1)[chosen]
     span = loss[0] - loss[-1]
     come = (loss[0] - loss) / span if isfinite(span) and span > 0 else np.zeros(len(chosen))
-    done = record["training/moments/steps"].tolist()
-    return Run(
-        shape=shape, names=names, sizes=sizes, moments=tuple(chosen), steps=tuple(done[i] for i in chosen), times=times,
-        norms=record["training/moments/weights"][chosen], tiles=tiles,
+    norms = record["training/moments/weights"][chosen]
+    tokens = record["training/steps/tokens"].tolist()
+    return ParametersView(
+        model=model,
+        names=names,
+        sizes=sizes,
+        steps=tuple(done[i] for i in chosen),
+        last_step=done[-1],
+        tokens=tuple(tokens[done[i] - 1] if done[i] else 0 for i in chosen),
+        norms=norms,
         learned=tuple(float(min(max(x, 0.0), 1.0)) for x in come),
-        ranges=(_range([tiles[n] for n in names if n not in EMBEDDINGS]), _range([tiles[n] for n in names if n in EMBEDDINGS])),
-    )  # fmt: skip
+        tiles=tiles,
+        ranges=(
+            _range([tiles[name] for name in names if name not in EMBEDDINGS]),
+            _range([tiles[name] for name in names if name in EMBEDDINGS]),
+        ),
+    )
+
+
+def _chosen_moments(count: int, matrices: int) -> list[int]:
+    """Places of the moments that are shown: the first, the last, and evenly between them as many as a film can hold."""
+    most = max(2, min(MOST_MOMENTS, PICTURES // matrices, count))
+    return [0] if count == 1 else sorted({i * (count - 1) // (most - 1) for i in range(most)})
 
 
 def _range(found: list[Any]) -> float:
@@ -86,26 +130,3 @@ def _range(found: list[Any]) -> float:
     sizes = np.sort(np.concatenate([np.abs(tiles[-1]).ravel() for tiles in found])) if found else np.array([1.0])
     most = float(sizes[int((len(sizes) - 1) * (1 - OUTSIDE / 100))])
     return float(f"{most:.1e}") or 1.0
-
-
-def across(size: tuple[int, int]) -> tuple[int, int]:
-    """(width, height) of a matrix with its longer side across."""
-    return max(size), min(size)
-
-
-def sums(run: Run) -> list[tuple[str, str, int]]:
-    """What the parameters are, line by line, adding up to the total: (what, how many times what, how many)."""
-    shape, c = run.shape, run.shape.d_model
-    lines = []
-    for name in KINDS:
-        rows, columns = run.sizes[f"h.0.{name}"]
-        lines.append((name, f"{rows:,} × {columns:,}", rows * columns))
-    block = shape.block_parameters()
-    lines.append(("biases, LayerNorms", "", block - sum(count for _, _, count in lines)))
-    lines.append(("blocks", f"{shape.n_layers} × {block:,}", shape.n_layers * block))
-    for name in EMBEDDINGS:
-        rows, columns = run.sizes[name]
-        lines.append((name, f"{rows:,} × {columns:,}", rows * columns))
-    if shape.final_norm:
-        lines.append(("last LayerNorm", f"2 × {c:,}", 2 * c))
-    return lines

@@ -1,27 +1,29 @@
-"""A training record as the figures of pre-training read it: losses by step, and how far the model was from guessing."""
+"""What the figures of a training record share: the losses of the run by step, the tokens it saw, and how far it came."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import floor, isfinite, log, log10
-from typing import Any, Self
+from math import isfinite, log
 
 import numpy as np
 
 from pellucid.draw.film.nodes import Shows
-from pellucid.draw.views.labels import config
+from pellucid.draw.views.model_info import optional_chunk
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.published import PUBLISHED
 from pellucid.record import Record
-from pellucid.text.pieces import piece
 
 
 GPT3_FLOPS = PUBLISHED["gpt3-175b"].flops  # Table D.1
-SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
-    """A loss in nats a token: of the model that `step` updates have made (a training loss: before the update of `step`)."""
+class LossPoint:
+    """A loss at a step of a run.
+
+    Attributes:
+        step: updates done so far; of a training loss, the number of the step before whose update it was taken.
+        value: nats a token. shows: the chunk it stands in (training losses are replayed, the others derived).
+    """
 
     step: int
     value: float
@@ -29,67 +31,39 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Training:
-    """What a training record says of its run.
+class TrainingHistory:
+    """The losses and tokens of a run by step.
 
     Attributes:
-        training: the loss of each step before its update, steps 1, 2, 3, ...
-        held_out: on all held-out text, in order; none where nothing was held out.
-        window: the mean over one window of text that is the same at every moment, in order of the moments.
-        tokens: seen after each step; target: when the run is done. ln_v: the loss when all tokens are equally likely.
-        source: what the run's plan says of its text; empty if the record does not hold the plan.
+        shape: of the model.
+        training: the loss of each step before its update, steps 1, 2, 3, ... (`training/steps/loss`, replayed).
+        held_out: the loss on all held-out text, in order of steps (`training/held_out/loss`, derived); empty if none.
+        window: the mean loss over one fixed window of text at each moment (`training/window/loss`, derived); empty if none.
+        tokens: seen after each step (`training/steps/tokens`, given). target: tokens when the run is done.
+        ln_v: the loss when all tokens are equally likely, nats a token.
+        train_tokens: tokens of the training text as the run's plan says; None where the record holds no plan.
     """
 
     shape: GPTConfig
-    training: tuple[Loss, ...]
-    held_out: tuple[Loss, ...]
-    window: tuple[Loss, ...]
+    training: tuple[LossPoint, ...]
+    held_out: tuple[LossPoint, ...]
+    window: tuple[LossPoint, ...]
     tokens: tuple[int, ...]
     target: int
     ln_v: float
-    source: dict[str, Any]
-
-    @classmethod
-    def of(cls, record: Record) -> Self:
-        """Reads it. Raises MissingChunk where the record holds no losses by step."""
-        shape = config(record)
-        losses = record["training/steps/loss"].tolist()
-        training = tuple(
-            Loss(i + 1, loss, Shows("training/steps/loss", (i,), i + 1, "replayed")) for i, loss in enumerate(losses)
-        )
-        held_out: tuple[Loss, ...] = ()
-        if "training/held_out/loss" in record:
-            rows = zip(record["training/held_out/steps"].tolist(), record["training/held_out/loss"].tolist(), strict=True)
-            held_out = tuple(
-                Loss(step, loss, Shows("training/held_out/loss", (i,), step, "derived")) for i, (step, loss) in enumerate(rows)
-            )
-        window: tuple[Loss, ...] = ()
-        if "training/window/loss" in record:
-            means = np.asarray(record["training/window/loss"], np.float64).mean(1).tolist()
-            window = tuple(
-                Loss(step, mean, Shows("training/window/loss", (i,), step, "derived"))
-                for i, (step, mean) in enumerate(zip(record["training/moments/steps"].tolist(), means, strict=True))
-            )
-        tokens = tuple(record["training/steps/tokens"].tolist())
-        plan = optional(record, "training/plan", {})
-        target = plan["total_steps"] * plan["batch"] * shape.n_ctx if plan else tokens[-1]
-        target = plan.get("recipe", {}).get("total_tokens", target)  # the batch of a run's first steps may be smaller
-        return cls(
-            shape=shape, training=training, held_out=held_out, window=window, tokens=tokens, target=target,
-            ln_v=log(shape.vocab_size), source=plan.get("source", {}),
-        )  # fmt: skip
+    train_tokens: int | None
 
     @property
     def steps(self) -> int:
         """How many steps were taken."""
         return len(self.training)
 
-    def losses_after(self, steps: Sequence[int]) -> tuple[list[Loss], str]:
-        """The loss of the model after each of so many steps, all of one kind, and which kind that is in words.
+    def losses_after(self, steps: Sequence[int]) -> tuple[list[LossPoint], str]:
+        """The loss of the model after each of some numbers of steps, all of one kind, and the name of that kind.
 
-        The loss on all held-out text where it is known after every one of them; else that on one held-out window, which is
-        looked at at every moment; else that of the batch which came next (of the last batch, at the end): a step's training
-        loss is taken before its update.
+        The loss on all held-out text where it is known after every one of these steps; else that on one fixed window, which
+        is known at every moment; else the training loss of the step that followed (of the last step, at the end), because a
+        training loss is taken before its update.
         """
         for losses, words in ((self.held_out, "held-out loss"), (self.window, "loss on one held-out window")):
             known = {loss.step: loss for loss in losses}
@@ -97,8 +71,8 @@ class Training:
                 return [known[step] for step in steps], words
         return [self.training[min(step, self.steps - 1)] for step in steps], "training loss"
 
-    def share(self, loss: Loss) -> float:
-        """How far a model has come from guessing (0) to certainty (1): 1 - loss / ln V. Worse than guessing is below 0."""
+    def share(self, loss: LossPoint) -> float:
+        """1 - loss / ln V: 0 where all tokens are equally likely, 1 where each is certain, below 0 where it is worse."""
         return 1 - loss.value / self.ln_v
 
     def tokens_after(self, step: int) -> int:
@@ -106,40 +80,40 @@ class Training:
         return self.tokens[step - 1] if step else 0
 
     def operations(self, tokens: int) -> int:
-        """Floating-point operations of training on so many tokens: those of the forward pass, and twice as many back."""
+        """Floating-point operations of training on so many tokens: 3 times those of the forward pass (forward, backward)."""
         return 3 * self.shape.flops(tokens, self.shape.n_ctx)
 
 
-def optional(record: Record, name: str, default: Any) -> Any:
-    """A chunk's value, or the default where it is not in the record."""
-    if name not in record:
-        return default
-    return record[name]
+def read_training(record: Record) -> TrainingHistory:
+    """The history that a training record holds. Raises MissingChunk where it holds no losses or tokens by step."""
+    shape = GPTConfig.from_dict(record.provenance.config)
+    losses = record["training/steps/loss"].tolist()
+    training = tuple(
+        LossPoint(i + 1, loss, Shows("training/steps/loss", (i,), i + 1, "replayed")) for i, loss in enumerate(losses)
+    )
+    held_out: tuple[LossPoint, ...] = ()
+    if "training/held_out/loss" in record:
+        held_out = _points(record["training/held_out/steps"], record["training/held_out/loss"], "training/held_out/loss")
+    window: tuple[LossPoint, ...] = ()
+    if "training/window/loss" in record:
+        means = np.asarray(record["training/window/loss"], np.float64).mean(1)
+        window = _points(record["training/moments/steps"], means, "training/window/loss")
+    tokens = tuple(record["training/steps/tokens"].tolist())
+    plan = optional_chunk(record, "training/plan", {})
+    target = plan["total_steps"] * plan["batch"] * shape.n_ctx if plan else tokens[-1]
+    target = plan.get("recipe", {}).get("total_tokens", target)  # the batch of a run's first steps may be smaller
+    return TrainingHistory(
+        shape=shape, training=training, held_out=held_out, window=window, tokens=tokens, target=target,
+        ln_v=log(shape.vocab_size), train_tokens=plan.get("source", {}).get("train_tokens"),
+    )  # fmt: skip
 
 
-def power(value: float) -> str:
-    """A very large number: 3.14 × 10²³; below ten thousand as it is."""
-    if value < 10_000:
-        return f"{value:,.0f}"
-    exponent = floor(log10(value))
-    digits = f"{value / 10**exponent:.2f}"
-    if digits == "10.00":
-        digits, exponent = "1.00", exponent + 1
-    return f"{digits} × 10{str(exponent).translate(SUPERSCRIPTS)}"
+def _points(steps: np.ndarray, losses: np.ndarray, chunk: str) -> tuple[LossPoint, ...]:
+    """One point for each step, each of which is derived and stands in the chunk at its place."""
+    rows = zip(steps.tolist(), losses.tolist(), strict=True)
+    return tuple(LossPoint(step, loss, Shows(chunk, (i,), step, "derived")) for i, (step, loss) in enumerate(rows))
 
 
-def finite(losses: Sequence[Loss]) -> list[Loss]:
-    """Those that are numbers."""
+def finite(losses: Sequence[LossPoint]) -> list[LossPoint]:
+    """The points whose loss is a finite number."""
     return [loss for loss in losses if isfinite(loss.value)]
-
-
-def spread(values: Sequence[Any], most: int) -> list[Any]:
-    """At most so many of a sequence's values, evenly picked, the first and the last always among them."""
-    if len(values) <= most:
-        return list(values)
-    return [values[floor(i * (len(values) - 1) / (most - 1) + 0.5)] for i in range(most)]
-
-
-def readable(text: str) -> str:
-    """A text as it is to be read on a picture: line ends and control characters can be seen, spaces stay spaces."""
-    return " ".join(piece(part.encode("utf-8")).replace("↵", "↵ ") for part in text.split(" "))

@@ -1,0 +1,142 @@
+"""The grid of `xray`: which tracks and levels have room, where their cells stand, and what rows, colours and frames mean."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pellucid.draw.components.marks import Box, colour, legend
+from pellucid.draw.components.parts import centred
+from pellucid.draw.components.sheet import Sheet
+from pellucid.draw.figures import cache_labels
+from pellucid.draw.film import palette
+from pellucid.draw.film.font import fit, text_width
+from pellucid.draw.film.nodes import Node, Rect, Text
+from pellucid.draw.views.xray import DROPPED, XrayView
+from pellucid.gpt.pattern import Banded, Pattern
+
+
+COLUMNS_WIDE, COLUMNS_NARROW = 16, 6  # tracks that are shown
+ROWS = 13  # levels that are shown
+TITLE = "X-ray of an answer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XrayGrid:
+    """Where tracks and levels stand.
+
+    Attributes:
+        tracks: those shown, in order. levels: those shown, lowest first. cells: places by (level, track).
+        ins, outs: places of the tokens below and above the cells, by track.
+    """
+
+    view: XrayView
+    sheet: Sheet
+    tracks: tuple[int, ...]
+    levels: tuple[int, ...]
+    cells: dict[tuple[int, int], Box]
+    ins: dict[int, Box]
+    outs: dict[int, Box]
+
+    @classmethod
+    def of(cls, view: XrayView, sheet: Sheet) -> "XrayGrid":
+        """The tracks around the end of the prompt and the levels for which the sheet has room."""
+        most, count = COLUMNS_WIDE if sheet.wide else COLUMNS_NARROW, view.levels
+        first = 0 if view.tracks <= most else max(0, min(view.prompt - 1 - most // 3, view.tracks - most))
+        tracks = tuple(range(first, min(view.tracks, first + most)))
+        levels = tuple(range(count)) if count <= ROWS else tuple(i * (count - 1) // (ROWS - 1) for i in range(ROWS))
+        label, gap = (72.0, 7.0) if sheet.wide else (34.0, 5.0)
+        left, top = sheet.left + label, sheet.top + (14.0 if sheet.wide else 36.0)
+        out, into, below = (26.0, 26.0, 64.0) if sheet.wide else (22.0, 22.0, 76.0)
+        pitch = min((sheet.right - left + gap) / len(tracks), 150.0)
+        room = sheet.bottom - 6 - below - into - 8 - (top + out + 8)
+        high = min(room / len(levels), 72.0 if sheet.wide else 64.0)
+        cells, ins, outs = {}, {}, {}
+        for place, track in enumerate(tracks):
+            x, wide = left + place * pitch, pitch - gap
+            outs[track] = Box(x, top, wide, out)
+            for row, level in enumerate(levels):
+                y = top + out + 8 + (len(levels) - 1 - row) * high
+                cells[level, track] = Box(x, y, wide, high - 3)
+            ins[track] = Box(x, top + out + 8 + len(levels) * high + 5, wide, into)
+        return cls(view=view, sheet=sheet, tracks=tracks, levels=levels, cells=cells, ins=ins, outs=outs)
+
+    @property
+    def later_steps(self) -> list[int]:
+        """The steps after the first whose track is shown."""
+        return [step for step in range(1, self.view.steps) if self.view.followed + step in self.tracks]
+
+    @property
+    def drops(self) -> bool:
+        """Whether any track that is shown falls out of what a block can still read."""
+        states = self.view.states
+        return any(block[track] == DROPPED for step in states for block in step for track in self.tracks)
+
+    def decided_at(self, track: int) -> int:
+        """The lowest of the levels shown from which on the likeliest token is that of the last level."""
+        words, since = self.view.words, self.levels[-1]
+        for level in reversed(self.levels):
+            if words[level][track] != words[-1][track]:
+                break
+            since = level
+        return since
+
+
+def head(grid: XrayGrid) -> list[Node]:
+    """Which part of the record is shown, and what colours, frames and dashes mean."""
+    view, sheet = grid.view, grid.sheet
+    parts = [f"tracks {grid.tracks[0]} to {grid.tracks[-1]} of {view.tracks}"] if len(grid.tracks) < view.tracks else []
+    if len(grid.levels) < view.levels:
+        parts.append(f"{len(grid.levels)} of {view.levels} levels")
+    wide, y = (190.0, 26.0) if sheet.wide else (160.0, sheet.top + 2)
+    nodes = legend("sequential", Box(sheet.right - wide, y, wide, 9.0), sheet.small, "0", "100%", "probability")
+    if sheet.wide:
+        after = sheet.left + text_width(TITLE, sheet.big, "sans", 600) + 20
+        nodes.append(Text(after, sheet.pad + sheet.big, ", ".join(parts), sheet.small, fill=palette.QUIET))
+        return nodes + _key(grid, 62.0)
+    for i, part in enumerate(parts):
+        nodes.append(Text(sheet.left, sheet.top + 10 + 15 * i, part, sheet.small, fill=palette.QUIET))
+    return nodes + _key(grid, sheet.bottom - 2)
+
+
+def _key(grid: XrayGrid, y: float) -> list[Node]:
+    """How a cell looks in each of its states, in one line of text with its baseline at y."""
+    sheet, middle = grid.sheet, colour("sequential", 0.35)
+    swatches: list[tuple[str, str | None, str, float, tuple[float, ...]]] = [
+        (cache_labels.COMPUTED_CELL, middle, middle, 1.0, ()),
+        (cache_labels.KEPT_CELL, None, middle, 2.5, ()),
+        ("decided", None, palette.OUTPUT, 2.0, ()),
+    ]
+    if grid.drops:
+        swatches.insert(2, (cache_labels.DROPPED_CELL, None, palette.UNTRAINED, 1.0, (2.0, 3.0)))
+    nodes: list[Node] = []
+    x, gap = sheet.left, 18.0 if sheet.wide else 10.0
+    for word, fill, stroke, thick, dash in swatches:
+        nodes.append(Rect(x + 1, y - 10, 15, 11, 2, fill, stroke, thick, dash))
+        nodes.append(Text(x + 21, y, word, sheet.small, fill=palette.QUIET))
+        x += 21 + text_width(word, sheet.small) + gap
+    return nodes
+
+
+def row_names(grid: XrayGrid, patterns: Sequence[Pattern]) -> list[Node]:
+    """The names of the rows, with the attention pattern of each block where there is room."""
+    sheet, nodes = grid.sheet, list[Node]()
+    track = grid.tracks[0]
+
+    def name(box: Box, wide: str, narrow: str, under: str = "", label: str = "") -> None:
+        word = wide if sheet.wide else narrow
+        two = bool(under) and sheet.wide and box.h >= 30
+        base = centred(box.y, box.h, sheet.small) - (7 if two else 0)
+        nodes.append(Text(sheet.left, base, word, sheet.small, fill=palette.QUIET, label=label))
+        if two:
+            nodes.append(Text(sheet.left, base + 14, under, sheet.small, fill=palette.QUIET))
+
+    name(grid.outs[track], "comes out", "out")
+    name(grid.ins[track], "goes in", "in")
+    for level in grid.levels:
+        box = grid.cells[level, track]
+        if level == 0:
+            name(box, "embedded", "emb.", label="the token's and the track's vector, before any block")
+            continue
+        pattern = patterns[level - 1]
+        band = f"band {pattern.width}" if isinstance(pattern, Banded) else fit(str(pattern), 68, sheet.small)
+        name(box, f"block {level - 1}", f"b {level - 1}", band, f"after block {level - 1} ({pattern})")
+    return nodes
