@@ -18,6 +18,8 @@ from pellucid.engine.sampling import log_softmax
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.runtime.runner import Mode, Runner
+from pellucid.text.bytes_to_characters import BYTE_ORDER
+from pellucid.text.tokenizer import Tokenizer
 
 
 def scored(prompt: abc.Sequence[int]) -> list[float | None]:
@@ -128,3 +130,19 @@ def test_scores_are_the_same_bits_whatever_is_reused(data: st.DataObject) -> Non
 def exact_runner() -> Runner:
     config = GPTConfig(vocab_size=31, n_ctx=28, n_layers=2, d_model=24, n_heads=3, pattern=("banded(5)", "dense"))
     return lively(pellucid.GPT(config, seed=3)).runner(mode="exact", kernel="off")
+
+
+def test_an_echoed_prompt_comes_before_the_text_and_with_its_scores() -> None:
+    tokenizer = Tokenizer([bytes([b]) for b in BYTE_ORDER] + [b"ab"])
+    config = GPTConfig(vocab_size=tokenizer.vocab_size, n_ctx=16, n_layers=1, d_model=24, n_heads=3)
+    model = lively(pellucid.GPT(config, tokenizer=tokenizer, seed=3))
+    plain = model.generate("abc", max_tokens=4, seed=1, n=2)
+    for logprobs in (None, 2):
+        group = model.new_group(model.new_request("abc", max_tokens=4, seed=1, n=2, echo=True, logprobs=logprobs))
+        for _ in model.run(group.sequences):
+            pass
+        found = group.completions()
+        assert [c.text for c in found] == ["abc" + c.text for c in plain] and [c.ids for c in found] == [c.ids for c in plain]
+        score = model.score("abc", logprobs=logprobs)
+        for completion in found:
+            assert completion.prompt_logprobs == (None if logprobs is None else pytest.approx(score.logprobs, abs=1e-5))
