@@ -84,7 +84,7 @@ def same_words(record: Record, model: GPT) -> tuple[list[int], SamplingOptions]:
         options = SamplingOptions.from_record(named.sampling, named.seed)
     except KeyError as error:
         raise PellucidError(f"the record's sampling options lack {error}") from None
-    except TypeError as error:
+    except PellucidError as error:
         raise PellucidError(f"the record's sampling options are none: {error}") from None
     draws = record[_STEPS + "draw"]
     if len(draws) > options.max_tokens:
