@@ -1,16 +1,25 @@
 """Requests that score their prompt, echo it, or choose among several completions."""
 
 from collections import abc
+from functools import cache
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import lively
 from plain_runner import BROKEN, Plain, alone, logits_of
 from test_engine_requests import ask, drain, engine_on, ids, prompt_of, submit
 
+import pellucid
+from pellucid.engine.engine import Engine
 from pellucid.engine.options import SamplingOptions
 from pellucid.engine.request import Request
 from pellucid.engine.sampling import log_softmax
 from pellucid.errors import PellucidError
-from pellucid.runtime.runner import Mode
+from pellucid.gpt.config import GPTConfig
+from pellucid.runtime.runner import Mode, Runner
+from pellucid.text.bytes_to_characters import BYTE_ORDER
+from pellucid.text.tokenizer import Tokenizer
 
 
 def scored(prompt: abc.Sequence[int]) -> list[float | None]:
@@ -89,3 +98,51 @@ def test_what_is_not_a_number_in_a_prompt_ends_its_score_alone() -> None:
         bad.score()
     with pytest.raises(PellucidError, match="did not ask"):
         engine.submit(Request(prompt=[1], options=ask(0))).score()
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.data())
+def test_scores_are_the_same_bits_whatever_is_reused(data: st.DataObject) -> None:
+    """On a real model in exact mode: texts that begin alike, scored and continued, in chunks, beside each other, and later."""
+    runner = exact_runner()
+    engine = Engine(runner, tokenizer=None, end_of_text=30, chunk=data.draw(st.integers(1, 30)))
+    groups = []
+    for _ in range(data.draw(st.integers(2, 7))):
+        shared = [(7 * place + 3) % 31 for place in range(data.draw(st.integers(0, 14)))]
+        prompt = [*shared, *data.draw(st.lists(st.integers(0, 30), min_size=1, max_size=5))]
+        top, tokens = data.draw(st.none() | st.integers(0, 3)), data.draw(st.integers(0, 4))
+        options = SamplingOptions(max_tokens=tokens, seed=1)
+        n = data.draw(st.integers(1, 2))
+        groups.append(engine.submit(Request(prompt=prompt, options=options, n=n, prompt_logprobs=top)))
+        for _ in range(data.draw(st.integers(0, 6))):
+            engine.step()
+    drain(engine)
+    for group in groups:
+        fresh = Engine(runner, tokenizer=None, end_of_text=30, chunk=99)
+        alone_group = fresh.submit(group.request)
+        drain(fresh)
+        fresh.close()
+        assert group.completions() == alone_group.completions()
+    engine.close()
+
+
+@cache
+def exact_runner() -> Runner:
+    config = GPTConfig(vocab_size=31, n_ctx=28, n_layers=2, d_model=24, n_heads=3, pattern=("banded(5)", "dense"))
+    return lively(pellucid.GPT(config, seed=3)).runner(mode="exact", kernel="off")
+
+
+def test_an_echoed_prompt_comes_before_the_text_and_with_its_scores() -> None:
+    tokenizer = Tokenizer([bytes([b]) for b in BYTE_ORDER] + [b"ab"])
+    config = GPTConfig(vocab_size=tokenizer.vocab_size, n_ctx=16, n_layers=1, d_model=24, n_heads=3)
+    model = lively(pellucid.GPT(config, tokenizer=tokenizer, seed=3))
+    plain = model.generate("abc", max_tokens=4, seed=1, n=2)
+    for logprobs in (None, 2):
+        group = model.new_group(model.new_request("abc", max_tokens=4, seed=1, n=2, echo=True, logprobs=logprobs))
+        for _ in model.run(group.sequences):
+            pass
+        found = group.completions()
+        assert [c.text for c in found] == ["abc" + c.text for c in plain] and [c.ids for c in found] == [c.ids for c in plain]
+        score = model.score("abc", logprobs=logprobs)
+        for completion in found:
+            assert completion.prompt_logprobs == (None if logprobs is None else pytest.approx(score.logprobs, abs=1e-5))

@@ -233,7 +233,7 @@ REFUSED: dict[str, Callable[[pellucid.Record, pellucid.GPT], object]] = {
     "another seed: its draws are not those of seed 6": lambda r, m: replaced(r, seed=6).verify(m),
     "names no seed": lambda r, m: replaced(r, seed=None).verify(m),
     "sampling options lack 'top_k'": lambda r, m: replaced(r, sampling={"max_tokens": 1, "temperature": 1.0}).verify(m),
-    "stop is a text or several, not 3": lambda r, m: sampling(r, stop=3).verify(m),
+    "sampling options are not valid: stop is a text": lambda r, m: sampling(r, stop=3).verify(m),
     "drew 12 tokens, more than its max_tokens of 4": lambda r, m: sampling(r, max_tokens=4).verify(m),
     "temperature must be": lambda r, m: sampling(r, temperature=-1).verify(m),
 }

@@ -82,9 +82,8 @@ def sampling(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def _bias(text: str) -> tuple[int, float]:
-    option = next(option for option in option_table.SAMPLING_OPTIONS if option.type == "biases")
     try:
-        pair: tuple[int, float] = option.parse(text)
+        pair: tuple[int, float] = option_table.option_named("logit_bias").parse(text)
         return pair
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no token id and number, such as 50256=-100") from None

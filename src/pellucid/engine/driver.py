@@ -95,7 +95,7 @@ class EngineDriver:
         return aiter(self._streamed(request))
 
     def cancel(self, handle: RequestHandle) -> None:
-        """Ends a request before its next token; harmless if it has ended, or is another driver's."""
+        """Ends a request before its next token; harmless if it has ended."""
         handle.cancel()
 
     @property
@@ -159,7 +159,7 @@ class EngineDriver:
             if name == "submit":
                 self._begin(job)
             elif not job.done:
-                self._engine.cancel(job.group)
+                self._cancel_all(job)
                 self._deliver({job: []})
 
     def _begin(self, job: Job) -> None:
@@ -182,10 +182,11 @@ class EngineDriver:
             return
         touched: dict[Job, list[SampleToken]] = {}
         for sequence, token in drawn:
-            job, sample = self._jobs[sequence]
-            touched.setdefault(job, []).append((sample, token))
+            if owner := self._jobs.get(sequence):
+                touched.setdefault(owner[0], []).append((owner[1], token))
         for sequence in ended:
-            touched.setdefault(self._jobs[sequence][0], [])
+            if owner := self._jobs.get(sequence):
+                touched.setdefault(owner[0], [])
         self._deliver(touched)
 
     def _deliver(self, touched: abc.Mapping[Job, abc.Sequence[SampleToken]]) -> None:
@@ -194,8 +195,8 @@ class EngineDriver:
         for job, tokens in touched.items():
             error = job.group.error
             if error is not None:
-                self._engine.cancel(job.group)  # other completions of a request that fails are of no use
-            done = job.group.finished
+                self._cancel_all(job)  # other completions of a request that fails are of no use
+            done = error is not None or job.group.finished
             if done:
                 self._forget(job)
             for loop, future in job.hand_over(tokens, done, error):
@@ -227,9 +228,13 @@ class EngineDriver:
     def _recover(self, error: Exception) -> None:
         """The engine itself has raised: ends all that it holds."""
         for job in dict.fromkeys(job for job, _ in self._jobs.values()):
-            with contextlib.suppress(Exception):
-                self._engine.cancel(job.group)
+            self._cancel_all(job)
             self._end(job, error)
+
+    def _cancel_all(self, job: Job) -> None:
+        for sequence in job.group.sequences:
+            with contextlib.suppress(Exception):  # of a runner that cannot close: the sequence has left the engine before
+                self._engine.cancel(sequence)
 
     def _forget(self, job: Job) -> None:
         for sequence in job.group.sequences:

@@ -208,6 +208,11 @@ REQUEST_OPTIONS: tuple[Option, ...] = (
 )  # fmt: skip
 
 
+def option_named(name: str) -> Option:
+    """The row of a sampling or request option."""
+    return next(option for option in (*SAMPLING_OPTIONS, *REQUEST_OPTIONS) if option.name == name)
+
+
 def recordable_options() -> tuple[Option, ...]:
     """The options that a generation record can hold: those of `xray` and of the studio."""
     return tuple(option for option in SAMPLING_OPTIONS if option.recorded != "never")

@@ -4,7 +4,7 @@ from collections import abc
 from dataclasses import dataclass, replace
 
 from pellucid.engine.completion import Completion, Score
-from pellucid.engine.options import REQUEST_OPTIONS, SAMPLING_OPTIONS, SamplingOptions
+from pellucid.engine.options import SamplingOptions, option_named
 from pellucid.engine.sequence import Sequence, check_fits
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
@@ -40,13 +40,12 @@ class Request:
     def __post_init__(self) -> None:
         if len(self.prompt) == 0:
             raise PellucidError("the prompt is empty: begin with the token that begins a text (end-of-text, as a rule)")
-        for option in REQUEST_OPTIONS[:1]:
-            option.check(self.n)
+        option_named("n").check(self.n)
         if self.best_of is not None and (
             not isinstance(self.best_of, int) or isinstance(self.best_of, bool) or self.best_of < self.n
         ):
             raise PellucidError(f"best_of must be a whole number, n ({self.n}) or more, not {self.best_of!r}")
-        next(option for option in SAMPLING_OPTIONS if option.name == "logprobs").check(self.prompt_logprobs)
+        option_named("logprobs").check(self.prompt_logprobs)
 
     @property
     def samples(self) -> int:

@@ -64,6 +64,8 @@ def tokens_and_options(record: Record, model: GPT) -> tuple[list[int], SamplingO
         options = SamplingOptions.from_record(named.sampling, named.seed)
     except KeyError as error:
         raise PellucidError(f"the record's sampling options lack {error}") from None
+    except PellucidError as error:
+        raise PellucidError(f"the record's sampling options are not valid: {error}") from None
     draws = record["generation/steps/draw"]
     if len(draws) > options.max_tokens:
         raise PellucidError(f"the record drew {len(draws)} tokens, more than its max_tokens of {options.max_tokens}")
