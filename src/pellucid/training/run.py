@@ -34,6 +34,7 @@ from pellucid.text import Tokenizer
 from pellucid.training import checkpoint, machine
 from pellucid.training.batches import WindowBatches, ramp_of
 from pellucid.training.budget import Pace, calibration_seconds, check_positive, measure_pace, one_budget
+from pellucid.training.first_weights import BY_NAME, FIRST_WEIGHTS, new_model
 from pellucid.training.loop import ended, run_steps
 from pellucid.training.optimizers import check_optimizer
 from pellucid.training.prepare import Source, new_run, prepare_corpus
@@ -181,7 +182,7 @@ def train(
     built = open_corpus(run / "corpus", verify=resume)
     words = Tokenizer.load(run / "corpus")
     batches = WindowBatches.of(plan, built, words)
-    model = GPT(plan.config, tokenizer=words, seed=plan.seed)
+    model = new_model(plan, words)
     recorder = recorder_of(run, plan, model, batches) if record and plan.record else None
     listening = observers if recorder is None else [*observers, recorder.observe]
     state = run_steps(run, plan, model, batches, observers=listening, stop=stop, watcher=recorder)
@@ -349,6 +350,7 @@ def _plan(
         record=record,
         **as_given,
         source={
+            FIRST_WEIGHTS: BY_NAME,
             "tokenizer": tokenizer.fingerprint,
             "train_tokens": len(built.train),
             "held_out_tokens": len(built.held_out),
