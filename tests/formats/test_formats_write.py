@@ -131,7 +131,7 @@ def test_any_shape_written_and_read_is_the_same_function(
 @pytest.mark.parametrize("scaled", [True, False])
 def test_folding_is_exact_but_for_rounding(scaled: bool) -> None:
     """In float64: 53 bits, so 1e-12 of logits around 10 is rounding and nothing else."""
-    model = shake(Decoder(shape(pattern=alternating(4, band=8), attention_scale=scaled), seed=2)).double()
+    model = shake(Decoder(shape(pattern=alternating(4, band=8), attention_scale=scaled), seed=1)).double()
     bare = Decoder(model.config.replace(qkv_bias=False, attention_scale=False)).double().requires_grad_(False)
     state = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("c_attn.bias")}
     for number, shift in enumerate(shifts(model)):
@@ -154,8 +154,8 @@ def spoilt(size: float) -> pellucid.GPT:
 def test_a_query_matrix_that_cannot_be_undone_is_refused_with_its_numbers(tmp_path: Path) -> None:
     with pytest.raises(PellucidError, match=r"block 2's query biases .* singular \(condition number .*, residual"):
         losses(spoilt(0.0), WRITTEN["hf-gpt-neo"])
-    assert condition(spoilt(1e-3).h[2]) > 1000
-    (lost,) = losses(spoilt(1e-3), WRITTEN["hf-gpt-neo"])
+    assert condition(spoilt(1e-4).h[2]) > 1000
+    (lost,) = losses(spoilt(1e-4), WRITTEN["hf-gpt-neo"])
     assert "moving block 2's makes numbers" in lost and "condition number" in lost and "residual" in lost
     model = spoilt(0.0)
     model.h[2].attn.c_attn.bias[:WIDTH] = 0  # nothing to move: nothing is undone

@@ -170,7 +170,7 @@ def test_scores_are_standard_deviations_above_the_steps_before(seen: list[tuple[
         assert score == pytest.approx((value - mean) / max(statistics.pstdev(of), 0.01 * mean), rel=1e-6, abs=1e-9)
 
 
-SPIKES: dict[str, Any] = {"skip_spikes": 1.0, "steps": 32, "batch_tokens": 64, "learning_rate": 0.01, "seed": 6}
+SPIKES: dict[str, Any] = {"skip_spikes": 1.0, "steps": 32, "batch_tokens": 64, "learning_rate": 0.01, "seed": 1}
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ relatives do otherwise (`GPTConfig`) is a branch that GPT-3 never takes. What tr
 `model(ids)` gives logits, `model(ids, targets)` a loss.
 """
 
-import math
 from collections.abc import Callable
 from typing import Literal, cast
 
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from pellucid.errors import PellucidError
 from pellucid.gpt.compressor import Compressor
 from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.initialization import initial_rows
 from pellucid.gpt.kv_cache import KVCache
 from pellucid.gpt.loss import IGNORE, linear_cross_entropy
 from pellucid.gpt.pattern import Compressed, Pattern
@@ -28,6 +28,8 @@ from pellucid.gpt.tap import Tap
 from pellucid.native.operators import functions
 from pellucid.native.operators.library import in_use
 
+
+INIT_NUMBERS = 1 << 22  # first weights computed at once, in whole rows: 16 MB
 
 # PyTorch's modules initialise themselves when they are made. First weights here come from `init_weights` or from a file, so a
 # large model is not filled twice and a model on the meta device costs nothing.
@@ -140,7 +142,7 @@ class Decoder(nn.Module):
 
     Args:
         config: the shape.
-        seed: of the first weights. The same seed gives the same parameters on any machine of the same PyTorch version.
+        seed: of the first weights. The same seed gives the same parameters on any machine.
 
     Note: `config` is a `GPTConfig`; `.parameters()` of this module are tensors, `.config.parameters()` is their count.
     """
@@ -160,21 +162,13 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, seed: int) -> None:
-        """GPT-2's initialisation: N(0, 0.02), positions N(0, 0.01), biases 0, gains 1, null keys and values 0 (a choice).
-
-        The two matrices of a block that write into the residual stream are scaled by 1 / sqrt(2L), so that the stream's
-        variance does not grow with depth (GPT-2 paper, section 2.3: 1 / sqrt(N) for N residual layers).
-        """
-        generator = torch.Generator(device="cpu").manual_seed(seed)
-        residual = 0.02 / math.sqrt(2 * self.config.n_layers)
+        """Sets the first weights, each a function of (seed, parameter name, index): see `initialization`."""
         for name, parameter in self.named_parameters():
-            if name.endswith("bias") or ".nothing_" in name:
-                parameter.zero_()
-            elif name.startswith("ln_f") or ".ln_" in name:
-                parameter.fill_(1.0)
-            else:
-                std = 0.01 if name == "wpe.weight" else residual if name.endswith("c_proj.weight") else 0.02
-                parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
+            rows = max(1, INIT_NUMBERS * len(parameter) // parameter.numel())
+            for start in range(0, len(parameter), rows):
+                stop = min(start + rows, len(parameter))
+                values = initial_rows(self.config, seed, name, tuple(parameter.shape), start, stop)
+                parameter[start:stop] = torch.from_numpy(values)
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None, tap: Tap | None = None) -> Tensor:
         """Hidden vectors after the last block and the last LayerNorm, which `logits` multiplies by the token matrix.

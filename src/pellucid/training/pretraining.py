@@ -17,6 +17,7 @@ from pellucid.runs.plan import Plan
 from pellucid.runs.recipe import DEFAULT_OPTIMIZER, MAX_EPOCHS, TOKENS_PER_PARAMETER, Recipe
 from pellucid.text import Tokenizer
 from pellucid.training.batches import Batches, WindowBatches, ramp_of
+from pellucid.training.first_weights import BY_NAME, FIRST_WEIGHTS, new_model
 from pellucid.training.memory_limit import refuse_too_large
 from pellucid.training.optimizers import check_optimizer
 from pellucid.training.options import TrainingOptions
@@ -70,7 +71,7 @@ class TrainingJob:
         """A new model of the plan's shape, and the batches of `run/corpus`."""
         tokenizer = Tokenizer.load(run / CORPUS)
         batches = WindowBatches.of(plan, open_corpus(run / CORPUS, verify=verify), tokenizer)
-        return GPT(plan.config, tokenizer=tokenizer, seed=plan.seed), batches
+        return new_model(plan, tokenizer), batches
 
 
 class TextWorkload(Workload):
@@ -103,6 +104,7 @@ class TextWorkload(Workload):
         if self.batch < 1:
             raise PellucidError(f"batch_tokens is {batch_tokens}, less than one window of {config.n_ctx}: give that or more")
         source = {
+            FIRST_WEIGHTS: BY_NAME,
             "tokenizer": self.tokenizer.fingerprint,
             "train_tokens": len(self.corpus.train),
             "held_out_tokens": len(self.corpus.held_out),

@@ -24,6 +24,7 @@ from pellucid.text.tokenizer import Tokenizer
 from pellucid.training import checkpoint
 from pellucid.training.batches import WindowBatches
 from pellucid.training.checkpoint import State
+from pellucid.training.first_weights import new_model
 from pellucid.training.loop import sample, take_step
 from pellucid.training.optimizers import make_optimizer
 from pellucid.training.watch import example_moment, moments
@@ -115,7 +116,7 @@ def _replay_one(
     run: Path, plan: Plan, batches: WindowBatches, tokenizer: Tokenizer, until: int, stretch: Stretch | None,
     position: int | None, step: int, path: Path | None,
 ) -> ReplayedStep:  # fmt: skip
-    model = GPT(plan.config, tokenizer=tokenizer, seed=plan.seed)
+    model = new_model(plan, tokenizer)
     optimizer = make_optimizer(model, plan.recipe, plan.optimizer, plan.optimizer_settings)
     state = State(step=step, tokens=batches.tokens_before(step))
     if path is not None and path.name == MODEL:
