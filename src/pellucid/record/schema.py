@@ -101,8 +101,8 @@ _GENERATION = (
          "attention weights, query by key, in steps of 1/255; 0 for keys that the block's pattern does not see",
          scaled=True, triangle=True),
     _numbers("generation/cells", "uint8", ("S", "L", "T"), "derived",
-             "keys and values by step, block and track: 0 not there yet, 1 computed in this step, 2 kept in the cache, "
-             "3 dropped, no later query can read it"),
+             "keys and values by step, block and track: 0 not there yet, 1 computed in this step, 2 in the cache, 3 in the "
+             "cache although no later query can read it: an evicting cache would drop it"),
     # Time. The first step includes the prompt.
     _numbers("generation/timings/steps", "float32|float64", ("S",), "measured", "time that each step took", "s"),
     _numbers("generation/timings/blocks", "float32|float64", ("S", "L"), "measured", "time in each block", "s", optional=True),
