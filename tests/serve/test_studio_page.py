@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from models import lively
 import pellucid
 from pellucid.draw.components import chart
 from pellucid.draw.film import palette
+from pellucid.engine import options as option_table
+from pellucid.engine.options import Option
 from pellucid.errors import PellucidError
 from pellucid.record import Record, RecordWriter, StoredArray, open_record
 from pellucid.serve import Studio, write_page
+from pellucid.serve.studio.generate_request import parse_generate_request
 from pellucid.text import piece
 
 
@@ -67,7 +71,14 @@ def studio(folder: Path) -> Iterator[Studio]:
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
-    """A page that must not complain, ask anybody else, or be made to run what a text says."""
+    """A checked page."""
+    with checked_page(browser) as found:
+        yield found
+
+
+@contextmanager
+def checked_page(browser: Any) -> Iterator[Any]:
+    """A page that must log no errors or warnings, send no request to another host, and run nothing that a text contains."""
     found = browser.new_page(viewport={"width": 1200, "height": 800})
     problems: list[str] = []
     found.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
@@ -219,10 +230,10 @@ def test_a_long_record_stays_light(page: Any, studio: Studio) -> None:
 def test_a_prompt_is_answered_token_by_token_and_then_looked_into(page: Any, studio: Studio, folder: Path) -> None:
     page.goto(f"{studio.url}#/ask")
     page.get_by_label("Prompt").fill("the fox")
-    for name, value in (("Tokens", "7"), ("Temperature", "0.7"), ("Top-k", "30"), ("Top-p", "0.9"), ("Seed", "11")):
+    for name, value in (("Max tokens", "7"), ("Temperature", "0.7"), ("Top-p", "0.9"), ("Seed", "11")):
         page.get_by_label(name).fill(value)
-    page.get_by_text("More rules").click()
-    for name, value in (("Min-p", "0.001"), ("Frequency penalty", "0.5")):
+    page.get_by_text("More options").click()
+    for name, value in (("Top-k", "30"), ("Min-p", "0.001"), ("Frequency penalty", "0.5")):
         page.get_by_label(name).fill(value)
     page.get_by_role("button", name="Write").click()
     page.get_by_role("heading", name="Inside this very answer").wait_for()
@@ -236,12 +247,100 @@ def test_a_prompt_is_answered_token_by_token_and_then_looked_into(page: Any, stu
     expected = [piece(model.tokenizer.token_bytes(token)) for token in (*written.prompt_ids, *written.ids)]
     assert [token.replace("\xa0", " ") for token in tokens] == expected
     assert f"{len(written.ids)} tokens, seed 11" in page.locator("p.status").inner_text()
-    page.get_by_label("Tokens", exact=True).fill("300")  # more than fit: the server says so
+    page.get_by_label("Max tokens").fill("300")  # more than fit: the server says so
     page.get_by_role("button", name="Write").click()
     page.get_by_role("alert").filter(has_text="leaves room for").wait_for()
     page.refused = 1
     page.goto(studio.url)
     page.get_by_role("link", name="written here by").first.wait_for()
+
+
+def test_the_form_has_an_input_for_each_row_of_the_table(page: Any, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of every type, added before the server starts: the form shows them, and what it sends the server parses."""
+    rows = (
+        Option(
+            name="typical_mass", type="float", default=1.0, minimum=0, above_minimum=True, maximum=1, help="keeps <b>much</b>",
+        ),
+        Option(name="window_tokens", type="int", default=None, minimum=1, nullable=True, help="looks back so far"),
+        Option(name="fast_draws", type="bool", default=False, help="draws quickly"),
+        Option(name="banned_texts", type="texts", default=(), help="never writes these"),
+        Option(name="token_boosts", type="biases", default=(), help="wants these"),
+    )  # fmt: skip
+    monkeypatch.setattr(option_table, "SAMPLING_OPTIONS", (*option_table.SAMPLING_OPTIONS, *rows))
+    bodies: list[bytes] = []
+
+    def answer(route: Any) -> None:  # nothing implements the new options: the page's request goes no further
+        bodies.append(route.request.post_data_buffer)
+        route.fulfill(content_type="text/event-stream", body='event: error\ndata: {"error": "seen"}\n\n')
+
+    page.route("**/api/generate", answer)
+    with Studio([tiny_run], port=0) as studio:
+        page.goto(f"{studio.url}#/ask")
+        page.get_by_role("button", name="Write").click()
+        page.get_by_role("alert").filter(has_text="seen").wait_for()
+        details = page.get_by_text("More options")
+        details.focus()
+        page.keyboard.press("Enter")
+        for option in option_table.recordable_options():
+            control = page.locator(f"#option-{option.name}")
+            control.focus()
+            label = control.evaluate("found => found.labels[0].textContent")
+            assert control.is_visible() and label.strip().lower().replace("-", " ") == option.name.replace("_", " ")
+            described = page.locator(f"#{control.get_attribute('aria-describedby')}").text_content()
+            assert described.startswith(option.help) and page.locator("form span.hint").text_content() == described
+        page.get_by_label("Seed").fill("9007199254740993")
+        page.get_by_label("Typical mass").fill("0.25")
+        page.get_by_label("Window tokens").fill("12")
+        page.get_by_label("Fast draws").focus()
+        page.keyboard.press("Space")
+        page.get_by_label("Banned texts").fill("\\n\n the")
+        page.get_by_label("Token boosts").fill("3=-1.5, 4=2")
+        with page.expect_response("**/api/generate"):
+            page.get_by_label("Typical mass").press("Enter")
+        assert parse_generate_request(bodies[0]).options == {"temperature": 0.8, "top_p": 0.95, "max_tokens": 40}
+        assert parse_generate_request(bodies[1]).options == {
+            "temperature": 0.8, "top_p": 0.95, "max_tokens": 40, "seed": 2**53 + 1, "typical_mass": 0.25, "window_tokens": 12,
+            "fast_draws": True, "banned_texts": ("\n", " the"), "token_boosts": ((3, -1.5), (4, 2.0)),
+        }  # fmt: skip
+        details.click()  # closed: what is wrong in it opens it
+        page.evaluate("document.getElementById('option-typical_mass').value = 0")
+        page.get_by_label("Prompt").focus()
+        page.get_by_role("button", name="Write").click()
+        page.get_by_role("alert").filter(has_text="Typical mass must be a number, more than 0 and at most 1").wait_for()
+        assert page.evaluate("document.activeElement.id") == "option-typical_mass"
+        assert page.get_by_label("Typical mass").get_attribute("aria-invalid") == "true" and len(bodies) == 2
+
+
+def test_plain_answers_of_two_pages_at_once(browser: Any, studio: Studio, folder: Path) -> None:
+    """They show text and tokens, and no record is made of them; by keyboard, on a phone."""
+    model, before = pellucid.load(folder / "run"), studio.catalog._count
+    assert model.tokenizer is not None
+    prompts = ("the fox", "a hill and")
+    with checked_page(browser) as first, checked_page(browser) as second:
+        for page, prompt in zip((first, second), prompts, strict=True):
+            page.set_viewport_size({"width": 360, "height": 700})
+            page.goto(f"{studio.url}#/ask")
+            page.get_by_label("Prompt").fill(prompt)
+            page.get_by_label("Seed").fill("5")
+            page.get_by_text("More options").click()
+            page.get_by_label("Stop").focus()
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360
+            page.get_by_label("Record what happens inside").focus()
+            page.keyboard.press("Space")
+            page.keyboard.press("Tab")
+            assert page.evaluate("document.activeElement.textContent") == "Write"
+        for page in (first, second):
+            page.keyboard.press("Enter")
+        for page, prompt in zip((first, second), prompts, strict=True):
+            written = model.generate(prompt, max_tokens=40, temperature=0.8, top_p=0.95, seed=5)
+            page.get_by_text(f"{len(written.ids)} tokens, seed 5").wait_for()
+            assert page.locator("p.text").text_content() == prompt + written.text
+            tokens = page.locator("div.answer span:not(.drawn)").all_inner_texts()
+            pieces = [piece(model.tokenizer.token_bytes(token)) for token in (*written.prompt_ids, *written.ids)]
+            assert [token.replace("\xa0", " ") for token in tokens] == pieces
+            assert page.get_by_role("grid").count() == 0
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert studio.catalog._count == before
 
 
 def test_a_run_is_followed_while_it_writes(page: Any, studio: Studio, folder: Path) -> None:

@@ -13,6 +13,8 @@ from pellucid.serve.wire import OptionField
 MAX_PROMPT_CHARACTERS = 20_000
 MAX_TOKENS = 400  # drawn for one request: the page shows every one
 DEFAULT_MAX_TOKENS = 40
+# What differs from the table here.
+_CHANGED: dict[str, dict[str, Any]] = {"max_tokens": {"default": DEFAULT_MAX_TOKENS, "minimum": 1, "maximum": MAX_TOKENS}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +35,8 @@ class ParsedRequest:
 
 def option_fields() -> list[OptionField]:
     """The options that a request may name, from the table of sampling options, for the page's form to be built from."""
-    return [OptionField(**option.wire()) for option in option_table.recordable_options()]  # type: ignore[typeddict-item]
+    rows = [option.wire() | _CHANGED.get(option.name, {}) for option in option_table.recordable_options()]
+    return [OptionField(**row) for row in rows]  # type: ignore[typeddict-item]
 
 
 def parse_generate_request(body: bytes) -> ParsedRequest:

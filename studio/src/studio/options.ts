@@ -1,0 +1,155 @@
+// The form of the sampling options: its inputs, from the table that the server sends, and the values of a request.
+
+import type { OptionField } from "../wire.ts";
+
+/** The value of an option in a request. */
+export type OptionValue = number | string | boolean | string[] | Record<string, number>;
+
+/** The input of one option. */
+export interface OptionInput {
+  option: OptionField;
+  label: string;
+  /** The option's help, and how its value is written where that is not obvious. */
+  hint: string;
+  /** "digits": a whole number that JavaScript's numbers do not hold; "lines": several texts, each in its own line. */
+  kind: "number" | "digits" | "checkbox" | "text" | "lines" | "pairs";
+  initial: string | boolean;
+  /** What an empty input means. */
+  placeholder: string;
+  min: number | undefined;
+  max: number | undefined;
+  step: number | undefined;
+}
+
+/** A value that an option does not take. */
+export class OptionError extends Error {
+  constructor(
+    /** Name of the option. */
+    readonly option: string,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+const COMMON = ["temperature", "top_p", "max_tokens", "seed"];
+// Where the form begins; other options begin empty: at their defaults.
+const INITIAL: Record<string, number> = { temperature: 0.8, top_p: 0.95, max_tokens: 40 };
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+const INTEGER = /^[+-]?\d+$/;
+
+/** The name of an option in a sentence: top_k -> top-k, presence_penalty -> presence penalty. */
+export function phraseOf(name: string): string {
+  return name.replace(/_([a-z])$/, "-$1").replaceAll("_", " ");
+}
+
+function labelOf(name: string): string {
+  const phrase = phraseOf(name);
+  return phrase.charAt(0).toUpperCase() + phrase.slice(1);
+}
+
+function kindOf(option: OptionField): OptionInput["kind"] {
+  const limits = [option.minimum, option.maximum].filter((limit) => limit !== null);
+  if (option.type === "int") return limits.some((limit) => Math.abs(limit) > Number.MAX_SAFE_INTEGER) ? "digits" : "number";
+  const kinds: Record<string, OptionInput["kind"]> = { float: "number", bool: "checkbox", texts: "lines", biases: "pairs" };
+  return kinds[option.type] ?? "text";
+}
+
+/** What one press of an arrow key adds: whole numbers, or hundredths where the range is short or is not on multiples of 0.05. */
+function stepOf({ type, minimum, maximum }: OptionField): number {
+  if (type === "int") return 1;
+  const short = minimum !== null && maximum !== null && maximum - minimum <= 1;
+  return short || !Number.isInteger((minimum ?? 0) * 20) ? 0.01 : 0.05;
+}
+
+function inputOf(option: OptionField): OptionInput {
+  const kind = kindOf(option);
+  const written = kind === "lines" ? " (one a line; \\n is a line break in it)" : kind === "pairs" ? " (50256=-100, 13=2)" : "";
+  const step = kind === "number" ? stepOf(option) : undefined;
+  const least = option.minimum === null || step === undefined ? undefined : option.minimum + (option.above_minimum ? step : 0);
+  const absent = option.nullable ? "off" : option.default === null ? "automatic" : String(option.default);
+  return {
+    option,
+    label: labelOf(option.name),
+    hint: option.help + written,
+    kind,
+    initial: kind === "checkbox" ? option.default === true : String(INITIAL[option.name] ?? ""),
+    placeholder: kind === "lines" || kind === "pairs" ? "none" : absent,
+    min: least,
+    max: step === undefined ? undefined : (option.maximum ?? undefined),
+    step,
+  };
+}
+
+/** The inputs of a form: those that are always visible, and the others in the table's order. */
+export function inputsOf(options: OptionField[]): { common: OptionInput[]; more: OptionInput[] } {
+  const place = (option: OptionField) => COMMON.indexOf(option.name);
+  const common = options.filter((option) => place(option) >= 0).sort((a, b) => place(a) - place(b));
+  return { common: common.map(inputOf), more: options.filter((option) => place(option) < 0).map(inputOf) };
+}
+
+function rangeOf({ minimum, maximum, above_minimum: above }: OptionField): string {
+  if (minimum === null) return maximum === null ? "" : `, ${maximum} at most`;
+  if (maximum === null) return above ? `, more than ${minimum}` : `, ${minimum} or more`;
+  return above ? `, more than ${minimum} and at most ${maximum}` : ` from ${minimum} to ${maximum}`;
+}
+
+function parseNumber(input: OptionInput, text: string): number | string {
+  const { option, label, kind } = input;
+  const value = Number(text);
+  const { minimum, maximum } = option;
+  const inside =
+    (minimum === null || (option.above_minimum ? value > minimum : value >= minimum)) && (maximum === null || value <= maximum);
+  if (!(option.type === "int" ? INTEGER : NUMBER).test(text) || !Number.isFinite(value) || !inside) {
+    throw new OptionError(option.name, `${label} must be a ${option.type === "int" ? "whole " : ""}number${rangeOf(option)}`);
+  }
+  return kind === "digits" ? String(BigInt(text.replace(/^\+/, ""))) : value;
+}
+
+/** The texts of lines, in which \n, \t and \\ stand for a line break, a tab and a backslash. Empty lines are no texts. */
+function parseLines(text: string): string[] {
+  const meant: Record<string, string> = { "\\n": "\n", "\\t": "\t", "\\\\": "\\" };
+  const lines = text.split(/\r?\n/).filter((line) => line !== "");
+  return lines.map((line) => line.replace(/\\[nt\\]/g, (escape) => meant[escape]!));
+}
+
+function parsePairs({ option, label }: OptionInput, text: string): Record<string, number> {
+  const pairs: Record<string, number> = {};
+  for (const pair of text.replace(/\s*=\s*/g, "=").split(/[\s,;]+/).filter(Boolean)) {
+    const [token, value, ...rest] = pair.split("=");
+    if (rest.length || !/^\d{1,15}$/.test(token!) || !NUMBER.test(value ?? "")) {
+      throw new OptionError(option.name, `${label} is written as TOKEN=NUMBER, such as 50256=-100; not ${pair}`);
+    }
+    const id = String(Number(token));
+    if (id in pairs) throw new OptionError(option.name, `${label} names token ${id} twice: give it one number`);
+    pairs[id] = Number(value);
+  }
+  return pairs;
+}
+
+/**
+ * The value of an input, or undefined where it is empty: the option then has its default.
+ *
+ * @throws OptionError if the option does not take it
+ */
+export function parseInput(input: OptionInput, raw: string | boolean): OptionValue | undefined {
+  if (typeof raw === "boolean") return raw === input.option.default ? undefined : raw;
+  if (input.kind === "text") return raw === "" ? undefined : raw;
+  if (input.kind === "lines") {
+    const texts = parseLines(raw);
+    return texts.length ? texts : undefined;
+  }
+  if (raw.trim() === "") return undefined;
+  return input.kind === "pairs" ? parsePairs(input, raw) : parseNumber(input, raw.trim());
+}
+
+/**
+ * The options of a request: the fields that are not at their defaults.
+ *
+ * @param read gives the content of an option's input: its text, or whether it is checked
+ * @throws OptionError at the first input with a value that its option does not take
+ */
+export function optionsOf(inputs: OptionInput[], read: (input: OptionInput) => string | boolean): Record<string, OptionValue> {
+  const values = inputs.map((input) => [input.option.name, parseInput(input, read(input))] as const);
+  return Object.fromEntries(values.filter((pair): pair is readonly [string, OptionValue] => pair[1] !== undefined));
+}
