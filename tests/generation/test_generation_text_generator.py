@@ -21,7 +21,7 @@ from pellucid.generation.resolve import ASSETS, DEFAULT
 from pellucid.generation.text_generator import TextGenerator, open_text_generator
 from pellucid.gpt.costs import tensors
 from pellucid.gpt.pattern import Banded, Compressed, Dense
-from pellucid.runtime.kernel.library import why_not
+from pellucid.runtime.kernel.library import unavailable_reason
 
 
 TOLERANCE = 1e-4  # of log-probabilities: float32 sums in another order
@@ -36,7 +36,7 @@ RELATIVES = {
     ),
     "compressed": pellucid.GPTConfig(vocab_size=50, n_ctx=8, n_layers=2, d_model=8, n_heads=2, pattern=(Compressed(), Dense())),
 }  # fmt: skip
-needs_kernel = pytest.mark.skipif(why_not() is not None, reason=f"no kernel here: {why_not()}")
+needs_kernel = pytest.mark.skipif(unavailable_reason() is not None, reason=f"no kernel here: {unavailable_reason()}")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.memory import TERMS, activation_bytes, block_bytes, copies_bytes, end_bytes
 from pellucid.gpt.presets import PRESETS
 from pellucid.gpt.published import PF_DAY, PUBLISHED
-from pellucid.native.operators.library import compiled_operators, why_not
+from pellucid.native.operators.library import compiled_operators, unavailable_reason
 from pellucid.planning import device, estimate, find
 from pellucid.planning.devices import HOUR, YEAR, duration, published_claim
 from pellucid.planning.estimate import published_sizes
@@ -117,7 +117,7 @@ def test_activations_are_what_autograd_keeps(way: str, pattern: str) -> None:
     """The oracle: every tensor that a real forward pass saves, counted once, less the parameters."""
 
     dtype, *compiled = way.split(", ")
-    if compiled and (reason := why_not()):
+    if compiled and (reason := unavailable_reason()):
         pytest.skip(reason)
 
     def kept(layers: int) -> int:

@@ -16,14 +16,14 @@ from pellucid.formats.weights import Arrays, opened
 from pellucid.gpt.quantize import QuantizedMatrix, is_quantized, quantize
 from pellucid.runtime.kernel import library
 from pellucid.runtime.kernel.packed import PIECE, WEIGHTS, PackedWeights
-from pellucid.runtime.kernel.runner import KernelRunner, arrays_of, pack, why_not
+from pellucid.runtime.kernel.runner import KernelRunner, arrays_of, pack, unavailable_reason
 from pellucid.runtime.runner import TokenSpan
 
 
 CONFIG = pellucid.GPTConfig(vocab_size=90, n_ctx=48, n_layers=2, d_model=48, n_heads=3, pattern=("banded(7)", "dense"))
 IDS = list(range(3, 43))
 
-if missing := why_not(CONFIG):
+if missing := unavailable_reason(CONFIG):
     pytest.skip(f"no kernel: {missing}", allow_module_level=True)
 
 Floats = NDArray[np.float32]

@@ -14,7 +14,7 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.memory import step_memory
 from pellucid.gpt.presets import PRESETS
-from pellucid.native.operators.library import why_not
+from pellucid.native.operators.library import unavailable_reason
 from pellucid.runs.recipe import Recipe
 from pellucid.training import memory_limit
 from pellucid.training.memory_limit import refuse_too_large
@@ -29,7 +29,7 @@ def measured(way: str, **options: int) -> Any:
     """Bytes by which a process grows that trains `cpu-2m` in that way (`benchmarks/training_memory.py`)."""
     if not sys.platform.startswith("linux"):
         pytest.skip("a process's peak is read from /proc")
-    if way.endswith("compiled") and (reason := why_not()):
+    if way.endswith("compiled") and (reason := unavailable_reason()):
         pytest.skip(reason)
     file = Path(__file__).parents[2] / "benchmarks" / "training_memory.py"
     return runpy.run_path(str(file))["measured"](GPTConfig.preset("cpu-2m"), way=way, **options)

@@ -75,11 +75,11 @@ def _pack(
 ) -> "PackedWeights":
     from pellucid.runtime.kernel.library import KERNEL
     from pellucid.runtime.kernel.packed import PackedWeights, unsupported
-    from pellucid.runtime.kernel.runner import why_not
+    from pellucid.runtime.kernel.runner import unavailable_reason
 
     if unsupported(config) is None and KERNEL.would_compile():
         tell("compiling the kernel, once for this machine (--kernel off does without it)")
-    if why := why_not(config):
+    if why := unavailable_reason(config):
         raise KernelUnavailable(f"no kernel here: {why}")
     with opened(directory, (name for name, _ in tensors(config)), values) as (stored, sources):
         return PackedWeights(config, Arrays(config, stored, sources), weights=weights)

@@ -82,9 +82,9 @@ def _why_no_kernel(model: "Decoder") -> str | None:
         return f"it computes on the CPU, and the model is on {weight.device.type}"
     if (dtype := str(weight.dtype).removeprefix("torch.")) not in ("float32", "bfloat16"):
         return f"it takes float32 and bfloat16 weights, not {dtype}"
-    from pellucid.runtime.kernel.runner import why_not
+    from pellucid.runtime.kernel.runner import unavailable_reason
 
-    return why_not(model.config)
+    return unavailable_reason(model.config)
 
 
 def _kernel_runner(model: "Decoder", weights: str | None, cache: str | None) -> Runner:

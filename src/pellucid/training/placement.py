@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import PellucidError
-from pellucid.native.operators.library import why_not
+from pellucid.native.operators.library import unavailable_reason
 from pellucid.runs.plan import Plan
 
 
@@ -63,7 +63,7 @@ def default_dtype(device: torch.device | None = None) -> torch.dtype:
 
 def has_operators(dtype: torch.dtype, device: torch.device | None = None) -> bool:
     """Whether steps use the compiled operators: bfloat16 on a CPU with a C compiler, unless PELLUCID_KERNEL is off."""
-    return dtype == torch.bfloat16 and (device is None or device.type == "cpu") and why_not() is None
+    return dtype == torch.bfloat16 and (device is None or device.type == "cpu") and unavailable_reason() is None
 
 
 def refuse_missing_operators(*, compiled: bool) -> None:
@@ -72,7 +72,7 @@ def refuse_missing_operators(*, compiled: bool) -> None:
     Raises:
         PellucidError: why there are none.
     """
-    if compiled and (reason := why_not()):
+    if compiled and (reason := unavailable_reason()):
         raise PellucidError(f"the run was begun with compiled operators, which cannot be had here ({reason}): start a new run")
 
 

@@ -4,6 +4,6 @@ In: a model's shape, and its weights as NumPy arrays (`packed`). Out: a `Runner`
 alone.
 
 It is compiled once, where a C compiler is there, into the user's cache (`native.build`), bound by ctypes (`library`), and never
-required: `runner.why_not` says in a line why it cannot be had, and PyTorch's operators do the same work. Read `kernel.h`, then
+required: `runner.unavailable_reason` says in a line why it cannot be had, and PyTorch's operators do the same work. Read `kernel.h`, then
 `forward.c`.
 """

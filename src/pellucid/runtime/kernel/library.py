@@ -84,7 +84,7 @@ def kernel(*, plain: bool = False) -> ctypes.CDLL:
     return library
 
 
-def why_not() -> str | None:
+def unavailable_reason() -> str | None:
     """Why there is no kernel here, in a line; None: it is there (built now, if it was not)."""
     try:
         kernel()

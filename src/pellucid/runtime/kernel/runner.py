@@ -23,11 +23,11 @@ CACHES = ("float32", "float16")
 AT_ONCE = 512  # tokens of a pass: more would only take more scratch memory
 
 
-def why_not(config: GPTConfig) -> str | None:
+def unavailable_reason(config: GPTConfig) -> str | None:
     """Why there is no kernel for a model of this shape, in a line; None: there is (built now, if it was not)."""
     if why := unsupported(config):
         return f"it does not know {why}"
-    return library.why_not()
+    return library.unavailable_reason()
 
 
 def pack(model: Any, weights: str | None = None) -> PackedWeights:
