@@ -15,7 +15,7 @@ from pellucid.cli import main
 from pellucid.corpus import Document
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.memory import activation_bytes, way_of
+from pellucid.gpt.memory import activation_bytes, precision_of
 from pellucid.gpt.presets import PRESETS
 from pellucid.gpt.published import PUBLISHED
 from pellucid.gpt.scaling import LEAST, MOST, shape_for
@@ -80,9 +80,9 @@ def test_a_dry_run_says_what_the_run_would_be(
     given, _ = dry_run(documents, parameters=100_000, steps=3, batch_tokens=640, learning_rate=1e-3)
     other = Preview(plan=given, throughput=throughput, dial=shape_for(100_000))
     assert not {"batch_tokens", "learning_rate"} & set(other.reasons())
-    assert preview.memory.stays == pytest.approx(16 * plan.config.parameters(), rel=1e-3)  # and the number of Adam's steps
+    assert preview.memory.persistent == pytest.approx(16 * plan.config.parameters(), rel=1e-3)  # and the number of Adam's steps
     assert preview.memory.activations == activation_bytes(
-        plan.config, plan.micro_batch, way_of(plan.dtype, compiled=plan.compiled), accumulates=plan.batch > plan.micro_batch
+        plan.config, plan.micro_batch, precision_of(plan.dtype, compiled=plan.compiled), accumulates=plan.batch > plan.micro_batch
     )
 
 
