@@ -1,7 +1,7 @@
 """What a training step takes in memory: the largest resident size of a whole process, beside the plan's formula.
 
-    python benchmarks/training_memory.py [--shapes cpu-2m,cpu-12m,gpt2-t512] [--windows 1,4,16] [--precisions "float32;bfloat16"]
-                                         [--micro-batches 1] [--optimizer adamw] [--steps 4]
+    python benchmarks/training_memory.py [--shapes cpu-2m,cpu-12m,gpt2-t512] [--windows 1,4,16]
+                                         [--precisions "float32;bfloat16"] [--micro-batches 1] [--optimizer adamw] [--steps 4]
 
 A process of its own makes the model, takes a few steps on random tokens just as a run does, and says how far its resident size
 rose above what it was before (Linux only: VmHWM and VmRSS of /proc/self/status). Before that it has taken a step of a model of
@@ -76,7 +76,8 @@ def main() -> None:
     parser.add_argument("--shapes", default="cpu-2m,cpu-12m,gpt2-t512")
     parser.add_argument("--windows", default="1,4,16", help="of a micro-batch; those of more than 4,096 tokens are left out")
     parser.add_argument("--micro-batches", type=int, default=1)
-    parser.add_argument("--precisions", default=";".join(key for key in TERMS if key != "16-bit"), help="keys of gpt.memory.TERMS")
+    precisions = ";".join(key for key in TERMS if key != "16-bit")
+    parser.add_argument("--precisions", default=precisions, help="keys of gpt.memory.TERMS")
     parser.add_argument("--optimizer", default="adamw")
     parser.add_argument("--steps", type=int, default=4)
     chosen = parser.parse_args()
@@ -86,8 +87,8 @@ def main() -> None:
         for windows in map(int, chosen.windows.split(",")):
             for precision in chosen.precisions.split(";"):
                 took = measured(
-                    config, micro_batch=windows, micro_batches=chosen.micro_batches, precision=precision, optimizer=chosen.optimizer,
-                    count=chosen.steps,
+                    config, micro_batch=windows, micro_batches=chosen.micro_batches, precision=precision,
+                    optimizer=chosen.optimizer, count=chosen.steps,
                 )  # fmt: skip
                 says = step_memory(config, windows, precision, accumulates=chosen.micro_batches > 1).peak
                 comparisons.append({

@@ -20,7 +20,8 @@ from pellucid.text.tokenizer import Tokenizer
 
 
 TOLERANCE = 1e-4  # float32 sums in another order
-PATHS = [("fast", "off"), ("exact", "off"), *([("exact", "only")] if unavailable_reason() is None else [])]  # (mode, kernel) of a runner
+# (mode, kernel) of a runner
+PATHS = [("fast", "off"), ("exact", "off"), *([("exact", "only")] if unavailable_reason() is None else [])]
 
 
 def make(vocab_size: int, seed: int = 3, tokenizer: Tokenizer | None = None) -> pellucid.GPT:

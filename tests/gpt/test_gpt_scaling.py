@@ -82,7 +82,8 @@ def test_a_dry_run_says_what_the_run_would_be(
     assert not {"batch_tokens", "learning_rate"} & set(other.reasons())
     assert preview.memory.persistent == pytest.approx(16 * plan.config.parameters(), rel=1e-3)  # and the number of Adam's steps
     assert preview.memory.activations == activation_bytes(
-        plan.config, plan.micro_batch, precision_of(plan.dtype, compiled=plan.compiled), accumulates=plan.batch > plan.micro_batch
+        plan.config, plan.micro_batch, precision_of(plan.dtype, compiled=plan.compiled),
+        accumulates=plan.batch > plan.micro_batch,
     )
 
 

@@ -66,7 +66,7 @@ class Family:
         skip = self.skip if module == "wpe" else 0
         return TensorSource(theirs, transposed=name.endswith(self.transposed or (" ",)), skip=skip)
 
-    def plain(self, name: str) -> str | None:
+    def plain_name(self, name: str) -> str | None:
         """A file's name without prefix; None for a buffer."""
         for prefix in sorted(self.prefixes, key=len, reverse=True):
             if name.startswith(prefix):

@@ -37,10 +37,10 @@ def opened(
     family = family_of(directory, values)
     sources = family.sources(names)
     listed = listed_shards(directory)
-    with SafetensorsFiles(weight_files(directory, listed), family.plain) as tensors:
+    with SafetensorsFiles(weight_files(directory, listed), family.plain_name) as tensors:
         for stored, shard in listed.items():
-            name = family.plain(stored)
-            if name is not None and (name not in tensors or tensors.where(name).name != shard):
+            name = family.plain_name(stored)
+            if name is not None and (name not in tensors or tensors.file_of(name).name != shard):
                 raise PellucidError(f"{directory / INDEX} says that {stored!r} lies in {shard}, which lacks it")
         embedding = sources["wte.weight"].names[0]
         if HEAD in tensors:
@@ -49,7 +49,7 @@ def opened(
                     f"{directory}: {HEAD!r} is not {embedding!r} again; in GPT-3's family the output matrix is tied to the "
                     "tokens'"
                 )
-            tensors.forget(HEAD)
+            tensors.discard(HEAD)
         elif values.get("tie_word_embeddings", True) is False:
             raise PellucidError(f"{directory / CONFIG} says that the output matrix is not tied, but {HEAD!r} is missing")
         yield tensors, sources

@@ -82,11 +82,11 @@ def load_weights(
         PellucidError: the file is missing, truncated or holds a missing, extra, wrong-shaped or non-finite tensor; the
             message names file and tensor.
     """
-    with SafetensorsFiles([directory / WEIGHTS], _plain) as tensors:
+    with SafetensorsFiles([directory / WEIGHTS], _plain_name) as tensors:
         fill(model, tensors, gpt2_tensor_sources(name for name, _ in model.named_parameters()), device=device, dtype=dtype)
 
 
-def _plain(name: str) -> str | None:
+def _plain_name(name: str) -> str | None:
     # GPT-2's files may also hold the causal mask as a buffer, and the tied head a second time.
     name = name.removeprefix(PREFIX)
     return None if name.endswith((".attn.bias", ".attn.masked_bias")) or name == "lm_head.weight" else name

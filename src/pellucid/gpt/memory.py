@@ -63,7 +63,9 @@ TERMS = {
     # PyTorch's fused kernel; its output has the layout that the next product reads, so it is saved once.
     "float32": ActivationTerms(value=4, vectors=8, by_subsets=1, fragmentation=0.2, accumulating_fragmentation=0.5),
     # Autocast on a CPU: the stream, and so what goes into LayerNorms, stays float32; softmax is saved (`_with_saved_weights`).
-    "bfloat16": ActivationTerms(value=2, vectors=6, stream=2, by_subsets=1, pairs=True, copies=2, fragmentation=0.3, accumulating_fragmentation=0.42),
+    "bfloat16": ActivationTerms(
+        value=2, vectors=6, stream=2, by_subsets=1, pairs=True, copies=2, fragmentation=0.3, accumulating_fragmentation=0.42,
+    ),
     # The same with the operators of `pellucid.native.operators`: their logits are bfloat16, in place.
     "bfloat16, compiled": ActivationTerms(
         value=2, vectors=6, stream=2, by_subsets=1, pairs=True, copies=2, chunk=4 * CHUNK_LOGITS, logit=2,

@@ -1,9 +1,9 @@
 """Compiling C sources into shared libraries in the user's cache, once for each version and processor.
 
-A library's file name holds a hash of its sources, the flags and the processor, so that a new version never loads an old library.
-It is written to a temporary file and renamed, so an interrupted build leaves no incomplete library. Of several processes that
-need it, one compiles and the others wait. A compiler's failure is stored beside it for a day, or until the compiler, the sources
-or the flags change.
+A library's file name holds a hash of its sources, the flags and the processor, so a new version never loads an old library. It
+is written to a temporary file and renamed, so an interrupted build leaves no incomplete library. Of several processes that need
+it, one compiles and the others wait. A compiler's failure is stored beside it for a day, or until the compiler, the sources or
+the flags change.
 """
 
 import ctypes

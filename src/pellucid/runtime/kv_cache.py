@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pellucid.gpt.attention import attention, compressed_attention, picked_attention
+from pellucid.gpt.attention import attention, compressed_attention, masked_sdpa
 from pellucid.gpt.compressor import Compressor
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.pattern import Banded, Compressed, Dense, Heads, Local, Pattern
@@ -150,7 +150,7 @@ class SequenceKVCache:
             positions = visible_positions(pattern, start, end - 1, q.device)
             keys, values = self._read(block, positions, heads)
             mask = _mask(pattern, start, end, positions, q.device)
-            outputs.append(picked_attention(q[None, :, start - first : end - first], keys, values, mask)[0])
+            outputs.append(masked_sdpa(q[None, :, start - first : end - first], keys, values, mask)[0])
         return torch.cat(outputs, dim=1)
 
     def _read(self, block: int, positions: slice | Tensor, heads: slice) -> tuple[Tensor, Tensor]:

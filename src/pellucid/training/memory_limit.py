@@ -47,12 +47,15 @@ def refuse_too_large(
         if step_memory(config, less, precision, optimizer_state=optimizer_state).peak <= have
     )  # fmt: skip
     fewer = next(smaller, None)
-    fits = f"a batch of {fewer * config.n_ctx:,} tokens would fit" if fewer else _what_fits(have, precision, optimizer, settings)
+    if fewer:
+        fits = f"a batch of {fewer * config.n_ctx:,} tokens would fit"
+    else:
+        fits = _what_fits(have, precision, optimizer, settings)
     where = "this machine" if device is None or device.type == "cpu" else str(device)
     raise PellucidError(
-        f"training {config.parameters():,} parameters takes {need.peak / 1e9:,.1f} GB ({need.persistent / 1e9:,.1f} for weights, "
-        f"gradients and {optimizer}, {(need.peak - need.persistent) / 1e9:,.1f} for {windows} window{'s' * (windows != 1)} of "
-        f"{config.n_ctx:,} tokens), {where} has {have / 1e9:,.1f} GB, so "
+        f"training {config.parameters():,} parameters takes {need.peak / 1e9:,.1f} GB ({need.persistent / 1e9:,.1f} for "
+        f"weights, gradients and {optimizer}, {(need.peak - need.persistent) / 1e9:,.1f} for {windows} "
+        f"window{'s' * (windows != 1)} of {config.n_ctx:,} tokens), {where} has {have / 1e9:,.1f} GB, so "
         f"{(need.peak - have) / 1e9:,.1f} GB are missing: {fits}"
     )
 

@@ -1,4 +1,7 @@
-"""Autograd functions over the compiled operators. N rows, C width, V vocabulary; B batch, T positions, H heads, D head width."""
+"""Autograd functions over the compiled operators.
+
+N rows, C width, V vocabulary; B batch, T positions, H heads, D head width.
+"""
 
 import math
 from typing import Any
