@@ -256,7 +256,7 @@ def test_the_gguf_package_reads_the_same(kind: str, model: pellucid.GPT, package
 
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])
-def test_the_gguf_package_quantises_to_the_same_bytes(kind: str, package: ModuleType) -> None:
+def test_the_gguf_package_quantizes_to_the_same_bytes(kind: str, package: ModuleType) -> None:
     numbers = np.random.default_rng(1).standard_normal((64, 96)).astype(np.float32)
     numbers[3] = 0
     theirs = package.quants.quantize(numbers, package.GGMLQuantizationType[kind])

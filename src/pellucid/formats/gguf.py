@@ -1,4 +1,4 @@
-"""GGUF, llama.cpp's format: a model and its tokenizer in one file, for the `gpt2` architecture.
+"""The GGUF conversion target, llama.cpp's format: model and tokenizer in one file, for the `gpt2` architecture.
 
 llama.cpp runs `gpt2` with every block dense, tanh GELU and, without an output matrix, the token matrix in its place. A
 dense Pellucid model in F32 is therefore the same model there. What the format cannot hold is refused, and what it computes

@@ -1,4 +1,4 @@
-"""GGUF's tensor types: rows of float32 as bytes, and back.
+"""Encoding and decoding GGUF's tensor types: float32 rows to bytes, and back.
 
     F32, F16, BF16   each number on its own
     Q8_0             32 numbers of a row: a float16 scale d, then 32 signed bytes q; the number is d * q

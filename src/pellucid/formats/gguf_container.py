@@ -1,4 +1,4 @@
-"""A GGUF file's header: magic, keys and values, the tensor table. Version 3, little-endian.
+"""Reading and writing a GGUF file's header: magic number, metadata and the tensor table. Version 3, little-endian.
 
     4 bytes "GGUF"; u32 version; u64 tensors; u64 keys
     keys       each: string name, u32 type, value

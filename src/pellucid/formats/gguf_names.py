@@ -5,7 +5,7 @@ import re
 
 ARCHITECTURE = "gpt2"
 NORMAL, CONTROL = 1, 3  # token types: text, or special
-QUANTISATION_VERSION = 2  # of ggml's block formats
+QUANTIZATION_VERSION = 2  # of ggml's block formats
 PATTERN = "pellucid.pattern"  # our own key: other readers ignore keys that they do not know
 
 ENDS = {"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm"}

@@ -19,7 +19,7 @@ from pellucid.formats.gguf_names import (
     ENDS,
     NORMAL,
     PATTERN,
-    QUANTISATION_VERSION,
+    QUANTIZATION_VERSION,
     gguf_name,
 )
 from pellucid.formats.target import dense_up_to
@@ -208,7 +208,7 @@ def _values(config: GPTConfig, kind: TensorType) -> dict[str, Value]:
         f"{ARCHITECTURE}.attention.layer_norm_epsilon": config.norm_eps,
     }
     if kind.block > 1:
-        values["general.quantization_version"] = QUANTISATION_VERSION
+        values["general.quantization_version"] = QUANTIZATION_VERSION
     if not all(isinstance(p, Dense) for p in config.pattern):
         values[PATTERN] = [str(p) for p in config.pattern]
     return values

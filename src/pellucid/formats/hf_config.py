@@ -1,4 +1,4 @@
-"""The config and the weight files of a model directory of any family, without reading a tensor.
+"""Reading the config and listing the weight files of a model directory of any family.
 
 No torch here.
 """
@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.formats.families import FAMILIES, NOT_READ, Family
 from pellucid.gpt import config_json
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.config_json import CONFIG, WEIGHTS, read_json, reading
+from pellucid.gpt.config_json import CONFIG, WEIGHTS, errors_with_file, read_json
 
 
 INDEX = f"{WEIGHTS}.index.json"
@@ -37,7 +37,7 @@ def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTCon
     family = family_of(directory, values)
     if family.shape is None:
         return config_json.read_config(directory, values)
-    with reading(directory / CONFIG):
+    with errors_with_file(directory / CONFIG):
         return family.shape(values)
 
 

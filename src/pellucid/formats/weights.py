@@ -1,4 +1,4 @@
-"""The weights of a directory of any family: as stored, and as arrays by our own names for runners without torch.
+"""Opening the weights of a model directory of any family: as stored, and as NumPy arrays by our names.
 
 No torch here.
 """
@@ -15,13 +15,13 @@ from pellucid.formats.families import HEAD
 from pellucid.formats.hf_config import INDEX, family_of, listed_shards, weight_files
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import CONFIG, read_json
-from pellucid.gpt.costs import tensors as tensors_of
+from pellucid.gpt.costs import parameter_shapes
 from pellucid.gpt.safetensors_file import Array, SafetensorsFiles
 from pellucid.gpt.tensor_names import SCALE, TensorSource
 
 
 @contextmanager
-def opened(
+def open_weights(
     directory: Path, names: Iterable[str], values: dict[str, Any] | None = None
 ) -> Iterator[tuple[SafetensorsFiles, dict[str, TensorSource]]]:
     """A context manager with a directory's tensors and the source of each parameter.
@@ -60,14 +60,14 @@ def _same(tensors: SafetensorsFiles, one: str, other: str) -> bool:
     return a.shape == b.shape and tensors.dtype(one) == tensors.dtype(other) and np.array_equal(a, b)
 
 
-class Arrays(Mapping[str, Array]):
+class WeightArrays(Mapping[str, Array]):
     """A model's weights by our names, (out, in), each mapped on request and unmapped with the array.
 
     float32, float16, bfloat16 as its bits (uint16), or, for matrices but not for positions, whole numbers with the name +
     `.scale` beside them.
 
     Args:
-        config: the model's shape. tensors, sources: from `opened`; they must stay open.
+        config: the model's shape. tensors, sources: from `open_weights`; they must stay open.
 
     Raises:
         PellucidError: a missing or extra tensor; and, on request, a wrong-shaped or non-finite one.
@@ -76,7 +76,7 @@ class Arrays(Mapping[str, Array]):
     def __init__(self, config: GPTConfig, tensors: SafetensorsFiles, sources: Mapping[str, TensorSource]) -> None:
         self._tensors = tensors
         self._sources = sources
-        self._shapes = dict(tensors_of(config))
+        self._shapes = dict(parameter_shapes(config))
         tensors.check_names({name for source in sources.values() for name in source.names})
 
     def __getitem__(self, name: str) -> Array:

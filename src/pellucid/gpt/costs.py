@@ -1,4 +1,4 @@
-"""Parameters, FLOPs and bytes of a shape, in exact integer arithmetic. No torch here.
+"""Parameters, FLOPs and bytes of a model, in exact integer arithmetic. No torch here.
 
 With C = d_model, F = d_ff, V = vocab_size, and biases everywhere (GPT-2's layout, which GPT-3 keeps):
 
@@ -67,7 +67,7 @@ def matrices(config: _ModelShape) -> list[tuple[str, tuple[int, int]]]:
     return listed
 
 
-def tensors(config: _ModelShape) -> Iterator[tuple[str, tuple[int, ...]]]:
+def parameter_shapes(config: _ModelShape) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Every parameter of `decoder.Decoder` by its name, with its shape: matrices as PyTorch has them, (out, in)."""
     c, f, e = config.d_model, config.d_ff, config.d_embed
     yield from (("wte.weight", (config.vocab_size, e)), ("wpe.weight", (config.n_ctx, c)))

@@ -1,4 +1,4 @@
-"""Text and tokens.
+"""Tokenizers: text to token ids and back.
 
 In: text, or a table of tokens (`tokenizer.json`, the packaged r50k, or trained here).
 Out: token ids from text, bytes and text from token ids, and labels on which a token can be seen.

@@ -1,4 +1,4 @@
-"""Merging by pairs and merging by ranks: when they are the same, and how the one is found from the other."""
+"""BPE merges: derived from token ranks, and checked so that merging by pairs and by ranks encode all text alike."""
 
 import hashlib
 from collections.abc import Sequence

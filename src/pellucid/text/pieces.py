@@ -1,4 +1,4 @@
-"""Tokens shown to people: nothing invisible, nothing half decoded."""
+"""Token labels in which every byte is visible, and incremental UTF-8 decoding."""
 
 import codecs
 

@@ -1,4 +1,4 @@
-"""r50k: the vocabulary of GPT-2 and GPT-3, 50,257 tokens, as OpenAI published it.
+"""The r50k tokenizer of GPT-2 and GPT-3: 50,257 tokens, as OpenAI published it.
 
 `data/vocab.bpe` is the file of OpenAI's GPT-2 release, byte for byte: a version line, then the 50,000 merges in order.
 The 256 bytes stand before them and end-of-text (50256) after.

@@ -1,4 +1,4 @@
-"""The table of a byte-level BPE tokenizer as files hold it: its tokens in the order of merging, and their ids."""
+"""`TokenTable`: the tokens of a byte-level BPE tokenizer in the order of merging, and their ids."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

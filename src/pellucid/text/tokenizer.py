@@ -183,7 +183,7 @@ class Tokenizer:
         (`tokenizers`) and merging by ranks (`tiktoken`) encode all text alike. Everything else raises PellucidError.
         """
         file = tokenizer_json.file_at(Path(path))
-        with tokenizer_json.reading(file):
+        with tokenizer_json.errors_with_file(file):
             table = tokenizer_json.read(file)
             return Tokenizer(table.tokens, table.numbering)
 

@@ -29,7 +29,7 @@ def file_at(path: Path) -> Path:
 
 
 @contextmanager
-def reading(file: Path) -> Iterator[None]:
+def errors_with_file(file: Path) -> Iterator[None]:
     """Names the file in errors about its contents.
 
     Raises:
@@ -44,7 +44,7 @@ def reading(file: Path) -> Iterator[None]:
 
 
 def read(file: Path) -> TokenTable:
-    """The token table of a `tokenizer.json`, to be called within `reading`: see `Tokenizer.load`."""
+    """The token table of a `tokenizer.json`, to be called within `errors_with_file`: see `Tokenizer.load`."""
     return _token_table(read_object(file, "tokenizer.json"), read_roles(file.parent))
 
 

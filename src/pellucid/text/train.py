@@ -1,4 +1,4 @@
-"""Training a tokenizer: which pairs of tokens are merged, learnt from text."""
+"""Training a byte-level BPE tokenizer on text."""
 
 import os
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Reading `vocab.json` and `merges.txt`, in which GPT-2's tokenizer and its relatives' were published."""
+"""Reading a tokenizer from `vocab.json` and `merges.txt`, as GPT-2's was published."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A token table from what files hold: a vocabulary, a list of merges, and which tokens are special."""
+"""Building a token table from a vocabulary, a list of merges and the special tokens of a tokenizer file."""
 
 from collections.abc import Mapping, Sequence
 
