@@ -211,8 +211,8 @@ def test_a_bfloat16_product_is_that_of_both_sides_rounded(rows: int, k: int) -> 
 def test_what_it_does_not_know_is_said() -> None:
     strided = pellucid.GPTConfig(vocab_size=77, n_ctx=TRACKS, n_layers=1, d_model=32, n_heads=2, pattern=(parse("strided(8)"),))
     assert unsupported(strided) == "attention by strided(8)"
-    assert unavailable_reason(strided) == "it does not know attention by strided(8)"
-    with pytest.raises(PellucidError, match="does not know attention by strided"):
+    assert unavailable_reason(strided) == "it does not support attention by strided(8)"
+    with pytest.raises(PellucidError, match="does not support attention by strided"):
         pack(pellucid.GPT(strided))
     with pytest.raises(PellucidError, match="unknown weights 'int3': choose from float32, bfloat16"):
         pack(model_of(NARROW), "int3")

@@ -15,9 +15,10 @@ import pellucid
 from pellucid.cli import main
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
+from pellucid.runtime.device import resolve_device
 from pellucid.training import memory_limit, placement
 from pellucid.training.memory_limit import memory_bytes, refuse_too_large
-from pellucid.training.placement import autocast, copy_to, default_dtype, has_operators, resolve_device
+from pellucid.training.placement import autocast, copy_to, default_dtype, has_operators
 
 
 pytest.importorskip("torch.utils.backend_registration")

@@ -1,4 +1,4 @@
-"""From tokens to text: characters cut by token borders, and stop strings that begin in one token and end in another.
+"""The detokenizer: text from tokens, with UTF-8 characters and stop strings that span several tokens.
 
 No torch here. The text is defined as if it arrived one character at a time, so that it does not depend on where
 tokens are cut: the first moment at which it ends with a stop string, it is cut before that string (before the longest,

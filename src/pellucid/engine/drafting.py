@@ -1,4 +1,4 @@
-"""Draft tokens in a step's plan; a drafter that fails ends its drafts and no completion. No torch here."""
+"""Adding draft tokens to a step's plan; a drafter's error stops drafting, never a completion. No torch here."""
 
 from collections import abc
 

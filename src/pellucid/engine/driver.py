@@ -1,4 +1,4 @@
-"""A thread that owns an engine: requests from any thread and from asyncio, answered together. No torch here.
+"""The driver thread of an engine: requests from any thread and from asyncio tasks, batched together. No torch here.
 
     driver = EngineDriver(engine)
     for sample, token in driver.stream(request): ...              # in a thread

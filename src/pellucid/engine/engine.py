@@ -1,4 +1,4 @@
-"""Continuous batching: requests of any length join and leave between steps, and each completion is what it would be alone.
+"""The engine: continuous batching of requests, in which each completion is what it would be alone.
 
 V vocabulary. No torch here: what computes is a `runtime.runner.Runner`.
 

@@ -1,4 +1,4 @@
-"""The runner's key-value sequences, within a budget: opened, copied, kept for reuse, closed. No torch here.
+"""KV cache memory within a budget: sequences of the runner are opened, copied, cached for reuse and closed. No torch here.
 
 A sequence that could never fit is refused (`check_fits`); one that does not fit now is not admitted (`reserve`). Finished texts
 are kept for prompts that begin with the same tokens, and given up, least recently used first, when a new sequence needs room.

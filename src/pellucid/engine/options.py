@@ -1,4 +1,4 @@
-"""The table of sampling options, and the options of one request, checked against it. No torch here.
+"""The table of sampling options, and `SamplingOptions`, one request's options, checked against it. No torch here.
 
 Each row of `SAMPLING_OPTIONS` says all that is known of an option: type, range, default, help, and whether a record names it.
 From the table derive: the checks of `SamplingOptions`, the flags of the command line (`cli.generate`), the fields of the

@@ -1,4 +1,4 @@
-"""Key-value sequences of finished texts, kept for requests whose prompts begin with the same tokens. No torch here."""
+"""The prefix cache: keys and values of finished texts, for requests whose prompts begin with the same tokens. No torch here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is asked of an engine, whoever asks: a command, Python, a server, an evaluation, an x-ray. No torch here."""
+"""`Request`: one prompt with its options, for the engine; `SequenceGroup`: all completions of a request. No torch here."""
 
 from collections import abc
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""A submitted request as its consumer holds it, in a thread or in a task of an event loop. No torch here."""
+"""`RequestHandle`: the tokens and completions of a submitted request, in a thread or an asyncio task. No torch here."""
 
 import asyncio
 import threading

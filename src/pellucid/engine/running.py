@@ -1,4 +1,4 @@
-"""A sequence that the engine has admitted: how much of it is computed, and where its keys and values are. No torch here."""
+"""`RunningSequence`: an admitted sequence, its number of computed tokens and its KV cache. No torch here."""
 
 from dataclasses import dataclass
 

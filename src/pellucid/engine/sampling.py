@@ -1,4 +1,4 @@
-"""From logits to a token, in numpy alone. V vocabulary.
+"""Sampling: penalties, biases, temperature, top-k, top-p, min-p and the draw of a token from logits, in NumPy. V vocabulary.
 
 A draw is a pure function of (logits, options, u), and u is a pure function of (seed, sample, position). No generator's
 state is carried along, so an answer does not depend on what else is drawn, or in which order.

@@ -1,4 +1,4 @@
-"""One completion being generated, and what a model can read and write at all. No torch here.
+"""`Sequence`: one completion being generated; and the checks that a prompt and its options fit a model. No torch here.
 
 T positions, V vocabulary.
 """

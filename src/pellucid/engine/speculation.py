@@ -1,4 +1,4 @@
-"""Speculative decoding: several tokens of a sequence from one pass, each what it would be anyway. No torch here.
+"""Speculative decoding: drafters propose tokens, which one pass verifies; completions stay the same. No torch here.
 
 A drafter proposes how a text goes on, and the model reads the draft tokens together with the newest token. At each of these
 positions the engine draws as it always does: a draw is a pure function of (logits, options, u), and u of (seed, sample,

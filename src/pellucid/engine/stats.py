@@ -1,4 +1,4 @@
-"""What an engine counts and says of itself. No torch here."""
+"""Counters and statistics of an engine. No torch here."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Beam search: the answer with the highest score as a whole that a few best hypotheses lead to. No sampling, no torch.
+"""Beam search with a length penalty: the completion with the best total score among a few hypotheses. No torch here.
 
 V vocabulary, R hypotheses. The paper uses it for free-form tasks (section 2.4), with a beam width of 4 and a length penalty of
 0.6. The score is GNMT's (Wu et al. 2016, arXiv 1609.08144, section 7, without its coverage term, which needs a source

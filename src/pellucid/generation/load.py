@@ -1,4 +1,4 @@
-"""`load`: a model ready to generate, from any source."""
+"""`load`: loads a model for generation from any source."""
 
 from pathlib import Path
 

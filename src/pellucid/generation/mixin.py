@@ -1,4 +1,4 @@
-"""`generate`, `stream` and `score` for whatever has a runner: they build requests and run them on an engine. No torch here."""
+"""`GenerationMixin`: `generate`, `stream` and `score`, which build requests and run them on an engine. No torch here."""
 
 import operator
 from collections import abc

@@ -1,4 +1,4 @@
-"""A runner of a stored model, with its tokenizer: on the C kernel where it can be used, else on PyTorch, imported only then."""
+"""Opening a runner for a stored model, with its tokenizer: on the C kernel if possible, else on PyTorch, imported only then."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from pellucid.errors import PellucidError
 from pellucid.formats.hf_config import read_config
 from pellucid.formats.tokenizers import read_tokenizer
-from pellucid.formats.weights import Arrays, opened
+from pellucid.formats.weights import WeightArrays, open_weights
 from pellucid.generation.resolve import resolve
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import read_json
-from pellucid.gpt.costs import tensors
+from pellucid.gpt.costs import parameter_shapes
 from pellucid.runtime.runner import ONE_THREAD, Runner
 from pellucid.runtime.runner_selection import Kernel, chosen_kernel
 from pellucid.text.tokenizer import Tokenizer
@@ -81,8 +81,8 @@ def _pack(
         tell("compiling the kernel, once for this machine (--kernel off does without it)")
     if why := unavailable_reason(config):
         raise KernelUnavailable(f"no kernel here: {why}")
-    with opened(directory, (name for name, _ in tensors(config)), values) as (stored, sources):
-        return PackedWeights(config, Arrays(config, stored, sources), weights=weights)
+    with open_weights(directory, (name for name, _ in parameter_shapes(config)), values) as (stored, sources):
+        return PackedWeights(config, WeightArrays(config, stored, sources), weights=weights)
 
 
 def _open_torch_runner(

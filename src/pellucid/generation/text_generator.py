@@ -1,4 +1,4 @@
-"""Generation without PyTorch: a runner and a tokenizer, opened from a model directory, on the C kernel where it can be used.
+"""`TextGenerator`: generation without PyTorch, from a stored model's runner and tokenizer.
 
 Importing PyTorch takes a second or two, generating from a small model a fraction of one. `pellucid generate` therefore opens a
 `TextGenerator`; whoever needs the model's weights (to inspect or train it) loads a `GPT`. Both have the methods of

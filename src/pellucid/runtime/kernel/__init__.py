@@ -1,4 +1,4 @@
-"""The C kernel: the decoder for tokens of many sequences at once, without PyTorch.
+"""The C kernel: the decoder's forward pass over tokens of many sequences, without PyTorch.
 
 In: a model's shape, and its weights as NumPy arrays (`packed`). Out: a `Runner` (`runner`) that is batch-invariant: the bits of
 a token's logits depend on the tokens of its own sequence alone.
