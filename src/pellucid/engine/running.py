@@ -50,7 +50,7 @@ class RunningSequence:
         """Takes over the log-probabilities of the first `known` tokens, which it shares with the text they come from."""
         if (top := self.wanted_top) is not None:
             assert computed is not None
-            self.sequence.prompt_logprobs = computed.beginning(known, top)
+            self.sequence.prompt_logprobs = computed.prefix(known, top)
 
     def advance(self, count: int, *, reusable: bool) -> None:
         """Notes that `count` more tokens were computed, and whether another text may copy them."""

@@ -179,7 +179,7 @@ class GenerationMixin:
 
         Raises:
             PellucidError: an option out of range, a prompt that does not fit, ids outside the vocabulary, text for a model
-                without a tokenizer, or logits that are no numbers.
+                without a tokenizer, or logits that are not finite.
         """
         many = is_list_of_prompts(prompt)
         prompts: abc.Sequence[Any] = prompt if many and prompt is not None else [prompt]
