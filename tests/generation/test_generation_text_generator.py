@@ -154,15 +154,15 @@ def test_the_choice_of_who_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(PellucidError, match="unknown choice of kernel 'on'"):
         path("known", kernel="on")
     told: list[str] = []
-    path("known", tell=told.append)
+    path("known", notify=told.append)
     assert told == []
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "empty"))  # the kernel is loaded already
     monkeypatch.setenv("CC", "no-such-compiler")
-    path("known", tell=told.append)
+    path("known", notify=told.append)
     assert told == [], "nothing is compiled"
     monkeypatch.delenv("CC")
-    path("known", tell=told.append)
-    path("unknown", tell=told.append)
+    path("known", notify=told.append)
+    path("unknown", notify=told.append)
     assert told == ["compiling the kernel, once for this machine (--kernel off does without it)"]
     monkeypatch.setenv("PELLUCID_KERNEL", "off")
     assert path("known").startswith("PyTorch")

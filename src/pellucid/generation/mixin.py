@@ -297,7 +297,7 @@ def is_list_of_prompts(prompt: object) -> bool:
     return isinstance(prompt, list | tuple) and len(prompt) > 0 and not hasattr(prompt[0], "__index__")
 
 
-def check_belongs(tokenizer: Tokenizer | None, config: GPTConfig) -> None:
+def check_vocabulary_size(tokenizer: Tokenizer | None, config: GPTConfig) -> None:
     """Refuses a tokenizer of another model. Raises PellucidError: its vocabulary is of another size."""
     if tokenizer is not None and tokenizer.vocab_size != config.vocab_size:
         raise PellucidError(
