@@ -427,7 +427,7 @@ def test_an_output_matrix_is_taken_where_it_is_the_token_matrix_again_and_refuse
     [
         ("tokenizer.ggml.merges", lambda merges: merges[:-1], "do not make"),
         ("tokenizer.ggml.merges", lambda merges: [*merges[:-1], "a b c"], "do not make"),
-        ("tokenizer.ggml.merges", lambda merges: [merges[1], merges[0], *merges[2:]], "by rank from"),
+        ("tokenizer.ggml.merges", lambda merges: [merges[1], merges[0], *merges[2:]], "merge 0 makes"),
         ("tokenizer.ggml.tokens", lambda tokens: tokens[:-1], "not complete"),
         ("tokenizer.ggml.tokens", lambda tokens: [*tokens[:-1], "</s>"], "last token must be"),
         ("tokenizer.ggml.tokens", lambda tokens: ["\u2603", *tokens[1:]], "not byte-level text"),

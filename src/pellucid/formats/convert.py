@@ -122,8 +122,8 @@ def convert(
     if measure is not None and tokenizer is None:
         raise PellucidError("a model without a tokenizer cannot be measured on text: leave that out")
     part = destination.with_name(f".{destination.name}.part")
-    with _removed(part):
-        if target.a_file:
+    with _temporary(part):
+        if target.is_file:
             part.parent.mkdir(parents=True, exist_ok=True)
         else:
             part.mkdir(parents=True)
@@ -146,7 +146,7 @@ def convert(
 
 
 @contextmanager
-def _removed(part: Path) -> Iterator[None]:
+def _temporary(part: Path) -> Iterator[None]:
     """Removes `part` before and after the block."""
     _remove(part)
     try:

@@ -119,10 +119,10 @@ class _Reader:
 
     def count(self, least: int, what: str) -> int:
         """A count of items of at least `least` bytes each."""
-        found: int = self.number("<Q", what)
-        if found * least > self.left:
-            raise self.wrong(f"it says {found:,} {what}, more than {self.left:,} bytes can hold")
-        return found
+        count: int = self.number("<Q", what)
+        if count * least > self.left:
+            raise self.wrong(f"it says {count:,} {what}, more than {self.left:,} bytes can hold")
+        return count
 
     def string(self, what: str) -> str:
         raw = self.take(self.count(1, f"bytes of {what}"), what)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.errors import PellucidError
-from pellucid.formats.families import HEAD
+from pellucid.formats.families import LM_HEAD
 from pellucid.formats.hf_config import INDEX, family_of, listed_shards, weight_files
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import CONFIG, read_json
@@ -43,19 +43,19 @@ def open_weights(
             if name is not None and (name not in tensors or tensors.file_of(name).name != shard):
                 raise PellucidError(f"{directory / INDEX} says that {stored!r} lies in {shard}, which lacks it")
         embedding = sources["wte.weight"].names[0]
-        if HEAD in tensors:
-            if embedding in tensors and not _same(tensors, HEAD, embedding):
+        if LM_HEAD in tensors:
+            if embedding in tensors and not _equal_tensors(tensors, LM_HEAD, embedding):
                 raise PellucidError(
-                    f"{directory}: {HEAD!r} is not {embedding!r} again; in GPT-3's family the output matrix is tied to the "
+                    f"{directory}: {LM_HEAD!r} is not {embedding!r} again; in GPT-3's family the output matrix is tied to the "
                     "tokens'"
                 )
-            tensors.discard(HEAD)
+            tensors.discard(LM_HEAD)
         elif values.get("tie_word_embeddings", True) is False:
-            raise PellucidError(f"{directory / CONFIG} says that the output matrix is not tied, but {HEAD!r} is missing")
+            raise PellucidError(f"{directory / CONFIG} says that the output matrix is not tied, but {LM_HEAD!r} is missing")
         yield tensors, sources
 
 
-def _same(tensors: SafetensorsFiles, one: str, other: str) -> bool:
+def _equal_tensors(tensors: SafetensorsFiles, one: str, other: str) -> bool:
     a, b = tensors.get(one), tensors.get(other)
     return a.shape == b.shape and tensors.dtype(one) == tensors.dtype(other) and np.array_equal(a, b)
 
