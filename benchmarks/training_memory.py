@@ -1,7 +1,7 @@
 """What a training step takes in memory: the largest resident size of a whole process, beside the plan's formula.
 
-    python benchmarks/training_memory.py [--shapes cpu-2m,cpu-12m,gpt2-t512] [--windows 1,4,16] [--ways "float32;bfloat16"]
-                                         [--micro-batches 1] [--optimizer adamw] [--steps 4]
+    python benchmarks/training_memory.py [--shapes cpu-2m,cpu-12m,gpt2-t512] [--windows 1,4,16]
+                                         [--precisions "float32;bfloat16"] [--micro-batches 1] [--optimizer adamw] [--steps 4]
 
 A process of its own makes the model, takes a few steps on random tokens just as a run does, and says how far its resident size
 rose above what it was before (Linux only: VmHWM and VmRSS of /proc/self/status). Before that it has taken a step of a model of
@@ -36,8 +36,8 @@ def resident(name):
         if line.startswith(name):
             return int(line.split()[1]) * 1024
 
-def steps(config, micro_batch, micro_batches, way, optimizer, count):
-    dtype, *compiled = way.split(", ")
+def steps(config, micro_batch, micro_batches, precision, optimizer, count):
+    dtype, *compiled = precision.split(", ")
     model = GPT(config).train()
     optimizer = make_optimizer(model, Recipe.scaled(1e-4, 1), optimizer)
     shape = (micro_batch * micro_batches, config.n_ctx)
@@ -58,12 +58,12 @@ print(resident("VmHWM") - before)
 
 
 def measured(
-    config: GPTConfig, *, micro_batch: int, micro_batches: int = 1, way: str = "float32", optimizer: str = "adamw",
+    config: GPTConfig, *, micro_batch: int, micro_batches: int = 1, precision: str = "float32", optimizer: str = "adamw",
     count: int = 4,
 ) -> int:  # fmt: skip
     """Bytes by which a process grew that took `count` steps of `micro_batches` times `micro_batch` windows."""
     asked = {
-        "config": config.to_dict(), "micro_batch": micro_batch, "micro_batches": micro_batches, "way": way,
+        "config": config.to_dict(), "micro_batch": micro_batch, "micro_batches": micro_batches, "precision": precision,
         "optimizer": optimizer, "count": count,
     }  # fmt: skip
     done = subprocess.run([sys.executable, "-c", CHILD, json.dumps(asked)], check=True, capture_output=True, text=True)
@@ -76,7 +76,8 @@ def main() -> None:
     parser.add_argument("--shapes", default="cpu-2m,cpu-12m,gpt2-t512")
     parser.add_argument("--windows", default="1,4,16", help="of a micro-batch; those of more than 4,096 tokens are left out")
     parser.add_argument("--micro-batches", type=int, default=1)
-    parser.add_argument("--ways", default=";".join(way for way in TERMS if way != "16-bit"), help="keys of gpt.memory.TERMS")
+    precisions = ";".join(key for key in TERMS if key != "16-bit")
+    parser.add_argument("--precisions", default=precisions, help="keys of gpt.memory.TERMS")
     parser.add_argument("--optimizer", default="adamw")
     parser.add_argument("--steps", type=int, default=4)
     chosen = parser.parse_args()
@@ -84,14 +85,14 @@ def main() -> None:
     for name in chosen.shapes.split(","):
         config = SHAPES.get(name) or GPTConfig.preset(name)
         for windows in map(int, chosen.windows.split(",")):
-            for way in chosen.ways.split(";"):
+            for precision in chosen.precisions.split(";"):
                 took = measured(
-                    config, micro_batch=windows, micro_batches=chosen.micro_batches, way=way, optimizer=chosen.optimizer,
-                    count=chosen.steps,
+                    config, micro_batch=windows, micro_batches=chosen.micro_batches, precision=precision,
+                    optimizer=chosen.optimizer, count=chosen.steps,
                 )  # fmt: skip
-                says = step_memory(config, windows, way, accumulates=chosen.micro_batches > 1).peak
+                says = step_memory(config, windows, precision, accumulates=chosen.micro_batches > 1).peak
                 comparisons.append({
-                    "name": f"train-memory/{name}/{way}/{windows}-windows", "value": round(took / 1e6), "unit": "MB",
+                    "name": f"train-memory/{name}/{precision}/{windows}-windows", "value": round(took / 1e6), "unit": "MB",
                     "peer": "gpt.memory.step_memory", "peer_value": round(says / 1e6), "ratio": round(says / took, 3),
                 })  # fmt: skip
                 print(comparisons[-1], file=sys.stderr)

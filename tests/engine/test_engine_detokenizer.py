@@ -22,9 +22,9 @@ def written(pushes, stops):
     parts = []
     for text in pushes:
         parts.append(scanner.push(text))
-        if scanner.found:
+        if scanner.stopped:
             break
-    return "".join(parts) + scanner.finish(), scanner.found
+    return "".join(parts) + scanner.finish(), scanner.stopped
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_no_more_is_held_back_than_may_start_a_stop_string(pushes, stops):
     for text in pushes:
         passed += scanner.push(text)
         seen += text
-        if scanner.found:
+        if scanner.stopped:
             break
         held = seen.removeprefix(passed)
         assert passed + held == seen

@@ -20,7 +20,7 @@ from pellucid.errors import PellucidError
 from pellucid.generation.mixin import check_drafts_for
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.pattern import parse
-from pellucid.runtime.kernel.runner import why_not
+from pellucid.runtime.kernel.runner import unavailable_reason
 from pellucid.runtime.runner import Runner
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 from pellucid.text.tokenizer import Tokenizer
@@ -28,7 +28,7 @@ from pellucid.text.tokenizer import Tokenizer
 
 VOCAB, N_CTX = 23, 28
 PATTERNS = {"torch": "banded(5) dense", "torch sparse": "compressed(3,3) local(7)", "kernel": "dense banded(5)"}
-if why_not(GPTConfig(vocab_size=VOCAB, n_ctx=N_CTX, n_layers=2, d_model=24, n_heads=3)) is not None:
+if unavailable_reason(GPTConfig(vocab_size=VOCAB, n_ctx=N_CTX, n_layers=2, d_model=24, n_heads=3)) is not None:
     del PATTERNS["kernel"]
 
 

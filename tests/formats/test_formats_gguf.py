@@ -256,7 +256,7 @@ def test_the_gguf_package_reads_the_same(kind: str, model: pellucid.GPT, package
 
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])
-def test_the_gguf_package_quantises_to_the_same_bytes(kind: str, package: ModuleType) -> None:
+def test_the_gguf_package_quantizes_to_the_same_bytes(kind: str, package: ModuleType) -> None:
     numbers = np.random.default_rng(1).standard_normal((64, 96)).astype(np.float32)
     numbers[3] = 0
     theirs = package.quants.quantize(numbers, package.GGMLQuantizationType[kind])
@@ -427,7 +427,7 @@ def test_an_output_matrix_is_taken_where_it_is_the_token_matrix_again_and_refuse
     [
         ("tokenizer.ggml.merges", lambda merges: merges[:-1], "do not make"),
         ("tokenizer.ggml.merges", lambda merges: [*merges[:-1], "a b c"], "do not make"),
-        ("tokenizer.ggml.merges", lambda merges: [merges[1], merges[0], *merges[2:]], "by rank from"),
+        ("tokenizer.ggml.merges", lambda merges: [merges[1], merges[0], *merges[2:]], "merge 0 makes"),
         ("tokenizer.ggml.tokens", lambda tokens: tokens[:-1], "not complete"),
         ("tokenizer.ggml.tokens", lambda tokens: [*tokens[:-1], "</s>"], "last token must be"),
         ("tokenizer.ggml.tokens", lambda tokens: ["\u2603", *tokens[1:]], "not byte-level text"),

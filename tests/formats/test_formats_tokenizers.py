@@ -20,7 +20,7 @@ from pellucid.formats.hf_write import WRITTEN, write
 from pellucid.gpt.pattern import all_dense
 from pellucid.text import END_OF_TEXT, Tokenizer, train_tokenizer, vocab_files
 from pellucid.text.bytes_to_characters import to_characters
-from pellucid.text.merges import merges_of
+from pellucid.text.merges import merges_from_ranks
 
 
 TEXTS = ["", "the fox ran over a hill", " it's  1 bird\n\n\tsang — naïve 字!", f"one {END_OF_TEXT} and </s> as text"]
@@ -33,17 +33,17 @@ def plain() -> Tokenizer:
 
 def gpt2_files(tokenizer: Tokenizer, path: Path) -> None:
     """vocab.json and merges.txt as OpenAI's and EleutherAI's models were published with."""
-    ranked = tokenizer.in_order_of_merging()
+    ranked = tokenizer.ranked_tokens()
     vocabulary = {to_characters(token): i for i, token in enumerate(ranked)} | {END_OF_TEXT: len(ranked)}
     (path / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    merges = "".join(f"{to_characters(a)} {to_characters(b)}\n" for a, b in merges_of(ranked))
+    merges = "".join(f"{to_characters(a)} {to_characters(b)}\n" for a, b in merges_from_ranks(ranked))
     (path / "merges.txt").write_text(f"#version: 0.2\n{merges}", encoding="utf-8")
 
 
 def opt_files(tokenizer: Tokenizer, path: Path) -> None:
     """As Meta's: special tokens first, then all others in an order of their own, then words that nothing makes."""
     gpt2_files(tokenizer, path)
-    ranked = [to_characters(token) for token in tokenizer.in_order_of_merging()]
+    ranked = [to_characters(token) for token in tokenizer.ranked_tokens()]
     ordered = ["<s>", "<pad>", "</s>", "<unk>", *sorted(ranked, key=lambda token: token[::-1]), "madeupword0000"]
     (path / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(ordered)}), encoding="utf-8")
     roles = {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}
@@ -100,7 +100,7 @@ def test_opt_s_tokenizer_is_read_as_transformers_reads_it(opt: Path) -> None:
     assert tokenizer.encode_batch(TEXTS) == [tokenizer.encode(text) for text in TEXTS]
     assert tokenizer.encode("a</s>b", allow_special=True) == [*tokenizer.encode("a"), 2, *tokenizer.encode("b")]
     assert tokenizer.token_bytes(2) == b"</s>" and tokenizer.token_bytes(311) == b""
-    assert tokenizer.token_bytes(4 + len(tokenizer.in_order_of_merging())) == b"madeupword0000"
+    assert tokenizer.token_bytes(4 + len(tokenizer.ranked_tokens())) == b"madeupword0000"
 
 
 def test_opt_s_prompts_begin_with_its_token(opt: Path) -> None:

@@ -13,14 +13,15 @@ import pellucid
 from pellucid.errors import PellucidError
 from pellucid.generation.text_generator import TextGenerator
 from pellucid.gpt.pattern import Banded, Dense
-from pellucid.runtime.kernel.library import why_not
+from pellucid.runtime.kernel.library import unavailable_reason
 from pellucid.runtime.torch_runner import TorchRunner
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 from pellucid.text.tokenizer import Tokenizer
 
 
 TOLERANCE = 1e-4  # float32 sums in another order
-PATHS = [("fast", "off"), ("exact", "off"), *([("exact", "only")] if why_not() is None else [])]  # (mode, kernel) of a runner
+# (mode, kernel) of a runner
+PATHS = [("fast", "off"), ("exact", "off"), *([("exact", "only")] if unavailable_reason() is None else [])]
 
 
 def make(vocab_size: int, seed: int = 3, tokenizer: Tokenizer | None = None) -> pellucid.GPT:

@@ -10,7 +10,7 @@ from models import lively
 
 import pellucid
 from pellucid.gpt.safetensors_file import MAPPED
-from pellucid.runtime.kernel.library import why_not
+from pellucid.runtime.kernel.library import unavailable_reason
 
 
 SHAPE = pellucid.GPTConfig(vocab_size=97, n_ctx=32, n_layers=2, d_model=24, n_heads=3)
@@ -34,7 +34,7 @@ print(largest() - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="the largest resident size is read from /proc")
 @pytest.mark.parametrize(("storage", "kernel"), [("float32", "off"), ("bfloat16", "off"), ("float32", "only")])
 def test_generating_takes_the_weights_the_cache_and_little_else(storage: str, kernel: str, tmp_path: Path) -> None:
-    if kernel == "only" and (why := why_not()):
+    if kernel == "only" and (why := unavailable_reason()):
         pytest.skip(f"no kernel here: {why}")
     config = pellucid.GPTConfig(vocab_size=8192, n_ctx=64, n_layers=8, d_model=512, n_heads=8)
     with torch.device("meta"):

@@ -15,13 +15,13 @@ from models import lively
 import pellucid
 from pellucid.cli import main
 from pellucid.errors import PellucidError
-from pellucid.formats.weights import Arrays, opened
+from pellucid.formats.weights import WeightArrays, open_weights
 from pellucid.generation import open_runner
 from pellucid.generation.resolve import ASSETS, DEFAULT
 from pellucid.generation.text_generator import TextGenerator, open_text_generator
-from pellucid.gpt.costs import tensors
+from pellucid.gpt.costs import parameter_shapes
 from pellucid.gpt.pattern import Banded, Compressed, Dense
-from pellucid.runtime.kernel.library import why_not
+from pellucid.runtime.kernel.library import unavailable_reason
 
 
 TOLERANCE = 1e-4  # of log-probabilities: float32 sums in another order
@@ -36,7 +36,7 @@ RELATIVES = {
     ),
     "compressed": pellucid.GPTConfig(vocab_size=50, n_ctx=8, n_layers=2, d_model=8, n_heads=2, pattern=(Compressed(), Dense())),
 }  # fmt: skip
-needs_kernel = pytest.mark.skipif(why_not() is not None, reason=f"no kernel here: {why_not()}")
+needs_kernel = pytest.mark.skipif(unavailable_reason() is not None, reason=f"no kernel here: {unavailable_reason()}")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_a_writer_is_asked_as_a_model_is(by_torch: TextGenerator) -> None:
 def test_every_tensor_is_listed_without_torch(name: str) -> None:
     with torch.device("meta"):
         model = pellucid.GPT(RELATIVES[name])
-    listed = dict(tensors(RELATIVES[name]))
+    listed = dict(parameter_shapes(RELATIVES[name]))
     assert listed == {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     assert sum(map(np.prod, listed.values())) == RELATIVES[name].parameters()
 
@@ -89,8 +89,8 @@ def test_the_arrays_of_a_file_are_the_models(name: str, storage: str, tmp_path: 
     lively_ = lively if RELATIVES[name].final_norm else (lambda model: model)
     lively_(pellucid.GPT(RELATIVES[name], seed=1)).save(tmp_path, storage=storage)
     model = pellucid.load(tmp_path)
-    with opened(tmp_path, dict(tensors(RELATIVES[name]))) as (stored, sources):
-        arrays = Arrays(RELATIVES[name], stored, sources)
+    with open_weights(tmp_path, dict(parameter_shapes(RELATIVES[name]))) as (stored, sources):
+        arrays = WeightArrays(RELATIVES[name], stored, sources)
         assert len(arrays) == len(list(arrays)) == len(list(model.parameters()))
         for name_, parameter in model.named_parameters():
             array = arrays[name_]
@@ -143,7 +143,7 @@ def test_the_choice_of_who_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert path("known").startswith("kernel") and path("unknown") == "PyTorch float32"
     assert path("known", weights="bfloat16").endswith("bfloat16") and path("known", weights="int4").endswith("int4")
     assert path("known", kernel="off", weights="bfloat16") == "PyTorch bfloat16"
-    with pytest.raises(open_runner.KernelUnavailable, match=r"no kernel here: it does not know attention by compressed"):
+    with pytest.raises(open_runner.KernelUnavailable, match=r"no kernel here: it does not support attention by compressed"):
         path("unknown", kernel="only")
     with pytest.raises(PellucidError, match=r"only the kernel computes with int8 weights.*does not know"):
         path("unknown", weights="int8")
@@ -154,15 +154,15 @@ def test_the_choice_of_who_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(PellucidError, match="unknown choice of kernel 'on'"):
         path("known", kernel="on")
     told: list[str] = []
-    path("known", tell=told.append)
+    path("known", notify=told.append)
     assert told == []
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "empty"))  # the kernel is loaded already
     monkeypatch.setenv("CC", "no-such-compiler")
-    path("known", tell=told.append)
+    path("known", notify=told.append)
     assert told == [], "nothing is compiled"
     monkeypatch.delenv("CC")
-    path("known", tell=told.append)
-    path("unknown", tell=told.append)
+    path("known", notify=told.append)
+    path("unknown", notify=told.append)
     assert told == ["compiling the kernel, once for this machine (--kernel off does without it)"]
     monkeypatch.setenv("PELLUCID_KERNEL", "off")
     assert path("known").startswith("PyTorch")

@@ -57,7 +57,7 @@ def test_pairs_count_what_is_visible(tokens: int, width: int) -> None:
     for pattern in (Dense(), Banded(width)):
         counted = sum(pattern.visible(q, k) for q in range(tokens) for k in range(tokens))
         assert pattern.pairs(tokens) == counted
-        assert pattern.reach(tokens) == max(sum(pattern.visible(q, k) for k in range(tokens)) for q in range(tokens))
+        assert pattern.cached_keys(tokens) == max(sum(pattern.visible(q, k) for k in range(tokens)) for q in range(tokens))
         assert parse(str(pattern)) == pattern
 
 

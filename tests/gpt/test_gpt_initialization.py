@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pellucid.gpt import initialization
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.costs import tensors
+from pellucid.gpt.costs import parameter_shapes
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.initialization import fill_normal, initial_rows
 
@@ -28,7 +28,7 @@ def numbers(count: int, seed: int = 1, name: str = "wte.weight", first: int = 0)
 
 
 @settings(deadline=None)
-@given(st.sampled_from(list(tensors(CONFIG))), st.integers(-5, 2**70), st.data())
+@given(st.sampled_from(list(parameter_shapes(CONFIG))), st.integers(-5, 2**70), st.data())
 def test_rows_are_those_of_the_whole_parameter(parameter: tuple[str, tuple[int, ...]], seed: int, data: st.DataObject) -> None:
     name, shape = parameter
     start = data.draw(st.integers(0, shape[0]))

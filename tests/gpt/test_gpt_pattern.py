@@ -83,7 +83,7 @@ def test_heads_take_the_patterns_in_turn(pattern: Heads, tracks: int, count: int
 
 @settings(deadline=None, max_examples=80)
 @given(simple, st.integers(1, 40))
-def test_kept_is_what_some_later_query_reads_and_reach_holds_it(pattern: Pattern, tracks: int) -> None:
+def test_readable_positions_are_what_later_queries_read_and_cached_keys_bounds_them(pattern: Pattern, tracks: int) -> None:
     """Fifty tracks ahead is further than any period here; and a cache has no more slots than it ever needs."""
     readable, by_query = set[int](), {}
     for q in reversed(range(tracks + 50)):
@@ -91,11 +91,11 @@ def test_kept_is_what_some_later_query_reads_and_reach_holds_it(pattern: Pattern
         by_query[q] = set(readable)
     most = 0
     for newest in range(tracks):
-        kept = {k for k in range(newest + 1) if pattern.kept(k, newest)}
+        kept = {k for k in range(newest + 1) if pattern.still_readable(k, newest)}
         assert kept == by_query[newest] & set(range(newest + 1))
         most = max(most, len(kept))
     spare = min(pattern.columns, pattern.length) if isinstance(pattern, Fixed) else 0  # own block and its summary: one slot
-    assert most <= pattern.reach(tracks) <= most + spare
+    assert most <= pattern.cached_keys(tracks) <= most + spare
 
 
 @given(any_pattern)

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 
 import pellucid
 from pellucid.errors import PellucidError
-from pellucid.formats.gguf_blocks import KINDS, decode, encode
+from pellucid.formats.gguf_blocks import TENSOR_TYPES, decode, encode
 from pellucid.formats.hf_config import read_config
-from pellucid.formats.weights import Arrays, opened
+from pellucid.formats.weights import WeightArrays, open_weights
 from pellucid.gpt.directory import save_model
 from pellucid.gpt.quantize import BITS, is_quantized, pack_nibbles, quantize, unpack_nibbles
 from pellucid.planning.memory import MATRIX_BITS, weight_bytes
@@ -57,8 +57,8 @@ def test_groups_are_what_plain_arithmetic_says(matrix: Numbers, kind: str) -> No
     rows = [plain(row, kind) for row in matrix]
     assert found.scale.tolist() == [scales for scales, _ in rows]
     assert found.codes.tolist() == [codes for _, codes in rows]
-    assert found.numbers().shape == matrix.shape
-    for (scales, codes), numbers in zip(rows, found.numbers(), strict=True):
+    assert found.dequantize().shape == matrix.shape
+    for (scales, codes), numbers in zip(rows, found.dequantize(), strict=True):
         assert numbers.tolist() == [scales[i // 32] * codes[i] for i in range(matrix.shape[1])]
 
 
@@ -69,7 +69,7 @@ def test_int8_is_off_by_half_a_step_at_most(matrix: Numbers) -> None:
     filled = np.zeros((rows, -(-columns // 32) * 32))
     filled[:, :columns] = matrix
     step = np.abs(filled).reshape(rows, -1, 32).max(-1) / 127
-    off = np.abs(quantize(matrix, "int8").numbers() - matrix)
+    off = np.abs(quantize(matrix, "int8").dequantize() - matrix)
     # The scale itself is off by 2^-11 of it, or by 2^-25, and 127 times that is at most a sixteenth of a step.
     allowed = step * (0.5 + 127 * 2**-11) * (1 + 1e-6) + 128 * 2.0**-25
     assert (off <= np.repeat(allowed, 32, axis=1)[:, :columns]).all()
@@ -90,17 +90,18 @@ def test_a_searched_scale_never_errs_more_than_ggml_s(matrix: Numbers) -> None:
 
 def test_searching_is_worth_it() -> None:
     matrix = np.random.default_rng(0).standard_normal((64, 256)).astype(np.float32)
-    searched, ggml = (np.square(quantize(matrix, "int4", search=search).numbers() - matrix).sum() for search in (True, False))
+    by_search = (quantize(matrix, "int4", search=search) for search in (True, False))
+    searched, ggml = (np.square(quantized.dequantize() - matrix).sum() for quantized in by_search)
     assert searched < 0.92 * ggml
 
 
 @settings(max_examples=60, deadline=None)
 @given(matrices, st.sampled_from(["int8", "int4"]))
-def test_what_was_quantised_is_quantised_to_the_same(matrix: Numbers, kind: str) -> None:
+def test_what_was_quantized_is_quantized_to_the_same(matrix: Numbers, kind: str) -> None:
     once = quantize(matrix, kind)
-    again = quantize(once.numbers(), kind)
+    again = quantize(once.dequantize(), kind)
     # Of int4 two scales may stand for the same numbers: all of them zero or -8 of one are 7 of another.
-    assert np.array_equal(again.numbers(), once.numbers())
+    assert np.array_equal(again.dequantize(), once.dequantize())
     if kind == "int8":
         assert np.array_equal(again.codes, once.codes) and np.array_equal(again.scale, once.scale)
 
@@ -114,14 +115,14 @@ def test_groups_of_one_number_are_met_exactly(kind: str) -> None:
         lone = np.zeros((1, 64), np.float32)
         lone[0, 33] = value * peak / 8
         for matrix in (constant, lone):
-            assert np.array_equal(quantize(matrix, kind).numbers(), matrix)
+            assert np.array_equal(quantize(matrix, kind).dequantize(), matrix)
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4"])
 def test_extremes_are_kept_or_refused(kind: str) -> None:
     largest = np.full((1, 32), 65504.0 * 7, np.float32)
-    assert np.isfinite(quantize(largest, kind).numbers()).all()
-    with pytest.raises(PellucidError, match="too large to be quantised"):
+    assert np.isfinite(quantize(largest, kind).dequantize()).all()
+    with pytest.raises(PellucidError, match="too large to be quantized"):
         quantize(np.full((2, 32), 1e9, np.float32), kind)
     for bad in (np.inf, -np.inf, np.nan):
         with pytest.raises(PellucidError, match="not a finite number"):
@@ -130,7 +131,7 @@ def test_extremes_are_kept_or_refused(kind: str) -> None:
     assert not small.codes.any() and not small.scale.any(), "smaller than any scale: zeros"
     assert not quantize(np.full((1, 5), 1e-45, np.float32), kind).codes.any()
     with pytest.raises(PellucidError, match="unknown kind of numbers 'int3': choose from int8, int4"):
-        quantize(small.numbers(), "int3")
+        quantize(small.dequantize(), "int3")
 
 
 def test_two_int4_numbers_lie_in_a_byte_as_gguf_has_them() -> None:
@@ -143,8 +144,8 @@ def test_two_int4_numbers_lie_in_a_byte_as_gguf_has_them() -> None:
 @pytest.mark.parametrize(("gguf", "kind"), [("Q8_0", "int8"), ("Q4_0", "int4")])
 def test_gguf_holds_the_same_numbers(gguf: str, kind: str) -> None:
     matrix = np.random.default_rng(1).standard_normal((7, 96)).astype(np.float32)
-    raw = encode(torch.from_numpy(matrix), KINDS[gguf])
-    assert np.array_equal(decode(raw, KINDS[gguf]).numpy().reshape(7, 96), quantize(matrix, kind).numbers())
+    raw = encode(torch.from_numpy(matrix), TENSOR_TYPES[gguf])
+    assert np.array_equal(decode(raw, TENSOR_TYPES[gguf]).numpy().reshape(7, 96), quantize(matrix, kind).dequantize())
 
 
 @pytest.mark.parametrize("storage", ["int8", "int4"])
@@ -159,13 +160,13 @@ def test_a_directory_holds_groups(storage: str, tmp_path: Path) -> None:
     for (name, before), after in zip(model.named_parameters(), back.parameters(), strict=True):
         expected = before.detach().numpy()
         if is_quantized(name, tuple(before.shape)):
-            expected = quantize(expected, storage).numbers()
+            expected = quantize(expected, storage).dequantize()
         assert np.array_equal(after.numpy(), expected), name
     back.save(tmp_path / "again", storage=storage)
     for before, after in zip(back.parameters(), pellucid.load(tmp_path / "again").parameters(), strict=True):
         assert torch.equal(before, after)
-    with opened(tmp_path / "once", (name for name, _ in model.named_parameters())) as (tensors, sources):
-        stored = Arrays(SHAPE, tensors, sources)
+    with open_weights(tmp_path / "once", (name for name, _ in model.named_parameters())) as (tensors, sources):
+        stored = WeightArrays(SHAPE, tensors, sources)
         codes, scale = stored["h.1.mlp.c_proj.weight"], stored["h.1.mlp.c_proj.weight.scale"]
     assert codes.shape == (48, 192 if storage == "int8" else 96) and scale.shape == (48, 6) and scale.dtype == np.float16
     assert read_config(tmp_path / "once") == SHAPE

@@ -15,10 +15,10 @@ from pellucid.cli import main
 from pellucid.corpus import Document
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.memory import activation_bytes, way_of
+from pellucid.gpt.memory import activation_bytes, precision_of
 from pellucid.gpt.presets import PRESETS
 from pellucid.gpt.published import PUBLISHED
-from pellucid.gpt.scaling import LEAST, MOST, shape_for
+from pellucid.gpt.scaling import MAX_PARAMETERS, MIN_PARAMETERS, shape_for
 from pellucid.planning.preview import Preview
 from pellucid.training.run import dry_run
 from pellucid.training.throughput import Throughput
@@ -33,9 +33,9 @@ def test_the_paper_s_sizes_are_the_paper_s_shapes(name: str, off: float) -> None
 
 
 @settings(max_examples=60)
-@given(st.floats(math.log(LEAST), math.log(MOST)).map(math.exp))
+@given(st.floats(math.log(MIN_PARAMETERS), math.log(MAX_PARAMETERS)).map(math.exp))
 def test_any_number_gives_a_shape_near_it(parameters: float) -> None:
-    derived = shape_for(max(LEAST, min(MOST, parameters)))
+    derived = shape_for(max(MIN_PARAMETERS, min(MAX_PARAMETERS, parameters)))
     config = derived.config
     off = 1.3 if parameters < 1e6 else 1.2 if parameters < 1e7 else 1.08  # of few parameters a head of 64 more is many
     assert 1 / off < config.parameters() / parameters < off
@@ -49,7 +49,7 @@ def test_any_number_gives_a_shape_near_it(parameters: float) -> None:
 
 
 def test_more_parameters_never_mean_a_higher_rate_or_a_smaller_vocabulary_context_or_batch() -> None:
-    sizes = [shape_for(LEAST * 1.3**i) for i in range(54)]
+    sizes = [shape_for(MIN_PARAMETERS * 1.3**i) for i in range(54)]
     for less, more in pairwise(sizes):
         assert more.learning_rate <= less.learning_rate * (1 + 1e-9)
         assert more.config.vocab_size >= less.config.vocab_size
@@ -80,9 +80,10 @@ def test_a_dry_run_says_what_the_run_would_be(
     given, _ = dry_run(documents, parameters=100_000, steps=3, batch_tokens=640, learning_rate=1e-3)
     other = Preview(plan=given, throughput=throughput, dial=shape_for(100_000))
     assert not {"batch_tokens", "learning_rate"} & set(other.reasons())
-    assert preview.memory.stays == pytest.approx(16 * plan.config.parameters(), rel=1e-3)  # and the number of Adam's steps
+    assert preview.memory.persistent == pytest.approx(16 * plan.config.parameters(), rel=1e-3)  # and the number of Adam's steps
     assert preview.memory.activations == activation_bytes(
-        plan.config, plan.micro_batch, way_of(plan.dtype, compiled=plan.compiled), accumulates=plan.batch > plan.micro_batch
+        plan.config, plan.micro_batch, precision_of(plan.dtype, compiled=plan.compiled),
+        accumulates=plan.batch > plan.micro_batch,
     )
 
 

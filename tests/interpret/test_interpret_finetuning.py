@@ -127,7 +127,7 @@ def test_resumed_without_and_on_text(run: Path, record: pellucid.Record, tiny_ru
 def test_prompts_begin_as_they_did_in_training(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the token that begins every prompt, where the tokenizer has one (OPT's)."""
     model = pellucid.load(tiny_run)
-    tokens = model.require_tokenizer().in_order_of_merging()
+    tokens = model.require_tokenizer().ranked_tokens()
     end = len(tokens)
     begins = Numbering(ids=tuple(range(end)), special={end: END_OF_TEXT}, vocab_size=end + 1, eot=end, begin=end)
     model.tokenizer = Tokenizer(tokens, begins)

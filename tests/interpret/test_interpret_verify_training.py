@@ -77,7 +77,7 @@ def test_the_truth_passes_and_what_could_not_be_checked_is_said(run: Path, recor
 
 
 def test_a_text_may_end_with_another_token_than_the_last(documents: list[Document], run: Path, tmp_path: Path) -> None:
-    tokens = Tokenizer.load(run / "corpus").in_order_of_merging()
+    tokens = Tokenizer.load(run / "corpus").ranked_tokens()
     first = Numbering(
         ids=tuple(range(1, len(tokens) + 1)), special={0: END_OF_TEXT}, vocab_size=len(tokens) + 1, eot=0
     )  # fmt: skip

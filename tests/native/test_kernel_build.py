@@ -64,13 +64,13 @@ def test_it_is_compiled_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_other_sources_make_another_library(fresh: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    before = library.KERNEL.place(plain=False)
+    before = library.KERNEL.location(plain=False)
     shutil.copytree(library.KERNEL.sources, tmp_path / "sources")
     copied = replace(library.KERNEL, sources=tmp_path / "sources")
-    assert copied.place(plain=False) == before != copied.place(plain=True)
+    assert copied.location(plain=False) == before != copied.location(plain=True)
     with (tmp_path / "sources" / "forward.c").open("a", encoding="utf-8") as file:
         file.write("\n")
-    assert copied.place(plain=False) != before
+    assert copied.location(plain=False) != before
 
 
 def test_without_a_compiler_it_says_so(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_a_compiler_that_fails_is_quoted_and_not_called_again(
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 def test_a_compiler_that_was_mended_leaves_the_library_only(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = build.FLAGS
-    target = library.KERNEL.place(plain=False)
+    target = library.KERNEL.location(plain=False)
     monkeypatch.setattr(Library, "place", lambda self, plain: target)
     monkeypatch.setattr(build, "FLAGS", ("--no-such-flag",))
     with pytest.raises(Unavailable, match="could not compile it"):
@@ -143,7 +143,7 @@ def test_of_two_processes_one_compiles(fresh: Path, monkeypatch: pytest.MonkeyPa
 @posix
 def test_a_library_that_others_may_write_is_refused(fresh: Path) -> None:
     fresh.mkdir()
-    planted = library.KERNEL.place(plain=False)
+    planted = library.KERNEL.location(plain=False)
     planted.write_bytes(b"")
     planted.chmod(0o666)
     with pytest.raises(Unavailable, match="others may write"):
@@ -165,4 +165,4 @@ def test_a_cache_that_cannot_be_made_is_a_reason(tmp_path: Path, monkeypatch: py
 def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PELLUCID_KERNEL", "off")
     library.kernel.cache_clear()
-    assert library.why_not() == "PELLUCID_KERNEL=off"
+    assert library.unavailable_reason() == "PELLUCID_KERNEL=off"

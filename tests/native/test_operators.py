@@ -13,11 +13,11 @@ from torch import Tensor
 import pellucid
 from pellucid.gpt.pattern import all_dense, alternating
 from pellucid.native.operators import functions
-from pellucid.native.operators.library import compiled_operators, in_use, why_not
+from pellucid.native.operators.library import compiled_operators, in_use, unavailable_reason
 from pellucid.training.step import loss_and_gradients
 
 
-pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"no compiled operators: {why_not()}")
+pytestmark = pytest.mark.skipif(unavailable_reason() is not None, reason=f"no compiled operators: {unavailable_reason()}")
 EPS = 2**-8  # the largest share that one rounding to bfloat16 takes or adds
 
 

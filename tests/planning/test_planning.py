@@ -20,7 +20,7 @@ from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.memory import TERMS, activation_bytes, block_bytes, copies_bytes, end_bytes
 from pellucid.gpt.presets import PRESETS
 from pellucid.gpt.published import PF_DAY, PUBLISHED
-from pellucid.native.operators.library import compiled_operators, why_not
+from pellucid.native.operators.library import compiled_operators, unavailable_reason
 from pellucid.planning import device, estimate, find
 from pellucid.planning.devices import HOUR, YEAR, duration, published_claim
 from pellucid.planning.estimate import published_sizes
@@ -112,12 +112,12 @@ def test_355_years_and_4_6_million_come_from_two_counts() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["dense", "banded(8)"])
-@pytest.mark.parametrize("way", ["float32", "bfloat16", "bfloat16, compiled"])
-def test_activations_are_what_autograd_keeps(way: str, pattern: str) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "bfloat16, compiled"])
+def test_activations_are_what_autograd_keeps(precision: str, pattern: str) -> None:
     """The oracle: every tensor that a real forward pass saves, counted once, less the parameters."""
 
-    dtype, *compiled = way.split(", ")
-    if compiled and (reason := why_not()):
+    dtype, *compiled = precision.split(", ")
+    if compiled and (reason := unavailable_reason()):
         pytest.skip(reason)
 
     def kept(layers: int) -> int:
@@ -137,17 +137,18 @@ def test_activations_are_what_autograd_keeps(way: str, pattern: str) -> None:
         return sum(t.untyped_storage().nbytes() for place, t in seen.items() if place not in own)
 
     config = GPTConfig(vocab_size=300, n_ctx=24, n_layers=1, d_model=48, n_heads=4, pattern=(pattern,))
-    one = block_bytes(config, config.pattern[0], 3, 24, way) + copies_bytes(config, way)
+    one = block_bytes(config, config.pattern[0], 3, 24, precision) + copies_bytes(config, precision)
     # To the byte in float32 and dense; elsewhere masks and biases are kept beside it, a few hundred bytes here.
     assert kept(3) - kept(2) == pytest.approx(one, rel=0.05)
 
 
 def test_recomputing_keeps_less_and_both_grow_with_tokens() -> None:
     config = GPTConfig.preset("gpt3-1.3b")
-    for way in TERMS:
+    for precision in TERMS:
         for windows in (1, 4):
-            assert activation_bytes(config, windows, way, recompute=True) < activation_bytes(config, windows, way) / 2
-        assert activation_bytes(config, 4, way) > activation_bytes(config, 1, way) * 2.5
+            recomputed = activation_bytes(config, windows, precision, recompute=True)
+            assert recomputed < activation_bytes(config, windows, precision) / 2
+        assert activation_bytes(config, 4, precision) > activation_bytes(config, 1, precision) * 2.5
 
 
 def test_weights_by_dtype() -> None:

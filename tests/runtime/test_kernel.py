@@ -19,7 +19,7 @@ from pellucid.errors import PellucidError
 from pellucid.gpt.pattern import parse
 from pellucid.runtime.kernel import library
 from pellucid.runtime.kernel.packed import WEIGHTS, PackedWeights, unsupported
-from pellucid.runtime.kernel.runner import CACHES, KernelRunner, arrays_of, pack, why_not
+from pellucid.runtime.kernel.runner import CACHES, KernelRunner, arrays_of, pack, unavailable_reason
 from pellucid.runtime.runner import TokenSpan
 
 
@@ -27,7 +27,7 @@ TRACKS = 64
 NARROW = pellucid.GPTConfig(vocab_size=77, n_ctx=TRACKS, n_layers=2, d_model=40, n_heads=5)  # no width here is whole panels
 WIDE = pellucid.GPTConfig(vocab_size=128, n_ctx=TRACKS, n_layers=2, d_model=64, n_heads=2, pattern=("banded(7)", "dense"))
 
-if missing := why_not(NARROW):
+if missing := unavailable_reason(NARROW):
     pytest.skip(f"no kernel: {missing}", allow_module_level=True)
 
 Logits = NDArray[np.float32]
@@ -211,8 +211,8 @@ def test_a_bfloat16_product_is_that_of_both_sides_rounded(rows: int, k: int) -> 
 def test_what_it_does_not_know_is_said() -> None:
     strided = pellucid.GPTConfig(vocab_size=77, n_ctx=TRACKS, n_layers=1, d_model=32, n_heads=2, pattern=(parse("strided(8)"),))
     assert unsupported(strided) == "attention by strided(8)"
-    assert why_not(strided) == "it does not know attention by strided(8)"
-    with pytest.raises(PellucidError, match="does not know attention by strided"):
+    assert unavailable_reason(strided) == "it does not support attention by strided(8)"
+    with pytest.raises(PellucidError, match="does not support attention by strided"):
         pack(pellucid.GPT(strided))
     with pytest.raises(PellucidError, match="unknown weights 'int3': choose from float32, bfloat16"):
         pack(model_of(NARROW), "int3")

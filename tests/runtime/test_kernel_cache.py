@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import pellucid
 from pellucid.runtime.kernel import library
 from pellucid.runtime.kernel.packed import PackedWeights
-from pellucid.runtime.kernel.runner import KernelRunner, arrays_of, pack, why_not
+from pellucid.runtime.kernel.runner import KernelRunner, arrays_of, pack, unavailable_reason
 from pellucid.runtime.runner import TokenSpan
 
 
@@ -20,7 +20,7 @@ ODD = CONFIG.replace(d_model=40, n_heads=5)  # heads of 8 numbers: half a vector
 ALLOWED = 2e-3  # of the largest logit: a float16 number is off by 2^-12 of itself, in every block
 IDS = list(range(3, 3 + TRACKS))
 
-if missing := why_not(CONFIG):
+if missing := unavailable_reason(CONFIG):
     pytest.skip(f"no kernel: {missing}", allow_module_level=True)
 
 Floats = NDArray[np.float32]

@@ -12,18 +12,18 @@ from models import lively
 from numpy.typing import NDArray
 
 import pellucid
-from pellucid.formats.weights import Arrays, opened
+from pellucid.formats.weights import WeightArrays, open_weights
 from pellucid.gpt.quantize import QuantizedMatrix, is_quantized, quantize
 from pellucid.runtime.kernel import library
-from pellucid.runtime.kernel.packed import PIECE, WEIGHTS, PackedWeights
-from pellucid.runtime.kernel.runner import KernelRunner, arrays_of, pack, why_not
+from pellucid.runtime.kernel.packed import BLOCK_BYTES, WEIGHTS, PackedWeights
+from pellucid.runtime.kernel.runner import KernelRunner, arrays_of, pack, unavailable_reason
 from pellucid.runtime.runner import TokenSpan
 
 
 CONFIG = pellucid.GPTConfig(vocab_size=90, n_ctx=48, n_layers=2, d_model=48, n_heads=3, pattern=("banded(7)", "dense"))
 IDS = list(range(3, 43))
 
-if missing := why_not(CONFIG):
+if missing := unavailable_reason(CONFIG):
     pytest.skip(f"no kernel: {missing}", allow_module_level=True)
 
 Floats = NDArray[np.float32]
@@ -54,7 +54,7 @@ def plain_product(x: Floats, w: QuantizedMatrix, bias: Floats) -> Floats:
 def kernel_product(x: Floats, w: QuantizedMatrix, bias: Floats, *, plain: bool = False, threads: int = 1) -> Floats:
     bound = library.kernel(plain=plain)
     n, groups = w.scale.shape
-    data = np.empty((-(-n // 16), groups, PIECE[w.kind]), np.uint8)
+    data = np.empty((-(-n // 16), groups, BLOCK_BYTES[w.kind]), np.uint8)
     bound.pellucid_pack_groups(w.codes.ctypes.data, w.scale.ctypes.data, n, groups, data.ctypes.data, WEIGHTS[w.kind])
     wide = np.zeros(len(data) * 16, np.float32)
     wide[:n] = bias
@@ -95,7 +95,7 @@ def test_the_largest_sums_do_not_overflow(kind: str, plain: bool) -> None:
     bias = np.zeros(3, np.float32)
     found = kernel_product(ends, groups, bias, plain=plain)
     assert np.array_equal(found, plain_product(ends, groups, bias))
-    np.testing.assert_allclose(found, ends @ groups.numbers().T, rtol=1e-5)
+    np.testing.assert_allclose(found, ends @ groups.dequantize().T, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4"])
@@ -122,7 +122,7 @@ def test_rounding_activations_is_all_that_differs_from_float32() -> None:
     x, w, bias = some(64, 768, 16, 2)
     for kind in ("int8", "int4"):
         groups = quantize(w, kind)
-        exact = x.astype(np.float64) @ groups.numbers().T.astype(np.float64) + bias
+        exact = x.astype(np.float64) @ groups.dequantize().T.astype(np.float64) + bias
         off = np.sqrt(np.square(kernel_product(x, groups, bias) - exact).mean(1) / np.square(exact).mean(1))
         assert (off < 0.01).all() and (off > 0.001).any()
 
@@ -140,10 +140,10 @@ def test_logits_are_near_those_of_the_same_weights_in_float32(kind: str, allowed
     same = model.copy()
     for name, parameter in same.named_parameters():
         if is_quantized(name, tuple(parameter.shape)):
-            parameter.copy_(torch.from_numpy(quantize(parameter.numpy(), kind).numbers()))
+            parameter.copy_(torch.from_numpy(quantize(parameter.numpy(), kind).dequantize()))
     found, expected = logits(pack(model, kind)), logits(pack(same, "float32"))
     assert 0 < np.abs(found - expected).max() < allowed * np.abs(expected).max()
-    assert np.array_equal(logits(pack(same, kind)), found), "quantised again they are the same"
+    assert np.array_equal(logits(pack(same, kind)), found), "quantized again they are the same"
 
 
 @pytest.mark.parametrize("storage", ["int8", "int4"])
@@ -152,11 +152,11 @@ def test_a_directory_s_groups_are_packed_as_they_are(storage: str, tmp_path: Pat
     model = pellucid.load(tmp_path)
 
     def packed(weights: str) -> PackedWeights:
-        with opened(tmp_path, (name for name, _ in model.named_parameters())) as (tensors, sources):
-            return PackedWeights(CONFIG, Arrays(CONFIG, tensors, sources), weights=weights)
+        with open_weights(tmp_path, (name for name, _ in model.named_parameters())) as (tensors, sources):
+            return PackedWeights(CONFIG, WeightArrays(CONFIG, tensors, sources), weights=weights)
 
     def never(*_: Any) -> Any:
-        raise AssertionError("quantised although it was")
+        raise AssertionError("quantized although it was")
 
     other = "int4" if storage == "int8" else "int8"
     arrays = arrays_of(model)

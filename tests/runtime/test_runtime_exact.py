@@ -22,7 +22,7 @@ from pellucid.engine.sampling import adjusted, candidates, uniform
 from pellucid.engine.sequence import Sequence, window_start
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.pattern import parse
-from pellucid.runtime.kernel.runner import why_not
+from pellucid.runtime.kernel.runner import unavailable_reason
 from pellucid.runtime.runner import Runner, TokenSpan
 from pellucid.runtime.runner_selection import Kernel
 from pellucid.runtime.torch_runner import TOLERANCE, TorchRunner
@@ -59,7 +59,7 @@ RUNNERS: dict[str, tuple[str, torch.dtype, Kernel, str | None]] = {
     "bfloat16": ("gpt3", torch.bfloat16, "off", None),
     "float64": ("other", torch.float64, "off", None),
 }
-if why_not(make("gpt3").config) is None:
+if unavailable_reason(make("gpt3").config) is None:
     RUNNERS |= {
         "kernel": ("gpt3", torch.float32, "only", "float32"),
         "kernel bfloat16": ("gpt3", torch.bfloat16, "only", "float16"),

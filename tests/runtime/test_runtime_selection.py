@@ -9,14 +9,14 @@ from pellucid.engine.engine import run_to_completion
 from pellucid.errors import PellucidError
 from pellucid.gpt.pattern import Local
 from pellucid.runtime import runner_selection as runners
-from pellucid.runtime.kernel.runner import why_not
+from pellucid.runtime.kernel.runner import unavailable_reason
 from pellucid.runtime.runner import Runner
 from pellucid.runtime.runner_selection import default_runner
 from pellucid.runtime.torch_runner import TorchRunner
 
 
 SHAPE = pellucid.GPTConfig(vocab_size=61, n_ctx=32, n_layers=2, d_model=24, n_heads=3)
-MISSING = why_not(SHAPE)
+MISSING = unavailable_reason(SHAPE)
 needs_kernel = pytest.mark.skipif(MISSING is not None, reason=f"no kernel: {MISSING}")
 
 

@@ -12,7 +12,7 @@ import pytest
 from pellucid.generation.resolve import ASSETS, DEFAULT
 from pellucid.text import Tokenizer, r50k
 from pellucid.text.bytes_to_characters import BYTE_ORDER, to_bytes, to_characters
-from pellucid.text.merges import PASSED, check_merges, have_passed, merges_of
+from pellucid.text.merges import CHECKED_MERGES, already_checked, check_merges, merges_from_ranks
 from pellucid.text.r50k import VOCAB_BPE_SHA256, vocab_bpe
 
 
@@ -32,13 +32,13 @@ def test_the_table_is_tiktokens() -> None:
 
 def test_the_merges_found_from_the_ranks_are_the_files() -> None:
     tokenizer = r50k()
-    found = merges_of([tokenizer.token_bytes(i) for i in range(tokenizer.eot)])
+    found = merges_from_ranks([tokenizer.token_bytes(i) for i in range(tokenizer.eot)])
     written = [tuple(line.split(" ")) for line in vocab_bpe().decode().splitlines()[1:]]
     assert len(found) == len(written) == 50000
     assert [tuple(map(to_characters, pair)) for pair in found] == written
-    assert have_passed(written)
+    assert already_checked(written)
     written[7] = written[7][::-1]
-    assert not have_passed(written)
+    assert not already_checked(written)
 
 
 def test_the_embedded_models_merges_have_passed_too() -> None:
@@ -46,8 +46,8 @@ def test_the_embedded_models_merges_have_passed_too() -> None:
     written = [tuple(merge.split(" ")) for merge in data["model"]["merges"]]
     pairs = [(to_bytes(a), to_bytes(b)) for a, b in written]
     check_merges([*(bytes([byte]) for byte in BYTE_ORDER), *(a + b for a, b in pairs)], pairs)
-    assert have_passed(written)
-    assert len(PASSED) == 2, "a test for each"
+    assert already_checked(written)
+    assert len(CHECKED_MERGES) == 2, "a test for each"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pellucid.errors import PellucidError
 from pellucid.text import END_OF_TEXT, Tokenizer, r50k, train_tokenizer
 from pellucid.text.bytes_to_characters import BYTE_ORDER, to_bytes, to_characters
-from pellucid.text.merges import merges_of
+from pellucid.text.merges import merges_from_ranks
 from pellucid.text.split_pattern import LONGEST_RUN, R50K_SPLIT, chunks
 
 
@@ -332,11 +332,11 @@ def test_other_files_are_refused_with_the_reason(what: str, tmp_path: Path) -> N
 
 def test_ranks_that_no_merging_reaches_are_refused() -> None:
     first = [bytes([byte]) for byte in BYTE_ORDER]
-    assert merges_of([*first, b"ab", b"abab"]) == [(b"a", b"b"), (b"ab", b"ab")]
+    assert merges_from_ranks([*first, b"ab", b"abab"]) == [(b"a", b"b"), (b"ab", b"ab")]
     with pytest.raises(PellucidError, match="cannot be reached"):
-        merges_of([*first, b"abc"])
+        merges_from_ranks([*first, b"abc"])
     # "bc" comes first, so that "ab" + "c" is never seen where "abc" stands
-    assert merges_of([*first, b"bc", b"ab", b"abc"])[-1] == (b"a", b"bc")
+    assert merges_from_ranks([*first, b"bc", b"ab", b"abc"])[-1] == (b"a", b"bc")
 
 
 def test_files_that_are_no_files(tmp_path: Path) -> None:

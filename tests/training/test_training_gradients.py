@@ -12,11 +12,11 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.loss import IGNORE, linear_cross_entropy
 from pellucid.gpt.pattern import Pattern, all_dense, alternating
-from pellucid.native.operators.library import why_not
+from pellucid.native.operators.library import unavailable_reason
 from pellucid.training.step import loss_and_gradients
 
 
-needs_operators = pytest.mark.skipif(why_not() is not None, reason=f"no compiled operators: {why_not()}")
+needs_operators = pytest.mark.skipif(unavailable_reason() is not None, reason=f"no compiled operators: {unavailable_reason()}")
 SHAPE = {"vocab_size": 61, "n_layers": 2, "d_model": 24, "n_heads": 3}
 
 

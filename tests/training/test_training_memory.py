@@ -14,7 +14,7 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.memory import step_memory
 from pellucid.gpt.presets import PRESETS
-from pellucid.native.operators.library import why_not
+from pellucid.native.operators.library import unavailable_reason
 from pellucid.runs.recipe import Recipe
 from pellucid.training import memory_limit
 from pellucid.training.memory_limit import refuse_too_large
@@ -25,30 +25,30 @@ from pellucid.training.optimizers import make_optimizer, names, optimizer_bytes,
 TOLERANCE = 0.15
 
 
-def measured(way: str, **options: int) -> Any:
-    """Bytes by which a process grows that trains `cpu-2m` in that way (`benchmarks/training_memory.py`)."""
+def measured(precision: str, **options: int) -> Any:
+    """Bytes by which a process grows that trains `cpu-2m` in this precision (`benchmarks/training_memory.py`)."""
     if not sys.platform.startswith("linux"):
         pytest.skip("a process's peak is read from /proc")
-    if way.endswith("compiled") and (reason := why_not()):
+    if precision.endswith("compiled") and (reason := unavailable_reason()):
         pytest.skip(reason)
     file = Path(__file__).parents[2] / "benchmarks" / "training_memory.py"
-    return runpy.run_path(str(file))["measured"](GPTConfig.preset("cpu-2m"), way=way, **options)
+    return runpy.run_path(str(file))["measured"](GPTConfig.preset("cpu-2m"), precision=precision, **options)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("way", ["float32", "bfloat16", "bfloat16, compiled"])
-def test_the_formula_is_what_a_process_takes_and_grows_as_it_does(way: str) -> None:
-    took = [measured(way, micro_batch=windows, count=2) for windows in (4, 16)]
-    says = [step_memory(GPTConfig.preset("cpu-2m"), windows, way).peak for windows in (4, 16)]
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "bfloat16, compiled"])
+def test_the_formula_is_what_a_process_takes_and_grows_as_it_does(precision: str) -> None:
+    took = [measured(precision, micro_batch=windows, count=2) for windows in (4, 16)]
+    says = [step_memory(GPTConfig.preset("cpu-2m"), windows, precision).peak for windows in (4, 16)]
     assert says == pytest.approx(took, rel=TOLERANCE)
     assert says[1] - says[0] == pytest.approx(took[1] - took[0], rel=TOLERANCE)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("way", ["float32", "bfloat16", "bfloat16, compiled"])
-def test_the_formula_is_what_a_process_takes_whose_steps_have_several_micro_batches(way: str) -> None:
-    took = measured(way, micro_batch=4, micro_batches=3, count=3)
-    says = step_memory(GPTConfig.preset("cpu-2m"), 4, way, accumulates=True).peak
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "bfloat16, compiled"])
+def test_the_formula_is_what_a_process_takes_whose_steps_have_several_micro_batches(precision: str) -> None:
+    took = measured(precision, micro_batch=4, micro_batches=3, count=3)
+    says = step_memory(GPTConfig.preset("cpu-2m"), 4, precision, accumulates=True).peak
     assert says == pytest.approx(took, rel=TOLERANCE)
 
 
@@ -64,7 +64,7 @@ def test_what_an_optimizer_remembers_is_known_before_there_is_a_model(name: str)
     assert optimizer_bytes(config, name) == kept
 
 
-def test_settings_change_what_is_remembered() -> None:
+def test_settings_change_the_optimizer_state() -> None:
     config = GPTConfig.preset("tiny")
     assert optimizer_bytes(config, "sgd") == 0
     assert optimizer_bytes(config, "sgd", {"momentum": 0.9}) == 4 * config.parameters()
@@ -73,7 +73,7 @@ def test_settings_change_what_is_remembered() -> None:
 def test_a_shape_is_refused_by_what_its_own_optimizer_and_batch_take(monkeypatch: pytest.MonkeyPatch) -> None:
     config, batch = GPTConfig.preset("cpu-30m"), PRESETS["cpu-30m"].batch_tokens
     plain, full = (
-        step_memory(config, 8, "float32", accumulates=True, remembered=optimizer_bytes(config, name)).peak
+        step_memory(config, 8, "float32", accumulates=True, optimizer_state=optimizer_bytes(config, name)).peak
         for name in ("sgd", "adamw")
     )
     assert plain + 8 * config.parameters() == pytest.approx(full, rel=1e-3)

@@ -17,7 +17,7 @@ import pellucid
 from pellucid.cli import main
 from pellucid.corpus import Document
 from pellucid.errors import PellucidError
-from pellucid.gpt.documents import Documents
+from pellucid.gpt.document_mask import DocumentMask
 from pellucid.gpt.pattern import parse
 from pellucid.runs.recipe import Recipe
 from pellucid.training.optimizers import CombinedOptimizer, make_optimizer, names, restore, state_of
@@ -149,7 +149,7 @@ def test_a_document_is_read_as_if_it_were_alone(texts: list[list[int]], before: 
     model.wpe.weight.zero_()  # positions go on through the window: without them, alone is the same
     pieces = [before, *([EOT, *text] for text in texts)]
     ids = torch.tensor([[token for piece in pieces for token in piece]])
-    together = model.hidden(ids, Documents(config, ids, EOT))[0]
+    together = model.hidden(ids, DocumentMask(config, ids, EOT))[0]
     place = 0
     for piece in pieces:
         if piece:

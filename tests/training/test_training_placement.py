@@ -15,9 +15,10 @@ import pellucid
 from pellucid.cli import main
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
+from pellucid.runtime.device import resolve_device
 from pellucid.training import memory_limit, placement
 from pellucid.training.memory_limit import memory_bytes, refuse_too_large
-from pellucid.training.placement import autocast, copy_to, default_dtype, has_operators, resolve_device
+from pellucid.training.placement import autocast, copy_to, default_dtype, has_operators
 
 
 pytest.importorskip("torch.utils.backend_registration")
@@ -106,7 +107,7 @@ def test_products_are_cast_for_the_device_that_computes_them(monkeypatch: pytest
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
     assert default_dtype(torch.device("cuda")) == torch.bfloat16
     assert default_dtype(torch.device("mps")) == torch.float32
-    monkeypatch.setattr(placement, "why_not", lambda: None)
+    monkeypatch.setattr(placement, "unavailable_reason", lambda: None)
     assert has_operators(torch.bfloat16) and has_operators(torch.bfloat16, torch.device("cpu"))
     assert not has_operators(torch.bfloat16, torch.device("cuda"))
 

@@ -45,7 +45,7 @@ def kernel_is_here() -> bool:
     """Whether the C kernel is available, and not disabled by PELLUCID_KERNEL."""
     from pellucid.runtime.kernel import library
 
-    return os.environ.get("PELLUCID_KERNEL") != "off" and library.why_not() is None
+    return os.environ.get("PELLUCID_KERNEL") != "off" and library.unavailable_reason() is None
 
 
 def dtypes() -> list[str]:

@@ -156,7 +156,7 @@ def _opened(chosen: argparse.Namespace) -> "TextGenerator":
     try:
         from pellucid.generation.text_generator import open_text_generator
 
-        model = open_text_generator(chosen.model, kernel=chosen.kernel, weights=chosen.weights, tell=_print_note)
+        model = open_text_generator(chosen.model, kernel=chosen.kernel, weights=chosen.weights, notify=_print_note)
         if chosen.verbose and model.no_kernel:
             _print_note(model.no_kernel)
         return model

@@ -1,4 +1,4 @@
-"""Text to training windows.
+"""Corpora, from text files to training windows.
 
 In: text files and folders, or the documentation inside Python's standard library; a tokenizer.
 Out: documents; a corpus on disk (token ids in checksummed shards, a part held out); windows of tokens to train on, the k-th a

@@ -1,4 +1,4 @@
-"""Building a corpus directory: encoding documents, choosing what is held out, writing shards and manifest."""
+"""Building a corpus directory: encoding documents, splitting off held-out ones, writing shards and manifest."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The documentation inside Python's standard library, as text to train on where the user gives none."""
+"""Training text when the user gives none: the documentation inside Python's standard library."""
 
 import ast
 import sysconfig

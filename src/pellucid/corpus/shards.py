@@ -1,4 +1,4 @@
-"""A corpus on disk: token ids of documents in shards, split into training and held-out parts. Opening one.
+"""Opening a corpus directory: shards of token ids, split into training and held-out parts.
 
 A corpus is a directory:
     train-00000.bin, train-00001.bin, ...   token ids, 16 bits each (32 for a vocabulary above 65,536), little-endian

@@ -1,4 +1,4 @@
-"""Choosing the held-out documents: whole ones where possible, so that no document is partly trained on."""
+"""Choosing the held-out documents, whole ones if possible, so that no document is partly trained on."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A long read-only sequence of token ids over several arrays, such as memory-mapped files."""
+"""`Tokens`: a read-only sequence of token ids over several arrays, such as memory-mapped shards."""
 
 from collections.abc import Sequence
 from itertools import accumulate

@@ -1,4 +1,4 @@
-"""Training windows: where the k-th window lies in the tokens.
+"""Training windows of n_ctx + 1 tokens, the k-th a pure function of (seed, k).
 
 A window is n_ctx + 1 contiguous tokens; the model reads the first n_ctx of them, and at each learns to predict the next
 one. Brown et al. 2020 train on full windows of n_ctx = 2048 tokens, documents packed with end-of-text between them

@@ -1,4 +1,4 @@
-"""From requests to tokens: scheduling, sampling, prefix caching, speculative decoding and detokenization. No torch here.
+"""The engine: continuous batching, sampling, prefix caching, speculative decoding and detokenization. No torch here.
 
 In: a `runtime.runner.Runner` and requests (token ids, sampling options). Out: tokens with their log-probabilities, one step
 at a time, and finished completions.

@@ -1,4 +1,4 @@
-"""What generation returns: tokens, completions, scores. No torch here."""
+"""The results of generation: tokens, completions and scores. No torch here."""
 
 from dataclasses import dataclass
 from math import fsum

@@ -1,4 +1,4 @@
-"""From tokens to text: characters cut by token borders, and stop strings that begin in one token and end in another.
+"""The detokenizer: text from tokens, with UTF-8 characters and stop strings that span several tokens.
 
 No torch here. The text is defined as if it arrived one character at a time, so that it does not depend on where
 tokens are cut: the first moment at which it ends with a stop string, it is cut before that string (before the longest,
@@ -18,47 +18,47 @@ class StopScanner:
         stops: stop strings, none of them empty.
 
     Attributes:
-        found: a stop string has appeared; nothing more will pass.
+        stopped: a stop string has appeared; nothing more will pass.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
         assert all(stops)
         self.stops = sorted(stops, key=len, reverse=True)
-        self.found = False
-        self._held = ""
+        self.stopped = False
+        self._pending = ""
 
     def push(self, text: str) -> str:
-        """The text that is now certain to belong to the answer."""
+        """The text that is now certain to belong to the completion."""
         if not self.stops:
             return text
         passed = []
         for character in text:
-            if self.found:
+            if self.stopped:
                 break
-            self._held += character
-            if ending := next((stop for stop in self.stops if self._held.endswith(stop)), ""):
-                self.found = True
-                passed.append(self._held[: -len(ending)])
-                self._held = ""
+            self._pending += character
+            if ending := next((stop for stop in self.stops if self._pending.endswith(stop)), ""):
+                self.stopped = True
+                passed.append(self._pending[: -len(ending)])
+                self._pending = ""
             else:
-                free = len(self._held) - self._may_start()
-                passed.append(self._held[:free])
-                self._held = self._held[free:]
+                free = len(self._pending) - self._may_start()
+                passed.append(self._pending[:free])
+                self._pending = self._pending[free:]
         return "".join(passed)
 
     def _may_start(self) -> int:
         """Length of the longest end of the held text with which a stop string begins: 'aa' of 'aaa' for 'aab'."""
-        longest = min(len(self._held), len(self.stops[0]) - 1)
-        return next((n for n in range(longest, 0, -1) if any(s.startswith(self._held[-n:]) for s in self.stops)), 0)
+        longest = min(len(self._pending), len(self.stops[0]) - 1)
+        return next((n for n in range(longest, 0, -1) if any(s.startswith(self._pending[-n:]) for s in self.stops)), 0)
 
     def finish(self) -> str:
         """No more text comes: what was held back was no stop string after all."""
-        rest, self._held = self._held, ""
+        rest, self._pending = self._pending, ""
         return rest
 
 
 class TextAssembler:
-    """The text of one answer, token by token.
+    """The text of one completion, token by token.
 
     Args:
         tokenizer: None for a model without one: the text is then empty.
@@ -73,7 +73,7 @@ class TextAssembler:
     @property
     def stopped(self) -> bool:
         """Whether a stop string has appeared."""
-        return self._scanner.found
+        return self._scanner.stopped
 
     def push(self, token: int) -> str:
         """What this token makes certain."""

@@ -1,4 +1,4 @@
-"""Draft tokens in a step's plan; a drafter that fails ends its drafts and no completion. No torch here."""
+"""Adding draft tokens to a step's plan; a drafter's error stops drafting, never a completion. No torch here."""
 
 from collections import abc
 
@@ -9,7 +9,7 @@ from pellucid.errors import PellucidError
 
 
 def add_drafts(drafter: Drafter, spans: abc.Sequence[ScheduledSpan], vocab_size: int) -> int:
-    """Lets draft tokens be read after the newest tokens of sequences that are decoded.
+    """Adds draft tokens after the newest tokens of sequences in decode.
 
     Returns:
         How many sequences the drafter failed for: they go on without drafts.
@@ -22,20 +22,20 @@ def add_drafts(drafter: Drafter, spans: abc.Sequence[ScheduledSpan], vocab_size:
         return 0
     except Exception as error:
         if len(drafting) == 1:
-            _stop(drafter, drafting[0], error)
+            _stop_drafting(drafter, drafting[0], error)
             return 1
     failures = 0
     for span in drafting:  # one by one, so that only those are left out for which it fails
         try:
             _propose(drafter, [span], vocab_size)
         except Exception as error:
-            _stop(drafter, span, error)
+            _stop_drafting(drafter, span, error)
             failures += 1
     return failures
 
 
 def release_drafts(drafter: Drafter, sequence: Sequence) -> None:
-    """Lets the drafter drop what it holds for a sequence that has ended; an error there concerns drafts only."""
+    """Lets the drafter free its state of a sequence that has ended; an error there concerns drafts only."""
     try:
         drafter.release(sequence)
     except Exception as error:
@@ -43,14 +43,14 @@ def release_drafts(drafter: Drafter, sequence: Sequence) -> None:
 
 
 def _propose(drafter: Drafter, spans: abc.Sequence[ScheduledSpan], vocab_size: int) -> None:
-    asked = [DraftRequest(s.running.sequence, s.running.token_ids, s.running.draft_room) for s in spans]
-    for span, one, draft in zip(spans, asked, drafter.drafts(asked), strict=True):
+    requests = [DraftRequest(s.running.sequence, s.running.token_ids, s.running.draft_room) for s in spans]
+    for span, one, draft in zip(spans, requests, drafter.drafts(requests), strict=True):
         if len(draft) > one.max_tokens or not all(0 <= token < vocab_size for token in draft):
             raise PellucidError("the drafter proposed tokens that cannot be read here")
         span.drafts = draft
 
 
-def _stop(drafter: Drafter, span: ScheduledSpan, error: Exception) -> None:
+def _stop_drafting(drafter: Drafter, span: ScheduledSpan, error: Exception) -> None:
     span.drafts, span.running.sequence.drafting = (), False
     drafter.failed(span.running.sequence, error)
     release_drafts(drafter, span.running.sequence)

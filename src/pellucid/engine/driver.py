@@ -1,14 +1,14 @@
-"""A thread that owns an engine: requests from any thread and from asyncio, answered together. No torch here.
+"""The driver thread of an engine: requests from any thread and from asyncio tasks, batched together. No torch here.
 
     driver = EngineDriver(engine)
     for sample, token in driver.stream(request): ...              # in a thread
     async for sample, token in driver.astream(request): ...       # in a task of an event loop
     driver.submit(request).completions()                          # waits for the whole
 
-Nobody but the driver's thread touches the engine: submissions and cancellations reach it through a queue, which it empties
-between two steps. After a step it hands each consumer its tokens at once: one wake-up of a thread, one callback of an event
-loop. What a consumer has not fetched yet is held for it: no more than the tokens that its own request may have. A consumer that
-goes away (its iterator is closed or collected, its task is cancelled) cancels its request before the next step.
+Only the driver's thread uses the engine: submissions and cancellations reach it through a queue, which it empties between two
+steps. After a step it delivers all new tokens of a consumer together: one wake-up of a thread, one callback of an event loop.
+Tokens that a consumer has not fetched yet are buffered, at most as many as its request may have. A consumer that goes away (its
+iterator is closed or collected, its task is cancelled) cancels its request before the next step.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class EngineDriver:
     """A thread that owns an engine and answers requests from threads and event loops.
 
     Args:
-        engine: not used by anybody else from here on.
+        engine: used by this driver alone from now on.
         max_requests: requests that wait or run at once at most; more are refused (`QueueFullError`).
 
     It ends with `close`, with the interpreter, or as a context manager. A request that fails ends alone; should the engine
@@ -56,13 +56,13 @@ class EngineDriver:
         self._jobs: dict[Sequence, tuple[Job, int]] = {}  # of the thread alone
         self._unfinished = 0
         self._count_lock = threading.Lock()
-        self._thread = threading.Thread(target=self._work, name="pellucid-engine", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="pellucid-engine", daemon=True)
         self._thread.start()
         # A thread that is no daemon would keep the interpreter from ending; a daemon must end before all is torn down.
         atexit.register(self.close)
 
     def submit(self, request: Request) -> RequestHandle:
-        """Queues a request. What cannot be answered is refused here.
+        """Queues a request. One that the model cannot process is refused here.
 
         Raises:
             PellucidError: as `Engine.submit`, or the driver is closed. QueueFullError: too many requests are unfinished.
@@ -135,9 +135,9 @@ class EngineDriver:
 
     # In the thread.
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         try:
-            while self._obey():
+            while self._run_commands():
                 self._step()
         finally:
             with self._lock:
@@ -146,8 +146,8 @@ class EngineDriver:
                 self._engine.close()
             self._end_all(PellucidError("the engine was closed before this request was answered"))
 
-    def _obey(self) -> bool:
-        """Carries out all commands that are there; waits for one while nothing is left to do. Returns False for the last."""
+    def _run_commands(self) -> bool:
+        """Runs all queued commands; waits for one while the engine is idle. Returns False after the command to close."""
         while True:
             try:
                 name, job = self._commands.get(block=self._engine.idle)
@@ -157,12 +157,12 @@ class EngineDriver:
                 return False
             assert job is not None
             if name == "submit":
-                self._begin(job)
+                self._start_job(job)
             elif not job.done:
                 self._cancel_all(job)
                 self._deliver({job: []})
 
-    def _begin(self, job: Job) -> None:
+    def _start_job(self, job: Job) -> None:
         for sample, sequence in enumerate(job.group.sequences):
             self._jobs[sequence] = (job, sample)
         try:
@@ -170,7 +170,7 @@ class EngineDriver:
         except Exception as error:
             self._end(job, error)
             return
-        if job.group.finished:  # nothing was to be done
+        if job.group.finished:  # it asked for no tokens
             self._deliver({job: []})
 
     def _step(self) -> None:
@@ -180,26 +180,26 @@ class EngineDriver:
         except Exception as error:
             self._recover(error)
             return
-        touched: dict[Job, list[SampleToken]] = {}
+        updates: dict[Job, list[SampleToken]] = {}
         for sequence, token in drawn:
             if owner := self._jobs.get(sequence):
-                touched.setdefault(owner[0], []).append((owner[1], token))
+                updates.setdefault(owner[0], []).append((owner[1], token))
         for sequence in ended:
             if owner := self._jobs.get(sequence):
-                touched.setdefault(owner[0], [])
-        self._deliver(touched)
+                updates.setdefault(owner[0], [])
+        self._deliver(updates)
 
-    def _deliver(self, touched: abc.Mapping[Job, abc.Sequence[SampleToken]]) -> None:
-        """Hands over what a step has given, waking each consumer, and each event loop, once."""
+    def _deliver(self, updates: abc.Mapping[Job, abc.Sequence[SampleToken]]) -> None:
+        """Delivers the tokens of a step, waking each consumer, and each event loop, once."""
         waiting: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[None], Job]]] = {}
-        for job, tokens in touched.items():
+        for job, tokens in updates.items():
             error = job.group.error
             if error is not None:
                 self._cancel_all(job)  # other completions of a request that fails are of no use
             done = error is not None or job.group.finished
             if done:
-                self._forget(job)
-            for loop, future in job.hand_over(tokens, done, error):
+                self._remove_job(job)
+            for loop, future in job.deliver(tokens, done, error):
                 waiting.setdefault(loop, []).append((future, job))
         for loop, futures in waiting.items():
             try:
@@ -209,13 +209,13 @@ class EngineDriver:
                     self._cancel(job)
 
     def _end(self, job: Job, error: Exception) -> None:
-        self._forget(job)
-        for loop, future in job.hand_over([], True, error):
+        self._remove_job(job)
+        for loop, future in job.deliver([], True, error):
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(_set_all, [future])
 
     def _end_all(self, error: Exception) -> None:
-        """Ends what runs, and what was submitted but not begun."""
+        """Ends all running requests, and those that were submitted but not started."""
         jobs = dict.fromkeys(job for job, _ in self._jobs.values())
         with contextlib.suppress(queue.Empty):
             while True:
@@ -226,7 +226,7 @@ class EngineDriver:
             self._end(job, error)
 
     def _recover(self, error: Exception) -> None:
-        """The engine itself has raised: ends all that it holds."""
+        """Ends all running requests after the engine itself has raised."""
         for job in dict.fromkeys(job for job, _ in self._jobs.values()):
             self._cancel_all(job)
             self._end(job, error)
@@ -236,7 +236,7 @@ class EngineDriver:
             with contextlib.suppress(Exception):  # of a runner that cannot close: the sequence has left the engine before
                 self._engine.cancel(sequence)
 
-    def _forget(self, job: Job) -> None:
+    def _remove_job(self, job: Job) -> None:
         for sequence in job.group.sequences:
             self._jobs.pop(sequence, None)
         with self._count_lock:

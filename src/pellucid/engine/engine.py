@@ -1,13 +1,13 @@
-"""Continuous batching: requests of any length join and leave between steps, and each completion is what it would be alone.
+"""The engine: continuous batching of requests, in which each completion is what it would be alone.
 
-V vocabulary. No torch here: what computes is a `runtime.runner.Runner`.
+V vocabulary. No torch here: a `runtime.runner.Runner` runs the model.
 
 A step admits waiting sequences for which there is memory (`kv_memory`), plans what is read (`scheduler`), runs the model once,
 and applies what came back: tokens are drawn, draft tokens verified, finished sequences released. Whoever is first in the queue
 is admitted first.
 
-A failure ends the sequences that it concerns: logits that are no numbers, the one sequence; a runner that raises, those of the
-step; a drafter that raises, none: they go on without drafts.
+A failure ends the sequences that it concerns. Logits that are not finite end their own sequence; a runner that raises ends the
+sequences of the step; a drafter that raises ends none: they go on without drafts.
 """
 
 from collections import abc, deque
@@ -131,7 +131,7 @@ class Engine:
 
     @property
     def stats(self) -> EngineStats:
-        """What was done so far, and what is held now."""
+        """What was done so far, and what memory is in use now."""
         counters, memory = self._counters, self._memory
         return EngineStats(
             mode=self.runner.mode, path=self.runner.path, steps=counters.steps, sequence_steps=counters.sequence_steps,
@@ -172,15 +172,15 @@ class Engine:
         if self.drafter:
             self._counters.draft_failures += add_drafts(self.drafter, plan.spans, self.runner.config.vocab_size)
         try:
-            found = self.runner.run([span.token_span() for span in plan.spans])
-        except Exception as error:  # what is written of these sequences is unknown now: nobody may go on from it
+            outputs = self.runner.run([span.token_span() for span in plan.spans])
+        except Exception as error:  # the state of their KV caches is unknown now: they cannot go on
             for span in plan.spans:
                 self._fail(span.running, error)
             return []
         self._counters.steps += 1
         self._counters.sequence_steps += len(plan.spans)
         drawn: list[tuple[Sequence, Token]] = []
-        for span, logits in zip(plan.spans, found, strict=True):
+        for span, logits in zip(plan.spans, outputs, strict=True):
             self._apply(span, logits, drawn)
         self._counters.drawn_tokens += len(drawn)
         return drawn

@@ -1,7 +1,8 @@
-"""The runner's key-value sequences, within a budget: opened, copied, kept for reuse, closed. No torch here.
+"""KV cache memory within a budget: sequences of the runner are opened, copied, cached for reuse and closed. No torch here.
 
 A sequence that could never fit is refused (`check_fits`); one that does not fit now is not admitted (`reserve`). Finished texts
-are kept for prompts that begin with the same tokens, and given up, least recently used first, when a new sequence needs room.
+stay cached for prompts that begin with the same tokens, and are evicted, least recently used first, when a new sequence needs
+memory.
 """
 
 from pellucid.engine.prefix_cache import CachedPrefix, PrefixCache
@@ -17,7 +18,7 @@ class KVMemory:
     Args:
         runner: holds them.
         budget: bytes that they may take together; None: no limit.
-        max_cached: finished texts kept at most.
+        max_cached: finished texts cached at most.
 
     Attributes:
         prefixes: the finished texts. running_nbytes: of the sequences that are running.
@@ -71,21 +72,22 @@ class KVMemory:
     def reserve(self, running: RunningSequence) -> bool:
         """Opens a key-value sequence, if there is room or cached prefixes can make some. Returns whether it did.
 
-        Prefixes are given up that the newcomer cannot use; the one that it can use is, if need be, made its own.
+        Prefixes that the sequence cannot use are evicted first; the one that it can use becomes its own if there is no room for
+        a copy.
         """
         if self.budget is not None and self.running_nbytes + running.nbytes > self.budget:
-            return False  # it waits for running sequences: giving up prefixes would not help
+            return False  # it waits for running sequences: evicting prefixes would not help
         top = running.wanted_top
         useful, reusable = self.prefixes.best(running.token_ids, top) if self.budget is not None else (None, 0)
         while self.budget is not None and self.nbytes + running.nbytes > self.budget:
-            given_up = self.prefixes.oldest(spared=useful)
-            if given_up is None and useful is not None and useful.capacity >= running.capacity:
+            victim = self.prefixes.oldest(excluded=useful)
+            if victim is None and useful is not None and useful.capacity >= running.capacity:
                 self._take_over(running, useful, reusable)
                 break
-            given_up = given_up or useful
-            assert given_up is not None
-            useful = None if given_up is useful else useful
-            self._give_up(given_up)
+            victim = victim or useful
+            assert victim is not None
+            useful = None if victim is useful else useful
+            self._evict(victim)
         if running.runner_sequence == NOT_OPEN:
             running.runner_sequence = self.runner.open(running.capacity)
         self.running_nbytes += running.nbytes
@@ -99,7 +101,7 @@ class KVMemory:
         self.reused_tokens += count
 
     def release(self, running: RunningSequence) -> None:
-        """Takes back the sequence of a completion that has ended: keeps it, if it may be reused, or closes it."""
+        """Releases the sequence of a completion that has ended: caches it, if it may be reused, or closes it."""
         self.running_nbytes -= running.nbytes
         if not (self.max_cached and running.num_reusable_tokens and running.sequence.error is None):
             self.runner.close(running.runner_sequence)
@@ -107,17 +109,17 @@ class KVMemory:
         ids = running.token_ids[: running.num_reusable_tokens]
         computed = running.sequence.prompt_logprobs if running.sequence.start == 0 else None
         cached = CachedPrefix(ids, running.runner_sequence, running.capacity, running.nbytes, computed)
-        for needless in self.prefixes.add(self._shrink(cached)):
-            self.runner.close(needless.runner_sequence)
+        for redundant in self.prefixes.add(self._shrink(cached)):
+            self.runner.close(redundant.runner_sequence)
         while len(self.prefixes) > self.max_cached:
             oldest = self.prefixes.oldest()
             assert oldest is not None
-            self._give_up(oldest)
+            self._evict(oldest)
 
     def clear(self) -> None:
         """Closes all cached prefixes."""
         while (cached := self.prefixes.oldest()) is not None:
-            self._give_up(cached)
+            self._evict(cached)
 
     def _take_over(self, running: RunningSequence, cached: CachedPrefix, reusable: int) -> None:
         """Makes a cached prefix the sequence of a completion that begins with it."""
@@ -128,7 +130,7 @@ class KVMemory:
         running.set_computed(count)
         self.reused_tokens += count
 
-    def _give_up(self, cached: CachedPrefix) -> None:
+    def _evict(self, cached: CachedPrefix) -> None:
         self.prefixes.remove(cached)
         self.runner.close(cached.runner_sequence)
 

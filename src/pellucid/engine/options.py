@@ -1,4 +1,4 @@
-"""The table of sampling options, and the options of one request, checked against it. No torch here.
+"""The table of sampling options, and `SamplingOptions`, one request's options, checked against it. No torch here.
 
 Each row of `SAMPLING_OPTIONS` says all that is known of an option: type, range, default, help, and whether a record names it.
 From the table derive: the checks of `SamplingOptions`, the flags of the command line (`cli.generate`), the fields of the
@@ -198,7 +198,7 @@ SAMPLING_OPTIONS: tuple[Option, ...] = (
         help="also report the K likeliest tokens at each place",
     ),
 )  # fmt: skip
-# Of a request, not of a draw: how many answers there are.
+# Of a request, not of a draw: how many completions there are.
 REQUEST_OPTIONS: tuple[Option, ...] = (
     Option(name="n", type="int", default=1, minimum=1, recorded="never", metavar="N", help="how many completions"),
     Option(
@@ -269,7 +269,7 @@ class SamplingOptions:
         """Whether a draw depends on how often each token was drawn before."""
         return bool(self.presence_penalty or self.frequency_penalty) or self.repetition_penalty != 1
 
-    def cuts(self, vocab_size: int) -> bool:
+    def truncates(self, vocab_size: int) -> bool:
         """Whether fewer than all of `vocab_size` tokens may be left to draw from."""
         few = self.top_k is not None and self.top_k < vocab_size
         return few or (self.top_p is not None and self.top_p < 1) or bool(self.min_p)

@@ -1,4 +1,4 @@
-"""Key-value sequences of finished texts, kept for requests whose prompts begin with the same tokens. No torch here."""
+"""The prefix cache: keys and values of finished texts, for requests whose prompts begin with the same tokens. No torch here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from pellucid.engine.sequence import PromptLogprobs
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CachedPrefix:
-    """A sequence of the runner that nobody writes on any more.
+    """A sequence of the runner that is no longer extended.
 
     Attributes:
         token_ids: the tokens whose keys and values it holds, from its first position on.
@@ -43,17 +43,17 @@ class PrefixCache:
         Args:
             top: as `reusable_length` takes it.
         """
-        found, longest = None, 0
+        best, longest = None, 0
         for cached in self._cached:
             shared = shared_prefix_length(cached.token_ids, token_ids)
             if top is not None:
                 shared = reusable_length(shared, cached.prompt_logprobs, top)
             if shared and shared >= longest:
-                found, longest = cached, shared
-        return found, longest
+                best, longest = cached, shared
+        return best, longest
 
     def touch(self, cached: CachedPrefix) -> None:
-        """Notes that it was used now."""
+        """Marks a prefix as the most recently used."""
         self._cached.remove(cached)
         self._cached.append(cached)
 
@@ -68,21 +68,21 @@ class PrefixCache:
             if shared_prefix_length(cached.token_ids, new.token_ids) == len(new.token_ids):
                 self.touch(cached)
                 return [new]
-        needless = [c for c in self._cached if shared_prefix_length(c.token_ids, new.token_ids) == len(c.token_ids)]
-        for cached in needless:
+        redundant = [c for c in self._cached if shared_prefix_length(c.token_ids, new.token_ids) == len(c.token_ids)]
+        for cached in redundant:
             self.remove(cached)
         self._cached.append(new)
         self.nbytes += new.nbytes
-        return needless
+        return redundant
 
     def remove(self, cached: CachedPrefix) -> None:
-        """Forgets a prefix; its sequence is not closed here."""
+        """Removes a prefix; its sequence is not closed here."""
         self._cached.remove(cached)
         self.nbytes -= cached.nbytes
 
-    def oldest(self, spared: CachedPrefix | None = None) -> CachedPrefix | None:
-        """The least recently used prefix other than `spared`."""
-        return next((cached for cached in self._cached if cached is not spared), None)
+    def oldest(self, excluded: CachedPrefix | None = None) -> CachedPrefix | None:
+        """The least recently used prefix other than `excluded`."""
+        return next((cached for cached in self._cached if cached is not excluded), None)
 
 
 def reusable_length(shared: int, computed: PromptLogprobs | None, top: int) -> int:

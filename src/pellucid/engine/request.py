@@ -1,4 +1,4 @@
-"""What is asked of an engine, whoever asks: a command, Python, a server, an evaluation, an x-ray. No torch here."""
+"""`Request`: one prompt with its options, for the engine; `SequenceGroup`: all completions of a request. No torch here."""
 
 from collections import abc
 from dataclasses import dataclass, replace
@@ -103,22 +103,22 @@ class SequenceGroup:
         Raises:
             PellucidError: they are not finished. Exception: the error that ended one of them.
         """
-        found = [sequence.completion() for sequence in self.sequences]
+        completions = [sequence.completion() for sequence in self.sequences]
         if self.request.best_of is not None:
-            found = sorted(found, key=lambda completion: -completion.mean_logprob)[: self.request.n]
+            completions = sorted(completions, key=lambda completion: -completion.mean_logprob)[: self.request.n]
         if self.request.echo:
             tokenizer = self.sequences[0].tokenizer
             text = tokenizer.decode(list(self.request.prompt)) if tokenizer else ""
-            found = [replace(completion, text=text + completion.text) for completion in found]
+            completions = [replace(completion, text=text + completion.text) for completion in completions]
         computed = self.sequences[0].prompt_logprobs
         if computed is not None:
-            found = [
+            completions = [
                 replace(
                     completion, prompt_logprobs=list(computed.logprobs), prompt_top_logprobs=list(computed.top_logprobs)
                 )
-                for completion in found
+                for completion in completions
             ]
-        return found
+        return completions
 
     def score(self) -> Score:
         """The log-probabilities of the prompt, where the request asked for them.

@@ -1,4 +1,4 @@
-"""A submitted request as its consumer holds it, in a thread or in a task of an event loop. No torch here."""
+"""`RequestHandle`: the tokens and completions of a submitted request, in a thread or an asyncio task. No torch here."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ Waiter: TypeAlias = "tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]"
 
 
 class Job:
-    """One request on its way: what the driver's thread hands over, and what wakes its consumer.
+    """A submitted request: the tokens that the driver's thread delivers, and how it wakes the consumer.
 
     Attributes:
         group: its completions; only the driver's thread touches them until `done`.
@@ -31,7 +31,7 @@ class Job:
         self.error: Exception | None = None
         self.waiters: list[Waiter] = []
 
-    def hand_over(self, tokens: abc.Sequence[SampleToken], done: bool, error: Exception | None) -> list[Waiter]:
+    def deliver(self, tokens: abc.Sequence[SampleToken], done: bool, error: Exception | None) -> list[Waiter]:
         """Makes tokens available and wakes the threads that wait. Returns the futures of tasks that wait, to be set."""
         with self.condition:
             self.tokens.extend(tokens)
@@ -47,9 +47,9 @@ class Job:
     def fetch(self) -> tuple[list[SampleToken], bool]:
         """The tokens that came since the last call, and whether they were the last."""
         with self.condition:
-            found = list(self.tokens)
+            tokens = list(self.tokens)
             self.tokens.clear()
-            return found, self.done
+            return tokens, self.done
 
 
 class RequestHandle:
@@ -90,8 +90,8 @@ class RequestHandle:
             while not done:
                 with job.condition:
                     job.condition.wait_for(job.ready)
-                found, done = job.fetch()
-                yield from found
+                tokens, done = job.fetch()
+                yield from tokens
             if job.error is not None:
                 raise job.error
         finally:
@@ -102,16 +102,16 @@ class RequestHandle:
         job, done = self._job, False
         try:
             while not done:
-                await self._until(job.ready)
-                found, done = job.fetch()
-                for one in found:
+                await self._wait_until(job.ready)
+                tokens, done = job.fetch()
+                for one in tokens:
                     yield one
             if job.error is not None:
                 raise job.error
         finally:
             self.cancel()
 
-    async def _until(self, ready: abc.Callable[[], bool]) -> None:
+    async def _wait_until(self, ready: abc.Callable[[], bool]) -> None:
         """Waits in a task until the driver's thread has handed over what makes `ready()` true."""
         job, loop = self._job, asyncio.get_running_loop()
         while True:
@@ -153,7 +153,7 @@ class RequestHandle:
 
     async def _wait(self) -> None:
         try:
-            await self._until(lambda: self.done)
+            await self._wait_until(lambda: self.done)
         finally:
             self.cancel()
 

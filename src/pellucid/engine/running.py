@@ -1,4 +1,4 @@
-"""A sequence that the engine has admitted: how much of it is computed, and where its keys and values are. No torch here."""
+"""`RunningSequence`: an admitted sequence, its number of computed tokens and its KV cache. No torch here."""
 
 from dataclasses import dataclass
 
@@ -50,7 +50,7 @@ class RunningSequence:
         """Takes over the log-probabilities of the first `known` tokens, which it shares with the text they come from."""
         if (top := self.wanted_top) is not None:
             assert computed is not None
-            self.sequence.prompt_logprobs = computed.beginning(known, top)
+            self.sequence.prompt_logprobs = computed.prefix(known, top)
 
     def advance(self, count: int, *, reusable: bool) -> None:
         """Notes that `count` more tokens were computed, and whether another text may copy them."""

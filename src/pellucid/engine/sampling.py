@@ -1,9 +1,10 @@
-"""From logits to a token, in numpy alone. V vocabulary.
+"""Sampling: penalties, biases, temperature, top-k, top-p, min-p and the draw of a token from logits, in NumPy. V vocabulary.
 
 A draw is a pure function of (logits, options, u), and u is a pure function of (seed, sample, position). No generator's
-state is carried along, so an answer does not depend on what else is drawn, or in which order.
+state is carried along, so a completion does not depend on what else is drawn, or in which order.
 
-What is done to the logits l, in this order; c[j] is how often this answer has drawn token j so far (the prompt is not counted):
+What is done to the logits l, in this order; c[j] is how often this completion has drawn token j so far (the prompt is not
+counted):
 
     1. repetition_penalty r, where c[j] > 0: l[j] / r if l[j] > 0, else l[j] * r (CTRL: Keskar et al. 2019, arXiv 1909.05858,
        section 4.1, in the form that also lowers negative logits)
@@ -12,7 +13,7 @@ What is done to the logits l, in this order; c[j] is how often this answer has d
     4. temperature 0: the largest is taken. Otherwise l / temperature, then the cuts: top_k, then top_p, then min_p
 
 What is drawn from is defined in float64 (`candidates`). Of GPT-3's 50,257 tokens most are too unlikely to decide anything, so a
-float32 sum with a known error is looked at first, and float64 numbers are made only for the tokens that are left, or for all of
+float32 sum with a known error is computed first, and float64 numbers are made only for the tokens that are left, or for all of
 them where the draw falls within that error of a border: the draw is the definition's either way.
 """
 
@@ -30,13 +31,13 @@ from pellucid.errors import PellucidError
 from pellucid.hashing import mix
 
 
-_FIRST_LOOK = 256  # tokens sorted for top_p; more, and at last all, only if these do not reach it
-_FEW = 4096  # of so many tokens float64 weights cost no more than a look at float32 ones
+_FIRST_SORTED = 256  # tokens sorted for top_p; more, and at last all, only if these do not reach it
+_SMALL_VOCABULARY = 4096  # up to so many tokens float64 weights cost no more than float32 ones
 _BLOCK = 512  # tokens whose weights are summed before it is known in which of them a draw falls
 # By how much a share of float32 weights can be off. An exponent d is rounded by d * 2^-24 at most, and `exp` is off by 3 units
 # in the last place, 6 * 2^-24. The mean of d is ln V at most: 14 for a million tokens. That makes 20 for a sum, and 20 more for
 # all that it is a share of.
-_UNSURE = 64 * 2.0**-24
+_FLOAT32_ERROR = 64 * 2.0**-24
 
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
@@ -72,45 +73,45 @@ def draw(logits: NDArray[np.float32], options: SamplingOptions, u: float, counts
     Args:
         logits: (V,).
         u: in [0, 1); not used at temperature 0.
-        counts: how often this answer has drawn each token already; None: the options do not ask.
+        counts: how often this completion has drawn each token already; None: the options do not ask.
 
     Raises:
-        PellucidError: the logits are no numbers (NaN or infinite).
+        PellucidError: the logits are not finite.
     """
-    best, weights, log_total = _own(logits)
+    best, weights, log_total = _softmax_terms(logits)
     scores = adjusted(logits, options, counts)
     if options.temperature == 0:
         chosen = int(scores.argmax())  # of equals the first
-    elif options.cuts(len(logits)):
+    elif options.truncates(len(logits)):
         kept, left = candidates(scores, options)
-        place = _pointed_at(left, u)
-        chosen = place if kept is None else int(kept[place])
+        index = _inverse_cdf(left, u)
+        chosen = index if kept is None else int(kept[index])
     else:
         if scores is not logits or options.temperature != 1:
             weights = np.exp(_exponents(scores, options.temperature))
-        found = _surely_pointed_at(weights, u)
-        chosen = _pointed_at(candidates(scores, options)[1], u) if found is None else found
+        certain = _inverse_cdf_float32(weights, u)
+        chosen = _inverse_cdf(candidates(scores, options)[1], u) if certain is None else certain
     top: TopLogprobs | None = None
     if options.logprobs is not None:
         likeliest = largest(logits, options.logprobs)
-        top = tuple(zip(likeliest.tolist(), _log_shares(logits[likeliest], best, log_total).tolist(), strict=True))
-    return Draw(chosen, float(_log_shares(logits[chosen], best, log_total)), top)
+        top = tuple(zip(likeliest.tolist(), _logprobs(logits[likeliest], best, log_total).tolist(), strict=True))
+    return Draw(chosen, float(_logprobs(logits[chosen], best, log_total)), top)
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """(..., V) logits -> (..., V) log-probabilities, natural: those that `draw` reports.
 
     Raises:
-        PellucidError: the logits are no numbers (NaN or infinite).
+        PellucidError: the logits are not finite.
     """
-    found = np.empty(logits.shape, np.float32)
-    for place in np.ndindex(logits.shape[:-1]):
-        best, _, log_total = _own(logits[place])
-        found[place] = _log_shares(logits[place], best, log_total)
-    return found
+    logprobs = np.empty(logits.shape, np.float32)
+    for index in np.ndindex(logits.shape[:-1]):
+        best, _, log_total = _softmax_terms(logits[index])
+        logprobs[index] = _logprobs(logits[index], best, log_total)
+    return logprobs
 
 
-def _own(logits: NDArray[np.float32]) -> tuple[np.float32, NDArray[np.float32], float]:
+def _softmax_terms(logits: NDArray[np.float32]) -> tuple[np.float32, NDArray[np.float32], float]:
     """The largest of (V,) logits, (V,) probabilities as multiples of its own, and the logarithm of their sum."""
     assert logits.dtype == np.float32
     best: np.float32 = logits.max()
@@ -120,7 +121,7 @@ def _own(logits: NDArray[np.float32]) -> tuple[np.float32, NDArray[np.float32], 
     return best, weights, math.log(weights.sum(dtype=np.float64))
 
 
-def _log_shares(logits: Any, best: np.float32, log_total: float) -> Any:
+def _logprobs(logits: Any, best: np.float32, log_total: float) -> Any:
     """Log-probabilities of some logits, each rounded to float32 once."""
     return np.float32(np.float64(logits) - np.float64(best) - log_total)
 
@@ -155,7 +156,7 @@ def candidates(scores: Floats, options: SamplingOptions) -> tuple[Ids | None, Do
         pool = scores if kept is None else scores[kept]
         nucleus = np.sort(_nucleus(pool, temperature, options.top_p))
         kept = nucleus if kept is None else kept[nucleus]
-    if kept is None and options.min_p and len(scores) > _FEW:  # most lie far below: float32 shows it
+    if kept is None and options.min_p and len(scores) > _SMALL_VOCABULARY:  # most lie far below: float32 shows it
         kept = np.flatnonzero(_exponents(scores, temperature) >= math.log(options.min_p) * (1 + 2.0**-20))
     weights = _weights(scores if kept is None else scores[kept], best, temperature)
     if options.min_p:
@@ -168,8 +169,8 @@ def candidates(scores: Floats, options: SamplingOptions) -> tuple[Ids | None, Do
 def _weights(scores: Floats, best: Any, temperature: float) -> Doubles:
     # The largest becomes 0 first: a tiny temperature then cannot overflow.
     with np.errstate(over="ignore"):
-        found: Doubles = np.exp((scores - np.float64(best)) / temperature)
-    return found
+        weights: Doubles = np.exp((scores - np.float64(best)) / temperature)
+    return weights
 
 
 def _exponents(scores: Floats, temperature: float) -> NDArray[np.float32]:
@@ -178,14 +179,14 @@ def _exponents(scores: Floats, temperature: float) -> NDArray[np.float32]:
         return ((scores - np.float64(scores.max())) / temperature).astype(np.float32)
 
 
-def _pointed_at(weights: Doubles, u: float) -> int:
-    """The place of the weight that u points at, where all lie side by side: the definition."""
+def _inverse_cdf(weights: Doubles, u: float) -> int:
+    """The index of the weight that u points at, where all lie side by side: the definition."""
     ends = weights.cumsum()
     # u < 1, so u * total < total even after rounding, and some weight ends beyond it.
     return int(np.searchsorted(ends, u * ends[-1], side="right"))
 
 
-def _surely_pointed_at(weights: NDArray[np.float32], u: float) -> int | None:
+def _inverse_cdf_float32(weights: NDArray[np.float32], u: float) -> int | None:
     """The same of float32 weights; None where a border is so near that float64 ones might be pointed at elsewhere."""
     whole = len(weights) // _BLOCK * _BLOCK
     blocks = np.append(weights[:whole].reshape(-1, _BLOCK).sum(1, dtype=np.float64), weights[whole:].sum(dtype=np.float64))
@@ -194,21 +195,21 @@ def _surely_pointed_at(weights: NDArray[np.float32], u: float) -> int | None:
     block = int(np.searchsorted(ends, u * total, side="right"))
     before = ends[block - 1] if block else 0.0
     within = before + weights[block * _BLOCK : (block + 1) * _BLOCK].cumsum(dtype=np.float64)
-    place = int(np.searchsorted(within, u * total, side="right"))
-    start = within[place - 1] if place else before
-    sure = place < len(within) and start + _UNSURE * total < u * total < within[place] - _UNSURE * total
-    return block * _BLOCK + place if sure else None
+    index = int(np.searchsorted(within, u * total, side="right"))
+    start = within[index - 1] if index else before
+    sure = index < len(within) and start + _FLOAT32_ERROR * total < u * total < within[index] - _FLOAT32_ERROR * total
+    return block * _BLOCK + index if sure else None
 
 
 def _nucleus(scores: Floats, temperature: float, share: float) -> Ids:
     """Indices of the fewest likeliest that have at least `share` of the probability together (Holtzman et al. 2019)."""
     best, many = scores.max(), len(scores)
-    if many <= _FEW:
+    if many <= _SMALL_VOCABULARY:
         least = most = float(_weights(scores, best, temperature).sum())
     else:
         rough = float(np.exp(_exponents(scores, temperature)).sum(dtype=np.float64))
-        least, most = rough * (1 - _UNSURE), rough * (1 + _UNSURE)
-    look = _FIRST_LOOK
+        least, most = rough * (1 - _FLOAT32_ERROR), rough * (1 + _FLOAT32_ERROR)
+    look = _FIRST_SORTED
     while True:
         indices = largest(scores, min(look, many))
         sums = _weights(scores[indices], best, temperature).cumsum()

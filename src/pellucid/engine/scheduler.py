@@ -1,4 +1,4 @@
-"""Decides what one step computes: which tokens of which sequences, and which prefixes are copied first. No torch here.
+"""The scheduler: which tokens of which sequences a step computes, and which cached prefixes it copies first. No torch here.
 
 A step reads the newest token of every sequence that is being decoded, and up to `chunk` tokens of prompts, first come, first
 served: a long prompt is prefilled in chunks while others are decoded. Before a prompt is read, the scheduler looks for a text

@@ -1,4 +1,4 @@
-"""One completion being generated, and what a model can read and write at all. No torch here.
+"""`Sequence`: one completion being generated; and the checks that a prompt and its options fit a model. No torch here.
 
 T positions, V vocabulary.
 """
@@ -40,7 +40,7 @@ class PromptLogprobs:
     def __len__(self) -> int:
         return len(self.logprobs)
 
-    def beginning(self, length: int, top: int) -> "PromptLogprobs":
+    def prefix(self, length: int, top: int) -> "PromptLogprobs":
         """Those of the first `length` tokens, with fewer likeliest tokens at each position."""
         tops = [one if one is None else one[:top] for one in self.top_logprobs[:length]]
         return PromptLogprobs(top, self.logprobs[:length], tops)
@@ -49,7 +49,7 @@ class PromptLogprobs:
         """Adds (T, V) logits, each followed by one of T token ids.
 
         Raises:
-            PellucidError: the logits are no numbers.
+            PellucidError: the logits are not finite.
         """
         rows = log_softmax(logits)
         self.logprobs += rows[np.arange(len(ids)), list(ids)].tolist()
@@ -119,7 +119,7 @@ class Sequence:
         """Draws the next token from (V,) logits.
 
         Raises:
-            PellucidError: the logits are no numbers.
+            PellucidError: the logits are not finite.
         """
         assert self.finish_reason is None
         position = len(self.prompt) + len(self.tokens)

@@ -1,4 +1,4 @@
-"""Speculative decoding: several tokens of a sequence from one pass, each what it would be anyway. No torch here.
+"""Speculative decoding: drafters propose tokens, which one pass verifies; completions stay the same. No torch here.
 
 A drafter proposes how a text goes on, and the model reads the draft tokens together with the newest token. At each of these
 positions the engine draws as it always does: a draw is a pure function of (logits, options, u), and u of (seed, sample,
@@ -122,15 +122,15 @@ class PromptLookup(Drafter):
 
     def propose(self, requests: abc.Sequence[DraftRequest]) -> list[list[int]]:
         """What followed; past the end of the text, what was proposed itself: a loop goes on."""
-        found = []
+        drafts = []
         for request in requests:
             text = list(request.token_ids)
             place = self._after_last_occurrence(request.sequence, text)
             if place is not None:
                 for further in range(request.max_tokens):
                     text.append(text[place + further])
-            found.append(text[len(request.token_ids) :])
-        return found
+            drafts.append(text[len(request.token_ids) :])
+        return drafts
 
     def _after_last_occurrence(self, sequence: Sequence, ids: list[int]) -> int | None:
         """The place after the last earlier occurrence of the text's end."""
@@ -181,9 +181,9 @@ class DraftModel(Drafter):
         """Passes over all texts together, until each has the tokens that it asked for, or ends.
 
         Raises:
-            PellucidError: the draft model gives no numbers. Exception: what its runner raises.
+            PellucidError: the draft model's logits are not finite. Exception: what its runner raises.
         """
-        found: list[list[int]] = [[] for _ in requests]
+        drafts: list[list[int]] = [[] for _ in requests]
         counts = [None if r.sequence.token_counts is None else dict(r.sequence.token_counts) for r in requests]
         unfinished = []
         for number, request in enumerate(requests):
@@ -193,14 +193,14 @@ class DraftModel(Drafter):
         while unfinished:
             spans = []
             for number, _ in unfinished:
-                held, text = self._sequences[requests[number].sequence], [*requests[number].token_ids, *found[number]]
-                first = min(shared_prefix_length(held.token_ids, text), len(text) - 1)
-                spans.append(TokenSpan(held.runner_sequence, first, text[first:]))
-                held.token_ids = text[:first]  # not more, should the runner raise
+                cached, text = self._sequences[requests[number].sequence], [*requests[number].token_ids, *drafts[number]]
+                first = min(shared_prefix_length(cached.token_ids, text), len(text) - 1)
+                spans.append(TokenSpan(cached.runner_sequence, first, text[first:]))
+                cached.token_ids = text[:first]  # not more, should the runner raise
             left = []
             for (number, most), span, logits in zip(unfinished, spans, self.runner.run(spans), strict=True):
                 assert logits is not None
-                sequence, draft, counted = requests[number].sequence, found[number], counts[number]
+                sequence, draft, counted = requests[number].sequence, drafts[number], counts[number]
                 self._sequences[sequence].token_ids += span.ids
                 position = len(sequence.prompt) + len(sequence.tokens) + len(draft)
                 u = uniform(sequence.options.seed, sequence.sample, position)
@@ -214,7 +214,7 @@ class DraftModel(Drafter):
                 if len(draft) < most and token != sequence.end_of_text:
                     left.append((number, most))
             unfinished = left
-        return found
+        return drafts
 
     def _open(self, sequence: Sequence) -> _DraftSequence:
         if sequence not in self._sequences:
@@ -225,5 +225,5 @@ class DraftModel(Drafter):
     def release(self, sequence: Sequence) -> None:
         """Closes the draft model's sequence."""
         super().release(sequence)
-        if held := self._sequences.pop(sequence, None):
-            self.runner.close(held.runner_sequence)
+        if cached := self._sequences.pop(sequence, None):
+            self.runner.close(cached.runner_sequence)

@@ -1,4 +1,4 @@
-"""What an engine counts and says of itself. No torch here."""
+"""Counters and statistics of an engine. No torch here."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class EngineCounters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStats:
-    """What an engine has done so far, and what it holds.
+    """What an engine has done so far, and the memory in use.
 
     Attributes:
         mode: "exact" or "fast". path: what computes (`Runner.path`).

@@ -1,4 +1,4 @@
-"""Converting a model into another format, and comparing the result: both are run on the same prompts.
+"""Converting a model into another format, and comparing the logits of both on the same prompts.
 
 The result is written to a temporary place, read back by another program's reader where there is one (`transformers`), compared
 with the model, and only then moved to its destination.
@@ -19,7 +19,7 @@ import torch
 from pellucid.errors import PellucidError
 from pellucid.formats import hf_config, hf_read, hf_write
 from pellucid.formats.target import Logits, Target
-from pellucid.gpt.bits_per_byte import predicted
+from pellucid.gpt.bits_per_byte import text_loss
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.directory import STORAGES, save_model
 from pellucid.text.tokenizer import Tokenizer
@@ -122,8 +122,8 @@ def convert(
     if measure is not None and tokenizer is None:
         raise PellucidError("a model without a tokenizer cannot be measured on text: leave that out")
     part = destination.with_name(f".{destination.name}.part")
-    with _removed(part):
-        if target.a_file:
+    with _temporary(part):
+        if target.is_file:
             part.parent.mkdir(parents=True, exist_ok=True)
         else:
             part.mkdir(parents=True)
@@ -146,7 +146,7 @@ def convert(
 
 
 @contextmanager
-def _removed(part: Path) -> Iterator[None]:
+def _temporary(part: Path) -> Iterator[None]:
     """Removes `part` before and after the block."""
     _remove(part)
     try:
@@ -194,8 +194,8 @@ def _measure(
     was_training, place, lengths = model.training, model.wte.weight.device, tokenizer.byte_lengths
     model.eval()
     texts = [tokenizer.encode(text)[: MAX_MEASURED + 1]] if isinstance(text, str) else text
-    before = predicted(lambda read: model(read.to(place)), texts, lengths, model.config.n_ctx)
-    after = predicted(logits, texts, lengths, model.config.n_ctx)
+    before = text_loss(lambda read: model(read.to(place)), texts, lengths, model.config.n_ctx)
+    after = text_loss(logits, texts, lengths, model.config.n_ctx)
     model.train(was_training)
     return BitsPerByteComparison(
         text=name, tokens=before.tokens, text_bytes=before.text_bytes, before=before.bits_per_byte, after=after.bits_per_byte

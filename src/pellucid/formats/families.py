@@ -21,7 +21,7 @@ from pellucid.gpt.pattern import all_dense
 from pellucid.gpt.tensor_names import TRANSPOSED, TensorSource
 
 
-HEAD = "lm_head.weight"  # the output matrix, in files that store it beside the embedding that it is tied to
+LM_HEAD = "lm_head.weight"  # the output matrix, in files that store it beside the embedding that it is tied to
 OPT_END = 2  # </s>
 QKV = ("q_proj", "k_proj", "v_proj")
 
@@ -60,13 +60,13 @@ class Family:
         """The source of one parameter, by our name."""
         module, _, kind = name.rpartition(".")
         block = ""
-        if found := re.match(r"h\.(\d+)\.", module):
-            block, module = f"{self.blocks}{found[1]}.", module[found.end() :]
+        if match := re.match(r"h\.(\d+)\.", module):
+            block, module = f"{self.blocks}{match[1]}.", module[match.end() :]
         theirs = tuple(f"{block}{their}.{kind}" for their in self.names.get(module, (module,)))
         skip = self.skip if module == "wpe" else 0
         return TensorSource(theirs, transposed=name.endswith(self.transposed or (" ",)), skip=skip)
 
-    def plain(self, name: str) -> str | None:
+    def plain_name(self, name: str) -> str | None:
         """A file's name without prefix; None for a buffer."""
         for prefix in sorted(self.prefixes, key=len, reverse=True):
             if name.startswith(prefix):
@@ -166,7 +166,7 @@ OPT = Family(
 )
 FAMILIES: dict[str, Family] = {"gpt2": GPT2, "pellucid": GPT2, "gpt_neo": GPT_NEO, "opt": OPT}
 # GPT-3-like families that are not supported: refused by name rather than tensor by tensor.
-NOT_READ = {
+UNSUPPORTED_FAMILIES = {
     "gptj": "rotary positions and parallel branches",
     "gpt_neox": "rotary positions and parallel branches",
     "bloom": "ALiBi in place of positions",

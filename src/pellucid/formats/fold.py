@@ -1,4 +1,4 @@
-"""GPT-3's attention in GPT-Neo's parameters, exactly.
+"""Folding query, key and value biases into other parameters, so that GPT-Neo's format holds GPT-3's attention exactly.
 
 C width, D head width. GPT-Neo has no biases on queries, keys and values and does not divide scores by sqrt(D). Both can
 be moved into other parameters without changing what a block computes:

@@ -1,4 +1,4 @@
-"""GGUF's tensor types: rows of float32 as bytes, and back.
+"""Encoding and decoding GGUF's tensor types: float32 rows to bytes, and back.
 
     F32, F16, BF16   each number on its own
     Q8_0             32 numbers of a row: a float16 scale d, then 32 signed bytes q; the number is d * q
@@ -18,7 +18,7 @@ from pellucid.gpt.quantize import GROUP, pack_nibbles, quantize_groups, unpack_n
 
 
 BLOCK = GROUP
-GROUPED = {"Q8_0": "int8", "Q4_0": "int4"}
+QUANTIZED_TYPES = {"Q8_0": "int8", "Q4_0": "int4"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +71,7 @@ def encode(x: Tensor, kind: TensorType, *, search: bool = True) -> Tensor:
             raise _too_large(x, kind)
         return made.contiguous().view(-1).view(torch.uint8)
     try:
-        scale, codes = quantize_groups(x.reshape(-1, BLOCK).numpy(), GROUPED[kind.name], search=search)
+        scale, codes = quantize_groups(x.reshape(-1, BLOCK).numpy(), QUANTIZED_TYPES[kind.name], search=search)
     except PellucidError:
         raise _too_large(x, kind) from None
     packed = codes.view("u1") if kind.name == "Q8_0" else pack_nibbles(codes)

@@ -1,4 +1,4 @@
-"""A GGUF file's header: magic, keys and values, the tensor table. Version 3, little-endian.
+"""Reading and writing a GGUF file's header: magic number, metadata and the tensor table. Version 3, little-endian.
 
     4 bytes "GGUF"; u32 version; u64 tensors; u64 keys
     keys       each: string name, u32 type, value
@@ -119,10 +119,10 @@ class _Reader:
 
     def count(self, least: int, what: str) -> int:
         """A count of items of at least `least` bytes each."""
-        found: int = self.number("<Q", what)
-        if found * least > self.left:
-            raise self.wrong(f"it says {found:,} {what}, more than {self.left:,} bytes can hold")
-        return found
+        count: int = self.number("<Q", what)
+        if count * least > self.left:
+            raise self.wrong(f"it says {count:,} {what}, more than {self.left:,} bytes can hold")
+        return count
 
     def string(self, what: str) -> str:
         raw = self.take(self.count(1, f"bytes of {what}"), what)

@@ -5,11 +5,11 @@ import re
 
 ARCHITECTURE = "gpt2"
 NORMAL, CONTROL = 1, 3  # token types: text, or special
-QUANTISATION_VERSION = 2  # of ggml's block formats
+QUANTIZATION_VERSION = 2  # of ggml's block formats
 PATTERN = "pellucid.pattern"  # our own key: other readers ignore keys that they do not know
 
-ENDS = {"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm"}
-BLOCK_PARTS = {
+OUTER_NAMES = {"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm"}
+BLOCK_NAMES = {
     "ln_1": "attn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output",
     "ln_2": "ffn_norm", "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
 }  # fmt: skip
@@ -17,7 +17,7 @@ BLOCK_PARTS = {
 
 def gguf_name(name: str) -> str:
     """`h.3.attn.c_attn.weight` -> `blk.3.attn_qkv.weight`."""
-    if found := re.fullmatch(r"h\.(\d+)\.(.+)\.(weight|bias)", name):
-        return f"blk.{found[1]}.{BLOCK_PARTS[found[2]]}.{found[3]}"
+    if match := re.fullmatch(r"h\.(\d+)\.(.+)\.(weight|bias)", name):
+        return f"blk.{match[1]}.{BLOCK_NAMES[match[2]]}.{match[3]}"
     part, _, last = name.rpartition(".")
-    return f"{ENDS[part]}.{last}"
+    return f"{OUTER_NAMES[part]}.{last}"

@@ -18,8 +18,8 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.pattern import all_dense, parse
 from pellucid.text.bytes_to_characters import to_bytes
+from pellucid.text.merges import check_merges
 from pellucid.text.tokenizer import END_OF_TEXT, Tokenizer
-from pellucid.text.tokenizer_json import merges_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +114,11 @@ def _shortest(value: float) -> float:
 
 
 def _entries(header: GgufHeader, config: GPTConfig, path: Path) -> dict[str, TensorEntry]:
-    held = sum(math.prod(entry.shape) for entry in header.tensors.values())
-    if len(header.tensors) < 6 * config.n_layers or config.parameters() > 16 * held:  # before the meta model is built
-        raise PellucidError(f"{path} says {config.parameters():,} parameters in {config.n_layers} blocks, and has {held:,}")
+    stored_numbers = sum(math.prod(entry.shape) for entry in header.tensors.values())
+    if len(header.tensors) < 6 * config.n_layers or config.parameters() > 16 * stored_numbers:  # before the meta model is built
+        raise PellucidError(
+            f"{path} says {config.parameters():,} parameters in {config.n_layers} blocks, and has {stored_numbers:,}"
+        )
     with torch.device("meta"):
         wanted = {name: tuple(p.shape) for name, p in Decoder(config).named_parameters()}
     entries: dict[str, TensorEntry] = {}
@@ -149,9 +151,7 @@ def _tokenizer(values: Mapping[str, Value], config: GPTConfig, path: Path) -> To
         tokenizer = Tokenizer(table)
         if len(pairs) != len(table) - 256 or any(len(pair) != 2 for pair in pairs):
             raise PellucidError(f"{len(pairs)} merges do not make {len(table)} tokens out of 256 bytes")
-        for i, (found, pair) in enumerate(zip(merges_of(table), pairs, strict=True), start=256):
-            if found != (to_bytes(pair[0]), to_bytes(pair[1])):  # merging by pairs and by ranks would give other tokens
-                raise PellucidError(f"token {i} is merged from {' and '.join(pair)}, but by rank from {found}")
+        check_merges(table, [(to_bytes(a), to_bytes(b)) for a, b in pairs])
     except PellucidError as error:
         raise PellucidError(f"cannot use the tokenizer of {path}: {error}") from error
     return tokenizer

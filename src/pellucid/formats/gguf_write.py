@@ -14,12 +14,12 @@ from pellucid.formats.gguf_blocks import FLOATS, TENSOR_TYPES, TensorType, decod
 from pellucid.formats.gguf_container import Value, header_bytes, padded
 from pellucid.formats.gguf_names import (
     ARCHITECTURE,
-    BLOCK_PARTS,
+    BLOCK_NAMES,
     CONTROL,
-    ENDS,
     NORMAL,
+    OUTER_NAMES,
     PATTERN,
-    QUANTISATION_VERSION,
+    QUANTIZATION_VERSION,
     gguf_name,
 )
 from pellucid.formats.target import dense_up_to
@@ -27,8 +27,8 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.pattern import Dense
 from pellucid.text.bytes_to_characters import to_characters
+from pellucid.text.merges import merges_from_ranks
 from pellucid.text.tokenizer import END_OF_TEXT, Tokenizer
-from pellucid.text.tokenizer_json import merges_of
 
 
 CHUNK = 1 << 20  # numbers handled at a time: 4 MB of float32
@@ -75,7 +75,7 @@ def refusals(config: GPTConfig) -> list[str]:
     if config.d_ff != 4 * config.d_model:
         reasons.append(f"readers of gpt2 files take d_ff to be 4 x d_model, and here it is {config.d_ff}")
     for name, _ in config.matrices():
-        if re.sub(r"^h\.\d+\.", "", name) not in (*BLOCK_PARTS, *ENDS):
+        if re.sub(r"^h\.\d+\.", "", name) not in (*BLOCK_NAMES, *OUTER_NAMES):
             reasons.append(f"llama.cpp's gpt2 has no place for the matrix {name}")
             break
     for key, gpt2 in ASSUMED.items():
@@ -208,7 +208,7 @@ def _values(config: GPTConfig, kind: TensorType) -> dict[str, Value]:
         f"{ARCHITECTURE}.attention.layer_norm_epsilon": config.norm_eps,
     }
     if kind.block > 1:
-        values["general.quantization_version"] = QUANTISATION_VERSION
+        values["general.quantization_version"] = QUANTIZATION_VERSION
     if not all(isinstance(p, Dense) for p in config.pattern):
         values[PATTERN] = [str(p) for p in config.pattern]
     return values
@@ -227,7 +227,7 @@ def _vocabulary(tokenizer: Tokenizer | None, config: GPTConfig) -> dict[str, Val
         "tokenizer.ggml.pre": "gpt-2",
         "tokenizer.ggml.tokens": [*map(to_characters, tokens), END_OF_TEXT],
         "tokenizer.ggml.token_type": [NORMAL] * len(tokens) + [CONTROL],
-        "tokenizer.ggml.merges": [f"{to_characters(a)} {to_characters(b)}" for a, b in merges_of(tokens)],
+        "tokenizer.ggml.merges": [f"{to_characters(a)} {to_characters(b)}" for a, b in merges_from_ranks(tokens)],
         "tokenizer.ggml.bos_token_id": tokenizer.eot,
         "tokenizer.ggml.eos_token_id": tokenizer.eot,
         "tokenizer.ggml.add_bos_token": False,

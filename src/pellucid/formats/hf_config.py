@@ -1,4 +1,4 @@
-"""The config and the weight files of a model directory of any family, without reading a tensor.
+"""Reading the config and listing the weight files of a model directory of any family.
 
 No torch here.
 """
@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import PellucidError
-from pellucid.formats.families import FAMILIES, NOT_READ, Family
+from pellucid.formats.families import FAMILIES, UNSUPPORTED_FAMILIES, Family
 from pellucid.gpt import config_json
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.config_json import CONFIG, WEIGHTS, read_json, reading
+from pellucid.gpt.config_json import CONFIG, WEIGHTS, errors_with_file, read_json
 
 
 INDEX = f"{WEIGHTS}.index.json"
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-CONVERT = (
+PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+CONVERT_COMMAND = (
     'python -c "import sys, transformers as t; t.AutoModelForCausalLM.from_pretrained(sys.argv[1]).save_pretrained('
     'sys.argv[2])" {source} {target}'
 )
@@ -37,7 +37,7 @@ def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTCon
     family = family_of(directory, values)
     if family.shape is None:
         return config_json.read_config(directory, values)
-    with reading(directory / CONFIG):
+    with errors_with_file(directory / CONFIG):
         return family.shape(values)
 
 
@@ -46,8 +46,10 @@ def family_of(directory: Path, values: dict[str, Any]) -> Family:
     kind = values.get("model_type")
     if kind in FAMILIES:
         return FAMILIES[kind]
-    why = f" ({NOT_READ[kind]} are not GPT-3's)" if kind in NOT_READ else ""
-    raise PellucidError(f"{directory / CONFIG}: model_type {kind!r} is not one this version reads ({', '.join(FAMILIES)}){why}")
+    reason = f" ({UNSUPPORTED_FAMILIES[kind]} are not GPT-3's)" if kind in UNSUPPORTED_FAMILIES else ""
+    raise PellucidError(
+        f"{directory / CONFIG}: model_type {kind!r} is not one this version reads ({', '.join(FAMILIES)}){reason}"
+    )
 
 
 def listed_shards(directory: Path) -> dict[str, str]:
@@ -87,9 +89,9 @@ def weight_files(directory: Path, listed: dict[str, str]) -> list[Path]:
                 raise PellucidError(f"{directory / INDEX} names {name}, which is not there")
         return [directory / name for name in sorted(set(listed.values()))]
     if not (directory / WEIGHTS).exists():
-        pickled = sorted(path.name for pattern in PICKLES for path in directory.glob(pattern))
+        pickled = sorted(path.name for pattern in PICKLE_PATTERNS for path in directory.glob(pattern))
         if pickled:
-            line = CONVERT.format(source=shlex.quote(str(directory)), target=shlex.quote(f"{directory}-safe"))
+            line = CONVERT_COMMAND.format(source=shlex.quote(str(directory)), target=shlex.quote(f"{directory}-safe"))
             raise PellucidError(
                 f"{directory} holds its weights as {pickled[0]}, which can run code when it is read. If you trust it, convert "
                 f"it with: {line}"

@@ -1,13 +1,13 @@
-"""Reading a model as Hugging Face publishes it: config.json with safetensors, whole or in shards."""
+"""Loading weights of a Hugging Face directory: config.json with safetensors, in one file or in shards."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pellucid.formats.weights import opened
+from pellucid.formats.weights import open_weights
 from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.weights import fill
+from pellucid.gpt.weights import fill_parameters
 
 
 def load_weights(
@@ -27,5 +27,5 @@ def load_weights(
         PellucidError: there are only pickles; a file is missing, truncated, or holds a missing, extra, wrong-shaped or
             non-finite tensor; the output matrix is not the token matrix. The message names file and tensor.
     """
-    with opened(directory, (name for name, _ in model.named_parameters()), values) as (tensors, sources):
-        fill(model, tensors, sources, device=device, dtype=dtype)
+    with open_weights(directory, (name for name, _ in model.named_parameters()), values) as (tensors, sources):
+        fill_parameters(model, tensors, sources, device=device, dtype=dtype)

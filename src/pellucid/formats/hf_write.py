@@ -28,7 +28,7 @@ from pellucid.text.tokenizer import Tokenizer
 
 WRITTEN: dict[str, Family] = {"hf-gpt2": GPT2, "hf-gpt-neo": GPT_NEO, "hf-opt": OPT}
 # The parameters that these families have, in our names: in a block, and outside of the blocks.
-KNOWN = {"ln_1", "ln_2", "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"} | {
+SUPPORTED_PARAMETERS = {"ln_1", "ln_2", "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"} | {
     "wte", "wpe", "ln_f", "project_in", "project_out"
 }  # fmt: skip
 OPT_EPS = 1e-5  # fixed in its code
@@ -48,14 +48,14 @@ def losses(model: Decoder, family: Family) -> list[str]:
     if model.wte.weight.dtype == torch.float64:
         lost.append("float64 weights are rounded to float32")
     if family is GPT_NEO and config.qkv_bias:
-        found = shifts(model)
-        worst = max(range(len(found)), key=lambda block: found[block].growth)
-        if found[worst].growth > MAX_GROWTH:
+        block_shifts = shifts(model)
+        worst = max(range(len(block_shifts)), key=lambda block: block_shifts[block].growth)
+        if block_shifts[worst].growth > MAX_GROWTH:
             block = model.h[worst]
             assert isinstance(block, Block)
             lost.append(
-                f"query biases: moving block {worst}'s makes numbers {found[worst].growth:.3g} times larger, and float32 loses "
-                f"that much (condition number {condition(block):.3g}, residual {found[worst].residual:.3g})"
+                f"query biases: moving block {worst}'s makes numbers {block_shifts[worst].growth:.3g} times larger, and "
+                f"float32 loses that much (condition number {condition(block):.3g}, residual {block_shifts[worst].residual:.3g})"
             )
     return lost
 
@@ -63,7 +63,7 @@ def losses(model: Decoder, family: Family) -> list[str]:
 def _check_possible(model: Decoder, family: Family) -> None:
     config = model.config
     for name, _ in model.named_parameters():
-        if name.removesuffix(".weight").removesuffix(".bias").split(".", 2)[-1] not in KNOWN:
+        if name.removesuffix(".weight").removesuffix(".bias").split(".", 2)[-1] not in SUPPORTED_PARAMETERS:
             raise PellucidError(
                 f"{family.architecture} has no such parameter as {name!r}: this model cannot be written so"
             )

@@ -5,11 +5,11 @@ from importlib import import_module
 from pathlib import Path
 
 from pellucid.errors import PellucidError
-from pellucid.formats.hf_config import CONVERT
+from pellucid.formats.hf_config import CONVERT_COMMAND
 
 
 # Weights as safetensors, and what describes them. Never pickles, never code.
-WANTED = ["*.safetensors", "*.json", "merges.txt"]
+DOWNLOADED_FILES = ["*.safetensors", "*.json", "merges.txt"]
 
 
 def is_hub_id(source: str) -> bool:
@@ -30,13 +30,13 @@ def fetch(name: str) -> Path:
             f"no directory {name} here; to fetch a model of that name from the Hugging Face hub, pip install huggingface_hub"
         ) from None
     try:
-        found = Path(hub.snapshot_download(name, allow_patterns=WANTED))
+        directory = Path(hub.snapshot_download(name, allow_patterns=DOWNLOADED_FILES))
     except Exception as error:  # its own, its HTTP library's or the system's errors
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise PellucidError(f"no directory {name} here, and the Hugging Face hub does not give it: {first}") from None
-    if not any(found.glob("*.safetensors")):
+    if not any(directory.glob("*.safetensors")):
         raise PellucidError(
             f"{name} on the Hugging Face hub has no safetensors: its weights are a pickle, which can run code when read. If "
-            f"you trust it, convert it with: {CONVERT.format(source=name, target=name.split('/')[-1])}"
+            f"you trust it, convert it with: {CONVERT_COMMAND.format(source=name, target=name.split('/')[-1])}"
         )
-    return found
+    return directory

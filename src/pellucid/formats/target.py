@@ -25,14 +25,14 @@ class Target:
         write: (model, tokenizer, path, quantize) -> None. `path` is an existing directory, or a file to write.
         read: path -> (a function that computes the result's logits, the reader's name).
         quantizes: allowed values of `quantize`.
-        a_file: whether the result is a file rather than a directory.
+        is_file: whether the result is a file rather than a directory.
     """
 
     losses: Callable[[Decoder, str | None], list[str]]
     write: Callable[[Decoder, Tokenizer | None, Path, str | None], None]
     read: Callable[[Path], tuple[Logits, str]]
     quantizes: tuple[str, ...] = ()
-    a_file: bool = False
+    is_file: bool = False
 
 
 def dense_up_to(pattern: Pattern, positions: int) -> int:

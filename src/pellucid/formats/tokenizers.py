@@ -9,7 +9,7 @@ from pellucid.text.tokenizer import Tokenizer
 
 
 # Files of unsupported tokenizers, by kind.
-OTHERS = {
+UNSUPPORTED = {
     "tokenizer.model": "SentencePiece", "spiece.model": "SentencePiece", "sentencepiece.bpe.model": "SentencePiece",
     "spm.model": "SentencePiece", "vocab.txt": "WordPiece",
 }  # fmt: skip
@@ -31,7 +31,7 @@ def read_tokenizer(directory: Path, config: GPTConfig) -> tuple[Tokenizer | None
         file = directory / vocab_files.VOCABULARY
         tokenizer = vocab_files.read(directory)
     else:
-        for name, kind in OTHERS.items():
+        for name, kind in UNSUPPORTED.items():
             if (directory / name).exists():
                 return None, f"the tokenizer in {directory} is {kind}'s ({name}), which this version does not read"
         return None, f"this model has no tokenizer: there is no {tokenizer_json.FILE_NAME} in {directory}"

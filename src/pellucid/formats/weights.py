@@ -1,4 +1,4 @@
-"""The weights of a directory of any family: as stored, and as arrays by our own names for runners without torch.
+"""Opening the weights of a model directory of any family: as stored, and as NumPy arrays by our names.
 
 No torch here.
 """
@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 
 from pellucid.errors import PellucidError
-from pellucid.formats.families import HEAD
+from pellucid.formats.families import LM_HEAD
 from pellucid.formats.hf_config import INDEX, family_of, listed_shards, weight_files
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import CONFIG, read_json
-from pellucid.gpt.costs import tensors as tensors_of
+from pellucid.gpt.costs import parameter_shapes
 from pellucid.gpt.safetensors_file import Array, SafetensorsFiles
 from pellucid.gpt.tensor_names import SCALE, TensorSource
 
 
 @contextmanager
-def opened(
+def open_weights(
     directory: Path, names: Iterable[str], values: dict[str, Any] | None = None
 ) -> Iterator[tuple[SafetensorsFiles, dict[str, TensorSource]]]:
     """A context manager with a directory's tensors and the source of each parameter.
@@ -37,37 +37,37 @@ def opened(
     family = family_of(directory, values)
     sources = family.sources(names)
     listed = listed_shards(directory)
-    with SafetensorsFiles(weight_files(directory, listed), family.plain) as tensors:
+    with SafetensorsFiles(weight_files(directory, listed), family.plain_name) as tensors:
         for stored, shard in listed.items():
-            name = family.plain(stored)
-            if name is not None and (name not in tensors or tensors.where(name).name != shard):
+            name = family.plain_name(stored)
+            if name is not None and (name not in tensors or tensors.file_of(name).name != shard):
                 raise PellucidError(f"{directory / INDEX} says that {stored!r} lies in {shard}, which lacks it")
         embedding = sources["wte.weight"].names[0]
-        if HEAD in tensors:
-            if embedding in tensors and not _same(tensors, HEAD, embedding):
+        if LM_HEAD in tensors:
+            if embedding in tensors and not _equal_tensors(tensors, LM_HEAD, embedding):
                 raise PellucidError(
-                    f"{directory}: {HEAD!r} is not {embedding!r} again; in GPT-3's family the output matrix is tied to the "
+                    f"{directory}: {LM_HEAD!r} is not {embedding!r} again; in GPT-3's family the output matrix is tied to the "
                     "tokens'"
                 )
-            tensors.forget(HEAD)
+            tensors.discard(LM_HEAD)
         elif values.get("tie_word_embeddings", True) is False:
-            raise PellucidError(f"{directory / CONFIG} says that the output matrix is not tied, but {HEAD!r} is missing")
+            raise PellucidError(f"{directory / CONFIG} says that the output matrix is not tied, but {LM_HEAD!r} is missing")
         yield tensors, sources
 
 
-def _same(tensors: SafetensorsFiles, one: str, other: str) -> bool:
+def _equal_tensors(tensors: SafetensorsFiles, one: str, other: str) -> bool:
     a, b = tensors.get(one), tensors.get(other)
     return a.shape == b.shape and tensors.dtype(one) == tensors.dtype(other) and np.array_equal(a, b)
 
 
-class Arrays(Mapping[str, Array]):
+class WeightArrays(Mapping[str, Array]):
     """A model's weights by our names, (out, in), each mapped on request and unmapped with the array.
 
     float32, float16, bfloat16 as its bits (uint16), or, for matrices but not for positions, whole numbers with the name +
     `.scale` beside them.
 
     Args:
-        config: the model's shape. tensors, sources: from `opened`; they must stay open.
+        config: the model's shape. tensors, sources: from `open_weights`; they must stay open.
 
     Raises:
         PellucidError: a missing or extra tensor; and, on request, a wrong-shaped or non-finite one.
@@ -76,7 +76,7 @@ class Arrays(Mapping[str, Array]):
     def __init__(self, config: GPTConfig, tensors: SafetensorsFiles, sources: Mapping[str, TensorSource]) -> None:
         self._tensors = tensors
         self._sources = sources
-        self._shapes = dict(tensors_of(config))
+        self._shapes = dict(parameter_shapes(config))
         tensors.check_names({name for source in sources.values() for name in source.names})
 
     def __getitem__(self, name: str) -> Array:

@@ -1,4 +1,4 @@
-"""A model as its user holds it: loading, generating, streaming, scoring and priming.
+"""The model API for users: loading, generating, streaming, scoring and priming.
 
 In: what `load` takes (the embedded model, a directory, a run, a hub id), prompts as text or token ids. Out: `Completion`s,
 `Token`s one by one, `Score`s.

@@ -1,4 +1,4 @@
-"""Beam search: the answer with the highest score as a whole that a few best hypotheses lead to. No sampling, no torch.
+"""Beam search with a length penalty: the completion with the best total score among a few hypotheses. No torch here.
 
 V vocabulary, R hypotheses. The paper uses it for free-form tasks (section 2.4), with a beam width of 4 and a length penalty of
 0.6. The score is GNMT's (Wu et al. 2016, arXiv 1609.08144, section 7, without its coverage term, which needs a source
@@ -6,7 +6,7 @@ sentence):
 
     score(Y) = log P(Y | prompt) / lp(Y),   lp(Y) = (5 + |Y|)^alpha / (5 + 1)^alpha
 
-|Y| counts every token of the answer, the one that ends it included (a choice). At each step, of the 2 x width likeliest
+|Y| counts every token of the completion, the one that ends it included (a choice). At each step, of the 2 x width likeliest
 continuations those that end are finished, and of the others the `width` likeliest are extended.
 
 Each hypothesis has a sequence of the runner. One that is extended twice is copied (`Runner.copy`).
@@ -31,13 +31,13 @@ from pellucid.runtime.runner import Runner, TokenSpan
 from pellucid.text.tokenizer import Tokenizer
 
 
-WIDTH, LENGTH_PENALTY = 4, 0.6  # the paper's, section 2.4
+BEAM_WIDTH, LENGTH_PENALTY = 4, 0.6  # the paper's, section 2.4
 MAX_LENGTH_PENALTY = 10.0  # a choice: far beyond any use, and no overflow
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """An unfinished or finished answer: its tokens, their log-probabilities and the sum of those, its text."""
+    """An unfinished or finished completion: its tokens, their log-probabilities and the sum of those, its text."""
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -55,11 +55,11 @@ class Hypothesis:
 
     def score(self, alpha: float) -> float:
         """GNMT's score: the log-probability divided by the length penalty."""
-        return self.total / length_penalty_of(len(self.ids), alpha)
+        return self.total / length_penalty_divisor(len(self.ids), alpha)
 
 
-def length_penalty_of(length: int, alpha: float) -> float:
-    """lp(Y) of GNMT: what the log-probability of an answer of `length` tokens is divided by."""
+def length_penalty_divisor(length: int, alpha: float) -> float:
+    """lp(Y) of GNMT: what the log-probability of a completion of `length` tokens is divided by."""
     return float(((5 + length) / 6) ** alpha)
 
 
@@ -86,7 +86,7 @@ def beam_search(
     runner: Runner, prompt: Sequence[int], options: SamplingOptions, width: int, alpha: float,
     tokenizer: Tokenizer | None, end_of_text: int,
 ) -> Completion:  # fmt: skip
-    """The best answer found.
+    """The best completion found.
 
     Args:
         prompt, options, width, alpha: checked. Of the options only max_tokens and stop are used.
@@ -94,43 +94,44 @@ def beam_search(
     Raises:
         PellucidError: the model's logits are not finite.
     """
-    live = [Hypothesis((), (), 0.0, "", TextAssembler(tokenizer, options.stop))]
-    finished = live if options.max_tokens == 0 else []
-    sequences = _Sequences(runner, min(runner.config.n_ctx, len(prompt) + max(options.max_tokens, 1)), prompt)
+    unfinished = [Hypothesis((), (), 0.0, "", TextAssembler(tokenizer, options.stop))]
+    finished = unfinished if options.max_tokens == 0 else []
+    sequences = _BeamSequences(runner, min(runner.config.n_ctx, len(prompt) + max(options.max_tokens, 1)), prompt)
     try:
         for length in range(1, options.max_tokens + 1):
-            logprobs = log_softmax(sequences.run([one.ids[-1:] for one in live]))  # (R, V)
-            sums = (np.array([one.total for one in live])[:, None] + logprobs).ravel()  # float64
+            logprobs = log_softmax(sequences.run([one.ids[-1:] for one in unfinished]))  # (R, V)
+            sums = (np.array([one.total for one in unfinished])[:, None] + logprobs).ravel()  # float64
             best = largest(sums, min(2 * width, len(sums)))
-            kept: list[tuple[int, Hypothesis]] = []
-            for place, logprob in zip(best.tolist(), logprobs.ravel()[best].tolist(), strict=True):
-                parent, token = divmod(place, logprobs.shape[1])
-                extended = live[parent].extended(token, logprob, end_of_text, tokenizer)
+            extended_hypotheses: list[tuple[int, Hypothesis]] = []
+            for index, logprob in zip(best.tolist(), logprobs.ravel()[best].tolist(), strict=True):
+                parent, token = divmod(index, logprobs.shape[1])
+                extended = unfinished[parent].extended(token, logprob, end_of_text, tokenizer)
                 if extended.ended:
                     finished.append(extended)
-                elif len(kept) < width:
-                    kept.append((parent, extended))
-            live = [one for _, one in kept]
+                elif len(extended_hypotheses) < width:
+                    extended_hypotheses.append((parent, extended))
+            unfinished = [one for _, one in extended_hypotheses]
             if length == options.max_tokens:
-                finished += live
-            # A sum only falls, and the longest answer has the largest divisor: no live one can score more than this.
-            bound = max((one.total for one in live), default=-math.inf) / length_penalty_of(options.max_tokens, alpha)
+                finished += unfinished
+            # Sums only fall, and the longest completion has the largest divisor: no unfinished one can score more than this.
+            best_total = max((one.total for one in unfinished), default=-math.inf)
+            bound = best_total / length_penalty_divisor(options.max_tokens, alpha)
             if finished and max(one.score(alpha) for one in finished) >= bound:
                 break
-            sequences.select([parent for parent, _ in kept])
+            sequences.select([parent for parent, _ in extended_hypotheses])
     finally:
         sequences.close()
-    answer = max(finished, key=lambda one: one.score(alpha))
-    text = answer.text + answer.assembler.finish()  # which may still complete a stop string
-    stopped = answer.ended or answer.assembler.stopped
+    winner = max(finished, key=lambda one: one.score(alpha))
+    text = winner.text + winner.assembler.finish()  # which may still complete a stop string
+    stopped = winner.ended or winner.assembler.stopped
     return Completion(
-        text=text, ids=list(answer.ids), prompt_ids=list(prompt),
-        logprobs=list(answer.logprobs), top_logprobs=None, finish_reason="stop" if stopped else "length", seed=0,
+        text=text, ids=list(winner.ids), prompt_ids=list(prompt),
+        logprobs=list(winner.logprobs), top_logprobs=None, finish_reason="stop" if stopped else "length", seed=0,
     )  # fmt: skip
 
 
-class _Sequences:
-    """The runner's sequences of the live hypotheses, in their order.
+class _BeamSequences:
+    """The runner's sequences of the unfinished hypotheses, in their order.
 
     Args:
         capacity: positions of each sequence.
@@ -140,33 +141,33 @@ class _Sequences:
     def __init__(self, runner: Runner, capacity: int, prompt: Sequence[int]) -> None:
         self.runner = runner
         self.capacity = capacity
-        self.live = [runner.open(capacity)]
+        self.unfinished = [runner.open(capacity)]
         self.unused: list[int] = []
         self.next: Sequence[int] = prompt  # to be read before the first step; empty afterwards
-        self.length = 0  # positions read, the same in all live sequences
+        self.length = 0  # positions read, the same in all unfinished sequences
 
     def run(self, newest: Iterable[Sequence[int]]) -> NDArray[np.float32]:
         """Reads the newest token of each hypothesis (at the first step the prompt) -> (R, V) logits of what follows."""
-        spans = [TokenSpan(s, self.length, ids or self.next) for s, ids in zip(self.live, newest, strict=True)]
+        spans = [TokenSpan(s, self.length, ids or self.next) for s, ids in zip(self.unfinished, newest, strict=True)]
         logits = self.runner.run(spans)
         self.length += len(spans[0].ids)
         return np.stack([row for row in logits if row is not None])
 
     def select(self, parents: Sequence[int]) -> None:
-        """New live sequence i continues the old one of index `parents[i]`, which is copied where it is needed twice."""
-        before, taken = self.live, set(parents)
+        """New unfinished sequence i continues the old one of index `parents[i]`, which is copied where it is needed twice."""
+        before, taken = self.unfinished, set(parents)
         self.unused += [sequence for index, sequence in enumerate(before) if index not in taken]
-        self.live = []
+        self.unfinished = []
         for parent in parents:
             if parent in taken:  # the first to need it
                 taken.remove(parent)
-                self.live.append(before[parent])
+                self.unfinished.append(before[parent])
                 continue
             sequence = self.unused.pop() if self.unused else self.runner.open(self.capacity)
-            self.live.append(sequence)
+            self.unfinished.append(sequence)
             self.runner.copy(before[parent], sequence, self.length)
 
     def close(self) -> None:
         """Gives all memory back."""
-        for sequence in (*self.live, *self.unused):
+        for sequence in (*self.unfinished, *self.unused):
             self.runner.close(sequence)

@@ -1,4 +1,4 @@
-"""`load`: a model ready to generate, from any source."""
+"""`load`: loads a model for generation from any source."""
 
 from pathlib import Path
 
@@ -34,12 +34,12 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
     directory = resolve(source)
     values = read_json(directory)
     config = read_config(directory, values)
-    tokenizer, why_none = read_tokenizer(directory, config)
-    wanted, place = _dtype(dtype), resolve_device(device)
+    tokenizer, no_tokenizer = read_tokenizer(directory, config)
+    weights_dtype, weights_device = _dtype(dtype), resolve_device(device)
     with torch.device("meta"):  # no memory and no random numbers, only to be overwritten
         model = GPT(config, tokenizer=tokenizer)
-    model.no_tokenizer = why_none
-    load_weights(model, directory, device=place, dtype=wanted, values=values)
+    model.no_tokenizer = no_tokenizer
+    load_weights(model, directory, device=weights_device, dtype=weights_dtype, values=values)
     return model.eval().requires_grad_(False)
 
 
@@ -49,5 +49,5 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     name = str(dtype).removeprefix("torch.")
     if name not in DTYPES:
         raise PellucidError(f"unknown dtype {name!r}: use one of {', '.join(DTYPES)}")
-    found: torch.dtype = getattr(torch, name)
-    return found
+    torch_dtype: torch.dtype = getattr(torch, name)
+    return torch_dtype

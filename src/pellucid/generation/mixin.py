@@ -1,4 +1,4 @@
-"""`generate`, `stream` and `score` for whatever has a runner: they build requests and run them on an engine. No torch here."""
+"""`GenerationMixin`: `generate`, `stream` and `score`, which build requests and run them on an engine. No torch here."""
 
 import operator
 from collections import abc
@@ -179,7 +179,7 @@ class GenerationMixin:
 
         Raises:
             PellucidError: an option out of range, a prompt that does not fit, ids outside the vocabulary, text for a model
-                without a tokenizer, or logits that are no numbers.
+                without a tokenizer, or logits that are not finite.
         """
         many = is_list_of_prompts(prompt)
         prompts: abc.Sequence[Any] = prompt if many and prompt is not None else [prompt]
@@ -297,7 +297,7 @@ def is_list_of_prompts(prompt: object) -> bool:
     return isinstance(prompt, list | tuple) and len(prompt) > 0 and not hasattr(prompt[0], "__index__")
 
 
-def check_belongs(tokenizer: Tokenizer | None, config: GPTConfig) -> None:
+def check_vocabulary_size(tokenizer: Tokenizer | None, config: GPTConfig) -> None:
     """Refuses a tokenizer of another model. Raises PellucidError: its vocabulary is of another size."""
     if tokenizer is not None and tokenizer.vocab_size != config.vocab_size:
         raise PellucidError(

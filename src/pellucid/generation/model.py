@@ -7,8 +7,8 @@ from typing import Self
 
 from pellucid.engine.completion import Completion
 from pellucid.engine.engine import CHUNK, MAX_SEQUENCES, Engine
-from pellucid.generation.beam import LENGTH_PENALTY, WIDTH, beam
-from pellucid.generation.mixin import Draft, GenerationMixin, OnePrompt, check_belongs
+from pellucid.generation.beam import BEAM_WIDTH, LENGTH_PENALTY, beam
+from pellucid.generation.mixin import Draft, GenerationMixin, OnePrompt, check_vocabulary_size
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.directory import save_model
@@ -31,7 +31,7 @@ class GPT(GenerationMixin, Decoder):
     """
 
     def __init__(self, config: GPTConfig, *, tokenizer: Tokenizer | None = None, seed: int = 0) -> None:
-        check_belongs(tokenizer, config)
+        check_vocabulary_size(tokenizer, config)
         super().__init__(config, seed=seed)
         self.tokenizer = tokenizer
         self.no_tokenizer = "this model has no tokenizer"
@@ -72,10 +72,10 @@ class GPT(GenerationMixin, Decoder):
         )  # fmt: skip
 
     def beam(
-        self, prompt: OnePrompt = None, *, width: int = WIDTH, length_penalty: float = LENGTH_PENALTY, max_tokens: int = 64,
-        stop: str | Sequence[str] = (),
+        self, prompt: OnePrompt = None, *, width: int = BEAM_WIDTH, length_penalty: float = LENGTH_PENALTY,
+        max_tokens: int = 64, stop: str | Sequence[str] = (),
     ) -> Completion:  # fmt: skip
-        """The likeliest answer that a beam search finds, as for the paper's free-form tasks (section 2.4): see `beam`.
+        """The likeliest completion that a beam search finds, as for the paper's free-form tasks (section 2.4): see `beam`.
 
         Args:
             prompt, max_tokens, stop: as `generate` takes them.

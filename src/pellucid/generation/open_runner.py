@@ -1,4 +1,4 @@
-"""A runner of a stored model, with its tokenizer: on the C kernel where it can be used, else on PyTorch, imported only then."""
+"""Opening a runner for a stored model, with its tokenizer: on the C kernel if possible, else on PyTorch, imported only then."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from pellucid.errors import PellucidError
 from pellucid.formats.hf_config import read_config
 from pellucid.formats.tokenizers import read_tokenizer
-from pellucid.formats.weights import Arrays, opened
+from pellucid.formats.weights import WeightArrays, open_weights
 from pellucid.generation.resolve import resolve
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import read_json
-from pellucid.gpt.costs import tensors
+from pellucid.gpt.costs import parameter_shapes
 from pellucid.runtime.runner import ONE_THREAD, Runner
 from pellucid.runtime.runner_selection import Kernel, chosen_kernel
 from pellucid.text.tokenizer import Tokenizer
@@ -26,7 +26,7 @@ TORCH_WEIGHTS = ("float32", "bfloat16")
 
 
 class KernelUnavailable(PellucidError):
-    """There is no kernel on this machine, or it cannot compute this model."""
+    """The kernel cannot be used on this machine, or cannot compute this model."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,8 +35,8 @@ class OpenedModel:
 
     Attributes:
         config: the model's shape.
-        tokenizer: None for a model that is given token ids only. no_tokenizer: why, where there is none.
-        no_kernel: why PyTorch computes although the kernel was preferred; None otherwise.
+        tokenizer: None for a model that takes token ids only. no_tokenizer: the reason, if there is none.
+        no_kernel: the reason why PyTorch is used although the kernel was preferred; None otherwise.
     """
 
     runner: Runner
@@ -47,8 +47,9 @@ class OpenedModel:
 
 
 def open_runner(
-    source: str | Path, *, kernel: Kernel = "auto", weights: str | None = None, tell: Callable[[str], None] = lambda line: None
-) -> OpenedModel:
+    source: str | Path, *, kernel: Kernel = "auto", weights: str | None = None,
+    notify: Callable[[str], None] = lambda line: None,
+) -> OpenedModel:  # fmt: skip
     """Opens a model for generation. Arguments and errors as `text_generator.open_text_generator`."""
     if weights is not None and weights not in WEIGHTS:
         raise PellucidError(f"unknown weights {weights!r}: use one of {', '.join(WEIGHTS)}")
@@ -57,48 +58,48 @@ def open_runner(
     values = read_json(directory)
     config = read_config(directory, values)
     if kernel == "off":
-        return _open_torch_runner(directory, config, values, weights, otherwise="leave out --kernel off")
+        return _open_torch_runner(directory, config, values, weights, remedy="leave out --kernel off")
     try:
-        packed = _pack(directory, config, values, weights or "float32", tell)
+        packed = _pack(directory, config, values, weights or "float32", notify)
     except KernelUnavailable as reason:
         if kernel == "only":
             raise
-        return _open_torch_runner(directory, config, values, weights, no_kernel=str(reason), otherwise=str(reason))
+        return _open_torch_runner(directory, config, values, weights, no_kernel=str(reason), remedy=str(reason))
     from pellucid.runtime.kernel.runner import KernelRunner
 
-    tokenizer, why_none = read_tokenizer(directory, config)
-    return OpenedModel(runner=KernelRunner(packed), config=config, tokenizer=tokenizer, no_tokenizer=why_none)
+    tokenizer, no_tokenizer = read_tokenizer(directory, config)
+    return OpenedModel(runner=KernelRunner(packed), config=config, tokenizer=tokenizer, no_tokenizer=no_tokenizer)
 
 
 def _pack(
-    directory: Path, config: GPTConfig, values: dict[str, Any], weights: str, tell: Callable[[str], None]
+    directory: Path, config: GPTConfig, values: dict[str, Any], weights: str, notify: Callable[[str], None]
 ) -> "PackedWeights":
     from pellucid.runtime.kernel.library import KERNEL
     from pellucid.runtime.kernel.packed import PackedWeights, unsupported
-    from pellucid.runtime.kernel.runner import why_not
+    from pellucid.runtime.kernel.runner import unavailable_reason
 
     if unsupported(config) is None and KERNEL.would_compile():
-        tell("compiling the kernel, once for this machine (--kernel off does without it)")
-    if why := why_not(config):
+        notify("compiling the kernel, once for this machine (--kernel off does without it)")
+    if why := unavailable_reason(config):
         raise KernelUnavailable(f"no kernel here: {why}")
-    with opened(directory, (name for name, _ in tensors(config)), values) as (stored, sources):
-        return PackedWeights(config, Arrays(config, stored, sources), weights=weights)
+    with open_weights(directory, (name for name, _ in parameter_shapes(config)), values) as (stored, sources):
+        return PackedWeights(config, WeightArrays(config, stored, sources), weights=weights)
 
 
 def _open_torch_runner(
-    directory: Path, config: GPTConfig, values: dict[str, Any], weights: str | None, *, otherwise: str,
+    directory: Path, config: GPTConfig, values: dict[str, Any], weights: str | None, *, remedy: str,
     no_kernel: str | None = None,
 ) -> OpenedModel:
     if weights not in (None, *TORCH_WEIGHTS):
-        usual = " or ".join(TORCH_WEIGHTS)
-        raise PellucidError(f"only the kernel computes with {weights} weights, PyTorch with {usual}: {otherwise}")
+        supported = " or ".join(TORCH_WEIGHTS)
+        raise PellucidError(f"only the kernel computes with {weights} weights, PyTorch with {supported}: {remedy}")
     import torch
 
     from pellucid.formats.hf_read import load_weights
     from pellucid.gpt.decoder import Decoder
     from pellucid.runtime.torch_runner import TorchRunner
 
-    tokenizer, why_none = read_tokenizer(directory, config)
+    tokenizer, no_tokenizer = read_tokenizer(directory, config)
     with torch.device("meta"):  # no memory and no random numbers, only to be overwritten
         model = Decoder(config)
     load_weights(model, directory, dtype=getattr(torch, weights or "float32"), values=values)
@@ -106,5 +107,5 @@ def _open_torch_runner(
     if config.parameters() < ONE_THREAD:
         torch.set_num_threads(1)
     return OpenedModel(
-        runner=TorchRunner(model), config=config, tokenizer=tokenizer, no_tokenizer=why_none, no_kernel=no_kernel
+        runner=TorchRunner(model), config=config, tokenizer=tokenizer, no_tokenizer=no_tokenizer, no_kernel=no_kernel
     )

@@ -1,4 +1,4 @@
-"""Priming (few-shot prompts): a task, worked examples and a query in one text, whose continuation is the answer.
+"""Few-shot prompts (priming): a task, worked examples and a query in one text, whose continuation is the answer.
 
 "Few-shot" in the GPT-3 paper (section 2 and figure 2.1): no weight changes; the examples are only read. No torch here.
 """

@@ -1,4 +1,4 @@
-"""`resolve`: the model directory that a source names. No torch here."""
+"""`resolve`: finds the model directory that a source names. No torch here."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""Generation without PyTorch: a runner and a tokenizer, opened from a model directory, on the C kernel where it can be used.
+"""`TextGenerator`: generation without PyTorch, from a stored model's runner and tokenizer.
 
 Importing PyTorch takes a second or two, generating from a small model a fraction of one. `pellucid generate` therefore opens a
-`TextGenerator`; whoever needs the model's weights (to inspect or train it) loads a `GPT`. Both have the methods of
+`TextGenerator`; to inspect or train the weights, load a `GPT`. Both have the methods of
 `mixin.GenerationMixin`, and the same seed gives the same text: draws do not depend on the runner, and logits of the two runners
 agree to rounding (about 1e-6 in a log-probability), which changes a token only where its draw falls into such a gap.
 """
@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pellucid.engine.completion import Completion
-from pellucid.generation.beam import LENGTH_PENALTY, WIDTH, beam
-from pellucid.generation.mixin import GenerationMixin, OnePrompt, check_belongs
+from pellucid.generation.beam import BEAM_WIDTH, LENGTH_PENALTY, beam
+from pellucid.generation.mixin import GenerationMixin, OnePrompt, check_vocabulary_size
 from pellucid.generation.open_runner import open_runner
 from pellucid.generation.resolve import DEFAULT
 from pellucid.runtime.runner import Runner
@@ -24,8 +24,8 @@ class TextGenerator(GenerationMixin):
 
     Args:
         runner: computes the logits.
-        tokenizer: None for a model that is given token ids only. no_tokenizer: why, where there is none.
-        no_kernel: why PyTorch computes although the kernel was preferred; None otherwise.
+        tokenizer: None for a model that takes token ids only. no_tokenizer: the reason, if there is none.
+        no_kernel: the reason why PyTorch is used although the kernel was preferred; None otherwise.
 
     Raises:
         PellucidError: the tokenizer has another vocabulary than the model.
@@ -35,7 +35,7 @@ class TextGenerator(GenerationMixin):
         self, runner: Runner, tokenizer: Tokenizer | None, no_tokenizer: str = "this model has no tokenizer", *,
         no_kernel: str | None = None,
     ) -> None:  # fmt: skip
-        check_belongs(tokenizer, runner.config)
+        check_vocabulary_size(tokenizer, runner.config)
         self.runner = runner
         self.config = runner.config
         self.tokenizer = tokenizer
@@ -47,16 +47,16 @@ class TextGenerator(GenerationMixin):
         return self.runner
 
     def beam(
-        self, prompt: OnePrompt = None, *, width: int = WIDTH, length_penalty: float = LENGTH_PENALTY, max_tokens: int = 64,
-        stop: str | Sequence[str] = (),
+        self, prompt: OnePrompt = None, *, width: int = BEAM_WIDTH, length_penalty: float = LENGTH_PENALTY,
+        max_tokens: int = 64, stop: str | Sequence[str] = (),
     ) -> Completion:  # fmt: skip
-        """The likeliest answer that a beam search finds. Arguments and errors as `GPT.beam`."""
+        """The likeliest completion that a beam search finds. Arguments and errors as `GPT.beam`."""
         return beam(self, prompt, width=width, length_penalty=length_penalty, max_tokens=max_tokens, stop=stop)
 
 
 def open_text_generator(
     source: str | Path = DEFAULT, *, kernel: Kernel = "auto", weights: str | None = None,
-    tell: Callable[[str], None] = lambda line: None,
+    notify: Callable[[str], None] = lambda line: None,
 ) -> TextGenerator:  # fmt: skip
     """A `TextGenerator` of a stored model.
 
@@ -66,10 +66,10 @@ def open_text_generator(
             "off", "only". The environment variable PELLUCID_KERNEL decides for "auto".
         weights: the number format to compute with: "float32" (None), "bfloat16", or with the kernel "int8" or "int4"
             (`gpt.quantize`).
-        tell: called with a line about anything that takes a while.
+        notify: called with a message before anything that takes long.
 
     Raises:
         PellucidError: nothing there that this can read, a damaged file, an unknown choice, or kernel="only" without one.
     """
-    opened = open_runner(source, kernel=kernel, weights=weights, tell=tell)
+    opened = open_runner(source, kernel=kernel, weights=weights, notify=notify)
     return TextGenerator(opened.runner, opened.tokenizer, opened.no_tokenizer, no_kernel=opened.no_kernel)

@@ -1,4 +1,4 @@
-"""Patterns of whole models, as the papers arrange them. No torch here.
+"""Attention patterns of whole models, block by block, as the papers arrange them. No torch here.
 
 GPT-3's and GPT-2's own are `pattern.alternating` and `pattern.all_dense`.
 """
@@ -7,7 +7,7 @@ from pellucid.gpt.pattern import Compressed, Fixed, Heads, Local, Pattern, Strid
 
 
 def interleaved(n_layers: int, merged: Strided | Fixed) -> tuple[Pattern, ...]:
-    """Block r takes factor r mod 2 (arXiv 1904.10509, the first of its three ways)."""
+    """Block r takes factor r mod 2 (arXiv 1904.10509, the first of its three sub_blocks)."""
     return tuple(merged.factors[block % 2] for block in range(n_layers))
 
 
@@ -16,9 +16,9 @@ def multi_head(merged: Strided | Fixed) -> Heads:
     return Heads(merged.factors)
 
 
-def distinct_summaries(length: int, columns: int, ways: int) -> Heads:
-    """Fixed, each head with a sub-block of its own: head h the (h mod ways)-th from the end of a block."""
-    return Heads(tuple(Fixed(length, columns, back) for back in range(ways)))
+def distinct_summaries(length: int, columns: int, sub_blocks: int) -> Heads:
+    """Fixed, each head with a sub-block of its own: head h the (h mod sub_blocks)-th from the end of a block."""
+    return Heads(tuple(Fixed(length, columns, back) for back in range(sub_blocks)))
 
 
 def memory_compressed(n_layers: int = 5, *, length: int = 256, kernel: int = 3, stride: int = 3) -> tuple[Pattern, ...]:

@@ -1,4 +1,4 @@
-"""Attention by pattern: the definition (`masked_attention`), and fast paths that agree with it.
+"""Causal attention by pattern: the definition (`masked_attention`), and fast implementations that agree with it.
 
 B batch, H heads, T positions (queries), S positions (keys), D head width.
 
@@ -21,7 +21,7 @@ from pellucid.gpt.pattern import Banded, Column, Compressed, Dense, Fixed, Heads
 from pellucid.gpt.sparse import KeySubset, attend
 
 
-# Up to so many positions a mask over all pairs takes less time than tiles (measured: docs/log.md).
+# Up to this many positions a mask over all pairs takes less time than tiles (measured: docs/log.md).
 SHORT = 256
 
 
@@ -64,11 +64,11 @@ def attention(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
         return _dense(q, k, v)
     if queries == keys > SHORT and not torch.compiler.is_compiling():  # TorchDynamo does not trace `sparse`
         return attend(q, k, v, *_key_subsets(pattern))
-    return picked_attention(q, k, v, visible_mask(pattern, queries, keys, q.device))
+    return masked_sdpa(q, k, v, visible_mask(pattern, queries, keys, q.device))
 
 
-def picked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """`masked_attention` by PyTorch's kernel: the fastest path for few pairs."""
+def masked_sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """`masked_attention` by PyTorch's `scaled_dot_product_attention`: the fastest implementation for few pairs."""
     nothing = ~mask.any(-1, keepdim=True)
     if _slow_backward(q):
         out = _with_saved_weights(q, k, v, mask | nothing)
@@ -90,7 +90,7 @@ def compressed_attention(q: Tensor, k: Tensor, v: Tensor, pattern: Compressed, *
 
     if torch.compiler.is_compiling():
         queries, keys = (torch.arange(x.shape[2], device=x.device) for x in (q, k))
-        return picked_attention(q, k, v, seen(queries[:, None], keys))
+        return masked_sdpa(q, k, v, seen(queries[:, None], keys))
     return attend(q, k, v, PrefixKeys(lambda query: 1 + int(pattern.count(query + first + 1)), seen))
 
 
@@ -126,10 +126,10 @@ def _key_subsets(pattern: Pattern) -> tuple[KeySubset, ...]:
 
 def _by_head(q: Tensor, k: Tensor, v: Tensor, pattern: Heads) -> Tensor:
     """Each head by its own pattern: head h takes `patterns[h % len(patterns)]`."""
-    ways = len(pattern.patterns)
-    found = [attention(q[:, i::ways], k[:, i::ways], v[:, i::ways], p) for i, p in enumerate(pattern.patterns[: q.shape[1]])]
-    order = torch.cat([torch.arange(i, q.shape[1], ways) for i in range(len(found))]).argsort()
-    return torch.cat(found, dim=1)[:, order.to(q.device)]
+    step = len(pattern.patterns)
+    outputs = [attention(q[:, i::step], k[:, i::step], v[:, i::step], p) for i, p in enumerate(pattern.patterns[: q.shape[1]])]
+    order = torch.cat([torch.arange(i, q.shape[1], step) for i in range(len(outputs))]).argsort()
+    return torch.cat(outputs, dim=1)[:, order.to(q.device)]
 
 
 def _dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The key subsets that sparse patterns consist of, and how each is cut into tiles; see `sparse`.
+"""The key subsets of sparse attention patterns, and how each is divided into tiles (see `sparse`).
 
 N heads of the whole batch, T positions, D head width, R rows (queries) of a tile.
 """
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.gpt.pattern import Summary
-from pellucid.gpt.sparse import LOWEST, Edge, Tile, wide_of
+from pellucid.gpt.sparse import LOWEST, Edge, Tile, accumulation_dtype
 
 
 # Scores computed at once on a CPU: 1 MB of float32, so that the passes over them stay in the cache.
@@ -27,7 +27,7 @@ def _at_once(scores: int, device: torch.device) -> int:
     return max(1, TILE_SCORES // scores)
 
 
-def _cut(x: Tensor, length: int) -> Tensor:
+def _split_blocks(x: Tensor, length: int) -> Tensor:
     """(N, T, ...) -> (N, blocks, length, ...): a view if T is whole blocks, else padded with zeros."""
     n, positions = x.shape[:2]
     if short := -positions % length:
@@ -35,12 +35,12 @@ def _cut(x: Tensor, length: int) -> Tensor:
     return x.view(n, -1, length, *x.shape[2:])
 
 
-def _bias(seen: Tensor, queries: Tensor) -> Tensor:
+def _mask_bias(seen: Tensor, queries: Tensor) -> Tensor:
     """The mask as a bias of scores: 0 where True, LOWEST elsewhere."""
-    return torch.zeros(seen.shape, dtype=wide_of(queries.dtype), device=seen.device).masked_fill_(~seen, LOWEST)
+    return torch.zeros(seen.shape, dtype=accumulation_dtype(queries.dtype), device=seen.device).masked_fill_(~seen, LOWEST)
 
 
-def _over_heads(queries: Tensor, rows: slice, columns: int, edges: Sequence[Edge]) -> Iterator[Tile]:
+def _head_tiles(queries: Tensor, rows: slice, columns: int, edges: Sequence[Edge]) -> Iterator[Tile]:
     """The product of `rows` and the first `columns` keys, for as many heads at once as fit."""
     n = queries.shape[0]
     step = _at_once((rows.stop - rows.start) * columns, queries.device)
@@ -81,9 +81,9 @@ class BandKeys:
 
     def queries(self, x: Tensor) -> Tensor:
         """(N, T, ...) -> (N, blocks, R, ...), zeros after the last position."""
-        return _cut(x, self.rows)
+        return _split_blocks(x, self.rows)
 
-    def answers(self, x: Tensor, positions: int) -> Tensor:
+    def outputs(self, x: Tensor, positions: int) -> Tensor:
         """(N, blocks, R, ...) -> (N, T, ...)."""
         return x.flatten(1, 2)[:, :positions]
 
@@ -103,8 +103,8 @@ class BandKeys:
         r = torch.arange(rows, device=queries.device)[:, None]
         c = torch.arange(window, device=queries.device)
         partly = back + rows - self.width + 1  # columns that the last row no longer sees
-        oldest = (slice(0, partly), _bias(c[:partly] > r + back - self.width, queries))
-        newest = (slice(back, window), _bias(c[:rows] <= r, queries))
+        oldest = (slice(0, partly), _mask_bias(c[:partly] > r + back - self.width, queries))
+        newest = (slice(back, window), _mask_bias(c[:rows] <= r, queries))
         at_once = _at_once(rows * window, queries.device)
         heads, step = (1, at_once) if at_once < blocks else (at_once // blocks, blocks)
         for head in range(0, n, heads):
@@ -114,7 +114,7 @@ class BandKeys:
                 if first * rows < back:  # the first windows reach back before position 0
                     position = c - back + rows * torch.arange(first, last, device=queries.device)[:, None]
                     real = (position >= 0)[None].expand(min(heads, n - head), -1, -1).reshape(-1, 1, window)
-                    edges.append((slice(0, back), _bias(real[..., :back], queries)))
+                    edges.append((slice(0, back), _mask_bias(real[..., :back], queries)))
                 yield self._tile(slice(head, head + heads), slice(first, last), edges)
 
     def _tile(self, heads: slice, blocks: slice, edges: Sequence[Edge]) -> Tile:
@@ -125,7 +125,7 @@ class BandKeys:
             return x[heads, positions].unfold(1, parts * rows, rows).flatten(0, 1).transpose(1, 2)
 
         def add(total: Tensor, x: Tensor) -> None:
-            into = _cut(total[heads], rows)
+            into = _split_blocks(total[heads], rows)
             pieces = x.view(into.shape[0], -1, parts, rows, x.shape[-1])
             for part in range(parts):
                 into[:, blocks.start + part : blocks.stop + part] += pieces[:, :, part]
@@ -149,10 +149,10 @@ class GroupKeys:
 
     def queries(self, x: Tensor) -> Tensor:
         """(N, T, ...) -> (N * groups, positions of a group, ...), zeros after the last position."""
-        x = _cut(x, self.length)
+        x = _split_blocks(x, self.length)
         return (x.transpose(1, 2) if self.spread else x).flatten(0, 1)
 
-    def answers(self, x: Tensor, positions: int) -> Tensor:
+    def outputs(self, x: Tensor, positions: int) -> Tensor:
         """The inverse."""
         groups = self.length if self.spread else -(-positions // self.length)
         x = x.view(-1, groups, *x.shape[1:])
@@ -164,7 +164,7 @@ class GroupKeys:
 
     def add_keys(self, total: Tensor, x: Tensor) -> None:
         """Drops the gradients of the padding."""
-        total += self.answers(x, total.shape[1])
+        total += self.outputs(x, total.shape[1])
 
     def tiles(self, queries: Tensor, keys: Tensor) -> Iterator[Tile]:
         """Some rows of some groups, and the positions of the group up to these rows."""
@@ -172,8 +172,8 @@ class GroupKeys:
         for first in range(0, positions, ROWS):
             last = min(first + ROWS, positions)
             seen = torch.ones(last - first, last - first, dtype=torch.bool, device=queries.device)
-            edge = (slice(first, last), _bias(seen.tril(0 if self.itself else -1), queries))
-            yield from _over_heads(queries, slice(first, last), last, [edge])
+            edge = (slice(first, last), _mask_bias(seen.tril(0 if self.itself else -1), queries))
+            yield from _head_tiles(queries, slice(first, last), last, [edge])
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ class PrefixKeys:
         """Unchanged."""
         return x
 
-    def answers(self, x: Tensor, positions: int) -> Tensor:
+    def outputs(self, x: Tensor, positions: int) -> Tensor:
         """Unchanged."""
         return x
 
@@ -215,8 +215,8 @@ class PrefixKeys:
             if all_see < any_sees:
                 q = torch.arange(first, last, device=queries.device)[:, None]
                 key = torch.arange(all_see, any_sees, device=q.device)
-                edges.append((slice(all_see, any_sees), _bias(self.seen(q, key), queries)))
-            yield from _over_heads(queries, slice(first, last), any_sees, edges)
+                edges.append((slice(all_see, any_sees), _mask_bias(self.seen(q, key), queries)))
+            yield from _head_tiles(queries, slice(first, last), any_sees, edges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +227,7 @@ class SummaryKeys(PrefixKeys):
 
     def keys(self, x: Tensor) -> Tensor:
         """(N, T, D) -> (N, blocks * c, D)."""
-        return self._picked(_cut(x, self.summary.length)).flatten(1, 2)
+        return self._picked(_split_blocks(x, self.summary.length)).flatten(1, 2)
 
     def add_keys(self, total: Tensor, x: Tensor) -> None:
         """Scatters them back to their positions."""
@@ -253,6 +253,6 @@ def summary_keys(summary: Summary, *, own_block: bool) -> SummaryKeys:
         return position <= q if own_block else position // length < q // length
 
     def count(q: int) -> int:
-        return summary.reach(q + 1) if own_block else q // length * columns
+        return summary.cached_keys(q + 1) if own_block else q // length * columns
 
     return SummaryKeys(count, seen, summary)

@@ -1,4 +1,4 @@
-"""Bits per byte: the loss on a text in a unit that is comparable between tokenizers, and before and after quantization.
+"""Bits per byte: the loss on a text in a unit that is comparable between tokenizers.
 
 B windows, T positions, V vocabulary.
 """
@@ -14,7 +14,7 @@ from pellucid.errors import PellucidError
 
 
 @dataclass(frozen=True, slots=True)
-class Predicted:
+class TextLoss:
     """The loss on a text.
 
     Attributes:
@@ -43,9 +43,9 @@ def bits_per_byte(nats: float, text_bytes: int) -> float:
 
 
 @torch.inference_mode()
-def predicted(
+def text_loss(
     logits: Callable[[Tensor], Tensor], texts: Sequence[Sequence[int]], byte_lengths: Sequence[int], n_ctx: int
-) -> Predicted:
+) -> TextLoss:
     """The loss on texts, window by window as for held-out text: each token but the first of a text is predicted once, from
     those before it in its window.
 
@@ -59,8 +59,8 @@ def predicted(
         for first in range(0, len(ids) - 1, n_ctx):
             window = torch.tensor([list(ids[first : first + n_ctx + 1])])
             targets = window[0, 1:]
-            found = logits(window[:, :-1])[0].float().cpu().log_softmax(-1)
-            nats -= found.gather(1, targets[:, None]).double().sum().item()
+            log_p = logits(window[:, :-1])[0].float().cpu().log_softmax(-1)
+            nats -= log_p.gather(1, targets[:, None]).double().sum().item()
             tokens += len(targets)
             text_bytes += sum(byte_lengths[token] for token in targets.tolist())
-    return Predicted(nats, tokens, text_bytes)
+    return TextLoss(nats, tokens, text_bytes)

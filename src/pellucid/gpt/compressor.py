@@ -32,15 +32,15 @@ class Compressor(nn.Module):
         """(B, H, T, D) keys and values -> (B, H, M, D): those that are complete, the first from position 0."""
         return self._convolve(k, self.k_weight, self.k_bias), self._convolve(v, self.v_weight, self.v_bias)
 
-    def nothing(self, rows: int) -> tuple[Tensor, Tensor]:
+    def null_key_value(self, rows: int) -> tuple[Tensor, Tensor]:
         """The null key and value: (B, H, 1, D) each."""
         return self._as_key(self.nothing_k, rows), self._as_key(self.nothing_v, rows)
 
     def forward(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, T, D) of all positions -> (B, H, 1 + M, D): the null key, and the complete ones."""
         keys, values = self.keys(k, v)
-        no_key, no_value = self.nothing(len(k))
-        return torch.cat((no_key.to(keys.dtype), keys), dim=2), torch.cat((no_value.to(values.dtype), values), dim=2)
+        null_key, null_value = self.null_key_value(len(k))
+        return torch.cat((null_key.to(keys.dtype), keys), dim=2), torch.cat((null_value.to(values.dtype), values), dim=2)
 
     def _as_key(self, vector: Tensor, rows: int) -> Tensor:
         return vector.view(1, self.n_heads, 1, -1).expand(rows, -1, -1, -1)
@@ -52,5 +52,5 @@ class Compressor(nn.Module):
         if torch.is_autocast_enabled(x.device.type):
             weight, bias = weight.to(x.dtype), bias.to(x.dtype)
         channels = x.transpose(2, 3).reshape(b, h * d, positions)  # (B, C, T)
-        made = F.conv1d(channels, weight.view(h * d, d, -1), bias, stride=self.pattern.stride, groups=h)
-        return made.view(b, h, d, -1).transpose(2, 3).contiguous()
+        compressed = F.conv1d(channels, weight.view(h * d, d, -1), bias, stride=self.pattern.stride, groups=h)
+        return compressed.view(b, h, d, -1).transpose(2, 3).contiguous()

@@ -1,4 +1,4 @@
-"""`config.json`: the shape of a model as a file, in GPT-2's keys and a few of our own. No torch here.
+"""Reading and writing `config.json`: a model's config in GPT-2's keys and a few of our own. No torch here.
 
 `directory` writes the weights beside it, and documents the format.
 """
@@ -25,7 +25,7 @@ ACTIVATIONS = {
 }  # fmt: skip
 GPT2_END = 50256  # <|endoftext|>, GPT-2's and GPT-Neo's start and end
 # Settings that GPT-2's config.json has no key for.
-OWN = ("qkv_bias", "norm", "final_norm", "d_embed")
+OWN_KEYS = ("qkv_bias", "norm", "final_norm", "d_embed")
 ACTIVATION_NAMES = {"gelu_tanh": "gelu_new", "gelu_erf": "gelu", "relu": "relu"}
 
 
@@ -72,7 +72,7 @@ def to_json(config: GPTConfig, storage: str) -> dict[str, Any]:
     if not is_gpt2(config) or storage in BITS:
         written |= {"model_type": "pellucid", "architectures": ["PellucidGPT"]}
         written["pattern"] = [str(p) for p in config.pattern]
-        written |= {key: value for key, value in config.to_dict().items() if key in OWN}
+        written |= {key: value for key, value in config.to_dict().items() if key in OWN_KEYS}
     if config.name:
         written["name"] = config.name
     return written
@@ -96,9 +96,9 @@ def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTCon
         if values.get(key):
             raise PellucidError(f"{path}: {key} is not supported; it would change the model's answers")
     ours = values.get("producer") == PRODUCER
-    with reading(path):
+    with errors_with_file(path):
         pattern = values["pattern"] if kind == "pellucid" else [str(p) for p in all_dense(values["n_layer"])]
-        own = {key: values[key] for key in OWN if key in values} if kind == "pellucid" else {}
+        own = {key: values[key] for key in OWN_KEYS if key in values} if kind == "pellucid" else {}
         return GPTConfig.from_dict(
             {
                 "vocab_size": values["vocab_size"],
@@ -140,8 +140,8 @@ def read_json(directory: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Names the file in whatever is wrong with the values that it gave.
+def errors_with_file(path: Path) -> Iterator[None]:
+    """A context manager that names the file in errors about its values.
 
     Raises:
         PellucidError: a key is missing, a value is not of its kind, or the shape is impossible.

@@ -1,4 +1,4 @@
-"""Parameters, FLOPs and bytes of a shape, in exact integer arithmetic. No torch here.
+"""Parameters, FLOPs and bytes of a model, in exact integer arithmetic. No torch here.
 
 With C = d_model, F = d_ff, V = vocab_size, and biases everywhere (GPT-2's layout, which GPT-3 keeps):
 
@@ -7,7 +7,7 @@ With C = d_model, F = d_ff, V = vocab_size, and biases everywhere (GPT-2's layou
     the rest    V*C         tokens                     n_ctx*C   positions           2C  last LayerNorm
 
 Relatives of GPT-3 differ: 3C less a block without query, key and value biases, 2C less without the last LayerNorm, and with
-token embeddings of width E < C, V*E for tokens and 2 C*E for the ways into the stream and out of it.
+token embeddings of width E < C, V*E for tokens and 2 C*E for the projections into the stream and out of it.
 
 For F = 4C a block is 12 C^2 + 13 C. The output matrix is the token matrix again (tied), so it is counted once; that is
 what makes the totals agree with Table D.1 of the paper. Patterns have no parameters of their own, but for compressed ones:
@@ -67,7 +67,7 @@ def matrices(config: _ModelShape) -> list[tuple[str, tuple[int, int]]]:
     return listed
 
 
-def tensors(config: _ModelShape) -> Iterator[tuple[str, tuple[int, ...]]]:
+def parameter_shapes(config: _ModelShape) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Every parameter of `decoder.Decoder` by its name, with its shape: matrices as PyTorch has them, (out, in)."""
     c, f, e = config.d_model, config.d_ff, config.d_embed
     yield from (("wte.weight", (config.vocab_size, e)), ("wpe.weight", (config.n_ctx, c)))
@@ -102,9 +102,9 @@ def parameters(config: _ModelShape) -> int:
     """Parameters of the whole model."""
     c, e = config.d_model, config.d_embed
     projections = 2 * e * c if e != c else 0
-    around = config.vocab_size * e + projections + config.n_ctx * c + 2 * c * config.final_norm
-    compressing = sum(compressor_parameters(config, p) for p in config.pattern)
-    return config.n_layers * block_parameters(config) + compressing + around
+    outside_blocks = config.vocab_size * e + projections + config.n_ctx * c + 2 * c * config.final_norm
+    compressors = sum(compressor_parameters(config, p) for p in config.pattern)
+    return config.n_layers * block_parameters(config) + compressors + outside_blocks
 
 
 def compressor_parameters(config: _ModelShape, pattern: Pattern) -> int:
@@ -136,17 +136,17 @@ def attention_flops(config: _ModelShape, pattern: Pattern, tokens: int) -> int:
     A compressed key costs its convolution, and as much again for its value.
     """
     pairs = sum(pattern.of_head(head).pairs(tokens) for head in range(config.n_heads))
-    making = 0
+    convolutions = 0
     if isinstance(pattern, Compressed):
-        making = 2 * 2 * int(pattern.count(tokens)) * pattern.kernel * config.d_head * config.d_model
-    return 4 * config.d_head * pairs + making
+        convolutions = 2 * 2 * int(pattern.count(tokens)) * pattern.kernel * config.d_head * config.d_model
+    return 4 * config.d_head * pairs + convolutions
 
 
 def attention_bytes(config: _ModelShape, pattern: Pattern, tokens: int, bytes_per_value: int) -> int:
-    """Bytes of one block's attention that a forward pass over one sequence leaves for the backward pass.
+    """Bytes of one block's attention that a forward pass over one sequence saves for the backward pass.
 
-    Queries, keys, values and the answer, and one float32 a query and head of each part of the pattern: no pattern keeps a
-    number for each pair. (Two exceptions, on a CPU in bfloat16: dense blocks, and sequences of `attention.SHORT` or fewer.)
+    Queries, keys, values and the output, and one float32 for each query and head of each key subset: no pattern saves a number
+    for each pair. (Two exceptions, on a CPU in bfloat16: dense blocks, and sequences of `attention.SHORT` or fewer.)
     """
     keys = 1 + int(pattern.count(tokens)) if isinstance(pattern, Compressed) else tokens
     return config.d_model * (2 * tokens + 2 * keys) * bytes_per_value + 4 * config.n_heads * tokens
@@ -155,7 +155,7 @@ def attention_bytes(config: _ModelShape, pattern: Pattern, tokens: int, bytes_pe
 def kv_bytes(config: _ModelShape, tokens: int, bytes_per_value: int, *, all_dense: bool = False) -> int:
     """Bytes of keys and values of an evicting cache for one sequence: what each block's pattern lets a later query read."""
     if all_dense:
-        kept = tokens * config.n_layers * config.n_heads
+        cached = tokens * config.n_layers * config.n_heads
     else:
-        kept = sum(p.of_head(head).reach(tokens) for p in config.pattern for head in range(config.n_heads))
-    return 2 * config.d_head * bytes_per_value * kept
+        cached = sum(p.of_head(head).cached_keys(tokens) for p in config.pattern for head in range(config.n_heads))
+    return 2 * config.d_head * bytes_per_value * cached

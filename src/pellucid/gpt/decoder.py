@@ -222,7 +222,7 @@ class Decoder(nn.Module):
             ids: (B, T) int64.
             targets: (B, T) int64, the token that follows at each position; `loss.IGNORE` ones do not count.
             reduction: of the loss, as in `torch.nn.functional.cross_entropy`: "mean" over the targets that count, or "sum".
-            cache: what attention reads and stores: a `runtime.kv_cache`, or `documents.Documents` in training.
+            cache: what attention reads and stores: a `runtime.kv_cache`, or `document_mask.DocumentMask` in training.
             tap: sees the tensors between blocks.
 
         Returns:

@@ -1,4 +1,4 @@
-"""A model as a directory: `config.json` and `model.safetensors` (a tokenizer's `tokenizer.json` beside them is `text`'s).
+"""Our model directory: `config.json` and `model.safetensors` (`text` reads and writes the `tokenizer.json` beside them).
 
 An all-dense model of GPT-2's make is written exactly as `transformers` writes GPT-2 (`model_type: gpt2`, its tensor names,
 matrices as (in, out)), so it opens there, and GPT-2 directories open here. Any other has the same tensor names under
@@ -30,7 +30,7 @@ from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.quantize import BITS, is_quantized, pack_nibbles, quantize
 from pellucid.gpt.safetensors_file import SafetensorsFiles
 from pellucid.gpt.tensor_names import PREFIX, SCALE, TRANSPOSED, gpt2_tensor_sources
-from pellucid.gpt.weights import fill
+from pellucid.gpt.weights import fill_parameters
 
 
 STORAGES = ("float32", "bfloat16", "float16", *BITS)
@@ -82,11 +82,12 @@ def load_weights(
         PellucidError: the file is missing, truncated or holds a missing, extra, wrong-shaped or non-finite tensor; the
             message names file and tensor.
     """
-    with SafetensorsFiles([directory / WEIGHTS], _plain) as tensors:
-        fill(model, tensors, gpt2_tensor_sources(name for name, _ in model.named_parameters()), device=device, dtype=dtype)
+    with SafetensorsFiles([directory / WEIGHTS], _plain_name) as tensors:
+        sources = gpt2_tensor_sources(name for name, _ in model.named_parameters())
+        fill_parameters(model, tensors, sources, device=device, dtype=dtype)
 
 
-def _plain(name: str) -> str | None:
+def _plain_name(name: str) -> str | None:
     # GPT-2's files may also hold the causal mask as a buffer, and the tied head a second time.
     name = name.removeprefix(PREFIX)
     return None if name.endswith((".attn.bias", ".attn.masked_bias")) or name == "lm_head.weight" else name

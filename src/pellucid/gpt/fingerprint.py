@@ -1,4 +1,4 @@
-"""The fingerprint of a model: one digest of shape and weights."""
+"""A model's fingerprint: one digest of its config and weights."""
 
 import json
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""First weights: every number is a function of (seed, parameter name, index), so a shard can draw its own rows.
+"""Weight initialization: every number is a function of (seed, parameter name, index), so a shard can draw its own rows.
 
 GPT-2's initialisation: N(0, 0.02), positions N(0, 0.01), biases 0, gains 1; null keys and values of compressed blocks 0 (a
 choice). The two matrices of a block that write into the residual stream are scaled by 1 / sqrt(2L), so that the stream's

@@ -1,4 +1,4 @@
-"""What a forward pass needs of a KV cache. `runtime.kv_cache` implements it for generation, `documents` for training."""
+"""The KV cache protocol of a forward pass: `runtime.kv_cache` implements it for generation, `document_mask` for training."""
 
 from typing import Protocol
 

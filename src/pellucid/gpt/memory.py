@@ -1,10 +1,10 @@
-"""The memory of a training step, by formulas with named terms. Bytes throughout; no torch here.
+"""The peak memory of a training step, by formulas with named terms. Bytes throughout; no torch here.
 
 B windows at once, T positions of each, C width (d_model), E of a token's embedding, F = d_ff, H heads, L blocks, V vocabulary,
 N parameters.
 
-    stays         weights + gradients + optimizer state: float32, 4 N + 4 N + 8 N for Adam's two moments
-    a block       for each of the B T tokens, kept for the backward pass (`Terms` says how wide a number is):
+    persistent    weights + gradients + optimizer state: float32, 4 N + 4 N + 8 N for Adam's two moments
+    a block       for each of the B T tokens, saved for the backward pass (`ActivationTerms` says how wide a number is):
                       C  into ln_1      C  into c_attn     3C  query, key, value     C  attention's output, by heads
                       C  into c_proj    C  into ln_2        C  into c_fc             F  into GELU    F  into mlp.c_proj
                       H  a row's softmax, in attention      4  mean and deviation of two LayerNorms
@@ -13,7 +13,7 @@ N parameters.
                   V E in float32; and a chunk of logits, which the loss makes and drops (`gpt/loss.py`)
     the peak      blocks, copies and the end, beside weights and optimizer; or, where that is more, all gradients and the token
                   matrix's twice more (through the output, and through the input), when the backward pass ends
-    holes         a share of all that comes and goes: freed memory is used again for what is smaller (measured: docs/log.md)
+    fragmentation a share of what is allocated and freed within a step: freed memory is reused for smaller tensors (docs/log.md)
     recomputed    only each block's input, one block, copies and the end: a third more operations, far less memory
 
 `benchmarks/training_memory.py` compares it with a process; a test holds it to 15 % of that. The process itself, an interpreter
@@ -32,48 +32,51 @@ FLOAT32 = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Terms:
-    """What one numeric path (a key of `TERMS`) keeps for the backward pass.
+class ActivationTerms:
+    """What a pass in one precision (a key of `TERMS`) saves for the backward pass.
 
     Attributes:
         value: bytes of an activation.
-        vectors: as wide as the stream, of `value`, that a block keeps; stream: more of them, in float32 whatever `value` is.
-        by_parts: further vectors where attention is computed by parts, or under a mask (`gpt/attention.py`).
-        pairs: whether attention that is not by parts keeps a number of `value` for each pair of positions and each head.
+        vectors: as wide as the stream, of `value`, that a block saves; stream: more of them, in float32 whatever `value` is.
+        by_subsets: further vectors where attention is computed by key subsets, or under a mask (`gpt/attention.py`).
+        pairs: whether attention that is not by subsets saves a number of `value` for each pair of positions and each head.
         copies: bytes a number of the blocks' matrices.
         chunk, logit: logits that the loss makes at once, and bytes of each, their log-softmax beside them included.
-        holes: share of what comes and goes that is lost to the heap's holes; holes_between: where a step has several
-            micro-batches, and gradients come to lie between what the first one leaves free.
+        fragmentation: share of what is allocated and freed within a step that the heap loses to fragmentation;
+            accumulating_fragmentation: the same where a step has several micro-batches, and gradients are allocated between
+            what the first one leaves free.
     """
 
     value: int
     vectors: int
     stream: int = 0
-    by_parts: int = 0
+    by_subsets: int = 0
     pairs: bool = False
     copies: int = 0
     chunk: int = CHUNK_LOGITS
     logit: int = 2 * FLOAT32
-    holes: float = 0.0
-    holes_between: float = 0.0
+    fragmentation: float = 0.0
+    accumulating_fragmentation: float = 0.0
 
 
 TERMS = {
-    # PyTorch's fused kernel; its answer lies as the next product reads it, so it is kept once.
-    "float32": Terms(value=4, vectors=8, by_parts=1, holes=0.2, holes_between=0.5),
-    # Autocast on a CPU: the stream, and so what goes into LayerNorms, stays float32; softmax is kept (`_with_saved_weights`).
-    "bfloat16": Terms(value=2, vectors=6, stream=2, by_parts=1, pairs=True, copies=2, holes=0.3, holes_between=0.42),
+    # PyTorch's fused kernel; its output has the layout that the next product reads, so it is saved once.
+    "float32": ActivationTerms(value=4, vectors=8, by_subsets=1, fragmentation=0.2, accumulating_fragmentation=0.5),
+    # Autocast on a CPU: the stream, and so what goes into LayerNorms, stays float32; softmax is saved (`_with_saved_weights`).
+    "bfloat16": ActivationTerms(
+        value=2, vectors=6, stream=2, by_subsets=1, pairs=True, copies=2, fragmentation=0.3, accumulating_fragmentation=0.42,
+    ),
     # The same with the operators of `pellucid.native.operators`: their logits are bfloat16, in place.
-    "bfloat16, compiled": Terms(
-        value=2, vectors=6, stream=2, by_parts=1, pairs=True, copies=2, chunk=4 * CHUNK_LOGITS, logit=2,
-        holes=0.3, holes_between=0.42,
+    "bfloat16, compiled": ActivationTerms(
+        value=2, vectors=6, stream=2, by_subsets=1, pairs=True, copies=2, chunk=4 * CHUNK_LOGITS, logit=2,
+        fragmentation=0.3, accumulating_fragmentation=0.42,
     ),
     # Everything in 16 bits on a device with fused attention; never run here.
-    "16-bit": Terms(value=2, vectors=9),
+    "16-bit": ActivationTerms(value=2, vectors=9),
 }
 
 
-def way_of(dtype: str, *, compiled: bool) -> str:
+def precision_of(dtype: str, *, compiled: bool) -> str:
     """The key of `TERMS` for products in `dtype`, with or without the compiled operators."""
     return f"{dtype}, compiled" if compiled else dtype
 
@@ -83,54 +86,54 @@ def _dense(pattern: Pattern, positions: int) -> bool:
     return isinstance(pattern, Dense) or positions <= SHORT
 
 
-def block_bytes(config: GPTConfig, pattern: Pattern, windows: int, positions: int, way: str) -> int:
-    """Activations that one block keeps of `windows` x `positions` tokens for the backward pass.
+def block_bytes(config: GPTConfig, pattern: Pattern, windows: int, positions: int, precision: str) -> int:
+    """Bytes of activations that one block saves of `windows` x `positions` tokens for the backward pass.
 
-    `way` is a key of `TERMS`.
+    `precision` is a key of `TERMS`.
     """
-    terms, c, heads = TERMS[way], config.d_model, config.n_heads
+    terms, c, heads = TERMS[precision], config.d_model, config.n_heads
     vectors = terms.vectors
     if not isinstance(pattern, Dense) and not (terms.pairs and positions <= SHORT):
-        vectors += terms.by_parts
+        vectors += terms.by_subsets
     a_token = (vectors * c + 2 * config.d_ff) * terms.value + (terms.stream * c + heads + 4) * FLOAT32
     if terms.pairs and _dense(pattern, positions):
         a_token += heads * positions * terms.value
     return windows * positions * a_token
 
 
-def end_bytes(config: GPTConfig, tokens: int, way: str) -> int:
-    """What the last LayerNorm and the loss keep, or hold for a moment."""
-    terms, output = TERMS[way], config.vocab_size * config.d_embed
+def end_bytes(config: GPTConfig, tokens: int, precision: str) -> int:
+    """Bytes that the last LayerNorm and the loss save for the backward pass or need while the loss is computed."""
+    terms, output = TERMS[precision], config.vocab_size * config.d_embed
     logits = min(terms.chunk, tokens * config.vocab_size) * terms.logit
     copy = output * terms.copies
     return tokens * (3 * config.d_model * terms.value + 2 * FLOAT32) + output * FLOAT32 + logits + copy
 
 
-def copies_bytes(config: GPTConfig, way: str) -> int:
-    """Copies of the blocks' matrices that a pass makes for its products."""
-    return TERMS[way].copies * sum(rows * columns for name, (rows, columns) in config.matrices() if name.startswith("h."))
+def copies_bytes(config: GPTConfig, precision: str) -> int:
+    """Bytes of the copies of the blocks' matrices that a pass makes for its products."""
+    return TERMS[precision].copies * sum(rows * columns for name, (rows, columns) in config.matrices() if name.startswith("h."))
 
 
 def activation_bytes(
-    config: GPTConfig, windows: int, way: str, *, positions: int | None = None, recompute: bool = False,
+    config: GPTConfig, windows: int, precision: str, *, positions: int | None = None, recompute: bool = False,
     accumulates: bool = False,
 ) -> int:
-    """What a pass over `windows` of `positions` (n_ctx) takes when its loss is made, beside what stays; holes included.
+    """Bytes of a pass over `windows` of `positions` (n_ctx) when its loss is computed, beside what is persistent.
 
-    `accumulates` says that it is one of several in a step.
+    Fragmentation is included. `accumulates` says that the pass is one of several in a step.
     """
     positions = config.n_ctx if positions is None else positions
-    blocks = [block_bytes(config, pattern, windows, positions, way) for pattern in config.pattern]
-    kept = sum(blocks)
+    blocks = [block_bytes(config, pattern, windows, positions, precision) for pattern in config.pattern]
+    saved = sum(blocks)
     if recompute:
-        inputs = config.n_layers * windows * positions * config.d_model * (FLOAT32 if TERMS[way].stream else TERMS[way].value)
-        kept = inputs + max(blocks)
-    taken = kept + copies_bytes(config, way) + end_bytes(config, windows * positions, way)
-    return round(taken * (1 + _holes(way, accumulates)))
+        value = FLOAT32 if TERMS[precision].stream else TERMS[precision].value
+        saved = config.n_layers * windows * positions * config.d_model * value + max(blocks)
+    taken = saved + copies_bytes(config, precision) + end_bytes(config, windows * positions, precision)
+    return round(taken * (1 + _fragmentation(precision, accumulates)))
 
 
-def _holes(way: str, accumulates: bool) -> float:
-    return TERMS[way].holes_between if accumulates else TERMS[way].holes
+def _fragmentation(precision: str, accumulates: bool) -> float:
+    return TERMS[precision].accumulating_fragmentation if accumulates else TERMS[precision].fragmentation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,44 +141,46 @@ class StepMemory:
     """Bytes of a training step.
 
     Attributes:
-        weights, gradients, remembered: of the parameters, float32, and of the optimizer.
-        activations: what a micro-batch adds when its loss is made, holes included; backward: what the end of its backward pass
-            adds to weights, gradients and optimizer.
-        accumulates: whether a step has several micro-batches, whose gradients are there when the next loss is made.
+        weights, gradients, optimizer_state: of the parameters, float32, and of the optimizer.
+        activations: what a micro-batch adds when its loss is computed, fragmentation included; backward: what the end of its
+            backward pass adds to weights, gradients and optimizer.
+        accumulates: whether a step has several micro-batches, whose gradients exist when the next loss is computed.
     """
 
     weights: int
     gradients: int
-    remembered: int
+    optimizer_state: int
     activations: int
     backward: int
     accumulates: bool
 
     @property
-    def stays(self) -> int:
-        """Weights, gradients and the optimizer's."""
-        return self.weights + self.gradients + self.remembered
+    def persistent(self) -> int:
+        """Bytes of weights, gradients and optimizer state, which exist for the whole step."""
+        return self.weights + self.gradients + self.optimizer_state
 
     @property
     def peak(self) -> int:
-        """The most that is there at once."""
-        at_loss = self.stays + self.activations - (0 if self.accumulates else self.gradients)
-        return max(at_loss, self.stays + self.backward)
+        """The largest sum that is allocated at once."""
+        at_loss = self.persistent + self.activations - (0 if self.accumulates else self.gradients)
+        return max(at_loss, self.persistent + self.backward)
 
 
 def step_memory(
-    config: GPTConfig, windows: int, way: str, *, accumulates: bool = False, remembered: int | None = None
+    config: GPTConfig, windows: int, precision: str, *, accumulates: bool = False, optimizer_state: int | None = None
 ) -> StepMemory:
-    """What a step takes whose micro-batches have `windows` full windows.
+    """The memory of a step whose micro-batches have `windows` full windows.
 
     Args:
-        way: how it computes (`way_of`).
-        remembered: bytes of the optimizer's; None: Adam's two moments.
+        precision: a key of `TERMS` (`precision_of`).
+        optimizer_state: bytes of the optimizer's state; None: Adam's two moments.
     """
     n, output = config.parameters(), config.vocab_size * config.d_embed
-    activations, share = activation_bytes(config, windows, way, accumulates=accumulates), _holes(way, accumulates)
-    holes = round(activations * share / (1 + share))
+    activations = activation_bytes(config, windows, precision, accumulates=accumulates)
+    share = _fragmentation(precision, accumulates)
+    fragmented = round(activations * share / (1 + share))
     return StepMemory(
-        weights=FLOAT32 * n, gradients=FLOAT32 * n, remembered=2 * FLOAT32 * n if remembered is None else remembered,
-        activations=activations, backward=2 * output * FLOAT32 + holes, accumulates=accumulates,
+        weights=FLOAT32 * n, gradients=FLOAT32 * n,
+        optimizer_state=2 * FLOAT32 * n if optimizer_state is None else optimizer_state,
+        activations=activations, backward=2 * output * FLOAT32 + fragmented, accumulates=accumulates,
     )  # fmt: skip

@@ -65,11 +65,11 @@ class Pattern(ABC):
     def pairs(self, tokens: int) -> int:
         """How many (query, key) pairs a sequence of `tokens` has: what attention costs, in one head."""
 
-    def kept(self, position: Any, newest: Any) -> Any:
+    def still_readable(self, position: Any, newest: Any) -> Any:
         """Whether `newest` or any later query can read this position (if it exists yet)."""
         return position <= newest
 
-    def reach(self, positions: int) -> int:
+    def cached_keys(self, positions: int) -> int:
         """How many keys an evicting cache holds for a sequence of up to `positions`, in one head."""
         return positions
 
@@ -83,7 +83,7 @@ class _Evictable(Pattern):
 
     __slots__ = ()
 
-    def kept(self, position: Any, newest: Any) -> Any:
+    def still_readable(self, position: Any, newest: Any) -> Any:
         return self.visible(newest, position)
 
 
@@ -120,7 +120,7 @@ class Banded(_Evictable):
         """Whether q sees k."""
         return (q - self.width < k) & (k <= q)
 
-    def reach(self, positions: int) -> int:
+    def cached_keys(self, positions: int) -> int:
         """Keys that an evicting cache holds."""
         return min(self.width, positions)
 
@@ -146,7 +146,7 @@ class Local(_Evictable):
         """Whether q sees k."""
         return (q // self.length == k // self.length) & (k <= q)
 
-    def reach(self, positions: int) -> int:
+    def cached_keys(self, positions: int) -> int:
         """Keys that an evicting cache holds."""
         return min(self.length, positions)
 
@@ -233,7 +233,7 @@ class Summary(_Evictable):
         """Whether q sees k."""
         return (k <= q) & self.contains(k)
 
-    def reach(self, positions: int) -> int:
+    def cached_keys(self, positions: int) -> int:
         """Keys that an evicting cache holds."""
         whole, rest = divmod(positions, self.length)
         return whole * self.columns + min(max(rest - self.start, 0), self.columns)
@@ -273,7 +273,7 @@ class Fixed(_Evictable):
         local, summary = self.factors
         return local.visible(q, k) | summary.visible(q, k)
 
-    def reach(self, positions: int) -> int:
+    def cached_keys(self, positions: int) -> int:
         """One block, and the summaries of the blocks before it."""
         return min(self.length, positions) + self.columns * ((positions - 1) // self.length)
 
@@ -313,7 +313,7 @@ class Compressed(Pattern):
         first = k - (self.kernel - 1)
         return (k <= q) & (first >= 0) & (first % self.stride == 0)
 
-    def reach(self, positions: int) -> int:
+    def cached_keys(self, positions: int) -> int:
         """The null key, the complete keys, and the positions of the next one."""
         return 1 + int(self.count(positions)) + min(self.kernel, positions)
 
@@ -344,11 +344,11 @@ class Heads(Pattern):
         """In any head."""
         return reduce(or_, (pattern.visible(q, k) for pattern in self.patterns))
 
-    def kept(self, position: Any, newest: Any) -> Any:
+    def still_readable(self, position: Any, newest: Any) -> Any:
         """Whether `newest` or a later query can read it."""
-        return reduce(or_, (pattern.kept(position, newest) for pattern in self.patterns))
+        return reduce(or_, (pattern.still_readable(position, newest) for pattern in self.patterns))
 
-    def reach(self, positions: int) -> int:
+    def cached_keys(self, positions: int) -> int:
         """Keys that an evicting cache holds."""
         raise AssertionError("ask of_head")
 

@@ -1,4 +1,4 @@
-"""Named shapes, as data.
+"""Presets: model shapes by name, with learning rate and batch size, as data.
 
 The eight sizes of GPT-3 are Table 2.1 of the paper (arXiv 2005.14165) with its two impossible rows mended, so that
 every total agrees with Table D.1 of the same paper:

@@ -1,4 +1,4 @@
-"""What the GPT-3 paper prints, as data: Table 2.1, Table D.1, appendix B, and where the paper disagrees with itself.
+"""The GPT-3 paper's figures as printed: Table 2.1, Table D.1, appendix B, and notes where they contradict each other.
 
 Source of everything here that names no other: Brown et al. 2020, arXiv 2005.14165. The shapes that can be built, with
 the two impossible rows of Table 2.1 mended, are in `presets`; this file keeps what is printed, so that both can be shown

@@ -1,4 +1,4 @@
-"""Quantized matrices: int8 or int4 codes, of which 32 neighbours share one float16 scale.
+"""Quantized matrices: int8 or int4 codes in groups of 32 that share one float16 scale.
 
     int8    the number is scale * q, -127 <= q <= 127; 8.5 bits a weight
     int4    the number is scale * q,   -8 <= q <= 7;   4.5 bits a weight
@@ -7,8 +7,8 @@ A group is 32 input features of one output: the numbers that a product sums. A r
 with zeros. These are GGUF's Q8_0 and Q4_0, number for number.
 
 int8: the scale is the group's largest magnitude / 127. int4: ggml takes the number of largest magnitude / -8, sign included,
-so that this one is met and the other sign has seven steps. Here some other scales are tried, too, and the one with the least
-squared error is kept (`search`). That is as good at 4.5 bits as a minimum beside each scale is at 5 (docs/generating.md).
+so that this one is met and the other sign has seven steps. Here a few other scales are tried, too, and the one with the
+least squared error is kept (`search`). That is as good at 4.5 bits as a minimum beside each scale is at 5 (docs/generating.md).
 
 N rows (outputs), K columns (inputs), G groups of a row.
 """
@@ -28,9 +28,9 @@ GROUP = 32
 BITS = {"int8": 8.5, "int4": 4.5}  # of a weight, its share of the scale included
 _LEAST, _MOST = {"int8": -127, "int4": -8}, {"int8": 127, "int4": 7}
 # What the number of largest magnitude is to become, one after the other: ggml's own -8; 7; and more than there is room for,
-# which costs that number and serves the others. It becomes no less than 7, so that what was quantised before is met exactly.
-_SEARCHED = (-8.0, 7.0, -8.7)
-_AT_ONCE = 1 << 15  # groups handled at a time: 4 MB of float32
+# which costs that number and serves the others. It becomes no less than 7, so that what was quantized before is met exactly.
+_PEAK_TARGETS = (-8.0, 7.0, -8.7)
+_GROUPS_AT_ONCE = 1 << 15  # groups handled at a time: 4 MB of float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,12 @@ class QuantizedMatrix:
     scale: NDArray[np.float16]
     columns: int
 
-    def numbers(self) -> NDArray[np.float32]:
+    def dequantize(self) -> NDArray[np.float32]:
         """Dequantizes: (N, K) float32, exactly (a code and a float16 have 18 bits together, a float32 has 24)."""
         rows, width = self.codes.shape
-        made = np.empty((rows, width // GROUP, GROUP), np.float32)
-        np.multiply(self.codes.reshape(made.shape), self.scale.astype(np.float32)[..., None], out=made)
-        return np.ascontiguousarray(made.reshape(rows, width)[:, : self.columns])
+        numbers = np.empty((rows, width // GROUP, GROUP), np.float32)
+        np.multiply(self.codes.reshape(numbers.shape), self.scale.astype(np.float32)[..., None], out=numbers)
+        return np.ascontiguousarray(numbers.reshape(rows, width)[:, : self.columns])
 
 
 def is_quantized(name: str, shape: tuple[int, ...]) -> bool:
@@ -79,11 +79,11 @@ def quantize(matrix: Array, kind: str, *, search: bool = True) -> QuantizedMatri
     groups = -(-columns // GROUP)
     codes = np.zeros((rows, groups, GROUP), np.int8)
     scale = np.zeros((rows, groups), np.float16)
-    for some in _slices(rows, groups):
-        whole = np.zeros((len(matrix[some]), groups * GROUP), np.float32)
-        whole[:, :columns] = matrix[some]
-        found = quantize_groups(whole.reshape(-1, GROUP), kind, search=search)
-        scale[some], codes[some] = found[0].reshape(-1, groups), found[1].reshape(-1, groups, GROUP)
+    for chunk in _slices(rows, groups):
+        whole = np.zeros((len(matrix[chunk]), groups * GROUP), np.float32)
+        whole[:, :columns] = matrix[chunk]
+        new_scale, new_codes = quantize_groups(whole.reshape(-1, GROUP), kind, search=search)
+        scale[chunk], codes[chunk] = new_scale.reshape(-1, groups), new_codes.reshape(-1, groups, GROUP)
     return QuantizedMatrix(kind, codes.reshape(rows, groups * GROUP), scale, columns)
 
 
@@ -94,13 +94,13 @@ def quantize_groups(
     if kind not in BITS:
         raise PellucidError(f"unknown kind of numbers {kind!r}: choose from {', '.join(BITS)}")
     if not np.isfinite(groups).all():
-        raise PellucidError("a weight is not a finite number: it cannot be quantised")
+        raise PellucidError("a weight is not a finite number: it cannot be quantized")
     if kind == "int8":
         exact = np.abs(groups).max(axis=1) / np.float32(127)
-        scale = _half(exact)
+        scale = _to_float16(exact)
         codes = _away_from_zero(groups * _inverse(exact)[:, None])
     else:
-        scale, codes = _four_bits(groups, _SEARCHED if search else _SEARCHED[:1])
+        scale, codes = _four_bits(groups, _PEAK_TARGETS if search else _PEAK_TARGETS[:1])
     codes[scale == 0] = 0  # numbers too small for any scale
     return scale, codes
 
@@ -109,7 +109,7 @@ def _four_bits(groups: NDArray[np.float32], targets: tuple[float, ...]) -> tuple
     """ggml's scale, and of the others each that errs less than what was best before it."""
     peak = np.take_along_axis(groups, np.abs(groups).argmax(axis=1)[:, None], axis=1)[:, 0]
     exact = peak / np.float32(targets[0])
-    scale, codes = _half(exact), _nearest(groups, exact)
+    scale, codes = _to_float16(exact), _nearest(groups, exact)
     if len(targets) == 1:
         return scale, codes
     error = _error(groups, scale, codes)
@@ -117,11 +117,11 @@ def _four_bits(groups: NDArray[np.float32], targets: tuple[float, ...]) -> tuple
         tried = _nearest(groups, peak / np.float32(target))
         # Of all scales for these codes the one with the least squared error, then of all codes for that scale.
         dot, square = (np.einsum("ij,ij->i", tried, other, dtype=np.float32) for other in (groups, tried))
-        fitted = _half(np.divide(dot, square, out=np.zeros_like(dot), where=square > 0))
+        fitted = _to_float16(np.divide(dot, square, out=np.zeros_like(dot), where=square > 0))
         tried = _nearest(groups, fitted.astype(np.float32))
-        found = _error(groups, fitted, tried)
-        better = (found < error) & (np.maximum(tried.max(axis=1), -tried.min(axis=1)) >= 7)
-        scale[better], codes[better], error[better] = fitted[better], tried[better], found[better]
+        new_error = _error(groups, fitted, tried)
+        better = (new_error < error) & (np.maximum(tried.max(axis=1), -tried.min(axis=1)) >= 7)
+        scale[better], codes[better], error[better] = fitted[better], tried[better], new_error[better]
     return scale, codes
 
 
@@ -142,11 +142,11 @@ def _error(groups: NDArray[np.float32], scale: NDArray[np.float16], codes: NDArr
     return squares
 
 
-def _half(scale: NDArray[np.float32]) -> NDArray[np.float16]:
+def _to_float16(scale: NDArray[np.float32]) -> NDArray[np.float16]:
     with np.errstate(over="ignore"):
         half = scale.astype(np.float16)
     if not np.isfinite(half).all():
-        raise PellucidError(f"a weight is too large to be quantised: its scale would be {np.abs(scale).max():.3g}, over 65504")
+        raise PellucidError(f"a weight is too large to be quantized: its scale would be {np.abs(scale).max():.3g}, over 65504")
     return half
 
 
@@ -162,7 +162,7 @@ def _away_from_zero(scaled: NDArray[np.float32]) -> NDArray[np.int8]:
 
 
 def _slices(rows: int, groups: int) -> Iterator[slice]:
-    step = max(1, _AT_ONCE // max(1, groups))
+    step = max(1, _GROUPS_AT_ONCE // max(1, groups))
     for first in range(0, rows, step):
         yield slice(first, first + step)
 

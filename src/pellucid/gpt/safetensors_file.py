@@ -1,9 +1,9 @@
-"""SafetensorsFiles in safetensors files, each mapped by itself as a NumPy array. No torch here.
+"""Tensors of safetensors files, each memory-mapped on its own as a NumPy array. No torch here.
 
-A file is eight bytes that say how long its header is, the header (JSON: a name to dtype, shape, and where its bytes begin and
-end), and the bytes (https://huggingface.co/docs/safetensors). Pages are read on first access, and count as memory of this
-process until the mapping is closed, which happens with the last array that is a view of it. Each tensor has its own mapping,
-so one that is only converted takes no memory afterwards.
+A file is eight bytes with the length of its header, the header (JSON: name to dtype, shape, and the offsets at which its bytes
+begin and end), and the bytes (https://huggingface.co/docs/safetensors). Pages are read on first access, and count as memory of
+this process until the mapping is closed, which happens with the last array that is a view of it. Each tensor has its own
+mapping, so one that is only converted takes no memory afterwards.
 
 A mapped file may be replaced or deleted, but not overwritten in place or truncated. Writing to an array changes this process's
 own copy of its pages, never the file.
@@ -35,7 +35,7 @@ DTYPES = {
     "U8": ("u1", "uint8"), "U16": ("<u2", "uint16"), "U32": ("<u4", "uint32"), "U64": ("<u8", "uint64"), "BOOL": ("?", "bool"),
 }  # fmt: skip
 FLOATS = ("F64", "F32", "F16", "BF16")
-WHOLE = ("I8", "U8")  # with a scale beside them
+INTEGERS = ("I8", "U8")  # with a scale beside them
 LONGEST_HEADER = 100_000_000  # bytes, as the format has it
 # A mapped file cannot be replaced or deleted on Windows, so an open model would keep its run from saving.
 MAPPED = sys.platform != "win32"
@@ -56,7 +56,7 @@ class SafetensorsFiles:
 
     Args:
         files: the files.
-        plain: from a name in the file to the name without its prefix; None for what is no weight (masks kept as buffers).
+        plain_name: from a name in the file to the name without its prefix; None for what is no weight (masks kept as buffers).
 
     Attributes:
         skipped: names in the files that are no weights.
@@ -65,21 +65,21 @@ class SafetensorsFiles:
         PellucidError: a file is missing, damaged or truncated, or two hold the same tensor.
     """
 
-    def __init__(self, files: list[Path], plain: Callable[[str], str | None]) -> None:
-        self._found: dict[str, _Location] = {}
+    def __init__(self, files: list[Path], plain_name: Callable[[str], str | None]) -> None:
+        self._locations: dict[str, _Location] = {}
         self._open: dict[Path, IO[bytes]] = {}  # a file that is replaced meanwhile stays what it was
         self.skipped: list[str] = []
         self.files = files
         try:
             for path in files:
-                for stored, place in self._read(path).items():
-                    name = plain(stored)
+                for stored, location in self._read(path).items():
+                    name = plain_name(stored)
                     if name is None:
                         self.skipped.append(stored)
-                    elif name in self._found:
-                        raise PellucidError(f"{path} holds the tensor {name!r} that {self._found[name].path} holds too")
+                    elif name in self._locations:
+                        raise PellucidError(f"{path} holds the tensor {name!r} that {self._locations[name].path} holds too")
                     else:
-                        self._found[name] = place
+                        self._locations[name] = location
         except BaseException:
             self.__exit__()
             raise
@@ -87,7 +87,7 @@ class SafetensorsFiles:
     def _read(self, path: Path) -> dict[str, _Location]:
         try:
             file = self._open[path] = path.open("rb")
-            return _header(path, file)
+            return _read_header(path, file)
         except FileNotFoundError:
             raise PellucidError(f"no model in {path.parent}: it has no {path.name}") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -101,23 +101,23 @@ class SafetensorsFiles:
             file.close()
 
     def __contains__(self, name: str) -> bool:
-        return name in self._found
+        return name in self._locations
 
     def names(self) -> set[str]:
         """Names of all weights, without prefix."""
-        return set(self._found)
+        return set(self._locations)
 
-    def where(self, name: str) -> Path:
+    def file_of(self, name: str) -> Path:
         """The file that holds a tensor."""
-        return self._found[name].path
+        return self._locations[name].path
 
     def dtype(self, name: str) -> str:
         """What a tensor's numbers are stored as, in the format's words: "F32", "BF16" ..."""
-        return self._found[name].dtype
+        return self._locations[name].dtype
 
-    def forget(self, name: str) -> None:
+    def discard(self, name: str) -> None:
         """Leaves a tensor out: it is none of the model's own."""
-        del self._found[name]
+        del self._locations[name]
 
     def get(self, name: str) -> Array:
         """A tensor: a view of the mapped file (on Windows a copy). bfloat16 comes as uint16, its bits.
@@ -125,17 +125,17 @@ class SafetensorsFiles:
         Raises:
             PellucidError: the file is damaged.
         """
-        place = self._found[name]
-        dtype = np.dtype(DTYPES[place.dtype][0])
-        if not place.nbytes:
-            return np.empty(place.shape, dtype)
-        before = place.start % mmap.ALLOCATIONGRANULARITY
+        location = self._locations[name]
+        dtype = np.dtype(DTYPES[location.dtype][0])
+        if not location.nbytes:
+            return np.empty(location.shape, dtype)
+        before = location.start % mmap.ALLOCATIONGRANULARITY
         try:
-            length, offset = before + place.nbytes, place.start - before
-            mapped = mmap.mmap(self._open[place.path].fileno(), length, access=mmap.ACCESS_COPY, offset=offset)
+            length, offset = before + location.nbytes, location.start - before
+            mapped = mmap.mmap(self._open[location.path].fileno(), length, access=mmap.ACCESS_COPY, offset=offset)
         except (OSError, ValueError) as error:  # it has become shorter
-            raise PellucidError(f"{place.path} is damaged or truncated: {error}") from None
-        array = np.frombuffer(mapped, dtype, math.prod(place.shape), before).reshape(place.shape)
+            raise PellucidError(f"{location.path} is damaged or truncated: {error}") from None
+        array = np.frombuffer(mapped, dtype, math.prod(location.shape), before).reshape(location.shape)
         return array if MAPPED and array.flags.aligned else array.copy()
 
     def check_names(self, needed: set[str]) -> None:
@@ -148,7 +148,7 @@ class SafetensorsFiles:
         if missing := sorted(needed - self.names()):
             raise PellucidError(f"{file} lacks the tensor {missing[0]!r} ({len(missing)} missing in all)")
         if extra := sorted(n for n in self.names() - needed if not n.endswith(SCALE)):
-            where = self.where(extra[0])
+            where = self.file_of(extra[0])
             raise PellucidError(f"{where} holds a tensor that does not belong: {extra[0]!r} ({len(extra)} in all)")
 
     def parts(self, source: TensorSource, shape: tuple[int, ...]) -> list[Array]:
@@ -171,13 +171,13 @@ class SafetensorsFiles:
             PellucidError: there is nothing.
         """
         if name + SCALE not in self:
-            raise PellucidError(f"{self.where(name)} lacks the tensor {name + SCALE!r}")
+            raise PellucidError(f"{self.file_of(name)} lacks the tensor {name + SCALE!r}")
         return self.get(name + SCALE)
 
     def _part(self, name: str, source: TensorSource, shape: tuple[int, ...]) -> Array:
-        array, path, kind = self.get(name), self.where(name), self.dtype(name)
+        array, path, kind = self.get(name), self.file_of(name), self.dtype(name)
         rows = (shape[0] // len(source.names) + source.skip, *shape[1:])
-        scale = self.scale(name) if kind in WHOLE else None
+        scale = self.scale(name) if kind in INTEGERS else None
         if scale is not None and scale.dtype == np.float16:
             try:
                 check_groups(array, scale, rows)
@@ -197,16 +197,16 @@ class SafetensorsFiles:
         return array[source.skip :] if source.skip else array
 
 
-def _header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
+def _read_header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
     """Where a file says that its tensors lie. Raises ValueError, KeyError or TypeError where that cannot be."""
     size = path.stat().st_size
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(size - 8, LONGEST_HEADER):
         raise ValueError(f"a header of {length} bytes in a file of {size}")
-    said = json.loads(file.read(length).decode("utf-8"))
-    said.pop("__metadata__", None)
-    places, end = {}, 0
-    for name, entry in sorted(said.items(), key=lambda item: item[1]["data_offsets"]):
+    header = json.loads(file.read(length).decode("utf-8"))
+    header.pop("__metadata__", None)
+    locations, end = {}, 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         first, last = entry["data_offsets"]
         shape = tuple(entry["shape"])
         if entry["dtype"] not in DTYPES:
@@ -216,11 +216,11 @@ def _header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
         needed = math.prod(shape) * np.dtype(DTYPES[entry["dtype"]][0]).itemsize
         if first != end or last - first != needed:
             raise ValueError(f"{name!r} takes {needed} bytes, but lies at {first} to {last}, after {end}")
-        places[name] = _Location(path, entry["dtype"], shape, 8 + length + first, needed)
+        locations[name] = _Location(path, entry["dtype"], shape, 8 + length + first, needed)
         end = last
     if 8 + length + end != size:
         raise ValueError(f"tensors of {end} bytes after a header of {length}, in a file of {size}")
-    return places
+    return locations
 
 
 def _finite(array: Array, kind: str) -> bool:

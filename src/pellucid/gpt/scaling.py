@@ -1,4 +1,4 @@
-"""Scaling rules: from a number of parameters to a shape, a learning rate and a batch size. No torch here.
+"""Scaling rules: a model's shape, learning rate and batch size from its number of parameters. No torch here.
 
 From 125M to 175B each value is interpolated between the rows of the GPT-3 paper's Table 2.1 (arXiv 2005.14165), both axes
 logarithmic; within 2 % of one of its sizes it is that size. Below 125M, where the paper gives no shapes, the rules are choices
@@ -17,14 +17,14 @@ from pellucid.gpt.presets import PRESETS
 from pellucid.gpt.published import PUBLISHED
 
 
-LEAST, MOST = 100_000, 180_000_000_000
-NEAR = 0.02  # of a published size: it is meant
-NARROW, WIDE = 64, 128  # a head's width: of Small and Medium; of most sizes from 1.3B on
-WIDE_FROM = 1_000_000_000
+MIN_PARAMETERS, MAX_PARAMETERS = 100_000, 180_000_000_000
+SAME_SIZE = 0.02  # relative distance within which a published size is taken
+SMALL_D_HEAD, LARGE_D_HEAD = 64, 128  # a head's width: of Small and Medium; of most sizes from 1.3B on
+LARGE_D_HEAD_FROM = 1_000_000_000
 VOCABULARY, CONTEXT, BAND = 50257, 2048, 128  # GPT-3's; its band is a choice (`pattern`)
 SMALL = PUBLISHED["gpt3-125m"]
 TOKEN_SHARE = VOCABULARY * SMALL.d_model / SMALL.parameters  # of Small's parameters, in its token matrix: 31 %
-OURS = ("tiny", "cpu-2m", "cpu-6m", "cpu-12m", "cpu-30m")  # batches found by trying (docs/log.md)
+CPU_PRESETS = ("tiny", "cpu-2m", "cpu-6m", "cpu-12m", "cpu-30m")  # batch sizes chosen by experiment (docs/log.md)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,10 +49,12 @@ def shape_for(parameters: float) -> ScaledShape:
     Raises:
         PellucidError: fewer than 100,000 or more than 180 billion.
     """
-    if not LEAST <= parameters <= MOST:
-        raise PellucidError(f"parameters go from {LEAST:,} to {MOST:,} here, not {parameters:,.0f}: give a config for others")
+    if not MIN_PARAMETERS <= parameters <= MAX_PARAMETERS:
+        raise PellucidError(
+            f"parameters go from {MIN_PARAMETERS:,} to {MAX_PARAMETERS:,} here, not {parameters:,.0f}: give a config for others"
+        )
     for name, row in PUBLISHED.items():
-        if abs(GPTConfig.preset(name).parameters() / parameters - 1) <= NEAR:
+        if abs(GPTConfig.preset(name).parameters() / parameters - 1) <= SAME_SIZE:
             chosen, why = PRESETS[name], f"{row.name}, Table 2.1"
             names = ("n_layers", "d_model", "n_heads", "n_ctx", "vocab_size", "learning_rate", "batch_tokens")
             return ScaledShape(
@@ -63,14 +65,16 @@ def shape_for(parameters: float) -> ScaledShape:
 
 
 def _large(parameters: float) -> ScaledShape:
-    head = NARROW if parameters < WIDE_FROM else WIDE
-    layers = round(_between(parameters, [(size, PRESETS[name].n_layers) for name, size in _sizes()]))
+    head = SMALL_D_HEAD if parameters < LARGE_D_HEAD_FROM else LARGE_D_HEAD
+    layers = round(_interpolate(parameters, [(size, PRESETS[name].n_layers) for name, size in _sizes()]))
     config = _nearest(parameters, [_shape(layers, heads, head, VOCABULARY, CONTEXT) for heads in range(1, 129)])
     line = "on Table 2.1's lines"
     return ScaledShape(
         config=config,
-        learning_rate=_between(parameters, [(size, PRESETS[name].learning_rate) for name, size in _sizes()]),
-        batch_tokens=_whole(_between(parameters, [(size, PRESETS[name].batch_tokens) for name, size in _sizes()]), CONTEXT),
+        learning_rate=_interpolate(parameters, [(size, PRESETS[name].learning_rate) for name, size in _sizes()]),
+        batch_tokens=_whole_windows(
+            _interpolate(parameters, [(size, PRESETS[name].batch_tokens) for name, size in _sizes()]), CONTEXT
+        ),
         reasons={
             "n_layers": line, "d_model": f"so many heads of {head} as come nearest", "n_heads": f"{head} wide each",
             "n_ctx": "GPT-3's", "vocab_size": "GPT-3's", "learning_rate": line, "batch_tokens": line,
@@ -83,22 +87,22 @@ def _small(parameters: float) -> ScaledShape:
     vocabulary = min(VOCABULARY, max(512, _power_of_two(TOKEN_SHARE * parameters / width)))
     n_ctx = min(CONTEXT, _power_of_two(CONTEXT * math.sqrt(parameters / SMALL.parameters)))
     shapes = [
-        _shape(layers, heads, NARROW, vocabulary, n_ctx)
+        _shape(layers, heads, SMALL_D_HEAD, vocabulary, n_ctx)
         for heads in range(1, SMALL.n_heads + 1)
         for layers in sorted(range(max(1, heads - 2), heads + 3), key=lambda layers, heads=heads: abs(layers - heads))  # type: ignore[misc]
     ]
     config = _nearest(parameters, shapes)
     first, last = PUBLISHED["gpt3-125m"], PUBLISHED["gpt3-175b"]
     slope = math.log(last.learning_rate / first.learning_rate) / math.log(last.parameters / first.parameters)
-    batches = [(GPTConfig.preset(name).parameters(), PRESETS[name].batch_tokens) for name in (*OURS, "gpt3-125m")]
+    batches = [(GPTConfig.preset(name).parameters(), PRESETS[name].batch_tokens) for name in (*CPU_PRESETS, "gpt3-125m")]
     return ScaledShape(
         config=config,
         learning_rate=first.learning_rate * (parameters / first.parameters) ** slope,
-        batch_tokens=_whole(_between(max(parameters, batches[0][0]), batches), n_ctx),
+        batch_tokens=_whole_windows(_interpolate(max(parameters, batches[0][0]), batches), n_ctx),
         reasons={
             "n_layers": "about one a head, as GPT-3 Small has (a choice)",
-            "d_model": f"so many heads of {NARROW} as come nearest",
-            "n_heads": f"{NARROW} wide each, as GPT-3 Small's",
+            "d_model": f"so many heads of {SMALL_D_HEAD} as come nearest",
+            "n_heads": f"{SMALL_D_HEAD} wide each, as GPT-3 Small's",
             "n_ctx": "2048 x the root of the share of 125M, as a power of two (a choice)",
             "vocab_size": "so that the token matrix is about 31 % of all, as GPT-3 Small's (a choice)",
             "learning_rate": "on the line through Table 2.1's first and last size (a choice)",
@@ -115,7 +119,7 @@ def _shape(layers: int, heads: int, head: int, vocabulary: int, n_ctx: int) -> G
 
 
 def _nearest(parameters: float, shapes: Sequence[GPTConfig]) -> GPTConfig:
-    """The first of those whose size is off by the smallest factor."""
+    """The shape whose number of parameters differs by the smallest factor, the first of several."""
     return min(shapes, key=lambda shape: abs(math.log(shape.parameters() / parameters)))
 
 
@@ -123,8 +127,8 @@ def _sizes() -> list[tuple[str, int]]:
     return [(name, GPTConfig.preset(name).parameters()) for name in PUBLISHED]
 
 
-def _between(x: float, points: Sequence[tuple[float, float]]) -> float:
-    """The value at x on the lines that join the points, both axes logarithmic; the last line goes on past its end."""
+def _interpolate(x: float, points: Sequence[tuple[float, float]]) -> float:
+    """The value at x, interpolated between the points on logarithmic axes; extrapolated beyond the last one."""
     for (x0, y0), (x1, y1) in pairwise(points):
         if x <= x1 or (x1, y1) == points[-1]:
             return float(y0 * (y1 / y0) ** (math.log(x / x0) / math.log(x1 / x0)))
@@ -132,10 +136,10 @@ def _between(x: float, points: Sequence[tuple[float, float]]) -> float:
 
 
 def _power_of_two(value: float) -> int:
-    """The nearest one, by ratio."""
+    """The nearest power of two, by ratio."""
     return int(2 ** round(math.log2(value)))
 
 
-def _whole(batch_tokens: float, n_ctx: int) -> int:
-    """Whole windows, at least one, in tokens."""
+def _whole_windows(batch_tokens: float, n_ctx: int) -> int:
+    """A whole number of windows, at least one, in tokens."""
     return max(1, round(batch_tokens / n_ctx)) * n_ctx

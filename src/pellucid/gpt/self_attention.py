@@ -1,4 +1,4 @@
-"""From a block's projected queries, keys and values to its attention output: which implementation computes it.
+"""Self-attention of a block: selects the implementation that computes it from the projected queries, keys and values.
 
 B batch, T positions, C width, H heads, D head width.
 """

@@ -2,16 +2,16 @@
 
 N heads of the whole batch (B * H), T positions, D head width.
 
-A sparse pattern is a union of disjoint key subsets ("parts"): strided attention, for example, is a band and what lies further
-back in the query's column. Each part rearranges its positions so that attention over it is a number of small dense products
-("tiles"), unmasked but for their triangular edges. A query's output in one part is a softmax over that part's keys; the outputs
-are combined by their log-sum-exps, which gives the softmax over all parts:
+A sparse pattern is a union of disjoint key subsets: strided attention, for example, is a band and what lies further back in the
+query's column. Each subset rearranges its positions so that attention over it is a number of small dense products ("tiles"),
+unmasked but for their triangular edges. A query's output over one subset is a softmax over that subset's keys; the outputs are
+combined by their log-sum-exps, which gives the softmax over all subsets:
 
     out = sum_p share_p out_p,   share_p = exp(lse_p) / sum_p exp(lse_p)
 
-The backward pass is by part too: a weight is the part's share times the weight within the part. (The algebra is that of
+The backward pass is by subset too: a weight is the subset's share times the weight within the subset. (The algebra is that of
 FlashAttention, arXiv 2205.14135.) Weights are recomputed in the backward pass: what is saved is q, k, v, the output, and one
-number per query and part.
+number per query and subset.
 """
 
 import math
@@ -46,12 +46,12 @@ class Tile:
 
 
 class KeySubset(Protocol):
-    """Some keys of every query; subsets that are attended to together share no key."""
+    """For each query, a subset of the keys; subsets that are attended to together share no key."""
 
     def queries(self, x: Tensor) -> Tensor:
         """(N, T, ...) of the queries -> rearranged."""
 
-    def answers(self, x: Tensor, positions: int) -> Tensor:
+    def outputs(self, x: Tensor, positions: int) -> Tensor:
         """The inverse: -> (N, T, ...)."""
 
     def keys(self, x: Tensor) -> Tensor:
@@ -64,44 +64,44 @@ class KeySubset(Protocol):
         """All tiles, for the rearranged queries and keys; a query is in at most one."""
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, *parts: KeySubset) -> Tensor:
-    """Attention over the union of the parts; zero for a query that sees nothing.
+def attend(q: Tensor, k: Tensor, v: Tensor, *subsets: KeySubset) -> Tensor:
+    """Attention over the union of the subsets; zero for a query that sees nothing.
 
     Args:
-        q: (B, H, T, D). k, v: (B, H, S, D), arranged as the parts expect them.
+        q: (B, H, T, D). k, v: (B, H, S, D), arranged as the subsets expect them.
 
     Returns:
         (B, H, T, D) in q's dtype. Gradients reach q, k and v, once (no second derivatives).
     """
-    out: Tensor = _Union.apply(q, k, v, parts)  # type: ignore[no-untyped-call]
+    out: Tensor = _Union.apply(q, k, v, subsets)  # type: ignore[no-untyped-call]
     return out
 
 
-def _as_given(device: torch.device) -> AbstractContextManager[object]:
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """Autocast off: it would compute the softmax in low precision; the backward pass runs without it anyway."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
-def wide_of(dtype: torch.dtype) -> torch.dtype:
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype of scores and sums: float32 at least."""
     return dtype if dtype in (torch.float32, torch.float64) else torch.float32
 
 
 class _Union(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, parts: tuple[KeySubset, ...]) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, subsets: tuple[KeySubset, ...]) -> Tensor:
         shape = q.shape
         q, k, v = (x.flatten(0, 1).contiguous() for x in (q, k, v))  # (N, T or S, D)
-        with _as_given(q.device):
-            found = [_part_forward(q, k, v, part) for part in parts]
-        lse = torch.stack([lse for _, lse in found])  # (parts, N, T)
-        shares = (lse - lse.logsumexp(0)).exp_().masked_fill_(lse <= LOWEST / 2, 0.0)  # of each part in the output
-        out = found[0][0].mul_(shares[0, ..., None])
-        for (more, _), share in zip(found[1:], shares[1:], strict=True):
+        with _without_autocast(q.device):
+            results = [_subset_forward(q, k, v, subset) for subset in subsets]
+        lse = torch.stack([lse for _, lse in results])  # (subsets, N, T)
+        shares = (lse - lse.logsumexp(0)).exp_().masked_fill_(lse <= LOWEST / 2, 0.0)  # of each subset in the output
+        out = results[0][0].mul_(shares[0, ..., None])
+        for (more, _), share in zip(results[1:], shares[1:], strict=True):
             out.addcmul_(more, share[..., None])
         out = out.to(q.dtype)
         ctx.save_for_backward(q, k, v, out, shares)
-        ctx.parts = parts
+        ctx.subsets = subsets
         return out.view(shape)
 
     @staticmethod
@@ -111,10 +111,10 @@ class _Union(torch.autograd.Function):
         shape = grad.shape
         grad = grad.flatten(0, 1).contiguous()
         # d score = weight (d weight - sum over keys of weight d weight), and that sum is out . grad
-        mean = (out * grad).sum(-1, dtype=shares.dtype)
+        delta = (out * grad).sum(-1, dtype=shares.dtype)
         dq, dk, dv = (torch.zeros(x.shape, dtype=shares.dtype, device=x.device) for x in (q, k, v))
-        for part, share in zip(ctx.parts, shares, strict=True):
-            _part_backward(q, k, v, grad, mean, share, part, (dq, dk, dv))
+        for subset, share in zip(ctx.subsets, shares, strict=True):
+            _subset_backward(q, k, v, grad, delta, share, subset, (dq, dk, dv))
         dq, dk, dv = (d.to(x.dtype).view(*shape[:2], *x.shape[1:]) for d, x in ((dq, q), (dk, k), (dv, v)))
         return dq, dk, dv, None
 
@@ -149,38 +149,38 @@ def _weights(q: Tensor, k: Tensor, tile: Tile, wide: torch.dtype, workspace: _Wo
     return scores, torch.softmax(scores, -1, out=workspace.empty("weights", *scores.shape, dtype=wide))
 
 
-def _part_forward(q: Tensor, k: Tensor, v: Tensor, part: KeySubset) -> tuple[Tensor, Tensor]:
-    """(N, T, D) outputs over one part and (N, T) log-sum-exps of its scores, both in the wide dtype."""
-    positions, wide, workspace = q.shape[1], wide_of(q.dtype), _Workspace(q)
-    q, k, v = part.queries(q * (1.0 / math.sqrt(q.shape[-1]))), part.keys(k), part.keys(v)
+def _subset_forward(q: Tensor, k: Tensor, v: Tensor, subset: KeySubset) -> tuple[Tensor, Tensor]:
+    """(N, T, D) outputs over one subset and (N, T) log-sum-exps of its scores, both in the wide dtype."""
+    positions, wide, workspace = q.shape[1], accumulation_dtype(q.dtype), _Workspace(q)
+    q, k, v = subset.queries(q * (1.0 / math.sqrt(q.shape[-1]))), subset.keys(k), subset.keys(v)
     out = torch.zeros(q.shape, dtype=wide, device=q.device)
     lse = torch.full(q.shape[:-1], LOWEST, dtype=wide, device=q.device)
-    for tile in part.tiles(q, k):
+    for tile in subset.tiles(q, k):
         scores, weights = _weights(q, k, tile, wide, workspace)
         # The largest weight is exp(the largest score - lse).
         tile.queries(lse).copy_(scores.amax(-1) - weights.amax(-1).log_())
-        tile.queries(out).copy_(workspace.product("answer", weights.to(v.dtype), tile.keys(v)))
-    return part.answers(out, positions), part.answers(lse, positions)
+        tile.queries(out).copy_(workspace.product("output", weights.to(v.dtype), tile.keys(v)))
+    return subset.outputs(out, positions), subset.outputs(lse, positions)
 
 
-def _part_backward(
-    q: Tensor, k: Tensor, v: Tensor, grad: Tensor, mean: Tensor, share: Tensor, part: KeySubset,
+def _subset_backward(
+    q: Tensor, k: Tensor, v: Tensor, grad: Tensor, delta: Tensor, share: Tensor, subset: KeySubset,
     totals: tuple[Tensor, Tensor, Tensor],
 ) -> None:  # fmt: skip
-    """Adds one part's gradients to `totals`."""
-    positions, wide, scale, workspace = q.shape[1], wide_of(q.dtype), 1.0 / math.sqrt(q.shape[-1]), _Workspace(q)
-    q, k, v = part.queries(q * scale), part.keys(k), part.keys(v)
-    grad, mean, share = (part.queries(x) for x in (grad * share[..., None].to(grad.dtype), mean * share, share))
+    """Adds one subset's gradients to `totals`."""
+    positions, wide, scale, workspace = q.shape[1], accumulation_dtype(q.dtype), 1.0 / math.sqrt(q.shape[-1]), _Workspace(q)
+    q, k, v = subset.queries(q * scale), subset.keys(k), subset.keys(v)
+    grad, delta, share = (subset.queries(x) for x in (grad * share[..., None].to(grad.dtype), delta * share, share))
     dq = torch.zeros(q.shape, dtype=wide, device=q.device)
     dk, dv = (torch.zeros(x.shape, dtype=wide, device=x.device) for x in (k, v))
-    for tile in part.tiles(q, k):
+    for tile in subset.tiles(q, k):
         _, weights = _weights(q, k, tile, wide, workspace)
-        d_answer = tile.queries(grad)
-        tile.add(dv, workspace.product("keys", weights.to(v.dtype).transpose(1, 2), d_answer))
-        d_weights = workspace.product("scores", d_answer, tile.keys(v).transpose(1, 2)).to(wide)
-        d_scores = d_weights.sub_(tile.queries(mean)[..., None]).mul_(weights).to(q.dtype)
-        tile.queries(dq).copy_(workspace.product("answer", d_scores, tile.keys(k)))
+        d_output = tile.queries(grad)
+        tile.add(dv, workspace.product("keys", weights.to(v.dtype).transpose(1, 2), d_output))
+        d_weights = workspace.product("scores", d_output, tile.keys(v).transpose(1, 2)).to(wide)
+        d_scores = d_weights.sub_(tile.queries(delta)[..., None]).mul_(weights).to(q.dtype)
+        tile.queries(dq).copy_(workspace.product("output", d_scores, tile.keys(k)))
         tile.add(dk, workspace.product("keys", d_scores.transpose(1, 2), tile.queries(q)))
-    totals[0].add_(part.answers(dq, positions), alpha=scale)
-    part.add_keys(totals[1], dk)
-    part.add_keys(totals[2], dv)
+    totals[0].add_(subset.outputs(dq, positions), alpha=scale)
+    subset.add_keys(totals[1], dk)
+    subset.add_keys(totals[2], dv)

@@ -1,4 +1,4 @@
-"""Hooks into a forward pass: the residual stream between blocks, queries and keys.
+"""The hook protocol of a forward pass: it receives the residual stream between blocks, queries and keys.
 
 Without a tap a pass is unchanged: each hook is one `if tap is not None`.
 """

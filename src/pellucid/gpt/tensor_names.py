@@ -1,4 +1,4 @@
-"""How a model's parameters are named and laid out in weight files. No torch here; `weights` reads them.
+"""Names and layouts of a model's parameters in weight files. No torch here; `weights` reads them.
 
 A file may hold a tensor under another name, transposed, in parts, or with rows that the model does not use.
 """

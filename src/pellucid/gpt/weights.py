@@ -1,4 +1,4 @@
-"""Loading weights: safetensors files into the parameters of a model, each tensor checked and read once.
+"""Loading the parameters of a model from safetensors files, each tensor checked and read once.
 
 A `TensorSource` says how a file stores a parameter, `safetensors_file` maps it into memory. A tensor that needs no conversion
 is not copied: the parameter is a view of the mapped file, whose pages the system shares between processes and may evict. Of
@@ -17,7 +17,7 @@ from pellucid.gpt.safetensors_file import Array, SafetensorsFiles
 from pellucid.gpt.tensor_names import TensorSource
 
 
-def fill(
+def fill_parameters(
     model: Decoder,
     tensors: SafetensorsFiles,
     sources: Mapping[str, TensorSource],
@@ -61,6 +61,6 @@ def _tensor(tensors: SafetensorsFiles, name: str, array: Array, shape: tuple[int
     if array.dtype in (np.int8, np.uint8):
         scale = tensors.scale(name)
         if scale.dtype == np.float16:
-            return torch.from_numpy(quantized_from_file(array, scale, shape).numbers())
+            return torch.from_numpy(quantized_from_file(array, scale, shape).dequantize())
         return torch.from_numpy(array).float() * torch.from_numpy(scale)
     return torch.from_numpy(array)

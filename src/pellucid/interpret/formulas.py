@@ -52,7 +52,7 @@ def attention_weights(q: Tensor, k: Tensor, pattern: Pattern, compressor: Compre
         made, _ = compressor.keys(k[None].to(compressor.k_weight.dtype), k[None].to(compressor.k_weight.dtype))
         ends = torch.arange(made.shape[2], device=k.device) * pattern.stride + pattern.kernel - 1
         k = torch.zeros_like(k, dtype=torch.float32).index_copy(1, ends, made[0].float())
-        empty = (q.float() @ compressor.nothing(1)[0][0].float().transpose(-2, -1)) / math.sqrt(q.shape[-1])
+        empty = (q.float() @ compressor.null_key_value(1)[0][0].float().transpose(-2, -1)) / math.sqrt(q.shape[-1])
     scores = (q.float() @ k.float().transpose(-2, -1)) / math.sqrt(q.shape[-1])
     return torch.cat((scores.masked_fill(~mask, -math.inf), empty), -1).softmax(-1)[..., :-1]
 
@@ -111,7 +111,7 @@ def cache_cells(patterns: Sequence[Pattern], prompt: int, steps: int) -> Tensor:
     first_new = torch.where(torch.arange(steps)[:, None] == 0, 0, newest)
     blocks = []
     for pattern in patterns:
-        state = torch.where(pattern.kept(position, newest), CACHED, DROPPED)
+        state = torch.where(pattern.still_readable(position, newest), CACHED, DROPPED)
         state = torch.where(position >= first_new, COMPUTED, state)
         blocks.append(torch.where(position > newest, NOT_YET, state))
     return torch.stack(blocks, dim=1).to(torch.uint8)

@@ -1,1 +1,4 @@
-"""Code compiled on the user's machine: in, C sources; out, a library in the user's cache (`build`), or why there is none."""
+"""C code compiled on the user's machine.
+
+In: C sources. Out: a shared library in the user's cache (`build`), or the reason why there is none.
+"""

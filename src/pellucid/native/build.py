@@ -1,9 +1,9 @@
-"""Compiling C sources, once, into the user's cache.
+"""Compiling C sources into shared libraries in the user's cache, once for each version and processor.
 
-A library's name holds a hash of its sources, the flags and the processor, so that a new version never meets an old library.
-It is written beside and renamed, so one that is killed leaves nothing half done; of processes that need it at once, one
-compiles and the others wait. A compiler that failed is remembered beside it for a day, or until it, the sources or the flags
-change.
+A library's file name holds a hash of its sources, the flags and the processor, so a new version never loads an old library. It
+is written to a temporary file and renamed, so an interrupted build leaves no incomplete library. Of several processes that need
+it, one compiles and the others wait. A compiler's failure is stored beside it for a day, or until the compiler, the sources or
+the flags change.
 """
 
 import ctypes
@@ -21,20 +21,20 @@ from pathlib import Path
 
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno")
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
-LONGEST = 180  # seconds for the compiler
-DAY = 86_400  # seconds that a failure is remembered: what was missing may have been installed
+COMPILER_TIMEOUT = 180  # seconds
+FAILURE_LIFETIME = 86_400  # seconds before a compiler that failed is tried again: what was missing may have been installed
 
 
 class Unavailable(Exception):
-    """A library cannot be had; the text says why, in a line."""
+    """A library cannot be built or loaded; the message is the reason, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """What is compiled into one library.
+    """A shared library to compile.
 
     Attributes:
-        name: what its file's name begins with.
+        name: prefix of its file name.
         sources: the folder of its .c and .h files.
         flags: for the compiler, beside `FLAGS`.
     """
@@ -44,7 +44,7 @@ class Library:
     flags: tuple[str, ...]
 
     def path(self, *, plain: bool = False) -> Path:
-        """The compiled library, built now if it is not there yet.
+        """The compiled library's file, built now if it does not exist.
 
         Args:
             plain: without vector instructions, to compare with.
@@ -52,19 +52,19 @@ class Library:
         Raises:
             Unavailable: no compiler, or it failed, or the cache cannot be trusted or written.
         """
-        found = self.place(plain=plain)
-        if not found.exists():
+        path = self.location(plain=plain)
+        if not path.exists():
             command = compiler()
-            _refuse_again(found, command)
-            with _alone(found.parent):
-                if not found.exists():
-                    _refuse_again(found, command)  # somebody else may have tried meanwhile
-                    _compile(self, found, command, plain)
-        _must_be_ours(found)
-        return found
+            _raise_recent_failure(path, command)
+            with _compile_lock(path.parent):
+                if not path.exists():
+                    _raise_recent_failure(path, command)  # another process may have tried meanwhile
+                    _compile(self, path, command, plain)
+        _check_owner(path)
+        return path
 
     def load(self, *, plain: bool = False) -> ctypes.CDLL:
-        """The library in this process, built now if it is not there yet.
+        """Loads the library into this process; builds it first if it does not exist.
 
         Raises:
             Unavailable: as `path`, or it cannot be loaded, or PELLUCID_KERNEL is off.
@@ -79,14 +79,14 @@ class Library:
 
     def would_compile(self) -> bool:
         """Whether `path` would call the compiler now, which takes a while."""
-        found = self.place(plain=False)
+        path = self.location(plain=False)
         try:
-            return not found.exists() and _remembered(found, compiler()) is None
+            return not path.exists() and _recent_failure(path, compiler()) is None
         except Unavailable:
             return False
 
-    def place(self, *, plain: bool) -> Path:
-        """Where it lies once it is compiled."""
+    def location(self, *, plain: bool) -> Path:
+        """The file of the compiled library, whether it exists or not."""
         digest = hashlib.sha256()
         for path in sorted([*self.sources.glob("*.c"), *self.sources.glob("*.h")]):
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
@@ -95,7 +95,7 @@ class Library:
 
 
 def cache_directory() -> Path:
-    """Where this user's compiled libraries lie: $PELLUCID_CACHE, or the system's place for caches."""
+    """The directory of this user's compiled libraries: $PELLUCID_CACHE, or the system's directory for caches."""
     if named := os.environ.get("PELLUCID_CACHE"):
         return Path(named)
     if sys.platform == "win32":
@@ -135,34 +135,34 @@ def _processor() -> str:
     return platform.machine() + platform.processor()
 
 
-def _note(target: Path, command: list[str]) -> Path:
-    """Where it is remembered that this compiler failed."""
+def _failure_file(target: Path, command: list[str]) -> Path:
+    """The file that stores this compiler's failure."""
     import shutil
 
     digest = hashlib.sha256(repr(command).encode())
-    for found in filter(None, map(shutil.which, command)):  # all of "ccache gcc"
-        real = Path(found).resolve()
+    for executable in filter(None, map(shutil.which, command)):  # all of "ccache gcc"
+        real = Path(executable).resolve()
         digest.update(repr((str(real), real.stat().st_size, real.stat().st_mtime_ns)).encode())
     return target.with_name(f"{target.stem}-{digest.hexdigest()[:8]}.failed")
 
 
-def _remembered(target: Path, command: list[str]) -> str | None:
-    """Why this compiler failed less than a day ago; None: it did not."""
-    note = _note(target, command)
+def _recent_failure(target: Path, command: list[str]) -> str | None:
+    """The reason why this compiler failed less than a day ago; None: it did not."""
+    failure = _failure_file(target, command)
     try:
-        return note.read_text(encoding="utf-8") if abs(time.time() - note.stat().st_mtime) < DAY else None
+        return failure.read_text(encoding="utf-8") if abs(time.time() - failure.stat().st_mtime) < FAILURE_LIFETIME else None
     except OSError:
         return None
 
 
-def _refuse_again(target: Path, command: list[str]) -> None:
-    if why := _remembered(target, command):
-        raise Unavailable(f"{why} (tried before; again a day later, or without {_note(target, command)})")
+def _raise_recent_failure(target: Path, command: list[str]) -> None:
+    if why := _recent_failure(target, command):
+        raise Unavailable(f"{why} (tried before; again a day later, or without {_failure_file(target, command)})")
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """One process at a time, where the system has locks for that; who waits too long goes on, which costs time and no more."""
+def _compile_lock(directory: Path) -> Iterator[None]:
+    """One process at a time, where the system has file locks; a process that waits too long compiles, too."""
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (directory / "compiling.lock").open("a", encoding="utf-8")
@@ -174,7 +174,7 @@ def _alone(directory: Path) -> Iterator[None]:
         except ImportError:  # Windows
             yield
             return
-        for _ in range(20 * LONGEST):
+        for _ in range(20 * COMPILER_TIMEOUT):
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
@@ -198,35 +198,35 @@ def _compile(library: Library, target: Path, command: list[str], plain: bool) ->
     except OSError as error:
         raise Unavailable(f"cannot write {target.parent}: {error.strerror}") from error
     sources = [str(path) for path in sorted(library.sources.glob("*.c"))]
-    note = _note(target, command)
+    failure = _failure_file(target, command)
     try:
         call = [*command, *FLAGS, *library.flags, *_machine_flags(plain), "-o", name, *sources, "-lm"]
-        done = subprocess.run(call, capture_output=True, text=True, timeout=LONGEST, check=False)
+        done = subprocess.run(call, capture_output=True, text=True, timeout=COMPILER_TIMEOUT, check=False)
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["no message"]
-            raise Unavailable(_remember(note, f"{command[0]} could not compile it: {lines[0]}"))
+            raise Unavailable(_record_failure(failure, f"{command[0]} could not compile it: {lines[0]}"))
         os.chmod(name, 0o700)
         os.replace(name, target)
-        note.unlink(missing_ok=True)
+        failure.unlink(missing_ok=True)
     except subprocess.TimeoutExpired as error:
-        raise Unavailable(_remember(note, f"{command[0]} could not compile it: {error}")) from error
+        raise Unavailable(_record_failure(failure, f"{command[0]} could not compile it: {error}")) from error
     except OSError as error:  # of this start only: no memory, no room
         raise Unavailable(f"{command[0]} could not compile it: {error}") from error
     finally:
         Path(name).unlink(missing_ok=True)
 
 
-def _remember(note: Path, why: str) -> str:
-    part = note.with_suffix(f".{os.getpid()}.part")
+def _record_failure(failure: Path, why: str) -> str:
+    part = failure.with_suffix(f".{os.getpid()}.part")
     try:
         part.write_text(why, encoding="utf-8")
-        os.replace(part, note)
+        os.replace(part, failure)
     except OSError:
         part.unlink(missing_ok=True)  # then it is tried again
     return why
 
 
-def _must_be_ours(library: Path) -> None:
+def _check_owner(library: Path) -> None:
     """Refuses code that someone else could have put there."""
     if os.name != "posix":
         return

@@ -145,7 +145,7 @@ class Estimate:
         for recipe in STATES:
             state = state_bytes(self.config, recipe)
             kept, less = (
-                activation_bytes(self.config, self.batch, recipe.way, positions=self.context, recompute=recompute)
+                activation_bytes(self.config, self.batch, recipe.precision, positions=self.context, recompute=recompute)
                 for recompute in (False, True)
             )
             rows.append(TrainingMemory(

@@ -17,7 +17,7 @@ class StateRecipe:
         name: as printed.
         weights, gradients, moments, master: bytes per parameter; `moments` are Adam's two, `master` a float32 copy of
             16-bit weights.
-        way: key of `gpt.memory.TERMS`.
+        precision: key of `gpt.memory.TERMS`.
     """
 
     name: str
@@ -25,7 +25,7 @@ class StateRecipe:
     gradients: int
     moments: int
     master: int
-    way: str
+    precision: str
 
     @property
     def per_parameter(self) -> int:
@@ -34,8 +34,8 @@ class StateRecipe:
 
 
 STATES = (
-    StateRecipe(name="float32", weights=4, gradients=4, moments=8, master=0, way="float32"),
-    StateRecipe(name="16-bit, float32 master", weights=2, gradients=2, moments=8, master=4, way="16-bit"),
+    StateRecipe(name="float32", weights=4, gradients=4, moments=8, master=0, precision="float32"),
+    StateRecipe(name="16-bit, float32 master", weights=2, gradients=2, moments=8, master=4, precision="16-bit"),
 )
 
 # Bits per number of a weight matrix. The quantized types keep a 16-bit scale for every 32 numbers, and the position

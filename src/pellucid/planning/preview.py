@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pellucid.gpt.memory import StepMemory, step_memory, way_of
+from pellucid.gpt.memory import StepMemory, precision_of, step_memory
 from pellucid.gpt.scaling import ScaledShape
 from pellucid.planning.final_loss import FinalLossPrediction, predict_final_loss
 from pellucid.runs.plan import Plan
@@ -39,9 +39,9 @@ class Preview:
         """Bytes of a step of full micro-batches, with the state of the run's own optimizer."""
         plan = self.plan
         return step_memory(
-            plan.config, plan.micro_batch, way_of(plan.dtype, compiled=plan.compiled),
+            plan.config, plan.micro_batch, precision_of(plan.dtype, compiled=plan.compiled),
             accumulates=plan.batch > plan.micro_batch,
-            remembered=optimizer_bytes(plan.config, plan.optimizer, plan.optimizer_settings),
+            optimizer_state=optimizer_bytes(plan.config, plan.optimizer, plan.optimizer_settings),
         )  # fmt: skip
 
     @property
@@ -82,7 +82,7 @@ class Preview:
             ("tokens", f"{recipe.total_tokens:,}", f"{recipe.total_tokens / plan.source['train_tokens']:.2f} times the text"),
             ("steps", f"{plan.total_steps:,}", ""),
             ("memory", f"{memory.peak / 1e6:,.0f} MB",
-             f"{memory.stays / 1e6:,.0f} for weights, gradients and {plan.optimizer}, the rest for "
+             f"{memory.persistent / 1e6:,.0f} for weights, gradients and {plan.optimizer}, the rest for "
              f"{plan.micro_batch} window{'s' * (plan.micro_batch != 1)} at once"),
             ("time", f"{self.seconds / 60:,.1f} minutes",
              f"measured: {self.throughput.step_seconds:.3g} s a step on {self.throughput.threads} "
@@ -103,7 +103,7 @@ class Preview:
             "recipe": plan.recipe.to_dict(),
             "tokens": plan.recipe.total_tokens,
             "steps": plan.total_steps,
-            "memory": {"state": self.memory.stays, "activations": self.memory.peak - self.memory.stays},
+            "memory": {"state": self.memory.persistent, "activations": self.memory.peak - self.memory.persistent},
             "end_loss": self.end_loss.to_dict() if self.end_loss else None,
             "seconds": self.seconds,
             "seconds_per_step": self.throughput.step_seconds,

@@ -1,4 +1,4 @@
-"""From token ids to logits: runners, which hold a model's weights and the KV caches of the sequences it reads.
+"""The runtime, from token ids to logits: runners with a model's weights and the KV caches of its sequences.
 
 In: token ids of one or several sequences and the positions they stand on (`runner.TokenSpan`). Out: logits as NumPy arrays.
 

@@ -1,4 +1,4 @@
-"""Which device a name means: cpu, cuda, mps, or whichever accelerator is there."""
+"""Resolving a device name: cpu, cuda, mps, or `auto` for the available accelerator."""
 
 import torch
 
@@ -21,9 +21,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if device == AUTO:
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
         reason = next(iter(str(error).strip().splitlines()), "not available")
         raise PellucidError(f"no device {str(device)!r} here: {reason}; use auto, cpu, cuda or mps") from None
-    return found
+    return resolved

@@ -1,4 +1,4 @@
-"""A forward pass for inference: without autograd and without dropout."""
+"""A context manager for inference passes: no autograd, no dropout."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -2,12 +2,12 @@
 
 T new positions, S positions, C width, H heads, D head width, L blocks, M compressed keys.
 
-All positions of all blocks are kept, each at its own index, so that a prefix can be copied to another sequence and any position
-can be written again (speculative decoding takes rejected tokens back). A banded block therefore takes as much memory as a dense
-one. What a cache would hold that evicts what no later query can read is `GPTConfig.kv_bytes`.
+All positions of all blocks stay cached, each at its own index, so that a prefix can be copied to another sequence and any
+position can be overwritten (speculative decoding discards rejected tokens). A banded block therefore takes as much memory as a
+dense one. What a cache would hold that evicts what no later query can read is `GPTConfig.kv_bytes`.
 
-Attention is computed in one of two ways. The fast way chooses the quickest operation for the positions at hand. The exact way
-computes queries in tiles of `TILE` neighbouring positions. A tile always begins at a multiple of `TILE` and always reads the
+Attention has two modes. Fast mode chooses the quickest operation for the positions of the call. Exact mode computes queries in
+tiles of `TILE` consecutive positions. A tile always begins at a multiple of `TILE` and always reads the
 same number of keys, whichever of its queries are asked for, so the bits of an output depend on the sequence's own tokens alone.
 """
 
@@ -18,13 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pellucid.gpt.attention import attention, compressed_attention, picked_attention
+from pellucid.gpt.attention import attention, compressed_attention, masked_sdpa
 from pellucid.gpt.compressor import Compressor
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.pattern import Banded, Compressed, Dense, Heads, Local, Pattern
 
 
-# Queries of one tile in the exact way. Fewer waste less when one token is read at a time, more are faster for a prompt
+# Queries of one tile in exact mode. Fewer waste less when one token is read at a time, more are faster for a prompt
 # (docs/log.md).
 TILE = 8
 # Queries that attend together to what is already in the cache: the mask over them and all keys stays small.
@@ -98,7 +98,7 @@ class SequenceKVCache:
             return
         pattern, compressed = compressor.pattern, self.compressed[block]
         before, after = int(pattern.count(first)), int(pattern.count(end))
-        # One call for all new keys, or in the exact way one for each, so that a key's bits depend on its own positions only.
+        # One call for all new keys, or in exact mode one for each, so that a key's bits depend on its own positions only.
         for key in range(before, after) if exact else range(before, min(after, before + 1)):
             stop = key + 1 if exact else after
             span = kv[:, key * pattern.stride : (stop - 1) * pattern.stride + pattern.kernel]
@@ -150,7 +150,7 @@ class SequenceKVCache:
             positions = visible_positions(pattern, start, end - 1, q.device)
             keys, values = self._read(block, positions, heads)
             mask = _mask(pattern, start, end, positions, q.device)
-            outputs.append(picked_attention(q[None, :, start - first : end - first], keys, values, mask)[0])
+            outputs.append(masked_sdpa(q[None, :, start - first : end - first], keys, values, mask)[0])
         return torch.cat(outputs, dim=1)
 
     def _read(self, block: int, positions: slice | Tensor, heads: slice) -> tuple[Tensor, Tensor]:

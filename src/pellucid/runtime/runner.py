@@ -1,8 +1,8 @@
-"""The runner protocol: token ids of many sequences in, logits out, keys and values kept in between.
+"""The runner protocol: token ids of many sequences in, logits out; keys and values stay cached between calls.
 
 The engine needs no more than these few calls for continuous batching, chunked prefill, shared prefixes and speculative decoding
-(which writes positions and takes them back). A runner is told which tokens stand at which positions of which sequence, and
-returns logits. It samples nothing and knows no text.
+(which writes positions and discards them again). A runner takes the tokens at given positions of given sequences and returns
+logits. It neither samples nor decodes text.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ Wanted = Literal["none", "last", "all"]
 
 @dataclass(frozen=True, slots=True)
 class TokenSpan:
-    """Neighbouring tokens of one sequence, to be read together.
+    """Consecutive tokens of one sequence, to be processed in one pass.
 
     Attributes:
         sequence: a number that `Runner.open` returned.
@@ -40,14 +40,14 @@ class TokenSpan:
 
 
 class Runner(Protocol):
-    """Computes logits.
+    """Computes logits, and caches the keys and values of its sequences.
 
     Attributes:
         config: the model's shape.
         mode: "exact": the bits of a token's logits, keys and values depend on the sequence's tokens alone: not on what else is
             read with it, nor on how the sequence was divided into spans, nor on whether its prefix was read or copied. "fast":
             they agree within a tolerance that the runner states.
-        path: what computes, for measurements and messages: "PyTorch float32", "kernel AVX2 int8".
+        path: the implementation, for measurements and messages: "PyTorch float32", "kernel AVX2 int8".
     """
 
     config: GPTConfig

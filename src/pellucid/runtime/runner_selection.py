@@ -1,4 +1,4 @@
-"""Which runner a model gets: the kernel where it can be used, else PyTorch, which takes every pattern, dtype and device.
+"""Selecting a model's runner: the C kernel if it supports the model, else PyTorch.
 
 The kernel is used if it can be built, supports the patterns, and the weights are on the CPU. Packed weights are cached per
 model until a weight changes. PELLUCID_KERNEL=off (or =only) decides where kernel="auto" is asked for.
@@ -58,15 +58,15 @@ def make_runner(
         if cache is not None:
             raise PellucidError(f"only the kernel keeps a cache of {cache}: leave out cache, or kernel='off'")
         return TorchRunner(model, mode=mode)
-    if (why := _why_no_kernel(model)) is None:
+    if (reason := _unavailable_reason(model)) is None:
         return _kernel_runner(model, weights, cache)
     if kernel == "only" or weights is not None or cache is not None:
-        raise PellucidError(f"no kernel here: {why}")
+        raise PellucidError(f"no kernel here: {reason}")
     return TorchRunner(model, mode=mode)
 
 
 def default_runner(model: "Decoder") -> Runner:
-    """What `generate` takes: the kernel, or PyTorch in fast mode; for a model that learns PyTorch, for nothing to be packed."""
+    """The runner of `generate`: the kernel, or PyTorch in fast mode; PyTorch for a model in training, which is not packed."""
     from pellucid.runtime.torch_runner import TorchRunner
 
     if any(parameter.requires_grad for parameter in model.parameters()):
@@ -75,29 +75,29 @@ def default_runner(model: "Decoder") -> Runner:
     return make_runner(model, mode="fast")
 
 
-def _why_no_kernel(model: "Decoder") -> str | None:
+def _unavailable_reason(model: "Decoder") -> str | None:
     """Why the kernel cannot compute this model, in a line; None if it can."""
     weight = model.wte.weight
     if weight.device.type != "cpu":
         return f"it computes on the CPU, and the model is on {weight.device.type}"
     if (dtype := str(weight.dtype).removeprefix("torch.")) not in ("float32", "bfloat16"):
         return f"it takes float32 and bfloat16 weights, not {dtype}"
-    from pellucid.runtime.kernel.runner import why_not
+    from pellucid.runtime.kernel.runner import unavailable_reason
 
-    return why_not(model.config)
+    return unavailable_reason(model.config)
 
 
 def _kernel_runner(model: "Decoder", weights: str | None, cache: str | None) -> Runner:
     """A runner over the packed weights, which are packed again if a parameter has changed since."""
     from pellucid.runtime.kernel.runner import KernelRunner, pack
 
-    stamp = stamp_of(model)
-    kept = _packed.setdefault(model, {})
-    if weights not in kept or kept[weights][0] != stamp:
-        kept[weights] = (stamp, pack(model, weights))
-    return KernelRunner(kept[weights][1], cache=cache)
+    version = weight_versions(model)
+    packed_by_format = _packed.setdefault(model, {})
+    if weights not in packed_by_format or packed_by_format[weights][0] != version:
+        packed_by_format[weights] = (version, pack(model, weights))
+    return KernelRunner(packed_by_format[weights][1], cache=cache)
 
 
-def stamp_of(model: "Decoder") -> tuple[tuple[int, int], ...]:
-    """The address of each parameter and its version counter: equal stamps mean unchanged weights."""
+def weight_versions(model: "Decoder") -> tuple[tuple[int, int], ...]:
+    """The address of each parameter and its version counter: equal values mean unchanged weights."""
     return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in model.parameters())

@@ -1,4 +1,4 @@
-"""A runner over PyTorch: every pattern, every device, every dtype.
+"""`TorchRunner`: a runner on PyTorch, for every pattern, device and dtype.
 
 N tokens of all spans together, C width, V vocabulary.
 
@@ -8,7 +8,7 @@ exact   the same in passes of a fixed number of rows (`SIZES`), padded when ther
         the matrix library: it is not assumed but tried, with the model's own weights, before a size is used. Where no size has
         it, one token at a time has it by itself. On the CPU only; on other devices nothing is promised, and exact is refused.
 
-All positions of a sequence are kept, in all blocks: a span may begin before the end of what was read.
+All positions of a sequence stay cached, in all blocks: a span may begin before the end of what was read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -63,9 +63,9 @@ class TorchRunner:
         self.path = f"PyTorch {str(weight.dtype).removeprefix('torch.')}"
         if weight.device.type != "cpu":
             self.path += f" on {weight.device.type}"
-        self._tap = None if tap is None else _AsOneSequence(tap)
-        found = ((block, model.compressor(block)) for block in range(self.config.n_layers))
-        self._compressors = {block: compressor for block, compressor in found if compressor is not None}
+        self._tap = None if tap is None else _TapAsOneSequence(tap)
+        compressors = ((block, model.compressor(block)) for block in range(self.config.n_layers))
+        self._compressors = {block: compressor for block, compressor in compressors if compressor is not None}
         self._sequences: dict[int, SequenceKVCache] = {}
         self._next = 0
         # Results of the trials of exact mode, for `_threads` threads: the smallest size, its outputs, and which sizes agree.
@@ -110,7 +110,7 @@ class TorchRunner:
             rows += range(first - count, first)
             counts.append(count)
         with inference_mode(self.model):
-            hidden = torch.cat([self._forward(some, size) for some, size in self._passes(cached, first)])
+            hidden = torch.cat([self._forward(part, size) for part, size in self._passes(cached, first)])
             logits = self._logits(hidden[rows])
         results: list[NDArray[np.float32] | None] = []
         for span, count, end in zip(spans, counts, accumulate(counts), strict=True):
@@ -133,9 +133,9 @@ class TorchRunner:
         first = 0
         while first < len(hidden):
             size = self._size(len(hidden) - first, LOGIT_ROWS)
-            some = hidden[first : first + size]
-            padded = torch.cat((some, some.new_zeros(size - len(some), some.shape[1])))
-            out[first : first + size] = _to_numpy(self.model.logits(padded)[: len(some)])
+            rows = hidden[first : first + size]
+            padded = torch.cat((rows, rows.new_zeros(size - len(rows), rows.shape[1])))
+            out[first : first + size] = _to_numpy(self.model.logits(padded)[: len(rows)])
             first += size
         return out
 
@@ -149,13 +149,13 @@ class TorchRunner:
         left = list(spans)
         while left:
             size = room = self._size(sum(len(span.ids) for span in left), SIZES[-1])
-            some = []
+            part = []
             while left and room:
                 now, later = left[0].split(room)
-                some.append(now)
+                part.append(now)
                 room -= len(now.ids)
                 left[:1] = [later] if later.ids else []
-            yield some, size
+            yield part, size
 
     def _size(self, tokens: int, most: int) -> int:
         """The number of rows of the next pass, with `tokens` left."""
@@ -175,18 +175,18 @@ class TorchRunner:
         """Whether the rows of a pass of this size can change places: tries it, and keeps the outputs for `_agrees`."""
         if not self._has_whole_vectors(size):
             return False
-        found, rolled = self._trial(size, 0), self._trial(size, 1)
-        self._expected = found[:_TRIAL_TOKENS]
-        return torch.equal(found, rolled.roll(-1, 0))
+        outputs, rolled = self._trial(size, 0), self._trial(size, 1)
+        self._expected = outputs[:_TRIAL_TOKENS]
+        return torch.equal(outputs, rolled.roll(-1, 0))
 
     def _agrees(self, size: int) -> bool:
         """Whether every row of a larger pass gives the bits that it gives in the smallest."""
         if size not in self._agree:
             self._agree[size] = False
             if self._has_whole_vectors(size):
-                found = self._trial(size, 0)
-                expected = self._expected[:, : found.shape[1]].repeat(size // _TRIAL_TOKENS, 1)
-                self._agree[size] = torch.equal(found, expected)
+                outputs = self._trial(size, 0)
+                expected = self._expected[:, : outputs.shape[1]].repeat(size // _TRIAL_TOKENS, 1)
+                self._agree[size] = torch.equal(outputs, expected)
         return self._agree[size]
 
     def _trial(self, size: int, rolled: int) -> Tensor:
@@ -240,8 +240,8 @@ class _SpansKVCache:
             end = first + len(span.ids)
             span.cache.write(block, span.first, keys[first:end], values[first:end], compressor, exact=self.exact)
             # (T, H, 1, D) -> (H, T, D), and back
-            found = span.cache.attend(block, span.first, q[first:end].transpose(0, 2)[0], exact=self.exact)
-            out[first:end] = found.transpose(0, 1)[:, :, None]
+            outputs = span.cache.attend(block, span.first, q[first:end].transpose(0, 2)[0], exact=self.exact)
+            out[first:end] = outputs.transpose(0, 1)[:, :, None]
             first = end
         return out
 
@@ -263,7 +263,7 @@ class _SingleTokenKVCache:
         """Nothing is stored."""
 
 
-class _AsOneSequence:
+class _TapAsOneSequence:
     """Shows a tap the rows of a pass as the positions of one sequence."""
 
     def __init__(self, tap: Tap) -> None:
@@ -279,5 +279,5 @@ class _AsOneSequence:
 
 
 def _to_numpy(logits: Tensor) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = logits.float().cpu().numpy()
-    return found
+    array: NDArray[np.float32] = logits.float().cpu().numpy()
+    return array

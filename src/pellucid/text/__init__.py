@@ -1,10 +1,10 @@
-"""Text and tokens.
+"""Tokenizers: text to token ids and back.
 
-In: text, or a table of tokens (`tokenizer.json`, the packaged r50k, or trained here).
-Out: token ids from text, bytes and text from token ids, and labels on which a token can be seen.
+In: text, or a token table (`tokenizer.json`, the packaged r50k, or trained here). Out: token ids from text, bytes and text from
+token ids, and labels for display.
 
-Read in this order: `token_table`, `tokenizer` (what is done with it), `split_pattern` (where text is cut before any merge),
-`train`, `r50k`, `tokenizer_json` and `bytes_to_characters` (the file), `pieces` (display).
+Read in this order: `token_table`, `tokenizer` (encoding and decoding), `split_pattern` (pre-tokenization), `train`, `r50k`,
+`tokenizer_json` and `bytes_to_characters` (the file), `pieces` (display).
 """
 
 from pellucid.text.pieces import Utf8Stream, piece

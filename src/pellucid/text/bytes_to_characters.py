@@ -1,4 +1,4 @@
-"""The printable alphabet in which byte-level BPE files write bytes.
+"""GPT-2's mapping of bytes to printable characters, in which byte-level BPE files write tokens.
 
 `vocab.bpe` and `tokenizer.json` are text, so GPT-2 gave each of the 256 bytes a printable character of its own: a byte
 that is already a printable Latin-1 character stands for itself, the other 68 take the characters from U+0100 on, in

@@ -1,4 +1,4 @@
-"""Merging by pairs and merging by ranks: when they are the same, and how the one is found from the other."""
+"""BPE merges: derived from token ranks, and checked so that merging by pairs and by ranks encode all text alike."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,17 +7,17 @@ from itertools import pairwise
 from pellucid.errors import PellucidError
 
 
-# SHA-256 of lists of merges, as tokenizer files write them, that `check_merges` has passed; a test does it again. It takes
+# SHA-256 of lists of merges, as tokenizer files write them, that `check_merges` has passed (a test repeats it). The check takes
 # most of the time of opening a tokenizer.
-PASSED = {
+CHECKED_MERGES = {
     "04e3597d7996f292ca9b8b7285ca4d58a6ae171ac47d73fc7140ceb0c7a6bbc0": "GPT-2's and GPT-3's 50,000",
     "9bf882ae304b5d1e546c5c154fa4781cc72acfd4e3aa6b6469227f55dc20f561": "the embedded model's",
 }
 
 
-def have_passed(merges: Sequence[tuple[str, str]]) -> bool:
-    """Whether these merges, of byte characters, are a list that is known to be good."""
-    return hashlib.sha256("\n".join(map(" ".join, merges)).encode()).hexdigest() in PASSED
+def already_checked(merges: Sequence[tuple[str, str]]) -> bool:
+    """Whether these merges, of byte characters, are a list that `check_merges` has passed before (`CHECKED_MERGES`)."""
+    return hashlib.sha256("\n".join(map(" ".join, merges)).encode()).hexdigest() in CHECKED_MERGES
 
 
 def check_merges(tokens: Sequence[bytes], merges: Sequence[tuple[bytes, bytes]]) -> None:
@@ -31,15 +31,15 @@ def check_merges(tokens: Sequence[bytes], merges: Sequence[tuple[bytes, bytes]])
     for i, pair in enumerate(merges, start=256):
         if b"".join(pair) != tokens[i]:
             raise PellucidError(f"merge {i - 256} makes {b''.join(pair)!r}, but id {i} is {tokens[i]!r}")
-    for i, (found, pair) in enumerate(zip(merges_of(tokens), merges, strict=True), start=256):
+    for i, (found, pair) in enumerate(zip(merges_from_ranks(tokens), merges, strict=True), start=256):
         if found != pair:
             raise PellucidError(f"token {i} is merged from {pair}, but by rank from {found}")
 
 
-def merges_of(tokens: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
-    """The pair that each token from 256 on is merged from, found from the ranks alone.
+def merges_from_ranks(tokens: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    """The pair that each token from 256 on is merged from, derived from the ranks alone.
 
-    Raises PellucidError for a token that the merges before it do not reduce to two parts: none could ever reach it.
+    Raises PellucidError for a token that the merges before it do not reduce to two parts: no text would ever be encoded to it.
     """
     ranks = {token: i for i, token in enumerate(tokens)}
     merges: list[tuple[bytes, bytes]] = []

@@ -1,4 +1,4 @@
-"""Tokens shown to people: nothing invisible, nothing half decoded."""
+"""Token labels in which every byte is visible, and incremental UTF-8 decoding."""
 
 import codecs
 
@@ -7,7 +7,7 @@ _SIGNS = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "\\r"}
 
 
 def piece(token: bytes) -> str:
-    r"""A token's bytes as a label on which everything can be seen.
+    r"""A token's bytes as a label in which every byte is visible.
 
     A space is `·`, a newline `↵`, a tab `⇥`. A byte that is no part of whole UTF-8 is written like `\xe9`, any other
     control character like `\x1b` and an invisible character beyond ASCII like `\u200b`. This is a label, not an

@@ -1,4 +1,4 @@
-"""Where text is cut before any merge: the split pattern, and cuts of long text that change no token.
+"""Pre-tokenization: the regular expression that splits text before merging, and cuts of long text that change no token.
 
 BPE works inside the pieces of text that a regular expression finds; no merge crosses from one piece into the next.
 """

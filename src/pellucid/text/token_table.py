@@ -1,4 +1,4 @@
-"""The table of a byte-level BPE tokenizer as files hold it: its tokens in the order of merging, and their ids."""
+"""`TokenTable`: the tokens of a byte-level BPE tokenizer in the order of merging, and their ids."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class Numbering:
 
 @dataclass(frozen=True, slots=True)
 class TokenTable:
-    """What a `Tokenizer` is made of.
+    """The table from which a `Tokenizer` is made.
 
     tokens: the bytes of each token in the order of merging: the 256 bytes in GPT-2's order, then the merges; no end-of-text.
     numbering: None where ids are GPT-2's: the tokens in this order, then end-of-text.

@@ -104,7 +104,7 @@ class Tokenizer:
             "pellucid", pat_str=R50K_SPLIT, mergeable_ranks=self._ranks, special_tokens={END_OF_TEXT: len(self._ranks)}
         )
 
-    def _numbers(self, ranks: list[int]) -> list[int]:
+    def _ids_of_ranks(self, ranks: list[int]) -> list[int]:
         return ranks if self.numbering is None else [self.numbering.ids[rank] for rank in ranks]
 
     @property
@@ -124,7 +124,7 @@ class Tokenizer:
             for i, part in enumerate(text.split(self.end_of_text)):
                 ids += [self.eot] * (i > 0) + self.encode(part)
             return ids
-        return self._numbers([i for part in around_long_runs(text) for i in self._encoding.encode_ordinary(part)])
+        return self._ids_of_ranks([i for part in around_long_runs(text) for i in self._encoding.encode_ordinary(part)])
 
     def encode_prompt(self, text: str) -> list[int]:
         """Token ids of a text that a model is to continue: the token that begins every prompt first, where there is one."""
@@ -136,7 +136,7 @@ class Tokenizer:
         flat = [part for text in parts for part in text]
         encoded = iter(self._encoding.encode_ordinary_batch(flat, num_threads=os.cpu_count() or 1))
         joined = (next(encoded) if len(text) == 1 else [i for _ in text for i in next(encoded)] for text in parts)
-        return [self._numbers(ranks) for ranks in joined]
+        return [self._ids_of_ranks(ranks) for ranks in joined]
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """The text of token ids. Bytes that are not UTF-8 become U+FFFD; end-of-text is the literal `<|endoftext|>`."""
@@ -183,7 +183,7 @@ class Tokenizer:
         (`tokenizers`) and merging by ranks (`tiktoken`) encode all text alike. Everything else raises PellucidError.
         """
         file = tokenizer_json.file_at(Path(path))
-        with tokenizer_json.reading(file):
+        with tokenizer_json.errors_with_file(file):
             table = tokenizer_json.read(file)
             return Tokenizer(table.tokens, table.numbering)
 
@@ -196,11 +196,11 @@ class Tokenizer:
 
     @property
     def table(self) -> TokenTable:
-        """What this tokenizer is made of, as files hold it."""
+        """The token table of this tokenizer, as files store it."""
         return TokenTable(self._ranked, self.numbering)
 
-    def in_order_of_merging(self) -> tuple[bytes, ...]:
-        """The 256 bytes, then what each merge makes: the tokens without end-of-text, in the order that makes them."""
+    def ranked_tokens(self) -> tuple[bytes, ...]:
+        """The tokens without end-of-text in the order of merging: the 256 bytes, then the result of each merge."""
         return self._ranked
 
 

@@ -14,9 +14,9 @@ from typing import Any
 from pellucid.errors import PellucidError
 from pellucid.files import write_whole
 from pellucid.text.bytes_to_characters import to_characters
-from pellucid.text.merges import merges_of
+from pellucid.text.merges import merges_from_ranks
 from pellucid.text.token_table import END_OF_TEXT, TokenTable
-from pellucid.text.vocabulary import build
+from pellucid.text.vocabulary import build_token_table
 
 
 FILE_NAME = "tokenizer.json"
@@ -29,8 +29,8 @@ def file_at(path: Path) -> Path:
 
 
 @contextmanager
-def reading(file: Path) -> Iterator[None]:
-    """Names the file in errors about its contents.
+def errors_with_file(file: Path) -> Iterator[None]:
+    """A context manager that names the file in errors about its contents.
 
     Raises:
         PellucidError: in place of any error that its contents cause.
@@ -44,12 +44,12 @@ def reading(file: Path) -> Iterator[None]:
 
 
 def read(file: Path) -> TokenTable:
-    """The token table of a `tokenizer.json`, to be called within `reading`: see `Tokenizer.load`."""
-    return _token_table(read_object(file, "tokenizer.json"), read_roles(file.parent))
+    """The token table of a `tokenizer.json`, to be called within `errors_with_file`: see `Tokenizer.load`."""
+    return _table_from_json(read_object(file, "tokenizer.json"), read_roles(file.parent))
 
 
 def read_object(file: Path, kind: str) -> Any:
-    """What a JSON file of a tokenizer holds.
+    """The contents of a tokenizer's JSON file.
 
     Raises:
         PellucidError: no such file, or it cannot be read as JSON.
@@ -65,7 +65,7 @@ def read_object(file: Path, kind: str) -> Any:
 
 
 def read_roles(directory: Path) -> dict[str, Any]:
-    """`end` and `begin`, as `vocabulary.build` takes them, as far as a directory's tokenizer_config.json says them."""
+    """The arguments `end` and `begin` of `vocabulary.build_token_table` that a directory's tokenizer_config.json states."""
     file = directory / ROLES_FILE
     if not file.exists():
         return {}
@@ -84,7 +84,7 @@ def _text(token: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _token_table(data: dict[str, Any], roles: dict[str, Any]) -> TokenTable:
+def _table_from_json(data: dict[str, Any], roles: dict[str, Any]) -> TokenTable:
     model = data["model"]
     # Older files leave the type out, as only BPE models have merges.
     kind = model.get("type", "BPE" if "merges" in model else None)
@@ -102,7 +102,7 @@ def _token_table(data: dict[str, Any], roles: dict[str, Any]) -> TokenTable:
     )
     decoder = data.get("decoder") or {}
     _require(decoder.get("type", "ByteLevel") == "ByteLevel", "its decoder is not ByteLevel")
-    begin = _begin(data.get("post_processor") or {})
+    begin = _begin_token(data.get("post_processor") or {})
     special: dict[str, int] = {}
     for token in data.get("added_tokens") or []:
         _require(token["content"] not in special, f"{token['content']} is added twice")
@@ -111,14 +111,14 @@ def _token_table(data: dict[str, Any], roles: dict[str, Any]) -> TokenTable:
             _require(not token.get(name) or token["content"] != END_OF_TEXT, f"{END_OF_TEXT} has {name} on")
     pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
     merges = [(a, b) for a, b in pairs]
-    return build(model["vocab"], merges, special, **({"begin": begin} if begin else {}) | roles)
+    return build_token_table(model["vocab"], merges, special, **({"begin": begin} if begin else {}) | roles)
 
 
-def _begin(processor: dict[str, Any]) -> str | None:
+def _begin_token(processor: dict[str, Any]) -> str | None:
     """The token that a post-processor puts before a text, if that is all that it does."""
     kind = processor.get("type", "ByteLevel")
     if kind == "Sequence":
-        found = [begin for part in processor["processors"] if (begin := _begin(part))]
+        found = [begin for part in processor["processors"] if (begin := _begin_token(part))]
         _require(len(found) < 2, "its post-processor adds several tokens")
         return found[0] if found else None
     _require(kind in ("ByteLevel", "TemplateProcessing"), f"its post-processor {kind} adds tokens")
@@ -145,12 +145,12 @@ def write(table: TokenTable, path: Path) -> Path:
         if table.numbering is None:
             (path / ROLES_FILE).unlink(missing_ok=True)  # another tokenizer's, that was here before
         else:
-            _put(path / ROLES_FILE, roles_json(table))
-    _put(file, to_json(table))
+            _write_json(path / ROLES_FILE, roles_json(table))
+    _write_json(file, to_json(table))
     return file
 
 
-def _put(file: Path, data: dict[str, Any]) -> None:
+def _write_json(file: Path, data: dict[str, Any]) -> None:
     write_whole(file, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
 
 
@@ -158,7 +158,7 @@ def roles_json(table: TokenTable) -> dict[str, Any]:
     """tokenizer_config.json's values, as `transformers` reads them."""
     special = table.numbering.special if table.numbering else {table.eot: END_OF_TEXT}
     end = special.get(table.eot)
-    # Unless it is told which token stands for the unknown, transformers adds one. Bytes know everything: none is ever needed.
+    # Without an unknown token, transformers adds one. Bytes encode all text, so none is ever needed.
     unknown = "<unk>" if "<unk>" in special.values() else end
     values = {
         "tokenizer_class": "GPT2Tokenizer",
@@ -206,7 +206,7 @@ def to_json(table: TokenTable) -> dict[str, Any]:
             "ignore_merges": False,
             "vocab": dict(sorted(vocabulary.items(), key=lambda item: item[1])),
             # "a b" rather than ["a", "b"]: every reader of this format knows it
-            "merges": [f"{to_characters(a)} {to_characters(b)}" for a, b in merges_of(ranked)],
+            "merges": [f"{to_characters(a)} {to_characters(b)}" for a, b in merges_from_ranks(ranked)],
         },
     }
 

@@ -1,11 +1,11 @@
-"""Training a tokenizer: which pairs of tokens are merged, learnt from text."""
+"""Training a byte-level BPE tokenizer on text."""
 
 import os
 from collections.abc import Iterable, Iterator
 
 from pellucid.errors import PellucidError
 from pellucid.text.bytes_to_characters import to_bytes
-from pellucid.text.merges import merges_of
+from pellucid.text.merges import merges_from_ranks
 from pellucid.text.split_pattern import chunks
 from pellucid.text.tokenizer import Tokenizer
 
@@ -41,7 +41,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     tokens = [to_bytes(characters) for characters in sorted(vocabulary, key=vocabulary.__getitem__)]
     # What BPE learns can always be reached by rank (see merges.check_merges: each token was made, somewhere in
     # the text, from the pair that the merges before it had left). This would raise, naming the token, were it not so.
-    merges_of(tokens)
+    merges_from_ranks(tokens)
     return Tokenizer(tokens)
 
 

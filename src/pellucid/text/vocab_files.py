@@ -1,4 +1,4 @@
-"""Reading `vocab.json` and `merges.txt`, in which GPT-2's tokenizer and its relatives' were published."""
+"""Reading a tokenizer from `vocab.json` and `merges.txt`, as GPT-2's was published."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from pellucid.errors import PellucidError
 from pellucid.text.tokenizer import Tokenizer
 from pellucid.text.tokenizer_json import read_object, read_roles
-from pellucid.text.vocabulary import build
+from pellucid.text.vocabulary import build_token_table
 
 
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
@@ -26,7 +26,7 @@ def read(directory: Path) -> Tokenizer:
     merges = _merges(directory / MERGES)
     special = {text: vocabulary[text] for text in _named(directory) if text in vocabulary} | _added(directory)
     try:
-        table = build(vocabulary, merges, special, **read_roles(directory))
+        table = build_token_table(vocabulary, merges, special, **read_roles(directory))
         return Tokenizer(table.tokens, table.numbering)
     except PellucidError as error:
         raise PellucidError(f"cannot use the tokenizer {file}: {error}") from error

@@ -1,17 +1,17 @@
-"""A token table from what files hold: a vocabulary, a list of merges, and which tokens are special."""
+"""Building a token table from a vocabulary, a list of merges and the special tokens of a tokenizer file."""
 
 from collections.abc import Mapping, Sequence
 
 from pellucid.errors import PellucidError
 from pellucid.text.bytes_to_characters import BYTE_ORDER, to_bytes, to_characters
-from pellucid.text.merges import check_merges, have_passed
+from pellucid.text.merges import already_checked, check_merges
 from pellucid.text.token_table import END_OF_TEXT, Numbering, TokenTable
 
 
-ENDS = (END_OF_TEXT, "</s>")  # what ends a text where no file says it
+DEFAULT_ENDS = (END_OF_TEXT, "</s>")  # tokens that end a text where no file names one
 
 
-def build(
+def build_token_table(
     vocabulary: Mapping[str, int],
     merges: Sequence[tuple[str, str]],
     special: Mapping[str, int],
@@ -41,15 +41,15 @@ def build(
             raise PellucidError(f"id {i} is two tokens, {by_id[i]!r} and {text!r}")
     characters = [*(to_characters(bytes([byte])) for byte in BYTE_ORDER), *(a + b for a, b in merges)]
     ranked = list(map(to_bytes, characters))
-    if not have_passed(merges):
+    if not already_checked(merges):
         check_merges(ranked, [(to_bytes(a), to_bytes(b)) for a, b in merges])
     for text in characters:
         if text not in ids:
             raise PellucidError(f"its vocabulary lacks {text!r}, which is a byte or what a merge makes")
-    merged = set(characters)
-    if clash := sorted(merged & set(special)):
+    merged_tokens = set(characters)
+    if clash := sorted(merged_tokens & set(special)):
         raise PellucidError(f"{clash[0]!r} is both a special token and a byte or what a merge makes")
-    end = end or _end(ids)
+    end = end or _default_end(ids)
     for role, token in (("ends a text", end), ("begins a prompt", begin)):
         if token is not None and token not in ids:
             raise PellucidError(f"the token {token!r}, which {role}, is not in its vocabulary")
@@ -59,8 +59,8 @@ def build(
         return TokenTable(tuple(ranked))
     numbering = Numbering(
         ids=tuple(ids[text] for text in characters),
-        special={i: text for text, i in all_special.items() if text not in merged},
-        unreached={i: _bytes(text) for text, i in ids.items() if text not in merged and text not in all_special},
+        special={i: text for text, i in all_special.items() if text not in merged_tokens},
+        unreached={i: _bytes(text) for text, i in ids.items() if text not in merged_tokens and text not in all_special},
         vocab_size=max(ids.values()) + 1,
         eot=eot,
         begin=None if begin is None else ids[begin],
@@ -68,11 +68,11 @@ def build(
     return TokenTable(tuple(ranked), numbering)
 
 
-def _end(ids: Mapping[str, int]) -> str:
-    found = next((text for text in ENDS if text in ids), None)
-    if found is None:
-        raise PellucidError(f"it has no token that ends a text: none of {', '.join(ENDS)}, and no file names another")
-    return found
+def _default_end(ids: Mapping[str, int]) -> str:
+    end = next((text for text in DEFAULT_ENDS if text in ids), None)
+    if end is None:
+        raise PellucidError(f"it has no token that ends a text: none of {', '.join(DEFAULT_ENDS)}, and no file names another")
+    return end
 
 
 def _bytes(text: str) -> bytes:

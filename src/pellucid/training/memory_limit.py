@@ -10,7 +10,7 @@ import torch
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.memory import step_memory, way_of
+from pellucid.gpt.memory import precision_of, step_memory
 from pellucid.gpt.presets import PRESETS
 from pellucid.runs.recipe import DEFAULT_OPTIMIZER
 from pellucid.training.optimizers import optimizer_bytes
@@ -37,31 +37,37 @@ def refuse_too_large(
     """
     have, batch = memory_bytes(device), max(1, batch_tokens // config.n_ctx)
     windows = micro_batch_of(batch, config.n_ctx)
-    way = way_of(str(dtype).removeprefix("torch."), compiled=has_operators(dtype, device))
-    remembered = optimizer_bytes(config, optimizer, settings)
-    need = step_memory(config, windows, way, accumulates=batch > windows, remembered=remembered)
+    precision = precision_of(str(dtype).removeprefix("torch."), compiled=has_operators(dtype, device))
+    optimizer_state = optimizer_bytes(config, optimizer, settings)
+    need = step_memory(config, windows, precision, accumulates=batch > windows, optimizer_state=optimizer_state)
     if have is None or need.peak <= have:
         return
-    smaller = (less for less in range(windows - 1, 0, -1) if step_memory(config, less, way, remembered=remembered).peak <= have)
+    smaller = (
+        less for less in range(windows - 1, 0, -1)
+        if step_memory(config, less, precision, optimizer_state=optimizer_state).peak <= have
+    )  # fmt: skip
     fewer = next(smaller, None)
-    fits = f"a batch of {fewer * config.n_ctx:,} tokens would fit" if fewer else _what_fits(have, way, optimizer, settings)
+    if fewer:
+        fits = f"a batch of {fewer * config.n_ctx:,} tokens would fit"
+    else:
+        fits = _what_fits(have, precision, optimizer, settings)
     where = "this machine" if device is None or device.type == "cpu" else str(device)
     raise PellucidError(
-        f"training {config.parameters():,} parameters takes {need.peak / 1e9:,.1f} GB ({need.stays / 1e9:,.1f} for weights, "
-        f"gradients and {optimizer}, {(need.peak - need.stays) / 1e9:,.1f} for {windows} window{'s' * (windows != 1)} of "
-        f"{config.n_ctx:,} tokens), {where} has {have / 1e9:,.1f} GB, so "
+        f"training {config.parameters():,} parameters takes {need.peak / 1e9:,.1f} GB ({need.persistent / 1e9:,.1f} for "
+        f"weights, gradients and {optimizer}, {(need.peak - need.persistent) / 1e9:,.1f} for {windows} "
+        f"window{'s' * (windows != 1)} of {config.n_ctx:,} tokens), {where} has {have / 1e9:,.1f} GB, so "
         f"{(need.peak - have) / 1e9:,.1f} GB are missing: {fits}"
     )
 
 
-def _what_fits(have: int, way: str, optimizer: str, settings: Mapping[str, Any] | None) -> str:
+def _what_fits(have: int, precision: str, optimizer: str, settings: Mapping[str, Any] | None) -> str:
     """The largest preset that `have` bytes train."""
     best: tuple[int, str] | None = None
     for name, chosen in PRESETS.items():
         config = GPTConfig.preset(name)
         batch = max(1, chosen.batch_tokens // config.n_ctx)
-        windows, remembered = micro_batch_of(batch, config.n_ctx), optimizer_bytes(config, optimizer, settings)
-        if step_memory(config, windows, way, accumulates=batch > windows, remembered=remembered).peak <= have:
+        windows, optimizer_state = micro_batch_of(batch, config.n_ctx), optimizer_bytes(config, optimizer, settings)
+        if step_memory(config, windows, precision, accumulates=batch > windows, optimizer_state=optimizer_state).peak <= have:
             best = max(best or (0, ""), (config.parameters(), name))
     return f"{best[1]} ({best[0]:,}) would fit" if best else "take a shape of your own with fewer"
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.costs import tensors
+from pellucid.gpt.costs import parameter_shapes
 from pellucid.runs.recipe import DEFAULT_OPTIMIZER, Recipe
 
 
@@ -96,7 +96,7 @@ def optimizer_bytes(config: GPTConfig, name: str = DEFAULT_OPTIMIZER, settings: 
     optimizer.step()
     kinds = dict(model.named_parameters())
     total = 0
-    for tensor_name, shape in tensors(config):
+    for tensor_name, shape in parameter_shapes(config):
         kind = kinds["vector" if len(shape) < 2 else "h.matrix" if tensor_name.startswith("h.") else "matrix"]
         real = dict(zip(kind.shape, shape, strict=True))
         for value in _state(optimizer, kind).values():

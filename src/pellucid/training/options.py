@@ -131,7 +131,8 @@ class TrainingOptions(RunOptions):
         patience: end the run when held-out loss has not fallen in so many evaluations in a row. None: it takes all its steps.
         optimizer: "adamw" (GPT-3's, and the default), "muon", or another of `torch.optim` by name (`optimizers`).
         optimizer_settings: further arguments of its class, such as {"momentum": 0.9}.
-        mask_documents: whether no token attends to another document than its own (`gpt.documents`). None: as in GPT-3, it may.
+        mask_documents: whether no token attends to another document than its own (`gpt.document_mask`). None: as in GPT-3, it
+            may.
     """
 
     preset: str | None = option(str, "the model's shape (default cpu-2m)", group="shape")

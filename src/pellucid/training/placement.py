@@ -11,32 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import PellucidError
-from pellucid.native.operators.library import why_not
+from pellucid.native.operators.library import unavailable_reason
 from pellucid.runs.plan import Plan
-
-
-AUTO = "auto"
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """The device of that name, which is tried with an empty tensor.
-
-    Args:
-        device: "auto" takes cuda where PyTorch can use it, else mps, else cpu. Any other name is PyTorch's: "cpu", "cuda",
-            "cuda:1", "mps", "meta".
-
-    Raises:
-        PellucidError: no such device here; the message says why.
-    """
-    if device == AUTO:
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
-        reason = next(iter(str(error).strip().splitlines()), "not available")
-        raise PellucidError(f"no device {str(device)!r} here: {reason}; use auto, cpu, cuda or mps") from None
-    return found
+from pellucid.runtime.device import resolve_device
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -63,7 +40,7 @@ def default_dtype(device: torch.device | None = None) -> torch.dtype:
 
 def has_operators(dtype: torch.dtype, device: torch.device | None = None) -> bool:
     """Whether steps use the compiled operators: bfloat16 on a CPU with a C compiler, unless PELLUCID_KERNEL is off."""
-    return dtype == torch.bfloat16 and (device is None or device.type == "cpu") and why_not() is None
+    return dtype == torch.bfloat16 and (device is None or device.type == "cpu") and unavailable_reason() is None
 
 
 def refuse_missing_operators(*, compiled: bool) -> None:
@@ -72,7 +49,7 @@ def refuse_missing_operators(*, compiled: bool) -> None:
     Raises:
         PellucidError: why there are none.
     """
-    if compiled and (reason := why_not()):
+    if compiled and (reason := unavailable_reason()):
         raise PellucidError(f"the run was begun with compiled operators, which cannot be had here ({reason}): start a new run")
 
 

@@ -19,11 +19,12 @@ from pellucid.generation.model import GPT
 from pellucid.gpt.config import GPTConfig
 from pellucid.runs.plan import EVALUATIONS, Plan, interval, log_spaced
 from pellucid.runs.recipe import Recipe
+from pellucid.runtime.device import resolve_device
 from pellucid.text import Tokenizer
 from pellucid.training.batches import Batches
 from pellucid.training.machine import describe
 from pellucid.training.options import RunOptions
-from pellucid.training.placement import default_dtype, has_operators, resolve_device
+from pellucid.training.placement import default_dtype, has_operators
 from pellucid.training.step import micro_batch_of
 from pellucid.training.throughput import Throughput, calibration_seconds, measure_throughput
 

@@ -9,7 +9,7 @@ from pellucid.errors import PellucidError
 from pellucid.events import Observer
 from pellucid.generation.model import GPT
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.documents import check_patterns
+from pellucid.gpt.document_mask import check_patterns
 from pellucid.gpt.presets import preset as find_preset
 from pellucid.gpt.scaling import VOCABULARY, shape_for
 from pellucid.runs.files import CORPUS

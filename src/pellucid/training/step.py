@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.documents import Documents
+from pellucid.gpt.document_mask import DocumentMask
 from pellucid.gpt.loss import IGNORE
 from pellucid.native.operators.library import compiled_operators
 from pellucid.training.placement import autocast, copy_to, device_of
@@ -42,14 +42,14 @@ def loss_and_gradients(
         micro_batch: rows that go through the model at once.
         dtype: bfloat16 runs the matrix products under autocast; float32 runs them as they are.
         compiled: use the compiled operators (`native.operators`) where there is one for the work.
-        document: the id that begins a document, if attention is to stay within one (`gpt.documents`).
+        document: the id that begins a document, if attention is to stay within one (`gpt.document_mask`).
     """
     counted, device = int((targets != IGNORE).sum()), device_of(model)
     ids, targets = copy_to(device, ids, targets)
     losses: list[Tensor] = []
     for x, y in zip(torch.split(ids, micro_batch), torch.split(targets, micro_batch), strict=True):
         with autocast(dtype, device), compiled_operators(use=compiled):
-            within = None if document is None else Documents(model.config, x, document)
+            within = None if document is None else DocumentMask(model.config, x, document)
             loss = model(x, y, reduction="sum", cache=within) / max(1, counted)
         torch.autograd.backward(loss)
         losses.append(loss.detach())

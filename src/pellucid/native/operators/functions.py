@@ -1,4 +1,7 @@
-"""The operators as autograd has them. N rows, C width, V vocabulary; B batch, T positions, H heads, D head width."""
+"""Autograd functions over the compiled operators.
+
+N rows, C width, V vocabulary; B batch, T positions, H heads, D head width.
+"""
 
 import math
 from typing import Any
@@ -57,18 +60,18 @@ class _CausalAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, qkv: Tensor) -> Tensor:
         b, t, _, h, d = qkv.shape
-        held = qkv.permute(2, 0, 3, 1, 4).contiguous().view(3, b * h, t, d)
-        q, k, v = held
+        packed = qkv.permute(2, 0, 3, 1, 4).contiguous().view(3, b * h, t, d)
+        q, k, v = packed
         weights = torch.bmm(q, k.transpose(1, 2))
         call("causal_softmax", b * h, t, 1 / math.sqrt(d), weights)
-        ctx.save_for_backward(held, weights)
+        ctx.save_for_backward(packed, weights)
         return torch.bmm(weights, v).view(b, h, t, d).transpose(1, 2).reshape(b, t, h * d)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        held, weights = ctx.saved_tensors
-        q, k, v = held
+        packed, weights = ctx.saved_tensors
+        q, k, v = packed
         heads, t, d = q.shape
         b = grads[0].shape[0]
         grad = grads[0].view(b, t, -1, d).transpose(1, 2).reshape(heads, t, d)

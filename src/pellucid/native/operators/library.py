@@ -26,10 +26,10 @@ _TYPES = {"n": ctypes.c_int64, "p": ctypes.c_void_p, "f": ctypes.c_float}
 
 @cache
 def operators() -> ctypes.CDLL:
-    """The library, built if need be. It shares PyTorch's OpenMP threads, whose library the process has loaded already.
+    """The library, built if necessary. It shares PyTorch's OpenMP threads, whose library the process has loaded already.
 
     Raises:
-        Unavailable: it cannot be had, or is switched off.
+        Unavailable: it cannot be built or loaded, or is switched off.
     """
     library = OPERATORS.load()
     for name, arguments in _ARGUMENTS.items():
@@ -39,8 +39,8 @@ def operators() -> ctypes.CDLL:
     return library
 
 
-def why_not() -> str | None:
-    """Why the operators are unavailable, in a line; None if they are available (built now if necessary)."""
+def unavailable_reason() -> str | None:
+    """The reason why the operators are unavailable, in one line; None if they are available (built now if necessary)."""
     try:
         operators()
     except Unavailable as reason:

@@ -1,9 +1,9 @@
-"""The C kernel: the decoder for tokens of many sequences at once, without PyTorch.
+"""The C kernel: the decoder's forward pass over tokens of many sequences, without PyTorch.
 
-In: a model's shape, and its weights as NumPy arrays (`packed`). Out: a `Runner` (`runner`) whose bits depend on a token's text
-alone.
+In: a model's shape, and its weights as NumPy arrays (`packed`). Out: a `Runner` (`runner`) that is batch-invariant: the bits of
+a token's logits depend on the tokens of its own sequence alone.
 
-It is compiled once, where a C compiler is there, into the user's cache (`native.build`), bound by ctypes (`library`), and never
-required: `runner.why_not` says in a line why it cannot be had, and PyTorch's operators do the same work. Read `kernel.h`, then
-`forward.c`.
+It is compiled once, if there is a C compiler, into the user's cache (`native.build`), bound by ctypes (`library`), and never
+required: `runner.unavailable_reason` gives the reason why it cannot be used, and PyTorch's operators do the same work. Read
+`kernel.h`, then `forward.c`.
 """

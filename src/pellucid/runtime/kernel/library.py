@@ -1,4 +1,4 @@
-"""The compiled kernel as Python sees it: ctypes mirrors of `kernel.h`."""
+"""ctypes bindings of the compiled kernel: the structures and functions of `kernel.h`."""
 
 import ctypes
 from functools import cache
@@ -63,10 +63,10 @@ class TokenSpan(ctypes.Structure):
 
 @cache
 def kernel(*, plain: bool = False) -> ctypes.CDLL:
-    """The library, built if need be.
+    """The library, built if necessary.
 
     Raises:
-        Unavailable: it cannot be had, or is switched off.
+        Unavailable: it cannot be built or loaded, or is switched off.
     """
     library = KERNEL.load(plain=plain)
     pointer, whole = ctypes.c_void_p, ctypes.c_int64
@@ -84,8 +84,8 @@ def kernel(*, plain: bool = False) -> ctypes.CDLL:
     return library
 
 
-def why_not() -> str | None:
-    """Why there is no kernel here, in a line; None: it is there (built now, if it was not)."""
+def unavailable_reason() -> str | None:
+    """The reason why the kernel is unavailable, in one line; None if it is available (built now if necessary)."""
     try:
         kernel()
     except Unavailable as reason:

@@ -1,4 +1,4 @@
-"""A model's weights in the kernel's layout: every matrix in panels of sixteen columns.
+"""Packing a model's weights into the kernel's layout: every matrix in panels of sixteen columns.
 
 C width, F feed-forward width, H heads, L blocks, V vocabulary. K columns in and N columns out of a matrix.
 """
@@ -22,14 +22,14 @@ from pellucid.runtime.runner import ONE_THREAD
 
 Array = NDArray[Any]
 WEIGHTS = {"float32": FLOAT32, "bfloat16": BFLOAT16, "int8": INT8, "int4": INT4}
-GROUPED = ("int8", "int4")
-PIECE = {"int8": 544, "int4": 288}  # bytes of a panel's group
+QUANTIZED = ("int8", "int4")
+BLOCK_BYTES = {"int8": 544, "int4": 288}  # bytes of a panel's group
 ACTIVATIONS = ("gelu_tanh", "gelu_erf", "relu")  # enum activation
 CODES = {"float32": "f", "uint16": "b", "float16": "h", "int8": "i"}  # of what is packed
 
 
 def unsupported(config: GPTConfig) -> str | None:
-    """What the kernel does not support of this shape, in a few words; None if all is supported."""
+    """What the kernel does not support of a model of this shape, in a few words; None if it supports all of it."""
     others = sorted({str(p) for p in config.pattern if not isinstance(p, Dense | Banded)})
     if others:
         return f"attention by {others[0]}"
@@ -48,28 +48,28 @@ class PackedWeights:
         tensors: by our names ("h.0.attn.c_attn.weight"), matrices as (out, in), any strides; float32, float16, bfloat16 as
             uint16 numbers, or with a `.scale` beside it int8 by row (float32) or as it is stored in groups (float16, see
             `gpt.directory`). Each is asked for once, and copied.
-        weights: what the matrices are held as: "float32", "bfloat16", or in groups (`gpt.quantize`) "int8" or "int4"; with
-            these, what is multiplied with them is rounded to int8, too (`matmul_quantized.c`). All else is float32.
-        threads: None: one for each core, one only for a small model.
-        plain: for the kernel without vector instructions.
+        weights: the number format of the matrices: "float32", "bfloat16", or in groups (`gpt.quantize`) "int8" or "int4"; with
+            these two, activations are rounded to int8, too (`matmul_quantized.c`). All else is float32.
+        threads: None: one for each core, a single one for a small model.
+        plain: for the kernel compiled without vector instructions.
 
     Raises:
-        Unavailable: there is no kernel here.
-        PellucidError: a shape or kind of weights that it does not know.
+        Unavailable: the kernel cannot be built or loaded.
+        PellucidError: a shape or number format that the kernel does not support.
     """
 
     def __init__(
         self, config: GPTConfig, tensors: Mapping[str, Array], *, weights: str = "float32", threads: int | None = None,
         plain: bool = False,
     ) -> None:  # fmt: skip
-        if why := unsupported(config):
-            raise PellucidError(f"the kernel does not know {why}: leave it out (--kernel off)")
+        if reason := unsupported(config):
+            raise PellucidError(f"the kernel does not support {reason}: leave it out (--kernel off)")
         if weights not in WEIGHTS:
             raise PellucidError(f"unknown weights {weights!r}: choose from {', '.join(WEIGHTS)}")
         self.config = config
         self.weights = weights
         self.library = library.kernel(plain=plain)
-        self._held: list[Array] = []  # arrays that the structures point into
+        self._buffers: list[Array] = []  # arrays that the structures point into
         if threads is None:
             threads = 1 if config.parameters() < ONE_THREAD else os.cpu_count() or 1
         self.model = self._fill(tensors, threads)
@@ -81,12 +81,12 @@ class PackedWeights:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(array.nbytes for array in self._held)
+        """Bytes of the packed weights."""
+        return sum(array.nbytes for array in self._buffers)
 
     def _fill(self, tensors: Mapping[str, Array], threads: int) -> Model:
         config = self.config
-        tokens = self._matrix(tensors, "wte", bias=False)  # the largest first, while little else is held beside it
+        tokens = self._matrix(tensors, "wte", bias=False)  # the largest first, while little else is allocated beside it
         blocks = (Block * config.n_layers)()
         for block, pattern in enumerate(config.pattern):
             name = f"h.{block}."
@@ -108,31 +108,31 @@ class PackedWeights:
 
     def _vector(self, values: Array, *, fill: int = 1) -> int:
         """The address of a float32 copy, padded with zeros to a multiple of `fill`."""
-        wide = _widened(values)
-        held = np.zeros(-(-wide.size // fill) * fill, np.float32)
-        held[: wide.size] = wide.reshape(-1)
-        return self._hold(held)
+        numbers = _to_float32(values)
+        padded = np.zeros(-(-numbers.size // fill) * fill, np.float32)
+        padded[: numbers.size] = numbers.reshape(-1)
+        return self._add_buffer(padded)
 
-    def _hold(self, values: Array) -> int:
-        self._held.append(values)
+    def _add_buffer(self, values: Array) -> int:
+        self._buffers.append(values)
         return int(values.ctypes.data)
 
     def _matrix(self, tensors: Mapping[str, Array], name: str, *, bias: bool = True) -> Matrix:
         """(out, in) weights packed into panels."""
         weight = tensors[name + ".weight"]
-        added = self._vector(tensors[name + ".bias"], fill=PANEL) if bias else None
+        bias_address = self._vector(tensors[name + ".bias"], fill=PANEL) if bias else None
         scale = tensors[name + ".weight.scale"] if weight.dtype in (np.int8, np.uint8) else None
-        in_groups = None
+        quantized = None
         if scale is not None and scale.dtype == np.float16:
-            # What a row is long its group scales do not say; of the shapes that are read here only the config does.
+            # Group scales do not tell the length of a row without padding: the config does.
             k = self.config.d_ff if name.endswith("mlp.c_proj") else self.config.d_model
-            in_groups = quantized_from_file(weight, scale, (len(weight), k))
-        if self.weights in GROUPED:
-            if in_groups is None or in_groups.kind != self.weights:
-                in_groups = quantize(_widened(weight, scale) if in_groups is None else in_groups.numbers(), self.weights)
-            return self._groups(in_groups, added)
-        if in_groups is not None:
-            weight, scale = in_groups.numbers(), None
+            quantized = quantized_from_file(weight, scale, (len(weight), k))
+        if self.weights in QUANTIZED:
+            if quantized is None or quantized.kind != self.weights:
+                quantized = quantize(_to_float32(weight, scale) if quantized is None else quantized.dequantize(), self.weights)
+            return self._groups(quantized, bias_address)
+        if quantized is not None:
+            weight, scale = quantized.dequantize(), None
         n, k = weight.shape
         kind = WEIGHTS[self.weights]
         panels = -(-n // PANEL)
@@ -145,20 +145,20 @@ class PackedWeights:
             weight.ctypes.data, ord(CODES[weight.dtype.name]), n, k, row, column, None if scale is None else scale.ctypes.data,
             packed.ctypes.data, kind,
         )  # fmt: skip
-        return Matrix(kind, k, n, self._hold(packed), added)
+        return Matrix(kind, k, n, self._add_buffer(packed), bias_address)
 
     def _groups(self, groups: QuantizedMatrix, bias: int | None) -> Matrix:
         rows, each = groups.scale.shape
-        packed = np.empty((-(-rows // PANEL), each, PIECE[groups.kind]), np.uint8)
+        packed = np.empty((-(-rows // PANEL), each, BLOCK_BYTES[groups.kind]), np.uint8)
         codes, scale = np.ascontiguousarray(groups.codes), np.ascontiguousarray(groups.scale)
         assert codes.shape == (rows, each * GROUP)
         kind = WEIGHTS[groups.kind]
         self.library.pellucid_pack_groups(codes.ctypes.data, scale.ctypes.data, rows, each, packed.ctypes.data, kind)
-        return Matrix(kind, groups.columns, rows, self._hold(packed), bias)
+        return Matrix(kind, groups.columns, rows, self._add_buffer(packed), bias)
 
 
-def _widened(values: Array, scale: Array | None = None) -> NDArray[np.float32]:
+def _to_float32(values: Array, scale: Array | None = None) -> NDArray[np.float32]:
     if values.dtype == np.uint16:  # bfloat16's bits
         return (values.astype(np.uint32) << 16).view(np.float32)
-    wide: NDArray[np.float32] = values.astype(np.float32)
-    return wide if scale is None else wide * scale.reshape(-1, 1)
+    numbers: NDArray[np.float32] = values.astype(np.float32)
+    return numbers if scale is None else numbers * scale.reshape(-1, 1)
