@@ -62,7 +62,7 @@ def run(chosen: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from pellucid.cli.output import print_json
-    from pellucid.planning import device, estimate, find
+    from pellucid.planning import device, estimate, planned_model
     from pellucid.planning.estimate import published_sizes
 
     if chosen.all == (chosen.what is not None):
@@ -86,7 +86,7 @@ def run(chosen: argparse.Namespace) -> int:
         return 2
     of = device(chosen.device, flops=chosen.flops, memory=chosen.memory, price=chosen.price)
     planned = estimate(
-        find(chosen.what), tokens=chosen.tokens, context=chosen.context, batch=chosen.batch, device=of, count=chosen.devices,
+        planned_model(chosen.what), tokens=chosen.tokens, context=chosen.context, batch=chosen.batch, device=of, count=chosen.devices,
         utilisation=1.0 if chosen.utilisation is None else chosen.utilisation,
     )  # fmt: skip
     measured = None

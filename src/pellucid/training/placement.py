@@ -1,6 +1,6 @@
-"""Where a run computes: its device, the dtype of its matrix products, threads, random generators, copies to the device.
+"""Device placement of a run: the dtype of its matrix products, autocast, threads, random generators, copies to the device.
 
-The only file of training that knows one device from another. On the CPU nothing here changes a number.
+All code of training that depends on the kind of device is here. On the CPU nothing here changes a number.
 """
 
 from collections.abc import Iterator
@@ -13,30 +13,7 @@ from torch import Tensor, nn
 from pellucid.errors import PellucidError
 from pellucid.native.operators.library import why_not
 from pellucid.runs.plan import Plan
-
-
-AUTO = "auto"
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """The device of that name, which is tried with an empty tensor.
-
-    Args:
-        device: "auto" takes cuda where PyTorch can use it, else mps, else cpu. Any other name is PyTorch's: "cpu", "cuda",
-            "cuda:1", "mps", "meta".
-
-    Raises:
-        PellucidError: no such device here; the message says why.
-    """
-    if device == AUTO:
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
-        reason = next(iter(str(error).strip().splitlines()), "not available")
-        raise PellucidError(f"no device {str(device)!r} here: {reason}; use auto, cpu, cuda or mps") from None
-    return found
+from pellucid.runtime.device import resolve_device
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -73,7 +50,7 @@ def refuse_missing_operators(*, compiled: bool) -> None:
         PellucidError: why there are none.
     """
     if compiled and (reason := why_not()):
-        raise PellucidError(f"the run was begun with compiled operators, which cannot be had here ({reason}): start a new run")
+        raise PellucidError(f"the run uses compiled operators, which are not available here ({reason}): start a new run")
 
 
 def autocast(dtype: torch.dtype, device: torch.device | None = None) -> AbstractContextManager[Any]:
@@ -98,7 +75,7 @@ def synchronize(device: torch.device) -> None:
 
 @contextmanager
 def placed(plan: Plan) -> Iterator[torch.device]:
-    """PyTorch as a plan asks for: its device, its number of threads, and generators whose state is put back afterwards.
+    """Sets PyTorch up for a plan (device, number of threads) and restores the threads and the random generators afterwards.
 
     Raises:
         PellucidError: the plan's device is not here.
