@@ -178,7 +178,8 @@ def test_a_run_is_planned_as_it_was(tiny_run: Path) -> None:
     planned = planned_model(tiny_run)
     assert planned.config.d_model == 32
     assert (planned.tokens, planned.batch_tokens, planned.learning_rate) == (6 * 256, 256, 1e-2)
-    assert planned_model(tiny_run / "run.json").config == planned_model(tiny_run / "model" / "config.json").config == planned.config
+    assert planned_model(tiny_run / "run.json").config == planned.config
+    assert planned_model(tiny_run / "model" / "config.json").config == planned.config
     assert planned_model("default").config == pellucid.load("default").config
 
 

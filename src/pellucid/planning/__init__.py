@@ -12,4 +12,4 @@ from pellucid.planning.estimate import Estimate, estimate
 from pellucid.planning.source import PlannedModel, planned_model
 
 
-__all__ = ["DEVICES", "DeviceSpec", "Estimate", "PlannedModel", "device", "estimate", "find"]
+__all__ = ["DEVICES", "DeviceSpec", "Estimate", "PlannedModel", "device", "estimate", "planned_model"]
