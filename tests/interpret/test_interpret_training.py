@@ -265,7 +265,7 @@ def test_a_record_survives_a_kill(documents: list[Document], whole: Path, tmp_pa
     )
 
 
-def test_a_run_without_a_record_and_a_lost_moment(documents: list[Document], whole: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_record_and_a_lost_statistics_file(documents: list[Document], whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "cut"
     asked = iter([False] * 4 + [True])
     run_small(documents, out, stop=lambda: next(asked))
@@ -292,7 +292,9 @@ def test_a_disk_that_is_full_says_so(documents: list[Document], tmp_path: Path, 
         run_small(documents, tmp_path / "run")
 
 
-def test_the_command_records_unless_told_not_to(stories: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_records_unless_no_record_is_given(
+    stories: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ["--preset", "tiny", "--steps", "1", "--batch-tokens", "128"]
     assert main(["train", str(stories), "--out", str(tmp_path / "run"), *options]) == 0
     assert str(tmp_path / "run" / "training.pellucid") in capsys.readouterr().out.splitlines()[-1]
@@ -307,7 +309,7 @@ def test_the_command_records_unless_told_not_to(stories: Path, tmp_path: Path, c
 
 
 @given(st.integers(1, 10**6))
-def test_moments_are_few_and_hold_what_pictures_need(total: int) -> None:
+def test_recorded_steps_are_few_and_hold_what_figures_need(total: int) -> None:
     found = recorded_steps(total)
     assert found[0] == 0 and found[-1] == total and steps_before_example(total) in found
     assert list(found) == sorted(set(found)) and len(found) <= 2 * total.bit_length() + 4
@@ -328,7 +330,7 @@ def test_thumbnails_average_equal_tiles(rows: int, columns: int, embedding: bool
     assert found[-1, -1] == pytest.approx(matrix[-down[-1] :, -across[-1] :].mean(), abs=1e-5)
 
 
-def test_the_chosen_track_gained_most() -> None:
+def test_the_chosen_position_gained_most() -> None:
     """In probability, not in nats: from 0.5 to 0.6 is more than from 0.01 to 0.05."""
     before, after = -np.log([0.5, 0.01, 0.9]), -np.log([0.6, 0.05, 0.8])
     assert chosen_position(before, after) == 0
