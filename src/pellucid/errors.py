@@ -1,5 +1,5 @@
-"""The one exception that users are meant to read."""
+"""`PellucidError`, the exception for errors that the user can fix."""
 
 
 class PellucidError(ValueError):
-    """Something that the user can mend; its message says how. The command line prints it as one line and exits 1."""
+    """An error that the user can fix; its message says how. The command line prints it as one line and exits 1."""

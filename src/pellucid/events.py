@@ -15,7 +15,7 @@ class Progress:
     """Progress of a long preparation.
 
     Attributes:
-        stage: its name. done, total: in `unit`; total 0: not known.
+        stage: what is being prepared. done, total: in `unit`; total 0: not known.
     """
 
     stage: str
@@ -38,7 +38,7 @@ class RunStarted:
 
     Attributes:
         plan: what `run.json` holds: shape, recipe, seed and every choice made once.
-        step, tokens: where it starts (0 for a new run).
+        step, tokens: done before it starts (0 for a new run).
     """
 
     plan: dict[str, Any]
@@ -101,7 +101,7 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """What the model writes at this step after a fixed prompt with a fixed seed.
+    """Text that the model generates at this step after a fixed prompt with a fixed seed.
 
     Attributes:
         ids: the tokens of `text`.

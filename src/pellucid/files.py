@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and folders that one process at a time works in."""
+"""Atomic file writes, SHA-256 of files, and a lock that holds a folder for one process."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ LOCK = ".lock"
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes bytes, or text as UTF-8, beside its place, then puts it there: readers see the old or the new, never half."""
+    """Writes bytes, or text as UTF-8, to a file beside `path` that then replaces it: readers see the old one or the new one."""
     data = content.encode("utf-8") if isinstance(content, str) else content
     part = path.with_name(f"{path.name}.part")
     try:
@@ -33,7 +33,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds a folder for this process. The system lets go when the process ends, however it ends.
+    """Locks a folder for this process. The system releases the lock when the process ends, however it ends.
 
     Raises:
         PellucidError: another process holds it.

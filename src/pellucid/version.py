@@ -1,3 +1,3 @@
-"""The version of this package, as the distribution's metadata and every record state it."""
+"""The version of this package."""
 
 __version__ = "0.1.0"

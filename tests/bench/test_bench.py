@@ -12,7 +12,7 @@ from pellucid.cli import main
 from pellucid.errors import PellucidError
 
 
-def test_both_take_turns_and_who_begins_changes() -> None:
+def test_both_take_turns_and_the_first_one_alternates() -> None:
     order: list[str] = []
     ours, peer = iter([9.0, 1.0, 2.0, 4.0]), iter([9.0, 2.0, 2.0, 2.0])
 
@@ -34,7 +34,7 @@ def test_what_does_not_time_itself_is_timed(monkeypatch: pytest.MonkeyPatch) -> 
     assert interleaved(lambda: None, lambda: None, rounds=1, warm_ups=0) == Rounds((0.5,), (2.0,))
 
 
-def test_a_ratio_above_one_is_better_whichever_way_the_unit_goes() -> None:
+def test_a_ratio_above_one_is_better_for_rates_and_for_costs() -> None:
     rounds = Rounds(ours=(1.0, 2.0, 4.0), peers=(2.0, 6.0, 8.0))
     assert rounds.seconds("a", "p", per=4) == Comparison("a", 0.5, "s", "p", 1.5, 2.0)
     assert rounds.rate("a", "p", work=12) == Comparison("a", 6.0, "tokens/s", "p", 2.0, 2.0)

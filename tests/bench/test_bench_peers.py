@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import pellucid
-from pellucid.bench import contest, generate, prefill, sides, train
+from pellucid.bench import backends, generate, peer_comparison, prefill, train
 from pellucid.bench.compare import Comparison
-from pellucid.bench.worker import Work, Worker, WorkerDied
+from pellucid.bench.worker import Work, Worker, WorkerExited
 from pellucid.errors import PellucidError
 from pellucid.gpt.pattern import all_dense
 from pellucid.text.r50k import r50k
@@ -36,15 +36,15 @@ def echo(**arguments: Any) -> tuple[Work, dict[str, Any]]:
     return work, arguments
 
 
-def test_a_worker_answers_and_its_death_is_told() -> None:
+def test_a_worker_answers_and_its_exit_is_reported() -> None:
     with Worker("test_bench_peers", "echo", {"a": 1}) as worker:
         assert worker.ready == {"a": 1}
         assert worker.ask({"b": "\u00fc"}) == {"b": "\u00fc"}
-        with pytest.raises(WorkerDied, match="ended with exit code 1: ValueError: too late"):
+        with pytest.raises(WorkerExited, match="ended with exit code 1: ValueError: too late"):
             worker.ask({"error": "too late"})
     with (
         Worker("test_bench_peers", "echo", {}) as worker,
-        pytest.raises(WorkerDied, match=f"was killed by signal {int(signal.SIGKILL)}"),
+        pytest.raises(WorkerExited, match=f"was killed by signal {int(signal.SIGKILL)}"),
     ):
         worker.ask({"signal": signal.SIGKILL})
 
@@ -84,13 +84,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefill, "READ", 16)
     monkeypatch.setattr(generate, "dtypes", lambda: ["float32"])
     monkeypatch.setattr(generate, "find_spec", lambda name: name == "transformers")
-    monkeypatch.setattr(sides, "find_spec", lambda name: None)
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
     monkeypatch.setenv("PELLUCID_KERNEL", "off")
 
 
 @pytest.mark.long
 def test_generating_is_compared_on_the_same_weights(tmp_path: Path, small: None) -> None:
-    files = sides.write_models(tmp_path, SHAPE)
+    files = backends.write_models(tmp_path, SHAPE)
     rows = generate.one_stream(["float32"], files, 1)
     name = "generate/gpt2-124m/float32/one-stream/built-in"
     parts = ["", "/first-token", "/token-p50", "/token-p99", "/peak-memory/vs-transformers", "/after-40"]
@@ -110,7 +110,7 @@ class InThisProcess:
         try:
             self._work, self.ready = getattr(import_module(module), function)(**arguments)
         except RuntimeError as error:
-            raise WorkerDied(f"ended: {error}") from error
+            raise WorkerExited(f"ended: {error}") from error
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = self._work(request)
@@ -128,12 +128,12 @@ class InThisProcess:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contest, "Worker", InThisProcess)
+    monkeypatch.setattr(peer_comparison, "Worker", InThisProcess)
 
 
 @pytest.mark.long
 def test_many_streams_are_timed_with_their_reading(tmp_path: Path, small: None, quick: None) -> None:
-    rows = by_name(generate.many_streams(sides.write_models(tmp_path, SHAPE), 1))
+    rows = by_name(generate.many_streams(backends.write_models(tmp_path, SHAPE), 1))
     name = "generate/gpt2-124m/float32/3-streams/built-in"
     assert {name, f"{name}/writing", f"{name}/unlike-prompts"} <= rows.keys()
     assert "100% of the tokens equal" in rows[name].peer and "100%" in rows[f"{name}/unlike-prompts"].peer
@@ -141,7 +141,7 @@ def test_many_streams_are_timed_with_their_reading(tmp_path: Path, small: None, 
 
 @pytest.mark.long
 def test_reading_is_compared(tmp_path: Path, small: None, quick: None) -> None:
-    rows = by_name(prefill.measured(sides.write_models(tmp_path, SHAPE), 1))
+    rows = by_name(prefill.measured(backends.write_models(tmp_path, SHAPE), 1))
     assert {"prefill/gpt2-124m/16/float32/built-in", "prefill/gpt2-124m/16/bf16/built-in"} <= rows.keys()
 
 
@@ -152,23 +152,25 @@ def slow(seconds: float, dies: str = "") -> tuple[Work, dict[str, Any]]:
 
     def work(request: dict[str, Any]) -> dict[str, Any]:
         if dies == "later" and request["tokens"] > 1:
-            raise WorkerDied("was killed by signal 11")
+            raise WorkerExited("was killed by signal 11")
         return {"first": seconds, "writing": 2 * seconds, "whole": 3 * seconds, "each": [], "ids": [[1, 2]], "peak": None}
 
     return work, {"path": f"takes {seconds}"}
 
 
-def test_the_fastest_way_of_the_better_peer_counts_and_the_dead_are_named(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contest, "SIDES", "test_bench_peers")
-    peers: dict[str, list[contest.WorkerSpec]] = {
+def test_the_fastest_setting_of_the_better_peer_counts_and_crashed_peers_are_named(
+    quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_comparison, "BACKENDS", "test_bench_peers")
+    peers: dict[str, list[peer_comparison.WorkerSpec]] = {
         "a": [("slow", {"seconds": 0.5}), ("slow", {"seconds": 0.25}), ("slow", {"seconds": 0.1, "dies": "first"})],
         "b": [("slow", {"seconds": 1.0})],
         "c": [("slow", {"seconds": 0.1, "dies": "later"})],
         "d": [("slow", {"seconds": 0.1, "dies": "first"})],
     }
-    with contest.Contest({"own": ("slow", {"seconds": 0.125})}, peers, {"tokens": 1}) as played:
-        result = played.play({"tokens": 2}, 3)
-        missing = {row.name: row for row in played.missing("own") if row.unit == "crashed"}
+    with peer_comparison.PeerComparison({"own": ("slow", {"seconds": 0.125})}, peers, {"tokens": 1}) as comparison:
+        result = comparison.run({"tokens": 2}, 3)
+        missing = {row.name: row for row in comparison.missing("own") if row.unit == "crashed"}
     assert result.peers == ["a", "b"] and result.best("first") == "a" and result.best("first", ["b"]) == "b"
     rows = by_name(result.against("own", "own", "first", work=8))
     assert list(rows) == ["own", "own/vs-a", "own/vs-b"]
@@ -178,14 +180,15 @@ def test_the_fastest_way_of_the_better_peer_counts_and_the_dead_are_named(quick:
     assert "otherwise it ended: no such file" in rows["own"].peer
     assert missing.keys() == {"own/vs-c", "own/vs-d"}
     assert "killed by signal 11" in missing["own/vs-c"].peer
-    with contest.WorkerPool() as pool:  # two matches, and one process of each kind
-        both = [contest.Contest({"own": ("slow", {"seconds": 0.5})}, {"b": peers["b"]}, {"tokens": 1}, pool) for _ in range(2)]
-        assert all(one.play({"tokens": 2}, 1, warm_ups=0).best("first") == "b" for one in both)
+    with peer_comparison.WorkerPool() as pool:  # two comparisons, and one process of each kind
+        own: dict[str, peer_comparison.WorkerSpec] = {"own": ("slow", {"seconds": 0.5})}
+        both = [peer_comparison.PeerComparison(own, {"b": peers["b"]}, {"tokens": 1}, pool) for _ in range(2)]
+        assert all(one.run({"tokens": 2}, 1, warm_ups=0).best("first") == "b" for one in both)
         assert pool.get("slow", {"seconds": 0.5}) is pool.get("slow", {"seconds": 0.5})
-    own_dies: dict[str, contest.WorkerSpec] = {"own": ("slow", {"seconds": 1.0, "dies": "first"})}
+    own_dies: dict[str, peer_comparison.WorkerSpec] = {"own": ("slow", {"seconds": 1.0, "dies": "first"})}
     with pytest.raises(PellucidError, match="our own side failed: ended: no such file"):
-        contest.Contest(own_dies, {}, {})
+        peer_comparison.PeerComparison(own_dies, {}, {})
 
 
 def test_the_tokens_of_a_prompt_are_in_the_vocabulary() -> None:
-    assert all(0 <= token < r50k().vocab_size for token in sides.prompt(2000, number=3))
+    assert all(0 <= token < r50k().vocab_size for token in backends.prompt(2000, number=3))

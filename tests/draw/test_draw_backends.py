@@ -32,7 +32,7 @@ def zoo(**rest: Any) -> Film:
     """A film with every kind of node, of which some moves."""
     weights = Matrix.of([[(17 * row + 5 * column) % 256 for column in range(12)] for row in range(8)])
     nodes = (
-        Rect(Keyframes((0, 10), (2, 200, "move")), 10, 60, 30, 6, Gradient(palette.TRAINED), palette.TRACK, 2, id="model"),
+        Rect(Keyframes((0, 10), (2, 200, "move")), 10, 60, 30, 6, Gradient(palette.TRAINED), palette.FOLLOWED, 2, id="model"),
         Text(
             20, 80, Keyframes((0, "step 0"), (1, "step 10 中")), 18, 600, label="a label",
             shows=Shows("steps", (), 10, "replayed"),

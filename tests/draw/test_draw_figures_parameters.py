@@ -81,7 +81,7 @@ def test_areas_are_to_scale_within_blocks_and_within_embeddings() -> None:
     assert len(scales["embedding"]) == 1 and len(scales["block"]) == 2  # block 0 alone, and all blocks
 
 
-def test_every_matrix_is_there_and_shows_the_tiles_of_each_moment() -> None:
+def test_every_matrix_is_there_and_shows_the_tiles_of_each_recorded_step() -> None:
     record = trained()
     film = record.figure("parameters")
     names = record["training/matrices"]

@@ -138,7 +138,7 @@ def test_pretraining_counts_tokens_operations_and_writes_the_models_own_text() -
     assert colours == {palette.INPUT, palette.OUTPUT}
 
 
-def test_without_a_held_out_look_at_every_moment_one_loss_serves_them_all() -> None:
+def test_without_a_held_out_loss_at_every_snapshot_one_kind_of_loss_serves_them_all() -> None:
     held = record("plain")
     run = read_training(held)
     losses, words = run.losses_after([0, 8, 300])
@@ -198,7 +198,7 @@ def test_the_rows_of_a_window_are_its_beginnings() -> None:
     assert len(ids) == 2 * 16 + 1 and (54_321 - 1) // 16 == 3_395
 
 
-def test_the_window_slides_by_its_tracks() -> None:
+def test_the_window_slides_by_its_length() -> None:
     drawn = film("plain", "windows")
     first, second = (next(p for p in primitives(drawn, place, "rect") if p["id"] == "window") for place in (2, 3))
     assert first["w"] == second["w"] == pytest.approx(17 / 33 * 912, abs=0.01)
@@ -262,7 +262,7 @@ def test_powers_are_written_with_three_digits() -> None:
     assert [power(value) for value in (0, 9_999, 10_000, 9.999e9)] == ["0", "9,999", "1.00 × 10⁴", "1.00 × 10¹⁰"]
 
 
-def test_moments_are_picked_evenly_with_both_ends() -> None:
+def test_snapshots_are_picked_evenly_with_both_ends() -> None:
     assert evenly_picked([0, 1, 2, 4, 8], 7) == [0, 1, 2, 4, 8]
     assert evenly_picked(list(range(11)), 7) == [0, 2, 3, 5, 7, 8, 10]
 

@@ -71,14 +71,14 @@ def test_a_dry_run_says_what_the_run_would_be(
     plan, throughput = dry_run(documents, parameters=100_000, steps=3, batch_ramp=True, patience=2)
     done = pellucid.train(documents, tmp_path / "run", parameters=100_000, steps=3, batch_ramp=True, patience=2)
     assert done.plan == plan
-    preview = Preview(plan=plan, throughput=throughput, dial=shape_for(100_000))
+    preview = Preview(plan=plan, throughput=throughput, scaled_shape=shape_for(100_000))
     assert preview.seconds == 3 * 0.5 + 4 * 0.25
     assert len([line for line in done.metrics() if "held_out_loss" in line]) == 4
     assert "growing from" in dict((what, much) for what, much, _ in preview.rows())["batch"]
     assert preview.reasons()["vocab_size"] == "the tokenizer's, of 512 that would suit"  # the stories are too short for more
     assert "batch_tokens" in preview.reasons()
     given, _ = dry_run(documents, parameters=100_000, steps=3, batch_tokens=640, learning_rate=1e-3)
-    other = Preview(plan=given, throughput=throughput, dial=shape_for(100_000))
+    other = Preview(plan=given, throughput=throughput, scaled_shape=shape_for(100_000))
     assert not {"batch_tokens", "learning_rate"} & set(other.reasons())
     assert preview.memory.persistent == pytest.approx(16 * plan.config.parameters(), rel=1e-3)  # and the number of Adam's steps
     assert preview.memory.activations == activation_bytes(

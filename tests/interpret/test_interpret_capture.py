@@ -61,7 +61,7 @@ def test_it_is_the_generation_itself(
     assert records[name]["generation/steps/drawn_ids"].tolist() == model.generate(
         PROMPT, max_tokens=14, seed=5, **OPTIONS[name]
     ).ids  # whatever computes
-    monkeypatch.setenv("PELLUCID_KERNEL", "off")  # what is generate_watched is PyTorch; equal to the bit
+    monkeypatch.setenv("PELLUCID_KERNEL", "off")  # generate then computes on PyTorch too: equal to the bit
     written = model.generate(PROMPT, max_tokens=14, seed=5, logprobs=9, **OPTIONS[name])
     record = records[name]
     assert record["generation/steps/drawn_ids"].tolist() == written.ids

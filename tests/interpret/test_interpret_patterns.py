@@ -30,7 +30,7 @@ def test_records_of_every_pattern_verify() -> None:
                         assert (cache_cells[step, block, track] == 2) == later
 
 
-def test_weights_of_a_compressed_block_stand_on_the_last_track_of_their_key() -> None:
+def test_weights_of_a_compressed_block_stand_on_the_last_position_of_their_key() -> None:
     config = GPTConfig(vocab_size=50, n_ctx=20, n_layers=1, d_model=8, n_heads=2, pattern=(Compressed(3, 3),))
     model = pellucid.GPT(config, seed=1).eval()
     compressor = model.compressor(0)

@@ -21,7 +21,7 @@ from pellucid.corpus.windows import Windows
 from pellucid.errors import PellucidError
 from pellucid.interpret.training_stats import TILES, chosen_position, edges, stretch, thumbnail
 from pellucid.record import check
-from pellucid.training.watch import example_moment, moments
+from pellucid.training.watch import recorded_steps, steps_before_example
 
 
 CONFIG = pellucid.GPTConfig(vocab_size=300, n_ctx=32, n_layers=2, d_model=48, n_heads=2, pattern=("banded(8)", "dense"))
@@ -66,7 +66,7 @@ def steps_of(run: Path) -> list[dict[str, float]]:
 def test_a_run_leaves_a_complete_record(whole: Path, record: pellucid.Record) -> None:
     sizes = check(record)
     assert (sizes["N"], sizes["W"], sizes["X"], sizes["G"], sizes["R"]) == (STEPS, 32, 32, 32, 65)
-    assert record["training/moments/steps"].tolist() == list(moments(STEPS)) == [0, 1, 2, 3, 4, 6, 8, 11, 12]
+    assert record["training/moments/steps"].tolist() == list(recorded_steps(STEPS)) == [0, 1, 2, 3, 4, 6, 8, 11, 12]
     lines = [line for line in steps_of(whole) if "loss" in line]
     assert record["training/steps/loss"].tolist() == [line["loss"] for line in lines]
     assert record["training/steps/lr"].tolist() == [line["lr"] for line in lines]
@@ -166,7 +166,7 @@ def test_a_stretch_is_always_neighbouring_windows(tokens: list[int], n_ctx: int,
 
 def test_the_example_is_the_first_window_of_its_batch_and_gains(whole: Path, record: pellucid.Record) -> None:
     step = int(record["training/example/step"])
-    assert step - 1 == example_moment(STEPS) and step - 1 in record["training/moments/steps"]
+    assert step - 1 == steps_before_example(STEPS) and step - 1 in record["training/moments/steps"]
     windows = Windows(open_corpus(whole / "corpus").train, 32, seed=5)
     assert record["training/example/ids"].tolist() == windows.window((step - 1) * 4).tolist()
     before, after = np.exp(-record["training/example/loss"].astype(np.float64))
@@ -265,7 +265,7 @@ def test_a_record_survives_a_kill(documents: list[Document], whole: Path, tmp_pa
     )
 
 
-def test_a_run_without_a_record_and_a_lost_moment(documents: list[Document], whole: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_record_and_a_lost_statistics_file(documents: list[Document], whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "cut"
     asked = iter([False] * 4 + [True])
     run_small(documents, out, stop=lambda: next(asked))
@@ -288,11 +288,13 @@ def test_a_disk_that_is_full_says_so(documents: list[Document], tmp_path: Path, 
         raise OSError("no space left")
 
     monkeypatch.setattr("pellucid.interpret.training_recorder.save_file", full)
-    with pytest.raises(PellucidError, match=r"could not write .*no space left; mend that, or go on without a record"):
+    with pytest.raises(PellucidError, match=r"could not write .*no space left; fix that, or go on without a record"):
         run_small(documents, tmp_path / "run")
 
 
-def test_the_command_records_unless_told_not_to(stories: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_records_unless_no_record_is_given(
+    stories: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ["--preset", "tiny", "--steps", "1", "--batch-tokens", "128"]
     assert main(["train", str(stories), "--out", str(tmp_path / "run"), *options]) == 0
     assert str(tmp_path / "run" / "training.pellucid") in capsys.readouterr().out.splitlines()[-1]
@@ -307,11 +309,11 @@ def test_the_command_records_unless_told_not_to(stories: Path, tmp_path: Path, c
 
 
 @given(st.integers(1, 10**6))
-def test_moments_are_few_and_hold_what_pictures_need(total: int) -> None:
-    found = moments(total)
-    assert found[0] == 0 and found[-1] == total and example_moment(total) in found
+def test_recorded_steps_are_few_and_hold_what_figures_need(total: int) -> None:
+    found = recorded_steps(total)
+    assert found[0] == 0 and found[-1] == total and steps_before_example(total) in found
     assert list(found) == sorted(set(found)) and len(found) <= 2 * total.bit_length() + 4
-    assert 0 <= example_moment(total) < total
+    assert 0 <= steps_before_example(total) < total
     assert all(step in found for step in (2**i for i in range(total.bit_length())) if step < total)
 
 
@@ -328,7 +330,7 @@ def test_thumbnails_average_equal_tiles(rows: int, columns: int, embedding: bool
     assert found[-1, -1] == pytest.approx(matrix[-down[-1] :, -across[-1] :].mean(), abs=1e-5)
 
 
-def test_the_chosen_track_gained_most() -> None:
+def test_the_chosen_position_gained_most() -> None:
     """In probability, not in nats: from 0.5 to 0.6 is more than from 0.01 to 0.05."""
     before, after = -np.log([0.5, 0.01, 0.9]), -np.log([0.6, 0.05, 0.8])
     assert chosen_position(before, after) == 0

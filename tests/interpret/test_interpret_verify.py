@@ -205,7 +205,7 @@ def test_a_class_cannot_be_changed_to_escape(model: pellucid.GPT, records: dict[
         liar.verify(model)
 
 
-def test_chunks_that_nobody_knows_are_not_called_true(model: pellucid.GPT, records: dict[str, pellucid.Record]) -> None:
+def test_unknown_chunks_are_not_reported_as_verified(model: pellucid.GPT, records: dict[str, pellucid.Record]) -> None:
     for truth in ("derived", "replayed", "given"):
         more = extend(records["plain"], BytesIO(), [Chunk(name="views/mine", value=np.ones(3), truth=truth, meaning="ones")])
         assert bad(more.verify(model)) == {"views/mine"}

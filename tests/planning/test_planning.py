@@ -21,7 +21,7 @@ from pellucid.gpt.memory import TERMS, activation_bytes, block_bytes, copies_byt
 from pellucid.gpt.presets import PRESETS
 from pellucid.gpt.published import PF_DAY, PUBLISHED
 from pellucid.native.operators.library import compiled_operators, unavailable_reason
-from pellucid.planning import device, estimate, find
+from pellucid.planning import device, estimate, planned_model
 from pellucid.planning.devices import HOUR, YEAR, duration, published_claim
 from pellucid.planning.estimate import published_sizes
 from pellucid.planning.memory import MATRIX_BITS, STATES, weight_bytes
@@ -44,7 +44,7 @@ def test_table_d1_is_six_operations_a_rounded_parameter_and_token(name: str) -> 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_our_shapes_round_to_table_d1(name: str) -> None:
-    paper, ours = PUBLISHED[name], estimate(find(name))
+    paper, ours = PUBLISHED[name], estimate(planned_model(name))
     # D.1 prints whole millions to 760, tens of millions above, hundreds at 175B.
     unit = 1e6 if paper.parameters < 1e9 else 1e8 if paper.parameters > 1e11 else 1e7
     assert round(ours.config.parameters() / unit) * unit == paper.parameters
@@ -67,7 +67,7 @@ def test_presets_are_table_2_1_but_for_what_cannot_be(name: str) -> None:
 
 
 def test_175b_is_the_article_s() -> None:
-    plan = estimate(find("gpt3-175b")).to_dict()
+    plan = estimate(planned_model("gpt3-175b")).to_dict()
     assert (plan["parameters"], plan["per_block"]) == (174_604_259_328, 1_812_099_072)
     assert (plan["matrices"], plan["matrices_qkv_apart"]) == (386, 578)
     assert plan["kv_bytes_per_token"] == 2 * 96 * 12288 * 2
@@ -81,7 +81,7 @@ def test_175b_is_the_article_s() -> None:
 
 
 def test_exact_operations_are_three_forward_passes_of_the_config_s_own_count() -> None:
-    plan = estimate(find("tiny"), tokens=1000, context=32)
+    plan = estimate(planned_model("tiny"), tokens=1000, context=32)
     config = plan.config
     assert plan.flops_exact == 3 * config.flops(1000, 32)
     products = 2 * 1000 * sum(rows * columns for name, (rows, columns) in config.matrices() if name != "wpe")
@@ -162,7 +162,7 @@ def test_weights_by_dtype() -> None:
 
 def test_devices_by_memory_and_time() -> None:
     card = device("mine", flops=100e12, memory=80e9, price=2.0)
-    plan = estimate(find("gpt3-175b"), device=card, count=64, utilisation=0.5)
+    plan = estimate(planned_model("gpt3-175b"), device=card, count=64, utilisation=0.5)
     train = plan.train_memory()[1]
     assert train.devices_recomputed == -(-(train.state + train.activations_recomputed) // 80_000_000_000)
     took = plan.durations()["flops_training"]
@@ -171,21 +171,22 @@ def test_devices_by_memory_and_time() -> None:
     assert took.dollars == pytest.approx(2 * took.device_hours)
     v100 = device("V100")
     assert v100 and v100.memory is None and plan.durations().keys() == {"flops_training", "flops_exact"}
-    assert all(row.devices is None for row in estimate(find("tiny"), device=v100).run_memory())
+    assert all(row.devices is None for row in estimate(planned_model("tiny"), device=v100).run_memory())
     assert duration(3.14e23, v100).seconds / YEAR == pytest.approx(355.6, abs=0.05)
 
 
 def test_a_run_is_planned_as_it_was(tiny_run: Path) -> None:
-    planned = find(tiny_run)
+    planned = planned_model(tiny_run)
     assert planned.config.d_model == 32
     assert (planned.tokens, planned.batch_tokens, planned.learning_rate) == (6 * 256, 256, 1e-2)
-    assert find(tiny_run / "run.json").config == find(tiny_run / "model" / "config.json").config == planned.config
-    assert find("default").config == pellucid.load("default").config
+    assert planned_model(tiny_run / "run.json").config == planned.config
+    assert planned_model(tiny_run / "model" / "config.json").config == planned.config
+    assert planned_model("default").config == pellucid.load("default").config
 
 
 def test_a_file_of_config_keys_is_a_shape(tmp_path: Path) -> None:
     (tmp_path / "shape.json").write_text(json.dumps(GPTConfig.preset("gpt2").to_dict()), encoding="utf-8")
-    planned = find(tmp_path / "shape.json")
+    planned = planned_model(tmp_path / "shape.json")
     assert planned.config == GPTConfig.preset("gpt2")
     assert planned.tokens == TOKENS_PER_PARAMETER * planned.config.parameters()
 
@@ -225,7 +226,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     ):  # fmt: skip
         (tmp_path / name).write_text(text, encoding="utf-8")
         with pytest.raises(PellucidError, match=words):
-            find(tmp_path / name)
+            planned_model(tmp_path / name)
 
 
 def test_wrong_use_is_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from pellucid.record import check
 from pellucid.serve import Studio
 from pellucid.serve.studio import generation as generating
 from pellucid.serve.studio.generate_request import parse_generate_request
-from pellucid.serve.studio.generation import Answer, Generator
+from pellucid.serve.studio.generation import CompletionService, CompletionStream
 from pellucid.serve.studio.sources import SourceCatalog
 
 
@@ -70,7 +70,7 @@ def test_the_answer_is_the_model_s_and_so_is_its_record(
     assert (part.status, part.body) == (206, b"PELLUCID")
 
 
-def test_a_seed_may_have_64_bits_and_none_is_drawn_and_told(studio: Studio, tiny_run: Path) -> None:
+def test_a_seed_may_have_64_bits_and_a_random_one_is_reported(studio: Studio, tiny_run: Path) -> None:
     large = 2**62 + 1
     told = events(generate(studio, prompt="the", max_tokens=2, seed=str(large)))
     assert told[-1][1]["seed"] == str(large)
@@ -153,10 +153,10 @@ def test_one_at_a_time_and_a_short_line(studio: Studio, monkeypatch: pytest.Monk
     slow = Slow(monkeypatch)
     asking = [start(studio, {"prompt": "the", "max_tokens": 2, "seed": 1})]
     assert slow.begun.acquire(timeout=20)
-    asking += [start(studio, {"prompt": "the", "max_tokens": 2, "seed": 1}) for _ in range(generating.MOST_WAITING)]
+    asking += [start(studio, {"prompt": "the", "max_tokens": 2, "seed": 1}) for _ in range(generating.MAX_WAITING)]
     full = None
     for _ in range(200):  # until those three stand in line
-        full = generate(studio, prompt="the", max_tokens=1) if _waiting(studio) == generating.MOST_WAITING else None
+        full = generate(studio, prompt="the", max_tokens=1) if _waiting(studio) == generating.MAX_WAITING else None
         if full is not None:
             break
         threading.Event().wait(0.02)
@@ -170,16 +170,25 @@ def test_one_at_a_time_and_a_short_line(studio: Studio, monkeypatch: pytest.Monk
 
 
 def _waiting(studio: Studio) -> int:
-    generator: Generator = studio._generator
-    return generator._waiting
+    service: CompletionService = studio._completions
+    return service._waiting
 
 
 def test_a_generation_ends_when_the_page_goes_away(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Slow(monkeypatch)
     left: dict[int, threading.Event] = {}  # of each answer begun from here on; earlier ones may be left as late as now
-    begin, leave = Answer.__init__, Answer.leave
-    monkeypatch.setattr(Answer, "__init__", lambda answer: (begin(answer), left.update({id(answer): threading.Event()}))[0])
-    monkeypatch.setattr(Answer, "leave", lambda answer: (leave(answer), left.get(id(answer), threading.Event()).set())[0])
+    begin, cancel = CompletionStream.__init__, CompletionStream.cancel
+
+    def init_and_note(stream: CompletionStream) -> None:
+        begin(stream)
+        left[id(stream)] = threading.Event()
+
+    def cancel_and_note(stream: CompletionStream) -> None:
+        cancel(stream)
+        left.get(id(stream), threading.Event()).set()
+
+    monkeypatch.setattr(CompletionStream, "__init__", init_and_note)
+    monkeypatch.setattr(CompletionStream, "cancel", cancel_and_note)
     newest = studio.catalog._count
     connection = start(studio, {"prompt": "the", "max_tokens": 50, "seed": 1})
     response = connection.getresponse()
@@ -193,23 +202,23 @@ def test_a_generation_ends_when_the_page_goes_away(studio: Studio, monkeypatch: 
     assert studio.catalog._count == newest + 1  # only that one became a record
 
 
-def test_an_answer_nobody_waits_for_lets_the_next_one_go(tiny_run: Path) -> None:
+def test_a_cancelled_completion_lets_the_next_one_start(tiny_run: Path) -> None:
     """The page went away between asking and the first event: nothing is ever iterated."""
 
     async def run() -> None:
-        generator = Generator(SourceCatalog([tiny_run]))
+        service = CompletionService(SourceCatalog([tiny_run]))
         body = json.dumps({"model": "model-1", "prompt": "the", "max_tokens": 3}).encode()
-        (await generator.begin(body)).leave()
-        answer = await asyncio.wait_for(generator.begin(body), 20)
+        (await service.start(body)).cancel()
+        answer = await asyncio.wait_for(service.start(body), 20)
         assert [part async for part in answer][-1].startswith(b"event: done")
-        generator.close()
-        closing = await asyncio.wait_for(generator.begin(body), 20)
+        service.close()
+        closing = await asyncio.wait_for(service.start(body), 20)
         assert [part async for part in closing][-1] == b'event: error\ndata: {"error": "the server is closing"}\n\n'
 
     asyncio.run(run())
 
 
-def test_what_goes_wrong_inside_is_told(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_is_sent_to_the_page(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise PellucidError("no room for it")
 
@@ -234,7 +243,7 @@ def test_requests_by_default() -> None:
     assert given.options == {"max_tokens": 40, "stop": ("a",), "logit_bias": ((3, -100.0),)} and not given.record
 
 
-def test_the_page_is_told_the_options_of_a_request(studio: Studio) -> None:
+def test_the_page_receives_the_options_of_a_request(studio: Studio) -> None:
     fields = {field["name"]: field for field in ask(studio, "/api/sources").json()["options"]}
     assert set(OPTIONS) | {"stop", "logit_bias"} == set(fields)
     assert fields["top_p"]["maximum"] == 1 and fields["top_p"]["above_minimum"] and fields["top_p"]["default"] is None
@@ -259,7 +268,7 @@ def test_plain_answers_are_given_together_and_each_is_the_model_s(studio: Studio
         assert len(tokens[0]["top"]) == 5
     assert events_of(read(recorded))[-1][0] == "done"
     assert studio.catalog._count <= before + 1
-    driver = studio._generator._loaded._driver
+    driver = studio._completions._loaded._driver
     assert driver.stats.sequence_steps > driver.stats.steps, "none shared a step"
 
 
@@ -285,12 +294,12 @@ def test_a_page_that_goes_away_frees_its_place_within_a_step(studio: Studio, mon
     slow = SlowEngine(monkeypatch)
     many = [
         start(studio, {"prompt": "the", "max_tokens": 50, "seed": 1, "record": False})
-        for _ in range(generating.MOST_TOGETHER)
+        for _ in range(generating.MAX_CONCURRENT)
     ]
     assert slow.begun.acquire(timeout=20)
     full = None
     for _ in range(200):
-        if studio._generator._together == generating.MOST_TOGETHER:
+        if studio._completions._concurrent == generating.MAX_CONCURRENT:
             full = generate(studio, prompt="the", max_tokens=1, record=False)
             break
         threading.Event().wait(0.02)
@@ -300,11 +309,11 @@ def test_a_page_that_goes_away_frees_its_place_within_a_step(studio: Studio, mon
         response.close()
         connection.close()
     for _ in range(400):
-        if studio._generator._together == 0:
+        if studio._completions._concurrent == 0:
             break
         threading.Event().wait(0.02)
-    assert studio._generator._together == 0
-    driver = studio._generator._loaded._driver
+    assert studio._completions._concurrent == 0
+    driver = studio._completions._loaded._driver
     steps = driver.stats.steps
     slow.go.set()
     for _ in range(400):
@@ -315,22 +324,22 @@ def test_a_page_that_goes_away_frees_its_place_within_a_step(studio: Studio, mon
     assert events(generate(studio, prompt="the", max_tokens=1, record=False))[-1][0] == "done"
 
 
-def test_another_model_is_loaded_once_nobody_uses_the_last(tiny_run: Path, tmp_path: Path) -> None:
+def test_another_model_is_loaded_when_the_last_one_is_unused(tiny_run: Path, tmp_path: Path) -> None:
     pellucid.load(tiny_run).save(tmp_path / "copy")
 
     async def run() -> None:
-        generator = Generator(SourceCatalog([tiny_run, tmp_path / "copy"]))
+        service = CompletionService(SourceCatalog([tiny_run, tmp_path / "copy"]))
 
         async def answer(model: str, record: bool) -> bytes:
             body = {"model": model, "prompt": "the", "max_tokens": 3, "seed": 1, "record": record}
-            return [part async for part in await generator.begin(json.dumps(body).encode())][-1]
+            return [part async for part in await service.start(json.dumps(body).encode())][-1]
 
         asked = [answer(f"model-{1 + number % 2}", record=number % 4 == 0) for number in range(8)]
         ends = await asyncio.wait_for(asyncio.gather(*asked), 60)
         assert all(end.startswith(b"event: done") for end in ends), ends
-        generator.close()
+        service.close()
         with pytest.raises(PellucidError, match="closing"):
-            await generator.begin(json.dumps({"model": "model-1", "record": False}).encode())
+            await service.start(json.dumps({"model": "model-1", "record": False}).encode())
 
     asyncio.run(run())
 

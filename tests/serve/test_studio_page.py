@@ -227,7 +227,7 @@ def test_a_long_record_stays_light(page: Any, studio: Studio) -> None:
     assert page.locator("[role=row]").count() < 60
 
 
-def test_a_prompt_is_answered_token_by_token_and_then_looked_into(page: Any, studio: Studio, folder: Path) -> None:
+def test_a_prompt_is_answered_token_by_token_and_then_inspected(page: Any, studio: Studio, folder: Path) -> None:
     page.goto(f"{studio.url}#/ask")
     page.get_by_label("Prompt").fill("the fox")
     for name, value in (("Max tokens", "7"), ("Temperature", "0.7"), ("Top-p", "0.9"), ("Seed", "11")):

@@ -360,7 +360,7 @@ def test_a_package_that_is_a_function_stays_both() -> None:
     assert "minutes" in inspect.signature(pellucid.train).parameters
 
 
-def test_samples_and_looks_leave_the_training_alone(text: list[Document], tmp_path: Path) -> None:
+def test_samples_and_evaluations_do_not_change_the_training(text: list[Document], tmp_path: Path) -> None:
     run_small(text, tmp_path / "watched", prompt="the fox")
     run_small(text, tmp_path / "unwatched", prompt="")
     a, b = weights(tmp_path / "watched"), weights(tmp_path / "unwatched")

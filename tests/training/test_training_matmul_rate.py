@@ -40,5 +40,5 @@ def test_the_plan_s_measurement_is_the_same_loop(monkeypatch: pytest.MonkeyPatch
     assert (found.flops, found.times) == (2 * 1024**3 / 0.5, 3)
 
 
-def test_the_first_time_is_not_among_those_told() -> None:
+def test_the_first_timing_is_left_out() -> None:
     assert [len(times) for times in time_products(torch.float32, [(2, 2, 2), (3, 2, 2)], seconds=0.0, least=3)] == [3, 3]

@@ -86,7 +86,7 @@ def test_a_shape_is_refused_by_what_its_own_optimizer_and_batch_take(monkeypatch
     refuse_too_large(config, int(missing[2].replace(",", "")), torch.float32)  # what is said to fit does
 
 
-def test_a_shape_that_no_batch_saves_is_told_of_the_largest_preset_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shape_that_fits_with_no_batch_is_refused_with_the_largest_preset_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     config = GPTConfig.preset("gpt3-13b")
     monkeypatch.setattr(memory_limit, "memory_bytes", lambda device: 2_000_000_000)
     with pytest.raises(PellucidError, match=r"205\.7 for weights, .* GB are missing") as refused:

@@ -193,7 +193,7 @@ def test_a_step_tells_its_operations_and_how_long_it_waited(tiny_run: Path) -> N
         assert line["matmul_share"] > 0
 
 
-def test_weights_and_biases_is_told_what_happens(
+def test_weights_and_biases_receives_the_numbers(
     documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[tuple[str, Any]] = []

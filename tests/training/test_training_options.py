@@ -267,7 +267,7 @@ def test_a_run_that_no_longer_learns_ends_early_and_resumes_to_the_bit(documents
     assert not [event for event in seen if isinstance(event, events.StepDone)]
 
 
-def test_a_disk_without_room_is_told_before_anything_is_written(
+def test_a_full_disk_is_refused_before_anything_is_written(
     documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = shutil.disk_usage, []
@@ -312,7 +312,7 @@ class Writer:
         self.closed = True
 
 
-def test_tensorboard_is_told_what_the_metrics_hold(
+def test_tensorboard_receives_what_the_metrics_hold(
     documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))

@@ -1,4 +1,4 @@
-"""Where a run computes: its device is asked for, resolved, written down and used; nothing of a step is left on the CPU."""
+"""The device of a run: it is resolved, kept in the plan and used; nothing of a step is left on the CPU."""
 
 import json
 import subprocess
@@ -15,7 +15,6 @@ import pellucid
 from pellucid.cli import main
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
-from pellucid.runtime.device import resolve_device
 from pellucid.training import memory_limit, placement
 from pellucid.training.memory_limit import memory_bytes, refuse_too_large
 from pellucid.training.placement import autocast, copy_to, default_dtype, has_operators
@@ -50,13 +49,6 @@ def test_a_run_on_another_device_is_the_run_on_the_cpu(tmp_path: Path) -> None:
     assert of_training < 1e-4 and of_tuning < 1e-4  # Adam divides by roots of small numbers
     assert found["operations"] > 10_000
     assert found["devices"] == {"cpu": None, "fake": "fake", "resumed": "fake", "cpu-tuned": None, "fake-tuned": "fake"}
-
-
-@pytest.mark.parametrize(("cuda", "mps", "chosen"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
-def test_auto_is_the_accelerator_that_there_is(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert resolve_device("auto").type == chosen
 
 
 def test_a_device_that_is_not_here_is_refused_before_anything_is_written(

@@ -1,7 +1,7 @@
-"""The functions of `import pellucid` that need several rooms: training with a recorder, records that draw figures.
+"""The public functions that need several packages: training with a recorder, records that draw figures and verify themselves.
 
-In: what a user gives. Out: a `Run`, a `Record`. No logic of its own: each function calls one room and hands it what another
-room provides.
+In: arguments of the public functions. Out: a `Run`, a `Record`. No logic of its own: each function calls one package and passes
+it what another provides.
 
 Read `records` (`Record`, `open`: imports no torch), `inspection` (`xray`, `verify`), `runs` (`train`, `finetune`, `open_run`).
 """

@@ -1,4 +1,4 @@
-"""`pellucid.Record`: a record that draws its figures and verifies itself. Opening and drawing need no torch."""
+"""`pellucid.Record`: a record with `figure` and `verify`. Opening and drawing need no torch."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO

@@ -63,7 +63,7 @@ def open_run(path: str | Path) -> Run:
 
 
 def _kind(path: Path) -> str:
-    """What `run.json` says the run is: "train" or "finetune". A file that says nothing readable is left for `Plan.load`."""
+    """The kind in `run.json`: "train" or "finetune". A file that cannot be read is left to `Plan.load` to refuse."""
     try:
         return str(json.loads((path / RUN_FILE).read_text(encoding="utf-8"))["kind"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -20,7 +20,7 @@ from pellucid.training.machine import describe
 
 
 ROUNDS = 5
-_NOT_SUBJECTS = ("compare", "contest", "sides", "worker")  # modules of this room that subjects share
+_NOT_SUBJECTS = ("backends", "compare", "peer_comparison", "worker")  # modules of this room that subjects share
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +91,10 @@ def in_turn(
     times: list[list[float]] = [[] for _ in works]
     for number in range(-warm_ups, rounds):
         for place in range(len(works)):
-            who = (number + place) % len(works)
-            seconds = _timed(works[who])
+            index = (number + place) % len(works)
+            seconds = _timed(works[index])
             if number >= 0:
-                times[who].append(seconds)
+                times[index].append(seconds)
     return {name: Rounds(tuple(own), tuple(times[-1])) for name, own in zip(ours, times, strict=False)}
 
 

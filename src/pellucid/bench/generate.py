@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.bench.backends import GGUF, KERNEL, prompt, write_models
 from pellucid.bench.compare import Comparison, less_is_better
-from pellucid.bench.contest import Contest, ContestResult, WorkerPool, WorkerSpec
-from pellucid.bench.sides import GGUF, KERNEL, prompt, write_models
+from pellucid.bench.peer_comparison import PeerComparison, PeerComparisonResult, WorkerPool, WorkerSpec
 
 
 ABOUT = "tokens a second: one stream and 32, against transformers and llama.cpp, on the same weights"
@@ -55,7 +55,7 @@ def dtypes() -> list[str]:
     return list(dict.fromkeys(("float32", str(default_dtype()).removeprefix("torch."))))
 
 
-def our_sides(directory: str, bits: str, name: str) -> dict[str, WorkerSpec]:
+def our_backends(directory: str, bits: str, name: str) -> dict[str, WorkerSpec]:
     """Our sides by the names of their rows: with the C kernel, and with PyTorch's operators, which have no int8 weights."""
     found: dict[str, WorkerSpec] = {}
     if kernel_is_here():
@@ -67,80 +67,80 @@ def our_sides(directory: str, bits: str, name: str) -> dict[str, WorkerSpec]:
 
 
 def peers_of(files: Mapping[str, str], kinds: Sequence[str], **llama: int) -> dict[str, list[WorkerSpec]]:
-    """All that are installed, each in the ways that are tried."""
+    """The peers that are installed, each with the settings that are tried."""
     found: dict[str, list[WorkerSpec]] = {}
     for kind in kinds:
         if kind in files:
-            ways = ({"file": files[kind], "flash": flash, **llama} for flash in (True, False))
-            found[f"llama.cpp-{kind}"] = [("llama_cpp", way) for way in ways]
+            settings = ({"file": files[kind], "flash": flash, **llama} for flash in (True, False))
+            found[f"llama.cpp-{kind}"] = [("llama_cpp", arguments) for arguments in settings]
     if find_spec("transformers") is not None:
         found["transformers"] = [("transformers", {"directory": files["model"], "dtype": dtype}) for dtype in dtypes()]
     return found
 
 
 def one_stream(kinds: Sequence[str], files: Mapping[str, str], rounds: int, pool: WorkerPool | None = None) -> list[Comparison]:
-    """One completion of a short prompt and of a long one, and the error by rounding weights; all in one contest."""
+    """One completion of a short prompt and of a long one, and the error by rounding weights; all in one comparison."""
     names = {bits: f"generate/{NAME}/{bits}/one-stream" for bits in kinds}
     ours: dict[str, WorkerSpec] = {}
     for bits, name in names.items():
-        ours |= our_sides(files["model"], bits, name)
+        ours |= our_backends(files["model"], bits, name)
     if not ours:
         return []
     peers = peers_of(files, [GGUF[bits] for bits in kinds])
     found: list[Comparison] = []
-    with Contest(ours, peers, {"prompts": [prompt(READ)], "tokens": 8}, pool) as contest:
-        result = contest.play({"prompts": [prompt(READ)], "tokens": WRITTEN}, rounds)
+    with PeerComparison(ours, peers, {"prompts": [prompt(READ)], "tokens": 8}, pool) as comparison:
+        result = comparison.run({"prompts": [prompt(READ)], "tokens": WRITTEN}, rounds)
         request = {"prompts": [prompt(READ_LONG)], "tokens": WRITTEN_THEN}
-        long = contest.play(request, min(rounds, FEW_ROUNDS), warm_ups=0)  # the short prompt was the warm-up
+        long = comparison.run(request, min(rounds, FEW_ROUNDS), warm_ups=0)  # the short prompt was the warm-up
         for bits, name in names.items():
             against = [f"llama.cpp-{GGUF[bits]}", "transformers"]
-            for who in (one for one in ours if one.startswith(name)):
-                found += _one_stream_rows(result, who, against)
-                found += long.against(who, f"{who}/after-{READ_LONG}", "writing", work=WRITTEN_THEN - 1, peers=against)
-                found += long.against(who, f"{who}/after-{READ_LONG}/first-token", "first", peers=against)
+            for backend in (one for one in ours if one.startswith(name)):
+                found += _one_stream_rows(result, backend, against)
+                found += long.against(backend, f"{backend}/after-{READ_LONG}", "writing", work=WRITTEN_THEN - 1, peers=against)
+                found += long.against(backend, f"{backend}/after-{READ_LONG}/first-token", "first", peers=against)
             if bits != "float32" and name in ours:
-                found += _error(contest, bits, name, files["model"], pool)
-        return [*found, *contest.missing(f"generate/{NAME}/one-stream")]
+                found += _error(comparison, bits, name, files["model"], pool)
+        return [*found, *comparison.missing(f"generate/{NAME}/one-stream")]
 
 
-def _one_stream_rows(result: ContestResult, who: str, against: Sequence[str]) -> list[Comparison]:
+def _one_stream_rows(result: PeerComparisonResult, backend: str, against: Sequence[str]) -> list[Comparison]:
     """Rate and time to the first token against every peer; time per token and memory against the faster one."""
-    found = result.against(who, who, "writing", work=WRITTEN - 1, peers=against)
-    found += result.against(who, f"{who}/first-token", "first", peers=against)
+    found = result.against(backend, backend, "writing", work=WRITTEN - 1, peers=against)
+    found += result.against(backend, f"{backend}/first-token", "first", peers=against)
     peer = result.best("writing", against)
     if peer is None:
         return found
-    words = result.describe(who, peer)
-    each = [[seconds for answer in result.answers[side] for seconds in answer["each"]] for side in (who, peer)]
+    words = result.describe(backend, peer)
+    each = [[seconds for answer in result.answers[name] for seconds in answer["each"]] for name in (backend, peer)]
     for part, place in (("token-p50", 49), ("token-p99", 98)):
         own, theirs = (quantiles(some, n=100, method="inclusive")[place] for some in each)
-        found.append(less_is_better(f"{who}/{part}", "s", words, own, theirs))
+        found.append(less_is_better(f"{backend}/{part}", "s", words, own, theirs))
     for one in (peer for peer in result.peers if peer in against):
-        own, theirs = (result.answers[side][-1]["peak"] for side in (who, one))
+        own, theirs = (result.answers[name][-1]["peak"] for name in (backend, one))
         if own and theirs:
-            description = result.describe(who, one)
-            found.append(less_is_better(f"{who}/peak-memory/vs-{one}", "MB", description, own / 1e6, theirs / 1e6))
+            description = result.describe(backend, one)
+            found.append(less_is_better(f"{backend}/peak-memory/vs-{one}", "MB", description, own / 1e6, theirs / 1e6))
     return found
 
 
-def _error(contest: Contest, bits: str, name: str, directory: str, pool: WorkerPool | None) -> list[Comparison]:
+def _error(comparison: PeerComparison, bits: str, name: str, directory: str, pool: WorkerPool | None) -> list[Comparison]:
     """The error of the logits by rounding weights, ours and llama.cpp's: RMS error relative to the logits' own."""
     peer = f"llama.cpp-{GGUF[bits]}"
-    if peer not in contest.paths:
+    if peer not in comparison.paths:
         return []
     with tempfile.TemporaryDirectory() as folder:
 
-        def of(side: Contest, who: str) -> NDArray[np.float64]:
+        def logits_of(comparison: PeerComparison, backend: str) -> NDArray[np.float64]:
             file = str(Path(folder) / "logits")
-            side.ask(who, {"logits": file, "prompts": [prompt(COMPARED)]})
+            comparison.ask(backend, {"logits": file, "prompts": [prompt(COMPARED)]})
             return np.fromfile(file, np.float32).reshape(COMPARED, -1).astype(np.float64)
 
         exact: dict[str, WorkerSpec] = {"exact": ("ours", {"directory": directory, "kernel": "off", "weights": "float32"})}
-        with Contest(exact, {}, {}, pool) as reference:
-            right = of(reference, "exact")
+        with PeerComparison(exact, {}, {}, pool) as reference:
+            right = logits_of(reference, "exact")
         size = float(np.sqrt(np.mean((right - right.mean(axis=1, keepdims=True)) ** 2)))
-        errors = [float(np.sqrt(np.mean((of(contest, who) - right) ** 2))) / size for who in (name, peer)]
-    words = f"{contest.paths[peer]}; ours: {contest.paths[name]}; against float32, {COMPARED} tokens"
+        errors = [float(np.sqrt(np.mean((logits_of(comparison, backend) - right) ** 2))) / size for backend in (name, peer)]
+    words = f"{comparison.paths[peer]}; ours: {comparison.paths[name]}; against float32, {COMPARED} tokens"
     return [less_is_better(f"{name}/error", "of the logits", words, *errors)]
 
 
@@ -149,22 +149,22 @@ def many_streams(files: Mapping[str, str], rounds: int, pool: WorkerPool | None 
     names = {bits: f"generate/{NAME}/{bits}/{STREAMS}-streams" for bits in GGUF}
     ours: dict[str, WorkerSpec] = {}
     for bits, name in names.items():
-        found = our_sides(files["model"], bits, name)
-        ours |= {who: made for who, made in found.items() if who == name or bits == "float32"}
+        found = our_backends(files["model"], bits, name)
+        ours |= {backend: made for backend, made in found.items() if backend == name or bits == "float32"}
     peers = peers_of(files, list(GGUF.values()), streams=STREAMS, positions=READ_BY_MANY + WRITTEN_BY_MANY)
     rows: list[Comparison] = []
     work = STREAMS * WRITTEN_BY_MANY
     probe = _many(4, tokens=4, equal=True)
-    with Contest(ours, peers, probe, pool) as contest:
-        equal = contest.play(_many(STREAMS, tokens=WRITTEN_BY_MANY, equal=True), rounds)
-        unlike = contest.play(_many(STREAMS, tokens=WRITTEN_BY_MANY, equal=False), 1, warm_ups=0)
+    with PeerComparison(ours, peers, probe, pool) as comparison:
+        equal = comparison.run(_many(STREAMS, tokens=WRITTEN_BY_MANY, equal=True), rounds)
+        unlike = comparison.run(_many(STREAMS, tokens=WRITTEN_BY_MANY, equal=False), 1, warm_ups=0)
         for bits, name in names.items():
             against = [f"llama.cpp-{GGUF[bits]}", "transformers"]
-            for who in (one for one in ours if one.startswith(name)):
-                rows += equal.against(who, who, "whole", work=work, peers=against)
-                rows += equal.against(who, f"{who}/writing", "writing", work=work - STREAMS, peers=against)
-                rows += unlike.against(who, f"{who}/unlike-prompts", "whole", work=work, peers=against)
-        return [*rows, *contest.missing(f"generate/{NAME}/{STREAMS}-streams")]
+            for backend in (one for one in ours if one.startswith(name)):
+                rows += equal.against(backend, backend, "whole", work=work, peers=against)
+                rows += equal.against(backend, f"{backend}/writing", "writing", work=work - STREAMS, peers=against)
+                rows += unlike.against(backend, f"{backend}/unlike-prompts", "whole", work=work, peers=against)
+        return [*rows, *comparison.missing(f"generate/{NAME}/{STREAMS}-streams")]
 
 
 def _many(streams: int, *, tokens: int, equal: bool) -> dict[str, Any]:

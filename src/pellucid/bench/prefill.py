@@ -1,16 +1,16 @@
 """Prefill against `transformers` and llama.cpp: a prompt of 512 tokens, GPT-2's 124M shape, until the first token.
 
-The sides and their weights are those of `bench.generate`.
+The backends and their weights are those of `bench.generate`.
 """
 
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pellucid.bench.backends import GGUF, prompt, write_models
 from pellucid.bench.compare import Comparison
-from pellucid.bench.contest import Contest, WorkerSpec
-from pellucid.bench.generate import NAME, our_sides, peers_of
-from pellucid.bench.sides import GGUF, prompt, write_models
+from pellucid.bench.generate import NAME, our_backends, peers_of
+from pellucid.bench.peer_comparison import PeerComparison, WorkerSpec
 
 
 ABOUT = "tokens a second of reading a prompt, against transformers and llama.cpp, on the same weights"
@@ -28,11 +28,12 @@ def measured(files: Mapping[str, str], rounds: int) -> list[Comparison]:
     name = f"prefill/{NAME}/{READ}"
     ours: dict[str, WorkerSpec] = {}
     for bits in GGUF:
-        ours |= our_sides(files["model"], bits, f"{name}/{bits}")
+        ours |= our_backends(files["model"], bits, f"{name}/{bits}")
     rows = []
-    with Contest(ours, peers_of(files, list(GGUF.values())), {"prompts": [prompt(READ // 4)], "tokens": 1}) as contest:
-        result = contest.play({"prompts": [prompt(READ)], "tokens": 1}, rounds)
+    probe = {"prompts": [prompt(READ // 4)], "tokens": 1}
+    with PeerComparison(ours, peers_of(files, list(GGUF.values())), probe) as comparison:
+        result = comparison.run({"prompts": [prompt(READ)], "tokens": 1}, rounds)
         for bits in GGUF:
-            for who in (one for one in ours if one.startswith(f"{name}/{bits}")):
-                rows += result.against(who, who, "first", work=READ, peers=[f"llama.cpp-{GGUF[bits]}", "transformers"])
-        return [*rows, *contest.missing(name)]
+            for backend in (one for one in ours if one.startswith(f"{name}/{bits}")):
+                rows += result.against(backend, backend, "first", work=READ, peers=[f"llama.cpp-{GGUF[bits]}", "transformers"])
+        return [*rows, *comparison.missing(name)]

@@ -1,4 +1,4 @@
-"""A worker process, for sides that must not share an allocator, a thread pool or a crash.
+"""A worker process, for benchmarked code that must not share an allocator, a thread pool or a crash.
 
 It is given a module and a function that sets it up; then every line on its stdin is a request and every line on its stdout an
 answer, both JSON. A worker that crashes is reported as such, and the rest of the measurement continues.
@@ -18,7 +18,7 @@ from typing import Any, Self
 Work = Callable[[dict[str, Any]], dict[str, Any]]  # a request -> an answer
 
 
-class WorkerDied(Exception):
+class WorkerExited(Exception):
     """The process ended; the message says how."""
 
 
@@ -42,7 +42,7 @@ class Worker:
         )  # fmt: skip
         try:
             self.ready = self.ask(arguments)  # the description that the setup returned
-        except WorkerDied:
+        except WorkerExited:
             self.close()
             raise
 
@@ -60,7 +60,7 @@ class Worker:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise WorkerDied(self._cause_of_death())
+            raise WorkerExited(self._exit_reason())
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -71,7 +71,7 @@ class Worker:
         self._process.communicate()
         self._errors.close()
 
-    def _cause_of_death(self) -> str:
+    def _exit_reason(self) -> str:
         self._process.communicate()
         self._errors.seek(0)
         errors = self._errors.read().decode("utf-8", "replace")

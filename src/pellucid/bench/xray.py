@@ -17,7 +17,7 @@ from pellucid.engine.engine import run_to_completion
 from pellucid.finetuning.tasks import number_words
 from pellucid.generation.model import GPT
 from pellucid.gpt.config import GPTConfig
-from pellucid.interpret.capture import KEEP, generate_watched
+from pellucid.interpret.capture import KEEP, capture_generation
 from pellucid.runtime.torch_runner import TorchRunner
 
 
@@ -41,7 +41,7 @@ def _generation(rounds: int) -> Sequence[Comparison]:
         deque(run_to_completion(TorchRunner(model), [model.new_sequence(prompt, max_tokens=TOKENS, seed=1)]), 0)
 
     def capture() -> None:
-        generate_watched(model, model.new_sequence(prompt, max_tokens=TOKENS, seed=1), KEEP, CANDIDATES)
+        capture_generation(model, model.new_sequence(prompt, max_tokens=TOKENS, seed=1), KEEP, CANDIDATES)
 
     def whole() -> None:
         pellucid.xray(model, prompt, max_tokens=TOKENS, seed=1, candidates=CANDIDATES)

@@ -62,7 +62,7 @@ def run(chosen: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from pellucid.cli.output import print_json
-    from pellucid.planning import device, estimate, find
+    from pellucid.planning import device, estimate, planned_model
     from pellucid.planning.estimate import published_sizes
 
     if chosen.all == (chosen.what is not None):
@@ -84,10 +84,10 @@ def run(chosen: argparse.Namespace) -> int:
     if (chosen.devices != 1 or chosen.utilisation is not None) and chosen.device is None and not any(numbers):
         print("pellucid plan: of which device? name one with --device, or give its rate with --flops", file=sys.stderr)
         return 2
-    of = device(chosen.device, flops=chosen.flops, memory=chosen.memory, price=chosen.price)
+    spec = device(chosen.device, flops=chosen.flops, memory=chosen.memory, price=chosen.price)
     planned = estimate(
-        find(chosen.what), tokens=chosen.tokens, context=chosen.context, batch=chosen.batch, device=of, count=chosen.devices,
-        utilisation=1.0 if chosen.utilisation is None else chosen.utilisation,
+        planned_model(chosen.what), tokens=chosen.tokens, context=chosen.context, batch=chosen.batch, device=spec,
+        count=chosen.devices, utilisation=1.0 if chosen.utilisation is None else chosen.utilisation,
     )  # fmt: skip
     measured = None
     if chosen.measure:

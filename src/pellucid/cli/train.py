@@ -80,8 +80,8 @@ def _dry_run(chosen: argparse.Namespace, options: dict[str, Any]) -> int:
 
     with RunDisplay(json=chosen.json) as live:
         plan, throughput = dry_run(chosen.text, seed=chosen.seed or 0, observers=[live], **options)
-    dial = shape_for(chosen.parameters) if chosen.parameters else None
-    preview = Preview(plan=plan, throughput=throughput, dial=dial)
+    scaled_shape = shape_for(chosen.parameters) if chosen.parameters else None
+    preview = Preview(plan=plan, throughput=throughput, scaled_shape=scaled_shape)
     if chosen.json:
         print_json(preview.to_dict())
     else:

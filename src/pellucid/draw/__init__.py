@@ -1,4 +1,4 @@
-"""draw/: pictures as pure functions of time.
+"""Figures of a record as films: pictures that are pure functions of time.
 
 In: a record (or, for a plain chart, lists of numbers). Out: a `Film`, which the back ends turn into SVG, PNG, GIF, WebP, MP4 or
 an HTML page, and which the player in the browser plays from the same JSON. No random number, no clock, no measured page: the

@@ -1,4 +1,4 @@
-"""Drawing every figure that some records give into files: which record gives which, the files' names, what is missing."""
+"""Draws every figure of some records into files: which record gives which figure, the files' names, what is missing."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Fine-tuning: a trained model and examples go in, a run directory with a better model for that task comes out.
+"""Fine-tuning: trains a model further on examples or text, into a run directory with the model before and after.
 
 In: prompt and completion pairs (JSONL), or plain text, and any model that `load` takes. Out: a run directory as training
 makes it, with `base/` (the model before) and `model/` (the best on held-out examples). Read `examples`, then `job`.

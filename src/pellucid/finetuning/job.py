@@ -125,7 +125,7 @@ class FinetuningJob:
 
 
 class ExampleWorkload(Workload):
-    """Fine-tuning on what is in a run directory (`training.planner.Workload`)."""
+    """Fine-tuning on the examples or the text in a run directory (`training.planner.Workload`)."""
 
     kind = "finetune"
     checkpoints = CHECKPOINTS

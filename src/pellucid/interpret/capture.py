@@ -77,7 +77,7 @@ def xray(
     sequence = model.new_sequence(prompt, **generate_options)
     if sequence.finish_reason is not None:
         raise PellucidError("max_tokens is 0: nothing is drawn, so there is nothing to record; set it to 1 or more")
-    generation = generate_watched(model, sequence, keep, min(candidates, model.config.vocab_size), on_token)
+    generation = capture_generation(model, sequence, keep, min(candidates, model.config.vocab_size), on_token)
     buffer = BytesIO()
     with inference_mode(model), RecordWriter(buffer, "generation", _provenance(model, sequence)) as writer:
         _write(_ChunkWriter(writer), model, sequence, keep, generation)
@@ -86,8 +86,8 @@ def xray(
 
 
 @dataclass(frozen=True, slots=True)
-class WatchedGeneration:
-    """A finished generation with what was kept of it; views are computed from this.
+class CapturedGeneration:
+    """A finished generation with its activations, distributions and times; views are computed from these.
 
     Attributes:
         tap: activations, and the time in each block.
@@ -101,10 +101,10 @@ class WatchedGeneration:
     cache_bytes: int
 
 
-def generate_watched(
+def capture_generation(
     model: GPT, sequence: Sequence, keep: Collection[str], candidates: int,
     on_token: Callable[[Token, StepDistribution], None] | None = None,
-) -> WatchedGeneration:  # fmt: skip
+) -> CapturedGeneration:  # fmt: skip
     """Generates one sequence with a tap. The steps' distributions are computed between the steps, outside of their times."""
     tap = ActivationTap(model.config.n_layers, keep, clock=model.wte.weight.device.type == "cpu")
     runner = _LogitsRunner(model, tap=tap)
@@ -124,7 +124,7 @@ def generate_watched(
         steps.append(step_distribution(runner.logits, sequence.options, u, token.id, candidates, counts))
         if on_token is not None:
             on_token(token, steps[-1])
-    return WatchedGeneration(tap, steps, times, runner.cache_bytes)
+    return CapturedGeneration(tap, steps, times, runner.cache_bytes)
 
 
 class _LogitsRunner(TorchRunner):
@@ -178,7 +178,7 @@ def piece_table(tokenizer: Tokenizer, tokens: Iterable[int]) -> tuple[Any, Any, 
     return np.array(ids, np.int32), starts, np.frombuffer(b"".join(found), np.uint8)
 
 
-def _write(chunks: _ChunkWriter, model: GPT, sequence: Sequence, keep: Collection[str], generation: WatchedGeneration) -> None:
+def _write(chunks: _ChunkWriter, model: GPT, sequence: Sequence, keep: Collection[str], generation: CapturedGeneration) -> None:
     config, tap, steps = model.config, generation.tap, generation.steps
     chunks.add_ids("prompt_ids", sequence.prompt)
     chunks.add_ids("steps/drawn_ids", [token.id for token in sequence.tokens])

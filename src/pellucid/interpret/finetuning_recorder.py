@@ -1,6 +1,6 @@
-"""Recording a fine-tuning run: the model before and the model after, compared by weight matrix and by answer.
+"""The record of a fine-tuning run: the models before and after, compared by weight matrix and by answer.
 
-Q weight matrices, N steps. A finished run holds both models, so nothing is watched while it trains.
+Q weight matrices, N steps. A finished run holds both models, so no watcher is needed while it trains.
 """
 
 from collections.abc import Sequence

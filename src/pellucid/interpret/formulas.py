@@ -1,4 +1,4 @@
-"""The derived numbers of a generation record, each as a formula over the model and its activations.
+"""The formulas of a generation record's derived numbers: attention weights, logit lens, cache states, step distributions.
 
 T positions, C width, H heads, D head width, L blocks, V vocabulary, S steps, K candidates of a step, J of the lens.
 

@@ -1,4 +1,4 @@
-"""What is kept of a generation while it runs: references to activations that exist anyway, and the time.
+"""`ActivationTap`: keeps the residual stream, queries, keys and block times of a generation while it runs.
 
 T positions, C width, H heads, D head width, L blocks, S steps.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class ActivationTap:
-    """A tap (`gpt.tap.Tap`) on one sequence. It only keeps references, so it costs next to no time; views compute later.
+    """A tap (`gpt.tap.Tap`) on one sequence. It keeps references and computes nothing, so it costs next to no time.
 
     Args:
         blocks: L.

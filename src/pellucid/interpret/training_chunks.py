@@ -19,7 +19,7 @@ from pellucid.runs.metrics import read_metrics
 from pellucid.runs.plan import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLE_TOP_P, Plan
 from pellucid.runtime.inference_mode import inference_mode
 from pellucid.training.batches import WindowBatches
-from pellucid.training.watch import moments
+from pellucid.training.watch import recorded_steps
 from pellucid.version import __version__
 
 
@@ -71,7 +71,7 @@ def write_training_record(
         },
         machine=plan.machine | {"threads": plan.threads},
     )  # fmt: skip
-    recorded = [each for each in moments(plan.total_steps) if each < step or each == step == plan.total_steps]
+    recorded = [each for each in recorded_steps(plan.total_steps) if each < step or each == step == plan.total_steps]
     with RecordWriter(target, "training", provenance) as writer:
         _TrainingChunks(writer, plan, model, batches).write(run, step, recorded, stretch_loss)
 

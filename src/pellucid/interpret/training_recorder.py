@@ -1,10 +1,10 @@
-"""Recording a training run: which statistics are kept at which steps, and when the record is written.
+"""The recorder of a training run: keeps statistics at the recorded steps, and writes the record from them.
 
 Q weight matrices, W positions of the fixed window, X positions of the example, K candidates.
 
-The recorded steps (`training.watch.moments`) are spaced by their logarithm. The statistics of each go to
+The recorded steps (`training.watch.recorded_steps`) are spaced by their logarithm. The statistics of each go to
 `RUN/moments/step-....safetensors` at once, and numbers of every step are in `RUN/metrics.jsonl` anyway; the record is written
-from those files at checkpoints and at the end. So a killed run has lost nothing that it will not do again, and a resumed run
+from those files at checkpoints and at the end. So a killed run loses only steps that are repeated on resume, and a resumed run
 gives the record of an uninterrupted one.
 """
 
@@ -38,7 +38,7 @@ from pellucid.runtime.inference_mode import inference_mode
 from pellucid.training import checkpoint
 from pellucid.training.batches import WindowBatches
 from pellucid.training.checkpoint import State
-from pellucid.training.watch import example_moment, moments
+from pellucid.training.watch import recorded_steps, steps_before_example
 
 
 Array = Any
@@ -63,7 +63,7 @@ class TrainingStatsWatcher:
 
     def watches(self, step: int) -> bool:
         """Whether statistics are kept when `step` steps are done."""
-        return step in moments(self.plan.total_steps)
+        return step in recorded_steps(self.plan.total_steps)
 
     def before(self, model: GPT, optimizer: torch.optim.Optimizer, state: State, ids: Tensor, targets: Tensor) -> None:
         """Takes the statistics of the weights, and of the gradients of the step that follows."""
@@ -72,7 +72,7 @@ class TrainingStatsWatcher:
         assert all(gradient is not None for gradient in gradients)
         self.stats = self.weight_stats(model) | {"gradients": norms([g for g in gradients if g is not None]).numpy()}
         self._before = [weight.clone() for weight in weights_of(model)]
-        if state.step == example_moment(self.plan.total_steps):
+        if state.step == steps_before_example(self.plan.total_steps):
             window = np.concatenate((ids[0].numpy(), targets[0, -1:].numpy()))
             self._example = (window, *self._evaluate(model, window))
 
@@ -112,7 +112,7 @@ class TrainingRecorder(TrainingStatsWatcher):
     def __init__(self, run: Path, plan: Plan, model: GPT, batches: WindowBatches) -> None:
         super().__init__(plan, held_out_window(batches))
         self.run, self.model, self.batches = run, model, batches
-        self.recorded_steps = moments(plan.total_steps)
+        self.recorded_steps = recorded_steps(plan.total_steps)
         self._step = -1
         self._changed = True  # whether statistics have been kept since the record was written
 
@@ -124,7 +124,7 @@ class TrainingRecorder(TrainingStatsWatcher):
         """Also keeps a checkpoint at the example's step, unless it is the first: the seed gives the first weights."""
         self._step = state.step
         super().before(model, optimizer, state, ids, targets)
-        if 0 < state.step == example_moment(self.plan.total_steps):
+        if 0 < state.step == steps_before_example(self.plan.total_steps):
             checkpoint.keep_example(self.run, model, optimizer, state)
 
     def after(self, model: GPT) -> None:
@@ -144,7 +144,7 @@ class TrainingRecorder(TrainingStatsWatcher):
             os.replace(part, final)
         except (OSError, SafetensorError) as error:
             part.unlink(missing_ok=True)
-            raise PellucidError(f"could not write {final}: {error}; mend that, or go on without a record") from error
+            raise PellucidError(f"could not write {final}: {error}; fix that, or go on without a record") from error
         self.stats = {}
         self._changed = True
 

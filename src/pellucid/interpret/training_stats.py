@@ -23,7 +23,7 @@ Array = Any
 TILES = 32  # rows and columns of a thumbnail, at most
 WINDOW = 256  # positions of the held-out window, at most
 CANDIDATES = 20  # likeliest tokens listed for the example
-SEARCHED_PAIRS = 1_000  # of neighbouring windows, in which the end of a document is looked for
+SEARCHED_PAIRS = 1_000  # of neighbouring windows, searched for the end of a document
 
 
 def weights_of(model: Decoder) -> list[Tensor]:

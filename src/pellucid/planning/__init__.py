@@ -9,7 +9,7 @@ Read `estimate`, then `memory` and `devices`; `source` finds the config.
 
 from pellucid.planning.devices import DEVICES, DeviceSpec, device
 from pellucid.planning.estimate import Estimate, estimate
-from pellucid.planning.source import PlannedModel, find
+from pellucid.planning.source import PlannedModel, planned_model
 
 
-__all__ = ["DEVICES", "DeviceSpec", "Estimate", "PlannedModel", "device", "estimate", "find"]
+__all__ = ["DEVICES", "DeviceSpec", "Estimate", "PlannedModel", "device", "estimate", "planned_model"]

@@ -45,7 +45,7 @@ def device(
     """The device of that name, with given numbers in place of the table's; None where no argument is given.
 
     Raises:
-        PellucidError: a name that is not in the table, without its rate; or a number that is not above 0.
+        PellucidError: a name that is not in the table and no `flops`; or a number that is not above 0.
     """
     for word, value in (("flops", flops), ("memory", memory), ("price", price)):
         if value is not None and not (math.isfinite(value) and value > 0):

@@ -12,7 +12,7 @@ from pellucid.gpt.pattern import all_dense
 from pellucid.gpt.published import FLOPS_PER_PARAMETER_AND_TOKEN, PF_DAY, PUBLISHED
 from pellucid.planning.devices import DeviceSpec, TimeAndCost, devices_for, duration, published_claim
 from pellucid.planning.memory import MATRIX_BITS, STATES, state_bytes, weight_bytes
-from pellucid.planning.source import PlannedModel, find
+from pellucid.planning.source import PlannedModel, planned_model
 
 
 KV_VALUE = 2  # bytes of a cached key or value: 16 bits
@@ -251,4 +251,4 @@ def estimate(
 
 def published_sizes() -> list[Estimate]:
     """The eight sizes of GPT-3, each as trained: 300 billion tokens of full sequences."""
-    return [estimate(find(name)) for name in PUBLISHED]
+    return [estimate(planned_model(name)) for name in PUBLISHED]

@@ -79,7 +79,7 @@ class FinalLossPrediction:
     epochs: float
 
     def as_sentence(self) -> str:
-        """Where the number comes from, and what it leaves out."""
+        """The law's source, and where the run lies outside its range."""
         sentence = self.law.source
         if not self.within:
             sentence += f", {compact(self.law.parameters)} parameters, {compact(self.law.tokens)} tokens; this run lies outside"

@@ -1,4 +1,4 @@
-"""How fast this machine multiplies matrices: measured, so never the same twice. Torch is imported only to measure."""
+"""The measured matrix-multiplication rate and the memory of this machine. Torch is imported only to measure."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -10,7 +10,7 @@ MIN_TIMES = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """What was measured on this machine.
+    """Measured figures of this machine.
 
     Attributes:
         flops: operations a second of a 1024 x 1024 product, the median of `times` products.

@@ -1,4 +1,4 @@
-"""Memory of a model by dtype: the state of a training run, and the weights alone. Bytes throughout.
+"""Memory of a model by dtype, in bytes: the state of a training run, and the weights alone.
 
 The activations of a training step are in `gpt.memory`, which training itself uses too.
 """

@@ -1,6 +1,6 @@
-"""A training run before it is started: its plan, how long it takes on this machine, and how much memory.
+"""`Preview`: the plan, time, memory and predicted loss of a training run before it is started.
 
-The time is measured (`training.run.dry_run`), so it is never the same twice; the memory is computed by `gpt.memory`.
+The time of a step is measured on this machine (`training.run.dry_run`); the memory is computed by `gpt.memory`.
 """
 
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from pellucid.training.throughput import Throughput
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """What a planned run takes.
+    """A planned run with its resources.
 
     Attributes:
         plan: every choice of it. throughput: seconds of a step and of a held-out evaluation, measured here.
-        dial: how its shape was derived, if from a number of parameters.
+        scaled_shape: how its shape was derived, if from a number of parameters.
     """
 
     plan: Plan
     throughput: Throughput
-    dial: ScaledShape | None = None
+    scaled_shape: ScaledShape | None = None
 
     @property
     def seconds(self) -> float:
@@ -52,16 +52,16 @@ class Preview:
 
     def reasons(self) -> dict[str, str]:
         """By name, why each number that follows from the number of parameters is as it is; none that was given instead."""
-        if self.dial is None:
+        if self.scaled_shape is None:
             return {}
-        plan, dial = self.plan, self.dial
-        found = dict(dial.reasons)
-        if plan.recipe.learning_rate != dial.learning_rate:
+        plan, scaled_shape = self.plan, self.scaled_shape
+        found = dict(scaled_shape.reasons)
+        if plan.recipe.learning_rate != scaled_shape.learning_rate:
             del found["learning_rate"]
-        if plan.batch != dial.batch_tokens // plan.config.n_ctx:
+        if plan.batch != scaled_shape.batch_tokens // plan.config.n_ctx:
             del found["batch_tokens"]
-        if plan.config.vocab_size != dial.config.vocab_size:
-            found["vocab_size"] = f"the tokenizer's, of {dial.config.vocab_size:,} that would suit"
+        if plan.config.vocab_size != scaled_shape.config.vocab_size:
+            found["vocab_size"] = f"the tokenizer's, of {scaled_shape.config.vocab_size:,} that would suit"
         return found
 
     def rows(self) -> list[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""Finding the config to plan for: a preset's name, a model or run directory, or a config file."""
+"""`planned_model`: the config to plan for, from a preset's name, a model or run directory, or a config file."""
 
 import json
 from dataclasses import dataclass
@@ -12,9 +12,6 @@ from pellucid.gpt.presets import PRESETS, preset
 from pellucid.gpt.published import PUBLISHED, TOTAL_TOKENS, Published
 from pellucid.runs.files import RUN_FILE
 from pellucid.runs.recipe import TOKENS_PER_PARAMETER
-
-
-CONFIG_FILE = "config.json"  # `gpt.config_json.CONFIG`, whose module imports numpy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,17 +34,17 @@ class PlannedModel:
     published: Published | None = None
 
 
-def find(what: str | Path) -> PlannedModel:
-    """The config that `what` names.
+def planned_model(source: str | Path) -> PlannedModel:
+    """The model that `source` names.
 
     Args:
-        what: a preset; "default", the embedded model; a model directory (config.json), a run directory (run.json), or
+        source: a preset; "default", the embedded model; a model directory (config.json), a run directory (run.json), or
             either file; or a JSON file of `GPTConfig.to_dict`'s keys.
 
     Raises:
         PellucidError: nothing readable there; the message lists the presets or names the file.
     """
-    name, path = str(what), Path(what)
+    name, path = str(source), Path(source)
     if name in PRESETS:
         return _preset(name)
     if name == "default":

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Replacing a record's file atomically: it is written whole or not at all."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Whether a record holds the chunks that the schema requires of its kind."""
+"""Checks that a record holds the chunks that the schema requires of its kind."""
 
 from collections.abc import Iterator
 

@@ -17,8 +17,8 @@ The header:
     {"format": "pellucid record", "schema": [1, 0], "kind": "generation" | "training" | "finetuning",
      "provenance": {...: `provenance.Provenance`}, "chunks": [{...: `entry.ChunkEntry`}, ...]}
 
-The digests detect damage: of the header at once, of a chunk when it is read. They do not prove who wrote the file: whoever
-changes numbers can compute new digests. Detecting that takes the model: `pellucid verify`.
+The digests detect damage: of the header at once, of a chunk when it is read. They do not authenticate it: after
+numbers are changed, new digests can be computed. Detecting that takes the model: `pellucid verify`.
 """
 
 import struct

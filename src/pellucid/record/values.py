@@ -1,4 +1,4 @@
-"""How numbers are stored: in their own dtype, as bfloat16, as uint8 steps of a range, as a lower triangle.
+"""The stored forms of arrays: their own dtype, bfloat16, uint8 steps of a range, a lower triangle.
 
 Precision lost: bfloat16 keeps 8 significant bits (relative error at most 2^-8), uint8 steps err by at most
 half a step, (hi - lo) / 510, plus the float32 rounding of the value that is read.

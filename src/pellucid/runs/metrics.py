@@ -44,7 +44,7 @@ class MetricsWriter:
             self.file.write(json.dumps(values(event)) + "\n")
             self.file.flush()
         except OSError as error:
-            raise PellucidError(f"could not write {self.file.name}: {error}; mend that, then resume") from error
+            raise PellucidError(f"could not write {self.file.name}: {error}; fix that, then resume") from error
 
     def close(self) -> None:
         """Closes the file."""

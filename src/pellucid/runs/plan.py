@@ -111,7 +111,7 @@ class Plan:
 
 
 def read_plan(run: Path) -> dict[str, Any]:
-    """The plain values of `run.json`, for whoever shows a plan rather than resumes it.
+    """The plain values of `run.json`, to show a plan rather than resume it.
 
     Raises:
         PellucidError: no run there, or a file that is not a JSON object.

@@ -1,4 +1,4 @@
-"""Where a run's batches come from: the protocol, and batches of shuffled windows of text."""
+"""Batches of a training run: the protocol, and batches of shuffled windows of text."""
 
 from bisect import bisect_left
 from itertools import islice
@@ -22,7 +22,7 @@ HELD_OUT_TOKENS = 8_192  # read at each evaluation; the same tokens every time
 
 
 class Batches(Protocol):
-    """Where a run's data comes from: pure functions of the step's number."""
+    """The batches of a run: pure functions of the step's number."""
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Ids and targets of step `step` (0, 1, 2, ...): (B, T) int64 each, on the CPU."""

@@ -42,7 +42,7 @@ from pellucid.training.spike_guard import Recent
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a run is: steps and training tokens done, and what skipping spikes and ending early depend on.
+    """The progress of a run: steps and training tokens done, and what skipping spikes and ending early depend on.
 
     Attributes:
         skipped: how many of the steps had their update skipped. recent: what the next step is compared with (`spike_guard`).
@@ -97,7 +97,7 @@ def save(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State, 
             shutil.rmtree(old.with_suffix(PART))
     except (OSError, SafetensorError, PellucidError) as error:
         last = newest(run)
-        kept = f"{last.name} is intact; mend that, then resume" if last else "there is no earlier one"
+        kept = f"{last.name} is intact; fix that, then resume" if last else "there is no earlier one"
         raise PellucidError(f"could not save the checkpoint of step {state.step}: {error}; {kept}") from error
     return final
 
@@ -113,7 +113,7 @@ def keep_example(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state:
         shutil.rmtree(final.parent, ignore_errors=True)
         _write(final, model, optimizer, state)
     except (OSError, SafetensorError, PellucidError) as error:
-        raise PellucidError(f"could not save {final}: {error}; mend that, or go on without a record") from error
+        raise PellucidError(f"could not save {final}: {error}; fix that, or go on without a record") from error
 
 
 def _must_fit(place: Path, tensors: Iterable[Tensor]) -> None:
@@ -151,7 +151,7 @@ def _write(final: Path, model: GPT, optimizer: torch.optim.Optimizer, state: Sta
 
 
 def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
-    """Restores model and optimizer, on the devices where they are, and returns where the run was.
+    """Restores model and optimizer, on the devices where they are, and returns the run's state.
 
     Raises:
         PellucidError: a file is missing or not as it was written; the message names it.
@@ -223,6 +223,6 @@ def renew_model(run: Path, source: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Asks the system to put a file on the disk now, so that a renamed folder is never an empty promise."""
+    """Asks the system to put a file on the disk now, so that a renamed folder never holds unwritten files."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())

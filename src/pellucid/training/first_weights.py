@@ -1,4 +1,4 @@
-"""The model of a run before its first step, also of runs planned before first weights were functions of their names."""
+"""Initial weights of a run: by parameter name, or for runs that were planned earlier from one generator in order."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""How well a model predicts text that it was not trained on."""
+"""Held-out loss: the mean over windows of text in nats a token and in bits a byte."""
 
 from collections.abc import Iterable
 from itertools import groupby, islice

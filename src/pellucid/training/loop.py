@@ -56,7 +56,7 @@ def run_steps(
         watcher: called around the updates of the steps that it selects.
 
     Returns:
-        Where the run is now; `step < plan.total_steps` if it was stopped, or ended early (`ended`).
+        The run's state; `step < plan.total_steps` if it was stopped, or ended early (`ended`).
 
     Raises:
         PellucidError: the run is in use, the loss is no longer a number, a checkpoint is damaged or cannot be saved.
@@ -66,7 +66,7 @@ def run_steps(
 
 
 class StepResult(NamedTuple):
-    """What a step gave.
+    """The results of a step.
 
     Attributes:
         loss: mean over its targets before the update, nats a token. grad_norm: global L2 norm before clipping.
@@ -130,7 +130,7 @@ def sample(plan: Plan, model: GPT) -> Completion:
 
 
 class _Loop:
-    """What `run_steps` works on: the run's parts, and where it is."""
+    """The parts and the state of a run that `run_steps` takes steps of."""
 
     def __init__(
         self,
@@ -213,7 +213,7 @@ class _Loop:
         )  # fmt: skip
 
     def _evaluate_and_sample(self) -> None:
-        """Held-out loss and a sample, where the plan asks for them at this step."""
+        """Measures held-out loss and writes a sample, where the plan has them at this step."""
         plan, step, tokens = self.plan, self.state.step, self.state.tokens
         self.model.eval()
         if step % plan.held_out_every == 0 or step == plan.total_steps:

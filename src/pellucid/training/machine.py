@@ -1,4 +1,4 @@
-"""The machine in a few words, for `run.json` and for whoever compares speeds."""
+"""A description of the machine (platform, CPU, versions, accelerator), for `run.json`, records and benchmarks."""
 
 import os
 import platform

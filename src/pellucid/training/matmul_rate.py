@@ -1,4 +1,4 @@
-"""How fast a device multiplies matrices: measured, so never the same twice. It is what a step's speed is compared with."""
+"""The measured matrix-multiplication rate of a device, in FLOP/s. A training step's own rate is compared with it."""
 
 import time
 from collections.abc import Sequence

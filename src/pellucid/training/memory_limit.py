@@ -1,4 +1,4 @@
-"""Whether a training step fits into memory, asked before anything is allocated; and glibc's habit of giving memory back."""
+"""Refuses a training step that does not fit into memory, before anything is allocated; keeps glibc from returning memory."""
 
 import ctypes
 import os

@@ -1,6 +1,6 @@
-"""Where a run computes: its device, the dtype of its matrix products, threads, random generators, copies to the device.
+"""Device placement of a run: the dtype of its matrix products, autocast, threads, random generators, copies to the device.
 
-The only file of training that knows one device from another. On the CPU nothing here changes a number.
+All code of training that depends on the kind of device is here. On the CPU nothing here changes a number.
 """
 
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def refuse_missing_operators(*, compiled: bool) -> None:
         PellucidError: why there are none.
     """
     if compiled and (reason := unavailable_reason()):
-        raise PellucidError(f"the run was begun with compiled operators, which cannot be had here ({reason}): start a new run")
+        raise PellucidError(f"the run uses compiled operators, which are not available here ({reason}): start a new run")
 
 
 def autocast(dtype: torch.dtype, device: torch.device | None = None) -> AbstractContextManager[Any]:
@@ -75,7 +75,7 @@ def synchronize(device: torch.device) -> None:
 
 @contextmanager
 def placed(plan: Plan) -> Iterator[torch.device]:
-    """PyTorch as a plan asks for: its device, its number of threads, and generators whose state is put back afterwards.
+    """Sets PyTorch up for a plan (device, number of threads) and restores the threads and the random generators afterwards.
 
     Raises:
         PellucidError: the plan's device is not here.

@@ -1,7 +1,7 @@
-"""From options and data to a plan: every choice of a run, for training and fine-tuning alike.
+"""The planner: turns the options and the data of a run into its `Plan`, for training and fine-tuning alike.
 
-What is trained differs by kind and is described by a `Workload`; how a budget becomes steps, where the run computes, and how
-often it is evaluated and saved is decided here for both.
+What is trained differs by kind and is described by a `Workload`; the number of steps, device and dtype, and the intervals of
+evaluations and checkpoints are decided here for both.
 """
 
 from abc import ABC, abstractmethod
@@ -76,7 +76,7 @@ class Job(Protocol):
 
     @property
     def options(self) -> RunOptions:
-        """What was asked for."""
+        """The options that were given."""
 
     def check(self) -> None:
         """Refuses what cannot be done before anything is written. Raises PellucidError."""
@@ -94,7 +94,7 @@ class Job(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Precision:
-    """Where and in what dtype a run's matrix products are computed; compiled: with the compiled operators."""
+    """The device and dtype of a run's matrix products, and whether they use the compiled operators."""
 
     device: torch.device
     dtype: torch.dtype
@@ -102,7 +102,7 @@ class Precision:
 
     @classmethod
     def of(cls, options: RunOptions) -> "Precision":
-        """What was asked for, or what suits the device.
+        """The device and dtype that the options name, or the defaults.
 
         Raises:
             PellucidError: no such device here.

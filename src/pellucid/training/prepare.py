@@ -1,4 +1,4 @@
-"""A new run directory, made whole or not at all; and the text in it: tokenizer and shards of tokens."""
+"""Creates a run directory, whole or not at all, and prepares its text: the tokenizer and shards of tokens."""
 
 import os
 import shutil

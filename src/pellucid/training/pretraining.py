@@ -1,4 +1,4 @@
-"""Training on text as a job: its checks, its data, and what the planner needs to know of it."""
+"""The job of training on text: its checks, its tokenized text, its schedule, and the model with initial weights."""
 
 import re
 from collections.abc import Sequence

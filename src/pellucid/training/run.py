@@ -1,4 +1,4 @@
-"""A run from start to end: a new or an existing run directory, its plan, the steps; and what is known of it afterwards."""
+"""`train` and `Run`: plans a new run or resumes an existing one, takes its steps, and describes the run directory."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from pellucid.training.watch import MakeRecorder, Recorder
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run directory and how far it is.
+    """A run directory and its progress.
 
     Attributes:
         path: the directory. plan: what the run does.

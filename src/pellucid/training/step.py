@@ -54,7 +54,7 @@ def loss_and_gradients(
         torch.autograd.backward(loss)
         losses.append(loss.detach())
     total = 0.0
-    for value in losses:  # read when all is queued: reading one waits for the device
+    for value in losses:  # read when all are queued: reading one waits for the device
         total += value.item()
     return total
 

@@ -1,4 +1,4 @@
-"""How long a training step takes on this machine (measured), and how many steps a time budget therefore buys."""
+"""The measured time of a training step on this machine, and the number of steps in a time budget."""
 
 import time
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ TIME_RESERVE = 0.12
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """What was measured: seconds a step, seconds a held-out evaluation, with so many CPU threads."""
+    """Measured seconds of a step and of a held-out evaluation, with a number of CPU threads."""
 
     step_seconds: float
     evaluation_seconds: float

@@ -1,7 +1,7 @@
-"""The protocols by which a training run hands its model and gradients to a watcher, and the steps a recorder asks for.
+"""Protocols of watchers, which read the model and its gradients at some steps of a run; and which steps are recorded.
 
 Events (`events.py`) carry plain numbers of every step. A watcher is called with the model itself, before and after the update
-of the few steps that it selects; an unwatched step pays one `if`. Whoever composes a run passes the recorder in: nothing here
+of the few steps that it selects; an unwatched step pays one `if`. The caller of `train` passes the recorder in: nothing here
 imports one.
 """
 
@@ -44,15 +44,15 @@ class Recorder(Watcher, Protocol):
 MakeRecorder = Callable[[Path, Plan, GPT, WindowBatches], Recorder]
 
 
-def moments(total: int) -> tuple[int, ...]:
-    """The completed steps after which a recorder keeps more than a line of metrics: two for each doubling, 0, the last, and
-    the example's.
+def recorded_steps(total: int) -> tuple[int, ...]:
+    """The numbers of completed steps at which a recorder keeps statistics of the weights: two for each doubling, 0, the last,
+    and the number before the example's step.
     """
     doublings = 2 * math.ceil(math.log2(max(total, 1))) + 1
     spaced = {round(2 ** (i / 2)) for i in range(doublings)}
-    return tuple(sorted({0, total, example_moment(total)} | {step for step in spaced if step < total}))
+    return tuple(sorted({0, total, steps_before_example(total)} | {step for step in spaced if step < total}))
 
 
-def example_moment(total: int) -> int:
-    """The completed steps before the example's step: an eighth of the run, past warm-up, where the loss still falls fast."""
+def steps_before_example(total: int) -> int:
+    """The number of completed steps before the example's step: an eighth of the run, past warm-up, while the loss falls."""
     return min(max(1, total // 8), total - 1)

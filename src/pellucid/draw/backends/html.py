@@ -16,7 +16,7 @@ from pellucid.draw.film.film import Film
 from pellucid.draw.film.film_json import glyphs_of, to_json
 from pellucid.draw.film.font import EM
 from pellucid.draw.film.keyframes import rounded, text_of
-from pellucid.draw.film.palette import INK, LINE, PAPER, QUIET, TRACK
+from pellucid.draw.film.palette import FOLLOWED, INK, LINE, PAPER, QUIET
 from pellucid.errors import PellucidError
 
 
@@ -33,8 +33,8 @@ figcaption {{ margin: 8px 2px; }}
 figure > svg {{ display: block; width: 100%; height: auto; box-sizing: border-box; border: 1px solid {LINE};
   border-radius: 8px; }}
 figure p, nav, summary {{ color: {QUIET}; }}
-a {{ color: {TRACK}; }}
-:focus-visible {{ outline: 3px solid {TRACK}; outline-offset: 2px; }}
+a {{ color: {FOLLOWED}; }}
+:focus-visible {{ outline: 3px solid {FOLLOWED}; outline-offset: 2px; }}
 """
 
 

@@ -1,4 +1,4 @@
-"""The losses of a run in a corner of a figure: the numbers of the plain chart, drawn up to a step that grows with the film."""
+"""`LossCurves`: the losses of a run as a part of a figure, drawn up to a step that grows with the film."""
 
 from collections.abc import Sequence
 
@@ -117,6 +117,6 @@ def _legend(lines: Sequence[LegendLine], box: Box, size: float, ring: str) -> tu
     if ring:
         if x + swatch + text_width(ring, size) > box.right:
             x, y = box.x, y + row
-        nodes.append(Path(circle(x + 5, y + 0.64 * size, 4.5), stroke=palette.TRACK, stroke_width=2))
+        nodes.append(Path(circle(x + 5, y + 0.64 * size, 4.5), stroke=palette.FOLLOWED, stroke_width=2))
         nodes.append(Text(x + 10 + gap, y + size, ring, size))
     return nodes, y + 1.3 * size

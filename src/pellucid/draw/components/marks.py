@@ -87,7 +87,7 @@ def token_boxes(
     """Tokens in their boxes, with a line under those that only together are a character.
 
     Args:
-        places: from `flow`; a token without one is left out. size: of the text. roles: input, output, track or plain, one each.
+        places: from `flow`; a token without one is left out. size: of the text. roles: of `parts.token`, one each.
         sources: where each stands in the record. opacities: one each, where they change with time.
     """
     nodes: list[Node] = []

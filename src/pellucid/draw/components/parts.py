@@ -71,13 +71,13 @@ def token(
 
     Args:
         piece: the text, with spaces and bytes made visible. h: height of the box. size: of the text.
-        role: input, output, track or plain. w: width of the box; the text is cut to fit.
+        role: input, output, followed or plain. w: width of the box; the text is cut to fit.
         rest: attributes of the group (id, label, shows, opacity ...).
     """
     fill, strong = {
         "input": (palette.INPUT_FILL, palette.INPUT),
         "output": (palette.OUTPUT_FILL, palette.OUTPUT),
-        "track": (palette.TRACK_FILL, palette.TRACK),
+        "followed": (palette.FOLLOWED_FILL, palette.FOLLOWED),
         "plain": (palette.PANEL, palette.UNTRAINED),
     }[role]
     w = token_width(piece, size) if w is None else w
@@ -90,7 +90,7 @@ def token(
 def model(x: float, y: float, w: float, h: float, title: str, size: float, *, trained: bool, **rest: Any) -> Group:
     """A model as a box: grey before training, in its gradient afterwards."""
     fill = Gradient(palette.TRAINED) if trained else palette.UNTRAINED_FILL
-    stroke = palette.TRACK if trained else palette.UNTRAINED
+    stroke = palette.FOLLOWED if trained else palette.UNTRAINED
     shown = fit(title, w - size, size, "sans", 600)
     return Group(
         (Rect(0, 0, w, h, 10, fill, stroke, 1.5), Text(w / 2, centred(0, h, size), shown, size, 600, "sans", "middle")),

@@ -57,8 +57,8 @@ def ruler(total: int, name: str, box: Box, sheet: Sheet, count: Transition) -> l
     half = text_width(text, small, "sans", 600) / 2
     middle = min(max(x, box.x + half), box.right - half)
     tip = (("M", x, y - 3), ("L", x - 5, y - 12), ("L", x + 5, y - 12), ("Z",))
-    nodes.append(Path(tip, fill=palette.TRACK, label=text, shows=given("provenance")))
-    nodes.append(Text(middle, y - 16, text, small, 600, anchor="middle", fill=palette.TRACK, shows=given("provenance")))
+    nodes.append(Path(tip, fill=palette.FOLLOWED, label=text, shows=given("provenance")))
+    nodes.append(Text(middle, y - 16, text, small, 600, anchor="middle", fill=palette.FOLLOWED, shows=given("provenance")))
     largest = GPTConfig.preset(PUBLISHED[-1])
     words = f"175B: {largest.n_layers} blocks × {largest.block_parameters() / 1e9:.2f} B"
     base = y + (4.4 if sheet.wide else 3.0) * small

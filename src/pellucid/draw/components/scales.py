@@ -1,4 +1,4 @@
-"""Scales: where a value stands on a picture, how long its bar is, which values have a tick. Lengths are in film units."""
+"""Scales: from values to coordinates, bar lengths and ticks. Lengths are in film units."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

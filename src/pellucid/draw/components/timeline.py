@@ -1,4 +1,4 @@
-"""When things happen on a film: segments of 5 to 10 seconds made of transitions, each a fast movement and then a rest."""
+"""The timeline of a film: segments of 5 to 10 seconds made of transitions, each a fast movement and then a rest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""figures/: the article's pictures, each laid out as a `Film` from the values of its view.
+"""The article's pictures, each laid out as a `Film` from the values of its view.
 
 This module is the registry: it hands a record to the figure's view (`pellucid.draw.views`), which reads the values out of it,
 and the values to the figure's layout, a function of the module of its name. No other module here knows records. Every number on

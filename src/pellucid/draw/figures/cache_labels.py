@@ -1,4 +1,4 @@
-"""What the figures `tokens` and `xray` say of the KV cache.
+"""The texts about the KV cache in the figures `tokens` and `xray`.
 
 The runners keep every position of every block, so that prefixes can be reused. What a banded block needs is less: the bytes by
 shape on these figures are those of an evicting cache, which drops what no later query can read; the runner's own bytes are
@@ -13,11 +13,11 @@ from pellucid.draw.views.tokens import GenerationStep, TokensView
 
 DECODE = "only the newest token goes through the model; the keys and values of the others are in its cache"
 CHART_TITLE = "evicting cache would hold"
-TRACK_STATES = {
+POSITION_STATES = {
     1: "computed in this step",
     2: "in the cache",
     3: "in the cache; in some blocks no later query can read it",
-}  # state of a track in generation/cells -> words
+}  # state of a position in generation/cells -> words
 
 
 def before_step(step: GenerationStep) -> str:

@@ -1,4 +1,4 @@
-"""`loss`, no picture of the article but a plain chart: the loss of a run by step."""
+"""`loss`, a plain chart beside the article's pictures: the loss of a run by step."""
 
 from pellucid.draw.components.chart import loss_chart
 from pellucid.draw.film.film import Film

@@ -1,4 +1,4 @@
-"""`parameters`: every weight matrix of a model, from random to trained, how many numbers each holds, and how that compares."""
+"""`parameters`: every weight matrix of a model from random to trained, its number of parameters, and the sizes of GPT-3."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ LEAST = 5.0  # height of a square matrix that can be seen
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Drawing:
-    """What every part needs: the figure's values, the sheet, and when each moment is shown, in seconds of the film."""
+    """What every part needs: the figure's values, the sheet, and when each snapshot is shown, in seconds of the film."""
 
     view: ParametersView
     sheet: Sheet
     times: tuple[float, ...]
 
     def over_time(self, value: Callable[[int], Any]) -> Any:
-        """A value that jumps from moment to moment; `value` takes the number of the moment."""
+        """A value that jumps from snapshot to snapshot; `value` takes the number of the snapshot."""
         values = [value(i) for i in range(len(self.times))]
         return values[0] if all(one == values[0] for one in values) else Keyframes(*zip(self.times, values, strict=True))
 
@@ -42,8 +42,8 @@ def parameters(view: ParametersView, *, width: float = 960) -> Film:
     """The film of a model's weight matrices. Raises PellucidError for a picture less than 240 wide."""
     sheet, timeline = Sheet.of(width, narrow_height=760), Timeline()
     learn, count = _on_timeline(view, timeline)
-    gap = (learn.settled - learn.start) / max(view.moments - 1, 1)
-    times = tuple(0.0 if i == 0 else learn.start + gap * i for i in range(view.moments))
+    gap = (learn.settled - learn.start) / max(view.snapshots - 1, 1)
+    times = tuple(0.0 if i == 0 else learn.start + gap * i for i in range(view.snapshots))
     drawing = _Drawing(view=view, sheet=sheet, times=times)
     nodes = _head(drawing)
     if sheet.wide:
@@ -63,7 +63,7 @@ def parameters(view: ParametersView, *, width: float = 960) -> Film:
 
 
 def _on_timeline(view: ParametersView, timeline: Timeline) -> tuple[Transition, Transition]:
-    """When the moments go by, and when the numbers are counted."""
+    """When the snapshots are shown, and when the parameters are counted."""
     total, many = view.model.config.parameters(), len(view.sizes)
     timeline.segment(
         "Random values",
@@ -71,20 +71,20 @@ def _on_timeline(view: ParametersView, timeline: Timeline) -> tuple[Transition, 
     )
     last = f"after {counted(view.last_step, 'step')}"
     caption = f"Training moves all of them a little at each step: {last}, these are their values."
-    (learn,) = timeline.segment("Training", (0.5 * (view.moments - 1), 3.0, caption))
+    (learn,) = timeline.segment("Training", (0.5 * (view.snapshots - 1), 3.0, caption))
     (count,) = timeline.segment("How many", (0.0, 6.0, _compared(view)))
     return learn, count
 
 
 def _picture(drawing: _Drawing, name: str, box: Box) -> list[Node]:
-    """A matrix by tiles, from moment to moment, on grey before training and on the trained gradient as the loss falls."""
+    """A matrix by tiles, from snapshot to snapshot, on grey before training and on the trained gradient as the loss falls."""
     view = drawing.view
     most = view.range_of(name)
     tiles = np.clip(view.tiles[name], -most, most)
     matrix = drawing.over_time(lambda i: diverging(tiles[i], most))
     rows, columns = view.sizes[name]
     label = f"{name}: {rows:,} x {columns:,} = {rows * columns:,} numbers"
-    shows = Shows(f"training/thumbnails/{name}")  # one moment after the other
+    shows = Shows(f"training/thumbnails/{name}")  # one snapshot after the other
     learned = drawing.over_time(lambda i: view.learned[i])
     edge = 2.0 if box.h > 24 else 1.0
     around = Box(box.x - edge, box.y - edge, box.w + 2 * edge, box.h + 2 * edge)
@@ -96,7 +96,7 @@ def _picture(drawing: _Drawing, name: str, box: Box) -> list[Node]:
 
 
 def _head(drawing: _Drawing) -> list[Node]:
-    """Which moment is shown, and what the colours mean."""
+    """Which snapshot is shown, and what the colours mean."""
     view, sheet = drawing.view, drawing.sheet
 
     def words(i: int) -> str:
@@ -111,8 +111,8 @@ def _head(drawing: _Drawing) -> list[Node]:
         x, y, box = sheet.left, sheet.top + 10, Box(12, sheet.top + 20, 200, 9)
     most = three_digits(view.ranges[0])
     shows = given("training/moments/steps")
-    moment = Text(x, y, drawing.over_time(words), sheet.small, fill=palette.QUIET, shows=shows, id="moment")
-    return [moment, *legend("diverging", box, sheet.small, f"−{most}", most, "0")]
+    snapshot = Text(x, y, drawing.over_time(words), sheet.small, fill=palette.QUIET, shows=shows, id="moment")
+    return [snapshot, *legend("diverging", box, sheet.small, f"−{most}", most, "0")]
 
 
 def _block(drawing: _Drawing, box: Box) -> list[Node]:
@@ -139,12 +139,12 @@ def _block(drawing: _Drawing, box: Box) -> list[Node]:
 
 
 def _norm(drawing: _Drawing, matrix: str, box: Box, size: float) -> list[Node]:
-    """A matrix's name with its norm from moment to moment; the name alone where there is no room."""
+    """A matrix's name with its norm from snapshot to snapshot; the name alone where there is no room."""
     name = matrix.removeprefix("h.0.")
     words: Any = next((word for word in (name, name.rpartition(".")[2]) if text_width(word, size) <= box.w), "")
     if text_width(f"{name}, norm 0.000", size) <= box.w:
         words = drawing.over_time(lambda i: f"{name}, norm {three_digits(drawing.view.norm(i, matrix))}")
-    shows = Shows("training/moments/weights")  # one moment after the other
+    shows = Shows("training/moments/weights")  # one snapshot after the other
     return [Text(box.x, box.y + size, words, size, fill=palette.QUIET, shows=shows)] if words else []
 
 
@@ -262,7 +262,7 @@ def _alt(view: ParametersView) -> str:
         for name in view.names if name.startswith("h.0.") or name in EMBEDDINGS
     )  # fmt: skip
     return (
-        f"The {len(view.names)} weight matrices of {view.model.name} as coloured tiles, at {view.moments} moments, from "
+        f"The {len(view.names)} weight matrices of {view.model.name} as coloured tiles, at {view.snapshots} moments, from "
         f"step 0 to step {view.steps[-1]:,}. Parameters: {lines}, together {view.model.config.parameters():,}. Norms of the "
         f"embeddings and of block 0: {changes}. {_compared(view)}"
     )

@@ -1,7 +1,7 @@
-"""`pretraining`, the article's second picture: the untrained model goes into the frame, and what training makes of it.
+"""`pretraining`, the article's second picture: the model from untrained to trained, with its losses, costs and samples.
 
 The frame holds the model, whose colour is measured and not timed: it goes from grey to the gradient as its loss goes from
-ln V to 0. Beside it are the losses by step, and a text that the model writes after one prompt, at moments of the run that are
+ln V to 0. Beside it are the losses by step, and a text that the model writes after one prompt, at snapshots of the run that are
 spaced by their logarithm. `pretraining_frame` draws what is in the frame.
 """
 
@@ -13,7 +13,7 @@ from pellucid.draw.components.marks import LEADING, Box
 from pellucid.draw.components.parts import circle, frame
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.components.timeline import Timeline, Transition
-from pellucid.draw.figures.pretraining_frame import ShownMoment, in_frame
+from pellucid.draw.figures.pretraining_frame import ShownSnapshot, in_frame
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import text_width, wrap
@@ -57,12 +57,12 @@ def pretraining(view: PretrainingView, *, width: float = 960) -> Film:
     """The film of a run. Raises PellucidError for a picture less than 240 wide."""
     layout = _PretrainingLayout.of(width)
     sheet, timeline = layout.sheet, Timeline()
-    moments = _on_timeline(view, timeline)
-    nodes = _losses(view, moments, layout)
+    snapshots = _on_timeline(view, timeline)
+    nodes = _losses(view, snapshots, layout)
     box = layout.frame
     nodes.append(frame(box.x, box.y, box.w, box.h, "Unsupervised pre-training", sheet.size, kind="pretraining"))
-    nodes += in_frame(view, moments, box, sheet, model_height=layout.model, row=layout.row)
-    nodes += _samples(moments, layout)
+    nodes += in_frame(view, snapshots, box, sheet, model_height=layout.model, row=layout.row)
+    nodes += _samples(snapshots, layout)
     return sheet.film(
         view.model,
         "Pre-training: predict the next token",
@@ -74,58 +74,59 @@ def pretraining(view: PretrainingView, *, width: float = 960) -> Film:
     )
 
 
-def _on_timeline(view: PretrainingView, timeline: Timeline) -> list[ShownMoment]:
-    """A segment for each moment; what belongs to a moment is seen from the end of its movement until that of the next."""
+def _on_timeline(view: PretrainingView, timeline: Timeline) -> list[ShownSnapshot]:
+    """A segment for each snapshot; what belongs to a snapshot is seen from the end of its movement until that of the next."""
     history = view.history
     transitions: list[Transition] = []
-    for moment in view.moments:
-        loss = moment.loss.value
-        if moment.step == 0:
+    for snapshot in view.snapshots:
+        loss = snapshot.loss.value
+        if snapshot.step == 0:
             name = "Before training"
             caption = (
                 f"Untrained: the weights are random numbers. Its loss is {loss:.2f}; were all tokens equally likely, it "
                 f"would be ln V = {history.ln_v:.2f}."
             )
         else:
-            name = f"After {moment.step:,} of {history.steps:,} steps"
+            name = f"After {snapshot.step:,} of {history.steps:,} steps"
             caption = (
-                f"After {counted(moment.step, 'step')} and {in_short(moment.tokens)} tokens its {view.loss_kind} is {loss:.2f}."
+                f"After {counted(snapshot.step, 'step')} and {in_short(snapshot.tokens)} tokens its {view.loss_kind} is "
+                f"{loss:.2f}."
             )
         transitions += timeline.segment(name, (MOVES if transitions else 0.0, RESTS, caption))
     found = []
-    for i, (moment, transition) in enumerate(zip(view.moments, transitions, strict=True)):
+    for i, (snapshot, transition) in enumerate(zip(view.snapshots, transitions, strict=True)):
         points: list[tuple[float, float]] = [(0.0, 1.0)] if i == 0 else [(0.0, 0.0), (transition.settled, 1.0)]
         points += [(transitions[i + 1].settled, 0.0)] if i + 1 < len(transitions) else []
-        found.append(ShownMoment(moment, transition, Keyframes(*points) if len(points) > 1 else 1.0))
+        found.append(ShownSnapshot(snapshot, transition, Keyframes(*points) if len(points) > 1 else 1.0))
     return found
 
 
-def _losses(view: PretrainingView, moments: Sequence[ShownMoment], layout: _PretrainingLayout) -> list[Node]:
-    """The losses by step, with a ring around the moment's."""
+def _losses(view: PretrainingView, snapshots: Sequence[ShownSnapshot], layout: _PretrainingLayout) -> list[Node]:
+    """The losses by step, with a ring around the snapshot's."""
     ring = view.loss_kind if view.loss_kind.endswith("window") else ""
     curves = LossCurves(view.history, layout.chart, layout.sheet.small, ring=ring)
-    first, *later = moments
-    nodes = curves.nodes(first.values.step, [(moment.transition, moment.values.step) for moment in later])
-    for moment in moments:
-        loss = moment.values.loss
+    first, *later = snapshots
+    nodes = curves.nodes(first.values.step, [(snapshot.transition, snapshot.values.step) for snapshot in later])
+    for snapshot in snapshots:
+        loss = snapshot.values.loss
         circled = circle(*curves.point(loss), 5)
-        nodes.append(Path(circled, stroke=palette.TRACK, stroke_width=2, opacity=moment.visible, shows=loss.shows))
+        nodes.append(Path(circled, stroke=palette.FOLLOWED, stroke_width=2, opacity=snapshot.visible, shows=loss.shows))
     return nodes
 
 
-def _samples(moments: Sequence[ShownMoment], layout: _PretrainingLayout) -> list[Node]:
+def _samples(snapshots: Sequence[ShownSnapshot], layout: _PretrainingLayout) -> list[Node]:
     """What the model writes: the prompt in green, what follows in pink, monospaced."""
     sheet, box = layout.sheet, layout.sample
     size, small = sheet.size, sheet.small
     nodes: list[Node] = [Rect(box.x, box.y + 1.7 * size, box.w, box.h - 1.7 * size, 8, palette.PANEL, palette.LINE)]
-    if not any(moment.values.sample for moment in moments):
+    if not any(snapshot.values.sample for snapshot in snapshots):
         nodes.append(Text(box.x, box.y + size, "What it writes", size, 600))
         missing = "not in this record: no samples were taken"
         nodes.append(Text(box.x + size, box.y + 3.4 * size, missing, small, fill=palette.QUIET))
         return nodes
-    for moment in moments:
-        step, sample = moment.values.step, moment.values.sample
-        assert sample is not None, "moments are those of the samples"
+    for snapshot in snapshots:
+        step, sample = snapshot.values.step, snapshot.values.sample
+        assert sample is not None, "snapshots are those of the samples"
         shows = Shows("training/samples", (sample.place,), step, "derived")
         heading = "What it writes untrained" if step == 0 else f"What it writes after {counted(step, 'step')}"
         group: list[Node] = [Text(box.x, box.y + size, heading, size, 600)]
@@ -136,7 +137,7 @@ def _samples(moments: Sequence[ShownMoment], layout: _PretrainingLayout) -> list
                 baseline = y + (row * LEADING * 1.05 + 1) * size
                 group.append(Text(at, baseline, words, size, family="mono", fill=ink, shows=shows))
                 at += text_width(words, size, "mono")
-        nodes.append(Group(tuple(group), opacity=moment.visible))
+        nodes.append(Group(tuple(group), opacity=snapshot.visible))
     return nodes
 
 
@@ -153,7 +154,7 @@ def _coloured_lines(sample: TextSample, width: float, size: float, lines: int) -
 
 
 def _alt(view: PretrainingView) -> str:
-    history, first, last = view.history, view.moments[0], view.moments[-1]
+    history, first, last = view.history, view.snapshots[0], view.snapshots[-1]
     parts = [
         f"Pre-training of {view.model.name}, {view.model.parameters:,} parameters, in {counted(history.steps, 'step')} and "
         f"{history.tokens[-1]:,} tokens. The model's box goes from grey to its colours as its loss falls: "
@@ -162,10 +163,10 @@ def _alt(view: PretrainingView) -> str:
     ]
     if history.held_out:
         parts.append(f"Held-out loss at the end {history.held_out[-1].value:.2f}.")
-    for moment in (first, last):
-        if moment.sample is not None:
-            written = start_of(readable(moment.sample.prompt + moment.sample.text), 120)
-            parts.append(f"After {counted(moment.step, 'step')} it writes: “{written}”.")
+    for snapshot in (first, last):
+        if snapshot.sample is not None:
+            written = start_of(readable(snapshot.sample.prompt + snapshot.sample.text), 120)
+            parts.append(f"After {counted(snapshot.step, 'step')} it writes: “{written}”.")
     parts.append(f"{power(history.operations(history.tokens[-1]))} operations; GPT-3 175B took {power(GPT3_FLOPS)}.")
     return " ".join(parts)
 

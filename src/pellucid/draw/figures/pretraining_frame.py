@@ -1,4 +1,4 @@
-"""What stands in the frame of `pretraining`: the model in its colour, and below it the run in numbers, one a row."""
+"""The frame of `pretraining`: the model in its colour, and below it the numbers of the run, one a row."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Gradient, Group, Node, Path, Rect, Shows, Text, given
 from pellucid.draw.views.labels import in_short, percent, power
-from pellucid.draw.views.pretraining import PretrainingView, RunMoment
+from pellucid.draw.views.pretraining import PretrainingView, RunSnapshot
 from pellucid.draw.views.training import GPT3_FLOPS
 
 
@@ -23,20 +23,20 @@ WHOLE = 10_000_000  # up to so many tokens every digit is written
 
 
 @dataclass(frozen=True, slots=True)
-class ShownMoment:
-    """A moment of the run on the film: its values, its transition, and the opacity of what belongs to it alone."""
+class ShownSnapshot:
+    """A snapshot of the run on the film: its values, its transition, and the opacity of what belongs to it alone."""
 
-    values: RunMoment
+    values: RunSnapshot
     transition: Transition
     visible: float | Keyframes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Column:
-    """The column in the frame: its edges, its sizes of text, the moments that its numbers go through."""
+    """The column in the frame: its edges, its sizes of text, the snapshots that its numbers go through."""
 
     view: PretrainingView
-    moments: Sequence[ShownMoment]
+    snapshots: Sequence[ShownSnapshot]
     x: float
     w: float
     right: float
@@ -44,25 +44,25 @@ class _Column:
     small: float
 
     def evenly(self, values: Sequence[float]) -> Any:
-        """A value that goes evenly from moment to moment."""
-        later = zip(self.moments[1:], values[1:], strict=True)
-        return animate(values[0], *((moment.transition, value, "linear") for moment, value in later))
+        """A value that goes evenly from snapshot to snapshot."""
+        later = zip(self.snapshots[1:], values[1:], strict=True)
+        return animate(values[0], *((snapshot.transition, value, "linear") for snapshot, value in later))
 
     def number(
-        self, y: float, words: Callable[[RunMoment], str], source: Callable[[RunMoment], Shows], **rest: Any
+        self, y: float, words: Callable[[RunSnapshot], str], source: Callable[[RunSnapshot], Shows], **rest: Any
     ) -> list[Node]:
-        """A number on the right for each moment, seen in its time."""
+        """A number on the right for each snapshot, seen in its time."""
         return [
             Group(
-                (Text(self.right, y, words(moment.values), self.size, 600, anchor="end", shows=source(moment.values), **rest),),
-                opacity=moment.visible,
+                (Text(self.right, y, words(shown.values), self.size, 600, anchor="end", shows=source(shown.values), **rest),),
+                opacity=shown.visible,
             )
-            for moment in self.moments
+            for shown in self.snapshots
         ]  # fmt: skip
 
 
 def in_frame(
-    view: PretrainingView, moments: Sequence[ShownMoment], frame: Box, sheet: Sheet, *, model_height: float, row: float
+    view: PretrainingView, snapshots: Sequence[ShownSnapshot], frame: Box, sheet: Sheet, *, model_height: float, row: float
 ) -> list[Node]:
     """The model, then the rows from top to bottom.
 
@@ -71,7 +71,7 @@ def in_frame(
     """
     size, small = sheet.size, sheet.small
     column = _Column(
-        view=view, moments=moments, x=frame.x + 16, w=frame.w - 32, right=frame.right - 16, size=size, small=small
+        view=view, snapshots=snapshots, x=frame.x + 16, w=frame.w - 32, right=frame.right - 16, size=size, small=small
     )
     y = frame.y + 1.3 * size
     nodes = _model(column, Box(column.x, y, column.w, model_height))
@@ -95,20 +95,20 @@ def in_frame(
 
 
 def _shares(column: _Column) -> list[float]:
-    """1 - loss / ln V at each moment, within 0 to 1: what lies outside is explained in a note."""
-    return [min(1.0, max(0.0, column.view.history.share(moment.values.loss))) for moment in column.moments]
+    """1 - loss / ln V at each snapshot, within 0 to 1: what lies outside is explained in a note."""
+    return [min(1.0, max(0.0, column.view.history.share(snapshot.values.loss))) for snapshot in column.snapshots]
 
 
 def _model(column: _Column, box: Box) -> list[Node]:
     """The model: grey, and over it the gradient, as much of it as the loss has come from ln V to 0."""
     view, size, small = column.view, column.size, column.small
-    shows = column.moments[0].values.loss.shows
+    shows = column.snapshots[0].values.loss.shows
     middle = box.y + box.h / 2
     name = fit(view.model.name, box.w - size, size * 1.15, "sans", 600)
     count = f"{view.model.parameters:,} parameters"
     return [
         Rect(box.x, box.y, box.w, box.h, 10, palette.UNTRAINED_FILL, palette.UNTRAINED, 1.5),
-        Rect(box.x, box.y, box.w, box.h, 10, Gradient(palette.TRAINED), palette.TRACK, 1.5,
+        Rect(box.x, box.y, box.w, box.h, 10, Gradient(palette.TRAINED), palette.FOLLOWED, 1.5,
              opacity=column.evenly(_shares(column)), id="model", label=f"colour: 1 - {view.loss_kind} / ln V",
              shows=Shows(shows.chunk, (), None, shows.truth)),
         Text(box.middle, middle - 2, name, size * 1.15, 600, anchor="middle"),
@@ -120,14 +120,14 @@ def _colour_scale(column: _Column, y: float) -> list[Node]:
     """What the colour means: the formula with its value, and below it the gradient with a needle."""
     view, x, w, right, small = column.view, column.x, column.w, column.right, column.small
     nodes: list[Node] = [Text(x, y, fit(f"colour: 1 − {view.loss_kind} / ln V", w - 3 * small, small), small)]
-    for moment in column.moments:
-        loss = moment.values.loss
+    for snapshot in column.snapshots:
+        loss = snapshot.values.loss
         share = _signed(view.history.share(loss))
-        nodes.append(Text(right, y, share, small, 600, anchor="end", opacity=moment.visible, shows=loss.shows))
+        nodes.append(Text(right, y, share, small, 600, anchor="end", opacity=snapshot.visible, shows=loss.shows))
     y += 0.5 * small
     nodes.append(Rect(x, y, w, 6, 3, Gradient((palette.UNTRAINED_FILL, *palette.TRAINED), 0), palette.LINE))
     places = [x + w * share for share in _shares(column)]
-    nodes.append(Rect(column.evenly([place - 1.5 for place in places]), y - 2, 3, 10, 1, palette.TRACK))
+    nodes.append(Rect(column.evenly([place - 1.5 for place in places]), y - 2, 3, 10, 1, palette.FOLLOWED))
     y += 8 + 1.1 * small
     nodes.append(Text(x, y, "0: guessing", small, fill=palette.QUIET))
     nodes.append(Text(right, y, "1: certain", small, anchor="end", fill=palette.QUIET))
@@ -150,7 +150,7 @@ def _tokens(column: _Column, y: float) -> list[Node]:
     written = in_short if target > WHOLE else "{:,}".format  # both numbers in the same way
     bar = LengthScale(column.w, target)
     below = y + 0.5 * column.size
-    lengths = column.evenly([bar.length(moment.values.tokens) for moment in column.moments])
+    lengths = column.evenly([bar.length(snapshot.values.tokens) for snapshot in column.snapshots])
     return [
         Text(column.x, y, "tokens seen", column.size),
         *column.number(y, lambda m: f"{written(m.tokens)} of {written(target)}", _tokens_source),
@@ -160,8 +160,8 @@ def _tokens(column: _Column, y: float) -> list[Node]:
     ]  # fmt: skip
 
 
-def _tokens_source(moment: RunMoment) -> Shows:
-    return Shows("training/steps/tokens", (moment.step - 1,) if moment.step else (), moment.step, "given")
+def _tokens_source(snapshot: RunSnapshot) -> Shows:
+    return Shows("training/steps/tokens", (snapshot.step - 1,) if snapshot.step else (), snapshot.step, "given")
 
 
 def _operations(column: _Column, y: float) -> list[Node]:
@@ -172,7 +172,7 @@ def _operations(column: _Column, y: float) -> list[Node]:
         y, lambda m: power(history.operations(m.tokens)), _tokens_source,
         label="floating-point operations so far: 3 times those of the forward pass over the tokens seen",
     )  # fmt: skip
-    done = [history.operations(moment.values.tokens) for moment in column.moments]
+    done = [history.operations(snapshot.values.tokens) for snapshot in column.snapshots]
     line, end = y + 0.5 * column.size + 4, x + w - 4
     low = 3 * (int(log10(min(count for count in [*done, GPT3_FLOPS] if count))) // 3)
     exponents = LengthScale(end - x - 4, log10(GPT3_FLOPS) - low)
@@ -186,7 +186,7 @@ def _operations(column: _Column, y: float) -> list[Node]:
         nodes.append(Path((("M", at, line - 3), ("L", at, line + 3)), stroke=palette.QUIET))
     visible: float | Keyframes = 1.0
     if not done[0]:  # nothing was done before the first moment: the dot comes with the second
-        later = column.moments[1:]
+        later = column.snapshots[1:]
         visible = Keyframes((0.0, 0.0), (later[0].transition.start, 1.0)) if later else 0.0
     dot = Path(circle(0, 0, 4.5), fill=palette.PRETRAINING, shows=Shows("training/steps/tokens", (), None, "given"))
     nodes.append(Group((dot,), column.evenly([place(max(count, 10.0**low)) for count in done]), line, opacity=visible))
@@ -201,15 +201,15 @@ def _operations(column: _Column, y: float) -> list[Node]:
 
 
 def _speed(column: _Column, y: float) -> list[Node]:
-    """Tokens a second of the moment's step, measured."""
+    """Tokens a second of the snapshot's step, measured."""
     if not column.view.has_speeds:
         return [Text(column.x, y, "speed: not in this record", column.size, fill=palette.QUIET)]
     nodes: list[Node] = [Text(column.x, y, "speed of that step", column.size)]
-    for moment in column.moments:
-        step, speed = moment.values.step, moment.values.speed
+    for snapshot in column.snapshots:
+        step, speed = snapshot.values.step, snapshot.values.speed
         if speed is None:
             none = Text(
-                column.right, y, "no step yet", column.size, anchor="end", fill=palette.QUIET, opacity=moment.visible
+                column.right, y, "no step yet", column.size, anchor="end", fill=palette.QUIET, opacity=snapshot.visible
             )  # fmt: skip
             nodes.append(none)
             continue
@@ -217,7 +217,7 @@ def _speed(column: _Column, y: float) -> list[Node]:
             column.right, y, f"{speed:,.0f} tokens/s", column.size, 600, anchor="end",
             shows=Shows("training/steps/tokens_per_s", (step - 1,), step, "measured"),
         )  # fmt: skip
-        nodes.append(Group((measured(text),), opacity=moment.visible))
+        nodes.append(Group((measured(text),), opacity=snapshot.visible))
     return nodes
 
 

@@ -51,7 +51,7 @@ class _StepLayout:
 class _ExampleTransitions:
     """When the prediction, the error and the example after the update are shown."""
 
-    guess: Transition
+    predict: Transition
     wrong: Transition
     again: Transition
 
@@ -74,9 +74,9 @@ def step(view: StepView, *, width: float = 960) -> Film:
     transitions = _on_timeline(view, timeline)
     nodes = _example(view, layout, transitions)
     if sheet.wide:
-        guess = transitions.example.guess if transitions.example else None
+        predict = transitions.example.predict if transitions.example else None
         back = transitions.back if transitions.example else None
-        nodes += panels.arrows(layout.grids, layout.features.right, layout.bars.x, guess, back)
+        nodes += panels.arrows(layout.grids, layout.features.right, layout.bars.x, predict, back)
     nodes += grids.grids(sheet, layout.grids, layers, view.norms, transitions.back, transitions.update)
     nodes += panels.numbers(view, sheet, layout.numbers, transitions.back, transitions.update)
     nodes += panels.run_so_far(view, sheet, layout.chart, transitions.repeat)
@@ -88,7 +88,7 @@ def _on_timeline(view: StepView, timeline: Timeline) -> _StepTransitions:
     if example:
         likeliest, features = example.candidates[0], counted(len(example.features), "token")
         guesses = f"Likeliest: “{view.pieces.shown(likeliest.token)}” with {percent(likeliest.before)}."
-        _, guess = timeline.segment(
+        _, predict = timeline.segment(
             "The example",
             (0.0, 2.6, f"Step {n:,}. The model is shown only the features: {features} of one window."),
             (0.8, 2.4, f"It predicts the next one. {guesses}"),
@@ -112,7 +112,7 @@ def _on_timeline(view: StepView, timeline: Timeline) -> _StepTransitions:
             "gained as much."
         )
         (again,) = timeline.segment("The same example again", (1.2, 4.4, gained))
-        of_example = _ExampleTransitions(guess=guess, wrong=wrong, again=again)
+        of_example = _ExampleTransitions(predict=predict, wrong=wrong, again=again)
     first, last = history.training[0].value, history.training[-1].value
     repeats = (
         f"This was step {n:,} of {history.steps:,}; each takes {_examples(view)}. From the first to the last, the training "
@@ -139,7 +139,7 @@ def _example(view: StepView, layout: _StepLayout, transitions: _StepTransitions)
         ]
     return [
         *panels.features(sheet, layout.features, pieces, example),
-        *panels.candidates(sheet, layout.bars, pieces, example, guess=when.guess, wrong=when.wrong, again=when.again),
+        *panels.candidates(sheet, layout.bars, pieces, example, predict=when.predict, wrong=when.wrong, again=when.again),
         *panels.error(sheet, layout.error, pieces, example, when.wrong, when.again),
     ]
 

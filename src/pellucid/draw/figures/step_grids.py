@@ -82,7 +82,7 @@ def grids(sheet: Sheet, box: Box, layers: int, norms: MatrixNorms, back: Transit
     h = row_height(layers, box.bottom - top - LEGENDS * small, 58.0 if sheet.wide else 22.0)
     nodes: list[Node] = []
     if sheet.wide:
-        nodes.append(Rect(box.x - MARGIN, box.y - 5, box.w + 2 * MARGIN, box.h + 5, 10, palette.PANEL, palette.TRACK, 1.5))
+        nodes.append(Rect(box.x - MARGIN, box.y - 5, box.w + 2 * MARGIN, box.h + 5, 10, palette.PANEL, palette.FOLLOWED, 1.5))
     nodes.append(heading(sheet, box, f"The model: {layers} block{'s' * (layers > 1)}, the last on top"))
     nodes += _row_names(layers, Box(box.x, top, label_room - 8, h), small)
     sides = (

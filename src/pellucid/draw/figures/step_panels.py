@@ -35,7 +35,7 @@ def missing(sheet: Sheet, box: Box, words: str, reason: str) -> list[Node]:
 
 
 def features(sheet: Sheet, box: Box, pieces: Pieces, example: TrainingExample) -> list[Node]:
-    """The tokens that the model is given; the last one is that of the followed track."""
+    """The tokens that the model is given; the last one is that of the followed position."""
     small, h = sheet.small, 1.9 * sheet.small
     shown = [pieces.shown(i) for i in example.features]
     top = box.y + 1.7 * sheet.size
@@ -44,22 +44,24 @@ def features(sheet: Sheet, box: Box, pieces: Pieces, example: TrainingExample) -
     if hidden:
         nodes.append(Text(box.x, centred(top, h, small), marks.earlier(hidden), small, fill=palette.QUIET))
     nodes += marks.token_boxes(
-        pieces, example.features, places, small, roles=["input"] * (len(shown) - 1) + ["track"],
+        pieces, example.features, places, small, roles=["input"] * (len(shown) - 1) + ["followed"],
         sources=[given("training/example/ids", i) for i in range(len(shown))],
     )  # fmt: skip
     return nodes
 
 
-def arrows(model: Box, features_end: float, bars_start: float, guess: Transition | None, back: Transition | None) -> list[Node]:
+def arrows(
+    model: Box, features_end: float, bars_start: float, predict: Transition | None, back: Transition | None
+) -> list[Node]:
     """Arrows forward, from the features through the model to the prediction, and back from the error into the model.
 
     Args:
-        guess, back: when each appears; None: never.
+        predict, back: when each appears; None: never.
     """
     y, left, right = model.y + 34, model.x - MARGIN, model.right + MARGIN
     nodes: list[Node] = []
-    if guess is not None:
-        there = animate(0.0, (guess, 1.0))
+    if predict is not None:
+        there = animate(0.0, (predict, 1.0))
         nodes.append(arrow(features_end + 6, y, left - 3, y, opacity=there))
         nodes.append(arrow(right + 4, y, bars_start - 5, y, opacity=there))
     if back is None:
@@ -70,12 +72,13 @@ def arrows(model: Box, features_end: float, bars_start: float, guess: Transition
 
 
 def candidates(
-    sheet: Sheet, box: Box, pieces: Pieces, example: TrainingExample, *, guess: Transition, wrong: Transition, again: Transition
-) -> list[Node]:
+    sheet: Sheet, box: Box, pieces: Pieces, example: TrainingExample, *,
+    predict: Transition, wrong: Transition, again: Transition,
+) -> list[Node]:  # fmt: skip
     """The likeliest next tokens as bars.
 
     Args:
-        guess, wrong, again: when the bars appear; when the label is marked; when they move to the probabilities after the
+        predict, wrong, again: when the bars appear; when the label is marked; when they move to the probabilities after the
             update, while a line stays where they were.
     """
     small, rows = sheet.small, example.candidates
@@ -114,7 +117,7 @@ def candidates(
     )
     return [
         heading(sheet, box, "Prediction: the next token"),
-        Group(tuple(drawn), opacity=animate(0.0, (guess, 1.0, "linear"))),
+        Group(tuple(drawn), opacity=animate(0.0, (predict, 1.0, "linear"))),
         Group(key, opacity=animate(0.0, (again, 1.0))),
     ]
 
@@ -134,7 +137,7 @@ def error(
     at = text_width("Label", size, "sans", 600) + 10
     label = token(
         word, 0, 0, h, small, role="output", w=min(token_width(word, small), box.w - at), label=pieces.described(example.label),
-        shows=given("training/example/ids", example.track + 1),
+        shows=given("training/example/ids", example.position + 1),
     )  # fmt: skip
     name = Text(0, centred(0, h, size), "Label", size, 600)
     nodes: list[Node] = [Group((name, Group((label,), at)), box.x, box.y, opacity=animate(0.0, (wrong, 1.0, "linear")))]
@@ -181,7 +184,7 @@ def run_so_far(view: StepView, sheet: Sheet, box: Box, repeat: Transition) -> li
     loss = history.training[step - 1]
     label = f"step {step:,}: training loss {loss.value:.3f}"
     ring = Path(
-        circle(*curves.point(loss), 5), stroke=palette.TRACK, stroke_width=2, opacity=animate(1.0, (repeat, 1.0)), label=label,
-        shows=loss.shows,
+        circle(*curves.point(loss), 5), stroke=palette.FOLLOWED, stroke_width=2, opacity=animate(1.0, (repeat, 1.0)),
+        label=label, shows=loss.shows,
     )  # fmt: skip
     return [*curves.nodes(step, [(repeat, history.steps)]), ring]

@@ -1,4 +1,4 @@
-"""`tokens`: an answer written token by token: what the model gives, what the cut leaves, where the draw falls, and back again.
+"""`tokens`: an answer written token by token: the distribution, its cut by the sampling options, the draw, the token fed back.
 
 The first steps are shown one by one, all of them together at the end. `tokens_panels` draws the three panels of a step.
 """
@@ -173,7 +173,7 @@ def _all_steps(view: TokensView, sheet: Sheet, timeline: Timeline) -> Group:
         {"values": [step.seconds for step in view.steps], "title": "time (first: prefill)", "words": in_seconds,
          "shows": lambda i: view.steps[i].shows_seconds(), "fills": [palette.INPUT] + [palette.OUTPUT] * (written - 1)},
         {"values": [float(step.cache) for step in view.steps], "title": cache_labels.CHART_TITLE, "words": in_bytes,
-         "shows": lambda i: view.steps[i].shows_cache(), "fills": [palette.TRACK] * written},
+         "shows": lambda i: view.steps[i].shows_cache(), "fills": [palette.FOLLOWED] * written},
     ]  # fmt: skip
     for i, chart in enumerate(charts):
         box = _chart_box(i, below, sheet)

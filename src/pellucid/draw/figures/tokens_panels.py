@@ -54,7 +54,7 @@ def model_panel(step: GenerationStep, name: str, box: Box, sheet: Sheet) -> list
     nodes += [*lines, _time(step, x, y + 1.6 * size, size)]
     nodes += _cache(step, Box(x, y + 3.1 * size, wide, 0), small)
     y += 3.1 * size + 3.2 * small
-    return nodes + _tracks(step, Box(x, y, wide, box.bottom - inner - y), small)
+    return nodes + _position_squares(step, Box(x, y, wide, box.bottom - inner - y), small)
 
 
 def _time(step: GenerationStep, x: float, y: float, size: float) -> Node:
@@ -69,24 +69,24 @@ def _cache(step: GenerationStep, box: Box, size: float) -> list[Node]:
     return [
         Text(box.x, box.y + size, cache_labels.after_step(step), size, shows=shows, label=words),
         Rect(box.x, box.y + 1.45 * size, box.w, 0.7 * size, 2, palette.PAPER, palette.LINE),
-        Rect(box.x, box.y + 1.45 * size, long, 0.7 * size, 2, palette.TRACK, label=words, shows=shows),
+        Rect(box.x, box.y + 1.45 * size, long, 0.7 * size, 2, palette.FOLLOWED, label=words, shows=shows),
     ]
 
 
-def _tracks(step: GenerationStep, box: Box, size: float) -> list[Node]:
-    """A square for each track: filled where it was computed in this step, hollow where its keys and values are in the cache."""
+def _position_squares(step: GenerationStep, box: Box, size: float) -> list[Node]:
+    """A square for each position: filled where it was computed in this step, hollow where keys and values are cached."""
     side, gap = 11.0, 3.0
     across, down = int((box.w + gap) // (side + gap)), int((box.h - 1.6 * size + gap) // (side + gap))
-    hidden = max(0, len(step.tracks) - across * down)
-    count = len(step.tracks)
+    hidden = max(0, len(step.position_states) - across * down)
+    count = len(step.position_states)
     words = f"{across * down} of {count} tracks" if hidden else f"{count} track{'s' if count > 1 else ''}"
     words += f", {step.read} new" if count > 1 else ""
     nodes: list[Node] = [Text(box.x, box.y + size, words, size)]
-    for i, state in enumerate(step.tracks[hidden:]):
+    for i, state in enumerate(step.position_states[hidden:]):
         x, y = box.x + i % across * (side + gap), box.y + 1.6 * size + i // across * (side + gap)
-        fill, dash = (palette.TRACK, ()) if state == 1 else (palette.PAPER, (2.0, 2.0) if state == 3 else ())
-        label, shows = f"track {hidden + i}: {cache_labels.TRACK_STATES[state]}", Shows("generation/cells", (step.number,))
-        nodes.append(Rect(x + 0.5, y + 0.5, side - 1, side - 1, 2, fill, palette.TRACK, 1.0, dash, label=label, shows=shows))
+        fill, dash = (palette.FOLLOWED, ()) if state == 1 else (palette.PAPER, (2.0, 2.0) if state == 3 else ())
+        label, shows = f"track {hidden + i}: {cache_labels.POSITION_STATES[state]}", Shows("generation/cells", (step.number,))
+        nodes.append(Rect(x + 0.5, y + 0.5, side - 1, side - 1, 2, fill, palette.FOLLOWED, 1.0, dash, label=label, shows=shows))
     return nodes
 
 
@@ -182,7 +182,7 @@ def draw_line(step: GenerationStep, pieces: Pieces, box: Box, sheet: Sheet, draw
         lines, _ = paragraph(words, left, box.y + 2.2 * size, wide, small, fill=palette.QUIET)
         return [heading("the choice", box, sheet), *lines]
     u = Text(
-        right, box.y + 1.5 * size, f"u = {step.draw:.4f}", size, anchor="end", fill=palette.TRACK,
+        right, box.y + 1.5 * size, f"u = {step.draw:.4f}", size, anchor="end", fill=palette.FOLLOWED,
         opacity=animate(0, (draw, 1)), label=f"the draw, a hash of seed and position: {step.draw!r}", shows=step.shows("draw"),
     )  # fmt: skip
     nodes: list[Node] = [heading("the draw", box, sheet), u]
@@ -210,7 +210,7 @@ def draw_line(step: GenerationStep, pieces: Pieces, box: Box, sheet: Sheet, draw
     tip = (("M", 0, 0), ("L", -6, -11), ("L", 6, -11), ("Z",))
     hair = (("M", 0, 0), ("L", 0, high))
     nodes.append(
-        Group((Path(tip, fill=palette.TRACK), Path(hair, stroke=palette.TRACK, stroke_width=2)), x=at, y=y,
+        Group((Path(tip, fill=palette.FOLLOWED), Path(hair, stroke=palette.FOLLOWED, stroke_width=2)), x=at, y=y,
               label=f"u = {step.draw:.6f}", shows=step.shows("draw"))
     )  # fmt: skip
     return nodes
@@ -231,7 +231,7 @@ def _larger(step: GenerationStep, line: Box, sheet: Sheet, draw: Transition) -> 
     nodes: list[Node] = [Path(wedge, fill=palette.OUTPUT_FILL, opacity=animate(0, (draw, 0.4, "settle")))]
     group: list[Node] = [
         Rect(line.x, y, line.w, line.h, 0, palette.OUTPUT_FILL, palette.OUTPUT, shows=shows),
-        Path((("M", at, y), ("L", at, y + line.h)), stroke=palette.TRACK, stroke_width=2, shows=step.shows("draw")),
+        Path((("M", at, y), ("L", at, y + line.h)), stroke=palette.FOLLOWED, stroke_width=2, shows=step.shows("draw")),
         Text(line.x, low, f"{start:.4f}", small, fill=palette.QUIET, shows=shows),
         Text(line.right, low, f"{end:.4f}", small, anchor="end", fill=palette.QUIET, shows=shows),
     ]

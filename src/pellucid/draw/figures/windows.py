@@ -168,7 +168,7 @@ def _strip(view: WindowsView, layout: _WindowsLayout, most: float, transitions: 
         start = transitions.slide.start
         at = Keyframes((0.0, strip.x), (start, strip.x), (start + 1.4, strip.x + t * each, "move"))
     nodes.append(
-        Rect(at, strip.y - 2, (t + 1) * each, strip.h + 4, 3, None, palette.TRACK, 2.5,
+        Rect(at, strip.y - 2, (t + 1) * each, strip.h + 4, 3, None, palette.FOLLOWED, 2.5,
              opacity=animate(0.0, (transitions.cut, 1.0, "linear")), id="window", label=f"a window of {t + 1} tokens")
     )  # fmt: skip
     return nodes

@@ -1,6 +1,6 @@
-"""`xray`: every token on its way up the blocks, what the model would say at each level, and the answer fed back.
+"""`xray`: the logit lens of every position block by block, what the KV cache holds, and each drawn token fed back.
 
-`xray_grid` says which tracks and levels are shown and where, `xray_attention` draws the arcs below them.
+`xray_grid` says which positions and levels are shown and where, `xray_attention` draws the arcs below them.
 """
 
 from dataclasses import dataclass
@@ -34,18 +34,18 @@ class _XrayTransitions:
     feeds: dict[int, Transition]  # by step
     whole: Transition
 
-    def computed(self, grid: XrayGrid, track: int, row: int) -> float:
+    def computed(self, grid: XrayGrid, position: int, row: int) -> float:
         """When a cell appears, in seconds."""
-        step = grid.view.step_of(track)
+        step = grid.view.step_of(position)
         if step:
             return self.feeds[step].settled
         jumps = min(RISES, len(grid.levels))
         jump = row * jumps // len(grid.levels)
         return self.rise.start + (self.rise.settled - self.rise.start) * jump / max(jumps - 1, 1)
 
-    def entered(self, grid: XrayGrid, track: int) -> Any:
-        """The opacity of the token that enters a track."""
-        step = grid.view.step_of(track)
+    def entered(self, grid: XrayGrid, position: int) -> Any:
+        """The opacity of the token that enters a position."""
+        step = grid.view.step_of(position)
         return animate(0, (self.feeds[step], 1)) if step and self.feeds[step].start else 1.0
 
 
@@ -55,8 +55,8 @@ def xray(view: XrayView, *, width: float = 960) -> Film:
     grid = XrayGrid.of(view, sheet)
     transitions = _on_timeline(grid, timeline)
     nodes: list[Node] = [*head(grid), *row_names(grid, view.model.config.pattern), _followed(grid)]
-    for track in grid.tracks:
-        nodes += _column(grid, track, transitions)
+    for position in grid.positions:
+        nodes += _column(grid, position, transitions)
     for step in grid.later_steps:
         nodes += _fed_back(grid, step, transitions)
     nodes += arcs(grid, transitions.attend)
@@ -86,40 +86,41 @@ def _on_timeline(grid: XrayGrid, timeline: Timeline) -> _XrayTransitions:
 
 
 def _followed(grid: XrayGrid) -> Node:
-    """The band behind the followed track."""
+    """The band behind the followed position."""
     into, out = grid.ins[grid.view.followed], grid.outs[grid.view.followed]
-    return Rect(into.x - 3, out.y - 3, into.w + 6, into.bottom - out.y + 6, 6, palette.TRACK_FILL)
+    return Rect(into.x - 3, out.y - 3, into.w + 6, into.bottom - out.y + 6, 6, palette.FOLLOWED_FILL)
 
 
-def _column(grid: XrayGrid, track: int, transitions: _XrayTransitions) -> list[Node]:
-    """A track: its token below, its cells, the token that comes out above."""
+def _column(grid: XrayGrid, position: int, transitions: _XrayTransitions) -> list[Node]:
+    """A position: its token below, its cells, the token that comes out above."""
     view, size = grid.view, grid.sheet.small
-    box = grid.ins[track]
-    role = "track" if track == view.followed else "input" if track < view.prompt else "output"
+    box = grid.ins[position]
+    role = "followed" if position == view.followed else "input" if position < view.prompt else "output"
     nodes: list[Node] = [
-        token(view.pieces.shown(view.ids[track]), box.x, box.y, box.h, size, role=role, w=box.w,
-              opacity=transitions.entered(grid, track), label=f"track {track}: {view.pieces.described(view.ids[track])}",
-              shows=view.token_source(track), id=f"in-{track}"),
+        token(view.pieces.shown(view.ids[position]), box.x, box.y, box.h, size, role=role, w=box.w,
+              opacity=transitions.entered(grid, position),
+              label=f"track {position}: {view.pieces.described(view.ids[position])}", shows=view.token_source(position),
+              id=f"in-{position}"),
     ]  # fmt: skip
     for row, level in enumerate(grid.levels):
-        nodes += _cell(grid, level, track, row, transitions)
-    return nodes + _output(grid, track, transitions)
+        nodes += _cell(grid, level, position, row, transitions)
+    return nodes + _output(grid, position, transitions)
 
 
-def _output(grid: XrayGrid, track: int, transitions: _XrayTransitions) -> list[Node]:
-    """The token above a track: the drawn one, or for a track whose output is not used the likeliest, right or wrong."""
-    view, out, step = grid.view, grid.outs[track], grid.view.step_of(track)
+def _output(grid: XrayGrid, position: int, transitions: _XrayTransitions) -> list[Node]:
+    """The token above a position: the drawn one, or for a position whose output is not used the likeliest, right or wrong."""
+    view, out, step = grid.view, grid.outs[position], grid.view.step_of(position)
     there = animate(0, (instant(transitions.feeds[step].settled) if step else transitions.out, 1))
-    role, ident, shows = "output", view.ids[track + 1], view.drawn_source(track - view.followed)
-    if track < view.followed:
-        role, ident = "plain", view.words[-1][track]
-        shows = Shows("generation/lens/ids", (view.levels - 1, track, 0))
-    label = f"out of track {track}: {view.pieces.described(ident)}"
+    role, ident, shows = "output", view.ids[position + 1], view.drawn_source(position - view.followed)
+    if position < view.followed:
+        role, ident = "plain", view.words[-1][position]
+        shows = Shows("generation/lens/ids", (view.levels - 1, position, 0))
+    label = f"out of track {position}: {view.pieces.described(ident)}"
     word = view.pieces.shown(ident)
     above = token(word, out.x, out.y, out.h, grid.sheet.small, role=role, w=out.w, opacity=there, label=label, shows=shows)
-    if track >= view.followed:
+    if position >= view.followed:
         return [above]
-    return [above, *_verdict(out, ident == view.ids[track + 1], there, view.pieces.shown(view.ids[track + 1]))]
+    return [above, *_verdict(out, ident == view.ids[position + 1], there, view.pieces.shown(view.ids[position + 1]))]
 
 
 def _verdict(box: Box, right: bool, there: Any, truth: str) -> list[Node]:
@@ -136,16 +137,16 @@ def _verdict(box: Box, right: bool, there: Any, truth: str) -> list[Node]:
     ]
 
 
-def _cell(grid: XrayGrid, level: int, track: int, row: int, transitions: _XrayTransitions) -> list[Node]:
-    """One level of one track: filled where it is computed, hollow in later steps, dashed where the cache has dropped it."""
-    view, size, box = grid.view, grid.sheet.small, grid.cells[level, track]
-    word, odds = view.words[level][track], view.odds[level][track]
+def _cell(grid: XrayGrid, level: int, position: int, row: int, transitions: _XrayTransitions) -> list[Node]:
+    """One level of one position: filled where it is computed, hollow in later steps, dashed where the cache has dropped it."""
+    view, size, box = grid.view, grid.sheet.small, grid.cells[level, position]
+    word, odds = view.words[level][position], view.odds[level][position]
     paint = colour("sequential", min(odds, 1.0))
     fills, strokes, inks, drops = [], [], [], []
     for step, transition in sorted(transitions.feeds.items()):
-        if step <= view.step_of(track):
+        if step <= view.step_of(position):
             continue
-        dropped = (view.states[step][level - 1][track] if level else CACHED) == DROPPED
+        dropped = (view.states[step][level - 1][position] if level else CACHED) == DROPPED
         fills.append((transition, palette.PAPER))
         strokes.append((transition, palette.LINE if dropped else paint))
         inks.append((transition, palette.QUIET if dropped else palette.INK))
@@ -156,10 +157,10 @@ def _cell(grid: XrayGrid, level: int, track: int, row: int, transitions: _XrayTr
     drops.append((transitions.whole, 0))
     where = "embedded" if level == 0 else f"after block {level - 1}"
     about: dict[str, Any] = {
-        "label": f"track {track}, {where}: {view.pieces.described(word)}, {percent(odds)}",
-        "shows": Shows("generation/lens/logprobs", (level, track, 0)),
+        "label": f"track {position}, {where}: {view.pieces.described(word)}, {percent(odds)}",
+        "shows": Shows("generation/lens/logprobs", (level, position, 0)),
     }
-    there = animate(0, (instant(transitions.computed(grid, track, row)), 1))
+    there = animate(0, (instant(transitions.computed(grid, position, row)), 1))
     inner = Box(box.x + 1.25, box.y + 1.25, box.w - 2.5, box.h - 2.5)
     fill, stroke = animate(paint, *fills), animate(paint, *strokes)
     nodes: list[Node] = [Rect(inner.x, inner.y, inner.w, inner.h, 2, fill, stroke, 2.5, opacity=there, **about)]
@@ -169,18 +170,18 @@ def _cell(grid: XrayGrid, level: int, track: int, row: int, transitions: _XrayTr
     if shown := fit(view.pieces.shown(word), box.w - 4, size, "mono"):
         ink, middle = animate(palette.ink_on(paint), *inks), box.y + box.h / 2
         nodes.append(Text(box.middle, centred(middle, 0, size), shown, size, 400, "mono", "middle", ink, there, **about))
-    if level == grid.decided_at(track):
+    if level == grid.decided_at(position):
         frame = animate(0, (transitions.whole, 1))
         nodes.append(Rect(box.x, box.y, box.w, box.h, 3, None, palette.OUTPUT, 2, opacity=frame))
     return nodes
 
 
 def _fed_back(grid: XrayGrid, step: int, transitions: _XrayTransitions) -> list[Node]:
-    """The way of a drawn token from the top of one track to the foot of the next."""
-    track = grid.view.followed + step
-    if track - 1 not in grid.outs:
+    """The way of a drawn token from the top of one position to the foot of the next."""
+    position = grid.view.followed + step
+    if position - 1 not in grid.outs:
         return []
-    out, into = grid.outs[track - 1], grid.ins[track]
+    out, into = grid.outs[position - 1], grid.ins[position]
     x = (out.right + into.x) / 2
     low = into.y + into.h / 2
     way = (("M", out.right, out.y + out.h / 2), ("L", x, out.y + out.h / 2), ("L", x, low), ("L", into.x, low))
@@ -200,10 +201,10 @@ def _attention_words(view: XrayView) -> str:
 
 
 def _decided_words(grid: XrayGrid) -> str:
-    track = grid.view.followed
-    since = grid.decided_at(track)
+    position = grid.view.followed
+    since = grid.decided_at(position)
     where = "its embedding" if since == 0 else f"block {since - 1}"
-    word = grid.view.pieces.shown(grid.view.words[-1][track])
+    word = grid.view.pieces.shown(grid.view.words[-1][position])
     return (
         f"Framed: from there on up the lens names the token that the last block finds likeliest. On the followed track that is "
         f"“{word}”, from {where} on."
@@ -211,16 +212,16 @@ def _decided_words(grid: XrayGrid) -> str:
 
 
 def _alt(grid: XrayGrid) -> str:
-    view, track = grid.view, grid.view.followed
+    view, position = grid.view, grid.view.followed
     prompt = end_of(view.pieces.sentence(view.ids[: view.prompt]))
     answer = start_of(view.pieces.sentence(view.ids[view.prompt :]))
     column = ", ".join(
-        f"{'embedded' if level == 0 else f'block {level - 1}'} “{view.pieces.shown(view.words[level][track])}” "
-        f"{percent(view.odds[level][track])}"
+        f"{'embedded' if level == 0 else f'block {level - 1}'} “{view.pieces.shown(view.words[level][position])}” "
+        f"{percent(view.odds[level][position])}"
         for level in grid.levels
     )
     parts = [
-        f"A grid of {len(grid.tracks)} tracks by {len(grid.levels)} levels of {view.model.name}, which continues "
+        f"A grid of {len(grid.positions)} tracks by {len(grid.levels)} levels of {view.model.name}, which continues "
         f"“{prompt}” with “{answer}”. Each cell names the likeliest next token there.",
         f"On the track of the last prompt token: {column}.",
     ]
@@ -240,8 +241,8 @@ def _notes(grid: XrayGrid) -> list[str]:
         "nothing. It is biased at low levels, and nothing is fitted here.",
         cache_labels.HOLLOW_NOTE,
     ]
-    if len(grid.tracks) < view.tracks:
-        notes.append(f"Tracks {grid.tracks[0]} to {grid.tracks[-1]} of {view.tracks} are shown; no other is.")
+    if len(grid.positions) < view.positions:
+        notes.append(f"Tracks {grid.positions[0]} to {grid.positions[-1]} of {view.positions} are shown; no other is.")
     if len(grid.levels) < view.levels:
         named = ", ".join("the embedding" if level == 0 else str(level - 1) for level in grid.levels)
         notes.append(f"Of {view.levels - 1} blocks these are shown: {named}.")

@@ -1,4 +1,4 @@
-"""The grid of `xray`: which tracks and levels have room, where their cells stand, and what rows, colours and frames mean."""
+"""The grid of `xray`: the positions and levels that have room, the places of their cells, and the legend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,23 +14,23 @@ from pellucid.draw.views.xray import DROPPED, XrayView
 from pellucid.gpt.pattern import Banded, Pattern
 
 
-COLUMNS_WIDE, COLUMNS_NARROW = 16, 6  # tracks that are shown
+COLUMNS_WIDE, COLUMNS_NARROW = 16, 6  # positions that are shown
 ROWS = 13  # levels that are shown
 TITLE = "X-ray of an answer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class XrayGrid:
-    """Where tracks and levels stand.
+    """Where positions and levels stand.
 
     Attributes:
-        tracks: those shown, in order. levels: those shown, lowest first. cells: places by (level, track).
-        ins, outs: places of the tokens below and above the cells, by track.
+        positions: those shown, in order. levels: those shown, lowest first. cells: places by (level, position).
+        ins, outs: places of the tokens below and above the cells, by position.
     """
 
     view: XrayView
     sheet: Sheet
-    tracks: tuple[int, ...]
+    positions: tuple[int, ...]
     levels: tuple[int, ...]
     cells: dict[tuple[int, int], Box]
     ins: dict[int, Box]
@@ -38,43 +38,43 @@ class XrayGrid:
 
     @classmethod
     def of(cls, view: XrayView, sheet: Sheet) -> "XrayGrid":
-        """The tracks around the end of the prompt and the levels for which the sheet has room."""
+        """The positions around the end of the prompt and the levels for which the sheet has room."""
         most, count = COLUMNS_WIDE if sheet.wide else COLUMNS_NARROW, view.levels
-        first = 0 if view.tracks <= most else max(0, min(view.prompt - 1 - most // 3, view.tracks - most))
-        tracks = tuple(range(first, min(view.tracks, first + most)))
+        first = 0 if view.positions <= most else max(0, min(view.prompt - 1 - most // 3, view.positions - most))
+        positions = tuple(range(first, min(view.positions, first + most)))
         levels = tuple(range(count)) if count <= ROWS else tuple(i * (count - 1) // (ROWS - 1) for i in range(ROWS))
         label, gap = (72.0, 7.0) if sheet.wide else (34.0, 5.0)
         left, top = sheet.left + label, sheet.top + (14.0 if sheet.wide else 36.0)
         out, into, below = (26.0, 26.0, 64.0) if sheet.wide else (22.0, 22.0, 76.0)
-        pitch = min((sheet.right - left + gap) / len(tracks), 150.0)
+        pitch = min((sheet.right - left + gap) / len(positions), 150.0)
         room = sheet.bottom - 6 - below - into - 8 - (top + out + 8)
         high = min(room / len(levels), 72.0 if sheet.wide else 64.0)
         cells, ins, outs = {}, {}, {}
-        for place, track in enumerate(tracks):
+        for place, position in enumerate(positions):
             x, wide = left + place * pitch, pitch - gap
-            outs[track] = Box(x, top, wide, out)
+            outs[position] = Box(x, top, wide, out)
             for row, level in enumerate(levels):
                 y = top + out + 8 + (len(levels) - 1 - row) * high
-                cells[level, track] = Box(x, y, wide, high - 3)
-            ins[track] = Box(x, top + out + 8 + len(levels) * high + 5, wide, into)
-        return cls(view=view, sheet=sheet, tracks=tracks, levels=levels, cells=cells, ins=ins, outs=outs)
+                cells[level, position] = Box(x, y, wide, high - 3)
+            ins[position] = Box(x, top + out + 8 + len(levels) * high + 5, wide, into)
+        return cls(view=view, sheet=sheet, positions=positions, levels=levels, cells=cells, ins=ins, outs=outs)
 
     @property
     def later_steps(self) -> list[int]:
-        """The steps after the first whose track is shown."""
-        return [step for step in range(1, self.view.steps) if self.view.followed + step in self.tracks]
+        """The steps after the first whose position is shown."""
+        return [step for step in range(1, self.view.steps) if self.view.followed + step in self.positions]
 
     @property
     def drops(self) -> bool:
-        """Whether any track that is shown falls out of what a block can still read."""
+        """Whether any position that is shown falls out of what a block can still read."""
         states = self.view.states
-        return any(block[track] == DROPPED for step in states for block in step for track in self.tracks)
+        return any(block[position] == DROPPED for step in states for block in step for position in self.positions)
 
-    def decided_at(self, track: int) -> int:
+    def decided_at(self, position: int) -> int:
         """The lowest of the levels shown from which on the likeliest token is that of the last level."""
         words, since = self.view.words, self.levels[-1]
         for level in reversed(self.levels):
-            if words[level][track] != words[-1][track]:
+            if words[level][position] != words[-1][position]:
                 break
             since = level
         return since
@@ -83,7 +83,8 @@ class XrayGrid:
 def head(grid: XrayGrid) -> list[Node]:
     """Which part of the record is shown, and what colours, frames and dashes mean."""
     view, sheet = grid.view, grid.sheet
-    parts = [f"tracks {grid.tracks[0]} to {grid.tracks[-1]} of {view.tracks}"] if len(grid.tracks) < view.tracks else []
+    some = len(grid.positions) < view.positions
+    parts = [f"tracks {grid.positions[0]} to {grid.positions[-1]} of {view.positions}"] if some else []
     if len(grid.levels) < view.levels:
         parts.append(f"{len(grid.levels)} of {view.levels} levels")
     wide, y = (190.0, 26.0) if sheet.wide else (160.0, sheet.top + 2)
@@ -119,7 +120,7 @@ def _key(grid: XrayGrid, y: float) -> list[Node]:
 def row_names(grid: XrayGrid, patterns: Sequence[Pattern]) -> list[Node]:
     """The names of the rows, with the attention pattern of each block where there is room."""
     sheet, nodes = grid.sheet, list[Node]()
-    track = grid.tracks[0]
+    position = grid.positions[0]
 
     def name(box: Box, wide: str, narrow: str, under: str = "", label: str = "") -> None:
         word = wide if sheet.wide else narrow
@@ -129,10 +130,10 @@ def row_names(grid: XrayGrid, patterns: Sequence[Pattern]) -> list[Node]:
         if two:
             nodes.append(Text(sheet.left, base + 14, under, sheet.small, fill=palette.QUIET))
 
-    name(grid.outs[track], "comes out", "out")
-    name(grid.ins[track], "goes in", "in")
+    name(grid.outs[position], "comes out", "out")
+    name(grid.ins[position], "goes in", "in")
     for level in grid.levels:
-        box = grid.cells[level, track]
+        box = grid.cells[level, position]
         if level == 0:
             name(box, "embedded", "emb.", label="the token's and the track's vector, before any block")
             continue

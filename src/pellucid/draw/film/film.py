@@ -1,4 +1,4 @@
-"""`Film`: a picture as a pure function of time, in segments of a few seconds, each of which ends with a rest.
+"""`Film`: a picture as a pure function of time, in segments of a few seconds, each of which ends with a pause.
 
 Every back end, and the player in the browser, draws what `film.at(t)` returns and nothing else. This module knows no file
 format: `Film.save`, `.to_json` and `.from_json` call the functions in `Film.formats`, which `pellucid.draw` sets when it is

@@ -1,4 +1,4 @@
-"""How wide a text is, and its outlines, from the bundled fonts: the same on every machine.
+"""Text widths and glyph outlines from the bundled fonts: the same on every machine.
 
 Two families, `sans` (Inter) and `mono` (JetBrains Mono), each in weight 400 and 600. A text's width is the sum of its
 characters' advances: no kerning, no ligatures, no shaping (`tools/fonts.py` took those tables out of the files).

@@ -1,4 +1,4 @@
-"""What a film is made of: rectangles, texts, paths, images of matrices, groups and clips.
+"""The nodes of a film: rectangles, texts, paths, images of matrices, groups and clips.
 
 Lengths are in the film's own units (at its own width, pixels); y goes down. A number or colour is a constant or `Keyframes`.
 Every node may say what it shows (`Shows`) and carry a `label`, which appears on hover.

@@ -23,7 +23,7 @@ QUIET = "#59616f"  # secondary text
 # name: (pale: fills; strong: frames, lines, text on paper)
 INPUT_FILL, INPUT = "#d9f2dc", "#1e7a3c"  # green: an input token
 OUTPUT_FILL, OUTPUT = "#fcdcea", "#b3246b"  # pink: an output token
-TRACK_FILL, TRACK = "#e8def8", "#6b3fb5"  # purple: the track being followed
+FOLLOWED_FILL, FOLLOWED = "#e8def8", "#6b3fb5"  # purple: the track being followed
 UNTRAINED_FILL, UNTRAINED = "#e4e6ea", "#666d78"  # grey
 PRETRAINING_FILL, PRETRAINING = "#fff1df", "#b35300"  # orange, drawn with FRAME_DASH
 FINETUNING_FILL, FINETUNING = "#dcf3f2", "#0b7378"  # teal, drawn with FRAME_DASH
@@ -32,10 +32,10 @@ MEASURED = QUIET  # the clock mark
 
 FRAME_DASH = (8.0, 5.0)
 
-PALE = (PAPER, PANEL, INPUT_FILL, OUTPUT_FILL, TRACK_FILL, UNTRAINED_FILL, PRETRAINING_FILL, FINETUNING_FILL, *TRAINED)
+PALE = (PAPER, PANEL, INPUT_FILL, OUTPUT_FILL, FOLLOWED_FILL, UNTRAINED_FILL, PRETRAINING_FILL, FINETUNING_FILL, *TRAINED)
 SERIES = ("#2b66ad", "#b35300", "#0b7378", "#b3246b")  # lines of a plain chart, in this order
 SERIES_PALE = "#b4cdea"  # the first one, where it lies behind its own mean
-STRONG = (INK, QUIET, INPUT, OUTPUT, TRACK, UNTRAINED, PRETRAINING, FINETUNING, *SERIES)
+STRONG = (INK, QUIET, INPUT, OUTPUT, FOLLOWED, UNTRAINED, PRETRAINING, FINETUNING, *SERIES)
 
 # Anchors of the matrices' palettes, evenly spaced from index 0 to 255 and joined in CIE L*a*b*. Lightness falls evenly in
 # the sequential one and symmetrically in the diverging one (blue - white - orange), so that neither needs hue to be read.

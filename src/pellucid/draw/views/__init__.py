@@ -1,4 +1,4 @@
-"""views/: a record as values: what each figure shows, read from the record's chunks into frozen dataclasses.
+"""The values that each figure shows, read from a record's chunks into frozen dataclasses.
 
 In: a record. Out: one view a figure (`tokens_view(record) -> TokensView`), with the model, the pieces of tokens and the numbers
 as plain Python values, and for each where it stands in the record and how far it can be trusted (`Shows`). Views know no

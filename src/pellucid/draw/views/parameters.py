@@ -1,6 +1,6 @@
-"""What the figure `parameters` shows of a training record: each weight matrix by tiles at moments of the run, and its norms.
+"""What the figure `parameters` shows of a training record: each weight matrix by tiles at snapshots of the run, and its norms.
 
-M moments of the run, Q matrices.
+M snapshots of the run, Q matrices.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from pellucid.errors import PellucidError
 from pellucid.record import Record
 
 
-MOST_MOMENTS, PICTURES = 13, 700  # moments that are shown; pictures of matrices in a film, about
+MAX_SNAPSHOTS, PICTURES = 13, 700  # snapshots that are shown; pictures of matrices in a film, about
 OUTSIDE = 1.0  # percent of the tiles of trained matrices that may lie beyond the colours' range
 EMBEDDINGS = ("wte", "wpe")
 KINDS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")  # a block's matrices
@@ -26,10 +26,10 @@ class ParametersView:
 
     Attributes:
         names: of the matrices. sizes: (rows in, columns out) of each.
-        steps: done at each moment shown (`training/moments/steps`, given). last_step: at the record's last moment.
-        tokens: training tokens seen by each moment (`training/steps/tokens`, given).
+        steps: done at each snapshot shown (`training/moments/steps`, given). last_step: at the record's last snapshot.
+        tokens: training tokens seen by each snapshot (`training/steps/tokens`, given).
         norms: (M, Q) of each matrix (`training/moments/weights`, replayed).
-        learned: how far the loss on the fixed window has come by each moment on its way to the last, from 0 to 1.
+        learned: how far the loss on the fixed window has come by each snapshot on its way to the last, from 0 to 1.
         tiles: name -> (M, rows, columns) means of tiles, the longer side across (`training/thumbnails/{matrix}`, replayed).
         ranges: the largest number, up or down, that colours tell apart, for blocks and for embeddings.
     """
@@ -46,17 +46,17 @@ class ParametersView:
     ranges: tuple[float, float]
 
     @property
-    def moments(self) -> int:
-        """How many moments are shown."""
+    def snapshots(self) -> int:
+        """How many snapshots are shown."""
         return len(self.steps)
 
     def range_of(self, name: str) -> float:
         """The largest number, up or down, that the colours of a matrix tell apart."""
         return self.ranges[name in EMBEDDINGS]
 
-    def norm(self, moment: int, name: str) -> float:
-        """The norm of a matrix at a moment."""
-        return float(self.norms[moment][self.names.index(name)])
+    def norm(self, snapshot: int, name: str) -> float:
+        """The norm of a matrix at a snapshot."""
+        return float(self.norms[snapshot][self.names.index(name)])
 
     def sums(self) -> list[tuple[str, str, int]]:
         """The parameters line by line: (what, how many times what, how many).
@@ -82,7 +82,7 @@ def parameters_view(record: Record) -> ParametersView:
     """Reads a training record.
 
     Raises:
-        MissingChunk: it holds no moments, tiles, norms or losses on the fixed window.
+        MissingChunk: it holds no snapshots, tiles, norms or losses on the fixed window.
         PellucidError: the model has other matrices than GPT-3.
     """
     model = read_model(record)
@@ -90,7 +90,7 @@ def parameters_view(record: Record) -> ParametersView:
     sizes = dict(model.config.matrices())
     if others := [name for name in sizes if name.split(".", 2)[-1] not in (*KINDS, *EMBEDDINGS)]:
         raise PellucidError(f"no figure parameters of it: it shows GPT-3's matrices, and this model has others, as {others[0]}")
-    chosen = _chosen_moments(len(done), len(sizes))
+    chosen = _chosen_snapshots(len(done), len(sizes))
     names = tuple(record["training/matrices"])
     tiles = {}
     for name in names:
@@ -119,14 +119,14 @@ def parameters_view(record: Record) -> ParametersView:
     )
 
 
-def _chosen_moments(count: int, matrices: int) -> list[int]:
-    """Places of the moments that are shown: the first, the last, and evenly between them as many as a film can hold."""
-    most = max(2, min(MOST_MOMENTS, PICTURES // matrices, count))
+def _chosen_snapshots(count: int, matrices: int) -> list[int]:
+    """Places of the snapshots that are shown: the first, the last, and evenly between them as many as a film can hold."""
+    most = max(2, min(MAX_SNAPSHOTS, PICTURES // matrices, count))
     return [0] if count == 1 else sorted({i * (count - 1) // (most - 1) for i in range(most)})
 
 
 def _range(found: list[Any]) -> float:
-    """The number that all but `OUTSIDE` percent of the last moment's tiles stay below, in two digits."""
+    """The number that all but `OUTSIDE` percent of the last snapshot's tiles stay below, in two digits."""
     sizes = np.sort(np.concatenate([np.abs(tiles[-1]).ravel() for tiles in found])) if found else np.array([1.0])
     most = float(sizes[int((len(sizes) - 1) * (1 - OUTSIDE / 100))])
     return float(f"{most:.1e}") or 1.0

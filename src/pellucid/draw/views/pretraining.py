@@ -1,4 +1,4 @@
-"""What the figure `pretraining` shows of a training record: moments of the run with their losses and samples."""
+"""What the figure `pretraining` shows of a training record: snapshots of the run with their losses and samples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from pellucid.draw.views.training import LossPoint, TrainingHistory, read_traini
 from pellucid.record import Record
 
 
-MOST_MOMENTS = 7
+MAX_SNAPSHOTS = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextSample:
-    """A text that the model wrote at a moment (`training/samples`, derived): its place there, the prompt, what followed."""
+    """A text that the model wrote at a snapshot (`training/samples`, derived): its place there, the prompt, what followed."""
 
     place: int
     prompt: str
@@ -23,8 +23,8 @@ class TextSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunMoment:
-    """A moment of a run.
+class RunSnapshot:
+    """A snapshot of a run.
 
     Attributes:
         step: steps done. loss: of the model then. sample: what it wrote then; None where none was kept.
@@ -44,19 +44,19 @@ class PretrainingView:
     """The figure's values.
 
     Attributes:
-        moments: in order, those with a sample if there are any, at most `MOST_MOMENTS`. loss_kind: which loss is theirs, in
+        snapshots: in order, those with a sample if there are any, at most `MAX_SNAPSHOTS`. loss_kind: which loss is theirs, in
             words. has_speeds: whether the record holds the speed of each step.
     """
 
     model: ModelInfo
     history: TrainingHistory
-    moments: tuple[RunMoment, ...]
+    snapshots: tuple[RunSnapshot, ...]
     loss_kind: str
     has_speeds: bool
 
 
 def pretraining_view(record: Record) -> PretrainingView:
-    """Reads a training record. Raises MissingChunk where it holds no losses by step, or no moments."""
+    """Reads a training record. Raises MissingChunk where it holds no losses by step, or no snapshots."""
     history = read_training(record)
     samples = optional_chunk(record, "training/samples", [])
     known = {
@@ -64,14 +64,14 @@ def pretraining_view(record: Record) -> PretrainingView:
         for i, sample in enumerate(samples) if sample["step"] <= history.steps
     }  # fmt: skip
     steps = sorted(known) or [step for step in record["training/moments/steps"].tolist() if step <= history.steps]
-    picked = evenly_picked(steps, MOST_MOMENTS)
+    picked = evenly_picked(steps, MAX_SNAPSHOTS)
     losses, loss_kind = history.losses_after(picked)
     speeds = record["training/steps/tokens_per_s"].tolist() if "training/steps/tokens_per_s" in record else None
     return PretrainingView(
         model=read_model(record),
         history=history,
-        moments=tuple(
-            RunMoment(
+        snapshots=tuple(
+            RunSnapshot(
                 step=step, loss=loss, sample=known.get(step), tokens=history.tokens_after(step),
                 speed=speeds[step - 1] if speeds and step else None,
             )

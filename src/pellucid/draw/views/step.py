@@ -36,12 +36,12 @@ class TrainingExample:
     """The example that is followed (`training/example/*`, replayed).
 
     Attributes:
-        track: its position in the window. features: the tokens up to it (ids given). label: the next token.
+        position: of its last feature in the window. features: the tokens up to it (ids given). label: the next token.
         losses: -log p of the label in nats, before and after the update. shows: where these stand in the record.
         candidates: the likeliest next tokens before the update, in order, and the label.
     """
 
-    track: int
+    position: int
     features: tuple[int, ...]
     label: int
     losses: tuple[float, float]
@@ -54,23 +54,23 @@ class MatrixNorms:
     """What a step did to each weight matrix, by its name.
 
     Attributes:
-        moment: place of the step among the record's moments; -1 where it is none of them. step: its number.
+        row: of the step among the recorded steps; -1 where it is none of them. step: its number.
         gradients: the norm of its gradient before clipping (`training/moments/gradients`, replayed); None if not recorded.
         changes: the norm of its change over that of the matrix (`training/moments/updates` and `.../weights`, replayed).
     """
 
-    moment: int
+    row: int
     step: int
     gradients: dict[str, float] | None
     changes: dict[str, float] | None
 
     def gradient_source(self, place: int) -> Shows:
         """Where the gradient norm of the matrix at that place among the matrices stands."""
-        return Shows("training/moments/gradients", (self.moment, place), self.step - 1, "replayed")
+        return Shows("training/moments/gradients", (self.row, place), self.step - 1, "replayed")
 
     def change_source(self, place: int) -> Shows:
         """Where the norm of its change stands."""
-        return Shows("training/moments/updates", (self.moment, place), self.step - 1, "replayed")
+        return Shows("training/moments/updates", (self.row, place), self.step - 1, "replayed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ class StepView:
 
 
 def step_view(record: Record) -> StepView:
-    """Reads a training record. Raises MissingChunk where it holds no losses by step, or no moments."""
+    """Reads a training record. Raises MissingChunk where it holds no losses by step, or no recorded steps."""
     model, history, example = read_model(record), read_training(record), _read_example(record)
     norms = _read_norms(record, int(record["training/example/step"]) if example else None)
     rate, norm = record["training/steps/lr"].tolist(), record["training/steps/grad_norm"].tolist()
@@ -119,11 +119,11 @@ def step_view(record: Record) -> StepView:
 def _read_example(record: Record) -> TrainingExample | None:
     if "training/example/ids" not in record:
         return None
-    step, track = int(record["training/example/step"]), int(record["training/example/track"])
+    step, position = int(record["training/example/step"]), int(record["training/example/track"])
     ids, losses = record["training/example/ids"].tolist(), record["training/example/loss"].tolist()
     listed, logs = record["training/example/topk_ids"].tolist(), record["training/example/topk_logprobs"].tolist()
-    label, before, after = ids[track + 1], losses[0][track], losses[1][track]
-    of_losses = [Shows("training/example/loss", (row, track), step, "replayed") for row in (0, 1)]
+    label, before, after = ids[position + 1], losses[0][position], losses[1][position]
+    of_losses = [Shows("training/example/loss", (row, position), step, "replayed") for row in (0, 1)]
     shows = (of_losses[0], of_losses[1])
     of_label = Candidate(token=label, before=exp(-before), after=exp(-after), shows=shows, label=True)
     places = {token: i for i, token in enumerate(listed[1])}
@@ -143,20 +143,21 @@ def _read_example(record: Record) -> TrainingExample | None:
     if of_label not in found:
         found.append(of_label)
     return TrainingExample(
-        track=track, features=tuple(ids[: track + 1]), label=label, losses=(before, after), shows=shows, candidates=tuple(found)
-    )
+        position=position, features=tuple(ids[: position + 1]), label=label, losses=(before, after), shows=shows,
+        candidates=tuple(found),
+    )  # fmt: skip
 
 
 def _read_norms(record: Record, step: int | None) -> MatrixNorms:
-    """The norms of a step; without one, of the moment nearest to an eighth of the run.
+    """The norms of a step; without one, of the recorded step nearest to an eighth of the run.
 
-    A moment is named by the number of steps done before it, so that step s belongs to the moment s - 1.
+    A recorded step is named by the number of steps done before it, so step s is recorded as s - 1.
     """
-    moments = record["training/moments/steps"].tolist()
-    wanted = max(1, moments[-1] // 8) if step is None else step
-    nearest = min(range(len(moments)), key=lambda i: abs(moments[i] + 1 - wanted))
-    if step is not None and moments[nearest] + 1 != step:
-        return MatrixNorms(moment=-1, step=step, gradients=None, changes=None)
+    recorded_steps = record["training/moments/steps"].tolist()
+    wanted = max(1, recorded_steps[-1] // 8) if step is None else step
+    nearest = min(range(len(recorded_steps)), key=lambda i: abs(recorded_steps[i] + 1 - wanted))
+    if step is not None and recorded_steps[nearest] + 1 != step:
+        return MatrixNorms(row=-1, step=step, gradients=None, changes=None)
     names = record["training/matrices"]
 
     def row(name: str) -> dict[str, float] | None:
@@ -167,4 +168,4 @@ def _read_norms(record: Record, step: int | None) -> MatrixNorms:
 
     updates, weights = row("updates"), row("weights")
     changes = None if updates is None or weights is None else {name: updates[name] / weights[name] for name in names}
-    return MatrixNorms(moment=nearest, step=moments[nearest] + 1, gradients=row("gradients"), changes=changes)
+    return MatrixNorms(row=nearest, step=recorded_steps[nearest] + 1, gradients=row("gradients"), changes=changes)

@@ -1,6 +1,6 @@
 """What the figure `tokens` shows of a generation record: each step with its distribution, cut, draw, time and cache.
 
-L blocks, S steps, T tracks (positions).
+L blocks, S steps, T positions.
 """
 
 from collections.abc import Mapping
@@ -32,8 +32,8 @@ class GenerationStep:
         draw: u from 0 to 1, NaN at temperature 0. span: the drawn token's part of [0, 1), None if not recorded.
         seconds: it took (`generation/timings/steps`, measured).
         cache, cache_last: bytes of keys and values after it and after the last step, from the model's shape.
-        tracks: the state of each track so far (`generation/cells`): its keys and values were computed in this step (1), are
-            kept by all blocks (2), or no longer by some of them (3).
+        position_states: the state of each position so far (`generation/cells`): its keys and values were computed in this
+            step (1), are kept by all blocks (2), or no longer by some of them (3).
     """
 
     number: int
@@ -50,7 +50,7 @@ class GenerationStep:
     seconds: float
     cache: int
     cache_last: int
-    tracks: tuple[int, ...]
+    position_states: tuple[int, ...]
     cut: str
 
     @property
@@ -135,7 +135,7 @@ def tokens_view(record: Record) -> TokensView:
     spans = record[f"{STEPS}drawn_span"].tolist() if f"{STEPS}drawn_span" in record else None
     seconds = record["generation/timings/steps"].tolist()
     drawn = columns["drawn_ids"]
-    states = _track_states(record["generation/cells"])
+    states = _position_states(record["generation/cells"])
     value_bytes = VALUE_BYTES[model.dtype]
     last = model.config.kv_bytes(len(prompt) + len(drawn) - 1, bytes_per_value=value_bytes)
     cut = _cut(record.provenance.sampling or {})
@@ -150,7 +150,7 @@ def tokens_view(record: Record) -> TokensView:
                 kept=columns["kept"][i], vocabulary=model.config.vocab_size, draw=columns["draw"][i],
                 span=None if spans is None else tuple(spans[i]), seconds=seconds[i],
                 cache=model.config.kv_bytes(len(context), bytes_per_value=value_bytes), cache_last=last, cut=cut,
-                tracks=states[i],
+                position_states=states[i],
             )
         )  # fmt: skip
     return TokensView(
@@ -159,12 +159,12 @@ def tokens_view(record: Record) -> TokensView:
     )  # fmt: skip
 
 
-def _track_states(cells: Any) -> list[tuple[int, ...]]:
-    """(S, L, T) states of keys and values -> for each step, of each track so far: computed, kept by all, not kept by some."""
+def _position_states(cells: Any) -> list[tuple[int, ...]]:
+    """(S, L, T) states of keys and values -> for each step, of each position so far: computed, kept by all, not by some."""
     by_step = []
     for step in cells:
         there = step[:, (step > 0).any(axis=0)]
-        by_step.append(tuple(1 if 1 in track else 3 if 3 in track else 2 for track in there.T.tolist()))
+        by_step.append(tuple(1 if 1 in states else 3 if 3 in states else 2 for states in there.T.tolist()))
     return by_step
 
 

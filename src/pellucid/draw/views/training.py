@@ -1,4 +1,4 @@
-"""What the figures of a training record share: the losses of the run by step, the tokens it saw, and how far it came."""
+"""What the figures of a training record share: `TrainingHistory`, the losses and tokens of the run by step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,8 @@ class TrainingHistory:
         shape: of the model.
         training: the loss of each step before its update, steps 1, 2, 3, ... (`training/steps/loss`, replayed).
         held_out: the loss on all held-out text, in order of steps (`training/held_out/loss`, derived); empty if none.
-        window: the mean loss over one fixed window of text at each moment (`training/window/loss`, derived); empty if none.
+        window: the mean loss over one fixed window of text at each recorded step (`training/window/loss`, derived); empty
+            if none.
         tokens: seen after each step (`training/steps/tokens`, given). target: tokens when the run is done.
         ln_v: the loss when all tokens are equally likely, nats a token.
         train_tokens: tokens of the training text as the run's plan says; None where the record holds no plan.
@@ -62,8 +63,8 @@ class TrainingHistory:
         """The loss of the model after each of some numbers of steps, all of one kind, and the name of that kind.
 
         The loss on all held-out text where it is known after every one of these steps; else that on one fixed window, which
-        is known at every moment; else the training loss of the step that followed (of the last step, at the end), because a
-        training loss is taken before its update.
+        is known at every recorded step; else the training loss of the step that followed (of the last step, at the end),
+        because a training loss is taken before its update.
         """
         for losses, words in ((self.held_out, "held-out loss"), (self.window, "loss on one held-out window")):
             known = {loss.step: loss for loss in losses}

@@ -75,7 +75,7 @@ def windows_view(record: Record) -> WindowsView:
 
 
 def _read_windows(record: Record) -> tuple[TextWindow, ...]:
-    """The windows of the stretch of training text; without one, the fixed window with its losses at the last moment."""
+    """The windows of the stretch of training text; without one, the fixed window with its losses at the last recorded step."""
     if "training/stretch/ids" in record:
         ids, losses = record["training/stretch/ids"].tolist(), record["training/stretch/loss"].tolist()
         return tuple(
@@ -86,10 +86,10 @@ def _read_windows(record: Record) -> tuple[TextWindow, ...]:
             for i, (start, row) in enumerate(zip(record["training/stretch/starts"].tolist(), losses, strict=True))
         )  # fmt: skip
     losses = np.asarray(record["training/window/loss"], np.float32)
-    moment = len(losses) - 1
-    step = int(record["training/moments/steps"][moment])
+    row = len(losses) - 1
+    step = int(record["training/moments/steps"][row])
     window = TextWindow(
-        ids=tuple(record["training/window/ids"].tolist()), losses=tuple(losses[moment].tolist()), start=0,
-        ids_chunk="training/window/ids", loss_chunk="training/window/loss", row=moment, step=step,
+        ids=tuple(record["training/window/ids"].tolist()), losses=tuple(losses[row].tolist()), start=0,
+        ids_chunk="training/window/ids", loss_chunk="training/window/loss", row=row, step=step,
     )  # fmt: skip
     return (window,)

@@ -1,6 +1,6 @@
-"""What the figure `xray` shows of a generation record: the logit lens of every track, the cache's states, and attention.
+"""What the figure `xray` shows of a generation record: the logit lens of every position, the cache's states, and attention.
 
-L blocks, S steps, T tracks (positions). Level l is what enters block l; level L is what the last one gives.
+L blocks, S steps, T positions. Level l is what enters block l; level L is what the last one gives.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ COMPUTED, CACHED, DROPPED = 1, 2, 3  # as the schema says of generation/cells
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionRow:
-    """The attention weights of one track on the tracks up to itself, in one block, as the mean over its heads.
+    """The attention weights of one position on the positions up to itself, in one block, as the mean over its heads.
 
     They stand in `generation/attention/{block}` (derived).
     """
@@ -38,9 +38,9 @@ class XrayView:
 
     Attributes:
         prompt, steps: how many tokens, how many steps. ids: of all tokens; the last was drawn and need not have been read.
-        words, odds: [level][track] the likeliest next token by the raw logit lens and its probability (`generation/lens/ids`
-            and `.../logprobs`, derived). states: [step][block][track] of keys and values (`generation/cells`, derived).
-        attention: of the followed track; None where the record holds no attention.
+        words, odds: [level][position] the likeliest next token by the raw logit lens and its probability (`generation/lens/ids`
+            and `.../logprobs`, derived). states: [step][block][position] of keys and values (`generation/cells`, derived).
+        attention: of the followed position; None where the record holds no attention.
     """
 
     model: ModelInfo
@@ -59,30 +59,30 @@ class XrayView:
         return len(self.words)
 
     @property
-    def tracks(self) -> int:
-        """How many tracks went through the model."""
+    def positions(self) -> int:
+        """How many positions went through the model."""
         return len(self.words[0])
 
     @property
     def followed(self) -> int:
-        """The track that is followed: the last token of the prompt, whose output is the first drawn token."""
+        """The position that is followed: the last token of the prompt, whose output is the first drawn token."""
         return self.prompt - 1
 
-    def step_of(self, track: int) -> int:
-        """The step in which a track goes through the model."""
-        return max(0, track - self.prompt + 1)
+    def step_of(self, position: int) -> int:
+        """The step in which a position goes through the model."""
+        return max(0, position - self.prompt + 1)
 
-    def token_source(self, track: int) -> Shows:
-        """Where the token that enters a track stands in the record."""
-        return given("generation/prompt_ids", track) if track < self.prompt else self.drawn_source(track - self.prompt)
+    def token_source(self, position: int) -> Shows:
+        """Where the token that enters a position stands in the record."""
+        return given("generation/prompt_ids", position) if position < self.prompt else self.drawn_source(position - self.prompt)
 
     def drawn_source(self, step: int) -> Shows:
         """Where the token drawn in a step stands in the record."""
         return Shows("generation/steps/drawn_ids", (step,))
 
     def right_outputs(self) -> int:
-        """How many outputs of the prompt's tracks before the last, which are not used, are the token that follows."""
-        return sum(self.words[-1][track] == self.ids[track + 1] for track in range(self.prompt - 1))
+        """How many outputs of the prompt's positions before the last, which are not used, are the token that follows."""
+        return sum(self.words[-1][position] == self.ids[position + 1] for position in range(self.prompt - 1))
 
 
 def xray_view(record: Record) -> XrayView:
@@ -104,14 +104,14 @@ def xray_view(record: Record) -> XrayView:
     )
 
 
-def _read_attention(record: Record, blocks: int, track: int) -> AttentionRow | None:
-    """Of the block in which one track, other than itself and the first, has the largest weight; None if none is recorded."""
+def _read_attention(record: Record, blocks: int, position: int) -> AttentionRow | None:
+    """Of the block in which one position, other than itself and the first, has the largest weight; None if none is recorded."""
     found: list[tuple[float, AttentionRow]] = []
     for block in range(blocks):
         if f"generation/attention/{block}" not in record:
             continue
-        heads = record[f"generation/attention/{block}"][:, track, : track + 1]
+        heads = record[f"generation/attention/{block}"][:, position, : position + 1]
         weights = tuple(heads.mean(axis=0, dtype=float).tolist())
         row = AttentionRow(block=block, heads=len(heads), weights=weights)
-        found.append((max(weights[1:track], default=0.0), row))
+        found.append((max(weights[1:position], default=0.0), row))
     return max(found, key=lambda one: one[0])[1] if found else None

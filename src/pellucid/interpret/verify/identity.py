@@ -1,4 +1,4 @@
-"""Whether a record was made from the model or run that it is verified with, and with the options that it names."""
+"""Checks that a record was made from the model or run that it is verified with, and with the options that it states."""
 
 import json
 from pathlib import Path

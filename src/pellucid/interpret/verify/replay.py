@@ -27,7 +27,7 @@ from pellucid.training.checkpoint import State
 from pellucid.training.first_weights import new_model
 from pellucid.training.loop import sample, take_step
 from pellucid.training.optimizers import make_optimizer
-from pellucid.training.watch import example_moment, moments
+from pellucid.training.watch import recorded_steps, steps_before_example
 
 
 Array = Any
@@ -133,9 +133,9 @@ def _replay_one(
     if stretch is not None and step == until:
         with inference_mode(model):
             stretch_losses = losses(model, stretch.windows(plan.config.n_ctx), dtype)
-    is_example = step == example_moment(plan.total_steps)
+    is_example = step == steps_before_example(plan.total_steps)
     watcher = _ReplayWatcher(plan, held_out_window(batches), position if is_example else None)
-    used = watcher if step in moments(plan.total_steps) else None
+    used = watcher if step in recorded_steps(plan.total_steps) else None
     taken: tuple[float, float] | None = None
     if step < until:
         result = take_step(plan, model, optimizer, batches, state, used)

@@ -101,7 +101,7 @@ class Report:
         compared = sum(one.difference is not None for one in self.chunks)
         count = f"{compared} chunks compared"
         if bad:
-            count = f"{bad} of {len(self.chunks)} chunks are not what this model gives"
+            count = f"{bad} of {len(self.chunks)} chunks differ from what this model gives"
         lines = [*map(str, self.chunks), ""]
         lines += [f"largest difference, {one.truth}: {one.chunk}: {one.summary}" for one in self.worst()]
         partial = sum(one.unchecked > 0 for one in self.chunks)

@@ -1,4 +1,4 @@
-"""Verifying a training record: what was given is compared with the run's files, what was computed is recomputed.
+"""Verifying a training record: inputs are compared with the run's files, derived and replayed numbers are recomputed.
 
 N steps, M recorded steps, Q weight matrices, W positions of the fixed window, X positions of the example, Z windows of the
 stretch.
@@ -48,7 +48,7 @@ from pellucid.runs.files import CORPUS, RUN_FILE
 from pellucid.runs.plan import Plan
 from pellucid.text import Tokenizer
 from pellucid.training.batches import WindowBatches
-from pellucid.training.watch import example_moment, moments
+from pellucid.training.watch import recorded_steps, steps_before_example
 
 
 LOSS_TOLERANCE = {"float32": 2.0**-12, "bfloat16": 2.0**-5}
@@ -79,7 +79,7 @@ class TrainingVerifier:
         if record.provenance.step != self.steps:
             raise PellucidError(f"the record states {record.provenance.step} steps and holds {self.steps}: it was changed")
         total = self.plan.total_steps
-        self.recorded_steps = [step for step in moments(total) if step < self.steps or step == total == self.steps]
+        self.recorded_steps = [step for step in recorded_steps(total) if step < self.steps or step == total == self.steps]
         measured = {*range(0, self.steps + 1, self.plan.held_out_every)} | ({total} if self.steps == total else set())
         self.held_out_steps = sorted(measured)
         self.stretch = stretch(self.batches.windows, self.plan.config.end_id)
@@ -125,7 +125,7 @@ class TrainingVerifier:
             _T + "window/ids": lambda name: self._given(name, held_out_window(self.batches)),
             _T + "window/loss": lambda name: self._of_recorded_steps(name, "window", self._loss_tolerance),
             _T + "samples": self._samples,
-            _T + "example/step": lambda name: self._given(name, example_moment(self.plan.total_steps) + 1),
+            _T + "example/step": lambda name: self._given(name, steps_before_example(self.plan.total_steps) + 1),
             _T + "example/ids": lambda name: self._given(name, self._example_ids()),
             _T + "example/loss": self._example,
             _T + "example/track": self._example,
@@ -160,7 +160,7 @@ class TrainingVerifier:
         return self.batches.tokens_before(step)
 
     def _example_ids(self) -> Array:
-        return self.batches.windows.window(self.batches.windows_before(example_moment(self.plan.total_steps)))
+        return self.batches.windows.window(self.batches.windows_before(steps_before_example(self.plan.total_steps)))
 
     def _same(self, name: str, same: bool) -> ChunkResult:
         return equality(same).result(self.record, name)
@@ -249,7 +249,7 @@ class TrainingVerifier:
         return partial_result(self.record, equality(ok), name, recomputed, len(due) - len(recomputed), log is not None)
 
     def _example(self, name: str) -> ChunkResult:
-        found = self.replayed.get(example_moment(self.plan.total_steps))
+        found = self.replayed.get(steps_before_example(self.plan.total_steps))
         stored = self.record[name].astype(np.float64)
         if found is None or "example.loss" not in found.stats:
             log = self.logged[name] if self.logged is not None and name in self.logged else None

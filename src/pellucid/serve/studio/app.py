@@ -1,7 +1,7 @@
 """The routes of the studio's server.
 
     GET  /                                   the page; /studio.js, /player.js: the package's scripts
-    GET  /api/sources                        lists runs, records and models
+    GET  /api/sources                        the runs, records and models
     GET  /api/runs/{id}                      the plan of a run
     GET  /api/runs/{id}/metrics?from=BYTE    whole lines of metrics.jsonl from there on; X-Next: the next BYTE
     GET  /records/{id}                       a record, by byte range
@@ -31,7 +31,7 @@ from pellucid.serve.http.ranges import respond
 from pellucid.serve.http.same_origin import LOCAL, SameOriginMiddleware
 from pellucid.serve.studio.figures import figure_json
 from pellucid.serve.studio.generate_request import MAX_PROMPT_CHARACTERS, MAX_TOKENS, option_fields
-from pellucid.serve.studio.generation import Answer, BusyError, Generator
+from pellucid.serve.studio.generation import BusyError, CompletionService, CompletionStream
 from pellucid.serve.studio.page import asset, served_page
 from pellucid.serve.studio.sources import SourceCatalog
 from pellucid.serve.wire import ErrorMessage, Limits, MetricsHeader, Sources
@@ -46,15 +46,15 @@ _TYPES = {"studio.js": "text/javascript; charset=utf-8", "player.js": "text/java
 class _Events(StreamingResponse):
     """Server-sent events; the generation is cancelled when the connection ends, however that happens."""
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(aiter(answer), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
-        self._answer = answer
+    def __init__(self, stream: CompletionStream) -> None:
+        super().__init__(aiter(stream), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._answer.leave()
+            self._stream.cancel()
 
 
 def make_app(catalog: SourceCatalog, hosts: Sequence[str] = LOCAL) -> Starlette:
@@ -63,7 +63,7 @@ def make_app(catalog: SourceCatalog, hosts: Sequence[str] = LOCAL) -> Starlette:
     Args:
         catalog: what it shows. hosts: allowed names of this server (`SameOriginMiddleware`).
     """
-    generator = Generator(catalog)
+    completions = CompletionService(catalog)
 
     async def page(request: Request) -> Response:
         return Response(served_page(), media_type="text/html; charset=utf-8")
@@ -114,14 +114,14 @@ def make_app(catalog: SourceCatalog, hosts: Sequence[str] = LOCAL) -> Starlette:
 
     async def generate(request: Request) -> Response:
         try:
-            answer = await generator.begin(await request.body())
+            stream = await completions.start(await request.body())
         except BusyError as error:
             return JSONResponse(ErrorMessage(error=str(error)), 429, {"Retry-After": "5"})
         except (ClientDisconnect, asyncio.CancelledError):
             raise
         except PellucidError as error:
             raise HTTPException(400, str(error)) from None
-        return _Events(answer)
+        return _Events(stream)
 
     async def problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -141,7 +141,7 @@ def make_app(catalog: SourceCatalog, hosts: Sequence[str] = LOCAL) -> Starlette:
         middleware=[Middleware(SameOriginMiddleware, hosts=hosts)],
         exception_handlers={HTTPException: problem},
     )
-    app.state.generator = generator
+    app.state.completions = completions
     return app
 
 

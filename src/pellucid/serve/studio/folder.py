@@ -1,4 +1,4 @@
-"""Draws every figure of a folder's records as files, and writes one page that shows them all."""
+"""`draw_folder`: draws every figure of a folder's records into files, and writes one page that shows them all."""
 
 import os
 from collections.abc import Sequence

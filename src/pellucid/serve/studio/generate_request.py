@@ -1,4 +1,4 @@
-"""Reads and checks the request to generate (`wire.GenerateRequest`) by the table of sampling options."""
+"""Parses and checks a request to generate (`wire.GenerateRequest`) by the table of sampling options."""
 
 import json
 from collections.abc import Mapping

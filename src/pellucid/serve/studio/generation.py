@@ -1,11 +1,11 @@
 """Completions for the studio's page, token by token, as server-sent events.
 
-There are two ways to answer. A *recorded* answer (the page's default) becomes a record of what happened inside the model. The
-recorder taps the one sequence that its own runner computes, so recorded answers run one at a time, each in a thread of its own;
-whoever comes meanwhile waits in a short line. A *plain* answer (`"record": false`) goes to an engine that a driver thread owns,
-where all prompts are answered together. Both may run at once: they share the weights and nothing else.
+A *recorded* completion (the page's default) becomes a record of the model's activations. Its recorder taps a runner that
+computes one sequence, so recorded completions run one at a time, each in a thread of its own; a few more requests may wait. A
+*plain* completion (`"record": false`) is submitted to an engine owned by a driver thread, which batches them. Both may run at
+once: they share the weights and nothing else.
 
-When a page goes away, its generation ends within a step, and its place is free.
+When a page disconnects, its generation ends within a step.
 """
 
 import asyncio
@@ -30,27 +30,27 @@ if TYPE_CHECKING:
     from pellucid.interpret.formulas import StepDistribution
     from pellucid.text.tokenizer import Tokenizer
 
-MOST_WAITING = 3  # recorded answers in line
-MOST_TOGETHER = 16  # plain answers at once
+MAX_WAITING = 3  # requests for a recorded completion that wait
+MAX_CONCURRENT = 16  # plain completions at once
 CANDIDATES = 20
-_SHOWN = 5  # likeliest tokens of a `token` event
+_TOP_TOKENS = 5  # likeliest tokens of a `token` event
 
 
 class BusyError(PellucidError):
-    """Too many requests are waiting or answered already (429)."""
+    """Too many requests are waiting or running (429)."""
 
 
-class _Gone(Exception):
-    """The page went away."""
+class _Cancelled(Exception):
+    """The page disconnected, or the server is closing."""
 
 
-class Answer:
-    """An answer that is being generated: iterate over its server-sent events; `leave` when nobody listens any more."""
+class CompletionStream:
+    """A completion that is being generated: iterate over its server-sent events; `cancel` it when the page disconnects."""
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[wire.GenerationEvent] = asyncio.Queue()
-        self.gone = threading.Event()
-        self.task: asyncio.Task[None] | None = None  # of a plain answer
+        self.cancelled = threading.Event()
+        self.task: asyncio.Task[None] | None = None  # of a plain completion
 
     def put(self, event: wire.GenerationEvent) -> None:
         """Adds an event, in the event loop's thread."""
@@ -59,7 +59,7 @@ class Answer:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """`begin` (the prompt's tokens, the seed), `token` (one each), then `done` or `error`.
 
-        Only a recorded answer has `kept` and `share` in its tokens, and `record`, `url` and `bytes` in `done`.
+        Only a recorded completion has `kept` and `share` in its tokens, and `record`, `url` and `bytes` in `done`.
         """
         event = ""
         while event not in ("done", "error"):
@@ -67,15 +67,15 @@ class Answer:
             event = message["event"]
             yield f"event: {event}\ndata: {json.dumps(message['data'], allow_nan=False)}\n\n".encode()
 
-    def leave(self) -> None:
+    def cancel(self) -> None:
         """Ends the generation before its next token, if it is not done."""
-        self.gone.set()
+        self.cancelled.set()
         if self.task is not None:
             self.task.cancel()
 
 
 class _LoadedModel:
-    """A model in memory, how many answers use it, and the driver of its plain answers, once there is one."""
+    """A model in memory, the number of completions that use it, and the driver of its plain ones, once there is one."""
 
     def __init__(self, stamp: str, model: "GPT") -> None:
         self.stamp = stamp
@@ -88,60 +88,60 @@ class _LoadedModel:
         self._closed = False
 
     def driver(self) -> "EngineDriver":
-        """The driver of plain answers; packing weights for it, the first time, takes a while."""
+        """The driver of plain completions, created on the first call, which packs the weights and takes a while."""
         from pellucid.engine.driver import EngineDriver
 
         with self._lock:
             if self._closed:
                 raise PellucidError("the server is closing")
             if self._driver is None:
-                self._driver = EngineDriver(self.model.engine(max_sequences=MOST_TOGETHER))
+                self._driver = EngineDriver(self.model.engine(max_sequences=MAX_CONCURRENT))
             return self._driver
 
     def close(self) -> None:
-        """Ends the driver and what it answers."""
+        """Closes the driver and ends its completions."""
         with self._lock:
             self._closed = True
             if self._driver is not None:
                 self._driver.close()
 
 
-class Generator:
-    """Answers prompts with the library's models: plain ones together, recorded ones one at a time.
+class CompletionService:
+    """Generates completions with the catalog's models: plain ones batched, recorded ones one at a time.
 
     Args:
-        library: where models are found and records kept.
+        catalog: finds models by id and keeps records.
     """
 
-    def __init__(self, library: SourceCatalog) -> None:
-        self._library = library
-        self._turn = asyncio.Lock()  # of recorded answers
-        self._door = asyncio.Lock()  # first come, first served, so that who needs another model is not overtaken for ever
-        self._waiting = self._together = 0
-        self._working: set[asyncio.Future[None]] = set()  # held, so that nobody collects them
+    def __init__(self, catalog: SourceCatalog) -> None:
+        self._catalog = catalog
+        self._recording_lock = asyncio.Lock()  # held by the recorded completion that runs
+        self._model_lock = asyncio.Lock()  # in order of arrival, so that a request for another model is not starved
+        self._waiting = self._concurrent = 0
+        self._tasks: set[asyncio.Future[None]] = set()  # referenced here, so that they are not garbage-collected
         self._loaded: _LoadedModel | None = None  # the model used last: one in memory at a time
         self._closing = threading.Event()
 
     def close(self) -> None:
-        """Ends what is being generated. Called from any thread."""
+        """Ends all completions. May be called from any thread."""
         self._closing.set()
         if (loaded := self._loaded) is not None:
             loaded.close()
 
-    async def begin(self, body: bytes) -> Answer:
-        """Begins an answer, once it is its turn. What is wrong is raised here, before anything is sent.
+    async def start(self, body: bytes) -> CompletionStream:
+        """Starts a completion as soon as it may run. Errors of the request are raised here, before anything is sent.
 
         Raises:
-            PellucidError: the request cannot be answered (400). BusyError: too many are waiting (429).
+            PellucidError: the request is not valid (400). BusyError: too many are waiting or running (429).
         """
-        asked = parse_generate_request(body)
-        source, title = self._library.model(asked.model)
-        return await (self._begin_recorded if asked.record else self._begin_plain)(asked, source, title)
+        parsed = parse_generate_request(body)
+        source, title = self._catalog.model(parsed.model)
+        return await (self._start_recorded if parsed.record else self._start_plain)(parsed, source, title)
 
     @asynccontextmanager
-    async def _using(self, name: str, source: str | Path) -> AsyncIterator[_LoadedModel]:
-        """The model; loaded again where its file has changed, as that of a run that still trains does."""
-        async with self._door:
+    async def _use_model(self, name: str, source: str | Path) -> AsyncIterator[_LoadedModel]:
+        """The loaded model; it is loaded again if its file has changed, as in a run that is still training."""
+        async with self._model_lock:
             stamp = f"{name} {_stamp(source)}"
             if self._loaded is not None and self._loaded.stamp != stamp:
                 await self._loaded.unused.wait()
@@ -161,113 +161,113 @@ class Generator:
             if loaded.users == 0:
                 loaded.unused.set()
 
-    # Plain answers.
+    # Plain completions.
 
-    async def _begin_plain(self, asked: ParsedRequest, source: str | Path, title: str) -> Answer:
-        if self._together >= MOST_TOGETHER:
-            raise BusyError(f"{MOST_TOGETHER} prompts are being answered: try again in a moment")
-        answer, begun = Answer(), asyncio.get_running_loop().create_future()
-        self._together += 1
-        answer.task = asyncio.create_task(self._work_plain(asked, source, answer, begun))
-        answer.task.add_done_callback(lambda task: self._ended_plain(task, begun))
-        self._working.add(answer.task)
+    async def _start_plain(self, parsed: ParsedRequest, source: str | Path, title: str) -> CompletionStream:
+        if self._concurrent >= MAX_CONCURRENT:
+            raise BusyError(f"{MAX_CONCURRENT} prompts are being answered: try again in a moment")
+        stream, started = CompletionStream(), asyncio.get_running_loop().create_future()
+        self._concurrent += 1
+        stream.task = asyncio.create_task(self._run_plain(parsed, source, stream, started))
+        stream.task.add_done_callback(lambda task: self._plain_ended(task, started))
+        self._tasks.add(stream.task)
         try:
-            await asyncio.shield(begun)
-        except asyncio.CancelledError:  # the page went away while the model was loaded
-            answer.leave()
+            await asyncio.shield(started)
+        except asyncio.CancelledError:  # the page disconnected while the model was loaded
+            stream.cancel()
             raise
-        return answer
+        return stream
 
-    def _ended_plain(self, task: "asyncio.Task[None]", begun: "asyncio.Future[None]") -> None:
-        self._together -= 1
-        self._working.discard(task)
-        if not begun.done():
-            begun.cancel()
+    def _plain_ended(self, task: "asyncio.Task[None]", started: "asyncio.Future[None]") -> None:
+        self._concurrent -= 1
+        self._tasks.discard(task)
+        if not started.done():
+            started.cancel()
 
-    async def _work_plain(
-        self, asked: ParsedRequest, source: str | Path, answer: Answer, begun: "asyncio.Future[None]"
+    async def _run_plain(
+        self, parsed: ParsedRequest, source: str | Path, stream: CompletionStream, started: "asyncio.Future[None]"
     ) -> None:
-        """Submits the request, and passes on what the driver hands over. What refuses it is raised where `begun` is awaited."""
+        """Submits the request and forwards its tokens. An error before that is raised where `started` is awaited."""
         try:
-            async with self._using(asked.model, source) as loaded:
-                shown = min(_SHOWN, loaded.model.config.vocab_size)
-                request = await asyncio.to_thread(loaded.model.new_request, asked.prompt, logprobs=shown, **asked.options)
+            async with self._use_model(parsed.model, source) as loaded:
+                shown = min(_TOP_TOKENS, loaded.model.config.vocab_size)
+                request = await asyncio.to_thread(loaded.model.new_request, parsed.prompt, logprobs=shown, **parsed.options)
                 handle = (await asyncio.to_thread(loaded.driver)).submit(request)
-                begun.set_result(None)
-                await self._pass_on(handle, answer, loaded.model.tokenizer)
+                started.set_result(None)
+                await self._forward_tokens(handle, stream, loaded.model.tokenizer)
         except Exception as error:
-            if begun.done():
-                answer.put(_error_event(_in_words(error)))
+            if started.done():
+                stream.put(_error_event(_error_text(error)))
                 if not isinstance(error, PellucidError):
                     raise
             else:
-                begun.set_exception(error)
+                started.set_exception(error)
 
-    async def _pass_on(self, handle: "RequestHandle", answer: Answer, tokenizer: "Tokenizer | None") -> None:
+    async def _forward_tokens(self, handle: "RequestHandle", stream: CompletionStream, tokenizer: "Tokenizer | None") -> None:
         request = handle.request
-        answer.put(_begin_event(request.prompt, request.options.seed, tokenizer))
+        stream.put(_begin_event(request.prompt, request.options.seed, tokenizer))
         text, token = "", None
         async for _, token in handle:
             text += token.text
             top = [
                 wire.Candidate(id=i, piece=_piece(tokenizer, i), logprob=logprob) for i, logprob in token.top_logprobs or ()
             ]
-            answer.put(_token_event(token, tokenizer, top))
+            stream.put(_token_event(token, tokenizer, top))
         assert token is not None
-        done = wire.GenerationDone(text=text, finish_reason=_reason(token), seed=str(request.options.seed))
-        answer.put(wire.DoneEvent(event="done", data=done))
+        done = wire.GenerationDone(text=text, finish_reason=_finish_reason(token), seed=str(request.options.seed))
+        stream.put(wire.DoneEvent(event="done", data=done))
 
-    # Recorded answers.
+    # Recorded completions.
 
-    async def _begin_recorded(self, asked: ParsedRequest, source: str | Path, title: str) -> Answer:
-        if self._waiting >= MOST_WAITING:
-            raise BusyError(f"an answer is being written and {MOST_WAITING} more wait: try again in a moment")
+    async def _start_recorded(self, parsed: ParsedRequest, source: str | Path, title: str) -> CompletionStream:
+        if self._waiting >= MAX_WAITING:
+            raise BusyError(f"an answer is being written and {MAX_WAITING} more wait: try again in a moment")
         self._waiting += 1
         try:
-            await self._turn.acquire()
+            await self._recording_lock.acquire()
         finally:
             self._waiting -= 1
-        using = self._using(asked.model, source)
-        try:  # from here on whoever ends this lets the next one go
+        using = self._use_model(parsed.model, source)
+        try:  # from here on every exit must release the lock
             loaded = await using.__aenter__()
         except BaseException:
-            self._turn.release()
+            self._recording_lock.release()
             raise
 
         async def end() -> None:
             await using.__aexit__(None, None, None)
-            self._turn.release()
+            self._recording_lock.release()
 
         try:
-            sequence = await asyncio.to_thread(lambda: loaded.model.new_sequence(asked.prompt, **asked.options))
+            sequence = await asyncio.to_thread(lambda: loaded.model.new_sequence(parsed.prompt, **parsed.options))
         except BaseException:
             await end()
             raise
-        answer = Answer()
-        options = {**asked.options, "seed": sequence.options.seed}
-        working = asyncio.ensure_future(self._work_recorded(loaded.model, title, list(sequence.prompt), options, answer, end))
-        self._working.add(working)
-        working.add_done_callback(self._working.discard)
-        return answer
+        stream = CompletionStream()
+        options = {**parsed.options, "seed": sequence.options.seed}
+        task = asyncio.ensure_future(self._run_recorded(loaded.model, title, list(sequence.prompt), options, stream, end))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return stream
 
-    async def _work_recorded(
-        self, model: "GPT", title: str, prompt: list[int], options: dict[str, Any], answer: Answer, end: Any
+    async def _run_recorded(
+        self, model: "GPT", title: str, prompt: list[int], options: dict[str, Any], stream: CompletionStream, end: Any
     ) -> None:
-        """Generates in a thread, whether anybody still listens or not, and lets the next one go when it ends."""
+        """Generates in a thread, and releases the model and the lock at the end, whether the page is still connected or not."""
         loop = asyncio.get_running_loop()
 
         def put(event: wire.GenerationEvent) -> None:
-            loop.call_soon_threadsafe(answer.put, event)
+            loop.call_soon_threadsafe(stream.put, event)
 
         def work() -> None:
             try:
-                put(wire.DoneEvent(event="done", data=self._record(model, title, prompt, options, put, answer.gone)))
-            except _Gone:
+                put(wire.DoneEvent(event="done", data=self._record(model, title, prompt, options, put, stream.cancelled)))
+            except _Cancelled:
                 put(_error_event("the server is closing"))
             except PellucidError as error:
-                put(_error_event(_in_words(error)))
+                put(_error_event(_error_text(error)))
             except Exception as error:  # the page must not wait for ever
-                put(_error_event(_in_words(error)))
+                put(_error_event(_error_text(error)))
                 raise
 
         try:
@@ -277,9 +277,9 @@ class Generator:
 
     def _record(
         self, model: "GPT", title: str, prompt: list[int], options: dict[str, Any], put: Callable[[wire.GenerationEvent], None],
-        gone: threading.Event,
+        cancelled: threading.Event,
     ) -> wire.GenerationDone:  # fmt: skip
-        """The recorded answer, in the thread. Returns the data of `done`."""
+        """Generates and records the completion, in the thread. Returns the data of `done`."""
         import torch
 
         from pellucid.interpret.capture import xray
@@ -288,14 +288,14 @@ class Generator:
         tokens: list[Token] = []
 
         def on_token(token: "Token", step: "StepDistribution") -> None:
-            if gone.is_set() or self._closing.is_set():
-                raise _Gone
+            if cancelled.is_set() or self._closing.is_set():
+                raise _Cancelled
             tokens.append(token)
             top = zip(step.topk_ids, step.topk_logprobs, step.topk_shares, strict=True)
             shown = [
                 wire.Candidate(id=i, piece=_piece(tokenizer, i), logprob=logprob, share=share) for i, logprob, share in top
             ]
-            event = _token_event(token, tokenizer, shown[:_SHOWN])
+            event = _token_event(token, tokenizer, shown[:_TOP_TOKENS])
             event["data"]["kept"] = step.kept
             put(event)
 
@@ -307,10 +307,10 @@ class Generator:
                 data = record.to_bytes()
         finally:
             torch.set_num_threads(threads)
-        record_id = self._library.keep(data, title)
+        record_id = self._catalog.keep(data, title)
         return wire.GenerationDone(
             record=record_id, url=f"/records/{record_id}", text="".join(token.text for token in tokens),
-            finish_reason=_reason(tokens[-1]), seed=str(options["seed"]), bytes=len(data),
+            finish_reason=_finish_reason(tokens[-1]), seed=str(options["seed"]), bytes=len(data),
         )  # fmt: skip
 
 
@@ -328,7 +328,7 @@ def _begin_event(prompt: Iterable[int], seed: int, tokenizer: "Tokenizer | None"
 def _token_event(token: "Token", tokenizer: "Tokenizer | None", top: list[wire.Candidate]) -> wire.TokenEvent:
     return wire.TokenEvent(event="token", data=wire.GeneratedToken(
         id=token.id, piece=_piece(tokenizer, token.id), text=token.text, logprob=token.logprob, position=token.position,
-        finish_reason=None if token.finish_reason is None else _reason(token), top=top,
+        finish_reason=None if token.finish_reason is None else _finish_reason(token), top=top,
     ))  # fmt: skip
 
 
@@ -336,17 +336,17 @@ def _error_event(message: str) -> wire.ErrorEvent:
     return wire.ErrorEvent(event="error", data=wire.ErrorMessage(error=message))
 
 
-def _reason(token: "Token") -> wire.FinishReason:
+def _finish_reason(token: "Token") -> wire.FinishReason:
     assert token.finish_reason in ("stop", "length")
     return "stop" if token.finish_reason == "stop" else "length"
 
 
-def _in_words(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return str(error) if isinstance(error, PellucidError) else f"{type(error).__name__}: {error}"
 
 
 def _stamp(source: str | Path) -> str:
-    """Changes with the model's file."""
+    """Modification time and size of the model's file, as text; "" for a model that is no directory."""
     if not isinstance(source, Path):
         return ""
     for path in (source / "model" / "model.safetensors", source / "model.safetensors"):

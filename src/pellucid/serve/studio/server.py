@@ -51,7 +51,7 @@ class Studio:
         from pellucid.serve.studio.app import make_app
 
         app = make_app(self.catalog, allowed_hosts(self.host))
-        self._generator = app.state.generator
+        self._completions = app.state.completions
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app, log_level="error", access_log=False, lifespan="off", server_header=False, ws="none",
@@ -73,7 +73,7 @@ class Studio:
     def close(self) -> None:
         """Cancels running generations and stops the server."""
         if self._thread is not None:
-            self._generator.close()
+            self._completions.close()
             self._server.should_exit = True
             self._thread.join()
             self._thread = None

@@ -1,4 +1,4 @@
-"""The sides of `bench generate` and `bench prefill`, each in a worker: ours, `transformers` and llama.cpp.
+"""The backends of `bench generate` and `bench prefill`, each in a worker: ours, `transformers` and llama.cpp.
 
 The request `{"prompts": [[ids], ...], "tokens": n}` generates n tokens after each prompt, greedily and ignoring end of text;
 `_answer` describes the answer. `{"logits": file, "prompts": [[ids]]}` writes the logits (N, V) of all positions of one prompt
@@ -36,7 +36,7 @@ AT_ONCE = 2048  # tokens in a llama.cpp batch at most; it splits them by 512, it
 
 
 def write_models(folder: Path, config: "GPTConfig | None" = None) -> dict[str, str]:
-    """Writes the same random model for every side; returns file names by reader. None: `PRESET`, with its tokenizer."""
+    """Writes the same random model for every backend; returns file names by reader. None: `PRESET`, with its tokenizer."""
     from pellucid.formats import gguf
     from pellucid.generation.model import GPT
     from pellucid.gpt.config import GPTConfig
