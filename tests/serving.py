@@ -1,7 +1,9 @@
-"""What tests of the studio's server share: asking it, without a library's help."""
+"""What tests of the studio's server share: requests without a library, and browser pages that must not complain."""
 
 import http.client
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -53,3 +55,26 @@ def events_of(body: bytes) -> list[tuple[str, Any]]:
     parts = body.decode("utf-8").strip().split("\n\n")
     pairs = [part.splitlines() for part in parts]
     return [(head.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for head, data in pairs]
+
+
+@contextmanager
+def checked_page(browser: Any) -> Iterator[Any]:
+    """A page that must log no errors or warnings, send no request to another host, and run nothing that a text contains."""
+    found = browser.new_page(viewport={"width": 1200, "height": 800})
+    problems: list[str] = []
+    found.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
+    found.on("pageerror", lambda error: problems.append(str(error)))
+    found.on("dialog", lambda dialog: (problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    found.on("request", lambda request: requests.append(request))
+    requests: list[Any] = []
+    found.asked, found.refused = requests, 0
+    found.set_default_timeout(15_000)
+    yield found
+    found.close()
+    refused = [problem for problem in problems if "Failed to load resource" in problem]
+    assert len(refused) == found.refused and len(problems) == len(refused), problems
+    assert {request.url.split("/")[2] for request in requests if not request.url.startswith("data:")} <= {"", own(requests)}
+
+
+def own(requests: list[Any]) -> str:
+    return str(requests[0].url.split("/")[2]) if requests else ""

@@ -6,13 +6,13 @@ import math
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from models import lively
+from serving import checked_page
 
 import pellucid
 from pellucid.draw.components import chart
@@ -74,29 +74,6 @@ def page(browser: Any) -> Iterator[Any]:
     """A checked page."""
     with checked_page(browser) as found:
         yield found
-
-
-@contextmanager
-def checked_page(browser: Any) -> Iterator[Any]:
-    """A page that must log no errors or warnings, send no request to another host, and run nothing that a text contains."""
-    found = browser.new_page(viewport={"width": 1200, "height": 800})
-    problems: list[str] = []
-    found.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
-    found.on("pageerror", lambda error: problems.append(str(error)))
-    found.on("dialog", lambda dialog: (problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    found.on("request", lambda request: requests.append(request))
-    requests: list[Any] = []
-    found.asked, found.refused = requests, 0
-    found.set_default_timeout(15_000)
-    yield found
-    found.close()
-    refused = [problem for problem in problems if "Failed to load resource" in problem]
-    assert len(refused) == found.refused and len(problems) == len(refused), problems
-    assert {request.url.split("/")[2] for request in requests if not request.url.startswith("data:")} <= {"", own(requests)}
-
-
-def own(requests: list[Any]) -> str:
-    return str(requests[0].url.split("/")[2]) if requests else ""
 
 
 def chosen(page: Any) -> Any:
@@ -258,9 +235,7 @@ def test_a_prompt_is_answered_token_by_token_and_then_inspected(page: Any, studi
 def test_the_form_has_an_input_for_each_row_of_the_table(page: Any, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of every type, added before the server starts: the form shows them, and what it sends the server parses."""
     rows = (
-        Option(
-            name="typical_mass", type="float", default=1.0, minimum=0, above_minimum=True, maximum=1, help="keeps <b>much</b>",
-        ),
+        Option(name="typical_mass", type="float", default=1.0, minimum=0, above_minimum=True, maximum=1, help="a <b>rule</b>"),
         Option(name="window_tokens", type="int", default=None, minimum=1, nullable=True, help="looks back so far"),
         Option(name="fast_draws", type="bool", default=False, help="draws quickly"),
         Option(name="banned_texts", type="texts", default=(), help="never writes these"),
@@ -281,18 +256,21 @@ def test_the_form_has_an_input_for_each_row_of_the_table(page: Any, tiny_run: Pa
         details = page.get_by_text("More options")
         details.focus()
         page.keyboard.press("Enter")
+        page.set_viewport_size({"width": 360, "height": 700})
+        heights = set()
         for option in option_table.recordable_options():
             control = page.locator(f"#option-{option.name}")
             control.focus()
             label = control.evaluate("found => found.labels[0].textContent")
             assert control.is_visible() and label.strip().lower().replace("-", " ") == option.name.replace("_", " ")
             described = page.locator(f"#{control.get_attribute('aria-describedby')}").text_content()
+            heights.add(page.locator("form").bounding_box()["height"])
             assert described.startswith(option.help) and page.locator("form span.hint").text_content() == described
+        assert len(heights) == 1, "a hint moves the buttons"
         page.get_by_label("Seed").fill("9007199254740993")
         page.get_by_label("Typical mass").fill("0.25")
         page.get_by_label("Window tokens").fill("12")
-        page.get_by_label("Fast draws").focus()
-        page.keyboard.press("Space")
+        page.get_by_label("Fast draws").press("Space")
         page.get_by_label("Banned texts").fill("\\n\n the")
         page.get_by_label("Token boosts").fill("3=-1.5, 4=2")
         with page.expect_response("**/api/generate"):
@@ -325,8 +303,7 @@ def test_plain_answers_of_two_pages_at_once(browser: Any, studio: Studio, folder
             page.get_by_text("More options").click()
             page.get_by_label("Stop").focus()
             assert page.evaluate("document.documentElement.scrollWidth") <= 360
-            page.get_by_label("Record what happens inside").focus()
-            page.keyboard.press("Space")
+            page.get_by_label("Record what happens inside").press("Space")
             page.keyboard.press("Tab")
             assert page.evaluate("document.activeElement.textContent") == "Write"
         for page in (first, second):

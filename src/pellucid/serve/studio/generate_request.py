@@ -13,7 +13,7 @@ from pellucid.serve.wire import OptionField
 MAX_PROMPT_CHARACTERS = 20_000
 MAX_TOKENS = 400  # drawn for one request: the page shows every one
 DEFAULT_MAX_TOKENS = 40
-# What differs from the table here.
+# Where a request to the studio differs from the table.
 _CHANGED: dict[str, dict[str, Any]] = {"max_tokens": {"default": DEFAULT_MAX_TOKENS, "minimum": 1, "maximum": MAX_TOKENS}}
 
 
