@@ -231,7 +231,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
 def test_wrong_use_is_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan"]) == main(["plan", "tiny", "--all"]) == main(["plan", "--all", "--tokens", "3B"]) == 2
     assert main(["plan", "tiny", "--devices", "4"]) == main(["plan", "tiny", "--utilisation", "0.5"]) == 2
-    assert "of which device?" in capsys.readouterr().err
+    assert "name a device with --device" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["plan", "tiny", "--memory", "80 elephants"])
     assert "80 elephants" in capsys.readouterr().err

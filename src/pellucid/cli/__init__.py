@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         try:
-            chosen = parser(arguments[0] if arguments and arguments[0] in COMMANDS else None).parse_args(arguments)
-            return int(chosen.run(chosen))
+            args = parser(arguments[0] if arguments and arguments[0] in COMMANDS else None).parse_args(arguments)
+            return int(args.run(args))
         finally:
             sys.stdout.flush()  # a closed pipe is noticed here, not at interpreter shutdown
     except PellucidError as error:
