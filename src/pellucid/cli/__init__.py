@@ -1,4 +1,4 @@
-"""The command line: one module a command, without logic of its own.
+"""The command line: one module a command, which parses arguments, calls the library and prints.
 
 In: arguments. Out: text for people on stdout; with `--json` one JSON object on stdout and everything else on stderr.
 Exit status: 0 done, 1 failed with one clear line, 2 wrong use, 130 interrupted.

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from pellucid.cli.output import print_json
-    from pellucid.planning import device, estimate, planned_model
+    from pellucid.planning import device_spec, estimate, planned_model
     from pellucid.planning.estimate import published_sizes
 
     if args.all == (args.what is not None):
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     if (args.devices != 1 or args.utilisation is not None) and args.device is None and not any(numbers):
         print("pellucid plan: name a device with --device, or give its rate with --flops", file=sys.stderr)
         return 2
-    spec = device(args.device, flops=args.flops, memory=args.memory, price=args.price)
+    spec = device_spec(args.device, flops=args.flops, memory=args.memory, price=args.price)
     planned = estimate(
         planned_model(args.what), tokens=args.tokens, context=args.context, batch=args.batch, device=spec,
         count=args.devices, utilisation=1.0 if args.utilisation is None else args.utilisation,
