@@ -67,13 +67,13 @@ def run(args: argparse.Namespace) -> int:
     console.rule("[bold]1. Training: expose it to lots of text")
     text = args.text or list(python_prose())
     console.print(Text(f"text: {', '.join(args.text) if args.text else 'the documentation that comes with Python'}"))
-    with RunDisplay(console=console) as live, stop_on_signals(live) as asked:
-        stop = Deadline(asked, args.seconds)
+    with RunDisplay(console=console) as live, stop_on_signals(live) as stop_requested:
+        stop = Deadline(stop_requested, args.seconds)
         trained = train(
             text, out / "run", preset="tiny", minutes=args.seconds / 60, seed=args.seed,
             prompt=None if args.text else "The function returns", observers=[live], stop=stop,
         )  # fmt: skip
-    if not trained.finished and asked():
+    if not trained.finished and stop_requested():
         return finish_run(trained, json=args.json)
 
     if not trained.finished:
@@ -84,13 +84,13 @@ def run(args: argparse.Namespace) -> int:
     print_completion(console, base, PROMPT, "the embedded model, trained longer, on stories", seed=args.seed)
 
     console.rule("[bold]3. Fine-tuning: better at one task")
-    with RunDisplay(console=console) as live, stop_on_signals(live) as asked:
-        stop = Deadline(asked, FINETUNE_SECONDS)
+    with RunDisplay(console=console) as live, stop_on_signals(live) as stop_requested:
+        stop = Deadline(stop_requested, FINETUNE_SECONDS)
         tuned = finetune(
             number_words(), out / "tuned", model=base, minutes=FINETUNE_SECONDS / 60, batch=32, seed=args.seed,
             observers=[live], stop=stop,
         )  # fmt: skip
-    if not tuned.finished and asked():
+    if not tuned.finished and stop_requested():
         return finish_run(tuned, json=args.json)
     unseen = read_examples(out / "tuned" / HELD_OUT_EXAMPLES)
     before, after = (answers(model, unseen) for model in (base, tuned.model()))
@@ -139,14 +139,14 @@ class Deadline:
     The run is saved and can be resumed; the demo continues with what was trained. The time starts at the run's first step.
     """
 
-    def __init__(self, asked: "Callable[[], bool]", seconds: float) -> None:
-        self.asked, self.seconds = asked, seconds
+    def __init__(self, stop_requested: "Callable[[], bool]", seconds: float) -> None:
+        self.stop_requested, self.seconds = stop_requested, seconds
         self.end = math.inf
 
     def __call__(self) -> bool:
-        """Whether to stop now; asked after each step."""
+        """Whether to stop now; called after each step."""
         self.end = min(self.end, time.monotonic() + TIME_LIMIT * self.seconds)
-        return self.asked() or time.monotonic() >= self.end
+        return self.stop_requested() or time.monotonic() >= self.end
 
 
 def numbered_folder() -> "Path":
