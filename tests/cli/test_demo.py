@@ -47,4 +47,4 @@ def test_a_run_slower_than_planned_is_stopped(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("pellucid.cli.demo.time.monotonic", lambda: next(now))
     stop = demo.Deadline(lambda: False, 10.0)
     assert [stop(), stop(), stop()] == [False, False, True]
-    assert demo.Deadline(lambda: True, 10.0).asked()
+    assert demo.Deadline(lambda: True, 10.0).stop_requested()

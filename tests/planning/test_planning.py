@@ -21,7 +21,7 @@ from pellucid.gpt.memory import TERMS, activation_bytes, block_bytes, copies_byt
 from pellucid.gpt.presets import PRESETS
 from pellucid.gpt.published import PF_DAY, PUBLISHED
 from pellucid.native.operators.library import compiled_operators, unavailable_reason
-from pellucid.planning import device, estimate, planned_model
+from pellucid.planning import device_spec, estimate, planned_model
 from pellucid.planning.devices import HOUR, YEAR, duration, published_claim
 from pellucid.planning.estimate import published_sizes
 from pellucid.planning.memory import MATRIX_BITS, STATES, weight_bytes
@@ -161,7 +161,7 @@ def test_weights_by_dtype() -> None:
 
 
 def test_devices_by_memory_and_time() -> None:
-    card = device("mine", flops=100e12, memory=80e9, price=2.0)
+    card = device_spec("mine", flops=100e12, memory=80e9, price=2.0)
     plan = estimate(planned_model("gpt3-175b"), device=card, count=64, utilisation=0.5)
     train = plan.train_memory()[1]
     assert train.devices_recomputed == -(-(train.state + train.activations_recomputed) // 80_000_000_000)
@@ -169,7 +169,7 @@ def test_devices_by_memory_and_time() -> None:
     assert took.seconds == pytest.approx(plan.flops_training / (64 * 50e12))
     assert took.device_hours == pytest.approx(64 * took.seconds / HOUR)
     assert took.dollars == pytest.approx(2 * took.device_hours)
-    v100 = device("V100")
+    v100 = device_spec("V100")
     assert v100 and v100.memory is None and plan.durations().keys() == {"flops_training", "flops_exact"}
     assert all(row.devices is None for row in estimate(planned_model("tiny"), device=v100).run_memory())
     assert duration(3.14e23, v100).seconds / YEAR == pytest.approx(355.6, abs=0.05)
@@ -232,7 +232,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
 def test_wrong_use_is_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan"]) == main(["plan", "tiny", "--all"]) == main(["plan", "--all", "--tokens", "3B"]) == 2
     assert main(["plan", "tiny", "--devices", "4"]) == main(["plan", "tiny", "--utilisation", "0.5"]) == 2
-    assert "of which device?" in capsys.readouterr().err
+    assert "name a device with --device" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["plan", "tiny", "--memory", "80 elephants"])
     assert "80 elephants" in capsys.readouterr().err

@@ -82,7 +82,7 @@ class WorkerPool:
         """The worker with this setup, started if there is none yet.
 
         Raises:
-            WorkerDied: it ended during its setup.
+            WorkerExited: it ended during its setup.
         """
         key = json.dumps([function, arguments])
         if key not in self._made:

@@ -1,7 +1,7 @@
 """A worker process, for benchmarked code that must not share an allocator, a thread pool or a crash.
 
 It is given a module and a function that sets it up; then every line on its stdin is a request and every line on its stdout an
-answer, both JSON. A worker that crashes is reported as such, and the rest of the measurement continues.
+answer, both JSON. A crash of a worker is reported, and the measurement continues.
 """
 
 import json
@@ -19,7 +19,7 @@ Work = Callable[[dict[str, Any]], dict[str, Any]]  # a request -> an answer
 
 
 class WorkerExited(Exception):
-    """The process ended; the message says how."""
+    """The worker process ended; the message states its signal or exit code."""
 
 
 class Worker:
@@ -50,7 +50,7 @@ class Worker:
         """Sends a request, waits for the answer.
 
         Raises:
-            WorkerDied: it ended instead.
+            WorkerExited: it ended instead.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
         try:

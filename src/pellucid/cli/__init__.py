@@ -1,4 +1,4 @@
-"""The command line: one module a command, without logic of its own.
+"""The command line: one module a command, which parses arguments, calls the library and prints.
 
 In: arguments. Out: text for people on stdout; with `--json` one JSON object on stdout and everything else on stderr.
 Exit status: 0 done, 1 failed with one clear line, 2 wrong use, 130 interrupted.
@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         try:
-            chosen = parser(arguments[0] if arguments and arguments[0] in COMMANDS else None).parse_args(arguments)
-            return int(chosen.run(chosen))
+            args = parser(arguments[0] if arguments and arguments[0] in COMMANDS else None).parse_args(arguments)
+            return int(args.run(args))
         finally:
             sys.stdout.flush()  # a closed pipe is noticed here, not at interpreter shutdown
     except PellucidError as error:

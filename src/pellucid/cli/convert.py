@@ -19,41 +19,41 @@ FORMATS = ("pellucid", "hf-gpt2", "hf-gpt-neo", "hf-opt", "gguf")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("source", metavar="SRC", help="what -m takes elsewhere: default, a directory, a run, org/name")
+    parser.add_argument("source", metavar="SRC", help="the model: default, a directory, a run, or org/name on the hub")
     parser.add_argument("destination", metavar="DST", help="a directory (gguf: a file) that does not exist")
-    parser.add_argument("--to", required=True, choices=FORMATS, help="the format")
-    parser.add_argument("--quantize", choices=KINDS, help="round the weights to this, in formats that have it")
+    parser.add_argument("--to", required=True, choices=FORMATS, help="the format to write")
+    parser.add_argument("--quantize", choices=KINDS, help="dtype to round the weights to, in formats that have it")
     parser.add_argument("--measure", action="append", metavar="FILE", help="text to measure bits per byte on; may be repeated")
     parser.add_argument("--allow-lossy", action="store_true", help="also write a model that the format computes differently")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
-def run(chosen: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from pellucid.cli.output import print_json
     from pellucid.corpus.documents import read_documents
     from pellucid.formats.convert import convert
     from pellucid.generation.load import load
 
-    model = load(chosen.source)
+    model = load(args.source)
     measure: str | list[list[int]] | None = None
     name = ""
-    if chosen.measure:
-        measure = "\n\n".join(document.text for document in read_documents(chosen.measure))
-        name = " ".join(chosen.measure)
-    elif chosen.quantize and model.tokenizer is not None:
+    if args.measure:
+        measure = "\n\n".join(document.text for document in read_documents(args.measure))
+        name = " ".join(args.measure)
+    elif args.quantize and model.tokenizer is not None:
         many = min(OWN_TOKENS, model.config.n_ctx)
         nothing: list[list[int]] = [[]]
         written = model.generate(nothing, max_tokens=many, n=OWN_TEXTS, seed=0)
         measure = [[*answer.prompt_ids, *answer.ids] for answer in written]
         name = f"text that the model generates ({OWN_TEXTS} times up to {many} tokens, seed 0)"
     done = convert(
-        model, model.tokenizer, chosen.destination, to=chosen.to, quantize=chosen.quantize, allow_lossy=chosen.allow_lossy,
+        model, model.tokenizer, args.destination, to=args.to, quantize=args.quantize, allow_lossy=args.allow_lossy,
         measure=measure, measure_name=name,
     )  # fmt: skip
-    if chosen.json:
+    if args.json:
         print_json(done.to_dict())
-    out = sys.stderr if chosen.json else sys.stdout
+    out = sys.stderr if args.json else sys.stdout
     print(
         f"{done.path}: {done.target}{f', {done.quantize}' * (done.quantize is not None)}, read back by {done.read_by}", file=out
     )

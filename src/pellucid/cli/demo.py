@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HELP = "train, generate and fine-tune on this machine, in about two minutes, and see all of it"
-DESCRIPTION = """Trains a small GPT-3-shaped model on your text (or on the prose that Python itself carries), lets it and the
-embedded model write, fine-tunes the embedded model on a small task, records all of it, draws the article's figures from the
-records, and leaves everything in a folder with a page to open. Then it serves that folder on this machine until Ctrl-C."""
+DESCRIPTION = """Trains a small GPT-3-shaped model on your text (or on the documentation of Python itself), generates text
+with it and with the embedded model, fine-tunes the embedded model on a small task, records all of it, draws the article's
+figures from the records, and writes everything to a folder with a page. Then serves that folder until Ctrl-C."""
 EXAMPLE = """pellucid demo
   pellucid demo --text my-book.txt --seconds 120 --out my-demo"""
 
@@ -26,15 +26,15 @@ RECORDED = 24  # tokens of the recorded completion
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("--text", nargs="+", metavar="FILE_OR_DIR", help="what to train on (default: Python's own prose)")
+    parser.add_argument("--text", nargs="+", metavar="FILE_OR_DIR", help="text to train on (default: Python's documentation)")
     parser.add_argument("--seconds", type=float, default=60, metavar="N", help="how long to train (default 60)")
-    parser.add_argument("--out", metavar="DIR", help="where to leave everything (default: a new pellucid-demo-N)")
-    parser.add_argument("--no-serve", action="store_true", help="end when all is there, without serving the page")
+    parser.add_argument("--out", metavar="DIR", help="the folder to write (default: a new pellucid-demo-N)")
+    parser.add_argument("--no-serve", action="store_true", help="exit when all files are written, without serving the page")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of training and sampling (default 0)")
 
 
-def run(chosen: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from pathlib import Path
 
@@ -57,41 +57,41 @@ def run(chosen: argparse.Namespace) -> int:
     from pellucid.serve import Studio
     from pellucid.serve.studio.folder import draw_folder
 
-    if not 5 <= chosen.seconds < float("inf"):
-        raise PellucidError(f"--seconds must be 5 or more, not {chosen.seconds:g}")
-    console = Console(highlight=False, stderr=chosen.json)
-    out = Path(chosen.out) if chosen.out else numbered_folder()
+    if not 5 <= args.seconds < float("inf"):
+        raise PellucidError(f"--seconds must be 5 or more, not {args.seconds:g}")
+    console = Console(highlight=False, stderr=args.json)
+    out = Path(args.out) if args.out else numbered_folder()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PellucidError(f"{out} exists: choose another --out")
 
     console.rule("[bold]1. Training: expose it to lots of text")
-    text = chosen.text or list(python_prose())
-    console.print(Text(f"text: {', '.join(chosen.text) if chosen.text else 'the documentation that comes with Python'}"))
-    with RunDisplay(console=console) as live, stop_on_signals(live) as asked:
-        stop = Deadline(asked, chosen.seconds)
+    text = args.text or list(python_prose())
+    console.print(Text(f"text: {', '.join(args.text) if args.text else 'the documentation that comes with Python'}"))
+    with RunDisplay(console=console) as live, stop_on_signals(live) as stop_requested:
+        stop = Deadline(stop_requested, args.seconds)
         trained = train(
-            text, out / "run", preset="tiny", minutes=chosen.seconds / 60, seed=chosen.seed,
-            prompt=None if chosen.text else "The function returns", observers=[live], stop=stop,
+            text, out / "run", preset="tiny", minutes=args.seconds / 60, seed=args.seed,
+            prompt=None if args.text else "The function returns", observers=[live], stop=stop,
         )  # fmt: skip
-    if not trained.finished and asked():
-        return finish_run(trained, json=chosen.json)
+    if not trained.finished and stop_requested():
+        return finish_run(trained, json=args.json)
 
     if not trained.finished:
         console.print("stopped at its time limit: this machine is busier than when it was timed")
     console.rule("[bold]2. Generating: one token at a time")
-    print_completion(console, trained.model(), trained.plan.sample_prompt, "the model you just trained", seed=chosen.seed)
+    print_completion(console, trained.model(), trained.plan.sample_prompt, "the model you just trained", seed=args.seed)
     base = load()
-    print_completion(console, base, PROMPT, "the embedded model, trained longer, on stories", seed=chosen.seed)
+    print_completion(console, base, PROMPT, "the embedded model, trained longer, on stories", seed=args.seed)
 
     console.rule("[bold]3. Fine-tuning: better at one task")
-    with RunDisplay(console=console) as live, stop_on_signals(live) as asked:
-        stop = Deadline(asked, FINETUNE_SECONDS)
+    with RunDisplay(console=console) as live, stop_on_signals(live) as stop_requested:
+        stop = Deadline(stop_requested, FINETUNE_SECONDS)
         tuned = finetune(
-            number_words(), out / "tuned", model=base, minutes=FINETUNE_SECONDS / 60, batch=32, seed=chosen.seed,
+            number_words(), out / "tuned", model=base, minutes=FINETUNE_SECONDS / 60, batch=32, seed=args.seed,
             observers=[live], stop=stop,
         )  # fmt: skip
-    if not tuned.finished and asked():
-        return finish_run(tuned, json=chosen.json)
+    if not tuned.finished and stop_requested():
+        return finish_run(tuned, json=args.json)
     unseen = read_examples(out / "tuned" / HELD_OUT_EXAMPLES)
     before, after = (answers(model, unseen) for model in (base, tuned.model()))
     scores = [correct(texts, unseen) for texts in (before, after)]
@@ -100,7 +100,7 @@ def run(chosen: argparse.Namespace) -> int:
     console.print(f"on {len(unseen)} numbers that it was not trained on: {scores[0]} right before, [bold]{scores[1]}[/] after")
 
     console.rule("[bold]4. Seen through: the figures, drawn from what was recorded")
-    tale = xray(base, PROMPT, max_tokens=RECORDED, temperature=TEMPERATURE, top_p=TOP_P, seed=chosen.seed)
+    tale = xray(base, PROMPT, max_tokens=RECORDED, temperature=TEMPERATURE, top_p=TOP_P, seed=args.seed)
     tale.save(out / "tale.pellucid")
     runs = (out / "run", out / "tuned")
     page, drawn, absent = draw_folder(out, title="Pellucid: a demo", runs=runs, command=command("studio", out))
@@ -120,13 +120,13 @@ def run(chosen: argparse.Namespace) -> int:
         console.print(Text("  " + command(*words)), soft_wrap=True)
     right = {"examples": len(unseen), "right_before": scores[0], "right_after": scores[1]}
     summary_json = {"out": str(out), "page": str(page), "trained": run_json(trained), "tuned": run_json(tuned) | right}
-    if chosen.no_serve:
-        if chosen.json:
+    if args.no_serve:
+        if args.json:
             print_json(summary_json)
         return 0
 
     def announce(studio: Studio) -> None:
-        if chosen.json:
+        if args.json:
             print_json(summary_json | {"url": studio.url})
         console.print(Text(f"and with a prompt box, live: {studio.url}"), soft_wrap=True)
 
@@ -134,19 +134,19 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 class Deadline:
-    """Stops a run that takes much longer than planned because the machine is busier than when it was timed.
+    """A `stop` for `train`: stops a run that takes much longer than planned, as on a machine that became busy.
 
     The run is saved and can be resumed; the demo continues with what was trained. The time starts at the run's first step.
     """
 
-    def __init__(self, asked: "Callable[[], bool]", seconds: float) -> None:
-        self.asked, self.seconds = asked, seconds
+    def __init__(self, stop_requested: "Callable[[], bool]", seconds: float) -> None:
+        self.stop_requested, self.seconds = stop_requested, seconds
         self.end = math.inf
 
     def __call__(self) -> bool:
-        """Whether to stop now; asked after each step."""
+        """Whether to stop now; called after each step."""
         self.end = min(self.end, time.monotonic() + TIME_LIMIT * self.seconds)
-        return self.asked() or time.monotonic() >= self.end
+        return self.stop_requested() or time.monotonic() >= self.end
 
 
 def numbered_folder() -> "Path":

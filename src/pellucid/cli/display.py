@@ -1,4 +1,4 @@
-"""The live display of a run on the terminal; on stderr where stdout must hold one JSON object."""
+"""`RunDisplay`: the live display of a run on the terminal; on stderr where stdout must hold one JSON object."""
 
 import math
 import os
@@ -153,13 +153,13 @@ class RunDisplay:
         """Throughput of the last step: FLOP/s, and the share of time waiting for data."""
         assert self.last
         return (
-            f"{self.last.flops_per_s / 1e9:,.1f} GFLOP/s ({self.last.matmul_share:.0%} of what its matrix products reach), "
+            f"{self.last.flops_per_s / 1e9:,.1f} GFLOP/s ({self.last.matmul_share:.0%} of the rate of matrix products alone), "
             f"{self.last.waiting:.1%} of the time waiting for data"
         )
 
     def _panel(self) -> Group:
         assert self.last
-        chance = math.log(self.plan["config"]["vocab_size"])
+        ln_v = math.log(self.plan["config"]["vocab_size"])
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim")
         table.add_column()
@@ -168,8 +168,8 @@ class RunDisplay:
         table.add_row("tokens", f"{self.last.tokens:,} of {total:,} ({self.last.epoch:.2f} times through the data)")
         table.add_row("speed", f"{self.rate:,.0f} tokens/s, {format_duration(self._remaining())} left")
         table.add_row("machine", self._machine())
-        guessing = f"{chance:.2f} = ln V would be guessing"
-        table.add_row("loss", f"[bold]{self.loss:.3f}[/] nats a token, smoothed ({guessing})  {sparkline(self.curve)}")
+        uniform = f"ln V = {ln_v:.2f} if all tokens are equally likely"
+        table.add_row("loss", f"[bold]{self.loss:.3f}[/] nats a token, smoothed ({uniform})  {sparkline(self.curve)}")
         if self.stopping:
             table.add_row("[yellow]stop", f"[yellow]{STOPPING}")
         if self.held_out:

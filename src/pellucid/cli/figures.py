@@ -16,27 +16,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("records", nargs="+", metavar="DIR|RECORD", help="records, or folders that hold them at any depth")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the pictures")
     parser.add_argument("--format", default="svg,html", metavar="LIST", help="of svg,png,gif,webp,mp4,html (default svg,html)")
-    parser.add_argument("--only", metavar="LIST", help="names of figures (default: all that the records give)")
-    parser.add_argument("--width", type=int, metavar="PIXELS", help="of png, gif, webp and mp4 (default 960)")
+    parser.add_argument("--only", metavar="LIST", help="names of figures to draw (default: all that the records give)")
+    parser.add_argument("--width", type=int, metavar="PIXELS", help="width of png, gif, webp and mp4 (default 960)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
-def run(chosen: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from pellucid.cli.output import print_json
     from pellucid.draw.figure_files import DrawnFigure, draw_figures, find_records
     from pellucid.errors import PellucidError
 
-    out = sys.stderr if chosen.json else sys.stdout
+    out = sys.stderr if args.json else sys.stdout
 
-    def tell(one: DrawnFigure) -> None:
+    def print_files(one: DrawnFigure) -> None:
         for path in one.files:
             print(f"{path}: {path.stat().st_size:,} bytes, from {one.planned.record}", file=out, flush=True)
 
-    wanted = None if chosen.only is None else _names(chosen.only)
-    records, formats = find_records(chosen.records), _names(chosen.format)
-    drawn, absent = draw_figures(records, chosen.out, formats, wanted=wanted, width=chosen.width, on_drawn=tell)
-    if chosen.json:
+    wanted = None if args.only is None else _names(args.only)
+    records, formats = find_records(args.records), _names(args.format)
+    drawn, absent = draw_figures(records, args.out, formats, wanted=wanted, width=args.width, on_drawn=print_files)
+    if args.json:
         print_json({
             "figures": [
                 {"figure": one.planned.figure, "record": str(one.planned.record), "files": [str(path) for path in one.files]}

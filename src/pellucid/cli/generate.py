@@ -1,4 +1,4 @@
-"""`pellucid generate`: text from a prompt, token by token."""
+"""`pellucid generate`: generates text after a prompt, token by token."""
 
 import argparse
 import gc
@@ -29,22 +29,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to continue; - reads standard input as it is")
     parser.add_argument("-m", "--model", default="default", help="a model or run directory (default: the embedded model)")
     add_options(parser, (*option_table.SAMPLING_OPTIONS, *option_table.REQUEST_OPTIONS))
-    parser.add_argument("--tokens", action="store_true", help="a line a token, with its probability and the runners-up")
+    parser.add_argument("--tokens", action="store_true", help="a line a token, with its probability and the likeliest others")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument(
         "--kernel", choices=("auto", "off", "only"), default="auto",
-        help="what computes: the C kernel where it can, else PyTorch (auto); PyTorch (off); the kernel (only)",
+        help="auto: the C kernel where it can run the model, else PyTorch; off: PyTorch; only: the C kernel (default auto)",
     )  # fmt: skip
     parser.add_argument(
         "--weights", choices=("float32", "bfloat16", "int8", "int4"),
-        help="what is computed with (default float32); int8 and int4 need the kernel",
+        help="dtype of the weights (default float32); int8 and int4 need the kernel",
     )  # fmt: skip
     parser.add_argument(
         "--draft", metavar="lookup|MODEL",
         help="speculative decoding: drafts from the text itself, or by a smaller model; the answer is the same",
     )  # fmt: skip
     generate_modes.add_arguments(parser)
-    parser.add_argument("-v", "--verbose", action="store_true", help="say on stderr what computed, and how long it took")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print the runner and the times on stderr")
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -67,18 +67,18 @@ def add_options(parser: argparse.ArgumentParser, options: Iterable[option_table.
         )  # fmt: skip
 
 
-def sampling(chosen: argparse.Namespace) -> dict[str, Any]:
+def sampling(args: argparse.Namespace) -> dict[str, Any]:
     """The sampling options that were read from the flags, as `generate` takes them.
 
     Raises:
         PellucidError: a token with two biases.
     """
-    bias = dict(chosen.logit_bias)
-    if len(bias) < len(chosen.logit_bias):
+    bias = dict(args.logit_bias)
+    if len(bias) < len(args.logit_bias):
         raise PellucidError("--logit-bias names a token twice: give each one bias")
-    names = [option.name for option in option_table.SAMPLING_OPTIONS if hasattr(chosen, option.name)]
-    named = {name: getattr(chosen, name) for name in names}
-    return named | {"stop": tuple(chosen.stop), "logit_bias": bias}
+    names = [option.name for option in option_table.SAMPLING_OPTIONS if hasattr(args, option.name)]
+    named = {name: getattr(args, name) for name in names}
+    return named | {"stop": tuple(args.stop), "logit_bias": bias}
 
 
 def _bias(text: str) -> tuple[int, float]:
@@ -89,53 +89,53 @@ def _bias(text: str) -> tuple[int, float]:
         raise argparse.ArgumentTypeError(f"{text!r} is no token id and number, such as 50256=-100") from None
 
 
-def run(chosen: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    several = chosen.n != 1 or chosen.best_of is not None
-    if chosen.tokens and (chosen.json or several):
-        print("pellucid generate: --tokens shows one answer as it comes: leave out --json, --n and --best-of", file=sys.stderr)
+    several = args.n != 1 or args.best_of is not None
+    if args.tokens and (args.json or several):
+        print("pellucid generate: --tokens shows one completion: leave out --json, --n and --best-of", file=sys.stderr)
         return 2
-    if chosen.logprobs is not None and not chosen.json:
-        print("pellucid generate: --logprobs goes with --json; --tokens shows the runners-up", file=sys.stderr)
+    if args.logprobs is not None and not args.json:
+        print("pellucid generate: --logprobs goes with --json; --tokens shows the likeliest tokens", file=sys.stderr)
         return 2
-    if wrong := generate_modes.wrong_use(chosen):
+    if wrong := generate_modes.wrong_use(args):
         print(f"pellucid generate: {wrong}", file=sys.stderr)
         return 2
-    prompt = read_prompt(chosen.prompt)
-    options = sampling(chosen)
+    prompt = read_prompt(args.prompt)
+    options = sampling(args)
     began = perf_counter()
-    model = _opened(chosen)
+    model = _open_model(args)
     opened = perf_counter()
-    if chosen.beam is not None:
-        prompt, completion = generate_modes.beam(chosen, prompt, model)
-        print(json.dumps(as_json(completion), ensure_ascii=False) if chosen.json else f"{prompt or ''}{completion.text}")
-        if chosen.verbose:
+    if args.beam is not None:
+        prompt, completion = generate_modes.beam(args, prompt, model)
+        print(json.dumps(as_json(completion), ensure_ascii=False) if args.json else f"{prompt or ''}{completion.text}")
+        if args.verbose:
             _print_path(model.runner.path, opened - began, len(completion.ids), opened)
         return 0
-    if chosen.score:
-        generate_modes.print_score(chosen, prompt, model)
+    if args.score:
+        generate_modes.print_score(args, prompt, model)
         return 0
-    prompt, options["stop"] = generate_modes.primed(chosen, prompt, model)
-    drafter = model.drafter(chosen.draft)
-    if chosen.json or several:
-        n: int = chosen.n
-        done = model.generate(prompt, n=n, best_of=chosen.best_of, draft=drafter, **options)
+    prompt, options["stop"] = generate_modes.primed(args, prompt, model)
+    drafter = model.drafter(args.draft)
+    if args.json or several:
+        n: int = args.n
+        done = model.generate(prompt, n=n, best_of=args.best_of, draft=drafter, **options)
         completions = done if isinstance(done, list) else [done]
-        if chosen.json:
+        if args.json:
             listed = [as_json(c) for c in completions]
-            print(json.dumps(listed[0] if chosen.n == 1 else {"completions": listed}, ensure_ascii=False))
+            print(json.dumps(listed[0] if args.n == 1 else {"completions": listed}, ensure_ascii=False))
         else:
             for number, completion in enumerate(completions, start=1):
-                print(f"[{number}] " * (chosen.n != 1) + f"{prompt or ''}{completion.text}")
+                print(f"[{number}] " * (args.n != 1) + f"{prompt or ''}{completion.text}")
         _print_slid(max(completion.slid for completion in completions), model.config.n_ctx)
-        if chosen.verbose:
+        if args.verbose:
             _print_path(model.runner.path, opened - began, sum(len(completion.ids) for completion in completions), opened)
             _print_drafts(drafter)
         return 0
-    options["logprobs"] = 3 if chosen.tokens else None
+    options["logprobs"] = 3 if args.tokens else None
     sequence = model.new_sequence(prompt, **options)  # refuses before anything is printed
     tokens = (token for _, token in model.run([sequence], drafter))
-    if chosen.tokens:
+    if args.tokens:
         from pellucid.cli.token_lines import print_tokens
 
         print_tokens(model, tokens)
@@ -145,19 +145,19 @@ def run(chosen: argparse.Namespace) -> int:
             print(token.text, end="", flush=True)
         print()
     _print_slid(sequence.start, model.config.n_ctx)
-    if chosen.verbose:
+    if args.verbose:
         _print_path(model.runner.path, opened - began, len(sequence.tokens), opened)
         _print_drafts(drafter)
     return 0
 
 
-def _opened(chosen: argparse.Namespace) -> "TextGenerator":
-    gc.disable()  # what is imported and read here stays: looking for garbage in it took a tenth of the whole (docs/log.md)
+def _open_model(args: argparse.Namespace) -> "TextGenerator":
+    gc.disable()  # what is imported and read here stays: collecting garbage in it took a tenth of the whole time (docs/log.md)
     try:
         from pellucid.generation.text_generator import open_text_generator
 
-        model = open_text_generator(chosen.model, kernel=chosen.kernel, weights=chosen.weights, notify=_print_note)
-        if chosen.verbose and model.no_kernel:
+        model = open_text_generator(args.model, kernel=args.kernel, weights=args.weights, notify=_print_note)
+        if args.verbose and model.no_kernel:
             _print_note(model.no_kernel)
         return model
     finally:

@@ -1,4 +1,4 @@
-"""The modes of `pellucid generate` beside sampling: beam search, scores of a text, a prompt made of a task and examples."""
+"""The modes of `pellucid generate` beside sampling: beam search, scoring a text, few-shot prompts."""
 
 import argparse
 import math
@@ -30,15 +30,15 @@ def _defaults(options: Iterable[option_table.Option]) -> dict[str, object]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the modes."""
-    parser.add_argument("--beam", type=int, metavar="N", help="draw nothing: beam search for the likeliest answer, N wide")
-    parser.add_argument("--length-penalty", type=float, metavar="X", help="of --beam, 0 (none) to 10 (default 0.6)")
-    parser.add_argument("--score", action="store_true", help="write nothing: the log-probability of each token of PROMPT")
-    parser.add_argument("--task", metavar="TEXT", help="prime: what is to be done with PROMPT, in words")
+    parser.add_argument("--beam", type=int, metavar="N", help="beam search of width N instead of sampling")
+    parser.add_argument("--length-penalty", type=float, metavar="X", help="penalty of --beam, 0 (none) to 10 (default 0.6)")
+    parser.add_argument("--score", action="store_true", help="print the log-probability of each token of PROMPT instead")
+    parser.add_argument("--task", metavar="TEXT", help="few-shot prompt: the task, in words")
     parser.add_argument(
         "--example", type=_example, action="append", default=[], metavar="'IN => OUT'",
-        help="prime: an example, before PROMPT; may be repeated; those for which there is no room are left out",
+        help="few-shot prompt: an example, before PROMPT; may be repeated; those that do not fit are left out",
     )  # fmt: skip
-    parser.add_argument("--format", metavar="NAME", help="how primed prompts are written: arrow (default), equals, qa or code")
+    parser.add_argument("--format", metavar="NAME", help="format of a few-shot prompt: arrow (default), equals, qa or code")
 
 
 def _example(text: str) -> tuple[str, str]:
@@ -48,59 +48,59 @@ def _example(text: str) -> tuple[str, str]:
     return given.strip(), answer.strip()
 
 
-def wrong_use(chosen: argparse.Namespace) -> str | None:
-    """Flags that do not go together, in a line."""
-    primes = chosen.task is not None or bool(chosen.example)
-    if chosen.length_penalty is not None and chosen.beam is None:
+def wrong_use(args: argparse.Namespace) -> str | None:
+    """The error of flags that do not go together, in a line; None where they do."""
+    primes = args.task is not None or bool(args.example)
+    if args.length_penalty is not None and args.beam is None:
         return "--length-penalty goes with --beam"
-    if chosen.format is not None and not primes:
+    if args.format is not None and not primes:
         return "--format goes with --task or --example"
-    if primes and chosen.prompt is None:
+    if primes and args.prompt is None:
         return "--task and --example need a PROMPT: the input to be answered"
-    if chosen.score:
-        if chosen.prompt is None:
+    if args.score:
+        if args.prompt is None:
             return "--score needs a PROMPT: the text"
         unused = _defaults(option for option in _all_options() if option.draws) | _UNUSED_BY_BOTH | _UNUSED_BY_SCORE
-        return _needless(chosen, "--score writes nothing", unused)
-    if chosen.beam is not None:
+        return _needless(args, "--score writes nothing", unused)
+    if args.beam is not None:
         options = (option for option in _all_options() if option.name not in ("max_tokens", "stop"))
-        return _needless(chosen, "--beam draws nothing", _defaults(options) | _UNUSED_BY_BOTH)
+        return _needless(args, "--beam draws nothing", _defaults(options) | _UNUSED_BY_BOTH)
     return None
 
 
-def _needless(chosen: argparse.Namespace, why: str, neutral: dict[str, object]) -> str | None:
-    given = ["--" + name.replace("_", "-") for name, value in neutral.items() if getattr(chosen, name) != value]
+def _needless(args: argparse.Namespace, why: str, neutral: dict[str, object]) -> str | None:
+    given = ["--" + name.replace("_", "-") for name, value in neutral.items() if getattr(args, name) != value]
     return f"{why}: leave out {', '.join(given)}" if given else None
 
 
-def primed(chosen: argparse.Namespace, prompt: str | None, model: "GenerationMixin") -> tuple[str | None, tuple[str, ...]]:
+def primed(args: argparse.Namespace, prompt: str | None, model: "GenerationMixin") -> tuple[str | None, tuple[str, ...]]:
     """The prompt to continue and the texts that end an answer.
 
     Raises:
         PellucidError: as `Prompt` and `Prompt.fitted`.
     """
-    stops = tuple(chosen.stop)
-    if chosen.task is None and not chosen.example:
+    stops = tuple(args.stop)
+    if args.task is None and not args.example:
         return prompt, stops
     from pellucid.generation.prompt import Prompt
 
-    made = Prompt(chosen.task or "", chosen.example, prompt or "", chosen.format or "arrow")
-    made = made.fitted(model, max_tokens=chosen.max_tokens)
+    made = Prompt(args.task or "", args.example, prompt or "", args.format or "arrow")
+    made = made.fitted(model, max_tokens=args.max_tokens)
     if made.dropped:
-        print(f"pellucid: no room for the last {len(made.dropped)} of {len(chosen.example)} examples", file=sys.stderr)
+        print(f"pellucid: no room for the last {len(made.dropped)} of {len(args.example)} examples", file=sys.stderr)
     return made.text, (*stops, made.stop)
 
 
-def beam(chosen: argparse.Namespace, prompt: str | None, model: "TextGenerator") -> "tuple[str | None, Completion]":
+def beam(args: argparse.Namespace, prompt: str | None, model: "TextGenerator") -> "tuple[str | None, Completion]":
     """The prompt as it was continued, and the answer. Raises PellucidError as `GPT.beam`."""
     from pellucid.generation.beam import LENGTH_PENALTY
 
-    text, stops = primed(chosen, prompt, model)
-    penalty = LENGTH_PENALTY if chosen.length_penalty is None else chosen.length_penalty
-    return text, model.beam(text, width=chosen.beam, length_penalty=penalty, max_tokens=chosen.max_tokens, stop=stops)
+    text, stops = primed(args, prompt, model)
+    penalty = LENGTH_PENALTY if args.length_penalty is None else args.length_penalty
+    return text, model.beam(text, width=args.beam, length_penalty=penalty, max_tokens=args.max_tokens, stop=stops)
 
 
-def print_score(chosen: argparse.Namespace, text: str | None, model: "GenerationMixin") -> None:
+def print_score(args: argparse.Namespace, text: str | None, model: "GenerationMixin") -> None:
     """A line a token, and the sum; with --json one object.
 
     Raises:
@@ -111,10 +111,10 @@ def print_score(chosen: argparse.Namespace, text: str | None, model: "Generation
 
     if not text:
         raise PellucidError("there is no text to score: PROMPT is empty")
-    found = model.score(text, logprobs=chosen.logprobs)
+    found = model.score(text, logprobs=args.logprobs)
     total = math.fsum(logprob for logprob in found.logprobs if logprob is not None)
     pieces = [piece(model.require_tokenizer().token_bytes(token)) for token in found.ids]
-    if chosen.json:
+    if args.json:
         tops = {} if found.top_logprobs is None else {"top_logprobs": found.top_logprobs}
         print_json({"ids": found.ids, "pieces": pieces, "logprobs": found.logprobs, **tops, "total_logprob": total})
         return

@@ -43,61 +43,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what", nargs="?", metavar="PRESET|DIR|FILE", help="a preset, a model or run directory, or its config.json or run.json"
     )
     parser.add_argument("--all", action="store_true", help="the eight sizes of GPT-3 beside the paper's Table D.1")
-    parser.add_argument("--tokens", type=whole, metavar="N", help="of training, as 300B (default: GPT-3's; 20 a parameter)")
+    parser.add_argument("--tokens", type=whole, metavar="N", help="training tokens (default: GPT-3's; else 20 a parameter)")
     parser.add_argument("--context", type=int, metavar="N", help="tokens of a sequence (default: the model's whole context)")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="sequences at once, in memory (default 1)")
     parser.add_argument("--device", metavar="NAME", help="a device with known figures (v100), or a name for yours")
-    parser.add_argument("--devices", type=int, default=1, metavar="N", help="how many (default 1)")
+    parser.add_argument("--devices", type=int, default=1, metavar="N", help="number of devices (default 1)")
     parser.add_argument("--flops", type=quantity, metavar="F", help="operations a second of one device, such as 28T")
     parser.add_argument("--memory", type=quantity, metavar="M", help="bytes of one device, such as 80GB")
     parser.add_argument("--price", type=quantity, metavar="P", help="dollars an hour of one device")
-    parser.add_argument("--utilisation", type=float, metavar="U", help="share of that rate that training reaches (default 1)")
+    parser.add_argument("--utilisation", type=float, metavar="U", help="share of the rate that training reaches (default 1)")
     parser.add_argument("--measure", action="store_true", help="time this machine for two seconds, and plan for it too")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
-def run(chosen: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     import sys
     from dataclasses import asdict
 
     from pellucid.cli.output import print_json
-    from pellucid.planning import device, estimate, planned_model
+    from pellucid.planning import device_spec, estimate, planned_model
     from pellucid.planning.estimate import published_sizes
 
-    if chosen.all == (chosen.what is not None):
+    if args.all == (args.what is not None):
         print("pellucid plan: name a preset, a directory or a config file, or give --all", file=sys.stderr)
         return 2
-    if chosen.all and (given := [name for name in SHAPED if getattr(chosen, name) not in (None, 1, False)]):
+    if args.all and (given := [name for name in SHAPED if getattr(args, name) not in (None, 1, False)]):
         print(f"pellucid plan: --all shows the sizes as they were trained: leave out --{given[0]}", file=sys.stderr)
         return 2
-    if chosen.all:
+    if args.all:
         sizes = published_sizes()
-        if chosen.json:
+        if args.json:
             print_json({"sizes": [size.to_dict() for size in sizes]})
         else:
             from pellucid.cli.plan_tables import print_sizes
 
             print_sizes(sizes)
         return 0
-    numbers = (chosen.flops, chosen.memory, chosen.price)
-    if (chosen.devices != 1 or chosen.utilisation is not None) and chosen.device is None and not any(numbers):
-        print("pellucid plan: of which device? name one with --device, or give its rate with --flops", file=sys.stderr)
+    numbers = (args.flops, args.memory, args.price)
+    if (args.devices != 1 or args.utilisation is not None) and args.device is None and not any(numbers):
+        print("pellucid plan: name a device with --device, or give its rate with --flops", file=sys.stderr)
         return 2
-    spec = device(chosen.device, flops=chosen.flops, memory=chosen.memory, price=chosen.price)
+    spec = device_spec(args.device, flops=args.flops, memory=args.memory, price=args.price)
     planned = estimate(
-        planned_model(chosen.what), tokens=chosen.tokens, context=chosen.context, batch=chosen.batch, device=spec,
-        count=chosen.devices, utilisation=1.0 if chosen.utilisation is None else chosen.utilisation,
+        planned_model(args.what), tokens=args.tokens, context=args.context, batch=args.batch, device=spec,
+        count=args.devices, utilisation=1.0 if args.utilisation is None else args.utilisation,
     )  # fmt: skip
     measured = None
-    if chosen.measure:
+    if args.measure:
         from pellucid.planning.measure import measure
 
         measured = measure()
-    if chosen.json:
+    if args.json:
         print_json(planned.to_dict() | {"measured": asdict(measured) if measured else None})
     else:
         from pellucid.cli.plan_tables import print_estimate
 
-        print_estimate(planned, measured, utilisation_given=chosen.utilisation is not None)
+        print_estimate(planned, measured, utilisation_given=args.utilisation is not None)
     return 0

@@ -166,7 +166,7 @@ def _time(console: Console, planned: Estimate, utilisation_given: bool) -> None:
     if device is None:
         return
     if device.flops is None:
-        console.print("[dim]Time: give the device's rate, --flops, for that.[/]\n")
+        console.print("[dim]Time: give the device's rate with --flops.[/]\n")
         return
     many = f"{planned.count:,} x {device.name}"
     table = _table(f"Time on {many}", "operations", "time", "device-hours", "cost")
@@ -176,7 +176,7 @@ def _time(console: Console, planned: Estimate, utilisation_given: bool) -> None:
         table.add_row(label, span(took.seconds), f"{took.device_hours:,.4g}", cost)
     console.print(table)
     reached = f"{planned.utilisation:.0%} of {device.flops / 1e12:,.4g} TFLOPS"
-    reached += "" if utilisation_given else ", the whole rate: no training reaches it; give what yours does, --utilisation"
+    reached += "" if utilisation_given else ", the whole rate, which no training reaches; give yours with --utilisation"
     price = "" if device.price is None else f"; ${device.price:g} an hour"
     memory = "; give --memory for how many hold it" if device.memory is None else ""
     console.print(Text(f"{reached}{price}{memory}. Figures: {device.source}.", style="dim"))

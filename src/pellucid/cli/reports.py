@@ -1,4 +1,4 @@
-"""What is printed before and after a run: completions, tables, the plan of a dry run, the state of a run."""
+"""Printing before and after a run: completions, tables, the plan of a dry run, the state of a run."""
 
 import sys
 from collections.abc import Iterable
@@ -19,9 +19,9 @@ from pellucid.training.run import Run
 TEMPERATURE, TOP_P = 0.8, 0.95  # sampling of the demo's models
 
 
-def print_completion(console: Console, model: GPT, prompt: str, who: str, *, seed: int, max_tokens: int = 16) -> None:
+def print_completion(console: Console, model: GPT, prompt: str, name: str, *, seed: int, max_tokens: int = 16) -> None:
     """Generates and shows every token with its probability, then the whole text."""
-    console.print(Text.assemble((f"{who}, after ", "dim"), (prompt, "green")))
+    console.print(Text.assemble((f"{name}, after ", "dim"), (prompt, "green")))
     tokens = model.stream(prompt, max_tokens=max_tokens, temperature=TEMPERATURE, top_p=TOP_P, seed=seed, logprobs=4)
     text = print_tokens(model, tokens, console)
     console.print(Text.assemble((prompt, "green"), (text, "bold magenta")))
@@ -66,8 +66,8 @@ def finish_run(run: Run, *, json: bool) -> int:
         print(f"saved at step {run.step:,}; go on with: {command(run.plan.kind, '--resume', '--out', run.path)}", file=out)
         return 130
     if run.stopped_learning:
-        looks = run.plan.patience
-        print(f"stopped early: held-out loss has not fallen in {looks} measurement{'s' * (looks != 1)} in a row", file=out)
+        count = run.plan.patience
+        print(f"stopped early: held-out loss has not fallen in {count} evaluation{'s' * (count != 1)} in a row", file=out)
     if run.kept:
         step, loss = run.kept
         last = [line["held_out_loss"] for line in run.metrics() if "held_out_loss" in line][-1]

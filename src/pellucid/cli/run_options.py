@@ -33,10 +33,10 @@ def add_options(
         )  # fmt: skip
 
 
-def given_options(chosen: argparse.Namespace, options: type[RunOptions]) -> dict[str, Any]:
+def given_options(args: argparse.Namespace, options: type[RunOptions]) -> dict[str, Any]:
     """The options that were given on the command line, as keywords of the options' class."""
     flags = {name: known for name, known in table(options) if known.kind is not None}
-    values = {name: getattr(chosen, name) for name in flags}
+    values = {name: getattr(args, name) for name in flags}
     return {name: _value(flags[name], value) for name, value in values.items() if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""`pellucid studio`: runs, records and models in the browser."""
+"""`pellucid studio`: serves runs, records and models to the browser."""
 
 import argparse
 import os
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pellucid.serve import Studio
 
 
-HELP = "look at runs, records and models in the browser"
-DESCRIPTION = """Serves a page on this machine: runs with their losses as they train, records with what happened inside the
+HELP = "show runs, records and models in the browser"
+DESCRIPTION = """Serves a page on this machine: runs with their losses as they train, records of the activations of a
 model, the figures drawn from them, and a prompt whose completion appears token by token and can then be inspected.
 Without a source it shows the embedded model. Nothing is loaded from other servers, and requests of other sites are refused."""
 EXAMPLE = """pellucid studio
@@ -31,18 +31,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object with the address on stdout")
 
 
-def run(chosen: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Runs the command, until Ctrl-C or SIGTERM."""
     from pellucid.cli.output import print_json
     from pellucid.serve import Studio
 
     def announce(studio: "Studio") -> None:
-        if chosen.json:
+        if args.json:
             print_json({"url": studio.url, "host": studio.host, "port": studio.port})
         else:
             print(studio.url)
 
-    return serve(Studio(chosen.sources, chosen.host, chosen.port), announce, browser=not chosen.no_browser)
+    return serve(Studio(args.sources, args.host, args.port), announce, browser=not args.no_browser)
 
 
 def serve(studio: "Studio", announce: "Callable[[Studio], None]", *, browser: bool) -> int:

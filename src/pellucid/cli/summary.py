@@ -1,4 +1,4 @@
-"""`summary.md`: the results of a demo."""
+"""`write_summary`: writes the results of a demo as `summary.md`."""
 
 import math
 from collections.abc import Sequence
@@ -87,7 +87,7 @@ def _training(trained: Run, metrics: Sequence[dict[str, Any]]) -> list[str]:
         f"- {trained.step:,} of {plan.total_steps:,} steps, {trained.tokens:,} tokens "
         f"({trained.tokens / plan.source['train_tokens']:.1f} times through the text), "
         f"{speeds[len(speeds) // 2]:,.0f} tokens a second (median), products in {plan.dtype} on {plan.threads} thread(s)",
-        f"- loss: from {losses[0]:.3f} (guessing is ln {config.vocab_size} = {math.log(config.vocab_size):.3f}) to "
+        f"- loss: from {losses[0]:.3f} (ln V = {math.log(config.vocab_size):.3f} if all tokens are equally likely) to "
         f"{sum(last) / len(last):.3f} nats a token ({over})",
         f"- held-out text: from {held_out[0]['bits_per_byte']:.3f} to {held_out[-1]['bits_per_byte']:.3f} bits a byte",
     ]

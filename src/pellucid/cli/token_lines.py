@@ -1,4 +1,4 @@
-"""Tokens as lines on a terminal. No torch here."""
+"""Prints generated tokens on a terminal, a line each with its probability and the likeliest others. No torch here."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""`pellucid train`: a model from text."""
+"""`pellucid train`: trains a model on text."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ from pellucid.training.options import TrainingOptions
 HELP = "train a model on text"
 DESCRIPTION = """Trains a model on text files or folders, into a run directory that can be resumed.
 Without a budget: 20 tokens a parameter, at most 8 times through the text.
-With --dry-run: what that would be, how long it would take here, and what memory; nothing is kept."""
+With --dry-run: prints the plan, its time on this machine and its memory; nothing is kept."""
 EXAMPLE = """pellucid train book.txt --out runs/book --preset cpu-2m --minutes 10
   pellucid train book.txt --parameters 10M --dry-run
   pellucid train --resume --out runs/book"""
@@ -25,52 +25,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="*", metavar="TEXT", help="UTF-8 files or folders")
     parser.add_argument("--out", metavar="RUN", help="the run directory")
     add_options(parser, TrainingOptions, {"parameters": whole})
-    parser.add_argument("--seed", type=int, metavar="N", help="of first weights and order (default 0)")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of first weights and data order (default 0)")
     parser.add_argument("--no-record", action="store_true", help="keep no record of the run (RUN/training.pellucid)")
     parser.add_argument("--tensorboard", action="store_true", help="also write RUN/tensorboard/ (needs that package)")
     parser.add_argument(
         "--wandb", nargs="?", const="", metavar="PROJECT", help="also log to Weights & Biases (needs the package wandb)"
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop; needs no --out")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out; needs no TEXT")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, its time and memory, and stop; needs no --out")
+    parser.add_argument("--resume", action="store_true", help="resume the run in --out; needs no TEXT")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
-def run(chosen: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    if chosen.resume == bool(chosen.text):
+    if args.resume == bool(args.text):
         print("pellucid train: give TEXT for a new run, or --resume for one that exists", file=sys.stderr)
         return 2
-    options = given_options(chosen, TrainingOptions)
-    planned = [*(flag_of(name, TrainingOptions) for name in options), *(["--seed"] if chosen.seed is not None else [])]
-    if chosen.resume and planned:
+    options = given_options(args, TrainingOptions)
+    planned = [*(flag_of(name, TrainingOptions) for name in options), *(["--seed"] if args.seed is not None else [])]
+    if args.resume and planned:
         print(f"pellucid train: a run goes on as it was planned: leave out {planned[0]}", file=sys.stderr)
         return 2
-    if (chosen.dry_run and chosen.resume) or not (chosen.out or chosen.dry_run):
+    if (args.dry_run and args.resume) or not (args.out or args.dry_run):
         print("pellucid train: give --out RUN; only a --dry-run of a new run needs none", file=sys.stderr)
         return 2
-    if chosen.dry_run:
-        return _dry_run(chosen, options)
+    if args.dry_run:
+        return _dry_run(args, options)
     from pellucid import train
     from pellucid.cli.display import RunDisplay, stop_on_signals
     from pellucid.cli.reports import finish_run, print_scaling
     from pellucid.training.tensorboard import TensorBoard
     from pellucid.training.wandb import WeightsAndBiases
 
-    with RunDisplay(json=chosen.json) as live, stop_on_signals(live) as stop:
-        if chosen.parameters is not None:
-            print_scaling(chosen.parameters, live.console)
-        boards: list[Observer] = [TensorBoard(Path(chosen.out))] if chosen.tensorboard else []
-        if chosen.wandb is not None:
-            boards.append(WeightsAndBiases(Path(chosen.out), chosen.wandb or None))
+    with RunDisplay(json=args.json) as live, stop_on_signals(live) as stop:
+        if args.parameters is not None:
+            print_scaling(args.parameters, live.console)
+        boards: list[Observer] = [TensorBoard(Path(args.out))] if args.tensorboard else []
+        if args.wandb is not None:
+            boards.append(WeightsAndBiases(Path(args.out), args.wandb or None))
         done = train(
-            chosen.text, chosen.out, seed=chosen.seed or 0, resume=chosen.resume, record=not chosen.no_record,
+            args.text, args.out, seed=args.seed or 0, resume=args.resume, record=not args.no_record,
             observers=[live, *boards], stop=stop, **options,
         )  # fmt: skip
-    return finish_run(done, json=chosen.json)
+    return finish_run(done, json=args.json)
 
 
-def _dry_run(chosen: argparse.Namespace, options: dict[str, Any]) -> int:
+def _dry_run(args: argparse.Namespace, options: dict[str, Any]) -> int:
     from pellucid.cli.display import RunDisplay
     from pellucid.cli.output import print_json
     from pellucid.cli.reports import print_preview
@@ -78,11 +78,11 @@ def _dry_run(chosen: argparse.Namespace, options: dict[str, Any]) -> int:
     from pellucid.planning.preview import Preview
     from pellucid.training.run import dry_run
 
-    with RunDisplay(json=chosen.json) as live:
-        plan, throughput = dry_run(chosen.text, seed=chosen.seed or 0, observers=[live], **options)
-    scaled_shape = shape_for(chosen.parameters) if chosen.parameters else None
+    with RunDisplay(json=args.json) as live:
+        plan, throughput = dry_run(args.text, seed=args.seed or 0, observers=[live], **options)
+    scaled_shape = shape_for(args.parameters) if args.parameters else None
     preview = Preview(plan=plan, throughput=throughput, scaled_shape=scaled_shape)
-    if chosen.json:
+    if args.json:
         print_json(preview.to_dict())
     else:
         print_preview(preview)

@@ -7,8 +7,8 @@ import sys
 HELP = "recompute a record's numbers with its model or run, and compare"
 DESCRIPTION = """Recomputes the numbers of a record and compares them: of a generation every derived one, in float32, with its
 model; of a training run those of the steps whose weights the run still has, and the steps after them.
-Exit status: 0 all within their tolerances, 1 not so, or the record is another model's. The report names what could not be
-recomputed: times, and steps whose checkpoint is gone."""
+Exit status: 0 if all are within their tolerances, 1 if not, or if the record was made from another model. The report names what
+could not be recomputed: times, and steps whose checkpoint is gone."""
 EXAMPLE = """pellucid verify tale.pellucid -m runs/book
   pellucid verify runs/book/training.pellucid"""
 
@@ -22,15 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
-def run(chosen: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from pellucid.cli.output import print_json
     from pellucid.interpret.verify.verify import verify
     from pellucid.record import open_record
 
-    with open_record(chosen.file) as record:
-        report = verify(record, chosen.model or ("default" if record.kind == "generation" else None))
-    if chosen.json:
+    with open_record(args.file) as record:
+        report = verify(record, args.model or ("default" if record.kind == "generation" else None))
+    if args.json:
         print_json(report.to_dict())
-    print(report, file=sys.stderr if chosen.json else sys.stdout)
+    print(report, file=sys.stderr if args.json else sys.stdout)
     return 0 if report.ok else 1

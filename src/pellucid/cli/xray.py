@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
-def run(chosen: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from pathlib import Path
 
@@ -33,26 +33,26 @@ def run(chosen: argparse.Namespace) -> int:
     from pellucid.generation.load import load
     from pellucid.interpret.capture import KEEP, xray
 
-    prompt = read_prompt(chosen.prompt)
-    model = load(chosen.model)
-    groups = KEEP if chosen.keep is None else tuple(group for group in chosen.keep.split(",") if group)
-    record = xray(model, prompt, keep=groups, candidates=chosen.candidates, **sampling(chosen))
-    record.save(chosen.out)
-    size = Path(chosen.out).stat().st_size
+    prompt = read_prompt(args.prompt)
+    model = load(args.model)
+    groups = KEEP if args.keep is None else tuple(group for group in args.keep.split(",") if group)
+    record = xray(model, prompt, keep=groups, candidates=args.candidates, **sampling(args))
+    record.save(args.out)
+    size = Path(args.out).stat().st_size
     read, drawn = record["generation/prompt_ids"].tolist(), record["generation/steps/drawn_ids"].tolist()
     text = model.tokenizer.decode(drawn) if model.tokenizer else ""
-    if chosen.json:
+    if args.json:
         print_json({
-            "record": str(chosen.out), "bytes": size, "text": text, "ids": drawn, "prompt_ids": read,
+            "record": str(args.out), "bytes": size, "text": text, "ids": drawn, "prompt_ids": read,
             "seed": record.provenance.seed, "model": record.provenance.model, "chunks": len(record),
         })  # fmt: skip
     else:
         print(f"{prompt or ''}{text}")
-    out = sys.stderr if chosen.json else sys.stdout
+    out = sys.stderr if args.json else sys.stdout
     print(
-        f"{chosen.out}: {len(read)} tokens read, {len(drawn)} drawn (seed {record.provenance.seed}), {len(record)} chunks, "
+        f"{args.out}: {len(read)} tokens read, {len(drawn)} drawn (seed {record.provenance.seed}), {len(record)} chunks, "
         f"{size:,} bytes", file=out,
     )  # fmt: skip
-    named = [] if chosen.model == "default" else ["-m", chosen.model]
-    print(f"check it with: {command('verify', chosen.out, *named)}", file=out)
+    named = [] if args.model == "default" else ["-m", args.model]
+    print(f"check it with: {command('verify', args.out, *named)}", file=out)
     return 0

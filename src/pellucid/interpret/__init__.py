@@ -1,4 +1,4 @@
-"""A model and a record together: recorders, views, verifying.
+"""What needs a model and a record together: recorders, views computed from activations, verifying.
 
 In: a model and a prompt (`xray`); a run that trains (`TrainingRecorder`) or has ended (`record_finetuning`); a record with its
 model or run (`verify`). Out: a `Record`; a record file in the run directory; a `Report`.

@@ -1,4 +1,4 @@
-"""`xray`: generates, and records the activations and distributions of that same generation.
+"""`xray`: generates, and records the activations, distributions and draws of the generation.
 
 T positions, C width, H heads, L blocks, S steps, K candidates of a step, J of the lens.
 """

@@ -7,9 +7,9 @@ named formula over them. Nothing is allocated, and torch is not imported, except
 Read `estimate`, then `memory` and `devices`; `source` finds the config.
 """
 
-from pellucid.planning.devices import DEVICES, DeviceSpec, device
+from pellucid.planning.devices import DEVICES, DeviceSpec, device_spec
 from pellucid.planning.estimate import Estimate, estimate
 from pellucid.planning.source import PlannedModel, planned_model
 
 
-__all__ = ["DEVICES", "DeviceSpec", "Estimate", "PlannedModel", "device", "estimate", "planned_model"]
+__all__ = ["DEVICES", "DeviceSpec", "Estimate", "PlannedModel", "device_spec", "estimate", "planned_model"]

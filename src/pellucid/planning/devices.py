@@ -39,7 +39,7 @@ DEVICES = {
 }  # fmt: skip
 
 
-def device(
+def device_spec(
     name: str | None, *, flops: float | None = None, memory: float | None = None, price: float | None = None
 ) -> DeviceSpec | None:
     """The device of that name, with given numbers in place of the table's; None where no argument is given.

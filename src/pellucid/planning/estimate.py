@@ -228,7 +228,7 @@ def estimate(
         tokens: to train on; default: `planned`'s own number.
         context: positions of a sequence; default: n_ctx.
         batch: sequences at once, for activations and caches.
-        device, count: the accelerator (`devices.device`) and how many of them.
+        device, count: the accelerator (`devices.device_spec`) and how many of them.
         utilisation: the share of the devices' rate that is reached, above 0 and at most 1.
 
     Raises:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Option:
-    """What is known of an option beside its name.
+    """The description of an option beside its name.
 
     Attributes:
         kind: what its flag reads: int, float, str, bool (a switch) or Mapping (NAME=VALUE, repeated). None: it has no flag.
@@ -51,7 +51,7 @@ def option(kind: type | None, help: str, **known: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What training and fine-tuning have in common.
+    """The options of training and fine-tuning alike.
 
     Attributes:
         steps: how many optimizer steps. minutes: how long; it becomes steps once, by timing a few.
@@ -66,10 +66,10 @@ class RunOptions:
 
     steps: int | None = option(int, "take this many steps", metavar="N", positive=True, group="budget")
     minutes: float | None = option(float, "train for about this long", metavar="N", positive=True, group="budget")
-    learning_rate: float | None = option(float, "the peak (default: by the model's shape)", metavar="X", positive=True)
-    prompt: str | None = option(str, "what samples continue (default: from held-out text)")
+    learning_rate: float | None = option(float, "peak of the schedule (default: by shape)", metavar="X", positive=True)
+    prompt: str | None = option(str, "prompt of the run's samples (default: from held-out text)")
     dtype: str | None = option(
-        str, "of the matrix products (default: bfloat16 where the device has it)", choices=("float32", "bfloat16")
+        str, "dtype of the matrix products (default: bfloat16 where the device has it)", choices=("float32", "bfloat16")
     )
     device: str | None = option(str, "cpu (default), cuda, mps, or auto: an accelerator if there is one", metavar="DEVICE")
 
@@ -110,7 +110,7 @@ class RunOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(RunOptions):
-    """What a training run can be asked for.
+    """The options of a training run.
 
     Attributes:
         preset, config, parameters: the model's shape, at most one of them; `preset="cpu-2m"` if none is given. With
@@ -138,37 +138,40 @@ class TrainingOptions(RunOptions):
     preset: str | None = option(str, "the model's shape (default cpu-2m)", group="shape")
     config: "GPTConfig | None" = option(None, "a shape of one's own", group="shape")  # noqa: RUF009
     parameters: int | None = option(
-        int, "about how many it should have, as 10M: shape, rate and batch follow", metavar="N", group="shape"
+        int, "number of parameters, such as 10M; sets shape, learning rate and batch", metavar="N", group="shape"
     )
     tokens: int | None = option(int, "train on this many tokens", metavar="N", positive=True, group="budget")
     held_out: "Source | Sequence[Source] | None" = option(  # noqa: RUF009
-        str, "text to measure on; may be repeated", metavar="TEXT", repeated=True
+        str, "text for the held-out loss; may be repeated", metavar="TEXT", repeated=True
     )
     tokenizer: "Tokenizer | str | None" = option(  # noqa: RUF009
         str, '"r50k", "train" or a directory (default: by preset)', metavar="WHAT"
     )
     batch_tokens: int | None = option(int, "tokens in a step (default: the preset's)", metavar="N", positive=True)
-    batch_ramp: bool | None = option(bool, "let the batch grow to that, in GPT-3's proportions")
-    checkpoint_every: int | None = option(int, "default: 20 times in a run", metavar="STEPS", positive=True, planned=True)
-    keep: int | None = option(
-        int, "how many checkpoints stay, the newest (default 2)", metavar="N", positive=True, planned=True
+    batch_ramp: bool | None = option(bool, "grow the batch to its full size in GPT-3's proportions")
+    checkpoint_every: int | None = option(
+        int, "interval of checkpoints (default: 20 in a run)", metavar="STEPS", positive=True, planned=True
     )
-    keep_best: bool | None = option(bool, "end with the model of the lowest held-out loss, not the last", planned=True)
+    keep: int | None = option(
+        int, "number of newest checkpoints to keep (default 2)", metavar="N", positive=True, planned=True
+    )
+    keep_best: bool | None = option(bool, "end with the model of the lowest held-out loss, not the last one", planned=True)
     skip_spikes: float | None = option(
         float, "skip a step whose loss or gradient is Z standard deviations above those before it (default: none)",
         metavar="Z", positive=True, planned=True,
     )  # fmt: skip
     patience: int | None = option(
-        int, "end when held-out loss has not fallen in so many evaluations (default: never)", metavar="N", positive=True,
+        int, "stop when held-out loss has not fallen in N evaluations (default: never)", metavar="N", positive=True,
         planned=True,
     )  # fmt: skip
     optimizer: str | None = option(
-        str, "adamw (default), muon, or another of torch.optim, as sgd", metavar="NAME", planned=True
+        str, "adamw (default), muon, or another of torch.optim, such as sgd", metavar="NAME", planned=True
     )
     optimizer_settings: Mapping[str, Any] | None = option(
-        Mapping, "of its class, as momentum=0.9; may be repeated", metavar="NAME=VALUE", planned=True, flag="optimizer-setting"
-    )
-    mask_documents: bool | None = option(bool, "let no token see another document (default: as in GPT-3)", planned=True)
+        Mapping, "an argument of the optimizer's class, such as momentum=0.9; may be repeated", metavar="NAME=VALUE",
+        planned=True, flag="optimizer-setting",
+    )  # fmt: skip
+    mask_documents: bool | None = option(bool, "no attention across documents (default: as in GPT-3, across)", planned=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -178,7 +181,7 @@ class TrainingOptions(RunOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuningOptions(RunOptions):
-    """What a fine-tuning run can be asked for.
+    """The options of a fine-tuning run.
 
     Attributes:
         epochs: times through the examples. Without any budget: 4.
@@ -229,7 +232,7 @@ class FinetuningKeywords(RunKeywords, total=False):
 
 
 def table(options: type[RunOptions]) -> Iterator[tuple[str, Option]]:
-    """(name, what is known of it) of each option, in the order of the fields."""
+    """(name, description) of each option, in the order of the fields."""
     return ((f.name, f.metadata["option"]) for f in fields(options))
 
 

@@ -1,1 +1,1 @@
-"""What several figures draw: sheets, marks, scales, charts, timelines."""
+"""Parts that several figures draw: sheets, marks, scales, charts, timelines."""

@@ -1,4 +1,4 @@
-"""What charts of lines share: grid lines, the axis of steps, rows of a legend, and lines through points."""
+"""The parts of line charts: grid lines, the axis of steps, rows of a legend, and lines through points."""
 
 from collections.abc import Callable, Sequence
 from math import floor, isfinite

@@ -1,4 +1,4 @@
-"""Small parts that several pictures share: a token's box, an arrow, a model's box, a frame, the clock of a measured number."""
+"""Small parts that several figures share: a token's box, an arrow, a model's box, a frame, the clock of a measured number."""
 
 from math import sqrt
 from typing import Any

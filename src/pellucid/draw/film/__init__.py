@@ -1,1 +1,1 @@
-"""What a film is: nodes with keyframed attributes, sections, captions; and its display list at a time."""
+"""Films: nodes with keyframed attributes, segments and captions, and their display list at a time."""

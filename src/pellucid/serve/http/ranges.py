@@ -1,4 +1,4 @@
-"""Serving a file by byte range, so that a page reads a record's header and then only the chunks it shows (RFC 9110, 14)."""
+"""Serving a file by byte ranges (RFC 9110, 14), so that a page reads a record's header and then only the chunks it shows."""
 
 import re
 from collections.abc import AsyncIterator

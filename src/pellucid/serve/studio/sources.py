@@ -1,4 +1,4 @@
-"""The runs, records and models that the studio shows, each with an id. Requests name ids, never paths."""
+"""`SourceCatalog`: the runs, records and models that the studio shows, by id. Requests name ids, never paths."""
 
 import json
 import threading
