@@ -9,13 +9,13 @@ from typing import Any, get_type_hints
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pellucid.serve.studio.answer_request import form_fields, read_request
 
 from pellucid.cli import generate, generate_modes, parser, xray
 from pellucid.engine import options as option_table
 from pellucid.engine.options import REQUEST_OPTIONS, SAMPLING_OPTIONS, Option, SamplingOptions
 from pellucid.errors import PellucidError
 from pellucid.generation.mixin import GenerationMixin, Options
+from pellucid.serve.studio.generate_request import option_fields, parse_generate_request
 
 
 NAMES = [option.name for option in SAMPLING_OPTIONS]
@@ -97,10 +97,10 @@ def test_one_more_row_is_a_flag_a_field_a_column_and_a_check(monkeypatch: pytest
     assert generate.sampling(flags_of(xray).parse_args(["a", "--out", "x", "--typical-mass", "0.5"]))["typical_mass"] == 0.5
     scored = flags_of(generate).parse_args(["a", "--score", "--typical-mass", "0.5"])
     assert generate_modes.wrong_use(scored) == "--score writes nothing: leave out --typical-mass"
-    assert read_request(b'{"typical_mass": 0.25}').options["typical_mass"] == 0.25
+    assert parse_generate_request(b'{"typical_mass": 0.25}').options["typical_mass"] == 0.25
     with pytest.raises(PellucidError, match="typical_mass must be from 0 to 1, not 2"):
-        read_request(b'{"typical_mass": 2}')
-    assert NEW.wire() in form_fields()
+        parse_generate_request(b'{"typical_mass": 2}')
+    assert NEW.wire() in option_fields()
     assert "typical_mass" not in Extended(seed=1).recorded()
     changed = Extended(typical_mass=0.5, seed=1)
     assert changed.recorded()["typical_mass"] == 0.5 and Extended.from_record(changed.recorded(), 1) == changed

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import story
 from hugging_face import library, published
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stories import story
 
 import pellucid
 from pellucid.cli import main
