@@ -132,5 +132,6 @@ def _cells(prompt: int, steps: int, reaches: Sequence[int], positions: int) -> A
         return 3 if position <= newest - reach else 2
 
     return np.array(
-        [[[state(step, reach, position) for position in range(positions)] for reach in reaches] for step in range(steps)], np.uint8
+        [[[state(step, reach, position) for position in range(positions)] for reach in reaches] for step in range(steps)],
+        np.uint8,
     )

@@ -104,7 +104,8 @@ def test_among_others_or_alone_the_bits_are_the_same(many: list[list[int]], weig
 
 @settings(max_examples=20, deadline=None)
 @given(
-    ids=texts, other=texts, kept=st.integers(0, POSITIONS), config=st.sampled_from([NARROW, WIDE]), cache=st.sampled_from(CACHES)
+    ids=texts, other=texts, kept=st.integers(0, POSITIONS), config=st.sampled_from([NARROW, WIDE]),
+    cache=st.sampled_from(CACHES),
 )
 def test_a_copied_beginning_and_positions_taken_back_leave_no_trace(
     ids: list[int], other: list[int], kept: int, config: pellucid.GPTConfig, cache: str
@@ -209,7 +210,8 @@ def test_a_bfloat16_product_is_that_of_both_sides_rounded(rows: int, k: int) -> 
 
 
 def test_what_it_does_not_know_is_said() -> None:
-    strided = pellucid.GPTConfig(vocab_size=77, n_ctx=POSITIONS, n_layers=1, d_model=32, n_heads=2, pattern=(parse("strided(8)"),))
+    pattern = (parse("strided(8)"),)
+    strided = pellucid.GPTConfig(vocab_size=77, n_ctx=POSITIONS, n_layers=1, d_model=32, n_heads=2, pattern=pattern)
     assert unsupported(strided) == "attention by strided(8)"
     assert unavailable_reason(strided) == "it does not support attention by strided(8)"
     with pytest.raises(PellucidError, match="does not support attention by strided"):
