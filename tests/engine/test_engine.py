@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pellucid.engine.options import SamplingOptions
 from pellucid.engine.sampling import draw, uniform
 from pellucid.generation.model import GPT
+from pellucid.gpt.arrangements import all_dense, alternating
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.pattern import all_dense, alternating
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 from pellucid.text.tokenizer import Tokenizer
 

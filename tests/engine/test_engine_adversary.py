@@ -15,8 +15,8 @@ from pellucid.engine.engine import Engine
 from pellucid.engine.options import SamplingOptions
 from pellucid.engine.sequence import Sequence, check_fits, window_start
 from pellucid.errors import PellucidError
+from pellucid.gpt.arrangements import all_dense
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.pattern import all_dense
 from pellucid.runtime.runner import TokenSpan
 
 
