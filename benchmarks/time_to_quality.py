@@ -27,7 +27,7 @@ import pellucid
 from pellucid import events
 from pellucid.bench.compare import less_is_better, to_json
 from pellucid.corpus.shards import open_corpus
-from pellucid.gpt.pattern import all_dense
+from pellucid.gpt.arrangements import all_dense
 from pellucid.runs.plan import Plan
 from pellucid.text import Tokenizer
 from pellucid.training.batches import WindowBatches

@@ -42,26 +42,26 @@ def generation(
     Args:
         band: of every second block, the first included; None: all blocks are dense.
     """
-    tracks, width = len(prompt) + steps - 1, 8 * heads
+    positions, width = len(prompt) + steps - 1, 8 * heads
     drawn, chunks = _steps(len(prompt), steps, temperature, top_k, candidates)
     chunks |= {"prompt_ids": np.array(prompt, np.int32), "steps/drawn_ids": np.array(drawn, np.int32)}
-    lens = [[distribution(3 * level + 7 * track) for track in range(tracks)] for level in range(blocks + 1)]
+    lens = [[distribution(3 * level + 7 * position) for position in range(positions)] for level in range(blocks + 1)]
     order = np.array([[np.argsort(-p, kind="stable")[:5] for p in row] for row in lens])
     chunks["lens/ids"] = order.astype(np.int32)
     chunks["lens/logprobs"] = np.log(np.take_along_axis(np.array(lens), order, axis=-1)).astype(np.float32)
     pattern = [f"banded({band})" if band and block % 2 == 0 else "dense" for block in range(blocks)]
     reaches = [band if band and block % 2 == 0 else 4096 for block in range(blocks)]
-    chunks["cells"] = _cells(len(prompt), steps, reaches, tracks)
+    chunks["cells"] = _cells(len(prompt), steps, reaches, positions)
     for level in range(blocks + 1):
         chunks[f"block_inputs/{level}"] = np.array(
-            [[(level + track * c) % 7 / 7 for c in range(width)] for track in range(tracks)], np.float32
+            [[(level + position * c) % 7 / 7 for c in range(width)] for position in range(positions)], np.float32
         )
     for block, reach in enumerate(reaches):
-        h, q, k = np.ogrid[:heads, :tracks, :tracks]
+        h, q, k = np.ogrid[:heads, :positions, :positions]
         scores = ((h + q * 5 + k * k) % 11 + 1) * ((q - reach < k) & (k <= q))
         chunks[f"attention/{block}"] = as_triangle(scores / scores.sum(axis=-1, keepdims=True))
     chunks["timings/steps"] = np.array([0.02 if i == 0 else 0.004 + i % 3 / 1000 for i in range(steps)])
-    chunks["cache_bytes"] = np.array([2 * 4 * blocks * width * -(-tracks // 8) * 8])
+    chunks["cache_bytes"] = np.array([2 * 4 * blocks * width * -(-positions // 8) * 8])
     provenance = Provenance(
         pellucid="0.1.0", model="0123456789abcdef" * 4, parameters=12_345, dtype="float32", seed=7,
         config={"vocab_size": VOCABULARY, "n_ctx": 4096, "n_layers": blocks, "d_model": width, "n_heads": heads,
@@ -121,16 +121,17 @@ def _steps(
     return drawn, {f"steps/{name}": np.array(values, kinds.get(name, np.float32)) for name, values in found.items()}
 
 
-def _cells(prompt: int, steps: int, reaches: Sequence[int], tracks: int) -> Any:
-    """States by (step, block, track): 0 not there yet, 1 computed in this step, 2 kept, 3 behind the band."""
-    def state(step: int, reach: int, track: int) -> int:
+def _cells(prompt: int, steps: int, reaches: Sequence[int], positions: int) -> Any:
+    """States by (step, block, position): 0 not there yet, 1 computed in this step, 2 kept, 3 behind the band."""
+    def state(step: int, reach: int, position: int) -> int:
         newest = prompt - 1 + step
-        if track > newest:
+        if position > newest:
             return 0
-        if track >= (0 if step == 0 else newest):
-            return 3 if track <= newest - reach and step else 1
-        return 3 if track <= newest - reach else 2
+        if position >= (0 if step == 0 else newest):
+            return 3 if position <= newest - reach and step else 1
+        return 3 if position <= newest - reach else 2
 
     return np.array(
-        [[[state(step, reach, track) for track in range(tracks)] for reach in reaches] for step in range(steps)], np.uint8
+        [[[state(step, reach, position) for position in range(positions)] for reach in reaches] for step in range(steps)],
+        np.uint8,
     )

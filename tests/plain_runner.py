@@ -12,7 +12,7 @@ from pellucid.hashing import mix
 from pellucid.runtime.runner import Mode, TokenSpan
 
 
-VOCAB, N_CTX, TRACK = 50, 64, 100  # bytes a track
+VOCAB, N_CTX, POSITION_BYTES = 50, 64, 100  # bytes a position
 CONFIG = GPTConfig(vocab_size=VOCAB, n_ctx=N_CTX, n_layers=1, d_model=4, n_heads=1)
 BROKEN = 13  # a token after which nothing is a number
 
@@ -30,7 +30,7 @@ class Plain:
         self.opened = 0
 
     def sequence_bytes(self, capacity: int) -> int:
-        return TRACK * capacity
+        return POSITION_BYTES * capacity
 
     def held(self) -> int:
         return sum(self.sequence_bytes(capacity) for capacity, _ in self.sequences.values())
@@ -43,10 +43,10 @@ class Plain:
     def close(self, sequence: int) -> None:
         del self.sequences[sequence]
 
-    def copy(self, source: int, target: int, tracks: int) -> None:
-        assert 0 < tracks <= len(self.sequences[source][1])
-        self.copied.append(tracks)
-        self.sequences[target][1][:] = self.sequences[source][1][:tracks]
+    def copy(self, source: int, target: int, positions: int) -> None:
+        assert 0 < positions <= len(self.sequences[source][1])
+        self.copied.append(positions)
+        self.sequences[target][1][:] = self.sequences[source][1][:positions]
 
     def run(self, segments: abc.Sequence[TokenSpan]) -> list[NDArray[np.float32] | None]:
         assert segments and len({s.sequence for s in segments}) == len(segments)

@@ -14,7 +14,7 @@ from pellucid.bench import backends, generate, peer_comparison, prefill, train
 from pellucid.bench.compare import Comparison
 from pellucid.bench.worker import Work, Worker, WorkerExited
 from pellucid.errors import PellucidError
-from pellucid.gpt.pattern import all_dense
+from pellucid.gpt.arrangements import all_dense
 from pellucid.text.r50k import r50k
 from pellucid.training.placement import default_dtype
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pellucid.engine.options import SamplingOptions
 from pellucid.engine.sampling import draw, uniform
 from pellucid.generation.model import GPT
+from pellucid.gpt.arrangements import all_dense, alternating
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.pattern import all_dense, alternating
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 from pellucid.text.tokenizer import Tokenizer
 
@@ -66,7 +66,7 @@ def assert_same(completion, ids, logprobs):
     assert completion.logprobs == pytest.approx(logprobs, abs=TOLERANCE)
 
 
-# Past the band (8) inside the prompt and after it, past every wrap of the banded blocks, and up to the last track.
+# Past the band (8) inside the prompt and after it, past every wrap of the banded blocks, and up to the last position.
 @pytest.mark.parametrize("length", [1, 2, 7, 8, 9, 16, 17, 40, 63, 64])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_cached_is_the_whole_text_read_again(banded, length, temperature):
@@ -135,11 +135,11 @@ def test_samples_share_one_reading_of_their_prompt(banded, monkeypatch):
     banded.generate([prompt_ids(11), prompt_ids(5)], max_tokens=2, seed=1, n=3)
     # The second prompt is the beginning of the first: its last token alone is read, beside three answers that go on.
     assert read == [(11, 1), (3 + 1, 1), (3, 1)]
-    assert projected == [(1, 32), (3 + 1, 32), (3, 32)]  # only the last track of a prompt
+    assert projected == [(1, 32), (3 + 1, 32), (3, 32)]  # only the last position of a prompt
 
 
 def test_going_on_from_an_answer_is_the_same_answer(banded):
-    """A draw belongs to its track, so a text can be cut anywhere and continued with the same seed."""
+    """A draw belongs to its position, so a text can be cut anywhere and continued with the same seed."""
     prompt = prompt_ids(6)
     whole = banded.generate(prompt, max_tokens=30, seed=8)
     rest = banded.generate(prompt + whole.ids[:10], max_tokens=20, seed=8)

@@ -15,12 +15,12 @@ from pellucid.engine.engine import Engine
 from pellucid.engine.options import SamplingOptions
 from pellucid.engine.sequence import Sequence, check_fits, window_start
 from pellucid.errors import PellucidError
+from pellucid.gpt.arrangements import all_dense
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.pattern import all_dense
 from pellucid.runtime.runner import TokenSpan
 
 
-V, N_CTX, TRACK = 6, 16, 10
+V, N_CTX, POSITION_BYTES = 6, 16, 10
 CONFIG = GPTConfig(vocab_size=V, n_ctx=N_CTX, n_layers=1, d_model=4, n_heads=1, pattern=all_dense(1))
 
 
@@ -50,10 +50,10 @@ class Checking:
         self.budget, self.texts, self.capacity, self.opened, self.fails = budget, {}, {}, 0, False
 
     def sequence_bytes(self, capacity: int) -> int:
-        return TRACK * capacity
+        return POSITION_BYTES * capacity
 
     def held(self) -> int:
-        return sum(TRACK * capacity for capacity in self.capacity.values())
+        return sum(POSITION_BYTES * capacity for capacity in self.capacity.values())
 
     def open(self, capacity: int) -> int:
         assert 1 <= capacity <= N_CTX
@@ -65,10 +65,10 @@ class Checking:
     def close(self, sequence: int) -> None:
         del self.texts[sequence], self.capacity[sequence]
 
-    def copy(self, source: int, target: int, tracks: int) -> None:
+    def copy(self, source: int, target: int, positions: int) -> None:
         assert source != target
-        assert 0 < tracks <= min(len(self.texts[source]), self.capacity[target])
-        self.texts[target] = self.texts[source][:tracks]
+        assert 0 < positions <= min(len(self.texts[source]), self.capacity[target])
+        self.texts[target] = self.texts[source][:positions]
 
     def run(self, segments):
         assert segments
@@ -130,7 +130,7 @@ WHAT_HAPPENS = st.lists(
     st.one_of(REQUEST, REQUEST, st.just(("step",)), st.just(("fail",)), st.tuples(st.just("cancel"), st.integers(0, 30))),
     max_size=40,
 )  # fmt: skip
-BUDGET = st.one_of(st.none(), st.integers(1, 4 * N_CTX * TRACK))
+BUDGET = st.one_of(st.none(), st.integers(1, 4 * N_CTX * POSITION_BYTES))
 LENGTHS = st.lists(st.tuples(st.integers(1, 16), st.integers(1, 4)), min_size=1, max_size=12)
 
 
@@ -198,8 +198,8 @@ def test_whatever_happens_each_answer_is_what_it_is_alone(happens, budget, chunk
 @given(LENGTHS, st.integers(1, 3), st.integers(1, 20))
 def test_nobody_overtakes_into_the_model(requests, rows, chunk):
     """However small those behind are, the first of the queue goes in first."""
-    runner = Checking(N_CTX * TRACK)
-    engine = Engine(runner, tokenizer=None, end_of_text=V - 1, memory=N_CTX * TRACK, chunk=chunk, max_sequences=rows)
+    runner = Checking(N_CTX * POSITION_BYTES)
+    engine = Engine(runner, tokenizer=None, end_of_text=V - 1, memory=N_CTX * POSITION_BYTES, chunk=chunk, max_sequences=rows)
     waiting: list[Sequence] = []
     for length, most in requests:
         most = min(most, N_CTX + 1 - length)

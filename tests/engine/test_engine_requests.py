@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_runner import BROKEN, CONFIG, N_CTX, TRACK, VOCAB, Plain, alone, logits_of
+from plain_runner import BROKEN, CONFIG, N_CTX, POSITION_BYTES, VOCAB, Plain, alone, logits_of
 
 from pellucid.engine.engine import Engine
 from pellucid.engine.options import SamplingOptions
@@ -122,7 +122,7 @@ def test_what_was_drawn_is_copied_only_where_that_gives_the_same_bits(mode: Mode
     assert engine.stats.reused_tokens == (10 + 11 if mode == "exact" else 10)  # the last token drawn was never read
 
 
-def test_without_a_prefix_cache_nothing_is_kept() -> None:
+def test_without_a_prefix_cache_nothing_is_cached() -> None:
     runner = Plain()
     engine = engine_on(runner, prefix_cache=False)
     for _ in range(2):
@@ -133,7 +133,7 @@ def test_without_a_prefix_cache_nothing_is_kept() -> None:
 
 
 def test_what_never_fits_is_refused_and_says_what_would() -> None:
-    engine = engine_on(Plain(), memory=20 * TRACK)
+    engine = engine_on(Plain(), memory=20 * POSITION_BYTES)
     with pytest.raises(PellucidError, match="take 2,400 bytes, but the engine's memory is 2,000, which is enough for 21"):
         submit(engine, prompt_of(20), ask(5))
     submit(engine, prompt_of(16), ask(5))
@@ -146,25 +146,25 @@ def test_what_never_fits_is_refused_and_says_what_would() -> None:
 
 def test_what_does_not_fit_now_waits_and_nobody_overtakes() -> None:
     runner = Plain()
-    engine = engine_on(runner, memory=30 * TRACK, chunk=64)
+    engine = engine_on(runner, memory=30 * POSITION_BYTES, chunk=64)
     rows = [submit(engine, prompt_of(length, salt=length), ask(5)) for length in (10, 20, 2)]
     assert engine.stats.waiting == 3
     engine.step()
     assert (engine.stats.running, engine.stats.waiting) == (1, 2), "the short one must not go before the long one"
     ended = [row for row, token in engine.run_until_idle() if token.finish_reason]
     assert ended == rows
-    assert engine.stats.peak_nbytes == max(14, 24 + 6) * TRACK
+    assert engine.stats.peak_nbytes == max(14, 24 + 6) * POSITION_BYTES
 
 
-def test_kept_texts_give_way_the_one_unused_for_longest_first() -> None:
+def test_cached_texts_are_evicted_the_least_recently_used_first() -> None:
     runner = Plain()
-    engine = engine_on(runner, memory=41 * TRACK)
+    engine = engine_on(runner, memory=41 * POSITION_BYTES)
     for salt in (1, 2, 3):
         submit(engine, prompt_of(10, salt), ask(1))
         drain(engine)
     submit(engine, [*prompt_of(10, 1), 5], ask(1))  # the first is used again; no kept one must go, and it takes its place
     drain(engine)
-    assert engine.stats.cached == 3 and engine.stats.cached_nbytes == engine.stats.nbytes == 31 * TRACK
+    assert engine.stats.cached == 3 and engine.stats.cached_nbytes == engine.stats.nbytes == 31 * POSITION_BYTES
     submit(engine, prompt_of(15, 4), ask(1))
     drain(engine)
     held = sorted(tuple(text) for _, text in runner.sequences.values())
@@ -174,18 +174,18 @@ def test_kept_texts_give_way_the_one_unused_for_longest_first() -> None:
 def test_an_answer_that_ended_early_keeps_no_more_than_it_wrote() -> None:
     for memory, kept in ((None, 11), (62, 11), (55, 50)):  # without room to move it stays where it is
         runner = Plain()
-        engine = engine_on(runner, chunk=64, memory=None if memory is None else memory * TRACK)
+        engine = engine_on(runner, chunk=64, memory=None if memory is None else memory * POSITION_BYTES)
         row = submit(engine, prompt_of(10), ask(41))
         engine.step()
         engine.step()
         engine.cancel(row)
-        assert engine.stats.cached_nbytes == runner.held() == kept * TRACK
-        assert memory is None or engine.stats.peak_nbytes <= memory * TRACK
+        assert engine.stats.cached_nbytes == runner.held() == kept * POSITION_BYTES
+        assert memory is None or engine.stats.peak_nbytes <= memory * POSITION_BYTES
 
 
-def test_a_kept_text_may_become_the_sequence_of_who_goes_on_from_it() -> None:
+def test_a_cached_text_may_become_the_sequence_that_continues_it() -> None:
     runner = Plain()
-    engine = engine_on(runner, memory=30 * TRACK)
+    engine = engine_on(runner, memory=30 * POSITION_BYTES)
     first = submit(engine, prompt_of(10), ask(20))
     drain(engine)
     row = submit(engine, [*prompt_of(10), *ids(first)[:15]], ask(4))
@@ -291,10 +291,10 @@ request = st.tuples(st.integers(0, 9), st.integers(0, 30), st.integers(0, 3), st
     st.sampled_from(["exact", "fast"]), st.booleans(),
 )  # fmt: skip
 def test_whatever_comes_is_answered_within_the_budget(
-    asked: list[tuple[int, int, int, int, bool]], chunk: int, rows: int, tracks: int | None, mode: Mode, prefix_cache: bool
+    asked: list[tuple[int, int, int, int, bool]], chunk: int, rows: int, positions: int | None, mode: Mode, prefix_cache: bool
 ) -> None:
     runner = Plain(mode)
-    memory = None if tracks is None else tracks * TRACK
+    memory = None if positions is None else positions * POSITION_BYTES
     engine = engine_on(runner, chunk=chunk, rows=rows, memory=memory, prefix_cache=prefix_cache)
     sent: list[tuple[Sequence, list[int], SamplingOptions]] = []
     for now in range(1000):
@@ -332,7 +332,7 @@ def test_a_shared_prefix_length(a: list[int], b: list[int]) -> None:
 
 
 @given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=6), max_size=10), st.lists(st.integers(0, 1), max_size=8))
-def test_no_kept_text_is_the_beginning_of_another(texts: list[list[int]], asked: list[int]) -> None:
+def test_no_cached_text_is_a_prefix_of_another(texts: list[list[int]], asked: list[int]) -> None:
     prefixes, closed = PrefixCache(), 0
     for number, text in enumerate(texts):
         closed += len(prefixes.add(CachedPrefix(text, number, 9, 1)))

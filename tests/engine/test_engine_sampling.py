@@ -146,7 +146,7 @@ def test_draw_agrees_with_plain_python(logits, temperature, top_k, top_p, u):
     assert chosen.logprob == pytest.approx(own_logprobs(logits)[chosen.id], abs=ROUNDED, rel=2**-24)
 
 
-def test_top_p_beyond_its_first_look_sorts_everything():
+def test_top_p_beyond_the_first_sorted_tokens_sorts_everything():
     logits = np.linspace(1, 0, 2000, dtype=np.float32)
     probabilities = distribution(logits.tolist(), 1.0, None, 0.9)
     kept = sum(p > 0 for p in probabilities)
@@ -204,7 +204,7 @@ def many(seed: int, scale: float, count: int = 9000) -> np.ndarray:
     st.integers(0, 99), st.sampled_from([0.01, 1.0, 4.0, 30.0]), st.sampled_from([1e-3, 0.7, 1.0, 1.3, 20.0]),
     st.floats(0, 1, exclude_max=True), st.none() | st.integers(-3, 3),
 )  # fmt: skip
-def test_a_quick_look_draws_what_float64_defines(seed, scale, temperature, u, off):
+def test_float32_weights_draw_what_float64_defines(seed, scale, temperature, u, off):
     logits = many(seed, scale)
     ends = np.exp((logits.astype(np.float64) - logits.max()) / temperature).cumsum()
     if off is not None:  # beside a border of two tokens, nearer than float32 can tell
@@ -215,7 +215,7 @@ def test_a_quick_look_draws_what_float64_defines(seed, scale, temperature, u, of
     assert draw(logits, float64, u).id == right
 
 
-def test_the_quick_look_decides_most_draws_and_not_all(monkeypatch):
+def test_float32_weights_decide_most_draws_and_not_all(monkeypatch):
     slow = []
     exact = sampling.candidates
     monkeypatch.setattr(sampling, "candidates", lambda *given: slow.append(1) or exact(*given))

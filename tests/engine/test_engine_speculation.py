@@ -1,4 +1,4 @@
-"""Speculation: what is guessed decides how many passes an answer takes, and never what it is, to the bit."""
+"""Speculation: what is drafted decides how many passes an answer takes, and never what it is, to the bit."""
 
 from collections import Counter, abc
 from functools import cache
@@ -45,7 +45,7 @@ def runner_of(name: str) -> Runner:
 
 
 class Foretold(Drafter):
-    """Knows the answers, and is wrong at some places: every mixture of right and wrong guesses occurs."""
+    """Knows the answers, and is wrong at some places: every mixture of right and wrong drafts occurs."""
 
     def __init__(self, answers: dict[int, list[int]], wrong: set[int], length: int = 6) -> None:
         super().__init__(length)
@@ -92,7 +92,7 @@ options = st.builds(
 @pytest.mark.parametrize("name", PATTERNS)
 @settings(max_examples=7, deadline=None)
 @given(prompts, options, st.booleans(), st.sets(st.integers(0, 30), max_size=8))
-def test_an_answer_is_the_same_to_the_bit_whoever_guesses(
+def test_an_answer_is_the_same_to_the_bit_with_any_drafter(
     name: str, prompts: list[list[int]], options: SamplingOptions, slides: bool, wrong: set[int]
 ) -> None:
     if slides:
@@ -110,20 +110,20 @@ def test_an_answer_is_the_same_to_the_bit_whoever_guesses(
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-def test_right_guesses_save_passes(name: str) -> None:
+def test_right_drafts_save_passes(name: str) -> None:
     options = SamplingOptions(max_tokens=17, temperature=1.0, seed=5, logit_bias=((VOCAB - 1, -100.0),))
     runner, prompt = runner_of(name), [1, 2, 3]
     plain = written(runner, [prompt], options, None)
     right = Foretold({0: [token.id for token in plain[0].tokens]}, set(), length=5)
     assert written(runner, [prompt], options, right)[0].tokens == plain[0].tokens
-    # The first token comes from the prompt's pass; of the 16 left six, six and four, the last of each not guessed.
+    # The first token comes from the prompt's pass; of the 16 left six, six and four, the last of each not drafted.
     assert (right.passes, right.drafted, right.accepted) == (3, 13, 13)
-    itself = DraftModel(runner, 5)  # the same model draws with the same u: every guess is right, sampled ones too
+    itself = DraftModel(runner, 5)  # the same model draws with the same u: every draft is right, sampled ones too
     assert written(runner, [prompt], options, itself)[0].tokens == plain[0].tokens
     assert (itself.passes, itself.drafted, itself.accepted) == (3, 13, 13)
     wrong = Foretold(right.answers, set(range(30)), length=5)
     assert written(runner, [prompt], options, wrong)[0].tokens == plain[0].tokens
-    assert wrong.accepted == 0 and wrong.drafted == 5 + 14, "one guess a pass after the first were wrong"
+    assert wrong.accepted == 0 and wrong.drafted == 5 + 14, "one draft a pass after the first were wrong"
 
 
 def test_sampled_tokens_are_distributed_as_the_model_says() -> None:
@@ -135,7 +135,7 @@ def test_sampled_tokens_are_distributed_as_the_model_says() -> None:
     accepted = 0
     other = lively(pellucid.GPT(config, seed=1))
     with torch.no_grad():
-        other.wpe.weight += 0.3 * torch.sin(torch.arange(64.0)).view(8, 8)  # guesses are often right, and often wrong
+        other.wpe.weight += 0.3 * torch.sin(torch.arange(64.0)).view(8, 8)  # drafts are often right, and often wrong
     for seed in range(600):
         drafter = DraftModel(other.make_runner(), 2)
         seen[tuple(model.generate([0, 1], seed=seed, draft=drafter, **options).ids)] += 1
@@ -163,7 +163,7 @@ def asked(ids: list[int], most: int) -> DraftRequest:
 
 
 @pytest.mark.parametrize(
-    ("ids", "most", "guess"),
+    ("ids", "most", "draft"),
     [
         ([1, 2, 3, 4, 5, 1, 2, 3], 2, [4, 5]),
         ([1, 2, 7, 1, 2, 8, 1, 2], 1, [8]),  # the latest
@@ -174,12 +174,12 @@ def asked(ids: list[int], most: int) -> DraftRequest:
         ([7], 4, []),
     ],
 )
-def test_lookup_guesses_what_followed(ids: list[int], most: int, guess: list[int]) -> None:
-    assert PromptLookup().drafts([asked(ids, most)]) == [guess]
+def test_lookup_drafts_what_followed(ids: list[int], most: int, draft: list[int]) -> None:
+    assert PromptLookup().drafts([asked(ids, most)]) == [draft]
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=40), st.integers(1, 9))
-def test_a_lookup_that_follows_a_text_guesses_as_a_new_one(ids: list[int], most: int) -> None:
+def test_a_lookup_that_follows_a_text_drafts_as_a_new_one(ids: list[int], most: int) -> None:
     following, row = PromptLookup(), asked(ids, most).sequence
     for end in range(1, len(ids) + 1):
         ask = DraftRequest(row, ids[:end], most)
@@ -188,7 +188,7 @@ def test_a_lookup_that_follows_a_text_guesses_as_a_new_one(ids: list[int], most:
 
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 3), min_size=2, max_size=9), min_size=1, max_size=4))
-def test_a_draft_model_that_follows_a_text_guesses_as_a_new_one(texts: list[list[int]]) -> None:
+def test_a_draft_model_that_follows_a_text_drafts_as_a_new_one(texts: list[list[int]]) -> None:
     runner, row = runner_of("torch"), Sequence([1], 0, SamplingOptions(max_tokens=20, temperature=0.0), None, VOCAB - 1)
     following = DraftModel(runner)
     for ids in texts:  # each takes back what the one before does not share
@@ -283,7 +283,7 @@ def test_an_answer_that_is_left_leaves_nothing_in_the_draft_model() -> None:
     assert drafter._sequences == {} and drafter._lengths == {}
 
 
-def test_a_draft_model_guesses_only_within_its_window() -> None:
+def test_a_draft_model_drafts_only_within_its_window() -> None:
     config = GPTConfig(vocab_size=VOCAB, n_ctx=8, n_layers=1, d_model=24, n_heads=3)
     small = DraftModel(lively(pellucid.GPT(config, seed=3)).runner(), 4)
     options = SamplingOptions(max_tokens=20, seed=2, logit_bias=((VOCAB - 1, -100.0),))

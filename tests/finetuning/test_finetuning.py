@@ -14,9 +14,9 @@ from pellucid.errors import PellucidError
 from pellucid.finetuning.examples import ExampleBatches, read_examples, split, write_examples
 from pellucid.finetuning.tasks import answers, correct, in_words, number_words
 from pellucid.generation.model import GPT
+from pellucid.gpt.arrangements import alternating
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.loss import IGNORE
-from pellucid.gpt.pattern import alternating
 from pellucid.text import Tokenizer, train_tokenizer
 from pellucid.training import checkpoint
 

@@ -16,8 +16,8 @@ from pellucid.errors import PellucidError
 from pellucid.formats import convert as room
 from pellucid.formats.convert import TARGETS, convert
 from pellucid.formats.target import Target
+from pellucid.gpt.arrangements import all_dense, alternating
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.pattern import all_dense, alternating
 from pellucid.text import train_tokenizer
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import story
 from hugging_face import library, published
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stories import story
 
 import pellucid
 from pellucid.cli import main
 from pellucid.errors import PellucidError
 from pellucid.formats.hf_write import WRITTEN, write
-from pellucid.gpt.pattern import all_dense
+from pellucid.gpt.arrangements import all_dense
 from pellucid.text import END_OF_TEXT, Tokenizer, train_tokenizer, vocab_files
 from pellucid.text.bytes_to_characters import to_characters
 from pellucid.text.merges import merges_from_ranks

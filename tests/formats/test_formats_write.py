@@ -17,9 +17,10 @@ from pellucid.formats.fold import condition, fold, shifts
 from pellucid.formats.hf_config import read_config
 from pellucid.formats.hf_read import load_weights
 from pellucid.formats.hf_write import WRITTEN, losses, write
+from pellucid.gpt.arrangements import all_dense, alternating
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.pattern import Banded, Dense, Heads, Local, all_dense, alternating
+from pellucid.gpt.pattern import Banded, Dense, Heads, Local
 
 
 # Float32, logits of 10 to 20; GPT-Neo's adds what the folding costs (see formats/fold.py). Seen: 2e-5.

@@ -14,7 +14,7 @@ from pellucid.runtime.kernel.library import unavailable_reason
 
 
 SHAPE = pellucid.GPTConfig(vocab_size=97, n_ctx=32, n_layers=2, d_model=24, n_heads=3)
-TRACKS, SPARE = 48, 45e6
+POSITIONS, SPARE = 48, 45e6
 # How far the largest resident size grows over that of a process that has generated before, from a model of no size.
 CHILD = """
 import sys
@@ -44,10 +44,10 @@ def test_generating_takes_the_weights_the_cache_and_little_else(storage: str, ke
         for parameter in model.parameters():
             parameter.fill_(0.01)
     model.save(tmp_path, storage=storage)
-    command = [sys.executable, "-c", CHILD, str(tmp_path), str(TRACKS), kernel]
+    command = [sys.executable, "-c", CHILD, str(tmp_path), str(POSITIONS), kernel]
     done = subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
     assert done.returncode == 0, done.stderr
-    weights, cache = 4 * config.parameters(), 2 * config.kv_bytes(TRACKS)
+    weights, cache = 4 * config.parameters(), 2 * config.kv_bytes(POSITIONS)
     assert weights > 2 * SPARE
     assert int(done.stdout) < weights + cache + SPARE
 

@@ -12,8 +12,8 @@ from pellucid.errors import PellucidError
 from pellucid.generation import resolve as find_module
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
+from pellucid.gpt.arrangements import alternating
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.pattern import alternating
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 from pellucid.text.tokenizer import Tokenizer
 

@@ -65,7 +65,7 @@ def test_what_cannot_be_read_back_is_refused(arguments, message):
 
 @pytest.fixture(scope="module")
 def model(tiny_run):
-    return pellucid.load(tiny_run)  # 64 tracks
+    return pellucid.load(tiny_run)  # 64 positions
 
 
 WORDS = st.text("abc de", min_size=1, max_size=6).filter(str.strip)

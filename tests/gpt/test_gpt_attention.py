@@ -40,20 +40,20 @@ any_query = st.one_of(simple, heads)
 
 @settings(deadline=None, max_examples=100, suppress_health_check=FIXTURE)
 @given(any_query, st.integers(1, 75), st.booleans(), st.integers(0, 99))
-def test_attention_is_masked_attention(pattern: Pattern, tracks: int, small: bool, seed: int) -> None:
+def test_attention_is_masked_attention(pattern: Pattern, positions: int, small: bool, seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if small:
             patch.setattr(parts, "ROWS", 8)
             patch.setattr(parts, "TILE_SCORES", 200)
-        inputs = draw(seed, *[(2, H, tracks, 4)] * 3)
-        mask = visible_mask(pattern, tracks, tracks, heads=H)
+        inputs = draw(seed, *[(2, H, positions, 4)] * 3)
+        mask = visible_mask(pattern, positions, positions, heads=H)
         assert_same(attention(*inputs, pattern), masked_attention(*inputs, mask), inputs, **CLOSE)
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=FIXTURE)
 @given(any_query, st.integers(1, 60), st.integers(1, 60), st.integers(0, 99))
 def test_new_queries_read_on(pattern: Pattern, keys: int, new: int, seed: int) -> None:
-    """Queries on the newest tracks of more keys."""
+    """Queries on the newest positions of more keys."""
     inputs = draw(seed, (1, H, min(new, keys), 4), (1, H, keys, 4), (1, H, keys, 4))
     mask = visible_mask(pattern, min(new, keys), keys, heads=H)
     assert_same(attention(*inputs, pattern), masked_attention(*inputs, mask), inputs, **CLOSE)
@@ -61,11 +61,11 @@ def test_new_queries_read_on(pattern: Pattern, keys: int, new: int, seed: int) -
 
 @settings(deadline=None, max_examples=40, suppress_health_check=FIXTURE)
 @given(compressed, st.integers(1, 60), st.integers(0, 99))
-def test_compressed_attention_is_masked_attention(pattern: Compressed, tracks: int, seed: int) -> None:
-    count = 1 + pattern.count(tracks)
-    inputs = draw(seed, (2, H, tracks, 4), (2, H, count, 4), (2, H, count, 4))
+def test_compressed_attention_is_masked_attention(pattern: Compressed, positions: int, seed: int) -> None:
+    count = 1 + pattern.count(positions)
+    inputs = draw(seed, (2, H, positions, 4), (2, H, count, 4), (2, H, count, 4))
     ends = [m * pattern.stride + pattern.kernel - 1 for m in range(count - 1)]
-    mask = torch.tensor([[True] + [end <= q for end in ends] for q in range(tracks)])
+    mask = torch.tensor([[True] + [end <= q for end in ends] for q in range(positions)])
     assert_same(compressed_attention(*inputs, pattern), masked_attention(*inputs, mask), inputs, **CLOSE)
 
 
@@ -88,13 +88,13 @@ def test_in_every_dtype(pattern: Pattern, dtype: torch.dtype, close: float) -> N
 
 @pytest.mark.parametrize("pattern", MANY, ids=str)
 def test_no_tensor_of_all_pairs_is_made(pattern: Pattern) -> None:
-    """The largest tensor of a pass, forward or back, grows with the tracks, not with their square."""
+    """The largest tensor of a pass, forward or back, grows with the positions, not with their square."""
     if isinstance(pattern, Dense):
         pytest.skip("PyTorch's kernel: not seen operation by operation")
     largest = []
-    for tracks in (512, 1024):
+    for positions in (512, 1024):
         with _Largest() as seen:
-            inputs = draw(4, *[(1, 4, tracks, 8)] * 3, dtype=torch.float32)
+            inputs = draw(4, *[(1, 4, positions, 8)] * 3, dtype=torch.float32)
             attention(*inputs, pattern).sum().backward()
         largest.append(seen.numbers)
     assert largest[1] <= max(2.2 * largest[0], parts.TILE_SCORES), largest

@@ -34,7 +34,7 @@ def test_a_compressed_key_is_a_convolution_within_its_head_and_learns() -> None:
     k, v = torch.randn(2, 1, 4, 10, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     keys, values = compressor(k, v)
     assert keys.shape == (1, 4, 1 + 3, 6)
-    weight = compressor.k_weight.view(4, 6, 6, 3)  # head, channel out, channel in, track
+    weight = compressor.k_weight.view(4, 6, 6, 3)  # head, channel out, channel in, position
     expected = sum(weight[2, 5, c, t] * k[0, 2, 3 + t, c] for c in range(6) for t in range(3)) + compressor.k_bias[2 * 6 + 5]
     torch.testing.assert_close(keys[0, 2, 2, 5], expected)
     assert torch.equal(values[0, :, 0].flatten(), compressor.nothing_v)

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.errors import PellucidError
+from pellucid.gpt.arrangements import alternating
 from pellucid.gpt.config import RELATIVES, GPTConfig
 from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.pattern import Banded, Dense, alternating, parse
+from pellucid.gpt.pattern import Banded, Dense, parse
 from pellucid.gpt.presets import PRESETS
 
 

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.errors import PellucidError
+from pellucid.gpt.arrangements import all_dense, alternating
 from pellucid.gpt.attention import attention, masked_attention, visible_mask
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import read_config
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.directory import load_weights, save_model
 from pellucid.gpt.loss import IGNORE, linear_cross_entropy
-from pellucid.gpt.pattern import Banded, Dense, Pattern, all_dense, alternating
+from pellucid.gpt.pattern import Banded, Dense, Pattern
 
 
 # Float32 sums in another order: a few units in the last place of numbers around 1.

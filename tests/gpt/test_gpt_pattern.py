@@ -54,48 +54,48 @@ def published(pattern: Pattern, i: int) -> set[int]:
             return {j for j in range(i + 1) if (j + back * c) % l in range(l - c, l + 1) and j % l < l - back * c}
         case Fixed(l, c, back):
             return published(Local(l), i) | published(Summary(l, c, back), i)
-        case Compressed(kernel, stride):  # the last tracks of the convolution's windows that end at i or before
+        case Compressed(kernel, stride):  # the last positions of the convolution's windows that end at i or before
             return {start + kernel - 1 for start in range(0, i + 1, stride) if start + kernel - 1 <= i}
     raise AssertionError(pattern)
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.one_of(simple, compressed), st.integers(1, 60))
-def test_masks_are_the_published_sets_entry_by_entry(pattern: Pattern, tracks: int) -> None:
-    sets = [published(pattern, i) for i in range(tracks)]
-    mask = visible_mask(pattern, tracks, tracks)
+def test_masks_are_the_published_sets_entry_by_entry(pattern: Pattern, positions: int) -> None:
+    sets = [published(pattern, i) for i in range(positions)]
+    mask = visible_mask(pattern, positions, positions)
     assert [set(row.nonzero()[:, 0].tolist()) for row in mask] == sets
-    assert all(pattern.visible(q, k) == (k in sets[q]) for q in range(tracks) for k in range(tracks))
-    late = visible_mask(pattern, 1 + tracks // 3, tracks)  # the newest queries only
-    assert torch.equal(late, mask[-(1 + tracks // 3) :])
-    counted = sum(map(len, sets)) + (tracks if isinstance(pattern, Compressed) else 0)  # and the key of nothing
-    assert pattern.pairs(tracks) == counted
+    assert all(pattern.visible(q, k) == (k in sets[q]) for q in range(positions) for k in range(positions))
+    late = visible_mask(pattern, 1 + positions // 3, positions)  # the newest queries only
+    assert torch.equal(late, mask[-(1 + positions // 3) :])
+    counted = sum(map(len, sets)) + (positions if isinstance(pattern, Compressed) else 0)  # and the key of nothing
+    assert pattern.pairs(positions) == counted
 
 
 @settings(deadline=None, max_examples=60)
 @given(heads, st.integers(1, 40), st.integers(1, 7))
-def test_heads_take_the_patterns_in_turn(pattern: Heads, tracks: int, count: int) -> None:
-    mask = visible_mask(pattern, tracks, tracks, heads=count)
+def test_heads_take_the_patterns_in_turn(pattern: Heads, positions: int, count: int) -> None:
+    mask = visible_mask(pattern, positions, positions, heads=count)
     for head in range(count):
         one = pattern.patterns[head % len(pattern.patterns)]
-        assert torch.equal(mask[head], visible_mask(one, tracks, tracks))
+        assert torch.equal(mask[head], visible_mask(one, positions, positions))
 
 
 @settings(deadline=None, max_examples=80)
 @given(simple, st.integers(1, 40))
-def test_readable_positions_are_what_later_queries_read_and_cached_keys_bounds_them(pattern: Pattern, tracks: int) -> None:
-    """Fifty tracks ahead is further than any period here; and a cache has no more slots than it ever needs."""
+def test_readable_positions_are_what_later_queries_read_and_cached_keys_bounds_them(pattern: Pattern, positions: int) -> None:
+    """Fifty positions ahead is further than any period here; and a cache has no more slots than it ever needs."""
     readable, by_query = set[int](), {}
-    for q in reversed(range(tracks + 50)):
+    for q in reversed(range(positions + 50)):
         readable |= published(pattern, q)
         by_query[q] = set(readable)
     most = 0
-    for newest in range(tracks):
+    for newest in range(positions):
         kept = {k for k in range(newest + 1) if pattern.still_readable(k, newest)}
         assert kept == by_query[newest] & set(range(newest + 1))
         most = max(most, len(kept))
     spare = min(pattern.columns, pattern.length) if isinstance(pattern, Fixed) else 0  # own block and its summary: one slot
-    assert most <= pattern.cached_keys(tracks) <= most + spare
+    assert most <= pattern.cached_keys(positions) <= most + spare
 
 
 @given(any_pattern)
@@ -109,7 +109,7 @@ def test_the_paper_s_three_ways_to_join_the_factors() -> None:
     assert [str(p) for p in interleaved(2, fixed)] == ["local(128)", "summary(128,32)"]
     assert str(multi_head(fixed)) == "heads(local(128),summary(128,32))"
     assert str(distinct_summaries(128, 8, 3)) == "heads(fixed(128,8),fixed(128,8,1),fixed(128,8,2))"
-    # Merged is the union, whether A1 has l + 1 tracks (the paper's text) or l (its code).
+    # Merged is the union, whether A1 has l + 1 positions (the paper's text) or l (its code).
     for merged in (Strided(5), Fixed(6, 2)):
         first, second = (visible_mask(factor, 40, 40) for factor in merged.factors)
         assert torch.equal(visible_mask(merged, 40, 40), first | second)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import pellucid
-from pellucid.gpt.pattern import all_dense, alternating
+from pellucid.gpt.arrangements import all_dense, alternating
 from pellucid.native.operators import functions
 from pellucid.native.operators.library import compiled_operators, in_use, unavailable_reason
 from pellucid.training.step import loss_and_gradients

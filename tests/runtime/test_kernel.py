@@ -23,9 +23,9 @@ from pellucid.runtime.kernel.runner import CACHES, KernelRunner, arrays_of, pack
 from pellucid.runtime.runner import TokenSpan
 
 
-TRACKS = 64
-NARROW = pellucid.GPTConfig(vocab_size=77, n_ctx=TRACKS, n_layers=2, d_model=40, n_heads=5)  # no width here is whole panels
-WIDE = pellucid.GPTConfig(vocab_size=128, n_ctx=TRACKS, n_layers=2, d_model=64, n_heads=2, pattern=("banded(7)", "dense"))
+POSITIONS = 64
+NARROW = pellucid.GPTConfig(vocab_size=77, n_ctx=POSITIONS, n_layers=2, d_model=40, n_heads=5)  # no width here is whole panels
+WIDE = pellucid.GPTConfig(vocab_size=128, n_ctx=POSITIONS, n_layers=2, d_model=64, n_heads=2, pattern=("banded(7)", "dense"))
 
 if missing := unavailable_reason(NARROW):
     pytest.skip(f"no kernel: {missing}", allow_module_level=True)
@@ -58,7 +58,7 @@ def read(packed: PackedWeights, ids: Sequence[int], pieces: Sequence[int] = (), 
     return np.concatenate(found)
 
 
-texts = st.lists(st.integers(0, 76), min_size=1, max_size=TRACKS)
+texts = st.lists(st.integers(0, 76), min_size=1, max_size=POSITIONS)
 
 
 @pytest.mark.parametrize("config", [NARROW, WIDE])
@@ -95,7 +95,7 @@ def test_read_in_pieces_or_whole_the_bits_are_the_same(
 def test_among_others_or_alone_the_bits_are_the_same(many: list[list[int]], weights: str) -> None:
     packed = packed_of(WIDE, weights)
     runner = KernelRunner(packed)
-    sequences = [runner.open(TRACKS) for _ in many]
+    sequences = [runner.open(POSITIONS) for _ in many]
     runner.run([TokenSpan(s, 0, ids[:-1], "none") for s, ids in zip(sequences, many, strict=True) if len(ids) > 1])
     together = runner.run([TokenSpan(s, len(ids) - 1, ids[-1:]) for s, ids in zip(sequences, many, strict=True)])
     for logits, ids in zip(together, many, strict=True):
@@ -104,18 +104,19 @@ def test_among_others_or_alone_the_bits_are_the_same(many: list[list[int]], weig
 
 @settings(max_examples=20, deadline=None)
 @given(
-    ids=texts, other=texts, kept=st.integers(0, TRACKS), config=st.sampled_from([NARROW, WIDE]), cache=st.sampled_from(CACHES)
+    ids=texts, other=texts, kept=st.integers(0, POSITIONS), config=st.sampled_from([NARROW, WIDE]),
+    cache=st.sampled_from(CACHES),
 )
-def test_a_copied_beginning_and_tracks_taken_back_leave_no_trace(
+def test_a_copied_beginning_and_positions_taken_back_leave_no_trace(
     ids: list[int], other: list[int], kept: int, config: pellucid.GPTConfig, cache: str
 ) -> None:
     runner = KernelRunner(packed_of(config), cache=cache)
     kept = min(kept, len(ids) - 1, len(other))
     other = [*ids[:kept], *other[kept:]]
-    source, target = runner.open(TRACKS), runner.open(TRACKS)
+    source, target = runner.open(POSITIONS), runner.open(POSITIONS)
     runner.run([TokenSpan(source, 0, other, "none")])
     runner.copy(source, target, kept)
-    for sequence in (source, target):  # the source goes on from the same track, over what it had read
+    for sequence in (source, target):  # the source goes on from the same position, over what it had read
         (logits,) = runner.run([TokenSpan(sequence, kept, ids[kept:], "all")])
         assert logits is not None and np.array_equal(logits, read(packed_of(config), ids, cache=cache)[kept:])
 
@@ -124,7 +125,7 @@ def test_a_copied_beginning_and_tracks_taken_back_leave_no_trace(
 @pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8", "int4"])
 @pytest.mark.parametrize("cache", CACHES)
 def test_threads_and_vector_instructions_change_no_bit(config: pellucid.GPTConfig, weights: str, cache: str) -> None:
-    ids = list(range(TRACKS))
+    ids = list(range(POSITIONS))
     expected = read(packed_of(config, weights, 1), ids, cache=cache)
     assert np.array_equal(read(packed_of(config, weights, 3), ids, cache=cache), expected)
     assert np.array_equal(read(packed_of(config, weights, 2, True), ids, [1, 7], cache), expected)
@@ -133,7 +134,7 @@ def test_threads_and_vector_instructions_change_no_bit(config: pellucid.GPTConfi
 
 def test_more_tokens_than_a_pass_takes_and_logits_of_some() -> None:
     runner = KernelRunner(packed_of(NARROW))
-    sequences = [runner.open(TRACKS) for _ in range(12)]
+    sequences = [runner.open(POSITIONS) for _ in range(12)]
     ids = [list(range(i, i + 60)) for i in range(12)]  # 720 tokens
     wanted = ["last", "all", "none"] * 4
     found = runner.run([TokenSpan(s, 0, text, want) for s, text, want in zip(sequences, ids, wanted, strict=True)])
@@ -159,7 +160,7 @@ def test_what_is_no_number_reaches_only_those_who_see_it(band: int, pieces: list
     expected = read(pack(model), range(40), cache=cache)
     model.wpe.weight[9] = float("nan")
     found = read(pack(model), range(40), pieces, cache)
-    end = 9 + band if band else 40  # tracks from 9 up to here see it
+    end = 9 + band if band else 40  # positions from 9 up to here see it
     assert np.isnan(found[9:end]).all()
     assert np.array_equal(found[:9], expected[:9]) and np.array_equal(found[end:], expected[end:])
 
@@ -209,7 +210,8 @@ def test_a_bfloat16_product_is_that_of_both_sides_rounded(rows: int, k: int) -> 
 
 
 def test_what_it_does_not_know_is_said() -> None:
-    strided = pellucid.GPTConfig(vocab_size=77, n_ctx=TRACKS, n_layers=1, d_model=32, n_heads=2, pattern=(parse("strided(8)"),))
+    pattern = (parse("strided(8)"),)
+    strided = pellucid.GPTConfig(vocab_size=77, n_ctx=POSITIONS, n_layers=1, d_model=32, n_heads=2, pattern=pattern)
     assert unsupported(strided) == "attention by strided(8)"
     assert unavailable_reason(strided) == "it does not support attention by strided(8)"
     with pytest.raises(PellucidError, match="does not support attention by strided"):
@@ -241,7 +243,7 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 says that forking beside threads may hang
 def test_a_process_may_fork_while_another_thread_computes() -> None:
     """Neither the pass's lock, nor the pool's, nor a helper is left in the child; and its children's are as well made anew."""
-    packed, ids, expected = packed_of(WIDE), list(range(TRACKS)), read(packed_of(WIDE), range(TRACKS))
+    packed, ids, expected = packed_of(WIDE), list(range(POSITIONS)), read(packed_of(WIDE), range(POSITIONS))
     ended = Event()
 
     def compute() -> None:

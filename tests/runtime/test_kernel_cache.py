@@ -14,11 +14,11 @@ from pellucid.runtime.kernel.runner import KernelRunner, arrays_of, pack, unavai
 from pellucid.runtime.runner import TokenSpan
 
 
-TRACKS = 40
-CONFIG = pellucid.GPTConfig(vocab_size=90, n_ctx=TRACKS, n_layers=2, d_model=48, n_heads=3, pattern=("banded(7)", "dense"))
+POSITIONS = 40
+CONFIG = pellucid.GPTConfig(vocab_size=90, n_ctx=POSITIONS, n_layers=2, d_model=48, n_heads=3, pattern=("banded(7)", "dense"))
 ODD = CONFIG.replace(d_model=40, n_heads=5)  # heads of 8 numbers: half a vector
 ALLOWED = 2e-3  # of the largest logit: a float16 number is off by 2^-12 of itself, in every block
-IDS = list(range(3, 3 + TRACKS))
+IDS = list(range(3, 3 + POSITIONS))
 
 if missing := unavailable_reason(CONFIG):
     pytest.skip(f"no kernel: {missing}", allow_module_level=True)
@@ -34,14 +34,14 @@ def read(packed: PackedWeights, cache: str | None = None, ids: list[int] = IDS) 
 
 
 def kept(model: pellucid.GPT, cache: str, *, plain: bool = False) -> tuple[Floats, Floats]:
-    """Keys and values of all texts' tracks in the first block as they are kept, (H, T, D), scales applied."""
+    """Keys and values of all texts' positions in the first block as they are kept, (H, T, D), scales applied."""
     runner = KernelRunner(PackedWeights(model.config, arrays_of(model), plain=plain), cache=cache)
-    number = runner.open(TRACKS)
+    number = runner.open(POSITIONS)
     runner.run([TokenSpan(number, 0, IDS, "none")])
     _, keys, values = runner._sequences[number]
     d = model.config.d_head
-    own, rows = values[0, :, :TRACKS], keys[0].transpose(0, 1, 3, 2).reshape(model.config.n_heads, -1, keys.shape[3])
-    rows = rows[:, :TRACKS]
+    own, rows = values[0, :, :POSITIONS], keys[0].transpose(0, 1, 3, 2).reshape(model.config.n_heads, -1, keys.shape[3])
+    rows = rows[:, :POSITIONS]
     assert not own[..., d:].any(), "filled up with zeros"
     if cache == "float32":
         return rows, own[..., :d]
@@ -90,7 +90,7 @@ def test_every_float16_and_every_border_between_two(plain: bool) -> None:
 @pytest.mark.parametrize("keys", [1.0, 2.0**20, 2.0**100])
 @pytest.mark.parametrize("values", [1.0, 2.0**20, 2.0**100])
 def test_numbers_beyond_float16_share_a_power_of_two(keys: float, values: float, plain: bool) -> None:
-    """The largest of a track's numbers in a head then lies between 2^14 and 2^15; logits are as near as without."""
+    """The largest of a position's numbers in a head then lies between 2^14 and 2^15; logits are as near as without."""
     model = model_of(CONFIG, keys=keys, values=values)
     for exact, found in zip(kept(model, "float32"), kept(model, "float16", plain=plain), strict=True):
         peak = np.abs(exact).max(-1, keepdims=True)

@@ -163,7 +163,7 @@ def test_any_company_is_none(
 @each
 @settings(deadline=None, max_examples=25)
 @given(st.data())
-def test_tracks_taken_back_and_written_again_leave_no_trace(name: str, data: st.DataObject) -> None:
+def test_positions_taken_back_and_written_again_leave_no_trace(name: str, data: st.DataObject) -> None:
     """As speculation does: guesses are read beside others, some are taken back; logits are those of the text alone."""
     runner = runner_of(*RUNNERS[name])
     token = st.integers(0, VOCAB - 1)
@@ -215,7 +215,7 @@ def test_long_prompts_are_read_in_large_passes_to_the_same_bits(kernel: Kernel, 
 
 @each
 def test_what_is_no_number_harms_no_other(name: str) -> None:
-    """From track 15 on nothing is a number: who gets there fails, at once or while writing; the others notice nothing."""
+    """From position 15 on nothing is a number: who gets there fails, at once or while writing; the others notice nothing."""
     pattern, dtype, kernel, cache = RUNNERS[name]
     model = make(pattern, dtype).copy()
     with torch.no_grad():

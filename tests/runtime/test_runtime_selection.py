@@ -40,7 +40,7 @@ def test_the_kernel_is_taken_where_it_can_be(model: pellucid.GPT, monkeypatch: p
 
 @needs_kernel
 def test_keys_and_values_take_as_many_bits_as_the_weights_up_to_half(model: pellucid.GPT) -> None:
-    """H 3, D 8: a panel is 16 tracks, its keys and values 8 and 16 numbers a track, and with float16 two scales."""
+    """H 3, D 8: a panel is 16 positions, its keys and values 8 and 16 numbers a position, and with float16 two scales."""
     for weights, cache in ((None, "float32"), ("bfloat16", "float16"), ("int8", "float16"), ("int4", "float16")):
         usual, other = model.runner(weights=weights), model.runner(weights=weights, cache=cache)
         assert usual.path == other.path

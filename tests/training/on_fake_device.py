@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from pellucid.corpus import Document
 from pellucid.finetuning.examples import Example
 from pellucid.finetuning.job import finetune
+from pellucid.gpt.arrangements import alternating
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.pattern import alternating
 from pellucid.training import checkpoint
 from pellucid.training.run import Run, train
 

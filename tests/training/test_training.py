@@ -17,10 +17,10 @@ import pellucid
 from pellucid import events
 from pellucid.corpus import Document, open_corpus
 from pellucid.errors import PellucidError
+from pellucid.gpt.arrangements import alternating
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.loss import IGNORE
-from pellucid.gpt.pattern import alternating
 from pellucid.runs.plan import Plan, log_spaced
 from pellucid.runs.recipe import Recipe
 from pellucid.training import checkpoint

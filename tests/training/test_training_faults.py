@@ -14,9 +14,9 @@ from pellucid.errors import PellucidError
 from pellucid.files import locked, write_whole
 from pellucid.finetuning.tasks import number_words
 from pellucid.generation.model import GPT
+from pellucid.gpt.arrangements import alternating
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.loss import IGNORE
-from pellucid.gpt.pattern import alternating
 from pellucid.text import Tokenizer, train_tokenizer
 from pellucid.training import checkpoint
 

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.gpt import loss
+from pellucid.gpt.arrangements import all_dense, alternating
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.loss import IGNORE, linear_cross_entropy
-from pellucid.gpt.pattern import Pattern, all_dense, alternating
+from pellucid.gpt.pattern import Pattern
 from pellucid.native.operators.library import unavailable_reason
 from pellucid.training.step import loss_and_gradients
 

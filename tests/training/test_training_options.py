@@ -20,10 +20,10 @@ import pellucid
 from pellucid import events
 from pellucid.corpus import Document
 from pellucid.errors import PellucidError
+from pellucid.gpt.arrangements import alternating
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.loss import IGNORE
-from pellucid.gpt.pattern import alternating
 from pellucid.runs.files import checkpoint_folder
 from pellucid.runs.recipe import Recipe
 from pellucid.training import checkpoint

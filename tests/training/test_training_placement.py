@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import story
+from stories import story
 
 import pellucid
 from pellucid.cli import main

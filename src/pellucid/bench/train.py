@@ -25,8 +25,8 @@ from pellucid.bench.worker import Work, Worker
 from pellucid.errors import PellucidError
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
+from pellucid.gpt.arrangements import all_dense, alternating
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.pattern import all_dense, alternating
 from pellucid.runs.recipe import Recipe
 from pellucid.training.matmul_rate import matmul_flops_per_s
 from pellucid.training.memory_limit import retain_freed_memory

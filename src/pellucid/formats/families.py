@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pellucid.errors import PellucidError
+from pellucid.gpt.arrangements import all_dense
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import GPT2_END, activation, token_id
-from pellucid.gpt.pattern import all_dense
 from pellucid.gpt.tensor_names import TRANSPOSED, TensorSource
 
 

@@ -20,8 +20,8 @@ from pellucid.formats.gguf_names import gguf_name
 from pellucid.formats.gguf_read import GgufFile, read
 from pellucid.formats.gguf_write import Rounding, WrittenFile, lossy, lost_patterns, refusals, write
 from pellucid.formats.target import Logits, Target
+from pellucid.gpt.arrangements import all_dense
 from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.pattern import all_dense
 from pellucid.text.tokenizer import Tokenizer
 
 

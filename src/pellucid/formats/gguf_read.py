@@ -14,9 +14,10 @@ from pellucid.errors import PellucidError
 from pellucid.formats.gguf_blocks import decode
 from pellucid.formats.gguf_container import GgufHeader, TensorEntry, Value, read_header
 from pellucid.formats.gguf_names import ARCHITECTURE, PATTERN, gguf_name
+from pellucid.gpt.arrangements import all_dense
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.pattern import all_dense, parse
+from pellucid.gpt.pattern import parse
 from pellucid.text.bytes_to_characters import to_bytes
 from pellucid.text.merges import check_merges
 from pellucid.text.tokenizer import END_OF_TEXT, Tokenizer

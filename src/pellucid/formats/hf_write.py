@@ -54,8 +54,9 @@ def losses(model: Decoder, family: Family) -> list[str]:
             block = model.h[worst]
             assert isinstance(block, Block)
             lost.append(
-                f"query biases: moving block {worst}'s makes numbers {block_shifts[worst].growth:.3g} times larger, and float32 "
-                f"loses that much (condition number {condition(block):.3g}, residual {block_shifts[worst].residual:.3g})"
+                f"query biases: moving block {worst}'s makes numbers {block_shifts[worst].growth:.3g} times larger, and "
+                f"float32 loses that much (condition number {condition(block):.3g}, residual "
+                f"{block_shifts[worst].residual:.3g})"
             )
     return lost
 

@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from pellucid.errors import PellucidError
 from pellucid.gpt import costs
-from pellucid.gpt.pattern import Pattern, alternating, parse
+from pellucid.gpt.arrangements import alternating
+from pellucid.gpt.pattern import Pattern, parse
 from pellucid.gpt.presets import preset as find_preset
 
 
@@ -35,7 +36,7 @@ class GPTConfig:
         d_model: width of the residual stream (C).
         n_heads: attention heads (H); must divide d_model.
         pattern: one attention pattern a block, as an object or as text ("dense", "banded(128)", see `pattern`). Default:
-            alternating, block 0 banded(128) (a choice, see there).
+            alternating, block 0 banded(128) (a choice, see `arrangements`).
         d_ff: width of the feed-forward layer. Default 4 * d_model (paper, section 2.1).
         activation: "gelu_tanh" (GPT-2, GPT-3), "gelu_erf" (Cerebras-GPT) or "relu" (OPT).
         norm_eps: LayerNorm's epsilon. 1e-5 as in GPT-2's code.

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import PellucidError
+from pellucid.gpt.arrangements import all_dense
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.pattern import Dense, all_dense
+from pellucid.gpt.pattern import Dense
 from pellucid.gpt.quantize import BITS, GROUP
 
 

@@ -362,22 +362,6 @@ def _at_least_one(pattern: Pattern, *numbers: int) -> None:
         raise PellucidError(f"{pattern} must name numbers of 1 or more")
 
 
-# Choice. The GPT-3 paper says only "alternating dense and locally banded sparse attention patterns". The width and
-# the parity are read from gpt-oss (arXiv 2508.10925: "Following GPT-3, attention blocks alternate between banded window
-# and fully dense patterns, where the bandwidth is 128 tokens"; in its code block 0 is banded).
-GPT3_BAND = 128
-
-
-def alternating(n_layers: int, *, band: int = GPT3_BAND) -> tuple[Pattern, ...]:
-    """Banded and dense in turn, block 0 banded: the gpt-oss reading of GPT-3."""
-    return tuple(Banded(band) if block % 2 == 0 else Dense() for block in range(n_layers))
-
-
-def all_dense(n_layers: int) -> tuple[Pattern, ...]:
-    """GPT-2's pattern."""
-    return (Dense(),) * n_layers
-
-
 # By name: how many numbers it takes, at least and at most, and what they make.
 _KINDS: dict[str, tuple[int, int, Callable[..., Pattern]]] = {
     "dense": (0, 0, Dense), "banded": (1, 1, Banded), "local": (1, 1, Local), "column": (1, 1, Column),

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from pellucid.errors import PellucidError
-from pellucid.gpt.pattern import Pattern, all_dense, alternating
+from pellucid.gpt.arrangements import all_dense, alternating
+from pellucid.gpt.pattern import Pattern
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

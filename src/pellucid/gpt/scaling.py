@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from pellucid.errors import PellucidError
+from pellucid.gpt.arrangements import alternating
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.pattern import alternating
 from pellucid.gpt.presets import PRESETS
 from pellucid.gpt.published import PUBLISHED
 
@@ -21,7 +21,7 @@ MIN_PARAMETERS, MAX_PARAMETERS = 100_000, 180_000_000_000
 SAME_SIZE = 0.02  # relative distance within which a published size is taken
 SMALL_D_HEAD, LARGE_D_HEAD = 64, 128  # a head's width: of Small and Medium; of most sizes from 1.3B on
 LARGE_D_HEAD_FROM = 1_000_000_000
-VOCABULARY, CONTEXT, BAND = 50257, 2048, 128  # GPT-3's; its band is a choice (`pattern`)
+VOCABULARY, CONTEXT, BAND = 50257, 2048, 128  # GPT-3's; its band is a choice (`arrangements`)
 SMALL = PUBLISHED["gpt3-125m"]
 TOKEN_SHARE = VOCABULARY * SMALL.d_model / SMALL.parameters  # of Small's parameters, in its token matrix: 31 %
 CPU_PRESETS = ("tiny", "cpu-2m", "cpu-6m", "cpu-12m", "cpu-30m")  # batch sizes chosen by experiment (docs/log.md)

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pellucid.errors import PellucidError
+from pellucid.gpt.arrangements import all_dense
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.memory import activation_bytes
-from pellucid.gpt.pattern import all_dense
 from pellucid.gpt.published import FLOPS_PER_PARAMETER_AND_TOKEN, PF_DAY, PUBLISHED
 from pellucid.planning.devices import DeviceSpec, TimeAndCost, devices_for, duration, published_claim
 from pellucid.planning.memory import MATRIX_BITS, STATES, state_bytes, weight_bytes
