@@ -301,7 +301,7 @@ export interface ErrorEvent {
 export type GenerationEvent = BeginEvent | TokenEvent | DoneEvent | ErrorEvent;
 
 /** A part of a film. */
-export interface FilmSegment {
+export interface FilmFileSegment {
   /** Name, as the transcript shows it. */
   name: string;
   /** Start, in seconds. */
@@ -354,7 +354,7 @@ export interface FilmFile {
   /** What the figure simplifies. */
   notes: string[];
   /** Consecutive, from 0 s to the film's duration. */
-  segments: FilmSegment[];
+  segments: FilmFileSegment[];
   /** In order of time. */
   captions: FilmCaption[];
   /** Nodes refer to them by index. */

@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 
 from pellucid.cli import generate, generate_modes, parser, xray
 from pellucid.engine import options as option_table
-from pellucid.engine.options import REQUEST_OPTIONS, SAMPLING_OPTIONS, Option, SamplingOptions
+from pellucid.engine.options import REQUEST_OPTIONS, SAMPLING_OPTIONS, SamplingOption, SamplingOptions
 from pellucid.errors import PellucidError
 from pellucid.generation.mixin import GenerationMixin, Options
 from pellucid.serve.studio.generate_request import option_fields, parse_generate_request
 
 
 NAMES = [option.name for option in SAMPLING_OPTIONS]
-NEW = Option(name="typical_mass", type="float", default=1.0, minimum=0, maximum=1, help="a rule that nobody has written yet")
+NEW = SamplingOption(
+    name="typical_mass", type="float", default=1.0, minimum=0, maximum=1, help="a rule that nobody has written yet"
+)
 
 
 def test_what_is_written_out_is_the_table() -> None:

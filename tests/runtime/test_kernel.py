@@ -172,7 +172,7 @@ def product(x: Logits, w: Logits, kind: str, *, plain: bool) -> Logits:
     panels = -(-n // 16)
     data = np.empty((panels, k, 16), np.float32) if kind == "float32" else np.empty((panels, k + k % 2, 16), np.uint16)
     bound.pellucid_pack(w.ctypes.data, ord("f"), n, k, k, 1, None, data.ctypes.data, WEIGHTS[kind])
-    matrix = library.Matrix(WEIGHTS[kind], k, n, data.ctypes.data, None)
+    matrix = library.KernelMatrix(WEIGHTS[kind], k, n, data.ctypes.data, None)
     y = np.empty((rows, panels * 16), np.float32)
     assert bound.pellucid_matmul(matrix, x.ctypes.data, rows, y.ctypes.data, 2) == 0
     assert not y[:, n:].any()

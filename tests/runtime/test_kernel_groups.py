@@ -58,7 +58,7 @@ def kernel_product(x: Floats, w: QuantizedMatrix, bias: Floats, *, plain: bool =
     bound.pellucid_pack_groups(w.codes.ctypes.data, w.scale.ctypes.data, n, groups, data.ctypes.data, WEIGHTS[w.kind])
     wide = np.zeros(len(data) * 16, np.float32)
     wide[:n] = bias
-    matrix = library.Matrix(WEIGHTS[w.kind], w.columns, n, data.ctypes.data, wide.ctypes.data)
+    matrix = library.KernelMatrix(WEIGHTS[w.kind], w.columns, n, data.ctypes.data, wide.ctypes.data)
     x, y = np.ascontiguousarray(x), np.empty((len(x), len(data) * 16), np.float32)
     assert bound.pellucid_matmul(matrix, x.ctypes.data, len(x), y.ctypes.data, threads) == 0
     return y[:, :n]

@@ -52,7 +52,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     add_options(parser, option_table.recordable_options())
 
 
-def add_options(parser: argparse.ArgumentParser, options: Iterable[option_table.Option]) -> None:
+def add_options(parser: argparse.ArgumentParser, options: Iterable[option_table.SamplingOption]) -> None:
     """A flag for each option of the table."""
     for option in options:
         if option.type == "bool":

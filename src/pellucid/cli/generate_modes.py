@@ -20,11 +20,11 @@ _UNUSED_BY_BOTH: dict[str, object] = {"tokens": False, "draft": None}
 _UNUSED_BY_SCORE: dict[str, object] = {"beam": None, "task": None, "example": []}
 
 
-def _all_options() -> tuple[option_table.Option, ...]:
+def _all_options() -> tuple[option_table.SamplingOption, ...]:
     return (*option_table.SAMPLING_OPTIONS, *option_table.REQUEST_OPTIONS)
 
 
-def _defaults(options: Iterable[option_table.Option]) -> dict[str, object]:
+def _defaults(options: Iterable[option_table.SamplingOption]) -> dict[str, object]:
     return {option.name: option.flag_default for option in options}
 
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pellucid.training.options import Option, RunOptions, parse_setting, table
+from pellucid.training.options import RunOption, RunOptions, parse_setting, table
 
 
 def add_options(
@@ -45,7 +45,7 @@ def flag_of(name: str, options: type[RunOptions]) -> str:
     return next(f"--{known.flag or name.replace('_', '-')}" for known_name, known in table(options) if known_name == name)
 
 
-def _value(known: Option, value: Any) -> Any:
+def _value(known: RunOption, value: Any) -> Any:
     return dict(value) if known.kind is Mapping else value
 
 

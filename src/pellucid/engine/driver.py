@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from pellucid.engine.engine import Engine
 from pellucid.engine.request import Request, SequenceGroup
-from pellucid.engine.request_handle import Job, RequestHandle, SampleToken
+from pellucid.engine.request_handle import DriverJob, RequestHandle, SampleToken
 from pellucid.engine.sequence import Sequence
 from pellucid.engine.stats import EngineStats
 from pellucid.errors import PellucidError
@@ -50,10 +50,10 @@ class EngineDriver:
         self._engine = engine
         self._max_requests = max_requests
         # A SimpleQueue may be put to from a destructor, whatever the interrupted thread holds: dropped handles cancel so.
-        self._commands: queue.SimpleQueue[tuple[str, Job | None]] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[tuple[str, DriverJob | None]] = queue.SimpleQueue()
         self._lock = threading.Lock()  # a submission is either before the last command, or refused
         self._closed = False
-        self._jobs: dict[Sequence, tuple[Job, int]] = {}  # of the thread alone
+        self._jobs: dict[Sequence, tuple[DriverJob, int]] = {}  # of the thread alone
         self._unfinished = 0
         self._count_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="pellucid-engine", daemon=True)
@@ -70,7 +70,7 @@ class EngineDriver:
         engine = self._engine
         group = SequenceGroup(request, engine.runner.config, engine.tokenizer, engine.end_of_text)
         engine.check_budget(group)
-        job = Job(group)
+        job = DriverJob(group)
         with self._lock:
             if self._closed:
                 raise PellucidError(_CLOSED)
@@ -129,7 +129,7 @@ class EngineDriver:
             raise PellucidError("completions that are chosen among several cannot be streamed: leave out best_of")
         return self.submit(request)
 
-    def _cancel(self, job: Job) -> None:
+    def _cancel(self, job: DriverJob) -> None:
         """Called from destructors, too: takes no lock."""
         self._commands.put(("cancel", job))
 
@@ -162,7 +162,7 @@ class EngineDriver:
                 self._cancel_all(job)
                 self._deliver({job: []})
 
-    def _start_job(self, job: Job) -> None:
+    def _start_job(self, job: DriverJob) -> None:
         for sample, sequence in enumerate(job.group.sequences):
             self._jobs[sequence] = (job, sample)
         try:
@@ -180,7 +180,7 @@ class EngineDriver:
         except Exception as error:
             self._recover(error)
             return
-        updates: dict[Job, list[SampleToken]] = {}
+        updates: dict[DriverJob, list[SampleToken]] = {}
         for sequence, token in drawn:
             if owner := self._jobs.get(sequence):
                 updates.setdefault(owner[0], []).append((owner[1], token))
@@ -189,9 +189,9 @@ class EngineDriver:
                 updates.setdefault(owner[0], [])
         self._deliver(updates)
 
-    def _deliver(self, updates: abc.Mapping[Job, abc.Sequence[SampleToken]]) -> None:
+    def _deliver(self, updates: abc.Mapping[DriverJob, abc.Sequence[SampleToken]]) -> None:
         """Delivers the tokens of a step, waking each consumer, and each event loop, once."""
-        waiting: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[None], Job]]] = {}
+        waiting: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[None], DriverJob]]] = {}
         for job, tokens in updates.items():
             error = job.group.error
             if error is not None:
@@ -208,7 +208,7 @@ class EngineDriver:
                 for _, job in futures:
                     self._cancel(job)
 
-    def _end(self, job: Job, error: Exception) -> None:
+    def _end(self, job: DriverJob, error: Exception) -> None:
         self._remove_job(job)
         for loop, future in job.deliver([], True, error):
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
@@ -231,12 +231,12 @@ class EngineDriver:
             self._cancel_all(job)
             self._end(job, error)
 
-    def _cancel_all(self, job: Job) -> None:
+    def _cancel_all(self, job: DriverJob) -> None:
         for sequence in job.group.sequences:
             with contextlib.suppress(Exception):  # of a runner that cannot close: the sequence has left the engine before
                 self._engine.cancel(sequence)
 
-    def _remove_job(self, job: Job) -> None:
+    def _remove_job(self, job: DriverJob) -> None:
         for sequence in job.group.sequences:
             self._jobs.pop(sequence, None)
         with self._count_lock:

@@ -25,7 +25,7 @@ Recorded = Literal["always", "when changed", "in provenance", "never"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Option:
+class SamplingOption:
     """One row of the table.
 
     Attributes:
@@ -150,70 +150,70 @@ class Option:
         return f"from {self.minimum:g} to {self.maximum:g}"
 
 
-SAMPLING_OPTIONS: tuple[Option, ...] = (
-    Option(
+SAMPLING_OPTIONS: tuple[SamplingOption, ...] = (
+    SamplingOption(
         name="max_tokens", type="int", default=64, minimum=0, recorded="always", metavar="N",
         help="tokens to write at most",
     ),
-    Option(
+    SamplingOption(
         name="temperature", type="float", default=1.0, minimum=0, recorded="always", metavar="X",
         requirement="0 (the likeliest token) or more", help="0 takes the likeliest token",
     ),
-    Option(
+    SamplingOption(
         name="top_k", type="int", default=None, minimum=1, nullable=True, recorded="always", metavar="K",
         help="draw from the K likeliest tokens only",
     ),
-    Option(
+    SamplingOption(
         name="top_p", type="float", default=None, minimum=0, above_minimum=True, maximum=1, nullable=True, recorded="always",
         metavar="P", requirement="more than 0 and at most 1", help="draw from the likeliest tokens that together reach P",
     ),
-    Option(name="stop", type="texts", default=(), recorded="always", metavar="TEXT", help="stop before this text"),
-    Option(
+    SamplingOption(name="stop", type="texts", default=(), recorded="always", metavar="TEXT", help="stop before this text"),
+    SamplingOption(
         name="min_p", type="float", default=None, minimum=0, maximum=1, nullable=True, metavar="P",
         help="draw from tokens at least P times as likely as the likeliest",
     ),
-    Option(
+    SamplingOption(
         name="presence_penalty", type="float", default=0.0, minimum=-MAX_PENALTY, maximum=MAX_PENALTY, metavar="X",
         help="-2 to 2, against tokens drawn before",
     ),
-    Option(
+    SamplingOption(
         name="frequency_penalty", type="float", default=0.0, minimum=-MAX_PENALTY, maximum=MAX_PENALTY, metavar="X",
         help="-2 to 2, for each time drawn before",
     ),
-    Option(
+    SamplingOption(
         name="repetition_penalty", type="float", default=1.0, minimum=1 / MAX_REPETITION_PENALTY,
         maximum=MAX_REPETITION_PENALTY, metavar="X", help="divides logits, if drawn before",
     ),
-    Option(name="logit_bias", type="biases", default=(), metavar="ID=X", help="add X (-100 to 100) to a token's logit"),
-    Option(
+    SamplingOption(name="logit_bias", type="biases", default=(), metavar="ID=X", help="add X (-100 to 100) to a token's logit"),
+    SamplingOption(
         name="seed", type="int", default=None, minimum=-(2**63), maximum=2**63 - 1, recorded="in provenance", metavar="N",
         help="the same seed gives the same text (default: a new one)",
     ),
-    Option(
+    SamplingOption(
         name="slide", type="bool", default=False, recorded="never",
         help="go on past the context window, forgetting the beginning",
     ),
-    Option(
+    SamplingOption(
         name="logprobs", type="int", default=None, minimum=0, nullable=True, draws=False, recorded="never", metavar="K",
         help="also report the K likeliest tokens at each place",
     ),
 )  # fmt: skip
 # Of a request, not of a draw: how many completions there are.
-REQUEST_OPTIONS: tuple[Option, ...] = (
-    Option(name="n", type="int", default=1, minimum=1, recorded="never", metavar="N", help="how many completions"),
-    Option(
+REQUEST_OPTIONS: tuple[SamplingOption, ...] = (
+    SamplingOption(name="n", type="int", default=1, minimum=1, recorded="never", metavar="N", help="how many completions"),
+    SamplingOption(
         name="best_of", type="int", default=None, minimum=1, nullable=True, recorded="never", metavar="N",
         help="write N, give the likeliest per token",
     ),
 )  # fmt: skip
 
 
-def option_named(name: str) -> Option:
+def option_named(name: str) -> SamplingOption:
     """The row of a sampling or request option."""
     return next(option for option in (*SAMPLING_OPTIONS, *REQUEST_OPTIONS) if option.name == name)
 
 
-def recordable_options() -> tuple[Option, ...]:
+def recordable_options() -> tuple[SamplingOption, ...]:
     """The options that a generation record can hold: those of `xray` and of the studio."""
     return tuple(option for option in SAMPLING_OPTIONS if option.recorded != "never")
 
@@ -275,7 +275,7 @@ class SamplingOptions:
         return few or (self.top_p is not None and self.top_p < 1) or bool(self.min_p)
 
     def recorded(self) -> dict[str, Any]:
-        """The options as JSON, as a generation record names them (`Option.recorded`), all but the seed."""
+        """The options as JSON, as a generation record names them (`SamplingOption.recorded`), all but the seed."""
         named = {}
         for option in SAMPLING_OPTIONS:
             value = getattr(self, option.name)

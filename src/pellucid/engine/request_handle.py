@@ -15,7 +15,7 @@ SampleToken: TypeAlias = tuple[int, Token]  # index of the completion among thos
 Waiter: TypeAlias = "tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]"
 
 
-class Job:
+class DriverJob:
     """A submitted request: the tokens that the driver's thread delivers, and how it wakes the consumer.
 
     Attributes:
@@ -61,7 +61,7 @@ class RequestHandle:
         request: what was asked.
     """
 
-    def __init__(self, job: Job, cancel: abc.Callable[[Job], None]) -> None:
+    def __init__(self, job: DriverJob, cancel: abc.Callable[[DriverJob], None]) -> None:
         self.request = job.group.request
         self._job = job
         self._cancel = cancel

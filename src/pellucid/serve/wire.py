@@ -259,7 +259,7 @@ GenerationEvent: TypeAlias = BeginEvent | TokenEvent | DoneEvent | ErrorEvent
 # Figures.
 
 
-class FilmSegment(TypedDict):
+class FilmFileSegment(TypedDict):
     """A part of a film."""
 
     name: str  #: Name, as the transcript shows it.
@@ -299,7 +299,7 @@ class FilmFile(TypedDict):
     background: str  #: Colour, #rrggbb.
     alt: str  #: Description of the figure, for screen readers.
     notes: list[str]  #: What the figure simplifies.
-    segments: list[FilmSegment]  #: Consecutive, from 0 s to the film's duration.
+    segments: list[FilmFileSegment]  #: Consecutive, from 0 s to the film's duration.
     captions: list[FilmCaption]  #: In order of time.
     matrices: list[FilmMatrix]  #: Nodes refer to them by index.
     palettes: dict[str, str]  #: By name: 256 colours, as 1536 hexadecimal digits.

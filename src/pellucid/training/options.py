@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Option:
+class RunOption:
     """The description of an option beside its name.
 
     Attributes:
@@ -46,7 +46,7 @@ class Option:
 
 def option(kind: type | None, help: str, **known: Any) -> Any:
     """A dataclass field that is an option; its arguments are `Option`'s."""
-    return field(default=None, metadata={"option": Option(kind=kind, help=help, **known)})
+    return field(default=None, metadata={"option": RunOption(kind=kind, help=help, **known)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +231,7 @@ class FinetuningKeywords(RunKeywords, total=False):
     batch: int | None
 
 
-def table(options: type[RunOptions]) -> Iterator[tuple[str, Option]]:
+def table(options: type[RunOptions]) -> Iterator[tuple[str, RunOption]]:
     """(name, description) of each option, in the order of the fields."""
     return ((f.name, f.metadata["option"]) for f in fields(options))
 

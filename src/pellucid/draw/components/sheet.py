@@ -15,7 +15,7 @@ from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import rounded
 from pellucid.draw.film.nodes import Group, Node, Path, Text, given
-from pellucid.draw.views.model_info import ModelInfo
+from pellucid.draw.views.model_info import RecordedModel
 from pellucid.errors import PellucidError
 
 
@@ -85,8 +85,8 @@ class Sheet:
         return self.h - (38.0 if self.wide else 46.0)
 
     def film(
-        self, model: ModelInfo, title: str, nodes: Sequence[Node], timeline: Timeline, *, alt: str, notes: Sequence[str] = (),
-        measured: bool = False,
+        self, model: RecordedModel, title: str, nodes: Sequence[Node], timeline: Timeline, *, alt: str,
+        notes: Sequence[str] = (), measured: bool = False,
     ) -> Film:  # fmt: skip
         """The finished film.
 
@@ -111,7 +111,7 @@ class Sheet:
             notes=tuple(notes),
         )
 
-    def _footer(self, model: ModelInfo, measured: bool) -> list[Node]:
+    def _footer(self, model: RecordedModel, measured: bool) -> list[Node]:
         """The model in one line or two; and what the clock beside a number means."""
         line = self.bottom + 8
         nodes: list[Node] = [Path((("M", self.left, line), ("L", self.right, line)), stroke=palette.LINE)]

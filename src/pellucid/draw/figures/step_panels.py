@@ -15,7 +15,7 @@ from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.nodes import Group, Node, Path, Rect, Shows, Text, given
 from pellucid.draw.views.labels import percent
 from pellucid.draw.views.pieces import Pieces
-from pellucid.draw.views.step import Candidate, StepView, TrainingExample
+from pellucid.draw.views.step import LikelyToken, StepView, TrainingExample
 
 
 MARGIN = 12.0  # of the model's panel
@@ -122,7 +122,7 @@ def candidates(
     ]
 
 
-def _before_and_after(pieces: Pieces, row: Candidate) -> str:
+def _before_and_after(pieces: Pieces, row: LikelyToken) -> str:
     later = f"{row.after:.4f}" if row.known else f"under {row.after:.4f}"
     return f"{pieces.described(row.token)}: {row.before:.4f} before, {later} after"
 

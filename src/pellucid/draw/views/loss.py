@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pellucid.draw.views.model_info import ModelInfo, read_model
+from pellucid.draw.views.model_info import RecordedModel, read_model
 from pellucid.draw.views.training import TrainingHistory, read_training
 from pellucid.record import Record
 
@@ -11,7 +11,7 @@ from pellucid.record import Record
 class LossView:
     """The chart's values: the model and the history of its losses."""
 
-    model: ModelInfo
+    model: RecordedModel
     history: TrainingHistory
 
 

@@ -1,4 +1,4 @@
-"""The model that a record was made with, as every figure names it: `ModelInfo`, from the record's provenance (given)."""
+"""The model that a record was made with, as every figure names it: `RecordedModel`, from the record's provenance (given)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ DIGITS = 8  # of a fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelInfo:
+class RecordedModel:
     """The model of a record.
 
     Attributes:
@@ -39,11 +39,11 @@ class ModelInfo:
         return f"{self.name}: {self.parameters:,} parameters", " · ".join(parts)
 
 
-def read_model(record: Record) -> ModelInfo:
+def read_model(record: Record) -> RecordedModel:
     """The model that the record's provenance names."""
     known = record.provenance
     config = GPTConfig.from_dict(known.config)
-    return ModelInfo(
+    return RecordedModel(
         name=config.name or f"{config.n_layers} blocks, {config.d_model} wide", config=config, parameters=known.parameters,
         dtype=known.dtype, seed=known.seed, checkpoint=known.checkpoint, step=known.step, fingerprint=known.model[:DIGITS],
     )  # fmt: skip

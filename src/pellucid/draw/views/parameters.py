@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.draw.views.model_info import ModelInfo, read_model
+from pellucid.draw.views.model_info import RecordedModel, read_model
 from pellucid.errors import PellucidError
 from pellucid.record import Record
 
@@ -34,7 +34,7 @@ class ParametersView:
         ranges: the largest number, up or down, that colours tell apart, for blocks and for embeddings.
     """
 
-    model: ModelInfo
+    model: RecordedModel
     names: tuple[str, ...]
     sizes: dict[str, tuple[int, int]]
     steps: tuple[int, ...]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import floor
 from typing import Any
 
-from pellucid.draw.views.model_info import ModelInfo, optional_chunk, read_model
+from pellucid.draw.views.model_info import RecordedModel, optional_chunk, read_model
 from pellucid.draw.views.training import LossPoint, TrainingHistory, read_training
 from pellucid.record import Record
 
@@ -48,7 +48,7 @@ class PretrainingView:
             words. has_speeds: whether the record holds the speed of each step.
     """
 
-    model: ModelInfo
+    model: RecordedModel
     history: TrainingHistory
     snapshots: tuple[RunSnapshot, ...]
     loss_kind: str

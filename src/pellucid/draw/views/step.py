@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import exp, isfinite
 
 from pellucid.draw.film.nodes import Shows
-from pellucid.draw.views.model_info import ModelInfo, optional_chunk, read_model
+from pellucid.draw.views.model_info import RecordedModel, optional_chunk, read_model
 from pellucid.draw.views.pieces import Pieces, read_pieces
 from pellucid.draw.views.training import TrainingHistory, read_training
 from pellucid.record import Record
@@ -14,7 +14,7 @@ SHOWN = 5  # of the likeliest tokens; the label makes one more where it is not a
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class LikelyToken:
     """A token that could have come next.
 
     Attributes:
@@ -46,7 +46,7 @@ class TrainingExample:
     label: int
     losses: tuple[float, float]
     shows: tuple[Shows, Shows]
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[LikelyToken, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class StepView:
         batch_tokens: tokens that a step learns from (plan, given), None if not known. ramps: whether early steps have fewer.
     """
 
-    model: ModelInfo
+    model: RecordedModel
     history: TrainingHistory
     pieces: Pieces
     example: TrainingExample | None
@@ -125,7 +125,7 @@ def _read_example(record: Record) -> TrainingExample | None:
     label, before, after = ids[position + 1], losses[0][position], losses[1][position]
     of_losses = [Shows("training/example/loss", (row, position), step, "replayed") for row in (0, 1)]
     shows = (of_losses[0], of_losses[1])
-    of_label = Candidate(token=label, before=exp(-before), after=exp(-after), shows=shows, label=True)
+    of_label = LikelyToken(token=label, before=exp(-before), after=exp(-after), shows=shows, label=True)
     places = {token: i for i, token in enumerate(listed[1])}
     found = []
     for i, (token, value) in enumerate(zip(listed[0], logs[0], strict=True)):
@@ -135,7 +135,7 @@ def _read_example(record: Record) -> TrainingExample | None:
             place = places.get(token, len(listed[1]) - 1)
             of_token = [Shows("training/example/topk_logprobs", at, step, "replayed") for at in ((0, i), (1, place))]
             found.append(
-                Candidate(
+                LikelyToken(
                     token=token, before=exp(value), after=exp(logs[1][place]), shows=(of_token[0], of_token[1]), label=False,
                     known=token in places,
                 )

@@ -9,7 +9,7 @@ from math import exp, isnan
 from typing import Any
 
 from pellucid.draw.film.nodes import Shows, given
-from pellucid.draw.views.model_info import ModelInfo, read_model
+from pellucid.draw.views.model_info import RecordedModel, read_model
 from pellucid.draw.views.pieces import Pieces, read_pieces
 from pellucid.record import Record
 
@@ -103,7 +103,7 @@ class TokensView:
         value_bytes: of each number in the KV cache. cache_bytes: that the runner allocated (measured); None: not recorded.
     """
 
-    model: ModelInfo
+    model: RecordedModel
     pieces: Pieces
     prompt: int
     steps: tuple[GenerationStep, ...]

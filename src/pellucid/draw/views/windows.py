@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pellucid.draw.film.nodes import Shows, given
-from pellucid.draw.views.model_info import ModelInfo, optional_chunk, read_model
+from pellucid.draw.views.model_info import RecordedModel, optional_chunk, read_model
 from pellucid.draw.views.pieces import Pieces, read_pieces
 from pellucid.record import Record
 from pellucid.text import END_OF_TEXT
@@ -52,7 +52,7 @@ class WindowsView:
             record does not say.
     """
 
-    model: ModelInfo
+    model: RecordedModel
     pieces: Pieces
     windows: tuple[TextWindow, ...]
     of_training_text: bool

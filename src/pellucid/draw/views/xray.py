@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import exp
 
 from pellucid.draw.film.nodes import Shows, given
-from pellucid.draw.views.model_info import ModelInfo, read_model
+from pellucid.draw.views.model_info import RecordedModel, read_model
 from pellucid.draw.views.pieces import Pieces, read_pieces
 from pellucid.record import Record
 
@@ -43,7 +43,7 @@ class XrayView:
         attention: of the followed position; None where the record holds no attention.
     """
 
-    model: ModelInfo
+    model: RecordedModel
     pieces: Pieces
     prompt: int
     steps: int

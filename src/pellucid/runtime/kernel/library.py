@@ -13,7 +13,7 @@ FLOAT32, BFLOAT16, INT8, INT4 = range(4)  # enum dtype
 PANEL = 16
 
 
-class Matrix(ctypes.Structure):
+class KernelMatrix(ctypes.Structure):
     """`struct matrix`."""
 
     _fields_ = (
@@ -22,28 +22,28 @@ class Matrix(ctypes.Structure):
     )  # fmt: skip
 
 
-class Norm(ctypes.Structure):
+class KernelNorm(ctypes.Structure):
     """`struct layer_norm`."""
 
     _fields_ = (("gain", ctypes.c_void_p), ("bias", ctypes.c_void_p))
 
 
-class Block(ctypes.Structure):
+class KernelBlock(ctypes.Structure):
     """`struct block`."""
 
     _fields_ = (
-        ("ln_1", Norm), ("ln_2", Norm), ("qkv", Matrix), ("out", Matrix), ("up", Matrix), ("down", Matrix),
-        ("band", ctypes.c_int64),
+        ("ln_1", KernelNorm), ("ln_2", KernelNorm), ("qkv", KernelMatrix), ("out", KernelMatrix), ("up", KernelMatrix),
+        ("down", KernelMatrix), ("band", ctypes.c_int64),
     )  # fmt: skip
 
 
-class Model(ctypes.Structure):
+class KernelModel(ctypes.Structure):
     """`struct model`."""
 
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("d_model", "n_heads", "n_layers", "vocab_size", "activation", "n_threads")),
-        ("norm_eps", ctypes.c_float), ("attention_scale", ctypes.c_float), ("wte", Matrix), ("wpe", ctypes.c_void_p),
-        ("ln_f", Norm), ("blocks", ctypes.POINTER(Block)),
+        ("norm_eps", ctypes.c_float), ("attention_scale", ctypes.c_float), ("wte", KernelMatrix), ("wpe", ctypes.c_void_p),
+        ("ln_f", KernelNorm), ("blocks", ctypes.POINTER(KernelBlock)),
     )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ class SequenceBuffers(ctypes.Structure):
     )  # fmt: skip
 
 
-class TokenSpan(ctypes.Structure):
+class KernelTokenSpan(ctypes.Structure):
     """`struct token_span`."""
 
     _fields_ = (("sequence", ctypes.POINTER(SequenceBuffers)), ("start", ctypes.c_int64), ("count", ctypes.c_int64))
@@ -71,9 +71,9 @@ def kernel(*, plain: bool = False) -> ctypes.CDLL:
     library = KERNEL.load(plain=plain)
     pointer, whole = ctypes.c_void_p, ctypes.c_int64
     library.pellucid_forward.argtypes = (
-        ctypes.POINTER(Model), ctypes.POINTER(TokenSpan), whole, pointer, pointer, whole, pointer,
+        ctypes.POINTER(KernelModel), ctypes.POINTER(KernelTokenSpan), whole, pointer, pointer, whole, pointer,
     )  # fmt: skip
-    library.pellucid_matmul.argtypes = (ctypes.POINTER(Matrix), pointer, whole, pointer, ctypes.c_int)
+    library.pellucid_matmul.argtypes = (ctypes.POINTER(KernelMatrix), pointer, whole, pointer, ctypes.c_int)
     library.pellucid_pack.argtypes = (
         pointer, ctypes.c_int, whole, whole, whole, whole, pointer, pointer, ctypes.c_int,
     )  # fmt: skip

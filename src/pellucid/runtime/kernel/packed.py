@@ -16,7 +16,17 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.pattern import Banded, Dense
 from pellucid.gpt.quantize import GROUP, QuantizedMatrix, quantize, quantized_from_file
 from pellucid.runtime.kernel import library
-from pellucid.runtime.kernel.library import BFLOAT16, FLOAT32, INT4, INT8, PANEL, Block, Matrix, Model, Norm
+from pellucid.runtime.kernel.library import (
+    BFLOAT16,
+    FLOAT32,
+    INT4,
+    INT8,
+    PANEL,
+    KernelBlock,
+    KernelMatrix,
+    KernelModel,
+    KernelNorm,
+)
 from pellucid.runtime.runner import ONE_THREAD
 
 
@@ -84,27 +94,27 @@ class PackedWeights:
         """Bytes of the packed weights."""
         return sum(array.nbytes for array in self._buffers)
 
-    def _fill(self, tensors: Mapping[str, Array], threads: int) -> Model:
+    def _fill(self, tensors: Mapping[str, Array], threads: int) -> KernelModel:
         config = self.config
         tokens = self._matrix(tensors, "wte", bias=False)  # the largest first, while little else is allocated beside it
-        blocks = (Block * config.n_layers)()
+        blocks = (KernelBlock * config.n_layers)()
         for block, pattern in enumerate(config.pattern):
             name = f"h.{block}."
             band = pattern.width if isinstance(pattern, Banded) else 0
-            blocks[block] = Block(
+            blocks[block] = KernelBlock(
                 self._norm(tensors, name + "ln_1"), self._norm(tensors, name + "ln_2"),
                 self._matrix(tensors, name + "attn.c_attn", bias=config.qkv_bias), self._matrix(tensors, name + "attn.c_proj"),
                 self._matrix(tensors, name + "mlp.c_fc"), self._matrix(tensors, name + "mlp.c_proj"), band,
             )  # fmt: skip
-        return Model(
+        return KernelModel(
             config.d_model, config.n_heads, config.n_layers, config.vocab_size, ACTIVATIONS.index(config.activation), threads,
             config.norm_eps, 1 / math.sqrt(config.d_head) if config.attention_scale else 1.0,
             tokens, self._vector(tensors["wpe.weight"]),
-            self._norm(tensors, "ln_f") if config.final_norm else Norm(None, None), blocks,
+            self._norm(tensors, "ln_f") if config.final_norm else KernelNorm(None, None), blocks,
         )  # fmt: skip
 
-    def _norm(self, tensors: Mapping[str, Array], name: str) -> Norm:
-        return Norm(self._vector(tensors[name + ".weight"]), self._vector(tensors[name + ".bias"]))
+    def _norm(self, tensors: Mapping[str, Array], name: str) -> KernelNorm:
+        return KernelNorm(self._vector(tensors[name + ".weight"]), self._vector(tensors[name + ".bias"]))
 
     def _vector(self, values: Array, *, fill: int = 1) -> int:
         """The address of a float32 copy, padded with zeros to a multiple of `fill`."""
@@ -117,7 +127,7 @@ class PackedWeights:
         self._buffers.append(values)
         return int(values.ctypes.data)
 
-    def _matrix(self, tensors: Mapping[str, Array], name: str, *, bias: bool = True) -> Matrix:
+    def _matrix(self, tensors: Mapping[str, Array], name: str, *, bias: bool = True) -> KernelMatrix:
         """(out, in) weights packed into panels."""
         weight = tensors[name + ".weight"]
         bias_address = self._vector(tensors[name + ".bias"], fill=PANEL) if bias else None
@@ -145,16 +155,16 @@ class PackedWeights:
             weight.ctypes.data, ord(CODES[weight.dtype.name]), n, k, row, column, None if scale is None else scale.ctypes.data,
             packed.ctypes.data, kind,
         )  # fmt: skip
-        return Matrix(kind, k, n, self._add_buffer(packed), bias_address)
+        return KernelMatrix(kind, k, n, self._add_buffer(packed), bias_address)
 
-    def _groups(self, groups: QuantizedMatrix, bias: int | None) -> Matrix:
+    def _groups(self, groups: QuantizedMatrix, bias: int | None) -> KernelMatrix:
         rows, each = groups.scale.shape
         packed = np.empty((-(-rows // PANEL), each, BLOCK_BYTES[groups.kind]), np.uint8)
         codes, scale = np.ascontiguousarray(groups.codes), np.ascontiguousarray(groups.scale)
         assert codes.shape == (rows, each * GROUP)
         kind = WEIGHTS[groups.kind]
         self.library.pellucid_pack_groups(codes.ctypes.data, scale.ctypes.data, rows, each, packed.ctypes.data, kind)
-        return Matrix(kind, groups.columns, rows, self._add_buffer(packed), bias)
+        return KernelMatrix(kind, groups.columns, rows, self._add_buffer(packed), bias)
 
 
 def _to_float32(values: Array, scale: Array | None = None) -> NDArray[np.float32]:

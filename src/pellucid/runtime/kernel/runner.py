@@ -146,13 +146,13 @@ class KernelRunner:
         ids: list[int] = []
         wanted: list[int] = []
         logit_rows: list[tuple[int, int]] = []  # (index of a span, number of its logits)
-        token_spans = (library.TokenSpan * len(parts))()
+        token_spans = (library.KernelTokenSpan * len(parts))()
         for place, (index, start, end) in enumerate(parts):
             span = spans[index]
             buffers = self._sequences[span.sequence][0]
             first, count = span.first + start, end - start
             assert first + count <= min(buffers.capacity, self.config.n_ctx), "the sequence is full"
-            token_spans[place] = library.TokenSpan(ctypes.pointer(buffers), first, count)
+            token_spans[place] = library.KernelTokenSpan(ctypes.pointer(buffers), first, count)
             ids += span.ids[start:end]
             rows = count if span.wanted == "all" else int(span.wanted == "last" and end == len(span.ids))
             wanted += range(len(ids) - rows, len(ids))
