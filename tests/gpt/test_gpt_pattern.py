@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.errors import PellucidError
-from pellucid.gpt.arrangements import distinct_summaries, interleaved, memory_compressed, multi_head
+from pellucid.gpt.arrangements import alternating, distinct_summaries, interleaved, memory_compressed, multi_head
 from pellucid.gpt.attention import visible_mask
 from pellucid.gpt.pattern import (
     Banded,
@@ -19,7 +19,6 @@ from pellucid.gpt.pattern import (
     Pattern,
     Strided,
     Summary,
-    alternating,
     parse,
 )
 

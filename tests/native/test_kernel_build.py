@@ -116,7 +116,7 @@ def test_a_compiler_that_fails_is_quoted_and_not_called_again(
 def test_a_compiler_that_was_mended_leaves_the_library_only(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = build.FLAGS
     target = library.KERNEL.location(plain=False)
-    monkeypatch.setattr(Library, "place", lambda self, plain: target)
+    monkeypatch.setattr(Library, "location", lambda self, plain: target)
     monkeypatch.setattr(build, "FLAGS", ("--no-such-flag",))
     with pytest.raises(Unavailable, match="could not compile it"):
         library.KERNEL.path()
