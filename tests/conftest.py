@@ -20,6 +20,11 @@ from pellucid.corpus import Document
 from pellucid.training import matmul_rate
 
 
+# No test depends on time: a busy machine is no failure.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def hasty() -> Iterator[None]:
     """Runs begin without timing the machine's products for long: nothing here depends on what they reach."""

@@ -26,7 +26,7 @@ def test_auto_takes_the_accelerator_that_is_there(
 def test_named_devices() -> None:
     assert resolve_device("cpu") == resolve_device(torch.device("cpu")) == torch.device("cpu")
     assert resolve_device("meta").type == "meta"
-    with pytest.raises(PellucidError, match=r"no device 'abacus' here: .*; use auto, cpu, cuda or mps"):
+    with pytest.raises(PellucidError, match="unknown device 'abacus': use auto, cpu, cuda"):
         resolve_device("abacus")
 
 

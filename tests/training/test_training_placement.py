@@ -54,11 +54,11 @@ def test_a_run_on_another_device_is_the_run_on_the_cpu(tmp_path: Path) -> None:
 def test_a_device_that_is_not_here_is_refused_before_anything_is_written(
     stories: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("cuda:77", "abacus"):
-        with pytest.raises(PellucidError, match=f"no device '{name}' here: .*; use auto"):
+    for name, reason in (("cuda:77", "no device 'cuda:77' here: .*cpu"), ("abacus", "unknown device 'abacus': use auto")):
+        with pytest.raises(PellucidError, match=reason):
             pellucid.train(stories, tmp_path / "run", config=TINY, steps=1, device=name)
         assert main(["train", str(stories), "--out", str(tmp_path / "run"), "--device", name]) == 1
-        assert f"no device '{name}' here" in capsys.readouterr().err
+        assert f"device '{name}'" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
 
 

@@ -106,7 +106,7 @@ class RunDisplay:
             + (f"; going on from step {event.step:,}" if event.step else "")
         )
         text = event.plan["source"].get("train_tokens")  # not for fine-tuning, whose final loss depends on its examples
-        if text and (end := predict_final_loss(count, recipe["total_tokens"], text)):
+        if text and (end := predict_final_loss(count, recipe["total_tokens"], text)) and end.in_range:
             self.console.print(f"expected at the end: ~{end.bits_per_byte:.2f} bits/byte held out, by {end.as_sentence()}")
         if self.console.is_terminal:
             self.view = Live(console=self.console, refresh_per_second=4, transient=False)

@@ -78,6 +78,11 @@ class FinalLossPrediction:
     within: bool
     epochs: float
 
+    @property
+    def in_range(self) -> bool:
+        """Whether the run is like those that the law was fitted to: of a size in its range, its text read about once."""
+        return self.within and self.epochs < REPEATED
+
     def as_sentence(self) -> str:
         """The law's source, and where the run lies outside its range."""
         sentence = self.law.source

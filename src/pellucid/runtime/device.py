@@ -22,8 +22,16 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
     try:
         resolved = torch.device(device)
+    except RuntimeError:
+        raise PellucidError(f"unknown device {str(device)!r}: use auto, cpu, cuda (cuda:1, ...) or mps") from None
+    try:
         torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
-        reason = next(iter(str(error).strip().splitlines()), "not available")
-        raise PellucidError(f"no device {str(device)!r} here: {reason}; use auto, cpu, cuda or mps") from None
+    except (RuntimeError, AssertionError):  # PyTorch asserts that it was built for CUDA; its own text is a page long
+        raise PellucidError(f"no device {str(device)!r} here: this PyTorch can use {', '.join(_available())}") from None
     return resolved
+
+
+def _available() -> list[str]:
+    """The kinds of device that can be used here."""
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
