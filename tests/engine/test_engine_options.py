@@ -9,13 +9,13 @@ from typing import Any, get_type_hints
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pellucid.serve.studio.answer_request import form_fields, read_request
 
 from pellucid.cli import generate, generate_modes, parser, xray
 from pellucid.engine import options as option_table
 from pellucid.engine.options import REQUEST_OPTIONS, SAMPLING_OPTIONS, Option, SamplingOptions
 from pellucid.errors import PellucidError
 from pellucid.generation.mixin import GenerationMixin, Options
+from pellucid.serve.studio.generate_request import option_fields, parse_generate_request
 
 
 NAMES = [option.name for option in SAMPLING_OPTIONS]
@@ -97,10 +97,10 @@ def test_one_more_row_is_a_flag_a_field_a_column_and_a_check(monkeypatch: pytest
     assert generate.sampling(flags_of(xray).parse_args(["a", "--out", "x", "--typical-mass", "0.5"]))["typical_mass"] == 0.5
     scored = flags_of(generate).parse_args(["a", "--score", "--typical-mass", "0.5"])
     assert generate_modes.wrong_use(scored) == "--score writes nothing: leave out --typical-mass"
-    assert read_request(b'{"typical_mass": 0.25}').options["typical_mass"] == 0.25
+    assert parse_generate_request(b'{"typical_mass": 0.25}').options["typical_mass"] == 0.25
     with pytest.raises(PellucidError, match="typical_mass must be from 0 to 1, not 2"):
-        read_request(b'{"typical_mass": 2}')
-    assert NEW.wire() in form_fields()
+        parse_generate_request(b'{"typical_mass": 2}')
+    assert NEW.wire() in option_fields()
     assert "typical_mass" not in Extended(seed=1).recorded()
     changed = Extended(typical_mass=0.5, seed=1)
     assert changed.recorded()["typical_mass"] == 0.5 and Extended.from_record(changed.recorded(), 1) == changed
@@ -115,3 +115,10 @@ def test_flags_read_as_keywords() -> None:
     assert SamplingOptions(**(found | {"seed": 0})).logit_bias == ((3, -1.5),)
     plain = generate.sampling(parser("generate").parse_args(["generate", "a"]))
     assert SamplingOptions(**(plain | {"seed": 0})) == SamplingOptions(seed=0)
+
+
+@pytest.mark.parametrize("option", [one for one in (*SAMPLING_OPTIONS, *REQUEST_OPTIONS) if one.type == "float"])
+def test_a_whole_number_that_no_float_holds_is_out_of_range(option: Any) -> None:
+    for value in (10**400, -(10**400)):
+        with pytest.raises(PellucidError, match=f"^{option.name} must be"):
+            option.check(value)
