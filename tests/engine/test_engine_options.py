@@ -117,3 +117,10 @@ def test_flags_read_as_keywords() -> None:
     assert SamplingOptions(**(found | {"seed": 0})).logit_bias == ((3, -1.5),)
     plain = generate.sampling(parser("generate").parse_args(["generate", "a"]))
     assert SamplingOptions(**(plain | {"seed": 0})) == SamplingOptions(seed=0)
+
+
+@pytest.mark.parametrize("option", [one for one in (*SAMPLING_OPTIONS, *REQUEST_OPTIONS) if one.type == "float"])
+def test_a_whole_number_that_no_float_holds_is_out_of_range(option: Any) -> None:
+    for value in (10**400, -(10**400)):
+        with pytest.raises(PellucidError, match=f"^{option.name} must be"):
+            option.check(value)

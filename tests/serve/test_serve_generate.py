@@ -359,3 +359,41 @@ def test_the_command_prints_its_address_when_it_answers_and_ends_cleanly(tiny_ru
         finally:
             process.kill()
     assert (process.returncode, out) == (0, "") and err in ("", "Ctrl-C ends it\n")  # the signal may come before that line
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one child alone")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_every_answer_with_an_event_or_a_refusal_before_the_process_ends(
+    tiny_run: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "pellucid", "studio", str(tiny_run), "--port", "0", "--no-browser", "--json"]
+    ends: list[tuple[int, bytes]] = []
+    begun = threading.Semaphore(0)
+
+    def ask_it(port: int, record: bool) -> None:
+        body = {"model": "model-1", "prompt": "the", "record": record, "max_tokens": 60}
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+            connection.request("POST", "/api/generate", json.dumps(body), {"content-type": "application/json"})
+            begun.release()
+            with connection.getresponse() as answer:
+                begun.release()
+                ends.append((answer.status, answer.read()))
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8") as process:
+        try:
+            assert process.stdout is not None
+            port = json.loads(process.stdout.readline())["port"]
+            asking = [threading.Thread(target=ask_it, args=(port, place < 3)) for place in range(8)]
+            for thread in asking:
+                thread.start()
+            assert all(begun.acquire(timeout=30) for _ in range(9))  # all are sent, and one is being answered
+            process.send_signal(number)
+            _, err = process.communicate(timeout=30)
+            for thread in asking:
+                thread.join(30)
+        finally:
+            process.kill()
+    assert process.returncode == 0 and err in ("", "Ctrl-C ends it\n")
+    assert len(ends) == 8
+    for status, answered in ends:
+        assert status == 400 or events_of(answered)[-1][0] in ("done", "error"), (status, answered)

@@ -1,5 +1,6 @@
 """Adding draft tokens to a step's plan; a drafter's error stops drafting, never a completion. No torch here."""
 
+import operator
 from collections import abc
 
 from pellucid.engine.scheduler import ScheduledSpan
@@ -22,14 +23,16 @@ def add_drafts(drafter: Drafter, spans: abc.Sequence[ScheduledSpan], vocab_size:
         return 0
     except Exception as error:
         if len(drafting) == 1:
-            _stop_drafting(drafter, drafting[0], error)
+            drafting[0].drafts = ()
+            _stop_drafting(drafter, drafting[0].running.sequence, error)
             return 1
     failures = 0
     for span in drafting:  # one by one, so that only those are left out for which it fails
         try:
             _propose(drafter, [span], vocab_size)
         except Exception as error:
-            _stop_drafting(drafter, span, error)
+            span.drafts = ()
+            _stop_drafting(drafter, span.running.sequence, error)
             failures += 1
     return failures
 
@@ -42,15 +45,26 @@ def release_drafts(drafter: Drafter, sequence: Sequence) -> None:
         drafter.failed(sequence, error)
 
 
+def update_drafts(drafter: Drafter, sequence: Sequence, drafted: int, accepted: int) -> int:
+    """Tells the drafter what became of a draft. Returns 1 where it failed: the sequence goes on without drafts; else 0."""
+    try:
+        drafter.update(sequence, drafted, accepted)
+        return 0
+    except Exception as error:
+        _stop_drafting(drafter, sequence, error)
+        return 1
+
+
 def _propose(drafter: Drafter, spans: abc.Sequence[ScheduledSpan], vocab_size: int) -> None:
     requests = [DraftRequest(s.running.sequence, s.running.token_ids, s.running.draft_room) for s in spans]
     for span, one, draft in zip(spans, requests, drafter.drafts(requests), strict=True):
-        if len(draft) > one.max_tokens or not all(0 <= token < vocab_size for token in draft):
+        ids = [operator.index(token) for token in draft]
+        if len(ids) > one.max_tokens or not all(0 <= token < vocab_size for token in ids):
             raise PellucidError("the drafter proposed tokens that cannot be read here")
-        span.drafts = draft
+        span.drafts = ids
 
 
-def _stop_drafting(drafter: Drafter, span: ScheduledSpan, error: Exception) -> None:
-    span.drafts, span.running.sequence.drafting = (), False
-    drafter.failed(span.running.sequence, error)
-    release_drafts(drafter, span.running.sequence)
+def _stop_drafting(drafter: Drafter, sequence: Sequence, error: Exception) -> None:
+    sequence.drafting = False
+    drafter.failed(sequence, error)
+    release_drafts(drafter, sequence)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.engine.completion import Token
-from pellucid.engine.drafting import add_drafts, release_drafts
+from pellucid.engine.drafting import add_drafts, release_drafts, update_drafts
 from pellucid.engine.kv_memory import KVMemory
 from pellucid.engine.request import Request, SequenceGroup
 from pellucid.engine.running import RunningSequence
@@ -137,9 +137,9 @@ class Engine:
             mode=self.runner.mode, path=self.runner.path, steps=counters.steps, sequence_steps=counters.sequence_steps,
             prompt_tokens=counters.prompt_tokens, reused_tokens=memory.reused_tokens, drawn_tokens=counters.drawn_tokens,
             drafted_tokens=counters.drafted_tokens, accepted_tokens=counters.accepted_tokens,
-            draft_failures=counters.draft_failures, waiting=len(self._queue), running=len(self._running),
-            cached=len(memory.prefixes), nbytes=memory.nbytes, cached_nbytes=memory.prefixes.nbytes,
-            peak_nbytes=memory.peak_nbytes, budget=memory.budget,
+            draft_failures=counters.draft_failures, close_failures=memory.close_failures,
+            waiting=len(self._queue), running=len(self._running), cached=len(memory.prefixes), nbytes=memory.nbytes,
+            cached_nbytes=memory.prefixes.nbytes, peak_nbytes=memory.peak_nbytes, budget=memory.budget,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -301,7 +301,7 @@ class Engine:
             assert self.drafter is not None
             self._counters.drafted_tokens += len(drafts)
             self._counters.accepted_tokens += accepted
-            self.drafter.update(sequence, len(drafts), accepted)
+            self._counters.draft_failures += update_drafts(self.drafter, sequence, len(drafts), accepted)
 
     # Ends.
 

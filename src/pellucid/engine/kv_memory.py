@@ -23,6 +23,7 @@ class KVMemory:
     Attributes:
         prefixes: the finished texts. running_nbytes: of the sequences that are running.
         peak_nbytes: the most that all took together. reused_tokens: tokens that were copied instead of computed.
+        close_failures: sequences that the runner raised for when they were closed.
     """
 
     def __init__(self, runner: Runner, budget: int | None, max_cached: int) -> None:
@@ -30,7 +31,7 @@ class KVMemory:
         self.budget = budget
         self.max_cached = max_cached
         self.prefixes = PrefixCache()
-        self.running_nbytes = self.peak_nbytes = self.reused_tokens = 0
+        self.running_nbytes = self.peak_nbytes = self.reused_tokens = self.close_failures = 0
 
     @property
     def nbytes(self) -> int:
@@ -104,13 +105,13 @@ class KVMemory:
         """Releases the sequence of a completion that has ended: caches it, if it may be reused, or closes it."""
         self.running_nbytes -= running.nbytes
         if not (self.max_cached and running.num_reusable_tokens and running.sequence.error is None):
-            self.runner.close(running.runner_sequence)
+            self._close(running.runner_sequence)
             return
         ids = running.token_ids[: running.num_reusable_tokens]
         computed = running.sequence.prompt_logprobs if running.sequence.start == 0 else None
         cached = CachedPrefix(ids, running.runner_sequence, running.capacity, running.nbytes, computed)
         for redundant in self.prefixes.add(self._shrink(cached)):
-            self.runner.close(redundant.runner_sequence)
+            self._close(redundant.runner_sequence)
         while len(self.prefixes) > self.max_cached:
             oldest = self.prefixes.oldest()
             assert oldest is not None
@@ -132,7 +133,14 @@ class KVMemory:
 
     def _evict(self, cached: CachedPrefix) -> None:
         self.prefixes.remove(cached)
-        self.runner.close(cached.runner_sequence)
+        self._close(cached.runner_sequence)
+
+    def _close(self, runner_sequence: int) -> None:
+        """Closes a sequence of the runner. No completion needs it any more, so none ends by an error there."""
+        try:
+            self.runner.close(runner_sequence)
+        except Exception:
+            self.close_failures += 1
 
     def _shrink(self, cached: CachedPrefix) -> CachedPrefix:
         """Moves a text that became much shorter than planned to a sequence where it just fits, if there is room to move."""
@@ -145,8 +153,11 @@ class KVMemory:
             opened = self.runner.open(count)
         except Exception:  # no memory to move it: it stays where it is, which costs nothing more
             return cached
-        smaller = CachedPrefix(cached.token_ids, opened, count, nbytes, cached.prompt_logprobs)
         self.peak_nbytes = max(self.peak_nbytes, after)
-        self.runner.copy(cached.runner_sequence, smaller.runner_sequence, count)
-        self.runner.close(cached.runner_sequence)
-        return smaller
+        try:
+            self.runner.copy(cached.runner_sequence, opened, count)
+        except Exception:  # the same
+            self._close(opened)
+            return cached
+        self._close(cached.runner_sequence)
+        return CachedPrefix(cached.token_ids, opened, count, nbytes, cached.prompt_logprobs)

@@ -134,7 +134,10 @@ class SamplingOption:
         }  # fmt: skip
 
     def _in_range(self, value: float) -> bool:
-        if not (isinstance(value, int) or math.isfinite(value)):
+        try:
+            if self.type == "float" and not math.isfinite(value):
+                return False
+        except OverflowError:  # a whole number that no float holds
             return False
         if self.minimum is not None and (value <= self.minimum if self.above_minimum else value < self.minimum):
             return False

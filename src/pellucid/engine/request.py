@@ -1,5 +1,6 @@
 """`Request`: one prompt with its options, for the engine; `SequenceGroup`: all completions of a request. No torch here."""
 
+import operator
 from collections import abc
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,7 @@ class Request:
     """One prompt and what is wanted of it.
 
     Attributes:
-        prompt: token ids, one at least.
+        prompt: token ids, one at least; held as a list of ints.
         options: how tokens are drawn. With max_tokens 0 nothing is: the request only scores its prompt.
         n: completions. Completion i is the same whatever n is, without best_of.
         best_of: generate so many, n at least, and return the n with the highest log-probability per token, the best first (of
@@ -27,7 +28,7 @@ class Request:
             position; None: neither, unless `echo` asks for them.
 
     Raises:
-        PellucidError: a value out of range, or an empty prompt.
+        PellucidError: a value out of range or of another type, or an empty prompt.
     """
 
     prompt: abc.Sequence[int]
@@ -38,8 +39,16 @@ class Request:
     prompt_logprobs: int | None = None
 
     def __post_init__(self) -> None:
-        if len(self.prompt) == 0:
+        try:  # what is no token id would make the runner raise, which ends every sequence of that step
+            object.__setattr__(self, "prompt", [int(operator.index(token)) for token in self.prompt])
+        except TypeError:
+            raise PellucidError(f"the prompt of a request is a list of token ids, not {self.prompt!r}") from None
+        if not self.prompt:
             raise PellucidError("the prompt is empty: begin with the token that begins a text (end-of-text, as a rule)")
+        if not isinstance(self.options, SamplingOptions):
+            raise PellucidError(f"the options of a request are SamplingOptions, not {self.options!r}")
+        if not isinstance(self.echo, bool):
+            raise PellucidError(f"echo must be true or false, not {self.echo!r}")
         option_named("n").check(self.n)
         if self.best_of is not None and (
             not isinstance(self.best_of, int) or isinstance(self.best_of, bool) or self.best_of < self.n

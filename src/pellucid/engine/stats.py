@@ -28,6 +28,7 @@ class EngineStats:
         drafted_tokens: draft tokens that were read (`speculation`). accepted_tokens: those that equal what was then drawn.
             draft_failures: sequences for which the drafter failed, and that went on without.
         waiting: sequences in the queue. running: those being read or generated. cached: finished texts that may be reused.
+        close_failures: key-value sequences that the runner raised for when they were closed; they count as closed.
         nbytes: of keys and values, those of `cached` included; cached_nbytes: of these alone; peak_nbytes: the most at any
             time.
         budget: what `nbytes` never exceeds; None: there is no budget.
@@ -43,6 +44,7 @@ class EngineStats:
     drafted_tokens: int
     accepted_tokens: int
     draft_failures: int
+    close_failures: int
     waiting: int
     running: int
     cached: int

@@ -151,6 +151,8 @@ class CompletionService:
                 from pellucid.generation.load import load
 
                 self._loaded = _LoadedModel(stamp, await asyncio.to_thread(load, source))
+            if self._closing.is_set():  # asked after `_loaded` is set: from here on `close` ends what it answers
+                raise PellucidError("the server is closing")
             loaded = self._loaded
             loaded.users += 1
             loaded.unused.clear()

@@ -42,6 +42,7 @@ class Studio:
         self.host, self.port = host, bound
         self.url = f"http://{shown}:{bound}/"
         self._thread: threading.Thread | None = None
+        self._ended = threading.Event()  # waited for, since a `Thread.join` that a signal interrupts takes the thread for dead
 
     def start(self) -> Self:
         """Starts the server; returns when it accepts connections."""
@@ -58,9 +59,7 @@ class Studio:
                 proxy_headers=False, timeout_graceful_shutdown=5,
             )
         )  # fmt: skip
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="pellucid studio", daemon=True
-        )
+        self._thread = threading.Thread(target=self._serve, name="pellucid studio", daemon=True)
         self._thread.start()
         began = time.monotonic()
         while not self._server.started:
@@ -70,19 +69,26 @@ class Studio:
             time.sleep(0.01)
         return self
 
+    def _serve(self) -> None:
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._ended.set()
+
     def close(self) -> None:
         """Cancels running generations and stops the server."""
         if self._thread is not None:
             self._completions.close()
             self._server.should_exit = True
+            self._ended.wait()
             self._thread.join()
             self._thread = None
         self._socket.close()
 
     def wait(self) -> None:
         """Waits until the server has stopped; signals in the main thread are still handled."""
-        while self._thread is not None and self._thread.is_alive():
-            self._thread.join(0.5)
+        while self._thread is not None and not self._ended.wait(0.5):
+            pass
 
     def __enter__(self) -> Self:
         return self.start()
