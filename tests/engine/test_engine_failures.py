@@ -54,7 +54,7 @@ def test_every_mode_of_the_command_says_it_once(
     model: pellucid.GPT, how: tuple[str, ...], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No file holds such weights: reading it refuses them.
-    monkeypatch.setattr(generate, "_opened", lambda chosen: TextGenerator(TorchRunner(model), model.tokenizer))
+    monkeypatch.setattr(generate, "_open_model", lambda chosen: TextGenerator(TorchRunner(model), model.tokenizer))
     command = ["generate", "abab", "--max-tokens", "25", "--seed", "1", "--logit-bias", "258=-100"]
     assert main([*command, *how]) == 1
     _, err = capfd.readouterr()
