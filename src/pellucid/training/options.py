@@ -5,6 +5,7 @@ An option that is None was not given: the planner chooses then, and writes what 
 
 import inspect
 import math
+import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
@@ -61,7 +62,8 @@ class RunOptions:
         device: "cpu" (the default), "cuda", "cuda:1", "mps", or "auto": an accelerator if there is one.
 
     Raises:
-        PellucidError: two options of one group, a number that is not above 0, or an unknown choice.
+        PellucidError: two options of one group, a value of another type, a number that is not above 0, or an unknown
+            choice.
     """
 
     steps: int | None = option(int, "take this many steps", metavar="N", positive=True, group="budget")
@@ -81,8 +83,9 @@ class RunOptions:
                 groups.setdefault(known.group, []).append(name)
             if value is None:
                 continue
-            if known.positive and not (math.isfinite(value) and value > 0):
+            if known.positive and isinstance(value, numbers.Real) and not (math.isfinite(value) and float(value) > 0):
                 raise PellucidError(f"{name} must be a number above 0, not {value}")
+            _check_type(name, known.kind, value)
             if known.choices and value not in known.choices:
                 raise PellucidError(f"{name} must be {' or '.join(known.choices)}, not {value!r}")
         for names in groups.values():
@@ -229,6 +232,20 @@ class FinetuningKeywords(RunKeywords, total=False):
 
     epochs: float | None
     batch: int | None
+
+
+def _check_type(name: str, kind: type | None, value: object) -> None:
+    """Refuses what is no number, or no switch, where the option is one.
+
+    Raises:
+        PellucidError: it names the option.
+    """
+    if kind is bool and not isinstance(value, bool):
+        raise PellucidError(f"{name} must be true or false, not {value!r}")
+    if kind is int and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
+        raise PellucidError(f"{name} must be a whole number, not {value!r}")
+    if kind is float and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
+        raise PellucidError(f"{name} must be a number, not {value!r}")
 
 
 def table(options: type[RunOptions]) -> Iterator[tuple[str, RunOption]]:
