@@ -68,6 +68,7 @@ def test_there_are_marked_examples() -> None:
     assert len(MARKED) >= 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("code", MARKED)
 def test_marked_examples_run(code: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=280)

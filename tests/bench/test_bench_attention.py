@@ -17,6 +17,7 @@ def test_every_pattern_gets_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "attention/fixed-128-32/300/forward+backward" in names
 
 
+@pytest.mark.long
 def test_the_peak_of_a_process_is_that_of_the_pass() -> None:
     """A dense pass over 2,048 positions holds its inputs, answer and gradients: 8 x 6.3 MB, some of it in memory had before."""
     result = bench.peak_memory("dense", 2048)

@@ -36,6 +36,7 @@ def echo(**arguments: Any) -> tuple[Work, dict[str, Any]]:
     return work, arguments
 
 
+@pytest.mark.long
 def test_a_worker_answers_and_its_exit_is_reported() -> None:
     with Worker("test_bench_peers", "echo", {"a": 1}) as worker:
         assert worker.ready == {"a": 1}

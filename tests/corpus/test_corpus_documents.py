@@ -126,6 +126,7 @@ def test_links_that_lead_nowhere_or_in_circles(tmp_path: Path) -> None:
 # The prose that every Python carries
 
 
+@pytest.mark.long
 def test_python_prose_is_there() -> None:
     documents = list(python_prose())
     assert len({document.name for document in documents}) == len(documents)
@@ -136,6 +137,7 @@ def test_python_prose_is_there() -> None:
         assert not any("/test/" in name or "site-packages" in name for name in texts)
 
 
+@pytest.mark.long
 def test_python_prose_imports_nothing_it_reads() -> None:
     code = (
         "import sys; from pellucid.corpus import python_prose; before = set(sys.modules); list(python_prose());"

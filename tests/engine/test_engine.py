@@ -243,6 +243,7 @@ def test_bfloat16_and_the_log_probabilities_it_gives(banded):
         assert torch.tensor([p for _, p in top], dtype=torch.float64).exp().sum() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.long
 def test_greedy_is_transformers_greedy(tmp_path):
     transformers = pytest.importorskip("transformers")
     model = make(pattern=all_dense(4))

@@ -133,6 +133,7 @@ def test_a_long_example_is_refused_and_nothing_is_left(base: GPT, tmp_path: Path
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_finetuning_learns_a_task_and_keeps_the_best(base: GPT, tmp_path: Path) -> None:
     """Digits to words for numbers below a hundred, from random weights."""
     before = {name: p.clone() for name, p in base.named_parameters()}

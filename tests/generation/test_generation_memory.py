@@ -31,6 +31,7 @@ print(largest() - before)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="the largest resident size is read from /proc")
 @pytest.mark.parametrize(("storage", "kernel"), [("float32", "off"), ("bfloat16", "off"), ("float32", "only")])
 def test_generating_takes_the_weights_the_cache_and_little_else(storage: str, kernel: str, tmp_path: Path) -> None:

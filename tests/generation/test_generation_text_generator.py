@@ -145,7 +145,7 @@ def test_the_choice_of_who_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert path("known", kernel="off", weights="bfloat16") == "PyTorch bfloat16"
     with pytest.raises(open_runner.KernelUnavailable, match=r"no kernel here: it does not support attention by compressed"):
         path("unknown", kernel="only")
-    with pytest.raises(PellucidError, match=r"only the kernel computes with int8 weights.*does not know"):
+    with pytest.raises(PellucidError, match=r"only the kernel computes with int8 weights.*does not support"):
         path("unknown", weights="int8")
     with pytest.raises(PellucidError, match="leave out --kernel off"):
         path("known", kernel="off", weights="int4")

@@ -245,6 +245,7 @@ pellucid.train([Document(*pair) for pair in {pairs!r}], {out!r}, config=config, 
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
 @pytest.mark.parametrize("where", ["step", "record"])
 def test_a_record_survives_a_kill(documents: list[Document], whole: Path, tmp_path: Path, where: str) -> None:

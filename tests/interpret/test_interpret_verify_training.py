@@ -119,6 +119,7 @@ def tampered(record: pellucid.Record, name: str, place: int) -> Any:
     return array
 
 
+@pytest.mark.long
 def test_every_changed_number_is_caught(run: Path, record: pellucid.Record) -> None:
     """All chunks at once, each at one place: each has a row of its own. Then the next place."""
     names = [name for name in record if record.entry(name).dtype != "json" and record.entry(name).truth != "measured"]

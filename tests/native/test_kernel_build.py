@@ -53,6 +53,7 @@ def script(path: Path, text: str) -> str:
     return str(path)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 def test_it_is_compiled_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "FLAGS", ("-O0", *build.FLAGS[1:]))  # it is not run here
@@ -111,6 +112,7 @@ def test_a_compiler_that_fails_is_quoted_and_not_called_again(
     assert tries_again()
 
 
+@pytest.mark.long
 @posix
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 def test_a_compiler_that_was_mended_leaves_the_library_only(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,6 +140,7 @@ def serve(engine: Engine, asked: abc.Sequence[Asked]) -> list[tuple[Asked, Seque
     raise AssertionError("it never ends")
 
 
+@pytest.mark.long
 @each
 @settings(deadline=None, max_examples=12)
 @given(requests(), st.integers(1, 30), st.integers(1, 8), st.booleans(), st.none() | st.integers(1, 4))

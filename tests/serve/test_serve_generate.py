@@ -361,6 +361,7 @@ def test_the_command_prints_its_address_when_it_answers_and_ends_cleanly(tiny_ru
     assert (process.returncode, out) == (0, "") and err in ("", "Ctrl-C ends it\n")  # the signal may come before that line
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one child alone")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_every_answer_with_an_event_or_a_refusal_before_the_process_ends(

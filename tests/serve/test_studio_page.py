@@ -18,7 +18,7 @@ import pellucid
 from pellucid.draw.components import chart
 from pellucid.draw.film import palette
 from pellucid.engine import options as option_table
-from pellucid.engine.options import Option
+from pellucid.engine.options import SamplingOption
 from pellucid.errors import PellucidError
 from pellucid.record import Record, RecordWriter, StoredArray, open_record
 from pellucid.serve import Studio, write_page
@@ -235,11 +235,13 @@ def test_a_prompt_is_answered_token_by_token_and_then_inspected(page: Any, studi
 def test_the_form_has_an_input_for_each_row_of_the_table(page: Any, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of every type, added before the server starts: the form shows them, and what it sends the server parses."""
     rows = (
-        Option(name="typical_mass", type="float", default=1.0, minimum=0, above_minimum=True, maximum=1, help="a <b>rule</b>"),
-        Option(name="window_tokens", type="int", default=None, minimum=1, nullable=True, help="looks back so far"),
-        Option(name="fast_draws", type="bool", default=False, help="draws quickly"),
-        Option(name="banned_texts", type="texts", default=(), help="never writes these"),
-        Option(name="token_boosts", type="biases", default=(), help="wants these"),
+        SamplingOption(
+            name="typical_mass", type="float", default=1.0, minimum=0, above_minimum=True, maximum=1, help="a <b>rule</b>"
+        ),
+        SamplingOption(name="window_tokens", type="int", default=None, minimum=1, nullable=True, help="looks back so far"),
+        SamplingOption(name="fast_draws", type="bool", default=False, help="draws quickly"),
+        SamplingOption(name="banned_texts", type="texts", default=(), help="never writes these"),
+        SamplingOption(name="token_boosts", type="biases", default=(), help="wants these"),
     )  # fmt: skip
     monkeypatch.setattr(option_table, "SAMPLING_OPTIONS", (*option_table.SAMPLING_OPTIONS, *rows))
     bodies: list[bytes] = []

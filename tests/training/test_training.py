@@ -279,6 +279,7 @@ except PellucidError as error:
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="resource limits are POSIX's")
 def test_a_full_disk_leaves_the_last_good_checkpoint(text: list[Document], tmp_path: Path) -> None:
     """A limit on file size stands in for a full disk: the same call fails, halfway through a file."""

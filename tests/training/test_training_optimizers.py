@@ -51,6 +51,7 @@ def test_every_optimizer_goes_on_from_what_is_saved_of_it(name: str) -> None:
     assert not torch.equal(next(whole.parameters()), next(half.parameters()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
     [
@@ -171,6 +172,7 @@ def test_no_gradient_crosses_the_end_of_a_document(dtype: torch.dtype) -> None:
     assert not model.wpe.weight.grad[:10].any() and model.wpe.weight.grad[10:20].all(dim=1).all()
 
 
+@pytest.mark.long
 def test_a_run_that_keeps_documents_apart_resumes_and_is_verified(documents: list[Document], tmp_path: Path) -> None:
     run = assert_resumes_to_the_bit(documents, tmp_path, mask_documents=True)
     assert run.plan.mask_documents

@@ -112,6 +112,7 @@ def test_the_batch_grows_linearly_by_tokens_and_stays_full(full: int, n_ctx: int
     assert batches.tokens_before(found) >= tokens > batches.tokens_before(found - 1)
 
 
+@pytest.mark.long
 def test_a_growing_batch_takes_each_window_once_and_resumes_to_the_bit(documents: list[Document], tmp_path: Path) -> None:
     run = assert_resumes_to_the_bit(documents, tmp_path, batch_ramp=True, steps=24)
     plan = json.loads((run.path / "run.json").read_text(encoding="utf-8"))
@@ -203,6 +204,7 @@ def test_a_spike_leaves_weights_and_optimizer_alone(
     assert_verified(run, complete=True)
 
 
+@pytest.mark.long
 def test_a_run_that_leaves_out_steps_resumes_to_the_bit(
     odd: list[Document], documents: list[Document], tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ SCRIPT = Path(__file__).parent / "on_fake_device.py"
 TINY = GPTConfig(vocab_size=300, n_ctx=32, n_layers=1, d_model=16, n_heads=2)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
     reason="this PyTorch has no backends written in Python",
