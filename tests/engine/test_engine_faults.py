@@ -107,6 +107,7 @@ def run_schedule(chance: random.Random, runner: FaultyRunner, drafter: Drafter |
     return groups
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("calls", ["", "open", "copy", "close", "run", "open copy close run"])
 def test_a_fault_ends_only_what_it_concerns_and_nothing_stays_open(calls: str) -> None:
     right = faults = 0

@@ -147,6 +147,7 @@ def test_the_start_is_gpt2_s() -> None:
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), again.parameters(), strict=True))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("activation", ["gelu_tanh", "gelu_erf", "relu"])
 def test_all_dense_equals_transformers_both_ways(tmp_path: Path, activation: str) -> None:
     transformers = pytest.importorskip("transformers")

@@ -194,6 +194,7 @@ def test_every_token_that_is_named_has_its_piece(whole: Path, record: pellucid.R
         assert text[start:end] == tokenizer.token_bytes(token)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("dtype", "dropout"), [("float32", 0.0), ("float32", 0.1), ("bfloat16", 0.1)])
 def test_recording_changes_no_bit(documents: list[Document], tmp_path: Path, dtype: str, dropout: float) -> None:
     config = CONFIG.replace(dropout=dropout)

@@ -249,6 +249,7 @@ def test_exact_is_right(name: str) -> None:
     runner.close(sequence)
 
 
+@pytest.mark.long
 @each
 @settings(deadline=None, max_examples=6)
 @given(asked=requests(), chunk=st.integers(1, 30))

@@ -191,6 +191,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(text: list[Docume
     assert not torch.equal(a["wte.weight"], c["wte.weight"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("dtype", "dropout"), [("float32", 0.1), ("bfloat16", 0.0)])
 def test_stopped_and_resumed_is_uninterrupted(text: list[Document], tmp_path: Path, dtype: str, dropout: float) -> None:
     config = CONFIG.replace(dropout=dropout)

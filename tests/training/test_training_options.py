@@ -127,6 +127,7 @@ def test_a_growing_batch_takes_each_window_once_and_resumes_to_the_bit(documents
     assert_verified(run)
 
 
+@pytest.mark.long
 def test_a_ramp_changes_how_many_steps_so_many_tokens_take(documents: list[Document], tmp_path: Path) -> None:
     plain, ramped = (
         train(documents, tmp_path / name, steps=None, tokens=4_000, batch_ramp=ramp)
@@ -235,6 +236,7 @@ def test_so_many_checkpoints_are_kept(documents: list[Document], tmp_path: Path)
         train(documents, tmp_path / "none", keep=0)
 
 
+@pytest.mark.long
 def test_the_best_model_is_what_remains_if_asked_for(documents: list[Document], tmp_path: Path) -> None:
     """So high a rate that held-out loss rises again; the record is of the last step all the same."""
     options: dict[str, Any] = {"batch_tokens": 64, "learning_rate": 1.0, "keep_best": True}
