@@ -10,7 +10,7 @@ from pellucid.errors import PellucidError
 from pellucid.finetuning import job
 from pellucid.interpret.finetuning_recorder import record_finetuning
 from pellucid.interpret.training_recorder import TrainingRecorder
-from pellucid.runs.files import RUN_FILE, STATE_FILE
+from pellucid.runs.files import STATE_FILE
 from pellucid.runs.plan import Plan
 from pellucid.training import checkpoint, run
 from pellucid.training.checkpoint import State
@@ -50,7 +50,7 @@ def open_run(path: str | Path) -> Run:
         PellucidError: no run is there, or its `run.json` or newest checkpoint is damaged.
     """
     path = Path(path)
-    plan = Plan.load(path, kind=_kind(path))
+    plan = Plan.load(path, kind=None)
     newest = checkpoint.newest(path)
     state = State(step=0, tokens=0)
     if newest is not None:
@@ -60,11 +60,3 @@ def open_run(path: str | Path) -> Run:
             raise PellucidError(f"{newest / STATE_FILE} cannot be read: {error!r}; remove that checkpoint") from None
     stopped = ended(plan, state) and state.step < plan.total_steps
     return Run(path=path, plan=plan, step=state.step, tokens=state.tokens, stopped_learning=stopped)
-
-
-def _kind(path: Path) -> str:
-    """The kind in `run.json`: "train" or "finetune". A file that cannot be read is left to `Plan.load` to refuse."""
-    try:
-        return str(json.loads((path / RUN_FILE).read_text(encoding="utf-8"))["kind"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "train"

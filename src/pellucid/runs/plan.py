@@ -87,8 +87,8 @@ class Plan:
         write_whole(run / RUN_FILE, json.dumps(self.to_dict(), indent=2) + "\n")
 
     @classmethod
-    def load(cls, run: Path, *, kind: str) -> Self:
-        """Reads `run.json` to resume a run of that kind.
+    def load(cls, run: Path, *, kind: str | None) -> Self:
+        """Reads `run.json` to resume a run of that kind; None takes either.
 
         Raises:
             PellucidError: no run there, one of a newer version, or of another kind; the message says how to resume that.
@@ -105,7 +105,7 @@ class Plan:
             })  # fmt: skip
         except (KeyError, TypeError, AttributeError) as error:
             raise PellucidError(f"{path} is damaged ({error!r}): {DAMAGED}") from None
-        if plan.kind != kind:
+        if kind is not None and plan.kind != kind:
             raise PellucidError(f"{run} is a {plan.kind} run: resume it with pellucid {plan.kind} --resume --out {run}")
         return plan
 
