@@ -82,9 +82,9 @@ def sampling(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _bias(text: str) -> tuple[int, float]:
+    token, _, value = text.partition("=")
     try:
-        pair: tuple[int, float] = option_table.option_named("logit_bias").parse(text)
-        return pair
+        return int(token), float(value)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no token id and number, such as 50256=-100") from None
 

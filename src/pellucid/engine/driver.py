@@ -247,4 +247,3 @@ def _set_all(futures: abc.Sequence[asyncio.Future[None]]) -> None:
     for future in futures:
         if not future.done():
             future.set_result(None)
-

@@ -2,8 +2,8 @@
 
 Each row of `SAMPLING_OPTIONS` says all that is known of an option: type, range, default, help, and whether a record names it.
 From the table derive: the checks of `SamplingOptions`, the flags of the command line (`cli.generate`), the fields of the
-studio's HTTP request and form (`serve.studio.generation`), and the columns of a record's sampling options
-(`interpret.capture`, re-read by `interpret.verify.generation`). `SamplingOptions` and `GenerationMixin.generate` are written
+studio's HTTP request and form (`serve.studio.generate_request`), and the columns of a record's sampling options
+(`interpret.capture`, re-read by `interpret.verify.identity`). `SamplingOptions` and `GenerationMixin.generate` are written
 out for type checkers; a test compares them with the table.
 """
 
@@ -90,23 +90,6 @@ class SamplingOption:
                 if not isinstance(value, int | float) or isinstance(value, bool) or not self._in_range(value):
                     raise PellucidError(f"{self.name} must be {self._required(value)}, not {value!r}")
                 return value
-
-    def parse(self, text: str) -> Any:
-        """One value from the text of a command line; of biases one pair, ID=X.
-
-        Raises:
-            ValueError: it is no such value.
-        """
-        match self.type:
-            case "int":
-                return int(text)
-            case "float":
-                return float(text)
-            case "biases":
-                token, _, value = text.partition("=")
-                return int(token), float(value)
-            case _:
-                return text
 
     def from_json(self, value: Any) -> Any:
         """The checked value of a JSON field. Biases come as an object, {"50256": -100}; a whole number that

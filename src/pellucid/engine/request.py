@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from pellucid.engine.completion import Completion, Score
 from pellucid.engine.options import SamplingOptions, option_named
-from pellucid.engine.sequence import Sequence, check_fits
+from pellucid.engine.sequence import Sequence, check_fits, check_not_empty
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.text.tokenizer import Tokenizer
@@ -43,8 +43,7 @@ class Request:
             object.__setattr__(self, "prompt", [int(operator.index(token)) for token in self.prompt])
         except TypeError:
             raise PellucidError(f"the prompt of a request is a list of token ids, not {self.prompt!r}") from None
-        if not self.prompt:
-            raise PellucidError("the prompt is empty: begin with the token that begins a text (end-of-text, as a rule)")
+        check_not_empty(self.prompt)
         if not isinstance(self.options, SamplingOptions):
             raise PellucidError(f"the options of a request are SamplingOptions, not {self.options!r}")
         if not isinstance(self.echo, bool):

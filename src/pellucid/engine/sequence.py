@@ -87,8 +87,7 @@ class Sequence:
         self, prompt: list[int], sample: int, options: SamplingOptions, tokenizer: Tokenizer | None, end_of_text: int, *,
         prompt_logprobs: int | None = None,
     ) -> None:  # fmt: skip
-        if not prompt:
-            raise PellucidError("the prompt is empty: begin with the token that begins a text (end-of-text, as a rule)")
+        check_not_empty(prompt)
         self.prompt = prompt
         self.sample = sample
         self.options = options
@@ -171,6 +170,16 @@ def window_start(length: int, n_ctx: int) -> int:
     """
     half = n_ctx // 2
     return half * max(0, -((n_ctx - length) // half))
+
+
+def check_not_empty(prompt: abc.Sequence[int]) -> None:
+    """Refuses a prompt without tokens: there is none whose logits the first token could be drawn from.
+
+    Raises:
+        PellucidError: it is empty.
+    """
+    if not prompt:
+        raise PellucidError("the prompt is empty: begin with the token that begins a text (end-of-text, as a rule)")
 
 
 def check_fits(

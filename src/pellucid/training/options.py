@@ -46,7 +46,7 @@ class RunOption:
 
 
 def option(kind: type | None, help: str, **known: Any) -> Any:
-    """A dataclass field that is an option; its arguments are `Option`'s."""
+    """A dataclass field that is an option; its arguments are `RunOption`'s."""
     return field(default=None, metadata={"option": RunOption(kind=kind, help=help, **known)})
 
 
