@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from pathlib import Path
 
 import pytest
+from cases import TIMES
 from hypothesis import HealthCheck, settings
 from stories import story
 
@@ -22,7 +23,7 @@ from pellucid.training import matmul_rate
 
 
 # No test depends on time: a busy machine is no failure.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("untimed", max_examples=100 * TIMES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 

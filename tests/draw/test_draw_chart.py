@@ -5,7 +5,8 @@ from itertools import combinations, pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as some
 
 from pellucid.draw import Film, loss_chart
@@ -182,7 +183,7 @@ def test_a_nice_step_is_nice_and_the_smallest(span: float, most: int) -> None:
     assert span / (step / 2.5) > most * (1 - 1e-9)
 
 
-@settings(max_examples=50)
+@cases(50)
 @given(some.floats(-100, 100), some.floats(0.001, 1e7), some.floats(60, 2000), some.booleans())
 def test_ticks_lie_on_their_axis_and_their_labels_do_not_touch(low: float, span: float, length: float, whole: bool) -> None:
     axis = LinearScale(low, low + span, 50, 50 + length)

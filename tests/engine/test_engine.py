@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.engine.options import SamplingOptions
@@ -102,7 +103,7 @@ def test_prompts_of_different_lengths_together_are_each_alone(banded):
     assert len(lengths) > 1, "no row left the batch before another"
 
 
-@settings(max_examples=12, deadline=None)
+@cases(12)
 @given(st.lists(st.integers(1, 45), min_size=1, max_size=4), st.integers(0, 20), st.integers(1, 3), st.integers(0, 99))
 def test_any_batch_is_its_oracle(banded, lengths, max_tokens, n, seed):
     prompts = [prompt_ids(length, seed=i) for i, length in enumerate(lengths)]

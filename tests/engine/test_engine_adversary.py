@@ -8,7 +8,8 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.engine.engine import Engine
@@ -134,7 +135,7 @@ BUDGET = st.one_of(st.none(), st.integers(1, 4 * N_CTX * POSITION_BYTES))
 LENGTHS = st.lists(st.tuples(st.integers(1, 16), st.integers(1, 4)), min_size=1, max_size=12)
 
 
-@settings(max_examples=150, deadline=None)
+@cases(150)
 @given(WHAT_HAPPENS, BUDGET, st.integers(1, 20), st.integers(1, 5), st.booleans())
 def test_whatever_happens_each_answer_is_what_it_is_alone(happens, budget, chunk, rows, prefix_cache):
     """Bits, the budget at every moment, first come first served, an end in a bounded number of steps, and nothing left over."""
@@ -194,7 +195,7 @@ def test_whatever_happens_each_answer_is_what_it_is_alone(happens, budget, chunk
     assert engine.stats.nbytes == runner.held() == 0
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(LENGTHS, st.integers(1, 3), st.integers(1, 20))
 def test_nobody_overtakes_into_the_model(requests, rows, chunk):
     """However small those behind are, the first of the queue goes in first."""

@@ -1,7 +1,8 @@
 """From tokens to text: unfinished characters and stop strings across token borders."""
 
 import pytest
-from hypothesis import example, given, settings
+from cases import cases
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pellucid.engine.detokenizer import StopScanner, TextAssembler
@@ -50,14 +51,14 @@ def test_known_cases(pushes, stops, expected):
 SMALL = st.text("ab\n", max_size=4)
 
 
-@settings(max_examples=500, deadline=None)
+@cases(500)
 @given(st.lists(SMALL, max_size=12), st.lists(SMALL.filter(bool), max_size=3))
 @example(["aaab"], ["aab", "ab"])
 def test_any_cut_of_any_text_gives_what_the_definition_gives(pushes, stops):
     assert written(pushes, stops) == cut("".join(pushes), stops)
 
 
-@settings(max_examples=200, deadline=None)
+@cases(200)
 @given(st.lists(SMALL, max_size=8), st.lists(SMALL.filter(bool), min_size=1, max_size=3))
 def test_no_more_is_held_back_than_may_start_a_stop_string(pushes, stops):
     scanner = StopScanner(stops)
@@ -79,7 +80,7 @@ IDS = st.sampled_from([BYTES[b"a"], BYTES[b"b"], BYTES[b"\xc3"], BYTES[b"\xa9"],
 STOPS = st.lists(st.text("abé😀\ufffd", min_size=1, max_size=3), max_size=3)
 
 
-@settings(max_examples=500, deadline=None)
+@cases(500)
 @given(st.lists(IDS, max_size=12), STOPS)
 def test_text_of_tokens_is_the_text_of_all_bytes_cut_at_the_stop(ids, stops):
     assembler = TextAssembler(TOKENIZER, stops)

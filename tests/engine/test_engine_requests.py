@@ -4,7 +4,8 @@ from collections import abc
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 from plain_runner import BROKEN, CONFIG, N_CTX, POSITION_BYTES, VOCAB, Plain, alone, logits_of
 
@@ -285,7 +286,7 @@ def test_requests_are_checked() -> None:
 request = st.tuples(st.integers(0, 9), st.integers(0, 30), st.integers(0, 3), st.integers(1, 25), st.booleans())
 
 
-@settings(deadline=None, max_examples=50)
+@cases(50)
 @given(
     st.lists(request, min_size=1, max_size=6), st.integers(1, 40), st.integers(1, 5), st.integers(N_CTX, 200) | st.none(),
     st.sampled_from(["exact", "fast"]), st.booleans(),

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from cases import cases
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pellucid.engine import sampling
@@ -127,7 +128,7 @@ SLACK = 1e-12
 LOGITS = st.lists(st.integers(-8, 8).map(lambda x: x / 2), min_size=1, max_size=30)
 
 
-@settings(max_examples=300, deadline=None)
+@cases(300)
 @given(
     LOGITS,
     st.sampled_from([0.3, 1.0, 2.0]),
@@ -168,7 +169,7 @@ def test_of_equals_the_lower_ids_stay():
 
 
 @given(LOGITS, st.floats(0, 1, exclude_max=True))
-@settings(max_examples=50, deadline=None)
+@cases(50)
 def test_options_that_cut_nothing_change_nothing(logits, u):
     plain = draw(floats(logits), SamplingOptions(seed=0), u)
     assert plain == draw(floats(logits), SamplingOptions(seed=0, top_k=len(logits), top_p=1.0), u)
@@ -199,7 +200,7 @@ def many(seed: int, scale: float, count: int = 9000) -> np.ndarray:
     return (np.random.default_rng(seed).standard_normal(count) * scale).astype(np.float32)
 
 
-@settings(max_examples=150, deadline=None)
+@cases(150)
 @given(
     st.integers(0, 99), st.sampled_from([0.01, 1.0, 4.0, 30.0]), st.sampled_from([1e-3, 0.7, 1.0, 1.3, 20.0]),
     st.floats(0, 1, exclude_max=True), st.none() | st.integers(-3, 3),

@@ -4,7 +4,8 @@ from collections import abc
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 from models import lively
 from plain_runner import BROKEN, Plain, alone, logits_of
@@ -100,7 +101,7 @@ def test_what_is_not_a_number_in_a_prompt_ends_its_score_alone() -> None:
         engine.submit(Request(prompt=[1], options=ask(0))).score()
 
 
-@settings(deadline=None, max_examples=15)
+@cases(15)
 @given(st.data())
 def test_scores_are_the_same_bits_whatever_is_reused(data: st.DataObject) -> None:
     """On a real model in exact mode: texts that begin alike, scored and continued, in chunks, beside each other, and later."""

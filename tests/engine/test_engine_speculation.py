@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 from models import lively
 
@@ -90,7 +91,7 @@ options = st.builds(
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-@settings(max_examples=7, deadline=None)
+@cases(7)
 @given(prompts, options, st.booleans(), st.sets(st.integers(0, 30), max_size=8))
 def test_an_answer_is_the_same_to_the_bit_with_any_drafter(
     name: str, prompts: list[list[int]], options: SamplingOptions, slides: bool, wrong: set[int]
@@ -186,7 +187,7 @@ def test_a_lookup_that_follows_a_text_drafts_as_a_new_one(ids: list[int], most: 
         assert following.propose([ask]) == PromptLookup().propose([ask])
 
 
-@settings(max_examples=10, deadline=None)
+@cases(10)
 @given(st.lists(st.lists(st.integers(0, 3), min_size=2, max_size=9), min_size=1, max_size=4))
 def test_a_draft_model_that_follows_a_text_drafts_as_a_new_one(texts: list[list[int]]) -> None:
     runner, row = runner_of("torch"), Sequence([1], 0, SamplingOptions(max_tokens=20, temperature=0.0), None, VOCAB - 1)

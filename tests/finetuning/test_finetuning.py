@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pellucid
@@ -75,7 +76,7 @@ def test_filling_and_prompts_change_no_loss(base: GPT, tokenizer: Tokenizer) -> 
     assert batches.held_out(base, torch.float32)[0] == pytest.approx(total / count, rel=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@cases(30)
 @given(n=st.integers(1, 40), batch=st.integers(1, 7), seed=st.integers(0, 5))
 def test_every_epoch_shows_every_example_once(tokenizer: Tokenizer, n: int, batch: int, seed: int) -> None:
     examples = number_words(range(n))

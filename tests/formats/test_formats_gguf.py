@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from models import lively
@@ -96,7 +97,7 @@ def plain_q4_0(numbers: np.ndarray) -> tuple[bytes, list[float]]:
 FINITE = st.floats(-1e4, 1e4, width=32, allow_subnormal=False).filter(lambda x: x == 0 or abs(x) > 1e-30)
 
 
-@settings(max_examples=30, deadline=None)
+@cases(30)
 @given(arrays(np.float32, (1, 64), elements=FINITE))
 @pytest.mark.parametrize(("kind", "plain"), [("Q8_0", plain_q8_0), ("Q4_0", plain_q4_0)])
 def test_blocks_agree_with_plain_arithmetic(kind: str, plain: Any, numbers: np.ndarray) -> None:
@@ -106,7 +107,7 @@ def test_blocks_agree_with_plain_arithmetic(kind: str, plain: Any, numbers: np.n
     assert decode(made, TENSOR_TYPES[kind]).tolist() == [x for _, back in oracle for x in back]
 
 
-@settings(max_examples=50, deadline=None)
+@cases(50)
 @given(arrays(np.float32, (1, 64), elements=st.floats(-100, 100, width=32)))
 def test_blocks_are_off_by_half_a_step_at_most(numbers: np.ndarray) -> None:
     x = torch.from_numpy(numbers)
@@ -348,7 +349,7 @@ def test_a_file_cut_anywhere_is_refused(whole: bytes, tmp_path: Path) -> None:
         assert not opens(tmp_path / "m.gguf", whole[:length])
 
 
-@settings(max_examples=100, deadline=None)
+@cases(100)
 @given(st.data())
 def test_a_damaged_header_is_refused_or_harmless(whole: bytes, tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
     damaged = bytearray(whole)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import cases
 from hugging_face import library, published
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from stories import story
 
@@ -165,7 +166,7 @@ def test_it_runs_from_the_shell(opt: Path, tmp_path: Path, capsys: pytest.Captur
     assert json.loads(capsys.readouterr().out)["prompt_ids"] == their_ids(opt, "the fox")
 
 
-@settings(deadline=None, max_examples=12)
+@cases(12)
 @given(order=st.randoms(use_true_random=False), gaps=st.integers(0, 40), text=st.text())
 def test_any_numbering_encodes_what_the_plain_one_does(
     plain: Tokenizer, tmp_path_factory: pytest.TempPathFactory, order: Any, gaps: int, text: str

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from cases import cases
 from hugging_face import MODELS, N_CTX, VOCAB, WIDTH, ids_of, opened, published, shake, their_greedy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
@@ -108,7 +109,7 @@ def shapes(draw: st.DrawFn) -> tuple[str, GPTConfig]:
     return target, GPTConfig(**values)
 
 
-@settings(deadline=None, max_examples=40)
+@cases(40)
 @given(shapes(), st.integers(0, 99))
 def test_any_shape_written_and_read_is_the_same_function(
     tmp_path_factory: pytest.TempPathFactory, drawn: tuple[str, GPTConfig], seed: int

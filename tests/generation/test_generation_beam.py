@@ -5,7 +5,8 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 from models import lively
 
@@ -87,7 +88,7 @@ def test_a_beam_as_wide_as_all_answers_finds_the_best_of_them(seed, alpha):
 
 
 @pytest.mark.parametrize("path", PATHS)
-@settings(max_examples=12, deadline=None)
+@cases(12)
 @given(st.integers(0, 9), st.integers(1, 5), st.sampled_from([0.0, 0.6, 1.0, 4.0]), st.integers(1, 9), st.integers(1, 14))
 def test_sequences_follow_their_hypotheses(path, seed, width, alpha, most, length):
     """Past the band, with sequences dropped and copied: as a search that reads everything again; no sequence stays open."""

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pellucid
@@ -71,7 +72,7 @@ def model(tiny_run):
 WORDS = st.text("abc de", min_size=1, max_size=6).filter(str.strip)
 
 
-@settings(max_examples=30, deadline=None)
+@cases(30)
 @given(st.lists(st.tuples(WORDS, WORDS), max_size=9), WORDS, st.sampled_from(sorted(FORMATS)), st.integers(0, 40))
 def test_as_many_examples_as_fit_and_no_more(model, examples, query, name, max_tokens):
     def needs(count):
@@ -91,7 +92,7 @@ def test_as_many_examples_as_fit_and_no_more(model, examples, query, name, max_t
     assert len(answer.prompt_ids) == needs(max(fits))
 
 
-@settings(max_examples=40, deadline=None)
+@cases(40)
 @given(WORDS, WORDS, st.sampled_from(sorted(FORMATS)))
 def test_an_answer_is_read_with_its_prompt_as_one_text(model, query, answer, name):
     prompt = Prompt("", [], query, name)

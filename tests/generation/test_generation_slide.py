@@ -5,7 +5,8 @@ from functools import cache
 
 import pytest
 import torch
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 from models import lively
 
@@ -43,7 +44,7 @@ def naive(model, prompt, options, sample=0):
     return ids[len(prompt) :], logprobs, start
 
 
-@settings(max_examples=15, deadline=None)
+@cases(15)
 @given(st.sampled_from([2, 3, 8, 13]), st.lists(st.integers(1, 30), min_size=1, max_size=3), st.integers(1, 25), SEED)
 def test_a_sliding_window_is_the_text_cut_and_read_again(n_ctx, lengths, max_tokens, seed):
     model = make(n_ctx)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 from models import lively
 
@@ -112,7 +113,7 @@ def test_the_kernel_reads_what_a_directory_holds(storage: str, tmp_path: Path) -
 
 
 @needs_kernel
-@settings(max_examples=40, deadline=None)
+@cases(40)
 @given(st.integers(0, 2000), st.integers(0, 255), st.booleans())
 def test_damaged_files_are_refused_in_words_or_read_as_they_are(tmp_path_factory, where: int, what: int, cut: bool) -> None:
     directory = tmp_path_factory.mktemp("damaged")

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from cases import cases
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from test_gpt_pattern import compressed, heads, simple
 
@@ -38,7 +39,7 @@ def cut_up_even_the_short(monkeypatch: pytest.MonkeyPatch) -> None:
 any_query = st.one_of(simple, heads)
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=FIXTURE)
+@cases(100, suppress_health_check=FIXTURE)
 @given(any_query, st.integers(1, 75), st.booleans(), st.integers(0, 99))
 def test_attention_is_masked_attention(pattern: Pattern, positions: int, small: bool, seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -50,7 +51,7 @@ def test_attention_is_masked_attention(pattern: Pattern, positions: int, small: 
         assert_same(attention(*inputs, pattern), masked_attention(*inputs, mask), inputs, **CLOSE)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=FIXTURE)
+@cases(40, suppress_health_check=FIXTURE)
 @given(any_query, st.integers(1, 60), st.integers(1, 60), st.integers(0, 99))
 def test_new_queries_read_on(pattern: Pattern, keys: int, new: int, seed: int) -> None:
     """Queries on the newest positions of more keys."""
@@ -59,7 +60,7 @@ def test_new_queries_read_on(pattern: Pattern, keys: int, new: int, seed: int) -
     assert_same(attention(*inputs, pattern), masked_attention(*inputs, mask), inputs, **CLOSE)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=FIXTURE)
+@cases(40, suppress_health_check=FIXTURE)
 @given(compressed, st.integers(1, 60), st.integers(0, 99))
 def test_compressed_attention_is_masked_attention(pattern: Compressed, positions: int, seed: int) -> None:
     count = 1 + pattern.count(positions)

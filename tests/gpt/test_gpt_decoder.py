@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.errors import PellucidError
@@ -44,7 +45,7 @@ def test_mask_is_the_definition(pattern: Pattern) -> None:
     assert mask.tolist() == [[pattern.visible(q, k) for k in range(13)] for q in range(7, 13)]
 
 
-@settings(deadline=None, max_examples=60)
+@cases(60)
 @given(keys=st.integers(1, 70), new=st.integers(1, 70), width=st.integers(1, 80), dense=st.booleans(), grad=st.booleans())
 def test_attention_is_masked_attention(keys: int, new: int, width: int, dense: bool, grad: bool) -> None:
     queries = min(new, keys)

@@ -6,7 +6,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.gpt import initialization
@@ -27,7 +28,7 @@ def numbers(count: int, seed: int = 1, name: str = "wte.weight", first: int = 0)
     return out
 
 
-@settings(deadline=None)
+@cases()
 @given(st.sampled_from(list(parameter_shapes(CONFIG))), st.integers(-5, 2**70), st.data())
 def test_rows_are_those_of_the_whole_parameter(parameter: tuple[str, tuple[int, ...]], seed: int, data: st.DataObject) -> None:
     name, shape = parameter
@@ -38,7 +39,7 @@ def test_rows_are_those_of_the_whole_parameter(parameter: tuple[str, tuple[int, 
     assert np.array_equal(initial_rows(CONFIG, seed, name, shape, start, stop), whole[start:stop])
 
 
-@settings(deadline=None, max_examples=30)
+@cases(30)
 @given(st.integers(0, 2**34), st.integers(0, 60), st.integers(1, 9))
 def test_any_span_in_chunks_of_any_size_is_the_same(first: int, count: int, chunk: int) -> None:
     """Against one number at a time, in plain integers."""

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.errors import PellucidError
@@ -58,7 +59,7 @@ def published(pattern: Pattern, i: int) -> set[int]:
     raise AssertionError(pattern)
 
 
-@settings(deadline=None, max_examples=200)
+@cases(200)
 @given(st.one_of(simple, compressed), st.integers(1, 60))
 def test_masks_are_the_published_sets_entry_by_entry(pattern: Pattern, positions: int) -> None:
     sets = [published(pattern, i) for i in range(positions)]
@@ -71,7 +72,7 @@ def test_masks_are_the_published_sets_entry_by_entry(pattern: Pattern, positions
     assert pattern.pairs(positions) == counted
 
 
-@settings(deadline=None, max_examples=60)
+@cases(60)
 @given(heads, st.integers(1, 40), st.integers(1, 7))
 def test_heads_take_the_patterns_in_turn(pattern: Heads, positions: int, count: int) -> None:
     mask = visible_mask(pattern, positions, positions, heads=count)
@@ -80,7 +81,7 @@ def test_heads_take_the_patterns_in_turn(pattern: Heads, positions: int, count: 
         assert torch.equal(mask[head], visible_mask(one, positions, positions))
 
 
-@settings(deadline=None, max_examples=80)
+@cases(80)
 @given(simple, st.integers(1, 40))
 def test_readable_positions_are_what_later_queries_read_and_cached_keys_bounds_them(pattern: Pattern, positions: int) -> None:
     """Fifty positions ahead is further than any period here; and a cache has no more slots than it ever needs."""

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from models import lively
@@ -50,7 +51,7 @@ def plain(row: Numbers, kind: str) -> tuple[list[float], list[int]]:
     return scales, codes
 
 
-@settings(max_examples=40, deadline=None)
+@cases(40)
 @given(matrices, st.sampled_from(["int8", "int4"]))
 def test_groups_are_what_plain_arithmetic_says(matrix: Numbers, kind: str) -> None:
     found = quantize(matrix, kind, search=False)
@@ -62,7 +63,7 @@ def test_groups_are_what_plain_arithmetic_says(matrix: Numbers, kind: str) -> No
         assert numbers.tolist() == [scales[i // 32] * codes[i] for i in range(matrix.shape[1])]
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(matrices)
 def test_int8_is_off_by_half_a_step_at_most(matrix: Numbers) -> None:
     rows, columns = matrix.shape
@@ -75,7 +76,7 @@ def test_int8_is_off_by_half_a_step_at_most(matrix: Numbers) -> None:
     assert (off <= np.repeat(allowed, 32, axis=1)[:, :columns]).all()
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(matrices)
 def test_a_searched_scale_never_errs_more_than_ggml_s(matrix: Numbers) -> None:
     def errors(search: bool) -> NDArray[np.float64]:
@@ -95,7 +96,7 @@ def test_searching_is_worth_it() -> None:
     assert searched < 0.92 * ggml
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(matrices, st.sampled_from(["int8", "int4"]))
 def test_what_was_quantized_is_quantized_to_the_same(matrix: Numbers, kind: str) -> None:
     once = quantize(matrix, kind)

@@ -7,7 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pellucid
@@ -32,7 +33,7 @@ def test_the_paper_s_sizes_are_the_paper_s_shapes(name: str, off: float) -> None
     assert (derived.learning_rate, derived.batch_tokens) == (PRESETS[name].learning_rate, PRESETS[name].batch_tokens)
 
 
-@settings(max_examples=60)
+@cases(60)
 @given(st.floats(math.log(MIN_PARAMETERS), math.log(MAX_PARAMETERS)).map(math.exp))
 def test_any_number_gives_a_shape_near_it(parameters: float) -> None:
     derived = shape_for(max(MIN_PARAMETERS, min(MAX_PARAMETERS, parameters)))

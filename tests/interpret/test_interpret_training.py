@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 from models import MEASURED
 
@@ -319,7 +320,7 @@ def test_recorded_steps_are_few_and_hold_what_figures_need(total: int) -> None:
     assert all(step in found for step in (2**i for i in range(total.bit_length())) if step < total)
 
 
-@settings(max_examples=30)
+@cases(30)
 @given(st.integers(1, 150), st.integers(1, 150), st.booleans())
 def test_thumbnails_average_equal_tiles(rows: int, columns: int, embedding: bool) -> None:
     matrix = np.random.default_rng(rows).normal(size=(rows, columns))

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -50,7 +51,7 @@ def test_gelu() -> None:
     assert y[0].isnan() and y[1] == math.inf
 
 
-@settings(max_examples=25, deadline=None)
+@cases(25)
 @given(rows=st.integers(1, 150), width=st.integers(1, 130), seed=st.integers(0, 99))
 def test_layer_norm(rows: int, width: int, seed: int) -> None:
     x = drawn(rows, width, seed=seed, scale=2.0, dtype=torch.float32) + 1
@@ -73,7 +74,7 @@ def plain_attention(qkv: Tensor) -> Tensor:
     return (weights @ v).transpose(1, 2).reshape(b, t, h * d)
 
 
-@settings(max_examples=20, deadline=None)
+@cases(20)
 @given(b=st.integers(1, 3), t=st.integers(1, 70), h=st.integers(1, 3), d=st.sampled_from([1, 8, 24]), seed=st.integers(0, 99))
 def test_causal_attention(b: int, t: int, h: int, d: int, seed: int) -> None:
     qkv = drawn(b, t, 3, h, d, seed=seed)

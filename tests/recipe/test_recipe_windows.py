@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 from recipe_data import LEXICON
 
@@ -83,7 +84,7 @@ def test_each_kind_has_its_share_and_its_own_numbers(recipe_data: Path, tasks: i
         assert numbers == list(range(len(numbers)))
 
 
-@settings(max_examples=40, deadline=None)
+@cases(40)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=9), st.integers(2, 16), st.integers(0, 10**9))
 def test_a_pass_of_prose_takes_no_token_twice_and_keeps_books_whole(lengths: list[int], n_ctx: int, seed: int) -> None:
     total = sum(lengths)

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.errors import PellucidError
@@ -79,7 +80,7 @@ def test_every_flipped_byte_before_the_chunks_is_noticed_at_once() -> None:
             open_record(bytes(damaged))
 
 
-@settings(deadline=None)
+@cases()
 @given(keep=st.integers(0, len(WHOLE) - 1))
 def test_truncation_is_noticed(keep: int) -> None:
     with pytest.raises(PellucidError, match="truncated" if keep else "not a Pellucid record"):

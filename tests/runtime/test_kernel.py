@@ -9,7 +9,8 @@ from threading import Event, Thread
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 from models import lively
 from numpy.typing import NDArray
@@ -78,7 +79,7 @@ def test_logits_are_those_of_the_model_in_float64(config: pellucid.GPTConfig, ch
     assert np.abs(ours - exact).max() < 4 * np.abs(float32 - exact).max() + 1e-6
 
 
-@settings(max_examples=30, deadline=None)
+@cases(30)
 @given(
     ids=texts, pieces=st.lists(st.integers(1, 20), max_size=8), config=st.sampled_from([NARROW, WIDE]),
     weights=st.sampled_from(["float32", "bfloat16", "int8", "int4"]), cache=st.sampled_from(CACHES),
@@ -90,7 +91,7 @@ def test_read_in_pieces_or_whole_the_bits_are_the_same(
     assert np.array_equal(read(packed, ids, pieces, cache), read(packed, ids, cache=cache))
 
 
-@settings(max_examples=20, deadline=None)
+@cases(20)
 @given(many=st.lists(texts, min_size=2, max_size=9), weights=st.sampled_from(["float32", "bfloat16", "int8", "int4"]))
 def test_among_others_or_alone_the_bits_are_the_same(many: list[list[int]], weights: str) -> None:
     packed = packed_of(WIDE, weights)
@@ -102,7 +103,7 @@ def test_among_others_or_alone_the_bits_are_the_same(many: list[list[int]], weig
         assert logits is not None and np.array_equal(logits, read(packed, ids)[-1])
 
 
-@settings(max_examples=20, deadline=None)
+@cases(20)
 @given(
     ids=texts, other=texts, kept=st.integers(0, POSITIONS), config=st.sampled_from([NARROW, WIDE]),
     cache=st.sampled_from(CACHES),

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 from models import lively
 from numpy.typing import NDArray
@@ -71,7 +72,7 @@ def some(n: int, k: int, rows: int, seed: int) -> tuple[Floats, Floats, Floats]:
     return x * np.exp(random.uniform(-9, 9, (rows, 1))).astype(np.float32), w, bias
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(
     n=st.integers(1, 130), k=st.integers(1, 200), rows=st.integers(1, 15), kind=st.sampled_from(["int8", "int4"]),
     plain=st.booleans(), threads=st.integers(1, 3), seed=st.integers(0, 99),

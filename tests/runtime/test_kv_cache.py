@@ -5,7 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from cases import cases
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from models import PATTERN_SETS, perturbed
 from numpy.typing import NDArray
@@ -70,7 +71,7 @@ def test_a_long_prompt_in_chunks_is_uncached(name: str, mode: Mode) -> None:
         assert_cached_is_uncached(perturbed(PATTERN_SETS[name]), edges, 6, mode)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@cases(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(any_pattern, min_size=1, max_size=3), st.lists(st.integers(1, 40), max_size=5, unique=True), st.integers(0, 9),
     st.sampled_from(MODES),

@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 from models import lively
 from numpy.typing import NDArray
@@ -142,7 +143,7 @@ def serve(engine: Engine, asked: abc.Sequence[Asked]) -> list[tuple[Asked, Seque
 
 @pytest.mark.long
 @each
-@settings(deadline=None, max_examples=12)
+@cases(12)
 @given(requests(), st.integers(1, 30), st.integers(1, 8), st.booleans(), st.none() | st.integers(1, 4))
 def test_any_company_is_none(
     name: str, asked: list[Asked], chunk: int, rows: int, prefix_cache: bool, sequences: int | None
@@ -162,7 +163,7 @@ def test_any_company_is_none(
 
 
 @each
-@settings(deadline=None, max_examples=25)
+@cases(25)
 @given(st.data())
 def test_positions_taken_back_and_written_again_leave_no_trace(name: str, data: st.DataObject) -> None:
     """As speculation does: guesses are read beside others, some are taken back; logits are those of the text alone."""
@@ -251,7 +252,7 @@ def test_exact_is_right(name: str) -> None:
 
 @pytest.mark.long
 @each
-@settings(deadline=None, max_examples=6)
+@cases(6)
 @given(asked=requests(), chunk=st.integers(1, 30))
 def test_fast_is_exact_but_for_rounding(name: str, asked: list[Asked], chunk: int) -> None:
     """Logits within the tolerance that fast states; so ids are equal up to the first near tie."""

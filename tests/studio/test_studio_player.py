@@ -10,7 +10,8 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as some
 from test_draw_backends import zoo
 from test_draw_film import GOLDEN, film, trees
@@ -63,7 +64,7 @@ def node() -> Iterator[Callable[[Any], Any]]:
     process.stdout.close()
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
+@cases()  # on a busy machine
 @given(some.lists(trees, max_size=4), some.lists(some.floats(0, 10), min_size=3, max_size=3))
 def test_two_languages_draw_the_same_bits(node: Callable[[Any], Any], nodes: list[Node], times: list[float]) -> None:
     one = film(*nodes)

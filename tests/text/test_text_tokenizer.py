@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import tiktoken
 import tokenizers
-from hypothesis import example, given, settings
+from cases import cases
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pellucid.errors import PellucidError
@@ -65,7 +66,7 @@ def merged_by_rank(tokenizer: Tokenizer, text: str) -> list[int]:
 
 @pytest.mark.parametrize(("name", "vocab_size"), VOCABULARIES)
 @given(text=texts)
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @example(text=STORY[:400])
 @example(text=RUNS[:400])
 def test_encodes_as_the_oracle_and_decodes_back(name: str, vocab_size: int, text: str) -> None:
@@ -85,7 +86,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], tok
 
 
 @given(text=texts, key=st.sampled_from(VOCABULARIES))
-@settings(max_examples=200, deadline=None)
+@cases(200)
 def test_saved_file_encodes_alike_in_tokenizers(
     saved: dict[tuple[str, int], tokenizers.Tokenizer], key: tuple[str, int], text: str
 ) -> None:
@@ -139,7 +140,7 @@ def test_one_long_text_trains_the_same_table_as_its_parts() -> None:
 
 
 @given(text=texts, size=st.integers(1, 20))
-@settings(max_examples=200, deadline=None)
+@cases(200)
 def test_chunks_encode_as_the_whole(text: str, size: int) -> None:
     parts = list(chunks(text, size))
     assert "".join(parts) == text

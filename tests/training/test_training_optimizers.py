@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from cases import cases
+from hypothesis import given
 from hypothesis import strategies as st
 from models import lively
 from test_training_options import CONFIG, assert_resumes_to_the_bit, train
@@ -139,7 +140,7 @@ def test_settings_are_read_from_the_command_line(capsys: pytest.CaptureFixture[s
 texts = st.lists(st.lists(st.integers(0, EOT - 1), max_size=12), min_size=1, max_size=5)
 
 
-@settings(max_examples=25, deadline=None)
+@cases(25)
 @given(
     texts=texts, before=st.lists(st.integers(0, EOT - 1), max_size=6),
     pattern=st.sampled_from(["dense", "banded(4)", "strided(3)", "heads(strided(3),dense)"]),
