@@ -18,12 +18,12 @@ def by_torch(source: Path) -> object:
 def test_config_json_is_read_once(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch, opened: Callable[[Path], object]
 ) -> None:
-    read_text, reads = Path.read_text, []
+    open_path, reads = Path.open, []
 
-    def counted(path: Path, *args: Any, **kwargs: Any) -> str:
+    def counted(path: Path, *args: Any, **kwargs: Any) -> Any:
         reads.append(path.name)
-        return read_text(path, *args, **kwargs)
+        return open_path(path, *args, **kwargs)
 
-    monkeypatch.setattr(Path, "read_text", counted)
+    monkeypatch.setattr(Path, "open", counted)
     opened(tiny_run / "model")
     assert reads.count("config.json") == 1

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pellucid.errors import PellucidError
-from pellucid.gpt.arrangements import all_dense
-from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.config_json import GPT2_END, activation, token_id
+from pellucid.gpt.config import MOST_BLOCKS, GPTConfig
+from pellucid.gpt.config_json import GPT2_END, activation, dense_pattern, token_id
 from pellucid.gpt.tensor_names import TRANSPOSED, TensorSource
+from pellucid.strict_json import Fields, brief
 
 
 LM_HEAD = "lm_head.weight"  # the output matrix, in files that store it beside the embedding that it is tied to
@@ -76,13 +76,18 @@ class Family:
 
 
 def _gpt_neo(values: dict[str, Any]) -> GPTConfig:
-    types = values.get("attention_layers")
+    found = Fields(values, "its config")
+    types = found.list("attention_layers", None, most=MOST_BLOCKS)
     if types is None:
-        types = [kind for kinds, times in values["attention_types"] for _ in range(times) for kind in kinds]
+        types = []
+        for kinds, times in found.list("attention_types", most=MOST_BLOCKS):
+            if not isinstance(kinds, list) or type(times) is not int or len(types) + len(kinds) * times > MOST_BLOCKS:
+                raise found.wrong("attention_types", f"lists of layers and how often they come, for {MOST_BLOCKS:,} at most")
+            types += kinds * times
     pattern = []
     for kind in types:
         if kind not in ("global", "local"):
-            raise PellucidError(f"attention layers are global or local, not {kind!r}")
+            raise PellucidError(f"attention layers are global or local, not {brief(kind)}")
         pattern.append("dense" if kind == "global" else f"banded({values['window_size']})")
     return GPTConfig.from_dict(
         {
@@ -122,7 +127,7 @@ def _opt(values: dict[str, Any]) -> GPTConfig:
             "final_norm": before and not values.get("_remove_final_layer_norm", False),
             "start_of_text": token_id(values, "bos_token_id", OPT_END),
             "end_of_text": token_id(values, "eos_token_id", OPT_END),
-            "pattern": [str(p) for p in all_dense(values["num_hidden_layers"])],
+            "pattern": dense_pattern(values, "num_hidden_layers"),
         }
     )
 

@@ -3,7 +3,6 @@
 No torch here.
 """
 
-import json
 import re
 import shlex
 from pathlib import Path
@@ -14,6 +13,8 @@ from pellucid.formats.families import FAMILIES, UNSUPPORTED_FAMILIES, Family
 from pellucid.gpt import config_json
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import CONFIG, WEIGHTS, errors_with_file, read_json
+from pellucid.strict_json import Fields, brief
+from pellucid.strict_json import read_json as read_json_file
 
 
 INDEX = f"{WEIGHTS}.index.json"
@@ -44,11 +45,11 @@ def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTCon
 def family_of(directory: Path, values: dict[str, Any]) -> Family:
     """The family that a config.json's values name. Raises PellucidError: an unsupported one."""
     kind = values.get("model_type")
-    if kind in FAMILIES:
+    if isinstance(kind, str) and kind in FAMILIES:
         return FAMILIES[kind]
-    reason = f" ({UNSUPPORTED_FAMILIES[kind]} are not GPT-3's)" if kind in UNSUPPORTED_FAMILIES else ""
+    reason = f" ({UNSUPPORTED_FAMILIES[kind]} are not GPT-3's)" if str(kind) in UNSUPPORTED_FAMILIES else ""
     raise PellucidError(
-        f"{directory / CONFIG}: model_type {kind!r} is not one this version reads ({', '.join(FAMILIES)}){reason}"
+        f"{directory / CONFIG}: model_type {brief(kind)} is not one this version reads ({', '.join(FAMILIES)}){reason}"
     )
 
 
@@ -62,15 +63,15 @@ def listed_shards(directory: Path) -> dict[str, str]:
     if (directory / WEIGHTS).exists() or not path.exists():
         return {}
     try:
-        listed = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise PellucidError(f"{path} is not an index of shards: {error!r}") from None
-    if not isinstance(listed, dict) or not listed:
-        raise PellucidError(f"{path} is not an index of shards: its weight_map is {listed!r}")
-    for name in set(listed.values()):
+        listed = Fields(read_json_file(path), path).object("weight_map").values
+    except (OSError, PellucidError) as error:
+        raise PellucidError(f"{path} is not an index of shards: {error}") from None
+    if not listed:
+        raise PellucidError(f"{path} is not an index of shards: its weight_map is empty")
+    for name in listed.values():
         # Only a file beside the index: no path may lead out of the directory.
-        if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*\.safetensors", name):
-            raise PellucidError(f"{path} names {name!r}, which is not a safetensors file beside it")
+        if not isinstance(name, str) or len(name) > 200 or not re.fullmatch(r"[\w-][\w.-]*\.safetensors", name):
+            raise PellucidError(f"{path} names {brief(name)}, which is not a safetensors file beside it")
     return dict(listed)
 
 

@@ -27,5 +27,5 @@ def load_weights(
         PellucidError: there are only pickles; a file is missing, truncated, or holds a missing, extra, wrong-shaped or
             non-finite tensor; the output matrix is not the token matrix. The message names file and tensor.
     """
-    with open_weights(directory, (name for name, _ in model.named_parameters()), values) as (tensors, sources):
+    with open_weights(directory, model.config, values) as (tensors, sources):
         fill_parameters(model, tensors, sources, device=device, dtype=dtype)

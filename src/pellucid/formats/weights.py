@@ -3,7 +3,7 @@
 No torch here.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,24 +20,30 @@ from pellucid.gpt.safetensors_file import Array, SafetensorsFiles
 from pellucid.gpt.tensor_names import SCALE, TensorSource
 
 
+_OTHER_SIZE = 16  # times the stored numbers: what only lacks a tensor is refused by that tensor's name
+
+
 @contextmanager
 def open_weights(
-    directory: Path, names: Iterable[str], values: dict[str, Any] | None = None
+    directory: Path, config: GPTConfig, values: dict[str, Any] | None = None
 ) -> Iterator[tuple[SafetensorsFiles, dict[str, TensorSource]]]:
-    """A context manager with a directory's tensors and the source of each parameter.
+    """A context manager with a directory's tensors and the source of each parameter, their shapes compared with the config.
+
+    Call it before anything of the config's size is allocated: the headers of the files bound it.
 
     Args:
-        names: of the model's parameters. values: the directory's config.json, if it has been read.
+        config: the model's shape. values: the directory's config.json, if it has been read.
 
     Raises:
         PellucidError: there are only pickles; a file is missing or truncated, or contradicts the index; the output matrix is
-            not the token matrix.
+            not the token matrix; a tensor is missing, extra or of another shape.
     """
     values = read_json(directory) if values is None else values
     family = family_of(directory, values)
-    sources = family.sources(names)
     listed = listed_shards(directory)
     with SafetensorsFiles(weight_files(directory, listed), family.plain_name) as tensors:
+        _check_size(directory, config, tensors)
+        sources = family.sources(name for name, _ in parameter_shapes(config))
         for stored, shard in listed.items():
             name = family.plain_name(stored)
             if name is not None and (name not in tensors or tensors.file_of(name).name != shard):
@@ -52,7 +58,18 @@ def open_weights(
             tensors.discard(LM_HEAD)
         elif values.get("tie_word_embeddings", True) is False:
             raise PellucidError(f"{directory / CONFIG} says that the output matrix is not tied, but {LM_HEAD!r} is missing")
+        tensors.check_shapes(sources, parameter_shapes(config))
         yield tensors, sources
+
+
+def _check_size(directory: Path, config: GPTConfig, tensors: SafetensorsFiles) -> None:
+    """Refuses a config of another size than the files', before names are made for each of its blocks."""
+    stored, blocks = tensors.numbers(), len(tensors.names())
+    if config.n_layers > blocks or config.parameters() > _OTHER_SIZE * stored:
+        raise PellucidError(
+            f"{directory / CONFIG} asks for {config.parameters():,} parameters in {config.n_layers:,} blocks, and the weights "
+            f"are {stored:,} numbers in {blocks:,} tensors"
+        )
 
 
 def _equal_tensors(tensors: SafetensorsFiles, one: str, other: str) -> bool:
@@ -70,14 +87,13 @@ class WeightArrays(Mapping[str, Array]):
         config: the model's shape. tensors, sources: from `open_weights`; they must stay open.
 
     Raises:
-        PellucidError: a missing or extra tensor; and, on request, a wrong-shaped or non-finite one.
+        PellucidError: on request, a wrong-shaped or non-finite tensor.
     """
 
     def __init__(self, config: GPTConfig, tensors: SafetensorsFiles, sources: Mapping[str, TensorSource]) -> None:
         self._tensors = tensors
         self._sources = sources
         self._shapes = dict(parameter_shapes(config))
-        tensors.check_names({name for source in sources.values() for name in source.names})
 
     def __getitem__(self, name: str) -> Array:
         if name.endswith(SCALE):

@@ -6,11 +6,12 @@ import torch
 
 from pellucid.errors import PellucidError
 from pellucid.formats.hf_config import read_config
-from pellucid.formats.hf_read import load_weights
 from pellucid.formats.tokenizers import read_tokenizer
+from pellucid.formats.weights import open_weights
 from pellucid.generation.model import GPT
 from pellucid.generation.resolve import DEFAULT, resolve
 from pellucid.gpt.config_json import read_json
+from pellucid.gpt.weights import fill_parameters
 from pellucid.runtime.device import resolve_device
 
 
@@ -34,12 +35,13 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
     directory = resolve(source)
     values = read_json(directory)
     config = read_config(directory, values)
-    tokenizer, no_tokenizer = read_tokenizer(directory, config)
     weights_dtype, weights_device = _dtype(dtype), resolve_device(device)
-    with torch.device("meta"):  # no memory and no random numbers, only to be overwritten
-        model = GPT(config, tokenizer=tokenizer)
-    model.no_tokenizer = no_tokenizer
-    load_weights(model, directory, device=weights_device, dtype=weights_dtype, values=values)
+    with open_weights(directory, config, values) as (tensors, sources):  # bounds the vocabulary and the model
+        tokenizer, no_tokenizer = read_tokenizer(directory, config)
+        with torch.device("meta"):  # no memory and no random numbers, only to be overwritten
+            model = GPT(config, tokenizer=tokenizer)
+        model.no_tokenizer = no_tokenizer
+        fill_parameters(model, tensors, sources, device=weights_device, dtype=weights_dtype)
     return model.eval().requires_grad_(False)
 
 

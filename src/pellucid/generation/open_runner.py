@@ -12,7 +12,6 @@ from pellucid.formats.weights import WeightArrays, open_weights
 from pellucid.generation.resolve import resolve
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import read_json
-from pellucid.gpt.costs import parameter_shapes
 from pellucid.runtime.runner import ONE_THREAD, Runner
 from pellucid.runtime.runner_selection import Kernel, chosen_kernel
 from pellucid.text.tokenizer import Tokenizer
@@ -82,7 +81,7 @@ def _pack(
         notify("compiling the kernel, once for this machine (--kernel off does without it)")
     if why := unavailable_reason(config):
         raise KernelUnavailable(f"no kernel here: {why}")
-    with open_weights(directory, (name for name, _ in parameter_shapes(config)), values) as (stored, sources):
+    with open_weights(directory, config, values) as (stored, sources):
         return PackedWeights(config, WeightArrays(config, stored, sources), weights=weights)
 
 
@@ -95,14 +94,15 @@ def _open_torch_runner(
         raise PellucidError(f"only the kernel computes with {weights} weights, PyTorch with {supported}: {remedy}")
     import torch
 
-    from pellucid.formats.hf_read import load_weights
     from pellucid.gpt.decoder import Decoder
+    from pellucid.gpt.weights import fill_parameters
     from pellucid.runtime.torch_runner import TorchRunner
 
-    tokenizer, no_tokenizer = read_tokenizer(directory, config)
-    with torch.device("meta"):  # no memory and no random numbers, only to be overwritten
-        model = Decoder(config)
-    load_weights(model, directory, dtype=getattr(torch, weights or "float32"), values=values)
+    with open_weights(directory, config, values) as (tensors, sources):  # bounds the vocabulary and the model
+        tokenizer, no_tokenizer = read_tokenizer(directory, config)
+        with torch.device("meta"):  # no memory and no random numbers, only to be overwritten
+            model = Decoder(config)
+        fill_parameters(model, tensors, sources, dtype=getattr(torch, weights or "float32"))
     model.eval().requires_grad_(False)
     if config.parameters() < ONE_THREAD:
         torch.set_num_threads(1)

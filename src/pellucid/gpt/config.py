@@ -4,6 +4,7 @@ Names are those of Table 2.1 of the GPT-3 paper (arXiv 2005.14165): n_layers blo
 d_head each, n_ctx positions.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
@@ -13,10 +14,15 @@ from pellucid.gpt import costs
 from pellucid.gpt.arrangements import alternating
 from pellucid.gpt.pattern import Pattern, parse
 from pellucid.gpt.presets import preset as find_preset
+from pellucid.strict_json import Fields, brief
 
 
 ACTIVATIONS = ("gelu_tanh", "gelu_erf", "relu")  # GPT-2's and GPT-3's tanh form; Cerebras-GPT's exact form; OPT's
 NORMS = ("pre", "post")
+# Sizes beyond these are no model's: they are refused before anything of their size is made.
+MOST_BLOCKS = 1 << 16
+LARGEST_SIZE = 2**31 - 1
+LONGEST_NAME = 200
 
 # Fields in which relatives of GPT-3 differ from it. `to_dict` leaves them out where they have GPT-3's value, so that a shape is
 # written, and fingerprinted, as before these fields existed.
@@ -75,12 +81,7 @@ class GPTConfig:
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        for key in ("vocab_size", "n_ctx", "n_layers", "d_model", "n_heads"):
-            value = getattr(self, key)
-            if not isinstance(value, int):
-                raise PellucidError(f"{key} must be a whole number, not {value!r}")
-            if value < 1:
-                raise PellucidError(f"{key} must be at least 1, not {value}")
+        self._check_types()
         if self.d_model % self.n_heads:
             raise PellucidError(f"n_heads must divide d_model: {self.d_model} / {self.n_heads} is not a whole number")
         if any(isinstance(p, str) for p in self.pattern):
@@ -102,6 +103,32 @@ class GPTConfig:
                 object.__setattr__(self, key, None)
         if not 0.0 <= self.dropout < 1.0:
             raise PellucidError(f"dropout must lie in [0, 1), not {self.dropout}")
+
+    def _check_types(self) -> None:
+        """Refuses values of another type or out of range, wherever they came from: a config.json, `run.json`, a record."""
+        for key in ("vocab_size", "n_ctx", "n_layers", "d_model", "n_heads", "d_ff", "d_embed", "start_of_text", "end_of_text"):
+            value = getattr(self, key)
+            if value is None and key.endswith("_of_text"):
+                continue
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise PellucidError(f"{key} must be a whole number, not {brief(value)}")
+            least = 0 if key.startswith("d_") and key != "d_model" or key.endswith("_of_text") else 1
+            most = MOST_BLOCKS if key == "n_layers" else LARGEST_SIZE
+            if value < least:
+                raise PellucidError(f"{key} must be at least {least}, not {brief(value)}")
+            if value > most:
+                raise PellucidError(f"{key} must be at most {most:,}, not {brief(value)}")
+        for key in ("norm_eps", "dropout"):
+            value = getattr(self, key)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+                raise PellucidError(f"{key} must be a number of 0 or more, not {brief(value)}")
+        for key in ("qkv_bias", "attention_scale", "final_norm"):
+            if not isinstance(getattr(self, key), bool):
+                raise PellucidError(f"{key} must be true or false, not {brief(getattr(self, key))}")
+        for key in ("activation", "norm", "name"):
+            value = getattr(self, key)
+            if not isinstance(value, str) or len(value) > LONGEST_NAME:
+                raise PellucidError(f"{key} must be text of at most {LONGEST_NAME} characters, not {brief(value)}")
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
@@ -187,9 +214,10 @@ class GPTConfig:
         Raises:
             PellucidError: a key is missing or unknown.
         """
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise PellucidError(f"unknown config key {unknown[0]!r}: was this written by a newer version?")
-        if missing := sorted({"n_layers", "d_model", "n_heads"} - set(values)):
-            raise PellucidError(f"config lacks {missing[0]!r}")
-        return cls(**{**values, "pattern": tuple(parse(p) for p in values.get("pattern", ()))})
+        found = Fields(values, "config")
+        if unknown := sorted(set(values) - {f.name for f in fields(cls)}):
+            raise PellucidError(f"unknown config key {brief(unknown[0])}: was this written by a newer version?")
+        for key in ("n_layers", "d_model", "n_heads"):
+            found.value(key)
+        pattern = found.list("pattern", [], most=MOST_BLOCKS)
+        return cls(**{**values, "pattern": tuple(parse(p) for p in pattern)})

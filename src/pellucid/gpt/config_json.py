@@ -3,17 +3,18 @@
 `directory` writes the weights beside it, and documents the format.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pellucid import strict_json
 from pellucid.errors import PellucidError
 from pellucid.gpt.arrangements import all_dense
-from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.config import MOST_BLOCKS, GPTConfig
 from pellucid.gpt.pattern import Dense
 from pellucid.gpt.quantize import BITS, GROUP
+from pellucid.strict_json import Fields, brief
 
 
 CONFIG = "config.json"
@@ -24,6 +25,7 @@ ACTIVATIONS = {
     "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
     "gelu": "gelu_erf", "gelu_python": "gelu_erf", "relu": "relu",
 }  # fmt: skip
+MAX_CONFIG_BYTES = 1 << 20
 GPT2_END = 50256  # <|endoftext|>, GPT-2's and GPT-Neo's start and end
 # Settings that GPT-2's config.json has no key for.
 OWN_KEYS = ("qkv_bias", "norm", "final_norm", "d_embed")
@@ -92,13 +94,13 @@ def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTCon
     path = directory / CONFIG
     kind = values.get("model_type")
     if kind not in ("gpt2", "pellucid"):
-        raise PellucidError(f"{path}: model_type {kind!r} is not one this version reads (gpt2, pellucid)")
+        raise PellucidError(f"{path}: model_type {brief(kind)} is not one this version reads (gpt2, pellucid)")
     for key in ("scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "add_cross_attention"):
         if values.get(key):
             raise PellucidError(f"{path}: {key} is not supported; it would change the model's answers")
     ours = values.get("producer") == PRODUCER
     with errors_with_file(path):
-        pattern = values["pattern"] if kind == "pellucid" else [str(p) for p in all_dense(values["n_layer"])]
+        pattern = values["pattern"] if kind == "pellucid" else dense_pattern(values, "n_layer")
         own = {key: values[key] for key in OWN_KEYS if key in values} if kind == "pellucid" else {}
         return GPTConfig.from_dict(
             {
@@ -130,14 +132,11 @@ def read_json(directory: Path) -> dict[str, Any]:
     """
     path = directory / CONFIG
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        return Fields(strict_json.read_json(path, max_bytes=MAX_CONFIG_BYTES), path).values
     except FileNotFoundError:
         raise PellucidError(f"no model in {directory}: it has no {CONFIG}") from None
-    except ValueError as error:
-        raise PellucidError(f"{path} is not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise PellucidError(f"{path} is not a JSON object")
-    return values
+    except OSError as error:
+        raise PellucidError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 @contextmanager
@@ -151,10 +150,19 @@ def errors_with_file(path: Path) -> Iterator[None]:
         yield
     except KeyError as error:
         raise PellucidError(f"{path} lacks {error.args[0]!r}") from None
-    except TypeError as error:
-        raise PellucidError(f"{path}: a value is not of its kind: {error}") from None
     except PellucidError as error:
         raise PellucidError(f"{path}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise PellucidError(f"{path}: a value is not of its kind: {error}") from None
+
+
+def dense_pattern(values: dict[str, Any], key: str) -> list[str]:
+    """The pattern of an all-dense model, as text, whose number of blocks is the value of a key.
+
+    Raises:
+        PellucidError: no number of blocks.
+    """
+    return [str(p) for p in all_dense(Fields(values, CONFIG).integer(key, least=1, most=MOST_BLOCKS))]
 
 
 def activation(name: object) -> str:
@@ -164,7 +172,7 @@ def activation(name: object) -> str:
         PellucidError: one that Pellucid does not implement.
     """
     if not isinstance(name, str) or name not in ACTIVATIONS:
-        raise PellucidError(f"activation {name!r} is not supported: {', '.join(ACTIVATIONS)}")
+        raise PellucidError(f"activation {brief(name)} is not supported: {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
 
 
@@ -184,5 +192,5 @@ def token_id(values: dict[str, Any], key: str, default: int) -> int:
     if value is None:
         value = values["vocab_size"]
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise PellucidError(f"{key} is {value!r}, not one token id")
+        raise PellucidError(f"{key} is {brief(value)}, not one token id")
     return value

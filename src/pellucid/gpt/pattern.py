@@ -37,6 +37,10 @@ from operator import or_
 from typing import Any
 
 from pellucid.errors import PellucidError
+from pellucid.strict_json import brief
+
+
+LONGEST_TEXT = 4096  # of a pattern as text: heads(...) may name one for each head
 
 
 def _earlier(tokens: int, length: int) -> int:
@@ -371,14 +375,19 @@ _KINDS: dict[str, tuple[int, int, Callable[..., Pattern]]] = {
 
 def parse(text: str) -> Pattern:
     """`"dense"`, `"banded(128)"`, `"heads(local(8),column(8))"` -> the pattern, as `str` wrote it; else a `PellucidError`."""
+    if not isinstance(text, str) or len(text) > LONGEST_TEXT:
+        raise PellucidError(f"an attention pattern is text of at most {LONGEST_TEXT:,} characters, not {brief(text)}")
     if match := re.fullmatch(r"heads\((.*)\)", text):
-        return Heads(tuple(parse(part) for part in re.split(r",(?=[a-z])", match[1])))
-    if match := re.fullmatch(r"([a-z]+)(?:\((\d+(?:,\d+)*)\))?", text.replace(" ", "")):
+        parts = re.split(r",(?=[a-z])", match[1])
+        if any(part.startswith("heads") for part in parts):  # which `Heads` refuses, too, but not before all are parsed
+            raise PellucidError("heads(a,b) takes two patterns or more, none of them compressed or heads itself")
+        return Heads(tuple(map(parse, parts)))
+    if match := re.fullmatch(r"([a-z]+)(?:\(([0-9]{1,9}(?:,[0-9]{1,9})*)\))?", text.replace(" ", "")):
         least, most, make = _KINDS.get(match[1], (1, 0, Dense))
         numbers = [int(number) for number in (match[2] or "").split(",") if number]
         if least <= len(numbers) <= most:
             return make(*numbers)
     raise PellucidError(
-        f"unknown attention pattern {text!r}: use dense, banded(w), local(l), strided(l), fixed(l,c), column(l), "
+        f"unknown attention pattern {brief(text)}: use dense, banded(w), local(l), strided(l), fixed(l,c), column(l), "
         "summary(l,c), compressed(kernel,stride), or heads(a,b) of several"
     )

@@ -9,11 +9,10 @@ A mapped file may be replaced or deleted, but not overwritten in place or trunca
 own copy of its pages, never the file.
 """
 
-import json
 import math
 import mmap
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from pellucid.errors import PellucidError
 from pellucid.gpt.quantize import check_groups
 from pellucid.gpt.tensor_names import SCALE, TensorSource
+from pellucid.strict_json import Fields, brief, parse_json
 
 
 Array = NDArray[Any]
@@ -36,9 +36,10 @@ DTYPES = {
 }  # fmt: skip
 FLOATS = ("F64", "F32", "F16", "BF16")
 INTEGERS = ("I8", "U8")  # with a scale beside them
-LONGEST_HEADER = 100_000_000  # bytes, as the format has it
+LONGEST_HEADER = 1 << 24  # bytes, some hundred thousand tensors; the format allows 100 MB
 # A mapped file cannot be replaced or deleted on Windows, so an open model would keep its run from saving.
 MAPPED = sys.platform != "win32"
+MOST_DIMENSIONS = 8
 _PART = 1 << 16  # numbers checked at once: they stay in the processor's cache
 
 
@@ -90,7 +91,7 @@ class SafetensorsFiles:
             return _read_header(path, file)
         except FileNotFoundError:
             raise PellucidError(f"no model in {path.parent}: it has no {path.name}") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             raise PellucidError(f"{path} is damaged or truncated: {error}") from None
 
     def __enter__(self) -> Self:
@@ -151,6 +152,40 @@ class SafetensorsFiles:
             where = self.file_of(extra[0])
             raise PellucidError(f"{where} holds a tensor that does not belong: {extra[0]!r} ({len(extra)} in all)")
 
+    def check_shapes(self, sources: Mapping[str, TensorSource], shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
+        """Compares the headers with a model's parameters, before anything of the model's size is allocated.
+
+        Args:
+            sources: of the parameters. shapes: of the parameters, by name.
+
+        Raises:
+            PellucidError: a missing or extra tensor, or one of another shape.
+        """
+        self.check_names({name for source in sources.values() for name in source.names})
+        for parameter, shape in shapes:
+            source = sources[parameter]
+            for name in source.names:
+                found, rows = self._locations[name].shape, self._rows(source, shape)
+                if self.dtype(name) in INTEGERS and name + SCALE in self:  # in groups: `check_groups` compares the columns
+                    found, rows = found[:1], rows[:1]
+                elif source.transposed:
+                    rows = rows[::-1]
+                if found != rows:
+                    raise self._wrong_shape(name, rows)
+
+    @staticmethod
+    def _rows(source: TensorSource, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The (out, in) shape of one of the stored tensors that make a parameter."""
+        return (shape[0] // len(source.names) + source.skip, *shape[1:])
+
+    def _wrong_shape(self, name: str, wanted: tuple[int, ...]) -> PellucidError:
+        found = self._locations[name].shape
+        return PellucidError(f"{self.file_of(name)}: {name!r} has shape {found}, but the config asks for {wanted}")
+
+    def numbers(self) -> int:
+        """How many numbers all tensors hold; a byte counts as two, as int4 may be stored so."""
+        return sum(math.prod(at.shape) * (2 if at.dtype in INTEGERS else 1) for at in self._locations.values())
+
     def parts(self, source: TensorSource, shape: tuple[int, ...]) -> list[Array]:
         """The checked parts of one of a model's tensors, to be stacked row on row: (out, in), as views where possible.
 
@@ -176,7 +211,7 @@ class SafetensorsFiles:
 
     def _part(self, name: str, source: TensorSource, shape: tuple[int, ...]) -> Array:
         array, path, kind = self.get(name), self.file_of(name), self.dtype(name)
-        rows = (shape[0] // len(source.names) + source.skip, *shape[1:])
+        rows = self._rows(source, shape)
         scale = self.scale(name) if kind in INTEGERS else None
         if scale is not None and scale.dtype == np.float16:
             try:
@@ -186,7 +221,7 @@ class SafetensorsFiles:
             return array
         wanted = rows[::-1] if source.transposed else rows
         if array.shape != wanted:
-            raise PellucidError(f"{path}: {name!r} has shape {array.shape}, but the config asks for {wanted}")
+            raise self._wrong_shape(name, wanted)
         if kind not in (*FLOATS, "I8"):
             raise PellucidError(f"{path}: {name!r} holds {DTYPES[kind][1]}, not floating-point numbers")
         if scale is not None and (scale.shape != (rows[0], 1) or scale.dtype != np.float32):
@@ -198,25 +233,29 @@ class SafetensorsFiles:
 
 
 def _read_header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
-    """Where a file says that its tensors lie. Raises ValueError, KeyError or TypeError where that cannot be."""
+    """Where a file says that its tensors lie. Raises ValueError where that cannot be."""
     size = path.stat().st_size
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(size - 8, LONGEST_HEADER):
         raise ValueError(f"a header of {length} bytes in a file of {size}")
-    header = json.loads(file.read(length).decode("utf-8"))
+    header = Fields(parse_json(file.read(length), max_bytes=LONGEST_HEADER), "its header").values
     header.pop("__metadata__", None)
+    rows = []
+    for name, entry in header.items():
+        fields = Fields(entry, brief(name))
+        dtype, shape = fields.text("dtype"), fields.integers("shape", most=size)
+        if dtype not in DTYPES:
+            raise ValueError(f"{brief(name)} is of the dtype {brief(dtype)}, which is not read here")
+        offsets = fields.integers("data_offsets", most=size)
+        if len(offsets) != 2 or len(shape) > MOST_DIMENSIONS:
+            raise ValueError(f"{brief(name)} has the shape {brief(shape)} and lies at {brief(offsets)}")
+        rows.append((*offsets, name, dtype, shape))
     locations, end = {}, 0
-    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        first, last = entry["data_offsets"]
-        shape = tuple(entry["shape"])
-        if entry["dtype"] not in DTYPES:
-            raise ValueError(f"{name!r} is of the dtype {entry['dtype']!r}, which is not read here")
-        if any(not isinstance(n, int) or n < 0 for n in (*shape, first, last)):
-            raise ValueError(f"{name!r} has the shape {shape} and lies at {first}, {last}")
-        needed = math.prod(shape) * np.dtype(DTYPES[entry["dtype"]][0]).itemsize
+    for first, last, name, dtype, shape in sorted(rows):
+        needed = math.prod(shape) * np.dtype(DTYPES[dtype][0]).itemsize
         if first != end or last - first != needed:
-            raise ValueError(f"{name!r} takes {needed} bytes, but lies at {first} to {last}, after {end}")
-        locations[name] = _Location(path, entry["dtype"], shape, 8 + length + first, needed)
+            raise ValueError(f"{brief(name)} takes {needed} bytes, but lies at {first} to {last}, after {end}")
+        locations[name] = _Location(path, dtype, shape, 8 + length + first, needed)
         end = last
     if 8 + length + end != size:
         raise ValueError(f"tensors of {end} bytes after a header of {length}, in a file of {size}")

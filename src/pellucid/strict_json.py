@@ -1,0 +1,235 @@
+"""JSON that somebody else may have written: parsed within limits, then read field by field with types and ranges.
+
+Every file and message that comes from outside passes here, so that damaged and hostile ones give one error that names file and
+field. Refused are: more bytes than the kind of file can have, anything but UTF-8, deep nesting, a key twice in one object, half
+characters (lone surrogates), NaN and infinity (also as 1e999), integers of more than 64 bits, and more values than the limit of
+bytes allows: a parsed `[]` takes twenty times the memory of its text.
+"""
+
+import json
+import math
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from pellucid.errors import PellucidError
+
+
+MAX_BYTES = 1 << 24  # of a file, unless its kind needs more
+MAX_DEPTH = 64
+LARGEST_INTEGER = 2**64 - 1
+BYTES_A_VALUE = 16  # a limit of so many bytes allows a sixteenth of as many values
+REQUIRED: Final = object()  # the default of a field that must be there
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SHOWN = 60  # characters of a value in a message
+
+
+def parse_json(data: bytes, *, max_bytes: int = MAX_BYTES, nan: bool = False, unique: bool = True) -> Any:
+    """The value that UTF-8 bytes hold.
+
+    Args:
+        max_bytes: allowed, and a sixteenth of it values.
+        nan: whether NaN and infinities are allowed, as Python writes them.
+        unique: whether a key twice in one object is refused; else the last counts, which is faster to read.
+
+    Raises:
+        ValueError: the reason, for the caller to put the name of the file before.
+    """
+    if len(data) > max_bytes:
+        raise ValueError(f"it has more than {max_bytes:,} bytes")
+    if len(data) * 2 > max_bytes // BYTES_A_VALUE:  # the most values that so many bytes can be: "0,0,0"
+        if data.count(b",") + data.count(b"[") + data.count(b"{") > max_bytes // BYTES_A_VALUE:
+            raise ValueError(f"it may have more than {max_bytes // BYTES_A_VALUE:,} values")
+    try:
+        value = _DECODERS[unique, nan].decode(data.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
+    except ValueError as error:  # UnicodeDecodeError, JSONDecodeError, what the hooks raise, an integer of 4,300 digits
+        raise ValueError(f"it is not JSON ({error})") from None
+    _check(value, nan=nan, texts=_SURROGATE.search(data) is not None)
+    return value
+
+
+def read_json(path: Path, *, max_bytes: int = MAX_BYTES, unique: bool = True) -> Any:
+    """The value that a file holds. Arguments as `parse_json`.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        PellucidError: its contents are not JSON, or outside the limits; the message names it.
+    """
+    try:
+        return parse_json(read_bytes(path, max_bytes), max_bytes=max_bytes, unique=unique)
+    except PellucidError:
+        raise
+    except ValueError as error:
+        raise PellucidError(f"{path}: {error}") from None
+
+
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """The contents of a regular file, and at most one byte more than `max_bytes` of them.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read. PellucidError: it is a folder or a device.
+    """
+    with path.open("rb") if stat.S_ISREG(path.stat().st_mode) else _not_a_file(path) as file:
+        return file.read(max_bytes + 1)
+
+
+def _not_a_file(path: Path) -> NoReturn:
+    raise PellucidError(f"{path} is not a regular file")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"the key {brief(twice)} is there twice")
+    return made
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not in JSON")
+
+
+_DECODERS = {
+    (unique, nan): json.JSONDecoder(object_pairs_hook=_object if unique else None, parse_constant=None if nan else _refuse)
+    for unique in (False, True) for nan in (False, True)
+}  # fmt: skip
+
+
+def _check(value: Any, *, nan: bool, texts: bool) -> None:
+    """Checks depth, numbers and, if asked, texts; level by level, with few steps of Python for a long list."""
+    level, depth = [[value]], 0
+    while level:
+        if depth > MAX_DEPTH:
+            raise ValueError("its JSON is nested too deeply")
+        depth += 1
+        inner: list[Any] = []
+        for container in level:
+            items = container.values() if isinstance(container, dict) else container
+            kinds = set(map(type, items))
+            if int in kinds:
+                whole = items if kinds == {int} else [item for item in items if type(item) is int]
+                if max(whole) > LARGEST_INTEGER or min(whole) < -LARGEST_INTEGER:
+                    raise ValueError("it holds a whole number of more than 64 bits")
+            if float in kinds and not nan and not all(math.isfinite(item) for item in items if type(item) is float):
+                raise ValueError("it holds a number that is larger than every float")
+            if texts:
+                for text in (*(container if isinstance(container, dict) else ()), *items):
+                    if isinstance(text, str) and not is_text(text):
+                        raise ValueError("it holds half a character (a lone surrogate), which is no text")
+            if dict in kinds or list in kinds:
+                inner += [item for item in items if isinstance(item, dict | list)]
+        level = inner
+
+
+def is_text(text: str) -> bool:
+    """Whether UTF-8 can hold it: it has no lone surrogate."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def brief(value: object) -> str:
+    """A value as a message shows it: not more than a line of it."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+class Fields:
+    """The fields of a JSON object. Each method returns one field, of its type and within its range.
+
+    A field that is missing gives the default; without a default it must be there. `null` counts as missing where the default
+    is None.
+
+    Args:
+        values: what was parsed. where: its origin, for messages: a path, or a path and the field that holds the object.
+
+    Raises:
+        PellucidError: from all, where the value is another; the message names origin and field.
+    """
+
+    def __init__(self, values: Any, where: object) -> None:
+        if not isinstance(values, dict):
+            raise PellucidError(f"{where} is not a JSON object")
+        self.values: dict[str, Any] = values
+        self.where = where
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values)
+
+    def wrong(self, name: str, wanted: str) -> PellucidError:
+        """The error of a field that is not what is wanted."""
+        return PellucidError(f"{self.where}: {name} must be {wanted}, not {brief(self.values.get(name))}")
+
+    def only(self, known: Mapping[str, Any] | frozenset[str], advice: str) -> None:
+        """Refuses fields that are not known."""
+        if unknown := sorted(set(self.values) - set(known)):
+            raise PellucidError(f"{self.where}: unknown field {brief(unknown[0])}: {advice}")
+
+    def value(self, name: str, default: Any = REQUIRED) -> Any:
+        """A field of any type."""
+        found = self.values.get(name, default)
+        if found is REQUIRED:
+            raise PellucidError(f"{self.where} lacks {name!r}")
+        return found
+
+    def integer(self, name: str, default: Any = REQUIRED, *, least: int = 0, most: int = LARGEST_INTEGER) -> Any:
+        """A whole number."""
+        found = self.value(name, default)
+        if found is not default and (type(found) is not int or not least <= found <= most):
+            raise self.wrong(name, f"a whole number from {least:,} to {most:,}")
+        return found
+
+    def number(self, name: str, default: Any = REQUIRED, *, least: float = -math.inf, most: float = math.inf) -> Any:
+        """A number, as a float; NaN only where the parser allowed it and no range is given."""
+        found = self.value(name, default)
+        if found is default:
+            return found
+        bounded = (least, most) != (-math.inf, math.inf)
+        if type(found) not in (int, float) or (bounded and not least <= found <= most):
+            raise self.wrong(name, f"a number from {least:g} to {most:g}" if bounded else "a number")
+        return float(found)
+
+    def text(self, name: str, default: Any = REQUIRED, *, most: int = MAX_BYTES) -> Any:
+        """Text of at most so many characters."""
+        found = self.value(name, default)
+        if found is not default and (not isinstance(found, str) or len(found) > most):
+            raise self.wrong(name, "text" if most == MAX_BYTES else f"text of at most {most:,} characters")
+        return found
+
+    def flag(self, name: str, default: Any = REQUIRED) -> Any:
+        """True or false."""
+        found = self.value(name, default)
+        if found is not default and not isinstance(found, bool):
+            raise self.wrong(name, "true or false")
+        return found
+
+    def list(self, name: str, default: Any = REQUIRED, *, most: int = MAX_BYTES) -> Any:
+        """A list of at most so many items."""
+        found = self.value(name, default)
+        if found is not default and (not isinstance(found, list) or len(found) > most):
+            raise self.wrong(name, "a list" if most == MAX_BYTES else f"a list of at most {most:,} items")
+        return found
+
+    def integers(self, name: str, default: Any = REQUIRED, *, least: int = 0, most: int = LARGEST_INTEGER) -> Any:
+        """A list of whole numbers, as a tuple."""
+        found = self.list(name, default)
+        if found is default:
+            return found
+        if not all(type(item) is int and least <= item <= most for item in found):
+            raise self.wrong(name, f"a list of whole numbers from {least:,} to {most:,}")
+        return tuple(found)
+
+    def object(self, name: str, default: Any = REQUIRED) -> Any:
+        """An object within the object, as `Fields`."""
+        found = self.value(name, default)
+        return found if found is default else Fields(found, f"{self.where}: {name}")
