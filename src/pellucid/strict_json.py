@@ -2,7 +2,7 @@
 
 Every file and message that comes from outside passes here, so that damaged and hostile ones give one error that names file and
 field. Refused are: more bytes than the kind of file can have, anything but UTF-8, deep nesting, a key twice in one object, half
-characters (lone surrogates), NaN and infinity (also as 1e999), integers of more than 64 bits, and more values than the limit of
+characters (lone surrogates), NaN and infinity (also as 1e999), integers of more than 128 bits, and more values than the limit of
 bytes allows: a parsed `[]` takes twenty times the memory of its text.
 """
 
@@ -19,7 +19,8 @@ from pellucid.errors import PellucidError
 
 MAX_BYTES = 1 << 24  # of a file, unless its kind needs more
 MAX_DEPTH = 64
-LARGEST_INTEGER = 2**64 - 1
+LARGEST_PARSED = 2**128  # transformers writes 10^30 where it means "no limit"
+LARGEST_INTEGER = 2**64 - 1  # of a field, unless its range is another
 BYTES_A_VALUE = 16  # a limit of so many bytes allows a sixteenth of as many values
 REQUIRED: Final = object()  # the default of a field that must be there
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -113,8 +114,8 @@ def _check(value: Any, *, nan: bool, texts: bool) -> None:
             kinds = set(map(type, items))
             if int in kinds:
                 whole = items if kinds == {int} else [item for item in items if type(item) is int]
-                if max(whole) > LARGEST_INTEGER or min(whole) < -LARGEST_INTEGER:
-                    raise ValueError("it holds a whole number of more than 64 bits")
+                if max(whole) > LARGEST_PARSED or min(whole) < -LARGEST_PARSED:
+                    raise ValueError("it holds a whole number of more than 128 bits")
             if float in kinds and not nan and not all(math.isfinite(item) for item in items if type(item) is float):
                 raise ValueError("it holds a number that is larger than every float")
             if texts:

@@ -15,6 +15,9 @@ CHECKED_MERGES = {
 }
 
 
+MOST_WORK = 1 << 26  # some seconds; GPT-2's tokens take 3 million
+
+
 def already_checked(merges: Sequence[tuple[str, str]]) -> bool:
     """Whether these merges, of byte characters, are a list that `check_merges` has passed before (`CHECKED_MERGES`)."""
     return hashlib.sha256("\n".join(map(" ".join, merges)).encode()).hexdigest() in CHECKED_MERGES
@@ -41,6 +44,8 @@ def merges_from_ranks(tokens: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
 
     Raises PellucidError for a token that the merges before it do not reduce to two parts: no text would ever be encoded to it.
     """
+    if sum(len(token) ** 2 for token in tokens) > MOST_WORK:  # reducing a token of n bytes takes n * n / 2 steps
+        raise PellucidError(f"its tokens are too long: the longest has {max(map(len, tokens)):,} bytes")
     ranks = {token: i for i, token in enumerate(tokens)}
     merges: list[tuple[bytes, bytes]] = []
     for i, token in enumerate(tokens[256:], start=256):

@@ -13,6 +13,7 @@ from typing import Any
 
 from pellucid.errors import PellucidError
 from pellucid.files import write_whole
+from pellucid.strict_json import brief, read_json
 from pellucid.text.bytes_to_characters import to_characters
 from pellucid.text.merges import merges_from_ranks
 from pellucid.text.token_table import END_OF_TEXT, TokenTable
@@ -21,6 +22,7 @@ from pellucid.text.vocabulary import build_token_table
 
 FILE_NAME = "tokenizer.json"
 ROLES_FILE = "tokenizer_config.json"
+MAX_FILE_BYTES = 1 << 26  # a vocabulary of 250,000 tokens is some 20 MB
 
 
 def file_at(path: Path) -> Path:
@@ -55,12 +57,12 @@ def read_object(file: Path, kind: str) -> Any:
         PellucidError: no such file, or it cannot be read as JSON.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return read_json(file, max_bytes=MAX_FILE_BYTES, unique=False)
     except FileNotFoundError:
         raise PellucidError(f"no tokenizer at {file}") from None
     except OSError as error:
         raise PellucidError(f"cannot read the tokenizer {file}: {error.strerror}") from error
-    except ValueError as error:  # not UTF-8, or not JSON
+    except PellucidError as error:
         raise PellucidError(f"{file} is not a {kind}: {error}") from error
 
 
@@ -72,13 +74,13 @@ def read_roles(directory: Path) -> dict[str, Any]:
     values = read_object(file, ROLES_FILE)
     if not isinstance(values, dict):
         raise PellucidError(f"{file} is not a {ROLES_FILE}: it holds no JSON object")
-    roles = {"end": _text(values.get("eos_token"))}
+    roles = {"end": token_text(values.get("eos_token"))}
     if values.get("add_bos_token"):
-        roles["begin"] = _text(values.get("bos_token"))
+        roles["begin"] = token_text(values.get("bos_token"))
     return roles
 
 
-def _text(token: Any) -> str | None:
+def token_text(token: Any) -> str | None:
     """A token's text, given as it is or as an object with a `content`."""
     text = token.get("content") if isinstance(token, dict) else token
     return text if isinstance(text, str) else None
@@ -88,9 +90,9 @@ def _table_from_json(data: dict[str, Any], roles: dict[str, Any]) -> TokenTable:
     model = data["model"]
     # Older files leave the type out, as only BPE models have merges.
     kind = model.get("type", "BPE" if "merges" in model else None)
-    _require(kind == "BPE", f"its model is {kind}{' (SentencePiece)' * (kind == 'Unigram')}, not BPE")
+    _require(kind == "BPE", f"its model is {kind if isinstance(kind, str) else brief(kind)}{' (SentencePiece)' * (kind == 'Unigram')}, not BPE")
     for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
-        _require(not model.get(name), f"its model has {name} = {model.get(name)!r}")
+        _require(not model.get(name), f"its model has {name} = {brief(model.get(name))}")
     for name in ("fuse_unk", "byte_fallback", "ignore_merges"):
         _require(not model.get(name), f"its model has {name} on")
     for name in ("normalizer", "truncation", "padding"):
@@ -105,8 +107,8 @@ def _table_from_json(data: dict[str, Any], roles: dict[str, Any]) -> TokenTable:
     begin = _begin_token(data.get("post_processor") or {})
     special: dict[str, int] = {}
     for token in data.get("added_tokens") or []:
-        _require(token["content"] not in special, f"{token['content']} is added twice")
-        special[token["content"]] = int(token["id"])
+        _require(token["content"] not in special, f"{brief(token['content'])} is added twice")
+        special[token["content"]] = token["id"]
         for name in ("single_word", "lstrip", "rstrip"):
             _require(not token.get(name) or token["content"] != END_OF_TEXT, f"{END_OF_TEXT} has {name} on")
     pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
@@ -121,7 +123,7 @@ def _begin_token(processor: dict[str, Any]) -> str | None:
         found = [begin for part in processor["processors"] if (begin := _begin_token(part))]
         _require(len(found) < 2, "its post-processor adds several tokens")
         return found[0] if found else None
-    _require(kind in ("ByteLevel", "TemplateProcessing"), f"its post-processor {kind} adds tokens")
+    _require(kind in ("ByteLevel", "TemplateProcessing"), f"its post-processor {brief(kind)} adds tokens")
     if kind == "ByteLevel":
         return None
     template = [next(iter(piece.items())) for piece in processor.get("single") or ()]

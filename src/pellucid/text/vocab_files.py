@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import PellucidError
+from pellucid.strict_json import brief, read_bytes
 from pellucid.text.tokenizer import Tokenizer
-from pellucid.text.tokenizer_json import read_object, read_roles
+from pellucid.text.tokenizer_json import MAX_FILE_BYTES, read_object, read_roles, token_text
 from pellucid.text.vocabulary import build_token_table
 
 
@@ -21,7 +22,7 @@ def read(directory: Path) -> Tokenizer:
     """
     file = directory / VOCABULARY
     vocabulary = read_object(file, "vocabulary: token to id")
-    if not isinstance(vocabulary, dict) or not all(isinstance(i, int) for i in vocabulary.values()):
+    if not isinstance(vocabulary, dict):
         raise PellucidError(f"{file} is not a vocabulary: token to id")
     merges = _merges(directory / MERGES)
     special = {text: vocabulary[text] for text in _named(directory) if text in vocabulary} | _added(directory)
@@ -34,9 +35,16 @@ def read(directory: Path) -> Tokenizer:
 
 def _merges(file: Path) -> list[tuple[str, str]]:
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
+        data = read_bytes(file, MAX_FILE_BYTES)
+        if len(data) > MAX_FILE_BYTES:
+            raise PellucidError(f"{file} has more than {MAX_FILE_BYTES:,} bytes")
+        lines = data.decode("utf-8").split("\n")
     except FileNotFoundError:
         raise PellucidError(f"no merges at {file}, which goes with {VOCABULARY}") from None
+    except OSError as error:
+        raise PellucidError(f"cannot read {file}: {error.strerror or error}") from None
+    except PellucidError:
+        raise
     except ValueError as error:
         raise PellucidError(f"{file} is not UTF-8 text: {error}") from error
     merges = []
@@ -45,7 +53,7 @@ def _merges(file: Path) -> list[tuple[str, str]]:
             continue
         parts = line.rstrip("\r").split(" ")
         if len(parts) != 2:
-            raise PellucidError(f"{file}, line {number}: a merge is two tokens with a space between, not {line!r}")
+            raise PellucidError(f"{file}, line {number}: a merge is two tokens with a space between, not {brief(line)}")
         merges.append((parts[0], parts[1]))
     return merges
 
@@ -57,13 +65,13 @@ def _named(directory: Path) -> set[str]:
         if (directory / name).exists():
             values = read_object(directory / name, name)
             tokens: list[Any] = [values.get(role) for role in ROLES] if isinstance(values, dict) else []
-            found |= {token if isinstance(token, str) else token["content"] for token in tokens if token}
+            found |= {text for token in tokens if (text := token_text(token))}
     return found
 
 
 def _added(directory: Path) -> dict[str, int]:
     file = directory / "added_tokens.json"
     values = read_object(file, "list of added tokens") if file.exists() else {}
-    if not isinstance(values, dict) or not all(isinstance(i, int) for i in values.values()):
+    if not isinstance(values, dict):
         raise PellucidError(f"{file} is not a list of added tokens: text to id")
     return values

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from pellucid.errors import PellucidError
+from pellucid.strict_json import brief
 from pellucid.text.bytes_to_characters import BYTE_ORDER, to_bytes, to_characters
 from pellucid.text.merges import already_checked, check_merges
 from pellucid.text.token_table import END_OF_TEXT, Numbering, TokenTable
 
 
+LARGEST_ID = (1 << 22) - 1  # a table is as long as its largest id
 DEFAULT_ENDS = (END_OF_TEXT, "</s>")  # tokens that end a text where no file names one
 
 
@@ -32,6 +34,10 @@ def build_token_table(
             by ranks (`tiktoken`) would not encode all text alike.
     """
     ids = dict(vocabulary)
+    for given in (vocabulary, special):
+        if given and (set(map(type, given.values())) != {int} or min(given.values()) < 0 or max(given.values()) > LARGEST_ID):
+            wrong = next(text for text, i in given.items() if type(i) is not int or not 0 <= i <= LARGEST_ID)
+            raise PellucidError(f"the id of {brief(wrong)} is {brief(given[wrong])}, not a number up to {LARGEST_ID:,}")
     for text, i in special.items():
         if ids.setdefault(text, i) != i:
             raise PellucidError(f"{text} has two ids, {ids[text]} and {i}")
