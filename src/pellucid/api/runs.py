@@ -1,16 +1,13 @@
 """`pellucid.train`, `pellucid.finetune` and `pellucid.open_run`: runs that are recorded by `pellucid.interpret`."""
 
-import json
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from pellucid.errors import PellucidError
 from pellucid.finetuning import job
 from pellucid.interpret.finetuning_recorder import record_finetuning
 from pellucid.interpret.training_recorder import TrainingRecorder
-from pellucid.runs.files import STATE_FILE
 from pellucid.runs.plan import Plan
 from pellucid.training import checkpoint, run
 from pellucid.training.checkpoint import State
@@ -54,9 +51,6 @@ def open_run(path: str | Path) -> Run:
     newest = checkpoint.newest(path)
     state = State(step=0, tokens=0)
     if newest is not None:
-        try:
-            state = State.from_dict(json.loads((newest / STATE_FILE).read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise PellucidError(f"{newest / STATE_FILE} cannot be read: {error!r}; remove that checkpoint") from None
+        state, _ = checkpoint.read_state(newest)
     stopped = ended(plan, state) and state.step < plan.total_steps
     return Run(path=path, plan=plan, step=state.step, tokens=state.tokens, stopped_learning=stopped)

@@ -47,7 +47,7 @@ def family_of(directory: Path, values: dict[str, Any]) -> Family:
     kind = values.get("model_type")
     if isinstance(kind, str) and kind in FAMILIES:
         return FAMILIES[kind]
-    reason = f" ({UNSUPPORTED_FAMILIES[kind]} are not GPT-3's)" if str(kind) in UNSUPPORTED_FAMILIES else ""
+    reason = f" ({UNSUPPORTED_FAMILIES[kind]} are not GPT-3's)" if isinstance(kind, str) and kind in UNSUPPORTED_FAMILIES else ""
     raise PellucidError(
         f"{directory / CONFIG}: model_type {brief(kind)} is not one this version reads ({', '.join(FAMILIES)}){reason}"
     )

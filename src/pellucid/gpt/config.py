@@ -112,7 +112,7 @@ class GPTConfig:
                 continue
             if not isinstance(value, int) or isinstance(value, bool):
                 raise PellucidError(f"{key} must be a whole number, not {brief(value)}")
-            least = 0 if key.startswith("d_") and key != "d_model" or key.endswith("_of_text") else 1
+            least = 0 if (key.startswith("d_") and key != "d_model") or key.endswith("_of_text") else 1
             most = MOST_BLOCKS if key == "n_layers" else LARGEST_SIZE
             if value < least:
                 raise PellucidError(f"{key} must be at least {least}, not {brief(value)}")

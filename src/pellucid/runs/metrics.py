@@ -1,15 +1,24 @@
 """`metrics.jsonl`: a line a step, a line a held-out evaluation, a line a sample; written by an observer, read back as dicts."""
 
 import json
-import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pellucid import events
 from pellucid.errors import PellucidError
 from pellucid.runs.files import METRICS
+from pellucid.strict_json import Fields, parse_json
+
+
+MAX_LINE_BYTES = 1 << 20
+LARGEST_COUNT = 2**53 - 1
+LARGEST_ID = 2**31 - 1
+_NUMBERS = {
+    "loss", "lr", "grad_norm", "tokens_per_s", "waiting", "flops_per_s", "matmul_share", "held_out_loss", "bits_per_byte",
+}  # fmt: skip
+_TEXTS = {"prompt", "sample"}
 
 
 class MetricsWriter:
@@ -26,8 +35,8 @@ class MetricsWriter:
         path = run / METRICS
         if path.exists():
             part = path.with_suffix(".part")
-            with path.open(encoding="utf-8") as old, part.open("w", encoding="utf-8") as new:
-                new.writelines(line for line in old if keep_steps and _step_of(line) <= keep_steps)
+            with path.open("rb") as old, part.open("wb") as new:
+                new.writelines(line for line, values in _lines(old, path) if keep_steps and values["step"] <= keep_steps)
             os.replace(part, path)
         self.file = path.open("a", encoding="utf-8")
 
@@ -90,15 +99,54 @@ def read_metrics(run: Path, *, until: int | None = None) -> list[dict[str, Any]]
 
     Raises:
         OSError: there is no such file.
+        PellucidError: a line that this did not write; the message names file, line and field.
     """
-    with (run / METRICS).open(encoding="utf-8") as file:
-        lines = [json.loads(line) for line in file if line.endswith("}\n")]
+    with (run / METRICS).open("rb") as file:
+        lines = [values for _, values in _lines(file, run / METRICS)]
     return lines if until is None else [line for line in lines if line["step"] <= until]
 
 
-def _step_of(line: str) -> float:
-    """The step that a line belongs to; infinity for a line that a kill cut short."""
+def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """The lines of an open file with their values, less a last one that a kill cut short.
+
+    Raises:
+        PellucidError: a line that is not one of a run's.
+    """
+    for number, line in enumerate(file, start=1):
+        if line.endswith(b"}\n"):
+            try:
+                yield line, parse_line(line)
+            except ValueError as error:
+                raise PellucidError(f"{path}, line {number} is damaged ({error}): remove it to go on without it") from None
+
+
+def valid_lines(data: bytes) -> bytes:
+    """The lines of some bytes of `metrics.jsonl` that a page can show, without those that are damaged or not whole."""
+    return b"".join(line for line in data.splitlines(keepends=True) if _is_valid(line))
+
+
+def _is_valid(line: bytes) -> bool:
     try:
-        return int(json.loads(line)["step"])
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return math.inf
+        return line.endswith(b"}\n") and bool(parse_line(line))
+    except ValueError:
+        return False
+
+
+def parse_line(line: bytes) -> dict[str, Any]:
+    """The values of a line, each of its type.
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
+    found = Fields(parse_json(line, max_bytes=MAX_LINE_BYTES), "it")
+    for name in ("step", "tokens"):
+        found.integer(name, most=LARGEST_COUNT)
+    for name in _NUMBERS.intersection(found.values):
+        found.number(name)
+    for name in _TEXTS.intersection(found.values):
+        found.text(name)
+    found.integers("ids", None, most=LARGEST_ID)
+    if (skipped := found.object("skipped", None)) is not None:
+        for name in skipped:
+            skipped.number(name)
+    return found.values

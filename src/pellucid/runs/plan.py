@@ -8,12 +8,18 @@ from typing import Any, Self
 from pellucid.errors import PellucidError
 from pellucid.files import write_whole
 from pellucid.gpt.config import GPTConfig
-from pellucid.runs.files import RUN_FILE
-from pellucid.runs.recipe import DEFAULT_OPTIMIZER, Recipe
+from pellucid.runs.files import RECORDS, RUN_FILE
+from pellucid.runs.recipe import DEFAULT_OPTIMIZER, LARGEST_NUMBER, Recipe
+from pellucid.strict_json import LARGEST_INTEGER, Fields, read_json
 
 
 VERSION = 1
 DAMAGED = "start a new run; the models in its checkpoints/ can still be used"
+MAX_BYTES = 1 << 22
+MOST_STEPS = 2**40
+MOST_THREADS = 1 << 12
+MOST_TEXT = 100_000  # characters of a prompt
+DTYPES = ("float32", "bfloat16")
 EVALUATIONS = 20  # times in a run that held-out loss is measured and a checkpoint saved, unless asked otherwise
 # Of a run's samples; their seed is the run's.
 SAMPLE_TOKENS, SAMPLE_TEMPERATURE, SAMPLE_TOP_P = 48, 0.8, 0.95
@@ -87,6 +93,42 @@ class Plan:
         write_whole(run / RUN_FILE, json.dumps(self.to_dict(), indent=2) + "\n")
 
     @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            PellucidError: a field is missing, unknown, or of another type or out of range.
+        """
+        found = Fields(values, "run.json")
+        found.only({"version": int} | cls.__dataclass_fields__, "was this run written by a newer version?")
+        for name in ("batch", "micro_batch", "total_steps", "held_out_every", "checkpoint_every"):
+            found.integer(name, least=1, most=MOST_STEPS)
+        found.integer("seed", least=-LARGEST_INTEGER)
+        found.integer("threads", least=1, most=MOST_THREADS)
+        found.integer("keep", 1, least=1, most=MOST_STEPS)
+        found.integer("patience", 0, most=MOST_STEPS)
+        found.number("skip_spikes", 0.0, least=0, most=LARGEST_NUMBER)
+        for name in ("kind", "sample_prompt"):
+            found.text(name, most=MOST_TEXT)
+        for name in ("optimizer", "device"):
+            found.text(name, "", most=100)
+        for name in ("keep_best", "record", "mask_documents", "compiled"):
+            found.flag(name, False)
+        for name in ("optimizer_settings", "source", "machine"):
+            found.object(name, None)
+        if found.value("kind") not in RECORDS:
+            raise found.wrong("kind", " or ".join(RECORDS))
+        if found.text("dtype") not in DTYPES:
+            raise found.wrong("dtype", " or ".join(DTYPES))
+        if values["micro_batch"] > values["batch"]:
+            raise found.wrong("micro_batch", f"at most the batch of {values['batch']:,}")
+        return cls(**{name: value for name, value in values.items() if name != "version"} | {
+            "config": GPTConfig.from_dict(found.object("config").values),
+            "recipe": Recipe.from_dict(found.object("recipe").values),
+            "sample_at": found.integers("sample_at", most=MOST_STEPS),
+        })  # fmt: skip
+
+    @classmethod
     def load(cls, run: Path, *, kind: str | None) -> Self:
         """Reads `run.json` to resume a run of that kind; None takes either.
 
@@ -95,16 +137,12 @@ class Plan:
         """
         path = run / RUN_FILE
         values = read_plan(run)
+        if Fields(values, path).integer("version") > VERSION:
+            raise PellucidError(f"{path} was written by a newer version of pellucid: upgrade to go on with it")
         try:
-            if values.pop("version") > VERSION:
-                raise PellucidError(f"{path} was written by a newer version of pellucid: upgrade to go on with it")
-            plan = cls(**values | {
-                "config": GPTConfig.from_dict(values["config"]),
-                "recipe": Recipe.from_dict(values["recipe"]),
-                "sample_at": tuple(values["sample_at"]),
-            })  # fmt: skip
-        except (KeyError, TypeError, AttributeError) as error:
-            raise PellucidError(f"{path} is damaged ({error!r}): {DAMAGED}") from None
+            plan = cls.from_dict(values)
+        except PellucidError as error:
+            raise PellucidError(f"{path} is damaged ({error}): {DAMAGED}") from None
         if kind is not None and plan.kind != kind:
             raise PellucidError(f"{run} is a {plan.kind} run: resume it with pellucid {plan.kind} --resume --out {run}")
         return plan
@@ -118,14 +156,13 @@ def read_plan(run: Path) -> dict[str, Any]:
     """
     path = run / RUN_FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        return Fields(read_json(path, max_bytes=MAX_BYTES), path).values
     except FileNotFoundError:
         raise PellucidError(f"no run in {run}: it has no {RUN_FILE}") from None
-    except ValueError as error:
+    except OSError as error:
+        raise PellucidError(f"{path} cannot be read: {error.strerror or error}") from None
+    except PellucidError as error:
         raise PellucidError(f"{path} is damaged ({error}): {DAMAGED}") from None
-    if not isinstance(values, dict):
-        raise PellucidError(f"{path} is damaged (not a JSON object): {DAMAGED}")
-    return values
 
 
 def log_spaced(total: int) -> tuple[int, ...]:

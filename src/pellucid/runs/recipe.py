@@ -5,13 +5,16 @@ Source of every figure that has no "choice" beside it: GPT-3 paper (arXiv 2005.1
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Self
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.published import DECAY_TOKENS, PUBLISHED, RAMP_FROM_TOKENS, RAMP_OVER_TOKENS, TOTAL_TOKENS, WARMUP_TOKENS
+from pellucid.strict_json import REQUIRED, Fields, brief
 
 
+MOST_TOKENS = 2**62
+LARGEST_NUMBER = 1e9  # of a rate, a norm, a weight decay
 DEFAULT_OPTIMIZER = "adamw"  # the optimizer that the recipe's numbers are for
 # Choices: without a budget a run sees 20 tokens a parameter, a rule of thumb from after GPT-3, which had 2 (175B) to 2,400
 # (125M); but no text more than 8 times.
@@ -108,8 +111,19 @@ class Recipe:
         """The inverse of `to_dict`.
 
         Raises:
-            PellucidError: a key this version does not know.
+            PellucidError: a key this version does not know, or a value of another type or out of range.
         """
-        if unknown := sorted(set(values) - {f.name for f in fields(cls)}):
-            raise PellucidError(f"unknown recipe key {unknown[0]!r}: was this run written by a newer version?")
-        return cls(**values)
+        found = Fields(dict(values), "recipe")
+        known = {f.name: f for f in fields(cls)}
+        if unknown := sorted(set(values) - set(known)):
+            raise PellucidError(f"unknown recipe key {brief(unknown[0])}: was this run written by a newer version?")
+        for name, field in known.items():
+            default = REQUIRED if field.default is MISSING else field.default
+            if field.type == "int" or field.type is int:
+                found.integer(name, default, most=MOST_TOKENS)
+            else:
+                found.number(name, default, least=0, most=1.0 if name.startswith("beta") else LARGEST_NUMBER)
+        made = cls(**values)
+        if made.ramp_tokens > made.total_tokens:
+            raise PellucidError(f"ramp_tokens is {made.ramp_tokens:,}, more than the {made.total_tokens:,} tokens of the run")
+        return made

@@ -90,7 +90,8 @@ def _table_from_json(data: dict[str, Any], roles: dict[str, Any]) -> TokenTable:
     model = data["model"]
     # Older files leave the type out, as only BPE models have merges.
     kind = model.get("type", "BPE" if "merges" in model else None)
-    _require(kind == "BPE", f"its model is {kind if isinstance(kind, str) else brief(kind)}{' (SentencePiece)' * (kind == 'Unigram')}, not BPE")
+    named = kind if isinstance(kind, str) else brief(kind)
+    _require(kind == "BPE", f"its model is {named}{' (SentencePiece)' * (kind == 'Unigram')}, not BPE")
     for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         _require(not model.get(name), f"its model has {name} = {brief(model.get(name))}")
     for name in ("fuse_unk", "byte_fallback", "ignore_merges"):

@@ -35,9 +35,17 @@ from pellucid.runs.files import (
     checkpoint_folder,
     checkpoints,
     step_name,
+    step_of,
 )
+from pellucid.runs.plan import MOST_STEPS
+from pellucid.runs.recipe import MOST_TOKENS
+from pellucid.strict_json import Fields, brief, read_json
 from pellucid.training.optimizers import restore, state_of
-from pellucid.training.spike_guard import Recent
+from pellucid.training.spike_guard import WINDOW, Recent
+
+
+MAX_STATE_BYTES = 1 << 20
+LARGEST = 1e30  # of a loss: the squares of such numbers are still numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +74,47 @@ class State:
         """The inverse of `to_dict`.
 
         Raises:
-            KeyError, TypeError, ValueError: that is none.
+            PellucidError: a field is missing, of another type or out of range.
         """
-        lowest = values.get("lowest")
+        found = Fields(values, STATE_FILE)
+        step = found.integer("step", most=MOST_STEPS)
+        recent = found.list("recent", [], most=WINDOW)
+        if not all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_small, pair)) for pair in recent):
+            raise found.wrong("recent", "pairs of loss and gradient norm")
         return cls(
-            step=int(values["step"]), tokens=int(values["tokens"]), skipped=int(values.get("skipped", 0)),
-            recent=tuple((float(loss), float(norm)) for loss, norm in values.get("recent", ())),
-            lowest=None if lowest is None else float(lowest), waited=int(values.get("waited", 0)),
-        )  # fmt: skip
+            step=step,
+            tokens=found.integer("tokens", most=MOST_TOKENS),
+            skipped=found.integer("skipped", 0, most=step),
+            recent=tuple((float(loss), float(norm)) for loss, norm in recent),
+            lowest=found.number("lowest", None, least=-LARGEST, most=LARGEST),
+            waited=found.integer("waited", 0, most=MOST_STEPS),
+        )
+
+
+def _is_small(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= LARGEST
+
+
+def read_state(path: Path) -> tuple[State, dict[str, str]]:
+    """The state of a checkpoint's folder, and the SHA-256 of its other files.
+
+    Raises:
+        PellucidError: `state.json` is missing, damaged or of another step than the folder; the message says how to go on.
+    """
+    file = path / STATE_FILE
+    try:
+        values = read_json(file, max_bytes=MAX_STATE_BYTES)
+        state = State.from_dict(values)
+        if state.step != step_of(path):
+            raise PellucidError(f"{STATE_FILE}: step is {state.step:,} in the folder {path.name}")
+        checksums = Fields(values, STATE_FILE).object("sha256")
+        for name in checksums:
+            if Path(name).name != name:
+                raise PellucidError(f"{STATE_FILE}: {brief(name)} is no name of a file beside it")
+            checksums.text(name)
+    except (OSError, PellucidError) as error:
+        raise PellucidError(f"{file} is missing or damaged ({error}): {_fallback(path)}") from None
+    return state, checksums.values
 
 
 def newest(run: Path) -> Path | None:
@@ -156,18 +197,16 @@ def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
     Raises:
         PellucidError: a file is missing or not as it was written; the message names it.
     """
-    try:
-        written = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
-        checksums = dict(written["sha256"])
-        state = State.from_dict(written)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PellucidError(f"{path / STATE_FILE} is missing or damaged ({error}): {_fallback(path)}") from None
+    state, checksums = read_state(path)
     for name, expected in checksums.items():
         file = path / name
         if not file.is_file() or sha256(file) != expected:
             raise PellucidError(f"{file} is damaged or truncated (its checksum is wrong): {_fallback(path)}")
     load_weights(model, path)
-    moments = load_file(path / OPTIMIZER_FILE)
+    try:
+        moments = load_file(path / OPTIMIZER_FILE)
+    except (OSError, SafetensorError) as error:
+        raise PellucidError(f"{path / OPTIMIZER_FILE} is missing or damaged ({error}): {_fallback(path)}") from None
     steps = {name: torch.tensor(float(state.step - state.skipped)) for name in _steps_left_out(model, moments)}
     restore(model, optimizer, moments | steps)
     return state
@@ -206,9 +245,9 @@ def best_so_far(run: Path) -> float:
 def best(run: Path) -> tuple[int, float] | None:
     """(step, held-out loss) of the model in `best/`; None before the first, or if its note is damaged."""
     try:
-        note = json.loads((run / BEST / BEST_FILE).read_text(encoding="utf-8"))
-        return int(note["step"]), float(note["held_out_loss"])
-    except (OSError, ValueError, KeyError, TypeError):
+        note = Fields(read_json(run / BEST / BEST_FILE, max_bytes=MAX_STATE_BYTES), BEST_FILE)
+        return note.integer("step", most=MOST_STEPS), note.number("held_out_loss", least=-LARGEST, most=LARGEST)
+    except (OSError, PellucidError):
         return None
 
 

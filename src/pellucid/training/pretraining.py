@@ -4,18 +4,23 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from pellucid.corpus.shards import TokenCorpus, open_corpus
 from pellucid.errors import PellucidError
 from pellucid.events import Observer
 from pellucid.generation.model import GPT
 from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.config_json import read_config
 from pellucid.gpt.document_mask import check_patterns
 from pellucid.gpt.presets import preset as find_preset
 from pellucid.gpt.scaling import VOCABULARY, shape_for
-from pellucid.runs.files import CORPUS
-from pellucid.runs.plan import Plan
+from pellucid.runs.files import CORPUS, RUN_FILE
+from pellucid.runs.plan import DAMAGED, Plan
 from pellucid.runs.recipe import DEFAULT_OPTIMIZER, MAX_EPOCHS, TOKENS_PER_PARAMETER, Recipe
+from pellucid.runtime.device import resolve_device
 from pellucid.text import Tokenizer
+from pellucid.training import checkpoint
 from pellucid.training.batches import Batches, WindowBatches, ramp_of
 from pellucid.training.first_weights import BY_NAME, FIRST_WEIGHTS, new_model
 from pellucid.training.memory_limit import refuse_too_large
@@ -70,8 +75,29 @@ class TrainingJob:
     def open(self, run: Path, plan: Plan, *, verify: bool) -> tuple[GPT, Batches]:
         """A new model of the plan's shape, and the batches of `run/corpus`."""
         tokenizer = Tokenizer.load(run / CORPUS)
+        self._check_shape(run, plan, tokenizer)
         batches = WindowBatches.of(plan, open_corpus(run / CORPUS, verify=verify), tokenizer)
         return new_model(plan, tokenizer), batches
+
+
+    @staticmethod
+    def _check_shape(run: Path, plan: Plan, tokenizer: Tokenizer) -> None:
+        """Compares the plan's shape with the files of the run before a model of that shape is made.
+
+        Raises:
+            PellucidError: they differ, or there is no checkpoint yet and the model does not fit into memory.
+        """
+        newest = checkpoint.newest(run)
+        if plan.config.vocab_size != tokenizer.vocab_size:
+            counts = f"{plan.config.vocab_size:,} tokens, and the tokenizer has {tokenizer.vocab_size:,}"
+            raise PellucidError(f"{run / RUN_FILE} says {counts}: {DAMAGED}")
+        if newest is None:
+            refuse_too_large(
+                plan.config, plan.batch * plan.config.n_ctx, getattr(torch, plan.dtype), plan.optimizer,
+                plan.optimizer_settings, resolve_device(plan.device),
+            )  # fmt: skip
+        elif read_config(newest) != plan.config:
+            raise PellucidError(f"{run / RUN_FILE} says another shape than the checkpoint {newest.name}: {DAMAGED}")
 
 
 class TextWorkload(Workload):
