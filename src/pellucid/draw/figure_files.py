@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pellucid.draw.backends.html import page
 from pellucid.draw.backends.save import KINDS, content, write
-from pellucid.draw.figures import FIGURES, figure
+from pellucid.draw.figures import FIGURES, GENERATION, figure
 from pellucid.draw.film.film import Film
 from pellucid.errors import PellucidError
-from pellucid.record import SUFFIX, open_record
+from pellucid.record import SUFFIX, Kind, check, open_record
 
 
 SCREEN, PHONE = 960.0, 360.0  # widths of the two films of a figure
@@ -30,7 +30,11 @@ class PlannedFigure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingFigure:
-    """A figure that cannot be drawn, the reason, and the command that makes a record which has what it needs."""
+    """A figure that cannot be drawn, the reason, and the command that makes a record which has what it needs.
+
+    Attributes:
+        figure: its name; of a record that cannot be read, the file.
+    """
 
     figure: str
     why: str
@@ -82,17 +86,24 @@ def plan_figures(
         records: their files. wanted: names of figures; None for all.
 
     Raises:
-        PellucidError: a record that cannot be read, or an unknown figure.
+        PellucidError: the only record cannot be read, or an unknown figure.
     """
     for name in wanted or ():
         if name not in FIGURES:
             raise PellucidError(f"no figure {name!r}: there are {', '.join(FIGURES)}")
-    kinds_found = {}
-    for path in records:
-        with open_record(path) as record:
-            kinds_found[path] = record.kind
-    labels = _labels(records)
     found, absent = [], []
+    kinds_found: dict[Path, Kind] = {}
+    for path in records:
+        try:
+            with open_record(path) as record:
+                check(record, partial=True)
+                kinds_found[path] = record.kind
+        except PellucidError as problem:
+            if len(records) == 1:
+                raise
+            absent.append(MissingFigure(figure=str(path), why=str(problem), command=GENERATION))
+    records = list(kinds_found)
+    labels = _labels(records)
     for name, spec in FIGURES.items():
         if wanted is not None and name not in wanted:
             continue
@@ -130,7 +141,7 @@ def draw_figures(
         What was drawn, and what could not be, with the command that would make it possible.
 
     Raises:
-        PellucidError: an unknown format or figure, a record that cannot be read, a folder that cannot be written, a format
+        PellucidError: an unknown format or figure, the only record cannot be read, a folder that cannot be written, a format
             that needs a package which is not installed.
     """
     formats = list(dict.fromkeys(formats))

@@ -44,12 +44,13 @@ def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTCon
 
 def family_of(directory: Path, values: dict[str, Any]) -> Family:
     """The family that a config.json's values name. Raises PellucidError: an unsupported one."""
-    kind = values.get("model_type")
-    if isinstance(kind, str) and kind in FAMILIES:
+    found = values.get("model_type")
+    kind = found if isinstance(found, str) else ""
+    if kind in FAMILIES:
         return FAMILIES[kind]
-    reason = f" ({UNSUPPORTED_FAMILIES[kind]} are not GPT-3's)" if isinstance(kind, str) and kind in UNSUPPORTED_FAMILIES else ""
+    reason = f" ({UNSUPPORTED_FAMILIES[kind]} are not GPT-3's)" if kind in UNSUPPORTED_FAMILIES else ""
     raise PellucidError(
-        f"{directory / CONFIG}: model_type {brief(kind)} is not one this version reads ({', '.join(FAMILIES)}){reason}"
+        f"{directory / CONFIG}: model_type {brief(found)} is not one this version reads ({', '.join(FAMILIES)}){reason}"
     )
 
 

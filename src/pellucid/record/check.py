@@ -8,7 +8,9 @@ from pellucid.record.schema import SCHEMA, ChunkSpec
 
 
 _FROM_CONFIG = {"L": "n_layers", "H": "n_heads", "C": "d_model"}
-_MAX_SIZE = 1 << 20  # of anything that a shape counts: a damaged header must not cost much time
+_MAX_SIZE = 1 << 20  # of anything that a shape counts, but bytes: a damaged header must not cost much time or memory
+_MAX_BLOCKS = 1 << 15
+_BYTES = "Y"  # the letter of what counts bytes
 _MAX_LISTED = 8  # problems in one message
 _MATRICES = {"training": "training/matrices", "finetuning": "finetuning/matrices"}
 
@@ -38,7 +40,7 @@ def _compare(record: Record, partial: bool) -> tuple[dict[str, int], list[str]]:
     problems: list[str] = []
     config = record.provenance.config
     for letter, key in _FROM_CONFIG.items():
-        if type(config.get(key)) is not int or not 0 < config[key] < _MAX_SIZE:
+        if type(config.get(key)) is not int or not 0 < config[key] < (_MAX_BLOCKS if letter == "L" else _MAX_SIZE):
             problems.append(f"its provenance states no valid {key}")
         else:
             sizes[letter] = config[key]
@@ -72,6 +74,9 @@ def _matrices(record: Record, problems: list[str]) -> list[str] | None:
     found = record[name]
     if not isinstance(found, list) or not all(isinstance(matrix, str) for matrix in found):
         problems.append(f"{name} is not a list of names")
+        return []
+    if len(found) > _MAX_SIZE >> 4 or len(set(found)) != len(found):
+        problems.append(f"{name} names a matrix twice, or {len(found):,} of them")
         return []
     return found
 
@@ -108,6 +113,9 @@ def _mismatches(record: Record, name: str, spec: ChunkSpec, sizes: dict[str, int
             continue
         letter, more = (wanted[0], int("+1" in wanted)) if isinstance(wanted, str) else ("", 0)
         known = wanted if isinstance(wanted, int) else sizes.setdefault(letter, size - more) + more
+        if size > _MAX_SIZE and letter != _BYTES:
+            yield f"{name} has shape {shape}, larger than any run's"
+            return
         if size != known:
             words = ", ".join(f"{part}" for part in spec.shape)
             yield f"{name} has shape {shape}, where ({words}) has {wanted} = {known}"

@@ -55,6 +55,9 @@ TEXTS = ("json", "utf8")
 ENCODINGS = ("raw", "deflate", "shuffle+deflate", "delta+deflate")
 
 MAX_CHUNK_BYTES = 1 << 28  # plain; the attention of a block of GPT-3 175B over 2,048 positions, 201 MB, fits
+MAX_TEXT_BYTES = 1 << 24  # of a "json" or "utf8" chunk, plain
+_SMALL_VALUE = 1 << 28  # bytes: what takes more in memory must take a part of that in the file, too
+_MAX_VALUE_RATIO = 64  # of such a value to its stored bytes: triangles of attention, read as float32 squares, have about 13
 _MAX_DEFLATE_RATIO = 1032  # the most that deflate can compress (zlib's technical notes): a chunk that states more is a bomb
 
 
@@ -72,6 +75,11 @@ def plausible(encoding: str, stored_bytes: int, plain_bytes: int) -> bool:
     if encoding == "raw":
         return stored_bytes == plain_bytes
     return plain_bytes <= MAX_CHUNK_BYTES and plain_bytes <= stored_bytes * _MAX_DEFLATE_RATIO
+
+
+def affordable(stored_bytes: int, value_bytes: int) -> bool:
+    """Whether a value may take so many bytes in memory: small ones, and large ones that are large in the file, too."""
+    return value_bytes <= max(_SMALL_VALUE, stored_bytes * _MAX_VALUE_RATIO)
 
 
 def encode(plain: bytes, dtype: str, shape: tuple[int, ...], encoding: str | None = None) -> tuple[str, bytes]:

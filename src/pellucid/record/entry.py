@@ -6,7 +6,16 @@ from math import isfinite, prod
 from re import fullmatch
 from typing import Any, Literal, Self, get_args
 
-from pellucid.record.encoding import ENCODINGS, MAX_CHUNK_BYTES, NUMBERS, TEXTS, allowed, plausible
+from pellucid.record.encoding import (
+    ENCODINGS,
+    MAX_CHUNK_BYTES,
+    MAX_TEXT_BYTES,
+    NUMBERS,
+    TEXTS,
+    affordable,
+    allowed,
+    plausible,
+)
 from pellucid.record.values import triangle_side
 
 
@@ -86,7 +95,19 @@ class ChunkEntry:
                 triangle_side(self.shape)
             except ValueError as error:
                 return f"is not a triangle: {error}"
+        if self.dtype in TEXTS and self.plain_bytes > MAX_TEXT_BYTES:
+            return f"is text of more than {MAX_TEXT_BYTES:,} bytes"
+        if not affordable(self.stored_bytes, self.value_bytes):
+            return f"states a value of {self.value_bytes:,} bytes, which {self.stored_bytes:,} stored ones cannot hold"
         return None
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes in memory of the array that reading gives; of text, of the text."""
+        if self.dtype in TEXTS:
+            return self.plain_bytes
+        as_float32 = self.scale is not None or self.dtype == "bfloat16"
+        return prod(self.logical_shape) * (4 if as_float32 else NUMBERS[self.dtype].itemsize)
 
     @property
     def logical_shape(self) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from re import fullmatch
 from typing import Any, Self
 
 from pellucid.record.text import check_json
@@ -60,13 +61,18 @@ class Provenance:
             ValueError: a field is missing or of the wrong type.
         """
         known = {field.name: plain[field.name] for field in fields(cls) if field.name in plain}
+        for name, most in _MOST.items():
+            if name in known and isinstance(known[name], str | int) and not _within(known[name], most):
+                raise ValueError(f"its provenance has no valid {name}")
         for name, kinds in _KINDS.items():
             if name in known and (not isinstance(known[name], kinds) or isinstance(known[name], bool)):
                 raise ValueError(f"its provenance has no valid {name}")
         if "seed" in known:
+            if not fullmatch(r"-?[0-9]{1,20}", known["seed"]):
+                raise ValueError("its provenance has no valid seed")
             known["seed"] = int(known["seed"])
         if "prompt_ids" in known:
-            if not all(type(token) is int for token in known["prompt_ids"]):
+            if not all(type(token) is int and 0 <= token < 2**31 for token in known["prompt_ids"]):
                 raise ValueError("its provenance has no valid prompt_ids")
             known["prompt_ids"] = tuple(known["prompt_ids"])
         try:
@@ -75,6 +81,16 @@ class Provenance:
             raise ValueError("its provenance lacks a field") from error
 
 
+def _within(value: str | int, most: int) -> bool:
+    """Whether a text is not longer, or a number not larger and not negative."""
+    return len(value) <= most if isinstance(value, str) else 0 <= value <= most
+
+
+# The longest text, or the largest number.
+_MOST = {
+    "pellucid": 100, "model": 200, "parameters": 2**53 - 1, "dtype": 20, "tokenizer": 200, "checkpoint": 200,
+    "step": 2**53 - 1, "created": 100,
+}  # fmt: skip
 _KINDS: dict[str, type] = {
     "pellucid": str, "model": str, "config": dict, "parameters": int, "dtype": str, "tokenizer": str, "checkpoint": str,
     "step": int, "seed": str, "prompt_ids": list, "sampling": dict, "machine": dict, "created": str,

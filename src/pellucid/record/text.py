@@ -1,9 +1,11 @@
 """JSON and text as bytes: one encoding of each value, and no value that a browser would read differently."""
 
 import json
-from typing import Any, NoReturn
+from typing import Any
 
 from pellucid.errors import PellucidError
+from pellucid.record.encoding import MAX_TEXT_BYTES
+from pellucid.strict_json import parse_json
 
 
 _MAX_EXACT = 2**53 - 1  # beyond, JavaScript's numbers skip some
@@ -45,14 +47,5 @@ def to_json(value: Any) -> bytes:
 
 
 def from_json(data: bytes) -> Any:
-    """Parses JSON. Raises ValueError where the bytes are not JSON."""
-    try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse)
-    except RecursionError as error:
-        raise ValueError("its JSON is nested too deeply") from error
-    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are such
-        raise ValueError(f"it is not JSON ({error})") from error
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not in JSON")
+    """Parses JSON. Raises ValueError where the bytes are not JSON, or beyond the limits of `strict_json`."""
+    return parse_json(data, max_bytes=MAX_TEXT_BYTES)

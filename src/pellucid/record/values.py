@@ -115,16 +115,20 @@ def values(stored: StoredArray) -> Array:
     array = stored.array
     if stored.dtype == "bfloat16":
         array = (array.astype("<u4") << 16).view("<f4")
+    table = None
     if stored.scale is not None:
         lo, hi = stored.scale
-        table = (lo + np.arange(_STEPS + 1) * ((hi - lo) / _STEPS)).astype(np.float32)
-        array = table[array]
-    if stored.triangle:
+        with np.errstate(over="ignore", invalid="ignore"):  # a file may state a range that no float32 holds
+            table = (lo + np.arange(_STEPS + 1) * ((hi - lo) / _STEPS)).astype(np.float32)
+    if stored.triangle:  # row by row: an index of each number would take many times the memory of the square
         side = triangle_side(array.shape)
-        rows, columns = np.tril_indices(side)
-        square = np.zeros((*array.shape[:-1], side, side), array.dtype)
-        square[..., rows, columns] = array
+        square = np.zeros((*array.shape[:-1], side, side), array.dtype if table is None else np.float32)
+        for row in range(side):
+            numbers = array[..., row * (row + 1) // 2 : (row + 1) * (row + 2) // 2]
+            square[..., row, : row + 1] = numbers if table is None else table[numbers]
         array = square
+    elif table is not None:
+        array = table[array]
     return np.asarray(array, dtype=array.dtype.newbyteorder("="))
 
 

@@ -18,6 +18,7 @@ LARGEST_ID = 2**31 - 1
 _NUMBERS = {
     "loss", "lr", "grad_norm", "tokens_per_s", "waiting", "flops_per_s", "matmul_share", "held_out_loss", "bits_per_byte",
 }  # fmt: skip
+_OF_A_STEP = ("lr", "grad_norm", "tokens_per_s")
 _TEXTS = {"prompt", "sample"}
 
 
@@ -115,7 +116,10 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]
     for number, line in enumerate(file, start=1):
         if line.endswith(b"}\n"):
             try:
-                yield line, parse_line(line)
+                values = parse_line(line)
+                if missing := [name for name in ("tokens", *(_OF_A_STEP if "loss" in values else ())) if name not in values]:
+                    raise ValueError(f"it lacks {missing[0]!r}")
+                yield line, values
             except ValueError as error:
                 raise PellucidError(f"{path}, line {number} is damaged ({error}): remove it to go on without it") from None
 
@@ -139,8 +143,8 @@ def parse_line(line: bytes) -> dict[str, Any]:
         ValueError: what is wrong with it.
     """
     found = Fields(parse_json(line, max_bytes=MAX_LINE_BYTES), "it")
-    for name in ("step", "tokens"):
-        found.integer(name, most=LARGEST_COUNT)
+    found.integer("step", most=LARGEST_COUNT)
+    found.integer("tokens", None, most=LARGEST_COUNT)
     for name in _NUMBERS.intersection(found.values):
         found.number(name)
     for name in _TEXTS.intersection(found.values):

@@ -27,7 +27,8 @@ from pellucid.draw.views.tokens import tokens_view
 from pellucid.draw.views.windows import windows_view
 from pellucid.draw.views.xray import xray_view
 from pellucid.errors import PellucidError
-from pellucid.record import Kind, MissingChunk, Record
+from pellucid.record import Kind, MissingChunk, Record, check
+from pellucid.strict_json import brief
 
 
 __all__ = ["FIGURES", "Figure", "Sheet", "figure", "figures_of"]
@@ -105,10 +106,17 @@ def figure(record: Record, name: str, *, width: float = 960) -> Film:
             f"the figure {name} is drawn from a {wanted.kind} record, and this is a {record.kind} record: make one with: "
             f"{wanted.command}"
         )
+    check(record, partial=True)
     try:
         return wanted.draw(record, width=width)
     except MissingChunk as missing:
         raise PellucidError(f"no figure {name} of it: {missing}; make one that has it with: {wanted.command}") from None
+    except PellucidError:
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # Shapes and types are as the schema says, but the values contradict each other: no recorder made this file.
+        where = record.path or "in memory"
+        raise PellucidError(f"the figure {name} cannot be drawn from the record {where}: {brief(error)}") from error
 
 
 def figures_of(kind: Kind) -> list[str]:

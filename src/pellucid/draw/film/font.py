@@ -223,9 +223,15 @@ def text_width(string: str, size: float, family: str = "sans", weight: int = 400
 
 def fit(string: str, width: float, size: float, family: str = "sans", weight: int = 400) -> str:
     """The text, or as much of its start as fits `width` with an ellipsis; "" where not even the ellipsis fits."""
-    if text_width(string, size, family, weight) <= width:
+    used = whole = 0  # characters that fit: a long text must not be measured again for each shorter one
+    for character in string:
+        used += advance(character, family, weight)
+        if used * size / EM > width:
+            break
+        whole += 1
+    else:
         return string
-    for length in range(len(string) - 1, -1, -1):
+    for length in range(whole, -1, -1):
         shorter = string[:length].rstrip() + ELLIPSIS
         if text_width(shorter, size, family, weight) <= width:
             return shorter

@@ -99,7 +99,7 @@ def xray_view(record: Record) -> XrayView:
         ids=ids,
         words=tuple(map(tuple, words)),
         odds=tuple(tuple(map(exp, row)) for row in logs),
-        states=tuple(tuple(map(tuple, step)) for step in record["generation/cells"].tolist()),
+        states=tuple(tuple(map(tuple, step.tolist())) for step in record["generation/cells"]),
         attention=_read_attention(record, model.config.n_layers, prompt - 1),
     )
 

@@ -12,7 +12,6 @@ Errors are `{"error": "..."}` with 400, 403 (`http.same_origin`), 404, 409, 413,
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +25,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from pellucid.errors import PellucidError
-from pellucid.runs.files import METRICS, RUN_FILE
+from pellucid.runs.files import METRICS
+from pellucid.runs.metrics import valid_lines
+from pellucid.runs.plan import read_plan
 from pellucid.serve.http.ranges import respond
 from pellucid.serve.http.same_origin import LOCAL, SameOriginMiddleware
 from pellucid.serve.studio.figures import figure_json
@@ -78,12 +79,10 @@ def make_app(catalog: SourceCatalog, hosts: Sequence[str] = LOCAL) -> Starlette:
         return JSONResponse(Sources(pellucid=__version__, limits=limits, options=option_fields(), **found))
 
     async def run(request: Request) -> Response:
-        path = _found(catalog.run, request) / RUN_FILE
         try:
-            plan = json.loads(await run_in_threadpool(path.read_text, "utf-8"))
-        except (OSError, ValueError) as error:
+            return JSONResponse(await run_in_threadpool(read_plan, _found(catalog.run, request)))
+        except PellucidError as error:
             raise HTTPException(404, f"run.json of this run cannot be read: {error}") from None
-        return JSONResponse(plan)
 
     async def metrics(request: Request) -> Response:
         path = _found(catalog.run, request) / METRICS
@@ -177,4 +176,4 @@ def _metrics(path: Any, start: int) -> Response:
     headers: dict[str, str] = {
         MetricsHeader.NEXT: str(start + len(lines)), MetricsHeader.SIZE: str(size), MetricsHeader.AGAIN: str(int(restarted)),
     }  # fmt: skip
-    return Response(lines, headers=headers, media_type="application/x-ndjson")
+    return Response(valid_lines(lines), headers=headers, media_type="application/x-ndjson")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pellucid.draw.figure_files import DrawnFigure, MissingFigure, draw_figures, find_records
 from pellucid.draw.figures import FIGURES
-from pellucid.record import open_record
+from pellucid.errors import PellucidError
+from pellucid.record import check, open_record
 from pellucid.serve.studio.static_page import write_page
 
 
@@ -28,16 +29,20 @@ def draw_folder(
         The page, the figures that were drawn, and those that could not be.
 
     Raises:
-        PellucidError: no record below the folder, one that cannot be read, or a file that cannot be written.
+        PellucidError: no record below the folder that can be read, or a file that cannot be written.
     """
     folder = Path(folder)
     records = find_records([folder])
     drawn, absent = draw_figures(records, folder / PICTURES, ("svg", "html"))
     shown = []
     for path in records:
-        with open_record(path) as record:
-            if record.kind == "generation":
-                shown.append(path)
+        try:
+            with open_record(path) as record:
+                check(record, partial=True)
+                if record.kind == "generation":
+                    shown.append(path)
+        except PellucidError:  # named among the missing
+            continue
     several = {one.planned.figure for one in drawn if one.planned.stem != one.planned.figure}
     figures = []
     for one in drawn:

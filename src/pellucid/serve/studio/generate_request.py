@@ -1,6 +1,5 @@
 """Parses and checks a request to generate (`wire.GenerateRequest`) by the table of sampling options."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,9 +7,11 @@ from typing import Any
 from pellucid.engine import options as option_table
 from pellucid.errors import PellucidError
 from pellucid.serve.wire import OptionField
+from pellucid.strict_json import brief, parse_json
 
 
 MAX_PROMPT_CHARACTERS = 20_000
+MAX_BODY_BYTES = 1 << 20
 MAX_TOKENS = 400  # drawn for one request: the page shows every one
 DEFAULT_MAX_TOKENS = 40
 # Where a request to the studio differs from the table.
@@ -46,25 +47,21 @@ def parse_generate_request(body: bytes) -> ParsedRequest:
         PellucidError: what is wrong with it (400).
     """
     try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        fields = parse_json(body, max_bytes=MAX_BODY_BYTES)
+    except ValueError as error:
         raise PellucidError(f"the body is not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise PellucidError("the body must be a JSON object, such as {\"model\": \"default\", \"prompt\": \"Once\"}")
     table = {option.name: option for option in option_table.recordable_options()}
     if unknown := sorted(set(fields) - {"model", "prompt", "record", *table}):
-        raise PellucidError(f"unknown field {unknown[0]!r}: there are model, prompt, record, {', '.join(table)}")
+        raise PellucidError(f"unknown field {brief(unknown[0])}: there are model, prompt, record, {', '.join(table)}")
     model, prompt, record = fields.get("model", "default"), fields.get("prompt", ""), fields.get("record", True)
     if not isinstance(model, str) or not isinstance(prompt, str):
         raise PellucidError("model and prompt must be text")
     if not isinstance(record, bool):
-        raise PellucidError(f"record must be true or false, not {record!r}")
+        raise PellucidError(f"record must be true or false, not {brief(record)}")
     if len(prompt) > MAX_PROMPT_CHARACTERS:
         raise PellucidError(f"the prompt has {len(prompt):,} characters, more than {MAX_PROMPT_CHARACTERS:,}: shorten it")
-    try:
-        prompt.encode("utf-8")
-    except UnicodeEncodeError:
-        raise PellucidError("the prompt holds half a character (a lone surrogate): remove it") from None
     options = {name: option.from_json(fields[name]) for name, option in table.items() if fields.get(name) is not None}
     options.setdefault("max_tokens", DEFAULT_MAX_TOKENS)
     if not 1 <= options["max_tokens"] <= MAX_TOKENS:

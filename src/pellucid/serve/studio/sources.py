@@ -1,6 +1,5 @@
 """`SourceCatalog`: the runs, records and models that the studio shows, by id. Requests name ids, never paths."""
 
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -11,11 +10,14 @@ from pathlib import Path
 from pellucid.errors import PellucidError
 from pellucid.formats.hf_config import read_config
 from pellucid.generation.resolve import DEFAULT
+from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import CONFIG
-from pellucid.record import SUFFIX, Record, open_record
+from pellucid.record import SUFFIX, Record, check, open_record
 from pellucid.runs.files import MODEL, RUN_FILE
+from pellucid.runs.plan import MOST_STEPS, read_plan
 from pellucid.serve.http.ranges import Content
 from pellucid.serve.wire import ModelInfo, ModelShape, RecordInfo, RunInfo, SourceLists
+from pellucid.strict_json import Fields
 
 
 MAX_ANSWERS = 24  # records of completions made on the page; the oldest is dropped first
@@ -104,7 +106,7 @@ class SourceCatalog:
     def _scan(self) -> None:
         """Finds new runs and records in folders, and new records and models of runs."""
         for folder in self._folders:
-            for child in sorted(folder.iterdir()) if folder.is_dir() else ():
+            for child in _children(folder):
                 if child.is_dir() and _is_source(child):
                     self._add_directory(child)
                 elif _is_source(child):
@@ -136,9 +138,10 @@ class SourceCatalog:
         records = [known for at, known in self._records.by_path.items() if at.parent == path and at.is_file()]
         found = RunInfo(id=name, title=path.name, records=records, model=self._models.by_path.get(path))
         try:
-            plan = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-            return {**found, "kind": str(plan["kind"]), "total_steps": int(plan["total_steps"])}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            plan = Fields(read_plan(path), path / RUN_FILE)
+            kind, total_steps = plan.text("kind", most=40), plan.integer("total_steps", most=MOST_STEPS)
+            return {**found, "kind": kind, "total_steps": total_steps}
+        except (OSError, PellucidError) as error:
             return {**found, "problem": f"run.json cannot be read: {error}"}
 
     def _describe_record(self, name: str) -> RecordInfo:
@@ -217,19 +220,21 @@ def describe_record(record: Record, name: str, title: str) -> RecordInfo:
     Args:
         name: the record's id. title: shown for it.
     """
+    from pellucid.draw.views.pieces import read_pieces
     from pellucid.serve.studio.figures import figures_of
 
-    named = record.provenance
-    preset, n_layers, d_model, n_heads = (named.config.get(key) for key in ("name", "n_layers", "d_model", "n_heads"))
+    check(record, partial=True)
+    named, config = record.provenance, GPTConfig.from_dict(record.provenance.config)
     found = RecordInfo(
         id=name, title=title, kind=record.kind, model=named.model, figures=figures_of(record),
-        shape=ModelShape(name=preset, n_layers=n_layers, d_model=d_model, n_heads=n_heads),
+        shape=ModelShape(
+            name=named.config.get("name"), n_layers=config.n_layers, d_model=config.d_model, n_heads=config.n_heads
+        ),
     )  # fmt: skip
     if record.kind == "generation" and "pieces/bytes" in record:
-        ids, starts, data = (record[f"pieces/{part}"].tolist() for part in ("ids", "starts", "bytes"))
-        pieces = {token: bytes(data[a:b]) for token, a, b in zip(ids, starts, starts[1:], strict=False)}
+        pieces = read_pieces(record)
         read, drawn = (record[f"generation/{part}"].tolist() for part in ("prompt_ids", "steps/drawn_ids"))
-        text = b"".join(pieces.get(token, b"") for token in (read + drawn)[:_TITLE]).decode("utf-8", "replace")
+        text = b"".join(pieces.bytes_of(token) or b"" for token in (read + drawn)[:_TITLE]).decode("utf-8", "replace")
         found |= {"text": " ".join(text.split())[:_TITLE], "tracks": len(read) + len(drawn)}
     return found
 
@@ -243,7 +248,18 @@ def _describe_model(path: Path, name: str) -> ModelInfo:
     return {**found, "parameters": config.parameters(), "n_ctx": config.n_ctx, "vocab_size": config.vocab_size}
 
 
+def _children(folder: Path) -> list[Path]:
+    """What is in a folder, in order; nothing where it is gone or may not be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
 def _is_source(path: Path) -> bool:
-    return (path.is_dir() and ((path / RUN_FILE).exists() or (path / CONFIG).exists())) or (
-        path.suffix == SUFFIX and path.is_file()
-    )
+    try:
+        if path.is_dir():
+            return (path / RUN_FILE).exists() or (path / CONFIG).exists()
+        return path.suffix == SUFFIX and path.is_file()
+    except OSError:  # a folder that may not be read
+        return False

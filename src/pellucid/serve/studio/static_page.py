@@ -13,9 +13,12 @@ from pellucid.errors import PellucidError
 from pellucid.files import write_whole
 from pellucid.record import Record, open_record
 from pellucid.runs.files import METRICS, RUN_FILE
+from pellucid.runs.metrics import valid_lines
+from pellucid.runs.plan import MOST_STEPS, read_plan
 from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, NOSCRIPT, STYLE, asset
 from pellucid.serve.studio.sources import describe_record
 from pellucid.serve.wire import FilmFile, Glyphs, StaticFigure, StaticPage, StaticRecord, StaticRun
+from pellucid.strict_json import Fields
 from pellucid.version import __version__
 
 
@@ -95,12 +98,12 @@ def _record(record: Record | Path | str, number: int) -> StaticRecord:
 
 def _run(run: Path, number: int) -> StaticRun:
     try:
-        plan = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
-        metrics = (run / METRICS).read_text(encoding="utf-8")
-        kind, total_steps = plan["kind"], plan["total_steps"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        plan = read_plan(run)
+        found = Fields(plan, run / RUN_FILE)
+        kind, total_steps = found.text("kind", most=40), found.integer("total_steps", most=MOST_STEPS)
+        lines = valid_lines((run / METRICS).read_bytes()).decode("utf-8")
+    except (OSError, PellucidError) as error:
         raise PellucidError(f"cannot show the run {run}: {error}") from error
-    lines = metrics[: metrics.rfind("\n") + 1]
     return StaticRun(
         id=f"run-{number}", title=run.name, plan=plan, metrics=lines, records=[], model=None, kind=kind, total_steps=total_steps
     )
