@@ -141,7 +141,7 @@ def _read_lines(file: Path, name: str) -> Iterator[Document]:
                 continue
             try:
                 value = json.loads(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:  # a line holds a whole document, of any length
                 raise PellucidError(f"{file}, line {number} is not JSON: {error}") from None
             if not isinstance(value, dict) or not isinstance(value.get("text"), str):
                 raise PellucidError(f'{file}, line {number}: each line must be an object with a "text" that is a string')

@@ -8,7 +8,6 @@ Every document is followed by the end-of-text token, which tells the model that 
 al. 2020, section 2.3). The directory gets its name only when it is complete.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from pellucid.corpus.tokens import Tokens
 from pellucid.errors import PellucidError
 from pellucid.files import sha256
+from pellucid.strict_json import Fields, brief, read_json
 
 
 FORMAT_VERSION = 1
@@ -51,10 +51,10 @@ def open_corpus(path: str | Path, *, verify: bool = True) -> TokenCorpus:
     path = Path(path)
     file = path / MANIFEST
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = Fields(read_json(file), file).values
         if manifest["format"] != "pellucid corpus" or manifest["version"] != FORMAT_VERSION:
             raise PellucidError(
-                f"{file} is a {manifest['format']} of version {manifest['version']}, "
+                f"{file} is a {brief(manifest['format'])} of version {brief(manifest['version'])}, "
                 f"and this Pellucid reads a pellucid corpus of version {FORMAT_VERSION}: build it again"
             )
         dtype = np.dtype({"uint16": "<u2", "uint32": "<u4"}[manifest["dtype"]])
@@ -73,8 +73,12 @@ def open_corpus(path: str | Path, *, verify: bool = True) -> TokenCorpus:
 def _open_part(path: Path, shards: list[dict[str, Any]], dtype: np.dtype[Any], verify: bool) -> Tokens:
     arrays: list[NDArray[Any]] = []
     for shard in shards:
-        file = path / shard["file"]
-        expected = shard["tokens"] * dtype.itemsize
+        fields = Fields(shard, MANIFEST)
+        name, expected = fields.text("file", most=200), fields.integer("tokens", most=2**53) * dtype.itemsize
+        if Path(name).name != name:
+            raise PellucidError(f"{path / MANIFEST}: {brief(name)} is no name of a file beside it")
+        file = path / name
+        fields.integer("bytes", most=2**53)
         if not file.is_file():
             raise PellucidError(f"the corpus shard {file} is missing: build the corpus again")
         if (size := file.stat().st_size) != expected:

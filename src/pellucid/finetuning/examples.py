@@ -1,5 +1,6 @@
 """Examples to fine-tune on: pairs of prompt and completion, as batches of tokens. B examples, T positions."""
 
+import codecs
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from pellucid.generation.model import GPT
 from pellucid.gpt.bits_per_byte import bits_per_byte
 from pellucid.gpt.loss import IGNORE
 from pellucid.hashing import mix, permuted
+from pellucid.strict_json import parse_json
 from pellucid.text import Tokenizer
 from pellucid.training.step import loss_of
 
@@ -47,27 +49,35 @@ def read_examples(path: str | Path) -> list[Example]:
     path = Path(path)
     examples = []
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                if line.strip():
-                    examples.append(_example(line, f"{path}, line {number}"))
+                text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if text.strip():
+                    examples.append(_example(text, f"{path}, line {number}"))
     except FileNotFoundError:
         raise PellucidError(f"no such file: {path}") from None
-    except UnicodeDecodeError as error:
-        raise PellucidError(f"{path} is not UTF-8 text: {error}") from None
+    except OSError as error:
+        raise PellucidError(f"cannot read {path}: {error.strerror or error}") from None
     if not examples:
         raise PellucidError(f"{path} holds no examples: a line each, {{\"prompt\": ..., \"completion\": ...}}")
     return examples
 
 
-def _example(line: str, where: str) -> Example:
+def _example(line: bytes, where: str) -> Example:
     try:
-        values = json.loads(line)
-        return Example(values["prompt"], values["completion"])
+        line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PellucidError(f"{where} is not UTF-8 text: {error}") from None
+    try:
+        values = parse_json(line)
+        prompt, completion = values["prompt"], values["completion"]
+    except (ValueError, KeyError, TypeError) as error:
+        wanted = 'it should read {"prompt": "...", "completion": "..."}'
+        raise PellucidError(f"{where}: not an example ({error}); {wanted}") from None
+    try:
+        return Example(prompt, completion)
     except PellucidError as error:
         raise PellucidError(f"{where}: {error}") from None
-    except (ValueError, KeyError, TypeError):
-        raise PellucidError(f'{where}: not an example; it should read {{"prompt": "...", "completion": "..."}}') from None
 
 
 def write_examples(examples: Iterable[Example], path: str | Path) -> None:

@@ -15,7 +15,7 @@ from pellucid.formats.gguf_blocks import decode
 from pellucid.formats.gguf_container import GgufHeader, TensorEntry, Value, read_header
 from pellucid.formats.gguf_names import ARCHITECTURE, PATTERN, gguf_name
 from pellucid.gpt.arrangements import all_dense
-from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.config import LONGEST_NAME, MOST_BLOCKS, GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.pattern import parse
 from pellucid.text.bytes_to_characters import to_bytes
@@ -94,7 +94,7 @@ def _config(values: Mapping[str, Value], path: Path) -> GPTConfig:
 
     layers, pattern, tokens = number("block_count", int), values.get(PATTERN), values.get("tokenizer.ggml.tokens")
     eps, name = number("attention.layer_norm_epsilon", float), values.get("general.name", "")
-    if layers > 1 << 16 or not 0 < eps < 1:  # a pattern is made for each block; they are compared with the tensors later
+    if layers > MOST_BLOCKS or not 0 < eps < 1:  # a pattern is made for each block; they are compared with the tensors later
         raise PellucidError(f"{path} says that it has {layers:,} blocks, with LayerNorms of epsilon {eps}")
     try:
         return GPTConfig(
@@ -102,7 +102,7 @@ def _config(values: Mapping[str, Value], path: Path) -> GPTConfig:
             n_ctx=number("context_length", int), n_layers=layers, d_model=number("embedding_length", int),
             n_heads=number("attention.head_count", int), d_ff=number("feed_forward_length", int, 0), norm_eps=_shortest(eps),
             pattern=tuple(parse(str(p)) for p in pattern) if isinstance(pattern, list) else all_dense(layers),
-            name=name if isinstance(name, str) else "",
+            name=name[:LONGEST_NAME] if isinstance(name, str) else "",
         )  # fmt: skip
     except PellucidError as error:
         raise PellucidError(f"{path}: {error}") from None

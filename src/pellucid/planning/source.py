@@ -1,17 +1,20 @@
 """`planned_model`: the config to plan for, from a preset's name, a model or run directory, or a config file."""
 
-import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.presets import PRESETS, preset
 from pellucid.gpt.published import PUBLISHED, TOTAL_TOKENS, Published
 from pellucid.runs.files import RUN_FILE
+from pellucid.runs.plan import Plan
 from pellucid.runs.recipe import TOKENS_PER_PARAMETER
+from pellucid.strict_json import read_json
+
+
+MAX_CONFIG_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,21 +86,19 @@ def _untrained(name: str, config: GPTConfig) -> PlannedModel:
 
 
 def _from_json(name: str, path: Path) -> PlannedModel:
+    if path.name == RUN_FILE:
+        plan = Plan.load(path.parent, kind=None)
+        return PlannedModel(
+            name=name, config=plan.config, tokens=plan.recipe.total_tokens, tokens_reason="as this run was planned",
+            batch_tokens=plan.batch * plan.config.n_ctx, learning_rate=plan.recipe.learning_rate,
+        )  # fmt: skip
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        values = read_json(path, max_bytes=MAX_CONFIG_BYTES)
+    except (OSError, PellucidError) as error:
         raise PellucidError(f"{path} is not a JSON file that can be read: {error}") from None
     if not isinstance(values, dict):
         raise PellucidError(f"{path} is not a config: it is not a JSON object")
     try:
-        if path.name == RUN_FILE:
-            recipe, config = values["recipe"], GPTConfig.from_dict(values["config"])
-            return PlannedModel(
-                name=name, config=config, tokens=recipe["total_tokens"], tokens_reason="as this run was planned",
-                batch_tokens=values["batch"] * config.n_ctx, learning_rate=recipe["learning_rate"],
-            )  # fmt: skip
         return _untrained(name, GPTConfig.from_dict(values))
     except PellucidError as error:
         raise PellucidError(f"{path}: {error}") from None
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise PellucidError(f"{path} is not a config: {error!r}") from None

@@ -12,8 +12,10 @@ from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Clip, Gradient, Group, Image, Matrix, Node, Path, Rect, Shows, Text
 from pellucid.draw.film.palette import table_bytes
 from pellucid.errors import PellucidError
+from pellucid.strict_json import parse_json
 
 
+MAX_FILM_BYTES = 1 << 28  # every mark of a long film, in text
 FORMAT, VERSION = "pellucid-film", 1
 KINDS: dict[str, Any] = {"rect": Rect, "text": Text, "path": Path, "image": Image, "group": Group, "clip": Clip}
 NAMES = {kind: name for name, kind in KINDS.items()}
@@ -102,8 +104,8 @@ def from_json(text: str) -> Film:
         PellucidError: no JSON, not a film, a newer version, an unknown attribute, and everything that `Film` itself refuses.
     """
     try:
-        document = json.loads(text)
-    except json.JSONDecodeError as problem:
+        document = parse_json(text.encode("utf-8"), max_bytes=MAX_FILM_BYTES)
+    except ValueError as problem:
         raise PellucidError(f"this is no film: not JSON ({problem})") from problem
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise PellucidError(f'this is no film: its JSON must say "format": "{FORMAT}"')
@@ -127,7 +129,7 @@ def from_json(text: str) -> Film:
         )
     except PellucidError:
         raise
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as problem:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as problem:
         raise PellucidError(f"this film is damaged: {type(problem).__name__} {problem}; write it again") from problem
 
 
