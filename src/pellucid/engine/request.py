@@ -4,7 +4,7 @@ import operator
 from collections import abc
 from dataclasses import dataclass, replace
 
-from pellucid.arguments import flag, instance, shown
+from pellucid.arguments import as_integer, flag, instance, shown
 from pellucid.engine.completion import Completion, Score
 from pellucid.engine.options import SamplingOptions, option_named
 from pellucid.engine.sequence import Sequence, check_fits, check_not_empty
@@ -47,10 +47,11 @@ class Request:
         check_not_empty(self.prompt)
         instance("options", self.options, SamplingOptions, "SamplingOptions")
         flag("echo", self.echo)
-        for name, option in (("n", "n"), ("best_of", "best_of"), ("prompt_logprobs", "logprobs")):
-            object.__setattr__(self, name, option_named(option).check(getattr(self, name)))
-        if self.best_of is not None and self.best_of < self.n:
-            raise PellucidError(f"best_of must be a whole number, n ({self.n}) or more, not {self.best_of}")
+        object.__setattr__(self, "n", option_named("n").check(self.n))
+        if self.best_of is not None and ((best := as_integer(self.best_of)) is None or best < self.n):
+            raise PellucidError(f"best_of must be a whole number, n ({self.n}) or more, not {shown(self.best_of)}")
+        object.__setattr__(self, "best_of", option_named("best_of").check(self.best_of))
+        object.__setattr__(self, "prompt_logprobs", option_named("logprobs").check(self.prompt_logprobs))
 
     @property
     def samples(self) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Unpack
 
+from pellucid.arguments import flag, path_of, whole_number
 from pellucid.events import Observer
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
@@ -18,7 +19,7 @@ from pellucid.training.memory_limit import retain_freed_memory
 from pellucid.training.options import TrainingKeywords, TrainingOptions, takes_options
 from pellucid.training.placement import placed, refuse_missing_operators
 from pellucid.training.planner import Job, Precision, make_plan, measure
-from pellucid.training.prepare import Source, new_run
+from pellucid.training.prepare import Source, new_run, sources
 from pellucid.training.pretraining import TrainingJob
 from pellucid.training.throughput import Throughput
 from pellucid.training.watch import MakeRecorder, Recorder
@@ -103,10 +104,10 @@ def train(
         PellucidError: unreadable or too little text, unknown preset, a run directory that exists, a damaged checkpoint, no
             such device.
     """
-    job = TrainingJob(corpus, TrainingOptions(**options))
+    job = TrainingJob(corpus if flag("resume", resume) else sources(corpus), TrainingOptions(**options))
     return run_job(
-        job, Path(out), seed=seed, record=record and make_recorder is not None, resume=resume, observers=observers, stop=stop,
-        make_recorder=make_recorder,
+        job, path_of("out", out), seed=seed, record=flag("record", record) and make_recorder is not None, resume=resume,
+        observers=observers, stop=stop, make_recorder=make_recorder,
     )  # fmt: skip
 
 
@@ -154,8 +155,10 @@ def run_job(
     Raises:
         PellucidError: whatever keeps the run from starting or going on.
     """
+    whole_number("seed", seed, -(2**63), 2**63 - 1)
+    flag("record", record)
     retain_freed_memory()
-    if resume:
+    if flag("resume", resume):
         plan = Plan.load(run, kind=job.kind)
         refuse_missing_operators(compiled=plan.compiled)
         job.options.refuse_with_resume()

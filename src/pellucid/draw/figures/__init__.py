@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pellucid.arguments import number, shown
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.figures.loss import loss
 from pellucid.draw.figures.parameters import parameters
@@ -97,8 +98,9 @@ def figure(record: Record, name: str, *, width: float = 960) -> Film:
         PellucidError: no such figure, another kind of record, a chunk that is not in this record (named, with the command that
             makes one which has it), or a picture less than 240 wide.
     """
-    if name not in FIGURES:
-        raise PellucidError(f"no figure {name!r}: there are {', '.join(FIGURES)}")
+    if not isinstance(name, str) or name not in FIGURES:
+        raise PellucidError(f"no figure {shown(name)}: there are {', '.join(FIGURES)}")
+    number("width", width)
     wanted = FIGURES[name]
     if record.kind != wanted.kind:
         raise PellucidError(
