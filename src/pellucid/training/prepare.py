@@ -63,7 +63,7 @@ def prepare_corpus(
     held_out: Source | Iterable[Source] | None,
     run: Path,
     shape: GPTConfig,
-    tokenizer: Tokenizer | str | None,
+    tokenizer: Tokenizer | str | Path | None,
     seed: int,
     observers: Sequence[Observer],
 ) -> None:
@@ -77,7 +77,7 @@ def prepare_corpus(
     if tokenizer == "train":
         emit(observers, events.Progress(stage="training the tokenizer", done=0))
         tokenizer = train_tokenizer((d.text for d in documents_of(corpus)), shape.vocab_size)
-    elif isinstance(tokenizer, str):
+    elif not isinstance(tokenizer, Tokenizer):
         tokenizer = r50k() if tokenizer == "r50k" else Tokenizer.load(tokenizer)
     emit(observers, events.Progress(stage="turning text into tokens", done=0))
 
@@ -103,7 +103,7 @@ def sources(given: Source | Iterable[Source], name: str = "corpus") -> list[Sour
     elif isinstance(given, Iterable) and not isinstance(given, bytes | Mapping):
         listed = list(given)
     else:
-        raise PellucidError(f"{name} must be a file or folder of text, a corpus.Document, or a list of these, not {shown(given)}")
+        raise PellucidError(f"{name} must be a file or folder, a corpus.Document, or a list of these, not {shown(given)}")
     return [one if isinstance(one, Document) else path_of(f"{name} (a file or folder of text)", one) for one in listed]
 
 

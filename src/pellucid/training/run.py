@@ -10,6 +10,7 @@ from pellucid.arguments import flag, path_of, whole_number
 from pellucid.events import Observer
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
+from pellucid.runs.curves import LossCurve, loss_curve
 from pellucid.runs.files import RECORDS
 from pellucid.runs.metrics import read_metrics
 from pellucid.runs.plan import Plan
@@ -63,6 +64,14 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of `metrics.jsonl`; one that a kill cut short is left out."""
         return read_metrics(self.path)
+
+    def losses(self) -> LossCurve:
+        """The training loss of each step so far: (steps, tokens, values), three (N,) arrays (`runs.curves.LossCurve`)."""
+        return loss_curve(self.metrics(), "loss")
+
+    def held_out(self) -> LossCurve:
+        """The loss on held-out text at each evaluation so far, the one before any step included, in the same form."""
+        return loss_curve(self.metrics(), "held_out_loss")
 
 
 @takes_options(TrainingOptions)
