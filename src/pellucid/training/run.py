@@ -11,7 +11,7 @@ from pellucid.events import Observer
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.runs.curves import LossCurve, loss_curve
-from pellucid.runs.files import RECORDS
+from pellucid.runs.files import METRICS, RECORDS
 from pellucid.runs.metrics import read_metrics
 from pellucid.runs.plan import Plan
 from pellucid.training import checkpoint
@@ -67,11 +67,14 @@ class Run:
 
     def losses(self) -> LossCurve:
         """The training loss of each step so far: (steps, tokens, values), three (N,) arrays (`runs.curves.LossCurve`)."""
-        return loss_curve(self.metrics(), "loss")
+        return loss_curve(self._lines(), "loss")
 
     def held_out(self) -> LossCurve:
         """The loss on held-out text at each evaluation so far, the one before any step included, in the same form."""
-        return loss_curve(self.metrics(), "held_out_loss")
+        return loss_curve(self._lines(), "held_out_loss")
+
+    def _lines(self) -> list[dict[str, Any]]:
+        return self.metrics() if (self.path / METRICS).is_file() else []  # there is none before the first step
 
 
 @takes_options(TrainingOptions)
