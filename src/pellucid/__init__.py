@@ -16,6 +16,7 @@ Names are imported on first use, so that `import pellucid` itself imports neithe
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pellucid.errors import NO_TORCH, PellucidError
 from pellucid.version import __version__
 
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from pellucid.api.records import Record, open
     from pellucid.api.runs import Run, finetune, open_run, train
     from pellucid.engine.completion import Completion, Token
-    from pellucid.errors import PellucidError
     from pellucid.finetuning.examples import Example
     from pellucid.generation.load import load
     from pellucid.generation.model import GPT
@@ -41,7 +41,6 @@ _MODULES = {
     "Prompt": "generation.prompt",
     "Tokenizer": "text.tokenizer",
     "Example": "finetuning.examples",
-    "PellucidError": "errors",
     "Record": "api.records",
     "open": "api.records",
     "xray": "api.inspection",
@@ -77,7 +76,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"pellucid.{_MODULES[name]}"), name)
+    try:
+        module = import_module(f"pellucid.{_MODULES[name]}")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise PellucidError(f"pellucid.{name} {NO_TORCH}") from None
+    value = globals()[name] = getattr(module, name)
     return value
 
 

@@ -3,3 +3,6 @@
 
 class PellucidError(ValueError):
     """An error that the user can fix; its message says how. The command line prints it as one line and exits 1."""
+
+
+NO_TORCH = "needs PyTorch, which is not installed: pip install torch"

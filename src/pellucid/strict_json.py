@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 
 
@@ -25,7 +26,6 @@ LARGEST_INTEGER = 2**64 - 1  # of a field, unless its range is another
 BYTES_A_VALUE = 16  # a limit of so many bytes allows a sixteenth of as many values
 REQUIRED: Final = object()  # the default of a field that must be there
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_SHOWN = 60  # characters of a value in a message
 
 
 def parse_json(data: bytes, *, max_bytes: int = MAX_BYTES, nan: bool = False, unique: bool = True) -> Any:
@@ -87,7 +87,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"the key {brief(twice)} is there twice")
+        raise ValueError(f"the key {shown(twice)} is there twice")
     return made
 
 
@@ -137,12 +137,6 @@ def is_text(text: str) -> bool:
     return True
 
 
-def brief(value: object) -> str:
-    """A value as a message shows it: not more than a line of it."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-
-
 class Fields:
     """The fields of a JSON object. Each method returns one field, of its type and within its range.
 
@@ -170,12 +164,12 @@ class Fields:
 
     def wrong(self, name: str, wanted: str) -> PellucidError:
         """The error of a field that is not what is wanted."""
-        return PellucidError(f"{self.where}: {name} must be {wanted}, not {brief(self.values.get(name))}")
+        return PellucidError(f"{self.where}: {name} must be {wanted}, not {shown(self.values.get(name))}")
 
     def only(self, known: Mapping[str, Any] | frozenset[str], advice: str) -> None:
         """Refuses fields that are not known."""
         if unknown := sorted(set(self.values) - set(known)):
-            raise PellucidError(f"{self.where}: unknown field {brief(unknown[0])}: {advice}")
+            raise PellucidError(f"{self.where}: unknown field {shown(unknown[0])}: {advice}")
 
     def value(self, name: str, default: Any = REQUIRED) -> Any:
         """A field of any type."""

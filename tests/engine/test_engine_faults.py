@@ -142,5 +142,5 @@ def test_a_request_holds_plain_integers_of_its_own() -> None:
 def test_a_request_of_other_types_is_refused() -> None:
     with pytest.raises(PellucidError, match="echo must be true or false, not 'yes'"):
         ask([14], echo="yes")
-    with pytest.raises(PellucidError, match="options of a request are SamplingOptions"):
+    with pytest.raises(PellucidError, match=r"options must be SamplingOptions, not \{\}"):
         Request(prompt=[14], options={})  # type: ignore[arg-type]

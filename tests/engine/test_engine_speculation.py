@@ -238,7 +238,7 @@ def test_a_draft_model_of_other_tokens_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PellucidError, match="the draft model has a tokenizer, but the model none"):
         check_drafts_for(model, bare)
     for length in (0, True, 2.5):
-        with pytest.raises(PellucidError, match="length must be a whole number of tokens"):
+        with pytest.raises(PellucidError, match="length must be a whole number, 1 or more"):
             PromptLookup(length)
 
 

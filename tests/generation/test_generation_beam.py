@@ -192,7 +192,7 @@ def test_texts_of_any_lengths_are_scored_together():
             i for top in alone.top_logprobs[1:] for i, _ in top
         ]
         assert score.logprobs[1:] == pytest.approx(alone.logprobs[1:], abs=TOLERANCE)
-    assert model.score([[]]) == [model.score([])]
+    assert model.score([[]]) == [model.score(None)] and model.score([]) == []
     with pytest.raises(PellucidError, match="can be scored at most"):
         model.score([[1, 2], [1] * 200])
 

@@ -41,7 +41,7 @@ def test_kinds_of_prompt(speaking):
     assert speaking.generate(tuple(ids), **options) == speaking.generate(torch.tensor(ids), **options)
     empty = speaking.generate(**options)
     assert empty.prompt_ids == [258]
-    assert empty == speaking.generate("", **options) == speaking.generate([], **options)
+    assert empty == speaking.generate("", **options) == speaking.generate([[]], **options)[0]
     assert isinstance(speaking.generate(["ab"], **options), list)
     assert [c.prompt_ids for c in speaking.generate([ids, []], **options)] == [ids, [258]]
     assert [c.prompt_ids for c in speaking.generate(["ab", ""], n=2, **options)] == [[256], [256], [258], [258]]

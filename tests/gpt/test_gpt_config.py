@@ -136,9 +136,9 @@ def test_relatives_are_counted_to_the_last_parameter(changes: dict[str, object])
     ("changes", "words"),
     [
         ({"norm": "none"}, "unknown norm 'none': use one of pre, post"),
-        ({"d_model": "128"}, "d_model must be a whole number, not '128'"),
+        ({"d_model": "128"}, "d_model must be a whole number, 1 to 2147483647, not '128'"),
         ({"n_heads": 7}, "n_heads must divide d_model"),
-        ({"n_layers": 0}, "n_layers must be at least 1"),
+        ({"n_layers": 0}, "n_layers must be a whole number, 1 to 65536, not 0"),
         ({"pattern": (Dense(),)}, "pattern names 1 blocks"),
         ({"dropout": 1.0}, "dropout"),
         ({"activation": "relu7"}, "unknown activation"),
@@ -149,7 +149,11 @@ def test_impossible_shapes_are_refused(changes: dict[str, object], words: str) -
         GPTConfig.preset("tiny", **changes)
 
 
-def test_patterns_may_be_words() -> None:
+def test_patterns_may_be_words_and_one_is_that_of_every_block() -> None:
+    assert GPTConfig.preset("tiny", pattern="dense") == GPTConfig.preset("tiny", pattern=Dense())
+    assert GPTConfig.preset("tiny", pattern="banded(7)", n_layers=3).pattern == (Banded(7),) * 3
+    with pytest.raises(PellucidError, match="unknown attention pattern 'dens'"):
+        GPTConfig.preset("tiny", pattern="dens")
     assert GPTConfig.preset("tiny", pattern=("dense", "banded(7)")).pattern == (Dense(), Banded(7))
 
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Record(records.Record):
-    """An open record: chunks by name, its figures, and the comparison with its model or run.
+    """An open record: a mapping of chunk names to arrays, its figures, and the comparison with its model or run.
 
-    Reading (`record[name]`, `entry`, `names`, `save`, ...) is `pellucid.record.Record`'s. `pellucid.open` and `pellucid.xray`
-    return one.
+    Reading (`record[name]`, `keys`, `items`, `entry`, `names`, `save`, ...) is `pellucid.record.Record`'s. `pellucid.open` and
+    `pellucid.xray` return one.
     """
 
     def figure(self, name: str, *, width: float = 960) -> "Film":

@@ -5,6 +5,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from pellucid.arguments import path_of
 from pellucid.finetuning import job
 from pellucid.interpret.finetuning_recorder import record_finetuning
 from pellucid.interpret.training_recorder import TrainingRecorder
@@ -41,12 +42,13 @@ def open_run(path: str | Path) -> Run:
     """Opens a run directory, finished or not, without changing it.
 
     Returns:
-        The run, with the steps and tokens of its newest checkpoint (0 before the first).
+        The run, with the steps and tokens of its newest checkpoint (0 before the first). `.losses()` and `.held_out()` give
+        (steps, tokens, values) as arrays.
 
     Raises:
         PellucidError: no run is there, or its `run.json` or newest checkpoint is damaged.
     """
-    path = Path(path)
+    path = path_of("path", path)
     plan = Plan.load(path, kind=None)
     newest = checkpoint.newest(path)
     state = State(step=0, tokens=0)

@@ -10,9 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pellucid.errors import PellucidError
+from pellucid.errors import NO_TORCH, PellucidError
 
 
+TRACEBACK = "PELLUCID_TRACEBACK"  # set in the environment: errors that no command expects come with their traceback
 COMMANDS = ("demo", "generate", "train", "finetune", "xray", "figures", "verify", "convert", "studio", "plan", "bench")
 
 
@@ -64,8 +65,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"pellucid: {error}", file=sys.stderr)
         return 1
-    except (MemoryError, RuntimeError) as error:  # PyTorch's allocator raises a RuntimeError
-        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
-            raise
-        print("pellucid: not enough memory: take a smaller preset or batch", file=sys.stderr)
+    except Exception as error:
+        print(f"pellucid: {_described(error)}", file=sys.stderr)
+        if os.environ.get(TRACEBACK):
+            import traceback
+
+            traceback.print_exception(error)
         return 1
+
+
+def _described(error: Exception) -> str:
+    """An error that no command expects, in a line."""
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
+        return "not enough memory: take a smaller preset or batch"  # PyTorch's allocator raises a RuntimeError
+    if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+        return f"this {NO_TORCH}"
+    line = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{line} (an error inside pellucid: {TRACEBACK}=1 in the environment shows where)"

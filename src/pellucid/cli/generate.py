@@ -141,9 +141,11 @@ def run(args: argparse.Namespace) -> int:
         print_tokens(model, tokens)
     else:
         print(prompt or "", end="", flush=True)
-        for token in tokens:
-            print(token.text, end="", flush=True)
-        print()
+        try:
+            for token in tokens:
+                print(token.text, end="", flush=True)
+        finally:
+            print()  # an error's line begins on its own
     _print_slid(sequence.start, model.config.n_ctx)
     if args.verbose:
         _print_path(model.runner.path, opened - began, len(sequence.tokens), opened)

@@ -1,7 +1,6 @@
 """The modes of `pellucid generate` beside sampling: beam search, scoring a text, few-shot prompts."""
 
 import argparse
-import math
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -112,12 +111,11 @@ def print_score(args: argparse.Namespace, text: str | None, model: "GenerationMi
     if not text:
         raise PellucidError("there is no text to score: PROMPT is empty")
     found = model.score(text, logprobs=args.logprobs)
-    total = math.fsum(logprob for logprob in found.logprobs if logprob is not None)
     pieces = [piece(model.require_tokenizer().token_bytes(token)) for token in found.ids]
     if args.json:
         tops = {} if found.top_logprobs is None else {"top_logprobs": found.top_logprobs}
-        print_json({"ids": found.ids, "pieces": pieces, "logprobs": found.logprobs, **tops, "total_logprob": total})
+        print_json({"ids": found.ids, "pieces": pieces, "logprobs": found.logprobs, **tops, "total_logprob": found.total})
         return
     for shown, logprob in zip(pieces, found.logprobs, strict=True):
         print(f"{'' if logprob is None else f'{logprob:.4f}':>10}  {shown}")
-    print(f"{total:>10.4f}  the sum of {len(pieces) - 1} tokens after the first")
+    print(f"{found.total:>10.4f}  the sum of {len(pieces) - 1} tokens after the first")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pellucid.arguments import exists, path_of, shown
 from pellucid.errors import PellucidError
 from pellucid.text.tokenizer import END_OF_TEXT
 
@@ -50,12 +51,12 @@ def read_documents(sources: Sequence[str | Path], *, on_skip: Callable[[Path, st
         PellucidError: at the call, for a source that does not exist; while reading, for a file that cannot be read or is not
             UTF-8 (the message names file and byte), and at the end if there was no text at all.
     """
-    paths = [Path(source) for source in sources]
+    paths = [path_of("a source of text", source) for source in sources]
     if not paths:
         raise PellucidError("no text is given: name a file or a folder")
     for path in paths:
-        if not path.exists():
-            raise PellucidError(f"there is no file or folder {path}")
+        if not exists(path):
+            raise PellucidError(f"there is no file or folder {shown(str(path))}; a text itself is a pellucid.corpus.Document")
     return _documents(paths, on_skip)
 
 

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.arguments import shown
 from pellucid.corpus.tokens import Tokens
 from pellucid.errors import PellucidError
 from pellucid.files import sha256
-from pellucid.strict_json import Fields, brief, read_json
+from pellucid.strict_json import Fields, read_json
 
 
 FORMAT_VERSION = 1
@@ -54,7 +55,7 @@ def open_corpus(path: str | Path, *, verify: bool = True) -> TokenCorpus:
         manifest = Fields(read_json(file), file).values
         if manifest["format"] != "pellucid corpus" or manifest["version"] != FORMAT_VERSION:
             raise PellucidError(
-                f"{file} is a {brief(manifest['format'])} of version {brief(manifest['version'])}, "
+                f"{file} is a {shown(manifest['format'])} of version {shown(manifest['version'])}, "
                 f"and this Pellucid reads a pellucid corpus of version {FORMAT_VERSION}: build it again"
             )
         dtype = np.dtype({"uint16": "<u2", "uint32": "<u4"}[manifest["dtype"]])
@@ -76,7 +77,7 @@ def _open_part(path: Path, shards: list[dict[str, Any]], dtype: np.dtype[Any], v
         fields = Fields(shard, MANIFEST)
         name, expected = fields.text("file", most=200), fields.integer("tokens", most=2**53) * dtype.itemsize
         if Path(name).name != name:
-            raise PellucidError(f"{path / MANIFEST}: {brief(name)} is no name of a file beside it")
+            raise PellucidError(f"{path / MANIFEST}: {shown(name)} is no name of a file beside it")
         file = path / name
         fields.integer("bytes", most=2**53)
         if not file.is_file():

@@ -1,7 +1,9 @@
 """The results of generation: tokens, completions and scores. No torch here."""
 
+import math
 from dataclasses import dataclass
-from math import fsum
+
+from pellucid.errors import PellucidError
 
 
 TopLogprobs = tuple[tuple[int, float], ...]  # (id, log-probability), the likeliest first
@@ -63,19 +65,43 @@ class Completion:
     @property
     def mean_logprob(self) -> float:
         """Log-probability per token, by which `best_of` chooses; 0 for no token."""
-        return fsum(self.logprobs) / len(self.logprobs) if self.logprobs else 0.0
+        return math.fsum(self.logprobs) / len(self.logprobs) if self.logprobs else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The log-probability of each token of a text, as GPT-3's API gave it for an echoed prompt.
+    """The log-probability of each token of a text, as GPT-3's API gave it for an echoed prompt; or of a completion.
 
     Attributes:
-        ids: the text.
-        logprobs: of each token after those before it, natural logarithm; None for the first, which follows nothing.
+        ids: the text, or the completion alone.
+        logprobs: of each token after those before it, natural logarithm; None for a text's first, which follows nothing. Those
+            of a completion follow its prompt: none is None.
         top_logprobs: the `logprobs` likeliest tokens at each position (None for the first); None if they were not asked for.
     """
 
     ids: list[int]
     logprobs: list[float | None]
     top_logprobs: list[TopLogprobs | None] | None
+
+    @property
+    def total(self) -> float:
+        """The log-probability of the whole: the sum of `logprobs`, natural logarithm; 0 for no token."""
+        return math.fsum(self._known)
+
+    @property
+    def perplexity(self) -> float:
+        """exp(-total / tokens), of the tokens that have a log-probability; infinity where no float holds it.
+
+        Raises:
+            PellucidError: none has one: a text of one token.
+        """
+        if not self._known:
+            raise PellucidError("a text of one token has no perplexity: the first token follows nothing")
+        try:
+            return math.exp(-self.total / len(self._known))
+        except OverflowError:
+            return math.inf
+
+    @property
+    def _known(self) -> list[float]:
+        return [logprob for logprob in self.logprobs if logprob is not None]

@@ -10,16 +10,17 @@ from pellucid.errors import PellucidError
 
 
 def add_drafts(drafter: Drafter, spans: abc.Sequence[ScheduledSpan], vocab_size: int) -> int:
-    """Adds draft tokens after the newest tokens of sequences in decode.
+    """Adds draft tokens after the newest tokens of sequences in decode; none once the drafter is given up (`Drafter.given_up`).
 
     Returns:
         How many sequences the drafter failed for: they go on without drafts.
     """
     drafting = [s for s in spans if s.decode and s.running.sequence.drafting and s.running.draft_room > 0]
-    if not drafting:
+    if not drafting or drafter.given_up():
         return 0
     try:
         _propose(drafter, drafting, vocab_size)
+        drafter.failures_in_a_row = 0
         return 0
     except Exception as error:
         if len(drafting) == 1:
@@ -28,8 +29,12 @@ def add_drafts(drafter: Drafter, spans: abc.Sequence[ScheduledSpan], vocab_size:
             return 1
     failures = 0
     for span in drafting:  # one by one, so that only those are left out for which it fails
+        span.drafts = ()
+        if drafter.given_up():
+            continue
         try:
             _propose(drafter, [span], vocab_size)
+            drafter.failures_in_a_row = 0
         except Exception as error:
             span.drafts = ()
             _stop_drafting(drafter, span.running.sequence, error)

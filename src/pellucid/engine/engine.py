@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.arguments import flag, instance, whole_number
 from pellucid.engine.completion import Token
 from pellucid.engine.drafting import add_drafts, release_drafts, update_drafts
 from pellucid.engine.kv_memory import KVMemory
@@ -46,7 +47,8 @@ class Engine:
         runner: what computes; its mode is the engine's.
         tokenizer: None leaves texts empty.
         end_of_text: the id that ends a completion.
-        memory: bytes that keys and values may take; None: as many as are asked for.
+        memory: bytes that keys and values may take; None: as many as are asked for, and `kv_memory.CACHED_BYTES` for finished
+            texts.
         chunk: prompt tokens read in a step at most.
         max_sequences: sequences that are admitted at once at most.
         prefix_cache: whether finished texts are kept, for prompts that begin with the same tokens.
@@ -60,18 +62,16 @@ class Engine:
         self, runner: Runner, *, tokenizer: Tokenizer | None, end_of_text: int, memory: int | None = None,
         chunk: int = CHUNK, max_sequences: int = MAX_SEQUENCES, prefix_cache: bool = True, drafter: Drafter | None = None,
     ) -> None:  # fmt: skip
-        for name, value in (("memory", memory), ("chunk", chunk), ("max_sequences", max_sequences)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise PellucidError(f"{name} must be a whole number, 1 or more, not {value!r}")
+        memory = None if memory is None else whole_number("memory", memory, 1)
         self.runner = runner
         self.tokenizer = tokenizer
         self.end_of_text = end_of_text
-        self.max_sequences = max_sequences
+        self.max_sequences = whole_number("max_sequences", max_sequences, 1)
         self.drafter = drafter
         self.finished: list[Sequence] = []
         self._exact = runner.mode == "exact"
-        self._memory = KVMemory(runner, memory, MAX_CACHED if prefix_cache else 0)
-        self._scheduler = Scheduler(chunk)
+        self._memory = KVMemory(runner, memory, MAX_CACHED if flag("prefix_cache", prefix_cache) else 0)
+        self._scheduler = Scheduler(whole_number("chunk", chunk, 1))
         self._queue: deque[Sequence] = deque()
         self._running: list[RunningSequence] = []  # first come, first served
         self._counters = EngineCounters()
@@ -94,7 +94,7 @@ class Engine:
         """Queues a sequence, or all of a group, that was made and checked elsewhere. Raises PellucidError as `submit`."""
         if self._closed:
             raise PellucidError("the engine is closed: make a new one")
-        sequences = what.sequences if isinstance(what, SequenceGroup) else [what]
+        sequences = _sequences_of(what)
         for sequence in sequences:
             self._memory.check_fits(sequence)
         self._queue.extend(sequence for sequence in sequences if sequence.finish_reason is None)
@@ -108,7 +108,7 @@ class Engine:
 
         What is finished, or was never given to this engine, stays as it is.
         """
-        for sequence in what.sequences if isinstance(what, SequenceGroup) else [what]:
+        for sequence in _sequences_of(what):
             if sequence.finish_reason is not None:
                 continue
             running = next((one for one in self._running if one.sequence is sequence), None)
@@ -315,6 +315,13 @@ class Engine:
         if self.drafter:
             release_drafts(self.drafter, running.sequence)
         self._memory.release(running)
+
+
+def _sequences_of(what: Sequence | SequenceGroup) -> list[Sequence]:
+    """The sequences of a group, or the one. Raises PellucidError for anything else."""
+    if isinstance(what, SequenceGroup):
+        return what.sequences
+    return [instance("what", what, Sequence, "a Sequence or a SequenceGroup (what submit returns)")]
 
 
 def run_to_completion(

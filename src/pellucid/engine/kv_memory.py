@@ -12,12 +12,16 @@ from pellucid.errors import PellucidError
 from pellucid.runtime.runner import Runner
 
 
+CACHED_BYTES = 256 * 2**20  # a choice: what finished texts take at most in an engine without a memory limit
+
+
 class KVMemory:
     """The key-value sequences of an engine.
 
     Args:
         runner: holds them.
-        budget: bytes that they may take together; None: no limit.
+        budget: bytes that they may take together; None: no limit, but of `CACHED_BYTES` for finished texts, which nobody
+            waits for.
         max_cached: finished texts cached at most.
 
     Attributes:
@@ -112,7 +116,7 @@ class KVMemory:
         cached = CachedPrefix(ids, running.runner_sequence, running.capacity, running.nbytes, computed)
         for redundant in self.prefixes.add(self._shrink(cached)):
             self._close(redundant.runner_sequence)
-        while len(self.prefixes) > self.max_cached:
+        while len(self.prefixes) > self.max_cached or (self.budget is None and self.prefixes.nbytes > CACHED_BYTES):
             oldest = self.prefixes.oldest()
             assert oldest is not None
             self._evict(oldest)

@@ -7,18 +7,20 @@ studio's HTTP request and form (`serve.studio.generate_request`), and the column
 out for type checkers; a test compares them with the table.
 """
 
-import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from re import fullmatch
 from typing import Any, Literal
 
+from pellucid.arguments import as_float, as_integer, shown
 from pellucid.errors import PellucidError
 
 
 # As in GPT-3's API: its ranges for penalties and biases. The range of repetition_penalty is a choice.
 MAX_PENALTY, MAX_BIAS, MAX_REPETITION_PENALTY = 2.0, 100.0, 100.0
+# Choices: no text or vocabulary is longer, and JavaScript holds it exactly; a sequence is made for each completion.
+MAX_COUNT, MAX_SAMPLES = 2**31 - 1, 2**16 - 1
 
 OptionType = Literal["int", "float", "bool", "texts", "biases"]
 Recorded = Literal["always", "when changed", "in provenance", "never"]
@@ -80,16 +82,16 @@ class SamplingOption:
                 return bias_pairs(value)
             case "bool":
                 if not isinstance(value, bool):
-                    raise PellucidError(f"{self.name} must be true or false, not {value!r}")
+                    raise PellucidError(f"{self.name} must be true or false, not {shown(value)}")
                 return value
             case "int":
-                if not isinstance(value, int) or isinstance(value, bool) or not self._in_range(value):
-                    raise PellucidError(f"{self.name} must be {self._required(value)}, not {value!r}")
-                return value
-            case "float":
-                if not isinstance(value, int | float) or isinstance(value, bool) or not self._in_range(value):
-                    raise PellucidError(f"{self.name} must be {self._required(value)}, not {value!r}")
-                return value
+                number: float | None = as_integer(value)
+            case "float":  # a whole number stays one, so that a record names 1 as it was given; beyond 2**53 floats are coarser
+                whole = as_integer(value)
+                number = whole if whole is not None and abs(whole) <= 2**53 else as_float(value)
+        if number is None or not self._in_range(number):
+            raise PellucidError(f"{self.name} must be {self._required(value)}, not {shown(value)}")
+        return number
 
     def from_json(self, value: Any) -> Any:
         """The checked value of a JSON field. Biases come as an object, {"50256": -100}; a whole number that
@@ -117,11 +119,6 @@ class SamplingOption:
         }  # fmt: skip
 
     def _in_range(self, value: float) -> bool:
-        try:
-            if self.type == "float" and not math.isfinite(value):
-                return False
-        except OverflowError:  # a whole number that no float holds
-            return False
         if self.minimum is not None and (value <= self.minimum if self.above_minimum else value < self.minimum):
             return False
         return self.maximum is None or value <= self.maximum
@@ -130,7 +127,7 @@ class SamplingOption:
         if self.requirement is not None:
             return self.requirement
         if self.type == "int":
-            if self.maximum is not None and isinstance(value, int) and value > self.maximum:
+            if self.maximum is not None and (given := as_integer(value)) is not None and given > self.maximum:
                 return f"less than 2**{(int(self.maximum) + 1).bit_length() - 1}"
             return f"a whole number, {int(self.minimum or 0)} or more"
         return f"from {self.minimum:g} to {self.maximum:g}"
@@ -138,15 +135,15 @@ class SamplingOption:
 
 SAMPLING_OPTIONS: tuple[SamplingOption, ...] = (
     SamplingOption(
-        name="max_tokens", type="int", default=64, minimum=0, recorded="always", metavar="N",
+        name="max_tokens", type="int", default=64, minimum=0, maximum=MAX_COUNT, recorded="always", metavar="N",
         help="tokens to write at most",
     ),
     SamplingOption(
         name="temperature", type="float", default=1.0, minimum=0, recorded="always", metavar="X",
-        requirement="0 (the likeliest token) or more", help="0 takes the likeliest token",
+        requirement="0 (the likeliest token) or more, and finite", help="0 takes the likeliest token",
     ),
     SamplingOption(
-        name="top_k", type="int", default=None, minimum=1, nullable=True, recorded="always", metavar="K",
+        name="top_k", type="int", default=None, minimum=1, maximum=MAX_COUNT, nullable=True, recorded="always", metavar="K",
         help="draw from the K likeliest tokens only",
     ),
     SamplingOption(
@@ -180,15 +177,18 @@ SAMPLING_OPTIONS: tuple[SamplingOption, ...] = (
         help="go on past the context window, forgetting the beginning",
     ),
     SamplingOption(
-        name="logprobs", type="int", default=None, minimum=0, nullable=True, draws=False, recorded="never", metavar="K",
-        help="also report the K likeliest tokens at each place",
+        name="logprobs", type="int", default=None, minimum=0, maximum=MAX_COUNT, nullable=True, draws=False, recorded="never",
+        metavar="K", help="also report the K likeliest tokens at each place",
     ),
 )  # fmt: skip
 # Of a request, not of a draw: how many completions there are.
 REQUEST_OPTIONS: tuple[SamplingOption, ...] = (
-    SamplingOption(name="n", type="int", default=1, minimum=1, recorded="never", metavar="N", help="how many completions"),
     SamplingOption(
-        name="best_of", type="int", default=None, minimum=1, nullable=True, recorded="never", metavar="N",
+        name="n", type="int", default=1, minimum=1, maximum=MAX_SAMPLES, recorded="never", metavar="N",
+        help="how many completions",
+    ),
+    SamplingOption(
+        name="best_of", type="int", default=None, minimum=1, maximum=MAX_SAMPLES, nullable=True, recorded="never", metavar="N",
         help="write N, give the likeliest per token",
     ),
 )  # fmt: skip
@@ -291,12 +291,14 @@ def _texts(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         value = (value,)
     try:
+        if isinstance(value, Mapping | Set | bytes):
+            raise TypeError
         texts: tuple[Any, ...] = tuple(value)  # type: ignore[arg-type]
     except TypeError:
-        raise PellucidError(f"stop is a text or several, not {value!r}") from None
+        raise PellucidError(f"stop is a text or several, not {shown(value)}") from None
     for text in texts:
         if not isinstance(text, str) or not text:
-            raise PellucidError(f"a stop string must be text, and not empty; got {text!r}")
+            raise PellucidError(f"a stop string must be text, and not empty; got {shown(text)}")
     return texts
 
 
@@ -308,14 +310,19 @@ def bias_pairs(bias: object) -> tuple[tuple[int, float], ...]:
     """
     listed = bias.items() if isinstance(bias, Mapping) else bias
     try:
-        pairs = [(token, value) for token, value in listed]  # type: ignore[attr-defined]
+        given = [(token, value) for token, value in listed]  # type: ignore[attr-defined]
     except (TypeError, ValueError):
-        raise PellucidError(f"logit_bias gives token ids their biases, as {{50256: -100}}; not {bias!r}") from None
-    for token, value in pairs:
-        if not isinstance(token, int) or isinstance(token, bool) or token < 0:
-            raise PellucidError(f"a token id of logit_bias must be a whole number, 0 or more, not {token!r}")
-        if not (isinstance(value, int | float) and not isinstance(value, bool) and -MAX_BIAS <= value <= MAX_BIAS):
-            raise PellucidError(f"the logit_bias of token {token} must be from {-MAX_BIAS:g} to {MAX_BIAS:g}, not {value!r}")
-    if len({token for token, _ in pairs}) < len(pairs):
-        raise PellucidError("logit_bias names a token twice: give each one bias")
-    return tuple(sorted((token, float(value)) for token, value in pairs))
+        raise PellucidError(f"logit_bias gives token ids their biases, as {{50256: -100}}; not {shown(bias)}") from None
+    pairs: dict[int, float] = {}
+    for name, value in given:
+        token, number = as_integer(name), as_float(value)
+        if token is None or token < 0:
+            raise PellucidError(f"a token id of logit_bias must be a whole number, 0 or more, not {shown(name)}")
+        if number is None or not -MAX_BIAS <= number <= MAX_BIAS:
+            raise PellucidError(
+                f"the logit_bias of token {shown(token)} must be from {-MAX_BIAS:g} to {MAX_BIAS:g}, not {shown(value)}"
+            )
+        if token in pairs:
+            raise PellucidError("logit_bias names a token twice: give each one bias")
+        pairs[token] = number
+    return tuple(sorted(pairs.items()))

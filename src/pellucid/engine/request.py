@@ -4,6 +4,7 @@ import operator
 from collections import abc
 from dataclasses import dataclass, replace
 
+from pellucid.arguments import as_integer, flag, instance, shown
 from pellucid.engine.completion import Completion, Score
 from pellucid.engine.options import SamplingOptions, option_named
 from pellucid.engine.sequence import Sequence, check_fits, check_not_empty
@@ -42,18 +43,15 @@ class Request:
         try:  # what is no token id would make the runner raise, which ends every sequence of that step
             object.__setattr__(self, "prompt", [int(operator.index(token)) for token in self.prompt])
         except TypeError:
-            raise PellucidError(f"the prompt of a request is a list of token ids, not {self.prompt!r}") from None
+            raise PellucidError(f"the prompt of a request is a list of token ids, not {shown(self.prompt)}") from None
         check_not_empty(self.prompt)
-        if not isinstance(self.options, SamplingOptions):
-            raise PellucidError(f"the options of a request are SamplingOptions, not {self.options!r}")
-        if not isinstance(self.echo, bool):
-            raise PellucidError(f"echo must be true or false, not {self.echo!r}")
-        option_named("n").check(self.n)
-        if self.best_of is not None and (
-            not isinstance(self.best_of, int) or isinstance(self.best_of, bool) or self.best_of < self.n
-        ):
-            raise PellucidError(f"best_of must be a whole number, n ({self.n}) or more, not {self.best_of!r}")
-        option_named("logprobs").check(self.prompt_logprobs)
+        instance("options", self.options, SamplingOptions, "SamplingOptions")
+        flag("echo", self.echo)
+        object.__setattr__(self, "n", option_named("n").check(self.n))
+        if self.best_of is not None and ((best := as_integer(self.best_of)) is None or best < self.n):
+            raise PellucidError(f"best_of must be a whole number, n ({self.n}) or more, not {shown(self.best_of)}")
+        object.__setattr__(self, "best_of", option_named("best_of").check(self.best_of))
+        object.__setattr__(self, "prompt_logprobs", option_named("logprobs").check(self.prompt_logprobs))
 
     @property
     def samples(self) -> int:
@@ -79,10 +77,11 @@ class SequenceGroup:
         sequences: one for each completion that is generated.
 
     Raises:
-        PellucidError: what the model cannot read or write (`sequence.check_fits`).
+        PellucidError: no request, or what the model cannot read or write (`sequence.check_fits`).
     """
 
     def __init__(self, request: Request, config: GPTConfig, tokenizer: Tokenizer | None, end_of_text: int) -> None:
+        instance("request", request, Request, "a Request (model.new_request(prompt, ...) makes one)")
         wanted = request.wanted_prompt_logprobs
         check_fits(request.prompt, request.options, config, wanted)
         self.request = request

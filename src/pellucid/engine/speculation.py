@@ -15,6 +15,7 @@ where two distributions are alike, one u points at the same token.
 from collections import abc
 from dataclasses import dataclass, field
 
+from pellucid.arguments import whole_number
 from pellucid.engine.prefix_cache import shared_prefix_length
 from pellucid.engine.sampling import draw, uniform
 from pellucid.engine.sequence import Sequence
@@ -24,6 +25,7 @@ from pellucid.runtime.runner import Runner, TokenSpan
 
 NGRAM_LENGTHS = (3, 2)  # a choice: tokens that must have occurred before, in a row; the longer are tried first
 LOOKUP_LENGTH = 8  # tokens a pass at most: a choice
+MAX_FAILURES = 3  # a choice: sequences in a row, after which a drafter is not asked any more: each cost all others a pass
 DRAFT_MODEL_LENGTH = 4  # the same from a model, for each of which that model makes a pass
 
 
@@ -54,16 +56,15 @@ class Drafter:
         passes: passes in which draft tokens were read (of one sequence each). drafted: draft tokens that were read. accepted:
             those that equal what was then drawn, each of which saved a pass.
         failures: sequences for which drafting was stopped by an error. error: the last of these errors.
+        failures_in_a_row: those since the last draft without an error.
 
     Raises:
         PellucidError: no such length.
     """
 
     def __init__(self, length: int) -> None:
-        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-            raise PellucidError(f"length must be a whole number of tokens, 1 or more, not {length!r}")
-        self.length = length
-        self.passes = self.drafted = self.accepted = self.failures = 0
+        self.length = whole_number("length", length, 1)
+        self.passes = self.drafted = self.accepted = self.failures = self.failures_in_a_row = 0
         self.error: Exception | None = None
         self._lengths: dict[Sequence, int] = {}
 
@@ -91,7 +92,12 @@ class Drafter:
     def failed(self, sequence: Sequence, error: Exception) -> None:
         """Counts a sequence for which no more drafts are asked."""
         self.failures += 1
+        self.failures_in_a_row += 1
         self.error = error
+
+    def given_up(self) -> bool:
+        """Whether it failed for so many sequences in a row (`MAX_FAILURES`) that it is not asked any more."""
+        return self.failures_in_a_row >= MAX_FAILURES
 
     def release(self, sequence: Sequence) -> None:
         """Drops what is held for a sequence that has ended."""

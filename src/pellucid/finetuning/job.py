@@ -5,10 +5,11 @@
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
+from pellucid.arguments import flag, instance, path_of, shown
 from pellucid.corpus.shards import open_corpus
 from pellucid.errors import PellucidError
 from pellucid.events import Observer
@@ -72,12 +73,24 @@ def finetune(
         PellucidError: no examples, an example longer than the context, a run directory that exists, a damaged checkpoint, no
             such device.
     """
-    job = FinetuningJob(examples, model, FinetuningOptions(**options))
-    recorded = record and write_record is not None
-    run = run_job(job, Path(out), seed=seed, record=recorded, resume=resume, observers=observers, stop=stop)
+    given = examples if flag("resume", resume) else _examples(examples)
+    if not isinstance(model, GPT):
+        path_of("model", model)
+    job = FinetuningJob(given, model, FinetuningOptions(**options))
+    recorded = flag("record", record) and write_record is not None
+    run = run_job(job, path_of("out", out), seed=seed, record=recorded, resume=resume, observers=observers, stop=stop)
     if write_record and record and run.plan.record and run.step == run.plan.total_steps:
         write_record(run.path, run.plan)
     return run
+
+
+def _examples(given: Any) -> Path | list[Example]:
+    """A path, or a list of examples. Raises PellucidError for anything else."""
+    if isinstance(given, str | Path):
+        return path_of("examples", given)
+    if not isinstance(given, Iterable) or isinstance(given, bytes | Mapping):
+        raise PellucidError(f"examples must be a file, a folder, or a list of pellucid.Example, not {shown(given)}")
+    return [instance("examples", one, Example, "pellucid.Example each, or a file") for one in given]
 
 
 class FinetuningJob:

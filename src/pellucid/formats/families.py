@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
-from pellucid.gpt.config import MOST_BLOCKS, GPTConfig
+from pellucid.gpt.config import MAX_LAYERS, GPTConfig
 from pellucid.gpt.config_json import GPT2_END, activation, dense_pattern, token_id
 from pellucid.gpt.tensor_names import TRANSPOSED, TensorSource
-from pellucid.strict_json import Fields, brief
+from pellucid.strict_json import Fields
 
 
 LM_HEAD = "lm_head.weight"  # the output matrix, in files that store it beside the embedding that it is tied to
@@ -77,17 +78,17 @@ class Family:
 
 def _gpt_neo(values: dict[str, Any]) -> GPTConfig:
     found = Fields(values, "its config")
-    types = found.list("attention_layers", None, most=MOST_BLOCKS)
+    types = found.list("attention_layers", None, most=MAX_LAYERS)
     if types is None:
         types = []
-        for kinds, times in found.list("attention_types", most=MOST_BLOCKS):
-            if not isinstance(kinds, list) or type(times) is not int or len(types) + len(kinds) * times > MOST_BLOCKS:
-                raise found.wrong("attention_types", f"lists of layers and how often they come, for {MOST_BLOCKS:,} at most")
+        for kinds, times in found.list("attention_types", most=MAX_LAYERS):
+            if not isinstance(kinds, list) or type(times) is not int or len(types) + len(kinds) * times > MAX_LAYERS:
+                raise found.wrong("attention_types", f"lists of layers and how often they come, for {MAX_LAYERS:,} at most")
             types += kinds * times
     pattern = []
     for kind in types:
         if kind not in ("global", "local"):
-            raise PellucidError(f"attention layers are global or local, not {brief(kind)}")
+            raise PellucidError(f"attention layers are global or local, not {shown(kind)}")
         pattern.append("dense" if kind == "global" else f"banded({values['window_size']})")
     return GPTConfig.from_dict(
         {

@@ -15,7 +15,7 @@ from pellucid.formats.gguf_blocks import decode
 from pellucid.formats.gguf_container import GgufHeader, TensorEntry, Value, read_header
 from pellucid.formats.gguf_names import ARCHITECTURE, PATTERN, gguf_name
 from pellucid.gpt.arrangements import all_dense
-from pellucid.gpt.config import LONGEST_NAME, MOST_BLOCKS, GPTConfig
+from pellucid.gpt.config import LONGEST_NAME, MAX_LAYERS, GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.pattern import parse
 from pellucid.text.bytes_to_characters import to_bytes
@@ -94,7 +94,7 @@ def _config(values: Mapping[str, Value], path: Path) -> GPTConfig:
 
     layers, pattern, tokens = number("block_count", int), values.get(PATTERN), values.get("tokenizer.ggml.tokens")
     eps, name = number("attention.layer_norm_epsilon", float), values.get("general.name", "")
-    if layers > MOST_BLOCKS or not 0 < eps < 1:  # a pattern is made for each block; they are compared with the tensors later
+    if layers > MAX_LAYERS or not 0 < eps < 1:  # a pattern is made for each block; they are compared with the tensors later
         raise PellucidError(f"{path} says that it has {layers:,} blocks, with LayerNorms of epsilon {eps}")
     try:
         return GPTConfig(

@@ -8,12 +8,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 from pellucid.formats.families import FAMILIES, UNSUPPORTED_FAMILIES, Family
 from pellucid.gpt import config_json
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import CONFIG, WEIGHTS, errors_with_file, read_json
-from pellucid.strict_json import Fields, brief
+from pellucid.strict_json import Fields
 from pellucid.strict_json import read_json as read_json_file
 
 
@@ -50,7 +51,7 @@ def family_of(directory: Path, values: dict[str, Any]) -> Family:
         return FAMILIES[kind]
     reason = f" ({UNSUPPORTED_FAMILIES[kind]} are not GPT-3's)" if kind in UNSUPPORTED_FAMILIES else ""
     raise PellucidError(
-        f"{directory / CONFIG}: model_type {brief(found)} is not one this version reads ({', '.join(FAMILIES)}){reason}"
+        f"{directory / CONFIG}: model_type {shown(found)} is not one this version reads ({', '.join(FAMILIES)}){reason}"
     )
 
 
@@ -72,7 +73,7 @@ def listed_shards(directory: Path) -> dict[str, str]:
     for name in listed.values():
         # Only a file beside the index: no path may lead out of the directory.
         if not isinstance(name, str) or len(name) > 200 or not re.fullmatch(r"[\w-][\w.-]*\.safetensors", name):
-            raise PellucidError(f"{path} names {brief(name)}, which is not a safetensors file beside it")
+            raise PellucidError(f"{path} names {shown(name)}, which is not a safetensors file beside it")
     return dict(listed)
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.arguments import as_float, shown, whole_number
 from pellucid.engine.completion import Completion
 from pellucid.engine.detokenizer import TextAssembler
 from pellucid.engine.options import SamplingOptions
@@ -75,11 +76,9 @@ def beam(
 
 def check_options(width: int, length_penalty: float) -> None:
     """Raises PellucidError if the width or the length penalty is out of range."""
-    if not isinstance(width, int) or isinstance(width, bool) or width < 1:
-        raise PellucidError(f"width must be a whole number, 1 or more, not {width!r}")
-    numeric = isinstance(length_penalty, int | float) and not isinstance(length_penalty, bool)
-    if not numeric or not 0 <= length_penalty <= MAX_LENGTH_PENALTY:
-        raise PellucidError(f"length_penalty must be from 0 (none) to {MAX_LENGTH_PENALTY:g}, not {length_penalty!r}")
+    whole_number("width", width, 1)
+    if (found := as_float(length_penalty)) is None or not 0 <= found <= MAX_LENGTH_PENALTY:
+        raise PellucidError(f"length_penalty must be from 0 (none) to {MAX_LENGTH_PENALTY:g}, not {shown(length_penalty)}")
 
 
 def beam_search(

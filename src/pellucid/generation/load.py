@@ -4,12 +4,14 @@ from pathlib import Path
 
 import torch
 
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
+from pellucid.formats import gguf_read
 from pellucid.formats.hf_config import read_config
 from pellucid.formats.tokenizers import read_tokenizer
 from pellucid.formats.weights import open_weights
 from pellucid.generation.model import GPT
-from pellucid.generation.resolve import DEFAULT, resolve
+from pellucid.generation.resolve import DEFAULT, gguf_file, resolve
 from pellucid.gpt.config_json import read_json
 from pellucid.gpt.weights import fill_parameters
 from pellucid.runtime.device import resolve_device
@@ -24,7 +26,8 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
     Args:
         source: "default", the model inside this package (`./default` is a directory of that name); a model directory
             (config.json, safetensors and, for text, a tokenizer), of ours or of Hugging Face's GPT-2, Cerebras-GPT, GPT-Neo
-            or OPT; a run directory (its newest model); or a name on the hub ("org/name").
+            or OPT; a run directory (its newest model); a GGUF file of the gpt2 architecture, whose quantised weights are
+            dequantised; or a name on the hub ("org/name").
         device: of the weights: "cpu", "cuda", "mps", "auto" (cuda, else mps, else cpu), or a torch.device.
         dtype: of the weights: "float32", "bfloat16", "float16", "float64" or the torch.dtype. None is float32: an answer
             then does not depend on what else is in its batch, up to rounding (docs/generating.md: exact and fast).
@@ -32,6 +35,8 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
     Raises:
         PellucidError: nothing there that this can read, or a damaged file; the message names it.
     """
+    if (file := gguf_file(source)) is not None:
+        return _read_gguf(file, resolve_device(device), _dtype(dtype))
     directory = resolve(source)
     values = read_json(directory)
     config = read_config(directory, values)
@@ -45,11 +50,21 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
     return model.eval().requires_grad_(False)
 
 
+def _read_gguf(path: Path, device: torch.device, dtype: torch.dtype) -> GPT:
+    file = gguf_read.read(path)
+    with torch.device("meta"):
+        model = GPT(file.config, tokenizer=file.tokenizer)
+    if file.tokenizer is None:
+        model.no_tokenizer = f"there is no tokenizer in {path}"
+    model.load_state_dict({name: tensor.to(device, dtype) for name, tensor in file.tensors()}, assign=True)
+    return model.eval().requires_grad_(False)
+
+
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     if dtype is None:
         return torch.float32
     name = str(dtype).removeprefix("torch.")
     if name not in DTYPES:
-        raise PellucidError(f"unknown dtype {name!r}: use one of {', '.join(DTYPES)}")
+        raise PellucidError(f"unknown dtype {shown(dtype)}: use one of {', '.join(DTYPES)}")
     torch_dtype: torch.dtype = getattr(torch, name)
     return torch_dtype

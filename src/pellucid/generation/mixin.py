@@ -1,12 +1,11 @@
 """`GenerationMixin`: `generate`, `stream` and `score`, which build requests and run them on an engine. No torch here."""
 
-import operator
 from collections import abc
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
+from pellucid.arguments import shown
 from pellucid.engine.completion import Completion, Score, Token
 from pellucid.engine.engine import run_to_completion
 from pellucid.engine.options import SamplingOptions, fresh_seed
@@ -14,6 +13,7 @@ from pellucid.engine.request import Request, SequenceGroup
 from pellucid.engine.sequence import Sequence
 from pellucid.engine.speculation import Drafter, DraftModel, PromptLookup
 from pellucid.errors import PellucidError
+from pellucid.generation.inputs import list_of_prompts, token_ids
 from pellucid.gpt.config import GPTConfig
 from pellucid.runtime.runner import Runner
 from pellucid.text.tokenizer import Tokenizer
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pellucid.generation.open_runner import OpenedModel
 
 OnePrompt = str | list[int] | None
-ManyPrompts = list[str] | list[list[int]]
+ManyPrompts = list[str] | list[list[int]]  # at run time arrays, tensors and iterators, too: see `inputs`
 Draft: TypeAlias = "Literal['lookup'] | str | Path | GenerationMixin | Drafter | None"
 
 
@@ -78,7 +78,7 @@ class GenerationMixin:
         """
         if draft is None or isinstance(draft, Drafter):
             return draft
-        if draft == "lookup":
+        if isinstance(draft, str) and draft == "lookup":
             return PromptLookup()
         if isinstance(draft, str | Path):
             from pellucid.generation.open_runner import open_runner
@@ -87,7 +87,7 @@ class GenerationMixin:
             check_drafts_for(opened, self)
             return DraftModel(opened.runner)
         if not isinstance(draft, GenerationMixin):
-            raise PellucidError(f'draft is "lookup", a model or its directory, not {draft!r}')
+            raise PellucidError(f'draft is "lookup", a model or its directory, not {shown(draft)}')
         check_drafts_for(draft, self)
         return DraftModel(draft.make_runner())
 
@@ -148,8 +148,10 @@ class GenerationMixin:
         """Completes a prompt, or several of any lengths in one batch.
 
         Args:
-            prompt: text, token ids, or a list of either. None, "" and [] start from end-of-text: a new document. Ids are
-                taken as they are; before text comes the token that begins every prompt, if the tokenizer has one (OPT).
+            prompt: text, token ids (a list, or a (T,) array or tensor), or several of either: a list, a (B, T) array or tensor,
+                or an iterator. None, "" and a prompt without ids start from end-of-text: a new document; [] is no prompt at
+                all. Ids are taken as they are; before text comes the token that begins every prompt, if the tokenizer has
+                one (OPT).
             max_tokens: tokens to generate at most; prompt and completion must fit in n_ctx + 1.
             temperature: 0 takes the likeliest token each time; 1 draws from the model's own distribution.
             top_k: draw among the k likeliest tokens only.
@@ -175,14 +177,14 @@ class GenerationMixin:
                 (`speculation`; to the bit where the runner is exact, as the kernel is).
 
         Returns:
-            One completion; a list for a list of prompts (all completions of the first, then of the second ...) or n > 1.
+            One completion; a list for several prompts (all completions of the first, then of the second ...; [] for []) or
+            n > 1.
 
         Raises:
             PellucidError: an option out of range, a prompt that does not fit, ids outside the vocabulary, text for a model
                 without a tokenizer, or logits that are not finite.
         """
-        many = is_list_of_prompts(prompt)
-        prompts: abc.Sequence[Any] = prompt if many and prompt is not None else [prompt]
+        prompts, many = list_of_prompts(prompt)
         requests = self._requests(
             prompts, n=n, best_of=best_of, max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, stop=stop,
             seed=seed, logprobs=logprobs, min_p=min_p, presence_penalty=presence_penalty, frequency_penalty=frequency_penalty,
@@ -222,31 +224,54 @@ class GenerationMixin:
         return self.new_group(request).sequences[0]
 
     @overload
-    def score(self, text: OnePrompt, *, logprobs: int | None = None) -> Score: ...
+    def score(self, prompt: OnePrompt, *, completion: str | list[int] | None = None, logprobs: int | None = None) -> Score: ...
 
     @overload
-    def score(self, text: ManyPrompts, *, logprobs: int | None = None) -> list[Score]: ...
+    def score(
+        self, prompt: OnePrompt | ManyPrompts, *, completion: ManyPrompts, logprobs: int | None = None
+    ) -> list[Score]: ...
 
-    def score(self, text: OnePrompt | ManyPrompts, *, logprobs: int | None = None) -> Score | list[Score]:
-        """The log-probability of each token of a text, or of the texts of a list, in one batch.
+    @overload
+    def score(
+        self, prompt: ManyPrompts, *, completion: str | list[int] | ManyPrompts | None = None, logprobs: int | None = None
+    ) -> list[Score]: ...
+
+    def score(
+        self, prompt: OnePrompt | ManyPrompts, *, completion: str | list[int] | ManyPrompts | None = None,
+        logprobs: int | None = None,
+    ) -> Score | list[Score]:  # fmt: skip
+        """The log-probability of each token of a text, or of a completion after its prompt; of several in one batch.
 
         Args:
-            text: text or token ids, up to n_ctx + 1 tokens, as `generate` takes a prompt; or a list of those. To score an
-                answer, give prompt and answer as one list of ids, and look at its end.
+            prompt: the text: text or token ids, up to n_ctx + 1 tokens, as `generate` takes a prompt; or several.
+            completion: score this after the prompt, instead of the prompt. Text is encoded by itself, as a prompt that is
+                generated after is encoded by itself: the sum is the log-probability with which `generate` draws these tokens
+                (temperature 1). So a completion that follows a word begins with its space: " sat". `Prompt.answered` encodes
+                both as one text instead. Several completions go with one prompt each, or all with the same.
             logprobs: report this many of the likeliest tokens at each position, too.
 
+        Returns:
+            A score; a list where several prompts or completions are given ([] for []).
+
         Raises:
-            PellucidError: a text that does not fit, ids outside the vocabulary, text without a tokenizer.
+            PellucidError: a text that does not fit, ids outside the vocabulary, text without a tokenizer, an empty completion,
+                or another number of completions than of prompts.
         """
-        many = is_list_of_prompts(text)
-        texts: abc.Sequence[Any] = text if many and text is not None else [text]
-        requests = self._requests(texts, max_tokens=0, seed=0, prompt_logprobs=0 if logprobs is None else logprobs)
+        prompts, many = list_of_prompts(prompt)
+        starts = [0] * len(prompts)  # of the part that is reported
+        if completion is not None:
+            answers, several = list_of_prompts(completion, "completion")
+            ids = _paired([self._ids(one) for one in prompts], [self._completion_ids(one) for one in answers], many, several)
+            prompts, starts, many = [[*one, *answer] for one, answer in ids], [len(one) for one, _ in ids], many or several
+        requests = self._requests(prompts, max_tokens=0, seed=0, prompt_logprobs=0 if logprobs is None else logprobs)
         groups = [self.new_group(request) for request in requests]
         for _ in self.run([sequence for group in groups for sequence in group.sequences]):
             pass
-        scores = [group.score() for group in groups]
-        if logprobs is None:
-            scores = [replace(score, top_logprobs=None) for score in scores]
+        scores = []
+        for group, start in zip(groups, starts, strict=True):
+            whole = group.score()
+            tops = None if logprobs is None or whole.top_logprobs is None else whole.top_logprobs[start:]
+            scores.append(Score(whole.ids[start:], whole.logprobs[start:], tops))
         return scores if many else scores[0]
 
     def _requests(
@@ -271,16 +296,19 @@ class GenerationMixin:
             self.require_tokenizer()
         return options
 
-    def _ids(self, prompt: str | abc.Sequence[SupportsIndex] | None) -> list[int]:
+    def _ids(self, prompt: Any) -> list[int]:
         """The token ids of a prompt; of an empty one the token that a text starts from (end-of-text, as a rule)."""
-        if isinstance(prompt, bytes | bytearray):
-            raise PellucidError("a prompt is text or a list of token ids, not bytes: decode it first")
         if isinstance(prompt, str):
             return self.require_tokenizer().encode_prompt(prompt) or self._start()
-        try:
-            return [operator.index(token) for token in ([] if prompt is None else prompt)] or self._start()
-        except TypeError:
-            raise PellucidError(f"a prompt is text or a list of token ids, or a list of such prompts; not {prompt!r}") from None
+        return ([] if prompt is None else token_ids(prompt)) or self._start()
+
+    def _completion_ids(self, completion: Any) -> list[int]:
+        """The token ids of a completion that is scored."""
+        text = isinstance(completion, str)
+        ids = self.require_tokenizer().encode(completion) if text else token_ids(completion, "completion")
+        if not ids:
+            raise PellucidError("the completion is empty: there is nothing to score")
+        return ids
 
     def _start(self) -> list[int]:
         start = self.config.start_id
@@ -292,9 +320,24 @@ class GenerationMixin:
         return [start]
 
 
-def is_list_of_prompts(prompt: object) -> bool:
-    """Whether this is several prompts: a list whose first item is no token id."""
-    return isinstance(prompt, list | tuple) and len(prompt) > 0 and not hasattr(prompt[0], "__index__")
+def _paired(
+    prompts: list[list[int]], completions: list[list[int]], many: bool, several: bool
+) -> list[tuple[list[int], list[int]]]:
+    """Each completion with its prompt: one of either goes with all of the other.
+
+    Args:
+        many, several: whether several prompts, several completions were given.
+
+    Raises:
+        PellucidError: several of both, and not as many.
+    """
+    if not several:
+        completions = completions * len(prompts)
+    elif not many:
+        prompts = prompts * len(completions)
+    if len(prompts) != len(completions):
+        raise PellucidError(f"{len(completions)} completions cannot be scored after {len(prompts)} prompts: give one for each")
+    return list(zip(prompts, completions, strict=True))
 
 
 def check_vocabulary_size(tokenizer: Tokenizer | None, config: GPTConfig) -> None:

@@ -5,6 +5,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Self
 
+from pellucid.arguments import flag, instance, path_of, text_of, whole_number
 from pellucid.engine.completion import Completion
 from pellucid.engine.engine import CHUNK, MAX_SEQUENCES, Engine
 from pellucid.generation.beam import BEAM_WIDTH, LENGTH_PENALTY, beam
@@ -31,7 +32,11 @@ class GPT(GenerationMixin, Decoder):
     """
 
     def __init__(self, config: GPTConfig, *, tokenizer: Tokenizer | None = None, seed: int = 0) -> None:
+        instance("config", config, GPTConfig, "a GPTConfig, such as GPTConfig.preset(\"tiny\")")
+        if tokenizer is not None:
+            instance("tokenizer", tokenizer, Tokenizer, "a Tokenizer or None")
         check_vocabulary_size(tokenizer, config)
+        whole_number("seed", seed, -(2**63), 2**63 - 1)
         super().__init__(config, seed=seed)
         self.tokenizer = tokenizer
         self.no_tokenizer = "this model has no tokenizer"
@@ -57,6 +62,9 @@ class GPT(GenerationMixin, Decoder):
         Raises:
             PellucidError: an unknown choice, no kernel where only one will do, or exact mode off the CPU.
         """
+        for name, value in (("mode", mode), ("kernel", kernel), ("weights", weights), ("cache", cache)):
+            if value is not None or name in ("mode", "kernel"):
+                text_of(name, value)
         return make_runner(self, mode=mode, kernel=kernel, weights=weights, cache=cache)
 
     def engine(
@@ -92,6 +100,7 @@ class GPT(GenerationMixin, Decoder):
 
         Optimizer states then have the same layout as those of a model that was never in a file.
         """
+        flag("requires_grad", requires_grad)
         for parameter in self.parameters() if requires_grad else ():
             parameter.data = parameter.data.contiguous()
         return super().requires_grad_(requires_grad)
@@ -102,8 +111,8 @@ class GPT(GenerationMixin, Decoder):
         Args:
             storage: as `gpt.directory.save_model` takes it: "float32", "bfloat16", "float16" or "int8".
         """
-        directory = Path(directory)
-        save_model(self, directory, storage=storage)
+        directory = path_of("directory", directory)
+        save_model(self, directory, storage=text_of("storage", storage))
         if self.tokenizer is not None:
             self.tokenizer.save(directory)
         else:

@@ -9,7 +9,7 @@ from pellucid.errors import PellucidError
 from pellucid.formats.hf_config import read_config
 from pellucid.formats.tokenizers import read_tokenizer
 from pellucid.formats.weights import WeightArrays, open_weights
-from pellucid.generation.resolve import resolve
+from pellucid.generation.resolve import gguf_file, resolve
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import read_json
 from pellucid.runtime.runner import ONE_THREAD, Runner
@@ -53,6 +53,8 @@ def open_runner(
     if weights is not None and weights not in WEIGHTS:
         raise PellucidError(f"unknown weights {weights!r}: use one of {', '.join(WEIGHTS)}")
     kernel = chosen_kernel(kernel)
+    if (file := gguf_file(source)) is not None:
+        return _open_gguf(file, kernel, weights)
     directory = resolve(source)
     values = read_json(directory)
     config = read_config(directory, values)
@@ -68,6 +70,16 @@ def open_runner(
 
     tokenizer, no_tokenizer = read_tokenizer(directory, config)
     return OpenedModel(runner=KernelRunner(packed), config=config, tokenizer=tokenizer, no_tokenizer=no_tokenizer)
+
+
+def _open_gguf(path: Path, kernel: Kernel, weights: str | None) -> OpenedModel:
+    """A GGUF file is read with PyTorch, which decodes its blocks, then computed with as any other model."""
+    from pellucid.generation.load import load
+
+    by_either = weights is None or weights in TORCH_WEIGHTS
+    model = load(path, dtype=weights if by_either else None)
+    runner = model.runner(mode="fast", kernel=kernel, weights=None if by_either else weights)
+    return OpenedModel(runner=runner, config=model.config, tokenizer=model.tokenizer, no_tokenizer=model.no_tokenizer)
 
 
 def _pack(

@@ -3,10 +3,11 @@
 "Few-shot" in the GPT-3 paper (section 2 and figure 2.1): no weight changes; the examples are only read. No torch here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pellucid.arguments import shown, text_of, whole_number
 from pellucid.errors import PellucidError
 
 
@@ -59,16 +60,14 @@ class Prompt:
     dropped: Sequence[tuple[str, str]] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise PellucidError(f"unknown prompt format {self.format!r}: use one of {', '.join(FORMATS)}")
-        pairs = [tuple(example) for example in self.examples]
-        if any(len(pair) != 2 for pair in pairs):
-            raise PellucidError("an example is a pair: (input, output)")
-        object.__setattr__(self, "examples", tuple(pairs))
-        object.__setattr__(self, "dropped", tuple(self.dropped))
+        if not isinstance(self.format, str) or self.format not in FORMATS:
+            raise PellucidError(f"unknown prompt format {shown(self.format)}: use one of {', '.join(FORMATS)}")
+        text_of("task", self.task)
+        object.__setattr__(self, "examples", pairs := _pairs("examples", self.examples))
+        object.__setattr__(self, "dropped", _pairs("dropped", self.dropped))
         for part in [text for pair in pairs for text in pair] + [self.query]:
             if not isinstance(part, str) or not part.strip():
-                raise PellucidError(f"examples and query must be text, and not empty; got {part!r}")
+                raise PellucidError(f"examples and query must be text, and not empty; got {shown(part)}")
             if self.stop in part:
                 raise PellucidError(
                     f"{part!r} holds {self.stop!r}, which ends an answer in the format {self.format!r}: "
@@ -102,6 +101,7 @@ class Prompt:
         Raises:
             PellucidError: no room even without examples, or a model without a tokenizer.
         """
+        max_tokens = whole_number("max_tokens", max_tokens, 0)
         tokenizer, room = model.require_tokenizer(), model.config.n_ctx + 1 - max_tokens
         room = min(room, model.config.n_ctx)
         for count in range(len(self.examples), -1, -1):
@@ -123,9 +123,23 @@ class Prompt:
         Raises:
             PellucidError: an empty answer, or a model without a tokenizer.
         """
-        if not answer.strip():
+        if not text_of("answer", answer).strip():
             raise PellucidError(f"an answer must be text, and not empty; got {answer!r}")
         tokenizer = model.require_tokenizer()
         alone, whole = tokenizer.encode_prompt(self.text), tokenizer.encode_prompt(f"{self.text} {answer}")
         same = next((i for i, (a, b) in enumerate(zip(alone, whole, strict=False)) if a != b), min(len(alone), len(whole)))
         return whole, same
+
+
+def _pairs(name: str, given: object) -> tuple[tuple[str, str], ...]:
+    """(input, output) pairs, as a list, an iterator or a mapping gives them. Raises PellucidError for anything else."""
+    try:
+        if isinstance(given, str | bytes):
+            raise TypeError
+        listed = given.items() if isinstance(given, Mapping) else given
+        pairs = [pair if isinstance(pair, str) else tuple(pair) for pair in listed]  # type: ignore[attr-defined]
+    except TypeError:
+        raise PellucidError(f"{name} must be pairs (input, output), not {shown(given)}") from None
+    if any(isinstance(pair, str) or len(pair) != 2 for pair in pairs):
+        raise PellucidError(f"{name}: an example is a pair: (input, output)")
+    return tuple((pair[0], pair[1]) for pair in pairs)

@@ -1,7 +1,8 @@
-"""`resolve`: finds the model directory that a source names. No torch here."""
+"""`resolve`: finds the model directory that a source names; `gguf_file`: the GGUF file. No torch here."""
 
 from pathlib import Path
 
+from pellucid.arguments import exists, path_of, shown
 from pellucid.errors import PellucidError
 from pellucid.formats.hub import fetch, is_hub_id
 from pellucid.gpt.config_json import CONFIG
@@ -10,6 +11,21 @@ from pellucid.runs.files import MODEL, RUN_FILE
 
 DEFAULT = "default"
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
+GGUF = ".gguf"
+A_MODEL = (
+    "a model is 'default' (the embedded one), a model directory (config.json and model.safetensors), a run directory "
+    f"(run.json), a GGUF file (*{GGUF}) or a name on the Hugging Face hub (org/name)"
+)
+
+
+def gguf_file(source: str | Path) -> Path | None:
+    """The GGUF file that a source names; None where it names no file of that suffix.
+
+    Raises:
+        PellucidError: it is no path.
+    """
+    path = path_of("source", source)
+    return path if path.suffix.lower() == GGUF and exists(path) and path.is_file() else None
 
 
 def resolve(source: str | Path) -> Path:
@@ -18,12 +34,14 @@ def resolve(source: str | Path) -> Path:
     Raises:
         PellucidError: nothing there.
     """
-    if source == DEFAULT:
+    directory = path_of("source", source)
+    if str(source) == DEFAULT and isinstance(source, str):
         directory = ASSETS / DEFAULT
         if not (directory / CONFIG).exists():
             raise PellucidError("this build of pellucid carries no default model: name a model or run directory")
         return directory
-    directory = Path(source)
+    if not exists(directory) and not is_hub_id(str(source)):
+        raise PellucidError(f"no such directory or file: {shown(str(source))}; {A_MODEL}")
     if (directory / RUN_FILE).exists():
         if not (directory / MODEL / CONFIG).exists():
             raise PellucidError(f"the run {directory} has no model yet: its first checkpoint makes one")
@@ -32,9 +50,5 @@ def resolve(source: str | Path) -> Path:
         return directory
     if not directory.exists() and is_hub_id(str(source)):
         return fetch(str(source))
-    what = f"{directory} holds no model" if directory.is_dir() else f"no such directory: {directory}"
-    what = f"{directory} is a file" if directory.is_file() else what
-    raise PellucidError(
-        f"{what}; a model is 'default' (the embedded one), a model directory (config.json and model.safetensors) or a "
-        "run directory (run.json)"
-    )
+    what = "holds no model" if directory.is_dir() else f"is a file, and none that ends in {GGUF}"
+    raise PellucidError(f"{directory} {what}; {A_MODEL}")

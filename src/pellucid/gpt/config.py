@@ -4,24 +4,23 @@ Names are those of Table 2.1 of the GPT-3 paper (arXiv 2005.14165): n_layers blo
 d_head each, n_ctx positions.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
+from pellucid.arguments import flag, number, shown, text_of, whole_number
 from pellucid.errors import PellucidError
 from pellucid.gpt import costs
 from pellucid.gpt.arrangements import alternating
 from pellucid.gpt.pattern import Pattern, parse
 from pellucid.gpt.presets import preset as find_preset
-from pellucid.strict_json import Fields, brief
+from pellucid.strict_json import Fields
 
 
 ACTIVATIONS = ("gelu_tanh", "gelu_erf", "relu")  # GPT-2's and GPT-3's tanh form; Cerebras-GPT's exact form; OPT's
 NORMS = ("pre", "post")
 # Sizes beyond these are no model's: they are refused before anything of their size is made.
-MOST_BLOCKS = 1 << 16
-LARGEST_SIZE = 2**31 - 1
+MAX_LAYERS, MAX_SIZE = 2**16, 2**31 - 1
 LONGEST_NAME = 200
 
 # Fields in which relatives of GPT-3 differ from it. `to_dict` leaves them out where they have GPT-3's value, so that a shape is
@@ -41,8 +40,8 @@ class GPTConfig:
         n_layers: blocks (L).
         d_model: width of the residual stream (C).
         n_heads: attention heads (H); must divide d_model.
-        pattern: one attention pattern a block, as an object or as text ("dense", "banded(128)", see `pattern`). Default:
-            alternating, block 0 banded(128) (a choice, see `arrangements`).
+        pattern: one attention pattern a block, as an object or as text ("dense", "banded(128)", see `pattern`); a single one is
+            that of every block. Default: alternating, block 0 banded(128) (a choice, see `arrangements`).
         d_ff: width of the feed-forward layer. Default 4 * d_model (paper, section 2.1).
         activation: "gelu_tanh" (GPT-2, GPT-3), "gelu_erf" (Cerebras-GPT) or "relu" (OPT).
         norm_eps: LayerNorm's epsilon. 1e-5 as in GPT-2's code.
@@ -81,11 +80,20 @@ class GPTConfig:
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        self._check_types()
+        for key, least in (("vocab_size", 1), ("n_ctx", 1), ("d_model", 1), ("n_heads", 1), ("d_ff", 0), ("d_embed", 0)):
+            object.__setattr__(self, key, whole_number(key, getattr(self, key), least, MAX_SIZE))
+        object.__setattr__(self, "n_layers", whole_number("n_layers", self.n_layers, 1, MAX_LAYERS))
+        for key in ("start_of_text", "end_of_text"):
+            if getattr(self, key) is not None:
+                object.__setattr__(self, key, whole_number(key, getattr(self, key), 0, MAX_SIZE))
+        for key in ("qkv_bias", "attention_scale", "final_norm"):
+            flag(key, getattr(self, key))
+        if len(text_of("name", self.name)) > LONGEST_NAME:
+            raise PellucidError(f"name must be text of at most {LONGEST_NAME} characters, not {shown(self.name)}")
+        object.__setattr__(self, "norm_eps", number("norm_eps", self.norm_eps, 0))
         if self.d_model % self.n_heads:
             raise PellucidError(f"n_heads must divide d_model: {self.d_model} / {self.n_heads} is not a whole number")
-        if any(isinstance(p, str) for p in self.pattern):
-            object.__setattr__(self, "pattern", tuple(parse(p) if isinstance(p, str) else p for p in self.pattern))
+        object.__setattr__(self, "pattern", _patterns(self.pattern, self.n_layers))
         if not self.pattern:
             object.__setattr__(self, "pattern", alternating(self.n_layers))
         if len(self.pattern) != self.n_layers:
@@ -94,41 +102,15 @@ class GPTConfig:
             object.__setattr__(self, "d_ff", 4 * self.d_model)
         if not self.d_embed:
             object.__setattr__(self, "d_embed", self.d_model)
-        if self.activation not in ACTIVATIONS:
-            raise PellucidError(f"unknown activation {self.activation!r}: use one of {', '.join(ACTIVATIONS)}")
-        if self.norm not in NORMS:
-            raise PellucidError(f"unknown norm {self.norm!r}: use one of {', '.join(NORMS)}")
+        if not isinstance(self.activation, str) or self.activation not in ACTIVATIONS:
+            raise PellucidError(f"unknown activation {shown(self.activation)}: use one of {', '.join(ACTIVATIONS)}")
+        if not isinstance(self.norm, str) or self.norm not in NORMS:
+            raise PellucidError(f"unknown norm {shown(self.norm)}: use one of {', '.join(NORMS)}")
         for key in ("start_of_text", "end_of_text"):
             if getattr(self, key) == self.vocab_size - 1:  # said in one way only, so that equal shapes are equal
                 object.__setattr__(self, key, None)
-        if not 0.0 <= self.dropout < 1.0:
-            raise PellucidError(f"dropout must lie in [0, 1), not {self.dropout}")
-
-    def _check_types(self) -> None:
-        """Refuses values of another type or out of range, wherever they came from: a config.json, `run.json`, a record."""
-        for key in ("vocab_size", "n_ctx", "n_layers", "d_model", "n_heads", "d_ff", "d_embed", "start_of_text", "end_of_text"):
-            value = getattr(self, key)
-            if value is None and key.endswith("_of_text"):
-                continue
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise PellucidError(f"{key} must be a whole number, not {brief(value)}")
-            least = 0 if (key.startswith("d_") and key != "d_model") or key.endswith("_of_text") else 1
-            most = MOST_BLOCKS if key == "n_layers" else LARGEST_SIZE
-            if value < least:
-                raise PellucidError(f"{key} must be at least {least}, not {brief(value)}")
-            if value > most:
-                raise PellucidError(f"{key} must be at most {most:,}, not {brief(value)}")
-        for key in ("norm_eps", "dropout"):
-            value = getattr(self, key)
-            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
-                raise PellucidError(f"{key} must be a number of 0 or more, not {brief(value)}")
-        for key in ("qkv_bias", "attention_scale", "final_norm"):
-            if not isinstance(getattr(self, key), bool):
-                raise PellucidError(f"{key} must be true or false, not {brief(getattr(self, key))}")
-        for key in ("activation", "norm", "name"):
-            value = getattr(self, key)
-            if not isinstance(value, str) or len(value) > LONGEST_NAME:
-                raise PellucidError(f"{key} must be text of at most {LONGEST_NAME} characters, not {brief(value)}")
+        if number("dropout", self.dropout, 0, 1) == 1:
+            raise PellucidError("dropout must be less than 1, not 1: nothing would be left")
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
@@ -142,7 +124,7 @@ class GPTConfig:
             "vocab_size": chosen.vocab_size, "n_ctx": chosen.n_ctx, "n_layers": chosen.n_layers,
             "d_model": chosen.d_model, "n_heads": chosen.n_heads, "name": name,
         }  # fmt: skip
-        n_layers = changes.get("n_layers", chosen.n_layers)
+        n_layers = whole_number("n_layers", changes.get("n_layers", chosen.n_layers), 1, MAX_LAYERS)
         shape["pattern"] = chosen.pattern(n_layers)
         return cls(**(shape | changes))
 
@@ -178,7 +160,8 @@ class GPTConfig:
 
         Counts matrix products only (a multiply and an add are two), attention by each block's pattern.
         """
-        return costs.flops(self, tokens, context)
+        context = None if context is None else whole_number("context", context, 1)
+        return costs.flops(self, whole_number("tokens", tokens, 0), context)
 
     def kv_bytes(self, tokens: int, *, bytes_per_value: int = 2, all_dense: bool = False) -> int:
         """Bytes of keys and values of an evicting cache for one sequence of `tokens`: what a later query can still read.
@@ -187,10 +170,12 @@ class GPTConfig:
         that prefixes can be reused (`Runner.sequence_bytes`). `all_dense` counts every block as dense: 4,718,592 bytes a token
         at 175B.
         """
-        return costs.kv_bytes(self, tokens, bytes_per_value, all_dense=all_dense)
+        tokens, bytes_per_value = whole_number("tokens", tokens, 0), whole_number("bytes_per_value", bytes_per_value, 1)
+        return costs.kv_bytes(self, tokens, bytes_per_value, all_dense=flag("all_dense", all_dense))
 
     def attention_bytes(self, tokens: int, *, bytes_per_value: int = 2) -> int:
         """Bytes that attention in all blocks leaves for the backward pass of one sequence (`costs.attention_bytes`)."""
+        tokens, bytes_per_value = whole_number("tokens", tokens, 0), whole_number("bytes_per_value", bytes_per_value, 1)
         return sum(costs.attention_bytes(self, p, tokens, bytes_per_value) for p in self.pattern)
 
     def replace(self, **changes: Any) -> Self:
@@ -216,8 +201,20 @@ class GPTConfig:
         """
         found = Fields(values, "config")
         if unknown := sorted(set(values) - {f.name for f in fields(cls)}):
-            raise PellucidError(f"unknown config key {brief(unknown[0])}: was this written by a newer version?")
+            raise PellucidError(f"unknown config key {shown(unknown[0])}: was this written by a newer version?")
         for key in ("n_layers", "d_model", "n_heads"):
             found.value(key)
-        pattern = found.list("pattern", [], most=MOST_BLOCKS)
-        return cls(**{**values, "pattern": tuple(parse(p) for p in pattern)})
+        return cls(**{**values, "pattern": tuple(parse(p) for p in found.list("pattern", [], most=MAX_LAYERS))})
+
+
+def _patterns(given: Any, n_layers: int) -> tuple[Pattern, ...]:
+    """The pattern of each block; a single one is that of every block.
+
+    Raises:
+        PellucidError: what is no pattern.
+    """
+    if isinstance(given, str | Pattern):
+        return (parse(given) if isinstance(given, str) else given,) * n_layers
+    if not isinstance(given, Sequence) or not all(isinstance(one, str | Pattern) for one in given):
+        raise PellucidError(f'pattern must be an attention pattern, such as "dense", or one for each block, not {shown(given)}')
+    return tuple(parse(one) if isinstance(one, str) else one for one in given)

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pellucid import strict_json
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 from pellucid.gpt.arrangements import all_dense
-from pellucid.gpt.config import MOST_BLOCKS, GPTConfig
+from pellucid.gpt.config import MAX_LAYERS, GPTConfig
 from pellucid.gpt.pattern import Dense
 from pellucid.gpt.quantize import BITS, GROUP
-from pellucid.strict_json import Fields, brief
+from pellucid.strict_json import Fields
 
 
 CONFIG = "config.json"
@@ -94,7 +95,7 @@ def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTCon
     path = directory / CONFIG
     kind = values.get("model_type")
     if kind not in ("gpt2", "pellucid"):
-        raise PellucidError(f"{path}: model_type {brief(kind)} is not one this version reads (gpt2, pellucid)")
+        raise PellucidError(f"{path}: model_type {shown(kind)} is not one this version reads (gpt2, pellucid)")
     for key in ("scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "add_cross_attention"):
         if values.get(key):
             raise PellucidError(f"{path}: {key} is not supported; it would change the model's answers")
@@ -162,7 +163,7 @@ def dense_pattern(values: dict[str, Any], key: str) -> list[str]:
     Raises:
         PellucidError: no number of blocks.
     """
-    return [str(p) for p in all_dense(Fields(values, CONFIG).integer(key, least=1, most=MOST_BLOCKS))]
+    return [str(p) for p in all_dense(Fields(values, CONFIG).integer(key, least=1, most=MAX_LAYERS))]
 
 
 def activation(name: object) -> str:
@@ -172,7 +173,7 @@ def activation(name: object) -> str:
         PellucidError: one that Pellucid does not implement.
     """
     if not isinstance(name, str) or name not in ACTIVATIONS:
-        raise PellucidError(f"activation {brief(name)} is not supported: {', '.join(ACTIVATIONS)}")
+        raise PellucidError(f"activation {shown(name)} is not supported: {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
 
 
@@ -192,5 +193,5 @@ def token_id(values: dict[str, Any], key: str, default: int) -> int:
     if value is None:
         value = values["vocab_size"]
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise PellucidError(f"{key} is {brief(value)}, not one token id")
+        raise PellucidError(f"{key} is {shown(value)}, not one token id")
     return value

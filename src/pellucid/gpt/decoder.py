@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pellucid.arguments import one_of, shown
 from pellucid.errors import PellucidError
 from pellucid.gpt.compressor import Compressor
 from pellucid.gpt.config import GPTConfig
@@ -229,8 +230,13 @@ class Decoder(nn.Module):
             (B, T, V) logits; or a scalar, the cross-entropy in nats.
 
         Raises:
-            PellucidError: more positions than n_ctx.
+            PellucidError: more positions than n_ctx, ids that are no (B, T) tensor of whole numbers, targets of another shape,
+                or, on the CPU, either outside the vocabulary (other devices stop the program themselves).
         """
+        check_ids("ids", ids, self.config.vocab_size)
+        if targets is not None:
+            check_ids("targets", targets, self.config.vocab_size, shape=ids.shape)
+            one_of("reduction", reduction, ("mean", "sum"))
         hidden = self.hidden(ids, cache, tap)
         if targets is None:
             return self.logits(hidden)
@@ -242,3 +248,29 @@ class Decoder(nn.Module):
     def compressor(self, block: int) -> Compressor | None:
         """The compressor of a compressed block; None for a block of any other pattern."""
         return cast(Attention, self.h[block].attn).compressor
+
+
+def check_ids(name: str, ids: object, vocab_size: int, *, shape: torch.Size | None = None) -> None:
+    """Refuses what the model cannot read as ids, or compare with as targets.
+
+    Args:
+        shape: that the targets must have, `loss.IGNORE` among them allowed; None: these are ids.
+
+    Raises:
+        PellucidError: the message names the argument and what it must be.
+    """
+    if not isinstance(ids, Tensor):
+        raise PellucidError(f"{name} must be a (B, T) tensor of token ids, such as torch.tensor([[1, 2]]), not {shown(ids)}")
+    if ids.dim() != 2 or (shape is not None and ids.shape != shape):
+        wanted = "(B, T)" if shape is None else f"{tuple(shape)}, as the ids"
+        raise PellucidError(f"{name} must have the shape {wanted}, not {tuple(ids.shape)}: a row for each text")
+    if ids.dtype not in (torch.int64, torch.int32) or (shape is not None and ids.dtype != torch.int64):
+        raise PellucidError(f"{name} must be int64, not {str(ids.dtype).removeprefix('torch.')}")
+    if ids.device.type != "cpu" or torch.compiler.is_compiling() or not ids.numel():
+        return  # looking at a number there would wait for the device
+    counted = ids if shape is None else ids.masked_fill(ids == IGNORE, 0)
+    least, most = (int(one) for one in counted.aminmax())
+    if least < 0 or most >= vocab_size:
+        outside = least if least < 0 else most
+        ignored = "" if shape is None else f"; {IGNORE} is a target that does not count"
+        raise PellucidError(f"{name} hold {outside}, outside the vocabulary: ids go from 0 to {vocab_size - 1}{ignored}")

@@ -36,8 +36,8 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
-from pellucid.strict_json import brief
 
 
 LONGEST_TEXT = 4096  # of a pattern as text: heads(...) may name one for each head
@@ -376,7 +376,7 @@ _KINDS: dict[str, tuple[int, int, Callable[..., Pattern]]] = {
 def parse(text: str) -> Pattern:
     """`"dense"`, `"banded(128)"`, `"heads(local(8),column(8))"` -> the pattern, as `str` wrote it; else a `PellucidError`."""
     if not isinstance(text, str) or len(text) > LONGEST_TEXT:
-        raise PellucidError(f"an attention pattern is text of at most {LONGEST_TEXT:,} characters, not {brief(text)}")
+        raise PellucidError(f"an attention pattern is text of at most {LONGEST_TEXT:,} characters, not {shown(text)}")
     if match := re.fullmatch(r"heads\((.*)\)", text):
         parts = re.split(r",(?=[a-z])", match[1])
         if any(part.startswith("heads") for part in parts):  # which `Heads` refuses, too, but not before all are parsed
@@ -388,6 +388,6 @@ def parse(text: str) -> Pattern:
         if least <= len(numbers) <= most:
             return make(*numbers)
     raise PellucidError(
-        f"unknown attention pattern {brief(text)}: use dense, banded(w), local(l), strided(l), fixed(l,c), column(l), "
+        f"unknown attention pattern {shown(text)}: use dense, banded(w), local(l), strided(l), fixed(l,c), column(l), "
         "summary(l,c), compressed(kernel,stride), or heads(a,b) of several"
     )

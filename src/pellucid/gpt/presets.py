@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 from pellucid.gpt.arrangements import all_dense, alternating
 from pellucid.gpt.pattern import Pattern
@@ -74,6 +75,6 @@ def preset(name: str) -> Preset:
     Raises:
         PellucidError: no such preset; the message lists them all.
     """
-    if name not in PRESETS:
-        raise PellucidError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}")
+    if not isinstance(name, str) or name not in PRESETS:
+        raise PellucidError(f"unknown preset {shown(name)}: choose from {', '.join(PRESETS)}")
     return PRESETS[name]

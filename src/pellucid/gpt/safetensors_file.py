@@ -20,10 +20,11 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 from pellucid.gpt.quantize import check_groups
 from pellucid.gpt.tensor_names import SCALE, TensorSource
-from pellucid.strict_json import Fields, brief, parse_json
+from pellucid.strict_json import Fields, parse_json
 
 
 Array = NDArray[Any]
@@ -242,19 +243,19 @@ def _read_header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
     header.pop("__metadata__", None)
     rows = []
     for name, entry in header.items():
-        fields = Fields(entry, brief(name))
+        fields = Fields(entry, shown(name))
         dtype, shape = fields.text("dtype"), fields.integers("shape", most=size)
         if dtype not in DTYPES:
-            raise ValueError(f"{brief(name)} is of the dtype {brief(dtype)}, which is not read here")
+            raise ValueError(f"{shown(name)} is of the dtype {shown(dtype)}, which is not read here")
         offsets = fields.integers("data_offsets", most=size)
         if len(offsets) != 2 or len(shape) > MOST_DIMENSIONS:
-            raise ValueError(f"{brief(name)} has the shape {brief(shape)} and lies at {brief(offsets)}")
+            raise ValueError(f"{shown(name)} has the shape {shown(shape)} and lies at {shown(offsets)}")
         rows.append((*offsets, name, dtype, shape))
     locations, end = {}, 0
     for first, last, name, dtype, shape in sorted(rows):
         needed = math.prod(shape) * np.dtype(DTYPES[dtype][0]).itemsize
         if first != end or last - first != needed:
-            raise ValueError(f"{brief(name)} takes {needed} bytes, but lies at {first} to {last}, after {end}")
+            raise ValueError(f"{shown(name)} takes {needed} bytes, but lies at {first} to {last}, after {end}")
         locations[name] = _Location(path, dtype, shape, 8 + length + first, needed)
         end = last
     if 8 + length + end != size:

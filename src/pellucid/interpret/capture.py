@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid.arguments import instance, shown, whole_number
 from pellucid.engine.completion import Token
 from pellucid.engine.engine import Engine
 from pellucid.engine.sampling import uniform
@@ -64,11 +65,13 @@ def xray(
     Raises:
         PellucidError: as `generate`; an unknown group; or nothing to record (max_tokens = 0).
     """
+    instance("model", model, GPT, "a model (pellucid.load(...))")
+    if not isinstance(keep, abc.Iterable):
+        raise PellucidError(f"keep must be some of {', '.join(KEEP)}, not {shown(keep)}")
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
-    if unknown := sorted(set(keep) - set(KEEP)):
-        raise PellucidError(f"unknown group to keep {unknown[0]!r}: use some of {', '.join(KEEP)}")
-    if isinstance(candidates, bool) or not isinstance(candidates, int) or candidates < 1:
-        raise PellucidError(f"candidates must be a whole number, 1 or more, not {candidates!r}")
+    if unknown := [group for group in keep if not isinstance(group, str) or group not in KEEP]:
+        raise PellucidError(f"unknown group to keep {shown(unknown[0])}: use some of {', '.join(KEEP)}")
+    candidates = whole_number("candidates", candidates, 1)
     for name in ("n", "best_of", "logprobs"):
         if name in generate_options:
             raise PellucidError(f"an x-ray records one answer and its likeliest tokens: leave out {name}")

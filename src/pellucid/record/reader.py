@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Self, TypeVar
 
 import numpy as np
 
+from pellucid.arguments import path_of, shown, text_of
 from pellucid.errors import PellucidError
 from pellucid.record.atomic import replacing, same_file
 from pellucid.record.container import (
@@ -36,12 +37,17 @@ _CACHE_BYTES = 1 << 24
 _Value = TypeVar("_Value")
 
 
-class MissingChunk(PellucidError):
+class MissingChunk(PellucidError, KeyError):
     """The record does not hold this chunk; figures say so in its place."""
 
+    __str__ = Exception.__str__  # KeyError's would quote the message
 
-class Record:
-    """An open record. Reading from several threads is safe.
+
+class Record(Mapping[str, Any]):
+    """An open record: a mapping of chunk names, in the file's order, to their values. Reading from several threads is safe.
+
+    A value is a read-only NumPy array for numbers, text (`str`) for utf8 chunks, or what JSON holds. `keys`, `items`, `values`,
+    `get` and `in` are those of any mapping; a record equals itself alone.
 
     Attributes:
         path: the file, or None for one in memory.
@@ -79,9 +85,9 @@ class Record:
         """
         if isinstance(source, bytes):
             return cls(BytesIO(source), None)
-        if not isinstance(source, Path | str):
+        if not isinstance(source, Path | str) and hasattr(source, "read") and hasattr(source, "seek"):
             return cls(source, None)
-        path = Path(source)
+        path = path_of("source", source)
         try:
             return cls(path.open("rb"), path)
         except OSError as error:
@@ -109,7 +115,12 @@ class Record:
         return header
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return isinstance(name, str) and name in self._entries
+
+    def __eq__(self, other: object) -> bool:
+        return self is other  # comparing all chunks, as mappings do, would read both files
+
+    __hash__ = object.__hash__
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -119,12 +130,13 @@ class Record:
 
     def names(self, prefix: str = "") -> list[str]:
         """The chunks whose names begin with `prefix`, in the file's order."""
+        text_of("prefix", prefix)
         return [name for name in self._entries if name.startswith(prefix)]
 
     def entry(self, name: str) -> ChunkEntry:
         """A chunk's row of the chunk table. Raises MissingChunk."""
-        if name not in self._entries:
-            raise MissingChunk(f"{name} is not in this record ({self._label})")
+        if name not in self:
+            raise MissingChunk(f"{name if isinstance(name, str) else shown(name)} is not in this record ({self._label})")
         return self._entries[name]
 
     def __getitem__(self, name: str) -> Any:
@@ -196,7 +208,7 @@ class Record:
         Raises:
             PellucidError: it cannot be written, or the record is closed.
         """
-        path = Path(path)
+        path = path_of("path", path)
         with self._lock:
             if self._file.closed:
                 raise PellucidError(f"the record is closed ({self._label})")

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Self
 
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 from pellucid.gpt.published import DECAY_TOKENS, PUBLISHED, RAMP_FROM_TOKENS, RAMP_OVER_TOKENS, TOTAL_TOKENS, WARMUP_TOKENS
-from pellucid.strict_json import REQUIRED, Fields, brief
+from pellucid.strict_json import REQUIRED, Fields
 
 
 MOST_TOKENS = 2**62
@@ -116,7 +117,7 @@ class Recipe:
         found = Fields(dict(values), "recipe")
         known = {f.name: f for f in fields(cls)}
         if unknown := sorted(set(values) - set(known)):
-            raise PellucidError(f"unknown recipe key {brief(unknown[0])}: was this run written by a newer version?")
+            raise PellucidError(f"unknown recipe key {shown(unknown[0])}: was this run written by a newer version?")
         for name, field in known.items():
             default = REQUIRED if field.default is MISSING else field.default
             if field.type == "int" or field.type is int:

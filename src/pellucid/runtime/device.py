@@ -2,6 +2,7 @@
 
 import torch
 
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 
 
@@ -18,12 +19,14 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Raises:
         PellucidError: no such device here; the message says why.
     """
+    if not isinstance(device, str | torch.device):
+        raise PellucidError(f"device must be auto, cpu, cuda (cuda:1, ...) or mps, not {shown(device)}")
     if device == AUTO:
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-    except RuntimeError:
-        raise PellucidError(f"unknown device {str(device)!r}: use auto, cpu, cuda (cuda:1, ...) or mps") from None
+    except (RuntimeError, ValueError):
+        raise PellucidError(f"unknown device {shown(str(device))}: use auto, cpu, cuda (cuda:1, ...) or mps") from None
     try:
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError):  # PyTorch asserts that it was built for CUDA; its own text is a page long

@@ -11,6 +11,7 @@ exact   the same in passes of a fixed number of rows (`SIZES`), padded when ther
 All positions of a sequence stay cached, in all blocks: a span may begin before the end of what was read.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -67,7 +68,7 @@ class TorchRunner:
         compressors = ((block, model.compressor(block)) for block in range(self.config.n_layers))
         self._compressors = {block: compressor for block, compressor in compressors if compressor is not None}
         self._sequences: dict[int, SequenceKVCache] = {}
-        self._next = 0
+        self._numbers = itertools.count()  # whose next number is taken at once: two threads never get the same
         # Results of the trials of exact mode, for `_threads` threads: the smallest size, its outputs, and which sizes agree.
         self._threads = 0
         self._base: int | None = None
@@ -81,11 +82,11 @@ class TorchRunner:
     def open(self, capacity: int) -> int:
         """A new, empty sequence of up to `capacity` positions; its number."""
         assert 0 < capacity <= self.config.n_ctx
-        self._next += 1
+        number = next(self._numbers)
         with torch.inference_mode():
             like = self.model.wte.weight.new_empty(0)
-            self._sequences[self._next] = SequenceKVCache(self.config, capacity, self._compressors, like)
-        return self._next
+            self._sequences[number] = SequenceKVCache(self.config, capacity, self._compressors, like)
+        return number
 
     def close(self, sequence: int) -> None:
         """Frees a sequence."""

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, SupportsIndex
 
+from pellucid.arguments import path_of
 from pellucid.errors import PellucidError
 from pellucid.text import tokenizer_json
 from pellucid.text.bytes_to_characters import BYTE_ORDER
@@ -182,7 +183,7 @@ class Tokenizer:
         Accepted: a byte-level BPE cut by GPT-2's pattern, with any ids and special tokens, of which merging by pairs
         (`tokenizers`) and merging by ranks (`tiktoken`) encode all text alike. Everything else raises PellucidError.
         """
-        file = tokenizer_json.file_at(Path(path))
+        file = tokenizer_json.file_at(path_of("path", path))
         with tokenizer_json.errors_with_file(file):
             table = tokenizer_json.read(file)
             return Tokenizer(table.tokens, table.numbering)
@@ -192,7 +193,7 @@ class Tokenizer:
 
         Into a directory a `tokenizer_config.json` goes too where it is needed to say which token is which.
         """
-        return tokenizer_json.write(self.table, Path(path))
+        return tokenizer_json.write(self.table, path_of("path", path))
 
     @property
     def table(self) -> TokenTable:

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 from pellucid.files import write_whole
-from pellucid.strict_json import brief, read_json
+from pellucid.strict_json import read_json
 from pellucid.text.bytes_to_characters import to_characters
 from pellucid.text.merges import merges_from_ranks
 from pellucid.text.token_table import END_OF_TEXT, TokenTable
@@ -90,10 +91,10 @@ def _table_from_json(data: dict[str, Any], roles: dict[str, Any]) -> TokenTable:
     model = data["model"]
     # Older files leave the type out, as only BPE models have merges.
     kind = model.get("type", "BPE" if "merges" in model else None)
-    named = kind if isinstance(kind, str) else brief(kind)
+    named = kind if isinstance(kind, str) else shown(kind)
     _require(kind == "BPE", f"its model is {named}{' (SentencePiece)' * (kind == 'Unigram')}, not BPE")
     for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
-        _require(not model.get(name), f"its model has {name} = {brief(model.get(name))}")
+        _require(not model.get(name), f"its model has {name} = {shown(model.get(name))}")
     for name in ("fuse_unk", "byte_fallback", "ignore_merges"):
         _require(not model.get(name), f"its model has {name} on")
     for name in ("normalizer", "truncation", "padding"):
@@ -108,7 +109,7 @@ def _table_from_json(data: dict[str, Any], roles: dict[str, Any]) -> TokenTable:
     begin = _begin_token(data.get("post_processor") or {})
     special: dict[str, int] = {}
     for token in data.get("added_tokens") or []:
-        _require(token["content"] not in special, f"{brief(token['content'])} is added twice")
+        _require(token["content"] not in special, f"{shown(token['content'])} is added twice")
         special[token["content"]] = token["id"]
         for name in ("single_word", "lstrip", "rstrip"):
             _require(not token.get(name) or token["content"] != END_OF_TEXT, f"{END_OF_TEXT} has {name} on")
@@ -124,7 +125,7 @@ def _begin_token(processor: dict[str, Any]) -> str | None:
         found = [begin for part in processor["processors"] if (begin := _begin_token(part))]
         _require(len(found) < 2, "its post-processor adds several tokens")
         return found[0] if found else None
-    _require(kind in ("ByteLevel", "TemplateProcessing"), f"its post-processor {brief(kind)} adds tokens")
+    _require(kind in ("ByteLevel", "TemplateProcessing"), f"its post-processor {shown(kind)} adds tokens")
     if kind == "ByteLevel":
         return None
     template = [next(iter(piece.items())) for piece in processor.get("single") or ()]

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
-from pellucid.strict_json import brief, read_bytes
+from pellucid.strict_json import read_bytes
 from pellucid.text.tokenizer import Tokenizer
 from pellucid.text.tokenizer_json import MAX_FILE_BYTES, read_object, read_roles, token_text
 from pellucid.text.vocabulary import build_token_table
@@ -53,7 +54,7 @@ def _merges(file: Path) -> list[tuple[str, str]]:
             continue
         parts = line.rstrip("\r").split(" ")
         if len(parts) != 2:
-            raise PellucidError(f"{file}, line {number}: a merge is two tokens with a space between, not {brief(line)}")
+            raise PellucidError(f"{file}, line {number}: a merge is two tokens with a space between, not {shown(line)}")
         merges.append((parts[0], parts[1]))
     return merges
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
-from pellucid.strict_json import brief
 from pellucid.text.bytes_to_characters import BYTE_ORDER, to_bytes, to_characters
 from pellucid.text.merges import already_checked, check_merges
 from pellucid.text.token_table import END_OF_TEXT, Numbering, TokenTable
@@ -37,7 +37,7 @@ def build_token_table(
     for given in (vocabulary, special):
         if given and (set(map(type, given.values())) != {int} or min(given.values()) < 0 or max(given.values()) > LARGEST_ID):
             wrong = next(text for text, i in given.items() if type(i) is not int or not 0 <= i <= LARGEST_ID)
-            raise PellucidError(f"the id of {brief(wrong)} is {brief(given[wrong])}, not a number up to {LARGEST_ID:,}")
+            raise PellucidError(f"the id of {shown(wrong)} is {shown(given[wrong])}, not a number up to {LARGEST_ID:,}")
     for text, i in special.items():
         if ids.setdefault(text, i) != i:
             raise PellucidError(f"{text} has two ids, {ids[text]} and {i}")

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 from pellucid.files import sha256, write_whole
 from pellucid.generation.model import GPT
@@ -39,7 +40,7 @@ from pellucid.runs.files import (
 )
 from pellucid.runs.plan import MOST_STEPS
 from pellucid.runs.recipe import MOST_TOKENS
-from pellucid.strict_json import Fields, brief, read_json
+from pellucid.strict_json import Fields, read_json
 from pellucid.training.optimizers import restore, state_of
 from pellucid.training.spike_guard import WINDOW, Recent
 
@@ -110,7 +111,7 @@ def read_state(path: Path) -> tuple[State, dict[str, str]]:
         checksums = Fields(values, STATE_FILE).object("sha256")
         for name in checksums:
             if Path(name).name != name:
-                raise PellucidError(f"{STATE_FILE}: {brief(name)} is no name of a file beside it")
+                raise PellucidError(f"{STATE_FILE}: {shown(name)} is no name of a file beside it")
             checksums.text(name)
     except (OSError, PellucidError) as error:
         raise PellucidError(f"{file} is missing or damaged ({error}): {_fallback(path)}") from None

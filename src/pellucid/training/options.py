@@ -4,18 +4,18 @@ An option that is None was not given: the planner chooses then, and writes what 
 """
 
 import inspect
-import math
 import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
+from pellucid.arguments import as_float, instance, path_of, shown, text_of
 from pellucid.errors import PellucidError
+from pellucid.gpt.config import GPTConfig
+from pellucid.text.tokenizer import Tokenizer
 
 
 if TYPE_CHECKING:
-    from pellucid.gpt.config import GPTConfig
-    from pellucid.text import Tokenizer
     from pellucid.training.prepare import Source
 
 
@@ -83,11 +83,11 @@ class RunOptions:
                 groups.setdefault(known.group, []).append(name)
             if value is None:
                 continue
-            if known.positive and isinstance(value, numbers.Real) and not (math.isfinite(value) and float(value) > 0):
-                raise PellucidError(f"{name} must be a number above 0, not {value}")
+            if known.positive and isinstance(value, numbers.Real) and (as_float(value) or 0) <= 0:
+                raise PellucidError(f"{name} must be a number above 0, not {shown(value)}")
             _check_type(name, known.kind, value)
             if known.choices and value not in known.choices:
-                raise PellucidError(f"{name} must be {' or '.join(known.choices)}, not {value!r}")
+                raise PellucidError(f"{name} must be {' or '.join(known.choices)}, not {shown(value)}")
         for names in groups.values():
             if sum(getattr(self, name) is not None for name in names) > 1:
                 raise PellucidError(f"give one of {', '.join(names)}, not several")
@@ -178,6 +178,10 @@ class TrainingOptions(RunOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.config is not None:
+            instance("config", self.config, GPTConfig, "a GPTConfig, such as GPTConfig.preset(\"tiny\")")
+        if self.tokenizer is not None and not isinstance(self.tokenizer, Tokenizer):
+            path_of("tokenizer", self.tokenizer)
         if self.optimizer_settings and self.optimizer is None:
             raise PellucidError("optimizer settings need an optimizer: name it, too")
 
@@ -235,17 +239,21 @@ class FinetuningKeywords(RunKeywords, total=False):
 
 
 def _check_type(name: str, kind: type | None, value: object) -> None:
-    """Refuses what is no number, or no switch, where the option is one.
+    """Refuses a value of another type than the option's.
 
     Raises:
         PellucidError: it names the option.
     """
     if kind is bool and not isinstance(value, bool):
-        raise PellucidError(f"{name} must be true or false, not {value!r}")
+        raise PellucidError(f"{name} must be true or false, not {shown(value)}")
     if kind is int and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
-        raise PellucidError(f"{name} must be a whole number, not {value!r}")
+        raise PellucidError(f"{name} must be a whole number, not {shown(value)}")
     if kind is float and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
-        raise PellucidError(f"{name} must be a number, not {value!r}")
+        raise PellucidError(f"{name} must be a number, not {shown(value)}")
+    if kind is str and name not in ("held_out", "tokenizer"):  # which take more than their flags give
+        text_of(name, value)
+    if kind is Mapping and not isinstance(value, Mapping):
+        raise PellucidError(f"{name} must be a mapping of names to values, not {shown(value)}")
 
 
 def table(options: type[RunOptions]) -> Iterator[tuple[str, RunOption]]:

@@ -2,11 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pellucid import events
+from pellucid.arguments import path_of, shown
 from pellucid.corpus.build import build_corpus
 from pellucid.corpus.documents import Document, read_documents
 from pellucid.errors import PellucidError
@@ -61,7 +63,7 @@ def prepare_corpus(
     held_out: Source | Iterable[Source] | None,
     run: Path,
     shape: GPTConfig,
-    tokenizer: Tokenizer | str | None,
+    tokenizer: Tokenizer | str | Path | None,
     seed: int,
     observers: Sequence[Observer],
 ) -> None:
@@ -70,12 +72,12 @@ def prepare_corpus(
     Args:
         shape: its vocabulary is that of a tokenizer to be trained. tokenizer: one, or "r50k", "train" or a directory.
     """
-    corpus, held_out = sources(corpus), None if held_out is None else sources(held_out)
+    corpus, held_out = sources(corpus), None if held_out is None else sources(held_out, "held_out")
     tokenizer = tokenizer or ("r50k" if shape.name.startswith("gpt") else "train")
     if tokenizer == "train":
         emit(observers, events.Progress(stage="training the tokenizer", done=0))
         tokenizer = train_tokenizer((d.text for d in documents_of(corpus)), shape.vocab_size)
-    elif isinstance(tokenizer, str):
+    elif not isinstance(tokenizer, Tokenizer):
         tokenizer = r50k() if tokenizer == "r50k" else Tokenizer.load(tokenizer)
     emit(observers, events.Progress(stage="turning text into tokens", done=0))
 
@@ -90,9 +92,19 @@ def prepare_corpus(
     emit(observers, events.Progress(stage="turning text into tokens", done=len(built.train), unit="tokens"))
 
 
-def sources(given: Source | Iterable[Source]) -> list[Source]:
-    """One source or several, as a list."""
-    return [given] if isinstance(given, str | Path | Document) else list(given)
+def sources(given: Source | Iterable[Source], name: str = "corpus") -> list[Source]:
+    """One source or several, as a list.
+
+    Raises:
+        PellucidError: what is no path and no document. "" is no path: it would mean the current folder.
+    """
+    if isinstance(given, str | Path | Document):
+        listed: list[Any] = [given]
+    elif isinstance(given, Iterable) and not isinstance(given, bytes | Mapping):
+        listed = list(given)
+    else:
+        raise PellucidError(f"{name} must be a file or folder, a corpus.Document, or a list of these, not {shown(given)}")
+    return [one if isinstance(one, Document) else path_of(f"{name} (a file or folder of text)", one) for one in listed]
 
 
 def documents_of(

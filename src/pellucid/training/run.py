@@ -6,10 +6,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Unpack
 
+from pellucid.arguments import flag, path_of, whole_number
 from pellucid.events import Observer
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
-from pellucid.runs.files import RECORDS
+from pellucid.runs.curves import LossCurve, loss_curve
+from pellucid.runs.files import METRICS, RECORDS
 from pellucid.runs.metrics import read_metrics
 from pellucid.runs.plan import Plan
 from pellucid.training import checkpoint
@@ -18,7 +20,7 @@ from pellucid.training.memory_limit import retain_freed_memory
 from pellucid.training.options import TrainingKeywords, TrainingOptions, takes_options
 from pellucid.training.placement import placed, refuse_missing_operators
 from pellucid.training.planner import Job, Precision, make_plan, measure
-from pellucid.training.prepare import Source, new_run
+from pellucid.training.prepare import Source, new_run, sources
 from pellucid.training.pretraining import TrainingJob
 from pellucid.training.throughput import Throughput
 from pellucid.training.watch import MakeRecorder, Recorder
@@ -63,6 +65,17 @@ class Run:
         """The lines of `metrics.jsonl`; one that a kill cut short is left out."""
         return read_metrics(self.path)
 
+    def losses(self) -> LossCurve:
+        """The training loss of each step so far: (steps, tokens, values), three (N,) arrays (`runs.curves.LossCurve`)."""
+        return loss_curve(self._lines(), "loss")
+
+    def held_out(self) -> LossCurve:
+        """The loss on held-out text at each evaluation so far, the one before any step included, in the same form."""
+        return loss_curve(self._lines(), "held_out_loss")
+
+    def _lines(self) -> list[dict[str, Any]]:
+        return self.metrics() if (self.path / METRICS).is_file() else []  # there is none before the first step
+
 
 @takes_options(TrainingOptions)
 def train(
@@ -103,10 +116,10 @@ def train(
         PellucidError: unreadable or too little text, unknown preset, a run directory that exists, a damaged checkpoint, no
             such device.
     """
-    job = TrainingJob(corpus, TrainingOptions(**options))
+    job = TrainingJob(corpus if flag("resume", resume) else sources(corpus), TrainingOptions(**options))
     return run_job(
-        job, Path(out), seed=seed, record=record and make_recorder is not None, resume=resume, observers=observers, stop=stop,
-        make_recorder=make_recorder,
+        job, path_of("out", out), seed=seed, record=flag("record", record) and make_recorder is not None, resume=resume,
+        observers=observers, stop=stop, make_recorder=make_recorder,
     )  # fmt: skip
 
 
@@ -154,8 +167,10 @@ def run_job(
     Raises:
         PellucidError: whatever keeps the run from starting or going on.
     """
+    whole_number("seed", seed, -(2**63), 2**63 - 1)
+    flag("record", record)
     retain_freed_memory()
-    if resume:
+    if flag("resume", resume):
         plan = Plan.load(run, kind=job.kind)
         refuse_missing_operators(compiled=plan.compiled)
         job.options.refuse_with_resume()

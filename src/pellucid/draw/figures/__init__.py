@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pellucid.arguments import number, shown
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.figures.loss import loss
 from pellucid.draw.figures.parameters import parameters
@@ -28,7 +29,6 @@ from pellucid.draw.views.windows import windows_view
 from pellucid.draw.views.xray import xray_view
 from pellucid.errors import PellucidError
 from pellucid.record import Kind, MissingChunk, Record, check
-from pellucid.strict_json import brief
 
 
 __all__ = ["FIGURES", "Figure", "Sheet", "figure", "figures_of"]
@@ -98,8 +98,9 @@ def figure(record: Record, name: str, *, width: float = 960) -> Film:
         PellucidError: no such figure, another kind of record, a chunk that is not in this record (named, with the command that
             makes one which has it), or a picture less than 240 wide.
     """
-    if name not in FIGURES:
-        raise PellucidError(f"no figure {name!r}: there are {', '.join(FIGURES)}")
+    if not isinstance(name, str) or name not in FIGURES:
+        raise PellucidError(f"no figure {shown(name)}: there are {', '.join(FIGURES)}")
+    number("width", width)
     wanted = FIGURES[name]
     if record.kind != wanted.kind:
         raise PellucidError(
@@ -116,7 +117,7 @@ def figure(record: Record, name: str, *, width: float = 960) -> Film:
     except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
         # Shapes and types are as the schema says, but the values contradict each other: no recorder made this file.
         where = record.path or "in memory"
-        raise PellucidError(f"the figure {name} cannot be drawn from the record {where}: {brief(error)}") from error
+        raise PellucidError(f"the figure {name} cannot be drawn from the record {where}: {shown(error)}") from error
 
 
 def figures_of(kind: Kind) -> list[str]:

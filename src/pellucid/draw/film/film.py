@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import ClassVar
 
+from pellucid.arguments import as_float, number, path_of, shown, whole_number
 from pellucid.draw.film.keyframes import LARGEST, check, is_number
 from pellucid.draw.film.nodes import Clip, Group, Image, Matrix, Node
 from pellucid.draw.film.palette import PAPER
@@ -155,8 +156,8 @@ class Film:
 
     def at(self, t: float) -> list[Primitive]:
         """The display list at t seconds (`docs/film.md`). Raises PellucidError for a time outside of the film."""
-        if not 0 <= t <= self.duration:
-            raise PellucidError(f"film {self.title!r} lasts from 0 to {self.duration:g} s: there is no picture at {t} s")
+        if (time := as_float(t)) is None or not 0 <= time <= self.duration:
+            raise PellucidError(f"film {self.title!r} lasts from 0 to {self.duration:g} s: there is no picture at {shown(t)} s")
         return display_list(self.nodes, t, {matrix: number for number, matrix in enumerate(self.matrices)})
 
     def caption_at(self, t: float) -> str:
@@ -238,7 +239,8 @@ class Film:
             PellucidError: an unknown suffix; a format that needs a package which is not installed (named); a file that cannot
                 be written.
         """
-        return self.formats.save(self, FilePath(path), width=width, t=t)
+        width = None if width is None else whole_number("width", width, 1)
+        return self.formats.save(self, path_of("path", path), width=width, t=None if t is None else number("t", t))
 
     def to_json(self, *, glyphs: bool = False) -> str:
         """The film as one line of JSON (`docs/film.md`).

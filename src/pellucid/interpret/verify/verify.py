@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from pellucid.arguments import instance, path_of
 from pellucid.errors import PellucidError
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
@@ -34,6 +35,9 @@ def verify(record: Record, model: GPT | str | Path | None = None) -> Report:
         PellucidError: the record is damaged, lacks what recomputing needs, or names another model, tokenizer, prompt, seed or
             run; or a file of the run is missing.
     """
+    instance("record", record, Record, "an open record (pellucid.open(path))")
+    if model is not None and not isinstance(model, GPT):
+        path_of("model", model)
     check(record, partial=True)
     if record.kind == "generation":
         chunks = _generation(record, model)

@@ -4,6 +4,7 @@ D head width, L blocks, H heads, V vocabulary.
 """
 
 import ctypes
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -78,7 +79,7 @@ class KernelRunner:
         self.cache = cache or default_cache
         self.path = packed.path if self.cache == default_cache else f"{packed.path}, {self.cache} cache"
         self._sequences: dict[int, tuple[SequenceBuffers, Array, Array]] = {}
-        self._next = 0
+        self._numbers = itertools.count()  # whose next number is taken at once: two threads never get the same
 
     def sequence_bytes(self, capacity: int) -> int:
         """Bytes of keys and values of all blocks and positions, whatever the band: a sequence can go back to any position."""
@@ -98,7 +99,7 @@ class KernelRunner:
         """A new, empty sequence of up to `capacity` positions; its number."""
         assert 0 < capacity <= self.config.n_ctx, f"{capacity} positions, of {self.config.n_ctx}"
         keys, values = (np.empty(shape, self._dtype) for shape in self._shapes(capacity))
-        number, self._next = self._next, self._next + 1
+        number = next(self._numbers)
         buffers = SequenceBuffers(keys.ctypes.data, values.ctypes.data, values.shape[2], self.cache == "float16")
         self._sequences[number] = buffers, keys, values
         return number

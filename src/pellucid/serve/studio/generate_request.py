@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pellucid.arguments import shown
 from pellucid.engine import options as option_table
 from pellucid.errors import PellucidError
 from pellucid.serve.wire import OptionField
-from pellucid.strict_json import brief, parse_json
+from pellucid.strict_json import parse_json
 
 
 MAX_PROMPT_CHARACTERS = 20_000
@@ -54,12 +55,12 @@ def parse_generate_request(body: bytes) -> ParsedRequest:
         raise PellucidError("the body must be a JSON object, such as {\"model\": \"default\", \"prompt\": \"Once\"}")
     table = {option.name: option for option in option_table.recordable_options()}
     if unknown := sorted(set(fields) - {"model", "prompt", "record", *table}):
-        raise PellucidError(f"unknown field {brief(unknown[0])}: there are model, prompt, record, {', '.join(table)}")
+        raise PellucidError(f"unknown field {shown(unknown[0])}: there are model, prompt, record, {', '.join(table)}")
     model, prompt, record = fields.get("model", "default"), fields.get("prompt", ""), fields.get("record", True)
     if not isinstance(model, str) or not isinstance(prompt, str):
         raise PellucidError("model and prompt must be text")
     if not isinstance(record, bool):
-        raise PellucidError(f"record must be true or false, not {brief(record)}")
+        raise PellucidError(f"record must be true or false, not {shown(record)}")
     if len(prompt) > MAX_PROMPT_CHARACTERS:
         raise PellucidError(f"the prompt has {len(prompt):,} characters, more than {MAX_PROMPT_CHARACTERS:,}: shorten it")
     options = {name: option.from_json(fields[name]) for name, option in table.items() if fields.get(name) is not None}

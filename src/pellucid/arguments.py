@@ -1,0 +1,125 @@
+"""Checks of arguments: each returns the value in the type that is worked with, or raises an error that names the argument.
+
+No torch and no NumPy here: NumPy's and PyTorch's numbers are recognised by the protocols of `numbers` and `operator`.
+"""
+
+import math
+import numbers
+import operator
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pellucid.errors import PellucidError
+
+
+_SHOWN = 100  # characters of a wrong value that a message shows at most
+T = TypeVar("T")
+
+
+def shown(value: object) -> str:
+    """A value for an error message: its `repr` in one line, cut where it is long."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a whole number of more digits than Python prints, or a `repr` that fails
+        text = f"a value of type {type(value).__name__} that cannot be printed"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def path_of(name: str, value: Any) -> Path:
+    """A path, given as text or as a path object. "" is none: it would mean the current folder.
+
+    Raises:
+        PellucidError: it is no path, or no file system can hold it.
+    """
+    try:
+        given = os.fspath(value)
+    except TypeError:
+        given = None
+    if not isinstance(given, str) or not given or "\0" in given:
+        raise PellucidError(f"{name} must be a path (text or pathlib.Path), not {shown(value)}")
+    return Path(given)
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something of that path; a text too long to be a path names nothing."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def whole_number(name: str, value: Any, minimum: int, maximum: int | None = None) -> int:
+    """A whole number in its range, both ends included; NumPy's integers are whole numbers, True and 1.0 are not.
+
+    Raises:
+        PellucidError: another type, or outside the range.
+    """
+    found = as_integer(value)
+    if found is not None and minimum <= found and (maximum is None or found <= maximum):
+        return found
+    wanted = f"{minimum} or more" if maximum is None else f"{minimum} to {maximum}"
+    raise PellucidError(f"{name} must be a whole number, {wanted}, not {shown(value)}")
+
+
+def number(name: str, value: Any, minimum: float = -math.inf, maximum: float = math.inf) -> float:
+    """A finite number in its range, both ends included.
+
+    Raises:
+        PellucidError: another type, not finite, or outside the range.
+    """
+    found = as_float(value)
+    if found is not None and minimum <= found <= maximum:
+        return found
+    wanted = "" if minimum == -math.inf else f", {minimum:g}" + (" or more" if maximum == math.inf else f" to {maximum:g}")
+    raise PellucidError(f"{name} must be a finite number{wanted}, not {shown(value)}")
+
+
+def as_integer(value: Any) -> int | None:
+    """A whole number as an int; None for what is none, such as True and 1.0."""
+    return None if isinstance(value, bool) or not isinstance(value, numbers.Integral) else operator.index(value)
+
+
+def as_float(value: Any) -> float | None:
+    """A finite number as a float; None for what is none, and for a whole number that no float holds."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False. Raises PellucidError for anything else."""
+    if not isinstance(value, bool):
+        raise PellucidError(f"{name} must be true or false, not {shown(value)}")
+    return value
+
+
+def text_of(name: str, value: Any) -> str:
+    """A text. Raises PellucidError for anything else."""
+    if not isinstance(value, str):
+        raise PellucidError(f"{name} must be text, not {shown(value)}")
+    return value
+
+
+def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
+    """One of several words. Raises PellucidError for anything else; the message lists them."""
+    listed = list(choices)
+    if not isinstance(value, str) or value not in listed:
+        raise PellucidError(f"{name} must be one of {', '.join(listed)}, not {shown(value)}")
+    return value
+
+
+def instance(name: str, value: Any, of: type[T], wanted: str) -> T:
+    """A value of a class. Raises PellucidError for anything else.
+
+    Args:
+        wanted: how the message describes it: "a model (pellucid.load)".
+    """
+    if not isinstance(value, of):
+        raise PellucidError(f"{name} must be {wanted}, not {shown(value)}")
+    return value
