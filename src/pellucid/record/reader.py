@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Self, TypeVar
 import numpy as np
 
 from pellucid.errors import PellucidError
-from pellucid.record.atomic import replacing, same_file
+from pellucid.files import replacing, same_file
 from pellucid.record.container import (
     KINDS,
     PREAMBLE_BYTES,
@@ -202,7 +202,7 @@ class Record:
                 raise PellucidError(f"the record is closed ({self._label})")
             if self.path is not None and same_file(self.path, path):
                 return
-            with replacing(path) as copy:
+            with replacing(path, what="the record") as copy:
                 self._file.seek(0)
                 while block := self._file.read(1 << 20):
                     copy.write(block)

@@ -2,13 +2,13 @@
 
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pellucid import events
 from pellucid.errors import PellucidError
+from pellucid.files import appending, replacing, sync_file
 from pellucid.runs.files import METRICS
 
 
@@ -25,11 +25,9 @@ class MetricsWriter:
     def __init__(self, run: Path, *, keep_steps: int) -> None:
         path = run / METRICS
         if path.exists():
-            part = path.with_suffix(".part")
-            with path.open(encoding="utf-8") as old, part.open("w", encoding="utf-8") as new:
+            with path.open("rb") as old, replacing(path) as new:
                 new.writelines(line for line in old if keep_steps and _step_of(line) <= keep_steps)
-            os.replace(part, path)
-        self.file = path.open("a", encoding="utf-8")
+        self.file = appending(path)
 
     def __call__(self, event: events.Event) -> None:
         """Writes the line of an event that has one.
@@ -41,10 +39,14 @@ class MetricsWriter:
         if values is None:
             return
         try:
-            self.file.write(json.dumps(values(event)) + "\n")
+            self.file.write(json.dumps(values(event)).encode("ascii") + b"\n")
             self.file.flush()
         except OSError as error:
             raise PellucidError(f"could not write {self.file.name}: {error}; fix that, then resume") from error
+
+    def sync(self) -> None:
+        """Flushes what was written to the disk."""
+        sync_file(self.file)
 
     def close(self) -> None:
         """Closes the file."""
@@ -96,9 +98,9 @@ def read_metrics(run: Path, *, until: int | None = None) -> list[dict[str, Any]]
     return lines if until is None else [line for line in lines if line["step"] <= until]
 
 
-def _step_of(line: str) -> float:
+def _step_of(line: bytes) -> float:
     """The step that a line belongs to; infinity for a line that a kill cut short."""
     try:
         return int(json.loads(line)["step"])
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return math.inf
