@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,7 @@ from pellucid.training.prepare import new_run
 
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="open folders are found in /proc")
+OPERATIONS = 70  # a few more than two checkpoints take
 CONFIG = pellucid.GPTConfig(vocab_size=5, n_ctx=2, n_layers=1, d_model=2, n_heads=1)
 
 
@@ -131,7 +133,8 @@ class Disk:
 
     def lose_power(self, folder: Path, chance: random.Random) -> None:
         """Takes back some of what was not flushed: of each folder's changes the last ones, of each file its content."""
-        kept = {where: chance.randint(0, sum(each == where for each, _ in self.changes)) for where, _ in self.changes}
+        made = Counter(where for where, _ in self.changes)
+        kept = {where: chance.choice([0, 0, chance.randint(0, count), count]) for where, count in made.items()}
         seen = dict.fromkeys(kept, 0)
         lost = []
         for where, undo in self.changes:
@@ -174,7 +177,7 @@ def loaded(run: Path, folder: Path) -> int:
     return state.step
 
 
-@given(st.integers(0, 230), st.integers(1, 2), st.booleans(), st.integers(0, 2**32))
+@given(st.integers(0, OPERATIONS), st.sampled_from([1, 2]), st.sampled_from([True, True, False]), st.integers(0, 2**32))
 @cases(60)
 def test_the_newest_checkpoint_survives(
     tmp_path_factory: pytest.TempPathFactory, limit: int, keep: int, power: bool, seed: int
@@ -187,7 +190,7 @@ def test_the_newest_checkpoint_survives(
     done = 1
     with Disk(limit, grave) as disk:
         try:
-            for step in (2, 3, 4):
+            for step in (2, 3):
                 save(run, step, keep)
                 done = step
         except Killed:
@@ -205,10 +208,11 @@ def test_the_newest_checkpoint_survives(
 def test_a_limit_reaches_every_operation(tmp_path: Path) -> None:
     """Else the test above would not kill in the last ones."""
     (tmp_path / "grave").mkdir()
+    save(tmp_path / "run", 1, 1)
     with Disk(float("inf"), tmp_path / "grave") as disk:
-        for step in (1, 2, 3, 4):
+        for step in (2, 3):
             save(tmp_path / "run", step, 1)
-    assert 100 < disk.count < 260
+    assert OPERATIONS - 20 < disk.count < OPERATIONS
 
 
 @given(st.integers(0, 40), st.booleans(), st.integers(0, 2**32))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-STDOUT = 1
+STDOUT, STDERR = 1, 2
 
 
 def open_closed_streams() -> frozenset[int]:
@@ -25,9 +25,9 @@ def open_closed_streams() -> frozenset[int]:
         opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
         assert opened == descriptor, (opened, descriptor)
     if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+        sys.stdout = open(STDOUT, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - until the process ends
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+        sys.stderr = open(STDERR, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - until the process ends
     return closed
 
 
