@@ -1,28 +1,261 @@
-"""Atomic file writes, SHA-256 of files, and a lock that holds a folder for one process."""
+"""Writing files so that readers see the old one or the new one, SHA-256 of files, and a lock that holds a folder.
 
+Every file that Pellucid writes is written here. A file is written under a random name beside its target (created exclusively,
+with the mode that the umask gives), and then takes the target's name; after an error or Ctrl-C it is removed. What a target is
+decides the rest:
+
+- nothing, or a regular file: it is made, or replaced.
+- a FIFO, a terminal or another character device, or a file that this process has open (/dev/stdout): it is written into.
+- a symbolic link of this user or of root: what it points to is the target, and the link stays.
+- another user's link, a directory, a socket, a block device: refused.
+"""
+
+import errno
 import hashlib
 import os
+import shutil
+import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from pellucid.errors import PellucidError
 
 
 LOCK = ".lock"
+UNFINISHED = ".part"  # ending of the names of files and folders that are being written
+NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # from a file system that cannot flush a folder
+_MAX_LINKS = 40  # Linux follows as many
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes bytes, or text as UTF-8, to a file beside `path` that then replaces it: readers see the old one or the new one."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    part = path.with_name(f"{path.name}.part")
+@contextmanager
+def replacing(path: Path | str, *, what: str = "", durable: bool = False) -> Iterator[BinaryIO]:
+    """A context manager with a file to write, which replaces `path` at the end of the block; after an error it is removed.
+
+    Args:
+        path: see the module's docstring for what is not a regular file. Its folder must exist.
+        what: what is written, for error messages, such as "the record".
+        durable: flush the file and its folder to the disk: it is there after a power failure.
+
+    Raises:
+        PellucidError: the target is refused, or cannot be written.
+    """
     try:
-        part.write_bytes(data)
-        os.replace(part, path)
+        place = _resolve(Path(path))
+        if not isinstance(place, Path):
+            with os.fdopen(place, "wb") as file:
+                yield file
+            return
+        temporary = place.with_name(temporary_name())
+        try:
+            with create(temporary) as file:
+                yield file
+                file.flush()
+                if durable:
+                    flush_descriptor(file.fileno())
+            os.replace(temporary, place)
+        except FileExistsError:  # another's
+            raise
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        if durable:
+            sync_folder(place.parent)
+    except OSError as error:
+        raise cannot_write(path, error, what) from error
+
+
+def write_whole(path: Path | str, content: str | bytes, *, what: str = "", durable: bool = False) -> None:
+    """Writes bytes, or text as UTF-8, as `replacing` does.
+
+    Half a surrogate pair, which a file name that is not UTF-8 gives, is written as the six characters of its escape in JSON.
+    """
+    with replacing(path, what=what, durable=durable) as file:
+        file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
+
+
+def copy_whole(source: Path, path: Path) -> None:
+    """Copies a file's content as `replacing` writes it."""
+    with source.open("rb") as old, replacing(path) as new:
+        shutil.copyfileobj(old, new, 1 << 24)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder, and those above it, where it does not exist.
+
+    Raises:
+        PellucidError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def create(path: Path) -> BinaryIO:
+    """Opens a new file for writing. Raises FileExistsError where there is anything of that name, a link included."""
+    return cast(BinaryIO, open(path, "xb", opener=_without_following))
+
+
+def appending(path: Path) -> BinaryIO:
+    """Opens a regular file to append to it, or a new one.
+
+    Raises:
+        PellucidError: the target is refused, or cannot be written.
+    """
+    try:
+        place = _resolve(path)
+        if not isinstance(place, Path):
+            os.close(place)
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return cast(BinaryIO, open(place, "ab", opener=_without_following))
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def scratch_file(path: Path | str, *, what: str = "") -> BinaryIO:
+    """An unnamed temporary file on the disk of `path`, to collect what will be written there; closing it deletes it.
+
+    Raises:
+        PellucidError: `path` is refused or cannot be written.
+    """
+    import tempfile  # as it is slow to import
+
+    check_target(path, what=what)
+    try:
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=Path(path).resolve().parent if replaces(path) else None))
+    except OSError as error:
+        raise cannot_write(path, error, what) from error
+
+
+def check_target(path: Path | str, *, what: str = "") -> None:
+    """Refuses, before any work is done for it, a target that cannot be written.
+
+    Raises:
+        PellucidError: as `replacing`.
+    """
+    try:
+        place = _follow(Path(path))
+        if isinstance(place, Path) and not _is_stream(place):
+            _refuse_other_kinds(place)
+            os.stat(os.path.join(place.parent, "."))  # raises where that is no folder
+            if not os.access(place.parent, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise cannot_write(path, error, what) from error
+
+
+def replaces(path: Path | str) -> bool:
+    """Whether writing to `path` makes or replaces a regular file, rather than going into a FIFO, a device or an open file."""
+    place = _follow(Path(path))
+    return isinstance(place, Path) and not _is_stream(place)
+
+
+def same_file(a: Path, b: Path) -> bool:
+    """Whether both paths exist and are the same file."""
+    return a.exists() and b.exists() and a.samefile(b)
+
+
+def cannot_write(path: Path | str, error: OSError, what: str = "") -> PellucidError:
+    """The error for a file that cannot be written."""
+    return PellucidError(f"cannot write {f'{what} ' if what else ''}{path}: {error.strerror or error}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Flushes a folder's list of names to the disk, on systems and file systems that have a way to."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(file: BinaryIO) -> None:
+    """Flushes an open file to the disk."""
+    file.flush()
+    flush_descriptor(file.fileno())
+
+
+def flush_descriptor(descriptor: int) -> None:
+    """Flushes an open file to the disk, by its descriptor."""
+    if sys.platform == "darwin":  # whose fsync leaves data in the drive's memory
+        import fcntl
+
+        with suppress(OSError):  # a file system that knows no more than fsync
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
+
+
+def temporary_name() -> str:
+    """A name that nobody can guess, for a file that is being written. Short: the target's may be as long as names can be."""
+    return f".pellucid-{os.urandom(8).hex()}{UNFINISHED}"
+
+
+def _without_following(path: str, flags: int) -> int:
+    """Opens the file itself, never what a link of its name points to, on systems that can tell."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def _resolve(path: Path) -> Path | int:
+    """The regular file that is to be made or replaced; or the descriptor of what is written into, opened for that."""
+    place = _follow(path)
+    if not isinstance(place, Path):
+        return os.dup(place)
+    if _is_stream(place):
+        descriptor = os.open(place, os.O_WRONLY | getattr(os, "O_NOCTTY", 0))
+        if not _is_stream(descriptor):  # it was replaced meanwhile
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "it has just changed")
+        return descriptor
+    _refuse_other_kinds(place)
+    return place
+
+
+def _follow(path: Path) -> Path | int:
+    """The end of a chain of links; or the number of this process's own open file that it names."""
+    for _ in range(_MAX_LINKS):
+        descriptors = ("/dev/fd", f"/proc/{os.getpid()}/fd")
+        if path.name.isdecimal() and os.path.realpath(path.parent) in descriptors and os.path.lexists(path):
+            return int(path.name)
+        if not path.is_symlink():
+            return path
+        if hasattr(os, "geteuid") and os.lstat(path).st_uid not in (os.geteuid(), 0):
+            raise PermissionError(errno.EPERM, "it is a link of another user: remove it, or name what it points to")
+        if _is_stream(path):  # a link in /proc has no path to follow
+            return path
+        path = path.parent / os.readlink(path)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def _is_stream(place: Path | int) -> bool:
+    """Whether a file or a descriptor is a FIFO or a character device, such as a terminal."""
+    try:
+        mode = os.stat(place).st_mode
     except OSError:
-        part.unlink(missing_ok=True)
-        raise
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def _refuse_other_kinds(place: Path) -> None:
+    """Refuses what is neither a regular file nor missing."""
+    try:
+        mode = os.lstat(place).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a directory: name a file")
+    if not stat.S_ISREG(mode):
+        kind = "a socket" if stat.S_ISSOCK(mode) else "a block device" if stat.S_ISBLK(mode) else "no regular file"
+        raise OSError(errno.EINVAL, f"it is {kind}: name a file")
 
 
 def sha256(path: Path) -> str:
@@ -38,7 +271,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         PellucidError: another process holds it.
     """
-    with (folder / LOCK).open("a+b") as file:
+    with open(folder / LOCK, "a+b", opener=_without_following) as file:
         try:
             if sys.platform == "win32":
                 import msvcrt

@@ -163,11 +163,6 @@ def test_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         build_corpus(interrupted(), BYTES, tmp_path / "c")
     assert not list(tmp_path.iterdir())
-    killed = tmp_path / ".c.partial"  # what kill -9 leaves
-    killed.mkdir()
-    (killed / "spool").write_bytes(b"half")
-    build_corpus(STORIES, BYTES, tmp_path / "c")
-    assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

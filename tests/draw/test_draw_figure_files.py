@@ -112,4 +112,4 @@ def test_a_damaged_record_and_a_file_in_the_way_are_one_line(
     taken = tmp_path / "file"
     taken.write_text("in the way", encoding="utf-8")
     assert main(["figures", str(tale), "--out", str(taken / "out")]) == 1
-    assert "cannot be written" in capsys.readouterr().err
+    assert "cannot write" in capsys.readouterr().err

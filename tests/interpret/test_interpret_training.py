@@ -288,10 +288,10 @@ def test_a_run_without_a_record_and_a_lost_statistics_file(documents: list[Docum
 
 def test_a_disk_that_is_full_says_so(documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
-        raise OSError("no space left")
+        raise PellucidError("cannot write it: no space left")
 
-    monkeypatch.setattr("pellucid.interpret.training_recorder.save_file", full)
-    with pytest.raises(PellucidError, match=r"could not write .*no space left; fix that, or go on without a record"):
+    monkeypatch.setattr("pellucid.interpret.training_recorder.write_tensors", full)
+    with pytest.raises(PellucidError, match=r"cannot write .*no space left; fix that, or go on without a record"):
         run_small(documents, tmp_path / "run")
 
 

@@ -1,7 +1,7 @@
 """The command line: one module a command, which parses arguments, calls the library and prints.
 
 In: arguments. Out: text for people on stdout; with `--json` one JSON object on stdout and everything else on stderr.
-Exit status: 0 done, 1 failed with one clear line, 2 wrong use, 130 interrupted.
+Exit status: 0 done, 1 failed with one clear line, 2 wrong use, 130 interrupted (Ctrl-C, SIGTERM).
 """
 
 import argparse
@@ -10,9 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 
+from pellucid.cli.streams import STDOUT, discard_output, interrupted_by_sigterm, open_closed_streams
 from pellucid.errors import NO_TORCH, PellucidError
 
 
+ANSWERS = ("generate", "plan", "bench")  # commands whose answer is what they print: others leave files, or a status
 TRACEBACK = "PELLUCID_TRACEBACK"  # set in the environment: errors that no command expects come with their traceback
 COMMANDS = ("demo", "generate", "train", "finetune", "xray", "figures", "verify", "convert", "studio", "plan", "bench")
 
@@ -43,6 +45,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
+    closed = open_closed_streams()
     for stream in (sys.stdout, sys.stderr):  # tokens are arbitrary Unicode, whatever the terminal's encoding
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
@@ -50,9 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         try:
             args = parser(arguments[0] if arguments and arguments[0] in COMMANDS else None).parse_args(arguments)
-            return int(args.run(args))
+            if STDOUT in closed and (args.command in ANSWERS or getattr(args, "json", False)):
+                raise PellucidError(f"standard output is closed: {args.command} would answer there")
+            with interrupted_by_sigterm():
+                return int(args.run(args))
         finally:
-            sys.stdout.flush()  # a closed pipe is noticed here, not at interpreter shutdown
+            _flush()  # a closed pipe or a full disk is noticed here, not at interpreter shutdown
     except PellucidError as error:
         print(f"pellucid: {error}", file=sys.stderr)
         return 1
@@ -60,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("pellucid: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of a pipe has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 1
     except OSError as error:
         print(f"pellucid: {error}", file=sys.stderr)
@@ -82,3 +88,14 @@ def _described(error: Exception) -> str:
         return f"this {NO_TORCH}"
     line = " ".join(f"{type(error).__name__}: {error}".split())
     return f"{line} (an error inside pellucid: {TRACEBACK}=1 in the environment shows where)"
+
+
+def _flush() -> None:
+    """Writes out what standard output still holds."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_output()
+        raise PellucidError(f"cannot write standard output: {error.strerror or error}") from error

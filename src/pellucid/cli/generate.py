@@ -189,10 +189,12 @@ def read_prompt(prompt: str | None) -> str | None:
     """The prompt as it was given; `-` is standard input.
 
     Raises:
-        PellucidError: that is not UTF-8.
+        PellucidError: that is not UTF-8, or closed.
     """
     if prompt != "-":
         return prompt
+    if sys.stdin is None:
+        raise PellucidError("standard input is closed: give the prompt as an argument, or send it through a pipe")
     try:
         return sys.stdin.buffer.read().decode("utf-8")
     except UnicodeDecodeError as error:

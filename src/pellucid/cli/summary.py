@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pellucid.files import write_whole
 from pellucid.training.run import Run
 
 
@@ -62,7 +63,7 @@ def write_summary(
         "  examples.",
     ]
     path = out / "summary.md"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_whole(path, "\n".join(lines) + "\n")
     return path
 
 

@@ -30,15 +30,18 @@ def run(args: argparse.Namespace) -> int:
 
     from pellucid.cli.generate import read_prompt, sampling
     from pellucid.cli.output import command, print_json
+    from pellucid.files import check_target, replaces
     from pellucid.generation.load import load
     from pellucid.interpret.capture import KEEP, xray
 
+    check_target(args.out, what="the record")
     prompt = read_prompt(args.prompt)
     model = load(args.model)
     groups = KEEP if args.keep is None else tuple(group for group in args.keep.split(",") if group)
     record = xray(model, prompt, keep=groups, candidates=args.candidates, **sampling(args))
     record.save(args.out)
-    size = Path(args.out).stat().st_size
+    kept = replaces(args.out)  # else it went into a FIFO, or to standard output, where nothing may follow it
+    size = Path(args.out).stat().st_size if kept else len(record.to_bytes())
     read, drawn = record["generation/prompt_ids"].tolist(), record["generation/steps/drawn_ids"].tolist()
     text = model.tokenizer.decode(drawn) if model.tokenizer else ""
     if args.json:
@@ -46,13 +49,14 @@ def run(args: argparse.Namespace) -> int:
             "record": str(args.out), "bytes": size, "text": text, "ids": drawn, "prompt_ids": read,
             "seed": record.provenance.seed, "model": record.provenance.model, "chunks": len(record),
         })  # fmt: skip
-    else:
-        print(f"{prompt or ''}{text}")
-    out = sys.stderr if args.json else sys.stdout
+    out = sys.stderr if args.json or not kept else sys.stdout
+    if not args.json:
+        print(f"{prompt or ''}{text}", file=out)
     print(
         f"{args.out}: {len(read)} tokens read, {len(drawn)} drawn (seed {record.provenance.seed}), {len(record)} chunks, "
         f"{size:,} bytes", file=out,
     )  # fmt: skip
     named = [] if args.model == "default" else ["-m", args.model]
-    print(f"check it with: {command('verify', args.out, *named)}", file=out)
+    if kept:
+        print(f"check it with: {command('verify', args.out, *named)}", file=out)
     return 0

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -15,7 +14,8 @@ from pellucid.corpus.documents import Document
 from pellucid.corpus.shards import FORMAT_VERSION, MANIFEST, TokenCorpus, open_corpus
 from pellucid.corpus.split import choose_held_out
 from pellucid.errors import PellucidError
-from pellucid.files import write_whole
+from pellucid.files import cannot_write, create, write_whole
+from pellucid.folders import new_folder
 from pellucid.text.split_pattern import chunks
 from pellucid.text.tokenizer import Tokenizer
 
@@ -51,21 +51,13 @@ def build_corpus(
     Raises:
         PellucidError: `out` exists, the disk is full, or there is too little text to hold any out.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
         raise PellucidError(f"{out} exists already: name another path, or remove it")
-    draft = out.with_name(f".{out.name}.partial")
     try:
-        if draft.exists():
-            shutil.rmtree(draft)  # left by an interrupted build
-        draft.mkdir(parents=True)
-        _write(documents, held_out, tokenizer, draft, fraction, seed, shard_tokens)
-        if out.exists():
-            out.rmdir()  # it is empty; on Windows a directory cannot replace another
-        os.replace(draft, out)
+        with new_folder(out) as draft:
+            _write(documents, held_out, tokenizer, draft, fraction, seed, shard_tokens)
     except OSError as error:
-        raise PellucidError(f"cannot write the corpus {out}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        raise cannot_write(out, error, "the corpus") from error
     return open_corpus(out, verify=False)
 
 
@@ -85,7 +77,7 @@ def _write(
     spool = directory / "spool"
     entries: list[dict[str, Any]] = []
     n_before = 0  # documents before the first of `held_out`
-    with spool.open("wb") as file:
+    with create(spool) as file:
         for source in (documents, held_out or ()):
             n_before = len(entries)
             for name, ids in _encode(source, tokenizer):
@@ -220,7 +212,7 @@ class _ShardWriter:
         while len(ids):
             if self._file is None:
                 name = f"{self._part}-{len(self._shards):05d}.bin"
-                self._file = (self._directory / name).open("wb")
+                self._file = create(self._directory / name)
                 self._digest = hashlib.sha256()
                 self._shards.append({"file": name, "tokens": 0, "bytes": 0})
             shard = self._shards[-1]

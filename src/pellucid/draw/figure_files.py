@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from pellucid.draw.backends.html import page
-from pellucid.draw.backends.save import KINDS, content, write
+from pellucid.draw.backends.save import KINDS, content
 from pellucid.draw.figures import FIGURES, GENERATION, figure
 from pellucid.draw.film.film import Film
 from pellucid.errors import PellucidError
+from pellucid.files import check_target, make_folder, write_whole
 from pellucid.record import SUFFIX, Kind, check, open_record
 
 
@@ -152,10 +154,10 @@ def draw_figures(
             raise PellucidError(f"no picture of the kind {kind!r}: there are {', '.join(KINDS)}")
     found, absent = plan_figures(records, wanted)
     out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise PellucidError(f"{out} cannot be written: {problem.strerror or problem}") from problem
+    make_folder(out)
+    files = {planned.stem: [out / f"{planned.stem}.{kind}" for kind in formats] for planned in found}
+    for path in chain.from_iterable(files.values()):
+        check_target(path)
     drawn = []
     for planned in found:
         try:
@@ -164,10 +166,9 @@ def draw_figures(
         except PellucidError as problem:
             absent.append(MissingFigure(figure=planned.stem, why=str(problem), command=FIGURES[planned.figure].command))
             continue
-        files = [
-            write(_content(wide, narrow, kind, width), out / f"{planned.stem}.{kind}") for kind in formats
-        ]
-        drawn.append(DrawnFigure(planned=planned, wide=wide, narrow=narrow, files=tuple(files)))
+        for kind, path in zip(formats, files[planned.stem], strict=True):
+            write_whole(path, _content(wide, narrow, kind, width))
+        drawn.append(DrawnFigure(planned=planned, wide=wide, narrow=narrow, files=tuple(files[planned.stem])))
         on_drawn(drawn[-1])
     return drawn, absent
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.files import write_whole
 from pellucid.generation.model import GPT
 from pellucid.gpt.bits_per_byte import bits_per_byte
 from pellucid.gpt.loss import IGNORE
@@ -82,8 +83,7 @@ def _example(line: bytes, where: str) -> Example:
 
 def write_examples(examples: Iterable[Example], path: str | Path) -> None:
     """The inverse of `read_examples`."""
-    with Path(path).open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples)
+    write_whole(path, "".join(json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples))
 
 
 def split(examples: Sequence[Example], *, fraction: float, seed: int) -> tuple[list[Example], list[Example]]:

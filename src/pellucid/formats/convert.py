@@ -5,9 +5,7 @@ with the model, and only then moved to its destination.
 """
 
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,6 +15,8 @@ from typing import Any
 import torch
 
 from pellucid.errors import PellucidError
+from pellucid.files import check_target, make_folder
+from pellucid.folders import move_new, temporary_folder
 from pellucid.formats import hf_config, hf_read, hf_write
 from pellucid.formats.target import Logits, Target
 from pellucid.gpt.bits_per_byte import text_loss
@@ -112,7 +112,7 @@ def convert(
     if quantize is not None and quantize not in target.quantizes:
         has = f"one of {', '.join(target.quantizes)}" if target.quantizes else "none"
         raise PellucidError(f"{to} has no {quantize} storage (it has {has})")
-    if destination.exists():
+    if os.path.lexists(destination):
         raise PellucidError(f"{destination} exists already: name a path that does not exist")
     lost = target.losses(model, quantize)
     if lost and not allow_lossy:
@@ -121,12 +121,12 @@ def convert(
         )
     if measure is not None and tokenizer is None:
         raise PellucidError("a model without a tokenizer cannot be measured on text: leave that out")
-    part = destination.with_name(f".{destination.name}.part")
-    with _temporary(part):
-        if target.is_file:
-            part.parent.mkdir(parents=True, exist_ok=True)
-        else:
-            part.mkdir(parents=True)
+    make_folder(destination.parent)
+    check_target(destination)
+    with temporary_folder(destination.parent) as private:
+        part = private / destination.name
+        if not target.is_file:
+            part.mkdir()
         target.write(model, tokenizer, part, quantize)
         logits, read_by = target.read(part)
         done = _compare(
@@ -141,25 +141,8 @@ def convert(
         if measure is not None and tokenizer is not None:
             done = replace(done, measured=_measure(model, logits, tokenizer, measure, measure_name))
         del logits  # it may map the file, and Windows moves no mapped file
-        os.replace(part, destination)
+        move_new(part, destination)
     return done
-
-
-@contextmanager
-def _temporary(part: Path) -> Iterator[None]:
-    """Removes `part` before and after the block."""
-    _remove(part)
-    try:
-        yield
-    finally:
-        _remove(part)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 @torch.inference_mode()

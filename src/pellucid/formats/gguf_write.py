@@ -1,6 +1,5 @@
 """Writing a model as a GGUF file of the `gpt2` architecture, and reporting beforehand what would be lost."""
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.files import check_target, replacing
 from pellucid.formats.gguf_blocks import FLOATS, TENSOR_TYPES, TensorType, decode, encode
 from pellucid.formats.gguf_container import Value, header_bytes, padded
 from pellucid.formats.gguf_names import (
@@ -139,31 +139,23 @@ def write(model: Decoder, tokenizer: Tokenizer | None, path: str | Path, *, kind
         raise PellucidError(f"unknown GGUF kind {kind!r}: use one of {', '.join(TENSOR_TYPES)}")
     if reasons := refusals(config):
         raise PellucidError(f"this model cannot be a GGUF file: {reasons[0]}")
+    check_target(path)
     named = {gguf_name(name): parameter.detach() for name, parameter in model.named_parameters()}
     kinds = {name: _type_of(name, tensor, TENSOR_TYPES[kind]) for name, tensor in named.items()}
     values = _values(config, TENSOR_TYPES[kind]) | _vocabulary(tokenizer, config)
     header = header_bytes(values, [(name, tuple(tensor.shape), kinds[name]) for name, tensor in named.items()])
     reasons = lossy(model, kind)
     sums: dict[str, _Sums] = {}
-    draft = path.with_name(f".{path.name}.partial")
-    try:
-        try:
-            with draft.open("wb") as file:
-                file.write(header)
-                for name, tensor in named.items():
-                    seen = sums.setdefault(re.sub(r"^blk\.\d+\.", "", name), _Sums(kind=kinds[name].name))
-                    for rows in _chunks(tensor):
-                        numbers = rows.float().cpu().contiguous()
-                        raw = encode(numbers, kinds[name])
-                        seen.add(numbers, decode(raw, kinds[name]).view_as(numbers))
-                        file.write(raw.numpy().data)
-                    file.write(bytes(padded(file.tell()) - file.tell()))
-                size = file.tell()
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise PellucidError(f"cannot write {path}: {error.strerror or error}") from error
+    with replacing(path) as file:
+        size = file.write(header)
+        for name, tensor in named.items():
+            seen = sums.setdefault(re.sub(r"^blk\.\d+\.", "", name), _Sums(kind=kinds[name].name))
+            for rows in _chunks(tensor):
+                numbers = rows.float().cpu().contiguous()
+                raw = encode(numbers, kinds[name])
+                seen.add(numbers, decode(raw, kinds[name]).view_as(numbers))
+                size += file.write(raw.numpy().data)
+            size += file.write(bytes(padded(size) - size))
     rounding = {name: each.rounding() for name, each in sums.items()}
     return WrittenFile(path=path, bytes=size, kind=kind, lossy=tuple(reasons), rounding=rounding)
 

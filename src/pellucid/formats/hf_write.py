@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pellucid.errors import PellucidError
@@ -22,6 +21,7 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import ACTIVATION_NAMES, CONFIG, WEIGHTS, gpt2_json
 from pellucid.gpt.decoder import Block, Decoder
 from pellucid.gpt.pattern import Banded
+from pellucid.gpt.safetensors_write import write_tensors
 from pellucid.text import tokenizer_json
 from pellucid.text.tokenizer import Tokenizer
 
@@ -116,7 +116,7 @@ def write(model: Decoder, tokenizer: Tokenizer | None, directory: Path, family: 
     """
     _check_possible(model, family)
     tensors = {f"{family.prefix}{name}": tensor for name, tensor in _tensors(model, family)}
-    save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    write_tensors(directory / WEIGHTS, tensors, metadata={"format": "pt"})
     config = model.config
     pad = _pad(tokenizer)
     special = {"bos_token_id": config.start_id, "eos_token_id": config.end_id} | ({} if pad is None else {"pad_token_id": pad})

@@ -14,21 +14,18 @@ floating point. Once, int8 was one float32 scale for each output row, of the pos
 """
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.files import write_whole
+from pellucid.files import make_folder, write_whole
 from pellucid.gpt.config_json import CONFIG, WEIGHTS, to_json
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.quantize import BITS, is_quantized, pack_nibbles, quantize
 from pellucid.gpt.safetensors_file import SafetensorsFiles
+from pellucid.gpt.safetensors_write import write_tensors
 from pellucid.gpt.tensor_names import PREFIX, SCALE, TRANSPOSED, gpt2_tensor_sources
 from pellucid.gpt.weights import fill_parameters
 
@@ -37,7 +34,7 @@ STORAGES = ("float32", "bfloat16", "float16", *BITS)
 
 
 def save_model(model: Decoder, directory: Path, *, storage: str = "float32") -> None:
-    """Writes config and weights; each file is complete or absent (written beside, then renamed).
+    """Writes config and weights; each file is complete or as it was.
 
     Args:
         storage: "float32", "bfloat16", "float16", "int8" or "int4" (these two make it `model_type: pellucid`).
@@ -57,16 +54,9 @@ def save_model(model: Decoder, directory: Path, *, storage: str = "float32") -> 
             continue
         tensor = tensor.to(torch.float32 if storage in BITS else getattr(torch, storage))
         tensors[PREFIX + name] = tensor.T.contiguous() if name.endswith(TRANSPOSED) else tensor.contiguous()
-    part = directory / f"{WEIGHTS}.part"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        write_whole(directory / CONFIG, json.dumps(to_json(model.config, storage), indent=2) + "\n")
-        save_file(tensors, part, metadata={"format": "pt"})
-        shutil.copymode(directory / CONFIG, part)  # safetensors would keep it private
-        os.replace(part, directory / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
-        raise PellucidError(f"could not write the model to {directory}: {error}") from error
+    make_folder(directory)
+    write_whole(directory / CONFIG, json.dumps(to_json(model.config, storage), indent=2) + "\n")
+    write_tensors(directory / WEIGHTS, tensors, metadata={"format": "pt"})
 
 
 def load_weights(

@@ -8,19 +8,18 @@ from those files at checkpoints and at the end. So a killed run loses only steps
 gives the record of an uninterrupted one.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 from torch import Tensor
 
 from pellucid import events
 from pellucid.errors import PellucidError
+from pellucid.files import check_target, make_folder
 from pellucid.generation.model import GPT
+from pellucid.gpt.safetensors_write import write_tensors
 from pellucid.interpret.training_chunks import stats_file, write_training_record
 from pellucid.interpret.training_stats import (
     example_stats,
@@ -111,6 +110,7 @@ class TrainingRecorder(TrainingStatsWatcher):
 
     def __init__(self, run: Path, plan: Plan, model: GPT, batches: WindowBatches) -> None:
         super().__init__(plan, held_out_window(batches))
+        check_target(run / RECORD, what="the record")
         self.run, self.model, self.batches = run, model, batches
         self.recorded_steps = recorded_steps(plan.total_steps)
         self._step = -1
@@ -135,16 +135,11 @@ class TrainingRecorder(TrainingStatsWatcher):
     def _save_stats(self) -> None:
         """Writes the step's statistics, whole or not at all."""
         final = stats_file(self.run, self._step)
-        part = final.with_suffix(".part")
         try:
-            final.parent.mkdir(exist_ok=True)
-            save_file(self.stats, part)
-            with part.open("rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(part, final)
-        except (OSError, SafetensorError) as error:
-            part.unlink(missing_ok=True)
-            raise PellucidError(f"could not write {final}: {error}; fix that, or go on without a record") from error
+            make_folder(final.parent)
+            write_tensors(final, {name: torch.from_numpy(values) for name, values in self.stats.items()}, durable=True)
+        except PellucidError as error:
+            raise PellucidError(f"{error}; fix that, or go on without a record") from error
         self.stats = {}
         self._changed = True
 

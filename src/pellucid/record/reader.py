@@ -13,7 +13,7 @@ import numpy as np
 
 from pellucid.arguments import path_of, shown, text_of
 from pellucid.errors import PellucidError
-from pellucid.record.atomic import replacing, same_file
+from pellucid.files import replacing, same_file
 from pellucid.record.container import (
     KINDS,
     PREAMBLE_BYTES,
@@ -214,7 +214,7 @@ class Record(Mapping[str, Any]):
                 raise PellucidError(f"the record is closed ({self._label})")
             if self.path is not None and same_file(self.path, path):
                 return
-            with replacing(path) as copy:
+            with replacing(path, what="the record") as copy:
                 self._file.seek(0)
                 while block := self._file.read(1 << 20):
                     copy.write(block)

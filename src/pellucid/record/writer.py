@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,7 +13,7 @@ from typing import Any, BinaryIO, Self, TypeVar
 import numpy as np
 
 from pellucid.errors import PellucidError
-from pellucid.record.atomic import cannot_write, replacing, same_file
+from pellucid.files import cannot_write, replaces, replacing, same_file, scratch_file
 from pellucid.record.container import FORMAT, KINDS, MAX_HEADER_BYTES, Kind, aligned, pack_header
 from pellucid.record.encoding import ENCODINGS, MAX_CHUNK_BYTES, allowed, encode
 from pellucid.record.entry import TRUTHS, ChunkEntry, Truth, valid_name
@@ -91,14 +90,7 @@ class RecordWriter:
         if not isinstance(self._target, Path):
             self._spool: BinaryIO = BytesIO()
             return
-        if self._target.is_dir():
-            raise PellucidError(f"cannot write the record {target}: it is a directory")
-        try:
-            self._spool = tempfile.TemporaryFile(  # noqa: SIM115 (close and discard close it)
-                dir=self._target.parent, prefix=f".{self._target.name}."
-            )
-        except OSError as error:
-            raise cannot_write(self._target, error) from error
+        self._spool = scratch_file(self._target, what="the record")
 
     def add(
         self,
@@ -166,7 +158,7 @@ class RecordWriter:
             self._spool.write(data)
         except OSError as error:
             if isinstance(self._target, Path):
-                raise cannot_write(self._target, error) from error
+                raise cannot_write(self._target, error, "the record") from error
             raise
         self._entries[entry.name] = entry
 
@@ -183,7 +175,7 @@ class RecordWriter:
             if len(head) > MAX_HEADER_BYTES:
                 raise PellucidError(f"{len(self._entries):,} chunks are more than a record's header holds: record fewer")
             if isinstance(self._target, Path):
-                with replacing(self._target) as file:
+                with replacing(self._target, what="the record") as file:
                     _write(file, head, spool)
             else:
                 _write(self._target, head, spool)
@@ -222,6 +214,8 @@ def extend(record: AnyRecord, target: Path | str | BinaryIO, chunks: Iterable[Ch
         PellucidError: a chunk of that name exists, `record` is damaged, or the file cannot be written; existing files
             then stay as they were.
     """
+    if isinstance(target, Path | str) and not replaces(target):
+        raise PellucidError(f"cannot write the record {target}: it is not a regular file, and could not be read back")
     with RecordWriter._onto(record, target) as writer:
         for chunk in chunks:
             writer.put(chunk)

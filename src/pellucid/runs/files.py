@@ -29,7 +29,6 @@ RECORDS = {"train": "training.pellucid", "finetune": "finetuning.pellucid"}  # b
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
 BEST_FILE = "best.json"  # inside best/: the step and the held-out loss of that model
-PART = ".part"  # ending of a folder or file that is being written
 
 _STEP_FOLDERS = "step-????????"
 

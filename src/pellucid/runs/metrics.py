@@ -1,13 +1,13 @@
 """`metrics.jsonl`: a line a step, a line a held-out evaluation, a line a sample; written by an observer, read back as dicts."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pellucid import events
 from pellucid.errors import PellucidError
+from pellucid.files import appending, replacing, sync_file
 from pellucid.runs.files import METRICS
 from pellucid.strict_json import Fields, parse_json
 
@@ -35,11 +35,9 @@ class MetricsWriter:
     def __init__(self, run: Path, *, keep_steps: int) -> None:
         path = run / METRICS
         if path.exists():
-            part = path.with_suffix(".part")
-            with path.open("rb") as old, part.open("wb") as new:
+            with path.open("rb") as old, replacing(path) as new:
                 new.writelines(line for line, values in _lines(old, path) if keep_steps and values["step"] <= keep_steps)
-            os.replace(part, path)
-        self.file = path.open("a", encoding="utf-8")
+        self.file = appending(path)
 
     def __call__(self, event: events.Event) -> None:
         """Writes the line of an event that has one.
@@ -51,10 +49,14 @@ class MetricsWriter:
         if values is None:
             return
         try:
-            self.file.write(json.dumps(values(event)) + "\n")
+            self.file.write(json.dumps(values(event)).encode("ascii") + b"\n")
             self.file.flush()
         except OSError as error:
             raise PellucidError(f"could not write {self.file.name}: {error}; fix that, then resume") from error
+
+    def sync(self) -> None:
+        """Flushes what was written to the disk."""
+        sync_file(self.file)
 
     def close(self) -> None:
         """Closes the file."""

@@ -1,14 +1,13 @@
 """Checkpoints: everything that a run needs to resume with the same bits.
 
 A checkpoint is a folder `checkpoints/step-00001200/` that is itself a model directory, with two files more:
-`optimizer.safetensors` (the optimizer's state) and `state.json` (step, tokens, SHA-256 of every other file). It is written as
-a `.part` folder, flushed to disk, then renamed, and renamed again before it is removed: a folder with a final name is
-complete, whatever happened.
+`optimizer.safetensors` (the optimizer's state) and `state.json` (step, tokens, SHA-256 of every other file). It is written
+under another name, its files and folders are flushed to the disk, then it is renamed; older ones are removed only when that is
+on the disk too, and are renamed before. So a folder with a final name is complete, whatever happened, a power failure included.
 """
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -17,21 +16,24 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
-from pellucid.files import sha256, write_whole
+from pellucid.files import copy_whole, make_folder, sha256, write_whole
+from pellucid.folders import new_folder, remove_folder, remove_unfinished
 from pellucid.generation.model import GPT
 from pellucid.gpt.directory import load_weights
+from pellucid.gpt.safetensors_write import write_tensors
 from pellucid.runs.files import (
     BEST,
     BEST_FILE,
+    CHECKPOINTS,
     EXAMPLE,
     MODEL,
+    MOMENTS,
     OPTIMIZER_FILE,
-    PART,
     STATE_FILE,
     checkpoint_folder,
     checkpoints,
@@ -135,9 +137,8 @@ def save(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State, 
     try:
         _write(final, model, optimizer, state)
         for old in checkpoints(run)[:-keep]:
-            os.replace(old, old.with_suffix(PART))  # a folder with a final name is never half there
-            shutil.rmtree(old.with_suffix(PART))
-    except (OSError, SafetensorError, PellucidError) as error:
+            remove_folder(old)
+    except (OSError, PellucidError) as error:
         last = newest(run)
         kept = f"{last.name} is intact; fix that, then resume" if last else "there is no earlier one"
         raise PellucidError(f"could not save the checkpoint of step {state.step}: {error}; {kept}") from error
@@ -152,9 +153,10 @@ def keep_example(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state:
     """
     final = run / EXAMPLE / step_name(state.step)
     try:
-        shutil.rmtree(final.parent, ignore_errors=True)
+        for old in checkpoints(run, inside=EXAMPLE):  # from before the run was killed and resumed
+            remove_folder(old)
         _write(final, model, optimizer, state)
-    except (OSError, SafetensorError, PellucidError) as error:
+    except (OSError, PellucidError) as error:
         raise PellucidError(f"could not save {final}: {error}; fix that, or go on without a record") from error
 
 
@@ -169,27 +171,17 @@ def _must_fit(place: Path, tensors: Iterable[Tensor]) -> None:
 
 
 def _write(final: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State) -> None:
-    """Writes a checkpoint's folder, whole or not at all."""
-    part = final.with_suffix(PART)
-    try:
-        for stale in final.parent.glob(f"*{PART}"):
-            shutil.rmtree(stale)
-        if not all(parameter.isfinite().all() for parameter in model.parameters()):
-            raise PellucidError("the weights are no longer finite numbers")
-        final.parent.mkdir(parents=True, exist_ok=True)
-        moments = _moments(model, optimizer)
-        _must_fit(final.parent, [*model.parameters(), *moments.values()])
+    """Writes a checkpoint's folder, whole or not at all, and on the disk when this returns."""
+    if not all(parameter.isfinite().all() for parameter in model.parameters()):
+        raise PellucidError("the weights are no longer finite numbers")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    moments = _moments(model, optimizer)
+    _must_fit(final.parent, [*model.parameters(), *moments.values()])
+    with new_folder(final, durable=True) as part:
         model.save(part)
-        save_file(moments, part / OPTIMIZER_FILE)
-        files = sorted(p for p in part.iterdir() if p.is_file())
-        written = state.to_dict() | {"sha256": {p.name: sha256(p) for p in files}}
-        write_whole(part / STATE_FILE, json.dumps(written, indent=2) + "\n")
-        for path in [*files, part / STATE_FILE]:
-            _flush(path)
-        os.replace(part, final)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+        write_tensors(part / OPTIMIZER_FILE, moments)
+        checksums = {path.name: sha256(path) for path in sorted(part.iterdir())}
+        write_whole(part / STATE_FILE, json.dumps(state.to_dict() | {"sha256": checksums}, indent=2) + "\n")
 
 
 def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
@@ -255,14 +247,13 @@ def best(run: Path) -> tuple[int, float] | None:
 def renew_model(run: Path, source: Path) -> None:
     """Makes `model/` the model in `source` (a checkpoint, or `best/`): each file replaced whole, weights last."""
     target = run / MODEL
-    target.mkdir(exist_ok=True)
+    make_folder(target)
     names = [p.name for p in source.iterdir() if p.name not in (OPTIMIZER_FILE, STATE_FILE, BEST_FILE)]
     for name in sorted(names, key=lambda n: n.endswith(".safetensors")):
-        shutil.copyfile(source / name, target / f"{name}.part")
-        os.replace(target / f"{name}.part", target / name)
+        copy_whole(source / name, target / name)
 
 
-def _flush(path: Path) -> None:
-    """Asks the system to put a file on the disk now, so that a renamed folder never holds unwritten files."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+def remove_what_kills_left(run: Path) -> None:
+    """Removes what killed processes left unfinished in a run's folders. Call it while the run is locked."""
+    for name in (CHECKPOINTS, EXAMPLE, MOMENTS, MODEL, BEST):
+        remove_unfinished(run / name)

@@ -147,6 +147,7 @@ class _Loop:
         self.dtype: torch.dtype = getattr(torch, plan.dtype)
         self.matmul_flops_per_s = math.inf  # what matrix products reach by themselves, once that is measured
         self.optimizer = make_optimizer(model, plan.recipe, plan.optimizer, plan.optimizer_settings)
+        checkpoint.remove_what_kills_left(run)
         found = checkpoint.newest(run)
         self.state = checkpoint.load(found, model, self.optimizer) if found else State(step=0, tokens=0)
         if found:
@@ -233,6 +234,7 @@ class _Loop:
             )
 
     def _save(self) -> None:
+        self.metrics.sync()  # a checkpoint's lines are on the disk before it is
         path = checkpoint.save(self.run, self.model, self.optimizer, self.state, keep=self.plan.keep)
         self._renew_model(path)
         self._emit(events.CheckpointSaved(step=self.state.step, path=str(path)))

@@ -1,6 +1,5 @@
 """Creates a run directory, whole or not at all, and prepares its text: the tokenizer and shards of tokens."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ from pellucid.corpus.build import build_corpus
 from pellucid.corpus.documents import Document, read_documents
 from pellucid.errors import PellucidError
 from pellucid.events import Observer, emit
-from pellucid.files import LOCK, locked
+from pellucid.files import LOCK, locked, sync_folder
+from pellucid.folders import move_contents
 from pellucid.gpt.config import GPTConfig
 from pellucid.runs.files import CORPUS, RUN_FILE
 from pellucid.text import Tokenizer, r50k, train_tokenizer
@@ -44,10 +44,9 @@ def new_run(run: Path) -> Iterator[Path]:
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir()
             yield draft
-            for path in sorted(draft.iterdir(), key=lambda path: path.name == RUN_FILE):  # the plan last: now it is a run
-                if (run / path.name).is_dir():
-                    shutil.rmtree(run / path.name)
-                os.replace(path, run / path.name)
+            move_contents(draft, run, last=RUN_FILE)  # with its plan it is a run
+            for path in created:
+                sync_folder(path.parent)
     except OSError as error:
         raise PellucidError(f"cannot make the run {run}: {error}") from error
     finally:

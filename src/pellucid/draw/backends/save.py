@@ -6,7 +6,7 @@ from pellucid.draw.backends import animation, raster, svg
 from pellucid.draw.backends import html as page
 from pellucid.draw.film.film import Film
 from pellucid.errors import PellucidError
-from pellucid.files import write_whole
+from pellucid.files import check_target, write_whole
 
 
 STILLS = ("svg", "png")
@@ -38,13 +38,8 @@ def content(film: Film, kind: str, *, width: int | None = None, t: float | None 
 
 def save(film: Film, path: Path, *, width: int | None = None, t: float | None = None) -> Path:
     """Writes the film to a file; its suffix says how. Arguments and errors as `Film.save`."""
-    return write(content(film, path.suffix.lower().removeprefix("."), width=width, t=t), path)
-
-
-def write(written: bytes, path: Path) -> Path:
-    """Writes a file, whole or not at all, and returns its path. Raises PellucidError where it cannot be written."""
-    try:
-        write_whole(path, written)
-    except OSError as problem:
-        raise PellucidError(f"{path} cannot be written: {problem.strerror or problem}") from problem
+    kind = path.suffix.lower().removeprefix(".")
+    if kind in KINDS:  # else `content` says what is wrong
+        check_target(path)
+    write_whole(path, content(film, kind, width=width, t=t))
     return path

@@ -10,7 +10,7 @@ from pellucid.draw.film.film import Film
 from pellucid.draw.film.film_json import glyphs_of
 from pellucid.draw.film.font import EM
 from pellucid.errors import PellucidError
-from pellucid.files import write_whole
+from pellucid.files import check_target, write_whole
 from pellucid.record import Record, open_record
 from pellucid.runs.files import METRICS, RUN_FILE
 from pellucid.runs.metrics import valid_lines
@@ -57,6 +57,8 @@ def write_page(
     drawn = list(figures)
     if not (records or drawn or runs):
         raise PellucidError("a page needs something to show: give records, figures or runs")
+    path = Path(path)
+    check_target(path, what="the page")
     data = StaticPage(
         pellucid=__version__,
         title=title,
@@ -67,11 +69,7 @@ def write_page(
         records=[_record(record, number) for number, record in enumerate(records, start=1)],
         runs=[_run(Path(run), number) for number, run in enumerate(runs, start=1)],
     )
-    path = Path(path)
-    try:
-        write_whole(path, _document(title, data))
-    except OSError as error:
-        raise PellucidError(f"cannot write the page {path}: {error.strerror or error}") from error
+    write_whole(path, _document(title, data), what="the page")
     return path
 
 
