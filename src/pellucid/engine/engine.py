@@ -63,6 +63,8 @@ class Engine:
         for name, value in (("memory", memory), ("chunk", chunk), ("max_sequences", max_sequences)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise PellucidError(f"{name} must be a whole number, 1 or more, not {value!r}")
+        if not runner.cached:  # whole texts are read, in one piece each
+            chunk, prefix_cache, drafter = max_sequences * runner.config.n_ctx, False, None
         self.runner = runner
         self.tokenizer = tokenizer
         self.end_of_text = end_of_text

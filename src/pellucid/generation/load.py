@@ -12,6 +12,7 @@ from pellucid.generation.model import GPT
 from pellucid.generation.resolve import DEFAULT, resolve
 from pellucid.gpt.config_json import read_json
 from pellucid.runtime.device import resolve_device
+from pellucid.runtime.threads import limit_threads
 
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -31,6 +32,7 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
     Raises:
         PellucidError: nothing there that this can read, or a damaged file; the message names it.
     """
+    limit_threads()
     directory = resolve(source)
     values = read_json(directory)
     config = read_config(directory, values)

@@ -97,6 +97,7 @@ def _open_torch_runner(
 
     from pellucid.formats.hf_read import load_weights
     from pellucid.gpt.decoder import Decoder
+    from pellucid.runtime.threads import limit_threads
     from pellucid.runtime.torch_runner import TorchRunner
 
     tokenizer, no_tokenizer = read_tokenizer(directory, config)
@@ -106,6 +107,8 @@ def _open_torch_runner(
     model.eval().requires_grad_(False)
     if config.parameters() < ONE_THREAD:
         torch.set_num_threads(1)
+    else:
+        limit_threads()
     return OpenedModel(
         runner=TorchRunner(model), config=config, tokenizer=tokenizer, no_tokenizer=no_tokenizer, no_kernel=no_kernel
     )

@@ -12,6 +12,7 @@ from pellucid.generation.model import GPT
 from pellucid.runs.files import RECORDS
 from pellucid.runs.metrics import read_metrics
 from pellucid.runs.plan import Plan
+from pellucid.runtime.threads import limit_threads
 from pellucid.training import checkpoint
 from pellucid.training.loop import ended, run_steps
 from pellucid.training.memory_limit import retain_freed_memory
@@ -155,6 +156,7 @@ def run_job(
         PellucidError: whatever keeps the run from starting or going on.
     """
     retain_freed_memory()
+    limit_threads()
     if resume:
         plan = Plan.load(run, kind=job.kind)
         refuse_missing_operators(compiled=plan.compiled)
