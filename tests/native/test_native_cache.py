@@ -244,6 +244,7 @@ def test_a_cache_below_a_directory_that_others_may_write_is_not_used(
         small.path()
     shared.mkdir(exist_ok=True)
     shared.chmod(0o777)
+    assert not small.would_compile(), "which would be announced"
     for use in (small.load, small.path):
         with pytest.raises(Unavailable, match=rf"^others may write {shared}: set PELLUCID_CACHE to a directory that only you"):
             use()

@@ -138,6 +138,7 @@ class Library:
         """Whether `load` would call the compiler now, which takes a while."""
         try:
             path = self.location(plain=False)
+            check_directory(path.parent)
             return not path.exists() and recent_failure(path, compiler()) is None
         except (Unavailable, OSError):
             return False

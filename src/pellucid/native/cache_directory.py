@@ -68,7 +68,7 @@ def make_directory(directory: Path) -> None:
 
 
 def check_directory(directory: Path) -> None:
-    """Refuses a directory in which, or above which, another user could replace a file.
+    """Refuses a directory in which, or above which, another user could replace a file; those that are missing do not count.
 
     In a sticky directory, as /tmp is one, only the owner of an entry can rename or remove it.
 
@@ -80,6 +80,8 @@ def check_directory(directory: Path) -> None:
     for path in (directory, *directory.parents):
         try:
             info = os.lstat(path)
+        except FileNotFoundError:
+            continue
         except OSError as error:
             raise Unavailable(f"cannot read {path}: {error.strerror}") from error
         if not stat.S_ISDIR(info.st_mode):
