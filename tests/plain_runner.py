@@ -20,7 +20,7 @@ BROKEN = 13  # a token after which nothing is a number
 class Plain:
     """A runner whose logits are hashes of the text; a sequence is its list of tokens."""
 
-    config, path = CONFIG, "plain Python"
+    config, path, cached = CONFIG, "plain Python", True
 
     def __init__(self, mode: Mode = "exact") -> None:
         self.mode: Mode = mode

@@ -11,6 +11,7 @@ from pellucid.engine.sampling import draw, uniform
 from pellucid.generation.model import GPT
 from pellucid.gpt.arrangements import all_dense, alternating
 from pellucid.gpt.config import GPTConfig
+from pellucid.runtime.torch_runner import TorchRunner
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 from pellucid.text.tokenizer import Tokenizer
 
@@ -128,14 +129,14 @@ def test_samples_differ_and_do_not_depend_on_how_many_there_are(banded):
 
 def test_samples_share_one_reading_of_their_prompt(banded, monkeypatch):
     read = []
-    hidden = GPT.hidden
-    monkeypatch.setattr(GPT, "hidden", lambda self, ids, *rest: read.append(ids.shape) or hidden(self, ids, *rest))
+    forward = TorchRunner._forward
+    monkeypatch.setattr(TorchRunner, "_forward", lambda self, spans, size: read.append(size) or forward(self, spans, size))
     projected = []
-    logits = GPT.logits
-    monkeypatch.setattr(GPT, "logits", lambda self, h: projected.append(h.shape) or logits(self, h))
+    logits = TorchRunner._logits
+    monkeypatch.setattr(TorchRunner, "_logits", lambda self, h: projected.append(h.shape) or logits(self, h))
     banded.generate([prompt_ids(11), prompt_ids(5)], max_tokens=2, seed=1, n=3)
     # The second prompt is the beginning of the first: its last token alone is read, beside three answers that go on.
-    assert read == [(11, 1), (3 + 1, 1), (3, 1)]
+    assert read == [11, 3 + 1, 3]
     assert projected == [(1, 32), (3 + 1, 32), (3, 32)]  # only the last position of a prompt
 
 

@@ -45,7 +45,7 @@ def all_hashed(text: list[int], first: int) -> np.ndarray:
 class Checking:
     """A runner that holds texts themselves, and refuses a call that the protocol does not allow."""
 
-    config, mode, path = CONFIG, "exact", "hash"
+    config, mode, path, cached = CONFIG, "exact", "hash", True
 
     def __init__(self, budget: int | None) -> None:
         self.budget, self.texts, self.capacity, self.opened, self.fails = budget, {}, {}, 0, False

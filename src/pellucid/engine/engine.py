@@ -63,6 +63,9 @@ class Engine:
         chunk: int = CHUNK, max_sequences: int = MAX_SEQUENCES, prefix_cache: bool = True, drafter: Drafter | None = None,
     ) -> None:  # fmt: skip
         memory = None if memory is None else whole_number("memory", memory, 1)
+        chunk, max_sequences = whole_number("chunk", chunk, 1), whole_number("max_sequences", max_sequences, 1)
+        if not runner.cached:  # whole texts are read, in one piece each
+            chunk, prefix_cache, drafter = max_sequences * runner.config.n_ctx, False, None
         self.runner = runner
         self.tokenizer = tokenizer
         self.end_of_text = end_of_text

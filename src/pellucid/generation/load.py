@@ -15,6 +15,7 @@ from pellucid.generation.resolve import DEFAULT, gguf_file, resolve
 from pellucid.gpt.config_json import read_json
 from pellucid.gpt.weights import fill_parameters
 from pellucid.runtime.device import resolve_device
+from pellucid.runtime.threads import limit_threads
 
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -35,6 +36,7 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
     Raises:
         PellucidError: nothing there that this can read, or a damaged file; the message names it.
     """
+    limit_threads()
     if (file := gguf_file(source)) is not None:
         return _read_gguf(file, resolve_device(device), _dtype(dtype))
     directory = resolve(source)

@@ -108,6 +108,7 @@ def _open_torch_runner(
 
     from pellucid.gpt.decoder import Decoder
     from pellucid.gpt.weights import fill_parameters
+    from pellucid.runtime.threads import limit_threads
     from pellucid.runtime.torch_runner import TorchRunner
 
     with open_weights(directory, config, values) as (tensors, sources):  # bounds the vocabulary and the model
@@ -118,6 +119,8 @@ def _open_torch_runner(
     model.eval().requires_grad_(False)
     if config.parameters() < ONE_THREAD:
         torch.set_num_threads(1)
+    else:
+        limit_threads()
     return OpenedModel(
         runner=TorchRunner(model), config=config, tokenizer=tokenizer, no_tokenizer=no_tokenizer, no_kernel=no_kernel
     )

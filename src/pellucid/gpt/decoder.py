@@ -274,3 +274,17 @@ def check_ids(name: str, ids: object, vocab_size: int, *, shape: torch.Size | No
         outside = least if least < 0 else most
         ignored = "" if shape is None else f"; {IGNORE} is a target that does not count"
         raise PellucidError(f"{name} hold {outside}, outside the vocabulary: ids go from 0 to {vocab_size - 1}{ignored}")
+
+
+# The methods that a forward pass calls, as they are defined: `runtime.module_changes` sees by them whether one was replaced
+# since. A kernel computes what these say, and would not notice.
+_CONSTRUCTION = ("__init__", "init_weights", "reset_parameters")
+DEFINED_METHODS: dict[type[nn.Module], dict[str, object]] = {
+    cls: {name: value for name, value in vars(cls).items() if callable(value) and name not in _CONSTRUCTION}
+    for cls in (Decoder, Block, Attention, MLP, Compressor, LayerNorm, Linear, Embedding)
+} | {
+    nn.Linear: {"forward": nn.Linear.forward},
+    nn.Embedding: {"forward": nn.Embedding.forward},
+    nn.LayerNorm: {"forward": nn.LayerNorm.forward},
+    nn.Module: {name: vars(nn.Module)[name] for name in ("__call__", "_wrapped_call_impl", "_call_impl")},
+}

@@ -28,8 +28,8 @@ from pellucid.interpret.formulas import StepDistribution, attention_weights, cac
 from pellucid.interpret.tap import ActivationTap
 from pellucid.record import Provenance, Record, RecordWriter, StoredArray, as_bfloat16, as_triangle, describe, open_record
 from pellucid.runtime.inference_mode import inference_mode
-from pellucid.runtime.runner import TokenSpan
-from pellucid.runtime.torch_runner import TorchRunner
+from pellucid.runtime.runner import Runner, TokenSpan
+from pellucid.runtime.runner_selection import torch_runner
 from pellucid.text.tokenizer import Tokenizer
 from pellucid.training.machine import describe as describe_machine
 from pellucid.version import __version__
@@ -110,7 +110,7 @@ def capture_generation(
 ) -> CapturedGeneration:  # fmt: skip
     """Generates one sequence with a tap. The steps' distributions are computed between the steps, outside of their times."""
     tap = ActivationTap(model.config.n_layers, keep, clock=model.wte.weight.device.type == "cpu")
-    runner = _LogitsRunner(model, tap=tap)
+    runner = _LogitsRunner(torch_runner(model, tap))
     engine = Engine(runner, tokenizer=sequence.tokenizer, end_of_text=sequence.end_of_text, chunk=model.config.n_ctx)
     engine.add(sequence)
     steps: list[StepDistribution] = []
@@ -130,21 +130,24 @@ def capture_generation(
     return CapturedGeneration(tap, steps, times, runner.cache_bytes)
 
 
-class _LogitsRunner(TorchRunner):
-    """A torch runner that keeps the logits of the last step, and the bytes allocated for its sequence."""
+class _LogitsRunner:
+    """A runner that keeps the logits of the last step, and the bytes allocated for its sequence."""
 
-    logits: NDArray[np.float32]
-    cache_bytes = 0
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self.config, self.mode, self.cached, self.path = runner.config, runner.mode, runner.cached, runner.path
+        self.sequence_bytes, self.close, self.copy = runner.sequence_bytes, runner.close, runner.copy
+        self.logits = np.empty(0, np.float32)
+        self.cache_bytes = 0
 
     def open(self, capacity: int) -> int:
-        """See `TorchRunner.open`."""
-        sequence = super().open(capacity)
-        self.cache_bytes = max(self.cache_bytes, self._sequences[sequence].nbytes)
-        return sequence
+        """See `Runner.open`."""
+        self.cache_bytes = max(self.cache_bytes, self._runner.sequence_bytes(capacity))
+        return self._runner.open(capacity)
 
     def run(self, spans: abc.Sequence[TokenSpan]) -> list[NDArray[np.float32] | None]:
-        """See `TorchRunner.run`."""
-        found = super().run(spans)
+        """See `Runner.run`."""
+        found = self._runner.run(spans)
         (logits,) = found
         assert logits is not None
         self.logits = logits

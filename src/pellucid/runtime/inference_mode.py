@@ -4,19 +4,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-
-from pellucid.gpt.decoder import Decoder
+from torch import nn
 
 
 @contextmanager
-def inference_mode(model: Decoder) -> Iterator[None]:
-    """`torch.inference_mode` and eval mode for one pass. The caller of a stream may train the model between two tokens."""
-    was_training = model.training
-    if was_training:
-        model.eval()
+def inference_mode(model: nn.Module) -> Iterator[None]:
+    """`torch.inference_mode` and eval mode for one pass. The caller of a stream may train the model between two tokens.
+
+    Each module's own training flag is restored: some may be in eval mode while the others train.
+    """
+    training, left = [], [model]
+    while left:  # as `Module.modules`, which takes longer; twice the same module does no harm
+        module = left.pop()
+        left += filter(None, module._modules.values())
+        if module.training:
+            module.training = False
+            training.append(module)
     try:
         with torch.inference_mode():
             yield
     finally:
-        if was_training:
-            model.train()
+        for module in training:
+            module.training = True

@@ -47,11 +47,14 @@ class Runner(Protocol):
         mode: "exact": the bits of a token's logits, keys and values depend on the sequence's tokens alone: not on what else is
             read with it, nor on how the sequence was divided into spans, nor on whether its prefix was read or copied. "fast":
             they agree within a tolerance that the runner states.
+        cached: whether what was computed for a text holds for every text that begins with it. False: each pass computes whole
+            texts, so nothing is gained by dividing, sharing or drafting them.
         path: the implementation, for measurements and messages: "PyTorch float32", "kernel AVX2 int8".
     """
 
     config: GPTConfig
     mode: Mode
+    cached: bool
     path: str
 
     def sequence_bytes(self, capacity: int) -> int:

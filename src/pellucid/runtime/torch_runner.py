@@ -48,23 +48,28 @@ class TorchRunner:
         model: the decoder. Its weights must not change while a sequence that was read with them is in use.
         mode: "exact" or "fast".
         tap: sees the tensors of the forward pass, as if all tokens of a pass were one sequence; "fast" only.
+        one_sequence: a pass reads the span of one sequence, so that every module sees (1, T, C); "fast" only. Otherwise the N
+            tokens of all spans are a batch of sequences of one token.
 
     Raises:
         PellucidError: exact mode on another device than the CPU.
     """
 
-    def __init__(self, model: Decoder, *, mode: Mode = "fast", tap: Tap | None = None) -> None:
+    cached = True
+
+    def __init__(self, model: Decoder, *, mode: Mode = "fast", tap: Tap | None = None, one_sequence: bool = False) -> None:
         weight = model.wte.weight
         if mode == "exact" and weight.device.type != "cpu":
             raise PellucidError(f'equal bits are promised on the CPU only, not on {weight.device.type}: use mode="fast"')
-        assert tap is None or mode == "fast"
+        assert (tap is None and not one_sequence) or mode == "fast"
         self.model = model
         self.config = model.config
         self.mode: Mode = mode
         self.path = f"PyTorch {str(weight.dtype).removeprefix('torch.')}"
         if weight.device.type != "cpu":
             self.path += f" on {weight.device.type}"
-        self._tap = None if tap is None else _TapAsOneSequence(tap)
+        self._one_sequence = one_sequence
+        self._tap = tap if tap is None or one_sequence else _TapAsOneSequence(tap)
         compressors = ((block, model.compressor(block)) for block in range(self.config.n_layers))
         self._compressors = {block: compressor for block, compressor in compressors if compressor is not None}
         self._sequences: dict[int, SequenceKVCache] = {}
@@ -123,6 +128,9 @@ class TorchRunner:
         """One forward pass of `size` rows -> (N, E) hidden vectors."""
         ids = [token for span in spans for token in span.ids]
         tokens = torch.tensor(ids + [0] * (size - len(ids)), device=self.model.wte.weight.device)
+        if self._one_sequence:
+            (span,) = spans
+            return self.model.hidden(tokens[None], _OneSpanKVCache(span), self._tap)[0]
         cache = _SpansKVCache(spans, size, exact=self.mode == "exact")
         return self.model.hidden(tokens[:, None], cache, self._tap)[: len(ids), 0]
 
@@ -144,6 +152,9 @@ class TorchRunner:
 
     def _passes(self, spans: "list[_CachedSpan]", tokens: int) -> "Iterator[tuple[list[_CachedSpan], int]]":
         """The spans of each pass and its number of rows; a span that does not fit continues in the next."""
+        if self._one_sequence:
+            yield from (([span], len(span.ids)) for span in spans)
+            return
         if self.mode == "fast":
             yield spans, tokens
             return
@@ -248,6 +259,23 @@ class _SpansKVCache:
 
     def advance(self, tokens: int) -> None:
         """Nothing to do: spans state their positions."""
+
+
+class _OneSpanKVCache:
+    """The `gpt.kv_cache.KVCache` of a pass over the T tokens of one span: a batch of one sequence."""
+
+    def __init__(self, span: _CachedSpan) -> None:
+        self.span = span
+        self.lengths = [span.first]
+
+    def attend(self, block: int, q: Tensor, k: Tensor, v: Tensor, compressor: Compressor | None = None) -> Tensor:
+        """(1, H, T, D) of the new tokens -> (1, H, T, D)."""
+        keys, values = (x[0].transpose(0, 1).flatten(1) for x in (k, v))  # (T, C)
+        self.span.cache.write(block, self.span.first, keys, values, compressor, exact=False)
+        return self.span.cache.attend(block, self.span.first, q[0], exact=False)[None]
+
+    def advance(self, tokens: int) -> None:
+        """Nothing to do: the span states its positions."""
 
 
 class _SingleTokenKVCache:

@@ -8,7 +8,6 @@ start from its bytes and, while two neighbours together are a token, join the pa
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, SupportsIndex
 
 from pellucid.arguments import path_of
 from pellucid.errors import PellucidError
+from pellucid.resources import available_cpus
 from pellucid.text import tokenizer_json
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 from pellucid.text.split_pattern import R50K_SPLIT, around_long_runs
@@ -135,7 +135,7 @@ class Tokenizer:
         """`[encode(text) for text in texts]` on all processors."""
         parts = [around_long_runs(text) for text in texts]
         flat = [part for text in parts for part in text]
-        encoded = iter(self._encoding.encode_ordinary_batch(flat, num_threads=os.cpu_count() or 1))
+        encoded = iter(self._encoding.encode_ordinary_batch(flat, num_threads=available_cpus()))
         joined = (next(encoded) if len(text) == 1 else [i for _ in text for i in next(encoded)] for text in parts)
         return [self._ids_of_ranks(ranks) for ranks in joined]
 

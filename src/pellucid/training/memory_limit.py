@@ -1,7 +1,6 @@
 """Refuses a training step that does not fit into memory, before anything is allocated; keeps glibc from returning memory."""
 
 import ctypes
-import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.memory import precision_of, step_memory
 from pellucid.gpt.presets import PRESETS
+from pellucid.resources import memory_limit
 from pellucid.runs.recipe import DEFAULT_OPTIMIZER
 from pellucid.training.optimizers import optimizer_bytes
 from pellucid.training.placement import has_operators
@@ -73,15 +73,12 @@ def _what_fits(have: int, precision: str, optimizer: str, settings: Mapping[str,
 
 
 def memory_bytes(device: torch.device | None = None) -> int | None:
-    """The memory of a device, or of this machine (None, or the CPU); None where the system does not say."""
+    """The memory of a device; for None and the CPU, what this process may use. None: the system does not say."""
     if device is not None and device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     if device is not None and device.type == "mps":
         return int(torch.mps.recommended_max_memory())
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return None
+    return memory_limit()
 
 
 def retain_freed_memory() -> None:

@@ -14,6 +14,7 @@ from pellucid.runs.curves import LossCurve, loss_curve
 from pellucid.runs.files import METRICS, RECORDS
 from pellucid.runs.metrics import read_metrics
 from pellucid.runs.plan import Plan
+from pellucid.runtime.threads import limit_threads
 from pellucid.training import checkpoint
 from pellucid.training.loop import ended, run_steps
 from pellucid.training.memory_limit import retain_freed_memory
@@ -170,6 +171,7 @@ def run_job(
     whole_number("seed", seed, -(2**63), 2**63 - 1)
     flag("record", record)
     retain_freed_memory()
+    limit_threads()
     if flag("resume", resume):
         plan = Plan.load(run, kind=job.kind)
         refuse_missing_operators(compiled=plan.compiled)

@@ -11,16 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.native.build import Library, Unavailable
+from pellucid.native.build import Library
+from pellucid.native.errors import Unavailable
 
 
-# Sums may be reassociated and fused multiply-adds used; NaN and infinity are preserved.
-OPERATORS = Library("operators", Path(__file__).parent, ("-fopenmp", "-ffp-contract=fast", "-fno-trapping-math"))
 _USED: ContextVar[bool] = ContextVar("compiled operators are used", default=False)
 _ARGUMENTS = {
     "gelu": "nppp", "layer_norm": "nnpppfppp", "layer_norm_backward": "nnppppppp",
     "causal_softmax": "nnfp", "causal_softmax_backward": "nnfpp", "cross_entropy": "nnnppp",
 }  # fmt: skip
+# Sums may be reassociated and fused multiply-adds used; NaN and infinity are preserved.
+OPERATORS = Library(
+    "operators", Path(__file__).parent, ("-fopenmp", "-ffp-contract=fast", "-fno-trapping-math"),
+    symbols=tuple(f"pellucid_{name}" for name in _ARGUMENTS),
+)  # fmt: skip
 _TYPES = {"n": ctypes.c_int64, "p": ctypes.c_void_p, "f": ctypes.c_float}
 
 

@@ -21,6 +21,9 @@ static void after_fork_in_child(void) {
 
 __attribute__((constructor)) static void register_fork_handler(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
 
+void lock_threads(void) { pthread_mutex_lock(&forward_lock); }
+void unlock_threads(void) { pthread_mutex_unlock(&forward_lock); }
+
 /* Allocates from the arena; what comes next stays aligned to 64 bytes. */
 static float *allocate(float **arena_end, int64_t count) {
     float *allocated = *arena_end;

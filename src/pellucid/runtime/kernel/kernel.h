@@ -64,6 +64,10 @@ int pellucid_matmul(const struct matrix *w, const float *x, int64_t rows, float 
 /* Converts n numbers, a multiple of 16, to float16. For tests. */
 void pellucid_to_float16(const float *x, int64_t n, uint16_t *y);
 
+/* Reduces the bytes of tensors to 64 numbers for each half megabyte of each (`fingerprint.c`): lanes (chunks, 64). Equal numbers
+ * mean equal bytes. Returns 0, or 1 if memory ran out. */
+int pellucid_fingerprint(const void *const *data, const int64_t *bytes, int64_t n_tensors, uint32_t *lanes, int threads);
+
 /* Packs an (N, K) matrix into panels of FLOAT32 or BFLOAT16. Source: float32, bfloat16, float16 or int8 numbers ('f', 'b',
  * 'h', 'i'), rows and columns `row_stride` and `column_stride` numbers apart, each row multiplied by its `scale` unless that
  * is NULL. */
@@ -96,6 +100,8 @@ static inline float bf16_to_float(uint16_t bf16) {
 enum { MAX_THREADS = 64 };
 void parallel_for(int threads, int64_t n_tasks, void (*task)(void *args, int64_t index, int thread), void *args);
 void reset_threads_after_fork(void);
+void lock_threads(void); /* a caller of `parallel_for` outside of a forward pass holds this lock */
+void unlock_threads(void);
 
 /* What is done with the sums of a matrix product: y = sums, y = activation(sums), y += sums. */
 enum epilogue { STORE, ACTIVATE, ADD };

@@ -4,11 +4,17 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
-from pellucid.native.build import Library, Unavailable
+from pellucid.native.build import Library
+from pellucid.native.errors import Unavailable
 
 
 # Each operation rounds as it is written: no fused multiply-add but those that say so, nothing reordered.
-KERNEL = Library("kernel", Path(__file__).parent, ("-pthread", "-ffp-contract=off"))
+KERNEL = Library(
+    "kernel", Path(__file__).parent, ("-pthread", "-ffp-contract=off"),
+    symbols=tuple(
+        f"pellucid_{name}" for name in ("forward", "matmul", "pack", "pack_groups", "to_float16", "fingerprint", "variant")
+    ),
+)  # fmt: skip
 FLOAT32, BFLOAT16, INT8, INT4 = range(4)  # enum dtype
 PANEL = 16
 
@@ -80,6 +86,7 @@ def kernel(*, plain: bool = False) -> ctypes.CDLL:
     library.pellucid_pack.restype = None
     library.pellucid_pack_groups.argtypes = (pointer, pointer, whole, whole, pointer, ctypes.c_int)
     library.pellucid_pack_groups.restype = None
+    library.pellucid_fingerprint.argtypes = (pointer, pointer, whole, pointer, ctypes.c_int)
     library.pellucid_variant.restype = ctypes.c_char_p
     return library
 

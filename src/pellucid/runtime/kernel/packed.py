@@ -4,7 +4,6 @@ C width, F feed-forward width, H heads, L blocks, V vocabulary. K columns in and
 """
 
 import math
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.pattern import Banded, Dense
 from pellucid.gpt.quantize import GROUP, QuantizedMatrix, quantize, quantized_from_file
+from pellucid.resources import available_cpus
 from pellucid.runtime.kernel import library
 from pellucid.runtime.kernel.library import (
     BFLOAT16,
@@ -60,7 +60,7 @@ class PackedWeights:
             `gpt.directory`). Each is asked for once, and copied.
         weights: the number format of the matrices: "float32", "bfloat16", or in groups (`gpt.quantize`) "int8" or "int4"; with
             these two, activations are rounded to int8, too (`matmul_quantized.c`). All else is float32.
-        threads: None: one for each core, a single one for a small model.
+        threads: None: one for each CPU that this process may use, a single one for a small model.
         plain: for the kernel compiled without vector instructions.
 
     Raises:
@@ -81,7 +81,7 @@ class PackedWeights:
         self.library = library.kernel(plain=plain)
         self._buffers: list[Array] = []  # arrays that the structures point into
         if threads is None:
-            threads = 1 if config.parameters() < ONE_THREAD else os.cpu_count() or 1
+            threads = 1 if config.parameters() < ONE_THREAD else available_cpus()
         self.model = self._fill(tensors, threads)
 
     @property

@@ -46,7 +46,7 @@ def pack(model: Any, weights: str | None = None) -> PackedWeights:
 def arrays_of(model: Any) -> dict[str, Array]:
     """A model's parameters as arrays, not copied; bfloat16 as uint16 bits."""
     outputs = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in model.named_parameters(remove_duplicate=False):  # a module may stand in two places
         values = parameter.detach()
         if str(values.dtype) == "torch.bfloat16":
             import torch
@@ -69,6 +69,7 @@ class KernelRunner:
     """
 
     mode: Mode = "exact"  # in any case
+    cached = True
 
     def __init__(self, packed: PackedWeights, *, cache: str | None = None) -> None:
         default_cache = "float32" if packed.weights == "float32" else "float16"

@@ -1,0 +1,120 @@
+"""`UncachedRunner`: a runner that calls the model with a sequence's whole text, for models that must not be read in pieces.
+
+T positions of a text, V vocabulary.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pellucid.gpt.decoder import Decoder
+from pellucid.gpt.tap import Tap
+from pellucid.runtime.inference_mode import inference_mode
+from pellucid.runtime.runner import Mode, TokenSpan
+from pellucid.runtime.torch_runner import TOLERANCE, TorchRunner
+
+
+TRIAL_TOKENS = 7  # of the trial of `is_cacheable`: the second half is read one by one, as generated tokens are
+
+class UncachedRunner:
+    """See `runner.Runner`. The logits of a pass are those of `model(ids)`, with the (1, T) ids of one sequence's whole text.
+
+    A hook or a replaced method may treat the positions of (1, T, C) tensors in any way: nothing that it computed for an earlier
+    token can be used for a later one. A token therefore costs a pass over all tokens before it.
+
+    Args:
+        model: the decoder.
+        tap: sees the tensors of the positions that a span adds.
+    """
+
+    mode: Mode = "fast"
+    cached = False
+
+    def __init__(self, model: Decoder, *, tap: Tap | None = None) -> None:
+        self.model = model
+        self.config = model.config
+        parameter = next(model.parameters())
+        self.path = f"PyTorch {str(parameter.dtype).removeprefix('torch.')}, uncached"
+        self._device = parameter.device
+        self._tap = tap
+        self._sequences: dict[int, list[int]] = {}
+        self._next = 0
+
+    def sequence_bytes(self, capacity: int) -> int:
+        """Bytes of the ids of a sequence of up to `capacity` positions: there are no keys and values."""
+        return 8 * capacity
+
+    def open(self, capacity: int) -> int:
+        """A new, empty sequence of up to `capacity` positions; its number."""
+        assert 0 < capacity <= self.config.n_ctx
+        self._next += 1
+        self._sequences[self._next] = []
+        return self._next
+
+    def close(self, sequence: int) -> None:
+        """Frees a sequence."""
+        del self._sequences[sequence]
+
+    def copy(self, source: int, target: int, positions: int) -> None:
+        """Makes the first `positions` positions of `target` those of `source`, as if they had been read there."""
+        self._sequences[target][:] = self._sequences[source][:positions]
+
+    def run(self, spans: Sequence[TokenSpan]) -> list[NDArray[np.float32] | None]:
+        """Reads the texts that the spans complete, each in a pass of its own. See `runner.Runner.run`."""
+        results: list[NDArray[np.float32] | None] = []
+        for span in spans:
+            text = self._sequences[span.sequence]
+            assert span.first <= len(text)
+            text[span.first :] = span.ids
+            if span.wanted == "none" and self._tap is None:
+                results.append(None)
+                continue
+            with inference_mode(self.model):
+                ids = torch.tensor([text], device=self._device)
+                # A forward method of the user's own may take ids alone.
+                taps = {} if self._tap is None else {"tap": _TapOfNewPositions(self._tap, span.first)}
+                logits = self.model(ids, **taps)[0, span.first :].float().cpu().numpy()
+            results.append(None if span.wanted == "none" else logits[-1] if span.wanted == "last" else logits)
+        return results
+
+
+def is_cacheable(model: Decoder) -> bool:
+    """Whether keys and values may be cached although a module was replaced: tries it with a few tokens.
+
+    Most modules treat each position by itself. One that does not, or an attention that ignores the cache, gives other logits
+    when a text is read in two parts.
+    """
+    tokens = min(TRIAL_TOKENS, model.config.n_ctx)
+    ids = [7919 * (place + 1) % model.config.vocab_size for place in range(tokens)]
+    half = (tokens + 1) // 2
+    try:
+        with inference_mode(model):
+            expected = model(torch.tensor([ids], device=model.wte.weight.device))[0].float().cpu().numpy()
+        runner = TorchRunner(model, one_sequence=True)
+        sequence = runner.open(tokens)
+        parts = [TokenSpan(sequence, 0, ids[:half], "all")]
+        parts += [TokenSpan(sequence, place, ids[place : place + 1], "all") for place in range(half, tokens)]
+        logits = np.concatenate([part for span in parts for part in runner.run([span]) if part is not None])
+    except Exception:  # of a module that knows no cache: its call without one, which follows, will tell what else is wrong
+        return False
+    allowed = 4 * TOLERANCE[model.wte.weight.dtype] * max(1.0, float(np.abs(expected).max()))
+    return logits.shape == expected.shape and bool((np.abs(logits - expected) <= allowed).all())
+
+
+class _TapOfNewPositions:
+    """Shows a tap the positions from `first` on."""
+
+    def __init__(self, tap: Tap, first: int) -> None:
+        self._tap = tap
+        self._first = first
+
+    def stream(self, level: int, x: Tensor) -> None:
+        """(1, T, C) -> those of the new positions."""
+        self._tap.stream(level, x[:, self._first :])
+
+    def attention(self, block: int, q: Tensor, k: Tensor) -> None:
+        """(1, H, T, D) -> those of the new positions."""
+        self._tap.attention(block, q[:, :, self._first :], k[:, :, self._first :])

@@ -1,0 +1,423 @@
+"""Models that a user changed: hooks, replaced methods and modules, edited weights. The answer is that of `model(ids)`."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from cases import cases
+from hypothesis import given
+from hypothesis import strategies as st
+from models import lively
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.utils import parametrize
+
+import pellucid
+from pellucid.errors import PellucidError
+from pellucid.gpt.decoder import Attention
+from pellucid.runtime.kernel.runner import unavailable_reason
+from pellucid.runtime.module_changes import find_change
+from pellucid.runtime.runner_selection import default_runner, torch_runner
+
+
+CONFIG = pellucid.GPTConfig(
+    vocab_size=61, n_ctx=32, n_layers=2, d_model=24, n_heads=3, dropout=0.4, pattern=("banded(5)", "dense")
+)
+TOKENS = 6
+MISSING = unavailable_reason(CONFIG)
+needs_kernel = pytest.mark.skipif(MISSING is not None, reason=f"no kernel: {MISSING}")
+
+
+@cache
+def original() -> pellucid.GPT:
+    return lively(pellucid.GPT(CONFIG, seed=2))
+
+
+NAMES = [name for name, _ in original().named_modules()]
+
+
+class Wrapped(nn.Module):
+    """Another module around the one that was there, as LoRA's are."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.dropout = nn.Dropout(0.5)  # which must be off
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("inner"), name)
+
+    def forward(self, *args: Any) -> Tensor:
+        return self.dropout(self.inner(*args)) * 1.25
+
+
+class Averaging(Wrapped):
+    """One that mixes the positions, so that no text can be read in parts."""
+
+    def forward(self, *args: Any) -> Tensor:
+        out = self.inner(*args)
+        return out + out.cumsum(-2)
+
+
+class Ignorant(nn.Module):
+    """An attention, MLP or block without the arguments that ours take beside the vectors."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor, cache: None = None, tap: None = None) -> Tensor:
+        return self.inner(x, None, None) if isinstance(self.inner, Attention) else self.inner(x)
+
+
+class Doubled(nn.Module):
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * 2
+
+
+def replace_module(model: pellucid.GPT, name: str, other: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, other)
+
+
+def scale_output(module: nn.Module, args: Any, out: Tensor) -> Tensor:
+    return out * 0.8
+
+
+def change_position(module: nn.Module, args: Any, out: Tensor) -> Tensor:
+    """What an ablation does: position 2 of each sequence. Positions are the last axis but one."""
+    out = out.clone()
+    out[..., 2:3, :] = 0
+    return out
+
+
+def change_last(module: nn.Module, args: Any, out: Tensor) -> Tensor:
+    out = out.clone()
+    out[..., -1, :] *= -1
+    return out
+
+
+def scale_input(module: nn.Module, args: Any) -> Any:
+    return (args[0] * 0.7 if args[0].is_floating_point() else args[0].flip(-1), *args[1:])
+
+
+def patch_forward(module: nn.Module) -> None:
+    before = module.forward
+    module.forward = lambda *args, **others: before(*args, **others) * 1.5
+
+
+def patch_call(module: nn.Module) -> None:
+    before = module._call_impl
+    module._call_impl = lambda *args, **others: before(*args, **others) * 1.5
+
+
+def swap_class(module: nn.Module) -> None:
+    def forward(self: nn.Module, *args: Any, **others: Any) -> Tensor:
+        return super(own, self).forward(*args, **others) * 1.5
+
+    own = type("Own", (type(module),), {"forward": forward})
+    module.__class__ = own
+
+
+def has_weight(module: nn.Module) -> bool:
+    return isinstance(getattr(module, "weight", None), nn.Parameter)
+
+
+def weight_norm(module: nn.Module) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # it is the old form that is meant
+        nn.utils.weight_norm(module)
+    with torch.no_grad():
+        module.weight_g.mul_(1.3)
+
+
+def edited_attributes(module: nn.Module) -> None:
+    for name, value in {"eps": 0.3, "activation": torch.relu, "scaled": False, "post_norm": True, "max_norm": 0.5}.items():
+        if name in vars(module):
+            setattr(module, name, value)
+
+
+def in_inference_mode(weight: nn.Parameter) -> None:
+    with torch.inference_mode():
+        weight[0] += 1.0
+
+
+def in_no_grad(weight: nn.Parameter) -> None:
+    with torch.no_grad():
+        weight[0] += 1.0
+
+
+def one_sign(weight: nn.Parameter) -> None:
+    weight.data.view(-1)[-1] *= -1
+
+
+def all_signs(weight: nn.Parameter) -> None:
+    weight.data.neg_()
+
+
+def one_bit(weight: nn.Parameter) -> None:
+    bits = weight.detach().numpy().view("uint32").reshape(-1)
+    bits[len(bits) // 2] ^= 1 << 25  # 16 times as much, or as little
+
+
+def swapped_rows(weight: nn.Parameter) -> None:
+    weight.data = weight.data.flip(0)
+
+
+def new_storage(weight: nn.Parameter) -> None:
+    weight.data = weight.data.clone() + 0.5
+
+
+def through_numpy(weight: nn.Parameter) -> None:
+    weight.detach().numpy()[...] *= 0.5
+
+
+Edit = Callable[[pellucid.GPT, str, nn.Module], Any]
+
+
+def on_weight(edit: Callable[[nn.Parameter], None]) -> Edit:
+    return lambda model, name, module: edit(module.weight) if has_weight(module) else None
+
+
+EDITS: dict[str, Edit] = {
+    "hook": lambda model, name, module: module.register_forward_hook(scale_output),
+    "hook on one position": lambda model, name, module: module.register_forward_hook(change_position),
+    "hook on the last position": lambda model, name, module: module.register_forward_hook(change_last),
+    "pre-hook": lambda model, name, module: module.register_forward_pre_hook(scale_input),
+    "patched forward": lambda model, name, module: patch_forward(module),
+    "patched call": lambda model, name, module: patch_call(module),
+    "subclass": lambda model, name, module: swap_class(module),
+    "wrapped": lambda model, name, module: replace_module(model, name, Wrapped(module)) if name not in ("", "h") else None,
+    "averaging": lambda model, name, module: replace_module(model, name, Averaging(module)) if name not in ("", "h") else None,
+    "ignorant": lambda model, name, module: (
+        replace_module(model, name, Ignorant(module)) if name.count(".") in (1, 2) and "ln" not in name else None
+    ),
+    "parametrized": lambda model, name, module: (
+        parametrize.register_parametrization(module, "weight", Doubled()) if has_weight(module) else None
+    ),
+    "weight norm": lambda model, name, module: weight_norm(module) if isinstance(module, nn.Linear) else None,
+    "attributes": lambda model, name, module: edited_attributes(module),
+    "no bias": lambda model, name, module: setattr(module, "bias", None) if isinstance(module, nn.Linear) else None,
+    "tensor subclass": on_weight(lambda weight: setattr(weight, "__class__", type("Own", (nn.Parameter,), {}))),
+} | {edit.__name__: on_weight(edit) for edit in (
+    in_inference_mode, in_no_grad, one_sign, all_signs, one_bit, swapped_rows, new_storage, through_numpy,
+)}  # fmt: skip
+
+
+MODES = ("generate", "stream", "lookup", "beam", "batch", "xray", "engine")
+TEXTS = st.lists(st.integers(0, 59), min_size=3, max_size=12)
+
+
+def answer(model: pellucid.GPT, ids: list[int], mode: str) -> tuple[list[int], list[float]]:
+    """The likeliest token each time, and its log-probability."""
+    options: dict[str, Any] = {"max_tokens": TOKENS, "temperature": 0, "seed": 1}
+    match mode:
+        case "stream":
+            tokens = list(model.stream(ids, **options))
+            return [token.id for token in tokens], [token.logprob for token in tokens]
+        case "beam":
+            done = model.beam(ids, width=1, max_tokens=TOKENS)
+        case "batch":
+            done = model.generate([ids[:2], ids, [7]], **options)[1]
+        case "engine":
+            engine = model.engine(mode="fast", chunk=5)
+            handle = engine.submit(model.new_request(ids, **options))
+            for _ in engine.run_until_idle():
+                pass
+            (done,) = handle.completions()
+        case "xray":
+            with pellucid.xray(model, ids, keep=(), **options) as record:
+                return [record[f"generation/steps/drawn_{name}"].tolist() for name in ("ids", "logprobs")]
+        case _:
+            done = model.generate(ids, draft="lookup" if mode == "lookup" else None, **options)
+    return list(done.ids), list(done.logprobs)
+
+
+def logprobs_of(model: pellucid.GPT, ids: list[int]) -> Tensor:
+    """(T, V): the oracle."""
+    with torch.inference_mode():
+        logprobs: Tensor = model(torch.tensor([ids]))[0].log_softmax(-1)
+    return logprobs
+
+
+def close(found: Any, expected: Any) -> bool:
+    return torch.allclose(torch.as_tensor(found, dtype=torch.float32), torch.as_tensor(expected), rtol=1e-3, atol=2e-3)
+
+
+def check(model: pellucid.GPT, ids: list[int], mode: str) -> None:
+    """Compares with `model(ids)` of the whole text for each token; equal ones may be drawn either way."""
+    drawn, logprobs = answer(model, ids, mode)
+    texts = [ids + drawn, ids + drawn[:-1], ids[:2]]  # of which one begins as the other
+    found = model.score(texts)
+    model.eval()  # a module that a user adds is in training mode
+    assert len(drawn) == TOKENS or drawn[-1] == model.end_of_text
+    for step, (token, logprob) in enumerate(zip(drawn, logprobs, strict=True)):
+        row = logprobs_of(model, ids + drawn[:step])[-1]
+        assert close(logprob, row[token]) and close(row[token], row.max())
+    for text, score in zip(texts, found, strict=True):
+        rows = logprobs_of(model, text[:-1])
+        assert close(score.logprobs[1:], rows[torch.arange(len(rows)), torch.tensor(text[1:])])
+
+
+def changed(name: str, edit: str) -> pellucid.GPT:
+    model = original().copy()
+    model.generate([1, 2, 3], max_tokens=2)  # whatever is kept of it must not answer for the edited model
+    EDITS[edit](model, name, model.get_submodule(name))
+    return model
+
+
+@cases(40)
+@given(st.sampled_from(NAMES), st.sampled_from(sorted(EDITS)), st.sampled_from(MODES), TEXTS)
+def test_the_answer_is_that_of_the_changed_model(name: str, edit: str, mode: str, ids: list[int]) -> None:
+    check(changed(name, edit), ids, mode)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("edit", sorted(EDITS))
+def test_every_edit_of_every_module(edit: str) -> None:
+    for number, name in enumerate(NAMES):
+        check(changed(name, edit), [5, 9, 2, 44, 17], MODES[number % len(MODES)])
+
+
+@cases(12)
+@given(st.sampled_from(NAMES), st.sampled_from(MODES), TEXTS)
+def test_a_hook_sees_batch_position_and_width(name: str, mode: str, ids: list[int]) -> None:
+    """All positions of a text, each time: what `model(ids)` shows it, apart from other texts of a batch."""
+    seen: list[tuple[int, ...]] = []
+    shapes: list[tuple[int, ...]] = []
+    model = original().copy()
+    handle = model.get_submodule(name).register_forward_hook(lambda module, args, out: seen.append(tuple(out.shape)))
+    drawn, _ = answer(model, ids, mode)
+    handle.remove()
+    model.get_submodule(name).register_forward_hook(lambda module, args, out: shapes.append(tuple(out.shape)))
+    if mode == "batch":
+        seen = [shape for shape in seen if len(ids) <= shape[-2] < len(ids) + len(drawn)]
+    for length in range(len(ids), len(ids) + len(drawn)):
+        logprobs_of(model, (ids + drawn)[:length])
+    assert set(seen) == set(shapes) and len(seen) >= len(shapes) and all(shape[0] == 1 or name == "wpe" for shape in seen)
+
+
+@needs_kernel
+def test_an_unchanged_model_is_given_to_the_kernel() -> None:
+    assert find_change(original()) is None
+    for model in (original().copy(), pellucid.load()):
+        model.notes = "an attribute that no method reads"
+        model.wte.notes = [1]
+        model.register_buffer("counts", torch.zeros(3))
+        model.wte.register_full_backward_hook(lambda *args: None)
+        assert find_change(model) is None and default_runner(model).path.startswith("kernel")
+
+
+@needs_kernel
+def test_removing_a_hook_gives_the_kernel_back() -> None:
+    model = original().copy()
+    before = model.generate([1, 2, 3], max_tokens=TOKENS, seed=1)
+    handle = model.h[1].mlp.register_forward_hook(scale_output)
+    assert model.generate([1, 2, 3], max_tokens=TOKENS, seed=1).logprobs != before.logprobs
+    handle.remove()
+    assert model.generate([1, 2, 3], max_tokens=TOKENS, seed=1) == before
+
+
+@pytest.fixture
+def every_class() -> Iterator[None]:
+    """Puts the methods back that a test replaces for all instances."""
+    patched = (Attention, "forward"), (nn.Linear, "forward"), (pellucid.GPT, "logits")
+    before = [vars(cls).get(name) for cls, name in patched]
+    yield
+    for (cls, name), method in zip(patched, before, strict=True):
+        if method is None:
+            delattr(cls, name) if name in vars(cls) else None
+        else:
+            setattr(cls, name, method)
+
+
+@pytest.mark.parametrize(("cls", "name"), [(Attention, "forward"), (nn.Linear, "forward"), (pellucid.GPT, "logits")])
+def test_a_method_replaced_in_its_class_is_called(every_class: None, cls: type[nn.Module], name: str) -> None:
+    method = getattr(cls, name)
+    setattr(cls, name, lambda self, *args: method(self, *args) * 1.5)
+    check(original().copy(), [5, 9, 2], "generate")
+
+
+def test_a_hook_on_all_modules_is_called() -> None:
+    model = original().copy()
+    handle = register_module_forward_hook(lambda module, args, out: out * 0.9 if isinstance(module, nn.LayerNorm) else None)
+    try:
+        check(model, [5, 9, 2], "generate")
+    finally:
+        handle.remove()
+
+
+def test_a_subclass_computes_as_it_says() -> None:
+    class Cold(pellucid.GPT):
+        def forward(self, ids: Tensor) -> Tensor:
+            return super().forward(ids) / 2
+
+    model = Cold(CONFIG, seed=2)
+    model.load_state_dict(original().state_dict())
+    check(model.eval(), [5, 9, 2], "generate")
+
+
+@needs_kernel
+def test_why_pytorch_computes_is_logged_once_for_each_reason(caplog: pytest.LogCaptureFixture) -> None:
+    model = original().copy()
+    with caplog.at_level(logging.INFO, "pellucid"):
+        model.generate([1], max_tokens=1)
+        assert not caplog.messages
+        handle = model.h[0].mlp.register_forward_hook(scale_output)
+        model.generate([1], max_tokens=1)
+        model.score([1, 2])
+        assert [record.levelname for record in caplog.records] == ["INFO"]
+        assert caplog.messages[0].endswith("it computes from the parameters alone, and h.0.mlp has a forward hook")
+        handle.remove()
+        replace_module(model, "h.1.attn.c_attn", Wrapped(model.h[1].attn.c_attn))
+        model.generate([1], max_tokens=1)
+        assert caplog.messages[1:] == [caplog.messages[1]]
+        assert caplog.messages[1].endswith("and h.1.attn.c_attn is a Wrapped, not a Linear")
+
+
+@pytest.mark.parametrize("edit", ["hook", "wrapped"])
+def test_where_only_the_kernel_will_do_a_changed_model_is_refused(edit: str) -> None:
+    model = changed("h.0.mlp", edit)
+    for options in ({"kernel": "only", "mode": "fast"}, {"weights": "int8"}, {"cache": "float16"}):
+        with pytest.raises(PellucidError, match=r"no kernel here: it computes .* alone, and h\.0\.mlp "):
+            model.runner(**options)
+    with pytest.raises(PellucidError, match=r'equal bits are promised .* and h\.0\.mlp .*: use mode="fast"'):
+        model.runner(mode="exact")
+
+
+def test_a_module_in_two_places_is_packed_in_both() -> None:
+    model = original().copy()
+    model.h[1].mlp = model.h[0].mlp
+    assert find_change(model) is None
+    check(model, [5, 9, 2, 33], "generate")
+
+
+def test_a_module_that_treats_each_position_by_itself_keeps_the_cache() -> None:
+    for name, edit, cached in (("h.0.mlp", "wrapped", True), ("h.0.mlp", "averaging", False), ("h.1.attn", "ignorant", False)):
+        assert torch_runner(changed(name, edit)).cached == cached
+
+
+@cases(6)
+@given(st.sets(st.sampled_from(NAMES)), st.sampled_from(["generate", "xray"]))
+def test_dropout_is_off_and_each_module_stays_in_its_mode(training: set[str], mode: str) -> None:
+    model = original().copy()
+    for edit in ("nothing", "wrapped"):
+        if edit == "wrapped":
+            replace_module(model, "h.0.mlp.c_proj", Wrapped(model.h[0].mlp.c_proj).eval())
+        for name, module in model.named_modules():
+            module.training = name in training
+        expected = answer(model.copy().eval(), [4, 8, 15], mode) if edit == "nothing" else None
+        found = answer(model, [4, 8, 15], mode)
+        modules = dict(model.named_modules())
+        assert {name for name, module in modules.items() if module.training} == training & set(modules)
+        if expected is not None:
+            assert found[0] == expected[0] and close(found[1], expected[1])
+        else:
+            check(model, [4, 8, 15], mode)
