@@ -19,6 +19,7 @@ from pellucid.errors import PellucidError
 
 # As in GPT-3's API: its ranges for penalties and biases. The range of repetition_penalty is a choice.
 MAX_PENALTY, MAX_BIAS, MAX_REPETITION_PENALTY = 2.0, 100.0, 100.0
+MAX_JSON = 2**53 - 1  # the largest whole number that every reader of a record's JSON holds exactly
 
 OptionType = Literal["int", "float", "bool", "texts", "biases"]
 Recorded = Literal["always", "when changed", "in provenance", "never"]
@@ -146,7 +147,7 @@ SAMPLING_OPTIONS: tuple[SamplingOption, ...] = (
         requirement="0 (the likeliest token) or more", help="0 takes the likeliest token",
     ),
     SamplingOption(
-        name="top_k", type="int", default=None, minimum=1, nullable=True, recorded="always", metavar="K",
+        name="top_k", type="int", default=None, minimum=1, maximum=MAX_JSON, nullable=True, recorded="always", metavar="K",
         help="draw from the K likeliest tokens only",
     ),
     SamplingOption(

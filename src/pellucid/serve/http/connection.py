@@ -39,9 +39,10 @@ class ConnectionProtocol(H11Protocol):
         super().connection_made(transport)
         self.flow = _UnpausedFlow(transport)
         self._start_timer()
-        if len(self.connections) > MAX_CONNECTIONS:
-            waiting = (other for other in self.connections if isinstance(other, ConnectionProtocol) and other is not self)
-            next((other for other in waiting if other._is_receiving), self).transport.abort()
+        still_open = [other for other in self.connections if not other.transport.is_closing()]
+        if len(still_open) > MAX_CONNECTIONS:
+            others = (other for other in still_open if isinstance(other, ConnectionProtocol) and other is not self)
+            next((other for other in others if other._is_receiving), self).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""

@@ -42,7 +42,6 @@ class RequestLifetimeMiddleware:
         try:
             body = await read_body(receive, MAX_BODY)
         except BodyTooLargeError:
-            await discard_body(receive)
             answer = ErrorMessage(error=f"the body has more than {MAX_BODY:,} bytes")
             await JSONResponse(answer, 413, {"Connection": "close"})(scope, receive, send)
             return
@@ -98,7 +97,11 @@ class BodyTooLargeError(Exception):
 
 
 async def read_body(receive: Receive, limit: int) -> bytes | None:
-    """The whole body of a request; None where the client disconnects before its end. Raises BodyTooLargeError."""
+    """The whole body of a request; None where the client disconnects before its end.
+
+    Raises:
+        BodyTooLargeError: it has more than `limit` bytes; the rest was discarded.
+    """
     body = bytearray()
     while True:
         message = await receive()
@@ -106,6 +109,8 @@ async def read_body(receive: Receive, limit: int) -> bytes | None:
             return None
         body += message.get("body", b"")
         if len(body) > limit:
+            if message.get("more_body", False):
+                await discard_body(receive)
             raise BodyTooLargeError
         if not message.get("more_body", False):
             return bytes(body)
