@@ -90,7 +90,7 @@ class SamplingOption:
             case "float":
                 if not isinstance(value, int | float) or isinstance(value, bool) or not self._in_range(value):
                     raise PellucidError(f"{self.name} must be {self._required(value)}, not {value!r}")
-                return value
+                return value if abs(value) <= MAX_JSON else float(value)
 
     def from_json(self, value: Any) -> Any:
         """The checked value of a JSON field. Biases come as an object, {"50256": -100}; a whole number that

@@ -12,6 +12,9 @@ from pellucid.errors import PellucidError
 from pellucid.runs.files import METRICS
 
 
+_END = 1 << 16  # bytes of the end of the file that `last_step` reads: some hundred lines
+
+
 class MetricsWriter:
     """An observer that appends a line to `RUN/metrics.jsonl` for each event that has one.
 
@@ -94,6 +97,24 @@ def read_metrics(run: Path, *, until: int | None = None) -> list[dict[str, Any]]
     with (run / METRICS).open(encoding="utf-8") as file:
         lines = [json.loads(line) for line in file if line.endswith("}\n")]
     return lines if until is None else [line for line in lines if line["step"] <= until]
+
+
+def last_step(run: Path) -> int | None:
+    """The step of the last readable line of `metrics.jsonl`, of which only the end is read; None where there is none."""
+    try:
+        with (run / METRICS).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _END))
+            lines = file.read(_END).splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        try:
+            step = json.loads(line)["step"]
+        except (ValueError, RecursionError, KeyError, TypeError):
+            continue
+        if isinstance(step, int) and not isinstance(step, bool) and step >= 0:
+            return step
+    return None
 
 
 def _step_of(line: str) -> float:

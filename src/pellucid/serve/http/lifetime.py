@@ -2,10 +2,10 @@
 
 import asyncio
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.serve.http.connection import TRANSPORT
+from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.wire import ErrorMessage
 
 
@@ -43,7 +43,7 @@ class RequestLifetimeMiddleware:
             body = await read_body(receive, MAX_BODY)
         except BodyTooLargeError:
             answer = ErrorMessage(error=f"the body has more than {MAX_BODY:,} bytes")
-            await JSONResponse(answer, 413, {"Connection": "close"})(scope, receive, send)
+            await JsonResponse(answer, 413, {"Connection": "close"})(scope, receive, send)
             return
         if body is not None:
             await self._run(scope, body, receive, send)
@@ -87,7 +87,7 @@ class RequestLifetimeMiddleware:
                 transport.abort()
                 await _disconnected(receive)
         elif not left.done() or left.cancelled():
-            await JSONResponse(ErrorMessage(error=CLOSING), 503, {"Connection": "close"})(scope, receive, send)
+            await JsonResponse(ErrorMessage(error=CLOSING), 503, {"Connection": "close"})(scope, receive, send)
         elif not work.cancelled():
             work.exception()  # nobody is there to be told
 

@@ -8,9 +8,10 @@ from typing import BinaryIO
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.http.lifetime import IncompleteResponseError
 from pellucid.serve.wire import ErrorMessage
 
@@ -72,7 +73,7 @@ async def respond(request: Request, content: Content, media_type: str) -> Respon
     """The response to a request for the content: 200, 206, 304, 412 or 416."""
     headers = {"ETag": content.etag, "Accept-Ranges": "bytes", "Cache-Control": "no-cache"}
     if (wanted := request.headers.get("if-match")) and wanted != "*" and content.etag not in _tags(wanted):
-        return JSONResponse(ErrorMessage(error="the file was replaced by a newer one: load it again"), 412, headers)
+        return JsonResponse(ErrorMessage(error="the file was replaced by a newer one: load it again"), 412, headers)
     if (known := request.headers.get("if-none-match")) and (known == "*" or content.etag in _tags(known)):
         return Response(status_code=304, headers=headers)
     start, end, status = 0, content.size, 200

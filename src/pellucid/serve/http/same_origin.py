@@ -13,9 +13,9 @@ from collections.abc import Collection
 from ipaddress import ip_address
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.http.lifetime import MAX_BODY, discard_body
 from pellucid.serve.wire import ErrorMessage
 
@@ -71,7 +71,7 @@ class SameOriginMiddleware:
             await discard_body(receive)
             # Where the body's length is in doubt, what follows it is, too.
             closed = {"Connection": "close"} if status in (400, 411, 413) else None
-            await JSONResponse(ErrorMessage(error=why), status, closed)(scope, receive, with_headers)
+            await JsonResponse(ErrorMessage(error=why), status, closed)(scope, receive, with_headers)
             return
         await self.app(scope, receive, with_headers)
 

@@ -22,12 +22,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from pellucid.errors import PellucidError
 from pellucid.runs.files import METRICS, RUN_FILE
+from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.http.lifetime import RequestLifetimeMiddleware
 from pellucid.serve.http.ranges import respond
 from pellucid.serve.http.same_origin import LOCAL, SameOriginMiddleware
@@ -79,15 +80,14 @@ def make_app(catalog: SourceCatalog, hosts: Sequence[str] = LOCAL) -> Starlette:
     async def sources(request: Request) -> Response:
         found = await run_in_threadpool(catalog.listing)
         limits = Limits(prompt=MAX_PROMPT_CHARACTERS, max_tokens=MAX_TOKENS)
-        return JSONResponse(Sources(pellucid=__version__, limits=limits, options=option_fields(), **found))
+        return JsonResponse(Sources(pellucid=__version__, limits=limits, options=option_fields(), **found))
 
     async def run(request: Request) -> Response:
         path = _found(catalog.run, request) / RUN_FILE
         try:
-            plan = json.loads(await run_in_threadpool(path.read_text, "utf-8"))
-        except (OSError, ValueError) as error:
+            return JsonResponse(json.loads(await run_in_threadpool(path.read_text, "utf-8")))
+        except (OSError, ValueError, RecursionError) as error:
             raise HTTPException(404, f"run.json of this run cannot be read: {error}") from None
-        return JSONResponse(plan)
 
     async def metrics(request: Request) -> Response:
         path = _found(catalog.run, request) / METRICS
@@ -120,7 +120,7 @@ def make_app(catalog: SourceCatalog, hosts: Sequence[str] = LOCAL) -> Starlette:
         try:
             stream = await completions.start(await request.body())
         except BusyError as error:
-            return JSONResponse(ErrorMessage(error=str(error)), 429, {"Retry-After": "5"})
+            return JsonResponse(ErrorMessage(error=str(error)), 429, {"Retry-After": "5"})
         except ClosingError as error:
             raise HTTPException(503, str(error)) from None
         except PellucidError as error:
@@ -129,7 +129,7 @@ def make_app(catalog: SourceCatalog, hosts: Sequence[str] = LOCAL) -> Starlette:
 
     async def problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return JSONResponse(ErrorMessage(error=error.detail), error.status_code, error.headers)
+        return JsonResponse(ErrorMessage(error=error.detail), error.status_code, error.headers)
 
     app = Starlette(
         routes=[
@@ -179,6 +179,8 @@ def _metrics(path: Any, start: int) -> Response:
     except OSError as error:
         raise HTTPException(404, f"metrics.jsonl cannot be read: {error.strerror or error}") from None
     lines = data[: data.rfind(b"\n") + 1]
+    if not lines and len(data) == MAX_METRICS:
+        raise HTTPException(404, f"metrics.jsonl cannot be read: a line has more than {MAX_METRICS:,} bytes")
     headers: dict[str, str] = {
         MetricsHeader.NEXT: str(start + len(lines)), MetricsHeader.SIZE: str(size), MetricsHeader.AGAIN: str(int(restarted)),
     }  # fmt: skip

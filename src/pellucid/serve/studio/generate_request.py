@@ -62,9 +62,9 @@ def parse_generate_request(body: bytes) -> ParsedRequest:
     if len(prompt) > MAX_PROMPT_CHARACTERS:
         raise PellucidError(f"the prompt has {len(prompt):,} characters, more than {MAX_PROMPT_CHARACTERS:,}: shorten it")
     try:
-        prompt.encode("utf-8")
+        json.dumps(fields, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
-        raise PellucidError("the prompt holds half a character (a lone surrogate): remove it") from None
+        raise PellucidError("a text of the request holds half a character (a lone surrogate): remove it") from None
     options = {name: option.from_json(fields[name]) for name, option in table.items() if fields.get(name) is not None}
     options.setdefault("max_tokens", DEFAULT_MAX_TOKENS)
     if not 1 <= options["max_tokens"] <= MAX_TOKENS:

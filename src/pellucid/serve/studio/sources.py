@@ -14,6 +14,7 @@ from pellucid.generation.resolve import DEFAULT
 from pellucid.gpt.config_json import CONFIG
 from pellucid.record import SUFFIX, Record, open_record
 from pellucid.runs.files import MODEL, RUN_FILE
+from pellucid.runs.metrics import last_step
 from pellucid.serve.http.ranges import Content
 from pellucid.serve.wire import ModelInfo, ModelShape, RecordInfo, RunInfo, SourceLists
 
@@ -137,9 +138,12 @@ class SourceCatalog:
         found = RunInfo(id=name, title=path.name, records=records, model=self._models.by_path.get(path))
         try:
             plan = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-            return {**found, "kind": str(plan["kind"]), "total_steps": int(plan["total_steps"])}
+            found |= {"kind": str(plan["kind"]), "total_steps": int(plan["total_steps"])}
         except (OSError, ValueError, KeyError, TypeError) as error:
             return {**found, "problem": f"run.json cannot be read: {error}"}
+        if (steps := last_step(path)) is not None:
+            found["steps"] = steps
+        return found
 
     def _describe_record(self, name: str) -> RecordInfo:
         try:

@@ -13,6 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import write_whole
 from pellucid.record import Record, open_record
 from pellucid.runs.files import METRICS, RUN_FILE
+from pellucid.runs.metrics import last_step
 from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, NOSCRIPT, STYLE, asset
 from pellucid.serve.studio.sources import describe_record
 from pellucid.serve.wire import FilmFile, Glyphs, StaticFigure, StaticPage, StaticRecord, StaticRun
@@ -101,9 +102,12 @@ def _run(run: Path, number: int) -> StaticRun:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PellucidError(f"cannot show the run {run}: {error}") from error
     lines = metrics[: metrics.rfind("\n") + 1]
-    return StaticRun(
+    found = StaticRun(
         id=f"run-{number}", title=run.name, plan=plan, metrics=lines, records=[], model=None, kind=kind, total_steps=total_steps
     )
+    if (steps := last_step(run)) is not None:
+        found["steps"] = steps
+    return found
 
 
 def script_text(script: bytes) -> str:
