@@ -2,10 +2,13 @@
 
 import http.client
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
+
+import pytest
 
 from pellucid.serve import Studio
 
@@ -55,6 +58,75 @@ def events_of(body: bytes) -> list[tuple[str, Any]]:
     parts = body.decode("utf-8").strip().split("\n\n")
     pairs = [part.splitlines() for part in parts]
     return [(head.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for head, data in pairs]
+
+
+def until(reached: Callable[[], object], tries: int = 3000) -> None:
+    """Polls until a state is reached; fails where it never is."""
+    for _ in range(tries):
+        if reached():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("the state is never reached")
+
+
+def is_idle(studio: Studio) -> bool:
+    """Whether nothing of any client is left: no connection, task, place in the line, held model or sequence of an engine."""
+    server, service = studio._server.server_state, studio._completions
+    loaded = service._loaded
+    engine = loaded and loaded._driver
+    return not (
+        server.connections or server.tasks or service._waiting or service._concurrent or service._recording_lock.locked()
+        or service._tasks or (loaded and loaded.users) or (engine and engine.unfinished)
+    )  # fmt: skip
+
+
+def start(studio: Studio, body: dict[str, Any]) -> http.client.HTTPConnection:
+    """Asks without waiting for the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", studio.port, timeout=20)
+    connection.request("POST", "/api/generate", json.dumps({"model": "model-1"} | body), {"Content-Type": "application/json"})
+    return connection
+
+
+def read(connection: http.client.HTTPConnection) -> bytes:
+    with closing(connection), connection.getresponse() as response:
+        return response.read()
+
+
+class Slow:
+    """Holds every generation before each of its tokens until it is let go; counts them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go, self.begun = threading.Event(), threading.Semaphore(0)
+        self.tokens = 0
+        from pellucid.interpret import capture
+
+        original = capture.step_distribution
+
+        def held(*given: Any, **named: Any) -> Any:
+            self.tokens += 1
+            self.begun.release()
+            assert self.go.wait(20)
+            return original(*given, **named)
+
+        monkeypatch.setattr(capture, "step_distribution", held)
+
+
+class SlowEngine:
+    """Holds every step of an engine until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from pellucid.engine.engine import Engine
+
+        self.go, self.begun = threading.Event(), threading.Semaphore(0)
+        original = Engine.step
+
+        def held(engine: Engine) -> Any:
+            if threading.current_thread().name == "pellucid-engine":
+                self.begun.release()
+                assert self.go.wait(20)
+            return original(engine)
+
+        monkeypatch.setattr(Engine, "step", held)
 
 
 @contextmanager

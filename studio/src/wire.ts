@@ -21,6 +21,8 @@ export interface RunInfo {
   kind?: string;
   /** Planned optimizer steps; absent where `run.json` cannot be read. */
   total_steps?: number;
+  /** Optimizer steps done, by the last line of `metrics.jsonl`; absent where there is none. */
+  steps?: number;
   /** Ids of the records in its directory. */
   records: string[];
   /** Id of its newest model; null before the first checkpoint. */

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from serving import ask, events, events_of
+from serving import Slow, SlowEngine, ask, events, events_of, read, start
 
 import pellucid
 from pellucid.errors import PellucidError
@@ -116,37 +116,6 @@ def test_what_cannot_be_answered_says_why(studio: Studio, says: str) -> None:
     answer = ask(studio, "/api/generate", method="POST", body=body)
     assert answer.status == 400 and says in answer.error
     assert events(generate(studio, prompt="the", max_tokens=1))[-1][0] == "done"  # and the next one is answered
-
-
-class Slow:
-    """Holds every generation before each of its tokens until it is let go; counts them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.go, self.begun = threading.Event(), threading.Semaphore(0)
-        self.tokens = 0
-        from pellucid.interpret import capture
-
-        original = capture.step_distribution
-
-        def held(*given: Any, **named: Any) -> Any:
-            self.tokens += 1
-            self.begun.release()
-            assert self.go.wait(20)
-            return original(*given, **named)
-
-        monkeypatch.setattr(capture, "step_distribution", held)
-
-
-def start(studio: Studio, body: dict[str, Any]) -> http.client.HTTPConnection:
-    """Asks without waiting for the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", studio.port, timeout=20)
-    connection.request("POST", "/api/generate", json.dumps({"model": "model-1"} | body), {"Content-Type": "application/json"})
-    return connection
-
-
-def read(connection: http.client.HTTPConnection) -> bytes:
-    with closing(connection), connection.getresponse() as response:
-        return response.read()
 
 
 def test_one_at_a_time_and_a_short_line(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,24 +241,6 @@ def test_plain_answers_are_given_together_and_each_is_the_model_s(studio: Studio
     assert driver.stats.sequence_steps > driver.stats.steps, "none shared a step"
 
 
-class SlowEngine:
-    """Holds every step of an engine until it is let go."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from pellucid.engine.engine import Engine
-
-        self.go, self.begun = threading.Event(), threading.Semaphore(0)
-        original = Engine.step
-
-        def held(engine: Engine) -> Any:
-            if threading.current_thread().name == "pellucid-engine":
-                self.begun.release()
-                assert self.go.wait(20)
-            return original(engine)
-
-        monkeypatch.setattr(Engine, "step", held)
-
-
 def test_a_page_that_goes_away_frees_its_place_within_a_step(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = SlowEngine(monkeypatch)
     many = [
@@ -397,4 +348,4 @@ def test_a_signal_ends_every_answer_with_an_event_or_a_refusal_before_the_proces
     assert process.returncode == 0 and err in ("", "Ctrl-C ends it\n")
     assert len(ends) == 8
     for status, answered in ends:
-        assert status == 400 or events_of(answered)[-1][0] in ("done", "error"), (status, answered)
+        assert status == 503 or events_of(answered)[-1][0] in ("done", "error"), (status, answered)

@@ -64,17 +64,18 @@ class Engine:
     ) -> None:  # fmt: skip
         memory = None if memory is None else whole_number("memory", memory, 1)
         chunk, max_sequences = whole_number("chunk", chunk, 1), whole_number("max_sequences", max_sequences, 1)
+        flag("prefix_cache", prefix_cache)
         if not runner.cached:  # whole texts are read, in one piece each
             chunk, prefix_cache, drafter = max_sequences * runner.config.n_ctx, False, None
         self.runner = runner
         self.tokenizer = tokenizer
         self.end_of_text = end_of_text
-        self.max_sequences = whole_number("max_sequences", max_sequences, 1)
+        self.max_sequences = max_sequences
         self.drafter = drafter
         self.finished: list[Sequence] = []
         self._exact = runner.mode == "exact"
-        self._memory = KVMemory(runner, memory, MAX_CACHED if flag("prefix_cache", prefix_cache) else 0)
-        self._scheduler = Scheduler(whole_number("chunk", chunk, 1))
+        self._memory = KVMemory(runner, memory, MAX_CACHED if prefix_cache else 0)
+        self._scheduler = Scheduler(chunk)
         self._queue: deque[Sequence] = deque()
         self._running: list[RunningSequence] = []  # first come, first served
         self._counters = EngineCounters()

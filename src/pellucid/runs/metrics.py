@@ -1,6 +1,7 @@
 """`metrics.jsonl`: a line a step, a line a held-out evaluation, a line a sample; written by an observer, read back as dicts."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +21,7 @@ _NUMBERS = {
 }  # fmt: skip
 _OF_A_STEP = ("lr", "grad_norm", "tokens_per_s")
 _TEXTS = {"prompt", "sample"}
+_END = 1 << 16  # bytes of the end of the file that `last_step` reads: some hundred lines
 
 
 class MetricsWriter:
@@ -124,6 +126,22 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]
                 yield line, values
             except ValueError as error:
                 raise PellucidError(f"{path}, line {number} is damaged ({error}): remove it to go on without it") from None
+
+
+def last_step(run: Path) -> int | None:
+    """The step of the last readable line of `metrics.jsonl`, of which only the end is read; None where there is none."""
+    try:
+        with (run / METRICS).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _END))
+            lines = file.read(_END).splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        try:
+            return int(parse_line(line)["step"])
+        except ValueError:
+            continue
+    return None
 
 
 def valid_lines(data: bytes) -> bytes:

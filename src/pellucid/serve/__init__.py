@@ -3,7 +3,7 @@
 In: run directories, record files, names of models. Out: `Studio`, a server in a thread; `write_page`, an HTML page that needs
 no server.
 
-Read `wire` (the types of all messages), `http/` (the same-origin check, byte ranges), then `studio/`.
+Read `wire` (the types of all messages), `http/` (connections, lifetimes, the same-origin check, byte ranges), then `studio/`.
 """
 
 from pellucid.serve.studio.server import PORT, Studio

@@ -42,6 +42,7 @@ class RunInfo(TypedDict):
     title: str  #: Name of its directory.
     kind: NotRequired[str]  #: "train" or "finetune"; absent where `run.json` cannot be read.
     total_steps: NotRequired[int]  #: Planned optimizer steps; absent where `run.json` cannot be read.
+    steps: NotRequired[int]  #: Optimizer steps done, by the last line of `metrics.jsonl`; absent where there is none.
     records: list[str]  #: Ids of the records in its directory.
     model: str | None  #: Id of its newest model; null before the first checkpoint.
     problem: NotRequired[str]  #: Why `run.json` cannot be read; absent where it can.

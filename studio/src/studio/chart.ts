@@ -5,7 +5,7 @@ export interface Point {
   value: number;
 }
 
-/** Round numbers across a range, at most about `room` of them. */
+/** Round numbers across a range, at most about `room` of them, all different. */
 export function ticks(low: number, high: number, room: number): number[] {
   if (!(high > low) || room < 1) return [low];
   const rough = (high - low) / room;
@@ -13,7 +13,7 @@ export function ticks(low: number, high: number, room: number): number[] {
   const step = [1, 2, 5, 10].map((m) => m * power).find((one) => one >= rough)!;
   const first = Math.ceil(low / step - 1e-9);
   const count = Math.max(0, Math.floor(high / step + 1e-9) - first + 1);
-  return Array.from({ length: count }, (_, i) => Number(((first + i) * step).toPrecision(12)));
+  return [...new Set(Array.from({ length: count }, (_, i) => Number(((first + i) * step).toPrecision(12))))];
 }
 
 /** At most `count` points, each the mean of `of` neighbours; `of` is 1 where nothing was averaged. */

@@ -7,17 +7,16 @@ import {
   type GenerateRequest,
   type GenerationEvent,
   MetricsHeader,
-  type MetricsLine,
   type RunPlan,
   type Sources,
   type StaticFigure,
   type StaticPage,
   type StaticRun,
 } from "../wire.ts";
+import { checkPlan, type ParsedLines, parseLines } from "./run.ts";
 
 /** The metrics of a run since the last request. */
-export interface Metrics {
-  lines: MetricsLine[];
+export interface Metrics extends ParsedLines {
   /** Where the next request continues, in bytes. */
   next: number;
   /** Whether the file has more already. */
@@ -45,13 +44,6 @@ export interface Backend {
   metrics(run: string, from: number): Promise<Metrics>;
   figure(record: string, name: string, width: number): Promise<FilmFile>;
   generate(request: GenerateRequest, onEvent: (event: GenerationEvent) => void, signal: AbortSignal): Promise<void>;
-}
-
-function parseLines(text: string): MetricsLine[] {
-  return text
-    .split("\n")
-    .filter(Boolean)
-    .map((line) => JSON.parse(line) as MetricsLine);
 }
 
 /** The server that the page came from. */
@@ -93,7 +85,7 @@ export class ServerBackend implements Backend {
   }
 
   async plan(run: string): Promise<RunPlan> {
-    return (await (await this.get(`/api/runs/${encodeURIComponent(run)}`)).json()) as RunPlan;
+    return checkPlan(await (await this.get(`/api/runs/${encodeURIComponent(run)}`)).json());
   }
 
   async metrics(run: string, from: number): Promise<Metrics> {
@@ -101,7 +93,7 @@ export class ServerBackend implements Backend {
     const [next, size] = [MetricsHeader.NEXT, MetricsHeader.SIZE].map((name) => Number(response.headers.get(name)));
     const text = await response.text();
     const again = response.headers.get(MetricsHeader.AGAIN) === "1";
-    return { lines: parseLines(text), next: next!, more: text.length > 0 && next! < size!, again };
+    return { ...parseLines(text), next: next!, more: text.length > 0 && next! < size!, again };
   }
 
   async figure(record: string, name: string, width: number): Promise<FilmFile> {
@@ -181,13 +173,13 @@ export class StaticBackend implements Backend {
     return null;
   }
 
-  plan(run: string): Promise<RunPlan> {
-    return Promise.resolve(this.run(run).plan);
+  async plan(run: string): Promise<RunPlan> {
+    return checkPlan(this.run(run).plan);
   }
 
   metrics(run: string, from: number): Promise<Metrics> {
     const text = this.run(run).metrics;
-    return Promise.resolve({ lines: from ? [] : parseLines(text), next: text.length, more: false, again: false });
+    return Promise.resolve({ ...parseLines(from ? "" : text), next: text.length, more: false, again: false });
   }
 
   private run(id: string): StaticRun {

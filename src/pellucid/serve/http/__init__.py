@@ -1,1 +1,1 @@
-"""HTTP as every server here uses it: the same-origin check and byte ranges."""
+"""HTTP as every server here uses it: connections, the lifetime of a request, the same-origin check, JSON and byte ranges."""

@@ -8,8 +8,11 @@ from typing import BinaryIO
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
+from pellucid.serve.http.json_response import JsonResponse
+from pellucid.serve.http.lifetime import IncompleteResponseError
 from pellucid.serve.wire import ErrorMessage
 
 
@@ -70,7 +73,7 @@ async def respond(request: Request, content: Content, media_type: str) -> Respon
     """The response to a request for the content: 200, 206, 304, 412 or 416."""
     headers = {"ETag": content.etag, "Accept-Ranges": "bytes", "Cache-Control": "no-cache"}
     if (wanted := request.headers.get("if-match")) and wanted != "*" and content.etag not in _tags(wanted):
-        return JSONResponse(ErrorMessage(error="the file was replaced by a newer one: load it again"), 412, headers)
+        return JsonResponse(ErrorMessage(error="the file was replaced by a newer one: load it again"), 412, headers)
     if (known := request.headers.get("if-none-match")) and (known == "*" or content.etag in _tags(known)):
         return Response(status_code=304, headers=headers)
     start, end, status = 0, content.size, 200
@@ -88,20 +91,32 @@ async def respond(request: Request, content: Content, media_type: str) -> Respon
         return Response(status_code=status, headers=headers, media_type=media_type)
     if isinstance(content.source, bytes):
         return Response(content.source[start:end], status, headers, media_type)
-    file = await run_in_threadpool(content.source.open, "rb")
-    return StreamingResponse(_blocks(file, start, end), status, headers, media_type)
+    # Opened here, not in a thread: a file opened for a task that is cancelled meanwhile would be closed by nobody.
+    return _FileResponse(content.source.open("rb"), start, end, status, headers, media_type)
 
 
 def _tags(header: str) -> list[str]:
     return [tag.strip().removeprefix("W/") for tag in header.split(",")]
 
 
-async def _blocks(file: BinaryIO, start: int, end: int) -> AsyncIterator[bytes]:
-    with file:
-        file.seek(start)
+class _FileResponse(StreamingResponse):
+    """The bytes [start, end) of a file, which is closed when the response ends, however it does."""
+
+    def __init__(
+        self, file: BinaryIO, start: int, end: int, status: int, headers: dict[str, str], media_type: str
+    ) -> None:  # fmt: skip
+        super().__init__(self._blocks(start, end), status, headers, media_type)
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._file:
+            await super().__call__(scope, receive, send)
+
+    async def _blocks(self, start: int, end: int) -> AsyncIterator[bytes]:
+        self._file.seek(start)
         while start < end:
-            block = await run_in_threadpool(file.read, min(BLOCK, end - start))
+            block = await run_in_threadpool(self._file.read, min(BLOCK, end - start))
             if not block:
-                break  # the file was truncated meanwhile; the browser notices by Content-Length
+                raise IncompleteResponseError  # the file was truncated meanwhile
             start += len(block)
             yield block

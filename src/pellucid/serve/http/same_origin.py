@@ -13,9 +13,10 @@ from collections.abc import Collection
 from ipaddress import ip_address
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pellucid.serve.http.json_response import JsonResponse
+from pellucid.serve.http.lifetime import MAX_BODY, discard_body
 from pellucid.serve.wire import ErrorMessage
 
 
@@ -31,13 +32,13 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-MAX_BODY = 1 << 16  # bytes of a POST body: a prompt has fewer
-MAX_DISCARDED = 1 << 24  # bytes of a refused body that are read and discarded
 LOCAL = ("localhost", "127.0.0.1", "::1")
+# Headers that decide how a request is read, or whether it is answered: given twice, they must say the same.
+SINGLE = ("host", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "content-type", "content-length", "range")
 
 
 class SameOriginMiddleware:
-    """ASGI middleware that refuses a request (403, 411, 413, 415) or passes it on, and adds `HEADERS` to the response.
+    """ASGI middleware that refuses a request (400, 403, 411, 413, 415) or passes it on, and adds `HEADERS` to the response.
 
     Args:
         app: the application.
@@ -67,13 +68,20 @@ class SameOriginMiddleware:
         refused = self._refusal(scope["method"], Headers(scope=scope))
         if refused is not None:
             status, why = refused
-            await _discard_body(receive)
-            await JSONResponse(ErrorMessage(error=why), status_code=status)(scope, receive, with_headers)
+            await discard_body(receive)
+            # Where the body's length is in doubt, what follows it is, too.
+            closed = {"Connection": "close"} if status in (400, 411, 413) else None
+            await JsonResponse(ErrorMessage(error=why), status, closed)(scope, receive, with_headers)
             return
         await self.app(scope, receive, with_headers)
 
     def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
         """(status, reason), or None where the request is allowed."""
+        for name in SINGLE:
+            if len(set(headers.getlist(name))) > 1:
+                return 400, f"the header {name} is given twice, and not the same: send it once"
+        if "content-length" in headers and "transfer-encoding" in headers:
+            return 400, "Content-Length and Transfer-Encoding contradict each other: send the first alone"
         host = headers.get("host", "")
         if not self._is_allowed_host(host):
             return 403, f"this server does not answer for the host {host!r}: open the address that `pellucid studio` printed"
@@ -102,16 +110,6 @@ class SameOriginMiddleware:
         if name in self.hosts:
             return True
         return "*" in self.hosts and _is_address(name)
-
-
-async def _discard_body(receive: Receive) -> None:
-    """Reads and discards a refused request's body: a client still sending would not read the answer."""
-    size = 0
-    while size <= MAX_DISCARDED:
-        message = await receive()
-        size += len(message.get("body", b""))
-        if not message.get("more_body", False):
-            return
 
 
 def host_name(host: str) -> str | None:

@@ -8,7 +8,8 @@
     GET  /api/figures/{id}/{name}?width=     a figure of a record, as the JSON of a film
     POST /api/generate                       a completion, token by token, as server-sent events (`generation`)
 
-Errors are `{"error": "..."}` with 400, 403 (`http.same_origin`), 404, 409, 413, 415, 416 or 429.
+Errors are `{"error": "..."}` with 400, 403 (`http.same_origin`), 404, 411, 412, 413, 415, 416, 429 or, while the server closes,
+503 (`http.lifetime`). A client that disconnects ends its request, whatever that is doing.
 """
 
 import asyncio
@@ -19,8 +20,8 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -28,11 +29,13 @@ from pellucid.errors import PellucidError
 from pellucid.runs.files import METRICS
 from pellucid.runs.metrics import valid_lines
 from pellucid.runs.plan import read_plan
+from pellucid.serve.http.json_response import JsonResponse
+from pellucid.serve.http.lifetime import RequestLifetimeMiddleware
 from pellucid.serve.http.ranges import respond
 from pellucid.serve.http.same_origin import LOCAL, SameOriginMiddleware
 from pellucid.serve.studio.figures import figure_json
 from pellucid.serve.studio.generate_request import MAX_PROMPT_CHARACTERS, MAX_TOKENS, option_fields
-from pellucid.serve.studio.generation import BusyError, CompletionService, CompletionStream
+from pellucid.serve.studio.generation import BusyError, ClosingError, CompletionService, CompletionStream
 from pellucid.serve.studio.page import asset, served_page
 from pellucid.serve.studio.sources import SourceCatalog
 from pellucid.serve.wire import ErrorMessage, Limits, MetricsHeader, Sources
@@ -63,24 +66,26 @@ def make_app(catalog: SourceCatalog, hosts: Sequence[str] = LOCAL) -> Starlette:
 
     Args:
         catalog: what it shows. hosts: allowed names of this server (`SameOriginMiddleware`).
+
+    Its `state` has `completions`, and `closing`, to be set before the server closes.
     """
-    completions = CompletionService(catalog)
+    completions, closing = CompletionService(catalog), asyncio.Event()
 
     async def page(request: Request) -> Response:
         return Response(served_page(), media_type="text/html; charset=utf-8")
 
     async def file(request: Request) -> Response:
-        name = request.url.path.removeprefix("/")
+        name = str(request.scope["path"]).removeprefix("/")
         return Response(await run_in_threadpool(asset, name), media_type=_TYPES[name])
 
     async def sources(request: Request) -> Response:
         found = await run_in_threadpool(catalog.listing)
         limits = Limits(prompt=MAX_PROMPT_CHARACTERS, max_tokens=MAX_TOKENS)
-        return JSONResponse(Sources(pellucid=__version__, limits=limits, options=option_fields(), **found))
+        return JsonResponse(Sources(pellucid=__version__, limits=limits, options=option_fields(), **found))
 
     async def run(request: Request) -> Response:
         try:
-            return JSONResponse(await run_in_threadpool(read_plan, _found(catalog.run, request)))
+            return JsonResponse(await run_in_threadpool(read_plan, _found(catalog.run, request)))
         except PellucidError as error:
             raise HTTPException(404, f"run.json of this run cannot be read: {error}") from None
 
@@ -115,16 +120,16 @@ def make_app(catalog: SourceCatalog, hosts: Sequence[str] = LOCAL) -> Starlette:
         try:
             stream = await completions.start(await request.body())
         except BusyError as error:
-            return JSONResponse(ErrorMessage(error=str(error)), 429, {"Retry-After": "5"})
-        except (ClientDisconnect, asyncio.CancelledError):
-            raise
+            return JsonResponse(ErrorMessage(error=str(error)), 429, {"Retry-After": "5"})
+        except ClosingError as error:
+            raise HTTPException(503, str(error)) from None
         except PellucidError as error:
             raise HTTPException(400, str(error)) from None
         return _Events(stream)
 
     async def problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return JSONResponse(ErrorMessage(error=error.detail), error.status_code, error.headers)
+        return JsonResponse(ErrorMessage(error=error.detail), error.status_code, error.headers)
 
     app = Starlette(
         routes=[
@@ -137,10 +142,11 @@ def make_app(catalog: SourceCatalog, hosts: Sequence[str] = LOCAL) -> Starlette:
             Route("/api/figures/{id}/{name}", figure),
             Route("/api/generate", generate, methods=["POST"]),
         ],
-        middleware=[Middleware(SameOriginMiddleware, hosts=hosts)],
+        middleware=[Middleware(SameOriginMiddleware, hosts=hosts), Middleware(RequestLifetimeMiddleware, closing=closing)],
         exception_handlers={HTTPException: problem},
     )
-    app.state.completions = completions
+    app.router.redirect_slashes = False
+    app.state.completions, app.state.closing = completions, closing
     return app
 
 
@@ -173,6 +179,8 @@ def _metrics(path: Any, start: int) -> Response:
     except OSError as error:
         raise HTTPException(404, f"metrics.jsonl cannot be read: {error.strerror or error}") from None
     lines = data[: data.rfind(b"\n") + 1]
+    if not lines and len(data) == MAX_METRICS:
+        raise HTTPException(404, f"metrics.jsonl cannot be read: a line has more than {MAX_METRICS:,} bytes")
     headers: dict[str, str] = {
         MetricsHeader.NEXT: str(start + len(lines)), MetricsHeader.SIZE: str(size), MetricsHeader.AGAIN: str(int(restarted)),
     }  # fmt: skip

@@ -13,12 +13,15 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 from pellucid.errors import PellucidError
 from pellucid.runtime.runner import ONE_THREAD
 from pellucid.serve import wire
+from pellucid.serve.http.lifetime import CLOSING
 from pellucid.serve.studio.generate_request import ParsedRequest, parse_generate_request
 from pellucid.serve.studio.sources import SourceCatalog
 
@@ -33,11 +36,19 @@ if TYPE_CHECKING:
 MAX_WAITING = 3  # requests for a recorded completion that wait
 MAX_CONCURRENT = 16  # plain completions at once
 CANDIDATES = 20
+Result = TypeVar("Result")
 _TOP_TOKENS = 5  # likeliest tokens of a `token` event
 
 
 class BusyError(PellucidError):
     """Too many requests are waiting or running (429)."""
+
+
+class ClosingError(PellucidError):
+    """The server is closing (503)."""
+
+    def __init__(self) -> None:
+        super().__init__(CLOSING)
 
 
 class _Cancelled(Exception):
@@ -93,7 +104,7 @@ class _LoadedModel:
 
         with self._lock:
             if self._closed:
-                raise PellucidError("the server is closing")
+                raise ClosingError
             if self._driver is None:
                 self._driver = EngineDriver(self.model.engine(max_sequences=MAX_CONCURRENT))
             return self._driver
@@ -120,10 +131,17 @@ class CompletionService:
         self._waiting = self._concurrent = 0
         self._tasks: set[asyncio.Future[None]] = set()  # referenced here, so that they are not garbage-collected
         self._loaded: _LoadedModel | None = None  # the model used last: one in memory at a time
+        self._streams: WeakSet[CompletionStream] = WeakSet()  # until nobody reads them any more
         self._closing = threading.Event()
 
+    def end_streams(self) -> None:
+        """Ends all streams with the event `error`, in the event loop's thread: what computes them may need a step longer."""
+        self._closing.set()
+        for stream in self._streams:
+            stream.put(_error_event(CLOSING))
+
     def close(self) -> None:
-        """Ends all completions. May be called from any thread."""
+        """Ends all completions within a step. May be called from any thread."""
         self._closing.set()
         if (loaded := self._loaded) is not None:
             loaded.close()
@@ -145,14 +163,13 @@ class CompletionService:
             stamp = f"{name} {_stamp(source)}"
             if self._loaded is not None and self._loaded.stamp != stamp:
                 await self._loaded.unused.wait()
-                await asyncio.to_thread(self._loaded.close)
-                self._loaded = None
+                old, self._loaded = self._loaded, None
+                await _in_thread(old.close)
             if self._loaded is None:
-                from pellucid.generation.load import load
-
-                self._loaded = _LoadedModel(stamp, await asyncio.to_thread(load, source))
+                await _in_thread(lambda: self._load(stamp, source))
             if self._closing.is_set():  # asked after `_loaded` is set: from here on `close` ends what it answers
-                raise PellucidError("the server is closing")
+                raise ClosingError
+            assert self._loaded is not None
             loaded = self._loaded
             loaded.users += 1
             loaded.unused.clear()
@@ -163,12 +180,22 @@ class CompletionService:
             if loaded.users == 0:
                 loaded.unused.set()
 
+    def _load(self, stamp: str, source: str | Path) -> None:
+        from pellucid.generation.load import load
+
+        self._loaded = _LoadedModel(stamp, load(source))
+
+    def _new_stream(self) -> CompletionStream:
+        stream = CompletionStream()
+        self._streams.add(stream)
+        return stream
+
     # Plain completions.
 
     async def _start_plain(self, parsed: ParsedRequest, source: str | Path, title: str) -> CompletionStream:
         if self._concurrent >= MAX_CONCURRENT:
             raise BusyError(f"{MAX_CONCURRENT} prompts are being answered: try again in a moment")
-        stream, started = CompletionStream(), asyncio.get_running_loop().create_future()
+        stream, started = self._new_stream(), asyncio.get_running_loop().create_future()
         self._concurrent += 1
         stream.task = asyncio.create_task(self._run_plain(parsed, source, stream, started))
         stream.task.add_done_callback(lambda task: self._plain_ended(task, started))
@@ -193,8 +220,9 @@ class CompletionService:
         try:
             async with self._use_model(parsed.model, source) as loaded:
                 shown = min(_TOP_TOKENS, loaded.model.config.vocab_size)
-                request = await asyncio.to_thread(loaded.model.new_request, parsed.prompt, logprobs=shown, **parsed.options)
-                handle = (await asyncio.to_thread(loaded.driver)).submit(request)
+                new_request = partial(loaded.model.new_request, parsed.prompt, logprobs=shown, **parsed.options)
+                request = await _in_thread(new_request)
+                handle = (await _in_thread(loaded.driver)).submit(request)
                 started.set_result(None)
                 await self._forward_tokens(handle, stream, loaded.model.tokenizer)
         except Exception as error:
@@ -241,11 +269,11 @@ class CompletionService:
             self._recording_lock.release()
 
         try:
-            sequence = await asyncio.to_thread(lambda: loaded.model.new_sequence(parsed.prompt, **parsed.options))
+            sequence = await _in_thread(lambda: loaded.model.new_sequence(parsed.prompt, **parsed.options))
         except BaseException:
             await end()
             raise
-        stream = CompletionStream()
+        stream = self._new_stream()
         options = {**parsed.options, "seed": sequence.options.seed}
         task = asyncio.ensure_future(self._run_recorded(loaded.model, title, list(sequence.prompt), options, stream, end))
         self._tasks.add(task)
@@ -265,7 +293,7 @@ class CompletionService:
             try:
                 put(wire.DoneEvent(event="done", data=self._record(model, title, prompt, options, put, stream.cancelled)))
             except _Cancelled:
-                put(_error_event("the server is closing"))
+                put(_error_event(CLOSING))
             except PellucidError as error:
                 put(_error_event(_error_text(error)))
             except Exception as error:  # the page must not wait for ever
@@ -289,9 +317,12 @@ class CompletionService:
         tokenizer = model.tokenizer
         tokens: list[Token] = []
 
-        def on_token(token: "Token", step: "StepDistribution") -> None:
+        def check_wanted() -> None:
             if cancelled.is_set() or self._closing.is_set():
                 raise _Cancelled
+
+        def on_token(token: "Token", step: "StepDistribution") -> None:
+            check_wanted()
             tokens.append(token)
             top = zip(step.topk_ids, step.topk_logprobs, step.topk_shares, strict=True)
             shown = [
@@ -301,19 +332,34 @@ class CompletionService:
             event["data"]["kept"] = step.kept
             put(event)
 
+        check_wanted()
         put(_begin_event(prompt, options["seed"], tokenizer))
         threads = torch.get_num_threads()
         torch.set_num_threads(1 if model.config.parameters() < ONE_THREAD else threads)
         try:
             with xray(model, prompt, candidates=CANDIDATES, on_token=on_token, **options) as record:
+                check_wanted()
                 data = record.to_bytes()
         finally:
             torch.set_num_threads(threads)
+        check_wanted()
         record_id = self._catalog.keep(data, title)
         return wire.GenerationDone(
             record=record_id, url=f"/records/{record_id}", text="".join(token.text for token in tokens),
             finish_reason=_finish_reason(tokens[-1]), seed=str(options["seed"]), bytes=len(data),
         )  # fmt: skip
+
+
+async def _in_thread(function: Callable[[], Result]) -> Result:
+    """Runs a function in a thread. A caller that is cancelled waits for its end: the next one must not find it half done."""
+    running = asyncio.ensure_future(asyncio.to_thread(function))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        if not running.cancelled():
+            running.exception()  # of no interest any more
+        raise
 
 
 def _piece(tokenizer: "Tokenizer | None", token: int) -> str:

@@ -1,10 +1,12 @@
 """`Studio`: the studio's server in a thread."""
 
+import asyncio
 import errno
 import socket
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +17,7 @@ from pellucid.errors import PellucidError
 PORT = 7355  # p-e-l-l on a telephone keypad
 TRIES = 20  # ports tried from `PORT` on, if none was named
 _START_TIMEOUT = 20.0  # seconds
+_CLOSE_TIMEOUT = 1.0  # seconds that clients have to read the rest of their answers when the server closes
 
 
 class Studio:
@@ -48,15 +51,17 @@ class Studio:
         """Starts the server; returns when it accepts connections."""
         import uvicorn
 
+        from pellucid.serve.http.connection import ConnectionProtocol
         from pellucid.serve.http.same_origin import allowed_hosts
         from pellucid.serve.studio.app import make_app
 
         app = make_app(self.catalog, allowed_hosts(self.host))
-        self._completions = app.state.completions
+        self._completions, self._closing = app.state.completions, app.state.closing
+        # Loop and protocol are named, so that other installed packages (uvloop, httptools) change nothing.
         self._server = uvicorn.Server(
             uvicorn.Config(
-                app, log_level="error", access_log=False, lifespan="off", server_header=False, ws="none",
-                proxy_headers=False, timeout_graceful_shutdown=5,
+                app, loop="asyncio", http=ConnectionProtocol, ws="none", lifespan="off", log_config=None, log_level="error",
+                access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=30,
             )
         )  # fmt: skip
         self._thread = threading.Thread(target=self._serve, name="pellucid studio", daemon=True)
@@ -70,14 +75,32 @@ class Studio:
         return self
 
     def _serve(self) -> None:
+        async def run() -> None:
+            self._loop = asyncio.get_running_loop()
+            await self._server.serve(sockets=[self._socket])
+
         try:
-            self._server.run(sockets=[self._socket])
+            asyncio.run(run())
         finally:
             self._ended.set()
 
+    def _begin_close(self) -> None:
+        """In the server's thread: ends requests that wait (503) and streams (an event), and soon closes what is still open."""
+        self._closing.set()
+        self._completions.end_streams()
+        self._server.should_exit = True
+
+        def abort() -> None:
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
+
+        self._loop.call_later(_CLOSE_TIMEOUT, abort)
+
     def close(self) -> None:
-        """Cancels running generations and stops the server."""
+        """Ends running generations and stops the server."""
         if self._thread is not None:
+            with suppress(RuntimeError, AttributeError):  # it has ended by itself, or never began
+                self._loop.call_soon_threadsafe(self._begin_close)
             self._completions.close()
             self._server.should_exit = True
             self._ended.wait()

@@ -14,6 +14,7 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import CONFIG
 from pellucid.record import SUFFIX, Record, check, open_record
 from pellucid.runs.files import MODEL, RUN_FILE
+from pellucid.runs.metrics import last_step
 from pellucid.runs.plan import MOST_STEPS, read_plan
 from pellucid.serve.http.ranges import Content
 from pellucid.serve.wire import ModelInfo, ModelShape, RecordInfo, RunInfo, SourceLists
@@ -139,10 +140,12 @@ class SourceCatalog:
         found = RunInfo(id=name, title=path.name, records=records, model=self._models.by_path.get(path))
         try:
             plan = Fields(read_plan(path), path / RUN_FILE)
-            kind, total_steps = plan.text("kind", most=40), plan.integer("total_steps", most=MOST_STEPS)
-            return {**found, "kind": kind, "total_steps": total_steps}
+            found |= {"kind": plan.text("kind", most=40), "total_steps": plan.integer("total_steps", most=MOST_STEPS)}
         except (OSError, PellucidError) as error:
             return {**found, "problem": f"run.json cannot be read: {error}"}
+        if (steps := last_step(path)) is not None:
+            found["steps"] = steps
+        return found
 
     def _describe_record(self, name: str) -> RecordInfo:
         try:

@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pellucid.draw.backends.svg import escaped
 from pellucid.draw.film.film import Film
@@ -13,7 +14,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import check_target, write_whole
 from pellucid.record import Record, open_record
 from pellucid.runs.files import METRICS, RUN_FILE
-from pellucid.runs.metrics import valid_lines
+from pellucid.runs.metrics import last_step, valid_lines
 from pellucid.runs.plan import MOST_STEPS, read_plan
 from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, NOSCRIPT, STYLE, asset
 from pellucid.serve.studio.sources import describe_record
@@ -96,15 +97,18 @@ def _record(record: Record | Path | str, number: int) -> StaticRecord:
 
 def _run(run: Path, number: int) -> StaticRun:
     try:
-        plan = read_plan(run)
+        plan: Any = read_plan(run)  # of the fields of RunPlan, which the page reads
         found = Fields(plan, run / RUN_FILE)
         kind, total_steps = found.text("kind", most=40), found.integer("total_steps", most=MOST_STEPS)
         lines = valid_lines((run / METRICS).read_bytes()).decode("utf-8")
     except (OSError, PellucidError) as error:
         raise PellucidError(f"cannot show the run {run}: {error}") from error
-    return StaticRun(
+    page = StaticRun(
         id=f"run-{number}", title=run.name, plan=plan, metrics=lines, records=[], model=None, kind=kind, total_steps=total_steps
     )
+    if (steps := last_step(run)) is not None:
+        page["steps"] = steps
+    return page
 
 
 def script_text(script: bytes) -> str:

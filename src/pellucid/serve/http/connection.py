@@ -1,0 +1,103 @@
+"""uvicorn's HTTP/1.1 protocol, for clients that disconnect, hang or send what is not HTTP: their requests end silently."""
+
+import asyncio
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+MAX_CONNECTIONS = 128  # open at once; below the 256 files that macOS allows a process
+MAX_PIPELINED = 1 << 16  # bytes that a client may send before the last request is answered
+REQUEST_TIMEOUT = 30.0  # seconds from the connection, or from the last response, to the end of a request's body
+TRANSPORT = "transport"  # key of the ASGI scope's state: the connection's `asyncio.Transport`
+
+
+class _UnpausedFlow(FlowControl):
+    """Flow control that never stops reading: a connection that is not read does not show that it was closed."""
+
+    def pause_reading(self) -> None:
+        """Does nothing: `ConnectionProtocol.data_received` limits what is buffered."""
+
+
+class ConnectionProtocol(H11Protocol):
+    """One connection. Differs from uvicorn's protocol in these points:
+
+    - the closing of a connection is noticed at any time, also behind pipelined requests, for which uvicorn stops reading;
+    - bytes that are not HTTP end the request that is being answered, too, and raise nothing in the event loop;
+    - a request that is not complete after `REQUEST_TIMEOUT` ends with its connection;
+    - of more than `MAX_CONNECTIONS` connections one without a request is closed, or else the newest.
+    """
+
+    _timer: asyncio.TimerHandle | None = None
+    _pipelined = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `asyncio.Protocol`."""
+        self.app_state = {**self.app_state, TRANSPORT: transport}
+        super().connection_made(transport)
+        self.flow = _UnpausedFlow(transport)
+        self._start_timer()
+        still_open = [other for other in self.connections if not other.transport.is_closing()]
+        if len(still_open) > MAX_CONNECTIONS:
+            others = (other for other in still_open if isinstance(other, ConnectionProtocol) and other is not self)
+            next((other for other in others if other._is_receiving), self).transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self._pipelined = 0 if self._is_receiving else self._pipelined + len(data)
+        if self._pipelined > MAX_PIPELINED:
+            self.transport.abort()
+            return
+        try:
+            super().data_received(data)
+        except h11.LocalProtocolError:  # no 400 can be sent: a response has begun
+            self.transport.close()
+        if self.transport.is_closing():
+            self._end_request()
+        elif not self._is_receiving:
+            self._stop_timer()
+
+    def on_response_complete(self) -> None:
+        """Called after a response: the next request's time begins. It may be here already."""
+        self._start_timer()
+        super().on_response_complete()
+        if not self._is_receiving:
+            self._stop_timer()
+
+    def shutdown(self) -> None:
+        """Called when the server closes."""
+        if not self.transport.is_closing():
+            super().shutdown()
+
+    @property
+    def _is_receiving(self) -> bool:
+        """Whether no request is waiting for its response: none has come, or not all of it."""
+        cycle: Any = self.cycle
+        return cycle is None or cycle.response_complete or cycle.more_body
+
+    def _end_request(self) -> None:
+        """Tells the request that the connection is closed: `connection_lost` comes later, after what is buffered was sent."""
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    def _start_timer(self) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(REQUEST_TIMEOUT, self._time_out)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _time_out(self) -> None:
+        if self._is_receiving:
+            self.transport.abort()

@@ -1,0 +1,132 @@
+"""The lifetime of a request: it begins when its body is complete and ends when its connection or the server closes."""
+
+import asyncio
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pellucid.serve.http.connection import TRANSPORT
+from pellucid.serve.http.json_response import JsonResponse
+from pellucid.serve.wire import ErrorMessage
+
+
+MAX_BODY = 1 << 16  # bytes of a body: a prompt has fewer
+MAX_DISCARDED = 1 << 24  # bytes of a refused body that are read and discarded
+CLOSING = "the server is closing"
+
+
+class IncompleteResponseError(Exception):
+    """The application cannot complete the response that it has begun: the connection is closed, for the client to see it."""
+
+
+class RequestLifetimeMiddleware:
+    """ASGI middleware that cancels the application's task when the client disconnects, whatever the task is waiting for.
+
+    The body is read before the application is called. Its bytes are counted, whatever the headers say: more than `MAX_BODY`
+    are refused (413). When the server closes, requests without a response are cancelled and answered with 503; responses that
+    have begun go on.
+
+    Args:
+        app: the application. Its `receive` gives the whole body, then waits for the disconnect.
+        closing: set when the server closes.
+    """
+
+    def __init__(self, app: ASGIApp, closing: asyncio.Event) -> None:
+        self.app = app
+        self._closing = closing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request; see the ASGI specification."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            body = await read_body(receive, MAX_BODY)
+        except BodyTooLargeError:
+            answer = ErrorMessage(error=f"the body has more than {MAX_BODY:,} bytes")
+            await JsonResponse(answer, 413, {"Connection": "close"})(scope, receive, send)
+            return
+        if body is not None:
+            await self._run(scope, body, receive, send)
+
+    async def _run(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Runs the application until it ends, the client disconnects, or the server closes before the response has begun."""
+        begun, transport = False, scope["state"][TRANSPORT]
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def received() -> Message:
+            if messages:
+                return messages.pop()
+            await asyncio.wait({left})
+            return {"type": "http.disconnect"}
+
+        async def sent(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            if transport.is_closing():  # the task is about to be cancelled
+                await asyncio.wait({left})
+            await send(message)
+
+        left = asyncio.create_task(_disconnected(receive))
+        closing = asyncio.create_task(self._closing.wait())
+        work = asyncio.ensure_future(self.app(scope, received, sent))
+        try:
+            await asyncio.wait({work, left, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if closing.done() and begun:
+                await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended = work.done()
+            others = {task for task in (work, left, closing) if not task.done()}
+            for task in others:
+                task.cancel()
+            if others:
+                await asyncio.wait(others)
+        if ended:
+            try:
+                work.result()
+            except IncompleteResponseError:
+                transport.abort()
+                await _disconnected(receive)
+        elif not left.done() or left.cancelled():
+            await JsonResponse(ErrorMessage(error=CLOSING), 503, {"Connection": "close"})(scope, receive, send)
+        elif not work.cancelled():
+            work.exception()  # nobody is there to be told
+
+
+class BodyTooLargeError(Exception):
+    """A body has more bytes than allowed."""
+
+
+async def read_body(receive: Receive, limit: int) -> bytes | None:
+    """The whole body of a request; None where the client disconnects before its end.
+
+    Raises:
+        BodyTooLargeError: it has more than `limit` bytes; the rest was discarded.
+    """
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if len(body) > limit:
+            if message.get("more_body", False):
+                await discard_body(receive)
+            raise BodyTooLargeError
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def discard_body(receive: Receive) -> None:
+    """Reads and discards the rest of a refused request's body: a client still sending would not read the answer."""
+    size = 0
+    while size <= MAX_DISCARDED:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return
+
+
+async def _disconnected(receive: Receive) -> None:
+    """Returns when the client has disconnected."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

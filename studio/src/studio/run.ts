@@ -1,0 +1,61 @@
+// The files of a run, checked: they may be written by other programs, edited, or damaged.
+
+import { RecordError } from "../record/bytes.ts";
+import type { MetricsLine, RunPlan } from "../wire.ts";
+
+/** Lines of `metrics.jsonl`. */
+export interface ParsedLines {
+  lines: MetricsLine[];
+  /** How many lines are no metrics. */
+  unreadable: number;
+  /** Whether the first line is one of these: a part of a file that was begun anew begins within a line. */
+  broken: boolean;
+}
+
+const NUMBERS = ["tokens", "loss", "held_out_loss", "bits_per_byte", "tokens_per_s"] as const;
+const TEXTS = ["prompt", "sample"] as const;
+const LARGEST = 1e39; // no float32 is larger, and no path of a chart holds a number with an exponent
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isLine(value: unknown): value is MetricsLine {
+  if (!isObject(value) || !Number.isSafeInteger(value.step) || (value.step as number) < 0) return false;
+  const isNumber = (one: unknown) => typeof one === "number" && Math.abs(one) < LARGEST;
+  const numbers = NUMBERS.every((name) => value[name] === undefined || isNumber(value[name]));
+  return numbers && TEXTS.every((name) => value[name] === undefined || typeof value[name] === "string");
+}
+
+/** The lines of a text that are metrics: objects whose known keys have the types and ranges of `MetricsLine`. */
+export function parseLines(text: string): ParsedLines {
+  const found: ParsedLines = { lines: [], unreadable: 0, broken: false };
+  for (const [i, line] of text.split("\n").filter(Boolean).entries()) {
+    let value: unknown;
+    try {
+      value = JSON.parse(line);
+    } catch {
+      value = undefined;
+    }
+    if (isLine(value)) found.lines.push(value);
+    else {
+      found.unreadable += 1;
+      found.broken ||= i === 0;
+    }
+  }
+  return found;
+}
+
+const PLAN_NUMBERS = ["batch", "total_steps", "threads"] as const;
+
+/** The content of `run.json`. Throws a RecordError where a key that the page shows is missing or has another type. */
+export function checkPlan(value: unknown): RunPlan {
+  const plan = isObject(value) ? value : {};
+  const wrong = [
+    ...PLAN_NUMBERS.filter((name) => !Number.isFinite(plan[name])),
+    ...(["config", "recipe"] as const).filter((name) => !isObject(plan[name])),
+    ...(plan.source === undefined || isObject(plan.source) ? [] : ["source"]),
+  ];
+  if (wrong.length) throw new RecordError(`run.json cannot be shown: ${wrong.join(", ")} missing or of another type`);
+  return plan as unknown as RunPlan;
+}
