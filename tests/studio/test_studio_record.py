@@ -1,6 +1,6 @@
 """What the page's reader of records reads (studio/src/record) is what Python wrote: one golden record holds both to it.
 
-    python tests/test_studio_record.py    writes tests/golden/record_kinds.pellucid and .json anew
+    python tests/studio/test_studio_record.py    writes tests/golden/record_kinds.pellucid and .json anew
 """
 
 import json
@@ -15,6 +15,7 @@ from pellucid.record import (
     Provenance,
     Record,
     RecordWriter,
+    StoredArray,
     as_bfloat16,
     as_triangle,
     as_uint8,
@@ -32,7 +33,7 @@ PIECES = [
 
 
 def golden() -> bytes:
-    """A record with every dtype, every encoding, a scale and a triangle."""
+    """A record with every dtype, every encoding, a scale and triangles."""
     named = Provenance(
         pellucid="0.1.0", model="f" * 64, config={"n_layers": 1, "n_heads": 2, "d_model": 4}, parameters=1, dtype="float32"
     )
@@ -53,7 +54,10 @@ def golden() -> bytes:
         add("bfloat16", as_bfloat16(wave.astype(np.float32).reshape(6, 10)))
         add("steps", as_uint8(wave))
         add("delta", as_uint8(np.cumsum(np.ones((5, 4, 3)), axis=0), 0.0, 10.0), "delta+deflate")
-        add("triangles", as_triangle(causal.astype(np.float32)))
+        codes = np.rint(causal[:, *np.tril_indices(5)] * 255).astype(np.uint8)
+        add("triangles", StoredArray(codes, "uint8", (0.0, 1.0), triangle=True))  # attention in schema 1.0
+        add("triangles16", as_triangle(causal))
+        add("triangles32", as_triangle(causal, "float32"))
         add("json", {"piece": "<b>·é</b>", "numbers": [1, 2.5, None]})
         add("text", "not markup: <img src=x onerror=alert(1)>", "deflate")
         add("empty", np.zeros((0, 3), np.int32))
