@@ -2,6 +2,7 @@
 
 import io
 import struct
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ def test_triangles_against_loops(made: tuple[Matrix, Matrix]) -> None:
         stored = as_triangle(weights, dtype)
         rows = [[plain_row(row[: q + 1]) if dtype == "float16" else row[: q + 1] for q, row in enumerate(head)]
                 for head in weights.tolist()]  # fmt: skip
-        assert stored.dtype == dtype and stored.array.tolist() == [sum(head, []) for head in rows]
+        assert stored.dtype == dtype and stored.array.tolist() == [list(chain(*head)) for head in rows]
         back = values(stored)
         assert back.dtype == np.float32 and back.shape == weights.shape
         assert all(back[h, q, : q + 1].tolist() == rows[h][q] for h in range(len(weights)) for q in range(positions))

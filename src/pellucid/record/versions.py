@@ -1,8 +1,9 @@
 """Schema versions of a record's header, and reading older ones.
 
 A minor version adds chunks and header fields, which older readers skip, and may store a chunk in another of the dtypes that
-they know. A new dtype, encoding or meaning is a new major version, which older readers refuse. Older majors are migrated by `MIGRATIONS`, one major at a time: pure
-functions of the header. They may rename, describe and fill in; the chunks' bytes stay as they are.
+they know. A new dtype, encoding or meaning is a new major version, which older readers refuse. Older majors are migrated by
+`MIGRATIONS`, one major at a time: pure functions of the header. They may rename, describe and fill in; the chunks' bytes stay
+as they are.
 """
 
 from collections.abc import Callable, Mapping

@@ -94,8 +94,9 @@ def stack(parts: Sequence[Difference]) -> Difference:
 
 def joined(*parts: Difference) -> Difference:
     """Several of different shapes as one, one after the other."""
-    shaped = [np.broadcast_arrays(part.difference, part.tolerance) for part in parts]
-    return Difference(*(np.concatenate([pair[i].ravel() for pair in shaped]) for i in (0, 1)), parts[0].unit)
+    pairs = [np.broadcast_arrays(part.difference, part.tolerance) for part in parts]
+    differences, tolerances = (np.concatenate([pair[i].ravel() for pair in pairs]) for i in (0, 1))
+    return Difference(differences, tolerances, parts[0].unit)
 
 
 def compare_partly(
