@@ -1,6 +1,7 @@
 """Verifying attention: rows that were rounded more than their weights allow are caught."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from tampering import signed_again
 
 import pellucid
+from pellucid.cli import main
 from pellucid.gpt.pattern import Banded, Dense
 from pellucid.interpret import Report
 from pellucid.record import StoredArray
@@ -42,3 +44,15 @@ def test_a_row_that_no_longer_sums_to_one_is_caught(what: str, place: int, dtype
     row[:] = {"zero": row * 0, "coarser": np.rint(row * 255) / 255, "scaled": row * 0.97}[what]
     liar = signed_again(record, {name: StoredArray(triangles, record.entry(name).dtype, triangle=True)})
     assert bad(liar.verify(model)) == {name}
+
+
+def test_commands_record_and_verify_float32(tiny_run: Path, tmp_path: Path) -> None:
+    sizes = []
+    for dtype in ([], ["--record-dtype", "float32"]):
+        file = tmp_path / "fox.pellucid"
+        assert main(["xray", "the fox", "-m", str(tiny_run), "--seed", "3", "--out", str(file), *dtype]) == 0
+        assert main(["verify", str(file), "-m", str(tiny_run)]) == 0
+        with pellucid.open(file) as record:
+            assert record.entry("generation/attention/1").dtype == ("float32" if dtype else "float16")
+        sizes.append(file.stat().st_size)
+    assert sizes[1] > sizes[0]
