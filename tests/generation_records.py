@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.api.records import Record
-from pellucid.record import Provenance, RecordWriter, as_triangle, check, describe
+from pellucid.record import Provenance, RecordWriter, StoredArray, as_triangle, check, describe
 
 
 WORDS = (
@@ -35,11 +35,12 @@ def distribution(seed: int, temperature: float = 1.0) -> Any:
 def generation(
     prompt: Sequence[int] = (1, 7, 9), steps: int = 4, *, blocks: int = 3, heads: int = 2, band: int | None = None,
     temperature: float = 1.0, top_k: int | None = None, candidates: int = 12, pieces: bool = True,
-    leave_out: Sequence[str] = (),
+    leave_out: Sequence[str] = (), earlier: bool = False,
 ) -> Record:  # fmt: skip
     """A generation record that `record.check` finds complete, less the chunks to leave out (by the start of their names).
 
     Args:
+        earlier: attention as schema 1.0 kept it, in uint8 steps of 1/255.
         band: of every second block, the first included; None: all blocks are dense.
     """
     positions, width = len(prompt) + steps - 1, 8 * heads
@@ -59,7 +60,10 @@ def generation(
     for block, reach in enumerate(reaches):
         h, q, k = np.ogrid[:heads, :positions, :positions]
         scores = ((h + q * 5 + k * k) % 11 + 1) * ((q - reach < k) & (k <= q))
-        chunks[f"attention/{block}"] = as_triangle(scores / scores.sum(axis=-1, keepdims=True))
+        weights = scores / scores.sum(axis=-1, keepdims=True)
+        codes = np.rint(255 * weights[:, *np.tril_indices(positions)]).astype(np.uint8)
+        stored = StoredArray(codes, "uint8", (0.0, 1.0), triangle=True) if earlier else as_triangle(weights)
+        chunks[f"attention/{block}"] = stored
     chunks["timings/steps"] = np.array([0.02 if i == 0 else 0.004 + i % 3 / 1000 for i in range(steps)])
     chunks["cache_bytes"] = np.array([2 * 4 * blocks * width * -(-positions // 8) * 8])
     provenance = Provenance(

@@ -20,7 +20,7 @@ from pellucid.gpt.fingerprint import fingerprint
 from pellucid.gpt.pattern import Banded, Dense
 from pellucid.interpret import KEEP
 from pellucid.interpret.tap import ActivationTap
-from pellucid.record import Record, check
+from pellucid.record import Record, as_bfloat16, as_triangle, check
 from pellucid.runtime.torch_runner import TorchRunner
 
 
@@ -214,6 +214,40 @@ def test_pieces_of_every_token_named(model: pellucid.GPT, records: dict[str, Rec
         assert bytes(data[starts[i] : starts[i + 1]]) == model.tokenizer.token_bytes(token)
     named = [*PROMPT, *record["generation/steps/topk_ids"].ravel(), *record["generation/lens/ids"].ravel()]
     assert set(named) <= set(ids.tolist())
+
+
+def test_in_float32_nothing_is_rounded(model: pellucid.GPT, records: dict[str, Record]) -> None:
+    record, usual = pellucid.xray(model, PROMPT, max_tokens=14, seed=5, candidates=9, record_dtype="float32"), records["plain"]
+    check(record)
+    report = record.verify(model)
+    assert report.ok, report
+    assert record.names() == usual.names()
+    for name in record:
+        if name.startswith("generation/block_inputs/"):
+            assert record.entry(name).dtype == "float32"
+            assert np.array_equal(as_bfloat16(record[name]).array, usual.stored(name))
+        elif name.startswith("generation/attention/"):
+            assert record.entry(name).dtype == "float32"
+            assert np.abs(record[name].sum(-1, dtype=np.float64) - 1).max() < 1e-6
+            assert np.array_equal(as_triangle(record[name]).array, usual.stored(name))
+        elif record.entry(name).truth == "derived":
+            assert np.array_equal(record[name], usual[name])
+    weights = slow_pass(model, [*PROMPT, *record["generation/steps/drawn_ids"].tolist()][:-1])[1]
+    for block, exact in enumerate(weights):
+        assert np.abs(record[f"generation/attention/{block}"] - exact.numpy()).max() < 1e-5
+    with pytest.raises(PellucidError, match="record_dtype must be one of float32, or None, not 'float64'"):
+        pellucid.xray(model, PROMPT, max_tokens=2, record_dtype="float64")  # type: ignore[arg-type]
+
+
+def test_nearly_uniform_rows_of_2048_positions_sum_to_one() -> None:
+    config = pellucid.GPTConfig(vocab_size=61, n_ctx=2048, n_layers=1, d_model=16, n_heads=1, pattern=(Dense(),))
+    model = pellucid.GPT(config, seed=1).eval()
+    record = pellucid.xray(model, [i * i % 61 for i in range(2047)], keep="attention", max_tokens=2, temperature=0)
+    rows = record["generation/attention/0"][0]
+    assert rows.shape == (2048, 2048) and rows[-1].max() < 1 / 1000
+    assert np.abs(rows.sum(-1, dtype=np.float64) - 1).max() <= 0.01
+    assert rows[-1].min() > 0 and np.abs(rows[-1] * 2048 - 1).sum() / 2048 < 0.2
+    assert record.verify(model).ok
 
 
 @pytest.mark.parametrize("keep", [(), ("lens",), ["attention", "block_inputs"], "lens"])

@@ -98,8 +98,8 @@ def tampered(record: pellucid.Record, name: str, place: int) -> Any:
         numbers[at] += 0.02 * np.abs(numbers).max()
         return as_bfloat16(numbers)
     if entry.triangle:
-        array[at] = array[at] + 2 if array[at] < 200 else array[at] - 2
-        return StoredArray(array, entry.dtype, entry.scale, triangle=True)
+        array[at] += 0.0045 if array[at] < 0.5 else -0.0045  # more than a whole step of 2^-8
+        return StoredArray(array, entry.dtype, triangle=True)
     if name.endswith("drawn_ids"):
         array[at] = (array[at] + 150) % 300
     elif name.endswith("ids"):
@@ -133,9 +133,12 @@ def test_tampering_is_caught(model: pellucid.GPT, records: dict[str, pellucid.Re
 def test_what_is_no_number_is_caught(model: pellucid.GPT, records: dict[str, pellucid.Record], number: float) -> None:
     for name in DERIVED:
         entry, numbers = records["plain"].entry(name), records["plain"][name].copy()
-        if numbers.dtype.kind == "f" and not entry.scale:
+        if numbers.dtype.kind == "f":
+            if entry.triangle:
+                numbers = records["plain"].stored(name).copy()
             numbers[-1] = number
             value = as_bfloat16(numbers) if entry.dtype == "bfloat16" else numbers
+            value = StoredArray(numbers, entry.dtype, triangle=True) if entry.triangle else value
             report = signed_again(records["plain"], {name: value}).verify(model)
             assert name in bad(report)
             json.dumps(report.to_dict(), allow_nan=False)

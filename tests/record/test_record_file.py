@@ -63,7 +63,7 @@ def test_what_was_written_is_read(path: Path) -> None:
         assert record.stored("a/wide").dtype == np.uint16
         assert np.abs(record["a/steps"] - NUMBERS).max() <= 2 / 510 + 1e-7
         assert record["attention/0"].shape == (2, 4, 4) == record.entry("attention/0").logical_shape
-        assert record.stored("attention/0").shape == (2, 10) and record.stored("attention/0").dtype == np.uint8
+        assert record.stored("attention/0").shape == (2, 10) and record.stored("attention/0").dtype == np.float16
         assert record["text"] == "naïve \U0001f600 <b>"
         assert record["empty"].shape == (0, 7)
         assert record["scalar"].shape == () and record["scalar"] == 1.5

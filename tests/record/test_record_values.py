@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 
 from pellucid.errors import PellucidError
 from pellucid.record.encoding import ENCODINGS, NUMBERS, allowed, decode, encode
-from pellucid.record.values import as_bfloat16, as_is, as_triangle, as_uint8, bfloat16_bits, values
+from pellucid.record.values import as_bfloat16, as_is, as_uint8, bfloat16_bits, values
 
 
 SHAPES = arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
@@ -146,27 +146,6 @@ def test_uint8_steps_clamp_nothing() -> None:
     assert values(as_uint8(np.array([1 + 1e-6, -1e-6]), 0, 1)).tolist() == [1, 0]  # a probability, with rounding
     assert values(as_uint8(np.full(3, 7.0))).tolist() == [7, 7, 7]
     assert as_uint8(np.zeros((0, 2))).scale == (0, 0)
-
-
-@given(tracks=st.integers(0, 12), heads=st.integers(0, 3), seed=st.integers(0, 99))
-def test_triangles_against_loops(tracks: int, heads: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    attention = np.tril(rng.random((heads, tracks, tracks))).astype(np.float32)
-    stored = as_triangle(attention)
-    packed = [[round(float(head[q, k]) * 255) for q in range(tracks) for k in range(q + 1)] for head in attention]
-    assert stored.array.tolist() == packed
-    back = values(stored)
-    assert back.shape == attention.shape
-    assert np.all(np.abs(back - attention) <= 1 / 510 + 1e-7) and not np.triu(back, 1).any()
-
-
-def test_what_is_no_attention() -> None:
-    with pytest.raises(PellucidError, match="is not causal"):
-        as_triangle(np.full((2, 3, 3), 0.5))
-    with pytest.raises(PellucidError, match="square"):
-        as_triangle(np.zeros((3, 4)))
-    with pytest.raises(PellucidError, match="outside the range"):
-        as_triangle(np.tril(np.full((3, 3), 2.0)))
 
 
 @pytest.mark.parametrize("dtype", [bool, complex, np.uint64, object, "U3"])

@@ -70,6 +70,14 @@ def test_the_answer_is_the_model_s_and_so_is_its_record(
     assert (part.status, part.body) == (206, b"PELLUCID")
 
 
+def test_a_studio_may_record_without_rounding(tiny_run: Path) -> None:
+    with Studio([tiny_run], port=0, record_dtype="float32") as studio:
+        done = events(generate(studio, prompt="the fox", **OPTIONS))[-1][1]
+        with pellucid.open(ask(studio, done["url"]).body) as record:
+            assert {record.entry(f"generation/{name}/0").dtype for name in ("block_inputs", "attention")} == {"float32"}
+            assert record.verify(tiny_run).ok
+
+
 def test_a_seed_may_have_64_bits_and_a_random_one_is_reported(studio: Studio, tiny_run: Path) -> None:
     large = 2**62 + 1
     told = events(generate(studio, prompt="the", max_tokens=2, seed=str(large)))

@@ -1,20 +1,29 @@
 """What the page's reader of records reads (studio/src/record) is what Python wrote: one golden record holds both to it.
 
-    python tests/test_studio_record.py    writes tests/golden/record_kinds.pellucid and .json anew
+    python tests/studio/test_studio_record.py    writes tests/golden/record_kinds.pellucid and .json anew
 """
 
+import base64
 import json
 import math
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+from cases import cases
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pellucid.record import (
     Provenance,
     Record,
     RecordWriter,
+    StoredArray,
     as_bfloat16,
     as_triangle,
     as_uint8,
@@ -32,7 +41,7 @@ PIECES = [
 
 
 def golden() -> bytes:
-    """A record with every dtype, every encoding, a scale and a triangle."""
+    """A record with every dtype, every encoding, a scale and triangles."""
     named = Provenance(
         pellucid="0.1.0", model="f" * 64, config={"n_layers": 1, "n_heads": 2, "d_model": 4}, parameters=1, dtype="float32"
     )
@@ -53,7 +62,10 @@ def golden() -> bytes:
         add("bfloat16", as_bfloat16(wave.astype(np.float32).reshape(6, 10)))
         add("steps", as_uint8(wave))
         add("delta", as_uint8(np.cumsum(np.ones((5, 4, 3)), axis=0), 0.0, 10.0), "delta+deflate")
-        add("triangles", as_triangle(causal.astype(np.float32)))
+        codes = np.rint(causal[:, *np.tril_indices(5)] * 255).astype(np.uint8)
+        add("triangles", StoredArray(codes, "uint8", (0.0, 1.0), triangle=True))  # attention in schema 1.0
+        add("triangles16", as_triangle(causal))
+        add("triangles32", as_triangle(causal, "float32"))
         add("json", {"piece": "<b>·é</b>", "numbers": [1, 2.5, None]})
         add("text", "not markup: <img src=x onerror=alert(1)>", "deflate")
         add("empty", np.zeros((0, 3), np.int32))
@@ -92,6 +104,63 @@ def test_the_golden_record_is_what_python_writes_and_reads() -> None:
         assert {record.entry(name).dtype for name in record} >= {"bfloat16", "float16", "int64", "json", "utf8"}
         assert isinstance(record.stored("kinds/steps"), np.ndarray) and record.entry("kinds/steps").scale
     assert everything() == told
+
+
+# In node: attention is the same numbers in both languages.
+
+STUDIO = Path(__file__).resolve().parents[2] / "studio"
+ANSWER = """
+import { createInterface } from "node:readline";
+const { PellucidRecord, BufferBytes } = await import(process.argv[1]);
+for await (const line of createInterface({ input: process.stdin })) {
+  const record = await PellucidRecord.open(new BufferBytes(new Uint8Array(Buffer.from(line, "base64")).buffer));
+  const found = {};
+  for (const name of record.names()) found[name] = Array.from(await record.numbers(name));
+  console.log(JSON.stringify(found));
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[bytes], dict[str, list[float]]]]:
+    """The page's reader of records in node: from a record's bytes to its numbers by chunk, triangles packed."""
+    if shutil.which("node") is None or not (STUDIO / "node_modules").is_dir():
+        pytest.skip("node or studio/node_modules (npm ci) is not here; tools/studio.py --check installs and compares")
+    bundle = tmp_path_factory.mktemp("studio") / "record.mjs"
+    entry = 'export * from "./src/record/record.ts"; export * from "./src/record/bytes.ts";'
+    esbuild = [STUDIO / "node_modules" / ".bin" / "esbuild", "--bundle", "--format=esm", f"--outfile={bundle}"]
+    subprocess.run(esbuild, cwd=STUDIO, input=entry, encoding="utf-8", check=True, capture_output=True)
+    process = subprocess.Popen(
+        ["node", "--input-type=module", "--eval", ANSWER, bundle.as_uri()],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None
+
+    def ask(data: bytes) -> Any:
+        print(base64.b64encode(data).decode(), file=process.stdin, flush=True)
+        return json.loads(process.stdout.readline())  # type: ignore[union-attr]
+
+    yield ask
+    process.stdin.close()
+    process.wait(30)
+    process.stdout.close()
+
+
+@cases(40)
+@given(st.integers(1, 90), st.integers(1, 3), st.floats(0, 30), st.integers(0, 2**31))
+def test_attention_is_the_same_numbers_in_both_languages(
+    node: Callable[[bytes], dict[str, list[float]]], positions: int, heads: int, spread: float, seed: int
+) -> None:
+    scores = np.random.default_rng(seed).normal(0, spread, (heads, positions, positions))
+    weights = np.tril(np.exp(scores - scores.max(-1, keepdims=True)))
+    weights /= np.maximum(weights.sum(-1, keepdims=True), 1e-300)
+    buffer = BytesIO()
+    named = Provenance(pellucid="0.1.0", model="m", config={}, parameters=1, dtype="float32")
+    with RecordWriter(buffer, "generation", named) as writer:
+        for dtype in ("float16", "float32"):
+            writer.add(f"attention/{dtype}", as_triangle(weights, dtype), truth="given", meaning="for tests")
+    data = buffer.getvalue()
+    assert node(data) == expected(open_record(data))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import pellucid
@@ -36,6 +37,18 @@ def test_its_records_verify(run: Path) -> None:
     with pellucid.open(run / "generation.pellucid") as record:
         report = record.verify(run)
     assert report.ok and report.complete, report
+
+
+def test_its_attention_is_drawn_as_it_was(run: Path) -> None:
+    """Schema 1.0 kept attention in steps of 1/255."""
+    with pellucid.open(run / "generation.pellucid") as record:
+        assert record.header["schema"] == [1, 0] and record.entry("generation/attention/0").dtype == "uint8"
+        weights = record["generation/attention/1"]
+        assert np.array_equal(weights, (np.rint(weights.astype(np.float64) * 255) / 255).astype(np.float32))
+        film = record.figure("xray")
+        arcs = {node["label"] for node in film.at(film.stills()[-1]) if str(node["label"]).startswith("track 4 to track")}
+    shares = ("0%", "25%", "25%", "25%", "25%")
+    assert arcs == {f"track 4 to track {key}: {share}, mean of 2 heads" for key, share in enumerate(shares)}
 
 
 def test_it_resumes_and_its_record_verifies_to_the_end(run: Path) -> None:

@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default 127.0.0.1: this machine only)")
     parser.add_argument("--port", type=int, metavar="N", help="default: 7355, or the next one that is free; 0: any free one")
+    parser.add_argument(
+        "--record-dtype", choices=("float32",), help="of the records of completions, as `xray` takes it (default: rounded)"
+    )
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.add_argument("--json", action="store_true", help="one JSON object with the address on stdout")
 
@@ -42,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
         else:
             print(studio.url)
 
-    return serve(Studio(args.sources, args.host, args.port), announce, browser=not args.no_browser)
+    studio = Studio(args.sources, args.host, args.port, record_dtype=args.record_dtype)
+    return serve(studio, announce, browser=not args.no_browser)
 
 
 def serve(studio: "Studio", announce: "Callable[[Studio], None]", *, browser: bool) -> int:

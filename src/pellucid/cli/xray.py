@@ -20,6 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--model", default="default", help="a model or run directory (default: the embedded model)")
     add_sampling(parser)
     parser.add_argument("--keep", metavar="GROUPS", help="groups to record, of block_inputs,lens,attention (default: all)")
+    parser.add_argument(
+        "--record-dtype", choices=("float32",), help="record block inputs and attention without rounding; the file is several "
+        "times as large (default: bfloat16, and attention in float16, rounded row by row)",
+    )  # fmt: skip
     parser.add_argument("--candidates", type=int, default=20, metavar="K", help="likeliest tokens listed per step (default 20)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
@@ -38,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
     prompt = read_prompt(args.prompt)
     model = load(args.model)
     groups = KEEP if args.keep is None else tuple(group for group in args.keep.split(",") if group)
-    record = xray(model, prompt, keep=groups, candidates=args.candidates, **sampling(args))
+    record = xray(
+        model, prompt, keep=groups, candidates=args.candidates, record_dtype=args.record_dtype, **sampling(args)
+    )  # fmt: skip
     record.save(args.out)
     kept = replaces(args.out)  # else it went into a FIFO, or to standard output, where nothing may follow it
     size = Path(args.out).stat().st_size if kept else len(record.to_bytes())

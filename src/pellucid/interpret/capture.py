@@ -8,14 +8,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.arguments import instance, shown, whole_number
+from pellucid.arguments import instance, one_of, shown, whole_number
 from pellucid.engine.completion import Token
 from pellucid.engine.engine import Engine
 from pellucid.engine.sampling import uniform
@@ -26,7 +26,7 @@ from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.interpret.formulas import StepDistribution, attention_weights, cache_cells, lens, lens_source, step_distribution
 from pellucid.interpret.tap import ActivationTap
-from pellucid.record import Provenance, Record, RecordWriter, StoredArray, as_bfloat16, as_triangle, describe, open_record
+from pellucid.record import Provenance, Record, RecordWriter, as_bfloat16, as_triangle, describe, open_record
 from pellucid.runtime.inference_mode import inference_mode
 from pellucid.runtime.runner import Runner, TokenSpan
 from pellucid.runtime.runner_selection import torch_runner
@@ -35,6 +35,7 @@ from pellucid.training.machine import describe as describe_machine
 from pellucid.version import __version__
 
 
+RecordDtype = Literal["float32"]  # what block inputs and attention are recorded in, other than by default
 KEEP = ("block_inputs", "lens", "attention")  # the large groups; tokens, steps, cells, times and pieces are always kept
 LENS_CANDIDATES = 5  # candidates at each level and position
 PIECES = ("pieces/ids", "pieces/starts", "pieces/bytes")  # the chunks that `piece_table` gives
@@ -43,7 +44,8 @@ SAMPLE_INDEX = 0  # the sample index that the draws are hashed with: the first o
 
 def xray(
     model: GPT, prompt: OnePrompt = None, *, keep: Collection[str] = KEEP, candidates: int = 20,
-    on_token: Callable[[Token, StepDistribution], None] | None = None, **generate_options: Any,
+    record_dtype: RecordDtype | None = None, on_token: Callable[[Token, StepDistribution], None] | None = None,
+    **generate_options: Any,
 ) -> Record:  # fmt: skip
     """Generates as `model.generate` does, and records the model's activations, distributions and draws.
 
@@ -53,8 +55,10 @@ def xray(
     Args:
         prompt: as `generate` takes it.
         keep: the groups to record, of `KEEP`: "block_inputs" (T x C numbers a level, bfloat16), "lens" (5 candidates at
-            each position and level) and "attention" (T x T / 2 bytes a head). A record with all of them passes `record.check`.
+            each position and level) and "attention" (T x T / 2 numbers a head, float16, rounded row by row:
+            `record.triangle`). A record with all of them passes `record.check`.
         candidates: likeliest tokens to list at each step.
+        record_dtype: "float32" records block inputs and attention without rounding; a file is then several times as large.
         on_token: called with each token as soon as it is drawn, and the distribution it was drawn from. An exception ends the
             generation and is passed on.
         generate_options: those of `generate`, except n, best_of, logprobs and slide.
@@ -63,9 +67,11 @@ def xray(
         An open record in memory; `save` writes it to a file.
 
     Raises:
-        PellucidError: as `generate`; an unknown group; or nothing to record (max_tokens = 0).
+        PellucidError: as `generate`; an unknown group or dtype; or nothing to record (max_tokens = 0).
     """
     instance("model", model, GPT, "a model (pellucid.load(...))")
+    if record_dtype is not None:
+        one_of("record_dtype", record_dtype, get_args(RecordDtype))
     if not isinstance(keep, abc.Iterable):
         raise PellucidError(f"keep must be some of {', '.join(KEEP)}, not {shown(keep)}")
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
@@ -83,7 +89,7 @@ def xray(
     generation = capture_generation(model, sequence, keep, min(candidates, model.config.vocab_size), on_token)
     buffer = BytesIO()
     with inference_mode(model), RecordWriter(buffer, "generation", _provenance(model, sequence)) as writer:
-        _write(_ChunkWriter(writer), model, sequence, keep, generation)
+        _write(_ChunkWriter(writer), model, sequence, keep, generation, exact=record_dtype == "float32")
     buffer.seek(0)
     return open_record(buffer)
 
@@ -184,7 +190,9 @@ def piece_table(tokenizer: Tokenizer, tokens: Iterable[int]) -> tuple[Any, Any, 
     return np.array(ids, np.int32), starts, np.frombuffer(b"".join(found), np.uint8)
 
 
-def _write(chunks: _ChunkWriter, model: GPT, sequence: Sequence, keep: Collection[str], generation: CapturedGeneration) -> None:
+def _write(
+    chunks: _ChunkWriter, model: GPT, sequence: Sequence, keep: Collection[str], generation: CapturedGeneration, *, exact: bool
+) -> None:
     config, tap, steps = model.config, generation.tap, generation.steps
     chunks.add_ids("prompt_ids", sequence.prompt)
     chunks.add_ids("steps/drawn_ids", [token.id for token in sequence.tokens])
@@ -198,7 +206,8 @@ def _write(chunks: _ChunkWriter, model: GPT, sequence: Sequence, keep: Collectio
     if "block_inputs" in keep:
         for level in range(config.n_layers + 1):
             source = {"input_of": f"h.{level}"} if level < config.n_layers else {"output_of": f"h.{level - 1}"}
-            chunks.add("block_inputs/{level}", as_bfloat16(_array(tap.block_input(level))), source, level=level)
+            numbers = _array(tap.block_input(level))
+            chunks.add("block_inputs/{level}", numbers if exact else as_bfloat16(numbers), source, level=level)
     if "lens" in keep:
         count = min(LENS_CANDIDATES, config.vocab_size)
         found = [lens(model, tap.block_input(level), count) for level in range(config.n_layers + 1)]
@@ -208,11 +217,10 @@ def _write(chunks: _ChunkWriter, model: GPT, sequence: Sequence, keep: Collectio
     if "attention" in keep:
         for block, pattern in enumerate(config.pattern):
             weights = attention_weights(*tap.queries_and_keys(block), pattern, model.compressor(block))
-            heads = [as_triangle(_array(head)) for head in weights]  # head by head: each passes through float64
             formula = {"formula": "softmax(q k^T / sqrt(d_head))" if config.attention_scale else "softmax(q k^T)"}
             source = {"tensor": f"h.{block}.attn", "pattern": str(pattern)} | formula
-            stacked = StoredArray(np.stack([head.array for head in heads]), "uint8", (0.0, 1.0), triangle=True)
-            chunks.add("attention/{block}", stacked, source, block=block)
+            triangles = as_triangle(_array(weights), "float32" if exact else "float16")
+            chunks.add("attention/{block}", triangles, source, block=block)
     chunks.add("cells", cache_cells(config.pattern, len(sequence.prompt), len(steps)).numpy())
     chunks.add("timings/steps", np.array(generation.times))
     if block_times := tap.block_times():

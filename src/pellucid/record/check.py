@@ -101,8 +101,9 @@ def _mismatches(record: Record, name: str, spec: ChunkSpec, sizes: dict[str, int
         return
     if entry.truth != spec.truth:
         yield f"{name} is {entry.truth}, not {spec.truth}"
-    if (entry.scale is not None) != spec.scaled or entry.triangle != spec.triangle:
-        stored = "as lower triangles" if spec.triangle else "as uint8 steps" if spec.scaled else "unchanged"
+    scaled = spec.scaled and entry.dtype == "uint8"
+    if (entry.scale is not None) != scaled or entry.triangle != spec.triangle:
+        stored = "as lower triangles" if spec.triangle else "as uint8 steps" if scaled else "unchanged"
         yield f"{name} is not stored {stored}"
     shape = entry.logical_shape
     if len(shape) != len(spec.shape):

@@ -23,7 +23,7 @@ Measured: stored size relative to plain size, and milliseconds to encode, one co
     float32 losses, 60 x 512                    123 kB    0.89  2.9    0.82  3.0    0.82  0.7
     int32 token ids, Zipf                       400 kB    0.33   73    0.27   32    0.24  1.6
                                                           level 6      runs         delta, level 6    delta, runs
-    uint8 attention triangles, 12 x 12          118 kB    0.63   23    0.56  0.9    0.75              (loses)
+    uint8 attention of schema 1.0, 12 x 12      118 kB    0.63   23    0.56  0.9    0.75              (loses)
     uint8 32 x 32 thumbnails over a real run    315 kB    0.67   13    0.80  2.0    0.49  36          0.48  2.0
 
 So numbers are deflated with Z_RLE (measured numbers repeat no strings) and text with the default strategy; readers see plain
@@ -54,7 +54,7 @@ NUMBERS: dict[str, np.dtype[Any]] = {
 TEXTS = ("json", "utf8")
 ENCODINGS = ("raw", "deflate", "shuffle+deflate", "delta+deflate")
 
-MAX_CHUNK_BYTES = 1 << 28  # plain; the attention of a block of GPT-3 175B over 2,048 positions, 201 MB, fits
+MAX_CHUNK_BYTES = 1 << 28  # plain; attention of 63 heads over 2,048 positions in float16 fits
 MAX_TEXT_BYTES = 1 << 24  # of a "json" or "utf8" chunk, plain
 _SMALL_VALUE = 1 << 28  # bytes: what takes more in memory must take a part of that in the file, too
 _MAX_VALUE_RATIO = 64  # of such a value to its stored bytes: triangles of attention, read as float32 squares, have about 13

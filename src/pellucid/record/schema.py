@@ -37,7 +37,7 @@ class ChunkSpec:
         shape: of the array that reading returns (a triangle's is square); empty for text.
         truth, meaning, unit: as in `entry.ChunkEntry`.
         required: whether the record is incomplete without it.
-        scaled: stored as uint8 steps of a range. triangle: stored as lower triangles.
+        scaled: uint8 numbers are steps of a range. triangle: stored as lower triangles.
         encoding: the one to write with; None for the default. Readers accept any.
     """
 
@@ -97,9 +97,9 @@ _GENERATION = (
     _numbers("generation/lens/ids", "int32", ("L+1", "T", "J"), "derived",
              "logit lens: the likeliest next tokens if the stream at this level went to the final LayerNorm at once"),
     _numbers("generation/lens/logprobs", "float32", ("L+1", "T", "J"), "derived", "their log-probabilities", "nats"),
-    ChunkSpec("generation/attention/{block}", ("uint8",), ("H", "T", "T"), "derived",
-         "attention weights, query by key, in steps of 1/255; 0 for keys that the block's pattern does not see",
-         scaled=True, triangle=True),
+    # float16: rounded row by row (`triangle`). uint8: of schema 1.0, in steps of 1/255.
+    ChunkSpec("generation/attention/{block}", ("float16", "float32", "uint8"), ("H", "T", "T"), "derived",
+         "attention weights, query by key; 0 for keys that the block's pattern does not see", scaled=True, triangle=True),
     _numbers("generation/cells", "uint8", ("S", "L", "T"), "derived",
              "keys and values by step, block and track: 0 not there yet, 1 computed in this step, 2 in the cache, 3 in the "
              "cache although no later query can read it: an evicting cache would drop it"),

@@ -1,4 +1,4 @@
-"""The stored forms of arrays: their own dtype, bfloat16, uint8 steps of a range, a lower triangle.
+"""The stored forms of arrays: their own dtype, bfloat16, uint8 steps of a range, a lower triangle (written by `triangle`).
 
 Precision lost: bfloat16 keeps 8 significant bits (relative error at most 2^-8), uint8 steps err by at most
 half a step, (hi - lo) / 510, plus the float32 rounding of the value that is read.
@@ -93,25 +93,11 @@ def as_uint8(array: Array, lo: float | None = None, hi: float | None = None) -> 
     return StoredArray(codes.astype(np.uint8), "uint8", (low, high))
 
 
-def as_triangle(attention: Array) -> StoredArray:
-    """Attention weights (..., T, T), causal, in steps of 1/255: the lower triangles alone, (..., T (T + 1) / 2).
-
-    Raises:
-        PellucidError: not square, not causal (a weight above the diagonal is not 0), or not probabilities.
-    """
-    if attention.ndim < 2 or attention.shape[-1] != attention.shape[-2]:
-        raise PellucidError(f"attention is square, query by key; got shape {attention.shape}")
-    positions = attention.shape[-1]
-    rows, columns = np.tril_indices(positions)
-    above = np.triu_indices(positions, 1)
-    if np.any(attention[..., above[0], above[1]]):
-        raise PellucidError("attention is not causal: a weight above the diagonal is not 0")
-    codes = as_uint8(attention[..., rows, columns], 0.0, 1.0)
-    return StoredArray(codes.array, codes.dtype, codes.scale, triangle=True)
-
-
 def values(stored: StoredArray) -> Array:
-    """The array that a stored one stands for: bfloat16 and uint8 steps as float32, a triangle as a square with zeros above."""
+    """The array that a stored one stands for: bfloat16 and uint8 steps as float32, a triangle as a square with zeros above.
+
+    A triangle of float16 numbers is float32 as well: sums of its rows in float16 would not be exact.
+    """
     array = stored.array
     if stored.dtype == "bfloat16":
         array = (array.astype("<u4") << 16).view("<f4")
@@ -122,7 +108,8 @@ def values(stored: StoredArray) -> Array:
             table = (lo + np.arange(_STEPS + 1) * ((hi - lo) / _STEPS)).astype(np.float32)
     if stored.triangle:  # row by row: an index of each number would take many times the memory of the square
         side = triangle_side(array.shape)
-        square = np.zeros((*array.shape[:-1], side, side), array.dtype if table is None else np.float32)
+        dtype = array.dtype if table is None and stored.dtype != "float16" else np.float32
+        square = np.zeros((*array.shape[:-1], side, side), dtype)
         for row in range(side):
             numbers = array[..., row * (row + 1) // 2 : (row + 1) * (row + 2) // 2]
             square[..., row, : row + 1] = numbers if table is None else table[numbers]

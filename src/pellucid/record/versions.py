@@ -1,8 +1,9 @@
 """Schema versions of a record's header, and reading older ones.
 
-A minor version adds chunks and header fields: readers skip those that they do not know. A new dtype, encoding or meaning is
-a new major version, which older readers refuse. Older majors are migrated by `MIGRATIONS`, one major at a time: pure
-functions of the header. They may rename, describe and fill in; the chunks' bytes stay as they are.
+A minor version adds chunks and header fields, which older readers skip, and may store a chunk in another of the dtypes that
+they know. A new dtype, encoding or meaning is a new major version, which older readers refuse. Older majors are migrated by
+`MIGRATIONS`, one major at a time: pure functions of the header. They may rename, describe and fill in; the chunks' bytes stay
+as they are.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 from pellucid.errors import PellucidError
 
 
-SCHEMA_VERSION = (1, 0)
+SCHEMA_VERSION = (1, 1)  # 1.1: attention in float16 or float32; in 1.0 it was uint8 in steps of 1/255
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 MIGRATIONS: dict[int, Migration] = {}  # from this major to the next; 1 is the first

@@ -92,6 +92,13 @@ def stack(parts: Sequence[Difference]) -> Difference:
     return Difference(np.stack([one for one, _ in shaped]), np.stack([two for _, two in shaped]), parts[0].unit)
 
 
+def joined(*parts: Difference) -> Difference:
+    """Several of different shapes as one, one after the other."""
+    pairs = [np.broadcast_arrays(part.difference, part.tolerance) for part in parts]
+    differences, tolerances = (np.concatenate([pair[i].ravel() for pair in pairs]) for i in (0, 1))
+    return Difference(differences, tolerances, parts[0].unit)
+
+
 def compare_partly(
     record: Record, logged: Record | None, name: str, recomputed: Mapping[int, Array],
     allowed: Callable[[Array], Array | float], steps: Sequence[int],

@@ -10,8 +10,10 @@ by rounding. Tolerances, by the cause of the error:
               square + the number), for block inputs; 16 x NOISE x w (1 - w), for an attention weight w. The recorded model
               may have computed in fewer bits, and sums were taken in another order
     bfloat16  half a unit in the last place: 2^-8 of the number at most
-    uint8     half a step, 1/510
-    float32   of log-probabilities and shares, 2^-24 of the number
+    float16   of attention, half a step of the recomputed row (`record.triangle`); sums of a row's weights and of their errors
+              by what that rounding allows
+    uint8     of attention in schema 1.0, half a step, 1/510
+    float32   2^-24 of the number
     draws, cells, given numbers: none
 """
 
@@ -29,10 +31,11 @@ from pellucid.generation.model import GPT
 from pellucid.interpret.capture import PIECES, SAMPLE_INDEX, piece_table
 from pellucid.interpret.formulas import attention_weights, cache_cells, lens_logits
 from pellucid.interpret.tap import ActivationTap
-from pellucid.interpret.verify.difference import Array, Difference, compare_top_tokens, equal, stack, valid_ids
+from pellucid.interpret.verify.difference import Array, Difference, compare_top_tokens, equal, joined, stack, valid_ids
 from pellucid.interpret.verify.identity import NOISE
 from pellucid.interpret.verify.report import ChunkResult
 from pellucid.record import Record
+from pellucid.record.triangle import SUM_ERROR, TOTAL_ERROR, rounding_error
 
 
 _STEPS = "generation/steps/"
@@ -111,7 +114,18 @@ class GenerationVerifier:
         weights = attention_weights(*self.tap.queries_and_keys(block), pattern, compressor)
         right = weights.cpu().numpy().astype(np.float64)  # (H, T, T)
         noise = 16 * self.noise * right * (1 - right)  # an error e of a score moves its weight w by w (1 - w) e
-        return Difference(np.abs(self.record[name] - right), noise + 1 / 510 + 2.0**-22)
+        difference, dtype = self.record[name] - right, self.record.entry(name).dtype
+        if dtype == "uint8":
+            return Difference(np.abs(difference), noise + 1 / 510 + 2.0**-22)
+        if dtype == "float32":
+            return Difference(np.abs(difference), noise + 2.0**-24 * right + 2.0**-126)
+        rows, noise_of_row = right.reshape(-1, right.shape[-1]), noise.sum(-1) + 2.0**-20
+        half = rounding_error(rows, noise.reshape(rows.shape)).reshape(right.shape)
+        return joined(
+            Difference(np.abs(difference), noise + half),
+            Difference(np.abs(difference.sum(-1)), noise_of_row + SUM_ERROR),
+            Difference(np.abs(difference).sum(-1), noise_of_row + TOTAL_ERROR),
+        )
 
     def _lens(self) -> tuple[Difference, Difference]:
         ids, stored = self.record["generation/lens/ids"], self.record["generation/lens/logprobs"]

@@ -14,7 +14,7 @@ Errors are `{"error": "..."}` with 400, 403 (`http.same_origin`), 404, 411, 412,
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -42,6 +42,9 @@ from pellucid.serve.wire import ErrorMessage, Limits, MetricsHeader, Sources
 from pellucid.version import __version__
 
 
+if TYPE_CHECKING:
+    from pellucid.interpret.capture import RecordDtype
+
 MAX_METRICS = 1 << 20  # bytes in one response
 RECORD_TYPE = "application/octet-stream"
 _TYPES = {"studio.js": "text/javascript; charset=utf-8", "player.js": "text/javascript; charset=utf-8"}
@@ -61,15 +64,18 @@ class _Events(StreamingResponse):
             self._stream.cancel()
 
 
-def make_app(catalog: SourceCatalog, hosts: Sequence[str] = LOCAL) -> Starlette:
+def make_app(
+    catalog: SourceCatalog, hosts: Sequence[str] = LOCAL, record_dtype: "RecordDtype | None" = None
+) -> Starlette:
     """The application.
 
     Args:
         catalog: what it shows. hosts: allowed names of this server (`SameOriginMiddleware`).
+        record_dtype: of the records of completions, as `xray` takes it.
 
     Its `state` has `completions`, and `closing`, to be set before the server closes.
     """
-    completions, closing = CompletionService(catalog), asyncio.Event()
+    completions, closing = CompletionService(catalog, record_dtype), asyncio.Event()
 
     async def page(request: Request) -> Response:
         return Response(served_page(), media_type="text/html; charset=utf-8")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pellucid.engine.completion import Token
     from pellucid.engine.driver import EngineDriver, RequestHandle
     from pellucid.generation.model import GPT
+    from pellucid.interpret.capture import RecordDtype
     from pellucid.interpret.formulas import StepDistribution
     from pellucid.text.tokenizer import Tokenizer
 
@@ -122,10 +123,12 @@ class CompletionService:
 
     Args:
         catalog: finds models by id and keeps records.
+        record_dtype: of the records, as `xray` takes it.
     """
 
-    def __init__(self, catalog: SourceCatalog) -> None:
+    def __init__(self, catalog: SourceCatalog, record_dtype: "RecordDtype | None" = None) -> None:
         self._catalog = catalog
+        self._record_dtype = record_dtype
         self._recording_lock = asyncio.Lock()  # held by the recorded completion that runs
         self._model_lock = asyncio.Lock()  # in order of arrival, so that a request for another model is not starved
         self._waiting = self._concurrent = 0
@@ -337,7 +340,9 @@ class CompletionService:
         threads = torch.get_num_threads()
         torch.set_num_threads(1 if model.config.parameters() < ONE_THREAD else threads)
         try:
-            with xray(model, prompt, candidates=CANDIDATES, on_token=on_token, **options) as record:
+            with xray(
+                model, prompt, candidates=CANDIDATES, record_dtype=self._record_dtype, on_token=on_token, **options
+            ) as record:
                 check_wanted()
                 data = record.to_bytes()
         finally:

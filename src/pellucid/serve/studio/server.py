@@ -9,10 +9,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pellucid.errors import PellucidError
 
+
+if TYPE_CHECKING:
+    from pellucid.interpret.capture import RecordDtype
 
 PORT = 7355  # p-e-l-l on a telephone keypad
 TRIES = 20  # ports tried from `PORT` on, if none was named
@@ -27,6 +30,7 @@ class Studio:
         sources: run directories, record files, model directories, folders of these, or "default". None: the embedded model.
         host: address to listen on. With another than the default, every machine that reaches it can read and generate.
         port: None takes `PORT`, or the next one that is free; 0 any free one.
+        record_dtype: of the records of completions, as `xray` takes it.
 
     Attributes:
         url: of the page, once the server accepts connections.
@@ -35,10 +39,14 @@ class Studio:
         PellucidError: a source that cannot be shown, or a host or port that cannot be listened on.
     """
 
-    def __init__(self, sources: Iterable[str | Path] = (), host: str = "127.0.0.1", port: int | None = None) -> None:
+    def __init__(
+        self, sources: Iterable[str | Path] = (), host: str = "127.0.0.1", port: int | None = None, *,
+        record_dtype: "RecordDtype | None" = None,
+    ) -> None:  # fmt: skip
         from pellucid.serve.studio.sources import SourceCatalog  # starlette and uvicorn are imported when something is served
 
         self.catalog = SourceCatalog(sources)
+        self._record_dtype = record_dtype
         self._socket = _listen(host, port)
         bound = self._socket.getsockname()[1]
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
@@ -55,7 +63,7 @@ class Studio:
         from pellucid.serve.http.same_origin import allowed_hosts
         from pellucid.serve.studio.app import make_app
 
-        app = make_app(self.catalog, allowed_hosts(self.host))
+        app = make_app(self.catalog, allowed_hosts(self.host), self._record_dtype)
         self._completions, self._closing = app.state.completions, app.state.closing
         # Loop and protocol are named, so that other installed packages (uvloop, httptools) change nothing.
         self._server = uvicorn.Server(
