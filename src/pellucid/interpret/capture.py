@@ -23,7 +23,16 @@ from pellucid.errors import PellucidError
 from pellucid.generation.mixin import OnePrompt
 from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
-from pellucid.interpret.formulas import StepDistribution, attention_weights, cache_cells, lens, lens_source, step_distribution
+from pellucid.interpret.formulas import (
+    StepDistribution,
+    attention_source,
+    attention_weights,
+    block_input_source,
+    cache_cells,
+    lens,
+    lens_source,
+    step_distribution,
+)
 from pellucid.interpret.tap import ActivationTap
 from pellucid.record import Provenance, Record, RecordWriter, StoredArray, as_bfloat16, as_triangle, describe, open_record
 from pellucid.runtime.inference_mode import inference_mode
@@ -191,7 +200,7 @@ def _write(chunks: _ChunkWriter, model: GPT, sequence: Sequence, keep: Collectio
     chunks.add("steps/drawn_span", np.array([one.drawn_span for one in steps], np.float64))
     if "block_inputs" in keep:
         for level in range(config.n_layers + 1):
-            source = {"input_of": f"h.{level}"} if level < config.n_layers else {"output_of": f"h.{level - 1}"}
+            source = block_input_source(config, level)
             chunks.add("block_inputs/{level}", as_bfloat16(_array(tap.block_input(level))), source, level=level)
     if "lens" in keep:
         count = min(LENS_CANDIDATES, config.vocab_size)
@@ -203,8 +212,7 @@ def _write(chunks: _ChunkWriter, model: GPT, sequence: Sequence, keep: Collectio
         for block, pattern in enumerate(config.pattern):
             weights = attention_weights(*tap.queries_and_keys(block), pattern, model.compressor(block))
             heads = [as_triangle(_array(head)) for head in weights]  # head by head: each passes through float64
-            formula = {"formula": "softmax(q k^T / sqrt(d_head))" if config.attention_scale else "softmax(q k^T)"}
-            source = {"tensor": f"h.{block}.attn", "pattern": str(pattern)} | formula
+            source = attention_source(config, block)
             stacked = StoredArray(np.stack([head.array for head in heads]), "uint8", (0.0, 1.0), triangle=True)
             chunks.add("attention/{block}", stacked, source, block=block)
     chunks.add("cells", cache_cells(config.pattern, len(sequence.prompt), len(steps)).numpy())
