@@ -6,8 +6,6 @@ The formulas and tolerances are in the module of each kind: `generation`, `train
 from contextlib import ExitStack
 from pathlib import Path
 
-import torch
-
 from pellucid.errors import PellucidError
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
@@ -65,7 +63,7 @@ def _generation(record: Record, model: GPT | str | Path | None) -> tuple[tuple[C
     sources = {name: getattr(named, name) for name in ("model", "config", "parameters", "dtype", "prompt_ids")}  # were compared
     if loaded.tokenizer is not None:
         sources["tokenizer"] = loaded.tokenizer.fingerprint
-    with ExitStack() as modes, torch.inference_mode():
+    with ExitStack() as modes:  # each mode is left in the reverse order
         for each in (recorded, wide):
             if each is not None:
                 modes.enter_context(inference_mode(each))
