@@ -24,7 +24,16 @@ from pellucid.errors import PellucidError
 from pellucid.generation.mixin import OnePrompt
 from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
-from pellucid.interpret.formulas import StepDistribution, attention_weights, cache_cells, lens, lens_source, step_distribution
+from pellucid.interpret.formulas import (
+    StepDistribution,
+    attention_source,
+    attention_weights,
+    block_input_source,
+    cache_cells,
+    lens,
+    lens_source,
+    step_distribution,
+)
 from pellucid.interpret.tap import ActivationTap
 from pellucid.record import Provenance, Record, RecordWriter, as_bfloat16, as_triangle, describe, open_record
 from pellucid.runtime.inference_mode import inference_mode
@@ -205,8 +214,8 @@ def _write(
     chunks.add("steps/drawn_span", np.array([one.drawn_span for one in steps], np.float64))
     if "block_inputs" in keep:
         for level in range(config.n_layers + 1):
-            source = {"input_of": f"h.{level}"} if level < config.n_layers else {"output_of": f"h.{level - 1}"}
             numbers = _array(tap.block_input(level))
+            source = block_input_source(config, level)
             chunks.add("block_inputs/{level}", numbers if exact else as_bfloat16(numbers), source, level=level)
     if "lens" in keep:
         count = min(LENS_CANDIDATES, config.vocab_size)
@@ -217,10 +226,8 @@ def _write(
     if "attention" in keep:
         for block, pattern in enumerate(config.pattern):
             weights = attention_weights(*tap.queries_and_keys(block), pattern, model.compressor(block))
-            formula = {"formula": "softmax(q k^T / sqrt(d_head))" if config.attention_scale else "softmax(q k^T)"}
-            source = {"tensor": f"h.{block}.attn", "pattern": str(pattern)} | formula
             triangles = as_triangle(_array(weights), "float32" if exact else "float16")
-            chunks.add("attention/{block}", triangles, source, block=block)
+            chunks.add("attention/{block}", triangles, attention_source(config, block), block=block)
     chunks.add("cells", cache_cells(config.pattern, len(sequence.prompt), len(steps)).numpy())
     chunks.add("timings/steps", np.array(generation.times))
     if block_times := tap.block_times():

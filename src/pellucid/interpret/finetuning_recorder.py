@@ -15,6 +15,7 @@ from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.interpret.capture import PIECES, piece_table
+from pellucid.interpret.training_chunks import thumbnail_source
 from pellucid.interpret.training_stats import norms, thumbnail, weights_of
 from pellucid.record import Provenance, RecordWriter, as_uint8, describe, open_record
 from pellucid.runs.files import BASE, HELD_OUT_EXAMPLES, MODEL, RECORDS
@@ -41,7 +42,7 @@ def record_finetuning(run: Path, plan: Plan) -> None:
     named = fingerprint(tuned)
     path = run / RECORD
     if not _is_written(path, named):
-        with RecordWriter(path, "finetuning", _provenance(run, plan, tuned, named)) as writer:
+        with RecordWriter(path, "finetuning", finetuning_provenance(run, plan, tuned, named)) as writer:
             _write(writer, run, plan, base, tuned)
 
 
@@ -53,7 +54,12 @@ def _is_written(path: Path, model: str) -> bool:
         return False
 
 
-def _provenance(run: Path, plan: Plan, tuned: GPT, named: str) -> Provenance:
+def finetuning_provenance(run: Path, plan: Plan, tuned: GPT, named: str) -> Provenance:
+    """The provenance of a finished run's record.
+
+    Args:
+        named: the fingerprint of `tuned`.
+    """
     kept = checkpoint.best(run) if plan.keep_best else None
     return Provenance(
         pellucid=__version__,
@@ -81,7 +87,7 @@ def _write(writer: RecordWriter, run: Path, plan: Plan, base: GPT, tuned: GPT) -
     add("change", change_norms(base, tuned))
     add("weights", norms(weights_of(base)).numpy())
     for name, change in zip(names, change_maps(base, tuned), strict=True):
-        add("thumbnails/{matrix}", as_uint8(change), {"tensor": f"{name}.weight"}, matrix=name)
+        add("thumbnails/{matrix}", as_uint8(change), thumbnail_source(name), matrix=name)
     steps = [line["loss"] for line in read_metrics(run, until=plan.total_steps) if "loss" in line]
     add("steps/loss", np.array(steps, np.float64))
     for name, value in zip(PIECES, answer_piece_table(tuned.require_tokenizer(), answered), strict=True):

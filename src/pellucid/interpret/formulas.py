@@ -20,6 +20,7 @@ from pellucid.engine.options import SamplingOptions
 from pellucid.engine.sampling import adjusted, candidates, largest, log_softmax
 from pellucid.gpt.attention import visible_mask
 from pellucid.gpt.compressor import Compressor
+from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.pattern import Compressed, Pattern
 from pellucid.gpt.sparse import LOWEST
@@ -88,6 +89,17 @@ def lens_source(model: Decoder) -> dict[str, Any]:
         tensors, formula = ["ln_f.weight", "ln_f.bias", *tensors], "ln_f(x)"
     formula += " project_out" if model.project_out is not None else ""
     return {"tensors": tensors, "formula": f"log_softmax({formula} wte^T)"}
+
+
+def block_input_source(config: GPTConfig, level: int) -> dict[str, Any]:
+    """The `source` of a chunk of block inputs; the last level is the last block's output."""
+    return {"input_of": f"h.{level}"} if level < config.n_layers else {"output_of": f"h.{level - 1}"}
+
+
+def attention_source(config: GPTConfig, block: int) -> dict[str, Any]:
+    """The `source` of a chunk of attention weights: the block, its pattern, and the formula as text."""
+    formula = "softmax(q k^T / sqrt(d_head))" if config.attention_scale else "softmax(q k^T)"
+    return {"tensor": f"h.{block}.attn", "pattern": str(config.pattern[block]), "formula": formula}
 
 
 def lens(model: Decoder, stream: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -14,10 +14,11 @@ from pellucid.gpt.fingerprint import fingerprint
 from pellucid.interpret.capture import PIECES, piece_table
 from pellucid.interpret.training_stats import held_out_window, losses, stretch
 from pellucid.record import Provenance, RecordWriter, as_uint8, describe
-from pellucid.runs.files import MOMENTS, step_name
+from pellucid.runs.files import METRICS, MOMENTS, step_name
 from pellucid.runs.metrics import read_metrics
 from pellucid.runs.plan import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLE_TOP_P, Plan
 from pellucid.runtime.inference_mode import inference_mode
+from pellucid.text import Tokenizer
 from pellucid.training.batches import WindowBatches
 from pellucid.training.watch import recorded_steps
 from pellucid.version import __version__
@@ -56,13 +57,46 @@ def write_training_record(
     Raises:
         PellucidError: a file is missing or damaged, or `target` cannot be written.
     """
-    provenance = Provenance(
+    provenance = training_provenance(plan, model=fingerprint(model), tokenizer=model.require_tokenizer(), step=step)
+    with RecordWriter(target, "training", provenance) as writer:
+        _TrainingChunks(writer, plan, model, batches).write(run, step, steps_until(plan, step), stretch_loss)
+
+
+def write_logged_chunks(target: BinaryIO, run: Path, plan: Plan, model: GPT, batches: WindowBatches, *, step: int) -> None:
+    """Writes those chunks of a training record that the run's own log still gives: from `metrics.jsonl`, from `moments/`.
+
+    Args:
+        model: of the run's shape; its weights are not used.
+
+    Raises:
+        PellucidError, OSError, ValueError or KeyError: a file is damaged.
+    """
+    recorded = steps_until(plan, step)
+    provenance = training_provenance(plan, model="", tokenizer=model.require_tokenizer(), step=step)
+    with RecordWriter(target, "training", provenance) as writer:
+        chunks = _TrainingChunks(writer, plan, model, batches)
+        if (run / METRICS).is_file():
+            lines = read_metrics(run, until=step)
+            chunks.write_steps(lines)
+            chunks.write_held_out(lines)
+            chunks.write_samples(lines)
+        if all(stats_file(run, each).is_file() for each in recorded):
+            chunks.write_recorded_steps(recorded, [load_stats(run, each) for each in recorded])
+
+
+def training_provenance(plan: Plan, *, model: str, tokenizer: Tokenizer, step: int) -> Provenance:
+    """The provenance of the record of a run's first `step` steps.
+
+    Args:
+        model: the fingerprint of the weights after them.
+    """
+    return Provenance(
         pellucid=__version__,
-        model=fingerprint(model),
+        model=model,
         config=plan.config.to_dict(),
         parameters=plan.config.parameters(),
         dtype=plan.dtype,
-        tokenizer=model.require_tokenizer().fingerprint,
+        tokenizer=tokenizer.fingerprint,
         checkpoint=step_name(step),
         step=step,
         seed=plan.seed,
@@ -71,9 +105,16 @@ def write_training_record(
         },
         machine=plan.machine | {"threads": plan.threads},
     )  # fmt: skip
-    recorded = [each for each in recorded_steps(plan.total_steps) if each < step or each == step == plan.total_steps]
-    with RecordWriter(target, "training", provenance) as writer:
-        _TrainingChunks(writer, plan, model, batches).write(run, step, recorded, stretch_loss)
+
+
+def steps_until(plan: Plan, step: int) -> list[int]:
+    """The recorded steps of a record of the first `step` steps."""
+    return [each for each in recorded_steps(plan.total_steps) if each < step or each == step == plan.total_steps]
+
+
+def thumbnail_source(matrix: str) -> dict[str, str]:
+    """The `source` of a thumbnail's chunk."""
+    return {"tensor": f"{matrix}.weight"}
 
 
 class _TrainingChunks:
@@ -96,27 +137,32 @@ class _TrainingChunks:
         """Everything up to `step`, with the statistics of the `recorded` steps."""
         lines = read_metrics(run, until=step)
         stats = [load_stats(run, each) for each in recorded]
-        matrices = [name for name, _ in self.plan.config.matrices()]
         self.add("plan", self.plan.to_dict() | {"seed": str(self.plan.seed)})  # 64 bits, more than JSON's readers hold
-        self._steps(lines)
+        self.write_steps(lines)
+        self.write_recorded_steps(recorded, stats)
+        self._stretch(stretch_loss)
+        self.write_held_out(lines)
+        self.write_samples(lines)
+        tokenizer = self.model.require_tokenizer()
+        for name, value in zip(PIECES, piece_table(tokenizer, self.tokens), strict=True):
+            self.writer.add(name, value, **describe("training", name))
+
+    def write_recorded_steps(self, recorded: list[int], stats: list[dict[str, Array]]) -> None:
+        """What comes from `moments/`."""
+        matrices = [name for name, _ in self.plan.config.matrices()]
         self.add("moments/steps", np.array(recorded))
         self.add("matrices", matrices)
         for name in ("gradients", "updates", "weights"):
             self.add(f"moments/{name}", np.stack([one[name] for one in stats]))
         for name in matrices:
             stacked = as_uint8(np.stack([one[f"thumbnail.{name}"] for one in stats]))
-            self.add("thumbnails/{matrix}", stacked, {"tensor": f"{name}.weight"}, matrix=name)
+            self.add("thumbnails/{matrix}", stacked, thumbnail_source(name), matrix=name)
         self.add_ids("window/ids", held_out_window(self.batches))
         self.add("window/loss", np.stack([one["window"] for one in stats]))
         self._example(recorded, stats)
-        self._stretch(stretch_loss)
-        self._held_out(lines)
-        self._samples(lines)
-        tokenizer = self.model.require_tokenizer()
-        for name, value in zip(PIECES, piece_table(tokenizer, self.tokens), strict=True):
-            self.writer.add(name, value, **describe("training", name))
 
-    def _steps(self, lines: list[dict[str, Any]]) -> None:
+    def write_steps(self, lines: list[dict[str, Any]]) -> None:
+        """What comes from the lines of steps."""
         steps = [line for line in lines if "loss" in line]
         self.add("steps/tokens", np.array([line["tokens"] for line in steps], np.int64))
         for name in ("lr", "loss", "grad_norm", "tokens_per_s"):
@@ -143,13 +189,15 @@ class _TrainingChunks:
                     found_losses = losses(self.model, found.windows(self.plan.config.n_ctx), dtype)
                 self.add("stretch/loss", found_losses)
 
-    def _held_out(self, lines: list[dict[str, Any]]) -> None:
+    def write_held_out(self, lines: list[dict[str, Any]]) -> None:
+        """What comes from the lines of held-out measurements."""
         measured = [line for line in lines if "held_out_loss" in line]
         self.add("held_out/steps", np.array([line["step"] for line in measured], np.int64))
         self.add("held_out/loss", np.array([line["held_out_loss"] for line in measured], np.float64))
         self.add("held_out/bits_per_byte", np.array([line["bits_per_byte"] for line in measured], np.float64))
 
-    def _samples(self, lines: list[dict[str, Any]]) -> None:
+    def write_samples(self, lines: list[dict[str, Any]]) -> None:
+        """What comes from the lines of samples."""
         samples = [line for line in lines if "sample" in line]
         encode = self.model.require_tokenizer().encode
         for line in samples:

@@ -35,6 +35,13 @@ def check(record: Record, *, partial: bool = False) -> dict[str, int]:
     return sizes
 
 
+def named_specs(record: Record) -> dict[str, ChunkSpec]:
+    """The row of the schema for each name that a record of this kind and shape may have."""
+    sizes = {letter: record.provenance.config[key] for letter, key in _FROM_CONFIG.items()}
+    matrices = _matrices(record, []) or []
+    return {name: spec for spec in SCHEMA[record.kind] for name in _names(spec, sizes, matrices)}
+
+
 def _compare(record: Record, partial: bool) -> tuple[dict[str, int], list[str]]:
     sizes: dict[str, int] = {}
     problems: list[str] = []

@@ -1,5 +1,6 @@
 """Comparing a chunk with its recomputed value: differences, tolerances, and the number that is furthest out."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.interpret.verify.report import ChunkResult
+from pellucid.interpret.verify.report import MATERIAL, ChunkResult
 from pellucid.record import Record
 
 
@@ -18,23 +19,46 @@ Array = Any
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """|stored - recomputed| of every number of a chunk, the tolerance of each, and the unit of both."""
+    """|stored - recomputed| of every number of a chunk, the tolerance of each, and the range that the tolerance is judged by.
+
+    Attributes:
+        unit: of difference and tolerance.
+        spread: range of the recomputed values (`spread_of`): where a tolerance is more than `MATERIAL` of it, the number is
+            unchecked. Never taken from what the file states.
+    """
 
     difference: Array
     tolerance: Array
     unit: str = ""
+    spread: Array = math.inf
 
     def result(self, record: Record, name: str) -> ChunkResult:
         """The chunk's result, stated by the number with the largest difference / tolerance."""
-        found, allowed = (np.asarray(a, np.float64).ravel() for a in np.broadcast_arrays(self.difference, self.tolerance))
+        shaped = np.broadcast_arrays(self.difference, self.tolerance, self.spread)
+        found, allowed, spread = (np.asarray(a, np.float64).ravel() for a in shaped)
         found = np.where(np.isnan(found), np.inf, found)
+        allowed = np.where(np.isnan(allowed), np.inf, allowed)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.where(found > 0, found / allowed, 0.0)  # 1 / 0 is infinite
+            ratio = np.where(np.isinf(found), np.inf, ratio)  # no tolerance allows an impossible value
+            coverage = np.where(allowed > 0, allowed / spread, 0.0)
+        coverage = np.where(np.isnan(coverage), np.inf, coverage)  # inf / inf
         worst = int(ratio.argmax()) if ratio.size else -1
         return ChunkResult(
             chunk=name, truth=record.entry(name).truth, ok=bool(ratio.size == 0 or ratio[worst] <= 1), unit=self.unit,
             difference=float(found[worst]) if ratio.size else 0.0, tolerance=float(allowed[worst]) if ratio.size else 0.0,
+            coverage=float(coverage.max()) if allowed.any() else None, coarse=int((coverage > MATERIAL).sum()),
+            numbers=ratio.size,
         )  # fmt: skip
+
+
+def spread_of(recomputed: Array) -> float:
+    """The range of recomputed values, largest less smallest; where all are equal (or there is one), their size."""
+    finite = np.asarray(recomputed, np.float64)
+    finite = finite[np.isfinite(finite)]
+    if not finite.size:
+        return 0.0
+    return float(np.ptp(finite)) or float(np.abs(finite).max())
 
 
 def equality(same: bool) -> Difference:
@@ -51,7 +75,8 @@ def equal(stored: Array, right: Array) -> Difference:
 
 def absolute_difference(stored: Array, right: Array) -> Array:
     """|stored - right|; 0 where both are NaN."""
-    return np.where(np.isnan(stored) & np.isnan(right), 0.0, np.abs(stored - right))
+    with np.errstate(invalid="ignore"):  # inf - inf
+        return np.where((stored == right) | (np.isnan(stored) & np.isnan(right)), 0.0, np.abs(stored - right))
 
 
 def valid_ids(ids: Array, vocab_size: int) -> Array:
@@ -81,22 +106,34 @@ def compare_top_tokens(logprobs: Tensor, ids: Array, stored: Array, nats: Array)
     found[repeated] = np.inf
     rounding = 2.0**-24 * np.abs(right)
     return (
-        Difference(np.abs(found - right), 2 * nats + rounding, "nats"),
-        Difference(np.abs(stored - np.where(valid, found, right)), nats + rounding, "nats"),
+        Difference(np.abs(found - right), 2 * nats + rounding, "nats", spread_of(right)),
+        Difference(np.abs(stored - np.where(valid, found, right)), nats + rounding, "nats", spread_of(right)),
     )
 
 
 def stack(parts: Sequence[Difference]) -> Difference:
     """Several of one shape as one, along a new first axis."""
-    shaped = [np.broadcast_arrays(part.difference, part.tolerance) for part in parts]
-    return Difference(np.stack([one for one, _ in shaped]), np.stack([two for _, two in shaped]), parts[0].unit)
+    shaped = [np.broadcast_arrays(part.difference, part.tolerance, part.spread) for part in parts]
+    one, two, three = (np.stack([each[place] for each in shaped]) for place in range(3))
+    return Difference(one, two, parts[0].unit, three)
+
+
+def same_json(one: object, other: object) -> bool:
+    """Whether two JSON values are equal, 1 and true (which are equal in Python) told apart; 1 and 1.0 are one number."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same_json(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same_json, one, other))
+    return one == other
 
 
 def joined(*parts: Difference) -> Difference:
     """Several of different shapes as one, one after the other."""
-    pairs = [np.broadcast_arrays(part.difference, part.tolerance) for part in parts]
-    differences, tolerances = (np.concatenate([pair[i].ravel() for pair in pairs]) for i in (0, 1))
-    return Difference(differences, tolerances, parts[0].unit)
+    shaped = [np.broadcast_arrays(part.difference, part.tolerance, part.spread) for part in parts]
+    one, two, three = (np.concatenate([each[place].ravel() for each in shaped]) for place in range(3))
+    return Difference(one, two, parts[0].unit, three)
 
 
 def compare_partly(
@@ -106,7 +143,7 @@ def compare_partly(
     """The result for a chunk with one row a step, of which some rows could be recomputed.
 
     Args:
-        logged: the same record made from the run's own log, with which the other rows are compared; None without a log.
+        logged: the same chunks made from the run's own log, which all rows must equal; None without a log.
         recomputed: the recomputed rows by their index along the first axis.
         allowed: the tolerance of a recomputed row.
         steps: the step of each row.
@@ -115,18 +152,17 @@ def compare_partly(
     wrong = equality(False).result(record, name)
     if len(stored) != len(steps) or any(right.shape != stored.shape[1:] for right in recomputed.values()):
         return wrong
-    difference, tolerance = np.zeros_like(stored), np.zeros_like(stored)
-    rest = [row for row in range(len(steps)) if row not in recomputed]
     log = logged[name].astype(np.float64) if logged is not None and name in logged else None
-    if log is not None:
-        if log.shape != stored.shape:
-            return wrong
-        difference[rest] = absolute_difference(stored[rest], log[rest])
+    if log is not None and (log.shape != stored.shape or absolute_difference(stored, log).any()):
+        return dataclasses.replace(wrong, note="not what the run's own log says")
+    difference, tolerance = np.zeros_like(stored), np.zeros_like(stored)
     for row, right in recomputed.items():
         difference[row] = absolute_difference(stored[row], right)
         tolerance[row] = np.nan_to_num(allowed(right))
-    found = Difference(difference, tolerance)
-    return partial_result(record, found, name, [steps[row] for row in recomputed], len(rest), log is not None)
+    spread = spread_of(np.stack(list(recomputed.values()))) if recomputed else math.inf
+    found = Difference(difference, tolerance, spread=spread)
+    where = [steps[row] for row in recomputed]
+    return partial_result(record, found, name, where, len(steps) - len(where), log is not None)
 
 
 def partial_result(
@@ -135,8 +171,8 @@ def partial_result(
     """A result with a note: at which steps the chunk was recomputed, and what was done about the rest.
 
     Args:
-        steps: those at which something was recomputed. unchecked: how many others there are. logged: whether the others
-            were compared with the run's log.
+        steps: those at which something was recomputed. unchecked: how many others there are. logged: whether the whole chunk
+            equals the run's log.
     """
     result = found.result(record, name)
     if not unchecked:
@@ -145,7 +181,7 @@ def partial_result(
     how = "only compared with the run's own log" if logged else "not checked"
     note = f"{where}{unchecked} {'others ' if steps else ''}{how}: their checkpoints are gone"
     compared = steps or logged
-    return ChunkResult(
-        chunk=name, truth=result.truth, ok=result.ok, unit=result.unit, note=note, unchecked=unchecked,
-        difference=result.difference if compared else None, tolerance=result.tolerance if compared else None,
+    return dataclasses.replace(
+        result, note=note, unchecked=unchecked, difference=result.difference if compared else None,
+        tolerance=result.tolerance if compared else None,
     )  # fmt: skip

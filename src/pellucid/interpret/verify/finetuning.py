@@ -1,10 +1,12 @@
 """Verifying a fine-tuning record: both models are in the run, so all chunks but most steps' losses are recomputed.
 
 Q weight matrices, N steps. Steps are run again from the model before and from the checkpoints that still exist; the other
-losses are only compared with `metrics.jsonl`, and the report says so. Tolerances are those of `training`; answers have none:
-two tokens that are equally likely up to rounding may change places on another machine.
+losses are only compared with `metrics.jsonl`, which all must equal, and the report says so. Tolerances are those of `training`;
+answers have none: two tokens that are equally likely up to rounding may change places on another machine.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +18,33 @@ from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.interpret.capture import PIECES
-from pellucid.interpret.finetuning_recorder import answer_piece_table, answers, change_maps, change_norms, examples_of
+from pellucid.interpret.finetuning_recorder import (
+    answer_piece_table,
+    answers,
+    change_maps,
+    change_norms,
+    examples_of,
+    finetuning_provenance,
+)
+from pellucid.interpret.training_chunks import thumbnail_source
 from pellucid.interpret.training_stats import norms, weights_of
-from pellucid.interpret.verify.difference import Array, Difference, absolute_difference, equal, equality, partial_result
+from pellucid.interpret.verify.difference import (
+    Array,
+    Difference,
+    absolute_difference,
+    equal,
+    equality,
+    partial_result,
+    same_json,
+    spread_of,
+)
 from pellucid.interpret.verify.identity import check_same_run
 from pellucid.interpret.verify.replay import saved_weights
-from pellucid.interpret.verify.report import ChunkResult
-from pellucid.interpret.verify.training import LOSS_TOLERANCE, code_tolerance
+from pellucid.interpret.verify.report import ChunkResult, WordResult
+from pellucid.interpret.verify.training import LOSS_TOLERANCE
+from pellucid.interpret.verify.words import chunk_words, compared, provenance_words
 from pellucid.record import Record
+from pellucid.record.check import named_specs
 from pellucid.runs.files import BASE, METRICS, MODEL, RUN_FILE
 from pellucid.runs.metrics import read_metrics
 from pellucid.runs.plan import Plan
@@ -36,8 +57,8 @@ from pellucid.training.optimizers import make_optimizer
 _F = "finetuning/"
 
 
-def verify_finetuning(record: Record, run: Path) -> tuple[ChunkResult, ...]:
-    """The result for each chunk of a fine-tuning record.
+def verify_finetuning(record: Record, run: Path) -> tuple[tuple[ChunkResult, ...], tuple[WordResult, ...]]:
+    """The result for each chunk of a fine-tuning record, and for each word of its header.
 
     Raises:
         PellucidError: `run` is not a fine-tuning run or another one, or lacks a file that verifying needs.
@@ -55,34 +76,63 @@ def verify_finetuning(record: Record, run: Path) -> tuple[ChunkResult, ...]:
             f"the record was made of another run: it names the model {record.provenance.model[:12]}, and {run} has {found[:12]}"
         )
     answered = answers(base, tuned, examples_of(run))
-    return tuple(_result(record, run, plan, base, tuned, answered, name) for name in record)
+    maps = dict(zip((name for name, _ in plan.config.matrices()), change_maps(base, tuned), strict=True))
+    specs = named_specs(record)
+    results = (_result(record, run, plan, base, tuned, answered, maps, name if name in specs else "") for name in record)
+    chunks = tuple(
+        result or ChunkResult(chunk=name, truth=record.entry(name).truth, ok=False, note="this Pellucid cannot recompute it")
+        for name, result in zip(record, results, strict=True)
+    )
+    return chunks, _words(record, run, plan, tuned, found, maps)
+
+
+def _words(
+    record: Record, run: Path, plan: Plan, tuned: GPT, named: str, maps: Mapping[str, Array]
+) -> tuple[WordResult, ...]:
+    right = finetuning_provenance(run, plan, tuned, named)
+    names = ("model", "config", "parameters", "dtype", "tokenizer", "step", "seed", "machine")
+    thumbnails = {f"{_F}thumbnails/{matrix}": thumbnail_source(matrix) for matrix in maps}
+    scales = []
+    for matrix, change in maps.items():
+        if (name := f"{_F}thumbnails/{matrix}") in record:
+            low, high = record.entry(name).scale or (0.0, 0.0)
+            near = bool(max(abs(low - change.min()), abs(high - change.max())) <= 2.0**-16 * np.abs(change).max())
+            scales.append(compared(f"{name}: scale", near, True, note="not the range of the recomputed numbers"))
+    return (
+        *provenance_words(record, {name: getattr(right, name) for name in names}, plan.config),
+        *chunk_words(record, thumbnails),
+        *scales,
+    )
 
 
 def _result(
-    record: Record, run: Path, plan: Plan, base: GPT, tuned: GPT, answered: list[dict[str, str]], name: str
-) -> ChunkResult:
-    matrices = [matrix for matrix, _ in plan.config.matrices()]
+    record: Record, run: Path, plan: Plan, base: GPT, tuned: GPT, answered: list[dict[str, str]], maps: Mapping[str, Array],
+    name: str,
+) -> ChunkResult | None:  # fmt: skip
+    matrices = list(maps)
     if name == _F + "plan":
         return equality(True).result(record, name)  # checked by `check_same_run`
     if name == _F + "matrices":
-        return equality(record[name] == matrices).result(record, name)
+        return equality(same_json(record[name], matrices)).result(record, name)
     if name == _F + "answers":
-        return equality(record[name] == answered).result(record, name)
+        return equality(same_json(record[name], answered)).result(record, name)
     if name in (_F + "change", _F + "weights"):
         right = change_norms(base, tuned) if name.endswith("change") else norms(weights_of(base)).numpy()
         difference = absolute_difference(record[name].astype(np.float64), right)
-        return Difference(difference, 2.0**-16 * right).result(record, name)
+        return Difference(difference, 2.0**-16 * right, spread=spread_of(right)).result(record, name)
     if name.startswith(_F + "thumbnails/"):
-        change = change_maps(base, tuned)[matrices.index(name.removeprefix(_F + "thumbnails/"))].astype(np.float64)
+        change = maps[name.removeprefix(_F + "thumbnails/")].astype(np.float64)
         if change.shape != record[name].shape:
             return equality(False).result(record, name)
-        return Difference(absolute_difference(record[name], change), code_tolerance(record, name)).result(record, name)
+        # Half a step of the recomputed range, and float32's rounding of its ends.
+        allowed = np.ptp(change) / 510 * (1 + 2.0**-10) + 2.0**-15 * np.abs(change).max()
+        return Difference(absolute_difference(record[name], change), allowed, spread=spread_of(change)).result(record, name)
     if name == _F + "steps/loss":
         return _losses(record, run, plan, name)
     if name.startswith("pieces/"):
         table = answer_piece_table(tuned.require_tokenizer(), answered)
         return equal(record[name], table[PIECES.index(name)]).result(record, name)
-    return ChunkResult(chunk=name, truth=record.entry(name).truth, ok=False, note="this Pellucid cannot recompute it")
+    return None
 
 
 def _losses(record: Record, run: Path, plan: Plan, name: str) -> ChunkResult:
@@ -92,14 +142,16 @@ def _losses(record: Record, run: Path, plan: Plan, name: str) -> ChunkResult:
         logged = np.array([line["loss"] for line in read_metrics(run, until=plan.total_steps) if "loss" in line])
     if len(stored) != plan.total_steps or (logged is not None and logged.shape != stored.shape):
         return equality(False).result(record, name)
-    difference = absolute_difference(stored, logged) if logged is not None else np.zeros_like(stored)
-    tolerance = np.zeros_like(stored)
+    if logged is not None and absolute_difference(stored, logged).any():
+        return replace(equality(False).result(record, name), note="not what the run's own log says")
+    difference, tolerance = np.zeros_like(stored), np.zeros_like(stored)
     replayed = _replay_losses(run, plan)
     for step, loss in replayed.items():
         difference[step] = absolute_difference(stored[step], np.array(loss))
         tolerance[step] = LOSS_TOLERANCE[plan.dtype] * (1 + abs(loss))
     steps, unchecked = [step + 1 for step in replayed], len(stored) - len(replayed)
-    return partial_result(record, Difference(difference, tolerance, "nats"), name, steps, unchecked, logged is not None)
+    found = Difference(difference, tolerance, "nats", spread_of(np.array(list(replayed.values()))))
+    return partial_result(record, found, name, steps, unchecked, logged is not None)
 
 
 def _replay_losses(run: Path, plan: Plan) -> dict[int, float]:

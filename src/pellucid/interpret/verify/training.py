@@ -4,21 +4,23 @@ N steps, M recorded steps, Q weight matrices, W positions of the fixed window, X
 stretch.
 
 A run keeps few checkpoints: the newest two, the one before the example's step, and the first weights, which follow from the
-seed. From each of these the recorded statistics are recomputed and the next step is run again (`replay`). All other numbers are
-only compared with what the run logged at the time (`metrics.jsonl`, `moments/`): that finds a record that was changed, but
-proves nothing about the run, and the report says so.
+seed. From each of these the recorded statistics are recomputed and the next step is run again (`replay`). Besides, every number
+must equal what the run logged at the time (`metrics.jsonl`, `moments/`), where those files exist: that finds a record that was
+changed, but proves nothing about the run, and the report says which numbers were compared with nothing else.
 
-Tolerances, by the dtype of the run's matrix products. Each covers sums taken in another order (other threads, another machine);
-replayed on the machine that recorded, the numbers are equal to the bit. Choices, with LOSS for LOSS_TOLERANCE[dtype]:
+Tolerances, by the dtype of the run's matrix products, which is run.json's. Each covers sums taken in another order (other
+threads, another machine); replayed on the machine that recorded, the numbers are equal to the bit. Choices, with LOSS for
+LOSS_TOLERANCE[dtype]:
 
     losses     LOSS x (1 + nats)            weights      2^-16 of the norm
-    gradients  4 x LOSS of the norm         thumbnails   half a step of 1/255, and 2^-18 of the largest number
+    gradients  4 x LOSS of the norm         thumbnails   with moments/ none; else half a step, and 2^-18 of the largest
     updates    16 x LOSS of the norm: Adam divides by the root of a mean of squares, which is uncertain where it is small
     samples    none: a draw at the edge of its token's share may fall to the other side on another machine
     given      none; 2^-40 of the learning rate, whose cosine is the system's
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -28,7 +30,7 @@ from pellucid.corpus.shards import open_corpus
 from pellucid.errors import PellucidError
 from pellucid.generation.model import GPT
 from pellucid.interpret.capture import PIECES, piece_table
-from pellucid.interpret.training_chunks import write_training_record
+from pellucid.interpret.training_chunks import steps_until, thumbnail_source, training_provenance, write_logged_chunks
 from pellucid.interpret.training_stats import held_out_window, stretch
 from pellucid.interpret.verify.difference import (
     Array,
@@ -39,20 +41,25 @@ from pellucid.interpret.verify.difference import (
     equal,
     equality,
     partial_result,
+    same_json,
+    spread_of,
 )
 from pellucid.interpret.verify.identity import check_same_run
 from pellucid.interpret.verify.replay import ReplayedStep, replay
-from pellucid.interpret.verify.report import ChunkResult
+from pellucid.interpret.verify.report import ChunkResult, WordResult
+from pellucid.interpret.verify.words import chunk_words, compared, provenance_words
 from pellucid.record import Record, open_record
+from pellucid.record.check import named_specs
 from pellucid.runs.files import CORPUS, RUN_FILE
 from pellucid.runs.plan import Plan
 from pellucid.text import Tokenizer
 from pellucid.training.batches import WindowBatches
-from pellucid.training.watch import recorded_steps, steps_before_example
+from pellucid.training.watch import steps_before_example
 
 
 LOSS_TOLERANCE = {"float32": 2.0**-12, "bfloat16": 2.0**-5}
 _T = "training/"
+_SAMPLE = {"step", "tokens", "prompt", "ids", "text"}  # the keys of a sample
 
 
 class TrainingVerifier:
@@ -79,7 +86,7 @@ class TrainingVerifier:
         if record.provenance.step != self.steps:
             raise PellucidError(f"the record states {record.provenance.step} steps and holds {self.steps}: it was changed")
         total = self.plan.total_steps
-        self.recorded_steps = [step for step in recorded_steps(total) if step < self.steps or step == total == self.steps]
+        self.recorded_steps = steps_until(self.plan, self.steps)
         measured = {*range(0, self.steps + 1, self.plan.held_out_every)} | ({total} if self.steps == total else set())
         self.held_out_steps = sorted(measured)
         self.stretch = stretch(self.batches.windows, self.plan.config.end_id)
@@ -97,22 +104,40 @@ class TrainingVerifier:
         self.logged = self._from_the_log()
 
     def _from_the_log(self) -> Record | None:
-        """The record as the run's own log gives it, or None where that is gone."""
+        """The chunks that the run's own log gives; None where a file of it is damaged."""
         model = GPT(self.plan.config, tokenizer=self.tokenizer)
         buffer = BytesIO()
         try:
-            write_training_record(
-                buffer, self.run, self.plan, model, self.batches, step=self.steps, stretch_loss=False
-            )
-        except (PellucidError, OSError, KeyError):
+            write_logged_chunks(buffer, self.run, self.plan, model, self.batches, step=self.steps)
+        except (OSError, ValueError, KeyError):
             return None
         return open_record(buffer.getvalue())
+
+    def words(self) -> tuple[WordResult, ...]:
+        """The result for each word of the header."""
+        model = self.replayed[self.steps].model if self.steps in self.replayed else ""
+        right = training_provenance(self.plan, model=model, tokenizer=self.tokenizer, step=self.steps)
+        names = ("config", "parameters", "dtype", "tokenizer", "checkpoint", "step", "seed", "sampling", "machine")
+        sources = {name: getattr(right, name) for name in (*names, *(["model"] if model else []))}
+        thumbnails = {f"{_T}thumbnails/{name}": name for name in self._names()}
+        scales = []
+        for name in thumbnails:
+            if name in self.record:
+                log = self.logged is not None and name in self.logged
+                scale = self.logged.entry(name).scale if self.logged is not None and log else None
+                otherwise = "differs" if log else "unverified"
+                scales.append(compared(f"{name}: scale", self.record.entry(name).scale, scale, otherwise=otherwise))
+        return (
+            *provenance_words(self.record, sources, self.plan.config),
+            *chunk_words(self.record, {name: thumbnail_source(matrix) for name, matrix in thumbnails.items()}),
+            *scales,
+        )
 
     def results(self) -> tuple[ChunkResult, ...]:
         """The result for each chunk."""
         by_name: dict[str, Callable[[str], ChunkResult]] = {
             _T + "plan": lambda name: self._same(name, True),  # checked by `check_same_run`
-            _T + "matrices": lambda name: self._same(name, self.record[name] == self._names()),
+            _T + "matrices": lambda name: self._same(name, same_json(self.record[name], self._names())),
             _T + "steps/tokens": lambda name: self._given(name, [self._tokens(step + 1) for step in range(self.steps)]),
             _T + "steps/lr": self._lr,
             _T + "steps/loss": lambda name: self._of_steps(name, 0, self._loss_tolerance),
@@ -138,14 +163,15 @@ class TrainingVerifier:
             _T + "held_out/loss": lambda name: self._of_held_out(name, 0),
             _T + "held_out/bits_per_byte": lambda name: self._of_held_out(name, 1),
         }
-        return tuple(self._result(name, by_name) for name in self.record)
+        specs = named_specs(self.record)
+        return tuple(self._result(name, by_name if name in specs else {}) for name in self.record)
 
     def _result(self, name: str, by_name: Mapping[str, Callable[[str], ChunkResult]]) -> ChunkResult:
-        if name.startswith("pieces/"):
+        if by_name and name.startswith("pieces/"):
             return self._pieces(name)
-        if name.startswith(_T + "thumbnails/"):
-            allowed = code_tolerance(self.record, name)
-            return self._of_recorded_steps(name, "thumbnail." + name.removeprefix(_T + "thumbnails/"), lambda right: allowed)
+        if by_name and name.startswith(_T + "thumbnails/"):
+            key = "thumbnail." + name.removeprefix(_T + "thumbnails/")
+            return self._of_recorded_steps(name, key, lambda right: code_tolerance(self.record, name))
         if name not in by_name:
             truth = self.record.entry(name).truth
             return ChunkResult(chunk=name, truth=truth, ok=False, note="this Pellucid cannot recompute it")
@@ -170,7 +196,20 @@ class TrainingVerifier:
 
     def _lr(self, name: str) -> ChunkResult:
         right = np.array([self.plan.recipe.learning_rate_at(self._tokens(step)) for step in range(self.steps)])
-        return Difference(np.abs(self.record[name] - right), 2.0**-40 * right).result(self.record, name)
+        found = self._against_the_log(name)
+        if found is not None and not found.ok:
+            return found
+        difference = absolute_difference(self.record[name].astype(np.float64), right)
+        return Difference(difference, 2.0**-40 * right, spread=spread_of(right)).result(self.record, name)
+
+    def _against_the_log(self, name: str) -> ChunkResult | None:
+        """The result for a chunk that must equal the run's log in full; None where that does not give it."""
+        if self.logged is None or name not in self.logged:
+            return None
+        stored, log = self.record[name].astype(np.float64), self.logged[name].astype(np.float64)
+        if log.shape != stored.shape:
+            return self._same(name, False)
+        return Difference(absolute_difference(stored, log), 0.0).result(self.record, name)
 
     def _pieces(self, name: str) -> ChunkResult:
         ids = ("window/ids", "example/ids", "example/topk_ids", "stretch/ids")
@@ -185,6 +224,9 @@ class TrainingVerifier:
     def _measured(self, name: str) -> ChunkResult:
         sound = bool(np.all(np.isfinite(self.record[name])) and np.all(self.record[name] >= 0))
         note = "measured: cannot be recomputed" if sound else "measured, but not a possible speed"
+        found = self._against_the_log(name) if sound else None
+        if found is not None:
+            return replace(found, note=f"{note}; {'as' if found.ok else 'not what'} the run's own log says")
         return ChunkResult(chunk=name, truth=self.record.entry(name).truth, ok=sound, note=note)
 
     # Derived and replayed.
@@ -227,49 +269,45 @@ class TrainingVerifier:
         if right.shape != self.record[name].shape:
             return self._same(name, False)
         difference = absolute_difference(self.record[name], right)
-        return Difference(difference, self._loss_tolerance(right), "nats").result(self.record, name)
+        return Difference(difference, self._loss_tolerance(right), "nats", spread_of(right)).result(self.record, name)
 
     def _samples(self, name: str) -> ChunkResult:
         due = [step for step in self.plan.sample_at if step <= self.steps] if self.plan.sample_prompt else []
-        stored, log = self.record[name], None if self.logged is None else self.logged[name]
-        try:
-            ok = [line["step"] for line in stored] == due and all(
-                line["prompt"] == self.plan.sample_prompt and line["tokens"] == self._tokens(line["step"]) for line in stored
-            )
-            recomputed: list[int] = []
-            for place, line in enumerate(stored if ok else []):
-                sample = self.replayed[line["step"]].sample if line["step"] in self.replayed else None
-                if sample is not None:
-                    recomputed.append(line["step"])
-                    ok = ok and (line["text"], line["ids"]) == sample
-                elif log is not None:
-                    ok = ok and line == log[place]
-        except (KeyError, TypeError):
+        stored, log = self.record[name], None if self.logged is None or name not in self.logged else self.logged[name]
+        if not isinstance(stored, list) or not all(isinstance(line, dict) and line.keys() == _SAMPLE for line in stored):
             return self._same(name, False)
+        if not same_json([line["step"] for line in stored], due) or (log is not None and not same_json(stored, log)):
+            return self._same(name, False)
+        ok, recomputed = True, []
+        for line in stored:
+            sample = self.replayed[line["step"]].sample if line["step"] in self.replayed else None
+            ok = ok and line["prompt"] == self.plan.sample_prompt and same_json(line["tokens"], self._tokens(line["step"]))
+            if sample is not None:
+                recomputed.append(line["step"])
+                ok = ok and same_json([line["text"], line["ids"]], sample)
         return partial_result(self.record, equality(ok), name, recomputed, len(due) - len(recomputed), log is not None)
 
     def _example(self, name: str) -> ChunkResult:
         found = self.replayed.get(steps_before_example(self.plan.total_steps))
-        stored = self.record[name].astype(np.float64)
+        stored, log = self.record[name].astype(np.float64), self._against_the_log(name)
+        if log is not None and not log.ok:
+            return log
         if found is None or "example.loss" not in found.stats:
-            log = self.logged[name] if self.logged is not None and name in self.logged else None
-            if log is None:
-                return partial_result(self.record, equality(True), name, [], 1, False)
-            difference = absolute_difference(stored, log.astype(np.float64)) if log.shape == stored.shape else np.inf
-            return partial_result(self.record, Difference(difference, 0.0), name, [], 1, True)
+            return partial_result(self.record, equality(True), name, [], 1, log is not None)
         losses = found.stats["example.loss"].astype(np.float64)
         position = int(self.record[_T + "example/track"])
         if name.endswith("/loss"):
             if stored.shape != losses.shape:
                 return self._same(name, False)
             difference = absolute_difference(stored, losses)
-            return Difference(difference, self._loss_tolerance(losses), "nats").result(self.record, name)
+            return Difference(difference, self._loss_tolerance(losses), "nats", spread_of(losses)).result(self.record, name)
         if not 0 <= position < losses.shape[1] or found.example is None:
             return self._same(name, False)
         if name.endswith("/track"):  # of two that gained equally up to rounding, either may be chosen
             gains = np.exp(-losses[1]) - np.exp(-losses[0])
             spread = self.tolerance * (1 + losses).sum(0)
-            return Difference(gains.max() - gains[position], spread.max(), "of probability").result(self.record, name)
+            below = gains.max() - gains[position]
+            return Difference(below, spread.max(), "of probability", spread_of(gains)).result(self.record, name)
         ids, logprobs = self.record[_T + "example/topk_ids"], self.record[_T + "example/topk_logprobs"]
         nats = self.tolerance * (1 + found.example.topk(ids.shape[1]).values.abs().numpy())
         differences = compare_top_tokens(found.example, ids, logprobs, nats)
@@ -277,6 +315,9 @@ class TrainingVerifier:
 
 
 def code_tolerance(record: Record, name: str) -> float:
-    """The tolerance of a number stored as one of 256 steps of a range: half a step, and float32's rounding of its ends."""
+    """The tolerance of a number stored as one of 256 steps of a range: half a step, and float32's rounding of its ends.
+
+    The range is the file's. What it allows is compared with the range of the recomputed numbers (`Difference.spread`).
+    """
     lo, hi = record.entry(name).scale or (0.0, 0.0)
     return (hi - lo) / 510 * (1 + 2.0**-10) + 2.0**-18 * max(abs(lo), abs(hi))

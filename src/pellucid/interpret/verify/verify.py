@@ -3,9 +3,8 @@
 The formulas and tolerances are in the module of each kind: `generation`, `training`, `finetuning`.
 """
 
+from contextlib import ExitStack
 from pathlib import Path
-
-import torch
 
 from pellucid.arguments import instance, path_of
 from pellucid.errors import PellucidError
@@ -13,9 +12,11 @@ from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.interpret.verify.finetuning import verify_finetuning
 from pellucid.interpret.verify.generation import GenerationVerifier
-from pellucid.interpret.verify.identity import recorded_model, tokens_and_options
-from pellucid.interpret.verify.report import ChunkResult, Report
+from pellucid.interpret.verify.identity import NOISE, recorded_model, tokens_and_options
+from pellucid.interpret.verify.report import ChunkResult, Report, WordResult
+from pellucid.interpret.verify.sampling_words import sampling_words
 from pellucid.interpret.verify.training import TrainingVerifier
+from pellucid.interpret.verify.words import chunk_words, header_words, provenance_words
 from pellucid.record import Record, check
 from pellucid.runtime.inference_mode import inference_mode
 
@@ -28,8 +29,9 @@ def verify(record: Record, model: GPT | str | Path | None = None) -> Report:
             takes. Of a run, its directory; default: the directory that the record's file is in.
 
     Returns:
-        One result a chunk; `ok` says whether everything that could be recomputed is within its tolerance, `complete` whether
-        that was everything.
+        One result a chunk and one a word of the header; `ok` says whether everything that could be recomputed is within its
+        tolerance and no word differs from its source, `complete` whether every chunk could be recomputed, `unverified` which
+        words have nothing to be compared with.
 
     Raises:
         PellucidError: the record is damaged, lacks what recomputing needs, or names another model, tokenizer, prompt, seed or
@@ -40,24 +42,42 @@ def verify(record: Record, model: GPT | str | Path | None = None) -> Report:
         path_of("model", model)
     check(record, partial=True)
     if record.kind == "generation":
-        chunks = _generation(record, model)
+        chunks, words = _generation(record, model)
     elif record.kind == "training":
-        chunks = TrainingVerifier(record, _run_directory(record, model)).results()
+        verifier = TrainingVerifier(record, _run_directory(record, model))
+        chunks, words = verifier.results(), verifier.words()
     else:
-        chunks = verify_finetuning(record, _run_directory(record, model))
+        chunks, words = verify_finetuning(record, _run_directory(record, model))
+    for one in chunks:
+        if one.difference is None:
+            _ = record[one.chunk]  # what was not compared must still be what the file's table says
     where = str(record.path) if record.path is not None else "in memory"
-    return Report(record=where, model=record.provenance.model, dtype=record.provenance.dtype, chunks=chunks)
+    words = (*header_words(record), *words)
+    return Report(record=where, model=record.provenance.model, dtype=record.provenance.dtype, chunks=chunks, words=words)
 
 
-def _generation(record: Record, model: GPT | str | Path | None) -> tuple[ChunkResult, ...]:
+def _generation(record: Record, model: GPT | str | Path | None) -> tuple[tuple[ChunkResult, ...], tuple[WordResult, ...]]:
     if model is None:
         raise PellucidError("a generation record is verified with its model: name it (-m)")
     loaded = model if isinstance(model, GPT) else load(model)
-    exact = recorded_model(record, loaded)
+    recorded = recorded_model(record, loaded)
+    wide = None if NOISE[record.provenance.dtype] else recorded.copy().float()
     ids, options = tokens_and_options(record, loaded)
-    with inference_mode(exact), torch.inference_mode():
-        verifier = GenerationVerifier(record, exact, ids, options)
-        return tuple(verifier.result(name) for name in record)
+    named = record.provenance
+    sources = {name: getattr(named, name) for name in ("model", "config", "parameters", "dtype", "prompt_ids")}  # were compared
+    if loaded.tokenizer is not None:
+        sources["tokenizer"] = loaded.tokenizer.fingerprint
+    with ExitStack() as modes:  # each mode is left in the reverse order
+        for each in (recorded, wide):
+            if each is not None:
+                modes.enter_context(inference_mode(each))
+        verifier = GenerationVerifier(record, recorded, wide, ids, options)
+        words = (
+            *provenance_words(record, sources, loaded.config),
+            *sampling_words(record, loaded, verifier.steps),
+            *chunk_words(record, verifier.sources()),
+        )
+        return tuple(verifier.result(name) for name in record), words
 
 
 def _run_directory(record: Record, model: GPT | str | Path | None) -> Path:
