@@ -14,9 +14,9 @@ from pellucid.errors import PellucidError
 
 
 if TYPE_CHECKING:
+    from pellucid.corpus.documents import Source
     from pellucid.gpt.config import GPTConfig
     from pellucid.text import Tokenizer
-    from pellucid.training.prepare import Source
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

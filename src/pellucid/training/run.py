@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Unpack
 
+from pellucid.corpus.documents import Source
 from pellucid.events import Observer
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
@@ -17,8 +18,8 @@ from pellucid.training.loop import ended, run_steps
 from pellucid.training.memory_limit import retain_freed_memory
 from pellucid.training.options import TrainingKeywords, TrainingOptions, takes_options
 from pellucid.training.placement import placed, refuse_missing_operators
-from pellucid.training.planner import Job, Precision, make_plan, measure
-from pellucid.training.prepare import Source, new_run
+from pellucid.training.planner import Job, make_plan, measure
+from pellucid.training.prepare import new_run
 from pellucid.training.pretraining import TrainingJob
 from pellucid.training.throughput import Throughput
 from pellucid.training.watch import MakeRecorder, Recorder
@@ -131,7 +132,7 @@ def dry_run(
     with TemporaryDirectory() as folder:
         workload = job.prepare(Path(folder), seed, observers)
         plan = make_plan(workload, job.options, seed=seed, record=True, observers=observers)
-        return plan, measure(workload, Precision.of(job.options), seed, seconds, observers)
+        return plan, measure(workload, plan, seconds, observers)
 
 
 def run_job(
