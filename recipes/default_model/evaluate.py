@@ -151,7 +151,7 @@ def books_of(corpus: TokenCorpus, paths: Sequence[str]) -> dict[str, NDArray[np.
     """The tokens of held-out books by path."""
     found: dict[str, NDArray[np.int64]] = {}
     start = 0
-    for entry in corpus.manifest["documents"]:
+    for entry in corpus.documents():
         if entry["part"] == "held_out":
             if entry["name"] in paths:
                 found[entry["name"]] = corpus.held_out[start : start + entry["tokens"]]

@@ -109,7 +109,7 @@ class Mixture:
     def open(cls, data: Path, n_ctx: int, *, shares: Shares, seed: int) -> Self:
         """The mixture of a folder that `prepare` made."""
         corpus = open_corpus(data / "prose", verify=False)
-        lengths = [entry["tokens"] for entry in corpus.manifest["documents"] if entry["part"] == "train"]
+        lengths = [entry["tokens"] for entry in corpus.documents() if entry["part"] == "train"]
         prose = Prose(corpus.train, lengths, n_ctx, seed=seed)
         return cls(prose, Lexicon.load(data), Tokenizer.load(data), shares=shares, seed=seed)
 

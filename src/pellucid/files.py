@@ -116,6 +116,13 @@ def appending(path: Path) -> BinaryIO:
         raise cannot_write(path, error) from error
 
 
+def updating(path: Path) -> BinaryIO:
+    """Opens a regular file to read it and to write into it. Raises OSError where there is none, or a link of its name."""
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return cast(BinaryIO, open(path, "r+b", opener=_without_following))
+
+
 def scratch_file(path: Path | str, *, what: str = "") -> BinaryIO:
     """An unnamed temporary file on the disk of `path`, to collect what will be written there; closing it deletes it.
 

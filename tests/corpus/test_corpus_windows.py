@@ -1,11 +1,13 @@
 """The sliding window, against plain lists."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.corpus import Tokens, Windows, sequential
+from pellucid.corpus import Tokens, Windows, sequential, spread
 from pellucid.errors import PellucidError
 from pellucid.hashing import mix, permuted
 
@@ -99,3 +101,22 @@ def test_too_few_tokens_for_a_window() -> None:
     assert len(Windows(numbered(101), 100, seed=0)) == 1
     with pytest.raises(PellucidError, match=r"100 tokens, and one window takes 101: give more text, or .* smaller n_ctx"):
         Windows(numbered(100), 100, seed=0)
+
+
+@given(n=st.integers(0, 400), n_ctx=st.integers(1, 30), count=st.integers(1, 20))
+def test_spread_windows_reach_from_the_first_token_to_the_last(n: int, n_ctx: int, count: int) -> None:
+    all_of_them = [window.tolist() for window in sequential(numbered(n), n_ctx)]
+    found = [window.tolist() for window in spread(numbered(n), n_ctx, count)]
+    assert len(found) == min(count, len(all_of_them))
+    assert all(window in all_of_them for window in found)
+    starts = [window[0] for window in found]
+    assert starts == sorted(set(starts))
+    if len(found) < len(all_of_them):
+        whole = [window for window in all_of_them if len(window) == n_ctx + 1]
+        assert found[0] == whole[0] and all(len(window) == n_ctx + 1 for window in found)
+        if count > 1:
+            assert found[-1] == whole[-1]
+            gaps = [(b - a) // n_ctx for a, b in pairwise(starts)]
+            assert max(gaps) - min(gaps) <= 1
+    else:
+        assert found == all_of_them

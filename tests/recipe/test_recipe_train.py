@@ -245,7 +245,7 @@ def test_bits_of_books_count_their_own_bytes(recipe_data: Path, tmp_path: Path) 
     with torch.no_grad():
         run.averaged.wte.weight.zero_()
     tokenizer = run.averaged.require_tokenizer()
-    documents = {d["name"]: d for d in run.corpus.manifest["documents"]}
+    documents = {d["name"]: d for d in run.corpus.documents()}
     for paths in (TEST, VALIDATION):
         tokens = sum(documents[path]["tokens"] - 1 for path in paths)
         text_bytes = sum(documents[path]["bytes"] for path in paths)

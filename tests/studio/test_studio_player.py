@@ -1,5 +1,6 @@
 """studio/: the player in a browser, against Python's display lists; and what it does when it is used."""
 
+import gzip
 import io
 import json
 import re
@@ -75,7 +76,6 @@ def test_two_languages_draw_the_same_bits(node: Callable[[Any], Any], nodes: lis
 
 
 def test_the_player_is_small_and_stands_alone() -> None:
-    gzip = pytest.importorskip("gzip")
     assert len(gzip.compress(player().encode("utf-8"), 9)) <= 60_000
     told = player()
     assert player().isascii()

@@ -20,7 +20,6 @@ from pellucid.training.memory_limit import memory_bytes, refuse_too_large
 from pellucid.training.placement import autocast, copy_to, default_dtype, has_operators
 
 
-pytest.importorskip("torch.utils.backend_registration")
 SCRIPT = Path(__file__).parent / "on_fake_device.py"
 TINY = GPTConfig(vocab_size=300, n_ctx=32, n_layers=1, d_model=16, n_heads=2)
 

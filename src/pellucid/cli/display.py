@@ -29,10 +29,12 @@ class RunDisplay:
     """An observer that shows a run's progress: step, tokens, rate, loss against ln V, expected final loss, samples.
 
     On a terminal a panel is updated in place; elsewhere a line is printed every few seconds. `with RunDisplay() as live:`.
+    Reading text, training a tokenizer and encoding have a line of their own while they last, if stderr is a terminal.
     """
 
-    def __init__(self, *, json: bool = False, console: Console | None = None) -> None:
+    def __init__(self, *, json: bool = False, console: Console | None = None, errors: Console | None = None) -> None:
         self.console = console or Console(stderr=json, highlight=False)
+        self.preparation = PreparationLine(errors or Console(stderr=True, highlight=False))
         self.view: Live | None = None
         self.plan: dict[str, Any] = {}
         self.loss = math.nan
@@ -50,6 +52,7 @@ class RunDisplay:
         self._close()
 
     def _close(self) -> None:
+        self.preparation.close()
         if self.view:
             self.view.stop()
             self.view = None
@@ -58,7 +61,10 @@ class RunDisplay:
         match event:
             case events.Skipped():
                 self.console.print(Text(f"not read: {event.path}: {event.reason}", style="yellow"))
+            case events.Progress(unit="bytes"):
+                self.preparation.update(event)
             case events.Progress():
+                self.preparation.close()
                 count = f": {event.done:,} {event.unit}" if event.done else " ..."
                 self.console.print(f"[dim]{event.stage}{count}[/]")
             case events.RunStarted():
@@ -84,6 +90,7 @@ class RunDisplay:
                 pass
 
     def _start(self, event: events.RunStarted) -> None:
+        self.preparation.close()
         self.plan = event.plan
         shape = event.plan["config"]
         from pellucid.gpt.config import GPTConfig
@@ -180,6 +187,38 @@ class RunDisplay:
             )
         done = ProgressBar(total=total, completed=min(self.last.tokens, total), width=60)
         return Group(table, done)
+
+
+class PreparationLine:
+    """How far a preparation is, in one line that is updated in place and goes when it is over; nothing without a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.live: Live | None = None
+        self.first: tuple[str, int, float] = ("", 0, 0.0)  # of the stage: name, and bytes and time at its first event
+
+    def update(self, event: events.Progress) -> None:
+        """Shows `event.done` of `event.total` bytes, and from the second event of a stage on the rate and the time left."""
+        if not self.console.is_terminal:
+            return
+        now = time.monotonic()
+        if self.live is None:
+            self.live = Live(console=self.console, refresh_per_second=4, transient=True)
+            self.live.start()
+        if self.first[0] != event.stage:
+            self.first = (event.stage, event.done, now)
+        words = f"{event.stage}: {event.done / 1e6:,.1f} of {event.total / 1e6:,.1f} MB"
+        _, done, began = self.first
+        if event.done > done and now > began:
+            rate = (event.done - done) / (now - began)
+            words += f", {rate / 1e6:,.1f} MB/s, {format_duration((event.total - event.done) / rate)} left"
+        self.live.update(Text(words, style="dim"))
+
+    def close(self) -> None:
+        """Removes the line."""
+        if self.live:
+            self.live.stop()
+            self.live = None
 
 
 def sparkline(values: list[float], width: int = 24) -> str:

@@ -4,7 +4,8 @@ In: text files and folders, or the documentation inside Python's standard librar
 Out: documents; a corpus on disk (token ids in checksummed shards, a part held out); windows of tokens to train on, the k-th a
 pure function of (seed, k).
 
-Read in this order: `documents` and `prose`, `split`, `build`, `shards`, `tokens`, `windows`.
+Read in this order: `documents` (with `utf8`) and `prose`, `document_index`, `split`, `segments`, `encoding` (with
+`shard_writer`), `build`, `shards`, `tokens`, `windows`.
 """
 
 from pellucid.corpus.build import build_corpus
@@ -12,7 +13,7 @@ from pellucid.corpus.documents import Document, read_documents
 from pellucid.corpus.prose import python_prose
 from pellucid.corpus.shards import TokenCorpus, open_corpus
 from pellucid.corpus.tokens import Tokens
-from pellucid.corpus.windows import Windows, sequential
+from pellucid.corpus.windows import Windows, sequential, spread
 
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "python_prose",
     "read_documents",
     "sequential",
+    "spread",
 ]

@@ -1,236 +1,242 @@
-"""Building a corpus directory: encoding documents, splitting off held-out ones, writing shards and manifest."""
+"""Building a corpus directory: splitting documents, training a tokenizer, encoding, writing shards and manifest.
+
+The documents are read up to four times: for their sizes and digests, from which follows what is held out; to find the place
+where one is cut, if none can be held out whole; for a tokenizer, if one is to be trained, on the training part alone; and to be
+encoded. Memory holds a few megabytes of text, and 16 bytes a document.
+"""
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pellucid.corpus.documents import Document
+from pellucid import events
+from pellucid.corpus.document_index import DocumentIndex, index_documents
+from pellucid.corpus.documents import PART_CHARS, OnSkip, Part, Source, read_parts, size_in_bytes, sources_of, warn
+from pellucid.corpus.encoding import Encoding
+from pellucid.corpus.segments import Segment, find_cut, segments, spread_over, training_texts
+from pellucid.corpus.shard_writer import Changed
 from pellucid.corpus.shards import FORMAT_VERSION, MANIFEST, TokenCorpus, open_corpus
-from pellucid.corpus.split import choose_held_out
+from pellucid.corpus.split import LEFT_OUT, Split, split_documents
 from pellucid.errors import PellucidError
-from pellucid.files import cannot_write, create, write_whole
-from pellucid.folders import new_folder
-from pellucid.text.split_pattern import chunks
+from pellucid.events import Observer, emit
+from pellucid.files import cannot_write, write_whole
+from pellucid.folders import move_new
+from pellucid.strict_json import Fields, read_json
 from pellucid.text.tokenizer import Tokenizer
+from pellucid.text.train import train_tokenizer
 
 
 SHARD_TOKENS = 1 << 26
-_GROUP_CHARS = 1 << 22  # characters encoded at once: enough to use all threads, and little memory
-_CHUNK_CHARS = 1 << 16
-_COPY_TOKENS = 1 << 20
+# Choice: a tokenizer is trained on at most this much text, spread evenly over all there is. The trainer's memory grows with the
+# distinct words, and its time with the text; the most frequent pairs are found in this much.
+TOKENIZER_CHARS = 1 << 27
+INDEXING, TRAINING, ENCODING = "reading the text", "training the tokenizer", "turning text into tokens"
+_STATE = "progress.json"
+_PROGRESS_CHARS = 1 << 20  # between two events
 
-Part = Literal["train", "held_out"]
+
+def partial_directory(out: Path) -> Path:
+    """Where the corpus `out` is while it is built, and stays if the process is interrupted or killed."""
+    return out.with_name(f".{out.name}.partial")
 
 
 def build_corpus(
-    documents: Iterable[Document],
-    tokenizer: Tokenizer,
+    sources: Source | Iterable[Source],
+    tokenizer: Tokenizer | int,
     out: Path,
     *,
     fraction: float = 0.05,
     seed: int = 0,
-    held_out: Iterable[Document] | None = None,
+    held_out: Source | Iterable[Source] | None = None,
     shard_tokens: int = SHARD_TOKENS,
+    on_skip: OnSkip = warn,
+    observers: Sequence[Observer] = (),
 ) -> TokenCorpus:
     """Encodes documents into a new corpus directory and opens it.
 
+    A build that was interrupted or killed goes on where it was when it is called with the same documents and arguments again.
+
     Args:
-        documents: iterated once.
+        sources: files, folders and documents (`documents.read_documents`).
+        tokenizer: a tokenizer, or the vocabulary size of one to be trained on the training part and saved in the directory.
         out: must not exist, or be an empty directory. One build at a time for one `out`.
-        fraction, seed: about how much of the text is held out, and which documents (`split.choose_held_out`). Where whole
-            documents make no fair split, the end of the longest one is held out.
-        held_out: the documents to hold out; then `fraction` and `seed` are not used, and all `documents` are trained on.
+        fraction, seed: about how much of the text is held out, and which documents (`split.choose_held_out`). Documents with
+            the same text are on the same side. Where whole documents make no fair split, the end of the longest one is held
+            out, with an end-of-text between the two sides.
+        held_out: what to hold out; then `fraction` and `seed` are not used, and all other documents are trained on.
         shard_tokens: the most tokens in one file.
+        on_skip: called with what is not read, or not trained on, and the reason. Default: a warning.
+        observers: called with `events.Progress`, in bytes.
 
     Raises:
         PellucidError: `out` exists, the disk is full, or there is too little text to hold any out.
     """
     if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
         raise PellucidError(f"{out} exists already: name another path, or remove it")
+    draft = partial_directory(out)
+    interrupted = False
     try:
-        with new_folder(out) as draft:
-            _write(documents, held_out, tokenizer, draft, fraction, seed, shard_tokens)
+        if draft.is_symlink():
+            draft.unlink()
+        draft.mkdir(parents=True, exist_ok=True)
+        named = None if held_out is None else sources_of(held_out, "held_out")
+        _Build(sources_of(sources), named, draft, on_skip, observers).run(tokenizer, fraction, seed, shard_tokens)
+        if out.is_dir() and not out.is_symlink():
+            out.rmdir()  # it is empty; on Windows a directory cannot replace another
+        move_new(draft, out)
     except OSError as error:
         raise cannot_write(out, error, "the corpus") from error
+    except KeyboardInterrupt:
+        interrupted = True
+        raise
+    finally:
+        if not (interrupted and (draft / _STATE).exists()):
+            shutil.rmtree(draft, ignore_errors=True)
     return open_corpus(out, verify=False)
 
 
-def _write(
-    documents: Iterable[Document],
-    held_out: Iterable[Document] | None,
-    tokenizer: Tokenizer,
-    directory: Path,
-    fraction: float,
-    seed: int,
-    shard_tokens: int,
-) -> None:
-    dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
-    n_bytes_of = np.array(tokenizer.byte_lengths, dtype=np.int64)
+class _Build:
+    """The sources of a corpus, and the directory in which it is built."""
 
-    # First all tokens go into one file, since what is held out depends on how many there are.
-    spool = directory / "spool"
-    entries: list[dict[str, Any]] = []
-    n_before = 0  # documents before the first of `held_out`
-    with create(spool) as file:
-        for source in (documents, held_out or ()):
-            n_before = len(entries)
-            for name, ids in _encode(source, tokenizer):
-                array = np.array(ids, dtype=dtype)
-                file.write(array.tobytes())
-                if name is not None:
-                    entries.append({"name": name, "tokens": 0, "bytes": 0})
-                entries[-1]["tokens"] += len(array)
-                entries[-1]["bytes"] += int(n_bytes_of[array].sum())
+    def __init__(
+        self, train: list[Source], held_out: list[Source] | None, directory: Path, on_skip: OnSkip,
+        observers: Sequence[Observer],
+    ) -> None:  # fmt: skip
+        self.train, self.held_out, self.directory = train, held_out, directory
+        self.on_skip, self.observers = on_skip, observers
+        self.index: DocumentIndex
+        self.split: Split
+        self.cut = 0
 
-    if held_out is None:
-        held = set(choose_held_out([entry["bytes"] for entry in entries], fraction, seed))
-    elif not (held := set(range(n_before, len(entries)))):
-        raise PellucidError("there is no text to hold out in what was named for it")
-    for i, entry in enumerate(entries):
-        entry["part"] = "held_out" if i in held else "train"
-    with spool.open("rb") as file:
-        ranges = _ranges(entries) if held else _tail(file, entries, tokenizer, dtype, fraction)
-        writers = {part: _ShardWriter(directory, part, n_bytes_of, shard_tokens) for part in ("train", "held_out")}
+    def run(self, tokenizer: Tokenizer | int, fraction: float, seed: int, shard_tokens: int) -> None:
+        self._split(fraction, seed)
+        wanted = tokenizer if isinstance(tokenizer, int) else tokenizer.fingerprint
+        choices = (FORMAT_VERSION, PART_CHARS, wanted, fraction, seed, shard_tokens, self.cut, self.index.fingerprint)
+        key = hashlib.sha256(repr(choices).encode() + self.split.parts.tobytes()).hexdigest()
+        state = self._saved(key)
+
+        def save(tokenizer: str, encoding: dict[str, Any] | None) -> None:
+            write_whole(self.directory / _STATE, json.dumps({"key": key, "tokenizer": tokenizer, "encoding": encoding}))
+
+        if isinstance(tokenizer, int):
+            trained = self._trained_before(state)
+            if trained is None:
+                state, trained = {}, self._train_tokenizer(tokenizer)
+                trained.save(self.directory)
+                save(trained.fingerprint, None)
+            tokenizer = trained
+        written = self._encode(tokenizer, shard_tokens, state.get("encoding"), lambda done: save(tokenizer.fingerprint, done))
+        manifest = {
+            "format": "pellucid corpus",
+            "version": FORMAT_VERSION,
+            "dtype": written.pop("dtype"),
+            "byte_order": "little",
+            "tokenizer": {
+                "fingerprint": tokenizer.fingerprint,
+                "vocab_size": tokenizer.vocab_size,
+                "eot": tokenizer.eot,
+            },
+            "held_out": "tail" if self.cut else "documents",
+            "fraction": fraction,
+            "seed": seed,
+            **written,
+        }
+        write_whole(self.directory / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
+        (self.directory / _STATE).unlink(missing_ok=True)
+
+    def _parts(self, on_skip: OnSkip = lambda path, reason: None) -> Iterator[Part]:
+        yield from read_parts(self.train, on_skip=on_skip)
+        if self.held_out is not None:
+            yield from read_parts(self.held_out, on_skip=on_skip)
+
+    def _segments(self) -> Iterator[Segment]:
+        return segments(self._parts(), self.index.sizes, self.split, self.cut)
+
+    def _progress(self, stage: str, total: int) -> Callable[[int], None]:
+        """Emits progress now and then."""
+        due = _PROGRESS_CHARS
+
+        def progress(done: int) -> None:
+            nonlocal due
+            if done >= due:
+                due = done + _PROGRESS_CHARS
+                emit(self.observers, events.Progress(stage=stage, done=done, total=max(done, total), unit="bytes"))
+
+        return progress
+
+    def _split(self, fraction: float, seed: int) -> None:
+        """Indexes and splits the documents, and reports those that are left out."""
+        first_held_out: int | None = None
+
+        def counted() -> Iterator[Part]:
+            nonlocal first_held_out
+            count = 0
+            for part in read_parts(self.train, on_skip=self.on_skip):
+                count += part.first
+                yield part
+            if self.held_out is not None:
+                first_held_out = count
+                yield from read_parts(self.held_out, on_skip=self.on_skip)
+
+        total = size_in_bytes([*self.train, *(self.held_out or ())])
+        self.index = index_documents(counted(), self._progress(INDEXING, total))
+        self.split = split_documents(self.index, fraction, seed, first_held_out)
+        if self.split.cut is not None:
+            self.cut = find_cut(self._parts(), self.split)
+        if (self.split.parts == LEFT_OUT).any():
+            document = -1
+            for part in self._parts():
+                document += part.first
+                if part.first and self.split.parts[document] == LEFT_OUT:
+                    self.on_skip(Path(part.name), "the same text is held out")
+
+    def _saved(self, key: str) -> dict[str, Any]:
+        """What an earlier build of the same corpus had done; of another corpus nothing is kept."""
+        file = self.directory / _STATE
         try:
-            for part, count in ranges:
-                for array in _read(file, dtype, count):
-                    writers[part].write(array)
-        finally:
-            shards = {part: writer.close() for part, writer in writers.items()}
-    spool.unlink()
+            state = Fields(read_json(file), file).values
+            if state.get("key") == key:
+                return state
+        except (OSError, PellucidError):
+            pass
+        for path in self.directory.iterdir():
+            path.unlink()
+        return {}
 
-    manifest = {
-        "format": "pellucid corpus",
-        "version": FORMAT_VERSION,
-        "dtype": "uint16" if dtype.itemsize == 2 else "uint32",
-        "byte_order": "little",
-        "tokenizer": {
-            "fingerprint": tokenizer.fingerprint,
-            "vocab_size": tokenizer.vocab_size,
-            "eot": tokenizer.eot,
-        },
-        "held_out": "documents" if held else "tail",
-        "fraction": fraction,
-        "seed": seed,
-        "shards": shards,
-        "documents": entries,
-    }
-    write_whole(directory / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
+    def _trained_before(self, state: dict[str, Any]) -> Tokenizer | None:
+        try:
+            tokenizer = Tokenizer.load(self.directory)
+        except PellucidError:
+            return None
+        return tokenizer if tokenizer.fingerprint == state.get("tokenizer") else None
 
+    def _train_tokenizer(self, vocab_size: int) -> Tokenizer:
+        emit(self.observers, events.Progress(stage=TRAINING, done=0))
+        total = int(self.index.sizes.sum())
+        progress = self._progress(TRAINING, min(total, TOKENIZER_CHARS))
 
-def _encode(documents: Iterable[Document], tokenizer: Tokenizer) -> Iterator[tuple[str | None, list[int]]]:
-    """The ids of each document with end-of-text after it, in parts; a document's first part comes with its name."""
-    group: list[tuple[str | None, str, bool]] = []  # (name if first, text, last of its document)
-    n_chars = 0
-    for document in documents:
-        name: str | None = document.name
-        parts = list(chunks(document.text, _CHUNK_CHARS))
-        for i, part in enumerate(parts, start=1):
-            group.append((name, part, i == len(parts)))
-            name = None
-            n_chars += len(part) + 1
-            if n_chars >= _GROUP_CHARS:
-                yield from _encode_group(group, tokenizer)
-                group, n_chars = [], 0
-    yield from _encode_group(group, tokenizer)
+        def texts() -> Iterator[str]:
+            done = 0
+            for text in spread_over(training_texts(self._segments()), total, TOKENIZER_CHARS):
+                yield text
+                done += len(text)
+                progress(done)
 
+        return train_tokenizer(texts(), vocab_size)
 
-def _encode_group(group: list[tuple[str | None, str, bool]], tokenizer: Tokenizer) -> Iterator[tuple[str | None, list[int]]]:
-    for (name, _, last), ids in zip(group, tokenizer.encode_batch(text for _, text, _ in group), strict=True):
-        yield name, [*ids, tokenizer.eot] if last else ids
-
-
-def _ranges(entries: list[dict[str, Any]]) -> list[tuple[Part, int]]:
-    """The spooled tokens in order, as (part, number of tokens)."""
-    return [(entry["part"], entry["tokens"]) for entry in entries]
-
-
-def _tail(
-    file: BinaryIO, entries: list[dict[str, Any]], tokenizer: Tokenizer, dtype: np.dtype[Any], fraction: float
-) -> list[tuple[Part, int]]:
-    """As `_ranges`, with the end of the longest document held out: `fraction` of all tokens, at most half of its own.
-
-    The beginning, which is trained on, has no end-of-text after it, since the text continues.
-    """
-    n_tokens = sum(entry["tokens"] for entry in entries)
-    longest = max(range(len(entries)), key=lambda i: int(entries[i]["tokens"])) if entries else 0
-    if not entries or entries[longest]["tokens"] < 3:
-        raise PellucidError("there is too little text, not two tokens to train on and to hold out: give more")
-    before = sum(entry["tokens"] for entry in entries[:longest])
-    length: int = entries[longest]["tokens"] - 1  # its end-of-text is no place to cut
-    n_tail = min(max(1, round(fraction * n_tokens)), length // 2)
-
-    # The cut may be later than requested, at the end of a paragraph, line or word, but by at most half of the tail.
-    file.seek((before + length - n_tail) * dtype.itemsize)
-    tail = [tokenizer.token_bytes(i) for i in np.fromfile(file, dtype, n_tail // 2)]
-    file.seek(0)
-    head = length - n_tail + _cut_index(tail)
-
-    entries[longest]["part"] = "both"
-    entries[longest]["tokens_train"] = head
-    ranges: list[tuple[Part, int]] = []
-    for i, entry in enumerate(entries):
-        ranges += [("train", head), ("held_out", length + 1 - head)] if i == longest else [("train", entry["tokens"])]
-    return ranges
-
-
-def _cut_index(tokens: list[bytes]) -> int:
-    """The index after the first end of a paragraph; else of a line; else before a word; else 0."""
-    ends = [i for i, token in enumerate(tokens, start=1) if token.endswith(b"\n")]
-    for i in ends:
-        if b"".join(tokens[max(0, i - 2) : i]).endswith(b"\n\n"):
-            return i
-    words = [i for i, token in enumerate(tokens) if token.startswith(b" ")]
-    return (ends or words or [0])[0]
-
-
-def _read(file: BinaryIO, dtype: np.dtype[Any], count: int) -> Iterator[NDArray[Any]]:
-    while count > 0:
-        ids = np.fromfile(file, dtype, min(count, _COPY_TOKENS))
-        assert len(ids), "the spool ends early"
-        count -= len(ids)
-        yield ids
-
-
-class _ShardWriter:
-    """Writes one part of the corpus as files of at most `limit` tokens, and returns their manifest entries."""
-
-    def __init__(self, directory: Path, part: str, n_bytes_of: NDArray[np.int64], limit: int) -> None:
-        assert limit > 0
-        self._directory, self._part, self._n_bytes_of, self._limit = directory, part, n_bytes_of, limit
-        self._shards: list[dict[str, Any]] = []
-        self._file: BinaryIO | None = None
-        self._digest = hashlib.sha256()
-
-    def write(self, ids: NDArray[Any]) -> None:
-        while len(ids):
-            if self._file is None:
-                name = f"{self._part}-{len(self._shards):05d}.bin"
-                self._file = create(self._directory / name)
-                self._digest = hashlib.sha256()
-                self._shards.append({"file": name, "tokens": 0, "bytes": 0})
-            shard = self._shards[-1]
-            now, ids = np.split(ids, [self._limit - shard["tokens"]])
-            data = now.tobytes()
-            self._file.write(data)
-            self._digest.update(data)
-            shard["tokens"] += len(now)
-            shard["bytes"] += int(self._n_bytes_of[now].sum())
-            if shard["tokens"] == self._limit:
-                self._finish()
-
-    def _finish(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-            self._shards[-1]["sha256"] = self._digest.hexdigest()
-
-    def close(self) -> list[dict[str, Any]]:
-        self._finish()
-        return self._shards
+    def _encode(
+        self, tokenizer: Tokenizer, shard_tokens: int, state: dict[str, Any] | None, save: Callable[[dict[str, Any]], None]
+    ) -> dict[str, Any]:
+        """Writes the shards and the list of documents, and gives their entries of the manifest."""
+        emit(self.observers, events.Progress(stage=ENCODING, done=0))
+        try:
+            encoding = Encoding(self.directory, tokenizer, shard_tokens, state)
+        except Changed:
+            encoding = Encoding(self.directory, tokenizer, shard_tokens, None)
+        with encoding:
+            encoding.run(self._segments(), save, self._progress(ENCODING, int(self.index.sizes.sum())))
+        return encoding.close()

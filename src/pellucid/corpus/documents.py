@@ -1,23 +1,27 @@
-"""Reading text files as documents.
+"""Reading text files as documents, a part of a text at a time.
 
 A document is one whole text: a book, a page, a letter. A file holds several where the literal `<|endoftext|>` separates
-them, or as `.jsonl`, with one document a line.
+them, or as `.jsonl`, with one document a line. A file of any size is read in blocks: memory holds a part of a document, and a
+line of a `.jsonl` file.
 """
 
-import codecs
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from pellucid.arguments import exists, path_of, shown
+from pellucid.corpus.utf8 import contains, decode, decoded, newlines, reason_to_skip
 from pellucid.errors import PellucidError
+from pellucid.text.split_pattern import chunks_of
 from pellucid.text.tokenizer import END_OF_TEXT
 
 
-_PROBE = 8 * 1024  # bytes searched for a NUL byte, which means that a file is binary
+PART_CHARS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,57 +36,136 @@ class Document:
     text: str
 
 
-def _warn(path: Path, reason: str) -> None:
+Source = str | Path | Document
+OnSkip = Callable[[Path, str], None]  # called with each file of a folder that is not read, and the reason
+
+
+class Part(NamedTuple):
+    """About `PART_CHARS` characters of a document; the parts of a document follow each other, and their texts joined are its.
+
+    The encodings of the parts, joined, are the encoding of the whole (`split_pattern.chunks`).
+
+    Attributes:
+        name: of the document. first, last: whether it is the document's first or last part.
+    """
+
+    name: str
+    text: str
+    first: bool
+    last: bool
+
+
+def warn(path: Path, reason: str) -> None:
+    """Warns that a file was not read."""
     warnings.warn(f"not read: {path}: {reason}", stacklevel=2)
 
 
-def read_documents(sources: Sequence[str | Path], *, on_skip: Callable[[Path, str], None] = _warn) -> Iterator[Document]:
-    """Reads files and folders, in the order given, one file at a time.
+def sources_of(given: Source | Iterable[Source], name: str = "corpus") -> list[Source]:
+    """One source or several, as a list.
+
+    Raises:
+        PellucidError: what is no path and no document. "" is no path: it would mean the current folder.
+    """
+    if isinstance(given, str | Path | Document):
+        listed: list[Any] = [given]
+    elif isinstance(given, Iterable) and not isinstance(given, bytes | Mapping):
+        listed = list(given)
+    else:
+        listed = []
+    if not listed:
+        raise PellucidError(f"{name} must be a file or folder, a corpus.Document, or a list of these, not {shown(given)}")
+    return [one if isinstance(one, Document) else path_of(f"{name} (a file or folder of text)", one) for one in listed]
+
+
+def read_documents(sources: Sequence[Source], *, on_skip: OnSkip = warn) -> Iterator[Document]:
+    """Reads files and folders, in the order given, a document at a time. `read_parts` reads the same with less memory.
 
     UTF-8 only; a byte order mark is dropped and newlines become \\n. A `.jsonl` line is an object whose "text" is the
     document. Elsewhere `<|endoftext|>` separates documents, and the newlines next to it belong to neither.
 
     Args:
         sources: files, or folders that are read recursively: a folder's files by name, then its subfolders. Names that begin
-            with a dot are skipped. The same sources give the same documents; to iterate twice, call this twice.
+            with a dot are skipped. Documents are taken as they are, before all files. The same sources give the same
+            documents; to iterate twice, call this twice.
         on_skip: called with each file of a folder that is not read, and the reason. Default: a warning.
 
     Raises:
         PellucidError: at the call, for a source that does not exist; while reading, for a file that cannot be read or is not
             UTF-8 (the message names file and byte), and at the end if there was no text at all.
     """
-    paths = [path_of("a source of text", source) for source in sources]
-    if not paths:
+    if not sources:
         raise PellucidError("no text is given: name a file or a folder")
+    return _joined(read_parts(sources, on_skip=on_skip))
+
+
+def read_parts(sources: Sequence[Source], *, on_skip: OnSkip = warn) -> Iterator[Part]:
+    """The documents of `read_documents` in parts. Raises as it does, but for no source, which is no part."""
+    paths = [path_of("a source of text", source) for source in sources if not isinstance(source, Document)]
     for path in paths:
         if not exists(path):
             raise PellucidError(f"there is no file or folder {shown(str(path))}; a text itself is a pellucid.corpus.Document")
-    return _documents(paths, on_skip)
+    return _parts([source for source in sources if isinstance(source, Document)], paths, on_skip)
 
 
-def _documents(paths: list[Path], on_skip: Callable[[Path, str], None]) -> Iterator[Document]:
-    found = False
+def size_in_bytes(sources: Sequence[Source]) -> int:
+    """About how many bytes of text there are: files by their size, documents by their length. Nothing is read."""
+    total = 0
+    for source in sources:
+        if isinstance(source, Document):
+            total += len(source.text)
+        elif (path := Path(source)).is_dir():
+            total += sum(file.stat().st_size for file in _files(path) if file.is_file())
+        else:
+            total += path.stat().st_size
+    return total
+
+
+def _joined(parts: Iterator[Part]) -> Iterator[Document]:
+    texts: list[str] = []
+    for part in parts:
+        texts.append(part.text)
+        if part.last:
+            yield Document(part.name, "".join(texts))
+            texts.clear()
+
+
+def _parts(documents: list[Document], paths: list[Path], on_skip: OnSkip) -> Iterator[Part]:
+    for document in documents:
+        yield from _parts_of(document.name, [document.text])
+    found = not paths
     for path in paths:
         if path.is_dir():
             for file in _files(path):
-                if reason := _reason_to_skip(file):
+                if reason := reason_to_skip(file):
                     on_skip(file, reason)
                     continue
-                count = 0
-                for document in _read(file, (path.resolve().name / file.relative_to(path)).as_posix()):
-                    count += 1
-                    yield document
-                found |= count > 0
-                if count == 0:
+                empty = True
+                for part in _read(file, (path.resolve().name / file.relative_to(path)).as_posix()):
+                    empty = False
+                    yield part
+                found |= not empty
+                if empty:
                     on_skip(file, "it is empty")
         else:
-            if reason := _reason_to_skip(path):
+            if reason := reason_to_skip(path):
                 raise PellucidError(f"{path} cannot be read as text: {reason}")
-            for document in _read(path, path.name):
+            for part in _read(path, path.name):
                 found = True
-                yield document
+                yield part
     if not found:
         raise PellucidError(f"there is no text in {', '.join(map(str, paths))}")
+
+
+def _parts_of(name: str, texts: Iterable[str]) -> Iterator[Part]:
+    """A document's parts, from its text in pieces of any length."""
+    before: str | None = None  # a part is given when the next is known, since it says whether it is the last
+    first = True
+    for text in chunks_of(texts, PART_CHARS):
+        if before is not None:
+            yield Part(name, before, first, False)
+            first = False
+        before = text
+    yield Part(name, before or "", first, True)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -96,47 +179,75 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (path for name in folders if (path := Path(directory, name)).is_symlink())
 
 
-def _reason_to_skip(file: Path) -> str | None:
-    if file.is_dir():
-        return "it is a link to a folder; name that folder to have it read"
-    if not file.is_file():
-        return "it is not a file" if file.exists() else "it is a link to nothing"
-    try:
-        with file.open("rb") as stream:
-            probe = stream.read(_PROBE)
-    except OSError as error:
-        raise PellucidError(f"cannot read {file}: {error.strerror}") from error
-    if probe.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "it is UTF-16; save it as UTF-8"
-    return "it is binary (it holds a NUL byte)" if b"\0" in probe else None
-
-
-def _read(file: Path, name: str) -> Iterator[Document]:
+def _read(file: Path, name: str) -> Iterator[Part]:
     try:
         if file.suffix.lower() == ".jsonl":
             yield from _read_lines(file, name)
+        elif contains(file, END_OF_TEXT.encode()):
+            number = 0
+            for _, pieces in groupby(_numbered(decoded(file)), key=lambda piece: piece[0]):
+                texts = _not_blank(_without_outer_newlines(text for _, text in pieces))
+                if (beginning := next(texts, None)) is not None:
+                    number += 1
+                    yield from _parts_of(f"{name}#{number}", _after(beginning, texts))
         else:
-            yield from _read_whole(file, name)
+            texts = _not_blank(decoded(file))
+            if (beginning := next(texts, None)) is not None:
+                yield from _parts_of(name, _after(beginning, texts))
     except OSError as error:
         raise PellucidError(f"cannot read {file}: {error.strerror}") from error
 
 
-def _read_whole(file: Path, name: str) -> Iterator[Document]:
-    text = _newlines(_decode(file.read_bytes(), file, 0))
-    if END_OF_TEXT not in text:
-        if text.strip():
-            yield Document(name, text)
-        return
-    texts = (part.strip("\n") for part in text.split(END_OF_TEXT))
-    for i, part in enumerate((part for part in texts if part.strip()), start=1):
-        yield Document(f"{name}#{i}", part)
+def _after(beginning: str, texts: Iterator[str]) -> Iterator[str]:
+    yield beginning
+    yield from texts
 
 
-def _read_lines(file: Path, name: str) -> Iterator[Document]:
+def _not_blank(texts: Iterable[str]) -> Iterator[str]:
+    """The texts, if there is more in them than white space; nothing otherwise."""
+    blank: list[str] | None = []
+    for text in texts:
+        if blank is None:
+            yield text
+        elif text.strip():
+            yield "".join([*blank, text])
+            blank = None
+        else:
+            blank.append(text)
+
+
+def _without_outer_newlines(texts: Iterable[str]) -> Iterator[str]:
+    """The texts without the newlines at the beginning of the first and the end of the last."""
+    began, ending = False, ""  # ending: newlines that belong to the text if more of it follows
+    for text in texts:
+        text = text if began else text.lstrip("\n")
+        began |= bool(text)
+        kept = text.rstrip("\n")
+        if kept:
+            yield ending + kept
+            ending = ""
+        ending += text[len(kept) :]
+
+
+def _numbered(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """The texts cut at each end-of-text, with how many of those come before each; the cut may fall between two texts."""
+    number, held = 0, ""
+    for text in texts:
+        *whole, held = (held + text).split(END_OF_TEXT)
+        for piece in whole:
+            yield number, piece
+            number += 1
+        begun = next(n for n in range(len(END_OF_TEXT) - 1, -1, -1) if held.endswith(END_OF_TEXT[:n]))
+        yield number, held[: len(held) - begun]
+        held = held[len(held) - begun :]
+    yield number, held
+
+
+def _read_lines(file: Path, name: str) -> Iterator[Part]:
     offset = 0
     with file.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
-            text = _decode(line, file, offset)
+            text = decode(line, file, offset)
             offset += len(line)
             if not text.strip():
                 continue
@@ -146,31 +257,10 @@ def _read_lines(file: Path, name: str) -> Iterator[Document]:
                 raise PellucidError(f"{file}, line {number} is not JSON: {error}") from None
             if not isinstance(value, dict) or not isinstance(value.get("text"), str):
                 raise PellucidError(f'{file}, line {number}: each line must be an object with a "text" that is a string')
-            document = _newlines(value["text"])
+            document = newlines(value["text"])
             try:
                 document.encode("utf-8")
             except UnicodeEncodeError as error:
                 raise PellucidError(f"{file}, line {number}: half a surrogate pair in the text ({error})") from None
             if document.strip():
-                yield Document(f"{name}#{number}", document)
-
-
-def _decode(data: bytes, file: Path, offset: int) -> str:
-    """Decodes UTF-8.
-
-    Args:
-        offset: of `data` in the file, for messages.
-    """
-    try:
-        # The byte order mark is removed here: the codec "utf-8-sig" would count error positions from after it.
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        at = offset + error.start
-        raise PellucidError(
-            f"{file} is not UTF-8: byte {at:,} is 0x{data[error.start]:02x} ({error.reason}); save it as UTF-8"
-        ) from None
-    return text.removeprefix("\ufeff") if offset == 0 else text
-
-
-def _newlines(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+                yield from _parts_of(f"{name}#{number}", [document])

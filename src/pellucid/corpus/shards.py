@@ -3,11 +3,15 @@
 A corpus is a directory:
     train-00000.bin, train-00001.bin, ...   token ids, 16 bits each (32 for a vocabulary above 65,536), little-endian
     held_out-00000.bin, ...                 the same, held out
-    corpus.json                             the manifest: tokenizer, sizes, SHA-256 of each file, documents, split
+    documents.jsonl                         a line a document: name, tokens (end-of-text included), bytes, and part: "train",
+                                            "held_out", or "both", where "tokens_train" are trained on and the rest is held out
+    corpus.json                             the manifest: tokenizer, split, and size and SHA-256 of each file
 Every document is followed by the end-of-text token, which tells the model that the next document is unrelated (Brown et
-al. 2020, section 2.3). The directory gets its name only when it is complete.
+al. 2020, section 2.3). The directory gets its name only when it is complete. In version 1 of the format the documents are a
+list in the manifest.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +23,12 @@ from pellucid.arguments import shown
 from pellucid.corpus.tokens import Tokens
 from pellucid.errors import PellucidError
 from pellucid.files import sha256
-from pellucid.strict_json import Fields, read_json
+from pellucid.strict_json import Fields, parse_json, read_json
 
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "corpus.json"
+DOCUMENTS = "documents.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,23 @@ class TokenCorpus:
     held_out: Tokens
     manifest: dict[str, Any]
 
+    def documents(self) -> Iterator[dict[str, Any]]:
+        """The entry of each document, in order: name, tokens, bytes, part.
+
+        Raises:
+            PellucidError: they cannot be read.
+        """
+        listed = self.manifest["documents"]
+        if isinstance(listed, list):  # version 1
+            yield from listed
+            return
+        file = self.path / DOCUMENTS
+        try:
+            with file.open("rb") as lines:
+                yield from map(parse_json, lines)
+        except (OSError, ValueError) as error:
+            raise PellucidError(f"cannot read {file}: {error}; build the corpus again") from error
+
 
 def open_corpus(path: str | Path, *, verify: bool = True) -> TokenCorpus:
     """Opens a corpus directory that `build_corpus` made.
@@ -53,13 +75,15 @@ def open_corpus(path: str | Path, *, verify: bool = True) -> TokenCorpus:
     file = path / MANIFEST
     try:
         manifest = Fields(read_json(file), file).values
-        if manifest["format"] != "pellucid corpus" or manifest["version"] != FORMAT_VERSION:
+        if manifest["format"] != "pellucid corpus" or manifest["version"] not in (1, FORMAT_VERSION):
             raise PellucidError(
                 f"{file} is a {shown(manifest['format'])} of version {shown(manifest['version'])}, "
-                f"and this Pellucid reads a pellucid corpus of version {FORMAT_VERSION}: build it again"
+                f"and this Pellucid reads a pellucid corpus of version {FORMAT_VERSION} or 1: build it again"
             )
         dtype = np.dtype({"uint16": "<u2", "uint32": "<u4"}[manifest["dtype"]])
         parts = {part: _open_part(path, manifest["shards"][part], dtype, verify) for part in ("train", "held_out")}
+        if verify and isinstance(listed := manifest["documents"], dict):
+            _require(path / DOCUMENTS, listed["sha256"])
     except FileNotFoundError:
         raise PellucidError(f"{path} is not a corpus: it has no {MANIFEST}") from None
     except OSError as error:
@@ -84,7 +108,14 @@ def _open_part(path: Path, shards: list[dict[str, Any]], dtype: np.dtype[Any], v
             raise PellucidError(f"the corpus shard {file} is missing: build the corpus again")
         if (size := file.stat().st_size) != expected:
             raise PellucidError(f"the corpus shard {file} has {size:,} bytes, not {expected:,}: build the corpus again")
-        if verify and sha256(file) != shard["sha256"]:
-            raise PellucidError(f"the corpus shard {file} is damaged (SHA-256 differs): build the corpus again")
+        if verify:
+            _require(file, shard["sha256"])
         arrays.append(np.memmap(file, dtype=dtype, mode="r"))
     return Tokens(arrays, sum(shard["bytes"] for shard in shards))
+
+
+def _require(file: Path, digest: str) -> None:
+    if not file.is_file():
+        raise PellucidError(f"the corpus file {file} is missing: build the corpus again")
+    if sha256(file) != digest:
+        raise PellucidError(f"the corpus file {file} is damaged (SHA-256 differs): build the corpus again")

@@ -80,6 +80,20 @@ class Windows:
         return sequential(self.tokens, self.n_ctx)
 
 
+def spread(tokens: Tokens, n_ctx: int, count: int) -> Iterator[NDArray[np.int64]]:
+    """`count` of the windows of `sequential`, evenly spread over all the text, the first and the last whole one among them; all
+    of them if there are no more. They are in text order.
+    """
+    assert n_ctx > 0 and count > 0
+    if -(-(len(tokens) - 1) // n_ctx) <= count:
+        yield from sequential(tokens, n_ctx)
+        return
+    whole = (len(tokens) - 1) // n_ctx
+    for i in range(count):
+        start = n_ctx * (i * (whole - 1) // max(1, count - 1))
+        yield tokens[start : start + n_ctx + 1]
+
+
 def sequential(tokens: Tokens, n_ctx: int) -> Iterator[NDArray[np.int64]]:
     """Windows in text order, for a loss over all the text: every token after the first is a target exactly once.
 

@@ -19,7 +19,7 @@ from pellucid.generation.model import GPT
 from pellucid.runs.files import BASE, CORPUS, EXAMPLES, HELD_OUT_EXAMPLES
 from pellucid.runs.plan import Plan
 from pellucid.runs.recipe import Recipe
-from pellucid.training.batches import Batches, WindowBatches
+from pellucid.training.batches import Batches, WindowBatches, windows_to_hold_out
 from pellucid.training.options import FinetuningKeywords, FinetuningOptions, takes_options
 from pellucid.training.planner import Workload, at_least_one
 from pellucid.training.prepare import prepare_corpus
@@ -134,7 +134,7 @@ class FinetuningJob:
     def open(self, run: Path, plan: Plan, *, verify: bool) -> tuple[GPT, Batches]:
         """The model before, to be trained, and its batches."""
         model = load(run / BASE).requires_grad_(True)
-        return model, batches_of(run, model, plan.batch, plan.seed)
+        return model, batches_of(run, model, plan.batch, plan.seed, plan.held_out_windows)
 
 
 class ExampleWorkload(Workload):
@@ -146,11 +146,13 @@ class ExampleWorkload(Workload):
     def __init__(self, run: Path, base: GPT, options: FinetuningOptions, batch: int, seed: int) -> None:
         self.run, self.options, self.batch = run, options, batch
         self.config, self.tokenizer = base.config, base.require_tokenizer()
-        self.batches = batches_of(run, base, batch, seed)
+        corpus = open_corpus(run / CORPUS, verify=False) if (run / CORPUS).exists() else None
+        held_out = 0 if corpus is None else windows_to_hold_out(corpus, base.config.n_ctx)
+        self.batches = batches_of(run, base, batch, seed, held_out)
         self.positions = self.batches.batch(0)[0].shape[1]
         self.learning_rate = RATE_BY_WIDTH / base.config.d_model
         source = {"base": self.config.name or "model", "tokenizer": self.tokenizer.fingerprint}
-        self.plan_fields = {"keep_best": True, "source": source}
+        self.plan_fields = {"keep_best": True, "source": source, "held_out_windows": held_out}
 
     def schedule(self, learning_rate: float, timed_steps: int | None) -> tuple[int, Recipe]:
         """(steps, recipe): a tenth of the steps is warm-up, none in a run of a few steps."""
@@ -168,10 +170,13 @@ class ExampleWorkload(Workload):
         return held_out[len(held_out) // 2].prompt if held_out else ""
 
 
-def batches_of(run: Path, base: GPT, batch: int, seed: int) -> Batches:
-    """The batches of a fine-tuning run: of its examples, or of its text."""
+def batches_of(run: Path, base: GPT, batch: int, seed: int, held_out_windows: int) -> Batches:
+    """The batches of a fine-tuning run: of its examples, or of its text (with so many held-out windows, `Plan`)."""
     tokenizer = base.require_tokenizer()
     if (run / CORPUS).exists():
-        return WindowBatches(open_corpus(run / CORPUS), tokenizer, base.config.n_ctx, batch, seed)
+        corpus = open_corpus(run / CORPUS)
+        return WindowBatches(
+            corpus, tokenizer, base.config.n_ctx, batch, seed, held_out_windows=held_out_windows
+        )
     train, held_out = (read_examples(run / name) for name in (EXAMPLES, HELD_OUT_EXAMPLES))
     return ExampleBatches(train, held_out, tokenizer, base.config.n_ctx, batch, seed)

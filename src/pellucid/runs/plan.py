@@ -26,7 +26,7 @@ SAMPLE_TOKENS, SAMPLE_TEMPERATURE, SAMPLE_TOP_P = 48, 0.8, 0.95
 # Written to `run.json` only where they differ from these: a run without them reads as one from before they existed.
 OPTIONAL: dict[str, Any] = {
     "keep": 2, "skip_spikes": 0.0, "patience": 0, "optimizer": DEFAULT_OPTIMIZER, "optimizer_settings": {},
-    "mask_documents": False, "device": "cpu",
+    "mask_documents": False, "device": "cpu", "held_out_windows": 0,
 }  # fmt: skip
 
 
@@ -52,6 +52,8 @@ class Plan:
         optimizer, optimizer_settings: its name (`training.optimizers`), and further arguments of its class.
         mask_documents: whether a token attends to its own document only.
         device: where the model is trained: "cpu", "cuda", "cuda:1", "mps".
+        held_out_windows: how many windows of n_ctx tokens held-out loss is measured on, spread over all held-out text; 0: the
+            first 8,192 tokens of it, or examples.
         source: where the data and the first weights come from, in words and fingerprints.
         machine: the machine that planned the run, in words.
     """
@@ -78,6 +80,7 @@ class Plan:
     optimizer_settings: dict[str, Any] = field(default_factory=dict)
     mask_documents: bool = OPTIONAL["mask_documents"]
     device: str = OPTIONAL["device"]
+    held_out_windows: int = OPTIONAL["held_out_windows"]
     compiled: bool = False
     source: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)

@@ -4,7 +4,7 @@ BPE works inside the pieces of text that a regular expression finds; no merge cr
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 
@@ -37,6 +37,22 @@ def chunks(text: str, size: int) -> Iterator[str]:
         yield text[start : cut.start()]
         start = cut.start()
     yield text[start:]
+
+
+def chunks_of(texts: Iterable[str], size: int) -> Iterator[str]:
+    """`chunks` of texts joined, of which a few at a time are in memory; no part at all of no text."""
+    held: list[str] = []
+    length, limit = 0, size
+    for text in texts:
+        held.append(text)
+        length += len(text)
+        if length > limit:
+            *whole, rest = chunks("".join(held), size)
+            yield from whole
+            held, length = [rest], len(rest)
+            limit = max(size, 2 * length)  # a long text without a place to cut is searched again when it has doubled
+    if length:
+        yield from chunks("".join(held), size)
 
 
 def around_long_runs(text: str) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.corpus.shards import TokenCorpus
-from pellucid.corpus.windows import Windows, sequential
+from pellucid.corpus.windows import Windows, sequential, spread
 from pellucid.generation.model import GPT
 from pellucid.runs.plan import Plan
 from pellucid.runs.recipe import Recipe
@@ -18,7 +18,9 @@ from pellucid.training.held_out import held_out_loss
 from pellucid.training.step import micro_batch_of
 
 
-HELD_OUT_TOKENS = 8_192  # read at each evaluation; the same tokens every time
+FIRST_TOKENS = 8_192  # held-out tokens read at each evaluation of a run whose plan says nothing of windows
+# Choices: what an evaluation reads, in windows spread over all held-out text. Those of a context of 2,048 are sixteen texts.
+SPREAD_TOKENS, FEWEST_WINDOWS = 16_384, 16
 
 
 class Batches(Protocol):
@@ -43,22 +45,26 @@ class WindowBatches:
     Args:
         batch: windows in a full batch.
         ramp: windows in all steps before step 0, 1, 2, ... while the batch grows (`ramp_of`).
+        held_out_windows: how many windows of the held-out text an evaluation reads, spread over all of it; 0: the first
+            `FIRST_TOKENS` tokens, as before plans said.
     """
 
     def __init__(
-        self, corpus: TokenCorpus, tokenizer: Tokenizer, n_ctx: int, batch: int, seed: int, ramp: tuple[int, ...] = (0,)
-    ) -> None:
+        self, corpus: TokenCorpus, tokenizer: Tokenizer, n_ctx: int, batch: int, seed: int, ramp: tuple[int, ...] = (0,),
+        held_out_windows: int = 0,
+    ) -> None:  # fmt: skip
         self.windows = Windows(corpus.train, n_ctx, seed=seed)
         self.n_ctx, self.size, self.ramp = n_ctx, batch, ramp
         self.token_bytes = np.array(tokenizer.byte_lengths, dtype=np.int64)
-        count = -(-HELD_OUT_TOKENS // n_ctx)
-        self.held_out_windows = list(islice(sequential(corpus.held_out, n_ctx), count))
+        first = islice(sequential(corpus.held_out, n_ctx), -(-FIRST_TOKENS // n_ctx))
+        self.held_out_windows = list(spread(corpus.held_out, n_ctx, held_out_windows) if held_out_windows else first)
 
     @classmethod
     def of(cls, plan: Plan, corpus: TokenCorpus, tokenizer: Tokenizer) -> Self:
         """The batches of a planned run."""
         n_ctx = plan.config.n_ctx
-        return cls(corpus, tokenizer, n_ctx, plan.batch, plan.seed, ramp_of(plan.recipe, plan.batch, n_ctx))
+        ramp = ramp_of(plan.recipe, plan.batch, n_ctx)
+        return cls(corpus, tokenizer, n_ctx, plan.batch, plan.seed, ramp, plan.held_out_windows)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """(B, T) ids and the (B, T) tokens that follow them."""
@@ -87,9 +93,15 @@ class WindowBatches:
         return self.windows_before(step) / len(self.windows)
 
     def held_out(self, model: GPT, dtype: torch.dtype) -> tuple[float, float]:
-        """(nats a token, bits a byte) of the first `HELD_OUT_TOKENS` held-out tokens."""
+        """(nats a token, bits a byte) of the held-out windows."""
         rows = micro_batch_of(len(self.held_out_windows), self.n_ctx)
         return held_out_loss(model, self.held_out_windows, self.token_bytes, dtype=dtype, rows=rows)
+
+
+def windows_to_hold_out(corpus: TokenCorpus, n_ctx: int) -> int:
+    """How many windows of the held-out text the evaluations of a new run read."""
+    there = -(-(len(corpus.held_out) - 1) // n_ctx)
+    return max(1, min(there, max(FEWEST_WINDOWS, -(-SPREAD_TOKENS // n_ctx))))
 
 
 def ramp_of(recipe: Recipe, batch: int, n_ctx: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from pellucid.text.tokenizer import Tokenizer
 
 
 if TYPE_CHECKING:
-    from pellucid.training.prepare import Source
+    from pellucid.corpus.documents import Source
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -122,43 +122,46 @@ def make_plan(workload: Workload, options: RunOptions, *, seed: int, record: boo
         PellucidError: the budget is less than a step, the prompt is longer than the context, or no such device.
     """
     precision = Precision.of(options)
-    micro_batch = micro_batch_of(workload.batch, workload.positions)
-    threads, evaluations, timed_steps = torch.get_num_threads(), EVALUATIONS, None
-    if options.minutes is not None:
-        throughput = measure(workload, precision, seed, calibration_seconds(options.minutes), observers)
-        (timed_steps, evaluations), threads = throughput.steps_in(options.minutes), throughput.threads
-    steps, recipe = workload.schedule(options.learning_rate or workload.learning_rate, timed_steps)
-    checkpoint_every = interval(steps, workload.checkpoints or evaluations)
-    by_kind_and_option = {"checkpoint_every": checkpoint_every} | dict(workload.plan_fields) | options.planned()
+    learning_rate = options.learning_rate or workload.learning_rate
     prompt = workload.default_prompt() if options.prompt is None else options.prompt
-    return Plan(
-        kind=workload.kind,
-        config=workload.config,
-        recipe=recipe,
-        seed=seed,
-        batch=workload.batch,
-        micro_batch=micro_batch,
-        total_steps=steps,
-        dtype=str(precision.dtype).removeprefix("torch."),
-        compiled=precision.compiled,
-        threads=threads,
-        device=str(precision.device),
-        held_out_every=interval(steps, evaluations),
-        sample_at=log_spaced(steps),
-        sample_prompt=_fitting(prompt, workload.tokenizer, workload.config.n_ctx),
-        record=record,
-        machine=dict(describe(precision.device)),
-        **by_kind_and_option,
-    )
+
+    def plan_of(steps_and_recipe: tuple[int, Recipe], evaluations: int, threads: int) -> Plan:
+        steps, recipe = steps_and_recipe
+        checkpoint_every = interval(steps, workload.checkpoints or evaluations)
+        by_kind_and_option = {"checkpoint_every": checkpoint_every} | dict(workload.plan_fields) | options.planned()
+        return Plan(
+            kind=workload.kind,
+            config=workload.config,
+            recipe=recipe,
+            seed=seed,
+            batch=workload.batch,
+            micro_batch=micro_batch_of(workload.batch, workload.positions),
+            total_steps=steps,
+            dtype=str(precision.dtype).removeprefix("torch."),
+            compiled=precision.compiled,
+            threads=threads,
+            device=str(precision.device),
+            held_out_every=interval(steps, evaluations),
+            sample_at=log_spaced(steps),
+            sample_prompt=_fitting(prompt, workload.tokenizer, workload.config.n_ctx),
+            record=record,
+            machine=dict(describe(precision.device)),
+            **by_kind_and_option,
+        )
+
+    threads = torch.get_num_threads()
+    if options.minutes is None:
+        return plan_of(workload.schedule(learning_rate, None), EVALUATIONS, threads)
+    timed = plan_of(workload.schedule(learning_rate, 1), EVALUATIONS, threads)
+    throughput = measure(workload, timed, calibration_seconds(options.minutes), observers)
+    steps, evaluations = throughput.steps_in(options.minutes)
+    return plan_of(workload.schedule(learning_rate, steps), evaluations, throughput.threads)
 
 
-def measure(workload: Workload, precision: Precision, seed: int, seconds: float, observers: Sequence[Observer]) -> Throughput:
-    """Times steps of full batches for about `seconds`."""
+def measure(workload: Workload, plan: Plan, seconds: float, observers: Sequence[Observer]) -> Throughput:
+    """Times steps of full batches, as the plan has them, for about `seconds`."""
     emit(observers, events.Progress(stage="timing a few steps", done=0))
-    return measure_throughput(
-        workload.config, workload.batches, micro_batch=micro_batch_of(workload.batch, workload.positions),
-        dtype=precision.dtype, device=precision.device, seed=seed, seconds=seconds,
-    )  # fmt: skip
+    return measure_throughput(plan, workload.batches, seconds=seconds)
 
 
 def at_least_one(steps: int) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from pellucid.corpus.documents import Source
 from pellucid.corpus.shards import TokenCorpus, open_corpus
 from pellucid.errors import PellucidError
 from pellucid.events import Observer
@@ -21,13 +22,13 @@ from pellucid.runs.recipe import DEFAULT_OPTIMIZER, MAX_EPOCHS, TOKENS_PER_PARAM
 from pellucid.runtime.device import resolve_device
 from pellucid.text import Tokenizer
 from pellucid.training import checkpoint
-from pellucid.training.batches import Batches, WindowBatches, ramp_of
+from pellucid.training.batches import Batches, WindowBatches, ramp_of, windows_to_hold_out
 from pellucid.training.first_weights import BY_NAME, FIRST_WEIGHTS, new_model
 from pellucid.training.memory_limit import refuse_too_large
 from pellucid.training.optimizers import check_optimizer
 from pellucid.training.options import TrainingOptions
 from pellucid.training.planner import Precision, Workload, at_least_one
-from pellucid.training.prepare import Source, prepare_corpus
+from pellucid.training.prepare import prepare_corpus
 
 
 DEFAULT_PRESET = "cpu-2m"
@@ -125,7 +126,10 @@ class TextWorkload(Workload):
             start_of_text=self.tokenizer.eot if self.tokenizer.begin is None else self.tokenizer.begin,
         )
         self.positions, self.batch = config.n_ctx, batch_tokens // config.n_ctx
-        self.batches = windows = WindowBatches(self.corpus, self.tokenizer, config.n_ctx, max(1, self.batch), seed)
+        held_out = windows_to_hold_out(self.corpus, config.n_ctx)
+        self.batches = windows = WindowBatches(
+            self.corpus, self.tokenizer, config.n_ctx, max(1, self.batch), seed, held_out_windows=held_out
+        )
         self.epoch_tokens = len(windows.windows) * config.n_ctx
         if self.batch < 1:
             raise PellucidError(f"batch_tokens is {batch_tokens}, less than one window of {config.n_ctx}: give that or more")
@@ -136,7 +140,7 @@ class TextWorkload(Workload):
             "held_out_tokens": len(self.corpus.held_out),
             "held_out_by": self.corpus.manifest["held_out"],
         }
-        self.plan_fields = {"source": source}
+        self.plan_fields = {"source": source, "held_out_windows": held_out}
 
     def schedule(self, learning_rate: float, timed_steps: int | None) -> tuple[int, Recipe]:
         """(steps, recipe): GPT-3's schedule stretched over the tokens of the budget, with a batch ramp if one was asked for."""

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Unpack
 
 from pellucid.arguments import flag, path_of, whole_number
+from pellucid.corpus.documents import Source, sources_of
 from pellucid.events import Observer
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
@@ -20,8 +21,8 @@ from pellucid.training.loop import ended, run_steps
 from pellucid.training.memory_limit import retain_freed_memory
 from pellucid.training.options import TrainingKeywords, TrainingOptions, takes_options
 from pellucid.training.placement import placed, refuse_missing_operators
-from pellucid.training.planner import Job, Precision, make_plan, measure
-from pellucid.training.prepare import Source, new_run, sources
+from pellucid.training.planner import Job, make_plan, measure
+from pellucid.training.prepare import new_run
 from pellucid.training.pretraining import TrainingJob
 from pellucid.training.throughput import Throughput
 from pellucid.training.watch import MakeRecorder, Recorder
@@ -117,7 +118,7 @@ def train(
         PellucidError: unreadable or too little text, unknown preset, a run directory that exists, a damaged checkpoint, no
             such device.
     """
-    job = TrainingJob(corpus if flag("resume", resume) else sources(corpus), TrainingOptions(**options))
+    job = TrainingJob(corpus if flag("resume", resume) else sources_of(corpus), TrainingOptions(**options))
     return run_job(
         job, path_of("out", out), seed=seed, record=flag("record", record) and make_recorder is not None, resume=resume,
         observers=observers, stop=stop, make_recorder=make_recorder,
@@ -145,7 +146,7 @@ def dry_run(
     with TemporaryDirectory() as folder:
         workload = job.prepare(Path(folder), seed, observers)
         plan = make_plan(workload, job.options, seed=seed, record=True, observers=observers)
-        return plan, measure(workload, Precision.of(job.options), seed, seconds, observers)
+        return plan, measure(workload, plan, seconds, observers)
 
 
 def run_job(

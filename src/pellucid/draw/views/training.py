@@ -37,7 +37,7 @@ class TrainingHistory:
     Attributes:
         shape: of the model.
         training: the loss of each step before its update, steps 1, 2, 3, ... (`training/steps/loss`, replayed).
-        held_out: the loss on all held-out text, in order of steps (`training/held_out/loss`, derived); empty if none.
+        held_out: the loss on held-out text, in order of steps (`training/held_out/loss`, derived); empty if none.
         window: the mean loss over one fixed window of text at each recorded step (`training/window/loss`, derived); empty
             if none.
         tokens: seen after each step (`training/steps/tokens`, given). target: tokens when the run is done.

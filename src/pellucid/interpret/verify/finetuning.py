@@ -165,7 +165,7 @@ def _replay_losses(run: Path, plan: Plan) -> dict[int, float]:
                 if step < plan.total_steps:
                     model = load(run / BASE).requires_grad_(True)
                     optimizer = make_optimizer(model, plan.recipe, plan.optimizer, plan.optimizer_settings)
-                    batches = batches_of(run, model, plan.batch, plan.seed)
+                    batches = batches_of(run, model, plan.batch, plan.seed, plan.held_out_windows)
                     state = State(step=0, tokens=0) if path is None else checkpoint.load(path, model, optimizer)
                     found[step] = take_step(plan, model, optimizer, batches, state).loss
     finally:
