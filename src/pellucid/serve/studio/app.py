@@ -27,7 +27,7 @@ from starlette.types import Receive, Scope, Send
 from pellucid.errors import PellucidError
 from pellucid.runs.files import METRICS
 from pellucid.runs.metrics import valid_lines
-from pellucid.runs.plan import read_plan
+from pellucid.runs.plan import read_shown_plan
 from pellucid.serve.http.ranges import respond
 from pellucid.serve.http.same_origin import LOCAL, SameOriginMiddleware
 from pellucid.serve.studio.figures import figure_json
@@ -80,7 +80,7 @@ def make_app(catalog: SourceCatalog, hosts: Sequence[str] = LOCAL) -> Starlette:
 
     async def run(request: Request) -> Response:
         try:
-            return JSONResponse(await run_in_threadpool(read_plan, _found(catalog.run, request)))
+            return JSONResponse(await run_in_threadpool(read_shown_plan, _found(catalog.run, request)))
         except PellucidError as error:
             raise HTTPException(404, f"run.json of this run cannot be read: {error}") from None
 
