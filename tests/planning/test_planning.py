@@ -222,7 +222,8 @@ def test_what_cannot_be_planned_is_said_in_one_line(
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     for name, text, words in (
         ("a.json", "{", "not a JSON file"), ("b.json", "[]", "not a config"), ("c.json", '{"n_layers": 2}', "lacks"),
-        ("run.json", '{"config": {}}', "not a config"), ("d.json", '{"n_layers": "x", "d_model": 4, "n_heads": 2}', "d.json"),
+        ("run.json", '{"config": {}}', "run.json lacks 'recipe'"),
+        ("d.json", '{"n_layers": "x", "d_model": 4, "n_heads": 2}', "d.json"),
     ):  # fmt: skip
         (tmp_path / name).write_text(text, encoding="utf-8")
         with pytest.raises(PellucidError, match=words):

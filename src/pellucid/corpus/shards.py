@@ -74,7 +74,7 @@ def open_corpus(path: str | Path, *, verify: bool = True) -> TokenCorpus:
     path = Path(path)
     file = path / MANIFEST
     try:
-        manifest = Fields(read_json(file), file).values
+        manifest = _read_manifest(file)
         if manifest["format"] != "pellucid corpus" or manifest["version"] not in (1, FORMAT_VERSION):
             raise PellucidError(
                 f"{file} is a {shown(manifest['format'])} of version {shown(manifest['version'])}, "
@@ -93,6 +93,13 @@ def open_corpus(path: str | Path, *, verify: bool = True) -> TokenCorpus:
     except (ValueError, KeyError, TypeError) as error:
         raise PellucidError(f"{file} is damaged: {error!r}; build the corpus again") from error
     return TokenCorpus(path, parts["train"], parts["held_out"], manifest)
+
+
+def _read_manifest(file: Path) -> dict[str, Any]:
+    try:
+        return Fields(read_json(file), file).values
+    except PellucidError as error:
+        raise PellucidError(f"{file} is damaged: {error}; build the corpus again") from None
 
 
 def _open_part(path: Path, shards: list[dict[str, Any]], dtype: np.dtype[Any], verify: bool) -> Tokens:

@@ -167,7 +167,8 @@ class SafetensorsFiles:
             source = sources[parameter]
             for name in source.names:
                 found, rows = self._locations[name].shape, self._rows(source, shape)
-                if self.dtype(name) in INTEGERS and name + SCALE in self:  # in groups: `check_groups` compares the columns
+                if self.dtype(name) in INTEGERS and name + SCALE in self and self.dtype(name + SCALE) == "F16":
+                    # In groups of numbers: `check_groups` compares the columns.
                     found, rows = found[:1], rows[:1]
                 elif source.transposed:
                     rows = rows[::-1]

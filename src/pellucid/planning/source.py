@@ -9,9 +9,9 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.presets import PRESETS, preset
 from pellucid.gpt.published import PUBLISHED, TOTAL_TOKENS, Published
 from pellucid.runs.files import RUN_FILE
-from pellucid.runs.plan import Plan
-from pellucid.runs.recipe import TOKENS_PER_PARAMETER
-from pellucid.strict_json import read_json
+from pellucid.runs.plan import MOST_STEPS, read_plan
+from pellucid.runs.recipe import LARGEST_NUMBER, MOST_TOKENS, TOKENS_PER_PARAMETER
+from pellucid.strict_json import Fields, read_json
 
 
 MAX_CONFIG_BYTES = 1 << 20
@@ -87,10 +87,13 @@ def _untrained(name: str, config: GPTConfig) -> PlannedModel:
 
 def _from_json(name: str, path: Path) -> PlannedModel:
     if path.name == RUN_FILE:
-        plan = Plan.load(path.parent, kind=None)
+        plan = Fields(read_plan(path.parent), path)
+        recipe, config = plan.object("recipe"), GPTConfig.from_dict(plan.object("config").values)
         return PlannedModel(
-            name=name, config=plan.config, tokens=plan.recipe.total_tokens, tokens_reason="as this run was planned",
-            batch_tokens=plan.batch * plan.config.n_ctx, learning_rate=plan.recipe.learning_rate,
+            name=name, config=config, tokens=recipe.integer("total_tokens", least=1, most=MOST_TOKENS),
+            tokens_reason="as this run was planned",
+            batch_tokens=plan.integer("batch", least=1, most=MOST_STEPS) * config.n_ctx,
+            learning_rate=recipe.number("learning_rate", least=0, most=LARGEST_NUMBER),
         )  # fmt: skip
     try:
         values = read_json(path, max_bytes=MAX_CONFIG_BYTES)

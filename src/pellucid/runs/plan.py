@@ -168,6 +168,25 @@ def read_plan(run: Path) -> dict[str, Any]:
         raise PellucidError(f"{path} is damaged ({error}): {DAMAGED}") from None
 
 
+def read_shown_plan(run: Path) -> dict[str, Any]:
+    """The values of `run.json` for a page, each that pages show of its type.
+
+    Raises:
+        PellucidError: as `read_plan`, or a field is missing, of another type or out of range.
+    """
+    values = read_plan(run)
+    found = Fields(values, run / RUN_FILE)
+    found.text("kind", most=40)
+    found.text("dtype", most=40)
+    found.integer("seed", least=-LARGEST_INTEGER)
+    for name in ("batch", "total_steps", "threads"):
+        found.integer(name, least=1, most=MOST_STEPS)
+    GPTConfig.from_dict(found.object("config").values)
+    Recipe.from_dict(found.object("recipe").values)
+    found.object("source", None)
+    return values
+
+
 def log_spaced(total: int) -> tuple[int, ...]:
     """Steps 0, 1, 2, 4, 8, ... and the last: a model changes most in its first steps."""
     return tuple(sorted({0, total, *(2**i for i in range(total.bit_length()))}))

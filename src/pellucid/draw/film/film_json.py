@@ -12,9 +12,10 @@ from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Clip, Gradient, Group, Image, Matrix, Node, Path, Rect, Shows, Text
 from pellucid.draw.film.palette import table_bytes
 from pellucid.errors import PellucidError
-from pellucid.strict_json import parse_json
+from pellucid.strict_json import Fields, brief, parse_json
 
 
+LONGEST_TITLE = 1000
 MAX_FILM_BYTES = 1 << 28  # every mark of a long film, in text
 FORMAT, VERSION = "pellucid-film", 1
 KINDS: dict[str, Any] = {"rect": Rect, "text": Text, "path": Path, "image": Image, "group": Group, "clip": Clip}
@@ -111,11 +112,11 @@ def from_json(text: str) -> Film:
         raise PellucidError(f'this is no film: its JSON must say "format": "{FORMAT}"')
     if document.get("version") != VERSION:
         version = document.get("version")
-        raise PellucidError(f"this film has version {version}: this Pellucid reads version {VERSION}; update it")
+        raise PellucidError(f"this film has version {brief(version)}: this Pellucid reads version {VERSION}; update it")
     try:
         matrices = [Matrix(m["rows"], m["columns"], base64.b64decode(m["data"], validate=True)) for m in document["matrices"]]
         return Film(
-            title=document["title"],
+            title=Fields(document, "film").text("title", most=LONGEST_TITLE),
             width=document["width"],
             height=document["height"],
             background=document["background"],
@@ -130,19 +131,19 @@ def from_json(text: str) -> Film:
     except PellucidError:
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as problem:
-        raise PellucidError(f"this film is damaged: {type(problem).__name__} {problem}; write it again") from problem
+        raise PellucidError(f"this film is damaged: {brief(problem)}; write it again") from problem
 
 
 def _node(found: dict[str, Any], matrices: list[Matrix]) -> Node:
     rest = dict(found)
     name = rest.pop("kind")
-    if name not in KINDS:
-        raise PellucidError(f"no node of the kind {name!r}: there are {', '.join(KINDS)}")
+    if not isinstance(name, str) or name not in KINDS:
+        raise PellucidError(f"no node of the kind {brief(name)}: there are {', '.join(KINDS)}")
     kind: type[Node] = KINDS[name]
     attributes: dict[str, Any] = {}
     for key, value in rest.items():
         if key not in {field.name for field in fields(kind)}:
-            raise PellucidError(f"a {name} has no attribute {key!r}")
+            raise PellucidError(f"a {name} has no attribute {brief(key)}")
         attributes[key] = _attribute(key, value, matrices)
     return kind(**attributes)
 

@@ -28,7 +28,7 @@ from starlette.types import Receive, Scope, Send
 from pellucid.errors import PellucidError
 from pellucid.runs.files import METRICS
 from pellucid.runs.metrics import valid_lines
-from pellucid.runs.plan import read_plan
+from pellucid.runs.plan import read_shown_plan
 from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.http.lifetime import RequestLifetimeMiddleware
 from pellucid.serve.http.ranges import respond
@@ -91,7 +91,7 @@ def make_app(
 
     async def run(request: Request) -> Response:
         try:
-            return JsonResponse(await run_in_threadpool(read_plan, _found(catalog.run, request)))
+            return JsonResponse(await run_in_threadpool(read_shown_plan, _found(catalog.run, request)))
         except PellucidError as error:
             raise HTTPException(404, f"run.json of this run cannot be read: {error}") from None
 

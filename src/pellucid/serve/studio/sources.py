@@ -15,10 +15,9 @@ from pellucid.gpt.config_json import CONFIG
 from pellucid.record import SUFFIX, Record, check, open_record
 from pellucid.runs.files import MODEL, RUN_FILE
 from pellucid.runs.metrics import last_step
-from pellucid.runs.plan import MOST_STEPS, read_plan
+from pellucid.runs.plan import read_shown_plan
 from pellucid.serve.http.ranges import Content
 from pellucid.serve.wire import ModelInfo, ModelShape, RecordInfo, RunInfo, SourceLists
-from pellucid.strict_json import Fields
 
 
 MAX_ANSWERS = 24  # records of completions made on the page; the oldest is dropped first
@@ -139,9 +138,9 @@ class SourceCatalog:
         records = [known for at, known in self._records.by_path.items() if at.parent == path and at.is_file()]
         found = RunInfo(id=name, title=path.name, records=records, model=self._models.by_path.get(path))
         try:
-            plan = Fields(read_plan(path), path / RUN_FILE)
-            found |= {"kind": plan.text("kind", most=40), "total_steps": plan.integer("total_steps", most=MOST_STEPS)}
-        except (OSError, PellucidError) as error:
+            plan = read_shown_plan(path)
+            found |= {"kind": plan["kind"], "total_steps": plan["total_steps"]}
+        except PellucidError as error:
             return {**found, "problem": f"run.json cannot be read: {error}"}
         if (steps := last_step(path)) is not None:
             found["steps"] = steps

@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from pellucid.draw.backends.svg import escaped
 from pellucid.draw.film.film import Film
@@ -13,13 +13,12 @@ from pellucid.draw.film.font import EM
 from pellucid.errors import PellucidError
 from pellucid.files import check_target, write_whole
 from pellucid.record import Record, open_record
-from pellucid.runs.files import METRICS, RUN_FILE
+from pellucid.runs.files import METRICS
 from pellucid.runs.metrics import last_step, valid_lines
-from pellucid.runs.plan import MOST_STEPS, read_plan
+from pellucid.runs.plan import read_shown_plan
 from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, NOSCRIPT, STYLE, asset
 from pellucid.serve.studio.sources import describe_record
-from pellucid.serve.wire import FilmFile, Glyphs, StaticFigure, StaticPage, StaticRecord, StaticRun
-from pellucid.strict_json import Fields
+from pellucid.serve.wire import FilmFile, Glyphs, RunPlan, StaticFigure, StaticPage, StaticRecord, StaticRun
 from pellucid.version import __version__
 
 
@@ -97,15 +96,14 @@ def _record(record: Record | Path | str, number: int) -> StaticRecord:
 
 def _run(run: Path, number: int) -> StaticRun:
     try:
-        plan: Any = read_plan(run)  # of the fields of RunPlan, which the page reads
-        found = Fields(plan, run / RUN_FILE)
-        kind, total_steps = found.text("kind", most=40), found.integer("total_steps", most=MOST_STEPS)
+        plan = cast(RunPlan, read_shown_plan(run))
         lines = valid_lines((run / METRICS).read_bytes()).decode("utf-8")
     except (OSError, PellucidError) as error:
         raise PellucidError(f"cannot show the run {run}: {error}") from error
     page = StaticRun(
-        id=f"run-{number}", title=run.name, plan=plan, metrics=lines, records=[], model=None, kind=kind, total_steps=total_steps
-    )
+        id=f"run-{number}", title=run.name, plan=plan, metrics=lines, records=[], model=None, kind=plan["kind"],
+        total_steps=plan["total_steps"],
+    )  # fmt: skip
     if (steps := last_step(run)) is not None:
         page["steps"] = steps
     return page
