@@ -11,7 +11,7 @@ import torch
 from cases import cases
 from hypothesis import given
 from hypothesis import strategies as st
-from models import lively
+from models import PATTERN_SETS, lively
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import parametrize
@@ -313,6 +313,21 @@ def test_an_unchanged_model_is_given_to_the_kernel() -> None:
         model.register_buffer("counts", torch.zeros(3))
         model.wte.register_full_backward_hook(lambda *args: None)
         assert find_change(model) is None and default_runner(model).path.startswith("kernel")
+
+
+CHANGES: list[dict[str, Any]] = [
+    {}, {"d_embed": 12, "norm": "post", "activation": "relu", "attention_scale": False, "qkv_bias": False},
+    {"final_norm": False, "activation": "gelu_erf"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("changes", CHANGES)
+@pytest.mark.parametrize("patterns", sorted(PATTERN_SETS))
+def test_no_shape_or_dtype_is_a_change(patterns: str, changes: dict[str, Any], dtype: torch.dtype) -> None:
+    pattern = PATTERN_SETS[patterns]
+    model = pellucid.GPT(CONFIG.replace(pattern=pattern, n_layers=len(pattern), n_heads=4, **changes)).to(dtype)
+    assert find_change(model) is None is find_change(model.copy().train())
 
 
 @needs_kernel

@@ -141,6 +141,7 @@ def dry_run(
     Raises:
         PellucidError: as `train`.
     """
+    limit_threads()
     job = TrainingJob(corpus, TrainingOptions(**options))
     job.check()
     with TemporaryDirectory() as folder:
