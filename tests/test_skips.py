@@ -31,21 +31,28 @@ def pytest_configure(config):
 """
 
 
-@pytest.mark.parametrize(
-    ("name", "workers"), [*((name, "0") for name in FILES), ("test_module.py", "2"), ("test_skipped.py", "2")]
-)
-def test_a_skip_that_is_not_listed_fails_the_run(name: str, workers: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "2")], ids=["alone", "with workers"])
+def test_a_skip_that_is_not_listed_fails_the_run(options: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST, encoding="utf-8")
-    (tmp_path / name).write_text(FILES[name], encoding="utf-8")
-    (tmp_path / "test_other.py").write_text("def test_it(): pass\n", encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n", workers, "-p", "no:cacheprovider", "--rootdir", ".", "."],
-        capture_output=True, text=True, check=False, cwd=tmp_path, env=os.environ | {"PYTEST_ADDOPTS": ""},
+    for name, code in FILES.items():
+        (tmp_path / name).write_text(code, encoding="utf-8")
+    done = run_pytest(tmp_path, *options)
+    assert done.returncode == 1, done.stdout
+    named = {line.split(": ", 1)[1] for line in done.stdout.splitlines() if "not listed in tests/skips.py" in line}
+    assert {line.split(".py")[0] for line in named} == set(REASONS)
+    assert all(any(line.startswith(name) and reason in line for line in named) for name, reason in REASONS.items())
+    for name in REASONS:
+        (tmp_path / f"{name}.py").unlink()
+    if not options:
+        assert run_pytest(tmp_path).returncode == 0
+
+
+def run_pytest(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    alone = {"PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", *options, "."],
+        capture_output=True, text=True, check=False, cwd=folder, env=os.environ | alone,
     )  # fmt: skip
-    reason = REASONS.get(name.removesuffix(".py"))
-    assert done.returncode == (reason is not None), done.stdout
-    assert (f"{name}" in done.stdout and "not listed in tests/skips.py" in done.stdout) == (reason is not None)
-    assert reason is None or reason in done.stdout
 
 
 def test_a_listed_skip_needs_its_cause() -> None:
