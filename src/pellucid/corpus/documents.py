@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid.arguments import exists, path_of, shown
+from pellucid.arguments import path_of, shown
 from pellucid.errors import PellucidError
 from pellucid.text.tokenizer import END_OF_TEXT
 
@@ -55,7 +55,7 @@ def read_documents(sources: Sequence[str | Path], *, on_skip: Callable[[Path, st
     if not paths:
         raise PellucidError("no text is given: name a file or a folder")
     for path in paths:
-        if not exists(path):
+        if not path.exists():
             raise PellucidError(f"there is no file or folder {shown(str(path))}; a text itself is a pellucid.corpus.Document")
     return _documents(paths, on_skip)
 

@@ -13,6 +13,9 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.text.tokenizer import Tokenizer
 
 
+_PROMPT_LOGPROBS = replace(option_named("logprobs"), name="prompt_logprobs")  # the same range
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
     """One prompt and what is wanted of it.
@@ -51,7 +54,7 @@ class Request:
         if self.best_of is not None and ((best := as_integer(self.best_of)) is None or best < self.n):
             raise PellucidError(f"best_of must be a whole number, n ({self.n}) or more, not {shown(self.best_of)}")
         object.__setattr__(self, "best_of", option_named("best_of").check(self.best_of))
-        object.__setattr__(self, "prompt_logprobs", option_named("logprobs").check(self.prompt_logprobs))
+        object.__setattr__(self, "prompt_logprobs", _PROMPT_LOGPROBS.check(self.prompt_logprobs))
 
     @property
     def samples(self) -> int:

@@ -36,6 +36,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 
 
@@ -379,6 +380,6 @@ def parse(text: str) -> Pattern:
         if least <= len(numbers) <= most:
             return make(*numbers)
     raise PellucidError(
-        f"unknown attention pattern {text!r}: use dense, banded(w), local(l), strided(l), fixed(l,c), column(l), "
+        f"unknown attention pattern {shown(text)}: use dense, banded(w), local(l), strided(l), fixed(l,c), column(l), "
         "summary(l,c), compressed(kernel,stride), or heads(a,b) of several"
     )

@@ -103,6 +103,8 @@ def sources(given: Source | Iterable[Source], name: str = "corpus") -> list[Sour
     elif isinstance(given, Iterable) and not isinstance(given, bytes | Mapping):
         listed = list(given)
     else:
+        listed = []
+    if not listed:
         raise PellucidError(f"{name} must be a file or folder, a corpus.Document, or a list of these, not {shown(given)}")
     return [one if isinstance(one, Document) else path_of(f"{name} (a file or folder of text)", one) for one in listed]
 
