@@ -68,6 +68,11 @@ class Request:
         return max(asked, default=None)
 
 
+def check_request(request: object) -> None:
+    """Refuses what is no request. Raises PellucidError."""
+    instance("request", request, Request, "a Request (model.new_request(prompt, ...) makes one)")
+
+
 class SequenceGroup:
     """All completions of one request, while they are generated and after.
 
@@ -84,7 +89,7 @@ class SequenceGroup:
     """
 
     def __init__(self, request: Request, config: GPTConfig, tokenizer: Tokenizer | None, end_of_text: int) -> None:
-        instance("request", request, Request, "a Request (model.new_request(prompt, ...) makes one)")
+        check_request(request)
         wanted = request.wanted_prompt_logprobs
         check_fits(request.prompt, request.options, config, wanted)
         self.request = request
