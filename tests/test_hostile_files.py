@@ -21,14 +21,14 @@ from pellucid.draw.figure_files import draw_figures
 from pellucid.draw.film.font import ELLIPSIS, fit, text_width
 from pellucid.errors import PellucidError
 from pellucid.generation.text_generator import open_text_generator
-from pellucid.gpt.config import LARGEST_SIZE, MOST_BLOCKS
+from pellucid.gpt.config import MAX_LAYERS, MAX_SIZE
 from pellucid.serve.studio.sources import SourceCatalog
 from pellucid.serve.studio.static_page import write_page
 from pellucid.strict_json import MAX_DEPTH, Fields, parse_json
 
 
 CASES = 160  # of all kinds in turn
-SIZES = st.sampled_from([1, 2, 7, 280, 10**6, 10**9, LARGEST_SIZE])
+SIZES = st.sampled_from([1, 2, 7, 280, 10**6, 10**9, MAX_SIZE])
 
 
 @pytest.mark.parametrize("part", range(TIMES))
@@ -111,7 +111,7 @@ def test_a_field_is_of_its_type_or_names_itself(value: object, kind: str) -> Non
 
 
 @cases(8)
-@given(vocab=SIZES, width=SIZES, positions=SIZES, blocks=st.sampled_from([1, 2, 3, 1000, MOST_BLOCKS - 1]))
+@given(vocab=SIZES, width=SIZES, positions=SIZES, blocks=st.sampled_from([1, 2, 3, 1000, MAX_LAYERS - 1]))
 def test_a_config_that_the_weights_do_not_hold_is_refused_from_their_header(
     tiny_run: Path, tmp_path_factory: pytest.TempPathFactory, vocab: int, width: int, positions: int, blocks: int
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pellucid.errors import PellucidError
 
 
+MAX_PATH, MAX_NAME = 4096, 255  # bytes that Linux takes: a text that someone took for a path is longer
 _SHOWN = 100  # characters of a wrong value that a message shows at most
 T = TypeVar("T")
 
@@ -31,23 +32,17 @@ def path_of(name: str, value: Any) -> Path:
     """A path, given as text or as a path object. "" is none: it would mean the current folder.
 
     Raises:
-        PellucidError: it is no path, or no file system can hold it.
+        PellucidError: it is no path, or longer than file systems take.
     """
     try:
         given = os.fspath(value)
     except TypeError:
         given = None
-    if not isinstance(given, str) or not given or "\0" in given:
-        raise PellucidError(f"{name} must be a path (text or pathlib.Path), not {shown(value)}")
-    return Path(given)
-
-
-def exists(path: Path) -> bool:
-    """Whether there is something of that path; a text too long to be a path names nothing."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
+    if isinstance(given, str) and given and "\0" not in given:
+        path = Path(given)
+        if len(given) < MAX_PATH and all(len(os.fsencode(part)) <= MAX_NAME for part in path.parts):
+            return path
+    raise PellucidError(f"{name} must be a path (text or pathlib.Path), not {shown(value)}")
 
 
 def whole_number(name: str, value: Any, minimum: int, maximum: int | None = None) -> int:

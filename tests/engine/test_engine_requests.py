@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_runner import BROKEN, CONFIG, N_CTX, POSITION_BYTES, VOCAB, Plain, alone, logits_of
 
+from pellucid.engine import kv_memory
+from pellucid.engine.driver import EngineDriver
 from pellucid.engine.engine import Engine
 from pellucid.engine.options import SamplingOptions
 from pellucid.engine.prefix_cache import CachedPrefix, PrefixCache, shared_prefix_length
@@ -281,6 +283,39 @@ def test_requests_are_checked() -> None:
     ):
         with pytest.raises(PellucidError, match=says):
             submit(engine_on(Plain()), prompt, options)
+
+
+@pytest.mark.parametrize("what", ["text", [1, 2], None, 5, ask()])
+def test_only_requests_and_sequences_are_taken(what: object) -> None:
+    engine = engine_on(Plain())
+    with pytest.raises(PellucidError, match=r"request must be a Request \(model\.new_request\(prompt, \.\.\.\) makes one\)"):
+        engine.submit(what)  # type: ignore[arg-type]
+    for method in (engine.add, engine.cancel):
+        with pytest.raises(PellucidError, match="what must be a Sequence or a SequenceGroup"):
+            method(what)  # type: ignore[arg-type]
+    with EngineDriver(engine) as driver:
+        for method in (driver.submit, driver.stream, driver.astream):
+            with pytest.raises(PellucidError, match="request must be a Request"):
+                method(what)
+    for closed in (engine, driver):
+        with pytest.raises(PellucidError, match="the engine is closed"):
+            closed.submit(Request(prompt=[1], options=ask()))
+
+
+@cases(20)
+@given(lengths=st.lists(st.integers(2, 40), min_size=1, max_size=12), limit=st.integers(0, 100))
+def test_without_a_memory_limit_finished_texts_take_no_more_than_theirs(lengths: list[int], limit: int) -> None:
+    runner = Plain()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kv_memory, "CACHED_BYTES", limit * POSITION_BYTES)
+        engine = engine_on(runner)
+        for salt, length in enumerate(lengths):
+            submit(engine, prompt_of(length, salt), ask(1))
+            drain(engine)
+            assert engine.stats.cached_nbytes == runner.held() <= limit * POSITION_BYTES
+        assert engine.stats.cached or limit < lengths[-1]  # the last one is kept where it fits
+    engine.close()
+    assert not runner.sequences
 
 
 request = st.tuples(st.integers(0, 9), st.integers(0, 30), st.integers(0, 3), st.integers(1, 25), st.booleans())

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +185,7 @@ def test_no_compiler_is_no_obstacle(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 COLD = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pellucid.cli import main
 assert main(["generate", "A robot must", "--max-tokens", "8", "--seed", "1", "--json", *sys.argv[1:]]) == 0
 print(*sorted(sys.modules), file=sys.stderr)
@@ -200,3 +202,19 @@ def test_an_answer_from_the_kernel_imports_no_torch(tmp_path: Path) -> None:
     loaded = done.stderr.split()
     assert not {"torch", "safetensors", "rich", "tokenizers", "pellucid.cli.train"} & set(loaded)
     assert json.loads(done.stdout)["ids"] == pellucid.load(ASSETS / DEFAULT).generate("A robot must", max_tokens=8, seed=1).ids
+
+
+@pytest.mark.parametrize("kernel", ["auto", "off"])
+def test_threads_share_a_writer(kernel: str) -> None:
+    generator = open_text_generator(kernel=kernel)  # type: ignore[arg-type]
+    prompts = [f"The king said {number}" for number in range(6)]
+    alone = [generator.generate(prompt, max_tokens=6, seed=1).ids for prompt in prompts]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            numbers = list(pool.map(lambda _: [generator.runner.open(1) for _ in range(50)], range(6)))
+            written = list(pool.map(lambda prompt: generator.generate(prompt, max_tokens=6, seed=1).ids, prompts))
+    finally:
+        sys.setswitchinterval(interval)
+    assert written == alone and len({number for some in numbers for number in some}) == 300

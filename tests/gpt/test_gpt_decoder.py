@@ -230,3 +230,35 @@ def test_bfloat16_is_close_to_float32() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             rough = model(ids)
     assert (rough.float() - exact).abs().max() < 0.15 * exact.abs().max() / 3
+
+
+WRONG_IDS = {
+    "a list": lambda ids: ids.tolist(), "one text": lambda ids: ids[0], "no rows": lambda ids: ids[None],
+    "floats": lambda ids: ids.float(), "an array": lambda ids: ids.numpy(), "negative": lambda ids: ids - 97,
+    "too large": lambda ids: ids + 97, "None": lambda ids: None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG_IDS)
+def test_ids_and_targets_that_cannot_be_read_are_refused_by_name(wrong: str) -> None:
+    model, ids = Decoder(small()), torch.arange(1, 13).view(2, 6)
+    with pytest.raises(PellucidError, match=r"^ids "):
+        model(WRONG_IDS[wrong](ids))
+    if wrong != "None":
+        with pytest.raises(PellucidError, match=r"^targets "):
+            model(ids, WRONG_IDS[wrong](ids))
+    with pytest.raises(PellucidError, match=r"^targets must have the shape \(2, 6\), as the ids, not \(2, 5\)"):
+        model(ids, ids[:, :-1])
+
+
+@cases(40)
+@given(target=st.integers(-200, 200))
+def test_a_target_is_in_the_vocabulary_or_ignored(target: int) -> None:
+    model, ids = Decoder(small()), torch.arange(1, 7)[None]
+    targets = ids.clone()
+    targets[0, 3] = target
+    if 0 <= target < 97 or target == IGNORE:
+        assert model(ids, targets).isfinite()
+    else:
+        with pytest.raises(PellucidError, match=rf"^targets hold {target}, outside the vocabulary: .*96; -100 is"):
+            model(ids, targets)

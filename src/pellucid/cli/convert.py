@@ -7,7 +7,7 @@ import sys
 HELP = "write a model in another format"
 DESCRIPTION = """Writes a model in another format, reads it back, runs both on the same random prompts and prints the largest
 difference of their logits. A model that the format cannot compute exactly is refused, with the reasons, unless --allow-lossy
-is given. SRC may be a directory, a run, or a name on the Hugging Face hub.
+is given. SRC may be a directory, a run, a GGUF file, or a name on the Hugging Face hub.
 The loss by --quantize is measured in bits per byte, before and after: on the first 16,384 tokens of --measure FILES (text that
 the model was not trained on), or else on text that the model generates."""
 EXAMPLE = """pellucid convert runs/book book-neo --to hf-gpt-neo
@@ -19,7 +19,7 @@ FORMATS = ("pellucid", "hf-gpt2", "hf-gpt-neo", "hf-opt", "gguf")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("source", metavar="SRC", help="the model: default, a directory, a run, or org/name on the hub")
+    parser.add_argument("source", metavar="SRC", help="default, a directory, a run, a .gguf file, or org/name on the hub")
     parser.add_argument("destination", metavar="DST", help="a directory (gguf: a file) that does not exist")
     parser.add_argument("--to", required=True, choices=FORMATS, help="the format to write")
     parser.add_argument("--quantize", choices=KINDS, help="dtype to round the weights to, in formats that have it")

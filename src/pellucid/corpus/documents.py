@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pellucid.arguments import exists, path_of, shown
+from pellucid.arguments import path_of, shown
 from pellucid.corpus.utf8 import contains, decode, decoded, newlines, reason_to_skip
 from pellucid.errors import PellucidError
 from pellucid.text.split_pattern import chunks_of
@@ -102,7 +102,7 @@ def read_parts(sources: Sequence[Source], *, on_skip: OnSkip = warn) -> Iterator
     """The documents of `read_documents` in parts. Raises as it does, but for no source, which is no part."""
     paths = [path_of("a source of text", source) for source in sources if not isinstance(source, Document)]
     for path in paths:
-        if not exists(path):
+        if not path.exists():
             raise PellucidError(f"there is no file or folder {shown(str(path))}; a text itself is a pellucid.corpus.Document")
     return _parts([source for source in sources if isinstance(source, Document)], paths, on_skip)
 

@@ -20,7 +20,7 @@ from collections import abc
 from collections.abc import AsyncIterator, Iterator
 
 from pellucid.engine.engine import Engine
-from pellucid.engine.request import Request, SequenceGroup
+from pellucid.engine.request import Request, SequenceGroup, check_request
 from pellucid.engine.request_handle import DriverJob, RequestHandle, SampleToken
 from pellucid.engine.sequence import Sequence
 from pellucid.engine.stats import EngineStats
@@ -125,6 +125,7 @@ class EngineDriver:
         self.close()
 
     def _streamed(self, request: Request) -> RequestHandle:
+        check_request(request)
         if request.best_of not in (None, request.n):
             raise PellucidError("completions that are chosen among several cannot be streamed: leave out best_of")
         return self.submit(request)

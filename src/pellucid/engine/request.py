@@ -13,6 +13,9 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.text.tokenizer import Tokenizer
 
 
+_PROMPT_LOGPROBS = replace(option_named("logprobs"), name="prompt_logprobs")  # the same range
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
     """One prompt and what is wanted of it.
@@ -51,7 +54,7 @@ class Request:
         if self.best_of is not None and ((best := as_integer(self.best_of)) is None or best < self.n):
             raise PellucidError(f"best_of must be a whole number, n ({self.n}) or more, not {shown(self.best_of)}")
         object.__setattr__(self, "best_of", option_named("best_of").check(self.best_of))
-        object.__setattr__(self, "prompt_logprobs", option_named("logprobs").check(self.prompt_logprobs))
+        object.__setattr__(self, "prompt_logprobs", _PROMPT_LOGPROBS.check(self.prompt_logprobs))
 
     @property
     def samples(self) -> int:
@@ -63,6 +66,11 @@ class Request:
         """How many likeliest tokens are wanted at each position of the prompt; None: no log-probabilities of it at all."""
         asked = [k for k in (self.prompt_logprobs, self.options.logprobs if self.echo else None) if k is not None]
         return max(asked, default=None)
+
+
+def check_request(request: object) -> None:
+    """Refuses what is no request. Raises PellucidError."""
+    instance("request", request, Request, "a Request (model.new_request(prompt, ...) makes one)")
 
 
 class SequenceGroup:
@@ -81,7 +89,7 @@ class SequenceGroup:
     """
 
     def __init__(self, request: Request, config: GPTConfig, tokenizer: Tokenizer | None, end_of_text: int) -> None:
-        instance("request", request, Request, "a Request (model.new_request(prompt, ...) makes one)")
+        check_request(request)
         wanted = request.wanted_prompt_logprobs
         check_fits(request.prompt, request.options, config, wanted)
         self.request = request

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.arguments import shown
 from pellucid.engine.completion import Completion, Token, TopLogprobs
 from pellucid.engine.detokenizer import TextAssembler
 from pellucid.engine.options import SamplingOptions
@@ -196,7 +197,7 @@ def check_fits(
     """
     for token in prompt:
         if not 0 <= token < config.vocab_size:
-            raise PellucidError(f"token id {token} is outside the vocabulary: ids go from 0 to {config.vocab_size - 1}")
+            raise PellucidError(f"token id {shown(token)} is outside the vocabulary: ids go from 0 to {config.vocab_size - 1}")
     if options.slide and config.n_ctx < 2:
         raise PellucidError("a window of one token cannot slide: leave out slide")
     room = config.n_ctx + 1 - len(prompt)

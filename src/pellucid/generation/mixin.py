@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
-from pellucid.arguments import shown
+from pellucid.arguments import path_of, shown
 from pellucid.engine.completion import Completion, Score, Token
 from pellucid.engine.engine import run_to_completion
 from pellucid.engine.options import SamplingOptions, fresh_seed
@@ -83,7 +83,7 @@ class GenerationMixin:
         if isinstance(draft, str | Path):
             from pellucid.generation.open_runner import open_runner
 
-            opened = open_runner(draft)
+            opened = open_runner(path_of("draft", draft))
             check_drafts_for(opened, self)
             return DraftModel(opened.runner)
         if not isinstance(draft, GenerationMixin):

@@ -5,14 +5,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from pellucid.arguments import shown, text_of, whole_number
+from pellucid.arguments import instance, shown, text_of
+from pellucid.engine.options import option_named
 from pellucid.errors import PellucidError
-
-
-if TYPE_CHECKING:
-    from pellucid.generation.mixin import GenerationMixin
+from pellucid.generation.mixin import GenerationMixin
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +85,7 @@ class Prompt:
         parts.append(f"{shape.before}{self.query}{shape.between}")
         return shape.separator.join(parts)
 
-    def fitted(self, model: "GenerationMixin", *, max_tokens: int = 64) -> "Prompt":
+    def fitted(self, model: GenerationMixin, *, max_tokens: int = 64) -> "Prompt":
         """The same prompt with as many examples, counted from the first, as leave room for an answer.
 
         "As many as fit" is the paper's K, 10 to 100 in a window of 2048 (section 2). The first ones stay, so that a prompt of
@@ -101,7 +98,8 @@ class Prompt:
         Raises:
             PellucidError: no room even without examples, or a model without a tokenizer.
         """
-        max_tokens = whole_number("max_tokens", max_tokens, 0)
+        instance("model", model, GenerationMixin, "a model (pellucid.load(...))")
+        max_tokens = option_named("max_tokens").check(max_tokens)
         tokenizer, room = model.require_tokenizer(), model.config.n_ctx + 1 - max_tokens
         room = min(room, model.config.n_ctx)
         for count in range(len(self.examples), -1, -1):
@@ -114,7 +112,7 @@ class Prompt:
             f"has room for {max(room, 0)}: shorten them, or set max_tokens to less"
         )
 
-    def answered(self, model: "GenerationMixin", answer: str) -> tuple[list[int], int]:
+    def answered(self, model: GenerationMixin, answer: str) -> tuple[list[int], int]:
         """Prompt and answer as the tokens of one text, and the place of the answer's first: what `model.score` is to be given.
 
         They are encoded together, since the space before an answer belongs to its first token. Where a tokenizer lets a token
@@ -123,6 +121,7 @@ class Prompt:
         Raises:
             PellucidError: an empty answer, or a model without a tokenizer.
         """
+        instance("model", model, GenerationMixin, "a model (pellucid.load(...))")
         if not text_of("answer", answer).strip():
             raise PellucidError(f"an answer must be text, and not empty; got {answer!r}")
         tokenizer = model.require_tokenizer()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pellucid.arguments import exists, path_of, shown
+from pellucid.arguments import path_of, shown
 from pellucid.errors import PellucidError
 from pellucid.formats.hub import fetch, is_hub_id
 from pellucid.gpt.config_json import CONFIG
@@ -25,7 +25,7 @@ def gguf_file(source: str | Path) -> Path | None:
         PellucidError: it is no path.
     """
     path = path_of("source", source)
-    return path if path.suffix.lower() == GGUF and exists(path) and path.is_file() else None
+    return path if path.suffix.lower() == GGUF and path.is_file() else None
 
 
 def resolve(source: str | Path) -> Path:
@@ -40,7 +40,7 @@ def resolve(source: str | Path) -> Path:
         if not (directory / CONFIG).exists():
             raise PellucidError("this build of pellucid carries no default model: name a model or run directory")
         return directory
-    if not exists(directory) and not is_hub_id(str(source)):
+    if not directory.exists() and not is_hub_id(str(source)):
         raise PellucidError(f"no such directory or file: {shown(str(source))}; {A_MODEL}")
     if (directory / RUN_FILE).exists():
         if not (directory / MODEL / CONFIG).exists():

@@ -8,13 +8,14 @@ start from its bytes and, while two neighbours together are a token, join the pa
 
 import hashlib
 import json
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, SupportsIndex
 
-from pellucid.arguments import path_of
+from pellucid.arguments import flag, path_of, shown, text_of
 from pellucid.errors import PellucidError
 from pellucid.resources import available_cpus
 from pellucid.text import tokenizer_json
@@ -120,7 +121,8 @@ class Tokenizer:
         any other, so that what a user types cannot end a document.
         A lone surrogate, which no UTF-8 text can hold, is encoded as U+FFFD.
         """
-        if allow_special and self.end_of_text:
+        text_of("text", text)
+        if flag("allow_special", allow_special) and self.end_of_text:
             ids: list[int] = []
             for i, part in enumerate(text.split(self.end_of_text)):
                 ids += [self.eot] * (i > 0) + self.encode(part)
@@ -145,13 +147,18 @@ class Tokenizer:
 
     def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
         """The bytes of token ids, joined; special tokens are what they are written as."""
+        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+            raise PellucidError(f"ids must be token ids, not {shown(ids)}")
         return b"".join(map(self.token_bytes, ids))
 
     def token_bytes(self, token: SupportsIndex) -> bytes:
         """The bytes of one token; raises PellucidError for an id outside the vocabulary."""
-        i = token.__index__()
+        try:
+            i = operator.index(token)
+        except TypeError:
+            raise PellucidError(f"a token id must be a whole number, not {shown(token)}") from None
         if not 0 <= i < self.vocab_size:
-            raise PellucidError(f"token id {i} is outside the vocabulary: ids go from 0 to {self.vocab_size - 1}")
+            raise PellucidError(f"token id {shown(i)} is outside the vocabulary: ids go from 0 to {self.vocab_size - 1}")
         return self._table[i]
 
     @property

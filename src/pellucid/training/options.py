@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-from pellucid.arguments import as_float, instance, path_of, shown, text_of
+from pellucid.arguments import as_float, instance, path_of, shown, text_of, whole_number
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.text.tokenizer import Tokenizer
@@ -17,6 +17,9 @@ from pellucid.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from pellucid.corpus.documents import Source
+
+
+MAX_PARAMETERS = 10**15  # far beyond any model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,6 +181,8 @@ class TrainingOptions(RunOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.parameters is not None:
+            whole_number("parameters", self.parameters, 1, MAX_PARAMETERS)
         if self.config is not None:
             instance("config", self.config, GPTConfig, "a GPTConfig, such as GPTConfig.preset(\"tiny\")")
         if self.tokenizer is not None and not isinstance(self.tokenizer, Tokenizer):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import ClassVar
 
-from pellucid.arguments import as_float, number, path_of, shown, whole_number
+from pellucid.arguments import as_float, flag, number, path_of, shown, text_of, whole_number
 from pellucid.draw.film.keyframes import LARGEST, check, is_number
 from pellucid.draw.film.nodes import Clip, Group, Image, Matrix, Node
 from pellucid.draw.film.palette import PAPER
@@ -163,6 +163,7 @@ class Film:
     def caption_at(self, t: float) -> str:
         """The caption at t seconds; "" where there is none."""
         last = t >= self.duration
+        number("t", t)
         return next((c.text for c in self.captions if c.start <= t < c.end or (last and c.end >= self.duration)), "")
 
     def segment_at(self, t: float) -> FilmSegment:
@@ -248,12 +249,12 @@ class Film:
         Args:
             glyphs: also the advance and outline of every character that the film can show.
         """
-        return self.formats.to_json(self, glyphs=glyphs)
+        return self.formats.to_json(self, glyphs=flag("glyphs", glyphs))
 
     @classmethod
     def from_json(cls, text: str) -> "Film":
         """The film that `to_json` wrote. Raises PellucidError for any other text."""
-        return cls.formats.from_json(text)
+        return cls.formats.from_json(text_of("text", text))
 
 
 def walk(nodes: Sequence[Node]) -> Iterator[Node]:

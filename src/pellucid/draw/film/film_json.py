@@ -12,7 +12,7 @@ from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Clip, Gradient, Group, Image, Matrix, Node, Path, Rect, Shows, Text
 from pellucid.draw.film.palette import table_bytes
 from pellucid.errors import PellucidError
-from pellucid.strict_json import Fields, brief, parse_json
+from pellucid.strict_json import Fields, parse_json
 
 
 LONGEST_TITLE = 1000
@@ -112,7 +112,7 @@ def from_json(text: str) -> Film:
         raise PellucidError(f'this is no film: its JSON must say "format": "{FORMAT}"')
     if document.get("version") != VERSION:
         version = document.get("version")
-        raise PellucidError(f"this film has version {brief(version)}: this Pellucid reads version {VERSION}; update it")
+        raise PellucidError(f"this film has version {shown(version)}: this Pellucid reads version {VERSION}; update it")
     try:
         matrices = [Matrix(m["rows"], m["columns"], base64.b64decode(m["data"], validate=True)) for m in document["matrices"]]
         return Film(
@@ -131,19 +131,19 @@ def from_json(text: str) -> Film:
     except PellucidError:
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as problem:
-        raise PellucidError(f"this film is damaged: {brief(problem)}; write it again") from problem
+        raise PellucidError(f"this film is damaged: {shown(problem)}; write it again") from problem
 
 
 def _node(found: dict[str, Any], matrices: list[Matrix]) -> Node:
     rest = dict(found)
     name = rest.pop("kind")
     if not isinstance(name, str) or name not in KINDS:
-        raise PellucidError(f"no node of the kind {brief(name)}: there are {', '.join(KINDS)}")
+        raise PellucidError(f"no node of the kind {shown(name)}: there are {', '.join(KINDS)}")
     kind: type[Node] = KINDS[name]
     attributes: dict[str, Any] = {}
     for key, value in rest.items():
         if key not in {field.name for field in fields(kind)}:
-            raise PellucidError(f"a {name} has no attribute {brief(key)}")
+            raise PellucidError(f"a {name} has no attribute {shown(key)}")
         attributes[key] = _attribute(key, value, matrices)
     return kind(**attributes)
 
