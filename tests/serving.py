@@ -72,7 +72,7 @@ def until(reached: Callable[[], object], tries: int = 3000) -> None:
 def is_idle(studio: Studio) -> bool:
     """Whether nothing of any client is left: no connection, task, place in the line, held model or sequence of an engine."""
     server, service = studio._server.server_state, studio._completions
-    loaded = service._loaded
+    loaded = service._models.loaded
     engine = loaded and loaded._driver
     return not (
         server.connections or server.tasks or service._waiting or service._concurrent or service._recording_lock.locked()

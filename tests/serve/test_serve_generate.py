@@ -245,7 +245,7 @@ def test_plain_answers_are_given_together_and_each_is_the_model_s(studio: Studio
         assert len(tokens[0]["top"]) == 5
     assert events_of(read(recorded))[-1][0] == "done"
     assert studio.catalog._count <= before + 1
-    driver = studio._completions._loaded._driver
+    driver = studio._completions._models.loaded._driver
     assert driver.stats.sequence_steps > driver.stats.steps, "none shared a step"
 
 
@@ -272,7 +272,7 @@ def test_a_page_that_goes_away_frees_its_place_within_a_step(studio: Studio, mon
             break
         threading.Event().wait(0.02)
     assert studio._completions._concurrent == 0
-    driver = studio._completions._loaded._driver
+    driver = studio._completions._models.loaded._driver
     steps = driver.stats.steps
     slow.go.set()
     for _ in range(400):

@@ -74,6 +74,29 @@ def test_a_client_that_leaves_the_line_frees_its_place_whatever_it_sent_behind(
     assert printed() == []
 
 
+def test_a_client_that_leaves_while_its_record_is_written_frees_its_place_before_the_next_chunk(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, printed: Any
+) -> None:
+    from pellucid.record import RecordWriter
+
+    go, written, original, kept = threading.Event(), [], RecordWriter.add, studio.catalog._count
+
+    def slow_add(writer: RecordWriter, name: str, *given: Any, **named: Any) -> Any:
+        written.append(name)
+        assert go.wait(20)
+        return original(writer, name, *given, **named)
+
+    monkeypatch.setattr(RecordWriter, "add", slow_add)
+    connection = start(studio, {"prompt": "the", "max_tokens": 3})
+    until(lambda: written)
+    connection.close()
+    until(lambda: not studio._server.server_state.tasks)
+    go.set()
+    until(lambda: is_idle(studio))
+    assert len(written) == 1 and studio.catalog._count == kept
+    assert printed() == []
+
+
 def test_clients_that_leave_while_a_model_is_loaded_have_it_loaded_once(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,3 +325,17 @@ def test_every_value_of_every_field_is_answered_or_refused_in_one_line(studio: S
             assert "\n" not in answer.error and "Error" not in answer.error, body
         else:
             assert answer.status == 200 and events(answer)[-1][0] == "done", (body, answer.body[-300:])
+
+
+@pytest.mark.parametrize("name", ["Host", "Origin", "Content-Type", "Sec-Fetch-Site", "Range", "Content-Length"])
+def test_a_header_that_decides_is_given_once(studio: Studio, name: str) -> None:
+    port, body = studio.port, b"{}"
+    good = {
+        "Host": f"127.0.0.1:{port}", "Origin": f"http://127.0.0.1:{port}", "Content-Type": "application/json",
+        "Sec-Fetch-Site": "same-origin", "Range": "bytes=0-1", "Content-Length": str(len(body)),
+    }  # fmt: skip
+    other = {"Origin": "http://evil.example", "Content-Type": "text/plain", "Sec-Fetch-Site": "cross-site"}.get(name, "7")
+    for first, second in ((good[name], other), (other, good[name])):
+        lines = [f"{one}: {value}" for one, value in {**good, "Connection": "close"}.items() if one != name]
+        head = "\r\n".join(["POST /api/generate HTTP/1.1", *lines, f"{name}: {first}", f"{name}: {second}", "", ""])
+        assert answered(studio, head.encode() + body).startswith(b"HTTP/1.1 400 ")

@@ -54,7 +54,7 @@ SAMPLE_INDEX = 0  # the sample index that the draws are hashed with: the first o
 def xray(
     model: GPT, prompt: OnePrompt = None, *, keep: Collection[str] = KEEP, candidates: int = 20,
     record_dtype: RecordDtype | None = None, on_token: Callable[[Token, StepDistribution], None] | None = None,
-    **generate_options: Any,
+    on_chunk: Callable[[str], None] | None = None, **generate_options: Any,
 ) -> Record:  # fmt: skip
     """Generates as `model.generate` does, and records the model's activations, distributions and draws.
 
@@ -70,6 +70,7 @@ def xray(
         record_dtype: "float32" records block inputs and attention without rounding; a file is then several times as large.
         on_token: called with each token as soon as it is drawn, and the distribution it was drawn from. An exception ends the
             generation and is passed on.
+        on_chunk: called with the name of each chunk before it is written, likewise.
         generate_options: those of `generate`, except n, best_of, logprobs and slide.
 
     Returns:
@@ -98,7 +99,7 @@ def xray(
     generation = capture_generation(model, sequence, keep, min(candidates, model.config.vocab_size), on_token)
     buffer = BytesIO()
     with inference_mode(model), RecordWriter(buffer, "generation", _provenance(model, sequence)) as writer:
-        _write(_ChunkWriter(writer), model, sequence, keep, generation, exact=record_dtype == "float32")
+        _write(_ChunkWriter(writer, on_chunk), model, sequence, keep, generation, exact=record_dtype == "float32")
     buffer.seek(0)
     return open_record(buffer)
 
@@ -172,11 +173,14 @@ class _LogitsRunner:
 class _ChunkWriter:
     """Adds generation chunks with the schema's descriptions, and collects the token ids that need pieces."""
 
-    def __init__(self, writer: RecordWriter) -> None:
+    def __init__(self, writer: RecordWriter, on_chunk: Callable[[str], None] | None) -> None:
         self.writer = writer
+        self.on_chunk = on_chunk
         self.tokens: set[int] = set()
 
     def add(self, name: str, value: Any, source: Mapping[str, Any] | None = None, **parts: int) -> None:
+        if self.on_chunk is not None:
+            self.on_chunk(f"generation/{name}".format(**parts))
         description = describe("generation", f"generation/{name}")
         self.writer.add(f"generation/{name}".format(**parts), value, source=source, **description)
 

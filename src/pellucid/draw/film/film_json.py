@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from typing import Any
 
+from pellucid.arguments import shown
 from pellucid.draw.film.film import Caption, Film, FilmSegment, walk
 from pellucid.draw.film.font import EM, advance, path
 from pellucid.draw.film.keyframes import Keyframes

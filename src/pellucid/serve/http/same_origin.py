@@ -34,7 +34,9 @@ HEADERS = {
 }
 LOCAL = ("localhost", "127.0.0.1", "::1")
 # Headers that decide how a request is read, or whether it is answered: given twice, they must say the same.
-SINGLE = ("host", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "content-type", "content-length", "range")
+SINGLE = frozenset(
+    (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest", b"content-type", b"content-length", b"range")
+)
 
 
 class SameOriginMiddleware:
@@ -77,9 +79,10 @@ class SameOriginMiddleware:
 
     def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
         """(status, reason), or None where the request is allowed."""
-        for name in SINGLE:
-            if len(set(headers.getlist(name))) > 1:
-                return 400, f"the header {name} is given twice, and not the same: send it once"
+        given: dict[bytes, bytes] = {}
+        for name, value in headers.raw:
+            if name in SINGLE and given.setdefault(name, value) != value:
+                return 400, f"the header {name.decode()} is given twice, and not the same: send it once"
         if "content-length" in headers and "transfer-encoding" in headers:
             return 400, "Content-Length and Transfer-Encoding contradict each other: send the first alone"
         host = headers.get("host", "")

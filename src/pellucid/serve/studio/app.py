@@ -35,7 +35,8 @@ from pellucid.serve.http.ranges import respond
 from pellucid.serve.http.same_origin import LOCAL, SameOriginMiddleware
 from pellucid.serve.studio.figures import figure_json
 from pellucid.serve.studio.generate_request import MAX_PROMPT_CHARACTERS, MAX_TOKENS, option_fields
-from pellucid.serve.studio.generation import BusyError, ClosingError, CompletionService, CompletionStream
+from pellucid.serve.studio.generation import BusyError, CompletionService, CompletionStream
+from pellucid.serve.studio.loaded_model import ClosingError
 from pellucid.serve.studio.page import asset, served_page
 from pellucid.serve.studio.sources import SourceCatalog
 from pellucid.serve.wire import ErrorMessage, Limits, MetricsHeader, Sources

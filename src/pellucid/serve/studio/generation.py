@@ -12,10 +12,9 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from pellucid.errors import PellucidError
@@ -23,33 +22,25 @@ from pellucid.runtime.runner import ONE_THREAD
 from pellucid.serve import wire
 from pellucid.serve.http.lifetime import CLOSING
 from pellucid.serve.studio.generate_request import ParsedRequest, parse_generate_request
+from pellucid.serve.studio.loaded_model import MAX_CONCURRENT, ModelCache, in_thread
 from pellucid.serve.studio.sources import SourceCatalog
 
 
 if TYPE_CHECKING:
     from pellucid.engine.completion import Token
-    from pellucid.engine.driver import EngineDriver, RequestHandle
+    from pellucid.engine.driver import RequestHandle
     from pellucid.generation.model import GPT
     from pellucid.interpret.capture import RecordDtype
     from pellucid.interpret.formulas import StepDistribution
     from pellucid.text.tokenizer import Tokenizer
 
 MAX_WAITING = 3  # requests for a recorded completion that wait
-MAX_CONCURRENT = 16  # plain completions at once
 CANDIDATES = 20
-Result = TypeVar("Result")
 _TOP_TOKENS = 5  # likeliest tokens of a `token` event
 
 
 class BusyError(PellucidError):
     """Too many requests are waiting or running (429)."""
-
-
-class ClosingError(PellucidError):
-    """The server is closing (503)."""
-
-    def __init__(self) -> None:
-        super().__init__(CLOSING)
 
 
 class _Cancelled(Exception):
@@ -86,38 +77,6 @@ class CompletionStream:
             self.task.cancel()
 
 
-class _LoadedModel:
-    """A model in memory, the number of completions that use it, and the driver of its plain ones, once there is one."""
-
-    def __init__(self, stamp: str, model: "GPT") -> None:
-        self.stamp = stamp
-        self.model = model
-        self.users = 0
-        self.unused = asyncio.Event()
-        self.unused.set()
-        self._driver: EngineDriver | None = None
-        self._lock = threading.Lock()
-        self._closed = False
-
-    def driver(self) -> "EngineDriver":
-        """The driver of plain completions, created on the first call, which packs the weights and takes a while."""
-        from pellucid.engine.driver import EngineDriver
-
-        with self._lock:
-            if self._closed:
-                raise ClosingError
-            if self._driver is None:
-                self._driver = EngineDriver(self.model.engine(max_sequences=MAX_CONCURRENT))
-            return self._driver
-
-    def close(self) -> None:
-        """Closes the driver and ends its completions."""
-        with self._lock:
-            self._closed = True
-            if self._driver is not None:
-                self._driver.close()
-
-
 class CompletionService:
     """Generates completions with the catalog's models: plain ones batched, recorded ones one at a time.
 
@@ -130,10 +89,9 @@ class CompletionService:
         self._catalog = catalog
         self._record_dtype = record_dtype
         self._recording_lock = asyncio.Lock()  # held by the recorded completion that runs
-        self._model_lock = asyncio.Lock()  # in order of arrival, so that a request for another model is not starved
         self._waiting = self._concurrent = 0
         self._tasks: set[asyncio.Future[None]] = set()  # referenced here, so that they are not garbage-collected
-        self._loaded: _LoadedModel | None = None  # the model used last: one in memory at a time
+        self._models = ModelCache()
         self._streams: WeakSet[CompletionStream] = WeakSet()  # until nobody reads them any more
         self._closing = threading.Event()
 
@@ -146,8 +104,7 @@ class CompletionService:
     def close(self) -> None:
         """Ends all completions within a step. May be called from any thread."""
         self._closing.set()
-        if (loaded := self._loaded) is not None:
-            loaded.close()
+        self._models.close()
 
     async def start(self, body: bytes) -> CompletionStream:
         """Starts a completion as soon as it may run. Errors of the request are raised here, before anything is sent.
@@ -158,35 +115,6 @@ class CompletionService:
         parsed = parse_generate_request(body)
         source, title = self._catalog.model(parsed.model)
         return await (self._start_recorded if parsed.record else self._start_plain)(parsed, source, title)
-
-    @asynccontextmanager
-    async def _use_model(self, name: str, source: str | Path) -> AsyncIterator[_LoadedModel]:
-        """The loaded model; it is loaded again if its file has changed, as in a run that is still training."""
-        async with self._model_lock:
-            stamp = f"{name} {_stamp(source)}"
-            if self._loaded is not None and self._loaded.stamp != stamp:
-                await self._loaded.unused.wait()
-                old, self._loaded = self._loaded, None
-                await _in_thread(old.close)
-            if self._loaded is None:
-                await _in_thread(lambda: self._load(stamp, source))
-            if self._closing.is_set():  # asked after `_loaded` is set: from here on `close` ends what it answers
-                raise ClosingError
-            assert self._loaded is not None
-            loaded = self._loaded
-            loaded.users += 1
-            loaded.unused.clear()
-        try:
-            yield loaded
-        finally:
-            loaded.users -= 1
-            if loaded.users == 0:
-                loaded.unused.set()
-
-    def _load(self, stamp: str, source: str | Path) -> None:
-        from pellucid.generation.load import load
-
-        self._loaded = _LoadedModel(stamp, load(source))
 
     def _new_stream(self) -> CompletionStream:
         stream = CompletionStream()
@@ -221,11 +149,11 @@ class CompletionService:
     ) -> None:
         """Submits the request and forwards its tokens. An error before that is raised where `started` is awaited."""
         try:
-            async with self._use_model(parsed.model, source) as loaded:
+            async with self._models.use(parsed.model, source) as loaded:
                 shown = min(_TOP_TOKENS, loaded.model.config.vocab_size)
                 new_request = partial(loaded.model.new_request, parsed.prompt, logprobs=shown, **parsed.options)
-                request = await _in_thread(new_request)
-                handle = (await _in_thread(loaded.driver)).submit(request)
+                request = await in_thread(new_request)
+                handle = (await in_thread(loaded.driver)).submit(request)
                 started.set_result(None)
                 await self._forward_tokens(handle, stream, loaded.model.tokenizer)
         except Exception as error:
@@ -260,7 +188,7 @@ class CompletionService:
             await self._recording_lock.acquire()
         finally:
             self._waiting -= 1
-        using = self._use_model(parsed.model, source)
+        using = self._models.use(parsed.model, source)
         try:  # from here on every exit must release the lock
             loaded = await using.__aenter__()
         except BaseException:
@@ -272,7 +200,7 @@ class CompletionService:
             self._recording_lock.release()
 
         try:
-            sequence = await _in_thread(lambda: loaded.model.new_sequence(parsed.prompt, **parsed.options))
+            sequence = await in_thread(lambda: loaded.model.new_sequence(parsed.prompt, **parsed.options))
         except BaseException:
             await end()
             raise
@@ -320,7 +248,7 @@ class CompletionService:
         tokenizer = model.tokenizer
         tokens: list[Token] = []
 
-        def check_wanted() -> None:
+        def check_wanted(_: object = None) -> None:
             if cancelled.is_set() or self._closing.is_set():
                 raise _Cancelled
 
@@ -341,9 +269,9 @@ class CompletionService:
         torch.set_num_threads(1 if model.config.parameters() < ONE_THREAD else threads)
         try:
             with xray(
-                model, prompt, candidates=CANDIDATES, record_dtype=self._record_dtype, on_token=on_token, **options
-            ) as record:
-                check_wanted()
+                model, prompt, candidates=CANDIDATES, record_dtype=self._record_dtype, on_token=on_token, on_chunk=check_wanted,
+                **options,
+            ) as record:  # fmt: skip
                 data = record.to_bytes()
         finally:
             torch.set_num_threads(threads)
@@ -353,18 +281,6 @@ class CompletionService:
             record=record_id, url=f"/records/{record_id}", text="".join(token.text for token in tokens),
             finish_reason=_finish_reason(tokens[-1]), seed=str(options["seed"]), bytes=len(data),
         )  # fmt: skip
-
-
-async def _in_thread(function: Callable[[], Result]) -> Result:
-    """Runs a function in a thread. A caller that is cancelled waits for its end: the next one must not find it half done."""
-    running = asyncio.ensure_future(asyncio.to_thread(function))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait({running})
-        if not running.cancelled():
-            running.exception()  # of no interest any more
-        raise
 
 
 def _piece(tokenizer: "Tokenizer | None", token: int) -> str:
@@ -396,14 +312,3 @@ def _finish_reason(token: "Token") -> wire.FinishReason:
 
 def _error_text(error: Exception) -> str:
     return str(error) if isinstance(error, PellucidError) else f"{type(error).__name__}: {error}"
-
-
-def _stamp(source: str | Path) -> str:
-    """Modification time and size of the model's file, as text; "" for a model that is no directory."""
-    if not isinstance(source, Path):
-        return ""
-    for path in (source / "model" / "model.safetensors", source / "model.safetensors"):
-        if path.is_file():
-            found = path.stat()
-            return f"{found.st_mtime_ns} {found.st_size}"
-    return ""

@@ -1,0 +1,129 @@
+"""The studio's model in memory, one at a time: loaded when it is asked for, again when its file changes."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pellucid.errors import PellucidError
+from pellucid.serve.http.lifetime import CLOSING
+
+
+if TYPE_CHECKING:
+    from pellucid.engine.driver import EngineDriver
+    from pellucid.generation.model import GPT
+
+MAX_CONCURRENT = 16  # plain completions at once
+Result = TypeVar("Result")
+
+
+class ClosingError(PellucidError):
+    """The server is closing (503)."""
+
+    def __init__(self) -> None:
+        super().__init__(CLOSING)
+
+
+class LoadedModel:
+    """A model in memory, the number of completions that use it, and the driver of its plain ones, once there is one."""
+
+    def __init__(self, stamp: str, model: "GPT") -> None:
+        self.stamp = stamp
+        self.model = model
+        self.users = 0
+        self.unused = asyncio.Event()
+        self.unused.set()
+        self._driver: EngineDriver | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def driver(self) -> "EngineDriver":
+        """The driver of plain completions, created on the first call, which packs the weights and takes a while."""
+        from pellucid.engine.driver import EngineDriver
+
+        with self._lock:
+            if self._closed:
+                raise ClosingError
+            if self._driver is None:
+                self._driver = EngineDriver(self.model.engine(max_sequences=MAX_CONCURRENT))
+            return self._driver
+
+    def close(self) -> None:
+        """Closes the driver and ends its completions."""
+        with self._lock:
+            self._closed = True
+            if self._driver is not None:
+                self._driver.close()
+
+
+class ModelCache:
+    """The model used last, for completions that share it.
+
+    Attributes:
+        loaded: the model; None before the first is loaded, and while another one is.
+    """
+
+    def __init__(self) -> None:
+        self.loaded: LoadedModel | None = None
+        self._lock = asyncio.Lock()  # in order of arrival, so that a request for another model is not starved
+        self._closed = False
+
+    def close(self) -> None:
+        """Closes the model's driver and ends its completions. May be called from any thread."""
+        self._closed = True
+        if (loaded := self.loaded) is not None:
+            loaded.close()
+
+    @asynccontextmanager
+    async def use(self, name: str, source: str | Path) -> AsyncIterator[LoadedModel]:
+        """The loaded model; it is loaded again if its file has changed, as in a run that is still training."""
+        async with self._lock:
+            stamp = f"{name} {_stamp(source)}"
+            if self.loaded is not None and self.loaded.stamp != stamp:
+                await self.loaded.unused.wait()
+                old, self.loaded = self.loaded, None
+                await in_thread(old.close)
+            if self.loaded is None:
+                await in_thread(lambda: self._load(stamp, source))
+            if self._closed:  # asked after `loaded` is set: from here on `close` ends what it answers
+                raise ClosingError
+            assert self.loaded is not None
+            loaded = self.loaded
+            loaded.users += 1
+            loaded.unused.clear()
+        try:
+            yield loaded
+        finally:
+            loaded.users -= 1
+            if loaded.users == 0:
+                loaded.unused.set()
+
+    def _load(self, stamp: str, source: str | Path) -> None:
+        from pellucid.generation.load import load
+
+        self.loaded = LoadedModel(stamp, load(source))
+
+
+async def in_thread(function: Callable[[], Result]) -> Result:
+    """Runs a function in a thread. A caller that is cancelled waits for its end: the next one must not find it half done."""
+    running = asyncio.ensure_future(asyncio.to_thread(function))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        if not running.cancelled():
+            running.exception()  # of no interest any more
+        raise
+
+
+def _stamp(source: str | Path) -> str:
+    """Modification time and size of the model's file, as text; "" for a model that is no directory."""
+    if not isinstance(source, Path):
+        return ""
+    for path in (source / "model" / "model.safetensors", source / "model.safetensors"):
+        if path.is_file():
+            found = path.stat()
+            return f"{found.st_mtime_ns} {found.st_size}"
+    return ""
