@@ -19,7 +19,7 @@ FORMATS = ("pellucid", "hf-gpt2", "hf-gpt-neo", "hf-opt", "gguf")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("source", metavar="SRC", help="default, a directory, a run, a .gguf file, or org/name on the hub")
+    parser.add_argument("source", metavar="SRC", help="the model: default, a directory, a run, a .gguf file, or a hub name")
     parser.add_argument("destination", metavar="DST", help="a directory (gguf: a file) that does not exist")
     parser.add_argument("--to", required=True, choices=FORMATS, help="the format to write")
     parser.add_argument("--quantize", choices=KINDS, help="dtype to round the weights to, in formats that have it")

@@ -140,7 +140,7 @@ SAMPLING_OPTIONS: tuple[SamplingOption, ...] = (
     ),
     SamplingOption(
         name="temperature", type="float", default=1.0, minimum=0, recorded="always", metavar="X",
-        requirement="0 (the likeliest token) or more, and finite", help="0 takes the likeliest token",
+        requirement="0 (the likeliest token) or more", help="0 takes the likeliest token",
     ),
     SamplingOption(
         name="top_k", type="int", default=None, minimum=1, maximum=MAX_COUNT, nullable=True, recorded="always", metavar="K",

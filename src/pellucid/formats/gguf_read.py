@@ -50,6 +50,19 @@ class GgufFile:
                     raise PellucidError(f"{self.path}: {entry.name!r} holds NaN or infinite values")
                 yield name, tensor
 
+    def fill(self, model: Decoder, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> None:
+        """Gives `model`, of this file's config and on the meta device, the file's weights: quantised ones are dequantised.
+
+        Args:
+            dtype: of the parameters; None is float32. They ask for no gradients, and the model is in eval mode afterwards.
+
+        Raises:
+            PellucidError: as `tensors`.
+        """
+        weights = {name: tensor.to(device, dtype or torch.float32) for name, tensor in self.tensors()}
+        model.load_state_dict(weights, assign=True)
+        model.eval().requires_grad_(False)
+
 
 def _load(file: Any, entry: TensorEntry, path: Path) -> Tensor:
     raw = bytearray(entry.bytes)

@@ -3,7 +3,7 @@
 In: what `load` takes (the embedded model, a directory, a run, a hub id), prompts as text or token ids. Out: `Completion`s,
 `Token`s one by one, `Score`s.
 
-Read `inputs` (prompts in any form), `resolve` (which directory a name means), `load` and `model` (`GPT`: a decoder with its
-tokenizer), `open_runner` and `text_generator` (the same without PyTorch), `mixin` (the methods both share), `prompt` (few-shot
-prompts), `beam`.
+Read `resolve` (which directory a name means), `load` and `model` (`GPT`: a decoder with its tokenizer), `open_runner` and
+`text_generator` (the same without PyTorch), `inputs` (prompts in any form), `mixin` (the methods both share), `prompt` (few-
+shot prompts), `beam`.
 """

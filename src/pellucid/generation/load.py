@@ -58,8 +58,8 @@ def _read_gguf(path: Path, device: torch.device, dtype: torch.dtype) -> GPT:
         model = GPT(file.config, tokenizer=file.tokenizer)
     if file.tokenizer is None:
         model.no_tokenizer = f"there is no tokenizer in {path}"
-    model.load_state_dict({name: tensor.to(device, dtype) for name, tensor in file.tensors()}, assign=True)
-    return model.eval().requires_grad_(False)
+    file.fill(model, device=device, dtype=dtype)
+    return model
 
 
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:

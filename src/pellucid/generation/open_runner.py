@@ -13,7 +13,7 @@ from pellucid.generation.resolve import gguf_file, resolve
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import read_json
 from pellucid.runtime.runner import ONE_THREAD, Runner
-from pellucid.runtime.runner_selection import Kernel, chosen_kernel
+from pellucid.runtime.runner_selection import Kernel, chosen_kernel, make_runner
 from pellucid.text.tokenizer import Tokenizer
 
 
@@ -74,12 +74,19 @@ def open_runner(
 
 def _open_gguf(path: Path, kernel: Kernel, weights: str | None) -> OpenedModel:
     """A GGUF file is read with PyTorch, which decodes its blocks, then computed with as any other model."""
-    from pellucid.generation.load import load
+    import torch
 
+    from pellucid.formats import gguf_read
+    from pellucid.gpt.decoder import Decoder
+
+    file = gguf_read.read(path)
+    with torch.device("meta"):
+        model = Decoder(file.config)
     by_either = weights is None or weights in TORCH_WEIGHTS
-    model = load(path, dtype=weights if by_either else None)
-    runner = model.runner(mode="fast", kernel=kernel, weights=None if by_either else weights)
-    return OpenedModel(runner=runner, config=model.config, tokenizer=model.tokenizer, no_tokenizer=model.no_tokenizer)
+    file.fill(model, dtype=getattr(torch, weights or "float32") if by_either else None)
+    runner = make_runner(model, mode="fast", kernel=kernel, weights=None if by_either else weights)
+    no_tokenizer = "" if file.tokenizer else f"there is no tokenizer in {path}"
+    return OpenedModel(runner=runner, config=file.config, tokenizer=file.tokenizer, no_tokenizer=no_tokenizer)
 
 
 def _pack(

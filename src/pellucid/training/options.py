@@ -86,7 +86,8 @@ class RunOptions:
                 groups.setdefault(known.group, []).append(name)
             if value is None:
                 continue
-            if known.positive and isinstance(value, numbers.Real) and (as_float(value) or 0) <= 0:
+            number = not isinstance(value, bool) and isinstance(value, numbers.Real)
+            if known.positive and number and (as_float(value) or 0) <= 0:
                 raise PellucidError(f"{name} must be a number above 0, not {shown(value)}")
             _check_type(name, known.kind, value)
             if known.choices and value not in known.choices:
