@@ -135,7 +135,7 @@ def test_memory_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert memory_bytes(torch.device("mps")) == 5_000_000_000
     assert memory_bytes() == memory_bytes(torch.device("cpu"))
     config = GPTConfig.preset("gpt3-1.3b")
-    monkeypatch.setattr(memory_limit.os, "sysconf", lambda name: 2**20, raising=False)  # a terabyte
+    monkeypatch.setattr(memory_limit, "memory_limit", lambda: 2**40)
     refuse_too_large(config, config.n_ctx, torch.float32)
     with pytest.raises(PellucidError, match=r"cuda:0 has 8\.0 GB, so .* GB are missing"):
         refuse_too_large(config, config.n_ctx, torch.float32, device=torch.device("cuda", 0))
