@@ -5,9 +5,7 @@ process of its own, which is ended when this one is interrupted. A short text is
 """
 
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
@@ -75,6 +73,9 @@ def learn(parts: Iterable[str], vocab_size: int) -> list[bytes]:
 
 def _learn_elsewhere(parts: Iterator[str], vocab_size: int) -> list[bytes]:
     """`learn` in another process, which is ended if this one is interrupted."""
+    import subprocess  # as tempfile not imported to read a tokenizer
+    import tempfile
+
     path = os.pathsep.join(place for place in sys.path if place)
     code = f"from pellucid.text.train import serve; serve({vocab_size})"
     with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as errors:
