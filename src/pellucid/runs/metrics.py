@@ -10,17 +10,10 @@ from pellucid import events
 from pellucid.errors import PellucidError
 from pellucid.files import appending, replacing, sync_file
 from pellucid.runs.files import METRICS
-from pellucid.strict_json import Fields, parse_json
+from pellucid.runs.metrics_lines import parse_line
 
 
-MAX_LINE_BYTES = 1 << 20
-LARGEST_COUNT = 2**53 - 1
-LARGEST_ID = 2**31 - 1
-_NUMBERS = {
-    "loss", "lr", "grad_norm", "tokens_per_s", "waiting", "flops_per_s", "matmul_share", "held_out_loss", "bits_per_byte",
-}  # fmt: skip
 _OF_A_STEP = ("lr", "grad_norm", "tokens_per_s")
-_TEXTS = {"prompt", "sample"}
 _END = 1 << 16  # bytes of the end of the file that `last_step` reads: some hundred lines
 
 
@@ -142,35 +135,3 @@ def last_step(run: Path) -> int | None:
         except ValueError:
             continue
     return None
-
-
-def valid_lines(data: bytes) -> bytes:
-    """The lines of some bytes of `metrics.jsonl` that a page can show, without those that are damaged or not whole."""
-    return b"".join(line for line in data.splitlines(keepends=True) if _is_valid(line))
-
-
-def _is_valid(line: bytes) -> bool:
-    try:
-        return line.endswith(b"}\n") and bool(parse_line(line))
-    except ValueError:
-        return False
-
-
-def parse_line(line: bytes) -> dict[str, Any]:
-    """The values of a line, each of its type.
-
-    Raises:
-        ValueError: what is wrong with it.
-    """
-    found = Fields(parse_json(line, max_bytes=MAX_LINE_BYTES), "it")
-    found.integer("step", most=LARGEST_COUNT)
-    found.integer("tokens", None, most=LARGEST_COUNT)
-    for name in _NUMBERS.intersection(found.values):
-        found.number(name)
-    for name in _TEXTS.intersection(found.values):
-        found.text(name)
-    found.integers("ids", None, most=LARGEST_ID)
-    if (skipped := found.object("skipped", None)) is not None:
-        for name in skipped:
-            skipped.number(name)
-    return found.values

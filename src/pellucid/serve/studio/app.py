@@ -27,7 +27,7 @@ from starlette.types import Receive, Scope, Send
 
 from pellucid.errors import PellucidError
 from pellucid.runs.files import METRICS
-from pellucid.runs.metrics import valid_lines
+from pellucid.runs.metrics_lines import valid_lines
 from pellucid.runs.plan import read_shown_plan
 from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.http.lifetime import RequestLifetimeMiddleware

@@ -14,7 +14,8 @@ from pellucid.errors import PellucidError
 from pellucid.files import check_target, write_whole
 from pellucid.record import Record, open_record
 from pellucid.runs.files import METRICS
-from pellucid.runs.metrics import last_step, valid_lines
+from pellucid.runs.metrics import last_step
+from pellucid.runs.metrics_lines import valid_lines
 from pellucid.runs.plan import read_shown_plan
 from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, NOSCRIPT, STYLE, asset
 from pellucid.serve.studio.sources import describe_record
