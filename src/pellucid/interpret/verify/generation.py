@@ -17,7 +17,7 @@ they differ by rounding. Tolerances follow from the recomputed numbers, by the c
     draws, cells, given numbers: none
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import numpy as np
@@ -38,8 +38,9 @@ from pellucid.interpret.formulas import (
 from pellucid.interpret.tap import ActivationTap
 from pellucid.interpret.verify.difference import Array, Difference, compare_top_tokens, equal, spread_of, stack
 from pellucid.interpret.verify.identity import NOISE
-from pellucid.interpret.verify.report import ChunkResult
+from pellucid.interpret.verify.report import ChunkResult, WordResult
 from pellucid.interpret.verify.steps import STEPS, StepVerifier
+from pellucid.interpret.verify.words import compared
 from pellucid.record import Record
 from pellucid.record.check import named_specs
 from pellucid.runtime.kv_cache import kv_cache_bytes
@@ -129,6 +130,12 @@ class GenerationVerifier:
         found = {f"generation/block_inputs/{level}": block_input_source(config, level) for level in range(config.n_layers + 1)}
         found |= {f"generation/attention/{block}": attention_source(config, block) for block in range(config.n_layers)}
         return found | dict.fromkeys(("generation/lens/ids", "generation/lens/logprobs"), lens_source(self.model))
+
+    def scale_words(self) -> Iterator[WordResult]:
+        """The range of attention weights that are stored as steps of one: from 0 to 1."""
+        for name in self.record.names("generation/attention/"):
+            if (scale := self.record.entry(name).scale) is not None:
+                yield compared(f"{name}: scale", scale, (0.0, 1.0))
 
     # Inside the model.
 
