@@ -2,8 +2,8 @@
 
 Nothing lists fields by hand: the header's tree and the chunk table of real records are walked, so what is added to records is
 covered. A change must be refused, or found, or be of something that the report names as unverified, unchecked or measured.
-By default each chunk, and each field of it, is changed in one of the records of its kind (they differ in dtype and options), and
-every other field in all. `PELLUCID_TEST_CASES` more than 1 changes everything in all of them, that many times.
+By default each chunk, and each field of it, is changed in one of the records of its kind (they differ in dtype and options),
+and every other field in all. `PELLUCID_TEST_CASES` more than 1 changes everything in all of them, that many times.
 """
 
 import functools
