@@ -69,6 +69,7 @@ def remembered() -> Iterator[None]:
             patch.setattr(module, name, recall)
 
         once(training, "replay", lambda run, plan, batches, tokenizer, until, stretch, position: (run, until, position))
+        once(training.TrainingVerifier, "_from_the_log", lambda verifier: (verifier.run, verifier.steps))
         once(finetuning, "load", lambda path: path)
         once(finetuning, "answers", lambda base, tuned, examples: float(tuned.wte.weight.double().sum()))
         once(finetuning, "change_maps", lambda base, tuned: float(tuned.wte.weight.double().sum()))
