@@ -5,10 +5,12 @@ import sys
 
 
 HELP = "recompute a record's numbers with its model or run, and compare"
-DESCRIPTION = """Recomputes the numbers of a record and compares them: of a generation every derived one, in float32, with its
-model; of a training run those of the steps whose weights the run still has, and the steps after them.
+DESCRIPTION = """Recomputes the numbers of a record and compares them: of a generation every derived one, in the recorded dtype,
+with its model; of a training run those of the steps whose weights the run still has, and the steps after them. Compares the
+words of its header with the model, the run and the schema.
 Exit status: 0 if all are within their tolerances, 1 if not, or if the record was made from another model. The report names what
-could not be recomputed: times, and steps whose checkpoint is gone."""
+could not be checked: times, steps whose checkpoint is gone, numbers whose tolerance is more than a tenth of their range, words
+that nothing here confirms."""
 EXAMPLE = """pellucid verify tale.pellucid -m runs/book
   pellucid verify runs/book/training.pellucid"""
 

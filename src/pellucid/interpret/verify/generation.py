@@ -19,7 +19,7 @@ they differ by rounding. Tolerances follow from the recomputed numbers, by the c
     draws, cells, given numbers: none
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import numpy as np
@@ -48,8 +48,9 @@ from pellucid.interpret.verify.difference import (
     stack,
 )
 from pellucid.interpret.verify.identity import NOISE
-from pellucid.interpret.verify.report import ChunkResult
+from pellucid.interpret.verify.report import ChunkResult, WordResult
 from pellucid.interpret.verify.steps import STEPS, StepVerifier
+from pellucid.interpret.verify.words import compared
 from pellucid.record import Record
 from pellucid.record.check import named_specs
 from pellucid.record.triangle import SUM_ERROR, TOTAL_ERROR, rounding_error
@@ -140,6 +141,12 @@ class GenerationVerifier:
         found = {f"generation/block_inputs/{level}": block_input_source(config, level) for level in range(config.n_layers + 1)}
         found |= {f"generation/attention/{block}": attention_source(config, block) for block in range(config.n_layers)}
         return found | dict.fromkeys(("generation/lens/ids", "generation/lens/logprobs"), lens_source(self.model))
+
+    def scale_words(self) -> Iterator[WordResult]:
+        """The range of attention weights that are stored as steps of one: from 0 to 1."""
+        for name in self.record.names("generation/attention/"):
+            if (scale := self.record.entry(name).scale) is not None:
+                yield compared(f"{name}: scale", scale, (0.0, 1.0))
 
     # Inside the model.
 

@@ -64,9 +64,8 @@ def neighbours(steps: StepVerifier, name: str) -> list[Any]:
     value, default = getattr(steps.options, name), option_named(name).default
     match name:
         case "top_k":
-            kept = int(steps.chunks["kept"].max()) if "kept" in steps.chunks else steps.vocab_size
             if value is None:
-                return [min(kept, steps.vocab_size - 1)]
+                return [min(int(steps.chunks["kept"].max()), steps.vocab_size - 1)]
             return [value + 1, value - 1, None]
         case "top_p" | "min_p":
             if value is None:

@@ -37,6 +37,9 @@ class StepVerifier:
         logits: (S, V) recomputed, float64. error: (S,) by how much each may be off.
         wide: the same computed in float32, where the recorded model computed in fewer bits; else None.
         options: those that the tokens were drawn with. prompt: its length.
+
+    Raises:
+        PellucidError: the record lacks one of these chunks; only `drawn_span` may be missing.
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class StepVerifier:
         self.record, self.options, self.prompt = record, options, prompt
         self.logits, self.nats, self.wide_logits = logits, error, wide
         self.steps, self.vocab_size = logits.shape
-        self.chunks = {name: record[STEPS + name] for name in _NAMES if STEPS + name in record}
+        self.chunks = {name: record[STEPS + name] for name in _NAMES if name != "drawn_span" or STEPS + name in record}
         self.drawn: list[int] = self.chunks["drawn_ids"].tolist()
         self.steered = options.uses_counts or bool(options.logit_bias)
         self.logit_error = error
@@ -116,12 +119,11 @@ class StepVerifier:
     def agrees(self, i: int) -> bool:
         """Whether step i could have been drawn with these options."""
         least, most = self._kept_range(i)
-        if "kept" in self.chunks and not least <= self.chunks["kept"][i] <= most:
+        if not least <= self.chunks["kept"][i] <= most:
             return False
-        if "topk_shares" in self.chunks:
-            right, tolerance = self._shares(i)
-            if not (np.abs(self.chunks["topk_shares"][i] - right) <= tolerance).all():
-                return False
+        right, tolerance = self._shares(i)
+        if not (np.abs(self.chunks["topk_shares"][i] - right) <= tolerance).all():
+            return False
         span, allowed = self._span(i)
         u = 0.5 if self.options.temperature == 0 else self._u(i)
         return bool(span[0] - allowed[0] <= u <= span[1] + allowed[1])
@@ -175,8 +177,7 @@ class StepVerifier:
 
     def _count(self, i: int) -> int:
         """How many tokens the record says were kept at a step, limited to what is possible; `kept` verifies it."""
-        stated = self.chunks["kept"][i] if "kept" in self.chunks else self._kept_range(i)[1]
-        return int(np.clip(stated, 1, self.vocab_size))
+        return int(np.clip(self.chunks["kept"][i], 1, self.vocab_size))
 
     def _kept_ids(self, i: int) -> Tensor | None:
         """Ids, ascending, of the tokens kept at a step, None for all: the listed ones where the record lists them all."""
@@ -255,12 +256,10 @@ class StepVerifier:
     def contradictions(self) -> dict[str, str]:
         """What contradicts another number of the record, by the chunk's name: found without a tolerance."""
         found: dict[str, str] = {}
-        if _NAMES - self.chunks.keys():
-            return found  # an incomplete record: `record.check` names what is missing
         chunks, kept = self.chunks, self.chunks["kept"].astype(np.int64)
         ids, drawn = chunks["topk_ids"], np.array(self.drawn)[:, None]
         logprobs, own = chunks["topk_logprobs"].astype(np.float64), chunks["drawn_logprobs"].astype(np.float64)
-        shares, span, draw = chunks["topk_shares"].astype(np.float64), chunks["drawn_span"], chunks["draw"]
+        shares, draw = chunks["topk_shares"].astype(np.float64), chunks["draw"]
         listed, place = (ids == drawn).any(1), (ids == drawn).argmax(1)
         rows = np.arange(self.steps)
         limit = 1 + _FLOAT32 * ids.shape[1]
@@ -283,8 +282,8 @@ class StepVerifier:
             require(~full | (shares.sum(1) >= 2 - limit), "topk_shares", "less than 1 in all, with all that were kept")
             require(self._follow(shares, logprobs), "topk_shares", "not what log-probabilities and temperature give")
             require((self.options.temperature > 0) | (ids[:, 0] == drawn[:, 0]), "drawn_ids", "not the likeliest token")
-        if self.options.temperature > 0:
-            low, high = span.T
+        if self.options.temperature > 0 and "drawn_span" in chunks:
+            low, high = chunks["drawn_span"].T
             require((low - _FLOAT64 <= draw) & (draw < high + _FLOAT64), "drawn_span", "the draw is not in it")
             width = np.where(listed, shares[rows, place], high - low)
             require(np.abs(high - low - width) <= _FLOAT32 * width + _FLOAT64, "drawn_span", "not as wide as the share")
@@ -304,7 +303,7 @@ class StepVerifier:
         return ~seen | (np.abs(ratio - nats) <= rounding + 4 * _FLOAT32 + _FLOAT64 / np.maximum(shares, _FLOAT64))
 
 
-_NAMES = {"drawn_ids", "drawn_logprobs", "topk_ids", "topk_logprobs", "topk_shares", "kept", "draw", "drawn_span"}
+_NAMES = ("drawn_ids", "drawn_logprobs", "topk_ids", "topk_logprobs", "topk_shares", "kept", "draw", "drawn_span")
 
 
 def _ends(weights: Tensor, kept: Tensor | None) -> Tensor:

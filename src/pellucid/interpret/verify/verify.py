@@ -76,6 +76,7 @@ def _generation(record: Record, model: GPT | str | Path | None) -> tuple[tuple[C
             *provenance_words(record, sources, loaded.config),
             *sampling_words(record, loaded, verifier.steps),
             *chunk_words(record, verifier.sources()),
+            *verifier.scale_words(),
         )
         return tuple(verifier.result(name) for name in record), words
 
