@@ -7,7 +7,7 @@ from pathlib import Path
 from pellucid.errors import PellucidError
 
 
-BLOCK = 1 << 20  # bytes read at once
+BLOCK = 1 << 17  # bytes read at once; larger blocks of text leave holes in the heap, which then grows with the file
 _PROBE = 8 * 1024  # bytes searched for a NUL byte, which means that a file is binary
 _MARK = "\ufeff"  # the byte order mark
 
