@@ -113,7 +113,12 @@ class Disk:
         name = self._path(path, dir_fd)
         buried = self._bury(name)
         self.real["unlink"](path, dir_fd=dir_fd)
-        self._note(name, lambda: os.path.isdir(os.path.dirname(name)) and os.link(buried, name))
+
+        def undo() -> None:
+            if os.path.isdir(os.path.dirname(name)):
+                os.link(buried, name)
+
+        self._note(name, undo)
 
     def _rmdir(self, path: Any, *, dir_fd: int | None = None) -> None:
         self._step()
