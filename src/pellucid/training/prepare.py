@@ -83,14 +83,14 @@ def prepare_corpus(
         shape: its vocabulary is that of a tokenizer to be trained. tokenizer: one, or "r50k", "train" or a directory.
     """
     tokenizer = tokenizer or ("r50k" if shape.name.startswith("gpt") else "train")
-    if isinstance(tokenizer, str) and tokenizer != "train":
+    if tokenizer != "train" and not isinstance(tokenizer, Tokenizer):
         tokenizer = r50k() if tokenizer == "r50k" else Tokenizer.load(tokenizer)
 
     def skipped(path: Path, reason: str) -> None:
         emit(observers, events.Skipped(path=str(path), reason=reason))
 
     built = build_corpus(
-        corpus, shape.vocab_size if isinstance(tokenizer, str) else tokenizer, run / CORPUS, seed=seed, held_out=held_out,
+        corpus, tokenizer if isinstance(tokenizer, Tokenizer) else shape.vocab_size, run / CORPUS, seed=seed, held_out=held_out,
         on_skip=skipped, observers=observers,
     )  # fmt: skip
     if isinstance(tokenizer, Tokenizer):
