@@ -26,7 +26,9 @@ WRONG: dict[str, Any] = {
     "object": object(), "array": np.array([[1, 2], [3, 4]]), "tensor": torch.ones(2), "long": "word " * 2000,
 }  # fmt: skip
 # Objects of the package's own, and functions that are called: nothing here checks them.
-UNCHECKED = {"self", "observers", "stop", "on_token", "make_recorder", "write_record", "cache", "tap", "fields", "request"}
+UNCHECKED = {
+    "self", "observers", "stop", "on_token", "on_chunk", "make_recorder", "write_record", "cache", "tap", "fields", "request",
+}  # fmt: skip
 # Words by which a message names the argument, where it is not the argument's own name.
 WORDS = {
     "name": ("figure", "preset", "record"), "ids": ("token id",), "token": ("token id",), "t": ("picture at", "t must"),

@@ -96,7 +96,7 @@ def test_prompts_of_different_lengths_together_are_each_alone(banded):
     together = banded.generate(prompts, **options)
     lengths = set()
     for prompt, completion in zip(prompts, together, strict=True):
-        alone = banded.generate(prompt, **options)
+        alone = banded.generate(prompt or None, **options)
         assert_same(completion, alone.ids, alone.logprobs)
         assert [[i for i, _ in top] for top in completion.top_logprobs] == [[i for i, _ in t] for t in alone.top_logprobs]
         assert completion.prompt_ids == alone.prompt_ids == (prompt or [VOCAB - 1])

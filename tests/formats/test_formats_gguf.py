@@ -379,7 +379,7 @@ def patched(whole: bytes, key: bytes, skip: int, new: bytes) -> bytes:
         (b"general.architecture", 0, struct.pack("<I", 99), "type 99"),
         (b"gpt2.block_count", 4, struct.pack("<I", 2**31), "2,147,483,648 blocks"),
         (b"gpt2.block_count", 4, struct.pack("<I", 30), "in 30 blocks"),
-        (b"gpt2.embedding_length", 4, struct.pack("<I", 2**31), "parameters in 1 blocks"),
+        (b"gpt2.embedding_length", 4, struct.pack("<I", 2**31), "d_model must be a whole number"),
         (b"gpt2.embedding_length", 4, struct.pack("<I", 64), "has shape"),
         (b"gpt2.attention.head_count", 4, struct.pack("<I", 0), "n_heads"),
         (b"gpt2.attention.layer_norm_epsilon", 4, struct.pack("<f", float("nan")), "epsilon nan"),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import pellucid
 from pellucid.errors import PellucidError
+from pellucid.generation.mixin import GenerationMixin
 from pellucid.generation.prompt import FORMATS, Prompt
 
 
@@ -114,7 +115,10 @@ def test_a_token_that_reaches_across_counts_as_the_answers():
         def encode_prompt(self, text):
             return [hash(part) for part in text.partition("=>") if part] if text.endswith("x") else [hash(text)]
 
-    class Model:
+    class Model(GenerationMixin):
+        def __init__(self):
+            pass
+
         def require_tokenizer(self):
             return Across()
 

@@ -91,7 +91,7 @@ def test_the_arrays_of_a_file_are_the_models(name: str, storage: str, tmp_path: 
     lively_ = lively if RELATIVES[name].final_norm else (lambda model: model)
     lively_(pellucid.GPT(RELATIVES[name], seed=1)).save(tmp_path, storage=storage)
     model = pellucid.load(tmp_path)
-    with open_weights(tmp_path, dict(parameter_shapes(RELATIVES[name]))) as (stored, sources):
+    with open_weights(tmp_path, RELATIVES[name]) as (stored, sources):
         arrays = WeightArrays(RELATIVES[name], stored, sources)
         assert len(arrays) == len(list(arrays)) == len(list(model.parameters()))
         for name_, parameter in model.named_parameters():

@@ -166,7 +166,7 @@ def test_a_directory_holds_groups(storage: str, tmp_path: Path) -> None:
     back.save(tmp_path / "again", storage=storage)
     for before, after in zip(back.parameters(), pellucid.load(tmp_path / "again").parameters(), strict=True):
         assert torch.equal(before, after)
-    with open_weights(tmp_path / "once", (name for name, _ in model.named_parameters())) as (tensors, sources):
+    with open_weights(tmp_path / "once", SHAPE) as (tensors, sources):
         stored = WeightArrays(SHAPE, tensors, sources)
         codes, scale = stored["h.1.mlp.c_proj.weight"], stored["h.1.mlp.c_proj.weight.scale"]
     assert codes.shape == (48, 192 if storage == "int8" else 96) and scale.shape == (48, 6) and scale.dtype == np.float16
@@ -191,7 +191,7 @@ def test_damaged_groups_are_named(tmp_path: Path) -> None:
         save_file({k: v for k, v in (whole | tensors).items() if v is not None}, file)
         pellucid.load(tmp_path)
 
-    with pytest.raises(PellucidError, match=r"lacks the tensor 'h\.0\.attn\.c_attn\.weight\.scale'"):
+    with pytest.raises(PellucidError, match=r"'h\.0\.attn\.c_attn\.weight' has shape"):
         changed(**{name + ".scale": None})
     for tensors in (
         {name: whole[name][:, :-1].contiguous()},

@@ -403,8 +403,7 @@ def test_where_only_the_kernel_will_do_a_changed_model_is_refused(edit: str) -> 
     for options in ({"kernel": "only", "mode": "fast"}, {"weights": "int8"}, {"cache": "float16"}):
         with pytest.raises(PellucidError, match=r"no kernel here: it computes .* alone, and h\.0\.mlp "):
             model.runner(**options)
-    with pytest.raises(PellucidError, match=r'equal bits are promised .* and h\.0\.mlp .*: use mode="fast"'):
-        model.runner(mode="exact")
+    assert model.runner(mode="exact").mode == "exact"  # each text has a pass of its own
 
 
 def test_a_module_in_two_places_is_packed_in_both() -> None:

@@ -251,7 +251,7 @@ def test_a_target_outside_the_vocabulary_is_an_error(base: GPT) -> None:
     ids = torch.zeros(1, 4, dtype=torch.int64)
     assert base(ids, torch.tensor([[1, 2, 3, IGNORE]])).isfinite()
     for wrong in (-1, base.config.vocab_size):
-        with pytest.raises(RuntimeError):
+        with pytest.raises(PellucidError, match="targets hold"):
             base(ids, torch.tensor([[1, 2, 3, wrong]]))
 
 

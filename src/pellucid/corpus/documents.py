@@ -115,7 +115,7 @@ def size_in_bytes(sources: Sequence[Source]) -> int:
             total += len(source.text)
         elif (path := Path(source)).is_dir():
             total += sum(file.stat().st_size for file in _files(path) if file.is_file())
-        else:
+        elif path.exists():
             total += path.stat().st_size
     return total
 

@@ -11,6 +11,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import appending, replacing, sync_file
 from pellucid.runs.files import METRICS
 from pellucid.runs.metrics_lines import parse_line
+from pellucid.strict_json import Fields, parse_json
 
 
 _OF_A_STEP = ("lr", "grad_norm", "tokens_per_s")
@@ -131,7 +132,7 @@ def last_step(run: Path) -> int | None:
         return None
     for line in reversed(lines):
         try:
-            return int(parse_line(line)["step"])
+            return int(Fields(parse_json(line, max_bytes=_END, nan=True), METRICS).integer("step"))
         except ValueError:
             continue
     return None

@@ -20,18 +20,6 @@ _PLAIN = re.compile(
 )
 
 
-def valid_lines(data: bytes) -> bytes:
-    """The lines of some bytes of `metrics.jsonl` that a page can show, without those that are damaged or not whole."""
-    return b"".join(line for line in data.splitlines(keepends=True) if _is_valid(line))
-
-
-def _is_valid(line: bytes) -> bool:
-    if _PLAIN.fullmatch(line):
-        return True
-    try:
-        return line.endswith(b"}\n") and bool(parse_line(line))
-    except ValueError:
-        return False
 
 
 def parse_line(line: bytes) -> dict[str, Any]:

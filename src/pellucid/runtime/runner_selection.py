@@ -97,11 +97,9 @@ def _torch_runner(model: "Decoder", change: "ModuleChange | None", mode: Mode, t
 
     if change is None:
         return TorchRunner(model, mode=mode, tap=tap)
-    if mode == "exact":
-        raise PellucidError(f'equal bits are promised for this package\'s own modules, and {change.reason}: use mode="fast"')
-    if change.in_place and is_cacheable(model):
+    if mode == "fast" and change.in_place and is_cacheable(model):
         return TorchRunner(model, tap=tap, one_sequence=True)
-    return UncachedRunner(model, tap=tap)
+    return UncachedRunner(model, mode=mode, tap=tap)
 
 
 def _unavailable_reason(model: "Decoder", change: "ModuleChange | None") -> str | None:

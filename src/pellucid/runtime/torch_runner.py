@@ -41,6 +41,12 @@ _TRIAL_TOKENS = 4  # different tokens of a trial
 _VECTOR, _PARALLEL_GRAIN = 64, 32768
 
 
+def check_exact(mode: Mode, model: Decoder) -> None:
+    """Refuses exact mode on another device than the CPU."""
+    if mode == "exact" and (device := model.wte.weight.device.type) != "cpu":
+        raise PellucidError(f'equal bits are promised on the CPU only, not on {device}: use mode="fast"')
+
+
 class TorchRunner:
     """See `runner.Runner`.
 
@@ -59,8 +65,7 @@ class TorchRunner:
 
     def __init__(self, model: Decoder, *, mode: Mode = "fast", tap: Tap | None = None, one_sequence: bool = False) -> None:
         weight = model.wte.weight
-        if mode == "exact" and weight.device.type != "cpu":
-            raise PellucidError(f'equal bits are promised on the CPU only, not on {weight.device.type}: use mode="fast"')
+        check_exact(mode, model)
         assert (tap is None and not one_sequence) or mode == "fast"
         self.model = model
         self.config = model.config

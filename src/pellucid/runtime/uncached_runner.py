@@ -14,7 +14,7 @@ from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.tap import Tap
 from pellucid.runtime.inference_mode import inference_mode
 from pellucid.runtime.runner import Mode, TokenSpan
-from pellucid.runtime.torch_runner import TOLERANCE, TorchRunner
+from pellucid.runtime.torch_runner import TOLERANCE, TorchRunner, check_exact
 
 
 TRIAL_TOKENS = 7  # of the trial of `is_cacheable`: the second half is read one by one, as generated tokens are
@@ -27,14 +27,17 @@ class UncachedRunner:
 
     Args:
         model: the decoder.
+        mode: "exact" or "fast", which compute the same: what else is in a batch changes no bit, since each text has a pass of
+            its own. On other devices than the CPU exact is refused, as by `TorchRunner`.
         tap: sees the tensors of the positions that a span adds.
     """
 
-    mode: Mode = "fast"
     cached = False
 
-    def __init__(self, model: Decoder, *, tap: Tap | None = None) -> None:
+    def __init__(self, model: Decoder, *, mode: Mode = "fast", tap: Tap | None = None) -> None:
+        check_exact(mode, model)
         self.model = model
+        self.mode: Mode = mode
         self.config = model.config
         parameter = next(model.parameters())
         self.path = f"PyTorch {str(parameter.dtype).removeprefix('torch.')}, uncached"

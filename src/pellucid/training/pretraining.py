@@ -97,7 +97,12 @@ class TrainingJob:
                 plan.config, plan.batch * plan.config.n_ctx, getattr(torch, plan.dtype), plan.optimizer,
                 plan.optimizer_settings, resolve_device(plan.device),
             )  # fmt: skip
-        elif read_config(newest) != plan.config:
+            return
+        try:
+            stored = read_config(newest)
+        except PellucidError:
+            return  # loading the checkpoint names the damaged file, and how to go on
+        if stored != plan.config:
             raise PellucidError(f"{run / RUN_FILE} says another shape than the checkpoint {newest.name}: {DAMAGED}")
 
 

@@ -118,7 +118,8 @@ def train(
         PellucidError: unreadable or too little text, unknown preset, a run directory that exists, a damaged checkpoint, no
             such device.
     """
-    job = TrainingJob(corpus if flag("resume", resume) else sources_of(corpus), TrainingOptions(**options))
+    checked = TrainingOptions(**options)
+    job = TrainingJob(corpus if flag("resume", resume) else sources_of(corpus), checked)
     return run_job(
         job, path_of("out", out), seed=seed, record=flag("record", record) and make_recorder is not None, resume=resume,
         observers=observers, stop=stop, make_recorder=make_recorder,

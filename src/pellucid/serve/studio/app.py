@@ -27,7 +27,6 @@ from starlette.types import Receive, Scope, Send
 
 from pellucid.errors import PellucidError
 from pellucid.runs.files import METRICS
-from pellucid.runs.metrics_lines import valid_lines
 from pellucid.runs.plan import read_shown_plan
 from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.http.lifetime import RequestLifetimeMiddleware
@@ -191,4 +190,4 @@ def _metrics(path: Any, start: int) -> Response:
     headers: dict[str, str] = {
         MetricsHeader.NEXT: str(start + len(lines)), MetricsHeader.SIZE: str(size), MetricsHeader.AGAIN: str(int(restarted)),
     }  # fmt: skip
-    return Response(valid_lines(lines), headers=headers, media_type="application/x-ndjson")
+    return Response(lines, headers=headers, media_type="application/x-ndjson")

@@ -15,7 +15,6 @@ from pellucid.files import check_target, write_whole
 from pellucid.record import Record, open_record
 from pellucid.runs.files import METRICS
 from pellucid.runs.metrics import last_step
-from pellucid.runs.metrics_lines import valid_lines
 from pellucid.runs.plan import read_shown_plan
 from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, NOSCRIPT, STYLE, asset
 from pellucid.serve.studio.sources import describe_record
@@ -98,7 +97,8 @@ def _record(record: Record | Path | str, number: int) -> StaticRecord:
 def _run(run: Path, number: int) -> StaticRun:
     try:
         plan = cast(RunPlan, read_shown_plan(run))
-        lines = valid_lines((run / METRICS).read_bytes()).decode("utf-8")
+        data = (run / METRICS).read_bytes()
+        lines = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace")
     except (OSError, PellucidError) as error:
         raise PellucidError(f"cannot show the run {run}: {error}") from error
     page = StaticRun(
