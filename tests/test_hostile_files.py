@@ -31,6 +31,7 @@ CASES = 48  # of all kinds in turn
 SIZES = st.sampled_from([1, 2, 7, 280, 10**6, 10**9, MAX_SIZE])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(TIMES))
 def test_a_changed_file_of_any_kind_gives_an_error_that_names_it(part: int, tmp_path: Path) -> None:
     """In a process of its own, whose address space is bounded: a big allocation is a failure like another exception."""

@@ -62,6 +62,7 @@ def test_help_and_wrong_use_of_every_command() -> None:
         assert "Traceback" not in said
 
 
+@pytest.mark.long
 def test_commands_at_work(tiny_run: Path, tmp_path: Path) -> None:
     """What is written to files is written; an answer that nobody could read is refused before any work."""
     run, out = str(tiny_run), str(tmp_path)

@@ -127,6 +127,7 @@ def test_right_drafts_save_passes(name: str) -> None:
     assert wrong.accepted == 0 and wrong.drafted == 5 + 14, "one draft a pass after the first were wrong"
 
 
+@pytest.mark.long
 def test_sampled_tokens_are_distributed_as_the_model_says() -> None:
     """A chi-squared test over 600 seeds, fixed: of such tests one in 10,000 would fail for a right program."""
     config = GPTConfig(vocab_size=4, n_ctx=8, n_layers=1, d_model=8, n_heads=2)

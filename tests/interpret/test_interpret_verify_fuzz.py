@@ -30,6 +30,9 @@ from pellucid.interpret.verify import finetuning, training
 from pellucid.record import StoredArray, bfloat16_bits
 
 
+pytestmark = pytest.mark.long
+
+
 SMALL = pellucid.GPTConfig(vocab_size=300, n_ctx=16, n_layers=1, d_model=16, n_heads=2)
 STORED = ("encoding", "offset", "stored_bytes", "plain_bytes", "sha256")  # how a chunk lies in the file: nothing shows them
 

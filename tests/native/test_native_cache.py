@@ -383,7 +383,7 @@ def test_a_compiler_that_takes_too_long_is_killed(
     monkeypatch.setattr(subprocess.Popen, "wait", begun_only)
     with pytest.raises(Unavailable, match=r"could not compile it: no end after 180 seconds$"):
         small.path()
-    assert not any(is_running(int(number)) for number in pids.read_text(encoding="utf-8").split())
+    wait_for(lambda: not any(is_running(int(number)) for number in pids.read_text(encoding="utf-8").split()))
     assert not list(fresh.glob("*.part"))
 
 

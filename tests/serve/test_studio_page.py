@@ -291,6 +291,7 @@ def test_the_form_has_an_input_for_each_row_of_the_table(page: Any, tiny_run: Pa
         assert page.get_by_label("Typical mass").get_attribute("aria-invalid") == "true" and len(bodies) == 2
 
 
+@pytest.mark.long
 def test_plain_answers_of_two_pages_at_once(browser: Any, studio: Studio, folder: Path) -> None:
     """They show text and tokens, and no record is made of them; by keyboard, on a phone."""
     model, before = pellucid.load(folder / "run"), studio.catalog._count

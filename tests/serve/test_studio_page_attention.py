@@ -14,6 +14,9 @@ from pellucid.record import as_triangle
 from pellucid.serve import write_page
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.mark.parametrize("stored", ["float16", "float32", "uint8"])
 def test_a_page_without_a_server_shows_attention(browser: Any, tmp_path: Path, stored: str) -> None:
     record = generation(earlier=stored == "uint8")

@@ -18,6 +18,9 @@ from pellucid.runs.metrics import last_step
 from pellucid.serve import Studio, write_page
 
 
+pytestmark = pytest.mark.long
+
+
 VALUES = ("3", "0.5", '"text"', '"3"', "null", "true", "[]", "{}", "NaN", "Infinity", "1e400", "-5", "9e99", "9e9", "[[[[")
 KEYS = ("step", "tokens", "loss", "held_out_loss", "bits_per_byte", "tokens_per_s", "prompt", "sample")
 

@@ -32,6 +32,9 @@ NASTY = "<img src=x onerror=\"document.title='gone'\"><script>document.title='go
 
 # In node: the two languages agree on every bit.
 
+
+pytestmark = pytest.mark.long
+
 ANSWER = """
 import { createInterface } from "node:readline";
 const { readFilm } = await import(process.argv[1]);
