@@ -60,9 +60,10 @@ LISTED = (
     ListedSkip(
         r"tests/draw/test_draw_backends\.py::test_an_mp4_", "an MP4 needs ffmpeg", lambda: find_spec("imageio_ffmpeg") is None
     ),
-    # `.ci/run` builds the bundles after the tests, with `tools/studio.py --check`.
+    # `.ci/run` builds the bundles after the tests, with `tools/studio.py --check`, and then runs these.
     ListedSkip(
-        r"tests/studio/test_studio_player\.py::test_the_bundles_", r"node or studio/node_modules",
+        r"tests/studio/(test_studio_player\.py::test_the_bundles_|test_studio_record\.py::test_attention_)",
+        r"node or studio/node_modules",
         lambda: not (Path(__file__).parents[1] / "studio" / "node_modules").is_dir(),
     ),
 )  # fmt: skip
