@@ -9,8 +9,8 @@ from pathlib import Path
 
 
 KERNEL = (  # C sources
-    "attention.c", "forward.c", "kernel.h", "kv_cache.h", "matmul.c", "matmul_quantized.c", "matmul_tiles.h", "pack.c",
-    "threads.c", "vector.h", "vector_int.h",
+    "attention.c", "fingerprint.c", "forward.c", "kernel.h", "kv_cache.h", "matmul.c", "matmul_quantized.c", "matmul_tiles.h",
+    "pack.c", "threads.c", "vector.h", "vector_int.h",
 )  # fmt: skip
 OPERATORS = ("operators.c", "operators.h")
 LARGEST = 9_000_000  # bytes
