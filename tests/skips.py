@@ -45,7 +45,7 @@ def _multiplies_bfloat16() -> bool:
     return default_dtype() == torch.bfloat16
 
 
-def _lacks_node_packages() -> bool:
+def _no_node_packages() -> bool:
     return not (Path(__file__).parents[1] / "studio" / "node_modules").is_dir()
 
 
@@ -65,8 +65,8 @@ LISTED = (
         r"tests/draw/test_draw_backends\.py::test_an_mp4_", "an MP4 needs ffmpeg", lambda: find_spec("imageio_ffmpeg") is None
     ),
     # `.ci/run` builds the bundles after the tests, with `tools/studio.py --check`, and then runs these.
-    ListedSkip(r"tests/studio/test_studio_player\.py::test_the_bundles_", r"node or studio/node_modules", _lacks_node_packages),
-    ListedSkip(r"tests/studio/test_studio_record\.py::test_attention_is_", r"node or studio/node_modules", _lacks_node_packages),
+    ListedSkip(r"tests/studio/test_studio_player\.py::test_the_bundles_", r"node or studio/node_modules", _no_node_packages),
+    ListedSkip(r"tests/studio/test_studio_record\.py::test_attention_is_", r"node or studio/node_modules", _no_node_packages),
 )  # fmt: skip
 
 
