@@ -145,14 +145,19 @@ def test_any_change_of_its_bytes_is_seen(tmp_path_factory: pytest.TempPathFactor
         build._open_library(path)
 
 
+def take_compiler(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Makes a shell script the C compiler."""
+    fake = folder / "cc"
+    fake.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    fake.chmod(0o755)
+    monkeypatch.setenv("CC", str(fake))
+
+
 @needs_compiler
 def test_a_compiler_that_makes_something_else_is_not_called_at_each_start(
     fresh: Path, small: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake = tmp_path / "fake"
-    fake.write_text('#!/bin/sh\nwhile [ $# -gt 1 ]; do [ "$1" = -o ] && echo nonsense > "$2"; shift; done\n', encoding="utf-8")
-    fake.chmod(0o755)
-    monkeypatch.setenv("CC", str(fake))
+    take_compiler(tmp_path, monkeypatch, 'while [ $# -gt 1 ]; do [ "$1" = -o ] && echo nonsense > "$2"; shift; done')
     with pytest.raises(Unavailable, match=r"^a library just compiled could not be loaded: "):
         small.load()
     assert not small.would_compile()
@@ -313,7 +318,7 @@ def test_no_place_for_a_cache_is_a_reason(small: Library, tmp_path: Path, monkey
 
 # Compilers that do not end, and what they leave.
 
-HANGING = """#!/bin/sh
+HANGING = """
 sleep 1000 &
 echo $! $$ > {pids}.part
 mv {pids}.part {pids}
@@ -346,10 +351,8 @@ def is_running(process: int) -> bool:
 
 
 def hanging_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    fake, pids = tmp_path / "hanging", tmp_path / "pids"
-    fake.write_text(HANGING.format(pids=pids), encoding="utf-8")
-    fake.chmod(0o755)
-    monkeypatch.setenv("CC", str(fake))
+    pids = tmp_path / "pids"
+    take_compiler(tmp_path, monkeypatch, HANGING.format(pids=pids))
     return pids
 
 
@@ -403,10 +406,7 @@ def test_what_killed_builds_left_is_removed(fresh: Path, small: Library) -> None
 def test_a_damaged_note_of_a_failure_is_a_line_or_nothing(
     fresh: Path, small: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
-    fake = tmp_path / "failing"
-    fake.write_text("#!/bin/sh\nprintf 'error: \\377 no\\nmore\\n' >&2; exit 3\n", encoding="utf-8")
-    fake.chmod(0o755)
-    monkeypatch.setenv("CC", str(fake))
+    take_compiler(tmp_path, monkeypatch, "printf 'error: \\377 no\\nmore\\n' >&2; exit 3")
     with pytest.raises(Unavailable, match=r"could not compile it: error: � no$"):
         small.path()
     (note,) = fresh.glob("*.failed")

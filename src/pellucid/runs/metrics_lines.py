@@ -1,6 +1,5 @@
-"""The lines of `metrics.jsonl` as values, each checked: for whatever reads a run, and for pages that show one."""
+"""The lines of `metrics.jsonl` as values, each of its type and within its range."""
 
-import re
 from typing import Any
 
 from pellucid.strict_json import Fields, parse_json
@@ -13,13 +12,6 @@ _NUMBERS = {
     "loss", "lr", "grad_norm", "tokens_per_s", "waiting", "flops_per_s", "matmul_share", "held_out_loss", "bits_per_byte",
 }  # fmt: skip
 _TEXTS = {"prompt", "sample"}
-# A line of plain numbers, as most are: valid without being parsed.
-_PLAIN = re.compile(
-    rb'\{"step": [0-9]{1,15}(?:, "(?:tokens|%s)": -?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[-+]?[0-9]{1,2})?)*\}\n'
-    % "|".join(sorted(_NUMBERS)).encode()
-)
-
-
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
