@@ -27,7 +27,6 @@ from starlette.types import Receive, Scope, Send
 
 from pellucid.errors import PellucidError
 from pellucid.runs.files import METRICS
-from pellucid.runs.plan import read_shown_plan
 from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.http.lifetime import RequestLifetimeMiddleware
 from pellucid.serve.http.ranges import respond
@@ -90,6 +89,8 @@ def make_app(
         return JsonResponse(Sources(pellucid=__version__, limits=limits, options=option_fields(), **found))
 
     async def run(request: Request) -> Response:
+        from pellucid.runs.plan import read_shown_plan
+
         try:
             return JsonResponse(await run_in_threadpool(read_shown_plan, _found(catalog.run, request)))
         except PellucidError as error:

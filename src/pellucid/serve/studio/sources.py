@@ -14,8 +14,6 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import CONFIG
 from pellucid.record import SUFFIX, Record, check, open_record
 from pellucid.runs.files import MODEL, RUN_FILE
-from pellucid.runs.metrics import last_step
-from pellucid.runs.plan import read_shown_plan
 from pellucid.serve.http.ranges import Content
 from pellucid.serve.wire import ModelInfo, ModelShape, RecordInfo, RunInfo, SourceLists
 
@@ -135,6 +133,9 @@ class SourceCatalog:
         return [*there, *self._answers]
 
     def _describe_run(self, path: Path, name: str) -> RunInfo:
+        from pellucid.runs.metrics import last_step  # a studio without runs need not import training's events and recipes
+        from pellucid.runs.plan import read_shown_plan
+
         records = [known for at, known in self._records.by_path.items() if at.parent == path and at.is_file()]
         found = RunInfo(id=name, title=path.name, records=records, model=self._models.by_path.get(path))
         try:
