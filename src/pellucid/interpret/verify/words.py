@@ -72,11 +72,11 @@ def chunk_words(record: Record, sources: Mapping[str, Mapping[str, Any]]) -> Ite
         yield compared(f"{name}: source", source, sources.get(name), otherwise=otherwise)
 
 
-def compared(word: str, stated: Any, right: Any, *, otherwise: Any = "differs", note: str = "") -> WordResult:
+def compared(word: str, stated: Any, expected: Any, *, otherwise: Any = "differs", note: str = "") -> WordResult:
     """The result for one word: "equal", or `otherwise`."""
-    if same_json(stated, right):
+    if same_json(stated, expected):
         return WordResult(word=word, status="equal")
-    return WordResult(word=word, status=otherwise, note=note or f"it says {_short(stated)}, its source {_short(right)}")
+    return WordResult(word=word, status=otherwise, note=note or f"it says {_short(stated)}, its source {_short(expected)}")
 
 
 def _listed(value: Any) -> Any:
