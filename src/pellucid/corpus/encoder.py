@@ -16,7 +16,7 @@ from pellucid.corpus.shards import DOCUMENTS
 from pellucid.text.tokenizer import Tokenizer
 
 
-GROUP_CHARS = 1 << 20  # encoded at once: enough to use all threads, and over soon where an interrupt waits for it
+GROUP_CHARS = 1 << 20  # in one call: enough to use all threads, and short, since an interrupt is handled after it
 SAVE_CHARS = 1 << 24  # between saves of the state: a few seconds' work
 
 

@@ -109,7 +109,7 @@ def _compile(library: Library, target: Path, command: list[str], plain: bool) ->
         os.replace(part, target)
         os.replace(digest_part, digest_file(target))
         failure_file(target, command).unlink(missing_ok=True)
-    except (OSError, UnusableFile) as error:  # of this start only: no memory, no room
+    except (OSError, UnusableFile) as error:  # not stored: memory or disk space may suffice at the next start
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise Unavailable(f"cannot write {target.parent}: {why}") from error
     finally:

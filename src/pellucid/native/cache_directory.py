@@ -13,7 +13,7 @@ from pathlib import Path
 from pellucid.native.errors import Unavailable
 
 
-MAX_BYTES = 256 * 2**20  # of a file that is read here: no compiled library is as large
+MAX_BYTES = 256 * 2**20  # of a file that is read here; compiled libraries are far smaller
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _REMEDY = "set PELLUCID_CACHE to a directory that only you can write"
 # Links are not followed, and a FIFO does not block.

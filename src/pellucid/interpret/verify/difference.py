@@ -62,12 +62,12 @@ def range_of(recomputed: Array) -> float:
 
 
 def equality(same: bool) -> Difference:
-    """No difference, or an infinite one: for text, lists and shapes."""
+    """A difference of 0, or an infinite one, for what is not compared number by number: text, lists, shapes."""
     return Difference(0.0 if same else np.inf, 0.0)
 
 
 def equal(stored: Array, expected: Array) -> Difference:
-    """Numbers that no rounding has touched: they must be equal, and so must the shapes."""
+    """The difference of numbers that are stored without rounding: they must be equal, and so must the shapes."""
     if stored.shape != expected.shape:
         return Difference(np.array([math.inf]), 0.0)
     return Difference(np.abs(stored.astype(np.float64) - expected.astype(np.float64)), 0.0)
@@ -111,8 +111,8 @@ def compare_top_tokens(logprobs: Tensor, ids: Array, stored: Array, nats: Array)
     )
 
 
-def stack(parts: Sequence[Difference]) -> Difference:
-    """Several of one shape as one, along a new first axis."""
+def stacked(parts: Sequence[Difference]) -> Difference:
+    """Several differences of one shape as one, along a new first axis."""
     shaped = [np.broadcast_arrays(part.difference, part.tolerance, part.value_range) for part in parts]
     one, two, three = (np.stack([each[place] for each in shaped]) for place in range(3))
     return Difference(one, two, parts[0].unit, three)
@@ -130,7 +130,7 @@ def same_json(one: object, other: object) -> bool:
 
 
 def joined(*parts: Difference) -> Difference:
-    """Several of different shapes as one, one after the other."""
+    """Several differences of different shapes as one, concatenated."""
     shaped = [np.broadcast_arrays(part.difference, part.tolerance, part.value_range) for part in parts]
     one, two, three = (np.concatenate([each[place].ravel() for each in shaped]) for place in range(3))
     return Difference(one, two, parts[0].unit, three)

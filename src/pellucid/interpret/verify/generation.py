@@ -45,7 +45,7 @@ from pellucid.interpret.verify.difference import (
     equal,
     joined,
     range_of,
-    stack,
+    stacked,
 )
 from pellucid.interpret.verify.identity import NOISE
 from pellucid.interpret.verify.report import ChunkResult, WordResult, unknown_chunk
@@ -196,7 +196,7 @@ class GenerationVerifier:
             first, second = compare_top_tokens(logits.log_softmax(-1), ids[level], stored[level], nats)
             by_id.append(first)
             by_number.append(second)
-        return stack(by_id), stack(by_number)
+        return stacked(by_id), stacked(by_number)
 
     def _cells(self) -> Difference:
         steps = self.steps.steps

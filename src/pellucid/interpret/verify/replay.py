@@ -36,7 +36,7 @@ Array = Any
 
 @dataclass(frozen=True, slots=True)
 class ReplayedStep:
-    """What the weights after a number of steps give.
+    """What was computed from the weights after a number of steps.
 
     Attributes:
         model: their fingerprint.
@@ -110,7 +110,7 @@ def replay(
         until: steps that the record covers. position: of the example, to keep its distributions.
 
     Yields:
-        The steps done, and what those weights give.
+        The number of steps done, and what was computed from the weights after them.
 
     Raises:
         PellucidError: a checkpoint is damaged.

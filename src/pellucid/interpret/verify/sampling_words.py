@@ -85,7 +85,7 @@ def neighbours(steps: StepVerifier, name: str) -> list[Any]:
 
 
 def _end(word: str, model: GPT, steps: StepVerifier) -> WordResult:
-    """max_tokens and stop, by where the text ends: before max_tokens only after the token that ends it, or a stop string."""
+    """max_tokens and stop, by where the text ends: before max_tokens tokens only after end-of-text or a stop string."""
     options, drawn = steps.options, steps.drawn
     readable = model.tokenizer is not None or not options.stop
     text = TextAssembler(model.tokenizer, options.stop)
@@ -97,7 +97,7 @@ def _end(word: str, model: GPT, steps: StepVerifier) -> WordResult:
         if ended or text.stopped:
             ends.append(i)
     if ends and ends[0] < len(drawn) - 1:
-        return WordResult(word=word, status="differs", note=f"the text ends after {ends[0] + 1} tokens, and goes on")
+        return WordResult(word=word, status="differs", note=f"the text should end after {ends[0] + 1} tokens, but continues")
     if not ends and readable and len(drawn) < options.max_tokens:
         return WordResult(word=word, status="differs", note=f"nothing ended the text after {len(drawn)} tokens")
     if word.endswith("stop"):

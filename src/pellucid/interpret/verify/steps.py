@@ -2,12 +2,12 @@
 
 S steps, K listed candidates of a step, V vocabulary.
 
-What a step's numbers are compared with is derived from its recomputed logits, of which each may be off by e (`logit_error`).
+A step's numbers are compared with values that follow from its recomputed logits, each of which may be off by e (`logit_error`).
 With r = exp(2 e / temperature), the odds of any set of tokens change by a factor of at most r, so a probability F (a share, or
 an end of a drawn token's span) by at most F (1 - F) (r - 1): that is the tolerance of shares and spans.
 
-`contradictions` are found in the record alone, without a tolerance for computing: the numbers of a step are roundings of one
-distribution, so they must agree with each other to the last bit of float32.
+`contradictions` compares the record's numbers with each other, with no tolerance but float32's rounding: those of a step are
+roundings of one distribution.
 """
 
 import math
@@ -231,7 +231,7 @@ class StepVerifier:
             return np.array([0.0, 1.0]), np.zeros(2)
         drawn, kept = self.drawn[i], self._kept_ids(i)
         if kept is not None:
-            # A token at the edge of the cut, which the recorded rounding kept and ours does not, still has its part.
+            # At the edge of the cut, rounding decides: a token that the record kept there is kept here, too.
             at_edge = self.scores[i, drawn] >= self.scores[i, kept].min() - 4 * self.logit_error[i]
             kept = torch.unique(torch.cat((kept, torch.tensor([drawn])))) if at_edge else kept
         place = drawn if kept is None else int(torch.searchsorted(kept, drawn))
@@ -240,7 +240,7 @@ class StepVerifier:
         ends = _ends(self._weights(i, self.scores), kept)
         span = np.array([float(ends[place - 1]) if place else 0.0, float(ends[place])])
         tolerance = np.minimum(1.0, span * (1 - span) * math.expm1(min(self._exponent(i), 700.0)))
-        if self.upcast is not None:  # what fewer bits change of a sum is less than the worst case
+        if self.upcast is not None:  # the measured effect of fewer bits is smaller than the worst case
             tolerance = np.minimum(tolerance, 12 * float((ends - _ends(self._weights(i, self.upcast), kept)).abs().max()))
         return span, tolerance + 1e-12
 
@@ -250,11 +250,11 @@ class StepVerifier:
         found = [self._span(i) for i in range(self.steps)]
         return np.stack([span for span, _ in found]), np.stack([tolerance for _, tolerance in found])
 
-    # The record against itself.
+    # The record's numbers compared with each other.
 
-    @np.errstate(all="ignore")  # a stranger's numbers may be infinite; what is no number fulfils no condition
+    @np.errstate(all="ignore")  # the record's numbers may be infinite or NaN; NaN fulfils no condition
     def contradictions(self) -> dict[str, str]:
-        """What contradicts another number of the record, by the chunk's name: found without a tolerance."""
+        """Chunks with a number that contradicts another one of the record, by name, and what is wrong."""
         found: dict[str, str] = {}
         chunks, kept = self.chunks, self.chunks["kept"].astype(np.int64)
         ids, drawn = chunks["topk_ids"], np.array(self.drawn)[:, None]

@@ -60,7 +60,7 @@ from pellucid.training.watch import steps_before_example
 
 LOSS_TOLERANCE = {"float32": 2.0**-12, "bfloat16": 2.0**-5}
 _T = "training/"
-_SAMPLE = {"step", "tokens", "prompt", "ids", "text"}  # the keys of a sample
+_SAMPLE = {"step": int, "tokens": int, "prompt": str, "ids": list, "text": str}
 
 
 class TrainingVerifier:
@@ -217,7 +217,7 @@ class TrainingVerifier:
     def _pieces(self, name: str) -> ChunkResult:
         ids = ("window/ids", "example/ids", "example/topk_ids", "stretch/ids")
         named = {int(token) for chunk in ids if _T + chunk in self.record for token in self.record[_T + chunk].ravel()}
-        for line in self.record.get(_T + "samples", []):
+        for line in self._sample_lines() or []:
             named |= {int(token) for token in line["ids"]} | set(self.tokenizer.encode(line["prompt"]))
         named = {token for token in named if 0 <= token < self.plan.config.vocab_size}
         table = piece_table(self.tokenizer, named)
@@ -275,8 +275,8 @@ class TrainingVerifier:
 
     def _samples(self, name: str) -> ChunkResult:
         due = [step for step in self.plan.sample_at if step <= self.steps] if self.plan.sample_prompt else []
-        stored, log = self.record[name], self._logged(name)
-        if not isinstance(stored, list) or not all(isinstance(line, dict) and line.keys() == _SAMPLE for line in stored):
+        stored, log = self._sample_lines(), self._logged(name)
+        if stored is None:
             return self._same(name, False)
         if not same_json([line["step"] for line in stored], due) or (log is not None and not same_json(stored, log)):
             return self._same(name, False)
@@ -288,6 +288,18 @@ class TrainingVerifier:
                 recomputed.append(line["step"])
                 ok = ok and same_json([line["text"], line["ids"]], sample)
         return partial_result(self.record, equality(ok), name, recomputed, len(due) - len(recomputed), log is not None)
+
+    def _sample_lines(self) -> list[dict[str, Any]] | None:
+        """The record's samples; None where there are none, or one is not of the form that runs write."""
+        stored = self.record.get(_T + "samples")
+        well_formed = isinstance(stored, list) and all(
+            isinstance(line, dict)
+            and line.keys() == _SAMPLE.keys()
+            and all(type(line[key]) is kind for key, kind in _SAMPLE.items())
+            and all(type(token) is int for token in line["ids"])
+            for line in stored
+        )
+        return stored if well_formed else None
 
     def _example(self, name: str) -> ChunkResult:
         found = self.replayed.get(steps_before_example(self.plan.total_steps))

@@ -50,7 +50,7 @@ def verify(record: Record, model: GPT | str | Path | None = None) -> Report:
         chunks, words = verify_finetuning(record, _run_directory(record, model))
     for one in chunks:
         if one.difference is None:
-            _ = record[one.chunk]  # what was not compared must still be what the file's table says
+            _ = record[one.chunk]  # what was not compared must at least be readable, with the digest in the chunk table
     where = str(record.path) if record.path is not None else "in memory"
     words = (*header_words(record), *words)
     return Report(record=where, model=record.provenance.model, dtype=record.provenance.dtype, chunks=chunks, words=words)

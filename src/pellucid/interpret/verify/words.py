@@ -1,7 +1,7 @@
 """Verifying the words of a record: those of its header against their sources, those of its chunk table against the schema.
 
-What has no source is unverified: of a record's provenance the version that recorded, when it was made, a generation's machine.
-A model's name takes part in no computation and is no part of its fingerprint: it is compared where the model has one.
+A word without a source is unverified: of a record's provenance the version that recorded, the date, a generation's machine.
+A model's name is no part of its fingerprint, since nothing is computed from it: it is compared where the model has one.
 """
 
 from collections.abc import Iterator, Mapping
