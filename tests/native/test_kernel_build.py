@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from pellucid.native import shared_library
+from pellucid.native.cache_directory import digest_file
 from pellucid.native.errors import Unavailable
-from pellucid.native.shared_library import Library, digest_file
+from pellucid.native.shared_library import Library
 from pellucid.runtime.kernel import library
 
 

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.native import compiler, shared_library
-from pellucid.native.cache_directory import cache_directory, check_directory
+from pellucid.native.cache_directory import cache_directory, check_directory, digest_file
 from pellucid.native.errors import Unavailable
-from pellucid.native.shared_library import Library, digest_file
+from pellucid.native.shared_library import Library
 
 
 if os.name != "posix":

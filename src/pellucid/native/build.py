@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pellucid.native.cache_directory import UnusableFile, check_directory, digest_of, make_directory, open_checked
+from pellucid.native.cache_directory import (
+    UnusableFile,
+    check_directory,
+    digest_file,
+    digest_of,
+    make_directory,
+    open_checked,
+    open_library,
+)
 from pellucid.native.compiler import (
     COMPILER_TIMEOUT,
     compiler,
@@ -23,14 +31,13 @@ from pellucid.native.compiler import (
     run_compiler,
 )
 from pellucid.native.errors import Unavailable
-from pellucid.native.shared_library import Library, digest_file, open_library
 
 
-def build(library: Library, target: Path, *, plain: bool) -> None:
+def build(target: Path, sources: Path, flags: tuple[str, ...]) -> None:
     """Compiles a library, unless another process has done so meanwhile.
 
     Args:
-        target: its file (`Library.location`). plain: without vector instructions.
+        target: the library's file. sources: the folder of its .c and .h files. flags: for the compiler.
 
     Raises:
         Unavailable: no compiler, or it failed, or the cache cannot be trusted or written.
@@ -44,7 +51,7 @@ def build(library: Library, target: Path, *, plain: bool) -> None:
             os.close(open_library(target))
         except UnusableFile:
             raise_recent_failure(target, command)  # another process may have tried meanwhile
-            _compile(library, target, command, plain)
+            _compile(target, sources, command, flags)
 
 
 def would_run_compiler(target: Path) -> bool:
@@ -87,7 +94,7 @@ def _compile_lock(directory: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _compile(library: Library, target: Path, command: list[str], plain: bool) -> None:
+def _compile(target: Path, sources: Path, command: list[str], flags: tuple[str, ...]) -> None:
     _remove_abandoned(target)
     parts: list[str] = []
     try:
@@ -96,8 +103,8 @@ def _compile(library: Library, target: Path, command: list[str], plain: bool) ->
             os.close(handle)
             parts.append(name)
         part, digest_part = parts
-        sources = [str(path) for path in sorted(library.sources.glob("*.c"))]
-        call = [*command, *library.compiler_flags(plain), "-o", part, *sources, "-lm"]
+        files = [str(path) for path in sorted(sources.glob("*.c"))]
+        call = [*command, *flags, "-o", part, *files, "-lm"]
         if why := run_compiler(call):
             raise record_failure(target, command, f"{command[0]} could not compile it: {why}")
         os.chmod(part, 0o700)

@@ -14,14 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid.native.cache_directory import (
-    UnusableFile,
-    cache_directory,
-    check_directory,
-    digest_of,
-    open_checked,
-    read_text,
-)
+from pellucid.native.cache_directory import UnusableFile, cache_directory, check_directory, open_library
 from pellucid.native.errors import Unavailable
 
 
@@ -134,38 +127,10 @@ class Library:
         digest.update(repr((FLAGS, self.flags, _machine_flags(plain), _processor())).encode())
         return cache_directory() / f"{self.name}-{digest.hexdigest()[:24]}{SUFFIX}"
 
-    def compiler_flags(self, plain: bool) -> tuple[str, ...]:
-        """The compiler's flags."""
-        return (*FLAGS, *self.flags, *_machine_flags(plain))
-
     def _build(self, path: Path, plain: bool) -> None:
         from pellucid.native.build import build  # here: a library that is there is loaded without what compiling needs
 
-        build(self, path, plain=plain)
-
-
-def digest_file(path: Path) -> Path:
-    """The file that stores a library's SHA-256."""
-    return path.with_name(path.name + ".sha256")
-
-
-def open_library(path: Path) -> int:
-    """A descriptor of a library whose bytes are those that were compiled, in a directory that only this user can change.
-
-    Raises:
-        UnusableFile: missing or damaged. Unavailable: the directory can be changed by others.
-    """
-    if not os.path.lexists(path.parent):
-        raise UnusableFile(f"no {path.parent}")
-    check_directory(path.parent)
-    descriptor = open_checked(path)
-    try:
-        if digest_of(descriptor) != read_text(digest_file(path)).strip():
-            raise UnusableFile(f"{path} is not as it was compiled")
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+        build(path, self.sources, (*FLAGS, *self.flags, *_machine_flags(plain)))
 
 
 def _machine_flags(plain: bool) -> tuple[str, ...]:
