@@ -3,7 +3,7 @@
 import torch
 
 import pellucid
-from pellucid.gpt.arrangements import distinct_summaries, interleaved, memory_compressed, multi_head
+from pellucid.gpt.arrangements import interleaved, multi_head
 from pellucid.gpt.pattern import Compressed, Fixed, Pattern, Strided, parse
 
 
@@ -27,8 +27,8 @@ PATTERN_SETS: dict[str, tuple[Pattern, ...]] = {
     "strided": (Strided(7), Strided(5)),
     "fixed": (Fixed(8, 3), Fixed(6, 1, 4), Fixed(60, 3)),
     "interleaved": (*interleaved(2, Strided(6)), *interleaved(2, Fixed(8, 3))),
-    "heads": (multi_head(Strided(6)), distinct_summaries(8, 2, 3), multi_head(Fixed(8, 2))),
-    "LMLML": memory_compressed(length=10),
+    "heads": (multi_head(Strided(6)), parse("heads(fixed(8,2),fixed(8,2,1),fixed(8,2,2))"), multi_head(Fixed(8, 2))),
+    "LMLML": tuple(map(parse, ("local(10)", "compressed(3,3)", "local(10)", "compressed(3,3)", "local(10)"))),
     "compressed, overlapping": (Compressed(5, 2), Compressed(4, 4)),
     "all": tuple(map(parse, ("dense", "banded(5)", "local(7)", "strided(6)", "fixed(9,2)", "compressed(3,3)", "summary(5,2)"))),
 }

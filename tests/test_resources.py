@@ -118,7 +118,7 @@ def test_pytorch_s_threads_are_lowered_once(
     monkeypatch.setattr(torch, "get_num_threads", lambda: numbers[-1])
     monkeypatch.setattr(torch, "set_num_threads", numbers.append)
     monkeypatch.setattr(threads, "available_cpus", lambda: cpus)
-    for name in threads.SETTINGS:
+    for name in threads.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     if chosen:
         monkeypatch.setenv("OMP_NUM_THREADS", chosen)

@@ -1,4 +1,4 @@
-"""Checks of arguments: each returns the value in the type that is worked with, or raises an error that names the argument.
+"""Checks of arguments: each returns the value, converted to one type, or raises an error that names the argument.
 
 No torch and no NumPy here: NumPy's and PyTorch's numbers are recognised by the protocols of `numbers` and `operator`.
 """
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pellucid.errors import PellucidError
 
 
-MAX_PATH, MAX_NAME = 4096, 255  # bytes that Linux takes: a text that someone took for a path is longer
+MAX_PATH, MAX_NAME = 4096, 255  # bytes, Linux's limits; text that is given in place of a path is usually longer
 _SHOWN = 100  # characters of a wrong value that a message shows at most
 T = TypeVar("T")
 
@@ -29,10 +29,10 @@ def shown(value: object) -> str:
 
 
 def path_of(name: str, value: Any) -> Path:
-    """A path, given as text or as a path object. "" is none: it would mean the current folder.
+    """A path, given as text or as a path object.
 
     Raises:
-        PellucidError: it is no path, or longer than file systems take.
+        PellucidError: not a path, longer than file systems allow, or "", which would mean the current folder.
     """
     try:
         given = os.fspath(value)
@@ -72,12 +72,12 @@ def number(name: str, value: Any, minimum: float = -math.inf, maximum: float = m
 
 
 def as_integer(value: Any) -> int | None:
-    """A whole number as an int; None for what is none, such as True and 1.0."""
+    """A whole number as an int; None for anything else, such as True and 1.0."""
     return None if isinstance(value, bool) or not isinstance(value, numbers.Integral) else operator.index(value)
 
 
 def as_float(value: Any) -> float | None:
-    """A finite number as a float; None for what is none, and for a whole number that no float holds."""
+    """A finite number as a float; None for anything else, and for a whole number that no float holds."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return None
     try:

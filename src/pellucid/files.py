@@ -35,7 +35,7 @@ def replacing(path: Path | str, *, what: str = "", durable: bool = False) -> Ite
 
     Args:
         path: see the module's docstring for what is not a regular file. Its folder must exist.
-        what: what is written, for error messages, such as "the record".
+        what: the content, for error messages, such as "the record".
         durable: flush the file and its folder to the disk: it is there after a power failure.
 
     Raises:
@@ -55,7 +55,7 @@ def replacing(path: Path | str, *, what: str = "", durable: bool = False) -> Ite
                 if durable:
                     flush_descriptor(file.fileno())
             os.replace(temporary, place)
-        except FileExistsError:  # another's
+        except FileExistsError:  # the temporary file is another process's
             raise
         except BaseException:
             with suppress(FileNotFoundError):
@@ -70,7 +70,7 @@ def replacing(path: Path | str, *, what: str = "", durable: bool = False) -> Ite
 def write_whole(path: Path | str, content: str | bytes, *, what: str = "", durable: bool = False) -> None:
     """Writes bytes, or text as UTF-8, as `replacing` does.
 
-    Half a surrogate pair, which a file name that is not UTF-8 gives, is written as the six characters of its escape in JSON.
+    A lone surrogate, which Python puts for a byte of a file name that is not UTF-8, is written as its JSON escape.
     """
     with replacing(path, what=what, durable=durable) as file:
         file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
@@ -130,7 +130,7 @@ def scratch_file(path: Path | str, *, what: str = "") -> BinaryIO:
     Raises:
         PellucidError: `path` is refused or cannot be written.
     """
-    import tempfile  # with what it imports slower than all else here
+    import tempfile  # here, since it imports more than all else in this module
 
     check_target(path, what=what)
     try:
@@ -197,24 +197,24 @@ def flush_descriptor(descriptor: int) -> None:
     if sys.platform == "darwin":  # whose fsync leaves data in the drive's memory
         import fcntl
 
-        with suppress(OSError):  # a file system that knows no more than fsync
+        with suppress(OSError):  # a file system without F_FULLFSYNC
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
             return
     os.fsync(descriptor)
 
 
 def temporary_name() -> str:
-    """A name that nobody can guess, for a file that is being written. Short: the target's may be as long as names can be."""
+    """A random name for a file that is being written. It does not contain the target's, which may have the maximum length."""
     return f".pellucid-{os.urandom(8).hex()}{UNFINISHED}"
 
 
 def _without_following(path: str, flags: int) -> int:
-    """Opens the file itself, never what a link of its name points to, on systems that can tell."""
+    """An opener that does not follow a symbolic link of that name, on systems with O_NOFOLLOW."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _resolve(path: Path) -> Path | int:
-    """The regular file that is to be made or replaced; or the descriptor of what is written into, opened for that."""
+    """The regular file to make or replace; or, for what is written into, a descriptor of it, open for writing."""
     place = _follow(path)
     if not isinstance(place, Path):
         return os.dup(place)

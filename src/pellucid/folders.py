@@ -59,8 +59,8 @@ def move_contents(source: Path, target: Path, *, last: str) -> None:
     """Moves all that a folder contains into another on the same disk, replacing what has the same names there.
 
     Args:
-        last: the file that is moved last, when everything else is on the disk: where it is, all is. It is on the disk, too,
-            when this returns.
+        last: the file that is moved last, once everything else is on the disk: where it exists, the rest is complete. It is
+            on the disk, too, when this returns.
     """
     sync_tree(source)
     for path in sorted(source.iterdir(), key=lambda path: path.name == last):
@@ -74,7 +74,7 @@ def move_contents(source: Path, target: Path, *, last: str) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Removes a folder under another name, so that nothing of its own name is ever half there, whenever the power fails."""
+    """Renames a folder, then removes it: after a power failure at any time no partly removed folder has its name."""
     hidden = path.with_name(temporary_name())
     os.rename(path, hidden)
     sync_folder(path.parent)
@@ -82,7 +82,7 @@ def remove_folder(path: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes what processes that were killed left unfinished in a folder that no other process writes to."""
+    """Removes the unfinished files and folders of killed processes from a folder that no other process is writing to."""
     for path in folder.glob(f"*{UNFINISHED}"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -1,7 +1,7 @@
 """What this process may use of its machine: CPUs and memory, by affinity and by the limits of its cgroups.
 
-In a container, or under a job scheduler, that is less than the machine has: threads beyond a quota only wait, and memory beyond
-a limit ends the process.
+In a container, or under a job scheduler, that may be less than the machine has. Threads beyond the CPU quota are throttled; a
+process that exceeds the memory limit is killed.
 """
 
 import os
@@ -34,7 +34,7 @@ def available_cpus(root: Path = ROOT) -> int:
 def memory_limit(root: Path = ROOT) -> int | None:
     """Bytes of memory that this process may use: the machine's, and no more than its cgroup's limit.
 
-    None: the system says neither.
+    None where neither is known.
     """
     limits = []
     with suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf
@@ -49,8 +49,8 @@ def memory_limit(root: Path = ROOT) -> int | None:
 def _cgroup_directories(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
     """Directories with the limits of a controller ("cpu", "memory"), and their cgroup version: this process's and those above.
 
-    A container may see its own cgroup as the root of the hierarchy, while /proc names the path outside: what does not exist is
-    passed over by `_read`.
+    A container may see its own cgroup as the root of the hierarchy, while /proc names the path on the host: `_read` takes
+    directories that do not exist for empty.
     """
     for line in _read(root / "proc/self/cgroup").splitlines():
         number, _, rest = line.partition(":")

@@ -1,9 +1,9 @@
 """JSON that somebody else may have written: parsed within limits, then read field by field with types and ranges.
 
-Every file and message that comes from outside passes here, so that damaged and hostile ones give one error that names file and
-field. Refused are: more bytes than the kind of file can have, anything but UTF-8, deep nesting, a key twice in one object, half
-characters (lone surrogates), NaN and infinity (also as 1e999), integers of more than 128 bits, and more values than the limit
-of bytes allows: a parsed `[]` takes twenty times the memory of its text.
+Every JSON file and message from outside is parsed here, so that damaged and hostile ones give one error that names file and
+field. Refused are: more bytes than the kind of file can have, anything but UTF-8, deep nesting, a key twice in one object, lone
+surrogates, NaN and infinity (also as 1e999), integers of more than 128 bits, and more values than a sixteenth of the limit of
+bytes, since a parsed `[]` takes twenty times the memory of its text.
 """
 
 import json
@@ -23,7 +23,7 @@ MAX_BYTES = 1 << 24  # of a file, unless its kind needs more
 MAX_DEPTH = 64
 LARGEST_PARSED = 2**128  # transformers writes 10^30 where it means "no limit"
 LARGEST_INTEGER = 2**64 - 1  # of a field, unless its range is another
-BYTES_A_VALUE = 16  # a limit of so many bytes allows a sixteenth of as many values
+BYTES_A_VALUE = 16  # as many values are allowed as the limit of bytes divided by this
 REQUIRED: Final = object()  # the default of a field that must be there
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -32,12 +32,12 @@ def parse_json(data: bytes, *, max_bytes: int = MAX_BYTES, nan: bool = False, un
     """The value that UTF-8 bytes hold.
 
     Args:
-        max_bytes: allowed, and a sixteenth of it values.
+        max_bytes: the most bytes allowed; a sixteenth of that is the most values.
         nan: whether NaN and infinities are allowed, as Python writes them.
-        unique: whether a key twice in one object is refused; else the last counts, which is faster to read.
+        unique: whether a key twice in one object is refused; otherwise the last one is taken, which parses faster.
 
     Raises:
-        ValueError: the reason, for the caller to put the name of the file before.
+        ValueError: the reason, without the name of the file.
     """
     if len(data) > max_bytes:
         raise ValueError(f"it has more than {max_bytes:,} bytes")
@@ -102,7 +102,7 @@ _DECODERS = {
 
 
 def _check(value: Any, *, nan: bool, texts: bool) -> None:
-    """Checks depth, numbers and, if asked, texts; level by level, with few steps of Python for a long list."""
+    """Checks depth and numbers, and texts if `texts`: level by level, so that a long list takes few interpreted steps."""
     level: list[Any] = [[value]]
     depth = 0
     while level:
@@ -122,7 +122,7 @@ def _check(value: Any, *, nan: bool, texts: bool) -> None:
             if texts:
                 for text in (*(container if isinstance(container, dict) else ()), *items):
                     if isinstance(text, str) and not is_text(text):
-                        raise ValueError("it holds half a character (a lone surrogate), which is no text")
+                        raise ValueError("it holds a lone surrogate (half a character), which is not text")
             if dict in kinds or list in kinds:
                 inner += [item for item in items if isinstance(item, dict | list)]
         level = inner

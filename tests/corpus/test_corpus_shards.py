@@ -73,7 +73,7 @@ def test_a_large_vocabulary_takes_32_bits(tmp_path: Path) -> None:
 def test_a_long_document_is_encoded_in_parts_to_the_same_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = build_corpus(STORIES, r50k(), tmp_path / "whole")
     monkeypatch.setattr("pellucid.corpus.documents.PART_CHARS", 10)
-    monkeypatch.setattr("pellucid.corpus.encoding.GROUP_CHARS", 50)
+    monkeypatch.setattr("pellucid.corpus.encoder.GROUP_CHARS", 50)
     parts = build_corpus(STORIES, r50k(), tmp_path / "parts")
     assert whole.manifest == parts.manifest  # with the SHA-256 of every shard
 
@@ -169,7 +169,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pellucid.corpus.encoding.ShardWriter.write", full)
+    monkeypatch.setattr("pellucid.corpus.encoder.ShardWriter.write", full)
     with pytest.raises(PellucidError, match=r"cannot write the corpus .*: No space left"):
         build_corpus(STORIES, BYTES, tmp_path / "c")
     assert not list(tmp_path.iterdir())

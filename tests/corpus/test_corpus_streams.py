@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stories import story
 
 from pellucid import events
-from pellucid.corpus import Document, build_corpus, documents, encoding, open_corpus, read_documents, utf8
+from pellucid.corpus import Document, build_corpus, documents, encoder, open_corpus, read_documents, utf8
 from pellucid.corpus.build import ENCODING, partial_directory
 from pellucid.corpus.documents import read_parts
 from pellucid.errors import PellucidError
@@ -68,10 +68,10 @@ def test_what_is_not_utf8_is_located_wherever_blocks_end(data: bytes, block: int
             data.decode()
         except UnicodeDecodeError as error:
             with pytest.raises(PellucidError, match=f"byte {error.start:,} is 0x{data[error.start]:02x} ") as caught:
-                list(utf8.decoded(file))
+                list(utf8.read_blocks(file))
             assert error.reason in str(caught.value)
         else:
-            assert "".join(utf8.decoded(file)) == utf8.newlines(data.decode().removeprefix("\ufeff"))
+            assert "".join(utf8.read_blocks(file)) == utf8.normalize_newlines(data.decode().removeprefix("\ufeff"))
 
 
 @given(texts=st.lists(st.text("ab \n", max_size=30), max_size=12), size=st.integers(1, 20))
@@ -91,8 +91,8 @@ def small_steps(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(documents, "PART_CHARS", 200)
     patch.setattr("pellucid.corpus.build.PART_CHARS", 200)
     patch.setattr("pellucid.corpus.build._PROGRESS_CHARS", 300)
-    patch.setattr(encoding, "GROUP_CHARS", 300)
-    patch.setattr(encoding, "SAVE_CHARS", 900)
+    patch.setattr(encoder, "GROUP_CHARS", 300)
+    patch.setattr(encoder, "SAVE_CHARS", 900)
 
 
 class Interrupting:

@@ -18,7 +18,7 @@ from pellucid.engine.options import SamplingOptions
 from pellucid.engine.sequence import Sequence
 from pellucid.engine.speculation import Drafter, DraftModel, DraftRequest, PromptLookup
 from pellucid.errors import PellucidError
-from pellucid.generation.mixin import check_drafts_for
+from pellucid.generation.compatibility import check_draft_model
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.pattern import parse
 from pellucid.runtime.kernel.runner import unavailable_reason
@@ -237,7 +237,7 @@ def test_a_draft_model_of_other_tokens_is_refused(tmp_path: Path) -> None:
             model.generate("a", draft=draft)
         assert str(raised.value).startswith(says)
     with pytest.raises(PellucidError, match="the draft model has a tokenizer, but the model none"):
-        check_drafts_for(model, bare)
+        check_draft_model(model, bare)
     for length in (0, True, 2.5):
         with pytest.raises(PellucidError, match="length must be a whole number, 1 or more"):
             PromptLookup(length)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.errors import PellucidError
-from pellucid.gpt.arrangements import alternating, distinct_summaries, interleaved, memory_compressed, multi_head
+from pellucid.gpt.arrangements import alternating, interleaved, multi_head
 from pellucid.gpt.attention import visible_mask
 from pellucid.gpt.pattern import (
     Banded,
@@ -108,7 +108,6 @@ def test_the_paper_s_three_ways_to_join_the_factors() -> None:
     assert [str(p) for p in interleaved(3, strided)] == ["banded(129)", "column(128)", "banded(129)"]
     assert [str(p) for p in interleaved(2, fixed)] == ["local(128)", "summary(128,32)"]
     assert str(multi_head(fixed)) == "heads(local(128),summary(128,32))"
-    assert str(distinct_summaries(128, 8, 3)) == "heads(fixed(128,8),fixed(128,8,1),fixed(128,8,2))"
     # Merged is the union, whether A1 has l + 1 positions (the paper's text) or l (its code).
     for merged in (Strided(5), Fixed(6, 2)):
         first, second = (visible_mask(factor, 40, 40) for factor in merged.factors)
@@ -117,9 +116,6 @@ def test_the_paper_s_three_ways_to_join_the_factors() -> None:
 
 
 def test_the_patterns_of_whole_models() -> None:
-    assert [str(p) for p in memory_compressed()] == [
-        "local(256)", "compressed(3,3)", "local(256)", "compressed(3,3)", "local(256)",
-    ]  # fmt: skip
     assert alternating(3, band=5) == (Banded(5), Dense(), Banded(5))
 
 

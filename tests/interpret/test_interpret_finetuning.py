@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tampering import signed_again
+from tampering import signed_again, with_header
 
 import pellucid
 from pellucid import Example
@@ -93,6 +93,16 @@ def test_every_changed_number_is_caught(run: Path, record: pellucid.Record) -> N
         answers[0][("before", "after", "expected")[third]] += "!"
         report = signed_again(record, changes | {"finetuning/answers": answers}).verify(run)
         assert {*names, "finetuning/answers"} == {row.chunk for row in report.chunks if not row.ok}
+
+
+def test_a_matrix_that_the_model_lacks_is_caught(run: Path, record: pellucid.Record) -> None:
+    matrices = record["finetuning/matrices"]
+    added = [*matrices[:-1], "h.99.attn.c_attn"]
+    rows = [row | {"name": row["name"].replace(matrices[-1], added[-1])} for row in record.header["chunks"]]
+    renamed = pellucid.open(with_header(record, record.header | {"chunks": rows}))
+    report = signed_again(renamed, {"finetuning/matrices": added}).verify(run)
+    wrong = {row.chunk for row in report.chunks if not row.ok}
+    assert {"finetuning/matrices", f"finetuning/thumbnails/{added[-1]}"} <= wrong
 
 
 def test_other_runs_are_refused(run: Path, record: pellucid.Record, tiny_run: Path, tmp_path: Path) -> None:

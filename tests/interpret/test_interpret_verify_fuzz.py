@@ -72,7 +72,7 @@ def remembered() -> Iterator[None]:
             patch.setattr(module, name, recall)
 
         once(training, "replay", lambda run, plan, batches, tokenizer, until, stretch, position: (run, until, position))
-        once(training.TrainingVerifier, "_from_the_log", lambda verifier: (verifier.run, verifier.steps))
+        once(training.TrainingVerifier, "_read_log", lambda verifier: (verifier.run, verifier.steps))
         once(finetuning, "load", lambda path: path)
         once(finetuning, "answers", lambda base, tuned, examples: float(tuned.wte.weight.double().sum()))
         once(finetuning, "change_maps", lambda base, tuned: float(tuned.wte.weight.double().sum()))
@@ -109,12 +109,12 @@ def subjects(
         return Subject(pellucid.open((run / name).read_bytes()), run)
 
     cut = {"top_k": 40, "top_p": 0.85, "temperature": 1.08, "stop": ("zzzz", "yyy")}
-    steered = {"presence_penalty": 0.7, "frequency_penalty": 0.4, "repetition_penalty": 1.3, "min_p": 0.03, "temperature": 1.1,
+    adjusted = {"presence_penalty": 0.7, "frequency_penalty": 0.4, "repetition_penalty": 1.3, "min_p": 0.03, "temperature": 1.1,
                "logit_bias": {5: 2.5, 11: -100.0}}  # fmt: skip
     return {
         "generation": functools.cache(lambda: generation("float32", **cut)),
         "generation bfloat16": functools.cache(lambda: generation("bfloat16", **cut)),
-        "generation steered": functools.cache(lambda: generation("float32", tokenizer=False, **steered)),
+        "generation adjusted": functools.cache(lambda: generation("float32", tokenizer=False, **adjusted)),
         "generation greedy": functools.cache(lambda: generation("bfloat16", temperature=0)),
         "generation frozen": functools.cache(lambda: generation("bfloat16", temperature=1e-9)),
         "training": functools.cache(lambda: of_run(base("float32"), "training.pellucid")),
@@ -125,7 +125,7 @@ def subjects(
 
 
 KINDS = (
-    "generation", "generation bfloat16", "generation steered", "generation greedy", "generation frozen", "training",
+    "generation", "generation bfloat16", "generation adjusted", "generation greedy", "generation frozen", "training",
     "training bfloat16", "finetuning", "finetuning bfloat16",
 )  # fmt: skip
 

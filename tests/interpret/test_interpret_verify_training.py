@@ -23,6 +23,7 @@ from pellucid.training import checkpoint
 
 CONFIG = pellucid.GPTConfig(vocab_size=300, n_ctx=32, n_layers=2, d_model=48, n_heads=2, pattern=("banded(8)", "dense"))
 STEPS = 12
+SAMPLE_KEYS = ("step", "tokens", "prompt", "ids", "text")
 
 
 def train(documents: list[Document], out: Path, **options: Any) -> Path:
@@ -167,6 +168,18 @@ def test_what_is_no_number_is_caught(run: Path, record: pellucid.Record, number:
         changes[name] = record[name].copy()
         changes[name].reshape(-1)[0] = number
     assert bad(signed_again(record, changes).verify(run)) >= set(names)
+
+
+OTHER_JSON = ([1], {}, [{}], [["x"]], None, 1, [{"ids": 1, "prompt": 2}], [dict.fromkeys(SAMPLE_KEYS, 1)])
+
+
+@pytest.mark.parametrize("value", OTHER_JSON, ids=json.dumps)
+def test_json_of_another_form_is_caught(run: Path, record: pellucid.Record, value: object) -> None:
+    for name in ("training/plan", "training/matrices", "training/samples"):
+        try:
+            assert name in bad(signed_again(record, {name: value}).verify(run))
+        except PellucidError as error:
+            assert name.removeprefix("training/") in str(error)
 
 
 def test_speeds_are_compared_with_the_log_alone(run: Path, unlogged: Path, record: pellucid.Record) -> None:

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from pellucid.native.build import Unavailable, compiler
+from pellucid.native.compiler import compiler
+from pellucid.native.errors import Unavailable
 from pellucid.native.operators import library as operators
 from pellucid.runtime.kernel import library as kernel
 

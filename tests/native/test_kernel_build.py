@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.native import build
-from pellucid.native.build import Library, digest_file
+from pellucid.native import shared_library
+from pellucid.native.cache_directory import digest_file
 from pellucid.native.errors import Unavailable
+from pellucid.native.shared_library import Library
 from pellucid.runtime.kernel import library
 
 
@@ -57,7 +58,7 @@ def script(path: Path, text: str) -> str:
 @pytest.mark.long
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 def test_it_is_compiled_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "FLAGS", ("-O0", *build.FLAGS[1:]))  # it is not run here
+    monkeypatch.setattr(shared_library, "FLAGS", ("-O0", *shared_library.FLAGS[1:]))  # it is not run here
     assert library.KERNEL.would_compile()
     path = library.KERNEL.path()
     assert not library.KERNEL.would_compile() and names(fresh) == {path.name, digest_file(path).name, LOCK}
@@ -92,7 +93,8 @@ def test_a_compiler_that_fails_is_quoted_and_not_called_again(
     assert names(fresh) == {note.name, LOCK} and not library.KERNEL.would_compile()
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "Popen", lambda *args, **kwargs: pytest.fail("compiled again"))
-        with pytest.raises(Unavailable, match=rf"error: it is Sunday \(tried before; again a day later, or without {note}\)$"):
+        why = rf"it is Sunday \(from an earlier attempt; the next is made after a day, or once {note} is removed\)$"
+        with pytest.raises(Unavailable, match=why):
             library.KERNEL.path()
 
     def tries_again() -> bool:
@@ -104,7 +106,7 @@ def test_a_compiler_that_fails_is_quoted_and_not_called_again(
 
     script(tmp_path / "broken", FAILING + "# another version\n")
     assert tries_again()
-    monkeypatch.setattr(build, "FLAGS", ("-O0", *build.FLAGS[1:]))
+    monkeypatch.setattr(shared_library, "FLAGS", ("-O0", *shared_library.FLAGS[1:]))
     assert tries_again()
     monkeypatch.setenv("CC", script(tmp_path / "other", FAILING))
     assert tries_again()
@@ -117,15 +119,15 @@ def test_a_compiler_that_fails_is_quoted_and_not_called_again(
 @posix
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 def test_a_compiler_that_was_mended_leaves_the_library_only(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flags = build.FLAGS
+    flags = shared_library.FLAGS
     target = library.KERNEL.location(plain=False)
     monkeypatch.setattr(Library, "location", lambda self, plain: target)
-    monkeypatch.setattr(build, "FLAGS", ("--no-such-flag",))
+    monkeypatch.setattr(shared_library, "FLAGS", ("--no-such-flag",))
     with pytest.raises(Unavailable, match="could not compile it"):
         library.KERNEL.path()
     (note,) = fresh.glob("*.failed")
     os.utime(note, (0, 0))
-    monkeypatch.setattr(build, "FLAGS", ("-O0", *flags[1:]))
+    monkeypatch.setattr(shared_library, "FLAGS", ("-O0", *flags[1:]))
     path = library.KERNEL.path()
     assert names(fresh) == {path.name, digest_file(path).name, LOCK}
 

@@ -17,10 +17,10 @@ from cases import cases
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.native import build, compiler
-from pellucid.native.build import Library, digest_file
-from pellucid.native.cache_directory import cache_directory, check_directory
+from pellucid.native import compiler, shared_library
+from pellucid.native.cache_directory import cache_directory, check_directory, digest_file
 from pellucid.native.errors import Unavailable
+from pellucid.native.shared_library import Library
 
 
 if os.name != "posix":
@@ -61,7 +61,7 @@ def write_with_digest(path: Path, data: bytes) -> None:
     """A file that is what the cache says it is."""
     path.write_bytes(data)
     path.chmod(0o700)
-    digest_file(path).write_text(build.hashlib.sha256(data).hexdigest(), encoding="utf-8")
+    digest_file(path).write_text(shared_library.hashlib.sha256(data).hexdigest(), encoding="utf-8")
 
 
 def truncate(path: Path, scratch: Path) -> None:
@@ -139,10 +139,10 @@ def test_any_change_of_its_bytes_is_seen(tmp_path_factory: pytest.TempPathFactor
             damaged.append(0)
     path = folder / "cached.so"
     write_with_digest(path, original.read_bytes())
-    os.close(build._open_library(path))
+    os.close(shared_library.open_library(path))
     path.write_bytes(damaged)
-    with pytest.raises(build.UnusableFile, match="not as it was compiled"):
-        build._open_library(path)
+    with pytest.raises(shared_library.UnusableFile, match="not as it was compiled"):
+        shared_library.open_library(path)
 
 
 def take_compiler(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -161,7 +161,7 @@ def test_a_compiler_that_makes_something_else_is_not_called_at_each_start(
     with pytest.raises(Unavailable, match=r"^a library just compiled could not be loaded: "):
         small.load()
     assert not small.would_compile()
-    with pytest.raises(Unavailable, match="tried before"):
+    with pytest.raises(Unavailable, match="from an earlier attempt"):
         small.load()
 
 
@@ -181,9 +181,9 @@ def test_what_is_loaded_is_what_was_checked(
         path.write_bytes(other)
         return load(name)
 
-    monkeypatch.setattr(build.ctypes, "CDLL", swap_first)
+    monkeypatch.setattr(shared_library.ctypes, "CDLL", swap_first)
     assert answers(small.load()) == 42
-    monkeypatch.setattr(build.ctypes, "CDLL", load)
+    monkeypatch.setattr(shared_library.ctypes, "CDLL", load)
     assert answers(small.load()) == 42, "and a second is not taken for the first, which has the name of a descriptor, too"
 
 
@@ -327,7 +327,7 @@ wait
 CHILD = """
 import sys
 from pathlib import Path
-from pellucid.native.build import Library
+from pellucid.native.shared_library import Library
 Library("small", Path(sys.argv[1]), (), ("answer",)).load()
 """
 

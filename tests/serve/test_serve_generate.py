@@ -204,7 +204,7 @@ def test_an_internal_error_is_sent_to_the_page(studio: Studio, monkeypatch: pyte
 
 
 def test_the_oldest_answers_go(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pellucid.serve.studio.sources.MAX_ANSWERS", 2)
+    monkeypatch.setattr("pellucid.serve.studio.sources.MAX_COMPLETIONS", 2)
     library = SourceCatalog([tiny_run])
     names = [library.keep(b"x", "m") for _ in range(3)]
     assert library.content(names[2]).size == 1
@@ -262,7 +262,7 @@ def test_a_page_that_goes_away_frees_its_place_within_a_step(studio: Studio, mon
             full = generate(studio, prompt="the", max_tokens=1, record=False)
             break
         threading.Event().wait(0.02)
-    assert full is not None and full.status == 429 and "prompts are being answered" in full.error
+    assert full is not None and full.status == 429 and "completions are being generated" in full.error
     for connection in many:
         response = connection.getresponse()
         response.close()

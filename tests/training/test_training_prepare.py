@@ -14,7 +14,7 @@ from stories import story
 import pellucid
 from pellucid import events
 from pellucid.cli.display import RunDisplay
-from pellucid.corpus import Document, documents, encoding
+from pellucid.corpus import Document, documents, encoder
 from pellucid.corpus.build import ENCODING, INDEXING, TRAINING
 from pellucid.errors import PellucidError
 from pellucid.files import locked
@@ -32,8 +32,8 @@ def small_steps() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "PART_CHARS", 200)
         patch.setattr("pellucid.corpus.build._PROGRESS_CHARS", 300)
-        patch.setattr(encoding, "GROUP_CHARS", 300)
-        patch.setattr(encoding, "SAVE_CHARS", 900)
+        patch.setattr(encoder, "GROUP_CHARS", 300)
+        patch.setattr(encoder, "SAVE_CHARS", 900)
         yield
 
 

@@ -4,7 +4,7 @@ In: text files and folders, or the documentation inside Python's standard librar
 Out: documents; a corpus on disk (token ids in checksummed shards, a part held out); windows of tokens to train on, the k-th a
 pure function of (seed, k).
 
-Read in this order: `documents` (with `utf8`) and `prose`, `document_index`, `split`, `segments`, `encoding` (with
+Read in this order: `documents` (with `utf8`) and `prose`, `document_index`, `split`, `segments`, `encoder` (with
 `shard_writer`), `build`, `shards`, `tokens`, `windows`.
 """
 
@@ -13,7 +13,7 @@ from pellucid.corpus.documents import Document, read_documents
 from pellucid.corpus.prose import python_prose
 from pellucid.corpus.shards import TokenCorpus, open_corpus
 from pellucid.corpus.tokens import Tokens
-from pellucid.corpus.windows import Windows, sequential, spread
+from pellucid.corpus.windows import Windows, evenly_spaced, sequential
 
 
 __all__ = [
@@ -22,9 +22,9 @@ __all__ = [
     "Tokens",
     "Windows",
     "build_corpus",
+    "evenly_spaced",
     "open_corpus",
     "python_prose",
     "read_documents",
     "sequential",
-    "spread",
 ]

@@ -16,9 +16,9 @@ from typing import Any
 from pellucid import events
 from pellucid.corpus.document_index import DocumentIndex, index_documents
 from pellucid.corpus.documents import PART_CHARS, OnSkip, Part, Source, read_parts, size_in_bytes, sources_of, warn
-from pellucid.corpus.encoding import Encoding
-from pellucid.corpus.segments import Segment, find_cut, segments, spread_over, training_texts
-from pellucid.corpus.shard_writer import Changed
+from pellucid.corpus.encoder import CorpusEncoder
+from pellucid.corpus.segments import Segment, find_cut, segments, subsample, training_texts
+from pellucid.corpus.shard_writer import ChangedFileError
 from pellucid.corpus.shards import FORMAT_VERSION, MANIFEST, TokenCorpus, open_corpus
 from pellucid.corpus.split import LEFT_OUT, Split, split_documents
 from pellucid.errors import PellucidError
@@ -116,7 +116,7 @@ class _Build:
         self._split(fraction, seed)
         wanted = tokenizer if isinstance(tokenizer, int) else tokenizer.fingerprint
         choices = (FORMAT_VERSION, PART_CHARS, wanted, fraction, seed, shard_tokens, self.cut, self.index.fingerprint)
-        key = hashlib.sha256(repr(choices).encode() + self.split.parts.tobytes()).hexdigest()
+        key = hashlib.sha256(repr(choices).encode() + self.split.sides.tobytes()).hexdigest()
         state = self._saved(key)
 
         def save(tokenizer: str, encoding: dict[str, Any] | None) -> None:
@@ -148,10 +148,10 @@ class _Build:
         write_whole(self.directory / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
         (self.directory / _STATE).unlink(missing_ok=True)
 
-    def _parts(self, on_skip: OnSkip = lambda path, reason: None) -> Iterator[Part]:
-        yield from read_parts(self.train, on_skip=on_skip)
-        if self.held_out is not None:
-            yield from read_parts(self.held_out, on_skip=on_skip)
+    def _parts(self) -> Iterator[Part]:
+        """The parts of all documents, without reporting again which files are not read."""
+        for sources in (self.train, self.held_out or []):
+            yield from read_parts(sources, on_skip=lambda path, reason: None)
 
     def _segments(self) -> Iterator[Segment]:
         return segments(self._parts(), self.index.sizes, self.split, self.cut)
@@ -170,28 +170,18 @@ class _Build:
 
     def _split(self, fraction: float, seed: int) -> None:
         """Indexes and splits the documents, and reports those that are left out."""
-        first_held_out: int | None = None
-
-        def counted() -> Iterator[Part]:
-            nonlocal first_held_out
-            count = 0
-            for part in read_parts(self.train, on_skip=self.on_skip):
-                count += part.first
-                yield part
-            if self.held_out is not None:
-                first_held_out = count
-                yield from read_parts(self.held_out, on_skip=self.on_skip)
-
         total = size_in_bytes([*self.train, *(self.held_out or ())])
-        self.index = index_documents(counted(), self._progress(INDEXING, total))
-        self.split = split_documents(self.index, fraction, seed, first_held_out)
+        train = read_parts(self.train, on_skip=self.on_skip)
+        held_out = None if self.held_out is None else read_parts(self.held_out, on_skip=self.on_skip)
+        self.index = index_documents(train, held_out, self._progress(INDEXING, total))
+        self.split = split_documents(self.index, fraction, seed)
         if self.split.cut is not None:
             self.cut = find_cut(self._parts(), self.split)
-        if (self.split.parts == LEFT_OUT).any():
+        if (self.split.sides == LEFT_OUT).any():
             document = -1
             for part in self._parts():
                 document += part.first
-                if part.first and self.split.parts[document] == LEFT_OUT:
+                if part.first and self.split.sides[document] == LEFT_OUT:
                     self.on_skip(Path(part.name), "the same text is held out")
 
     def _saved(self, key: str) -> dict[str, Any]:
@@ -221,7 +211,7 @@ class _Build:
 
         def texts() -> Iterator[str]:
             done = 0
-            for text in spread_over(training_texts(self._segments()), total, TOKENIZER_CHARS):
+            for text in subsample(training_texts(self._segments()), total, TOKENIZER_CHARS):
                 yield text
                 done += len(text)
                 progress(done)
@@ -234,9 +224,9 @@ class _Build:
         """Writes the shards and the list of documents, and gives their entries of the manifest."""
         emit(self.observers, events.Progress(stage=ENCODING, done=0))
         try:
-            encoding = Encoding(self.directory, tokenizer, shard_tokens, state)
-        except Changed:
-            encoding = Encoding(self.directory, tokenizer, shard_tokens, None)
-        with encoding:
-            encoding.run(self._segments(), save, self._progress(ENCODING, int(self.index.sizes.sum())))
-        return encoding.close()
+            encoder = CorpusEncoder(self.directory, tokenizer, shard_tokens, state)
+        except ChangedFileError:
+            encoder = CorpusEncoder(self.directory, tokenizer, shard_tokens, None)
+        with encoder:
+            encoder.run(self._segments(), save, self._progress(ENCODING, int(self.index.sizes.sum())))
+        return encoder.close()

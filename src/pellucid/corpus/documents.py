@@ -10,12 +10,12 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pellucid.arguments import path_of, shown
-from pellucid.corpus.utf8 import contains, decode, decoded, newlines, reason_to_skip
+from pellucid.corpus.utf8 import decode, file_contains, normalize_newlines, read_blocks, reason_to_skip
 from pellucid.errors import PellucidError
 from pellucid.text.split_pattern import chunks_of
 from pellucid.text.tokenizer import END_OF_TEXT
@@ -64,7 +64,7 @@ def sources_of(given: Source | Iterable[Source], name: str = "corpus") -> list[S
     """One source or several, as a list.
 
     Raises:
-        PellucidError: what is no path and no document. "" is no path: it would mean the current folder.
+        PellucidError: neither a path nor a document, or "", which would mean the current folder.
     """
     if isinstance(given, str | Path | Document):
         listed: list[Any] = [given]
@@ -99,7 +99,7 @@ def read_documents(sources: Sequence[Source], *, on_skip: OnSkip = warn) -> Iter
 
 
 def read_parts(sources: Sequence[Source], *, on_skip: OnSkip = warn) -> Iterator[Part]:
-    """The documents of `read_documents` in parts. Raises as it does, but for no source, which is no part."""
+    """The documents of `read_documents`, in parts. Errors as there, but an empty list of sources gives no parts."""
     paths = [path_of("a source of text", source) for source in sources if not isinstance(source, Document)]
     for path in paths:
         if not path.exists():
@@ -183,28 +183,23 @@ def _read(file: Path, name: str) -> Iterator[Part]:
     try:
         if file.suffix.lower() == ".jsonl":
             yield from _read_lines(file, name)
-        elif contains(file, END_OF_TEXT.encode()):
+        elif file_contains(file, END_OF_TEXT.encode()):
             number = 0
-            for _, pieces in groupby(_numbered(decoded(file)), key=lambda piece: piece[0]):
+            for _, pieces in groupby(_numbered(read_blocks(file)), key=lambda piece: piece[0]):
                 texts = _not_blank(_without_outer_newlines(text for _, text in pieces))
                 if (beginning := next(texts, None)) is not None:
                     number += 1
-                    yield from _parts_of(f"{name}#{number}", _after(beginning, texts))
+                    yield from _parts_of(f"{name}#{number}", chain([beginning], texts))
         else:
-            texts = _not_blank(decoded(file))
+            texts = _not_blank(read_blocks(file))
             if (beginning := next(texts, None)) is not None:
-                yield from _parts_of(name, _after(beginning, texts))
+                yield from _parts_of(name, chain([beginning], texts))
     except OSError as error:
         raise PellucidError(f"cannot read {file}: {error.strerror}") from error
 
 
-def _after(beginning: str, texts: Iterator[str]) -> Iterator[str]:
-    yield beginning
-    yield from texts
-
-
 def _not_blank(texts: Iterable[str]) -> Iterator[str]:
-    """The texts, if there is more in them than white space; nothing otherwise."""
+    """The texts; nothing if all of them are white space."""
     blank: list[str] | None = []
     for text in texts:
         if blank is None:
@@ -230,7 +225,8 @@ def _without_outer_newlines(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _numbered(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """The texts cut at each end-of-text, with how many of those come before each; the cut may fall between two texts."""
+    """The texts divided at each end-of-text, with the number of those before each. One may begin in a text and end in the next.
+    """
     number, held = 0, ""
     for text in texts:
         *whole, held = (held + text).split(END_OF_TEXT)
@@ -257,7 +253,7 @@ def _read_lines(file: Path, name: str) -> Iterator[Part]:
                 raise PellucidError(f"{file}, line {number} is not JSON: {error}") from None
             if not isinstance(value, dict) or not isinstance(value.get("text"), str):
                 raise PellucidError(f'{file}, line {number}: each line must be an object with a "text" that is a string')
-            document = newlines(value["text"])
+            document = normalize_newlines(value["text"])
             try:
                 document.encode("utf-8")
             except UnicodeEncodeError as error:

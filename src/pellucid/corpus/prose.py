@@ -18,9 +18,9 @@ _SKIPPED = {"test", "tests", "idlelib", "idle_test", "lib2to3", "turtledemo", "e
 def python_prose() -> Iterator[Document]:
     """The language reference's help topics, then the docstrings of the standard library, a document a module.
 
-    Modules are parsed, never imported. Their order is that of their names; a document is a module's docstring and those
-    of its classes and functions in the order of the source. Missing modules (some distributions omit
-    parts, a frozen one has no sources) and those that cannot be parsed are skipped: some 2 MB in a full CPython 3.11.
+    Modules are parsed, never imported. Their order is that of their names; a document is a module's docstring and those of its
+    classes and functions in the order of the source. Missing modules (some distributions omit parts, a frozen one has no
+    sources) and those that cannot be parsed are skipped. A full CPython 3.11 has some 2 MB of this text.
     """
     yield from _topics()
     library = Path(sysconfig.get_path("stdlib"))

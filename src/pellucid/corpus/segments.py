@@ -6,14 +6,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.corpus.document_index import utf8
 from pellucid.corpus.documents import Part
 from pellucid.corpus.split import BOTH, HELD_OUT, LEFT_OUT, Split, cut_at
+from pellucid.corpus.utf8 import encode
 from pellucid.errors import PellucidError
 
 
 Side = Literal["train", "held_out"]
-_CHARACTER = 4  # bytes at most
+_CHARACTER = 4  # bytes of a character at most
 
 
 class Segment(NamedTuple):
@@ -47,11 +47,11 @@ def segments(parts: Iterable[Part], sizes: NDArray[np.int64], split: Split, cut:
     for part in parts:
         if part.first:
             document, offset = document + 1, 0
-        data = utf8(part.text)
+        data = encode(part.text)
         begin, offset = offset, offset + len(data)
         if document >= len(sizes) or offset > sizes[document] or (part.last and offset < sizes[document]):
             raise PellucidError(f"{part.name} changed while it was read: start again when it no longer does")
-        where = split.parts[document]
+        where = split.sides[document]
         if where == BOTH and begin < cut < offset:
             head, tail = (piece.decode("utf-8", "surrogatepass") for piece in (data[: cut - begin], data[cut - begin :]))
             yield Segment(document, part.name, "train", head, True, False, cut)
@@ -73,7 +73,7 @@ def find_cut(parts: Iterable[Part], split: Split) -> int:
     """
     if split.cut is None:
         return 0
-    wanted = int(np.argmax(split.parts == BOTH))
+    wanted = int(np.argmax(split.sides == BOTH))
     first, last = split.cut
     base = max(0, first - _CHARACTER)
     document, offset, near = -1, 0, b""
@@ -81,7 +81,7 @@ def find_cut(parts: Iterable[Part], split: Split) -> int:
         if part.first:
             document, offset = document + 1, 0
         if document == wanted:
-            data = utf8(part.text)
+            data = encode(part.text)
             near += data[max(0, base - offset) : max(0, last + _CHARACTER - offset)]
             offset += len(data)
         elif document > wanted:
@@ -97,8 +97,12 @@ def training_texts(found: Iterable[Segment]) -> Iterator[str]:
     return (segment.text for segment in found if segment.side == "train")
 
 
-def spread_over(texts: Iterable[str], size: int, limit: int) -> Iterator[str]:
-    """As many of the texts as make about `limit` of all `size` characters, evenly spread; all where they are no more."""
+def subsample(texts: Iterable[str], size: int, limit: int) -> Iterator[str]:
+    """Texts evenly spaced among all, of about `limit` characters together; all of them if they have no more.
+
+    Args:
+        size: characters of all texts.
+    """
     share, due = min(1.0, limit / max(1, size)), 0.0
     for text in texts:
         due += len(text) * share

@@ -13,7 +13,7 @@ from pellucid.files import create, updating
 _BLOCK = 1 << 20
 
 
-class Changed(Exception):
+class ChangedFileError(Exception):
     """A file is not what it was when the state of the build was saved: the build starts over."""
 
 
@@ -24,7 +24,7 @@ class AppendedFile:
         size, digest: what it held when the build's state was saved; anything after that is cut off. size 0: a new file.
 
     Raises:
-        Changed: it holds something else.
+        ChangedFileError: it holds something else.
     """
 
     def __init__(self, path: Path, size: int = 0, digest: str | None = None) -> None:
@@ -37,14 +37,14 @@ class AppendedFile:
         try:
             self._file = updating(path)
         except OSError:
-            raise Changed from None
+            raise ChangedFileError from None
         left = size
         while left and (block := self._file.read(min(left, _BLOCK))):
             self._digest.update(block)
             left -= len(block)
         if left or self._digest.hexdigest() != digest:
             self._file.close()
-            raise Changed
+            raise ChangedFileError
         self._file.truncate(size)
         self._file.seek(size)
 
@@ -66,22 +66,22 @@ class AppendedFile:
 
 
 class ShardWriter:
-    """Writes one part of the corpus as files of at most `limit` tokens, and gives their manifest entries.
+    """Writes one side of the corpus as files of at most `limit` tokens, and gives their manifest entries.
 
     Args:
         n_bytes_of: (V,) bytes of text that each token stands for.
         shards: the entries of shards that were written before the build was killed (`state`).
 
     Raises:
-        Changed: one of those files is not what it was.
+        ChangedFileError: one of those files is not what it was.
     """
 
     def __init__(
-        self, directory: Path, part: str, n_bytes_of: NDArray[np.int64], dtype: np.dtype[Any], limit: int,
+        self, directory: Path, side: str, n_bytes_of: NDArray[np.int64], dtype: np.dtype[Any], limit: int,
         shards: list[dict[str, Any]] | None = None,
     ) -> None:  # fmt: skip
         assert limit > 0
-        self._directory, self._part, self._n_bytes_of, self._dtype, self._limit = directory, part, n_bytes_of, dtype, limit
+        self._directory, self._side, self._n_bytes_of, self._dtype, self._limit = directory, side, n_bytes_of, dtype, limit
         self._shards = shards or []
         self._file: AppendedFile | None = None
         for shard in self._shards:
@@ -95,7 +95,7 @@ class ShardWriter:
         """Appends tokens, in new files as they fill up."""
         while len(ids):
             if self._file is None:
-                name = f"{self._part}-{len(self._shards):05d}.bin"
+                name = f"{self._side}-{len(self._shards):05d}.bin"
                 self._file = AppendedFile(self._directory / name)
                 self._shards.append({"file": name, "tokens": 0, "bytes": 0})
             shard = self._shards[-1]

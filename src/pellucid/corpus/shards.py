@@ -1,4 +1,4 @@
-"""Opening a corpus directory: shards of token ids, split into training and held-out parts.
+"""Opening a corpus directory: shards of token ids, on two sides, one to train on and one held out.
 
 A corpus is a directory:
     train-00000.bin, train-00001.bin, ...   token ids, 16 bits each (32 for a vocabulary above 65,536), little-endian
@@ -81,9 +81,9 @@ def open_corpus(path: str | Path, *, verify: bool = True) -> TokenCorpus:
                 f"and this Pellucid reads a pellucid corpus of version {FORMAT_VERSION} or 1: build it again"
             )
         dtype = np.dtype({"uint16": "<u2", "uint32": "<u4"}[manifest["dtype"]])
-        parts = {part: _open_part(path, manifest["shards"][part], dtype, verify) for part in ("train", "held_out")}
+        train, held_out = (_open_side(path, manifest["shards"][side], dtype, verify) for side in ("train", "held_out"))
         if verify and isinstance(listed := manifest["documents"], dict):
-            _require(path / DOCUMENTS, listed["sha256"])
+            _check_digest(path / DOCUMENTS, listed["sha256"])
     except FileNotFoundError:
         raise PellucidError(f"{path} is not a corpus: it has no {MANIFEST}") from None
     except OSError as error:
@@ -92,7 +92,7 @@ def open_corpus(path: str | Path, *, verify: bool = True) -> TokenCorpus:
         raise
     except (ValueError, KeyError, TypeError) as error:
         raise PellucidError(f"{file} is damaged: {error!r}; build the corpus again") from error
-    return TokenCorpus(path, parts["train"], parts["held_out"], manifest)
+    return TokenCorpus(path, train, held_out, manifest)
 
 
 def _read_manifest(file: Path) -> dict[str, Any]:
@@ -102,13 +102,13 @@ def _read_manifest(file: Path) -> dict[str, Any]:
         raise PellucidError(f"{file} is damaged: {error}; build the corpus again") from None
 
 
-def _open_part(path: Path, shards: list[dict[str, Any]], dtype: np.dtype[Any], verify: bool) -> Tokens:
+def _open_side(path: Path, shards: list[dict[str, Any]], dtype: np.dtype[Any], verify: bool) -> Tokens:
     arrays: list[NDArray[Any]] = []
     for shard in shards:
         fields = Fields(shard, MANIFEST)
         name, expected = fields.text("file", most=200), fields.integer("tokens", most=2**53) * dtype.itemsize
         if Path(name).name != name:
-            raise PellucidError(f"{path / MANIFEST}: {shown(name)} is no name of a file beside it")
+            raise PellucidError(f"{path / MANIFEST}: {shown(name)} is not the name of a file beside it")
         file = path / name
         fields.integer("bytes", most=2**53)
         if not file.is_file():
@@ -116,12 +116,12 @@ def _open_part(path: Path, shards: list[dict[str, Any]], dtype: np.dtype[Any], v
         if (size := file.stat().st_size) != expected:
             raise PellucidError(f"the corpus shard {file} has {size:,} bytes, not {expected:,}: build the corpus again")
         if verify:
-            _require(file, shard["sha256"])
+            _check_digest(file, shard["sha256"])
         arrays.append(np.memmap(file, dtype=dtype, mode="r"))
     return Tokens(arrays, sum(shard["bytes"] for shard in shards))
 
 
-def _require(file: Path, digest: str) -> None:
+def _check_digest(file: Path, digest: str) -> None:
     if not file.is_file():
         raise PellucidError(f"the corpus file {file} is missing: build the corpus again")
     if sha256(file) != digest:

@@ -17,51 +17,49 @@ _SEARCHED = 1 << 20  # bytes of text in which the end of a paragraph, a line or 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Which part each document belongs to.
+    """Which side each document belongs to.
 
     Attributes:
-        parts: (N,) TRAIN or HELD_OUT; BOTH where its beginning is trained on and its end held out; LEFT_OUT where a document
+        sides: (N,) TRAIN or HELD_OUT; BOTH where its beginning is trained on and its end held out; LEFT_OUT where a document
             that was named to train on equals one that was named to hold out.
         cut: where documents of BOTH are cut: (first, last) byte at which the end may begin. None: there are none.
     """
 
-    parts: NDArray[np.uint8]
+    sides: NDArray[np.uint8]
     cut: tuple[int, int] | None = None
 
 
-def split_documents(index: DocumentIndex, fraction: float, seed: int, first_held_out: int | None = None) -> Split:
-    """Chooses what is held out.
+def split_documents(index: DocumentIndex, fraction: float, seed: int) -> Split:
+    """Chooses what is held out: the documents that were named for it, without those equal to one of them being trained on.
 
     Args:
-        fraction, seed: as `choose_held_out`'s. Where whole documents make no fair split, the end of the longest one is held
-            out, and that of every document equal to it.
-        first_held_out: the index of the first document to hold out, and all after it; then nothing is chosen. Documents before
-            it that are equal to one of those are left out of training.
+        fraction, seed: as `choose_held_out`'s, where none was named. Where whole documents make no fair split, the end of the
+            longest one is held out, and that of every document equal to it.
 
     Raises:
         PellucidError: there is too little text, or none to train on or to hold out.
     """
-    parts = np.full(len(index), TRAIN, np.uint8)
-    if first_held_out is not None:
+    sides = np.full(len(index), TRAIN, np.uint8)
+    if (first_held_out := index.first_held_out) is not None:
         if first_held_out == len(index):
             raise PellucidError("there is no text to hold out in what was named for it")
-        parts[first_held_out:] = HELD_OUT
-        parts[:first_held_out][np.isin(index.digests[:first_held_out], index.digests[first_held_out:])] = LEFT_OUT
-        if not (parts == TRAIN).any():
+        sides[first_held_out:] = HELD_OUT
+        sides[:first_held_out][np.isin(index.digests[:first_held_out], index.digests[first_held_out:])] = LEFT_OUT
+        if not (sides == TRAIN).any():
             raise PellucidError("there is no text to train on that is not held out: give more")
-        return Split(parts)
+        return Split(sides)
     first = index.first_equal()
     if held := choose_held_out(index.sizes, fraction, seed, first_equal=first):
-        parts[held] = HELD_OUT
-        return Split(parts)
+        sides[held] = HELD_OUT
+        return Split(sides)
     longest = int(np.argmax(index.sizes)) if len(index) else 0
     if not len(index) or (size := int(index.sizes[longest])) < 2:
         raise PellucidError("there is too little text, not two tokens to train on and to hold out: give more")
     copies = first == first[longest]
-    parts[copies] = BOTH
+    sides[copies] = BOTH
     tail = min(max(1, round(fraction * int(index.sizes.sum()) / int(copies.sum()))), size // 2)
     # The cut may be later than requested, at the end of a paragraph, line or word, but by at most half of the tail.
-    return Split(parts, (size - tail, size - tail + min(tail // 2, _SEARCHED)))
+    return Split(sides, (size - tail, size - tail + min(tail // 2, _SEARCHED)))
 
 
 def choose_held_out(

@@ -1,4 +1,4 @@
-"""Text files as UTF-8, block by block: decoding with the place of what is not UTF-8, searching, and telling what is no text."""
+"""UTF-8: reading text files block by block, errors with the position of the wrong byte, and telling which files are no text."""
 
 import codecs
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def reason_to_skip(file: Path) -> str | None:
     return "it is binary (it holds a NUL byte)" if b"\0" in probe else None
 
 
-def contains(file: Path, wanted: bytes) -> bool:
+def file_contains(file: Path, wanted: bytes) -> bool:
     """Whether a file holds these bytes anywhere."""
     with file.open("rb") as stream:
         before = b""
@@ -44,7 +44,7 @@ def contains(file: Path, wanted: bytes) -> bool:
     return False
 
 
-def decoded(file: Path) -> Iterator[str]:
+def read_blocks(file: Path) -> Iterator[str]:
     """The text of a file, block by block, without a byte order mark and with \\n for every newline.
 
     Raises:
@@ -65,7 +65,7 @@ def decoded(file: Path) -> Iterator[str]:
                 text, began = text.removeprefix(_MARK), True
             text = ending + text
             ending = "\r" if block and text.endswith("\r") else ""
-            yield newlines(text[: len(text) - len(ending)])
+            yield normalize_newlines(text[: len(text) - len(ending)])
             if not block:
                 return
 
@@ -84,7 +84,12 @@ def decode(data: bytes, file: Path, offset: int) -> str:
     return text.removeprefix(_MARK) if offset == 0 else text
 
 
-def newlines(text: str) -> str:
+def encode(text: str) -> bytes:
+    """The bytes of a text. A lone surrogate has three, as many as the U+FFFD that a tokenizer encodes in its place."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def normalize_newlines(text: str) -> str:
     """The text with \\n for every newline."""
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 

@@ -75,14 +75,11 @@ class Windows:
             out[row] = self.window(start + row)
         return out
 
-    def sequential(self) -> Iterator[NDArray[np.int64]]:
-        """Windows in text order, not shuffled: see the function `sequential`."""
-        return sequential(self.tokens, self.n_ctx)
 
+def evenly_spaced(tokens: Tokens, n_ctx: int, count: int) -> Iterator[NDArray[np.int64]]:
+    """`count` of the windows of `sequential`, in text order and evenly spaced over all the text; all if there are no more.
 
-def spread(tokens: Tokens, n_ctx: int, count: int) -> Iterator[NDArray[np.int64]]:
-    """`count` of the windows of `sequential`, evenly spread over all the text, the first and the last whole one among them; all
-    of them if there are no more. They are in text order.
+    The first window and the last whole one are among them.
     """
     assert n_ctx > 0 and count > 0
     if -(-(len(tokens) - 1) // n_ctx) <= count:

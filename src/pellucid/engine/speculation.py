@@ -175,7 +175,7 @@ class DraftModel(Drafter):
     it proposes nothing.
 
     Args:
-        runner: the smaller model's; its vocabulary must be that of the model that it drafts for (`check_drafts_for`).
+        runner: the smaller model's; its vocabulary must be that of the model that it drafts for (`check_draft_model`).
     """
 
     def __init__(self, runner: Runner, length: int = DRAFT_MODEL_LENGTH) -> None:

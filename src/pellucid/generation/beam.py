@@ -1,4 +1,4 @@
-"""Beam search with a length penalty: the completion with the best total score among a few hypotheses. No torch here.
+"""Beam search with a length penalty: the completion with the highest score among a few hypotheses. No torch here.
 
 V vocabulary, R hypotheses. The paper uses it for free-form tasks (section 2.4), with a beam width of 4 and a length penalty of
 0.6. The score is GNMT's (Wu et al. 2016, arXiv 1609.08144, section 7, without its coverage term, which needs a source
@@ -25,9 +25,7 @@ from pellucid.engine.completion import Completion
 from pellucid.engine.detokenizer import TextAssembler
 from pellucid.engine.options import SamplingOptions
 from pellucid.engine.sampling import largest, log_softmax
-from pellucid.engine.sequence import check_fits
 from pellucid.errors import PellucidError
-from pellucid.generation.mixin import GenerationMixin, OnePrompt
 from pellucid.runtime.runner import Runner, TokenSpan
 from pellucid.text.tokenizer import Tokenizer
 
@@ -62,16 +60,6 @@ class Hypothesis:
 def length_penalty_divisor(length: int, alpha: float) -> float:
     """lp(Y) of GNMT: what the log-probability of a completion of `length` tokens is divided by."""
     return float(((5 + length) / 6) ** alpha)
-
-
-def beam(
-    model: GenerationMixin, prompt: OnePrompt, *, width: int, length_penalty: float, max_tokens: int, stop: str | Sequence[str]
-) -> Completion:
-    """Beam search with a model's tokenizer and its runner. Arguments and errors as `GPT.beam`."""
-    ids, options = model._ids(prompt), model._options(max_tokens=max_tokens, stop=stop, seed=0)
-    check_fits(ids, options, model.config)
-    check_options(width, length_penalty)
-    return beam_search(model.make_runner(), ids, options, width, length_penalty, model.tokenizer, model.end_of_text)
 
 
 def check_options(width: int, length_penalty: float) -> None:
@@ -142,12 +130,12 @@ class _BeamSequences:
         self.capacity = capacity
         self.unfinished = [runner.open(capacity)]
         self.unused: list[int] = []
-        self.next: Sequence[int] = prompt  # to be read before the first step; empty afterwards
+        self.prompt = prompt
         self.length = 0  # positions read, the same in all unfinished sequences
 
     def run(self, newest: Iterable[Sequence[int]]) -> NDArray[np.float32]:
         """Reads the newest token of each hypothesis (at the first step the prompt) -> (R, V) logits of what follows."""
-        spans = [TokenSpan(s, self.length, ids or self.next) for s, ids in zip(self.unfinished, newest, strict=True)]
+        spans = [TokenSpan(s, self.length, ids or self.prompt) for s, ids in zip(self.unfinished, newest, strict=True)]
         logits = self.runner.run(spans)
         self.length += len(spans[0].ids)
         return np.stack([row for row in logits if row is not None])
@@ -167,6 +155,6 @@ class _BeamSequences:
             self.runner.copy(before[parent], sequence, self.length)
 
     def close(self) -> None:
-        """Gives all memory back."""
+        """Frees all sequences."""
         for sequence in (*self.unfinished, *self.unused):
             self.runner.close(sequence)

@@ -3,24 +3,23 @@
 from collections import abc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from pellucid.arguments import path_of, shown
 from pellucid.engine.completion import Completion, Score, Token
 from pellucid.engine.engine import run_to_completion
 from pellucid.engine.options import SamplingOptions, fresh_seed
 from pellucid.engine.request import Request, SequenceGroup
-from pellucid.engine.sequence import Sequence
+from pellucid.engine.sequence import Sequence, check_fits
 from pellucid.engine.speculation import Drafter, DraftModel, PromptLookup
 from pellucid.errors import PellucidError
+from pellucid.generation.beam import BEAM_WIDTH, LENGTH_PENALTY, beam_search, check_options
+from pellucid.generation.compatibility import check_draft_model
 from pellucid.generation.inputs import list_of_prompts, token_ids
 from pellucid.gpt.config import GPTConfig
 from pellucid.runtime.runner import Runner
 from pellucid.text.tokenizer import Tokenizer
 
-
-if TYPE_CHECKING:
-    from pellucid.generation.open_runner import OpenedModel
 
 OnePrompt = str | list[int] | None
 ManyPrompts = list[str] | list[list[int]]  # at run time arrays, tensors and iterators, too: see `inputs`
@@ -84,11 +83,11 @@ class GenerationMixin:
             from pellucid.generation.open_runner import open_runner
 
             opened = open_runner(path_of("draft", draft))
-            check_drafts_for(opened, self)
+            check_draft_model(opened, self)
             return DraftModel(opened.runner)
         if not isinstance(draft, GenerationMixin):
             raise PellucidError(f'draft is "lookup", a model or its directory, not {shown(draft)}')
-        check_drafts_for(draft, self)
+        check_draft_model(draft, self)
         return DraftModel(draft.make_runner())
 
     @property
@@ -201,6 +200,27 @@ class GenerationMixin:
         """The same completion as `generate`'s, each token as soon as it is drawn. Arguments and errors as there; one prompt."""
         drafter, sequence = self.drafter(draft), self.new_sequence(prompt, **options)  # checked here, not at the first token
         return (token for _, token in self.run([sequence], drafter))
+
+    def beam(
+        self, prompt: OnePrompt = None, *, width: int = BEAM_WIDTH, length_penalty: float = LENGTH_PENALTY,
+        max_tokens: int = 64, stop: str | abc.Sequence[str] = (),
+    ) -> Completion:  # fmt: skip
+        """The completion with the highest score that a beam search finds, as for the paper's free-form tasks (section 2.4).
+
+        The score is defined in the module `beam`.
+
+        Args:
+            prompt, max_tokens, stop: as `generate` takes them.
+            width: hypotheses extended at each step. 1 takes the likeliest token each time, and may still end earlier.
+            length_penalty: alpha, 0 to 10: log-probabilities are compared after division by ((5 + tokens) / 6) ** alpha.
+
+        Raises:
+            PellucidError: as `generate`; a width or length penalty out of range.
+        """
+        ids, options = self._ids(prompt), self._options(max_tokens=max_tokens, stop=stop, seed=0)
+        check_fits(ids, options, self.config)
+        check_options(width, length_penalty)
+        return beam_search(self.make_runner(), ids, options, width, length_penalty, self.tokenizer, self.end_of_text)
 
     def new_request(
         self, prompt: OnePrompt = None, *, n: int = 1, best_of: int | None = None, echo: bool = False,
@@ -321,52 +341,20 @@ class GenerationMixin:
 
 
 def _paired(
-    prompts: list[list[int]], completions: list[list[int]], many: bool, several: bool
+    prompts: list[list[int]], completions: list[list[int]], several_prompts: bool, several_completions: bool
 ) -> list[tuple[list[int], list[int]]]:
     """Each completion with its prompt: one of either goes with all of the other.
 
     Args:
-        many, several: whether several prompts, several completions were given.
+        several_prompts, several_completions: whether several of each were given, even if these are one.
 
     Raises:
         PellucidError: several of both, and not as many.
     """
-    if not several:
+    if not several_completions:
         completions = completions * len(prompts)
-    elif not many:
+    elif not several_prompts:
         prompts = prompts * len(completions)
     if len(prompts) != len(completions):
         raise PellucidError(f"{len(completions)} completions cannot be scored after {len(prompts)} prompts: give one for each")
     return list(zip(prompts, completions, strict=True))
-
-
-def check_vocabulary_size(tokenizer: Tokenizer | None, config: GPTConfig) -> None:
-    """Refuses a tokenizer of another model. Raises PellucidError: its vocabulary is of another size."""
-    if tokenizer is not None and tokenizer.vocab_size != config.vocab_size:
-        raise PellucidError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens, but the model {config.vocab_size}: they do not belong together"
-        )
-
-
-def check_drafts_for(draft: "GenerationMixin | OpenedModel", model: GenerationMixin) -> None:
-    """Refuses a draft model of another vocabulary.
-
-    Raises:
-        PellucidError: it names the difference.
-    """
-    theirs, ours = draft.config.vocab_size, model.config.vocab_size
-    if theirs != ours:
-        raise PellucidError(
-            f"the draft model has {theirs} tokens, but the model {ours}: draft with a model of the same tokenizer"
-        )
-    if draft.tokenizer == model.tokenizer:
-        return
-    if draft.tokenizer is None or model.tokenizer is None:
-        which, other = ("draft model", "model") if draft.tokenizer is None else ("model", "draft model")
-        raise PellucidError(f"the {other} has a tokenizer, but the {which} none: draft with a model of the same tokenizer")
-    first = next((i for i in range(ours) if draft.tokenizer.token_bytes(i) != model.tokenizer.token_bytes(i)), None)
-    what = (
-        "begin or end a text by other tokens" if first is None else f"differ first at token {first}, which is "
-        f"{draft.tokenizer.token_bytes(first)!r} to the draft model and {model.tokenizer.token_bytes(first)!r} to the model"
-    )
-    raise PellucidError(f"the two tokenizers {what}: draft with a model of the same tokenizer")

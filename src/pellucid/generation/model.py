@@ -1,15 +1,13 @@
 """`GPT`: a decoder with a tokenizer and the methods of `GenerationMixin`."""
 
-from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Self
 
 from pellucid.arguments import flag, instance, path_of, text_of, whole_number
-from pellucid.engine.completion import Completion
 from pellucid.engine.engine import CHUNK, MAX_SEQUENCES, Engine
-from pellucid.generation.beam import BEAM_WIDTH, LENGTH_PENALTY, beam
-from pellucid.generation.mixin import Draft, GenerationMixin, OnePrompt, check_vocabulary_size
+from pellucid.generation.compatibility import check_vocabulary_size
+from pellucid.generation.mixin import Draft, GenerationMixin
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.directory import save_model
@@ -53,9 +51,9 @@ class GPT(GenerationMixin, Decoder):
         Args:
             mode: "exact": a completion's bits depend on its own prompt and options only; "fast": they may differ by rounding
                 with what else is in the batch (`torch_runner.TOLERANCE`). The kernel is exact in either.
-            kernel: "auto" takes the kernel where it can compute this model, PyTorch elsewhere; "off", "only". The environment
-                variable PELLUCID_KERNEL decides for "auto".
-            weights: the kernel's number format, if not the model's own dtype.
+            kernel: "auto" takes the kernel where it can compute this model, PyTorch elsewhere; "off" always takes PyTorch,
+                "only" nothing but the kernel. The environment variable PELLUCID_KERNEL replaces "auto" by one of the others.
+            weights: the dtype that the kernel computes with, if not the model's own: "float32", "bfloat16", "int8", "int4".
             cache: the kernel's format of keys and values, "float32" or "float16"; None: float16 beside weights of 16 bits and
                 fewer.
 
@@ -72,28 +70,12 @@ class GPT(GenerationMixin, Decoder):
         memory: int | None = None, chunk: int = CHUNK, max_sequences: int = MAX_SEQUENCES, prefix_cache: bool = True,
         draft: Draft = None,
     ) -> Engine:  # fmt: skip
-        """An engine for many requests with this model as it is now: see `runner`, `Engine`, and `generate` of draft."""
+        """An engine for many requests, with this model as it is now. Arguments as `runner`, `Engine` and (draft) `generate`."""
         return Engine(
             self.runner(mode=mode, kernel=kernel, weights=weights, cache=cache), tokenizer=self.tokenizer,
             end_of_text=self.end_of_text, memory=memory, chunk=chunk, max_sequences=max_sequences, prefix_cache=prefix_cache,
             drafter=self.drafter(draft),
         )  # fmt: skip
-
-    def beam(
-        self, prompt: OnePrompt = None, *, width: int = BEAM_WIDTH, length_penalty: float = LENGTH_PENALTY,
-        max_tokens: int = 64, stop: str | Sequence[str] = (),
-    ) -> Completion:  # fmt: skip
-        """The likeliest completion that a beam search finds, as for the paper's free-form tasks (section 2.4): see `beam`.
-
-        Args:
-            prompt, max_tokens, stop: as `generate` takes them.
-            width: hypotheses extended at each step. 1 takes the likeliest token each time, and may still end earlier.
-            length_penalty: alpha, 0 to 10: log-probabilities are compared after division by ((5 + tokens) / 6) ** alpha.
-
-        Raises:
-            PellucidError: as `generate`; a width or length penalty out of range.
-        """
-        return beam(self, prompt, width=width, length_penalty=length_penalty, max_tokens=max_tokens, stop=stop)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """As `torch.nn.Module.requires_grad_`; parameters that are transposed views of a file become contiguous first.

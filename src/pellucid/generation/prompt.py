@@ -73,7 +73,7 @@ class Prompt:
 
     @property
     def stop(self) -> str:
-        """What ends the answer: the separator, after which the model would make up a next example."""
+        """The stop string of the answer: the separator, after which the model would generate another example."""
         return FORMATS[self.format].separator
 
     @property

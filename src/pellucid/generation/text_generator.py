@@ -1,17 +1,16 @@
 """`TextGenerator`: generation without PyTorch, from a stored model's runner and tokenizer.
 
 Importing PyTorch takes a second or two, generating from a small model a fraction of one. `pellucid generate` therefore opens a
-`TextGenerator`; to inspect or train the weights, load a `GPT`. Both have the methods of
-`mixin.GenerationMixin`, and the same seed gives the same text: draws do not depend on the runner, and logits of the two runners
-agree to rounding (about 1e-6 in a log-probability), which changes a token only where its draw falls into such a gap.
+`TextGenerator`; to inspect or train the weights, load a `GPT`. Both have the methods of `mixin.GenerationMixin`, and the same
+seed gives the same text: draws do not depend on the runner, and the log-probabilities of the two runners agree to rounding
+(about 1e-6), which changes a token only where its draw is as close as that to the end of the token's share.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from pellucid.engine.completion import Completion
-from pellucid.generation.beam import BEAM_WIDTH, LENGTH_PENALTY, beam
-from pellucid.generation.mixin import GenerationMixin, OnePrompt, check_vocabulary_size
+from pellucid.generation.compatibility import check_vocabulary_size
+from pellucid.generation.mixin import GenerationMixin
 from pellucid.generation.open_runner import open_runner
 from pellucid.generation.resolve import DEFAULT
 from pellucid.runtime.runner import Runner
@@ -45,13 +44,6 @@ class TextGenerator(GenerationMixin):
     def make_runner(self) -> Runner:
         """The runner."""
         return self.runner
-
-    def beam(
-        self, prompt: OnePrompt = None, *, width: int = BEAM_WIDTH, length_penalty: float = LENGTH_PENALTY,
-        max_tokens: int = 64, stop: str | Sequence[str] = (),
-    ) -> Completion:  # fmt: skip
-        """The likeliest completion that a beam search finds. Arguments and errors as `GPT.beam`."""
-        return beam(self, prompt, width=width, length_penalty=length_penalty, max_tokens=max_tokens, stop=stop)
 
 
 def open_text_generator(

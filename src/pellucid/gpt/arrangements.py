@@ -1,6 +1,6 @@
-"""Attention patterns of whole models, block by block, as the papers arrange them. No torch here."""
+"""Attention patterns of whole models, and the heads of one block, as the papers arrange them. No torch here."""
 
-from pellucid.gpt.pattern import Banded, Compressed, Dense, Fixed, Heads, Local, Pattern, Strided
+from pellucid.gpt.pattern import Banded, Dense, Fixed, Heads, Pattern, Strided
 
 
 # Choice. The GPT-3 paper says only "alternating dense and locally banded sparse attention patterns". The width and
@@ -27,13 +27,3 @@ def interleaved(n_layers: int, merged: Strided | Fixed) -> tuple[Pattern, ...]:
 def multi_head(merged: Strided | Fixed) -> Heads:
     """The heads of one block take the factors in turn (the same paper, the third way)."""
     return Heads(merged.factors)
-
-
-def distinct_summaries(length: int, columns: int, sub_blocks: int) -> Heads:
-    """Fixed, each head with a sub-block of its own: head h the (h mod sub_blocks)-th from the end of a block."""
-    return Heads(tuple(Fixed(length, columns, back) for back in range(sub_blocks)))
-
-
-def memory_compressed(n_layers: int = 5, *, length: int = 256, kernel: int = 3, stride: int = 3) -> tuple[Pattern, ...]:
-    """Local and compressed in turn, local first: LMLML in five blocks (arXiv 1801.10198)."""
-    return tuple(Local(length) if block % 2 == 0 else Compressed(kernel, stride) for block in range(n_layers))

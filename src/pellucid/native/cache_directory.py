@@ -13,7 +13,7 @@ from pathlib import Path
 from pellucid.native.errors import Unavailable
 
 
-MAX_BYTES = 256 * 2**20  # of a file that is read here: no compiled library is as large
+MAX_BYTES = 256 * 2**20  # of a file that is read here; compiled libraries are far smaller
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _REMEDY = "set PELLUCID_CACHE to a directory that only you can write"
 # Links are not followed, and a FIFO does not block.
@@ -138,3 +138,27 @@ def read_text(path: Path) -> str:
         return os.read(descriptor, 1 << 16).decode("utf-8", "replace")
     finally:
         os.close(descriptor)
+
+
+def digest_file(path: Path) -> Path:
+    """The file that stores a library's SHA-256."""
+    return path.with_name(path.name + ".sha256")
+
+
+def open_library(path: Path) -> int:
+    """A descriptor of a library whose bytes are those that were compiled, in a directory that only this user can change.
+
+    Raises:
+        UnusableFile: missing or damaged. Unavailable: the directory can be changed by others.
+    """
+    if not os.path.lexists(path.parent):
+        raise UnusableFile(f"no {path.parent}")
+    check_directory(path.parent)
+    descriptor = open_checked(path)
+    try:
+        if digest_of(descriptor) != read_text(digest_file(path)).strip():
+            raise UnusableFile(f"{path} is not as it was compiled")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

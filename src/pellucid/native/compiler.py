@@ -2,6 +2,9 @@
 
 import hashlib
 import os
+import shutil
+import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -28,8 +31,6 @@ def compiler() -> list[str]:
     Raises:
         Unavailable: there is none.
     """
-    import shutil  # as below: what only compiling needs is not imported to load what is there
-
     named = os.environ.get("CC", "").split()
     for command in (named,) if named else (["cc"], ["gcc"], ["clang"]):
         if shutil.which(command[0]):
@@ -43,9 +44,6 @@ def run_compiler(call: list[str]) -> str | None:
     Raises:
         OSError: it cannot be started.
     """
-    import subprocess
-    import tempfile
-
     with tempfile.TemporaryFile() as messages:  # a pipe would stay open in whatever the compiler left behind
         if os.name == "posix":
             code = _run_watched(["/bin/sh", "-c", _WATCHED, "sh", *call], messages.fileno())
@@ -66,8 +64,6 @@ def run_compiler(call: list[str]) -> str | None:
 
 def _run_watched(call: list[str], messages: int) -> int | None:
     """The exit status; None: it took too long, and was killed."""
-    import subprocess
-
     read_end, write_end = os.pipe()  # neither is inherited by other programs
     try:
         process = subprocess.Popen(call, stdin=read_end, stdout=messages, stderr=messages, start_new_session=True)
@@ -87,8 +83,6 @@ def _run_watched(call: list[str], messages: int) -> int | None:
 
 def failure_file(target: Path, command: list[str]) -> Path:
     """The file that stores this compiler's failure to make `target`."""
-    import shutil
-
     digest = hashlib.sha256(repr(command).encode())
     for executable in filter(None, map(shutil.which, command)):  # all of "ccache gcc"
         real = Path(executable).resolve()
@@ -110,7 +104,8 @@ def recent_failure(target: Path, command: list[str]) -> str | None:
 def raise_recent_failure(target: Path, command: list[str]) -> None:
     """Raises Unavailable if this compiler failed less than a day ago."""
     if why := recent_failure(target, command):
-        raise Unavailable(f"{why} (tried before; again a day later, or without {failure_file(target, command)})")
+        note = failure_file(target, command)
+        raise Unavailable(f"{why} (from an earlier attempt; the next is made after a day, or once {note} is removed)")
 
 
 def record_failure(target: Path, command: list[str], why: str) -> Unavailable:

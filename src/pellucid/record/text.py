@@ -30,7 +30,7 @@ def check_json(value: Any, where: str) -> None:
         try:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise PellucidError(f"{where}: half a character (a lone surrogate) is no text: store bytes as uint8") from error
+            raise PellucidError(f"{where}: a lone surrogate (half a character) is not text: store bytes as uint8") from error
     elif type(value) is int:
         if abs(value) > _MAX_EXACT:
             raise PellucidError(f"{where}: {value} is too large for JSON's readers: store it as text or as an int64 array")

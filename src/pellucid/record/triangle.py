@@ -2,10 +2,10 @@
 
 R rows, T positions. A row holds the weights of one query on all keys; they are probabilities.
 
-A row's step is the largest of 2^-8, 2^-9, ... 2^-24 with which rounding changes the row's sum by SUM_ERROR at most, and its
-weights by TOTAL_ERROR at most, added up. A weight becomes the nearest multiple of the step, or the nearest float16 number
-where those lie further apart (from 2^11 steps on). A coarse step leaves most bits of a float16 number zero, which compresses;
-a row of many small weights takes a finer one. The choice was measured against others: docs/record.md, "Attention".
+A row's step is the largest of 2^-8, 2^-9, ... 2^-24 with which rounding changes the row's sum by at most SUM_ERROR, and the
+absolute errors of its weights add up to at most TOTAL_ERROR. A weight becomes the nearest multiple of the step, or the nearest
+float16 number where those are further apart (from 2^11 steps on). With a coarse step most bits of a float16 number are zero,
+which compresses; a row of many small weights takes a finer one. Measured against others in docs/record.md, "Attention".
 """
 
 from typing import Literal

@@ -39,7 +39,7 @@ class MetricsWriter:
         """Writes the line of an event that has one.
 
         Raises:
-            PellucidError: the disk would not take it.
+            PellucidError: it cannot be written.
         """
         values = _LINES.get(type(event))
         if values is None:
@@ -98,7 +98,7 @@ def read_metrics(run: Path, *, until: int | None = None) -> list[dict[str, Any]]
 
     Raises:
         OSError: there is no such file.
-        PellucidError: a line that this did not write; the message names file, line and field.
+        PellucidError: a line is damaged; the message names file, line and field.
     """
     with (run / METRICS).open("rb") as file:
         lines = [values for _, values in _lines(file, run / METRICS)]

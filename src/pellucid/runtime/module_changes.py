@@ -8,6 +8,7 @@ whatever tool made it (LoRA, parametrizations, quantization, hooks of any librar
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import nn
@@ -26,20 +27,20 @@ class ModuleChange:
 
     Attributes:
         reason: what was changed, in a few words: "h.0.mlp has a forward hook".
-        in_place: True: a module, parameter or attribute is another. False: code runs in a forward pass that may treat the
-            positions of its tensors in any way, a hook or a replaced method.
+        kind: "code": a hook or a replaced method runs in the forward pass, and may combine the positions of its tensors in
+            any way. "module": a submodule, parameter or attribute was replaced.
     """
 
     reason: str
-    in_place: bool
+    kind: Literal["code", "module"]
 
 
 def find_change(model: Decoder) -> ModuleChange | None:
-    """The first change of a model; None if its config and parameters say all that it computes."""
+    """The first change of a model; None if its config and parameters determine what it computes."""
     if reason := next(_hooks_and_methods(model), None):
-        return ModuleChange(reason, in_place=False)
+        return ModuleChange(reason, kind="code")
     if reason := next(_replaced(model), None):
-        return ModuleChange(reason, in_place=True)
+        return ModuleChange(reason, kind="module")
     return None
 
 

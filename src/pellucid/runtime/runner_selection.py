@@ -73,9 +73,9 @@ def make_runner(
 
 
 def default_runner(model: "Decoder") -> Runner:
-    """The runner of `generate`: the kernel, or PyTorch in fast mode; PyTorch for a model in training, which is not packed."""
+    """The runner of `generate`: the kernel, or PyTorch in fast mode; always PyTorch for a model with trainable parameters."""
     if any(parameter.requires_grad for parameter in model.parameters()):
-        _packed.pop(model, None)  # they would be packed anew for each sample
+        _packed.pop(model, None)  # each sample during training would pack them again
         return torch_runner(model)
     return make_runner(model, mode="fast")
 
@@ -97,7 +97,7 @@ def _torch_runner(model: "Decoder", change: "ModuleChange | None", mode: Mode, t
 
     if change is None:
         return TorchRunner(model, mode=mode, tap=tap)
-    if mode == "fast" and change.in_place and is_cacheable(model):
+    if mode == "fast" and change.kind == "module" and is_cacheable(model):
         return TorchRunner(model, tap=tap, one_sequence=True)
     return UncachedRunner(model, mode=mode, tap=tap)
 
@@ -138,7 +138,7 @@ def _kernel_runner(model: "Decoder", weights: str | None, cache: str | None) -> 
 def _log_once(model: "Decoder", reason: str) -> None:
     logged = _logged.setdefault(model, set())
     if reason not in logged:
-        import logging  # not for a kernel that computes: a command that starts imports little
+        import logging  # here, for the kernel path to import little
 
         logged.add(reason)
-        logging.getLogger("pellucid").info("PyTorch computes, not the kernel: %s", reason)
+        logging.getLogger("pellucid").info("using PyTorch instead of the kernel: %s", reason)

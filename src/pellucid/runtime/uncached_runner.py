@@ -1,4 +1,4 @@
-"""`UncachedRunner`: a runner that calls the model with a sequence's whole text, for models that must not be read in pieces.
+"""`UncachedRunner`: a runner without a KV cache, which computes every token with a pass over the sequence's whole text.
 
 T positions of a text, V vocabulary.
 """
@@ -17,7 +17,8 @@ from pellucid.runtime.runner import Mode, TokenSpan
 from pellucid.runtime.torch_runner import TOLERANCE, TorchRunner, check_exact
 
 
-TRIAL_TOKENS = 7  # of the trial of `is_cacheable`: the second half is read one by one, as generated tokens are
+TRIAL_TOKENS = 7  # that `is_cacheable` tries: half of them prefilled, the others decoded one by one
+
 
 class UncachedRunner:
     """See `runner.Runner`. The logits of a pass are those of `model(ids)`, with the (1, T) ids of one sequence's whole text.
@@ -77,7 +78,7 @@ class UncachedRunner:
                 continue
             with inference_mode(self.model):
                 ids = torch.tensor([text], device=self._device)
-                # A forward method of the user's own may take ids alone.
+                # A user-defined forward method may have no argument `tap`.
                 taps = {} if self._tap is None else {"tap": _TapOfNewPositions(self._tap, span.first)}
                 logits = self.model(ids, **taps)[0, span.first :].float().cpu().numpy()
             results.append(None if span.wanted == "none" else logits[-1] if span.wanted == "last" else logits)
@@ -85,10 +86,10 @@ class UncachedRunner:
 
 
 def is_cacheable(model: Decoder) -> bool:
-    """Whether keys and values may be cached although a module was replaced: tries it with a few tokens.
+    """Whether keys and values may be cached although a module was replaced: compares cached with uncached logits once.
 
-    Most modules treat each position by itself. One that does not, or an attention that ignores the cache, gives other logits
-    when a text is read in two parts.
+    Most modules compute each position independently. With one that does not, or an attention that ignores the cache, the two
+    differ.
     """
     tokens = min(TRIAL_TOKENS, model.config.n_ctx)
     ids = [7919 * (place + 1) % model.config.vocab_size for place in range(tokens)]
@@ -101,7 +102,7 @@ def is_cacheable(model: Decoder) -> bool:
         parts = [TokenSpan(sequence, 0, ids[:half], "all")]
         parts += [TokenSpan(sequence, place, ids[place : place + 1], "all") for place in range(half, tokens)]
         logits = np.concatenate([part for span in parts for part in runner.run([span]) if part is not None])
-    except Exception:  # of a module that knows no cache: its call without one, which follows, will tell what else is wrong
+    except Exception:  # a module that cannot use a cache; another error comes again in the uncached pass, and is reported there
         return False
     allowed = 4 * TOLERANCE[model.wte.weight.dtype] * max(1.0, float(np.abs(expected).max()))
     return logits.shape == expected.shape and bool((np.abs(logits - expected) <= allowed).all())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.corpus.shards import TokenCorpus
-from pellucid.corpus.windows import Windows, sequential, spread
+from pellucid.corpus.windows import Windows, evenly_spaced, sequential
 from pellucid.generation.model import GPT
 from pellucid.runs.plan import Plan
 from pellucid.runs.recipe import Recipe
@@ -57,7 +57,7 @@ class WindowBatches:
         self.n_ctx, self.size, self.ramp = n_ctx, batch, ramp
         self.token_bytes = np.array(tokenizer.byte_lengths, dtype=np.int64)
         first = islice(sequential(corpus.held_out, n_ctx), -(-FIRST_TOKENS // n_ctx))
-        self.held_out_windows = list(spread(corpus.held_out, n_ctx, held_out_windows) if held_out_windows else first)
+        self.held_out_windows = list(evenly_spaced(corpus.held_out, n_ctx, held_out_windows) if held_out_windows else first)
 
     @classmethod
     def of(cls, plan: Plan, corpus: TokenCorpus, tokenizer: Tokenizer) -> Self:

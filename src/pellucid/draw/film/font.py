@@ -138,11 +138,6 @@ def advance(character: str, family: str = "sans", weight: int = 400) -> int:
     return BOX_ADVANCE
 
 
-def drawable(character: str) -> bool:
-    """Whether the bundled fonts have the character; otherwise it is drawn as a box with its code point."""
-    return any(character in face(name, 400).characters for name in FAMILIES)
-
-
 @cache
 def glyph(character: str, family: str = "sans", weight: int = 400) -> Glyph:
     """The advance and outlines of one character, or of the box that stands for it."""

@@ -23,25 +23,25 @@ class Difference:
 
     Attributes:
         unit: of difference and tolerance.
-        spread: range of the recomputed values (`spread_of`): where a tolerance is more than `MATERIAL` of it, the number is
+        value_range: range of the recomputed values (`range_of`): where a tolerance is more than `MATERIAL` of it, the number is
             unchecked. Never taken from what the file states.
     """
 
     difference: Array
     tolerance: Array
     unit: str = ""
-    spread: Array = math.inf
+    value_range: Array = math.inf
 
     def result(self, record: Record, name: str) -> ChunkResult:
         """The chunk's result, stated by the number with the largest difference / tolerance."""
-        shaped = np.broadcast_arrays(self.difference, self.tolerance, self.spread)
-        found, allowed, spread = (np.asarray(a, np.float64).ravel() for a in shaped)
+        shaped = np.broadcast_arrays(self.difference, self.tolerance, self.value_range)
+        found, allowed, value_range = (np.asarray(a, np.float64).ravel() for a in shaped)
         found = np.where(np.isnan(found), np.inf, found)
         allowed = np.where(np.isnan(allowed), np.inf, allowed)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.where(found > 0, found / allowed, 0.0)  # 1 / 0 is infinite
             ratio = np.where(np.isinf(found), np.inf, ratio)  # no tolerance allows an impossible value
-            coverage = np.where(allowed > 0, allowed / spread, 0.0)
+            coverage = np.where(allowed > 0, allowed / value_range, 0.0)
         coverage = np.where(np.isnan(coverage), np.inf, coverage)  # inf / inf
         worst = int(ratio.argmax()) if ratio.size else -1
         return ChunkResult(
@@ -52,7 +52,7 @@ class Difference:
         )  # fmt: skip
 
 
-def spread_of(recomputed: Array) -> float:
+def range_of(recomputed: Array) -> float:
     """The range of recomputed values, largest less smallest; where all are equal (or there is one), their size."""
     finite = np.asarray(recomputed, np.float64)
     finite = finite[np.isfinite(finite)]
@@ -62,21 +62,21 @@ def spread_of(recomputed: Array) -> float:
 
 
 def equality(same: bool) -> Difference:
-    """No difference, or an infinite one: for text, lists and shapes."""
+    """A difference of 0, or an infinite one, for what is not compared number by number: text, lists, shapes."""
     return Difference(0.0 if same else np.inf, 0.0)
 
 
-def equal(stored: Array, right: Array) -> Difference:
-    """Numbers that no rounding has touched: they must be equal, and so must the shapes."""
-    if stored.shape != right.shape:
+def equal(stored: Array, expected: Array) -> Difference:
+    """The difference of numbers that are stored without rounding: they must be equal, and so must the shapes."""
+    if stored.shape != expected.shape:
         return Difference(np.array([math.inf]), 0.0)
-    return Difference(np.abs(stored.astype(np.float64) - right.astype(np.float64)), 0.0)
+    return Difference(np.abs(stored.astype(np.float64) - expected.astype(np.float64)), 0.0)
 
 
-def absolute_difference(stored: Array, right: Array) -> Array:
-    """|stored - right|; 0 where both are NaN."""
+def absolute_difference(stored: Array, expected: Array) -> Array:
+    """|stored - expected|; 0 where both are NaN."""
     with np.errstate(invalid="ignore"):  # inf - inf
-        return np.where((stored == right) | (np.isnan(stored) & np.isnan(right)), 0.0, np.abs(stored - right))
+        return np.where((stored == expected) | (np.isnan(stored) & np.isnan(expected)), 0.0, np.abs(stored - expected))
 
 
 def valid_ids(ids: Array, vocab_size: int) -> Array:
@@ -99,21 +99,21 @@ def compare_top_tokens(logprobs: Tensor, ids: Array, stored: Array, nats: Array)
         The differences of the ids and of the log-probabilities.
     """
     valid = valid_ids(ids, logprobs.shape[1])
-    right = logprobs.topk(ids.shape[1]).values.numpy()
+    expected = logprobs.topk(ids.shape[1]).values.numpy()
     found = logprobs.gather(1, torch.from_numpy(np.where(valid, ids, 0).astype(np.int64))).numpy()
     found[~valid] = np.inf
     repeated = np.array([len(set(row)) < len(row) for row in ids.tolist()], bool)
     found[repeated] = np.inf
-    rounding = 2.0**-24 * np.abs(right)
+    rounding = 2.0**-24 * np.abs(expected)
     return (
-        Difference(np.abs(found - right), 2 * nats + rounding, "nats", spread_of(right)),
-        Difference(np.abs(stored - np.where(valid, found, right)), nats + rounding, "nats", spread_of(right)),
+        Difference(np.abs(found - expected), 2 * nats + rounding, "nats", range_of(expected)),
+        Difference(np.abs(stored - np.where(valid, found, expected)), nats + rounding, "nats", range_of(expected)),
     )
 
 
-def stack(parts: Sequence[Difference]) -> Difference:
-    """Several of one shape as one, along a new first axis."""
-    shaped = [np.broadcast_arrays(part.difference, part.tolerance, part.spread) for part in parts]
+def stacked(parts: Sequence[Difference]) -> Difference:
+    """Several differences of one shape as one, along a new first axis."""
+    shaped = [np.broadcast_arrays(part.difference, part.tolerance, part.value_range) for part in parts]
     one, two, three = (np.stack([each[place] for each in shaped]) for place in range(3))
     return Difference(one, two, parts[0].unit, three)
 
@@ -130,39 +130,39 @@ def same_json(one: object, other: object) -> bool:
 
 
 def joined(*parts: Difference) -> Difference:
-    """Several of different shapes as one, one after the other."""
-    shaped = [np.broadcast_arrays(part.difference, part.tolerance, part.spread) for part in parts]
+    """Several differences of different shapes as one, concatenated."""
+    shaped = [np.broadcast_arrays(part.difference, part.tolerance, part.value_range) for part in parts]
     one, two, three = (np.concatenate([each[place].ravel() for each in shaped]) for place in range(3))
     return Difference(one, two, parts[0].unit, three)
 
 
-def compare_partly(
-    record: Record, logged: Record | None, name: str, recomputed: Mapping[int, Array],
-    allowed: Callable[[Array], Array | float], steps: Sequence[int],
+def compare_rows(
+    record: Record, name: str, logged: Array | None, recomputed: Mapping[int, Array],
+    allowed: Callable[[Array], Array | float], steps: Sequence[int], unit: str = "",
 ) -> ChunkResult:  # fmt: skip
     """The result for a chunk with one row a step, of which some rows could be recomputed.
 
     Args:
-        logged: the same chunks made from the run's own log, which all rows must equal; None without a log.
+        logged: the same chunk made from the run's own log, which all rows must equal; None without a log.
         recomputed: the recomputed rows by their index along the first axis.
         allowed: the tolerance of a recomputed row.
         steps: the step of each row.
+        unit: of the numbers.
     """
     stored = record[name].astype(np.float64)
     wrong = equality(False).result(record, name)
-    if len(stored) != len(steps) or any(right.shape != stored.shape[1:] for right in recomputed.values()):
+    if len(stored) != len(steps) or any(expected.shape != stored.shape[1:] for expected in recomputed.values()):
         return wrong
-    log = logged[name].astype(np.float64) if logged is not None and name in logged else None
-    if log is not None and (log.shape != stored.shape or absolute_difference(stored, log).any()):
+    if logged is not None and (logged.shape != stored.shape or absolute_difference(stored, logged.astype(np.float64)).any()):
         return dataclasses.replace(wrong, note="not what the run's own log says")
     difference, tolerance = np.zeros_like(stored), np.zeros_like(stored)
-    for row, right in recomputed.items():
-        difference[row] = absolute_difference(stored[row], right)
-        tolerance[row] = np.nan_to_num(allowed(right))
-    spread = spread_of(np.stack(list(recomputed.values()))) if recomputed else math.inf
-    found = Difference(difference, tolerance, spread=spread)
+    for row, expected in recomputed.items():
+        difference[row] = absolute_difference(stored[row], expected)
+        tolerance[row] = np.nan_to_num(allowed(expected))
+    value_range = range_of(np.stack(list(recomputed.values()))) if recomputed else math.inf
+    found = Difference(difference, tolerance, unit, value_range)
     where = [steps[row] for row in recomputed]
-    return partial_result(record, found, name, where, len(steps) - len(where), log is not None)
+    return partial_result(record, found, name, where, len(steps) - len(where), logged is not None)
 
 
 def partial_result(

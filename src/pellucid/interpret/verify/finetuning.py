@@ -6,11 +6,9 @@ answers have none: two tokens that are equally likely up to rounding may change 
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from pellucid.errors import PellucidError
 from pellucid.finetuning.job import batches_of
@@ -32,15 +30,15 @@ from pellucid.interpret.verify.difference import (
     Array,
     Difference,
     absolute_difference,
+    compare_rows,
     equal,
     equality,
-    partial_result,
+    range_of,
     same_json,
-    spread_of,
 )
 from pellucid.interpret.verify.identity import check_same_run
-from pellucid.interpret.verify.replay import saved_weights
-from pellucid.interpret.verify.report import ChunkResult, WordResult
+from pellucid.interpret.verify.replay import saved_weights, threads_and_generator
+from pellucid.interpret.verify.report import ChunkResult, WordResult, unknown_chunk
 from pellucid.interpret.verify.training import LOSS_TOLERANCE
 from pellucid.interpret.verify.words import chunk_words, compared, provenance_words
 from pellucid.record import Record
@@ -78,18 +76,18 @@ def verify_finetuning(record: Record, run: Path) -> tuple[tuple[ChunkResult, ...
     answered = answers(base, tuned, examples_of(run))
     maps = dict(zip((name for name, _ in plan.config.matrices()), change_maps(base, tuned), strict=True))
     specs = named_specs(record)
-    results = (_result(record, run, plan, base, tuned, answered, maps, name if name in specs else "") for name in record)
     chunks = tuple(
-        result or ChunkResult(chunk=name, truth=record.entry(name).truth, ok=False, note="this Pellucid cannot recompute it")
-        for name, result in zip(record, results, strict=True)
-    )
+        _result(record, run, plan, base, tuned, answered, maps, name) if name in specs
+        else unknown_chunk(name, record.entry(name).truth)
+        for name in record
+    )  # fmt: skip
     return chunks, _words(record, run, plan, tuned, found, maps)
 
 
 def _words(
     record: Record, run: Path, plan: Plan, tuned: GPT, named: str, maps: Mapping[str, Array]
 ) -> tuple[WordResult, ...]:
-    right = finetuning_provenance(run, plan, tuned, named)
+    expected = finetuning_provenance(run, plan, tuned, named)
     names = ("model", "config", "parameters", "dtype", "tokenizer", "step", "seed", "machine")
     thumbnails = {f"{_F}thumbnails/{matrix}": thumbnail_source(matrix) for matrix in maps}
     scales = []
@@ -99,7 +97,7 @@ def _words(
             near = bool(max(abs(low - change.min()), abs(high - change.max())) <= 2.0**-16 * np.abs(change).max())
             scales.append(compared(f"{name}: scale", near, True, note="not the range of the recomputed numbers"))
     return (
-        *provenance_words(record, {name: getattr(right, name) for name in names}, plan.config),
+        *provenance_words(record, {name: getattr(expected, name) for name in names}, plan.config),
         *chunk_words(record, thumbnails),
         *scales,
     )
@@ -108,66 +106,51 @@ def _words(
 def _result(
     record: Record, run: Path, plan: Plan, base: GPT, tuned: GPT, answered: list[dict[str, str]], maps: Mapping[str, Array],
     name: str,
-) -> ChunkResult | None:  # fmt: skip
-    matrices = list(maps)
+) -> ChunkResult:  # fmt: skip
+    """The result for a chunk that the schema knows."""
     if name == _F + "plan":
         return equality(True).result(record, name)  # checked by `check_same_run`
     if name == _F + "matrices":
-        return equality(same_json(record[name], matrices)).result(record, name)
+        return equality(same_json(record[name], list(maps))).result(record, name)
     if name == _F + "answers":
         return equality(same_json(record[name], answered)).result(record, name)
     if name in (_F + "change", _F + "weights"):
-        right = change_norms(base, tuned) if name.endswith("change") else norms(weights_of(base)).numpy()
-        difference = absolute_difference(record[name].astype(np.float64), right)
-        return Difference(difference, 2.0**-16 * right, spread=spread_of(right)).result(record, name)
+        expected = change_norms(base, tuned) if name.endswith("change") else norms(weights_of(base)).numpy()
+        difference = absolute_difference(record[name].astype(np.float64), expected)
+        return Difference(difference, 2.0**-16 * expected, value_range=range_of(expected)).result(record, name)
     if name.startswith(_F + "thumbnails/"):
-        change = maps[name.removeprefix(_F + "thumbnails/")].astype(np.float64)
-        if change.shape != record[name].shape:
+        change = maps.get(name.removeprefix(_F + "thumbnails/"))
+        if change is None or change.shape != record[name].shape:
             return equality(False).result(record, name)
+        change = change.astype(np.float64)
         # Half a step of the recomputed range, and float32's rounding of its ends.
         allowed = np.ptp(change) / 510 * (1 + 2.0**-10) + 2.0**-15 * np.abs(change).max()
-        return Difference(absolute_difference(record[name], change), allowed, spread=spread_of(change)).result(record, name)
+        return Difference(absolute_difference(record[name], change), allowed, value_range=range_of(change)).result(record, name)
     if name == _F + "steps/loss":
         return _losses(record, run, plan, name)
-    if name.startswith("pieces/"):
-        table = answer_piece_table(tuned.require_tokenizer(), answered)
-        return equal(record[name], table[PIECES.index(name)]).result(record, name)
-    return None
+    table = answer_piece_table(tuned.require_tokenizer(), answered)
+    return equal(record[name], table[PIECES.index(name)]).result(record, name)
 
 
 def _losses(record: Record, run: Path, plan: Plan, name: str) -> ChunkResult:
-    stored = record[name].astype(np.float64)
     logged: Array | None = None
     if (run / METRICS).is_file():
         logged = np.array([line["loss"] for line in read_metrics(run, until=plan.total_steps) if "loss" in line])
-    if len(stored) != plan.total_steps or (logged is not None and logged.shape != stored.shape):
-        return equality(False).result(record, name)
-    if logged is not None and absolute_difference(stored, logged).any():
-        return replace(equality(False).result(record, name), note="not what the run's own log says")
-    difference, tolerance = np.zeros_like(stored), np.zeros_like(stored)
-    replayed = _replay_losses(run, plan)
-    for step, loss in replayed.items():
-        difference[step] = absolute_difference(stored[step], np.array(loss))
-        tolerance[step] = LOSS_TOLERANCE[plan.dtype] * (1 + abs(loss))
-    steps, unchecked = [step + 1 for step in replayed], len(stored) - len(replayed)
-    found = Difference(difference, tolerance, "nats", spread_of(np.array(list(replayed.values()))))
-    return partial_result(record, found, name, steps, unchecked, logged is not None)
+    replayed = {step: np.array(loss) for step, loss in _replay_losses(run, plan).items()}
+    tolerance = LOSS_TOLERANCE[plan.dtype]
+    steps = range(1, plan.total_steps + 1)
+    return compare_rows(record, name, logged, replayed, lambda loss: tolerance * (1 + np.abs(loss)), steps, "nats")
 
 
 def _replay_losses(run: Path, plan: Plan) -> dict[int, float]:
     """The loss of each step whose weights still exist, by the number of steps before it."""
     found = {}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(plan.threads)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            for step, path in saved_weights(run, plan, plan.total_steps).items():
-                if step < plan.total_steps:
-                    model = load(run / BASE).requires_grad_(True)
-                    optimizer = make_optimizer(model, plan.recipe, plan.optimizer, plan.optimizer_settings)
-                    batches = batches_of(run, model, plan.batch, plan.seed, plan.held_out_windows)
-                    state = State(step=0, tokens=0) if path is None else checkpoint.load(path, model, optimizer)
-                    found[step] = take_step(plan, model, optimizer, batches, state).loss
-    finally:
-        torch.set_num_threads(threads)
+    with threads_and_generator(plan):
+        for step, path in saved_weights(run, plan, plan.total_steps).items():
+            if step < plan.total_steps:
+                model = load(run / BASE).requires_grad_(True)
+                optimizer = make_optimizer(model, plan.recipe, plan.optimizer, plan.optimizer_settings)
+                batches = batches_of(run, model, plan.batch, plan.seed, plan.held_out_windows)
+                state = State(step=0, tokens=0) if path is None else checkpoint.load(path, model, optimizer)
+                found[step] = take_step(plan, model, optimizer, batches, state).loss
     return found

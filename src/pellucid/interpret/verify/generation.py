@@ -44,11 +44,11 @@ from pellucid.interpret.verify.difference import (
     compare_top_tokens,
     equal,
     joined,
-    spread_of,
-    stack,
+    range_of,
+    stacked,
 )
 from pellucid.interpret.verify.identity import NOISE
-from pellucid.interpret.verify.report import ChunkResult, WordResult
+from pellucid.interpret.verify.report import ChunkResult, WordResult, unknown_chunk
 from pellucid.interpret.verify.steps import STEPS, StepVerifier
 from pellucid.interpret.verify.words import compared
 from pellucid.record import Record
@@ -57,7 +57,7 @@ from pellucid.record.triangle import SUM_ERROR, TOTAL_ERROR, rounding_error
 from pellucid.runtime.kv_cache import kv_cache_bytes
 
 
-_WIDE_NOISE = 2.0**-15  # of float32
+_UPCAST_NOISE = 2.0**-15  # of float32
 
 
 class _Activations:
@@ -87,20 +87,20 @@ class GenerationVerifier:
     """Recomputes what a generation record holds, from its tokens and its model alone.
 
     Args:
-        model: the recorded one, in its dtype. wide: the same in float32, where that has more bits; else None.
+        model: the recorded one, in its dtype. upcast: the same in float32, where that has more bits; else None.
         ids: of prompt and drawn tokens. options: those that the tokens were drawn with.
     """
 
-    def __init__(self, record: Record, model: GPT, wide: GPT | None, ids: list[int], options: SamplingOptions) -> None:
-        self.record, self.model, self.noise = record, model, NOISE[record.provenance.dtype] or _WIDE_NOISE
+    def __init__(self, record: Record, model: GPT, upcast: GPT | None, ids: list[int], options: SamplingOptions) -> None:
+        self.record, self.model, self.noise = record, model, NOISE[record.provenance.dtype] or _UPCAST_NOISE
         self.prompt = len(record["generation/prompt_ids"])
         self.positions = max([len(ids) - 1, *(record.entry(name).logical_shape[axis] for name, axis in _positions(record))])
         self.computed = _Activations(model, ids, self.prompt, self.positions)
-        self.wide = None if wide is None else _Activations(wide, ids, self.prompt, self.positions)
+        self.upcast = None if upcast is None else _Activations(upcast, ids, self.prompt, self.positions)
         logits = self.computed.logits
-        wide_logits = None if self.wide is None else self.wide.logits
-        error = _logit_error(logits, wide_logits, self.noise, model.wte.weight.dtype).numpy()
-        self.steps = StepVerifier(record, logits, error, wide_logits, options, self.prompt)
+        upcast_logits = None if self.upcast is None else self.upcast.logits
+        error = _logit_error(logits, upcast_logits, self.noise, model.wte.weight.dtype).numpy()
+        self.steps = StepVerifier(record, logits, error, upcast_logits, options, self.prompt)
         self.specs = named_specs(record)
         self.contradictions = self.steps.contradictions()
         self.by_name: dict[str, Callable[[], Difference]] = {
@@ -122,7 +122,7 @@ class GenerationVerifier:
         """The comparison of one chunk with its recomputed value."""
         truth = self.record.entry(name).truth
         if name not in self.specs:
-            return ChunkResult(chunk=name, truth=truth, ok=False, note="this Pellucid cannot recompute it")
+            return unknown_chunk(name, truth)
         if name in self.contradictions:
             return ChunkResult(chunk=name, truth=truth, ok=False, note=f"contradicts the record: {self.contradictions[name]}")
         if truth == "measured":
@@ -152,34 +152,35 @@ class GenerationVerifier:
 
     def _block_input(self, name: str) -> Difference:
         level = int(name.rsplit("/", 1)[1])
-        right = self.computed.block_input(level)  # (T, C)
-        if self.wide is None:
-            size = np.sqrt((right**2).mean(-1, keepdims=True))
-            noise = 4 * self.noise * (size + np.abs(right))
+        expected = self.computed.block_input(level)  # (T, C)
+        if self.upcast is None:
+            size = np.sqrt((expected**2).mean(-1, keepdims=True))
+            noise = 4 * self.noise * (size + np.abs(expected))
         else:
-            noise = 4 * np.abs(right - self.wide.block_input(level)).max(-1, keepdims=True)
+            noise = 4 * np.abs(expected - self.upcast.block_input(level)).max(-1, keepdims=True)
         rounding = 2.0**-8 if self.record.entry(name).dtype == "bfloat16" else 2.0**-24
-        return Difference(np.abs(self.record[name] - right), noise + rounding * (np.abs(right) + noise), "", spread_of(right))
+        tolerance = noise + rounding * (np.abs(expected) + noise)
+        return Difference(np.abs(self.record[name] - expected), tolerance, "", range_of(expected))
 
     def _attention(self, name: str) -> Difference:
         block = int(name.rsplit("/", 1)[1])
-        right = self.computed.attention(block)  # (H, T, T)
-        flexible = right * (1 - right)  # an error e of a score moves its weight w by w (1 - w) e
+        expected = self.computed.attention(block)  # (H, T, T)
+        flexible = expected * (1 - expected)  # an error e of a score moves its weight w by w (1 - w) e
         noise = 16 * self.noise * flexible
-        if self.wide is not None:
-            moved = np.abs(right - self.wide.attention(block))
+        if self.upcast is not None:
+            moved = np.abs(expected - self.upcast.attention(block))
             with np.errstate(divide="ignore", invalid="ignore"):
                 scores = np.where(flexible > 0.01, moved / flexible, 0.0).max((1, 2), keepdims=True)  # (H, 1, 1)
             noise = noise + 4 * np.maximum(scores * flexible, moved)
-        difference, dtype, spread = self.record[name] - right, self.record.entry(name).dtype, spread_of(right)
+        difference, dtype, value_range = self.record[name] - expected, self.record.entry(name).dtype, range_of(expected)
         if dtype == "uint8":
-            return Difference(np.abs(difference), noise + 1 / 510 + 2.0**-22, "", spread)
+            return Difference(np.abs(difference), noise + 1 / 510 + 2.0**-22, "", value_range)
         if dtype == "float32":
-            return Difference(np.abs(difference), noise + 2.0**-24 * right + 2.0**-126, "", spread)
-        rows, noise_of_row = right.reshape(-1, right.shape[-1]), noise.sum(-1) + 2.0**-20
-        half = rounding_error(rows, noise.reshape(rows.shape)).reshape(right.shape)
+            return Difference(np.abs(difference), noise + 2.0**-24 * expected + 2.0**-126, "", value_range)
+        rows, noise_of_row = expected.reshape(-1, expected.shape[-1]), noise.sum(-1) + 2.0**-20
+        half = rounding_error(rows, noise.reshape(rows.shape)).reshape(expected.shape)
         return joined(  # single weights, and what the rounding does to whole rows: bounds that tell nothing of one weight
-            Difference(np.abs(difference), noise + half, "", spread),
+            Difference(np.abs(difference), noise + half, "", value_range),
             Difference(np.abs(difference.sum(-1)), noise_of_row + SUM_ERROR),
             Difference(np.abs(difference).sum(-1), noise_of_row + TOTAL_ERROR),
         )
@@ -190,12 +191,12 @@ class GenerationVerifier:
         by_id, by_number = [], []
         for level in range(len(ids)):
             logits = self.computed.lens(level)
-            wide = None if self.wide is None else self.wide.lens(level)
-            nats = _logit_error(logits, wide, self.noise, torch.float32)[:, None].numpy()  # (T, 1)
+            upcast = None if self.upcast is None else self.upcast.lens(level)
+            nats = _logit_error(logits, upcast, self.noise, torch.float32)[:, None].numpy()  # (T, 1)
             first, second = compare_top_tokens(logits.log_softmax(-1), ids[level], stored[level], nats)
             by_id.append(first)
             by_number.append(second)
-        return stack(by_id), stack(by_number)
+        return stacked(by_id), stacked(by_number)
 
     def _cells(self) -> Difference:
         steps = self.steps.steps
@@ -233,16 +234,16 @@ def _positions(record: Record) -> list[tuple[str, int]]:
     return [(name, axis) for name, axis in axes.items() if name in record]
 
 
-def _logit_error(logits: Tensor, wide: Tensor | None, noise: float, dtype: torch.dtype) -> Tensor:
+def _logit_error(logits: Tensor, upcast: Tensor | None, noise: float, dtype: torch.dtype) -> Tensor:
     """(N,) by how much each of (N, V) logits may be off.
 
     Args:
-        wide: the same computed in float32; None where `logits` were. noise: the relative error of float32.
+        upcast: the same computed in float32; None where `logits` were. noise: the relative error of float32.
         dtype: that `logits` were computed in; one unit in its last place is added.
     """
     error = noise * logits.abs().amax(-1).clamp_min(1)
-    if wide is None:
+    if upcast is None:
         return error
-    moved = torch.maximum((logits - wide).abs().amax(-1), (logits.log_softmax(-1) - wide.log_softmax(-1)).abs().amax(-1))
+    moved = torch.maximum((logits - upcast).abs().amax(-1), (logits.log_softmax(-1) - upcast.log_softmax(-1)).abs().amax(-1))
     unit = torch.finfo(dtype).eps * 2.0 ** logits.abs().amax(-1).clamp_min(1).log2().floor()
     return error + 3 * moved + unit

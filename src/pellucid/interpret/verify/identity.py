@@ -71,8 +71,8 @@ def tokens_and_options(record: Record, model: GPT) -> tuple[list[int], SamplingO
     draws = record["generation/steps/draw"]
     if len(draws) > options.max_tokens:
         raise PellucidError(f"the record drew {len(draws)} tokens, more than its max_tokens of {options.max_tokens}")
-    right = [uniform(named.seed, SAMPLE_INDEX, len(prompt) + i) for i in range(len(draws))]
-    if options.temperature > 0 and len(draws) and not np.any(draws == np.array(right)):
+    expected = [uniform(named.seed, SAMPLE_INDEX, len(prompt) + i) for i in range(len(draws))]
+    if options.temperature > 0 and len(draws) and not np.any(draws == np.array(expected)):
         raise PellucidError(f"the record was made with another seed: its draws are not those of seed {named.seed}")
     ids = [*prompt, *record["generation/steps/drawn_ids"].tolist()]
     for token in [*ids, *(token for token, _ in options.logit_bias)]:
@@ -106,11 +106,11 @@ def check_same_run(record: Record, stated: Any, plan: Plan, run: Path) -> None:
         "config": dict(named.config), "parameters": named.parameters, "dtype": named.dtype, "tokenizer": named.tokenizer,
         "seed": named.seed,
     }  # fmt: skip
-    right = {
+    expected = {
         "config": _plain(plan.config.to_dict()), "parameters": plan.config.parameters(), "dtype": plan.dtype,
         "tokenizer": plan.source.get("tokenizer"), "seed": plan.seed,
     }  # fmt: skip
-    for key, value in right.items():
+    for key, value in expected.items():
         if not same_json(recorded[key], value):
             raise PellucidError(f"the record names another {key} than its run's plan does: it was changed")
 

@@ -4,6 +4,7 @@ Q weight matrices, W positions of the fixed window, X positions of the example, 
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ Array = Any
 
 @dataclass(frozen=True, slots=True)
 class ReplayedStep:
-    """What the weights after a number of steps give.
+    """What was computed from the weights after a number of steps.
 
     Attributes:
         model: their fingerprint.
@@ -87,6 +88,18 @@ def saved_weights(run: Path, plan: Plan, until: int) -> dict[int, Path | None]:
     return dict(sorted(found.items()))
 
 
+@contextmanager
+def threads_and_generator(plan: Plan) -> Iterator[None]:
+    """A context with a run's number of threads, which restores PyTorch's number of threads and its generator at the end."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(plan.threads)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def replay(
     run: Path, plan: Plan, batches: WindowBatches, tokenizer: Tokenizer, until: int, stretch: Stretch | None,
     position: int | None,
@@ -97,19 +110,14 @@ def replay(
         until: steps that the record covers. position: of the example, to keep its distributions.
 
     Yields:
-        The steps done, and what those weights give.
+        The number of steps done, and what was computed from the weights after them.
 
     Raises:
         PellucidError: a checkpoint is damaged.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(plan.threads)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            for step, path in saved_weights(run, plan, until).items():
-                yield step, _replay_one(run, plan, batches, tokenizer, until, stretch, position, step, path)
-    finally:
-        torch.set_num_threads(threads)
+    with threads_and_generator(plan):
+        for step, path in saved_weights(run, plan, until).items():
+            yield step, _replay_one(run, plan, batches, tokenizer, until, stretch, position, step, path)
 
 
 def _replay_one(

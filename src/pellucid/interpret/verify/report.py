@@ -85,6 +85,11 @@ class ChunkResult:
         return f"{self.mark:<4} {self.truth:<9} {self.chunk:<34} {'; '.join(parts)}"
 
 
+def unknown_chunk(name: str, truth: Truth) -> ChunkResult:
+    """The result for a chunk that the schema does not know: it fails."""
+    return ChunkResult(chunk=name, truth=truth, ok=False, note="this Pellucid cannot recompute it")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WordResult:
     """The comparison of a word of the header (a name, a step, a seed, an option, a meaning) with its source.

@@ -1,8 +1,8 @@
 """Verifying the sampling options that a generation record states: only those that its numbers depend on can be.
 
-An option is compared by asking what another value would have given. If the recorded steps could have been drawn with a
-neighbouring value, too (top_k where nothing was cut off, a bias of a token that had no chance, all cuts at temperature 0), the
-record's numbers say nothing about the option, and it is reported as unverified.
+An option is verified if no neighbouring value of it could have given the recorded steps. If one could (another top_k where
+nothing was cut off, another bias of a token of negligible probability, any cut at temperature 0), the record's numbers do not
+depend on the option, and it is reported as unverified.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from pellucid.generation.model import GPT
 from pellucid.interpret.capture import SAMPLE_INDEX
 from pellucid.interpret.verify.report import WordResult
 from pellucid.interpret.verify.steps import StepVerifier
+from pellucid.interpret.verify.words import compared
 from pellucid.record import Record
 
 
@@ -33,21 +34,20 @@ def sampling_words(record: Record, model: GPT, steps: StepVerifier) -> Iterator[
     for name, value in (record.provenance.sampling or {}).items():
         word = _SAMPLING + name
         if name == "sample":
-            right = value == SAMPLE_INDEX and not isinstance(value, bool)
-            yield WordResult(word=word, status="equal" if right else "differs", note="" if right else f"not {SAMPLE_INDEX}")
+            yield compared(word, value, SAMPLE_INDEX, note=f"not {SAMPLE_INDEX}")
         elif name not in _KNOWN:
             yield WordResult(word=word, status="unverified", note="no option that this Pellucid records")
         elif name in ("max_tokens", "stop"):
             yield _end(word, model, steps)
         else:
-            yield _word(word, (name == "temperature" and not drawn) or (drawn and is_settled(steps, name)), _NO_EFFECT)
+            yield _word(word, (name == "temperature" and not drawn) or (drawn and is_determined(steps, name)), _NO_EFFECT)
 
 
 def _word(word: str, verified: bool, note: str) -> WordResult:
     return WordResult(word=word, status="equal" if verified else "unverified", note="" if verified else note)
 
 
-def is_settled(steps: StepVerifier, name: str) -> bool:
+def is_determined(steps: StepVerifier, name: str) -> bool:
     """Whether no neighbouring value of the option could have given the recorded steps."""
     for value in neighbours(steps, name):
         try:
@@ -85,7 +85,7 @@ def neighbours(steps: StepVerifier, name: str) -> list[Any]:
 
 
 def _end(word: str, model: GPT, steps: StepVerifier) -> WordResult:
-    """max_tokens and stop, by where the text ends: before max_tokens only after the token that ends it, or a stop string."""
+    """max_tokens and stop, by where the text ends: before max_tokens tokens only after end-of-text or a stop string."""
     options, drawn = steps.options, steps.drawn
     readable = model.tokenizer is not None or not options.stop
     text = TextAssembler(model.tokenizer, options.stop)
@@ -97,7 +97,7 @@ def _end(word: str, model: GPT, steps: StepVerifier) -> WordResult:
         if ended or text.stopped:
             ends.append(i)
     if ends and ends[0] < len(drawn) - 1:
-        return WordResult(word=word, status="differs", note=f"the text ends after {ends[0] + 1} tokens, and goes on")
+        return WordResult(word=word, status="differs", note=f"the text should end after {ends[0] + 1} tokens, but continues")
     if not ends and readable and len(drawn) < options.max_tokens:
         return WordResult(word=word, status="differs", note=f"nothing ended the text after {len(drawn)} tokens")
     if word.endswith("stop"):

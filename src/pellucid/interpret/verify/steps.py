@@ -2,12 +2,12 @@
 
 S steps, K listed candidates of a step, V vocabulary.
 
-What a step's numbers are compared with is derived from its recomputed logits, of which each may be off by e (`logit_error`).
+A step's numbers are compared with values that follow from its recomputed logits, each of which may be off by e (`logit_error`).
 With r = exp(2 e / temperature), the odds of any set of tokens change by a factor of at most r, so a probability F (a share, or
 an end of a drawn token's span) by at most F (1 - F) (r - 1): that is the tolerance of shares and spans.
 
-`contradictions` are found in the record alone, without a tolerance for computing: the numbers of a step are roundings of one
-distribution, so they must agree with each other to the last bit of float32.
+`contradictions` compares the record's numbers with each other, with no tolerance but float32's rounding: those of a step are
+roundings of one distribution.
 """
 
 import math
@@ -21,7 +21,7 @@ from torch import Tensor
 from pellucid.engine.options import SamplingOptions
 from pellucid.engine.sampling import largest, uniform
 from pellucid.interpret.capture import SAMPLE_INDEX
-from pellucid.interpret.verify.difference import Array, Difference, compare_top_tokens, spread_of, valid_ids
+from pellucid.interpret.verify.difference import Array, Difference, compare_top_tokens, range_of, valid_ids
 from pellucid.record import Record
 
 
@@ -35,7 +35,7 @@ class StepVerifier:
 
     Args:
         logits: (S, V) recomputed, float64. error: (S,) by how much each may be off.
-        wide: the same computed in float32, where the recorded model computed in fewer bits; else None.
+        upcast: the same computed in float32, where the recorded model computed in fewer bits; else None.
         options: those that the tokens were drawn with. prompt: its length.
 
     Raises:
@@ -43,24 +43,24 @@ class StepVerifier:
     """
 
     def __init__(
-        self, record: Record, logits: Tensor, error: Array, wide: Tensor | None, options: SamplingOptions, prompt: int
+        self, record: Record, logits: Tensor, error: Array, upcast: Tensor | None, options: SamplingOptions, prompt: int
     ) -> None:
         self.record, self.options, self.prompt = record, options, prompt
-        self.logits, self.nats, self.wide_logits = logits, error, wide
+        self.logits, self.nats, self.upcast_logits = logits, error, upcast
         self.steps, self.vocab_size = logits.shape
         self.chunks = {name: record[STEPS + name] for name in _NAMES if name != "drawn_span" or STEPS + name in record}
         self.drawn: list[int] = self.chunks["drawn_ids"].tolist()
-        self.steered = options.uses_counts or bool(options.logit_bias)
+        self.adjusted = options.uses_counts or bool(options.logit_bias)
         self.logit_error = error
-        if self.steered:  # a penalty that multiplies a logit multiplies its error
+        if self.adjusted:  # a penalty that multiplies a logit multiplies its error
             self.logit_error = error * max(options.repetition_penalty, 1 / options.repetition_penalty)
         self.scores = self._scores(logits)
-        self.wide = None if wide is None else self._scores(wide)
+        self.upcast = None if upcast is None else self._scores(upcast)
         self._kept: dict[int, Tensor | None] = {}
 
     def with_options(self, options: SamplingOptions) -> "StepVerifier":
         """The same steps, had they been drawn with other options."""
-        return StepVerifier(self.record, self.logits, self.nats, self.wide_logits, options, self.prompt)
+        return StepVerifier(self.record, self.logits, self.nats, self.upcast_logits, options, self.prompt)
 
     @cached_property
     def logprobs(self) -> Tensor:
@@ -74,45 +74,45 @@ class StepVerifier:
 
     def drawn_logprobs(self) -> Difference:
         """Against the model's own distribution."""
-        right = self.logprobs.gather(1, torch.tensor(self.drawn)[:, None])[:, 0].numpy()
-        found = np.abs(self.chunks["drawn_logprobs"] - right)
+        expected = self.logprobs.gather(1, torch.tensor(self.drawn)[:, None])[:, 0].numpy()
+        found = np.abs(self.chunks["drawn_logprobs"] - expected)
         # One number may be all there is, so they are judged by the range of a step's likeliest tokens.
-        spread = spread_of(self.logprobs.topk(min(20, self.vocab_size)).values.numpy())
-        return Difference(found, self.nats + _FLOAT32 * np.abs(right), "nats", spread)
+        value_range = range_of(self.logprobs.topk(min(20, self.vocab_size)).values.numpy())
+        return Difference(found, self.nats + _FLOAT32 * np.abs(expected), "nats", value_range)
 
     def draws(self) -> Difference:
         """Against the hash of (seed, sample, position)."""
         draw = self.chunks["draw"]
         if self.options.temperature == 0:
             return Difference(np.where(np.isnan(draw), 0.0, np.inf), 0.0)
-        return Difference(np.abs(draw - np.array([self._u(i) for i in range(self.steps)])), 0.0)
+        return Difference(np.abs(draw - np.array([self._uniform(i) for i in range(self.steps)])), 0.0)
 
     def kept(self) -> Difference:
         """How many tokens each step kept: between the fewest and the most that the error allows."""
         least, most = np.array([self._kept_range(i) for i in range(self.steps)], np.float64).T
         middle = (least + most) / 2
-        return Difference(np.abs(self.chunks["kept"] - middle), most - middle, "tokens", spread_of(middle))
+        return Difference(np.abs(self.chunks["kept"] - middle), most - middle, "tokens", range_of(middle))
 
     def shares(self) -> Difference:
         """The probabilities of the listed tokens in what was drawn from."""
         rows = [self._shares(i) for i in range(self.steps)]
-        right, tolerance = (np.stack([row[place] for row in rows]) for place in range(2))
-        return Difference(np.abs(self.chunks["topk_shares"] - right), tolerance, spread=spread_of(right))
+        expected, tolerance = (np.stack([row[place] for row in rows]) for place in range(2))
+        return Difference(np.abs(self.chunks["topk_shares"] - expected), tolerance, value_range=range_of(expected))
 
     def spans(self) -> Difference:
         """The part of [0, 1) that each drawn token has."""
-        right, tolerance = self._all_spans
-        return Difference(np.abs(self.chunks["drawn_span"] - right), tolerance, spread=1.0)
+        expected, tolerance = self._all_spans
+        return Difference(np.abs(self.chunks["drawn_span"] - expected), tolerance, value_range=1.0)
 
     def drawn_ids(self) -> Difference:
         """That each draw falls into the drawn token's part, or at temperature 0, that the token is the likeliest."""
         if self.options.temperature == 0:
             chosen = self.scores.gather(1, torch.tensor(self.drawn)[:, None])[:, 0]
             below = (self.scores.amax(-1) - chosen).numpy()
-            spread = spread_of(self.scores.topk(min(20, self.vocab_size)).values.numpy())
-            return Difference(below, 2 * self.logit_error, "nats below the likeliest", spread)
+            value_range = range_of(self.scores.topk(min(20, self.vocab_size)).values.numpy())
+            return Difference(below, 2 * self.logit_error, "nats below the likeliest", value_range)
         span, tolerance = self._all_spans
-        u = np.array([self._u(i) for i in range(self.steps)])
+        u = np.array([self._uniform(i) for i in range(self.steps)])
         outside = np.maximum(0.0, np.maximum(span[:, 0] - u, u - span[:, 1]))  # NaN stays: the token was cut off
         return Difference(outside, tolerance.max(1), "of the draw outside its span", 1.0)
 
@@ -121,21 +121,21 @@ class StepVerifier:
         least, most = self._kept_range(i)
         if not least <= self.chunks["kept"][i] <= most:
             return False
-        right, tolerance = self._shares(i)
-        if not (np.abs(self.chunks["topk_shares"][i] - right) <= tolerance).all():
+        expected, tolerance = self._shares(i)
+        if not (np.abs(self.chunks["topk_shares"][i] - expected) <= tolerance).all():
             return False
         span, allowed = self._span(i)
-        u = 0.5 if self.options.temperature == 0 else self._u(i)
+        u = 0.5 if self.options.temperature == 0 else self._uniform(i)
         return bool(span[0] - allowed[0] <= u <= span[1] + allowed[1])
 
-    def _u(self, i: int) -> float:
+    def _uniform(self, i: int) -> float:
         return uniform(self.options.seed, SAMPLE_INDEX, self.prompt + i)
 
     # A step.
 
     def _scores(self, logits: Tensor) -> Tensor:
         """(S, V) the logits with penalties and biases added, as `engine.sampling` defines them."""
-        if not self.steered:
+        if not self.adjusted:
             return logits
         options, scores = self.options, logits.clone()
         if options.uses_counts:
@@ -184,7 +184,7 @@ class StepVerifier:
         if i not in self._kept:
             count, names = self._count(i), self.chunks["topk_ids"][i]
             distinct = len(set(names[:count].tolist())) == count <= len(names)
-            ordered = not self.steered  # with penalties or biases the likeliest need not be those that are kept
+            ordered = not self.adjusted  # with penalties or biases the likeliest need not be those that are kept
             if count == self.vocab_size:
                 self._kept[i] = None
             elif ordered and distinct and valid_ids(names, self.vocab_size).all():
@@ -193,12 +193,12 @@ class StepVerifier:
                 self._kept[i] = torch.from_numpy(np.sort(largest(self.scores[i].numpy(), count)))
         return self._kept[i]
 
-    def _stay(self, i: int, ids: Array, stored: Array) -> Array:
+    def _kept_mask(self, i: int, ids: Array, stored: Array) -> Array:
         """Which of the listed tokens step i kept."""
         kept = self._kept_ids(i)
         if kept is None:
             return np.ones(len(ids), bool)
-        if not self.steered:
+        if not self.adjusted:
             return np.arange(len(ids)) < self._count(i)  # the list is in order, and the cuts keep the likeliest
         scores, edge = self.scores[i].numpy()[ids], float(self.scores[i][kept].min())
         near = np.abs(scores - edge) <= 4 * self.logit_error[i]  # rounding may have put it on either side: the record decides
@@ -214,8 +214,8 @@ class StepVerifier:
         kept, exponents = self._kept_ids(i), (self.scores[i] - self.scores[i].max()) / self.options.temperature
         total = (exponents if kept is None else exponents[kept]).logsumexp(0)
         log_share = (exponents[listed] - total).clamp_max(0).numpy()
-        right = np.where(self._stay(i, listed.numpy(), stored), np.exp(log_share), 0.0)
-        right[~there] = np.inf
+        expected = np.where(self._kept_mask(i, listed.numpy(), stored), np.exp(log_share), 0.0)
+        expected[~there] = np.inf
         with np.errstate(divide="ignore"):
             others = np.log(-np.expm1(log_share))  # logarithm of what all others have
         best = int(log_share.argmax())
@@ -223,7 +223,7 @@ class StepVerifier:
         rest[listed[best]] = -math.inf
         others[best] = min(0.0, float(rest.logsumexp(0) - total))  # exact where the likeliest has nearly all
         log_error = log_share + others + _log_expm1(self._exponent(i))
-        return right, np.where(right > 0, np.exp(np.minimum(log_error, 0.0)) + _FLOAT32 * right + 2.0**-149, 0.0)
+        return expected, np.where(expected > 0, np.exp(np.minimum(log_error, 0.0)) + _FLOAT32 * expected + 2.0**-149, 0.0)
 
     def _span(self, i: int) -> tuple[Array, Array]:
         """(2,) the part of [0, 1) that the drawn token of step i has, NaN if it was cut off; and the tolerance of both ends."""
@@ -231,7 +231,7 @@ class StepVerifier:
             return np.array([0.0, 1.0]), np.zeros(2)
         drawn, kept = self.drawn[i], self._kept_ids(i)
         if kept is not None:
-            # A token at the edge of the cut, which the recorded rounding kept and ours does not, still has its part.
+            # At the edge of the cut, rounding decides: a token that the record kept there is kept here, too.
             at_edge = self.scores[i, drawn] >= self.scores[i, kept].min() - 4 * self.logit_error[i]
             kept = torch.unique(torch.cat((kept, torch.tensor([drawn])))) if at_edge else kept
         place = drawn if kept is None else int(torch.searchsorted(kept, drawn))
@@ -240,8 +240,8 @@ class StepVerifier:
         ends = _ends(self._weights(i, self.scores), kept)
         span = np.array([float(ends[place - 1]) if place else 0.0, float(ends[place])])
         tolerance = np.minimum(1.0, span * (1 - span) * math.expm1(min(self._exponent(i), 700.0)))
-        if self.wide is not None:  # what fewer bits change of a sum is less than the worst case
-            tolerance = np.minimum(tolerance, 12 * float((ends - _ends(self._weights(i, self.wide), kept)).abs().max()))
+        if self.upcast is not None:  # the measured effect of fewer bits is smaller than the worst case
+            tolerance = np.minimum(tolerance, 12 * float((ends - _ends(self._weights(i, self.upcast), kept)).abs().max()))
         return span, tolerance + 1e-12
 
     @cached_property
@@ -250,11 +250,11 @@ class StepVerifier:
         found = [self._span(i) for i in range(self.steps)]
         return np.stack([span for span, _ in found]), np.stack([tolerance for _, tolerance in found])
 
-    # The record against itself.
+    # The record's numbers compared with each other.
 
-    @np.errstate(all="ignore")  # a stranger's numbers may be infinite; what is no number fulfils no condition
+    @np.errstate(all="ignore")  # the record's numbers may be infinite or NaN; NaN fulfils no condition
     def contradictions(self) -> dict[str, str]:
-        """What contradicts another number of the record, by the chunk's name: found without a tolerance."""
+        """Chunks with a number that contradicts another one of the record, by name, and what is wrong."""
         found: dict[str, str] = {}
         chunks, kept = self.chunks, self.chunks["kept"].astype(np.int64)
         ids, drawn = chunks["topk_ids"], np.array(self.drawn)[:, None]
@@ -264,8 +264,8 @@ class StepVerifier:
         rows = np.arange(self.steps)
         limit = 1 + _FLOAT32 * ids.shape[1]
 
-        def require(right: Array, name: str, note: str) -> None:
-            if not np.all(right):
+        def require(holds: Array, name: str, note: str) -> None:
+            if not np.all(holds):
                 found.setdefault(STEPS + name, note)
 
         require((logprobs[:, 1:] <= logprobs[:, :-1]) & (logprobs[:, :1] <= 0), "topk_logprobs", "not the likeliest first")
@@ -275,24 +275,24 @@ class StepVerifier:
         require((shares >= 0) & (shares.sum(1, keepdims=True) <= limit), "topk_shares", "less than 0, or more than 1 in all")
         require((shares > 0).sum(1) <= kept, "topk_shares", "more tokens than were kept")
         require(np.where(listed, shares[rows, place] > 0, (shares > 0).sum(1) < kept), "drawn_ids", "a token that was cut off")
-        if not self.steered:
+        if not self.adjusted:
             require((shares == 0) | (np.arange(ids.shape[1]) < kept[:, None]), "topk_shares", "not 0 where cut off")
             require(listed | (kept > ids.shape[1]), "drawn_ids", "a token that was cut off")
             full = (kept <= ids.shape[1]) | (ids.shape[1] == self.vocab_size)
             require(~full | (shares.sum(1) >= 2 - limit), "topk_shares", "less than 1 in all, with all that were kept")
-            require(self._follow(shares, logprobs), "topk_shares", "not what log-probabilities and temperature give")
+            require(self._agree(shares, logprobs), "topk_shares", "not what log-probabilities and temperature give")
             require((self.options.temperature > 0) | (ids[:, 0] == drawn[:, 0]), "drawn_ids", "not the likeliest token")
         if self.options.temperature > 0 and "drawn_span" in chunks:
             low, high = chunks["drawn_span"].T
             require((low - _FLOAT64 <= draw) & (draw < high + _FLOAT64), "drawn_span", "the draw is not in it")
             width = np.where(listed, shares[rows, place], high - low)
             require(np.abs(high - low - width) <= _FLOAT32 * width + _FLOAT64, "drawn_span", "not as wide as the share")
-            if not self.steered:
+            if not self.adjusted:
                 pair = np.stack((shares[:, 0], high - low), 1), np.stack((logprobs[:, 0], own), 1)
-                require(self._follow(*pair), "drawn_span", "not as wide as log-probability and temperature give")
+                require(self._agree(*pair), "drawn_span", "not as wide as log-probability and temperature give")
         return found
 
-    def _follow(self, shares: Array, logprobs: Array) -> Array:
+    def _agree(self, shares: Array, logprobs: Array) -> Array:
         """Whether the ratio of each share to the first one's follows from the two log-probabilities, which are roundings."""
         if self.options.temperature == 0:
             return np.ones(1, bool)

@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,17 +37,17 @@ from pellucid.interpret.verify.difference import (
     Array,
     Difference,
     absolute_difference,
-    compare_partly,
+    compare_rows,
     compare_top_tokens,
     equal,
     equality,
     partial_result,
+    range_of,
     same_json,
-    spread_of,
 )
 from pellucid.interpret.verify.identity import check_same_run
 from pellucid.interpret.verify.replay import ReplayedStep, replay
-from pellucid.interpret.verify.report import ChunkResult, WordResult
+from pellucid.interpret.verify.report import ChunkResult, WordResult, unknown_chunk
 from pellucid.interpret.verify.words import chunk_words, compared, provenance_words
 from pellucid.record import Record, open_record
 from pellucid.record.check import named_specs
@@ -59,7 +60,7 @@ from pellucid.training.watch import steps_before_example
 
 LOSS_TOLERANCE = {"float32": 2.0**-12, "bfloat16": 2.0**-5}
 _T = "training/"
-_SAMPLE = {"step", "tokens", "prompt", "ids", "text"}  # the keys of a sample
+_SAMPLE = {"step": int, "tokens": int, "prompt": str, "ids": list, "text": str}
 
 
 class TrainingVerifier:
@@ -101,9 +102,9 @@ class TrainingVerifier:
                 f"the record was made of another run: it names the model {record.provenance.model[:12]}, and after "
                 f"{self.steps} steps {run} has {self.replayed[self.steps].model[:12]}"
             )
-        self.logged = self._from_the_log()
+        self.logged = self._read_log()
 
-    def _from_the_log(self) -> Record | None:
+    def _read_log(self) -> Record | None:
         """The chunks that the run's own log gives; None where a file of it is damaged."""
         model = GPT(self.plan.config, tokenizer=self.tokenizer)
         buffer = BytesIO()
@@ -113,19 +114,22 @@ class TrainingVerifier:
             return None
         return open_record(buffer.getvalue())
 
+    def _logged(self, name: str) -> Any:
+        """The chunk that the run's own log gives; None if it gives none."""
+        return self.logged[name] if self.logged is not None and name in self.logged else None
+
     def words(self) -> tuple[WordResult, ...]:
         """The result for each word of the header."""
         model = self.replayed[self.steps].model if self.steps in self.replayed else ""
-        right = training_provenance(self.plan, model=model, tokenizer=self.tokenizer, step=self.steps)
+        expected = training_provenance(self.plan, model=model, tokenizer=self.tokenizer, step=self.steps)
         names = ("config", "parameters", "dtype", "tokenizer", "checkpoint", "step", "seed", "sampling", "machine")
-        sources = {name: getattr(right, name) for name in (*names, *(["model"] if model else []))}
-        thumbnails = {f"{_T}thumbnails/{name}": name for name in self._names()}
+        sources = {name: getattr(expected, name) for name in (*names, *(["model"] if model else []))}
+        thumbnails = {f"{_T}thumbnails/{name}": name for name in self._matrices()}
         scales = []
         for name in thumbnails:
             if name in self.record:
-                log = self.logged is not None and name in self.logged
-                scale = self.logged.entry(name).scale if self.logged is not None and log else None
-                otherwise = "differs" if log else "unverified"
+                log = self.logged if self.logged is not None and name in self.logged else None
+                scale, otherwise = (None, "unverified") if log is None else (log.entry(name).scale, "differs")
                 scales.append(compared(f"{name}: scale", self.record.entry(name).scale, scale, otherwise=otherwise))
         return (
             *provenance_words(self.record, sources, self.plan.config),
@@ -137,7 +141,7 @@ class TrainingVerifier:
         """The result for each chunk."""
         by_name: dict[str, Callable[[str], ChunkResult]] = {
             _T + "plan": lambda name: self._same(name, True),  # checked by `check_same_run`
-            _T + "matrices": lambda name: self._same(name, same_json(self.record[name], self._names())),
+            _T + "matrices": lambda name: self._same(name, same_json(self.record[name], self._matrices())),
             _T + "steps/tokens": lambda name: self._given(name, [self._tokens(step + 1) for step in range(self.steps)]),
             _T + "steps/lr": self._lr,
             _T + "steps/loss": lambda name: self._of_steps(name, 0, self._loss_tolerance),
@@ -146,7 +150,7 @@ class TrainingVerifier:
             _T + "moments/steps": lambda name: self._given(name, self.recorded_steps),
             _T + "moments/gradients": lambda name: self._of_recorded_steps(name, "gradients", self._relative(4)),
             _T + "moments/updates": lambda name: self._of_recorded_steps(name, "updates", self._relative(16)),
-            _T + "moments/weights": lambda name: self._of_recorded_steps(name, "weights", lambda right: 2.0**-16 * right),
+            _T + "moments/weights": lambda name: self._of_recorded_steps(name, "weights", lambda expected: 2.0**-16 * expected),
             _T + "window/ids": lambda name: self._given(name, held_out_window(self.batches)),
             _T + "window/loss": lambda name: self._of_recorded_steps(name, "window", self._loss_tolerance),
             _T + "samples": self._samples,
@@ -171,15 +175,14 @@ class TrainingVerifier:
             return self._pieces(name)
         if by_name and name.startswith(_T + "thumbnails/"):
             key = "thumbnail." + name.removeprefix(_T + "thumbnails/")
-            return self._of_recorded_steps(name, key, lambda right: code_tolerance(self.record, name))
+            return self._of_recorded_steps(name, key, lambda expected: code_tolerance(self.record, name))
         if name not in by_name:
-            truth = self.record.entry(name).truth
-            return ChunkResult(chunk=name, truth=truth, ok=False, note="this Pellucid cannot recompute it")
+            return unknown_chunk(name, self.record.entry(name).truth)
         return by_name[name](name)
 
     # Given.
 
-    def _names(self) -> list[str]:
+    def _matrices(self) -> list[str]:
         return [name for name, _ in self.plan.config.matrices()]
 
     def _tokens(self, step: int) -> int:
@@ -191,18 +194,18 @@ class TrainingVerifier:
     def _same(self, name: str, same: bool) -> ChunkResult:
         return equality(same).result(self.record, name)
 
-    def _given(self, name: str, right: Sequence[int] | int | Array) -> ChunkResult:
-        return equal(self.record[name], np.asarray(right)).result(self.record, name)
+    def _given(self, name: str, expected: Sequence[int] | int | Array) -> ChunkResult:
+        return equal(self.record[name], np.asarray(expected)).result(self.record, name)
 
     def _lr(self, name: str) -> ChunkResult:
-        right = np.array([self.plan.recipe.learning_rate_at(self._tokens(step)) for step in range(self.steps)])
-        found = self._against_the_log(name)
+        expected = np.array([self.plan.recipe.learning_rate_at(self._tokens(step)) for step in range(self.steps)])
+        found = self._compare_with_log(name)
         if found is not None and not found.ok:
             return found
-        difference = absolute_difference(self.record[name].astype(np.float64), right)
-        return Difference(difference, 2.0**-40 * right, spread=spread_of(right)).result(self.record, name)
+        difference = absolute_difference(self.record[name].astype(np.float64), expected)
+        return Difference(difference, 2.0**-40 * expected, value_range=range_of(expected)).result(self.record, name)
 
-    def _against_the_log(self, name: str) -> ChunkResult | None:
+    def _compare_with_log(self, name: str) -> ChunkResult | None:
         """The result for a chunk that must equal the run's log in full; None where that does not give it."""
         if self.logged is None or name not in self.logged:
             return None
@@ -214,8 +217,7 @@ class TrainingVerifier:
     def _pieces(self, name: str) -> ChunkResult:
         ids = ("window/ids", "example/ids", "example/topk_ids", "stretch/ids")
         named = {int(token) for chunk in ids if _T + chunk in self.record for token in self.record[_T + chunk].ravel()}
-        samples = self.record[_T + "samples"] if _T + "samples" in self.record else []  # noqa: SIM401 (a record has no get)
-        for line in samples:
+        for line in self._sample_lines() or []:
             named |= {int(token) for token in line["ids"]} | set(self.tokenizer.encode(line["prompt"]))
         named = {token for token in named if 0 <= token < self.plan.config.vocab_size}
         table = piece_table(self.tokenizer, named)
@@ -224,22 +226,22 @@ class TrainingVerifier:
     def _measured(self, name: str) -> ChunkResult:
         sound = bool(np.all(np.isfinite(self.record[name])) and np.all(self.record[name] >= 0))
         note = "measured: cannot be recomputed" if sound else "measured, but not a possible speed"
-        found = self._against_the_log(name) if sound else None
+        found = self._compare_with_log(name) if sound else None
         if found is not None:
             return replace(found, note=f"{note}; {'as' if found.ok else 'not what'} the run's own log says")
         return ChunkResult(chunk=name, truth=self.record.entry(name).truth, ok=sound, note=note)
 
     # Derived and replayed.
 
-    def _loss_tolerance(self, right: Array) -> Array:
-        return self.tolerance * (1 + np.abs(right))
+    def _loss_tolerance(self, expected: Array) -> Array:
+        return self.tolerance * (1 + np.abs(expected))
 
     def _relative(self, factor: int) -> Callable[[Array], Array]:
-        return lambda right: factor * self.tolerance * right
+        return lambda expected: factor * self.tolerance * expected
 
     def _of_steps(self, name: str, place: int, allowed: Callable[[Array], Array]) -> ChunkResult:
         recomputed = {step: np.array(one.step[place]) for step, one in self.replayed.items() if one.step is not None}
-        return compare_partly(self.record, self.logged, name, recomputed, allowed, range(1, self.steps + 1))
+        return compare_rows(self.record, name, self._logged(name), recomputed, allowed, range(1, self.steps + 1))
 
     def _of_recorded_steps(self, name: str, key: str, allowed: Callable[[Array], Array | float]) -> ChunkResult:
         recomputed = {}
@@ -248,8 +250,8 @@ class TrainingVerifier:
             if key in stats:
                 recomputed[place] = stats[key].astype(np.float64)
             elif key in ("gradients", "updates") and step == self.plan.total_steps:
-                recomputed[place] = np.full(len(self._names()), np.nan)  # no step follows
-        return compare_partly(self.record, self.logged, name, recomputed, allowed, self.recorded_steps)
+                recomputed[place] = np.full(len(self._matrices()), np.nan)  # no step follows
+        return compare_rows(self.record, name, self._logged(name), recomputed, allowed, self.recorded_steps)
 
     def _of_held_out(self, name: str, place: int) -> ChunkResult:
         recomputed = {
@@ -257,7 +259,7 @@ class TrainingVerifier:
             for index, step in enumerate(self.held_out_steps)
             if step in self.replayed and (held_out := self.replayed[step].held_out) is not None
         }
-        return compare_partly(self.record, self.logged, name, recomputed, self._loss_tolerance, self.held_out_steps)
+        return compare_rows(self.record, name, self._logged(name), recomputed, self._loss_tolerance, self.held_out_steps)
 
     def _stretch_loss(self, name: str) -> ChunkResult:
         found = self.replayed.get(self.steps)
@@ -265,16 +267,16 @@ class TrainingVerifier:
             note = "not checked: the checkpoint it was computed from is gone"
             truth = self.record.entry(name).truth
             return ChunkResult(chunk=name, truth=truth, ok=self.stretch is not None, note=note, unchecked=1)
-        right = found.stretch.astype(np.float64)
-        if right.shape != self.record[name].shape:
+        expected = found.stretch.astype(np.float64)
+        if expected.shape != self.record[name].shape:
             return self._same(name, False)
-        difference = absolute_difference(self.record[name], right)
-        return Difference(difference, self._loss_tolerance(right), "nats", spread_of(right)).result(self.record, name)
+        difference = absolute_difference(self.record[name], expected)
+        return Difference(difference, self._loss_tolerance(expected), "nats", range_of(expected)).result(self.record, name)
 
     def _samples(self, name: str) -> ChunkResult:
         due = [step for step in self.plan.sample_at if step <= self.steps] if self.plan.sample_prompt else []
-        stored, log = self.record[name], None if self.logged is None or name not in self.logged else self.logged[name]
-        if not isinstance(stored, list) or not all(isinstance(line, dict) and line.keys() == _SAMPLE for line in stored):
+        stored, log = self._sample_lines(), self._logged(name)
+        if stored is None:
             return self._same(name, False)
         if not same_json([line["step"] for line in stored], due) or (log is not None and not same_json(stored, log)):
             return self._same(name, False)
@@ -287,9 +289,21 @@ class TrainingVerifier:
                 ok = ok and same_json([line["text"], line["ids"]], sample)
         return partial_result(self.record, equality(ok), name, recomputed, len(due) - len(recomputed), log is not None)
 
+    def _sample_lines(self) -> list[dict[str, Any]] | None:
+        """The record's samples; None where there are none, or one is not of the form that runs write."""
+        stored = self.record.get(_T + "samples")
+        well_formed = isinstance(stored, list) and all(
+            isinstance(line, dict)
+            and line.keys() == _SAMPLE.keys()
+            and all(type(line[key]) is kind for key, kind in _SAMPLE.items())
+            and all(type(token) is int for token in line["ids"])
+            for line in stored
+        )
+        return stored if well_formed else None
+
     def _example(self, name: str) -> ChunkResult:
         found = self.replayed.get(steps_before_example(self.plan.total_steps))
-        stored, log = self.record[name].astype(np.float64), self._against_the_log(name)
+        stored, log = self.record[name].astype(np.float64), self._compare_with_log(name)
         if log is not None and not log.ok:
             return log
         if found is None or "example.loss" not in found.stats:
@@ -300,14 +314,14 @@ class TrainingVerifier:
             if stored.shape != losses.shape:
                 return self._same(name, False)
             difference = absolute_difference(stored, losses)
-            return Difference(difference, self._loss_tolerance(losses), "nats", spread_of(losses)).result(self.record, name)
+            return Difference(difference, self._loss_tolerance(losses), "nats", range_of(losses)).result(self.record, name)
         if not 0 <= position < losses.shape[1] or found.example is None:
             return self._same(name, False)
         if name.endswith("/track"):  # of two that gained equally up to rounding, either may be chosen
             gains = np.exp(-losses[1]) - np.exp(-losses[0])
-            spread = self.tolerance * (1 + losses).sum(0)
+            uncertainty = self.tolerance * (1 + losses).sum(0)
             below = gains.max() - gains[position]
-            return Difference(below, spread.max(), "of probability", spread_of(gains)).result(self.record, name)
+            return Difference(below, uncertainty.max(), "of probability", range_of(gains)).result(self.record, name)
         ids, logprobs = self.record[_T + "example/topk_ids"], self.record[_T + "example/topk_logprobs"]
         nats = self.tolerance * (1 + found.example.topk(ids.shape[1]).values.abs().numpy())
         differences = compare_top_tokens(found.example, ids, logprobs, nats)
@@ -317,7 +331,7 @@ class TrainingVerifier:
 def code_tolerance(record: Record, name: str) -> float:
     """The tolerance of a number stored as one of 256 steps of a range: half a step, and float32's rounding of its ends.
 
-    The range is the file's. What it allows is compared with the range of the recomputed numbers (`Difference.spread`).
+    The range is the file's. What it allows is compared with the range of the recomputed numbers (`Difference.value_range`).
     """
     lo, hi = record.entry(name).scale or (0.0, 0.0)
     return (hi - lo) / 510 * (1 + 2.0**-10) + 2.0**-18 * max(abs(lo), abs(hi))

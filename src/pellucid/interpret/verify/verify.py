@@ -50,7 +50,7 @@ def verify(record: Record, model: GPT | str | Path | None = None) -> Report:
         chunks, words = verify_finetuning(record, _run_directory(record, model))
     for one in chunks:
         if one.difference is None:
-            _ = record[one.chunk]  # what was not compared must still be what the file's table says
+            _ = record[one.chunk]  # what was not compared must at least be readable, with the digest in the chunk table
     where = str(record.path) if record.path is not None else "in memory"
     words = (*header_words(record), *words)
     return Report(record=where, model=record.provenance.model, dtype=record.provenance.dtype, chunks=chunks, words=words)
@@ -61,17 +61,17 @@ def _generation(record: Record, model: GPT | str | Path | None) -> tuple[tuple[C
         raise PellucidError("a generation record is verified with its model: name it (-m)")
     loaded = model if isinstance(model, GPT) else load(model)
     recorded = recorded_model(record, loaded)
-    wide = None if NOISE[record.provenance.dtype] else recorded.copy().float()
+    upcast = None if NOISE[record.provenance.dtype] else recorded.copy().float()
     ids, options = tokens_and_options(record, loaded)
     named = record.provenance
     sources = {name: getattr(named, name) for name in ("model", "config", "parameters", "dtype", "prompt_ids")}  # were compared
     if loaded.tokenizer is not None:
         sources["tokenizer"] = loaded.tokenizer.fingerprint
     with ExitStack() as modes:  # each mode is left in the reverse order
-        for each in (recorded, wide):
+        for each in (recorded, upcast):
             if each is not None:
                 modes.enter_context(inference_mode(each))
-        verifier = GenerationVerifier(record, recorded, wide, ids, options)
+        verifier = GenerationVerifier(record, recorded, upcast, ids, options)
         words = (
             *provenance_words(record, sources, loaded.config),
             *sampling_words(record, loaded, verifier.steps),

@@ -1,7 +1,7 @@
 """Verifying the words of a record: those of its header against their sources, those of its chunk table against the schema.
 
-What has no source is unverified: of a record's provenance the version that recorded, when it was made, a generation's machine.
-A model's name takes part in no computation and is no part of its fingerprint: it is compared where the model has one.
+A word without a source is unverified: of a record's provenance the version that recorded, the date, a generation's machine.
+A model's name is no part of its fingerprint, since nothing is computed from it: it is compared where the model has one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -72,11 +72,11 @@ def chunk_words(record: Record, sources: Mapping[str, Mapping[str, Any]]) -> Ite
         yield compared(f"{name}: source", source, sources.get(name), otherwise=otherwise)
 
 
-def compared(word: str, stated: Any, right: Any, *, otherwise: Any = "differs", note: str = "") -> WordResult:
+def compared(word: str, stated: Any, expected: Any, *, otherwise: Any = "differs", note: str = "") -> WordResult:
     """The result for one word: "equal", or `otherwise`."""
-    if same_json(stated, right):
+    if same_json(stated, expected):
         return WordResult(word=word, status="equal")
-    return WordResult(word=word, status=otherwise, note=note or f"it says {_short(stated)}, its source {_short(right)}")
+    return WordResult(word=word, status=otherwise, note=note or f"it says {_short(stated)}, its source {_short(expected)}")
 
 
 def _listed(value: Any) -> Any:

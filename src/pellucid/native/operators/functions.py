@@ -77,7 +77,7 @@ class _CausalAttention(torch.autograd.Function):
         grad = grads[0].view(b, t, -1, d).transpose(1, 2).reshape(heads, t, d)
         scores = torch.bmm(grad, v.transpose(1, 2))
         call("causal_softmax_backward", heads, t, 1 / math.sqrt(d), weights, scores)
-        # Keys and values as (D, T): a product goes faster with the large matrix as it lies than with that one transposed.
+        # Gradients of keys and values as (D, T): a product is faster if the large matrix need not be transposed.
         d_q, d_k, d_v = scores @ k, q.transpose(1, 2) @ scores, grad.transpose(1, 2) @ weights
         out = grad.new_empty(b, t, 3, heads // b, d)
         for part, one in enumerate((d_q, d_k.transpose(1, 2), d_v.transpose(1, 2))):

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.native.build import Library
 from pellucid.native.errors import Unavailable
+from pellucid.native.shared_library import Library
 
 
 _USED: ContextVar[bool] = ContextVar("compiled operators are used", default=False)

@@ -14,11 +14,10 @@ CHUNK, LANES = 1 << 19, 64  # of fingerprint.c
 
 
 def parameter_fingerprint(arrays: Mapping[str, Array]) -> bytes:
-    """A digest of names, shapes, number formats and all bytes: equal for equal parameters.
+    """A digest of names, shapes, dtypes and all bytes: equal for equal parameters.
 
-    The bytes themselves are read, at the rate of memory: PyTorch's version counters do not count a change through `.data`,
-    through a NumPy view or in inference mode, and an address may be another tensor's by now. One reading takes about as long as
-    one token of one sequence does (docs/generating.md).
+    All bytes are read: PyTorch's version counters miss changes through `.data`, through a NumPy view or in inference mode, and
+    an address may have become another tensor's. This takes about as long as one token of one sequence (docs/generating.md).
 
     Args:
         arrays: by name; any strides.
@@ -42,5 +41,5 @@ def parameter_fingerprint(arrays: Mapping[str, Array]) -> bytes:
 
 
 def _dense(array: Array) -> Array:
-    """The array, or a copy of it, whose elements lie side by side in memory; which of them first, its strides say."""
+    """The array, or a contiguous copy of it. Whether it is in C or Fortran order is in its strides."""
     return array if array.flags.c_contiguous or array.flags.f_contiguous else np.ascontiguousarray(array)

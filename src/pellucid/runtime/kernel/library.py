@@ -4,8 +4,8 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
-from pellucid.native.build import Library
 from pellucid.native.errors import Unavailable
+from pellucid.native.shared_library import Library
 
 
 # Each operation rounds as it is written: no fused multiply-add but those that say so, nothing reordered.

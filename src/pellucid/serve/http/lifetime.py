@@ -89,7 +89,7 @@ class RequestLifetimeMiddleware:
         elif not left.done() or left.cancelled():
             await JsonResponse(ErrorMessage(error=CLOSING), 503, {"Connection": "close"})(scope, receive, send)
         elif not work.cancelled():
-            work.exception()  # nobody is there to be told
+            work.exception()  # read, so that asyncio does not log it: the client is gone
 
 
 class BodyTooLargeError(Exception):

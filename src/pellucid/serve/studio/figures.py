@@ -8,11 +8,6 @@ from pellucid.record import Record
 MIN_WIDTH, MAX_WIDTH = 240, 2400
 
 
-def figures_of(record: Record) -> list[str]:
-    """The figures of a record of this kind; whether this record holds their chunks is known when one is drawn."""
-    return figures.figures_of(record.kind)
-
-
 def figure_json(record: Record, name: str, width: int) -> str:
     """The film of a figure as JSON, with glyph outlines, so that a page needs no font.
 

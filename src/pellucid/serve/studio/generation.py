@@ -96,7 +96,7 @@ class CompletionService:
         self._closing = threading.Event()
 
     def end_streams(self) -> None:
-        """Ends all streams with the event `error`, in the event loop's thread: what computes them may need a step longer."""
+        """Ends all streams with the event `error`, in the event loop's thread. Their computation may continue for a step."""
         self._closing.set()
         for stream in self._streams:
             stream.put(_error_event(CLOSING))
@@ -125,7 +125,7 @@ class CompletionService:
 
     async def _start_plain(self, parsed: ParsedRequest, source: str | Path, title: str) -> CompletionStream:
         if self._concurrent >= MAX_CONCURRENT:
-            raise BusyError(f"{MAX_CONCURRENT} prompts are being answered: try again in a moment")
+            raise BusyError(f"{MAX_CONCURRENT} completions are being generated: try again in a moment")
         stream, started = self._new_stream(), asyncio.get_running_loop().create_future()
         self._concurrent += 1
         stream.task = asyncio.create_task(self._run_plain(parsed, source, stream, started))
@@ -182,7 +182,7 @@ class CompletionService:
 
     async def _start_recorded(self, parsed: ParsedRequest, source: str | Path, title: str) -> CompletionStream:
         if self._waiting >= MAX_WAITING:
-            raise BusyError(f"an answer is being written and {MAX_WAITING} more wait: try again in a moment")
+            raise BusyError(f"a recorded completion is being generated and {MAX_WAITING} more wait: try again in a moment")
         self._waiting += 1
         try:
             await self._recording_lock.acquire()

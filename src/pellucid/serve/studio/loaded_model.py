@@ -114,7 +114,7 @@ async def in_thread(function: Callable[[], Result]) -> Result:
     except asyncio.CancelledError:
         await asyncio.wait({running})
         if not running.cancelled():
-            running.exception()  # of no interest any more
+            running.exception()  # read, so that asyncio does not log it: the caller was cancelled
         raise
 
 

@@ -53,7 +53,7 @@ class Studio:
         self.host, self.port = host, bound
         self.url = f"http://{shown}:{bound}/"
         self._thread: threading.Thread | None = None
-        self._ended = threading.Event()  # waited for, since a `Thread.join` that a signal interrupts takes the thread for dead
+        self._ended = threading.Event()  # waited for: Python takes a thread for ended if a signal interrupts its `join`
 
     def start(self) -> Self:
         """Starts the server; returns when it accepts connections."""

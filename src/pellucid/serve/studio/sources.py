@@ -4,12 +4,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 
 from pellucid.errors import PellucidError
 from pellucid.formats.hf_config import read_config
-from pellucid.generation.resolve import DEFAULT
+from pellucid.generation.resolve import ASSETS, DEFAULT
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import CONFIG
 from pellucid.record import SUFFIX, Record, check, open_record
@@ -18,13 +17,13 @@ from pellucid.serve.http.ranges import Content
 from pellucid.serve.wire import ModelInfo, ModelShape, RecordInfo, RunInfo, SourceLists
 
 
-MAX_ANSWERS = 24  # records of completions made on the page; the oldest is dropped first
-_DEFAULT = Path(str(resources.files("pellucid"))) / "assets" / DEFAULT
+MAX_COMPLETIONS = 24  # records of completions made on the page; the oldest is dropped first
+_DEFAULT = ASSETS / DEFAULT
 _TITLE = 80  # characters of a record's text in a list
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _CompletionRecord:
     """A record in memory, of a completion made on the page."""
 
     data: bytes
@@ -63,8 +62,8 @@ class SourceCatalog:
     def __init__(self, sources: Iterable[str | Path] = ()) -> None:
         self._lock = threading.Lock()
         self._runs, self._records, self._models = _IdTable("run"), _IdTable("record"), _IdTable("model")
-        self._answers: OrderedDict[str, _Answer] = OrderedDict()
-        self._count = 0
+        self._completions: OrderedDict[str, _CompletionRecord] = OrderedDict()
+        self._count = 0  # of completions so far
         self._described: dict[str, tuple[str, RecordInfo]] = {}  # id: (etag, what is listed)
         self._folders: list[Path] = []
         self._has_default = False
@@ -130,7 +129,7 @@ class SourceCatalog:
 
     def _record_ids(self) -> list[str]:
         there = [name for path, name in self._records.by_path.items() if path.is_file()]
-        return [*there, *self._answers]
+        return [*there, *self._completions]
 
     def _describe_run(self, path: Path, name: str) -> RunInfo:
         from pellucid.runs.metrics import last_step  # a studio without runs need not import training's events and recipes
@@ -161,8 +160,8 @@ class SourceCatalog:
         return found
 
     def _title(self, name: str) -> str:
-        if name in self._answers:
-            return f"written here by {self._answers[name].model}"
+        if name in self._completions:
+            return f"written here by {self._completions[name].model}"
         path = self._records.path(name)
         run = path.parent if path.parent in self._runs.by_path else None
         return f"{run.name}/{path.name}" if run else path.name
@@ -173,8 +172,8 @@ class SourceCatalog:
         Raises:
             PellucidError: no record has this id. OSError: its file is gone.
         """
-        answer = self._answers.get(name)
-        return Content.of(answer.data if answer else self._record_path(name), name)
+        completion = self._completions.get(name)
+        return Content.of(completion.data if completion else self._record_path(name), name)
 
     def record(self, name: str) -> Record:
         """Opens a record.
@@ -182,12 +181,12 @@ class SourceCatalog:
         Raises:
             PellucidError: no record has this id, or it cannot be read.
         """
-        answer = self._answers.get(name)
-        return open_record(answer.data if answer else self._record_path(name))
+        completion = self._completions.get(name)
+        return open_record(completion.data if completion else self._record_path(name))
 
     def _record_path(self, name: str) -> Path:
         if name.startswith("answer-"):
-            raise PellucidError(f"{name} is not kept any more: the last {MAX_ANSWERS} answers are; generate it again")
+            raise PellucidError(f"{name} is not kept any more, only the last {MAX_COMPLETIONS} are: generate it again")
         return self._records.path(name)
 
     def keep(self, data: bytes, model: str) -> str:
@@ -195,9 +194,9 @@ class SourceCatalog:
         with self._lock:
             self._count += 1
             name = f"answer-{self._count}"
-            self._answers[name] = _Answer(data, model)
-            while len(self._answers) > MAX_ANSWERS:
-                gone, _ = self._answers.popitem(last=False)
+            self._completions[name] = _CompletionRecord(data, model)
+            while len(self._completions) > MAX_COMPLETIONS:
+                gone, _ = self._completions.popitem(last=False)
                 self._described.pop(gone, None)
         return name
 
@@ -220,16 +219,18 @@ class SourceCatalog:
 def describe_record(record: Record, name: str, title: str) -> RecordInfo:
     """The entry of a record in a list: its kind, the shape of its model and, of a generation, the text.
 
+    The figures are those of its kind: whether it holds the chunks of one is known when that is drawn.
+
     Args:
         name: the record's id. title: shown for it.
     """
+    from pellucid.draw.figures import figures_of
     from pellucid.draw.views.pieces import read_pieces
-    from pellucid.serve.studio.figures import figures_of
 
     check(record, partial=True)
     named, config = record.provenance, GPTConfig.from_dict(record.provenance.config)
     found = RecordInfo(
-        id=name, title=title, kind=record.kind, model=named.model, figures=figures_of(record),
+        id=name, title=title, kind=record.kind, model=named.model, figures=figures_of(record.kind),
         shape=ModelShape(
             name=named.config.get("name"), n_layers=config.n_layers, d_model=config.d_model, n_heads=config.n_heads
         ),

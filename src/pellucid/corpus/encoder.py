@@ -1,4 +1,4 @@
-"""Encoding segments into shards of tokens, so that an encoding that was killed goes on where its state was last saved."""
+"""`CorpusEncoder`: encodes segments into shards of tokens; one that was killed goes on where its state was last saved."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -16,19 +16,19 @@ from pellucid.corpus.shards import DOCUMENTS
 from pellucid.text.tokenizer import Tokenizer
 
 
-GROUP_CHARS = 1 << 20  # encoded at once: enough to use all threads, and over soon where an interrupt waits for it
+GROUP_CHARS = 1 << 20  # in one call: enough to use all threads, and short, since an interrupt is handled after it
 SAVE_CHARS = 1 << 24  # between saves of the state: a few seconds' work
 
 
-class Encoding:
-    """Token shards and the list of documents, as they are written. A context manager that closes their files.
+class CorpusEncoder:
+    """Writes token shards and the list of documents. A context manager that closes their files.
 
     Args:
         directory: of the corpus. shard_tokens: the most tokens in one file.
         state: what was last saved, of the same segments and tokenizer; None: nothing is there yet.
 
     Raises:
-        Changed: the files are not what they were then.
+        ChangedFileError: the files are not what they were then.
     """
 
     def __init__(self, directory: Path, tokenizer: Tokenizer, shard_tokens: int, state: dict[str, Any] | None) -> None:
@@ -48,7 +48,7 @@ class Encoding:
                 self._writers[side] = ShardWriter(directory, side, self._n_bytes_of, self.dtype, shard_tokens, before)
             opened.pop_all()
 
-    def run(self, found: Iterable[Segment], save: Callable[[dict[str, Any]], None], progress: Callable[[int], None]) -> None:
+    def run(self, segments: Iterable[Segment], save: Callable[[dict[str, Any]], None], progress: Callable[[int], None]) -> None:
         """Encodes all segments but those that were encoded before the state was saved.
 
         Args:
@@ -56,7 +56,7 @@ class Encoding:
         """
         done = waiting = unsaved = 0
         group: list[Segment] = []
-        for segment in found:
+        for segment in segments:
             done += len(segment.text)
             if (segment.document, segment.offset) <= self._reached:
                 progress(done)
