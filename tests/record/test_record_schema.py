@@ -126,7 +126,7 @@ def test_configs_that_are_none() -> None:
     for config in ({}, CONFIG | {"n_layers": "two"}, CONFIG | {"n_layers": 10**12}, CONFIG | {"n_layers": 0}):
         with pytest.raises(PellucidError, match="states no valid n_layers"):
             check(build("generation", config=config))
-    with pytest.raises(PellucidError, match="and 19,992 more"):
+    with pytest.raises(PellucidError, match="and 19,996 more"):
         check(build("generation", config=CONFIG | {"n_layers": 10_000}))
 
 
