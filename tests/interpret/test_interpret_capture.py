@@ -138,6 +138,49 @@ def test_the_inside_is_what_the_definitions_give(model: pellucid.GPT, records: d
     assert np.array_equal(last, record["generation/steps/topk_ids"][:, :5])
 
 
+@each
+def test_vectors_and_writes_are_those_of_the_modules(
+    model: pellucid.GPT, records: dict[str, Record], name: str
+) -> None:
+    """Against the outputs of the modules themselves, seen by forward hooks, and the definitions written out."""
+    record = records[name]
+    ids = [*PROMPT, *record["generation/steps/drawn_ids"].tolist()]
+    seen: dict[str, torch.Tensor] = {}
+
+    def keep(module: str) -> Any:
+        return lambda _module, _inputs, output: seen.__setitem__(module, output[0])
+
+    handles = [part.register_forward_hook(keep(name)) for name, part in model.named_modules() if name]
+    with torch.no_grad():
+        logits = model(torch.tensor([ids[:-1]]))[0]  # (T, V)
+    for handle in handles:
+        handle.remove()
+    for block in range(CONFIG.n_layers):
+        for part, module in (("attention", f"h.{block}.attn"), ("mlp", f"h.{block}.mlp")):
+            norms = record[f"generation/writes/{part}"][block]
+            np.testing.assert_allclose(norms, seen[module].norm(dim=-1).numpy(), rtol=1e-4)
+    followed = len(PROMPT) - 1
+    np.testing.assert_allclose(record["generation/output/vector"], seen["ln_f"][followed].numpy(), rtol=1e-3, atol=1e-5)
+    listed = record["generation/steps/topk_ids"][0, :5].tolist()
+    products = record["generation/output/rows"] @ record["generation/output/vector"]
+    np.testing.assert_allclose(products, logits[followed, listed].numpy(), rtol=1e-3, atol=1e-4)
+    wte, wpe = model.wte.weight.detach(), model.wpe.weight.detach()
+    assert np.array_equal(record["generation/embedding/token"], wte[PROMPT[-1]].numpy())
+    assert np.array_equal(record["generation/embedding/position"], wpe[followed].numpy())
+    together = record["generation/embedding/token"] + record["generation/embedding/position"]
+    np.testing.assert_allclose(record["generation/block_inputs/0"][followed], together, rtol=2**-7)
+    cosine = torch.nn.functional.cosine_similarity(wte.double(), wte[PROMPT[-1]].double()[None], dim=-1).numpy()
+    others = sorted((token for token in range(300) if token != PROMPT[-1]), key=lambda token: -cosine[token])
+    assert record["generation/embedding/nearest_ids"].tolist() == others[:8]
+    np.testing.assert_allclose(record["generation/embedding/nearest_cosines"], cosine[others[:8]], atol=1e-6)
+    logprobs = logits.log_softmax(-1)
+    last = record["generation/lens/next_logprobs"][-1]
+    np.testing.assert_allclose(last, logprobs.gather(1, torch.tensor(ids[1:])[:, None])[:, 0].numpy(), rtol=1e-3, atol=1e-4)
+    for position, token in enumerate(ids[1:]):
+        rank = sorted(range(300), key=lambda other: -logprobs[position, other].item()).index(token)
+        assert record["generation/lens/next_ranks"][-1, position] == rank
+
+
 def test_cells(records: dict[str, Record]) -> None:
     record = records["plain"]
     cache_cells = record["generation/cells"]

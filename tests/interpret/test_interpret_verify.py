@@ -108,6 +108,8 @@ def tampered(record: pellucid.Record, name: str, place: int) -> Any:
         array[at] = (array[at] + 1) % 4
     elif name.endswith("kept"):
         array[at] += 1
+    elif name.endswith("ranks"):
+        array[at] += 3  # of tokens that are equally likely up to rounding either may come first
     elif name.endswith("draw"):
         array[at] = 0.5 if np.isnan(array[at]) else np.nextafter(array[at], 1)
     else:

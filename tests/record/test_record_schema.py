@@ -28,7 +28,9 @@ from pellucid.record.entry import TRUTHS, valid_name
 
 
 MATRICES = ["wte", "wpe", "h.0.attn.c_attn", "h.0.mlp.c_fc"]
-LETTERS = dict(P=4, S=3, T=6, L=2, H=2, C=8, K=5, J=5, U=9, Y=30, N=11, M=3, Q=len(MATRICES), W=7, X=6, E=2, R=13, Z=2, G=6)
+LETTERS = dict(
+    P=4, S=3, T=6, L=2, H=2, C=8, K=5, J=5, A=6, I=3, D=8, U=9, Y=30, N=11, M=3, Q=len(MATRICES), W=7, X=6, E=2, R=13, Z=2, G=6
+)  # fmt: skip
 CONFIG = {"n_layers": 2, "n_heads": 2, "d_model": 8}
 
 
@@ -124,7 +126,7 @@ def test_configs_that_are_none() -> None:
     for config in ({}, CONFIG | {"n_layers": "two"}, CONFIG | {"n_layers": 10**12}, CONFIG | {"n_layers": 0}):
         with pytest.raises(PellucidError, match="states no valid n_layers"):
             check(build("generation", config=config))
-    with pytest.raises(PellucidError, match="and 19,992 more"):
+    with pytest.raises(PellucidError, match="and 19,996 more"):
         check(build("generation", config=CONFIG | {"n_layers": 10_000}))
 
 

@@ -130,12 +130,14 @@ class Block(nn.Module):
     def forward(  # (B, T, C) -> (B, T, C)
         self, x: Tensor, cache: KVCache | None = None, tap: Tap | None = None
     ) -> Tensor:
-        if self.post_norm:
-            x = self.ln_1(x + F.dropout(self.attn(x, cache, tap), self.dropout, self.training))
-            after: Tensor = self.ln_2(x + F.dropout(self.mlp(x), self.dropout, self.training))
-            return after
-        x = x + F.dropout(self.attn(self.ln_1(x), cache, tap), self.dropout, self.training)
-        return x + F.dropout(self.mlp(self.ln_2(x)), self.dropout, self.training)
+        attention = F.dropout(self.attn(x if self.post_norm else self.ln_1(x), cache, tap), self.dropout, self.training)
+        x = x + attention
+        x = self.ln_1(x) if self.post_norm else x
+        mlp = F.dropout(self.mlp(x if self.post_norm else self.ln_2(x)), self.dropout, self.training)
+        if tap is not None:
+            tap.writes(self.attn.block, attention, mlp)
+        x = x + mlp
+        return self.ln_2(x) if self.post_norm else x
 
 
 class Decoder(nn.Module):

@@ -1,4 +1,4 @@
-"""The hook protocol of a forward pass: it receives the residual stream between blocks, queries and keys.
+"""The hook protocol of a forward pass: it receives the residual stream between blocks, queries, keys and what is added.
 
 Without a tap a pass is unchanged: each hook is one `if tap is not None`.
 """
@@ -19,3 +19,6 @@ class Tap(Protocol):
 
     def attention(self, block: int, q: Tensor, k: Tensor) -> None:
         """(B, H, T, D) queries and keys. Attention weights are never materialised: attention is fused."""
+
+    def writes(self, block: int, attention: Tensor, mlp: Tensor) -> None:
+        """(B, T, C) each: what the block's attention and MLP add to the residual stream."""

@@ -35,6 +35,7 @@ from pellucid.interpret.formulas import (
     step_distribution,
 )
 from pellucid.interpret.tap import ActivationTap
+from pellucid.interpret.vectors import embedding_source, embedding_vectors, nearest_tokens, output_source, read_out
 from pellucid.record import Provenance, Record, RecordWriter, as_bfloat16, as_triangle, describe, open_record
 from pellucid.runtime.inference_mode import inference_mode
 from pellucid.runtime.runner import Runner, TokenSpan
@@ -45,9 +46,10 @@ from pellucid.version import __version__
 
 
 RecordDtype = Literal["float32"]  # what block inputs and attention are recorded in, other than by default
-KEEP = ("block_inputs", "lens", "attention")  # the large groups; tokens, steps, cells, times and pieces are always kept
+KEEP = ("block_inputs", "lens", "attention", "writes")  # the groups; tokens, steps, cells, times and pieces are always kept
 LENS_CANDIDATES = 5  # candidates at each level and position
 PIECES = ("pieces/ids", "pieces/starts", "pieces/bytes")  # the chunks that `piece_table` gives
+WRITES = ("attention", "mlp")  # the parts of a block that add to the stream, as chunks `generation/writes/` name them
 SAMPLE_INDEX = 0  # the sample index that the draws are hashed with: the first of a prompt
 
 
@@ -63,9 +65,11 @@ def xray(
 
     Args:
         prompt: as `generate` takes it.
-        keep: the groups to record, of `KEEP`: "block_inputs" (T x C numbers a level, bfloat16), "lens" (5 candidates at
-            each position and level) and "attention" (T x T / 2 numbers a head, float16, rounded row by row:
-            `record.triangle`). A record with all of them passes `record.check`.
+        keep: the groups to record, of `KEEP`: "block_inputs" (T x C numbers a level, bfloat16,
+            and the vectors of the last prompt token), "lens" (5 candidates at
+            each position and level, rank and log-probability of the token that follows), "attention" (T x T / 2 numbers a
+            head, float16, rounded row by row: `record.triangle`) and "writes" (two norms a block and position). A record with
+            all of them passes `record.check`.
         candidates: likeliest tokens to list at each step.
         record_dtype: "float32" records block inputs and attention without rounding; a file is then several times as large.
         on_token: called with each token as soon as it is drawn, and the distribution it was drawn from. An exception ends the
@@ -207,8 +211,10 @@ def _write(
     chunks: _ChunkWriter, model: GPT, sequence: Sequence, keep: Collection[str], generation: CapturedGeneration, *, exact: bool
 ) -> None:
     config, tap, steps = model.config, generation.tap, generation.steps
+    drawn = [token.id for token in sequence.tokens]
+    ids = [*sequence.prompt, *drawn]
     chunks.add_ids("prompt_ids", sequence.prompt)
-    chunks.add_ids("steps/drawn_ids", [token.id for token in sequence.tokens])
+    chunks.add_ids("steps/drawn_ids", drawn)
     chunks.add("steps/drawn_logprobs", np.array([token.logprob for token in sequence.tokens], np.float32))
     chunks.add_ids("steps/topk_ids", [one.topk_ids for one in steps])
     chunks.add("steps/topk_logprobs", np.array([one.topk_logprobs for one in steps], np.float32))
@@ -223,10 +229,19 @@ def _write(
             chunks.add("block_inputs/{level}", numbers if exact else as_bfloat16(numbers), source, level=level)
     if "lens" in keep:
         count = min(LENS_CANDIDATES, config.vocab_size)
-        found = [lens(model, tap.block_input(level), count) for level in range(config.n_layers + 1)]
+        following = torch.tensor(ids[1:], device=tap.block_input(0).device)
+        found = [lens(model, tap.block_input(level), count, following) for level in range(config.n_layers + 1)]
         source = lens_source(model)
-        chunks.add_ids("lens/ids", np.stack([_array(ids) for ids, _ in found]), source)
-        chunks.add("lens/logprobs", np.stack([_array(logprobs) for _, logprobs in found]), source)
+        chunks.add_ids("lens/ids", np.stack([_array(level.ids) for level in found]), source)
+        chunks.add("lens/logprobs", np.stack([_array(level.logprobs) for level in found]), source)
+        chunks.add("lens/next_ranks", np.stack([_array(level.next_ranks) for level in found]).astype(np.int32), source)
+        chunks.add("lens/next_logprobs", np.stack([_array(level.next_logprobs) for level in found]), source)
+    if "block_inputs" in keep:
+        _write_vectors(chunks, model, tap.block_input(config.n_layers), sequence.prompt, steps[0])
+    if "writes" in keep:
+        norms = [[part.float().norm(dim=-1) for part in tap.written(block)] for block in range(config.n_layers)]
+        for place, name in enumerate(WRITES):
+            chunks.add(f"writes/{name}", np.stack([_array(pair[place]) for pair in norms]))
     if "attention" in keep:
         for block, pattern in enumerate(config.pattern):
             weights = attention_weights(*tap.queries_and_keys(block), pattern, model.compressor(block))
@@ -239,6 +254,23 @@ def _write(
     chunks.add("cache_bytes", np.array([generation.cache_bytes]))
     if model.tokenizer is not None:
         chunks.add_pieces(model.tokenizer)
+
+
+def _write_vectors(chunks: _ChunkWriter, model: GPT, last: Tensor, prompt: list[int], step: StepDistribution) -> None:
+    """Adds the vectors of the followed position, the last of the prompt.
+
+    Args:
+        last: (T, C) output of the last block. step: the first.
+    """
+    followed, rows = len(prompt) - 1, step.topk_ids[:LENS_CANDIDATES]
+    token, position = embedding_vectors(model, prompt[-1], followed)
+    chunks.add("embedding/token", _array(token), embedding_source(model, prompt[-1]))
+    chunks.add("embedding/position", _array(position), {"tensor": "wpe.weight", "row": followed})
+    nearest, cosines = nearest_tokens(model, prompt[-1])
+    chunks.add_ids("embedding/nearest_ids", _array(nearest), {"tensor": "wte.weight"})
+    chunks.add("embedding/nearest_cosines", _array(cosines), {"tensor": "wte.weight"})
+    chunks.add("output/vector", _array(read_out(model, last[followed])), output_source(model))
+    chunks.add("output/rows", _array(model.wte.weight[rows]), {"tensor": "wte.weight", "rows": rows})
 
 
 def _array(tensor: Tensor) -> Any:

@@ -1,6 +1,7 @@
 """The formulas of a generation record's derived numbers: attention weights, logit lens, cache states, step distributions.
 
-T positions, C width, H heads, D head width, L blocks, V vocabulary, S steps, K candidates of a step, J of the lens.
+T positions, A of them with a token after them, C width, H heads, D head width, L blocks, V vocabulary, S steps, K candidates of
+a step, J of the lens.
 
 Computed in float32 (draws in float64, as sampling does), whatever the model's dtype.
 """
@@ -24,6 +25,7 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.pattern import Compressed, Pattern
 from pellucid.gpt.sparse import LOWEST
+from pellucid.interpret.vectors import read_out, read_out_source
 
 
 _POSITIONS_AT_ONCE = 64  # of logits: 13 MB for GPT-3's vocabulary
@@ -71,24 +73,15 @@ def lens_logits(model: Decoder, stream: Tensor) -> Iterator[Tensor]:
     Yields:
         (t, V) float32.
     """
-    norm, out, matrix = model.ln_f, model.project_out, model.wte.weight.float()
-    for hidden in torch.split(stream.float(), _POSITIONS_AT_ONCE):
-        if norm is not None:
-            hidden = F.layer_norm(hidden, norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps)
-        if out is not None:
-            hidden = F.linear(hidden, out.weight.float())
-        yield F.linear(hidden, matrix)
+    matrix = model.wte.weight.float()
+    for part in torch.split(stream, _POSITIONS_AT_ONCE):
+        yield F.linear(read_out(model, part), matrix)
 
 
 def lens_source(model: Decoder) -> dict[str, Any]:
     """The `source` of a lens chunk: the tensors by name, and the formula as text."""
-    tensors, formula = ["wte.weight"], "x"
-    if model.project_out is not None:
-        tensors = ["project_out.weight", *tensors]
-    if model.ln_f is not None:
-        tensors, formula = ["ln_f.weight", "ln_f.bias", *tensors], "ln_f(x)"
-    formula += " project_out" if model.project_out is not None else ""
-    return {"tensors": tensors, "formula": f"log_softmax({formula} wte^T)"}
+    tensors, formula = read_out_source(model)
+    return {"tensors": [*tensors, "wte.weight"], "formula": f"log_softmax({formula} wte^T)"}
 
 
 def block_input_source(config: GPTConfig, level: int) -> dict[str, Any]:
@@ -102,10 +95,39 @@ def attention_source(config: GPTConfig, block: int) -> dict[str, Any]:
     return {"tensor": f"h.{block}.attn", "pattern": str(config.pattern[block]), "formula": formula}
 
 
-def lens(model: Decoder, stream: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` likeliest next tokens at one level, likeliest first: (T, J) ids and (T, J) log-probabilities in nats."""
-    tops = [logits.log_softmax(-1).topk(count) for logits in lens_logits(model, stream)]
-    return torch.cat([top.indices for top in tops]), torch.cat([top.values for top in tops])
+@dataclass(frozen=True, slots=True)
+class LensLevel:
+    """The logit lens at one level.
+
+    Attributes:
+        ids, logprobs: (T, J) the likeliest next tokens, likeliest first, and their log-probabilities in nats.
+        next_ranks: (A,) how many tokens are likelier than the one that follows. next_logprobs: (A,) its log-probability.
+    """
+
+    ids: Tensor
+    logprobs: Tensor
+    next_ranks: Tensor
+    next_logprobs: Tensor
+
+
+def lens(model: Decoder, stream: Tensor, count: int, following: Tensor) -> LensLevel:
+    """The logit lens at one level.
+
+    Args:
+        stream: (T, C). count: J. following: (A,) the token after each of the first A positions, A at most T.
+    """
+    parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    start = 0
+    for logits in lens_logits(model, stream):
+        logprobs = logits.log_softmax(-1)
+        top = logprobs.topk(count)
+        wanted = following[start : start + len(logprobs)]
+        known = logprobs[: len(wanted)]
+        own = known.gather(1, wanted[:, None])
+        parts.append((top.indices, top.values, (known > own).sum(-1), own[:, 0]))
+        start += len(logprobs)
+    ids, logprobs, ranks, own = (torch.cat(each) for each in zip(*parts, strict=True))
+    return LensLevel(ids, logprobs, ranks, own)
 
 
 def cache_cells(patterns: Sequence[Pattern], prompt: int, steps: int) -> Tensor:

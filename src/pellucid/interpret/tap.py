@@ -1,4 +1,4 @@
-"""`ActivationTap`: keeps the residual stream, queries, keys and block times of a generation while it runs.
+"""`ActivationTap`: keeps the residual stream, what is added to it, queries, keys and block times of a generation while it runs.
 
 T positions, C width, H heads, D head width, L blocks, S steps.
 """
@@ -16,7 +16,8 @@ class ActivationTap:
 
     Args:
         blocks: L.
-        keep: groups of `capture.KEEP`: "block_inputs" and "lens" need the residual stream, "attention" queries and keys.
+        keep: groups of `capture.KEEP`: "block_inputs" and "lens" need the residual stream, "attention" queries and keys,
+            "writes" what attention and MLP add to the stream.
         clock: note when each block begins. Meaningful on the CPU only: elsewhere kernels are queued, not run.
     """
 
@@ -24,9 +25,11 @@ class ActivationTap:
         self._stream: list[list[Tensor]] = [[] for _ in range(blocks + 1)]
         self._queries: list[list[Tensor]] = [[] for _ in range(blocks)]
         self._keys: list[list[Tensor]] = [[] for _ in range(blocks)]
+        self._writes: list[tuple[list[Tensor], list[Tensor]]] = [([], []) for _ in range(blocks)]
         self._times: list[float] = []
         self._keeps_stream = "block_inputs" in keep or "lens" in keep
         self._keeps_attention = "attention" in keep
+        self._keeps_writes = "writes" in keep
         self._clock = clock
 
     def stream(self, level: int, x: Tensor) -> None:
@@ -42,6 +45,12 @@ class ActivationTap:
             self._queries[block].append(q[0])
             self._keys[block].append(k[0])
 
+    def writes(self, block: int, attention: Tensor, mlp: Tensor) -> None:
+        """Keeps (1, T, C) of the new positions: what the block's attention and MLP add to the stream."""
+        if self._keeps_writes:
+            self._writes[block][0].append(attention[0])
+            self._writes[block][1].append(mlp[0])
+
     def block_input(self, level: int) -> Tensor:
         """(T, C): the input of block `level` at all positions; for level L the last block's output."""
         return torch.cat(self._stream[level])
@@ -49,6 +58,11 @@ class ActivationTap:
     def queries_and_keys(self, block: int) -> tuple[Tensor, Tensor]:
         """(H, T, D) each, of all positions, those outside of the block's band included."""
         return torch.cat(self._queries[block], dim=1), torch.cat(self._keys[block], dim=1)
+
+    def written(self, block: int) -> tuple[Tensor, Tensor]:
+        """(T, C) each: what the block's attention and MLP add to the stream at all positions."""
+        attention, mlp = self._writes[block]
+        return torch.cat(attention), torch.cat(mlp)
 
     def block_times(self) -> list[list[float]]:
         """(S, L) seconds, by forward pass and block; empty without a clock."""

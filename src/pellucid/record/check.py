@@ -67,6 +67,8 @@ def _compare(record: Record, partial: bool) -> tuple[dict[str, int], list[str]]:
                 problems.append(f"{name} is missing")
     if {"P", "S", "T"} <= sizes.keys() and sizes["P"] + sizes["S"] - sizes["T"] not in (0, 1):
         problems.append(f"{sizes['T']} positions cannot come of {sizes['P']} tokens and {sizes['S']} drawn ones")
+    if {"P", "S", "A"} <= sizes.keys() and sizes["P"] + sizes["S"] - 1 != sizes["A"]:
+        problems.append(f"{sizes['A']} tokens cannot follow in a sequence of {sizes['P']} tokens and {sizes['S']} drawn ones")
     return sizes, problems
 
 

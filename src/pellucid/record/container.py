@@ -14,7 +14,7 @@ A reader fetches bytes 0 .. 47, then the header, then any chunk by its byte rang
 
 The header:
 
-    {"format": "pellucid record", "schema": [1, 1], "kind": "generation" | "training" | "finetuning",
+    {"format": "pellucid record", "schema": [1, 2], "kind": "generation" | "training" | "finetuning",
      "provenance": {...: `provenance.Provenance`}, "chunks": [{...: `entry.ChunkEntry`}, ...]}
 
 The digests detect damage: of the header at once, of a chunk when it is read. They do not authenticate it: after

@@ -5,6 +5,7 @@ Shape letters; a letter stands for one number in the whole record, "X+1" for one
     P tokens of the prompt      S drawn tokens (steps)       T positions that went through the model
     L blocks                    H heads                      C width
     K candidates kept a step    J lens candidates            U pieces listed, Y their bytes together
+    A positions with a token after them (P + S - 1)          I nearest tokens              D width of a token's row
     N steps of the run          M recorded steps ("moments"), spaced by their logarithm
     Q weight matrices           W positions of the fixed window    X positions of the example     E held-out measurements
     R tokens of the stretch     Z windows in it                 G positions of each
@@ -97,6 +98,27 @@ _GENERATION = (
     _numbers("generation/lens/ids", "int32", ("L+1", "T", "J"), "derived",
              "logit lens: the likeliest next tokens if the stream at this level went to the final LayerNorm at once"),
     _numbers("generation/lens/logprobs", "float32", ("L+1", "T", "J"), "derived", "their log-probabilities", "nats"),
+    _numbers("generation/lens/next_ranks", "int32", ("L+1", "A"), "derived",
+             "how many tokens the lens finds likelier at this level than the one that follows", "tokens", optional=True),
+    _numbers("generation/lens/next_logprobs", "float32", ("L+1", "A"), "derived",
+             "log-probability by the lens of the token that follows", "nats", optional=True),
+    # The followed position is that of the last prompt token, whose output is the first drawn token.
+    _numbers("generation/embedding/token", "float32", ("C",), "derived",
+             "the vector of the followed position's token", optional=True),
+    _numbers("generation/embedding/position", "float32", ("C",), "derived",
+             "the vector of the followed position, which is added to it", optional=True),
+    _numbers("generation/embedding/nearest_ids", "int32", ("I",), "derived",
+             "the other tokens whose rows have the largest cosine with that token's, the largest first", optional=True),
+    _numbers("generation/embedding/nearest_cosines", "float32", ("I",), "derived", "their cosines", optional=True),
+    _numbers("generation/writes/attention", "float32", ("L", "T"), "derived",
+             "L2 norm of what attention adds to the stream, by block and track", optional=True),
+    _numbers("generation/writes/mlp", "float32", ("L", "T"), "derived",
+             "L2 norm of what the MLP adds to it", optional=True),
+    _numbers("generation/output/vector", "float32", ("D",), "derived",
+             "the followed position's vector after the final LayerNorm: its products with the tokens' rows are the logits",
+             optional=True),
+    _numbers("generation/output/rows", "float32", ("J", "D"), "derived",
+             "the rows of the likeliest tokens there, the first of generation/steps/topk_ids", optional=True),
     # float16: rounded row by row (`triangle`). uint8: of schema 1.0, in steps of 1/255.
     ChunkSpec("generation/attention/{block}", ("float16", "float32", "uint8"), ("H", "T", "T"), "derived",
          "attention weights, query by key; 0 for keys that the block's pattern does not see", scaled=True, triangle=True),

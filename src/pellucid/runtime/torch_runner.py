@@ -311,6 +311,10 @@ class _TapAsOneSequence:
         """(N, H, 1, D) -> (1, H, N, D)."""
         self._tap.attention(block, q.permute(2, 1, 0, 3), k.permute(2, 1, 0, 3))
 
+    def writes(self, block: int, attention: Tensor, mlp: Tensor) -> None:
+        """(N, 1, C) each -> (1, N, C)."""
+        self._tap.writes(block, attention.transpose(0, 1), mlp.transpose(0, 1))
+
 
 def _to_numpy(logits: Tensor) -> NDArray[np.float32]:
     array: NDArray[np.float32] = logits.float().cpu().numpy()

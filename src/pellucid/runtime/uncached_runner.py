@@ -122,3 +122,7 @@ class _TapOfNewPositions:
     def attention(self, block: int, q: Tensor, k: Tensor) -> None:
         """(1, H, T, D) -> those of the new positions."""
         self._tap.attention(block, q[:, :, self._first :], k[:, :, self._first :])
+
+    def writes(self, block: int, attention: Tensor, mlp: Tensor) -> None:
+        """(1, T, C) each -> those of the new positions."""
+        self._tap.writes(block, attention[:, self._first :], mlp[:, self._first :])

@@ -84,14 +84,16 @@ def valid_ids(ids: Array, vocab_size: int) -> Array:
     return (ids >= 0) & (ids < vocab_size)
 
 
-def compare_top_tokens(logprobs: Tensor, ids: Array, stored: Array, nats: Array) -> tuple[Difference, Difference]:
+def compare_top_tokens(
+    logprobs: Tensor, ids: Array, stored: Array, nats: Array, *, unit: str = "nats"
+) -> tuple[Difference, Difference]:
     """A stored list of the likeliest tokens, likeliest first, against recomputed log-probabilities.
 
     The difference of an id is how much less likely its token is than the one at its place in the recomputed list: of two
     tokens that are equally likely up to rounding, either may come first. A repeated id is wrong.
 
     Args:
-        logprobs: (N, V) recomputed, float64.
+        logprobs: (N, V) recomputed, float64; or other numbers by which tokens are ordered, in another unit.
         ids, stored: (N, K) token ids and their log-probabilities as the record holds them.
         nats: (N, 1) tolerance of a log-probability.
 
@@ -106,8 +108,8 @@ def compare_top_tokens(logprobs: Tensor, ids: Array, stored: Array, nats: Array)
     found[repeated] = np.inf
     rounding = 2.0**-24 * np.abs(expected)
     return (
-        Difference(np.abs(found - expected), 2 * nats + rounding, "nats", range_of(expected)),
-        Difference(np.abs(stored - np.where(valid, found, expected)), nats + rounding, "nats", range_of(expected)),
+        Difference(np.abs(found - expected), 2 * nats + rounding, unit, range_of(expected)),
+        Difference(np.abs(stored - np.where(valid, found, expected)), nats + rounding, unit, range_of(expected)),
     )
 
 

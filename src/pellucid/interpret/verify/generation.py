@@ -31,18 +31,17 @@ from pellucid.generation.model import GPT
 from pellucid.interpret.capture import PIECES, piece_table
 from pellucid.interpret.formulas import (
     attention_source,
-    attention_weights,
     block_input_source,
     cache_cells,
-    lens_logits,
     lens_source,
 )
-from pellucid.interpret.tap import ActivationTap
+from pellucid.interpret.verify.activations import Activations, logit_error, stream_error
 from pellucid.interpret.verify.difference import (
     Array,
     Difference,
     compare_top_tokens,
     equal,
+    equality,
     joined,
     range_of,
     stacked,
@@ -50,6 +49,7 @@ from pellucid.interpret.verify.difference import (
 from pellucid.interpret.verify.identity import NOISE
 from pellucid.interpret.verify.report import ChunkResult, WordResult, unknown_chunk
 from pellucid.interpret.verify.steps import STEPS, StepVerifier
+from pellucid.interpret.verify.vectors import NEAREST_IDS, VectorVerifier
 from pellucid.interpret.verify.words import compared
 from pellucid.record import Record
 from pellucid.record.check import named_specs
@@ -58,29 +58,7 @@ from pellucid.runtime.kv_cache import kv_cache_bytes
 
 
 _UPCAST_NOISE = 2.0**-15  # of float32
-
-
-class _Activations:
-    """A model's activations and logits for given tokens, in one forward pass."""
-
-    def __init__(self, model: GPT, ids: list[int], prompt: int, positions: int) -> None:
-        self.model = model
-        self.tap = ActivationTap(model.config.n_layers, ("block_inputs", "attention"), clock=False)
-        hidden = model.hidden(torch.tensor([ids[:positions]], device=model.wte.weight.device), tap=self.tap)
-        self.logits = model.logits(hidden[0, prompt - 1 : len(ids) - 1]).double().cpu()  # (S, V)
-
-    def block_input(self, level: int) -> Array:
-        """(T, C) float64."""
-        return self.tap.block_input(level).double().cpu().numpy()
-
-    def attention(self, block: int) -> Array:
-        """(H, T, T) float64."""
-        pattern, compressor = self.model.config.pattern[block], self.model.compressor(block)
-        return attention_weights(*self.tap.queries_and_keys(block), pattern, compressor).double().cpu().numpy()
-
-    def lens(self, level: int) -> Tensor:
-        """(T, V) logits, float64."""
-        return torch.cat([part.cpu() for part in lens_logits(self.model, self.tap.block_input(level))]).double()
+_LENS = tuple(f"generation/lens/{name}" for name in ("ids", "logprobs", "next_ranks", "next_logprobs"))
 
 
 class GenerationVerifier:
@@ -95,11 +73,13 @@ class GenerationVerifier:
         self.record, self.model, self.noise = record, model, NOISE[record.provenance.dtype] or _UPCAST_NOISE
         self.prompt = len(record["generation/prompt_ids"])
         self.positions = max([len(ids) - 1, *(record.entry(name).logical_shape[axis] for name, axis in _positions(record))])
-        self.computed = _Activations(model, ids, self.prompt, self.positions)
-        self.upcast = None if upcast is None else _Activations(upcast, ids, self.prompt, self.positions)
+        self.computed = Activations(model, ids, self.prompt, self.positions)
+        self.upcast = None if upcast is None else Activations(upcast, ids, self.prompt, self.positions)
         logits = self.computed.logits
         upcast_logits = None if self.upcast is None else self.upcast.logits
-        error = _logit_error(logits, upcast_logits, self.noise, model.wte.weight.dtype).numpy()
+        error = logit_error(logits, upcast_logits, self.noise, model.wte.weight.dtype).numpy()
+        self.vectors = VectorVerifier(record, self.computed, self.upcast, self.noise, ids[: self.prompt])
+        self.following = np.array(ids[1:])  # (A,) the token after each position
         self.steps = StepVerifier(record, logits, error, upcast_logits, options, self.prompt)
         self.specs = named_specs(record)
         self.contradictions = self.steps.contradictions()
@@ -107,6 +87,8 @@ class GenerationVerifier:
             "generation/prompt_ids": lambda: Difference(0.0, 0.0),  # checked by `tokens_and_options`
             "generation/lens/ids": lambda: self._lens[0],
             "generation/lens/logprobs": lambda: self._lens[1],
+            "generation/lens/next_ranks": lambda: self._next[0],
+            "generation/lens/next_logprobs": lambda: self._next[1],
             "generation/cells": self._cells,
             STEPS + "drawn_ids": self.steps.drawn_ids,
             STEPS + "drawn_logprobs": self.steps.drawn_logprobs,
@@ -116,6 +98,7 @@ class GenerationVerifier:
             STEPS + "kept": self.steps.kept,
             STEPS + "draw": self.steps.draws,
             STEPS + "drawn_span": self.steps.spans,
+            **self.vectors.by_name,
         }
 
     def result(self, name: str) -> ChunkResult:
@@ -140,7 +123,7 @@ class GenerationVerifier:
         config = self.model.config
         found = {f"generation/block_inputs/{level}": block_input_source(config, level) for level in range(config.n_layers + 1)}
         found |= {f"generation/attention/{block}": attention_source(config, block) for block in range(config.n_layers)}
-        return found | dict.fromkeys(("generation/lens/ids", "generation/lens/logprobs"), lens_source(self.model))
+        return found | self.vectors.sources() | dict.fromkeys(_LENS, lens_source(self.model))
 
     def scale_words(self) -> Iterator[WordResult]:
         """The range of attention weights that are stored as steps of one: from 0 to 1."""
@@ -153,11 +136,7 @@ class GenerationVerifier:
     def _block_input(self, name: str) -> Difference:
         level = int(name.rsplit("/", 1)[1])
         expected = self.computed.block_input(level)  # (T, C)
-        if self.upcast is None:
-            size = np.sqrt((expected**2).mean(-1, keepdims=True))
-            noise = 4 * self.noise * (size + np.abs(expected))
-        else:
-            noise = 4 * np.abs(expected - self.upcast.block_input(level)).max(-1, keepdims=True)
+        noise = stream_error(expected, None if self.upcast is None else self.upcast.block_input(level), self.noise)
         rounding = 2.0**-8 if self.record.entry(name).dtype == "bfloat16" else 2.0**-24
         tolerance = noise + rounding * (np.abs(expected) + noise)
         return Difference(np.abs(self.record[name] - expected), tolerance, "", range_of(expected))
@@ -185,15 +164,39 @@ class GenerationVerifier:
             Difference(np.abs(difference).sum(-1), noise_of_row + TOTAL_ERROR),
         )
 
+    def _lens_logprobs(self, level: int) -> tuple[Tensor, Array]:
+        """(T, V) recomputed log-probabilities at one level, and (T, 1) by how much they may be off."""
+        logits = self.computed.lens(level)
+        upcast = None if self.upcast is None else self.upcast.lens(level)
+        return logits.log_softmax(-1), logit_error(logits, upcast, self.noise, torch.float32)[:, None].numpy()
+
+    @cached_property
+    def _next(self) -> tuple[Difference, Difference]:
+        ranks, stored = self.record["generation/lens/next_ranks"], self.record["generation/lens/next_logprobs"]
+        shape = (self.model.config.n_layers + 1, len(self.following))
+        if ranks.shape != shape or stored.shape != shape:
+            return equality(False), equality(False)
+        by_rank, by_number = [], []
+        for level in range(len(ranks)):
+            logprobs, nats = (part[: len(self.following)] for part in self._lens_logprobs(level))
+            expected = logprobs.gather(1, torch.from_numpy(self.following)[:, None])
+            allowed = torch.from_numpy(2 * nats)
+            least, most = ((logprobs > expected + allowed).sum(-1), (logprobs >= expected - allowed).sum(-1) - 1)
+            middle = (least + most).double().numpy() / 2
+            value_range = float(self.model.config.vocab_size)
+            by_rank.append(Difference(np.abs(ranks[level] - middle), most.numpy() - middle, "tokens", value_range))
+            number = expected[:, 0].numpy()
+            error = nats[:, 0] + 2.0**-24 * np.abs(number)
+            by_number.append(Difference(np.abs(stored[level] - number), error, "nats", range_of(logprobs.numpy())))
+        return stacked(by_rank), stacked(by_number)
+
     @cached_property
     def _lens(self) -> tuple[Difference, Difference]:
         ids, stored = self.record["generation/lens/ids"], self.record["generation/lens/logprobs"]
         by_id, by_number = [], []
         for level in range(len(ids)):
-            logits = self.computed.lens(level)
-            upcast = None if self.upcast is None else self.upcast.lens(level)
-            nats = _logit_error(logits, upcast, self.noise, torch.float32)[:, None].numpy()  # (T, 1)
-            first, second = compare_top_tokens(logits.log_softmax(-1), ids[level], stored[level], nats)
+            logprobs, nats = self._lens_logprobs(level)
+            first, second = compare_top_tokens(logprobs, ids[level], stored[level], nats)
             by_id.append(first)
             by_number.append(second)
         return stacked(by_id), stacked(by_number)
@@ -215,7 +218,7 @@ class GenerationVerifier:
         return ChunkResult(chunk=name, truth="measured", ok=sound, note=note if sound else f"{note}: not possible")
 
     def _pieces(self, name: str) -> ChunkResult:
-        named = {"generation/prompt_ids", STEPS + "drawn_ids", STEPS + "topk_ids", "generation/lens/ids"}
+        named = {"generation/prompt_ids", STEPS + "drawn_ids", STEPS + "topk_ids", "generation/lens/ids", NEAREST_IDS}
         tokens = {int(token) for chunk in named if chunk in self.record for token in self.record[chunk].ravel()}
         tokens = {token for token in tokens if 0 <= token < self.model.config.vocab_size}
         if self.model.tokenizer is not None:
@@ -232,18 +235,3 @@ def _positions(record: Record) -> list[tuple[str, int]]:
     """The chunks with a row for each position, and which axis that is; `record.check` has compared them with each other."""
     axes = {"generation/cells": 2, "generation/block_inputs/0": 0, "generation/attention/0": 1, "generation/lens/ids": 1}
     return [(name, axis) for name, axis in axes.items() if name in record]
-
-
-def _logit_error(logits: Tensor, upcast: Tensor | None, noise: float, dtype: torch.dtype) -> Tensor:
-    """(N,) by how much each of (N, V) logits may be off.
-
-    Args:
-        upcast: the same computed in float32; None where `logits` were. noise: the relative error of float32.
-        dtype: that `logits` were computed in; one unit in its last place is added.
-    """
-    error = noise * logits.abs().amax(-1).clamp_min(1)
-    if upcast is None:
-        return error
-    moved = torch.maximum((logits - upcast).abs().amax(-1), (logits.log_softmax(-1) - upcast.log_softmax(-1)).abs().amax(-1))
-    unit = torch.finfo(dtype).eps * 2.0 ** logits.abs().amax(-1).clamp_min(1).log2().floor()
-    return error + 3 * moved + unit

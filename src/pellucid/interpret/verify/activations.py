@@ -1,0 +1,71 @@
+"""A model's activations and logits for a record's tokens, recomputed in one forward pass, and by how much they may be off.
+
+T positions, C width, H heads, L blocks, V vocabulary, S steps.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.generation.model import GPT
+from pellucid.interpret.formulas import attention_weights, lens_logits
+from pellucid.interpret.tap import ActivationTap
+from pellucid.interpret.verify.difference import Array
+
+
+class Activations:
+    """The activations of one forward pass without a cache.
+
+    Args:
+        ids: the record's tokens. prompt: how many of them were given. positions: T.
+    """
+
+    def __init__(self, model: GPT, ids: list[int], prompt: int, positions: int) -> None:
+        self.model = model
+        self.tap = ActivationTap(model.config.n_layers, ("block_inputs", "attention", "writes"), clock=False)
+        hidden = model.hidden(torch.tensor([ids[:positions]], device=model.wte.weight.device), tap=self.tap)
+        self.logits = model.logits(hidden[0, prompt - 1 : len(ids) - 1]).double().cpu()  # (S, V)
+
+    def block_input(self, level: int) -> Array:
+        """(T, C) float64."""
+        return self.tap.block_input(level).double().cpu().numpy()
+
+    def attention(self, block: int) -> Array:
+        """(H, T, T) float64."""
+        pattern, compressor = self.model.config.pattern[block], self.model.compressor(block)
+        return attention_weights(*self.tap.queries_and_keys(block), pattern, compressor).double().cpu().numpy()
+
+    def lens(self, level: int) -> Tensor:
+        """(T, V) logits, float64."""
+        return torch.cat([part.cpu() for part in lens_logits(self.model, self.tap.block_input(level))]).double()
+
+    def written(self, part: int) -> Array:
+        """(L, T, C) float64: what attention (0) or the MLP (1) of each block adds to the stream."""
+        blocks = [self.tap.written(block)[part] for block in range(self.model.config.n_layers)]
+        return torch.stack(blocks).double().cpu().numpy()
+
+
+def stream_error(expected: Array, upcast: Array | None, noise: float) -> Array:
+    """By how much each number of (..., C) vectors of the residual stream may be off.
+
+    Args:
+        upcast: the same computed in float32; None where `expected` was. noise: the relative error of float32.
+    """
+    if upcast is None:
+        return 4 * noise * (np.sqrt((expected**2).mean(-1, keepdims=True)) + np.abs(expected))
+    return np.broadcast_to(4 * np.abs(expected - upcast).max(-1, keepdims=True), expected.shape)
+
+
+def logit_error(logits: Tensor, upcast: Tensor | None, noise: float, dtype: torch.dtype) -> Tensor:
+    """(N,) by how much each of (N, V) logits may be off.
+
+    Args:
+        upcast: the same computed in float32; None where `logits` were. noise: the relative error of float32.
+        dtype: that `logits` were computed in; one unit in its last place is added.
+    """
+    error = noise * logits.abs().amax(-1).clamp_min(1)
+    if upcast is None:
+        return error
+    moved = torch.maximum((logits - upcast).abs().amax(-1), (logits.log_softmax(-1) - upcast.log_softmax(-1)).abs().amax(-1))
+    unit = torch.finfo(dtype).eps * 2.0 ** logits.abs().amax(-1).clamp_min(1).log2().floor()
+    return error + 3 * moved + unit
