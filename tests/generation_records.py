@@ -64,6 +64,16 @@ def generation(
         codes = np.rint(255 * weights[:, *np.tril_indices(positions)]).astype(np.uint8)
         stored = StoredArray(codes, "uint8", (0.0, 1.0), triangle=True) if earlier else as_triangle(weights)
         chunks[f"attention/{block}"] = stored
+    if not earlier:
+        chunks |= _vectors(width, prompt[-1], chunks["steps/topk_ids"][0][:5].tolist())
+    if not earlier:
+        following = [*prompt, *drawn][1:]
+        own = np.array([[row[token] for row, token in zip(level, following, strict=True)] for level in lens])
+        chunks["lens/next_logprobs"] = np.log(own).astype(np.float32)
+        chunks["lens/next_ranks"] = (np.array(lens) > own[..., None]).sum(-1).astype(np.int32)
+        grid = np.add.outer(np.arange(blocks) * 3, np.arange(positions))
+        chunks["writes/attention"] = (grid % 7 / 7 + 0.5).astype(np.float32)
+        chunks["writes/mlp"] = (grid % 5 / 5 + 0.25).astype(np.float32)
     chunks["timings/steps"] = np.array([0.02 if i == 0 else 0.004 + i % 3 / 1000 for i in range(steps)])
     chunks["cache_bytes"] = np.array([2 * 4 * blocks * width * -(-positions // 8) * 8])
     provenance = Provenance(
@@ -91,6 +101,22 @@ def generation(
     record = Record.open(buffer)
     check(record, partial=bool(leave_out))
     return record
+
+
+def _vectors(width: int, token: int, likeliest: Sequence[int]) -> dict[str, Any]:
+    """The followed position's vectors, and the tokens nearest to its own."""
+    rows = np.array([[(t * 13 + c * 7) % 23 / 23 - 0.5 for c in range(width)] for t in range(VOCABULARY)], np.float32)
+    units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    cosines = units @ units[token]
+    nearest = [t for t in np.argsort(-cosines, kind="stable").tolist() if t != token][:8]
+    return {
+        "embedding/token": rows[token],
+        "embedding/position": np.array([c % 5 / 10 - 0.2 for c in range(width)], np.float32),
+        "embedding/nearest_ids": np.array(nearest, np.int32),
+        "embedding/nearest_cosines": cosines[nearest],
+        "output/vector": np.array([c % 3 - 1.0 for c in range(width)], np.float32),
+        "output/rows": rows[likeliest],
+    }
 
 
 def _steps(

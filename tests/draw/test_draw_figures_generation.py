@@ -1,4 +1,4 @@
-"""draw/figures: `tokens` and `xray`: legible whatever the record holds, and every number that of the record."""
+"""draw/figures: the figures of a generation: legible whatever the record holds, and every number that of the record."""
 
 from hashlib import sha256
 from math import exp
@@ -19,7 +19,7 @@ from pellucid.draw.views.xray import xray_view
 from pellucid.text.pieces import piece
 
 
-NAMES = ("tokens", "xray")
+NAMES = ("tokens", "xray", "embedding")
 CASES: dict[str, dict[str, Any]] = {
     "usual": {},
     "one token, one step, one block": {"prompt": (5,), "steps": 1, "blocks": 1},

@@ -29,7 +29,8 @@ from pellucid.record.entry import TRUTHS, valid_name
 
 MATRICES = ["wte", "wpe", "h.0.attn.c_attn", "h.0.mlp.c_fc"]
 LETTERS = dict(
-    P=4, S=3, T=6, L=2, H=2, C=8, K=5, J=5, A=6, I=3, D=8, U=9, Y=30, N=11, M=3, Q=len(MATRICES), W=7, X=6, E=2, R=13, Z=2, G=6
+    P=4, S=3, T=6, L=2, H=2, C=8, K=5, J=5, A=6, I=3, F=4, D=8, U=9, Y=30,
+    N=11, M=3, Q=len(MATRICES), W=7, X=6, E=2, R=13, Z=2, G=6
 )  # fmt: skip
 CONFIG = {"n_layers": 2, "n_heads": 2, "d_model": 8}
 

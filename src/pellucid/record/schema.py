@@ -5,7 +5,8 @@ Shape letters; a letter stands for one number in the whole record, "X+1" for one
     P tokens of the prompt      S drawn tokens (steps)       T positions that went through the model
     L blocks                    H heads                      C width
     K candidates kept a step    J lens candidates            U pieces listed, Y their bytes together
-    A positions with a token after them (P + S - 1)          I nearest tokens              D width of a token's row
+    A positions with a token after them (P + S - 1)          I nearest tokens
+    F likeliest tokens whose rows are kept                   D width of a token's row
     N steps of the run          M recorded steps ("moments"), spaced by their logarithm
     Q weight matrices           W positions of the fixed window    X positions of the example     E held-out measurements
     R tokens of the stretch     Z windows in it                 G positions of each
@@ -117,7 +118,7 @@ _GENERATION = (
     _numbers("generation/output/vector", "float32", ("D",), "derived",
              "the followed position's vector after the final LayerNorm: its products with the tokens' rows are the logits",
              optional=True),
-    _numbers("generation/output/rows", "float32", ("J", "D"), "derived",
+    _numbers("generation/output/rows", "float32", ("F", "D"), "derived",
              "the rows of the likeliest tokens there, the first of generation/steps/topk_ids", optional=True),
     # float16: rounded row by row (`triangle`). uint8: of schema 1.0, in steps of 1/255.
     ChunkSpec("generation/attention/{block}", ("float16", "float32", "uint8"), ("H", "T", "T"), "derived",

@@ -12,6 +12,7 @@ from typing import Any
 
 from pellucid.arguments import number, shown
 from pellucid.draw.components.sheet import Sheet
+from pellucid.draw.figures.embedding import embedding
 from pellucid.draw.figures.loss import loss
 from pellucid.draw.figures.parameters import parameters
 from pellucid.draw.figures.pretraining import pretraining
@@ -20,6 +21,7 @@ from pellucid.draw.figures.tokens import tokens
 from pellucid.draw.figures.windows import windows
 from pellucid.draw.figures.xray import xray
 from pellucid.draw.film.film import Film
+from pellucid.draw.views.embedding import embedding_view
 from pellucid.draw.views.loss import loss_view
 from pellucid.draw.views.parameters import parameters_view
 from pellucid.draw.views.pretraining import pretraining_view
@@ -79,6 +81,10 @@ FIGURES: dict[str, Figure] = {
     "parameters": Figure(
         kind="training", view=parameters_view, layout=parameters, command=TRAINING,
         about="every weight matrix from random to trained, how many numbers each holds, and the eight sizes of GPT-3",
+    ),
+    "embedding": Figure(
+        kind="generation", view=embedding_view, layout=embedding, command=GENERATION,
+        about="a token's row and its position's, the vector that comes out, and its products with the likeliest tokens' rows",
     ),
     "xray": Figure(
         kind="generation", view=xray_view, layout=xray, command=GENERATION,
