@@ -104,7 +104,7 @@ def _candidate(view: EmbeddingView, i: int, y: float, columns: _Columns, sheet: 
     described = view.pieces.described(one.token)
     product = f"{one.product:.2f}".replace("-", "−")
     sum_label = f"the product of the output vector and the row of {described}, added up: its logit"
-    bar = columns.bar
+    bar, base = columns.bar, middle + 0.36 * size
     return [
         token(
             word, columns.token.x, middle - columns.token.h / 2, columns.token.h, size, role="plain",
@@ -115,39 +115,30 @@ def _candidate(view: EmbeddingView, i: int, y: float, columns: _Columns, sheet: 
             one.row, Box(columns.cells.x, middle - columns.cells.h / 2, columns.cells.w, columns.cells.h), most,
             label=f"the row of {described} in the token matrix", shows=row, opacity=multiplied,
         ),
-        Text(columns.product, middle + 0.36 * size, product, size, 400, "mono", "end", opacity=multiplied, label=sum_label, shows=row),
+        Text(columns.product, base, product, size, 400, "mono", "end", opacity=multiplied, label=sum_label, shows=row),
         Rect(bar.x, middle - bar.h / 2, long, bar.h, 2, LIKELY, opacity=softened, label=percent(one.p), shows=p),
-        Text(columns.percent, middle + 0.36 * size, percent(one.p), size, opacity=softened, shows=p),
+        Text(columns.percent, base, percent(one.p), size, opacity=softened, shows=p),
     ]  # fmt: skip
 
 
 def _drawn(view: EmbeddingView, box: Box, sheet: Sheet, when: OutputTransitions) -> list[Node]:
-    """The token that comes out, and how it was chosen."""
-    there, word, size = animate(0, (when.draw, 1)), view.pieces.shown(view.drawn), sheet.size
+    """The token that comes out, how it was chosen, and its probability: on a screen one below the other, else in a row."""
+    there, word, small = animate(0, (when.draw, 1)), view.pieces.shown(view.drawn), sheet.small
     how = "temperature 0: the likeliest" if view.greedy else f"the draw {view.draw:.4f} gives"
-    shows = Shows(f"{STEPS}drawn_ids", (0,))
-    wide, high = min(token_width(word, size), box.w - 8), 28.0 if sheet.wide else 22.0
-    if sheet.wide:
-        y = box.y + box.h / 2 - high / 2
-        lines = (
-            Text(box.middle, y - 10, fit(how, box.w, sheet.small), sheet.small, anchor="middle", fill=palette.QUIET, opacity=there,
-                 shows=Shows(f"{STEPS}draw", (0,))),
-            Text(box.middle, y + high + 1.5 * sheet.small, percent(view.drawn_p), sheet.small, anchor="middle", opacity=there,
-                 shows=Shows(f"{STEPS}drawn_logprobs", (0,))),
-        )  # fmt: skip
-        x = box.middle - wide / 2
-        line = (("M", box.x - 8, box.y + 14), ("L", box.x - 8, box.bottom - 14))
-        return [
-            Path(line, stroke=palette.LINE), *lines,
-            token(word, x, y, high, size, role="output", w=wide, opacity=there, label=view.pieces.described(view.drawn), shows=shows),
-        ]  # fmt: skip
+    draw, p, drawn = (Shows(f"{STEPS}{name}", (0,)) for name in ("draw", "drawn_logprobs", "drawn_ids"))
+    wide, high = min(token_width(word, sheet.size), box.w - 8), 28.0 if sheet.wide else 22.0
     y = box.y + max(0.0, (box.h - high) / 2)
-    room = box.w - 8 - wide - 60
-    return [
-        Text(box.x + 6, centred(y, high, sheet.small), fit(how, room, sheet.small), sheet.small, fill=palette.QUIET, opacity=there,
-             shows=Shows(f"{STEPS}draw", (0,))),
-        token(word, box.right - wide - 56, y, high, size, role="output", w=wide, opacity=there,
-              label=view.pieces.described(view.drawn), shows=shows),
-        Text(box.right - 48, centred(y, high, sheet.small), percent(view.drawn_p), sheet.small, opacity=there,
-             shows=Shows(f"{STEPS}drawn_logprobs", (0,))),
-    ]  # fmt: skip
+    base = centred(y, high, small)
+    if sheet.wide:
+        x, line = box.middle - wide / 2, (("M", box.x - 8, box.y + 14), ("L", box.x - 8, box.bottom - 14))
+        above = Text(box.middle, y - 10, fit(how, box.w, small), small, 400, "sans", "middle", palette.QUIET, there, shows=draw)
+        below = Text(box.middle, y + high + 1.5 * small, percent(view.drawn_p), small, anchor="middle", opacity=there, shows=p)
+        nodes: list[Node] = [Path(line, stroke=palette.LINE), above, below]
+    else:
+        x, room = box.right - wide - 56, box.w - 68 - wide
+        nodes = [
+            Text(box.x + 6, base, fit(how, room, small), small, fill=palette.QUIET, opacity=there, shows=draw),
+            Text(box.right - 48, base, percent(view.drawn_p), small, opacity=there, shows=p),
+        ]
+    label = view.pieces.described(view.drawn)
+    return [*nodes, token(word, x, y, high, sheet.size, role="output", w=wide, opacity=there, label=label, shows=drawn)]

@@ -38,7 +38,8 @@ class EmbeddingView:
             the input of block 0.
         nearest: (token, cosine) of the other tokens with the most similar rows (`generation/embedding/nearest_ids` and
             `.../nearest_cosines`, derived), the most similar first.
-        output: (D,) the vector after the final LayerNorm (`generation/output/vector`, derived). candidates: the likeliest first.
+        output: (D,) the vector after the final LayerNorm (`generation/output/vector`, derived).
+        candidates: the likeliest first.
         drawn: the token that came out (`generation/steps/drawn_ids`, derived). drawn_p: its probability in the model's own
             distribution. draw: the draw in [0, 1); NaN at temperature 0.
     """
