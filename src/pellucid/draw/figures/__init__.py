@@ -16,6 +16,7 @@ from pellucid.draw.figures.embedding import embedding
 from pellucid.draw.figures.loss import loss
 from pellucid.draw.figures.parameters import parameters
 from pellucid.draw.figures.pretraining import pretraining
+from pellucid.draw.figures.stack import stack
 from pellucid.draw.figures.step import step
 from pellucid.draw.figures.tokens import tokens
 from pellucid.draw.figures.windows import windows
@@ -25,6 +26,7 @@ from pellucid.draw.views.embedding import embedding_view
 from pellucid.draw.views.loss import loss_view
 from pellucid.draw.views.parameters import parameters_view
 from pellucid.draw.views.pretraining import pretraining_view
+from pellucid.draw.views.stack import stack_view
 from pellucid.draw.views.step import step_view
 from pellucid.draw.views.tokens import tokens_view
 from pellucid.draw.views.windows import windows_view
@@ -85,6 +87,10 @@ FIGURES: dict[str, Figure] = {
     "embedding": Figure(
         kind="generation", view=embedding_view, layout=embedding, command=GENERATION,
         about="a token's row and its position's, the vector that comes out, and its products with the likeliest tokens' rows",
+    ),
+    "stack": Figure(
+        kind="generation", view=stack_view, layout=stack, command=GENERATION,
+        about="block after block: what attention and MLP add, where the answer is decided, time and parameters",
     ),
     "xray": Figure(
         kind="generation", view=xray_view, layout=xray, command=GENERATION,

@@ -1,0 +1,147 @@
+"""The columns of `stack`: bars and words with a row for each level, legible from 2 blocks to 96."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from pellucid.draw.components.marks import Box
+from pellucid.draw.components.parts import measured
+from pellucid.draw.components.scales import LengthScale
+from pellucid.draw.components.sheet import Sheet
+from pellucid.draw.film import palette
+from pellucid.draw.film.font import fit, text_width
+from pellucid.draw.film.nodes import Node, Number, Path, Rect, Shows, Text
+from pellucid.draw.views.stack import StackView
+from pellucid.gpt.pattern import Banded
+
+
+TALLEST = 56.0  # of a row
+HEADINGS = 104.0  # below which the rows begin
+# Left edge and width of each column, in the units of the sheet.
+WIDE = {
+    "attention": (150, 116), "mlp": (280, 116), "length": (410, 96), "p": (524, 120), "rank": (654, 52),
+    "likeliest": (712, 104), "time": (832, 104),
+}  # fmt: skip
+NARROW = {"attention": (66, 62), "mlp": (134, 62), "p": (206, 62), "likeliest": (276, 72), "time": (66, 130)}
+
+
+def column(name: str, sheet: Sheet) -> Box:
+    """The column of that name: its left edge and its width; its height is that of the rows."""
+    x, w = (WIDE if sheet.wide else NARROW)[name]
+    return Box(float(x), 0, float(w), 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackRows:
+    """The rows, level 0 at the bottom.
+
+    Attributes:
+        count: of them. low: lower edge of the lowest. high: of each. every: of how many one is written out, for text's room.
+        track: where the followed track is drawn.
+    """
+
+    count: int
+    low: float
+    high: float
+    every: int
+    track: Box
+
+    @classmethod
+    def of(cls, count: int, sheet: Sheet) -> "StackRows":
+        """The rows for which the sheet has room below the columns' headings."""
+        low = sheet.bottom - 6
+        high = min((low - HEADINGS) / count, TALLEST)
+        every = max(1, ceil(1.25 * sheet.small / high))
+        x = 132.0 if sheet.wide else 54.0
+        return cls(count=count, low=low, high=high, every=every, track=Box(x, low - count * high, 5, count * high))
+
+    def top(self, row: int) -> float:
+        """The upper edge of a row."""
+        return self.low - (row + 1) * self.high
+
+    def written(self, row: int) -> bool:
+        """Whether a row is written out: the first, the last, and between them as many as have room."""
+        last = self.count - 1
+        return row == last or (row % self.every == 0 and (row == 0 or last - row >= self.every))
+
+    def base(self, row: int, size: float) -> float:
+        """The baseline of a row's text."""
+        return self.top(row) + self.high / 2 + 0.36 * size
+
+
+def row_names(view: StackView, rows: StackRows, sheet: Sheet) -> list[Node]:
+    """The embedding and the blocks, with each block's attention pattern where there is room."""
+    size, nodes = sheet.small, list[Node]()
+    for row in range(rows.count):
+        if not rows.written(row):
+            continue
+        if row == 0:
+            name, label = ("embedded" if sheet.wide else "emb."), "the token's and the position's vector, before any block"
+            under = ""
+        else:
+            pattern = view.blocks[row - 1].pattern
+            name, label = (f"block {row - 1}" if sheet.wide else f"b {row - 1}"), f"after block {row - 1} ({pattern})"
+            under = f"band {pattern.width}" if isinstance(pattern, Banded) else str(pattern)
+        two, room = bool(under) and sheet.wide and rows.high >= 2.6 * size, rows.track.x - sheet.left - 6
+        base = rows.base(row, size) - (0.6 * size if two else 0.0)
+        nodes.append(Text(sheet.left, base, fit(name, room, size), size, fill=palette.QUIET, label=label))
+        if two:
+            nodes.append(Text(sheet.left, base + 1.2 * size, fit(under, room, size), size, fill=palette.QUIET, label=label))
+    line = (("M", rows.track.right + 4, rows.low), ("L", sheet.right, rows.low))
+    return [*nodes, Path(line, stroke=palette.LINE)]
+
+
+def bars(
+    values: Sequence[float | None], column: Box, rows: StackRows, sheet: Sheet, *, title: str, fill: str, full: float,
+    words: Callable[[float], str], shows: Callable[[int], Shows], opacities: Sequence[Number],
+) -> list[Node]:  # fmt: skip
+    """A horizontal bar for each row, from the column's left edge; above them the title and the largest value.
+
+    Args:
+        values: one a row; None for none. full: the value of a bar as wide as the column. words: a value as text.
+        shows: the source of a row's value; where it was measured, the written number carries a clock.
+    """
+    size = sheet.small
+    most = max((row for row in range(rows.count) if values[row] is not None), key=lambda row: values[row] or 0.0)
+    greatest = values[most]
+    assert greatest is not None
+    top = rows.top(rows.count - 1)
+    lengths = LengthScale(column.w, full)
+    nodes = [_title(title, column, top, size)]
+    text = Text(column.x, top - 6, f"≤ {words(greatest)}", size, fill=palette.QUIET, shows=shows(most), opacity=opacities[most])
+    nodes.append(measured(text) if shows(most).truth == "measured" else text)
+    thick = min(rows.high * 0.72, 16.0)
+    for row, value in enumerate(values):
+        if value is not None:
+            y = rows.top(row) + (rows.high - thick) / 2
+            nodes.append(
+                Rect(column.x, y, lengths.length(value), thick, min(2.0, thick / 3), fill, opacity=opacities[row],
+                     label=words(value), shows=shows(row))
+            )  # fmt: skip
+    return nodes
+
+
+def words(
+    strings: Sequence[str], column: Box, rows: StackRows, sheet: Sheet, *, title: str, shows: Callable[[int], Shows],
+    opacity: Number, labels: Sequence[str], family: str = "sans", strong: Sequence[bool] | None = None,
+) -> list[Node]:  # fmt: skip
+    """A word for each row that has room for it.
+
+    Args:
+        labels: in full, for hover. strong: which rows are written in the output's colour.
+    """
+    size, nodes = sheet.small, [_title(title, column, rows.top(rows.count - 1), sheet.small)]
+    for row, string in enumerate(strings):
+        if rows.written(row):
+            fill = palette.OUTPUT if strong is not None and strong[row] else palette.INK
+            fitted = fit(string, column.w, size, family)
+            nodes.append(
+                Text(column.x, rows.base(row, size), fitted, size, 400, family, fill=fill, opacity=opacity, label=labels[row],
+                     shows=shows(row))
+            )  # fmt: skip
+    return nodes
+
+
+def _title(title: str, column: Box, top: float, size: float) -> Node:
+    assert text_width(title, size, "sans", 600) <= column.w + 8, f"the title {title!r} has no room"
+    return Text(column.x, top - 6 - 1.35 * size, title, size, 600)
