@@ -19,7 +19,7 @@ from pellucid.draw.views.xray import xray_view
 from pellucid.text.pieces import piece
 
 
-NAMES = ("tokens", "xray", "embedding", "stack")
+NAMES = ("tokens", "xray", "context", "embedding", "stack")
 CASES: dict[str, dict[str, Any]] = {
     "usual": {},
     "one token, one step, one block": {"prompt": (5,), "steps": 1, "blocks": 1},

@@ -12,6 +12,7 @@ from typing import Any
 
 from pellucid.arguments import number, shown
 from pellucid.draw.components.sheet import Sheet
+from pellucid.draw.figures.context import context
 from pellucid.draw.figures.embedding import embedding
 from pellucid.draw.figures.loss import loss
 from pellucid.draw.figures.parameters import parameters
@@ -22,6 +23,7 @@ from pellucid.draw.figures.tokens import tokens
 from pellucid.draw.figures.windows import windows
 from pellucid.draw.figures.xray import xray
 from pellucid.draw.film.film import Film
+from pellucid.draw.views.context import context_view
 from pellucid.draw.views.embedding import embedding_view
 from pellucid.draw.views.loss import loss_view
 from pellucid.draw.views.parameters import parameters_view
@@ -83,6 +85,10 @@ FIGURES: dict[str, Figure] = {
     "parameters": Figure(
         kind="training", view=parameters_view, layout=parameters, command=TRAINING,
         about="every weight matrix from random to trained, how many numbers each holds, and the eight sizes of GPT-3",
+    ),
+    "context": Figure(
+        kind="generation", view=context_view, layout=context, command=GENERATION,
+        about="the window of numbered positions: how full it is, what each block reads, what no later query can read",
     ),
     "embedding": Figure(
         kind="generation", view=embedding_view, layout=embedding, command=GENERATION,
