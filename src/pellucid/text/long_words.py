@@ -1,7 +1,7 @@
 """Encoding words of many thousands of characters in parts, with the tokens of the whole.
 
-`tiktoken` takes O(n log n) steps for a word of n bytes, in memory that no cache holds: a megabyte without white space takes many
-times what a megabyte of prose does. Parts of some thousand bytes do not.
+`tiktoken` takes O(n log n) steps for a word of n bytes, in memory that no cache holds: a megabyte of digits takes ten times
+what a megabyte of prose does. In parts of some thousand bytes it takes twice as much.
 
 Two sequences of tokens, each the encoding of its bytes, are together the encoding of all bytes if the last token of one and the
 first of the other may stand side by side: if they do in any encoding. For a merge across that border would have to join what

@@ -40,7 +40,8 @@ def check_merges(tokens: Sequence[bytes], merges: Sequence[tuple[bytes, bytes]])
     for i, pair in enumerate(merges, start=256):
         left, right = (known.ranks.get(part, i) for part in pair)
         if left == i or right == i or not known.stay_apart(left, right):
-            raise PellucidError(f"token {i} is merged from {pair}, but by rank from {known.parts(tokens[i])}")
+            found = known.pair(tokens[i])
+            raise PellucidError(f"token {i} is merged from {pair}, but by rank from {found}")
         known.add(left, right)
 
 
@@ -50,11 +51,8 @@ def merges_from_ranks(tokens: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
     Raises PellucidError for a token that the merges before it do not reduce to two parts: no text would ever be encoded to it.
     """
     known = Merges(tokens[:256])
-    for i, token in enumerate(tokens[256:], start=256):
-        pair = known.cut(token)
-        if pair is None:
-            raise PellucidError(f"token {i}, {token!r}, cannot be reached: the merges before it leave {known.parts(token)}")
-        known.add(*pair)
+    for token in tokens[256:]:
+        known.add(*(known.ranks[part] for part in known.pair(token)))
     return [(known.tokens[left], known.tokens[right]) for left, right in known.halves[256:]]
 
 
@@ -101,20 +99,23 @@ class Merges:
             else:
                 below, right = right + 1, self.halves[right][0]
 
-    def cut(self, token: bytes) -> tuple[int, int] | None:
-        """The pair to which the merges reduce these bytes, or None if it is not two tokens."""
-        if len(token) > SHORT:
-            parts = self.reduce(token)
-            return (parts[0], parts[1]) if len(parts) == 2 else None
-        for k in range(1, len(token)):
-            left, right = self.ranks.get(token[:k]), self.ranks.get(token[k:])
-            if left is not None and right is not None and self.stay_apart(left, right):
-                return left, right
-        return None
+    def pair(self, token: bytes) -> tuple[bytes, bytes]:
+        """The two tokens to which the merges reduce the bytes of the next one.
 
-    def parts(self, text: bytes) -> list[bytes]:
-        """The tokens of a piece of text, as bytes."""
-        return [self.tokens[part] for part in self.reduce(text)]
+        Raises:
+            PellucidError: they do not.
+        """
+        if len(token) <= SHORT:
+            for k in range(1, len(token)):
+                left, right = self.ranks.get(token[:k]), self.ranks.get(token[k:])
+                if left is not None and right is not None and self.stay_apart(left, right):
+                    return token[:k], token[k:]
+        parts = [self.tokens[part] for part in self.reduce(token)]
+        if len(parts) != 2:
+            raise PellucidError(
+                f"token {len(self.tokens)}, {token!r}, cannot be reached: the merges before it leave {parts}"
+            )
+        return parts[0], parts[1]
 
     def reduce(self, text: bytes) -> list[int]:
         """The tokens of a piece of text: the pair with the lowest rank is joined, the leftmost first, until none is left.

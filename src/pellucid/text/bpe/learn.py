@@ -1,8 +1,8 @@
 """Learning byte-pair encoding: joins the most frequent pair of tokens, again and again.
 
-All distinct words lie one after another in one array of bytes, and a token is the place of its first byte there. Of each pair of
-tokens the places are known, so a merge takes time for the places of its pair alone, however long their words are: n bytes take
-O(n log n) in all. (Searching each word for the pair, as is usual, takes the square of the longest word.)
+All distinct words lie one after another in one array of bytes, and a token is the place of its first byte there. Of each pair
+of tokens the places are known, so a merge takes time for the places of its pair alone, however long their words are: n bytes
+take O(n log n) in all. (Searching each word for the pair, as is usual, takes the square of the longest word.)
 
 The result is that of `tokenizers`' BpeTrainer, rule by rule. Of pairs that are equally frequent the one of the lower ids is
 joined first. Where pairs overlap, as in "aaa", the first is joined. Where two pairs make the same token, the places of each are
@@ -30,10 +30,10 @@ def learn(counts: Mapping[bytes, int], vocab_size: int, longest: int) -> list[by
         vocab_size: the most tokens, the 256 bytes included.
         longest: the most bytes of a token.
     """
-    return _Learning(counts, longest).run(vocab_size)
+    return Learning(counts, longest).run(vocab_size)
 
 
-class _Learning:
+class Learning:
     """The state of learning.
 
     Attributes:
@@ -93,7 +93,7 @@ class _Learning:
                 heappush(self.queue, (-self.counts[pair], pair, len(turns)))
                 turns.append(places)
 
-    def _places(self, pair: Pair, turn: int) -> list[int]:
+    def places_of(self, pair: Pair, turn: int) -> list[int]:
         """The places of a pair in every word that its turn names, ascending; some may no longer be of this pair."""
         turns = self.turns[pair]
         if len(turns) == 1:
@@ -113,7 +113,7 @@ class _Learning:
         at, start, tokens = self.at, self.start, self.tokens
         to_right = len(tokens[left])
         found: dict[Pair, array[int]] = {}
-        for place in self._places(pair, turn):
+        for place in self.places_of(pair, turn):
             middle = place + to_right
             if at[place] != left or at[middle] != right:
                 continue  # joined with something else meanwhile
