@@ -112,9 +112,7 @@ class Merges:
                     return token[:k], token[k:]
         parts = [self.tokens[part] for part in self.reduce(token)]
         if len(parts) != 2:
-            raise PellucidError(
-                f"token {len(self.tokens)}, {token!r}, cannot be reached: the merges before it leave {parts}"
-            )
+            raise PellucidError(f"token {len(self.tokens)}, {token!r}, cannot be reached: the merges before it leave {parts}")
         return parts[0], parts[1]
 
     def reduce(self, text: bytes) -> list[int]:

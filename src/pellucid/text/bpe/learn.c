@@ -1,4 +1,4 @@
-/* Learning byte-pair encoding: what learn.py does, in its words. n distinct bytes take O(n log n) time and at most 60 n bytes.
+/* Learning byte-pair encoding: what learn.py does, in its words. n distinct bytes take O(n log n) time and some 60 n bytes.
  *
  * N bytes of all distinct words, each word with a BORDER before and after it. A token is the place of its first byte. */
 #include <stdint.h>
@@ -33,7 +33,7 @@ struct byte {
 
 struct pellucid_bpe {
     const int64_t *word_counts; /* (words,) */
-    int64_t n, n_words;
+    int64_t n, n_words, n_counted; /* n_counted: of the places, whose pairs are counted */
     int32_t longest, least, n_tokens, most_tokens, merge;
     int last; /* whether the rare ones are in the queue */
     struct byte *at;    /* (N,) */
@@ -242,7 +242,7 @@ void pellucid_bpe_close(struct pellucid_bpe *s) {
     free(s);
 }
 
-/* Counts all pairs; NULL if there is no memory.
+/* The state of learning from words; NULL if there is no memory.
  *
  * ids: (n,) of the words' bytes as tokens, one word after another. lengths, counts: (n_words,) of the words; counts are kept. */
 struct pellucid_bpe *pellucid_bpe_open(
@@ -274,29 +274,35 @@ struct pellucid_bpe *pellucid_bpe_open(
         for (int64_t i = 0; i < lengths[w]; i++, place++) {
             s->bytes[place] = *ids++;
             s->at[place] = (struct byte){s->bytes[place], place, -1, w};
-            if (!reserve_places(s, 1)) {
-                pellucid_bpe_close(s);
-                return NULL;
-            }
-            if (i) add(s, s->bytes[place - 1], s->bytes[place], place - 1, counts[w]);
         }
         s->at[place++].token = BORDER;
     }
-    if (!reserve_places(s, s->n_turns)) {
-        pellucid_bpe_close(s);
-        return NULL;
-    }
-    push_new(s, 0);
     return s;
 }
 
-/* Merges until about `work` places were looked at. Returns the number of tokens, or -1 if there is no memory.
+/* Counts the pairs of all words; 0 if there is no memory. At most `work` places, which it takes away from it. */
+static int count_pairs(struct pellucid_bpe *s, int64_t *work) {
+    for (; s->n_counted < s->n - 1 && *work > 0; s->n_counted++, --*work) {
+        const struct byte *here = s->at + s->n_counted;
+        if (here[0].token == BORDER || here[1].token == BORDER) continue;
+        if (!reserve_places(s, 1)) return 0;
+        add(s, here[0].token, here[1].token, s->n_counted, s->word_counts[here->word]);
+    }
+    if (s->n_counted < s->n - 1 || s->merge) return 1;
+    if (!reserve_places(s, s->n_turns)) return 0;
+    s->merge = 1;
+    push_new(s, 0);
+    return 1;
+}
+
+/* Counts and merges until about `work` places were looked at. Returns the number of tokens, or -1 if there is no memory.
  *
  * finished: set where there are as many tokens as wanted, or no pair is frequent enough.
  * left, right: (most_tokens,) are filled with the pair of each token from 256 on. */
 int64_t pellucid_bpe_learn(struct pellucid_bpe *s, int64_t work, int32_t *left, int32_t *right, int32_t *finished) {
-    *finished = 1;
-    while (s->n_tokens < s->most_tokens) {
+    if (!count_pairs(s, &work)) return -1;
+    *finished = s->merge > 0;
+    while (*finished && s->n_tokens < s->most_tokens) {
         if (work-- < 0) {
             *finished = 0;
             break;

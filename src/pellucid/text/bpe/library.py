@@ -13,10 +13,8 @@ from pellucid.text.bpe.learn import LEAST_COUNT
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 
 
-WORK = 1 << 20  # places between two returns to Python, where an interrupt is noticed: a tenth of a second
-BPE = Library(
-    "bpe", Path(__file__).parent, (), symbols=("pellucid_bpe_open", "pellucid_bpe_learn", "pellucid_bpe_close")
-)
+WORK = 1 << 20  # places between two returns to Python, where an interrupt is noticed: some tenths of a second
+BPE = Library("bpe", Path(__file__).parent, (), symbols=("pellucid_bpe_open", "pellucid_bpe_learn", "pellucid_bpe_close"))
 
 
 @cache
@@ -57,9 +55,7 @@ def learn(counts: Mapping[bytes, int], vocab_size: int, longest: int) -> list[by
     try:
         found = 0 if state else -1
         while found >= 0 and not finished.value:
-            found = compiled.pellucid_bpe_learn(
-                state, WORK, pairs[0].ctypes.data, pairs[1].ctypes.data, ctypes.byref(finished)
-            )
+            found = compiled.pellucid_bpe_learn(state, WORK, pairs[0].ctypes.data, pairs[1].ctypes.data, ctypes.byref(finished))
     finally:
         compiled.pellucid_bpe_close(state)
     if found < 0:
