@@ -26,8 +26,8 @@ PACKAGE = ROOT / "src" / "pellucid"
 OUTPUT = ROOT / "THIRD_PARTY.md"
 # Files of the package that are this project's own; notices stand in THIRD_PARTY.md.
 OURS = (
-    "py.typed", "runtime/kernel/", "native/operators/", "assets/default/", "assets/studio/", "draw/fonts/README.md",
-    "draw/fonts/OFL-",
+    "py.typed", "runtime/kernel/", "native/operators/", "text/bpe/", "assets/default/", "assets/studio/",
+    "draw/fonts/README.md", "draw/fonts/OFL-",
 )  # fmt: skip
 CLASSIFIERS = {"Apache Software License": "Apache-2.0", "MIT License": "MIT", "BSD License": "BSD"}
 

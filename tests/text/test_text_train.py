@@ -1,97 +1,163 @@
-"""Training a tokenizer in a process of its own: the same table, ended when this process is interrupted or ends."""
+"""Training a tokenizer against `tokenizers`' trainer, and the compiled algorithm against the one in Python."""
 
+import hashlib
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from typing import Any, ClassVar
+import random
+from itertools import pairwise
+from unittest import mock
 
 import pytest
+import tokenizers
 from cases import cases
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from stories import story
+from tokenizers import models, pre_tokenizers, trainers
 
 from pellucid.errors import PellucidError
+from pellucid.native.errors import Unavailable
 from pellucid.text import train, train_tokenizer
+from pellucid.text.bpe import library
+from pellucid.text.bpe.learn import LEAST_COUNT, Learning, learn
+from pellucid.text.bytes_to_characters import to_bytes
+from pellucid.text.split_words import split_words
 
 
-TEXT = story(2000, 3)
+WORDS = [
+    "the ", " the", "abc", "ab" * 9, "aaaa", "   ", "\n\n", " \n", "'s", "n't", "12", "你好世界", "é", "e\u0301", "🙂", "x=1;",
+]  # fmt: skip
+runs = st.builds(lambda piece, n: piece * n, st.sampled_from(["a", "ab", " ", "aab", "你", "-", "\t"]), st.integers(1, 60))
+texts = st.lists(
+    st.one_of(runs, st.sampled_from(WORDS), st.text(st.sampled_from("aab \nc1'你"), max_size=30)), max_size=12
+).map("".join)
 
 
-@cases(4)
-@given(
-    texts=st.lists(st.sampled_from([TEXT, TEXT[:500], "", "é😀\n" * 50, "\ud800 half"]), max_size=5),
-    size=st.integers(257, 400),
-)
-def test_the_process_learns_what_this_one_does(texts: list[str], size: int) -> None:
-    here = train_tokenizer(texts, size)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "SHORT", -1)
-        assert train_tokenizer(texts, size) == here
-
-
-class Watched(subprocess.Popen[bytes]):
-    """Processes as they are started."""
-
-    started: ClassVar[list["Watched"]] = []
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.started.append(self)
-
-
-class InterruptedWaiting(Watched):
-    """A process whose waiting is interrupted once: Ctrl-C while it learns."""
-
-    def wait(self, timeout: float | None = None) -> int:
-        if timeout is not None:
-            raise KeyboardInterrupt
-        return super().wait(timeout)
-
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[Watched]:
-    """The processes that are started, which train on the shortest texts, too."""
-    monkeypatch.setattr(subprocess, "Popen", Watched)
-    monkeypatch.setattr(train, "SHORT", -1)
-    Watched.started.clear()
-    return Watched.started
-
-
-@pytest.mark.parametrize("when", ["while it is fed", "while it learns"])
-def test_an_interrupt_ends_the_process(when: str, started: list[Watched], monkeypatch: pytest.MonkeyPatch) -> None:
-    def texts() -> Iterator[str]:
-        yield TEXT
-        yield TEXT
-        if when == "while it is fed":
-            raise KeyboardInterrupt
-
-    if when == "while it learns":
-        monkeypatch.setattr(subprocess, "Popen", InterruptedWaiting)
-    with pytest.raises(KeyboardInterrupt):
-        train_tokenizer(texts(), 300)
-    (process,) = started
-    assert process.returncode not in (None, 0)
-
-
-def test_a_process_that_ends_is_one_line(started: list[Watched]) -> None:
-    def texts() -> Iterator[str]:
-        yield TEXT
-        started[0].kill()
-        for _ in range(100):
-            yield TEXT
-
-    with pytest.raises(PellucidError, match=r"the process that trains the tokenizer ended \(.*\): give it more memory"):
-        train_tokenizer(texts(), 300)
-
-
-@pytest.mark.parametrize("sent", [b"", b"\x05\x00", b"\x05\x00\x00\x00ab", b"\x03\x00\x00\x00abc"])
-def test_the_process_ends_when_the_text_breaks_off(sent: bytes) -> None:
-    """As where the process that sends it was killed: nothing is learnt from half of it."""
-    code = "from pellucid.text.train import serve; serve(300)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], input=sent, capture_output=True, check=False,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+def learnt_by_tokenizers(texts: list[str], vocab_size: int, longest: int) -> list[bytes]:
+    """The tokens that `tokenizers` learns, in the order of merging."""
+    trained = tokenizers.Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, min_frequency=LEAST_COUNT, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False, max_token_length=longest + 1,  # it takes less than that
     )  # fmt: skip
-    assert done.returncode != 0 and not done.stdout
+    with mock.patch.dict(os.environ, TOKENIZERS_PARALLELISM="false"):
+        trained.train_from_iterator(iter(texts), trainer)
+    vocabulary = trained.get_vocab()
+    return [to_bytes(characters) for characters in sorted(vocabulary, key=vocabulary.__getitem__)]
+
+
+@cases(80)
+@given(
+    texts=st.lists(texts, min_size=1, max_size=3), vocab_size=st.integers(256, 400), longest=st.sampled_from([2, 3, 5, 16, 256])
+)
+@example(texts=[story(4000, 3)], vocab_size=1500, longest=256)
+def test_learns_what_tokenizers_does(texts: list[str], vocab_size: int, longest: int) -> None:
+    counts = train.count_words(texts)
+    expected = learnt_by_tokenizers(texts, vocab_size, longest)
+    assert learn(counts, vocab_size, longest) == expected
+    try:
+        compiled = library.learn(counts, vocab_size, longest)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    assert compiled == expected
+
+
+def test_ordinary_text_gives_the_tokens_that_it_always_gave() -> None:
+    """Of pellucid 0.1.0 with tokenizers 0.23.3 as the trainer."""
+    text = "".join(story(3000, seed) for seed in range(4))
+    text += "def f(x):\n    return x ** 2  # ²\n" * 30 + "你好，世界。Ünïcödé 🙂\n" * 20
+    tokens = train_tokenizer([text], 900).ranked_tokens()
+    assert list(tokens) == learnt_by_tokenizers([text], 899, train.LONGEST_TOKEN)
+    assert hashlib.sha256(b"\0".join(tokens)).hexdigest() == "cf43d6d1e9f2915f383f60f04b65645dee5a9e232682106e2ffc5ed9f2358eb9"
+
+
+@cases(100)
+@given(text=st.one_of(texts, st.text(st.characters(exclude_categories=("Cs", "Cn", "Co")), max_size=60)))
+def test_splits_as_tokenizers_does(text: str) -> None:
+    found = pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(text)
+    assert [word.encode() for word in split_words(text)] == [to_bytes(word) for word, _ in found]
+
+
+def steps(word: str, vocab_size: int = 1024) -> int:
+    """How many places are looked at while this word is learnt from."""
+    state, looked_at = Learning({word.encode(): 1}, 256), 0
+    places_of = state.places_of
+
+    def counted(*turn: object) -> list[int]:
+        nonlocal looked_at
+        places = places_of(*turn)  # type: ignore[arg-type]
+        looked_at += len(places)
+        return places
+
+    with mock.patch.object(state, "places_of", counted):
+        state.run(vocab_size)
+    return looked_at
+
+
+@pytest.mark.parametrize("kind", ["a", " ", "ab", "aab", "random letters", "random Chinese"])
+def test_learning_takes_steps_for_each_byte_not_for_each_pair_of_bytes(kind: str) -> None:
+    draw = random.Random(1)
+    letters = {"random letters": "abcdefgh", "random Chinese": "的一是不了人我在有他这中大来上个国"}.get(kind)
+    word = "".join(draw.choices(letters, k=6000)) if letters else kind * (6000 // len(kind))
+    counts = [steps(word[: len(word) * n // 4]) for n in (1, 2, 4)]
+    for shorter, longer in pairwise(counts):
+        assert longer < 2.5 * shorter
+    assert counts[-1] < 4 * len(word.encode())
+
+
+def test_new_words_are_left_out_where_there_is_no_more_memory_for_them() -> None:
+    assert train.count_words(["one two one one"], most_bytes=3) == {b"one": 1}
+    assert train.count_words(["one two one one"], most_bytes=4) == {b"one": 1, b" two": 1}
+    assert train.count_words(["one two one one"], most_bytes=8) == {b"one": 1, b" two": 1, b" one": 2}
+
+
+def test_without_the_library_the_same_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = story(6000, 5)
+    monkeypatch.setattr(train, "SMALL", 0)
+    compiled = train_tokenizer([text], 500)
+
+    def unavailable() -> None:
+        raise Unavailable("no C compiler")
+
+    monkeypatch.setattr(library, "library", unavailable)
+    assert train_tokenizer([text], 500) == compiled
+
+
+def test_an_interrupt_ends_the_compiled_learning_within_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It returns to Python after WORK places, where an interrupt is raised: here there are many such returns."""
+    try:
+        compiled = library.library()
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    calls = 0
+
+    def learn(*arguments: object) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return int(compiled.pellucid_bpe_learn(*arguments))
+
+    monkeypatch.setattr(library, "WORK", 10)
+    watched = mock.Mock(wraps=compiled, pellucid_bpe_learn=learn)
+    monkeypatch.setattr(library, "library", lambda: watched)
+    with pytest.raises(KeyboardInterrupt):
+        library.learn(train.count_words([story(500, 3)]), 400, 256)
+    watched.pellucid_bpe_close.assert_called_once()
+    calls = 3
+    assert library.learn(train.count_words([story(500, 3)]), 400, 256) == learn_in_python(story(500, 3), 400)
+    assert calls > 10
+
+
+def learn_in_python(text: str, vocab_size: int) -> list[bytes]:
+    return learn(train.count_words([text]), vocab_size, 256)
+
+
+def test_no_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        compiled = library.library()
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    monkeypatch.setattr(library, "library", lambda: mock.Mock(wraps=compiled, pellucid_bpe_open=lambda *arguments: None))
+    with pytest.raises(PellucidError, match="not enough memory to train a tokenizer"):
+        library.learn({b"aaaa": 2}, 300, 256)

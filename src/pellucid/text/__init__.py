@@ -3,8 +3,8 @@
 In: text, or a token table (`tokenizer.json`, the packaged r50k, or trained here). Out: token ids from text, bytes and text from
 token ids, and labels for display.
 
-Read in this order: `token_table`, `tokenizer` (encoding and decoding), `split_pattern` (pre-tokenization), `train`, `r50k`,
-`tokenizer_json` and `bytes_to_characters` (the file), `pieces` (display).
+Read in this order: `token_table`, `tokenizer` (encoding and decoding), `split_pattern` and `split_words` (pre-tokenization),
+`long_words`, `train` and `bpe/`, `merges`, `r50k`, `tokenizer_json` and `bytes_to_characters` (the file), `pieces` (display).
 """
 
 from pellucid.text.pieces import Utf8Stream, piece

@@ -14,10 +14,10 @@ from itertools import pairwise
 R50K_SPLIT = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 
 # What \s means there: Unicode's White_Space. Python's own \s also takes the separators U+001C to U+001F.
-_SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+WHITE_SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
 LONGEST_RUN = 1 << 16  # tiktoken's regular expression engine runs out of stack at some hundred thousand
-_LONG_RUN = re.compile(rf"(?<![{_SPACE}])[{_SPACE}]{{{LONGEST_RUN},}}")  # tried where a run starts only: linear time
+_LONG_RUN = re.compile(rf"(?<![{WHITE_SPACE}])[{WHITE_SPACE}]{{{LONGEST_RUN},}}")  # tried where a run starts only: linear time
 _CUT = re.compile(r"(?<=\S)(?=[ \n])")
 
 

@@ -20,7 +20,8 @@ from pellucid.errors import PellucidError
 from pellucid.resources import available_cpus
 from pellucid.text import tokenizer_json
 from pellucid.text.bytes_to_characters import BYTE_ORDER
-from pellucid.text.split_pattern import R50K_SPLIT, around_long_runs
+from pellucid.text.long_words import encode_in_parts, has_long_words
+from pellucid.text.split_pattern import R50K_SPLIT
 from pellucid.text.token_table import END_OF_TEXT, Numbering, TokenTable
 
 
@@ -127,7 +128,10 @@ class Tokenizer:
             for i, part in enumerate(text.split(self.end_of_text)):
                 ids += [self.eot] * (i > 0) + self.encode(part)
             return ids
-        return self._ids_of_ranks([i for part in around_long_runs(text) for i in self._encoding.encode_ordinary(part)])
+        return self._ids_of_ranks(self._ranks_of(text) if has_long_words(text) else self._encoding.encode_ordinary(text))
+
+    def _ranks_of(self, text: str) -> list[int]:
+        return encode_in_parts(text, self._encoding.encode_ordinary, self._ranked)
 
     def encode_prompt(self, text: str) -> list[int]:
         """Token ids of a text that a model is to continue: the token that begins every prompt first, where there is one."""
@@ -135,11 +139,12 @@ class Tokenizer:
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         """`[encode(text) for text in texts]` on all processors."""
-        parts = [around_long_runs(text) for text in texts]
-        flat = [part for text in parts for part in text]
-        encoded = iter(self._encoding.encode_ordinary_batch(flat, num_threads=available_cpus()))
-        joined = (next(encoded) if len(text) == 1 else [i for _ in text for i in next(encoded)] for text in parts)
-        return [self._ids_of_ranks(ranks) for ranks in joined]
+        given = list(texts)
+        in_parts = list(map(has_long_words, given))
+        whole = [text for text, long in zip(given, in_parts, strict=True) if not long]
+        encoded = iter(self._encoding.encode_ordinary_batch(whole, num_threads=available_cpus()))
+        ranks = (self._ranks_of(text) if long else next(encoded) for text, long in zip(given, in_parts, strict=True))
+        return list(map(self._ids_of_ranks, ranks))
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """The text of token ids. Bytes that are not UTF-8 become U+FFFD; end-of-text is the literal `<|endoftext|>`."""

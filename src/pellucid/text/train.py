@@ -1,28 +1,21 @@
-"""Training a byte-level BPE tokenizer on text.
+"""Training a byte-level BPE tokenizer on text."""
 
-The library that trains cannot be interrupted while it merges, which takes seconds for some megabytes of text: so it works in a
-process of its own, which is ended when this one is interrupted. A short text is trained on in this process.
-"""
-
-import os
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from itertools import chain
-from typing import IO
+from collections.abc import Iterable, Mapping
 
 from pellucid.errors import PellucidError
-from pellucid.text.bytes_to_characters import to_bytes
 from pellucid.text.merges import merges_from_ranks
 from pellucid.text.split_pattern import chunks
 from pellucid.text.tokenizer import Tokenizer
 
 
-LEAST_COUNT = 2  # a pair seen once is not worth a token: nothing says that it will come again
-CHUNK = 1 << 16  # characters given to the trainer at once; it counts pieces, so memory grows with distinct pieces only
-SHORT = 1 << 20  # characters that are trained on in this process: less than a second
-_WAIT = 0.1  # seconds between two looks at whether the process has ended
-_LENGTH = 4  # bytes of a text's length on its way to the process
+# Choice: the most bytes of a token. GPT-2's longest has 128. Without a bound a page that stands twice in a text without white
+# space (Chinese, say) is a token, and so are half of the spaces of a long run of them.
+LONGEST_TOKEN = 256
+CHUNK = 1 << 16  # characters that are split at once
+# Choice: words that are new are not counted any more when the distinct ones have this many bytes. The memory of learning grows
+# with them: 2 GB. A million distinct words of English have 10 MB.
+MOST_BYTES = 1 << 25
+SMALL = 1 << 14  # bytes of distinct words, from which Python learns in a tenth of a second: nothing is compiled for them
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -32,127 +25,48 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     vocab_size: the number of tokens wanted, the 256 bytes and end-of-text included, so at least 257. A text with fewer
         pairs to merge gives a smaller table: read `vocab_size` from what comes back.
 
-    Raises PellucidError for a smaller vocabulary, or if the process that trains was ended (by want of memory, say).
+    Raises PellucidError for a smaller vocabulary, or where there is not enough memory.
     """
     if vocab_size < 257:
         raise PellucidError(f"a vocabulary holds at least the 256 bytes and end-of-text: 257 tokens, not {vocab_size}")
-    parts = (_without_surrogates(part) for text in texts for part in chunks(text, CHUNK) if part)
-    first: list[str] = []
-    length = 0
-    for part in parts:
-        first.append(part)
-        length += len(part)
-        if length > SHORT:
-            break
-    tokens = learn(first, vocab_size) if length <= SHORT else _learn_elsewhere(chain(first, parts), vocab_size)
+    counts = count_words(part for text in texts for part in chunks(text, CHUNK))
+    tokens = _learn(counts, vocab_size - 1)  # end-of-text comes last, as in GPT-2
     # What BPE learns can always be reached by rank (see merges.check_merges: each token was made, somewhere in
     # the text, from the pair that the merges before it had left). This would raise, naming the token, were it not so.
     merges_from_ranks(tokens)
     return Tokenizer(tokens)
 
 
-def learn(parts: Iterable[str], vocab_size: int) -> list[bytes]:
-    """The tokens that BPE learns, in the order of merging, without end-of-text."""
-    from tokenizers import Tokenizer as Trained
-    from tokenizers import models, pre_tokenizers, trainers
+def count_words(texts: Iterable[str], most_bytes: int = MOST_BYTES) -> dict[bytes, int]:
+    """How often each word stands in the texts, in UTF-8.
 
-    trained = Trained(models.BPE())
-    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - 1,  # end-of-text comes last, as in GPT-2
-        min_frequency=LEAST_COUNT,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    # Where it is not set, the library warns on stderr whenever this process forks after training.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    trained.train_from_iterator(iter(parts), trainer)
-    vocabulary = trained.get_vocab()
-    return [to_bytes(characters) for characters in sorted(vocabulary, key=vocabulary.__getitem__)]
-
-
-def _learn_elsewhere(parts: Iterator[str], vocab_size: int) -> list[bytes]:
-    """`learn` in another process, which is ended if this one is interrupted."""
-    import subprocess  # as tempfile not imported to read a tokenizer
-    import tempfile
-
-    path = os.pathsep.join(place for place in sys.path if place)
-    code = f"from pellucid.text.train import serve; serve({vocab_size})"
-    with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=answer, stderr=errors,
-            env={**os.environ, "PYTHONPATH": path},
-        )  # fmt: skip
-        assert process.stdin is not None
-        try:
-            with suppress(BrokenPipeError):  # where it has ended the exit code says how
-                for part in parts:
-                    process.stdin.write(_framed(part.encode()))
-                process.stdin.write(_framed(b""))
-                process.stdin.flush()
-            while process.poll() is None:
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(_WAIT)
-        finally:
-            process.kill()
-            process.wait()
-            with suppress(BrokenPipeError):
-                process.stdin.close()
-        if process.returncode:
-            errors.seek(0)
-            lines = errors.read().decode("utf-8", "replace").strip().splitlines()
-            why = f"signal {-process.returncode}" if process.returncode < 0 else (lines or ["no message"])[-1]
-            raise PellucidError(f"the process that trains the tokenizer ended ({why}): give it more memory, or less text")
-        answer.seek(0)
-        return list(_frames(answer))
-
-
-def _without_surrogates(text: str) -> str:
-    """The text with U+FFFD for half a surrogate pair, as encoding has it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def _framed(data: bytes) -> bytes:
-    return len(data).to_bytes(_LENGTH, "little") + data
-
-
-def _frames(stream: IO[bytes]) -> Iterator[bytes]:
-    """What `_framed` made, up to an empty one.
-
-    Raises:
-        EOFError: the stream ends before.
+    most_bytes: of the distinct words; new ones that come when there are as many are left out.
     """
-    while True:
-        length = stream.read(_LENGTH)
-        data = stream.read(int.from_bytes(length, "little"))
-        if len(length) < _LENGTH or len(data) < int.from_bytes(length, "little"):
-            raise EOFError
-        if not data:
-            return
-        yield data
+    # As below: what only training needs is not imported to read a tokenizer.
+    from pellucid.text.split_words import split_words, without_surrogates
+
+    counts: dict[str, int] = {}
+    room = most_bytes
+    for text in texts:
+        for word in split_words(without_surrogates(text)):
+            if word in counts:
+                counts[word] += 1
+            elif room > 0:
+                counts[word] = 1
+                room -= len(word.encode())
+    return {word.encode(): count for word, count in counts.items()}
 
 
-def serve(vocab_size: int) -> None:
-    """What the other process runs: reads texts from stdin up to an empty one, learns, and writes the tokens to stdout."""
-    import signal
-    import threading
+def _learn(counts: Mapping[bytes, int], vocab_size: int) -> list[bytes]:
+    """Learns with the compiled library, or with Python where the words are few or there is no library."""
+    from pellucid.text.bpe.learn import learn
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the other ends this one
-    texts = sys.stdin.buffer
+    if sum(map(len, counts)) > SMALL:
+        from pellucid.native.errors import Unavailable
+        from pellucid.text.bpe import library
 
-    def end_with_parent() -> None:
-        if not texts.read(1):  # closed: the other process has ended
-            os._exit(1)
-
-    def parts() -> Iterator[str]:
-        yield from (data.decode("utf-8") for data in _frames(texts))
-        threading.Thread(target=end_with_parent, daemon=True).start()
-
-    for token in [*learn(parts(), vocab_size), b""]:
-        sys.stdout.buffer.write(_framed(token))
-    sys.stdout.buffer.flush()
-    os._exit(0)  # not waiting for the thread
+        try:
+            return library.learn(counts, vocab_size, LONGEST_TOKEN)
+        except Unavailable:
+            pass
+    return learn(counts, vocab_size, LONGEST_TOKEN)
