@@ -161,8 +161,8 @@ def _alt(view: ContextView) -> str:
 def _notes(view: ContextView, zoomed: int) -> list[str]:
     notes = [
         "What a block reads follows from its attention pattern; the weight that each track gets is in the figure xray.",
-        "A square is the whole window (at most its first 2,048 tracks), in tiles: a row is a query, a column a track that it can "
-        "read.",
+        "A square is the whole window (at most its first 2,048 tracks), in tiles: a row is a query, a column a track that it "
+        "can read.",
         "All positions stay in this program's cache; what no later query can read is what an evicting cache would drop.",
     ]
     if view.other_patterns:

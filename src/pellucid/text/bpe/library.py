@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pellucid.errors import PellucidError
-from pellucid.native.build import Library
+from pellucid.native.shared_library import Library
 from pellucid.text.bpe.learn import LEAST_COUNT
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 
