@@ -140,7 +140,7 @@ def save(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State, 
             remove_folder(old)
     except (OSError, PellucidError) as error:
         last = newest(run)
-        kept = f"{last.name} is intact; fix that, then resume" if last else "there is no earlier one"
+        kept = f"{last.name} is intact; fix that, then resume" if last else "fix that, then resume: it starts from step 0"
         raise PellucidError(f"could not save the checkpoint of step {state.step}: {error}; {kept}") from error
     return final
 

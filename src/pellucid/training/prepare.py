@@ -33,7 +33,8 @@ def new_run(run: Path) -> Iterator[Path]:
     there = {path.name for path in run.iterdir()} if run.is_dir() else set()
     interrupted = DRAFT in there and RUN_FILE not in there
     if (run.exists() and not run.is_dir()) or (there - {LOCK} and not interrupted):
-        raise PellucidError(f"{run} exists: choose another --out, or go on with it by --resume")
+        how = "or go on with it by --resume" if RUN_FILE in there else "it holds other files than a run's"
+        raise PellucidError(f"{run} exists: choose another --out, {how}")
     created = [path for path in (run, *run.parents) if not path.exists()]
     draft = run / DRAFT
     begun = partial_directory(draft / CORPUS)

@@ -46,7 +46,7 @@ from pellucid.interpret.verify.words import chunk_words, compared, provenance_wo
 from pellucid.record import Record
 from pellucid.record.check import named_specs
 from pellucid.runs.files import BASE, METRICS, MODEL, RUN_FILE
-from pellucid.runs.metrics import read_metrics
+from pellucid.runs.metrics import missing_line, read_metrics
 from pellucid.runs.plan import Plan
 from pellucid.training import checkpoint
 from pellucid.training.checkpoint import State
@@ -139,7 +139,9 @@ def _losses(record: Record, run: Path, plan: Plan, name: str) -> ChunkResult:
     stored = record[name].astype(np.float64)
     logged: Array | None = None
     if (run / METRICS).is_file():
-        logged = np.array([line["loss"] for line in read_metrics(run, until=plan.total_steps) if "loss" in line])
+        lines = read_metrics(run, until=plan.total_steps)
+        if missing_line(lines, plan, plan.total_steps) is None:
+            logged = np.array([line["loss"] for line in lines if "loss" in line])
     if len(stored) != plan.total_steps or (logged is not None and logged.shape != stored.shape):
         return equality(False).result(record, name)
     if logged is not None and absolute_difference(stored, logged).any():
