@@ -26,6 +26,11 @@ from pellucid.errors import PellucidError
 LOCK = ".lock"
 UNFINISHED = ".part"  # ending of the names of files and folders that are being written
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # from a file system that cannot flush a folder
+# What to do where there is no room for a file.
+MAKE_ROOM = {
+    errno.ENOSPC: "make room on its disk", errno.EDQUOT: "make room in your quota of its disk",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+}  # fmt: skip
 _MAX_LINKS = 40  # Linux follows as many
 
 
@@ -168,8 +173,9 @@ def same_file(a: Path, b: Path) -> bool:
 
 
 def cannot_write(path: Path | str, error: OSError, what: str = "") -> PellucidError:
-    """The error for a file that cannot be written."""
-    return PellucidError(f"cannot write {f'{what} ' if what else ''}{path}: {error.strerror or error}")
+    """The error for a file that cannot be written; where room is missing it says what to do."""
+    hint = f"; {MAKE_ROOM[error.errno]}, then give the command again (a run's with --resume)" if error.errno in MAKE_ROOM else ""
+    return PellucidError(f"cannot write {f'{what} ' if what else ''}{path}: {error.strerror or error}{hint}")
 
 
 def sync_folder(folder: Path) -> None:

@@ -24,6 +24,7 @@ from pellucid.planning.final_loss import predict_final_loss
 
 BARS = "▁▂▃▄▅▆▇█"
 STOPPING = "stopping after this step, and saving (Ctrl-C again to stop at once)"
+SKIPPED_SHOWN = 20  # of the files that are not read
 SMOOTHING = 0.9  # of the displayed loss; the files hold every step's own
 
 
@@ -46,6 +47,7 @@ class RunDisplay:
         self.curve: list[float] = []
         self.printed = 0.0
         self.stopping = False
+        self.skipped = 0  # files of the stage that were not read
 
     def __enter__(self) -> Self:
         return self
@@ -79,11 +81,16 @@ class RunDisplay:
     def _show(self, event: events.Event) -> None:
         match event:
             case events.Skipped():
-                self.console.print(Text(f"not read: {event.path}: {event.reason}", style="yellow"))
+                self.skipped += 1
+                if self.skipped <= SKIPPED_SHOWN:
+                    self.console.print(Text(f"not read: {event.path}: {event.reason}", style="yellow"))
             case events.Progress(unit="bytes"):
                 self.preparation.update(event)
             case events.Progress():
                 self.preparation.close()
+                if self.skipped > SKIPPED_SHOWN:
+                    self.console.print(f"[yellow]and {self.skipped - SKIPPED_SHOWN:,} more not read[/]")
+                self.skipped = 0
                 count = f": {event.done:,} {event.unit}" if event.done else " ..."
                 self.console.print(f"[dim]{event.stage}{count}[/]")
             case events.RunStarted():

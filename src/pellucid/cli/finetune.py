@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, FinetuningOptions)
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the order and of the held-out split (default 0)")
     parser.add_argument("--no-record", action="store_true", help="keep no record of the run (RUN/finetuning.pellucid)")
-    parser.add_argument("--resume", action="store_true", help="resume the run in --out, or start it if EXAMPLES is given and there is none")
+    parser.add_argument("--resume", action="store_true", help="resume the run in --out; with EXAMPLES: or start it")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wandb", nargs="?", const="", metavar="PROJECT", help="also log to Weights & Biases (needs the package wandb)"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan, its time and memory, and stop; needs no --out")
-    parser.add_argument("--resume", action="store_true", help="resume the run in --out, or start it if TEXT is given and there is none yet")
+    parser.add_argument("--resume", action="store_true", help="resume the run in --out; with TEXT: or start it")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pellucid import events
 from pellucid.corpus.document_index import DocumentIndex, index_documents
-from pellucid.corpus.documents import PART_CHARS, OnSkip, Part, Source, read_parts, size_in_bytes, sources_of, warn
+from pellucid.corpus.documents import PART_CHARS, Document, OnSkip, Part, Source, read_parts, size_in_bytes, sources_of, warn
 from pellucid.corpus.encoding import Encoding
 from pellucid.corpus.segments import Segment, find_cut, segments, spread_over, training_texts
 from pellucid.corpus.shard_writer import Changed
@@ -70,7 +70,7 @@ def build_corpus(
         held_out: what to hold out; then `fraction` and `seed` are not used, and all other documents are trained on.
         shard_tokens: the most tokens in one file.
         on_skip: called with what is not read, or not trained on, and the reason. Default: a warning.
-        observers: called with `events.Progress`, in bytes.
+        observers: called with `events.Progress`, in bytes; and with how many files were read, if a folder was given.
 
     Raises:
         PellucidError: `out` exists, the disk is full, or there is too little text to hold any out.
@@ -171,19 +171,22 @@ class _Build:
     def _split(self, fraction: float, seed: int) -> None:
         """Indexes and splits the documents, and reports those that are left out."""
         first_held_out: int | None = None
+        read: list[Path] = []
 
         def counted() -> Iterator[Part]:
             nonlocal first_held_out
             count = 0
-            for part in read_parts(self.train, on_skip=self.on_skip):
+            for part in read_parts(self.train, on_skip=self.on_skip, on_read=read.append):
                 count += part.first
                 yield part
             if self.held_out is not None:
                 first_held_out = count
-                yield from read_parts(self.held_out, on_skip=self.on_skip)
+                yield from read_parts(self.held_out, on_skip=self.on_skip, on_read=read.append)
 
         total = size_in_bytes([*self.train, *(self.held_out or ())])
         self.index = index_documents(counted(), self._progress(INDEXING, total))
+        if any(not isinstance(source, Document) and Path(source).is_dir() for source in (*self.train, *(self.held_out or ()))):
+            emit(self.observers, events.Progress(stage=INDEXING, done=len(read), unit=f"file{'s' * (len(read) != 1)}"))
         self.split = split_documents(self.index, fraction, seed, first_held_out)
         if self.split.cut is not None:
             self.cut = find_cut(self._parts(), self.split)

@@ -8,12 +8,12 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pellucid import events
-from pellucid.errors import PellucidError
-from pellucid.files import appending, replacing, sync_file
+from pellucid.files import appending, cannot_write, replacing, sync_file
 from pellucid.runs.files import METRICS
 from pellucid.runs.metrics_lines import parse_line
 from pellucid.runs.plan import Plan
@@ -39,7 +39,7 @@ class MetricsWriter:
     """
 
     def __init__(self, run: Path, *, keep_steps: int) -> None:
-        path = run / METRICS
+        self.path = path = run / METRICS
         self.damaged = DamagedLines()
         if path.exists():
             with path.open("rb") as old, replacing(path) as new:
@@ -60,15 +60,19 @@ class MetricsWriter:
             self.file.write(json.dumps(values(event)).encode("ascii") + b"\n")
             self.file.flush()
         except OSError as error:
-            raise PellucidError(f"could not write {self.file.name}: {error}; fix that, then resume") from error
+            raise cannot_write(self.path, error) from error
 
     def sync(self) -> None:
-        """Flushes what was written to the disk."""
-        sync_file(self.file)
+        """Flushes what was written to the disk. Raises as writing does."""
+        try:
+            sync_file(self.file)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
     def close(self) -> None:
-        """Closes the file."""
-        self.file.close()
+        """Closes the file. Every line was flushed when it was written: what is left now is one that could not be."""
+        with suppress(OSError):
+            self.file.close()
 
 
 def _step(event: events.StepDone) -> dict[str, Any]:

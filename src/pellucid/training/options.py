@@ -101,7 +101,8 @@ class RunOptions:
                 raise PellucidError(f"{name} must be a number above 0, not {shown(value)}")
             _check_type(name, known.kind, value)
             if known.positive:  # a NumPy scalar is a number, but no value for JSON
-                read = whole_number(name, value, 1, int(known.most)) if known.kind is int else number(name, value, 0, known.most)
+                whole = known.kind is int
+                read = whole_number(name, value, 1, int(known.most)) if whole else number(name, value, 0, known.most)
                 object.__setattr__(self, name, read)
             if known.choices and value not in known.choices:
                 raise PellucidError(f"{name} must be {' or '.join(known.choices)}, not {shown(value)}")

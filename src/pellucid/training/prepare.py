@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pellucid import events
@@ -10,7 +10,7 @@ from pellucid.corpus.build import ENCODING, build_corpus, partial_directory
 from pellucid.corpus.documents import Source
 from pellucid.errors import PellucidError
 from pellucid.events import Observer, emit
-from pellucid.files import LOCK, locked, sync_folder
+from pellucid.files import LOCK, cannot_write, locked, sync_folder
 from pellucid.folders import move_contents
 from pellucid.gpt.config import GPTConfig
 from pellucid.runs.files import CORPUS, RUN_FILE
@@ -51,12 +51,13 @@ def new_run(run: Path) -> Iterator[Path]:
             finally:
                 _remove(draft, but=begun)
     except OSError as error:
-        raise PellucidError(f"cannot make the run {run}: {error}") from error
+        raise cannot_write(run, error, "the run") from error
     finally:
         if created and not (run / RUN_FILE).exists() and not begun.exists():
             shutil.rmtree(run, ignore_errors=True)
             for path in created[1:]:
-                path.rmdir()  # made for this run, and empty again
+                with suppress(FileNotFoundError):  # which could not be made
+                    path.rmdir()  # made for this run, and empty again
 
 
 def _remove(folder: Path, *, but: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Unpack
 from pellucid.arguments import flag, path_of, whole_number
 from pellucid.corpus.documents import Source, sources_of
 from pellucid.events import Observer, Skipped, emit
+from pellucid.files import MAKE_ROOM, cannot_write
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.runs.curves import LossCurve, loss_curve
@@ -196,14 +197,19 @@ def run_job(
             check_plan(plan, draft)
             save_arguments(draft, arguments)
             plan.save(draft)
-    with placed(plan) as device:
-        model, batches = job.open(run, plan, verify=going_on)
-        model.to(device)
-        recorder: Recorder | None = None
-        if make_recorder and record and plan.record and can_be_recorded(run, plan, observers):
-            recorder = make_recorder(run, plan, model, batches)
-        listeners = observers if recorder is None else [*observers, recorder.observe]
-        state = run_steps(run, plan, model, batches, observers=listeners, stop=stop, watcher=recorder)
+    try:
+        with placed(plan) as device:
+            model, batches = job.open(run, plan, verify=going_on)
+            model.to(device)
+            recorder: Recorder | None = None
+            if make_recorder and record and plan.record and can_be_recorded(run, plan, observers):
+                recorder = make_recorder(run, plan, model, batches)
+            listeners = observers if recorder is None else [*observers, recorder.observe]
+            state = run_steps(run, plan, model, batches, observers=listeners, stop=stop, watcher=recorder)
+    except OSError as error:
+        if error.errno not in MAKE_ROOM:
+            raise
+        raise cannot_write(run, error, "the run") from error
     over = ended(plan, state) and state.step < plan.total_steps
     return Run(path=run, plan=plan, step=state.step, tokens=state.tokens, stopped_learning=over)
 

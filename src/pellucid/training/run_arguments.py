@@ -59,9 +59,10 @@ def refuse_other_arguments(run: Path, plan: Plan, arguments: Mapping[str, Any]) 
 def _stored(run: Path) -> dict[str, Any]:
     """What `arguments.json` holds; nothing where there is none, as in runs from before it, or where it is damaged."""
     try:
-        return Fields(read_json(run / ARGUMENTS, max_bytes=MAX_BYTES), ARGUMENTS).object("arguments").values
+        found = Fields(read_json(run / ARGUMENTS, max_bytes=MAX_BYTES), ARGUMENTS).object("arguments")
     except (OSError, PellucidError):
         return {}
+    return dict(found.values)
 
 
 def _planned(plan: Plan, names: Iterable[str]) -> dict[str, Any]:
