@@ -29,7 +29,7 @@ WRITES = 260  # a few more than the run takes
 
 
 class FullDisk:
-    """Counts the writes of `files`, new files, new folders, renames and flushes; refuses the `at`-th, and maybe all after it."""
+    """Counts the writes of `files`, new folders, renames and flushes; refuses the `at`-th, and maybe all after it."""
 
     def __init__(self, at: float, number: int, *, lasting: bool) -> None:
         self.at, self.number, self.lasting, self.count = at, number, lasting, 0

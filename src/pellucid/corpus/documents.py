@@ -6,7 +6,6 @@ line of a `.jsonl` file.
 """
 
 import json
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,8 +85,8 @@ def read_documents(sources: Sequence[Source], *, on_skip: OnSkip = warn) -> Iter
 
     Args:
         sources: files, or folders that are read recursively: a folder's files by name, then its subfolders. Names that begin
-            with a dot are skipped, and so are runs, models and caches (`folder_files`). Documents are taken as they are, before all files. The same sources give the same
-            documents; to iterate twice, call this twice.
+            with a dot are skipped, and so are runs, models and caches (`folder_files`). Documents are taken as they are, before
+            all files. The same sources give the same documents; to iterate twice, call this twice.
         on_skip: called with each file of a folder that is not read, and the reason. Default: a warning.
 
     Raises:
