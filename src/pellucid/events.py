@@ -26,7 +26,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file of a folder that was not read, and why."""
+    """A file or a subfolder, or lines of a file, that were not read, and why."""
 
     path: str
     reason: str

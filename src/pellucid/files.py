@@ -26,6 +26,12 @@ from pellucid.errors import PellucidError
 LOCK = ".lock"
 UNFINISHED = ".part"  # ending of the names of files and folders that are being written
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # from a file system that cannot flush a folder
+# What to do where there is no room for a file.
+MAKE_ROOM = {
+    errno.ENOSPC: "make room on its disk", errno.EDQUOT: "make room in your quota of its disk",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+}  # fmt: skip
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # from a file system that has no locks
 _MAX_LINKS = 40  # Linux follows as many
 
 
@@ -168,8 +174,10 @@ def same_file(a: Path, b: Path) -> bool:
 
 
 def cannot_write(path: Path | str, error: OSError, what: str = "") -> PellucidError:
-    """The error for a file that cannot be written."""
-    return PellucidError(f"cannot write {f'{what} ' if what else ''}{path}: {error.strerror or error}")
+    """The error for a file that cannot be written; where room is missing it says what to do."""
+    make_room = MAKE_ROOM.get(error.errno or 0)
+    hint = f"; {make_room}, then give the command again (a run's with --resume)" if make_room else ""
+    return PellucidError(f"cannot write {f'{what} ' if what else ''}{path}: {error.strerror or error}{hint}")
 
 
 def sync_folder(folder: Path) -> None:
@@ -276,6 +284,8 @@ def sha256(path: Path) -> str:
 def locked(folder: Path) -> Iterator[None]:
     """Locks a folder for this process. The system releases the lock when the process ends, however it ends.
 
+    Where the file system has no locks (some networks') there is a warning instead.
+
     Raises:
         PellucidError: another process holds it.
     """
@@ -289,6 +299,11 @@ def locked(folder: Path) -> Iterator[None]:
                 import fcntl
 
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise PellucidError(f"{folder} is in use by another process: wait for it, or stop it") from None
+        except OSError as error:
+            if error.errno in NO_LOCKS:
+                import warnings
+
+                warnings.warn(f"{folder} is on a file system without locks: let no second process use it", stacklevel=3)
+            else:
+                raise PellucidError(f"{folder} is in use by another process: wait for it, or stop it") from None
         yield

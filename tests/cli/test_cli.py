@@ -87,7 +87,7 @@ def test_help_and_version(cli: Cli) -> None:
     "arguments",
     [
         (), ("paint",), ("generate", "--colour"), ("generate", "--max-tokens", "many"), ("generate", "a", "b"),
-        ("train", "--out", "new"), ("train", "text"), ("train", "text", "--out", "new", "--resume"),
+        ("train", "--out", "new"), ("train", "text"), ("train", "--resume"), ("train", "text", "--dry-run", "--resume"),
         ("train", "text", "--out", "new", "--steps", "1", "--tokens", "1"), ("finetune", "--out", "new"),
     ],
     ids=" ".join,

@@ -131,7 +131,7 @@ def work(lines: str, folder: Path) -> subprocess.CompletedProcess[str]:
         )
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_while_a_file_is_written(tmp_path: Path, name: str) -> None:
     lines = f"""
 with replacing("x") as file:
@@ -144,9 +144,10 @@ with replacing("x") as file:
     assert os.listdir(tmp_path) == ["stdout"]
 
 
-def test_a_signal_that_the_starter_ignores_is_ignored(tmp_path: Path) -> None:
-    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + WORK.format(
-        work="    os.kill(os.getpid(), signal.SIGTERM)\n    print('went on')"
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_that_the_starter_ignores_is_ignored(tmp_path: Path, name: str) -> None:
+    code = f"import signal; signal.signal(signal.{name}, signal.SIG_IGN)" + WORK.format(
+        work=f"    os.kill(os.getpid(), signal.{name})\n    print('went on')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "went on\n")

@@ -147,8 +147,8 @@ def test_an_empty_folder_may_become_a_run(text: list[Document], tmp_path: Path, 
 
 
 def test_a_loss_that_is_no_number_names_the_learning_rate(text: list[Document], tmp_path: Path) -> None:
-    with pytest.raises(PellucidError, match=r"learning rate below 1e\+38|no longer finite"):
-        run(text, tmp_path / "run", learning_rate=1e38, checkpoint_every=1)
+    with pytest.raises(PellucidError, match=r"learning rate below 1e\+09|no longer finite"):
+        run(text, tmp_path / "run", learning_rate=1e9, checkpoint_every=1)
     assert not list((tmp_path / "run" / "checkpoints").glob("*")) if (tmp_path / "run" / "checkpoints").exists() else True
     for line in (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         assert "NaN" not in line
@@ -180,10 +180,10 @@ def test_sample_prompts_must_fit(text: list[Document], base: GPT, tmp_path: Path
 
 @pytest.mark.parametrize("options", [{"steps": 7}, {"preset": "tiny"}, {"learning_rate": 1.0}, {"prompt": "x"}])
 def test_a_resumed_run_takes_no_other_plan(text: list[Document], tmp_path: Path, options: dict[str, object]) -> None:
-    with pytest.raises(PellucidError, match=r"no run in|cannot be given with resume"):
+    with pytest.raises(PellucidError, match="no run in"):
         pellucid.train([], tmp_path / "run", resume=True, **options)  # type: ignore[arg-type]
     run(text, tmp_path / "run", steps=1)
-    with pytest.raises(PellucidError, match=f"{next(iter(options))} cannot be given with resume"):
+    with pytest.raises(PellucidError, match=f"^{next(iter(options))} (is .* in|was not given when) .*a run goes on as it was"):
         pellucid.train([], tmp_path / "run", resume=True, **options)  # type: ignore[arg-type]
 
 

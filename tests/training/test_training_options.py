@@ -138,7 +138,7 @@ def test_a_ramp_changes_how_many_steps_so_many_tokens_take(documents: list[Docum
     assert ramped.step > plain.step
     for key in ("ramp_from", "ramp_tokens"):
         assert key not in json.loads((plain.path / "run.json").read_text(encoding="utf-8"))["recipe"]
-    with pytest.raises(PellucidError, match="batch_ramp cannot be given with resume"):
+    with pytest.raises(PellucidError, match="batch_ramp is False in"):
         pellucid.train([], plain.path, resume=True, batch_ramp=True)
 
 
@@ -276,12 +276,12 @@ def test_a_full_disk_is_refused_before_anything_is_written(
 ) -> None:
     real, calls = shutil.disk_usage, []
 
-    def full_at_the_second(path: Path) -> Any:
+    def full_at_the_second_checkpoint(path: Path) -> Any:
         calls.append(path)
-        return real(path)._replace(free=1_000_000_000 if len(calls) < 2 else 300_000)
+        return real(path)._replace(free=1_000_000_000 if len(calls) < 3 else 300_000)
 
     with monkeypatch.context() as patch:
-        patch.setattr("pellucid.training.checkpoint.shutil.disk_usage", full_at_the_second)
+        patch.setattr("pellucid.training.checkpoint.shutil.disk_usage", full_at_the_second_checkpoint)
         with pytest.raises(PellucidError, match=r"step 6: it takes 0.4 MB .* has 0.3 MB left; step-00000003 is intact"):
             train(documents, tmp_path / "cut", record=False)
     assert [p.name for p in (tmp_path / "cut" / "checkpoints").iterdir()] == ["step-00000003"]

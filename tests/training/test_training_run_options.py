@@ -75,8 +75,6 @@ def test_an_option_is_one_line() -> None:
     assert More(label_smoothing=0.1, steps=3).planned() == {"label_smoothing": 0.1}
     with pytest.raises(PellucidError, match="label_smoothing must be a number above 0, not -1"):
         More(label_smoothing=-1)
-    with pytest.raises(PellucidError, match="label_smoothing cannot be given with resume"):
-        More(label_smoothing=0.1).refuse_with_resume()
 
 
 GROUPED = [

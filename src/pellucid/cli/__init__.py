@@ -1,7 +1,7 @@
 """The command line: one module a command, which parses arguments, calls the library and prints.
 
 In: arguments. Out: text for people on stdout; with `--json` one JSON object on stdout and everything else on stderr.
-Exit status: 0 done, 1 failed with one clear line, 2 wrong use, 130 interrupted (Ctrl-C, SIGTERM).
+Exit status: 0 done, 1 failed with one clear line, 2 wrong use, 130 interrupted (Ctrl-C, SIGTERM, SIGHUP).
 """
 
 import argparse
@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pellucid.cli.streams import STDOUT, discard_output, interrupted_by_sigterm, open_closed_streams
+from pellucid.cli.streams import STDOUT, discard_output, interrupted_by_signals, open_closed_streams, report
 from pellucid.errors import NO_TORCH, PellucidError
 
 
@@ -55,24 +55,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args = parser(arguments[0] if arguments and arguments[0] in COMMANDS else None).parse_args(arguments)
             if STDOUT in closed and (args.command in ANSWERS or getattr(args, "json", False)):
                 raise PellucidError(f"standard output is closed: {args.command} would answer there")
-            with interrupted_by_sigterm():
+            with interrupted_by_signals():
                 return int(args.run(args))
         finally:
             _flush()  # a closed pipe or a full disk is noticed here, not at interpreter shutdown
     except PellucidError as error:
-        print(f"pellucid: {error}", file=sys.stderr)
+        report(f"pellucid: {error}")
         return 1
     except KeyboardInterrupt:
-        print("pellucid: interrupted", file=sys.stderr)
+        report("pellucid: interrupted")
         return 130
     except BrokenPipeError:  # the reader of a pipe has closed it
         discard_output()
         return 1
     except OSError as error:
-        print(f"pellucid: {error}", file=sys.stderr)
+        report(f"pellucid: {error}")
         return 1
     except Exception as error:
-        print(f"pellucid: {_described(error)}", file=sys.stderr)
+        report(f"pellucid: {_described(error)}")
         if os.environ.get(TRACEBACK):
             import traceback
 

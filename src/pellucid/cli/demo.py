@@ -38,11 +38,10 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from pathlib import Path
 
-    from rich.console import Console
     from rich.text import Text
 
     from pellucid import finetune, train
-    from pellucid.cli.display import RunDisplay, stop_on_signals
+    from pellucid.cli.display import RunDisplay, run_console, stop_on_signals
     from pellucid.cli.output import command, print_json
     from pellucid.cli.reports import TEMPERATURE, TOP_P, finish_run, print_completion, print_table, run_json
     from pellucid.cli.studio import serve
@@ -59,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not 5 <= args.seconds < float("inf"):
         raise PellucidError(f"--seconds must be 5 or more, not {args.seconds:g}")
-    console = Console(highlight=False, stderr=args.json)
+    console = run_console(json=args.json)
     out = Path(args.out) if args.out else numbered_folder()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PellucidError(f"{out} exists: choose another --out")

@@ -3,12 +3,13 @@
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self, cast
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,11 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 from pellucid import events
+from pellucid.cli.streams import HANGUP, GuardedStream, handling, report
 from pellucid.planning.final_loss import predict_final_loss
 
 
 BARS = "▁▂▃▄▅▆▇█"
 STOPPING = "stopping after this step, and saving (Ctrl-C again to stop at once)"
+SKIPPED_SHOWN = 20  # of the files that are not read
 SMOOTHING = 0.9  # of the displayed loss; the files hold every step's own
 
 
@@ -33,8 +36,8 @@ class RunDisplay:
     """
 
     def __init__(self, *, json: bool = False, console: Console | None = None, errors: Console | None = None) -> None:
-        self.console = console or Console(stderr=json, highlight=False)
-        self.preparation = PreparationLine(errors or Console(stderr=True, highlight=False))
+        self.console = console or run_console(json=json)
+        self.preparation = PreparationLine(errors or run_console(json=True))
         self.view: Live | None = None
         self.plan: dict[str, Any] = {}
         self.loss = math.nan
@@ -44,12 +47,25 @@ class RunDisplay:
         self.curve: list[float] = []
         self.printed = 0.0
         self.stopping = False
+        self.skipped = 0  # files of the stage that were not read
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self._close()
+        error = self._output_error
+        if error is not None and not isinstance(error, BrokenPipeError):
+            report(f"pellucid: the display ended early: {error.strerror or error}")
+
+    @property
+    def _output_error(self) -> OSError | None:
+        return getattr(self.console.file, "error", None)
+
+    @property
+    def reader_is_gone(self) -> bool:
+        """Whether the display's output is a pipe that its reader has closed (`| head`)."""
+        return isinstance(self._output_error, BrokenPipeError)
 
     def _close(self) -> None:
         self.preparation.close()
@@ -58,13 +74,23 @@ class RunDisplay:
             self.view = None
 
     def __call__(self, event: events.Event) -> None:
+        self._show(event)
+        if self.reader_is_gone and not self.plan:  # before the first step there is nothing to save
+            raise BrokenPipeError
+
+    def _show(self, event: events.Event) -> None:
         match event:
             case events.Skipped():
-                self.console.print(Text(f"not read: {event.path}: {event.reason}", style="yellow"))
+                self.skipped += 1
+                if self.skipped <= SKIPPED_SHOWN:
+                    self.console.print(Text(f"not read: {event.path}: {event.reason}", style="yellow"))
             case events.Progress(unit="bytes"):
                 self.preparation.update(event)
             case events.Progress():
                 self.preparation.close()
+                if self.skipped > SKIPPED_SHOWN:
+                    self.console.print(f"[yellow]and {self.skipped - SKIPPED_SHOWN:,} more not read[/]")
+                self.skipped = 0
                 count = f": {event.done:,} {event.unit}" if event.done else " ..."
                 self.console.print(f"[dim]{event.stage}{count}[/]")
             case events.RunStarted():
@@ -240,9 +266,18 @@ def format_duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def run_console(*, json: bool) -> Console:
+    """A console for the display of a run, on standard error with `json`: when it cannot be written the run goes on."""
+    stream = sys.stderr if json else sys.stdout
+    return Console(file=cast(IO[str], GuardedStream(stream)), highlight=False)
+
+
 @contextmanager
 def stop_on_signals(live: RunDisplay) -> Iterator[Callable[[], bool]]:
-    """Makes Ctrl-C and SIGTERM request that a run saves and stops; a second one stops it at once. Yields `stop` for `train`."""
+    """Makes Ctrl-C, SIGTERM, SIGHUP and a closed pipe request that a run saves and stops; a second signal stops it at once.
+
+    Signals that the process ignores stay ignored (`nohup`). Yields `stop` for `train`.
+    """
     requested = False
 
     def request(number: int, frame: FrameType | None) -> None:
@@ -252,11 +287,8 @@ def stop_on_signals(live: RunDisplay) -> Iterator[Callable[[], bool]]:
         requested = True
         live.stopping = True
         if not live.view:  # a signal handler must not call print; 2 is stderr
-            os.write(2, STOPPING.encode() + b"\n")
+            with suppress(OSError):
+                os.write(2, STOPPING.encode() + b"\n")
 
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: requested
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with handling((signal.SIGINT, signal.SIGTERM, *HANGUP), request):
+        yield lambda: requested or live.reader_is_gone

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from pellucid.cli.run_options import add_options, flag_of, given_options
+from pellucid.cli.run_options import add_options, given_options
 from pellucid.training.options import FinetuningOptions
 
 
@@ -22,28 +22,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, FinetuningOptions)
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the order and of the held-out split (default 0)")
     parser.add_argument("--no-record", action="store_true", help="keep no record of the run (RUN/finetuning.pellucid)")
-    parser.add_argument("--resume", action="store_true", help="resume the run in --out; needs no EXAMPLES")
+    parser.add_argument("--resume", action="store_true", help="resume the run in --out; with EXAMPLES: or start it")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    if args.resume == bool(args.examples):
+    if not args.resume and not args.examples:
         print("pellucid finetune: give EXAMPLES for a new run, or --resume for one that exists", file=sys.stderr)
         return 2
     options = given_options(args, FinetuningOptions)
-    planned = [f"--{name}" for name in ("model", "seed") if getattr(args, name) is not None]
-    planned += [flag_of(name, FinetuningOptions) for name in options]
-    if args.resume and planned:
-        print(f"pellucid finetune: a run goes on as it was planned: leave out {planned[0]}", file=sys.stderr)
-        return 2
     from pellucid import finetune
     from pellucid.cli.display import RunDisplay, stop_on_signals
     from pellucid.cli.reports import finish_run
 
     with RunDisplay(json=args.json) as live, stop_on_signals(live) as stop:
         done = finetune(
-            args.examples, args.out, model=args.model or "default", seed=args.seed or 0, resume=args.resume,
+            args.examples, args.out, model=args.model, seed=args.seed, resume=args.resume,
             record=not args.no_record, observers=[live], stop=stop, **options,
         )  # fmt: skip
     return finish_run(done, json=args.json)

@@ -40,11 +40,6 @@ def given_options(args: argparse.Namespace, options: type[RunOptions]) -> dict[s
     return {name: _value(flags[name], value) for name, value in values.items() if value is not None}
 
 
-def flag_of(name: str, options: type[RunOptions]) -> str:
-    """The flag of an option."""
-    return next(f"--{known.flag or name.replace('_', '-')}" for known_name, known in table(options) if known_name == name)
-
-
 def _value(known: RunOption, value: Any) -> Any:
     return dict(value) if known.kind is Mapping else value
 

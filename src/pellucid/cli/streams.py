@@ -1,15 +1,17 @@
-"""The process's standard streams, where some are closed or cannot be written; and SIGTERM."""
+"""The process's standard streams, where some are closed or cannot be written; and the signals that end a process."""
 
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TextIO
 
 
 STDOUT, STDERR = 1, 2
+HANGUP = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # Windows has none
 
 
 def open_closed_streams() -> frozenset[int]:
@@ -31,30 +33,94 @@ def open_closed_streams() -> frozenset[int]:
     return closed
 
 
-def discard_output() -> None:
-    """Sends what standard output still holds to the null device, so that the interpreter does not fail on it at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def discard_output(stream: TextIO | None = None) -> None:
+    """Sends what a stream (default: standard output) still holds, and all that follows, to the null device.
+
+    So the interpreter does not fail on it at its end.
+    """
+    with suppress(OSError, ValueError):  # a stream without a descriptor, as tests have
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
+
+
+def report(line: str) -> None:
+    """Prints a line on standard error; nobody may be there to read it."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        discard_output(sys.stderr)
+
+
+class GuardedStream:
+    """A text stream whose failure is kept rather than raised: what a run prints must not end it between two checkpoints.
+
+    Attributes:
+        error: the first failure to write; what is written after that goes nowhere. None: there was none.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.error: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """Writes text, as far as that is possible."""
+        self._attempt(lambda: self.stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flushes the stream, as far as that is possible."""
+        self._attempt(self.stream.flush)
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        if self.error is None:
+            try:
+                action()
+            except OSError as error:
+                self.error = error
+                discard_output(self.stream)
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        return self.stream.isatty()
+
+    def fileno(self) -> int:
+        """The descriptor of the stream."""
+        return self.stream.fileno()
+
+    @property
+    def encoding(self) -> str:
+        """The encoding of the stream."""
+        return self.stream.encoding
 
 
 @contextmanager
-def interrupted_by_sigterm() -> Iterator[None]:
-    """Makes SIGTERM an interrupt, as Ctrl-C is, so that unfinished files are removed; a second one ends the process at once.
-
-    A handler that the process has already is left alone, and so is a process whose main thread this is not.
-    """
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
+def handling(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handles signals inside the block, but for those that the process ignores (`nohup`), and off the main thread none."""
+    before: dict[int, object] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.getsignal(number) for number in numbers}
+        before = {number: known for number, known in before.items() if known not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, known in before.items():
+            signal.signal(number, known)  # type: ignore[arg-type]
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP an interrupt, as Ctrl-C is, so that unfinished files are removed; a second one ends the process.
+
+    A handler that the process has already is left alone, and so is a process whose main thread this is not.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    with handling([n for n in (signal.SIGTERM, *HANGUP) if signal.getsignal(n) == signal.SIG_DFL], interrupt):
+        yield
 
 
 def _is_open(descriptor: int) -> bool:

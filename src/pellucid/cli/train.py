@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.cli.plan import whole
-from pellucid.cli.run_options import add_options, flag_of, given_options
+from pellucid.cli.run_options import add_options, given_options
 from pellucid.events import Observer
 from pellucid.training.options import TrainingOptions
 
@@ -17,7 +17,8 @@ Without a budget: 20 tokens a parameter, at most 8 times through the text.
 With --dry-run: prints the plan, its time on this machine and its memory; nothing is kept."""
 EXAMPLE = """pellucid train book.txt --out runs/book --preset cpu-2m --minutes 10
   pellucid train book.txt --parameters 10M --dry-run
-  pellucid train --resume --out runs/book"""
+  pellucid train --resume --out runs/book
+  pellucid train book.txt --out runs/book --minutes 10 --resume      # starts or goes on: what a restart script types"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,20 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wandb", nargs="?", const="", metavar="PROJECT", help="also log to Weights & Biases (needs the package wandb)"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan, its time and memory, and stop; needs no --out")
-    parser.add_argument("--resume", action="store_true", help="resume the run in --out; needs no TEXT")
+    parser.add_argument("--resume", action="store_true", help="resume the run in --out; with TEXT: or start it")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    if args.resume == bool(args.text):
+    if not args.resume and not args.text:
         print("pellucid train: give TEXT for a new run, or --resume for one that exists", file=sys.stderr)
         return 2
     options = given_options(args, TrainingOptions)
-    planned = [*(flag_of(name, TrainingOptions) for name in options), *(["--seed"] if args.seed is not None else [])]
-    if args.resume and planned:
-        print(f"pellucid train: a run goes on as it was planned: leave out {planned[0]}", file=sys.stderr)
-        return 2
     if (args.dry_run and args.resume) or not (args.out or args.dry_run):
         print("pellucid train: give --out RUN; only a --dry-run of a new run needs none", file=sys.stderr)
         return 2
@@ -64,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         if args.wandb is not None:
             boards.append(WeightsAndBiases(Path(args.out), args.wandb or None))
         done = train(
-            args.text, args.out, seed=args.seed or 0, resume=args.resume, record=not args.no_record,
+            args.text, args.out, seed=args.seed, resume=args.resume, record=not args.no_record,
             observers=[live, *boards], stop=stop, **options,
         )  # fmt: skip
     return finish_run(done, json=args.json)
@@ -79,7 +76,7 @@ def _dry_run(args: argparse.Namespace, options: dict[str, Any]) -> int:
     from pellucid.training.run import dry_run
 
     with RunDisplay(json=args.json) as live:
-        plan, throughput = dry_run(args.text, seed=args.seed or 0, observers=[live], **options)
+        plan, throughput = dry_run(args.text, seed=args.seed, observers=[live], **options)
     scaled_shape = shape_for(args.parameters) if args.parameters else None
     preview = Preview(plan=plan, throughput=throughput, scaled_shape=scaled_shape)
     if args.json:

@@ -4,8 +4,8 @@ In: text files and folders, or the documentation inside Python's standard librar
 Out: documents; a corpus on disk (token ids in checksummed shards, a part held out); windows of tokens to train on, the k-th a
 pure function of (seed, k).
 
-Read in this order: `documents` (with `utf8`) and `prose`, `document_index`, `split`, `segments`, `encoder` (with
-`shard_writer`), `build`, `shards`, `tokens`, `windows`.
+Read in this order: `documents` (with `folder_files` and `utf8`) and `prose`, `document_index`, `split`, `segments`, `encoder`
+(with `shard_writer`), `build`, `shards`, `tokens`, `windows`.
 """
 
 from pellucid.corpus.build import build_corpus

@@ -15,7 +15,7 @@ from typing import Any
 
 from pellucid import events
 from pellucid.corpus.document_index import DocumentIndex, index_documents
-from pellucid.corpus.documents import PART_CHARS, OnSkip, Part, Source, read_parts, size_in_bytes, sources_of, warn
+from pellucid.corpus.documents import PART_CHARS, Document, OnSkip, Part, Source, read_parts, size_in_bytes, sources_of, warn
 from pellucid.corpus.encoder import CorpusEncoder
 from pellucid.corpus.segments import Segment, find_cut, segments, subsample, training_texts
 from pellucid.corpus.shard_writer import ChangedFileError
@@ -70,7 +70,7 @@ def build_corpus(
         held_out: what to hold out; then `fraction` and `seed` are not used, and all other documents are trained on.
         shard_tokens: the most tokens in one file.
         on_skip: called with what is not read, or not trained on, and the reason. Default: a warning.
-        observers: called with `events.Progress`, in bytes.
+        observers: called with `events.Progress`, in bytes; and with how many files were read, if a folder was given.
 
     Raises:
         PellucidError: `out` exists, the disk is full, or there is too little text to hold any out.
@@ -170,10 +170,13 @@ class _Build:
 
     def _split(self, fraction: float, seed: int) -> None:
         """Indexes and splits the documents, and reports those that are left out."""
-        total = size_in_bytes([*self.train, *(self.held_out or ())])
-        train = read_parts(self.train, on_skip=self.on_skip)
-        held_out = None if self.held_out is None else read_parts(self.held_out, on_skip=self.on_skip)
-        self.index = index_documents(train, held_out, self._progress(INDEXING, total))
+        sources = [*self.train, *(self.held_out or ())]
+        read: list[Path] = []
+        train = read_parts(self.train, on_skip=self.on_skip, on_read=read.append)
+        held_out = None if self.held_out is None else read_parts(self.held_out, on_skip=self.on_skip, on_read=read.append)
+        self.index = index_documents(train, held_out, self._progress(INDEXING, size_in_bytes(sources)))
+        if any(not isinstance(source, Document) and Path(source).is_dir() for source in sources):
+            emit(self.observers, events.Progress(stage=INDEXING, done=len(read), unit=f"file{'s' * (len(read) != 1)}"))
         self.split = split_documents(self.index, fraction, seed)
         if self.split.cut is not None:
             self.cut = find_cut(self._parts(), self.split)

@@ -6,7 +6,6 @@ line of a `.jsonl` file.
 """
 
 import json
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pellucid.arguments import path_of, shown
+from pellucid.corpus.folder_files import folder_files
 from pellucid.corpus.utf8 import decode, file_contains, normalize_newlines, read_blocks, reason_to_skip
 from pellucid.errors import PellucidError
 from pellucid.text.split_pattern import chunks_of
@@ -37,7 +37,7 @@ class Document:
 
 
 Source = str | Path | Document
-OnSkip = Callable[[Path, str], None]  # called with each file of a folder that is not read, and the reason
+OnSkip = Callable[[Path, str], None]  # called with each file or subfolder of a folder that is not read, and the reason
 
 
 class Part(NamedTuple):
@@ -85,8 +85,8 @@ def read_documents(sources: Sequence[Source], *, on_skip: OnSkip = warn) -> Iter
 
     Args:
         sources: files, or folders that are read recursively: a folder's files by name, then its subfolders. Names that begin
-            with a dot are skipped. Documents are taken as they are, before all files. The same sources give the same
-            documents; to iterate twice, call this twice.
+            with a dot are skipped, and so are runs, models and caches (`folder_files`). Documents are taken as they are, before
+            all files. The same sources give the same documents; to iterate twice, call this twice.
         on_skip: called with each file of a folder that is not read, and the reason. Default: a warning.
 
     Raises:
@@ -98,13 +98,19 @@ def read_documents(sources: Sequence[Source], *, on_skip: OnSkip = warn) -> Iter
     return _joined(read_parts(sources, on_skip=on_skip))
 
 
-def read_parts(sources: Sequence[Source], *, on_skip: OnSkip = warn) -> Iterator[Part]:
-    """The documents of `read_documents`, in parts. Errors as there, but an empty list of sources gives no parts."""
+def read_parts(
+    sources: Sequence[Source], *, on_skip: OnSkip = warn, on_read: Callable[[Path], object] = lambda path: None
+) -> Iterator[Part]:
+    """The documents of `read_documents`, in parts. Errors as there, but an empty list of sources gives no parts.
+
+    Args:
+        on_read: called with each file that is read.
+    """
     paths = [path_of("a source of text", source) for source in sources if not isinstance(source, Document)]
     for path in paths:
         if not path.exists():
             raise PellucidError(f"there is no file or folder {shown(str(path))}; a text itself is a pellucid.corpus.Document")
-    return _parts([source for source in sources if isinstance(source, Document)], paths, on_skip)
+    return _parts([source for source in sources if isinstance(source, Document)], paths, on_skip, on_read)
 
 
 def size_in_bytes(sources: Sequence[Source]) -> int:
@@ -114,7 +120,7 @@ def size_in_bytes(sources: Sequence[Source]) -> int:
         if isinstance(source, Document):
             total += len(source.text)
         elif (path := Path(source)).is_dir():
-            total += sum(file.stat().st_size for file in _files(path) if file.is_file())
+            total += sum(file.stat().st_size for file, _ in folder_files(path) if file.is_file())
         elif path.exists():
             total += path.stat().st_size
     return total
@@ -129,17 +135,20 @@ def _joined(parts: Iterator[Part]) -> Iterator[Document]:
             texts.clear()
 
 
-def _parts(documents: list[Document], paths: list[Path], on_skip: OnSkip) -> Iterator[Part]:
+def _parts(
+    documents: list[Document], paths: list[Path], on_skip: OnSkip, on_read: Callable[[Path], object]
+) -> Iterator[Part]:
     for document in documents:
         yield from _parts_of(document.name, [document.text])
     found = not paths
     for path in paths:
         if path.is_dir():
-            for file in _files(path):
-                if reason := reason_to_skip(file):
+            for file, reason in folder_files(path):
+                if reason := reason or reason_to_skip(file):
                     on_skip(file, reason)
                     continue
                 empty = True
+                on_read(file)
                 for part in _read(file, (path.resolve().name / file.relative_to(path)).as_posix()):
                     empty = False
                     yield part
@@ -149,6 +158,7 @@ def _parts(documents: list[Document], paths: list[Path], on_skip: OnSkip) -> Ite
         else:
             if reason := reason_to_skip(path):
                 raise PellucidError(f"{path} cannot be read as text: {reason}")
+            on_read(path)
             for part in _read(path, path.name):
                 found = True
                 yield part
@@ -166,17 +176,6 @@ def _parts_of(name: str, texts: Iterable[str]) -> Iterator[Part]:
             first = False
         before = text
     yield Part(name, before or "", first, True)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    def fail(error: OSError) -> None:
-        raise PellucidError(f"cannot read the folder {error.filename}: {error.strerror}")
-
-    for directory, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(directory, name) for name in sorted(files) if not name.startswith("."))
-        # os.walk does not enter linked folders, which could be circular; they are yielded to be reported.
-        yield from (path for name in folders if (path := Path(directory, name)).is_symlink())
 
 
 def _read(file: Path, name: str) -> Iterator[Part]:

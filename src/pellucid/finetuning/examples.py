@@ -4,6 +4,7 @@ import codecs
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,8 @@ class ExampleBatches:
         self.train = [_encode(e, tokenizer, n_ctx) for e in train]
         self.held_out_examples = [_encode(e, tokenizer, n_ctx) for e in held_out]
         self.held_out_bytes = sum(len(e.completion.encode()) for e in held_out)
-        self._tokens = [0]  # training tokens before each step, as far as they were asked for
+        self.epoch_tokens = sum(len(ids) - 1 for ids, _ in self.train)
+        self._sums: tuple[int, list[int]] = (-1, [])  # an epoch, and the training tokens before each of its examples
 
     def _chosen(self, step: int) -> list[tuple[list[int], int]]:
         """The examples of a step: every epoch goes through all of them in an order of its own."""
@@ -127,9 +129,12 @@ class ExampleBatches:
 
     def tokens_before(self, step: int) -> int:
         """Training tokens in all steps before `step`, padding not counted."""
-        while len(self._tokens) <= step:
-            self._tokens.append(self._tokens[-1] + sum(len(ids) - 1 for ids, _ in self._chosen(len(self._tokens) - 1)))
-        return self._tokens[step]
+        n = len(self.train)
+        epoch, index = divmod(step * self.size, n)
+        if self._sums[0] != epoch:
+            lengths = (len(self.train[permuted(k, n, key=mix(self.seed, epoch))][0]) - 1 for k in range(n))
+            self._sums = epoch, list(accumulate(lengths, initial=0))
+        return epoch * self.epoch_tokens + self._sums[1][index]
 
     def epoch_at(self, step: int) -> float:
         """Examples in all steps before `step`, over the examples of an epoch."""

@@ -19,11 +19,12 @@ from pellucid.generation.model import GPT
 from pellucid.runs.files import BASE, CORPUS, EXAMPLES, HELD_OUT_EXAMPLES
 from pellucid.runs.plan import Plan
 from pellucid.runs.recipe import Recipe
-from pellucid.training.batches import Batches, WindowBatches, windows_to_hold_out
+from pellucid.training.batches import Batches, WindowBatches, refuse_too_little_held_out, windows_to_hold_out
+from pellucid.training.memory_limit import refuse_large_batch
 from pellucid.training.options import FinetuningKeywords, FinetuningOptions, takes_options
 from pellucid.training.planner import Workload, at_least_one
 from pellucid.training.prepare import prepare_corpus
-from pellucid.training.run import Run, run_job
+from pellucid.training.run import Run, can_be_recorded, run_job
 
 
 EPOCHS = 4  # choice: the default of GPT-3's own fine-tuning service
@@ -41,8 +42,8 @@ def finetune(
     examples: str | Path | Sequence[Example],
     out: str | Path,
     *,
-    model: str | Path | GPT = "default",
-    seed: int = 0,
+    model: str | Path | GPT | None = None,
+    seed: int | None = None,
     record: bool = True,
     resume: bool = False,
     observers: Sequence[Observer] = (),
@@ -53,11 +54,11 @@ def finetune(
     """Fine-tunes a model, or resumes a run.
 
     Args:
-        examples: a JSONL file of prompt and completion, a list of `Example`, or a file or folder of plain text. Ignored
-            when resuming.
+        examples: a JSONL file of prompt and completion, a list of `Example`, or a file or folder of plain text. May be empty,
+            such as `[]`, where a run is resumed.
         out: the run directory; new, or that of the run to resume.
-        model: what to start from: anything `load` takes, or a model.
-        seed: of the order of examples, and of which are held out.
+        model: what to start from: anything `load` takes, or a model. None: the embedded model.
+        seed: of the order of examples, and of which are held out; 0 if not given.
         record: keep `finetuning.pellucid` in the run at its end: both models beside each other, as pictures need it.
         resume, observers, stop: as in `train`.
         write_record: writes the record at the end (`pellucid.finetune` passes `interpret`'s); None: no record is written.
@@ -73,13 +74,14 @@ def finetune(
         PellucidError: no examples, an example longer than the context, a run directory that exists, a damaged checkpoint, no
             such device.
     """
-    given = examples if flag("resume", resume) else _examples(examples)
-    if not isinstance(model, GPT):
+    given = () if flag("resume", resume) and not examples else _examples(examples)
+    if model is not None and not isinstance(model, GPT):
         path_of("model", model)
     job = FinetuningJob(given, model, FinetuningOptions(**options))
     recorded = flag("record", record) and write_record is not None
     run = run_job(job, path_of("out", out), seed=seed, record=recorded, resume=resume, observers=observers, stop=stop)
-    if write_record and record and run.plan.record and run.step == run.plan.total_steps:
+    finished = run.step == run.plan.total_steps
+    if write_record and record and run.plan.record and finished and can_be_recorded(run.path, run.plan, observers):
         write_record(run.path, run.plan)
     return run
 
@@ -99,9 +101,18 @@ class FinetuningJob:
     kind = "finetune"
 
     def __init__(
-        self, examples: str | Path | Sequence[Example], model: str | Path | GPT, options: FinetuningOptions
+        self, examples: str | Path | Sequence[Example], model: str | Path | GPT | None, options: FinetuningOptions
     ) -> None:
         self.examples, self.model, self.options = examples, model, options
+
+    @property
+    def has_data(self) -> bool:
+        """Whether examples or text were given."""
+        return bool(self.examples)
+
+    def arguments(self) -> dict[str, Any]:
+        """The examples and the model that were given."""
+        return {name: value for name, value in (("examples", self.examples), ("model", self.model)) if value}
 
     def check(self) -> None:
         """Refuses a JSON file as examples.
@@ -116,7 +127,7 @@ class FinetuningJob:
 
     def prepare(self, run: Path, seed: int, observers: Sequence[Observer]) -> Workload:
         """Writes the model before, and the examples or the text."""
-        base = self.model if isinstance(self.model, GPT) else load(self.model)
+        base = self.model if isinstance(self.model, GPT) else load(self.model or "default")
         tokenizer, batch = base.require_tokenizer(), BATCH
         if isinstance(self.examples, str | Path) and Path(self.examples).suffix.lower() != ".jsonl":
             prepare_corpus(self.examples, None, run, base.config, tokenizer, seed, observers)
@@ -148,7 +159,10 @@ class ExampleWorkload(Workload):
         self.config, self.tokenizer = base.config, base.require_tokenizer()
         corpus = open_corpus(run / CORPUS, verify=False) if (run / CORPUS).exists() else None
         held_out = 0 if corpus is None else windows_to_hold_out(corpus, base.config.n_ctx)
+        refuse_large_batch(batch * base.config.n_ctx)
         self.batches = batches_of(run, base, batch, seed, held_out)
+        if isinstance(self.batches, WindowBatches):
+            refuse_too_little_held_out(self.batches)
         self.positions = self.batches.batch(0)[0].shape[1]
         self.learning_rate = RATE_BY_WIDTH / base.config.d_model
         source = {"base": self.config.name or "model", "tokenizer": self.tokenizer.fingerprint}

@@ -15,7 +15,7 @@ from pellucid.interpret.capture import PIECES, piece_table
 from pellucid.interpret.training_stats import held_out_window, losses, stretch
 from pellucid.record import Provenance, RecordWriter, as_uint8, describe
 from pellucid.runs.files import METRICS, MOMENTS, step_name
-from pellucid.runs.metrics import read_metrics
+from pellucid.runs.metrics import missing_line, read_metrics
 from pellucid.runs.plan import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLE_TOP_P, Plan
 from pellucid.runtime.inference_mode import inference_mode
 from pellucid.text import Tokenizer
@@ -77,6 +77,8 @@ def write_logged_chunks(target: BinaryIO, run: Path, plan: Plan, model: GPT, bat
         chunks = _TrainingChunks(writer, plan, model, batches)
         if (run / METRICS).is_file():
             lines = read_metrics(run, until=step)
+            if missing := missing_line(lines, plan, step):
+                raise PellucidError(f"{run / METRICS} has no line for {missing}")
             chunks.write_steps(lines)
             chunks.write_held_out(lines)
             chunks.write_samples(lines)

@@ -4,6 +4,7 @@
     RUN/metrics.jsonl     a line a step          RUN/checkpoints/   step-00000012/, ...: what a run resumes from
     RUN/model/            the newest model       RUN/best/          the model with the lowest held-out loss, if it is kept
     RUN/training.pellucid the record, if there is one; made of moments/, with the checkpoint in example/
+    RUN/arguments.json    the arguments that the run was started with: a command that resumes it may repeat them
 
 A fine-tuning run has base/ (the model it started from) and finetuning.pellucid; on examples it has examples.jsonl and
 held_out.jsonl instead of corpus/.
@@ -13,6 +14,7 @@ from pathlib import Path
 
 
 RUN_FILE = "run.json"
+ARGUMENTS = "arguments.json"
 METRICS = "metrics.jsonl"
 CORPUS = "corpus"
 CHECKPOINTS = "checkpoints"

@@ -1,16 +1,22 @@
-"""`metrics.jsonl`: a line a step, a line a held-out evaluation, a line a sample; written by an observer, read back as dicts."""
+"""`metrics.jsonl`: a line a step, a line a held-out evaluation, a line a sample; written by an observer, read back as dicts.
 
+A line that is damaged (bytes that are not UTF-8, half a line, another type) is left out wherever lines are read, and reported.
+"""
+
+import codecs
 import json
 import os
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pellucid import events
-from pellucid.errors import PellucidError
-from pellucid.files import appending, replacing, sync_file
+from pellucid.files import appending, cannot_write, replacing, sync_file
 from pellucid.runs.files import METRICS
 from pellucid.runs.metrics_lines import parse_line
+from pellucid.runs.plan import Plan
 from pellucid.strict_json import Fields, parse_json
 
 
@@ -21,18 +27,24 @@ _END = 1 << 16  # bytes of the end of the file that `last_step` reads: some hund
 class MetricsWriter:
     """An observer that appends a line to `RUN/metrics.jsonl` for each event that has one.
 
-    Lines of steps after the checkpoint that a run resumes from are cut first: those steps are about to happen again.
+    Lines of steps after the checkpoint that a run resumes from are cut first: those steps are about to happen again. Damaged
+    lines are removed, and every line that stays ends with a newline.
 
     Args:
         run: the run directory.
         keep_steps: the step that the run resumes from; 0 for a new run, which begins with an empty file.
+
+    Attributes:
+        damaged: the lines that were removed because they could not be read.
     """
 
     def __init__(self, run: Path, *, keep_steps: int) -> None:
-        path = run / METRICS
+        self.path = path = run / METRICS
+        self.damaged = DamagedLines()
         if path.exists():
             with path.open("rb") as old, replacing(path) as new:
-                new.writelines(line for line, values in _lines(old, path) if keep_steps and values["step"] <= keep_steps)
+                lines = _lines(old, self.damaged if keep_steps else DamagedLines())
+                new.writelines(line + b"\n" for line, values in lines if keep_steps and values["step"] <= keep_steps)
         self.file = appending(path)
 
     def __call__(self, event: events.Event) -> None:
@@ -48,15 +60,19 @@ class MetricsWriter:
             self.file.write(json.dumps(values(event)).encode("ascii") + b"\n")
             self.file.flush()
         except OSError as error:
-            raise PellucidError(f"could not write {self.file.name}: {error}; fix that, then resume") from error
+            raise cannot_write(self.path, error) from error
 
     def sync(self) -> None:
-        """Flushes what was written to the disk."""
-        sync_file(self.file)
+        """Flushes what was written to the disk. Raises as writing does."""
+        try:
+            sync_file(self.file)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
     def close(self) -> None:
-        """Closes the file."""
-        self.file.close()
+        """Closes the file. Every line was flushed when it was written: what is left now is one that could not be."""
+        with suppress(OSError):
+            self.file.close()
 
 
 def _step(event: events.StepDone) -> dict[str, Any]:
@@ -90,36 +106,80 @@ _LINES: dict[type, Callable[[Any], dict[str, Any]]] = {
 }  # fmt: skip
 
 
+class DamagedLines:
+    """The lines of a `metrics.jsonl` that were left out.
+
+    Attributes:
+        count: how many. first: the number of the first of them, and what is wrong with it.
+    """
+
+    def __init__(self) -> None:
+        self.count, self.first = 0, ""
+
+    def add(self, number: int, reason: object) -> None:
+        """Counts a line."""
+        self.count += 1
+        self.first = self.first or f"line {number}: {reason}"
+
+    def __str__(self) -> str:
+        """"2 damaged lines left out (line 7: it is not JSON ...)", or the same of one line."""
+        return f"{self.count:,} damaged line{'s' * (self.count != 1)} left out ({self.first})"
+
+
 def read_metrics(run: Path, *, until: int | None = None) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`; one that a kill cut short is left out.
+    """The lines of a run's `metrics.jsonl`. Damaged ones are left out with a warning, one that a kill cut short without.
 
     Args:
         until: the last step whose lines are wanted. None: all.
 
     Raises:
         OSError: there is no such file.
-        PellucidError: a line is damaged; the message names file, line and field.
     """
-    with (run / METRICS).open("rb") as file:
-        lines = [values for _, values in _lines(file, run / METRICS)]
+    lines, damaged = readable_lines(run)
+    if damaged.count:
+        warnings.warn(f"{run / METRICS}: {damaged}", stacklevel=2)
     return lines if until is None else [line for line in lines if line["step"] <= until]
 
 
-def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """The lines of an open file with their values, less a last one that a kill cut short.
+def readable_lines(run: Path) -> tuple[list[dict[str, Any]], DamagedLines]:
+    """The lines of a run's `metrics.jsonl`, and what was left out of them. Raises OSError where there is no such file."""
+    damaged = DamagedLines()
+    with (run / METRICS).open("rb") as file:
+        return [values for _, values in _lines(file, damaged)], damaged
 
-    Raises:
-        PellucidError: a line that is not one of a run's.
+
+def missing_line(lines: Sequence[Mapping[str, Any]], plan: Plan, step: int) -> str | None:
+    """What has no line of its own though it has happened: "step 3", "the evaluation of step 4"; None: everything has one.
+
+    Args:
+        lines: of a run's first `step` steps.
     """
+    last = [plan.total_steps] if step == plan.total_steps else []
+    expected = {
+        ("loss", "step"): range(1, step + 1),
+        ("held_out_loss", "the evaluation of step"): dict.fromkeys([*range(0, step + 1, plan.held_out_every), *last]),
+        ("sample", "the sample of step"): [at for at in plan.sample_at if at <= step and plan.sample_prompt],
+    }
+    for (name, what), steps in expected.items():
+        found = (line["step"] for line in lines if name in line)
+        if (wrong := next((each for each in steps if next(found, None) != each), None)) is not None:
+            return f"{what} {wrong:,}"
+    return None
+
+
+def _lines(file: BinaryIO, damaged: DamagedLines) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """The readable lines of an open file, without their ends, and their values; the others are added to `damaged`."""
     for number, line in enumerate(file, start=1):
-        if line.endswith(b"}\n"):
-            try:
-                values = parse_line(line)
-                if missing := [name for name in ("tokens", *(_OF_A_STEP if "loss" in values else ())) if name not in values]:
-                    raise ValueError(f"it lacks {missing[0]!r}")
-                yield line, values
-            except ValueError as error:
-                raise PellucidError(f"{path}, line {number} is damaged ({error}): remove it to go on without it") from None
+        text = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).strip()
+        try:
+            values = parse_line(text)
+            if missing := [name for name in ("tokens", *(_OF_A_STEP if "loss" in values else ())) if name not in values]:
+                raise ValueError(f"it lacks {missing[0]!r}")
+        except ValueError as error:
+            if text and line.endswith(b"\n"):
+                damaged.add(number, error)
+            continue
+        yield text, values
 
 
 def last_step(run: Path) -> int | None:

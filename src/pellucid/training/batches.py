@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid.corpus.shards import TokenCorpus
 from pellucid.corpus.windows import Windows, evenly_spaced, sequential
+from pellucid.errors import PellucidError
 from pellucid.generation.model import GPT
 from pellucid.runs.plan import Plan
 from pellucid.runs.recipe import Recipe
@@ -21,6 +22,7 @@ from pellucid.training.step import micro_batch_of
 FIRST_TOKENS = 8_192  # held-out tokens read at each evaluation of a run whose plan says nothing of windows
 # Choices: what an evaluation reads, in windows spread over all held-out text. Those of a context of 2,048 are sixteen texts.
 SPREAD_TOKENS, FEWEST_WINDOWS = 16_384, 16
+MOST_RAMP_STEPS = 1 << 20  # each is in a table; GPT-3's ramp took some 50,000
 
 
 class Batches(Protocol):
@@ -98,6 +100,18 @@ class WindowBatches:
         return held_out_loss(model, self.held_out_windows, self.token_bytes, dtype=dtype, rows=rows)
 
 
+def refuse_too_little_held_out(batches: WindowBatches) -> None:
+    """Refuses held-out text that no loss can be measured on.
+
+    Raises:
+        PellucidError: no token of it follows another, or those that do stand for no text.
+    """
+    if not sum(int(batches.token_bytes[window[1:]].sum()) for window in batches.held_out_windows):
+        raise PellucidError(
+            "there is too little held-out text to measure a loss on: give more text, or text of its own with --held-out"
+        )
+
+
 def windows_to_hold_out(corpus: TokenCorpus, n_ctx: int) -> int:
     """How many windows of the held-out text the evaluations of a new run read."""
     there = -(-(len(corpus.held_out) - 1) // n_ctx)
@@ -105,8 +119,14 @@ def windows_to_hold_out(corpus: TokenCorpus, n_ctx: int) -> int:
 
 
 def ramp_of(recipe: Recipe, batch: int, n_ctx: int) -> tuple[int, ...]:
-    """Windows in all steps before step 0, 1, 2, ... up to the first full batch; (0,) without a ramp."""
+    """Windows in all steps before step 0, 1, 2, ... up to the first full batch; (0,) without a ramp.
+
+    Raises:
+        PellucidError: the batch would grow for more than `MOST_RAMP_STEPS` steps.
+    """
     before = [0]
     while (tokens := before[-1] * n_ctx) < recipe.ramp_tokens:
+        if len(before) > MOST_RAMP_STEPS:
+            raise PellucidError(f"batch_ramp would grow the batch for more than {MOST_RAMP_STEPS:,} steps: leave it out")
         before.append(before[-1] + recipe.windows_at(tokens, batch, n_ctx))
     return tuple(before)

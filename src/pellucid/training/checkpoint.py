@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
-from pellucid.files import copy_whole, make_folder, sha256, write_whole
+from pellucid.files import cannot_write, copy_whole, make_folder, sha256, write_whole
 from pellucid.folders import new_folder, remove_folder, remove_unfinished
 from pellucid.generation.model import GPT
 from pellucid.gpt.directory import load_weights
@@ -140,8 +140,9 @@ def save(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state: State, 
             remove_folder(old)
     except (OSError, PellucidError) as error:
         last = newest(run)
-        kept = f"{last.name} is intact; fix that, then resume" if last else "there is no earlier one"
-        raise PellucidError(f"could not save the checkpoint of step {state.step}: {error}; {kept}") from error
+        kept = f"{last.name} is intact; fix that, then resume" if last else "fix that, then resume: it starts from step 0"
+        reason = error if isinstance(error, PellucidError) else cannot_write(final, error)
+        raise PellucidError(f"could not save the checkpoint of step {state.step}: {reason}; {kept}") from error
     return final
 
 
@@ -157,7 +158,8 @@ def keep_example(run: Path, model: GPT, optimizer: torch.optim.Optimizer, state:
             remove_folder(old)
         _write(final, model, optimizer, state)
     except (OSError, PellucidError) as error:
-        raise PellucidError(f"could not save {final}: {error}; fix that, or go on without a record") from error
+        reason = error if isinstance(error, PellucidError) else cannot_write(final, error)
+        raise PellucidError(f"could not save {final}: {reason}; fix that, or go on without a record (--no-record)") from error
 
 
 def _must_fit(place: Path, tensors: Iterable[Tensor]) -> None:

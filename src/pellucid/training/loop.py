@@ -22,7 +22,7 @@ from pellucid.events import Observer, emit
 from pellucid.files import locked
 from pellucid.generation.model import GPT
 from pellucid.hashing import mix
-from pellucid.runs.files import BEST
+from pellucid.runs.files import BEST, METRICS
 from pellucid.runs.metrics import MetricsWriter
 from pellucid.runs.plan import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLE_TOP_P, Plan
 from pellucid.training import checkpoint
@@ -154,6 +154,8 @@ class _Loop:
             self._renew_model(found)  # a kill may have come between a checkpoint and this
         self.metrics = MetricsWriter(run, keep_steps=self.state.step)
         self.observers: list[Observer] = [self.metrics, *observers]
+        if self.metrics.damaged.count:
+            self._emit(events.Skipped(path=str(run / METRICS), reason=str(self.metrics.damaged)))
 
     def run_to_end(self) -> State:
         """Takes steps until the plan is done or `stop` says so."""

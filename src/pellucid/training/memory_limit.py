@@ -40,6 +40,7 @@ def refuse_too_large(
     precision = precision_of(str(dtype).removeprefix("torch."), compiled=has_operators(dtype, device))
     optimizer_state = optimizer_bytes(config, optimizer, settings)
     need = step_memory(config, windows, precision, accumulates=batch > windows, optimizer_state=optimizer_state)
+    refuse_large_batch(batch * config.n_ctx)
     if have is None or need.peak <= have:
         return
     smaller = (
@@ -58,6 +59,17 @@ def refuse_too_large(
         f"window{'s' * (windows != 1)} of {config.n_ctx:,} tokens), {where} has {have / 1e9:,.1f} GB, so "
         f"{(need.peak - have) / 1e9:,.1f} GB are missing: {fits}"
     )
+
+
+def refuse_large_batch(tokens: int) -> None:
+    """Refuses a batch whose ids and targets alone do not fit into this machine's memory.
+
+    Raises:
+        PellucidError: they take more than there is.
+    """
+    have, need = memory_limit(), 16 * tokens
+    if have is not None and need > have:
+        raise PellucidError(f"a batch of {tokens:,} tokens takes {need / 1e9:,.1f} GB for its ids alone: take a smaller one")
 
 
 def _what_fits(have: int, precision: str, optimizer: str, settings: Mapping[str, Any] | None) -> str:

@@ -74,13 +74,12 @@ def make_optimizer(
 
 
 def check_optimizer(learning_rate: float, name: str | None, settings: Mapping[str, Any] | None) -> None:
-    """Refuses what `make_optimizer` would, before there is a model.
+    """Refuses what `make_optimizer` would, and what no step can be taken or saved with, before there is a model.
 
     Raises:
-        PellucidError: as there.
+        PellucidError: as there, or a step fails.
     """
-    if name is not None:
-        make_optimizer(_stand_in(), Recipe.scaled(learning_rate, 1), name, settings)
+    _stepped(_stand_in(), Recipe.scaled(learning_rate, 1), name or DEFAULT_OPTIMIZER, settings)
 
 
 def optimizer_bytes(config: GPTConfig, name: str = DEFAULT_OPTIMIZER, settings: Mapping[str, Any] | None = None) -> int:
@@ -90,10 +89,7 @@ def optimizer_bytes(config: GPTConfig, name: str = DEFAULT_OPTIMIZER, settings: 
         PellucidError: as `make_optimizer`.
     """
     model = _stand_in()
-    optimizer = make_optimizer(model, Recipe.scaled(1e-3, 1), name, settings)
-    for parameter in model.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
+    optimizer = _stepped(model, Recipe.scaled(1e-3, 1), name, settings)
     kinds = dict(model.named_parameters())
     total = 0
     for tensor_name, shape in parameter_shapes(config):
@@ -103,6 +99,25 @@ def optimizer_bytes(config: GPTConfig, name: str = DEFAULT_OPTIMIZER, settings: 
             if isinstance(value, Tensor):
                 total += value.element_size() * math.prod(real.get(size, size) for size in value.shape)
     return total
+
+
+def _stepped(model: nn.Module, recipe: Recipe, name: str, settings: Mapping[str, Any] | None) -> torch.optim.Optimizer:
+    """An optimizer that has taken a step, and whose state can be saved and restored.
+
+    Raises:
+        PellucidError: as `make_optimizer`, or the step fails.
+    """
+    optimizer = make_optimizer(model, recipe, name, settings)
+    try:
+        for _ in range(2):
+            for parameter in model.parameters():
+                parameter.grad = torch.ones_like(parameter)
+            optimizer.step()
+        restore(model, optimizer, dict(state_of(model, optimizer)))
+    except Exception as error:  # whatever a value that PyTorch did not check raises
+        reason = " ".join(str(error).split())
+        raise PellucidError(f"{name} cannot take a step with this learning rate and these settings: {reason}") from None
+    return optimizer
 
 
 def _stand_in() -> nn.Module:

@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-from pellucid.arguments import as_float, instance, path_of, shown, text_of, whole_number
+from pellucid.arguments import as_float, instance, number, path_of, shown, text_of, whole_number
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
+from pellucid.runs.metrics_lines import LARGEST_COUNT
+from pellucid.runs.plan import MOST_STEPS, MOST_TEXT
+from pellucid.runs.recipe import LARGEST_NUMBER
 from pellucid.text.tokenizer import Tokenizer
 
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 
 MAX_PARAMETERS = 10**15  # far beyond any model
+MOST_MINUTES = 60 * 24 * 366 * 100.0  # a century
+MOST_EXAMPLES = 1 << 20  # in a step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +35,7 @@ class RunOption:
         kind: what its flag reads: int, float, str, bool (a switch) or Mapping (NAME=VALUE, repeated). None: it has no flag.
         help, metavar: for `--help`.
         choices: the values it may have; empty: any.
-        positive: whether it must be a finite number above 0.
+        positive: whether it must be a finite number above 0. most: the largest that a plan and its record can hold.
         group: at most one option of a group may be given.
         repeated: whether its flag may be given several times, for a list of values.
         planned: whether the plan has a field of the same name that takes the value as it is.
@@ -42,6 +47,7 @@ class RunOption:
     metavar: str | None = None
     choices: tuple[str, ...] = ()
     positive: bool = False
+    most: float = MOST_STEPS
     group: str = ""
     repeated: bool = False
     planned: bool = False
@@ -70,8 +76,12 @@ class RunOptions:
     """
 
     steps: int | None = option(int, "take this many steps", metavar="N", positive=True, group="budget")
-    minutes: float | None = option(float, "train for about this long", metavar="N", positive=True, group="budget")
-    learning_rate: float | None = option(float, "peak of the schedule (default: by shape)", metavar="X", positive=True)
+    minutes: float | None = option(
+        float, "train for about this long", metavar="N", positive=True, most=MOST_MINUTES, group="budget"
+    )
+    learning_rate: float | None = option(
+        float, "peak of the schedule (default: by shape)", metavar="X", positive=True, most=LARGEST_NUMBER
+    )
     prompt: str | None = option(str, "prompt of the run's samples (default: from held-out text)")
     dtype: str | None = option(
         str, "dtype of the matrix products (default: bfloat16 where the device has it)", choices=("float32", "bfloat16")
@@ -86,15 +96,21 @@ class RunOptions:
                 groups.setdefault(known.group, []).append(name)
             if value is None:
                 continue
-            number = not isinstance(value, bool) and isinstance(value, numbers.Real)
-            if known.positive and number and (as_float(value) or 0) <= 0:
+            real = not isinstance(value, bool) and isinstance(value, numbers.Real)
+            if known.positive and real and (as_float(value) or 0) <= 0:
                 raise PellucidError(f"{name} must be a number above 0, not {shown(value)}")
             _check_type(name, known.kind, value)
+            if known.positive:  # a NumPy scalar is a number, but no value for JSON
+                whole = known.kind is int
+                read = whole_number(name, value, 1, int(known.most)) if whole else number(name, value, 0, known.most)
+                object.__setattr__(self, name, read)
             if known.choices and value not in known.choices:
                 raise PellucidError(f"{name} must be {' or '.join(known.choices)}, not {shown(value)}")
         for names in groups.values():
             if sum(getattr(self, name) is not None for name in names) > 1:
                 raise PellucidError(f"give one of {', '.join(names)}, not several")
+        if self.prompt is not None:
+            _check_prompt(self.prompt)
 
     def given(self) -> dict[str, Any]:
         """The options that were given, by name."""
@@ -104,15 +120,6 @@ class RunOptions:
         """Those that a plan takes as they are."""
         names = {name for name, known in table(type(self)) if known.planned}
         return {name: value for name, value in self.given().items() if name in names}
-
-    def refuse_with_resume(self) -> None:
-        """Refuses any option: a run is resumed as it was planned.
-
-        Raises:
-            PellucidError: an option is given.
-        """
-        for name in self.given():
-            raise PellucidError(f"a run goes on as it was planned: {name} cannot be given with resume; start a new run")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +154,9 @@ class TrainingOptions(RunOptions):
     parameters: int | None = option(
         int, "number of parameters, such as 10M; sets shape, learning rate and batch", metavar="N", group="shape"
     )
-    tokens: int | None = option(int, "train on this many tokens", metavar="N", positive=True, group="budget")
+    tokens: int | None = option(
+        int, "train on this many tokens", metavar="N", positive=True, most=LARGEST_COUNT, group="budget"
+    )
     held_out: "Source | Sequence[Source] | None" = option(  # noqa: RUF009
         str, "text for the held-out loss; may be repeated", metavar="TEXT", repeated=True
     )
@@ -165,7 +174,7 @@ class TrainingOptions(RunOptions):
     keep_best: bool | None = option(bool, "end with the model of the lowest held-out loss, not the last one", planned=True)
     skip_spikes: float | None = option(
         float, "skip a step whose loss or gradient is Z standard deviations above those before it (default: none)",
-        metavar="Z", positive=True, planned=True,
+        metavar="Z", positive=True, most=LARGEST_NUMBER, planned=True,
     )  # fmt: skip
     patience: int | None = option(
         int, "stop when held-out loss has not fallen in N evaluations (default: never)", metavar="N", positive=True,
@@ -202,7 +211,9 @@ class FinetuningOptions(RunOptions):
     """
 
     epochs: float | None = option(float, "times through the examples (default 4)", metavar="N", positive=True, group="budget")
-    batch: int | None = option(int, "examples in a step (default 16, fewer for few examples)", metavar="N", positive=True)
+    batch: int | None = option(
+        int, "examples in a step (default 16, fewer for few examples)", metavar="N", positive=True, most=MOST_EXAMPLES
+    )
 
 
 class RunKeywords(TypedDict, total=False):
@@ -260,6 +271,20 @@ def _check_type(name: str, kind: type | None, value: object) -> None:
         text_of(name, value)
     if kind is Mapping and not isinstance(value, Mapping):
         raise PellucidError(f"{name} must be a mapping of names to values, not {shown(value)}")
+
+
+def _check_prompt(prompt: str) -> None:
+    """Refuses a prompt that no plan can hold.
+
+    Raises:
+        PellucidError: it is too long, or not text as UTF-8 has it.
+    """
+    if len(prompt) > MOST_TEXT:
+        raise PellucidError(f"prompt may have at most {MOST_TEXT:,} characters, not {len(prompt):,}")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise PellucidError(f"prompt must be text in UTF-8, not {shown(prompt)}: it holds bytes of another encoding") from None
 
 
 def table(options: type[RunOptions]) -> Iterator[tuple[str, RunOption]]:

@@ -78,6 +78,13 @@ class Job(Protocol):
     def options(self) -> RunOptions:
         """The options that were given."""
 
+    @property
+    def has_data(self) -> bool:
+        """Whether text or examples were given: without them a run can be resumed only."""
+
+    def arguments(self) -> dict[str, Any]:
+        """What was given beside the options, by the names of the arguments; nothing that was not given."""
+
     def check(self) -> None:
         """Refuses what cannot be done before anything is written. Raises PellucidError."""
 
@@ -107,7 +114,9 @@ class Precision:
         Raises:
             PellucidError: no such device here.
         """
-        device = resolve_device(options.device or "cpu")
+        device = resolve_device("cpu" if options.device is None else options.device)
+        if device.type == "meta":
+            raise PellucidError("nothing is computed on the device meta: use auto, cpu, cuda (cuda:1, ...) or mps")
         dtype: torch.dtype = getattr(torch, options.dtype) if options.dtype else default_dtype(device)
         return cls(device=device, dtype=dtype, compiled=has_operators(dtype, device))
 
@@ -123,7 +132,11 @@ def make_plan(workload: Workload, options: RunOptions, *, seed: int, record: boo
     """
     precision = Precision.of(options)
     learning_rate = options.learning_rate or workload.learning_rate
-    prompt = workload.default_prompt() if options.prompt is None else options.prompt
+    n_ctx = workload.config.n_ctx
+    if options.prompt is None:
+        prompt = _beginning(workload.default_prompt(), workload.tokenizer, n_ctx)
+    else:
+        prompt = _fitting(options.prompt, workload.tokenizer, n_ctx)
 
     def plan_of(steps_and_recipe: tuple[int, Recipe], evaluations: int, threads: int) -> Plan:
         steps, recipe = steps_and_recipe
@@ -143,7 +156,7 @@ def make_plan(workload: Workload, options: RunOptions, *, seed: int, record: boo
             device=str(precision.device),
             held_out_every=interval(steps, evaluations),
             sample_at=log_spaced(steps),
-            sample_prompt=_fitting(prompt, workload.tokenizer, workload.config.n_ctx),
+            sample_prompt=prompt,
             record=record,
             machine=dict(describe(precision.device)),
             **by_kind_and_option,
@@ -183,4 +196,11 @@ def _fitting(prompt: str, tokenizer: Tokenizer, n_ctx: int) -> str:
     """
     if (tokens := len(tokenizer.encode_prompt(prompt))) > n_ctx:
         raise PellucidError(f"the sample prompt has {tokens} tokens, the model reads {n_ctx}: shorten it")
+    return prompt
+
+
+def _beginning(prompt: str, tokenizer: Tokenizer, n_ctx: int) -> str:
+    """As many of a prompt's words as the model can read; "", which writes no samples, if that is none."""
+    while prompt and len(tokenizer.encode_prompt(prompt)) > n_ctx:
+        prompt = prompt.rpartition(" ")[0]
     return prompt

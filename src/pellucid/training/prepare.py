@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pellucid import events
@@ -10,7 +10,7 @@ from pellucid.corpus.build import ENCODING, build_corpus, partial_directory
 from pellucid.corpus.documents import Source
 from pellucid.errors import PellucidError
 from pellucid.events import Observer, emit
-from pellucid.files import LOCK, locked, sync_folder
+from pellucid.files import LOCK, cannot_write, locked, sync_folder
 from pellucid.folders import move_contents
 from pellucid.gpt.config import GPTConfig
 from pellucid.runs.files import CORPUS, RUN_FILE
@@ -33,7 +33,8 @@ def new_run(run: Path) -> Iterator[Path]:
     there = {path.name for path in run.iterdir()} if run.is_dir() else set()
     interrupted = DRAFT in there and RUN_FILE not in there
     if (run.exists() and not run.is_dir()) or (there - {LOCK} and not interrupted):
-        raise PellucidError(f"{run} exists: choose another --out, or go on with it by --resume")
+        how = "or go on with it by --resume" if RUN_FILE in there else "it holds other files than a run's"
+        raise PellucidError(f"{run} exists: choose another --out, {how}")
     created = [path for path in (run, *run.parents) if not path.exists()]
     draft = run / DRAFT
     begun = partial_directory(draft / CORPUS)
@@ -50,12 +51,13 @@ def new_run(run: Path) -> Iterator[Path]:
             finally:
                 _remove(draft, but=begun)
     except OSError as error:
-        raise PellucidError(f"cannot make the run {run}: {error}") from error
+        raise cannot_write(run, error, "the run") from error
     finally:
         if created and not (run / RUN_FILE).exists() and not begun.exists():
             shutil.rmtree(run, ignore_errors=True)
             for path in created[1:]:
-                path.rmdir()  # made for this run, and empty again
+                with suppress(FileNotFoundError):  # which could not be made
+                    path.rmdir()  # made for this run, and empty again
 
 
 def _remove(folder: Path, *, but: Path) -> None:

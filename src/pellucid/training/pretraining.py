@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ from pellucid.runs.recipe import DEFAULT_OPTIMIZER, MAX_EPOCHS, TOKENS_PER_PARAM
 from pellucid.runtime.device import resolve_device
 from pellucid.text import Tokenizer
 from pellucid.training import checkpoint
-from pellucid.training.batches import Batches, WindowBatches, ramp_of, windows_to_hold_out
+from pellucid.training.batches import Batches, WindowBatches, ramp_of, refuse_too_little_held_out, windows_to_hold_out
 from pellucid.training.first_weights import BY_NAME, FIRST_WEIGHTS, new_model
 from pellucid.training.memory_limit import refuse_too_large
 from pellucid.training.optimizers import check_optimizer
@@ -46,6 +47,15 @@ class TrainingJob:
 
     def __init__(self, corpus: Source | Sequence[Source], options: TrainingOptions) -> None:
         self.corpus, self.options = corpus, options
+
+    @property
+    def has_data(self) -> bool:
+        """Whether text was given."""
+        return bool(self.corpus)
+
+    def arguments(self) -> dict[str, Any]:
+        """The text that was given."""
+        return {"corpus": self.corpus} if self.corpus else {}
 
     def check(self) -> None:
         """Refuses what cannot be trained: a pattern that documents cannot be masked in, an optimizer, too little memory.
@@ -135,6 +145,7 @@ class TextWorkload(Workload):
         self.batches = windows = WindowBatches(
             self.corpus, self.tokenizer, config.n_ctx, max(1, self.batch), seed, held_out_windows=held_out
         )
+        refuse_too_little_held_out(windows)
         self.epoch_tokens = len(windows.windows) * config.n_ctx
         if self.batch < 1:
             raise PellucidError(f"batch_tokens is {batch_tokens}, less than one window of {config.n_ctx}: give that or more")

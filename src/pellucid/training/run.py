@@ -8,12 +8,13 @@ from typing import Any, Unpack
 
 from pellucid.arguments import flag, path_of, whole_number
 from pellucid.corpus.documents import Source, sources_of
-from pellucid.events import Observer
+from pellucid.events import Observer, Skipped, emit
+from pellucid.files import MAKE_ROOM, cannot_write
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.runs.curves import LossCurve, loss_curve
-from pellucid.runs.files import METRICS, RECORDS
-from pellucid.runs.metrics import read_metrics
+from pellucid.runs.files import METRICS, RECORDS, step_of
+from pellucid.runs.metrics import missing_line, read_metrics, readable_lines
 from pellucid.runs.plan import Plan
 from pellucid.runtime.threads import limit_threads
 from pellucid.training import checkpoint
@@ -21,9 +22,11 @@ from pellucid.training.loop import ended, run_steps
 from pellucid.training.memory_limit import retain_freed_memory
 from pellucid.training.options import TrainingKeywords, TrainingOptions, takes_options
 from pellucid.training.placement import placed, refuse_missing_operators
+from pellucid.training.plan_check import check_plan
 from pellucid.training.planner import Job, make_plan, measure
 from pellucid.training.prepare import new_run
 from pellucid.training.pretraining import TrainingJob
+from pellucid.training.run_arguments import has_run, refuse_other_arguments, save_arguments
 from pellucid.training.throughput import Throughput
 from pellucid.training.watch import MakeRecorder, Recorder
 
@@ -64,7 +67,7 @@ class Run:
         return load(self.path)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`; one that a kill cut short is left out."""
+        """The lines of `metrics.jsonl`: damaged ones are left out with a warning, one that a kill cut short without."""
         return read_metrics(self.path)
 
     def losses(self) -> LossCurve:
@@ -84,7 +87,7 @@ def train(
     corpus: Source | Sequence[Source],
     out: str | Path,
     *,
-    seed: int = 0,
+    seed: int | None = None,
     record: bool = True,
     resume: bool = False,
     observers: Sequence[Observer] = (),
@@ -95,13 +98,15 @@ def train(
     """Trains a model on text, or resumes a run.
 
     Args:
-        corpus: files or folders of UTF-8 text, or documents. Ignored when resuming.
+        corpus: files or folders of UTF-8 text, or documents. May be empty, such as `[]`, where a run is resumed.
         out: the run directory; new, or that of the run to resume.
-        seed: of first weights and order of windows.
+        seed: of first weights and order of windows; 0 if not given.
         record: keep `training.pellucid` in the run, from which pictures are drawn: some steps' gradients, updates and
             weights in summary, losses by token, an example. A run that was begun without it goes on without it.
-        resume: go on with the run in `out` as it was planned; of the other arguments only observers, stop, and
-            `record=False`, which leaves the record as it is, may be given then.
+        resume: go on with the run in `out` as it was planned, or start it if there is none yet and `corpus` is given: the
+            same call may be repeated until the run is finished, and does nothing then. An argument that differs from the run's
+            is refused, but for observers, stop, and `record=False`, which leaves the record as it is. The text is not read
+            again.
         observers: called with every event. stop: asked after each step; True saves and returns.
         make_recorder: makes what writes the record (`pellucid.train` passes `interpret`'s); None: no record is written.
         options: `pellucid.training.options.TrainingOptions` documents each: the shape (preset, config or parameters), the
@@ -119,7 +124,7 @@ def train(
             such device.
     """
     checked = TrainingOptions(**options)
-    job = TrainingJob(corpus if flag("resume", resume) else sources_of(corpus), checked)
+    job = TrainingJob(() if flag("resume", resume) and not corpus else sources_of(corpus), checked)
     return run_job(
         job, path_of("out", out), seed=seed, record=flag("record", record) and make_recorder is not None, resume=resume,
         observers=observers, stop=stop, make_recorder=make_recorder,
@@ -129,7 +134,7 @@ def train(
 def dry_run(
     corpus: Source | Sequence[Source],
     *,
-    seed: int = 0,
+    seed: int | None = None,
     seconds: float = 3.0,
     observers: Sequence[Observer] = (),
     **options: Unpack[TrainingKeywords],
@@ -143,6 +148,7 @@ def dry_run(
         PellucidError: as `train`.
     """
     limit_threads()
+    seed = seed_of(seed)
     job = TrainingJob(corpus, TrainingOptions(**options))
     job.check()
     with TemporaryDirectory() as folder:
@@ -155,7 +161,7 @@ def run_job(
     job: Job,
     run: Path,
     *,
-    seed: int,
+    seed: int | None,
     record: bool,
     resume: bool,
     observers: Sequence[Observer],
@@ -165,31 +171,66 @@ def run_job(
     """Plans a new run, or reads the plan of an existing one, and takes its steps.
 
     Args:
+        seed: None: 0 for a new run.
+        resume: whether a run that is there goes on; without data in the job it has to be there.
         record: whether a new run will be recorded, and a resumed one goes on being recorded.
         make_recorder: makes a recorder of the run's steps, from batches of the job's own class. None: they are not watched.
 
     Raises:
         PellucidError: whatever keeps the run from starting or going on.
     """
-    whole_number("seed", seed, -(2**63), 2**63 - 1)
+    planned_seed = seed_of(seed)
     flag("record", record)
     retain_freed_memory()
     limit_threads()
-    if flag("resume", resume):
+    arguments = job.arguments() | job.options.given() | ({} if seed is None else {"seed": planned_seed})
+    going_on = flag("resume", resume) and (has_run(run) or not job.has_data)
+    if going_on:
         plan = Plan.load(run, kind=job.kind)
         refuse_missing_operators(compiled=plan.compiled)
-        job.options.refuse_with_resume()
+        refuse_other_arguments(run, plan, arguments)
     else:
         job.check()
         with new_run(run) as draft:
-            workload = job.prepare(draft, seed, observers)
-            plan = make_plan(workload, job.options, seed=seed, record=record, observers=observers)
+            workload = job.prepare(draft, planned_seed, observers)
+            plan = make_plan(workload, job.options, seed=planned_seed, record=record, observers=observers)
+            check_plan(plan, draft)
+            save_arguments(draft, arguments)
             plan.save(draft)
-    with placed(plan) as device:
-        model, batches = job.open(run, plan, verify=resume)
-        model.to(device)
-        recorder = make_recorder(run, plan, model, batches) if make_recorder and record and plan.record else None
-        listeners = observers if recorder is None else [*observers, recorder.observe]
-        state = run_steps(run, plan, model, batches, observers=listeners, stop=stop, watcher=recorder)
+    try:
+        with placed(plan) as device:
+            model, batches = job.open(run, plan, verify=going_on)
+            model.to(device)
+            recorder: Recorder | None = None
+            if make_recorder and record and plan.record and can_be_recorded(run, plan, observers):
+                recorder = make_recorder(run, plan, model, batches)
+            listeners = observers if recorder is None else [*observers, recorder.observe]
+            state = run_steps(run, plan, model, batches, observers=listeners, stop=stop, watcher=recorder)
+    except OSError as error:
+        if error.errno not in MAKE_ROOM:
+            raise
+        raise cannot_write(run, error, "the run") from error
     over = ended(plan, state) and state.step < plan.total_steps
     return Run(path=run, plan=plan, step=state.step, tokens=state.tokens, stopped_learning=over)
+
+
+def seed_of(seed: int | None) -> int:
+    """The seed of a run; 0 if none was given. Raises PellucidError for what is none."""
+    return 0 if seed is None else whole_number("seed", seed, -(2**63), 2**63 - 1)
+
+
+def can_be_recorded(run: Path, plan: Plan, observers: Sequence[Observer]) -> bool:
+    """Whether `metrics.jsonl` has every line that a record of the steps so far needs; observers receive what is missing."""
+    newest = checkpoint.newest(run)
+    step = 0 if newest is None else step_of(newest)
+    if step == 0:
+        return True
+    try:
+        lines = [line for line in readable_lines(run)[0] if line["step"] <= step]
+    except OSError:
+        lines = []
+    missing = missing_line(lines, plan, step)
+    if missing:
+        reason = f"it has no line for {missing}, so this run is not recorded any more; its record stays as it is"
+        emit(observers, Skipped(path=str(run / METRICS), reason=reason))
+    return missing is None

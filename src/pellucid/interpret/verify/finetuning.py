@@ -44,7 +44,7 @@ from pellucid.interpret.verify.words import chunk_words, compared, provenance_wo
 from pellucid.record import Record
 from pellucid.record.check import named_specs
 from pellucid.runs.files import BASE, METRICS, MODEL, RUN_FILE
-from pellucid.runs.metrics import read_metrics
+from pellucid.runs.metrics import missing_line, read_metrics
 from pellucid.runs.plan import Plan
 from pellucid.training import checkpoint
 from pellucid.training.checkpoint import State
@@ -135,7 +135,9 @@ def _result(
 def _losses(record: Record, run: Path, plan: Plan, name: str) -> ChunkResult:
     logged: Array | None = None
     if (run / METRICS).is_file():
-        logged = np.array([line["loss"] for line in read_metrics(run, until=plan.total_steps) if "loss" in line])
+        lines = read_metrics(run, until=plan.total_steps)
+        if missing_line(lines, plan, plan.total_steps) is None:
+            logged = np.array([line["loss"] for line in lines if "loss" in line])
     replayed = {step: np.array(loss) for step, loss in _replay_losses(run, plan).items()}
     tolerance = LOSS_TOLERANCE[plan.dtype]
     steps = range(1, plan.total_steps + 1)
