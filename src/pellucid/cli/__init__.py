@@ -10,7 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pellucid.cli.streams import STDOUT, discard_output, interrupted_by_sigterm, open_closed_streams
+from pellucid.cli.parsing import CommandParser
+from pellucid.cli.streams import STDOUT, discard_output, interrupted_by_sigterm, open_closed_streams, write_utf8
 from pellucid.errors import NO_TORCH, PellucidError
 
 
@@ -27,7 +28,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     """
     from pellucid.version import __version__
 
-    top = argparse.ArgumentParser(
+    top = CommandParser(
         prog="pellucid", description="GPT-3 as a system that you can run and see through.", allow_abbrev=False
     )
     top.add_argument("--version", action="version", version=f"pellucid {__version__}")
@@ -46,9 +47,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
     closed = open_closed_streams()
-    for stream in (sys.stdout, sys.stderr):  # tokens are arbitrary Unicode, whatever the terminal's encoding
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="replace")
+    write_utf8()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         try:

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from pellucid.cli.output import print_json
+    from pellucid.cli.output import print_json, shown_path
     from pellucid.corpus.documents import read_documents
     from pellucid.formats.convert import convert
     from pellucid.generation.load import load
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         print_json(done.to_dict())
     out = sys.stderr if args.json else sys.stdout
     print(
-        f"{done.path}: {done.target}{f', {done.quantize}' * (done.quantize is not None)}, read back by {done.read_by}", file=out
+        f"{shown_path(done.path)}: {done.target}{f', {done.quantize}' * (done.quantize is not None)}, read back by {done.read_by}", file=out
     )
     for line in done.lost:
         print(f"  lost: {line}", file=out)

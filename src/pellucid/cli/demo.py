@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     from pellucid import finetune, train
     from pellucid.cli.display import RunDisplay, stop_on_signals
-    from pellucid.cli.output import command, print_json
+    from pellucid.cli.output import command, print_json, prompt_words, shown_path
     from pellucid.cli.reports import TEMPERATURE, TOP_P, finish_run, print_completion, print_table, run_json
     from pellucid.cli.studio import serve
     from pellucid.cli.summary import write_summary
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
     console.rule("[bold]1. Training: expose it to lots of text")
     text = args.text or list(python_prose())
-    console.print(Text(f"text: {', '.join(args.text) if args.text else 'the documentation that comes with Python'}"))
+    console.print(Text(f"text: {', '.join(map(shown_path, args.text)) if args.text else 'the documentation that comes with Python'}"))
     with RunDisplay(console=console) as live, stop_on_signals(live) as stop_requested:
         stop = Deadline(stop_requested, args.seconds)
         trained = train(
@@ -104,15 +104,15 @@ def run(args: argparse.Namespace) -> int:
     tale.save(out / "tale.pellucid")
     runs = (out / "run", out / "tuned")
     page, drawn, absent = draw_folder(out, title="Pellucid: a demo", runs=runs, command=command("studio", out))
-    console.print(Text(f"{len(drawn)} figures in {page.parent / 'figures'}: {', '.join(one.planned.stem for one in drawn)}"))
+    console.print(Text(f"{len(drawn)} figures in {shown_path(page.parent / 'figures')}: {', '.join(one.planned.stem for one in drawn)}"))
     for lack in absent:
         console.print(Text(f"not drawn: {lack.figure}: {lack.why}; make one with: {lack.command}"), soft_wrap=True)
 
     summary = write_summary(out, trained, tuned, rows, scores)
     console.rule("[bold]5. Yours")
-    console.print(Text(f"{page} shows all of it, without a server; {summary} says what happened; go on with"))
+    console.print(Text(f"{shown_path(page)} shows all of it, without a server; {shown_path(summary)} says what happened; go on with"))
     for words in (
-        ("generate", "-m", out / "run", trained.plan.sample_prompt),
+        ("generate", "-m", out / "run", *prompt_words(trained.plan.sample_prompt)),
         ("generate", "-m", out / "tuned", "777 =>", "--temperature", 0),
         ("generate", PROMPT, "--tokens"),
         ("verify", out / "tale.pellucid"),

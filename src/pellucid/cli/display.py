@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pellucid import events
+from pellucid.cli.output import shown_path
 from pellucid.planning.final_loss import predict_final_loss
 
 
@@ -60,7 +61,7 @@ class RunDisplay:
     def __call__(self, event: events.Event) -> None:
         match event:
             case events.Skipped():
-                self.console.print(Text(f"not read: {event.path}: {event.reason}", style="yellow"))
+                self.console.print(Text(f"not read: {shown_path(event.path)}: {event.reason}", style="yellow"))
             case events.Progress(unit="bytes"):
                 self.preparation.update(event)
             case events.Progress():

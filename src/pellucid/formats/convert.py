@@ -22,6 +22,7 @@ from pellucid.formats.target import Logits, Target
 from pellucid.gpt.bits_per_byte import text_loss
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.directory import STORAGES, save_model
+from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.text.tokenizer import Tokenizer
 
 
@@ -82,6 +83,7 @@ class Conversion:
         return asdict(self)
 
 
+@torch_defaults()
 def convert(
     model: Decoder,
     tokenizer: Tokenizer | None,

@@ -28,6 +28,7 @@ from pellucid.engine.sampling import largest, log_softmax
 from pellucid.engine.sequence import check_fits
 from pellucid.errors import PellucidError
 from pellucid.generation.mixin import GenerationMixin, OnePrompt
+from pellucid.numpy_defaults import numpy_defaults
 from pellucid.runtime.runner import Runner, TokenSpan
 from pellucid.text.tokenizer import Tokenizer
 
@@ -81,6 +82,7 @@ def check_options(width: int, length_penalty: float) -> None:
         raise PellucidError(f"length_penalty must be from 0 (none) to {MAX_LENGTH_PENALTY:g}, not {shown(length_penalty)}")
 
 
+@numpy_defaults()
 def beam_search(
     runner: Runner, prompt: Sequence[int], options: SamplingOptions, width: int, alpha: float,
     tokenizer: Tokenizer | None, end_of_text: int,

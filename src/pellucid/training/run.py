@@ -11,6 +11,7 @@ from pellucid.corpus.documents import Source, sources_of
 from pellucid.events import Observer
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
+from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.runs.curves import LossCurve, loss_curve
 from pellucid.runs.files import METRICS, RECORDS
 from pellucid.runs.metrics import read_metrics
@@ -126,6 +127,7 @@ def train(
     )  # fmt: skip
 
 
+@torch_defaults()
 def dry_run(
     corpus: Source | Sequence[Source],
     *,
@@ -151,6 +153,7 @@ def dry_run(
         return plan, measure(workload, plan, seconds, observers)
 
 
+@torch_defaults()
 def run_job(
     job: Job,
     run: Path,

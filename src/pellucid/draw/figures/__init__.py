@@ -28,6 +28,7 @@ from pellucid.draw.views.tokens import tokens_view
 from pellucid.draw.views.windows import windows_view
 from pellucid.draw.views.xray import xray_view
 from pellucid.errors import PellucidError
+from pellucid.numpy_defaults import numpy_defaults
 from pellucid.record import Kind, MissingChunk, Record, check
 
 
@@ -88,6 +89,7 @@ FIGURES: dict[str, Figure] = {
 }  # fmt: skip
 
 
+@numpy_defaults()
 def figure(record: Record, name: str, *, width: float = 960) -> Film:
     """The figure of that name, drawn from the record.
 
