@@ -8,6 +8,7 @@ import numbers
 import operator
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,10 +39,11 @@ def path_of(name: str, value: Any) -> Path:
         given = os.fspath(value)
     except TypeError:
         given = None
-    if isinstance(given, str) and given and "\0" not in given:
+    if isinstance(given, str) and given and "\0" not in given and len(given) < MAX_PATH:
         path = Path(given)
-        if len(given) < MAX_PATH and all(len(os.fsencode(part)) <= MAX_NAME for part in path.parts):
-            return path
+        with suppress(UnicodeEncodeError):  # half a character, which is no byte of any name
+            if all(len(os.fsencode(part)) <= MAX_NAME for part in path.parts):
+                return path
     raise PellucidError(f"{name} must be a path (text or pathlib.Path), not {shown(value)}")
 
 

@@ -7,6 +7,7 @@ Exit status: 0 done, 1 failed with one clear line, 2 wrong use, 130 interrupted 
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -59,8 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             _flush()  # a closed pipe or a full disk is noticed here, not at interpreter shutdown
     except PellucidError as error:
-        print(f"pellucid: {error}", file=sys.stderr)
-        return 1
+        return _failed(error)
     except KeyboardInterrupt:
         print("pellucid: interrupted", file=sys.stderr)
         return 130
@@ -68,15 +68,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         discard_output()
         return 1
     except OSError as error:
-        print(f"pellucid: {error}", file=sys.stderr)
-        return 1
+        return _failed(error)
     except Exception as error:
-        print(f"pellucid: {_described(error)}", file=sys.stderr)
+        _failed(_described(error))
         if os.environ.get(TRACEBACK):
             import traceback
 
             traceback.print_exception(error)
         return 1
+
+
+def _failed(why: object) -> int:
+    """Prints an error as one line; returns the exit status. A line break in a file's name is written as its escape."""
+    line = re.sub(r"[\0-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], str(why))
+    print(f"pellucid: {line}", file=sys.stderr)
+    return 1
 
 
 def _described(error: Exception) -> str:

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     with RunDisplay(json=args.json) as live, stop_on_signals(live) as stop:
         done = finetune(
-            args.examples, args.out, model=args.model or "default", seed=args.seed or 0, resume=args.resume,
-            record=not args.no_record, observers=[live], stop=stop, **options,
+            args.examples, args.out, model="default" if args.model is None else args.model, seed=args.seed or 0,
+            resume=args.resume, record=not args.no_record, observers=[live], stop=stop, **options,
         )  # fmt: skip
     return finish_run(done, json=args.json)

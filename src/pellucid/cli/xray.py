@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         print(f"{prompt or ''}{text}", file=out)
     print(
-        f"{shown_path(args.out)}: {len(read)} tokens read, {len(drawn)} drawn (seed {record.provenance.seed}), {len(record)} chunks, "
-        f"{size:,} bytes", file=out,
+        f"{shown_path(args.out)}: {len(read)} tokens read, {len(drawn)} drawn (seed {record.provenance.seed}), "
+        f"{len(record)} chunks, {size:,} bytes", file=out,
     )  # fmt: skip
     named = [] if args.model == "default" else ["-m", Path(args.model) if args.model[:1] == "-" else args.model]
     if kept:

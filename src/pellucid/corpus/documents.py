@@ -114,10 +114,18 @@ def size_in_bytes(sources: Sequence[Source]) -> int:
         if isinstance(source, Document):
             total += len(source.text)
         elif (path := Path(source)).is_dir():
-            total += sum(file.stat().st_size for file in _files(path) if file.is_file())
-        elif path.exists():
-            total += path.stat().st_size
+            total += sum(map(_size, _files(path)))
+        else:
+            total += _size(path)
     return total
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 for what is none, or may not be looked at."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
 
 
 def _joined(parts: Iterator[Part]) -> Iterator[Document]:
@@ -253,7 +261,9 @@ def _read_lines(file: Path, name: str) -> Iterator[Part]:
                 continue
             try:
                 value = json.loads(text)
-            except (ValueError, RecursionError) as error:  # a line holds a whole document, of any length
+            except RecursionError:
+                raise PellucidError(f"{file}, line {number}: its JSON is nested too deeply") from None
+            except ValueError as error:  # a line holds a whole document, of any length
                 raise PellucidError(f"{file}, line {number} is not JSON: {error}") from None
             if not isinstance(value, dict) or not isinstance(value.get("text"), str):
                 raise PellucidError(f'{file}, line {number}: each line must be an object with a "text" that is a string')

@@ -107,7 +107,7 @@ class Precision:
         Raises:
             PellucidError: no such device here.
         """
-        device = resolve_device(options.device or "cpu")
+        device = resolve_device("cpu" if options.device is None else options.device)
         dtype: torch.dtype = getattr(torch, options.dtype) if options.dtype else default_dtype(device)
         return cls(device=device, dtype=dtype, compiled=has_operators(dtype, device))
 

@@ -138,6 +138,8 @@ def _listen(host: str, port: int | None) -> socket.socket:
             family, kind, proto, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
         except OSError as error:
             raise PellucidError(f"cannot listen on {host}: {error.strerror or error}") from None
+        except ValueError:  # of its encoding
+            raise PellucidError(f"cannot listen on {host}: it is no host name") from None
         found = socket.socket(family, kind, proto)
         try:
             _exclusive(found)

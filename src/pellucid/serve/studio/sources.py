@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
+from pellucid.arguments import path_of
 from pellucid.errors import PellucidError
 from pellucid.formats.hf_config import read_config
 from pellucid.generation.resolve import DEFAULT
@@ -80,7 +81,7 @@ class SourceCatalog:
                 raise PellucidError("this build of pellucid carries no default model: name a model or run directory")
             self._has_default = True
             return
-        path = Path(source).resolve()
+        path = path_of("a source", source).resolve()
         if path.is_file():
             open_record(path).close()
             self._records.of(path)
