@@ -39,7 +39,7 @@ class CommandParser(argparse.ArgumentParser):
         actions = [action for parser in parsers for action in parser._actions]
         options = {option: action for action in actions for option in action.option_strings}
         positional = next((action.metavar for action in actions if not action.option_strings and action.nargs != "A..."), None)
-        for word, following in zip(self._given, [*self._given[1:], ""], strict=True):
+        for word, following in zip(self._given, [*self._given[1:], ""], strict=False):
             if word == "--":
                 return
             if word in options:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from pellucid.arguments import path_of, shown
 from pellucid.corpus.utf8 import contains, decode, decoded, newlines, reason_to_skip
 from pellucid.errors import PellucidError
+from pellucid.strict_json import is_text
 from pellucid.text.split_pattern import chunks_of
 from pellucid.text.tokenizer import END_OF_TEXT
 
@@ -74,6 +75,9 @@ def sources_of(given: Source | Iterable[Source], name: str = "corpus") -> list[S
         listed = []
     if not listed:
         raise PellucidError(f"{name} must be a file or folder, a corpus.Document, or a list of these, not {shown(given)}")
+    for one in listed:
+        if isinstance(one, Document) and not is_text(one.text):
+            raise PellucidError(f"{name}: the document {shown(one.name)} holds half a character (a lone surrogate)")
     return [one if isinstance(one, Document) else path_of(f"{name} (a file or folder of text)", one) for one in listed]
 
 

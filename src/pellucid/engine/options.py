@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from pellucid.arguments import as_float, as_integer, shown
 from pellucid.errors import PellucidError
+from pellucid.strict_json import is_text
 
 
 # As in GPT-3's API: its ranges for penalties and biases. The range of repetition_penalty is a choice.
@@ -297,7 +298,7 @@ def _texts(value: object) -> tuple[str, ...]:
     except TypeError:
         raise PellucidError(f"stop is a text or several, not {shown(value)}") from None
     for text in texts:
-        if not isinstance(text, str) or not text:
+        if not isinstance(text, str) or not text or not is_text(text):
             raise PellucidError(f"a stop string must be text, and not empty; got {shown(text)}")
     return texts
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, SupportsIndex
 from pellucid.arguments import flag, path_of, shown, text_of
 from pellucid.errors import PellucidError
 from pellucid.resources import available_cpus
+from pellucid.strict_json import is_text
 from pellucid.text import tokenizer_json
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 from pellucid.text.split_pattern import R50K_SPLIT, around_long_runs
@@ -119,9 +120,11 @@ class Tokenizer:
 
         allow_special: read the literal `<|endoftext|>` (what `end_of_text` says) as that token. By default it is text like
         any other, so that what a user types cannot end a document.
-        A lone surrogate, which no UTF-8 text can hold, is encoded as U+FFFD.
+
+        Raises:
+            PellucidError: half a character (a lone surrogate, as `os.fsdecode` makes of bytes), which is no text.
         """
-        text_of("text", text)
+        _check_text(text)
         if flag("allow_special", allow_special) and self.end_of_text:
             ids: list[int] = []
             for i, part in enumerate(text.split(self.end_of_text)):
@@ -135,7 +138,7 @@ class Tokenizer:
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         """`[encode(text) for text in texts]` on all processors."""
-        parts = [around_long_runs(text) for text in texts]
+        parts = [around_long_runs(_check_text(text)) for text in texts]
         flat = [part for text in parts for part in text]
         encoded = iter(self._encoding.encode_ordinary_batch(flat, num_threads=available_cpus()))
         joined = (next(encoded) if len(text) == 1 else [i for _ in text for i in next(encoded)] for text in parts)
@@ -210,6 +213,13 @@ class Tokenizer:
     def ranked_tokens(self) -> tuple[bytes, ...]:
         """The tokens without end-of-text in the order of merging: the 256 bytes, then the result of each merge."""
         return self._ranked
+
+
+def _check_text(text: str) -> str:
+    """The text. Raises PellucidError for what is none."""
+    if not is_text(text_of("text", text)):
+        raise PellucidError(f"the text {shown(text)} holds half a character (a lone surrogate), which UTF-8 cannot hold")
+    return text
 
 
 def _numbered(ranked: Sequence[bytes], numbering: Numbering) -> tuple[bytes, ...]:
