@@ -1,5 +1,8 @@
 """The same results whatever the caller's program made of NumPy and PyTorch: error states, default device and dtype, modes."""
 
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -175,3 +178,54 @@ def test_what_the_caller_set_is_there_afterwards(model: pellucid.GPT, names: lis
         with pytest.raises(pellucid.PellucidError):
             pellucid.load("no/such/model")
         assert state() == before
+
+
+SCALARS: dict[str, Callable[[Any], Any]] = {
+    "NumPy": lambda value: {bool: np.bool_, int: np.int64, float: np.float64}[type(value)](value),
+    "array": np.array,
+    "torch": lambda value: torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None),
+}
+
+
+@pytest.mark.parametrize("kind", SCALARS)
+def test_scalars_of_numpy_and_torch_are_numbers(kind: str, documents: list[Document], tmp_path: Path) -> None:
+    """Each option as such a scalar gives what it gives as Python's number, in files, too."""
+
+    def work(as_given: Callable[[Any], Any], out: Path) -> list[Any]:
+        f = as_given
+        config = pellucid.GPTConfig(
+            vocab_size=f(260), n_ctx=f(16), n_layers=f(1), d_model=f(16), n_heads=f(2), dropout=f(0.1), qkv_bias=f(True)
+        )
+        run = pellucid.train(
+            documents[:2], out, config=config, steps=f(1), batch_tokens=f(32), learning_rate=f(0.01), seed=f(3), keep=f(2),
+            mask_documents=f(True), optimizer="sgd", optimizer_settings={"momentum": f(0.5)}, record=f(False),
+        )  # fmt: skip
+        model = run.model()
+        few = {"max_tokens": f(2), "seed": f(1), "temperature": f(0.5), "top_k": f(9), "top_p": f(0.9), "slide": f(False)}
+        record = pellucid.xray(model, "the", max_tokens=f(1), seed=f(1), candidates=f(3))
+        plan = run.plan.to_dict() | {"machine": None, "threads": None}
+        return [
+            plan, model.generate("the", n=f(2), best_of=f(3), logprobs=f(1), logit_bias={f(5): f(1.0)}, **few),
+            model.beam("a", width=f(2), length_penalty=f(0.5), max_tokens=f(2)), model.score("the", logprobs=f(1)),
+            record.figure("tokens", width=f(400)).to_json() != "", config.flops(f(3)), config.kv_bytes(f(3)),
+        ]  # fmt: skip
+
+    assert work(SCALARS[kind], tmp_path / "scalars") == work(lambda value: value, tmp_path / "plain")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+def test_a_forked_process_generates_the_same(tiny_run: Path) -> None:
+    """In a process of its own: this one's threads are no part of it."""
+    code = f"""
+import os, pellucid
+from pellucid.generation.text_generator import open_text_generator
+models = pellucid.load({str(tiny_run)!r}), open_text_generator({str(tiny_run)!r})
+texts = [model.generate("the fox", max_tokens=4, seed=1).ids for model in models]
+child = os.fork()
+if child == 0:
+    os._exit(int(texts != [model.generate("the fox", max_tokens=4, seed=1).ids for model in models]))
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr

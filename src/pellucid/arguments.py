@@ -73,13 +73,25 @@ def number(name: str, value: Any, minimum: float = -math.inf, maximum: float = m
     raise PellucidError(f"{name} must be a finite number{wanted}, not {shown(value)}")
 
 
+def plain(value: Any) -> Any:
+    """A scalar of NumPy or PyTorch, an array or a tensor without dimensions, as Python's; anything else as it is."""
+    if getattr(value, "ndim", None) != 0 or not hasattr(value, "item"):
+        return value
+    try:
+        return value.item()
+    except Exception:  # a tensor on the meta device has none
+        return value
+
+
 def as_integer(value: Any) -> int | None:
     """A whole number as an int; None for what is none, such as True and 1.0."""
+    value = plain(value)
     return None if isinstance(value, bool) or not isinstance(value, numbers.Integral) else operator.index(value)
 
 
 def as_float(value: Any) -> float | None:
     """A finite number as a float; None for what is none, and for a whole number that no float holds."""
+    value = plain(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return None
     try:
@@ -90,10 +102,11 @@ def as_float(value: Any) -> float | None:
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or False. Raises PellucidError for anything else."""
-    if not isinstance(value, bool):
+    """True or false. Raises PellucidError for anything else."""
+    found = plain(value)
+    if not isinstance(found, bool):
         raise PellucidError(f"{name} must be true or false, not {shown(value)}")
-    return value
+    return found
 
 
 def text_of(name: str, value: Any) -> str:

@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args = parser(arguments[0] if arguments and arguments[0] in COMMANDS else None).parse_args(arguments)
             if STDOUT in closed and (args.command in ANSWERS or getattr(args, "json", False)):
                 raise PellucidError(f"standard output is closed: {args.command} would answer there")
+            if not _has_directory():
+                raise PellucidError("the current directory is there no more: change into one that exists")
             with interrupted_by_sigterm():
                 return int(args.run(args))
         finally:
@@ -76,6 +78,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             traceback.print_exception(error)
         return 1
+
+
+def _has_directory() -> bool:
+    """Whether the current directory exists: without it PyTorch's mathematics library ends the process."""
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _failed(why: object) -> int:

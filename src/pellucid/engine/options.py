@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from re import fullmatch
 from typing import Any, Literal
 
-from pellucid.arguments import as_float, as_integer, shown
+from pellucid.arguments import as_float, as_integer, flag, shown
 from pellucid.errors import PellucidError
 from pellucid.strict_json import is_text
 
@@ -82,9 +82,7 @@ class SamplingOption:
             case "biases":
                 return bias_pairs(value)
             case "bool":
-                if not isinstance(value, bool):
-                    raise PellucidError(f"{self.name} must be true or false, not {shown(value)}")
-                return value
+                return flag(self.name, value)
             case "int":
                 number: float | None = as_integer(value)
             case "float":  # a whole number stays one, so that a record names 1 as it was given; beyond 2**53 floats are coarser

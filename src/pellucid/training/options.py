@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-from pellucid.arguments import as_float, instance, path_of, shown, text_of, whole_number
+from pellucid.arguments import as_float, instance, path_of, plain, shown, text_of, whole_number
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.text.tokenizer import Tokenizer
@@ -86,12 +86,18 @@ class RunOptions:
                 groups.setdefault(known.group, []).append(name)
             if value is None:
                 continue
+            value = plain(value)
             number = not isinstance(value, bool) and isinstance(value, numbers.Real)
             if known.positive and number and (as_float(value) or 0) <= 0:
                 raise PellucidError(f"{name} must be a number above 0, not {shown(value)}")
             _check_type(name, known.kind, value)
             if known.choices and value not in known.choices:
                 raise PellucidError(f"{name} must be {' or '.join(known.choices)}, not {shown(value)}")
+            if known.kind is Mapping:
+                value = {key: plain(one) for key, one in value.items()}
+            elif number and not isinstance(value, int | float):  # a Fraction, or a number of another library
+                value = int(value) if known.kind is int else float(value)
+            object.__setattr__(self, name, value)  # a plan holds it as JSON
         for names in groups.values():
             if sum(getattr(self, name) is not None for name in names) > 1:
                 raise PellucidError(f"give one of {', '.join(names)}, not several")

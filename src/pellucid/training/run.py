@@ -174,8 +174,7 @@ def run_job(
     Raises:
         PellucidError: whatever keeps the run from starting or going on.
     """
-    whole_number("seed", seed, -(2**63), 2**63 - 1)
-    flag("record", record)
+    seed, record = whole_number("seed", seed, -(2**63), 2**63 - 1), flag("record", record)
     retain_freed_memory()
     limit_threads()
     if flag("resume", resume):

@@ -102,7 +102,7 @@ def figure(record: Record, name: str, *, width: float = 960) -> Film:
     """
     if not isinstance(name, str) or name not in FIGURES:
         raise PellucidError(f"no figure {shown(name)}: there are {', '.join(FIGURES)}")
-    number("width", width)
+    width = number("width", width)
     wanted = FIGURES[name]
     if record.kind != wanted.kind:
         raise PellucidError(
