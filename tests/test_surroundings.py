@@ -205,7 +205,7 @@ def test_scalars_of_numpy_and_torch_are_numbers(kind: str, documents: list[Docum
         record = pellucid.xray(model, "the", max_tokens=f(1), seed=f(1), candidates=f(3))
         plan = run.plan.to_dict() | {"machine": None, "threads": None}
         return [
-            plan, model.generate("the", n=f(2), best_of=f(3), logprobs=f(1), logit_bias={f(5): f(1.0)}, **few),
+            plan, model.generate("the", n=f(2), best_of=f(3), logprobs=f(1), logit_bias=[(f(5), f(1.0))], **few),
             model.beam("a", width=f(2), length_penalty=f(0.5), max_tokens=f(2)), model.score("the", logprobs=f(1)),
             record.figure("tokens", width=f(400)).to_json() != "", config.flops(f(3)), config.kv_bytes(f(3)),
         ]  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
-from pellucid.arguments import flag, number, shown, text_of, whole_number
+from pellucid.arguments import flag, number, plain, shown, text_of, whole_number
 from pellucid.errors import PellucidError
 from pellucid.gpt import costs
 from pellucid.gpt.arrangements import alternating
@@ -109,8 +109,7 @@ class GPTConfig:
         for key in ("start_of_text", "end_of_text"):
             if getattr(self, key) == self.vocab_size - 1:  # said in one way only, so that equal shapes are equal
                 object.__setattr__(self, key, None)
-        if not isinstance(self.dropout, int | float):  # a scalar of NumPy or PyTorch, which JSON has not
-            object.__setattr__(self, "dropout", number("dropout", self.dropout, 0, 1))
+        object.__setattr__(self, "dropout", plain(self.dropout))
         if number("dropout", self.dropout, 0, 1) == 1:
             raise PellucidError("dropout must be less than 1, not 1: nothing would be left")
 

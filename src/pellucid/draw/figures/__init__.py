@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.arguments import number, shown
+from pellucid.arguments import number, plain, shown
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.figures.loss import loss
 from pellucid.draw.figures.parameters import parameters
@@ -102,7 +102,7 @@ def figure(record: Record, name: str, *, width: float = 960) -> Film:
     """
     if not isinstance(name, str) or name not in FIGURES:
         raise PellucidError(f"no figure {shown(name)}: there are {', '.join(FIGURES)}")
-    width = number("width", width)
+    number("width", width := plain(width))
     wanted = FIGURES[name]
     if record.kind != wanted.kind:
         raise PellucidError(
