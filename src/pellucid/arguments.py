@@ -8,6 +8,7 @@ import numbers
 import operator
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,10 +39,11 @@ def path_of(name: str, value: Any) -> Path:
         given = os.fspath(value)
     except TypeError:
         given = None
-    if isinstance(given, str) and given and "\0" not in given:
+    if isinstance(given, str) and given and "\0" not in given and len(given) < MAX_PATH:
         path = Path(given)
-        if len(given) < MAX_PATH and all(len(os.fsencode(part)) <= MAX_NAME for part in path.parts):
-            return path
+        with suppress(UnicodeEncodeError):  # half a character, which is no byte of any name
+            if all(len(os.fsencode(part)) <= MAX_NAME for part in path.parts):
+                return path
     raise PellucidError(f"{name} must be a path (text or pathlib.Path), not {shown(value)}")
 
 
@@ -71,13 +73,25 @@ def number(name: str, value: Any, minimum: float = -math.inf, maximum: float = m
     raise PellucidError(f"{name} must be a finite number{wanted}, not {shown(value)}")
 
 
+def plain(value: Any) -> Any:
+    """A scalar of NumPy or PyTorch, an array or a tensor without dimensions, as Python's; anything else as it is."""
+    if getattr(value, "ndim", None) != 0 or not hasattr(value, "item"):
+        return value
+    try:
+        return value.item()
+    except Exception:  # a tensor on the meta device has none
+        return value
+
+
 def as_integer(value: Any) -> int | None:
     """A whole number as an int; None for anything else, such as True and 1.0."""
+    value = plain(value)
     return None if isinstance(value, bool) or not isinstance(value, numbers.Integral) else operator.index(value)
 
 
 def as_float(value: Any) -> float | None:
     """A finite number as a float; None for anything else, and for a whole number that no float holds."""
+    value = plain(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return None
     try:
@@ -88,10 +102,11 @@ def as_float(value: Any) -> float | None:
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or False. Raises PellucidError for anything else."""
-    if not isinstance(value, bool):
+    """True or false. Raises PellucidError for anything else."""
+    found = plain(value)
+    if not isinstance(found, bool):
         raise PellucidError(f"{name} must be true or false, not {shown(value)}")
-    return value
+    return found
 
 
 def text_of(name: str, value: Any) -> str:

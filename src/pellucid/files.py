@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from pellucid.arguments import path_of
 from pellucid.errors import PellucidError
 
 
@@ -151,8 +152,10 @@ def check_target(path: Path | str, *, what: str = "") -> None:
     Raises:
         PellucidError: as `replacing`.
     """
+    if str(path).endswith(os.sep):
+        raise PellucidError(f"cannot write {f'{what} ' if what else ''}{path}: it ends in {os.sep}, as folders do: name a file")
     try:
-        place = _follow(Path(path))
+        place = _follow(path_of("the file to write", path))
         if isinstance(place, Path) and not _is_stream(place):
             _refuse_other_kinds(place)
             os.stat(os.path.join(place.parent, "."))  # raises where that is no folder

@@ -62,6 +62,7 @@ def test_jsonl_has_a_document_a_line(tmp_path: Path) -> None:
         ("[]", "must be an object"),
         ('{"text": "a"}\n{', "line 2 is not JSON"),
         ('{"text": "\\ud800"}', "line 1.*surrogate"),
+        ('{"text": ' + "[" * 100_000 + "]" * 100_000 + "}", "line 1: its JSON is nested too deeply"),
     ):
         with pytest.raises(PellucidError, match=words):
             read(write(tmp_path / "bad.jsonl", content))

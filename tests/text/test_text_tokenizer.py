@@ -183,7 +183,10 @@ def test_ids_outside_the_vocabulary_are_named() -> None:
             tokenizer.decode([1, wrong])
     assert tokenizer.decode(np.array(tokenizer.encode("héllo"))) == "héllo"
     assert tokenizer.decode(tokenizer.encode("é")[:1]) == "\ufffd"
-    assert tokenizer.encode("a\ud800") == tokenizer.encode("a\ufffd")
+    for text in ("a\ud800", "caf\udce9"):
+        for encode in (tokenizer.encode, tokenizer.encode_prompt, lambda text: tokenizer.encode_batch(["a", text])):
+            with pytest.raises(PellucidError, match="half a character"):
+                encode(text)
 
 
 def test_a_tokenizer_cannot_be_changed_and_can_be_copied() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 from pellucid.training.machine import describe
 
@@ -118,7 +119,7 @@ def run_subject(name: str, *, rounds: int = ROUNDS) -> Sequence[Comparison]:
         PellucidError: no such subject; the message lists them.
     """
     if name not in (known := subjects()):
-        raise PellucidError(f"unknown subject {name!r}: choose from {', '.join(known)}")
+        raise PellucidError(f"unknown subject {shown(name)}: choose from {', '.join(known)}")
     found: Sequence[Comparison] = import_module(f"pellucid.bench.{name}").comparisons(rounds)
     return found
 

@@ -7,10 +7,12 @@ Exit status: 0 done, 1 failed with one clear line, 2 wrong use, 130 interrupted 
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 
-from pellucid.cli.streams import STDOUT, discard_output, interrupted_by_signals, open_closed_streams, report
+from pellucid.cli.parsing import CommandParser
+from pellucid.cli.streams import STDOUT, discard_output, interrupted_by_signals, open_closed_streams, report, write_utf8
 from pellucid.errors import NO_TORCH, PellucidError
 
 
@@ -27,7 +29,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     """
     from pellucid.version import __version__
 
-    top = argparse.ArgumentParser(
+    top = CommandParser(
         prog="pellucid", description="GPT-3 as a system that you can run and see through.", allow_abbrev=False
     )
     top.add_argument("--version", action="version", version=f"pellucid {__version__}")
@@ -46,22 +48,21 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
     closed = open_closed_streams()
-    for stream in (sys.stdout, sys.stderr):  # tokens are arbitrary Unicode, whatever the terminal's encoding
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="replace")
+    write_utf8()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         try:
             args = parser(arguments[0] if arguments and arguments[0] in COMMANDS else None).parse_args(arguments)
             if STDOUT in closed and (args.command in ANSWERS or getattr(args, "json", False)):
                 raise PellucidError(f"standard output is closed: {args.command} would answer there")
+            if not _has_directory():
+                raise PellucidError("the current directory is there no more: change into one that exists")
             with interrupted_by_signals():
                 return int(args.run(args))
         finally:
             _flush()  # a closed pipe or a full disk is noticed here, not at interpreter shutdown
     except PellucidError as error:
-        report(f"pellucid: {error}")
-        return 1
+        return _failed(error)
     except KeyboardInterrupt:
         report("pellucid: interrupted")
         return 130
@@ -69,15 +70,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         discard_output()
         return 1
     except OSError as error:
-        report(f"pellucid: {error}")
-        return 1
+        return _failed(error)
     except Exception as error:
-        report(f"pellucid: {_described(error)}")
+        _failed(_described(error))
         if os.environ.get(TRACEBACK):
             import traceback
 
             traceback.print_exception(error)
         return 1
+
+
+def _has_directory() -> bool:
+    """Whether the current directory exists: without it PyTorch's mathematics library ends the process."""
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
+
+
+def _failed(why: object) -> int:
+    """Prints an error as one line; returns the exit status. A line break in a file's name is written as its escape."""
+    line = re.sub(r"[\0-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], str(why))
+    report(f"pellucid: {line}")
+    return 1
 
 
 def _described(error: Exception) -> str:

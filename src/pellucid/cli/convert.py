@@ -2,6 +2,9 @@
 
 import argparse
 import sys
+from pathlib import Path
+
+from pellucid.cli.output import print_json, shown_path
 
 
 HELP = "write a model in another format"
@@ -30,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from pellucid.cli.output import print_json
     from pellucid.corpus.documents import read_documents
     from pellucid.formats.convert import convert
     from pellucid.generation.load import load
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     measure: str | list[list[int]] | None = None
     name = ""
     if args.measure:
-        measure = "\n\n".join(document.text for document in read_documents(args.measure))
+        measure = "\n\n".join(document.text for document in read_documents(args.measure, on_skip=_print_skipped))
         name = " ".join(args.measure)
     elif args.quantize and model.tokenizer is not None:
         many = min(OWN_TOKENS, model.config.n_ctx)
@@ -54,9 +56,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(done.to_dict())
     out = sys.stderr if args.json else sys.stdout
-    print(
-        f"{done.path}: {done.target}{f', {done.quantize}' * (done.quantize is not None)}, read back by {done.read_by}", file=out
-    )
+    storage = f", {done.quantize}" * (done.quantize is not None)
+    print(f"{shown_path(done.path)}: {done.target}{storage}, read back by {done.read_by}", file=out)
     for line in done.lost:
         print(f"  lost: {line}", file=out)
     lengths = ", ".join(map(str, done.prompts))
@@ -73,3 +74,7 @@ def run(args: argparse.Namespace) -> int:
             file=out,
         )
     return 0
+
+
+def _print_skipped(path: Path, reason: str) -> None:
+    print(f"not read: {shown_path(path)}: {reason}", file=sys.stderr)

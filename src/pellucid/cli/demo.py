@@ -36,13 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from pathlib import Path
 
     from rich.text import Text
 
     from pellucid import finetune, train
+    from pellucid.arguments import path_of
     from pellucid.cli.display import RunDisplay, run_console, stop_on_signals
-    from pellucid.cli.output import command, print_json
+    from pellucid.cli.output import command, print_json, prompt_words, shown_path
     from pellucid.cli.reports import TEMPERATURE, TOP_P, finish_run, print_completion, print_table, run_json
     from pellucid.cli.studio import serve
     from pellucid.cli.summary import write_summary
@@ -59,13 +59,14 @@ def run(args: argparse.Namespace) -> int:
     if not 5 <= args.seconds < float("inf"):
         raise PellucidError(f"--seconds must be 5 or more, not {args.seconds:g}")
     console = run_console(json=args.json)
-    out = Path(args.out) if args.out else numbered_folder()
+    out = numbered_folder() if args.out is None else path_of("--out", args.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PellucidError(f"{out} exists: choose another --out")
 
     console.rule("[bold]1. Training: expose it to lots of text")
     text = args.text or list(python_prose())
-    console.print(Text(f"text: {', '.join(args.text) if args.text else 'the documentation that comes with Python'}"))
+    named = ", ".join(map(shown_path, args.text or ())) or "the documentation that comes with Python"
+    console.print(Text(f"text: {named}"))
     with RunDisplay(console=console) as live, stop_on_signals(live) as stop_requested:
         stop = Deadline(stop_requested, args.seconds)
         trained = train(
@@ -103,20 +104,22 @@ def run(args: argparse.Namespace) -> int:
     tale.save(out / "tale.pellucid")
     runs = (out / "run", out / "tuned")
     page, drawn, absent = draw_folder(out, title="Pellucid: a demo", runs=runs, command=command("studio", out))
-    console.print(Text(f"{len(drawn)} figures in {page.parent / 'figures'}: {', '.join(one.planned.stem for one in drawn)}"))
+    stems = ", ".join(one.planned.stem for one in drawn)
+    console.print(Text(f"{len(drawn)} figures in {shown_path(page.parent / 'figures')}: {stems}"))
     for lack in absent:
         console.print(Text(f"not drawn: {lack.figure}: {lack.why}; make one with: {lack.command}"), soft_wrap=True)
 
     summary = write_summary(out, trained, tuned, rows, scores)
     console.rule("[bold]5. Yours")
-    console.print(Text(f"{page} shows all of it, without a server; {summary} says what happened; go on with"))
-    for words in (
-        ("generate", "-m", out / "run", trained.plan.sample_prompt),
+    words = f"{shown_path(page)} shows all of it, without a server; {shown_path(summary)} says what happened; go on with"
+    console.print(Text(words))
+    for line in (
+        ("generate", "-m", out / "run", *prompt_words(trained.plan.sample_prompt)),
         ("generate", "-m", out / "tuned", "777 =>", "--temperature", 0),
         ("generate", PROMPT, "--tokens"),
         ("verify", out / "tale.pellucid"),
     ):
-        console.print(Text("  " + command(*words)), soft_wrap=True)
+        console.print(Text("  " + command(*line)), soft_wrap=True)
     right = {"examples": len(unseen), "right_before": scores[0], "right_after": scores[1]}
     summary_json = {"out": str(out), "page": str(page), "trained": run_json(trained), "tuned": run_json(tuned) | right}
     if args.no_serve:

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pellucid import events
+from pellucid.cli.output import shown_path
 from pellucid.cli.streams import HANGUP, GuardedStream, handling, report
 from pellucid.planning.final_loss import predict_final_loss
 
@@ -83,7 +84,7 @@ class RunDisplay:
             case events.Skipped():
                 self.skipped += 1
                 if self.skipped <= SKIPPED_SHOWN:
-                    self.console.print(Text(f"not read: {event.path}: {event.reason}", style="yellow"))
+                    self.console.print(Text(f"not read: {shown_path(event.path)}: {event.reason}", style="yellow"))
             case events.Progress(unit="bytes"):
                 self.preparation.update(event)
             case events.Progress():

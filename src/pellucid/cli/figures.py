@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from pellucid.cli.output import print_json
+    from pellucid.cli.output import print_json, shown_path
     from pellucid.draw.figure_files import DrawnFigure, draw_figures, find_records
     from pellucid.errors import PellucidError
 
@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
 
     def print_files(one: DrawnFigure) -> None:
         for path in one.files:
-            print(f"{path}: {path.stat().st_size:,} bytes, from {one.planned.record}", file=out, flush=True)
+            size, origin = path.stat().st_size, shown_path(one.planned.record)
+            print(f"{shown_path(path)}: {size:,} bytes, from {origin}", file=out, flush=True)
 
     wanted = None if args.only is None else _names(args.only)
     records, formats = find_records(args.records), _names(args.format)

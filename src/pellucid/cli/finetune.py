@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from pellucid.cli.parsing import utf8_text
 from pellucid.cli.run_options import add_options, given_options
 from pellucid.training.options import FinetuningOptions
 
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("examples", nargs="?", metavar="EXAMPLES", help="a .jsonl file, or text")
     parser.add_argument("--out", required=True, metavar="RUN", help="the run directory")
     parser.add_argument("-m", "--model", help="the model to start from (default: the embedded model)")
-    add_options(parser, FinetuningOptions)
+    add_options(parser, FinetuningOptions, {"prompt": utf8_text})
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the order and of the held-out split (default 0)")
     parser.add_argument("--no-record", action="store_true", help="keep no record of the run (RUN/finetuning.pellucid)")
     parser.add_argument("--resume", action="store_true", help="resume the run in --out; with EXAMPLES: or start it")

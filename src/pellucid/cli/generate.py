@@ -4,12 +4,13 @@ import argparse
 import gc
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pellucid.cli import generate_modes
+from pellucid.cli.parsing import escaped_text, utf8_text
 from pellucid.engine import options as option_table
 from pellucid.errors import PellucidError
 
@@ -26,7 +27,9 @@ EXAMPLE = 'pellucid generate "Once upon a time" --max-tokens 60 --temperature 0.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to continue; - reads standard input as it is")
+    parser.add_argument(
+        "prompt", nargs="?", type=utf8_text, metavar="PROMPT", help="what to continue; - reads standard input as it is"
+    )
     parser.add_argument("-m", "--model", default="default", help="a model or run directory (default: the embedded model)")
     add_options(parser, (*option_table.SAMPLING_OPTIONS, *option_table.REQUEST_OPTIONS))
     parser.add_argument("--tokens", action="store_true", help="a line a token, with its probability and the likeliest others")
@@ -61,9 +64,9 @@ def add_options(parser: argparse.ArgumentParser, options: Iterable[option_table.
         repeated = isinstance(option.flag_default, list)
         usual = "" if repeated or option.default is None else f" (default {option.default:g})"
         parser.add_argument(
-            option.flag, type=_bias if option.type == "biases" else {"int": int, "float": float}.get(option.type, str),
+            option.flag, type=_TYPES[option.type],
             action="append" if repeated else "store", default=option.flag_default, metavar=option.metavar,
-            help=option.help + ("; may be repeated" if repeated else usual),
+            help=option.help + _ESCAPES * (option.type == "texts") + ("; may be repeated" if repeated else usual),
         )  # fmt: skip
 
 
@@ -87,6 +90,10 @@ def _bias(text: str) -> tuple[int, float]:
         return int(token), float(value)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no token id and number, such as 50256=-100") from None
+
+
+_TYPES: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "texts": escaped_text, "biases": _bias}
+_ESCAPES = r", in which \n is a line break, \t a tab and \\ a backslash"
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from pellucid.cli.parsing import utf8_text
 from pellucid.engine import options as option_table
 from pellucid.errors import PellucidError
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--beam", type=int, metavar="N", help="beam search of width N instead of sampling")
     parser.add_argument("--length-penalty", type=float, metavar="X", help="penalty of --beam, 0 (none) to 10 (default 0.6)")
     parser.add_argument("--score", action="store_true", help="print the log-probability of each token of PROMPT instead")
-    parser.add_argument("--task", metavar="TEXT", help="few-shot prompt: the task, in words")
+    parser.add_argument("--task", type=utf8_text, metavar="TEXT", help="few-shot prompt: the task, in words")
     parser.add_argument(
         "--example", type=_example, action="append", default=[], metavar="'IN => OUT'",
         help="few-shot prompt: an example, before PROMPT; may be repeated; those that do not fit are left out",
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _example(text: str) -> tuple[str, str]:
-    given, arrow, answer = text.partition("=>")
+    given, arrow, answer = utf8_text(text).partition("=>")
     if not (arrow and given.strip() and answer.strip()):
         raise argparse.ArgumentTypeError(f"{text!r} is no input and output, such as 'cheese => fromage'")
     return given.strip(), answer.strip()
@@ -105,7 +106,7 @@ def print_score(args: argparse.Namespace, text: str | None, model: "GenerationMi
     Raises:
         PellucidError: as `GenerationMixin.score`, or no text.
     """
-    from pellucid.cli.output import print_json  # imported here: it takes subprocess along
+    from pellucid.cli.output import print_json
     from pellucid.text import piece
 
     if not text:

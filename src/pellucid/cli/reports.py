@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pellucid.cli.output import command, print_json
+from pellucid.cli.output import command, print_json, prompt_words, shown_path
 from pellucid.cli.token_lines import print_tokens
 from pellucid.generation.model import GPT
 from pellucid.gpt.scaling import shape_for
@@ -74,14 +74,14 @@ def finish_run(run: Run, *, json: bool) -> int:
         what = "the model before training: no step lowered the held-out loss" if step == 0 else f"step {step:,}"
         print(
             f"kept {what} (held out {loss:.3f}; {last:.3f} at the last step, {run.step:,}, which is in "
-            f"{run.path / 'checkpoints'})",
+            f"{shown_path(run.path / 'checkpoints')})",
             file=out,
         )
-    prompt = [run.plan.sample_prompt] if run.plan.sample_prompt else []
+    prompt = prompt_words(run.plan.sample_prompt) if run.plan.sample_prompt else []
     next_words = command("generate", "-m", run.path, *prompt)
-    print(f"done, {run.step:,} steps: {run.path / 'model'}; try it with: {next_words}", file=out)
+    print(f"done, {run.step:,} steps: {shown_path(run.path / 'model')}; try it with: {next_words}", file=out)
     if run.record is not None:
-        print(f"recorded: {run.record}; check it with: {command('verify', run.record)}", file=out)
+        print(f"recorded: {shown_path(run.record)}; check it with: {command('verify', run.record)}", file=out)
     return 0
 
 

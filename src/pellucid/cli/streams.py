@@ -1,5 +1,7 @@
 """The process's standard streams, where some are closed or cannot be written; and the signals that end a process."""
 
+import codecs
+import io
 import os
 import signal
 import sys
@@ -12,6 +14,7 @@ from typing import TextIO
 
 STDOUT, STDERR = 1, 2
 HANGUP = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # Windows has none
+OCTAL = "pellucid-octal"  # the name of an error handler of encodings
 
 
 def open_closed_streams() -> frozenset[int]:
@@ -31,6 +34,24 @@ def open_closed_streams() -> frozenset[int]:
     if sys.stderr is None:
         sys.stderr = open(STDERR, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - until the process ends
     return closed
+
+
+def write_utf8() -> None:
+    """Makes the standard streams write UTF-8, whatever the locale's encoding: tokens are arbitrary Unicode.
+
+    A byte of a file name that is not UTF-8 is written as the shell's `$'caf\\351'` has it.
+    """
+    codecs.register_error(OCTAL, _octal)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.closed:
+            stream.reconfigure(encoding="utf-8", errors=OCTAL)
+
+
+def _octal(error: UnicodeError) -> tuple[str, int]:
+    """An error handler of encoding: half surrogate pairs as the octal escapes of the bytes that they stand for."""
+    assert isinstance(error, UnicodeEncodeError)
+    halves = map(ord, error.object[error.start : error.end])
+    return "".join(f"\\{half & 0xFF:03o}" if 0xDC80 <= half < 0xDD00 else f"\\u{half:x}" for half in halves), error.end
 
 
 def discard_output(stream: TextIO | None = None) -> None:

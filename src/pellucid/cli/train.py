@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pellucid.cli.parsing import utf8_text
 from pellucid.cli.plan import whole
 from pellucid.cli.run_options import add_options, given_options
 from pellucid.events import Observer
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("text", nargs="*", metavar="TEXT", help="UTF-8 files or folders")
     parser.add_argument("--out", metavar="RUN", help="the run directory")
-    add_options(parser, TrainingOptions, {"parameters": whole})
+    add_options(parser, TrainingOptions, {"parameters": whole, "prompt": utf8_text})
     parser.add_argument("--seed", type=int, metavar="N", help="seed of first weights and data order (default 0)")
     parser.add_argument("--no-record", action="store_true", help="keep no record of the run (RUN/training.pellucid)")
     parser.add_argument("--tensorboard", action="store_true", help="also write RUN/tensorboard/ (needs that package)")

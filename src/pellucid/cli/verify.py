@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     from pellucid.record import open_record
 
     with open_record(args.file) as record:
-        report = verify(record, args.model or ("default" if record.kind == "generation" else None))
+        usual = "default" if record.kind == "generation" else None
+        report = verify(record, usual if args.model is None else args.model)
     if args.json:
         print_json(report.to_dict())
     print(report, file=sys.stderr if args.json else sys.stdout)

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from pellucid.cli.generate import add_sampling
+from pellucid.cli.parsing import utf8_text
 
 
 HELP = "generate, and record what happens inside the model"
@@ -15,7 +16,7 @@ EXAMPLE = 'pellucid xray "Once upon a time" --max-tokens 20 --seed 1 --out tale.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to continue; - reads standard input")
+    parser.add_argument("prompt", nargs="?", type=utf8_text, metavar="PROMPT", help="what to continue; - reads standard input")
     parser.add_argument("--out", required=True, metavar="FILE", help="the record to write, such as tale.pellucid")
     parser.add_argument("-m", "--model", default="default", help="a model or run directory (default: the embedded model)")
     add_sampling(parser)
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from pellucid.cli.generate import read_prompt, sampling
-    from pellucid.cli.output import command, print_json
+    from pellucid.cli.output import command, print_json, shown_path
     from pellucid.files import check_target, replaces
     from pellucid.generation.load import load
     from pellucid.interpret.capture import KEEP, xray
@@ -59,10 +60,10 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         print(f"{prompt or ''}{text}", file=out)
     print(
-        f"{args.out}: {len(read)} tokens read, {len(drawn)} drawn (seed {record.provenance.seed}), {len(record)} chunks, "
-        f"{size:,} bytes", file=out,
+        f"{shown_path(args.out)}: {len(read)} tokens read, {len(drawn)} drawn (seed {record.provenance.seed}), "
+        f"{len(record)} chunks, {size:,} bytes", file=out,
     )  # fmt: skip
-    named = [] if args.model == "default" else ["-m", args.model]
+    named = [] if args.model == "default" else ["-m", Path(args.model) if args.model[:1] == "-" else args.model]
     if kept:
-        print(f"check it with: {command('verify', args.out, *named)}", file=out)
+        print(f"check it with: {command('verify', Path(args.out), *named)}", file=out)
     return 0

@@ -17,6 +17,7 @@ from pellucid.arguments import path_of, shown
 from pellucid.corpus.folder_files import folder_files
 from pellucid.corpus.utf8 import decode, file_contains, normalize_newlines, read_blocks, reason_to_skip
 from pellucid.errors import PellucidError
+from pellucid.strict_json import is_text
 from pellucid.text.split_pattern import chunks_of
 from pellucid.text.tokenizer import END_OF_TEXT
 
@@ -74,6 +75,9 @@ def sources_of(given: Source | Iterable[Source], name: str = "corpus") -> list[S
         listed = []
     if not listed:
         raise PellucidError(f"{name} must be a file or folder, a corpus.Document, or a list of these, not {shown(given)}")
+    for one in listed:
+        if isinstance(one, Document) and not is_text(one.text):
+            raise PellucidError(f"{name}: the document {shown(one.name)} holds half a character (a lone surrogate)")
     return [one if isinstance(one, Document) else path_of(f"{name} (a file or folder of text)", one) for one in listed]
 
 
@@ -120,10 +124,18 @@ def size_in_bytes(sources: Sequence[Source]) -> int:
         if isinstance(source, Document):
             total += len(source.text)
         elif (path := Path(source)).is_dir():
-            total += sum(file.stat().st_size for file, _ in folder_files(path) if file.is_file())
-        elif path.exists():
-            total += path.stat().st_size
+            total += sum(_size(file) for file, _ in folder_files(path))
+        else:
+            total += _size(path)
     return total
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 for what is none, or may not be looked at."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
 
 
 def _joined(parts: Iterator[Part]) -> Iterator[Document]:
@@ -248,7 +260,9 @@ def _read_lines(file: Path, name: str) -> Iterator[Part]:
                 continue
             try:
                 value = json.loads(text)
-            except (ValueError, RecursionError) as error:  # a line holds a whole document, of any length
+            except RecursionError:
+                raise PellucidError(f"{file}, line {number}: its JSON is nested too deeply") from None
+            except ValueError as error:  # a line holds a whole document, of any length
                 raise PellucidError(f"{file}, line {number} is not JSON: {error}") from None
             if not isinstance(value, dict) or not isinstance(value.get("text"), str):
                 raise PellucidError(f'{file}, line {number}: each line must be an object with a "text" that is a string')

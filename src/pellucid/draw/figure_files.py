@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from pellucid.arguments import path_of
 from pellucid.draw.backends.html import page
 from pellucid.draw.backends.save import KINDS, content
 from pellucid.draw.figures import FIGURES, GENERATION, figure
@@ -60,7 +61,7 @@ def find_records(paths: Sequence[str | Path]) -> list[Path]:
         PellucidError: no such file or folder, or no record below any of them.
     """
     found: list[Path] = []
-    for path in map(Path, paths):
+    for path in (path_of("a record or folder", path) for path in paths):
         if path.is_dir():
             found += sorted(inside for inside in path.rglob(f"*{SUFFIX}") if inside.is_file())
         elif path.is_file():
@@ -90,6 +91,8 @@ def plan_figures(
     Raises:
         PellucidError: the only record cannot be read, or an unknown figure.
     """
+    if wanted is not None and not wanted:
+        raise PellucidError(f"name a figure: {', '.join(FIGURES)}")
     for name in wanted or ():
         if name not in FIGURES:
             raise PellucidError(f"no figure {name!r}: there are {', '.join(FIGURES)}")
@@ -146,6 +149,7 @@ def draw_figures(
         PellucidError: an unknown format or figure, the only record cannot be read, a folder that cannot be written, a format
             that needs a package which is not installed.
     """
+    out = path_of("out", out)
     formats = list(dict.fromkeys(formats))
     if not formats:
         raise PellucidError(f"name a format: {', '.join(KINDS)}")
@@ -153,7 +157,8 @@ def draw_figures(
         if kind not in KINDS:
             raise PellucidError(f"no picture of the kind {kind!r}: there are {', '.join(KINDS)}")
     found, absent = plan_figures(records, wanted)
-    out = Path(out)
+    if not found:
+        return [], absent
     make_folder(out)
     files = {planned.stem: [out / f"{planned.stem}.{kind}" for kind in formats] for planned in found}
     for path in chain.from_iterable(files.values()):

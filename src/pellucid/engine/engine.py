@@ -27,6 +27,7 @@ from pellucid.engine.sequence import Sequence, window_start
 from pellucid.engine.speculation import Drafter
 from pellucid.engine.stats import EngineCounters, EngineStats
 from pellucid.errors import PellucidError
+from pellucid.numpy_defaults import numpy_defaults
 from pellucid.runtime.runner import Runner
 from pellucid.text.tokenizer import Tokenizer
 
@@ -160,6 +161,7 @@ class Engine:
 
     # A step.
 
+    @numpy_defaults()
     def step(self) -> list[tuple[Sequence, Token]]:
         """Admits sequences, plans, runs the model once, draws. Returns the tokens drawn; none while only prompts are read.
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from re import fullmatch
 from typing import Any, Literal
 
-from pellucid.arguments import as_float, as_integer, shown
+from pellucid.arguments import as_float, as_integer, flag, shown
 from pellucid.errors import PellucidError
+from pellucid.strict_json import is_text
 
 
 # As in GPT-3's API: its ranges for penalties and biases. The range of repetition_penalty is a choice.
@@ -81,9 +82,7 @@ class SamplingOption:
             case "biases":
                 return bias_pairs(value)
             case "bool":
-                if not isinstance(value, bool):
-                    raise PellucidError(f"{self.name} must be true or false, not {shown(value)}")
-                return value
+                return flag(self.name, value)
             case "int":
                 number: float | None = as_integer(value)
             case "float":  # a whole number stays one, so that a record names 1 as it was given; beyond 2**53 floats are coarser
@@ -297,7 +296,7 @@ def _texts(value: object) -> tuple[str, ...]:
     except TypeError:
         raise PellucidError(f"stop is a text or several, not {shown(value)}") from None
     for text in texts:
-        if not isinstance(text, str) or not text:
+        if not isinstance(text, str) or not text or not is_text(text):
             raise PellucidError(f"a stop string must be text, and not empty; got {shown(text)}")
     return texts
 

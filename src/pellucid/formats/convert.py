@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from pellucid.arguments import path_of
 from pellucid.errors import PellucidError
 from pellucid.files import check_target, make_folder
 from pellucid.folders import move_new, temporary_folder
@@ -22,6 +23,7 @@ from pellucid.formats.target import Logits, Target
 from pellucid.gpt.bits_per_byte import text_loss
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.directory import STORAGES, save_model
+from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.text.tokenizer import Tokenizer
 
 
@@ -82,6 +84,7 @@ class Conversion:
         return asdict(self)
 
 
+@torch_defaults()
 def convert(
     model: Decoder,
     tokenizer: Tokenizer | None,
@@ -107,13 +110,13 @@ def convert(
         PellucidError: an unknown target, a destination that exists, a model that the target cannot hold, a loss that is
             not allowed, or a result that differs although nothing should be lost.
     """
-    destination = Path(destination)
+    place = path_of("destination", destination)
     target = target_named(to)
     if quantize is not None and quantize not in target.quantizes:
         has = f"one of {', '.join(target.quantizes)}" if target.quantizes else "none"
         raise PellucidError(f"{to} has no {quantize} storage (it has {has})")
-    if os.path.lexists(destination):
-        raise PellucidError(f"{destination} exists already: name a path that does not exist")
+    if os.path.lexists(place):
+        raise PellucidError(f"{place} exists already: name a path that does not exist")
     lost = target.losses(model, quantize)
     if lost and not allow_lossy:
         raise PellucidError(
@@ -121,16 +124,16 @@ def convert(
         )
     if measure is not None and tokenizer is None:
         raise PellucidError("a model without a tokenizer cannot be measured on text: leave that out")
-    make_folder(destination.parent)
-    check_target(destination)
-    with temporary_folder(destination.parent) as private:
-        part = private / destination.name
+    make_folder(place.parent)
+    check_target(destination if target.is_file else place)
+    with temporary_folder(place.parent) as private:
+        part = private / place.name
         if not target.is_file:
             part.mkdir()
         target.write(model, tokenizer, part, quantize)
         logits, read_by = target.read(part)
         done = _compare(
-            model, logits, target=to, path=str(destination), quantize=quantize, lost=lost, read_by=read_by, bytes=_size(part),
+            model, logits, target=to, path=str(place), quantize=quantize, lost=lost, read_by=read_by, bytes=_size(part),
             float32_bytes=4 * model.config.parameters(),
         )  # fmt: skip
         if not lost and quantize is None and not done.largest_difference <= TOLERANCE * max(1.0, done.largest_logit):
@@ -141,7 +144,7 @@ def convert(
         if measure is not None and tokenizer is not None:
             done = replace(done, measured=_measure(model, logits, tokenizer, measure, measure_name))
         del logits  # it may map the file, and Windows moves no mapped file
-        move_new(part, destination)
+        move_new(part, place)
     return done
 
 

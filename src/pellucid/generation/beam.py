@@ -26,6 +26,7 @@ from pellucid.engine.detokenizer import TextAssembler
 from pellucid.engine.options import SamplingOptions
 from pellucid.engine.sampling import largest, log_softmax
 from pellucid.errors import PellucidError
+from pellucid.numpy_defaults import numpy_defaults
 from pellucid.runtime.runner import Runner, TokenSpan
 from pellucid.text.tokenizer import Tokenizer
 
@@ -69,6 +70,7 @@ def check_options(width: int, length_penalty: float) -> None:
         raise PellucidError(f"length_penalty must be from 0 (none) to {MAX_LENGTH_PENALTY:g}, not {shown(length_penalty)}")
 
 
+@numpy_defaults()
 def beam_search(
     runner: Runner, prompt: Sequence[int], options: SamplingOptions, width: int, alpha: float,
     tokenizer: Tokenizer | None, end_of_text: int,

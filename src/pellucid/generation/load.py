@@ -13,6 +13,7 @@ from pellucid.formats.weights import open_weights
 from pellucid.generation.model import GPT
 from pellucid.generation.resolve import DEFAULT, gguf_file, resolve
 from pellucid.gpt.config_json import read_json
+from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.gpt.weights import fill_parameters
 from pellucid.runtime.device import resolve_device
 from pellucid.runtime.threads import limit_threads
@@ -21,6 +22,7 @@ from pellucid.runtime.threads import limit_threads
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 
+@torch_defaults()
 def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dtype: str | torch.dtype | None = None) -> GPT:
     """A model ready to generate: in eval mode, its weights not asking for gradients.
 

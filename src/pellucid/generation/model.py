@@ -34,8 +34,7 @@ class GPT(GenerationMixin, Decoder):
         if tokenizer is not None:
             instance("tokenizer", tokenizer, Tokenizer, "a Tokenizer or None")
         check_vocabulary_size(tokenizer, config)
-        whole_number("seed", seed, -(2**63), 2**63 - 1)
-        super().__init__(config, seed=seed)
+        super().__init__(config, seed=whole_number("seed", seed, -(2**63), 2**63 - 1))
         self.tokenizer = tokenizer
         self.no_tokenizer = "this model has no tokenizer"
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
-from pellucid.arguments import flag, number, shown, text_of, whole_number
+from pellucid.arguments import flag, number, plain, shown, text_of, whole_number
 from pellucid.errors import PellucidError
 from pellucid.gpt import costs
 from pellucid.gpt.arrangements import alternating
@@ -87,7 +87,7 @@ class GPTConfig:
             if getattr(self, key) is not None:
                 object.__setattr__(self, key, whole_number(key, getattr(self, key), 0, MAX_SIZE))
         for key in ("qkv_bias", "attention_scale", "final_norm"):
-            flag(key, getattr(self, key))
+            object.__setattr__(self, key, flag(key, getattr(self, key)))
         if len(text_of("name", self.name)) > LONGEST_NAME:
             raise PellucidError(f"name must be text of at most {LONGEST_NAME} characters, not {shown(self.name)}")
         object.__setattr__(self, "norm_eps", number("norm_eps", self.norm_eps, 0))
@@ -109,6 +109,7 @@ class GPTConfig:
         for key in ("start_of_text", "end_of_text"):
             if getattr(self, key) == self.vocab_size - 1:  # said in one way only, so that equal shapes are equal
                 object.__setattr__(self, key, None)
+        object.__setattr__(self, "dropout", plain(self.dropout))
         if number("dropout", self.dropout, 0, 1) == 1:
             raise PellucidError("dropout must be less than 1, not 1: nothing would be left")
 

@@ -27,12 +27,14 @@ from pellucid.gpt.quantize import BITS, is_quantized, pack_nibbles, quantize
 from pellucid.gpt.safetensors_file import SafetensorsFiles
 from pellucid.gpt.safetensors_write import write_tensors
 from pellucid.gpt.tensor_names import PREFIX, SCALE, TRANSPOSED, gpt2_tensor_sources
+from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.gpt.weights import fill_parameters
 
 
 STORAGES = ("float32", "bfloat16", "float16", *BITS)
 
 
+@torch_defaults()
 def save_model(model: Decoder, directory: Path, *, storage: str = "float32") -> None:
     """Writes config and weights; each file is complete or as it was.
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
+from pellucid.numpy_defaults import numpy_defaults
 
 
 Array = NDArray[Any]
@@ -65,6 +66,7 @@ def is_quantized(name: str, shape: tuple[int, ...]) -> bool:
     return len(shape) == 2 and name.endswith(".weight") and name != "wpe.weight"
 
 
+@numpy_defaults()
 def quantize(matrix: Array, kind: str, *, search: bool = True) -> QuantizedMatrix:
     """Quantizes (N, K) numbers in groups along K.
 

@@ -24,6 +24,7 @@ from pellucid.errors import PellucidError
 from pellucid.generation.mixin import OnePrompt
 from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
+from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.interpret.formulas import (
     StepDistribution,
     attention_source,
@@ -53,6 +54,7 @@ WRITES = ("attention", "mlp")  # the parts of a block that add to the stream, as
 SAMPLE_INDEX = 0  # the sample index that the draws are hashed with: the first of a prompt
 
 
+@torch_defaults()
 def xray(
     model: GPT, prompt: OnePrompt = None, *, keep: Collection[str] = KEEP, candidates: int = 20,
     record_dtype: RecordDtype | None = None, on_token: Callable[[Token, StepDistribution], None] | None = None,

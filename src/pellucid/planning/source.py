@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from pellucid.arguments import path_of
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.presets import PRESETS, preset
@@ -47,9 +48,10 @@ def planned_model(source: str | Path) -> PlannedModel:
     Raises:
         PellucidError: nothing readable there; the message lists the presets or names the file.
     """
-    name, path = str(source), Path(source)
+    name = str(source)
     if name in PRESETS:
         return _preset(name)
+    path = path_of("a model", source)
     if name == "default":
         path = Path(str(resources.files("pellucid"))) / "assets" / "default"
     from pellucid.gpt.config_json import CONFIG  # presets need neither this nor numpy

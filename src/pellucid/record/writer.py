@@ -14,6 +14,7 @@ import numpy as np
 
 from pellucid.errors import PellucidError
 from pellucid.files import cannot_write, replaces, replacing, same_file, scratch_file
+from pellucid.numpy_defaults import numpy_defaults
 from pellucid.record.container import FORMAT, KINDS, MAX_HEADER_BYTES, Kind, aligned, pack_header
 from pellucid.record.encoding import ENCODINGS, MAX_CHUNK_BYTES, allowed, encode
 from pellucid.record.entry import TRUTHS, ChunkEntry, Truth, valid_name
@@ -92,6 +93,7 @@ class RecordWriter:
             return
         self._spool = scratch_file(self._target, what="the record")
 
+    @numpy_defaults()
     def add(
         self,
         name: str,

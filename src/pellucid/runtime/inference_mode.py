@@ -1,10 +1,12 @@
-"""A context manager for inference passes: no autograd, no dropout."""
+"""A context manager for inference passes: no autograd, no dropout, no autocast."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
+
+from pellucid.gpt.torch_defaults import set_up_creation
 
 
 @contextmanager
@@ -21,7 +23,8 @@ def inference_mode(model: nn.Module) -> Iterator[None]:
             module.training = False
             training.append(module)
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), ExitStack() as stack:
+            set_up_creation(stack)
             yield
     finally:
         for module in training:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, SupportsIndex
 from pellucid.arguments import flag, path_of, shown, text_of
 from pellucid.errors import PellucidError
 from pellucid.resources import available_cpus
+from pellucid.strict_json import is_text
 from pellucid.text import tokenizer_json
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 from pellucid.text.long_words import encode_in_parts, has_long_words
@@ -120,9 +121,11 @@ class Tokenizer:
 
         allow_special: read the literal `<|endoftext|>` (what `end_of_text` says) as that token. By default it is text like
         any other, so that what a user types cannot end a document.
-        A lone surrogate, which no UTF-8 text can hold, is encoded as U+FFFD.
+
+        Raises:
+            PellucidError: half a character (a lone surrogate, as `os.fsdecode` makes of bytes), which is no text.
         """
-        text_of("text", text)
+        _check_text(text)
         if flag("allow_special", allow_special) and self.end_of_text:
             ids: list[int] = []
             for i, part in enumerate(text.split(self.end_of_text)):
@@ -139,7 +142,7 @@ class Tokenizer:
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         """`[encode(text) for text in texts]` on all processors."""
-        given = list(texts)
+        given = list(map(_check_text, texts))
         in_parts = list(map(has_long_words, given))
         whole = [text for text, long in zip(given, in_parts, strict=True) if not long]
         encoded = iter(self._encoding.encode_ordinary_batch(whole, num_threads=available_cpus()))
@@ -215,6 +218,13 @@ class Tokenizer:
     def ranked_tokens(self) -> tuple[bytes, ...]:
         """The tokens without end-of-text in the order of merging: the 256 bytes, then the result of each merge."""
         return self._ranked
+
+
+def _check_text(text: str) -> str:
+    """The text. Raises PellucidError for what is none."""
+    if not is_text(text_of("text", text)):
+        raise PellucidError(f"the text {shown(text)} holds half a character (a lone surrogate), which UTF-8 cannot hold")
+    return text
 
 
 def _numbered(ranked: Sequence[bytes], numbering: Numbering) -> tuple[bytes, ...]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.costs import parameter_shapes
+from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.runs.recipe import DEFAULT_OPTIMIZER, Recipe
 
 
@@ -82,6 +83,7 @@ def check_optimizer(learning_rate: float, name: str | None, settings: Mapping[st
     _stepped(_stand_in(), Recipe.scaled(learning_rate, 1), name or DEFAULT_OPTIMIZER, settings)
 
 
+@torch_defaults()
 def optimizer_bytes(config: GPTConfig, name: str = DEFAULT_OPTIMIZER, settings: Mapping[str, Any] | None = None) -> int:
     """Bytes of an optimizer's state for a model of that shape, found by stepping a small stand-in: no model is made.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-from pellucid.arguments import as_float, instance, number, path_of, shown, text_of, whole_number
+from pellucid.arguments import as_float, instance, number, path_of, plain, shown, text_of, whole_number
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.runs.metrics_lines import LARGEST_COUNT
@@ -96,16 +96,21 @@ class RunOptions:
                 groups.setdefault(known.group, []).append(name)
             if value is None:
                 continue
+            value = plain(value)
             real = not isinstance(value, bool) and isinstance(value, numbers.Real)
             if known.positive and real and (as_float(value) or 0) <= 0:
                 raise PellucidError(f"{name} must be a number above 0, not {shown(value)}")
             _check_type(name, known.kind, value)
-            if known.positive:  # a NumPy scalar is a number, but no value for JSON
+            if known.positive:
                 whole = known.kind is int
-                read = whole_number(name, value, 1, int(known.most)) if whole else number(name, value, 0, known.most)
-                object.__setattr__(self, name, read)
+                value = whole_number(name, value, 1, int(known.most)) if whole else number(name, value, 0, known.most)
             if known.choices and value not in known.choices:
                 raise PellucidError(f"{name} must be {' or '.join(known.choices)}, not {shown(value)}")
+            if known.kind is Mapping:
+                value = {key: plain(one) for key, one in value.items()}
+            elif real and not isinstance(value, int | float):  # a Fraction, or a number of another library
+                value = int(value) if known.kind is int else float(value)
+            object.__setattr__(self, name, value)  # a plan holds it as JSON
         for names in groups.values():
             if sum(getattr(self, name) is not None for name in names) > 1:
                 raise PellucidError(f"give one of {', '.join(names)}, not several")

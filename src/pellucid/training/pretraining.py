@@ -192,7 +192,7 @@ def shape_of(options: TrainingOptions) -> tuple[GPTConfig, float, int]:
         derived = shape_for(options.parameters)
         return derived.config, rate or derived.learning_rate, batch_tokens or derived.batch_tokens
     if options.config is None:
-        name = options.preset or DEFAULT_PRESET
+        name = DEFAULT_PRESET if options.preset is None else options.preset
         chosen = find_preset(name)
         return GPTConfig.preset(name), rate or chosen.learning_rate, batch_tokens or chosen.batch_tokens
     # Choice: a shape of one's own gets a rate that falls with width as the presets' do, and a batch of a few windows.

@@ -12,6 +12,7 @@ from pellucid.events import Observer, Skipped, emit
 from pellucid.files import MAKE_ROOM, cannot_write
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
+from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.runs.curves import LossCurve, loss_curve
 from pellucid.runs.files import METRICS, RECORDS, step_of
 from pellucid.runs.metrics import missing_line, read_metrics, readable_lines
@@ -131,6 +132,7 @@ def train(
     )  # fmt: skip
 
 
+@torch_defaults()
 def dry_run(
     corpus: Source | Sequence[Source],
     *,
@@ -157,6 +159,7 @@ def dry_run(
         return plan, measure(workload, plan, seconds, observers)
 
 
+@torch_defaults()
 def run_job(
     job: Job,
     run: Path,
@@ -179,8 +182,7 @@ def run_job(
     Raises:
         PellucidError: whatever keeps the run from starting or going on.
     """
-    planned_seed = seed_of(seed)
-    flag("record", record)
+    planned_seed, record = seed_of(seed), flag("record", record)
     retain_freed_memory()
     limit_threads()
     arguments = job.arguments() | job.options.given() | ({} if seed is None else {"seed": planned_seed})

@@ -7,6 +7,7 @@ from pellucid.draw.backends import html as page
 from pellucid.draw.film.film import Film
 from pellucid.errors import PellucidError
 from pellucid.files import check_target, write_whole
+from pellucid.numpy_defaults import numpy_defaults
 
 
 STILLS = ("svg", "png")
@@ -14,6 +15,7 @@ MOVING = ("gif", "webp", "mp4", "html")
 KINDS = STILLS + MOVING
 
 
+@numpy_defaults()
 def content(film: Film, kind: str, *, width: int | None = None, t: float | None = None) -> bytes:
     """The film as the bytes of a file of that kind (a suffix without its dot). Arguments and errors as `Film.save`."""
     if kind not in KINDS:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.arguments import number, shown
+from pellucid.arguments import number, plain, shown
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.figures.context import context
 from pellucid.draw.figures.embedding import embedding
@@ -34,6 +34,7 @@ from pellucid.draw.views.tokens import tokens_view
 from pellucid.draw.views.windows import windows_view
 from pellucid.draw.views.xray import xray_view
 from pellucid.errors import PellucidError
+from pellucid.numpy_defaults import numpy_defaults
 from pellucid.record import Kind, MissingChunk, Record, check
 
 
@@ -106,6 +107,7 @@ FIGURES: dict[str, Figure] = {
 }  # fmt: skip
 
 
+@numpy_defaults()
 def figure(record: Record, name: str, *, width: float = 960) -> Film:
     """The figure of that name, drawn from the record.
 
@@ -118,7 +120,7 @@ def figure(record: Record, name: str, *, width: float = 960) -> Film:
     """
     if not isinstance(name, str) or name not in FIGURES:
         raise PellucidError(f"no figure {shown(name)}: there are {', '.join(FIGURES)}")
-    number("width", width)
+    number("width", width := plain(width))
     wanted = FIGURES[name]
     if record.kind != wanted.kind:
         raise PellucidError(

@@ -10,6 +10,7 @@ from pellucid.arguments import instance, path_of
 from pellucid.errors import PellucidError
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
+from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.interpret.verify.finetuning import verify_finetuning
 from pellucid.interpret.verify.generation import GenerationVerifier
 from pellucid.interpret.verify.identity import NOISE, recorded_model, tokens_and_options
@@ -21,6 +22,7 @@ from pellucid.record import Record, check
 from pellucid.runtime.inference_mode import inference_mode
 
 
+@torch_defaults()
 def verify(record: Record, model: GPT | str | Path | None = None) -> Report:
     """Recomputes a record's numbers and compares them.
 

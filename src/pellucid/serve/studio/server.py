@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 
 
@@ -49,9 +50,9 @@ class Studio:
         self._record_dtype = record_dtype
         self._socket = _listen(host, port)
         bound = self._socket.getsockname()[1]
-        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+        address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
         self.host, self.port = host, bound
-        self.url = f"http://{shown}:{bound}/"
+        self.url = f"http://{address}:{bound}/"
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()  # waited for: Python takes a thread for ended if a signal interrupts its `join`
 
@@ -138,6 +139,8 @@ def _listen(host: str, port: int | None) -> socket.socket:
             family, kind, proto, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
         except OSError as error:
             raise PellucidError(f"cannot listen on {host}: {error.strerror or error}") from None
+        except ValueError:  # of its encoding
+            raise PellucidError(f"cannot listen on {shown(host)}: it is no host name") from None
         found = socket.socket(family, kind, proto)
         try:
             _exclusive(found)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pellucid.arguments import path_of
 from pellucid.errors import PellucidError
 from pellucid.formats.hf_config import read_config
 from pellucid.generation.resolve import ASSETS, DEFAULT
@@ -79,7 +80,7 @@ class SourceCatalog:
                 raise PellucidError("this build of pellucid carries no default model: name a model or run directory")
             self._has_default = True
             return
-        path = Path(source).resolve()
+        path = path_of("a source", source).resolve()
         if path.is_file():
             open_record(path).close()
             self._records.of(path)

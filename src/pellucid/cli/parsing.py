@@ -1,0 +1,72 @@
+"""The argument parser, with a hint where an argument begins with a dash; and text arguments. No torch here."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+from pellucid.strict_json import is_text
+
+
+ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
+
+
+class CommandParser(argparse.ArgumentParser):
+    """argparse's parser. Where an argument begins with a dash, and so was taken for an option, errors say how to give it."""
+
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse's."""
+        self._given = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Prints usage and message, and exits with 2."""
+        hint = next(self._hints(), None)
+        super().error(message if hint is None else f"{message}; {hint}")
+
+    def _hints(self) -> Iterator[str]:
+        """How to give the arguments that begin with a dash."""
+        from pellucid.cli.output import quoted
+
+        parsers = [self]  # this one, and that of the command: which of the two reports an error depends on the error
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction) and len(action.choices) == 1:  # the command is known
+                parsers += action.choices.values()
+        actions = [action for parser in parsers for action in parser._actions]
+        options = {option: action for action in actions for option in action.option_strings}
+        positional = next((action.metavar for action in actions if not action.option_strings and action.nargs != "A..."), None)
+        for word, following in zip(self._given, [*self._given[1:], ""], strict=False):
+            if word == "--":
+                return
+            if word in options:
+                if options[word].nargs != 0 and following[:1] == "-" and not self._negative_number_matcher.match(following):
+                    yield f"a value that begins with a dash is given as {word}={quoted(following)}"
+            elif word[:1] == "-" and word != "-" and word.partition("=")[0] not in options and positional:
+                yield f"{positional} may begin with a dash after --: {parsers[-1].prog} -- {quoted(word)}"
+
+
+def utf8_text(argument: str) -> str:
+    """The text of an argument, whatever the locale: bytes that Python could not decode by it are decoded as UTF-8.
+
+    Raises:
+        argparse.ArgumentTypeError: they are not UTF-8.
+    """
+    if is_text(argument):
+        return argument
+    try:
+        return os.fsencode(argument).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(
+            f"it is not UTF-8 text: byte {error.object[error.start]:#04x} at position {error.start}"
+        ) from None
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("it holds half a character (a lone surrogate), which is no text") from None
+
+
+def escaped_text(argument: str) -> str:
+    r"""The same of an argument in which \n, \t and \\ stand for a line break, a tab and a backslash."""
+    return re.sub(r"\\[nt\\]", lambda found: ESCAPES[found[0]], utf8_text(argument))
