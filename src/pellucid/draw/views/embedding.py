@@ -13,7 +13,7 @@ from pellucid.record import Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LikelyToken:
+class TokenProduct:
     """One of the likeliest next tokens.
 
     Attributes:
@@ -53,7 +53,7 @@ class EmbeddingView:
     sum: tuple[float, ...]
     nearest: tuple[tuple[int, float], ...]
     output: tuple[float, ...]
-    candidates: tuple[LikelyToken, ...]
+    candidates: tuple[TokenProduct, ...]
     drawn: int
     drawn_p: float
     draw: float
@@ -93,7 +93,7 @@ def embedding_view(record: Record) -> EmbeddingView:
         nearest=tuple(nearest),
         output=tuple(output.tolist()),
         candidates=tuple(
-            LikelyToken(token=ident, row=tuple(row), product=product, p=exp(logprob))
+            TokenProduct(token=ident, row=tuple(row), product=product, p=exp(logprob))
             for ident, row, product, logprob in zip(listed, rows.tolist(), products, logprobs, strict=True)
         ),
         drawn=int(record["generation/steps/drawn_ids"][0]),
