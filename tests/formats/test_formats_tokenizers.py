@@ -19,7 +19,7 @@ from pellucid.cli import main
 from pellucid.errors import PellucidError
 from pellucid.formats.hf_write import WRITTEN, write
 from pellucid.gpt.arrangements import all_dense
-from pellucid.text import END_OF_TEXT, Tokenizer, train_tokenizer, vocab_files
+from pellucid.text import END_OF_TEXT, Tokenizer, train_tokenizer
 from pellucid.text.bytes_to_characters import to_characters
 from pellucid.text.merges import merges_from_ranks
 
@@ -178,7 +178,7 @@ def test_any_numbering_encodes_what_the_plain_one_does(
     order.shuffle(ids)
     renamed = dict(zip(vocabulary, ids, strict=False))
     (path / "vocab.json").write_text(json.dumps(renamed), encoding="utf-8")
-    tokenizer = vocab_files.read(path)
+    tokenizer = Tokenizer.load(path)
     by_plain = {i: renamed[token] for token, i in vocabulary.items()}
     assert tokenizer.encode(text) == [by_plain[i] for i in plain.encode(text)]
     assert tokenizer.decode_bytes(tokenizer.encode(text)) == plain.decode_bytes(plain.encode(text))

@@ -12,6 +12,7 @@ from itertools import chain
 from typing import IO
 
 from pellucid.errors import PellucidError
+from pellucid.text.added_tokens import without_surrogates
 from pellucid.text.bytes_to_characters import to_bytes
 from pellucid.text.merges import merges_from_ranks
 from pellucid.text.split_pattern import chunks
@@ -36,7 +37,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """
     if vocab_size < 257:
         raise PellucidError(f"a vocabulary holds at least the 256 bytes and end-of-text: 257 tokens, not {vocab_size}")
-    parts = (_without_surrogates(part) for text in texts for part in chunks(text, CHUNK) if part)
+    parts = (without_surrogates(part) for text in texts for part in chunks(text, CHUNK) if part)
     first: list[str] = []
     length = 0
     for part in parts:
@@ -105,15 +106,6 @@ def _learn_elsewhere(parts: Iterator[str], vocab_size: int) -> list[bytes]:
             raise PellucidError(f"the process that trains the tokenizer ended ({why}): give it more memory, or less text")
         answer.seek(0)
         return list(_frames(answer))
-
-
-def _without_surrogates(text: str) -> str:
-    """The text with U+FFFD for half a surrogate pair, as encoding has it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def _framed(data: bytes) -> bytes:
