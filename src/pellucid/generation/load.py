@@ -57,7 +57,7 @@ def _read_gguf(path: Path, device: torch.device, dtype: torch.dtype) -> GPT:
     with torch.device("meta"):
         model = GPT(file.config, tokenizer=file.tokenizer)
     if file.tokenizer is None:
-        model.no_tokenizer = f"there is no tokenizer in {path}"
+        model.no_tokenizer = file.no_tokenizer
     file.fill(model, device=device, dtype=dtype)
     return model
 

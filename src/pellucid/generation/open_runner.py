@@ -85,8 +85,7 @@ def _open_gguf(path: Path, kernel: Kernel, weights: str | None) -> OpenedModel:
     by_either = weights is None or weights in TORCH_WEIGHTS
     file.fill(model, dtype=getattr(torch, weights or "float32") if by_either else None)
     runner = make_runner(model, mode="fast", kernel=kernel, weights=None if by_either else weights)
-    no_tokenizer = "" if file.tokenizer else f"there is no tokenizer in {path}"
-    return OpenedModel(runner=runner, config=file.config, tokenizer=file.tokenizer, no_tokenizer=no_tokenizer)
+    return OpenedModel(runner=runner, config=file.config, tokenizer=file.tokenizer, no_tokenizer=file.no_tokenizer)
 
 
 def _pack(

@@ -1,7 +1,7 @@
 """The special and added tokens that the files beside a vocabulary name, numbered as `tokenizers` numbers them.
 
-Files: `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`, and the `added_tokens` of `tokenizer.json`. Where
-tokenizer_config.json has `added_tokens_decoder`, that replaces the other files (source: `transformers` 5,
+Files: `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`, and the `added_tokens` of `tokenizer.json`.
+Where tokenizer_config.json has `added_tokens_decoder`, that replaces the other files (source: `transformers` 5,
 `PreTrainedTokenizerBase._from_pretrained` and `TokenizersBackend.__init__`; `AddedVocabulary` of `tokenizers` 0.23).
 """
 
@@ -87,7 +87,7 @@ def number_tokens(vocabulary: Mapping[str, int], stated: Statements) -> SpecialT
     for i, token in [*listed.items(), *in_tokenizer]:
         if numbered.ids.get(token.text, i) != i:
             raise UnsupportedTokenizerError(
-                f"the added token {shown(token.text)} is said to have id {i}, but the vocabulary and the tokens before it give it "
+                f"the added token {shown(token.text)} is said to have id {i}, but the vocabulary and the tokens before it give "
                 f"{numbered.ids[token.text]}"
             )
     end, begin = named.get("eos_token"), named.get("bos_token")
@@ -112,8 +112,8 @@ def _number(value: Any, where: str) -> int:
 def _listed_and_named(stated: Statements) -> tuple[dict[int, AddedToken], dict[str, AddedToken], list[AddedToken]]:
     """Tokens listed with ids, tokens of a role, and special tokens without one."""
     values = dict(stated.config)
-    if values.get(_OLD_EXTRA) and not values.get(_EXTRA):
-        values[_EXTRA] = values.pop(_OLD_EXTRA)
+    _rename_extra(values, wanted=not values.get(_EXTRA))
+    of_roles = _take_roles(values)
     listed: dict[int, AddedToken] = {}
     if "added_tokens_decoder" in values:
         for i, one in _object(values["added_tokens_decoder"], "added_tokens_decoder").items():
@@ -121,12 +121,11 @@ def _listed_and_named(stated: Statements) -> tuple[dict[int, AddedToken], dict[s
                 raise UnsupportedTokenizerError(f"added_tokens_decoder has the text {shown(one)} where an object is needed")
             listed[_number(i, "added_tokens_decoder")] = token_of(one, f"added_tokens_decoder's {i}")
     else:
-        more = list(values.get(_EXTRA) or ()) if isinstance(values.get(_EXTRA), list) else []
         for key, value in stated.special_map.items():
-            values[key] = [*more, *value] if key in (_EXTRA, _OLD_EXTRA) and isinstance(value, list) else value
-        if values.get(_OLD_EXTRA) and not values.get(_EXTRA):
-            values[_EXTRA] = values.pop(_OLD_EXTRA)
-    named = {role: token_of(value, role, special=True) for role, value in _named(values, stated.gpt2).items()}
+            values[key] = [*(values.get(_EXTRA) or ()), *value] if key == _EXTRA and isinstance(value, list) else value
+        of_roles |= _take_roles(values)
+    _rename_extra(values, wanted=_EXTRA not in values)
+    named = {role: token_of(value, role, special=True) for role, value in _named(values, of_roles, stated.gpt2).items()}
     extra = values.get(_EXTRA)
     extra = [token_of(one, _EXTRA, special=True) for one in (extra if isinstance(extra, list) else ())]
     if "added_tokens_decoder" not in values:
@@ -140,14 +139,23 @@ def _listed_and_named(stated: Statements) -> tuple[dict[int, AddedToken], dict[s
     return listed, {role: by_text.get(token.text, token) for role, token in named.items()}, extra
 
 
-def _named(values: Mapping[str, Any], gpt2: bool) -> dict[str, Any]:
+def _rename_extra(values: dict[str, Any], *, wanted: bool) -> None:
+    if wanted and _OLD_EXTRA in values:
+        values[_EXTRA] = values.pop(_OLD_EXTRA)
+
+
+def _take_roles(values: dict[str, Any]) -> dict[str, Any]:
+    """Takes the tokens of roles out of `extra_special_tokens`, where that is an object."""
+    extra = values.get(_EXTRA)
+    return values.pop(_EXTRA) if isinstance(extra, dict) else {}
+
+
+def _named(values: Mapping[str, Any], of_roles: Mapping[str, Any], gpt2: bool) -> dict[str, Any]:
     """The roles and what stands for them, in the order in which they are added."""
     found = (GPT2_DEFAULTS if gpt2 else {}) | {role: values[role] for role in ROLES if role in values}
     found = {role: found[role] for role in ROLES if found.get(role) is not None}
     others = {key: value for key, value in values.items() if key.endswith("_token") and key not in ROLES}
-    found |= {key: value for key, value in others.items() if isinstance(value, str | dict)}
-    extra = values.get(_EXTRA)
-    return found | (extra if isinstance(extra, dict) else {})
+    return found | {key: value for key, value in others.items() if isinstance(value, str | dict)} | dict(of_roles)
 
 
 def _object(value: Any, name: str) -> dict[str, Any]:

@@ -85,8 +85,16 @@ def own_end(texts: Iterable[str]) -> str | None:
 
 
 def in_one_order(added: Iterable[AddedToken]) -> tuple[AddedToken, ...]:
-    """Added tokens by id; `normalized` is off where all have it on, which finds the same tokens."""
+    """Added tokens by id; `normalized` is off where the same tokens are found without it."""
     tokens = sorted(added, key=lambda token: token.id)
-    if all(token.normalized for token in tokens):
+    late, early = ([token for token in tokens if token.normalized is on] for on in (True, False))
+    options = any(token.lstrip or token.rstrip or token.single_word for token in tokens)
+    if not early or not (options or any(_overlap(a.text, b.text) for a in late for b in early)):
         return tuple(replace(token, normalized=False) for token in tokens)
     return tuple(tokens)
+
+
+def _overlap(a: str, b: str) -> bool:
+    """Whether two texts may stand in a text so that they share a character."""
+    ends = any(a.startswith(b[-n:]) or b.startswith(a[-n:]) for n in range(1, min(len(a), len(b)) + 1))
+    return ends or a in b or b in a

@@ -76,7 +76,7 @@ def build_token_table(
     special = {text: i for text, i in special.items() if text not in merged_tokens}
     found = {one.text for one in added} | set(special)
     unreached = {i: _bytes(text) for text, i in ids.items() if text not in merged_tokens and text not in found}
-    if ignore_merges and (whole := [text for text in ids if text not in merged_tokens and _is_one_piece(text)]):
+    if ignore_merges and (whole := [text for text in vocabulary if text not in merged_tokens and _is_one_piece(text)]):
         raise UnsupportedTokenizerError(f"its model has ignore_merges on, and no merges make its token {whole[0]!r}")
     eot = end_id if end is None else ids[end]
     assert eot is not None
@@ -88,7 +88,8 @@ def build_token_table(
         eot=eot,
         begin=None if begin is None else ids[begin],
     )
-    if [ids[text] for text in characters] == list(range(eot)) and special == {END_OF_TEXT: eot} and len(ids) == eot + 1:
+    in_order = [ids[text] for text in characters] == list(range(eot)) and len(ids) == eot + 1
+    if in_order and special == {END_OF_TEXT: eot} and begin is None:
         numbering = None
     return TokenTable(tuple(ranked), numbering, in_one_order(added), prefix_space)
 
