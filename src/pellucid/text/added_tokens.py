@@ -5,7 +5,6 @@ others in each part that is left. A token that is found where its options forbid
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 
 from pellucid.text.token_table import AddedToken
@@ -24,6 +23,8 @@ _JOINERS = "\u200c\u200d"
 
 def is_word(character: str) -> bool:
     r"""Whether it is a character of a word: `\w` of Unicode's UTS 18, annex C, which is not Python's."""
+    import unicodedata  # few tokenizers ask
+
     kind = unicodedata.category(character)
     return (
         kind[0] in "LM" or kind in ("Nd", "Nl", "Pc") or character in _JOINERS

@@ -56,9 +56,7 @@ def token_of(value: Any, where: str, *, special: bool | None = None) -> AddedTok
     if isinstance(value, str):
         return AddedToken(id=-1, text=value)
     if not isinstance(value, dict) or not isinstance(value.get("content"), str):
-        raise UnsupportedTokenizerError(
-            f"{where} is no token: {shown(value)} (a text, or an object with the text as its content)"
-        )
+        raise UnsupportedTokenizerError(f"{where} is {shown(value)}, neither a text nor an object with a text as its content")
     options = {name: value[name] for name in OPTIONS if name in value}
     if wrong := [name for name, on in options.items() if not isinstance(on, bool)]:
         raise UnsupportedTokenizerError(f"{where} has {wrong[0]} = {shown(options[wrong[0]])}, not true or false")

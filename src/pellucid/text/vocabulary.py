@@ -74,24 +74,25 @@ def build_token_table(
         one.text: one.id for one in added if one.special
     }
     special = {text: i for text, i in special.items() if text not in merged_tokens}
-    found = {one.text for one in added} | set(special)
-    unreached = {i: _bytes(text) for text, i in ids.items() if text not in merged_tokens and text not in found}
     if ignore_merges and (whole := [text for text in vocabulary if text not in merged_tokens and _is_one_piece(text)]):
         raise UnsupportedTokenizerError(f"its model has ignore_merges on, and no merges make its token {whole[0]!r}")
     eot = end_id if end is None else ids[end]
     assert eot is not None
-    numbering: Numbering | None = Numbering(
-        ids=tuple(ids[text] for text in characters),
+    numbers = [ids[text] for text in characters]
+    found = in_one_order(added)
+    in_order = numbers == list(range(eot)) and len(ids) == eot + 1
+    if in_order and special == {END_OF_TEXT: eot} and begin is None:
+        return TokenTable(tuple(ranked), None, found, prefix_space)
+    whole_texts = {one.text for one in added} | set(special)
+    numbering = Numbering(
+        ids=tuple(numbers),
         special={i: text for text, i in special.items()},
-        unreached=unreached,
+        unreached={i: _bytes(text) for text, i in ids.items() if text not in merged_tokens and text not in whole_texts},
         vocab_size=max(*ids.values(), eot) + 1,
         eot=eot,
         begin=None if begin is None else ids[begin],
     )
-    in_order = [ids[text] for text in characters] == list(range(eot)) and len(ids) == eot + 1
-    if in_order and special == {END_OF_TEXT: eot} and begin is None:
-        numbering = None
-    return TokenTable(tuple(ranked), numbering, in_one_order(added), prefix_space)
+    return TokenTable(tuple(ranked), numbering, found, prefix_space)
 
 
 def _is_one_piece(text: str) -> bool:
