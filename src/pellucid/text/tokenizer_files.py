@@ -89,10 +89,11 @@ def read_table(path: Path, *, end_id: int | None = None) -> TokenTable:
             prefix_space = prefix_space if gpt2 else model.prefix_space
             stated = Statements(config=config, special_map=special_map, added=added, in_tokenizer=model.added_tokens, gpt2=gpt2)
             special = number_tokens(vocabulary, stated)
-            begin, begin_id = model.begin or (None, None)
-            found = next((token.id for token in special.added if token.text == begin), vocabulary.get(begin))
-            if begin is not None and found != begin_id:
-                raise UnsupportedTokenizerError(f"its post-processor puts id {begin_id} for {shown(begin)}, which has another")
+            begin = None
+            if model.begin is not None:
+                begin, i = model.begin
+                if next((token.id for token in special.added if token.text == begin), vocabulary.get(begin)) != i:
+                    raise UnsupportedTokenizerError(f"its post-processor puts id {i} for {shown(begin)}, which has another")
         return build_token_table(
             vocabulary, merges, special.added, end=special.end, begin=begin, end_id=end_id, prefix_space=prefix_space,
             ignore_merges=ignore_merges,
