@@ -95,7 +95,11 @@ class Encoding:
         if not numbered:
             return
         eot, group = self.tokenizer.eot, [segment for segment, _ in numbered]
-        encoded = self.tokenizer.encode_batch((segment.text for segment in group), (continued for _, continued in numbered))
+        texts = (segment.text for segment in group)
+        if self.tokenizer.prefix_space:  # which a part of a document after its first does not get
+            encoded = self.tokenizer.encode_batch(texts, (continued for _, continued in numbered))
+        else:
+            encoded = self.tokenizer.encode_batch(texts)
         for ids, segment in zip(encoded, group, strict=True):
             if segment.ends:
                 ids.append(eot)

@@ -3,8 +3,9 @@
 In: text, or a token table (`tokenizer.json`, the packaged r50k, or trained here). Out: token ids from text, bytes and text from
 token ids, and labels for display.
 
-Read in this order: `token_table`, `tokenizer` (encoding and decoding), `split_pattern` (pre-tokenization), `train`, `r50k`,
-`tokenizer_json` and `bytes_to_characters` (the file), `pieces` (display).
+Read in this order: `token_table`, `tokenizer` (encoding and decoding), `split_pattern` (pre-tokenization), `added_tokens`,
+`train`, `r50k`; reading files: `tokenizer_files`, `tokenizer_json`, `special_tokens`, `vocabulary`, `bytes_to_characters`;
+`tokenizer_write`; `pieces` (display).
 """
 
 from pellucid.text.pieces import Utf8Stream, piece

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, SupportsIndex
 from pellucid.arguments import flag, path_of, shown, text_of
 from pellucid.errors import PellucidError
 from pellucid.resources import available_cpus
-from pellucid.text import tokenizer_files, tokenizer_json_write
+from pellucid.text import tokenizer_files, tokenizer_write
 from pellucid.text.added_tokens import AddedTokens, without_surrogates
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 from pellucid.text.split_pattern import R50K_SPLIT, around_long_runs
@@ -278,7 +278,7 @@ class Tokenizer:
 
         Into a directory a `tokenizer_config.json` goes too where it is needed to say which token is which.
         """
-        return tokenizer_json_write.write(self.table, path_of("path", path))
+        return tokenizer_write.write(self.table, path_of("path", path))
 
     @property
     def table(self) -> TokenTable:
