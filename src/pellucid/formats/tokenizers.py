@@ -1,6 +1,8 @@
 """The tokenizer of a model directory, in any of its published formats, fitted to the model."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pellucid.errors import PellucidError, UnsupportedTokenizerError
 from pellucid.gpt.config import GPTConfig
@@ -8,8 +10,11 @@ from pellucid.text import tokenizer_files
 from pellucid.text.tokenizer import Tokenizer
 
 
-def read_tokenizer(directory: Path, config: GPTConfig) -> tuple[Tokenizer | None, str]:
+def read_tokenizer(directory: Path, config: GPTConfig, values: Mapping[str, Any] | None = None) -> tuple[Tokenizer | None, str]:
     """A directory's tokenizer, its vocabulary padded or cut to the model's.
+
+    Args:
+        values: the directory's config.json, if that has been read.
 
     Returns:
         (tokenizer, ""), or (None, the reason): no files, of an unsupported kind, or another model's.
@@ -20,7 +25,7 @@ def read_tokenizer(directory: Path, config: GPTConfig) -> tuple[Tokenizer | None
     if reason := tokenizer_files.missing(directory):
         return None, reason if "which this version" in reason else f"this model has no tokenizer: {reason}"
     try:
-        tokenizer = Tokenizer.from_table(tokenizer_files.read_table(directory, end_id=config.end_id))
+        tokenizer = Tokenizer.from_table(tokenizer_files.read_table(directory, end_id=config.end_id, model=values))
     except UnsupportedTokenizerError as error:
         return None, str(error)
     try:

@@ -44,7 +44,7 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
     config = read_config(directory, values)
     weights_dtype, weights_device = _dtype(dtype), resolve_device(device)
     with open_weights(directory, config, values) as (tensors, sources):  # bounds the vocabulary and the model
-        tokenizer, no_tokenizer = read_tokenizer(directory, config)
+        tokenizer, no_tokenizer = read_tokenizer(directory, config, values)
         with torch.device("meta"):  # no memory and no random numbers, only to be overwritten
             model = GPT(config, tokenizer=tokenizer)
         model.no_tokenizer = no_tokenizer

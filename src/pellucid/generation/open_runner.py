@@ -68,7 +68,7 @@ def open_runner(
         return _open_torch_runner(directory, config, values, weights, no_kernel=str(reason), remedy=str(reason))
     from pellucid.runtime.kernel.runner import KernelRunner
 
-    tokenizer, no_tokenizer = read_tokenizer(directory, config)
+    tokenizer, no_tokenizer = read_tokenizer(directory, config, values)
     return OpenedModel(runner=KernelRunner(packed), config=config, tokenizer=tokenizer, no_tokenizer=no_tokenizer)
 
 
@@ -118,7 +118,7 @@ def _open_torch_runner(
     from pellucid.runtime.torch_runner import TorchRunner
 
     with open_weights(directory, config, values) as (tensors, sources):  # bounds the vocabulary and the model
-        tokenizer, no_tokenizer = read_tokenizer(directory, config)
+        tokenizer, no_tokenizer = read_tokenizer(directory, config, values)
         with torch.device("meta"):  # no memory and no random numbers, only to be overwritten
             model = Decoder(config)
         fill_parameters(model, tensors, sources, dtype=getattr(torch, weights or "float32"))

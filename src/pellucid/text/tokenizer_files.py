@@ -48,11 +48,11 @@ def missing(directory: Path) -> str:
     return f"there is no {TOKENIZER} in {directory}" + f", and {alone[0] if alone else ''} alone is none" * bool(alone)
 
 
-def read_table(path: Path, *, end_id: int | None = None) -> TokenTable:
+def read_table(path: Path, *, end_id: int | None = None, model: Mapping[str, Any] | None = None) -> TokenTable:
     """The token table of a directory, or of a `tokenizer.json` and the files beside it.
 
     Args:
-        end_id: ends a text where no file says which token does.
+        end_id: ends a text where no file says which token does. model: the values of config.json, if that has been read.
 
     Raises:
         UnsupportedTokenizerError: it would be encoded differently than its maker meant; the message names file and key.
@@ -66,7 +66,7 @@ def read_table(path: Path, *, end_id: int | None = None) -> TokenTable:
         file = path / VOCABULARY
     config = _object(directory / CONFIG)
     with _named(directory / CONFIG):
-        gpt2 = _is_gpt2(config, directory, file.name)
+        gpt2 = _is_gpt2(config, directory / "config.json" if model is None else model, file.name)
         prefix_space = _check_config(config)
     special_map, added = _object(directory / SPECIAL_MAP), _object(directory / ADDED)
     with _named(file):
@@ -84,14 +84,16 @@ def read_table(path: Path, *, end_id: int | None = None) -> TokenTable:
             special = number_tokens(vocabulary, stated)
             begin = special.begin if config.get("add_bos_token") else None
         else:
-            model = tokenizer_json.parse(_read(file, TOKENIZER))
-            vocabulary, merges, ignore_merges = model.vocabulary, model.merges, model.ignore_merges
-            prefix_space = prefix_space if gpt2 else model.prefix_space
-            stated = Statements(config=config, special_map=special_map, added=added, in_tokenizer=model.added_tokens, gpt2=gpt2)
+            contents = tokenizer_json.parse(_read(file, TOKENIZER))
+            vocabulary, merges, ignore_merges = contents.vocabulary, contents.merges, contents.ignore_merges
+            prefix_space = prefix_space if gpt2 else contents.prefix_space
+            stated = Statements(
+                config=config, special_map=special_map, added=added, in_tokenizer=contents.added_tokens, gpt2=gpt2
+            )
             special = number_tokens(vocabulary, stated)
             begin = None
-            if model.begin is not None:
-                begin, i = model.begin
+            if contents.begin is not None:
+                begin, i = contents.begin
                 if next((token.id for token in special.added if token.text == begin), vocabulary.get(begin)) != i:
                     raise UnsupportedTokenizerError(f"its post-processor puts id {i} for {shown(begin)}, which has another")
         return build_token_table(
@@ -142,16 +144,17 @@ def _object(file: Path) -> dict[str, Any]:
     return values
 
 
-def _is_gpt2(config: Mapping[str, Any], directory: Path, name: str) -> bool:
+def _is_gpt2(config: Mapping[str, Any], model: Mapping[str, Any] | Path, name: str) -> bool:
     """Whether transformers makes a tokenizer of class GPT2Tokenizer of the files; else it takes tokenizer.json as it is."""
     if (code := config.get("auto_map")) and (not isinstance(code, dict) or code.get("AutoTokenizer")):
         raise UnsupportedTokenizerError("auto_map names code of its own, which is never run")
     named = config.get("tokenizer_class")
     if named is None:
-        try:
-            model = _object(directory / "config.json")
-        except PellucidError:
-            model = {}  # whoever reads the model says so
+        if isinstance(model, Path):
+            try:
+                model = _object(model)
+            except PellucidError:
+                model = {}  # whoever reads the model says so
         named = model.get("tokenizer_class")
         if named is None:
             return model.get("model_type") in GPT2_MODELS or name == VOCABULARY
