@@ -193,9 +193,7 @@ def test_a_target_says_what_is_lost_and_reads_as_llama_cpp_runs(model: pellucid.
 def test_sixteen_bit_weights_lose_nothing_in_their_own_kind() -> None:
     halves = dense().to(torch.bfloat16).float()
     assert gguf.lossy(halves, "BF16") == []
-    assert gguf.lossy(halves, "F16") != [] or all(
-        torch.equal(p, p.half().float()) for p in halves.parameters() if p.dim() == 2
-    )
+    assert gguf.lossy(halves, "F16") != [] or all(torch.equal(p, p.half().float()) for p in halves.parameters() if p.dim() == 2)
 
 
 def test_a_matrix_that_gpt2_has_not_is_refused(model: pellucid.GPT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,9 +246,10 @@ def test_the_gguf_package_reads_the_same(kind: str, model: pellucid.GPT, package
         assert np.array_equal(theirs.reshape(numbers.shape), numbers.numpy()), name
     fields = {key: field.contents() for key, field in reader.fields.items()}
     assert fields["general.architecture"] == "gpt2"
-    assert fields["general.file_type"] == {t.name: t.value for t in package.LlamaFileType}[
-        {"F32": "ALL_F32"}.get(kind, f"MOSTLY_{kind}")
-    ]
+    assert (
+        fields["general.file_type"]
+        == {t.name: t.value for t in package.LlamaFileType}[{"F32": "ALL_F32"}.get(kind, f"MOSTLY_{kind}")]
+    )
     assert fields["gpt2.attention.head_count"] == 4
     assert fields["tokenizer.ggml.token_type"][-1] == package.TokenType.CONTROL
     assert fields["tokenizer.ggml.tokens"][-1] == "<|endoftext|>"
@@ -423,37 +422,54 @@ def test_an_output_matrix_is_taken_where_it_is_the_token_matrix_again_and_refuse
         gguf.read(path)
 
 
-@pytest.mark.parametrize(
-    ("key", "change", "words"),
-    [
-        ("tokenizer.ggml.merges", lambda merges: merges[:-1], "do not make"),
-        ("tokenizer.ggml.merges", lambda merges: [*merges[:-1], "a b c"], "do not make"),
-        ("tokenizer.ggml.merges", lambda merges: [merges[1], merges[0], *merges[2:]], "merge 0 makes"),
-        ("tokenizer.ggml.tokens", lambda tokens: tokens[:-1], "not complete"),
-        ("tokenizer.ggml.tokens", lambda tokens: [*tokens[:-1], "</s>"], "last token must be"),
-        ("tokenizer.ggml.tokens", lambda tokens: ["\u2603", *tokens[1:]], "not byte-level text"),
-        ("tokenizer.ggml.tokens", lambda tokens: [tokens[1], *tokens[1:]], "GPT-2's order"),
-        ("tokenizer.ggml.pre", lambda _: "llama-bpe", "only gpt2's is read"),
-        ("tokenizer.ggml.model", lambda _: "llama", "only gpt2's is read"),
-        ("tokenizer.ggml.eos_token_id", lambda _: 5, "last token must be"),
-    ],
-)
-def test_a_tokenizer_that_is_not_gpt2_s_sort_is_refused(
-    key: str, change: Any, words: str, model: pellucid.GPT, tmp_path: Path
-) -> None:
-    path = tmp_path / "m.gguf"
+def with_key(model: pellucid.GPT, path: Path, key: str, change: Any) -> Path:
+    """The model's file with another value of a key."""
     gguf.write(model, model.tokenizer, path)
     with path.open("rb") as file:
         values = dict(read_header(file, path.stat().st_size, path).values)
-    values[key] = change(values[key])
+    values[key] = change(values.get(key))
     named = model.named_parameters()
     content = header_bytes(values, [(gguf.gguf_name(n), tuple(p.shape), TENSOR_TYPES["F32"]) for n, p in named])
     for parameter in model.parameters():
         raw = parameter.numpy().tobytes()
         content += raw + bytes(-len(raw) % 32)
     path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "words"),
+    [
+        ("tokenizer.ggml.merges", lambda merges: [*merges[:-1], "a b c"], "a merge is two tokens"),
+        ("tokenizer.ggml.merges", lambda merges: [*merges, "q q"], "lacks 'qq'"),
+        ("tokenizer.ggml.tokens", lambda tokens: tokens[:-1], "not complete"),
+        ("tokenizer.ggml.tokens", lambda tokens: [tokens[1], *tokens[1:]], "is there twice"),
+        ("tokenizer.ggml.eos_token_id", lambda _: 5000, "eos_token_id is 5000"),
+    ],
+)
+def test_a_damaged_tokenizer_is_refused(key: str, change: Any, words: str, model: pellucid.GPT, tmp_path: Path) -> None:
     with pytest.raises(PellucidError, match=words):
-        gguf.read(path)
+        gguf.read(with_key(model, tmp_path / "m.gguf", key, change))
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "words"),
+    [
+        ("tokenizer.ggml.merges", lambda merges: merges[::-1], "cannot be reached"),
+        ("tokenizer.ggml.tokens", lambda tokens: ["\u2603", *tokens[1:]], "lacks '!'"),
+        ("tokenizer.ggml.pre", lambda _: "llama-bpe", "'llama-bpe'; only gpt2's is read"),
+        ("tokenizer.ggml.model", lambda _: "llama", "'llama', 'gpt-2'; only gpt2's is read"),
+        ("tokenizer.ggml.add_eos_token", lambda _: True, "add_eos_token is on"),
+        ("tokenizer.ggml.add_space_prefix", lambda _: True, "add_space_prefix is on"),
+    ],
+)
+def test_a_model_whose_tokenizer_is_of_another_sort_takes_ids(
+    key: str, change: Any, words: str, model: pellucid.GPT, tmp_path: Path
+) -> None:
+    found = pellucid.load(with_key(model, tmp_path / "m.gguf", key, change))
+    assert found.tokenizer is None and torch.equal(found.wte.weight, model.wte.weight)
+    with pytest.raises(PellucidError, match=words):
+        found.generate("the")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

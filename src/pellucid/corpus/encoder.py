@@ -1,7 +1,7 @@
 """`CorpusEncoder`: encodes segments into shards of tokens; one that was killed goes on where its state was last saved."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain, groupby
 from pathlib import Path
@@ -55,13 +55,15 @@ class CorpusEncoder:
             save: called now and then with the state. progress: called with the characters done, those before included.
         """
         done = waiting = unsaved = 0
-        group: list[Segment] = []
-        for segment in segments:
+        group: list[tuple[Segment, bool]] = []
+        before = -1
+        for segment in joined(segments, self.tokenizer):
             done += len(segment.text)
+            continued, before = segment.document == before, segment.document
             if (segment.document, segment.offset) <= self._reached:
                 progress(done)
                 continue
-            group.append(segment)
+            group.append((segment, continued))
             waiting += len(segment.text) + 1
             if waiting >= GROUP_CHARS:
                 self._encode(group)
@@ -89,11 +91,15 @@ class CorpusEncoder:
             "documents": {"file": DOCUMENTS, "count": self._count, "sha256": digest},
         }
 
-    def _encode(self, group: list[Segment]) -> None:
-        if not group:
+    def _encode(self, numbered: list[tuple[Segment, bool]]) -> None:
+        if not numbered:
             return
-        eot = self.tokenizer.eot
-        encoded = self.tokenizer.encode_batch(segment.text for segment in group)
+        eot, group = self.tokenizer.eot, [segment for segment, _ in numbered]
+        texts = (segment.text for segment in group)
+        if self.tokenizer.prefix_space:  # which a part of a document after its first does not get
+            encoded = self.tokenizer.encode_batch(texts, (continued for _, continued in numbered))
+        else:
+            encoded = self.tokenizer.encode_batch(texts)
         for ids, segment in zip(encoded, group, strict=True):
             if segment.ends:
                 ids.append(eot)
@@ -133,3 +139,17 @@ class CorpusEncoder:
             "documents": [self._documents.size, self._documents.flush()],
             "shards": {side: writer.state() for side, writer in self._writers.items()},
         }
+
+
+def joined(found: Iterable[Segment], tokenizer: Tokenizer) -> Iterator[Segment]:
+    """The segments; those between which an added token of the tokenizer may lie as one."""
+    held: Segment | None = None
+    texts: list[str] = []
+    for segment in found:
+        if held is not None and (held.ends or held.document != segment.document or tokenizer.can_cut(texts[-1], segment.text)):
+            yield held._replace(text="".join(texts))
+            texts = []
+        held = segment
+        texts.append(segment.text)
+    if held is not None:
+        yield held._replace(text="".join(texts))

@@ -153,7 +153,7 @@ class ExampleBatches:
 def _encode(example: Example, tokenizer: Tokenizer, n_ctx: int) -> tuple[list[int], int]:
     """(all ids, where the completion starts). An empty prompt starts from end-of-text, as generating does."""
     prompt = tokenizer.encode_prompt(example.prompt) or [tokenizer.eot]
-    ids = [*prompt, *tokenizer.encode(example.completion), tokenizer.eot]
+    ids = [*prompt, *tokenizer.encode(example.completion, continued=True), tokenizer.eot]
     if len(ids) - 1 > n_ctx:
         raise PellucidError(
             f"an example has {len(ids) - 1} tokens, the model reads {n_ctx}: shorten the one that starts "

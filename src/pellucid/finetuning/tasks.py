@@ -36,7 +36,7 @@ def number_words(numbers: Iterable[int] = range(1000)) -> list[Example]:
 def answers(model: GPT, examples: Sequence[Example]) -> list[str]:
     """Greedy completions of the prompts, up to the end of text or line, at most 3 tokens longer than the longest answer."""
     tokenizer = model.require_tokenizer()
-    room = max(len(tokenizer.encode(example.completion)) for example in examples) + 3
+    room = max(len(tokenizer.encode(example.completion, continued=True)) for example in examples) + 3
     completions = model.generate([e.prompt for e in examples], max_tokens=room, temperature=0, stop="\n")
     return [completion.text for completion in completions]
 

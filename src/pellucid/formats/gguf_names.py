@@ -4,7 +4,7 @@ import re
 
 
 ARCHITECTURE = "gpt2"
-NORMAL, CONTROL = 1, 3  # token types: text, or special
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5  # token types
 QUANTIZATION_VERSION = 2  # of ggml's block formats
 PATTERN = "pellucid.pattern"  # our own key: other readers ignore keys that they do not know
 

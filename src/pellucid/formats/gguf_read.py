@@ -14,13 +14,12 @@ from pellucid.errors import PellucidError
 from pellucid.formats.gguf_blocks import decode
 from pellucid.formats.gguf_container import GgufHeader, TensorEntry, Value, read_header
 from pellucid.formats.gguf_names import ARCHITECTURE, PATTERN, gguf_name
+from pellucid.formats.gguf_vocabulary import KEY, read_tokenizer
 from pellucid.gpt.arrangements import all_dense
 from pellucid.gpt.config import LONGEST_NAME, MAX_LAYERS, GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.pattern import parse
-from pellucid.text.bytes_to_characters import to_bytes
-from pellucid.text.merges import check_merges
-from pellucid.text.tokenizer import END_OF_TEXT, Tokenizer
+from pellucid.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +27,14 @@ class GgufFile:
     """A GGUF file whose header has been read and checked.
 
     Attributes:
-        tokenizer: None where the file has none.
+        tokenizer: None where the file has none that can be used. no_tokenizer: the reason.
         entries: the tensor table by our parameter names.
     """
 
     path: Path
     config: GPTConfig
     tokenizer: Tokenizer | None
+    no_tokenizer: str
     entries: Mapping[str, TensorEntry] = field(repr=False)
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
@@ -77,7 +77,7 @@ def read(path: str | Path) -> GgufFile:
 
     Raises:
         PellucidError: not a GGUF file, damaged, of another architecture or with an unsupported tensor type, a tensor
-            missing, extra or of the wrong shape, or a tokenizer that is not GPT-2's; the message names the file.
+            missing, extra or of the wrong shape, or a damaged tokenizer; the message names the file.
     """
     path = Path(path)
     try:
@@ -91,7 +91,8 @@ def read(path: str | Path) -> GgufFile:
                 raise PellucidError(f"{path} has an output matrix of its own, which is not GPT-2's shape")
     except OSError as error:
         raise PellucidError(f"cannot read {path}: {error.strerror or error}") from None
-    return GgufFile(path=path, config=config, tokenizer=_tokenizer(header.values, config, path), entries=entries)
+    tokenizer, no_tokenizer = read_tokenizer(header.values, config, path)
+    return GgufFile(path=path, config=config, tokenizer=tokenizer, no_tokenizer=no_tokenizer, entries=entries)
 
 
 def _config(values: Mapping[str, Value], path: Path) -> GPTConfig:
@@ -105,13 +106,20 @@ def _config(values: Mapping[str, Value], path: Path) -> GPTConfig:
             raise PellucidError(f"{path}: the key {ARCHITECTURE}.{key} must be {of.__name__}, and is {value!r}")
         return value
 
-    layers, pattern, tokens = number("block_count", int), values.get(PATTERN), values.get("tokenizer.ggml.tokens")
+    layers, pattern, tokens = number("block_count", int), values.get(PATTERN), values.get(f"{KEY}tokens")
     eps, name = number("attention.layer_norm_epsilon", float), values.get("general.name", "")
     if layers > MAX_LAYERS or not 0 < eps < 1:  # a pattern is made for each block; they are compared with the tensors later
         raise PellucidError(f"{path} says that it has {layers:,} blocks, with LayerNorms of epsilon {eps}")
+    vocab_size = number("vocab_size", int, len(tokens) if isinstance(tokens, list) else None)
+
+    def role(key: str) -> int | None:
+        """The id of a role, None where that is the last one, as a config has it."""
+        i = values.get(f"{KEY}{key}_token_id")
+        return i if type(i) is int and 0 <= i < vocab_size - 1 else None
+
     try:
         return GPTConfig(
-            vocab_size=number("vocab_size", int, len(tokens) if isinstance(tokens, list) else None),
+            vocab_size=vocab_size, start_of_text=role("bos"), end_of_text=role("eos"),
             n_ctx=number("context_length", int), n_layers=layers, d_model=number("embedding_length", int),
             n_heads=number("attention.head_count", int), d_ff=number("feed_forward_length", int, 0), norm_eps=_shortest(eps),
             pattern=tuple(parse(str(p)) for p in pattern) if isinstance(pattern, list) else all_dense(layers),
@@ -146,26 +154,3 @@ def _entries(header: GgufHeader, config: GPTConfig, path: Path) -> dict[str, Ten
     if extra := sorted(set(header.tensors) - {entry.name for entry in entries.values()} - {"output.weight"}):
         raise PellucidError(f"{path} holds a tensor that does not belong to it: {extra[0]!r} ({len(extra)} in all)")
     return entries
-
-
-def _tokenizer(values: Mapping[str, Value], config: GPTConfig, path: Path) -> Tokenizer | None:
-    kind = values.get("tokenizer.ggml.model")
-    if kind in (None, "no_vocab", "none"):
-        return None
-    tokens, merges = values.get("tokenizer.ggml.tokens"), values.get("tokenizer.ggml.merges")
-    if kind != "gpt2" or values.get("tokenizer.ggml.pre", "gpt-2") not in ("gpt-2", "default"):
-        raise PellucidError(f"{path}: its tokenizer is {kind!r}, {values.get('tokenizer.ggml.pre')!r}; only gpt2's is read")
-    if not isinstance(tokens, list) or not isinstance(merges, list) or len(tokens) != config.vocab_size:
-        raise PellucidError(f"{path}: its vocabulary is not complete: {config.vocab_size} tokens with merges are needed")
-    if tokens[-1] != END_OF_TEXT or values.get("tokenizer.ggml.eos_token_id", len(tokens) - 1) != len(tokens) - 1:
-        raise PellucidError(f"{path}: its last token must be {END_OF_TEXT}, and end texts")
-    try:
-        table = [to_bytes(str(token)) for token in tokens[:-1]]
-        pairs = [str(merge).split(" ") for merge in merges]
-        tokenizer = Tokenizer(table)
-        if len(pairs) != len(table) - 256 or any(len(pair) != 2 for pair in pairs):
-            raise PellucidError(f"{len(pairs)} merges do not make {len(table)} tokens out of 256 bytes")
-        check_merges(table, [(to_bytes(a), to_bytes(b)) for a, b in pairs])
-    except PellucidError as error:
-        raise PellucidError(f"cannot use the tokenizer of {path}: {error}") from error
-    return tokenizer

@@ -15,20 +15,17 @@ from pellucid.formats.gguf_container import Value, header_bytes, padded
 from pellucid.formats.gguf_names import (
     ARCHITECTURE,
     BLOCK_NAMES,
-    CONTROL,
-    NORMAL,
     OUTER_NAMES,
     PATTERN,
     QUANTIZATION_VERSION,
     gguf_name,
 )
+from pellucid.formats.gguf_vocabulary import vocabulary_keys
 from pellucid.formats.target import dense_up_to
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.pattern import Dense
-from pellucid.text.bytes_to_characters import to_characters
-from pellucid.text.merges import merges_from_ranks
-from pellucid.text.tokenizer import END_OF_TEXT, Tokenizer
+from pellucid.text.tokenizer import Tokenizer
 
 
 CHUNK = 1 << 20  # numbers handled at a time: 4 MB of float32
@@ -142,7 +139,7 @@ def write(model: Decoder, tokenizer: Tokenizer | None, path: str | Path, *, kind
     check_target(path)
     named = {gguf_name(name): parameter.detach() for name, parameter in model.named_parameters()}
     kinds = {name: _type_of(name, tensor, TENSOR_TYPES[kind]) for name, tensor in named.items()}
-    values = _values(config, TENSOR_TYPES[kind]) | _vocabulary(tokenizer, config)
+    values = _values(config, TENSOR_TYPES[kind]) | vocabulary_keys(tokenizer, config)
     header = header_bytes(values, [(name, tuple(tensor.shape), kinds[name]) for name, tensor in named.items()])
     reasons = lossy(model, kind)
     sums: dict[str, _Sums] = {}
@@ -204,25 +201,3 @@ def _values(config: GPTConfig, kind: TensorType) -> dict[str, Value]:
     if not all(isinstance(p, Dense) for p in config.pattern):
         values[PATTERN] = [str(p) for p in config.pattern]
     return values
-
-
-def _vocabulary(tokenizer: Tokenizer | None, config: GPTConfig) -> dict[str, Value]:
-    if tokenizer is None:
-        return {"tokenizer.ggml.model": "no_vocab"}
-    if tokenizer.vocab_size != config.vocab_size:
-        raise PellucidError(f"the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}: not its own")
-    if getattr(tokenizer, "numbering", None) is not None or tokenizer.eot != tokenizer.vocab_size - 1:
-        raise PellucidError("only a vocabulary in GPT-2's order (bytes, merges, end of text) can be written as GGUF yet")
-    tokens = [tokenizer.token_bytes(i) for i in range(tokenizer.eot)]
-    return {
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": "gpt-2",
-        "tokenizer.ggml.tokens": [*map(to_characters, tokens), END_OF_TEXT],
-        "tokenizer.ggml.token_type": [NORMAL] * len(tokens) + [CONTROL],
-        "tokenizer.ggml.merges": [f"{to_characters(a)} {to_characters(b)}" for a, b in merges_from_ranks(tokens)],
-        "tokenizer.ggml.bos_token_id": tokenizer.eot,
-        "tokenizer.ggml.eos_token_id": tokenizer.eot,
-        "tokenizer.ggml.add_bos_token": False,
-    }
-
-

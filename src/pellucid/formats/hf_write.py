@@ -22,7 +22,7 @@ from pellucid.gpt.config_json import ACTIVATION_NAMES, CONFIG, WEIGHTS, gpt2_jso
 from pellucid.gpt.decoder import Block, Decoder
 from pellucid.gpt.pattern import Banded
 from pellucid.gpt.safetensors_write import write_tensors
-from pellucid.text import tokenizer_json
+from pellucid.text import tokenizer_files, tokenizer_write
 from pellucid.text.tokenizer import Tokenizer
 
 
@@ -124,8 +124,8 @@ def write(model: Decoder, tokenizer: Tokenizer | None, directory: Path, family: 
     _put(directory / "generation_config.json", special)
     if tokenizer is not None:
         tokenizer.save(directory)
-        roles = tokenizer_json.roles_json(tokenizer.table) | {"model_max_length": config.n_ctx}
-        _put(directory / tokenizer_json.ROLES_FILE, roles)
+        roles = tokenizer_write.roles_json(tokenizer.table) | {"model_max_length": config.n_ctx}
+        _put(directory / tokenizer_files.CONFIG, roles)
 
 
 def _put(path: Path, values: dict[str, Any]) -> None:

@@ -1,43 +1,36 @@
-"""The tokenizer of a model directory, in any of its published formats."""
+"""The tokenizer of a model directory, in any of its published formats, fitted to the model."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from pellucid.errors import PellucidError
+from pellucid.errors import PellucidError, UnsupportedTokenizerError
 from pellucid.gpt.config import GPTConfig
-from pellucid.text import tokenizer_json, vocab_files
+from pellucid.text import tokenizer_files
 from pellucid.text.tokenizer import Tokenizer
 
 
-# Files of unsupported tokenizers, by kind.
-UNSUPPORTED = {
-    "tokenizer.model": "SentencePiece", "spiece.model": "SentencePiece", "sentencepiece.bpe.model": "SentencePiece",
-    "spm.model": "SentencePiece", "vocab.txt": "WordPiece",
-}  # fmt: skip
+def read_tokenizer(directory: Path, config: GPTConfig, values: Mapping[str, Any] | None = None) -> tuple[Tokenizer | None, str]:
+    """A directory's tokenizer, its vocabulary padded or cut to the model's.
 
-
-def read_tokenizer(directory: Path, config: GPTConfig) -> tuple[Tokenizer | None, str]:
-    """A directory's tokenizer, its vocabulary padded to the model's.
+    Args:
+        values: the directory's config.json, if that has been read.
 
     Returns:
-        (tokenizer, ""), or (None, the reason): no files, or files of an unsupported kind.
+        (tokenizer, ""), or (None, the reason): no files, of an unsupported kind, or another model's.
 
     Raises:
-        PellucidError: a damaged file, or more tokens than the model has.
+        PellucidError: a damaged file.
     """
-    if (directory / tokenizer_json.FILE_NAME).exists():
-        file = directory / tokenizer_json.FILE_NAME
-        tokenizer = Tokenizer.load(directory)
-    elif (directory / vocab_files.VOCABULARY).exists() and (directory / vocab_files.MERGES).exists():
-        file = directory / vocab_files.VOCABULARY
-        tokenizer = vocab_files.read(directory)
-    else:
-        for name, kind in UNSUPPORTED.items():
-            if (directory / name).exists():
-                return None, f"the tokenizer in {directory} is {kind}'s ({name}), which this version does not read"
-        return None, f"this model has no tokenizer: there is no {tokenizer_json.FILE_NAME} in {directory}"
+    if reason := tokenizer_files.missing(directory):
+        return None, reason if "which this version" in reason else f"this model has no tokenizer: {reason}"
+    try:
+        tokenizer = Tokenizer.from_table(tokenizer_files.read_table(directory, end_id=config.end_id, model=values))
+    except UnsupportedTokenizerError as error:
+        return None, str(error)
     try:
         # An end-of-text id outside of the vocabulary would never be generated: the tokenizer's own is kept.
         end = config.end_id if config.end_id < tokenizer.vocab_size else None
         return tokenizer.renumbered(vocab_size=config.vocab_size, eot=end), ""
     except PellucidError as error:
-        raise PellucidError(f"{file}: {error}") from None
+        return None, f"cannot use the tokenizer in {directory}: {error}"

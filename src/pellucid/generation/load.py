@@ -46,7 +46,7 @@ def load(source: str | Path = DEFAULT, *, device: str | torch.device = "cpu", dt
     config = read_config(directory, values)
     weights_dtype, weights_device = _dtype(dtype), resolve_device(device)
     with open_weights(directory, config, values) as (tensors, sources):  # bounds the vocabulary and the model
-        tokenizer, no_tokenizer = read_tokenizer(directory, config)
+        tokenizer, no_tokenizer = read_tokenizer(directory, config, values)
         with torch.device("meta"):  # no memory and no random numbers, only to be overwritten
             model = GPT(config, tokenizer=tokenizer)
         model.no_tokenizer = no_tokenizer
@@ -59,7 +59,7 @@ def _read_gguf(path: Path, device: torch.device, dtype: torch.dtype) -> GPT:
     with torch.device("meta"):
         model = GPT(file.config, tokenizer=file.tokenizer)
     if file.tokenizer is None:
-        model.no_tokenizer = f"there is no tokenizer in {path}"
+        model.no_tokenizer = file.no_tokenizer
     file.fill(model, device=device, dtype=dtype)
     return model
 

@@ -325,7 +325,7 @@ class GenerationMixin:
     def _completion_ids(self, completion: Any) -> list[int]:
         """The token ids of a completion that is scored."""
         text = isinstance(completion, str)
-        ids = self.require_tokenizer().encode(completion) if text else token_ids(completion, "completion")
+        ids = self.require_tokenizer().encode(completion, continued=True) if text else token_ids(completion, "completion")
         if not ids:
             raise PellucidError("the completion is empty: there is nothing to score")
         return ids

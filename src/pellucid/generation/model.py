@@ -14,7 +14,7 @@ from pellucid.gpt.directory import save_model
 from pellucid.runtime.runner import Mode, Runner
 from pellucid.runtime.runner_selection import Kernel, default_runner, make_runner
 from pellucid.text.tokenizer import Tokenizer
-from pellucid.text.tokenizer_json import FILE_NAME as TOKENIZER
+from pellucid.text.tokenizer_files import TOKENIZER
 
 
 class GPT(GenerationMixin, Decoder):

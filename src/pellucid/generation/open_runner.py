@@ -68,7 +68,7 @@ def open_runner(
         return _open_torch_runner(directory, config, values, weights, no_kernel=str(reason), remedy=str(reason))
     from pellucid.runtime.kernel.runner import KernelRunner
 
-    tokenizer, no_tokenizer = read_tokenizer(directory, config)
+    tokenizer, no_tokenizer = read_tokenizer(directory, config, values)
     return OpenedModel(runner=KernelRunner(packed), config=config, tokenizer=tokenizer, no_tokenizer=no_tokenizer)
 
 
@@ -85,8 +85,7 @@ def _open_gguf(path: Path, kernel: Kernel, weights: str | None) -> OpenedModel:
     by_either = weights is None or weights in TORCH_WEIGHTS
     file.fill(model, dtype=getattr(torch, weights or "float32") if by_either else None)
     runner = make_runner(model, mode="fast", kernel=kernel, weights=None if by_either else weights)
-    no_tokenizer = "" if file.tokenizer else f"there is no tokenizer in {path}"
-    return OpenedModel(runner=runner, config=file.config, tokenizer=file.tokenizer, no_tokenizer=no_tokenizer)
+    return OpenedModel(runner=runner, config=file.config, tokenizer=file.tokenizer, no_tokenizer=file.no_tokenizer)
 
 
 def _pack(
@@ -119,7 +118,7 @@ def _open_torch_runner(
     from pellucid.runtime.torch_runner import TorchRunner
 
     with open_weights(directory, config, values) as (tensors, sources):  # bounds the vocabulary and the model
-        tokenizer, no_tokenizer = read_tokenizer(directory, config)
+        tokenizer, no_tokenizer = read_tokenizer(directory, config, values)
         with torch.device("meta"):  # no memory and no random numbers, only to be overwritten
             model = Decoder(config)
         fill_parameters(model, tensors, sources, dtype=getattr(torch, weights or "float32"))

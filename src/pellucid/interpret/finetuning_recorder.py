@@ -117,7 +117,7 @@ def answers(base: GPT, tuned: GPT, examples: Sequence[Example]) -> list[dict[str
     found = []
     for example in examples:
         prompt = tuned.require_tokenizer().encode_prompt(example.prompt)
-        longest = len(tuned.require_tokenizer().encode(example.completion)) + EXTRA_TOKENS
+        longest = len(tuned.require_tokenizer().encode(example.completion, continued=True)) + EXTRA_TOKENS
         room = min(longest, tuned.config.n_ctx + 1 - max(1, len(prompt)))
         stop = () if "\n" in example.completion else ("\n",)
         both = [model.generate(prompt, max_tokens=room, temperature=0, stop=stop, seed=0).text for model in (base, tuned)]
@@ -127,4 +127,5 @@ def answers(base: GPT, tuned: GPT, examples: Sequence[Example]) -> list[dict[str
 
 def answer_piece_table(tokenizer: Tokenizer, answered: Sequence[dict[str, str]]) -> tuple[Array, Array, Array]:
     """The chunks `pieces/` for every token of prompts and answers."""
-    return piece_table(tokenizer, {token for one in answered for text in one.values() for token in tokenizer.encode(text)})
+    texts = [(text, name != "prompt") for one in answered for name, text in one.items()]
+    return piece_table(tokenizer, {token for text, answer in texts for token in tokenizer.encode(text, continued=answer)})

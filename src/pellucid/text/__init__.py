@@ -4,7 +4,8 @@ In: text, or a token table (`tokenizer.json`, the packaged r50k, or trained here
 token ids, and labels for display.
 
 Read in this order: `token_table`, `tokenizer` (encoding and decoding), `split_pattern` and `split_words` (pre-tokenization),
-`long_words`, `train` and `bpe/`, `merges`, `r50k`, `tokenizer_json` and `bytes_to_characters` (the file), `pieces` (display).
+`added_tokens`, `long_words`, `train` and `bpe/`, `merges`, `r50k`; reading files: `tokenizer_files`, `tokenizer_json`,
+`special_tokens`, `vocabulary`, `bytes_to_characters`; `tokenizer_write`; `pieces` (display).
 """
 
 from pellucid.text.pieces import Utf8Stream, piece

@@ -1,10 +1,31 @@
-"""`TokenTable`: the tokens of a byte-level BPE tokenizer in the order of merging, and their ids."""
+"""`TokenTable`: the tokens of a byte-level BPE tokenizer in the order of merging, their ids, and the tokens added to them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 
 END_OF_TEXT = "<|endoftext|>"
+DEFAULT_ENDS = (END_OF_TEXT, "</s>")  # GPT-2's and OPT's end-of-text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AddedToken:
+    """A token that is found whole in a text before the text is split and merged, as `tokenizers` has it.
+
+    Attributes:
+        special: it stands for no text of a document.
+        lstrip, rstrip: it takes the white space before it, after it.
+        single_word: it is found only where no letter, digit, mark or underscore touches it.
+        normalized: it is looked for after the others, in what they leave.
+    """
+
+    id: int
+    text: str
+    special: bool = True
+    lstrip: bool = False
+    rstrip: bool = False
+    single_word: bool = False
+    normalized: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,7 +35,8 @@ class Numbering:
     ids: the id of each token in the order of merging.
     special: id to text of tokens that stand for no text of a document, end-of-text among them.
     unreached: id to bytes of tokens that no text is encoded into, because no merge makes them.
-    vocab_size: number of ids; those named nowhere stand for nothing (vocabularies are padded to round numbers).
+    vocab_size: number of ids; those named nowhere stand for nothing (vocabularies are padded to round numbers). Special and
+        added tokens may have larger ids: a text that holds one cannot be encoded.
     eot: id of the token that ends a text.
     begin: id put before every prompt (OPT: `</s>`), or None.
     """
@@ -33,10 +55,14 @@ class TokenTable:
 
     tokens: the bytes of each token in the order of merging: the 256 bytes in GPT-2's order, then the merges; no end-of-text.
     numbering: None where ids are GPT-2's: the tokens in this order, then end-of-text.
+    added: tokens found whole in a text; None: the special tokens, without options.
+    prefix_space: whether a space is put before a text that does not begin with one.
     """
 
     tokens: tuple[bytes, ...]
     numbering: Numbering | None = None
+    added: tuple[AddedToken, ...] | None = None
+    prefix_space: bool = False
 
     @property
     def eot(self) -> int:
@@ -47,3 +73,28 @@ class TokenTable:
     def begin(self) -> int | None:
         """The id put before every prompt, or None."""
         return None if self.numbering is None else self.numbering.begin
+
+
+def own_end(texts: Iterable[str]) -> str | None:
+    """Of the texts of special tokens, the one that is plain text in a text unless its caller allows it.
+
+    It is GPT-2's `<|endoftext|>`, or where there is none OPT's `</s>`: what a user types does not end a document.
+    """
+    found = set(texts)
+    return next((end for end in DEFAULT_ENDS if end in found), None)
+
+
+def in_one_order(added: Iterable[AddedToken]) -> tuple[AddedToken, ...]:
+    """Added tokens by id; `normalized` is off where the same tokens are found without it."""
+    tokens = sorted(added, key=lambda token: token.id)
+    late, early = ([token for token in tokens if token.normalized is on] for on in (True, False))
+    options = any(token.lstrip or token.rstrip or token.single_word for token in tokens)
+    if not early or not (options or any(_overlap(a.text, b.text) for a in late for b in early)):
+        return tuple(replace(token, normalized=False) for token in tokens)
+    return tuple(tokens)
+
+
+def _overlap(a: str, b: str) -> bool:
+    """Whether two texts may stand in a text so that they share a character."""
+    ends = any(a.startswith(b[-n:]) or b.startswith(a[-n:]) for n in range(1, min(len(a), len(b)) + 1))
+    return ends or a in b or b in a

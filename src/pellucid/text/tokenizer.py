@@ -9,9 +9,10 @@ start from its bytes and, while two neighbours together are a token, join the pa
 import hashlib
 import json
 import operator
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, replace
 from functools import cached_property
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, SupportsIndex
 
@@ -19,11 +20,12 @@ from pellucid.arguments import flag, path_of, shown, text_of
 from pellucid.errors import PellucidError
 from pellucid.resources import available_cpus
 from pellucid.strict_json import is_text
-from pellucid.text import tokenizer_json
+from pellucid.text import tokenizer_files, tokenizer_write
+from pellucid.text.added_tokens import AddedTokens
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 from pellucid.text.long_words import encode_in_parts, has_long_words
 from pellucid.text.split_pattern import R50K_SPLIT
-from pellucid.text.token_table import END_OF_TEXT, Numbering, TokenTable
+from pellucid.text.token_table import END_OF_TEXT, AddedToken, Numbering, TokenTable, in_one_order, own_end
 
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ class Tokenizer:
     eot: id of the end-of-text token; the last one, vocab_size - 1, unless a numbering says otherwise.
     begin: id put before every prompt, or None.
     numbering: None where ids are GPT-2's: the tokens in order of merging, then end-of-text.
+    added: the tokens that are found whole in a text, by id.
+    prefix_space: whether a space is put before a text that does not begin with one.
     fingerprint: SHA-256 of the table and the split pattern; a corpus and a model name the tokenizer by it.
     """
 
@@ -44,14 +48,20 @@ class Tokenizer:
     eot: int
     begin: int | None
     numbering: Numbering | None
+    added: tuple[AddedToken, ...]
+    prefix_space: bool
     fingerprint: str
 
-    def __init__(self, tokens: Sequence[bytes], numbering: Numbering | None = None) -> None:
+    def __init__(
+        self, tokens: Sequence[bytes], numbering: Numbering | None = None, added: Sequence[AddedToken] | None = None,
+        prefix_space: bool = False,
+    ) -> None:  # fmt: skip
         """tokens: the bytes of each token in the order of merging, without end-of-text: the 256 bytes in GPT-2's order, then
         the merges. Their places are their ids where there is no numbering.
+        added: None takes the special tokens of the numbering, without options.
 
         Raises PellucidError for a table that is not of this form. That each merge can be reached by merging is the
-        caller's promise; `tokenizer_json.read` checks it for files from elsewhere.
+        caller's promise; `vocabulary.build_token_table` checks it for files from elsewhere.
         """
         table = tuple(tokens)
         if table[:256] != tuple(bytes([byte]) for byte in BYTE_ORDER):
@@ -70,16 +80,24 @@ class Tokenizer:
         self._ranks = ranks
         self._ranked = table
         self.numbering = numbering
+        special = {len(table): END_OF_TEXT} if numbering is None else numbering.special
+        default = tuple(AddedToken(id=i, text=text) for i, text in sorted(special.items()))
+        self.added = default if added is None else in_one_order(added)
+        self.prefix_space = prefix_space
         if numbering is None:
             self._table = (*table, END_OF_TEXT.encode())
             self.eot, self.begin = len(table), None
         else:
-            self._table = _numbered(table, numbering)
+            self._table = _numbered(table, numbering, self.added)
             self.eot, self.begin = numbering.eot, numbering.begin
             # Padding is left out: it changes no token of any text. So GPT-2's ids, padded, are GPT-2's.
             numbers = [list(numbering.ids), sorted(numbering.special.items()), numbering.eot, numbering.begin]
             if numbers != [list(range(len(table))), [(len(table), END_OF_TEXT)], len(table), None]:
                 digest.update(json.dumps(numbers).encode())
+        if self.added != default:
+            digest.update(json.dumps([astuple(token) for token in self.added]).encode())
+        if prefix_space:
+            digest.update(b"prefix space")
         self.vocab_size = len(self._table)
         self.fingerprint = digest.hexdigest()
 
@@ -97,8 +115,8 @@ class Tokenizer:
     def __repr__(self) -> str:
         return f"<Tokenizer of {self.vocab_size} tokens, {self.fingerprint[:12]}>"
 
-    def __reduce__(self) -> tuple[type["Tokenizer"], tuple[tuple[bytes, ...], Numbering | None]]:
-        return Tokenizer, (self._ranked, self.numbering)  # for worker processes and copies: all there is
+    def __reduce__(self) -> tuple[type["Tokenizer"], tuple[object, ...]]:
+        return Tokenizer, (self._ranked, self.numbering, self.added, self.prefix_space)  # for worker processes and copies
 
     @cached_property  # writes into __dict__, past __setattr__
     def _encoding(self) -> "tiktoken.Encoding":
@@ -108,6 +126,16 @@ class Tokenizer:
             "pellucid", pat_str=R50K_SPLIT, mergeable_ranks=self._ranks, special_tokens={END_OF_TEXT: len(self._ranks)}
         )
 
+    @cached_property
+    def _always_found(self) -> AddedTokens | None:
+        end = own_end(token.text for token in self.added)
+        found = [token for token in self.added if token.text != end]
+        return AddedTokens(found) if found else None
+
+    @cached_property
+    def _found_if_allowed(self) -> AddedTokens:
+        return AddedTokens(self.added)
+
     def _ids_of_ranks(self, ranks: list[int]) -> list[int]:
         return ranks if self.numbering is None else [self.numbering.ids[rank] for rank in ranks]
 
@@ -116,38 +144,76 @@ class Tokenizer:
         """How the token that ends a text is written."""
         return self._table[self.eot].decode("utf-8", errors="replace")
 
-    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
+    def encode(self, text: str, *, allow_special: bool = False, continued: bool = False) -> list[int]:
         """Token ids of a text.
 
-        allow_special: read the literal `<|endoftext|>` (what `end_of_text` says) as that token. By default it is text like
-        any other, so that what a user types cannot end a document.
+        Args:
+            allow_special: read the literal `<|endoftext|>` as that token (OPT's `</s>`, where there is no `<|endoftext|>`). By
+                default it is text like any other, so that what a user types cannot end a document. All other added tokens are
+                found either way, as `transformers` finds them.
+            continued: the text goes on after another, so that no space is put before it.
 
         Raises:
-            PellucidError: half a character (a lone surrogate, as `os.fsdecode` makes of bytes), which is no text.
+            PellucidError: half a character (a lone surrogate, as `os.fsdecode` makes of bytes), which is no text; or an added
+                token that the model has no row for.
         """
         _check_text(text)
-        if flag("allow_special", allow_special) and self.end_of_text:
-            ids: list[int] = []
-            for i, part in enumerate(text.split(self.end_of_text)):
-                ids += [self.eot] * (i > 0) + self.encode(part)
-            return ids
-        return self._ids_of_ranks(self._ranks_of(text) if has_long_words(text) else self._encoding.encode_ordinary(text))
+        found = self._found_if_allowed if flag("allow_special", allow_special) else self._always_found
+        if found is None and not self.prefix_space:
+            return self._ids_of_ranks(self._ranks_of(text))
+        ids: list[int] = []
+        for part in self._parts(text, found, continued):
+            ids += [self._id_of(part)] if isinstance(part, AddedToken) else self._ids_of_ranks(self._ranks_of(part))
+        return ids
 
     def _ranks_of(self, text: str) -> list[int]:
-        return encode_in_parts(text, self._encoding.encode_ordinary, self._ranked)
+        if has_long_words(text):
+            return encode_in_parts(text, self._encoding.encode_ordinary, self._ranked)
+        return self._encoding.encode_ordinary(text)
+
+    def _parts(self, text: str, found: AddedTokens | None, continued: bool) -> Iterator[str | AddedToken]:
+        """A text's added tokens, and what lies between them, which is split and merged on its own."""
+        for number, part in enumerate(found.split(text) if found else [text] * bool(text)):
+            if isinstance(part, AddedToken):
+                yield part
+                continue
+            put = self.prefix_space and not part.startswith(" ") and (number > 0 or not continued)
+            yield f" {part}" if put else part
+
+    def _id_of(self, token: AddedToken) -> int:
+        if token.id >= self.vocab_size:
+            raise PellucidError(
+                f"the text holds {shown(token.text)}, which is token {token.id}, and this model has no row for it: its ids go "
+                f"from 0 to {self.vocab_size - 1}"
+            )
+        return token.id
 
     def encode_prompt(self, text: str) -> list[int]:
         """Token ids of a text that a model is to continue: the token that begins every prompt first, where there is one."""
         return [self.begin, *self.encode(text)] if self.begin is not None else self.encode(text)
 
-    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
-        """`[encode(text) for text in texts]` on all processors."""
-        given = list(map(_check_text, texts))
-        in_parts = list(map(has_long_words, given))
-        whole = [text for text, long in zip(given, in_parts, strict=True) if not long]
+    def encode_batch(self, texts: Iterable[str], continued: Iterable[bool] = ()) -> list[list[int]]:
+        """`[encode(text) for text in texts]` on all processors; `continued` of each text, False where it ends before."""
+        pairs = zip(map(_check_text, texts), chain(continued, repeat(False)), strict=False)
+        if self._always_found is None and not self.prefix_space:
+            parts: list[list[str | AddedToken]] = [[text] for text, _ in pairs]
+        else:
+            parts = [list(self._parts(text, self._always_found, goes_on)) for text, goes_on in pairs]
+        flat = [part for text in parts for part in text if isinstance(part, str)]
+        in_parts = list(map(has_long_words, flat))
+        whole = [part for part, long in zip(flat, in_parts, strict=True) if not long]
         encoded = iter(self._encoding.encode_ordinary_batch(whole, num_threads=available_cpus()))
-        ranks = (self._ranks_of(text) if long else next(encoded) for text, long in zip(given, in_parts, strict=True))
-        return list(map(self._ids_of_ranks, ranks))
+        ranks = (self._ranks_of(part) if long else next(encoded) for part, long in zip(flat, in_parts, strict=True))
+        ids = map(self._ids_of_ranks, ranks)
+        return [
+            next(ids) if len(text) == 1 and isinstance(text[0], str)
+            else [i for part in text for i in (next(ids) if isinstance(part, str) else (self._id_of(part),))]
+            for text in parts
+        ]  # fmt: skip
+
+    def can_cut(self, before: str, after: str) -> bool:
+        """Whether two parts of a text that `split_pattern.chunks` cut are encoded one by one as they are together."""
+        return self._always_found is None or not self._always_found.touch(before, after)
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """The text of token ids. Bytes that are not UTF-8 become U+FFFD; end-of-text is the literal `<|endoftext|>`."""
@@ -178,42 +244,50 @@ class Tokenizer:
     def renumbered(self, *, vocab_size: int, eot: int | None = None) -> "Tokenizer":
         """The same tokens in a vocabulary of `vocab_size` ids (the new ones stand for nothing), ending texts with `eot`.
 
+        Special and added tokens may lie beyond it: a text that holds one cannot be encoded.
+
         Raises:
-            PellucidError: this tokenizer has more ids than that.
+            PellucidError: a token that texts are encoded into lies beyond it.
         """
-        if self.vocab_size > vocab_size:
-            raise PellucidError(f"the tokenizer has {self.vocab_size} tokens, but the model only {vocab_size}")
-        eot = self.eot if eot is None else eot
-        if (vocab_size, eot) == (self.vocab_size, self.eot):
-            return self
         old = self.numbering or Numbering(
             ids=tuple(range(self.eot)), special={self.eot: END_OF_TEXT}, vocab_size=self.vocab_size, eot=self.eot
         )
-        return Tokenizer(self._ranked, replace(old, vocab_size=vocab_size, eot=eot))
+        eot = self.eot if eot is None else eot
+        if max(*old.ids, eot, -1 if old.begin is None else old.begin) >= vocab_size:
+            raise PellucidError(f"the tokenizer has {self.vocab_size} tokens, but the model only {vocab_size}")
+        if (vocab_size, eot) == (self.vocab_size, self.eot):
+            return self
+        return Tokenizer(self._ranked, replace(old, vocab_size=vocab_size, eot=eot), self.added, self.prefix_space)
 
     @staticmethod
     def load(path: str | Path) -> "Tokenizer":
-        """Reads a `tokenizer.json`, or the one in a directory.
+        """Reads the tokenizer of a directory, in any form that models are published with, or a `tokenizer.json`.
 
-        Accepted: a byte-level BPE cut by GPT-2's pattern, with any ids and special tokens, of which merging by pairs
-        (`tokenizers`) and merging by ranks (`tiktoken`) encode all text alike. Everything else raises PellucidError.
+        Accepted: a byte-level BPE cut by GPT-2's pattern, with any ids and added tokens, of which merging by pairs
+        (`tokenizers`) and merging by ranks (`tiktoken`) encode all text alike (docs/formats.md: tokenizer files).
+
+        Raises:
+            UnsupportedTokenizerError: it would be encoded differently than its maker meant; the message names the reason.
+            PellucidError: no such file, or a damaged one.
         """
-        file = tokenizer_json.file_at(path_of("path", path))
-        with tokenizer_json.errors_with_file(file):
-            table = tokenizer_json.read(file)
-            return Tokenizer(table.tokens, table.numbering)
+        return Tokenizer.from_table(tokenizer_files.read_table(path_of("path", path)))
+
+    @staticmethod
+    def from_table(table: TokenTable) -> "Tokenizer":
+        """The tokenizer of a table."""
+        return Tokenizer(table.tokens, table.numbering, table.added, table.prefix_space)
 
     def save(self, path: str | Path) -> Path:
         """Writes a standard `tokenizer.json` to this file, or into this directory, and returns the file's path.
 
         Into a directory a `tokenizer_config.json` goes too where it is needed to say which token is which.
         """
-        return tokenizer_json.write(self.table, path_of("path", path))
+        return tokenizer_write.write(self.table, path_of("path", path))
 
     @property
     def table(self) -> TokenTable:
         """The token table of this tokenizer, as files store it."""
-        return TokenTable(self._ranked, self.numbering)
+        return TokenTable(self._ranked, self.numbering, self.added, self.prefix_space)
 
     def ranked_tokens(self) -> tuple[bytes, ...]:
         """The tokens without end-of-text in the order of merging: the 256 bytes, then the result of each merge."""
@@ -227,7 +301,7 @@ def _check_text(text: str) -> str:
     return text
 
 
-def _numbered(ranked: Sequence[bytes], numbering: Numbering) -> tuple[bytes, ...]:
+def _numbered(ranked: Sequence[bytes], numbering: Numbering, added: Sequence[AddedToken]) -> tuple[bytes, ...]:
     """The bytes of every id; empty where an id stands for nothing.
 
     Raises:
@@ -243,10 +317,14 @@ def _numbered(ranked: Sequence[bytes], numbering: Numbering) -> tuple[bytes, ...
     for i, token in pairs:
         if i in table:
             raise PellucidError(f"id {i} is two tokens, {table[i]!r} and {token!r}")
-        if not 0 <= i < numbering.vocab_size:
-            raise PellucidError(f"the token {token!r} has id {i}, outside a vocabulary of {numbering.vocab_size}")
         table[i] = token
-    for what, special in (("ends a text", numbering.eot), ("begins one", numbering.begin)):
-        if special is not None and not 0 <= special < numbering.vocab_size:
-            raise PellucidError(f"the token that {what} has id {special}, outside a vocabulary of {numbering.vocab_size}")
+    if outside := [i for i in table if i < 0] + [i for i in numbering.ids if i >= numbering.vocab_size]:
+        raise PellucidError(
+            f"the token {table[outside[0]]!r} has id {outside[0]}, outside a vocabulary of {numbering.vocab_size}"
+        )
+    for one in added:  # of those that are not special, some are in the vocabulary
+        table.setdefault(one.id, one.text.encode("utf-8", errors="replace"))
+    for what, role in (("ends a text", numbering.eot), ("begins one", numbering.begin)):
+        if role is not None and not 0 <= role < numbering.vocab_size:
+            raise PellucidError(f"the token that {what} has id {role}, outside a vocabulary of {numbering.vocab_size}")
     return tuple(table.get(i, b"") for i in range(numbering.vocab_size))

@@ -1,227 +1,132 @@
-"""Reading and writing `tokenizer.json`, the file format of Hugging Face's `tokenizers`, for GPT-2's kind of tokenizer.
+"""Parsing `tokenizer.json`, the file format of Hugging Face's `tokenizers`, for GPT-2's kind of tokenizer.
 
 The format has options that Pellucid does not implement (normalizers, templates, other models). A file that uses one would be
-encoded differently than its maker meant, so it is refused, with the reason. Which of its special tokens ends a text and which
-begins a prompt stands in `tokenizer_config.json` beside it, if anywhere.
+encoded differently than its maker meant, so it is refused, with the reason. What changes no token of any text is passed over,
+and so is the same thing said in another form (a sequence of one part).
 """
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pellucid.arguments import shown
-from pellucid.errors import PellucidError
-from pellucid.files import write_whole
-from pellucid.strict_json import read_json
-from pellucid.text.bytes_to_characters import to_characters
-from pellucid.text.merges import merges_from_ranks
-from pellucid.text.token_table import END_OF_TEXT, TokenTable
-from pellucid.text.vocabulary import build_token_table
+from pellucid.errors import UnsupportedTokenizerError
+from pellucid.text.split_pattern import R50K_SPLIT
 
 
-FILE_NAME = "tokenizer.json"
-ROLES_FILE = "tokenizer_config.json"
-MAX_FILE_BYTES = 1 << 26  # a vocabulary of 250,000 tokens is some 20 MB
+# GPT-2's regular expression as it is written in tokenizer.json files that spell it out: they split all text alike.
+GPT2_PATTERNS = (
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    R50K_SPLIT,
+)
+# The parts of a file, and of its model, with their fate: see docs/formats.md.
+IGNORED_KEYS = ("version", "truncation", "padding")  # `transformers` applies the last two only where a caller asks for them
+READ_KEYS = ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model")
+IGNORED_MODEL_KEYS = ("unk_token", "fuse_unk", "byte_fallback")  # for what a vocabulary lacks: these lack no byte
+REFUSED_MODEL_KEYS = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
+READ_MODEL_KEYS = ("type", "vocab", "merges", "ignore_merges")
 
 
-def file_at(path: Path) -> Path:
-    """The tokenizer.json that a path names: the file itself, or the one in a directory."""
-    return path / FILE_NAME if path.is_dir() else path
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenizerJson:
+    """The contents of a file.
+
+    Attributes:
+        merges: in order, each a pair of tokens. ignore_merges: whether what is a token whole is not merged.
+        begin: text and id of a token put before every text, or None.
+        prefix_space: whether a space is put before a text.
+    """
+
+    vocabulary: Mapping[str, int]
+    merges: Sequence[tuple[str, str]]
+    ignore_merges: bool
+    begin: tuple[str, int] | None
+    prefix_space: bool
+    added_tokens: Sequence[Any]
 
 
-@contextmanager
-def errors_with_file(file: Path) -> Iterator[None]:
-    """A context manager that names the file in errors about its contents.
+def parse(data: dict[str, Any]) -> TokenizerJson:
+    """The contents of a `tokenizer.json`.
 
     Raises:
-        PellucidError: in place of any error that its contents cause.
+        UnsupportedTokenizerError: it says what cannot be honoured; the message names the key.
+        TypeError, KeyError, AttributeError, ValueError: it is no such file.
     """
-    try:
-        yield
-    except PellucidError as error:
-        raise PellucidError(f"cannot use the tokenizer {file}: {error}") from error
-    except (TypeError, KeyError, AttributeError, IndexError, ValueError) as error:
-        raise PellucidError(f"{file} is not a tokenizer.json: {error!r}") from error
-
-
-def read(file: Path) -> TokenTable:
-    """The token table of a `tokenizer.json`, to be called within `errors_with_file`: see `Tokenizer.load`."""
-    return _table_from_json(read_object(file, "tokenizer.json"), read_roles(file.parent))
-
-
-def read_object(file: Path, kind: str) -> Any:
-    """The contents of a tokenizer's JSON file.
-
-    Raises:
-        PellucidError: no such file, or it cannot be read as JSON.
-    """
-    try:
-        return read_json(file, max_bytes=MAX_FILE_BYTES, unique=False)
-    except FileNotFoundError:
-        raise PellucidError(f"no tokenizer at {file}") from None
-    except OSError as error:
-        raise PellucidError(f"cannot read the tokenizer {file}: {error.strerror}") from error
-    except PellucidError as error:
-        raise PellucidError(f"{file} is not a {kind}: {error}") from error
-
-
-def read_roles(directory: Path) -> dict[str, Any]:
-    """The arguments `end` and `begin` of `vocabulary.build_token_table` that a directory's tokenizer_config.json states."""
-    file = directory / ROLES_FILE
-    if not file.exists():
-        return {}
-    values = read_object(file, ROLES_FILE)
-    if not isinstance(values, dict):
-        raise PellucidError(f"{file} is not a {ROLES_FILE}: it holds no JSON object")
-    roles = {"end": token_text(values.get("eos_token"))}
-    if values.get("add_bos_token"):
-        roles["begin"] = token_text(values.get("bos_token"))
-    return roles
-
-
-def token_text(token: Any) -> str | None:
-    """A token's text, given as it is or as an object with a `content`."""
-    text = token.get("content") if isinstance(token, dict) else token
-    return text if isinstance(text, str) else None
-
-
-def _table_from_json(data: dict[str, Any], roles: dict[str, Any]) -> TokenTable:
     model = data["model"]
     # Older files leave the type out, as only BPE models have merges.
     kind = model.get("type", "BPE" if "merges" in model else None)
     named = kind if isinstance(kind, str) else shown(kind)
     _require(kind == "BPE", f"its model is {named}{' (SentencePiece)' * (kind == 'Unigram')}, not BPE")
-    for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
+    for name in REFUSED_MODEL_KEYS:
         _require(not model.get(name), f"its model has {name} = {shown(model.get(name))}")
-    for name in ("fuse_unk", "byte_fallback", "ignore_merges"):
-        _require(not model.get(name), f"its model has {name} on")
-    for name in ("normalizer", "truncation", "padding"):
-        _require(not data.get(name), f"it has a {name}, which would change what is encoded")
-    before = data.get("pre_tokenizer") or {}
-    _require(
-        before.get("type") == "ByteLevel" and not before.get("add_prefix_space") and before.get("use_regex", True),
-        "its pre-tokenizer is not GPT-2's (ByteLevel, no prefix space, with the regular expression)",
-    )
-    decoder = data.get("decoder") or {}
-    _require(decoder.get("type", "ByteLevel") == "ByteLevel", "its decoder is not ByteLevel")
-    begin = _begin_token(data.get("post_processor") or {})
-    special: dict[str, int] = {}
-    for token in data.get("added_tokens") or []:
-        _require(token["content"] not in special, f"{shown(token['content'])} is added twice")
-        special[token["content"]] = token["id"]
-        for name in ("single_word", "lstrip", "rstrip"):
-            _require(not token.get(name) or token["content"] != END_OF_TEXT, f"{END_OF_TEXT} has {name} on")
+    for name in (*data, *model):
+        known = (*IGNORED_KEYS, *READ_KEYS, *IGNORED_MODEL_KEYS, *REFUSED_MODEL_KEYS, *READ_MODEL_KEYS)
+        _require(name in known, f"it has a key {shown(name)}, which this version does not know")
+    normalizers = [shown(part.get("type")) for part in _parts(data.get("normalizer"), "normalizers")]
+    _require(not normalizers, f"its normalizer is {', '.join(normalizers)}, which would change what is encoded")
+    decoders = [part.get("type") for part in _parts(data.get("decoder"), "decoders")]
+    _require(decoders in ([], ["ByteLevel"]), f"its decoder is {', '.join(map(shown, decoders))}, not ByteLevel")
     pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
-    merges = [(a, b) for a, b in pairs]
-    return build_token_table(model["vocab"], merges, special, **({"begin": begin} if begin else {}) | roles)
+    return TokenizerJson(
+        vocabulary=model["vocab"],
+        merges=[(a, b) for a, b in pairs],
+        ignore_merges=bool(model.get("ignore_merges")),
+        begin=_begin_token(data.get("post_processor")),
+        prefix_space=_prefix_space(data.get("pre_tokenizer")),
+        added_tokens=data.get("added_tokens") or [],
+    )
 
 
-def _begin_token(processor: dict[str, Any]) -> str | None:
+def _parts(whole: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
+    """The parts of a sequence, sequences within it dissolved; of anything else, itself alone."""
+    if not whole:
+        return []
+    if whole.get("type") == "Sequence":
+        return [part for each in whole[name] for part in _parts(each, name)]
+    return [whole]
+
+
+def _prefix_space(pre_tokenizer: dict[str, Any] | None) -> bool:
+    """Whether the pre-tokenizer, which must be GPT-2's, puts a space before a text."""
+    parts = _parts(pre_tokenizer, "pretokenizers")
+    kinds = [part.get("type") for part in parts]
+    if kinds == ["ByteLevel"] and parts[0].get("use_regex", True) is True:
+        return bool(parts[0].get("add_prefix_space"))
+    if kinds == ["Split", "ByteLevel"]:
+        split, byte_level = parts
+        keeps_all = split.get("behavior") == "Isolated" or (split.get("behavior") == "Removed" and split.get("invert"))
+        if (
+            split.get("pattern") in [{"Regex": pattern} for pattern in GPT2_PATTERNS]
+            and keeps_all and byte_level.get("use_regex") is False and not byte_level.get("add_prefix_space")
+        ):  # fmt: skip
+            return False
+    raise UnsupportedTokenizerError(
+        f"its pre-tokenizer is {', '.join(map(shown, kinds)) or 'missing'}, not GPT-2's (ByteLevel with its regular expression)"
+    )
+
+
+def _begin_token(processor: dict[str, Any] | None) -> tuple[str, int] | None:
     """The token that a post-processor puts before a text, if that is all that it does."""
-    kind = processor.get("type", "ByteLevel")
-    if kind == "Sequence":
-        found = [begin for part in processor["processors"] if (begin := _begin_token(part))]
-        _require(len(found) < 2, "its post-processor adds several tokens")
-        return found[0] if found else None
-    _require(kind in ("ByteLevel", "TemplateProcessing"), f"its post-processor {shown(kind)} adds tokens")
-    if kind == "ByteLevel":
-        return None
-    template = [next(iter(piece.items())) for piece in processor.get("single") or ()]
-    names = [what for what, _ in template]
-    _require(names in (["Sequence"], ["SpecialToken", "Sequence"]), "its post-processor adds tokens, not just one at the front")
-    return str(template[0][1]["id"]) if len(names) == 2 else None
+    found = []
+    for part in _parts(processor, "processors"):
+        kind = part.get("type")
+        _require(kind in ("ByteLevel", "TemplateProcessing"), f"its post-processor {shown(kind)} adds tokens")
+        if kind == "ByteLevel":
+            continue
+        template = [next(iter(piece.items())) for piece in part.get("single") or ()]
+        names = [(what, values.get("id") if what == "Sequence" else "") for what, values in template]
+        whole = names in ([("Sequence", "A")], [("SpecialToken", ""), ("Sequence", "A")])
+        _require(whole, "its post-processor adds tokens, not just one at the front")
+        if len(names) == 2:
+            text = template[0][1]["id"]
+            token = part["special_tokens"][text]
+            _require(len(token["ids"]) == 1, f"its post-processor puts {len(token['ids'])} tokens for {shown(text)}")
+            found.append((str(text), token["ids"][0]))
+    _require(len(found) < 2, "its post-processor adds several tokens")
+    return found[0] if found else None
 
 
 def _require(holds: bool, otherwise: str) -> None:
     if not holds:
-        raise PellucidError(otherwise)
-
-
-def write(table: TokenTable, path: Path) -> Path:
-    """Writes a tokenizer's table as `tokenizer.json`: to a file, or into a directory that exists.
-
-    Into a directory a tokenizer_config.json goes too where ids are not GPT-2's, to say which special token does what.
-    """
-    file = path / FILE_NAME if path.is_dir() else path
-    if path.is_dir():
-        if table.numbering is None:
-            (path / ROLES_FILE).unlink(missing_ok=True)  # another tokenizer's, that was here before
-        else:
-            _write_json(path / ROLES_FILE, roles_json(table))
-    _write_json(file, to_json(table))
-    return file
-
-
-def _write_json(file: Path, data: dict[str, Any]) -> None:
-    write_whole(file, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
-
-
-def roles_json(table: TokenTable) -> dict[str, Any]:
-    """tokenizer_config.json's values, as `transformers` reads them."""
-    special = table.numbering.special if table.numbering else {table.eot: END_OF_TEXT}
-    end = special.get(table.eot)
-    # Without an unknown token, transformers adds one. Bytes encode all text, so none is ever needed.
-    unknown = "<unk>" if "<unk>" in special.values() else end
-    values = {
-        "tokenizer_class": "GPT2Tokenizer",
-        "add_prefix_space": False,
-        "add_bos_token": table.begin is not None,
-        "bos_token": end if table.begin is None else special.get(table.begin),
-        "eos_token": end,
-        "unk_token": unknown,
-        "pad_token": "<pad>" if "<pad>" in special.values() else None,
-        "clean_up_tokenization_spaces": False,
-    }
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def to_json(table: TokenTable) -> dict[str, Any]:
-    """tokenizer.json's values."""
-    ranked, numbering = table.tokens, table.numbering
-    characters = [to_characters(token) for token in ranked]
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    plain = {"special": True, "normalized": False} | dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
-    special = {table.eot: END_OF_TEXT} if numbering is None else dict(numbering.special)
-    if numbering is None:
-        vocabulary = {c: i for i, c in enumerate(characters)}
-    else:
-        vocabulary = dict(zip(characters, numbering.ids, strict=True))
-        vocabulary |= {to_characters(token): i for i, token in numbering.unreached.items()}
-    vocabulary |= {text: i for i, text in special.items()}
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [{"id": i, "content": text} | plain for i, text in sorted(special.items())],
-        "normalizer": None,
-        "pre_tokenizer": byte_level,
-        "post_processor": None if table.begin is None else _template(special[table.begin], table.begin),
-        "decoder": byte_level,
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": dict(sorted(vocabulary.items(), key=lambda item: item[1])),
-            # "a b" rather than ["a", "b"]: every reader of this format knows it
-            "merges": [f"{to_characters(a)} {to_characters(b)}" for a, b in merges_from_ranks(ranked)],
-        },
-    }
-
-
-def _template(text: str, token: int) -> dict[str, Any]:
-    """A post-processor that puts a token before every text."""
-    first = {"SpecialToken": {"id": text, "type_id": 0}}
-    one, other = ({"Sequence": {"id": which, "type_id": i}} for i, which in enumerate("AB"))
-    return {
-        "type": "TemplateProcessing",
-        "single": [first, one],
-        "pair": [first, one, other],
-        "special_tokens": {text: {"id": text, "ids": [token], "tokens": [text]}},
-    }
+        raise UnsupportedTokenizerError(otherwise)

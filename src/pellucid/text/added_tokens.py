@@ -1,0 +1,77 @@
+"""Finding added tokens in a text, as `tokenizers` does (`AddedVocabulary` of its Rust source).
+
+Two searches from left to right, the longest token first: for tokens with `normalized` off in the whole text, then for the
+others in each part that is left. A token that is found where its options forbid it stays text.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from pellucid.text.token_table import AddedToken
+
+
+# Unicode's White_Space, which is not Python's: that also takes the separators U+001C to U+001F.
+_SPACES = frozenset("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000").union(map(chr, range(0x2000, 0x200B)))
+_OTHER_ALPHABETIC = (
+    (0x24B6, 0x24E9),
+    (0x1F130, 0x1F149),
+    (0x1F150, 0x1F169),
+    (0x1F170, 0x1F189),
+)  # letters in circles
+_JOINERS = "\u200c\u200d"
+
+
+def is_word(character: str) -> bool:
+    r"""Whether it is a character of a word: `\w` of Unicode's UTS 18, annex C, which is not Python's."""
+    import unicodedata  # few tokenizers ask
+
+    kind = unicodedata.category(character)
+    return (
+        kind[0] in "LM" or kind in ("Nd", "Nl", "Pc") or character in _JOINERS
+        or any(first <= ord(character) <= last for first, last in _OTHER_ALPHABETIC)
+    )  # fmt: skip
+
+
+class AddedTokens:
+    """Added tokens that are looked for in texts."""
+
+    def __init__(self, tokens: Iterable[AddedToken]) -> None:
+        self._tokens = {token.text: token for token in tokens}
+        kinds = ([token.text for token in self._tokens.values() if token.normalized is late] for late in (False, True))
+        # The longest first: where one begins with another, an alternation takes the first that fits.
+        searches = ("|".join(map(re.escape, sorted(texts, key=len, reverse=True))) for texts in kinds if texts)
+        self._searches = [re.compile(search) for search in searches]
+        self._longest = max(map(len, self._tokens), default=0)
+
+    def split(self, text: str) -> list[str | AddedToken]:
+        """The text's parts in order: text between tokens, none of it empty, and tokens."""
+        parts: list[str | AddedToken] = [text] if text else []
+        for search in self._searches:
+            parts = [piece for part in parts for piece in (self._find(search, part) if isinstance(part, str) else (part,))]
+        return parts
+
+    def _find(self, search: re.Pattern[str], text: str) -> Iterator[str | AddedToken]:
+        done = 0
+        for match in search.finditer(text):
+            token = self._tokens[match.group()]
+            start, end = match.span()
+            if token.single_word and (is_word(text[start - 1 : start] or " ") or is_word(text[end : end + 1] or " ")):
+                continue
+            if token.lstrip:
+                while start > done and text[start - 1] in _SPACES:
+                    start -= 1
+            if token.rstrip:
+                while end < len(text) and text[end] in _SPACES:
+                    end += 1
+            if done < start:
+                yield text[done:start]
+            yield token
+            done = end
+        if done != len(text):
+            yield text[done:]
+
+    def touch(self, before: str, after: str) -> bool:
+        """Whether a token's text lies across the place between two parts of a text, or reaches it."""
+        left = before[-self._longest :]
+        near = left + after[: self._longest]
+        return any(near.find(text, max(0, len(left) - len(text)), len(left) + len(text)) >= 0 for text in self._tokens)
