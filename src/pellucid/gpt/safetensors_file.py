@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
+from pellucid.file_signatures import HEAD, text_in_place
 from pellucid.gpt.quantize import check_groups
 from pellucid.gpt.tensor_names import SCALE, TensorSource
 from pellucid.strict_json import Fields, parse_json
@@ -60,9 +61,6 @@ class SafetensorsFiles:
         files: the files.
         plain_name: from a name in the file to the name without its prefix; None for what is no weight (masks kept as buffers).
 
-    Attributes:
-        skipped: names in the files that are no weights.
-
     Raises:
         PellucidError: a file is missing, damaged or truncated, or two hold the same tensor.
     """
@@ -70,17 +68,14 @@ class SafetensorsFiles:
     def __init__(self, files: list[Path], plain_name: Callable[[str], str | None]) -> None:
         self._locations: dict[str, _Location] = {}
         self._open: dict[Path, IO[bytes]] = {}  # a file that is replaced meanwhile stays what it was
-        self.skipped: list[str] = []
         self.files = files
         try:
             for path in files:
                 for stored, location in self._read(path).items():
                     name = plain_name(stored)
-                    if name is None:
-                        self.skipped.append(stored)
-                    elif name in self._locations:
+                    if name in self._locations:
                         raise PellucidError(f"{path} holds the tensor {name!r} that {self._locations[name].path} holds too")
-                    else:
+                    if name is not None:
                         self._locations[name] = location
         except BaseException:
             self.__exit__()
@@ -92,8 +87,10 @@ class SafetensorsFiles:
             return _read_header(path, file)
         except FileNotFoundError:
             raise PellucidError(f"no model in {path.parent}: it has no {path.name}") from None
+        except PellucidError:
+            raise
         except (OSError, ValueError) as error:
-            raise PellucidError(f"{path} is damaged or truncated: {error}") from None
+            raise PellucidError(f"{path} is damaged or truncated: {error}; copy or download it again") from None
 
     def __enter__(self) -> Self:
         return self
@@ -104,6 +101,33 @@ class SafetensorsFiles:
 
     def __contains__(self, name: str) -> bool:
         return name in self._locations
+
+    def rename(self, names: Mapping[str, str | None]) -> None:
+        """Gives all tensors other names, or leaves them out (None). Two of one name must hold the same numbers.
+
+        Raises:
+            PellucidError: two of one name differ.
+        """
+        stored_as: dict[str, str] = {}
+        for stored in list(self._locations):
+            name = names[stored]
+            if name is not None and not self.equal(stored, stored_as.setdefault(name, stored)):
+                file = self.file_of(stored)
+                raise PellucidError(f"{file} holds {name!r} twice, as {stored_as[name]!r} and {stored!r}, which differ")
+        self._locations = {name: self._locations[stored] for name, stored in stored_as.items()}
+
+    def equal(self, one: str, other: str) -> bool:
+        """Whether two tensors hold the same numbers, in whichever format."""
+        a, b = self._locations[one], self._locations[other]
+        if one == other or a.shape != b.shape or a.dtype not in FLOATS or b.dtype not in FLOATS:
+            return one == other
+        first, second = self.get(one).reshape(-1), self.get(other).reshape(-1)
+        for start in range(0, first.size, _PART):
+            x, y = first[start : start + _PART], second[start : start + _PART]
+            same = a.dtype == b.dtype and x.tobytes() == y.tobytes()
+            if not same and not np.array_equal(widened(x, a.dtype), widened(y, b.dtype)):
+                return False
+        return True
 
     def names(self) -> set[str]:
         """Names of all weights, without prefix."""
@@ -116,6 +140,10 @@ class SafetensorsFiles:
     def dtype(self, name: str) -> str:
         """What a tensor's numbers are stored as, in the format's words: "F32", "BF16" ..."""
         return self._locations[name].dtype
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape as it is stored."""
+        return self._locations[name].shape
 
     def discard(self, name: str) -> None:
         """Leaves a tensor out: it is none of the model's own."""
@@ -140,8 +168,11 @@ class SafetensorsFiles:
         array = np.frombuffer(mapped, dtype, math.prod(location.shape), before).reshape(location.shape)
         return array if MAPPED and array.flags.aligned else array.copy()
 
-    def check_names(self, needed: set[str]) -> None:
+    def check_names(self, needed: set[str], advice: str = "") -> None:
         """Refuses files without just the tensors of a model; scales of int8 matrices may be there.
+
+        Args:
+            advice: what to do about an extra tensor, for its message.
 
         Raises:
             PellucidError: a missing or extra tensor; the message names file and tensor.
@@ -151,18 +182,20 @@ class SafetensorsFiles:
             raise PellucidError(f"{file} lacks the tensor {missing[0]!r} ({len(missing)} missing in all)")
         if extra := sorted(n for n in self.names() - needed if not n.endswith(SCALE)):
             where = self.file_of(extra[0])
-            raise PellucidError(f"{where} holds a tensor that does not belong: {extra[0]!r} ({len(extra)} in all)")
+            raise PellucidError(f"{where} holds a tensor that does not belong: {extra[0]!r} ({len(extra)} in all){advice}")
 
-    def check_shapes(self, sources: Mapping[str, TensorSource], shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
+    def check_shapes(
+        self, sources: Mapping[str, TensorSource], shapes: Iterable[tuple[str, tuple[int, ...]]], advice: str = ""
+    ) -> None:
         """Compares the headers with a model's parameters, before anything of the model's size is allocated.
 
         Args:
-            sources: of the parameters. shapes: of the parameters, by name.
+            sources: of the parameters. shapes: of the parameters, by name. advice: as `check_names` takes it.
 
         Raises:
             PellucidError: a missing or extra tensor, or one of another shape.
         """
-        self.check_names({name for source in sources.values() for name in source.names})
+        self.check_names({name for source in sources.values() for name in source.names}, advice)
         for parameter, shape in shapes:
             source = sources[parameter]
             for name in source.names:
@@ -239,6 +272,9 @@ def _read_header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
     size = path.stat().st_size
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(size - 8, LONGEST_HEADER):
+        file.seek(0)
+        if what := text_in_place(file.read(HEAD)):
+            raise PellucidError(f"{path} is {what}")
         raise ValueError(f"a header of {length} bytes in a file of {size}")
     header = Fields(parse_json(file.read(length), max_bytes=LONGEST_HEADER), "its header").values
     header.pop("__metadata__", None)
@@ -247,7 +283,8 @@ def _read_header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
         fields = Fields(entry, shown(name))
         dtype, shape = fields.text("dtype"), fields.integers("shape", most=size)
         if dtype not in DTYPES:
-            raise ValueError(f"{shown(name)} is of the dtype {shown(dtype)}, which is not read here")
+            known = ", ".join(FLOATS)
+            raise PellucidError(f"{path}: {shown(name)} is of the dtype {shown(dtype)}, which is not read here ({known} are)")
         offsets = fields.integers("data_offsets", most=size)
         if len(offsets) != 2 or len(shape) > MOST_DIMENSIONS:
             raise ValueError(f"{shown(name)} has the shape {shown(shape)} and lies at {shown(offsets)}")
@@ -262,6 +299,13 @@ def _read_header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
     if 8 + length + end != size:
         raise ValueError(f"tensors of {end} bytes after a header of {length}, in a file of {size}")
     return locations
+
+
+def widened(array: Array, kind: str) -> Array:
+    """Floating-point numbers of a file (`FLOATS`) as float32, or float64 where they are."""
+    if kind == "BF16":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array if kind == "F64" else array.astype(np.float32)
 
 
 def _finite(array: Array, kind: str) -> bool:
