@@ -106,7 +106,7 @@ def _gpt_neo(found: ConfigValues) -> dict[str, Any]:
             types += kinds * times
     n_layers = found.integer("num_layers", least=1, most=MAX_LAYERS)
     if len(types) != n_layers:
-        raise PellucidError(f"{found.where}: {key} is for {len(types)} layers, but num_layers is {n_layers}")
+        raise PellucidError(f"{found.where}: {key} is for {len(types)} layers, but {found.name_of('num_layers')} is {n_layers}")
     for kind in types:
         if kind not in ("global", "local"):
             raise PellucidError(f"{found.where}: {key}: attention layers are global or local, not {shown(kind)}")

@@ -102,7 +102,8 @@ def _advice(found: ConfigValues, config: GPTConfig, tensors: SafetensorsFiles, s
 
 def _missing(found: ConfigValues) -> str:
     """The keys that the shape was not read from, for a message."""
-    missing = [f"{key} ({found.values[key]})" for key in found.missing if type(found.values[key]) is int]
+    sizes = [key for key in found.missing if type(found.values[key]) is int and not key.endswith("_token_id")]
+    missing = [f"{key} ({found.values[key]})" for key in sizes]
     return f"; {CONFIG} lacks keys, which then have their usual values: {', '.join(missing)}" if missing else ""
 
 

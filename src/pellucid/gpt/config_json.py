@@ -178,6 +178,7 @@ def width_and_heads(found: ConfigValues, width: str, heads: str) -> dict[str, in
     """
     d_model, n_heads = (found.integer(key, least=1, most=MAX_SIZE) for key in (width, heads))
     if d_model % n_heads:
+        width, heads = found.name_of(width), found.name_of(heads)
         raise PellucidError(f"{found.where}: {width} ({d_model}) must be a multiple of {heads} ({n_heads})")
     return {"d_model": d_model, "n_heads": n_heads}
 

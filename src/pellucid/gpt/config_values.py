@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pellucid.arguments import shown
+from pellucid.errors import PellucidError
 from pellucid.strict_json import LARGEST_INTEGER, REQUIRED, Fields
 
 
@@ -33,10 +35,18 @@ class ConfigValues(Fields):
         self, values: Any, where: object, *, defaults: Mapping[str, Any] | None = None, aliases: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(values, where)
-        renamed = {aliases[key]: value for key, value in self.values.items() if key in aliases} if aliases else {}
-        given = self.values | renamed
+        self._names = {aliases[key]: key for key in self.values if key in aliases} if aliases else {}
+        given = self.values | {key: self.values[alias] for key, alias in self._names.items()}
         self.missing = [key for key in defaults or {} if key not in given]
         self.values = {**(defaults or {}), **given}
+
+    def name_of(self, key: str) -> str:
+        """The name under which the file has a key, for messages."""
+        return self._names.get(key, key)
+
+    def wrong(self, name: str, wanted: str) -> PellucidError:
+        """The error of a value that is not what is wanted, under the key's name in the file."""
+        return PellucidError(f"{self.where}: {self.name_of(name)} must be {wanted}, not {shown(self.values.get(name))}")
 
     def integer(self, name: str, default: Any = REQUIRED, *, least: int = 0, most: int = LARGEST_INTEGER) -> Any:
         """A whole number, also as text or with a zero after its point."""
