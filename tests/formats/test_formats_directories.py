@@ -41,7 +41,7 @@ def tensors_of(directory: Path) -> dict[str, torch.Tensor]:
 
 
 def put_back(directory: Path, tensors: dict[str, torch.Tensor]) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, directory / "model.safetensors")
+    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, directory / "model.safetensors")
 
 
 def change_config(directory: Path, **changes: Any) -> None:
@@ -108,6 +108,18 @@ def _nan(path: Path) -> None:
     put_back(path, tensors)
 
 
+def _under(*prefixes: str) -> Callable[[Path], None]:
+    return lambda path: put_back(path, {prefix + name: one for name, one in tensors_of(path).items() for prefix in prefixes})
+
+
+def _named(name: str) -> Callable[[Path], None]:
+    return lambda path: (path / "model.safetensors").rename(path / name) and None
+
+
+def _adapter(path: Path) -> None:
+    (path / "adapter_config.json").write_text("{}", encoding="utf-8")
+
+
 def _pickled(path: Path) -> None:
     (path / "model.safetensors").rename(path / "pytorch_model.bin")
 
@@ -154,6 +166,13 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "path": (_escaping, r"index\.json names '\.\./model-1\.safetensors', which is not a safetensors file beside it"),
     "no shard": (_lost_shard, r"index\.json names model-2\.safetensors, which is not there"),
     "wrong shard": (_wrong_shard, r"says that 'transformer\.wpe\.weight' lies in model-2\.safetensors, which lacks it"),
+    "adapter": (_adapter, r"adapter \(adapter_config\.json\).*merge_and_unload.*remove adapter_config\.json"),
+    "two models": (_under("student.", "teacher."), r"model\.safetensors: it holds two models, under 'student\.' and 'tea"),
+    "a second model": (_under("", "teacher."), r"does not belong: 'teacher\.transformer\..*save_pretrained"),
+    "twice": (_with("wte.weight", torch.ones(VOCAB, 32)), r"'wte\.weight' twice, as '.*' and '.*', which differ"),
+    "blocks": (_said(num_layers=2, attention_layers=["global"] * 2), r"config\.json says 2 blocks, and the file has 4"),
+    "another library": (_named("tf_model.h5"), r"but tf_model\.h5, TensorFlow's: convert it"),
+    "another name": (_named("weights.safetensors"), r"but weights\.safetensors: .* call it model\.safetensors"),
     "no weights": (lambda path: (path / "model.safetensors").unlink(), r"it has no model\.safetensors"),
 }
 
@@ -172,6 +191,12 @@ def test_an_opt_that_is_not_read_is_refused(changes: dict[str, Any], tmp_path: P
     published("opt", tmp_path)
     change_config(tmp_path, **changes)
     with pytest.raises(PellucidError, match=r"config\.json: .* is False, which asks for"):
+        pellucid.load(tmp_path)
+
+
+def test_an_adapter_alone_is_named(tmp_path: Path) -> None:
+    _adapter(tmp_path)
+    with pytest.raises(PellucidError, match=r"holds an adapter \(adapter_config\.json\).*and save that$"):
         pellucid.load(tmp_path)
 
 

@@ -158,7 +158,8 @@ def _unlisted_shards(directory: Path, shards: list[str]) -> list[Path]:
 def refuse_adapter(directory: Path) -> None:
     """Refuses a directory with a PEFT adapter, which changes the model that it belongs to. Raises PellucidError."""
     if (directory / ADAPTER).exists():
+        without = f"; or remove {ADAPTER}, to read the model without it" if (directory / CONFIG).exists() else ""
         raise PellucidError(
             f"{directory} holds an adapter ({ADAPTER}), which changes a model: merge it into the model with PEFT "
-            f"(merge_and_unload()) and save that; or remove {ADAPTER}, to read the model without it"
+            f"(merge_and_unload()) and save that{without}"
         )

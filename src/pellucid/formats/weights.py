@@ -3,6 +3,7 @@
 No torch here.
 """
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.errors import PellucidError
-from pellucid.formats.families import LM_HEAD
+from pellucid.formats.families import LM_HEAD, Family
 from pellucid.formats.hf_config import CONVERT_COMMAND, INDEX, family_of, listed_shards, refuse_adapter, weight_files
 from pellucid.formats.tensor_prefixes import plain_names
 from pellucid.gpt.config import GPTConfig
@@ -48,7 +49,7 @@ def open_weights(
     refuse_adapter(directory)
     listed = listed_shards(directory)
     with SafetensorsFiles(weight_files(directory, listed), str) as tensors:
-        with errors_with_file(directory):
+        with errors_with_file(tensors.files[0] if len(tensors.files) == 1 else directory):
             names = plain_names({*tensors.names(), *listed}, family)
         tensors.rename(names)
         _check_size(found, config, tensors)
@@ -59,15 +60,14 @@ def open_weights(
                     name = f"h.{block}.attn.c_attn.{kind}"
                     sources[name] = replace(sources[name], query_scale=1 / (block + 1))
         _tie(found, tensors, sources)
-        needed = {name for source in sources.values() for name in source.names}
+        missing = {name for source in sources.values() for name in source.names} - tensors.names()
         for stored, shard in listed.items():
-            if names[stored] in needed - tensors.names():
+            if names[stored] in missing:
                 raise PellucidError(f"{directory / INDEX} says that {stored!r} lies in {shard}, which lacks it")
-        again = CONVERT_COMMAND.format(source=shlex.quote(str(directory)), target=shlex.quote(f"{directory}-again"))
         try:
-            tensors.check_shapes(sources, parameter_shapes(config), f"; to save the model without it: {again}")
+            tensors.check_shapes(sources, parameter_shapes(config))
         except PellucidError as error:
-            raise PellucidError(f"{error}{_advice(found, config, tensors, sources)}") from None
+            raise PellucidError(f"{error}{_advice(found, family, config, tensors, sources)}") from None
         yield tensors, sources
 
 
@@ -89,14 +89,26 @@ def _tie(found: ConfigValues, tensors: SafetensorsFiles, sources: dict[str, Tens
         sources["wte.weight"] = TensorSource((LM_HEAD,))
 
 
-def _advice(found: ConfigValues, config: GPTConfig, tensors: SafetensorsFiles, sources: Mapping[str, TensorSource]) -> str:
-    """What may be wrong with a config that asks for other shapes than the files': a size, or keys that are missing."""
-    for name, size, key in (("wte.weight", config.vocab_size, "vocab_size"), ("wpe.weight", config.n_ctx, "positions")):
+def _advice(
+    found: ConfigValues, family: Family, config: GPTConfig, tensors: SafetensorsFiles, sources: Mapping[str, TensorSource]
+) -> str:
+    """What may be wrong where config and files do not agree, and what to do."""
+    blocks = {match[1] for name in tensors.names() if (match := re.match(rf"{re.escape(family.blocks)}(\d+)\.", name))}
+    if len(blocks) != config.n_layers:
+        return f"; {CONFIG} says {config.n_layers} blocks, and the file has {len(blocks)}"
+    for name, size, keys in (
+        ("wte.weight", config.vocab_size, ("vocab_size",)),
+        ("wpe.weight", config.n_ctx, ("n_positions", "max_position_embeddings")),
+    ):
         source = sources[name]
         shape = tensors.shape(source.names[0]) if source.names[0] in tensors else ()
         if shape and shape[0] - source.skip != size and shape[1:] == dict(parameter_shapes(config))[name][1:]:
-            key = next(one for one in (key, "n_positions", "max_position_embeddings") if one in found)
-            return f"; if the file is right, {key} in {CONFIG} is {shape[0] - source.skip}"
+            key = next(key for key in keys if key in found)
+            return f"; if the file is right, {found.name_of(key)} in {CONFIG} is {shape[0] - source.skip}"
+    if tensors.names() - {name for source in sources.values() for name in source.names}:
+        directory = str(tensors.files[0].parent)
+        again = CONVERT_COMMAND.format(source=shlex.quote(directory), target=shlex.quote(f"{directory}-again"))
+        return f"; to save the model without what transformers does not read either: {again}"
     return _missing(found)
 
 

@@ -54,6 +54,10 @@ class _Location:
     nbytes: int
 
 
+class _Unreadable(ValueError):
+    """A file that is not damaged but of another kind; the message is whole."""
+
+
 class SafetensorsFiles:
     """The tensors of one safetensors file, or of several (Hugging Face's shards); a context manager that closes the files.
 
@@ -87,9 +91,11 @@ class SafetensorsFiles:
             return _read_header(path, file)
         except FileNotFoundError:
             raise PellucidError(f"no model in {path.parent}: it has no {path.name}") from None
-        except PellucidError:
-            raise
-        except (OSError, ValueError) as error:
+        except _Unreadable as error:
+            raise PellucidError(str(error)) from None
+        except OSError as error:
+            raise PellucidError(f"cannot read {path}: {error.strerror or error}") from None
+        except ValueError as error:
             raise PellucidError(f"{path} is damaged or truncated: {error}; copy or download it again") from None
 
     def __enter__(self) -> Self:
@@ -168,11 +174,8 @@ class SafetensorsFiles:
         array = np.frombuffer(mapped, dtype, math.prod(location.shape), before).reshape(location.shape)
         return array if MAPPED and array.flags.aligned else array.copy()
 
-    def check_names(self, needed: set[str], advice: str = "") -> None:
+    def check_names(self, needed: set[str]) -> None:
         """Refuses files without just the tensors of a model; scales of int8 matrices may be there.
-
-        Args:
-            advice: what to do about an extra tensor, for its message.
 
         Raises:
             PellucidError: a missing or extra tensor; the message names file and tensor.
@@ -182,20 +185,18 @@ class SafetensorsFiles:
             raise PellucidError(f"{file} lacks the tensor {missing[0]!r} ({len(missing)} missing in all)")
         if extra := sorted(n for n in self.names() - needed if not n.endswith(SCALE)):
             where = self.file_of(extra[0])
-            raise PellucidError(f"{where} holds a tensor that does not belong: {extra[0]!r} ({len(extra)} in all){advice}")
+            raise PellucidError(f"{where} holds a tensor that does not belong: {extra[0]!r} ({len(extra)} in all)")
 
-    def check_shapes(
-        self, sources: Mapping[str, TensorSource], shapes: Iterable[tuple[str, tuple[int, ...]]], advice: str = ""
-    ) -> None:
+    def check_shapes(self, sources: Mapping[str, TensorSource], shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
         """Compares the headers with a model's parameters, before anything of the model's size is allocated.
 
         Args:
-            sources: of the parameters. shapes: of the parameters, by name. advice: as `check_names` takes it.
+            sources: of the parameters. shapes: of the parameters, by name.
 
         Raises:
             PellucidError: a missing or extra tensor, or one of another shape.
         """
-        self.check_names({name for source in sources.values() for name in source.names}, advice)
+        self.check_names({name for source in sources.values() for name in source.names})
         for parameter, shape in shapes:
             source = sources[parameter]
             for name in source.names:
@@ -215,7 +216,8 @@ class SafetensorsFiles:
 
     def _wrong_shape(self, name: str, wanted: tuple[int, ...]) -> PellucidError:
         found = self._locations[name].shape
-        return PellucidError(f"{self.file_of(name)}: {name!r} has shape {found}, but the config asks for {wanted}")
+        turned = ": it is transposed" if len(found) == 2 and found == wanted[::-1] else ""
+        return PellucidError(f"{self.file_of(name)}: {name!r} has shape {found}, but the config asks for {wanted}{turned}")
 
     def numbers(self) -> int:
         """How many numbers all tensors hold; a byte counts as two, as int4 may be stored so."""
@@ -274,7 +276,7 @@ def _read_header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
     if size < 8 or length > min(size - 8, LONGEST_HEADER):
         file.seek(0)
         if what := text_in_place(file.read(HEAD)):
-            raise PellucidError(f"{path} is {what}")
+            raise _Unreadable(f"{path} is {what}")
         raise ValueError(f"a header of {length} bytes in a file of {size}")
     header = Fields(parse_json(file.read(length), max_bytes=LONGEST_HEADER), "its header").values
     header.pop("__metadata__", None)
@@ -284,7 +286,7 @@ def _read_header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
         dtype, shape = fields.text("dtype"), fields.integers("shape", most=size)
         if dtype not in DTYPES:
             known = ", ".join(FLOATS)
-            raise PellucidError(f"{path}: {shown(name)} is of the dtype {shown(dtype)}, which is not read here ({known} are)")
+            raise _Unreadable(f"{path}: {shown(name)} is of the dtype {shown(dtype)}, which is not read here ({known} are)")
         offsets = fields.integers("data_offsets", most=size)
         if len(offsets) != 2 or len(shape) > MOST_DIMENSIONS:
             raise ValueError(f"{shown(name)} has the shape {shown(shape)} and lies at {shown(offsets)}")
