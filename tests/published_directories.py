@@ -113,7 +113,7 @@ class Directory:
 def shapes(draw: st.DrawFn, family: str) -> dict[str, Any]:
     """A small config of a family, in its keys; some values are those that a missing key has."""
     heads = draw(st.sampled_from([1, 2, 4, 12, 16]))
-    width = heads * draw(st.sampled_from([2, 4]))
+    width = heads * (8 // heads or 2) * draw(st.sampled_from([1, 2]))  # a LayerNorm of fewer numbers magnifies rounding errors
     vocab = draw(st.sampled_from([61, 97]))
     activation = draw(st.sampled_from(["gelu_new", "gelu", "relu", "gelu_pytorch_tanh"]))
     shape: dict[str, Any] = {"vocab_size": vocab, "activation_function": activation}

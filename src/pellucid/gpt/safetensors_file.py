@@ -273,7 +273,7 @@ def _read_header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
     """Where a file says that its tensors lie. Raises ValueError where that cannot be."""
     size = path.stat().st_size
     length = int.from_bytes(file.read(8), "little")
-    if size < 8 or length > min(size - 8, LONGEST_HEADER):
+    if size < 8 or not 2 <= length <= min(size - 8, LONGEST_HEADER):
         file.seek(0)
         if what := text_in_place(file.read(HEAD)):
             raise _Unreadable(f"{path} is {what}")
