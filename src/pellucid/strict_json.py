@@ -1,11 +1,12 @@
 """JSON that somebody else may have written: parsed within limits, then read field by field with types and ranges.
 
 Every JSON file and message from outside is parsed here, so that damaged and hostile ones give one error that names file and
-field. Refused are: more bytes than the kind of file can have, anything but UTF-8, deep nesting, a key twice in one object, lone
-surrogates, NaN and infinity (also as 1e999), integers of more than 128 bits, and more values than a sixteenth of the limit of
-bytes, since a parsed `[]` takes twenty times the memory of its text.
+field. Refused are: more bytes than the kind of file can have, anything but UTF-8 (a byte order mark may be there), deep nesting,
+a key twice in one object, lone surrogates, NaN and infinity (also as 1e999), integers of more than 128 bits, and more values
+than a sixteenth of the limit of bytes, since a parsed `[]` takes twenty times the memory of its text.
 """
 
+import codecs
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from typing import Any, Final, NoReturn
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
+from pellucid.file_signatures import HEAD, mistaken_for
 
 
 MAX_BYTES = 1 << 24  # of a file, unless its kind needs more
@@ -41,6 +43,7 @@ def parse_json(data: bytes, *, max_bytes: int = MAX_BYTES, nan: bool = False, un
     """
     if len(data) > max_bytes:
         raise ValueError(f"it has more than {max_bytes:,} bytes")
+    data = data.removeprefix(codecs.BOM_UTF8)
     most = max_bytes // BYTES_A_VALUE
     if len(data) > most and data.count(b",") + data.count(b"[") + data.count(b"{") > most:  # also those in texts
         raise ValueError(f"it may have more than {most:,} values")
@@ -49,24 +52,26 @@ def parse_json(data: bytes, *, max_bytes: int = MAX_BYTES, nan: bool = False, un
     except RecursionError:
         raise ValueError("its JSON is nested too deeply") from None
     except ValueError as error:  # UnicodeDecodeError, JSONDecodeError, what the hooks raise, an integer of 4,300 digits
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise ValueError("it is JSON in UTF-16: save it as UTF-8") from None
         raise ValueError(f"it is not JSON ({error})") from None
     _check(value, nan=nan, texts=_SURROGATE.search(data) is not None)
     return value
 
 
-def read_json(path: Path, *, max_bytes: int = MAX_BYTES, unique: bool = True) -> Any:
+def read_json(path: Path, *, max_bytes: int = MAX_BYTES, nan: bool = False, unique: bool = True) -> Any:
     """The value that a file holds. Arguments as `parse_json`.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
         PellucidError: its contents are not JSON, or outside the limits; the message names it.
     """
+    data = read_bytes(path, max_bytes)
     try:
-        return parse_json(read_bytes(path, max_bytes), max_bytes=max_bytes, unique=unique)
-    except PellucidError:
-        raise
+        return parse_json(data, max_bytes=max_bytes, nan=nan, unique=unique)
     except ValueError as error:
-        raise PellucidError(f"{path}: {error}") from None
+        what = mistaken_for(data[:HEAD]) if data else ""
+        raise PellucidError(f"{path}: {f'it is not JSON but {what}' if what else error}") from None
 
 
 def read_bytes(path: Path, max_bytes: int) -> bytes:

@@ -41,7 +41,7 @@ def tensors_of(directory: Path) -> dict[str, torch.Tensor]:
 
 
 def put_back(directory: Path, tensors: dict[str, torch.Tensor]) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, directory / "model.safetensors")
+    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, directory / "model.safetensors")
 
 
 def change_config(directory: Path, **changes: Any) -> None:
@@ -108,6 +108,18 @@ def _nan(path: Path) -> None:
     put_back(path, tensors)
 
 
+def _under(*prefixes: str) -> Callable[[Path], None]:
+    return lambda path: put_back(path, {prefix + name: one for name, one in tensors_of(path).items() for prefix in prefixes})
+
+
+def _named(name: str) -> Callable[[Path], None]:
+    return lambda path: (path / "model.safetensors").rename(path / name) and None
+
+
+def _adapter(path: Path) -> None:
+    (path / "adapter_config.json").write_text("{}", encoding="utf-8")
+
+
 def _pickled(path: Path) -> None:
     (path / "model.safetensors").rename(path / "pytorch_model.bin")
 
@@ -125,27 +137,28 @@ def _lost_shard(path: Path) -> None:
 
 
 def _wrong_shard(path: Path) -> None:
+    _without("transformer.wpe.weight")(path)
     _lost_shard(path)
-    save_file({"other": torch.zeros(2)}, path / "model-2.safetensors")
+    save_file({"score.weight": torch.zeros(2)}, path / "model-2.safetensors")
 
 
 Q, WTE = "transformer.h.2.attn.attention.q_proj.weight", "transformer.wte.weight"
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "missing": (_without(Q), r"model\.safetensors lacks the tensor 'h\.2\.attn\.attention\.q_proj\.weight' \(1 missing"),
-    "extra": (_with("score.weight", torch.zeros(2, 32)), r"model\.safetensors holds a tensor .* belong: 'score\.weight'"),
+    "extra": (_with("ln_e.weight", torch.zeros(32)), r"model\.safetensors holds a tensor .* belong: 'ln_e\.weight'.*save_p"),
     "shape": (_with(Q, torch.zeros(32, 31)), r"model\.safetensors: 'h\.2\..*q_proj\.weight' .* \(32, 31\), .* \(32, 32\)"),
     "a dimension": (_with(Q, torch.zeros(32)), r"q_proj\.weight' has shape \(32,\)"),
     "NaN": (_nan, r"model\.safetensors: 'h\.1\.mlp\.c_fc\.weight' holds NaN"),
     "whole numbers": (_with(WTE, torch.zeros(VOCAB, 32, dtype=torch.int64)), r"'wte\.weight' holds int64, not floating-point"),
-    "vocabulary": (_said(vocab_size=98), r"'wte\.weight' has shape \(97, 32\), but the config asks for \(98, 32\)"),
-    "key": (_said(num_heads="gone"), r"config\.json lacks 'num_heads'"),
-    "window": (_said(window_size="gone"), r"config\.json lacks 'window_size'"),
-    "heads": (_said(num_heads=5), r"config\.json: n_heads must divide d_model"),
-    "a word": (_said(hidden_size="wide"), r"config\.json: d_model must be a whole number, .*not 'wide'"),
-    "layers": (_said(num_layers=3), r"config\.json: pattern names 4 blocks, but n_layers is 3"),
+    "vocabulary": (_said(vocab_size=98), r"'wte\.weight' has shape \(97, 32\), .* vocab_size in config\.json is 97"),
+    "key": (_said(hidden_size="gone"), r"config\.json lacks keys, which then have their usual values: hidden_size \(2048\)"),
+    "window": (_said(window_size=0), r"config\.json: window_size must be a whole number from 1"),
+    "heads": (_said(num_heads=5), r"config\.json: hidden_size \(32\) must be a multiple of num_heads \(5\)"),
+    "a word": (_said(hidden_size="wide"), r"config\.json: hidden_size must be a whole number .*not 'wide'"),
+    "layers": (_said(num_layers=3), r"config\.json: attention_layers is for 4 layers, but num_layers is 3"),
     "kind": (_said(attention_layers=["global", "sparse", "local", "local"]), "global or local, not 'sparse'"),
-    "activation": (_said(activation_function="silu"), r"config\.json: activation 'silu' is not supported"),
-    "ends": (_said(eos_token_id=[1, 2]), r"eos_token_id is \[1, 2\], not one token id"),
+    "activation": (_said(activation_function="silu"), r"config\.json: activation_function 'silu' is not supported"),
+    "ends": (_said(eos_token_id=[1, 2]), r"eos_token_id must be one token id .*not \[1, 2\]"),
     "another model": (_said(model_type="gptj"), r"model_type 'gptj' is not one .*rotary"),
     "head": (_with("lm_head.weight", torch.zeros(VOCAB, 32)), r"'lm_head\.weight' is not 'wte\.weight' again"),
     "no head": (_said(tie_word_embeddings=False), r"not tied, but 'lm_head\.weight' is missing"),
@@ -153,6 +166,13 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "path": (_escaping, r"index\.json names '\.\./model-1\.safetensors', which is not a safetensors file beside it"),
     "no shard": (_lost_shard, r"index\.json names model-2\.safetensors, which is not there"),
     "wrong shard": (_wrong_shard, r"says that 'transformer\.wpe\.weight' lies in model-2\.safetensors, which lacks it"),
+    "adapter": (_adapter, r"adapter \(adapter_config\.json\).*merge_and_unload.*remove adapter_config\.json"),
+    "two models": (_under("student.", "teacher."), r"model\.safetensors: it holds two models, under 'student\.' and 'tea"),
+    "a second model": (_under("", "teacher."), r"does not belong: 'teacher\.transformer\..*save_pretrained"),
+    "twice": (_with("wte.weight", torch.ones(VOCAB, 32)), r"'wte\.weight' twice, as '.*' and '.*', which differ"),
+    "blocks": (_said(num_layers=2, attention_layers=["global"] * 2), r"config\.json says 2 blocks, and the file has 4"),
+    "another library": (_named("tf_model.h5"), r"but tf_model\.h5, TensorFlow's: convert it"),
+    "another name": (_named("weights.safetensors"), r"but weights\.safetensors: .* call it model\.safetensors"),
     "no weights": (lambda path: (path / "model.safetensors").unlink(), r"it has no model\.safetensors"),
 }
 
@@ -170,7 +190,13 @@ def test_what_is_wrong_is_said_in_one_line_that_names_it(what: str, copy: Path) 
 def test_an_opt_that_is_not_read_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
     published("opt", tmp_path)
     change_config(tmp_path, **changes)
-    with pytest.raises(PellucidError, match=r"config\.json: .* is off"):
+    with pytest.raises(PellucidError, match=r"config\.json: .* is False, which asks for"):
+        pellucid.load(tmp_path)
+
+
+def test_an_adapter_alone_is_named(tmp_path: Path) -> None:
+    _adapter(tmp_path)
+    with pytest.raises(PellucidError, match=r"holds an adapter \(adapter_config\.json\).*and save that$"):
         pellucid.load(tmp_path)
 
 

@@ -16,15 +16,24 @@ from typing import Any
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
-from pellucid.gpt.config import MAX_LAYERS, GPTConfig
-from pellucid.gpt.config_json import GPT2_END, activation, dense_pattern, token_id
+from pellucid.gpt.config import MAX_LAYERS, MAX_SIZE
+from pellucid.gpt.config_json import (
+    GPT2_ALIASES,
+    GPT2_DEFAULTS,
+    WEIGHTS,
+    activation,
+    dense_pattern,
+    width_and_heads,
+)
+from pellucid.gpt.config_values import ConfigValues
 from pellucid.gpt.tensor_names import TRANSPOSED, TensorSource
-from pellucid.strict_json import Fields
 
 
-LM_HEAD = "lm_head.weight"  # the output matrix, in files that store it beside the embedding that it is tied to
-OPT_END = 2  # </s>
+LM_HEAD = "lm_head.weight"  # the output matrix, in files that store it beside or in place of the embedding that it is tied to
 QKV = ("q_proj", "k_proj", "v_proj")
+# Other outputs than the next token's, which `transformers` and TRL train beside or in place of it.
+OTHER_HEADS = r"(score|classifier|qa_outputs|multiple_choice_head|v_head)\..+"
+CROSS_ATTENTION = r"h\.\d+\.(crossattention|ln_cross_attn)\..+"  # read only together with an encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +47,14 @@ class Family:
         names: our names (a block's without "h.N.") to theirs; unlisted names are the same.
         blocks: the prefix of a block's number.
         transposed: endings of names whose matrices are stored as (in, out).
-        buffers: a pattern of names that are not weights: causal masks.
+        unused: a pattern of names that no logit depends on: causal masks kept as buffers, other heads.
+        first_norm: the name of block 0's first LayerNorm, which every file of the family has.
         skip: unused first rows of the position embedding.
-        shape: makes a config from config.json's values; None: `gpt.config_json` reads it, as our own directories are GPT-2's.
+        defaults: what `transformers` takes a missing key of config.json for; all keys that are read.
+        aliases: other names of keys.
+        refused: keys that would change a logit: the value that would not, and what the key asks for.
+        shape: makes a config's fields from config.json's values; None: `gpt.config_json` reads it, as our own directories are
+            GPT-2's.
     """
 
     architecture: str
@@ -49,9 +63,13 @@ class Family:
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     blocks: str = "h."
     transposed: tuple[str, ...] = ()
-    buffers: str = r"(?!)"
+    unused: str = OTHER_HEADS
+    first_norm: str = "h.0.ln_1.weight"
     skip: int = 0
-    shape: Callable[[dict[str, Any]], GPTConfig] | None = None
+    defaults: Mapping[str, Any]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, tuple[Any, str]]
+    shape: Callable[[ConfigValues], dict[str, Any]] | None = None
 
     def sources(self, names: Iterable[str]) -> dict[str, TensorSource]:
         """The source of each parameter, by our names, in this family's files."""
@@ -68,77 +86,85 @@ class Family:
         return TensorSource(theirs, transposed=name.endswith(self.transposed or (" ",)), skip=skip)
 
     def plain_name(self, name: str) -> str | None:
-        """A file's name without prefix; None for a buffer."""
+        """A file's name without the family's prefix; None for what no logit depends on."""
         for prefix in sorted(self.prefixes, key=len, reverse=True):
             if name.startswith(prefix):
                 name = name.removeprefix(prefix)
                 break
-        return None if re.fullmatch(self.buffers, name) else name
+        return None if re.fullmatch(self.unused, name) else name
 
 
-def _gpt_neo(values: dict[str, Any]) -> GPTConfig:
-    found = Fields(values, "its config")
+def _gpt_neo(found: ConfigValues) -> dict[str, Any]:
     types = found.list("attention_layers", None, most=MAX_LAYERS)
+    key = "attention_types" if types is None else "attention_layers"
     if types is None:
         types = []
-        for kinds, times in found.list("attention_types", most=MAX_LAYERS):
+        for entry in found.list("attention_types", most=MAX_LAYERS):
+            kinds, times = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
             if not isinstance(kinds, list) or type(times) is not int or len(types) + len(kinds) * times > MAX_LAYERS:
                 raise found.wrong("attention_types", f"lists of layers and how often they come, for {MAX_LAYERS:,} at most")
             types += kinds * times
-    pattern = []
+    n_layers = found.integer("num_layers", least=1, most=MAX_LAYERS)
+    if len(types) != n_layers:
+        raise PellucidError(f"{found.where}: {key} is for {len(types)} layers, but {found.name_of('num_layers')} is {n_layers}")
     for kind in types:
         if kind not in ("global", "local"):
-            raise PellucidError(f"attention layers are global or local, not {shown(kind)}")
-        pattern.append("dense" if kind == "global" else f"banded({values['window_size']})")
-    return GPTConfig.from_dict(
-        {
-            "vocab_size": values["vocab_size"],
-            "n_ctx": values["max_position_embeddings"],
-            "n_layers": values["num_layers"],
-            "d_model": values["hidden_size"],
-            "n_heads": values["num_heads"],
-            "d_ff": values.get("intermediate_size") or 0,
-            "activation": activation(values.get("activation_function", "gelu_new")),
-            "norm_eps": values.get("layer_norm_epsilon", 1e-5),
-            "qkv_bias": False,
-            "attention_scale": False,
-            "start_of_text": token_id(values, "bos_token_id", GPT2_END),
-            "end_of_text": token_id(values, "eos_token_id", GPT2_END),
-            "pattern": pattern,
-        }
-    )
+            raise PellucidError(f"{found.where}: {key}: attention layers are global or local, not {shown(kind)}")
+    band = f"banded({found.integer('window_size', least=1, most=MAX_SIZE)})" if "local" in types else ""
+    vocab_size = found.integer("vocab_size", least=1, most=MAX_SIZE)
+    return {
+        "vocab_size": vocab_size,
+        "n_ctx": found.integer("max_position_embeddings", least=1, most=MAX_SIZE),
+        "n_layers": n_layers,
+        **width_and_heads(found, "hidden_size", "num_heads"),
+        "d_ff": found.integer("intermediate_size", None, most=MAX_SIZE) or 0,
+        "activation": activation(found),
+        "norm_eps": found.number("layer_norm_epsilon", least=0),
+        "qkv_bias": False,
+        "attention_scale": False,
+        "start_of_text": found.token("bos_token_id", vocab_size),
+        "end_of_text": found.token("eos_token_id", vocab_size),
+        "pattern": ["dense" if kind == "global" else band for kind in types],
+    }
 
 
-def _opt(values: dict[str, Any]) -> GPTConfig:
-    for key in ("enable_bias", "layer_norm_elementwise_affine"):
-        if values.get(key, True) is not True:
-            raise PellucidError(f"{key} is off, which this version does not read")
-    before = bool(values.get("do_layer_norm_before", True))
-    return GPTConfig.from_dict(
-        {
-            "vocab_size": values["vocab_size"],
-            "n_ctx": values["max_position_embeddings"],
-            "n_layers": values["num_hidden_layers"],
-            "d_model": values["hidden_size"],
-            "n_heads": values["num_attention_heads"],
-            "d_ff": values["ffn_dim"],
-            "d_embed": values.get("word_embed_proj_dim") or 0,
-            "activation": activation(values.get("activation_function", "relu")),
-            "norm": "pre" if before else "post",
-            "final_norm": before and not values.get("_remove_final_layer_norm", False),
-            "start_of_text": token_id(values, "bos_token_id", OPT_END),
-            "end_of_text": token_id(values, "eos_token_id", OPT_END),
-            "pattern": dense_pattern(values, "num_hidden_layers"),
-        }
-    )
+def _opt(found: ConfigValues) -> dict[str, Any]:
+    before = found.flag("do_layer_norm_before")
+    n_layers = found.integer("num_hidden_layers", least=1, most=MAX_LAYERS)
+    vocab_size = found.integer("vocab_size", least=1, most=MAX_SIZE)
+    return {
+        "vocab_size": vocab_size,
+        "n_ctx": found.integer("max_position_embeddings", least=1, most=MAX_SIZE),
+        "n_layers": n_layers,
+        **width_and_heads(found, "hidden_size", "num_attention_heads"),
+        "d_ff": found.integer("ffn_dim", least=1, most=MAX_SIZE),
+        "d_embed": found.integer("word_embed_proj_dim", None, least=1, most=MAX_SIZE) or 0,
+        "activation": activation(found),
+        "norm": "pre" if before else "post",
+        "final_norm": before and not found.flag("_remove_final_layer_norm"),
+        "start_of_text": found.token("bos_token_id", vocab_size),
+        "end_of_text": found.token("eos_token_id", vocab_size),
+        "pattern": dense_pattern(n_layers),
+    }
 
 
+# Keys of any family that would change a logit: the value that would not, and what the key asks for.
+REFUSED: dict[str, tuple[Any, str]] = {
+    "quantization_config": (None, "quantized weights; save the model dequantized (model.dequantize() in transformers)"),
+    "per_layer_config": (None, "settings that differ from layer to layer"),
+    "transformers_weights": (None, f"weights of another name; call the file {WEIGHTS} and remove the key"),
+    "configuration_files": (None, "another config file; copy the one that is meant to config.json"),
+}
+IS_CAUSAL = {"is_causal": (True, "attention to later tokens")}
 GPT2 = Family(
     architecture="GPT2LMHeadModel",
     prefixes=("transformer.",),
     prefix="transformer.",
     transposed=TRANSPOSED,
-    buffers=r"h\.\d+\.attn\.(bias|masked_bias)",
+    unused=rf"h\.\d+\.attn\.(bias|masked_bias)|{CROSS_ATTENTION}|{OTHER_HEADS}",
+    defaults=GPT2_DEFAULTS,
+    aliases=GPT2_ALIASES,
+    refused=REFUSED | IS_CAUSAL,
 )
 GPT_NEO = Family(
     architecture="GPTNeoForCausalLM",
@@ -148,7 +174,15 @@ GPT_NEO = Family(
         "attn.c_attn": tuple(f"attn.attention.{part}" for part in QKV),
         "attn.c_proj": ("attn.attention.out_proj",),
     },
-    buffers=r"h\.\d+\.attn\.attention\.(bias|masked_bias)",
+    unused=rf"h\.\d+\.attn\.attention\.(bias|masked_bias)|{OTHER_HEADS}",
+    defaults={
+        "vocab_size": 50257, "max_position_embeddings": 2048, "hidden_size": 2048, "num_layers": 24, "num_heads": 16,
+        "attention_types": [[["global", "local"], 12]], "attention_layers": None, "intermediate_size": None,
+        "window_size": 256, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "bos_token_id": 50256,
+        "eos_token_id": 50256, "tie_word_embeddings": True,
+    },
+    aliases={"num_attention_heads": "num_heads", "num_hidden_layers": "num_layers"},
+    refused=REFUSED,
     shape=_gpt_neo,
 )
 OPT = Family(
@@ -167,10 +201,25 @@ OPT = Family(
         "mlp.c_proj": ("fc2",),
     },
     blocks="layers.",
+    first_norm="layers.0.self_attn_layer_norm.weight",
     skip=2,
+    defaults={
+        "vocab_size": 50272, "max_position_embeddings": 2048, "hidden_size": 768, "num_hidden_layers": 12,
+        "num_attention_heads": 12, "ffn_dim": 3072, "word_embed_proj_dim": None, "activation_function": "relu",
+        "do_layer_norm_before": True, "_remove_final_layer_norm": False, "bos_token_id": 2, "eos_token_id": 2,
+        "tie_word_embeddings": True,
+    },
+    refused=REFUSED | IS_CAUSAL | {
+        "enable_bias": (True, "linear layers without biases"),
+        "layer_norm_elementwise_affine": (True, "LayerNorms without parameters"),
+    },
     shape=_opt,
 )
 FAMILIES: dict[str, Family] = {"gpt2": GPT2, "pellucid": GPT2, "gpt_neo": GPT_NEO, "opt": OPT}
+# Names of their classes in `transformers`, which say the family where a config.json has no model_type.
+CLASSES = {
+    "gpt2": r"GPT2(LMHeadModel|DoubleHeadsModel|Model|For\w+)", "gpt_neo": r"GPTNeo(Model|For\w+)", "opt": r"OPT(Model|For\w+)",
+}  # fmt: skip
 # GPT-3-like families that are not supported: refused by name rather than tensor by tensor.
 UNSUPPORTED_FAMILIES = {
     "gptj": "rotary positions and parallel branches",

@@ -3,20 +3,25 @@
 No torch here.
 """
 
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pellucid.errors import PellucidError
-from pellucid.formats.families import LM_HEAD
-from pellucid.formats.hf_config import INDEX, family_of, listed_shards, weight_files
+from pellucid.formats.families import LM_HEAD, Family
+from pellucid.formats.hf_config import CONVERT_COMMAND, INDEX, family_of, listed_shards, refuse_adapter, weight_files
+from pellucid.formats.tensor_prefixes import plain_names
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.config_json import CONFIG, read_json
+from pellucid.gpt.config_json import CONFIG, errors_with_file, read_json
+from pellucid.gpt.config_values import ConfigValues
 from pellucid.gpt.costs import parameter_shapes
-from pellucid.gpt.safetensors_file import Array, SafetensorsFiles
+from pellucid.gpt.safetensors_file import Array, SafetensorsFiles, widened
 from pellucid.gpt.tensor_names import SCALE, TensorSource
 
 
@@ -40,41 +45,88 @@ def open_weights(
     """
     values = read_json(directory) if values is None else values
     family = family_of(directory, values)
+    found = ConfigValues(values, directory / CONFIG, defaults=family.defaults, aliases=family.aliases)
+    refuse_adapter(directory)
     listed = listed_shards(directory)
-    with SafetensorsFiles(weight_files(directory, listed), family.plain_name) as tensors:
-        _check_size(directory, config, tensors)
+    with SafetensorsFiles(weight_files(directory, listed), str) as tensors:
+        with errors_with_file(tensors.files[0] if len(tensors.files) == 1 else directory):
+            names = plain_names({*tensors.names(), *listed}, family)
+        tensors.rename(names)
+        _check_size(found, config, tensors)
         sources = family.sources(name for name, _ in parameter_shapes(config))
+        if found.flag("scale_attn_by_inverse_layer_idx", False):
+            for block in range(config.n_layers):
+                for kind in ("weight", "bias"):
+                    name = f"h.{block}.attn.c_attn.{kind}"
+                    sources[name] = replace(sources[name], query_scale=1 / (block + 1))
+        _tie(found, tensors, sources)
+        missing = {name for source in sources.values() for name in source.names} - tensors.names()
         for stored, shard in listed.items():
-            name = family.plain_name(stored)
-            if name is not None and (name not in tensors or tensors.file_of(name).name != shard):
+            if names[stored] in missing:
                 raise PellucidError(f"{directory / INDEX} says that {stored!r} lies in {shard}, which lacks it")
-        embedding = sources["wte.weight"].names[0]
-        if LM_HEAD in tensors:
-            if embedding in tensors and not _equal_tensors(tensors, LM_HEAD, embedding):
-                raise PellucidError(
-                    f"{directory}: {LM_HEAD!r} is not {embedding!r} again; in GPT-3's family the output matrix is tied to the "
-                    "tokens'"
-                )
-            tensors.discard(LM_HEAD)
-        elif values.get("tie_word_embeddings", True) is False:
-            raise PellucidError(f"{directory / CONFIG} says that the output matrix is not tied, but {LM_HEAD!r} is missing")
-        tensors.check_shapes(sources, parameter_shapes(config))
+        try:
+            tensors.check_shapes(sources, parameter_shapes(config))
+        except PellucidError as error:
+            raise PellucidError(f"{error}{_advice(found, family, config, tensors, sources)}") from None
         yield tensors, sources
 
 
-def _check_size(directory: Path, config: GPTConfig, tensors: SafetensorsFiles) -> None:
+def _tie(found: ConfigValues, tensors: SafetensorsFiles, sources: dict[str, TensorSource]) -> None:
+    """Reads the one matrix of tokens and logits under either of its names. Raises PellucidError: there are two, or none."""
+    embedding, tied = sources["wte.weight"].names[0], found.flag("tie_word_embeddings", True)
+    if LM_HEAD not in tensors:
+        if not tied:
+            raise PellucidError(f"{found.where} says that the output matrix is not tied, but {LM_HEAD!r} is missing")
+        return
+    if embedding in tensors:
+        if not tensors.equal(embedding, LM_HEAD):
+            raise PellucidError(
+                f"{tensors.file_of(LM_HEAD)}: {LM_HEAD!r} is not {embedding!r} again; in GPT-3's family the output matrix is "
+                "tied to the tokens', and another one is not read"
+            )
+        tensors.discard(LM_HEAD)
+    elif tied:
+        sources["wte.weight"] = TensorSource((LM_HEAD,))
+
+
+def _advice(
+    found: ConfigValues, family: Family, config: GPTConfig, tensors: SafetensorsFiles, sources: Mapping[str, TensorSource]
+) -> str:
+    """What may be wrong where config and files do not agree, and what to do."""
+    blocks = {match[1] for name in tensors.names() if (match := re.match(rf"{re.escape(family.blocks)}(\d+)\.", name))}
+    if len(blocks) != config.n_layers:
+        return f"; {CONFIG} says {config.n_layers} blocks, and the file has {len(blocks)}"
+    for name, size, keys in (
+        ("wte.weight", config.vocab_size, ("vocab_size",)),
+        ("wpe.weight", config.n_ctx, ("n_positions", "max_position_embeddings")),
+    ):
+        source = sources[name]
+        shape = tensors.shape(source.names[0]) if source.names[0] in tensors else ()
+        if shape and shape[0] - source.skip != size and shape[1:] == dict(parameter_shapes(config))[name][1:]:
+            key = next(key for key in keys if key in found)
+            return f"; if the file is right, {found.name_of(key)} in {CONFIG} is {shape[0] - source.skip}"
+    if tensors.names() - {name for source in sources.values() for name in source.names}:
+        directory = str(tensors.files[0].parent)
+        again = CONVERT_COMMAND.format(source=shlex.quote(directory), target=shlex.quote(f"{directory}-again"))
+        return f"; to save the model without what transformers does not read either: {again}"
+    return _missing(found)
+
+
+def _missing(found: ConfigValues) -> str:
+    """The keys that the shape was not read from, for a message."""
+    sizes = [key for key in found.missing if type(found.values[key]) is int and not key.endswith("_token_id")]
+    missing = [f"{key} ({found.values[key]})" for key in sizes]
+    return f"; {CONFIG} lacks keys, which then have their usual values: {', '.join(missing)}" if missing else ""
+
+
+def _check_size(found: ConfigValues, config: GPTConfig, tensors: SafetensorsFiles) -> None:
     """Refuses a config of another size than the files', before names are made for each of its blocks."""
     stored, blocks = tensors.numbers(), len(tensors.names())
     if config.n_layers > blocks or config.parameters() > _OTHER_SIZE * stored:
         raise PellucidError(
-            f"{directory / CONFIG} asks for {config.parameters():,} parameters in {config.n_layers:,} blocks, and the weights "
-            f"are {stored:,} numbers in {blocks:,} tensors"
+            f"{found.where} asks for {config.parameters():,} parameters in {config.n_layers:,} blocks, and the weights "
+            f"are {stored:,} numbers in {blocks:,} tensors{_missing(found)}"
         )
-
-
-def _equal_tensors(tensors: SafetensorsFiles, one: str, other: str) -> bool:
-    a, b = tensors.get(one), tensors.get(other)
-    return a.shape == b.shape and tensors.dtype(one) == tensors.dtype(other) and np.array_equal(a, b)
 
 
 class WeightArrays(Mapping[str, Array]):
@@ -99,10 +151,17 @@ class WeightArrays(Mapping[str, Array]):
         if name.endswith(SCALE):
             (stored,) = self._sources[name.removesuffix(SCALE)].names
             return self._tensors.scale(stored)
-        parts = self._tensors.parts(self._sources[name], self._shapes[name])
+        source = self._sources[name]
+        parts = self._tensors.parts(source, self._shapes[name])
+        kinds = [self._tensors.dtype(stored) for stored in source.names]
+        if len(set(kinds)) > 1 or source.query_scale != 1:
+            parts = [widened(part, kind) for part, kind in zip(parts, kinds, strict=True)]
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if source.query_scale != 1:
+            whole = whole.astype(np.float32)  # a copy
+            whole[: len(whole) // 3] *= np.float32(source.query_scale)
         if name == "wpe.weight" and whole.dtype == np.int8:  # older int8 directories of ours; no product reads positions
-            return whole * self._tensors.scale(self._sources[name].names[0])
+            return whole * self._tensors.scale(source.names[0])
         return whole.astype(np.float32) if whole.dtype == np.float64 else whole
 
     def __iter__(self) -> Iterator[str]:

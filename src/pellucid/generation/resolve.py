@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pellucid.arguments import path_of, shown
 from pellucid.errors import PellucidError
+from pellucid.formats.hf_config import refuse_adapter
 from pellucid.formats.hub import fetch, is_hub_id
 from pellucid.gpt.config_json import CONFIG
 from pellucid.runs.files import MODEL, RUN_FILE
@@ -50,5 +51,6 @@ def resolve(source: str | Path) -> Path:
         return directory
     if not directory.exists() and is_hub_id(str(source)):
         return fetch(str(source))
+    refuse_adapter(directory)
     what = "holds no model" if directory.is_dir() else f"is a file, and none that ends in {GGUF}"
     raise PellucidError(f"{directory} {what}; {A_MODEL}")

@@ -12,7 +12,8 @@ from pellucid import strict_json
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 from pellucid.gpt.arrangements import all_dense
-from pellucid.gpt.config import MAX_LAYERS, GPTConfig
+from pellucid.gpt.config import LONGEST_NAME, MAX_LAYERS, MAX_SIZE, GPTConfig
+from pellucid.gpt.config_values import ConfigValues
 from pellucid.gpt.pattern import Dense
 from pellucid.gpt.quantize import BITS, GROUP
 from pellucid.strict_json import Fields
@@ -21,13 +22,23 @@ from pellucid.strict_json import Fields
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 PRODUCER = "pellucid"
-# Their names at Hugging Face. The three tanh forms are one function, computed in different orders.
+# Their names at Hugging Face. The tanh forms are one function, computed in different orders.
 ACTIVATIONS = {
-    "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu": "gelu_erf", "gelu_python": "gelu_erf", "relu": "relu",
+    "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu_python_tanh": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh", "gelu": "gelu_erf", "gelu_python": "gelu_erf", "relu": "relu",
 }  # fmt: skip
 MAX_CONFIG_BYTES = 1 << 20
-GPT2_END = 50256  # <|endoftext|>, GPT-2's and GPT-Neo's start and end
+# What `transformers` takes a GPT-2's missing keys for, and the keys' other names (`GPT2Config`).
+GPT2_DEFAULTS: dict[str, Any] = {
+    "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12, "n_inner": None,
+    "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False, "bos_token_id": 50256, "eos_token_id": 50256, "tie_word_embeddings": True,
+}  # fmt: skip
+GPT2_SHAPE = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")  # our own kind of directory always says these
+GPT2_ALIASES = {
+    "hidden_size": "n_embd", "max_position_embeddings": "n_positions", "num_attention_heads": "n_head",
+    "num_hidden_layers": "n_layer",
+}  # fmt: skip
 # Settings that GPT-2's config.json has no key for.
 OWN_KEYS = ("qkv_bias", "norm", "final_norm", "d_embed")
 ACTIVATION_NAMES = {"gelu_tanh": "gelu_new", "gelu_erf": "gelu", "relu": "relu"}
@@ -96,33 +107,32 @@ def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTCon
     kind = values.get("model_type")
     if kind not in ("gpt2", "pellucid"):
         raise PellucidError(f"{path}: model_type {shown(kind)} is not one this version reads (gpt2, pellucid)")
-    for key in ("scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "add_cross_attention"):
-        if values.get(key):
-            raise PellucidError(f"{path}: {key} is not supported; it would change the model's answers")
+    defaults = GPT2_DEFAULTS if kind == "gpt2" else {k: v for k, v in GPT2_DEFAULTS.items() if k not in GPT2_SHAPE}
+    found = ConfigValues(values, path, defaults=defaults, aliases=GPT2_ALIASES)
     ours = values.get("producer") == PRODUCER
+    n_layers = found.integer("n_layer", least=1, most=MAX_LAYERS)
+    vocab_size = found.integer("vocab_size", least=1, most=MAX_SIZE)
+    name = values.get("name", "")
+    shape = {
+        "vocab_size": vocab_size,
+        "n_ctx": found.integer("n_positions", least=1, most=MAX_SIZE),
+        "n_layers": n_layers,
+        **width_and_heads(found, "n_embd", "n_head"),
+        "d_ff": found.integer("n_inner", None, most=MAX_SIZE) or 0,
+        "activation": activation(found),
+        "norm_eps": found.number("layer_norm_epsilon", least=0),
+        # Choice: a GPT-2 from elsewhere is fine-tuned without its training's dropout; ours keep their own.
+        "dropout": found.number("resid_pdrop", 0.0, least=0, most=1) if ours else 0.0,
+        "attention_scale": found.flag("scale_attn_weights"),
+        "start_of_text": found.token("bos_token_id", vocab_size),
+        "end_of_text": found.token("eos_token_id", vocab_size),
+        "pattern": found.value("pattern") if kind == "pellucid" else dense_pattern(n_layers),
+        "name": name if ours or (isinstance(name, str) and len(name) <= LONGEST_NAME) else "",
+    }
+    if kind == "pellucid":
+        shape |= {key: values[key] for key in OWN_KEYS if key in values}
     with errors_with_file(path):
-        pattern = values["pattern"] if kind == "pellucid" else dense_pattern(values, "n_layer")
-        own = {key: values[key] for key in OWN_KEYS if key in values} if kind == "pellucid" else {}
-        return GPTConfig.from_dict(
-            {
-                "vocab_size": values["vocab_size"],
-                "n_ctx": values.get("n_positions") or values["n_ctx"],
-                "n_layers": values["n_layer"],
-                "d_model": values["n_embd"],
-                "n_heads": values["n_head"],
-                "d_ff": values.get("n_inner") or 0,
-                "activation": activation(values.get("activation_function", "gelu_new")),
-                "norm_eps": values.get("layer_norm_epsilon", 1e-5),
-                # Choice: a GPT-2 from elsewhere is fine-tuned without its training's dropout; ours keep their own.
-                "dropout": values.get("resid_pdrop", 0.0) if ours else 0.0,
-                "attention_scale": values.get("scale_attn_weights", True),
-                "start_of_text": token_id(values, "bos_token_id", GPT2_END),
-                "end_of_text": token_id(values, "eos_token_id", GPT2_END),
-                "pattern": pattern,
-                "name": values.get("name", ""),
-            }
-            | own
-        )
+        return GPTConfig.from_dict(shape)
 
 
 def read_json(directory: Path) -> dict[str, Any]:
@@ -133,7 +143,7 @@ def read_json(directory: Path) -> dict[str, Any]:
     """
     path = directory / CONFIG
     try:
-        return Fields(strict_json.read_json(path, max_bytes=MAX_CONFIG_BYTES), path).values
+        return Fields(strict_json.read_json(path, max_bytes=MAX_CONFIG_BYTES, nan=True), path).values
     except FileNotFoundError:
         raise PellucidError(f"no model in {directory}: it has no {CONFIG}") from None
     except OSError as error:
@@ -145,53 +155,42 @@ def errors_with_file(path: Path) -> Iterator[None]:
     """A context manager that names the file in errors about its values.
 
     Raises:
-        PellucidError: a key is missing, a value is not of its kind, or the shape is impossible.
+        PellucidError: a value is not of its kind, or the shape is impossible.
     """
     try:
         yield
-    except KeyError as error:
-        raise PellucidError(f"{path} lacks {error.args[0]!r}") from None
     except PellucidError as error:
         raise PellucidError(f"{path}: {error}") from None
     except (TypeError, ValueError) as error:
         raise PellucidError(f"{path}: a value is not of its kind: {error}") from None
 
 
-def dense_pattern(values: dict[str, Any], key: str) -> list[str]:
-    """The pattern of an all-dense model, as text, whose number of blocks is the value of a key.
+def dense_pattern(n_layers: int) -> list[str]:
+    """The pattern of an all-dense model, as text."""
+    return [str(p) for p in all_dense(n_layers)]
+
+
+def width_and_heads(found: ConfigValues, width: str, heads: str) -> dict[str, int]:
+    """`d_model` and `n_heads` by the names of their keys.
 
     Raises:
-        PellucidError: no number of blocks.
+        PellucidError: the one is not a multiple of the other.
     """
-    return [str(p) for p in all_dense(Fields(values, CONFIG).integer(key, least=1, most=MAX_LAYERS))]
+    d_model, n_heads = (found.integer(key, least=1, most=MAX_SIZE) for key in (width, heads))
+    if d_model % n_heads:
+        width, heads = found.name_of(width), found.name_of(heads)
+        raise PellucidError(f"{found.where}: {width} ({d_model}) must be a multiple of {heads} ({n_heads})")
+    return {"d_model": d_model, "n_heads": n_heads}
 
 
-def activation(name: object) -> str:
-    """Our name of an activation function as Hugging Face's configs name it.
+def activation(found: ConfigValues) -> str:
+    """Our name of a config's `activation_function`.
 
     Raises:
         PellucidError: one that Pellucid does not implement.
     """
+    name = found.value("activation_function")
     if not isinstance(name, str) or name not in ACTIVATIONS:
-        raise PellucidError(f"activation {shown(name)} is not supported: {', '.join(ACTIVATIONS)}")
+        supported = ", ".join(ACTIVATIONS)
+        raise PellucidError(f"{found.where}: activation_function {shown(name)} is not supported; these are: {supported}")
     return ACTIVATIONS[name]
-
-
-def token_id(values: dict[str, Any], key: str, default: int) -> int:
-    """A special token's id as Hugging Face's configs name it.
-
-    Args:
-        default: the family's, where the key is not there at all. Where it is there and null, there is no such token: the id
-            is then the first outside the vocabulary, which never comes.
-
-    Raises:
-        PellucidError: several ids, or no whole number.
-    """
-    value = values.get(key, default)
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if value is None:
-        value = values["vocab_size"]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise PellucidError(f"{key} is {shown(value)}, not one token id")
-    return value

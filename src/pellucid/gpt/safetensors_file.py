@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
+from pellucid.file_signatures import HEAD, text_in_place
 from pellucid.gpt.quantize import check_groups
 from pellucid.gpt.tensor_names import SCALE, TensorSource
 from pellucid.strict_json import Fields, parse_json
@@ -53,15 +54,16 @@ class _Location:
     nbytes: int
 
 
+class _Unreadable(ValueError):
+    """A file that is not damaged but of another kind; the message is whole."""
+
+
 class SafetensorsFiles:
     """The tensors of one safetensors file, or of several (Hugging Face's shards); a context manager that closes the files.
 
     Args:
         files: the files.
         plain_name: from a name in the file to the name without its prefix; None for what is no weight (masks kept as buffers).
-
-    Attributes:
-        skipped: names in the files that are no weights.
 
     Raises:
         PellucidError: a file is missing, damaged or truncated, or two hold the same tensor.
@@ -70,17 +72,14 @@ class SafetensorsFiles:
     def __init__(self, files: list[Path], plain_name: Callable[[str], str | None]) -> None:
         self._locations: dict[str, _Location] = {}
         self._open: dict[Path, IO[bytes]] = {}  # a file that is replaced meanwhile stays what it was
-        self.skipped: list[str] = []
         self.files = files
         try:
             for path in files:
                 for stored, location in self._read(path).items():
                     name = plain_name(stored)
-                    if name is None:
-                        self.skipped.append(stored)
-                    elif name in self._locations:
+                    if name in self._locations:
                         raise PellucidError(f"{path} holds the tensor {name!r} that {self._locations[name].path} holds too")
-                    else:
+                    if name is not None:
                         self._locations[name] = location
         except BaseException:
             self.__exit__()
@@ -92,8 +91,12 @@ class SafetensorsFiles:
             return _read_header(path, file)
         except FileNotFoundError:
             raise PellucidError(f"no model in {path.parent}: it has no {path.name}") from None
-        except (OSError, ValueError) as error:
-            raise PellucidError(f"{path} is damaged or truncated: {error}") from None
+        except _Unreadable as error:
+            raise PellucidError(str(error)) from None
+        except OSError as error:
+            raise PellucidError(f"cannot read {path}: {error.strerror or error}") from None
+        except ValueError as error:
+            raise PellucidError(f"{path} is damaged or truncated: {error}; copy or download it again") from None
 
     def __enter__(self) -> Self:
         return self
@@ -104,6 +107,33 @@ class SafetensorsFiles:
 
     def __contains__(self, name: str) -> bool:
         return name in self._locations
+
+    def rename(self, names: Mapping[str, str | None]) -> None:
+        """Gives all tensors other names, or leaves them out (None). Two of one name must hold the same numbers.
+
+        Raises:
+            PellucidError: two of one name differ.
+        """
+        stored_as: dict[str, str] = {}
+        for stored in list(self._locations):
+            name = names[stored]
+            if name is not None and not self.equal(stored, stored_as.setdefault(name, stored)):
+                file = self.file_of(stored)
+                raise PellucidError(f"{file} holds {name!r} twice, as {stored_as[name]!r} and {stored!r}, which differ")
+        self._locations = {name: self._locations[stored] for name, stored in stored_as.items()}
+
+    def equal(self, one: str, other: str) -> bool:
+        """Whether two tensors hold the same numbers, in whichever format."""
+        a, b = self._locations[one], self._locations[other]
+        if one == other or a.shape != b.shape or a.dtype not in FLOATS or b.dtype not in FLOATS:
+            return one == other
+        first, second = self.get(one).reshape(-1), self.get(other).reshape(-1)
+        for start in range(0, first.size, _PART):
+            x, y = first[start : start + _PART], second[start : start + _PART]
+            same = a.dtype == b.dtype and x.tobytes() == y.tobytes()
+            if not same and not np.array_equal(widened(x, a.dtype), widened(y, b.dtype)):
+                return False
+        return True
 
     def names(self) -> set[str]:
         """Names of all weights, without prefix."""
@@ -116,6 +146,10 @@ class SafetensorsFiles:
     def dtype(self, name: str) -> str:
         """What a tensor's numbers are stored as, in the format's words: "F32", "BF16" ..."""
         return self._locations[name].dtype
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape as it is stored."""
+        return self._locations[name].shape
 
     def discard(self, name: str) -> None:
         """Leaves a tensor out: it is none of the model's own."""
@@ -182,7 +216,8 @@ class SafetensorsFiles:
 
     def _wrong_shape(self, name: str, wanted: tuple[int, ...]) -> PellucidError:
         found = self._locations[name].shape
-        return PellucidError(f"{self.file_of(name)}: {name!r} has shape {found}, but the config asks for {wanted}")
+        turned = ": it is transposed" if len(found) == 2 and found == wanted[::-1] else ""
+        return PellucidError(f"{self.file_of(name)}: {name!r} has shape {found}, but the config asks for {wanted}{turned}")
 
     def numbers(self) -> int:
         """How many numbers all tensors hold; a byte counts as two, as int4 may be stored so."""
@@ -238,7 +273,10 @@ def _read_header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
     """Where a file says that its tensors lie. Raises ValueError where that cannot be."""
     size = path.stat().st_size
     length = int.from_bytes(file.read(8), "little")
-    if size < 8 or length > min(size - 8, LONGEST_HEADER):
+    if size < 8 or not 2 <= length <= min(size - 8, LONGEST_HEADER):
+        file.seek(0)
+        if what := text_in_place(file.read(HEAD)):
+            raise _Unreadable(f"{path} is {what}")
         raise ValueError(f"a header of {length} bytes in a file of {size}")
     header = Fields(parse_json(file.read(length), max_bytes=LONGEST_HEADER), "its header").values
     header.pop("__metadata__", None)
@@ -247,7 +285,8 @@ def _read_header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
         fields = Fields(entry, shown(name))
         dtype, shape = fields.text("dtype"), fields.integers("shape", most=size)
         if dtype not in DTYPES:
-            raise ValueError(f"{shown(name)} is of the dtype {shown(dtype)}, which is not read here")
+            known = ", ".join(FLOATS)
+            raise _Unreadable(f"{path}: {shown(name)} is of the dtype {shown(dtype)}, which is not read here ({known} are)")
         offsets = fields.integers("data_offsets", most=size)
         if len(offsets) != 2 or len(shape) > MOST_DIMENSIONS:
             raise ValueError(f"{shown(name)} has the shape {shown(shape)} and lies at {shown(offsets)}")
@@ -262,6 +301,13 @@ def _read_header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
     if 8 + length + end != size:
         raise ValueError(f"tensors of {end} bytes after a header of {length}, in a file of {size}")
     return locations
+
+
+def widened(array: Array, kind: str) -> Array:
+    """Floating-point numbers of a file (`FLOATS`) as float32, or float64 where they are."""
+    if kind == "BF16":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array if kind == "F64" else array.astype(np.float32)
 
 
 def _finite(array: Array, kind: str) -> bool:

@@ -21,11 +21,14 @@ class TensorSource:
         names: the file's tensors without their prefix; several are stacked row on row (queries, keys, values).
         transposed: stored as (in, out).
         skip: leading rows that the model does not use (OPT's positions begin in row 2).
+        query_scale: what the first third of the rows, the queries', is to be multiplied by
+            (`scale_attn_by_inverse_layer_idx` of GPT-2's configs divides the scores of block i by i + 1).
     """
 
     names: tuple[str, ...]
     transposed: bool = False
     skip: int = 0
+    query_scale: float = 1.0
 
 
 def gpt2_tensor_sources(names: Iterable[str]) -> dict[str, TensorSource]:

@@ -46,7 +46,10 @@ def fill_parameters(
         arrays = tensors.parts(source, tuple(parameter.shape))
         rows = (len(parameter) // len(arrays), *parameter.shape[1:])
         parts = [_tensor(tensors, stored, array, rows) for stored, array in zip(source.names, arrays, strict=True)]
-        tensor = (parts[0] if len(parts) == 1 else torch.cat(parts)).to(device=device, dtype=dtype)
+        tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if source.query_scale != 1:
+            tensor = torch.cat((tensor[: len(tensor) // 3].float() * source.query_scale, tensor[len(tensor) // 3 :].float()))
+        tensor = tensor.to(device=device, dtype=dtype)
         # A transposed view is as fast in a float32 product, but ten times slower in 16 bits and a little slower in float64
         # (docs/log.md): those are made contiguous.
         state[name] = tensor if dtype == torch.float32 else tensor.contiguous()

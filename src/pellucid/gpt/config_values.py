@@ -1,0 +1,91 @@
+"""Values of a config.json that another library wrote: defaults of missing keys, a key's other names, numbers stored as text.
+
+What a value can only mean is read: "1e-05" is that number, 2.0 that whole number, "true" that flag. Anything else is refused
+by its key.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pellucid.arguments import shown
+from pellucid.errors import PellucidError
+from pellucid.strict_json import LARGEST_INTEGER, REQUIRED, Fields
+
+
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_LONGEST = 40  # characters of a number stored as text
+_FLAGS = {"true": True, "True": True, "false": False, "False": False}
+
+
+class ConfigValues(Fields):
+    """The values of a config.json, by the keys of its family.
+
+    Args:
+        values: what was parsed. where: its path.
+        defaults: what a key means that is missing.
+        aliases: a key's other name to the key. Where both are there, the other name counts, as in `transformers`.
+
+    Attributes:
+        missing: keys that are not there and have a default.
+    """
+
+    def __init__(
+        self, values: Any, where: object, *, defaults: Mapping[str, Any] | None = None, aliases: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(values, where)
+        self._names = {aliases[key]: key for key in self.values if key in aliases} if aliases else {}
+        given = self.values | {key: self.values[alias] for key, alias in self._names.items()}
+        self.missing = [key for key in defaults or {} if key not in given]
+        self.values = {**(defaults or {}), **given}
+
+    def name_of(self, key: str) -> str:
+        """The name under which the file has a key, for messages."""
+        return self._names.get(key, key)
+
+    def wrong(self, name: str, wanted: str) -> PellucidError:
+        """The error of a value that is not what is wanted, under the key's name in the file."""
+        return PellucidError(f"{self.where}: {self.name_of(name)} must be {wanted}, not {shown(self.values.get(name))}")
+
+    def integer(self, name: str, default: Any = REQUIRED, *, least: int = 0, most: int = LARGEST_INTEGER) -> Any:
+        """A whole number, also as text or with a zero after its point."""
+        self._convert(name, whole=True)
+        return super().integer(name, default, least=least, most=most)
+
+    def number(self, name: str, default: Any = REQUIRED, *, least: float = -math.inf, most: float = math.inf) -> Any:
+        """A finite number as a float, also as text."""
+        self._convert(name, whole=False)
+        found = self.value(name, default)
+        if type(found) not in (int, float) or not math.isfinite(found) or not least <= found <= most:
+            wanted = "" if least == -math.inf else f", {least:g} or more" if most == math.inf else f", {least:g} to {most:g}"
+            raise self.wrong(name, f"a finite number{wanted}")
+        return float(found)
+
+    def flag(self, name: str, default: Any = REQUIRED) -> Any:
+        """True or false, also as text, 0 or 1."""
+        found = self.values.get(name)
+        if isinstance(found, str):
+            self.values[name] = _FLAGS.get(found, found)
+        elif type(found) in (int, float) and found in (0, 1):
+            self.values[name] = bool(found)
+        return super().flag(name, default)
+
+    def token(self, name: str, vocab_size: int) -> int:
+        """A special token's id. Null or less than 0: there is none; the id is then the first outside the vocabulary."""
+        found = self.value(name)
+        if isinstance(found, list) and found and all(one == found[0] for one in found):
+            self.values[name] = found[0]
+        elif found is None:
+            return vocab_size
+        elif isinstance(found, list):
+            raise self.wrong(name, "one token id (here a single one can end a text: keep that one)")
+        found = self.integer(name, least=-(2**31), most=2**31 - 1)
+        return int(found) if found >= 0 else vocab_size
+
+    def _convert(self, name: str, *, whole: bool) -> None:
+        found = self.values.get(name)
+        if isinstance(found, str) and len(found) <= _LONGEST and _NUMBER.fullmatch(found.strip()):
+            found = self.values[name] = float(found) if re.search(r"[.eE]", found) else int(found)
+        if whole and isinstance(found, float) and found.is_integer():
+            self.values[name] = int(found)
