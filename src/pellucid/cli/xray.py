@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="the record to write, such as tale.pellucid")
     parser.add_argument("-m", "--model", default="default", help="a model or run directory (default: the embedded model)")
     add_sampling(parser)
-    parser.add_argument("--keep", metavar="GROUPS", help="groups to record, of block_inputs,lens,attention,writes (default: all)")
+    parser.add_argument(
+        "--keep", metavar="GROUPS", help="groups to record, of block_inputs,lens,attention,writes (default: all)"
+    )
     parser.add_argument(
         "--record-dtype", choices=("float32",), help="record block inputs and attention without rounding; the file is several "
         "times as large (default: bfloat16, and attention in float16, rounded row by row)",

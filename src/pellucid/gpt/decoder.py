@@ -119,6 +119,7 @@ class Block(nn.Module):
 
     def __init__(self, config: GPTConfig, block: int) -> None:
         super().__init__()
+        self.block = block
         self.ln_1 = LayerNorm(config.d_model, eps=config.norm_eps)
         self.attn = Attention(config, block)
         self.ln_2 = LayerNorm(config.d_model, eps=config.norm_eps)
@@ -135,7 +136,7 @@ class Block(nn.Module):
         x = self.ln_1(x) if self.post_norm else x
         mlp = F.dropout(self.mlp(x if self.post_norm else self.ln_2(x)), self.dropout, self.training)
         if tap is not None:
-            tap.writes(self.attn.block, attention, mlp)
+            tap.writes(self.block, attention, mlp)
         x = x + mlp
         return self.ln_2(x) if self.post_norm else x
 
@@ -248,8 +249,17 @@ class Decoder(nn.Module):
         return total if reduction == "sum" else total / (targets != IGNORE).sum().clamp_min(1)
 
     def compressor(self, block: int) -> Compressor | None:
-        """The compressor of a compressed block; None for a block of any other pattern."""
-        return cast(Attention, self.h[block].attn).compressor
+        """The compressor of a compressed block; None for a block of any other pattern.
+
+        Raises:
+            PellucidError: the block was replaced by modules that have none.
+        """
+        if not isinstance(self.config.pattern[block], Compressed):
+            return None
+        try:
+            return cast(Attention, self.h[block].attn).compressor
+        except AttributeError:
+            raise PellucidError(f"h.{block}.attn was replaced by a module that has no compressor") from None
 
 
 def check_ids(name: str, ids: object, vocab_size: int, *, shape: torch.Size | None = None) -> None:

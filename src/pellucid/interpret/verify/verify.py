@@ -77,6 +77,7 @@ def _generation(record: Record, model: GPT | str | Path | None) -> tuple[tuple[C
             *sampling_words(record, loaded, verifier.steps),
             *chunk_words(record, verifier.sources()),
             *verifier.scale_words(),
+            *verifier.change_words(),
         )
         return tuple(verifier.result(name) for name in record), words
 
