@@ -233,8 +233,8 @@ class Decoder(nn.Module):
             (B, T, V) logits; or a scalar, the cross-entropy in nats.
 
         Raises:
-            PellucidError: more positions than n_ctx, ids that are no (B, T) tensor of whole numbers, targets of another shape,
-                or, on the CPU, either outside the vocabulary (other devices stop the program themselves).
+            PellucidError: more positions than n_ctx or none, ids that are no (B, T) tensor of whole numbers, targets of another
+                shape, or, on the CPU, either outside the vocabulary (other devices stop the program themselves).
         """
         check_ids("ids", ids, self.config.vocab_size)
         if targets is not None:
@@ -276,6 +276,8 @@ def check_ids(name: str, ids: object, vocab_size: int, *, shape: torch.Size | No
     if ids.dim() != 2 or (shape is not None and ids.shape != shape):
         wanted = "(B, T)" if shape is None else f"{tuple(shape)}, as the ids"
         raise PellucidError(f"{name} must have the shape {wanted}, not {tuple(ids.shape)}: a row for each text")
+    if not ids.shape[1]:
+        raise PellucidError(f"{name} hold no tokens: their shape is {tuple(ids.shape)}; give one token at least")
     if ids.dtype not in (torch.int64, torch.int32) or (shape is not None and ids.dtype != torch.int64):
         raise PellucidError(f"{name} must be int64, not {str(ids.dtype).removeprefix('torch.')}")
     if ids.device.type != "cpu" or torch.compiler.is_compiling() or not ids.numel():
