@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     page, drawn, absent = draw_folder(out, title="Pellucid: a demo", runs=runs, command=command("studio", out))
     console.print(Text(f"{len(drawn)} figures in {page.parent / 'figures'}: {', '.join(one.planned.stem for one in drawn)}"))
     for lack in absent:
-        console.print(Text(f"not drawn: {lack.figure}: {lack.why}; make one with: {lack.command}"), soft_wrap=True)
+        console.print(Text(str(lack)), soft_wrap=True)
 
     summary = write_summary(out, trained, tuned, rows, scores)
     console.rule("[bold]5. Yours")

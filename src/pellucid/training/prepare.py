@@ -32,8 +32,10 @@ def new_run(run: Path) -> Iterator[Path]:
     """
     there = {path.name for path in run.iterdir()} if run.is_dir() else set()
     interrupted = DRAFT in there and RUN_FILE not in there
-    if (run.exists() and not run.is_dir()) or (there - {LOCK} and not interrupted):
-        raise PellucidError(f"{run} exists: choose another --out, or go on with it by --resume")
+    if run.exists() and not run.is_dir():
+        raise PellucidError(f"{run} is a file, and a run is a folder: choose another name for it")
+    if there - {LOCK} and not interrupted:
+        raise PellucidError(f"{run} exists: choose another folder, or resume the run in it (resume=True; --resume)")
     created = [path for path in (run, *run.parents) if not path.exists()]
     draft = run / DRAFT
     begun = partial_directory(draft / CORPUS)

@@ -74,7 +74,7 @@ class TrainingVerifier:
         if not (run / RUN_FILE).is_file():
             raise PellucidError(
                 f"a training record is verified with its run's directory (run.json, corpus/, checkpoints/), and {run} is none: "
-                "name it (-m RUN)"
+                "give the run (on the command line -m RUN)"
             )
         self.record, self.run = record, run
         self.plan = Plan.load(run, kind="train")
