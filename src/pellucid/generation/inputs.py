@@ -36,7 +36,7 @@ def token_ids(given: Any, name: str = "prompt") -> list[int]:
             raise TypeError
         return [operator.index(token) for token in items]
     except TypeError:
-        several = all(isinstance(item, str | list) for item in items)
+        several = all(isinstance(item, str) or (isinstance(item, list) and all(map(_is_token_id, item))) for item in items)
         start = f"give one {name} only:" if several else f"a {name} is"
         raise PellucidError(f"{start} text or a list of token ids, which are whole numbers, not {shown(given)}") from None
 
