@@ -157,3 +157,14 @@ def test_a_text_for_a_path_is_not_printed_whole(text: str) -> None:
         list(read_documents([f"no such {text} "]))
     assert len(str(caught.value)) < 300
     assert ("corpus.Document" in str(caught.value)) >= (text.count(" ") > 1 and "there is no" in str(caught.value))
+
+
+def test_verifying_a_run_says_where_it_is(tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    lines: list[str] = []
+    record = tiny_run / "training.pellucid"
+    assert pellucid.verify(record, on_progress=lines.append).ok
+    assert len(lines) > 1 and lines[-1].endswith(f"{len(lines)} of {len(lines)} that the run still has")
+    monkeypatch.setattr("pellucid.cli.verify.QUIET_SECONDS", 0.0)
+    assert main(["verify", str(record)]) == 0
+    printed = capsys.readouterr()
+    assert printed.err.splitlines() == [f"verifying: {line}" for line in lines] and "verifying:" not in printed.out

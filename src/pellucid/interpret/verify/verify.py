@@ -3,6 +3,7 @@
 The formulas and tolerances are in the module of each kind: `generation`, `training`, `finetuning`.
 """
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,13 +22,17 @@ from pellucid.record import Record, check, open_record
 from pellucid.runtime.inference_mode import inference_mode
 
 
-def verify(record: Record | str | Path, model: GPT | str | Path | None = None) -> Report:
+def verify(
+    record: Record | str | Path, model: GPT | str | Path | None = None, *,
+    on_progress: Callable[[str], None] = lambda line: None,
+) -> Report:  # fmt: skip
     """Recomputes a record's numbers and compares them.
 
     Args:
         record: open, or a record's file.
         model: of a generation, the recorded model (in any dtype that converts to the recorded one) or anything that `load`
             takes. Of a run, its directory; default: the directory that the record's file is in.
+        on_progress: called with a line before each part that may take long: of a training record, each of its weights.
 
     Returns:
         One result a chunk and one a word of the header; `ok` says whether everything that could be recomputed is within its
@@ -40,7 +45,7 @@ def verify(record: Record | str | Path, model: GPT | str | Path | None = None) -
     """
     if isinstance(record, str | Path):
         with open_record(record) as opened:
-            return verify(opened, model)
+            return verify(opened, model, on_progress=on_progress)
     instance("record", record, Record, "an open record (pellucid.open(path)), or its path")
     if model is not None and not isinstance(model, GPT):
         path_of("model", model)
@@ -48,7 +53,7 @@ def verify(record: Record | str | Path, model: GPT | str | Path | None = None) -
     if record.kind == "generation":
         chunks, words = _generation(record, model)
     elif record.kind == "training":
-        verifier = TrainingVerifier(record, _run_directory(record, model))
+        verifier = TrainingVerifier(record, _run_directory(record, model), on_progress)
         chunks, words = verifier.results(), verifier.words()
     else:
         chunks, words = verify_finetuning(record, _run_directory(record, model))
