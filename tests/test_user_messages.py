@@ -12,6 +12,7 @@ import torch
 from cases import cases
 from hypothesis import given
 from hypothesis import strategies as st
+from serving import ask
 from tampering import signed_again
 
 import pellucid
@@ -22,6 +23,7 @@ from pellucid.draw.figures import FIGURES
 from pellucid.engine.request import Request
 from pellucid.errors import PellucidError
 from pellucid.record import Record
+from pellucid.serve import Studio
 from pellucid.training.prepare import new_run
 
 
@@ -168,3 +170,10 @@ def test_verifying_a_run_says_where_it_is(tiny_run: Path, monkeypatch: pytest.Mo
     assert main(["verify", str(record)]) == 0
     printed = capsys.readouterr()
     assert printed.err.splitlines() == [f"verifying: {line}" for line in lines] and "verifying:" not in printed.out
+
+
+def test_a_studio_without_the_embedded_model_lists_those_that_it_has(tiny_run: Path) -> None:
+    with Studio([tiny_run], port=0) as studio:
+        for model in ({}, {"model": "model-7"}):
+            answer = ask(studio, "/api/generate", method="POST", body={"prompt": "a"} | model)
+            assert answer.status == 400 and answer.error.endswith("there are model-1")

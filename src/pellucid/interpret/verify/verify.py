@@ -44,7 +44,7 @@ def verify(
             run; or a file of the run is missing.
     """
     if isinstance(record, str | Path):
-        with open_record(record) as opened:
+        with open_record(path_of("record", record)) as opened:
             return verify(opened, model, on_progress=on_progress)
     instance("record", record, Record, "an open record (pellucid.open(path)), or its path")
     if model is not None and not isinstance(model, GPT):
