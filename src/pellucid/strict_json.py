@@ -1,9 +1,9 @@
 """JSON that somebody else may have written: parsed within limits, then read field by field with types and ranges.
 
 Every JSON file and message from outside is parsed here, so that damaged and hostile ones give one error that names file and
-field. Refused are: more bytes than the kind of file can have, anything but UTF-8 (a byte order mark may be there), deep nesting,
-a key twice in one object, lone surrogates, NaN and infinity (also as 1e999), integers of more than 128 bits, and more values
-than a sixteenth of the limit of bytes, since a parsed `[]` takes twenty times the memory of its text.
+field. Refused are: more bytes than the kind of file can have, anything but UTF-8 (with or without a byte order mark), deep
+nesting, a key twice in one object, lone surrogates, NaN and infinity (also as 1e999), integers of more than 128 bits, and more
+values than a sixteenth of the limit of bytes, since a parsed `[]` takes twenty times the memory of its text.
 """
 
 import codecs

@@ -38,7 +38,7 @@ def test_a_demo_that_cannot_start_leaves_nothing(
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "--text", "missing.txt"]) == 1
     assert capsys.readouterr().err == (
-        "pellucid: there is no file or folder 'missing.txt'; a text itself is a pellucid.corpus.Document\n"
+        "pellucid: there is no file or folder 'missing.txt'\n"
     )
     assert main(["demo", "--seconds", "1"]) == 1
     assert not any(tmp_path.iterdir())

@@ -97,7 +97,7 @@ def test_in_text_order_every_token_after_the_first_is_a_target_once(n: int, n_ct
 
 def test_too_few_tokens_for_a_window() -> None:
     assert len(Windows(numbered(101), 100, seed=0)) == 1
-    with pytest.raises(PellucidError, match=r"100 tokens, and one window takes 101: give more text, or .* smaller n_ctx"):
+    with pytest.raises(PellucidError, match=r"100 tokens, and one window takes 101: give more text, or .* shorter context"):
         Windows(numbered(100), 100, seed=0)
 
 

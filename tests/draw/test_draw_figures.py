@@ -36,7 +36,7 @@ def test_what_cannot_be_drawn_is_refused_with_what_would_help() -> None:
     record = generation()
     with pytest.raises(PellucidError, match=r"no figure 'cat': there are .*tokens"):
         record.figure("cat")
-    with pytest.raises(PellucidError, match="at least 240"):
+    with pytest.raises(PellucidError, match="240 to 8192"):
         record.figure("tokens", width=200)
     for name in figures_of("training"):
         with pytest.raises(PellucidError, match=r"from a training record, and this is a generation record.*pellucid train"):

@@ -235,7 +235,7 @@ def test_bfloat16_is_close_to_float32() -> None:
 WRONG_IDS = {
     "a list": lambda ids: ids.tolist(), "one text": lambda ids: ids[0], "no rows": lambda ids: ids[None],
     "floats": lambda ids: ids.float(), "an array": lambda ids: ids.numpy(), "negative": lambda ids: ids - 97,
-    "too large": lambda ids: ids + 97, "None": lambda ids: None,
+    "too large": lambda ids: ids + 97, "no tokens": lambda ids: ids[:, :0], "None": lambda ids: None,
 }  # fmt: skip
 
 

@@ -228,7 +228,7 @@ def sampling(record: pellucid.Record, **fields: Any) -> pellucid.Record:
 
 REFUSED: dict[str, Callable[[pellucid.Record, pellucid.GPT], object]] = {
     "made with another model: it names 0000": lambda r, m: replaced(r, model="0" * 64).verify(m),
-    "name the recorded one": lambda r, m: r.verify(lively(pellucid.GPT(CONFIG, seed=4, tokenizer=m.tokenizer))),
+    "give the recorded one": lambda r, m: r.verify(lively(pellucid.GPT(CONFIG, seed=4, tokenizer=m.tokenizer))),
     "and this one is .* in bfloat16": lambda r, m: replaced(r, dtype="bfloat16").verify(m),
     "made in 'int8': verify knows": lambda r, m: replaced(r, dtype="int8").verify(m),
     "states another shape": lambda r, m: replaced(r, config=CONFIG.replace(n_ctx=47).to_dict()).verify(m),

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from pellucid.arguments import path_of
+from pellucid.errors import PellucidError
 from pellucid.finetuning import job
 from pellucid.interpret.finetuning_recorder import record_finetuning
 from pellucid.interpret.training_recorder import TrainingRecorder
+from pellucid.runs.files import RUN_FILE
 from pellucid.runs.plan import Plan
 from pellucid.training import checkpoint, run
 from pellucid.training.checkpoint import State
@@ -49,6 +51,10 @@ def open_run(path: str | Path) -> Run:
         PellucidError: no run is there, or its `run.json` or newest checkpoint is damaged.
     """
     path = path_of("path", path)
+    if path.is_file():
+        inside = (path.parent / RUN_FILE).exists()
+        hint = f"open {path.parent}" if inside else f"one with {RUN_FILE} in it"
+        raise PellucidError(f"{path} is a file, and a run is a folder: {hint}")
     plan = Plan.load(path, kind=None)
     newest = checkpoint.newest(path)
     state = State(step=0, tokens=0)

@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     stems = ", ".join(one.planned.stem for one in drawn)
     console.print(Text(f"{len(drawn)} figures in {shown_path(page.parent / 'figures')}: {stems}"))
     for lack in absent:
-        console.print(Text(f"not drawn: {lack.figure}: {lack.why}; make one with: {lack.command}"), soft_wrap=True)
+        console.print(Text(str(lack)), soft_wrap=True)
 
     summary = write_summary(out, trained, tuned, rows, scores)
     console.rule("[bold]5. Yours")

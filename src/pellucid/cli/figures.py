@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the pictures")
     parser.add_argument("--format", default="svg,html", metavar="LIST", help="of svg,png,gif,webp,mp4,html (default svg,html)")
     parser.add_argument("--only", metavar="LIST", help="names of figures to draw (default: all that the records give)")
-    parser.add_argument("--width", type=int, metavar="PIXELS", help="width of png, gif, webp and mp4 (default 960)")
+    parser.add_argument("--width", type=int, metavar="PIXELS", help="width of png, gif, webp and mp4, 1 to 8192 (default 960)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
             "missing": [{"figure": one.figure, "why": one.why, "command": one.command} for one in absent],
         })  # fmt: skip
     for lack in absent:
-        print(f"not drawn: {lack.figure}: {lack.why}; make one with: {lack.command}", file=out)
+        print(lack, file=out)
     if not drawn:
         raise PellucidError("no figure could be drawn from these records")
     return 0

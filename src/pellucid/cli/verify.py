@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from time import monotonic
 
 
 HELP = "recompute a record's numbers with its model or run, and compare"
@@ -13,6 +14,8 @@ could not be checked: times, steps whose checkpoint is gone, numbers whose toler
 that nothing here confirms."""
 EXAMPLE = """pellucid verify tale.pellucid -m runs/book
   pellucid verify runs/book/training.pellucid"""
+
+QUIET_SECONDS = 2.0  # between lines of progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +33,17 @@ def run(args: argparse.Namespace) -> int:
     from pellucid.interpret.verify.verify import verify
     from pellucid.record import open_record
 
+    shown = monotonic()
+
+    def print_progress(line: str) -> None:
+        nonlocal shown
+        if monotonic() - shown >= QUIET_SECONDS:
+            shown = monotonic()
+            print(f"verifying: {line}", file=sys.stderr, flush=True)
+
     with open_record(args.file) as record:
         usual = "default" if record.kind == "generation" else None
-        report = verify(record, usual if args.model is None else args.model)
+        report = verify(record, usual if args.model is None else args.model, on_progress=print_progress)
     if args.json:
         print_json(report.to_dict())
     print(report, file=sys.stderr if args.json else sys.stdout)

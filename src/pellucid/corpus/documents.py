@@ -102,6 +102,9 @@ def read_documents(sources: Sequence[Source], *, on_skip: OnSkip = warn) -> Iter
     return _joined(read_parts(sources, on_skip=on_skip))
 
 
+_WORDS = 4  # spaces in a path that looks like a text
+
+
 def read_parts(
     sources: Sequence[Source], *, on_skip: OnSkip = warn, on_read: Callable[[Path], object] = lambda path: None
 ) -> Iterator[Part]:
@@ -113,8 +116,15 @@ def read_parts(
     paths = [path_of("a source of text", source) for source in sources if not isinstance(source, Document)]
     for path in paths:
         if not path.exists():
-            raise PellucidError(f"there is no file or folder {shown(str(path))}; a text itself is a pellucid.corpus.Document")
+            raise PellucidError(f"there is no file or folder {shown(str(path))}{_if_text(str(path))}")
     return _parts([source for source in sources if isinstance(source, Document)], paths, on_skip, on_read)
+
+
+def _if_text(path: str) -> str:
+    """What to do where a path looks like a text."""
+    if "\n" not in path and path.count(" ") < _WORDS:
+        return ""
+    return ": a text is given as a file of it, or in Python as pellucid.corpus.Document"
 
 
 def size_in_bytes(sources: Sequence[Source]) -> int:

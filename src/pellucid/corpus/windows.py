@@ -40,7 +40,7 @@ class Windows:
         if len(tokens) < n_ctx + 1:
             raise PellucidError(
                 f"the text has {len(tokens):,} tokens, and one window takes {n_ctx + 1:,}: "
-                f"give more text, or a model with a smaller n_ctx than {n_ctx:,}"
+                f"give more text, or choose a preset or config with a shorter context (n_ctx) than {n_ctx:,}"
             )
         self.tokens = tokens
         self.n_ctx = n_ctx

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from pellucid.arguments import path_of
+from pellucid.arguments import path_of, whole_number
 from pellucid.draw.backends.html import page
+from pellucid.draw.backends.raster import LARGEST
 from pellucid.draw.backends.save import KINDS, content
-from pellucid.draw.figures import FIGURES, GENERATION, figure
+from pellucid.draw.figures import FIGURES, LacksChunk, figure
 from pellucid.draw.film.film import Film
 from pellucid.errors import PellucidError
 from pellucid.files import check_target, make_folder, write_whole
@@ -37,11 +38,15 @@ class MissingFigure:
 
     Attributes:
         figure: its name; of a record that cannot be read, the file.
+        command: None where another record of the kind is no help: this one is damaged, or newer than this Pellucid.
     """
 
     figure: str
     why: str
-    command: str
+    command: str | None = None
+
+    def __str__(self) -> str:
+        return f"not drawn: {self.figure}: {self.why}" + (f"; make one with: {self.command}" if self.command else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +111,7 @@ def plan_figures(
         except PellucidError as problem:
             if len(records) == 1:
                 raise
-            absent.append(MissingFigure(figure=str(path), why=str(problem), command=GENERATION))
+            absent.append(MissingFigure(figure=str(path), why=str(problem)))
     records = list(kinds_found)
     labels = _labels(records)
     for name, spec in FIGURES.items():
@@ -139,15 +144,15 @@ def draw_figures(
 
     Args:
         records: as `find_records` finds them. out: the folder; made if it is not there. formats: of svg png gif webp mp4 html.
-        wanted: names of figures; None for all. width: of pictures in pixels (png, gif, webp, mp4); None for 960.
+        wanted: names of figures; None for all. width: of png, gif, webp and mp4 in pixels, 1 to 8192; None for 960.
         on_drawn: called with each figure as soon as its files are written.
 
     Returns:
         What was drawn, and what could not be, with the command that would make it possible.
 
     Raises:
-        PellucidError: an unknown format or figure, the only record cannot be read, a folder that cannot be written, a format
-            that needs a package which is not installed.
+        PellucidError: an unknown format or figure, a width out of range or of formats that have none, the only record cannot be
+            read, a folder that cannot be written, a format that needs a package which is not installed.
     """
     out = path_of("out", out)
     formats = list(dict.fromkeys(formats))
@@ -156,6 +161,10 @@ def draw_figures(
     for kind in formats:
         if kind not in KINDS:
             raise PellucidError(f"no picture of the kind {kind!r}: there are {', '.join(KINDS)}")
+    if width is not None:
+        width = whole_number("width", width, 1, LARGEST)
+        if not set(formats) - {"svg", "html"}:
+            raise PellucidError(f"a width is of png, gif, webp and mp4, and {' and '.join(formats)} have none: leave it out")
     found, absent = plan_figures(records, wanted)
     if not found:
         return [], absent
@@ -169,7 +178,8 @@ def draw_figures(
             with open_record(planned.record) as record:
                 wide, narrow = (figure(record, planned.figure, width=size) for size in (SCREEN, PHONE))
         except PellucidError as problem:
-            absent.append(MissingFigure(figure=planned.stem, why=str(problem), command=FIGURES[planned.figure].command))
+            why, command = (problem.why, problem.command) if isinstance(problem, LacksChunk) else (str(problem), None)
+            absent.append(MissingFigure(figure=planned.stem, why=why, command=command))
             continue
         for kind, path in zip(formats, files[planned.stem], strict=True):
             write_whole(path, _content(wide, narrow, kind, width))

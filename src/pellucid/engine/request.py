@@ -44,6 +44,8 @@ class Request:
 
     def __post_init__(self) -> None:
         try:  # what is no token id would make the runner raise, which ends every sequence of that step
+            if any(isinstance(token, bool) for token in self.prompt):
+                raise TypeError
             object.__setattr__(self, "prompt", [int(operator.index(token)) for token in self.prompt])
         except TypeError:
             raise PellucidError(f"the prompt of a request is a list of token ids, not {shown(self.prompt)}") from None

@@ -30,10 +30,15 @@ def token_ids(given: Any, name: str = "prompt") -> list[int]:
     Raises:
         PellucidError: none of these.
     """
+    items = _items(given, name)
     try:
-        return [operator.index(token) for token in _items(given, name)]
+        if any(isinstance(token, bool) for token in items):
+            raise TypeError
+        return [operator.index(token) for token in items]
     except TypeError:
-        raise _refused(given, name) from None
+        several = all(isinstance(item, str) or (isinstance(item, list) and all(map(_is_token_id, item))) for item in items)
+        start = f"give one {name} only:" if several else f"a {name} is"
+        raise PellucidError(f"{start} text or a list of token ids, which are whole numbers, not {shown(given)}") from None
 
 
 def _items(given: Any, name: str) -> list[Any]:

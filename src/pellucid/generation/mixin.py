@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack, overload
 from pellucid.arguments import path_of, shown
 from pellucid.engine.completion import Completion, Score, Token
 from pellucid.engine.engine import run_to_completion
-from pellucid.engine.options import SamplingOptions, fresh_seed
+from pellucid.engine.options import SamplingOptions, fresh_seed, option_named
 from pellucid.engine.request import Request, SequenceGroup
 from pellucid.engine.sequence import Sequence, check_fits
 from pellucid.engine.speculation import Drafter, DraftModel, PromptLookup
@@ -277,6 +277,7 @@ class GenerationMixin:
             PellucidError: a text that does not fit, ids outside the vocabulary, text without a tokenizer, an empty completion,
                 or another number of completions than of prompts.
         """
+        logprobs = option_named("logprobs").check(logprobs)
         prompts, many = list_of_prompts(prompt)
         starts = [0] * len(prompts)  # of the part that is reported
         if completion is not None:

@@ -45,7 +45,7 @@ class GPT(GenerationMixin, Decoder):
     def runner(
         self, *, mode: Mode = "exact", kernel: Kernel = "auto", weights: str | None = None, cache: str | None = None
     ) -> Runner:
-        """A runner over this model's present weights; after they change, a new one is needed.
+        """A runner over this model's present weights, hooks and modules; after a change of any, a new one is needed.
 
         Args:
             mode: "exact": a completion's bits depend on its own prompt and options only; "fast": they may differ by rounding
@@ -69,7 +69,10 @@ class GPT(GenerationMixin, Decoder):
         memory: int | None = None, chunk: int = CHUNK, max_sequences: int = MAX_SEQUENCES, prefix_cache: bool = True,
         draft: Draft = None,
     ) -> Engine:  # fmt: skip
-        """An engine for many requests, with this model as it is now. Arguments as `runner`, `Engine` and (draft) `generate`."""
+        """An engine for many requests, with this model as it is now. Arguments as `runner`, `Engine` and (draft) `generate`.
+
+        It keeps the weights, hooks and modules that the model has at this call: after a change of any, make another engine.
+        """
         return Engine(
             self.runner(mode=mode, kernel=kernel, weights=weights, cache=cache), tokenizer=self.tokenizer,
             end_of_text=self.end_of_text, memory=memory, chunk=chunk, max_sequences=max_sequences, prefix_cache=prefix_cache,

@@ -119,6 +119,7 @@ class Block(nn.Module):
 
     def __init__(self, config: GPTConfig, block: int) -> None:
         super().__init__()
+        self.block = block
         self.ln_1 = LayerNorm(config.d_model, eps=config.norm_eps)
         self.attn = Attention(config, block)
         self.ln_2 = LayerNorm(config.d_model, eps=config.norm_eps)
@@ -135,7 +136,7 @@ class Block(nn.Module):
         x = self.ln_1(x) if self.post_norm else x
         mlp = F.dropout(self.mlp(x if self.post_norm else self.ln_2(x)), self.dropout, self.training)
         if tap is not None:
-            tap.writes(self.attn.block, attention, mlp)
+            tap.writes(self.block, attention, mlp)
         x = x + mlp
         return self.ln_2(x) if self.post_norm else x
 
@@ -232,8 +233,8 @@ class Decoder(nn.Module):
             (B, T, V) logits; or a scalar, the cross-entropy in nats.
 
         Raises:
-            PellucidError: more positions than n_ctx, ids that are no (B, T) tensor of whole numbers, targets of another shape,
-                or, on the CPU, either outside the vocabulary (other devices stop the program themselves).
+            PellucidError: more positions than n_ctx or none, ids that are no (B, T) tensor of whole numbers, targets of another
+                shape, or, on the CPU, either outside the vocabulary (other devices stop the program themselves).
         """
         check_ids("ids", ids, self.config.vocab_size)
         if targets is not None:
@@ -248,8 +249,17 @@ class Decoder(nn.Module):
         return total if reduction == "sum" else total / (targets != IGNORE).sum().clamp_min(1)
 
     def compressor(self, block: int) -> Compressor | None:
-        """The compressor of a compressed block; None for a block of any other pattern."""
-        return cast(Attention, self.h[block].attn).compressor
+        """The compressor of a compressed block; None for a block of any other pattern.
+
+        Raises:
+            PellucidError: the block was replaced by modules that have none.
+        """
+        if not isinstance(self.config.pattern[block], Compressed):
+            return None
+        try:
+            return cast(Attention, self.h[block].attn).compressor
+        except AttributeError:
+            raise PellucidError(f"h.{block}.attn was replaced by a module that has no compressor") from None
 
 
 def check_ids(name: str, ids: object, vocab_size: int, *, shape: torch.Size | None = None) -> None:
@@ -266,6 +276,8 @@ def check_ids(name: str, ids: object, vocab_size: int, *, shape: torch.Size | No
     if ids.dim() != 2 or (shape is not None and ids.shape != shape):
         wanted = "(B, T)" if shape is None else f"{tuple(shape)}, as the ids"
         raise PellucidError(f"{name} must have the shape {wanted}, not {tuple(ids.shape)}: a row for each text")
+    if not ids.shape[1]:
+        raise PellucidError(f"{name} hold no tokens: their shape is {tuple(ids.shape)}; give one token at least")
     if ids.dtype not in (torch.int64, torch.int32) or (shape is not None and ids.dtype != torch.int64):
         raise PellucidError(f"{name} must be int64, not {str(ids.dtype).removeprefix('torch.')}")
     if ids.device.type != "cpu" or torch.compiler.is_compiling() or not ids.numel():

@@ -14,10 +14,11 @@ floating point. Once, int8 was one float32 scale for each output row, of the pos
 """
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_whole
@@ -42,12 +43,14 @@ def save_model(model: Decoder, directory: Path, *, storage: str = "float32") -> 
         storage: "float32", "bfloat16", "float16", "int8" or "int4" (these two make it `model_type: pellucid`).
 
     Raises:
-        PellucidError: an unknown storage, a weight that it cannot hold, or a disk that would not take it.
+        PellucidError: an unknown storage, a weight that it cannot hold, a disk that would not take it, or a model with other
+            parameters than its config says: what is written could not be loaded.
     """
     if storage not in STORAGES:
         raise PellucidError(f"unknown storage {storage!r}: use one of {', '.join(STORAGES)}")
+    check_parameters(model)
     tensors: dict[str, Tensor] = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in model.named_parameters(remove_duplicate=False):
         tensor = parameter.detach().cpu()
         if storage in BITS and is_quantized(name, tuple(tensor.shape)):
             groups = quantize(tensor.float().numpy(), storage)
@@ -59,6 +62,54 @@ def save_model(model: Decoder, directory: Path, *, storage: str = "float32") -> 
     make_folder(directory)
     write_whole(directory / CONFIG, json.dumps(to_json(model.config, storage), indent=2) + "\n")
     write_tensors(directory / WEIGHTS, tensors, metadata={"format": "pt"})
+
+
+def check_parameters(model: Decoder) -> None:
+    """Refuses a model whose modules were replaced so that its parameters are not those of a decoder of its config.
+
+    Raises:
+        PellucidError: it names the first module that differs, and how to bring it back.
+    """
+    with torch.device("meta"):
+        expected = {name: like.shape for name, like in Decoder(model.config).named_parameters()}
+    found = {name: parameter.shape for name, parameter in model.named_parameters(remove_duplicate=False)}
+    for name in [*found, *expected]:
+        if found.get(name) == expected.get(name):
+            continue
+        if name in found and name in expected:
+            raise PellucidError(
+                f"{name} has the shape {tuple(found[name])}, where the config says {tuple(expected[name])}: it could not "
+                "be loaded; give the model a config of its shapes"
+            )
+        raise PellucidError(f"{_changed_module(model, name, expected)}; the directory could not be loaded otherwise")
+
+
+def _changed_module(model: Decoder, name: str, expected: Collection[str]) -> str:
+    """The module that a parameter is of which should not be there, or should be; and what to do before saving."""
+    if ".parametrizations." in name:
+        module, _, rest = name.partition(".parametrizations.")
+        tensor = rest.partition(".")[0]
+        way = f"torch.nn.utils.parametrize.remove_parametrizations(module, {tensor!r})"
+        return f"{module} is parametrized: call {way} before saving"
+    module, _, tensor = name.rpartition(".")
+    if tensor.endswith("_orig"):
+        return f"{module} is pruned: call torch.nn.utils.prune.remove(module, {tensor.removesuffix('_orig')!r}) before saving"
+    if tensor.endswith(("_g", "_v")):
+        return f"{module} has weight norm: call torch.nn.utils.remove_weight_norm(module) before saving"
+    reached: nn.Module = model
+    path: list[str] = []
+    for part in module.split(".") if module else []:
+        child = reached._modules.get(part)
+        if child is None:
+            return f"{'.'.join([*path, part])} is missing, which the config states: give the model a config of its shape"
+        reached, path = child, [*path, part]
+        if type(child).__module__.partition(".")[0] != "pellucid" and type(child) is not nn.ModuleList:
+            where = ".".join(path)
+            if not any(one.startswith(f"{where}.") for one in expected):
+                return f"{where} is a module that a decoder does not have: take it out before saving"
+            kind = type(child).__name__
+            return f"{where} was replaced by a {kind}: merge its weights into the module that was there before saving"
+    return f"{name} is {'missing' if name in expected else 'no parameter of a decoder: take it out before saving'}"
 
 
 def load_weights(

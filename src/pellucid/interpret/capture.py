@@ -23,6 +23,7 @@ from pellucid.engine.sequence import Sequence
 from pellucid.errors import PellucidError
 from pellucid.generation.mixin import OnePrompt
 from pellucid.generation.model import GPT
+from pellucid.gpt.decoder import Block
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.interpret.formulas import (
@@ -39,6 +40,7 @@ from pellucid.interpret.tap import ActivationTap
 from pellucid.interpret.vectors import embedding_source, embedding_vectors, nearest_tokens, output_source, read_out
 from pellucid.record import Provenance, Record, RecordWriter, as_bfloat16, as_triangle, describe, open_record
 from pellucid.runtime.inference_mode import inference_mode
+from pellucid.runtime.module_changes import find_change
 from pellucid.runtime.runner import Runner, TokenSpan
 from pellucid.runtime.runner_selection import torch_runner
 from pellucid.text.tokenizer import Tokenizer
@@ -118,19 +120,30 @@ class CapturedGeneration:
         tap: activations, and the time in each block.
         steps: each step's distribution. times: each step's seconds.
         cache_bytes: allocated by the runner for the sequence's keys and values.
+        cached: whether it cached any; a model with hooks is computed without a cache.
     """
 
     tap: ActivationTap
     steps: list[StepDistribution]
     times: list[float]
     cache_bytes: int
+    cached: bool
 
 
 def capture_generation(
     model: GPT, sequence: Sequence, keep: Collection[str], candidates: int,
     on_token: Callable[[Token, StepDistribution], None] | None = None,
 ) -> CapturedGeneration:  # fmt: skip
-    """Generates one sequence with a tap. The steps' distributions are computed between the steps, outside of their times."""
+    """Generates one sequence with a tap. The steps' distributions are computed between the steps, outside of their times.
+
+    Raises:
+        PellucidError: the model was changed so that what is to be kept cannot be seen.
+    """
+    if len(model.h) != model.config.n_layers:
+        raise PellucidError(
+            f"h holds {len(model.h)} blocks, but the config states n_layers {model.config.n_layers}: an x-ray records "
+            "one for each; move the weights into a GPT of the config that they have"
+        )
     tap = ActivationTap(model.config.n_layers, keep, clock=model.wte.weight.device.type == "cpu")
     runner = _LogitsRunner(torch_runner(model, tap))
     engine = Engine(runner, tokenizer=sequence.tokenizer, end_of_text=sequence.end_of_text, chunk=model.config.n_ctx)
@@ -144,12 +157,20 @@ def capture_generation(
         times.append(perf_counter() - start)
         if sequence.error is not None:
             raise sequence.error
+        if not steps and (missing := tap.missing()) is not None:
+            block, group = missing
+            inside = group == "attention" and isinstance(model.h[block], Block)
+            module, name = (model.h[block].attn, f"h.{block}.attn") if inside else (model.h[block], f"h.{block}")
+            raise PellucidError(
+                f"{name} is a {type(module).__name__} that hands nothing to the tap (`gpt.tap`), so {group!r} "
+                "cannot be recorded: leave it out of keep, or let its forward pass `tap` on to the module that it replaced"
+            )
         ((_, token),) = drawn
         u = uniform(sequence.options.seed, SAMPLE_INDEX, token.position)
         steps.append(step_distribution(runner.logits, sequence.options, u, token.id, candidates, counts))
         if on_token is not None:
             on_token(token, steps[-1])
-    return CapturedGeneration(tap, steps, times, runner.cache_bytes)
+    return CapturedGeneration(tap, steps, times, runner.cache_bytes, runner.cached)
 
 
 class _LogitsRunner:
@@ -164,7 +185,8 @@ class _LogitsRunner:
 
     def open(self, capacity: int) -> int:
         """See `Runner.open`."""
-        self.cache_bytes = max(self.cache_bytes, self._runner.sequence_bytes(capacity))
+        if self.cached:
+            self.cache_bytes = max(self.cache_bytes, self._runner.sequence_bytes(capacity))
         return self._runner.open(capacity)
 
     def run(self, spans: abc.Sequence[TokenSpan]) -> list[NDArray[np.float32] | None]:
@@ -249,7 +271,8 @@ def _write(
             weights = attention_weights(*tap.queries_and_keys(block), pattern, model.compressor(block))
             triangles = as_triangle(_array(weights), "float32" if exact else "float16")
             chunks.add("attention/{block}", triangles, attention_source(config, block), block=block)
-    chunks.add("cells", cache_cells(config.pattern, len(sequence.prompt), len(steps)).numpy())
+    cells = cache_cells(config.pattern, len(sequence.prompt), len(steps), cached=generation.cached)
+    chunks.add("cells", cells.numpy())
     chunks.add("timings/steps", np.array(generation.times))
     if block_times := tap.block_times():
         chunks.add("timings/blocks", np.array(block_times))
@@ -271,7 +294,7 @@ def _write_vectors(chunks: _ChunkWriter, model: GPT, last: Tensor, prompt: list[
     nearest, cosines = nearest_tokens(model, prompt[-1])
     chunks.add_ids("embedding/nearest_ids", _array(nearest), {"tensor": "wte.weight"})
     chunks.add("embedding/nearest_cosines", _array(cosines), {"tensor": "wte.weight"})
-    chunks.add("output/vector", _array(read_out(model, last[followed])), output_source(model))
+    chunks.add("output/vector", _array(read_out(model, last[: followed + 1])[-1]), output_source(model))
     chunks.add("output/rows", _array(model.wte.weight[rows]), {"tensor": "wte.weight", "rows": rows})
 
 
@@ -282,6 +305,9 @@ def _array(tensor: Tensor) -> Any:
 
 def _provenance(model: GPT, sequence: Sequence) -> Provenance:
     options = sequence.options
+    machine = describe_machine() | {"threads": torch.get_num_threads(), "device": str(model.wte.weight.device)}
+    if (change := find_change(model)) is not None:
+        machine["model_change"] = change.reason
     return Provenance(
         pellucid=__version__,
         model=fingerprint(model),
@@ -292,5 +318,5 @@ def _provenance(model: GPT, sequence: Sequence) -> Provenance:
         seed=options.seed,
         prompt_ids=tuple(sequence.prompt),
         sampling=options.recorded() | {"sample": SAMPLE_INDEX},
-        machine=describe_machine() | {"threads": torch.get_num_threads(), "device": str(model.wte.weight.device)},
+        machine=machine,
     )  # fmt: skip

@@ -74,8 +74,8 @@ def lens_logits(model: Decoder, stream: Tensor) -> Iterator[Tensor]:
         (t, V) float32.
     """
     matrix = model.wte.weight.float()
-    for part in torch.split(stream, _POSITIONS_AT_ONCE):
-        yield F.linear(read_out(model, part), matrix)
+    for part in torch.split(read_out(model, stream), _POSITIONS_AT_ONCE):
+        yield F.linear(part, matrix)
 
 
 def lens_source(model: Decoder) -> dict[str, Any]:
@@ -130,11 +130,12 @@ def lens(model: Decoder, stream: Tensor, count: int, following: Tensor) -> LensL
     return LensLevel(ids, logprobs, ranks, own)
 
 
-def cache_cells(patterns: Sequence[Pattern], prompt: int, steps: int) -> Tensor:
+def cache_cells(patterns: Sequence[Pattern], prompt: int, steps: int, *, cached: bool = True) -> Tensor:
     """Which keys and values each step computes, and which it finds in the KV cache.
 
     Args:
         patterns: of the blocks. prompt: tokens that the first step reads; each later step reads one more.
+        cached: False for a runner without a cache: each step computes every position again.
 
     Returns:
         (S, L, T) uint8 of NOT_YET, COMPUTED (in this step), CACHED (by an earlier one), DROPPED (outside of the pattern of
@@ -142,7 +143,7 @@ def cache_cells(patterns: Sequence[Pattern], prompt: int, steps: int) -> Tensor:
     """
     position = torch.arange(prompt + steps - 1)
     newest = prompt - 1 + torch.arange(steps)[:, None]  # the position whose logits are drawn from
-    first_new = torch.where(torch.arange(steps)[:, None] == 0, 0, newest)
+    first_new = torch.where(torch.arange(steps)[:, None] == 0, 0, newest) if cached else torch.zeros_like(newest)
     blocks = []
     for pattern in patterns:
         state = torch.where(pattern.still_readable(position, newest), CACHED, DROPPED)

@@ -51,6 +51,20 @@ class ActivationTap:
             self._writes[block][0].append(attention[0])
             self._writes[block][1].append(mlp[0])
 
+    def missing(self) -> tuple[int, str] | None:
+        """The first block that showed nothing of a group that is kept, and the group. None where all did.
+
+        A module that a user put into the model may not call the tap, or not pass it on.
+        """
+        for group, kept, blocks in (
+            ("attention", self._keeps_attention, self._queries),
+            ("writes", self._keeps_writes, [attention for attention, _ in self._writes]),
+        ):
+            for block, tensors in enumerate(blocks):
+                if kept and not tensors:
+                    return block, group
+        return None
+
     def block_input(self, level: int) -> Tensor:
         """(T, C): the input of block `level` at all positions; for level L the last block's output."""
         return torch.cat(self._stream[level])

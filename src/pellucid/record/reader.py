@@ -17,6 +17,7 @@ from pellucid.files import replacing, same_file
 from pellucid.record.container import (
     KINDS,
     PREAMBLE_BYTES,
+    SUFFIX,
     Kind,
     aligned,
     check_table,
@@ -88,6 +89,9 @@ class Record(Mapping[str, Any]):
         if not isinstance(source, Path | str) and hasattr(source, "read") and hasattr(source, "seek"):
             return cls(source, None)
         path = path_of("source", source)
+        if path.is_dir():
+            inside = next((one for one in sorted(path.glob(f"*{SUFFIX}")) if one.is_file()), None)
+            raise PellucidError(f"{path} is a folder: name a record in it, such as {inside or path / f'tale{SUFFIX}'}")
         try:
             return cls(path.open("rb"), path)
         except OSError as error:

@@ -4,12 +4,14 @@ T positions of a text, V vocabulary.
 """
 
 from collections.abc import Sequence
+from inspect import signature
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid.errors import PellucidError
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.tap import Tap
 from pellucid.runtime.inference_mode import inference_mode
@@ -43,6 +45,14 @@ class UncachedRunner:
         parameter = next(model.parameters())
         self.path = f"PyTorch {str(parameter.dtype).removeprefix('torch.')}, uncached"
         self._device = parameter.device
+        if tap is not None:
+            try:
+                signature(model.forward).bind(None, tap=tap)
+            except TypeError:
+                raise PellucidError(
+                    f"the forward method of this {type(model).__name__} takes no `tap`, so its activations cannot be recorded: "
+                    "let it take `tap=None` and pass it on"
+                ) from None
         self._tap = tap
         self._sequences: dict[int, list[int]] = {}
         self._next = 0

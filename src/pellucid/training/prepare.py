@@ -32,9 +32,11 @@ def new_run(run: Path) -> Iterator[Path]:
     """
     there = {path.name for path in run.iterdir()} if run.is_dir() else set()
     interrupted = DRAFT in there and RUN_FILE not in there
-    if (run.exists() and not run.is_dir()) or (there - {LOCK} and not interrupted):
-        how = "or go on with it by --resume" if RUN_FILE in there else "it holds other files than a run's"
-        raise PellucidError(f"{run} exists: choose another --out, {how}")
+    if run.exists() and not run.is_dir():
+        raise PellucidError(f"{run} is a file, and a run is a folder: choose another name for it")
+    if there - {LOCK} and not interrupted:
+        how = "or resume the run in it (resume=True; --resume)" if RUN_FILE in there else "it holds other files than a run's"
+        raise PellucidError(f"{run} exists: choose another folder, {how}")
     created = [path for path in (run, *run.parents) if not path.exists()]
     draft = run / DRAFT
     begun = partial_directory(draft / CORPUS)

@@ -39,6 +39,11 @@ const MAX_CHUNK_BYTES = 1 << 28;
 
 /** Why an entry is invalid; null where it is valid. */
 export function entryProblem(entry: Entry): string | null {
+  if (![entry.name, entry.meaning, entry.unit ?? "", entry.truth].every((word) => typeof word === "string"))
+    return "its name, meaning, unit or truth class is no text";
+  if (entry.triangle !== undefined && typeof entry.triangle !== "boolean") return "no good triangle";
+  if (entry.scale !== undefined && !(Array.isArray(entry.scale) && entry.scale.length === 2 && entry.scale.every(Number.isFinite)))
+    return "no good scale";
   const width = WIDTHS[entry.dtype];
   if (width === undefined && entry.dtype !== "json" && entry.dtype !== "utf8") return `unknown dtype ${entry.dtype}`;
   if (!ENCODINGS.includes(entry.encoding)) return `unknown encoding ${entry.encoding}`;

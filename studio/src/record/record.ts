@@ -127,11 +127,40 @@ function parse(text: Uint8Array): { kind: PellucidRecord["kind"]; provenance: Pr
   const { kind, provenance, chunks } = header;
   if (!KINDS.includes(kind as never) || typeof provenance !== "object" || !provenance || !Array.isArray(chunks))
     throw new RecordError("the record is damaged: its header names no kind, provenance and chunks");
+  const invalid = provenanceProblem(provenance as Record<string, unknown>);
+  if (invalid) throw new RecordError(`the record is damaged: its provenance has no valid ${invalid}`);
   for (const entry of chunks as Entry[]) {
+    if (!isObject(entry)) throw new RecordError("the record is damaged: its chunk table has a row that is no object");
     const problem = entryProblem(entry);
     if (problem) throw damaged(entry, problem);
   }
   return { kind: kind as PellucidRecord["kind"], provenance: provenance as Provenance, chunks: chunks as Entry[] };
+}
+
+const TEXTS: Record<string, number> = { pellucid: 100, model: 200, dtype: 20, tokenizer: 200, checkpoint: 200, seed: 21, created: 100 };
+
+/** The first field that is not of its type or too long, as src/pellucid/record/provenance.py has them; null where all are valid. */
+function provenanceProblem(stated: Record<string, unknown>): string | null {
+  for (const [name, most] of Object.entries(TEXTS)) {
+    const value = stated[name];
+    const lacking = value === undefined && !["pellucid", "model", "dtype"].includes(name);
+    if (!lacking && (typeof value !== "string" || value.length > most)) return name;
+  }
+  const { config, parameters, step = 0, sampling = {}, machine = {}, prompt_ids: ids = [] } = stated;
+  if (!isObject(config) || JSON.stringify(config.name ?? "").length > 1000) return "config";
+  if (!isCount(parameters)) return "parameters";
+  if (!isCount(step)) return "step";
+  if (!isObject(sampling)) return "sampling";
+  if (!isObject(machine)) return "machine";
+  return Array.isArray(ids) ? null : "prompt_ids";
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 /** The digest in hexadecimal; null where the page cannot compute it. */

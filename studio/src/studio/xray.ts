@@ -1,6 +1,8 @@
 // Reads what the x-ray shows from a generation record, with the chunk and index of each number.
 
+import { checkGeneration } from "../record/check.ts";
 import { type Entry, type Numbers, triangleAt, triangleSide } from "../record/decode.ts";
+import { RecordError } from "../record/bytes.ts";
 import { piece } from "../record/piece.ts";
 import type { PellucidRecord } from "../record/record.ts";
 
@@ -34,11 +36,15 @@ export interface Overview {
   inputs: boolean;
 }
 
+const LONGEST_PIECE = 1024; // bytes of a token that its label shows
+
 function list(numbers: Numbers): number[] {
   return Array.from(numbers as Int32Array, Number);
 }
 
+/** Errors: `RecordError` for a record whose header states sizes that its chunks do not have, or more than the page can show. */
 export async function overview(record: PellucidRecord): Promise<Overview> {
+  checkGeneration(record);
   const [prompt, drawn] = await Promise.all(
     ["prompt_ids", "steps/drawn_ids"].map(async (name) => list(await record.numbers(`generation/${name}`))),
   );
@@ -64,7 +70,12 @@ async function pieces(record: PellucidRecord): Promise<Map<number, string>> {
   const [ids, starts, bytes] = await Promise.all(["ids", "starts", "bytes"].map((part) => record.numbers(`pieces/${part}`)));
   const found = new Map<number, string>();
   const at = (i: number) => Number(starts![i]);
-  list(ids!).forEach((id, i) => found.set(id, piece((bytes as Uint8Array).subarray(at(i), at(i + 1)))));
+  list(ids!).forEach((id, i) => {
+    if (!(at(i) >= 0 && at(i) <= at(i + 1) && at(i + 1) <= bytes!.length))
+      throw new RecordError("the record is damaged: pieces/starts are no places in pieces/bytes");
+    const shown = Math.min(at(i + 1), at(i) + LONGEST_PIECE);
+    found.set(id, piece((bytes as Uint8Array).subarray(at(i), shown)) + (shown < at(i + 1) ? "..." : ""));
+  });
   return found;
 }
 

@@ -22,7 +22,7 @@ from pellucid.errors import PellucidError
 WIDE = (960.0, 540.0)
 NARROW = (360.0, 640.0)
 TURNS = 720.0  # a picture less wide than this is laid out for a phone
-LEAST = 240.0
+LEAST, MOST = 240.0, 8192.0  # widths of a figure
 PROVENANCE = given("provenance")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pellucid.arguments import number, plain, shown
-from pellucid.draw.components.sheet import Sheet
+from pellucid.draw.components.sheet import LEAST, MOST, Sheet
 from pellucid.draw.figures.context import context
 from pellucid.draw.figures.embedding import embedding
 from pellucid.draw.figures.loss import loss
@@ -66,6 +66,18 @@ class Figure:
         return self.layout(self.view(record), width=width)
 
 
+class LacksChunk(PellucidError):
+    """A record lacks a chunk that a figure needs.
+
+    Attributes:
+        why: which. command: makes a record that has it.
+    """
+
+    def __init__(self, why: str, command: str) -> None:
+        super().__init__(f"{why}; make one that has it with: {command}")
+        self.why, self.command = why, command
+
+
 FIGURES: dict[str, Figure] = {
     "pretraining": Figure(
         kind="training", view=pretraining_view, layout=pretraining, command=TRAINING,
@@ -112,15 +124,15 @@ def figure(record: Record, name: str, *, width: float = 960) -> Film:
     """The figure of that name, drawn from the record.
 
     Args:
-        width: of the picture; less than 720 is laid out upright, for a phone.
+        width: of the picture, 240 to 8192; less than 720 is laid out upright, for a phone.
 
     Raises:
         PellucidError: no such figure, another kind of record, a chunk that is not in this record (named, with the command that
-            makes one which has it), or a picture less than 240 wide.
+            makes one which has it), values that are not possible, or a width out of range.
     """
     if not isinstance(name, str) or name not in FIGURES:
         raise PellucidError(f"no figure {shown(name)}: there are {', '.join(FIGURES)}")
-    number("width", width := plain(width))
+    number("width", width := plain(width), LEAST, MOST)
     wanted = FIGURES[name]
     if record.kind != wanted.kind:
         raise PellucidError(
@@ -131,13 +143,16 @@ def figure(record: Record, name: str, *, width: float = 960) -> Film:
     try:
         return wanted.draw(record, width=width)
     except MissingChunk as missing:
-        raise PellucidError(f"no figure {name} of it: {missing}; make one that has it with: {wanted.command}") from None
+        raise LacksChunk(f"no figure {name} of it: {missing}", wanted.command) from None
     except PellucidError:
         raise
     except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
         # Shapes and types are as the schema says, but the values contradict each other: no recorder made this file.
         where = record.path or "in memory"
-        raise PellucidError(f"the figure {name} cannot be drawn from the record {where}: {shown(error)}") from error
+        raise PellucidError(
+            f"the figure {name} cannot be drawn from the record {where}: some of its values are not possible, or contradict "
+            "each other (`pellucid verify` compares them with their source)"
+        ) from error
 
 
 def figures_of(kind: Kind) -> list[str]:

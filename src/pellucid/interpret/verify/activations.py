@@ -11,20 +11,37 @@ from pellucid.generation.model import GPT
 from pellucid.interpret.formulas import attention_weights, lens_logits
 from pellucid.interpret.tap import ActivationTap
 from pellucid.interpret.verify.difference import Array
+from pellucid.runtime.runner import TokenSpan
+from pellucid.runtime.runner_selection import torch_runner
 
 
 class Activations:
     """The activations of one forward pass without a cache.
 
+    A model whose hooks may treat positions in any way (`runtime.uncached_runner`) is read as it was recorded: the prompt, then
+    as many tokens as each step had, since what it computes at a position may depend on those after it.
+
     Args:
         ids: the record's tokens. prompt: how many of them were given. positions: T.
+
+    Attributes:
+        logits: (S, V) float64. cached: whether a runner of this model caches keys and values.
     """
 
     def __init__(self, model: GPT, ids: list[int], prompt: int, positions: int) -> None:
         self.model = model
         self.tap = ActivationTap(model.config.n_layers, ("block_inputs", "attention", "writes"), clock=False)
-        hidden = model.hidden(torch.tensor([ids[:positions]], device=model.wte.weight.device), tap=self.tap)
-        self.logits = model.logits(hidden[0, prompt - 1 : len(ids) - 1]).double().cpu()  # (S, V)
+        runner = torch_runner(model, self.tap)
+        self.cached = runner.cached
+        if self.cached:
+            hidden = model.hidden(torch.tensor([ids[:positions]], device=model.wte.weight.device), tap=self.tap)
+            self.logits = model.logits(hidden[0, prompt - 1 : len(ids) - 1]).double().cpu()  # (S, V)
+            return
+        sequence = runner.open(positions)
+        spans = [TokenSpan(sequence, 0, ids[:prompt], "last")]
+        spans += [TokenSpan(sequence, place, ids[place : place + 1], "last") for place in range(prompt, positions)]
+        logits = [part for span in spans for part in runner.run([span]) if part is not None]
+        self.logits = torch.from_numpy(np.stack(logits[: len(ids) - prompt])).double()
 
     def block_input(self, level: int) -> Array:
         """(T, C) float64."""

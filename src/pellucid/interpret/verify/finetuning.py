@@ -63,8 +63,8 @@ def verify_finetuning(record: Record, run: Path) -> tuple[tuple[ChunkResult, ...
     """
     if not (run / RUN_FILE).is_file():
         raise PellucidError(
-            f"a finetuning record is verified with its run's directory (run.json, base/, model/), and {run} is none: name it "
-            "(-m RUN)"
+            f"a finetuning record is verified with its run's directory (run.json, base/, model/), and {run} is none: give "
+            "the run (on the command line -m RUN)"
         )
     plan = Plan.load(run, kind="finetune")
     check_same_run(record, record[_F + "plan"], plan, run)

@@ -55,6 +55,7 @@ from pellucid.record import Record
 from pellucid.record.check import named_specs
 from pellucid.record.triangle import SUM_ERROR, TOTAL_ERROR, rounding_error
 from pellucid.runtime.kv_cache import kv_cache_bytes
+from pellucid.runtime.module_changes import find_change
 
 
 _UPCAST_NOISE = 2.0**-15  # of float32
@@ -131,6 +132,13 @@ class GenerationVerifier:
             if (scale := self.record.entry(name).scale) is not None:
                 yield compared(f"{name}: scale", scale, (0.0, 1.0))
 
+    def change_words(self) -> Iterator[WordResult]:
+        """What was changed of the model beside its parameters, where the record or the model states something."""
+        stated, found = (self.record.provenance.machine or {}).get("model_change"), find_change(self.model)
+        reason = None if found is None else found.reason
+        if stated is not None or reason is not None:
+            yield compared("provenance/machine/model_change", stated, reason)
+
     # Inside the model.
 
     def _block_input(self, name: str) -> Difference:
@@ -203,7 +211,8 @@ class GenerationVerifier:
 
     def _cells(self) -> Difference:
         steps = self.steps.steps
-        return equal(self.record["generation/cells"], cache_cells(self.model.config.pattern, self.prompt, steps).numpy())
+        cells = cache_cells(self.model.config.pattern, self.prompt, steps, cached=self.computed.cached)
+        return equal(self.record["generation/cells"], cells.numpy())
 
     # Measured and given.
 
@@ -213,6 +222,8 @@ class GenerationVerifier:
         if name == "generation/cache_bytes":
             model, width = self.model, self.model.wte.weight.element_size()
             least, most = (kv_cache_bytes(model.config, positions, width) for positions in (self.positions, model.config.n_ctx))
+            if not self.computed.cached:
+                least = most = 0
             sound = sound and bool(np.all((values >= least) & (values <= max(least, most))))
             note = f"measured; {least:,} bytes are needed at least, {most:,} for the whole context"
         return ChunkResult(chunk=name, truth="measured", ok=sound, note=note if sound else f"{note}: not possible")

@@ -39,7 +39,7 @@ def recorded_model(record: Record, model: GPT) -> GPT:
     if found != named.model:
         raise PellucidError(
             f"the record was made with another model: it names {named.model[:12]}, and this one is {found[:12]} in "
-            f"{named.dtype}; name the recorded one (-m)"
+            f"{named.dtype}; give the recorded one (on the command line -m)"
         )
     if not same_json(dict(named.config), _plain(model.config.to_dict() | {"name": named.config.get("name", "")})):
         raise PellucidError("the record states another shape than its model has: it was changed")

@@ -3,7 +3,7 @@
 Q weight matrices, W positions of the fixed window, X positions of the example, V vocabulary, Z windows of the stretch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,12 +102,13 @@ def threads_and_generator(plan: Plan) -> Iterator[None]:
 
 def replay(
     run: Path, plan: Plan, batches: WindowBatches, tokenizer: Tokenizer, until: int, stretch: Stretch | None,
-    position: int | None,
+    position: int | None, on_progress: Callable[[str], None] = lambda line: None,
 ) -> Iterator[tuple[int, ReplayedStep]]:  # fmt: skip
     """Loads each of the weights that still exist, measures them, and runs the step after them again.
 
     Args:
         until: steps that the record covers. position: of the example, to keep its distributions.
+        on_progress: called before each, with a line that says which.
 
     Yields:
         The number of steps done, and what was computed from the weights after them.
@@ -116,7 +117,9 @@ def replay(
         PellucidError: a checkpoint is damaged.
     """
     with threads_and_generator(plan):
-        for step, path in saved_weights(run, plan, until).items():
+        saved = saved_weights(run, plan, until)
+        for number, (step, path) in enumerate(saved.items(), start=1):
+            on_progress(f"the weights after {step:,} steps, {number} of {len(saved)} that the run still has")
             yield step, _replay_one(run, plan, batches, tokenizer, until, stretch, position, step, path)
 
 

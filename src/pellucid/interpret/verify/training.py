@@ -71,11 +71,11 @@ class TrainingVerifier:
             provenance contradicts its plan.
     """
 
-    def __init__(self, record: Record, run: Path) -> None:
+    def __init__(self, record: Record, run: Path, on_progress: Callable[[str], None] = lambda line: None) -> None:
         if not (run / RUN_FILE).is_file():
             raise PellucidError(
                 f"a training record is verified with its run's directory (run.json, corpus/, checkpoints/), and {run} is none: "
-                "name it (-m RUN)"
+                "give the run (on the command line -m RUN)"
             )
         self.record, self.run = record, run
         self.plan = Plan.load(run, kind="train")
@@ -95,7 +95,7 @@ class TrainingVerifier:
         position = int(record[_T + "example/track"]) if _T + "example/track" in record else None
         within = position is not None and 0 <= position < self.plan.config.n_ctx
         example = position if within else None
-        replayed = replay(run, self.plan, self.batches, self.tokenizer, self.steps, self.stretch, example)
+        replayed = replay(run, self.plan, self.batches, self.tokenizer, self.steps, self.stretch, example, on_progress)
         self.replayed: dict[int, ReplayedStep] = dict(replayed)
         if self.steps in self.replayed and self.replayed[self.steps].model != record.provenance.model:
             raise PellucidError(

@@ -85,8 +85,8 @@ class VectorVerifier:
 
     def _read_out(self, activations: Activations) -> Array:
         """(D,) float64, computed in float32 from the last block's output."""
-        last = activations.tap.block_input(self.model.config.n_layers)[self.position]
-        return read_out(activations.model, last).double().cpu().numpy()
+        last = activations.tap.block_input(self.model.config.n_layers)[: self.position + 1]
+        return read_out(activations.model, last)[-1].double().cpu().numpy()
 
     def _listed(self) -> list[int]:
         """The first step's likeliest tokens, as the record lists them; `steps` checks those."""

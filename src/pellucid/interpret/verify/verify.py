@@ -3,6 +3,7 @@
 The formulas and tolerances are in the module of each kind: `generation`, `training`, `finetuning`.
 """
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,17 +19,22 @@ from pellucid.interpret.verify.report import ChunkResult, Report, WordResult
 from pellucid.interpret.verify.sampling_words import sampling_words
 from pellucid.interpret.verify.training import TrainingVerifier
 from pellucid.interpret.verify.words import chunk_words, header_words, provenance_words
-from pellucid.record import Record, check
+from pellucid.record import Record, check, open_record
 from pellucid.runtime.inference_mode import inference_mode
 
 
 @torch_defaults()
-def verify(record: Record, model: GPT | str | Path | None = None) -> Report:
+def verify(
+    record: Record | str | Path, model: GPT | str | Path | None = None, *,
+    on_progress: Callable[[str], None] = lambda line: None,
+) -> Report:  # fmt: skip
     """Recomputes a record's numbers and compares them.
 
     Args:
+        record: open, or a record's file.
         model: of a generation, the recorded model (in any dtype that converts to the recorded one) or anything that `load`
             takes. Of a run, its directory; default: the directory that the record's file is in.
+        on_progress: called with a line before each part that may take long: of a training record, each of its weights.
 
     Returns:
         One result a chunk and one a word of the header; `ok` says whether everything that could be recomputed is within its
@@ -39,14 +45,17 @@ def verify(record: Record, model: GPT | str | Path | None = None) -> Report:
         PellucidError: the record is damaged, lacks what recomputing needs, or names another model, tokenizer, prompt, seed or
             run; or a file of the run is missing.
     """
-    instance("record", record, Record, "an open record (pellucid.open(path))")
+    if isinstance(record, str | Path):
+        with open_record(path_of("record", record)) as opened:
+            return verify(opened, model, on_progress=on_progress)
+    instance("record", record, Record, "an open record (pellucid.open(path)), or its path")
     if model is not None and not isinstance(model, GPT):
         path_of("model", model)
     check(record, partial=True)
     if record.kind == "generation":
         chunks, words = _generation(record, model)
     elif record.kind == "training":
-        verifier = TrainingVerifier(record, _run_directory(record, model))
+        verifier = TrainingVerifier(record, _run_directory(record, model), on_progress)
         chunks, words = verifier.results(), verifier.words()
     else:
         chunks, words = verify_finetuning(record, _run_directory(record, model))
@@ -60,7 +69,7 @@ def verify(record: Record, model: GPT | str | Path | None = None) -> Report:
 
 def _generation(record: Record, model: GPT | str | Path | None) -> tuple[tuple[ChunkResult, ...], tuple[WordResult, ...]]:
     if model is None:
-        raise PellucidError("a generation record is verified with its model: name it (-m)")
+        raise PellucidError("a generation record is verified with its model: name it, as in record.verify(model)")
     loaded = model if isinstance(model, GPT) else load(model)
     recorded = recorded_model(record, loaded)
     upcast = None if NOISE[record.provenance.dtype] else recorded.copy().float()
@@ -79,6 +88,7 @@ def _generation(record: Record, model: GPT | str | Path | None) -> tuple[tuple[C
             *sampling_words(record, loaded, verifier.steps),
             *chunk_words(record, verifier.sources()),
             *verifier.scale_words(),
+            *verifier.change_words(),
         )
         return tuple(verifier.result(name) for name in record), words
 
@@ -88,5 +98,5 @@ def _run_directory(record: Record, model: GPT | str | Path | None) -> Path:
     if isinstance(model, GPT):
         raise PellucidError(f"a {record.kind} record is verified with its run's directory, not with a model alone: name it")
     if model is None and record.path is None:
-        raise PellucidError(f"this {record.kind} record lies in no run's directory: name that (-m RUN)")
+        raise PellucidError(f"this {record.kind} record lies in no run's directory: give that (on the command line -m RUN)")
     return Path(model) if model is not None else Path(str(record.path)).parent

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pellucid.arguments import path_of
+from pellucid.arguments import path_of, shown
 from pellucid.errors import PellucidError
 from pellucid.formats.hf_config import read_config
 from pellucid.generation.resolve import ASSETS, DEFAULT
@@ -21,6 +21,7 @@ from pellucid.serve.wire import ModelInfo, ModelShape, RecordInfo, RunInfo, Sour
 MAX_COMPLETIONS = 24  # records of completions made on the page; the oldest is dropped first
 _DEFAULT = ASSETS / DEFAULT
 _TITLE = 80  # characters of a record's text in a list
+_LISTED = 8  # ids in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,13 @@ class _IdTable:
         for path, known in list(self.by_path.items()):  # a copy: another thread's listing may add to it
             if known == name:
                 return path
-        raise PellucidError(f"there is no {name!r} here")
+        raise PellucidError(f"there is no {shown(name)} here: {self.listed()}")
+
+    def listed(self, *others: str) -> str:
+        """The ids that there are, in words."""
+        known = [*others, *self.by_path.values()]
+        more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+        return f"there are {', '.join(known[:_LISTED])}{more}" if known else "nothing of this kind is served"
 
 
 class SourceCatalog:
@@ -213,6 +220,8 @@ class SourceCatalog:
         """
         if name == DEFAULT and self._has_default:
             return DEFAULT, "the embedded model"
+        if name == DEFAULT:
+            raise PellucidError(f"the embedded model is not served here: name one in `model`; {self._models.listed()}")
         path = self._models.path(name)
         return path, path.name
 
