@@ -10,7 +10,10 @@ from torch import Tensor
 from pellucid.generation.model import GPT
 from pellucid.interpret.formulas import attention_weights, lens_logits
 from pellucid.interpret.tap import ActivationTap
-from pellucid.interpret.verify.difference import Array
+from pellucid.interpret.verify.difference import Array, row_spreads
+
+
+_FEW = 8  # positions: of fewer, the largest error of a channel is no measure of it
 
 
 class Activations:
@@ -45,15 +48,62 @@ class Activations:
         return torch.stack(blocks).double().cpu().numpy()
 
 
-def stream_error(right: Array, wide: Array | None, noise: float) -> Array:
-    """By how much each number of (..., C) vectors of the residual stream may be off.
+def stream_error(right: Array, wide: Array | None, noise: float, unit: float) -> Array:
+    """By how much each number of (..., T, C) vectors of the residual stream may be off.
+
+    Four times the smaller of what its position and its channel allow, and two units in the last place. A channel that is
+    larger than the others, as trained models have, says nothing of them, and neither does a position. What a channel allows
+    is at least three times the median of the number's position.
+
+    Args:
+        wide: the same computed in float32; None where `right` was. noise: the relative error of float32.
+        unit: one in the last place of 1 in the dtype that `right` was computed in.
+    """
+    size, own = (noise * np.abs(right), noise) if wide is None else (np.abs(right - wide), unit / 2)
+    largest = _root_mean_square if wide is None else np.max
+    allowed = largest(size, axis=-1, keepdims=True)
+    if right.shape[-2] >= _FEW:
+        by_channel = largest(size, axis=-2, keepdims=True)
+        allowed = np.minimum(allowed, np.maximum(by_channel, 3 * np.median(size, axis=-1, keepdims=True)))
+    error: Array = 4 * allowed + 4 * own * np.abs(right)
+    return error
+
+
+def stream_spreads(right: Array) -> Array:
+    """(T, C) the range that a number of (T, C) vectors of the residual stream is judged by.
+
+    The range of its position's vector, or the largest size of its channel where that is smaller; the median channel's at least.
+    """
+    size = np.abs(right).max(0, keepdims=True)
+    spreads: Array = np.minimum(row_spreads(right), np.maximum(size, np.median(size)))
+    return spreads
+
+
+def attention_error(right: Array, wide: Array | None, noise: float) -> Array:
+    """By how much each of (H, T, T) attention weights may be off.
+
+    An error e of a score moves its weight w by w (1 - w) e. In fewer bits than float32, e is the largest of the query's scores,
+    as far as the weights tell it; the median query's twice at least, and no more than the largest of the head.
 
     Args:
         wide: the same computed in float32; None where `right` was. noise: the relative error of float32.
     """
+    flexible = right * (1 - right)
+    error: Array = 16 * noise * flexible
     if wide is None:
-        return 4 * noise * (np.sqrt((right**2).mean(-1, keepdims=True)) + np.abs(right))
-    return np.broadcast_to(4 * np.abs(right - wide).max(-1, keepdims=True), right.shape)
+        return error
+    moved, known = np.abs(right - wide), flexible > 0.01
+    scores = np.divide(moved, flexible, out=np.zeros_like(moved), where=known)
+    by_query = scores.max(2, keepdims=True)  # (H, T, 1)
+    for head, tells in enumerate(known.any(2)):
+        typical = np.median(by_query[head][tells]) if tells.any() else 0.0
+        by_query[head] = np.clip(by_query[head], min(2 * typical, by_query[head].max()), None)
+    allowed: Array = error + 4 * np.maximum(by_query * flexible, moved)
+    return allowed
+
+
+def _root_mean_square(array: Array, axis: int, keepdims: bool) -> Array:
+    return np.sqrt((array**2).mean(axis, keepdims=keepdims))
 
 
 def logit_error(logits: Tensor, wide: Tensor | None, noise: float, dtype: torch.dtype) -> Tensor:

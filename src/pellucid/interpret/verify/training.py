@@ -41,6 +41,7 @@ from pellucid.interpret.verify.difference import (
     equal,
     equality,
     partial_result,
+    row_spreads,
     same_json,
     spread_of,
 )
@@ -269,7 +270,7 @@ class TrainingVerifier:
         if right.shape != self.record[name].shape:
             return self._same(name, False)
         difference = absolute_difference(self.record[name], right)
-        return Difference(difference, self._loss_tolerance(right), "nats", spread_of(right)).result(self.record, name)
+        return Difference(difference, self._loss_tolerance(right), "nats", row_spreads(right)).result(self.record, name)
 
     def _samples(self, name: str) -> ChunkResult:
         due = [step for step in self.plan.sample_at if step <= self.steps] if self.plan.sample_prompt else []
@@ -300,7 +301,7 @@ class TrainingVerifier:
             if stored.shape != losses.shape:
                 return self._same(name, False)
             difference = absolute_difference(stored, losses)
-            return Difference(difference, self._loss_tolerance(losses), "nats", spread_of(losses)).result(self.record, name)
+            return Difference(difference, self._loss_tolerance(losses), "nats", row_spreads(losses)).result(self.record, name)
         if not 0 <= position < losses.shape[1] or found.example is None:
             return self._same(name, False)
         if name.endswith("/track"):  # of two that gained equally up to rounding, either may be chosen

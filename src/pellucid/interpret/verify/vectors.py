@@ -9,10 +9,11 @@ cosines, the final LayerNorm) within the rounding of float32, and where it depen
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
 from pellucid.interpret.capture import LENS_CANDIDATES, WRITES
 from pellucid.interpret.vectors import cosines, embedding_source, embedding_vectors, output_source, read_out
-from pellucid.interpret.verify.activations import Activations, stream_error
+from pellucid.interpret.verify.activations import Activations, stream_error, stream_spreads
 from pellucid.interpret.verify.difference import Array, Difference, compare_top_tokens, equal, equality, spread_of
 from pellucid.record import Record
 
@@ -36,6 +37,7 @@ class VectorVerifier:
     ) -> None:
         self.record, self.model = record, computed.model
         self.computed, self.wide, self.noise = computed, wide, noise
+        self.unit = torch.finfo(self.model.wte.weight.dtype).eps
         self.token, self.position = prompt[-1], len(prompt) - 1
         self.by_name: dict[str, Callable[[], Difference]] = {
             _EMBEDDING + "token": self._token,
@@ -69,7 +71,8 @@ class VectorVerifier:
         if self.model.project_in is None:
             return equal(stored, right)
         wide = right.astype(np.float64)
-        return Difference(np.abs(stored - wide), stream_error(wide, None, self.noise), "", spread_of(wide))
+        error = stream_error(wide[None], None, self.noise, self.unit)[0]
+        return Difference(np.abs(stored - wide), error, "", spread_of(wide))
 
     def _nearest(self) -> tuple[Difference, Difference]:
         right = cosines(self.model, self.token).double().cpu()
@@ -80,12 +83,13 @@ class VectorVerifier:
     def _output(self) -> Difference:
         right = self._read_out(self.computed)
         wide = None if self.wide is None else self._read_out(self.wide)
-        error = stream_error(right, wide, self.noise) + _FLOAT32 * np.abs(right)
-        return Difference(np.abs(self.record[_OUTPUT + "vector"] - right), error, "", spread_of(right))
+        error, spreads = stream_error(right, wide, self.noise, self.unit), stream_spreads(right)
+        right, error, spread = (each[self.position] for each in (right, error, spreads))
+        return Difference(np.abs(self.record[_OUTPUT + "vector"] - right), error + _FLOAT32 * np.abs(right), "", spread)
 
     def _read_out(self, activations: Activations) -> Array:
-        """(D,) float64, computed in float32 from the last block's output."""
-        last = activations.tap.block_input(self.model.config.n_layers)[self.position]
+        """(T, D) float64, computed in float32 from the last block's output."""
+        last = activations.tap.block_input(self.model.config.n_layers)
         return read_out(activations.model, last).double().cpu().numpy()
 
     def _listed(self) -> list[int]:
@@ -103,10 +107,8 @@ class VectorVerifier:
         right = self.computed.written(part)  # (L, T, C)
         # The norm of an error bounds a norm's error.
         if self.wide is None:
-            error = np.sqrt((stream_error(right, None, self.noise) ** 2).sum(-1))
+            error = np.sqrt((stream_error(right, None, self.noise, self.unit) ** 2).sum(-1))
         else:
             error = 4 * np.sqrt(((right - self.wide.written(part)) ** 2).sum(-1))
         norms = np.sqrt((right**2).sum(-1))
-        return Difference(
-            np.abs(self.record[_NORMS + WRITES[part]] - norms), error + 2.0**-20 * norms, "", spread_of(norms)
-        )
+        return Difference(np.abs(self.record[_NORMS + WRITES[part]] - norms), error + 2.0**-20 * norms, "", norms)
