@@ -8,10 +8,10 @@ from typing import Any, BinaryIO
 
 from pellucid import events
 from pellucid.errors import PellucidError
-from pellucid.files import appending, replacing, sync_file
+from pellucid.files import appending, reading, replacing, sync_file
 from pellucid.runs.files import METRICS
-from pellucid.runs.metrics_lines import parse_line
-from pellucid.strict_json import Fields, parse_json
+from pellucid.runs.metrics_lines import MAX_LINE_BYTES, parse_line
+from pellucid.strict_json import Fields, parse_json, read_lines
 
 
 _OF_A_STEP = ("lr", "grad_norm", "tokens_per_s")
@@ -31,7 +31,7 @@ class MetricsWriter:
     def __init__(self, run: Path, *, keep_steps: int) -> None:
         path = run / METRICS
         if path.exists():
-            with path.open("rb") as old, replacing(path) as new:
+            with reading(path) as old, replacing(path) as new:
                 new.writelines(line for line, values in _lines(old, path) if keep_steps and values["step"] <= keep_steps)
         self.file = appending(path)
 
@@ -97,11 +97,17 @@ def read_metrics(run: Path, *, until: int | None = None) -> list[dict[str, Any]]
         until: the last step whose lines are wanted. None: all.
 
     Raises:
-        OSError: there is no such file.
-        PellucidError: a line that this did not write; the message names file, line and field.
+        FileNotFoundError: there is no such file.
+        PellucidError: it cannot be read, or holds a line that this did not write; the message names file, line and field.
     """
-    with (run / METRICS).open("rb") as file:
-        lines = [values for _, values in _lines(file, run / METRICS)]
+    path = run / METRICS
+    try:
+        with reading(path) as file:
+            lines = [values for _, values in _lines(file, path)]
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise PellucidError(f"cannot read {path}: {error.strerror or error}") from None
     return lines if until is None else [line for line in lines if line["step"] <= until]
 
 
@@ -111,8 +117,8 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]
     Raises:
         PellucidError: a line that is not one of a run's.
     """
-    for number, line in enumerate(file, start=1):
-        if line.endswith(b"}\n"):
+    for number, line in enumerate(read_lines(file, MAX_LINE_BYTES), start=1):
+        if line.endswith(b"}\n") or len(line) > MAX_LINE_BYTES:
             try:
                 values = parse_line(line)
                 if missing := [name for name in ("tokens", *(_OF_A_STEP if "loss" in values else ())) if name not in values]:
@@ -125,7 +131,7 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]
 def last_step(run: Path) -> int | None:
     """The step of the last readable line of `metrics.jsonl`, of which only the end is read; None where there is none."""
     try:
-        with (run / METRICS).open("rb") as file:
+        with reading(run / METRICS) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _END))
             lines = file.read(_END).splitlines()
     except OSError:
