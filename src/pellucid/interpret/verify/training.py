@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,6 +54,7 @@ from pellucid.record import Record, open_record
 from pellucid.record.check import named_specs
 from pellucid.runs.files import CORPUS, RUN_FILE
 from pellucid.runs.plan import Plan
+from pellucid.strict_json import is_text
 from pellucid.text import Tokenizer
 from pellucid.training.batches import WindowBatches
 from pellucid.training.watch import steps_before_example
@@ -60,7 +62,6 @@ from pellucid.training.watch import steps_before_example
 
 LOSS_TOLERANCE = {"float32": 2.0**-12, "bfloat16": 2.0**-5}
 _T = "training/"
-_SAMPLE = {"step", "tokens", "prompt", "ids", "text"}  # the keys of a sample
 
 
 class TrainingVerifier:
@@ -215,9 +216,8 @@ class TrainingVerifier:
     def _pieces(self, name: str) -> ChunkResult:
         ids = ("window/ids", "example/ids", "example/topk_ids", "stretch/ids")
         named = {int(token) for chunk in ids if _T + chunk in self.record for token in self.record[_T + chunk].ravel()}
-        samples = self.record[_T + "samples"] if _T + "samples" in self.record else []  # noqa: SIM401 (a record has no get)
-        for line in samples:
-            named |= {int(token) for token in line["ids"]} | set(self.tokenizer.encode(line["prompt"]))
+        for line in (self._sample_lines() or []) if _T + "samples" in self.record else []:
+            named |= set(line["ids"]) | set(self.tokenizer.encode(line["prompt"]))
         named = {token for token in named if 0 <= token < self.plan.config.vocab_size}
         table = piece_table(self.tokenizer, named)
         return equal(self.record[name], table[PIECES.index(name)]).result(self.record, name)
@@ -272,10 +272,23 @@ class TrainingVerifier:
         difference = absolute_difference(self.record[name], right)
         return Difference(difference, self._loss_tolerance(right), "nats", row_spreads(right)).result(self.record, name)
 
+    def _sample_lines(self) -> list[dict[str, Any]] | None:
+        """The samples as the record holds them; None where it holds anything else in their place."""
+        stored = self.record[_T + "samples"]
+        kinds = {"step": int, "tokens": int, "prompt": str, "ids": list, "text": str}
+        if not isinstance(stored, list):
+            return None
+        for line in stored:
+            if not isinstance(line, dict) or {key: type(value) for key, value in line.items()} != kinds:
+                return None
+            if not all(type(token) is int for token in line["ids"]) or not is_text(line["prompt"]):
+                return None
+        return stored
+
     def _samples(self, name: str) -> ChunkResult:
         due = [step for step in self.plan.sample_at if step <= self.steps] if self.plan.sample_prompt else []
-        stored, log = self.record[name], None if self.logged is None or name not in self.logged else self.logged[name]
-        if not isinstance(stored, list) or not all(isinstance(line, dict) and line.keys() == _SAMPLE for line in stored):
+        stored, log = self._sample_lines(), None if self.logged is None or name not in self.logged else self.logged[name]
+        if stored is None:
             return self._same(name, False)
         if not same_json([line["step"] for line in stored], due) or (log is not None and not same_json(stored, log)):
             return self._same(name, False)

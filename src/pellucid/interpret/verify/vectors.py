@@ -83,9 +83,12 @@ class VectorVerifier:
     def _output(self) -> Difference:
         right = self._read_out(self.computed)
         wide = None if self.wide is None else self._read_out(self.wide)
+        stored = self.record[_OUTPUT + "vector"]
+        if stored.shape != right.shape[1:]:
+            return equality(False)
         error, spreads = stream_error(right, wide, self.noise, self.unit), stream_spreads(right)
         right, error, spread = (each[self.position] for each in (right, error, spreads))
-        return Difference(np.abs(self.record[_OUTPUT + "vector"] - right), error + _FLOAT32 * np.abs(right), "", spread)
+        return Difference(np.abs(stored - right), error + _FLOAT32 * np.abs(right), "", spread)
 
     def _read_out(self, activations: Activations) -> Array:
         """(T, D) float64, computed in float32 from the last block's output."""
