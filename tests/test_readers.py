@@ -13,7 +13,7 @@ from test_writers import PACKAGE
 
 import pellucid
 from pellucid.errors import PellucidError
-from pellucid.files import reading
+from pellucid.files import reading, write_whole
 from pellucid.formats import gguf_read
 from pellucid.runs.metrics import MetricsWriter, last_step, read_metrics
 from pellucid.runs.metrics_lines import MAX_LINE_BYTES
@@ -133,6 +133,27 @@ def test_a_run_whose_metrics_are_no_file_is_listed(tiny_run: Path, tmp_path: Pat
         read_metrics(run)
     with pytest.raises(OSError, match="not a regular file"):
         MetricsWriter(run, keep_steps=1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no FIFOs")
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_model_is_not_saved_into_a_fifo(name: str, tmp_path: Path) -> None:
+    """And nothing else of it is written before that is seen."""
+    fifo(tmp_path / name)
+    model = pellucid.GPT(pellucid.GPTConfig(vocab_size=30, n_ctx=8, n_layers=1, d_model=8, n_heads=2), seed=1)
+    with pytest.raises(PellucidError, match="not a regular file"):
+        model.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such permissions")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o755])
+def test_what_is_replaced_keeps_its_permissions(mode: int, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old", encoding="utf-8")
+    path.chmod(mode)
+    write_whole(path, "new")
+    assert (path.read_text(encoding="utf-8"), path.stat().st_mode & 0o777) == ("new", mode)
 
 
 def test_a_line_without_end_is_refused_early(tmp_path: Path) -> None:

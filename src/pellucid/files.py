@@ -1,8 +1,8 @@
 """Opening files: writing so that readers see the old one or the new one, SHA-256 of files, and a lock that holds a folder.
 
 Every file that Pellucid writes is written here. A file is written under a random name beside its target (created exclusively,
-with the mode that the umask gives), and then takes the target's name; after an error or Ctrl-C it is removed. What a target is
-decides the rest:
+with the mode of the file that it replaces, or that the umask gives), and then takes the target's name; after an error or Ctrl-C
+it is removed. What a target is decides the rest:
 
 - nothing, or a regular file: it is made, or replaced.
 - a FIFO, a terminal or another character device, or a file that this process has open (/dev/stdout): it is written into.
@@ -53,6 +53,7 @@ def replacing(path: Path | str, *, what: str = "", durable: bool = False) -> Ite
         temporary = place.with_name(temporary_name())
         try:
             with create(temporary) as file:
+                _copy_mode(place, temporary)
                 yield file
                 file.flush()
                 if durable:
@@ -174,6 +175,16 @@ def replaces(path: Path | str) -> bool:
     return isinstance(place, Path) and not _is_stream(place)
 
 
+def check_regular(path: Path) -> None:
+    """Refuses, before a folder's other files are written, a file of it that is there and is no regular one.
+
+    Raises:
+        PellucidError: it is a FIFO, a device, a folder, or a link to one.
+    """
+    if path.exists() and not path.is_file():
+        raise PellucidError(f"cannot write {path}: it is not a regular file")
+
+
 def same_file(a: Path, b: Path) -> bool:
     """Whether both paths exist and are the same file."""
     return a.exists() and b.exists() and a.samefile(b)
@@ -223,6 +234,13 @@ def temporary_name() -> str:
 def _without_following(path: str, flags: int) -> int:
     """Opens the file itself, never what a link of its name points to, on systems that can tell."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def _copy_mode(place: Path, temporary: Path) -> None:
+    """Gives a new file the permissions of the one that it will replace: who might not read that must not read this."""
+    if sys.platform != "win32":
+        with suppress(FileNotFoundError):
+            os.chmod(temporary, os.lstat(place).st_mode & 0o777)
 
 
 def _regular_file(path: str, flags: int) -> int:

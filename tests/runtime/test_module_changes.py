@@ -5,6 +5,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -437,6 +438,18 @@ def test_a_compiled_call_that_is_another_is_seen() -> None:
     genuine._torchdynamo_orig_callable = mlp._call_impl  # type: ignore[attr-defined]
     mlp._compiled_call_impl = genuine
     assert find_change(model) is None
+
+
+def test_a_parameter_that_is_a_negative_view(tmp_path: Path) -> None:
+    model = original().copy()
+    weight = model.h[0].mlp.c_fc.weight
+    weight.data = torch._neg_view(-weight.data)
+    assert weight.is_neg()
+    check(model, [5, 9, 2], "generate")
+    assert model.generate([5, 9], max_tokens=3, seed=1).ids == original().generate([5, 9], max_tokens=3, seed=1).ids
+    model.save(tmp_path)
+    assert torch.equal(pellucid.load(tmp_path).h[0].mlp.c_fc.weight, original().h[0].mlp.c_fc.weight)
+    assert pellucid.xray(model, [5], max_tokens=1).verify(original()).ok  # of the same fingerprint
 
 
 @pytest.mark.parametrize("length", [0, None])
