@@ -14,7 +14,11 @@ from pellucid.runs.metrics_lines import MAX_LINE_BYTES, parse_line
 from pellucid.strict_json import Fields, parse_json, read_lines
 
 
-_OF_A_STEP = ("lr", "grad_norm", "tokens_per_s")
+# What a line must also hold, by a field that it holds.
+_ALSO = {
+    "step": ("tokens",), "loss": ("lr", "grad_norm", "tokens_per_s"), "held_out_loss": ("bits_per_byte",),
+    "sample": ("prompt", "ids"),
+}  # fmt: skip
 _END = 1 << 16  # bytes of the end of the file that `last_step` reads: some hundred lines
 
 
@@ -121,7 +125,8 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]
         if line.endswith(b"}\n") or len(line) > MAX_LINE_BYTES:
             try:
                 values = parse_line(line)
-                if missing := [name for name in ("tokens", *(_OF_A_STEP if "loss" in values else ())) if name not in values]:
+                wanted = [name for key, names in _ALSO.items() if key in values for name in names]
+                if missing := [name for name in wanted if name not in values]:
                     raise ValueError(f"it lacks {missing[0]!r}")
                 yield line, values
             except ValueError as error:
