@@ -38,21 +38,21 @@ def test_an_outlier_channel_hides_nothing(dtype: torch.dtype, size: float, chann
 
 
 @cases(40)
-@given(positions=st.integers(1, 20), channels=st.integers(3, 40), size=st.floats(0, 6), seed=st.integers(0, 2**32 - 1))
+@given(positions=st.integers(1, 20), channels=st.integers(24, 48), size=st.floats(0, 6), seed=st.integers(0, 2**32 - 1))
 def test_errors_of_positions_and_channels_of_different_sizes(positions: int, channels: int, size: float, seed: int) -> None:
-    """Errors as of rounding, large in one channel: all are within their tolerance, and the others' stay as they were."""
+    """Errors that are large in one channel: the others are within their tolerance, which does not grow with it."""
     random = np.random.default_rng(seed)
     scale = np.ones(channels)
     scale[0] = 10**size
     wide = random.normal(size=(positions, channels)) * scale
     one, two = (wide + 0.01 * scale * random.normal(size=wide.shape) for _ in range(2))
     allowed = stream_error(one, wide, 2.0**-15, 2.0**-7)
-    # Of fewer than eight positions the position's largest is all there is to tell, which always covers; then the range tells.
-    assert (np.abs(two - one)[:, 1:] <= allowed[:, 1:] * (1 if positions < 8 else 1.5)).all()
-    if positions >= 8 and channels >= 8:
+    # Normal errors, unlike those of rounding, are not bounded by the number: the large channel is left out.
+    assert (np.abs(two - one)[:, 1:] <= 1.5 * allowed[:, 1:]).all()
+    if positions >= 8:  # of fewer, the position's largest error is all there is to tell
         assert allowed[:, 1:].max() <= 1.0
     spreads = stream_spreads(one)
-    assert (spreads[:, 1:] <= 2 * np.abs(one[:, 1:]).max() + 1e-12).all() or channels < 4
+    assert (spreads[:, 1:] <= 2 * np.abs(one[:, 1:]).max()).all()
 
 
 @cases(40)
