@@ -25,9 +25,11 @@ from training_records import training_record
 import pellucid
 from pellucid.corpus import Document
 from pellucid.draw import figures
+from pellucid.draw.figure_files import draw_figures
 from pellucid.draw.film.film_json import from_json
 from pellucid.errors import PellucidError
 from pellucid.finetuning.examples import read_examples
+from pellucid.formats.convert import convert
 from pellucid.generation.text_generator import open_text_generator
 from pellucid.planning.source import planned_model
 from pellucid.record import open_record
@@ -36,6 +38,7 @@ from pellucid.serve.studio.sources import SourceCatalog, describe_record
 from pellucid.serve.studio.static_page import write_page
 
 
+GGUF_HEADER = 8000  # bytes of the header of the GGUF file made here, or less
 ALLOWED = 1 << 30  # bytes of address space that reading one file may take beyond what the process has
 # What JSON can say and Python's `json` does not write, by the text that stands for it.
 RAW = {
@@ -119,6 +122,19 @@ def changed_weights(data: bytes, choose: random.Random) -> bytes:
     return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
+def changed_gguf(data: bytes, choose: random.Random) -> bytes:
+    """A GGUF file with a few numbers of its header replaced, or cut."""
+    if choose.random() < 0.1:
+        return data[: choose.randrange(len(data))]
+    copy = bytearray(data)
+    for _ in range(choose.choice([1, 1, 2, 8])):
+        width = choose.choice([1, 4, 8])
+        value = choose.choice([0, 1, 3, 255, 2**31, 2**32 - 1, 2**63, 2**64 - 1, choose.getrandbits(64)]) % 256**width
+        at = choose.randrange(choose.choice([32, 512, GGUF_HEADER]))
+        copy[at : at + width] = value.to_bytes(width, "little")
+    return bytes(copy)
+
+
 def changed_record(data: bytes, choose: random.Random) -> bytes:
     """A record with one place of its header changed, or a chunk that claims to be large; its checksums are right."""
     length = struct.unpack_from("<I", data, 12)[0]
@@ -167,13 +183,29 @@ def with_other_chunk(header: dict[str, Any], data: bytes, choose: random.Random)
 Read = Callable[[Path], Any]
 
 
+def converted(source: Path, destination: Path, to: str) -> None:
+    """A model in another format, as the command writes it."""
+    model = pellucid.load(source)
+    convert(model, model.tokenizer, destination, to=to)
+
+
 def read_model(folder: Path) -> None:
     """Everything that reads a model directory."""
     for read in (
         pellucid.load, lambda path: open_text_generator(path, kernel="off"), planned_model,
         lambda path: SourceCatalog([path]).listing(),
+        lambda path: converted(path, path / "converted.gguf", "gguf"),
     ):  # fmt: skip
         attempt(read, folder)
+
+
+def read_gguf(folder: Path) -> None:
+    """Everything that reads a GGUF file."""
+    file = folder / "model.gguf"
+    attempt(pellucid.load, file)
+    attempt(planned_model, file)
+    attempt(lambda path: open_text_generator(path, kernel="off"), file)
+    attempt(lambda path: converted(path, folder / "converted", "pellucid"), file)
 
 
 def read_run(folder: Path) -> None:
@@ -194,6 +226,8 @@ def read_record(path: Path) -> None:
             for name in record:
                 attempt(lambda _, record=record, name=name: record[name], file)
             attempt(lambda _: describe_record(record, "record-1", "title"), file)
+            attempt(lambda _: pellucid.verify(record, file.parent / "run"), file)
+            attempt(lambda _: draw_figures([file], file.parent / "drawn", formats=("svg",)), file)
             for name in figures.figures_of(record.kind):
                 attempt(lambda _, name=name: figures.figure(record, name, width=360), file)
 
@@ -233,6 +267,7 @@ def make_files(folder: Path) -> dict[str, tuple[Path, Path, Callable[[bytes, ran
     film = figures.figure(training, "loss", width=360).to_json()
     (folder / "small" / "film.json").write_text(film, encoding="utf-8")
     (folder / "small" / "examples.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 3, encoding="utf-8")
+    converted(run / "model", folder / "small" / "model.gguf", "gguf")
     body = {"model": "default", "prompt": "Once", "max_tokens": 3, "temperature": 0.8, "stop": ["."], "seed": 1, "record": True}
     (folder / "small" / "body.json").write_text(json.dumps(body), encoding="utf-8")
     model, small, newest = run / "model", folder / "small", sorted((run / "checkpoints").iterdir())[-1]
@@ -240,6 +275,7 @@ def make_files(folder: Path) -> dict[str, tuple[Path, Path, Callable[[bytes, ran
         "config.json": (model, model / "config.json", changed_file, read_model),
         "tokenizer.json": (model, model / "tokenizer.json", changed_file, read_model),
         "safetensors": (model, model / "model.safetensors", changed_weights, read_model),
+        "gguf": (small, small / "model.gguf", changed_gguf, read_gguf),
         "index": (hugging_face, hugging_face / "model.safetensors.index.json", changed_file, read_model),
         "run.json": (run, run / "run.json", changed_file, read_run),
         "metrics.jsonl": (run, run / "metrics.jsonl", changed_lines, read_run),

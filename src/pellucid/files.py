@@ -1,13 +1,15 @@
-"""Writing files so that readers see the old one or the new one, SHA-256 of files, and a lock that holds a folder.
+"""Opening files: writing so that readers see the old one or the new one, SHA-256 of files, and a lock that holds a folder.
 
 Every file that Pellucid writes is written here. A file is written under a random name beside its target (created exclusively,
-with the mode that the umask gives), and then takes the target's name; after an error or Ctrl-C it is removed. What a target is
-decides the rest:
+with the mode of the file that it replaces, or that the umask gives), and then takes the target's name; after an error or Ctrl-C
+it is removed. What a target is decides the rest:
 
 - nothing, or a regular file: it is made, or replaced.
 - a FIFO, a terminal or another character device, or a file that this process has open (/dev/stdout): it is written into.
 - a symbolic link of this user or of root: what it points to is the target, and the link stays.
 - another user's link, a directory, a socket, a block device: refused.
+
+Files of models, runs and records are opened for reading here as well (`reading`): somebody else may have made them.
 """
 
 import errno
@@ -17,6 +19,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -57,6 +60,7 @@ def replacing(path: Path | str, *, what: str = "", durable: bool = False) -> Ite
         temporary = place.with_name(temporary_name())
         try:
             with create(temporary) as file:
+                _copy_mode(place, temporary)
                 yield file
                 file.flush()
                 if durable:
@@ -85,9 +89,9 @@ def write_whole(path: Path | str, content: str | bytes, *, what: str = "", durab
 
 def copy_whole(source: Path, path: Path) -> None:
     """Copies a file's content as `replacing` writes it."""
-    with source.open("rb", buffering=0) as old, replacing(path) as new:
+    with reading(source) as old, replacing(path) as new:
         block = memoryview(bytearray(1 << 18))  # stays in the processor's cache
-        while count := old.readinto(block):
+        while count := old.readinto(block):  # more than the file's buffer, which is passed by
             new.write(block[:count])
 
 
@@ -122,6 +126,15 @@ def appending(path: Path) -> BinaryIO:
         return cast(BinaryIO, open(place, "ab", opener=_without_following))
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def reading(path: Path) -> BufferedReader:
+    """Opens a regular file to read it. Never waits, as opening a FIFO would.
+
+    Raises:
+        OSError: there is none, or it is something else: a FIFO, a socket, a device, a folder.
+    """
+    return open(path, "rb", opener=_regular_file)
 
 
 def updating(path: Path) -> BinaryIO:
@@ -169,6 +182,16 @@ def replaces(path: Path | str) -> bool:
     """Whether writing to `path` makes or replaces a regular file, rather than going into a FIFO, a device or an open file."""
     place = _follow(Path(path))
     return isinstance(place, Path) and not _is_stream(place)
+
+
+def check_regular(path: Path) -> None:
+    """Refuses, before a folder's other files are written, a file of it that is there and is no regular one.
+
+    Raises:
+        PellucidError: it is a FIFO, a device, a folder, or a link to one.
+    """
+    if path.exists() and not path.is_file():
+        raise PellucidError(f"cannot write {path}: it is not a regular file")
 
 
 def same_file(a: Path, b: Path) -> bool:
@@ -222,6 +245,28 @@ def temporary_name() -> str:
 def _without_following(path: str, flags: int) -> int:
     """An opener that does not follow a symbolic link of that name, on systems with O_NOFOLLOW."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def _copy_mode(place: Path, temporary: Path) -> None:
+    """Gives a new file the permissions of the one that it will replace: who might not read that must not read this."""
+    if sys.platform != "win32":
+        with suppress(FileNotFoundError):
+            os.chmod(temporary, os.lstat(place).st_mode & 0o777)
+
+
+def _regular_file(path: str, flags: int) -> int:
+    """Opens a regular file, whatever happens to its name meanwhile. Opening without blocking changes nothing for those."""
+    fault = "it is not a regular file"
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a device that is not there
+            raise OSError(errno.EINVAL, fault, path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, fault, path)
+    return descriptor
 
 
 def _resolve(path: Path) -> Path | int:
@@ -279,7 +324,7 @@ def _refuse_other_kinds(place: Path) -> None:
 
 def sha256(path: Path) -> str:
     """Hex digest of a file, read in pieces."""
-    with path.open("rb") as file:
+    with reading(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -7,18 +7,19 @@ values than a sixteenth of the limit of bytes, since a parsed `[]` takes twenty 
 """
 
 import codecs
+import errno
 import json
 import math
 import re
-import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, BinaryIO, Final, NoReturn
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 from pellucid.file_signatures import HEAD, mistaken_for
+from pellucid.files import reading
 
 
 MAX_BYTES = 1 << 24  # of a file, unless its kind needs more
@@ -80,12 +81,13 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
     Raises:
         OSError: there is no such file, or it cannot be read. PellucidError: it is a folder or a device.
     """
-    with path.open("rb") if stat.S_ISREG(path.stat().st_mode) else _not_a_file(path) as file:
-        return file.read(max_bytes + 1)
-
-
-def _not_a_file(path: Path) -> NoReturn:
-    raise PellucidError(f"{path} is not a regular file")
+    try:
+        with reading(path) as file:
+            return file.read(max_bytes + 1)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EISDIR):
+            raise PellucidError(f"{path} is not a regular file") from None
+        raise
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -140,6 +142,11 @@ def is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def read_lines(file: BinaryIO, max_bytes: int = MAX_BYTES) -> Iterator[bytes]:
+    """The lines of an open file; of one that `parse_json` will refuse for its length, only as much as it takes to tell."""
+    return iter(lambda: file.readline(max_bytes + 1), b"")
 
 
 class Fields:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 import pellucid
+from pellucid import strict_json
+from pellucid.files import reading
 from pellucid.generation.text_generator import open_text_generator
 
 
@@ -18,12 +20,12 @@ def by_torch(source: Path) -> object:
 def test_config_json_is_read_once(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch, opened: Callable[[Path], object]
 ) -> None:
-    open_path, reads = Path.open, []
+    reads = []
 
-    def counted(path: Path, *args: Any, **kwargs: Any) -> Any:
+    def counted(path: Path) -> Any:
         reads.append(path.name)
-        return open_path(path, *args, **kwargs)
+        return reading(path)
 
-    monkeypatch.setattr(Path, "open", counted)
+    monkeypatch.setattr(strict_json, "reading", counted)
     opened(tiny_run / "model")
     assert reads.count("config.json") == 1

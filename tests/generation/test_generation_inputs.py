@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from models import lively
 
 import pellucid
+from pellucid.errors import PellucidError
 from pellucid.formats.convert import convert
 from pellucid.generation.inputs import list_of_prompts, token_ids
 from pellucid.generation.text_generator import open_text_generator
@@ -147,3 +148,9 @@ def test_a_gguf_file_is_a_model_as_its_conversion_reads_it(
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(pellucid.PellucidError, match=r"Small\.GGUF"):
         pellucid.load(file)
+
+
+def test_a_prompt_without_numbers() -> None:
+    model = pellucid.GPT(pellucid.GPTConfig(vocab_size=30, n_ctx=8, n_layers=1, d_model=8, n_heads=2), seed=1)
+    with pytest.raises(PellucidError, match="on the meta device"):
+        model.generate(torch.tensor([1, 2], device="meta"), max_tokens=1)

@@ -65,8 +65,9 @@ def test_the_truth_passes(model: pellucid.GPT, records: dict[str, pellucid.Recor
 @pytest.mark.parametrize("name", list(OPTIONS))
 def test_other_dtypes(model: pellucid.GPT, dtype: torch.dtype, name: str) -> None:
     record = pellucid.xray(model.copy().to(dtype), PROMPT, max_tokens=12, seed=5, **OPTIONS[name])
-    assert record.verify(model).ok  # made from the same weights
-    assert record.verify(model.copy().to(dtype)).ok
+    converted, own = record.verify(model), record.verify(model.copy().to(dtype))  # made from the same weights
+    assert converted.ok and own.ok
+    assert "provenance/dtype" in converted.unverified and "provenance/dtype" not in own.unverified
     changed = record["generation/steps/drawn_logprobs"] * 1.0
     changed[3] -= 40.0
     assert bad(signed_again(record, {"generation/steps/drawn_logprobs": changed}).verify(model))
@@ -248,6 +249,14 @@ REFUSED: dict[str, Callable[[pellucid.Record, pellucid.GPT], object]] = {
 def test_another_model_seed_or_prompt_is_refused(model: pellucid.GPT, records: dict[str, pellucid.Record], says: str) -> None:
     with pytest.raises(PellucidError, match=says):
         REFUSED[says](records["cut"], model)
+
+
+def test_a_record_of_another_dtype_is_not_vouched_for(model: pellucid.GPT, records: dict[str, pellucid.Record]) -> None:
+    """Relabelled as float16, with the fingerprint of the model's copy in float16: its numbers are within that tolerance."""
+    liar = replaced(records["plain"], dtype="float16", model=fingerprint(model.copy().half()))
+    report = liar.verify(model)
+    assert not report.ok or "provenance/dtype" in report.unverified
+    assert "provenance/dtype" not in records["plain"].verify(model).unverified
 
 
 def test_another_prompt_throughout_is_caught(model: pellucid.GPT, records: dict[str, pellucid.Record]) -> None:

@@ -1,11 +1,14 @@
 """Models that a user changed: hooks, replaced methods and modules, edited weights. The answer is that of `model(ids)`."""
 
+import functools
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from cases import cases
 from changed_models import CONFIG, EDITS, NAMES, Wrapped, changed, original, replace_module, scale_output
 from hypothesis import given
@@ -13,10 +16,13 @@ from hypothesis import strategies as st
 from models import PATTERN_SETS
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import pellucid
 from pellucid.errors import PellucidError
-from pellucid.gpt.decoder import Attention
+from pellucid.gpt import decoder
+from pellucid.gpt.decoder import DEFINED_FUNCTIONS, Attention
 from pellucid.runtime.kernel.runner import unavailable_reason
 from pellucid.runtime.module_changes import find_change
 from pellucid.runtime.runner_selection import default_runner, torch_runner
@@ -176,6 +182,99 @@ def test_a_hook_on_all_modules_is_called() -> None:
         check(model, [5, 9, 2], "generate")
     finally:
         handle.remove()
+
+
+class DoubledLinear(TorchFunctionMode):
+    """Doubles what every linear function gives."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        return found * 2 if func is F.linear else found
+
+
+class HalvedGelu(TorchDispatchMode):
+    """Halves the activations."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        return found / 2 if "gelu" in str(func) else found
+
+
+@pytest.mark.parametrize("mode", [DoubledLinear, HalvedGelu])
+def test_an_active_mode_sees_the_calls(mode: Any) -> None:
+    model = original().copy()
+    with mode():
+        assert "Mode is active" in str(find_change(model))
+        check(model, [5, 9, 2], "generate")
+    with torch.device("cpu"):  # a mode too, which changes no call of a model
+        assert find_change(model) is None
+
+
+@pytest.mark.parametrize("place", list(DEFINED_FUNCTIONS), ids=lambda place: place.__name__)
+def test_a_replaced_function_is_seen(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in DEFINED_FUNCTIONS[place]:
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, lambda *args, **kwargs: None)
+            assert find_change(original()) is not None, name
+    assert find_change(original()) is None
+
+
+@pytest.mark.parametrize(("place", "name"), [(F, "linear"), (decoder, "self_attention")])
+def test_a_replaced_function_is_called(place: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    function = getattr(place, name)
+    monkeypatch.setattr(place, name, lambda *args, **kwargs: function(*args, **kwargs) * 1.25)
+    check(original().copy(), [5, 9, 2], "generate")
+
+
+@cases(20)
+@given(st.sampled_from([name for name, _ in original().named_parameters()]))
+def test_a_tensor_in_place_of_a_parameter_is_seen(name: str) -> None:
+    model = original().copy()
+    owner, _, attribute = name.rpartition(".")
+    module = model.get_submodule(owner)
+    vars(module)[attribute] = getattr(module, attribute) * 1.25
+    assert find_change(model) is not None
+    check(model, [5, 9, 2], "generate")
+
+
+def test_a_compiled_call_that_is_another_is_seen() -> None:
+    model = original().copy()
+    mlp = model.h[0].mlp
+    mlp._compiled_call_impl = lambda x: mlp._call_impl(x) * 1.25
+    assert "_compiled_call_impl" in str(find_change(model))
+    check(model, [5, 9, 2], "generate")
+    genuine = functools.partial(mlp._call_impl)  # stands for what `mlp.compile()` makes, which takes seconds
+    genuine._torchdynamo_orig_callable = mlp._call_impl  # type: ignore[attr-defined]
+    mlp._compiled_call_impl = genuine
+    assert find_change(model) is None
+
+
+def test_a_parameter_that_is_a_negative_view(tmp_path: Path) -> None:
+    model = original().copy()
+    weight = model.h[0].mlp.c_fc.weight
+    weight.data = torch._neg_view(-weight.data)
+    assert weight.is_neg()
+    check(model, [5, 9, 2], "generate")
+    assert model.generate([5, 9], max_tokens=3, seed=1).ids == original().generate([5, 9], max_tokens=3, seed=1).ids
+    model.save(tmp_path)
+    assert torch.equal(pellucid.load(tmp_path).h[0].mlp.c_fc.weight, original().h[0].mlp.c_fc.weight)
+    assert pellucid.xray(model, [5], max_tokens=1).verify(original()).ok  # of the same fingerprint
+
+
+@pytest.mark.parametrize("length", [0, None])
+def test_a_module_with_a_length_or_without(length: int | None) -> None:
+    """As torch.compile's modules, which raise where they are asked for one."""
+
+    class Measured(Wrapped):
+        def __len__(self) -> int:
+            if length is None:
+                raise TypeError("it does not support len()")
+            return length
+
+    model = original().copy()
+    replace_module(model, "h.1.mlp", Measured(model.h[1].mlp))
+    check(model, [5, 9, 2], "generate")
+    assert not model.h[1].mlp.dropout.training
 
 
 def test_a_subclass_computes_as_it_says() -> None:

@@ -107,6 +107,7 @@ REFUSED: dict[str, Any] = {
     "presence_penalty must be": {"presence_penalty": 3},
     "repetition_penalty must be from 0.01 to 100": {"repetition_penalty": "much"},
     "'-1' is no token id": {"logit_bias": {"-1": 1}},
+    "logit_bias names a token twice": {"logit_bias": {"5": 100, "05": -100}},
     "a stop string must be text": {"stop": ["a", 1]},
     "record must be true or false": {"record": 1},
     "unknown field 'slide'": {"slide": True},

@@ -18,6 +18,7 @@ from serving import Slow, SlowEngine, ask, events, events_of, is_idle, read, sta
 from test_serve_hostile_clients import printed as printed
 
 from pellucid.engine import options as option_table
+from pellucid.errors import PellucidError
 from pellucid.serve import Studio
 from pellucid.serve.http import connection as connections
 from pellucid.serve.http.lifetime import MAX_BODY, RequestLifetimeMiddleware
@@ -339,3 +340,37 @@ def test_a_header_that_decides_is_given_once(studio: Studio, name: str) -> None:
         lines = [f"{one}: {value}" for one, value in {**good, "Connection": "close"}.items() if one != name]
         head = "\r\n".join(["POST /api/generate HTTP/1.1", *lines, f"{name}: {first}", f"{name}: {second}", "", ""])
         assert answered(studio, head.encode() + body).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_server_that_closes_does_not_wait_for_a_model_to_be_loaded(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    from pellucid.generation import load as loading
+
+    go, begun, original = threading.Event(), threading.Event(), loading.load
+
+    def slow_load(source: Any) -> Any:
+        begun.set()
+        assert go.wait(60)
+        if fails:
+            raise PellucidError("damaged meanwhile")
+        return original(source)
+
+    monkeypatch.setattr(loading, "load", slow_load)
+    studio = Studio([tiny_run], port=0).start()
+    try:
+        asking = [start(studio, {"record": record}) for record in (True, False, True)]
+        assert begun.wait(20)
+        closer = threading.Thread(target=studio.close)
+        closer.start()
+        for connection in asking:
+            with closing(connection), connection.getresponse() as answer:
+                assert answer.status == 503 and json.loads(answer.read()) == {"error": "the server is closing"}
+        closer.join(20)
+        assert not closer.is_alive()
+    finally:
+        loader = next((one for one in threading.enumerate() if one.name == "pellucid studio: loading"), None)
+        go.set()
+        if loader is not None:
+            loader.join(20)

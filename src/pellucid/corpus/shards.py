@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from pellucid.arguments import shown
 from pellucid.corpus.tokens import Tokens
 from pellucid.errors import PellucidError
-from pellucid.files import sha256
-from pellucid.strict_json import Fields, parse_json, read_json
+from pellucid.files import reading, sha256
+from pellucid.strict_json import Fields, parse_json, read_json, read_lines
 
 
 FORMAT_VERSION = 2
@@ -56,8 +56,8 @@ class TokenCorpus:
             return
         file = self.path / DOCUMENTS
         try:
-            with file.open("rb") as lines:
-                yield from map(parse_json, lines)
+            with reading(file) as lines:
+                yield from map(parse_json, read_lines(lines))
         except (OSError, ValueError) as error:
             raise PellucidError(f"cannot read {file}: {error}; build the corpus again") from error
 

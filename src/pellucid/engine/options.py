@@ -103,7 +103,7 @@ class SamplingOption:
             for key in value:
                 if not (key.isascii() and key.isdigit() and len(key) < 16):
                     raise PellucidError(f"{self.name} gives token ids their biases: {key!r} is no token id")
-            value = {int(key): bias for key, bias in value.items()}
+            value = [(int(key), bias) for key, bias in value.items()]  # "5" and "05" are one token: `check` refuses that
         wide = self.type == "int" and self.maximum is not None and self.maximum > 2**53
         if wide and isinstance(value, str) and fullmatch(r"-?[0-9]{1,19}", value):
             value = int(value)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.files import write_whole
+from pellucid.files import reading, write_whole
 from pellucid.generation.model import GPT
 from pellucid.gpt.bits_per_byte import bits_per_byte
 from pellucid.gpt.loss import IGNORE
 from pellucid.hashing import mix, permuted
-from pellucid.strict_json import parse_json
+from pellucid.strict_json import parse_json, read_lines
 from pellucid.text import Tokenizer
 from pellucid.training.step import loss_of
 
@@ -42,8 +42,11 @@ class Example:
             raise PellucidError(f"an example holds half a character (a lone surrogate): {error.reason}") from None
 
 
-def read_examples(path: str | Path) -> list[Example]:
+def read_examples(path: str | Path, *, of_a_run: bool = False) -> list[Example]:
     """Reads JSONL, a line an example: `{"prompt": "...", "completion": "..."}`.
+
+    Args:
+        of_a_run: the file lies in a run's directory: anything but a regular file is refused. Else it may be a FIFO.
 
     Raises:
         PellucidError: no such file, not UTF-8, or a line that is not such an object (the message gives its number).
@@ -51,8 +54,8 @@ def read_examples(path: str | Path) -> list[Example]:
     path = Path(path)
     examples = []
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+        with reading(path) if of_a_run else path.open("rb") as file:
+            for number, line in enumerate(read_lines(file), start=1):
                 text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
                 if text.strip():
                     examples.append(_example(text, f"{path}, line {number}"))

@@ -180,7 +180,7 @@ class ExampleWorkload(Workload):
     def default_prompt(self) -> str:
         """The prompt of a held-out example; none for text."""
         path = self.run / HELD_OUT_EXAMPLES
-        held_out = read_examples(path) if path.exists() else []
+        held_out = read_examples(path, of_a_run=True) if path.exists() else []
         return held_out[len(held_out) // 2].prompt if held_out else ""
 
 
@@ -192,5 +192,5 @@ def batches_of(run: Path, base: GPT, batch: int, seed: int, held_out_windows: in
         return WindowBatches(
             corpus, tokenizer, base.config.n_ctx, batch, seed, held_out_windows=held_out_windows
         )
-    train, held_out = (read_examples(run / name) for name in (EXAMPLES, HELD_OUT_EXAMPLES))
+    train, held_out = (read_examples(run / name, of_a_run=True) for name in (EXAMPLES, HELD_OUT_EXAMPLES))
     return ExampleBatches(train, held_out, tokenizer, base.config.n_ctx, batch, seed)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.files import reading
 from pellucid.formats.gguf_blocks import decode
 from pellucid.formats.gguf_container import GgufHeader, TensorEntry, Value, read_header
 from pellucid.formats.gguf_names import ARCHITECTURE, PATTERN, gguf_name
@@ -43,7 +44,7 @@ class GgufFile:
         Raises:
             PellucidError: the file has changed since, or holds NaN or infinite values.
         """
-        with self.path.open("rb") as file:
+        with reading(self.path) as file:
             for name, entry in self.entries.items():
                 tensor = _load(file, entry, self.path)
                 if not torch.isfinite(tensor).all():
@@ -82,7 +83,7 @@ def read(path: str | Path) -> GgufFile:
     path = Path(path)
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with reading(path) as file:
             header = read_header(file, size, path)
             config = _config(header.values, path)
             entries = _entries(header, config, path)

@@ -48,7 +48,10 @@ def _items(given: Any, name: str) -> list[Any]:
     dimensions = getattr(given, "ndim", 1)
     if isinstance(given, str | Mapping | Set) or dimensions == 0 or not isinstance(given, Iterable):
         raise _refused(given, name)
-    listed: list[Any] = given.tolist() if hasattr(given, "ndim") and hasattr(given, "tolist") else list(given)
+    try:
+        listed: list[Any] = given.tolist() if hasattr(given, "ndim") and hasattr(given, "tolist") else list(given)
+    except NotImplementedError:  # PyTorch's error
+        raise PellucidError(f"a {name} must have numbers: this tensor is on the meta device, which keeps none") from None
     return listed
 
 

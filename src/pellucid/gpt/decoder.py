@@ -9,7 +9,9 @@ relatives do otherwise (`GPTConfig`) is a branch that GPT-3 never takes. What tr
 `model(ids)` gives logits, `model(ids, targets)` a loss.
 """
 
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Literal, cast
 
 import torch
@@ -301,4 +303,14 @@ DEFINED_METHODS: dict[type[nn.Module], dict[str, object]] = {
     nn.Embedding: {"forward": nn.Embedding.forward},
     nn.LayerNorm: {"forward": nn.LayerNorm.forward},
     nn.Module: {name: vars(nn.Module)[name] for name in ("__call__", "_wrapped_call_impl", "_call_impl")},
+}
+# And the functions, by the module that holds them.
+_OF_TORCH = ("linear", "embedding", "layer_norm", "gelu", "relu", "dropout", "conv1d", "pad", "scaled_dot_product_attention")
+_OF_THIS_ROOM = ("attention", "attention_tiles", "compressor", "decoder", "self_attention", "sparse")
+DEFINED_FUNCTIONS: dict[ModuleType, dict[str, object]] = {
+    F: {name: getattr(F, name) for name in _OF_TORCH},
+    torch: {name: getattr(torch, name) for name in ("softmax", "bmm", "baddbmm", "cat")},
+} | {
+    module: {name: value for name, value in vars(module).items() if callable(value)}
+    for module in (sys.modules[f"{__package__}.{name}"] for name in _OF_THIS_ROOM)
 }

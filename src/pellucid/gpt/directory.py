@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import PellucidError
-from pellucid.files import make_folder, write_whole
+from pellucid.files import check_regular, make_folder, write_whole
 from pellucid.gpt.config_json import CONFIG, WEIGHTS, to_json
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.quantize import BITS, is_quantized, pack_nibbles, quantize
@@ -60,6 +60,8 @@ def save_model(model: Decoder, directory: Path, *, storage: str = "float32") -> 
         tensor = tensor.to(torch.float32 if storage in BITS else getattr(torch, storage))
         tensors[PREFIX + name] = tensor.T.contiguous() if name.endswith(TRANSPOSED) else tensor.contiguous()
     make_folder(directory)
+    for name in (CONFIG, WEIGHTS, "tokenizer.json"):
+        check_regular(directory / name)
     write_whole(directory / CONFIG, json.dumps(to_json(model.config, storage), indent=2) + "\n")
     write_tensors(directory / WEIGHTS, tensors, metadata={"format": "pt"})
 

@@ -25,4 +25,4 @@ def fingerprint(model: Decoder) -> str:
 
 
 def _digest(parameter: Tensor) -> str:
-    return sha256(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data).hexdigest()
+    return sha256(parameter.detach().cpu().resolve_neg().contiguous().view(torch.uint8).numpy().data).hexdigest()

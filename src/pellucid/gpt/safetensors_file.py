@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 from pellucid.file_signatures import HEAD, text_in_place
+from pellucid.files import reading
 from pellucid.gpt.quantize import check_groups
 from pellucid.gpt.tensor_names import SCALE, TensorSource
 from pellucid.strict_json import Fields, parse_json
@@ -87,7 +88,7 @@ class SafetensorsFiles:
 
     def _read(self, path: Path) -> dict[str, _Location]:
         try:
-            file = self._open[path] = path.open("rb")
+            file = self._open[path] = reading(path)
             return _read_header(path, file)
         except FileNotFoundError:
             raise PellucidError(f"no model in {path.parent}: it has no {path.name}") from None

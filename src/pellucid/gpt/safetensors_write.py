@@ -49,4 +49,4 @@ def write_tensors(
     with replacing(path, durable=durable) as file:
         file.write(len(head).to_bytes(8, "little") + head)
         for name in names:
-            file.write(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            file.write(tensors[name].detach().cpu().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -97,7 +97,7 @@ def _write(writer: RecordWriter, run: Path, plan: Plan, base: GPT, tuned: GPT) -
 def examples_of(run: Path) -> list[Example]:
     """The first held-out examples; none if the run trained on plain text."""
     held_out = run / HELD_OUT_EXAMPLES
-    return read_examples(held_out)[:MAX_EXAMPLES] if held_out.is_file() else []
+    return read_examples(held_out, of_a_run=True)[:MAX_EXAMPLES] if held_out.is_file() else []
 
 
 def change_norms(base: GPT, tuned: GPT) -> Array:

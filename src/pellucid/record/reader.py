@@ -13,7 +13,7 @@ import numpy as np
 
 from pellucid.arguments import path_of, shown, text_of
 from pellucid.errors import PellucidError
-from pellucid.files import replacing, same_file
+from pellucid.files import reading, replacing, same_file
 from pellucid.record.container import (
     KINDS,
     PREAMBLE_BYTES,
@@ -93,7 +93,7 @@ class Record(Mapping[str, Any]):
             inside = next((one for one in sorted(path.glob(f"*{SUFFIX}")) if one.is_file()), None)
             raise PellucidError(f"{path} is a folder: name a record in it, such as {inside or path / f'tale{SUFFIX}'}")
         try:
-            return cls(path.open("rb"), path)
+            return cls(reading(path), path)
         except OSError as error:
             raise PellucidError(f"cannot read the record {path}: {error.strerror or error}") from error
 

@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pellucid import events
-from pellucid.files import appending, cannot_write, replacing, sync_file
+from pellucid.errors import PellucidError
+from pellucid.files import appending, cannot_write, reading, replacing, sync_file
 from pellucid.runs.files import METRICS
-from pellucid.runs.metrics_lines import parse_line
+from pellucid.runs.metrics_lines import MAX_LINE_BYTES, parse_line
 from pellucid.runs.plan import Plan
-from pellucid.strict_json import Fields, parse_json
+from pellucid.strict_json import Fields, parse_json, read_lines
 
 
-_OF_A_STEP = ("lr", "grad_norm", "tokens_per_s")
+# What a line must also hold, by a field that it holds.
+_ALSO = {
+    "step": ("tokens",), "loss": ("lr", "grad_norm", "tokens_per_s"), "held_out_loss": ("bits_per_byte",),
+    "sample": ("prompt", "ids"),
+}  # fmt: skip
 _END = 1 << 16  # bytes of the end of the file that `last_step` reads: some hundred lines
 
 
@@ -42,7 +47,7 @@ class MetricsWriter:
         self.path = path = run / METRICS
         self.damaged = DamagedLines()
         if path.exists():
-            with path.open("rb") as old, replacing(path) as new:
+            with reading(path) as old, replacing(path) as new:
                 lines = _lines(old, self.damaged if keep_steps else DamagedLines())
                 new.writelines(line + b"\n" for line, values in lines if keep_steps and values["step"] <= keep_steps)
         self.file = appending(path)
@@ -133,9 +138,15 @@ def read_metrics(run: Path, *, until: int | None = None) -> list[dict[str, Any]]
         until: the last step whose lines are wanted. None: all.
 
     Raises:
-        OSError: there is no such file.
+        FileNotFoundError: there is no such file.
+        PellucidError: it cannot be read.
     """
-    lines, damaged = readable_lines(run)
+    try:
+        lines, damaged = readable_lines(run)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise PellucidError(f"cannot read {run / METRICS}: {error.strerror or error}") from None
     if damaged.count:
         warnings.warn(f"{run / METRICS}: {damaged}", stacklevel=2)
     return lines if until is None else [line for line in lines if line["step"] <= until]
@@ -144,7 +155,7 @@ def read_metrics(run: Path, *, until: int | None = None) -> list[dict[str, Any]]
 def readable_lines(run: Path) -> tuple[list[dict[str, Any]], DamagedLines]:
     """The lines of a run's `metrics.jsonl`, and what was left out of them. Raises OSError where there is no such file."""
     damaged = DamagedLines()
-    with (run / METRICS).open("rb") as file:
+    with reading(run / METRICS) as file:
         return [values for _, values in _lines(file, damaged)], damaged
 
 
@@ -169,14 +180,15 @@ def missing_line(lines: Sequence[Mapping[str, Any]], plan: Plan, step: int) -> s
 
 def _lines(file: BinaryIO, damaged: DamagedLines) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """The readable lines of an open file, without their ends, and their values; the others are added to `damaged`."""
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(read_lines(file, MAX_LINE_BYTES), start=1):
         text = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).strip()
         try:
             values = parse_line(text)
-            if missing := [name for name in ("tokens", *(_OF_A_STEP if "loss" in values else ())) if name not in values]:
+            wanted = [name for key, names in _ALSO.items() if key in values for name in names]
+            if missing := [name for name in wanted if name not in values]:
                 raise ValueError(f"it lacks {missing[0]!r}")
         except ValueError as error:
-            if text and line.endswith(b"\n"):
+            if text and (line.endswith(b"\n") or len(line) > MAX_LINE_BYTES):
                 damaged.add(number, error)
             continue
         yield text, values
@@ -185,7 +197,7 @@ def _lines(file: BinaryIO, damaged: DamagedLines) -> Iterator[tuple[bytes, dict[
 def last_step(run: Path) -> int | None:
     """The step of the last readable line of `metrics.jsonl`, of which only the end is read; None where there is none."""
     try:
-        with (run / METRICS).open("rb") as file:
+        with reading(run / METRICS) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _END))
             lines = file.read(_END).splitlines()
     except OSError:

@@ -18,7 +18,7 @@ def inference_mode(model: nn.Module) -> Iterator[None]:
     training, left = [], [model]
     while left:  # as `Module.modules`, which takes longer; twice the same module does no harm
         module = left.pop()
-        left += filter(None, module._modules.values())
+        left += [child for child in module._modules.values() if child is not None]  # some have a length, or none
         if module.training:
             module.training = False
             training.append(module)

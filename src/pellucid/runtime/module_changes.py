@@ -1,8 +1,9 @@
-"""What a model computes beyond its config and its parameters: hooks, replaced methods, replaced modules.
+"""What a model computes beyond its config and its parameters: hooks, modes, replaced methods, functions and modules.
 
 A kernel reads the parameters and never calls a module, so it must not compute a model that was changed in one of these ways.
 The comparison is with a decoder of the same config as this package makes it, attribute by attribute, so that a change is seen
-whatever tool made it (LoRA, parametrizations, quantization, hooks of any library).
+whatever tool made it (LoRA, parametrizations, quantization, hooks of any library). Functions of PyTorch and of the decoder are
+compared with those that were there when the decoder was imported.
 """
 
 from collections.abc import Iterator
@@ -12,10 +13,13 @@ from typing import Literal
 
 import torch
 from torch import nn
+from torch._C import _len_torch_dispatch_stack
 from torch.nn.modules import module as torch_module
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
 
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.decoder import DEFINED_METHODS, Decoder
+from pellucid.gpt.decoder import DEFINED_FUNCTIONS, DEFINED_METHODS, Decoder
 
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))  # parameters, submodules, hooks, the training flag
@@ -47,6 +51,12 @@ def find_change(model: Decoder) -> ModuleChange | None:
 def _hooks_and_methods(model: Decoder) -> Iterator[str]:
     if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
         yield "there is a forward hook on all modules"
+    if _active_modes():
+        yield "a TorchFunctionMode or TorchDispatchMode is active"
+    for place, functions in DEFINED_FUNCTIONS.items():
+        for name, function in functions.items():
+            if vars(place).get(name) is not function:
+                yield f"{place.__name__}.{name} was replaced"
     for cls, methods in DEFINED_METHODS.items():
         for name, method in methods.items():
             if vars(cls).get(name) is not method:
@@ -59,9 +69,20 @@ def _hooks_and_methods(model: Decoder) -> Iterator[str]:
         where = name or "the model"
         if module._forward_hooks or module._forward_pre_hooks:
             yield f"{where} has a forward hook"
+        compiled = vars(module).get("_compiled_call_impl")
+        if compiled is not None and getattr(compiled, "_torchdynamo_orig_callable", None) != module._call_impl:
+            yield f"{where} has a _compiled_call_impl of its own"
         for attribute in vars(module):
+            if attribute in module._parameters or attribute in module._modules:
+                yield f"{where} has another {attribute} before its own"
             if attribute not in _OF_EVERY_MODULE and callable(getattr(type(module), attribute, None)):
                 yield f"{where} has a {attribute} of its own"
+
+
+def _active_modes() -> bool:
+    """Whether a mode sees the calls of this thread; one that only says where tensors are made does not count."""
+    functions = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    return _len_torch_dispatch_stack() > 0 or any(not isinstance(mode, DeviceContext) for mode in functions)
 
 
 def _replaced(model: Decoder) -> Iterator[str]:

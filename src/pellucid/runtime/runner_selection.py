@@ -116,6 +116,8 @@ def _unavailable_reason(model: "Decoder", change: "ModuleChange | None") -> str 
     for name, parameter in model.named_parameters():
         if type(parameter) is not torch.nn.Parameter or parameter.layout != torch.strided:
             return f"it takes dense tensors, and {name} is a {type(parameter).__name__} of layout {parameter.layout}"
+        if parameter.is_neg():
+            return f"it reads a tensor's memory, and {name} is a view that negates it"
         if parameter.device != weight.device or parameter.dtype != weight.dtype:
             return f"it takes weights of one dtype and device, and {name} is {parameter.dtype} on {parameter.device}"
     from pellucid.runtime.kernel.runner import unavailable_reason

@@ -10,9 +10,12 @@ from torch import Tensor
 from pellucid.generation.model import GPT
 from pellucid.interpret.formulas import attention_weights, lens_logits
 from pellucid.interpret.tap import ActivationTap
-from pellucid.interpret.verify.difference import Array
+from pellucid.interpret.verify.difference import Array, row_ranges
 from pellucid.runtime.runner import TokenSpan
 from pellucid.runtime.runner_selection import torch_runner
+
+
+_FEW = 8  # positions: of fewer, the largest error of a channel is no measure of it
 
 
 class Activations:
@@ -62,15 +65,62 @@ class Activations:
         return torch.stack(blocks).double().cpu().numpy()
 
 
-def stream_error(expected: Array, upcast: Array | None, noise: float) -> Array:
-    """By how much each number of (..., C) vectors of the residual stream may be off.
+def stream_error(expected: Array, upcast: Array | None, noise: float, unit: float) -> Array:
+    """By how much each number of (..., T, C) vectors of the residual stream may be off.
+
+    Four times the smaller of what its position and its channel allow, and two units in the last place. A channel that is
+    larger than the others, as trained models have, says nothing of them, and neither does a position. What a channel allows
+    is at least three times the median of the number's position.
+
+    Args:
+        upcast: the same computed in float32; None where `expected` was. noise: the relative error of float32.
+        unit: one in the last place of 1 in the dtype that `expected` was computed in.
+    """
+    size, own = (noise * np.abs(expected), noise) if upcast is None else (np.abs(expected - upcast), unit / 2)
+    largest = _root_mean_square if upcast is None else np.max
+    allowed = largest(size, axis=-1, keepdims=True)
+    if expected.shape[-2] >= _FEW:
+        by_channel = largest(size, axis=-2, keepdims=True)
+        allowed = np.minimum(allowed, np.maximum(by_channel, 3 * np.median(size, axis=-1, keepdims=True)))
+    error: Array = 4 * allowed + 4 * own * np.abs(expected)
+    return error
+
+
+def stream_ranges(expected: Array) -> Array:
+    """(T, C) the range that a number of (T, C) vectors of the residual stream is judged by.
+
+    The range of its position's vector, or the largest size of its channel where that is smaller; the median channel's at least.
+    """
+    size = np.abs(expected).max(0, keepdims=True)
+    ranges: Array = np.minimum(row_ranges(expected), np.maximum(size, np.median(size)))
+    return ranges
+
+
+def attention_error(expected: Array, upcast: Array | None, noise: float) -> Array:
+    """By how much each of (H, T, T) attention weights may be off.
+
+    An error e of a score moves its weight w by w (1 - w) e. In fewer bits than float32, e is the largest of the query's scores,
+    as far as the weights tell it; the median query's twice at least, and no more than the largest of the head.
 
     Args:
         upcast: the same computed in float32; None where `expected` was. noise: the relative error of float32.
     """
+    flexible = expected * (1 - expected)
+    error: Array = 16 * noise * flexible
     if upcast is None:
-        return 4 * noise * (np.sqrt((expected**2).mean(-1, keepdims=True)) + np.abs(expected))
-    return np.broadcast_to(4 * np.abs(expected - upcast).max(-1, keepdims=True), expected.shape)
+        return error
+    moved, known = np.abs(expected - upcast), flexible > 0.01
+    scores = np.divide(moved, flexible, out=np.zeros_like(moved), where=known)
+    by_query = scores.max(2, keepdims=True)  # (H, T, 1)
+    for head, tells in enumerate(known.any(2)):
+        typical = np.median(by_query[head][tells]) if tells.any() else 0.0
+        by_query[head] = np.clip(by_query[head], min(2 * typical, by_query[head].max()), None)
+    allowed: Array = error + 4 * np.maximum(by_query * flexible, moved)
+    return allowed
+
+
+def _root_mean_square(array: Array, axis: int, keepdims: bool) -> Array:
+    return np.sqrt((array**2).mean(axis, keepdims=keepdims))
 
 
 def logit_error(logits: Tensor, upcast: Tensor | None, noise: float, dtype: torch.dtype) -> Tensor:

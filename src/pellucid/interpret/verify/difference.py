@@ -23,8 +23,8 @@ class Difference:
 
     Attributes:
         unit: of difference and tolerance.
-        value_range: range of the recomputed values (`range_of`): where a tolerance is more than `MATERIAL` of it, the number is
-            unchecked. Never taken from what the file states.
+        value_range: range of the recomputed values of the number's row (`row_ranges`): where a tolerance is more than
+            `MATERIAL` of it, the number is unchecked. Never taken from what the file states.
     """
 
     difference: Array
@@ -53,12 +53,24 @@ class Difference:
 
 
 def range_of(recomputed: Array) -> float:
-    """The range of recomputed values, largest less smallest; where all are equal (or there is one), their size."""
-    finite = np.asarray(recomputed, np.float64)
-    finite = finite[np.isfinite(finite)]
-    if not finite.size:
-        return 0.0
-    return float(np.ptp(finite)) or float(np.abs(finite).max())
+    """The range of the recomputed values of one row (of any shape), as `row_ranges` defines it."""
+    return float(row_ranges(np.asarray(recomputed).reshape(1, -1))[0, 0])
+
+
+def row_ranges(recomputed: Array, axis: int | tuple[int, ...] = -1) -> Array:
+    """(..., 1) the range of each row's values, largest less smallest; where all are equal (or there is one), their size.
+
+    A row is what is read as one: a position's vector, a step's list, a moment's picture. The range of all rows together would
+    hide that a tolerance covers one of them.
+    """
+    values = np.asarray(recomputed, np.float64)
+    finite = np.isfinite(values)
+    low, high = (values.min(axis, keepdims=True, initial=np.inf, where=finite),
+                 values.max(axis, keepdims=True, initial=-np.inf, where=finite))  # fmt: skip
+    some = low <= high
+    low, high = np.where(some, low, 0.0), np.where(some, high, 0.0)
+    ranges: Array = np.where(low < high, high - low, np.abs(high))
+    return ranges
 
 
 def equality(same: bool) -> Difference:
@@ -108,8 +120,8 @@ def compare_top_tokens(
     found[repeated] = np.inf
     rounding = 2.0**-24 * np.abs(expected)
     return (
-        Difference(np.abs(found - expected), 2 * nats + rounding, unit, range_of(expected)),
-        Difference(np.abs(stored - np.where(valid, found, expected)), nats + rounding, unit, range_of(expected)),
+        Difference(np.abs(found - expected), 2 * nats + rounding, unit, row_ranges(expected)),
+        Difference(np.abs(stored - np.where(valid, found, expected)), nats + rounding, unit, row_ranges(expected)),
     )
 
 
@@ -161,7 +173,12 @@ def compare_rows(
     for row, expected in recomputed.items():
         difference[row] = absolute_difference(stored[row], expected)
         tolerance[row] = np.nan_to_num(allowed(expected))
-    value_range = range_of(np.stack(list(recomputed.values()))) if recomputed else math.inf
+    value_range: Array = math.inf
+    if recomputed:  # a row is a step's numbers; where a step has one, all steps'
+        rows = np.stack(list(recomputed.values()))
+        value_range = np.full_like(stored, range_of(rows))
+        if rows.ndim > 1:
+            value_range[list(recomputed)] = row_ranges(rows, tuple(range(1, rows.ndim)))
     found = Difference(difference, tolerance, unit, value_range)
     where = [steps[row] for row in recomputed]
     return partial_result(record, found, name, where, len(steps) - len(where), logged is not None)

@@ -7,16 +7,20 @@ and each step is derived from the logits at its position (`steps`). Recomputed a
 they differ by rounding. Tolerances follow from the recomputed numbers, by the cause of the error:
 
     compute   float32: NOISE x the largest logit, for log-probabilities and what follows from them; 4 x NOISE x (the root mean
-              square + the number), for block inputs; 16 x NOISE x w (1 - w), for an attention weight w. Sums were taken in
-              another order
-              fewer bits: by the differences between computing in that dtype and in float32, the largest at the position:
-              three times it and one unit in the last place, for logits; four times, for block inputs and attention
+              square of position or channel + the number), for block inputs; 16 x NOISE x w (1 - w), for an attention weight w.
+              Sums were taken in another order
+              fewer bits: by the differences between computing in that dtype and in float32: three times the largest of the
+              position and one unit in the last place, for logits; four times the smaller of the position's and the channel's
+              largest, for block inputs; four times the query's, for attention (`activations`)
     bfloat16  half a unit in the last place: 2^-8 of the number at most
     float16   of attention, half a step of the recomputed row (`record.triangle`); sums of a row's weights and of their errors
               by what that rounding allows
     uint8     of attention in schema 1.0, half a step, 1/510
     float32   2^-24 of the number
     draws, cells, given numbers: none
+
+A tolerance is judged by the range of its row: of a position's vector (block inputs also by channel), of a query's weights, from
+0, of a list of candidates; a number that stands alone, by its size or its list's range.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,7 +39,13 @@ from pellucid.interpret.formulas import (
     cache_cells,
     lens_source,
 )
-from pellucid.interpret.verify.activations import Activations, logit_error, stream_error
+from pellucid.interpret.verify.activations import (
+    Activations,
+    attention_error,
+    logit_error,
+    stream_error,
+    stream_ranges,
+)
 from pellucid.interpret.verify.difference import (
     Array,
     Difference,
@@ -43,7 +53,7 @@ from pellucid.interpret.verify.difference import (
     equal,
     equality,
     joined,
-    range_of,
+    row_ranges,
     stacked,
 )
 from pellucid.interpret.verify.identity import NOISE
@@ -144,22 +154,18 @@ class GenerationVerifier:
     def _block_input(self, name: str) -> Difference:
         level = int(name.rsplit("/", 1)[1])
         expected = self.computed.block_input(level)  # (T, C)
-        noise = stream_error(expected, None if self.upcast is None else self.upcast.block_input(level), self.noise)
+        unit = torch.finfo(self.model.wte.weight.dtype).eps
+        noise = stream_error(expected, None if self.upcast is None else self.upcast.block_input(level), self.noise, unit)
         rounding = 2.0**-8 if self.record.entry(name).dtype == "bfloat16" else 2.0**-24
         tolerance = noise + rounding * (np.abs(expected) + noise)
-        return Difference(np.abs(self.record[name] - expected), tolerance, "", range_of(expected))
+        return Difference(np.abs(self.record[name] - expected), tolerance, "", stream_ranges(expected))
 
     def _attention(self, name: str) -> Difference:
         block = int(name.rsplit("/", 1)[1])
         expected = self.computed.attention(block)  # (H, T, T)
-        flexible = expected * (1 - expected)  # an error e of a score moves its weight w by w (1 - w) e
-        noise = 16 * self.noise * flexible
-        if self.upcast is not None:
-            moved = np.abs(expected - self.upcast.attention(block))
-            with np.errstate(divide="ignore", invalid="ignore"):
-                scores = np.where(flexible > 0.01, moved / flexible, 0.0).max((1, 2), keepdims=True)  # (H, 1, 1)
-            noise = noise + 4 * np.maximum(scores * flexible, moved)
-        difference, dtype, value_range = self.record[name] - expected, self.record.entry(name).dtype, range_of(expected)
+        noise = attention_error(expected, None if self.upcast is None else self.upcast.attention(block), self.noise)
+        difference, dtype = self.record[name] - expected, self.record.entry(name).dtype
+        value_range = expected.max(-1, keepdims=True)
         if dtype == "uint8":
             return Difference(np.abs(difference), noise + 1 / 510 + 2.0**-22, "", value_range)
         if dtype == "float32":
@@ -191,11 +197,12 @@ class GenerationVerifier:
             allowed = torch.from_numpy(2 * nats)
             least, most = ((logprobs > expected + allowed).sum(-1), (logprobs >= expected - allowed).sum(-1) - 1)
             middle = (least + most).double().numpy() / 2
-            value_range = float(self.model.config.vocab_size)
-            by_rank.append(Difference(np.abs(ranks[level] - middle), most.numpy() - middle, "tokens", value_range))
+            # One place, or a tenth of the rank, is no material part.
+            by_rank.append(Difference(np.abs(ranks[level] - middle), most.numpy() - middle, "tokens", np.maximum(middle, 10)))
             number = expected[:, 0].numpy()
+            list_of = torch.cat((logprobs.topk(min(20, logprobs.shape[1])).values, expected), 1).numpy()
             error = nats[:, 0] + 2.0**-24 * np.abs(number)
-            by_number.append(Difference(np.abs(stored[level] - number), error, "nats", range_of(logprobs.numpy())))
+            by_number.append(Difference(np.abs(stored[level] - number), error, "nats", row_ranges(list_of)[:, 0]))
         return stacked(by_rank), stacked(by_number)
 
     @cached_property

@@ -21,7 +21,7 @@ from torch import Tensor
 from pellucid.engine.options import SamplingOptions
 from pellucid.engine.sampling import largest, uniform
 from pellucid.interpret.capture import SAMPLE_INDEX
-from pellucid.interpret.verify.difference import Array, Difference, compare_top_tokens, range_of, valid_ids
+from pellucid.interpret.verify.difference import Array, Difference, compare_top_tokens, row_ranges, valid_ids
 from pellucid.record import Record
 
 
@@ -76,9 +76,7 @@ class StepVerifier:
         """Against the model's own distribution."""
         expected = self.logprobs.gather(1, torch.tensor(self.drawn)[:, None])[:, 0].numpy()
         found = np.abs(self.chunks["drawn_logprobs"] - expected)
-        # One number may be all there is, so they are judged by the range of a step's likeliest tokens.
-        value_range = range_of(self.logprobs.topk(min(20, self.vocab_size)).values.numpy())
-        return Difference(found, self.nats + _FLOAT32 * np.abs(expected), "nats", value_range)
+        return Difference(found, self.nats + _FLOAT32 * np.abs(expected), "nats", self._list_ranges(self.logprobs))
 
     def draws(self) -> Difference:
         """Against the hash of (seed, sample, position)."""
@@ -91,13 +89,13 @@ class StepVerifier:
         """How many tokens each step kept: between the fewest and the most that the error allows."""
         least, most = np.array([self._kept_range(i) for i in range(self.steps)], np.float64).T
         middle = (least + most) / 2
-        return Difference(np.abs(self.chunks["kept"] - middle), most - middle, "tokens", range_of(middle))
+        return Difference(np.abs(self.chunks["kept"] - middle), most - middle, "tokens", np.maximum(middle, 10))
 
     def shares(self) -> Difference:
         """The probabilities of the listed tokens in what was drawn from."""
         rows = [self._shares(i) for i in range(self.steps)]
         expected, tolerance = (np.stack([row[place] for row in rows]) for place in range(2))
-        return Difference(np.abs(self.chunks["topk_shares"] - expected), tolerance, value_range=range_of(expected))
+        return Difference(np.abs(self.chunks["topk_shares"] - expected), tolerance, value_range=row_ranges(expected))
 
     def spans(self) -> Difference:
         """The part of [0, 1) that each drawn token has."""
@@ -109,8 +107,7 @@ class StepVerifier:
         if self.options.temperature == 0:
             chosen = self.scores.gather(1, torch.tensor(self.drawn)[:, None])[:, 0]
             below = (self.scores.amax(-1) - chosen).numpy()
-            value_range = range_of(self.scores.topk(min(20, self.vocab_size)).values.numpy())
-            return Difference(below, 2 * self.logit_error, "nats below the likeliest", value_range)
+            return Difference(below, 2 * self.logit_error, "nats below the likeliest", self._list_ranges(self.scores))
         span, tolerance = self._all_spans
         u = np.array([self._uniform(i) for i in range(self.steps)])
         outside = np.maximum(0.0, np.maximum(span[:, 0] - u, u - span[:, 1]))  # NaN stays: the token was cut off
@@ -127,6 +124,11 @@ class StepVerifier:
         span, allowed = self._span(i)
         u = 0.5 if self.options.temperature == 0 else self._uniform(i)
         return bool(span[0] - allowed[0] <= u <= span[1] + allowed[1])
+
+    def _list_ranges(self, numbers: Tensor) -> Array:
+        """(S,) the range of each step's 20 largest: what one number of a step is judged by."""
+        ranges: Array = row_ranges(numbers.topk(min(20, self.vocab_size)).values.numpy())[:, 0]
+        return ranges
 
     def _uniform(self, i: int) -> float:
         return uniform(self.options.seed, SAMPLE_INDEX, self.prompt + i)

@@ -43,6 +43,7 @@ from pellucid.interpret.verify.difference import (
     equality,
     partial_result,
     range_of,
+    row_ranges,
     same_json,
 )
 from pellucid.interpret.verify.identity import check_same_run
@@ -53,6 +54,7 @@ from pellucid.record import Record, open_record
 from pellucid.record.check import named_specs
 from pellucid.runs.files import CORPUS, RUN_FILE
 from pellucid.runs.plan import Plan
+from pellucid.strict_json import is_text
 from pellucid.text import Tokenizer
 from pellucid.training.batches import WindowBatches
 from pellucid.training.watch import steps_before_example
@@ -271,7 +273,7 @@ class TrainingVerifier:
         if expected.shape != self.record[name].shape:
             return self._same(name, False)
         difference = absolute_difference(self.record[name], expected)
-        return Difference(difference, self._loss_tolerance(expected), "nats", range_of(expected)).result(self.record, name)
+        return Difference(difference, self._loss_tolerance(expected), "nats", row_ranges(expected)).result(self.record, name)
 
     def _samples(self, name: str) -> ChunkResult:
         due = [step for step in self.plan.sample_at if step <= self.steps] if self.plan.sample_prompt else []
@@ -297,6 +299,7 @@ class TrainingVerifier:
             and line.keys() == _SAMPLE.keys()
             and all(type(line[key]) is kind for key, kind in _SAMPLE.items())
             and all(type(token) is int for token in line["ids"])
+            and is_text(line["prompt"])
             for line in stored
         )
         return stored if well_formed else None
@@ -314,7 +317,7 @@ class TrainingVerifier:
             if stored.shape != losses.shape:
                 return self._same(name, False)
             difference = absolute_difference(stored, losses)
-            return Difference(difference, self._loss_tolerance(losses), "nats", range_of(losses)).result(self.record, name)
+            return Difference(difference, self._loss_tolerance(losses), "nats", row_ranges(losses)).result(self.record, name)
         if not 0 <= position < losses.shape[1] or found.example is None:
             return self._same(name, False)
         if name.endswith("/track"):  # of two that gained equally up to rounding, either may be chosen

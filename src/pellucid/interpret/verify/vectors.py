@@ -9,10 +9,11 @@ cosines, the final LayerNorm) within the rounding of float32, and where it depen
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
 from pellucid.interpret.capture import LENS_CANDIDATES, WRITES
 from pellucid.interpret.vectors import cosines, embedding_source, embedding_vectors, output_source, read_out
-from pellucid.interpret.verify.activations import Activations, stream_error
+from pellucid.interpret.verify.activations import Activations, stream_error, stream_ranges
 from pellucid.interpret.verify.difference import Array, Difference, compare_top_tokens, equal, equality, range_of
 from pellucid.record import Record
 
@@ -36,6 +37,7 @@ class VectorVerifier:
     ) -> None:
         self.record, self.model = record, computed.model
         self.computed, self.upcast, self.noise = computed, upcast, noise
+        self.unit = torch.finfo(self.model.wte.weight.dtype).eps
         self.token, self.position = prompt[-1], len(prompt) - 1
         self.by_name: dict[str, Callable[[], Difference]] = {
             _EMBEDDING + "token": self._token,
@@ -69,7 +71,8 @@ class VectorVerifier:
         if self.model.project_in is None:
             return equal(stored, expected)
         upcast = expected.astype(np.float64)
-        return Difference(np.abs(stored - upcast), stream_error(upcast, None, self.noise), "", range_of(upcast))
+        error = stream_error(upcast[None], None, self.noise, self.unit)[0]
+        return Difference(np.abs(stored - upcast), error, "", range_of(upcast))
 
     def _nearest(self) -> tuple[Difference, Difference]:
         expected = cosines(self.model, self.token).double().cpu()
@@ -80,13 +83,17 @@ class VectorVerifier:
     def _output(self) -> Difference:
         expected = self._read_out(self.computed)
         upcast = None if self.upcast is None else self._read_out(self.upcast)
-        error = stream_error(expected, upcast, self.noise) + _FLOAT32 * np.abs(expected)
-        return Difference(np.abs(self.record[_OUTPUT + "vector"] - expected), error, "", range_of(expected))
+        stored = self.record[_OUTPUT + "vector"]
+        if stored.shape != expected.shape[1:]:
+            return equality(False)
+        error, ranges = stream_error(expected, upcast, self.noise, self.unit), stream_ranges(expected)
+        expected, error, value_range = (each[self.position] for each in (expected, error, ranges))
+        return Difference(np.abs(stored - expected), error + _FLOAT32 * np.abs(expected), "", value_range)
 
     def _read_out(self, activations: Activations) -> Array:
-        """(D,) float64, computed in float32 from the last block's output."""
-        last = activations.tap.block_input(self.model.config.n_layers)[: self.position + 1]
-        return read_out(activations.model, last)[-1].double().cpu().numpy()
+        """(T, D) float64, computed in float32 from the last block's output."""
+        last = activations.tap.block_input(self.model.config.n_layers)
+        return read_out(activations.model, last).double().cpu().numpy()
 
     def _listed(self) -> list[int]:
         """The first step's likeliest tokens, as the record lists them; `steps` checks those."""
@@ -103,10 +110,8 @@ class VectorVerifier:
         expected = self.computed.written(part)  # (L, T, C)
         # The norm of an error bounds a norm's error.
         if self.upcast is None:
-            error = np.sqrt((stream_error(expected, None, self.noise) ** 2).sum(-1))
+            error = np.sqrt((stream_error(expected, None, self.noise, self.unit) ** 2).sum(-1))
         else:
             error = 4 * np.sqrt(((expected - self.upcast.written(part)) ** 2).sum(-1))
         norms = np.sqrt((expected**2).sum(-1))
-        return Difference(
-            np.abs(self.record[_NORMS + WRITES[part]] - norms), error + 2.0**-20 * norms, "", range_of(norms)
-        )
+        return Difference(np.abs(self.record[_NORMS + WRITES[part]] - norms), error + 2.0**-20 * norms, "", norms)

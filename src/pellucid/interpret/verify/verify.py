@@ -75,7 +75,9 @@ def _generation(record: Record, model: GPT | str | Path | None) -> tuple[tuple[C
     upcast = None if NOISE[record.provenance.dtype] else recorded.copy().float()
     ids, options = tokens_and_options(record, loaded)
     named = record.provenance
-    sources = {name: getattr(named, name) for name in ("model", "config", "parameters", "dtype", "prompt_ids")}  # were compared
+    sources = {name: getattr(named, name) for name in ("model", "config", "parameters", "prompt_ids")}  # were compared
+    if recorded is loaded:  # else it was converted to the dtype that the record states, which nothing confirms
+        sources["dtype"] = named.dtype
     if loaded.tokenizer is not None:
         sources["tokenizer"] = loaded.tokenizer.fingerprint
     with ExitStack() as modes:  # each mode is left in the reverse order

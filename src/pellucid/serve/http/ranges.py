@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from pellucid.files import reading
 from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.http.lifetime import IncompleteResponseError
 from pellucid.serve.wire import ErrorMessage
@@ -92,7 +93,7 @@ async def respond(request: Request, content: Content, media_type: str) -> Respon
     if isinstance(content.source, bytes):
         return Response(content.source[start:end], status, headers, media_type)
     # Opened here, not in a thread: a file opened for a task that is cancelled meanwhile would be closed by nobody.
-    return _FileResponse(content.source.open("rb"), start, end, status, headers, media_type)
+    return _FileResponse(reading(content.source), start, end, status, headers, media_type)
 
 
 def _tags(header: str) -> list[str]:

@@ -26,6 +26,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from pellucid.errors import PellucidError
+from pellucid.files import reading
 from pellucid.runs.files import METRICS
 from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.http.lifetime import RequestLifetimeMiddleware
@@ -175,7 +176,7 @@ def _whole(request: Request, name: str, default: int) -> int:
 def _metrics(path: Any, start: int) -> Response:
     """Whole lines from a byte on (the last may be half written). Where the file is shorter, the run was restarted: from 0."""
     try:
-        with path.open("rb") as file:
+        with reading(path) as file:
             size = file.seek(0, 2)
             restarted = start > size
             start = 0 if restarted else start

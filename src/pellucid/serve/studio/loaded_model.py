@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pellucid.engine.driver import EngineDriver
     from pellucid.generation.model import GPT
 
+_CLOSED_SEEN = 0.1  # seconds until a request that waits for a model sees that the server closes
 MAX_CONCURRENT = 16  # plain completions at once
 Result = TypeVar("Result")
 
@@ -86,7 +87,7 @@ class ModelCache:
                 old, self.loaded = self.loaded, None
                 await in_thread(old.close)
             if self.loaded is None:
-                await in_thread(lambda: self._load(stamp, source))
+                await self._load(stamp, source)
             if self._closed:  # asked after `loaded` is set: from here on `close` ends what it answers
                 raise ClosingError
             assert self.loaded is not None
@@ -100,10 +101,48 @@ class ModelCache:
             if loaded.users == 0:
                 loaded.unused.set()
 
-    def _load(self, stamp: str, source: str | Path) -> None:
-        from pellucid.generation.load import load
+    async def _load(self, stamp: str, source: str | Path) -> None:
+        """Loads a model. A caller that is cancelled waits for its end: the next one must not find it half done.
 
-        self.loaded = LoadedModel(stamp, load(source))
+        Nothing can interrupt loading, so it has a thread that the process does not wait for: a server that closes leaves it.
+        """
+        loop = asyncio.get_running_loop()
+        loading: asyncio.Future[GPT] = loop.create_future()
+
+        def finish(model: "GPT | None", error: BaseException | None) -> None:
+            if model is not None:
+                self.loaded = LoadedModel(stamp, model)
+                loading.set_result(model)
+            else:
+                assert error is not None
+                loading.set_exception(error)
+
+        def work() -> None:
+            from pellucid.generation.load import load
+
+            model, error = None, None
+            try:
+                model = load(source)
+            except BaseException as raised:  # the request's to report
+                error = raised
+            with suppress(RuntimeError):  # the server's loop has ended
+                loop.call_soon_threadsafe(finish, model, error)
+
+        threading.Thread(target=work, name="pellucid studio: loading", daemon=True).start()
+        cancelled: asyncio.CancelledError | None = None
+        while not loading.done() and not self._closed:
+            try:
+                await asyncio.wait({loading}, timeout=_CLOSED_SEEN)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if loading.done():
+            loading.exception()  # of no interest to a caller that is gone
+        if cancelled is not None:
+            raise cancelled
+        if not loading.done():
+            loading.add_done_callback(lambda done: done.exception())
+            raise ClosingError
+        loading.result()
 
 
 async def in_thread(function: Callable[[], Result]) -> Result:

@@ -11,7 +11,7 @@ from pellucid.draw.film.film import Film
 from pellucid.draw.film.film_json import glyphs_of
 from pellucid.draw.film.font import EM
 from pellucid.errors import PellucidError
-from pellucid.files import check_target, write_whole
+from pellucid.files import check_target, reading, write_whole
 from pellucid.record import Record, open_record
 from pellucid.runs.files import METRICS
 from pellucid.runs.metrics import last_step
@@ -97,7 +97,8 @@ def _record(record: Record | Path | str, number: int) -> StaticRecord:
 def _run(run: Path, number: int) -> StaticRun:
     try:
         plan = cast(RunPlan, read_shown_plan(run))
-        data = (run / METRICS).read_bytes()
+        with reading(run / METRICS) as file:
+            data = file.read()
         lines = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace")
     except (OSError, PellucidError) as error:
         raise PellucidError(f"cannot show the run {run}: {error}") from error
