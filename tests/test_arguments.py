@@ -18,6 +18,7 @@ import pellucid
 from pellucid.arguments import number, path_of, shown, whole_number
 from pellucid.errors import PellucidError
 from pellucid.text.bytes_to_characters import BYTE_ORDER
+from pellucid.text.token_table import TokenTable
 
 
 WRONG: dict[str, Any] = {
@@ -37,6 +38,7 @@ WORDS = {
     "resume": ("no run in",), "optimizer_settings": ("optimizer settings",), "text": ("film",),
 }  # fmt: skip
 CONFIG = pellucid.GPTConfig(vocab_size=257, n_ctx=16, n_layers=1, d_model=8, n_heads=2)
+TABLE = TokenTable(tuple(bytes([b]) for b in BYTE_ORDER))
 TOKENIZER = pellucid.Tokenizer([bytes([b]) for b in BYTE_ORDER])
 
 
@@ -71,6 +73,7 @@ def functions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Calla
         "drafter": {"draft": None},
         "__getitem__": {"name": "generation/prompt_ids"}, "fitted": {"model": model, "max_tokens": 2}, "at": {"t": 0.0},
         "answered": {"model": model, "answer": "a"}, "forward": {"ids": torch.tensor([[1, 2]])}, "verify": {"model": model},
+        "can_cut": {"before": "a", "after": "b"}, "from_table": {"table": TABLE},
         "encode": {"text": "a"}, "decode": {"ids": [1]}, "token_bytes": {"token": 1}, "encode_prompt": {"text": "a"},
         "load": {"path": folder / "none"}, "caption_at": {"t": 0.0}, "from_json": {"text": film.to_json()},
         "open": {"source": b""},

@@ -24,7 +24,6 @@ COPIES = {"copy", "copy2", "copyfile", "copyfileobj", "copytree", "move", "make_
 # What else may stand in a source, and why.
 ALLOWED = {
     ("native/*", "*"): "the compiler writes the file; who may load what is there is checked in that room",
-    ("text/train.py", "tempfile.TemporaryFile"): "what a process prints, unnamed and outside of any output",
     ("bench/*", "*"): "scratch files of measurements, in a folder that nobody else can write to and that goes away",
     ("draw/backends/animation.py", "tempfile.TemporaryFile"): "what ffmpeg says, unnamed and outside of any output",
     ("training/run.py", "tempfile.TemporaryDirectory"): "a dry run's corpus, in a private folder that goes away",

@@ -112,7 +112,7 @@ def test_other_runs_are_refused(run: Path, record: pellucid.Record, tiny_run: Pa
         signed_again(record, {"finetuning/plan": record["finetuning/plan"] | {"seed": "4"}}).verify(run)
     with pytest.raises(PellucidError, match="is a train run"):
         record.verify(tiny_run)
-    with pytest.raises(PellucidError, match=r"verified with its run's directory .*name it \(-m RUN\)"):
+    with pytest.raises(PellucidError, match=r"verified with its run's directory .*give the run \(on the command line -m RUN\)"):
         record.verify(tmp_path)
 
 

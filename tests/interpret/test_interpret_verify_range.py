@@ -10,8 +10,8 @@ from tampering import signed_again
 
 import pellucid
 from pellucid.gpt.pattern import Banded, Dense
-from pellucid.interpret.verify.activations import stream_error, stream_spreads
-from pellucid.interpret.verify.difference import row_spreads
+from pellucid.interpret.verify.activations import stream_error, stream_ranges
+from pellucid.interpret.verify.difference import row_ranges
 from pellucid.record import as_bfloat16
 
 
@@ -51,7 +51,7 @@ def test_errors_of_positions_and_channels_of_different_sizes(positions: int, cha
     assert (np.abs(two - one)[:, 1:] <= 1.5 * allowed[:, 1:]).all()
     if positions >= 8:  # of fewer, the position's largest error is all there is to tell
         assert allowed[:, 1:].max() <= 1.0
-    spreads = stream_spreads(one)
+    spreads = stream_ranges(one)
     assert (spreads[:, 1:] <= 2 * np.abs(one[:, 1:]).max()).all()
 
 
@@ -61,6 +61,6 @@ def test_each_row_has_its_own_range(rows: int, columns: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     values = random.normal(size=(rows, columns)) * 10 ** random.uniform(-3, 3, (rows, 1))
     values[random.random(values.shape) < 0.1] = np.nan
-    for row, spread in zip(values, row_spreads(values)[:, 0], strict=True):
+    for row, spread in zip(values, row_ranges(values)[:, 0], strict=True):
         finite = row[np.isfinite(row)]
         assert spread == ((np.ptp(finite) or abs(finite[0])) if len(finite) else 0.0)

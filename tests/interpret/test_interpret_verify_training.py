@@ -268,7 +268,7 @@ def test_another_run_s_directory_is_refused(
     text = train(texts, tmp_path / "text", config=CONFIG.replace(dropout=0.1))
     with pytest.raises(PellucidError, match="of another run"):
         record.verify(text)
-    with pytest.raises(PellucidError, match=r"verified with its run's directory .*name it \(-m RUN\)"):
+    with pytest.raises(PellucidError, match=r"verified with its run's directory .*give the run \(on the command line -m RUN\)"):
         record.verify(tmp_path)
     with pytest.raises(PellucidError, match="lies in no run's directory"):
         record.verify()

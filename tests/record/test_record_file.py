@@ -255,8 +255,8 @@ def test_many_threads_read_one_record(path: Path) -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    for bad in (tmp_path / "none.pellucid", tmp_path):
-        with pytest.raises(PellucidError, match="cannot read the record"):
+    for bad, says in ((tmp_path / "none.pellucid", "cannot read the record"), (tmp_path, "is a folder: name a record in it")):
+        with pytest.raises(PellucidError, match=says):
             open_record(bad)
 
 

@@ -41,6 +41,8 @@ class FullDisk:
             raise OSError(self.number, os.strerror(self.number))
 
     def open(self, path: Any, mode: str, opener: Any = None) -> Any:
+        if mode == "rb":
+            return open(path, mode, opener=opener)
         raw = _Raw(path, mode.replace("b", ""), opener=opener)
         raw.disk = self
         return io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)

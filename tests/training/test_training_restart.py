@@ -122,7 +122,7 @@ def test_files_and_folders_are_named_as_one_likes(tmp_path: Path, monkeypatch: p
         assert pellucid.train(same, "run", resume=True).finished
     with pytest.raises(PellucidError, match=r"^corpus is .*a\.txt.* in run, not .*b\.txt"):
         pellucid.train("b.txt", "run", resume=True)
-    with pytest.raises(PellucidError, match="go on with it by --resume"):
+    with pytest.raises(PellucidError, match="resume the run in it"):
         pellucid.train("a.txt", "run", **OPTIONS)
     (tmp_path / "run" / "arguments.json").unlink()  # as in a run from before it was kept: what the plan says is compared
     assert pellucid.train([], "run", resume=True, **{name: OPTIONS[name] for name in ("steps", "seed", "keep")}).finished

@@ -51,7 +51,7 @@ def open_weights(
     with SafetensorsFiles(weight_files(directory, listed), str) as tensors:
         with errors_with_file(tensors.files[0] if len(tensors.files) == 1 else directory):
             names = plain_names({*tensors.names(), *listed}, family)
-        tensors.rename(names)
+        tensors.rename_tensors(names)
         _check_size(found, config, tensors)
         sources = family.sources(name for name, _ in parameter_shapes(config))
         if found.flag("scale_attn_by_inverse_layer_idx", False):

@@ -109,7 +109,7 @@ class SafetensorsFiles:
     def __contains__(self, name: str) -> bool:
         return name in self._locations
 
-    def rename(self, names: Mapping[str, str | None]) -> None:
+    def rename_tensors(self, names: Mapping[str, str | None]) -> None:
         """Gives all tensors other names, or leaves them out (None). Two of one name must hold the same numbers.
 
         Raises:

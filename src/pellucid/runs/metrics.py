@@ -190,6 +190,8 @@ def _lines(file: BinaryIO, damaged: DamagedLines) -> Iterator[tuple[bytes, dict[
         except ValueError as error:
             if text and (line.endswith(b"\n") or len(line) > MAX_LINE_BYTES):
                 damaged.add(number, error)
+            if len(line) > MAX_LINE_BYTES:  # no run writes such a line: what follows may have no end
+                return
             continue
         yield text, values
 

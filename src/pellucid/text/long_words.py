@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from pellucid.text.split_pattern import around_long_runs
-from pellucid.text.split_words import all_assigned, split_words, without_surrogates
+from pellucid.text.split_words import all_assigned, split_words
 
 
 PART = 1 << 12  # characters encoded at once; words of up to twice as many may be left to tiktoken
@@ -37,7 +37,7 @@ def encode_in_parts(text: str, encode: Encode, tokens: Sequence[bytes]) -> list[
         encode: of any text. tokens: the bytes of each id.
     """
     ids: list[int] = []
-    for part in around_long_runs(without_surrogates(text)):
+    for part in around_long_runs(text):
         if not has_long_words(part) or not all_assigned(part):
             ids += encode(part)
             continue

@@ -16,7 +16,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, SupportsIndex
 
-from pellucid.arguments import flag, path_of, shown, text_of
+from pellucid.arguments import flag, instance, path_of, shown, text_of
 from pellucid.errors import PellucidError
 from pellucid.resources import available_cpus
 from pellucid.strict_json import is_text
@@ -213,6 +213,7 @@ class Tokenizer:
 
     def can_cut(self, before: str, after: str) -> bool:
         """Whether two parts of a text that `split_pattern.chunks` cut are encoded one by one as they are together."""
+        before, after = text_of("before", before), text_of("after", after)
         return self._always_found is None or not self._always_found.touch(before, after)
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
@@ -275,6 +276,7 @@ class Tokenizer:
     @staticmethod
     def from_table(table: TokenTable) -> "Tokenizer":
         """The tokenizer of a table."""
+        instance("table", table, TokenTable, "a token table")
         return Tokenizer(table.tokens, table.numbering, table.added, table.prefix_space)
 
     def save(self, path: str | Path) -> Path:

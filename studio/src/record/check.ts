@@ -31,7 +31,7 @@ const SHAPES: Record<string, string> = {
   "generation/writes/attention": "float32: L T",
   "generation/writes/mlp": "float32: L T",
   "generation/output/vector": "float32: D",
-  "generation/output/rows": "float32: J D",
+  "generation/output/rows": "float32: F D",
   "generation/attention/{block}": "float16|float32|uint8: H T T triangle",
   "generation/cells": "uint8: S L T",
   "generation/timings/steps": "float32|float64: S",
