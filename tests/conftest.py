@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,10 @@ import pellucid
 from pellucid.corpus import Document
 from pellucid.training import matmul_rate
 
+
+# A shell ignores SIGINT in what it runs in the background, and processes inherit that: those that tests start must not.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test depends on time: a busy machine is no failure.
 settings.register_profile("untimed", max_examples=100 * TIMES, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -97,7 +97,7 @@ def model(tiny_run: Path) -> pellucid.GPT:
     return pellucid.load(tiny_run)
 
 
-@cases(12)
+@cases(8)
 @given(names=surroundings, temperature=st.sampled_from(TEMPERATURES), cut=st.sampled_from(CUTS))
 def test_generating_depends_on_prompt_and_options_alone(
     tiny_run: Path, model: pellucid.GPT, names: list[str], temperature: float, cut: dict[str, Any]
@@ -112,7 +112,7 @@ def test_generating_depends_on_prompt_and_options_alone(
         assert generated(open_text_generator(tiny_run, weights="bfloat16"), temperature, cut)
 
 
-@cases(4)
+@cases(2)
 @given(names=surroundings)
 def test_records_are_made_and_verified(names: list[str]) -> None:
     config = pellucid.GPTConfig(vocab_size=257, n_ctx=8, n_layers=1, d_model=8, n_heads=2)
@@ -148,7 +148,7 @@ def trained(documents: list[Document], out: Path) -> list[bytes]:
     return [(one.path / "model" / "model.safetensors").read_bytes() for one in (run, tuned)]
 
 
-@cases(4)
+@cases(2)
 @given(names=surroundings)
 def test_training_depends_on_its_arguments_alone(
     documents: list[Document], weights: tuple[Path, list[bytes]], names: list[str]
@@ -214,6 +214,7 @@ def test_scalars_of_numpy_and_torch_are_numbers(kind: str, documents: list[Docum
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+@pytest.mark.long
 def test_a_forked_process_generates_the_same(tiny_run: Path) -> None:
     """In a process of its own: this one's threads are no part of it."""
     code = f"""

@@ -19,7 +19,7 @@ from pellucid.draw.views.xray import xray_view
 from pellucid.text.pieces import piece
 
 
-NAMES = ("tokens", "xray", "context", "embedding", "stack")
+NAMES = ("overview", "tokens", "xray", "context", "embedding", "stack")
 CASES: dict[str, dict[str, Any]] = {
     "usual": {},
     "one token, one step, one block": {"prompt": (5,), "steps": 1, "blocks": 1},
@@ -65,11 +65,20 @@ def test_a_figure_is_a_pure_function_and_grows_with_its_width(name: str) -> None
 
 
 GOLDEN = {
+    ("overview", 960): "ce2ee0a2de9d696d",
+    ("overview", 360): "5039b736a7e244e8",
+    ("context", 960): "fa4edcfbb5ca41c9",
+    ("context", 360): "ab74bb44a312ff3f",
+    ("embedding", 960): "dd546245e5547c2b",
+    ("embedding", 360): "cd4390899baf68e2",
+    ("stack", 960): "cd34e8ff56b93e7d",
+    ("stack", 360): "3ac1da28047fb73e",
     ("tokens", 960): "93a2afd9c2340074",
     ("tokens", 360): "28d4e64df83127de",
     ("xray", 960): "ecbaf66e6c9a0007",
     ("xray", 360): "8419dd4d2bb185c3",
 }
+IN_1_2 = ("embedding", "stack")  # need chunks that earlier records lack
 GOLDEN_1_0 = {("xray", 960): "8bd75bd772034529", ("xray", 360): "1dc2e171dafe7403"}  # of a record of schema 1.0
 
 
@@ -77,6 +86,8 @@ GOLDEN_1_0 = {("xray", 960): "8bd75bd772034529", ("xray", 360): "1dc2e171dafe740
 def test_the_pictures_are_the_golden_ones(name: str, width: int) -> None:
     """To the byte, at every still. A change that is meant to be seen is looked at, and its digest written here."""
     for golden, earlier in ((GOLDEN, False), (GOLDEN | GOLDEN_1_0, True)):
+        if earlier and name in IN_1_2:
+            continue
         film = generation(earlier=earlier).figure(name, width=width)
         drawn = "".join(still(film, t) for t in film.stills())
         assert sha256(drawn.encode("utf-8")).hexdigest()[:16] == golden[name, width]

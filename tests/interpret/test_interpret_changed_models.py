@@ -51,7 +51,7 @@ def checked(model: pellucid.GPT, ids: list[int], **options: Any) -> None:
         record.figure("xray")
 
 
-@cases(10)
+@cases(5)
 @given(st.sampled_from(NAMES), st.sampled_from(sorted(EDITS)), TEXTS)
 def test_the_record_of_a_changed_model_is_true_and_verifies(name: str, edit: str, ids: list[int]) -> None:
     checked(changed(name, edit), ids)
@@ -64,7 +64,7 @@ def test_so_does_that_of_every_edit_of_every_module(edit: str) -> None:
         checked(changed(name, edit), [5, 9, 2, 44, 17])
 
 
-@cases(6)
+@cases(3)
 @given(st.sampled_from(NAMES), st.sampled_from(["hook", "patched forward", "averaging"]), TEXTS)
 def test_what_a_record_says_of_the_cache_or_the_change_cannot_be_forged(name: str, edit: str, ids: list[int]) -> None:
     model = changed(name, edit)

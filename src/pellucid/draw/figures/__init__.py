@@ -15,6 +15,7 @@ from pellucid.draw.components.sheet import LEAST, MOST, Sheet
 from pellucid.draw.figures.context import context
 from pellucid.draw.figures.embedding import embedding
 from pellucid.draw.figures.loss import loss
+from pellucid.draw.figures.overview import overview
 from pellucid.draw.figures.parameters import parameters
 from pellucid.draw.figures.pretraining import pretraining
 from pellucid.draw.figures.stack import stack
@@ -26,6 +27,7 @@ from pellucid.draw.film.film import Film
 from pellucid.draw.views.context import context_view
 from pellucid.draw.views.embedding import embedding_view
 from pellucid.draw.views.loss import loss_view
+from pellucid.draw.views.overview import overview_view
 from pellucid.draw.views.parameters import parameters_view
 from pellucid.draw.views.pretraining import pretraining_view
 from pellucid.draw.views.stack import stack_view
@@ -79,6 +81,10 @@ class LacksChunk(PellucidError):
 
 
 FIGURES: dict[str, Figure] = {
+    "overview": Figure(
+        kind="generation", view=overview_view, layout=overview, command=GENERATION,
+        about="a prompt goes in, the blocks light up in their order, an answer comes out",
+    ),
     "pretraining": Figure(
         kind="training", view=pretraining_view, layout=pretraining, command=TRAINING,
         about="a run: its losses and costs, and what the model writes at moments of it",
