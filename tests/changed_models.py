@@ -126,7 +126,8 @@ def weight_norm(module: nn.Module) -> None:
 
 
 def edited_attributes(module: nn.Module) -> None:
-    for name, value in {"eps": 0.3, "activation": torch.relu, "scaled": False, "post_norm": True, "max_norm": 0.5}.items():
+    """Those that change what is computed. Not an embedding's max_norm, with which each reading changes the weights."""
+    for name, value in {"eps": 0.3, "activation": torch.relu, "scaled": False, "post_norm": True}.items():
         if name in vars(module):
             setattr(module, name, value)
 

@@ -148,7 +148,8 @@ def trained(documents: list[Document], out: Path) -> list[bytes]:
     return [(one.path / "model" / "model.safetensors").read_bytes() for one in (run, tuned)]
 
 
-@cases(2)
+@pytest.mark.long
+@cases(4)
 @given(names=surroundings)
 def test_training_depends_on_its_arguments_alone(
     documents: list[Document], weights: tuple[Path, list[bytes]], names: list[str]

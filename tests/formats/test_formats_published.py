@@ -31,7 +31,7 @@ def theirs(path: Path) -> Any:
 
 
 @given(one=directories())
-@cases(20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@cases(12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_a_published_directory_has_their_logits_or_is_refused_by_name(one: Directory) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"

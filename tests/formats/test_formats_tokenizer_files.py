@@ -55,7 +55,7 @@ def check_equal(tokenizer: Tokenizer, oracle: Any, some: list[str]) -> None:
             assert tokenizer.decode(ids) == oracle.decode(ids)
 
 
-@cases(15)
+@cases(12)
 @given(write=directories(), some=st.lists(texts, min_size=1, max_size=6), marks=st.sets(st.sampled_from(range(5))))
 def test_a_directory_is_read_as_transformers_reads_it(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, write: Any, some: list[str], marks: set[int]

@@ -71,7 +71,7 @@ def remembered() -> Iterator[None]:
 
             patch.setattr(module, name, recall)
 
-        once(training, "replay", lambda run, plan, batches, tokenizer, until, stretch, position: (run, until, position))
+        once(training, "replay", lambda run, plan, batches, tokenizer, until, stretch, position, *_: (run, until, position))
         once(training.TrainingVerifier, "_read_log", lambda verifier: (verifier.run, verifier.steps))
         once(finetuning, "load", lambda path: path)
         once(finetuning, "answers", lambda base, tuned, examples: float(tuned.wte.weight.double().sum()))

@@ -40,6 +40,7 @@ def headers(record: Record) -> Iterator[dict[str, Any]]:
         yield replaced_leaf(header, path, random.choice(VALUES))
 
 
+@pytest.mark.long
 def test_the_page_shows_a_record_or_its_problem(browser: Any, record: Record, tmp_path: Path) -> None:
     whole = [with_header(record, header) for header in headers(record)]
     many = np.zeros(1 << 20, np.int32)

@@ -34,7 +34,7 @@ def trained() -> Tokenizer:
     return train_tokenizer([story(300, 1), *long], 700)
 
 
-@cases(80)
+@cases(30)
 @given(text=texts)
 def test_in_parts_the_ids_are_those_of_the_whole(trained: Tokenizer, text: str) -> None:
     with mock.patch.object(long_words, "PART", 64):
@@ -44,7 +44,7 @@ def test_in_parts_the_ids_are_those_of_the_whole(trained: Tokenizer, text: str) 
             assert tokenizer.encode_batch([text, "", text]) == [whole, [], whole]
 
 
-@cases(60)
+@cases(30)
 @given(alphabet=st.sampled_from(["a", "ab", " ", "0123456789", CHINESE, "🙂👍", "-=_"]), before=st.integers(0, 300))
 def test_no_word_of_two_parts_is_overlooked(alphabet: str, before: int) -> None:
     with mock.patch.object(long_words, "PART", 64):
@@ -85,7 +85,7 @@ def merged_step_by_step(tokens: list[bytes]) -> list[tuple[bytes, bytes]] | None
     return merges
 
 
-@cases(150)
+@cases(60)
 @given(seed=st.integers(0, 10**9), alphabet=st.sampled_from([b"a", b"ab", b"abc"]), short=st.sampled_from([0, 32]))
 def test_merges_are_those_of_merging_step_by_step(seed: int, alphabet: bytes, short: int) -> None:
     draw = random.Random(seed)

@@ -126,7 +126,8 @@ def refused_or_goes_on(folder: Path, start: Callable[..., pellucid.Run], resume:
 
 
 @given(st.randoms(use_true_random=False))
-@cases(6)
+@pytest.mark.long
+@cases(15)
 def test_training(tmp_path_factory: pytest.TempPathFactory, draw: random.Random) -> None:
     options = shape(draw) | options_of(TrainingOptions, draw, {"steps": draw.choice([1, 2, 3])})
     text = [STORY, Document("odd", draw.choice(TEXTS))][draw.choice([0, 0, 0, 1]):]  # fmt: skip
@@ -144,7 +145,7 @@ def tokenizer() -> Tokenizer:
 
 
 @given(st.randoms(use_true_random=False))
-@cases(10)
+@cases(8)
 def test_finetuning(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory, draw: random.Random) -> None:
     config = GPTConfig(vocab_size=tokenizer.vocab_size, n_ctx=draw.choice([1, 4, 16]), n_layers=1, d_model=4, n_heads=2)
     model = pellucid.GPT(config, tokenizer=tokenizer, seed=1)

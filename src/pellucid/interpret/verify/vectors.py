@@ -91,8 +91,8 @@ class VectorVerifier:
         return Difference(np.abs(stored - expected), error + _FLOAT32 * np.abs(expected), "", value_range)
 
     def _read_out(self, activations: Activations) -> Array:
-        """(T, D) float64, computed in float32 from the last block's output."""
-        last = activations.tap.block_input(self.model.config.n_layers)
+        """(P, D) float64, computed in float32 from the last block's output, at the prompt's positions as it was recorded."""
+        last = activations.tap.block_input(self.model.config.n_layers)[: self.position + 1]
         return read_out(activations.model, last).double().cpu().numpy()
 
     def _listed(self) -> list[int]:
