@@ -321,6 +321,7 @@ def test_without_a_memory_limit_finished_texts_take_no_more_than_theirs(lengths:
 request = st.tuples(st.integers(0, 9), st.integers(0, 30), st.integers(0, 3), st.integers(1, 25), st.booleans())
 
 
+@pytest.mark.long
 @cases(50)
 @given(
     st.lists(request, min_size=1, max_size=6), st.integers(1, 40), st.integers(1, 5), st.integers(N_CTX, 200) | st.none(),

@@ -109,6 +109,7 @@ def shapes(draw: st.DrawFn) -> tuple[str, GPTConfig]:
     return target, GPTConfig(**values)
 
 
+@pytest.mark.long
 @cases(40)
 @given(shapes(), st.integers(0, 99))
 def test_any_shape_written_and_read_is_the_same_function(

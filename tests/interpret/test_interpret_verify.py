@@ -118,12 +118,15 @@ def tampered(record: pellucid.Record, name: str, place: int) -> Any:
     return array
 
 
-@pytest.mark.parametrize("option", list(OPTIONS))
-@pytest.mark.parametrize("name", DERIVED)
+# What is not of a step does not depend on the sampling options.
+TAMPERED = [(name, option) for name in DERIVED for option in (OPTIONS if "/steps/" in name else ("cut",))]
+
+
+@pytest.mark.parametrize(("name", "option"), TAMPERED)
 def test_tampering_is_caught(model: pellucid.GPT, records: dict[str, pellucid.Record], name: str, option: str) -> None:
     record = records[option]
     size = record.stored(name).size
-    for place in {0, size // 3, size // 2, size - 2, size - 1}:
+    for place in {0, size // 2, size - 1}:
         liar = signed_again(record, {name: tampered(record, name, place)})
         check(liar)
         report = liar.verify(model)

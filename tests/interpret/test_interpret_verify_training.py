@@ -87,6 +87,7 @@ def test_a_text_may_end_with_another_token_than_the_last(documents: list[Documen
     assert 0 in found["training/stretch/ids"] and found.verify(other).ok
 
 
+@pytest.mark.long
 def test_products_in_bfloat16(documents: list[Document], tmp_path: Path) -> None:
     out = train(documents, tmp_path / "run", steps=4, dtype="bfloat16")
     record = read(out)

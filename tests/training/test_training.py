@@ -223,6 +223,7 @@ pellucid.train(documents, {out!r}, config=GPTConfig.from_dict({config!r}), steps
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
 def test_killed_and_resumed_is_uninterrupted(text: list[Document], tmp_path: Path) -> None:
     """kill -9 in step 8: steps 7 and 8 happened after the last checkpoint and happen again."""

@@ -104,6 +104,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return result(run)
 
 
+@pytest.mark.long
 @given(st.integers(1, WRITES), st.sampled_from(sorted(MAKE_ROOM)), st.booleans())
 @cases(8)
 def test_a_run_goes_on_when_there_is_room_again(

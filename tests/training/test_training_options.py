@@ -181,6 +181,7 @@ def odd(documents: list[Document]) -> list[Document]:
     return [*documents, Document("numbers", " ".join(str(7919 * i * i) for i in range(60)))]
 
 
+@pytest.mark.long
 def test_a_spike_leaves_weights_and_optimizer_alone(
     odd: list[Document], documents: list[Document], tmp_path: Path
 ) -> None:
@@ -228,6 +229,7 @@ def test_without_options_nothing_of_them_is_written(documents: list[Document], t
         assert (newest / name).read_bytes() == (again / name).read_bytes()
 
 
+@pytest.mark.long
 def test_so_many_checkpoints_are_kept(documents: list[Document], tmp_path: Path) -> None:
     for keep, left in ((1, [12]), (3, [6, 9, 12])):
         run = train(documents, tmp_path / str(keep), keep=keep)

@@ -182,6 +182,7 @@ def loaded(run: Path, folder: Path) -> int:
     return state.step
 
 
+@pytest.mark.long
 @given(st.integers(0, OPERATIONS), st.sampled_from([1, 2]), st.sampled_from([True, True, False]), st.integers(0, 2**32))
 @cases(60)
 def test_the_newest_checkpoint_survives(

@@ -61,6 +61,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(tmp_path_factory.mktemp("whole") / "run").path
 
 
+@pytest.mark.long
 @given(st.randoms(use_true_random=False))
 @cases(6)
 def test_a_run_that_is_killed_again_and_again(

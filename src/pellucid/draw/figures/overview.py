@@ -24,7 +24,7 @@ LIT, DARK = palette.FOLLOWED, palette.PAPER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Places:
+class _Panels:
     """The boxes of the picture: the prompt's, the model's, the answer's."""
 
     prompt: Box
@@ -32,7 +32,7 @@ class _Places:
     answer: Box
 
     @classmethod
-    def of(cls, sheet: Sheet) -> "_Places":
+    def of(cls, sheet: Sheet) -> "_Panels":
         top, low = sheet.top, sheet.bottom - 6
         if sheet.wide:
             return cls(
@@ -44,7 +44,7 @@ class _Places:
 def overview(view: OverviewView, *, width: float = 960) -> Film:
     """The film of an answer from outside. Raises PellucidError for a picture less than 240 wide."""
     sheet, timeline = Sheet.of(width), Timeline()
-    places = _Places.of(sheet)
+    places = _Panels.of(sheet)
     enter, read = timeline.segment(
         "The prompt goes in",
         (0.8, 1.6, f"The prompt: {counted(len(view.prompt), 'token')}."),
@@ -163,7 +163,7 @@ def _answer(view: OverviewView, box: Box, sheet: Sheet, when: Sequence[Transitio
     return nodes
 
 
-def _arrows(places: _Places, sheet: Sheet, enter: Transition, write: Transition) -> list[Node]:
+def _arrows(places: _Panels, sheet: Sheet, enter: Transition, write: Transition) -> list[Node]:
     """From the prompt to the model, and from the model to the answer, each when it is its turn."""
     into, out = ({"opacity": animate(0, (transition, 1))} for transition in (enter, write))
     if sheet.wide:
