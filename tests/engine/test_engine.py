@@ -104,6 +104,7 @@ def test_prompts_of_different_lengths_together_are_each_alone(banded):
     assert len(lengths) > 1, "no row left the batch before another"
 
 
+@pytest.mark.long
 @cases(12)
 @given(st.lists(st.integers(1, 45), min_size=1, max_size=4), st.integers(0, 20), st.integers(1, 3), st.integers(0, 99))
 def test_any_batch_is_its_oracle(banded, lengths, max_tokens, n, seed):
@@ -194,6 +195,7 @@ def test_stop_strings_end_an_answer_and_stay_out_of_it(speaking):
     assert stop in speaking.tokenizer.decode(cut.ids)
 
 
+@pytest.mark.long
 def test_end_of_text_ends_an_answer(banded):
     """Every seed until one draws end-of-text: it is in ids and logprobs, and nothing follows it."""
     ended = [c for c in (banded.generate(max_tokens=60, seed=s) for s in range(40)) if c.finish_reason == "stop"]

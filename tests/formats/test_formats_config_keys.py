@@ -31,6 +31,7 @@ def usual(kind: str) -> Any:
     return library().AutoConfig.for_model(kind)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_missing_keys_mean_what_they_mean_to_transformers(kind: str) -> None:
     family, theirs = FAMILIES[kind], usual(kind)

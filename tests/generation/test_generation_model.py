@@ -174,6 +174,7 @@ def test_what_cannot_be_loaded(mute, tmp_path):
 COLD = ("rich", "tokenizers", "transformers", "torch._dynamo", "pellucid.training", "pellucid.corpus", "pellucid.finetuning")
 
 
+@pytest.mark.long
 def test_the_cold_path_stays_cold(speaking, tmp_path):
     """Importing, loading and generating pull in torch and little else."""
     speaking.save(tmp_path)

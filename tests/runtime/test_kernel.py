@@ -241,6 +241,7 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
     assert forked(lambda: np.array_equal(read(packed_of(WIDE), range(40)), expected))
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 says that forking beside threads may hang
 def test_a_process_may_fork_while_another_thread_computes() -> None:
     """Neither the pass's lock, nor the pool's, nor a helper is left in the child; and its children's are as well made anew."""

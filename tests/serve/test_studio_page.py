@@ -186,6 +186,7 @@ def test_a_run_that_cannot_be_read_is_listed_with_the_reason(page: Any, folder: 
         page.get_by_role("link", name="torn/training.pellucid").first.wait_for()
 
 
+@pytest.mark.long
 def test_a_long_record_stays_light(page: Any, studio: Studio) -> None:
     page.goto(f"{studio.url}#/record/record-3/150/12")
     chosen(page).wait_for()
@@ -232,6 +233,7 @@ def test_a_prompt_is_answered_token_by_token_and_then_inspected(page: Any, studi
     page.get_by_role("link", name="written here by").first.wait_for()
 
 
+@pytest.mark.long
 def test_the_form_has_an_input_for_each_row_of_the_table(page: Any, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of every type, added before the server starts: the form shows them, and what it sends the server parses."""
     rows = (
@@ -335,6 +337,7 @@ def test_a_run_is_followed_while_it_writes(page: Any, studio: Studio, folder: Pa
     assert "to 1.25 nats" in page.locator("figure svg").get_attribute("aria-label")
 
 
+@pytest.mark.long
 def test_texts_of_a_record_are_never_markup(page: Any, studio: Studio) -> None:
     page.goto(studio.url)
     page.get_by_text("<img src=x onerror=alert(1)>").first.wait_for()
@@ -376,6 +379,7 @@ def test_a_page_without_a_server(page: Any, folder: Path, tmp_path: Path) -> Non
         write_page(tmp_path / "no" / "where.html", [folder / "tale.pellucid"])
 
 
+@pytest.mark.long
 def test_every_page_fits_a_phone(page: Any, studio: Studio) -> None:
     width = 360
     page.set_viewport_size({"width": width, "height": 700})

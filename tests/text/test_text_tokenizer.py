@@ -148,6 +148,7 @@ def test_chunks_encode_as_the_whole(text: str, size: int) -> None:
         assert [i for part in parts for i in tokenizer.encode(part)] == tokenizer.encode(text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("space", [" ", "\u00a0", "\n \t"])
 def test_runs_of_white_space_of_any_length(space: str) -> None:
     tokenizer = trained("runs", 400)
