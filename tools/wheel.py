@@ -30,6 +30,7 @@ NEEDED = (
         )
     ),
     *(f"pellucid/runtime/kernel/{name}" for name in KERNEL),
+    "pellucid/text/bpe/learn.c",
     *(f"pellucid/native/operators/{name}" for name in OPERATORS),
     "pellucid/assets/default/config.json",
     "pellucid/assets/default/model.safetensors",
