@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from cases import cases
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tampering import signed_again
 
@@ -41,7 +41,9 @@ def test_a_row_that_no_longer_sums_to_one_is_caught(what: str, place: int, dtype
     q = 60 + place % (record[name].shape[-1] - 60)
     row = triangles[place % 3, q * (q + 1) // 2 :][: q + 1]
     assert row.max() < 0.03
+    before = row.astype(float).sum()
     row[:] = {"zero": row * 0, "coarser": np.rint(row * 255) / 255, "scaled": row * 0.97}[what]
+    assume(abs(row.astype(float).sum() - before) > 0.025)  # 64 equal weights are nearly 4/255 each
     liar = signed_again(record, {name: StoredArray(triangles, record.entry(name).dtype, triangle=True)})
     assert bad(liar.verify(model)) == {name}
 
