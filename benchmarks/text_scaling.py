@@ -5,11 +5,13 @@
 For each function and kind of text: processor seconds for the whole text; `growth`, how many times what they are for a quarter
 of it (4 where time grows with the text, 16 where it grows with its square; more than 6 is marked); and `to_prose`, how many
 times what they are for as many bytes of prose. All kinds are timed in turn in every round, and the least of each counts. Prints
-one JSON object; the peers of `train` and `encode` are `tokenizers` and `tiktoken` on the same text (`--peers`).
+one JSON object; the peers of `train` and `encode` are `tokenizers` and `tiktoken` on the same text (`--peers`), whose seconds
+are null where they fail.
 """
 
 import argparse
 import json
+import math
 import random
 import sys
 import tempfile
@@ -112,7 +114,7 @@ PEERS = {"train": "tokenizers", "encode": "tiktoken"}
 def peer(function: str, text: str) -> Callable[[], Any]:
     """The same with `tokenizers` or `tiktoken`."""
     if function == "encode":
-        return lambda: r50k()._encoding.encode_ordinary(text)
+        return lambda: encode_with_tiktoken(text)
     from tokenizers import Tokenizer as Trained
     from tokenizers import models, pre_tokenizers, trainers
 
@@ -123,10 +125,23 @@ def peer(function: str, text: str) -> Callable[[], Any]:
     return lambda: trained.train_from_iterator([text], trainer)
 
 
+def encode_with_tiktoken(text: str) -> None:
+    """Raises MemoryError where tiktoken panics: 1 MB of spaces exhausts the stack of its regular expressions."""
+    try:
+        r50k()._encoding.encode_ordinary(text)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise MemoryError(str(error)) from None
+
+
 def seconds(work: Callable[[], Any]) -> float:
     """Processor time, which other processes do not change as they do wall time."""
     began = time.process_time()
-    work()
+    try:
+        work()
+    except MemoryError:
+        return math.inf
     return time.process_time() - began
 
 
@@ -141,6 +156,10 @@ def measure(name: str, prepare: Callable[[str], Callable[[], Any]], texts: dict[
     rows = []
     for kind in texts:
         whole, quarter = least[kind, 1], least[kind, 4]
+        if whole == math.inf:
+            rows.append({"name": f"{name}/{kind}", "s": None})
+            print(f"{name:>16} {kind:<16} fails", file=sys.stderr)
+            continue
         growth, to_prose = whole / max(quarter, 1e-4), whole / max(least["prose", 1], 1e-4)
         times = {"s": round(whole, 4), "growth": round(growth, 1), "to_prose": round(to_prose, 2)}
         rows.append({"name": f"{name}/{kind}"} | times)

@@ -3,8 +3,9 @@
 import http.client
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -127,6 +128,14 @@ class SlowEngine:
             return original(engine)
 
         monkeypatch.setattr(Engine, "step", held)
+
+
+@contextmanager
+def studio_for(page: Any, sources: Sequence[str | Path]) -> Iterator[Studio]:
+    """A studio that the page leaves before it closes: a closing one refuses what the page still asks, and that is reported."""
+    with Studio(sources, port=0) as studio:
+        yield studio
+        page.goto("about:blank")
 
 
 @contextmanager

@@ -299,12 +299,18 @@ def test_a_full_queue_is_refused_and_a_slow_consumer_gets_all(runner: Gated) -> 
             driver.submit(ask([15]))
         with pytest.raises(TimeoutError):
             held[0].completions(0.01)
+        held[1].cancel()
         runner.open_gate = True
         runner.gate.release(9)
         assert held[0].completions(PATIENCE)[0].ids == right(ask([15], 9))
-        held[1].cancel()
         until(lambda: held[1].done)
-        assert held[1].done
+        for read in (list, RequestHandle.completions, lambda handle: asyncio.run(listed(handle))):
+            with pytest.raises(PellucidError, match="cancelled"):
+                read(held[1])
+
+
+async def listed(handle: RequestHandle) -> list[Any]:
+    return [one async for one in handle]
 
 
 def test_the_interpreter_ends_while_the_driver_is_busy() -> None:

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from http.client import HTTPConnection, IncompleteRead
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,32 @@ def test_connections_without_a_request_are_closed(tiny_run: Path, monkeypatch: p
         until(lambda: late)
         slow.go.set()
         assert b"event: done" in read(connection)
+    assert printed() == []
+
+
+def received(client: socket.socket) -> int:
+    """The number of bytes of the next packet; 0 at the end."""
+    return len(client.recv(1 << 20))
+
+
+def test_responses_that_nobody_reads_are_ended(tiny_run: Path, monkeypatch: pytest.MonkeyPatch, printed: Any) -> None:
+    """A client that reads nothing for `SEND_TIMEOUT` loses its connection; one that goes on reading gets every byte."""
+    monkeypatch.setattr(connections, "SEND_TIMEOUT", 0.5)
+    with Studio([tiny_run], port=0) as studio:
+        name = studio.catalog.keep(bytes(1 << 25), "more than the system buffers")
+        asked = f"GET /records/{name} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        clients = [socket.create_connection(("127.0.0.1", studio.port), timeout=20) for _ in range(4)]
+        for client in clients:
+            client.sendall(asked)
+        got = 0
+        while got <= 1 << 25:
+            got += received(clients[0]) or 1 << 30
+        assert got < 1 << 30
+        clients[0].close()
+        until(lambda: is_idle(studio))
+        for client in clients[1:]:
+            with client:
+                assert sum(iter(partial(received, client), 0)) < 1 << 25, "what the system had buffered, then the end"
     assert printed() == []
 
 

@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from serving import ask
 
 import pellucid
-from pellucid.draw.components import chart
-from pellucid.draw.figures import FIGURES, Figure
 from pellucid.errors import PellucidError
 from pellucid.record import open_record
 from pellucid.serve import Studio
@@ -226,20 +224,15 @@ def test_long_metrics_come_in_parts(tiny_run: Path, tmp_path: Path, monkeypatch:
     assert found == whole
 
 
-def test_figures_come_as_films_or_say_why_not(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    def losses(record: Any, *, width: float) -> Any:
-        return chart.loss_chart([1, 2], [3.0, 2.0], width=width)
-
-    added = Figure(kind="generation", view=lambda record: record, layout=losses, about="losses", command="pellucid xray")
-    monkeypatch.setitem(FIGURES, "losses", added)
-    film = ask(studio, "/api/figures/record-1/losses?width=500").json()
+def test_figures_come_as_films_or_say_why_not(studio: Studio) -> None:
+    film = ask(studio, "/api/figures/record-1/tokens?width=500").json()
     assert film["format"] == "pellucid-film" and film["width"] == 500 and film["glyphs"]
     assert ask(studio, "/api/figures/record-1/tokens").json()["format"] == "pellucid-film"
     assert "no figure 'none'" in ask(studio, "/api/figures/record-1/none").error
     assert "this is a generation record" in ask(studio, "/api/figures/record-1/pretraining").error
-    assert ask(studio, "/api/figures/record-9/losses").status == 404
-    assert "240 to 2400" in ask(studio, "/api/figures/record-1/losses?width=9").error
-    assert ask(studio, "/api/figures/record-1/losses?width=x").status == 400
+    assert ask(studio, "/api/figures/record-9/tokens").status == 404
+    assert "240 to 2400" in ask(studio, "/api/figures/record-1/tokens?width=9").error
+    assert ask(studio, "/api/figures/record-1/tokens?width=x").status == 400
 
 
 def test_what_can_be_shown(tiny_run: Path, tale: Path, tmp_path: Path) -> None:

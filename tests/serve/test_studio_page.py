@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from models import lively
-from serving import checked_page
+from serving import checked_page, studio_for
 
 import pellucid
 from pellucid.draw.components import chart
@@ -180,7 +180,7 @@ def test_what_a_record_lacks_is_said(page: Any, studio: Studio) -> None:
 def test_a_run_that_cannot_be_read_is_listed_with_the_reason(page: Any, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "run", tmp_path / "torn")
     (tmp_path / "torn" / "run.json").write_text("{", encoding="utf-8")
-    with Studio([tmp_path / "torn"], port=0) as studio:
+    with studio_for(page, [tmp_path / "torn"]) as studio:
         page.goto(studio.url)
         page.get_by_text("run.json cannot be read").wait_for()
         page.get_by_role("link", name="torn/training.pellucid").first.wait_for()
@@ -253,7 +253,7 @@ def test_the_form_has_an_input_for_each_row_of_the_table(page: Any, tiny_run: Pa
         route.fulfill(content_type="text/event-stream", body='event: error\ndata: {"error": "seen"}\n\n')
 
     page.route("**/api/generate", answer)
-    with Studio([tiny_run], port=0) as studio:
+    with studio_for(page, [tiny_run]) as studio:
         page.goto(f"{studio.url}#/ask")
         page.get_by_role("button", name="Write").click()
         page.get_by_role("alert").filter(has_text="seen").wait_for()

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import TIMES
-from serving import checked_page
+from serving import checked_page, studio_for
 from tampering import leaves, replaced_leaf, signed_again, with_header
 
 import pellucid
 from pellucid.record import SCHEMA, Record
-from pellucid.serve import Studio
 
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +50,7 @@ def test_the_page_shows_a_record_or_its_problem(browser: Any, record: Record, tm
     paths = [tmp_path / f"{number:02d}.pellucid" for number in range(len(whole))]
     for path, content in zip(paths, whole, strict=True):
         path.write_bytes(content)
-    with Studio([tmp_path], port=0) as studio, checked_page(browser) as page:
+    with checked_page(browser) as page, studio_for(page, [tmp_path]) as studio:
         for number, path in enumerate(paths, start=1):
             page.goto("about:blank")
             page.goto(f"{studio.url}#/record/record-{number}")

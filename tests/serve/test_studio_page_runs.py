@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from cases import TIMES
-from serving import ask, checked_page
+from serving import ask, checked_page, studio_for
 
 import pellucid
 from pellucid.runs.metrics import last_step
@@ -58,7 +58,7 @@ def test_a_run_with_damaged_metrics_is_shown(page: Any, tiny_run: Path, tmp_path
         lines = [a_line(draw, step) for step in range(1, 12)]
         ends = (b'{"step": 0, "loss": 7.25}', *lines, b'{"step": 12, "loss": 0.25}')
         runs.append(run_folder(tiny_run, tmp_path / f"damaged-{seed}", b"\n".join(ends) + b"\n", total_steps=40))
-    with Studio(runs, port=0) as studio:
+    with studio_for(page, runs) as studio:
         for number in range(1, len(runs) + 1):
             page.goto(f"{studio.url}#/run/run-{number}")
             page.get_by_role("heading", name=f"damaged-{number - 1}").wait_for()
@@ -68,7 +68,7 @@ def test_a_run_with_damaged_metrics_is_shown(page: Any, tiny_run: Path, tmp_path
 
 def test_a_run_that_goes_on_after_a_damaged_line_and_one_that_is_begun_anew(page: Any, tiny_run: Path, tmp_path: Path) -> None:
     run = run_folder(tiny_run, tmp_path / "run", b'{"step": 1, "loss": "text"}\n{"step": 2, "loss": 2.5}\n', total_steps=40)
-    with Studio([run], port=0) as studio:
+    with studio_for(page, [run]) as studio:
         page.goto(f"{studio.url}#/run/run-1")
         page.locator("p.big:has-text('2 of 40 steps')").wait_for()
         page.get_by_role("alert").filter(has_text="1 line of metrics.jsonl").wait_for()
@@ -87,7 +87,7 @@ def test_a_plan_that_cannot_be_shown_is_named(page: Any, tiny_run: Path, tmp_pat
     keys = ("batch", "total_steps", "threads", "config", "recipe", "source")
     page.refused = len(keys)  # the browser says so, too
     runs = [run_folder(tiny_run, tmp_path / key, b'{"step": 1, "loss": 2.5}\n', **{key: "text"}) for key in keys]
-    with Studio(runs, port=0) as studio:
+    with studio_for(page, runs) as studio:
         for number, key in enumerate(keys, start=1):
             page.goto(f"{studio.url}#/run/run-{number}")
             page.get_by_role("heading", name=key).wait_for()
@@ -123,7 +123,7 @@ def test_a_finished_run_says_so_and_another_how_far_it_is(page: Any, tiny_run: P
     half = run_folder(tiny_run, tmp_path / "half", b'{"step": 3, "loss": 2.5}\n')
     none = run_folder(tiny_run, tmp_path / "none", b"")
     expected = ("training, finished after 6 steps", "training, 3 of 6 steps", "training, 0 of 6 steps")
-    with Studio([tiny_run, half, none], port=0) as studio:
+    with studio_for(page, [tiny_run, half, none]) as studio:
         assert [run.get("steps") for run in ask(studio, "/api/sources").json()["runs"]] == [6, 3, None]
         page.goto(studio.url)
         page.locator(".run").first.wait_for()
@@ -144,7 +144,7 @@ def test_file_names_that_are_not_utf_8(page: Any, tiny_run: Path, tmp_path: Path
     shutil.copytree(tiny_run, run, ignore=shutil.ignore_patterns("checkpoints", "corpus"))
     pellucid.xray(pellucid.load(tiny_run), "the fox", max_tokens=3, seed=1).save(run / os.fsdecode(b"\xe9.pellucid"))
     (folder / os.fsdecode(b"\xe8.pellucid")).write_bytes(b"no record")
-    with Studio([folder], port=0) as studio:
+    with studio_for(page, [folder]) as studio:
         told = ask(studio, "/api/sources").json()
         assert [len(told[kind]) for kind in ("runs", "records", "models")] == [1, 3, 1]
         page.goto(studio.url)
@@ -164,7 +164,7 @@ def test_file_names_that_are_not_utf_8(page: Any, tiny_run: Path, tmp_path: Path
 
 def test_the_answer_stays_while_its_record_is_read(page: Any, tiny_run: Path) -> None:
     held: list[Any] = []
-    with Studio([tiny_run], port=0) as studio:
+    with studio_for(page, [tiny_run]) as studio:
         holds = True
         page.route("**/records/answer-*", lambda route: held.append(route) if holds else route.continue_())
         page.goto(f"{studio.url}#/ask/model-1")

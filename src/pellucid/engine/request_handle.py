@@ -83,7 +83,7 @@ class RequestHandle:
         """Its tokens as they come, each with the index of its completion.
 
         Raises:
-            Exception: what ended the request, after its tokens.
+            PellucidError: the request was cancelled; Exception: what else ended it. Either after its tokens.
         """
         job, done = self._job, False
         try:
@@ -92,8 +92,7 @@ class RequestHandle:
                     job.condition.wait_for(job.ready)
                 tokens, done = job.fetch()
                 yield from tokens
-            if job.error is not None:
-                raise job.error
+            self._raise_for_end()
         finally:
             self.cancel()
 
@@ -106,8 +105,7 @@ class RequestHandle:
                 tokens, done = job.fetch()
                 for one in tokens:
                     yield one
-            if job.error is not None:
-                raise job.error
+            self._raise_for_end()
         finally:
             self.cancel()
 
@@ -158,9 +156,13 @@ class RequestHandle:
             self.cancel()
 
     def _result(self) -> SequenceGroup:
+        self._raise_for_end()
+        return self._job.group
+
+    def _raise_for_end(self) -> None:
+        """Raises what ended the request, unless that is its last token."""
         job = self._job
         if job.error is not None:
             raise job.error
         if any(sequence.finish_reason == "cancelled" for sequence in job.group.sequences):
             raise PellucidError("the request was cancelled before it was answered")
-        return job.group

@@ -1,46 +1,24 @@
 """The article's pictures, each laid out as a `Film` from the values of its view.
 
-This module is the registry: it hands a record to the figure's view (`pellucid.draw.views`), which reads the values out of it,
-and the values to the figure's layout, a function of the module of its name. No other module here knows records. Every number on
-a film stands in the record, or follows from it by arithmetic that the mark names; what the record does not hold is said to be
-missing. Each layout reads straight down: title, sheet, timeline, then the parts in reading order.
+This module is the registry: it hands a record to the figure's view (`views/NAME.py: NAME_view`), which reads the values out of
+it, and the values to the figure's layout (`figures/NAME.py: NAME`). No other module here knows records. Every number on a film
+stands in the record, or follows from it by arithmetic that the mark names; what the record does not hold is said to be missing.
+Each layout reads straight down: title, sheet, timeline, then the parts in reading order.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from pellucid.arguments import number, plain, shown
-from pellucid.draw.components.sheet import LEAST, MOST, Sheet
-from pellucid.draw.figures.context import context
-from pellucid.draw.figures.embedding import embedding
-from pellucid.draw.figures.loss import loss
-from pellucid.draw.figures.overview import overview
-from pellucid.draw.figures.parameters import parameters
-from pellucid.draw.figures.pretraining import pretraining
-from pellucid.draw.figures.stack import stack
-from pellucid.draw.figures.step import step
-from pellucid.draw.figures.tokens import tokens
-from pellucid.draw.figures.windows import windows
-from pellucid.draw.figures.xray import xray
-from pellucid.draw.film.film import Film
-from pellucid.draw.views.context import context_view
-from pellucid.draw.views.embedding import embedding_view
-from pellucid.draw.views.loss import loss_view
-from pellucid.draw.views.overview import overview_view
-from pellucid.draw.views.parameters import parameters_view
-from pellucid.draw.views.pretraining import pretraining_view
-from pellucid.draw.views.stack import stack_view
-from pellucid.draw.views.step import step_view
-from pellucid.draw.views.tokens import tokens_view
-from pellucid.draw.views.windows import windows_view
-from pellucid.draw.views.xray import xray_view
 from pellucid.errors import PellucidError
 from pellucid.numpy_defaults import numpy_defaults
 from pellucid.record import Kind, MissingChunk, Record, check
 
 
-__all__ = ["FIGURES", "Figure", "Sheet", "figure", "figures_of"]
+if TYPE_CHECKING:
+    from pellucid.draw.film.film import Film
 
 GENERATION = 'pellucid xray "Once upon a time" --out tale.pellucid'
 TRAINING = "pellucid train TEXT --out RUN"
@@ -52,18 +30,26 @@ class Figure:
     """A figure that can be drawn.
 
     Attributes:
-        kind: of the record that it is drawn from. view: reads the figure's values out of a record.
-        layout: (values, width=...) -> Film, a pure function. about: what it shows, in one line.
+        name: the user's word for it. kind: of the record that it is drawn from. about: what it shows, in one line.
         command: makes a record that holds everything that the figure needs.
     """
 
+    name: str
     kind: Kind
-    view: Callable[[Record], Any]
-    layout: Callable[..., Film]
     about: str
     command: str
 
-    def draw(self, record: Record, *, width: float = 960) -> Film:
+    @property
+    def view(self) -> Callable[[Record], Any]:
+        """Reads the figure's values out of a record. Imported here, as is the layout: a list of figures does without them."""
+        return getattr(import_module(f"pellucid.draw.views.{self.name}"), f"{self.name}_view")  # type: ignore[no-any-return]
+
+    @property
+    def layout(self) -> "Callable[..., Film]":
+        """(values, width=...) -> Film, a pure function."""
+        return getattr(import_module(f"pellucid.draw.figures.{self.name}"), self.name)  # type: ignore[no-any-return]
+
+    def draw(self, record: Record, *, width: float = 960) -> "Film":
         """The film of a record. Raises MissingChunk where the record lacks something that the figure needs."""
         return self.layout(self.view(record), width=width)
 
@@ -80,53 +66,54 @@ class LacksChunk(PellucidError):
         self.why, self.command = why, command
 
 
-FIGURES: dict[str, Figure] = {
-    "overview": Figure(
-        kind="generation", view=overview_view, layout=overview, command=GENERATION,
+_ALL = (
+    Figure(
+        name="overview", kind="generation", command=GENERATION,
         about="a prompt goes in, the blocks light up in their order, an answer comes out",
     ),
-    "pretraining": Figure(
-        kind="training", view=pretraining_view, layout=pretraining, command=TRAINING,
+    Figure(
+        name="pretraining", kind="training", command=TRAINING,
         about="a run: its losses and costs, and what the model writes at moments of it",
     ),
-    "windows": Figure(
-        kind="training", view=windows_view, layout=windows, command=TRAINING,
+    Figure(
+        name="windows", kind="training", command=TRAINING,
         about="training text as examples: two windows of it, and what each token cost",
     ),
-    "step": Figure(
-        kind="training", view=step_view, layout=step, command=TRAINING,
+    Figure(
+        name="step", kind="training", command=TRAINING,
         about="one update: prediction, error, gradients, and the same example again",
     ),
-    "tokens": Figure(
-        kind="generation", view=tokens_view, layout=tokens, command=GENERATION,
+    Figure(
+        name="tokens", kind="generation", command=GENERATION,
         about="an answer written token by token: probabilities, cut, draw, and back into the context",
     ),
-    "parameters": Figure(
-        kind="training", view=parameters_view, layout=parameters, command=TRAINING,
+    Figure(
+        name="parameters", kind="training", command=TRAINING,
         about="every weight matrix from random to trained, how many numbers each holds, and the eight sizes of GPT-3",
     ),
-    "context": Figure(
-        kind="generation", view=context_view, layout=context, command=GENERATION,
+    Figure(
+        name="context", kind="generation", command=GENERATION,
         about="the window of numbered positions: how full it is, what each block reads, what no later query can read",
     ),
-    "embedding": Figure(
-        kind="generation", view=embedding_view, layout=embedding, command=GENERATION,
+    Figure(
+        name="embedding", kind="generation", command=GENERATION,
         about="a token's row and its position's, the vector that comes out, and its products with the likeliest tokens' rows",
     ),
-    "stack": Figure(
-        kind="generation", view=stack_view, layout=stack, command=GENERATION,
+    Figure(
+        name="stack", kind="generation", command=GENERATION,
         about="block after block: what attention and MLP add, where the answer is decided, time and parameters",
     ),
-    "xray": Figure(
-        kind="generation", view=xray_view, layout=xray, command=GENERATION,
+    Figure(
+        name="xray", kind="generation", command=GENERATION,
         about="every token on its way up the blocks: what the model would say at each level, what is kept, what is fed back",
     ),
-    "loss": Figure(kind="training", view=loss_view, layout=loss, command=TRAINING, about="a plain chart: the loss by step"),
-}  # fmt: skip
+    Figure(name="loss", kind="training", command=TRAINING, about="a plain chart: the loss by step"),
+)  # fmt: skip
+FIGURES = {one.name: one for one in _ALL}
 
 
 @numpy_defaults()
-def figure(record: Record, name: str, *, width: float = 960) -> Film:
+def figure(record: Record, name: str, *, width: float = 960) -> "Film":
     """The figure of that name, drawn from the record.
 
     Args:
@@ -138,6 +125,8 @@ def figure(record: Record, name: str, *, width: float = 960) -> Film:
     """
     if not isinstance(name, str) or name not in FIGURES:
         raise PellucidError(f"no figure {shown(name)}: there are {', '.join(FIGURES)}")
+    from pellucid.draw.components.sheet import LEAST, MOST
+
     number("width", width := plain(width), LEAST, MOST)
     wanted = FIGURES[name]
     if record.kind != wanted.kind:

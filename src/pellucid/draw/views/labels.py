@@ -56,11 +56,13 @@ def _in_units(count: float, units: tuple[str, ...]) -> str:
 
 
 def three_digits(value: float) -> str:
-    """A number with three significant digits, and all digits before the point: 1234, 12.3, 0.456."""
+    """A number with three significant digits, and all digits before the point: 1234, 12.3, 0.456; below 0.0001 2.31 × 10⁻⁵."""
     if value == 0:
         return "0"
-    decimals = 2 - floor(log10(abs(value)))
-    text = f"{value:.{min(max(decimals, 0), 6)}f}"
+    if abs(value) < 1e-4:
+        digits, exponent = f"{value:.2e}".split("e")
+        return f"{digits} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+    text = f"{value:.{max(2 - floor(log10(abs(value))), 0)}f}"
     if len(text.replace(".", "").lstrip("-0")) > 3 and "." in text:  # 9.996 became 10.00
         text = text[:-1].rstrip(".")
     return text

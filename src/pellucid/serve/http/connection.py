@@ -11,6 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 MAX_CONNECTIONS = 128  # open at once; below the 256 files that macOS allows a process
 MAX_PIPELINED = 1 << 16  # bytes that a client may send before the last request is answered
 REQUEST_TIMEOUT = 30.0  # seconds from the connection, or from the last response, to the end of a request's body
+SEND_TIMEOUT = 60.0  # seconds in which a client that is behind must have read what is buffered for it
 TRANSPORT = "transport"  # key of the ASGI scope's state: the connection's `asyncio.Transport`
 
 
@@ -27,10 +28,12 @@ class ConnectionProtocol(H11Protocol):
     - the closing of a connection is noticed at any time, also behind pipelined requests, for which uvicorn stops reading;
     - bytes that are not HTTP end the request that is being answered, too, and raise nothing in the event loop;
     - a request that is not complete after `REQUEST_TIMEOUT` ends with its connection;
+    - so does a response of which the client reads nothing for `SEND_TIMEOUT`;
     - of more than `MAX_CONNECTIONS` connections one without a request is closed, or else the newest.
     """
 
     _timer: asyncio.TimerHandle | None = None
+    _send_timer: asyncio.TimerHandle | None = None
     _pipelined = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -47,7 +50,18 @@ class ConnectionProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._stop_timer()
+        self._stop_send_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Called when the client has not read what is buffered for it."""
+        super().pause_writing()
+        self._send_timer = self.loop.call_later(SEND_TIMEOUT, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Called when it has."""
+        self._stop_send_timer()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -97,6 +111,11 @@ class ConnectionProtocol(H11Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _stop_send_timer(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
 
     def _time_out(self) -> None:
         if self._is_receiving:

@@ -32,7 +32,6 @@ from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.http.lifetime import RequestLifetimeMiddleware
 from pellucid.serve.http.ranges import respond
 from pellucid.serve.http.same_origin import LOCAL, SameOriginMiddleware
-from pellucid.serve.studio.figures import figure_json
 from pellucid.serve.studio.generate_request import MAX_PROMPT_CHARACTERS, MAX_TOKENS, option_fields
 from pellucid.serve.studio.generation import BusyError, CompletionService, CompletionStream
 from pellucid.serve.studio.loaded_model import ClosingError
@@ -116,6 +115,8 @@ def make_app(
         name = request.path_params["name"]
 
         def draw() -> str:
+            from pellucid.serve.studio.figures import figure_json  # here: a page is served and listed without it
+
             with catalog.record(request.path_params["id"]) as opened:
                 return figure_json(opened, name, width)
 
