@@ -62,11 +62,6 @@ def test_the_tables_have_every_key_that_transformers_has(kind: str) -> None:
     assert not set(config_keys.fates(FAMILIES[kind])) & {key for keys in config_keys.CHANGES_NOTHING.values() for key in keys}
 
 
-def test_the_page_has_the_tables() -> None:
-    found = config_keys.BETWEEN.search(config_keys.PAGE.read_text(encoding="utf-8"))
-    assert found and found[0] == config_keys.tables(), "python tools/config_keys.py --write"
-
-
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
