@@ -157,7 +157,7 @@ class Tokenizer:
             PellucidError: half a character (a lone surrogate, as `os.fsdecode` makes of bytes), which is no text; or an added
                 token that the model has no row for.
         """
-        _check_text(text)
+        check_text(text)
         found = self._found_if_allowed if flag("allow_special", allow_special) else self._always_found
         if found is None and not self.prefix_space:
             return self._ids_of_ranks(self._ranks_of(text))
@@ -194,7 +194,7 @@ class Tokenizer:
 
     def encode_batch(self, texts: Iterable[str], continued: Iterable[bool] = ()) -> list[list[int]]:
         """`[encode(text) for text in texts]` on all processors; `continued` of each text, False where it ends before."""
-        pairs = zip(map(_check_text, texts), chain(continued, repeat(False)), strict=False)
+        pairs = zip(map(check_text, texts), chain(continued, repeat(False)), strict=False)
         if self._always_found is None and not self.prefix_space:
             parts: list[list[str | AddedToken]] = [[text] for text, _ in pairs]
         else:
@@ -296,8 +296,8 @@ class Tokenizer:
         return self._ranked
 
 
-def _check_text(text: str) -> str:
-    """The text. Raises PellucidError for what is none."""
+def check_text(text: str) -> str:
+    """The text. Raises PellucidError for anything but text, and for text with half a character (a lone surrogate)."""
     if not is_text(text_of("text", text)):
         raise PellucidError(f"the text {shown(text)} holds half a character (a lone surrogate), which UTF-8 cannot hold")
     return text

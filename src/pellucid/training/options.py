@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 from pellucid.arguments import as_float, instance, number, path_of, plain, shown, text_of, whole_number
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
-from pellucid.runs.metrics_lines import LARGEST_COUNT
+from pellucid.runs.metrics import LARGEST_COUNT
 from pellucid.runs.plan import MOST_STEPS, MOST_TEXT
 from pellucid.runs.recipe import LARGEST_NUMBER
 from pellucid.text.tokenizer import Tokenizer

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from pellucid.errors import PellucidError
-from pellucid.runs.metrics_lines import LARGEST_COUNT
+from pellucid.runs.metrics import LARGEST_COUNT
 from pellucid.runs.plan import Plan
 from pellucid.strict_json import parse_json
 from pellucid.training.optimizers import optimizer_bytes
