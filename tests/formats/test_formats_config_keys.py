@@ -96,7 +96,7 @@ def test_a_key_that_is_read_gives_a_shape_or_an_error_that_names_it(kind: str, v
 @cases(60)
 def test_a_number_in_a_text_is_that_number(whole: int, real: float) -> None:
     found = ConfigValues({"a": str(whole), "b": repr(real), "c": float(whole), "d": f" {whole}\n"}, "config")
-    assert all(found.integer(key, least=-(2**40)) == whole for key in "acd")
+    assert all(found.integer(key, minimum=-(2**40)) == whole for key in "acd")
     assert found.number("b") == real
 
 

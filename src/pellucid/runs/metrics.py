@@ -21,8 +21,8 @@ from pellucid.strict_json import Fields, parse_json, read_lines
 
 
 MAX_LINE_BYTES = 1 << 20
-LARGEST_COUNT = 2**53 - 1
-LARGEST_ID = 2**31 - 1
+MAX_COUNT = 2**53 - 1
+MAX_TOKEN_ID = 2**31 - 1
 _NUMBERS = {
     "loss", "lr", "grad_norm", "tokens_per_s", "waiting", "flops_per_s", "matmul_share", "held_out_loss", "bits_per_byte",
 }  # fmt: skip
@@ -206,13 +206,13 @@ def _parse_line(line: bytes) -> dict[str, Any]:
         ValueError: what is wrong with it.
     """
     found = Fields(parse_json(line, max_bytes=MAX_LINE_BYTES), "it")
-    found.integer("step", most=LARGEST_COUNT)
-    found.integer("tokens", None, most=LARGEST_COUNT)
+    found.integer("step", maximum=MAX_COUNT)
+    found.integer("tokens", None, maximum=MAX_COUNT)
     for name in _NUMBERS.intersection(found.values):
         found.number(name)
     for name in _TEXTS.intersection(found.values):
         found.text(name)
-    found.integers("ids", None, most=LARGEST_ID)
+    found.integers("ids", None, maximum=MAX_TOKEN_ID)
     if (skipped := found.object("skipped", None)) is not None:
         for name in skipped:
             skipped.number(name)
