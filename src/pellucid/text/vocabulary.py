@@ -6,7 +6,7 @@ from pellucid.arguments import shown
 from pellucid.errors import PellucidError, UnsupportedTokenizerError
 from pellucid.text.bytes_to_characters import BYTE_ORDER, to_bytes, to_characters
 from pellucid.text.merges import already_checked, check_merges
-from pellucid.text.token_table import DEFAULT_ENDS, END_OF_TEXT, AddedToken, Numbering, TokenTable, in_one_order
+from pellucid.text.token_table import DEFAULT_ENDS, END_OF_TEXT, AddedToken, Numbering, TokenTable, canonical_added_tokens
 
 
 MAX_ID = (1 << 22) - 1  # a table is as long as its largest id
@@ -79,7 +79,7 @@ def build_token_table(
     eot = end_id if end is None else ids[end]
     assert eot is not None
     numbers = [ids[text] for text in characters]
-    found = in_one_order(added)
+    found = canonical_added_tokens(added)
     in_order = numbers == list(range(eot)) and len(ids) == eot + 1
     if in_order and special == {END_OF_TEXT: eot} and begin is None:
         return TokenTable(tuple(ranked), None, found, prefix_space)
