@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final, NoReturn
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
-from pellucid.file_signatures import HEAD, mistaken_for
+from pellucid.file_signatures import HEAD, identify
 from pellucid.files import reading
 
 
@@ -71,7 +71,7 @@ def read_json(path: Path, *, max_bytes: int = MAX_BYTES, nan: bool = False, uniq
     try:
         return parse_json(data, max_bytes=max_bytes, nan=nan, unique=unique)
     except ValueError as error:
-        what = mistaken_for(data[:HEAD]) if data else ""
+        what = identify(data[:HEAD]) if data else ""
         raise PellucidError(f"{path}: {f'it is not JSON but {what}' if what else error}") from None
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.errors import PellucidError
-from pellucid.file_signatures import HEAD, text_in_place
+from pellucid.file_signatures import HEAD, identify_text
 from pellucid.formats.families import CLASSES, FAMILIES
 from pellucid.formats.hf_config import read_config
 from pellucid.gpt.config_json import MAX_LAYERS
@@ -138,4 +138,4 @@ def test_a_file_in_the_place_of_config_json_is_named(tmp_path: Path) -> None:
 @given(st.binary(max_size=HEAD))
 @cases(100)
 def test_any_bytes_are_described_in_one_line(head: bytes) -> None:
-    assert "\n" not in text_in_place(head)
+    assert "\n" not in identify_text(head)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
-from pellucid.file_signatures import HEAD, text_in_place
+from pellucid.file_signatures import HEAD, identify_text
 from pellucid.files import reading
 from pellucid.gpt.quantize import check_groups
 from pellucid.gpt.tensor_names import SCALE, TensorSource
@@ -276,7 +276,7 @@ def _read_header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
         file.seek(0)
-        if what := text_in_place(file.read(HEAD)):
+        if what := identify_text(file.read(HEAD)):
             raise _Unreadable(f"{path} is {what}")
         raise ValueError(f"a header of {length} bytes in a file of {size}")
     header = Fields(parse_json(file.read(length), max_bytes=MAX_HEADER_BYTES), "its header").values

@@ -38,7 +38,7 @@ CONFIG_KEYS = ("tokenizer_class", "auto_map", *FLAGS)
 
 
 def missing(directory: Path) -> str:
-    """Why there is no tokenizer that could be read in a directory; "" where there is one."""
+    """Why a directory has no tokenizer that can be read; "" where it has one."""
     if (directory / TOKENIZER).exists() or ((directory / VOCABULARY).exists() and (directory / MERGES).exists()):
         return ""
     for name, kind in UNSUPPORTED.items():
