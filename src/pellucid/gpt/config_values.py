@@ -1,7 +1,7 @@
 """Values of a config.json that another library wrote: defaults of missing keys, a key's other names, numbers stored as text.
 
-What a value can only mean is read: "1e-05" is that number, 2.0 that whole number, "true" that flag. Anything else is refused
-by its key.
+A value that can mean only one thing is read: "1e-05" is that number, 2.0 that whole number, "true" that flag. Anything else is
+refused, and the message names its key.
 """
 
 import math

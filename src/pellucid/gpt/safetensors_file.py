@@ -220,7 +220,7 @@ class SafetensorsFiles:
         turned = ": it is transposed" if len(found) == 2 and found == wanted[::-1] else ""
         return PellucidError(f"{self.file_of(name)}: {name!r} has shape {found}, but the config asks for {wanted}{turned}")
 
-    def numbers(self) -> int:
+    def count_numbers(self) -> int:
         """How many numbers all tensors hold; a byte counts as two, as int4 may be stored so."""
         return sum(math.prod(at.shape) * (2 if at.dtype in INTEGERS else 1) for at in self._locations.values())
 

@@ -43,7 +43,7 @@ def missing(directory: Path) -> str:
         return ""
     for name, kind in UNSUPPORTED.items():
         if (directory / name).exists():
-            return f"the tokenizer in {directory} is {kind}'s ({name}), which this version does not read"
+            return f"{name} in {directory} is {kind}'s, which this version does not read"
     alone = [name for name in (VOCABULARY, MERGES) if (directory / name).exists()]
     return f"there is no {TOKENIZER} in {directory}" + f", and {alone[0] if alone else ''} alone is none" * bool(alone)
 

@@ -1,4 +1,4 @@
-"""What a run will need later, checked when its plan is made and before its folder is: a run that is begun can go on."""
+"""Checks a plan before its run's folder is made: that the run can be resumed, recorded and stored on its disk."""
 
 import json
 import shutil
