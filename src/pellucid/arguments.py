@@ -69,8 +69,13 @@ def number(name: str, value: Any, minimum: float = -math.inf, maximum: float = m
     found = as_float(value)
     if found is not None and minimum <= found <= maximum:
         return found
+    raise PellucidError(f"{name} must be {finite_number(minimum, maximum)}, not {shown(value)}")
+
+
+def finite_number(minimum: float, maximum: float) -> str:
+    """The numbers of a range, for a message: "a finite number, 0 or more"."""
     wanted = "" if minimum == -math.inf else f", {minimum:g}" + (" or more" if maximum == math.inf else f" to {maximum:g}")
-    raise PellucidError(f"{name} must be a finite number{wanted}, not {shown(value)}")
+    return f"a finite number{wanted}"
 
 
 def plain(value: Any) -> Any:

@@ -24,7 +24,7 @@ from pellucid.errors import UnsupportedTokenizerError
 from pellucid.formats.tokenizers import read_tokenizer
 from pellucid.gpt.arrangements import all_dense
 from pellucid.text import Tokenizer, special_tokens, tokenizer_files, tokenizer_json
-from pellucid.text.token_table import own_end
+from pellucid.text.token_table import plain_end_of_text
 
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def check_equal(tokenizer: Tokenizer, oracle: Any, some: list[str]) -> None:
     """The same ids and texts: `<|endoftext|>` (or OPT's `</s>`) is a token only where that is allowed."""
-    end = own_end(token.text for token in tokenizer.added)
+    end = plain_end_of_text(token.text for token in tokenizer.added)
     begin = [] if tokenizer.begin is None else [tokenizer.begin]
     for text in some:
         ids = oracle(text).input_ids

@@ -133,6 +133,13 @@ def test_training_is_deterministic_and_says_what_came_out() -> None:
         train_tokenizer([STORY], 256)
 
 
+@cases(20)
+@given(half=st.characters(categories=("Cs",)), before=st.text(max_size=5), length=st.integers(1, 3))
+def test_texts_with_half_a_character_are_refused_by_training_too(half: str, before: str, length: int) -> None:
+    with pytest.raises(PellucidError, match="half a character"):
+        train_tokenizer([STORY, before + half * length], 300)
+
+
 def test_one_long_text_trains_the_same_table_as_its_parts() -> None:
     long = STORY * 60
     assert len(long) > 1 << 16

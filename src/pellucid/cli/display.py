@@ -19,7 +19,7 @@ from rich.text import Text
 
 from pellucid import events
 from pellucid.cli.output import shown_path
-from pellucid.cli.streams import HANGUP, GuardedStream, handling, report
+from pellucid.cli.streams import HANGUP, STDERR, GuardedStream, handle_signals, print_error
 from pellucid.planning.final_loss import predict_final_loss
 
 
@@ -57,7 +57,7 @@ class RunDisplay:
         self._close()
         error = self._output_error
         if error is not None and not isinstance(error, BrokenPipeError):
-            report(f"pellucid: the display ended early: {error.strerror or error}")
+            print_error(f"pellucid: the display ended early: {error.strerror or error}")
 
     @property
     def _output_error(self) -> OSError | None:
@@ -287,9 +287,9 @@ def stop_on_signals(live: RunDisplay) -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         requested = True
         live.stopping = True
-        if not live.view:  # a signal handler must not call print; 2 is stderr
+        if not live.view:  # a signal handler must not call print
             with suppress(OSError):
-                os.write(2, STOPPING.encode() + b"\n")
+                os.write(STDERR, STOPPING.encode() + b"\n")
 
-    with handling((signal.SIGINT, signal.SIGTERM, *HANGUP), request):
+    with handle_signals((signal.SIGINT, signal.SIGTERM, *HANGUP), request):
         yield lambda: requested or live.reader_is_gone

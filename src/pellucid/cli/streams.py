@@ -1,4 +1,4 @@
-"""The process's standard streams, where some are closed or cannot be written; and the signals that end a process."""
+"""Standard streams that are closed or cannot be written, and signals that end the process."""
 
 import codecs
 import io
@@ -36,8 +36,8 @@ def open_closed_streams() -> frozenset[int]:
     return closed
 
 
-def write_utf8() -> None:
-    """Makes the standard streams write UTF-8, whatever the locale's encoding: tokens are arbitrary Unicode.
+def use_utf8() -> None:
+    """Makes standard output and error write UTF-8, whatever the locale's encoding: tokens are arbitrary Unicode.
 
     A byte of a file name that is not UTF-8 is written as the shell's `$'caf\\351'` has it.
     """
@@ -55,16 +55,16 @@ def _octal(error: UnicodeError) -> tuple[str, int]:
 
 
 def discard_output(stream: TextIO | None = None) -> None:
-    """Sends what a stream (default: standard output) still holds, and all that follows, to the null device.
+    """Sends a stream's buffered and later output to the null device (default: standard output's).
 
-    So the interpreter does not fail on it at its end.
+    Else the interpreter would fail to flush it when it exits.
     """
     with suppress(OSError, ValueError):  # a stream without a descriptor, as tests have
         os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
 
 
-def report(line: str) -> None:
-    """Prints a line on standard error; nobody may be there to read it."""
+def print_error(line: str) -> None:
+    """Prints a line on standard error, if that can be written."""
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
@@ -72,10 +72,10 @@ def report(line: str) -> None:
 
 
 class GuardedStream:
-    """A text stream whose failure is kept rather than raised: what a run prints must not end it between two checkpoints.
+    """A text stream that keeps its first write error instead of raising it: printing must not end a run between checkpoints.
 
     Attributes:
-        error: the first failure to write; what is written after that goes nowhere. None: there was none.
+        error: the first error, after which output is discarded; None: there was none.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -114,8 +114,8 @@ class GuardedStream:
 
 
 @contextmanager
-def handling(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handles signals inside the block, but for those that the process ignores (`nohup`), and off the main thread none."""
+def handle_signals(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handles signals inside the block: not those that the process ignores (`nohup`), and none off the main thread."""
     before: dict[int, object] = {}
     if threading.current_thread() is threading.main_thread():
         before = {number: signal.getsignal(number) for number in numbers}
@@ -133,14 +133,14 @@ def handling(numbers: Iterable[int], handler: Callable[[int, FrameType | None], 
 def interrupted_by_signals() -> Iterator[None]:
     """Makes SIGTERM and SIGHUP an interrupt, as Ctrl-C is, so that unfinished files are removed; a second one ends the process.
 
-    A handler that the process has already is left alone, and so is a process whose main thread this is not.
+    Handlers that the process already has stay, and off the main thread nothing changes.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
         raise KeyboardInterrupt
 
-    with handling([n for n in (signal.SIGTERM, *HANGUP) if signal.getsignal(n) == signal.SIG_DFL], interrupt):
+    with handle_signals([n for n in (signal.SIGTERM, *HANGUP) if signal.getsignal(n) == signal.SIG_DFL], interrupt):
         yield
 
 

@@ -17,7 +17,7 @@ from pellucid.formats.gguf_container import GgufHeader, TensorEntry, Value, read
 from pellucid.formats.gguf_names import ARCHITECTURE, PATTERN, gguf_name
 from pellucid.formats.gguf_vocabulary import KEY, read_tokenizer
 from pellucid.gpt.arrangements import all_dense
-from pellucid.gpt.config import LONGEST_NAME, MAX_LAYERS, GPTConfig
+from pellucid.gpt.config import MAX_LAYERS, MAX_NAME_LENGTH, GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.pattern import parse
 from pellucid.text.tokenizer import Tokenizer
@@ -124,7 +124,7 @@ def _config(values: Mapping[str, Value], path: Path) -> GPTConfig:
             n_ctx=number("context_length", int), n_layers=layers, d_model=number("embedding_length", int),
             n_heads=number("attention.head_count", int), d_ff=number("feed_forward_length", int, 0), norm_eps=_shortest(eps),
             pattern=tuple(parse(str(p)) for p in pattern) if isinstance(pattern, list) else all_dense(layers),
-            name=name[:LONGEST_NAME] if isinstance(name, str) else "",
+            name=name[:MAX_NAME_LENGTH] if isinstance(name, str) else "",
         )  # fmt: skip
     except PellucidError as error:
         raise PellucidError(f"{path}: {error}") from None

@@ -21,7 +21,7 @@ ACTIVATIONS = ("gelu_tanh", "gelu_erf", "relu")  # GPT-2's and GPT-3's tanh form
 NORMS = ("pre", "post")
 # Sizes beyond these are no model's: they are refused before anything of their size is made.
 MAX_LAYERS, MAX_SIZE = 2**16, 2**31 - 1
-LONGEST_NAME = 200
+MAX_NAME_LENGTH = 200
 
 # Fields in which relatives of GPT-3 differ from it. `to_dict` leaves them out where they have GPT-3's value, so that a shape is
 # written, and fingerprinted, as before these fields existed.
@@ -88,8 +88,8 @@ class GPTConfig:
                 object.__setattr__(self, key, whole_number(key, getattr(self, key), 0, MAX_SIZE))
         for key in ("qkv_bias", "attention_scale", "final_norm"):
             object.__setattr__(self, key, flag(key, getattr(self, key)))
-        if len(text_of("name", self.name)) > LONGEST_NAME:
-            raise PellucidError(f"name must be text of at most {LONGEST_NAME} characters, not {shown(self.name)}")
+        if len(text_of("name", self.name)) > MAX_NAME_LENGTH:
+            raise PellucidError(f"name must be text of at most {MAX_NAME_LENGTH} characters, not {shown(self.name)}")
         object.__setattr__(self, "norm_eps", number("norm_eps", self.norm_eps, 0))
         if self.d_model % self.n_heads:
             raise PellucidError(f"n_heads must divide d_model: {self.d_model} / {self.n_heads} is not a whole number")
@@ -205,7 +205,7 @@ class GPTConfig:
             raise PellucidError(f"unknown config key {shown(unknown[0])}: was this written by a newer version?")
         for key in ("n_layers", "d_model", "n_heads"):
             found.value(key)
-        return cls(**{**values, "pattern": tuple(parse(p) for p in found.list("pattern", [], most=MAX_LAYERS))})
+        return cls(**{**values, "pattern": tuple(parse(p) for p in found.list("pattern", [], max_length=MAX_LAYERS))})
 
 
 def _patterns(given: Any, n_layers: int) -> tuple[Pattern, ...]:

@@ -12,7 +12,7 @@ from pellucid import strict_json
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 from pellucid.gpt.arrangements import all_dense
-from pellucid.gpt.config import LONGEST_NAME, MAX_LAYERS, MAX_SIZE, GPTConfig
+from pellucid.gpt.config import MAX_LAYERS, MAX_NAME_LENGTH, MAX_SIZE, GPTConfig
 from pellucid.gpt.config_values import ConfigValues
 from pellucid.gpt.pattern import Dense
 from pellucid.gpt.quantize import BITS, GROUP
@@ -110,24 +110,24 @@ def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTCon
     defaults = GPT2_DEFAULTS if kind == "gpt2" else {k: v for k, v in GPT2_DEFAULTS.items() if k not in GPT2_SHAPE}
     found = ConfigValues(values, path, defaults=defaults, aliases=GPT2_ALIASES)
     ours = values.get("producer") == PRODUCER
-    n_layers = found.integer("n_layer", least=1, most=MAX_LAYERS)
-    vocab_size = found.integer("vocab_size", least=1, most=MAX_SIZE)
+    n_layers = found.integer("n_layer", minimum=1, maximum=MAX_LAYERS)
+    vocab_size = found.integer("vocab_size", minimum=1, maximum=MAX_SIZE)
     name = values.get("name", "")
     shape = {
         "vocab_size": vocab_size,
-        "n_ctx": found.integer("n_positions", least=1, most=MAX_SIZE),
+        "n_ctx": found.integer("n_positions", minimum=1, maximum=MAX_SIZE),
         "n_layers": n_layers,
         **width_and_heads(found, "n_embd", "n_head"),
-        "d_ff": found.integer("n_inner", None, most=MAX_SIZE) or 0,
+        "d_ff": found.integer("n_inner", None, maximum=MAX_SIZE) or 0,
         "activation": activation(found),
-        "norm_eps": found.number("layer_norm_epsilon", least=0),
+        "norm_eps": found.number("layer_norm_epsilon", minimum=0),
         # Choice: a GPT-2 from elsewhere is fine-tuned without its training's dropout; ours keep their own.
-        "dropout": found.number("resid_pdrop", 0.0, least=0, most=1) if ours else 0.0,
+        "dropout": found.number("resid_pdrop", 0.0, minimum=0, maximum=1) if ours else 0.0,
         "attention_scale": found.flag("scale_attn_weights"),
         "start_of_text": found.token("bos_token_id", vocab_size),
         "end_of_text": found.token("eos_token_id", vocab_size),
         "pattern": found.value("pattern") if kind == "pellucid" else dense_pattern(n_layers),
-        "name": name if ours or (isinstance(name, str) and len(name) <= LONGEST_NAME) else "",
+        "name": name if ours or (isinstance(name, str) and len(name) <= MAX_NAME_LENGTH) else "",
     }
     if kind == "pellucid":
         shape |= {key: values[key] for key in OWN_KEYS if key in values}
@@ -176,7 +176,7 @@ def width_and_heads(found: ConfigValues, width: str, heads: str) -> dict[str, in
     Raises:
         PellucidError: the one is not a multiple of the other.
     """
-    d_model, n_heads = (found.integer(key, least=1, most=MAX_SIZE) for key in (width, heads))
+    d_model, n_heads = (found.integer(key, minimum=1, maximum=MAX_SIZE) for key in (width, heads))
     if d_model % n_heads:
         width, heads = found.name_of(width), found.name_of(heads)
         raise PellucidError(f"{found.where}: {width} ({d_model}) must be a multiple of {heads} ({n_heads})")

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
-from pellucid.file_signatures import HEAD, text_in_place
+from pellucid.file_signatures import HEAD, identify_text
 from pellucid.files import reading
 from pellucid.gpt.quantize import check_groups
 from pellucid.gpt.tensor_names import SCALE, TensorSource
@@ -39,10 +39,10 @@ DTYPES = {
 }  # fmt: skip
 FLOATS = ("F64", "F32", "F16", "BF16")
 INTEGERS = ("I8", "U8")  # with a scale beside them
-LONGEST_HEADER = 1 << 24  # bytes, some hundred thousand tensors; the format allows 100 MB
+MAX_HEADER_BYTES = 1 << 24  # bytes, some hundred thousand tensors; the format allows 100 MB
 # A mapped file cannot be replaced or deleted on Windows, so an open model would keep its run from saving.
 MAPPED = sys.platform != "win32"
-MOST_DIMENSIONS = 8
+MAX_DIMENSIONS = 8
 _PART = 1 << 16  # numbers checked at once: they stay in the processor's cache
 
 
@@ -220,7 +220,7 @@ class SafetensorsFiles:
         turned = ": it is transposed" if len(found) == 2 and found == wanted[::-1] else ""
         return PellucidError(f"{self.file_of(name)}: {name!r} has shape {found}, but the config asks for {wanted}{turned}")
 
-    def numbers(self) -> int:
+    def count_numbers(self) -> int:
         """How many numbers all tensors hold; a byte counts as two, as int4 may be stored so."""
         return sum(math.prod(at.shape) * (2 if at.dtype in INTEGERS else 1) for at in self._locations.values())
 
@@ -274,22 +274,22 @@ def _read_header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
     """Where a file says that its tensors lie. Raises ValueError where that cannot be."""
     size = path.stat().st_size
     length = int.from_bytes(file.read(8), "little")
-    if size < 8 or not 2 <= length <= min(size - 8, LONGEST_HEADER):
+    if size < 8 or not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
         file.seek(0)
-        if what := text_in_place(file.read(HEAD)):
+        if what := identify_text(file.read(HEAD)):
             raise _Unreadable(f"{path} is {what}")
         raise ValueError(f"a header of {length} bytes in a file of {size}")
-    header = Fields(parse_json(file.read(length), max_bytes=LONGEST_HEADER), "its header").values
+    header = Fields(parse_json(file.read(length), max_bytes=MAX_HEADER_BYTES), "its header").values
     header.pop("__metadata__", None)
     rows = []
     for name, entry in header.items():
         fields = Fields(entry, shown(name))
-        dtype, shape = fields.text("dtype"), fields.integers("shape", most=size)
+        dtype, shape = fields.text("dtype"), fields.integers("shape", maximum=size)
         if dtype not in DTYPES:
             known = ", ".join(FLOATS)
             raise _Unreadable(f"{path}: {shown(name)} is of the dtype {shown(dtype)}, which is not read here ({known} are)")
-        offsets = fields.integers("data_offsets", most=size)
-        if len(offsets) != 2 or len(shape) > MOST_DIMENSIONS:
+        offsets = fields.integers("data_offsets", maximum=size)
+        if len(offsets) != 2 or len(shape) > MAX_DIMENSIONS:
             raise ValueError(f"{shown(name)} has the shape {shown(shape)} and lies at {shown(offsets)}")
         rows.append((*offsets, name, dtype, shape))
     locations, end = {}, 0

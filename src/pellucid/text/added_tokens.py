@@ -22,7 +22,7 @@ _JOINERS = "\u200c\u200d"
 
 
 def is_word(character: str) -> bool:
-    r"""Whether it is a character of a word: `\w` of Unicode's UTS 18, annex C, which is not Python's."""
+    r"""Whether a character belongs to a word: `\w` of Unicode's UTS 18, annex C, which is not Python's."""
     import unicodedata  # few tokenizers ask
 
     kind = unicodedata.category(character)
@@ -33,7 +33,7 @@ def is_word(character: str) -> bool:
 
 
 class AddedTokens:
-    """Added tokens that are looked for in texts."""
+    """Finds added tokens in texts."""
 
     def __init__(self, tokens: Iterable[AddedToken]) -> None:
         self._tokens = {token.text: token for token in tokens}
@@ -70,8 +70,8 @@ class AddedTokens:
         if done != len(text):
             yield text[done:]
 
-    def touch(self, before: str, after: str) -> bool:
-        """Whether a token's text lies across the place between two parts of a text, or reaches it."""
+    def spans_cut(self, before: str, after: str) -> bool:
+        """Whether a token's text crosses or touches the cut between two parts of a text."""
         left = before[-self._longest :]
         near = left + after[: self._longest]
         return any(near.find(text, max(0, len(left) - len(text)), len(left) + len(text)) >= 0 for text in self._tokens)

@@ -16,7 +16,7 @@ class AddedToken:
         special: it stands for no text of a document.
         lstrip, rstrip: it takes the white space before it, after it.
         single_word: it is found only where no letter, digit, mark or underscore touches it.
-        normalized: it is looked for after the others, in what they leave.
+        normalized: it is searched for after the others, in the text between them.
     """
 
     id: int
@@ -34,7 +34,7 @@ class Numbering:
 
     ids: the id of each token in the order of merging.
     special: id to text of tokens that stand for no text of a document, end-of-text among them.
-    unreached: id to bytes of tokens that no text is encoded into, because no merge makes them.
+    unreached: id to bytes of tokens that no merge makes, and so no text is encoded into.
     vocab_size: number of ids; those named nowhere stand for nothing (vocabularies are padded to round numbers). Special and
         added tokens may have larger ids: a text that holds one cannot be encoded.
     eot: id of the token that ends a text.
@@ -75,17 +75,17 @@ class TokenTable:
         return None if self.numbering is None else self.numbering.begin
 
 
-def own_end(texts: Iterable[str]) -> str | None:
-    """Of the texts of special tokens, the one that is plain text in a text unless its caller allows it.
+def plain_end_of_text(texts: Iterable[str]) -> str | None:
+    """Of the texts of added tokens, the end-of-text that `encode` reads as plain text unless its caller allows special tokens.
 
-    It is GPT-2's `<|endoftext|>`, or where there is none OPT's `</s>`: what a user types does not end a document.
+    GPT-2's `<|endoftext|>`, or where there is none OPT's `</s>`: what a user types does not end a document.
     """
     found = set(texts)
     return next((end for end in DEFAULT_ENDS if end in found), None)
 
 
-def in_one_order(added: Iterable[AddedToken]) -> tuple[AddedToken, ...]:
-    """Added tokens by id; `normalized` is off where the same tokens are found without it."""
+def canonical_added_tokens(added: Iterable[AddedToken]) -> tuple[AddedToken, ...]:
+    """Added tokens sorted by id, `normalized` turned off where that finds the same tokens: equal tables compare equal."""
     tokens = sorted(added, key=lambda token: token.id)
     late, early = ([token for token in tokens if token.normalized is on] for on in (True, False))
     options = any(token.lstrip or token.rstrip or token.single_word for token in tokens)
@@ -95,6 +95,6 @@ def in_one_order(added: Iterable[AddedToken]) -> tuple[AddedToken, ...]:
 
 
 def _overlap(a: str, b: str) -> bool:
-    """Whether two texts may stand in a text so that they share a character."""
+    """Whether two tokens may overlap in some text."""
     ends = any(a.startswith(b[-n:]) or b.startswith(a[-n:]) for n in range(1, min(len(a), len(b)) + 1))
     return ends or a in b or b in a

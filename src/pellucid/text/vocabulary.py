@@ -6,10 +6,10 @@ from pellucid.arguments import shown
 from pellucid.errors import PellucidError, UnsupportedTokenizerError
 from pellucid.text.bytes_to_characters import BYTE_ORDER, to_bytes, to_characters
 from pellucid.text.merges import already_checked, check_merges
-from pellucid.text.token_table import DEFAULT_ENDS, END_OF_TEXT, AddedToken, Numbering, TokenTable, in_one_order
+from pellucid.text.token_table import DEFAULT_ENDS, END_OF_TEXT, AddedToken, Numbering, TokenTable, canonical_added_tokens
 
 
-LARGEST_ID = (1 << 22) - 1  # a table is as long as its largest id
+MAX_ID = (1 << 22) - 1  # a table is as long as its largest id
 
 
 def build_token_table(
@@ -39,9 +39,9 @@ def build_token_table(
         PellucidError: an id is none, or a merge makes what is no token.
     """
     ids = dict(vocabulary)
-    if ids and (set(map(type, ids.values())) != {int} or min(ids.values()) < 0 or max(ids.values()) > LARGEST_ID):
-        wrong = next(text for text, i in ids.items() if type(i) is not int or not 0 <= i <= LARGEST_ID)
-        raise PellucidError(f"the id of {shown(wrong)} is {shown(ids[wrong])}, not a number up to {LARGEST_ID:,}")
+    if ids and (set(map(type, ids.values())) != {int} or min(ids.values()) < 0 or max(ids.values()) > MAX_ID):
+        wrong = next(text for text, i in ids.items() if type(i) is not int or not 0 <= i <= MAX_ID)
+        raise PellucidError(f"the id of {shown(wrong)} is {shown(ids[wrong])}, not a number up to {MAX_ID:,}")
     for one in added:
         assert ids.setdefault(one.text, one.id) == one.id, one
     by_id: dict[int, str] = {}
@@ -79,7 +79,7 @@ def build_token_table(
     eot = end_id if end is None else ids[end]
     assert eot is not None
     numbers = [ids[text] for text in characters]
-    found = in_one_order(added)
+    found = canonical_added_tokens(added)
     in_order = numbers == list(range(eot)) and len(ids) == eot + 1
     if in_order and special == {END_OF_TEXT: eot} and begin is None:
         return TokenTable(tuple(ranked), None, found, prefix_space)

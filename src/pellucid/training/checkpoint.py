@@ -40,15 +40,15 @@ from pellucid.runs.files import (
     step_name,
     step_of,
 )
-from pellucid.runs.plan import MOST_STEPS
-from pellucid.runs.recipe import MOST_TOKENS
+from pellucid.runs.plan import MAX_STEPS
+from pellucid.runs.recipe import MAX_TOKENS
 from pellucid.strict_json import Fields, read_json
 from pellucid.training.optimizers import restore, state_of
 from pellucid.training.spike_guard import WINDOW, Recent
 
 
 MAX_STATE_BYTES = 1 << 20
-LARGEST = 1e30  # of a loss: the squares of such numbers are still numbers
+MAX_LOSS = 1e30  # of a loss: the squares of such numbers are still numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +80,22 @@ class State:
             PellucidError: a field is missing, of another type or out of range.
         """
         found = Fields(values, STATE_FILE)
-        step = found.integer("step", most=MOST_STEPS)
-        recent = found.list("recent", [], most=WINDOW)
+        step = found.integer("step", maximum=MAX_STEPS)
+        recent = found.list("recent", [], max_length=WINDOW)
         if not all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_small, pair)) for pair in recent):
             raise found.wrong("recent", "pairs of loss and gradient norm")
         return cls(
             step=step,
-            tokens=found.integer("tokens", most=MOST_TOKENS),
-            skipped=found.integer("skipped", 0, most=step),
+            tokens=found.integer("tokens", maximum=MAX_TOKENS),
+            skipped=found.integer("skipped", 0, maximum=step),
             recent=tuple((float(loss), float(norm)) for loss, norm in recent),
-            lowest=found.number("lowest", None, least=-LARGEST, most=LARGEST),
-            waited=found.integer("waited", 0, most=MOST_STEPS),
+            lowest=found.number("lowest", None, minimum=-MAX_LOSS, maximum=MAX_LOSS),
+            waited=found.integer("waited", 0, maximum=MAX_STEPS),
         )
 
 
 def _is_small(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= LARGEST
+    return type(value) in (int, float) and abs(value) <= MAX_LOSS
 
 
 def read_state(path: Path) -> tuple[State, dict[str, str]]:
@@ -241,7 +241,7 @@ def best(run: Path) -> tuple[int, float] | None:
     """(step, held-out loss) of the model in `best/`; None before the first, or if its note is damaged."""
     try:
         note = Fields(read_json(run / BEST / BEST_FILE, max_bytes=MAX_STATE_BYTES), BEST_FILE)
-        return note.integer("step", most=MOST_STEPS), note.number("held_out_loss", least=-LARGEST, most=LARGEST)
+        return note.integer("step", maximum=MAX_STEPS), note.number("held_out_loss", minimum=-MAX_LOSS, maximum=MAX_LOSS)
     except (OSError, PellucidError):
         return None
 

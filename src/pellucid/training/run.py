@@ -14,7 +14,7 @@ from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.runs.curves import LossCurve, loss_curve
-from pellucid.runs.files import METRICS, RECORDS, step_of
+from pellucid.runs.files import METRICS, RECORDS, RUN_FILE, step_of
 from pellucid.runs.metrics import missing_line, read_metrics, readable_lines
 from pellucid.runs.plan import Plan
 from pellucid.runtime.threads import limit_threads
@@ -27,7 +27,7 @@ from pellucid.training.plan_check import check_plan
 from pellucid.training.planner import Job, make_plan, measure
 from pellucid.training.prepare import new_run
 from pellucid.training.pretraining import TrainingJob
-from pellucid.training.run_arguments import has_run, refuse_other_arguments, save_arguments
+from pellucid.training.run_arguments import check_same_arguments, save_arguments
 from pellucid.training.throughput import Throughput
 from pellucid.training.watch import MakeRecorder, Recorder
 
@@ -186,11 +186,11 @@ def run_job(
     retain_freed_memory()
     limit_threads()
     arguments = job.arguments() | job.options.given() | ({} if seed is None else {"seed": planned_seed})
-    going_on = flag("resume", resume) and (has_run(run) or not job.has_data)
+    going_on = flag("resume", resume) and ((run / RUN_FILE).exists() or not job.has_data)
     if going_on:
         plan = Plan.load(run, kind=job.kind)
         refuse_missing_operators(compiled=plan.compiled)
-        refuse_other_arguments(run, plan, arguments)
+        check_same_arguments(run, plan, arguments)
     else:
         job.check()
         with new_run(run) as draft:

@@ -17,7 +17,7 @@ from pellucid.files import write_whole
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.fingerprint import fingerprint
-from pellucid.runs.files import ARGUMENTS, RUN_FILE
+from pellucid.runs.files import ARGUMENTS
 from pellucid.runs.plan import MAX_BYTES, Plan
 from pellucid.strict_json import Fields, read_json
 from pellucid.text.tokenizer import Tokenizer
@@ -37,7 +37,7 @@ def save_arguments(run: Path, arguments: Mapping[str, Any]) -> None:
     write_whole(run / ARGUMENTS, json.dumps({"version": VERSION, "arguments": values}, indent=2) + "\n")
 
 
-def refuse_other_arguments(run: Path, plan: Plan, arguments: Mapping[str, Any]) -> None:
+def check_same_arguments(run: Path, plan: Plan, arguments: Mapping[str, Any]) -> None:
     """Refuses arguments that are not those of the run that is resumed.
 
     Args:
@@ -57,7 +57,7 @@ def refuse_other_arguments(run: Path, plan: Plan, arguments: Mapping[str, Any]) 
 
 
 def _stored(run: Path) -> dict[str, Any]:
-    """What `arguments.json` holds; nothing where there is none, as in runs from before it, or where it is damaged."""
+    """The arguments in `arguments.json`; none where there is no such file, as in runs of earlier versions, or a damaged one."""
     try:
         found = Fields(read_json(run / ARGUMENTS, max_bytes=MAX_BYTES), ARGUMENTS).object("arguments")
     except (OSError, PellucidError):
@@ -66,7 +66,7 @@ def _stored(run: Path) -> dict[str, Any]:
 
 
 def _planned(plan: Plan, names: Iterable[str]) -> dict[str, Any]:
-    """The values of arguments that the plan alone tells, defaults included."""
+    """The values of arguments that follow from the plan, defaults included."""
     found = {name: _plain(name, getattr(plan, name)) for name in names if hasattr(plan, name)}
     return found | {
         "steps": plan.total_steps, "learning_rate": plan.recipe.learning_rate, "prompt": plan.sample_prompt,
@@ -97,8 +97,3 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, bool | int | float):
         return value
     return sha256(repr(value).encode("utf-8", "backslashreplace")).hexdigest()  # one document
-
-
-def has_run(folder: Path) -> bool:
-    """Whether there is a run in a folder, begun or finished, rather than nothing or a preparation that was cut short."""
-    return (folder / RUN_FILE).exists()
