@@ -43,8 +43,8 @@ HARMLESS: dict[str, list[Any]] = {
 }  # fmt: skip
 REFUSED: dict[str, list[Any]] = {
     "quantization_config": [{"quant_method": "bitsandbytes", "load_in_8bit": True}], "activation_function": ["silu", None, "x"],
-    "per_layer_config": [{"0": {"layer_norm_epsilon": 0.5}}], "eos_token_id": [[], [1, "x"]], "vocab_size": ["many", -1, 1.5, None],
-    "tie_word_embeddings": [None, "no"], "transformers_weights": ["other.safetensors"],
+    "per_layer_config": [{"0": {"layer_norm_epsilon": 0.5}}], "eos_token_id": [[], [1, "x"]],
+    "vocab_size": ["many", -1, 1.5, None], "tie_word_embeddings": [None, "no"], "transformers_weights": ["other.safetensors"],
 }  # fmt: skip
 FAMILY_REFUSED: dict[str, dict[str, list[Any]]] = {
     "gpt2": {"is_causal": [False], "layer_norm_epsilon": ["small", float("nan"), None, -1.0], "n_head": [0, "x", None]},

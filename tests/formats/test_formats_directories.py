@@ -202,6 +202,7 @@ def test_an_adapter_alone_is_named(tmp_path: Path) -> None:
 def test_an_end_outside_the_vocabulary_never_comes(gpt2: Path, tmp_path: Path) -> None:
     """A small GPT2Config keeps GPT-2's own ids unless it is told otherwise."""
     copied = Path(shutil.copytree(gpt2, tmp_path / "model"))
+    (copied / "generation_config.json").unlink()  # it would count before config.json
     change_config(copied, bos_token_id=50256, eos_token_id=50256)
     model = pellucid.load(copied)
     assert len(model.generate(ids_of(4), max_tokens=40, seed=1).ids) == 40

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 
 END_OF_TEXT = "<|endoftext|>"
+NO_ID = -1  # of a byte that stood in no text that the vocabulary was learned from: a text that holds it cannot be encoded
 DEFAULT_ENDS = (END_OF_TEXT, "</s>")  # GPT-2's and OPT's end-of-text
 
 
@@ -32,7 +33,7 @@ class AddedToken:
 class Numbering:
     """Ids that are not in the order of merging, as those of GPT-2's relatives (OPT: special tokens first).
 
-    ids: the id of each token in the order of merging.
+    ids: the id of each token in the order of merging; NO_ID of a byte that the vocabulary lacks.
     special: id to text of tokens that stand for no text of a document, end-of-text among them.
     unreached: id to bytes of tokens that no text is encoded into, because no merge makes them.
     vocab_size: number of ids; those named nowhere stand for nothing (vocabularies are padded to round numbers). Special and
