@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 END_OF_TEXT = "<|endoftext|>"
 NO_ID = -1  # of a byte that stood in no text that the vocabulary was learned from: a text that holds it cannot be encoded
+LONG_TEXT, SEPARATOR = 256, "\0"  # of added tokens that are compared one by one
 DEFAULT_ENDS = (END_OF_TEXT, "</s>")  # GPT-2's and OPT's end-of-text
 
 
@@ -90,9 +91,25 @@ def in_one_order(added: Iterable[AddedToken]) -> tuple[AddedToken, ...]:
     tokens = sorted(added, key=lambda token: token.id)
     late, early = ([token for token in tokens if token.normalized is on] for on in (True, False))
     options = any(token.lstrip or token.rstrip or token.single_word for token in tokens)
-    if not early or not (options or any(_overlap(a.text, b.text) for a in late for b in early)):
+    if not early or not (options or _any_overlap({token.text for token in late}, {token.text for token in early})):
         return tuple(replace(token, normalized=False) for token in tokens)
     return tuple(tokens)
+
+
+def _any_overlap(late: set[str], early: set[str]) -> bool:
+    """Whether a text of the one set and a text of the other may share a character, in time that grows with their lengths."""
+    long = {text for text in late | early if len(text) > LONG_TEXT or SEPARATOR in text}
+    if any(_overlap(a, b) for a in late for b in (early if a in long else early & long)):
+        return True
+    late, early = late - long, early - long
+    for these, others in ((late, early), (early, late)):
+        ends = {text[i:] for text in others for i in range(len(text))}
+        if any(text[:n] in ends for text in these for n in range(1, len(text) + 1)):
+            return True
+        joined = SEPARATOR.join(others)
+        if any(text in joined for text in these):
+            return True
+    return False
 
 
 def _overlap(a: str, b: str) -> bool:
