@@ -51,8 +51,8 @@ def build_token_table(
     characters = [*(to_characters(bytes([byte])) for byte in BYTE_ORDER), *(a + b for a, b in merges)]
     if lacking := {text for text in characters if text not in ids}:
         for a, b in merges:
-            if wrong := [text for text in (a, b, a + b) if text in lacking]:
-                raise PellucidError(f"its vocabulary lacks {wrong[0]!r}, which a merge joins or makes")
+            if unknown := [text for text in (a, b, a + b) if text in lacking]:
+                raise PellucidError(f"its vocabulary lacks {unknown[0]!r}, which a merge joins or makes")
     try:
         ranked = list(map(to_bytes, characters))
         if not already_checked(merges):
