@@ -317,7 +317,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "special first": (change("added_tokens", 0, "id", to=0), "is said to have id 0"),
     "negative id": (change("model", "vocab", "Ġab", to=-1), "is -1, not a number up to"),
     "not a byte": (change("model", "vocab", to=foreign()["model"]["vocab"] | {"a b": 259}), "two tokens"),
-    "no byte": (change("model", "vocab", to={"a": 0, END_OF_TEXT: 259}), "lacks '!'"),
+    "no byte": (change("model", "vocab", to={"a": 0, END_OF_TEXT: 259}), "lacks 'b', which a merge joins"),
     "merge of nothing": (change("model", "merges", to=["a b", "ab c", "Ġ c"]), "lacks 'Ġc'"),
     "merge order": (change("model", "merges", to=["ab c", "a b", "Ġ ab"]), "cannot be reached"),
     # by pairs "abc" is a + bc, which nothing makes; by rank it is ab + c

@@ -123,7 +123,7 @@ def _gpt_neo(found: ConfigValues) -> dict[str, Any]:
         "qkv_bias": False,
         "attention_scale": False,
         "start_of_text": found.token("bos_token_id", vocab_size),
-        "end_of_text": found.token("eos_token_id", vocab_size),
+        "end_of_text": found.tokens("eos_token_id", vocab_size),
         "pattern": ["dense" if kind == "global" else band for kind in types],
     }
 
@@ -143,7 +143,7 @@ def _opt(found: ConfigValues) -> dict[str, Any]:
         "norm": "pre" if before else "post",
         "final_norm": before and not found.flag("_remove_final_layer_norm"),
         "start_of_text": found.token("bos_token_id", vocab_size),
-        "end_of_text": found.token("eos_token_id", vocab_size),
+        "end_of_text": found.tokens("eos_token_id", vocab_size),
         "pattern": dense_pattern(n_layers),
     }
 

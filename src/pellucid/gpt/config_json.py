@@ -20,6 +20,7 @@ from pellucid.strict_json import Fields
 
 
 CONFIG = "config.json"
+GENERATION = "generation_config.json"  # whose tokens that begin and end a text count before those of config.json
 WEIGHTS = "model.safetensors"
 PRODUCER = "pellucid"
 # Their names at Hugging Face. The tanh forms are one function, computed in different orders.
@@ -69,7 +70,7 @@ def gpt2_json(config: GPTConfig, storage: str = "float32") -> dict[str, Any]:
         "embd_pdrop": config.dropout,
         "resid_pdrop": config.dropout,
         "bos_token_id": config.start_id,
-        "eos_token_id": config.end_id,
+        "eos_token_id": eos_token_id(config),
         "tie_word_embeddings": True,
         "dtype": storage,
         "producer": PRODUCER,
@@ -77,6 +78,11 @@ def gpt2_json(config: GPTConfig, storage: str = "float32") -> dict[str, Any]:
     if not config.attention_scale:
         values["scale_attn_weights"] = False
     return values
+
+
+def eos_token_id(config: GPTConfig) -> int | list[int]:
+    """The ids that end a text, as Hugging Face's files have them: a number, or a list of several."""
+    return config.end_id if len(config.end_ids) == 1 else list(config.end_ids)
 
 
 def to_json(config: GPTConfig, storage: str) -> dict[str, Any]:
@@ -125,7 +131,7 @@ def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTCon
         "dropout": found.number("resid_pdrop", 0.0, minimum=0, maximum=1) if ours else 0.0,
         "attention_scale": found.flag("scale_attn_weights"),
         "start_of_text": found.token("bos_token_id", vocab_size),
-        "end_of_text": found.token("eos_token_id", vocab_size),
+        "end_of_text": found.tokens("eos_token_id", vocab_size),
         "pattern": found.value("pattern") if kind == "pellucid" else dense_pattern(n_layers),
         "name": name if ours or (isinstance(name, str) and len(name) <= MAX_NAME_LENGTH) else "",
     }
@@ -141,11 +147,30 @@ def read_json(directory: Path) -> dict[str, Any]:
     Raises:
         PellucidError: there is none, or it is not a JSON object.
     """
-    path = directory / CONFIG
     try:
-        return Fields(strict_json.read_json(path, max_bytes=MAX_CONFIG_BYTES, nan=True), path).values
+        return _read_object(directory / CONFIG)
     except FileNotFoundError:
         raise PellucidError(f"no model in {directory}: it has no {CONFIG}") from None
+
+
+def read_generation_json(directory: Path) -> dict[str, Any]:
+    """The values of a directory's generation_config.json; none where there is no such file.
+
+    Raises:
+        PellucidError: it is not a JSON object.
+    """
+    try:
+        return _read_object(directory / GENERATION)
+    except FileNotFoundError:
+        return {}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """The values of a JSON file; of a key that is there twice the last, as every reader of JSON has it."""
+    try:
+        return Fields(strict_json.read_json(path, max_bytes=MAX_CONFIG_BYTES, nan=True, unique=False), path).values
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise PellucidError(f"cannot read {path}: {error.strerror or error}") from None
 

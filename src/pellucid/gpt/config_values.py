@@ -15,6 +15,7 @@ from pellucid.strict_json import MAX_INTEGER, REQUIRED, Fields
 
 
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+MAX_TOKENS = 1000  # of a list of token ids
 _MAX_LENGTH = 40  # characters of a number stored as text
 _FLAGS = {"true": True, "True": True, "false": False, "False": False}
 
@@ -78,9 +79,19 @@ class ConfigValues(Fields):
         elif found is None:
             return vocab_size
         elif isinstance(found, list):
-            raise self.wrong(name, "one token id (here a single one can end a text: keep that one)")
+            raise self.wrong(name, "one token id")
         found = self.integer(name, minimum=-(2**31), maximum=2**31 - 1)
         return int(found) if found >= 0 else vocab_size
+
+    def tokens(self, name: str, vocab_size: int) -> int | tuple[int, ...]:
+        """The id of a special token, as `token`, or all of a list that are in the vocabulary, if any is."""
+        found = self.value(name)
+        if not isinstance(found, list):
+            return self.token(name, vocab_size)
+        if not 0 < len(found) <= MAX_TOKENS or any(isinstance(one, list) for one in found):
+            raise self.wrong(name, f"a token id, or a list of 1 to {MAX_TOKENS} of them")
+        ids = [ConfigValues({name: one}, self.where).token(name, vocab_size) for one in found]
+        return tuple(i for i in ids if i < vocab_size) or ids[0]
 
     def _convert(self, name: str, *, whole: bool) -> None:
         found = self.values.get(name)

@@ -25,7 +25,15 @@ from pellucid.text.added_tokens import AddedTokens
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 from pellucid.text.long_words import encode_in_parts, has_long_words
 from pellucid.text.split_pattern import R50K_SPLIT
-from pellucid.text.token_table import END_OF_TEXT, AddedToken, Numbering, TokenTable, canonical_added_tokens, plain_end_of_text
+from pellucid.text.token_table import (
+    END_OF_TEXT,
+    NO_ID,
+    AddedToken,
+    Numbering,
+    TokenTable,
+    canonical_added_tokens,
+    plain_end_of_text,
+)
 
 
 if TYPE_CHECKING:
@@ -84,6 +92,7 @@ class Tokenizer:
         default = tuple(AddedToken(id=i, text=text) for i, text in sorted(special.items()))
         self.added = default if added is None else canonical_added_tokens(added)
         self.prefix_space = prefix_space
+        self._lacks_bytes = numbering is not None and NO_ID in numbering.ids[:256]
         if numbering is None:
             self._table = (*table, END_OF_TEXT.encode())
             self.eot, self.begin = len(table), None
@@ -137,7 +146,14 @@ class Tokenizer:
         return AddedTokens(self.added)
 
     def _ids_of_ranks(self, ranks: list[int]) -> list[int]:
-        return ranks if self.numbering is None else [self.numbering.ids[rank] for rank in ranks]
+        if self.numbering is None:
+            return ranks
+        ids = [self.numbering.ids[rank] for rank in ranks]
+        if self._lacks_bytes and NO_ID in ids:
+            byte = self._ranked[ranks[ids.index(NO_ID)]][0]
+            character = f" ({chr(byte)!r})" if byte < 0x80 else ""
+            raise PellucidError(f"the text holds the byte 0x{byte:02x}{character}, which this tokenizer has no token for")
+        return ids
 
     @property
     def end_of_text(self) -> str:
@@ -154,8 +170,8 @@ class Tokenizer:
             continued: the text goes on after another, so that no space is put before it.
 
         Raises:
-            PellucidError: half a character (a lone surrogate, as `os.fsdecode` makes of bytes), which is no text; or an added
-                token that the model has no row for.
+            PellucidError: half a character (a lone surrogate, as `os.fsdecode` makes of bytes), which is no text; an added
+                token that the model has no row for; or a byte that the vocabulary lacks.
         """
         check_text(text)
         found = self._found_if_allowed if flag("allow_special", allow_special) else self._always_found
@@ -311,7 +327,7 @@ def _numbered(ranked: Sequence[bytes], numbering: Numbering, added: Sequence[Add
     """
     assert len(ranked) == len(numbering.ids)
     pairs = [
-        *zip(numbering.ids, ranked, strict=True),
+        *((i, token) for i, token in zip(numbering.ids, ranked, strict=True) if i != NO_ID),
         *numbering.unreached.items(),
         *((i, text.encode("utf-8", errors="replace")) for i, text in numbering.special.items()),
     ]
