@@ -121,7 +121,7 @@ def test_a_display_stops_waiting_for_a_reader() -> None:
 def test_a_run_whose_display_nobody_reads_saves(tmp_path: Path, blocked: set[int]) -> None:
     """The pipe is full when steps are being taken: the run waits; a signal makes it save and end."""
     (tmp_path / "book.txt").write_text("the fox ran over a hill and saw one small bird. " * 200, encoding="utf-8")
-    words = "--out run --preset tiny --batch-tokens 128 --steps 4000 --prompt fox --no-record".split()
+    words = ["--out", "run", "--preset", "tiny", "--batch-tokens", "128", "--steps", "4000", "--prompt", "fox", "--no-record"]
     reading, writing = os.pipe()
     streams = {number: writing if number in blocked else subprocess.DEVNULL for number in (1, 2)}
     with subprocess.Popen(

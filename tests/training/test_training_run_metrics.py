@@ -134,3 +134,32 @@ def test_a_run_that_lost_a_line_goes_on_without_a_record(stopped: Path, tmp_path
     said = [event.reason for event in seen if isinstance(event, events.Skipped)]
     assert said == ["it has no line for step 1, so this run is not recorded any more; its record stays as it is"]
     assert (run / "training.pellucid").read_bytes() == record
+
+
+@given(st.randoms(use_true_random=False), st.sampled_from(["cut", "empty", "garbage", "gone", "another file"]), st.booleans())
+@cases(6)
+def test_a_run_that_lost_statistics_goes_on_without_a_record(
+    stopped: Path, tmp_path_factory: pytest.TempPathFactory, draw: random.Random, how: str, finished: bool
+) -> None:
+    """Also one that is finished but for its record, as after a kill at its very end."""
+    folder = tmp_path_factory.mktemp("lost")
+    run = folder / "run"
+    shutil.copytree(stopped, run)
+    if finished:
+        pellucid.train([], run, resume=True)
+        (run / "training.pellucid").unlink()
+    path = draw.choice(sorted((run / "moments").iterdir())[: KEPT if not finished else 4])
+    data = path.read_bytes()
+    damaged = {
+        "cut": data[: draw.randrange(len(data))], "empty": b"", "garbage": b"\xff" * 100,
+        "another file": (run / "model" / "model.safetensors").read_bytes(),
+    }  # fmt: skip
+    path.unlink()
+    if how in damaged:
+        path.write_bytes(damaged[how])
+    seen: list[events.Event] = []
+    for _ in range(2):
+        assert pellucid.train([], run, resume=True, observers=[seen.append]).finished
+        said = [event.reason for event in seen if isinstance(event, events.Skipped)]
+        assert said[-1].endswith("so this run is not recorded any more; its record stays as it is")
+    shutil.rmtree(folder)
