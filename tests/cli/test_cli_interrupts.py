@@ -147,6 +147,18 @@ def test_a_run_whose_display_nobody_reads_saves(tmp_path: Path, blocked: set[int
     assert 0 < pellucid.open_run(tmp_path / "run").step < 4000
 
 
+def test_a_pipe_that_closes_before_the_first_step_is_an_interrupt(tmp_path: Path) -> None:
+    """As it is between steps: a restart script does not try it again."""
+    (tmp_path / "book.txt").write_text("the fox ran over a hill and saw one small bird. " * 200, encoding="utf-8")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "pellucid", "train", "book.txt", "--out", "run", "--preset", "tiny", "--steps", "1"]
+    done = subprocess.run(command, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (130, "pellucid: interrupted\n")
+    assert os.listdir(tmp_path) == ["book.txt"]
+
+
 # Runs `pellucid` with a signal that comes while the given module is being imported.
 IMPORTED = """
 import os, signal, sys

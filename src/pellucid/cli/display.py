@@ -82,7 +82,7 @@ class RunDisplay:
     def __call__(self, event: events.Event) -> None:
         self._show(event)
         if self.reader_is_gone and not self.plan:  # before the first step there is nothing to save
-            raise BrokenPipeError
+            raise KeyboardInterrupt
 
     def _show(self, event: events.Event) -> None:
         match event:
