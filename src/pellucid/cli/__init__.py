@@ -12,7 +12,16 @@ import sys
 from collections.abc import Sequence
 
 from pellucid.cli.parsing import CommandParser
-from pellucid.cli.streams import STDOUT, discard_output, interrupted_by_signals, open_closed_streams, print_error, use_utf8
+from pellucid.cli.streams import (
+    INTERRUPTED,
+    STDOUT,
+    discard_output,
+    ending_promptly,
+    interrupted_by_signals,
+    open_closed_streams,
+    print_error,
+    use_utf8,
+)
 from pellucid.errors import NO_TORCH, PellucidError
 
 
@@ -59,13 +68,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise PellucidError("the current directory no longer exists: change to one that does")
             with interrupted_by_signals():
                 return int(args.run(args))
+        except KeyboardInterrupt:
+            with ending_promptly():
+                try:
+                    _flush()
+                except (OSError, PellucidError):
+                    discard_output()
+                print_error("pellucid: interrupted")
+            return INTERRUPTED
         finally:
             _flush()  # a closed pipe or a full disk is noticed here, not at interpreter shutdown
     except PellucidError as error:
         return _failed(error)
-    except KeyboardInterrupt:
-        print_error("pellucid: interrupted")
-        return 130
     except BrokenPipeError:  # the reader of a pipe has closed it
         discard_output()
         return 1

@@ -170,7 +170,9 @@ class SafetensorsFiles:
         try:
             length, offset = before + location.nbytes, location.start - before
             mapped = mmap.mmap(self._open[location.path].fileno(), length, access=mmap.ACCESS_COPY, offset=offset)
-        except (OSError, ValueError) as error:  # it has become shorter
+        except OSError as error:  # too many open files, no memory
+            raise PellucidError(f"cannot read {location.path}: {error.strerror or error}") from None
+        except ValueError as error:  # it has become shorter
             raise PellucidError(f"{location.path} is damaged or truncated: {error}") from None
         array = np.frombuffer(mapped, dtype, math.prod(location.shape), before).reshape(location.shape)
         return array if MAPPED and array.flags.aligned else array.copy()

@@ -6,6 +6,7 @@ under another name, its files and folders are flushed to the disk, then it is re
 on the disk too, and are renamed before. So a folder with a final name is complete, whatever happened, a power failure included.
 """
 
+import errno
 import json
 import math
 import shutil
@@ -48,6 +49,7 @@ from pellucid.training.spike_guard import WINDOW, Recent
 
 
 MAX_STATE_BYTES = 1 << 20
+NO_DAMAGE = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.ENOMEM)  # a file that cannot be read now may be whole
 MAX_LOSS = 1e30  # of a loss: the squares of such numbers are still numbers
 
 
@@ -116,7 +118,7 @@ def read_state(path: Path) -> tuple[State, dict[str, str]]:
                 raise PellucidError(f"{STATE_FILE}: {shown(name)} is no name of a file beside it")
             checksums.text(name)
     except (OSError, PellucidError) as error:
-        raise PellucidError(f"{file} is missing or damaged ({error}): {_fallback(path)}") from None
+        raise _unreadable(file, error) from None
     return state, checksums.values
 
 
@@ -201,13 +203,22 @@ def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
     try:
         moments = load_file(path / OPTIMIZER_FILE)
     except (OSError, SafetensorError) as error:
-        raise PellucidError(f"{path / OPTIMIZER_FILE} is missing or damaged ({error}): {_fallback(path)}") from None
+        raise _unreadable(path / OPTIMIZER_FILE, error) from None
     steps = {name: torch.tensor(float(state.step - state.skipped)) for name in _steps_left_out(model, moments)}
     restore(model, optimizer, moments | steps)
     return state
 
 
+def _unreadable(file: Path, error: Exception) -> PellucidError:
+    """The error of a checkpoint's file that cannot be read: how to go on without it, but where the process is at fault."""
+    if isinstance(error, OSError) and error.errno in NO_DAMAGE:
+        return PellucidError(f"cannot read {file}: {error.strerror or error}")
+    return PellucidError(f"{file} is missing or damaged ({error}): {_fallback(file.parent)}")
+
+
 def _fallback(path: Path) -> str:
+    if path.parent.name == EXAMPLE:
+        return f"remove {path}, and the numbers of its step are not recomputed"
     older = [other for other in checkpoints(path.parent.parent, inside=path.parent.name) if other < path]
     return f"remove {path} to go on from {older[-1].name}" if older else f"remove {path} to start again from step 0"
 

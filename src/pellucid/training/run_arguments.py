@@ -6,13 +6,14 @@ not is refused by its name, never ignored. Paths are compared by their absolute 
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
+from pellucid.events import Observer, Skipped, emit
 from pellucid.files import write_whole
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
@@ -37,31 +38,36 @@ def save_arguments(run: Path, arguments: Mapping[str, Any]) -> None:
     write_whole(run / ARGUMENTS, json.dumps({"version": VERSION, "arguments": values}, indent=2) + "\n")
 
 
-def check_same_arguments(run: Path, plan: Plan, arguments: Mapping[str, Any]) -> None:
+def check_same_arguments(run: Path, plan: Plan, arguments: Mapping[str, Any], observers: Sequence[Observer]) -> None:
     """Refuses arguments that are not those of the run that is resumed.
 
     Args:
         arguments: as `save_arguments` takes them; those that were not given are not compared.
+        observers: receive the names of those that cannot be compared, where `arguments.json` is lost.
 
     Raises:
         PellucidError: one differs; the message names it.
     """
     given = {name: value for name, value in arguments.items() if value is not None}
     stored, planned = _stored(run), _planned(plan, given)
+    unknown = sorted(given.keys() - planned.keys()) if stored is None else []
+    if unknown:
+        reason = f"it is missing or damaged, so {', '.join(unknown)} cannot be compared: the run goes on as it was planned"
+        emit(observers, Skipped(path=str(run / ARGUMENTS), reason=reason))
     for name, value in given.items():
         plain = json.loads(json.dumps(_plain(name, value)))
-        known = [place[name] for place in (stored, planned) if name in place]
-        if plain not in known:
+        known = [place[name] for place in (stored or {}, planned) if name in place]
+        if plain not in known and name not in unknown:
             differs = f"is {shown(known[0])} in {run}, not {shown(plain)}" if known else f"was not given when {run} was started"
             raise PellucidError(f"{name} {differs}: a run goes on as it was planned; leave it out, or start a new run")
 
 
-def _stored(run: Path) -> dict[str, Any]:
-    """The arguments in `arguments.json`; none where there is no such file, as in runs of earlier versions, or a damaged one."""
+def _stored(run: Path) -> dict[str, Any] | None:
+    """The arguments in `arguments.json`; None where there is no such file, as in runs of earlier versions, or a damaged one."""
     try:
         found = Fields(read_json(run / ARGUMENTS, max_bytes=MAX_BYTES), ARGUMENTS).object("arguments")
     except (OSError, PellucidError):
-        return {}
+        return None
     return dict(found.values)
 
 
