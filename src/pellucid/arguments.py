@@ -7,7 +7,7 @@ import math
 import numbers
 import operator
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -127,6 +127,13 @@ def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in listed:
         raise PellucidError(f"{name} must be one of {', '.join(listed)}, not {shown(value)}")
     return value
+
+
+def callable_of(name: str, value: Any) -> Callable[..., Any]:
+    """Something that can be called. Raises PellucidError for anything else."""
+    if not callable(value):
+        raise PellucidError(f"{name} must be a function, not {shown(value)}")
+    return value  # type: ignore[no-any-return]
 
 
 def instance(name: str, value: Any, of: type[T], wanted: str) -> T:

@@ -10,8 +10,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from pellucid.arguments import flag, path_of, whole_number
+from pellucid.arguments import callable_of, flag, path_of, shown, whole_number
 from pellucid.corpus.documents import Source, sources_of
+from pellucid.errors import PellucidError
 from pellucid.events import Observer, Skipped, emit
 from pellucid.files import MAKE_ROOM, cannot_write
 from pellucid.generation.load import load
@@ -187,6 +188,11 @@ def run_job(
         PellucidError: whatever keeps the run from starting or going on.
     """
     planned_seed, record = seed_of(seed), flag("record", record)
+    callable_of("stop", stop)
+    if not isinstance(observers, Sequence) or isinstance(observers, str):
+        raise PellucidError(f"observers must be a list of functions, not {shown(observers)}")
+    for observer in observers:
+        callable_of("an observer", observer)
     retain_freed_memory()
     limit_threads()
     arguments = job.arguments() | job.options.given() | ({} if seed is None else {"seed": planned_seed})
