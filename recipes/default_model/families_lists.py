@@ -23,10 +23,11 @@ def _words(draws: Draws, lexicon: Lexicon) -> Sequence[str]:
 
 
 def _list_task(
-    draws: Draws, lexicon: Lexicon, change: Callable[[list[str]], list[str]], *descriptions: str, least: int = 2, most: int = 4,
+    draws: Draws, lexicon: Lexicon, change: Callable[[list[str]], list[str]], *descriptions: str, minimum: int = 2,
+    maximum: int = 4,
 ) -> Task:  # fmt: skip
     """Lists of one length, of one kind of words, and what `change` makes of them."""
-    words, length, separator = _words(draws, lexicon), draws.between(least, most), draws.choice(_SEPARATORS)
+    words, length, separator = _words(draws, lexicon), draws.between(minimum, maximum), draws.choice(_SEPARATORS)
 
     def example(d: Draws) -> tuple[str, str]:
         chosen = d.sample(words, length)

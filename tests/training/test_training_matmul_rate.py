@@ -31,8 +31,8 @@ def test_each_shape_counts_at_its_quickest(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_plan_s_measurement_is_the_same_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    def three(dtype: torch.dtype, shapes: list[tuple[int, int, int]], *, seconds: float, least: int) -> list[list[float]]:
-        assert shapes == [(1024, 1024, 1024)] and least == 3
+    def three(dtype: torch.dtype, shapes: list[tuple[int, int, int]], *, seconds: float, minimum: int) -> list[list[float]]:
+        assert shapes == [(1024, 1024, 1024)] and minimum == 3
         return [[0.5, 0.25, 2.0]]
 
     monkeypatch.setattr(matmul_rate, "time_products", three)
