@@ -189,7 +189,10 @@ def test_what_is_no_text_is_refused(data: bytes, tmp_path: Path) -> None:
         point_table(tmp_path / "a.csv")
 
 
-@pytest.mark.parametrize("wrong", ([(1, 2), (2,), (3, 4)], [(1, 2), (2, "a"), (3, 4)], [(1, 2), (2, float("nan"))], 7, [1, 2, 3]))
+WRONG = ([(1, 2), (2,), (3, 4)], [(1, 2), (2, "a"), (3, 4)], [(1, 2), (2, float("nan"))], 7, [1, 2, 3])
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_points_of_a_program_are_checked(wrong: Any) -> None:
     with pytest.raises(pellucid.PellucidError, match="points"):
         pellucid.one_parameter(wrong)

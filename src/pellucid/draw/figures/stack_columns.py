@@ -76,11 +76,11 @@ def row_names(view: StackView, rows: StackRows, sheet: Sheet) -> list[Node]:
         if not rows.written(row):
             continue
         if row == 0:
-            name, label = ("embedded" if sheet.wide else "emb."), "the token's and the position's vector, before any block"
+            name, label = ("embedding" if sheet.wide else "emb."), "the token's and the position's vector, before any block"
             under = ""
         else:
             pattern = view.blocks[row - 1].pattern
-            name, label = (f"block {row - 1}" if sheet.wide else f"b {row - 1}"), f"after block {row - 1} ({pattern})"
+            name, label = (f"block {row}" if sheet.wide else f"b {row}"), f"after block {row} ({pattern})"
             under = f"band {pattern.width}" if isinstance(pattern, Banded) else str(pattern)
         two, room = bool(under) and sheet.wide and rows.high >= 2.6 * size, rows.track.x - sheet.left - 6
         base = rows.base(row, size) - (0.6 * size if two else 0.0)

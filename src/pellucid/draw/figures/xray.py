@@ -18,6 +18,7 @@ from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit
 from pellucid.draw.film.nodes import Node, Path, Rect, Shows, Text
 from pellucid.draw.views.labels import end_of, percent, start_of
+from pellucid.draw.views.model_parts import block_name, level_name
 from pellucid.draw.views.xray import CACHED, DROPPED, XrayView
 
 
@@ -155,7 +156,7 @@ def _cell(grid: XrayGrid, level: int, position: int, row: int, transitions: _Xra
     strokes.append((transitions.whole, paint))
     inks.append((transitions.whole, palette.ink_on(paint)))
     drops.append((transitions.whole, 0))
-    where = "embedded" if level == 0 else f"after block {level - 1}"
+    where = level_name(level)
     about: dict[str, Any] = {
         "label": f"track {position}, {where}: {view.pieces.described(word)}, {percent(odds)}",
         "shows": Shows("generation/lens/logprobs", (level, position, 0)),
@@ -197,13 +198,13 @@ def _attention_words(view: XrayView) -> str:
     top = sorted(range(len(attention.weights)), key=lambda key: -attention.weights[key])[:3]
     words = ", ".join(f"“{view.pieces.shown(view.ids[key])}” {percent(attention.weights[key])}" for key in top)
     own = view.pieces.shown(view.ids[view.followed])
-    return f"In block {attention.block} the track of “{own}” looks at {words} (mean of {attention.heads} heads)."
+    return f"In {block_name(attention.block)} the track of “{own}” looks at {words} (mean of {attention.heads} heads)."
 
 
 def _decided_words(grid: XrayGrid) -> str:
     position = grid.view.followed
     since = grid.decided_at(position)
-    where = "its embedding" if since == 0 else f"block {since - 1}"
+    where = "its embedding" if since == 0 else f"block {since}"
     word = grid.view.pieces.shown(grid.view.words[-1][position])
     return (
         f"Framed: from there on up the lens names the token that the last block finds likeliest. On the followed track that is "
@@ -216,7 +217,7 @@ def _alt(grid: XrayGrid) -> str:
     prompt = end_of(view.pieces.sentence(view.ids[: view.prompt]))
     answer = start_of(view.pieces.sentence(view.ids[view.prompt :]))
     column = ", ".join(
-        f"{'embedded' if level == 0 else f'block {level - 1}'} “{view.pieces.shown(view.words[level][position])}” "
+        f"{level_name(level)} “{view.pieces.shown(view.words[level][position])}” "
         f"{percent(view.odds[level][position])}"
         for level in grid.levels
     )
@@ -244,7 +245,7 @@ def _notes(grid: XrayGrid) -> list[str]:
     if len(grid.positions) < view.positions:
         notes.append(f"Tracks {grid.positions[0]} to {grid.positions[-1]} of {view.positions} are shown; no other is.")
     if len(grid.levels) < view.levels:
-        named = ", ".join("the embedding" if level == 0 else str(level - 1) for level in grid.levels)
+        named = ", ".join("the embedding" if level == 0 else str(level) for level in grid.levels)
         notes.append(f"Of {view.levels - 1} blocks these are shown: {named}.")
     if grid.drops:
         notes.append(cache_labels.DASHED_NOTE)

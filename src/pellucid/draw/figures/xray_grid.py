@@ -135,9 +135,9 @@ def row_names(grid: XrayGrid, patterns: Sequence[Pattern]) -> list[Node]:
     for level in grid.levels:
         box = grid.cells[level, position]
         if level == 0:
-            name(box, "embedded", "emb.", label="the token's and the track's vector, before any block")
+            name(box, "embedding", "emb.", label="the token's and the track's vector, before any block")
             continue
         pattern = patterns[level - 1]
         band = f"band {pattern.width}" if isinstance(pattern, Banded) else fit(str(pattern), 68, sheet.small)
-        name(box, f"block {level - 1}", f"b {level - 1}", band, f"after block {level - 1} ({pattern})")
+        name(box, f"block {level}", f"b {level}", band, f"after block {level} ({pattern})")
     return nodes
