@@ -16,7 +16,7 @@ from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Gradient, Image, Node, Rect, Shows, Text, given
 from pellucid.draw.views.labels import counted, in_short, three_digits
-from pellucid.draw.views.model_parts import MATRICES, SHORT, block_name
+from pellucid.draw.views.model_parts import BRIEF, MATRICES, SHORT, block_name
 from pellucid.draw.views.parameters import EMBEDDINGS, OUTSIDE, ParametersView
 from pellucid.gpt.config import GPTConfig
 
@@ -143,7 +143,7 @@ def _norm(drawing: _Drawing, matrix: str, box: Box, size: float) -> list[Node]:
     """A matrix's name with its norm from snapshot to snapshot; the name alone where there is no room."""
     kind = matrix.removeprefix("h.0.")
     names = (MATRICES[kind], SHORT[kind])
-    words: Any = next((word for word in names if text_width(word, size) <= box.w), "")
+    words: Any = next((word for word in (*names, BRIEF[kind]) if text_width(word, size) <= box.w), "")
     if name := next((word for word in names if text_width(f"{word}, norm 0.000", size) <= box.w), ""):
         words = drawing.over_time(lambda i: f"{name}, norm {three_digits(drawing.view.norm(i, matrix))}")
     shows = Shows("training/moments/weights")  # one snapshot after the other

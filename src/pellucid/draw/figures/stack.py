@@ -6,7 +6,7 @@ A row for the embedding and one for each block, the first at the bottom; `stack_
 from pellucid.draw.components.parts import token, token_width
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.components.timeline import Timeline, Transition, animate, visible_from
-from pellucid.draw.figures.stack_columns import StackRows, bars, column, row_names, words
+from pellucid.draw.figures.stack_columns import StackRows, bars, column, row_names, times, words
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.keyframes import Keyframes
@@ -34,11 +34,12 @@ def stack(view: StackView, *, width: float = 960) -> Film:
     appear = [_reached(climb, row, count + 1) for row in range(count + 1)]
     nodes: list[Node] = [*row_names(view, rows, sheet), _marker(rows, climb)]
     first = _writes(view, rows, sheet, appear)
+    timed = [Group(tuple(times(view, rows, sheet)), opacity=animate(0, (cost, 1)))]
     if sheet.wide:
-        nodes += first + _times(view, rows, sheet, cost)
+        nodes += [*first, *timed]
     else:  # the times take the place of what is added
         nodes.append(Group(tuple(first), opacity=animate(1, (cost, 0))))
-        nodes += _times(view, rows, sheet, cost)
+        nodes += timed
     nodes += _lens(view, rows, sheet, decide)
     measured = any(block.seconds is not None for block in view.blocks)
     nodes += _followed(view, sheet, enter)
@@ -140,20 +141,6 @@ def _decided_line(view: StackView, rows: StackRows, sheet: Sheet, there: Keyfram
     return Rect(left, top - 1, right - left, low - top + 2, 4, None, palette.OUTPUT, 1.5, opacity=there, label=label)
 
 
-def _times(view: StackView, rows: StackRows, sheet: Sheet, cost: Transition) -> list[Node]:
-    """The time of each block while the prompt was read."""
-    if all(block.seconds is None for block in view.blocks):
-        return []
-    values = [None, *(block.seconds for block in view.blocks)]
-    most = max(block.seconds for block in view.blocks if block.seconds is not None)
-    nodes = bars(
-        values, column("time", sheet), rows, sheet, title="time", fill=palette.UNTRAINED, full=most, words=in_seconds,
-        shows=lambda row: Shows("generation/timings/blocks", (0, row - 1), None, "measured"),
-        opacities=[1.0] * len(values),
-    )  # fmt: skip
-    return [Group(tuple(nodes), opacity=animate(0, (cost, 1)))]
-
-
 def _writes_words(view: StackView) -> str:
     parts = []
     for part, name in (("attention", "attention"), ("mlp", "the MLP")):
@@ -166,9 +153,8 @@ def _decided_words(view: StackView) -> str:
     answer, last = view.pieces.shown(view.answer), view.levels[-1]
     if view.decided is None:
         return (
-            f"“{answer}” was drawn, though at the last block {counted(last.rank, 'token')} "
-            f"{'is' if last.rank == 1 else 'are'} likelier: {percent(last.p)} against {percent(last.likeliest_p)} for "
-            f"“{view.pieces.shown(last.likeliest)}”."
+            f"“{answer}” was drawn, though {counted(last.rank, 'token')} {'is' if last.rank == 1 else 'are'} likelier after the "
+            f"last block: {percent(last.p)} against {percent(last.likeliest_p)} for “{view.pieces.shown(last.likeliest)}”."
         )
     if view.decided == 0:
         return f"“{answer}” is the likeliest token at every level, from the embedding on; at the end with {percent(last.p)}."
@@ -187,9 +173,9 @@ def _cost_words(view: StackView) -> str:
 
 def _alt(view: StackView) -> str:
     word, answer = view.pieces.shown(view.token), view.pieces.shown(view.answer)
-    chosen = sorted({0, len(view.levels) // 3, 2 * len(view.levels) // 3, len(view.levels) - 1})
+    chosen = sorted({max(1, len(view.levels) // 3), 2 * len(view.levels) // 3, len(view.levels) - 1})
     after = ", ".join(
-        f"{level_name(level) if level else 'at the embedding'} “{view.pieces.shown(view.levels[level].likeliest)}” is "
+        f"{level_name(level)} “{view.pieces.shown(view.levels[level].likeliest)}” is "
         f"likeliest ({percent(view.levels[level].likeliest_p)}) and “{answer}” has {percent(view.levels[level].p)}"
         for level in chosen
     )

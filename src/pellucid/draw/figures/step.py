@@ -123,7 +123,7 @@ def _gained_words(example: TrainingExample) -> str:
     """What the update made of the label that is followed."""
     after = percent(exp(-example.losses[1]))
     if example.corrected:
-        return f"The same features again: the label now has {after} and is the likeliest. The prediction was wrong; now it is right."
+        return f"The same features again: the label now has {after}. The prediction was wrong before, and is right now."
     return f"The same features again: the label now has {after}. No other label of its window gained as much."
 
 
@@ -166,7 +166,7 @@ def _alt(view: StepView) -> str:
         if values:
             name = max(values, key=lambda name: values[name])
             size = f"{values[name]:.3g}" if values is norms.gradients else percent(values[name])
-            parts.append(f"The {words} is that of {matrix_name(name)}, {size}.")
+            parts.append(f"The {words} is {size} ({matrix_name(name)}).")
     first, last = history.training[0].value, history.training[-1].value
     parts.append(f"Training loss {first:.2f} at step 1 and {last:.2f} at step {history.steps:,}.")
     return " ".join(parts)
@@ -185,7 +185,7 @@ def _notes(example: TrainingExample | None) -> tuple[str, ...]:
         )
     elif example and example.corrected is not None:
         notes.append(
-            "In no track of the example did this update turn a wrong likeliest token into the label. The track is a chosen one: "
+            "In no track of the example did this update turn a wrong prediction into the right one. The track is a chosen one: "
             "that whose label's probability the update raised most. Others gained less, or lost."
         )
     elif example:

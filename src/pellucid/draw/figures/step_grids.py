@@ -14,11 +14,11 @@ from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Group, Node, Rect, Shows, Text
 from pellucid.draw.views.labels import three_digits
-from pellucid.draw.views.model_parts import block_name, matrix_name
+from pellucid.draw.views.model_parts import BRIEF, block_name, matrix_name
 from pellucid.draw.views.step import MatrixNorms
 
 
-KINDS = (("attn.c_attn", "Q K V"), ("attn.c_proj", "out"), ("mlp.c_fc", "up"), ("mlp.c_proj", "down"))
+KINDS = tuple(BRIEF.items())
 EMBEDDINGS = (("wte", "tokens"), ("wpe", "positions"))
 REVEALED = 12  # parts in which a grid appears, at most
 EMBEDDING = 14.0  # height of the embeddings' row, at least

@@ -72,7 +72,8 @@ def _on_timeline(grid: XrayGrid, timeline: Timeline) -> _XrayTransitions:
     _, rise, out = timeline.segment(
         "The prompt is read",
         (0.0, 1.2, f"The prompt: {read}, each on its own track."),
-        (1.4, 2.0, f"All tracks rise together through {view.levels - 1} blocks. In each cell: what would be said next there."),
+        (1.4, 2.0, f"All tracks rise together through {view.levels - 1} blocks. In each cell: what would be said next there. "
+                   "Grey: before the first block, where it is no prediction yet."),
         (0.0, 2.6, f"Only the last track is listened to: “{first}” comes out. The others' outputs are not used.{judged}"),
     )
     (attend,) = timeline.segment("Attention", (0.8, 4.2, _attention_words(view)))
@@ -142,7 +143,9 @@ def _cell(grid: XrayGrid, level: int, position: int, row: int, transitions: _Xra
     """One level of one position: filled where it is computed, hollow in later steps, dashed where the cache has dropped it."""
     view, size, box = grid.view, grid.sheet.small, grid.cells[level, position]
     word, odds = view.words[level][position], view.odds[level][position]
-    paint = colour("sequential", min(odds, 1.0))
+    # Before any block the lens names tokens with similar rows: no prediction, and not coloured like one.
+    paint = colour("sequential", min(odds, 1.0)) if level else palette.UNTRAINED_FILL
+    ink_on_paint = palette.ink_on(paint) if level else palette.QUIET
     fills, strokes, inks, drops = [], [], [], []
     for step, transition in sorted(transitions.feeds.items()):
         if step <= view.step_of(position):
@@ -154,9 +157,9 @@ def _cell(grid: XrayGrid, level: int, position: int, row: int, transitions: _Xra
         drops.append((transition, 1 if dropped else 0))
     fills.append((transitions.whole, paint))
     strokes.append((transitions.whole, paint))
-    inks.append((transitions.whole, palette.ink_on(paint)))
+    inks.append((transitions.whole, ink_on_paint))
     drops.append((transitions.whole, 0))
-    where = level_name(level)
+    where = level_name(level) if level else "embedding, before any block"
     about: dict[str, Any] = {
         "label": f"track {position}, {where}: {view.pieces.described(word)}, {percent(odds)}",
         "shows": Shows("generation/lens/logprobs", (level, position, 0)),
@@ -169,7 +172,7 @@ def _cell(grid: XrayGrid, level: int, position: int, row: int, transitions: _Xra
         gone = animate(0, *drops)
         nodes.append(Rect(inner.x, inner.y, inner.w, inner.h, 2, palette.PAPER, palette.UNTRAINED, 1, (2.0, 3.0), opacity=gone))
     if shown := fit(view.pieces.shown(word), box.w - 4, size, "mono"):
-        ink, middle = animate(palette.ink_on(paint), *inks), box.y + box.h / 2
+        ink, middle = animate(ink_on_paint, *inks), box.y + box.h / 2
         nodes.append(Text(box.middle, centred(middle, 0, size), shown, size, 400, "mono", "middle", ink, there, **about))
     if level == grid.decided_at(position):
         frame = animate(0, (transitions.whole, 1))
@@ -220,6 +223,7 @@ def _alt(grid: XrayGrid) -> str:
         f"{level_name(level)} “{view.pieces.shown(view.words[level][position])}” "
         f"{percent(view.odds[level][position])}"
         for level in grid.levels
+        if level
     )
     parts = [
         f"A grid of {len(grid.positions)} tracks by {len(grid.levels)} levels of {view.model.name}, which continues "
@@ -240,6 +244,8 @@ def _notes(grid: XrayGrid) -> list[str]:
     notes = [
         "The raw logit lens: the last LayerNorm and the token matrix on the stream at each level, as if the blocks above did "
         "nothing. It is biased at low levels, and nothing is fitted here.",
+        "The lowest row is grey: no block has read or computed anything there. Its words are no predictions, but the tokens "
+        "whose rows of the token matrix have the largest products with the track's own vector.",
         cache_labels.HOLLOW_NOTE,
     ]
     if len(grid.positions) < view.positions:

@@ -106,6 +106,8 @@ def _key(grid: XrayGrid, y: float) -> list[Node]:
         (cache_labels.KEPT_CELL, None, middle, 2.5, ()),
         ("decided", None, palette.OUTPUT, 2.0, ()),
     ]
+    if sheet.wide or not grid.drops:  # a phone has no room for five: the caption says it
+        swatches.append(("no block yet", palette.UNTRAINED_FILL, palette.UNTRAINED_FILL, 1.0, ()))
     if grid.drops:
         swatches.insert(2, (cache_labels.DROPPED_CELL, None, palette.UNTRAINED, 1.0, (2.0, 3.0)))
     nodes: list[Node] = []

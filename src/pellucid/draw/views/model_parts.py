@@ -7,7 +7,10 @@ MATRICES = {
     "wte": "token embedding", "wpe": "position embedding", "attn.c_attn": "attention: query, key, value",
     "attn.c_proj": "attention: output", "mlp.c_fc": "MLP: up", "mlp.c_proj": "MLP: down",
 }  # fmt: skip
-SHORT = MATRICES | {"attn.c_attn": "query, key, value", "attn.c_proj": "attention output"}
+SHORT = MATRICES | {
+    "attn.c_attn": "query, key, value", "attn.c_proj": "attention output", "mlp.c_fc": "MLP up", "mlp.c_proj": "MLP down",
+}  # fmt: skip
+BRIEF = {"attn.c_attn": "Q K V", "attn.c_proj": "out", "mlp.c_fc": "up", "mlp.c_proj": "down"}  # of a block's matrices
 
 
 def block_name(block: int) -> str:
