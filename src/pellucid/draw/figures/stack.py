@@ -152,10 +152,9 @@ def _writes_words(view: StackView) -> str:
 def _decided_words(view: StackView) -> str:
     answer, last = view.pieces.shown(view.answer), view.levels[-1]
     if view.decided is None:
-        return (
-            f"“{answer}” was drawn, though {counted(last.rank, 'token')} {'is' if last.rank == 1 else 'are'} likelier after the "
-            f"last block: {percent(last.p)} against {percent(last.likeliest_p)} for “{view.pieces.shown(last.likeliest)}”."
-        )
+        rank, likeliest = f"{last.rank + 1:,}", view.pieces.shown(last.likeliest)
+        p, most = percent(last.p), percent(last.likeliest_p)
+        return f"“{answer}” was drawn, though after the last block its rank is {rank}: {p} against {most} for “{likeliest}”."
     if view.decided == 0:
         return f"“{answer}” is the likeliest token at every level, from the embedding on; at the end with {percent(last.p)}."
     return f"From block {view.decided} on, “{answer}” is the likeliest token; at the end with {percent(last.p)}."
@@ -166,8 +165,8 @@ def _cost_words(view: StackView) -> str:
     each, total = config.block_parameters(), view.model.parameters
     share = percent(min(1.0, len(view.blocks) * each / total)) if total else "0%"
     text = f"Each block has {each:,} parameters: {counted(len(view.blocks), 'block')} hold {share} of the model's {total:,}."
-    if (times := [block.seconds for block in view.blocks if block.seconds is not None]) and any(times):
-        text += f" Reading the prompt took {in_seconds(sum(times))} in all of them."
+    if (seconds := [block.seconds for block in view.blocks if block.seconds is not None]) and any(seconds):
+        text += f" Reading the prompt took {in_seconds(sum(seconds))} in all of them."
     return text
 
 
