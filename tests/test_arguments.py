@@ -61,6 +61,7 @@ def functions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Calla
         "Prompt": (pellucid.Prompt, {"task": "a", "examples": [("a", "b")], "query": "c"}),
         "GPT": (pellucid.GPT, {"config": CONFIG}),
         "GPTConfig": (pellucid.GPTConfig, {"n_layers": 1, "d_model": 8, "n_heads": 2}),
+        "one_parameter": (pellucid.one_parameter, {"points": [(1, 2), (2, 3), (3, 5)]}),
     }
     prompt = pellucid.Prompt("a", [("a", "b")], "c")
     film = record.figure("tokens", width=400)

@@ -28,6 +28,7 @@ def training_record(
     tracks: int = 16,
     layers: int = 2,
     held_out: bool = True,
+    corrected: int | None = 1,
     without: tuple[str, ...] = (),
     change: dict[str, Any] | None = None,
 ) -> Record:
@@ -35,6 +36,7 @@ def training_record(
 
     Args:
         text: where every piece comes from. tracks: of the model. layers: its blocks. held_out: whether text was held out.
+        corrected: what `example/corrected` says; None for a record of an earlier version.
         without: beginnings of names to leave out. change: chunks to hold other values.
     """
     tokenizer = r50k()
@@ -95,6 +97,8 @@ def training_record(
     after = before * np.float32(0.8)
     chunks["example/loss"] = np.stack([before, after])
     chunks["example/track"] = np.array(track, np.int64)
+    if corrected is not None:
+        chunks["example/corrected"] = np.array(corrected, np.int64)
     chunks["example/topk_ids"] = np.array([[*others[:2], label, *others[2:]], [label, *others]], np.int32)
     shares = [
         [0.3, 0.2, math.exp(-2.5), 0.07, 0.05, 0.03, 0.02, 0.01],

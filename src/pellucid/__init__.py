@@ -22,6 +22,7 @@ from pellucid.version import __version__
 
 if TYPE_CHECKING:
     from pellucid.api.inspection import verify, xray
+    from pellucid.api.one_parameter import one_parameter
     from pellucid.api.records import Record, open
     from pellucid.api.runs import Run, finetune, open_run, train
     from pellucid.engine.completion import Completion, Token
@@ -45,6 +46,7 @@ _MODULES = {
     "open": "api.records",
     "xray": "api.inspection",
     "verify": "api.inspection",
+    "one_parameter": "api.one_parameter",
     "Run": "api.runs",
     "train": "api.runs",
     "finetune": "api.runs",
@@ -65,6 +67,7 @@ __all__ = [
     "__version__",
     "finetune",
     "load",
+    "one_parameter",
     "open",
     "open_run",
     "train",

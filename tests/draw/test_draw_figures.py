@@ -1,5 +1,6 @@
 """draw/figures: the frame that all figures share: the registry, sheets, timelines, pieces, numbers, rows of tokens."""
 
+import re
 import subprocess
 import sys
 from dataclasses import is_dataclass, replace
@@ -7,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from cases import cases
 from generation_records import CHINESE, EMOJI, generation
 from hypothesis import given
 from hypothesis import strategies as some
@@ -20,6 +22,7 @@ from pellucid.draw.components.timeline import Timeline, animate, instant, visibl
 from pellucid.draw.figures import FIGURES, figure, figures_of
 from pellucid.draw.views.labels import in_bytes, in_seconds, in_short, percent, three_digits
 from pellucid.draw.views.model_info import read_model
+from pellucid.draw.views.model_parts import block_name, level_name, matrix_name
 from pellucid.draw.views.pieces import read_pieces
 from pellucid.errors import PellucidError
 from pellucid.record import KINDS
@@ -59,6 +62,32 @@ def test_a_figure_is_laid_out_from_frozen_values_alone(name: str) -> None:
         view, whole = FIGURES[name].view(record), record.figure(name)
     assert is_dataclass(view) and view.__dataclass_params__.frozen and type(view).__doc__  # type: ignore[attr-defined]
     assert FIGURES[name].layout(view) == whole
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_names_on_pictures_are_plain_and_blocks_are_counted_from_1(name: str) -> None:
+    """Tensors' names stand where a mark is pointed at; in words a block is never number 0, and all of them have a number."""
+    blocks = 3
+    record = generation(blocks=blocks) if FIGURES[name].kind == "generation" else training_record(layers=blocks)
+    found = set()
+    for width in (360, 960):
+        film = record.figure(name, width=width)
+        drawn = [p for t in film.stills() for p in film.at(t)]
+        strings = {p["string"] for p in drawn if p["kind"] == "text"}
+        said = [*strings, film.alt, *film.notes, *(caption.text for caption in film.captions)]
+        assert not [words for words in said if re.search(r"\b(c_attn|c_proj|c_fc|wte|wpe|h\.\d)\b", words)]
+        numbers = re.findall(r"\bb(?:lock)? (\d+)\b", "; ".join([*said, *(p["label"] for p in drawn)]))
+        found |= set(map(int, numbers))
+    assert found <= set(range(1, blocks + 1))
+    assert found == set(range(1, blocks + 1)) or name in ("tokens", "windows", "pretraining", "loss", "context", "embedding")
+
+
+@cases(30)
+@given(level=some.integers(0, 200))
+def test_a_level_is_called_by_the_block_that_it_comes_out_of(level: int) -> None:
+    assert level_name(level) == ("embedding" if level == 0 else f"after {block_name(level - 1)}")
+    assert matrix_name(f"h.{level}.attn.c_attn") == f"block {level + 1}, attention: query, key, value"
+    assert matrix_name("wpe") == "position embedding" and matrix_name("other.weight") == "other.weight"
 
 
 SIZES = [(960, True, 540), (1920, True, 1080), (720, True, 405), (360, False, 640)]

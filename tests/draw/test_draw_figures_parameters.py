@@ -144,7 +144,7 @@ def test_a_model_with_other_matrices_is_refused_and_one_without_a_last_norm_adds
     assert "last LayerNorm" not in relative.figure("parameters").alt
 
 
-GOLDEN = {960: "067c0bdaec264312", 360: "700d8ae1f899cf83"}
+GOLDEN = {960: "782af637010d6a54", 360: "2a44370970222db4"}
 
 
 @pytest.mark.parametrize("width", GOLDEN)

@@ -1,6 +1,7 @@
 """Recording a training run: what is in the record, and that recording changes nothing and survives whatever happens."""
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from cases import cases
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from models import MEASURED
 
 import pellucid
@@ -20,7 +22,7 @@ from pellucid.cli import main
 from pellucid.corpus import Document, open_corpus
 from pellucid.corpus.windows import Windows
 from pellucid.errors import PellucidError
-from pellucid.interpret.training_stats import TILES, chosen_position, edges, stretch, thumbnail
+from pellucid.interpret.training_stats import TILES, chosen_position, edges, example_stats, stretch, thumbnail
 from pellucid.record import check
 from pellucid.training.watch import recorded_steps, steps_before_example
 
@@ -171,15 +173,36 @@ def test_the_example_is_the_first_window_of_its_batch_and_gains(whole: Path, rec
     windows = Windows(open_corpus(whole / "corpus").train, 32, seed=5)
     assert record["training/example/ids"].tolist() == windows.window((step - 1) * 4).tolist()
     before, after = np.exp(-record["training/example/loss"].astype(np.float64))
-    track = int(record["training/example/track"])
-    assert track == (after - before).argmax() and after[track] > before[track]
+    track, corrected = int(record["training/example/track"]), int(record["training/example/corrected"])
+    tops = record["training/example/topk_ids"][:, 0]
     target = record["training/example/ids"][track + 1]
+    if corrected:
+        assert tops[0] != target and tops[1] == target
+    else:
+        assert track == (after - before).argmax()
+    assert after[track] > before[track]
     for place in range(2):
         ids = record["training/example/topk_ids"][place].tolist()
         logprobs = record["training/example/topk_logprobs"][place]
         assert (np.diff(logprobs) <= 0).all() and len(set(ids)) == 20
         if target in ids:
             assert logprobs[ids.index(target)] == pytest.approx(-record["training/example/loss"][place, track], abs=1e-5)
+
+
+@cases(40)
+@given(data=st.data(), length=st.integers(1, 12))
+def test_the_followed_position_is_one_that_was_corrected_if_there_is_one(data: st.DataObject, length: int) -> None:
+    tokens = arrays(np.int32, (2, length, 2), elements=st.integers(0, 3))
+    tops, targets = data.draw(tokens), data.draw(arrays(np.int32, length, elements=st.integers(0, 3)))
+    losses = data.draw(arrays(np.float32, (2, length), elements=st.floats(0, 9, width=32)))
+    sides = [(losses[side], tops[side], np.zeros((length, 2), np.float32)) for side in (0, 1)]
+    position, corrected = chosen_position(*sides, targets)
+    gains = [math.exp(-float(losses[1][i])) - math.exp(-float(losses[0][i])) for i in range(length)]
+    right = [i for i in range(length) if tops[0][i][0] != targets[i] and tops[1][i][0] == targets[i]]
+    assert corrected == bool(right) and position in (right or range(length))
+    assert gains[position] == max(gains[i] for i in (right or range(length)))
+    stats = example_stats(np.array([0, *targets]), *sides)
+    assert stats["example.track"] == [position] and stats["example.corrected"] == [corrected]
 
 
 def test_every_token_that_is_named_has_its_piece(whole: Path, record: pellucid.Record) -> None:
@@ -336,4 +359,5 @@ def test_thumbnails_average_equal_tiles(rows: int, columns: int, embedding: bool
 def test_the_chosen_position_gained_most() -> None:
     """In probability, not in nats: from 0.5 to 0.6 is more than from 0.01 to 0.05."""
     before, after = -np.log([0.5, 0.01, 0.9]), -np.log([0.6, 0.05, 0.8])
-    assert chosen_position(before, after) == 0
+    tops = np.array([[7], [7], [7]])
+    assert chosen_position((before, tops), (after, tops), np.array([1, 2, 3])) == (0, False)

@@ -161,6 +161,12 @@ def test_the_tolerance_is_what_it_says(unlogged: Path, record: pellucid.Record) 
     assert off_by(0.7 * tolerance).ok and not off_by(1.3 * tolerance).ok
 
 
+def test_another_rule_for_the_followed_position_is_caught(unlogged: Path, record: pellucid.Record) -> None:
+    name = "training/example/corrected"
+    other = 1 - int(record[name])
+    assert name in bad(signed_again(record, {name: np.array(other)}).verify(unlogged))
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_what_is_no_number_is_caught(run: Path, record: pellucid.Record, number: float) -> None:
     names = [n for n in record if record.entry(n).dtype.startswith("float") and record.entry(n).truth != "measured"]

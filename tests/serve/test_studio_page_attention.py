@@ -28,7 +28,7 @@ def test_a_page_without_a_server_shows_attention(browser: Any, tmp_path: Path, s
     track, block, head = 2, 0, 1
     path = write_page(tmp_path / "page.html", [tmp_path / "tale.pellucid"])
     with checked_page(browser) as page:
-        page.goto(f"{path.as_uri()}#/record/record-1/{track}/{block}")
+        page.goto(f"{path.as_uri()}#/record/record-1/{track}/{block + 1}")
         panel = page.locator("section.panel")
         panel.get_by_role("button", name=f"head {head}").click()
         panel.get_by_role("button", name=f"head {head}", pressed=True).wait_for()

@@ -2,18 +2,22 @@
 
 import argparse
 import sys
+from typing import Any, TextIO
 
 
 HELP = "draw the article's figures from records"
 DESCRIPTION = """Draws every figure that the records in the named folders give, and prints the command that would make a
-missing one. svg and png are stills; gif, webp, mp4 and html are animated. An html file is self-contained."""
+missing one. svg and png are stills; gif, webp, mp4 and html are animated. An html file is self-contained. --one-parameter
+draws the film of a model with one number, fitted to the points of a CSV file of two columns, or to built-in ones."""
 EXAMPLE = """pellucid figures runs/book tale.pellucid --out pictures
-  pellucid figures tale.pellucid --out pictures --format svg,gif --only xray"""
+  pellucid figures tale.pellucid --out pictures --format svg,gif --only xray
+  pellucid figures --one-parameter prices.csv --out pictures"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("records", nargs="+", metavar="DIR|RECORD", help="records, or folders that hold them at any depth")
+    parser.add_argument("records", nargs="*", metavar="DIR|RECORD", help="records, or folders that hold them at any depth")
+    parser.add_argument("--one-parameter", nargs="?", const="", metavar="FILE.csv", help="the film of one number, fitted")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the pictures")
     parser.add_argument("--format", default="svg,html", metavar="LIST", help="of svg,png,gif,webp,mp4,html (default svg,html)")
     parser.add_argument("--only", metavar="LIST", help="names of figures to draw (default: all that the records give)")
@@ -24,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from pellucid.cli.output import print_json, shown_path
-    from pellucid.draw.figure_files import DrawnFigure, draw_figures, find_records
+    from pellucid.draw.figure_files import DrawnFigure, MissingFigure, draw_figures, find_records
     from pellucid.errors import PellucidError
 
     out = sys.stderr if args.json else sys.stdout
@@ -35,21 +39,47 @@ def run(args: argparse.Namespace) -> int:
             print(f"{shown_path(path)}: {size:,} bytes, from {origin}", file=out, flush=True)
 
     wanted = None if args.only is None else _names(args.only)
-    records, formats = find_records(args.records), _names(args.format)
-    drawn, absent = draw_figures(records, args.out, formats, wanted=wanted, width=args.width, on_drawn=print_files)
+    formats = _names(args.format)
+    if not args.records and args.one_parameter is None:
+        raise PellucidError("name a record or a folder of records, or give --one-parameter")
+    records = find_records(args.records) if args.records else []
+    figures, drawn, absent = [], list[DrawnFigure](), list[MissingFigure]()
+    if args.one_parameter is not None:
+        figures.append(_one_parameter(args.one_parameter or None, args.out, formats, args.width, out))
+    if records:
+        drawn, absent = draw_figures(records, args.out, formats, wanted=wanted, width=args.width, on_drawn=print_files)
     if args.json:
-        print_json({
-            "figures": [
-                {"figure": one.planned.figure, "record": str(one.planned.record), "files": [str(path) for path in one.files]}
-                for one in drawn
-            ],
-            "missing": [{"figure": one.figure, "why": one.why, "command": one.command} for one in absent],
-        })  # fmt: skip
+        figures += [
+            {"figure": one.planned.figure, "record": str(one.planned.record), "files": [str(path) for path in one.files]}
+            for one in drawn
+        ]
+        missing = [{"figure": one.figure, "why": one.why, "command": one.command} for one in absent]
+        print_json({"figures": figures, "missing": missing})
     for lack in absent:
         print(lack, file=out)
-    if not drawn:
+    if records and not drawn:
         raise PellucidError("no figure could be drawn from these records")
     return 0
+
+
+def _one_parameter(
+    source: str | None, out: str, formats: list[str], width: int | None, lines: TextIO
+) -> dict[str, Any]:  # fmt: skip
+    """Draws the film of points, and prints how a file was read; returns what is said of it in JSON."""
+    from pellucid.api.one_parameter import one_parameter
+    from pellucid.cli.output import shown_path
+    from pellucid.draw.figure_files import PHONE, SCREEN, write_film
+    from pellucid.draw.figures import ONE_PARAMETER
+    from pellucid.draw.views.points import point_table
+
+    table = point_table(source)
+    for remark in table.remarks:
+        print(f"{source}: {remark}", file=lines)
+    wide, narrow = (one_parameter(table, width=size) for size in (SCREEN, PHONE))
+    files = write_film(ONE_PARAMETER, wide, narrow, out, formats, width=width)
+    for path in files:
+        print(f"{shown_path(path)}: {path.stat().st_size:,} bytes, from {table.source}", file=lines, flush=True)
+    return {"figure": ONE_PARAMETER, "record": None, "source": table.source, "files": [str(path) for path in files]}
 
 
 def _names(listed: str) -> list[str]:

@@ -9,7 +9,7 @@ from pellucid.arguments import path_of, whole_number
 from pellucid.draw.backends.html import page
 from pellucid.draw.backends.raster import LARGEST
 from pellucid.draw.backends.save import KINDS, content
-from pellucid.draw.figures import FIGURES, LacksChunk, figure
+from pellucid.draw.figures import FIGURES, LacksChunk, figure, unknown_figure
 from pellucid.draw.film.film import Film
 from pellucid.errors import PellucidError
 from pellucid.files import check_target, make_folder, write_whole
@@ -100,7 +100,7 @@ def plan_figures(
         raise PellucidError(f"name a figure: {', '.join(FIGURES)}")
     for name in wanted or ():
         if name not in FIGURES:
-            raise PellucidError(f"no figure {name!r}: there are {', '.join(FIGURES)}")
+            raise unknown_figure(name)
     found, absent = [], []
     kinds_found: dict[Path, Kind] = {}
     for path in records:
@@ -155,16 +155,7 @@ def draw_figures(
             read, a folder that cannot be written, a format that needs a package which is not installed.
     """
     out = path_of("out", out)
-    formats = list(dict.fromkeys(formats))
-    if not formats:
-        raise PellucidError(f"name a format: {', '.join(KINDS)}")
-    for kind in formats:
-        if kind not in KINDS:
-            raise PellucidError(f"no picture of the kind {kind!r}: there are {', '.join(KINDS)}")
-    if width is not None:
-        width = whole_number("width", width, 1, LARGEST)
-        if not set(formats) - {"svg", "html"}:
-            raise PellucidError(f"a width is of png, gif, webp and mp4, and {' and '.join(formats)} have none: leave it out")
+    formats, width = _check_formats(formats, width)
     found, absent = plan_figures(records, wanted)
     if not found:
         return [], absent
@@ -181,11 +172,52 @@ def draw_figures(
             why, command = (problem.why, problem.command) if isinstance(problem, LacksChunk) else (str(problem), None)
             absent.append(MissingFigure(figure=planned.stem, why=why, command=command))
             continue
-        for kind, path in zip(formats, files[planned.stem], strict=True):
-            write_whole(path, _content(wide, narrow, kind, width))
+        _write(wide, narrow, formats, files[planned.stem], width)
         drawn.append(DrawnFigure(planned=planned, wide=wide, narrow=narrow, files=tuple(files[planned.stem])))
         on_drawn(drawn[-1])
     return drawn, absent
+
+
+def write_film(
+    stem: str, wide: Film, narrow: Film, out: str | Path, formats: Iterable[str], *, width: int | None = None
+) -> list[Path]:
+    """Writes one film into a folder, one file a format, as `draw_figures` does.
+
+    Args:
+        stem: the files' name without a suffix. wide, narrow: the film for a screen and for a phone.
+
+    Raises:
+        PellucidError: an unknown format, a width out of range or of formats that have none, a folder that cannot be written, a
+            format that needs a package which is not installed.
+    """
+    out = path_of("out", out)
+    formats, width = _check_formats(formats, width)
+    make_folder(out)
+    files = [out / f"{stem}.{kind}" for kind in formats]
+    for path in files:
+        check_target(path)
+    _write(wide, narrow, formats, files, width)
+    return files
+
+
+def _check_formats(formats: Iterable[str], width: int | None) -> tuple[list[str], int | None]:
+    """The formats, each once, and the width."""
+    formats = list(dict.fromkeys(formats))
+    if not formats:
+        raise PellucidError(f"name a format: {', '.join(KINDS)}")
+    for kind in formats:
+        if kind not in KINDS:
+            raise PellucidError(f"no picture of the kind {kind!r}: there are {', '.join(KINDS)}")
+    if width is not None:
+        width = whole_number("width", width, 1, LARGEST)
+        if not set(formats) - {"svg", "html"}:
+            raise PellucidError(f"a width is of png, gif, webp and mp4, and {' and '.join(formats)} have none: leave it out")
+    return formats, width
+
+
+def _write(wide: Film, narrow: Film, formats: Sequence[str], files: Sequence[Path], width: int | None) -> None:
+    for kind, path in zip(formats, files, strict=True):
+        write_whole(path, _content(wide, narrow, kind, width))
 
 
 def _content(wide: Film, narrow: Film, kind: str, width: int | None) -> bytes:

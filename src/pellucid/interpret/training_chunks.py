@@ -172,6 +172,8 @@ class _TrainingChunks:
                 self.add_ids("example/ids", one["example.ids"])
                 self.add("example/loss", one["example.loss"])
                 self.add("example/track", np.int64(one["example.track"][0]))
+                if "example.corrected" in one:  # moments of an earlier version have none
+                    self.add("example/corrected", np.int64(one["example.corrected"][0]))
                 self.add_ids("example/topk_ids", one["example.topk_ids"])
                 self.add("example/topk_logprobs", one["example.topk_logprobs"])
 

@@ -116,9 +116,19 @@ def _of_targets(groups: Iterator[Tensor], targets: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def chosen_position(before: Array, after: Array) -> int:
-    """The position whose target gained most probability by an update, from (T,) losses before and after it."""
-    return int((np.exp(-after.astype(np.float64)) - np.exp(-before.astype(np.float64))).argmax())
+def chosen_position(before: Sequence[Array], after: Sequence[Array], targets: Array) -> tuple[int, bool]:
+    """The position to follow through an update, and whether the update corrected its prediction.
+
+    Of the positions whose likeliest token was wrong before and is right after it, or of all where there is none, it is the one
+    whose target gained most probability.
+
+    Args:
+        before, after: `losses_and_tops` before and after the update. targets: (T,) ids.
+    """
+    corrected = (before[1][:, 0] != targets) & (after[1][:, 0] == targets)
+    gains = np.exp(-after[0].astype(np.float64)) - np.exp(-before[0].astype(np.float64))
+    found = bool(corrected.any())
+    return int(np.where(corrected, gains, -np.inf).argmax() if found else gains.argmax()), found
 
 
 def held_out_window(batches: WindowBatches) -> Array:
@@ -132,10 +142,11 @@ def example_stats(window: Array, before: Sequence[Array], after: Sequence[Array]
     Args:
         window: (X + 1,) ids. before, after: `losses_and_tops` of the window before and after the update.
     """
-    position = chosen_position(before[0], after[0])
+    position, corrected = chosen_position(before, after, window[1:])
     return {
         "example.ids": window.astype(np.int32),
         "example.track": np.array([position]),
+        "example.corrected": np.array([int(corrected)]),
         "example.loss": np.stack([before[0], after[0]]),
         "example.topk_ids": np.stack([before[1][position], after[1][position]]),
         "example.topk_logprobs": np.stack([before[2][position], after[2][position]]),

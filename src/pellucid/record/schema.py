@@ -172,6 +172,9 @@ _TRAINING = (
     _numbers("training/example/track", "int64", (), "replayed",
              "the track that the next two follow: a chosen one, that whose target's probability the update raised most",
              optional=True),
+    _numbers("training/example/corrected", "int64", (), "replayed",
+             "1 if it was chosen among the tracks whose likeliest next token was another than the target before the update "
+             "and is the target after it; 0 if no track is one of these, so that it was chosen among all", optional=True),
     _numbers("training/example/topk_ids", "int32", (2, "K"), "replayed", "likeliest next tokens there, before and after",
              optional=True),
     _numbers("training/example/topk_logprobs", "float32", (2, "K"), "replayed", "their log-probabilities", "nats",

@@ -213,6 +213,11 @@ export function percent(probability: number): string {
   return probability > 0 ? "<0.01%" : "0%";
 }
 
+/** Name of a level: of the vectors after block k, counted from 1, or of the embedding. Chunks count blocks from 0. */
+export function levelName(level: number): string {
+  return level === 0 ? "embedding" : `after block ${level}`;
+}
+
 /** Short label of a block's attention pattern: "band 128" for banded(128). */
 export function shortPattern(pattern: string): string {
   return pattern.replace(/^banded\((\d+)\)$/, "band $1");

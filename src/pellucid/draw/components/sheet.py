@@ -6,7 +6,7 @@ for, so that a picture 1920 wide is the one 960 wide, twice as large, and text o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 from pellucid.draw.components.parts import CLOCK_GAP, clock
 from pellucid.draw.components.timeline import Timeline
@@ -14,8 +14,7 @@ from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import rounded
-from pellucid.draw.film.nodes import Group, Node, Path, Text, given
-from pellucid.draw.views.model_info import RecordedModel
+from pellucid.draw.film.nodes import Group, Node, Path, Shows, Text, given
 from pellucid.errors import PellucidError
 
 
@@ -24,6 +23,15 @@ NARROW = (360.0, 640.0)
 TURNS = 720.0  # a picture less wide than this is laid out for a phone
 LEAST, MOST = 240.0, 8192.0  # widths of a figure
 PROVENANCE = given("provenance")
+
+
+class Footed(Protocol):
+    """What a footer names: a record's model, or the source of points."""
+
+    @property
+    def footer(self) -> tuple[str, str]:
+        """Two lines."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +93,8 @@ class Sheet:
         return self.h - (38.0 if self.wide else 46.0)
 
     def film(
-        self, model: RecordedModel, title: str, nodes: Sequence[Node], timeline: Timeline, *, alt: str,
-        notes: Sequence[str] = (), measured: bool = False,
+        self, model: Footed, title: str, nodes: Sequence[Node], timeline: Timeline, *, alt: str,
+        notes: Sequence[str] = (), measured: bool = False, source: Shows = PROVENANCE,
     ) -> Film:  # fmt: skip
         """The finished film.
 
@@ -95,11 +103,12 @@ class Sheet:
             timeline: its segments and captions.
             alt: the picture described in words, made from the data. notes: what is simplified.
             measured: whether any number on it was measured, so that the footer explains the clock.
+            source: of what the footer says.
         """
         shown = fit(title, self.room, self.big, "sans", 600)
         assert shown == title, f"the title {title!r} is too long for a sheet {self.w:.0f} wide"
         heading = Text(self.pad, self.pad + self.big, title, self.big, 600)
-        sheet = Group((heading, *nodes, *self._footer(model, measured)), scale=self.scale)
+        sheet = Group((heading, *nodes, *self._footer(model, measured, source)), scale=self.scale)
         return Film(
             title=title,
             width=rounded(self.width),
@@ -111,7 +120,7 @@ class Sheet:
             notes=tuple(notes),
         )
 
-    def _footer(self, model: RecordedModel, measured: bool) -> list[Node]:
+    def _footer(self, model: Footed, measured: bool, source: Shows) -> list[Node]:
         """The model in one line or two; and what the clock beside a number means."""
         line = self.bottom + 8
         nodes: list[Node] = [Path((("M", self.left, line), ("L", self.right, line)), stroke=palette.LINE)]
@@ -123,7 +132,7 @@ class Sheet:
         beside = next((i for i in reversed(range(len(lines))) if widths[i] + self.size + taken <= self.room), len(lines) - 1)
         for i, (words, base) in enumerate(zip(lines, bases, strict=True)):
             room = self.room - (taken + self.size if measured and i == beside else 0)
-            nodes.append(Text(self.left, base, fit(words, room, self.small), self.small, fill=palette.QUIET, shows=PROVENANCE))
+            nodes.append(Text(self.left, base, fit(words, room, self.small), self.small, fill=palette.QUIET, shows=source))
         if measured:
             nodes.append(clock(self.right - taken, bases[beside] - 0.86 * self.small, self.small))
             nodes.append(Text(self.right, bases[beside], mark, self.small, anchor="end", fill=palette.QUIET))

@@ -110,6 +110,14 @@ _ALL = (
     Figure(name="loss", kind="training", command=TRAINING, about="a plain chart: the loss by step"),
 )  # fmt: skip
 FIGURES = {one.name: one for one in _ALL}
+ONE_PARAMETER = "one-parameter"  # the film that is drawn from points, not from a record
+
+
+def unknown_figure(name: object) -> PellucidError:
+    """The error for a name that no record's figure has."""
+    if name == ONE_PARAMETER:
+        return PellucidError(f"{name} is drawn from points, not from a record: pellucid figures --one-parameter --out DIR")
+    return PellucidError(f"no figure {shown(name)}: there are {', '.join(FIGURES)}")
 
 
 @numpy_defaults()
@@ -124,7 +132,7 @@ def figure(record: Record, name: str, *, width: float = 960) -> "Film":
             makes one which has it), values that are not possible, or a width out of range.
     """
     if not isinstance(name, str) or name not in FIGURES:
-        raise PellucidError(f"no figure {shown(name)}: there are {', '.join(FIGURES)}")
+        raise unknown_figure(name)
     from pellucid.draw.components.sheet import LEAST, MOST
 
     number("width", width := plain(width), LEAST, MOST)

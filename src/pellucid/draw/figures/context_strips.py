@@ -10,6 +10,7 @@ from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.nodes import Image, Matrix, Node, Path, Rect, Shows, Text
 from pellucid.draw.views.context import ContextView, PatternRow
 from pellucid.draw.views.labels import counted
+from pellucid.draw.views.model_parts import block_name
 
 
 FREE, THERE, READ = 0, 70, 190  # codes of the sequential palette: no token yet, a token that is not read, one that is read
@@ -115,12 +116,12 @@ def _codes(view: ContextView, reads: Sequence[bool], step: int, zoomed: int) -> 
 def _blocks(blocks: Sequence[int]) -> str:
     """Some blocks in words: block 3; blocks 0, 2, 4; blocks 1, 3 ... 95."""
     if len(blocks) == 1:
-        return f"block {blocks[0]}"
+        return block_name(blocks[0])
     if len(blocks) <= 6:
-        return f"blocks {', '.join(map(str, blocks))}"
+        return f"blocks {', '.join(str(block + 1) for block in blocks)}"
     if blocks == tuple(range(blocks[0], blocks[-1] + 1)):
-        return f"blocks {blocks[0]} to {blocks[-1]}"
-    return f"blocks {blocks[0]}, {blocks[1]} … {blocks[-1]}"
+        return f"blocks {blocks[0] + 1} to {blocks[-1] + 1}"
+    return f"blocks {blocks[0] + 1}, {blocks[1] + 1} … {blocks[-1] + 1}"
 
 
 def _numbers(zoomed: int, line: Box, sheet: Sheet) -> list[Node]:

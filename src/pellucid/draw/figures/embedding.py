@@ -102,7 +102,7 @@ def _input_panel(view: EmbeddingView, box: Box, sheet: Sheet, take: Transition, 
         (view.token_vector, "", token_shows, take, f"the row of {view.pieces.described(view.token)} in the token matrix (wte)"),
         (view.position_vector, f"+ position {view.position:,}", position_shows, add,
          f"row {view.position:,} of the position matrix (wpe)"),
-        (view.sum, "= enters block 0" if sheet.wide else "= sum", token_shows, add, "the sum, which enters block 0"),
+        (view.sum, "= enters block 1" if sheet.wide else "= sum", token_shows, add, "the sum, which enters block 1"),
     )  # fmt: skip
     for i, (values, string, shows, transition, label) in enumerate(rows):
         there, top = animate(0, (transition, 1, "settle") if i == 2 else (transition, 1)), y + i * (high + gap)

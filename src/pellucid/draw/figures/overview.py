@@ -15,6 +15,7 @@ from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Gradient, Group, Node, Rect, Shows, Text
 from pellucid.draw.views.labels import counted, end_of, in_seconds, percent, start_of, three_digits
+from pellucid.draw.views.model_parts import block_name
 from pellucid.draw.views.overview import OverviewView
 
 
@@ -107,7 +108,7 @@ def _model(
             place = Box(inner.x, inner.bottom - (block + 1) * pitch + (pitch - thick) / 2, inner.w, thick)
         else:  # from left to right
             place = Box(inner.x + block * pitch + (pitch - thick) / 2, inner.y, thick, inner.h)
-        label = f"block {block} ({view.model.config.pattern[block]})"
+        label = f"{block_name(block)} ({view.model.config.pattern[block]})"
         fill = _lights(block * jumps // count, jumps, read, writes)
         shows = Shows("provenance", (), None, "given")
         nodes.append(Rect(place.x, place.y, place.w, place.h, min(3.0, thick / 3), fill, label=label, shows=shows))

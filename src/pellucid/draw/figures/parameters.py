@@ -16,6 +16,7 @@ from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Gradient, Image, Node, Rect, Shows, Text, given
 from pellucid.draw.views.labels import counted, in_short, three_digits
+from pellucid.draw.views.model_parts import BRIEF, MATRICES, SHORT, block_name
 from pellucid.draw.views.parameters import EMBEDDINGS, OUTSIDE, ParametersView
 from pellucid.gpt.config import GPTConfig
 
@@ -116,13 +117,13 @@ def _head(drawing: _Drawing) -> list[Node]:
 
 
 def _block(drawing: _Drawing, box: Box) -> list[Node]:
-    """Block 0, its four matrices to scale, with their names and norms."""
+    """The first block, its four matrices to scale, with their names and norms."""
     names = [name for name in drawing.view.names if name.startswith("h.0.")]
     small, gap = drawing.sheet.small, 14.0
     line = small + 6
     shapes, wide, high = _block_shapes(drawing.view)
     unit = min((box.w - gap - 6) / wide, (box.h - (small + 8) - 3 * (line + 8)) / high)
-    nodes: list[Node] = [Text(box.x, box.y + small, "block 0, to scale", small, 600)]
+    nodes: list[Node] = [Text(box.x, box.y + small, "block 1, to scale", small, 600)]
     y = box.y + small + 8
     x = box.x + 3
     for i, name in enumerate(names):
@@ -140,12 +141,13 @@ def _block(drawing: _Drawing, box: Box) -> list[Node]:
 
 def _norm(drawing: _Drawing, matrix: str, box: Box, size: float) -> list[Node]:
     """A matrix's name with its norm from snapshot to snapshot; the name alone where there is no room."""
-    name = matrix.removeprefix("h.0.")
-    words: Any = next((word for word in (name, name.rpartition(".")[2]) if text_width(word, size) <= box.w), "")
-    if text_width(f"{name}, norm 0.000", size) <= box.w:
+    kind = matrix.removeprefix("h.0.")
+    names = (MATRICES[kind], SHORT[kind])
+    words: Any = next((word for word in (*names, BRIEF[kind]) if text_width(word, size) <= box.w), "")
+    if name := next((word for word in names if text_width(f"{word}, norm 0.000", size) <= box.w), ""):
         words = drawing.over_time(lambda i: f"{name}, norm {three_digits(drawing.view.norm(i, matrix))}")
     shows = Shows("training/moments/weights")  # one snapshot after the other
-    return [Text(box.x, box.y + size, words, size, fill=palette.QUIET, shows=shows)] if words else []
+    return [Text(box.x, box.y + size, words, size, fill=palette.QUIET, label=matrix, shows=shows)] if words else []
 
 
 def _across(size: tuple[int, int]) -> tuple[int, int]:
@@ -191,7 +193,7 @@ def _all_blocks(drawing: _Drawing, box: Box) -> list[Node]:
     for i, block in enumerate(blocks):
         x, y = box.x + i % columns * pitch_x, top + i // columns * pitch_y
         if named:
-            nodes.append(Text(x, y + small, f"block {block}", small, fill=palette.QUIET))
+            nodes.append(Text(x, y + small, block_name(block), small, fill=palette.QUIET))
             y += small + 6
         names = [name for name in view.names if name.startswith(f"h.{block}.")]
         sides = [(w * unit, h * unit) for w, h in shapes]
@@ -207,7 +209,7 @@ def _embeddings(drawing: _Drawing, box: Box) -> list[Node]:
     """The token and the position matrix, to one scale of their own."""
     view, small, gap = drawing.view, drawing.sheet.small, 26.0
     line = small + 8
-    words = {"wte": "wte: tokens", "wpe": "wpe: tracks"}
+    words = {"wte": "tokens", "wpe": "tracks"}
     shapes = {name: _across(view.sizes[name]) for name in words}
     label = text_width(words["wpe"], small)
     (long, high), (short, other) = shapes["wte"], shapes["wpe"]
@@ -258,13 +260,13 @@ def _compared(view: ParametersView) -> str:
 def _alt(view: ParametersView) -> str:
     lines = ", ".join(f"{what} {count:,}" for what, _, count in view.sums()[5:])
     changes = ", ".join(
-        f"{name.removeprefix('h.0.')} from {three_digits(view.norm(0, name))} to {three_digits(view.norm(-1, name))}"
+        f"{SHORT[name.removeprefix('h.0.')]} from {three_digits(view.norm(0, name))} to {three_digits(view.norm(-1, name))}"
         for name in view.names if name.startswith("h.0.") or name in EMBEDDINGS
     )  # fmt: skip
     return (
         f"The {len(view.names)} weight matrices of {view.model.name} as coloured tiles, at {view.snapshots} moments, from "
         f"step 0 to step {view.steps[-1]:,}. Parameters: {lines}, together {view.model.config.parameters():,}. Norms of the "
-        f"embeddings and of block 0: {changes}. {_compared(view)}"
+        f"embeddings and of block 1: {changes}. {_compared(view)}"
     )
 
 

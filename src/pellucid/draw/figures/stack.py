@@ -6,12 +6,13 @@ A row for the embedding and one for each block, the first at the bottom; `stack_
 from pellucid.draw.components.parts import token, token_width
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.components.timeline import Timeline, Transition, animate, visible_from
-from pellucid.draw.figures.stack_columns import StackRows, bars, column, row_names, words
+from pellucid.draw.figures.stack_columns import StackRows, bars, column, row_names, times, words
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Group, Node, Rect, Shows, Text
 from pellucid.draw.views.labels import counted, in_seconds, percent, three_digits
+from pellucid.draw.views.model_parts import block_name, level_name
 from pellucid.draw.views.stack import StackView
 
 
@@ -24,7 +25,7 @@ def stack(view: StackView, *, width: float = 960) -> Film:
     count = len(view.blocks)
     (enter, climb) = timeline.segment(
         "Up the blocks",
-        (0.0, 1.6, f"The vector of “{view.pieces.shown(view.token)}” enters block 0."),
+        (0.0, 1.6, f"The vector of “{view.pieces.shown(view.token)}” enters block 1."),
         (2.2, 3.0, _writes_words(view)),
     )
     (decide,) = timeline.segment("Where it is decided", (0.6, 5.4, _decided_words(view)))
@@ -33,11 +34,12 @@ def stack(view: StackView, *, width: float = 960) -> Film:
     appear = [_reached(climb, row, count + 1) for row in range(count + 1)]
     nodes: list[Node] = [*row_names(view, rows, sheet), _marker(rows, climb)]
     first = _writes(view, rows, sheet, appear)
+    timed = [Group(tuple(times(view, rows, sheet)), opacity=animate(0, (cost, 1)))]
     if sheet.wide:
-        nodes += first + _times(view, rows, sheet, cost)
+        nodes += [*first, *timed]
     else:  # the times take the place of what is added
         nodes.append(Group(tuple(first), opacity=animate(1, (cost, 0))))
-        nodes += _times(view, rows, sheet, cost)
+        nodes += timed
     nodes += _lens(view, rows, sheet, decide)
     measured = any(block.seconds is not None for block in view.blocks)
     nodes += _followed(view, sheet, enter)
@@ -134,47 +136,28 @@ def _decided_line(view: StackView, rows: StackRows, sheet: Sheet, there: Keyfram
     left, right = column("p", sheet).x - 5, column("likeliest", sheet).right + 3
     top = rows.top(len(view.levels) - 1)
     low = rows.top(view.decided) + rows.high
-    label = f"from {_level_name(view.decided)} on, “{view.pieces.shown(view.answer)}” is the likeliest token"
+    since = "the embedding" if view.decided == 0 else f"block {view.decided}"
+    label = f"from {since} on, “{view.pieces.shown(view.answer)}” is the likeliest token"
     return Rect(left, top - 1, right - left, low - top + 2, 4, None, palette.OUTPUT, 1.5, opacity=there, label=label)
-
-
-def _times(view: StackView, rows: StackRows, sheet: Sheet, cost: Transition) -> list[Node]:
-    """The time of each block while the prompt was read."""
-    if all(block.seconds is None for block in view.blocks):
-        return []
-    values = [None, *(block.seconds for block in view.blocks)]
-    most = max(block.seconds for block in view.blocks if block.seconds is not None)
-    nodes = bars(
-        values, column("time", sheet), rows, sheet, title="time", fill=palette.UNTRAINED, full=most, words=in_seconds,
-        shows=lambda row: Shows("generation/timings/blocks", (0, row - 1), None, "measured"),
-        opacities=[1.0] * len(values),
-    )  # fmt: skip
-    return [Group(tuple(nodes), opacity=animate(0, (cost, 1)))]
-
-
-def _level_name(level: int) -> str:
-    return "the embedding" if level == 0 else f"block {level - 1}"
 
 
 def _writes_words(view: StackView) -> str:
     parts = []
     for part, name in (("attention", "attention"), ("mlp", "the MLP")):
         block = max(range(len(view.blocks)), key=lambda i: getattr(view.blocks[i], part))
-        parts.append(f"{name} of block {block} ({three_digits(getattr(view.blocks[block], part))})")
+        parts.append(f"{name} of {block_name(block)} ({three_digits(getattr(view.blocks[block], part))})")
     return f"Each block adds to it what attention reads and what its MLP computes. Most is added by {' and '.join(parts)}."
 
 
 def _decided_words(view: StackView) -> str:
     answer, last = view.pieces.shown(view.answer), view.levels[-1]
     if view.decided is None:
-        return (
-            f"“{answer}” was drawn, though at the last block {counted(last.rank, 'token')} "
-            f"{'is' if last.rank == 1 else 'are'} likelier: {percent(last.p)} against {percent(last.likeliest_p)} for "
-            f"“{view.pieces.shown(last.likeliest)}”."
-        )
+        rank, likeliest = f"{last.rank + 1:,}", view.pieces.shown(last.likeliest)
+        p, most = percent(last.p), percent(last.likeliest_p)
+        return f"“{answer}” was drawn, though after the last block its rank is {rank}: {p} against {most} for “{likeliest}”."
     if view.decided == 0:
         return f"“{answer}” is the likeliest token at every level, from the embedding on; at the end with {percent(last.p)}."
-    return f"From block {view.decided - 1} on, “{answer}” is the likeliest token; at the end with {percent(last.p)}."
+    return f"From block {view.decided} on, “{answer}” is the likeliest token; at the end with {percent(last.p)}."
 
 
 def _cost_words(view: StackView) -> str:
@@ -182,17 +165,17 @@ def _cost_words(view: StackView) -> str:
     each, total = config.block_parameters(), view.model.parameters
     share = percent(min(1.0, len(view.blocks) * each / total)) if total else "0%"
     text = f"Each block has {each:,} parameters: {counted(len(view.blocks), 'block')} hold {share} of the model's {total:,}."
-    if (times := [block.seconds for block in view.blocks if block.seconds is not None]) and any(times):
-        text += f" Reading the prompt took {in_seconds(sum(times))} in all of them."
+    if (seconds := [block.seconds for block in view.blocks if block.seconds is not None]) and any(seconds):
+        text += f" Reading the prompt took {in_seconds(sum(seconds))} in all of them."
     return text
 
 
 def _alt(view: StackView) -> str:
     word, answer = view.pieces.shown(view.token), view.pieces.shown(view.answer)
-    chosen = sorted({0, len(view.levels) // 3, 2 * len(view.levels) // 3, len(view.levels) - 1})
+    chosen = sorted({max(1, len(view.levels) // 3), 2 * len(view.levels) // 3, len(view.levels) - 1})
     after = ", ".join(
-        f"after {_level_name(level)} “{view.pieces.shown(view.levels[level].likeliest)}” is likeliest "
-        f"({percent(view.levels[level].likeliest_p)}) and “{answer}” has {percent(view.levels[level].p)}"
+        f"{level_name(level)} “{view.pieces.shown(view.levels[level].likeliest)}” is "
+        f"likeliest ({percent(view.levels[level].likeliest_p)}) and “{answer}” has {percent(view.levels[level].p)}"
         for level in chosen
     )
     return (
@@ -207,7 +190,7 @@ def _notes(view: StackView) -> list[str]:
         "did nothing. It is biased at low levels, and nothing is fitted here.",
         "Lengths are L2 norms. What is added is one vector for attention, over all heads, and one for the MLP; they partly "
         "cancel, so that the vector's length is not their sum.",
-        "A block is named by its number from 0; its row shows the vector after it.",
+        "Blocks are counted from 1, and a block's row shows the vector after it. The record counts them from 0.",
     ]
     if view.model.config.norm == "post":
         notes.append("In this model a LayerNorm follows each sum, so that the vector is scaled again after what is added.")

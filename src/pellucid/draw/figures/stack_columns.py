@@ -11,7 +11,8 @@ from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.film import palette
 from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.nodes import Node, Number, Path, Rect, Shows, Text
-from pellucid.draw.views.stack import StackView
+from pellucid.draw.views.labels import in_seconds
+from pellucid.draw.views.stack import BLOCK_TIMES, StackView
 from pellucid.gpt.pattern import Banded
 
 
@@ -76,11 +77,11 @@ def row_names(view: StackView, rows: StackRows, sheet: Sheet) -> list[Node]:
         if not rows.written(row):
             continue
         if row == 0:
-            name, label = ("embedded" if sheet.wide else "emb."), "the token's and the position's vector, before any block"
+            name, label = ("embedding" if sheet.wide else "emb."), "the token's and the position's vector, before any block"
             under = ""
         else:
             pattern = view.blocks[row - 1].pattern
-            name, label = (f"block {row - 1}" if sheet.wide else f"b {row - 1}"), f"after block {row - 1} ({pattern})"
+            name, label = (f"block {row}" if sheet.wide else f"b {row}"), f"after block {row} ({pattern})"
             under = f"band {pattern.width}" if isinstance(pattern, Banded) else str(pattern)
         two, room = bool(under) and sheet.wide and rows.high >= 2.6 * size, rows.track.x - sheet.left - 6
         base = rows.base(row, size) - (0.6 * size if two else 0.0)
@@ -99,7 +100,7 @@ def bars(
 
     Args:
         values: one a row; None for none. full: the value of a bar as wide as the column. words: a value as text.
-        shows: the source of a row's value; where it was measured, the written number carries a clock.
+        shows: the source of a row's value.
     """
     size = sheet.small
     most = max((row for row in range(rows.count) if values[row] is not None), key=lambda row: values[row] or 0.0)
@@ -108,8 +109,8 @@ def bars(
     top = rows.top(rows.count - 1)
     lengths = LengthScale(column.w, full)
     nodes = [_title(title, column, top, size)]
-    text = Text(column.x, top - 6, f"≤ {words(greatest)}", size, fill=palette.QUIET, shows=shows(most), opacity=opacities[most])
-    nodes.append(measured(text) if shows(most).truth == "measured" else text)
+    words_of_most = f"≤ {words(greatest)}"
+    nodes.append(Text(column.x, top - 6, words_of_most, size, fill=palette.QUIET, shows=shows(most), opacity=opacities[most]))
     thick = min(rows.high * 0.72, 16.0)
     for row, value in enumerate(values):
         if value is not None:
@@ -133,12 +134,33 @@ def words(
     size, nodes = sheet.small, [_title(title, column, rows.top(rows.count - 1), sheet.small)]
     for row, string in enumerate(strings):
         if rows.written(row):
-            fill = palette.OUTPUT if strong is not None and strong[row] else palette.INK
+            fill = palette.OUTPUT if strong is not None and strong[row] else palette.INK if row else palette.QUIET
             fitted = fit(string, column.w, size, family)
             nodes.append(
                 Text(column.x, rows.base(row, size), fitted, size, 400, family, fill=fill, opacity=opacity, label=labels[row],
                      shows=shows(row))
             )  # fmt: skip
+    return nodes
+
+
+def times(view: StackView, rows: StackRows, sheet: Sheet) -> list[Node]:
+    """The time of each block while the prompt was read, as a number, and that of all together above.
+
+    No bars: all blocks do nearly the same work, and one measurement of it varies with whatever else the machine does.
+    """
+    seconds = [block.seconds for block in view.blocks if block.seconds is not None]
+    if not seconds:
+        return []
+    size, place, top = sheet.small, column("time", sheet), rows.top(rows.count - 1)
+
+    def clocked(y: float, words: str, *index: int) -> Node:
+        shows = Shows(BLOCK_TIMES, (0, *index), None, "measured")
+        return measured(Text(place.x, y, words, size, fill=palette.QUIET, shows=shows))
+
+    nodes = [_title("time", place, top, size), clocked(top - 6, f"{in_seconds(sum(seconds))} in all")]
+    for block, each in enumerate(view.blocks):
+        if each.seconds is not None and rows.written(block + 1):
+            nodes.append(clocked(rows.base(block + 1, size), in_seconds(each.seconds), block))
     return nodes
 
 

@@ -16,6 +16,7 @@ from pellucid.draw.figures import step_panels as panels
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.nodes import Node
 from pellucid.draw.views.labels import counted, percent
+from pellucid.draw.views.model_parts import matrix_name
 from pellucid.draw.views.step import StepView, TrainingExample
 
 
@@ -107,11 +108,7 @@ def _on_timeline(view: StepView, timeline: Timeline) -> _StepTransitions:
     )
     of_example = None
     if example:
-        gained = (
-            f"The same features again: the label now has {percent(exp(-example.losses[1]))}. No other label of its window "
-            "gained as much."
-        )
-        (again,) = timeline.segment("The same example again", (1.2, 4.4, gained))
+        (again,) = timeline.segment("The same example again", (1.2, 4.4, _gained_words(example)))
         of_example = _ExampleTransitions(predict=predict, wrong=wrong, again=again)
     first, last = history.training[0].value, history.training[-1].value
     repeats = (
@@ -120,6 +117,14 @@ def _on_timeline(view: StepView, timeline: Timeline) -> _StepTransitions:
     )
     (repeat,) = timeline.segment("Again and again", (2.2, 3.8, repeats))
     return _StepTransitions(example=of_example, back=back, update=update, repeat=repeat)
+
+
+def _gained_words(example: TrainingExample) -> str:
+    """What the update made of the label that is followed."""
+    after = percent(exp(-example.losses[1]))
+    if example.corrected:
+        return f"The same features again: the label now has {after}. The prediction was wrong before, and is right now."
+    return f"The same features again: the label now has {after}. No other label of its window gained as much."
 
 
 def _examples(view: StepView) -> str:
@@ -161,7 +166,7 @@ def _alt(view: StepView) -> str:
         if values:
             name = max(values, key=lambda name: values[name])
             size = f"{values[name]:.3g}" if values is norms.gradients else percent(values[name])
-            parts.append(f"The {words} is that of {name}, {size}.")
+            parts.append(f"The {words} is {size} ({matrix_name(name)}).")
     first, last = history.training[0].value, history.training[-1].value
     parts.append(f"Training loss {first:.2f} at step 1 and {last:.2f} at step {history.steps:,}.")
     return " ".join(parts)
@@ -173,7 +178,17 @@ def _notes(example: TrainingExample | None) -> tuple[str, ...]:
         "A step learns from every token of a whole batch of windows at once; one of them is followed here. Gradients and "
         "changes are those of the whole batch, gradients before clipping.",
     ]
-    if example:
+    if example and example.corrected:
+        notes.append(
+            "The track is a chosen one: of those whose likeliest token was wrong before this update and is the label after it, "
+            "that whose label's probability the update raised most. Others stay wrong, gained less, or lost."
+        )
+    elif example and example.corrected is not None:
+        notes.append(
+            "In no track of the example did this update turn a wrong prediction into the right one. The track is a chosen one: "
+            "that whose label's probability the update raised most. Others gained less, or lost."
+        )
+    elif example:
         notes.append(
             "The track is a chosen one: that of the example whose label's probability this update raised most. Others gained "
             "less, or lost."

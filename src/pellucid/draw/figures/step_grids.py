@@ -14,10 +14,11 @@ from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Group, Node, Rect, Shows, Text
 from pellucid.draw.views.labels import three_digits
+from pellucid.draw.views.model_parts import BRIEF, block_name, matrix_name
 from pellucid.draw.views.step import MatrixNorms
 
 
-KINDS = (("attn.c_attn", "Q K V"), ("attn.c_proj", "out"), ("mlp.c_fc", "up"), ("mlp.c_proj", "down"))
+KINDS = tuple(BRIEF.items())
 EMBEDDINGS = (("wte", "tokens"), ("wpe", "positions"))
 REVEALED = 12  # parts in which a grid appears, at most
 EMBEDDING = 14.0  # height of the embeddings' row, at least
@@ -63,11 +64,12 @@ class _Grid:
         for row in range(self.layers):
             names = [f"h.{self.layers - 1 - row}.{kind}" for kind, _ in KINDS]
             boxes = [Box(x + i * w / 4, y + row * h, w / 4, h) for i in range(len(KINDS))]
-            rows.append([_Cell(matrix=name, words=name, box=box) for name, box in zip(names, boxes, strict=True)])
+            words = [f"{matrix_name(name)} ({name})" for name in names]
+            rows.append([_Cell(matrix=each, words=said, box=box) for each, said, box in zip(names, words, boxes, strict=True)])
         below = y + self.layers * h + max(0.4 * h, 4.0)
         rows.append([
-            _Cell(matrix=name, words=f"{name} ({words})", box=Box(x + i * w / 2, below, w / 2, max(h, EMBEDDING)))
-            for i, (name, words) in enumerate(EMBEDDINGS)
+            _Cell(matrix=name, words=f"{matrix_name(name)} ({name})", box=Box(x + i * w / 2, below, w / 2, max(h, EMBEDDING)))
+            for i, (name, _) in enumerate(EMBEDDINGS)
         ])  # fmt: skip
         return rows
 
@@ -75,7 +77,7 @@ class _Grid:
 def grids(sheet: Sheet, box: Box, layers: int, norms: MatrixNorms, back: Transition, update: Transition) -> list[Node]:
     """Two grids of the model's matrices: gradient norms, and norms of the changes over those of the matrices."""
     size, small = sheet.size, sheet.small
-    label_room = text_width(f"block {layers - 1}", small) + 8
+    label_room = text_width(block_name(layers - 1), small) + 8
     gap = 14.0
     w = (box.w - label_room - gap) / 2
     top = box.y + (1.6 * size + 3.0 * small)
@@ -110,7 +112,7 @@ def _row_names(layers: int, first: Box, size: float) -> list[Node]:
     for row in range(layers):
         if (layers - 1 - row) % each == 0:
             base = centred(first.y + row * first.h, first.h, size)
-            words = f"block {layers - 1 - row}"
+            words = block_name(layers - 1 - row)
             nodes.append(Text(first.x + first.w, base, words, size, anchor="end", fill=palette.QUIET))
     return nodes
 

@@ -18,6 +18,7 @@ from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit
 from pellucid.draw.film.nodes import Node, Path, Rect, Shows, Text
 from pellucid.draw.views.labels import end_of, percent, start_of
+from pellucid.draw.views.model_parts import block_name, level_name
 from pellucid.draw.views.xray import CACHED, DROPPED, XrayView
 
 
@@ -71,7 +72,8 @@ def _on_timeline(grid: XrayGrid, timeline: Timeline) -> _XrayTransitions:
     _, rise, out = timeline.segment(
         "The prompt is read",
         (0.0, 1.2, f"The prompt: {read}, each on its own track."),
-        (1.4, 2.0, f"All tracks rise together through {view.levels - 1} blocks. In each cell: what would be said next there."),
+        (1.4, 2.0, f"All tracks rise together through {view.levels - 1} blocks. In each cell: what would be said next there. "
+                   "Grey: before the first block, where it is no prediction yet."),
         (0.0, 2.6, f"Only the last track is listened to: “{first}” comes out. The others' outputs are not used.{judged}"),
     )
     (attend,) = timeline.segment("Attention", (0.8, 4.2, _attention_words(view)))
@@ -141,7 +143,9 @@ def _cell(grid: XrayGrid, level: int, position: int, row: int, transitions: _Xra
     """One level of one position: filled where it is computed, hollow in later steps, dashed where the cache has dropped it."""
     view, size, box = grid.view, grid.sheet.small, grid.cells[level, position]
     word, odds = view.words[level][position], view.odds[level][position]
-    paint = colour("sequential", min(odds, 1.0))
+    # Before any block the lens names tokens with similar rows: no prediction, and not coloured like one.
+    paint = colour("sequential", min(odds, 1.0)) if level else palette.UNTRAINED_FILL
+    ink_on_paint = palette.ink_on(paint) if level else palette.QUIET
     fills, strokes, inks, drops = [], [], [], []
     for step, transition in sorted(transitions.feeds.items()):
         if step <= view.step_of(position):
@@ -153,9 +157,9 @@ def _cell(grid: XrayGrid, level: int, position: int, row: int, transitions: _Xra
         drops.append((transition, 1 if dropped else 0))
     fills.append((transitions.whole, paint))
     strokes.append((transitions.whole, paint))
-    inks.append((transitions.whole, palette.ink_on(paint)))
+    inks.append((transitions.whole, ink_on_paint))
     drops.append((transitions.whole, 0))
-    where = "embedded" if level == 0 else f"after block {level - 1}"
+    where = level_name(level) if level else "embedding, before any block"
     about: dict[str, Any] = {
         "label": f"track {position}, {where}: {view.pieces.described(word)}, {percent(odds)}",
         "shows": Shows("generation/lens/logprobs", (level, position, 0)),
@@ -168,7 +172,7 @@ def _cell(grid: XrayGrid, level: int, position: int, row: int, transitions: _Xra
         gone = animate(0, *drops)
         nodes.append(Rect(inner.x, inner.y, inner.w, inner.h, 2, palette.PAPER, palette.UNTRAINED, 1, (2.0, 3.0), opacity=gone))
     if shown := fit(view.pieces.shown(word), box.w - 4, size, "mono"):
-        ink, middle = animate(palette.ink_on(paint), *inks), box.y + box.h / 2
+        ink, middle = animate(ink_on_paint, *inks), box.y + box.h / 2
         nodes.append(Text(box.middle, centred(middle, 0, size), shown, size, 400, "mono", "middle", ink, there, **about))
     if level == grid.decided_at(position):
         frame = animate(0, (transitions.whole, 1))
@@ -197,13 +201,13 @@ def _attention_words(view: XrayView) -> str:
     top = sorted(range(len(attention.weights)), key=lambda key: -attention.weights[key])[:3]
     words = ", ".join(f"“{view.pieces.shown(view.ids[key])}” {percent(attention.weights[key])}" for key in top)
     own = view.pieces.shown(view.ids[view.followed])
-    return f"In block {attention.block} the track of “{own}” looks at {words} (mean of {attention.heads} heads)."
+    return f"In {block_name(attention.block)} the track of “{own}” looks at {words} (mean of {attention.heads} heads)."
 
 
 def _decided_words(grid: XrayGrid) -> str:
     position = grid.view.followed
     since = grid.decided_at(position)
-    where = "its embedding" if since == 0 else f"block {since - 1}"
+    where = "its embedding" if since == 0 else f"block {since}"
     word = grid.view.pieces.shown(grid.view.words[-1][position])
     return (
         f"Framed: from there on up the lens names the token that the last block finds likeliest. On the followed track that is "
@@ -216,9 +220,10 @@ def _alt(grid: XrayGrid) -> str:
     prompt = end_of(view.pieces.sentence(view.ids[: view.prompt]))
     answer = start_of(view.pieces.sentence(view.ids[view.prompt :]))
     column = ", ".join(
-        f"{'embedded' if level == 0 else f'block {level - 1}'} “{view.pieces.shown(view.words[level][position])}” "
+        f"{level_name(level)} “{view.pieces.shown(view.words[level][position])}” "
         f"{percent(view.odds[level][position])}"
         for level in grid.levels
+        if level
     )
     parts = [
         f"A grid of {len(grid.positions)} tracks by {len(grid.levels)} levels of {view.model.name}, which continues "
@@ -239,12 +244,14 @@ def _notes(grid: XrayGrid) -> list[str]:
     notes = [
         "The raw logit lens: the last LayerNorm and the token matrix on the stream at each level, as if the blocks above did "
         "nothing. It is biased at low levels, and nothing is fitted here.",
+        "The lowest row is grey: no block has read or computed anything there. Its words are no predictions, but the tokens "
+        "whose rows of the token matrix have the largest products with the track's own vector.",
         cache_labels.HOLLOW_NOTE,
     ]
     if len(grid.positions) < view.positions:
         notes.append(f"Tracks {grid.positions[0]} to {grid.positions[-1]} of {view.positions} are shown; no other is.")
     if len(grid.levels) < view.levels:
-        named = ", ".join("the embedding" if level == 0 else str(level - 1) for level in grid.levels)
+        named = ", ".join("the embedding" if level == 0 else str(level) for level in grid.levels)
         notes.append(f"Of {view.levels - 1} blocks these are shown: {named}.")
     if grid.drops:
         notes.append(cache_labels.DASHED_NOTE)

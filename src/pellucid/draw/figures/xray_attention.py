@@ -6,6 +6,7 @@ from pellucid.draw.film import palette
 from pellucid.draw.film.font import text_width
 from pellucid.draw.film.nodes import Node, Path, Text
 from pellucid.draw.views.labels import percent
+from pellucid.draw.views.model_parts import block_name
 
 
 LEAST = 0.01  # a smaller weight has no arc
@@ -22,7 +23,7 @@ def arcs(grid: XrayGrid, attend: Transition) -> list[Node]:
     there = animate(0, (attend, 1))
     if attention is None:
         return [Text(sheet.left, low, "attention: not in this record", size, fill=palette.QUIET, opacity=there)]
-    name = f"block {attention.block}" if sheet.wide else f"b {attention.block}"
+    name = block_name(attention.block) if sheet.wide else f"b {attention.block + 1}"
     nodes: list[Node] = [Text(sheet.left, low, name, size, fill=palette.FOLLOWED, opacity=there)]
     if sheet.wide:
         nodes.append(Text(sheet.left, low - 15, "looks at", size, fill=palette.FOLLOWED, opacity=there))

@@ -106,6 +106,8 @@ def _key(grid: XrayGrid, y: float) -> list[Node]:
         (cache_labels.KEPT_CELL, None, middle, 2.5, ()),
         ("decided", None, palette.OUTPUT, 2.0, ()),
     ]
+    if sheet.wide or not grid.drops:  # a phone has no room for five: the caption says it
+        swatches.append(("no block yet", palette.UNTRAINED_FILL, palette.UNTRAINED_FILL, 1.0, ()))
     if grid.drops:
         swatches.insert(2, (cache_labels.DROPPED_CELL, None, palette.UNTRAINED, 1.0, (2.0, 3.0)))
     nodes: list[Node] = []
@@ -135,9 +137,9 @@ def row_names(grid: XrayGrid, patterns: Sequence[Pattern]) -> list[Node]:
     for level in grid.levels:
         box = grid.cells[level, position]
         if level == 0:
-            name(box, "embedded", "emb.", label="the token's and the track's vector, before any block")
+            name(box, "embedding", "emb.", label="the token's and the track's vector, before any block")
             continue
         pattern = patterns[level - 1]
         band = f"band {pattern.width}" if isinstance(pattern, Banded) else fit(str(pattern), 68, sheet.small)
-        name(box, f"block {level - 1}", f"b {level - 1}", band, f"after block {level - 1} ({pattern})")
+        name(box, f"block {level}", f"b {level}", band, f"after block {level} ({pattern})")
     return nodes

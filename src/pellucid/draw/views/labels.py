@@ -87,3 +87,14 @@ def counted(count: int, noun: str) -> str:
 def readable(text: str) -> str:
     """A text for a picture: line ends and control characters are made visible, spaces stay spaces."""
     return " ".join(piece(part.encode("utf-8")).replace("↵", "↵ ") for part in text.split(" "))
+
+
+def four_digits(value: float) -> str:
+    """A number with four significant digits, up to a million all before the point: −123,456, 12.34, 1.23 × 10⁻⁵."""
+    size, sign = abs(value), "−" if value < 0 else ""
+    if size == 0:
+        return "0"
+    if not 1e-3 <= size < 9_999_999.5:
+        digits, exponent = f"{size:.2e}".split("e")
+        return f"{sign}{digits} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+    return f"{sign}{size:,.{max(3 - floor(log10(size)), 0)}f}"

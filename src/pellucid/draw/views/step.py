@@ -39,6 +39,8 @@ class TrainingExample:
         position: of its last feature in the window. features: the tokens up to it (ids given). label: the next token.
         losses: -log p of the label in nats, before and after the update. shows: where these stand in the record.
         candidates: the likeliest next tokens before the update, in order, and the label.
+        corrected: whether the likeliest token was wrong before the update and is the label after it, by which the position was
+            chosen; False where no position of the window has that; None in a record of an earlier version, which does not say.
     """
 
     position: int
@@ -47,6 +49,7 @@ class TrainingExample:
     losses: tuple[float, float]
     shows: tuple[Shows, Shows]
     candidates: tuple[LikelyToken, ...]
+    corrected: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,9 +145,12 @@ def _read_example(record: Record) -> TrainingExample | None:
             )  # fmt: skip
     if of_label not in found:
         found.append(of_label)
+    stated = optional_chunk(record, "training/example/corrected", None)
+    corrected = None if stated is None else bool(stated)
+    assert not corrected or (listed[0][0] != label and listed[1][0] == label), "wrong before, right after"
     return TrainingExample(
         position=position, features=tuple(ids[: position + 1]), label=label, losses=(before, after), shows=shows,
-        candidates=tuple(found),
+        candidates=tuple(found), corrected=corrected,
     )  # fmt: skip
 
 

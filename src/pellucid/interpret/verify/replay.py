@@ -47,6 +47,8 @@ class ReplayedStep:
         sample: (text, ids), where the run sampled.
         stretch: (Z, G) losses, for the newest weights.
         example: (2, V) log-probabilities at the example's position before and after its step, where that is this step.
+        margins: (2, X) how much likelier than its target the likeliest other token is at each position of the example, in nats,
+            before and after that step; 0 or less where the target is the likeliest.
     """
 
     model: str
@@ -56,23 +58,40 @@ class ReplayedStep:
     sample: tuple[str, list[int]] | None
     stretch: Array | None
     example: Tensor | None
+    margins: Array | None
 
 
 class _ReplayWatcher(TrainingStatsWatcher):
-    """Also keeps the whole distribution at one position of the example."""
+    """Also keeps the whole distribution at one position of the example, and the margins at all."""
 
     def __init__(self, plan: Plan, window: Array, position: int | None) -> None:
         super().__init__(plan, window)
         self.position = position
         self.distributions: list[Tensor] = []
+        self.margins: list[Array] = []
 
     def _evaluate(self, model: GPT, window: Array) -> tuple[Array, Array, Array]:
+        self.margins.append(_margins(model, window, self.dtype))
         if self.position is not None:
             ids = torch.from_numpy(window[: self.position + 1].astype(np.int64))
             with inference_mode(model):
                 *_, logits = logits_of(model, ids[None], self.dtype)
             self.distributions.append(logits[-1].double().log_softmax(-1))
         return super()._evaluate(model, window)
+
+
+def _margins(model: GPT, window: Array, dtype: torch.dtype) -> Array:
+    """(T,): the largest logit of another token than the target, less the target's, at each position of a (T + 1,) window."""
+    ids = torch.from_numpy(window.astype(np.int64))
+    found: list[Tensor] = []
+    done = 0
+    with inference_mode(model):
+        for logits in logits_of(model, ids[None, :-1], dtype):
+            targets = ids[1 + done : 1 + done + len(logits), None]
+            own = logits.gather(1, targets)
+            found.append((logits.scatter(1, targets, -torch.inf).amax(1, keepdim=True) - own)[:, 0])
+            done += len(logits)
+    return torch.cat(found).double().numpy()
 
 
 def saved_weights(run: Path, plan: Plan, until: int) -> dict[int, Path | None]:
@@ -163,4 +182,5 @@ def _replay_one(
         sample=None if sampled is None else (sampled.text, sampled.ids),
         stretch=stretch_losses,
         example=torch.stack(watcher.distributions) if len(watcher.distributions) == 2 else None,
+        margins=np.stack(watcher.margins) if len(watcher.margins) == 2 else None,
     )

@@ -160,6 +160,7 @@ class TrainingVerifier:
             _T + "example/ids": lambda name: self._given(name, self._example_ids()),
             _T + "example/loss": self._example,
             _T + "example/track": self._example,
+            _T + "example/corrected": self._example,
             _T + "example/topk_ids": self._example,
             _T + "example/topk_logprobs": self._example,
             _T + "stretch/ids": lambda name: self._given(name, self.stretch.ids if self.stretch else []),
@@ -318,17 +319,36 @@ class TrainingVerifier:
                 return self._same(name, False)
             difference = absolute_difference(stored, losses)
             return Difference(difference, self._loss_tolerance(losses), "nats", row_ranges(losses)).result(self.record, name)
-        if not 0 <= position < losses.shape[1] or found.example is None:
+        if not 0 <= position < losses.shape[1] or found.example is None or found.margins is None:
             return self._same(name, False)
-        if name.endswith("/track"):  # of two that gained equally up to rounding, either may be chosen
-            gains = np.exp(-losses[1]) - np.exp(-losses[0])
-            uncertainty = self.tolerance * (1 + losses).sum(0)
-            below = gains.max() - gains[position]
-            return Difference(below, uncertainty.max(), "of probability", range_of(gains)).result(self.record, name)
+        if name.endswith(("/track", "/corrected")):
+            return self._chosen(name, position, losses, found.margins)
         ids, logprobs = self.record[_T + "example/topk_ids"], self.record[_T + "example/topk_logprobs"]
         nats = self.tolerance * (1 + found.example.topk(ids.shape[1]).values.abs().numpy())
         differences = compare_top_tokens(found.example, ids, logprobs, nats)
         return differences[0 if name.endswith("_ids") else 1].result(self.record, name)
+
+
+    def _chosen(self, name: str, position: int, losses: Array, margins: Array) -> ChunkResult:
+        """Whether the followed position is one that the rule of `chosen_position` allows; a record of an earlier version has no
+        `corrected`, and its position is the one that gained most of all.
+
+        Of two that gained equally up to rounding, either may be chosen; so a margin within rounding may have either sign.
+
+        Args:
+            losses: (2, X) recomputed. margins: `ReplayedStep.margins`.
+        """
+        uncertain = 2 * self.tolerance * (1 + losses)
+        surely = (margins[0] > uncertain[0]) & (margins[1] < -uncertain[1])
+        perhaps = (margins[0] > -uncertain[0]) & (margins[1] < uncertain[1])
+        stated = int(self.record.get(_T + "example/corrected", -1))
+        if name.endswith("/corrected"):
+            return self._same(name, bool(perhaps[position]) if stated == 1 else stated == 0 and not surely.any())
+        gains = np.exp(-losses[1]) - np.exp(-losses[0])
+        among = gains[surely] if stated == 1 else gains
+        below = max(0.0, among.max(initial=gains[position]) - gains[position])
+        uncertainty = self.tolerance * (1 + losses).sum(0)
+        return Difference(below, uncertainty.max(), "of probability", range_of(gains)).result(self.record, name)
 
 
 def code_tolerance(record: Record, name: str) -> float:

@@ -1,0 +1,139 @@
+"""`one-parameter`: the model that the article begins from, fitted to points step by step, and how many numbers ours has.
+
+The points with the line of the present w, the error as a curve over w with the slope, the steps as a table; at the end the
+table gives way to the number of parameters of the embedded model. `one_parameter_panels` draws the parts. Between two steps
+nothing moves: every w that is shown was computed.
+"""
+
+from dataclasses import dataclass
+
+from pellucid.draw.components.marks import Box
+from pellucid.draw.components.sheet import Sheet
+from pellucid.draw.components.timeline import Timeline
+from pellucid.draw.figures import one_parameter_panels as panels
+from pellucid.draw.figures.one_parameter_panels import FitTransitions
+from pellucid.draw.film.film import Film
+from pellucid.draw.film.nodes import given
+from pellucid.draw.views.labels import counted, four_digits, percent
+from pellucid.draw.views.one_parameter import STEPS, OneParameterView
+
+
+TITLE = "A model with one number"
+PACE = 1.1  # seconds of each step after the first
+EXACT = 1e-9  # of mean(y²): a least error below it is that of points on a line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FitLayout:
+    """Where the parts stand."""
+
+    sheet: Sheet
+    points: Box
+    curve: Box
+    table: Box
+
+    @classmethod
+    def of(cls, width: float) -> "_FitLayout":
+        sheet = Sheet.of(width, narrow_height=702)
+        if sheet.wide:
+            return cls(sheet=sheet, points=Box(24, 62, 480, 438), curve=Box(532, 62, 404, 246), table=Box(532, 322, 404, 178))
+        return cls(sheet=sheet, points=Box(12, 42, 336, 228), curve=Box(12, 280, 336, 188), table=Box(12, 478, 336, 176))
+
+
+def one_parameter(view: OneParameterView, *, width: float = 960) -> Film:
+    """The film of a fit. Raises PellucidError for a picture less than 240 wide."""
+    layout, timeline = _FitLayout.of(width), Timeline()
+    sheet = layout.sheet
+    when = _on_timeline(view, timeline)
+    nodes = [
+        *panels.points(view, sheet, layout.points, when),
+        *panels.error_curve(view, sheet, layout.curve, when),
+        *panels.steps_table(view, sheet, layout.table, when),
+        *panels.parameters(view, sheet, layout.table, when),
+    ]
+    return sheet.film(view, TITLE, nodes, timeline, alt=_alt(view), notes=_notes(view), source=given("points"))
+
+
+def _on_timeline(view: OneParameterView, timeline: Timeline) -> FitTransitions:
+    start, first, last = view.steps[0], view.steps[1], view.steps[-1]
+    count, x, y, source = f"{len(view.points):,}", view.table.x, view.table.y, view.table.source
+    rate, slope = four_digits(view.rate), four_digits(start.slope)
+    before, after, error_before, error_after = map(four_digits, (start.w, first.w, start.error, first.error))
+    dots, line = timeline.segment(
+        "The points and the model",
+        (0.0, 2.8, f"{count} points ({source}). Across: {x}. Upwards: {y}."),
+        (0.0, 2.8, f"The model is one number, w. It predicts y = w x: a line through 0. It begins with w = {before}."),
+    )
+    residuals, curve = timeline.segment(
+        "The error",
+        (0.0, 3.0, f"The orange lines: by how much each prediction is wrong. The mean of their squares is the error: "
+                   f"{error_before}."),
+        (0.0, 3.0, "Another w has another error. The curve is the error of every w; the dot is the present one."),
+    )  # fmt: skip
+    tangent, move = timeline.segment(
+        "One step along the slope",
+        (0.0, 3.0, f"Here the curve has the slope {slope}: how the error changes with w. The step goes against the slope."),
+        (0.0, 3.4, f"The learning rate, {rate}, times the slope is the step: w goes from {before} to {after}, and the error "
+                   f"from {error_before} to {error_after}."),
+    )  # fmt: skip
+    again = "Again: the slope at the new w, and a step against it. The slope gets smaller, and so do the steps."
+    moves = timeline.segment("Step by step", *((0.0, PACE, again) for _ in range(STEPS - 1)))
+    (best,) = timeline.segment("The best number", (0.0, 5.0, _best_words(view)))
+    parameters = f"{view.parameters:,}"
+    (many,) = timeline.segment(
+        f"Now {parameters} of them",
+        (0.0, 5.5, f"Now {parameters} of them: the numbers of the model in this package. Each has a slope of its own, and "
+                   "moves against it. The figure “parameters” shows them all."),
+    )  # fmt: skip
+    assert len(moves) + 1 == len(view.steps) - 1 and last.w != start.w
+    return FitTransitions(
+        points=dots, line=line, residuals=residuals, curve=curve, tangent=tangent, moves=(move, *moves), best=best, many=many
+    )
+
+
+def _best_words(view: OneParameterView) -> str:
+    steps, last, best = counted(len(view.steps) - 1, "step"), four_digits(view.steps[-1].w), four_digits(view.best.w)
+    error = four_digits(view.best.error)
+    if _on_a_line(view):
+        return f"After {steps} w is {last}. The best w can also be computed at once, from sums: {best}. There no error is left."
+    return (
+        f"After {steps} w is {last}. The best w can also be computed at once, from sums: {best}. An error of {error} is left "
+        "there: no line through 0 meets all points."
+    )
+
+
+def _on_a_line(view: OneParameterView) -> bool:
+    """Whether the points lie on a line through 0, as far as double precision tells."""
+    return view.best.error <= EXACT * view.error(0.0)
+
+
+def _alt(view: OneParameterView) -> str:
+    first, last, count = view.steps[0], view.steps[-1], f"{len(view.points):,}"
+    x, y, source, rate = view.table.x, view.table.y, view.table.source, four_digits(view.rate)
+    start, end, error_start, error_end = map(four_digits, (first.w, last.w, first.error, last.error))
+    steps = ", ".join(four_digits(step.w) for step in view.steps[1:])
+    parameters, model = f"{view.parameters:,}", view.model
+    return (
+        f"{count} points: {y}, against {x} ({source}). A line through 0 with one number, w, is fitted to them. With "
+        f"w = {start} the mean of the squared errors is {error_start}. Gradient descent with the learning rate {rate} makes w "
+        f"{steps}; with w = {end} the error is {error_end}. {_best_words(view)} The model {model} has {parameters} numbers."
+    )
+
+
+def _notes(view: OneParameterView) -> list[str]:
+    rate, halved = four_digits(view.rate), percent(abs(view.steps[-1].w - view.best.w) / abs(view.steps[0].w - view.best.w))
+    notes = [
+        f"The learning rate {rate} is chosen so that every step goes half of the rest of the way: it is 1 / (4 · mean of x²). "
+        f"After the last step {halved} of the way is left. With more than four times this rate the steps would grow.",
+        "Every w, error and slope is computed from all points, in double precision, and rounded only where it is written. No "
+        "value between two steps is shown.",
+        "The model has no second number: its line always goes through 0.",
+        "Here a step uses all points. A language model's step uses a part of its text, and its error is the mean of −log p.",
+    ]
+    if view.steps[0].w:
+        start = four_digits(view.steps[0].w)
+        notes.append(f"The best w is nearly 0, so that w begins at {start}, the root of mean y² over mean x², and not at 0.")
+    if len(view.drawn) < len(view.points):
+        drawn, count = f"{len(view.drawn):,}", f"{len(view.points):,}"
+        notes.append(f"{drawn} of {count} points are drawn, evenly chosen by their place; all are fitted.")
+    return [*notes, *view.table.remarks]
