@@ -65,14 +65,17 @@ def test_a_run_leaves_a_complete_record(run: Path, record: pellucid.Record) -> N
             assert one[key] == model.generate(one["prompt"], max_tokens=room, temperature=0, stop="\n").text
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert record["finetuning/steps/loss"].tolist() == [line["loss"] for line in lines if "loss" in line]
+    held_out = [(line["step"], line["held_out_loss"]) for line in lines if "held_out_loss" in line]
+    assert list(zip(record["finetuning/held_out/steps"], record["finetuning/held_out/loss"], strict=True)) == held_out
 
 
 def test_the_truth_passes(run: Path, record: pellucid.Record) -> None:
     with pellucid.open(run / "finetuning.pellucid") as found:
         report = found.verify()
     assert report.ok and [row.chunk for row in report.chunks] == list(record)
-    assert {row.chunk for row in report.chunks if row.unchecked} == {"finetuning/steps/loss"}
-    note = next(row.note for row in report.chunks if row.unchecked)
+    unchecked = {row.chunk: row.note for row in report.chunks if row.unchecked}
+    assert {"finetuning/steps/loss"} <= unchecked.keys() <= {"finetuning/steps/loss", "finetuning/held_out/loss"}
+    note = unchecked["finetuning/steps/loss"]
     assert note.startswith("recomputed at 1, ") and "others only compared with the run's own log" in note
     assert main(["verify", str(run / "finetuning.pellucid")]) == 0
 

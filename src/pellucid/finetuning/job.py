@@ -1,7 +1,8 @@
 """The fine-tuning job: training's planner and loop, from trained weights, on examples or on plain text.
 
     RUN/base/          the model before      RUN/examples.jsonl, held_out.jsonl   the examples it is trained on, and the others
-    RUN/model/         the best on held-out examples      RUN/finetuning.pellucid   the record, if there is one
+    RUN/model/         the best on held-out examples      RUN/general.json          text on which forgetting is measured
+    RUN/finetuning.pellucid   the record, if there is one
 """
 
 import math
@@ -14,6 +15,7 @@ from pellucid.corpus.shards import open_corpus
 from pellucid.errors import PellucidError
 from pellucid.events import Observer
 from pellucid.finetuning.examples import Example, ExampleBatches, read_examples, split, write_examples
+from pellucid.finetuning.general import general_text
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.runs.files import BASE, CORPUS, EXAMPLES, HELD_OUT_EXAMPLES
@@ -140,6 +142,8 @@ class FinetuningJob:
             write_examples(held_out, run / HELD_OUT_EXAMPLES)
             batch = min(BATCH, max(1, len(train) // 8))  # so few that an epoch still has several steps
         base.save(run / BASE)
+        directory = Path(self.model) if isinstance(self.model, str | Path) else None
+        general_text(directory, tokenizer, base.config.n_ctx).save(run)
         return ExampleWorkload(run, base, self.options, self.options.batch or batch, seed)
 
     def open(self, run: Path, plan: Plan, *, verify: bool) -> tuple[GPT, Batches]:

@@ -1,6 +1,6 @@
 """The record of a fine-tuning run: the models before and after, compared by weight matrix and by answer.
 
-Q weight matrices, N steps. A finished run holds both models, so no watcher is needed while it trains.
+Q weight matrices, N steps, E evaluations, Z windows of G targets. A finished run holds both models, so no watcher is needed while it trains.
 """
 
 from collections.abc import Sequence
@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from pellucid.errors import PellucidError
 from pellucid.finetuning.examples import Example, read_examples
+from pellucid.finetuning.general import GeneralText, read_general
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.interpret.capture import PIECES, piece_table
 from pellucid.interpret.training_chunks import thumbnail_source
-from pellucid.interpret.training_stats import norms, thumbnail, weights_of
+from pellucid.interpret.training_stats import losses, norms, thumbnail, weights_of
 from pellucid.record import Provenance, RecordWriter, as_uint8, describe, open_record
 from pellucid.runs.files import BASE, HELD_OUT_EXAMPLES, MODEL, RECORDS
 from pellucid.runs.metrics import read_metrics
 from pellucid.runs.plan import Plan
+from pellucid.runtime.inference_mode import inference_mode
 from pellucid.text import Tokenizer
 from pellucid.training import checkpoint
 from pellucid.version import __version__
@@ -88,10 +91,31 @@ def _write(writer: RecordWriter, run: Path, plan: Plan, base: GPT, tuned: GPT) -
     add("weights", norms(weights_of(base)).numpy())
     for name, change in zip(names, change_maps(base, tuned), strict=True):
         add("thumbnails/{matrix}", as_uint8(change), thumbnail_source(name), matrix=name)
-    steps = [line["loss"] for line in read_metrics(run, until=plan.total_steps) if "loss" in line]
-    add("steps/loss", np.array(steps, np.float64))
-    for name, value in zip(PIECES, answer_piece_table(tuned.require_tokenizer(), answered), strict=True):
+    lines = read_metrics(run, until=plan.total_steps)
+    add("steps/loss", np.array([line["loss"] for line in lines if "loss" in line], np.float64))
+    held_out = [line for line in lines if "held_out_loss" in line]
+    add("held_out/steps", np.array([line["step"] for line in held_out], np.int64))
+    add("held_out/loss", np.array([line["held_out_loss"] for line in held_out], np.float64))
+    general = read_general(run, plan.config.vocab_size)
+    if general is not None:
+        add("general/ids", general.ids, general_source(general))
+        add("general/loss", general_losses(base, tuned, general, plan))
+    for name, value in zip(PIECES, piece_tables(tuned.require_tokenizer(), answered, general), strict=True):
         writer.add(name, value, **describe("finetuning", name))
+
+
+def general_source(general: GeneralText) -> dict[str, str]:
+    """The `source` of the general text's ids."""
+    return {"text": general.origin}
+
+
+def general_losses(base: GPT, tuned: GPT, general: GeneralText, plan: Plan) -> Array:
+    """(2, Z, G) float32: each model's loss on every target of the general text, in the run's own arithmetic."""
+    found = []
+    for model in (base, tuned):
+        with inference_mode(model):
+            found.append(losses(model, general.ids, getattr(torch, plan.dtype)))
+    return np.stack(found)
 
 
 def examples_of(run: Path) -> list[Example]:
@@ -125,7 +149,10 @@ def answers(base: GPT, tuned: GPT, examples: Sequence[Example]) -> list[dict[str
     return found
 
 
-def answer_piece_table(tokenizer: Tokenizer, answered: Sequence[dict[str, str]]) -> tuple[Array, Array, Array]:
-    """The chunks `pieces/` for every token of prompts and answers."""
+def piece_tables(
+    tokenizer: Tokenizer, answered: Sequence[dict[str, str]], general: GeneralText | None
+) -> tuple[Array, Array, Array]:
+    """The chunks `pieces/` for every token of prompts, answers and general text."""
     texts = [(text, name != "prompt") for one in answered for name, text in one.items()]
-    return piece_table(tokenizer, {token for text, answer in texts for token in tokenizer.encode(text, continued=answer)})
+    tokens = {token for text, answer in texts for token in tokenizer.encode(text, continued=answer)}
+    return piece_table(tokenizer, tokens.union(general.ids.ravel().tolist() if general is not None else ()))

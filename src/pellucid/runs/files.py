@@ -6,8 +6,8 @@
     RUN/training.pellucid the record, if there is one; made of moments/, with the checkpoint in example/
     RUN/arguments.json    the arguments that the run was started with: a command that resumes it may repeat them
 
-A fine-tuning run has base/ (the model it started from) and finetuning.pellucid; on examples it has examples.jsonl and
-held_out.jsonl instead of corpus/.
+A fine-tuning run has base/ (the model it started from), general.json (text that is not of its task) and finetuning.pellucid;
+on examples it has examples.jsonl and held_out.jsonl instead of corpus/.
 """
 
 from pathlib import Path
@@ -25,6 +25,7 @@ MOMENTS = "moments"  # the statistics that a training recorder kept at some step
 BASE = "base"
 EXAMPLES = "examples.jsonl"
 HELD_OUT_EXAMPLES = "held_out.jsonl"
+GENERAL = "general.json"
 RECORDS = {"train": "training.pellucid", "finetune": "finetuning.pellucid"}  # by the plan's kind
 
 # Inside a checkpoint, beside the files of a model directory.
