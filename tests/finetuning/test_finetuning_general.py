@@ -1,4 +1,4 @@
-"""The general text of a fine-tuning run: where it comes from, and that both models' losses on it are what a plain pass gives."""
+"""The general text of a fine-tuning run: where it comes from, and that losses on it are those of a plain pass."""
 
 import json
 import shutil

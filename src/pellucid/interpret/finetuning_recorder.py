@@ -1,6 +1,7 @@
 """The record of a fine-tuning run: the models before and after, compared by weight matrix and by answer.
 
-Q weight matrices, N steps, E evaluations, Z windows of G targets. A finished run holds both models, so no watcher is needed while it trains.
+Q weight matrices, N steps, E evaluations, Z windows of G targets. A finished run holds both models, so no watcher is needed
+while it trains.
 """
 
 from collections.abc import Sequence
