@@ -91,12 +91,18 @@ class StepSkipped:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """The loss on held-out text: nats a token, and bits a byte of text (which does not depend on the tokenizer)."""
+    """The loss on held-out text: nats a token, and bits a byte of text (which does not depend on the tokenizer).
+
+    Attributes:
+        right, examples: how many held-out examples the model answers exactly, of how many; None for text.
+    """
 
     step: int
     tokens: int
     held_out_loss: float
     bits_per_byte: float
+    right: int | None = None
+    examples: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 import pellucid
 from pellucid import Example
 from pellucid.errors import PellucidError
+from pellucid.finetuning.answers import greedy_answers
 from pellucid.finetuning.examples import ExampleBatches, read_examples, split, write_examples
-from pellucid.finetuning.tasks import answers, correct, in_words, number_words
+from pellucid.finetuning.tasks import in_words, number_words
 from pellucid.generation.model import GPT
 from pellucid.gpt.arrangements import alternating
 from pellucid.gpt.config import GPTConfig
@@ -33,6 +34,10 @@ def base(tokenizer: Tokenizer) -> GPT:
         vocab_size=tokenizer.vocab_size, n_ctx=32, n_layers=2, d_model=64, n_heads=4, pattern=alternating(2, band=8)
     )
     return GPT(config, tokenizer=tokenizer, seed=1)
+
+
+def right(model: GPT, examples: list[Example]) -> int:
+    return sum(text == e.completion for text, e in zip(greedy_answers(model, examples), examples, strict=True))
 
 
 def test_numbers_in_words() -> None:
@@ -74,6 +79,40 @@ def test_filling_and_prompts_change_no_loss(base: GPT, tokenizer: Tokenizer) -> 
         count += len(rest)
     assert together == pytest.approx(total / count, rel=1e-5)
     assert batches.held_out(base, torch.float32)[0] == pytest.approx(total / count, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def learned(base: GPT) -> GPT:
+    """A model that answers some numbers right and others wrong."""
+    model = base.copy().requires_grad_(True)
+    batches = ExampleBatches(number_words(range(16)), [], base.require_tokenizer(), 32, 16, 0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for step in range(80):
+        optimizer.zero_grad()
+        model(*batches.batch(step)).backward()
+        optimizer.step()
+    return model.eval()
+
+
+@pytest.mark.parametrize("batch", [1, 5, 64])
+def test_an_exact_answer_is_what_generating_writes(learned: GPT, batch: int) -> None:
+    """The count during a run, from one pass over all tokens, is that of the answers that are generated token by token."""
+    tokenizer = learned.require_tokenizer()
+    examples = [*number_words(range(40)), Example("7 =>", " seven\n"), Example("", " seven"), Example("8 =>", " eight")]
+    for end in (False, True):  # the end of the text, or the end of the line, whichever the model has learned to write
+        chosen = [Example(e.prompt, e.completion + "\n") for e in examples[:30]] if end else examples
+        batches = ExampleBatches(chosen[:1], chosen, tokenizer, n_ctx=32, batch=batch, seed=0)
+        found, count = batches.answers(learned)
+        assert count == len(chosen) and found == right(learned, chosen)
+        assert end or 5 < found < count
+
+
+def test_the_end_of_the_line_ends_an_answer_of_one_line(learned: GPT) -> None:
+    tokenizer = learned.require_tokenizer()
+    batches = ExampleBatches(number_words([1]), number_words([1]), tokenizer, n_ctx=32, batch=1, seed=0)
+    line_end = tokenizer.encode("\n")[0]
+    assert batches._ends(line_end, one_line=True) and not batches._ends(line_end, one_line=False)
+    assert batches._ends(tokenizer.eot, one_line=False) and not batches._ends(tokenizer.encode("s")[0], one_line=True)
 
 
 @cases(30)
@@ -143,16 +182,16 @@ def test_finetuning_learns_a_task_and_keeps_the_best(base: GPT, tmp_path: Path) 
     assert all(torch.equal(p, before[name]) for name, p in base.named_parameters())  # the model given is not touched
     looks = [line for line in run.metrics() if "held_out_loss" in line]
     assert looks[0]["step"] == 0
-    best = min(looks, key=lambda line: line["held_out_loss"])
+    best = min(looks, key=lambda line: (-line["right"], line["held_out_loss"]))
     assert best["held_out_loss"] < 0.6 * looks[0]["held_out_loss"]
     assert json.loads((tmp_path / "run" / "best" / "best.json").read_text(encoding="utf-8"))["step"] == best["step"]
     tuned = run.model()
     train, held_out = (read_examples(tmp_path / "run" / name) for name in ("examples.jsonl", "held_out.jsonl"))
     assert (len(train), len(held_out)) == (90, 10)
-    assert correct(answers(base, train), train) == 0
+    assert right(base, train) == 0
     newest = checkpoint.newest(tmp_path / "run")
     assert newest is not None
-    assert correct(answers(pellucid.load(newest), train), train) >= 60  # the last one has learned its examples by heart
+    assert right(pellucid.load(newest), train) >= 60  # the last one has learned its examples by heart
     batches = ExampleBatches(train, held_out, tuned.require_tokenizer(), 32, 16, 0)
     again = batches.held_out(tuned, getattr(torch, run.plan.dtype))[0]
     assert again == pytest.approx(best["held_out_loss"], rel=1e-3)  # model/ is the best model, not the last

@@ -19,6 +19,7 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.loss import IGNORE
 from pellucid.text import Tokenizer, train_tokenizer
 from pellucid.training import checkpoint
+from pellucid.training.checkpoint import KeptModel
 
 
 CONFIG = GPTConfig(vocab_size=280, n_ctx=32, n_layers=2, d_model=16, n_heads=2, pattern=alternating(2, band=8))
@@ -220,7 +221,7 @@ def test_what_was_kept_is_said(base: GPT, tmp_path: Path, monkeypatch: pytest.Mo
     losses = iter([5.0, 4.0, 6.0])
     monkeypatch.setattr("pellucid.finetuning.examples.ExampleBatches.held_out", lambda *_: (next(losses), 1.0))
     done = pellucid.finetune(number_words(range(30)), tmp_path / "run", model=base, steps=2)
-    assert done.kept == (1, 4.0)
+    assert done.kept == KeptModel(step=1, held_out_loss=4.0, right=0)
     assert run([Document("a", "the fox ran " * 99)], tmp_path / "plain", steps=1).kept is None
 
 

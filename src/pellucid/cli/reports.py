@@ -69,7 +69,7 @@ def finish_run(run: Run, *, json: bool) -> int:
         count = run.plan.patience
         print(f"stopped early: held-out loss has not fallen in {count} evaluation{'s' * (count != 1)} in a row", file=out)
     if run.kept:
-        step, loss = run.kept
+        step, loss = run.kept.step, run.kept.held_out_loss
         last = [line["held_out_loss"] for line in run.metrics() if "held_out_loss" in line][-1]
         what = "the model before training: no step lowered the held-out loss" if step == 0 else f"step {step:,}"
         print(
@@ -100,6 +100,6 @@ def run_json(run: Run) -> dict[str, Any]:
         "loss": losses[-1] if losses else None,
         "held_out_loss": held_out[-1]["held_out_loss"] if held_out else None,
         "bits_per_byte": held_out[-1]["bits_per_byte"] if held_out else None,
-        "kept_step": run.kept[0] if run.kept else run.step,
-        "kept_held_out_loss": run.kept[1] if run.kept else None,
+        "kept_step": run.kept.step if run.kept else run.step,
+        "kept_held_out_loss": run.kept.held_out_loss if run.kept else None,
     }

@@ -15,10 +15,11 @@ from pellucid.errors import PellucidError
 from pellucid.files import reading, write_whole
 from pellucid.generation.model import GPT
 from pellucid.gpt.bits_per_byte import bits_per_byte
-from pellucid.gpt.loss import IGNORE
+from pellucid.gpt.loss import CHUNK_VALUES, IGNORE
 from pellucid.hashing import mix, permuted
 from pellucid.strict_json import parse_json, read_lines
 from pellucid.text import Tokenizer
+from pellucid.training.placement import copy_to, device_of
 from pellucid.training.step import loss_of
 
 
@@ -113,9 +114,10 @@ class ExampleBatches:
     def __init__(
         self, train: Sequence[Example], held_out: Sequence[Example], tokenizer: Tokenizer, n_ctx: int, batch: int, seed: int
     ) -> None:
-        self.eot, self.size, self.seed = tokenizer.eot, batch, seed
+        self.tokenizer, self.eot, self.size, self.seed = tokenizer, tokenizer.eot, batch, seed
         self.train = [_encode(e, tokenizer, n_ctx) for e in train]
         self.held_out_examples = [_encode(e, tokenizer, n_ctx) for e in held_out]
+        self.one_line = ["\n" not in e.completion for e in held_out]
         self.held_out_bytes = sum(len(e.completion.encode()) for e in held_out)
         self.epoch_tokens = sum(len(ids) - 1 for ids, _ in self.train)
         self._sums: tuple[int, list[int]] = (-1, [])  # an epoch, and the training tokens before each of its examples
@@ -151,6 +153,30 @@ class ExampleBatches:
             nats += loss_of(model, ids, targets, dtype)
             tokens += int((targets != IGNORE).sum())
         return nats / tokens, bits_per_byte(nats, self.held_out_bytes)
+
+    def answers(self, model: GPT) -> tuple[int, int]:
+        """(held-out examples that the model answers exactly at temperature 0, all of them), token by token.
+
+        An answer is exact where each token of the completion is the likeliest after the prompt and the completion's tokens
+        before it, and then the end of text, or of the line if the completion has one line. So the text of an answer may be
+        right that the model spells with other tokens; it does not count. In float32, as answers are generated.
+        """
+        right = 0
+        for start in range(0, len(self.held_out_examples), self.size):
+            chosen = self.held_out_examples[start : start + self.size]
+            ids, targets = copy_to(device_of(model), *_pad(chosen, self.eot))
+            with torch.inference_mode():
+                hidden = model.hidden(ids)[targets != IGNORE]  # (n, E) of the n targets, row by row
+                parts = torch.split(hidden, max(1, CHUNK_VALUES // model.config.vocab_size))
+                likeliest = torch.cat([model.logits(part).argmax(-1) for part in parts]).tolist()
+            for row, (wanted, first) in enumerate(chosen, start=start):
+                found, likeliest = likeliest[: len(wanted) - first], likeliest[len(wanted) - first :]
+                right += found[:-1] == wanted[first:-1] and self._ends(found[-1], one_line=self.one_line[row])
+        return right, len(self.held_out_examples)
+
+    def _ends(self, token: int, *, one_line: bool) -> bool:
+        """Whether an answer ends where the model writes that token."""
+        return token == self.eot or (one_line and self.tokenizer.token_bytes(token).startswith(b"\n"))
 
 
 def _encode(example: Example, tokenizer: Tokenizer, n_ctx: int) -> tuple[list[int], int]:

@@ -24,7 +24,7 @@ from pellucid.strict_json import Fields, parse_json, read_lines
 # What a line must also hold, by a field that it holds.
 _ALSO = {
     "step": ("tokens",), "loss": ("lr", "grad_norm", "tokens_per_s"), "held_out_loss": ("bits_per_byte",),
-    "sample": ("prompt", "ids"),
+    "sample": ("prompt", "ids"), "right": ("examples", "held_out_loss"),
 }  # fmt: skip
 _END = 1 << 16  # bytes of the end of the file that `last_step` reads: some hundred lines
 
@@ -94,9 +94,10 @@ def _skipped(event: events.StepSkipped) -> dict[str, Any]:
 
 
 def _held_out(event: events.HeldOut) -> dict[str, Any]:
-    return {
+    line = {
         "step": event.step, "tokens": event.tokens, "held_out_loss": event.held_out_loss, "bits_per_byte": event.bits_per_byte,
     }  # fmt: skip
+    return line if event.right is None else line | {"right": event.right, "examples": event.examples}
 
 
 def _sample(event: events.Sampled) -> dict[str, Any]:

@@ -22,7 +22,8 @@ def parse_line(line: bytes) -> dict[str, Any]:
     """
     found = Fields(parse_json(line, max_bytes=MAX_LINE_BYTES), "it")
     found.integer("step", most=LARGEST_COUNT)
-    found.integer("tokens", None, most=LARGEST_COUNT)
+    for name in ("tokens", "right", "examples"):
+        found.integer(name, None, most=LARGEST_COUNT)
     for name in _NUMBERS.intersection(found.values):
         found.number(name)
     for name in _TEXTS.intersection(found.values):

@@ -22,13 +22,14 @@ from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.interpret.capture import PIECES
 from pellucid.interpret.finetuning_recorder import (
+    MAX_EXAMPLES,
     answers,
     change_maps,
     change_norms,
-    examples_of,
     finetuning_provenance,
     general_losses,
     general_source,
+    held_out_examples,
     piece_tables,
 )
 from pellucid.interpret.training_chunks import thumbnail_source
@@ -55,6 +56,7 @@ from pellucid.runs.files import BASE, GENERAL, METRICS, MODEL, RUN_FILE
 from pellucid.runs.metrics import missing_line, read_metrics
 from pellucid.runs.plan import Plan
 from pellucid.training import checkpoint
+from pellucid.training.batches import Batches
 from pellucid.training.checkpoint import State
 from pellucid.training.loop import take_step
 from pellucid.training.optimizers import make_optimizer
@@ -86,7 +88,8 @@ class FinetuningVerifier:
                 f"the record was made of another run: it names the model {record.provenance.model[:12]}, and {run} has "
                 f"{self.named[:12]}"
             )
-        self.answered = answers(self.base, self.tuned, examples_of(run))
+        self.examples = len(held_out_examples(run))
+        self.answered = answers(self.base, self.tuned, held_out_examples(run)[:MAX_EXAMPLES])
         names = [name for name, _ in self.plan.config.matrices()]
         self.maps = dict(zip(names, change_maps(self.base, self.tuned), strict=True))
         self.general = read_general(run, self.plan.config.vocab_size)
@@ -143,6 +146,10 @@ class FinetuningVerifier:
                 return equal(record[name], np.array(self.evaluated)).result(record, name)
             case "held_out/loss":
                 return self._by_step(name, "held_out_loss", self.evaluated)
+            case "held_out/right":
+                return self._by_step(name, "right", self.evaluated)
+            case "held_out/examples":
+                return equal(record[name], np.array(self.examples)).result(record, name)
             case "general/ids":
                 return equal(record[name], self.general.ids).result(record, name) if self.general else self._no_source(name)
             case "general/loss":
@@ -180,7 +187,8 @@ class FinetuningVerifier:
         before = 1 if field == "loss" else 0  # the loss of step s is that of the weights before it
         measured = {step: found[field] for step, found in self.measured.items() if field in found}
         recomputed = {row: np.array(measured[step - before]) for row, step in enumerate(steps) if step - before in measured}
-        return compare_rows(self.record, name, logged, recomputed, self._loss_tolerance, steps, "nats")
+        allowed, unit = (np.zeros_like, "examples") if field == "right" else (self._loss_tolerance, "nats")
+        return compare_rows(self.record, name, logged, recomputed, allowed, steps, unit)
 
     def _loss_tolerance(self, loss: Array) -> Array:
         return LOSS_TOLERANCE[self.plan.dtype] * (1 + np.abs(loss))
@@ -196,7 +204,7 @@ class FinetuningVerifier:
 def measure_saved(run: Path, plan: Plan, tuned: GPT) -> dict[int, dict[str, float]]:
     """What follows from the weights that still exist, by the number of steps before them, under the names of `metrics.jsonl`.
 
-    "loss" is that of the step that follows, which is taken again; "held_out_loss" that of the weights themselves. Weights
+    "loss" is that of the step that follows, which is taken again; "held_out_loss" and "right" those of the weights themselves. Weights
     exist before the first step, in the checkpoints, and of the model that was kept.
     """
     found: dict[int, dict[str, float]] = {}
@@ -207,11 +215,18 @@ def measure_saved(run: Path, plan: Plan, tuned: GPT) -> dict[int, dict[str, floa
             optimizer = make_optimizer(model, plan.recipe, plan.optimizer, plan.optimizer_settings)
             batches = batches_of(run, model, plan.batch, plan.seed, plan.held_out_windows)
             state = State(step=0, tokens=0) if path is None else checkpoint.load(path, model, optimizer)
-            found[step] = {"held_out_loss": batches.held_out(model.eval(), dtype)[0]}
+            found[step] = _evaluated(model.eval(), batches, dtype)
             if step < plan.total_steps:
                 found[step]["loss"] = take_step(plan, model, optimizer, batches, state).loss
         kept = checkpoint.best(run) if plan.keep_best else None
-        if kept is not None and kept[0] not in found:
+        if kept is not None and kept.step not in found:
             batches = batches_of(run, tuned, plan.batch, plan.seed, plan.held_out_windows)
-            found[kept[0]] = {"held_out_loss": batches.held_out(tuned.eval(), dtype)[0]}
+            found[kept.step] = _evaluated(tuned.eval(), batches, dtype)
     return found
+
+
+def _evaluated(model: GPT, batches: Batches, dtype: torch.dtype) -> dict[str, float]:
+    """What an evaluation writes of a model into `metrics.jsonl`."""
+    answered = batches.answers(model)
+    right = {} if answered is None else {"right": answered[0]}
+    return {"held_out_loss": batches.held_out(model, dtype)[0], **right}
