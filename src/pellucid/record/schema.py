@@ -212,7 +212,8 @@ _FINETUNING = (
              "mean loss on the completions of the examples that were not trained on, or on held-out text", "nats/token",
              optional=True),
     _numbers("finetuning/held_out/right", "int64", ("E",), "derived",
-             "how many of those examples the model answers exactly at temperature 0, token by token", "examples", optional=True),
+             "how many of those examples the model answers exactly at temperature 0, token by token", "examples",
+             optional=True),
     _numbers("finetuning/held_out/examples", "int64", (), "given", "how many those examples are", "examples", optional=True),
     # Text that is not of the task, the same for both models. Where it comes from is said by the source of its ids.
     _numbers("finetuning/general/ids", "int32", ("Z", "G+1"), "given",

@@ -7,7 +7,6 @@ on the disk too, and are renamed before. So a folder with a final name is comple
 """
 
 import json
-import math
 import shutil
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, fields

@@ -204,8 +204,8 @@ class FinetuningVerifier:
 def measure_saved(run: Path, plan: Plan, tuned: GPT) -> dict[int, dict[str, float]]:
     """What follows from the weights that still exist, by the number of steps before them, under the names of `metrics.jsonl`.
 
-    "loss" is that of the step that follows, which is taken again; "held_out_loss" and "right" those of the weights themselves. Weights
-    exist before the first step, in the checkpoints, and of the model that was kept.
+    "loss" is that of the step that follows, which is taken again; "held_out_loss" and "right" those of the weights themselves.
+    Weights exist before the first step, in the checkpoints, and of the model that was kept.
     """
     found: dict[int, dict[str, float]] = {}
     dtype: torch.dtype = getattr(torch, plan.dtype)
