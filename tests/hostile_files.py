@@ -28,7 +28,7 @@ from pellucid.draw import figures
 from pellucid.draw.figure_files import draw_figures
 from pellucid.draw.film.film_json import from_json
 from pellucid.errors import PellucidError
-from pellucid.finetuning.examples import read_examples
+from pellucid.finetuning.example_files import read_examples
 from pellucid.formats.convert import convert
 from pellucid.generation.text_generator import open_text_generator
 from pellucid.planning.source import planned_model

@@ -33,6 +33,13 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """What the user should know of the data before the run: how it was read, or what is wrong with it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunStarted:
     """A run is about to take its first step, or its first after a resume.
 
@@ -142,7 +149,9 @@ class RunFinished:
     reason: str
 
 
-Event = Progress | Skipped | RunStarted | StepDone | StepSkipped | HeldOut | Sampled | CheckpointSaved | RunFinished
+Event = (
+    Progress | Skipped | Notice | RunStarted | StepDone | StepSkipped | HeldOut | Sampled | CheckpointSaved | RunFinished
+)
 Observer = Callable[[Event], None]
 
 

@@ -13,7 +13,9 @@ import pellucid
 from pellucid import Example
 from pellucid.errors import PellucidError
 from pellucid.finetuning.answers import greedy_answers
-from pellucid.finetuning.examples import ExampleBatches, read_examples, split, write_examples
+from pellucid.finetuning.example_files import read_examples
+from pellucid.finetuning.examples import ExampleBatches
+from pellucid.finetuning.split import split
 from pellucid.finetuning.tasks import in_words, number_words
 from pellucid.generation.model import GPT
 from pellucid.gpt.arrangements import alternating
@@ -131,40 +133,14 @@ def test_every_epoch_shows_every_example_once(tokenizer: Tokenizer, n: int, batc
 def test_split_never_trains_on_what_it_holds_out(examples: list[Example], seed: int) -> None:
     if len(set(examples)) < 2:
         with pytest.raises(PellucidError, match="two different examples"):
-            split(examples, fraction=0.1, seed=seed)
+            split(examples, seed=seed)
         return
-    train, held_out = split(examples, fraction=0.1, seed=seed)
+    divided = split(examples, seed=seed)
+    train, held_out = divided.train, divided.held_out
     assert train
     assert held_out
     assert not set(train) & set(held_out)
     assert set(train) | set(held_out) == set(examples)
-
-
-def test_examples_survive_a_file(tmp_path: Path) -> None:
-    examples = [Example("a\nb", ' "quoted" é 😀'), Example("", "only a completion")]
-    write_examples(examples, tmp_path / "x.jsonl")
-    assert read_examples(tmp_path / "x.jsonl") == examples
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "no examples"),
-        (b'{"prompt": "a", "completion": "b"}\n{"prompt": "a"}\n', "line 2: not an example"),
-        (b'{"prompt": "a", "completion": ""}', "line 1"),
-        (b'["a", "b"]', "line 1"),
-        (b"not json", "line 1"),
-        (b'{"prompt": 1, "completion": "b"}', "line 1"),
-        (b'{"prompt": "\xff", "completion": "b"}', "not UTF-8"),
-    ],
-)
-def test_bad_examples_are_named(tmp_path: Path, content: bytes, words: str) -> None:
-    path = tmp_path / "bad.jsonl"
-    path.write_bytes(content)
-    with pytest.raises(PellucidError, match=words):
-        read_examples(path)
-    with pytest.raises(PellucidError, match="no such file"):
-        read_examples(tmp_path / "missing.jsonl")
 
 
 def test_a_long_example_is_refused_and_nothing_is_left(base: GPT, tmp_path: Path) -> None:
@@ -187,7 +163,7 @@ def test_finetuning_learns_a_task_and_keeps_the_best(base: GPT, tmp_path: Path) 
     assert json.loads((tmp_path / "run" / "best" / "best.json").read_text(encoding="utf-8"))["step"] == best["step"]
     tuned = run.model()
     train, held_out = (read_examples(tmp_path / "run" / name) for name in ("examples.jsonl", "held_out.jsonl"))
-    assert (len(train), len(held_out)) == (90, 10)
+    assert (len(train), len(held_out)) == (80, 20)
     assert right(base, train) == 0
     newest = checkpoint.newest(tmp_path / "run")
     assert newest is not None

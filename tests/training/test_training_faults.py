@@ -212,8 +212,8 @@ def test_a_failed_preparation_leaves_no_folder(tmp_path: Path) -> None:
 
 
 def test_a_json_file_is_not_taken_for_text(base: GPT, tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text('[{"prompt": "a", "completion": "b"}]', encoding="utf-8")
-    with pytest.raises(PellucidError, match=r"examples are a \.jsonl file"):
+    (tmp_path / "x.json").write_text('{"a": ["b"]}', encoding="utf-8")
+    with pytest.raises(PellucidError, match=r"not an example"):
         pellucid.finetune(tmp_path / "x.json", tmp_path / "run", model=base)
 
 

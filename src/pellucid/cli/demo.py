@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from pellucid.cli.summary import write_summary
     from pellucid.corpus import python_prose
     from pellucid.errors import PellucidError
-    from pellucid.finetuning.examples import read_examples
+    from pellucid.finetuning.example_files import read_examples
     from pellucid.finetuning.tasks import answers, correct, number_words
     from pellucid.generation.load import load
     from pellucid.interpret.capture import xray

@@ -85,6 +85,9 @@ class RunDisplay:
                 self.skipped += 1
                 if self.skipped <= SKIPPED_SHOWN:
                     self.console.print(Text(f"not read: {shown_path(event.path)}: {event.reason}", style="yellow"))
+            case events.Notice():
+                self.preparation.close()
+                self.console.print(Text(event.text, style="yellow"))
             case events.Progress(unit="bytes"):
                 self.preparation.update(event)
             case events.Progress():

@@ -13,7 +13,8 @@ import torch
 
 from pellucid.errors import PellucidError
 from pellucid.finetuning.answers import answered
-from pellucid.finetuning.examples import Example, read_examples
+from pellucid.finetuning.example_files import read_examples
+from pellucid.finetuning.examples import Example
 from pellucid.finetuning.general import GeneralText, read_general
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
