@@ -1,11 +1,15 @@
-"""The likeliest answers of models to examples, and how many of them are right."""
+"""The likeliest answers of models to examples: of one model, of two, and of the two of a run."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from pellucid.finetuning.example_files import read_examples
 from pellucid.finetuning.examples import Example
+from pellucid.generation.load import load
 from pellucid.generation.model import GPT
+from pellucid.runs.files import BASE, HELD_OUT_EXAMPLES, MODEL
 
 
 EXTRA_TOKENS = 3  # that an answer may have more than the expected one
@@ -58,3 +62,21 @@ def answered(base: GPT, tuned: GPT, examples: Sequence[Example]) -> list[Answere
         AnsweredExample(prompt=example.prompt, expected=example.completion, before=before, after=after)
         for example, before, after in both
     ]
+
+
+def held_out_answers(run: Path, *, most: int | None = None) -> list[AnsweredExample]:
+    """The held-out examples of a fine-tuning run with the answers of the model before and of the one that it keeps.
+
+    Args:
+        most: so many of them, the first; None: all.
+
+    Returns:
+        None of a run on plain text.
+
+    Raises:
+        PellucidError: a file of the run is missing or damaged.
+    """
+    path = run / HELD_OUT_EXAMPLES
+    if not path.is_file():
+        return []
+    return answered(load(run / BASE), load(run / MODEL), read_examples(path, of_a_run=True)[:most])

@@ -59,6 +59,18 @@ class Run:
         return checkpoint.best(self.path) if self.plan.keep_best and self.finished else None
 
     @property
+    def answers(self) -> tuple[int, int, int] | None:
+        """(right before, right now, of how many): held-out examples answered exactly by the model before and by `model/`.
+
+        None of a run on text, and of one whose `metrics.jsonl` does not say.
+        """
+        lines = {line["step"]: line for line in self._lines() if "right" in line}
+        step = self.kept.step if self.kept is not None else max(lines, default=0)
+        if 0 not in lines or step not in lines:
+            return None
+        return lines[0]["right"], lines[step]["right"], lines[step]["examples"]
+
+    @property
     def record(self) -> Path | None:
         """The record's file, if there is one: `pellucid.open` reads it."""
         path = self.path / RECORDS[self.plan.kind]
