@@ -99,6 +99,20 @@ def test_every_changed_number_is_caught(run: Path, record: pellucid.Record) -> N
         assert {*names, "finetuning/answers"} == {row.chunk for row in report.chunks if not row.ok}
 
 
+def test_without_the_general_text_it_is_not_vouched_for(run: Path, record: pellucid.Record, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "general.json").unlink()
+    report = record.verify(copy)
+    bad = {row.chunk: row.note for row in report.chunks if not row.ok}
+    assert bad["finetuning/general/loss"] == bad["finetuning/general/ids"] == "the run has no general.json"
+    assert bad.keys() <= {"finetuning/general/loss", "finetuning/general/ids", *(name for name in record if "pieces" in name)}
+    said = {**record.entry("finetuning/general/ids").source}
+    assert said == {"text": "held-out text of the run that the model was trained in"}
+    liar = signed_again(record, {"finetuning/general/ids": record["finetuning/general/ids"]}, source={"text": "a poem"})
+    assert [word.word for word in liar.verify(run).differing] == ["finetuning/general/ids: source"]
+
+
 def test_a_matrix_that_the_model_lacks_is_caught(run: Path, record: pellucid.Record) -> None:
     matrices = record["finetuning/matrices"]
     added = [*matrices[:-1], "h.99.attn.c_attn"]

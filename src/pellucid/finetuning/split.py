@@ -16,7 +16,7 @@ MOST = 0.2  # held out of few examples
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Split:
+class HeldOutSplit:
     """Examples to train on, and held-out ones.
 
     Attributes:
@@ -45,7 +45,7 @@ class Split:
         return ""
 
 
-def split(examples: Sequence[Example], *, seed: int, fraction: float = FRACTION) -> Split:
+def split(examples: Sequence[Example], *, seed: int, fraction: float = FRACTION) -> HeldOutSplit:
     """Divides examples into those to train on and held-out ones: a function of their order and the seed.
 
     A tenth of the different examples is held out; of few examples more, up to a fifth, so that `ENOUGH` are, and one for each
@@ -76,7 +76,7 @@ def split(examples: Sequence[Example], *, seed: int, fraction: float = FRACTION)
     kept_out = set(chosen)
     missing = sum(share == 0 for share in shares[: len(repeated)])
     train = [example for example in examples if example not in kept_out]
-    return Split(train=train, held_out=held_out, classes=len(repeated), missing=missing)
+    return HeldOutSplit(train=train, held_out=held_out, classes=len(repeated), missing=missing)
 
 
 def _shares(sizes: Sequence[int], count: int, seed: int) -> list[int]:

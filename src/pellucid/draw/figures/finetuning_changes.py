@@ -34,7 +34,7 @@ PLAIN_LONG = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Grid:
+class _ChangeGrid:
     """Where the blocks stand: `x` of block 0, from block to block, how many share a map; sizes of a row's map and bars."""
 
     view: FinetuningView
@@ -65,7 +65,7 @@ def changes(view: FinetuningView, sheet: Sheet, box: Box, out: Transition) -> li
     map_h = row - bar_h - 9
     map_w = min(pitch * group - 2, 4 * map_h)
     moved = [one.moved for one in view.drawn if one.moved is not None]
-    grid = _Grid(view=view, sheet=sheet, x=x, pitch=pitch, group=group, map_w=map_w, map_h=map_h, bar_h=bar_h,
+    grid = _ChangeGrid(view=view, sheet=sheet, x=x, pitch=pitch, group=group, map_w=map_w, map_h=map_h, bar_h=bar_h,
                  full=max(moved, default=0.0))  # fmt: skip
     for i, kind in enumerate(view.blocks):
         nodes += _row(grid, kind, box, top + i * row, out)
@@ -80,7 +80,7 @@ def changes(view: FinetuningView, sheet: Sheet, box: Box, out: Transition) -> li
     return nodes + _legend(view, sheet, box)
 
 
-def _row(grid: _Grid, kind: str, box: Box, y: float, out: Transition) -> list[Node]:
+def _row(grid: _ChangeGrid, kind: str, box: Box, y: float, out: Transition) -> list[Node]:
     """One kind of matrix: its name and its largest change, a map for each block or group of blocks, a bar for each block."""
     view, small = grid.view, grid.sheet.small
     row = view.blocks[kind]
@@ -112,7 +112,7 @@ def _row(grid: _Grid, kind: str, box: Box, y: float, out: Transition) -> list[No
     return nodes
 
 
-def _map(grid: _Grid, of_map: list[MatrixChange], box: Box, out: Transition) -> list[Node]:
+def _map(grid: _ChangeGrid, of_map: list[MatrixChange], box: Box, out: Transition) -> list[Node]:
     """The mean |change| by tile, of one matrix or the mean of several; a frame where the record has none."""
     edge = Rect(box.x, box.y, box.w, box.h, 0, None, palette.LINE)
     tiles = [one.tiles for one in of_map if one.tiles is not None]
@@ -129,7 +129,7 @@ def _map(grid: _Grid, of_map: list[MatrixChange], box: Box, out: Transition) -> 
     return [picture, edge]
 
 
-def _embeddings(grid: _Grid, box: Box, y: float, out: Transition) -> list[Node]:
+def _embeddings(grid: _ChangeGrid, box: Box, y: float, out: Transition) -> list[Node]:
     """The token and the position matrix, each with its change."""
     view, small = grid.view, grid.sheet.small
     high, wide = 2.4 * small, 5.0 * small
