@@ -2,7 +2,7 @@
 
     RUN/run.json          the plan               RUN/corpus/        the text as tokens, and the tokenizer
     RUN/metrics.jsonl     a line a step          RUN/checkpoints/   step-00000012/, ...: what a run resumes from
-    RUN/model/            the newest model       RUN/best/          the model with the lowest held-out loss, if it is kept
+    RUN/model/            the newest model       RUN/best/          the best model on held-out data, if it is kept
     RUN/training.pellucid the record, if there is one; made of moments/, with the checkpoint in example/
     RUN/arguments.json    the arguments that the run was started with: a command that resumes it may repeat them
 
@@ -31,7 +31,7 @@ RECORDS = {"train": "training.pellucid", "finetune": "finetuning.pellucid"}  # b
 # Inside a checkpoint, beside the files of a model directory.
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
-BEST_FILE = "best.json"  # inside best/: the step and the held-out loss of that model
+BEST_FILE = "best.json"  # inside best/: the step and the measurements of that model
 
 _STEP_FOLDERS = "step-????????"
 

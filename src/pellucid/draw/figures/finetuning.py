@@ -107,10 +107,13 @@ def _frame(view: FinetuningView, layout: _Layout) -> list[Node]:
         lines.append((start_of(readable(one.expected), 200), palette.OUTPUT, f"its completion: {one.expected!r}"))
     else:
         lines.append(("plain text", palette.INK, "the run learned from plain text, not from examples"))
-    counts = f"{counted(view.steps, 'step')} of {view.batch:,}"
+    steps = counted(view.steps, "step")
+    counts = f"{steps} of {view.batch:,}"
     if view.trained_on is not None:
-        counts = f"{counted(view.trained_on, 'example')}, {counts}"
-    lines.append((counts, palette.QUIET, f"{counted(view.steps, 'step')}, each of {counted(view.batch, 'example')}"))
+        examples = counted(view.trained_on, "example")
+        counts = f"{examples}, {steps} of {view.batch:,}"
+    each = counted(view.batch, "example" if view.answers else "window")
+    lines.append((counts, palette.QUIET, f"{steps}, each of {each}"))
     size, pitch = sheet.small, task.h / len(lines)
     for i, (words, ink, label) in enumerate(lines):
         family = "mono" if ink in (palette.INPUT, palette.OUTPUT) else "sans"

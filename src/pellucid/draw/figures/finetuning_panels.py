@@ -59,16 +59,18 @@ def _count(view: FinetuningView, sheet: Sheet, box: Box, answer: Transition) -> 
     """How many are right before, and after."""
     right, size = view.right, sheet.small
     assert right is not None
-    of = f"of {right.count:,}" if right.all_held_out else f"of these {right.count:,}"
-    before, after = f"right: {right.before:,} {of} before", f"{right.after:,} after"
+    before = f"right: {right.before:,} of {right.count:,} before"
+    if not right.all_held_out:
+        before = f"right: {right.before:,} of these {right.count:,} before"
+    after = f", {right.after:,} after"
     y = box.y + (1 if sheet.wide else 2.5) * size
-    end = text_width(f", {after}", size, "sans", 600)
+    end = text_width(after, size, "sans", 600)
     start = box.right - end - text_width(before, size) if sheet.wide else box.x
     x = start + text_width(before, size)
     there = animate(0, (answer, 1))
     return [
         Text(start, y, before, size, shows=right.shows[0]),
-        Text(x, y, f", {after}", size, 600, fill=palette.OUTPUT, opacity=there, shows=right.shows[1]),
+        Text(x, y, after, size, 600, fill=palette.OUTPUT, opacity=there, shows=right.shows[1]),
     ]
 
 
@@ -101,13 +103,12 @@ def losses(view: FinetuningView, sheet: Sheet, box: Box, learn: Transition) -> l
         for run in decimated([(point.step, point.value) for point in losses_of], x, y):
             whole = Shows(losses_of[0].shows.chunk, (), None, losses_of[0].shows.truth)
             curves.append(Path(polyline(run), stroke=colour, stroke_width=thick, shows=whole))
-    rights = {point.step: right for point, right in zip(view.held_out, view.rights, strict=False)}
     count = view.right.count if view.right is not None else 0
     curves += loss_dots(
         [(point.step, point.value) for point in view.held_out],
         lambda point: (rounded(x.place(point[0])), rounded(y.place(point[1]))),
         3,
-        lambda point: _evaluation(int(point[0]), point[1], rights.get(int(point[0])), count),
+        lambda point: _evaluation(int(point[0]), point[1], view.rights.get(int(point[0])), count),
         lambda i: view.held_out[i].shows,
     )
     place, margin = x.place(view.kept), size / 2

@@ -108,7 +108,7 @@ class FinetuningView:
         others: how many more matrices the record names. most: the change per number that the darkest colour shows.
         answers: none for a run on plain text. right: None where no answer is known.
         training: the loss of each step (`finetuning/steps/loss`, replayed). held_out: at each evaluation
-            (`finetuning/held_out/loss`, derived). rights: exact answers at each evaluation, if known.
+            (`finetuning/held_out/loss`, derived). rights: exact answers after so many steps, where known.
         steps, batch: of the run (plan, given). kept: the step whose model was kept (provenance). trained_on: how many examples,
             if the plan says.
         general: None where the record has no general text.
@@ -124,7 +124,7 @@ class FinetuningView:
     right: RightAnswers | None
     training: tuple[LossPoint, ...]
     held_out: tuple[LossPoint, ...]
-    rights: tuple[int, ...]
+    rights: dict[int, int]
     steps: int
     batch: int
     kept: int
@@ -172,7 +172,7 @@ def finetuning_view(record: Record) -> FinetuningView:
         right=_right(record, answers, held_out_steps, kept),
         training=_points(record, "finetuning/steps/loss", None, "replayed"),
         held_out=_points(record, "finetuning/held_out/loss", held_out_steps, "derived"),
-        rights=() if rights is None else tuple(rights.tolist()),
+        rights={} if rights is None else dict(zip(held_out_steps, rights.tolist(), strict=True)),
         steps=plan["total_steps"], batch=plan["batch"], kept=kept,
         trained_on=plan.get("source", {}).get("train_examples"), general=_general(record),
     )  # fmt: skip
