@@ -290,7 +290,7 @@ def make_files(folder: Path) -> dict[str, tuple[Path, Path, Callable[[bytes, ran
         "corpus.json": (run, run / "corpus" / "corpus.json", changed_file, read_run),
         "film": (small, small / "film.json", changed_file, lambda at: attempt(film_of, at / "film.json")),
         "general.json": (small, small / "general.json", changed_file, lambda at: attempt(lambda to: read_general(to, 280), at)),
-        "table": (small, small / "examples.csv", changed_file, lambda at: attempt(read_examples, at / "examples.csv")),
+        "table": (small, small / "examples.csv", damaged, lambda at: attempt(read_examples, at / "examples.csv")),
         "examples": (small, small / "examples.jsonl", changed_lines, lambda at: attempt(read_examples, at / "examples.jsonl")),
         "request": (small, small / "body.json", changed_file, lambda at: attempt(request_of, at / "body.json")),
     }

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import cases
 from finetuning_records import SCRIPTS, finetuning_record
 from hypothesis import given
 from hypothesis import strategies as some
@@ -20,15 +21,15 @@ from pellucid.errors import PellucidError
 
 CASES: dict[str, dict[str, Any]] = {
     "usual": {},
-    "one block, one step, one answer": {"blocks": 1, "steps": 1, "answers": [("a", "b", "c", "b")]},
-    "96 blocks, other scripts": {"blocks": 96, "answers": SCRIPTS},
+    "14 blocks, other scripts": {"blocks": 14, "answers": SCRIPTS},
     "less recorded": {"without": ("thumbnails", "held_out", "steps", "general")},
 }
 MORE: dict[str, dict[str, Any]] = {
+    "one block, one step, one answer": {"blocks": 1, "steps": 1, "answers": [("a", "b", "c", "b")]},
     "13 blocks, plain text": {"blocks": 13, "answers": []},
     "nothing kept": {"unchanged": True, "forgets": 0.0, "steps": 5},
     "other matrices": {"blocks": 3, "pattern": ("compressed(3,3)", "dense", "dense"), "d_embed": 16, "forgets": -0.4},
-    "48 blocks": {"blocks": 48, "steps": 3000},
+    "96 blocks": {"blocks": 96, "steps": 3000},
 }
 
 
@@ -131,6 +132,7 @@ def test_what_a_record_lacks_is_said_to_be_missing() -> None:
         finetuning_record(without=("change",)).figure("finetuning")
 
 
+@cases(40)
 @given(some.lists(some.floats(0, 500), min_size=1, max_size=6), some.floats(1, 900))
 def test_columns_share_their_room(wanted: list[float], room: float) -> None:
     found = shared_out(wanted, room)

@@ -36,7 +36,7 @@ def as_table(rows: list[list[str]], delimiter: str = ",") -> bytes:
     return text.getvalue().encode("utf-8")
 
 
-@cases(60)
+@cases(40)
 @given(
     examples=EXAMPLES, prompt=st.sampled_from(PROMPTS), completion=st.sampled_from(COMPLETIONS), mark=st.booleans(),
     delimiter=st.sampled_from(",;\t"), suffix=st.sampled_from([".csv", ".json", ".jsonl", ".tsv"]),
@@ -144,7 +144,7 @@ def test_a_table_becomes_a_run_and_says_what_it_was(tiny_run: Path, tmp_path: Pa
     assert done.finished
 
 
-@cases(200)
+@cases(60)
 @given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=12), repeats=st.integers(1, 2), seed=st.integers(0, 3))
 def test_each_repeated_completion_has_its_share_of_what_is_held_out(sizes: list[int], repeats: int, seed: int) -> None:
     examples = [Example(f"{i} {j}", f" {i}") for i, size in enumerate(sizes) for j in range(size)] * repeats
