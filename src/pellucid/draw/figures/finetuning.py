@@ -15,7 +15,7 @@ from pellucid.draw.figures.finetuning_changes import PLAIN, changes
 from pellucid.draw.figures.finetuning_panels import answers, general, losses
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
-from pellucid.draw.film.font import fit
+from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.nodes import Gradient, Group, Node, Rect, Shows, Text, given
 from pellucid.draw.views.finetuning import FinetuningView, MatrixChange
 from pellucid.draw.views.labels import counted, percent, readable, start_of
@@ -112,6 +112,8 @@ def _frame(view: FinetuningView, layout: _Layout) -> list[Node]:
     if view.trained_on is not None:
         examples = counted(view.trained_on, "example")
         counts = f"{examples}, {steps} of {view.batch:,}"
+        if text_width(counts, sheet.small) > task.w:
+            counts = f"{examples}, {steps}"
     each = counted(view.batch, "example" if view.answers else "window")
     lines.append((counts, palette.QUIET, f"{steps}, each of {each}"))
     size, pitch = sheet.small, task.h / len(lines)
@@ -136,7 +138,7 @@ def _model(view: FinetuningView, layout: _Layout, when: FinetuningTransitions) -
     name = fit(view.model.name, narrowest - size, size, "sans", 600)
     second = fit(f"{view.model.parameters:,} parameters", narrowest - size, sheet.small)
     renamed = fit(f"{view.model.name}, fine-tuned", layout.after.w - size, size, "sans", 600)
-    moved = fit(f"moved by {percent(view.total_moved)} of their length", layout.after.w - size, sheet.small)
+    moved = fit(f"its weights moved by {percent(view.total_moved)}", layout.after.w - size, sheet.small)
     stroke = animate(palette.FOLLOWED, (when.out, palette.FINETUNING))
     inner, tall = layout.before.h / 2, sheet.size
     middle = animate(
@@ -177,7 +179,7 @@ def _changed_words(view: FinetuningView) -> str:
     if most is None:
         return "The model before training was the best on the held-out examples: it is kept, and no number has changed."
     name, share, whole = matrix_name(most), percent(most.moved or 0.0), percent(view.total_moved)
-    return f"It is the same model with other numbers, all moved by {whole} of their length. Furthest went {name}: {share}."
+    return f"The same model has other numbers: together they moved by {whole} of their length, most of all {name}: {share}."
 
 
 def _right_words(view: FinetuningView) -> str:
@@ -230,7 +232,8 @@ def _alt(view: FinetuningView) -> str:
 def _notes(view: FinetuningView) -> list[str]:
     notes = [
         "A map shows at most 32 x 32 tiles, each the mean size of the changes in it, up or down. Shapes are not to scale.",
-        "Bars are the length of a matrix's change (its L2 norm) in percent of the matrix's own length before.",
+        "Bars are the length of a matrix's change (its L2 norm) in percent of the matrix's own length before. Biases and "
+        "LayerNorms changed too; they are not drawn and not counted.",
         "An answer is made of the likeliest tokens (temperature 0). It is right if it is the expected text exactly.",
     ]
     if view.right is not None and view.right.all_held_out:
