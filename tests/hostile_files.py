@@ -18,6 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from finetuning_records import finetuning_record
 from generation_records import generation
 from stories import story
 from training_records import training_record
@@ -28,7 +29,8 @@ from pellucid.draw import figures
 from pellucid.draw.figure_files import draw_figures
 from pellucid.draw.film.film_json import from_json
 from pellucid.errors import PellucidError
-from pellucid.finetuning.examples import read_examples
+from pellucid.finetuning.example_files import read_examples
+from pellucid.finetuning.general import general_text, read_general
 from pellucid.formats.convert import convert
 from pellucid.generation.text_generator import open_text_generator
 from pellucid.planning.source import planned_model
@@ -262,11 +264,14 @@ def make_files(folder: Path) -> dict[str, tuple[Path, Path, Callable[[bytes, ran
     generation(steps=3, blocks=2).save(records / "generation.pellucid")
     training = training_record(steps=12, tracks=8)
     training.save(records / "training.pellucid")
+    finetuning_record(steps=6).save(records / "finetuning.pellucid")
     pellucid.xray(pellucid.load(run), "the fox", max_tokens=3, seed=1).save(records / "xray.pellucid")
     (folder / "small").mkdir()
     film = figures.figure(training, "loss", width=360).to_json()
     (folder / "small" / "film.json").write_text(film, encoding="utf-8")
     (folder / "small" / "examples.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 3, encoding="utf-8")
+    (folder / "small" / "examples.csv").write_text("id;text;label\n1;a;b\n2;\"c;\nd\";e\n", encoding="utf-8")
+    general_text(run, pellucid.load(run).require_tokenizer(), 16).save(folder / "small")
     converted(run / "model", folder / "small" / "model.gguf", "gguf")
     body = {"model": "default", "prompt": "Once", "max_tokens": 3, "temperature": 0.8, "stop": ["."], "seed": 1, "record": True}
     (folder / "small" / "body.json").write_text(json.dumps(body), encoding="utf-8")
@@ -284,10 +289,12 @@ def make_files(folder: Path) -> dict[str, tuple[Path, Path, Callable[[bytes, ran
         "checkpoint config": (run, newest / "config.json", changed_file, read_run),
         "corpus.json": (run, run / "corpus" / "corpus.json", changed_file, read_run),
         "film": (small, small / "film.json", changed_file, lambda at: attempt(film_of, at / "film.json")),
+        "general.json": (small, small / "general.json", changed_file, lambda at: attempt(lambda to: read_general(to, 280), at)),
+        "table": (small, small / "examples.csv", damaged, lambda at: attempt(read_examples, at / "examples.csv")),
         "examples": (small, small / "examples.jsonl", changed_lines, lambda at: attempt(read_examples, at / "examples.jsonl")),
         "request": (small, small / "body.json", changed_file, lambda at: attempt(request_of, at / "body.json")),
     }
-    for name in ("generation", "training", "xray"):
+    for name in ("generation", "training", "finetuning", "xray"):
         file = records / f"{name}.pellucid"
         found[f"{name} record"] = (file, file, changed_record, read_record)
     return found

@@ -23,7 +23,7 @@ from pellucid.draw import Caption, Film, FilmSegment, Rect
 from pellucid.draw.backends.save import content
 from pellucid.errors import PellucidError
 from pellucid.files import appending, copy_whole, replacing, write_whole
-from pellucid.finetuning.examples import write_examples
+from pellucid.finetuning.example_files import write_examples
 from pellucid.folders import new_folder, remove_folder, remove_unfinished
 from pellucid.formats import gguf_write
 from pellucid.formats.convert import convert

@@ -28,7 +28,7 @@ ALLOWED = {
     "corpus/utf8.py": "the same",
     "corpus/prose.py": "sources of the Python that runs",
     "corpus/shards.py": "memmap, of a file whose kind and size were checked",
-    "finetuning/examples.py": "examples that a user names, which may come through a FIFO; a run's are opened by `reading`",
+    "finetuning/example_files.py": "examples that a user names, which may come through a FIFO; a run's are opened by `reading`",
     "resources.py": "what the kernel says",
     "cli/streams.py": "the null device",
     "bench/attention.py": "what the kernel says", "bench/generate.py": "weights that the bench itself has just written",

@@ -33,6 +33,13 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """What the user should know of the data before the run: how it was read, or what is wrong with it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunStarted:
     """A run is about to take its first step, or its first after a resume.
 
@@ -91,12 +98,18 @@ class StepSkipped:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """The loss on held-out text: nats a token, and bits a byte of text (which does not depend on the tokenizer)."""
+    """The loss on held-out text: nats a token, and bits a byte of text (which does not depend on the tokenizer).
+
+    Attributes:
+        right, examples: how many held-out examples the model answers exactly, of how many; None for text.
+    """
 
     step: int
     tokens: int
     held_out_loss: float
     bits_per_byte: float
+    right: int | None = None
+    examples: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +149,9 @@ class RunFinished:
     reason: str
 
 
-Event = Progress | Skipped | RunStarted | StepDone | StepSkipped | HeldOut | Sampled | CheckpointSaved | RunFinished
+Event = (
+    Progress | Skipped | Notice | RunStarted | StepDone | StepSkipped | HeldOut | Sampled | CheckpointSaved | RunFinished
+)
 Observer = Callable[[Event], None]
 
 

@@ -163,6 +163,10 @@ export interface MetricsLine {
   held_out_loss?: number;
   /** Loss on held-out text, in bits per byte. */
   bits_per_byte?: number;
+  /** Held-out examples that the model answers exactly. */
+  right?: number;
+  /** How many examples are held out. */
+  examples?: number;
   /** Measured throughput of the step, in tokens per second. */
   tokens_per_s?: number;
   /** Prompt of the sample. */

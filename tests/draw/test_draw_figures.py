@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from cases import cases
+from finetuning_records import finetuning_record
 from generation_records import CHINESE, EMOJI, generation
 from hypothesis import given
 from hypothesis import strategies as some
@@ -58,7 +59,8 @@ def test_a_record_gives_its_figure() -> None:
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_laid_out_from_frozen_values_alone(name: str) -> None:
     """Once the values are read, the record is not asked again: it is closed here."""
-    with generation() if FIGURES[name].kind == "generation" else training_record() as record:
+    made = {"generation": generation, "training": training_record, "finetuning": finetuning_record}
+    with made[FIGURES[name].kind]() as record:
         view, whole = FIGURES[name].view(record), record.figure(name)
     assert is_dataclass(view) and view.__dataclass_params__.frozen and type(view).__doc__  # type: ignore[attr-defined]
     assert FIGURES[name].layout(view) == whole

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 import pellucid
 from pellucid import Example
 from pellucid.errors import PellucidError
-from pellucid.finetuning.examples import ExampleBatches, read_examples, split, write_examples
-from pellucid.finetuning.tasks import answers, correct, in_words, number_words
+from pellucid.finetuning.answers import greedy_answers
+from pellucid.finetuning.example_files import read_examples
+from pellucid.finetuning.examples import ExampleBatches
+from pellucid.finetuning.split import split
+from pellucid.finetuning.tasks import in_words, number_words
 from pellucid.generation.model import GPT
 from pellucid.gpt.arrangements import alternating
 from pellucid.gpt.config import GPTConfig
@@ -33,6 +36,10 @@ def base(tokenizer: Tokenizer) -> GPT:
         vocab_size=tokenizer.vocab_size, n_ctx=32, n_layers=2, d_model=64, n_heads=4, pattern=alternating(2, band=8)
     )
     return GPT(config, tokenizer=tokenizer, seed=1)
+
+
+def right(model: GPT, examples: list[Example]) -> int:
+    return sum(text == e.completion for text, e in zip(greedy_answers(model, examples), examples, strict=True))
 
 
 def test_numbers_in_words() -> None:
@@ -76,6 +83,40 @@ def test_filling_and_prompts_change_no_loss(base: GPT, tokenizer: Tokenizer) -> 
     assert batches.held_out(base, torch.float32)[0] == pytest.approx(total / count, rel=1e-5)
 
 
+@pytest.fixture(scope="module")
+def learned(base: GPT) -> GPT:
+    """A model that answers some numbers right and others wrong."""
+    model = base.copy().requires_grad_(True)
+    batches = ExampleBatches(number_words(range(16)), [], base.require_tokenizer(), 32, 16, 0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for step in range(80):
+        optimizer.zero_grad()
+        model(*batches.batch(step)).backward()
+        optimizer.step()
+    return model.eval()
+
+
+@pytest.mark.parametrize("batch", [1, 5, 64])
+def test_an_exact_answer_is_what_generating_writes(learned: GPT, batch: int) -> None:
+    """The count during a run, from one pass over all tokens, is that of the answers that are generated token by token."""
+    tokenizer = learned.require_tokenizer()
+    examples = [*number_words(range(40)), Example("7 =>", " seven\n"), Example("", " seven"), Example("8 =>", " eight")]
+    for end in (False, True):  # the end of the text, or the end of the line, whichever the model has learned to write
+        chosen = [Example(e.prompt, e.completion + "\n") for e in examples[:30]] if end else examples
+        batches = ExampleBatches(chosen[:1], chosen, tokenizer, n_ctx=32, batch=batch, seed=0)
+        found, count = batches.answers(learned)
+        assert count == len(chosen) and found == right(learned, chosen)
+        assert end or 5 < found < count
+
+
+def test_the_end_of_the_line_ends_an_answer_of_one_line(learned: GPT) -> None:
+    tokenizer = learned.require_tokenizer()
+    batches = ExampleBatches(number_words([1]), number_words([1]), tokenizer, n_ctx=32, batch=1, seed=0)
+    line_end = tokenizer.encode("\n")[0]
+    assert batches._ends(line_end, one_line=True) and not batches._ends(line_end, one_line=False)
+    assert batches._ends(tokenizer.eot, one_line=False) and not batches._ends(tokenizer.encode("s")[0], one_line=True)
+
+
 @cases(30)
 @given(n=st.integers(1, 40), batch=st.integers(1, 7), seed=st.integers(0, 5))
 def test_every_epoch_shows_every_example_once(tokenizer: Tokenizer, n: int, batch: int, seed: int) -> None:
@@ -92,40 +133,14 @@ def test_every_epoch_shows_every_example_once(tokenizer: Tokenizer, n: int, batc
 def test_split_never_trains_on_what_it_holds_out(examples: list[Example], seed: int) -> None:
     if len(set(examples)) < 2:
         with pytest.raises(PellucidError, match="two different examples"):
-            split(examples, fraction=0.1, seed=seed)
+            split(examples, seed=seed)
         return
-    train, held_out = split(examples, fraction=0.1, seed=seed)
+    divided = split(examples, seed=seed)
+    train, held_out = divided.train, divided.held_out
     assert train
     assert held_out
     assert not set(train) & set(held_out)
     assert set(train) | set(held_out) == set(examples)
-
-
-def test_examples_survive_a_file(tmp_path: Path) -> None:
-    examples = [Example("a\nb", ' "quoted" é 😀'), Example("", "only a completion")]
-    write_examples(examples, tmp_path / "x.jsonl")
-    assert read_examples(tmp_path / "x.jsonl") == examples
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "no examples"),
-        (b'{"prompt": "a", "completion": "b"}\n{"prompt": "a"}\n', "line 2: not an example"),
-        (b'{"prompt": "a", "completion": ""}', "line 1"),
-        (b'["a", "b"]', "line 1"),
-        (b"not json", "line 1"),
-        (b'{"prompt": 1, "completion": "b"}', "line 1"),
-        (b'{"prompt": "\xff", "completion": "b"}', "not UTF-8"),
-    ],
-)
-def test_bad_examples_are_named(tmp_path: Path, content: bytes, words: str) -> None:
-    path = tmp_path / "bad.jsonl"
-    path.write_bytes(content)
-    with pytest.raises(PellucidError, match=words):
-        read_examples(path)
-    with pytest.raises(PellucidError, match="no such file"):
-        read_examples(tmp_path / "missing.jsonl")
 
 
 def test_a_long_example_is_refused_and_nothing_is_left(base: GPT, tmp_path: Path) -> None:
@@ -143,16 +158,17 @@ def test_finetuning_learns_a_task_and_keeps_the_best(base: GPT, tmp_path: Path) 
     assert all(torch.equal(p, before[name]) for name, p in base.named_parameters())  # the model given is not touched
     looks = [line for line in run.metrics() if "held_out_loss" in line]
     assert looks[0]["step"] == 0
-    best = min(looks, key=lambda line: line["held_out_loss"])
-    assert best["held_out_loss"] < 0.6 * looks[0]["held_out_loss"]
+    best = min(looks, key=lambda line: (-line["right"], line["held_out_loss"]))
+    lowest = min(looks, key=lambda line: line["held_out_loss"])
+    assert looks[0]["right"] == 0 and lowest["right"] < best["right"]  # the lowest loss is not the most right answers
     assert json.loads((tmp_path / "run" / "best" / "best.json").read_text(encoding="utf-8"))["step"] == best["step"]
     tuned = run.model()
     train, held_out = (read_examples(tmp_path / "run" / name) for name in ("examples.jsonl", "held_out.jsonl"))
-    assert (len(train), len(held_out)) == (90, 10)
-    assert correct(answers(base, train), train) == 0
+    assert (len(train), len(held_out)) == (80, 20)
+    assert right(base, train) == 0
     newest = checkpoint.newest(tmp_path / "run")
     assert newest is not None
-    assert correct(answers(pellucid.load(newest), train), train) >= 60  # the last one has learned its examples by heart
+    assert right(pellucid.load(newest), train) >= 60  # the last one has learned its examples by heart
     batches = ExampleBatches(train, held_out, tuned.require_tokenizer(), 32, 16, 0)
     again = batches.held_out(tuned, getattr(torch, run.plan.dtype))[0]
     assert again == pytest.approx(best["held_out_loss"], rel=1e-3)  # model/ is the best model, not the last

@@ -65,14 +65,18 @@ def test_a_run_leaves_a_complete_record(run: Path, record: pellucid.Record) -> N
             assert one[key] == model.generate(one["prompt"], max_tokens=room, temperature=0, stop="\n").text
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert record["finetuning/steps/loss"].tolist() == [line["loss"] for line in lines if "loss" in line]
+    held_out = [(line["step"], line["held_out_loss"]) for line in lines if "held_out_loss" in line]
+    assert list(zip(record["finetuning/held_out/steps"], record["finetuning/held_out/loss"], strict=True)) == held_out
 
 
 def test_the_truth_passes(run: Path, record: pellucid.Record) -> None:
     with pellucid.open(run / "finetuning.pellucid") as found:
         report = found.verify()
     assert report.ok and [row.chunk for row in report.chunks] == list(record)
-    assert {row.chunk for row in report.chunks if row.unchecked} == {"finetuning/steps/loss"}
-    note = next(row.note for row in report.chunks if row.unchecked)
+    unchecked = {row.chunk: row.note for row in report.chunks if row.unchecked}
+    by_step = {f"finetuning/{name}" for name in ("steps/loss", "held_out/loss", "held_out/right")}
+    assert {"finetuning/steps/loss"} <= unchecked.keys() <= by_step
+    note = unchecked["finetuning/steps/loss"]
     assert note.startswith("recomputed at 1, ") and "others only compared with the run's own log" in note
     assert main(["verify", str(run / "finetuning.pellucid")]) == 0
 
@@ -93,6 +97,20 @@ def test_every_changed_number_is_caught(run: Path, record: pellucid.Record) -> N
         answers[0][("before", "after", "expected")[third]] += "!"
         report = signed_again(record, changes | {"finetuning/answers": answers}).verify(run)
         assert {*names, "finetuning/answers"} == {row.chunk for row in report.chunks if not row.ok}
+
+
+def test_without_the_general_text_it_is_not_vouched_for(run: Path, record: pellucid.Record, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "general.json").unlink()
+    report = record.verify(copy)
+    bad = {row.chunk: row.note for row in report.chunks if not row.ok}
+    assert bad["finetuning/general/loss"] == bad["finetuning/general/ids"] == "the run has no general.json"
+    assert bad.keys() <= {"finetuning/general/loss", "finetuning/general/ids", *(name for name in record if "pieces" in name)}
+    said = {**record.entry("finetuning/general/ids").source}
+    assert said == {"text": "held-out text of the run that the model was trained in"}
+    liar = signed_again(record, {"finetuning/general/ids": record["finetuning/general/ids"]}, source={"text": "a poem"})
+    assert [word.word for word in liar.verify(run).differing] == ["finetuning/general/ids: source"]
 
 
 def test_a_matrix_that_the_model_lacks_is_caught(run: Path, record: pellucid.Record) -> None:
@@ -143,7 +161,7 @@ def test_prompts_begin_as_they_did_in_training(tiny_run: Path, monkeypatch: pyte
     model.tokenizer = Tokenizer(tokens, begins)
     example = Example("the fox", " sang")
     asked, generate = [], model.generate
-    monkeypatch.setattr(model, "generate", lambda prompt, **options: (asked.append(prompt), generate(prompt, **options))[1])
+    monkeypatch.setattr(model, "generate", lambda prompts, **options: (asked.extend(prompts), generate(prompts, **options))[1])
     answers(model, model, [example])
     ids = model.tokenizer.encode_prompt(example.prompt)
     assert ids[0] == end and asked == [ids, ids]

@@ -76,7 +76,8 @@ def remembered() -> Iterator[None]:
         once(finetuning, "load", lambda path: path)
         once(finetuning, "answers", lambda base, tuned, examples: float(tuned.wte.weight.double().sum()))
         once(finetuning, "change_maps", lambda base, tuned: float(tuned.wte.weight.double().sum()))
-        once(finetuning, "_replay_losses", lambda run, plan: run)
+        once(finetuning, "general_losses", lambda base, tuned, general, plan: float(tuned.wte.weight.double().sum()))
+        once(finetuning, "measure_saved", lambda run, plan, tuned: run)
         yield
 
 

@@ -19,6 +19,7 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.loss import IGNORE
 from pellucid.text import Tokenizer, train_tokenizer
 from pellucid.training import checkpoint
+from pellucid.training.checkpoint import KeptModel
 
 
 CONFIG = GPTConfig(vocab_size=280, n_ctx=32, n_layers=2, d_model=16, n_heads=2, pattern=alternating(2, band=8))
@@ -211,8 +212,8 @@ def test_a_failed_preparation_leaves_no_folder(tmp_path: Path) -> None:
 
 
 def test_a_json_file_is_not_taken_for_text(base: GPT, tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text('[{"prompt": "a", "completion": "b"}]', encoding="utf-8")
-    with pytest.raises(PellucidError, match=r"examples are a \.jsonl file"):
+    (tmp_path / "x.json").write_text('{"a": ["b"]}', encoding="utf-8")
+    with pytest.raises(PellucidError, match=r"not an example"):
         pellucid.finetune(tmp_path / "x.json", tmp_path / "run", model=base)
 
 
@@ -220,7 +221,7 @@ def test_what_was_kept_is_said(base: GPT, tmp_path: Path, monkeypatch: pytest.Mo
     losses = iter([5.0, 4.0, 6.0])
     monkeypatch.setattr("pellucid.finetuning.examples.ExampleBatches.held_out", lambda *_: (next(losses), 1.0))
     done = pellucid.finetune(number_words(range(30)), tmp_path / "run", model=base, steps=2)
-    assert done.kept == (1, 4.0)
+    assert done.kept == KeptModel(step=1, held_out_loss=4.0, right=0)
     assert run([Document("a", "the fox ran " * 99)], tmp_path / "plain", steps=1).kept is None
 
 
@@ -232,7 +233,7 @@ def test_any_seed_will_do(text: list[Document], tmp_path: Path) -> None:
 def test_a_few_examples_are_enough_to_learn_from(base: GPT, tmp_path: Path) -> None:
     done = pellucid.finetune([Example(f"{i} =>", f" {i}{i}") for i in range(10)], tmp_path / "run", model=base)
     assert done.plan.batch == 1
-    assert done.step == 36
+    assert done.step == 32
     rates = [line["lr"] for line in done.metrics() if "lr" in line]
     assert max(rates) == pytest.approx(done.plan.recipe.learning_rate, rel=0.01)
 

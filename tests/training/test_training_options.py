@@ -28,6 +28,7 @@ from pellucid.runs.files import checkpoint_folder
 from pellucid.runs.recipe import Recipe
 from pellucid.training import checkpoint
 from pellucid.training.batches import WindowBatches, ramp_of
+from pellucid.training.checkpoint import KeptModel
 from pellucid.training.spike_guard import MIN_STEPS, WINDOW, spike_scores, with_step
 from pellucid.training.step import loss_and_gradients
 from pellucid.training.tensorboard import TensorBoard
@@ -246,7 +247,7 @@ def test_the_best_model_is_what_remains_if_asked_for(documents: list[Document], 
     looks = [line for line in numbers(run.path) if "held_out_loss" in line]
     best = min(looks, key=lambda line: line["held_out_loss"])
     assert best["step"] < 12
-    assert run.kept == (best["step"], best["held_out_loss"])
+    assert run.kept == KeptModel(step=best["step"], held_out_loss=best["held_out_loss"])
     newest = checkpoint.newest(run.path)
     assert newest is not None
     model = (run.path / "model" / "model.safetensors").read_bytes()

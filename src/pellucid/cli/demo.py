@@ -19,7 +19,6 @@ EXAMPLE = """pellucid demo
 
 FINETUNE_SECONDS = 20.0
 TIME_LIMIT = 1.3  # of a run, relative to its planned time
-SHOWN = 8  # examples in the before-and-after table
 PROMPT = "Once upon a time"
 RECORDED = 24  # tokens of the recorded completion
 
@@ -43,16 +42,15 @@ def run(args: argparse.Namespace) -> int:
     from pellucid.arguments import path_of
     from pellucid.cli.display import RunDisplay, run_console, stop_on_signals
     from pellucid.cli.output import command, print_json, prompt_words, shown_path
-    from pellucid.cli.reports import TEMPERATURE, TOP_P, finish_run, print_completion, print_table, run_json
+    from pellucid.cli.reports import SHOWN, TEMPERATURE, TOP_P, finish_run, print_answers, print_completion, run_json
     from pellucid.cli.studio import serve
     from pellucid.cli.summary import write_summary
     from pellucid.corpus import python_prose
     from pellucid.errors import PellucidError
-    from pellucid.finetuning.examples import read_examples
-    from pellucid.finetuning.tasks import answers, correct, number_words
+    from pellucid.finetuning.answers import held_out_answers
+    from pellucid.finetuning.tasks import number_words
     from pellucid.generation.load import load
     from pellucid.interpret.capture import xray
-    from pellucid.runs.files import HELD_OUT_EXAMPLES
     from pellucid.serve import Studio
     from pellucid.serve.studio.folder import draw_folder
 
@@ -92,12 +90,8 @@ def run(args: argparse.Namespace) -> int:
         )  # fmt: skip
     if not tuned.finished and stop_requested():
         return finish_run(tuned, json=args.json)
-    unseen = read_examples(out / "tuned" / HELD_OUT_EXAMPLES)
-    before, after = (answers(model, unseen) for model in (base, tuned.model()))
-    scores = [correct(texts, unseen) for texts in (before, after)]
-    rows = [(e.prompt, b, a, a == e.completion) for e, b, a in zip(unseen, before, after, strict=True)]
-    print_table(console, rows[:: max(1, len(rows) // SHOWN)][:SHOWN])
-    console.print(f"on {len(unseen)} numbers that it was not trained on: {scores[0]} right before, [bold]{scores[1]}[/] after")
+    rows = held_out_answers(out / "tuned")
+    print_answers(console, rows[:SHOWN], tuned)
 
     console.rule("[bold]4. Seen through: the figures, drawn from what was recorded")
     tale = xray(base, PROMPT, max_tokens=RECORDED, temperature=TEMPERATURE, top_p=TOP_P, seed=args.seed)
@@ -109,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     for lack in absent:
         console.print(Text(str(lack)), soft_wrap=True)
 
-    summary = write_summary(out, trained, tuned, rows, scores)
+    summary = write_summary(out, trained, tuned, rows)
     console.rule("[bold]5. Yours")
     words = f"{shown_path(page)} shows all of it, without a server; {shown_path(summary)} says what happened; go on with"
     console.print(Text(words))
@@ -120,8 +114,7 @@ def run(args: argparse.Namespace) -> int:
         ("verify", out / "tale.pellucid"),
     ):
         console.print(Text("  " + command(*line)), soft_wrap=True)
-    right = {"examples": len(unseen), "right_before": scores[0], "right_after": scores[1]}
-    summary_json = {"out": str(out), "page": str(page), "trained": run_json(trained), "tuned": run_json(tuned) | right}
+    summary_json = {"out": str(out), "page": str(page), "trained": run_json(trained), "tuned": run_json(tuned)}
     if args.no_serve:
         if args.json:
             print_json(summary_json)

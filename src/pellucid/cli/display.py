@@ -90,6 +90,9 @@ class RunDisplay:
                 self.skipped += 1
                 if self.skipped <= SKIPPED_SHOWN:
                     self.console.print(Text(f"not read: {shown_path(event.path)}: {event.reason}", style="yellow"))
+            case events.Notice():
+                self.preparation.close()
+                self.console.print(Text(event.text, style="yellow"))
             case events.Progress(unit="bytes"):
                 self.preparation.update(event)
             case events.Progress():
@@ -182,7 +185,11 @@ class RunDisplay:
 
     def _line(self) -> str:
         assert self.last
-        held = f"  held-out {self.held_out.bits_per_byte:.3f} bits/byte" if self.held_out else ""
+        held = ""
+        if self.held_out and self.held_out.right is not None:
+            held = f"  held-out {self.held_out.held_out_loss:.3f}, {self.held_out.right:,} of {self.held_out.examples:,} right"
+        elif self.held_out:
+            held = f"  held-out {self.held_out.bits_per_byte:.3f} bits/byte"
         return (
             f"step {self.last.step:>6,}/{self.plan['total_steps']:,}  loss {self.loss:.3f} (smoothed){held}  "
             f"{self.rate:,.0f} tokens/s  {format_duration(self._remaining())} left"
@@ -217,6 +224,8 @@ class RunDisplay:
                 f"{self.held_out.held_out_loss:.3f} nats a token, {self.held_out.bits_per_byte:.3f} bits a byte "
                 f"(step {self.held_out.step:,})",
             )
+        if self.held_out and self.held_out.right is not None:
+            table.add_row("right", f"{self.held_out.right:,} of {self.held_out.examples:,} held-out examples answered exactly")
         done = ProgressBar(total=total, completed=min(self.last.tokens, total), width=60)
         return Group(table, done)
 

@@ -9,15 +9,18 @@ from pellucid.training.options import FinetuningOptions
 
 
 HELP = "fine-tune a model on examples"
-DESCRIPTION = """Fine-tunes a model on examples (JSONL, a line each: {"prompt": ..., "completion": ...}) or on plain text.
-A tenth of the examples is held out; RUN/model is the model with the lowest loss on those. Without a budget: 4 epochs."""
+DESCRIPTION = """Fine-tunes a model on examples or on plain text. Examples are JSON lines, {"prompt": ..., "completion": ...}, a
+JSON array of such objects, or CSV with the columns prompt and completion. A tenth of them is held out, of few up to a
+fifth; RUN/model is the model that answers most of those exactly, and of several the one with the lowest loss on them.
+At the end some are shown with the answers before and after. Without a budget: 4 epochs."""
 EXAMPLE = """pellucid finetune examples.jsonl --out runs/tuned
+  pellucid finetune reviews.csv --out runs/reviews -m runs/book
   pellucid generate -m runs/tuned "a prompt of the same kind" --temperature 0"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("examples", nargs="?", metavar="EXAMPLES", help="a .jsonl file, or text")
+    parser.add_argument("examples", nargs="?", metavar="EXAMPLES", help="a .jsonl, .json or .csv file, or text")
     parser.add_argument("--out", required=True, metavar="RUN", help="the run directory")
     parser.add_argument("-m", "--model", help="the model to start from (default: the embedded model)")
     add_options(parser, FinetuningOptions, {"prompt": utf8_text})

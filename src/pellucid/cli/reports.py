@@ -1,7 +1,7 @@
 """Printing before and after a run: completions, tables, the plan of a dry run, the state of a run."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +11,8 @@ from rich.text import Text
 from pellucid.cli.output import command, print_json, prompt_words, shown_path
 from pellucid.cli.streams import INTERRUPTED, ending_promptly
 from pellucid.cli.token_lines import print_tokens
+from pellucid.finetuning.answers import AnsweredExample, held_out_answers
+from pellucid.finetuning.split import ENOUGH
 from pellucid.generation.model import GPT
 from pellucid.gpt.scaling import shape_for
 from pellucid.planning.preview import Preview
@@ -18,6 +20,7 @@ from pellucid.training.run import Run
 
 
 TEMPERATURE, TOP_P = 0.8, 0.95  # sampling of the demo's models
+SHOWN = 8  # examples in the before-and-after table
 
 
 def print_completion(console: Console, model: GPT, prompt: str, name: str, *, seed: int, max_tokens: int = 16) -> None:
@@ -29,14 +32,22 @@ def print_completion(console: Console, model: GPT, prompt: str, name: str, *, se
     console.print()
 
 
-def print_table(console: Console, rows: Iterable[tuple[str, str, str, bool]]) -> None:
-    """(prompt, before, after, right?) as a table."""
+def print_answers(console: Console, rows: Sequence[AnsweredExample], run: Run) -> None:
+    """Held-out examples with the answers before and after fine-tuning as a table, and how many of all are right."""
+    if not rows:
+        return
     table = Table(box=None, pad_edge=False)
-    for heading, style in (("prompt", "green"), ("before", "dim"), ("after", "magenta"), ("", "")):
+    for heading, style in (("prompt", "green"), ("expected", ""), ("before", "dim"), ("after", "magenta"), ("", "")):
         table.add_column(heading, style=style, no_wrap=True, overflow="ellipsis")
-    for prompt, before, after, right in rows:
-        table.add_row(*(Text(" ".join(t.split())) for t in (prompt, before, after)), Text("right" if right else "wrong"))
+    for row in rows:
+        texts = (Text(" ".join(text.split())) for text in (row.prompt, row.expected, row.before, row.after))
+        table.add_row(*texts, Text("right" if row.is_right else "wrong"))
     console.print(table)
+    if (answers := run.answers) is not None:
+        before, after, count = answers
+        console.print(f"on {count:,} examples that it was not trained on: {before:,} right before, [bold]{after:,}[/] after")
+        if count < ENOUGH:
+            console.print(f"{count:,} are few: one answer more or less is {100 / count:.0f} %", style="yellow")
 
 
 def print_scaling(parameters: int, console: Console) -> None:
@@ -61,6 +72,8 @@ def print_preview(preview: Preview, console: Console | None = None) -> None:
 def finish_run(run: Run, *, json: bool) -> int:
     """Prints the state of a run and the next command; returns the exit status."""
     out = sys.stderr if json else sys.stdout
+    if run.finished and run.plan.kind == "finetune":
+        print_answers(Console(file=out, highlight=False), held_out_answers(run.path, most=SHOWN), run)
     if not run.finished:
         with ending_promptly():
             if json:
@@ -74,11 +87,12 @@ def finish_run(run: Run, *, json: bool) -> int:
         count = run.plan.patience
         print(f"stopped early: held-out loss has not fallen in {count} evaluation{'s' * (count != 1)} in a row", file=out)
     if run.kept:
-        step, loss = run.kept
+        step, loss = run.kept.step, run.kept.held_out_loss
         last = [line["held_out_loss"] for line in run.metrics() if "held_out_loss" in line][-1]
-        what = "the model before training: no step lowered the held-out loss" if step == 0 else f"step {step:,}"
+        what = "the model before training: no step was better" if step == 0 else f"step {step:,}"
+        right = "" if run.answers is None else f"{run.answers[1]:,} of {run.answers[2]:,} right, "
         print(
-            f"kept {what} (held out {loss:.3f}; {last:.3f} at the last step, {run.step:,}, which is in "
+            f"kept {what} ({right}held out {loss:.3f}; {last:.3f} at the last step, {run.step:,}, which is in "
             f"{shown_path(run.path / 'checkpoints')})",
             file=out,
         )
@@ -105,6 +119,15 @@ def run_json(run: Run) -> dict[str, Any]:
         "loss": losses[-1] if losses else None,
         "held_out_loss": held_out[-1]["held_out_loss"] if held_out else None,
         "bits_per_byte": held_out[-1]["bits_per_byte"] if held_out else None,
-        "kept_step": run.kept[0] if run.kept else run.step,
-        "kept_held_out_loss": run.kept[1] if run.kept else None,
+        "kept_step": run.kept.step if run.kept else run.step,
+        "kept_held_out_loss": run.kept.held_out_loss if run.kept else None,
+        **_answers_json(run),
     }
+
+
+def _answers_json(run: Run) -> dict[str, int]:
+    """How many held-out examples there are, and how many are answered exactly; nothing of a run on text."""
+    if run.answers is None:
+        return {}
+    before, after, count = run.answers
+    return {"examples": count, "right_before": before, "right_after": after}

@@ -6,21 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.files import write_whole
+from pellucid.finetuning.answers import AnsweredExample
 from pellucid.training.run import Run
 
 
 SHOWN = 10  # examples in the unfolded table
 
 
-def write_summary(
-    out: Path, trained: Run, tuned: Run, rows: Sequence[tuple[str, str, str, bool]], scores: Sequence[int]
-) -> Path:
+def write_summary(out: Path, trained: Run, tuned: Run, rows: Sequence[AnsweredExample]) -> Path:
     """Writes `out/summary.md` from the two runs' own files; returns its path.
 
     Args:
-        rows: (prompt, answer before, answer after, whether that is right) of held-out examples.
-        scores: right answers before and after.
+        rows: the held-out examples with both models' answers.
     """
+    right = tuned.answers or (0, 0, 0)
     metrics = trained.metrics()
     lines = [
         "# What happened here",
@@ -41,8 +40,8 @@ def write_summary(
         "",
         "## Fine-tuning the embedded model: numbers into words",
         "",
-        f"{tuned.step:,} steps, {tuned.tokens:,} tokens. Of {len(rows)} numbers that it was not trained on it got "
-        f"{scores[0]} right before and {scores[1]} after.",
+        f"{tuned.step:,} steps, {tuned.tokens:,} tokens. Of {right[2]} numbers that it was not trained on it got "
+        f"{right[0]} right before and {right[1]} after.",
         "",
         *_table(rows[:: max(1, -(-len(rows) // SHOWN))]),
         "",
@@ -67,11 +66,14 @@ def write_summary(
     return path
 
 
-def _table(rows: Sequence[tuple[str, str, str, bool]]) -> list[str]:
+def _table(rows: Sequence[AnsweredExample]) -> list[str]:
     return [
         "| prompt | before | after | right |",
         "|---|---|---|---|",
-        *(f"| {_cell(p)} | {_cell(b)} | {_cell(a)} | {'yes' if right else 'no'} |" for p, b, a, right in rows),
+        *(
+            f"| {_cell(row.prompt)} | {_cell(row.before)} | {_cell(row.after)} | {'yes' if row.is_right else 'no'} |"
+            for row in rows
+        ),
     ]
 
 

@@ -1,24 +1,20 @@
 """Examples to fine-tune on: pairs of prompt and completion, as batches of tokens. B examples, T positions."""
 
-import codecs
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.files import reading, write_whole
 from pellucid.generation.model import GPT
 from pellucid.gpt.bits_per_byte import bits_per_byte
-from pellucid.gpt.loss import IGNORE
+from pellucid.gpt.loss import CHUNK_VALUES, IGNORE
 from pellucid.hashing import mix, permuted
-from pellucid.strict_json import parse_json, read_lines
 from pellucid.text import Tokenizer
+from pellucid.training.placement import copy_to, device_of
 from pellucid.training.step import loss_of
 
 
@@ -42,67 +38,6 @@ class Example:
             raise PellucidError(f"an example holds half a character (a lone surrogate): {error.reason}") from None
 
 
-def read_examples(path: str | Path, *, of_a_run: bool = False) -> list[Example]:
-    """Reads JSONL, a line an example: `{"prompt": "...", "completion": "..."}`.
-
-    Args:
-        of_a_run: the file lies in a run's directory: anything but a regular file is refused. Else it may be a FIFO.
-
-    Raises:
-        PellucidError: no such file, not UTF-8, or a line that is not such an object (the message gives its number).
-    """
-    path = Path(path)
-    examples = []
-    try:
-        with reading(path) if of_a_run else path.open("rb") as file:
-            for number, line in enumerate(read_lines(file), start=1):
-                text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-                if text.strip():
-                    examples.append(_example(text, f"{path}, line {number}"))
-    except FileNotFoundError:
-        raise PellucidError(f"no such file: {path}") from None
-    except OSError as error:
-        raise PellucidError(f"cannot read {path}: {error.strerror or error}") from None
-    if not examples:
-        raise PellucidError(f"{path} holds no examples: a line each, {{\"prompt\": ..., \"completion\": ...}}")
-    return examples
-
-
-def _example(line: bytes, where: str) -> Example:
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise PellucidError(f"{where} is not UTF-8 text: {error}") from None
-    try:
-        values = parse_json(line)
-        prompt, completion = values["prompt"], values["completion"]
-    except (ValueError, KeyError, TypeError) as error:
-        wanted = 'it should read {"prompt": "...", "completion": "..."}'
-        raise PellucidError(f"{where}: not an example ({error}); {wanted}") from None
-    try:
-        return Example(prompt, completion)
-    except PellucidError as error:
-        raise PellucidError(f"{where}: {error}") from None
-
-
-def write_examples(examples: Iterable[Example], path: str | Path) -> None:
-    """The inverse of `read_examples`."""
-    write_whole(path, "".join(json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples))
-
-
-def split(examples: Sequence[Example], *, fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """(to train on, held out): a function of the examples' order and the seed; at least one on each side.
-
-    Equal examples fall on the same side, so that a held-out example was never trained on.
-    """
-    distinct = list(dict.fromkeys(examples))
-    if len(distinct) < 2:
-        raise PellucidError("fine-tuning needs at least two different examples: one to train on and one to hold out")
-    count = min(max(1, round(fraction * len(distinct))), len(distinct) - 1)
-    held_out = {distinct[permuted(i, len(distinct), key=seed)] for i in range(count)}
-    return [e for e in examples if e not in held_out], [e for e in distinct if e in held_out]
-
-
 class ExampleBatches:
     """Batches of examples; the loss counts completions only (a choice: prompts are given, not to be learned).
 
@@ -113,9 +48,10 @@ class ExampleBatches:
     def __init__(
         self, train: Sequence[Example], held_out: Sequence[Example], tokenizer: Tokenizer, n_ctx: int, batch: int, seed: int
     ) -> None:
-        self.eot, self.size, self.seed = tokenizer.eot, batch, seed
+        self.tokenizer, self.eot, self.size, self.seed = tokenizer, tokenizer.eot, batch, seed
         self.train = [_encode(e, tokenizer, n_ctx) for e in train]
         self.held_out_examples = [_encode(e, tokenizer, n_ctx) for e in held_out]
+        self.one_line = ["\n" not in e.completion for e in held_out]
         self.held_out_bytes = sum(len(e.completion.encode()) for e in held_out)
         self.epoch_tokens = sum(len(ids) - 1 for ids, _ in self.train)
         self._sums: tuple[int, list[int]] = (-1, [])  # an epoch, and the training tokens before each of its examples
@@ -151,6 +87,30 @@ class ExampleBatches:
             nats += loss_of(model, ids, targets, dtype)
             tokens += int((targets != IGNORE).sum())
         return nats / tokens, bits_per_byte(nats, self.held_out_bytes)
+
+    def answers(self, model: GPT) -> tuple[int, int]:
+        """(held-out examples that the model answers exactly at temperature 0, all of them), token by token.
+
+        An answer is exact where each token of the completion is the likeliest after the prompt and the completion's tokens
+        before it, and then the end of text, or of the line if the completion has one line. So the text of an answer may be
+        right that the model spells with other tokens; it does not count. In float32, as answers are generated.
+        """
+        right = 0
+        for start in range(0, len(self.held_out_examples), self.size):
+            chosen = self.held_out_examples[start : start + self.size]
+            ids, targets = copy_to(device_of(model), *_pad(chosen, self.eot))
+            with torch.inference_mode():
+                hidden = model.hidden(ids)[targets != IGNORE]  # (n, E) of the n targets, row by row
+                parts = torch.split(hidden, max(1, CHUNK_VALUES // model.config.vocab_size))
+                likeliest = torch.cat([model.logits(part).argmax(-1) for part in parts]).tolist()
+            for row, (wanted, first) in enumerate(chosen, start=start):
+                found, likeliest = likeliest[: len(wanted) - first], likeliest[len(wanted) - first :]
+                right += found[:-1] == wanted[first:-1] and self._ends(found[-1], one_line=self.one_line[row])
+        return right, len(self.held_out_examples)
+
+    def _ends(self, token: int, *, one_line: bool) -> bool:
+        """Whether an answer ends where the model writes that token."""
+        return token == self.eot or (one_line and self.tokenizer.token_bytes(token).startswith(b"\n"))
 
 
 def _encode(example: Example, tokenizer: Tokenizer, n_ctx: int) -> tuple[list[int], int]:

@@ -1,7 +1,8 @@
 """The fine-tuning job: training's planner and loop, from trained weights, on examples or on plain text.
 
     RUN/base/          the model before      RUN/examples.jsonl, held_out.jsonl   the examples it is trained on, and the others
-    RUN/model/         the best on held-out examples      RUN/finetuning.pellucid   the record, if there is one
+    RUN/model/         the best on held-out examples      RUN/general.json          text on which forgetting is measured
+    RUN/finetuning.pellucid   the record, if there is one
 """
 
 import math
@@ -12,8 +13,18 @@ from typing import Any, Unpack
 from pellucid.arguments import flag, instance, path_of, shown
 from pellucid.corpus.shards import open_corpus
 from pellucid.errors import PellucidError
-from pellucid.events import Observer
-from pellucid.finetuning.examples import Example, ExampleBatches, read_examples, split, write_examples
+from pellucid.events import Notice, Observer, emit
+from pellucid.finetuning.example_files import (
+    SUFFIXES,
+    TABLES,
+    holds_examples,
+    read_example_file,
+    read_examples,
+    write_examples,
+)
+from pellucid.finetuning.examples import Example, ExampleBatches
+from pellucid.finetuning.general import general_text
+from pellucid.finetuning.split import split
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.runs.files import BASE, CORPUS, EXAMPLES, HELD_OUT_EXAMPLES
@@ -32,7 +43,6 @@ BATCH = 16
 CHECKPOINTS = 4  # in a run
 # Choice: fine-tuning starts from a fifth of the rate that suits training a model of this width from nothing.
 RATE_BY_WIDTH = 0.1
-HELD_OUT_FRACTION = 0.1
 
 WriteRecord = Callable[[Path, Plan], None]  # writes the record of a finished run, from its directory and its plan
 
@@ -54,8 +64,8 @@ def finetune(
     """Fine-tunes a model, or resumes a run.
 
     Args:
-        examples: a JSONL file of prompt and completion, a list of `Example`, or a file or folder of plain text. May be empty,
-            such as `[]`, where a run is resumed.
+        examples: a file of prompts and completions (JSON lines, a JSON array, or CSV: `example_files`), a list of `Example`, or
+            a file or folder of plain text. May be empty, such as `[]`, where a run is resumed.
         out: the run directory; new, or that of the run to resume.
         model: what to start from: anything `load` takes, or a model. None: the embedded model.
         seed: of the order of examples, and of which are held out; 0 if not given.
@@ -67,8 +77,9 @@ def finetune(
             what training from nothing would take), prompt (default: that of a held-out example), dtype, device.
 
     Returns:
-        The run. While it goes on `RUN/model` is the newest model; at the end it is the one with the lowest held-out
-        loss, which may be the one before any step: see `metrics.jsonl`.
+        The run. While it goes on `RUN/model` is the newest model; at the end it is the one that answers the most held-out
+        examples exactly, and of several the one with the lowest held-out loss (on text: the lowest loss). It may be the one
+        before any step: see `metrics.jsonl`.
 
     Raises:
         PellucidError: no examples, an example longer than the context, a run directory that exists, a damaged checkpoint, no
@@ -115,32 +126,52 @@ class FinetuningJob:
         return {name: value for name, value in (("examples", self.examples), ("model", self.model)) if value}
 
     def check(self) -> None:
-        """Refuses a JSON file as examples.
+        """Refuses a table in a format that is not read.
 
         Raises:
             PellucidError: that is what was given.
         """
-        if isinstance(self.examples, str | Path) and Path(self.examples).suffix.lower() == ".json":
+        if isinstance(self.examples, str | Path) and Path(self.examples).suffix.lower() in TABLES:
             raise PellucidError(
-                f"{self.examples}: examples are a .jsonl file, an object a line; plain text has another ending"
+                f"{self.examples}: save the table as CSV in UTF-8, with columns named prompt and completion in its first row "
+                f"(examples are read from {', '.join(SUFFIXES)})"
             )
 
     def prepare(self, run: Path, seed: int, observers: Sequence[Observer]) -> Workload:
         """Writes the model before, and the examples or the text."""
         base = self.model if isinstance(self.model, GPT) else load(self.model or "default")
         tokenizer, batch = base.require_tokenizer(), BATCH
-        if isinstance(self.examples, str | Path) and Path(self.examples).suffix.lower() != ".jsonl":
+        if isinstance(self.examples, str | Path) and not holds_examples(Path(self.examples)):
             prepare_corpus(self.examples, None, run, base.config, tokenizer, seed, observers)
         else:
-            given = self.examples
-            pairs = read_examples(given) if isinstance(given, str | Path) else list(given)
-            train, held_out = split(pairs, fraction=HELD_OUT_FRACTION, seed=seed)
+            divided = split(self._pairs(observers), seed=seed)
+            train, held_out = divided.train, divided.held_out
             ExampleBatches(train, held_out, tokenizer, base.config.n_ctx, 1, seed)  # refuses an example that is too long
             write_examples(train, run / EXAMPLES)
             write_examples(held_out, run / HELD_OUT_EXAMPLES)
+            if divided.warning:
+                emit(observers, Notice(divided.warning))
             batch = min(BATCH, max(1, len(train) // 8))  # so few that an epoch still has several steps
         base.save(run / BASE)
+        directory = Path(self.model) if isinstance(self.model, str | Path) else None
+        general_text(directory, tokenizer, base.config.n_ctx).save(run)
         return ExampleWorkload(run, base, self.options, self.options.batch or batch, seed)
+
+    def _pairs(self, observers: Sequence[Observer]) -> list[Example]:
+        """The examples that were given. Says what a file of them is, and where prompts and completions run together."""
+        given = self.examples
+        if isinstance(given, str | Path):
+            found = read_example_file(Path(given))
+            pairs = found.examples
+            emit(observers, Notice(f"{given}: {len(pairs):,} examples, read as {found.what}"))
+        else:
+            pairs = list(given)
+        joined = [one for one in pairs if one.prompt and (one.prompt[-1] + one.completion[0]).isalnum()]
+        if len(joined) > len(pairs) // 2:
+            read = joined[0].prompt[-20:] + joined[0].completion[:20]
+            text = f"nothing separates prompts from completions: the model reads {read!r}; let completions begin with a space"
+            emit(observers, Notice(text))
+        return pairs
 
     def open(self, run: Path, plan: Plan, *, verify: bool) -> tuple[GPT, Batches]:
         """The model before, to be trained, and its batches."""
@@ -165,7 +196,9 @@ class ExampleWorkload(Workload):
             refuse_too_little_held_out(self.batches)
         self.positions = self.batches.batch(0)[0].shape[1]
         self.learning_rate = RATE_BY_WIDTH / base.config.d_model
-        source = {"base": self.config.name or "model", "tokenizer": self.tokenizer.fingerprint}
+        source: dict[str, Any] = {"base": self.config.name or "model", "tokenizer": self.tokenizer.fingerprint}
+        if isinstance(self.batches, ExampleBatches):
+            source |= {"train_examples": len(self.batches.train), "held_out_examples": len(self.batches.held_out_examples)}
         self.plan_fields = {"keep_best": True, "source": source, "held_out_windows": held_out}
 
     def schedule(self, learning_rate: float, timed_steps: int | None) -> tuple[int, Recipe]:

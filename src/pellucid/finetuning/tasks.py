@@ -1,9 +1,8 @@
 """A small task with known answers, on which a model can be scored before and after fine-tuning."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from pellucid.finetuning.examples import Example
-from pellucid.generation.model import GPT
 
 
 _ONES = (
@@ -31,16 +30,3 @@ def number_words(numbers: Iterable[int] = range(1000)) -> list[Example]:
     The completion starts with a space, because that is how words are written as tokens.
     """
     return [Example(f"{number} =>", f" {in_words(number)}") for number in numbers]
-
-
-def answers(model: GPT, examples: Sequence[Example]) -> list[str]:
-    """Greedy completions of the prompts, up to the end of text or line, at most 3 tokens longer than the longest answer."""
-    tokenizer = model.require_tokenizer()
-    room = max(len(tokenizer.encode(example.completion, continued=True)) for example in examples) + 3
-    completions = model.generate([e.prompt for e in examples], max_tokens=room, temperature=0, stop="\n")
-    return [completion.text for completion in completions]
-
-
-def correct(texts: Sequence[str], examples: Sequence[Example]) -> int:
-    """How many texts equal their example's completion exactly."""
-    return sum(text == example.completion for text, example in zip(texts, examples, strict=True))

@@ -1,6 +1,7 @@
 """The record of a fine-tuning run: the models before and after, compared by weight matrix and by answer.
 
-Q weight matrices, N steps. A finished run holds both models, so no watcher is needed while it trains.
+Q weight matrices, N steps, E evaluations, Z windows of G targets. A finished run holds both models, so no watcher is needed
+while it trains.
 """
 
 from collections.abc import Sequence
@@ -8,19 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from pellucid.errors import PellucidError
-from pellucid.finetuning.examples import Example, read_examples
+from pellucid.finetuning.answers import answered
+from pellucid.finetuning.example_files import read_examples
+from pellucid.finetuning.examples import Example
+from pellucid.finetuning.general import GeneralText, read_general
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.interpret.capture import PIECES, piece_table
 from pellucid.interpret.training_chunks import thumbnail_source
-from pellucid.interpret.training_stats import norms, thumbnail, weights_of
+from pellucid.interpret.training_stats import losses, norms, thumbnail, weights_of
 from pellucid.record import Provenance, RecordWriter, as_uint8, describe, open_record
 from pellucid.runs.files import BASE, HELD_OUT_EXAMPLES, MODEL, RECORDS
 from pellucid.runs.metrics import read_metrics
 from pellucid.runs.plan import Plan
+from pellucid.runtime.inference_mode import inference_mode
 from pellucid.text import Tokenizer
 from pellucid.training import checkpoint
 from pellucid.version import __version__
@@ -29,7 +35,6 @@ from pellucid.version import __version__
 Array = Any
 RECORD = RECORDS["finetune"]
 MAX_EXAMPLES = 24  # answered for the record
-EXTRA_TOKENS = 3  # that an answer may have more than the expected one
 
 
 def record_finetuning(run: Path, plan: Plan) -> None:
@@ -68,7 +73,7 @@ def finetuning_provenance(run: Path, plan: Plan, tuned: GPT, named: str) -> Prov
         parameters=plan.config.parameters(),
         dtype=plan.dtype,
         tokenizer=tuned.require_tokenizer().fingerprint,
-        step=kept[0] if kept is not None else plan.total_steps,
+        step=kept.step if kept is not None else plan.total_steps,
         seed=plan.seed,
         machine=plan.machine | {"threads": plan.threads},
     )
@@ -80,24 +85,48 @@ def _write(writer: RecordWriter, run: Path, plan: Plan, base: GPT, tuned: GPT) -
         writer.add(f"finetuning/{name}".format(**parts), value, source=source, **description)
 
     names = [name for name, _ in plan.config.matrices()]
-    answered = answers(base, tuned, examples_of(run))
+    found = answers(base, tuned, held_out_examples(run)[:MAX_EXAMPLES])
     add("plan", plan.to_dict() | {"seed": str(plan.seed)})
-    add("answers", answered)
+    add("answers", found)
     add("matrices", names)
     add("change", change_norms(base, tuned))
     add("weights", norms(weights_of(base)).numpy())
     for name, change in zip(names, change_maps(base, tuned), strict=True):
         add("thumbnails/{matrix}", as_uint8(change), thumbnail_source(name), matrix=name)
-    steps = [line["loss"] for line in read_metrics(run, until=plan.total_steps) if "loss" in line]
-    add("steps/loss", np.array(steps, np.float64))
-    for name, value in zip(PIECES, answer_piece_table(tuned.require_tokenizer(), answered), strict=True):
+    lines = read_metrics(run, until=plan.total_steps)
+    add("steps/loss", np.array([line["loss"] for line in lines if "loss" in line], np.float64))
+    held_out = [line for line in lines if "held_out_loss" in line]
+    add("held_out/steps", np.array([line["step"] for line in held_out], np.int64))
+    add("held_out/loss", np.array([line["held_out_loss"] for line in held_out], np.float64))
+    if held_out and all("right" in line for line in held_out):
+        add("held_out/right", np.array([line["right"] for line in held_out], np.int64))
+        add("held_out/examples", np.int64(held_out[-1]["examples"]))
+    general = read_general(run, plan.config.vocab_size)
+    if general is not None:
+        add("general/ids", general.ids, general_source(general))
+        add("general/loss", general_losses(base, tuned, general, plan))
+    for name, value in zip(PIECES, piece_tables(tuned.require_tokenizer(), found, general), strict=True):
         writer.add(name, value, **describe("finetuning", name))
 
 
-def examples_of(run: Path) -> list[Example]:
-    """The first held-out examples; none if the run trained on plain text."""
+def general_source(general: GeneralText) -> dict[str, str]:
+    """The `source` of the general text's ids."""
+    return {"text": general.origin}
+
+
+def general_losses(base: GPT, tuned: GPT, general: GeneralText, plan: Plan) -> Array:
+    """(2, Z, G) float32: each model's loss on every target of the general text, in the run's own arithmetic."""
+    found = []
+    for model in (base, tuned):
+        with inference_mode(model):
+            found.append(losses(model, general.ids, getattr(torch, plan.dtype)))
+    return np.stack(found)
+
+
+def held_out_examples(run: Path) -> list[Example]:
+    """The examples that were not trained on; none if the run trained on plain text."""
     held_out = run / HELD_OUT_EXAMPLES
-    return read_examples(held_out, of_a_run=True)[:MAX_EXAMPLES] if held_out.is_file() else []
+    return read_examples(held_out, of_a_run=True) if held_out.is_file() else []
 
 
 def change_norms(base: GPT, tuned: GPT) -> Array:
@@ -113,19 +142,14 @@ def change_maps(base: GPT, tuned: GPT) -> list[Array]:
 
 
 def answers(base: GPT, tuned: GPT, examples: Sequence[Example]) -> list[dict[str, str]]:
-    """Each model's greedy answer to each prompt, at most a few tokens longer than the expected one."""
-    found = []
-    for example in examples:
-        prompt = tuned.require_tokenizer().encode_prompt(example.prompt)
-        longest = len(tuned.require_tokenizer().encode(example.completion, continued=True)) + EXTRA_TOKENS
-        room = min(longest, tuned.config.n_ctx + 1 - max(1, len(prompt)))
-        stop = () if "\n" in example.completion else ("\n",)
-        both = [model.generate(prompt, max_tokens=room, temperature=0, stop=stop, seed=0).text for model in (base, tuned)]
-        found.append({"prompt": example.prompt, "expected": example.completion, "before": both[0], "after": both[1]})
-    return found
+    """Each model's greedy answer to each prompt, as the record holds it."""
+    return [one.to_dict() for one in answered(base, tuned, examples)]
 
 
-def answer_piece_table(tokenizer: Tokenizer, answered: Sequence[dict[str, str]]) -> tuple[Array, Array, Array]:
-    """The chunks `pieces/` for every token of prompts and answers."""
-    texts = [(text, name != "prompt") for one in answered for name, text in one.items()]
-    return piece_table(tokenizer, {token for text, answer in texts for token in tokenizer.encode(text, continued=answer)})
+def piece_tables(
+    tokenizer: Tokenizer, found: Sequence[dict[str, str]], general: GeneralText | None
+) -> tuple[Array, Array, Array]:
+    """The chunks `pieces/` for every token of prompts, answers and general text."""
+    texts = [(text, name != "prompt") for one in found for name, text in one.items()]
+    tokens = {token for text, answer in texts for token in tokenizer.encode(text, continued=answer)}
+    return piece_table(tokenizer, tokens.union(general.ids.ravel().tolist() if general is not None else ()))

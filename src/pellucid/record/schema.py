@@ -9,7 +9,7 @@ Shape letters; a letter stands for one number in the whole record, "X+1" for one
     F likeliest tokens whose rows are kept                   D width of a token's row
     N steps of the run          M recorded steps ("moments"), spaced by their logarithm
     Q weight matrices           W positions of the fixed window    X positions of the example     E held-out measurements
-    R tokens of the stretch     Z windows in it                 G positions of each
+    R tokens of the stretch     Z windows in it, or in the general text                G positions of each
 
 `{level}` counts the L + 1 inputs of blocks, the last being the last block's output, before the final LayerNorm; `{block}`
 the L blocks; `{matrix}` stands for a weight matrix's name, such as `h.0.attn.c_attn` (`GPTConfig.matrices()`).
@@ -209,6 +209,19 @@ _FINETUNING = (
     ChunkSpec("finetuning/thumbnails/{matrix}", ("uint8",), ("?", "?"), "derived",
          "mean |change| over equal tiles of the matrix, 32 x 32 of them at most", required=False, scaled=True),
     _numbers("finetuning/steps/loss", "float32|float64", ("N",), "replayed", "mean loss before each update", "nats/token",
+             optional=True),
+    _numbers("finetuning/held_out/steps", "int64", ("E",), "given", "steps done at each measurement", optional=True),
+    _numbers("finetuning/held_out/loss", "float32|float64", ("E",), "derived",
+             "mean loss on the completions of the examples that were not trained on, or on held-out text", "nats/token",
+             optional=True),
+    _numbers("finetuning/held_out/right", "int64", ("E",), "derived",
+             "how many of those examples the model answers exactly at temperature 0, token by token", "examples",
+             optional=True),
+    _numbers("finetuning/held_out/examples", "int64", (), "given", "how many those examples are", "examples", optional=True),
+    # Text that is not of the task, the same for both models. Where it comes from is said by the source of its ids.
+    _numbers("finetuning/general/ids", "int32", ("Z", "G+1"), "given",
+             "windows of text that is not of the task: in each, every token but the first is predicted", optional=True),
+    _numbers("finetuning/general/loss", "float32", (2, "Z", "G"), "derived", "loss of each target before and after", "nats",
              optional=True),
 )  # fmt: skip
 

@@ -2,12 +2,12 @@
 
     RUN/run.json          the plan               RUN/corpus/        the text as tokens, and the tokenizer
     RUN/metrics.jsonl     a line a step          RUN/checkpoints/   step-00000012/, ...: what a run resumes from
-    RUN/model/            the newest model       RUN/best/          the model with the lowest held-out loss, if it is kept
+    RUN/model/            the newest model       RUN/best/          the best model on held-out data, if it is kept
     RUN/training.pellucid the record, if there is one; made of moments/, with the checkpoint in example/
     RUN/arguments.json    the arguments that the run was started with: a command that resumes it may repeat them
 
-A fine-tuning run has base/ (the model it started from) and finetuning.pellucid; on examples it has examples.jsonl and
-held_out.jsonl instead of corpus/.
+A fine-tuning run has base/ (the model it started from), general.json (text that is not of its task) and finetuning.pellucid;
+on examples it has examples.jsonl and held_out.jsonl instead of corpus/.
 """
 
 from pathlib import Path
@@ -25,12 +25,13 @@ MOMENTS = "moments"  # the statistics that a training recorder kept at some step
 BASE = "base"
 EXAMPLES = "examples.jsonl"
 HELD_OUT_EXAMPLES = "held_out.jsonl"
+GENERAL = "general.json"
 RECORDS = {"train": "training.pellucid", "finetune": "finetuning.pellucid"}  # by the plan's kind
 
 # Inside a checkpoint, beside the files of a model directory.
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
-BEST_FILE = "best.json"  # inside best/: the step and the held-out loss of that model
+BEST_FILE = "best.json"  # inside best/: the step and the measurements of that model
 
 _STEP_FOLDERS = "step-????????"
 

@@ -30,7 +30,7 @@ _TEXTS = {"prompt", "sample"}
 # Fields that a line must also have, by a field that it has.
 _ALSO = {
     "step": ("tokens",), "loss": ("lr", "grad_norm", "tokens_per_s"), "held_out_loss": ("bits_per_byte",),
-    "sample": ("prompt", "ids"),
+    "sample": ("prompt", "ids"), "right": ("examples", "held_out_loss"),
 }  # fmt: skip
 _END = 1 << 16  # bytes of the end of the file that `last_step` reads: some hundred lines
 
@@ -100,9 +100,10 @@ def _skipped(event: events.StepSkipped) -> dict[str, Any]:
 
 
 def _held_out(event: events.HeldOut) -> dict[str, Any]:
-    return {
+    line = {
         "step": event.step, "tokens": event.tokens, "held_out_loss": event.held_out_loss, "bits_per_byte": event.bits_per_byte,
     }  # fmt: skip
+    return line if event.right is None else line | {"right": event.right, "examples": event.examples}
 
 
 def _sample(event: events.Sampled) -> dict[str, Any]:
@@ -207,7 +208,8 @@ def _parse_line(line: bytes) -> dict[str, Any]:
     """
     found = Fields(parse_json(line, max_bytes=MAX_LINE_BYTES), "it")
     found.integer("step", maximum=MAX_COUNT)
-    found.integer("tokens", None, maximum=MAX_COUNT)
+    for name in ("tokens", "right", "examples"):
+        found.integer(name, None, maximum=MAX_COUNT)
     for name in _NUMBERS.intersection(found.values):
         found.number(name)
     for name in _TEXTS.intersection(found.values):

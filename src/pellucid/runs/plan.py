@@ -43,7 +43,8 @@ class Plan:
         threads: PyTorch's on the CPU; another number would round sums differently.
         held_out_every, checkpoint_every: in steps; both also happen at the end.
         sample_at: the steps at which the model writes a sample. sample_prompt: what the sample continues.
-        keep_best: whether `model/` ends as the model with the lowest held-out loss rather than the last one.
+        keep_best: whether `model/` ends as the best model on held-out data rather than the last one: the one with the lowest
+            loss, or of examples first of all with the most exact answers (`training.checkpoint.KeptModel`).
         record: whether the run is recorded, from its first step on.
         keep: complete checkpoints kept, the newest: one to resume from, and those to fall back on.
         skip_spikes: a step whose loss or gradient norm lies more standard deviations than this above those of the steps

@@ -141,6 +141,8 @@ class MetricsLine(TypedDict):
     loss: NotRequired[float]  #: Training loss of the step, in nats per token.
     held_out_loss: NotRequired[float]  #: Loss on held-out text, in nats per token.
     bits_per_byte: NotRequired[float]  #: Loss on held-out text, in bits per byte.
+    right: NotRequired[int]  #: Held-out examples that the model answers exactly.
+    examples: NotRequired[int]  #: How many examples are held out.
     tokens_per_s: NotRequired[float]  #: Measured throughput of the step, in tokens per second.
     prompt: NotRequired[str]  #: Prompt of the sample.
     sample: NotRequired[str]  #: Text generated after the prompt.

@@ -40,6 +40,9 @@ class Batches(Protocol):
     def held_out(self, model: GPT, dtype: torch.dtype) -> tuple[float, float]:
         """The model's loss on held-out data: (nats a token, bits a byte)."""
 
+    def answers(self, model: GPT) -> tuple[int, int] | None:
+        """(held-out examples that the model answers exactly, all of them); None for text, which asks nothing."""
+
 
 class WindowBatches:
     """Batches of shuffled windows of n_ctx + 1 tokens that cover the text, without replacement in an epoch.
@@ -98,6 +101,9 @@ class WindowBatches:
         """(nats a token, bits a byte) of the held-out windows."""
         rows = micro_batch_of(len(self.held_out_windows), self.n_ctx)
         return held_out_loss(model, self.held_out_windows, self.token_bytes, dtype=dtype, rows=rows)
+
+    def answers(self, model: GPT) -> None:
+        """None: text asks nothing."""
 
 
 def refuse_too_little_held_out(batches: WindowBatches) -> None:

@@ -8,7 +8,6 @@ on the disk too, and are renamed before. So a folder with a final name is comple
 
 import errno
 import json
-import math
 import shutil
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -235,24 +234,43 @@ def _steps_left_out(model: GPT, moments: dict[str, Tensor]) -> list[str]:
     return [f"{name}.step" for name, _ in model.named_parameters() if f"{name}.exp_avg_sq" in moments]
 
 
-def keep_best(run: Path, model: GPT, *, step: int, held_out_loss: float) -> None:
-    """Saves `best/` if this is the lowest held-out loss so far."""
-    if held_out_loss < best_so_far(run):
-        model.save(run / BEST)
-        write_whole(run / BEST / BEST_FILE, json.dumps({"step": step, "held_out_loss": held_out_loss}) + "\n")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptModel:
+    """The measurements by which a run chooses the model that it keeps.
+
+    Attributes:
+        step: steps done. held_out_loss: nats a token. right: held-out examples that it answers exactly; None for text.
+    """
+
+    step: int
+    held_out_loss: float
+    right: int | None = None
+
+    def is_better(self, other: "KeptModel") -> bool:
+        """Whether it answers more examples exactly, or as many with a lower loss."""
+        right, others = self.right or 0, other.right or 0
+        return right > others or (right == others and self.held_out_loss < other.held_out_loss)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for `best.json`."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def best_so_far(run: Path) -> float:
-    """The lowest held-out loss kept; infinity before the first."""
+def keep_best(run: Path, model: GPT, candidate: KeptModel) -> None:
+    """Saves `best/` if this is the best model so far."""
     kept = best(run)
-    return kept[1] if kept else math.inf
+    if kept is None or candidate.is_better(kept):
+        model.save(run / BEST)
+        write_whole(run / BEST / BEST_FILE, json.dumps(candidate.to_dict()) + "\n")
 
 
-def best(run: Path) -> tuple[int, float] | None:
-    """(step, held-out loss) of the model in `best/`; None before the first, or if its note is damaged."""
+def best(run: Path) -> KeptModel | None:
+    """The measurements of the model in `best/`; None before the first, or if its note is damaged."""
     try:
         note = Fields(read_json(run / BEST / BEST_FILE, max_bytes=MAX_STATE_BYTES), BEST_FILE)
-        return note.integer("step", maximum=MAX_STEPS), note.number("held_out_loss", minimum=-MAX_LOSS, maximum=MAX_LOSS)
+        loss = note.number("held_out_loss", minimum=-MAX_LOSS, maximum=MAX_LOSS)
+        right = note.integer("right", None, maximum=MAX_STEPS)
+        return KeptModel(step=note.integer("step", maximum=MAX_STEPS), held_out_loss=loss, right=right)
     except (OSError, PellucidError):
         return None
 

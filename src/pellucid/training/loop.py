@@ -27,7 +27,7 @@ from pellucid.runs.metrics import MetricsWriter
 from pellucid.runs.plan import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLE_TOP_P, Plan
 from pellucid.training import checkpoint
 from pellucid.training.batches import Batches
-from pellucid.training.checkpoint import State
+from pellucid.training.checkpoint import KeptModel, State
 from pellucid.training.matmul_rate import block_products, matmul_flops_per_s
 from pellucid.training.optimizers import make_optimizer
 from pellucid.training.placement import device_of, has_operators
@@ -222,13 +222,18 @@ class _Loop:
         if step % plan.held_out_every == 0 or step == plan.total_steps:
             loss, bits = self.batches.held_out(self.model, self.dtype)
             self._require_finite(loss, step)
-            self._emit(events.HeldOut(step=step, tokens=tokens, held_out_loss=loss, bits_per_byte=bits))
+            right, examples = self.batches.answers(self.model) or (None, None)
+            self._emit(
+                events.HeldOut(
+                    step=step, tokens=tokens, held_out_loss=loss, bits_per_byte=bits, right=right, examples=examples
+                )
+            )
             if plan.patience:
                 fell = self.state.lowest is None or loss < self.state.lowest
                 waited = 0 if fell else self.state.waited + 1
                 self.state = replace(self.state, lowest=loss if fell else self.state.lowest, waited=waited)
             if plan.keep_best:
-                checkpoint.keep_best(self.run, self.model, step=step, held_out_loss=loss)
+                checkpoint.keep_best(self.run, self.model, KeptModel(step=step, held_out_loss=loss, right=right))
         if step in plan.sample_at and plan.sample_prompt:
             written = sample(plan, self.model)
             self._emit(

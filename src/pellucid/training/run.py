@@ -24,6 +24,7 @@ from pellucid.runs.metrics import missing_line, read_metrics, readable_lines
 from pellucid.runs.plan import Plan
 from pellucid.runtime.threads import limit_threads
 from pellucid.training import checkpoint
+from pellucid.training.checkpoint import KeptModel
 from pellucid.training.loop import ended, run_steps
 from pellucid.training.memory_limit import retain_freed_memory
 from pellucid.training.options import TrainingKeywords, TrainingOptions, takes_options
@@ -58,9 +59,21 @@ class Run:
         return self.step >= self.plan.total_steps or self.stopped_learning
 
     @property
-    def kept(self) -> tuple[int, float] | None:
-        """(step, held-out loss) of the model that a finished run keeps, if it keeps the best and not the last."""
+    def kept(self) -> KeptModel | None:
+        """The step and the measurements of the model that a finished run keeps, if it keeps the best and not the last."""
         return checkpoint.best(self.path) if self.plan.keep_best and self.finished else None
+
+    @property
+    def answers(self) -> tuple[int, int, int] | None:
+        """(right before, right now, of how many): held-out examples answered exactly by the model before and by `model/`.
+
+        None of a run on text, and of one whose `metrics.jsonl` does not say.
+        """
+        lines = {line["step"]: line for line in self._lines() if "right" in line}
+        step = self.kept.step if self.kept is not None else max(lines, default=0)
+        if 0 not in lines or step not in lines:
+            return None
+        return lines[0]["right"], lines[step]["right"], lines[step]["examples"]
 
     @property
     def record(self) -> Path | None:

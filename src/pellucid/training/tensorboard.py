@@ -42,6 +42,8 @@ class TensorBoard:
             case events.HeldOut():
                 for name in ("held_out_loss", "bits_per_byte"):
                     self.writer.add_scalar(f"held_out/{name}", getattr(event, name), event.step)
+                if event.right is not None and event.examples:
+                    self.writer.add_scalar("held_out/accuracy", event.right / event.examples, event.step)
             case events.Sampled():
                 self.writer.add_text("sample", event.prompt + event.text, event.step)
             case events.CheckpointSaved():

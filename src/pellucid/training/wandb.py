@@ -51,6 +51,8 @@ class WeightsAndBiases:
                 self.run.log({"train/skipped": max(event.loss_score, event.grad_norm_score)}, step=event.step)
             case events.HeldOut():
                 numbers = {"held_out/held_out_loss": event.held_out_loss, "held_out/bits_per_byte": event.bits_per_byte}
+                if event.right is not None and event.examples:
+                    numbers["held_out/accuracy"] = event.right / event.examples
                 self.run.log(numbers, step=event.step)
             case events.Sampled():
                 self.run.log({"sample": event.prompt + event.text}, step=event.step)

@@ -5,7 +5,7 @@ from typing import Any
 
 from pellucid.draw.film import palette
 from pellucid.draw.film.font import CAP_HEIGHT, fit, text_width
-from pellucid.draw.film.nodes import Gradient, Group, Node, Path, Rect, Text
+from pellucid.draw.film.nodes import Gradient, Group, Node, Number, Path, Rect, Text
 
 
 PAD = 0.5  # of the text's size, on either side of a token's text
@@ -96,6 +96,17 @@ def model(x: float, y: float, w: float, h: float, title: str, size: float, *, tr
         (Rect(0, 0, w, h, 10, fill, stroke, 1.5), Text(w / 2, centred(0, h, size), shown, size, 600, "sans", "middle")),
         **{"x": x, "y": y, **rest},
     )
+
+
+def verdict(x: float, y: float, right: bool, label: str, opacity: Number = 1.0) -> list[Node]:
+    """A tick or a cross in a disc around (x, y)."""
+    sign: Any = (("M", x - 2.6, y), ("L", x - 0.7, y + 2), ("L", x + 2.8, y - 2.2)) if right else (
+        ("M", x - 2, y - 2), ("L", x + 2, y + 2), ("M", x + 2, y - 2), ("L", x - 2, y + 2)
+    )  # fmt: skip
+    return [
+        Path(circle(x, y, 5.5), fill=palette.INPUT if right else palette.UNTRAINED, opacity=opacity, label=label),
+        Path(sign, stroke=palette.PAPER, stroke_width=1.4, opacity=opacity, label=label),
+    ]
 
 
 def frame(x: float, y: float, w: float, h: float, title: str, size: float, *, kind: str) -> Group:

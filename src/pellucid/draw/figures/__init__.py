@@ -107,6 +107,10 @@ _ALL = (
         name="xray", kind="generation", command=GENERATION,
         about="every token on its way up the blocks: what the model would say at each level, what is kept, what is fed back",
     ),
+    Figure(
+        name="finetuning", kind="finetuning", command=FINETUNING,
+        about="a trained model goes on to one task: which numbers changed, answers before and after, what it forgot",
+    ),
     Figure(name="loss", kind="training", command=TRAINING, about="a plain chart: the loss by step"),
 )  # fmt: skip
 FIGURES = {one.name: one for one in _ALL}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pellucid.draw.components.marks import Box, colour
-from pellucid.draw.components.parts import centred, circle, token
+from pellucid.draw.components.parts import centred, token, verdict
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.components.timeline import Timeline, Transition, animate, instant
 from pellucid.draw.figures import cache_labels
@@ -127,16 +127,7 @@ def _output(grid: XrayGrid, position: int, transitions: _XrayTransitions) -> lis
 
 def _verdict(box: Box, right: bool, there: Any, truth: str) -> list[Node]:
     """A tick or a cross at a box's corner: whether an output that is not used would have been right."""
-    x, y, r = box.right - 2, box.y + 1, 5.5
-    sign: Any = (("M", x - 2.6, y), ("L", x - 0.7, y + 2), ("L", x + 2.8, y - 2.2)) if right else (
-        ("M", x - 2, y - 2), ("L", x + 2, y + 2), ("M", x + 2, y - 2), ("L", x - 2, y + 2)
-    )  # fmt: skip
-    label = f"{'right' if right else 'wrong'}: the next token is {truth}"
-    ground = palette.INPUT if right else palette.UNTRAINED
-    return [
-        Path(circle(x, y, r), fill=ground, opacity=there, label=label),
-        Path(sign, stroke=palette.PAPER, stroke_width=1.4, opacity=there, label=label),
-    ]
+    return verdict(box.right - 2, box.y + 1, right, f"{'right' if right else 'wrong'}: the next token is {truth}", there)
 
 
 def _cell(grid: XrayGrid, level: int, position: int, row: int, transitions: _XrayTransitions) -> list[Node]:

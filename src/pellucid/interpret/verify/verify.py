@@ -12,7 +12,7 @@ from pellucid.errors import PellucidError
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.gpt.torch_defaults import torch_defaults
-from pellucid.interpret.verify.finetuning import verify_finetuning
+from pellucid.interpret.verify.finetuning import FinetuningVerifier
 from pellucid.interpret.verify.generation import GenerationVerifier
 from pellucid.interpret.verify.identity import NOISE, recorded_model, tokens_and_options
 from pellucid.interpret.verify.report import ChunkResult, Report, WordResult
@@ -58,7 +58,8 @@ def verify(
         verifier = TrainingVerifier(record, _run_directory(record, model), on_progress)
         chunks, words = verifier.results(), verifier.words()
     else:
-        chunks, words = verify_finetuning(record, _run_directory(record, model))
+        of_both = FinetuningVerifier(record, _run_directory(record, model))
+        chunks, words = of_both.results(), of_both.words()
     for one in chunks:
         if one.difference is None:
             _ = record[one.chunk]  # what was not compared must at least be readable, with the digest in the chunk table

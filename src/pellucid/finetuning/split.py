@@ -1,0 +1,102 @@
+"""Which examples are held out: by completion where completions repeat, and enough of them to tell two models apart."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+
+from pellucid.errors import PellucidError
+from pellucid.finetuning.examples import Example
+from pellucid.hashing import mix, permuted
+
+
+FRACTION = 0.1  # held out, where that is enough
+ENOUGH = 20  # choice: one answer more or less is then 5 %
+MOST = 0.2  # held out of few examples
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldOutSplit:
+    """Examples to train on, and held-out ones.
+
+    Attributes:
+        held_out: in an order that is a function of the seed, so that the first ones are a sample of all.
+        classes: how many completions several examples have; 0 where the split did not go by completion.
+        missing: how many of these have no held-out example.
+    """
+
+    train: list[Example]
+    held_out: list[Example]
+    classes: int
+    missing: int
+
+    @property
+    def warning(self) -> str:
+        """What keeps the held-out examples from being a good measure; "" where nothing does."""
+        count = len(self.held_out)
+        if count < ENOUGH:
+            one, wanted = 100 / count, round(ENOUGH / MOST)
+            return (
+                f"{count:,} held out: one answer more or less is {one:.0f} %, so accuracy and the step that is kept depend on "
+                f"chance; with {wanted:,} different examples or more, {ENOUGH} or more are held out"
+            )
+        if self.missing:
+            return f"no example is held out for {self.missing:,} of {self.classes:,} completions: more examples would help"
+        return ""
+
+
+def split(examples: Sequence[Example], *, seed: int, fraction: float = FRACTION) -> HeldOutSplit:
+    """Divides examples into those to train on and held-out ones: a function of their order and the seed.
+
+    A tenth of the different examples is held out; of few examples more, up to a fifth, so that `ENOUGH` are, and one for each
+    repeated completion. Where completions repeat (classification), each has its share of the held-out examples; the
+    examples whose completions do not repeat are one part. Equal examples fall on the same side, so that a held-out example
+    was never trained on. At least one is on each side.
+
+    Raises:
+        PellucidError: fewer than two different examples.
+    """
+    distinct = list(dict.fromkeys(examples))
+    if len(distinct) < 2:
+        raise PellucidError("fine-tuning needs at least two different examples: one to train on and one to hold out")
+    of_completion: dict[str, list[Example]] = defaultdict(list)
+    for example in distinct:
+        of_completion[example.completion].append(example)
+    repeated = [group for group in of_completion.values() if len(group) > 1]
+    single = [group[0] for group in of_completion.values() if len(group) == 1]
+    parts = [*repeated, *([single] if single else [])]
+    most = max(1, int(MOST * len(distinct)))
+    count = max(round(fraction * len(distinct)), min(max(ENOUGH, len(repeated)), most), 1)
+    shares = _shares([len(part) for part in parts], min(count, len(distinct) - 1), seed)
+    chosen = [
+        part[permuted(i, len(part), key=seed if len(parts) == 1 else mix(seed, number))]
+        for number, (part, share) in enumerate(zip(parts, shares, strict=True)) for i in range(share)
+    ]  # fmt: skip
+    held_out = [chosen[permuted(i, len(chosen), key=mix(seed, len(chosen)))] for i in range(len(chosen))]
+    kept_out = set(chosen)
+    missing = sum(share == 0 for share in shares[: len(repeated)])
+    train = [example for example in examples if example not in kept_out]
+    return HeldOutSplit(train=train, held_out=held_out, classes=len(repeated), missing=missing)
+
+
+def _shares(sizes: Sequence[int], count: int, seed: int) -> list[int]:
+    """How many of each part are held out, `count` in all: one of each of several, then by size, by largest remainder.
+
+    A part of several keeps one at least to train on, as far as there is another to hold out.
+    """
+    order = [permuted(i, len(sizes), key=mix(seed, len(sizes))) for i in range(len(sizes))]  # of equal parts, which comes first
+    shares, total = [0] * len(sizes), sum(sizes)
+    for place in sorted(order, key=lambda i: -sizes[i]):
+        if sizes[place] > 1 and sum(shares) < count:
+            shares[place] = 1
+    waiting = [(shares[i] - count * sizes[i] / total, rank, i) for rank, i in enumerate(order)]
+    heapify(waiting)  # the part that is furthest below its share comes first
+    left, full = count - sum(shares), list[tuple[float, int, int]]()
+    while left:
+        below, rank, place = heappop(waiting) if waiting else full.pop()
+        if shares[place] >= sizes[place] - 1 and waiting:
+            full.append((below, rank, place))
+        elif shares[place] < sizes[place]:
+            shares[place], left = shares[place] + 1, left - 1
+            heappush(waiting, (below + 1, rank, place))
+    return shares
