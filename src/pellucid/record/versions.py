@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 
 
 # 1.1: attention in float16 or float32; in 1.0 it was uint8 in steps of 1/255. 1.2: vectors of the followed position, norms of
-# what blocks add, rank and log-probability of the token that follows at each level.
+# what blocks add, rank and log-probability of the token that follows at each level; records of the kind "priming".
 SCHEMA_VERSION = (1, 2)
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
