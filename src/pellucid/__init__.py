@@ -21,7 +21,7 @@ from pellucid.version import __version__
 
 
 if TYPE_CHECKING:
-    from pellucid.api.inspection import verify, xray
+    from pellucid.api.inspection import prime, verify, xray
     from pellucid.api.records import Record, open
     from pellucid.api.runs import Run, finetune, open_run, train
     from pellucid.engine.completion import Completion, Token
@@ -44,6 +44,7 @@ _MODULES = {
     "Record": "api.records",
     "open": "api.records",
     "xray": "api.inspection",
+    "prime": "api.inspection",
     "verify": "api.inspection",
     "Run": "api.runs",
     "train": "api.runs",
@@ -67,6 +68,7 @@ __all__ = [
     "load",
     "open",
     "open_run",
+    "prime",
     "train",
     "verify",
     "xray",

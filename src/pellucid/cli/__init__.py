@@ -16,9 +16,11 @@ from pellucid.cli.streams import STDOUT, discard_output, interrupted_by_signals,
 from pellucid.errors import NO_TORCH, PellucidError
 
 
-ANSWERS = ("generate", "plan", "bench")  # commands whose answer is what they print: others leave files, or a status
+ANSWERS = ("generate", "prime", "plan", "bench")  # commands whose answer is what they print: others leave files, or a status
 TRACEBACK = "PELLUCID_TRACEBACK"  # set in the environment: errors that no command expects come with their traceback
-COMMANDS = ("demo", "generate", "train", "finetune", "xray", "figures", "verify", "convert", "studio", "plan", "bench")
+COMMANDS = (
+    "demo", "generate", "train", "finetune", "xray", "prime", "figures", "verify", "convert", "studio", "plan", "bench"
+)  # fmt: skip
 
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
