@@ -1,0 +1,145 @@
+"""The rows of `priming`: a prompt as text, a row for each part of it; long parts are cut in their middle, many examples too."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pellucid.draw.components.marks import Box
+from pellucid.draw.components.parts import centred
+from pellucid.draw.film import palette
+from pellucid.draw.film.font import fit, text_width
+from pellucid.draw.film.nodes import Node, Number, Rect, Text
+from pellucid.draw.views.pieces import Pieces
+from pellucid.draw.views.priming import FORMAT, OUTPUT, TASK, PrimedPrompt
+
+
+PAD, GAP = 2.5, 1.5  # beside a piece in its cell; between two cells
+ANSWER_FILL = palette.mix(palette.INPUT_FILL, palette.INPUT, 0.28)  # of an example's output, which is input to the model
+FILLS = {TASK: palette.PAPER, OUTPUT: ANSWER_FILL, FORMAT: palette.UNTRAINED_FILL}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A piece in a row, or the words in the place of pieces that are left out.
+
+    Attributes:
+        place: of the piece among those of the row; None for pieces left out. x, w: left edge and width. text: as it is shown.
+    """
+
+    place: int | None
+    x: float
+    w: float
+    text: str
+
+
+def left_out(count: int) -> str:
+    """The words in the place of pieces that have no room."""
+    return f"… {count} …"
+
+
+def row_cells(words: Sequence[str], roles: Sequence[int], room: float, size: float) -> list[Cell]:
+    """The pieces of a part in one row no wider than `room`.
+
+    Where they have no room, inputs and outputs are each cut in their middle; what the format puts between them stays.
+
+    Args:
+        roles: one a piece, as in `priming/roles`. size: of the text.
+    """
+    widths = [min(text_width(word, size, "mono") + 2 * PAD, room / 3) for word in words]
+    if sum(widths) + GAP * (len(words) - 1) <= room:
+        kept: list[int | None] = list(range(len(words)))
+        counts = [0] * len(words)
+    else:
+        kept, counts = _cut(widths, roles, room, size)
+    cells, x = list[Cell](), 0.0
+    for place, count in zip(kept, counts, strict=True):
+        w = text_width(left_out(count), size) + 2 * PAD if place is None else widths[place]
+        text = left_out(count) if place is None else fit(words[place], w - 1, size, "mono")
+        cells.append(Cell(place, x, w, text))
+        x += w + GAP
+    return cells
+
+
+def _cut(widths: Sequence[float], roles: Sequence[int], room: float, size: float) -> tuple[list[int | None], list[int]]:
+    """The places that stay, None where some are left out; and how many are left out there."""
+    runs = list[list[int]]()
+    for place, role in enumerate(roles):
+        if runs and (roles[runs[-1][-1]] == FORMAT) == (role == FORMAT):
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    fixed = sum(sum(widths[place] + GAP for place in run) for run in runs if roles[run[0]] == FORMAT)
+    if fixed > room / 2:  # a format longer than its texts: all is cut as one
+        runs, fixed = [list(range(len(widths)))], 0.0
+        free = runs
+    else:
+        free = [run for run in runs if roles[run[0]] != FORMAT]
+    rooms, left, waiting = dict[int, float](), room - fixed + GAP, len(free)
+    for run in sorted(free, key=lambda run: sum(widths[place] + GAP for place in run)):  # what is short leaves room to others
+        rooms[run[0]] = min(sum(widths[place] + GAP for place in run), left / waiting)
+        left, waiting = left - rooms[run[0]], waiting - 1
+    kept, counts = list[int | None](), list[int]()
+    for run in runs:
+        head, hidden, tail = run, 0, list[int]()
+        if run[0] in rooms:
+            head, hidden, tail = _middle_out(run, widths, rooms[run[0]] + 1e-9, size)
+        kept += [*head, *([None] if hidden else []), *tail]
+        counts += [0] * len(head) + [hidden] * bool(hidden) + [0] * len(tail)
+    return kept, counts
+
+
+def _middle_out(run: list[int], widths: Sequence[float], room: float, size: float) -> tuple[list[int], int, list[int]]:
+    """The first and the last of a run that have room beside the words that say how many are between them."""
+    if sum(widths[place] + GAP for place in run) <= room:
+        return run, 0, []
+    room -= text_width(left_out(len(run)), size) + 2 * PAD + GAP
+    first, last = 0, len(run)
+    while first < last:
+        side = first if first <= len(run) - last else last - 1
+        room -= widths[run[side]] + GAP
+        if room < 0:
+            break
+        first, last = (first + 1, last) if side == first else (first, last - 1)
+    return run[:first], last - first, run[last:]
+
+
+def shown_parts(prompt: PrimedPrompt, rows: int) -> list[int | None]:
+    """The parts that have a row each, in order; None for the examples between them that have none.
+
+    Args:
+        rows: the most there may be, 4 at least.
+    """
+    task, query = [0] * (0 in prompt.parts), prompt.shots + 1
+    room = rows - len(task) - 1
+    examples: list[int | None] = list(range(1, query))
+    if len(examples) > room:
+        last = (room - 1) // 2
+        examples = [*examples[: room - 1 - last], None, *examples[len(examples) - last :]]
+    return [*task, *examples, query]
+
+
+def part_row(
+    prompt: PrimedPrompt, part: int, pieces: Pieces, box: Box, size: float, *, opacity: Number
+) -> list[Node]:
+    """One part of a prompt in a row; the last token of the query, the answer's place, in the colour of the followed track."""
+    places = prompt.tokens_of(part)
+    cells = row_cells([pieces.shown(prompt.ids[place]) for place in places], [prompt.roles[p] for p in places], box.w, size)
+    nodes = list[Node]()
+    for cell in cells:
+        x, base = box.x + cell.x, centred(box.y, box.h, size)
+        if cell.place is None:
+            nodes.append(Text(x + PAD, base, cell.text, size, fill=palette.QUIET, opacity=opacity))
+            continue
+        place = places[cell.place]
+        fill, stroke = FILLS.get(prompt.roles[place], palette.INPUT_FILL), None
+        if prompt.roles[place] == TASK:
+            stroke = palette.LINE
+        if place == len(prompt.ids) - 1:
+            fill, stroke = palette.FOLLOWED_FILL, palette.FOLLOWED
+        label = f"position {place}: {pieces.described(prompt.ids[place])}"
+        nodes.append(Rect(x, box.y, cell.w, box.h, 3, fill, stroke, opacity=opacity, label=label, shows=prompt.shows_id(place)))
+        if cell.text:
+            nodes.append(
+                Text(x + cell.w / 2, base, cell.text, size, 400, "mono", "middle", opacity=opacity, label=label,
+                     shows=prompt.shows_id(place))
+            )  # fmt: skip
+    return nodes
