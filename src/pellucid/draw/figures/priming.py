@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import exp
 
 from pellucid.draw.components.marks import Box
@@ -12,6 +13,7 @@ from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.components.timeline import Timeline, Transition, animate
 from pellucid.draw.figures.priming_panel import (
     BLOCKS_SHOWN,
+    PANEL_GAP,
     PanelPlan,
     PanelTimes,
     chance,
@@ -32,7 +34,6 @@ from pellucid.draw.views.priming import PrimedPrompt, PrimingView
 PANELS = 3  # numbers of examples that are drawn in full
 ONE_BY_ONE = 8  # groups in which the answers' tokens appear
 STRIP = 66.0  # height of the bars of all numbers of examples, where not all have a panel
-GAP = 14.0
 
 
 def priming(view: PrimingView, *, width: float = 960) -> Film:
@@ -41,7 +42,7 @@ def priming(view: PrimingView, *, width: float = 960) -> Film:
     sheet = Sheet.of(width)
     if not sheet.wide:
         plan = _plan(view, sheet, strip=strip)
-        high = 40 + 46 + sum(plan.high(prompt) + GAP for prompt in shown) + (STRIP if strip else -6.0)
+        high = 40 + 46 + sum(plan.high(prompt) + PANEL_GAP for prompt in shown) + (STRIP if strip else -6.0)
         sheet = Sheet.of(width, narrow_height=round(high))
     plan, timeline = _plan(view, sheet, strip=strip), Timeline()
     times = _on_timeline(view, shown, plan, timeline)
@@ -50,7 +51,7 @@ def priming(view: PrimingView, *, width: float = 960) -> Film:
     w = panel_room(plan) + 2 * sheet.pad / 3
     for prompt, when in zip(shown, times, strict=True):
         nodes += priming_panel(view, prompt, plan, Box(x, y, w, plan.high(prompt)), when)
-        x, y = (x + w + GAP, y) if sheet.wide else (x, y + plan.high(prompt) + GAP)
+        x, y = (x + w + PANEL_GAP, y) if sheet.wide else (x, y + plan.high(prompt) + PANEL_GAP)
     if strip:
         nodes += _strip(view, Box(sheet.left, sheet.bottom - STRIP, sheet.room, STRIP - 4), sheet, whole)
     return sheet.film(
@@ -69,17 +70,18 @@ def _plan(view: PrimingView, sheet: Sheet, *, strip: bool) -> PanelPlan:
     """The panels' layout: on a screen the map takes what room is left, on a phone the sheet is as high as it must be."""
     several = [prompt for prompt in view.prompts if len(parts_shown(view, prompt)) > 1]
     shares = [share for prompt in several for block in prompt.shares for share in block]
-    scales = {
-        "best": max(prompt.p for prompt in view.prompts),
-        "top": max(p for prompt in view.prompts for _, p in prompt.likeliest),
-        "darkest": max(shares, default=0.0) or 1.0,
-    }
+    rows, likely = (5, 4) if not sheet.wide else (5, 3) if strip else (7, 4)
+    plan = PanelPlan(
+        sheet=sheet, across=min(PANELS, len(view.prompts)), rows=rows, row=17.0 if sheet.wide else 16.0, likely=likely,
+        map=0.0 if sheet.wide else 44.0,
+        best=max(prompt.p for prompt in view.prompts),
+        top=max(p for prompt in view.prompts for _, p in prompt.likeliest),
+        darkest=max(shares, default=0.0) or 1.0,
+    )  # fmt: skip
     if not sheet.wide:
-        return PanelPlan(sheet=sheet, rows=5, row=16.0, likely=4, map=44.0, **scales)
-    rows, likely = (6, 4) if strip else (7, 4)
-    plan = PanelPlan(sheet=sheet, rows=rows, row=17.0, likely=likely, map=0.0, **scales)
-    room = sheet.bottom - 4 - sheet.top - (STRIP + GAP / 2 if strip else 0.0)
-    return PanelPlan(sheet=sheet, rows=rows, row=17.0, likely=likely, map=room - plan.high(view.prompts[-1]), **scales)
+        return plan
+    room = sheet.bottom - 4 - sheet.top - (STRIP + PANEL_GAP / 2 if strip else 0.0)
+    return replace(plan, map=room - plan.high(view.prompts[-1]))
 
 
 def _on_timeline(

@@ -21,7 +21,8 @@ from pellucid.draw.views.labels import counted, percent, three_digits
 from pellucid.draw.views.priming import PrimedPrompt, PrimingView
 
 
-ROW_GAP = 3.0
+ROW_GAP, PANEL_GAP = 3.0, 14.0
+BAR = 4.1  # of the small text's size: the height of the right answer's line, its bar and the bar's scale
 BLOCKS_SHOWN = 24  # rows of the attention map; of more blocks, several share a row
 
 
@@ -30,11 +31,13 @@ class PanelPlan:
     """How the panels of a sheet are laid out, and the scales that they share.
 
     Attributes:
-        sheet: in whose units. rows: of the prompt. row: height of one. likely: candidates listed. map: height of the map.
+        sheet: in whose units. across: panels side by side on a screen. rows: of the prompt, at most. row: height of one.
+        likely: candidates listed. map: height of the map.
         best: the largest probability of the right answer. top: that of any first token. darkest: the largest attention share.
     """
 
     sheet: Sheet
+    across: int
     rows: int
     row: float
     likely: int
@@ -56,7 +59,7 @@ class PanelPlan:
         """The height of a panel."""
         size, small = self.sheet.size, self.sheet.small
         above = 2.0 * size + (self.rows_of(prompt) + 1) * (self.row + ROW_GAP) + 0.4 * small
-        bar = 3.0 * small
+        bar = BAR * small
         likely = 1.6 * small + self.likely * 1.45 * small
         heat = 1.9 * small + self.map + 1.6 * small
         return above + bar + (likely + 0.6 * small + heat if self.sheet.wide else max(likely, heat)) + 0.5 * small
@@ -103,7 +106,7 @@ def priming_panel(view: PrimingView, prompt: PrimedPrompt, plan: PanelPlan, box:
     nodes += _written(view, prompt, plan, Box(inner.x, y, inner.w, plan.row), times)
     y += plan.row + ROW_GAP + 0.4 * sheet.small
     nodes += _right_answer(view, prompt, plan, Box(inner.x, y, inner.w, 0), times.say)
-    y += 3.0 * sheet.small
+    y += BAR * sheet.small
     if sheet.wide:
         nodes += _likeliest(view, prompt, plan, Box(inner.x, y, inner.w, 0), times.say)
         y += 1.6 * sheet.small + plan.likely * 1.45 * sheet.small + 0.6 * sheet.small
@@ -183,9 +186,9 @@ def shown_answer(view: PrimingView, prompt: PrimedPrompt, plan: PanelPlan) -> in
 
 
 def panel_room(plan: PanelPlan) -> float:
-    """The width inside a panel: of three side by side, or of one below the other."""
-    sheet = plan.sheet
-    return ((sheet.room - 2 * 14) / 3 if sheet.wide else sheet.room) - 2 * sheet.pad / 3
+    """The width inside a panel: of some side by side, or of one below the other."""
+    sheet, across = plan.sheet, plan.across if plan.sheet.wide else 1
+    return (sheet.room - (across - 1) * PANEL_GAP) / across - 2 * sheet.pad / 3
 
 
 def _right_answer(view: PrimingView, prompt: PrimedPrompt, plan: PanelPlan, box: Box, say: Transition) -> list[Node]:
@@ -205,6 +208,8 @@ def _right_answer(view: PrimingView, prompt: PrimedPrompt, plan: PanelPlan, box:
         Rect(box.x, y, box.w, 0.7 * small, 2, palette.PAPER, palette.LINE, opacity=there),
         Rect(box.x, y, animate(0.0, (say, long, "move")), 0.7 * small, 2, palette.OUTPUT, opacity=there, label=label,
              shows=shows),
+        Text(box.x, y + 1.65 * small, "0", small, fill=palette.QUIET, opacity=there),
+        Text(box.right, y + 1.65 * small, chance(plan.best), small, anchor="end", fill=palette.QUIET, opacity=there),
     ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pellucid.draw.components.marks import Box
 from pellucid.draw.components.parts import centred
 from pellucid.draw.film import palette
 from pellucid.draw.film.font import fit, text_width
-from pellucid.draw.film.nodes import Node, Number, Rect, Text
+from pellucid.draw.film.nodes import Node, Number, Path, Rect, Text
 from pellucid.draw.views.pieces import Pieces
 from pellucid.draw.views.priming import FORMAT, OUTPUT, TASK, PrimedPrompt
 
@@ -142,4 +142,19 @@ def part_row(
                 Text(x + cell.w / 2, base, cell.text, size, 400, "mono", "middle", opacity=opacity, label=label,
                      shows=prompt.shows_id(place))
             )  # fmt: skip
+    return nodes + _characters(prompt, places, cells, pieces, box, opacity)
+
+
+def _characters(
+    prompt: PrimedPrompt, places: Sequence[int], cells: Sequence[Cell], pieces: Pieces, box: Box, opacity: Number
+) -> list[Node]:
+    """A line under pieces that only together are a character, where all of them are shown."""
+    shown = {cell.place: cell for cell in cells if cell.place is not None}
+    nodes = list[Node]()
+    for start, end, text in pieces.characters([prompt.ids[place] for place in places]):
+        row = [shown[place] for place in range(start, end) if place in shown]
+        if len(row) == end - start:
+            line = (("M", box.x + row[0].x + 1, box.bottom + 1.2), ("L", box.x + row[-1].x + row[-1].w - 1, box.bottom + 1.2))
+            label = f"together the text {text!r}"
+            nodes.append(Path(line, stroke=palette.QUIET, stroke_width=1.2, label=label, opacity=opacity))
     return nodes
