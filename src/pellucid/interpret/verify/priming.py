@@ -157,7 +157,8 @@ class PrimingVerifier:
         if self._expected is None:
             return equality(False)
         if short == "prompt":
-            return equality(same_json(self.chunks[short], self._expected[short]))
+            same = [np.array_equal(self.chunks[part], self._expected[part]) for part in _GIVEN[1:]]  # they follow from it
+            return equality(all(same) and same_json(self.chunks[short], self._expected[short]))
         if short in _GIVEN:
             return equal(self.chunks[short], self._expected[short])
         assert name in PIECES and self.tokenizer is not None
