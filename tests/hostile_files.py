@@ -30,6 +30,7 @@ from pellucid.draw.film.film_json import from_json
 from pellucid.errors import PellucidError
 from pellucid.finetuning.examples import read_examples
 from pellucid.formats.convert import convert
+from pellucid.generation.prompt_file import read_prompt
 from pellucid.generation.text_generator import open_text_generator
 from pellucid.planning.source import planned_model
 from pellucid.record import open_record
@@ -263,10 +264,14 @@ def make_files(folder: Path) -> dict[str, tuple[Path, Path, Callable[[bytes, ran
     training = training_record(steps=12, tracks=8)
     training.save(records / "training.pellucid")
     pellucid.xray(pellucid.load(run), "the fox", max_tokens=3, seed=1).save(records / "xray.pellucid")
+    question = pellucid.Prompt("", [("a", "b")], "c", "equals")
+    pellucid.prime(pellucid.load(run), question, answer="d").save(records / "priming.pellucid")
     (folder / "small").mkdir()
     film = figures.figure(training, "loss", width=360).to_json()
     (folder / "small" / "film.json").write_text(film, encoding="utf-8")
     (folder / "small" / "examples.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 3, encoding="utf-8")
+    stated = {"task": "Do:", "examples": [{"prompt": "a", "completion": "b"}], "query": "c", "answer": "d", "format": "qa"}
+    (folder / "small" / "prompt.json").write_text(json.dumps(stated), encoding="utf-8")
     converted(run / "model", folder / "small" / "model.gguf", "gguf")
     body = {"model": "default", "prompt": "Once", "max_tokens": 3, "temperature": 0.8, "stop": ["."], "seed": 1, "record": True}
     (folder / "small" / "body.json").write_text(json.dumps(body), encoding="utf-8")
@@ -285,9 +290,10 @@ def make_files(folder: Path) -> dict[str, tuple[Path, Path, Callable[[bytes, ran
         "corpus.json": (run, run / "corpus" / "corpus.json", changed_file, read_run),
         "film": (small, small / "film.json", changed_file, lambda at: attempt(film_of, at / "film.json")),
         "examples": (small, small / "examples.jsonl", changed_lines, lambda at: attempt(read_examples, at / "examples.jsonl")),
+        "prompt": (small, small / "prompt.json", changed_file, lambda at: attempt(read_prompt, at / "prompt.json")),
         "request": (small, small / "body.json", changed_file, lambda at: attempt(request_of, at / "body.json")),
     }
-    for name in ("generation", "training", "xray"):
+    for name in ("generation", "training", "xray", "priming"):
         file = records / f"{name}.pellucid"
         found[f"{name} record"] = (file, file, changed_record, read_record)
     return found
