@@ -114,7 +114,7 @@ def _table(prompt: "Prompt", answer: str, rows: list[dict[str, Any]]) -> str:
 
 def _line(text: str) -> str:
     """A text in one line: line breaks and control characters as escapes, and not too long."""
-    shown = repr(text)[1:-1].strip()
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text).strip()
     return shown if len(shown) <= MOST_ANSWER else f"{shown[:MOST_ANSWER]}..."
 
 
