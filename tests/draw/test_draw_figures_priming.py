@@ -18,6 +18,7 @@ from pellucid.draw.backends.svg import still
 from pellucid.draw.figures.priming_panel import chance
 from pellucid.draw.figures.priming_rows import GAP, left_out, row_cells
 from pellucid.draw.views.priming import FORMAT, priming_view
+from pellucid.serve.studio.sources import describe_record
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -77,6 +78,11 @@ def test_the_numbers_are_the_records() -> None:
                 mine = record["priming/parts"][start:end] == part
                 weights = record[f"priming/attention/{block}"][:, start:end].astype(float)
                 assert shares[part] == pytest.approx(weights[:, mine].sum(1).mean())
+
+
+def test_the_studio_lists_the_record_with_its_question_and_its_figure() -> None:
+    found = describe_record(priming(), "record-1", "a.pellucid")
+    assert (found["kind"], found["figures"], found["text"]) == ("priming", ["priming"], "q")
 
 
 def test_the_verdict_says_whether_examples_helped() -> None:

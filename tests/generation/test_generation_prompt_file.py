@@ -10,7 +10,7 @@ from hostile_files import changed_file, changed_lines
 
 import pellucid
 from pellucid.errors import PellucidError
-from pellucid.generation.prompt import FORMATS, PromptSegment
+from pellucid.generation.prompt import FORMATS, PromptSegment, token_labels
 from pellucid.generation.prompt_file import read_prompt
 
 
@@ -95,7 +95,7 @@ def test_segments_join_to_the_text_and_label_its_tokens(tiny_run: Path, name: st
     assert "".join(segment.text for segment in segments) == prompt.text
     assert segments[0] == PromptSegment(0, "task", "Do it:")
     assert [s.text for s in segments if s.role == "output"] == ["a river", "中 on"]
-    labels, ids = prompt.token_labels(tokenizer), tokenizer.encode_prompt(prompt.text)
+    labels, ids = token_labels(prompt, tokenizer), tokenizer.encode_prompt(prompt.text)
     assert len(labels) == len(ids) and [part for part, _ in labels] == sorted(part for part, _ in labels)
     for part in range(4):  # a token whose last byte is in a part may begin with the space before it
         own = b"".join(tokenizer.token_bytes(t) for t, (p, _) in zip(ids, labels, strict=True) if p == part).decode()
@@ -111,5 +111,5 @@ def test_shots_are_the_first_examples() -> None:
     with pytest.raises(PellucidError, match="4 shots need as many examples, and there are 3"):
         prompt.shots(4)
     for count in (-1, 1.0, True, "1"):
-        with pytest.raises(PellucidError, match="shots must be a whole number, 0 or more"):
+        with pytest.raises(PellucidError, match="count must be a whole number, 0 or more"):
             prompt.shots(count)  # type: ignore[arg-type]

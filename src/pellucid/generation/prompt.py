@@ -125,26 +125,12 @@ class Prompt:
         Raises:
             PellucidError: there are fewer examples.
         """
-        count = whole_number("shots", count, 0)
+        count = whole_number("count", count, 0)
         if count > (there := len(self.examples)):
-            raise PellucidError(f"{count} shots need as many examples, and there are {there}: add some, or ask for fewer shots")
+            raise PellucidError(
+                f"{shown(count)} shots need as many examples, and there are {there}: add some, or ask for fewer (a lower count)"
+            )
         return replace(self, examples=self.examples[:count])
-
-    def token_labels(self, tokenizer: Tokenizer) -> list[tuple[int, Role]]:
-        """The part and the role (`PromptSegment`) of each token of this prompt: those of the segment that its last byte is in.
-
-        A token that begins every prompt of the tokenizer (and the space that one may put first) belongs to the first segment.
-        """
-        segments = self.segments()
-        ends = list(accumulate(len(segment.text.encode()) for segment in segments))
-        lengths = [len(tokenizer.token_bytes(token)) for token in tokenizer.encode_prompt(self.text)]
-        extra = sum(lengths) - ends[-1]
-        found, place = list[tuple[int, Role]](), 0
-        for end in accumulate(lengths):
-            while place < len(segments) - 1 and end - extra > ends[place]:
-                place += 1
-            found.append((segments[place].part, segments[place].role))
-        return found
 
     def fitted(self, model: GenerationMixin, *, max_tokens: int = 64) -> "Prompt":
         """The same prompt with as many examples, counted from the first, as leave room for an answer.
@@ -183,15 +169,33 @@ class Prompt:
             PellucidError: an empty answer, or a model without a tokenizer.
         """
         instance("model", model, GenerationMixin, "a model (pellucid.load(...))")
-        return self.answered_ids(model.require_tokenizer(), answer)
+        return encode_answered(self, answer, model.require_tokenizer())
 
-    def answered_ids(self, tokenizer: Tokenizer, answer: str) -> tuple[list[int], int]:
-        """`answered` with a tokenizer in place of the model."""
-        if not text_of("answer", answer).strip():
-            raise PellucidError(f"an answer must be text, and not empty; got {answer!r}")
-        alone, whole = tokenizer.encode_prompt(self.text), tokenizer.encode_prompt(f"{self.text} {answer}")
-        same = next((i for i, (a, b) in enumerate(zip(alone, whole, strict=False)) if a != b), min(len(alone), len(whole)))
-        return whole, same
+
+def encode_answered(prompt: Prompt, answer: str, tokenizer: Tokenizer) -> tuple[list[int], int]:
+    """`Prompt.answered` with a tokenizer in place of the model."""
+    if not text_of("answer", answer).strip():
+        raise PellucidError(f"an answer must be text, and not empty; got {shown(answer)}")
+    alone, whole = tokenizer.encode_prompt(prompt.text), tokenizer.encode_prompt(f"{prompt.text} {answer}")
+    same = next((i for i, (a, b) in enumerate(zip(alone, whole, strict=False)) if a != b), min(len(alone), len(whole)))
+    return whole, same
+
+
+def token_labels(prompt: Prompt, tokenizer: Tokenizer) -> list[tuple[int, Role]]:
+    """The part and the role (`PromptSegment`) of each token of a prompt: those of the segment that its last byte is in.
+
+    A token that begins every prompt of the tokenizer (and the space that one may put first) belongs to the first segment.
+    """
+    segments = prompt.segments()
+    ends = list(accumulate(len(segment.text.encode()) for segment in segments))
+    lengths = [len(tokenizer.token_bytes(token)) for token in tokenizer.encode_prompt(prompt.text)]
+    extra = sum(lengths) - ends[-1]
+    found, place = list[tuple[int, Role]](), 0
+    for end in accumulate(lengths):
+        while place < len(segments) - 1 and end - extra > ends[place]:
+            place += 1
+        found.append((segments[place].part, segments[place].role))
+    return found
 
 
 def _pairs(name: str, given: object) -> tuple[tuple[str, str], ...]:

@@ -19,7 +19,7 @@ from pellucid.arguments import instance, one_of, shown, text_of, whole_number
 from pellucid.engine.sampling import largest, log_softmax
 from pellucid.errors import PellucidError
 from pellucid.generation.model import GPT
-from pellucid.generation.prompt import ROLES, Prompt
+from pellucid.generation.prompt import ROLES, Prompt, encode_answered, token_labels
 from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.interpret.capture import PIECES, check_blocks, hidden_from_tap, model_provenance, piece_table
 from pellucid.interpret.formulas import attention_source, attention_weights
@@ -120,8 +120,8 @@ def tokens_of(prompt: Prompt, answer: str, shots: Sequence[int], tokenizer: Toke
     prompts, answers = [], []
     for count in shots:
         one = prompt.shots(count)
-        whole, start = one.answered_ids(tokenizer, answer)
-        labels = one.token_labels(tokenizer)[:start]
+        whole, start = encode_answered(one, answer, tokenizer)
+        labels = token_labels(one, tokenizer)[:start]
         roles = [ROLES.index(role) for _, role in labels]
         prompts.append(LabelledPrompt(whole[:start], [part for part, _ in labels], roles))
         answers.append(whole[start:])
@@ -139,7 +139,7 @@ def prompt_text(prompt: Prompt, answer: str) -> dict[str, Any]:
 def _too_long(model: GPT, prompt: Prompt, answer: str, count: int, length: int, answered: int) -> PellucidError:
     """The error of a prompt that does not fit: with how many examples it would."""
     room, tokenizer = model.config.n_ctx + 1 - answered, model.require_tokenizer()
-    fitting = [k for k in range(count) if prompt.shots(k).answered_ids(tokenizer, answer)[1] <= room]
+    fitting = [k for k in range(count) if encode_answered(prompt.shots(k), answer, tokenizer)[1] <= room]
     fits = f"{fitting[-1]} of the examples fit" if fitting else "not even task and query fit"
     return PellucidError(
         f"with {count} examples the prompt is {length:,} tokens long, and a context of {model.config.n_ctx:,} has room for "
