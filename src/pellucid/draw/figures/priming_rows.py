@@ -45,52 +45,49 @@ def row_cells(words: Sequence[str], roles: Sequence[int], room: float, size: flo
         roles: one a piece, as in `priming/roles`. size: of the text.
     """
     widths = [min(text_width(word, size, "mono") + 2 * PAD, room / 3) for word in words]
-    if sum(widths) + GAP * (len(words) - 1) <= room:
-        kept: list[int | None] = list(range(len(words)))
-        counts = [0] * len(words)
-    else:
-        kept, counts = _cut(widths, roles, room, size)
-    cells, x = list[Cell](), 0.0
-    for place, count in zip(kept, counts, strict=True):
-        w = text_width(left_out(count), size) + 2 * PAD if place is None else widths[place]
-        text = left_out(count) if place is None else fit(words[place], w - 1, size, "mono")
-        cells.append(Cell(place, x, w, text))
-        x += w + GAP
+    whole = list(range(len(words)))
+    for parts in ([(whole, True)], _cut(whole, widths, roles, room, size), _middle_out(whole, widths, room, size)):
+        cells, x = list[Cell](), 0.0
+        for places, stay in parts:
+            for place in places if stay else places[:1]:
+                text = fit(words[place], widths[place] - 1, size, "mono") if stay else left_out(len(places))
+                w = widths[place] if stay else text_width(text, size) + 2 * PAD
+                cells.append(Cell(place if stay else None, x, w, text))
+                x += w + GAP
+        if x - GAP <= room + 1e-6:
+            break
     return cells
 
 
-def _cut(widths: Sequence[float], roles: Sequence[int], room: float, size: float) -> tuple[list[int | None], list[int]]:
-    """The places that stay, None where some are left out; and how many are left out there."""
+Parts = list[tuple[list[int], bool]]  # places in order, and whether they stay
+
+
+def _cut(whole: list[int], widths: Sequence[float], roles: Sequence[int], room: float, size: float) -> Parts:
+    """Inputs and outputs each cut in their middle, between the format's pieces, which stay."""
     runs = list[list[int]]()
-    for place, role in enumerate(roles):
-        if runs and (roles[runs[-1][-1]] == FORMAT) == (role == FORMAT):
+    for place in whole:
+        if runs and (roles[runs[-1][-1]] == FORMAT) == (roles[place] == FORMAT):
             runs[-1].append(place)
         else:
             runs.append([place])
-    fixed = sum(sum(widths[place] + GAP for place in run) for run in runs if roles[run[0]] == FORMAT)
-    if fixed > room / 2:  # a format longer than its texts: all is cut as one
-        runs, fixed = [list(range(len(widths)))], 0.0
-        free = runs
-    else:
-        free = [run for run in runs if roles[run[0]] != FORMAT]
-    rooms, left, waiting = dict[int, float](), room - fixed + GAP, len(free)
-    for run in sorted(free, key=lambda run: sum(widths[place] + GAP for place in run)):  # what is short leaves room to others
-        rooms[run[0]] = min(sum(widths[place] + GAP for place in run), left / waiting)
-        left, waiting = left - rooms[run[0]], waiting - 1
-    kept, counts = list[int | None](), list[int]()
-    for run in runs:
-        head, hidden, tail = run, 0, list[int]()
-        if run[0] in rooms:
-            head, hidden, tail = _middle_out(run, widths, rooms[run[0]] + 1e-9, size)
-        kept += [*head, *([None] if hidden else []), *tail]
-        counts += [0] * len(head) + [hidden] * bool(hidden) + [0] * len(tail)
-    return kept, counts
+    wide = {run[0]: sum(widths[place] + GAP for place in run) for run in runs}
+    free = sorted((run for run in runs if roles[run[0]] != FORMAT), key=lambda run: wide[run[0]])
+    left = room + GAP - sum(wide[run[0]] for run in runs if roles[run[0]] == FORMAT)
+    rooms = dict[int, float]()
+    for waiting, run in zip(range(len(free), 0, -1), free, strict=True):  # what is short leaves room to others
+        rooms[run[0]] = min(wide[run[0]], left / waiting)
+        left -= rooms[run[0]]
+    return [
+        part
+        for run in runs
+        for part in (_middle_out(run, widths, rooms[run[0]], size) if run[0] in rooms else [(run, True)])
+    ]
 
 
-def _middle_out(run: list[int], widths: Sequence[float], room: float, size: float) -> tuple[list[int], int, list[int]]:
+def _middle_out(run: list[int], widths: Sequence[float], room: float, size: float) -> Parts:
     """The first and the last of a run that have room beside the words that say how many are between them."""
-    if sum(widths[place] + GAP for place in run) <= room:
-        return run, 0, []
+    if sum(widths[place] + GAP for place in run) <= room + 1e-6:
+        return [(run, True)]
     room -= text_width(left_out(len(run)), size) + 2 * PAD + GAP
     first, last = 0, len(run)
     while first < last:
@@ -99,7 +96,7 @@ def _middle_out(run: list[int], widths: Sequence[float], room: float, size: floa
         if room < 0:
             break
         first, last = (first + 1, last) if side == first else (first, last - 1)
-    return run[:first], last - first, run[last:]
+    return [part for part in ((run[:first], True), (run[first:last], False), (run[last:], True)) if part[0]]
 
 
 def shown_parts(prompt: PrimedPrompt, rows: int) -> list[int | None]:
