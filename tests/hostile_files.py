@@ -32,6 +32,7 @@ from pellucid.errors import PellucidError
 from pellucid.finetuning.example_files import read_examples
 from pellucid.finetuning.general import general_text, read_general
 from pellucid.formats.convert import convert
+from pellucid.generation.prompt_file import read_prompt
 from pellucid.generation.text_generator import open_text_generator
 from pellucid.planning.source import planned_model
 from pellucid.record import open_record
@@ -266,12 +267,16 @@ def make_files(folder: Path) -> dict[str, tuple[Path, Path, Callable[[bytes, ran
     training.save(records / "training.pellucid")
     finetuning_record(steps=6).save(records / "finetuning.pellucid")
     pellucid.xray(pellucid.load(run), "the fox", max_tokens=3, seed=1).save(records / "xray.pellucid")
+    question = pellucid.Prompt("", [("a", "b")], "c", "equals")
+    pellucid.prime(pellucid.load(run), question, answer="d").save(records / "priming.pellucid")
     (folder / "small").mkdir()
     film = figures.figure(training, "loss", width=360).to_json()
     (folder / "small" / "film.json").write_text(film, encoding="utf-8")
     (folder / "small" / "examples.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 3, encoding="utf-8")
     (folder / "small" / "examples.csv").write_text("id;text;label\n1;a;b\n2;\"c;\nd\";e\n", encoding="utf-8")
     general_text(run, pellucid.load(run).require_tokenizer(), 16).save(folder / "small")
+    stated = {"task": "Do:", "examples": [{"prompt": "a", "completion": "b"}], "query": "c", "answer": "d", "format": "qa"}
+    (folder / "small" / "prompt.json").write_text(json.dumps(stated), encoding="utf-8")
     converted(run / "model", folder / "small" / "model.gguf", "gguf")
     body = {"model": "default", "prompt": "Once", "max_tokens": 3, "temperature": 0.8, "stop": ["."], "seed": 1, "record": True}
     (folder / "small" / "body.json").write_text(json.dumps(body), encoding="utf-8")
@@ -292,9 +297,10 @@ def make_files(folder: Path) -> dict[str, tuple[Path, Path, Callable[[bytes, ran
         "general.json": (small, small / "general.json", changed_file, lambda at: attempt(lambda to: read_general(to, 280), at)),
         "table": (small, small / "examples.csv", damaged, lambda at: attempt(read_examples, at / "examples.csv")),
         "examples": (small, small / "examples.jsonl", changed_lines, lambda at: attempt(read_examples, at / "examples.jsonl")),
+        "prompt": (small, small / "prompt.json", changed_file, lambda at: attempt(read_prompt, at / "prompt.json")),
         "request": (small, small / "body.json", changed_file, lambda at: attempt(request_of, at / "body.json")),
     }
-    for name in ("generation", "training", "finetuning", "xray"):
+    for name in ("generation", "training", "finetuning", "xray", "priming"):
         file = records / f"{name}.pellucid"
         found[f"{name} record"] = (file, file, changed_record, read_record)
     return found

@@ -259,8 +259,8 @@ def test_opening_and_drawing_a_record_needs_no_torch() -> None:
 
 
 def test_public_functions_show_their_arguments_and_documentation() -> None:
-    arguments = {"train": "minutes", "finetune": "examples", "xray": "keep", "verify": "model", "open": "source"}
-    for name, argument in (*arguments.items(), ("open_run", "path")):
+    arguments = {"train": "minutes", "finetune": "examples", "xray": "keep", "prime": "shots", "verify": "model"}
+    for name, argument in (*arguments.items(), ("open", "source"), ("open_run", "path")):
         function = getattr(pellucid, name)
         assert argument in inspect.signature(function).parameters
         assert "Raises:" in (inspect.getdoc(function) or "")
@@ -268,9 +268,9 @@ def test_public_functions_show_their_arguments_and_documentation() -> None:
 
 WITHOUT_TORCH = (
     "engine.engine", "engine.driver", "runtime.runner", "runtime.runner_selection", "runtime.kernel.runner",
-    "generation.resolve", "generation.prompt", "generation.text_generator", "generation.mixin", "runs.plan", "runs.recipe",
-    "formats.hf_config", "formats.weights", "formats.tokenizers", "gpt.config_json", "gpt.tensor_names", "gpt.safetensors_file",
-    "gpt.config", "record", "draw", "text",
+    "generation.resolve", "generation.prompt", "generation.prompt_file", "generation.text_generator", "generation.mixin",
+    "runs.plan", "runs.recipe", "formats.hf_config", "formats.weights", "formats.tokenizers", "gpt.config_json",
+    "gpt.tensor_names", "gpt.safetensors_file", "gpt.config", "record", "draw", "text",
 )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from pellucid.version import __version__
 
 
 if TYPE_CHECKING:
-    from pellucid.api.inspection import verify, xray
+    from pellucid.api.inspection import prime, verify, xray
     from pellucid.api.one_parameter import one_parameter
     from pellucid.api.records import Record, open
     from pellucid.api.runs import Run, finetune, open_run, train
@@ -45,6 +45,7 @@ _MODULES = {
     "Record": "api.records",
     "open": "api.records",
     "xray": "api.inspection",
+    "prime": "api.inspection",
     "verify": "api.inspection",
     "one_parameter": "api.one_parameter",
     "Run": "api.runs",
@@ -70,6 +71,7 @@ __all__ = [
     "one_parameter",
     "open",
     "open_run",
+    "prime",
     "train",
     "verify",
     "xray",

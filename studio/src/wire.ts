@@ -57,7 +57,7 @@ export interface RecordInfo {
   url?: string;
   /** Size of its file, in bytes. */
   bytes?: number;
-  /** "generation", "training" or "finetuning". */
+  /** "generation", "training", "finetuning" or "priming". */
   kind?: string;
   /** Fingerprint of the model's weights. */
   model?: string;
@@ -65,7 +65,7 @@ export interface RecordInfo {
   figures?: string[];
   /** Shape of its model. */
   shape?: ModelShape;
-  /** Of a generation: the first characters of prompt and answer, on one line. */
+  /** On one line, of a generation the beginning of prompt and answer; of a priming its question. */
   text?: string;
   /** Of a generation: number of tokens, prompt and answer together. */
   tracks?: number;

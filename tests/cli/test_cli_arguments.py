@@ -25,7 +25,8 @@ from pellucid.cli.output import command, print_json, prompt_words, quoted, shown
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has another shell, and other names")
 WORDS = {
     "generate": ("the",), "train": ("text", "--out", "new"), "finetune": ("text", "--out", "new"),
-    "xray": ("a", "--out", "new"), "figures": ("a", "--out", "new"), "verify": ("a",), "convert": ("a", "new", "--to", "gguf"),
+    "xray": ("a", "--out", "new"), "prime": ("a",), "figures": ("a", "--out", "new"), "verify": ("a",),
+    "convert": ("a", "new", "--to", "gguf"),
 }  # fmt: skip
 
 
@@ -180,6 +181,7 @@ PATHS = {  # a command that works, by name; and the arguments that are paths
     "train": (["text.txt", "--out", "new", "--preset", "tiny", "--steps", "1"], ("text", "out", "held_out", "tokenizer")),
     "finetune": (["pairs.jsonl", "--out", "new", "-m", "run", "--steps", "1"], ("examples", "out", "model")),
     "xray": (["the", "-m", "run", "--out", "new", "--max-tokens", "1"], ("out", "model")),
+    "prime": (["pairs.jsonl", "-m", "run", "--out", "new"], ("file", "out", "model")),
     "figures": (["a.pellucid", "--out", "new", "--only", "xray", "--format", "svg"], ("records", "out")),
     "verify": (["a.pellucid", "-m", "run"], ("file", "model")),
     "convert": (["run", "new", "--to", "pellucid"], ("source", "destination", "measure")),

@@ -106,6 +106,13 @@ def subjects(
         model = lively(pellucid.GPT(config, seed=3, tokenizer=known)).to(getattr(torch, dtype))
         return Subject(pellucid.xray(model, [7, 42, 7, 299, 0], max_tokens=8, seed=5, candidates=12, **options), model)
 
+    def priming(dtype: str) -> Subject:
+        known = pellucid.load(base("float32")).tokenizer
+        config = SMALL.replace(n_ctx=48, n_layers=2, d_model=24, n_heads=3, pattern=(Banded(5), Dense()))
+        model = lively(pellucid.GPT(config, seed=3, tokenizer=known)).to(getattr(torch, dtype))
+        prompt = pellucid.Prompt("Do:", [("the fox", "a river"), ("day", "on")], "fox")
+        return Subject(pellucid.prime(model, prompt, answer="the king", shots=(0, 1, 2), candidates=6), model)
+
     def of_run(run: Path, name: str) -> Subject:
         return Subject(pellucid.open((run / name).read_bytes()), run)
 
@@ -118,6 +125,8 @@ def subjects(
         "generation adjusted": functools.cache(lambda: generation("float32", tokenizer=False, **adjusted)),
         "generation greedy": functools.cache(lambda: generation("bfloat16", temperature=0)),
         "generation frozen": functools.cache(lambda: generation("bfloat16", temperature=1e-9)),
+        "priming": functools.cache(lambda: priming("float32")),
+        "priming bfloat16": functools.cache(lambda: priming("bfloat16")),
         "training": functools.cache(lambda: of_run(base("float32"), "training.pellucid")),
         "training bfloat16": functools.cache(lambda: of_run(base("bfloat16"), "training.pellucid")),
         "finetuning": functools.cache(lambda: of_run(tuned("float32"), "finetuning.pellucid")),
@@ -126,8 +135,8 @@ def subjects(
 
 
 KINDS = (
-    "generation", "generation bfloat16", "generation adjusted", "generation greedy", "generation frozen", "training",
-    "training bfloat16", "finetuning", "finetuning bfloat16",
+    "generation", "generation bfloat16", "generation adjusted", "generation greedy", "generation frozen", "priming",
+    "priming bfloat16", "training", "training bfloat16", "finetuning", "finetuning bfloat16",
 )  # fmt: skip
 
 

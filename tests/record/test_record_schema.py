@@ -30,7 +30,7 @@ from pellucid.record.entry import TRUTHS, valid_name
 MATRICES = ["wte", "wpe", "h.0.attn.c_attn", "h.0.mlp.c_fc"]
 LETTERS = dict(
     P=4, S=3, T=6, L=2, H=2, C=8, K=5, J=5, A=6, I=3, F=4, D=8, U=9, Y=30,
-    N=11, M=3, Q=len(MATRICES), W=7, X=6, E=2, R=13, Z=2, G=6
+    B=2, O=9, V=3, N=11, M=3, Q=len(MATRICES), W=7, X=6, E=2, R=13, Z=2, G=6
 )  # fmt: skip
 CONFIG = {"n_layers": 2, "n_heads": 2, "d_model": 8}
 
@@ -113,6 +113,10 @@ WRONG: list[tuple[Kind, dict[str, Any], str]] = [
     ("training", {"training/window/ids": np.zeros(7, np.int32)}, r"\(M, W\) has W = 6"),
     ("training", {"training/example/step": np.zeros(1, np.int64)}, r"shape \(1,\), not \(\)"),
     ("finetuning", {"finetuning/answers": None}, "finetuning/answers is missing"),
+    ("priming", {"priming/attention/1": None}, "priming/attention/1 is missing"),
+    ("priming", {"priming/attention/0": np.zeros((2, 8), np.float32)}, r"\(H, O\) has O = 9"),
+    ("priming", {"priming/starts": np.zeros(2, np.int32)}, r"\(B\+1\) has B\+1 = 3"),
+    ("priming", {"priming/logprobs": np.zeros((2, 4), np.float32)}, r"\(B, V\) has V = 3"),
     ("finetuning", {"finetuning/change": np.zeros(5, np.float32)}, r"\(Q\) has Q = 4"),
 ]
 

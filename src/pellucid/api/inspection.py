@@ -1,4 +1,4 @@
-"""`pellucid.xray` and `pellucid.verify`."""
+"""`pellucid.xray`, `pellucid.prime` and `pellucid.verify`."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -6,11 +6,11 @@ from typing import ParamSpec
 
 from pellucid import record as records
 from pellucid.api.records import Record
-from pellucid.interpret import capture
+from pellucid.interpret import capture, priming
 from pellucid.interpret.verify.verify import verify
 
 
-__all__ = ["verify", "xray"]
+__all__ = ["prime", "verify", "xray"]
 
 P = ParamSpec("P")
 
@@ -27,3 +27,4 @@ def _public_record(function: Callable[P, records.Record]) -> Callable[P, Record]
 
 
 xray = _public_record(capture.xray)
+prime = _public_record(priming.prime)

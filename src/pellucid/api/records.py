@@ -37,8 +37,8 @@ class Record(records.Record):
         """Recomputes this record's numbers and compares them: `pellucid.verify(record, model)`.
 
         Args:
-            model: of a generation, its model or anything that `load` takes; of a run, the run directory (default: the
-                directory that the record's file is in).
+            model: of a generation or a priming, its model or anything that `load` takes; of a run, the run directory (default:
+                the directory that the record's file is in).
 
         Raises:
             PellucidError: as `pellucid.verify`.

@@ -25,9 +25,11 @@ from pellucid.cli.streams import (
 from pellucid.errors import NO_TORCH, PellucidError
 
 
-PRINTING = ("generate", "plan", "bench")  # commands whose result is what they print, not files or a status
+PRINTING = ("generate", "prime", "plan", "bench")  # commands whose result is what they print, not files or a status
 TRACEBACK = "PELLUCID_TRACEBACK"  # an environment variable: if set, unexpected errors are printed with their traceback
-COMMANDS = ("demo", "generate", "train", "finetune", "xray", "figures", "verify", "convert", "studio", "plan", "bench")
+COMMANDS = (
+    "demo", "generate", "train", "finetune", "xray", "prime", "figures", "verify", "convert", "studio", "plan", "bench"
+)  # fmt: skip
 
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:

@@ -6,9 +6,9 @@ from time import monotonic
 
 
 HELP = "recompute a record's numbers with its model or run, and compare"
-DESCRIPTION = """Recomputes the numbers of a record and compares them: of a generation every derived one, in the recorded dtype,
-with its model; of a training run those of the steps whose weights the run still has, and the steps after them. Compares the
-words of its header with the model, the run and the schema.
+DESCRIPTION = """Recomputes the numbers of a record and compares them: of a generation or a priming every derived one, in the
+recorded dtype, with its model; of a training run those of the steps whose weights the run still has, and the steps after
+them. Compares the words of its header with the model, the run and the schema.
 Exit status: 0 if all are within their tolerances, 1 if not, or if the record was made from another model. The report names what
 could not be checked: times, steps whose checkpoint is gone, numbers whose tolerance is more than a tenth of their range, words
 that nothing here confirms."""
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"verifying: {line}", file=sys.stderr, flush=True)
 
     with open_record(args.file) as record:
-        usual = "default" if record.kind == "generation" else None
+        usual = "default" if record.kind in ("generation", "priming") else None
         report = verify(record, usual if args.model is None else args.model, on_progress=print_progress)
     if args.json:
         print_json(report.to_dict())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import PellucidError
-from pellucid.file_signatures import HEAD, mistaken_for
+from pellucid.file_signatures import HEAD, identify
 from pellucid.files import reading, write_whole
 from pellucid.finetuning.examples import Example
 from pellucid.strict_json import MAX_BYTES, parse_json
@@ -139,7 +139,7 @@ def _json_lines(data: bytes, path: Path) -> Iterator[Example]:
         try:
             line.decode("utf-8")
         except UnicodeDecodeError as error:
-            what = mistaken_for(data[:HEAD])
+            what = identify(data[:HEAD])
             raise PellucidError(f"{path} is {what}, and no text" if what else f"{where} is not UTF-8 text: {error}") from None
         try:
             value = parse_json(line)
@@ -177,7 +177,7 @@ def _table(data: bytes, path: Path) -> ExampleFile:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        what = mistaken_for(data[:HEAD])
+        what = identify(data[:HEAD])
         words = f"is {what}, and no text" if what else f"is not UTF-8 text ({error}): save it as CSV in UTF-8"
         raise PellucidError(f"{path} {words}") from None
     delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)

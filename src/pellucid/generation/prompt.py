@@ -5,11 +5,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from typing import Literal, get_args
 
-from pellucid.arguments import instance, shown, text_of
+from pellucid.arguments import instance, shown, text_of, whole_number
 from pellucid.engine.options import option_named
 from pellucid.errors import PellucidError
 from pellucid.generation.mixin import GenerationMixin
+from pellucid.text.tokenizer import Tokenizer
+
+
+Role = Literal["task", "input", "output", "format"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,23 @@ FORMATS: dict[str, Format] = {
     "equals": Format("", " =", "\n"),  # paper, appendix G (translation): X = Y
     "qa": Format("Q: ", "\nA:", "\n\n"),  # paper, arithmetic (table 3.9): Q: ... / A: ...
     "code": Format("description: ", "\ncode:", "\n\n"),  # the article's React example
+    "plain": Format("", "", "\n"),  # inputs that bring their own separator, as those of fine-tuning files do
 }
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSegment:
+    """A part of a prompt's text.
+
+    Attributes:
+        part: 0 is the task, 1 to k are the examples, k + 1 is the query.
+        role: "task"; "input" or "output" of an example, the query's input; "format": what the format puts around them.
+        text: never empty.
+    """
+
+    part: int
+    role: Role
+    text: str
 
 
 @dataclass(frozen=True)
@@ -79,11 +102,35 @@ class Prompt:
     @property
     def text(self) -> str:
         """The whole prompt."""
+        return "".join(segment.text for segment in self.segments())
+
+    def segments(self) -> list[PromptSegment]:
+        """The prompt's text in parts, each with what it is; joined they are `text`."""
         shape = FORMATS[self.format]
-        parts = [self.task] if self.task else []
-        parts += [f"{shape.before}{given}{shape.between} {answer}" for given, answer in self.examples]
-        parts.append(f"{shape.before}{self.query}{shape.between}")
-        return shape.separator.join(parts)
+        parts: list[tuple[int, Role, str]] = []
+        if self.task:
+            parts += [(0, "task", self.task), (0, "format", shape.separator)]
+        for number, (given, answer) in enumerate(self.examples, start=1):
+            parts += [
+                (number, "format", shape.before), (number, "input", given), (number, "format", f"{shape.between} "),
+                (number, "output", answer), (number, "format", shape.separator),
+            ]  # fmt: skip
+        last = len(self.examples) + 1
+        parts += [(last, "format", shape.before), (last, "input", self.query), (last, "format", shape.between)]
+        return [PromptSegment(*part) for part in parts if part[2]]
+
+    def shots(self, count: int) -> "Prompt":
+        """The same prompt with its first `count` examples, 0 to all of them.
+
+        Raises:
+            PellucidError: there are fewer examples.
+        """
+        count = whole_number("count", count, 0)
+        if count > (there := len(self.examples)):
+            raise PellucidError(
+                f"{shown(count)} shots need as many examples, and there are {there}: add some, or ask for fewer (a lower count)"
+            )
+        return replace(self, examples=self.examples[:count])
 
     def fitted(self, model: GenerationMixin, *, max_tokens: int = 64) -> "Prompt":
         """The same prompt with as many examples, counted from the first, as leave room for an answer.
@@ -122,12 +169,33 @@ class Prompt:
             PellucidError: an empty answer, or a model without a tokenizer.
         """
         instance("model", model, GenerationMixin, "a model (pellucid.load(...))")
-        if not text_of("answer", answer).strip():
-            raise PellucidError(f"an answer must be text, and not empty; got {answer!r}")
-        tokenizer = model.require_tokenizer()
-        alone, whole = tokenizer.encode_prompt(self.text), tokenizer.encode_prompt(f"{self.text} {answer}")
-        same = next((i for i, (a, b) in enumerate(zip(alone, whole, strict=False)) if a != b), min(len(alone), len(whole)))
-        return whole, same
+        return encode_answered(self, answer, model.require_tokenizer())
+
+
+def encode_answered(prompt: Prompt, answer: str, tokenizer: Tokenizer) -> tuple[list[int], int]:
+    """`Prompt.answered` with a tokenizer in place of the model."""
+    if not text_of("answer", answer).strip():
+        raise PellucidError(f"an answer must be text, and not empty; got {shown(answer)}")
+    alone, whole = tokenizer.encode_prompt(prompt.text), tokenizer.encode_prompt(f"{prompt.text} {answer}")
+    same = next((i for i, (a, b) in enumerate(zip(alone, whole, strict=False)) if a != b), min(len(alone), len(whole)))
+    return whole, same
+
+
+def token_labels(prompt: Prompt, tokenizer: Tokenizer) -> list[tuple[int, Role]]:
+    """The part and the role (`PromptSegment`) of each token of a prompt: those of the segment that its last byte is in.
+
+    A token that begins every prompt of the tokenizer (and the space that one may put first) belongs to the first segment.
+    """
+    segments = prompt.segments()
+    ends = list(accumulate(len(segment.text.encode()) for segment in segments))
+    lengths = [len(tokenizer.token_bytes(token)) for token in tokenizer.encode_prompt(prompt.text)]
+    extra = sum(lengths) - ends[-1]
+    found, place = list[tuple[int, Role]](), 0
+    for end in accumulate(lengths):
+        while place < len(segments) - 1 and end - extra > ends[place]:
+            place += 1
+        found.append((segments[place].part, segments[place].role))
+    return found
 
 
 def _pairs(name: str, given: object) -> tuple[tuple[str, str], ...]:

@@ -1,11 +1,12 @@
 """What needs a model and a record together: recorders, views computed from activations, verifying.
 
-In: a model and a prompt (`xray`); a run that trains (`TrainingRecorder`) or has ended (`record_finetuning`); a record with its
-model or run (`verify`). Out: a `Record`; a record file in the run directory; a `Report`.
+In: a model and a prompt (`xray`, `prime`); a run that trains (`TrainingRecorder`) or has ended (`record_finetuning`); a record
+with its model or run (`verify`). Out: a `Record`; a record file in the run directory; a `Report`.
 
 Generations: read `tap` (activations kept while the model runs), `formulas` (views computed from them), `capture` (`xray`: both,
-written as a record). Runs: `training_stats` (formulas), `training_recorder` (what is kept at which steps), `training_chunks`
-(the run's files as a record), `finetuning_recorder`. Then `verify/`.
+written as a record), `priming` (`prime`: one question after different numbers of examples). Runs: `training_stats` (formulas),
+`training_recorder` (what is kept at which steps), `training_chunks` (the run's files as a record), `finetuning_recorder`. Then
+`verify/`.
 """
 
 from pellucid.interpret.capture import KEEP, xray

@@ -5,7 +5,7 @@ T positions, C width, H heads, L blocks, S steps, K candidates of a step, J of t
 
 from collections import abc
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from time import perf_counter
 from typing import Any, Literal, get_args
@@ -139,11 +139,7 @@ def capture_generation(
     Raises:
         PellucidError: the model was changed so that what is to be kept cannot be seen.
     """
-    if len(model.h) != model.config.n_layers:
-        raise PellucidError(
-            f"h holds {len(model.h)} blocks, but the config states n_layers {model.config.n_layers}: an x-ray records "
-            "one for each; move the weights into a GPT of the config that they have"
-        )
+    check_blocks(model)
     tap = ActivationTap(model.config.n_layers, keep, clock=model.wte.weight.device.type == "cpu")
     runner = _LogitsRunner(torch_runner(model, tap))
     engine = Engine(runner, tokenizer=sequence.tokenizer, end_of_text=sequence.end_ids, chunk=model.config.n_ctx)
@@ -158,19 +154,32 @@ def capture_generation(
         if sequence.error is not None:
             raise sequence.error
         if not steps and (missing := tap.missing()) is not None:
-            block, group = missing
-            inside = group == "attention" and isinstance(model.h[block], Block)
-            module, name = (model.h[block].attn, f"h.{block}.attn") if inside else (model.h[block], f"h.{block}")
-            raise PellucidError(
-                f"{name} is a {type(module).__name__} that hands nothing to the tap (`gpt.tap`), so {group!r} "
-                "cannot be recorded: leave it out of keep, or let its forward pass `tap` on to the module that it replaced"
-            )
+            raise hidden_from_tap(model, *missing)
         ((_, token),) = drawn
         u = uniform(sequence.options.seed, SAMPLE_INDEX, token.position)
         steps.append(step_distribution(runner.logits, sequence.options, u, token.id, candidates, counts))
         if on_token is not None:
             on_token(token, steps[-1])
     return CapturedGeneration(tap, steps, times, runner.cache_bytes, runner.cached)
+
+
+def check_blocks(model: GPT) -> None:
+    """Raises PellucidError for a model with another number of blocks than its config states."""
+    if len(model.h) != model.config.n_layers:
+        raise PellucidError(
+            f"h holds {len(model.h)} blocks, but the config states n_layers {model.config.n_layers}: a record has "
+            "one for each; move the weights into a GPT of the config that they have"
+        )
+
+
+def hidden_from_tap(model: GPT, block: int, group: str) -> PellucidError:
+    """The error of a module that does not show the tap what is to be kept (`ActivationTap.missing`)."""
+    inside = group == "attention" and isinstance(model.h[block], Block)
+    module, name = (model.h[block].attn, f"h.{block}.attn") if inside else (model.h[block], f"h.{block}")
+    return PellucidError(
+        f"{name} is a {type(module).__name__} that hands nothing to the tap (`gpt.tap`), so {group!r} "
+        "cannot be recorded: leave it out of keep, or let its forward pass `tap` on to the module that it replaced"
+    )
 
 
 class _LogitsRunner:
@@ -305,6 +314,14 @@ def _array(tensor: Tensor) -> Any:
 
 def _provenance(model: GPT, sequence: Sequence) -> Provenance:
     options = sequence.options
+    return replace(
+        model_provenance(model), seed=options.seed, prompt_ids=tuple(sequence.prompt),
+        sampling=options.recorded() | {"sample": SAMPLE_INDEX},
+    )  # fmt: skip
+
+
+def model_provenance(model: GPT) -> Provenance:
+    """What a record states of the model that it was made with, and of the machine."""
     machine = describe_machine() | {"threads": torch.get_num_threads(), "device": str(model.wte.weight.device)}
     if (change := find_change(model)) is not None:
         machine["model_change"] = change.reason
@@ -315,8 +332,5 @@ def _provenance(model: GPT, sequence: Sequence) -> Provenance:
         parameters=model.config.parameters(),
         dtype=str(model.wte.weight.dtype).removeprefix("torch."),
         tokenizer=model.tokenizer.fingerprint if model.tokenizer else None,
-        seed=options.seed,
-        prompt_ids=tuple(sequence.prompt),
-        sampling=options.recorded() | {"sample": SAMPLE_INDEX},
         machine=machine,
-    )  # fmt: skip
+    )

@@ -40,15 +40,14 @@ def attention_weights(q: Tensor, k: Tensor, pattern: Pattern, compressor: Compre
     by the definition that those kernels are tested against (`gpt.attention.masked_attention`), and agree up to rounding.
 
     Args:
-        q, k: (H, T, D), of all positions from the first.
+        q: (H, Q, D), of the newest Q positions. k: (H, T, D), of all positions from the first.
         compressor: the block's own, where its pattern is compressed. The weight of a key made of several positions stands at
             the last of them; the rest of a row's sum of 1 is the weight of the empty key.
 
     Returns:
-        (H, T, T) float32, query by key.
+        (H, Q, T) float32, query by key.
     """
-    positions = q.shape[-2]
-    mask = visible_mask(pattern, positions, positions, q.device, heads=len(q))
+    mask = visible_mask(pattern, q.shape[-2], k.shape[-2], q.device, heads=len(q))
     empty = torch.full((*q.shape[:2], 1), LOWEST, device=q.device)  # the score of a key that is masked everywhere
     if isinstance(pattern, Compressed):
         assert compressor is not None

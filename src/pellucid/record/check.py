@@ -69,7 +69,7 @@ def _compare(record: Record, partial: bool) -> tuple[dict[str, int], list[str]]:
     if type(vocab_size) is int:
         lists = (("K", 1), ("J", 1), ("I", 0))
         problems += [f"a list of {sizes[letter]:,} of {vocab_size:,} tokens is not possible"
-                     for letter, least in lists if not least <= sizes.get(letter, least) <= vocab_size]  # fmt: skip
+                     for letter, least in lists if letter in sizes and not least <= sizes[letter] <= vocab_size]  # fmt: skip
     if {"P", "S", "T"} <= sizes.keys() and sizes["P"] + sizes["S"] - sizes["T"] not in (0, 1):
         problems.append(f"{sizes['T']} positions cannot come of {sizes['P']} tokens and {sizes['S']} drawn ones")
     if {"P", "S", "A"} <= sizes.keys() and sizes["P"] + sizes["S"] - 1 != sizes["A"]:

@@ -6,6 +6,7 @@ from math import isfinite, prod
 from re import fullmatch
 from typing import Any, Literal, Self, get_args
 
+from pellucid.arguments import shown
 from pellucid.record.encoding import (
     ENCODINGS,
     MAX_CHUNK_BYTES,
@@ -60,7 +61,7 @@ class ChunkEntry:
     def __post_init__(self) -> None:
         problem = self._problem()
         if problem:
-            raise ValueError(f"chunk {self.name!r} {problem}")
+            raise ValueError(f"chunk {shown(self.name)} {problem}")
 
     def _problem(self) -> str | None:
         """Why the entry is not valid; None where it is."""
@@ -68,11 +69,11 @@ class ChunkEntry:
         if not valid_name(self.name):
             return "has no valid name"
         if self.dtype not in NUMBERS and self.dtype not in TEXTS:
-            return f"has the unknown dtype {self.dtype!r}"
+            return f"has the unknown dtype {shown(self.dtype)}"
         if self.encoding not in ENCODINGS or not allowed(self.encoding, self.dtype, self.shape):
-            return f"cannot have the encoding {self.encoding!r}"
+            return f"cannot have the encoding {shown(self.encoding)}"
         if self.truth not in TRUTHS:
-            return f"has the unknown truth class {self.truth!r}"
+            return f"has the unknown truth class {shown(self.truth)}"
         if not all(type(size) is int and size >= 0 for size in sizes) or len(self.shape) > 32:
             return "has no valid shape or size"
         if self.dtype in TEXTS:
@@ -138,14 +139,14 @@ class ChunkEntry:
             and _is_scale(known.get("scale"))
         )
         if not good:
-            raise ValueError(f"chunk {name!r} has a field of the wrong type")
+            raise ValueError(f"chunk {shown(name)} has a field of the wrong type")
         try:
             known["shape"] = tuple(known["shape"])
             if known.get("scale") is not None:
                 known["scale"] = tuple(float(end) for end in known["scale"])
             return cls(**known)
         except (TypeError, OverflowError) as error:  # a field without a default is missing; a number past all floats
-            raise ValueError(f"chunk {name!r} lacks a field") from error
+            raise ValueError(f"chunk {shown(name)} lacks a field") from error
 
 
 def _is_scale(value: Any) -> bool:

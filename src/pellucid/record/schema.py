@@ -1,4 +1,4 @@
-"""The chunks of the three kinds of record, as data: names, shapes, dtypes, meanings, truth classes.
+"""The chunks of the four kinds of record, as data: names, shapes, dtypes, meanings, truth classes.
 
 Shape letters; a letter stands for one number in the whole record, "X+1" for one more, "?" for any:
 
@@ -10,6 +10,8 @@ Shape letters; a letter stands for one number in the whole record, "X+1" for one
     N steps of the run          M recorded steps ("moments"), spaced by their logarithm
     Q weight matrices           W positions of the fixed window    X positions of the example     E held-out measurements
     R tokens of the stretch     Z windows in it, or in the general text                G positions of each
+    B prompts, of other numbers of examples                     O tokens of all of them together
+    V tokens of the right answer
 
 `{level}` counts the L + 1 inputs of blocks, the last being the last block's output, before the final LayerNorm; `{block}`
 the L blocks; `{matrix}` stands for a weight matrix's name, such as `h.0.attn.c_attn` (`GPTConfig.matrices()`).
@@ -225,7 +227,34 @@ _FINETUNING = (
              optional=True),
 )  # fmt: skip
 
-SCHEMA: dict[Kind, tuple[ChunkSpec, ...]] = {"generation": _GENERATION, "training": _TRAINING, "finetuning": _FINETUNING}
+# One question after different numbers of examples: B prompts, whose tokens stand one prompt after the other. The answer's place
+# is that of a prompt's last token, whose output is the answer's first token.
+_PRIMING = (
+    *_PIECES,
+    _json("priming/prompt", "given",
+          "the texts: {task, examples: a list of {prompt, completion}, query, answer, format}; the answer is the right one"),
+    _numbers("priming/shots", "int32", ("B",), "given", "how many of the examples each prompt has, the first ones", "examples"),
+    _numbers("priming/ids", "int32", ("O",), "given", "the tokens of all prompts, one prompt after the other"),
+    _numbers("priming/starts", "int32", ("B+1",), "given", "where each prompt begins in priming/ids, and where the last ends"),
+    _numbers("priming/parts", "int32", ("O",), "given",
+             "the part of its prompt that each token belongs to: 0 the task, 1 to k the examples, k + 1 the query"),
+    _numbers("priming/roles", "uint8", ("O",), "given",
+             "what each token is in its part: 0 task, 1 input, 2 output of an example, 3 put there by the format"),
+    _numbers("priming/answer_ids", "int32", ("V",), "given", "the tokens of the right answer"),
+    _numbers("priming/logprobs", "float32", ("B", "V"), "derived",
+             "log-probability of each token of the right answer after each prompt and the answer's tokens before it", "nats"),
+    _numbers("priming/topk_ids", "int32", ("B", "K"), "derived", "the likeliest first tokens of an answer, likeliest first"),
+    _numbers("priming/topk_logprobs", "float32", ("B", "K"), "derived", "their log-probabilities", "nats"),
+    _numbers("priming/greedy_ids", "int32", ("B", "V"), "derived",
+             "the answer at temperature 0, as many tokens as the right one has; nothing ends it earlier"),
+    _numbers("priming/greedy_logprobs", "float32", ("B", "V"), "derived", "their log-probabilities", "nats"),
+    _numbers("priming/attention/{block}", "float16|float32", ("H", "O"), "derived",
+             "attention weights of each prompt's last token on all tokens of its prompt; 0 for those that it does not see"),
+)  # fmt: skip
+
+SCHEMA: dict[Kind, tuple[ChunkSpec, ...]] = {
+    "generation": _GENERATION, "training": _TRAINING, "finetuning": _FINETUNING, "priming": _PRIMING,
+}  # fmt: skip
 assert tuple(SCHEMA) == KINDS
 
 

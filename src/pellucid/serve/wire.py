@@ -67,11 +67,11 @@ class RecordInfo(TypedDict):
     title: str  #: Name of its file, preceded by that of its run if it has one.
     url: NotRequired[str]  #: Address of its bytes, which answers byte ranges; absent in a static page.
     bytes: NotRequired[int]  #: Size of its file, in bytes.
-    kind: NotRequired[str]  #: "generation", "training" or "finetuning".
+    kind: NotRequired[str]  #: "generation", "training", "finetuning" or "priming".
     model: NotRequired[str]  #: Fingerprint of the model's weights.
     figures: NotRequired[list[str]]  #: Names of the figures that `/api/figures` draws from it.
     shape: NotRequired[ModelShape]  #: Shape of its model.
-    text: NotRequired[str]  #: Of a generation: the first characters of prompt and answer, on one line.
+    text: NotRequired[str]  #: On one line, of a generation the beginning of prompt and answer; of a priming its question.
     tracks: NotRequired[int]  #: Of a generation: number of tokens, prompt and answer together.
     problem: NotRequired[str]  #: Why it cannot be read; absent where it can.
 

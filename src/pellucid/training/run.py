@@ -202,7 +202,7 @@ def run_job(
     """
     planned_seed, record = seed_of(seed), flag("record", record)
     callable_of("stop", stop)
-    if not isinstance(observers, Sequence) or isinstance(observers, str):
+    if not isinstance(observers, Sequence):
         raise PellucidError(f"observers must be a list of functions, not {shown(observers)}")
     for observer in observers:
         callable_of("an observer", observer)

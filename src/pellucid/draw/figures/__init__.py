@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 GENERATION = 'pellucid xray "Once upon a time" --out tale.pellucid'
 TRAINING = "pellucid train TEXT --out RUN"
+PRIMING = "pellucid prime FILE --out RECORD"
 FINETUNING = "pellucid finetune EXAMPLES.jsonl --out RUN"
 
 
@@ -106,6 +107,10 @@ _ALL = (
     Figure(
         name="xray", kind="generation", command=GENERATION,
         about="every token on its way up the blocks: what the model would say at each level, what is kept, what is fed back",
+    ),
+    Figure(
+        name="priming", kind="priming", command=PRIMING,
+        about="one question after no, one and some examples: how likely the right answer is, and what is read of the examples",
     ),
     Figure(
         name="finetuning", kind="finetuning", command=FINETUNING,

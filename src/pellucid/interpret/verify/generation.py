@@ -56,7 +56,7 @@ from pellucid.interpret.verify.difference import (
     row_ranges,
     stacked,
 )
-from pellucid.interpret.verify.identity import NOISE
+from pellucid.interpret.verify.identity import NOISE, UPCAST_NOISE
 from pellucid.interpret.verify.report import ChunkResult, WordResult, unknown_chunk
 from pellucid.interpret.verify.steps import STEPS, StepVerifier
 from pellucid.interpret.verify.vectors import NEAREST_IDS, VectorVerifier
@@ -65,10 +65,8 @@ from pellucid.record import Record
 from pellucid.record.check import named_specs
 from pellucid.record.triangle import SUM_ERROR, TOTAL_ERROR, rounding_error
 from pellucid.runtime.kv_cache import kv_cache_bytes
-from pellucid.runtime.module_changes import find_change
 
 
-_UPCAST_NOISE = 2.0**-15  # of float32
 _LENS = tuple(f"generation/lens/{name}" for name in ("ids", "logprobs", "next_ranks", "next_logprobs"))
 
 
@@ -81,7 +79,7 @@ class GenerationVerifier:
     """
 
     def __init__(self, record: Record, model: GPT, upcast: GPT | None, ids: list[int], options: SamplingOptions) -> None:
-        self.record, self.model, self.noise = record, model, NOISE[record.provenance.dtype] or _UPCAST_NOISE
+        self.record, self.model, self.noise = record, model, NOISE[record.provenance.dtype] or UPCAST_NOISE
         self.prompt = len(record["generation/prompt_ids"])
         self.positions = max([len(ids) - 1, *(record.entry(name).logical_shape[axis] for name, axis in _positions(record))])
         self.computed = Activations(model, ids, self.prompt, self.positions)
@@ -141,13 +139,6 @@ class GenerationVerifier:
         for name in self.record.names("generation/attention/"):
             if (scale := self.record.entry(name).scale) is not None:
                 yield compared(f"{name}: scale", scale, (0.0, 1.0))
-
-    def change_words(self) -> Iterator[WordResult]:
-        """What was changed of the model beside its parameters, where the record or the model states something."""
-        stated, found = (self.record.provenance.machine or {}).get("model_change"), find_change(self.model)
-        reason = None if found is None else found.reason
-        if stated is not None or reason is not None:
-            yield compared("provenance/machine/model_change", stated, reason)
 
     # Inside the model.
 

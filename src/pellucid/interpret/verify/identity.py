@@ -21,6 +21,7 @@ from pellucid.runs.plan import Plan
 # Relative error of a logit by the dtype in which the recorded model computed. A choice: measured on the embedded and on random
 # models, float32 stays below a tenth of its allowance. None: of fewer bits the error depends on the model; it is measured as
 # the difference between computing in that dtype and in float32.
+UPCAST_NOISE = 2.0**-15  # of float32
 NOISE = {"float64": 2.0**-15, "float32": 2.0**-15, "float16": None, "bfloat16": None}
 
 

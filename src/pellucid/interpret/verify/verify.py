@@ -1,11 +1,12 @@
 """`verify(record, model)`: recomputes a record's numbers and compares them.
 
-The formulas and tolerances are in the module of each kind: `generation`, `training`, `finetuning`.
+The formulas and tolerances are in the module of each kind: `generation`, `priming`, `training`, `finetuning`.
 """
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from pellucid.arguments import instance, path_of
 from pellucid.errors import PellucidError
@@ -15,10 +16,11 @@ from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.interpret.verify.finetuning import FinetuningVerifier
 from pellucid.interpret.verify.generation import GenerationVerifier
 from pellucid.interpret.verify.identity import NOISE, recorded_model, tokens_and_options
+from pellucid.interpret.verify.priming import PrimingVerifier
 from pellucid.interpret.verify.report import ChunkResult, Report, WordResult
 from pellucid.interpret.verify.sampling_words import sampling_words
 from pellucid.interpret.verify.training import TrainingVerifier
-from pellucid.interpret.verify.words import chunk_words, header_words, provenance_words
+from pellucid.interpret.verify.words import change_words, chunk_words, header_words, provenance_words
 from pellucid.record import Record, check, open_record
 from pellucid.runtime.inference_mode import inference_mode
 
@@ -32,8 +34,8 @@ def verify(
 
     Args:
         record: open, or a record's file.
-        model: of a generation, the recorded model (in any dtype that converts to the recorded one) or anything that `load`
-            takes. Of a run, its directory; default: the directory that the record's file is in.
+        model: of a generation or a priming, the recorded model (in any dtype that converts to the recorded one) or anything
+            that `load` takes. Of a run, its directory; default: the directory that the record's file is in.
         on_progress: called with a line before each part that may take long: of a training record, each of its weights.
 
     Returns:
@@ -54,6 +56,8 @@ def verify(
     check(record, partial=True)
     if record.kind == "generation":
         chunks, words = _generation(record, model)
+    elif record.kind == "priming":
+        chunks, words = _priming(record, model)
     elif record.kind == "training":
         verifier = TrainingVerifier(record, _run_directory(record, model), on_progress)
         chunks, words = verifier.results(), verifier.words()
@@ -69,31 +73,61 @@ def verify(
 
 
 def _generation(record: Record, model: GPT | str | Path | None) -> tuple[tuple[ChunkResult, ...], tuple[WordResult, ...]]:
-    if model is None:
-        raise PellucidError("a generation record is verified with its model: name it, as in record.verify(model)")
-    loaded = model if isinstance(model, GPT) else load(model)
-    recorded = recorded_model(record, loaded)
-    upcast = None if NOISE[record.provenance.dtype] else recorded.copy().float()
+    loaded, recorded, upcast = _models(record, model)
     ids, options = tokens_and_options(record, loaded)
-    named = record.provenance
-    sources = {name: getattr(named, name) for name in ("model", "config", "parameters", "prompt_ids")}  # were compared
-    if recorded is loaded:  # else it was converted to the dtype that the record states, which nothing confirms
-        sources["dtype"] = named.dtype
-    if loaded.tokenizer is not None:
-        sources["tokenizer"] = loaded.tokenizer.fingerprint
-    with ExitStack() as modes:  # each mode is left in the reverse order
-        for each in (recorded, upcast):
-            if each is not None:
-                modes.enter_context(inference_mode(each))
+    sources = _sources(record, loaded, recorded) | {"prompt_ids": record.provenance.prompt_ids}  # was compared
+    with _inference(recorded, upcast):
         verifier = GenerationVerifier(record, recorded, upcast, ids, options)
         words = (
             *provenance_words(record, sources, loaded.config),
             *sampling_words(record, loaded, verifier.steps),
             *chunk_words(record, verifier.sources()),
             *verifier.scale_words(),
-            *verifier.change_words(),
+            *change_words(record, recorded),
         )
         return tuple(verifier.result(name) for name in record), words
+
+
+def _priming(record: Record, model: GPT | str | Path | None) -> tuple[tuple[ChunkResult, ...], tuple[WordResult, ...]]:
+    loaded, recorded, upcast = _models(record, model)
+    with _inference(recorded, upcast):
+        verifier = PrimingVerifier(record, recorded, upcast, loaded.tokenizer)
+        words = (
+            *provenance_words(record, _sources(record, loaded, recorded), loaded.config),
+            *chunk_words(record, verifier.sources()),
+            *change_words(record, recorded),
+        )
+        return tuple(verifier.result(name) for name in record), words
+
+
+def _models(record: Record, model: GPT | str | Path | None) -> tuple[GPT, GPT, GPT | None]:
+    """The model that was given, the recorded one, and that in float32 where it computed in fewer bits."""
+    if model is None:
+        raise PellucidError(f"a {record.kind} record is verified with its model: name it, as in record.verify(model)")
+    loaded = model if isinstance(model, GPT) else load(model)
+    recorded = recorded_model(record, loaded)
+    return loaded, recorded, None if NOISE[record.provenance.dtype] else recorded.copy().float()
+
+
+def _sources(record: Record, loaded: GPT, recorded: GPT) -> dict[str, Any]:
+    """What the provenance must state of the model; the first three were compared by `recorded_model`."""
+    named = record.provenance
+    sources: dict[str, Any] = {name: getattr(named, name) for name in ("model", "config", "parameters")}
+    if recorded is loaded:  # else it was converted to the dtype that the record states, which nothing confirms
+        sources["dtype"] = named.dtype
+    if loaded.tokenizer is not None:
+        sources["tokenizer"] = loaded.tokenizer.fingerprint
+    return sources
+
+
+@contextmanager
+def _inference(*models: GPT | None) -> Iterator[None]:
+    """Inference mode of several models; each is left in the reverse order."""
+    with ExitStack() as modes:
+        for each in models:
+            if each is not None:
+                modes.enter_context(inference_mode(each))
+        yield
 
 
 def _run_directory(record: Record, model: GPT | str | Path | None) -> Path:

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
+from pellucid.generation.model import GPT
 from pellucid.gpt.config import GPTConfig
 from pellucid.interpret.verify.difference import same_json
 from pellucid.interpret.verify.report import WordResult
 from pellucid.record import ChunkEntry, Provenance, Record
 from pellucid.record.check import named_specs
 from pellucid.record.versions import SCHEMA_VERSION
+from pellucid.runtime.module_changes import find_change
 
 
 _HEADER = ("format", "schema", "kind", "provenance", "chunks")
@@ -70,6 +72,14 @@ def chunk_words(record: Record, sources: Mapping[str, Mapping[str, Any]]) -> Ite
         yield compared(f"{name}: unit", entry.unit, spec.unit, otherwise=otherwise)
         source = None if entry.source is None else dict(entry.source)
         yield compared(f"{name}: source", source, sources.get(name), otherwise=otherwise)
+
+
+def change_words(record: Record, model: GPT) -> Iterator[WordResult]:
+    """What was changed of the model beside its parameters, where the record or the model states something."""
+    stated, found = (record.provenance.machine or {}).get("model_change"), find_change(model)
+    reason = None if found is None else found.reason
+    if stated is not None or reason is not None:
+        yield compared("provenance/machine/model_change", stated, reason)
 
 
 def compared(word: str, stated: Any, expected: Any, *, otherwise: Any = "differs", note: str = "") -> WordResult:

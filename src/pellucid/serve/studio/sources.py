@@ -227,7 +227,7 @@ class SourceCatalog:
 
 
 def describe_record(record: Record, name: str, title: str) -> RecordInfo:
-    """The entry of a record in a list: its kind, the shape of its model and, of a generation, the text.
+    """The entry of a record in a list: its kind, the shape of its model and, of a generation or a priming, the text.
 
     The figures are those of its kind: whether it holds the chunks of one is known when that is drawn.
 
@@ -250,6 +250,10 @@ def describe_record(record: Record, name: str, title: str) -> RecordInfo:
         read, drawn = (record[f"generation/{part}"].tolist() for part in ("prompt_ids", "steps/drawn_ids"))
         text = b"".join(pieces.bytes_of(token) or b"" for token in (read + drawn)[:_TITLE]).decode("utf-8", "replace")
         found |= {"text": " ".join(text.split())[:_TITLE], "tracks": len(read) + len(drawn)}
+    if record.kind == "priming" and "priming/prompt" in record:
+        stated = record["priming/prompt"]
+        if isinstance(stated, dict) and isinstance(question := stated.get("query"), str):
+            found |= {"text": " ".join(question.split())[:_TITLE]}
     return found
 
 

@@ -1,0 +1,131 @@
+"""`pellucid prime`: asks one question after different numbers of examples."""
+
+import argparse
+import sys
+from math import exp
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from pellucid.generation.prompt import Prompt
+    from pellucid.record import Record
+    from pellucid.text.tokenizer import Tokenizer
+
+HELP = "ask one question after 0, 1 and more examples, and compare the answers"
+DESCRIPTION = """Puts a task, some examples and a question into one prompt, with a different number of examples each time, and
+shows how likely the model then finds the right answer, and what it would answer. No weight changes: the examples are only read.
+FILE is JSON, {"task": "...", "examples": [{"prompt": "...", "completion": "..."}, ...], "query": "...", "answer": "..."}, or
+lines of examples (JSONL), {"prompt": "...", "completion": "..."}, the last one being the question with its right answer.
+The record is what the figure `priming` is drawn from, and `pellucid verify` recomputes it."""
+EXAMPLE = "pellucid prime french.json --shots 0,1,8 --out french.pellucid"
+
+MOST_ANSWER = 200  # characters of an answer that a table shows
+_MOST_GAIN = 700.0  # nats: the largest whose factor is a number
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("file", metavar="FILE", help="task, examples, query and right answer, JSON or JSONL")
+    parser.add_argument(
+        "--shots", type=_numbers, metavar="LIST", help="numbers of examples (default: 0,1,8, or as many as FILE has)"
+    )
+    parser.add_argument("--out", metavar="RECORD", help="the record to write, such as french.pellucid")
+    parser.add_argument("-m", "--model", default="default", help="a model or run directory (default: the embedded model)")
+    parser.add_argument("--format", metavar="NAME", help="format of the prompt: arrow, equals, qa, code or plain")
+    parser.add_argument("--candidates", type=int, default=10, metavar="K", help="likeliest first tokens listed (default 10)")
+    parser.add_argument(
+        "--record-dtype", choices=("float16", "float32"), default="float16", help="of attention weights (default float16)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers, such as 0,1,8") from None
+    if min(found) < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} holds a number below 0")
+    return found
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    from pathlib import Path
+
+    from pellucid.cli.output import command, print_json, shown_path
+    from pellucid.files import check_target, replaces
+    from pellucid.generation.load import load
+    from pellucid.generation.prompt_file import read_prompt
+    from pellucid.interpret.priming import prime
+
+    if args.out is not None:
+        check_target(args.out, what="the record")
+    prompt, answer = read_prompt(args.file, format=args.format)
+    model = load(args.model)
+    record = prime(
+        model, prompt, answer=answer, shots=args.shots, candidates=args.candidates, record_dtype=args.record_dtype
+    )  # fmt: skip
+    tokenizer = model.require_tokenizer()
+    rows = _rows(record, tokenizer)
+    kept = args.out is not None and replaces(args.out)
+    if args.out is not None:
+        record.save(args.out)
+    if args.json:
+        print_json({
+            "query": prompt.query, "answer": answer, "answer_ids": record["priming/answer_ids"].tolist(),
+            "format": prompt.format, "shots": rows, "model": record.provenance.model, "record": args.out,
+        })  # fmt: skip
+    out = sys.stderr if args.json or (args.out is not None and not kept) else sys.stdout
+    print(_table(prompt, answer, rows), file=out)
+    if kept:
+        size = Path(args.out).stat().st_size
+        print(f"{shown_path(args.out)}: {len(rows)} prompts, {len(record)} chunks, {size:,} bytes", file=out)
+        named = [] if args.model == "default" else ["-m", Path(args.model) if args.model[:1] == "-" else args.model]
+        print(f"check it with: {command('verify', Path(args.out), *named)}", file=out)
+        print(f"draw it with: {command('figures', Path(args.out), '--out', 'pictures', '--only', 'priming')}", file=out)
+    return 0
+
+
+def _rows(record: "Record", tokenizer: "Tokenizer") -> list[dict[str, Any]]:
+    """What each prompt gave, as plain values."""
+    starts = record["priming/starts"].tolist()
+    rows = []
+    for i, count in enumerate(record["priming/shots"].tolist()):
+        logprobs, greedy = record["priming/logprobs"][i].tolist(), record["priming/greedy_ids"][i].tolist()
+        rows.append({
+            "shots": count, "prompt_tokens": starts[i + 1] - starts[i], "logprobs": logprobs, "logprob": sum(logprobs),
+            "probability": exp(sum(logprobs)), "greedy": tokenizer.decode(greedy), "greedy_ids": greedy,
+            "right": greedy == record["priming/answer_ids"].tolist(),
+        })  # fmt: skip
+    return rows
+
+
+def _table(prompt: "Prompt", answer: str, rows: list[dict[str, Any]]) -> str:
+    """The table, and in words whether the examples helped. What is as wide as it likes stands last in its line."""
+    lines = [f"question: {_line(prompt.query)}", f"right answer: {_line(answer)}", ""]
+    lines.append(f"{'shots':>5}  {'tokens':>6}  {'right answer':>12}  greedy answer")
+    for row in rows:
+        mark = "  (right)" if row["right"] else ""
+        chance = f"{row['probability']:.3g}"
+        lines.append(f"{row['shots']:>5}  {row['prompt_tokens']:>6,}  {chance:>12}  {_line(row['greedy'])}{mark}")
+    return "\n".join([*lines, "", _verdict(rows)])
+
+
+def _line(text: str) -> str:
+    """A text in one line: line breaks and control characters as escapes, and not too long."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text).strip()
+    return shown if len(shown) <= MOST_ANSWER else f"{shown[:MOST_ANSWER]}..."
+
+
+def _verdict(rows: list[dict[str, Any]]) -> str:
+    """Whether the right answer is likelier with the most examples than with the fewest."""
+    first, last = rows[0], rows[-1]
+    if first is last:
+        return "One number of examples: name several (--shots 0,1,8) to see whether examples help."
+    most, fewest, p, q = last["shots"], first["shots"], f"{last['probability']:.3g}", f"{first['probability']:.3g}"
+    gain = last["logprob"] - first["logprob"]
+    if gain > 0:
+        factor = f"{exp(min(gain, _MOST_GAIN)):.3g}"
+        return f"With {most} examples the right answer is {factor} times as likely as with {fewest}: {p} against {q}."
+    return f"The examples did not help: with {most} the right answer has the probability {p}, with {fewest} it has {q}."

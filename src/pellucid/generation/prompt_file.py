@@ -1,0 +1,118 @@
+"""Reading few-shot prompts with their right answers from files, JSON or JSONL. No torch here.
+
+A JSON object states everything:
+
+    {"task": "Translate English to French:", "format": "arrow",
+     "examples": [{"prompt": "sea otter", "completion": "loutre de mer"}], "query": "cheese", "answer": "fromage"}
+
+`task`, `format` and `examples` may be left out. Lines of examples (JSONL, as for fine-tuning), or a JSON array of them, have no
+task, and the last one is the query with its right answer:
+
+    {"prompt": "sea otter", "completion": "loutre de mer"}
+    {"prompt": "cheese", "completion": "fromage"}
+
+Whitespace around completions is left out: the format writes the space before one and the separator after it. Without `format`
+it is "plain" where a completion begins with whitespace, as those of fine-tuning files do, whose prompts bring their own
+separator ("cheese =>"); else "arrow".
+"""
+
+import codecs
+from pathlib import Path
+from typing import Any
+
+from pellucid.arguments import path_of, shown
+from pellucid.errors import PellucidError
+from pellucid.generation.prompt import Prompt
+from pellucid.strict_json import MAX_BYTES, Fields, parse_json, read_bytes
+
+
+_FIELDS = frozenset(("task", "examples", "query", "answer", "format"))
+_EXAMPLE = '{"prompt": "...", "completion": "..."}'
+_OBJECT = f'{{"task": "...", "examples": [{_EXAMPLE}, ...], "query": "...", "answer": "..."}}'
+
+
+def read_prompt(path: str | Path, *, format: str | None = None) -> tuple[Prompt, str]:
+    """The prompt of a file with all its examples, and the right answer to its query.
+
+    Args:
+        format: a name in `FORMATS`, in place of the file's.
+
+    Raises:
+        PellucidError: no such file, not one of the forms above (the message names the line or the field), or as `Prompt`.
+    """
+    path = path_of("a file of examples", path)
+    try:
+        data = read_bytes(path, MAX_BYTES)
+    except FileNotFoundError:
+        raise PellucidError(f"no such file: {path}") from None
+    except OSError as error:
+        raise PellucidError(f"cannot read {path}: {error.strerror or error}") from None
+    try:
+        whole, problem = parse_json(data), None
+    except ValueError as error:
+        whole, problem = None, error
+    if isinstance(whole, dict) and not {"prompt", "completion"} & set(whole):
+        return _of_object(whole, path, format)
+    if isinstance(whole, dict):
+        rows = [(whole, f"{path}")]
+    elif isinstance(whole, list):
+        rows = [(row, f"{path}, example {number}") for number, row in enumerate(whole, start=1)]
+    else:
+        rows = _lines(data, path, problem)
+    return _of_examples(rows, path, format)
+
+
+def _lines(data: bytes, path: Path, problem: ValueError | None) -> list[tuple[Any, str]]:
+    """The value of each line that is not empty, and where it stands."""
+    rows = list[tuple[Any, str]]()
+    for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            rows.append((parse_json(line), where))
+        except ValueError as error:
+            if not rows and problem is not None:  # the first line is no JSON: the file is none of lines
+                raise PellucidError(f"{path}: {problem}; it should hold {_OBJECT}, or a line each, {_EXAMPLE}") from None
+            raise PellucidError(f"{where}: {error}") from None
+    return rows
+
+
+def _of_examples(rows: list[tuple[Any, str]], path: Path, format: str | None) -> tuple[Prompt, str]:
+    """Examples, of which the last is the query."""
+    if not rows:
+        raise PellucidError(f"{path} holds no examples: a line each, {_EXAMPLE}, the last one being the query")
+    pairs = [_pair(row, where) for row, where in rows]
+    *examples, (query, answer) = pairs
+    return _prompt("", examples, query, answer, format, path)
+
+
+def _of_object(values: dict[str, Any], path: Path, format: str | None) -> tuple[Prompt, str]:
+    fields = Fields(values, path)
+    fields.only(_FIELDS, f"it should read {_OBJECT}")
+    listed = fields.list("examples", [])
+    examples = [_pair(row, f"{path}, example {number}") for number, row in enumerate(listed, start=1)]
+    query, answer = fields.text("query"), fields.text("answer")
+    return _prompt(fields.text("task", ""), examples, query, answer, format or fields.text("format", None), path)
+
+
+def _pair(row: Any, where: str) -> tuple[str, str]:
+    """(input, output) of an example, as the file has it."""
+    fields = Fields(row, where)
+    fields.only(frozenset(("prompt", "completion")), f"an example reads {_EXAMPLE}")
+    return fields.text("prompt"), fields.text("completion")
+
+
+def _prompt(
+    task: str, examples: list[tuple[str, str]], query: str, answer: str, format: str | None, path: Path
+) -> tuple[Prompt, str]:
+    completions = [answer, *(output for _, output in examples)]
+    usual = "plain" if any(output[:1].isspace() for output in completions) else "arrow"
+    stripped = [(given, output.strip()) for given, output in examples]
+    try:
+        prompt = Prompt(task, stripped, query, usual if format is None else format)
+        if not answer.strip() or prompt.stop in answer.strip():
+            raise PellucidError(f"the answer {shown(answer)} is empty, or holds {prompt.stop!r}, which ends an answer")
+    except PellucidError as error:
+        raise PellucidError(f"{path}: {error}") from None
+    return prompt, answer.strip()
