@@ -49,6 +49,12 @@ def is_emoji(cluster: str) -> bool:
     return EMOJI_STYLE in cluster or 0x1F000 <= first <= 0x1FAFF
 
 
+def is_joined(cluster: str) -> bool:
+    """Whether a grapheme cluster is a printable character with marks, or others that a joiner joins to it, as in emoji."""
+    printable = cluster.replace(ZWJ, "").replace(ZWNJ, "").isprintable()
+    return len(cluster) > 1 and printable and not (is_mark(cluster[0]) or cluster[0] == " ")
+
+
 def first_columns(text: str, most: int) -> str:
     """As many grapheme clusters of the start of a text as fit in `most` columns."""
     return text[:most] if text.isascii() else "".join(_fitting(graphemes(text[: _enough(most)]), most))
