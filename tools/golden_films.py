@@ -21,7 +21,7 @@ from pellucid.draw import Path as Line
 from pellucid.draw.backends.svg import FONTS, reader_place, text_left
 from pellucid.draw.film.glyphs import path
 from pellucid.draw.film.keyframes import rounded
-from pellucid.draw.film.runs import text_runs
+from pellucid.draw.film.text_runs import text_runs
 from pellucid.draw.film.truetype import EM
 
 

@@ -15,7 +15,7 @@ from pellucid.draw import Film, FilmSegment, Text
 from pellucid.draw.backends import raster, svg
 from pellucid.draw.film.font import fit, text_width, wrap
 from pellucid.draw.film.glyphs import FILES, WIDE_BOX, glyph
-from pellucid.draw.film.runs import LONGEST, text_runs
+from pellucid.draw.film.text_runs import LONGEST, text_runs
 from pellucid.text.graphemes import graphemes
 
 

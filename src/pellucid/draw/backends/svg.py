@@ -1,8 +1,8 @@
 """A film's picture as SVG text: the same bytes on every machine.
 
 Letters are outlines from the bundled fonts, and look the same in every viewer. What those fonts lack is text that the reader's
-fonts draw in the width that the layout has for it (`film.runs`), or, for a renderer without fonts, outlines of Noto Sans SC
-and byte boxes. Matrices are PNGs written by `png`, numbers have two decimals at most. `<title>` and `<desc>` describe the
+fonts draw in the width that the layout has for it (`film.text_runs`), or, for a renderer without fonts, outlines of Noto Sans
+SC and byte boxes. Matrices are PNGs written by `png`, numbers have two decimals at most. `<title>` and `<desc>` describe the
 picture; a mark that shows a number of a record names it in `data-shows` and in its tooltip.
 """
 
@@ -19,7 +19,7 @@ from pellucid.draw.film.glyphs import byte_box, chinese_path, path, path_data
 from pellucid.draw.film.keyframes import rounded, text_of
 from pellucid.draw.film.palette import INK, LINE, PANEL
 from pellucid.draw.film.resolve import Primitive
-from pellucid.draw.film.runs import Run, text_runs
+from pellucid.draw.film.text_runs import TextRun, text_runs
 from pellucid.draw.film.truetype import EM
 
 
@@ -172,19 +172,19 @@ class Drawing:
         return f'<use href="#{name}" x="{at}"/>' if at else f'<use href="#{name}"/>'
 
 
-def text_left(primitive: Primitive, runs: Sequence[Run]) -> float:
+def text_left(primitive: Primitive, runs: Sequence[TextRun]) -> float:
     """Where a text begins."""
     width = sum(run.advance for run in runs) * primitive["size"] / EM
     return float(primitive["x"] - {"start": 0.0, "middle": width / 2, "end": width}[primitive["anchor"]])
 
 
-def reader_place(primitive: Primitive, run: Run, left: float, at: int) -> tuple[float, float]:
+def reader_place(primitive: Primitive, run: TextRun, left: float, at: int) -> tuple[float, float]:
     """The middle and the width of a run that the reader's fonts draw. at: where it begins, in thousandths of the size."""
     size = primitive["size"]
     return rounded(left + (at + run.advance / 2) * size / EM), rounded(run.length * size / EM)
 
 
-def _reader_text(primitive: Primitive, run: Run, left: float, at: int) -> str:
+def _reader_text(primitive: Primitive, run: TextRun, left: float, at: int) -> str:
     middle, width = map(text_of, reader_place(primitive, run, left, at))
     weight = f' font-weight="{primitive["weight"]}"' if primitive["weight"] != 400 else ""
     direction = "rtl" if run.right_to_left else "ltr"

@@ -12,7 +12,7 @@ from pellucid.draw.film.glyphs import advance, path
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Clip, Gradient, Group, Image, Matrix, Node, Path, Rect, Shows, Text
 from pellucid.draw.film.palette import table_bytes
-from pellucid.draw.film.runs import Run, is_plain, text_runs
+from pellucid.draw.film.text_runs import TextRun, is_plain, text_runs
 from pellucid.draw.film.truetype import EM
 from pellucid.errors import PellucidError
 from pellucid.strict_json import Fields, parse_json
@@ -92,9 +92,10 @@ TextRuns = dict[str, dict[str, list[str | tuple[str, float, float, bool]]]]
 def letters_of(films: Iterable[Film]) -> tuple[Glyphs, TextRuns]:
     """What some films' texts are drawn with.
 
-    Returns: The glyphs: "family-weight" -> character -> (advance, outline as SVG path data in 1/em, y upwards). And the runs
-        of the texts that are not drawn character by character: "family-weight" -> text -> its runs, each the key of a glyph,
-        or (text, advance, length, right to left), as `runs.Run`, for the reader's fonts.
+    Returns:
+        The glyphs: "family-weight" -> character -> (advance, outline as SVG path data in 1/em, y upwards). And the runs of the
+        texts that are not drawn character by character: "family-weight" -> text -> its runs, each the key of a glyph, or
+        (text, advance, length, right to left), as `text_runs.TextRun`, for the reader's fonts.
     """
     texts: dict[str, set[str]] = {}
     for node in (node for film in films for node in walk(film.nodes)):
@@ -115,7 +116,7 @@ def letters_of(films: Iterable[Film]) -> tuple[Glyphs, TextRuns]:
     return glyphs, text_runs_of
 
 
-def _run_json(run: Run) -> str | tuple[str, float, float, bool]:
+def _run_json(run: TextRun) -> str | tuple[str, float, float, bool]:
     return (run.text, run.advance, run.length, run.right_to_left) if run.length else run.text
 
 

@@ -1,14 +1,14 @@
 """Widths of texts, and texts cut or broken to a width: the same on every machine.
 
-A text's width is the sum of the advances of its runs (`runs`): no kerning, no ligatures (`tools/fonts.py` took those tables out
-of the bundled files). No text is cut inside what a reader sees as one character (`text.graphemes`).
+A text's width is the sum of the advances of its runs (`text_runs`): no kerning, no ligatures (`tools/fonts.py` took those
+tables out of the bundled files). No text is cut inside what a reader sees as one character (`text.graphemes`).
 """
 
 from bisect import bisect_right
 from itertools import accumulate
 
 from pellucid.draw.film.glyphs import advance
-from pellucid.draw.film.runs import is_plain, text_runs
+from pellucid.draw.film.text_runs import is_plain, text_runs
 from pellucid.draw.film.truetype import EM
 from pellucid.errors import PellucidError
 from pellucid.text.graphemes import graphemes, is_wide

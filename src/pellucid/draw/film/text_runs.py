@@ -23,7 +23,7 @@ LENGTHS = ((0x0590, 0x05FF, 600), (0x0600, 0x06FF, 550), (0x0750, 0x077F, 550), 
 UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # categories of what a font draws nothing for, or nothing that is agreed
 
 
-class Run(NamedTuple):
+class TextRun(NamedTuple):
     """A part of a text.
 
     Attributes:
@@ -53,7 +53,7 @@ def is_plain(string: str) -> bool:
     return outlined().issuperset(string)
 
 
-def text_runs(string: str, family: str = "sans", weight: int = 400) -> Sequence[Run]:
+def text_runs(string: str, family: str = "sans", weight: int = 400) -> Sequence[TextRun]:
     """The runs of a text, in the order in which they stand from left to right."""
     if is_plain(string):
         return [_outline(character, family, weight) for character in string]
@@ -61,26 +61,26 @@ def text_runs(string: str, family: str = "sans", weight: int = 400) -> Sequence[
 
 
 @cache
-def _outline(key: str, family: str, weight: int) -> Run:
-    return Run(key, advance(key, family, weight))
+def _outline(key: str, family: str, weight: int) -> TextRun:
+    return TextRun(key, advance(key, family, weight))
 
 
 @lru_cache(maxsize=4096)
-def _runs(string: str, family: str, weight: int) -> tuple[Run, ...]:
+def _runs(string: str, family: str, weight: int) -> tuple[TextRun, ...]:
     items = [item for cluster in graphemes(string) for item in _items(cluster)]
-    done: list[Run] = []
+    done: list[TextRun] = []
     at = 0
     while at < len(items):
         item = items[at]
         if isinstance(item, str):
-            done.append(Run(item, advance(item, family, weight)))
+            done.append(TextRun(item, advance(item, family, weight)))
             at += 1
             continue
         end = _end(items, at)
         length = sum(_length(part, family, weight) for part in items[at:end])
         text = "".join(part if isinstance(part, str) else part.text for part in items[at:end])
         wide = length if item.chinese else max(length, box_advance(text))
-        done.append(Run(text, wide, length, item.right_to_left, item.chinese))
+        done.append(TextRun(text, wide, length, item.right_to_left, item.chinese))
         at = end
     return tuple(done)
 
