@@ -123,3 +123,9 @@ def test_a_film_holds_the_runs_of_what_its_fonts_lack_and_no_others() -> None:
     assert set(written["glyphs"]["sans-400"]) == set("plain \x07")
     assert re.fullmatch(r"(M[-\d ]+([hvlq][-\d ]+)*z)+", written["glyphs"]["sans-400"]["\x07"][1])
     assert text_runs("\u202e")[0].advance == WIDE_BOX
+
+
+def test_heavier_chinese_has_heavier_outlines_in_pixels() -> None:
+    plain, heavy = (svg.still(film("中a", weight=weight), reader_fonts=False) for weight in (400, 600))
+    assert "stroke" not in plain and heavy.count("stroke-width") == 1
+    assert "stroke" not in svg.still(film("中a", weight=600))
