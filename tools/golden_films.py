@@ -1,13 +1,16 @@
-"""tests/golden/film_at.json: display lists of films at some times, computed in Python; TypeScript is tested against them.
+"""tests/golden/: what Python computes of some films and texts; TypeScript is tested against it.
 
-    python tools/golden_films.py            recomputes every list, and adds the cases of CASES that are not there yet
-    python tools/golden_films.py --check    exit 1 if the file would change
+film_at.json holds display lists of films at some times, text_layout.json where the outlines and runs of some texts stand.
+
+    python tools/golden_films.py            recomputes every list, and adds the cases that are not there yet
+    python tools/golden_films.py --check    exit 1 if a file would change
 
 Read the lists before committing them: what changes here changes in every player.
 """
 
 import argparse
 import json
+import re
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +18,15 @@ from typing import Any
 
 from pellucid.draw import Caption, Clip, Film, FilmSegment, Gradient, Group, Image, Keyframes, Matrix, Node, Rect, Shows, Text
 from pellucid.draw import Path as Line
+from pellucid.draw.backends.svg import FONTS, reader_place, text_left
+from pellucid.draw.film.glyphs import path
+from pellucid.draw.film.keyframes import rounded
+from pellucid.draw.film.text_runs import text_runs
+from pellucid.draw.film.truetype import EM
 
 
-GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden" / "film_at.json"
+GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
+FILMS, TEXTS = "film_at.json", "text_layout.json"
 WHOLE = (FilmSegment("all", 0.0, 10.0, ((9.0, 10.0),)),)
 
 
@@ -105,7 +114,7 @@ def cases() -> list[dict[str, Any]]:
 
 def text() -> str:
     """The file, recomputed."""
-    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    golden = json.loads((GOLDEN / FILMS).read_text(encoding="utf-8"))
     new = {made["name"]: made for made in cases()}
     listed = [new.pop(known["name"], known) for known in golden["cases"]]
     for made in listed + list(new.values()):
@@ -122,16 +131,59 @@ def text() -> str:
     return "\n".join([*lines, ",\n".join(rows), "]}"]) + "\n"
 
 
+STRINGS = (  # every script and kind of run, alone and among others
+    "plain", "你好，世界", "GPT 读了 3 本书。", "مرحبا بالعالم", "a مرحبا، بك b", "שלום", "नमस्ते क्षत्रिय",
+    "😀👨‍👩‍👧🇩🇪1️⃣", "한국어", "ひらがな", "cafe\u0301 x\u0301", "\ufffd\x07\u2028\u202e\ud800", "a" + 9 * "\u0301",
+    "constructor", "ไทย ế", "\u3000\u2003.",
+)  # fmt: skip
+
+
+def layouts() -> str:
+    """The file of text layouts."""
+    nodes = tuple(
+        Text(10.3 + i, 20 + i, string, 9.7 + i, weight, family, anchor)
+        for i, string in enumerate(STRINGS)
+        for family, weight, anchor in (("sans", 400, "start"), ("mono", 600, "middle"), ("mono", 400, "end"))
+    )
+    film = Film("texts", 200, 100, WHOLE, nodes)
+    placed = [[primitive, text_layout(primitive)] for primitive in film.at(0)]
+    rows = ",\n".join(json.dumps(row, separators=(",", ":")) for row in placed)
+    what = "texts of a film, each with its outline in font units, and what the reader's fonts draw; tools/golden_films.py"
+    parts = {"what": json.dumps(what), "fonts": json.dumps(FONTS), "film": film.to_json(glyphs=True), "texts": f"[\n{rows}]"}
+    return "{" + ",\n".join(f'"{name}": {part}' for name, part in parts.items()) + "}\n"
+
+
+def shifted(d: str, by: int) -> str:
+    """Path data whose contours begin with absolute moves, moved to the right."""
+    return re.sub(r"M(-?\d+)", lambda move: f"M{int(move[1]) + by}", d)
+
+
+def text_layout(primitive: dict[str, Any]) -> dict[str, Any]:
+    """Where the outlines and runs of a text stand."""
+    face = (primitive["family"], primitive["weight"])
+    runs = text_runs(primitive["string"], *face)
+    left, at, d, texts = text_left(primitive, runs), 0, "", []
+    for run in runs:
+        if run.length:
+            x, length = reader_place(primitive, run, left, at)
+            texts.append({"text": run.text, "x": x, "length": length, "rightToLeft": run.right_to_left})
+        else:
+            d += shifted(path(run.text, *face), at)
+        at += run.advance
+    return {"left": rounded(left), "width": at * primitive["size"] / EM, "d": d, "texts": texts}
+
+
 def main() -> int:
     """Writes or checks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the file would change")
-    check, new = parser.parse_args().check, text()
-    if check and GOLDEN.read_text(encoding="utf-8") != new:
-        print("tests/golden/film_at.json is out of date: python tools/golden_films.py", file=sys.stderr)
-        return 1
-    if not check:
-        GOLDEN.write_text(new, encoding="utf-8", newline="\n")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file would change")
+    check = parser.parse_args().check
+    for name, new in ((FILMS, text()), (TEXTS, layouts())):
+        if check and (GOLDEN / name).read_text(encoding="utf-8") != new:
+            print(f"tests/golden/{name} is out of date: python tools/golden_films.py", file=sys.stderr)
+            return 1
+        if not check:
+            (GOLDEN / name).write_text(new, encoding="utf-8", newline="\n")
     return 0
 
 

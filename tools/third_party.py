@@ -80,6 +80,7 @@ CONTENTS = (
                 "https://github.com/JetBrains/JetBrainsMono",
                 "@expo-google-fonts/jetbrains-mono 0.4.1",
             ),
+            ("Noto Sans SC", ("Regular",), "https://github.com/notofonts/noto-cjk", "@fontsource/noto-sans-sc 5.3.0"),
         )
         for weight in weights
     ),

@@ -24,8 +24,10 @@ NEEDED = (
             "Inter-SemiBold.ttf",
             "JetBrainsMono-Regular.ttf",
             "JetBrainsMono-SemiBold.ttf",
+            "NotoSansSC-Regular.ttf",
             "OFL-Inter.txt",
             "OFL-JetBrainsMono.txt",
+            "OFL-NotoSansSC.txt",
             "README.md",
         )
     ),

@@ -341,6 +341,9 @@ export interface FilmMatrix {
 /** By "family-weight" and character: [advance, outline as SVG path data with y upwards], in font units. */
 export type Glyphs = Record<string, Record<string, [number, string]>>;
 
+/** key of a glyph, or [text for the reader's fonts, advance, length, whether it is right to left]. */
+export type TextRuns = Record<string, Record<string, (string | [string, number, number, boolean])[]>>;
+
 /** A film as JSON. `docs/film.md` describes its nodes; the player checks them when it reads the file. */
 export interface FilmFile {
   /** Name of the format. */
@@ -373,6 +376,8 @@ export interface FilmFile {
   em?: number;
   /** Outlines of its characters. */
   glyphs?: Glyphs;
+  /** The runs of its texts; absent with the glyphs. */
+  text_runs?: TextRuns;
 }
 
 /** A figure in a static page; its glyphs are the page's. */
@@ -413,6 +418,8 @@ export interface StaticPage {
   em: number;
   /** Outlines of the characters of all figures. */
   glyphs: Glyphs;
+  /** The runs of their texts. */
+  text_runs: TextRuns;
   /** Each with its whole file. */
   records: StaticRecord[];
   /** Each with its plan and metrics. */

@@ -6,6 +6,8 @@ import test from "node:test";
 import { bitmap } from "../src/film/bitmap.ts";
 import { readFilm } from "../src/film/film.ts";
 import { Keyframes, formatNumber, rounded } from "../src/film/keyframes.ts";
+import { FONTS, Typesetter } from "../src/film/text.ts";
+import type { DrawnText } from "../src/film/types.ts";
 
 declare const ROOT: string;
 
@@ -112,4 +114,27 @@ test("a matrix is a bitmap of its cells, rows padded to four bytes, the upper ro
   assert.deepStrictEqual([view.getUint32(2, true), view.getInt32(18, true), view.getInt32(22, true)], [1078 + 8, 3, -2]);
   assert.deepStrictEqual([...file.subarray(1078)], [1, 2, 3, 0, 4, 5, 255, 0]);
   assert.deepStrictEqual([...file.subarray(54 + 4 * 5, 54 + 4 * 5 + 4)], [palette[17], palette[16], palette[15], 0]);
+});
+
+test("texts are laid out as in Python: outlines, and the runs of the reader's fonts", () => {
+  const file = JSON.parse(readFileSync(`${ROOT}/tests/golden/text_layout.json`, "utf8")) as {
+    fonts: string;
+    film: unknown;
+    texts: [DrawnText, { left: number; width: number; d: string; texts: unknown[] }][];
+  };
+  assert.equal(FONTS, file.fonts);
+  const film = readFilm(file.film);
+  const typesetter = new Typesetter(film.letters!);
+  assert.deepStrictEqual(film.at(0), file.texts.map(([primitive]) => primitive));
+  for (const [primitive, { left, width, d, texts }] of file.texts) {
+    const found = typesetter.layOut(primitive);
+    assert.deepStrictEqual([found.left, found.width, found.d, found.texts], [left, width, d, texts], primitive.string);
+  }
+});
+
+test("refused: runs that are none", () => {
+  const letters = { em: 1000, glyphs: {} };
+  for (const runs of [[], { "sans-400": [] }, { "sans-400": { a: "b" } }, { "sans-400": { a: [["b", 1, -1, false]] } }]) {
+    assert.throws(() => readFilm({ ...plain(), ...letters, text_runs: runs }), /damaged|not a list/);
+  }
 });

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import re
 import string
 from importlib.resources import files
 from itertools import pairwise
@@ -12,26 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from pellucid.draw.backends.raster import png_of
-from pellucid.draw.film import font, palette
+from pellucid.draw.film import font, glyphs, palette
+from pellucid.draw.film.truetype import EM
 from pellucid.errors import PellucidError
 
 
-FACES = sorted(font.FILES)
+FACES = sorted(glyphs.FILES)
 SIGNS = "·↵⇥␣█▁▂▃▄▅▆▇→←↑↓…–—“”‘’×÷±≤≥≠≈∞√∑−─│┌┐└┘├┤┬┴┼"
 LETTERS = string.ascii_letters + string.digits + string.punctuation + "äöüßéèñçåøŁłžŠœΑΩαβγδλμπσθЖжЯяЮіЇ½²₂€"
 
 
 def is_in_a_font(character: str) -> bool:
-    """Whether it is drawn by an outline of a font, and not as a box with its code point."""
-    return any(character in font.face(family, 400).characters for family in font.FAMILIES)
+    """Whether it is drawn by an outline of a font, and not as a byte box."""
+    return any(character in glyphs.face(family, 400).characters for family in glyphs.FAMILIES)
 
 
 @pytest.mark.parametrize(("family", "weight"), FACES)
 def test_every_sign_that_pictures_use_is_there(family: str, weight: int) -> None:
     assert [c for c in LETTERS + SIGNS if not is_in_a_font(c)] == []
-    assert [c for c in LETTERS if c not in font.face(family, weight).characters] == []
-    assert all(font.path(c, family, weight) for c in LETTERS + SIGNS)
-    assert font.path(" ", family, weight) == ""
+    assert [c for c in LETTERS if c not in glyphs.face(family, weight).characters] == []
+    assert all(glyphs.path(c, family, weight) for c in LETTERS + SIGNS)
+    assert glyphs.path(" ", family, weight) == ""
 
 
 @pytest.mark.parametrize(("family", "weight"), FACES)
@@ -40,12 +40,12 @@ def test_advances_and_outlines_are_those_that_freetype_reads(family: str, weight
     image_font = pytest.importorskip("PIL.ImageFont", reason="Pillow is not installed")
     image, image_draw, image_chops = (pytest.importorskip(f"PIL.{name}") for name in ("Image", "ImageDraw", "ImageChops"))
     pytest.importorskip("resvg_py", reason="resvg-py is not installed")
-    with files("pellucid.draw").joinpath("fonts", font.FILES[family, weight]).open("rb") as opened:
-        oracle = image_font.truetype(opened, font.EM, layout_engine=image_font.Layout.BASIC)
+    with files("pellucid.draw").joinpath("fonts", glyphs.FILES[family, weight]).open("rb") as opened:
+        oracle = image_font.truetype(opened, EM, layout_engine=image_font.Layout.BASIC)
         for character in LETTERS:
-            assert font.advance(character, family, weight) == oracle.getlength(character), character
+            assert glyphs.advance(character, family, weight) == oracle.getlength(character), character
         for character in "agR&é@Ж":
-            outline = f'<path transform="translate(100 1000)scale(1 -1)" d="{font.path(character, family, weight)}"/>'
+            outline = f'<path transform="translate(100 1000)scale(1 -1)" d="{glyphs.path(character, family, weight)}"/>'
             svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="1400" height="1400">{outline}</svg>'
             ours = image.open(io.BytesIO(png_of(svg, 1400))).getchannel("A")
             theirs = image.new("L", (1400, 1400))
@@ -57,26 +57,34 @@ def test_advances_and_outlines_are_those_that_freetype_reads(family: str, weight
 
 def test_digits_are_equally_wide() -> None:
     for family, weight in FACES:
-        assert len({font.advance(digit, family, weight) for digit in string.digits}) == 1
+        assert len({glyphs.advance(digit, family, weight) for digit in string.digits}) == 1
 
 
-@given(some.text(max_size=30), some.sampled_from(FACES))
-def test_every_text_has_a_width_and_outlines(text: str, face: tuple[str, int]) -> None:
-    width = font.text_width(text, 20, *face)
-    assert width == pytest.approx(sum(font.text_width(c, 20, *face) for c in text))
-    for character in text:
-        assert re.fullmatch(r"(M[-\d ]+([hvlq][-\d ]+)*z)*", font.path(character, *face))
-        if not is_in_a_font(character):
-            advance, contours = font.glyph(character, *face)
-            xs = [x for contour in contours for x, _, _ in contour]
-            assert advance == font.EM and min(xs) > 0 and max(xs) < advance  # inside its own room: nothing overlaps
+@pytest.mark.parametrize("character", ["\n", "\x1b", "\u202e", "\ud800", "\U0010ffff", "🙂👍"])
+def test_a_byte_box_holds_its_bytes_in_its_own_room(character: str) -> None:
+    for width in (glyphs.box_advance(character), 4000):
+        xs = [x for contour in glyphs.byte_box(character, width) for x, _, _ in contour]
+        assert min(xs) > 0 and max(xs) < width
+    count = min(4, len(character.encode("utf-8", "surrogatepass")))
+    drawn = sum(len(glyphs.glyph(digit, "mono")[1]) for digit in character.encode("utf-8", "surrogatepass").hex().upper()[:6])
+    assert len(glyphs.byte_box(character, glyphs.box_advance(character))) >= 2 + min(drawn, count)
+    assert glyphs.byte_box(character, 1500) != glyphs.byte_box("\x07", 1500)
 
 
-def test_what_the_fonts_lack_is_a_box_with_its_code_point() -> None:
-    assert not is_in_a_font("中") and not is_in_a_font("🙂") and not is_in_a_font("\n")
-    assert font.path("中") != font.path("国")
-    assert len(font.glyph("中")[1]) > 2 + 4 - 1  # frame, hole, four digits
-    assert font.path("⇥", "mono") == font.path("⇥", "sans") != ""  # borrowed
+def test_what_one_family_lacks_is_taken_from_the_other() -> None:
+    assert glyphs.path("⇥", "mono") == glyphs.path("⇥", "sans") != ""
+    assert glyphs.path("\ufffd") and len(glyphs.glyph("\ufffd")[1]) == 1 + len(glyphs.glyph("?")[1])
+
+
+def test_the_chinese_font_holds_gb_2312_level_1_and_its_signs_in_equal_widths() -> None:
+    found = glyphs.chinese_face()
+    codes = [bytes([row, column]) for row in range(0xB0, 0xD8) for column in range(0xA1, 0xFF)]
+    level_1 = [code.decode("gb2312") for code in codes if code < b"\xd7\xfa"]
+    assert len(level_1) == 3755 and set(level_1) - set(found.characters) == set("锨耪谰毖")  # which the source file lacks
+    assert set("，。、！？：；（）《》「」【】ひらがなカタカナㄅ") <= set(found.characters)
+    assert set(found.advances) == {EM}
+    assert all(found.contours(glyph) for character, glyph in found.characters.items() if character != "\u3000")
+    assert not set(found.characters) & glyphs.outlined()
 
 
 @given(some.text(max_size=40), some.floats(0, 300), some.sampled_from(FACES))
@@ -106,14 +114,16 @@ def test_a_line_too_narrow_for_a_character_is_refused() -> None:
 def test_the_fonts_are_those_of_the_readme() -> None:
     folder = files("pellucid.draw").joinpath("fonts")
     readme = folder.joinpath("README.md").read_text(encoding="utf-8")
-    for name in font.FILES.values():
+    for name in (*glyphs.FILES.values(), glyphs.CHINESE_FILE):
         content = folder.joinpath(name).read_bytes()
-        assert len(content) < 120_000
+        assert len(content) < (1_500_000 if name == glyphs.CHINESE_FILE else 120_000)
         assert hashlib.sha256(content).hexdigest() in readme
     for licence in ("OFL-Inter.txt", "OFL-JetBrainsMono.txt"):
         text = folder.joinpath(licence).read_text(encoding="utf-8")
         assert "SIL OPEN FONT LICENSE Version 1.1" in text
         assert "with Reserved Font Name" not in text.split("PREAMBLE")[0]
+    chinese = folder.joinpath("OFL-NotoSansSC.txt").read_text(encoding="utf-8")
+    assert "SIL OPEN FONT LICENSE Version 1.1" in chinese and "Reserved Font Name 'Source'" in chinese.split("PREAMBLE")[0]
 
 
 # Colours.

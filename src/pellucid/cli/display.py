@@ -21,6 +21,7 @@ from pellucid import events
 from pellucid.cli.output import shown_path
 from pellucid.cli.streams import HANGUP, STDERR, GuardedStream, UnreadPipe, handle_signals, is_writable, print_error
 from pellucid.planning.final_loss import predict_final_loss
+from pellucid.text.graphemes import columns, last_columns
 
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -170,10 +171,11 @@ class RunDisplay:
 
     def _sample(self, event: events.Sampled) -> None:
         shown = " ".join(event.text.split())
+        prompt = end_of_prompt(event.prompt, self.console.width // 3)
         gap = " " if event.text[:1].isspace() else ""  # a sample may continue the prompt's last word
         self.console.print(
             Text.assemble(
-                (f"step {event.step:>6,}  ", "dim"), (event.prompt + gap, "green"), (shown, "magenta")
+                (f"step {event.step:>6,}  ", "dim"), (prompt + gap, "green"), (shown, "magenta")
             ),
             overflow="ellipsis", no_wrap=True, crop=True,
         )  # fmt: skip
@@ -228,6 +230,15 @@ class RunDisplay:
             table.add_row("right", f"{self.held_out.right:,} of {self.held_out.examples:,} held-out examples answered exactly")
         done = ProgressBar(total=total, completed=min(self.last.tokens, total), width=60)
         return Group(table, done)
+
+
+def end_of_prompt(prompt: str, most: int) -> str:
+    """A prompt in at most so many columns: its end, from a word's start on where there is one."""
+    prompt = " ".join(prompt.split())
+    if columns(prompt) <= most:
+        return prompt
+    end = last_columns(prompt, most - 2)
+    return f"… {end.partition(' ')[2].lstrip() or end}"
 
 
 class PreparationLine:

@@ -30,9 +30,16 @@ def print_tokens(model: GenerationMixin, tokens: Iterable[Token], console: Conso
         percent = f"{probability:>6.1%} " if probability >= 0.0005 else " <0.1% "
         console.print(
             Text.assemble(
-                ("  ", ""), (f"{piece(token.piece):<14}", "magenta"), (percent, "bold"),
+                ("  ", ""), _cell(piece(token.piece), 14), (percent, "bold"),
                 (f"{bar:<20}  ", "magenta"), (others, "dim"),
             ),
             overflow="ellipsis", no_wrap=True, crop=True,
         )  # fmt: skip
     return text
+
+
+def _cell(label: str, width: int) -> Text:
+    """A label in exactly `width` columns of the terminal, where a Chinese character or an emoji takes two."""
+    cell = Text(label, style="magenta")
+    cell.truncate(width - 1, overflow="ellipsis", pad=True)
+    return cell.append(" ")

@@ -290,6 +290,10 @@ class FilmMatrix(TypedDict):
 #: By "family-weight" and character: [advance, outline as SVG path data with y upwards], in font units.
 Glyphs: TypeAlias = dict[str, dict[str, tuple[float, str]]]
 
+#: By "family-weight" and text, of texts with characters that the bundled fonts lack: the runs from left to right, each the
+#: key of a glyph, or [text for the reader's fonts, advance, length, whether it is right to left].
+TextRuns: TypeAlias = dict[str, dict[str, list[str | tuple[str, float, float, bool]]]]
+
 
 class FilmFile(TypedDict):
     """A film as JSON. `docs/film.md` describes its nodes; the player checks them when it reads the file."""
@@ -309,6 +313,7 @@ class FilmFile(TypedDict):
     nodes: list[dict[str, Any]]  #: In paint order.
     em: NotRequired[float]  #: Font units per em; absent where the film holds no glyphs.
     glyphs: NotRequired[Glyphs]  #: Outlines of its characters.
+    text_runs: NotRequired[TextRuns]  #: The runs of its texts; absent with the glyphs.
 
 
 # A page without a server.
@@ -344,6 +349,7 @@ class StaticPage(TypedDict):
     figures: list[StaticFigure]  #: In the order in which they are shown.
     em: float  #: Font units per em.
     glyphs: Glyphs  #: Outlines of the characters of all figures.
+    text_runs: TextRuns  #: The runs of their texts.
     records: list[StaticRecord]  #: Each with its whole file.
     runs: list[StaticRun]  #: Each with its plan and metrics.
 

@@ -25,6 +25,7 @@ from pellucid.training.batches import Batches
 from pellucid.training.machine import describe
 from pellucid.training.options import RunOptions
 from pellucid.training.placement import default_dtype, has_operators
+from pellucid.training.sample_prompt import beginning
 from pellucid.training.step import micro_batch_of
 from pellucid.training.throughput import Throughput, calibration_seconds, measure_throughput
 
@@ -134,7 +135,7 @@ def make_plan(workload: Workload, options: RunOptions, *, seed: int, record: boo
     learning_rate = options.learning_rate or workload.learning_rate
     n_ctx = workload.config.n_ctx
     if options.prompt is None:
-        prompt = _beginning(workload.default_prompt(), workload.tokenizer, n_ctx)
+        prompt = beginning(workload.default_prompt(), workload.tokenizer, n_ctx)
     else:
         prompt = _fitting(options.prompt, workload.tokenizer, n_ctx)
 
@@ -196,11 +197,4 @@ def _fitting(prompt: str, tokenizer: Tokenizer, n_ctx: int) -> str:
     """
     if (tokens := len(tokenizer.encode_prompt(prompt))) > n_ctx:
         raise PellucidError(f"the sample prompt has {tokens} tokens, the model reads {n_ctx}: shorten it")
-    return prompt
-
-
-def _beginning(prompt: str, tokenizer: Tokenizer, n_ctx: int) -> str:
-    """As many of a prompt's words as the model can read; "", which writes no samples, if that is none."""
-    while prompt and len(tokenizer.encode_prompt(prompt)) > n_ctx:
-        prompt = prompt.rpartition(" ")[0]
     return prompt

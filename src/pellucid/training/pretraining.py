@@ -1,6 +1,5 @@
 """The job of training on text: its checks, its tokenized text, its schedule, and the model with initial weights."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from pellucid.training.optimizers import check_optimizer
 from pellucid.training.options import TrainingOptions
 from pellucid.training.planner import Precision, Workload, at_least_one
 from pellucid.training.prepare import prepare_corpus
+from pellucid.training.sample_prompt import opening_words
 
 
 DEFAULT_PRESET = "cpu-2m"
@@ -203,5 +203,4 @@ def shape_of(options: TrainingOptions) -> tuple[GPTConfig, float, int]:
 def _first_words(corpus: TokenCorpus, tokenizer: Tokenizer) -> str:
     """The first few plain words of the held-out text."""
     opening = tokenizer.decode(i for i in corpus.held_out[0:400].tolist() if i != tokenizer.eot)
-    words = re.search(r"\b[^\W\d_]+( [^\W\d_]+){2,3}\b", opening)
-    return words[0] if words else " ".join(opening.split()[:3])
+    return opening_words(opening, tokenizer)

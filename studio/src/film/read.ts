@@ -2,7 +2,7 @@
 
 import { Keyframes } from "./keyframes.ts";
 import type { Ease, Keyframe } from "./keyframes.ts";
-import type { Caption, Command, Gradient, Letters, Matrix, Node, Segment, Shows } from "./types.ts";
+import type { Caption, Command, Gradient, Letters, Matrix, Node, Segment, Shows, TextRun } from "./types.ts";
 
 const VERSION = 1;
 const MAX_NUMBER = 1e6; // two decimals of a coordinate are then exact enough in a double
@@ -117,11 +117,23 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** The glyphs of a film or of a page with several; null where it holds none. */
+/** The glyphs and runs of a film or of a page with several; null where it holds none. */
 export function parseLetters(file: unknown): Letters | null {
   if (!isObject(file) || file.glyphs === undefined) return null;
-  check(isNumber(file.em) && isObject(file.glyphs), "its letters are damaged");
-  return { em: file.em, glyphs: file.glyphs as Letters["glyphs"] };
+  const { em, glyphs, text_runs: runs = {} } = file;
+  check(isNumber(em) && isObject(glyphs) && isObject(runs), "its letters are damaged");
+  for (const texts of Object.values(runs)) {
+    check(isObject(texts), "its runs are damaged");
+    for (const found of Object.values(texts)) check(list(found, "runs").every(isRun), "a run is damaged");
+  }
+  return { em, glyphs: glyphs as Letters["glyphs"], runs: runs as Letters["runs"] };
+}
+
+function isRun(run: unknown): run is TextRun {
+  if (isString(run)) return true;
+  if (!Array.isArray(run) || run.length !== 4) return false;
+  const [text, advance, length, rightToLeft] = run as unknown[];
+  return isString(text) && isLength(advance) && isLength(length) && typeof rightToLeft === "boolean";
 }
 
 function decodeBase64(base64: unknown): Uint8Array {

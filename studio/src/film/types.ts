@@ -111,10 +111,17 @@ export interface Caption {
   readonly text: string;
 }
 
-/** Glyphs by "family-weight" and character: [advance, outline as path data with y upwards], in font units (`em` per em). */
+/** A run of a text: the key of a glyph, or text for the reader's fonts: [text, advance, length, whether it is right to left]. */
+export type TextRun = string | readonly [text: string, advance: number, length: number, rightToLeft: boolean];
+
+/**
+ * What texts are drawn with, in font units (`em` per em). Glyphs by "family-weight" and character: [advance, outline as path data with
+ * y upwards]. Runs by "family-weight" and text, of the texts that are not drawn character by character.
+ */
 export interface Letters {
   readonly em: number;
   readonly glyphs: Readonly<Record<string, Readonly<Record<string, readonly [number, string]>>>>;
+  readonly runs: Readonly<Record<string, Readonly<Record<string, readonly TextRun[]>>>>;
 }
 
 // Primitives of a display list.

@@ -3,9 +3,9 @@
 import { bitmapUrl } from "../film/bitmap.ts";
 import type { Film } from "../film/film.ts";
 import { formatNumber } from "../film/keyframes.ts";
-import { Typesetter } from "../film/text.ts";
-import type { Command, Fill, Gradient, Letters, Primitive } from "../film/types.ts";
-import { svg } from "./dom.ts";
+import { FONTS, type ReaderText, Typesetter } from "../film/text.ts";
+import type { Command, DrawnText, Fill, Gradient, Letters, Primitive } from "../film/types.ts";
+import { setText, svg } from "./dom.ts";
 import type { Box } from "./marks.ts";
 
 type Attributes = Record<string, string | null>;
@@ -19,6 +19,7 @@ interface NodeElements {
   readonly mark: SVGGraphicsElement;
   readonly area: SVGGraphicsElement | null;
   readonly attributes: Map<Element, Attributes>; // as they were set last
+  readonly texts: SVGTextElement[]; // of a text node: what the reader's fonts draw
   readonly images: Map<number, SVGImageElement>; // of an image node, by matrix; one is shown
   hidden: boolean;
 }
@@ -44,7 +45,7 @@ export class Picture {
     this.elements = new Array<NodeElements | undefined>(film.leaves.length);
     this.drawn = new Array<Primitive | undefined>(film.leaves.length);
     const paper = svg("rect", { width: `${width}`, height: `${height}`, fill: background });
-    const view = { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": film.alt || film.title };
+    const view = { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": film.alt || film.title, "font-family": FONTS };
     this.svg = svg("svg", view, this.defs, paper, this.marks, this.frame);
   }
 
@@ -93,7 +94,7 @@ export class Picture {
     outer.append(mark, ...(area ? [area] : []));
     const after = this.elements.slice(primitive.node + 1).find((one) => one !== undefined);
     this.marks.insertBefore(outer, after?.outer ?? null);
-    return { outer, mark, area, attributes: new Map(), images: new Map(), hidden: false };
+    return { outer, mark, area, attributes: new Map(), texts: [], images: new Map(), hidden: false };
   }
 
   private update(elements: NodeElements, primitive: Primitive): void {
@@ -125,8 +126,9 @@ export class Picture {
         return this.apply(elements, area!, described && line ? reach : { d: null });
       }
       case "text": {
-        const { d, transform, left, width } = this.typesetter.layOut(primitive);
+        const { d, transform, left, width, texts } = this.typesetter.layOut(primitive);
         this.apply(elements, mark, { d, transform, fill: primitive.fill, "data-text": primitive.string, ...opacity });
+        this.updateTexts(elements, primitive, texts, opacity);
         const box = { x: left, y: primitive.y - primitive.size * 0.95, width, height: primitive.size * 1.25 };
         const place = Object.fromEntries(Object.entries(box).map(([name, value]) => [name, formatNumber(value)]));
         return this.apply(elements, area!, described ? place : { width: null, height: null });
@@ -141,6 +143,28 @@ export class Picture {
         }
       }
     }
+  }
+
+  /** Draws the runs of a text that the reader's fonts draw. */
+  private updateTexts(
+    elements: NodeElements,
+    { y, size, weight, fill }: DrawnText,
+    texts: readonly ReaderText[],
+    opacity: Attributes,
+  ): void {
+    while (elements.texts.length > texts.length) elements.texts.pop()!.remove();
+    texts.forEach(({ text, x, length, rightToLeft }, i) => {
+      let element = elements.texts[i];
+      if (!element) {
+        element = svg("text", { "text-anchor": "middle", lengthAdjust: "spacingAndGlyphs", "unicode-bidi": "isolate" });
+        elements.texts.push(element);
+        elements.outer.insertBefore(element, elements.area);
+      }
+      setText(element, text);
+      const place = { x: `${x}`, y: `${y}`, "font-size": `${size}`, "font-weight": weight === 400 ? null : `${weight}` };
+      const direction = rightToLeft ? "rtl" : "ltr";
+      this.apply(elements, element, { ...place, textLength: `${length}`, direction, fill, ...opacity });
+    });
   }
 
   /** Creates an element for each matrix that an image node ever shows: nothing is decoded while the film plays. */

@@ -13,10 +13,10 @@ from importlib.resources import files
 from pellucid.draw.backends import svg
 from pellucid.draw.backends.svg import escaped
 from pellucid.draw.film.film import Film
-from pellucid.draw.film.film_json import glyphs_of, to_json
-from pellucid.draw.film.font import EM
+from pellucid.draw.film.film_json import letters_of, to_json
 from pellucid.draw.film.keyframes import rounded, text_of
 from pellucid.draw.film.palette import FOLLOWED, INK, LINE, PAPER, QUIET
+from pellucid.draw.film.truetype import EM
 from pellucid.errors import PellucidError
 
 
@@ -118,11 +118,11 @@ def _transcript(film: Film) -> str:
 
 
 def _data(figures: Sequence[PageFigure]) -> str:
-    """The data of the page: every film in both layouts, and the glyphs of all. ASCII JSON that a script element can hold."""
+    """The data of the page: all films in both layouts, their glyphs and runs. ASCII JSON that a script element can hold."""
     films = [film for figure in figures for film in (figure.film, figure.narrow) if film is not None]
     layouts = [
         f'{{"wide":{to_json(figure.film)},"narrow":{to_json(figure.narrow) if figure.narrow else "null"}}}'
         for figure in figures
     ]
-    letters = json.dumps(glyphs_of(films), separators=(",", ":"))
-    return f'{{"em":{EM},"glyphs":{letters},"films":[{",".join(layouts)}]}}'.replace("<", "\\u003c")
+    glyphs, runs = (json.dumps(part, separators=(",", ":")) for part in letters_of(films))
+    return f'{{"em":{EM},"glyphs":{glyphs},"text_runs":{runs},"films":[{",".join(layouts)}]}}'.replace("<", "\\u003c")

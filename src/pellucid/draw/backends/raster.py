@@ -32,4 +32,4 @@ def png_of(svg: str, width: int) -> bytes:
 
 def png(film: Film, t: float | None = None, *, width: int | None = None, captions: bool = False) -> bytes:
     """The picture at t seconds (by default the last still) as a PNG file, `width` pixels wide (by default the film's width)."""
-    return png_of(still(film, t, captions=captions), round(film.width) if width is None else width)
+    return png_of(still(film, t, captions=captions, reader_fonts=False), round(film.width) if width is None else width)

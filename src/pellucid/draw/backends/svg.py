@@ -1,7 +1,9 @@
-"""A film's picture as SVG text: the same bytes on every machine, the same look in every viewer.
+"""A film's picture as SVG text: the same bytes on every machine.
 
-Letters are outlines from the bundled fonts, matrices are PNGs written by `png`, numbers have two decimals at most. `<title>`
-and `<desc>` describe the picture; a mark that shows a number of a record names it in `data-shows` and in its tooltip.
+Letters are outlines from the bundled fonts, and look the same in every viewer. What those fonts lack is text that the reader's
+fonts draw in the width that the layout has for it (`film.text_runs`), or, for a renderer without fonts, outlines of Noto Sans
+SC and byte boxes. Matrices are PNGs written by `png`, numbers have two decimals at most. `<title>` and `<desc>` describe the
+picture; a mark that shows a number of a record names it in `data-shows` and in its tooltip.
 """
 
 import base64
@@ -11,16 +13,26 @@ from math import ceil
 from typing import Any
 
 from pellucid.draw.backends import png
-from pellucid.draw.film import font
 from pellucid.draw.film.film import Film
+from pellucid.draw.film.font import wrap
+from pellucid.draw.film.glyphs import byte_box, chinese_path, path, path_data
 from pellucid.draw.film.keyframes import rounded, text_of
 from pellucid.draw.film.palette import INK, LINE, PANEL
 from pellucid.draw.film.resolve import Primitive
+from pellucid.draw.film.text_runs import TextRun, text_runs
+from pellucid.draw.film.truetype import EM
 
 
 UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 cannot hold
 CORNERS = {0: (1, 0), 45: (1, 1), 90: (0, 1)}  # where a gradient of each angle ends, in its shape's box
 LEADING = 1.35
+EDGE = 36  # of a heavier Chinese character, in thousandths of the size
+# The reader's fonts: the system's, then those for Chinese of macOS, Windows, Linux and Android, then emoji; as in the player.
+FONTS = (
+    "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'PingFang SC', 'Hiragino Sans GB', 'Microsoft YaHei', "
+    "'Noto Sans SC', 'Noto Sans CJK SC', 'Source Han Sans SC', 'WenQuanYi Micro Hei', 'Droid Sans Fallback', "
+    "'Apple Color Emoji', 'Segoe UI Emoji', 'Noto Color Emoji', sans-serif"
+)
 
 
 def escaped(text: str) -> str:
@@ -39,11 +51,13 @@ class Drawing:
 
     Args:
         prefix: begins every id, so that several drawings can stand in one page.
+        reader_fonts: whether the SVG is shown where there are fonts; else every character is an outline.
     """
 
-    def __init__(self, film: Film, prefix: str = "") -> None:
+    def __init__(self, film: Film, prefix: str = "", *, reader_fonts: bool = True) -> None:
         self.film = film
         self.prefix = prefix
+        self.reader_fonts = reader_fonts
         self._definitions: dict[str, tuple[str, str]] = {}  # what is defined -> (id, element)
 
     def definitions(self) -> str:
@@ -130,20 +144,63 @@ class Drawing:
         return "g", "", f'<use href="#{name}" transform="translate({x} {y})scale({w} {h})"/>'
 
     def _text(self, primitive: Primitive) -> tuple[str, str, str]:
-        string, family, weight = primitive["string"], primitive["family"], primitive["weight"]
-        advances = [font.advance(character, family, weight) for character in string]
-        size = primitive["size"]
-        width = sum(advances) * size / font.EM
-        x = text_of(rounded(primitive["x"] - {"start": 0.0, "middle": width / 2, "end": width}[primitive["anchor"]]))
-        scale = fine(size / font.EM)
-        letters, at = "", 0
-        for character, advance in zip(string, advances, strict=True):
-            if outline := font.path(character, family, weight):
-                name = self._define("t", f"{family} {weight} {character}", f'<path id="ID" d="{outline}"/>')
-                letters += f'<use href="#{name}" x="{at}"/>' if at else f'<use href="#{name}"/>'
-            at += advance
-        place = f'transform="translate({x} {text_of(primitive["y"])})scale({scale} -{scale})"'
-        return "g", f' fill="{primitive["fill"]}" data-text="{escaped(string)}"', f"<g {place}>{letters}</g>"
+        string, family, weight, size = (primitive[name] for name in ("string", "family", "weight", "size"))
+        runs = text_runs(string, family, weight)
+        left = text_left(primitive, runs)
+        scale = fine(size / EM)
+        letters, texts, at = "", "", 0
+        for run in runs:
+            if not run.length:
+                letters += self._letter(f"{family} {weight} {run.text}", path(run.text, family, weight), at)
+            elif self.reader_fonts:
+                texts += _reader_text(primitive, run, left, at)
+            elif run.chinese:
+                drawn = (self._letter(f"chinese {c}", chinese_path(c), at + i * EM) for i, c in enumerate(run.text))
+                letters += _bolder("".join(drawn), primitive)
+            else:
+                box = path_data(byte_box(run.text, run.advance, weight))
+                letters += self._letter(f"bytes {weight} {run.text}", box, at)
+            at += run.advance
+        place = f'transform="translate({text_of(rounded(left))} {text_of(primitive["y"])})scale({scale} -{scale})"'
+        outlines = f"<g {place}>{letters}</g>" if letters or not texts else ""
+        return "g", f' fill="{primitive["fill"]}" data-text="{escaped(string)}"', outlines + texts
+
+    def _letter(self, what: str, outline: str, at: int) -> str:
+        """A reference to an outline, which is defined once; "" for a space."""
+        if not outline:
+            return ""
+        name = self._define("t", what, f'<path id="ID" d="{outline}"/>')
+        return f'<use href="#{name}" x="{at}"/>' if at else f'<use href="#{name}"/>'
+
+
+def _bolder(letters: str, primitive: Primitive) -> str:
+    """Outlines of the font that has one weight: for a heavier text their edges are drawn too."""
+    if primitive["weight"] == 400:
+        return letters
+    return f'<g stroke="{primitive["fill"]}" stroke-width="{EDGE}">{letters}</g>'
+
+
+def text_left(primitive: Primitive, runs: Sequence[TextRun]) -> float:
+    """Where a text begins."""
+    width = sum(run.advance for run in runs) * primitive["size"] / EM
+    return float(primitive["x"] - {"start": 0.0, "middle": width / 2, "end": width}[primitive["anchor"]])
+
+
+def reader_place(primitive: Primitive, run: TextRun, left: float, at: int) -> tuple[float, float]:
+    """The middle and the width of a run that the reader's fonts draw. at: where it begins, in thousandths of the size."""
+    size = primitive["size"]
+    return rounded(left + (at + run.advance / 2) * size / EM), rounded(run.length * size / EM)
+
+
+def _reader_text(primitive: Primitive, run: TextRun, left: float, at: int) -> str:
+    middle, width = map(text_of, reader_place(primitive, run, left, at))
+    weight = f' font-weight="{primitive["weight"]}"' if primitive["weight"] != 400 else ""
+    direction = "rtl" if run.right_to_left else "ltr"
+    return (
+        f'<text x="{middle}" y="{text_of(primitive["y"])}" font-size="{text_of(primitive["size"])}"{weight} '
+        f'text-anchor="middle" textLength="{width}" lengthAdjust="spacingAndGlyphs" direction="{direction}" '
+        f'unicode-bidi="isolate">{escaped(run.text)}</text>'
+    )
 
 
 def caption_band(film: Film) -> tuple[float, int, float]:
@@ -156,7 +213,7 @@ def caption_band(film: Film) -> tuple[float, int, float]:
 
 
 def _lines(text: str, width: float, size: float) -> list[str]:
-    return font.wrap(text, width - 2 * size, size)
+    return wrap(text, width - 2 * size, size)
 
 
 def caption_primitives(film: Film, t: float) -> list[Primitive]:
@@ -189,9 +246,10 @@ def description(film: Film) -> str:
 def root(film: Film, height: float, inside: str, prefix: str = "") -> str:
     """The `<svg>` element around what is drawn."""
     width, tall = text_of(film.width), text_of(height)
+    fonts = f' font-family="{FONTS}"' if "<text " in inside else ""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{tall}" viewBox="0 0 {width} {tall}" role="img" '
-        f'aria-labelledby="{prefix}title {prefix}desc"><title id="{prefix}title">{escaped(film.title)}</title>'
+        f'<svg xmlns="http://www.w3.org/2000/svg"{fonts} width="{width}" height="{tall}" viewBox="0 0 {width} {tall}" '
+        f'role="img" aria-labelledby="{prefix}title {prefix}desc"><title id="{prefix}title">{escaped(film.title)}</title>'
         f'<desc id="{prefix}desc">{escaped(description(film))}</desc>{inside}</svg>'
     )
 
@@ -201,14 +259,15 @@ def background(film: Film, height: float) -> str:
     return f'<rect width="{text_of(film.width)}" height="{text_of(height)}" fill="{film.background}"/>'
 
 
-def still(film: Film, t: float | None = None, *, captions: bool = False, prefix: str = "") -> str:
+def still(film: Film, t: float | None = None, *, captions: bool = False, prefix: str = "", reader_fonts: bool = True) -> str:
     """The picture at t seconds (by default the film's last still) as an SVG document.
 
     Args:
         captions: whether the caption is drawn in a band below the picture. prefix: of every id.
+        reader_fonts: whether the SVG is shown where there are fonts; else every character is an outline.
     """
     t = film.stills()[-1] if t is None else t
-    drawing = Drawing(film, prefix)
+    drawing = Drawing(film, prefix, reader_fonts=reader_fonts)
     primitives: Sequence[Primitive] = film.at(t) + (caption_primitives(film, t) if captions else [])
     height = film.height + (caption_band(film)[0] if captions else 0)
     elements = "\n".join(map(drawing.element, primitives))

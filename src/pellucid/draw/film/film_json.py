@@ -8,10 +8,12 @@ from typing import Any
 
 from pellucid.arguments import shown
 from pellucid.draw.film.film import Caption, Film, FilmSegment, walk
-from pellucid.draw.film.font import EM, advance, path
+from pellucid.draw.film.glyphs import advance, path
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Clip, Gradient, Group, Image, Matrix, Node, Path, Rect, Shows, Text
 from pellucid.draw.film.palette import table_bytes
+from pellucid.draw.film.text_runs import TextRun, is_plain, text_runs
+from pellucid.draw.film.truetype import EM
 from pellucid.errors import PellucidError
 from pellucid.strict_json import Fields, parse_json
 
@@ -27,7 +29,7 @@ def to_json(film: Film, *, glyphs: bool = False) -> str:
     """The film as one line of JSON in ASCII, the same bytes for the same film.
 
     Args:
-        glyphs: also the advances and outlines of every character that the film can show.
+        glyphs: also the advances and outlines of every character that the film can show, and the runs of its texts.
     """
     numbers = {matrix: number for number, matrix in enumerate(film.matrices)}
     palettes = sorted({node.palette for node in walk(film.nodes) if isinstance(node, Image)})
@@ -52,7 +54,7 @@ def to_json(film: Film, *, glyphs: bool = False) -> str:
     }
     if glyphs:
         document["em"] = EM
-        document["glyphs"] = glyphs_of([film])
+        document["glyphs"], document["text_runs"] = letters_of([film])
     return json.dumps(document, allow_nan=False, separators=(",", ":"))
 
 
@@ -83,20 +85,39 @@ def _value(value: Any, numbers: dict[Matrix, int]) -> Any:
     return value
 
 
-def glyphs_of(films: Iterable[Film]) -> dict[str, dict[str, list[Any]]]:
-    """The glyphs of some films: "family-weight" -> character -> [advance, outline as SVG path data in 1/em, y upwards]."""
-    used: dict[str, set[str]] = {}
+Glyphs = dict[str, dict[str, tuple[float, str]]]
+TextRuns = dict[str, dict[str, list[str | tuple[str, float, float, bool]]]]
+
+
+def letters_of(films: Iterable[Film]) -> tuple[Glyphs, TextRuns]:
+    """What some films' texts are drawn with.
+
+    Returns:
+        The glyphs: "family-weight" -> character -> (advance, outline as SVG path data in 1/em, y upwards). And the runs of the
+        texts that are not drawn character by character: "family-weight" -> text -> its runs, each the key of a glyph, or
+        (text, advance, length, right to left), as `text_runs.TextRun`, for the reader's fonts.
+    """
+    texts: dict[str, set[str]] = {}
     for node in (node for film in films for node in walk(film.nodes)):
         if isinstance(node, Text):
             strings = [point[1] for point in node.string.points] if isinstance(node.string, Keyframes) else [node.string]
-            used.setdefault(f"{node.family}-{node.weight}", set()).update(*strings)
-    return {
-        name: {
-            c: [advance(c, family, int(weight)), path(c, family, int(weight))] for c in sorted(used[name])
-        }
-        for name in sorted(used)
-        for family, weight in [name.split("-")]
-    }  # fmt: skip
+            texts.setdefault(f"{node.family}-{node.weight}", set()).update(strings)
+    glyphs: Glyphs = {}
+    text_runs_of: TextRuns = {}
+    for name in sorted(texts):
+        family, _, weight = name.partition("-")
+        face = (family, int(weight))
+        keys = {character for string in texts[name] if is_plain(string) for character in string}
+        for string in sorted(string for string in texts[name] if not is_plain(string)):
+            found = text_runs(string, *face)
+            keys.update(run.text for run in found if not run.length)
+            text_runs_of.setdefault(name, {})[string] = [_run_json(run) for run in found]
+        glyphs[name] = {key: (advance(key, *face), path(key, *face)) for key in sorted(keys)}
+    return glyphs, text_runs_of
+
+
+def _run_json(run: TextRun) -> str | tuple[str, float, float, bool]:
+    return (run.text, run.advance, run.length, run.right_to_left) if run.length else run.text
 
 
 def from_json(text: str) -> Film:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, ClassVar
 
-from pellucid.draw.film.font import FAMILIES, WEIGHTS
+from pellucid.draw.film.glyphs import FAMILIES, WEIGHTS
 from pellucid.draw.film.keyframes import KINDS, Keyframes, check, is_colour, is_number
 from pellucid.draw.film.palette import INK, PALETTES
 from pellucid.errors import PellucidError

@@ -2,6 +2,7 @@
 
 from math import floor, log10
 
+from pellucid.text.graphemes import first_columns, graphemes, is_joined, last_columns
 from pellucid.text.pieces import piece
 
 
@@ -9,15 +10,17 @@ SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
 def start_of(text: str, most: int = 160) -> str:
-    """The first `most` characters of a text, in one line, with an ellipsis where it goes on."""
+    """The first characters of a text, in `most` columns and one line, with an ellipsis where it goes on."""
     text = " ".join(text.split())
-    return text if len(text) <= most else f"{text[:most].rstrip()} …"
+    start = first_columns(text, most)
+    return text if start == text else f"{start.rstrip()} …"
 
 
 def end_of(text: str, most: int = 160) -> str:
-    """The last `most` characters of a text, in one line: of a prompt, the part that is continued."""
+    """The last characters of a text, in `most` columns and one line: of a prompt, the part that is continued."""
     text = " ".join(text.split())
-    return text if len(text) <= most else f"… {text[-most:].lstrip()}"
+    end = last_columns(text, most)
+    return text if end == text else f"… {end.lstrip()}"
 
 
 def percent(share: float) -> str:
@@ -85,8 +88,12 @@ def counted(count: int, noun: str) -> str:
 
 
 def readable(text: str) -> str:
-    """A text for a picture: line ends and control characters are made visible, spaces stay spaces."""
-    return " ".join(piece(part.encode("utf-8")).replace("↵", "↵ ") for part in text.split(" "))
+    """A text for a picture: line ends and control characters are made visible; spaces stay, and joiners between characters."""
+    return "".join(cluster if is_joined(cluster) else _visible(cluster) for cluster in graphemes(text))
+
+
+def _visible(cluster: str) -> str:
+    return cluster if cluster == " " else piece(cluster.encode("utf-8")).replace("↵", "↵ ")
 
 
 def four_digits(value: float) -> str:

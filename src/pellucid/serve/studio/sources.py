@@ -16,6 +16,7 @@ from pellucid.record import SUFFIX, Record, check, open_record
 from pellucid.runs.files import MODEL, RUN_FILE
 from pellucid.serve.http.ranges import Content
 from pellucid.serve.wire import ModelInfo, ModelShape, RecordInfo, RunInfo, SourceLists
+from pellucid.text.graphemes import first_columns
 
 
 MAX_COMPLETIONS = 24  # records of completions made on the page; the oldest is dropped first
@@ -249,11 +250,11 @@ def describe_record(record: Record, name: str, title: str) -> RecordInfo:
         pieces = read_pieces(record)
         read, drawn = (record[f"generation/{part}"].tolist() for part in ("prompt_ids", "steps/drawn_ids"))
         text = b"".join(pieces.bytes_of(token) or b"" for token in (read + drawn)[:_TITLE]).decode("utf-8", "replace")
-        found |= {"text": " ".join(text.split())[:_TITLE], "tracks": len(read) + len(drawn)}
+        found |= {"text": first_columns(" ".join(text.split()), _TITLE), "tracks": len(read) + len(drawn)}
     if record.kind == "priming" and "priming/prompt" in record:
         stated = record["priming/prompt"]
         if isinstance(stated, dict) and isinstance(question := stated.get("query"), str):
-            found |= {"text": " ".join(question.split())[:_TITLE]}
+            found |= {"text": first_columns(" ".join(question.split()), _TITLE)}
     return found
 
 

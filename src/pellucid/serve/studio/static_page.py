@@ -8,8 +8,8 @@ from typing import cast
 
 from pellucid.draw.backends.svg import escaped
 from pellucid.draw.film.film import Film
-from pellucid.draw.film.film_json import glyphs_of
-from pellucid.draw.film.font import EM
+from pellucid.draw.film.film_json import letters_of
+from pellucid.draw.film.truetype import EM
 from pellucid.errors import PellucidError
 from pellucid.files import check_target, reading, write_whole
 from pellucid.record import Record, open_record
@@ -18,7 +18,7 @@ from pellucid.runs.metrics import last_step
 from pellucid.runs.plan import read_shown_plan
 from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, NOSCRIPT, STYLE, asset
 from pellucid.serve.studio.sources import describe_record
-from pellucid.serve.wire import FilmFile, Glyphs, RunPlan, StaticFigure, StaticPage, StaticRecord, StaticRun
+from pellucid.serve.wire import FilmFile, RunPlan, StaticFigure, StaticPage, StaticRecord, StaticRun
 from pellucid.version import __version__
 
 
@@ -59,23 +59,20 @@ def write_page(
         raise PellucidError("a page needs something to show: give records, figures or runs")
     path = Path(path)
     check_target(path, what="the page")
+    glyphs, text_runs = letters_of(film for _, wide, narrow in drawn for film in (wide, narrow))
     data = StaticPage(
         pellucid=__version__,
         title=title,
         command=command,
         figures=[StaticFigure(title=name, wide=_film(wide), narrow=_film(narrow)) for name, wide, narrow in drawn],
         em=EM,
-        glyphs=_glyphs(film for _, wide, narrow in drawn for film in (wide, narrow)),
+        glyphs=glyphs,
+        text_runs=text_runs,
         records=[_record(record, number) for number, record in enumerate(records, start=1)],
         runs=[_run(Path(run), number) for number, run in enumerate(runs, start=1)],
     )
     write_whole(path, _document(title, data), what="the page")
     return path
-
-
-def _glyphs(films: Iterable[Film]) -> Glyphs:
-    """The glyphs of several films, each once."""
-    return {face: {c: (advance, path) for c, (advance, path) in drawn.items()} for face, drawn in glyphs_of(films).items()}
 
 
 def _film(film: Film) -> FilmFile:
