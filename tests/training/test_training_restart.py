@@ -70,17 +70,22 @@ def test_a_run_that_is_killed_again_and_again(
     """At any event: while it is prepared, before its first step and its first checkpoint, and after its last."""
     folder = tmp_path_factory.mktemp("killed")
     run = folder / "deep" / "run"
+    left, rmtree = 0, shutil.rmtree
+
+    def kill(event: events.Event) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise Killed
+
+    def remove(*given: Any, **named: Any) -> None:
+        if left > 0:  # a kill tidies nothing
+            rmtree(*given, **named)
+
     for _ in range(3):
         left = draw.randrange(1, 20)
-
-        def kill(event: events.Event) -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                raise Killed
-
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("pellucid.training.prepare.shutil.rmtree", lambda *_, **__: None)  # a kill tidies nothing
+            patch.setattr("pellucid.training.prepare.shutil.rmtree", remove)
             with suppress(Killed):
                 pellucid.train([STORY], run, resume=True, observers=[kill], **OPTIONS)
     done = train(run)

@@ -86,10 +86,14 @@ class CorpusEncoder:
 
     def close(self) -> dict[str, Any]:
         """Closes all files, and gives their entries of the manifest."""
-        digest = self._documents.close()
+        with ExitStack() as files:  # one that cannot be written when it is closed (the disk is full) leaves no other open
+            for writer in self._writers.values():
+                files.callback(writer.close)
+            digest = self._documents.close()
+            shards = {side: writer.close() for side, writer in self._writers.items()}
         return {
             "dtype": "uint16" if self.dtype.itemsize == 2 else "uint32",
-            "shards": {side: writer.close() for side, writer in self._writers.items()},
+            "shards": shards,
             "documents": {"file": DOCUMENTS, "count": self._count, "sha256": digest},
         }
 

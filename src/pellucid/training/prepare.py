@@ -58,8 +58,8 @@ def new_run(run: Path) -> Iterator[Path]:
         if created and not (run / RUN_FILE).exists() and not begun.exists():
             shutil.rmtree(run, ignore_errors=True)
             for path in created[1:]:
-                with suppress(FileNotFoundError):  # which could not be made
-                    path.rmdir()  # made for this run, and empty again
+                with suppress(OSError):  # it could not be made, or holds what could not be removed
+                    path.rmdir()
 
 
 def _remove(folder: Path, *, but: Path) -> None:
