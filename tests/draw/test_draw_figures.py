@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import is_dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -14,6 +15,7 @@ from generation_records import CHINESE, EMOJI, generation
 from hypothesis import given
 from hypothesis import strategies as some
 from pictures import assert_legible
+from priming_records import priming
 from training_records import training_record
 
 from pellucid.draw import Keyframes
@@ -26,7 +28,7 @@ from pellucid.draw.views.model_info import read_model
 from pellucid.draw.views.model_parts import block_name, level_name, matrix_name
 from pellucid.draw.views.pieces import read_pieces
 from pellucid.errors import PellucidError
-from pellucid.record import KINDS
+from pellucid.record import KINDS, Record
 
 
 def test_every_figure_says_what_it_is_and_how_to_make_its_record() -> None:
@@ -56,11 +58,18 @@ def test_a_record_gives_its_figure() -> None:
     assert record.figure("tokens", width=360).height > 360
 
 
+def made(kind: str, blocks: int = 2) -> Record:
+    """A record of the kind, of a model of so many blocks."""
+    if kind == "training":
+        return training_record(layers=blocks)
+    makers: dict[str, Callable[..., Record]] = {"generation": generation, "finetuning": finetuning_record, "priming": priming}
+    return makers[kind](blocks=blocks)
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_laid_out_from_frozen_values_alone(name: str) -> None:
     """Once the values are read, the record is not asked again: it is closed here."""
-    made = {"generation": generation, "training": training_record, "finetuning": finetuning_record}
-    with made[FIGURES[name].kind]() as record:
+    with made(FIGURES[name].kind) as record:
         view, whole = FIGURES[name].view(record), record.figure(name)
     assert is_dataclass(view) and view.__dataclass_params__.frozen and type(view).__doc__  # type: ignore[attr-defined]
     assert FIGURES[name].layout(view) == whole
@@ -70,7 +79,7 @@ def test_a_figure_is_laid_out_from_frozen_values_alone(name: str) -> None:
 def test_names_on_pictures_are_plain_and_blocks_are_counted_from_1(name: str) -> None:
     """Tensors' names stand where a mark is pointed at; in words a block is never number 0, and all of them have a number."""
     blocks = 3
-    record = generation(blocks=blocks) if FIGURES[name].kind == "generation" else training_record(layers=blocks)
+    record = made(FIGURES[name].kind, blocks=blocks)
     found = set()
     for width in (360, 960):
         film = record.figure(name, width=width)

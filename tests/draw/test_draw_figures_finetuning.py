@@ -16,6 +16,7 @@ from pellucid.draw.backends.svg import still
 from pellucid.draw.figures.finetuning_panels import shared_out
 from pellucid.draw.views.finetuning import finetuning_view
 from pellucid.draw.views.labels import percent
+from pellucid.draw.views.model_parts import matrix_name
 from pellucid.errors import PellucidError
 
 
@@ -64,7 +65,7 @@ def test_bars_are_as_long_as_the_changes_of_their_matrices(blocks: int) -> None:
     unit = max(p["h"] for p in bars.values()) / max(moved[place] for place in bars)
     for place, bar in bars.items():
         assert bar["h"] == pytest.approx(moved[place] * unit, abs=0.02)
-        assert bar["label"] == f"{names[place]}: moved by {percent(moved[place])} of its length"
+        assert bar["label"] == f"{matrix_name(names[place])} ({names[place]}): moved by {percent(moved[place])} of its length"
     assert all(p["h"] == 0 for p in marks(film, "change", 0.0) if p["kind"] == "rect")
     length = np.linalg.norm(record["finetuning/change"]) / np.linalg.norm(record["finetuning/weights"])
     assert f"its weights moved by {percent(length)}" in texts(film, film.duration)
@@ -145,7 +146,7 @@ def test_columns_share_their_room(wanted: list[float], room: float) -> None:
         assert max(cut) - min(cut) < 1e-6 and max(found) <= max(cut) + 1e-6
 
 
-GOLDEN = {960: "f4c1ddae76e9e295", 360: "1fa6a2e8c3587188"}
+GOLDEN = {960: "200cbf349ece17ec", 360: "11b90ab847e83bef"}
 
 
 @pytest.mark.parametrize("width", GOLDEN)

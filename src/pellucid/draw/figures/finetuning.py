@@ -11,14 +11,15 @@ from pellucid.draw.components.marks import Box
 from pellucid.draw.components.parts import arrow, centred, frame
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.components.timeline import Timeline, Transition, animate
-from pellucid.draw.figures.finetuning_changes import PLAIN, changes
+from pellucid.draw.figures.finetuning_changes import changes
 from pellucid.draw.figures.finetuning_panels import answers, general, losses
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.nodes import Gradient, Group, Node, Rect, Shows, Text, given
-from pellucid.draw.views.finetuning import FinetuningView, MatrixChange
+from pellucid.draw.views.finetuning import FinetuningView
 from pellucid.draw.views.labels import counted, percent, readable, start_of
+from pellucid.draw.views.model_parts import SHORT, matrix_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +179,7 @@ def _changed_words(view: FinetuningView) -> str:
     most = view.most_moved
     if most is None:
         return "The model before training was the best on the held-out examples: it is kept, and no number has changed."
-    name, share, whole = matrix_name(most), percent(most.moved or 0.0), percent(view.total_moved)
+    name, share, whole = matrix_name(most.name), percent(most.moved or 0.0), percent(view.total_moved)
     return f"The same model has other numbers: together they moved by {whole} of their length, most of all {name}: {share}."
 
 
@@ -203,18 +204,12 @@ def _general_words(view: FinetuningView) -> str:
     return f"On general text its loss falls by {change:.2f} to {after:.2f} nats a token: nothing that shows there is forgotten."
 
 
-def matrix_name(one: MatrixChange) -> str:
-    """A matrix in plain words: its part of the model, and its block."""
-    _, block, kind = one.name.split(".", 2) if one.name.startswith("h.") else ("", "", one.name)
-    return f"{PLAIN[kind]} of block {block}" if block else f"{PLAIN[kind]} vectors"
-
-
 def _alt(view: FinetuningView) -> str:
     parts = [f"Fine-tuning of {view.model.name}, {view.model.parameters:,} parameters."]
     parts += [_task_words(view), _learned_words(view), _changed_words(view)]
     for kind, row in view.blocks.items():
         if moved := [one.moved for one in row if one is not None and one.moved is not None]:
-            low, high, name = percent(min(moved)), percent(max(moved)), PLAIN[kind]
+            low, high, name = percent(min(moved)), percent(max(moved)), SHORT[kind]
             parts.append(f"Change of {name} by block, against its own length: {low} to {high}.")
     parts.append(_right_words(view))
     for one in view.answers[:4]:

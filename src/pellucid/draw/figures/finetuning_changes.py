@@ -19,20 +19,10 @@ from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.nodes import Image, Matrix, Node, Path, Rect, Shows, Text
 from pellucid.draw.views.finetuning import FinetuningView, MatrixChange
 from pellucid.draw.views.labels import percent, three_digits
+from pellucid.draw.views.model_parts import MATRICES, SHORT, block_name, matrix_name
 
 
 MOST_MAPS = 12  # in a row
-PLAIN = {
-    "attn.c_attn": "attention in", "attn.c_proj": "attention out", "mlp.c_fc": "MLP in", "mlp.c_proj": "MLP out",
-    "wte": "token", "wpe": "position",
-}  # fmt: skip
-PLAIN_LONG = {
-    "attn.c_attn": "queries, keys and values of attention", "attn.c_proj": "attention's output",
-    "mlp.c_fc": "the first matrix of the MLP", "mlp.c_proj": "the second matrix of the MLP",
-    "wte": "a vector for each token", "wpe": "a vector for each position",
-}  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ChangeGrid:
     """Where the blocks stand: `x` of block 0, from block to block, how many share a map; sizes of a row's map and bars."""
@@ -56,7 +46,7 @@ def changes(view: FinetuningView, sheet: Sheet, box: Box, out: Transition) -> li
     """The maps and bars of every block and of the embeddings, empty until the model comes out."""
     small, count = sheet.small, view.model.config.n_layers
     nodes: list[Node] = [Text(box.x, box.y + small, "Which numbers changed", small, 600)]
-    label = max(text_width(PLAIN[kind], small) for kind in view.blocks) + 10
+    label = max(text_width(SHORT[kind], small) for kind in view.blocks) + 10
     x, top = box.x + label, box.y + 1.9 * small
     pitch, group = (box.right - x) / count, ceil(count / MOST_MAPS)
     low = box.bottom - 3.0 * small - 3.6 * small  # legend, embeddings
@@ -73,8 +63,8 @@ def changes(view: FinetuningView, sheet: Sheet, box: Box, out: Transition) -> li
     every = group * ceil(26 / (pitch * group))
     for block in sorted({count - 1, *range(0, count, every)}):
         if block in (0, count - 1) or count - 1 - block >= every:
-            nodes.append(Text(x + (block + 0.5) * pitch, y, f"{block}", small, anchor="middle", fill=palette.QUIET,
-                              label=f"block {block}"))  # fmt: skip
+            nodes.append(Text(x + (block + 0.5) * pitch, y, f"{block + 1}", small, anchor="middle", fill=palette.QUIET,
+                              label=block_name(block)))  # fmt: skip
     nodes.append(Text(box.x, y, "block", small, fill=palette.QUIET))
     nodes += _embeddings(grid, box, y + 0.9 * small, out)
     return nodes + _legend(view, sheet, box)
@@ -85,7 +75,7 @@ def _row(grid: _ChangeGrid, kind: str, box: Box, y: float, out: Transition) -> l
     view, small = grid.view, grid.sheet.small
     row = view.blocks[kind]
     count = len(row)
-    nodes: list[Node] = [Text(box.x, y + 1.1 * small, PLAIN[kind], small, label=f"{kind}: {PLAIN_LONG[kind]}")]
+    nodes: list[Node] = [Text(box.x, y + 1.1 * small, SHORT[kind], small, label=f"{kind}: {MATRICES[kind]}")]
     known = [one for one in row if one is not None and one.moved is not None]
     if known:
         most = max(known, key=lambda one: one.moved or 0.0)
@@ -103,7 +93,7 @@ def _row(grid: _ChangeGrid, kind: str, box: Box, y: float, out: Transition) -> l
         if one is None or one.moved is None:
             continue
         tall = bars.length(one.moved)
-        label = f"{one.name}: moved by {percent(one.moved)} of its length"
+        label = f"{matrix_name(one.name)} ({one.name}): moved by {percent(one.moved)} of its length"
         nodes.append(
             Rect(grid.x + (block + 0.5) * grid.pitch - thick / 2, animate(low, (out, low - tall, "move")), thick,
                  animate(0.0, (out, tall, "move")), 0, palette.FINETUNING, label=label, shows=one.shows)
@@ -119,7 +109,8 @@ def _map(grid: _ChangeGrid, of_map: list[MatrixChange], box: Box, out: Transitio
     if not tiles or not grid.view.most:
         return [edge]
     values = np.minimum(np.mean(tiles, axis=0), grid.view.most)
-    names = of_map[0].name if len(of_map) == 1 else f"{of_map[0].name} to {of_map[-1].name}, mean"
+    first, last = (matrix_name(one.name) for one in (of_map[0], of_map[-1]))
+    names = first if len(of_map) == 1 else f"{first} to {last}, mean"
     none: Any = Matrix.of(np.zeros(values.shape, np.uint8))
     picture = Image(
         animate(none, (out, sequential(values, 0.0, grid.view.most), "settle")), "sequential", box.x, box.y, box.w, box.h,
@@ -133,13 +124,13 @@ def _embeddings(grid: _ChangeGrid, box: Box, y: float, out: Transition) -> list[
     """The token and the position matrix, each with its change."""
     view, small = grid.view, grid.sheet.small
     high, wide = 2.4 * small, 5.0 * small
-    nodes: list[Node] = [Text(box.x, y + 1.6 * small, "vectors of", small, fill=palette.QUIET)]
+    nodes: list[Node] = [Text(box.x, y + 1.6 * small, "embeddings", small, fill=palette.QUIET)]
     x = grid.x
     room = (box.right - x) / max(1, len(view.embeddings))
     for one in view.embeddings:
         nodes += _map(grid, [one], Box(x, y, wide, high), out)
-        label, name = f"{one.name}: {PLAIN_LONG[one.name]}", fit(f"{PLAIN[one.name]}s", room - wide - 10, small)
-        nodes.append(Text(x + wide + 6, y + 1.0 * small, name, small, label=label))
+        label, name = f"{one.name}: {MATRICES[one.name]}", MATRICES[one.name].removesuffix(" embedding")
+        nodes.append(Text(x + wide + 6, y + 1.0 * small, fit(name, room - wide - 10, small), small, label=label))
         if one.moved is not None:
             nodes.append(Text(x + wide + 6, y + 2.3 * small, percent(one.moved), small, fill=palette.QUIET,
                               opacity=animate(0, (out, 1)), shows=one.shows))  # fmt: skip

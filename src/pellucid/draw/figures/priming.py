@@ -28,6 +28,7 @@ from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import text_width
 from pellucid.draw.film.nodes import Node, Path, Rect, Shows, Text
 from pellucid.draw.views.labels import counted, percent, start_of, three_digits
+from pellucid.draw.views.model_parts import block_name
 from pellucid.draw.views.priming import PrimedPrompt, PrimingView
 
 
@@ -159,12 +160,12 @@ def _attention_words(view: PrimingView, prompt: PrimedPrompt) -> str:
     examples = [(sum(block[1:-1]), number) for number, block in enumerate(prompt.shares)]
     share, block = max(examples, key=lambda pair: (pair[0], -pair[1]))
     part = max(range(1, prompt.shots + 1), key=lambda one: prompt.shares[block][one])
-    most = percent(min(1.0, share))
+    most, where = percent(min(1.0, share)), block_name(block)
     if prompt.shots == 1:
-        return f"By attention, the answer's place reads most from the example in block {block}: {most}, the mean of its heads."
+        return f"By attention, the answer's place reads most from the example in {where}: {most}, the mean of its heads."
     return (
-        f"By attention, the answer's place reads most from the examples in block {block}: {most}, the mean of its heads; there "
-        f"most from example {part}."
+        f"By attention, the answer's place reads most from the examples in {where}: {most}, the mean of its heads; there most "
+        f"from example {part}."
     )
 
 

@@ -18,6 +18,7 @@ from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Group, Image, Node, Number, Rect, Shows, Text
 from pellucid.draw.views.labels import counted, percent, three_digits
+from pellucid.draw.views.model_parts import block_name
 from pellucid.draw.views.priming import PrimedPrompt, PrimingView
 
 
@@ -137,7 +138,7 @@ def _prompt(view: PrimingView, prompt: PrimedPrompt, plan: PanelPlan, box: Box, 
         base = centred(y, plan.row, small)
         if part is None:
             hidden = prompt.shots - sum(1 for one in parts if one not in (None, 0, prompt.shots + 1))
-            words = f"… {examples_words(hidden)} more …"
+            words = f"… {counted(hidden, 'more example')} …"
             nodes.append(Text(box.x + plan.label, base, words, small, fill=palette.QUIET, opacity=there))
             continue
         name = "task" if part == 0 else "ask" if part > prompt.shots else f"{part}"
@@ -268,7 +269,7 @@ def _attention(view: PrimingView, prompt: PrimedPrompt, plan: PanelPlan, box: Bo
     if len(prompt.shares) > 1 and plan.map >= 2.2 * small:
         ends.append((area.y + 0.85 * small, len(prompt.shares) - 1))
     for base, block in ends:
-        nodes.append(Text(box.x, base, name.format(number=block), small, fill=palette.QUIET, opacity=there))
+        nodes.append(Text(box.x, base, name.format(number=block + 1), small, fill=palette.QUIET, opacity=there))
     for place, column in _columns(parts, area, plan).items():
         first, last = column
         cells = np.minimum(values[:, first : last + 1], plan.darkest)
@@ -324,4 +325,4 @@ def _row_label(prompt: PrimedPrompt, parts: Sequence[int], block: int) -> str:
     examples = sorted((part for part in parts if 0 < part <= prompt.shots), key=lambda part: (-shares[part], part))[:4]
     named = [("task", 0)] if parts[0] == 0 else []
     named += [(f"example {part}", part) for part in sorted(examples)] + [("question", prompt.shots + 1)]
-    return f"block {block}: " + ", ".join(f"{name} {percent(min(1.0, shares[part]))}" for name, part in named)
+    return f"{block_name(block)}: " + ", ".join(f"{name} {percent(min(1.0, shares[part]))}" for name, part in named)
