@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from pellucid.draw.backends.svg import escaped
 from pellucid.draw.film.film import Film
@@ -17,7 +17,7 @@ from pellucid.runs.files import METRICS
 from pellucid.runs.metrics import last_step
 from pellucid.runs.plan import read_shown_plan
 from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, NOSCRIPT, STYLE, asset
-from pellucid.serve.studio.sources import describe_record
+from pellucid.serve.studio.sources import describe_record, known_figures
 from pellucid.serve.wire import FilmFile, Glyphs, RunPlan, StaticFigure, StaticPage, StaticRecord, StaticRun
 from pellucid.version import __version__
 
@@ -29,11 +29,25 @@ POLICY = (
 )
 
 
+class PageFigure(NamedTuple):
+    """A figure of a page.
+
+    Attributes:
+        title: its heading. wide, narrow: the film for a wide screen and for a phone.
+        name: of the figure, by which the page's story finds it; "" for a picture of another kind.
+    """
+
+    title: str
+    wide: Film
+    narrow: Film
+    name: str = ""
+
+
 def write_page(
     path: str | Path,
     records: Sequence[Record | Path | str],
     *,
-    figures: Iterable[tuple[str, Film, Film]] = (),
+    figures: Iterable[PageFigure | tuple[str, Film, Film]] = (),
     title: str = "Pellucid",
     runs: Sequence[Path | str] = (),
     command: str = "pellucid studio",
@@ -43,7 +57,8 @@ def write_page(
     Args:
         path: the HTML file; it appears whole or not at all.
         records: embedded whole; at least one record, figure or run is needed.
-        figures: (title, film for a wide screen, film for a phone), shown in this order at the top.
+        figures: `PageFigure`, or (title, film for a wide screen, film for a phone): those with a figure's name stand in the
+            story, each at its step; the others below the list of files, in this order.
         title: of the page.
         runs: run directories whose plan and losses are shown.
         command: the command of the server that can generate, shown where the page cannot.
@@ -54,7 +69,7 @@ def write_page(
     Raises:
         PellucidError: nothing to show, a record that cannot be read, or the file cannot be written.
     """
-    drawn = list(figures)
+    drawn = [PageFigure(*one) for one in figures]
     if not (records or drawn or runs):
         raise PellucidError("a page needs something to show: give records, figures or runs")
     path = Path(path)
@@ -63,9 +78,10 @@ def write_page(
         pellucid=__version__,
         title=title,
         command=command,
-        figures=[StaticFigure(title=name, wide=_film(wide), narrow=_film(narrow)) for name, wide, narrow in drawn],
+        figures=[_figure(one) for one in drawn],
+        known_figures=known_figures(),
         em=EM,
-        glyphs=_glyphs(film for _, wide, narrow in drawn for film in (wide, narrow)),
+        glyphs=_glyphs(film for one in drawn for film in (one.wide, one.narrow)),
         records=[_record(record, number) for number, record in enumerate(records, start=1)],
         runs=[_run(Path(run), number) for number, run in enumerate(runs, start=1)],
     )
@@ -76,6 +92,11 @@ def write_page(
 def _glyphs(films: Iterable[Film]) -> Glyphs:
     """The glyphs of several films, each once."""
     return {face: {c: (advance, path) for c, (advance, path) in drawn.items()} for face, drawn in glyphs_of(films).items()}
+
+
+def _figure(figure: PageFigure) -> StaticFigure:
+    found = StaticFigure(title=figure.title, wide=_film(figure.wide), narrow=_film(figure.narrow))
+    return StaticFigure(**found, name=figure.name) if figure.name else found
 
 
 def _film(film: Film) -> FilmFile:
