@@ -75,7 +75,7 @@ def make_app(
         catalog: what it shows. hosts: allowed names of this server (`SameOriginMiddleware`).
         record_dtype: of the records of completions, as `xray` takes it.
 
-    Its `state` has `completions`, and `closing`, to be set before the server closes.
+    Its `state` has `completions`, `files` and `closing`, to be set before the server closes.
     """
     completions, files, closing = CompletionService(catalog, record_dtype), FigureFiles(catalog), asyncio.Event()
 
@@ -176,7 +176,7 @@ def make_app(
         exception_handlers={HTTPException: problem},
     )
     app.router.redirect_slashes = False
-    app.state.completions, app.state.closing = completions, closing
+    app.state.completions, app.state.files, app.state.closing = completions, files, closing
     return app
 
 

@@ -23,7 +23,7 @@ from pellucid.serve import wire
 from pellucid.serve.http.lifetime import CLOSING
 from pellucid.serve.studio.generate_request import ParsedRequest, parse_generate_request
 from pellucid.serve.studio.loaded_model import MAX_CONCURRENT, BusyError, ModelCache, in_thread
-from pellucid.serve.studio.long_prompt import make_fitting
+from pellucid.serve.studio.long_prompt import with_fitting
 from pellucid.serve.studio.sources import SourceCatalog
 
 
@@ -148,9 +148,13 @@ class CompletionService:
         try:
             async with self._models.use(parsed.model, source) as loaded:
                 shown = min(_TOP_TOKENS, loaded.model.config.vocab_size)
-                new_request = partial(loaded.model.new_request, logprobs=shown, **parsed.options)
-                request = await in_thread(partial(make_fitting, new_request, loaded.model, parsed))
-                handle = (await in_thread(loaded.driver)).submit(request)
+                new_request = partial(loaded.model.new_request, parsed.prompt, logprobs=shown, **parsed.options)
+                request = await in_thread(new_request)
+                driver = await in_thread(loaded.driver)
+                try:
+                    handle = driver.submit(request)
+                except PellucidError as error:
+                    raise with_fitting(error, loaded.model, parsed) from None
                 started.set_result(None)
                 await self._forward_tokens(handle, stream, loaded.model.tokenizer)
         except Exception as error:
@@ -197,8 +201,10 @@ class CompletionService:
             self._recording_lock.release()
 
         try:
-            new_sequence = partial(loaded.model.new_sequence, **parsed.options)
-            sequence = await in_thread(partial(make_fitting, new_sequence, loaded.model, parsed))
+            sequence = await in_thread(lambda: loaded.model.new_sequence(parsed.prompt, **parsed.options))
+        except PellucidError as error:
+            await end()
+            raise with_fitting(error, loaded.model, parsed) from None
         except BaseException:
             await end()
             raise

@@ -1,8 +1,7 @@
 """A prompt that is too long for a model: the end of it that fits, for the page to offer."""
 
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from pellucid.errors import PellucidError
 from pellucid.serve.studio.generate_request import ParsedRequest
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"(?<=\s)\S")
 _LONGEST_WORD = 40  # characters: where the next word begins later, the text is of a script without spaces
-Result = TypeVar("Result")
 
 
 class TooLongError(PellucidError):
@@ -29,20 +27,13 @@ class TooLongError(PellucidError):
         self.fitting = fitting
 
 
-def make_fitting(make: Callable[[str], Result], model: "GPT", parsed: ParsedRequest) -> Result:
-    """make(parsed.prompt), which may refuse a prompt.
-
-    Raises:
-        TooLongError: it refused it, and an end of it would fit. PellucidError: it refused it for another reason.
-    """
-    try:
-        return make(parsed.prompt)
-    except PellucidError as error:
-        room = model.config.n_ctx + 1 - int(parsed.options["max_tokens"])
-        end = "" if model.tokenizer is None else fitting_end(parsed.prompt, min(room, model.config.n_ctx), model.tokenizer)
-        if not end or end == parsed.prompt:
-            raise
-        raise TooLongError(str(error), end) from None
+def with_fitting(error: PellucidError, model: "GPT", parsed: ParsedRequest) -> PellucidError:
+    """The error of a refused request; a `TooLongError` where the prompt is too long and an end of it would fit."""
+    if model.tokenizer is None:
+        return error
+    room = min(model.config.n_ctx, model.config.n_ctx + 1 - int(parsed.options["max_tokens"]))
+    end = fitting_end(parsed.prompt, room, model.tokenizer)
+    return TooLongError(str(error), end) if end not in ("", parsed.prompt) else error
 
 
 def fitting_end(text: str, room: int, tokenizer: "Tokenizer") -> str:
