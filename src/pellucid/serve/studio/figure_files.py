@@ -3,6 +3,8 @@
 import asyncio
 import threading
 
+from pellucid.arguments import shown
+from pellucid.errors import PellucidError
 from pellucid.serve.studio.loaded_model import BusyError, in_thread
 from pellucid.serve.studio.sources import SourceCatalog
 
@@ -30,8 +32,10 @@ class FigureFiles:
         """The bytes of a file. A request that is cancelled ends before the next picture.
 
         Raises:
-            PellucidError: as `figure_file`; no record has this id. BusyError: too many requests wait (429).
+            PellucidError: as `figures.figure_file`; another format; no record has this id. BusyError: too many wait (429).
         """
+        if kind not in MEDIA_TYPES:
+            raise PellucidError(f"a figure is not saved as {shown(kind)}: there are {', '.join(MEDIA_TYPES)}")
         if self._waiting >= MAX_WAITING:
             raise BusyError(f"a figure is being drawn into a file and {MAX_WAITING} more wait: try again in a moment")
         self._waiting += 1

@@ -7,7 +7,6 @@ from pellucid.draw.film.film import Film
 from pellucid.draw.film.resolve import Primitive
 from pellucid.errors import PellucidError
 from pellucid.record import Record
-from pellucid.serve.studio.figure_files import MEDIA_TYPES
 
 
 MIN_WIDTH, MAX_WIDTH = 240, 2400
@@ -30,7 +29,7 @@ def _film(record: Record, name: str, width: int) -> Film:
     return figures.figure(record, name, width=width)
 
 
-class _Cancelled(Exception):
+class _DrawingCancelled(Exception):
     """Nobody waits for the file any more."""
 
 
@@ -47,7 +46,7 @@ class _CancellableFilm(Film):
 
     def at(self, t: float) -> list[Primitive]:
         if self.cancelled.is_set():
-            raise _Cancelled
+            raise _DrawingCancelled
         return super().at(t)
 
 
@@ -55,16 +54,14 @@ def figure_file(record: Record, name: str, kind: str, width: int, cancelled: thr
     """The figure as the bytes of a file.
 
     Args:
-        kind: a suffix of `MEDIA_TYPES`. width: of the layout and, of png, gif, webp and mp4, in pixels.
+        kind: a format, as `Film.save` takes it by a suffix. width: of the layout and, of png, gif, webp and mp4, in pixels.
 
     Raises:
-        PellucidError: as `figure_json`; another kind; a width that is too large; a package that is not installed (named, with
+        PellucidError: as `figure_json`; another format; a width that is too large; a package that is not installed (named, with
             the line that installs it).
     """
     from pellucid.draw.backends.save import content
 
-    if kind not in MEDIA_TYPES:
-        raise PellucidError(f"a figure is not saved as {kind!r}: there are {', '.join(MEDIA_TYPES)}")
     if kind in ("gif", "webp", "mp4") and width > MAX_MOVING_WIDTH:
         raise PellucidError(f"a {kind} is at most {MAX_MOVING_WIDTH} wide here: `pellucid figures` writes larger ones")
     film = _CancellableFilm.of(_film(record, name, width), cancelled)

@@ -29,7 +29,7 @@ POLICY = (
 )
 
 
-class PageFigure(NamedTuple):
+class ShownFigure(NamedTuple):
     """A figure of a page.
 
     Attributes:
@@ -47,7 +47,7 @@ def write_page(
     path: str | Path,
     records: Sequence[Record | Path | str],
     *,
-    figures: Iterable[PageFigure | tuple[str, Film, Film]] = (),
+    figures: Iterable[ShownFigure | tuple[str, Film, Film]] = (),
     title: str = "Pellucid",
     runs: Sequence[Path | str] = (),
     command: str = "pellucid studio",
@@ -57,7 +57,7 @@ def write_page(
     Args:
         path: the HTML file; it appears whole or not at all.
         records: embedded whole; at least one record, figure or run is needed.
-        figures: `PageFigure`, or (title, film for a wide screen, film for a phone): those with a figure's name stand in the
+        figures: `ShownFigure`, or (title, film for a wide screen, film for a phone): those with a figure's name stand in the
             story, each at its step; the others below the list of files, in this order.
         title: of the page.
         runs: run directories whose plan and losses are shown.
@@ -69,7 +69,7 @@ def write_page(
     Raises:
         PellucidError: nothing to show, a record that cannot be read, or the file cannot be written.
     """
-    drawn = [PageFigure(*one) for one in figures]
+    drawn = [ShownFigure(*one) for one in figures]
     if not (records or drawn or runs):
         raise PellucidError("a page needs something to show: give records, figures or runs")
     path = Path(path)
@@ -94,7 +94,7 @@ def _glyphs(films: Iterable[Film]) -> Glyphs:
     return {face: {c: (advance, path) for c, (advance, path) in drawn.items()} for face, drawn in glyphs_of(films).items()}
 
 
-def _figure(figure: PageFigure) -> StaticFigure:
+def _figure(figure: ShownFigure) -> StaticFigure:
     found = StaticFigure(title=figure.title, wide=_film(figure.wide), narrow=_film(figure.narrow))
     return StaticFigure(**found, name=figure.name) if figure.name else found
 
