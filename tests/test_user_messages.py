@@ -24,6 +24,7 @@ from pellucid.engine.request import Request
 from pellucid.errors import PellucidError
 from pellucid.record import Record
 from pellucid.serve import Studio
+from pellucid.serve.studio import sources
 from pellucid.training.prepare import new_run
 
 
@@ -172,7 +173,10 @@ def test_verifying_a_run_says_where_it_is(tiny_run: Path, monkeypatch: pytest.Mo
     assert printed.err.splitlines() == [f"verifying: {line}" for line in lines] and "verifying:" not in printed.out
 
 
-def test_a_studio_without_the_embedded_model_lists_those_that_it_has(tiny_run: Path) -> None:
+def test_a_studio_without_the_embedded_model_lists_those_that_it_has(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sources, "_DEFAULT", tmp_path)  # a build that carries none
     with Studio([tiny_run], port=0) as studio:
         for model in ({}, {"model": "model-7"}):
             answer = ask(studio, "/api/generate", method="POST", body={"prompt": "a"} | model)

@@ -38,6 +38,8 @@ MAKE_ROOM = {
 }  # fmt: skip
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # from a file system that has no locks
 READER_WAIT = 20  # seconds
+_HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # from a lock that another process holds
+_PROBED = 0.02  # seconds after which a lock that only a probe held is free
 _MAX_LINKS = 40  # Linux follows as many
 
 
@@ -351,6 +353,33 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _lock(file: BinaryIO) -> None:
+    """Takes the lock of an open file, without waiting. Raises OSError where it is held, or cannot be."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def is_locked(folder: Path) -> bool | None:
+    """Whether a process holds the lock of a folder (`locked`); None where that cannot be known, as without locks."""
+    try:
+        with open(folder / LOCK, "r+b", opener=_without_following) as file:
+            try:
+                _lock(file)  # closing the file releases it
+            except OSError as error:
+                return True if error.errno in _HELD else None
+    except FileNotFoundError:
+        return False
+    except OSError:  # of opening it
+        return None
+    return False
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Locks a folder for this process. The system releases the lock when the process ends, however it ends.
@@ -362,14 +391,11 @@ def locked(folder: Path) -> Iterator[None]:
     """
     with open(folder / LOCK, "a+b", opener=_without_following) as file:
         try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                _lock(file)
+            except OSError:
+                time.sleep(_PROBED)  # `is_locked` of another process may have held it for an instant
+                _lock(file)
         except OSError as error:
             if error.errno in NO_LOCKS:
                 import warnings

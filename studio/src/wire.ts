@@ -23,6 +23,10 @@ export interface RunInfo {
   total_steps?: number;
   /** Optimizer steps done, by the last line of `metrics.jsonl`; absent where there is none. */
   steps?: number;
+  /** Whether a process holds the lock of its directory; absent where that is unknown. */
+  running?: boolean;
+  /** Seconds since `metrics.jsonl` last changed; absent where there is none, or in a static page. */
+  idle?: number;
   /** Ids of the records in its directory. */
   records: string[];
   /** Id of its newest model; null before the first checkpoint. */
@@ -85,6 +89,8 @@ export interface ModelInfo {
   n_ctx?: number;
   /** Size of the vocabulary, in tokens. */
   vocab_size?: number;
+  /** A prompt of the kind that it was trained on; absent where none is known. */
+  prompt?: string;
   /** Why its configuration cannot be read; absent where it can. */
   problem?: string;
 }
@@ -109,13 +115,25 @@ export interface OptionField {
   nullable: boolean;
 }
 
+/** A figure that can be drawn from a record, in the list of all of them. */
+export interface FigureInfo {
+  /** Its name in addresses and in commands. */
+  name: string;
+  /** Kind of the record that it is drawn from. */
+  kind: string;
+  /** What it shows, in one line. */
+  about: string;
+  /** Makes a record that holds everything that it needs. */
+  command: string;
+}
+
 /** Runs, records and models. */
 export interface SourceLists {
   /** Run directories, in the order in which they were first seen. */
   runs: RunInfo[];
   /** Records in files, then those of answers generated on the page. */
   records: RecordInfo[];
-  /** Models that can generate, the embedded one last. */
+  /** Models that can generate, the embedded one first. */
   models: ModelInfo[];
 }
 
@@ -127,6 +145,8 @@ export interface Sources extends SourceLists {
   limits: Limits;
   /** Sampling options that a request to generate may name. */
   options: OptionField[];
+  /** Every figure that this version draws. */
+  known_figures: FigureInfo[];
 }
 
 /** `run.json`: the choices of a run, made once. Only the keys that the page reads are listed; the file has more. */
@@ -217,12 +237,18 @@ export interface GenerateRequest {
   seed?: number | string | null;
 }
 
-/** A token of the prompt. */
+/**
+ * A token of the prompt.
+ *
+ * Where a character is spread over several tokens, each of them has `part`.
+ */
 export interface TokenPiece {
   /** Token id. */
   id: number;
   /** The token's bytes as a printable label; its id where the model has no tokenizer. */
   piece: string;
+  /** Its bytes in hexadecimal digits, where they are not whole characters of UTF-8. */
+  part?: string;
 }
 
 /** One of the most likely tokens of a step. */
@@ -277,6 +303,8 @@ export interface GenerationDone {
 export interface ErrorMessage {
   /** What is wrong and how to fix it, in one line. */
   error: string;
+  /** Of a prompt that is too long: the end of it that fits, from the start of a word on. */
+  fitting?: string;
 }
 
 /** The first event of a generation. */
@@ -384,6 +412,8 @@ export interface FilmFile {
 export interface StaticFigure {
   /** Heading. */
   title: string;
+  /** Name of the figure; absent for a picture of another kind. */
+  name?: string;
   /** Layout for a wide screen. */
   wide: FilmFile;
   /** Layout for a phone, with as many segments. */
@@ -414,6 +444,8 @@ export interface StaticPage {
   command: string;
   /** In the order in which they are shown. */
   figures: StaticFigure[];
+  /** Every figure that this version draws. */
+  known_figures: FigureInfo[];
   /** Font units per em. */
   em: number;
   /** Outlines of the characters of all figures. */

@@ -177,7 +177,7 @@ def test_what_there_is(studio: Studio) -> None:
     assert (record["id"], record["kind"]) == ("record-1", "generation") and record["tracks"] > 6
     assert run["records"] == [training["id"]] and training["kind"] == "training" and "pretraining" in training["figures"]
     assert record["text"].startswith("the fox") and record["url"] == "/records/record-1"
-    assert [model["id"] for model in told["models"]] == ["model-1"]
+    assert [model["id"] for model in told["models"]] == ["default", "model-1"]
     assert told["limits"] == {"prompt": 20_000, "max_tokens": 400}
     assert ask(studio, "/api/runs/run-1").json()["total_steps"] == 6
     assert "no 'run-9'" in ask(studio, "/api/runs/run-9").error

@@ -99,7 +99,7 @@ def test_sources_have_their_type(studio: Studio) -> None:
     assert runs["torn"]["problem"] and runs["torn"]["records"] and "problem" not in runs["run"]
     assert sorted("problem" in record for record in sources["records"]) == [False, False, False, True]
     assert {record.get("kind") for record in sources["records"]} == {"generation", "training", None}
-    assert [model["id"] for model in sources["models"]] == ["model-1", "model-2", "default"]
+    assert [model["id"] for model in sources["models"]] == ["default", "model-1", "model-2"]
 
 
 def test_a_wrong_value_anywhere_is_noticed(studio: Studio) -> None:

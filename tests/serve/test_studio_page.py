@@ -207,7 +207,7 @@ def test_a_long_record_stays_light(page: Any, studio: Studio) -> None:
 
 
 def test_a_prompt_is_answered_token_by_token_and_then_inspected(page: Any, studio: Studio, folder: Path) -> None:
-    page.goto(f"{studio.url}#/ask")
+    page.goto(f"{studio.url}#/ask/model-1")
     page.get_by_label("Prompt").fill("the fox")
     for name, value in (("Max tokens", "7"), ("Temperature", "0.7"), ("Top-p", "0.9"), ("Seed", "11")):
         page.get_by_label(name).fill(value)
@@ -221,11 +221,11 @@ def test_a_prompt_is_answered_token_by_token_and_then_inspected(page: Any, studi
     model = pellucid.load(folder / "run")
     rules = {"temperature": 0.7, "top_k": 30, "top_p": 0.9, "min_p": 0.001, "frequency_penalty": 0.5}
     written = model.generate("the fox", max_tokens=7, seed=11, **rules)
-    tokens = page.locator("p.tokens span").all_inner_texts()
+    tokens = page.locator(".pieces .token").all_inner_texts()
     assert model.tokenizer is not None
     expected = [piece(model.tokenizer.token_bytes(token)) for token in (*written.prompt_ids, *written.ids)]
     assert [token.replace("\xa0", " ") for token in tokens] == expected
-    assert f"{len(written.ids)} tokens, seed 11" in page.locator("p.status").inner_text()
+    assert f"{len(written.ids)} tokens, seed 11" in page.locator("p.status").first.inner_text()
     page.get_by_label("Max tokens").fill("300")  # more than fit: the server says so
     page.get_by_role("button", name="Write").click()
     page.get_by_role("alert").filter(has_text="leaves room for").wait_for()
@@ -255,7 +255,7 @@ def test_the_form_has_an_input_for_each_row_of_the_table(page: Any, tiny_run: Pa
 
     page.route("**/api/generate", answer)
     with studio_for(page, [tiny_run]) as studio:
-        page.goto(f"{studio.url}#/ask")
+        page.goto(f"{studio.url}#/ask/model-1")
         page.get_by_role("button", name="Write").click()
         page.get_by_role("alert").filter(has_text="seen").wait_for()
         details = page.get_by_text("More options")
@@ -303,7 +303,7 @@ def test_plain_answers_of_two_pages_at_once(browser: Any, studio: Studio, folder
     with checked_page(browser) as first, checked_page(browser) as second:
         for page, prompt in zip((first, second), prompts, strict=True):
             page.set_viewport_size({"width": 360, "height": 700})
-            page.goto(f"{studio.url}#/ask")
+            page.goto(f"{studio.url}#/ask/model-1")
             page.get_by_label("Prompt").fill(prompt)
             page.get_by_label("Seed").fill("5")
             page.get_by_text("More options").click()
@@ -318,7 +318,7 @@ def test_plain_answers_of_two_pages_at_once(browser: Any, studio: Studio, folder
             written = model.generate(prompt, max_tokens=40, temperature=0.8, top_p=0.95, seed=5)
             page.get_by_text(f"{len(written.ids)} tokens, seed 5").wait_for()
             assert page.locator("p.text").text_content() == prompt + written.text
-            tokens = page.locator("div.answer span:not(.drawn)").all_inner_texts()
+            tokens = page.locator(".pieces .token").all_inner_texts()
             pieces = [piece(model.tokenizer.token_bytes(token)) for token in (*written.prompt_ids, *written.ids)]
             assert [token.replace("\xa0", " ") for token in tokens] == pieces
             assert page.get_by_role("grid").count() == 0
@@ -344,7 +344,7 @@ def test_texts_of_a_record_are_never_markup(page: Any, studio: Studio) -> None:
     page.get_by_text("<img src=x onerror=alert(1)>").first.wait_for()
     page.goto(f"{studio.url}#/record/record-4")
     chosen(page).wait_for()
-    assert page.locator("p.tokens span").first.inner_text() == HOSTILE.decode().replace(" ", "·")
+    assert page.locator(".tokens .token").first.inner_text() == HOSTILE.decode().replace(" ", "·")
     assert page.locator("#pellucid-studio img, #pellucid-studio script").count() == 0
     assert page.evaluate("document.scripts.length") == 1
 
@@ -368,7 +368,7 @@ def test_a_page_without_a_server(page: Any, folder: Path, tmp_path: Path) -> Non
     page.get_by_role("link", name="Ask the model").click()
     assert "pellucid studio my-demo" in page.locator("p.note").inner_text()
     assert page.get_by_role("button", name="Write").count() == 0
-    page.get_by_role("link", name="Overview").click()
+    page.get_by_role("link", name="Story").click()
     page.get_by_role("link", name="run", exact=True).click()
     page.get_by_text("of 6 steps").wait_for()
     page.evaluate("location.hash = '#/record/record-2'")

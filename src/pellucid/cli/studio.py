@@ -41,9 +41,13 @@ def run(args: argparse.Namespace) -> int:
 
     def announce(studio: "Studio") -> None:
         if args.json:
-            print_json({"url": studio.url, "host": studio.host, "port": studio.port})
+            print_json({
+                "url": studio.url, "network_url": studio.network_url, "host": studio.host, "port": studio.port,
+            })  # fmt: skip
         else:
             print(studio.url)
+            if studio.network_url is not None:
+                print(f"from other machines: {studio.network_url}")
 
     studio = Studio(args.sources, args.host, args.port, record_dtype=args.record_dtype)
     return serve(studio, announce, browser=not args.no_browser)

@@ -7,6 +7,7 @@ All messages are JSON objects unless their type says otherwise:
     GET  /api/runs/{id}            RunPlan
     GET  /api/runs/{id}/metrics    lines of MetricsLine, with the headers of MetricsHeader
     GET  /api/figures/{id}/{name}  FilmFile
+    GET  /api/figures/{id}/{name}/file?format=  the figure as a file of that format
     POST /api/generate             GenerateRequest; the answer is a stream of GenerationEvent (server-sent events)
     any answer of status 4xx       ErrorMessage (416 has no body)
     a page without a server        StaticPage, in the document's element `pellucid-data`
@@ -43,6 +44,8 @@ class RunInfo(TypedDict):
     kind: NotRequired[str]  #: "train" or "finetune"; absent where `run.json` cannot be read.
     total_steps: NotRequired[int]  #: Planned optimizer steps; absent where `run.json` cannot be read.
     steps: NotRequired[int]  #: Optimizer steps done, by the last line of `metrics.jsonl`; absent where there is none.
+    running: NotRequired[bool]  #: Whether a process holds the lock of its directory; absent where that is unknown.
+    idle: NotRequired[float]  #: Seconds since `metrics.jsonl` last changed; absent where there is none, or in a static page.
     records: list[str]  #: Ids of the records in its directory.
     model: str | None  #: Id of its newest model; null before the first checkpoint.
     problem: NotRequired[str]  #: Why `run.json` cannot be read; absent where it can.
@@ -84,6 +87,7 @@ class ModelInfo(TypedDict):
     parameters: NotRequired[int]  #: Number of parameters.
     n_ctx: NotRequired[int]  #: Context window, in tokens.
     vocab_size: NotRequired[int]  #: Size of the vocabulary, in tokens.
+    prompt: NotRequired[str]  #: A prompt of the kind that it was trained on; absent where none is known.
     problem: NotRequired[str]  #: Why its configuration cannot be read; absent where it can.
 
 
@@ -100,12 +104,21 @@ class OptionField(TypedDict):
     nullable: bool  #: Whether null is a value: the option is then not applied.
 
 
+class FigureInfo(TypedDict):
+    """A figure that can be drawn from a record, in the list of all of them."""
+
+    name: str  #: Its name in addresses and in commands.
+    kind: str  #: Kind of the record that it is drawn from.
+    about: str  #: What it shows, in one line.
+    command: str  #: Makes a record that holds everything that it needs.
+
+
 class SourceLists(TypedDict):
     """Runs, records and models."""
 
     runs: list[RunInfo]  #: Run directories, in the order in which they were first seen.
     records: list[RecordInfo]  #: Records in files, then those of answers generated on the page.
-    models: list[ModelInfo]  #: Models that can generate, the embedded one last.
+    models: list[ModelInfo]  #: Models that can generate, the embedded one first.
 
 
 class Sources(SourceLists):
@@ -114,6 +127,7 @@ class Sources(SourceLists):
     pellucid: str  #: Version of the package.
     limits: Limits  #: Limits of a request to generate.
     options: list[OptionField]  #: Sampling options that a request to generate may name.
+    known_figures: list[FigureInfo]  #: Every figure that this version draws.
 
 
 # Runs.
@@ -179,10 +193,14 @@ class GenerateRequest(TypedDict, total=False):
 
 
 class TokenPiece(TypedDict):
-    """A token of the prompt."""
+    """A token of the prompt.
+
+    Where a character is spread over several tokens, each of them has `part`.
+    """
 
     id: int  #: Token id.
     piece: str  #: The token's bytes as a printable label; its id where the model has no tokenizer.
+    part: NotRequired[str]  #: Its bytes in hexadecimal digits, where they are not whole characters of UTF-8.
 
 
 class Candidate(TokenPiece):
@@ -225,6 +243,7 @@ class ErrorMessage(TypedDict):
     """The body of an answer of status 4xx, and the data of the event `error`."""
 
     error: str  #: What is wrong and how to fix it, in one line.
+    fitting: NotRequired[str]  #: Of a prompt that is too long: the end of it that fits, from the start of a word on.
 
 
 class BeginEvent(TypedDict):
@@ -323,6 +342,7 @@ class StaticFigure(TypedDict):
     """A figure in a static page; its glyphs are the page's."""
 
     title: str  #: Heading.
+    name: NotRequired[str]  #: Name of the figure; absent for a picture of another kind.
     wide: FilmFile  #: Layout for a wide screen.
     narrow: FilmFile  #: Layout for a phone, with as many segments.
 
@@ -347,6 +367,7 @@ class StaticPage(TypedDict):
     title: str  #: Title of the page.
     command: str  #: Command that starts a server, for what the page cannot do.
     figures: list[StaticFigure]  #: In the order in which they are shown.
+    known_figures: list[FigureInfo]  #: Every figure that this version draws.
     em: float  #: Font units per em.
     glyphs: Glyphs  #: Outlines of the characters of all figures.
     text_runs: TextRuns  #: The runs of their texts.

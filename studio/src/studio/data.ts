@@ -3,16 +3,17 @@
 import { BufferBytes, type ByteSource, RecordError, UrlBytes, errorMessage } from "../record/bytes.ts";
 import { PellucidRecord } from "../record/record.ts";
 import {
+  type ErrorMessage,
   type FilmFile,
   type GenerateRequest,
   type GenerationEvent,
   MetricsHeader,
   type RunPlan,
   type Sources,
-  type StaticFigure,
   type StaticPage,
   type StaticRun,
 } from "../wire.ts";
+import type { Layouts } from "./film.ts";
 import { checkPlan, type ParsedLines, parseLines } from "./run.ts";
 
 /** The metrics of a run since the last request. */
@@ -32,9 +33,7 @@ export interface Backend {
   readonly title: string;
   /** Command that starts a server, shown where there is none. */
   readonly command: string;
-  /** Figures of a static page. */
-  readonly films: StaticFigure[];
-  /** The object with the glyphs of those (`em`, `glyphs`), or null. */
+  /** The object with the glyphs of a static page's figures (`em`, `glyphs`), or null. */
   readonly letters: unknown;
   sources(): Promise<Sources>;
   record(id: string): Promise<PellucidRecord>;
@@ -42,8 +41,31 @@ export interface Backend {
   file(id: string): string | null;
   plan(run: string): Promise<RunPlan>;
   metrics(run: string, from: number): Promise<Metrics>;
-  figure(record: string, name: string, width: number): Promise<FilmFile>;
+  /** The figures that can be shown, those of the first record first. */
+  figures(sources: Sources): FigureSource[];
+  /** A figure as a file of a format: "svg", "png", "gif", "mp4" or "html". */
+  figureFile(record: string, name: string, format: string, width: number, signal: AbortSignal): Promise<Blob>;
   generate(request: GenerateRequest, onEvent: (event: GenerationEvent) => void, signal: AbortSignal): Promise<void>;
+}
+
+/** A figure that can be shown. */
+export interface FigureSource {
+  name: string;
+  title: string;
+  /** Id of its record; null in a static page. */
+  record: string | null;
+  load(): Promise<Layouts>;
+}
+
+/** A request to generate that the server refused. */
+export class RefusedError extends RecordError {
+  constructor(
+    message: string,
+    /** Of a prompt that is too long: the end of it that fits. */
+    readonly fitting: string | undefined,
+  ) {
+    super(message);
+  }
 }
 
 /** The server that the page came from. */
@@ -51,15 +73,15 @@ export class ServerBackend implements Backend {
   readonly live = true;
   readonly title = "Pellucid studio";
   readonly command = "pellucid studio";
-  readonly films = [];
   readonly letters = null;
   private readonly records = new Map<string, Promise<PellucidRecord>>();
 
-  private async get(path: string): Promise<Response> {
+  private async get(path: string, signal: AbortSignal | null = null): Promise<Response> {
     let response: Response;
     try {
-      response = await fetch(path, { cache: "no-store" });
-    } catch {
+      response = await fetch(path, { cache: "no-store", signal });
+    } catch (error) {
+      if (signal?.aborted) throw error;
       throw new RecordError("the server does not answer: is `pellucid studio` still running?");
     }
     if (!response.ok) throw new RecordError(await errorMessage(response));
@@ -96,9 +118,24 @@ export class ServerBackend implements Backend {
     return { ...parseLines(text), next: next!, more: text.length > 0 && next! < size!, again };
   }
 
-  async figure(record: string, name: string, width: number): Promise<FilmFile> {
-    const path = `/api/figures/${encodeURIComponent(record)}/${encodeURIComponent(name)}?width=${Math.round(width)}`;
-    return (await (await this.get(path)).json()) as FilmFile;
+  figures(sources: Sources): FigureSource[] {
+    return sources.records.flatMap(({ id, title, figures = [] }) =>
+      figures.map((name) => ({ name, title: `${name}, from ${title}`, record: id, load: () => this.layouts(id, name) })),
+    );
+  }
+
+  /** The layouts for a wide and for a narrow place. */
+  private async layouts(record: string, name: string): Promise<Layouts> {
+    const [wide, narrow] = await Promise.all([960, 400].map((width) => this.film(record, name, width)));
+    return { wide: wide!, narrow: narrow! };
+  }
+
+  private async film(record: string, name: string, width: number): Promise<FilmFile> {
+    return (await (await this.get(`${figureAddress(record, name)}?width=${width}`)).json()) as FilmFile;
+  }
+
+  async figureFile(record: string, name: string, format: string, width: number, signal: AbortSignal): Promise<Blob> {
+    return (await this.get(`${figureAddress(record, name)}/file?format=${format}&width=${width}`, signal)).blob();
   }
 
   async generate(request: GenerateRequest, onEvent: (event: GenerationEvent) => void, signal: AbortSignal): Promise<void> {
@@ -108,6 +145,10 @@ export class ServerBackend implements Backend {
       body: JSON.stringify(request),
       signal,
     });
+    if (response.status === 400) {
+      const { error, fitting } = (await response.json()) as ErrorMessage;
+      throw new RefusedError(error, fitting);
+    }
     if (!response.ok || !response.body) throw new RecordError(await errorMessage(response));
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
@@ -125,6 +166,10 @@ export class ServerBackend implements Backend {
   }
 }
 
+function figureAddress(record: string, name: string): string {
+  return `/api/figures/${encodeURIComponent(record)}/${encodeURIComponent(name)}`;
+}
+
 /** A page without a server. */
 export class StaticBackend implements Backend {
   readonly live = false;
@@ -140,18 +185,14 @@ export class StaticBackend implements Backend {
     return this.data.command;
   }
 
-  get films(): StaticFigure[] {
-    return this.data.figures;
-  }
-
   get letters(): StaticPage {
     return this.data;
   }
 
   sources(): Promise<Sources> {
-    const { pellucid, records, runs } = this.data;
+    const { pellucid, records, runs, known_figures } = this.data;
     const limits = { prompt: 0, max_tokens: 0 };
-    return Promise.resolve({ pellucid, records, runs, models: [], limits, options: [] });
+    return Promise.resolve({ pellucid, records, runs, known_figures, models: [], limits, options: [] });
   }
 
   record(id: string): Promise<PellucidRecord> {
@@ -188,8 +229,14 @@ export class StaticBackend implements Backend {
     return found;
   }
 
-  figure(): Promise<FilmFile> {
-    return Promise.reject(new RecordError(`not in this page: ${this.command} draws the figures of a record`));
+  figures(): FigureSource[] {
+    return this.data.figures.map(({ name = "", title, wide, narrow }) => {
+      return { name, title, record: null, load: () => Promise.resolve({ wide, narrow }) };
+    });
+  }
+
+  figureFile(): Promise<Blob> {
+    return Promise.reject(new RecordError(`this page cannot draw files: ${this.command} can`));
   }
 
   generate(): Promise<void> {

@@ -11,6 +11,11 @@ export interface Layouts {
   narrow: FilmFile;
 }
 
+/** What a film says in words: its title, description, captions and notes. */
+export function textOf(film: FilmFile): string {
+  return [film.title, film.alt, ...film.captions.map((caption) => caption.text), ...film.notes].join("\n");
+}
+
 /**
  * Shows a film in an element. Returns a function that removes it.
  *

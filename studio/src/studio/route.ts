@@ -2,6 +2,7 @@
 
 export type Route =
   | { page: "home" }
+  | { page: "words" }
   | { page: "ask"; model: string | null }
   | { page: "run"; id: string }
   | { page: "record"; id: string; track: number | null; level: number | null };
@@ -9,6 +10,7 @@ export type Route =
 export function parseRoute(hash: string): Route {
   const [page, id, track, level] = hash.replace(/^#\/?/, "").split("/").map(decode);
   if (page === "ask") return { page, model: id ?? null };
+  if (page === "words") return { page };
   if (page === "run" && id) return { page, id };
   if (page === "record" && id) return { page, id, track: parseIndex(track), level: parseIndex(level) };
   return { page: "home" };
@@ -18,6 +20,8 @@ export function hashOf(route: Route): string {
   switch (route.page) {
     case "home":
       return "#/";
+    case "words":
+      return "#/words";
     case "ask":
       return route.model === null ? "#/ask" : `#/ask/${encodeURIComponent(route.model)}`;
     case "run":

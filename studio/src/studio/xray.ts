@@ -3,8 +3,19 @@
 import { checkGeneration } from "../record/check.ts";
 import { type Entry, type Numbers, triangleAt, triangleSide } from "../record/decode.ts";
 import { RecordError } from "../record/bytes.ts";
+import { isWhole } from "../record/characters.ts";
 import { piece } from "../record/piece.ts";
 import type { PellucidRecord } from "../record/record.ts";
+
+/** A token that is shown as a box. */
+export interface Boxed {
+  piece: string;
+  /** Its bytes, where they are not whole characters. */
+  part: Uint8Array | null;
+  kind: "input" | "output";
+  /** Of a drawn token: its probability. */
+  share?: number;
+}
 
 /** Provenance of a number: enough to find it in the file. */
 export interface Origin {
@@ -31,6 +42,7 @@ export interface Overview {
   heads: number;
   patterns: string[];
   pieces: Map<number, string> | null;
+  parts: Map<number, Uint8Array>; // bytes of the tokens that are not whole characters
   lens: boolean;
   attention: boolean;
   inputs: boolean;
@@ -59,24 +71,34 @@ export async function overview(record: PellucidRecord): Promise<Overview> {
     blocks,
     heads: Number(config.n_heads),
     patterns: Array.from({ length: blocks }, (_, block) => pattern[block] ?? "dense"),
-    pieces: record.has("pieces/bytes") ? await pieces(record) : null,
+    ...(record.has("pieces/bytes") ? await pieces(record) : { pieces: null, parts: new Map<number, Uint8Array>() }),
     lens: record.has("generation/lens/ids"),
     attention: record.has("generation/attention/0"),
     inputs: record.has("generation/block_inputs/0"),
   };
 }
 
-async function pieces(record: PellucidRecord): Promise<Map<number, string>> {
+async function pieces(record: PellucidRecord): Promise<{ pieces: Map<number, string>; parts: Map<number, Uint8Array> }> {
   const [ids, starts, bytes] = await Promise.all(["ids", "starts", "bytes"].map((part) => record.numbers(`pieces/${part}`)));
   const found = new Map<number, string>();
+  const parts = new Map<number, Uint8Array>();
   const at = (i: number) => Number(starts![i]);
   list(ids!).forEach((id, i) => {
     if (!(at(i) >= 0 && at(i) <= at(i + 1) && at(i + 1) <= bytes!.length))
       throw new RecordError("the record is damaged: pieces/starts are no places in pieces/bytes");
     const shown = Math.min(at(i + 1), at(i) + LONGEST_PIECE);
-    found.set(id, piece((bytes as Uint8Array).subarray(at(i), shown)) + (shown < at(i + 1) ? "..." : ""));
+    const token = (bytes as Uint8Array).subarray(at(i), shown);
+    found.set(id, piece(token) + (shown < at(i + 1) ? "..." : ""));
+    if (shown === at(i + 1) && !isWhole(token)) parts.set(id, token);
   });
-  return found;
+  return { pieces: found, parts };
+}
+
+/** The tokens of the text as boxes. */
+export function piecesOf(overview: Overview): Boxed[] {
+  return overview.ids.map((id, i) => {
+    return { piece: label(overview, id), part: overview.parts.get(id) ?? null, kind: i < overview.prompt ? "input" : "output" };
+  });
 }
 
 /** A token's label: its piece, or its id where the record holds no pieces. */

@@ -6,6 +6,7 @@
     GET  /api/runs/{id}/metrics?from=BYTE    whole lines of metrics.jsonl from there on; X-Next: the next BYTE
     GET  /records/{id}                       a record, by byte range
     GET  /api/figures/{id}/{name}?width=     a figure of a record, as the JSON of a film
+    GET  /api/figures/{id}/{name}/file?format=svg|png|gif|webp|mp4|html&width=    the same as a file to save
     POST /api/generate                       a completion, token by token, as server-sent events (`generation`)
 
 Errors are `{"error": "..."}` with 400, 403 (`http.same_origin`), 404, 411, 412, 413, 415, 416, 429 or, while the server closes,
@@ -32,11 +33,13 @@ from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.http.lifetime import RequestLifetimeMiddleware
 from pellucid.serve.http.ranges import respond
 from pellucid.serve.http.same_origin import LOCAL, SameOriginMiddleware
+from pellucid.serve.studio.figure_files import MEDIA_TYPES, FigureFiles
 from pellucid.serve.studio.generate_request import MAX_PROMPT_CHARACTERS, MAX_TOKENS, option_fields
-from pellucid.serve.studio.generation import BusyError, CompletionService, CompletionStream
-from pellucid.serve.studio.loaded_model import ClosingError
+from pellucid.serve.studio.generation import CompletionService, CompletionStream
+from pellucid.serve.studio.loaded_model import BusyError, ClosingError
+from pellucid.serve.studio.long_prompt import TooLongError
 from pellucid.serve.studio.page import asset, served_page
-from pellucid.serve.studio.sources import SourceCatalog
+from pellucid.serve.studio.sources import SourceCatalog, known_figures
 from pellucid.serve.wire import ErrorMessage, Limits, MetricsHeader, Sources
 from pellucid.version import __version__
 
@@ -72,9 +75,9 @@ def make_app(
         catalog: what it shows. hosts: allowed names of this server (`SameOriginMiddleware`).
         record_dtype: of the records of completions, as `xray` takes it.
 
-    Its `state` has `completions`, and `closing`, to be set before the server closes.
+    Its `state` has `completions`, `files` and `closing`, to be set before the server closes.
     """
-    completions, closing = CompletionService(catalog, record_dtype), asyncio.Event()
+    completions, files, closing = CompletionService(catalog, record_dtype), FigureFiles(catalog), asyncio.Event()
 
     async def page(request: Request) -> Response:
         return Response(served_page(), media_type="text/html; charset=utf-8")
@@ -86,7 +89,10 @@ def make_app(
     async def sources(request: Request) -> Response:
         found = await run_in_threadpool(catalog.listing)
         limits = Limits(prompt=MAX_PROMPT_CHARACTERS, max_tokens=MAX_TOKENS)
-        return JsonResponse(Sources(pellucid=__version__, limits=limits, options=option_fields(), **found))
+        known = known_figures()
+        return JsonResponse(
+            Sources(pellucid=__version__, limits=limits, options=option_fields(), known_figures=known, **found)
+        )
 
     async def run(request: Request) -> Response:
         from pellucid.runs.plan import read_shown_plan
@@ -125,11 +131,25 @@ def make_app(
         except PellucidError as error:
             raise HTTPException(404, str(error)) from None
 
+    async def figure_file(request: Request) -> Response:
+        name, kind = request.path_params["name"], request.query_params.get("format", "svg")
+        width = _whole(request, "width", 960)
+        try:
+            data = await files.draw(request.path_params["id"], name, kind, width)
+        except BusyError as error:
+            return _busy(error)
+        except PellucidError as error:
+            raise HTTPException(404, str(error)) from None
+        saved = {"Content-Disposition": f'attachment; filename="{name}.{kind}"'}
+        return Response(data, media_type=MEDIA_TYPES[kind], headers=saved)
+
     async def generate(request: Request) -> Response:
         try:
             stream = await completions.start(await request.body())
         except BusyError as error:
-            return JsonResponse(ErrorMessage(error=str(error)), 429, {"Retry-After": "5"})
+            return _busy(error)
+        except TooLongError as error:
+            return JsonResponse(ErrorMessage(error=str(error), fitting=error.fitting), 400)
         except ClosingError as error:
             raise HTTPException(503, str(error)) from None
         except PellucidError as error:
@@ -149,14 +169,19 @@ def make_app(
             Route("/api/runs/{id}/metrics", metrics),
             Route("/records/{id}", record),
             Route("/api/figures/{id}/{name}", figure),
+            Route("/api/figures/{id}/{name}/file", figure_file),
             Route("/api/generate", generate, methods=["POST"]),
         ],
         middleware=[Middleware(SameOriginMiddleware, hosts=hosts), Middleware(RequestLifetimeMiddleware, closing=closing)],
         exception_handlers={HTTPException: problem},
     )
     app.router.redirect_slashes = False
-    app.state.completions, app.state.closing = completions, closing
+    app.state.completions, app.state.files, app.state.closing = completions, files, closing
     return app
+
+
+def _busy(error: BusyError) -> Response:
+    return JsonResponse(ErrorMessage(error=str(error)), 429, {"Retry-After": "5"})
 
 
 def _found(find: Any, request: Request) -> Any:

@@ -8,7 +8,7 @@ from pellucid.draw.figure_files import DrawnFigure, MissingFigure, draw_figures,
 from pellucid.draw.figures import FIGURES
 from pellucid.errors import PellucidError
 from pellucid.record import check, open_record
-from pellucid.serve.studio.static_page import write_page
+from pellucid.serve.studio.static_page import ShownFigure, write_page
 
 
 PAGE = "index.html"
@@ -49,6 +49,6 @@ def draw_folder(
         words = f"{one.planned.figure}: {FIGURES[one.planned.figure].about}"
         if one.planned.figure in several:
             words += f" ({Path(os.path.relpath(one.planned.record, folder)).as_posix()})"
-        figures.append((words, one.wide, one.narrow))
+        figures.append(ShownFigure(words, one.wide, one.narrow, one.planned.figure))
     page = write_page(folder / PAGE, shown, figures=figures, runs=runs, title=title, command=command)
     return page, drawn, absent

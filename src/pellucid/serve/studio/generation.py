@@ -22,7 +22,8 @@ from pellucid.runtime.runner import ONE_THREAD
 from pellucid.serve import wire
 from pellucid.serve.http.lifetime import CLOSING
 from pellucid.serve.studio.generate_request import ParsedRequest, parse_generate_request
-from pellucid.serve.studio.loaded_model import MAX_CONCURRENT, ModelCache, in_thread
+from pellucid.serve.studio.loaded_model import MAX_CONCURRENT, BusyError, ModelCache, in_thread
+from pellucid.serve.studio.long_prompt import with_fitting
 from pellucid.serve.studio.sources import SourceCatalog
 
 
@@ -37,10 +38,6 @@ if TYPE_CHECKING:
 MAX_WAITING = 3  # requests for a recorded completion that wait
 CANDIDATES = 20
 _TOP_TOKENS = 5  # likeliest tokens of a `token` event
-
-
-class BusyError(PellucidError):
-    """Too many requests are waiting or running (429)."""
 
 
 class _Cancelled(Exception):
@@ -153,7 +150,11 @@ class CompletionService:
                 shown = min(_TOP_TOKENS, loaded.model.config.vocab_size)
                 new_request = partial(loaded.model.new_request, parsed.prompt, logprobs=shown, **parsed.options)
                 request = await in_thread(new_request)
-                handle = (await in_thread(loaded.driver)).submit(request)
+                driver = await in_thread(loaded.driver)
+                try:
+                    handle = driver.submit(request)
+                except PellucidError as error:
+                    raise with_fitting(error, loaded.model, parsed) from None
                 started.set_result(None)
                 await self._forward_tokens(handle, stream, loaded.model.tokenizer)
         except Exception as error:
@@ -201,6 +202,9 @@ class CompletionService:
 
         try:
             sequence = await in_thread(lambda: loaded.model.new_sequence(parsed.prompt, **parsed.options))
+        except PellucidError as error:
+            await end()
+            raise with_fitting(error, loaded.model, parsed) from None
         except BaseException:
             await end()
             raise
@@ -289,16 +293,31 @@ def _piece(tokenizer: "Tokenizer | None", token: int) -> str:
     return piece(tokenizer.token_bytes(token)) if tokenizer else str(token)
 
 
+def _token_piece(tokenizer: "Tokenizer | None", token: int) -> wire.TokenPiece:
+    found = wire.TokenPiece(id=token, piece=_piece(tokenizer, token))
+    if tokenizer is not None:
+        data = tokenizer.token_bytes(token)
+        try:
+            data.decode("utf-8")
+        except UnicodeDecodeError:
+            found["part"] = data.hex()
+    return found
+
+
 def _begin_event(prompt: Iterable[int], seed: int, tokenizer: "Tokenizer | None") -> wire.BeginEvent:
-    pieces = [wire.TokenPiece(id=token, piece=_piece(tokenizer, token)) for token in prompt]
+    pieces = [_token_piece(tokenizer, token) for token in prompt]
     return wire.BeginEvent(event="begin", data=wire.GenerationBegin(prompt=pieces, seed=str(seed)))
 
 
 def _token_event(token: "Token", tokenizer: "Tokenizer | None", top: list[wire.Candidate]) -> wire.TokenEvent:
-    return wire.TokenEvent(event="token", data=wire.GeneratedToken(
-        id=token.id, piece=_piece(tokenizer, token.id), text=token.text, logprob=token.logprob, position=token.position,
+    piece = _token_piece(tokenizer, token.id)
+    data = wire.GeneratedToken(
+        id=token.id, piece=piece["piece"], text=token.text, logprob=token.logprob, position=token.position,
         finish_reason=None if token.finish_reason is None else _finish_reason(token), top=top,
-    ))  # fmt: skip
+    )  # fmt: skip
+    if "part" in piece:
+        data["part"] = piece["part"]
+    return wire.TokenEvent(event="token", data=data)
 
 
 def _error_event(message: str) -> wire.ErrorEvent:

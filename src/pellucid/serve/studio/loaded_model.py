@@ -27,6 +27,10 @@ class ClosingError(PellucidError):
         super().__init__(CLOSING)
 
 
+class BusyError(PellucidError):
+    """Too many requests are waiting or running (429)."""
+
+
 class LoadedModel:
     """A model in memory, the number of completions that use it, and the driver of its plain ones, once there is one."""
 

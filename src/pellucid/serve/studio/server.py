@@ -34,7 +34,9 @@ class Studio:
         record_dtype: of the records of completions, as `xray` takes it.
 
     Attributes:
-        url: of the page, once the server accepts connections.
+        url: of the page on this machine, once the server accepts connections.
+        network_url: of the page for other machines, where the server listens on all addresses and this machine has one on a
+            network; else None.
 
     Raises:
         PellucidError: a source that cannot be shown, or a host or port that cannot be listened on.
@@ -53,6 +55,9 @@ class Studio:
         address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
         self.host, self.port = host, bound
         self.url = f"http://{address}:{bound}/"
+        everywhere = {"0.0.0.0": socket.AF_INET, "::": socket.AF_INET6}.get(host)
+        reached = None if everywhere is None else _network_address(everywhere)
+        self.network_url = None if reached is None else f"http://{reached}:{bound}/"
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()  # waited for: Python takes a thread for ended if a signal interrupts its `join`
 
@@ -127,6 +132,21 @@ class Studio:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _network_address(family: socket.AddressFamily) -> str | None:
+    """The address by which other machines reach this one; None where it is on no network.
+
+    Connecting a datagram socket sends nothing: it makes the system choose the address that it would send from. Those it is
+    asked about belong to documentation (RFC 5737, RFC 3849).
+    """
+    target = "192.0.2.1" if family == socket.AF_INET else "2001:db8::1"
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((target, 9))
+        found = str(probe.getsockname()[0])
+        if found not in ("127.0.0.1", "::1", "0.0.0.0", "::"):
+            return found if family == socket.AF_INET else f"[{found}]"
+    return None
 
 
 def _listen(host: str, port: int | None) -> socket.socket:

@@ -1,21 +1,25 @@
 """`SourceCatalog`: the runs, records and models that the studio shows, by id. Requests name ids, never paths."""
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pellucid.arguments import path_of, shown
 from pellucid.errors import PellucidError
+from pellucid.files import is_locked, reading
 from pellucid.formats.hf_config import read_config
 from pellucid.generation.resolve import ASSETS, DEFAULT
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import CONFIG
 from pellucid.record import SUFFIX, Record, check, open_record
-from pellucid.runs.files import MODEL, RUN_FILE
+from pellucid.runs.files import HELD_OUT_EXAMPLES, METRICS, MODEL, RUN_FILE
 from pellucid.serve.http.ranges import Content
-from pellucid.serve.wire import ModelInfo, ModelShape, RecordInfo, RunInfo, SourceLists
+from pellucid.serve.wire import FigureInfo, ModelInfo, ModelShape, RecordInfo, RunInfo, SourceLists
+from pellucid.strict_json import Fields, parse_json
 from pellucid.text.graphemes import first_columns
 
 
@@ -23,6 +27,8 @@ MAX_COMPLETIONS = 24  # records of completions made on the page; the oldest is d
 _DEFAULT = ASSETS / DEFAULT
 _TITLE = 80  # characters of a record's text in a list
 _LISTED = 8  # ids in a message
+_PROMPT = 400  # characters of a proposed prompt
+_MAX_EXAMPLE = 1 << 14  # bytes of a held-out example that is read for its prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +67,8 @@ class SourceCatalog:
     """The studio's sources. Folders and runs are scanned again at each listing: a run may still be training.
 
     Args:
-        sources: run directories, model directories, record files, folders of these, or "default". Where no source has a
-            model, the embedded one is added.
+        sources: run directories, model directories, record files, folders of these, or "default", the embedded model,
+            which is there in any case.
 
     Raises:
         PellucidError: a source does not exist, or is nothing that can be shown.
@@ -75,18 +81,15 @@ class SourceCatalog:
         self._count = 0  # of completions so far
         self._described: dict[str, tuple[str, RecordInfo]] = {}  # id: (etag, what is listed)
         self._folders: list[Path] = []
-        self._has_default = False
+        self._has_default = (_DEFAULT / CONFIG).exists()
         for source in sources:
             self._add(source)
         self._scan()
-        if not self._models.by_path and (_DEFAULT / CONFIG).exists():
-            self._has_default = True
 
     def _add(self, source: str | Path) -> None:
         if source == DEFAULT:
-            if not (_DEFAULT / CONFIG).exists():
+            if not self._has_default:
                 raise PellucidError("this build of pellucid carries no default model: name a model or run directory")
-            self._has_default = True
             return
         path = path_of("a source", source).resolve()
         if path.is_file():
@@ -131,9 +134,7 @@ class SourceCatalog:
             records = [self._describe_record(name) for name in self._record_ids()]
             models = [_describe_model(path, name) for path, name in self._models.by_path.items() if path.is_dir()]
             if self._has_default:
-                embedded = _describe_model(_DEFAULT, DEFAULT)
-                embedded["title"] = "the embedded model"
-                models.append(embedded)
+                models.insert(0, _describe_embedded())
         return SourceLists(runs=runs, records=records, models=models)
 
     def _record_ids(self) -> list[str]:
@@ -153,6 +154,10 @@ class SourceCatalog:
             return {**found, "problem": f"run.json cannot be read: {error}"}
         if (steps := last_step(path)) is not None:
             found["steps"] = steps
+        if (running := is_locked(path)) is not None:
+            found["running"] = running
+        with suppress(OSError):
+            found["idle"] = max(0.0, time.time() - (path / METRICS).stat().st_mtime)
         return found
 
     def _describe_record(self, name: str) -> RecordInfo:
@@ -222,7 +227,7 @@ class SourceCatalog:
         if name == DEFAULT and self._has_default:
             return DEFAULT, "the embedded model"
         if name == DEFAULT:
-            raise PellucidError(f"the embedded model is not served here: name one in `model`; {self._models.listed()}")
+            raise PellucidError(f"this build carries no embedded model: name one in `model`; {self._models.listed()}")
         path = self._models.path(name)
         return path, path.name
 
@@ -264,7 +269,34 @@ def _describe_model(path: Path, name: str) -> ModelInfo:
         config = read_config(path / MODEL if (path / RUN_FILE).exists() else path)
     except (OSError, ValueError) as error:
         return {**found, "problem": str(error)}
-    return {**found, "parameters": config.parameters(), "n_ctx": config.n_ctx, "vocab_size": config.vocab_size}
+    found |= {"parameters": config.parameters(), "n_ctx": config.n_ctx, "vocab_size": config.vocab_size}
+    if prompt := _fitting_prompt(path):
+        found["prompt"] = prompt
+    return found
+
+
+def _describe_embedded() -> ModelInfo:
+    return {**_describe_model(_DEFAULT, DEFAULT), "title": "the embedded model", "prompt": "Once upon a time"}
+
+
+def _fitting_prompt(path: Path) -> str:
+    """A prompt of the kind that a run's model was trained on: a held-out example's, or the run's own; "" for other models."""
+    from pellucid.runs.plan import read_plan
+
+    with suppress(OSError, PellucidError, ValueError):
+        with reading(path / HELD_OUT_EXAMPLES) as file:
+            example = Fields(parse_json(file.readline(_MAX_EXAMPLE), max_bytes=_MAX_EXAMPLE), HELD_OUT_EXAMPLES)
+        return str(example.text("prompt"))[:_PROMPT]
+    with suppress(PellucidError, ValueError):
+        return str(Fields(read_plan(path), RUN_FILE).text("sample_prompt"))[:_PROMPT]
+    return ""
+
+
+def known_figures() -> list[FigureInfo]:
+    """Every figure that this version draws, from the table of figures."""
+    from pellucid.draw.figures import FIGURES
+
+    return [FigureInfo(name=one.name, kind=one.kind, about=one.about, command=one.command) for one in FIGURES.values()]
 
 
 def _children(folder: Path) -> list[Path]:

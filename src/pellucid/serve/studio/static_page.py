@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from pellucid.draw.backends.svg import escaped
 from pellucid.draw.film.film import Film
@@ -17,7 +17,7 @@ from pellucid.runs.files import METRICS
 from pellucid.runs.metrics import last_step
 from pellucid.runs.plan import read_shown_plan
 from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, NOSCRIPT, STYLE, asset
-from pellucid.serve.studio.sources import describe_record
+from pellucid.serve.studio.sources import describe_record, known_figures
 from pellucid.serve.wire import FilmFile, RunPlan, StaticFigure, StaticPage, StaticRecord, StaticRun
 from pellucid.version import __version__
 
@@ -29,11 +29,25 @@ POLICY = (
 )
 
 
+class ShownFigure(NamedTuple):
+    """A figure of a page.
+
+    Attributes:
+        title: its heading. wide, narrow: the film for a wide screen and for a phone.
+        name: of the figure, by which the page's story finds it; "" for a picture of another kind.
+    """
+
+    title: str
+    wide: Film
+    narrow: Film
+    name: str = ""
+
+
 def write_page(
     path: str | Path,
     records: Sequence[Record | Path | str],
     *,
-    figures: Iterable[tuple[str, Film, Film]] = (),
+    figures: Iterable[ShownFigure | tuple[str, Film, Film]] = (),
     title: str = "Pellucid",
     runs: Sequence[Path | str] = (),
     command: str = "pellucid studio",
@@ -43,7 +57,8 @@ def write_page(
     Args:
         path: the HTML file; it appears whole or not at all.
         records: embedded whole; at least one record, figure or run is needed.
-        figures: (title, film for a wide screen, film for a phone), shown in this order at the top.
+        figures: `ShownFigure`, or (title, film for a wide screen, film for a phone): those with a figure's name stand in the
+            story, each at its step; the others below the list of files, in this order.
         title: of the page.
         runs: run directories whose plan and losses are shown.
         command: the command of the server that can generate, shown where the page cannot.
@@ -54,17 +69,18 @@ def write_page(
     Raises:
         PellucidError: nothing to show, a record that cannot be read, or the file cannot be written.
     """
-    drawn = list(figures)
+    drawn = [ShownFigure(*one) for one in figures]
     if not (records or drawn or runs):
         raise PellucidError("a page needs something to show: give records, figures or runs")
     path = Path(path)
     check_target(path, what="the page")
-    glyphs, text_runs = letters_of(film for _, wide, narrow in drawn for film in (wide, narrow))
+    glyphs, text_runs = letters_of(film for one in drawn for film in (one.wide, one.narrow))
     data = StaticPage(
         pellucid=__version__,
         title=title,
         command=command,
-        figures=[StaticFigure(title=name, wide=_film(wide), narrow=_film(narrow)) for name, wide, narrow in drawn],
+        figures=[_figure(one) for one in drawn],
+        known_figures=known_figures(),
         em=EM,
         glyphs=glyphs,
         text_runs=text_runs,
@@ -73,6 +89,11 @@ def write_page(
     )
     write_whole(path, _document(title, data), what="the page")
     return path
+
+
+def _figure(figure: ShownFigure) -> StaticFigure:
+    found = StaticFigure(title=figure.title, wide=_film(figure.wide), narrow=_film(figure.narrow))
+    return StaticFigure(**found, name=figure.name) if figure.name else found
 
 
 def _film(film: Film) -> FilmFile:
