@@ -43,8 +43,8 @@ HARMLESS: dict[str, list[Any]] = {
 }  # fmt: skip
 REFUSED: dict[str, list[Any]] = {
     "quantization_config": [{"quant_method": "bitsandbytes", "load_in_8bit": True}], "activation_function": ["silu", None, "x"],
-    "per_layer_config": [{"0": {"layer_norm_epsilon": 0.5}}], "eos_token_id": [[1, 2]], "vocab_size": ["many", -1, 1.5, None],
-    "tie_word_embeddings": [None, "no"], "transformers_weights": ["other.safetensors"],
+    "per_layer_config": [{"0": {"layer_norm_epsilon": 0.5}}], "eos_token_id": [[], [1, "x"]],
+    "vocab_size": ["many", -1, 1.5, None], "tie_word_embeddings": [None, "no"], "transformers_weights": ["other.safetensors"],
 }  # fmt: skip
 FAMILY_REFUSED: dict[str, dict[str, list[Any]]] = {
     "gpt2": {"is_causal": [False], "layer_norm_epsilon": ["small", float("nan"), None, -1.0], "n_head": [0, "x", None]},
@@ -181,7 +181,7 @@ def rewrite_config(draw: st.DrawFn, one: Directory) -> None:
     for key in draw(st.lists(st.sampled_from(sorted(HARMLESS)), max_size=3, unique=True)):
         config[key] = draw(st.sampled_from(HARMLESS[key]))
     if draw(RARELY) and "eos_token_id" in config:
-        config["eos_token_id"] = [config["eos_token_id"]]
+        config["eos_token_id"] = draw(st.sampled_from([[config["eos_token_id"]], [config["eos_token_id"], 7]]))
     if draw(RARELY):
         del config["model_type"]
         config["architectures"] = [type(one.truth).__name__]

@@ -189,6 +189,14 @@ def test_a_fifo_is_written_into(output: str, tmp_path: Path, by_link: bool) -> N
     assert names(tmp_path) - {"link.svg"} == {"a", "x.svg"}
 
 
+@POSIX
+def test_a_fifo_that_nothing_reads_is_said_so(output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pellucid.files.READER_WAIT", 0)
+    os.mkfifo(tmp_path / "x.svg")
+    with pytest.raises(PellucidError, match=r"x\.svg: no process read from this FIFO.*start its reader first"):
+        OUTPUTS[output](tmp_path / "x.svg")
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="a file system of this process's open files")
 def test_an_open_file_is_written_into(output: str, tmp_path: Path) -> None:
     """As `--out /dev/stdout` where standard output is a file: after what is there, and nothing is replaced."""

@@ -15,8 +15,7 @@ import pellucid
 from pellucid.errors import PellucidError
 from pellucid.files import reading, write_whole
 from pellucid.formats import gguf_read
-from pellucid.runs.metrics import MetricsWriter, last_step, read_metrics
-from pellucid.runs.metrics_lines import MAX_LINE_BYTES
+from pellucid.runs.metrics import MAX_LINE_BYTES, MetricsWriter, last_step, read_metrics
 from pellucid.serve.studio.sources import SourceCatalog
 
 

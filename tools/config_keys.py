@@ -2,23 +2,17 @@
 
     python tools/config_keys.py            prints the tables
     python tools/config_keys.py --write    puts them into docs/formats.md, between <!-- config keys --> and its end
-    python tools/config_keys.py --check    exit 1 if docs/formats.md has others
+    python tools/config_keys.py --check    exit 1 if docs/formats.md has others (CI)
 
 What is read and refused comes from `formats/families.py`. A test compares all of it with the classes of `transformers`.
 """
 
-import argparse
 import json
-import re
 import sys
-from pathlib import Path
 
 from pellucid.formats.families import GPT2, GPT_NEO, OPT, Family
 
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "formats.md"
-BETWEEN = re.compile(r"(?<=<!-- config keys -->\n).*?(?=<!-- /config keys -->)", re.DOTALL)
 FAMILIES: dict[str, Family] = {"GPT-2, Cerebras-GPT": GPT2, "GPT-Neo": GPT_NEO, "OPT": OPT}
 # Keys that change no logit, by what they are about. `transformers` knows them; those that it does not know change none either.
 CHANGES_NOTHING: dict[str, tuple[str, ...]] = {
@@ -78,28 +72,7 @@ def tables() -> str:
     return "\n".join([*lines, ""])
 
 
-def main() -> int:
-    """Prints, writes or checks the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--write", action="store_true", help="update docs/formats.md")
-    what.add_argument("--check", action="store_true", help="exit 1 if docs/formats.md has other tables")
-    chosen = parser.parse_args()
-    if not (chosen.write or chosen.check):
-        print(tables(), end="")
-        return 0
-    page = PAGE.read_text(encoding="utf-8")
-    found = BETWEEN.search(page)
-    if not found:
-        print(f"{PAGE.name} has no place for the keys: a line <!-- config keys --> and <!-- /config keys -->", file=sys.stderr)
-        return 1
-    if chosen.write:
-        PAGE.write_text(page[: found.start()] + tables() + page[found.end() :], encoding="utf-8", newline="\n")
-    elif found[0] != tables():
-        print(f"the keys in {PAGE.name} are out of date: python tools/config_keys.py --write", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    from page_section import run  # here, since tests import this module from elsewhere
+
+    sys.exit(run(__doc__, "formats.md", "config keys", tables()))

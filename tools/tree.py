@@ -7,19 +7,17 @@
 Rooms stand in the order of the layers in pyproject.toml, top to bottom.
 """
 
-import argparse
 import ast
-import re
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+from page_section import run
+
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "pellucid"
-PAGE = ROOT / "docs" / "architecture.md"
-BETWEEN = re.compile(r"(?<=<!-- tree -->\n).*?(?=<!-- /tree -->)", re.DOTALL)
 
 
 def sentence(path: Path) -> str:
@@ -68,28 +66,5 @@ def is_ours(path: Path) -> bool:
     return (path / "__init__.py").exists() or (path.suffix == ".py" and not path.stem.startswith("__"))
 
 
-def main() -> int:
-    """Prints, writes or checks the tree."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--write", action="store_true", help="update docs/architecture.md")
-    what.add_argument("--check", action="store_true", help="exit 1 if docs/architecture.md has another tree")
-    chosen = parser.parse_args()
-    if not (chosen.write or chosen.check):
-        print(tree(), end="")
-        return 0
-    page = PAGE.read_text(encoding="utf-8")
-    found = BETWEEN.search(page)
-    if not found:
-        print(f"{PAGE.name} has no place for the tree: a line <!-- tree --> and, below it, <!-- /tree -->", file=sys.stderr)
-        return 1
-    if chosen.write:
-        PAGE.write_text(page[: found.start()] + tree() + page[found.end() :], encoding="utf-8", newline="\n")
-    elif found[0] != tree():
-        print(f"the tree in {PAGE.name} is out of date: python tools/tree.py --write", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(__doc__, "architecture.md", "tree", tree()))

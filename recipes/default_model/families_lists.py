@@ -37,7 +37,7 @@ def _list_task(
 
 def copy(draws: Draws, lexicon: Lexicon) -> Task:
     """The input again."""
-    return _list_task(draws, lexicon, list, "Copy the words:", "Say the same again:", least=1)
+    return _list_task(draws, lexicon, list, "Copy the words:", "Say the same again:", minimum=1)
 
 
 def reverse(draws: Draws, lexicon: Lexicon) -> Task:
@@ -51,7 +51,7 @@ def pick(draws: Draws, lexicon: Lexicon) -> Task:
     place = draws.below(length)
     said = "last" if place == length - 1 and draws.chance(0.5) else ORDINALS[place]
     return _list_task(
-        draws, lexicon, lambda w: [w[place]], f"Find the {said} word:", f"Which is {said}?", least=length, most=length
+        draws, lexicon, lambda w: [w[place]], f"Find the {said} word:", f"Which is {said}?", minimum=length, maximum=length
     )
 
 
@@ -64,21 +64,21 @@ def drop(draws: Draws, lexicon: Lexicon) -> Task:
         lexicon,
         lambda w: w[:place] + w[place + 1 :],
         f"Leave out the {ORDINALS[place]} word:",
-        least=length,
-        most=length,
+        minimum=length,
+        maximum=length,
     )
 
 
 def rotate(draws: Draws, lexicon: Lexicon) -> Task:
     """The first moved to the end, or the last to the beginning."""
     if draws.chance(0.5):
-        return _list_task(draws, lexicon, lambda w: w[1:] + w[:1], "Move the first word to the end:", least=3)
-    return _list_task(draws, lexicon, lambda w: w[-1:] + w[:-1], "Move the last word to the front:", least=3)
+        return _list_task(draws, lexicon, lambda w: w[1:] + w[:1], "Move the first word to the end:", minimum=3)
+    return _list_task(draws, lexicon, lambda w: w[-1:] + w[:-1], "Move the last word to the front:", minimum=3)
 
 
 def swap_first_two(draws: Draws, lexicon: Lexicon) -> Task:
     """The first two exchanged, the rest as it is."""
-    return _list_task(draws, lexicon, lambda w: [w[1], w[0], *w[2:]], "Swap the first two words:", least=3)
+    return _list_task(draws, lexicon, lambda w: [w[1], w[0], *w[2:]], "Swap the first two words:", minimum=3)
 
 
 def repeat(draws: Draws, lexicon: Lexicon) -> Task:
@@ -86,22 +86,22 @@ def repeat(draws: Draws, lexicon: Lexicon) -> Task:
     times = draws.between(2, 3)
     if draws.chance(0.5):
         said = f"Write it {('twice', 'three times')[times - 2]}:"
-        return _list_task(draws, lexicon, lambda w: w * times, said, least=1, most=2)
-    return _list_task(draws, lexicon, lambda w: [x for x in w for _ in range(2)], "Double every word:", most=3)
+        return _list_task(draws, lexicon, lambda w: w * times, said, minimum=1, maximum=2)
+    return _list_task(draws, lexicon, lambda w: [x for x in w for _ in range(2)], "Double every word:", maximum=3)
 
 
 def add_word(draws: Draws, lexicon: Lexicon) -> Task:
     """A word that is drawn once, put after the list or before it."""
     word = draws.choice(lexicon.words[:1500])
     if draws.chance(0.5):
-        return _list_task(draws, lexicon, lambda w: [*w, word], f"Add {word} at the end:", least=1, most=3)
-    return _list_task(draws, lexicon, lambda w: [word, *w], f"Put {word} first:", least=1, most=3)
+        return _list_task(draws, lexicon, lambda w: [*w, word], f"Add {word} at the end:", minimum=1, maximum=3)
+    return _list_task(draws, lexicon, lambda w: [word, *w], f"Put {word} first:", minimum=1, maximum=3)
 
 
 def surround(draws: Draws, lexicon: Lexicon) -> Task:
     """A word that is drawn once, put before the list and after it."""
     word = draws.choice(lexicon.words[:1500])
-    return _list_task(draws, lexicon, lambda w: [word, *w, word], f"Put {word} on both sides:", least=1, most=2)
+    return _list_task(draws, lexicon, lambda w: [word, *w, word], f"Put {word} on both sides:", minimum=1, maximum=2)
 
 
 def replace_word(draws: Draws, lexicon: Lexicon) -> Task:
@@ -119,7 +119,7 @@ def replace_word(draws: Draws, lexicon: Lexicon) -> Task:
 
 def sort_words(draws: Draws, lexicon: Lexicon) -> Task:
     """Words or letters in the order of the alphabet."""
-    return _list_task(draws, lexicon, sorted, "Sort by the alphabet:", "Put in order:", most=3)
+    return _list_task(draws, lexicon, sorted, "Sort by the alphabet:", "Put in order:", maximum=3)
 
 
 def spell(draws: Draws, lexicon: Lexicon) -> Task:

@@ -11,7 +11,7 @@ from recipes.default_model.lexicon import Lexicon
 from recipes.default_model.markup import DIALECTS, code, describe, draw_allowed
 
 
-MOST_EXAMPLES = 8
+MAX_EXAMPLES = 8
 DESCRIBED = 0.35  # of the groups whose rule can be said in words, this share says it
 AS_QUESTION = 0.6  # of the groups in the format "qa" whose family has a question, this share asks it
 MARKUP = "markup"  # what the descriptions with code go by where families are named
@@ -66,7 +66,7 @@ def task_group(draws: Draws, lexicon: Lexicon, family: Family | None = None, *, 
     """
     family = draw_family(draws) if family is None else family
     task = family.draw(draws, lexicon)
-    count = draws.between(0, MOST_EXAMPLES) if examples is None else examples
+    count = draws.between(0, MAX_EXAMPLES) if examples is None else examples
     form = draws.choice(family.formats)
     described = bool(task.descriptions) and draws.chance(DESCRIBED)
     description = draws.choice(task.descriptions) if described else ""
@@ -84,7 +84,7 @@ def markup_group(draws: Draws, lexicon: Lexicon, *, held_out: bool = False, exam
         held_out: whether the query is of the held-out part of the grammar; the examples never are.
         examples: None draws 0 to 8.
     """
-    count = draws.between(0, MOST_EXAMPLES) if examples is None else examples
+    count = draws.between(0, MAX_EXAMPLES) if examples is None else examples
     dialect = draws.choice(("react", "react", "react", "css", "classes"))
     capital = draws.chance(0.5)
     pairs: list[tuple[str, str]] = []

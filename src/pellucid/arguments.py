@@ -7,7 +7,7 @@ import math
 import numbers
 import operator
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,8 +69,13 @@ def number(name: str, value: Any, minimum: float = -math.inf, maximum: float = m
     found = as_float(value)
     if found is not None and minimum <= found <= maximum:
         return found
+    raise PellucidError(f"{name} must be {finite_number(minimum, maximum)}, not {shown(value)}")
+
+
+def finite_number(minimum: float, maximum: float) -> str:
+    """The numbers of a range, for a message: "a finite number, 0 or more"."""
     wanted = "" if minimum == -math.inf else f", {minimum:g}" + (" or more" if maximum == math.inf else f" to {maximum:g}")
-    raise PellucidError(f"{name} must be a finite number{wanted}, not {shown(value)}")
+    return f"a finite number{wanted}"
 
 
 def plain(value: Any) -> Any:
@@ -122,6 +127,13 @@ def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in listed:
         raise PellucidError(f"{name} must be one of {', '.join(listed)}, not {shown(value)}")
     return value
+
+
+def callable_of(name: str, value: Any) -> Callable[..., Any]:
+    """Something that can be called. Raises PellucidError for anything else."""
+    if not callable(value):
+        raise PellucidError(f"{name} must be a function, not {shown(value)}")
+    return value  # type: ignore[no-any-return]
 
 
 def instance(name: str, value: Any, of: type[T], wanted: str) -> T:

@@ -1,4 +1,4 @@
-"""What a file is that stands in the place of another: a Git LFS pointer, a web page, a pickle. By its first bytes."""
+"""Recognizing, by its first bytes, a file in place of another: a Git LFS pointer, a web page, a pickle."""
 
 HEAD = 512  # bytes that are enough to tell
 _BINARY = {
@@ -11,8 +11,8 @@ _BINARY = {
 _AGAIN = "copy or download it again"
 
 
-def mistaken_for(head: bytes) -> str:
-    """What a file is, and what to do, where it is plainly none that holds tensors or JSON; "" where that cannot be told.
+def identify(head: bytes) -> str:
+    """What a file is, and what to do, if it certainly holds neither tensors nor JSON; "" if that is not certain.
 
     Args:
         head: its first bytes, `HEAD` at most.
@@ -32,9 +32,9 @@ def mistaken_for(head: bytes) -> str:
     return ""
 
 
-def text_in_place(head: bytes) -> str:
-    """What `mistaken_for` says, and the first line of a text that stands where none belongs; "" where it is no text."""
-    if what := mistaken_for(head):
+def identify_text(head: bytes) -> str:
+    """`identify`, and for any other text in place of a binary file its first line; "" where it is no text."""
+    if what := identify(head):
         return what
     try:
         line = head[: head.rfind(b"\n") + 1 or len(head)].decode("utf-8").strip().splitlines()[0].strip()

@@ -17,6 +17,7 @@ import hashlib
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -36,6 +37,7 @@ MAKE_ROOM = {
     errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
 }  # fmt: skip
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # from a file system that has no locks
+READER_WAIT = 20  # seconds
 _MAX_LINKS = 40  # Linux follows as many
 
 
@@ -275,13 +277,34 @@ def _resolve(path: Path) -> Path | int:
     if not isinstance(place, Path):
         return os.dup(place)
     if _is_stream(place):
-        descriptor = os.open(place, os.O_WRONLY | getattr(os, "O_NOCTTY", 0))
+        descriptor = _open_stream(place)
         if not _is_stream(descriptor):  # it was replaced meanwhile
             os.close(descriptor)
             raise OSError(errno.EINVAL, "it has just changed")
         return descriptor
     _refuse_other_kinds(place)
     return place
+
+
+def _open_stream(place: Path) -> int:
+    """Opens a FIFO or a device for writing; waits READER_WAIT seconds for a FIFO's reader, where a shell waits for ever."""
+    flags = os.O_WRONLY | getattr(os, "O_NOCTTY", 0)
+    if sys.platform == "win32" or not stat.S_ISFIFO(os.stat(place).st_mode):
+        return os.open(place, flags)
+    until = time.monotonic() + READER_WAIT
+    while True:
+        try:
+            descriptor = os.open(place, flags | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            if time.monotonic() >= until:
+                fault = f"no process read from this FIFO within {READER_WAIT} s: start its reader first"
+                raise OSError(errno.ENXIO, fault) from None
+            time.sleep(0.05)
+            continue
+        os.set_blocking(descriptor, True)
+        return descriptor
 
 
 def _follow(path: Path) -> Path | int:

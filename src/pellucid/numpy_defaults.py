@@ -1,4 +1,4 @@
-"""NumPy's handling of floating-point errors as it is when a process starts, whatever the caller's program made of it."""
+"""NumPy's handling of floating-point errors as it is when a process starts, whatever the caller's program set."""
 
 import numpy as np
 

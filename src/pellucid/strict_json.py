@@ -18,14 +18,14 @@ from typing import Any, BinaryIO, Final, NoReturn
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
-from pellucid.file_signatures import HEAD, mistaken_for
+from pellucid.file_signatures import HEAD, identify
 from pellucid.files import reading
 
 
 MAX_BYTES = 1 << 24  # of a file, unless its kind needs more
 MAX_DEPTH = 64
-LARGEST_PARSED = 2**128  # transformers writes 10^30 where it means "no limit"
-LARGEST_INTEGER = 2**64 - 1  # of a field, unless its range is another
+MAX_PARSED_INTEGER = 2**128  # transformers writes 10^30 where it means "no limit"
+MAX_INTEGER = 2**64 - 1  # of a field, unless its range is another
 BYTES_A_VALUE = 16  # as many values are allowed as the limit of bytes divided by this
 REQUIRED: Final = object()  # the default of a field that must be there
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -35,7 +35,7 @@ def parse_json(data: bytes, *, max_bytes: int = MAX_BYTES, nan: bool = False, un
     """The value that UTF-8 bytes hold.
 
     Args:
-        max_bytes: the most bytes allowed; a sixteenth of that is the most values.
+        max_bytes: bytes at most; values at most a sixteenth of that.
         nan: whether NaN and infinities are allowed, as Python writes them.
         unique: whether a key twice in one object is refused; otherwise the last one is taken, which parses faster.
 
@@ -45,9 +45,9 @@ def parse_json(data: bytes, *, max_bytes: int = MAX_BYTES, nan: bool = False, un
     if len(data) > max_bytes:
         raise ValueError(f"it has more than {max_bytes:,} bytes")
     data = data.removeprefix(codecs.BOM_UTF8)
-    most = max_bytes // BYTES_A_VALUE
-    if len(data) > most and data.count(b",") + data.count(b"[") + data.count(b"{") > most:  # also those in texts
-        raise ValueError(f"it may have more than {most:,} values")
+    limit = max_bytes // BYTES_A_VALUE
+    if len(data) > limit and data.count(b",") + data.count(b"[") + data.count(b"{") > limit:  # also those in texts
+        raise ValueError(f"it may have more than {limit:,} values")
     try:
         value = _DECODERS[unique, nan].decode(data.decode("utf-8"))
     except RecursionError:
@@ -71,7 +71,7 @@ def read_json(path: Path, *, max_bytes: int = MAX_BYTES, nan: bool = False, uniq
     try:
         return parse_json(data, max_bytes=max_bytes, nan=nan, unique=unique)
     except ValueError as error:
-        what = mistaken_for(data[:HEAD]) if data else ""
+        what = identify(data[:HEAD]) if data else ""
         raise PellucidError(f"{path}: {f'it is not JSON but {what}' if what else error}") from None
 
 
@@ -122,7 +122,7 @@ def _check(value: Any, *, nan: bool, texts: bool) -> None:
             kinds = set(map(type, items))
             if int in kinds:
                 whole = items if kinds == {int} else [item for item in items if type(item) is int]
-                if max(whole) > LARGEST_PARSED or min(whole) < -LARGEST_PARSED:
+                if max(whole) > MAX_PARSED_INTEGER or min(whole) < -MAX_PARSED_INTEGER:
                     raise ValueError("it holds a whole number of more than 128 bits")
             if float in kinds and not nan and not all(math.isfinite(item) for item in items if type(item) is float):
                 raise ValueError("it holds a number that is larger than every float")
@@ -190,28 +190,28 @@ class Fields:
             raise PellucidError(f"{self.where} lacks {name!r}")
         return found
 
-    def integer(self, name: str, default: Any = REQUIRED, *, least: int = 0, most: int = LARGEST_INTEGER) -> Any:
+    def integer(self, name: str, default: Any = REQUIRED, *, minimum: int = 0, maximum: int = MAX_INTEGER) -> Any:
         """A whole number."""
         found = self.value(name, default)
-        if found is not default and (type(found) is not int or not least <= found <= most):
-            raise self.wrong(name, f"a whole number from {least:,} to {most:,}")
+        if found is not default and (type(found) is not int or not minimum <= found <= maximum):
+            raise self.wrong(name, f"a whole number from {minimum:,} to {maximum:,}")
         return found
 
-    def number(self, name: str, default: Any = REQUIRED, *, least: float = -math.inf, most: float = math.inf) -> Any:
+    def number(self, name: str, default: Any = REQUIRED, *, minimum: float = -math.inf, maximum: float = math.inf) -> Any:
         """A number, as a float; NaN only where the parser allowed it and no range is given."""
         found = self.value(name, default)
         if found is default:
             return found
-        bounded = (least, most) != (-math.inf, math.inf)
-        if type(found) not in (int, float) or (bounded and not least <= found <= most):
-            raise self.wrong(name, f"a number from {least:g} to {most:g}" if bounded else "a number")
+        bounded = (minimum, maximum) != (-math.inf, math.inf)
+        if type(found) not in (int, float) or (bounded and not minimum <= found <= maximum):
+            raise self.wrong(name, f"a number from {minimum:g} to {maximum:g}" if bounded else "a number")
         return float(found)
 
-    def text(self, name: str, default: Any = REQUIRED, *, most: int = MAX_BYTES) -> Any:
+    def text(self, name: str, default: Any = REQUIRED, *, max_length: int = MAX_BYTES) -> Any:
         """Text of at most so many characters."""
         found = self.value(name, default)
-        if found is not default and (not isinstance(found, str) or len(found) > most):
-            raise self.wrong(name, "text" if most == MAX_BYTES else f"text of at most {most:,} characters")
+        if found is not default and (not isinstance(found, str) or len(found) > max_length):
+            raise self.wrong(name, "text" if max_length == MAX_BYTES else f"text of at most {max_length:,} characters")
         return found
 
     def flag(self, name: str, default: Any = REQUIRED) -> Any:
@@ -221,20 +221,20 @@ class Fields:
             raise self.wrong(name, "true or false")
         return found
 
-    def list(self, name: str, default: Any = REQUIRED, *, most: int = MAX_BYTES) -> Any:
+    def list(self, name: str, default: Any = REQUIRED, *, max_length: int = MAX_BYTES) -> Any:
         """A list of at most so many items."""
         found = self.value(name, default)
-        if found is not default and (not isinstance(found, list) or len(found) > most):
-            raise self.wrong(name, "a list" if most == MAX_BYTES else f"a list of at most {most:,} items")
+        if found is not default and (not isinstance(found, list) or len(found) > max_length):
+            raise self.wrong(name, "a list" if max_length == MAX_BYTES else f"a list of at most {max_length:,} items")
         return found
 
-    def integers(self, name: str, default: Any = REQUIRED, *, least: int = 0, most: int = LARGEST_INTEGER) -> Any:
+    def integers(self, name: str, default: Any = REQUIRED, *, minimum: int = 0, maximum: int = MAX_INTEGER) -> Any:
         """A list of whole numbers, as a tuple."""
         found = self.list(name, default)
         if found is default:
             return found
-        if not all(type(item) is int and least <= item <= most for item in found):
-            raise self.wrong(name, f"a list of whole numbers from {least:,} to {most:,}")
+        if not all(type(item) is int and minimum <= item <= maximum for item in found):
+            raise self.wrong(name, f"a list of whole numbers from {minimum:,} to {maximum:,}")
         return tuple(found)
 
     def object(self, name: str, default: Any = REQUIRED) -> Any:

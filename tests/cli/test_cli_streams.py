@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.cli import ANSWERS, COMMANDS
+from pellucid.cli import COMMANDS, PRINTING
 
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="shells close streams on POSIX")
@@ -83,7 +83,7 @@ def test_commands_at_work(tiny_run: Path, tmp_path: Path) -> None:
     ]
     for (closed, words), (status, said) in zip(cases, run_closed(cases), strict=True):
         assert "Traceback" not in said
-        if 1 in closed and (words[0] in ANSWERS or "--json" in words):
+        if 1 in closed and (words[0] in PRINTING or "--json" in words):
             assert status == 1
             assert 2 in closed or said == f"pellucid: standard output is closed: {words[0]} would answer there\n"
         else:

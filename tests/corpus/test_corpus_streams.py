@@ -178,10 +178,10 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest
     encoded: list[str] = []
     encode_batch = Tokenizer.encode_batch
 
-    def counting(self: Tokenizer, texts: Iterator[str]) -> list[list[int]]:
+    def counting(self: Tokenizer, texts: Iterator[str], continued: list[bool]) -> list[list[int]]:
         now = list(texts)
         encoded.extend(now)
-        return encode_batch(self, now)
+        return encode_batch(self, now, continued)
 
     monkeypatch.setattr(Tokenizer, "encode_batch", counting)
     monkeypatch.setattr("pellucid.corpus.build.train_tokenizer", lambda *_: pytest.fail("it was trained before"))

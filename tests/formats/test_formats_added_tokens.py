@@ -1,5 +1,6 @@
 """Added tokens, a space before a text and padding: in models with fewer rows, in documents, runs and GGUF files."""
 
+import re
 import shutil
 import unicodedata
 from dataclasses import replace
@@ -25,7 +26,7 @@ from pellucid.formats.gguf_names import UNUSED
 from pellucid.formats.gguf_vocabulary import vocabulary_keys
 from pellucid.formats.tokenizers import read_tokenizer
 from pellucid.gpt.arrangements import all_dense
-from pellucid.text import Tokenizer
+from pellucid.text import Tokenizer, added_tokens, token_table
 from pellucid.text.added_tokens import is_word
 from pellucid.text.split_pattern import chunks
 from pellucid.training.prepare import prepare_corpus
@@ -142,3 +143,47 @@ def test_words_are_those_of_tokenizers() -> None:
         and is_word(chr(code)) == (1 in whole.encode(f"{chr(code)}Q").ids)
     ]  # fmt: skip
     assert not wrong
+
+
+some_texts = st.sampled_from(["ab", "abc]^-", "<|>b\n", "\u4f60\u6211a "]).flatmap(
+    lambda letters: st.sets(st.text(letters, min_size=1, max_size=7), min_size=1, max_size=60)
+)
+
+
+@cases(25)
+@given(some_texts, st.text("abc]^-<|>\n\u4f60\u6211 ", max_size=80), st.integers(0, 4))
+def test_the_longest_token_is_found_first(texts: set[str], text: str, depth: int) -> None:
+    plain = "|".join(map(re.escape, sorted(texts, key=len, reverse=True)))
+    text += "".join(sorted(texts)[:9])
+    found = re.finditer(added_tokens.longest_first(texts, depth), text)
+    assert [match.span() for match in found] == [match.span() for match in re.finditer(plain, text)]
+
+
+@cases(25)
+@given(some_texts, some_texts, st.booleans())
+def test_texts_that_share_a_character_are_found_as_one_by_one(late: set[str], early: set[str], long: bool) -> None:
+    if long:
+        early |= {"b" * token_table.LONG_TEXT + "ab", "x\0y"}
+    expected = any(token_table._overlap(a, b) for a in late for b in early)
+    assert token_table._any_overlap(late, early) == token_table._any_overlap(early, late) == expected
+
+
+def test_a_search_takes_as_many_steps_for_many_tokens_as_for_few() -> None:
+    """No branch of the expression has more than FEW alternatives, and it is nested only as deep as a logarithm."""
+    sizes = {}
+    for count in (200, 3200):
+        search = added_tokens.longest_first([f"{chr(0x4E00 + i * 7 % 4001)}{i:x}" for i in range(count)])
+        depth, deepest, widest, widths = 0, 0, 0, [1]
+        for character in search.replace("\\\\", ""):
+            if character == "(":
+                depth += 1
+                widths.append(1)
+            elif character == ")":
+                depth -= 1
+                widest = max(widest, widths.pop())
+            elif character == "|":
+                widths[-1] += 1
+            deepest = max(deepest, depth)
+        sizes[count] = deepest
+        assert widest <= added_tokens.FEW + 1
+    assert sizes[3200] <= sizes[200] + 6

@@ -456,7 +456,6 @@ def test_a_damaged_tokenizer_is_refused(key: str, change: Any, words: str, model
     ("key", "change", "words"),
     [
         ("tokenizer.ggml.merges", lambda merges: merges[::-1], "cannot be reached"),
-        ("tokenizer.ggml.tokens", lambda tokens: ["\u2603", *tokens[1:]], "lacks '!'"),
         ("tokenizer.ggml.pre", lambda _: "llama-bpe", "'llama-bpe'; only gpt2's is read"),
         ("tokenizer.ggml.model", lambda _: "llama", "'llama', 'gpt-2'; only gpt2's is read"),
         ("tokenizer.ggml.add_eos_token", lambda _: True, "add_eos_token is on"),

@@ -20,11 +20,12 @@ from tokenizer_directories import (
 )
 
 import pellucid
-from pellucid.errors import UnsupportedTokenizerError
+from pellucid.errors import PellucidError, UnsupportedTokenizerError
 from pellucid.formats.tokenizers import read_tokenizer
 from pellucid.gpt.arrangements import all_dense
-from pellucid.text import Tokenizer, special_tokens, tokenizer_files, tokenizer_json
-from pellucid.text.token_table import own_end
+from pellucid.text import END_OF_TEXT, Tokenizer, special_tokens, tokenizer_files, tokenizer_json
+from pellucid.text.bytes_to_characters import to_characters
+from pellucid.text.token_table import plain_end_of_text
 
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def check_equal(tokenizer: Tokenizer, oracle: Any, some: list[str]) -> None:
     """The same ids and texts: `<|endoftext|>` (or OPT's `</s>`) is a token only where that is allowed."""
-    end = own_end(token.text for token in tokenizer.added)
+    end = plain_end_of_text(token.text for token in tokenizer.added)
     begin = [] if tokenizer.begin is None else [tokenizer.begin]
     for text in some:
         ids = oracle(text).input_ids
@@ -85,6 +86,38 @@ def test_a_directory_is_read_as_transformers_reads_it(
     check_equal(tokenizer, theirs(saved), some)
     shutil.rmtree(path)
     shutil.rmtree(saved)
+
+
+@cases(12)
+@given(lacking=st.sets(st.integers(0, 255), max_size=200), some=st.lists(texts, min_size=1, max_size=6), form=st.booleans())
+def test_bytes_may_be_missing(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, lacking: set[int], some: list[str], form: bool
+) -> None:
+    """A vocabulary learned without an initial alphabet has the bytes of its texts only."""
+    path, data = tmp_path_factory.mktemp("lacking"), json.loads(plain_json(folder))
+    merges = [merge.split(" ") for merge in data["model"]["merges"]]
+    gone = {to_characters(bytes([byte])) for byte in lacking} - {c for pair in merges for token in pair for c in token}
+    kept = [token for token in data["model"]["vocab"] if token not in gone]
+    data["model"]["vocab"] = vocabulary = {token: i for i, token in enumerate(kept)}
+    data["added_tokens"][0]["id"] = vocabulary[END_OF_TEXT]
+    if form:
+        write_json(path / "tokenizer.json", data)
+    else:
+        write_json(path / "vocab.json", vocabulary)
+        (path / "merges.txt").write_text("\n".join(map(" ".join, merges)) + "\n", encoding="utf-8")
+    write_json(path / "config.json", {"model_type": "gpt2"})
+    tokenizer, oracle = Tokenizer.load(path), theirs(path)
+    assert tokenizer.vocab_size == len(kept)
+    for text in (one.replace(END_OF_TEXT, "") for one in some):
+        if gone.isdisjoint(to_characters(text.encode())):
+            assert tokenizer.encode(text) == oracle(text).input_ids
+            assert tokenizer.decode(tokenizer.encode(text)) == text
+            continue
+        for encode in (tokenizer.encode, lambda text: tokenizer.encode_batch([text])):
+            with pytest.raises(PellucidError, match=r"the text holds the byte 0x.* which this tokenizer has no token for"):
+                encode(text)
+    assert Tokenizer.load(tokenizer.save(path)) == tokenizer
+    shutil.rmtree(path)
 
 
 @pytest.mark.parametrize(("file", "key", "value", "words"), REFUSED)

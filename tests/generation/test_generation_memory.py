@@ -1,5 +1,6 @@
 """Weights are read once: mapped where they can be used as they lie, and nothing is held twice."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from models import lively
 
 import pellucid
-from pellucid.gpt.safetensors_file import MAPPED
+from pellucid.gpt.safetensors_file import MAPPED, MAPPINGS
 from pellucid.runtime.kernel.library import unavailable_reason
 
 
@@ -51,6 +52,18 @@ def test_generating_takes_the_weights_the_cache_and_little_else(storage: str, ke
     weights, cache = 4 * config.parameters(), 2 * config.kv_bytes(POSITIONS)
     assert weights > 2 * SPARE
     assert int(done.stdout) < weights + cache + SPARE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the open files are counted in /proc")
+def test_a_model_of_many_tensors_holds_few_open_files(tmp_path: Path) -> None:
+    """macOS allows a process 256 of them."""
+    config = pellucid.GPTConfig(vocab_size=97, n_ctx=32, n_layers=48, d_model=24, n_heads=3)
+    model = lively(pellucid.GPT(config, seed=1))
+    model.save(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    loaded = pellucid.load(tmp_path)
+    assert before < len(os.listdir("/proc/self/fd")) < before + 2 * MAPPINGS < len(list(loaded.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), model.parameters(), strict=True))
 
 
 @pytest.mark.skipif(not MAPPED, reason="nothing is mapped on Windows, where a mapped file cannot be replaced")

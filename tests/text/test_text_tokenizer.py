@@ -133,6 +133,13 @@ def test_training_is_deterministic_and_says_what_came_out() -> None:
         train_tokenizer([STORY], 256)
 
 
+@cases(20)
+@given(half=st.characters(categories=("Cs",)), before=st.text(max_size=5), length=st.integers(1, 3))
+def test_texts_with_half_a_character_are_refused_by_training_too(half: str, before: str, length: int) -> None:
+    with pytest.raises(PellucidError, match="half a character"):
+        train_tokenizer([STORY, before + half * length], 300)
+
+
 def test_one_long_text_trains_the_same_table_as_its_parts() -> None:
     long = STORY * 60
     assert len(long) > 1 << 16
@@ -310,7 +317,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "special first": (change("added_tokens", 0, "id", to=0), "is said to have id 0"),
     "negative id": (change("model", "vocab", "Ġab", to=-1), "is -1, not a number up to"),
     "not a byte": (change("model", "vocab", to=foreign()["model"]["vocab"] | {"a b": 259}), "two tokens"),
-    "no byte": (change("model", "vocab", to={"a": 0, END_OF_TEXT: 259}), "lacks '!'"),
+    "no byte": (change("model", "vocab", to={"a": 0, END_OF_TEXT: 259}), "lacks 'b', which a merge joins"),
     "merge of nothing": (change("model", "merges", to=["a b", "ab c", "Ġ c"]), "lacks 'Ġc'"),
     "merge order": (change("model", "merges", to=["ab c", "a b", "Ġ ab"]), "cannot be reached"),
     # by pairs "abc" is a + bc, which nothing makes; by rank it is ab + c

@@ -18,7 +18,7 @@ from pellucid.errors import PellucidError
 from pellucid.native.errors import Unavailable
 from pellucid.text import train, train_tokenizer
 from pellucid.text.bpe import library
-from pellucid.text.bpe.learn import LEAST_COUNT, Learning, learn
+from pellucid.text.bpe.learn import MIN_FREQUENCY, Learning, learn
 from pellucid.text.bytes_to_characters import to_bytes
 from pellucid.text.split_words import split_words
 
@@ -37,7 +37,7 @@ def learnt_by_tokenizers(texts: list[str], vocab_size: int, longest: int) -> lis
     trained = tokenizers.Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, min_frequency=LEAST_COUNT, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        vocab_size=vocab_size, min_frequency=MIN_FREQUENCY, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False, max_token_length=longest + 1,  # it takes less than that
     )  # fmt: skip
     with mock.patch.dict(os.environ, TOKENIZERS_PARALLELISM="false"):
@@ -67,7 +67,7 @@ def test_ordinary_text_gives_the_tokens_that_it_always_gave() -> None:
     text = "".join(story(3000, seed) for seed in range(4))
     text += "def f(x):\n    return x ** 2  # ²\n" * 30 + "你好，世界。Ünïcödé 🙂\n" * 20
     tokens = train_tokenizer([text], 900).ranked_tokens()
-    assert list(tokens) == learnt_by_tokenizers([text], 899, train.LONGEST_TOKEN)
+    assert list(tokens) == learnt_by_tokenizers([text], 899, train.MAX_TOKEN_BYTES)
     assert hashlib.sha256(b"\0".join(tokens)).hexdigest() == "cf43d6d1e9f2915f383f60f04b65645dee5a9e232682106e2ffc5ed9f2358eb9"
 
 
@@ -79,17 +79,17 @@ def test_splits_as_tokenizers_does(text: str) -> None:
 
 
 def steps(word: str, vocab_size: int = 1024) -> int:
-    """How many places are looked at while this word is learnt from."""
+    """How many positions are looked at while this word is trained on."""
     state, looked_at = Learning({word.encode(): 1}, 256), 0
-    places_of = state.places_of
+    positions_of = state.positions_of
 
-    def counted(*turn: object) -> list[int]:
+    def counted(*group: object) -> list[int]:
         nonlocal looked_at
-        places = places_of(*turn)  # type: ignore[arg-type]
-        looked_at += len(places)
-        return places
+        positions = positions_of(*group)  # type: ignore[arg-type]
+        looked_at += len(positions)
+        return positions
 
-    with mock.patch.object(state, "places_of", counted):
+    with mock.patch.object(state, "positions_of", counted):
         state.run(vocab_size)
     return looked_at
 
@@ -106,9 +106,9 @@ def test_learning_takes_steps_for_each_byte_not_for_each_pair_of_bytes(kind: str
 
 
 def test_new_words_are_left_out_where_there_is_no_more_memory_for_them() -> None:
-    assert train.count_words(["one two one one"], most_bytes=3) == {b"one": 1}
-    assert train.count_words(["one two one one"], most_bytes=4) == {b"one": 1, b" two": 1}
-    assert train.count_words(["one two one one"], most_bytes=8) == {b"one": 1, b" two": 1, b" one": 2}
+    assert train.count_words(["one two one one"], max_bytes=3) == {b"one": 1}
+    assert train.count_words(["one two one one"], max_bytes=4) == {b"one": 1, b" two": 1}
+    assert train.count_words(["one two one one"], max_bytes=8) == {b"one": 1, b" two": 1, b" one": 2}
 
 
 def test_without_the_library_the_same_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_without_the_library_the_same_is_learnt(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_interrupt_ends_the_compiled_learning_within_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It returns to Python after WORK places, where an interrupt is raised: here there are many such returns."""
+    """It returns to Python after WORK positions, where an interrupt is raised: here there are many such returns."""
     try:
         compiled = library.library()
     except Unavailable as reason:

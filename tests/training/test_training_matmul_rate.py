@@ -41,4 +41,4 @@ def test_the_plan_s_measurement_is_the_same_loop(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_first_timing_is_left_out() -> None:
-    assert [len(times) for times in time_products(torch.float32, [(2, 2, 2), (3, 2, 2)], seconds=0.0, least=3)] == [3, 3]
+    assert [len(times) for times in time_products(torch.float32, [(2, 2, 2), (3, 2, 2)], seconds=0.0, minimum=3)] == [3, 3]

@@ -28,3 +28,14 @@ def test_train_refuses_it_before_it_makes_a_run(tmp_path: Path) -> None:
     with pytest.raises(PellucidError, match=r"checkpoint_every must be a whole number, not 1\.5"):
         pellucid.train(tmp_path / "text", tmp_path / "run", checkpoint_every=1.5)  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("run", [pellucid.train, pellucid.finetune])
+@pytest.mark.parametrize(
+    "given", [{"stop": True}, {"stop": 0}, {"observers": print}, {"observers": [3]}, {"observers": "text"}, {"observers": {3}}]
+)
+def test_what_is_called_must_be_a_function(run: Any, given: dict[str, Any], tmp_path: Path) -> None:
+    (name,) = given
+    with pytest.raises(PellucidError, match=f"^(an observer|{name}) must be a "):
+        run(tmp_path / "text", tmp_path / "run", **given)
+    assert not (tmp_path / "run").exists()

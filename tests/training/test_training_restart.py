@@ -131,6 +131,26 @@ def test_files_and_folders_are_named_as_one_likes(tmp_path: Path, monkeypatch: p
         pellucid.train([], "run", resume=True, steps=5)
 
 
+@given(st.sampled_from([None, b"", b"{}", b"\xff", b'{"version": 1, "arguments": 3}', b'{"version": 1']))
+@cases(6)
+def test_a_run_whose_arguments_are_lost_goes_on_by_the_same_command(
+    whole: Path, tmp_path_factory: pytest.TempPathFactory, content: bytes | None
+) -> None:
+    """What the plan does not tell cannot be compared: that is said, and what it does tell is compared."""
+    run = tmp_path_factory.mktemp("lost") / "run"
+    shutil.copytree(whole, run)
+    (run / "arguments.json").unlink()
+    if content is not None:
+        (run / "arguments.json").write_bytes(content)
+    seen: list[events.Event] = []
+    assert pellucid.train([STORY], run, resume=True, observers=[seen.append], **OPTIONS).finished
+    (said,) = [event.reason for event in seen if isinstance(event, events.Skipped)]
+    assert said.startswith("it is missing or damaged, so corpus") and said.endswith("the run goes on as it was planned")
+    with pytest.raises(PellucidError, match=r"^steps is .* in .*, not 5"):
+        pellucid.train([STORY], run, resume=True, steps=5)
+    shutil.rmtree(run)
+
+
 def test_finetuning_is_given_again_too(tmp_path: Path) -> None:
     tokenizer = train_tokenizer([STORY.text], 262)
     config = CONFIG.replace(vocab_size=tokenizer.vocab_size)

@@ -1,6 +1,7 @@
 """`metrics.jsonl` that something else has changed: a run goes on and finishes, and readers leave out what is damaged."""
 
 import json
+import os
 import random
 import shutil
 import warnings
@@ -16,7 +17,9 @@ from models import MEASURED
 import pellucid
 from pellucid import events
 from pellucid.corpus import Document
+from pellucid.errors import PellucidError
 from pellucid.runs.metrics import last_step
+from pellucid.training import checkpoint
 
 
 CONFIG = pellucid.GPTConfig(vocab_size=258, n_ctx=8, n_layers=1, d_model=4, n_heads=1)
@@ -134,3 +137,63 @@ def test_a_run_that_lost_a_line_goes_on_without_a_record(stopped: Path, tmp_path
     said = [event.reason for event in seen if isinstance(event, events.Skipped)]
     assert said == ["it has no line for step 1, so this run is not recorded any more; its record stays as it is"]
     assert (run / "training.pellucid").read_bytes() == record
+
+
+@given(st.randoms(use_true_random=False), st.sampled_from(["cut", "empty", "garbage", "gone", "another file"]), st.booleans())
+@cases(6)
+def test_a_run_that_lost_statistics_goes_on_without_a_record(
+    stopped: Path, tmp_path_factory: pytest.TempPathFactory, draw: random.Random, how: str, finished: bool
+) -> None:
+    """Also one that is finished but for its record, as after a kill at its very end."""
+    folder = tmp_path_factory.mktemp("lost")
+    run = folder / "run"
+    shutil.copytree(stopped, run)
+    if finished:
+        pellucid.train([], run, resume=True)
+        (run / "training.pellucid").unlink()
+    path = draw.choice(sorted((run / "moments").iterdir())[: KEPT if not finished else 4])
+    data = path.read_bytes()
+    damaged = {
+        "cut": data[: draw.randrange(len(data))], "empty": b"", "garbage": b"\xff" * 100,
+        "another file": (run / "model" / "model.safetensors").read_bytes(),
+    }  # fmt: skip
+    path.unlink()
+    if how in damaged:
+        path.write_bytes(damaged[how])
+    seen: list[events.Event] = []
+    for _ in range(2):
+        assert pellucid.train([], run, resume=True, observers=[seen.append]).finished
+        said = [event.reason for event in seen if isinstance(event, events.Skipped)]
+        assert said[-1].endswith("so this run is not recorded any more; its record stays as it is")
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("number", checkpoint.NO_DAMAGE)
+def test_a_file_that_cannot_be_read_now_is_not_called_damaged(
+    stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """What is whole is not to be removed."""
+    run = tmp_path / "run"
+    shutil.copytree(stopped, run)
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    for name in ("read_json", "load_file"):
+        with monkeypatch.context() as patch, pytest.raises(PellucidError, match=r"^cannot read [^;]*$") as raised:
+            patch.setattr(checkpoint, name, fails)
+            pellucid.train([], run, resume=True)
+        assert os.strerror(number) in str(raised.value)
+    assert pellucid.train([], run, resume=True).finished
+
+
+def test_the_example_s_checkpoint_is_none_to_go_on_from(stopped: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(stopped, run)
+    pellucid.train([], run, resume=True)
+    (example,) = (run / "example").iterdir()
+    (example / "state.json").write_text("{", encoding="utf-8")
+    with pytest.raises(PellucidError, match=r"numbers of its step are not recomputed$"):
+        pellucid.verify(run / "training.pellucid")
+    shutil.rmtree(example)
+    assert pellucid.verify(run / "training.pellucid").ok

@@ -12,12 +12,21 @@ import sys
 from collections.abc import Sequence
 
 from pellucid.cli.parsing import CommandParser
-from pellucid.cli.streams import STDOUT, discard_output, interrupted_by_signals, open_closed_streams, report, write_utf8
+from pellucid.cli.streams import (
+    INTERRUPTED,
+    STDOUT,
+    discard_output,
+    ending_promptly,
+    interrupted_by_signals,
+    open_closed_streams,
+    print_error,
+    use_utf8,
+)
 from pellucid.errors import NO_TORCH, PellucidError
 
 
-ANSWERS = ("generate", "plan", "bench")  # commands whose answer is what they print: others leave files, or a status
-TRACEBACK = "PELLUCID_TRACEBACK"  # set in the environment: errors that no command expects come with their traceback
+PRINTING = ("generate", "plan", "bench")  # commands whose result is what they print, not files or a status
+TRACEBACK = "PELLUCID_TRACEBACK"  # an environment variable: if set, unexpected errors are printed with their traceback
 COMMANDS = ("demo", "generate", "train", "finetune", "xray", "figures", "verify", "convert", "studio", "plan", "bench")
 
 
@@ -48,31 +57,36 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
     closed = open_closed_streams()
-    write_utf8()
+    use_utf8()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         try:
             args = parser(arguments[0] if arguments and arguments[0] in COMMANDS else None).parse_args(arguments)
-            if STDOUT in closed and (args.command in ANSWERS or getattr(args, "json", False)):
+            if STDOUT in closed and (args.command in PRINTING or getattr(args, "json", False)):
                 raise PellucidError(f"standard output is closed: {args.command} would answer there")
             if not _has_directory():
-                raise PellucidError("the current directory is there no more: change into one that exists")
+                raise PellucidError("the current directory no longer exists: change to one that does")
             with interrupted_by_signals():
                 return int(args.run(args))
+        except KeyboardInterrupt:
+            with ending_promptly():
+                try:
+                    _flush()
+                except (OSError, PellucidError):
+                    discard_output()
+                print_error("pellucid: interrupted")
+            return INTERRUPTED
         finally:
             _flush()  # a closed pipe or a full disk is noticed here, not at interpreter shutdown
     except PellucidError as error:
         return _failed(error)
-    except KeyboardInterrupt:
-        report("pellucid: interrupted")
-        return 130
     except BrokenPipeError:  # the reader of a pipe has closed it
         discard_output()
         return 1
     except OSError as error:
         return _failed(error)
     except Exception as error:
-        _failed(_described(error))
+        _failed(_describe(error))
         if os.environ.get(TRACEBACK):
             import traceback
 
@@ -89,15 +103,15 @@ def _has_directory() -> bool:
     return True
 
 
-def _failed(why: object) -> int:
-    """Prints an error as one line; returns the exit status. A line break in a file's name is written as its escape."""
-    line = re.sub(r"[\0-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], str(why))
-    report(f"pellucid: {line}")
+def _failed(error: object) -> int:
+    """Prints an error as one line; returns the exit status. Control characters, as file names may have, are escaped."""
+    line = re.sub(r"[\0-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], str(error))
+    print_error(f"pellucid: {line}")
     return 1
 
 
-def _described(error: Exception) -> str:
-    """An error that no command expects, in a line."""
+def _describe(error: Exception) -> str:
+    """An unexpected error as one line."""
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
         return "not enough memory: take a smaller preset or batch"  # PyTorch's allocator raises a RuntimeError
     if isinstance(error, ModuleNotFoundError) and error.name == "torch":

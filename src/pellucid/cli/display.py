@@ -19,7 +19,7 @@ from rich.text import Text
 
 from pellucid import events
 from pellucid.cli.output import shown_path
-from pellucid.cli.streams import HANGUP, GuardedStream, handling, report
+from pellucid.cli.streams import HANGUP, STDERR, GuardedStream, UnreadPipe, handle_signals, is_writable, print_error
 from pellucid.planning.final_loss import predict_final_loss
 
 
@@ -56,8 +56,8 @@ class RunDisplay:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self._close()
         error = self._output_error
-        if error is not None and not isinstance(error, BrokenPipeError):
-            report(f"pellucid: the display ended early: {error.strerror or error}")
+        if error is not None and not isinstance(error, BrokenPipeError | UnreadPipe):  # it would not be read either
+            print_error(f"pellucid: the display ended early: {error.strerror or error}")
 
     @property
     def _output_error(self) -> OSError | None:
@@ -68,6 +68,11 @@ class RunDisplay:
         """Whether the display's output is a pipe that its reader has closed (`| head`)."""
         return isinstance(self._output_error, BrokenPipeError)
 
+    def stop_waiting(self) -> None:
+        """From now on, does not wait for somebody to read a full pipe."""
+        if isinstance(self.console.file, GuardedStream):
+            self.console.file.stop_waiting()
+
     def _close(self) -> None:
         self.preparation.close()
         if self.view:
@@ -77,7 +82,7 @@ class RunDisplay:
     def __call__(self, event: events.Event) -> None:
         self._show(event)
         if self.reader_is_gone and not self.plan:  # before the first step there is nothing to save
-            raise BrokenPipeError
+            raise KeyboardInterrupt
 
     def _show(self, event: events.Event) -> None:
         match event:
@@ -287,9 +292,10 @@ def stop_on_signals(live: RunDisplay) -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         requested = True
         live.stopping = True
-        if not live.view:  # a signal handler must not call print; 2 is stderr
-            with suppress(OSError):
-                os.write(2, STOPPING.encode() + b"\n")
+        if not live.view and (sys.stderr is None or is_writable(sys.stderr)):
+            with suppress(OSError):  # a signal handler must not call print
+                os.write(STDERR, STOPPING.encode() + b"\n")
+        live.stop_waiting()
 
-    with handling((signal.SIGINT, signal.SIGTERM, *HANGUP), request):
+    with handle_signals((signal.SIGINT, signal.SIGTERM, *HANGUP), request):
         yield lambda: requested or live.reader_is_gone

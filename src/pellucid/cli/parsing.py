@@ -14,7 +14,7 @@ ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
 
 
 class CommandParser(argparse.ArgumentParser):
-    """argparse's parser. Where an argument begins with a dash, and so was taken for an option, errors say how to give it."""
+    """argparse's parser, whose errors say how to give an argument that begins with a dash and was taken for an option."""
 
     _given: Sequence[str] = ()
 
@@ -68,5 +68,5 @@ def utf8_text(argument: str) -> str:
 
 
 def escaped_text(argument: str) -> str:
-    r"""The same of an argument in which \n, \t and \\ stand for a line break, a tab and a backslash."""
+    r"""The text of an argument, as `utf8_text`, in which \n, \t and \\ stand for a line break, a tab and a backslash."""
     return re.sub(r"\\[nt\\]", lambda found: ESCAPES[found[0]], utf8_text(argument))

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pellucid.cli.output import command, print_json, prompt_words, shown_path
+from pellucid.cli.streams import INTERRUPTED, ending_promptly
 from pellucid.cli.token_lines import print_tokens
 from pellucid.generation.model import GPT
 from pellucid.gpt.scaling import shape_for
@@ -59,12 +60,16 @@ def print_preview(preview: Preview, console: Console | None = None) -> None:
 
 def finish_run(run: Run, *, json: bool) -> int:
     """Prints the state of a run and the next command; returns the exit status."""
-    if json:
-        print_json(run_json(run))
     out = sys.stderr if json else sys.stdout
     if not run.finished:
-        print(f"saved at step {run.step:,}; go on with: {command(run.plan.kind, '--resume', '--out', run.path)}", file=out)
-        return 130
+        with ending_promptly():
+            if json:
+                print_json(run_json(run))
+            go_on = command(run.plan.kind, "--resume", "--out", run.path)
+            print(f"saved at step {run.step:,}; go on with: {go_on}", file=out, flush=True)
+        return INTERRUPTED
+    if json:
+        print_json(run_json(run))
     if run.stopped_learning:
         count = run.plan.patience
         print(f"stopped early: held-out loss has not fallen in {count} evaluation{'s' * (count != 1)} in a row", file=out)

@@ -57,7 +57,7 @@ class Part(NamedTuple):
 
 
 def warn(path: Path, reason: str) -> None:
-    """Warns that a file was not read."""
+    """The default `on_skip`: warns that a file or folder was not read."""
     warnings.warn(f"not read: {path}: {reason}", stacklevel=2)
 
 
@@ -99,7 +99,7 @@ def read_documents(sources: Sequence[Source], *, on_skip: OnSkip = warn) -> Iter
     """
     if not sources:
         raise PellucidError("no text is given: name a file or a folder")
-    return _joined(read_parts(sources, on_skip=on_skip))
+    return _join_parts(read_parts(sources, on_skip=on_skip))
 
 
 _WORDS = 4  # spaces in a path that looks like a text
@@ -116,12 +116,12 @@ def read_parts(
     paths = [path_of("a source of text", source) for source in sources if not isinstance(source, Document)]
     for path in paths:
         if not path.exists():
-            raise PellucidError(f"there is no file or folder {shown(str(path))}{_if_text(str(path))}")
+            raise PellucidError(f"there is no file or folder {shown(str(path))}{_hint_if_text(str(path))}")
     return _parts([source for source in sources if isinstance(source, Document)], paths, on_skip, on_read)
 
 
-def _if_text(path: str) -> str:
-    """What to do where a path looks like a text."""
+def _hint_if_text(path: str) -> str:
+    """A hint for a path that looks like a text."""
     if "\n" not in path and path.count(" ") < _WORDS:
         return ""
     return ": a text is given as a file of it, or in Python as pellucid.corpus.Document"
@@ -148,7 +148,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _joined(parts: Iterator[Part]) -> Iterator[Document]:
+def _join_parts(parts: Iterator[Part]) -> Iterator[Document]:
     texts: list[str] = []
     for part in parts:
         texts.append(part.text)
@@ -206,7 +206,7 @@ def _read(file: Path, name: str) -> Iterator[Part]:
             yield from _read_lines(file, name)
         elif file_contains(file, END_OF_TEXT.encode()):
             number = 0
-            for _, pieces in groupby(_numbered(read_blocks(file)), key=lambda piece: piece[0]):
+            for _, pieces in groupby(_split_at_end_of_text(read_blocks(file)), key=lambda piece: piece[0]):
                 texts = _not_blank(_without_outer_newlines(text for _, text in pieces))
                 if (beginning := next(texts, None)) is not None:
                     number += 1
@@ -245,9 +245,8 @@ def _without_outer_newlines(texts: Iterable[str]) -> Iterator[str]:
         ending += text[len(kept) :]
 
 
-def _numbered(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """The texts divided at each end-of-text, with the number of those before each. One may begin in a text and end in the next.
-    """
+def _split_at_end_of_text(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """(document number, piece): the texts cut at each `<|endoftext|>`, which may begin in one text and end in the next."""
     number, held = 0, ""
     for text in texts:
         *whole, held = (held + text).split(END_OF_TEXT)
@@ -277,9 +276,7 @@ def _read_lines(file: Path, name: str) -> Iterator[Part]:
             if not isinstance(value, dict) or not isinstance(value.get("text"), str):
                 raise PellucidError(f'{file}, line {number}: each line must be an object with a "text" that is a string')
             document = normalize_newlines(value["text"])
-            try:
-                document.encode("utf-8")
-            except UnicodeEncodeError as error:
-                raise PellucidError(f"{file}, line {number}: half a surrogate pair in the text ({error})") from None
+            if not is_text(document):
+                raise PellucidError(f"{file}, line {number}: the text holds half a character (a lone surrogate)")
             if document.strip():
                 yield from _parts_of(f"{name}#{number}", [document])

@@ -55,25 +55,27 @@ class CorpusEncoder:
             save: called now and then with the state. progress: called with the characters done, those before included.
         """
         done = waiting = unsaved = 0
-        group: list[tuple[Segment, bool]] = []
+        group: list[Segment] = []
+        continued: list[bool] = []
         before = -1
-        for segment in joined(segments, self.tokenizer):
+        for segment in join_segments(segments, self.tokenizer):
             done += len(segment.text)
-            continued, before = segment.document == before, segment.document
+            goes_on, before = segment.document == before, segment.document
             if (segment.document, segment.offset) <= self._reached:
                 progress(done)
                 continue
-            group.append((segment, continued))
+            group.append(segment)
+            continued.append(goes_on)
             waiting += len(segment.text) + 1
             if waiting >= GROUP_CHARS:
-                self._encode(group)
+                self._encode(group, continued)
                 unsaved += waiting
-                group, waiting = [], 0
+                group, continued, waiting = [], [], 0
                 progress(done)
                 if unsaved >= SAVE_CHARS:
                     unsaved = 0
                     save(self._state())
-        self._encode(group)
+        self._encode(group, continued)
         progress(done)
 
     def __enter__(self) -> Self:
@@ -91,21 +93,21 @@ class CorpusEncoder:
             "documents": {"file": DOCUMENTS, "count": self._count, "sha256": digest},
         }
 
-    def _encode(self, numbered: list[tuple[Segment, bool]]) -> None:
-        if not numbered:
+    def _encode(self, group: list[Segment], continued: list[bool]) -> None:
+        """Encodes and writes segments.
+
+        Args:
+            continued: of each, whether it goes on in the document of the one before it.
+        """
+        if not group:
             return
-        eot, group = self.tokenizer.eot, [segment for segment, _ in numbered]
-        texts = (segment.text for segment in group)
-        if self.tokenizer.prefix_space:  # which a part of a document after its first does not get
-            encoded = self.tokenizer.encode_batch(texts, (continued for _, continued in numbered))
-        else:
-            encoded = self.tokenizer.encode_batch(texts)
+        encoded = self.tokenizer.encode_batch((segment.text for segment in group), continued)
         for ids, segment in zip(encoded, group, strict=True):
             if segment.ends:
-                ids.append(eot)
+                ids.append(self.tokenizer.eot)
         ends = np.cumsum([len(ids) for ids in encoded])
-        joined = np.fromiter(chain.from_iterable(encoded), self.dtype, int(ends[-1]))
-        n_bytes = np.concatenate([[0], np.cumsum(self._n_bytes_of[joined])])
+        tokens = np.fromiter(chain.from_iterable(encoded), self.dtype, int(ends[-1]))
+        n_bytes = np.concatenate([[0], np.cumsum(self._n_bytes_of[tokens])])
         lines: list[str] = []
         for segment, begin, end in zip(group, [0, *ends[:-1].tolist()], ends.tolist(), strict=True):
             if line := self._count_segment(segment, end - begin, int(n_bytes[end] - n_bytes[begin])):
@@ -114,7 +116,7 @@ class CorpusEncoder:
         at = 0
         for side, run in groupby(zip(group, ends.tolist(), strict=True), key=lambda pair: pair[0].side):
             *_, (_, end) = run
-            self._writers[side].write(joined[at:end])
+            self._writers[side].write(tokens[at:end])
             at = end
         self._reached = (group[-1].document, group[-1].offset)
 
@@ -141,11 +143,11 @@ class CorpusEncoder:
         }
 
 
-def joined(found: Iterable[Segment], tokenizer: Tokenizer) -> Iterator[Segment]:
-    """The segments; those between which an added token of the tokenizer may lie as one."""
+def join_segments(segments: Iterable[Segment], tokenizer: Tokenizer) -> Iterator[Segment]:
+    """The segments; neighbours are joined to one where an added token may cross the cut between them."""
     held: Segment | None = None
     texts: list[str] = []
-    for segment in found:
+    for segment in segments:
         if held is not None and (held.ends or held.document != segment.document or tokenizer.can_cut(texts[-1], segment.text)):
             yield held._replace(text="".join(texts))
             texts = []

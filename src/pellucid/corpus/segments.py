@@ -1,4 +1,4 @@
-"""Documents as segments to encode: parts of documents, each of one side of the split."""
+"""Segments to encode: parts of documents, each on one side of the split."""
 
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
@@ -53,7 +53,7 @@ def segments(parts: Iterable[Part], sizes: NDArray[np.int64], split: Split, cut:
             raise PellucidError(f"{part.name} changed while it was read: start again when it no longer does")
         where = split.sides[document]
         if where == BOTH and begin < cut < offset:
-            head, tail = (piece.decode("utf-8", "surrogatepass") for piece in (data[: cut - begin], data[cut - begin :]))
+            head, tail = (piece.decode() for piece in (data[: cut - begin], data[cut - begin :]))
             yield Segment(document, part.name, "train", head, True, False, cut)
             yield Segment(document, part.name, "held_out", tail, part.last, part.last, offset)
         elif where == BOTH and offset == cut:

@@ -106,11 +106,11 @@ def _open_side(path: Path, shards: list[dict[str, Any]], dtype: np.dtype[Any], v
     arrays: list[NDArray[Any]] = []
     for shard in shards:
         fields = Fields(shard, MANIFEST)
-        name, expected = fields.text("file", most=200), fields.integer("tokens", most=2**53) * dtype.itemsize
+        name, expected = fields.text("file", max_length=200), fields.integer("tokens", maximum=2**53) * dtype.itemsize
         if Path(name).name != name:
             raise PellucidError(f"{path / MANIFEST}: {shown(name)} is not the name of a file beside it")
         file = path / name
-        fields.integer("bytes", most=2**53)
+        fields.integer("bytes", maximum=2**53)
         if not file.is_file():
             raise PellucidError(f"the corpus shard {file} is missing: build the corpus again")
         if (size := file.stat().st_size) != expected:

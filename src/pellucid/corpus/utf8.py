@@ -85,7 +85,7 @@ def decode(data: bytes, file: Path, offset: int) -> str:
 
 
 def encode(text: str) -> bytes:
-    """The bytes of a text. A lone surrogate has three, as many as the U+FFFD that a tokenizer encodes in its place."""
+    """The bytes of a text, or of a file's name, in which a byte that is not UTF-8 is a lone surrogate (`os.fsdecode`)."""
     return text.encode("utf-8", "surrogatepass")
 
 

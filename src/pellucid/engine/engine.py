@@ -47,7 +47,7 @@ class Engine:
     Args:
         runner: what computes; its mode is the engine's.
         tokenizer: None leaves texts empty.
-        end_of_text: the id that ends a completion.
+        end_of_text: the id that ends a completion, or all that do.
         memory: bytes that keys and values may take; None: as many as are asked for, and `kv_memory.CACHED_BYTES` for finished
             texts.
         chunk: prompt tokens read in a step at most.
@@ -60,8 +60,9 @@ class Engine:
     """
 
     def __init__(
-        self, runner: Runner, *, tokenizer: Tokenizer | None, end_of_text: int, memory: int | None = None,
-        chunk: int = CHUNK, max_sequences: int = MAX_SEQUENCES, prefix_cache: bool = True, drafter: Drafter | None = None,
+        self, runner: Runner, *, tokenizer: Tokenizer | None, end_of_text: int | abc.Collection[int],
+        memory: int | None = None, chunk: int = CHUNK, max_sequences: int = MAX_SEQUENCES, prefix_cache: bool = True,
+        drafter: Drafter | None = None,
     ) -> None:  # fmt: skip
         memory = None if memory is None else whole_number("memory", memory, 1)
         chunk, max_sequences = whole_number("chunk", chunk, 1), whole_number("max_sequences", max_sequences, 1)
@@ -345,7 +346,7 @@ def run_to_completion(
         return
     only_scored = all(sequence.options.max_tokens == 0 for sequence in sequences)
     engine = Engine(
-        runner, tokenizer=sequences[0].tokenizer, end_of_text=sequences[0].end_of_text,
+        runner, tokenizer=sequences[0].tokenizer, end_of_text=sequences[0].end_ids,
         chunk=max(runner.config.n_ctx, CHUNK), prefix_cache=any(sequence.prompt_logprobs is not None for sequence in sequences),
         max_sequences=_SCORED_TOGETHER if only_scored else MAX_SEQUENCES, drafter=drafter,
     )  # fmt: skip

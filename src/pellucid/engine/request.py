@@ -81,7 +81,7 @@ class SequenceGroup:
     Args:
         request: what is asked.
         config: of the model that is asked.
-        tokenizer: None leaves texts empty. end_of_text: the id that ends a completion.
+        tokenizer: None leaves texts empty. end_of_text: as `Sequence` takes it.
 
     Attributes:
         sequences: one for each completion that is generated.
@@ -90,7 +90,9 @@ class SequenceGroup:
         PellucidError: no request, or what the model cannot read or write (`sequence.check_fits`).
     """
 
-    def __init__(self, request: Request, config: GPTConfig, tokenizer: Tokenizer | None, end_of_text: int) -> None:
+    def __init__(
+        self, request: Request, config: GPTConfig, tokenizer: Tokenizer | None, end_of_text: int | abc.Collection[int]
+    ) -> None:
         check_request(request)
         wanted = request.wanted_prompt_logprobs
         check_fits(request.prompt, request.options, config, wanted)

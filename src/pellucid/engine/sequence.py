@@ -67,11 +67,12 @@ class Sequence:
         sample: index of the completion among those of its prompt, from 0: the draws depend on it.
         options: how its tokens are drawn.
         tokenizer: None leaves the text empty.
-        end_of_text: the id that ends it.
+        end_of_text: the id that ends it, or all that do.
         prompt_logprobs: compute the log-probability of each token of the prompt, and list this many of the likeliest tokens at
             each position; None: neither.
 
     Attributes:
+        end_ids: any of them ends it.
         tokens: drawn so far.
         finish_reason: None while it is generated; then "stop", "length", "cancelled" or "error".
         error: what ended it, where `finish_reason` is "error".
@@ -85,15 +86,15 @@ class Sequence:
     """
 
     def __init__(
-        self, prompt: list[int], sample: int, options: SamplingOptions, tokenizer: Tokenizer | None, end_of_text: int, *,
-        prompt_logprobs: int | None = None,
+        self, prompt: list[int], sample: int, options: SamplingOptions, tokenizer: Tokenizer | None,
+        end_of_text: int | abc.Collection[int], *, prompt_logprobs: int | None = None,
     ) -> None:  # fmt: skip
         check_not_empty(prompt)
         self.prompt = prompt
         self.sample = sample
         self.options = options
         self.tokenizer = tokenizer
-        self.end_of_text = end_of_text
+        self.end_ids = frozenset((end_of_text,) if isinstance(end_of_text, int) else end_of_text)
         self.prompt_logprobs = None if prompt_logprobs is None else PromptLogprobs.empty(prompt_logprobs)
         self.tokens: list[Token] = []
         self.token_counts: dict[int, int] | None = {} if options.uses_counts else None
@@ -126,7 +127,7 @@ class Sequence:
         drawn = draw(logits, self.options, uniform(self.options.seed, self.sample, position), self.token_counts)
         if self.token_counts is not None:
             self.token_counts[drawn.id] = self.token_counts.get(drawn.id, 0) + 1
-        ended = drawn.id == self.end_of_text
+        ended = drawn.id in self.end_ids
         text = "" if ended else self._text.push(drawn.id)
         if ended or self._text.stopped or len(self.tokens) + 1 == self.options.max_tokens:
             text += self._text.finish()

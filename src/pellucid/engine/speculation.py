@@ -217,7 +217,7 @@ class DraftModel(Drafter):
                 draft.append(token)
                 if counted is not None:
                     counted[token] = counted.get(token, 0) + 1
-                if len(draft) < most and token != sequence.end_of_text:
+                if len(draft) < most and token not in sequence.end_ids:
                     left.append((number, most))
             unfinished = left
         return drafts

@@ -95,55 +95,55 @@ class Family:
 
 
 def _gpt_neo(found: ConfigValues) -> dict[str, Any]:
-    types = found.list("attention_layers", None, most=MAX_LAYERS)
+    types = found.list("attention_layers", None, max_length=MAX_LAYERS)
     key = "attention_types" if types is None else "attention_layers"
     if types is None:
         types = []
-        for entry in found.list("attention_types", most=MAX_LAYERS):
+        for entry in found.list("attention_types", max_length=MAX_LAYERS):
             kinds, times = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
             if not isinstance(kinds, list) or type(times) is not int or len(types) + len(kinds) * times > MAX_LAYERS:
                 raise found.wrong("attention_types", f"lists of layers and how often they come, for {MAX_LAYERS:,} at most")
             types += kinds * times
-    n_layers = found.integer("num_layers", least=1, most=MAX_LAYERS)
+    n_layers = found.integer("num_layers", minimum=1, maximum=MAX_LAYERS)
     if len(types) != n_layers:
         raise PellucidError(f"{found.where}: {key} is for {len(types)} layers, but {found.name_of('num_layers')} is {n_layers}")
     for kind in types:
         if kind not in ("global", "local"):
             raise PellucidError(f"{found.where}: {key}: attention layers are global or local, not {shown(kind)}")
-    band = f"banded({found.integer('window_size', least=1, most=MAX_SIZE)})" if "local" in types else ""
-    vocab_size = found.integer("vocab_size", least=1, most=MAX_SIZE)
+    band = f"banded({found.integer('window_size', minimum=1, maximum=MAX_SIZE)})" if "local" in types else ""
+    vocab_size = found.integer("vocab_size", minimum=1, maximum=MAX_SIZE)
     return {
         "vocab_size": vocab_size,
-        "n_ctx": found.integer("max_position_embeddings", least=1, most=MAX_SIZE),
+        "n_ctx": found.integer("max_position_embeddings", minimum=1, maximum=MAX_SIZE),
         "n_layers": n_layers,
         **width_and_heads(found, "hidden_size", "num_heads"),
-        "d_ff": found.integer("intermediate_size", None, most=MAX_SIZE) or 0,
+        "d_ff": found.integer("intermediate_size", None, maximum=MAX_SIZE) or 0,
         "activation": activation(found),
-        "norm_eps": found.number("layer_norm_epsilon", least=0),
+        "norm_eps": found.number("layer_norm_epsilon", minimum=0),
         "qkv_bias": False,
         "attention_scale": False,
         "start_of_text": found.token("bos_token_id", vocab_size),
-        "end_of_text": found.token("eos_token_id", vocab_size),
+        "end_of_text": found.tokens("eos_token_id", vocab_size),
         "pattern": ["dense" if kind == "global" else band for kind in types],
     }
 
 
 def _opt(found: ConfigValues) -> dict[str, Any]:
     before = found.flag("do_layer_norm_before")
-    n_layers = found.integer("num_hidden_layers", least=1, most=MAX_LAYERS)
-    vocab_size = found.integer("vocab_size", least=1, most=MAX_SIZE)
+    n_layers = found.integer("num_hidden_layers", minimum=1, maximum=MAX_LAYERS)
+    vocab_size = found.integer("vocab_size", minimum=1, maximum=MAX_SIZE)
     return {
         "vocab_size": vocab_size,
-        "n_ctx": found.integer("max_position_embeddings", least=1, most=MAX_SIZE),
+        "n_ctx": found.integer("max_position_embeddings", minimum=1, maximum=MAX_SIZE),
         "n_layers": n_layers,
         **width_and_heads(found, "hidden_size", "num_attention_heads"),
-        "d_ff": found.integer("ffn_dim", least=1, most=MAX_SIZE),
-        "d_embed": found.integer("word_embed_proj_dim", None, least=1, most=MAX_SIZE) or 0,
+        "d_ff": found.integer("ffn_dim", minimum=1, maximum=MAX_SIZE),
+        "d_embed": found.integer("word_embed_proj_dim", None, minimum=1, maximum=MAX_SIZE) or 0,
         "activation": activation(found),
         "norm": "pre" if before else "post",
         "final_norm": before and not found.flag("_remove_final_layer_norm"),
         "start_of_text": found.token("bos_token_id", vocab_size),
-        "end_of_text": found.token("eos_token_id", vocab_size),
+        "end_of_text": found.tokens("eos_token_id", vocab_size),
         "pattern": dense_pattern(n_layers),
     }
 

@@ -15,9 +15,9 @@ from pellucid.files import reading
 from pellucid.formats.gguf_blocks import decode
 from pellucid.formats.gguf_container import GgufHeader, TensorEntry, Value, read_header
 from pellucid.formats.gguf_names import ARCHITECTURE, PATTERN, gguf_name
-from pellucid.formats.gguf_vocabulary import KEY, read_tokenizer
+from pellucid.formats.gguf_vocabulary import KEY, end_ids, read_tokenizer
 from pellucid.gpt.arrangements import all_dense
-from pellucid.gpt.config import LONGEST_NAME, MAX_LAYERS, GPTConfig
+from pellucid.gpt.config import MAX_LAYERS, MAX_NAME_LENGTH, GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.pattern import parse
 from pellucid.text.tokenizer import Tokenizer
@@ -113,18 +113,16 @@ def _config(values: Mapping[str, Value], path: Path) -> GPTConfig:
         raise PellucidError(f"{path} says that it has {layers:,} blocks, with LayerNorms of epsilon {eps}")
     vocab_size = number("vocab_size", int, len(tokens) if isinstance(tokens, list) else None)
 
-    def role(key: str) -> int | None:
-        """The id of a role, None where that is the last one, as a config has it."""
-        i = values.get(f"{KEY}{key}_token_id")
-        return i if type(i) is int and 0 <= i < vocab_size - 1 else None
+    start = values.get(f"{KEY}bos_token_id")
+    start = start if type(start) is int and 0 <= start < vocab_size else None  # as a config has it: the last id
 
     try:
         return GPTConfig(
-            vocab_size=vocab_size, start_of_text=role("bos"), end_of_text=role("eos"),
+            vocab_size=vocab_size, start_of_text=start, end_of_text=end_ids(values, vocab_size) or None,
             n_ctx=number("context_length", int), n_layers=layers, d_model=number("embedding_length", int),
             n_heads=number("attention.head_count", int), d_ff=number("feed_forward_length", int, 0), norm_eps=_shortest(eps),
             pattern=tuple(parse(str(p)) for p in pattern) if isinstance(pattern, list) else all_dense(layers),
-            name=name[:LONGEST_NAME] if isinstance(name, str) else "",
+            name=name[:MAX_NAME_LENGTH] if isinstance(name, str) else "",
         )  # fmt: skip
     except PellucidError as error:
         raise PellucidError(f"{path}: {error}") from None

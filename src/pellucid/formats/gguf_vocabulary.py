@@ -5,7 +5,7 @@ type UNUSED; special tokens are CONTROL, other added tokens USER_DEFINED. The fo
 space put before a text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from pellucid.text.vocabulary import build_token_table
 
 
 KEY = "tokenizer.ggml."
+ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")  # ends of a text, a turn, a message: llama.cpp stops at each
 PRE_TOKENIZERS = ("gpt-2", "default")  # llama.cpp's names of GPT-2's pattern
 
 
@@ -31,8 +32,8 @@ def vocabulary_keys(tokenizer: Tokenizer | None, config: GPTConfig) -> dict[str,
         PellucidError: the tokenizer is another model's, or the format cannot hold it; the message says what.
     """
     if tokenizer is None:
-        ends = {"eos_token_id": config.end_of_text, "bos_token_id": config.start_of_text}
-        return {f"{KEY}model": "no_vocab", **{f"{KEY}{key}": i for key, i in ends.items() if i is not None}}
+        roles = {} if config.end_of_text is None else _end_keys(config.end_ids)
+        return {f"{KEY}model": "no_vocab", **roles, **_role("bos_token_id", config.start_of_text)}
     if tokenizer.vocab_size != config.vocab_size:
         raise PellucidError(f"the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}: not its own")
     if tokenizer.prefix_space:
@@ -52,7 +53,7 @@ def vocabulary_keys(tokenizer: Tokenizer | None, config: GPTConfig) -> dict[str,
         text = token.decode("utf-8", errors="replace") if i in own and token not in ranked else to_characters(token)
         tokens.append(text if token else f"[PAD{i}]")
         types.append((CONTROL if i in special else USER_DEFINED if i in own else NORMAL) if token else UNUSED)
-    end = config.end_id if config.end_id < config.vocab_size else tokenizer.eot
+    ends = tuple(i for i in config.end_ids if i < config.vocab_size) or (tokenizer.eot,)
     start = config.start_id if tokenizer.begin is None else tokenizer.begin
     return {
         f"{KEY}model": "gpt2",
@@ -60,10 +61,30 @@ def vocabulary_keys(tokenizer: Tokenizer | None, config: GPTConfig) -> dict[str,
         f"{KEY}tokens": tokens,
         f"{KEY}token_type": types,
         f"{KEY}merges": [f"{to_characters(a)} {to_characters(b)}" for a, b in merges_from_ranks(tokenizer.ranked_tokens())],
-        f"{KEY}bos_token_id": start if start < config.vocab_size else end,
-        f"{KEY}eos_token_id": end,
+        f"{KEY}bos_token_id": start if start < config.vocab_size else ends[0],
+        **_end_keys(ends),
         f"{KEY}add_bos_token": tokenizer.begin is not None,
     }
+
+
+def _role(key: str, token: int | None) -> dict[str, Value]:
+    return {} if token is None else {f"{KEY}{key}": token}
+
+
+def _end_keys(ends: Sequence[int]) -> dict[str, Value]:
+    """The keys of the ids that end a text. Raises PellucidError: more than the format has keys for."""
+    if len(ends) > len(ENDS):
+        raise PellucidError(
+            f"GGUF has keys for {len(ENDS)} ids that end a text, and the model has {len(ends)}: leave {len(ENDS)} of "
+            "eos_token_id in its config.json and generation_config.json"
+        )
+    return {f"{KEY}{key}": i for key, i in zip(ENDS, ends, strict=False)}
+
+
+def end_ids(values: Mapping[str, Value], vocab_size: int) -> tuple[int, ...]:
+    """The ids that end a text by a file's keys; none where no key names one of the vocabulary."""
+    found = (values.get(f"{KEY}{key}") for key in ENDS)
+    return tuple(i for i in found if type(i) is int and 0 <= i < vocab_size)
 
 
 def read_tokenizer(values: Mapping[str, Value], config: GPTConfig, path: Path) -> tuple[Tokenizer | None, str]:

@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.formats.families import CLASSES, FAMILIES, UNSUPPORTED_FAMILIES, Family
 from pellucid.gpt import config_json
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.config_json import CONFIG, WEIGHTS, errors_with_file, read_json
+from pellucid.gpt.config_json import CONFIG, GENERATION, WEIGHTS, errors_with_file, read_generation_json, read_json
 from pellucid.gpt.config_values import ConfigValues
 from pellucid.strict_json import Fields
 from pellucid.strict_json import read_json as read_json_file
@@ -38,7 +38,8 @@ CONVERT_COMMAND = (
 
 
 def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTConfig:
-    """The config of the model in a directory of any family.
+    """The config of the model in a directory of any family: of its config.json, and of generation_config.json the tokens that
+    begin and end a text, where it names them.
 
     Keys that are missing mean what they mean to `transformers`. Keys that change no logit are not looked at; docs/formats.md
     lists them.
@@ -47,8 +48,8 @@ def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTCon
         values: its config.json, if that has been read.
 
     Raises:
-        PellucidError: no config.json, not JSON, another kind of model, a key that asks for what is not supported, or a value
-            that is none of its key; the message names file and key.
+        PellucidError: no config.json, a file that is not JSON, another kind of model, a key that asks for what is not
+            supported, or a value that is none of its key; the message names file and key.
     """
     values = read_json(directory) if values is None else values
     path = directory / CONFIG
@@ -59,10 +60,17 @@ def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTCon
         if given != harmless:
             raise PellucidError(f"{path}: {key} is {shown(given)}, which asks for {what}: this version does not read that")
     if family.shape is None:
-        return config_json.read_config(directory, values | {"model_type": model_type(values)})
-    shape = family.shape(found)
-    with errors_with_file(path):
-        return GPTConfig.from_dict(shape)
+        config = config_json.read_config(directory, values | {"model_type": model_type(values)})
+    else:
+        shape = family.shape(found)
+        with errors_with_file(path):
+            config = GPTConfig.from_dict(shape)
+    generation = ConfigValues(read_generation_json(directory), directory / GENERATION)
+    if generation.value("eos_token_id", None) is not None:
+        config = config.replace(end_of_text=generation.tokens("eos_token_id", config.vocab_size))
+    if generation.value("bos_token_id", None) is not None:
+        config = config.replace(start_of_text=generation.token("bos_token_id", config.vocab_size))
+    return config
 
 
 def model_type(values: dict[str, Any]) -> object:

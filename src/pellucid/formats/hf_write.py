@@ -18,7 +18,7 @@ from pellucid.formats.families import GPT2, GPT_NEO, OPT, Family
 from pellucid.formats.fold import MAX_GROWTH, Shift, condition, fold, shifts
 from pellucid.formats.target import dense_up_to
 from pellucid.gpt.config import GPTConfig
-from pellucid.gpt.config_json import ACTIVATION_NAMES, CONFIG, WEIGHTS, gpt2_json
+from pellucid.gpt.config_json import ACTIVATION_NAMES, CONFIG, GENERATION, WEIGHTS, eos_token_id, gpt2_json
 from pellucid.gpt.decoder import Block, Decoder
 from pellucid.gpt.pattern import Banded
 from pellucid.gpt.safetensors_write import write_tensors
@@ -119,9 +119,10 @@ def write(model: Decoder, tokenizer: Tokenizer | None, directory: Path, family: 
     write_tensors(directory / WEIGHTS, tensors, metadata={"format": "pt"})
     config = model.config
     pad = _pad(tokenizer)
-    special = {"bos_token_id": config.start_id, "eos_token_id": config.end_id} | ({} if pad is None else {"pad_token_id": pad})
+    special = {"bos_token_id": config.start_id, "eos_token_id": eos_token_id(config)}
+    special |= {} if pad is None else {"pad_token_id": pad}
     _put(directory / CONFIG, _config(config, family) | special)
-    _put(directory / "generation_config.json", special)
+    _put(directory / GENERATION, special)
     if tokenizer is not None:
         tokenizer.save(directory)
         roles = tokenizer_write.roles_json(tokenizer.table) | {"model_max_length": config.n_ctx}

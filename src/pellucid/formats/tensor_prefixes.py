@@ -1,4 +1,4 @@
-"""The names of a file's tensors without what trainers put before them.
+"""Tensor names of a file without the prefixes of trainers and wrapper modules.
 
 A model inside another module has that module's name before each of its tensors: `transformer.` (transformers), `module.`
 (DistributedDataParallel, DataParallel), `_orig_mod.` (torch.compile), `model.` (Lightning), `base_model.model.` (PEFT). As a
@@ -16,7 +16,7 @@ WRAPPERS = {"module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_
 
 
 def plain_names(stored: Iterable[str], family: Family) -> dict[str, str | None]:
-    """Each stored name to the name without prefix and wrappers; to None, where no logit depends on that tensor.
+    """Maps each stored name to the name without prefix and wrappers, or to None if no logit depends on that tensor.
 
     Raises:
         PellucidError: tensors of two models, or of a LoRA that is not merged.

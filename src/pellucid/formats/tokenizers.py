@@ -23,7 +23,7 @@ def read_tokenizer(directory: Path, config: GPTConfig, values: Mapping[str, Any]
         PellucidError: a damaged file.
     """
     if reason := tokenizer_files.missing(directory):
-        return None, reason if "which this version" in reason else f"this model has no tokenizer: {reason}"
+        return None, f"this model has no usable tokenizer: {reason}"
     try:
         tokenizer = Tokenizer.from_table(tokenizer_files.read_table(directory, end_id=config.end_id, model=values))
     except UnsupportedTokenizerError as error:

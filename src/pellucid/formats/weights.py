@@ -121,7 +121,7 @@ def _missing(found: ConfigValues) -> str:
 
 def _check_size(found: ConfigValues, config: GPTConfig, tensors: SafetensorsFiles) -> None:
     """Refuses a config of another size than the files', before names are made for each of its blocks."""
-    stored, blocks = tensors.numbers(), len(tensors.names())
+    stored, blocks = tensors.count_numbers(), len(tensors.names())
     if config.n_layers > blocks or config.parameters() > _OTHER_SIZE * stored:
         raise PellucidError(
             f"{found.where} asks for {config.parameters():,} parameters in {config.n_layers:,} blocks, and the weights "

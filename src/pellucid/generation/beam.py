@@ -13,7 +13,7 @@ Each hypothesis has a sequence of the runner. One that is extended twice is copi
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -46,11 +46,11 @@ class Hypothesis:
     assembler: TextAssembler
     ended: bool = False
 
-    def extended(self, token: int, logprob: float, end_of_text: int, tokenizer: Tokenizer | None) -> "Hypothesis":
+    def extended(self, token: int, logprob: float, end_ids: Collection[int], tokenizer: Tokenizer | None) -> "Hypothesis":
         """A hypothesis with one token more."""
         assembler = deepcopy(self.assembler, {id(tokenizer): tokenizer})  # the tokenizer is immutable and shared
-        text = self.text + ("" if token == end_of_text else assembler.push(token))
-        ended = token == end_of_text or assembler.stopped
+        text = self.text + ("" if token in end_ids else assembler.push(token))
+        ended = token in end_ids or assembler.stopped
         return Hypothesis((*self.ids, token), (*self.logprobs, logprob), self.total + logprob, text, assembler, ended)
 
     def score(self, alpha: float) -> float:
@@ -73,12 +73,13 @@ def check_options(width: int, length_penalty: float) -> None:
 @numpy_defaults()
 def beam_search(
     runner: Runner, prompt: Sequence[int], options: SamplingOptions, width: int, alpha: float,
-    tokenizer: Tokenizer | None, end_of_text: int,
+    tokenizer: Tokenizer | None, end_ids: Collection[int],
 ) -> Completion:  # fmt: skip
     """The best completion found.
 
     Args:
         prompt, options, width, alpha: checked. Of the options only max_tokens and stop are used.
+        end_ids: any of them ends a completion.
 
     Raises:
         PellucidError: the model's logits are not finite.
@@ -94,7 +95,7 @@ def beam_search(
             extended_hypotheses: list[tuple[int, Hypothesis]] = []
             for index, logprob in zip(best.tolist(), logprobs.ravel()[best].tolist(), strict=True):
                 parent, token = divmod(index, logprobs.shape[1])
-                extended = unfinished[parent].extended(token, logprob, end_of_text, tokenizer)
+                extended = unfinished[parent].extended(token, logprob, end_ids, tokenizer)
                 if extended.ended:
                     finished.append(extended)
                 elif len(extended_hypotheses) < width:

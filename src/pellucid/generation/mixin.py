@@ -92,8 +92,13 @@ class GenerationMixin:
 
     @property
     def end_of_text(self) -> int:
-        """The id that ends a text; an id outside the vocabulary, which a foreign config may name, never comes."""
+        """The id that ends a text (of several, the first); one outside the vocabulary, which files may name, never comes."""
         return self.config.end_id
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """All ids that end a text."""
+        return self.config.end_ids
 
     def require_tokenizer(self) -> Tokenizer:
         """The tokenizer.
@@ -220,7 +225,7 @@ class GenerationMixin:
         ids, options = self._ids(prompt), self._options(max_tokens=max_tokens, stop=stop, seed=0)
         check_fits(ids, options, self.config)
         check_options(width, length_penalty)
-        return beam_search(self.make_runner(), ids, options, width, length_penalty, self.tokenizer, self.end_of_text)
+        return beam_search(self.make_runner(), ids, options, width, length_penalty, self.tokenizer, self.end_ids)
 
     def new_request(
         self, prompt: OnePrompt = None, *, n: int = 1, best_of: int | None = None, echo: bool = False,
@@ -236,7 +241,7 @@ class GenerationMixin:
         Raises:
             PellucidError: what this model cannot read or write.
         """
-        return SequenceGroup(request, self.config, self.tokenizer, self.end_of_text)
+        return SequenceGroup(request, self.config, self.tokenizer, self.end_ids)
 
     def new_sequence(self, prompt: OnePrompt = None, **options: Unpack[Options]) -> Sequence:
         """The completion that `stream` would give, not begun, for `run` or `Engine.add`. Arguments as there."""

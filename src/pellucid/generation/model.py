@@ -75,7 +75,7 @@ class GPT(GenerationMixin, Decoder):
         """
         return Engine(
             self.runner(mode=mode, kernel=kernel, weights=weights, cache=cache), tokenizer=self.tokenizer,
-            end_of_text=self.end_of_text, memory=memory, chunk=chunk, max_sequences=max_sequences, prefix_cache=prefix_cache,
+            end_of_text=self.end_ids, memory=memory, chunk=chunk, max_sequences=max_sequences, prefix_cache=prefix_cache,
             drafter=self.drafter(draft),
         )  # fmt: skip
 

@@ -12,6 +12,7 @@ from pellucid.arguments import flag, number, plain, shown, text_of, whole_number
 from pellucid.errors import PellucidError
 from pellucid.gpt import costs
 from pellucid.gpt.arrangements import alternating
+from pellucid.gpt.config_values import MAX_TOKENS
 from pellucid.gpt.pattern import Pattern, parse
 from pellucid.gpt.presets import preset as find_preset
 from pellucid.strict_json import Fields
@@ -21,7 +22,7 @@ ACTIVATIONS = ("gelu_tanh", "gelu_erf", "relu")  # GPT-2's and GPT-3's tanh form
 NORMS = ("pre", "post")
 # Sizes beyond these are no model's: they are refused before anything of their size is made.
 MAX_LAYERS, MAX_SIZE = 2**16, 2**31 - 1
-LONGEST_NAME = 200
+MAX_NAME_LENGTH = 200
 
 # Fields in which relatives of GPT-3 differ from it. `to_dict` leaves them out where they have GPT-3's value, so that a shape is
 # written, and fingerprinted, as before these fields existed.
@@ -57,7 +58,8 @@ class GPTConfig:
         d_embed: width of a token's embedding; if not d_model (OPT-350m), a matrix leads into the stream and one out of it.
             Default d_model.
         start_of_text: id from which a text starts where there is no prompt; None is the last id, as GPT-2's.
-        end_of_text: id that ends a text; None is the last id. An id outside the vocabulary, which files may name, never comes.
+        end_of_text: id that ends a text, or several of which any does (the first is written where a text is to end); None is
+            the last id. An id outside the vocabulary, which files may name, never comes.
     """
 
     vocab_size: int = 50257
@@ -76,20 +78,20 @@ class GPTConfig:
     final_norm: bool = True
     d_embed: int = 0
     start_of_text: int | None = None
-    end_of_text: int | None = None
+    end_of_text: int | tuple[int, ...] | None = None
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         for key, least in (("vocab_size", 1), ("n_ctx", 1), ("d_model", 1), ("n_heads", 1), ("d_ff", 0), ("d_embed", 0)):
             object.__setattr__(self, key, whole_number(key, getattr(self, key), least, MAX_SIZE))
         object.__setattr__(self, "n_layers", whole_number("n_layers", self.n_layers, 1, MAX_LAYERS))
-        for key in ("start_of_text", "end_of_text"):
-            if getattr(self, key) is not None:
-                object.__setattr__(self, key, whole_number(key, getattr(self, key), 0, MAX_SIZE))
+        if self.start_of_text is not None:
+            object.__setattr__(self, "start_of_text", whole_number("start_of_text", self.start_of_text, 0, MAX_SIZE))
+        object.__setattr__(self, "end_of_text", _ends(self.end_of_text))
         for key in ("qkv_bias", "attention_scale", "final_norm"):
             object.__setattr__(self, key, flag(key, getattr(self, key)))
-        if len(text_of("name", self.name)) > LONGEST_NAME:
-            raise PellucidError(f"name must be text of at most {LONGEST_NAME} characters, not {shown(self.name)}")
+        if len(text_of("name", self.name)) > MAX_NAME_LENGTH:
+            raise PellucidError(f"name must be text of at most {MAX_NAME_LENGTH} characters, not {shown(self.name)}")
         object.__setattr__(self, "norm_eps", number("norm_eps", self.norm_eps, 0))
         if self.d_model % self.n_heads:
             raise PellucidError(f"n_heads must divide d_model: {self.d_model} / {self.n_heads} is not a whole number")
@@ -141,8 +143,15 @@ class GPTConfig:
 
     @property
     def end_id(self) -> int:
-        """The id that ends a text."""
-        return self.vocab_size - 1 if self.end_of_text is None else self.end_of_text
+        """The id that ends a text; of several, the first."""
+        return self.end_ids[0]
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """All ids that end a text."""
+        if isinstance(self.end_of_text, tuple):
+            return self.end_of_text
+        return (self.vocab_size - 1 if self.end_of_text is None else self.end_of_text,)
 
     def parameters(self) -> int:
         """How many numbers the model holds, the tied output matrix counted once."""
@@ -205,7 +214,21 @@ class GPTConfig:
             raise PellucidError(f"unknown config key {shown(unknown[0])}: was this written by a newer version?")
         for key in ("n_layers", "d_model", "n_heads"):
             found.value(key)
-        return cls(**{**values, "pattern": tuple(parse(p) for p in found.list("pattern", [], most=MAX_LAYERS))})
+        return cls(**{**values, "pattern": tuple(parse(p) for p in found.list("pattern", [], max_length=MAX_LAYERS))})
+
+
+def _ends(given: Any) -> int | tuple[int, ...] | None:
+    """The ids that end a text, said in one way only: several are a tuple in which each is there once.
+
+    Raises:
+        PellucidError: what is no id, or no list of ids.
+    """
+    if not isinstance(given, list | tuple):
+        return None if given is None else whole_number("end_of_text", given, 0, MAX_SIZE)
+    if not 0 < len(given) <= MAX_TOKENS:
+        raise PellucidError(f"end_of_text must be a token id, or 1 to {MAX_TOKENS} of them, not {shown(given)}")
+    ids = tuple(dict.fromkeys(whole_number("end_of_text", one, 0, MAX_SIZE) for one in given))
+    return ids[0] if len(ids) == 1 else ids
 
 
 def _patterns(given: Any, n_layers: int) -> tuple[Pattern, ...]:

@@ -12,7 +12,7 @@ from pellucid import strict_json
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 from pellucid.gpt.arrangements import all_dense
-from pellucid.gpt.config import LONGEST_NAME, MAX_LAYERS, MAX_SIZE, GPTConfig
+from pellucid.gpt.config import MAX_LAYERS, MAX_NAME_LENGTH, MAX_SIZE, GPTConfig
 from pellucid.gpt.config_values import ConfigValues
 from pellucid.gpt.pattern import Dense
 from pellucid.gpt.quantize import BITS, GROUP
@@ -20,6 +20,7 @@ from pellucid.strict_json import Fields
 
 
 CONFIG = "config.json"
+GENERATION = "generation_config.json"  # whose tokens that begin and end a text count before those of config.json
 WEIGHTS = "model.safetensors"
 PRODUCER = "pellucid"
 # Their names at Hugging Face. The tanh forms are one function, computed in different orders.
@@ -69,7 +70,7 @@ def gpt2_json(config: GPTConfig, storage: str = "float32") -> dict[str, Any]:
         "embd_pdrop": config.dropout,
         "resid_pdrop": config.dropout,
         "bos_token_id": config.start_id,
-        "eos_token_id": config.end_id,
+        "eos_token_id": eos_token_id(config),
         "tie_word_embeddings": True,
         "dtype": storage,
         "producer": PRODUCER,
@@ -77,6 +78,11 @@ def gpt2_json(config: GPTConfig, storage: str = "float32") -> dict[str, Any]:
     if not config.attention_scale:
         values["scale_attn_weights"] = False
     return values
+
+
+def eos_token_id(config: GPTConfig) -> int | list[int]:
+    """The ids that end a text, as Hugging Face's files have them: a number, or a list of several."""
+    return config.end_id if len(config.end_ids) == 1 else list(config.end_ids)
 
 
 def to_json(config: GPTConfig, storage: str) -> dict[str, Any]:
@@ -110,24 +116,24 @@ def read_config(directory: Path, values: dict[str, Any] | None = None) -> GPTCon
     defaults = GPT2_DEFAULTS if kind == "gpt2" else {k: v for k, v in GPT2_DEFAULTS.items() if k not in GPT2_SHAPE}
     found = ConfigValues(values, path, defaults=defaults, aliases=GPT2_ALIASES)
     ours = values.get("producer") == PRODUCER
-    n_layers = found.integer("n_layer", least=1, most=MAX_LAYERS)
-    vocab_size = found.integer("vocab_size", least=1, most=MAX_SIZE)
+    n_layers = found.integer("n_layer", minimum=1, maximum=MAX_LAYERS)
+    vocab_size = found.integer("vocab_size", minimum=1, maximum=MAX_SIZE)
     name = values.get("name", "")
     shape = {
         "vocab_size": vocab_size,
-        "n_ctx": found.integer("n_positions", least=1, most=MAX_SIZE),
+        "n_ctx": found.integer("n_positions", minimum=1, maximum=MAX_SIZE),
         "n_layers": n_layers,
         **width_and_heads(found, "n_embd", "n_head"),
-        "d_ff": found.integer("n_inner", None, most=MAX_SIZE) or 0,
+        "d_ff": found.integer("n_inner", None, maximum=MAX_SIZE) or 0,
         "activation": activation(found),
-        "norm_eps": found.number("layer_norm_epsilon", least=0),
+        "norm_eps": found.number("layer_norm_epsilon", minimum=0),
         # Choice: a GPT-2 from elsewhere is fine-tuned without its training's dropout; ours keep their own.
-        "dropout": found.number("resid_pdrop", 0.0, least=0, most=1) if ours else 0.0,
+        "dropout": found.number("resid_pdrop", 0.0, minimum=0, maximum=1) if ours else 0.0,
         "attention_scale": found.flag("scale_attn_weights"),
         "start_of_text": found.token("bos_token_id", vocab_size),
-        "end_of_text": found.token("eos_token_id", vocab_size),
+        "end_of_text": found.tokens("eos_token_id", vocab_size),
         "pattern": found.value("pattern") if kind == "pellucid" else dense_pattern(n_layers),
-        "name": name if ours or (isinstance(name, str) and len(name) <= LONGEST_NAME) else "",
+        "name": name if ours or (isinstance(name, str) and len(name) <= MAX_NAME_LENGTH) else "",
     }
     if kind == "pellucid":
         shape |= {key: values[key] for key in OWN_KEYS if key in values}
@@ -141,11 +147,30 @@ def read_json(directory: Path) -> dict[str, Any]:
     Raises:
         PellucidError: there is none, or it is not a JSON object.
     """
-    path = directory / CONFIG
     try:
-        return Fields(strict_json.read_json(path, max_bytes=MAX_CONFIG_BYTES, nan=True), path).values
+        return _read_object(directory / CONFIG)
     except FileNotFoundError:
         raise PellucidError(f"no model in {directory}: it has no {CONFIG}") from None
+
+
+def read_generation_json(directory: Path) -> dict[str, Any]:
+    """The values of a directory's generation_config.json; none where there is no such file.
+
+    Raises:
+        PellucidError: it is not a JSON object.
+    """
+    try:
+        return _read_object(directory / GENERATION)
+    except FileNotFoundError:
+        return {}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """The values of a JSON file; of a key that is there twice the last, as every reader of JSON has it."""
+    try:
+        return Fields(strict_json.read_json(path, max_bytes=MAX_CONFIG_BYTES, nan=True, unique=False), path).values
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise PellucidError(f"cannot read {path}: {error.strerror or error}") from None
 
@@ -176,7 +201,7 @@ def width_and_heads(found: ConfigValues, width: str, heads: str) -> dict[str, in
     Raises:
         PellucidError: the one is not a multiple of the other.
     """
-    d_model, n_heads = (found.integer(key, least=1, most=MAX_SIZE) for key in (width, heads))
+    d_model, n_heads = (found.integer(key, minimum=1, maximum=MAX_SIZE) for key in (width, heads))
     if d_model % n_heads:
         width, heads = found.name_of(width), found.name_of(heads)
         raise PellucidError(f"{found.where}: {width} ({d_model}) must be a multiple of {heads} ({n_heads})")

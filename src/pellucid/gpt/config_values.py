@@ -1,7 +1,7 @@
 """Values of a config.json that another library wrote: defaults of missing keys, a key's other names, numbers stored as text.
 
-What a value can only mean is read: "1e-05" is that number, 2.0 that whole number, "true" that flag. Anything else is refused
-by its key.
+A value that can mean only one thing is read: "1e-05" is that number, 2.0 that whole number, "true" that flag. Anything else is
+refused, and the message names its key.
 """
 
 import math
@@ -9,13 +9,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pellucid.arguments import shown
+from pellucid.arguments import finite_number, shown
 from pellucid.errors import PellucidError
-from pellucid.strict_json import LARGEST_INTEGER, REQUIRED, Fields
+from pellucid.strict_json import MAX_INTEGER, REQUIRED, Fields
 
 
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_LONGEST = 40  # characters of a number stored as text
+MAX_TOKENS = 1000  # of a list of token ids
+_MAX_LENGTH = 40  # characters of a number stored as text
 _FLAGS = {"true": True, "True": True, "false": False, "False": False}
 
 
@@ -48,18 +49,17 @@ class ConfigValues(Fields):
         """The error of a value that is not what is wanted, under the key's name in the file."""
         return PellucidError(f"{self.where}: {self.name_of(name)} must be {wanted}, not {shown(self.values.get(name))}")
 
-    def integer(self, name: str, default: Any = REQUIRED, *, least: int = 0, most: int = LARGEST_INTEGER) -> Any:
+    def integer(self, name: str, default: Any = REQUIRED, *, minimum: int = 0, maximum: int = MAX_INTEGER) -> Any:
         """A whole number, also as text or with a zero after its point."""
         self._convert(name, whole=True)
-        return super().integer(name, default, least=least, most=most)
+        return super().integer(name, default, minimum=minimum, maximum=maximum)
 
-    def number(self, name: str, default: Any = REQUIRED, *, least: float = -math.inf, most: float = math.inf) -> Any:
+    def number(self, name: str, default: Any = REQUIRED, *, minimum: float = -math.inf, maximum: float = math.inf) -> Any:
         """A finite number as a float, also as text."""
         self._convert(name, whole=False)
         found = self.value(name, default)
-        if type(found) not in (int, float) or not math.isfinite(found) or not least <= found <= most:
-            wanted = "" if least == -math.inf else f", {least:g} or more" if most == math.inf else f", {least:g} to {most:g}"
-            raise self.wrong(name, f"a finite number{wanted}")
+        if type(found) not in (int, float) or not math.isfinite(found) or not minimum <= found <= maximum:
+            raise self.wrong(name, finite_number(minimum, maximum))
         return float(found)
 
     def flag(self, name: str, default: Any = REQUIRED) -> Any:
@@ -79,13 +79,23 @@ class ConfigValues(Fields):
         elif found is None:
             return vocab_size
         elif isinstance(found, list):
-            raise self.wrong(name, "one token id (here a single one can end a text: keep that one)")
-        found = self.integer(name, least=-(2**31), most=2**31 - 1)
+            raise self.wrong(name, "one token id")
+        found = self.integer(name, minimum=-(2**31), maximum=2**31 - 1)
         return int(found) if found >= 0 else vocab_size
+
+    def tokens(self, name: str, vocab_size: int) -> int | tuple[int, ...]:
+        """The id of a special token, as `token`, or all of a list that are in the vocabulary, if any is."""
+        found = self.value(name)
+        if not isinstance(found, list):
+            return self.token(name, vocab_size)
+        if not 0 < len(found) <= MAX_TOKENS or any(isinstance(one, list) for one in found):
+            raise self.wrong(name, f"a token id, or a list of 1 to {MAX_TOKENS} of them")
+        ids = [ConfigValues({name: one}, self.where).token(name, vocab_size) for one in found]
+        return tuple(i for i in ids if i < vocab_size) or ids[0]
 
     def _convert(self, name: str, *, whole: bool) -> None:
         found = self.values.get(name)
-        if isinstance(found, str) and len(found) <= _LONGEST and _NUMBER.fullmatch(found.strip()):
+        if isinstance(found, str) and len(found) <= _MAX_LENGTH and _NUMBER.fullmatch(found.strip()):
             found = self.values[name] = float(found) if re.search(r"[.eE]", found) else int(found)
         if whole and isinstance(found, float) and found.is_integer():
             self.values[name] = int(found)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from pellucid.errors import PellucidError
 from pellucid.files import check_regular, make_folder, write_whole
-from pellucid.gpt.config_json import CONFIG, WEIGHTS, to_json
+from pellucid.gpt.config_json import CONFIG, GENERATION, WEIGHTS, to_json
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.quantize import BITS, is_quantized, pack_nibbles, quantize
 from pellucid.gpt.safetensors_file import SafetensorsFiles
@@ -62,6 +62,7 @@ def save_model(model: Decoder, directory: Path, *, storage: str = "float32") -> 
     make_folder(directory)
     for name in (CONFIG, WEIGHTS, "tokenizer.json"):
         check_regular(directory / name)
+    (directory / GENERATION).unlink(missing_ok=True)  # of another model that was saved here before
     write_whole(directory / CONFIG, json.dumps(to_json(model.config, storage), indent=2) + "\n")
     write_tensors(directory / WEIGHTS, tensors, metadata={"format": "pt"})
 

@@ -40,7 +40,7 @@ from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 
 
-LONGEST_TEXT = 4096  # of a pattern as text: heads(...) may name one for each head
+MAX_TEXT_LENGTH = 4096  # of a pattern as text: heads(...) may name one for each head
 
 
 def _earlier(tokens: int, length: int) -> int:
@@ -375,8 +375,8 @@ _KINDS: dict[str, tuple[int, int, Callable[..., Pattern]]] = {
 
 def parse(text: str) -> Pattern:
     """`"dense"`, `"banded(128)"`, `"heads(local(8),column(8))"` -> the pattern, as `str` wrote it; else a `PellucidError`."""
-    if not isinstance(text, str) or len(text) > LONGEST_TEXT:
-        raise PellucidError(f"an attention pattern is text of at most {LONGEST_TEXT:,} characters, not {shown(text)}")
+    if not isinstance(text, str) or len(text) > MAX_TEXT_LENGTH:
+        raise PellucidError(f"an attention pattern is text of at most {MAX_TEXT_LENGTH:,} characters, not {shown(text)}")
     if match := re.fullmatch(r"heads\((.*)\)", text):
         parts = re.split(r",(?=[a-z])", match[1])
         if any(part.startswith("heads") for part in parts):  # which `Heads` refuses, too, but not before all are parsed

@@ -27,7 +27,7 @@ from pellucid.numpy_defaults import numpy_defaults
 Array = NDArray[Any]
 GROUP = 32
 BITS = {"int8": 8.5, "int4": 4.5}  # of a weight, its share of the scale included
-_LEAST, _MOST = {"int8": -127, "int4": -8}, {"int8": 127, "int4": 7}
+_MIN, _MAX = {"int8": -127, "int4": -8}, {"int8": 127, "int4": 7}
 # What the number of largest magnitude is to become, one after the other: ggml's own -8; 7; and more than there is room for,
 # which costs that number and serves the others. It becomes no less than 7, so that what was quantized before is met exactly.
 _PEAK_TARGETS = (-8.0, 7.0, -8.7)

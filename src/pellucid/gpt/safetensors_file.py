@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
-from pellucid.file_signatures import HEAD, text_in_place
+from pellucid.file_signatures import HEAD, identify_text
 from pellucid.files import reading
 from pellucid.gpt.quantize import check_groups
 from pellucid.gpt.tensor_names import SCALE, TensorSource
@@ -39,10 +40,13 @@ DTYPES = {
 }  # fmt: skip
 FLOATS = ("F64", "F32", "F16", "BF16")
 INTEGERS = ("I8", "U8")  # with a scale beside them
-LONGEST_HEADER = 1 << 24  # bytes, some hundred thousand tensors; the format allows 100 MB
+MAX_HEADER_BYTES = 1 << 24  # bytes, some hundred thousand tensors; the format allows 100 MB
 # A mapped file cannot be replaced or deleted on Windows, so an open model would keep its run from saving.
 MAPPED = sys.platform != "win32"
-MOST_DIMENSIONS = 8
+MAX_DIMENSIONS = 8
+# Each mapping holds a file descriptor until Python 3.13, and macOS allows a process 256 of them. A part of a file is unmapped
+# when the last of its tensors is gone, so that a model that is converted while it is read does not stay in memory twice.
+MAPPINGS = 32
 _PART = 1 << 16  # numbers checked at once: they stay in the processor's cache
 
 
@@ -73,6 +77,8 @@ class SafetensorsFiles:
     def __init__(self, files: list[Path], plain_name: Callable[[str], str | None]) -> None:
         self._locations: dict[str, _Location] = {}
         self._open: dict[Path, IO[bytes]] = {}  # a file that is replaced meanwhile stays what it was
+        self._parts: dict[tuple[Path, int], tuple[int, int]] = {}  # of a file, by the start of each tensor: from, to
+        self._mapped: WeakValueDictionary[tuple[Path, int], mmap.mmap] = WeakValueDictionary()  # by the start of the part
         self.files = files
         try:
             for path in files:
@@ -82,6 +88,7 @@ class SafetensorsFiles:
                         raise PellucidError(f"{path} holds the tensor {name!r} that {self._locations[name].path} holds too")
                     if name is not None:
                         self._locations[name] = location
+            self._divide()
         except BaseException:
             self.__exit__()
             raise
@@ -166,14 +173,41 @@ class SafetensorsFiles:
         dtype = np.dtype(DTYPES[location.dtype][0])
         if not location.nbytes:
             return np.empty(location.shape, dtype)
-        before = location.start % mmap.ALLOCATIONGRANULARITY
         try:
-            length, offset = before + location.nbytes, location.start - before
-            mapped = mmap.mmap(self._open[location.path].fileno(), length, access=mmap.ACCESS_COPY, offset=offset)
-        except (OSError, ValueError) as error:  # it has become shorter
+            mapped, offset = self._map(location)
+        except OSError as error:  # too many open files, no memory
+            raise PellucidError(f"cannot read {location.path}: {error.strerror or error}") from None
+        except ValueError as error:  # it has become shorter
             raise PellucidError(f"{location.path} is damaged or truncated: {error}") from None
-        array = np.frombuffer(mapped, dtype, math.prod(location.shape), before).reshape(location.shape)
+        array = np.frombuffer(mapped, dtype, math.prod(location.shape), location.start - offset).reshape(location.shape)
         return array if MAPPED and array.flags.aligned else array.copy()
+
+    def _divide(self) -> None:
+        """Divides the files into parts of neighbouring tensors, about `MAPPINGS` in all, each to be mapped at once."""
+        found = sorted(self._locations.values(), key=lambda location: (location.path, location.start))
+        smallest = sum(location.nbytes for location in found) // MAPPINGS
+        part: list[_Location] = []
+        for location in found:
+            if part and (location.path != part[0].path or sum(one.nbytes for one in part) >= smallest):
+                self._add_part(part)
+                part = []
+            part.append(location)
+        self._add_part(part)
+
+    def _add_part(self, part: list[_Location]) -> None:
+        for location in part:
+            self._parts[location.path, location.start] = (part[0].start, max(one.start + one.nbytes for one in part))
+
+    def _map(self, location: _Location) -> tuple[mmap.mmap, int]:
+        """The mapping that holds a tensor, and where in the file it begins."""
+        start, end = self._parts[location.path, location.start]
+        offset = start - start % mmap.ALLOCATIONGRANULARITY
+        mapped = self._mapped.get((location.path, start))
+        if mapped is None:
+            file = self._open[location.path]
+            mapped = mmap.mmap(file.fileno(), end - offset, access=mmap.ACCESS_COPY, offset=offset)
+            self._mapped[location.path, start] = mapped
+        return mapped, offset
 
     def check_names(self, needed: set[str]) -> None:
         """Refuses files without just the tensors of a model; scales of int8 matrices may be there.
@@ -220,7 +254,7 @@ class SafetensorsFiles:
         turned = ": it is transposed" if len(found) == 2 and found == wanted[::-1] else ""
         return PellucidError(f"{self.file_of(name)}: {name!r} has shape {found}, but the config asks for {wanted}{turned}")
 
-    def numbers(self) -> int:
+    def count_numbers(self) -> int:
         """How many numbers all tensors hold; a byte counts as two, as int4 may be stored so."""
         return sum(math.prod(at.shape) * (2 if at.dtype in INTEGERS else 1) for at in self._locations.values())
 
@@ -274,22 +308,22 @@ def _read_header(path: Path, file: IO[bytes]) -> dict[str, _Location]:
     """Where a file says that its tensors lie. Raises ValueError where that cannot be."""
     size = path.stat().st_size
     length = int.from_bytes(file.read(8), "little")
-    if size < 8 or not 2 <= length <= min(size - 8, LONGEST_HEADER):
+    if size < 8 or not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
         file.seek(0)
-        if what := text_in_place(file.read(HEAD)):
+        if what := identify_text(file.read(HEAD)):
             raise _Unreadable(f"{path} is {what}")
         raise ValueError(f"a header of {length} bytes in a file of {size}")
-    header = Fields(parse_json(file.read(length), max_bytes=LONGEST_HEADER), "its header").values
+    header = Fields(parse_json(file.read(length), max_bytes=MAX_HEADER_BYTES), "its header").values
     header.pop("__metadata__", None)
     rows = []
     for name, entry in header.items():
         fields = Fields(entry, shown(name))
-        dtype, shape = fields.text("dtype"), fields.integers("shape", most=size)
+        dtype, shape = fields.text("dtype"), fields.integers("shape", maximum=size)
         if dtype not in DTYPES:
             known = ", ".join(FLOATS)
             raise _Unreadable(f"{path}: {shown(name)} is of the dtype {shown(dtype)}, which is not read here ({known} are)")
-        offsets = fields.integers("data_offsets", most=size)
-        if len(offsets) != 2 or len(shape) > MOST_DIMENSIONS:
+        offsets = fields.integers("data_offsets", maximum=size)
+        if len(offsets) != 2 or len(shape) > MAX_DIMENSIONS:
             raise ValueError(f"{shown(name)} has the shape {shown(shape)} and lies at {shown(offsets)}")
         rows.append((*offsets, name, dtype, shape))
     locations, end = {}, 0

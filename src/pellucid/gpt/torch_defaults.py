@@ -1,4 +1,4 @@
-"""PyTorch's and NumPy's settings as they are when a process starts, whatever the caller's program made of them."""
+"""PyTorch's and NumPy's settings as they are when a process starts, whatever the caller's program set."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,12 +25,12 @@ def torch_defaults() -> Iterator[None]:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        set_up_creation(stack)
+        enter_creation_defaults(stack)
         yield
 
 
-def set_up_creation(stack: ExitStack) -> None:
-    """Enters what tensors that are made, and products, depend on: default device and dtype, and autocast."""
+def enter_creation_defaults(stack: ExitStack) -> None:
+    """Enters the defaults of new tensors and of matrix products: device CPU, dtype float32, autocast off."""
     made = torch.empty(0)
     if made.device != _CPU:
         stack.enter_context(_CPU)

@@ -146,7 +146,7 @@ def capture_generation(
         )
     tap = ActivationTap(model.config.n_layers, keep, clock=model.wte.weight.device.type == "cpu")
     runner = _LogitsRunner(torch_runner(model, tap))
-    engine = Engine(runner, tokenizer=sequence.tokenizer, end_of_text=sequence.end_of_text, chunk=model.config.n_ctx)
+    engine = Engine(runner, tokenizer=sequence.tokenizer, end_of_text=sequence.end_ids, chunk=model.config.n_ctx)
     engine.add(sequence)
     steps: list[StepDistribution] = []
     times: list[float] = []

@@ -14,7 +14,7 @@ from pellucid.gpt.fingerprint import fingerprint
 from pellucid.interpret.capture import PIECES, piece_table
 from pellucid.interpret.training_stats import held_out_window, losses, stretch
 from pellucid.record import Provenance, RecordWriter, as_uint8, describe
-from pellucid.runs.files import METRICS, MOMENTS, step_name
+from pellucid.runs.files import METRICS, stats_file, step_name
 from pellucid.runs.metrics import missing_line, read_metrics
 from pellucid.runs.plan import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLE_TOP_P, Plan
 from pellucid.runtime.inference_mode import inference_mode
@@ -25,11 +25,6 @@ from pellucid.version import __version__
 
 
 Array = Any
-
-
-def stats_file(run: Path, step: int) -> Path:
-    """The file of the statistics kept when `step` steps were done."""
-    return run / MOMENTS / f"{step_name(step)}.safetensors"
 
 
 def load_stats(run: Path, step: int) -> dict[str, Array]:

@@ -20,7 +20,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import check_target, make_folder
 from pellucid.generation.model import GPT
 from pellucid.gpt.safetensors_write import write_tensors
-from pellucid.interpret.training_chunks import stats_file, write_training_record
+from pellucid.interpret.training_chunks import write_training_record
 from pellucid.interpret.training_stats import (
     example_stats,
     held_out_window,
@@ -31,7 +31,7 @@ from pellucid.interpret.training_stats import (
     weights_of,
 )
 from pellucid.record import open_record
-from pellucid.runs.files import MOMENTS, RECORDS
+from pellucid.runs.files import MOMENTS, RECORDS, stats_file
 from pellucid.runs.plan import Plan
 from pellucid.runtime.inference_mode import inference_mode
 from pellucid.training import checkpoint
@@ -162,20 +162,10 @@ class TrainingRecorder(TrainingStatsWatcher):
                 pass
 
     def _resume_from(self, step: int) -> None:
-        """Drops the statistics of steps from `step` on.
-
-        Raises:
-            PellucidError: those of an earlier step are missing, so that the record could not be complete.
-        """
+        """Drops the statistics of steps from `step` on. Those before it are there (`training.run.can_be_recorded`)."""
         for path in (self.run / MOMENTS).glob("*"):
             if not path.name.startswith("step-") or path.suffix == ".part" or path >= stats_file(self.run, step):
                 path.unlink()
-        for recorded in self.recorded_steps:
-            if recorded < step and not stats_file(self.run, recorded).is_file():
-                raise PellucidError(
-                    f"{stats_file(self.run, recorded)} is missing, so this run can no longer be recorded: put it back, or go "
-                    "on without a record (--no-record)"
-                )
 
     def _is_written(self, step: int) -> bool:
         try:

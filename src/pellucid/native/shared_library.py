@@ -1,4 +1,4 @@
-"""Checking and loading the compiled libraries in the user's cache. One that is missing or damaged is compiled first (`build`).
+"""Loading the compiled libraries in the user's cache, checked; one that is missing or damaged is compiled first (`build`).
 
 A library's file name holds a hash of its sources, the flags and the processor, so a new version never loads an old library. Its
 SHA-256 is stored beside it: a file that is truncated or altered, that the loader refuses, or that lacks a function of ours is

@@ -34,7 +34,7 @@ def measure(seconds: float = 1.5) -> Measured:
     from pellucid.training.placement import default_dtype
 
     dtype = default_dtype()
-    (took,) = time_products(dtype, [(SIZE, SIZE, SIZE)], seconds=seconds, least=MIN_TIMES)
+    (took,) = time_products(dtype, [(SIZE, SIZE, SIZE)], seconds=seconds, minimum=MIN_TIMES)
     return Measured(
         flops=2 * SIZE**3 / median(took), dtype=str(dtype).removeprefix("torch."), threads=torch.get_num_threads(),
         times=len(took), memory=memory_bytes(),

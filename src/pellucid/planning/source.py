@@ -10,8 +10,8 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.presets import PRESETS, preset
 from pellucid.gpt.published import PUBLISHED, TOTAL_TOKENS, Published
 from pellucid.runs.files import RUN_FILE
-from pellucid.runs.plan import MOST_STEPS, read_plan
-from pellucid.runs.recipe import LARGEST_NUMBER, MOST_TOKENS, TOKENS_PER_PARAMETER
+from pellucid.runs.plan import MAX_STEPS, read_plan
+from pellucid.runs.recipe import MAX_NUMBER, MAX_TOKENS, TOKENS_PER_PARAMETER
 from pellucid.strict_json import Fields, read_json
 
 
@@ -92,10 +92,10 @@ def _from_json(name: str, path: Path) -> PlannedModel:
         plan = Fields(read_plan(path.parent), path)
         recipe, config = plan.object("recipe"), GPTConfig.from_dict(plan.object("config").values)
         return PlannedModel(
-            name=name, config=config, tokens=recipe.integer("total_tokens", least=1, most=MOST_TOKENS),
+            name=name, config=config, tokens=recipe.integer("total_tokens", minimum=1, maximum=MAX_TOKENS),
             tokens_reason="as this run was planned",
-            batch_tokens=plan.integer("batch", least=1, most=MOST_STEPS) * config.n_ctx,
-            learning_rate=recipe.number("learning_rate", least=0, most=LARGEST_NUMBER),
+            batch_tokens=plan.integer("batch", minimum=1, maximum=MAX_STEPS) * config.n_ctx,
+            learning_rate=recipe.number("learning_rate", minimum=0, maximum=MAX_NUMBER),
         )  # fmt: skip
     try:
         values = read_json(path, max_bytes=MAX_CONFIG_BYTES)

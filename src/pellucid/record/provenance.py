@@ -61,8 +61,8 @@ class Provenance:
             ValueError: a field is missing or of the wrong type.
         """
         known = {field.name: plain[field.name] for field in fields(cls) if field.name in plain}
-        for name, most in _MOST.items():
-            if name in known and isinstance(known[name], str | int) and not _within(known[name], most):
+        for name, maximum in _MAX.items():
+            if name in known and isinstance(known[name], str | int) and not _within(known[name], maximum):
                 raise ValueError(f"its provenance has no valid {name}")
         for name, kinds in _KINDS.items():
             if name in known and (not isinstance(known[name], kinds) or isinstance(known[name], bool)):
@@ -81,13 +81,13 @@ class Provenance:
             raise ValueError("its provenance lacks a field") from error
 
 
-def _within(value: str | int, most: int) -> bool:
+def _within(value: str | int, maximum: int) -> bool:
     """Whether a text is not longer, or a number not larger and not negative."""
-    return len(value) <= most if isinstance(value, str) else 0 <= value <= most
+    return len(value) <= maximum if isinstance(value, str) else 0 <= value <= maximum
 
 
 # The longest text, or the largest number.
-_MOST = {
+_MAX = {
     "pellucid": 100, "model": 200, "parameters": 2**53 - 1, "dtype": 20, "tokenizer": 200, "checkpoint": 200,
     "step": 2**53 - 1, "created": 100,
 }  # fmt: skip

@@ -22,7 +22,7 @@ SUM_ERROR = 0.0098  # of a row; its sum is then 1 within 1 %, with room for the 
 TOTAL_ERROR = 0.15  # of a row: sum of |error|
 _COARSEST, _FINEST = 8, 24  # steps 2^-8 to 2^-24, the smallest positive float16 number
 _ROWS_AT_ONCE = 64  # half a megabyte at 2,048 positions
-_MOST_STEPS = 2048.0  # a float16 number has 11 significant bits
+_MAX_STEPS = 2048.0  # a float16 number has 11 significant bits
 
 
 def as_triangle(attention: Array, dtype: TriangleDtype = "float16") -> StoredArray:
@@ -93,14 +93,14 @@ def _row_steps(rows: Array, noise: Array | None) -> Array:
 
 def rounding_error(rows: Array, noise: Array) -> Array:
     """(R, T) the largest rounding error of stored weights that lie within `noise` of (R, T) `rows`; 0 where a weight is 0."""
-    half = np.maximum(row_steps(rows, noise)[:, None], (rows + noise) / (_MOST_STEPS / 2)) / 2
+    half = np.maximum(row_steps(rows, noise)[:, None], (rows + noise) / (_MAX_STEPS / 2)) / 2
     return np.where(rows == 0, 0.0, half)
 
 
 def _rounded(rows: Array, step: Array) -> Array:
     """The weights as they are stored, in the dtype of `rows`; `step` broadcasts."""
     near = np.rint(rows / step) * step  # exact, but for the rounding: steps are powers of two
-    large = rows >= _MOST_STEPS * step
+    large = rows >= _MAX_STEPS * step
     if large.any():
         near[large] = rows[large].astype(np.float16)
     return near

@@ -50,6 +50,11 @@ def checkpoints(run: Path, *, inside: str = CHECKPOINTS) -> list[Path]:
     return sorted(path for path in (run / inside).glob(_STEP_FOLDERS) if path.is_dir())
 
 
+def stats_file(run: Path, step: int) -> Path:
+    """The file of the statistics that a training recorder kept when `step` steps were done."""
+    return run / MOMENTS / f"{step_name(step)}.safetensors"
+
+
 def step_of(checkpoint: Path) -> int:
     """The step of a checkpoint's folder."""
     return int(checkpoint.name.removeprefix("step-"))

@@ -16,12 +16,18 @@ from pellucid import events
 from pellucid.errors import PellucidError
 from pellucid.files import appending, cannot_write, reading, replacing, sync_file
 from pellucid.runs.files import METRICS
-from pellucid.runs.metrics_lines import MAX_LINE_BYTES, parse_line
 from pellucid.runs.plan import Plan
 from pellucid.strict_json import Fields, parse_json, read_lines
 
 
-# What a line must also hold, by a field that it holds.
+MAX_LINE_BYTES = 1 << 20
+MAX_COUNT = 2**53 - 1
+MAX_TOKEN_ID = 2**31 - 1
+_NUMBERS = {
+    "loss", "lr", "grad_norm", "tokens_per_s", "waiting", "flops_per_s", "matmul_share", "held_out_loss", "bits_per_byte",
+}  # fmt: skip
+_TEXTS = {"prompt", "sample"}
+# Fields that a line must also have, by a field that it has.
 _ALSO = {
     "step": ("tokens",), "loss": ("lr", "grad_norm", "tokens_per_s"), "held_out_loss": ("bits_per_byte",),
     "sample": ("prompt", "ids"),
@@ -183,10 +189,7 @@ def _lines(file: BinaryIO, damaged: DamagedLines) -> Iterator[tuple[bytes, dict[
     for number, line in enumerate(read_lines(file, MAX_LINE_BYTES), start=1):
         text = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).strip()
         try:
-            values = parse_line(text)
-            wanted = [name for key, names in _ALSO.items() if key in values for name in names]
-            if missing := [name for name in wanted if name not in values]:
-                raise ValueError(f"it lacks {missing[0]!r}")
+            values = _parse_line(text)
         except ValueError as error:
             if text and (line.endswith(b"\n") or len(line) > MAX_LINE_BYTES):
                 damaged.add(number, error)
@@ -194,6 +197,29 @@ def _lines(file: BinaryIO, damaged: DamagedLines) -> Iterator[tuple[bytes, dict[
                 return
             continue
         yield text, values
+
+
+def _parse_line(line: bytes) -> dict[str, Any]:
+    """The values of a line, each of its type and within its range.
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
+    found = Fields(parse_json(line, max_bytes=MAX_LINE_BYTES), "it")
+    found.integer("step", maximum=MAX_COUNT)
+    found.integer("tokens", None, maximum=MAX_COUNT)
+    for name in _NUMBERS.intersection(found.values):
+        found.number(name)
+    for name in _TEXTS.intersection(found.values):
+        found.text(name)
+    found.integers("ids", None, maximum=MAX_TOKEN_ID)
+    if (skipped := found.object("skipped", None)) is not None:
+        for name in skipped:
+            skipped.number(name)
+    wanted = [name for key, names in _ALSO.items() if key in found for name in names]
+    if missing := [name for name in wanted if name not in found]:
+        raise ValueError(f"it lacks {missing[0]!r}")
+    return found.values
 
 
 def last_step(run: Path) -> int | None:

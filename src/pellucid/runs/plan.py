@@ -9,16 +9,16 @@ from pellucid.errors import PellucidError
 from pellucid.files import write_whole
 from pellucid.gpt.config import GPTConfig
 from pellucid.runs.files import RECORDS, RUN_FILE
-from pellucid.runs.recipe import DEFAULT_OPTIMIZER, LARGEST_NUMBER, Recipe
-from pellucid.strict_json import LARGEST_INTEGER, Fields, read_json
+from pellucid.runs.recipe import DEFAULT_OPTIMIZER, MAX_NUMBER, Recipe
+from pellucid.strict_json import MAX_INTEGER, Fields, read_json
 
 
 VERSION = 1
 DAMAGED = "start a new run; the models in its checkpoints/ can still be used"
 MAX_BYTES = 1 << 22
-MOST_STEPS = 2**40
-MOST_THREADS = 1 << 12
-MOST_TEXT = 100_000  # characters of a prompt
+MAX_STEPS = 2**40
+MAX_THREADS = 1 << 12
+MAX_PROMPT_LENGTH = 100_000  # characters of a prompt
 DTYPES = ("float32", "bfloat16")
 EVALUATIONS = 20  # times in a run that held-out loss is measured and a checkpoint saved, unless asked otherwise
 # Of a run's samples; their seed is the run's.
@@ -105,16 +105,16 @@ class Plan:
         found = Fields(values, "run.json")
         found.only({"version": int} | cls.__dataclass_fields__, "was this run written by a newer version?")
         for name in ("batch", "micro_batch", "total_steps", "held_out_every", "checkpoint_every"):
-            found.integer(name, least=1, most=MOST_STEPS)
-        found.integer("seed", least=-LARGEST_INTEGER)
-        found.integer("threads", least=1, most=MOST_THREADS)
-        found.integer("keep", 1, least=1, most=MOST_STEPS)
-        found.integer("patience", 0, most=MOST_STEPS)
-        found.number("skip_spikes", 0.0, least=0, most=LARGEST_NUMBER)
+            found.integer(name, minimum=1, maximum=MAX_STEPS)
+        found.integer("seed", minimum=-MAX_INTEGER)
+        found.integer("threads", minimum=1, maximum=MAX_THREADS)
+        found.integer("keep", 1, minimum=1, maximum=MAX_STEPS)
+        found.integer("patience", 0, maximum=MAX_STEPS)
+        found.number("skip_spikes", 0.0, minimum=0, maximum=MAX_NUMBER)
         for name in ("kind", "sample_prompt"):
-            found.text(name, most=MOST_TEXT)
+            found.text(name, max_length=MAX_PROMPT_LENGTH)
         for name in ("optimizer", "device"):
-            found.text(name, "", most=100)
+            found.text(name, "", max_length=100)
         for name in ("keep_best", "record", "mask_documents", "compiled"):
             found.flag(name, False)
         for name in ("optimizer_settings", "source", "machine"):
@@ -128,7 +128,7 @@ class Plan:
         return cls(**{name: value for name, value in values.items() if name != "version"} | {
             "config": GPTConfig.from_dict(found.object("config").values),
             "recipe": Recipe.from_dict(found.object("recipe").values),
-            "sample_at": found.integers("sample_at", most=MOST_STEPS),
+            "sample_at": found.integers("sample_at", maximum=MAX_STEPS),
         })  # fmt: skip
 
     @classmethod
@@ -176,11 +176,11 @@ def read_shown_plan(run: Path) -> dict[str, Any]:
     """
     values = read_plan(run)
     found = Fields(values, run / RUN_FILE)
-    found.text("kind", most=40)
-    found.text("dtype", most=40)
-    found.integer("seed", least=-LARGEST_INTEGER)
+    found.text("kind", max_length=40)
+    found.text("dtype", max_length=40)
+    found.integer("seed", minimum=-MAX_INTEGER)
     for name in ("batch", "total_steps", "threads"):
-        found.integer(name, least=1, most=MOST_STEPS)
+        found.integer(name, minimum=1, maximum=MAX_STEPS)
     GPTConfig.from_dict(found.object("config").values)
     Recipe.from_dict(found.object("recipe").values)
     found.object("source", None)

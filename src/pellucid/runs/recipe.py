@@ -14,8 +14,8 @@ from pellucid.gpt.published import DECAY_TOKENS, PUBLISHED, RAMP_FROM_TOKENS, RA
 from pellucid.strict_json import REQUIRED, Fields
 
 
-MOST_TOKENS = 2**62
-LARGEST_NUMBER = 1e9  # of a rate, a norm, a weight decay
+MAX_TOKENS = 2**62
+MAX_NUMBER = 1e9  # of a rate, a norm, a weight decay
 DEFAULT_OPTIMIZER = "adamw"  # the optimizer that the recipe's numbers are for
 # Choices: without a budget a run sees 20 tokens a parameter, a rule of thumb from after GPT-3, which had 2 (175B) to 2,400
 # (125M); but no text more than 8 times.
@@ -121,9 +121,9 @@ class Recipe:
         for name, field in known.items():
             default = REQUIRED if field.default is MISSING else field.default
             if field.type == "int" or field.type is int:
-                found.integer(name, default, most=MOST_TOKENS)
+                found.integer(name, default, maximum=MAX_TOKENS)
             else:
-                found.number(name, default, least=0, most=1.0 if name.startswith("beta") else LARGEST_NUMBER)
+                found.number(name, default, minimum=0, maximum=1.0 if name.startswith("beta") else MAX_NUMBER)
         made = cls(**values)
         if made.ramp_tokens > made.total_tokens:
             raise PellucidError(f"ramp_tokens is {made.ramp_tokens:,}, more than the {made.total_tokens:,} tokens of the run")

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
-from pellucid.gpt.torch_defaults import set_up_creation
+from pellucid.gpt.torch_defaults import enter_creation_defaults
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def inference_mode(model: nn.Module) -> Iterator[None]:
             training.append(module)
     try:
         with torch.inference_mode(), ExitStack() as stack:
-            set_up_creation(stack)
+            enter_creation_defaults(stack)
             yield
     finally:
         for module in training:

@@ -18,11 +18,12 @@ _OTHER_ALPHABETIC = (
     (0x1F150, 0x1F169),
     (0x1F170, 0x1F189),
 )  # letters in circles
+FEW, DEEPEST = 8, 4  # texts or branches that are tried one by one; characters at which texts part
 _JOINERS = "\u200c\u200d"
 
 
 def is_word(character: str) -> bool:
-    r"""Whether it is a character of a word: `\w` of Unicode's UTS 18, annex C, which is not Python's."""
+    r"""Whether a character belongs to a word: `\w` of Unicode's UTS 18, annex C, which is not Python's."""
     import unicodedata  # few tokenizers ask
 
     kind = unicodedata.category(character)
@@ -32,15 +33,43 @@ def is_word(character: str) -> bool:
     )  # fmt: skip
 
 
+def longest_first(texts: Iterable[str], depth: int = DEEPEST) -> str:
+    """A regular expression that finds the longest of the texts that begins at a place.
+
+    Each step looks at one character and halves what may follow it, so that thousands of texts take as long as a few; beyond
+    `depth` characters at which texts part, the rest are tried one by one.
+    """
+    left = sorted(texts, key=len, reverse=True)  # an alternation takes the first that fits
+    if len(left) <= FEW or depth == 0:
+        return "|".join(map(re.escape, left))
+    by_first: dict[str, list[str]] = {}
+    for text in left:
+        by_first.setdefault(text[:1], []).append(text)
+    ended = by_first.pop("", None)
+    branches: list[tuple[str, str]] = []
+    for first, some in by_first.items():
+        prefix = _common_prefix(some)
+        rest = longest_first([text[len(prefix) :] for text in some], depth - 1)
+        branches.append((re.escape(first), f"{re.escape(prefix)}(?:{rest})"))
+    while len(branches) > FEW:
+        pairs = zip(branches[::2], [*branches[1::2], ("", "")], strict=False)
+        branches = [(a + b, f"(?=[{a}]){x}|(?=[{b}]){y}" if b else x) for (a, x), (b, y) in pairs]
+        branches = [(firsts, f"(?:{branch})") for firsts, branch in branches]
+    return "|".join([branch for _, branch in branches] + [""] * (ended is not None))
+
+
+def _common_prefix(texts: list[str]) -> str:
+    first, last = min(texts), max(texts)
+    return next((first[:i] for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), first)
+
+
 class AddedTokens:
-    """Added tokens that are looked for in texts."""
+    """Finds added tokens in texts."""
 
     def __init__(self, tokens: Iterable[AddedToken]) -> None:
         self._tokens = {token.text: token for token in tokens}
         kinds = ([token.text for token in self._tokens.values() if token.normalized is late] for late in (False, True))
-        # The longest first: where one begins with another, an alternation takes the first that fits.
-        searches = ("|".join(map(re.escape, sorted(texts, key=len, reverse=True))) for texts in kinds if texts)
-        self._searches = [re.compile(search) for search in searches]
+        self._searches = [re.compile(longest_first(texts)) for texts in kinds if texts]
         self._longest = max(map(len, self._tokens), default=0)
 
     def split(self, text: str) -> list[str | AddedToken]:
@@ -70,8 +99,8 @@ class AddedTokens:
         if done != len(text):
             yield text[done:]
 
-    def touch(self, before: str, after: str) -> bool:
-        """Whether a token's text lies across the place between two parts of a text, or reaches it."""
+    def spans_cut(self, before: str, after: str) -> bool:
+        """Whether a token's text crosses or touches the cut between two parts of a text."""
         left = before[-self._longest :]
         near = left + after[: self._longest]
         return any(near.find(text, max(0, len(left) - len(text)), len(left) + len(text)) >= 0 for text in self._tokens)

@@ -1,4 +1,4 @@
-"""Encoding words of many thousands of characters in parts, with the tokens of the whole.
+"""Encoding words of many thousands of characters in parts, to the same tokens as the whole.
 
 `tiktoken` takes O(n log n) steps for a word of n bytes, in memory that no cache holds: a megabyte of digits takes ten times
 what a megabyte of prose does. In parts of some thousand bytes it takes twice as much.
@@ -16,15 +16,15 @@ from pellucid.text.split_words import all_assigned, split_words
 
 
 PART = 1 << 12  # characters encoded at once; words of up to twice as many may be left to tiktoken
-TAIL = 8  # the last eighth of a part's tokens may be others where more text follows
+TAIL = 8  # the last eighth of a part's tokens may change when more text follows
 _ALPHANUMERIC = re.compile(r"[^\W_]")
 Encode = Callable[[str], list[int]]
 
 
 def has_long_words(text: str) -> bool:
-    """Whether there may be words of PART characters or more; there is none of twice as many if not.
+    """Whether there may be words of PART characters or more. If not, no word has twice as many.
 
-    Of such a word one of the blocks looked at holds only characters of one class. Most others say at once that they do not.
+    A word of 2 PART characters holds a whole block of the text, whose characters are then of one class.
     """
     blocks = (text[start : start + PART] for start in range(0, len(text) - PART + 1, PART))
     return any(one.isalpha() or one.isspace() or one.isnumeric() or not _ALPHANUMERIC.search(one) for one in blocks)
@@ -69,7 +69,7 @@ def encode_long(word: str, encode: Encode, tokens: Sequence[bytes]) -> list[int]
             while kept > 0 and tokens[found[kept]][0] & 0xC0 == 0x80:  # the next part begins with a whole character
                 kept -= 1
             if kept <= 0:
-                return encode(word)  # there is no border that is certain
+                return encode(word)  # no border is certain
             after = start + len(b"".join(tokens[i] for i in found[:kept]).decode())
             following = encode(word[after : after + PART])
             if following[0] == found[kept]:

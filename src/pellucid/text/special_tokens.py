@@ -21,20 +21,20 @@ _EXTRA, _OLD_EXTRA = "extra_special_tokens", "additional_special_tokens"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Statements:
-    """What the files of a directory state of special and added tokens.
+class SpecialTokenFiles:
+    """The files of a directory that name special and added tokens, parsed.
 
     Attributes:
         config: tokenizer_config.json. special_map: special_tokens_map.json. added: added_tokens.json, text to id.
-        in_tokenizer: `added_tokens` of tokenizer.json; None where there is no such file.
-        gpt2: whether a tokenizer of class GPT2Tokenizer is made of them, which takes a vocabulary and merges only, and has
+        tokenizer_json: `added_tokens` of tokenizer.json; none where there is no such file.
+        gpt2: whether `transformers` makes a GPT2Tokenizer of them: that takes a vocabulary and merges only, and
             `<|endoftext|>` for roles that no file names.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
     special_map: Mapping[str, Any] = field(default_factory=dict)
     added: Mapping[str, Any] = field(default_factory=dict)
-    in_tokenizer: Sequence[Any] | None = None
+    tokenizer_json: Sequence[Any] = ()
     gpt2: bool
 
 
@@ -48,7 +48,7 @@ class SpecialTokens:
 
 
 def token_of(value: Any, where: str, *, special: bool | None = None) -> AddedToken:
-    """A token that a file gives as text, or as an object with `content` and options. Its id is not known yet (-1).
+    """A token that a file gives as text, or as an object with `content` and options. Its id is not assigned yet (-1).
 
     Raises:
         UnsupportedTokenizerError: it is neither.
@@ -65,24 +65,24 @@ def token_of(value: Any, where: str, *, special: bool | None = None) -> AddedTok
     return AddedToken(id=-1, text=value["content"], **options)
 
 
-def number_tokens(vocabulary: Mapping[str, int], stated: Statements) -> SpecialTokens:
-    """The added tokens of a vocabulary, numbered: one that the vocabulary has keeps its id, any other takes the next free one.
+def assign_ids(vocabulary: Mapping[str, int], files: SpecialTokenFiles) -> SpecialTokens:
+    """The added tokens with their ids: one that the vocabulary has keeps its id, any other takes the next free one.
 
     Raises:
-        UnsupportedTokenizerError: a token that is none, or whose stated id is not the one that it gets.
+        UnsupportedTokenizerError: a token is not of the format's form, or a file states another id than it gets.
     """
-    listed, named, extra = _listed_and_named(stated)
-    numbered = _Numbered(vocabulary)
-    in_tokenizer = [] if stated.gpt2 else _in_tokenizer(stated)
-    for _, token in in_tokenizer:
+    listed, named, extra = _listed_and_named(files)
+    numbered = _AddedVocabulary(vocabulary)
+    from_tokenizer_json = [] if files.gpt2 else _from_tokenizer_json(files)
+    for _, token in from_tokenizer_json:
         numbered.add(token)
     texts = {token.text for token in named.values()}
-    later = [replace(token, special=token.special or token.text in texts) for _, token in sorted(listed.items(), key=_id)]
+    later = [replace(listed[i], special=listed[i].special or listed[i].text in texts) for i in sorted(listed)]
     known = set(numbered.ids) | {token.text for token in later}
     later += [token for token in (*named.values(), *extra) if token.text not in known]
     for token in later:
         numbered.add(token)
-    for i, token in [*listed.items(), *in_tokenizer]:
+    for i, token in [*listed.items(), *from_tokenizer_json]:
         if numbered.ids.get(token.text, i) != i:
             raise UnsupportedTokenizerError(
                 f"the added token {shown(token.text)} is said to have id {i}, but the vocabulary and the tokens before it give "
@@ -92,24 +92,20 @@ def number_tokens(vocabulary: Mapping[str, int], stated: Statements) -> SpecialT
     return SpecialTokens(added=numbered.result(), end=end.text if end else None, begin=begin.text if begin else None)
 
 
-def _id(item: tuple[int, AddedToken]) -> int:
-    return item[0]
-
-
-def _in_tokenizer(stated: Statements) -> list[tuple[int, AddedToken]]:
+def _from_tokenizer_json(files: SpecialTokenFiles) -> list[tuple[int, AddedToken]]:
     """The `added_tokens` of tokenizer.json: id and token."""
-    return [(_number(one["id"], "added_tokens"), token_of(one, "a token in added_tokens")) for one in stated.in_tokenizer or ()]
+    return [(_integer(one["id"], "added_tokens"), token_of(one, "a token in added_tokens")) for one in files.tokenizer_json]
 
 
-def _number(value: Any, where: str) -> int:
+def _integer(value: Any, where: str) -> int:
     if type(value) is not int and not (isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10):
         raise PellucidError(f"an id in {where} is {shown(value)}, not a whole number")
     return int(value)
 
 
-def _listed_and_named(stated: Statements) -> tuple[dict[int, AddedToken], dict[str, AddedToken], list[AddedToken]]:
-    """Tokens listed with ids, tokens of a role, and special tokens without one."""
-    values = dict(stated.config)
+def _listed_and_named(files: SpecialTokenFiles) -> tuple[dict[int, AddedToken], dict[str, AddedToken], list[AddedToken]]:
+    """Tokens that are listed with ids; tokens by their role; special tokens without a role."""
+    values = dict(files.config)
     _rename_extra(values, wanted=not values.get(_EXTRA))
     of_roles = _take_roles(values)
     listed: dict[int, AddedToken] = {}
@@ -117,22 +113,22 @@ def _listed_and_named(stated: Statements) -> tuple[dict[int, AddedToken], dict[s
         for i, one in _object(values["added_tokens_decoder"], "added_tokens_decoder").items():
             if isinstance(one, str):
                 raise UnsupportedTokenizerError(f"added_tokens_decoder has the text {shown(one)} where an object is needed")
-            listed[_number(i, "added_tokens_decoder")] = token_of(one, f"added_tokens_decoder's {i}")
+            listed[_integer(i, "added_tokens_decoder")] = token_of(one, f"added_tokens_decoder's {i}")
     else:
-        for key, value in stated.special_map.items():
+        for key, value in files.special_map.items():
             values[key] = [*(values.get(_EXTRA) or ()), *value] if key == _EXTRA and isinstance(value, list) else value
         of_roles |= _take_roles(values)
     _rename_extra(values, wanted=_EXTRA not in values)
-    named = {role: token_of(value, role, special=True) for role, value in _named(values, of_roles, stated.gpt2).items()}
+    named = {role: token_of(value, role, special=True) for role, value in _named(values, of_roles, files.gpt2).items()}
     extra = values.get(_EXTRA)
     extra = [token_of(one, _EXTRA, special=True) for one in (extra if isinstance(extra, list) else ())]
     if "added_tokens_decoder" not in values:
         special = {token.text for token in (*named.values(), *extra)}
-        for text, i in _object(stated.added, "added_tokens.json").items():
+        for text, i in _object(files.added, "added_tokens.json").items():
             is_special = text in special
-            number = _number(i, "added_tokens.json")
+            number = _integer(i, "added_tokens.json")
             listed[number] = AddedToken(id=-1, text=text, special=is_special, normalized=not is_special)
-        listed |= dict(_in_tokenizer(stated))
+        listed |= dict(_from_tokenizer_json(files))
     by_text = {token.text: token for token in listed.values()}
     return listed, {role: by_text.get(token.text, token) for role, token in named.items()}, extra
 
@@ -164,15 +160,15 @@ def _object(value: Any, name: str) -> dict[str, Any]:
     return value
 
 
-class _Numbered:
-    """Added tokens as `tokenizers` keeps them."""
+class _AddedVocabulary:
+    """Added tokens and their ids, kept as the class of that name in `tokenizers` keeps them."""
 
     def __init__(self, vocabulary: Mapping[str, int]) -> None:
         self.vocabulary = vocabulary
         self.ids: dict[str, int] = {}
-        self.options: dict[str, AddedToken] = {}  # of what was added last under a text
+        self.options: dict[str, AddedToken] = {}  # by text, as it was added last
         self.special: set[str] = set()
-        self.early: set[str] = set()  # looked for in the first search
+        self.unnormalized: set[str] = set()  # found by the first search
         self.largest = -1
 
     def add(self, token: AddedToken) -> None:
@@ -195,10 +191,10 @@ class _Numbered:
 
     def _look_for(self, token: AddedToken) -> None:
         if not token.normalized:
-            self.early.add(token.text)
+            self.unnormalized.add(token.text)
 
     def result(self) -> tuple[AddedToken, ...]:
         return tuple(
-            replace(token, id=self.ids[text], special=text in self.special, normalized=text not in self.early)
+            replace(token, id=self.ids[text], special=text in self.special, normalized=text not in self.unnormalized)
             for text, token in self.options.items()
         )

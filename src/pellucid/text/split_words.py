@@ -52,12 +52,3 @@ def split_words(text: str) -> list[str]:
 def all_assigned(text: str) -> bool:
     """Whether this Python's Unicode tables know every character, so that `split_words` certainly splits as `tiktoken` does."""
     return UNASSIGNED not in (text if text.isascii() else text.translate(_CLASSES))
-
-
-def without_surrogates(text: str) -> str:
-    """The text with U+FFFD for half a surrogate pair, which no UTF-8 text can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text

@@ -25,7 +25,15 @@ from pellucid.text.added_tokens import AddedTokens
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 from pellucid.text.long_words import encode_in_parts, has_long_words
 from pellucid.text.split_pattern import R50K_SPLIT
-from pellucid.text.token_table import END_OF_TEXT, AddedToken, Numbering, TokenTable, in_one_order, own_end
+from pellucid.text.token_table import (
+    END_OF_TEXT,
+    NO_ID,
+    AddedToken,
+    Numbering,
+    TokenTable,
+    canonical_added_tokens,
+    plain_end_of_text,
+)
 
 
 if TYPE_CHECKING:
@@ -57,7 +65,7 @@ class Tokenizer:
         prefix_space: bool = False,
     ) -> None:  # fmt: skip
         """tokens: the bytes of each token in the order of merging, without end-of-text: the 256 bytes in GPT-2's order, then
-        the merges. Their places are their ids where there is no numbering.
+        the merges. Their indices are their ids where there is no numbering.
         added: None takes the special tokens of the numbering, without options.
 
         Raises PellucidError for a table that is not of this form. That each merge can be reached by merging is the
@@ -82,8 +90,9 @@ class Tokenizer:
         self.numbering = numbering
         special = {len(table): END_OF_TEXT} if numbering is None else numbering.special
         default = tuple(AddedToken(id=i, text=text) for i, text in sorted(special.items()))
-        self.added = default if added is None else in_one_order(added)
+        self.added = default if added is None else canonical_added_tokens(added)
         self.prefix_space = prefix_space
+        self._lacks_bytes = numbering is not None and NO_ID in numbering.ids[:256]
         if numbering is None:
             self._table = (*table, END_OF_TEXT.encode())
             self.eot, self.begin = len(table), None
@@ -128,7 +137,7 @@ class Tokenizer:
 
     @cached_property
     def _always_found(self) -> AddedTokens | None:
-        end = own_end(token.text for token in self.added)
+        end = plain_end_of_text(token.text for token in self.added)
         found = [token for token in self.added if token.text != end]
         return AddedTokens(found) if found else None
 
@@ -137,7 +146,14 @@ class Tokenizer:
         return AddedTokens(self.added)
 
     def _ids_of_ranks(self, ranks: list[int]) -> list[int]:
-        return ranks if self.numbering is None else [self.numbering.ids[rank] for rank in ranks]
+        if self.numbering is None:
+            return ranks
+        ids = [self.numbering.ids[rank] for rank in ranks]
+        if self._lacks_bytes and NO_ID in ids:
+            byte = self._ranked[ranks[ids.index(NO_ID)]][0]
+            character = f" ({chr(byte)!r})" if byte < 0x80 else ""
+            raise PellucidError(f"the text holds the byte 0x{byte:02x}{character}, which this tokenizer has no token for")
+        return ids
 
     @property
     def end_of_text(self) -> str:
@@ -154,10 +170,10 @@ class Tokenizer:
             continued: the text goes on after another, so that no space is put before it.
 
         Raises:
-            PellucidError: half a character (a lone surrogate, as `os.fsdecode` makes of bytes), which is no text; or an added
-                token that the model has no row for.
+            PellucidError: half a character (a lone surrogate, as `os.fsdecode` makes of bytes), which is no text; an added
+                token that the model has no row for; or a byte that the vocabulary lacks.
         """
-        _check_text(text)
+        check_text(text)
         found = self._found_if_allowed if flag("allow_special", allow_special) else self._always_found
         if found is None and not self.prefix_space:
             return self._ids_of_ranks(self._ranks_of(text))
@@ -177,8 +193,8 @@ class Tokenizer:
             if isinstance(part, AddedToken):
                 yield part
                 continue
-            put = self.prefix_space and not part.startswith(" ") and (number > 0 or not continued)
-            yield f" {part}" if put else part
+            needs_space = self.prefix_space and not part.startswith(" ") and (number > 0 or not continued)
+            yield f" {part}" if needs_space else part
 
     def _id_of(self, token: AddedToken) -> int:
         if token.id >= self.vocab_size:
@@ -194,7 +210,7 @@ class Tokenizer:
 
     def encode_batch(self, texts: Iterable[str], continued: Iterable[bool] = ()) -> list[list[int]]:
         """`[encode(text) for text in texts]` on all processors; `continued` of each text, False where it ends before."""
-        pairs = zip(map(_check_text, texts), chain(continued, repeat(False)), strict=False)
+        pairs = zip(map(check_text, texts), chain(continued, repeat(False)), strict=False)
         if self._always_found is None and not self.prefix_space:
             parts: list[list[str | AddedToken]] = [[text] for text, _ in pairs]
         else:
@@ -212,9 +228,9 @@ class Tokenizer:
         ]  # fmt: skip
 
     def can_cut(self, before: str, after: str) -> bool:
-        """Whether two parts of a text that `split_pattern.chunks` cut are encoded one by one as they are together."""
+        """Whether two parts of a text that `split_pattern.chunks` cut have the same encoding apart as together."""
         before, after = text_of("before", before), text_of("after", after)
-        return self._always_found is None or not self._always_found.touch(before, after)
+        return self._always_found is None or not self._always_found.spans_cut(before, after)
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """The text of token ids. Bytes that are not UTF-8 become U+FFFD; end-of-text is the literal `<|endoftext|>`."""
@@ -296,8 +312,8 @@ class Tokenizer:
         return self._ranked
 
 
-def _check_text(text: str) -> str:
-    """The text. Raises PellucidError for what is none."""
+def check_text(text: str) -> str:
+    """The text. Raises PellucidError for anything but text, and for text with half a character (a lone surrogate)."""
     if not is_text(text_of("text", text)):
         raise PellucidError(f"the text {shown(text)} holds half a character (a lone surrogate), which UTF-8 cannot hold")
     return text
@@ -311,7 +327,7 @@ def _numbered(ranked: Sequence[bytes], numbering: Numbering, added: Sequence[Add
     """
     assert len(ranked) == len(numbering.ids)
     pairs = [
-        *zip(numbering.ids, ranked, strict=True),
+        *((i, token) for i, token in zip(numbering.ids, ranked, strict=True) if i != NO_ID),
         *numbering.unreached.items(),
         *((i, text.encode("utf-8", errors="replace")) for i, text in numbering.special.items()),
     ]

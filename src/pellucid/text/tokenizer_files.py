@@ -5,6 +5,7 @@
 that way is refused with the name of the file and the key (docs/formats.md: tokenizer files).
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from pellucid.arguments import shown
 from pellucid.errors import PellucidError, UnsupportedTokenizerError
 from pellucid.strict_json import parse_json, read_bytes
 from pellucid.text import tokenizer_json
-from pellucid.text.special_tokens import Statements, number_tokens
+from pellucid.text.special_tokens import SpecialTokenFiles, assign_ids
 from pellucid.text.token_table import TokenTable
 from pellucid.text.vocabulary import build_token_table
 
@@ -22,7 +23,6 @@ from pellucid.text.vocabulary import build_token_table
 TOKENIZER, VOCABULARY, MERGES = "tokenizer.json", "vocab.json", "merges.txt"
 CONFIG, SPECIAL_MAP, ADDED = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
 MAX_FILE_BYTES = 1 << 26  # a vocabulary of 250,000 tokens is some 20 MB
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # what editors on Windows put before UTF-8
 # Files of unsupported tokenizers, by kind.
 UNSUPPORTED = {
     "tokenizer.model": "SentencePiece", "spiece.model": "SentencePiece", "sentencepiece.bpe.model": "SentencePiece",
@@ -31,19 +31,19 @@ UNSUPPORTED = {
 # Classes of transformers that make GPT-2's tokenizer of a vocabulary, and those that take tokenizer.json as it is.
 GPT2_CLASSES = ("GPT2Tokenizer", "CodeGenTokenizer")
 FILE_CLASSES = ("PreTrainedTokenizer", "TokenizersBackend")
-GPT2_MODELS = ("gpt2", "gpt_neo", "opt")  # model types whose class is the first of them
-# Keys of tokenizer_config.json that are read: with what they may say, where only some of it can be honoured. All others of its
-# keys change no token of a text, but for those of `special_tokens`.
-CONFIG_KEYS = ("tokenizer_class", "add_prefix_space", "add_bos_token", "add_eos_token", "split_special_tokens", "auto_map")
+GPT2_MODELS = ("gpt2", "gpt_neo", "opt")  # model types whose tokenizer is a GPT2Tokenizer unless a file names another class
+# Keys of tokenizer_config.json that are read here; `special_tokens` reads more. Any other key changes no token of a text.
+FLAGS = ("add_prefix_space", "add_bos_token", "add_eos_token", "split_special_tokens")
+CONFIG_KEYS = ("tokenizer_class", "auto_map", *FLAGS)
 
 
 def missing(directory: Path) -> str:
-    """Why there is no tokenizer that could be read in a directory; "" where there is one."""
+    """Why a directory has no tokenizer that can be read; "" where it has one."""
     if (directory / TOKENIZER).exists() or ((directory / VOCABULARY).exists() and (directory / MERGES).exists()):
         return ""
     for name, kind in UNSUPPORTED.items():
         if (directory / name).exists():
-            return f"the tokenizer in {directory} is {kind}'s ({name}), which this version does not read"
+            return f"{name} in {directory} is {kind}'s, which this version does not read"
     alone = [name for name in (VOCABULARY, MERGES) if (directory / name).exists()]
     return f"there is no {TOKENIZER} in {directory}" + f", and {alone[0] if alone else ''} alone is none" * bool(alone)
 
@@ -67,7 +67,7 @@ def read_table(path: Path, *, end_id: int | None = None, model: Mapping[str, Any
     config = _object(directory / CONFIG)
     with _named(directory / CONFIG):
         gpt2 = _is_gpt2(config, directory / "config.json" if model is None else model, file.name)
-        prefix_space = _check_config(config)
+        prefix_space = _prefix_space(config)
     special_map, added = _object(directory / SPECIAL_MAP), _object(directory / ADDED)
     with _named(file):
         if file.name == VOCABULARY:
@@ -80,17 +80,17 @@ def read_table(path: Path, *, end_id: int | None = None, model: Mapping[str, Any
                 raise PellucidError(f"{file} is not a vocabulary: token to id")
             merges: Sequence[tuple[str, str]] = _merges(directory / MERGES)
             ignore_merges = False
-            stated = Statements(config=config, special_map=special_map, added=added, gpt2=True)
-            special = number_tokens(vocabulary, stated)
+            files = SpecialTokenFiles(config=config, special_map=special_map, added=added, gpt2=True)
+            special = assign_ids(vocabulary, files)
             begin = special.begin if config.get("add_bos_token") else None
         else:
             contents = tokenizer_json.parse(_read(file, TOKENIZER))
             vocabulary, merges, ignore_merges = contents.vocabulary, contents.merges, contents.ignore_merges
             prefix_space = prefix_space if gpt2 else contents.prefix_space
-            stated = Statements(
-                config=config, special_map=special_map, added=added, in_tokenizer=contents.added_tokens, gpt2=gpt2
+            files = SpecialTokenFiles(
+                config=config, special_map=special_map, added=added, tokenizer_json=contents.added_tokens, gpt2=gpt2
             )
-            special = number_tokens(vocabulary, stated)
+            special = assign_ids(vocabulary, files)
             begin = None
             if contents.begin is not None:
                 begin, i = contents.begin
@@ -126,8 +126,7 @@ def _read(file: Path, kind: str) -> Any:
         PellucidError: no such file, or it cannot be read as JSON.
     """
     try:
-        data = read_bytes(file, MAX_FILE_BYTES).removeprefix(BYTE_ORDER_MARK)
-        return parse_json(data, max_bytes=MAX_FILE_BYTES, unique=False)
+        return parse_json(read_bytes(file, MAX_FILE_BYTES), max_bytes=MAX_FILE_BYTES, unique=False)
     except FileNotFoundError:
         raise PellucidError(f"no tokenizer at {file}") from None
     except OSError as error:
@@ -164,9 +163,9 @@ def _is_gpt2(config: Mapping[str, Any], model: Mapping[str, Any] | Path, name: s
     return kind in GPT2_CLASSES
 
 
-def _check_config(config: Mapping[str, Any]) -> bool:
-    """Whether tokenizer_config.json asks for a space before a text; refuses what cannot be honoured."""
-    for key in ("add_prefix_space", "add_bos_token", "add_eos_token", "split_special_tokens"):
+def _prefix_space(config: Mapping[str, Any]) -> bool:
+    """Whether tokenizer_config.json asks for a space before a text. Refuses the options that cannot be honoured."""
+    for key in FLAGS:
         if not isinstance(config.get(key), bool | None):
             raise UnsupportedTokenizerError(f"{key} is {shown(config[key])}, not true or false")
     if config.get("split_special_tokens"):
@@ -175,16 +174,16 @@ def _check_config(config: Mapping[str, Any]) -> bool:
 
 
 def _merges(file: Path) -> list[tuple[str, str]]:
+    """The pairs of a merges.txt, in order."""
     try:
         data = read_bytes(file, MAX_FILE_BYTES)
-        if len(data) > MAX_FILE_BYTES:
-            raise PellucidError(f"{file} has more than {MAX_FILE_BYTES:,} bytes")
-        lines = data.removeprefix(BYTE_ORDER_MARK).decode("utf-8").split("\n")
     except OSError as error:
         raise PellucidError(f"cannot read {file}: {error.strerror or error}") from None
-    except PellucidError:
-        raise
-    except ValueError as error:
+    if len(data) > MAX_FILE_BYTES:
+        raise PellucidError(f"{file} has more than {MAX_FILE_BYTES:,} bytes")
+    try:
+        lines = data.removeprefix(BOM_UTF8).decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
         raise PellucidError(f"{file} is not UTF-8 text: {error}") from error
     merges = []
     for number, line in enumerate(lines, start=1):

@@ -23,7 +23,7 @@ GPT2_PATTERNS = (
 # The parts of a file, and of its model, with their fate: see docs/formats.md.
 IGNORED_KEYS = ("version", "truncation", "padding")  # `transformers` applies the last two only where a caller asks for them
 READ_KEYS = ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model")
-IGNORED_MODEL_KEYS = ("unk_token", "fuse_unk", "byte_fallback")  # for what a vocabulary lacks: these lack no byte
+IGNORED_MODEL_KEYS = ("unk_token", "fuse_unk", "byte_fallback")  # for bytes that a vocabulary lacks
 REFUSED_MODEL_KEYS = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
 READ_MODEL_KEYS = ("type", "vocab", "merges", "ignore_merges")
 

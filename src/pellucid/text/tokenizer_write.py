@@ -8,7 +8,7 @@ from typing import Any
 from pellucid.files import write_whole
 from pellucid.text.bytes_to_characters import to_characters
 from pellucid.text.merges import merges_from_ranks
-from pellucid.text.token_table import END_OF_TEXT, AddedToken, TokenTable
+from pellucid.text.token_table import END_OF_TEXT, NO_ID, AddedToken, TokenTable
 from pellucid.text.tokenizer_files import ADDED, CONFIG, SPECIAL_MAP, TOKENIZER
 
 
@@ -79,7 +79,7 @@ def to_json(table: TokenTable) -> dict[str, Any]:
     if numbering is None:
         vocabulary = {c: i for i, c in enumerate(characters)}
     else:
-        vocabulary = dict(zip(characters, numbering.ids, strict=True))
+        vocabulary = {c: i for c, i in zip(characters, numbering.ids, strict=True) if i != NO_ID}
         vocabulary |= {to_characters(token): i for i, token in numbering.unreached.items()}
     added = added_tokens(table)
     vocabulary |= {text: i for i, text in special.items()} | {token.text: token.id for token in added}

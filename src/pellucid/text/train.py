@@ -5,31 +5,33 @@ from collections.abc import Iterable, Mapping
 from pellucid.errors import PellucidError
 from pellucid.text.merges import merges_from_ranks
 from pellucid.text.split_pattern import chunks
-from pellucid.text.tokenizer import Tokenizer
+from pellucid.text.split_words import split_words
+from pellucid.text.tokenizer import Tokenizer, check_text
 
 
-# Choice: the most bytes of a token. GPT-2's longest has 128. Without a bound a page that stands twice in a text without white
-# space (Chinese, say) is a token, and so are half of the spaces of a long run of them.
-LONGEST_TOKEN = 256
+# Choice. GPT-2's longest token has 128 bytes. Without a limit a page of text without white space (Chinese, say) that occurs
+# twice would be one token, and so would half of a long run of spaces.
+MAX_TOKEN_BYTES = 256
 CHUNK = 1 << 16  # characters that are split at once
-# Choice: words that are new are not counted any more when the distinct ones have this many bytes. The memory of learning grows
-# with them: 2 GB. A million distinct words of English have 10 MB.
-MOST_BYTES = 1 << 25
-SMALL = 1 << 14  # bytes of distinct words, from which Python learns in a tenth of a second: nothing is compiled for them
+# Choice: once the distinct words have this many bytes, new ones are not counted. Training's memory grows with them, to 2 GB.
+# A million distinct English words have 10 MB.
+MAX_DISTINCT_BYTES = 1 << 25
+SMALL = 1 << 14  # bytes of distinct words that Python trains on in a tenth of a second: nothing is compiled for so few
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Learns byte-level BPE from texts, the same table from the same texts.
+    """Trains byte-level BPE on texts; the same texts give the same table.
 
-    texts: taken once and one at a time.
-    vocab_size: the number of tokens wanted, the 256 bytes and end-of-text included, so at least 257. A text with fewer
-        pairs to merge gives a smaller table: read `vocab_size` from what comes back.
+    texts: iterated once, one at a time.
+    vocab_size: the number of tokens wanted, the 256 bytes and end-of-text included, so at least 257. Texts with fewer
+        pairs to merge give a smaller one: read the result's `vocab_size`.
 
-    Raises PellucidError for a smaller vocabulary, or where there is not enough memory.
+    Raises PellucidError for a smaller vocabulary, for a text with half a character (a lone surrogate), as `encode` does, or
+    where there is not enough memory.
     """
     if vocab_size < 257:
         raise PellucidError(f"a vocabulary holds at least the 256 bytes and end-of-text: 257 tokens, not {vocab_size}")
-    counts = count_words(part for text in texts for part in chunks(text, CHUNK))
+    counts = count_words(part for text in texts for part in chunks(check_text(text), CHUNK))
     tokens = _learn(counts, vocab_size - 1)  # end-of-text comes last, as in GPT-2
     # What BPE learns can always be reached by rank (see merges.check_merges: each token was made, somewhere in
     # the text, from the pair that the merges before it had left). This would raise, naming the token, were it not so.
@@ -37,18 +39,15 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     return Tokenizer(tokens)
 
 
-def count_words(texts: Iterable[str], most_bytes: int = MOST_BYTES) -> dict[bytes, int]:
-    """How often each word stands in the texts, in UTF-8.
+def count_words(texts: Iterable[str], max_bytes: int = MAX_DISTINCT_BYTES) -> dict[bytes, int]:
+    """How often each word occurs in the texts, in UTF-8.
 
-    most_bytes: of the distinct words; new ones that come when there are as many are left out.
+    max_bytes: of the distinct words together; new ones after that are left out.
     """
-    # As below: what only training needs is not imported to read a tokenizer.
-    from pellucid.text.split_words import split_words, without_surrogates
-
     counts: dict[str, int] = {}
-    room = most_bytes
+    room = max_bytes
     for text in texts:
-        for word in split_words(without_surrogates(text)):
+        for word in split_words(text):
             if word in counts:
                 counts[word] += 1
             elif room > 0:
@@ -58,15 +57,15 @@ def count_words(texts: Iterable[str], most_bytes: int = MOST_BYTES) -> dict[byte
 
 
 def _learn(counts: Mapping[bytes, int], vocab_size: int) -> list[bytes]:
-    """Learns with the compiled library, or with Python where the words are few or there is no library."""
-    from pellucid.text.bpe.learn import learn
+    """Trains with the compiled library, or in Python where the words are few or there is no library."""
+    from pellucid.text.bpe.learn import learn  # here: nothing else needs it
 
     if sum(map(len, counts)) > SMALL:
         from pellucid.native.errors import Unavailable
         from pellucid.text.bpe import library
 
         try:
-            return library.learn(counts, vocab_size, LONGEST_TOKEN)
+            return library.learn(counts, vocab_size, MAX_TOKEN_BYTES)
         except Unavailable:
             pass
-    return learn(counts, vocab_size, LONGEST_TOKEN)
+    return learn(counts, vocab_size, MAX_TOKEN_BYTES)

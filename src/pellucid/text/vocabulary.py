@@ -6,10 +6,18 @@ from pellucid.arguments import shown
 from pellucid.errors import PellucidError, UnsupportedTokenizerError
 from pellucid.text.bytes_to_characters import BYTE_ORDER, to_bytes, to_characters
 from pellucid.text.merges import already_checked, check_merges
-from pellucid.text.token_table import DEFAULT_ENDS, END_OF_TEXT, AddedToken, Numbering, TokenTable, in_one_order
+from pellucid.text.token_table import (
+    DEFAULT_ENDS,
+    END_OF_TEXT,
+    NO_ID,
+    AddedToken,
+    Numbering,
+    TokenTable,
+    canonical_added_tokens,
+)
 
 
-LARGEST_ID = (1 << 22) - 1  # a table is as long as its largest id
+MAX_ID = (1 << 22) - 1  # a table is as long as its largest id
 
 
 def build_token_table(
@@ -34,29 +42,27 @@ def build_token_table(
         ignore_merges: whether a piece of text that is a token is not merged, which must change nothing.
 
     Raises:
-        UnsupportedTokenizerError: bytes are missing, ids clash, or merging by pairs (`tokenizers`) and by ranks (`tiktoken`)
-            would not encode all text alike.
-        PellucidError: an id is none, or a merge makes what is no token.
+        UnsupportedTokenizerError: a merge makes no text of bytes, ids clash, or merging by pairs (`tokenizers`) and by ranks
+            (`tiktoken`) would not encode all text alike.
+        PellucidError: an id is none, or a merge joins or makes what is no token.
     """
     ids = dict(vocabulary)
-    if ids and (set(map(type, ids.values())) != {int} or min(ids.values()) < 0 or max(ids.values()) > LARGEST_ID):
-        wrong = next(text for text, i in ids.items() if type(i) is not int or not 0 <= i <= LARGEST_ID)
-        raise PellucidError(f"the id of {shown(wrong)} is {shown(ids[wrong])}, not a number up to {LARGEST_ID:,}")
+    if ids and (set(map(type, ids.values())) != {int} or min(ids.values()) < 0 or max(ids.values()) > MAX_ID):
+        wrong = next(text for text, i in ids.items() if type(i) is not int or not 0 <= i <= MAX_ID)
+        raise PellucidError(f"the id of {shown(wrong)} is {shown(ids[wrong])}, not a number up to {MAX_ID:,}")
     for one in added:
         assert ids.setdefault(one.text, one.id) == one.id, one
     by_id: dict[int, str] = {}
     for text, i in ids.items():
         if by_id.setdefault(i, text) != text:
             raise UnsupportedTokenizerError(f"id {i} is two tokens, {by_id[i]!r} and {text!r}")
-    byte_characters = [to_characters(bytes([byte])) for byte in BYTE_ORDER]
-    characters = [*byte_characters, *(a + b for a, b in merges)]
-    for text in characters:
-        if text not in ids:
-            raise (UnsupportedTokenizerError if text in byte_characters else PellucidError)(
-                f"its vocabulary lacks {text!r}, which is a byte or what a merge makes"
-            )
-    ranked = list(map(to_bytes, characters))
+    characters = [*(to_characters(bytes([byte])) for byte in BYTE_ORDER), *(a + b for a, b in merges)]
+    if lacking := {text for text in characters if text not in ids}:
+        for a, b in merges:
+            if unknown := [text for text in (a, b, a + b) if text in lacking]:
+                raise PellucidError(f"its vocabulary lacks {unknown[0]!r}, which a merge joins or makes")
     try:
+        ranked = list(map(to_bytes, characters))
         if not already_checked(merges):
             check_merges(ranked, [(to_bytes(a), to_bytes(b)) for a, b in merges])
     except PellucidError as error:
@@ -78,8 +84,8 @@ def build_token_table(
         raise UnsupportedTokenizerError(f"its model has ignore_merges on, and no merges make its token {whole[0]!r}")
     eot = end_id if end is None else ids[end]
     assert eot is not None
-    numbers = [ids[text] for text in characters]
-    found = in_one_order(added)
+    numbers = [ids.get(text, NO_ID) for text in characters]
+    found = canonical_added_tokens(added)
     in_order = numbers == list(range(eot)) and len(ids) == eot + 1
     if in_order and special == {END_OF_TEXT: eot} and begin is None:
         return TokenTable(tuple(ranked), None, found, prefix_space)

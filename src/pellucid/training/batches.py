@@ -22,7 +22,7 @@ from pellucid.training.step import micro_batch_of
 FIRST_TOKENS = 8_192  # held-out tokens read at each evaluation of a run whose plan says nothing of windows
 # Choices: what an evaluation reads, in windows spread over all held-out text. Those of a context of 2,048 are sixteen texts.
 SPREAD_TOKENS, FEWEST_WINDOWS = 16_384, 16
-MOST_RAMP_STEPS = 1 << 20  # each is in a table; GPT-3's ramp took some 50,000
+MAX_RAMP_STEPS = 1 << 20  # each is in a table; GPT-3's ramp took some 50,000
 
 
 class Batches(Protocol):
@@ -122,11 +122,11 @@ def ramp_of(recipe: Recipe, batch: int, n_ctx: int) -> tuple[int, ...]:
     """Windows in all steps before step 0, 1, 2, ... up to the first full batch; (0,) without a ramp.
 
     Raises:
-        PellucidError: the batch would grow for more than `MOST_RAMP_STEPS` steps.
+        PellucidError: the batch would grow for more than `MAX_RAMP_STEPS` steps.
     """
     before = [0]
     while (tokens := before[-1] * n_ctx) < recipe.ramp_tokens:
-        if len(before) > MOST_RAMP_STEPS:
-            raise PellucidError(f"batch_ramp would grow the batch for more than {MOST_RAMP_STEPS:,} steps: leave it out")
+        if len(before) > MAX_RAMP_STEPS:
+            raise PellucidError(f"batch_ramp would grow the batch for more than {MAX_RAMP_STEPS:,} steps: leave it out")
         before.append(before[-1] + recipe.windows_at(tokens, batch, n_ctx))
     return tuple(before)

@@ -6,6 +6,7 @@ under another name, its files and folders are flushed to the disk, then it is re
 on the disk too, and are renamed before. So a folder with a final name is complete, whatever happened, a power failure included.
 """
 
+import errno
 import json
 import math
 import shutil
@@ -40,15 +41,16 @@ from pellucid.runs.files import (
     step_name,
     step_of,
 )
-from pellucid.runs.plan import MOST_STEPS
-from pellucid.runs.recipe import MOST_TOKENS
+from pellucid.runs.plan import MAX_STEPS
+from pellucid.runs.recipe import MAX_TOKENS
 from pellucid.strict_json import Fields, read_json
 from pellucid.training.optimizers import restore, state_of
 from pellucid.training.spike_guard import WINDOW, Recent
 
 
 MAX_STATE_BYTES = 1 << 20
-LARGEST = 1e30  # of a loss: the squares of such numbers are still numbers
+NO_DAMAGE = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.ENOMEM)  # a file that cannot be read now may be whole
+MAX_LOSS = 1e30  # of a loss: the squares of such numbers are still numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +82,22 @@ class State:
             PellucidError: a field is missing, of another type or out of range.
         """
         found = Fields(values, STATE_FILE)
-        step = found.integer("step", most=MOST_STEPS)
-        recent = found.list("recent", [], most=WINDOW)
+        step = found.integer("step", maximum=MAX_STEPS)
+        recent = found.list("recent", [], max_length=WINDOW)
         if not all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_small, pair)) for pair in recent):
             raise found.wrong("recent", "pairs of loss and gradient norm")
         return cls(
             step=step,
-            tokens=found.integer("tokens", most=MOST_TOKENS),
-            skipped=found.integer("skipped", 0, most=step),
+            tokens=found.integer("tokens", maximum=MAX_TOKENS),
+            skipped=found.integer("skipped", 0, maximum=step),
             recent=tuple((float(loss), float(norm)) for loss, norm in recent),
-            lowest=found.number("lowest", None, least=-LARGEST, most=LARGEST),
-            waited=found.integer("waited", 0, most=MOST_STEPS),
+            lowest=found.number("lowest", None, minimum=-MAX_LOSS, maximum=MAX_LOSS),
+            waited=found.integer("waited", 0, maximum=MAX_STEPS),
         )
 
 
 def _is_small(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= LARGEST
+    return type(value) in (int, float) and abs(value) <= MAX_LOSS
 
 
 def read_state(path: Path) -> tuple[State, dict[str, str]]:
@@ -116,7 +118,7 @@ def read_state(path: Path) -> tuple[State, dict[str, str]]:
                 raise PellucidError(f"{STATE_FILE}: {shown(name)} is no name of a file beside it")
             checksums.text(name)
     except (OSError, PellucidError) as error:
-        raise PellucidError(f"{file} is missing or damaged ({error}): {_fallback(path)}") from None
+        raise _unreadable(file, error) from None
     return state, checksums.values
 
 
@@ -201,13 +203,22 @@ def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
     try:
         moments = load_file(path / OPTIMIZER_FILE)
     except (OSError, SafetensorError) as error:
-        raise PellucidError(f"{path / OPTIMIZER_FILE} is missing or damaged ({error}): {_fallback(path)}") from None
+        raise _unreadable(path / OPTIMIZER_FILE, error) from None
     steps = {name: torch.tensor(float(state.step - state.skipped)) for name in _steps_left_out(model, moments)}
     restore(model, optimizer, moments | steps)
     return state
 
 
+def _unreadable(file: Path, error: Exception) -> PellucidError:
+    """The error of a checkpoint's file that cannot be read: how to go on without it, but where the process is at fault."""
+    if isinstance(error, OSError) and error.errno in NO_DAMAGE:
+        return PellucidError(f"cannot read {file}: {error.strerror or error}")
+    return PellucidError(f"{file} is missing or damaged ({error}): {_fallback(file.parent)}")
+
+
 def _fallback(path: Path) -> str:
+    if path.parent.name == EXAMPLE:
+        return f"remove {path}, and the numbers of its step are not recomputed"
     older = [other for other in checkpoints(path.parent.parent, inside=path.parent.name) if other < path]
     return f"remove {path} to go on from {older[-1].name}" if older else f"remove {path} to start again from step 0"
 
@@ -241,7 +252,7 @@ def best(run: Path) -> tuple[int, float] | None:
     """(step, held-out loss) of the model in `best/`; None before the first, or if its note is damaged."""
     try:
         note = Fields(read_json(run / BEST / BEST_FILE, max_bytes=MAX_STATE_BYTES), BEST_FILE)
-        return note.integer("step", most=MOST_STEPS), note.number("held_out_loss", least=-LARGEST, most=LARGEST)
+        return note.integer("step", maximum=MAX_STEPS), note.number("held_out_loss", minimum=-MAX_LOSS, maximum=MAX_LOSS)
     except (OSError, PellucidError):
         return None
 

@@ -15,9 +15,9 @@ TIMED_OPERATIONS = 10**9  # of all timed products together: a hundredth of a sec
 
 
 def time_products(
-    dtype: torch.dtype, shapes: Sequence[Shape], *, seconds: float, least: int = 2, device: torch.device | None = None
+    dtype: torch.dtype, shapes: Sequence[Shape], *, seconds: float, minimum: int = 2, device: torch.device | None = None
 ) -> list[list[float]]:
-    """Times products of matrices, all shapes in turn, for about `seconds` and at least `least` times.
+    """Times products of matrices, all shapes in turn, for about `seconds` and at least `minimum` times.
 
     Args:
         device: where. None: the CPU.
@@ -30,7 +30,7 @@ def time_products(
     sets = [tuple(torch.ones(*size, dtype=dtype, device=device) for size in ((m, k), (k, n), (m, n))) for m, k, n in shapes]
     took: list[list[float]] = [[] for _ in shapes]
     until = time.perf_counter() + seconds
-    while len(took[0]) <= least or time.perf_counter() < until:
+    while len(took[0]) <= minimum or time.perf_counter() < until:
         for (a, b, into), times in zip(sets, took, strict=True):
             synchronize(device)
             began = time.perf_counter()

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 from pellucid.arguments import as_float, instance, number, path_of, plain, shown, text_of, whole_number
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
-from pellucid.runs.metrics_lines import LARGEST_COUNT
-from pellucid.runs.plan import MOST_STEPS, MOST_TEXT
-from pellucid.runs.recipe import LARGEST_NUMBER
+from pellucid.runs.metrics import MAX_COUNT
+from pellucid.runs.plan import MAX_PROMPT_LENGTH, MAX_STEPS
+from pellucid.runs.recipe import MAX_NUMBER
 from pellucid.text.tokenizer import Tokenizer
 
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 MAX_PARAMETERS = 10**15  # far beyond any model
-MOST_MINUTES = 60 * 24 * 366 * 100.0  # a century
-MOST_EXAMPLES = 1 << 20  # in a step
+MAX_MINUTES = 60 * 24 * 366 * 100.0  # a century
+MAX_EXAMPLES = 1 << 20  # in a step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +35,7 @@ class RunOption:
         kind: what its flag reads: int, float, str, bool (a switch) or Mapping (NAME=VALUE, repeated). None: it has no flag.
         help, metavar: for `--help`.
         choices: the values it may have; empty: any.
-        positive: whether it must be a finite number above 0. most: the largest that a plan and its record can hold.
+        positive: whether it must be a finite number above 0. maximum: the largest that a plan and its record can hold.
         group: at most one option of a group may be given.
         repeated: whether its flag may be given several times, for a list of values.
         planned: whether the plan has a field of the same name that takes the value as it is.
@@ -47,7 +47,7 @@ class RunOption:
     metavar: str | None = None
     choices: tuple[str, ...] = ()
     positive: bool = False
-    most: float = MOST_STEPS
+    maximum: float = MAX_STEPS
     group: str = ""
     repeated: bool = False
     planned: bool = False
@@ -77,10 +77,10 @@ class RunOptions:
 
     steps: int | None = option(int, "take this many steps", metavar="N", positive=True, group="budget")
     minutes: float | None = option(
-        float, "train for about this long", metavar="N", positive=True, most=MOST_MINUTES, group="budget"
+        float, "train for about this long", metavar="N", positive=True, maximum=MAX_MINUTES, group="budget"
     )
     learning_rate: float | None = option(
-        float, "peak of the schedule (default: by shape)", metavar="X", positive=True, most=LARGEST_NUMBER
+        float, "peak of the schedule (default: by shape)", metavar="X", positive=True, maximum=MAX_NUMBER
     )
     prompt: str | None = option(str, "prompt of the run's samples (default: from held-out text)")
     dtype: str | None = option(
@@ -103,7 +103,7 @@ class RunOptions:
             _check_type(name, known.kind, value)
             if known.positive:
                 whole = known.kind is int
-                value = whole_number(name, value, 1, int(known.most)) if whole else number(name, value, 0, known.most)
+                value = whole_number(name, value, 1, int(known.maximum)) if whole else number(name, value, 0, known.maximum)
             if known.choices and value not in known.choices:
                 raise PellucidError(f"{name} must be {' or '.join(known.choices)}, not {shown(value)}")
             if known.kind is Mapping:
@@ -160,7 +160,7 @@ class TrainingOptions(RunOptions):
         int, "number of parameters, such as 10M; sets shape, learning rate and batch", metavar="N", group="shape"
     )
     tokens: int | None = option(
-        int, "train on this many tokens", metavar="N", positive=True, most=LARGEST_COUNT, group="budget"
+        int, "train on this many tokens", metavar="N", positive=True, maximum=MAX_COUNT, group="budget"
     )
     held_out: "Source | Sequence[Source] | None" = option(  # noqa: RUF009
         str, "text for the held-out loss; may be repeated", metavar="TEXT", repeated=True
@@ -179,7 +179,7 @@ class TrainingOptions(RunOptions):
     keep_best: bool | None = option(bool, "end with the model of the lowest held-out loss, not the last one", planned=True)
     skip_spikes: float | None = option(
         float, "skip a step whose loss or gradient is Z standard deviations above those before it (default: none)",
-        metavar="Z", positive=True, most=LARGEST_NUMBER, planned=True,
+        metavar="Z", positive=True, maximum=MAX_NUMBER, planned=True,
     )  # fmt: skip
     patience: int | None = option(
         int, "stop when held-out loss has not fallen in N evaluations (default: never)", metavar="N", positive=True,
@@ -217,7 +217,7 @@ class FinetuningOptions(RunOptions):
 
     epochs: float | None = option(float, "times through the examples (default 4)", metavar="N", positive=True, group="budget")
     batch: int | None = option(
-        int, "examples in a step (default 16, fewer for few examples)", metavar="N", positive=True, most=MOST_EXAMPLES
+        int, "examples in a step (default 16, fewer for few examples)", metavar="N", positive=True, maximum=MAX_EXAMPLES
     )
 
 
@@ -284,8 +284,8 @@ def _check_prompt(prompt: str) -> None:
     Raises:
         PellucidError: it is too long, or not text as UTF-8 has it.
     """
-    if len(prompt) > MOST_TEXT:
-        raise PellucidError(f"prompt may have at most {MOST_TEXT:,} characters, not {len(prompt):,}")
+    if len(prompt) > MAX_PROMPT_LENGTH:
+        raise PellucidError(f"prompt may have at most {MAX_PROMPT_LENGTH:,} characters, not {len(prompt):,}")
     try:
         prompt.encode()
     except UnicodeEncodeError:

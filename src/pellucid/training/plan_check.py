@@ -1,11 +1,11 @@
-"""What a run will need later, checked when its plan is made and before its folder is: a run that is begun can go on."""
+"""Checks a plan before its run's folder is made: that the run can be resumed, recorded and stored on its disk."""
 
 import json
 import shutil
 from pathlib import Path
 
 from pellucid.errors import PellucidError
-from pellucid.runs.metrics_lines import LARGEST_COUNT
+from pellucid.runs.metrics import MAX_COUNT
 from pellucid.runs.plan import Plan
 from pellucid.strict_json import parse_json
 from pellucid.training.optimizers import optimizer_bytes
@@ -25,8 +25,8 @@ def check_plan(plan: Plan, folder: Path) -> None:
         Plan.from_dict(parse_json(json.dumps(plan.to_dict()).encode()))
     except (TypeError, ValueError) as error:
         raise PellucidError(f"this run could not be resumed: {_reason(error)}") from None
-    if (tokens := plan.recipe.total_tokens) > LARGEST_COUNT:
-        raise PellucidError(f"a run has at most {LARGEST_COUNT:,} tokens, not {tokens:,}: give a smaller budget or batch")
+    if (tokens := plan.recipe.total_tokens) > MAX_COUNT:
+        raise PellucidError(f"a run has at most {MAX_COUNT:,} tokens, not {tokens:,}: give a smaller budget or batch")
     need, free = disk_bytes(plan), shutil.disk_usage(folder).free
     if free < need:
         raise PellucidError(

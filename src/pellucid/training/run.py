@@ -6,15 +6,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Unpack
 
-from pellucid.arguments import flag, path_of, whole_number
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from pellucid.arguments import callable_of, flag, path_of, shown, whole_number
 from pellucid.corpus.documents import Source, sources_of
+from pellucid.errors import PellucidError
 from pellucid.events import Observer, Skipped, emit
 from pellucid.files import MAKE_ROOM, cannot_write
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.runs.curves import LossCurve, loss_curve
-from pellucid.runs.files import METRICS, RECORDS, step_of
+from pellucid.runs.files import METRICS, RECORDS, RUN_FILE, stats_file, step_of
 from pellucid.runs.metrics import missing_line, read_metrics, readable_lines
 from pellucid.runs.plan import Plan
 from pellucid.runtime.threads import limit_threads
@@ -27,9 +32,9 @@ from pellucid.training.plan_check import check_plan
 from pellucid.training.planner import Job, make_plan, measure
 from pellucid.training.prepare import new_run
 from pellucid.training.pretraining import TrainingJob
-from pellucid.training.run_arguments import has_run, refuse_other_arguments, save_arguments
+from pellucid.training.run_arguments import check_same_arguments, save_arguments
 from pellucid.training.throughput import Throughput
-from pellucid.training.watch import MakeRecorder, Recorder
+from pellucid.training.watch import MakeRecorder, Recorder, recorded_steps, steps_before_example
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,14 +188,19 @@ def run_job(
         PellucidError: whatever keeps the run from starting or going on.
     """
     planned_seed, record = seed_of(seed), flag("record", record)
+    callable_of("stop", stop)
+    if not isinstance(observers, Sequence) or isinstance(observers, str):
+        raise PellucidError(f"observers must be a list of functions, not {shown(observers)}")
+    for observer in observers:
+        callable_of("an observer", observer)
     retain_freed_memory()
     limit_threads()
     arguments = job.arguments() | job.options.given() | ({} if seed is None else {"seed": planned_seed})
-    going_on = flag("resume", resume) and (has_run(run) or not job.has_data)
+    going_on = flag("resume", resume) and ((run / RUN_FILE).exists() or not job.has_data)
     if going_on:
         plan = Plan.load(run, kind=job.kind)
         refuse_missing_operators(compiled=plan.compiled)
-        refuse_other_arguments(run, plan, arguments)
+        check_same_arguments(run, plan, arguments, observers)
     else:
         job.check()
         with new_run(run) as draft:
@@ -222,7 +232,7 @@ def seed_of(seed: int | None) -> int:
 
 
 def can_be_recorded(run: Path, plan: Plan, observers: Sequence[Observer]) -> bool:
-    """Whether `metrics.jsonl` has every line that a record of the steps so far needs; observers receive what is missing."""
+    """Whether `metrics.jsonl` and `moments/` have what a record of the steps so far needs; observers receive what is lost."""
     newest = checkpoint.newest(run)
     step = 0 if newest is None else step_of(newest)
     if step == 0:
@@ -231,8 +241,33 @@ def can_be_recorded(run: Path, plan: Plan, observers: Sequence[Observer]) -> boo
         lines = [line for line in readable_lines(run)[0] if line["step"] <= step]
     except OSError:
         lines = []
-    missing = missing_line(lines, plan, step)
-    if missing:
-        reason = f"it has no line for {missing}, so this run is not recorded any more; its record stays as it is"
-        emit(observers, Skipped(path=str(run / METRICS), reason=reason))
-    return missing is None
+    lost, reason = run / METRICS, ""
+    if missing := missing_line(lines, plan, step):
+        reason = f"it has no line for {missing}"
+    elif plan.kind == "train" and (unreadable := _unreadable_stats(run, plan, step)):
+        lost, reason = unreadable, "it is missing or damaged"
+    if reason:
+        reason += ", so this run is not recorded any more; its record stays as it is"
+        emit(observers, Skipped(path=str(lost), reason=reason))
+    return not reason
+
+
+def _unreadable_stats(run: Path, plan: Plan, step: int) -> Path | None:
+    """The first file of statistics of a step before `step` that a record cannot be made from; None: there is none.
+
+    Each has the tensors of the first, and that of the example's step more.
+    """
+    wanted: dict[str, torch.Size] = {}
+    for recorded in recorded_steps(plan.total_steps):
+        if recorded >= step:
+            break
+        path = stats_file(run, recorded)
+        try:
+            found = {name: tensor.shape for name, tensor in load_file(path).items()}
+        except (OSError, SafetensorError):
+            return path
+        wanted = wanted or {name: shape for name, shape in found.items() if not name.startswith("example")}
+        example = recorded != steps_before_example(plan.total_steps) or "example.ids" in found
+        if not wanted or not example or any(found.get(name) != shape for name, shape in wanted.items()):
+            return path
+    return None

@@ -6,18 +6,19 @@ not is refused by its name, never ignored. Paths are compared by their absolute 
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
+from pellucid.events import Observer, Skipped, emit
 from pellucid.files import write_whole
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.fingerprint import fingerprint
-from pellucid.runs.files import ARGUMENTS, RUN_FILE
+from pellucid.runs.files import ARGUMENTS
 from pellucid.runs.plan import MAX_BYTES, Plan
 from pellucid.strict_json import Fields, read_json
 from pellucid.text.tokenizer import Tokenizer
@@ -37,36 +38,41 @@ def save_arguments(run: Path, arguments: Mapping[str, Any]) -> None:
     write_whole(run / ARGUMENTS, json.dumps({"version": VERSION, "arguments": values}, indent=2) + "\n")
 
 
-def refuse_other_arguments(run: Path, plan: Plan, arguments: Mapping[str, Any]) -> None:
+def check_same_arguments(run: Path, plan: Plan, arguments: Mapping[str, Any], observers: Sequence[Observer]) -> None:
     """Refuses arguments that are not those of the run that is resumed.
 
     Args:
         arguments: as `save_arguments` takes them; those that were not given are not compared.
+        observers: receive the names of those that cannot be compared, where `arguments.json` is lost.
 
     Raises:
         PellucidError: one differs; the message names it.
     """
     given = {name: value for name, value in arguments.items() if value is not None}
     stored, planned = _stored(run), _planned(plan, given)
+    unknown = sorted(given.keys() - planned.keys()) if stored is None else []
+    if unknown:
+        reason = f"it is missing or damaged, so {', '.join(unknown)} cannot be compared: the run goes on as it was planned"
+        emit(observers, Skipped(path=str(run / ARGUMENTS), reason=reason))
     for name, value in given.items():
         plain = json.loads(json.dumps(_plain(name, value)))
-        known = [place[name] for place in (stored, planned) if name in place]
-        if plain not in known:
+        known = [place[name] for place in (stored or {}, planned) if name in place]
+        if plain not in known and name not in unknown:
             differs = f"is {shown(known[0])} in {run}, not {shown(plain)}" if known else f"was not given when {run} was started"
             raise PellucidError(f"{name} {differs}: a run goes on as it was planned; leave it out, or start a new run")
 
 
-def _stored(run: Path) -> dict[str, Any]:
-    """What `arguments.json` holds; nothing where there is none, as in runs from before it, or where it is damaged."""
+def _stored(run: Path) -> dict[str, Any] | None:
+    """The arguments in `arguments.json`; None where there is no such file, as in runs of earlier versions, or a damaged one."""
     try:
         found = Fields(read_json(run / ARGUMENTS, max_bytes=MAX_BYTES), ARGUMENTS).object("arguments")
     except (OSError, PellucidError):
-        return {}
+        return None
     return dict(found.values)
 
 
 def _planned(plan: Plan, names: Iterable[str]) -> dict[str, Any]:
-    """The values of arguments that the plan alone tells, defaults included."""
+    """The values of arguments that follow from the plan, defaults included."""
     found = {name: _plain(name, getattr(plan, name)) for name in names if hasattr(plan, name)}
     return found | {
         "steps": plan.total_steps, "learning_rate": plan.recipe.learning_rate, "prompt": plan.sample_prompt,
@@ -97,8 +103,3 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, bool | int | float):
         return value
     return sha256(repr(value).encode("utf-8", "backslashreplace")).hexdigest()  # one document
-
-
-def has_run(folder: Path) -> bool:
-    """Whether there is a run in a folder, begun or finished, rather than nothing or a preparation that was cut short."""
-    return (folder / RUN_FILE).exists()

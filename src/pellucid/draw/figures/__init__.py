@@ -42,12 +42,12 @@ class Figure:
     @property
     def view(self) -> Callable[[Record], Any]:
         """Reads the figure's values out of a record. Imported here, as is the layout: a list of figures does without them."""
-        return getattr(import_module(f"pellucid.draw.views.{self.name}"), f"{self.name}_view")  # type: ignore[no-any-return]
+        return getattr(import_module(f"..views.{self.name}", __package__), f"{self.name}_view")  # type: ignore[no-any-return]
 
     @property
     def layout(self) -> "Callable[..., Film]":
         """(values, width=...) -> Film, a pure function."""
-        return getattr(import_module(f"pellucid.draw.figures.{self.name}"), self.name)  # type: ignore[no-any-return]
+        return getattr(import_module(f".{self.name}", __package__), self.name)  # type: ignore[no-any-return]
 
     def draw(self, record: Record, *, width: float = 960) -> "Film":
         """The film of a record. Raises MissingChunk where the record lacks something that the figure needs."""

@@ -117,7 +117,7 @@ def from_json(text: str) -> Film:
     try:
         matrices = [Matrix(m["rows"], m["columns"], base64.b64decode(m["data"], validate=True)) for m in document["matrices"]]
         return Film(
-            title=Fields(document, "film").text("title", most=LONGEST_TITLE),
+            title=Fields(document, "film").text("title", max_length=LONGEST_TITLE),
             width=document["width"],
             height=document["height"],
             background=document["background"],

@@ -143,8 +143,8 @@ def same_json(one: object, other: object) -> bool:
     return one == other
 
 
-def joined(*parts: Difference) -> Difference:
-    """Several differences of different shapes as one, concatenated."""
+def concatenated(*parts: Difference) -> Difference:
+    """Several differences of different shapes as one, flattened."""
     shaped = [np.broadcast_arrays(part.difference, part.tolerance, part.value_range) for part in parts]
     one, two, three = (np.concatenate([each[place].ravel() for each in shaped]) for place in range(3))
     return Difference(one, two, parts[0].unit, three)

@@ -50,9 +50,9 @@ from pellucid.interpret.verify.difference import (
     Array,
     Difference,
     compare_top_tokens,
+    concatenated,
     equal,
     equality,
-    joined,
     row_ranges,
     stacked,
 )
@@ -172,7 +172,7 @@ class GenerationVerifier:
             return Difference(np.abs(difference), noise + 2.0**-24 * expected + 2.0**-126, "", value_range)
         rows, noise_of_row = expected.reshape(-1, expected.shape[-1]), noise.sum(-1) + 2.0**-20
         half = rounding_error(rows, noise.reshape(rows.shape)).reshape(expected.shape)
-        return joined(  # single weights, and what the rounding does to whole rows: bounds that tell nothing of one weight
+        return concatenated(  # single weights; then sums of rows, whose tolerances bound no single weight
             Difference(np.abs(difference), noise + half, "", value_range),
             Difference(np.abs(difference.sum(-1)), noise_of_row + SUM_ERROR),
             Difference(np.abs(difference).sum(-1), noise_of_row + TOTAL_ERROR),

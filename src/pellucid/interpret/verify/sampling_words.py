@@ -91,7 +91,7 @@ def _end(word: str, model: GPT, steps: StepVerifier) -> WordResult:
     text = TextAssembler(model.tokenizer, options.stop)
     ends = []
     for i, token in enumerate(drawn):
-        ended = token == model.end_of_text
+        ended = token in model.end_ids
         if not ended:
             text.push(token)
         if ended or text.stopped:

@@ -1,7 +1,6 @@
-"""Learning the merges of byte-level BPE: from word counts to tokens, in time that grows with the text and not with its words.
+"""Training the merges of byte-level BPE: from word counts to tokens, in O(n log n) time for n bytes of distinct words.
 
-In: distinct words with their counts. Out: the tokens, in the order of merging.
+In: distinct words with their counts (`text.train.count_words`). Out: the tokens, in the order of merging.
 
-Read in this order: `words` (splitting and counting), `learn` (the algorithm, in Python), `library` and `learn.c` (the same,
-compiled).
+Read in this order: `learn` (the algorithm, in Python), `library` and `learn.c` (the same, compiled).
 """

@@ -1,12 +1,12 @@
-"""Learning byte-pair encoding: joins the most frequent pair of tokens, again and again.
+"""Training byte-pair encoding in Python: joins the most frequent pair of tokens, again and again.
 
-All distinct words lie one after another in one array of bytes, and a token is the place of its first byte there. Of each pair
-of tokens the places are known, so a merge takes time for the places of its pair alone, however long their words are: n bytes
-take O(n log n) in all. (Searching each word for the pair, as is usual, takes the square of the longest word.)
+All distinct words lie one after another in one array of bytes; a token's position is that of its first byte. The positions of
+every pair are known, so a merge takes time for the positions of its pair alone, however long the words are: n bytes take
+O(n log n) in all. (Searching each word for the pair, as is usual, takes the square of the longest word.)
 
 The result is that of `tokenizers`' BpeTrainer, rule by rule. Of pairs that are equally frequent the one of the lower ids is
-joined first. Where pairs overlap, as in "aaa", the first is joined. Where two pairs make the same token, the places of each are
-joined in a turn of their own.
+joined first. Where pairs overlap, as in "aaa", the first is joined. Where two pairs make the same token, both merges may add
+positions to one pair: those of each merge are a group, and the groups are joined one by one.
 """
 
 from array import array
@@ -17,38 +17,38 @@ from heapq import heappop, heappush
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 
 
-LEAST_COUNT = 2  # a pair seen once is not worth a token: nothing says that it will come again
-BORDER, JOINED = -1, -2  # in place of a token: between two words; inside of a token that starts before
+MIN_FREQUENCY = 2  # of a pair that is merged: one seen once may never come again
+BORDER, JOINED = -1, -2  # in place of a token: between two words; inside a token that starts before
 Pair = tuple[int, int]
 
 
-def learn(counts: Mapping[bytes, int], vocab_size: int, longest: int) -> list[bytes]:
-    """The tokens that BPE learns, in the order of merging: the 256 bytes in GPT-2's order, then what each merge makes.
+def learn(counts: Mapping[bytes, int], vocab_size: int, max_token_length: int) -> list[bytes]:
+    """The tokens of a trained BPE in the order of merging: the 256 bytes in GPT-2's order, then what each merge makes.
 
     Args:
-        counts: of each distinct word.
-        vocab_size: the most tokens, the 256 bytes included.
-        longest: the most bytes of a token.
+        counts: how often each distinct word occurs.
+        vocab_size: tokens at most, the 256 bytes included.
+        max_token_length: bytes of a token at most.
     """
-    return Learning(counts, longest).run(vocab_size)
+    return Learning(counts, max_token_length).run(vocab_size)
 
 
 class Learning:
-    """The state of learning.
+    """The state of training.
 
     Attributes:
         tokens, ids: each token's bytes, and back.
-        at: (N,) the token that starts at each byte, or BORDER, or JOINED.
-        start: (N,) for the last byte of a token the place where it starts.
-        counts: of each pair, as often as its words stand in the text.
-        turns: of each pair the lists of places in which it is to be joined, of which each has a turn of its own.
-        queue: a heap of (-count when it was pushed, pair, index of the turn).
+        at: (N,) the token that starts at each position, or BORDER, or JOINED.
+        start: (N,) for the last byte of a token the position where it starts.
+        counts: how often each pair occurs in the text: once for every occurrence of its word.
+        groups: for each pair its positions, in a list for each merge that added some.
+        queue: a heap of (-count when it was pushed, pair, index of the group).
     """
 
-    def __init__(self, counts: Mapping[bytes, int], longest: int) -> None:
+    def __init__(self, counts: Mapping[bytes, int], max_token_length: int) -> None:
         self.tokens = [bytes([byte]) for byte in BYTE_ORDER]
         self.ids = {token: i for i, token in enumerate(self.tokens)}
-        self.longest = longest
+        self.max_token_length = max_token_length
         self.at = array("i", [BORDER])
         self.first_bytes: list[int] = []  # of each word
         self.word_counts = list(counts.values())
@@ -58,53 +58,53 @@ class Learning:
             self.at.append(BORDER)
         self.start = array("i", range(len(self.at)))
         self.counts: dict[Pair, int] = {}
-        self.turns: dict[Pair, list[array[int]]] = {}
+        self.groups: dict[Pair, list[array[int]]] = {}
         self.queue: list[tuple[int, Pair, int]] = []
         found: dict[Pair, array[int]] = {}
         for first, word, count in zip(self.first_bytes, counts, self.word_counts, strict=True):
-            for place in range(first, first + len(word) - 1):
-                self._add(found, (self.at[place], self.at[place + 1]), place, count)
+            for position in range(first, first + len(word) - 1):
+                self._add(found, (self.at[position], self.at[position + 1]), position, count)
         self._push(found)
 
     def run(self, vocab_size: int) -> list[bytes]:
         """Merges until there are `vocab_size` tokens, or no pair is frequent enough."""
         while len(self.tokens) < vocab_size and self.queue:
-            negative, pair, turn = heappop(self.queue)
+            negative, pair, group = heappop(self.queue)
             if -negative != self.counts[pair]:
-                heappush(self.queue, (-self.counts[pair], pair, turn))
-            elif -negative < LEAST_COUNT:
+                heappush(self.queue, (-self.counts[pair], pair, group))
+            elif -negative < MIN_FREQUENCY:
                 break
             else:
-                self._merge(pair, turn)
+                self._merge(pair, group)
         return self.tokens
 
-    def _add(self, found: dict[Pair, "array[int]"], pair: Pair, place: int, count: int) -> None:
+    def _add(self, found: dict[Pair, "array[int]"], pair: Pair, position: int, count: int) -> None:
         self.counts[pair] = self.counts.get(pair, 0) + count
         if pair in found:
-            found[pair].append(place)
+            found[pair].append(position)
         else:
-            found[pair] = array("i", [place])
+            found[pair] = array("i", [position])
 
     def _push(self, found: dict[Pair, "array[int]"]) -> None:
         """Queues the pairs that a merge has made."""
-        for pair, places in found.items():
+        for pair, positions in found.items():
             if self.counts[pair] > 0:
-                turns = self.turns.setdefault(pair, [])
-                heappush(self.queue, (-self.counts[pair], pair, len(turns)))
-                turns.append(places)
+                groups = self.groups.setdefault(pair, [])
+                heappush(self.queue, (-self.counts[pair], pair, len(groups)))
+                groups.append(positions)
 
-    def places_of(self, pair: Pair, turn: int) -> list[int]:
-        """The places of a pair in every word that its turn names, ascending; some may no longer be of this pair."""
-        turns = self.turns[pair]
-        if len(turns) == 1:
-            return list(turns[0])
-        words = {self._word(place) for place in turns[turn]}
-        return sorted(place for places in turns for place in places if self._word(place) in words)
+    def positions_of(self, pair: Pair, group: int) -> list[int]:
+        """The positions of a pair in every word that its group names, ascending; some may no longer be of this pair."""
+        groups = self.groups[pair]
+        if len(groups) == 1:
+            return list(groups[0])
+        words = {self._word(position) for position in groups[group]}
+        return sorted(position for positions in groups for position in positions if self._word(position) in words)
 
-    def _word(self, place: int) -> int:
-        return bisect_right(self.first_bytes, place) - 1
+    def _word(self, position: int) -> int:
+        return bisect_right(self.first_bytes, position) - 1
 
-    def _merge(self, pair: Pair, turn: int) -> None:
+    def _merge(self, pair: Pair, group: int) -> None:
         left, right = pair
         token = self.tokens[left] + self.tokens[right]
         new = self.ids.setdefault(token, len(self.tokens))
@@ -113,22 +113,22 @@ class Learning:
         at, start, tokens = self.at, self.start, self.tokens
         to_right = len(tokens[left])
         found: dict[Pair, array[int]] = {}
-        for place in self.places_of(pair, turn):
-            middle = place + to_right
-            if at[place] != left or at[middle] != right:
+        for position in self.positions_of(pair, group):
+            middle = position + to_right
+            if at[position] != left or at[middle] != right:
                 continue  # joined with something else meanwhile
             end = middle + len(tokens[right])
-            count = self.word_counts[self._word(place)]
-            at[place], at[middle], start[end - 1] = new, JOINED, place
-            if at[place - 1] != BORDER:
-                before = start[place - 1]
+            count = self.word_counts[self._word(position)]
+            at[position], at[middle], start[end - 1] = new, JOINED, position
+            if at[position - 1] != BORDER:
+                before = start[position - 1]
                 self._take(at[before], left, count)
-                if len(tokens[at[before]]) + len(token) <= self.longest:
+                if len(tokens[at[before]]) + len(token) <= self.max_token_length:
                     self._add(found, (at[before], new), before, count)
             if at[end] != BORDER:
                 self._take(right, at[end], count)
-                if len(token) + len(tokens[at[end]]) <= self.longest:
-                    self._add(found, (new, at[end]), place, count)
+                if len(token) + len(tokens[at[end]]) <= self.max_token_length:
+                    self._add(found, (new, at[end]), position, count)
         self._push(found)
 
     def _take(self, left: int, right: int, count: int) -> None:

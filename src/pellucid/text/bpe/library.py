@@ -1,4 +1,4 @@
-"""ctypes bindings of `learn.c`: learning byte-pair encoding in compiled code, which takes about a twentieth of the time."""
+"""ctypes bindings of `learn.c`: training byte-pair encoding in compiled code, in about a twentieth of `learn`'s time."""
 
 import ctypes
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ import numpy as np
 
 from pellucid.errors import PellucidError
 from pellucid.native.shared_library import Library
-from pellucid.text.bpe.learn import LEAST_COUNT
+from pellucid.text.bpe.learn import MIN_FREQUENCY
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 
 
-WORK = 1 << 20  # places between two returns to Python, where an interrupt is noticed: some tenths of a second
+WORK = 1 << 20  # positions looked at in one call, some tenths of a second: Python handles an interrupt between two
 BPE = Library("bpe", Path(__file__).parent, (), symbols=("pellucid_bpe_open", "pellucid_bpe_learn", "pellucid_bpe_close"))
 
 
@@ -35,8 +35,8 @@ def library() -> ctypes.CDLL:
     return loaded
 
 
-def learn(counts: Mapping[bytes, int], vocab_size: int, longest: int) -> list[bytes]:
-    """What `learn.learn` gives.
+def learn(counts: Mapping[bytes, int], vocab_size: int, max_token_length: int) -> list[bytes]:
+    """The same as `learn.learn`, compiled.
 
     Raises:
         Unavailable: the library cannot be built or loaded.
@@ -50,8 +50,9 @@ def learn(counts: Mapping[bytes, int], vocab_size: int, longest: int) -> list[by
     pairs = np.zeros((2, vocab_size), np.int32)
     finished = ctypes.c_int32()
     state = compiled.pellucid_bpe_open(
-        ids.ctypes.data, lengths.ctypes.data, word_counts.ctypes.data, len(counts), len(ids), vocab_size, longest, LEAST_COUNT
-    )
+        ids.ctypes.data, lengths.ctypes.data, word_counts.ctypes.data, len(counts), len(ids), vocab_size, max_token_length,
+        MIN_FREQUENCY,
+    )  # fmt: skip
     try:
         found = 0 if state else -1
         while found >= 0 and not finished.value:
