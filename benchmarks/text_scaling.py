@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pellucid.corpus import Document, build_corpus, python_prose, read_documents
+from pellucid.corpus import Document, build_corpus, read_documents, story_books
 from pellucid.engine.detokenizer import TextAssembler
 from pellucid.text import Tokenizer, piece, r50k, train_tokenizer
 from pellucid.text.bpe.library import learn
@@ -39,7 +39,7 @@ GROWTH = 6  # more than this from a quarter to the whole is marked
 def kinds(size: int) -> dict[str, str]:
     """Texts of about `size` bytes of UTF-8, prose first."""
     draw = random.Random(1)
-    prose = "\n".join(document.text for document in python_prose())
+    prose = "\n".join(document.text for document in story_books())
     while len(prose) < size:
         prose += prose
     texts = {

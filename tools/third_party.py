@@ -10,6 +10,7 @@ versions are left out, so that the file changes only when a licence does.
 """
 
 import argparse
+import bz2
 import hashlib
 import json
 import sys
@@ -29,6 +30,7 @@ OURS = (
     "py.typed", "runtime/kernel/", "native/operators/", "text/bpe/", "assets/default/", "assets/studio/",
     "draw/fonts/README.md", "draw/fonts/OFL-",
 )  # fmt: skip
+STORIES = "assets/stories.jsonl.bz2"
 CLASSIFIERS = {"Apache Software License": "Apache-2.0", "MIT License": "MIT", "BSD License": "BSD"}
 
 
@@ -42,6 +44,12 @@ class Content:
     source: str
     licence: str
     notice: str
+
+
+def books() -> list[str]:
+    """Title, author and source of each story book."""
+    lines = bz2.decompress((PACKAGE / STORIES).read_bytes()).decode().splitlines()
+    return ["{title} by {author}, <{source}>".format(**json.loads(line)) for line in lines]
 
 
 CONTENTS = (
@@ -83,6 +91,16 @@ CONTENTS = (
             ("Noto Sans SC", ("Regular",), "https://github.com/notofonts/noto-cjk", "@fontsource/noto-sans-sc 5.3.0"),
         )
         for weight in weights
+    ),
+    Content(
+        title="Six story books",
+        path=STORIES,
+        whole=True,
+        source="Standard Ebooks' editions, read in spine order without front and back matter, with ASCII quotes and dashes "
+        "(`tools/stories.py`): " + "; ".join(books()),
+        licence="public domain in the United States, by authors who died more than 70 years ago (1898 to 1924); Standard "
+        "Ebooks' additions are CC0-1.0",
+        notice="standard-ebooks.txt",
     ),
 )
 

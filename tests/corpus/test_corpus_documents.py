@@ -1,16 +1,13 @@
 """Files to documents: what is read, what is reported, what is refused."""
 
-import ast
 import json
 import os
-import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 
-from pellucid.corpus import Document, prose, python_prose, read_documents
+from pellucid.corpus import Document, read_documents, story_books
 from pellucid.errors import PellucidError
 
 
@@ -124,48 +121,20 @@ def test_links_that_lead_nowhere_or_in_circles(tmp_path: Path) -> None:
     assert skipped == ["nowhere", "circle"]
 
 
-# The prose that every Python carries
+# The story books of the package
 
 
-@pytest.mark.long
-def test_python_prose_is_there() -> None:
-    documents = list(python_prose())
-    assert len({document.name for document in documents}) == len(documents)
-    assert all(document.text.strip() for document in documents)
-    if Path(sysconfig.get_path("stdlib"), "textwrap.py").exists():
-        texts = {document.name: document.text for document in documents}
-        assert texts["python/textwrap.py"].startswith("Text wrapping and filling.\n\nObject for wrapping/filling text.")
-        assert not any("/test/" in name or "site-packages" in name for name in texts)
+def test_the_story_books_are_plain_text() -> None:
+    books = list(story_books())
+    named = (Path(__file__).parents[2] / "THIRD_PARTY.md").read_text(encoding="utf-8")
+    assert len(books) == 6
+    for book in books:
+        assert f"{book.name} by " in named
+        assert len(book.text) > 100_000 and book.text == book.text.strip()
+        assert not set(book.text) & set("\r\t\ufeff\u2018\u2019\u201c\u201d\u2014") and "\n\n\n" not in book.text
 
 
-@pytest.mark.long
-def test_python_prose_imports_nothing_it_reads() -> None:
-    code = (
-        "import sys; from pellucid.corpus import python_prose; before = set(sys.modules); list(python_prose());"
-        "new = set(sys.modules) - before - {'pydoc_data', 'pydoc_data.topics'};"
-        "print([name for name in new if not name.startswith('_sysconfigdata')])"  # sysconfig's own
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
-    assert done.stdout.strip() == "[]"
-
-
-def test_python_prose_takes_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = (
-        '"""Module.\n\n    indented"""\nclass A:\n    """Class\n    A."""\n    async def f(self): "Method."\ndef g(): pass\n'
-    )
-    write(tmp_path / "b.py", source)
-    write(tmp_path / "a" / "c.py", '"""Say \\d."""\n')  # an invalid escape warns, and that is not our reader's matter
-    for name in ("test/x.py", "site-packages/x.py", "p.dist-info/x.py"):
-        write(tmp_path / name, '"""no"""')
-    write(tmp_path / "broken.py", '"""no""" (')
-    write(tmp_path / "silent.py", "x = 1")
-    monkeypatch.setattr(prose.sysconfig, "get_path", lambda _: str(tmp_path))
-    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)  # as where a distribution leaves it out
-    assert list(python_prose()) == [
-        Document("python/a/c.py", "Say \\d."),
-        Document("python/b.py", "Module.\n\nindented\n\nClass\nA.\n\nMethod."),
-    ]
-    assert list(python_prose()) == list(python_prose())
-    assert ast.get_docstring(ast.parse(source)) == "Module.\n\nindented"
-    monkeypatch.setattr(prose.sysconfig, "get_path", lambda _: str(tmp_path / "missing"))
-    assert list(python_prose()) == []
+def test_a_python_without_bz2_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bz2", None)
+    with pytest.raises(PellucidError, match=r"no bz2.*name a text"):
+        next(story_books())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from recipe_data import LEXICON
-from torch import Tensor, nn
+from torch import Tensor
 
 from pellucid.generation.load import load
 from pellucid.text import Tokenizer
@@ -22,7 +22,6 @@ from recipes.default_model.evaluate import Answers, answer, bits_per_byte, few_s
 from recipes.default_model.export import export
 from recipes.default_model.families import HELD_OUT
 from recipes.default_model.groups import MARKUP
-from recipes.default_model.muon import Muon
 from recipes.default_model.settings import Settings, shape
 from recipes.default_model.train import Run, begin_decay
 
@@ -63,25 +62,6 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     """Its metrics without the times."""
     read = [json.loads(line) for line in (folder / train.METRICS).read_text(encoding="utf-8").splitlines()]
     return [{key: value for key, value in line.items() if key not in ("tokens_per_s", "cpu_s")} for line in read]
-
-
-@pytest.mark.parametrize("size", [(24, 8), (8, 24), (16, 16)])
-def test_muon_is_that_of_pytorch(size: tuple[int, int]) -> None:
-    """Products in bfloat16, as there: the same bits, step after step."""
-    generator = torch.Generator().manual_seed(1)
-    ours, theirs = (nn.Parameter(torch.randn(size, generator=generator)) for _ in range(2))
-    theirs.data.copy_(ours.data)
-    mine = Muon([ours], lr=0.02, weight_decay=0.1, dtype=torch.bfloat16)
-    reference = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
-    wide = nn.Parameter(ours.data.clone())
-    exact = Muon([wide], lr=0.02, weight_decay=0.1)
-    for _ in range(4):
-        ours.grad = torch.randn(size, generator=generator)
-        theirs.grad, wide.grad = ours.grad.clone(), ours.grad.clone()
-        for optimizer in (mine, reference, exact):
-            optimizer.step()
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
-    assert (wide - ours).abs().max() < 0.02 * 4 * 0.2 * max(size) ** 0.5 * 0.1  # a tenth of the way gone
 
 
 def test_the_rate_rises_stays_and_falls(recipe_data: Path) -> None:

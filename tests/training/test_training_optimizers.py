@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models import lively
 from test_training_options import CONFIG, assert_resumes_to_the_bit, train
+from torch import nn
 
 import pellucid
 from pellucid.cli import main
@@ -21,6 +22,7 @@ from pellucid.errors import PellucidError
 from pellucid.gpt.document_mask import DocumentMask
 from pellucid.gpt.pattern import parse
 from pellucid.runs.recipe import Recipe
+from pellucid.training.muon import Muon
 from pellucid.training.optimizers import CombinedOptimizer, make_optimizer, names, restore, state_of
 from pellucid.training.options import parse_setting
 from pellucid.training.step import loss_and_gradients
@@ -91,11 +93,48 @@ def test_muon_has_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
     assert {n for n, p in model.named_parameters() if id(p) in taken} == {
         f"h.{block}.{name}.weight" for block in (0, 1) for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
     }
-    assert isinstance(muon, torch.optim.Muon) and isinstance(adamw, torch.optim.AdamW)
+    assert isinstance(muon, Muon) and isinstance(adamw, torch.optim.AdamW)
     assert sum(len(g["params"]) for part in both.parts for g in part.param_groups) == len(list(model.parameters()))
     decays = {id(p): g["weight_decay"] for part in both.parts for g in part.param_groups for p in g["params"]}
     assert {decays[id(p)] for p in model.parameters() if p.dim() == 2} == {0.1}
     assert {decays[id(p)] for p in model.parameters() if p.dim() < 2} == {0.0}
+
+
+@pytest.mark.parametrize("size", [(24, 8), (8, 24), (16, 16)])
+@pytest.mark.parametrize("settings", [{}, {"adjust_lr_fn": "match_rms_adamw"}, {"nesterov": False, "ns_steps": 3, "eps": 1e-3}])
+def test_muon_in_float32_is_pytorch_s_up_to_rounding(size: tuple[int, int], settings: dict[str, Any]) -> None:
+    """In bfloat16 it is PyTorch's own; in float32 as far from it as bfloat16 rounds, and near the same in float64."""
+    generator = torch.Generator().manual_seed(1)
+    start = torch.randn(size, generator=generator)
+    single, double, half, reference = (
+        nn.Parameter(start.clone().to(dtype)) for dtype in (torch.float32, torch.float64, torch.float32, torch.float32)
+    )
+    known = {"lr": 0.02, "weight_decay": 0.1} | settings
+    optimizers = (
+        Muon([single], "float32", **known), Muon([double], "float32", **known), Muon([half], **known),
+        torch.optim.Muon([reference], **known),
+    )  # fmt: skip
+    for _ in range(4):
+        gradient = torch.randn(size, generator=generator)
+        for parameter in (single, double, half, reference):
+            parameter.grad = gradient.to(parameter.dtype)
+        for optimizer in optimizers:
+            optimizer.step()
+    assert torch.equal(half, reference)
+    torch.testing.assert_close(single, double.float(), rtol=1e-4, atol=1e-5)
+    moved = (reference - start).norm()
+    assert (single - reference).norm() < 0.02 * moved, (single - reference).norm() / moved
+
+
+def test_a_run_with_muon_multiplies_in_the_dtype_of_the_run(documents: list[Document], tmp_path: Path) -> None:
+    for dtype, settings, expected in (
+        ("float32", {}, "float32"), ("bfloat16", {}, "bfloat16"), ("float32", {"matmul_dtype": "bfloat16"}, "bfloat16"),
+    ):  # fmt: skip
+        path = tmp_path / f"{dtype}-{len(settings)}"
+        run = train(documents, path, steps=2, optimizer="muon", dtype=dtype, optimizer_settings=settings or None)
+        assert run.plan.optimizer_settings == {"matmul_dtype": expected}
+    with pytest.raises(PellucidError, match="matmul_dtype must be bfloat16 or float32"):
+        train(documents, tmp_path / "run", steps=2, optimizer="muon", optimizer_settings={"matmul_dtype": "int8"})
 
 
 def test_the_default_is_written_as_if_there_were_no_choice(documents: list[Document], tmp_path: Path) -> None:

@@ -1,17 +1,17 @@
 """Corpora, from text files to training windows.
 
-In: text files and folders, or the documentation inside Python's standard library; a tokenizer.
+In: text files and folders, or the story books inside the package; a tokenizer.
 Out: documents; a corpus on disk (token ids in checksummed shards, a part held out); windows of tokens to train on, the k-th a
 pure function of (seed, k).
 
-Read in this order: `documents` (with `folder_files` and `utf8`) and `prose`, `document_index`, `split`, `segments`, `encoder`
+Read in this order: `documents` (with `folder_files` and `utf8`), `stories`, `document_index`, `split`, `segments`, `encoder`
 (with `shard_writer`), `build`, `shards`, `tokens`, `windows`.
 """
 
 from pellucid.corpus.build import build_corpus
 from pellucid.corpus.documents import Document, read_documents
-from pellucid.corpus.prose import python_prose
 from pellucid.corpus.shards import TokenCorpus, open_corpus
+from pellucid.corpus.stories import story_books
 from pellucid.corpus.tokens import Tokens
 from pellucid.corpus.windows import Windows, evenly_spaced, sequential
 
@@ -24,7 +24,7 @@ __all__ = [
     "build_corpus",
     "evenly_spaced",
     "open_corpus",
-    "python_prose",
     "read_documents",
     "sequential",
+    "story_books",
 ]

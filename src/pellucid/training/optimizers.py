@@ -19,6 +19,7 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.costs import parameter_shapes
 from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.runs.recipe import DEFAULT_OPTIMIZER, Recipe
+from pellucid.training.muon import Muon
 
 
 # Of `torch.optim`, but not supported: a step of LBFGS evaluates the loss several times, SparseAdam wants sparse gradients.
@@ -50,6 +51,8 @@ def make_optimizer(
     model: nn.Module, recipe: Recipe, name: str = DEFAULT_OPTIMIZER, settings: Mapping[str, Any] | None = None
 ) -> torch.optim.Optimizer:
     """An optimizer of all of a model's parameters.
+
+    Muon multiplies in bfloat16 unless `settings` has "matmul_dtype": "float32"; a plan says which.
 
     Args:
         recipe: learning rate, weight decay, and Adam's constants.
@@ -139,8 +142,9 @@ def _decay_groups(named: Sequence[tuple[str, Tensor]], recipe: Recipe) -> list[d
 
 
 def _build(name: str, groups: list[dict[str, Any]], recipe: Recipe, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
-    kind = getattr(torch.optim, name)
-    takes = set(inspect.signature(kind.__init__).parameters) - {"self", "params"}
+    kind = Muon if name == "Muon" else getattr(torch.optim, name)
+    takes = set(inspect.signature(getattr(torch.optim, name).__init__).parameters) - {"self", "params"}
+    takes |= {"matmul_dtype"} if kind is Muon else set()
     if unknown := sorted(set(settings) - takes):
         raise PellucidError(f"{name} takes no {unknown[0]!r}: it has {', '.join(sorted(takes - {'lr'}))}")
     recipes: dict[str, Any] = {"lr": recipe.learning_rate}

@@ -132,6 +132,7 @@ def make_plan(workload: Workload, options: RunOptions, *, seed: int, record: boo
         PellucidError: the budget is less than a step, the prompt is longer than the context, or no such device.
     """
     precision = Precision.of(options)
+    dtype_name = str(precision.dtype).removeprefix("torch.")
     learning_rate = options.learning_rate or workload.learning_rate
     n_ctx = workload.config.n_ctx
     if options.prompt is None:
@@ -143,6 +144,9 @@ def make_plan(workload: Workload, options: RunOptions, *, seed: int, record: boo
         steps, recipe = steps_and_recipe
         checkpoint_every = interval(steps, workload.checkpoints or evaluations)
         by_kind_and_option = {"checkpoint_every": checkpoint_every} | dict(workload.plan_fields) | options.planned()
+        if by_kind_and_option.get("optimizer") == "muon":
+            chosen = {"matmul_dtype": dtype_name} | by_kind_and_option.get("optimizer_settings", {})
+            by_kind_and_option["optimizer_settings"] = chosen
         return Plan(
             kind=workload.kind,
             config=workload.config,
@@ -151,7 +155,7 @@ def make_plan(workload: Workload, options: RunOptions, *, seed: int, record: boo
             batch=workload.batch,
             micro_batch=micro_batch_of(workload.batch, workload.positions),
             total_steps=steps,
-            dtype=str(precision.dtype).removeprefix("torch."),
+            dtype=dtype_name,
             compiled=precision.compiled,
             threads=threads,
             device=str(precision.device),

@@ -1,0 +1,29 @@
+"""Story books inside the package: text to train on when the user gives none."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from pellucid.corpus.documents import Document
+from pellucid.errors import PellucidError
+
+
+STORIES = Path(__file__).parent.parent / "assets" / "stories.jsonl.bz2"  # written by tools/stories.py
+
+
+def story_books() -> Iterator[Document]:
+    """Six children's books in English, 1.3 MB in all: a document a book, named by its title.
+
+    Public-domain texts in Standard Ebooks' editions; `THIRD_PARTY.md` names them with their authors and sources.
+
+    Raises:
+        PellucidError: this Python was built without bz2.
+    """
+    try:
+        import bz2
+    except ImportError:
+        raise PellucidError("this Python has no bz2, which reads the story books: name a text of your own") from None
+    with bz2.open(STORIES, "rt", encoding="utf-8") as file:
+        for line in file:
+            book = json.loads(line)
+            yield Document(book["title"], book["text"])
