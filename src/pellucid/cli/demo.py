@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HELP = "train, generate and fine-tune on this machine, in about two minutes, and see all of it"
-DESCRIPTION = """Trains a small GPT-3-shaped model on your text (or on the documentation of Python itself), generates text
+DESCRIPTION = """Trains a small GPT-3-shaped model on your text (or on six children's books), generates text
 with it and with the embedded model, fine-tunes the embedded model on a small task, records all of it, draws the article's
 figures from the records, and writes everything to a folder with a page. Then serves that folder until Ctrl-C."""
 EXAMPLE = """pellucid demo
@@ -25,7 +25,7 @@ RECORDED = 24  # tokens of the recorded completion
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("--text", nargs="+", metavar="FILE_OR_DIR", help="text to train on (default: Python's documentation)")
+    parser.add_argument("--text", nargs="+", metavar="FILE_OR_DIR", help="text to train on (default: six story books)")
     parser.add_argument("--seconds", type=float, default=60, metavar="N", help="how long to train (default 60)")
     parser.add_argument("--out", metavar="DIR", help="the folder to write (default: a new pellucid-demo-N)")
     parser.add_argument("--no-serve", action="store_true", help="exit when all files are written, without serving the page")
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from pellucid.cli.reports import SHOWN, TEMPERATURE, TOP_P, finish_run, print_answers, print_completion, run_json
     from pellucid.cli.studio import serve
     from pellucid.cli.summary import write_summary
-    from pellucid.corpus import python_prose
+    from pellucid.corpus import story_books
     from pellucid.errors import PellucidError
     from pellucid.finetuning.answers import held_out_answers
     from pellucid.finetuning.tasks import number_words
@@ -62,14 +62,14 @@ def run(args: argparse.Namespace) -> int:
         raise PellucidError(f"{out} exists: choose another --out")
 
     console.rule("[bold]1. Training: expose it to lots of text")
-    text = args.text or list(python_prose())
-    named = ", ".join(map(shown_path, args.text or ())) or "the documentation that comes with Python"
+    text = args.text or list(story_books())
+    named = ", ".join(map(shown_path, args.text or ())) or ", ".join(book.name for book in text)
     console.print(Text(f"text: {named}"))
     with RunDisplay(console=console) as live, stop_on_signals(live) as stop_requested:
         stop = Deadline(stop_requested, args.seconds)
         trained = train(
             text, out / "run", preset="tiny", minutes=args.seconds / 60, seed=args.seed,
-            prompt=None if args.text else "The function returns", observers=[live], stop=stop,
+            prompt=None if args.text else PROMPT, observers=[live], stop=stop,
         )  # fmt: skip
     if not trained.finished and stop_requested():
         return finish_run(trained, json=args.json)

@@ -36,7 +36,7 @@ class Muon(torch.optim.Muon):
     def step(self, closure: Any = None) -> Any:
         """One update of all matrices."""
         if self.matmul_dtype == "bfloat16":
-            return super().step(closure)
+            return super().step(closure)  # type: ignore[no-untyped-call]
         assert closure is None
         for group in self.param_groups:
             for p in group["params"]:
