@@ -23,10 +23,9 @@ METHODS = {"read_text", "read_bytes", "fromfile", "loadtxt", "genfromtxt"}
 FUNCTIONS = {"open", "io.open", "io.FileIO", "np.load", "np.memmap"}
 # What else may open a file to read it, and why.
 ALLOWED = {
-    "files.py": "it is `reading` itself",
+    "files.py": "it is `reading` itself", "locks.py": "files without content, opened without following links",
     "corpus/documents.py": "text of the user's own, of which `corpus.utf8` has seen that it is a file",
     "corpus/utf8.py": "the same",
-    "corpus/prose.py": "sources of the Python that runs",
     "corpus/shards.py": "memmap, of a file whose kind and size were checked",
     "finetuning/example_files.py": "examples that a user names, which may come through a FIFO; a run's are opened by `reading`",
     "resources.py": "what the kernel says",

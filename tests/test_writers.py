@@ -9,7 +9,7 @@ import pytest
 
 
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "pellucid"
-WRITERS = ("files.py", "folders.py")
+WRITERS = ("files.py", "folders.py", "locks.py")
 WRITING_MODE = re.compile(r"[rwxabtU+]*[wxa+][rwxabtU+]*")
 METHODS = {
     "write_text", "write_bytes", "rename", "symlink_to", "hardlink_to", "tofile", "save_file", "serialize_file",
@@ -93,7 +93,7 @@ s.replace("a", "b"); config.replace(n=1); shutil.rmtree(p); film.save(p); cache.
     assert not list(writes(ast.parse(reading)))
 
 
-def test_only_two_files_write() -> None:
+def test_only_these_files_write() -> None:
     found: dict[str, set[str]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()

@@ -28,7 +28,6 @@ from pellucid.arguments import path_of
 from pellucid.errors import PellucidError
 
 
-LOCK = ".lock"
 UNFINISHED = ".part"  # ending of the names of files and folders that are being written
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # from a file system that cannot flush a folder
 # What to do where there is no room for a file.
@@ -36,10 +35,7 @@ MAKE_ROOM = {
     errno.ENOSPC: "make room on its disk", errno.EDQUOT: "make room in your quota of its disk",
     errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
 }  # fmt: skip
-NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # from a file system that has no locks
 READER_WAIT = 20  # seconds
-_HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # from a lock that another process holds
-_PROBED = 0.02  # seconds after which a lock that only a probe held is free
 _MAX_LINKS = 40  # Linux follows as many
 
 
@@ -113,7 +109,7 @@ def make_folder(path: Path) -> None:
 
 def create(path: Path) -> BinaryIO:
     """Opens a new file for writing. Raises FileExistsError where there is anything of that name, a link included."""
-    return cast(BinaryIO, open(path, "xb", opener=_without_following))
+    return cast(BinaryIO, open(path, "xb", opener=open_without_following))
 
 
 def appending(path: Path) -> BinaryIO:
@@ -127,7 +123,7 @@ def appending(path: Path) -> BinaryIO:
         if not isinstance(place, Path):
             os.close(place)
             raise OSError(errno.EINVAL, "it is not a regular file")
-        return cast(BinaryIO, open(place, "ab", opener=_without_following))
+        return cast(BinaryIO, open(place, "ab", opener=open_without_following))
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -145,7 +141,7 @@ def updating(path: Path) -> BinaryIO:
     """Opens a regular file to read it and to write into it. Raises OSError where there is none, or a link of its name."""
     if not stat.S_ISREG(os.lstat(path).st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-    return cast(BinaryIO, open(path, "r+b", opener=_without_following))
+    return cast(BinaryIO, open(path, "r+b", opener=open_without_following))
 
 
 def scratch_file(path: Path | str, *, what: str = "") -> BinaryIO:
@@ -246,7 +242,7 @@ def temporary_name() -> str:
     return f".pellucid-{os.urandom(8).hex()}{UNFINISHED}"
 
 
-def _without_following(path: str, flags: int) -> int:
+def open_without_following(path: str, flags: int) -> int:
     """An opener that does not follow a symbolic link of that name, on systems with O_NOFOLLOW."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
@@ -351,56 +347,3 @@ def sha256(path: Path) -> str:
     """Hex digest of a file, read in pieces."""
     with reading(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _lock(file: BinaryIO) -> None:
-    """Takes the lock of an open file, without waiting. Raises OSError where it is held, or cannot be."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def is_locked(folder: Path) -> bool | None:
-    """Whether a process holds the lock of a folder (`locked`); None where that cannot be known, as without locks."""
-    try:
-        with open(folder / LOCK, "r+b", opener=_without_following) as file:
-            try:
-                _lock(file)  # closing the file releases it
-            except OSError as error:
-                return True if error.errno in _HELD else None
-    except FileNotFoundError:
-        return False
-    except OSError:  # of opening it
-        return None
-    return False
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Locks a folder for this process. The system releases the lock when the process ends, however it ends.
-
-    Where the file system has no locks (some networks') there is a warning instead.
-
-    Raises:
-        PellucidError: another process holds it.
-    """
-    with open(folder / LOCK, "a+b", opener=_without_following) as file:
-        try:
-            try:
-                _lock(file)
-            except OSError:
-                time.sleep(_PROBED)  # `is_locked` of another process may have held it for an instant
-                _lock(file)
-        except OSError as error:
-            if error.errno in NO_LOCKS:
-                import warnings
-
-                warnings.warn(f"{folder} is on a file system without locks: let no second process use it", stacklevel=3)
-            else:
-                raise PellucidError(f"{folder} is in use by another process: wait for it, or stop it") from None
-        yield

@@ -9,9 +9,10 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from pellucid.cli.display import end_of_prompt
-from pellucid.cli.reports import print_table
+from pellucid.cli.reports import print_answers
 from pellucid.cli.token_lines import print_tokens
 from pellucid.engine.completion import Token
+from pellucid.finetuning.answers import AnsweredExample
 from pellucid.text.graphemes import columns
 
 
@@ -38,8 +39,9 @@ def test_probabilities_stand_in_one_column_whatever_the_token() -> None:
 
 
 def test_tables_keep_their_columns() -> None:
-    rows = [(text, "BEFORE", "после", i % 2 == 0) for i, text in enumerate(PIECES[:5])]
-    heading, *lines = lines_of(lambda console: print_table(console, rows))
+    rows = [AnsweredExample(prompt=text, expected=text, before="BEFORE", after="после") for text in PIECES[:5]]
+    run = cast(Any, SimpleNamespace(answers=None))
+    heading, *lines = lines_of(lambda console: print_answers(console, rows, run))
     assert {cell_len(line[: line.index("BEFORE")]) for line in lines} == {heading.index("before")}
 
 

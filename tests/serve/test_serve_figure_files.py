@@ -17,7 +17,7 @@ import pellucid
 from pellucid.draw.backends import raster
 from pellucid.draw.backends.save import content
 from pellucid.errors import PellucidError
-from pellucid.files import is_locked, locked
+from pellucid.locks import is_locked, locked
 from pellucid.serve import Studio
 from pellucid.serve.studio import figures
 from pellucid.serve.studio.figure_files import MAX_WAITING, MEDIA_TYPES

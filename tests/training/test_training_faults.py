@@ -11,12 +11,13 @@ import pellucid
 from pellucid import Example
 from pellucid.corpus import Document
 from pellucid.errors import PellucidError
-from pellucid.files import locked, write_whole
+from pellucid.files import write_whole
 from pellucid.finetuning.tasks import number_words
 from pellucid.generation.model import GPT
 from pellucid.gpt.arrangements import alternating
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.loss import IGNORE
+from pellucid.locks import locked
 from pellucid.text import Tokenizer, train_tokenizer
 from pellucid.training import checkpoint
 from pellucid.training.checkpoint import KeptModel

@@ -17,8 +17,8 @@ from pellucid.cli.display import RunDisplay
 from pellucid.corpus import Document, documents, encoder
 from pellucid.corpus.build import ENCODING, INDEXING, TRAINING
 from pellucid.errors import PellucidError
-from pellucid.files import locked
 from pellucid.gpt.config import GPTConfig
+from pellucid.locks import locked
 from pellucid.runs.files import RUN_FILE
 from pellucid.training.prepare import DRAFT, new_run
 

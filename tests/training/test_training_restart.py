@@ -24,7 +24,7 @@ import pellucid
 from pellucid import Example, events
 from pellucid.corpus import Document
 from pellucid.errors import PellucidError
-from pellucid.files import locked
+from pellucid.locks import locked
 from pellucid.text import train_tokenizer
 
 

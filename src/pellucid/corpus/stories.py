@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pellucid.corpus.documents import Document
 from pellucid.errors import PellucidError
+from pellucid.files import reading
 
 
 STORIES = Path(__file__).parent.parent / "assets" / "stories.jsonl.bz2"  # written by tools/stories.py
@@ -23,7 +24,8 @@ def story_books() -> Iterator[Document]:
         import bz2
     except ImportError:
         raise PellucidError("this Python has no bz2, which reads the story books: name a text of your own") from None
-    with bz2.open(STORIES, "rt", encoding="utf-8") as file:
-        for line in file:
-            book = json.loads(line)
-            yield Document(book["title"], book["text"])
+    with reading(STORIES) as file:
+        lines = bz2.decompress(file.read()).decode("utf-8").splitlines()
+    for line in lines:
+        book = json.loads(line)
+        yield Document(book["title"], book["text"])

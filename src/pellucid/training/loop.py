@@ -19,9 +19,9 @@ from pellucid import events
 from pellucid.engine.completion import Completion
 from pellucid.errors import PellucidError
 from pellucid.events import Observer, emit
-from pellucid.files import locked
 from pellucid.generation.model import GPT
 from pellucid.hashing import mix
+from pellucid.locks import locked
 from pellucid.runs.files import BEST, METRICS
 from pellucid.runs.metrics import MetricsWriter
 from pellucid.runs.plan import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLE_TOP_P, Plan

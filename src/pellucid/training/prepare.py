@@ -10,9 +10,10 @@ from pellucid.corpus.build import ENCODING, build_corpus, partial_directory
 from pellucid.corpus.documents import Source
 from pellucid.errors import PellucidError
 from pellucid.events import Observer, emit
-from pellucid.files import LOCK, cannot_write, locked, sync_folder
+from pellucid.files import cannot_write, sync_folder
 from pellucid.folders import move_contents
 from pellucid.gpt.config import GPTConfig
+from pellucid.locks import LOCK, locked
 from pellucid.runs.files import CORPUS, RUN_FILE
 from pellucid.text import Tokenizer, r50k
 

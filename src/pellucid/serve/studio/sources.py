@@ -10,11 +10,12 @@ from pathlib import Path
 
 from pellucid.arguments import path_of, shown
 from pellucid.errors import PellucidError
-from pellucid.files import is_locked, reading
+from pellucid.files import reading
 from pellucid.formats.hf_config import read_config
 from pellucid.generation.resolve import ASSETS, DEFAULT
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import CONFIG
+from pellucid.locks import is_locked
 from pellucid.record import SUFFIX, Record, check, open_record
 from pellucid.runs.files import HELD_OUT_EXAMPLES, METRICS, MODEL, RUN_FILE
 from pellucid.serve.http.ranges import Content
