@@ -27,9 +27,9 @@ from typing import Any
 import torch
 
 from pellucid.corpus import open_corpus
-from pellucid.files import locked
 from pellucid.generation.model import GPT
 from pellucid.gpt.config import GPTConfig
+from pellucid.locks import locked
 from pellucid.text import Tokenizer
 from pellucid.training.memory_limit import retain_freed_memory
 from pellucid.training.placement import has_operators

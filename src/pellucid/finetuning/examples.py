@@ -102,7 +102,7 @@ class ExampleBatches:
             with torch.inference_mode():
                 hidden = model.hidden(ids)[targets != IGNORE]  # (n, E) of the n targets, row by row
                 parts = torch.split(hidden, max(1, CHUNK_VALUES // model.config.vocab_size))
-                likeliest = torch.cat([model.logits(part).argmax(-1) for part in parts]).tolist()
+                likeliest = torch.cat([model.logits(part).argmax(-1) for part in parts]).cpu().tolist()
             for row, (wanted, first) in enumerate(chosen, start=start):
                 found, likeliest = likeliest[: len(wanted) - first], likeliest[len(wanted) - first :]
                 right += found[:-1] == wanted[first:-1] and self._ends(found[-1], one_line=self.one_line[row])
