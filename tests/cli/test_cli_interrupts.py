@@ -17,7 +17,7 @@ import pellucid
 from pellucid.cli.streams import GuardedStream, UnreadPipe
 
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it has other signals and pipes")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(sys.platform == "win32", reason="it has other signals and pipes")]
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 LIMIT = 40.0  # seconds, after which a process that a signal does not end is taken for one that never ends
 
@@ -116,7 +116,6 @@ def test_a_display_stops_waiting_for_a_reader() -> None:
     os.close(reading)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("blocked", [{1}, {1, 2}])
 def test_a_run_whose_display_nobody_reads_saves(tmp_path: Path, blocked: set[int]) -> None:
     """The pipe is full when steps are being taken: the run waits; a signal makes it save and end."""

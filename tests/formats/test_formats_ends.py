@@ -49,6 +49,7 @@ def state(path: Path, config: Any, generation: Any) -> None:
         (path / GENERATION).write_text(json.dumps({} if generation == "gone" else {"eos_token_id": generation}))
 
 
+@pytest.mark.long
 @cases(12)
 @given(data=st.data())
 def test_generation_stops_at_any_end_as_in_transformers(place: Place, data: st.DataObject) -> None:

@@ -25,6 +25,9 @@ from pellucid.serve.studio.long_prompt import fitting_end
 from pellucid.text.tokenizer import Tokenizer
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def tale(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("files") / "tale.pellucid"
@@ -43,7 +46,7 @@ def address(kind: str, width: int = 480) -> str:
 
 
 @pytest.mark.parametrize(
-    "kind", ["svg", "png", "html", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("gif", "webp"))]
+    "kind", ["svg", "png", "html", "gif", "webp"]
 )
 def test_a_file_is_what_film_save_writes(studio: Studio, tale: Path, kind: str) -> None:
     answer = ask(studio, address(kind))

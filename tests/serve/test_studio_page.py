@@ -26,6 +26,9 @@ from pellucid.serve.studio.generate_request import parse_generate_request
 from pellucid.text import piece
 
 
+pytestmark = pytest.mark.long
+
+
 HOSTILE = b"<img src=x onerror=alert(1)><script>alert(2)</script>"
 LONG = pellucid.GPTConfig(vocab_size=300, n_ctx=256, n_layers=12, d_model=24, n_heads=3)
 
@@ -187,7 +190,6 @@ def test_a_run_that_cannot_be_read_is_listed_with_the_reason(page: Any, folder: 
         page.get_by_role("link", name="torn/training.pellucid").first.wait_for()
 
 
-@pytest.mark.long
 def test_a_long_record_stays_light(page: Any, studio: Studio) -> None:
     page.goto(f"{studio.url}#/record/record-3/150/12")
     chosen(page).wait_for()
@@ -234,7 +236,6 @@ def test_a_prompt_is_answered_token_by_token_and_then_inspected(page: Any, studi
     page.get_by_role("link", name="written here by").first.wait_for()
 
 
-@pytest.mark.long
 def test_the_form_has_an_input_for_each_row_of_the_table(page: Any, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of every type, added before the server starts: the form shows them, and what it sends the server parses."""
     rows = (
@@ -294,7 +295,6 @@ def test_the_form_has_an_input_for_each_row_of_the_table(page: Any, tiny_run: Pa
         assert page.get_by_label("Typical mass").get_attribute("aria-invalid") == "true" and len(bodies) == 2
 
 
-@pytest.mark.long
 def test_plain_answers_of_two_pages_at_once(browser: Any, studio: Studio, folder: Path) -> None:
     """They show text and tokens, and no record is made of them; by keyboard, on a phone."""
     model, before = pellucid.load(folder / "run"), studio.catalog._count
@@ -338,7 +338,6 @@ def test_a_run_is_followed_while_it_writes(page: Any, studio: Studio, folder: Pa
     assert "to 1.25 nats" in page.locator("figure svg").get_attribute("aria-label")
 
 
-@pytest.mark.long
 def test_texts_of_a_record_are_never_markup(page: Any, studio: Studio) -> None:
     page.goto(studio.url)
     page.get_by_text("<img src=x onerror=alert(1)>").first.wait_for()
@@ -380,7 +379,6 @@ def test_a_page_without_a_server(page: Any, folder: Path, tmp_path: Path) -> Non
         write_page(tmp_path / "no" / "where.html", [folder / "tale.pellucid"])
 
 
-@pytest.mark.long
 def test_every_page_fits_a_phone(page: Any, studio: Studio) -> None:
     width = 360
     page.set_viewport_size({"width": width, "height": 700})

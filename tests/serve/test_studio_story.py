@@ -15,6 +15,9 @@ from pellucid.serve import Studio
 from pellucid.serve.studio.folder import draw_folder
 
 
+pytestmark = pytest.mark.long
+
+
 ROOT = Path(__file__).resolve().parents[2]
 TITLES = ("1. Train", "2. Write", "3. Look inside", "4. Prime", "5. Fine-tune")
 SCRIPTS = "你好，世界 🙂 مرحبا the fox"
@@ -131,7 +134,6 @@ FOCUSED = """() => {
 }"""
 
 
-@pytest.mark.long
 def test_story_ask_compare_and_save_by_keyboard_alone(browser: Any, studio: Studio, tmp_path: Path) -> None:
     """On a phone, with less motion asked for."""
 
@@ -197,7 +199,6 @@ def test_story_ask_compare_and_save_by_keyboard_alone(browser: Any, studio: Stud
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("width", [360, 1200])
 def test_axe_core_finds_nothing_serious(browser: Any, studio: Studio, width: int) -> None:
     script = ROOT / "studio" / "node_modules" / "axe-core" / "axe.min.js"
@@ -243,7 +244,6 @@ COVERED = """() => {
 }"""
 
 
-@pytest.mark.long
 def test_nothing_is_covered_on_a_phone(page: Any, studio: Studio) -> None:
     page.set_viewport_size({"width": 360, "height": 640})
     record = next(one["id"] for one in ask(studio, "/api/sources").json()["records"] if one.get("kind") == "generation")
@@ -260,7 +260,6 @@ def test_nothing_is_covered_on_a_phone(page: Any, studio: Studio) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, place
 
 
-@pytest.mark.long
 def test_the_static_page_is_the_same_story(page: Any, folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
