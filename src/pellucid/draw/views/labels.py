@@ -63,12 +63,16 @@ def three_digits(value: float) -> str:
     if value == 0:
         return "0"
     if abs(value) < 1e-4:
-        digits, exponent = f"{value:.2e}".split("e")
-        return f"{digits} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+        return _scientific(value)
     text = f"{value:.{max(2 - floor(log10(abs(value))), 0)}f}"
     if len(text.replace(".", "").lstrip("-0")) > 3 and "." in text:  # 9.996 became 10.00
         text = text[:-1].rstrip(".")
     return text
+
+
+def _scientific(value: float) -> str:
+    digits, exponent = f"{value:.2e}".split("e")
+    return f"{digits} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
 
 
 def power(value: float) -> str:
@@ -102,6 +106,5 @@ def four_digits(value: float) -> str:
     if size == 0:
         return "0"
     if not 1e-3 <= size < 9_999_999.5:
-        digits, exponent = f"{size:.2e}".split("e")
-        return f"{sign}{digits} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+        return sign + _scientific(size)
     return f"{sign}{size:,.{max(3 - floor(log10(size)), 0)}f}"
