@@ -23,6 +23,7 @@ from pellucid.serve import Studio
 from pellucid.serve.studio import generation as generating
 from pellucid.serve.studio.generate_request import parse_generate_request
 from pellucid.serve.studio.generation import CompletionService, CompletionStream
+from pellucid.serve.studio.loaded_model import ClosingError, in_thread
 from pellucid.serve.studio.sources import SourceCatalog
 
 
@@ -302,6 +303,43 @@ def test_another_model_is_loaded_when_the_last_one_is_unused(tiny_run: Path, tmp
             await service.start(json.dumps({"model": "model-1", "record": False}).encode())
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("record", [False, True])
+@pytest.mark.parametrize("moment", range(3))
+def test_a_server_that_closes_at_any_moment_of_a_request_says_so(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, moment: int, record: bool
+) -> None:
+    """moment: how many pieces of the request's work in threads are done when the server begins to close."""
+
+    async def run() -> None:
+        service, done = CompletionService(SourceCatalog([tiny_run])), 0
+
+        def close_at_the_moment() -> None:
+            if done == moment:
+                service.end_streams()
+                service.close()
+
+        async def counted(function: Any) -> Any:
+            nonlocal done
+            result = await in_thread(function)
+            done += 1
+            close_at_the_moment()
+            return result
+
+        monkeypatch.setattr(generating, "in_thread", counted)
+        close_at_the_moment()
+        body = {"model": "model-1", "prompt": "the", "max_tokens": 3, "record": record}
+        try:
+            stream = await service.start(json.dumps(body).encode())
+        except ClosingError:
+            return
+        assert record and moment > 0, "a plain request has two such pieces, a recorded one has one, before it is answered"
+        service.end_streams()
+        service.close()
+        assert [event async for event in stream][-1].startswith((b"event: done", b"event: error"))
+
+    asyncio.run(asyncio.wait_for(run(), 60))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one child alone")

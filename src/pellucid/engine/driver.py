@@ -28,11 +28,17 @@ from pellucid.errors import PellucidError
 
 
 MAX_REQUESTS = 1024  # a choice: requests that are waiting or running at once
-_CLOSED = "the engine is closed: nothing can be submitted any more"
 
 
 class QueueFullError(PellucidError):
     """Too many requests are waiting or running already: try again later."""
+
+
+class DriverClosedError(PellucidError):
+    """A request came after `EngineDriver.close`."""
+
+    def __init__(self) -> None:
+        super().__init__("the engine is closed: nothing can be submitted any more")
 
 
 class EngineDriver:
@@ -65,7 +71,8 @@ class EngineDriver:
         """Queues a request. One that the model cannot process is refused here.
 
         Raises:
-            PellucidError: as `Engine.submit`, or the driver is closed. QueueFullError: too many requests are unfinished.
+            PellucidError: as `Engine.submit`. DriverClosedError: the driver is closed. QueueFullError: too many requests are
+                unfinished.
         """
         engine = self._engine
         group = SequenceGroup(request, engine.runner.config, engine.tokenizer, engine.end_of_text)
@@ -73,7 +80,7 @@ class EngineDriver:
         job = DriverJob(group)
         with self._lock:
             if self._closed:
-                raise PellucidError(_CLOSED)
+                raise DriverClosedError
             with self._count_lock:
                 if self._unfinished >= self._max_requests:
                     raise QueueFullError(f"{self._unfinished} requests are waiting or running already: try again later")

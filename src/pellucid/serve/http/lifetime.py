@@ -61,6 +61,8 @@ class RequestLifetimeMiddleware:
 
         async def sent(message: Message) -> None:
             nonlocal begun
+            if not begun and self._closing.is_set():  # 503 is the response: until this task is cancelled, nothing else is sent
+                await asyncio.wait({left})
             begun = True
             if transport.is_closing():  # the task is about to be cancelled
                 await asyncio.wait({left})

@@ -22,7 +22,7 @@ from pellucid.runtime.runner import ONE_THREAD
 from pellucid.serve import wire
 from pellucid.serve.http.lifetime import CLOSING
 from pellucid.serve.studio.generate_request import ParsedRequest, parse_generate_request
-from pellucid.serve.studio.loaded_model import MAX_CONCURRENT, BusyError, ModelCache, in_thread
+from pellucid.serve.studio.loaded_model import MAX_CONCURRENT, BusyError, ClosingError, ModelCache, in_thread
 from pellucid.serve.studio.long_prompt import with_fitting
 from pellucid.serve.studio.sources import SourceCatalog
 
@@ -107,7 +107,8 @@ class CompletionService:
         """Starts a completion as soon as it may run. Errors of the request are raised here, before anything is sent.
 
         Raises:
-            PellucidError: the request is not valid (400). BusyError: too many are waiting or running (429).
+            PellucidError: the request is not valid (400). BusyError: too many are waiting or running (429). ClosingError: the
+                server is closing (503).
         """
         parsed = parse_generate_request(body)
         source, title = self._catalog.model(parsed.model)
@@ -145,6 +146,8 @@ class CompletionService:
         self, parsed: ParsedRequest, source: str | Path, stream: CompletionStream, started: "asyncio.Future[None]"
     ) -> None:
         """Submits the request and forwards its tokens. An error before that is raised where `started` is awaited."""
+        from pellucid.engine.driver import DriverClosedError
+
         try:
             async with self._models.use(parsed.model, source) as loaded:
                 shown = min(_TOP_TOKENS, loaded.model.config.vocab_size)
@@ -153,6 +156,8 @@ class CompletionService:
                 driver = await in_thread(loaded.driver)
                 try:
                     handle = driver.submit(request)
+                except DriverClosedError:  # the server began to close since `driver` returned
+                    raise ClosingError from None
                 except PellucidError as error:
                     raise with_fitting(error, loaded.model, parsed) from None
                 started.set_result(None)
