@@ -3,8 +3,9 @@
     python tools/strings.py              adds missing texts to each file with the translation "", drops those that are gone
     python tools/strings.py --check      exit 1 if a text is missing, untranslated or gone, or has other placeholders (CI)
 
-A text is the literal first argument of `tr(...)` or `mark(...)`, or the second and third of `plural(...)`, in Python and
-TypeScript alike, or the meaning or unit of a chunk in the schema of records.
+A text is the literal first argument of `tr(...)` or `mark(...)`, the second and third of `plural(...)`, the noun of
+`counted(...)` after a count, in both numbers, in Python and TypeScript alike, or the meaning or unit of a chunk in the schema
+of records.
 """
 
 import argparse
@@ -21,8 +22,9 @@ from pellucid.record.schema import SCHEMA
 
 ROOT = Path(__file__).resolve().parent.parent
 LANGUAGES = ROOT / "src/pellucid/languages"
-ARGUMENTS = {"tr": slice(0, 1), "mark": slice(0, 1), "plural": slice(1, 3)}  # which of a call's arguments are texts
-_CALL = re.compile(r"\b(tr|mark|plural)\(")
+# Which of a call's arguments are texts.
+ARGUMENTS = {"tr": slice(0, 1), "mark": slice(0, 1), "plural": slice(1, 3), "counted": slice(1, 2)}
+_CALL = re.compile(r"\b(tr|mark|plural|counted)\(")
 _LITERAL = re.compile(r'\s*("(?:[^"\\\n]|\\.)*")\s*([,)])')
 
 
@@ -36,7 +38,12 @@ def python_texts(source: str, name: str) -> Iterator[str]:
                 if name.endswith("languages/translate.py"):
                     continue
                 sys.exit(f"{name}:{node.lineno}: {node.func.id}() takes a literal: {ast.unparse(argument)}")
-            yield argument.value
+            yield from forms(node.func.id, argument.value)
+
+
+def forms(function: str, literal: str) -> tuple[str, ...]:
+    """The texts that a literal argument stands for."""
+    return (f"{{count:,}} {literal}", f"{{count:,}} {literal}s") if function == "counted" else (literal,)
 
 
 def typescript_texts(source: str, name: str) -> Iterator[str]:
@@ -49,10 +56,10 @@ def typescript_texts(source: str, name: str) -> Iterator[str]:
         for _ in range(wanted.stop - wanted.start):
             literal = _LITERAL.match(source, at)
             if literal is None:
-                if call[1] == "plural":
-                    sys.exit(f"{name}: plural() takes two literals: {source[call.start() : call.start() + 60]!r}")
+                if call[1] in ("plural", "counted"):
+                    sys.exit(f"{name}: {call[1]}() takes literals: {source[call.start() : call.start() + 60]!r}")
                 break
-            yield json.loads(literal[1])
+            yield from forms(call[1], json.loads(literal[1]))
             at = literal.end()
 
 

@@ -38,6 +38,15 @@ def plural(count: int, one: str, many: str, /, **values: object) -> str:
     return tr(one if count == 1 else many, count=count, **values)
 
 
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: "1 step", "1,200 steps". In other languages the translation of "{count:,} step" or "... steps".
+
+    Args:
+        noun: a literal that takes an s in the plural; for others see `plural`.
+    """
+    return tr("{count:,} " + noun + ("" if count == 1 else "s"), count=count)
+
+
 def mark(text: str) -> str:
     """The text itself: marks an English literal that is translated where it is shown, such as a row of a table."""
     return text

@@ -15,8 +15,9 @@ from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.nodes import Node, Path, Rect, Shows, Text
 from pellucid.draw.views.context import ContextView, PatternRow
-from pellucid.draw.views.labels import counted, percent
+from pellucid.draw.views.labels import percent
 from pellucid.gpt.pattern import Dense
+from pellucid.languages import counted
 
 
 LEAST_TOKEN = 30.0  # a token is written over its position where positions are at least this wide

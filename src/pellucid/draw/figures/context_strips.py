@@ -9,8 +9,8 @@ from pellucid.draw.film import palette
 from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.nodes import Image, Matrix, Node, Path, Rect, Shows, Text
 from pellucid.draw.views.context import ContextView, PatternRow
-from pellucid.draw.views.labels import counted
 from pellucid.draw.views.model_parts import block_name
+from pellucid.languages import counted
 
 
 FREE, THERE, READ = 0, 70, 190  # codes of the sequential palette: no token yet, a token that is not read, one that is read

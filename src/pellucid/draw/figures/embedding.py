@@ -18,7 +18,8 @@ from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.nodes import Group, Node, Rect, Shows, Text
 from pellucid.draw.views.embedding import EmbeddingView
-from pellucid.draw.views.labels import counted, percent, three_digits
+from pellucid.draw.views.labels import percent, three_digits
+from pellucid.languages import counted
 
 
 FIRST_NUMBERS = 3  # that are written beside a vector

@@ -18,8 +18,9 @@ from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.nodes import Gradient, Group, Node, Rect, Shows, Text, given
 from pellucid.draw.views.finetuning import FinetuningView
-from pellucid.draw.views.labels import counted, percent, readable, start_of
+from pellucid.draw.views.labels import percent, readable, start_of
 from pellucid.draw.views.model_parts import SHORT, matrix_name
+from pellucid.languages import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +116,7 @@ def _frame(view: FinetuningView, layout: _Layout) -> list[Node]:
         counts = f"{examples}, {steps} of {view.batch:,}"
         if text_width(counts, sheet.small) > task.w:
             counts = f"{examples}, {steps}"
-    each = counted(view.batch, "example" if view.answers else "window")
+    each = counted(view.batch, "example") if view.answers else counted(view.batch, "window")
     lines.append((counts, palette.QUIET, f"{steps}, each of {each}"))
     size, pitch = sheet.small, task.h / len(lines)
     for i, (words, ink, label) in enumerate(lines):

@@ -14,8 +14,9 @@ from pellucid.draw.figures import one_parameter_panels as panels
 from pellucid.draw.figures.one_parameter_panels import FitTransitions
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.nodes import given
-from pellucid.draw.views.labels import counted, four_digits, percent
+from pellucid.draw.views.labels import four_digits, percent
 from pellucid.draw.views.one_parameter import STEPS, OneParameterView
+from pellucid.languages import counted
 
 
 TITLE = "A model with one number"

@@ -14,9 +14,10 @@ from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Gradient, Group, Node, Rect, Shows, Text
-from pellucid.draw.views.labels import counted, end_of, in_seconds, percent, start_of, three_digits
+from pellucid.draw.views.labels import end_of, in_seconds, percent, start_of, three_digits
 from pellucid.draw.views.model_parts import block_name
 from pellucid.draw.views.overview import OverviewView
+from pellucid.languages import counted
 
 
 JUMPS = 9  # in which the blocks light up while the prompt is read

@@ -15,10 +15,11 @@ from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Gradient, Image, Node, Rect, Shows, Text, given
-from pellucid.draw.views.labels import counted, in_short, three_digits
+from pellucid.draw.views.labels import in_short, three_digits
 from pellucid.draw.views.model_parts import BRIEF, MATRICES, SHORT, block_name
 from pellucid.draw.views.parameters import EMBEDDINGS, OUTSIDE, ParametersView
 from pellucid.gpt.config import GPTConfig
+from pellucid.languages import counted
 
 
 STRONG = ("#8d6fd1", "#d15c9c", "#e5a04c")  # the gradient of what is trained, dark enough for a thin frame

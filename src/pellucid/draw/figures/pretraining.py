@@ -19,9 +19,10 @@ from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import text_width, wrap
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Group, Node, Path, Rect, Shows, Text
-from pellucid.draw.views.labels import counted, in_short, power, readable, start_of
+from pellucid.draw.views.labels import in_short, power, readable, start_of
 from pellucid.draw.views.pretraining import PretrainingView, TextSample
 from pellucid.draw.views.training import GPT3_FLOPS, TrainingHistory
+from pellucid.languages import counted
 
 
 MOVES, RESTS = 1.4, 3.6  # seconds of each segment

@@ -27,9 +27,10 @@ from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.font import text_width
 from pellucid.draw.film.nodes import Node, Path, Rect, Shows, Text
-from pellucid.draw.views.labels import counted, percent, start_of, three_digits
+from pellucid.draw.views.labels import percent, start_of, three_digits
 from pellucid.draw.views.model_parts import block_name
 from pellucid.draw.views.priming import PrimedPrompt, PrimingView
+from pellucid.languages import counted
 
 
 PANELS = 3  # numbers of examples that are drawn in full

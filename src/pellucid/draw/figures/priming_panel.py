@@ -17,9 +17,10 @@ from pellucid.draw.film import palette
 from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Group, Image, Node, Number, Rect, Shows, Text
-from pellucid.draw.views.labels import counted, percent, three_digits
+from pellucid.draw.views.labels import percent, three_digits
 from pellucid.draw.views.model_parts import block_name
 from pellucid.draw.views.priming import PrimedPrompt, PrimingView
+from pellucid.languages import counted
 
 
 ROW_GAP, PANEL_GAP = 3.0, 14.0

@@ -11,9 +11,10 @@ from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Group, Node, Rect, Shows, Text
-from pellucid.draw.views.labels import counted, in_seconds, percent, three_digits
+from pellucid.draw.views.labels import in_seconds, percent, three_digits
 from pellucid.draw.views.model_parts import block_name, level_name
 from pellucid.draw.views.stack import StackView
+from pellucid.languages import counted
 
 
 JUMPS = 9  # in which the vector climbs

@@ -15,9 +15,10 @@ from pellucid.draw.figures import step_grids as grids
 from pellucid.draw.figures import step_panels as panels
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.nodes import Node
-from pellucid.draw.views.labels import counted, percent
+from pellucid.draw.views.labels import percent
 from pellucid.draw.views.model_parts import matrix_name
 from pellucid.draw.views.step import StepView, TrainingExample
+from pellucid.languages import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,11 +86,6 @@ def power(value: float) -> str:
     return f"{digits} × 10{str(exponent).translate(SUPERSCRIPTS)}"
 
 
-def counted(count: int, noun: str) -> str:
-    """A count with its noun: "1 step", "1,200 steps"."""
-    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def readable(text: str) -> str:
     """A text for a picture: line ends and control characters are made visible; spaces stay, and joiners between characters."""
     return "".join(cluster if is_joined(cluster) else _visible(cluster) for cluster in graphemes(text))
