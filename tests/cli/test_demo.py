@@ -1,19 +1,24 @@
 """The demo from start to end, on little text and in little time."""
 
 import json
+import random
+import string
 from pathlib import Path
 
 import pytest
 
 import pellucid
-from pellucid.cli import demo, main
+from pellucid.cli import demo_chapters, main
+from pellucid.corpus import Document
+from pellucid.draw.figures import FIGURES
+from pellucid.languages import language
 
 
 @pytest.mark.long
 def test_the_demo_leaves_what_it_promises(
     stories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "FINETUNE_SECONDS", 2.0)
+    monkeypatch.setitem(demo_chapters.FINETUNING, "steps", 2)
     out = tmp_path / "my [bold] demo"  # a name that is neither markup nor one shell word
     assert main(["demo", "--text", str(stories), "--seconds", "5", "--out", str(out), "--no-serve", "--json"]) == 0
     printed = capsys.readouterr()
@@ -22,8 +27,12 @@ def test_the_demo_leaves_what_it_promises(
     assert told["trained"]["run"] == str(out / "run")
     assert told["tuned"]["examples"] == 100
     assert 0 <= told["tuned"]["right_before"] <= 100
-    for heading in ("1. Training", "2. Generating", "3. Fine-tuning", "4. Seen through", "5. Yours"):
+    for heading in ("1. Training", "2. Writing", "3. Looking inside", "4. Priming", "5. Fine-tuning", "The pictures", "Yours"):
         assert heading in printed.err
+    drawn = {path.stem for path in (out / "figures").glob("*.svg")}
+    assert drawn >= set(FIGURES), "a figure of the article is missing"
+    for record in ("tale.pellucid", "priming.pellucid", "run/training.pellucid", "tuned/finetuning.pellucid"):
+        assert main(["verify", str(out / record)]) == 0, record
     assert f"pellucid generate -m '{out / 'run'}'" in printed.err
     summary = (out / "summary.md").read_text(encoding="utf-8")
     assert "| 777 => |" in summary or "numbers that it was not trained on" in summary
@@ -32,21 +41,37 @@ def test_the_demo_leaves_what_it_promises(
     assert (out / "tuned" / "base" / "model.safetensors").exists()
 
 
+def test_a_text_that_is_learned_by_heart_is_a_lesson(tmp_path: Path) -> None:
+    letters = "".join(random.Random(0).choices(string.ascii_lowercase, k=600))  # nothing in it tells how it goes on
+    config = pellucid.GPTConfig(n_layers=1, d_model=32, n_heads=2, n_ctx=16, vocab_size=300)
+
+    def trained(name: str, text: str, steps: int) -> pellucid.Run:
+        return pellucid.train(
+            [Document(name, text)], tmp_path / name, config=config, steps=steps, batch_tokens=128, learning_rate=0.02,
+            record=False,
+        )  # fmt: skip
+
+    short = trained("short", letters, 80)
+    first, second = demo_chapters.overfitting_lesson(short)
+    assert "times. On it the loss fell to" in first and "overfitting" in second
+    with language("zh"):
+        assert "过拟合" in demo_chapters.overfitting_lesson(short)[1]
+    assert demo_chapters.overfitting_lesson(trained("long", letters * 40, 2)) == []
+
+
 def test_a_demo_that_cannot_start_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "--text", "missing.txt"]) == 1
-    assert capsys.readouterr().err == (
-        "pellucid: there is no file or folder 'missing.txt'\n"
-    )
+    assert capsys.readouterr().err == ("pellucid: there is no file or folder 'missing.txt'\n")
     assert main(["demo", "--seconds", "1"]) == 1
     assert not any(tmp_path.iterdir())
 
 
 def test_a_run_slower_than_planned_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 0.0, 5.0, 5.0, 13.1, 13.1])
-    monkeypatch.setattr("pellucid.cli.demo.time.monotonic", lambda: next(now))
-    stop = demo.Deadline(lambda: False, 10.0)
+    monkeypatch.setattr("pellucid.cli.demo_chapters.time.monotonic", lambda: next(now))
+    stop = demo_chapters.Deadline(lambda: False, 10.0)
     assert [stop(), stop(), stop()] == [False, False, True]
-    assert demo.Deadline(lambda: True, 10.0).stop_requested()
+    assert demo_chapters.Deadline(lambda: True, 10.0).stop_requested()

@@ -54,6 +54,12 @@ def test_words_say_what_lies_outside_and_what_is_read_again() -> None:
     }  # fmt: skip
 
 
+def test_a_run_with_another_optimizer_is_outside_of_every_law() -> None:
+    adamw, muon = (predict_final_loss(2_000_000, 1_000_000, 2_000_000, name) for name in ("adamw", "muon"))
+    assert adamw and muon and adamw.in_range and not muon.in_range
+    assert muon.as_sentence() == f"{OURS.source}; of runs with adamw, not muon"
+
+
 def test_nothing_is_said_of_a_handful_of_tokens() -> None:
     assert predict_final_loss(2_000_000, 19_999, 1_000_000) is None
     assert predict_final_loss(2_000_000, 20_000, 1_000_000) is not None

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         model, prompt, answer=answer, shots=args.shots, candidates=args.candidates, record_dtype=args.record_dtype
     )  # fmt: skip
     tokenizer = model.require_tokenizer()
-    rows = _rows(record, tokenizer)
+    rows = shots_rows(record, tokenizer)
     kept = args.out is not None and replaces(args.out)
     if args.out is not None:
         record.save(args.out)
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
             "format": prompt.format, "shots": rows, "model": record.provenance.model, "record": args.out,
         })  # fmt: skip
     out = sys.stderr if args.json or (args.out is not None and not kept) else sys.stdout
-    print(_table(prompt, answer, rows), file=out)
+    print(shots_table(prompt, answer, rows), file=out)
     if kept:
         size = Path(args.out).stat().st_size
         print(f"{shown_path(args.out)}: {len(rows)} prompts, {len(record)} chunks, {size:,} bytes", file=out)
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(record: "Record", tokenizer: "Tokenizer") -> list[dict[str, Any]]:
+def shots_rows(record: "Record", tokenizer: "Tokenizer") -> list[dict[str, Any]]:
     """What each prompt gave, as plain values."""
     starts = record["priming/starts"].tolist()
     rows = []
@@ -101,7 +101,7 @@ def _rows(record: "Record", tokenizer: "Tokenizer") -> list[dict[str, Any]]:
     return rows
 
 
-def _table(prompt: "Prompt", answer: str, rows: list[dict[str, Any]]) -> str:
+def shots_table(prompt: "Prompt", answer: str, rows: list[dict[str, Any]]) -> str:
     """The table, and in words whether the examples helped. What is as wide as it likes stands last in its line."""
     lines = [f"question: {_line(prompt.query)}", f"right answer: {_line(answer)}", ""]
     lines.append(f"{'shots':>5}  {'tokens':>6}  {'right answer':>12}  greedy answer")

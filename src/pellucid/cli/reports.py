@@ -15,7 +15,9 @@ from pellucid.finetuning.answers import AnsweredExample, held_out_answers
 from pellucid.finetuning.split import ENOUGH
 from pellucid.generation.model import GPT
 from pellucid.gpt.scaling import shape_for
+from pellucid.languages import counted, plural, tr
 from pellucid.planning.preview import Preview
+from pellucid.training.checkpoint import KeptModel
 from pellucid.training.run import Run
 
 
@@ -25,7 +27,7 @@ SHOWN = 8  # examples in the before-and-after table
 
 def print_completion(console: Console, model: GPT, prompt: str, name: str, *, seed: int, max_tokens: int = 16) -> None:
     """Generates and shows every token with its probability, then the whole text."""
-    console.print(Text.assemble((f"{name}, after ", "dim"), (prompt, "green")))
+    console.print(Text.assemble((tr("{name}, after", name=name) + " ", "dim"), (prompt, "green")))
     tokens = model.stream(prompt, max_tokens=max_tokens, temperature=TEMPERATURE, top_p=TOP_P, seed=seed, logprobs=4)
     text = print_tokens(model, tokens, console)
     console.print(Text.assemble((prompt, "green"), (text, "bold magenta")))
@@ -37,17 +39,23 @@ def print_answers(console: Console, rows: Sequence[AnsweredExample], run: Run) -
     if not rows:
         return
     table = Table(box=None, pad_edge=False)
-    for heading, style in (("prompt", "green"), ("expected", ""), ("before", "dim"), ("after", "magenta"), ("", "")):
+    for heading, style in (
+        (tr("prompt"), "green"), (tr("expected"), ""), (tr("before"), "dim"), (tr("after"), "magenta"), ("", ""),
+    ):  # fmt: skip
         table.add_column(heading, style=style, no_wrap=True, overflow="ellipsis")
     for row in rows:
         texts = (Text(" ".join(text.split())) for text in (row.prompt, row.expected, row.before, row.after))
-        table.add_row(*texts, Text("right" if row.is_right else "wrong"))
+        table.add_row(*texts, Text(tr("right") if row.is_right else tr("wrong")))
     console.print(table)
     if (answers := run.answers) is not None:
         before, after, count = answers
-        console.print(f"on {count:,} examples that it was not trained on: {before:,} right before, [bold]{after:,}[/] after")
+        console.print(Text(tr(
+            "on {count:,} examples that it was not trained on: {before:,} right before, {after:,} after", count=count,
+            before=before, after=after,
+        )))  # fmt: skip
         if count < ENOUGH:
-            console.print(f"{count:,} are few: one answer more or less is {100 / count:.0f} %", style="yellow")
+            few = tr("{count:,} are few: one answer more or less is {share:.0f} %", count=count, share=100 / count)
+            console.print(Text(few, style="yellow"))
 
 
 def print_scaling(parameters: int, console: Console) -> None:
@@ -79,29 +87,38 @@ def finish_run(run: Run, *, json: bool) -> int:
             if json:
                 print_json(run_json(run))
             go_on = command(run.plan.kind, "--resume", "--out", run.path)
-            print(f"saved at step {run.step:,}; go on with: {go_on}", file=out, flush=True)
+            words = tr("saved at step {step:,}; go on with: {command}", step=run.step, command=go_on)
+            print(words, file=out, flush=True)
         return INTERRUPTED
     if json:
         print_json(run_json(run))
     if run.stopped_learning:
-        count = run.plan.patience
-        print(f"stopped early: held-out loss has not fallen in {count} evaluation{'s' * (count != 1)} in a row", file=out)
+        print(plural(
+            run.plan.patience, "stopped early: held-out loss has not fallen in {count} evaluation in a row",
+            "stopped early: held-out loss has not fallen in {count} evaluations in a row",
+        ), file=out)  # fmt: skip
     if run.kept:
-        step, loss = run.kept.step, run.kept.held_out_loss
-        last = [line["held_out_loss"] for line in run.metrics() if "held_out_loss" in line][-1]
-        what = "the model before training: no step was better" if step == 0 else f"step {step:,}"
-        right = "" if run.answers is None else f"{run.answers[1]:,} of {run.answers[2]:,} right, "
-        print(
-            f"kept {what} ({right}held out {loss:.3f}; {last:.3f} at the last step, {run.step:,}, which is in "
-            f"{shown_path(run.path / 'checkpoints')})",
-            file=out,
-        )
+        print(_kept_model(run, run.kept), file=out)
     prompt = prompt_words(run.plan.sample_prompt) if run.plan.sample_prompt else []
-    next_words = command("generate", "-m", run.path, *prompt)
-    print(f"done, {run.step:,} steps: {shown_path(run.path / 'model')}; try it with: {next_words}", file=out)
+    print(tr(
+        "done, {steps}: {model}; try it with: {command}", steps=counted(run.step, "step"),
+        model=shown_path(run.path / "model"), command=command("generate", "-m", run.path, *prompt),
+    ), file=out)  # fmt: skip
     if run.record is not None:
-        print(f"recorded: {shown_path(run.record)}; check it with: {command('verify', run.record)}", file=out)
+        checked = command("verify", run.record)
+        print(tr("recorded: {record}; check it with: {command}", record=shown_path(run.record), command=checked), file=out)
     return 0
+
+
+def _kept_model(run: Run, kept: KeptModel) -> str:
+    """Which step's model was kept, in words."""
+    last = [line["held_out_loss"] for line in run.metrics() if "held_out_loss" in line][-1]
+    what = tr("kept step {step:,}", step=kept.step) if kept.step else tr("kept the model before training: no step was better")
+    right = "" if run.answers is None else tr("{right:,} of {count:,} right, ", right=run.answers[1], count=run.answers[2])
+    return tr(
+        "{what} ({right}held out {loss:.3f}; {last:.3f} at the last step, {step:,}, which is in {folder})", what=what,
+        right=right, loss=kept.held_out_loss, last=last, step=run.step, folder=shown_path(run.path / "checkpoints"),
+    )  # fmt: skip
 
 
 def run_json(run: Run) -> dict[str, Any]:

@@ -7,30 +7,32 @@ from typing import Any
 
 from pellucid.files import write_whole
 from pellucid.finetuning.answers import AnsweredExample
+from pellucid.languages import counted, tr
 from pellucid.training.run import Run
 
 
 SHOWN = 10  # examples in the unfolded table
 
 
-def write_summary(out: Path, trained: Run, tuned: Run, rows: Sequence[AnsweredExample]) -> Path:
+def write_summary(out: Path, trained: Run, tuned: Run, rows: Sequence[AnsweredExample], lesson: Sequence[str] = ()) -> Path:
     """Writes `out/summary.md` from the two runs' own files; returns its path.
 
     Args:
-        rows: the held-out examples with both models' answers.
+        rows: the held-out examples with both models' answers. lesson: sentences about the training.
     """
     right = tuned.answers or (0, 0, 0)
     metrics = trained.metrics()
     lines = [
-        "# What happened here",
+        f"# {tr('What happened here')}",
         "",
-        "## Training",
+        f"## {tr('Training')}",
         "",
         *_training(trained, metrics),
         "",
-        "Samples during training, of the same prompt with the same seed:",
+        *(line for sentence in lesson for line in (sentence, "")),
+        tr("Samples during training, of the same prompt with the same seed:"),
         "",
-        "| step | text |",
+        f"| {tr('step')} | {tr('text')} |",
         "|---:|---|",
         *(
             f"| {line['step']:,} | {_cell(line['prompt'])} *{_cell(line['sample'])}* |"
@@ -38,40 +40,48 @@ def write_summary(out: Path, trained: Run, tuned: Run, rows: Sequence[AnsweredEx
             if "sample" in line
         ),
         "",
-        "## Fine-tuning the embedded model: numbers into words",
+        f"## {tr('Fine-tuning the embedded model: numbers into words')}",
         "",
-        f"{tuned.step:,} steps, {tuned.tokens:,} tokens. Of {right[2]} numbers that it was not trained on it got "
-        f"{right[0]} right before and {right[1]} after.",
+        tr(
+            "{steps:,} steps, {tokens:,} tokens. Of {count} numbers that it was not trained on it got {before} right before "
+            "and {after} after.", steps=tuned.step, tokens=tuned.tokens, count=right[2], before=right[0], after=right[1],
+        ),
         "",
         *_table(rows[:: max(1, -(-len(rows) // SHOWN))]),
         "",
-        "<details><summary>All of them</summary>",
+        f"<details><summary>{tr('All of them')}</summary>",
         "",
         *_table(rows),
         "",
         "</details>",
         "",
-        "## Files",
+        f"## {tr('Files')}",
         "",
-        "- `index.html`: all of it as one page that needs no server; `figures/`: its figures as SVG and HTML.",
-        "- `tale.pellucid`: the activations of the embedded model while it generated; `run/training.pellucid`: statistics of",
-        "  the training run. `pellucid verify` recomputes their numbers.",
-        "- `run/`: the training run. `run.json` is its plan, `metrics.jsonl` has a line a step, `model/` is the model,",
-        "  `checkpoints/` what it can be resumed from.",
-        "- `tuned/`: the fine-tuning run. `base/` is the model before, `model/` (and `best/`) the best one on held-out",
-        "  examples.",
-    ]
+        tr("- `index.html`: all of it as one page that needs no server; `figures/`: its figures as SVG and HTML."),
+        tr(
+            "- `tale.pellucid`: the activations of the embedded model while it generated; `priming.pellucid`: one question "
+            "after 0, 1 and 8 examples; `run/training.pellucid`: statistics of the training run. `pellucid verify` recomputes "
+            "their numbers."
+        ),
+        tr(
+            "- `run/`: the training run. `run.json` is its plan, `metrics.jsonl` has a line a step, `model/` is the model, "
+            "`checkpoints/` what it can be resumed from."
+        ),
+        tr("- `tuned/`: the fine-tuning run. `base/` is the model before, `model/` the best one on held-out examples."),
+    ]  # fmt: skip
     path = out / "summary.md"
     write_whole(path, "\n".join(lines) + "\n")
     return path
 
 
 def _table(rows: Sequence[AnsweredExample]) -> list[str]:
+    headings = (tr("prompt"), tr("before"), tr("after"), tr("right"))
+    yes, no = tr("yes"), tr("no")
     return [
-        "| prompt | before | after | right |",
+        f"| {' | '.join(headings)} |",
         "|---|---|---|---|",
         *(
-            f"| {_cell(row.prompt)} | {_cell(row.before)} | {_cell(row.after)} | {'yes' if row.is_right else 'no'} |"
+            f"| {_cell(row.prompt)} | {_cell(row.before)} | {_cell(row.after)} | {yes if row.is_right else no} |"
             for row in rows
         ),
     ]
@@ -83,17 +93,29 @@ def _training(trained: Run, metrics: Sequence[dict[str, Any]]) -> list[str]:
     speeds = sorted(line["tokens_per_s"] for line in metrics if "tokens_per_s" in line)
     held_out = [line for line in metrics if "held_out_loss" in line]
     last = losses[-max(1, len(losses) // 20) :]
-    over = f"mean of the last {len(last)} steps" if len(last) > 1 else "the last step"
     return [
-        f"- {config.parameters():,} parameters: {config.n_layers} blocks ({', '.join(map(str, config.pattern))}), width "
-        f"{config.d_model}, {config.n_heads} heads, {config.n_ctx} positions, {config.vocab_size:,} tokens in the vocabulary",
-        f"- {trained.step:,} of {plan.total_steps:,} steps, {trained.tokens:,} tokens "
-        f"({trained.tokens / plan.source['train_tokens']:.1f} times through the text), "
-        f"{speeds[len(speeds) // 2]:,.0f} tokens a second (median), products in {plan.dtype} on {plan.threads} thread(s)",
-        f"- loss: from {losses[0]:.3f} (ln V = {math.log(config.vocab_size):.3f} if all tokens are equally likely) to "
-        f"{sum(last) / len(last):.3f} nats a token ({over})",
-        f"- held-out text: from {held_out[0]['bits_per_byte']:.3f} to {held_out[-1]['bits_per_byte']:.3f} bits a byte",
-    ]
+        tr(
+            "- {count:,} parameters: {blocks} blocks ({patterns}), width {width}, {heads} heads, {positions} positions, "
+            "{tokens:,} tokens in the vocabulary", count=config.parameters(), blocks=config.n_layers,
+            patterns=", ".join(map(str, config.pattern)), width=config.d_model, heads=config.n_heads, positions=config.n_ctx,
+            tokens=config.vocab_size,
+        ),
+        tr(
+            "- {step:,} of {steps:,} steps, {tokens:,} tokens ({epochs:.1f} times through the text), {speed:,.0f} tokens a "
+            "second (median), products in {dtype}, threads: {threads}", step=trained.step, steps=plan.total_steps,
+            tokens=trained.tokens, epochs=trained.tokens / plan.source["train_tokens"], speed=speeds[len(speeds) // 2],
+            dtype=plan.dtype, threads=plan.threads,
+        ),
+        tr(
+            "- loss: from {first:.3f} (ln V = {uniform:.3f} if all tokens are equally likely) to {last:.3f} nats a token (mean "
+            "of the last {count})", first=losses[0], uniform=math.log(config.vocab_size), last=sum(last) / len(last),
+            count=counted(len(last), "step"),
+        ),
+        tr(
+            "- held-out text: from {first:.3f} to {last:.3f} bits a byte", first=held_out[0]["bits_per_byte"],
+            last=held_out[-1]["bits_per_byte"],
+        ),
+    ]  # fmt: skip
 
 
 def _cell(text: str) -> str:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from math import log
 from typing import Any
 
+from pellucid.runs.recipe import DEFAULT_OPTIMIZER
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScalingLaw:
@@ -70,18 +72,19 @@ class FinalLossPrediction:
     Attributes:
         bits_per_byte: of held-out text like the law's. law: which predicts it.
         within: whether the run lies in the range that the law was fitted to.
-        epochs: how often the run goes through its text.
+        epochs: how often the run goes through its text. optimizer: the run's; all laws are of runs with AdamW.
     """
 
     bits_per_byte: float
     law: ScalingLaw
     within: bool
     epochs: float
+    optimizer: str = DEFAULT_OPTIMIZER
 
     @property
     def in_range(self) -> bool:
-        """Whether the run is like those that the law was fitted to: of a size in its range, its text read about once."""
-        return self.within and self.epochs < REPEATED
+        """Whether the run is like those that the law was fitted to: of a size in its range, its text read about once, AdamW."""
+        return self.within and self.epochs < REPEATED and self.optimizer == DEFAULT_OPTIMIZER
 
     def as_sentence(self) -> str:
         """The law's source, and where the run lies outside its range."""
@@ -90,6 +93,8 @@ class FinalLossPrediction:
             sentence += f", {compact(self.law.parameters)} parameters, {compact(self.law.tokens)} tokens; this run lies outside"
         if self.epochs >= REPEATED:
             sentence += f"; a text read {self.epochs:.1f} times ends higher"
+        if self.optimizer != DEFAULT_OPTIMIZER:
+            sentence += f"; of runs with {DEFAULT_OPTIMIZER}, not {self.optimizer}"
         return sentence
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,14 +114,16 @@ def compact(span: tuple[float, float]) -> str:
     return " to ".join(map(one, span))
 
 
-def predict_final_loss(parameters: int, tokens: int, text_tokens: int) -> FinalLossPrediction | None:
+def predict_final_loss(
+    parameters: int, tokens: int, text_tokens: int, optimizer: str = DEFAULT_OPTIMIZER
+) -> FinalLossPrediction | None:
     """The held-out loss that a run is expected to end with.
 
     By Hoffmann's law from the smallest of its models and runs upwards; below that, by our own; None for a run of so few
     tokens that no law is near.
 
     Args:
-        tokens: of training in all. text_tokens: in the text that they are taken from.
+        tokens: of training in all. text_tokens: in the text that they are taken from. optimizer: its name.
     """
     if tokens < OURS.tokens[0] / MAX_EXTRAPOLATION:
         return None
@@ -124,5 +131,5 @@ def predict_final_loss(parameters: int, tokens: int, text_tokens: int) -> FinalL
     law = HOFFMANN if large else OURS
     return FinalLossPrediction(
         bits_per_byte=law.bits_per_byte(parameters, tokens), law=law, within=law.holds(parameters, tokens),
-        epochs=tokens / text_tokens,
+        epochs=tokens / text_tokens, optimizer=optimizer,
     )  # fmt: skip

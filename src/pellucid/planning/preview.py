@@ -48,7 +48,8 @@ class Preview:
     def end_loss(self) -> FinalLossPrediction | None:
         """Held-out loss at the end, by a scaling law fitted to other runs; None where there is none for so few tokens."""
         plan = self.plan
-        return predict_final_loss(plan.config.parameters(), plan.recipe.total_tokens, plan.source["train_tokens"])
+        count, text = plan.config.parameters(), plan.source["train_tokens"]
+        return predict_final_loss(count, plan.recipe.total_tokens, text, plan.optimizer)
 
     def reasons(self) -> dict[str, str]:
         """By name, why each number that follows from the number of parameters is as it is; none that was given instead."""

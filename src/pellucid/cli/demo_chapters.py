@@ -1,0 +1,234 @@
+"""The chapters of `pellucid demo`, as the article tells them: each trains, generates or records, and prints what it did."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from pellucid import finetune, prime, train, xray
+from pellucid.cli.display import RunDisplay, stop_on_signals
+from pellucid.cli.output import command, print_json, prompt_words, shown_path
+from pellucid.cli.prime import shots_rows, shots_table
+from pellucid.cli.reports import SHOWN, TEMPERATURE, TOP_P, print_answers, print_completion, run_json
+from pellucid.cli.studio import serve
+from pellucid.cli.summary import write_summary
+from pellucid.corpus import story_books
+from pellucid.draw.figure_files import DrawnFigure
+from pellucid.finetuning.answers import held_out_answers
+from pellucid.finetuning.examples import Example
+from pellucid.finetuning.tasks import in_words, number_words
+from pellucid.generation.load import load
+from pellucid.generation.model import GPT
+from pellucid.generation.prompt import Prompt
+from pellucid.gpt.config import GPTConfig
+from pellucid.languages import tr
+from pellucid.runs.overfitting import overfitting
+from pellucid.serve import Studio
+from pellucid.serve.studio.folder import draw_folder
+from pellucid.training.run import Run
+
+
+# What gave the best text after a minute on one core, of the settings tried (docs/log.md, "The demo's minute").
+VOCAB_SIZE = 4096
+TRAINING: dict[str, Any] = {"optimizer": "muon", "learning_rate": 0.01, "batch_tokens": 1024}
+# In steps, not in minutes: what is learned must not depend on how busy the machine is.
+FINETUNING: dict[str, Any] = {"steps": 80, "batch": 32, "learning_rate": 1e-3}
+PROMPT = "Once upon a time"
+RECORDED = 24  # tokens of the recorded completion
+QUESTION = 777  # never among the examples
+SHOTS = (0, 1, 8)
+TIME_LIMIT = 1.3  # of the training run, relative to its planned time
+
+
+class Deadline:
+    """A `stop` for `train`: stops a run that takes much longer than planned, as on a machine that became busy.
+
+    The run is saved and can be resumed; the demo continues with what was trained. The time starts at the run's first step.
+
+    Args:
+        stop_requested: whether the user wants the run to stop. seconds: planned.
+    """
+
+    def __init__(self, stop_requested: Callable[[], bool], seconds: float) -> None:
+        self.stop_requested, self.seconds = stop_requested, seconds
+        self.end = math.inf
+
+    def __call__(self) -> bool:
+        """Whether to stop now; called after each step."""
+        self.end = min(self.end, time.monotonic() + TIME_LIMIT * self.seconds)
+        return self.stop_requested() or time.monotonic() >= self.end
+
+
+class Demo:
+    """The demo in one folder.
+
+    Args:
+        console: for its words. out: the folder. seed: of training and sampling.
+
+    Attributes:
+        runs: those begun, in order.
+    """
+
+    def __init__(self, *, console: Console, out: Path, seed: int) -> None:
+        self.console, self.out, self.seed = console, out, seed
+        self.runs: list[Run] = []
+
+    @cached_property
+    def base(self) -> GPT:
+        """The embedded model."""
+        return load()
+
+    def train(self, texts: Sequence[str] | None, seconds: float) -> Run | None:
+        """Chapter 1: trains a model on text. None if the user stopped it."""
+        self._heading(tr("1. Training: expose it to lots of text"))
+        books = list(story_books())
+        names = ", ".join(map(shown_path, texts)) if texts else ", ".join(book.name for book in books)
+        self._say(tr("text: {names}", names=names))
+
+        with RunDisplay(console=self.console) as live, stop_on_signals(live) as stop_requested:
+            trained = train(
+                texts or books, self.out / "run", config=GPTConfig.preset("tiny", vocab_size=VOCAB_SIZE), **TRAINING,
+                minutes=seconds / 60, seed=self.seed, prompt=None if texts else PROMPT, observers=[live],
+                stop=Deadline(stop_requested, seconds),
+            )  # fmt: skip
+        self.runs.append(trained)
+        if not trained.finished and stop_requested():
+            return None
+        if not trained.finished:
+            self._say(tr(
+                "stopped after {step:,} of {steps:,} steps, {factor:g} times the planned {seconds:g} s: this machine is busier "
+                "than when a step was timed. What follows uses the model as it is now.", step=trained.step,
+                steps=trained.plan.total_steps, factor=TIME_LIMIT, seconds=seconds,
+            ), style="yellow")  # fmt: skip
+        for line in overfitting_lesson(trained):
+            self._say(line)
+        return trained
+
+    def write(self, trained: Run) -> None:
+        """Chapter 2: generates with the new model and with the embedded one."""
+        self._heading(tr("2. Writing: one token at a time"))
+        prompt = trained.plan.sample_prompt
+        print_completion(self.console, trained.model(), prompt, tr("the model you just trained"), seed=self.seed)
+        told = tr("the embedded model, trained longer, on stories")
+        print_completion(self.console, self.base, PROMPT, told, seed=self.seed)
+
+    def look_inside(self) -> None:
+        """Chapter 3: records what happens inside of the embedded model while it generates."""
+        self._heading(tr("3. Looking inside: the same words, recorded"))
+        tale = xray(self.base, PROMPT, max_tokens=RECORDED, temperature=TEMPERATURE, top_p=TOP_P, seed=self.seed)
+        path = self.out / "tale.pellucid"
+        tale.save(path)
+        config = self.base.config
+        self._say(tr(
+            "{path}: {tokens} tokens, each as {width} numbers at {levels} levels, {heads} attention heads in each of {blocks} "
+            "blocks: {size:,} bytes", path=shown_path(path), tokens=len(tale["generation/prompt_ids"]) + RECORDED,
+            width=config.d_model, levels=config.n_layers + 1, heads=config.n_heads, blocks=config.n_layers,
+            size=path.stat().st_size,
+        ))  # fmt: skip
+
+    def prime(self) -> None:
+        """Chapter 4: asks the embedded model the same question after no, one and eight examples."""
+        self._heading(tr("4. Priming: examples in the prompt"))
+        shown = self._examples()[:: 1000 // max(SHOTS)][: max(SHOTS)]
+        pairs = [(one.prompt.removesuffix(" =>"), one.completion.strip()) for one in shown]
+        prompt, answer = Prompt("", pairs, str(QUESTION)), in_words(QUESTION)
+        record = prime(self.base, prompt, answer=answer, shots=SHOTS)
+        record.save(self.out / "priming.pellucid")
+        self._say(shots_table(prompt, answer, shots_rows(record, self.base.require_tokenizer())))
+
+    def finetune(self) -> Run | None:
+        """Chapter 5: trains the embedded model on such examples. None if the user stopped it."""
+        self._heading(tr("5. Fine-tuning: better at one task"))
+
+        with RunDisplay(console=self.console) as live, stop_on_signals(live) as stop_requested:
+            tuned = finetune(
+                self._examples(), self.out / "tuned", model=self.base, **FINETUNING, seed=self.seed, observers=[live],
+                stop=stop_requested,
+            )  # fmt: skip
+        self.runs.append(tuned)
+        if not tuned.finished:
+            return None
+        print_answers(self.console, held_out_answers(tuned.path)[:SHOWN], tuned)
+        completion = tuned.model().generate(f"{QUESTION} =>", max_tokens=12, temperature=0, stop="\n")
+        self._say(tr(
+            "the question of chapter 4, which was not among the examples: {question} =>{answer}", question=QUESTION,
+            answer=completion.text,
+        ))  # fmt: skip
+        return tuned
+
+    def show(self, trained: Run, tuned: Run, *, json: bool, serves: bool) -> int:
+        """Draws the figures, writes the page and the summary, names the next commands, and serves the folder."""
+        self._heading(tr("The pictures, drawn from what was recorded"))
+        page, drawn, absent = draw_folder(
+            self.out, title=tr("Pellucid: a demo"), runs=(trained.path, tuned.path), command=command("studio", self.out)
+        )  # fmt: skip
+        self._list_figures(page, drawn)
+        for lack in absent:
+            self._say(str(lack))
+        summary = write_summary(self.out, trained, tuned, held_out_answers(tuned.path), overfitting_lesson(trained))
+        self._heading(tr("Yours"))
+        self._say(tr(
+            "{page} shows all of it, without a server; {summary} says what happened; go on with", page=shown_path(page),
+            summary=shown_path(summary),
+        ))  # fmt: skip
+        for line in (
+            ("generate", "-m", trained.path, *prompt_words(trained.plan.sample_prompt)),
+            ("generate", "-m", tuned.path, f"{QUESTION} =>", "--temperature", 0),
+            ("generate", PROMPT, "--tokens"),
+            ("verify", self.out / "tale.pellucid"),
+        ):
+            self._say("  " + command(*line))
+        told = {"out": str(self.out), "page": str(page), "trained": run_json(trained), "tuned": run_json(tuned)}
+        if not serves:
+            if json:
+                print_json(told)
+            return 0
+
+        def announce(studio: Studio) -> None:
+            if json:
+                print_json(told | {"url": studio.url})
+            self._say(tr("and with a prompt box, live: {url}", url=studio.url))
+
+        return serve(Studio([self.out]), announce, browser=True)
+
+    def _list_figures(self, page: Path, drawn: Sequence[DrawnFigure]) -> None:
+        stems = ", ".join(one.planned.stem for one in drawn)
+        self._say(tr("{count} figures in {folder}: {names}", count=len(drawn), folder=shown_path(page.parent / "figures"),
+                     names=stems))  # fmt: skip
+
+    def _examples(self) -> list[Example]:
+        """Numbers and their names, without the question."""
+        return number_words(number for number in range(1000) if number != QUESTION)
+
+    def _heading(self, words: str) -> None:
+        self.console.rule(Text(words, style="bold"))
+
+    def _say(self, words: str, style: str = "") -> None:
+        self.console.print(Text(words, style=style), soft_wrap=True)
+
+
+def overfitting_lesson(run: Run) -> list[str]:
+    """What a run that learned its text by heart teaches, in sentences; none for others."""
+    found = overfitting(run.metrics(), run.plan.source["train_tokens"])
+    if found is None:
+        return []
+    return [
+        tr(
+            "This text is short: it was read {epochs:,.0f} times. On it the loss fell to {training:.2f} nats a token; on the "
+            "part that was held out it was lowest, {lowest:.2f}, after step {step:,}, and then rose to {held_out:.2f}.",
+            epochs=found.epochs,
+            training=found.training,
+            lowest=found.lowest,
+            step=found.step,
+            held_out=found.held_out,
+        ),
+        tr(
+            "So the model learned this text by heart (overfitting): it repeats it and predicts other text worse. More text "
+            "helps, or fewer steps; more steps do not."
+        ),
+    ]
