@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 
 from pellucid.arguments import shown
@@ -50,6 +50,11 @@ def counted(count: int, noun: str) -> str:
 def listed(items: Iterable[str]) -> str:
     """Some texts side by side, each translated already: "one, two, three"."""
     return tr(", ").join(items)
+
+
+def joined(sentences: Iterable[str]) -> str:
+    """Some sentences one after the other, each translated already."""
+    return reduce(lambda text, sentence: tr("{text} {sentence}", text=text, sentence=sentence), sentences)
 
 
 def mark(text: str) -> str:

@@ -21,6 +21,7 @@ from pellucid.draw.film.palette import INK, LINE, PANEL
 from pellucid.draw.film.resolve import Primitive
 from pellucid.draw.film.text_runs import TextRun, text_runs
 from pellucid.draw.film.truetype import EM
+from pellucid.languages import tr
 
 
 UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 cannot hold
@@ -240,7 +241,12 @@ def caption_primitives(film: Film, t: float) -> list[Primitive]:
 
 def description(film: Film) -> str:
     """What a picture of the film says in words: its alt text and what is simplified."""
-    return "\n".join([film.alt or film.title, *(f"Simplified: {note}" for note in film.notes)])
+    return "\n".join([film.alt or film.title, *simplified(film)])
+
+
+def simplified(film: Film) -> list[str]:
+    """The notes of a film, each said to be one."""
+    return [tr("Simplified: {note}", note=note) for note in film.notes]
 
 
 def root(film: Film, height: float, inside: str, prefix: str = "") -> str:
