@@ -32,8 +32,8 @@ class Figure:
     """A figure that can be drawn.
 
     Attributes:
-        name: the user's word for it. kind: of the record that it is drawn from. about: what it shows, in one line, in English: `tr` translates it.
-        command: makes a record that holds everything that the figure needs.
+        name: the user's word for it. kind: of the record that it is drawn from.
+        about: what it shows, in one line; a marked text. command: makes a record that holds everything that the figure needs.
     """
 
     name: str
@@ -91,15 +91,21 @@ _ALL = (
     ),
     Figure(
         name="parameters", kind="training", command=TRAINING,
-        about=mark("every weight matrix from random to trained, how many numbers each holds, and the eight sizes of GPT-3"),
+        about=mark(
+            "every weight matrix from random to trained, how many numbers each holds, and the eight sizes of GPT-3"
+        ),
     ),
     Figure(
         name="context", kind="generation", command=GENERATION,
-        about=mark("the window of numbered positions: how full it is, what each block reads, what no later query can read"),
+        about=mark(
+            "the window of numbered positions: how full it is, what each block reads, what no later query can read"
+        ),
     ),
     Figure(
         name="embedding", kind="generation", command=GENERATION,
-        about=mark("a token's row and its position's, the vector that comes out, and its products with the likeliest tokens' rows"),
+        about=mark(
+            "a token's row and its position's, the vector that comes out, and its products with the likeliest tokens' rows"
+        ),
     ),
     Figure(
         name="stack", kind="generation", command=GENERATION,
@@ -107,15 +113,21 @@ _ALL = (
     ),
     Figure(
         name="xray", kind="generation", command=GENERATION,
-        about=mark("every token on its way up the blocks: what the model would say at each level, what is kept, what is fed back"),
+        about=mark(
+            "every token on its way up the blocks: what the model would say at each level, what is kept, what is fed back"
+        ),
     ),
     Figure(
         name="priming", kind="priming", command=PRIMING,
-        about=mark("one question after no, one and some examples: how likely the right answer is, and what is read of the examples"),
+        about=mark(
+            "one question after no, one and some examples: how likely the right answer is, and what is read of the examples"
+        ),
     ),
     Figure(
         name="finetuning", kind="finetuning", command=FINETUNING,
-        about=mark("a trained model goes on to one task: which numbers changed, answers before and after, what it forgot"),
+        about=mark(
+            "a trained model goes on to one task: which numbers changed, answers before and after, what it forgot"
+        ),
     ),
     Figure(name="loss", kind="training", command=TRAINING, about=mark("a plain chart: the loss by step")),
 )  # fmt: skip
