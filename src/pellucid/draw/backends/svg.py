@@ -195,7 +195,8 @@ def reader_place(primitive: Primitive, run: TextRun, left: float, at: int) -> tu
 
 def _reader_text(primitive: Primitive, run: TextRun, left: float, at: int) -> str:
     middle, width = map(text_of, reader_place(primitive, run, left, at))
-    weight = f' font-weight="{primitive["weight"]}"' if primitive["weight"] != 400 else ""
+    # 700: where a font has no weight 600, browsers draw it bold from 700 on.
+    weight = ' font-weight="700"' if primitive["weight"] != 400 else ""
     direction = "rtl" if run.right_to_left else "ltr"
     return (
         f'<text x="{middle}" y="{text_of(primitive["y"])}" font-size="{text_of(primitive["size"])}"{weight} '
