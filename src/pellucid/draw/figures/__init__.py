@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.arguments import number, plain, shown
 from pellucid.errors import PellucidError
-from pellucid.languages import mark
 from pellucid.numpy_defaults import numpy_defaults
 from pellucid.record import Kind, MissingChunk, Record, check
 
@@ -32,8 +31,8 @@ class Figure:
     """A figure that can be drawn.
 
     Attributes:
-        name: the user's word for it. kind: of the record that it is drawn from.
-        about: what it shows, in one line; a marked text. command: makes a record that holds everything that the figure needs.
+        name: the user's word for it. kind: of the record that it is drawn from. about: what it shows, in one line.
+        command: makes a record that holds everything that the figure needs.
     """
 
     name: str
@@ -71,65 +70,53 @@ class LacksChunk(PellucidError):
 _ALL = (
     Figure(
         name="overview", kind="generation", command=GENERATION,
-        about=mark("a prompt goes in, the blocks light up in their order, an answer comes out"),
+        about="a prompt goes in, the blocks light up in their order, an answer comes out",
     ),
     Figure(
         name="pretraining", kind="training", command=TRAINING,
-        about=mark("a run: its losses and costs, and what the model writes at moments of it"),
+        about="a run: its losses and costs, and what the model writes at moments of it",
     ),
     Figure(
         name="windows", kind="training", command=TRAINING,
-        about=mark("training text as examples: two windows of it, and what each token cost"),
+        about="training text as examples: two windows of it, and what each token cost",
     ),
     Figure(
         name="step", kind="training", command=TRAINING,
-        about=mark("one update: prediction, error, gradients, and the same example again"),
+        about="one update: prediction, error, gradients, and the same example again",
     ),
     Figure(
         name="tokens", kind="generation", command=GENERATION,
-        about=mark("an answer written token by token: probabilities, cut, draw, and back into the context"),
+        about="an answer written token by token: probabilities, cut, draw, and back into the context",
     ),
     Figure(
         name="parameters", kind="training", command=TRAINING,
-        about=mark(
-            "every weight matrix from random to trained, how many numbers each holds, and the eight sizes of GPT-3"
-        ),
+        about="every weight matrix from random to trained, how many numbers each holds, and the eight sizes of GPT-3",
     ),
     Figure(
         name="context", kind="generation", command=GENERATION,
-        about=mark(
-            "the window of numbered positions: how full it is, what each block reads, what no later query can read"
-        ),
+        about="the window of numbered positions: how full it is, what each block reads, what no later query can read",
     ),
     Figure(
         name="embedding", kind="generation", command=GENERATION,
-        about=mark(
-            "a token's row and its position's, the vector that comes out, and its products with the likeliest tokens' rows"
-        ),
+        about="a token's row and its position's, the vector that comes out, and its products with the likeliest tokens' rows",
     ),
     Figure(
         name="stack", kind="generation", command=GENERATION,
-        about=mark("block after block: what attention and MLP add, where the answer is decided, time and parameters"),
+        about="block after block: what attention and MLP add, where the answer is decided, time and parameters",
     ),
     Figure(
         name="xray", kind="generation", command=GENERATION,
-        about=mark(
-            "every token on its way up the blocks: what the model would say at each level, what is kept, what is fed back"
-        ),
+        about="every token on its way up the blocks: what the model would say at each level, what is kept, what is fed back",
     ),
     Figure(
         name="priming", kind="priming", command=PRIMING,
-        about=mark(
-            "one question after no, one and some examples: how likely the right answer is, and what is read of the examples"
-        ),
+        about="one question after no, one and some examples: how likely the right answer is, and what is read of the examples",
     ),
     Figure(
         name="finetuning", kind="finetuning", command=FINETUNING,
-        about=mark(
-            "a trained model goes on to one task: which numbers changed, answers before and after, what it forgot"
-        ),
+        about="a trained model goes on to one task: which numbers changed, answers before and after, what it forgot",
     ),
-    Figure(name="loss", kind="training", command=TRAINING, about=mark("a plain chart: the loss by step")),
+    Figure(name="loss", kind="training", command=TRAINING, about="a plain chart: the loss by step"),
 )  # fmt: skip
 FIGURES = {one.name: one for one in _ALL}
 ONE_PARAMETER = "one-parameter"  # the film that is drawn from points, not from a record

@@ -7,7 +7,6 @@ from pathlib import Path
 from pellucid.draw.figure_files import DrawnFigure, MissingFigure, draw_figures, find_records
 from pellucid.draw.figures import FIGURES
 from pellucid.errors import PellucidError
-from pellucid.languages import tr
 from pellucid.record import check, open_record
 from pellucid.serve.studio.static_page import ShownFigure, write_page
 
@@ -47,7 +46,7 @@ def draw_folder(
     several = {one.planned.figure for one in drawn if one.planned.stem != one.planned.figure}
     figures = []
     for one in drawn:
-        words = f"{one.planned.figure}: {tr(FIGURES[one.planned.figure].about)}"
+        words = f"{one.planned.figure}: {FIGURES[one.planned.figure].about}"
         if one.planned.figure in several:
             words += f" ({Path(os.path.relpath(one.planned.record, folder)).as_posix()})"
         figures.append(ShownFigure(words, one.wide, one.narrow, one.planned.figure))

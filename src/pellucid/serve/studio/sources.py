@@ -15,7 +15,6 @@ from pellucid.formats.hf_config import read_config
 from pellucid.generation.resolve import ASSETS, DEFAULT
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import CONFIG
-from pellucid.languages import tr
 from pellucid.locks import is_locked
 from pellucid.record import SUFFIX, Record, check, open_record
 from pellucid.runs.files import HELD_OUT_EXAMPLES, METRICS, MODEL, RUN_FILE
@@ -298,7 +297,7 @@ def known_figures() -> list[FigureInfo]:
     """Every figure that this version draws, from the table of figures."""
     from pellucid.draw.figures import FIGURES
 
-    return [FigureInfo(name=one.name, kind=one.kind, about=tr(one.about), command=one.command) for one in FIGURES.values()]
+    return [FigureInfo(name=one.name, kind=one.kind, about=one.about, command=one.command) for one in FIGURES.values()]
 
 
 def _children(folder: Path) -> list[Path]:
