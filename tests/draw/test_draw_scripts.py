@@ -110,9 +110,11 @@ def test_right_to_left_pieces_are_isolated_and_keep_their_words_in_order() -> No
     assert found == [("مرحبا، بك", "rtl", "isolate"), ("שלום", "rtl", "isolate")]
 
 
-def test_wide_texts_break_anywhere_but_before_a_comma() -> None:
+def test_wide_texts_break_anywhere_but_before_a_comma_and_after_a_quotation_mark() -> None:
     lines = wrap("他说：从前有一个国王，他有三个儿子。GPT 读了三本书", 16 * 6, 16)
     assert all(line[0] not in "，。：" for line in lines) and len(lines) <= 6
+    for width in range(40, 200, 7):
+        assert all(line[-1] not in "（“" for line in wrap("他说（从前）：“你好”，“再见”（“三个儿子”）。", width, 16))
     assert wrap("GPT 从前有一个国王", 16 * 6, 16)[0] == "GPT 从前有"[: len(wrap("GPT 从前有一个国王", 16 * 6, 16)[0])]
     assert len(wrap("GPT 从前有一个国王", 16 * 6, 16)[0]) > 4  # not broken at the space alone
 

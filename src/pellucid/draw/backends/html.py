@@ -12,12 +12,13 @@ from importlib.resources import files
 
 from pellucid.draw.backends import svg
 from pellucid.draw.backends.svg import escaped
-from pellucid.draw.film.film import Film
+from pellucid.draw.film.film import Film, FilmSegment
 from pellucid.draw.film.film_json import letters_of, to_json
 from pellucid.draw.film.keyframes import rounded, text_of
 from pellucid.draw.film.palette import FOLLOWED, INK, LINE, PAPER, QUIET
 from pellucid.draw.film.truetype import EM
 from pellucid.errors import PellucidError
+from pellucid.languages import current, joined, tr
 
 
 LARGEST_SCALE = 1.5  # a film is shown at most so much larger than it is, here and in the player
@@ -74,10 +75,11 @@ def gallery(title: str, figures: Sequence[PageFigure]) -> str:
 def _document(title: str, figures: Sequence[PageFigure]) -> str:
     headed = [(i, figure) for i, figure in enumerate(figures) if figure.heading]
     links = "".join(f'<li><a href="#figure-{i}">{escaped(figure.heading)}</a></li>' for i, figure in headed)
-    contents = f'<nav aria-label="Figures"><ol>{links}</ol></nav>\n' if links else ""
+    label = escaped(tr("Figures"))
+    contents = f'<nav aria-label="{label}"><ol>{links}</ol></nav>\n' if links else ""
     places = "\n".join(_place(i, figure) for i, figure in enumerate(figures))
     return f"""<!doctype html>
-<html lang="en">
+<html lang="{current()}">
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -100,21 +102,26 @@ def _place(number: int, figure: PageFigure) -> str:
     still = svg.still(film, prefix=f"f{number}-").rstrip()
     caption = escaped(film.caption_at(film.stills()[-1]))
     width = text_of(rounded(film.width * LARGEST_SCALE))
-    notes = "".join(f"<p>Simplified: {escaped(note)}</p>" for note in film.notes)
+    notes = "".join(f"<p>{escaped(words)}</p>" for words in svg.simplified(film))
+    transcript = escaped(tr("Transcript"))
     return (
         f'{heading}<figure data-pellucid-film="{number}" style="max-width:{width}px">\n{still}\n'
         f"<figcaption>{caption}</figcaption>\n{notes}"
-        f"<details><summary>Transcript</summary><p>{escaped(film.alt)}</p><ol>{_transcript(film)}</ol></details>\n</figure>"
+        f"<details><summary>{transcript}</summary><p>{escaped(film.alt)}</p><ol>{_transcript(film)}</ol></details>\n</figure>"
     )
 
 
 def _transcript(film: Film) -> str:
     return "".join(
-        f"<li>{escaped(segment.name)}, {segment.start:g} to {segment.end:g} s: "
-        + escaped(" ".join(c.text for c in film.captions if c.start < segment.end and c.end > segment.start) or "no words")
-        + "</li>"
-        for segment in film.segments
+        f"<li>{escaped(_segment_words(film, segment))}</li>" for segment in film.segments
     )
+
+
+def _segment_words(film: Film, segment: FilmSegment) -> str:
+    """A segment's name, times and captions."""
+    said = [caption.text for caption in film.captions if caption.start < segment.end and caption.end > segment.start]
+    words = joined(said) if said else tr("no words")
+    return tr("{name}, {start:g} to {end:g} s: {words}", name=segment.name, start=segment.start, end=segment.end, words=words)
 
 
 def _data(figures: Sequence[PageFigure]) -> str:

@@ -21,6 +21,7 @@ from pellucid.draw.film.palette import INK, LINE, PANEL
 from pellucid.draw.film.resolve import Primitive
 from pellucid.draw.film.text_runs import TextRun, text_runs
 from pellucid.draw.film.truetype import EM
+from pellucid.languages import tr
 
 
 UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 cannot hold
@@ -194,7 +195,8 @@ def reader_place(primitive: Primitive, run: TextRun, left: float, at: int) -> tu
 
 def _reader_text(primitive: Primitive, run: TextRun, left: float, at: int) -> str:
     middle, width = map(text_of, reader_place(primitive, run, left, at))
-    weight = f' font-weight="{primitive["weight"]}"' if primitive["weight"] != 400 else ""
+    # 700: where a font has no weight 600, browsers draw it bold from 700 on.
+    weight = ' font-weight="700"' if primitive["weight"] != 400 else ""
     direction = "rtl" if run.right_to_left else "ltr"
     return (
         f'<text x="{middle}" y="{text_of(primitive["y"])}" font-size="{text_of(primitive["size"])}"{weight} '
@@ -240,7 +242,12 @@ def caption_primitives(film: Film, t: float) -> list[Primitive]:
 
 def description(film: Film) -> str:
     """What a picture of the film says in words: its alt text and what is simplified."""
-    return "\n".join([film.alt or film.title, *(f"Simplified: {note}" for note in film.notes)])
+    return "\n".join([film.alt or film.title, *simplified(film)])
+
+
+def simplified(film: Film) -> list[str]:
+    """The notes of a film, each said to be one."""
+    return [tr("Simplified: {note}", note=note) for note in film.notes]
 
 
 def root(film: Film, height: float, inside: str, prefix: str = "") -> str:

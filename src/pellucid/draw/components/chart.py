@@ -14,6 +14,7 @@ from pellucid.draw.film.font import fit, text_width, wrap
 from pellucid.draw.film.keyframes import Keyframes, rounded
 from pellucid.draw.film.nodes import Clip, Node, Path, Shows, Text, given
 from pellucid.errors import PellucidError
+from pellucid.languages import joined, tr
 
 
 GROWS, ENDS = 3.0, 6.0  # seconds: how long the lines take to be drawn, and the film
@@ -40,7 +41,7 @@ def loss_chart(
     held_out: Points = (),
     ln_v: float | None = None,
     *,
-    title: str = "Loss while training",
+    title: str = "",
     width: float = 960,
     height: float | None = None,
     log_steps: bool = False,
@@ -53,6 +54,7 @@ def loss_chart(
         steps, losses: one of each a training step, in order; nats a token. A loss that is not finite leaves a gap.
         held_out: (step, loss) on held-out text, in order.
         ln_v: the loss where all tokens are equally likely: the natural logarithm of the vocabulary's size.
+        title: "Loss while training" where there is none.
         width, height: of the picture in film units; text keeps its size on a narrow one.
         log_steps: whether steps are laid out by their logarithms.
         chunk, held_out_chunk: where in the record the losses stand; the first also for held-out ones where the second is "".
@@ -67,18 +69,20 @@ def loss_chart(
     training, held = _drawable(zip(steps, losses, strict=True), log_steps), _drawable(held_out, log_steps)
     if not any(map(_finite, (*training, *held))):
         raise PellucidError("there is no finite loss to draw: the run needs at least one step")
+    title = title or tr("Loss while training")
     every = _mean_over(len(training))
     size = max(13.0, rounded(8 + width / 120))
     thick = size / 16
 
-    entries = [_LegendEntry("training loss, each step", TRAINING if every == 1 else TRAINING_PALE, 2 * thick)]
+    entries = [_LegendEntry(tr("training loss, each step"), TRAINING if every == 1 else TRAINING_PALE, 2 * thick)]
     if every > 1:
-        entries.append(_LegendEntry(f"its mean over {every} steps", TRAINING, 2.5 * thick))
+        entries.append(_LegendEntry(tr("its mean over {every} steps", every=every), TRAINING, 2.5 * thick))
     if held:
-        entries.append(_LegendEntry("held-out loss", HELD_OUT, 2 * thick))
+        entries.append(_LegendEntry(tr("held-out loss"), HELD_OUT, 2 * thick))
     if ln_v is not None:
         dash = (6 * thick, 4 * thick)
-        entries.append(_LegendEntry(f"ln V = {ln_v:.2f}: all tokens equally likely", palette.QUIET, 1.5 * thick, dash))
+        guessing = tr("ln V = {loss:.2f}: all tokens equally likely", loss=ln_v)
+        entries.append(_LegendEntry(guessing, palette.QUIET, 1.5 * thick, dash))
 
     pad = size
     head, top = _head(title, entries, width, size, pad)
@@ -91,10 +95,10 @@ def loss_chart(
     right = width - pad - text_width(f"{max(step for step, _ in finite):,.0f}", size) / 2
     x_scale = _step_scale([step for step, _ in finite], log_steps, left, right)
     x_ticks = [(x_scale.place(value), text) for value, text in ticks_with_room(x_scale, size, whole=True)]
-    axis_name = "step, on a logarithmic scale" if log_steps else "step"
+    axis_name = tr("step, on a logarithmic scale") if log_steps else tr("step")
 
     nodes: list[Node] = [*head]
-    nodes.append(Text(pad, top + size, fit("loss, nats a token", width - 2 * pad, size), size, fill=palette.QUIET))
+    nodes.append(Text(pad, top + size, fit(tr("loss, nats a token"), width - 2 * pad, size), size, fill=palette.QUIET))
     nodes += grid_lines(y_scale, y_ticks, left, right, size)
     nodes += step_axis(x_ticks, left, right, y_scale.start, size, name=axis_name, name_lines=2.7)
     if ln_v is not None:
@@ -116,7 +120,7 @@ def loss_chart(
         title=title,
         width=width,
         height=height,
-        segments=(FilmSegment("The loss falls" if _falls(training) else "The loss", 0.0, ENDS, ((GROWS, ENDS),)),),
+        segments=(FilmSegment(tr("The loss falls") if _falls(training) else tr("The loss"), 0.0, ENDS, ((GROWS, ENDS),)),),
         nodes=tuple(nodes),
         captions=(Caption(0.0, ENDS, _sentence(training, held, every)),),
         alt=_alt(title, training, held, every, ln_v),
@@ -189,7 +193,7 @@ def _held_out(points: Points, x_scale: Scale, y_scale: Scale, shows: Shows, thic
         points,
         lambda point: (rounded(x_scale.place(point[0])), rounded(y_scale.place(point[1]))),
         3.5 * thick,
-        lambda point: f"held-out loss {point[1]:.4f} at step {point[0]:,.0f}",
+        lambda point: tr("held-out loss {loss:.4f} at step {step:,.0f}", loss=point[1], step=point[0]),
         lambda _: shows,
     )
     return [*lines, *dots]
@@ -213,26 +217,41 @@ def _sentence(training: Points, held: Points, every: int) -> str:
     ends = _ends(training, every) or _ends(held, 1)
     assert ends is not None
     (first, start), (last, end) = ends
-    mean = f" (mean of the last {every} steps)" if every > 1 and training else ""
-    return f"Loss {start:.2f} at step {first:,.0f}, {end:.2f} at step {last:,.0f}{mean}."
+    values = {"start": start, "first": first, "end": end, "last": last}
+    if every > 1 and training:
+        return tr(
+            "Loss {start:.2f} at step {first:,.0f}, {end:.2f} at step {last:,.0f} (mean of the last {every} steps).",
+            every=every, **values,
+        )  # fmt: skip
+    return tr("Loss {start:.2f} at step {first:,.0f}, {end:.2f} at step {last:,.0f}.", **values)
 
 
 def _alt(title: str, training: Points, held: Points, every: int, ln_v: float | None) -> str:
-    parts = [f"{title}: a line chart of the loss in nats a token by training step.", _sentence(training, held, every)]
+    parts = [
+        tr("{title}: a line chart of the loss in nats a token by training step.", title=title),
+        _sentence(training, held, every),
+    ]
     if finite := [point for point in held if _finite(point)]:
         step, least = min(finite, key=lambda point: point[1])
-        parts.append(f"Held-out loss {finite[-1][1]:.2f} at the end; lowest {least:.2f} at step {step:,.0f}.")
+        parts.append(
+            tr(
+                "Held-out loss {end:.2f} at the end; lowest {least:.2f} at step {step:,.0f}.",
+                end=finite[-1][1], least=least, step=step,
+            )
+        )  # fmt: skip
     if ln_v is not None:
-        parts.append(f"A model to which all tokens are equally likely has ln V = {ln_v:.2f}.")
-    return " ".join(parts)
+        parts.append(tr("A model to which all tokens are equally likely has ln V = {loss:.2f}.", loss=ln_v))
+    return joined(parts)
 
 
 def _notes(training: Points, held: Points, steps: Sequence[int], held_out: Points, log_steps: bool) -> tuple[str, ...]:
     notes = []
     if len(training) > 2 * MEANS:
-        notes.append("Where steps are closer than the picture's dots, only the lowest and highest loss of each dot is drawn.")
+        notes.append(
+            tr("Where steps are closer than the picture's dots, only the lowest and highest loss of each dot is drawn.")
+        )
     if gaps := sum(not _finite(point) for point in (*training, *held)):
-        notes.append(f"{gaps} values are not finite numbers: they are gaps in the lines.")
+        notes.append(tr("{gaps} values are not finite numbers: they are gaps in the lines.", gaps=gaps))
     if log_steps and len(training) + len(held) < len(steps) + len(held_out):
-        notes.append("Step 0 has no place on a logarithmic axis and is left out.")
+        notes.append(tr("Step 0 has no place on a logarithmic axis and is left out."))
     return tuple(notes)

@@ -12,6 +12,7 @@ from pellucid.draw.film.font import text_width
 from pellucid.draw.film.keyframes import rounded
 from pellucid.draw.film.nodes import Clip, Node, Path, Shows, Text, given
 from pellucid.draw.views.training import LossPoint, TrainingHistory, finite
+from pellucid.languages import tr
 
 
 LegendLine = tuple[str, str, tuple[float, ...]]  # words, colour, dashes
@@ -28,10 +29,13 @@ class LossCurves:
     def __init__(self, history: TrainingHistory, box: Box, size: float, *, short: bool = False, ring: str = "") -> None:
         self.history, self.size = history, size
         colour = palette.SERIES_PALE if history.held_out else palette.SERIES[0]
-        self._lines: list[LegendLine] = [("training" if short else "training loss, each step", colour, ())]
+        self._lines: list[LegendLine] = [(tr("training") if short else tr("training loss, each step"), colour, ())]
         if history.held_out:
-            self._lines.append(("held out" if short else "held-out loss", palette.SERIES[1], ()))
-        guessing = f"ln V = {history.ln_v:.2f}" + (": guessing" if short else ": all tokens equally likely")
+            self._lines.append((tr("held out") if short else tr("held-out loss"), palette.SERIES[1], ()))
+        if short:
+            guessing = tr("ln V = {loss:.2f}: guessing", loss=history.ln_v)
+        else:
+            guessing = tr("ln V = {loss:.2f}: all tokens equally likely", loss=history.ln_v)
         self._lines.append((guessing, palette.QUIET, (5.0, 3.0)))
         self._head, top = _legend(self._lines, box, size, ring)
         losses = finite((*history.training, *history.held_out, *history.window))
@@ -57,7 +61,7 @@ class LossCurves:
         nodes: list[Node] = [*self._head]
         nodes += grid_lines(self._y, self._ticks, left, right, size)
         ticks = [(self._step(step), words) for step, words in self._step_ticks()]
-        nodes += step_axis(ticks, left, right, low, size, name="step, on a logarithmic scale", name_lines=2.6)
+        nodes += step_axis(ticks, left, right, low, size, name=tr("step, on a logarithmic scale"), name_lines=2.6)
         _, colour, dash = self._lines[-1]
         y = self._y.place(self.history.ln_v)
         nodes.append(
@@ -85,7 +89,7 @@ class LossCurves:
             [(loss.step, loss.value) for loss in held_out],
             lambda point: (rounded(self._step(point[0])), rounded(self._y.place(point[1]))),
             3,
-            lambda point: f"held-out loss {point[1]:.4f} after {point[0]:,} steps",
+            lambda point: tr("held-out loss {loss:.4f} after {steps:,} steps", loss=point[1], steps=point[0]),
             lambda i: held_out[i].shows,
         )
 
@@ -105,7 +109,7 @@ class LossCurves:
 def _legend(lines: Sequence[LegendLine], box: Box, size: float, ring: str) -> tuple[list[Node], float]:
     """The unit, and the lines' words in as many rows as they need; and the position below them."""
     swatch, gap, between, row = 1.7 * size, 0.5 * size, 1.2 * size, 1.45 * size
-    unit = "nats a token"
+    unit = tr("nats a token")
     nodes: list[Node] = [Text(box.x, box.y + size, unit, size, fill=palette.QUIET)]
     widths = [swatch + gap + text_width(words, size) for words, _, _ in lines]
     first = box.x + (text_width(unit, size) + between)

@@ -12,6 +12,7 @@ from pellucid.draw.film import palette
 from pellucid.draw.film.font import text_width, wrap
 from pellucid.draw.film.nodes import Image, Matrix, Node, Path, Rect, Shows, Text
 from pellucid.draw.views.pieces import Pieces
+from pellucid.languages import tr
 
 
 LEADING = 1.35  # from line to line of a paragraph, of its size
@@ -72,7 +73,7 @@ def flow(
 
 def earlier(count: int) -> str:
     """The words in the place of tokens that have no room."""
-    return f"… {count} earlier"
+    return tr("… {count} earlier", count=count)
 
 
 def earlier_width(count: int, size: float) -> float:
@@ -106,7 +107,7 @@ def token_boxes(
             line = [(i, box) for i, box in row if box.y == y]
             left, right, low = line[0][1].x + 2, line[-1][1].right - 2, line[0][1].bottom + 1.5
             over: dict[str, Any] = {} if opacities is None else {"opacity": opacities[line[-1][0]]}
-            together = f"together the text {text!r}"
+            together = tr("together the text {text!r}", text=text)
             mark = (("M", left, low), ("L", right, low))
             nodes.append(Path(mark, stroke=palette.QUIET, stroke_width=1.5, label=together, **over))
     return nodes

@@ -13,6 +13,7 @@ from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.nodes import Node, Path, Text, given
 from pellucid.draw.views.labels import in_short
 from pellucid.gpt.config import GPTConfig
+from pellucid.languages import tr
 
 
 PUBLISHED = tuple(f"gpt3-{size}" for size in ("125m", "350m", "760m", "1.3b", "2.7b", "6.7b", "13b", "175b"))
@@ -36,14 +37,17 @@ def ruler(total: int, name: str, box: Box, sheet: Sheet, count: Transition) -> l
     scale = LogScale(low, 1e12, box.x + 4, box.right - 4)
     y = box.y + 4.0 * small
     nodes: list[Node] = [
-        Text(box.x, box.y + small, fit("parameters, on a logarithmic line", box.w, small, "sans", 600), small, 600),
+        Text(box.x, box.y + small, fit(tr("parameters, on a logarithmic line"), box.w, small, "sans", 600), small, 600),
         Path((("M", scale.start, y), ("L", scale.end, y)), stroke=palette.QUIET),
     ]
     for place, size in enumerate(PUBLISHED):
         numbers = published(size)
         x = scale.place(numbers)
         shape = GPTConfig.preset(size)
-        label = f"{size}: {numbers:,} parameters, {shape.n_layers} blocks of {shape.block_parameters():,}"
+        label = tr(
+            "{size}: {count:,} parameters, {blocks} blocks of {each:,}",
+            size=size, count=numbers, blocks=shape.n_layers, each=shape.block_parameters(),
+        )  # fmt: skip
         about: dict[str, Any] = {"label": label, "shows": given(SOURCE)}
         nodes.append(Path(circle(x, y, 3.5), fill=animate(palette.LINE, (count, palette.INK)), **about))
         if not sheet.wide and size not in NAMED_NARROW:
@@ -53,14 +57,14 @@ def ruler(total: int, name: str, box: Box, sheet: Sheet, count: Transition) -> l
         word = size.removeprefix("gpt3-").upper()
         nodes.append(Text(x, base, word, small, anchor="middle", fill=palette.QUIET, **about))
     x = scale.place(total)
-    text = f"{name}: {in_short(total)}"
+    text = tr("{name}: {value}", name=name, value=in_short(total))
     half = text_width(text, small, "sans", 600) / 2
     middle = min(max(x, box.x + half), box.right - half)
     tip = (("M", x, y - 3), ("L", x - 5, y - 12), ("L", x + 5, y - 12), ("Z",))
     nodes.append(Path(tip, fill=palette.FOLLOWED, label=text, shows=given("provenance")))
     nodes.append(Text(middle, y - 16, text, small, 600, anchor="middle", fill=palette.FOLLOWED, shows=given("provenance")))
     largest = GPTConfig.preset(PUBLISHED[-1])
-    words = f"175B: {largest.n_layers} blocks × {largest.block_parameters() / 1e9:.2f} B"
+    words = tr("175B: {blocks} blocks × {each:.2f} B", blocks=largest.n_layers, each=largest.block_parameters() / 1e9)
     base = y + (4.4 if sheet.wide else 3.0) * small
     nodes.append(Text(box.right, base, words, small, anchor="end", fill=palette.QUIET, shows=given(SOURCE)))
     return nodes

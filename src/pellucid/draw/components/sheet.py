@@ -16,6 +16,7 @@ from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import rounded
 from pellucid.draw.film.nodes import Group, Node, Path, Shows, Text, given
 from pellucid.errors import PellucidError
+from pellucid.languages import tr
 
 
 WIDE = (960.0, 540.0)
@@ -126,7 +127,7 @@ class Sheet:
         nodes: list[Node] = [Path((("M", self.left, line), ("L", self.right, line)), stroke=palette.LINE)]
         lines = [" · ".join(model.footer)] if self.wide else list(model.footer)
         bases = [line + 1.5 * self.small * (i + 1) for i in range(len(lines))]
-        mark = "measured"
+        mark = tr("measured")
         taken = text_width(mark, self.small) + self.small * (1 + CLOCK_GAP)
         widths = [text_width(words, self.small) for words in lines]
         beside = next((i for i in reversed(range(len(lines))) if widths[i] + self.size + taken <= self.room), len(lines) - 1)

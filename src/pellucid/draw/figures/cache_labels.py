@@ -7,64 +7,73 @@ measured.
 
 from pellucid.draw.views.labels import in_bytes
 from pellucid.draw.views.tokens import GenerationStep, TokensView
+from pellucid.languages import mark, tr
 
 
 # tokens
 
-DECODE = "only the newest token goes through the model; the keys and values of the others are in its cache"
-CHART_TITLE = "evicting cache would hold"
+DECODE = mark("only the newest token goes through the model; the keys and values of the others are in its cache")
+CHART_TITLE = mark("evicting cache would hold")
 POSITION_STATES = {
-    1: "computed in this step",
-    2: "in the cache",
-    3: "in the cache; in some blocks no later query can read it",
+    1: mark("computed in this step"),
+    2: mark("in the cache"),
+    3: mark("in the cache; in some blocks no later query can read it"),
 }  # state of a position in generation/cells -> words
 
 
 def before_step(step: GenerationStep) -> str:
     """How many tokens are in the cache before a step."""
-    return "nothing in the cache yet" if step.number == 0 else f"{len(step.context) - 1} more are in the cache"
+    if step.number == 0:
+        return tr("nothing in the cache yet")
+    return tr("{count} more are in the cache", count=len(step.context) - 1)
 
 
 def after_step(step: GenerationStep) -> str:
     """The bytes of an evicting cache after a step."""
-    return f"evicting cache {in_bytes(step.cache)}"
+    return tr("evicting cache {bytes}", bytes=in_bytes(step.cache))
 
 
 def after_step_exactly(step: GenerationStep) -> str:
     """The same in words and without rounding, beside those after the last step."""
-    return f"an evicting cache of {len(step.context)} tracks: {step.cache:,} bytes; after the last step {step.cache_last:,}"
+    return tr(
+        "an evicting cache of {tracks} tracks: {bytes:,} bytes; after the last step {last:,}",
+        tracks=len(step.context), bytes=step.cache, last=step.cache_last,
+    )  # fmt: skip
 
 
 def at_the_end(step: GenerationStep) -> str:
     """A caption: the bytes of an evicting cache after the last step."""
-    return f"An evicting cache would hold {in_bytes(step.cache)} of keys and values at the end."
+    return tr("An evicting cache would hold {bytes} of keys and values at the end.", bytes=in_bytes(step.cache))
 
 
 def alt_at_the_end(view: TokensView) -> str:
     """The same for alt text."""
-    return f"After {len(view.steps)} steps an evicting cache would hold {in_bytes(view.steps[-1].cache)}."
+    held = in_bytes(view.steps[-1].cache)
+    return tr("After {steps} steps an evicting cache would hold {bytes}.", steps=len(view.steps), bytes=held)
 
 
 def allocated(nbytes: int) -> str:
     """The bytes that the runner allocated for the sequence."""
-    return f"the runner's cache: {in_bytes(nbytes)}"
+    return tr("the runner's cache: {bytes}", bytes=in_bytes(nbytes))
 
 
 def bytes_note(view: TokensView) -> str:
     """How the bytes follow from the model's shape."""
     shape = view.model.config
-    return (
-        f"An evicting cache's bytes follow from the shape: two vectors of {shape.d_model} numbers of {view.value_bytes} bytes "
-        f"in each of {shape.n_layers} blocks for each track; where a band ends, no later query can read what lies before it. "
-        "The runner keeps every track, so that a beginning can be used again."
-    )
+    return tr(
+        "An evicting cache's bytes follow from the shape: two vectors of {width} numbers of {bytes} bytes in each of {blocks} "
+        "blocks for each track; where a band ends, no later query can read what lies before it. The runner keeps every track, "
+        "so that a beginning can be used again.", width=shape.d_model, bytes=view.value_bytes, blocks=shape.n_layers,
+    )  # fmt: skip
 
 
 # xray
 
-COMPUTED_CELL, KEPT_CELL, DROPPED_CELL = "computed", "kept", "not read again"  # the legend
-HOLLOW_NOTE = "A hollow cell's keys and values are kept, not computed again; its word was recorded when it was computed."
-DASHED_NOTE = (
+COMPUTED_CELL, KEPT_CELL, DROPPED_CELL = mark("computed"), mark("kept"), mark("not read again")  # the legend
+HOLLOW_NOTE = mark(
+    "A hollow cell's keys and values are kept, not computed again; its word was recorded when it was computed."
+)
+DASHED_NOTE = mark(
     "No later query of its block can read a dashed cell's keys and values. The runner keeps them all the same, so that a "
     "beginning can be used again; an evicting cache would drop them."
 )
@@ -72,7 +81,7 @@ DASHED_NOTE = (
 
 def fed_back(shown: int, steps: int) -> str:
     """A caption: the drawn tokens are fed back; `shown` of `steps` such steps are on the picture."""
-    return (
+    return tr(
         "Each token drawn is fed back as the next input. Only its own track is computed: the keys and values of the "
-        f"others are kept (hollow). Shown: {shown} of {steps} further steps."
-    )
+        "others are kept (hollow). Shown: {shown} of {steps} further steps.", shown=shown, steps=steps,
+    )  # fmt: skip

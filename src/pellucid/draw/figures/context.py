@@ -16,8 +16,9 @@ from pellucid.draw.film.film import Film
 from pellucid.draw.film.nodes import Node, Path, Rect, Shows, Text
 from pellucid.draw.views.context import ContextView, PatternRow
 from pellucid.draw.views.labels import percent
+from pellucid.draw.views.model_parts import pattern_name
 from pellucid.gpt.pattern import Dense
-from pellucid.languages import counted
+from pellucid.languages import counted, joined, listed, tr
 
 
 LEAST_TOKEN = 30.0  # a token is written over its position where positions are at least this wide
@@ -26,14 +27,14 @@ LEAST_TOKEN = 30.0  # a token is written over its position where positions are a
 def context(view: ContextView, *, width: float = 960) -> Film:
     """The film of a context window. Raises PellucidError for a picture less than 240 wide."""
     sheet, timeline = Sheet.of(width), Timeline()
-    fill, zoom = timeline.segment("The window", (0.8, 2.2, _window_words(view)), (0.6, 2.4, _zoom_words(view)))
-    (look,) = timeline.segment("What a block can read", (0.6, 4.8, _reading_words(view)))
+    fill, zoom = timeline.segment(tr("The window"), (0.8, 2.2, _window_words(view)), (0.6, 2.4, _zoom_words(view)))
+    (look,) = timeline.segment(tr("What a block can read"), (0.6, 4.8, _reading_words(view)))
     later: tuple[Transition, ...] = ()
     if len(view.steps) > 1:
         pace = 9.0 / (len(view.steps) - 1)
         saying = _later_words(view)
-        later = timeline.segment("Token after token", *((0.3, min(pace, 2.0) - 0.3, saying) for _ in view.steps[1:]))
-    (end,) = timeline.segment("What no later query can read", (0.4, 5.0, _unreadable_words(view)))
+        later = timeline.segment(tr("Token after token"), *((0.3, min(pace, 2.0) - 0.3, saying) for _ in view.steps[1:]))
+    (end,) = timeline.segment(tr("What no later query can read"), (0.4, 5.0, _unreadable_words(view)))
     moves = (look, *later)
     box = Box(sheet.left, sheet.top + 1.6 * sheet.small, sheet.room, 16)
     below = Box(sheet.left, box.bottom + (34 if sheet.wide else 30), sheet.room, 0)
@@ -44,7 +45,7 @@ def context(view: ContextView, *, width: float = 960) -> Film:
     top = below.y + (30 if sheet.wide else 26)
     nodes += strips(view, Box(sheet.left, top, sheet.room, sheet.bottom - 24 - top), zoomed, sheet, moves, end)
     nodes += key(view, sheet)
-    return sheet.film(view.model, "The context window", nodes, timeline, alt=_alt(view), notes=_notes(view, zoomed))
+    return sheet.film(view.model, tr("The context window"), nodes, timeline, alt=_alt(view), notes=_notes(view, zoomed))
 
 
 def _zoomed(view: ContextView) -> int:
@@ -59,11 +60,12 @@ def _window(view: ContextView, box: Box, sheet: Sheet, fill: Transition, moves: 
     shows, provenance = Shows("generation/prompt_ids", (), None, "given"), Shows("provenance", (), None, "given")
     answer = [(move, scale.place(view.newest(step) + 1) - box.x - prompt) for move, step in zip(moves, view.steps, strict=True)]
     nodes: list[Node] = [
-        Rect(box.x, box.y, box.w, box.h, 3, palette.PANEL, palette.LINE, label=f"{view.n_ctx:,} tracks", shows=provenance),
+        Rect(box.x, box.y, box.w, box.h, 3, palette.PANEL, palette.LINE, label=tr("{count:,} tracks", count=view.n_ctx),
+             shows=provenance),
         Rect(box.x, box.y, animate(0.0, (fill, prompt, "move")), box.h, 0, palette.INPUT,
-             label=f"the prompt: {counted(view.prompt, 'track')}", shows=shows),
+             label=tr("the prompt: {tracks}", tracks=counted(view.prompt, "track")), shows=shows),
         Rect(box.x + prompt, box.y, animate(0.0, *((move, w, "move") for move, w in answer)), box.h, 0, palette.OUTPUT,
-             label="the answer", shows=Shows("generation/steps/drawn_ids")),
+             label=tr("the answer"), shows=Shows("generation/steps/drawn_ids")),
     ]  # fmt: skip
     for value, text in ticks_with_room(scale, sheet.small, whole=True):
         x = scale.place(value)
@@ -93,10 +95,10 @@ def _tokens(view: ContextView, below: Box, zoomed: int, sheet: Sheet, moves: Seq
             came = [i for i, step in enumerate(view.steps) if view.newest(step) >= position]
             there = 1.0 if position < view.prompt else animate(0, (moves[came[0]], 1))
             role = "input" if position < view.prompt else "output"
-            word, ident = view.pieces.shown(view.ids[position]), view.ids[position]
+            word = view.pieces.shown(view.ids[position])
             nodes.append(
                 token(word, below.x + position * wide + 1, below.y, high, size, role=role, w=wide - 2, opacity=there,
-                      label=f"track {position}: {view.pieces.described(ident)}", shows=view.token_source(position))
+                      label=_track_words(view, position), shows=view.token_source(position))
             )  # fmt: skip
         return nodes
     w = 110.0 if sheet.wide else 80.0
@@ -109,65 +111,87 @@ def _tokens(view: ContextView, below: Box, zoomed: int, sheet: Sheet, moves: Seq
         word = view.pieces.shown(view.ids[position])
         nodes.append(
             token(word, x, below.y, high, size, role=role, w=w, opacity=animate(0, *changes),
-                  label=f"track {position}: {view.pieces.described(view.ids[position])}", shows=view.token_source(position))
+                  label=_track_words(view, position), shows=view.token_source(position))
         )  # fmt: skip
     return nodes
 
 
+def _track_words(view: ContextView, position: int) -> str:
+    """A position with its token."""
+    return tr("track {position}: {token}", position=position, token=view.pieces.described(view.ids[position]))
+
+
 def _window_words(view: ContextView) -> str:
     used = view.newest(view.steps[-1]) + 1
-    return (
-        f"The window has {counted(view.n_ctx, 'track')}. The prompt takes the first {view.prompt:,}, the answer the next ones: "
-        f"{used:,} in all, {percent(used / view.n_ctx)} of it."
-    )
+    return tr(
+        "The window has {tracks}. The prompt takes the first {prompt:,}, the answer the next ones: {used:,} in all, {share} of "
+        "it.", tracks=counted(view.n_ctx, "track"), prompt=view.prompt, used=used, share=percent(used / view.n_ctx),
+    )  # fmt: skip
 
 
 def _zoom_words(view: ContextView) -> str:
-    return "The part in use, enlarged: a cell for each track, a row for each kind of attention."
+    return tr("The part in use, enlarged: a cell for each track, a row for each kind of attention.")
 
 
 def _name(row: PatternRow) -> str:
-    return f"{row.pattern} ({counted(len(row.blocks), 'block')})"
+    return tr("{pattern} ({blocks})", pattern=pattern_name(row.pattern), blocks=counted(len(row.blocks), "block"))
 
 
 def _reading_words(view: ContextView) -> str:
     newest = view.newest(view.steps[0])
-    parts = [f"{row.pattern} reads {sum(row.reads[0]):,}" for row in view.rows[:3]]
-    return f"To draw the first token, the query of track {newest:,} looks back: of {newest + 1:,} tracks {', '.join(parts)}."
+    reads = listed(
+        tr("{pattern} reads {count:,}", pattern=pattern_name(row.pattern), count=sum(row.reads[0])) for row in view.rows[:3]
+    )
+    return tr(
+        "To draw the first token, the query of track {newest:,} looks back: of {tracks:,} tracks {reads}.",
+        newest=newest, tracks=newest + 1, reads=reads,
+    )  # fmt: skip
 
 
 def _later_words(view: ContextView) -> str:
-    some = len(view.steps) < view.total_steps
-    shown = f" {len(view.steps) - 1} of {view.total_steps - 1} later steps are shown." if some else ""
-    return f"Each drawn token takes the next track and becomes the query.{shown}"
+    parts = [tr("Each drawn token takes the next track and becomes the query.")]
+    if len(view.steps) < view.total_steps:
+        shown, later = len(view.steps) - 1, view.total_steps - 1
+        parts.append(tr("{shown} of {later} later steps are shown.", shown=shown, later=later))
+    return joined(parts)
 
 
 def _unreadable_words(view: ContextView) -> str:
-    parts = [f"{sum(row.unreadable[-1]):,} in {row.pattern}" for row in view.rows if any(row.unreadable[-1])]
-    if parts:
-        return f"Tracks that no later query can read any more: {', '.join(parts)}. An evicting cache would drop them."
+    lost = [
+        tr("{count:,} in {pattern}", count=sum(row.unreadable[-1]), pattern=pattern_name(row.pattern))
+        for row in view.rows if any(row.unreadable[-1])
+    ]  # fmt: skip
+    if lost:
+        return tr(
+            "Tracks that no later query can read any more: {lost}. An evicting cache would drop them.", lost=listed(lost)
+        )
     if all(isinstance(row.pattern, Dense) for row in view.rows):
-        return "Dense attention reads every track before it: all can still be read."
-    return "So far every track can still be read by a later query, in every block."
+        return tr("Dense attention reads every track before it: all can still be read.")
+    return tr("So far every track can still be read by a later query, in every block.")
 
 
 def _alt(view: ContextView) -> str:
     parts = [_window_words(view), _reading_words(view)]
     newest = view.newest(view.steps[-1])
-    last = ", ".join(f"{_name(row)} {sum(row.reads[-1]):,}" for row in view.rows)
-    parts.append(f"In the last step the query of track {newest:,} reads: {last}.")
-    return " ".join([*parts, _unreadable_words(view)])
+    last = listed(tr("{pattern} {count:,}", pattern=_name(row), count=sum(row.reads[-1])) for row in view.rows)
+    parts.append(tr("In the last step the query of track {newest:,} reads: {last}.", newest=newest, last=last))
+    return joined([*parts, _unreadable_words(view)])
 
 
 def _notes(view: ContextView, zoomed: int) -> list[str]:
     notes = [
-        "What a block reads follows from its attention pattern; the weight that each track gets is in the figure xray.",
-        "A square is the whole window (at most its first 2,048 tracks), in tiles: a row is a query, a column a track that it "
-        "can read.",
-        "All positions stay in this program's cache; what no later query can read is what an evicting cache would drop.",
+        tr("What a block reads follows from its attention pattern; the weight that each track gets is in the figure xray."),
+        tr(
+            "A square is the whole window (at most its first 2,048 tracks), in tiles: a row is a query, a column a track that "
+            "it can read."
+        ),
+        tr("All positions stay in this program's cache; what no later query can read is what an evicting cache would drop."),
     ]
     if view.other_patterns:
-        notes.append(f"{counted(view.other_patterns, 'more attention pattern')} of this model are not shown.")
+        patterns = counted(view.other_patterns, "more attention pattern")
+        notes.append(tr("{patterns} of this model are not shown.", patterns=patterns))
     if zoomed < view.n_ctx:
-        notes.append(f"The strips show tracks 0 to {zoomed - 1:,} of {view.n_ctx:,}; the others are free.")
+        notes.append(
+            tr("The strips show tracks 0 to {last:,} of {tracks:,}; the others are free.", last=zoomed - 1, tracks=view.n_ctx)
+        )
     return notes

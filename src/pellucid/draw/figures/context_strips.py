@@ -9,8 +9,8 @@ from pellucid.draw.film import palette
 from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.nodes import Image, Matrix, Node, Path, Rect, Shows, Text
 from pellucid.draw.views.context import ContextView, PatternRow
-from pellucid.draw.views.model_parts import block_name
-from pellucid.languages import counted
+from pellucid.draw.views.model_parts import block_name, pattern_name
+from pellucid.languages import counted, listed, tr
 
 
 FREE, THERE, READ = 0, 70, 190  # codes of the sequential palette: no token yet, a token that is not read, one that is read
@@ -51,15 +51,16 @@ def _masks(view: ContextView, box: Box, sheet: Sheet) -> list[Node]:
     for i, row in enumerate(view.rows):
         x, y = box.x + i * (wide + gap), box.y + 1.5 * size
         total = row.pattern.pairs(view.n_ctx)
-        label = f"the whole window of {row.pattern}: {total:,} pairs of query and key"
-        title = fit(f"{row.pattern}, whole window", wide, size, "sans", 600)
+        pattern = pattern_name(row.pattern)
+        label = tr("the whole window of {pattern}: {pairs:,} pairs of query and key", pattern=pattern, pairs=total)
+        title = fit(tr("{pattern}, whole window", pattern=pattern), wide, size, "sans", 600)
         nodes += [
             Text(x, box.y + size, title, size, 600, label=label, shows=shows),
             Image(sequential(row.mask, 0, 1), "sequential", x, y, side, side, label=label, shows=shows),
             Rect(x, y, side, side, 0, None, palette.LINE),
         ]
         if wide - side > 90:
-            lines = (f"{total:,} pairs", "down: queries", "across: tracks")
+            lines = (tr("{count:,} pairs", count=total), tr("down: queries"), tr("across: tracks"))
             nodes += [
                 Text(x + side + 10, y + (1 + 1.35 * j) * size, fit(line, wide - side - 10, size), size, fill=palette.QUIET)
                 for j, line in enumerate(lines)
@@ -72,8 +73,12 @@ def _strip(
 ) -> list[Node]:
     size = sheet.small
     provenance, cells = Shows("provenance", (), None, "given"), Shows("generation/cells")
-    named = f"{row.pattern} · {_blocks(row.blocks)}"
-    counts = [f"reads {sum(reads):,} of {view.newest(step) + 1:,}" for reads, step in zip(row.reads, view.steps, strict=True)]
+    pattern, blocks = pattern_name(row.pattern), _blocks(row.blocks)
+    named = f"{pattern} · {blocks}"
+    counts = [
+        tr("reads {count:,} of {all:,}", count=sum(reads), all=view.newest(step) + 1)
+        for reads, step in zip(row.reads, view.steps, strict=True)
+    ]
     changing = animate("", *((move, count) for move, count in zip(moves, counts, strict=True)))
     widest = max(text_width(count, size, "sans", 600) for count in counts)
     y = place.y + size
@@ -83,7 +88,7 @@ def _strip(
     codes = [_codes(view, reads, step, zoomed) for reads, step in zip(row.reads, view.steps, strict=True)]
     before = [THERE] * view.prompt + free[view.prompt :]
     matrix = animate(Matrix.of([before]), *((move, Matrix.of([code])) for move, code in zip(moves, codes, strict=True)))
-    label = f"what the newest query reads in {_blocks(row.blocks)}, by the pattern {row.pattern}"
+    label = tr("what the newest query reads in {blocks}, by the pattern {pattern}", blocks=blocks, pattern=pattern)
     gone = [[NO_LONGER * int(lost) for lost in lost_of] + [0] * (zoomed - len(lost_of)) for lost_of in row.unreadable]
     thin = animate(Matrix.of([free]), *((move, Matrix.of([code])) for move, code in zip(moves, gone, strict=True)))
     nodes: list[Node] = [
@@ -98,7 +103,8 @@ def _strip(
         lines = tuple(part for x in at for part in (("M", x, strip.y), ("L", x, strip.bottom)))
         nodes.append(Path(lines, stroke=palette.PAPER, stroke_width=1.0 if cell < 16 else 2.0))
     if any(any(lost_of) for lost_of in row.unreadable):
-        words = f"no later query can read {counted(sum(row.unreadable[-1]), 'track')} in {_blocks(row.blocks)}"
+        lost = counted(sum(row.unreadable[-1]), "track")
+        words = tr("no later query can read {tracks} in {blocks}", tracks=lost, blocks=blocks)
         nodes.append(Image(thin, "grey", strip.x, strip.bottom + 2, strip.w, 4, label=words, shows=cells))
         nodes.append(
             Rect(strip.x, strip.bottom + 2, strip.w, 4, 0, None, palette.UNTRAINED, 1.0, opacity=animate(0, (end, 1)))
@@ -118,10 +124,11 @@ def _blocks(blocks: Sequence[int]) -> str:
     if len(blocks) == 1:
         return block_name(blocks[0])
     if len(blocks) <= 6:
-        return f"blocks {', '.join(str(block + 1) for block in blocks)}"
+        return tr("blocks {numbers}", numbers=listed(str(block + 1) for block in blocks))
     if blocks == tuple(range(blocks[0], blocks[-1] + 1)):
-        return f"blocks {blocks[0] + 1} to {blocks[-1] + 1}"
-    return f"blocks {blocks[0] + 1}, {blocks[1] + 1} … {blocks[-1] + 1}"
+        return tr("blocks {first} to {last}", first=blocks[0] + 1, last=blocks[-1] + 1)
+    numbers = f"{listed(str(block + 1) for block in blocks[:2])} … {blocks[-1] + 1}"
+    return tr("blocks {numbers}", numbers=numbers)
 
 
 def _numbers(zoomed: int, line: Box, sheet: Sheet) -> list[Node]:
@@ -144,9 +151,9 @@ def _numbers(zoomed: int, line: Box, sheet: Sheet) -> list[Node]:
 def key(view: ContextView, sheet: Sheet) -> list[Node]:
     """What the colours of the cells mean, in one line above the footer."""
     table = palette.table("sequential")
-    swatches = [("read now", table[READ]), ("not read", table[THERE]), ("free", table[FREE])]
+    swatches = [(tr("read now"), table[READ]), (tr("not read"), table[THERE]), (tr("free"), table[FREE])]
     if any(any(lost) for row in view.rows for lost in row.unreadable):
-        swatches.append(("never again", palette.table("grey")[NO_LONGER]))
+        swatches.append((tr("never again"), palette.table("grey")[NO_LONGER]))
     nodes: list[Node] = []
     x, y = sheet.left, sheet.bottom - 2
     for word, fill in swatches:

@@ -19,7 +19,7 @@ from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.nodes import Group, Node, Rect, Shows, Text
 from pellucid.draw.views.embedding import EmbeddingView
 from pellucid.draw.views.labels import percent, three_digits
-from pellucid.languages import counted
+from pellucid.languages import counted, joined, listed, tr
 
 
 FIRST_NUMBERS = 3  # that are written beside a vector
@@ -55,36 +55,48 @@ def embedding(view: EmbeddingView, *, width: float = 960) -> Film:
     word, drawn = view.pieces.shown(view.token), view.pieces.shown(view.drawn)
     blocks, vocab_size = view.model.config.n_layers, view.model.config.vocab_size
     take, add = timeline.segment(
-        "A token becomes a vector",
-        (0.6, 2.4, f"“{word}” is token {view.token:,}: a row of {len(view.token_vector):,} numbers, learned in training."),
-        (0.6, 2.4, f"The row of position {view.position:,} is added: it tells where in the text the token stands."),
+        tr("A token becomes a vector"),
+        (0.6, 2.4, tr("“{word}” is token {token:,}: a row of {numbers:,} numbers, learned in training.",
+                      word=word, token=view.token, numbers=len(view.token_vector))),
+        (0.6, 2.4, tr("The row of position {position:,} is added: it tells where in the text the token stands.",
+                      position=view.position)),
     )
-    (compare,) = timeline.segment("Similar tokens", (0.6, 4.4, _similar_words(view)))
+    (compare,) = timeline.segment(tr("Similar tokens"), (0.6, 4.4, _similar_words(view)))
     compute, normed = timeline.segment(
-        "Through the blocks",
-        (1.0, 2.0, f"{counted(blocks, 'block')} add to the vector what they read and compute: the figure stack opens them."),
-        (0.4, 2.0, "The final LayerNorm brings it to scale: this is what the model has to say here."),
+        tr("Through the blocks"),
+        (1.0, 2.0, tr("{blocks} add to the vector what they read and compute: the figure stack opens them.",
+                      blocks=counted(blocks, "block"))),
+        (0.4, 2.0, tr("The final LayerNorm brings it to scale: this is what the model has to say here.")),
     )
     multiply, soften, draw = timeline.segment(
-        "A vector becomes a token",
-        (0.6, 2.4, f"Its product with the row of each of {vocab_size:,} tokens is that token's logit. The largest:"),
-        (0.6, 2.0, "Softmax turns logits into probabilities."),
-        (0.6, 2.0, f"“{drawn}” comes out, which had a probability of {percent(view.drawn_p)}."),
-    )
+        tr("A vector becomes a token"),
+        (0.6, 2.4, tr("Its product with the row of each of {count:,} tokens is that token's logit. The largest:",
+                      count=vocab_size)),
+        (0.6, 2.0, tr("Softmax turns logits into probabilities.")),
+        (0.6, 2.0, tr("“{word}” comes out, which had a probability of {p}.", word=drawn, p=percent(view.drawn_p))),
+    )  # fmt: skip
     nodes = [
         *_input_panel(view, places.into, sheet, take, add),
         *_similar_panel(view, places.similar, sheet, compare),
         *_through_the_model(view, places, sheet, compute),
         *output_panel(view, places.out, sheet, OutputTransitions(normed=normed, multiply=multiply, soften=soften, draw=draw)),
     ]
-    return sheet.film(view.model, "From token to vector and back", nodes, timeline, alt=_alt(view), notes=_notes(view))
+    return sheet.film(view.model, tr("From token to vector and back"), nodes, timeline, alt=_alt(view), notes=_notes(view))
 
 
 def _similar_words(view: EmbeddingView) -> str:
     if not view.nearest:
-        return "There is no other token to compare it with."
-    near = ", ".join(f"“{view.pieces.shown(ident)}” {_cosine(cosine)}" for ident, cosine in view.nearest[:3])
-    return f"Tokens whose rows point in a similar direction, by the cosine of the angle: {near}."
+        return tr("There is no other token to compare it with.")
+    near = _near(view, 3)
+    return tr("Tokens whose rows point in a similar direction, by the cosine of the angle: {near}.", near=near)
+
+
+def _near(view: EmbeddingView, most: int | None = None) -> str:
+    """The tokens with the largest cosines."""
+    return listed(
+        tr("“{token}” {number}", token=view.pieces.shown(ident), number=_cosine(cosine))
+        for ident, cosine in view.nearest[:most]
+    )
 
 
 def _cosine(value: float) -> str:
@@ -97,13 +109,15 @@ def _input_panel(view: EmbeddingView, box: Box, sheet: Sheet, take: Transition, 
     high, gap, words = (26.0, 9.0, 148.0) if sheet.wide else (19.0, 6.0, 92.0)
     x, y = box.x + sheet.pad / 2, box.y + (2.2 if sheet.wide else 2.0) * sheet.size
     room = box.w - sheet.pad - words - (178 if sheet.wide else 0)
-    nodes: list[Node] = [panel(box), heading("Two rows are added", box, sheet)]
+    nodes: list[Node] = [panel(box), heading(tr("Two rows are added"), box, sheet)]
     token_shows, position_shows = (Shows(f"{EMBEDDING}{name}") for name in ("token", "position"))
     rows = (
-        (view.token_vector, "", token_shows, take, f"the row of {view.pieces.described(view.token)} in the token matrix (wte)"),
-        (view.position_vector, f"+ position {view.position:,}", position_shows, add,
-         f"row {view.position:,} of the position matrix (wpe)"),
-        (view.sum, "= enters block 1" if sheet.wide else "= sum", token_shows, add, "the sum, which enters block 1"),
+        (view.token_vector, "", token_shows, take,
+         tr("the row of {token} in the token matrix (wte)", token=view.pieces.described(view.token))),
+        (view.position_vector, tr("+ position {position:,}", position=view.position), position_shows, add,
+         tr("row {position:,} of the position matrix (wpe)", position=view.position)),
+        (view.sum, tr("= enters block 1") if sheet.wide else tr("= sum"), token_shows, add,
+         tr("the sum, which enters block 1")),
     )  # fmt: skip
     for i, (values, string, shows, transition, label) in enumerate(rows):
         there, top = animate(0, (transition, 1, "settle") if i == 2 else (transition, 1)), y + i * (high + gap)
@@ -136,13 +150,14 @@ def _followed_token(view: EmbeddingView, x: float, y: float, high: float, room: 
     word = view.pieces.shown(view.token)
     return token(
         word, x, y, high, sheet.size, role="followed", w=min(token_width(word, sheet.size), room),
-        label=f"track {view.position}: {view.pieces.described(view.token)}", shows=view.token_source,
+        label=tr("track {position}: {token}", position=view.position, token=view.pieces.described(view.token)),
+        shows=view.token_source,
     )  # fmt: skip
 
 
 def _similar_panel(view: EmbeddingView, box: Box, sheet: Sheet, compare: Transition) -> list[Node]:
     """The tokens with the largest cosines, each with its cosine, in two columns."""
-    nodes: list[Node] = [panel(box), heading("Similar rows", box, sheet)]
+    nodes: list[Node] = [panel(box), heading(tr("Similar rows"), box, sheet)]
     across, high, gap = (2, 22.0, 8.0) if sheet.wide else (3, 18.0, 5.0)
     down = 4 if sheet.wide else 2
     wide = (box.w - sheet.pad) / across
@@ -171,7 +186,7 @@ def _through_the_model(view: EmbeddingView, places: _Places, sheet: Sheet, compu
         opacity=animate(0, (compute, 1), (compute, 0, "settle")),
     )  # fmt: skip
     return [
-        model(box.x, box.y, box.w, box.h, f"{view.model.name}: {blocks}", sheet.size, trained=True),
+        model(box.x, box.y, box.w, box.h, tr("{name}: {value}", name=view.model.name, value=blocks), sheet.size, trained=True),
         arrow(x, above + 2, x, box.y - 1, palette.FOLLOWED, head=7),
         arrow(x, box.bottom + 2, x, places.out.y - 1, palette.FOLLOWED, head=7),
         track,
@@ -179,33 +194,51 @@ def _through_the_model(view: EmbeddingView, places: _Places, sheet: Sheet, compu
 
 
 def _alt(view: EmbeddingView) -> str:
-    near = ", ".join(f"“{view.pieces.shown(ident)}” {_cosine(cosine)}" for ident, cosine in view.nearest)
-    likely = ", ".join(
-        f"“{view.pieces.shown(one.token)}” product {three_digits(one.product)}, {percent(one.p)}".replace("-", "−")
+    likely = listed(
+        tr("“{token}” product {product}, {p}", token=view.pieces.shown(one.token), product=three_digits(one.product),
+           p=percent(one.p)).replace("-", "−")
         for one in view.candidates
-    )
-    similar = f" Tokens with similar rows, by cosine: {near}." if near else ""
-    return (
-        f"Position {view.position} of a text read by {view.model.name}: “{view.pieces.shown(view.token)}” is token "
-        f"{view.token}, a row of {len(view.token_vector)} numbers, to which the row of the position is added.{similar} After "
-        f"{counted(view.model.config.n_layers, 'block')} the output vector's products with the tokens' rows are largest for "
-        f"{likely}. “{view.pieces.shown(view.drawn)}” comes out, with a probability of {percent(view.drawn_p)}."
-    )
+    )  # fmt: skip
+    parts = [
+        tr(
+            "Position {position} of a text read by {name}: “{word}” is token {token}, a row of {numbers} numbers, to which the "
+            "row of the position is added.", position=view.position, name=view.model.name, word=view.pieces.shown(view.token),
+            token=view.token, numbers=len(view.token_vector),
+        )
+    ]  # fmt: skip
+    if view.nearest:
+        parts.append(tr("Tokens with similar rows, by cosine: {near}.", near=_near(view)))
+    parts.append(
+        tr(
+            "After {blocks} the output vector's products with the tokens' rows are largest for {likely}.",
+            blocks=counted(view.model.config.n_layers, "block"), likely=likely,
+        )
+    )  # fmt: skip
+    word, p = view.pieces.shown(view.drawn), percent(view.drawn_p)
+    return joined([*parts, tr("“{word}” comes out, with a probability of {p}.", word=word, p=p)])
 
 
 def _notes(view: EmbeddingView) -> list[str]:
     config = view.model.config
     notes = [
-        f"A vector is drawn row by row, its first number at the upper left. Of {config.vocab_size:,} products the "
-        f"{len(view.candidates)} of the likeliest tokens are shown.",
-        "Probabilities are the model's own, at temperature 1 and before any cut; the figure tokens shows the cut and the draw.",
-        "What the blocks do is not shown here: the figures stack and xray open them.",
-    ]
+        tr(
+            "A vector is drawn row by row, its first number at the upper left. Of {products:,} products the {shown} of the "
+            "likeliest tokens are shown.", products=config.vocab_size, shown=len(view.candidates),
+        ),
+        tr(
+            "Probabilities are the model's own, at temperature 1 and before any cut; the figure tokens shows the cut and the "
+            "draw."
+        ),
+        tr("What the blocks do is not shown here: the figures stack and xray open them."),
+    ]  # fmt: skip
     averaged = max(cells_of(len(vector))[2] for vector in (view.token_vector, view.output))
     if averaged > 1:
-        notes.insert(1, f"Each cell is the mean of {averaged} numbers.")
+        notes.insert(1, tr("Each cell is the mean of {averaged} numbers.", averaged=averaged))
     if config.d_embed != config.d_model:
         notes.append(
-            f"A token's row has {config.d_embed} numbers; a learned matrix makes {config.d_model} of them, another goes back."
-        )
+            tr(
+                "A token's row has {row} numbers; a learned matrix makes {width} of them, another goes back.",
+                row=config.d_embed, width=config.d_model,
+            )
+        )  # fmt: skip
     return notes

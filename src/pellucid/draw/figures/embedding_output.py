@@ -14,6 +14,7 @@ from pellucid.draw.film.font import fit
 from pellucid.draw.film.nodes import Node, Path, Rect, Shows, Text
 from pellucid.draw.views.embedding import EmbeddingView
 from pellucid.draw.views.labels import percent
+from pellucid.languages import tr
 
 
 OUTPUT = "generation/output/"
@@ -58,13 +59,13 @@ class _Columns:
 def output_panel(view: EmbeddingView, box: Box, sheet: Sheet, when: OutputTransitions) -> list[Node]:
     """The output vector, a row for each of the likeliest tokens, and the drawn token."""
     columns = _Columns.of(box, sheet)
-    nodes: list[Node] = [panel(box), heading("From vector to token", box, sheet)]
+    nodes: list[Node] = [panel(box), heading(tr("From vector to token"), box, sheet)]
     y = box.y + (2.1 if sheet.wide else 2.2) * sheet.size
     most = max(map(abs, view.output)) or 1.0
     shows = Shows(f"{OUTPUT}vector")
     there = animate(0, (when.normed, 1))
-    label = "the output vector: the followed position after the last block and the final LayerNorm"
-    name = fit("output vector", columns.cells.x - columns.token.x - 6, sheet.small)
+    label = tr("the output vector: the followed position after the last block and the final LayerNorm")
+    name = fit(tr("output vector"), columns.cells.x - columns.token.x - 6, sheet.small)
     nodes.append(Text(columns.token.x, centred(y, 18, sheet.small), name, sheet.small, opacity=there, shows=shows))
     nodes += vector(view.output, Box(columns.cells.x, y, columns.cells.w, 18), most, label=label, shows=shows, opacity=there)
     y += 18 + (0.4 if sheet.wide else 0.6) * sheet.size
@@ -82,13 +83,15 @@ def _headings(columns: _Columns, y: float, sheet: Sheet, when: OutputTransitions
     """The names of the columns."""
     size, base = sheet.small, y + sheet.small
     product, chance = animate(0, (when.multiply, 1)), animate(0, (when.soften, 1))
-    times, equals = ("× the token's row", "= product") if sheet.wide else ("× its row", "= logit")
+    times, equals = tr("× its row"), tr("= logit")
+    if sheet.wide:
+        times, equals = tr("× the token's row"), tr("= product")
     found: list[Node] = [
         Text(columns.product, base, equals, size, anchor="end", fill=palette.QUIET, opacity=product),
         Text(columns.cells.x, base, times, size, fill=palette.QUIET, opacity=product),
     ]
     if sheet.wide:
-        found.append(Text(columns.bar.x, base, "probability", size, fill=palette.QUIET, opacity=chance))
+        found.append(Text(columns.bar.x, base, tr("probability"), size, fill=palette.QUIET, opacity=chance))
     return found
 
 
@@ -103,7 +106,7 @@ def _candidate(view: EmbeddingView, i: int, y: float, columns: _Columns, sheet: 
     long = LengthScale(columns.bar.w, fully).length(one.p)
     described = view.pieces.described(one.token)
     product = f"{one.product:.2f}".replace("-", "−")
-    sum_label = f"the product of the output vector and the row of {described}, added up: its logit"
+    sum_label = tr("the product of the output vector and the row of {token}, added up: its logit", token=described)
     bar, base = columns.bar, middle + 0.36 * size
     return [
         token(
@@ -113,7 +116,7 @@ def _candidate(view: EmbeddingView, i: int, y: float, columns: _Columns, sheet: 
         ),
         *vector(
             one.row, Box(columns.cells.x, middle - columns.cells.h / 2, columns.cells.w, columns.cells.h), most,
-            label=f"the row of {described} in the token matrix", shows=row, opacity=multiplied,
+            label=tr("the row of {token} in the token matrix", token=described), shows=row, opacity=multiplied,
         ),
         Text(columns.product, base, product, size, 400, "mono", "end", opacity=multiplied, label=sum_label, shows=row),
         Rect(bar.x, middle - bar.h / 2, long, bar.h, 2, LIKELY, opacity=softened, label=percent(one.p), shows=p),
@@ -124,7 +127,7 @@ def _candidate(view: EmbeddingView, i: int, y: float, columns: _Columns, sheet: 
 def _drawn(view: EmbeddingView, box: Box, sheet: Sheet, when: OutputTransitions) -> list[Node]:
     """The token that comes out, how it was chosen, and its probability: on a screen one below the other, else in a row."""
     there, word, small = animate(0, (when.draw, 1)), view.pieces.shown(view.drawn), sheet.small
-    how = "temperature 0: the likeliest" if view.greedy else f"the draw {view.draw:.4f} gives"
+    how = tr("temperature 0: the likeliest") if view.greedy else tr("the draw {draw:.4f} gives", draw=view.draw)
     draw, p, drawn = (Shows(f"{STEPS}{name}", (0,)) for name in ("draw", "drawn_logprobs", "drawn_ids"))
     wide, high = min(token_width(word, sheet.size), box.w - 8), 28.0 if sheet.wide else 22.0
     y = box.y + max(0.0, (box.h - high) / 2)

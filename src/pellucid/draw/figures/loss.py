@@ -3,6 +3,7 @@
 from pellucid.draw.components.chart import loss_chart
 from pellucid.draw.film.film import Film
 from pellucid.draw.views.loss import LossView
+from pellucid.languages import tr
 
 
 def loss(view: LossView, *, width: float = 960) -> Film:
@@ -13,7 +14,7 @@ def loss(view: LossView, *, width: float = 960) -> Film:
         [loss.value for loss in history.training],
         [(loss.step, loss.value) for loss in history.held_out],
         history.ln_v,
-        title=f"Loss while training {view.model.name}",
+        title=tr("Loss while training {name}", name=view.model.name),
         width=width,
         chunk="training/steps/loss",
         held_out_chunk="training/held_out/loss",

@@ -15,9 +15,9 @@ from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Gradient, Group, Node, Rect, Shows, Text
 from pellucid.draw.views.labels import end_of, in_seconds, percent, start_of, three_digits
-from pellucid.draw.views.model_parts import block_name
+from pellucid.draw.views.model_parts import block_name, pattern_name
 from pellucid.draw.views.overview import OverviewView
-from pellucid.languages import counted
+from pellucid.languages import counted, joined, listed, plural, tr
 
 
 JUMPS = 9  # in which the blocks light up while the prompt is read
@@ -48,15 +48,15 @@ def overview(view: OverviewView, *, width: float = 960) -> Film:
     sheet, timeline = Sheet.of(width), Timeline()
     places = _Panels.of(sheet)
     enter, read = timeline.segment(
-        "The prompt goes in",
-        (0.8, 1.6, f"The prompt: {counted(len(view.prompt), 'token')}."),
+        tr("The prompt goes in"),
+        (0.8, 1.6, tr("The prompt: {tokens}.", tokens=counted(len(view.prompt), "token"))),
         (1.6, 2.4, _reading_words(view)),
     )
     groups = _groups(len(view.answer))
-    saying = "Each step gives one token, drawn with the probability below it, and reads it in the next step."
+    saying = tr("Each step gives one token, drawn with the probability below it, and reads it in the next step.")
     pace = 8.0 / len(groups)
-    writes = timeline.segment("The answer comes out", *((0.3 * pace, 0.7 * pace, saying) for _ in groups))
-    (whole,) = timeline.segment("All of it", (0.0, 5.0, _total_words(view)))
+    writes = timeline.segment(tr("The answer comes out"), *((0.3 * pace, 0.7 * pace, saying) for _ in groups))
+    (whole,) = timeline.segment(tr("All of it"), (0.0, 5.0, _total_words(view)))
     when: list[Transition] = [transition for transition, count in zip(writes, groups, strict=True) for _ in range(count)]
     nodes: list[Node] = [
         *_prompt(view, places.prompt, sheet),
@@ -66,8 +66,9 @@ def overview(view: OverviewView, *, width: float = 960) -> Film:
         *_times(view, places.model, sheet, read, whole),
     ]
     return sheet.film(
-        view.model, "A prompt goes in, an answer comes out", nodes, timeline, alt=_alt(view), notes=_notes(view), measured=True
-    )
+        view.model, tr("A prompt goes in, an answer comes out"), nodes, timeline, alt=_alt(view), notes=_notes(view),
+        measured=True,
+    )  # fmt: skip
 
 
 def _groups(count: int) -> list[int]:
@@ -88,7 +89,7 @@ def _prompt(view: OverviewView, box: Box, sheet: Sheet) -> list[Node]:
     boxes = token_boxes(view.pieces, view.prompt, places, size, roles=["input"] * len(view.prompt), sources=sources)
     if hidden:
         boxes.append(Text(left, centred(top, high, size), earlier(hidden), size, fill=palette.QUIET))
-    return [panel(box), heading("Prompt", box, sheet), *boxes]
+    return [panel(box), heading(tr("Prompt"), box, sheet), *boxes]
 
 
 def _model(
@@ -109,7 +110,8 @@ def _model(
             place = Box(inner.x, inner.bottom - (block + 1) * pitch + (pitch - thick) / 2, inner.w, thick)
         else:  # from left to right
             place = Box(inner.x + block * pitch + (pitch - thick) / 2, inner.y, thick, inner.h)
-        label = f"{block_name(block)} ({view.model.config.pattern[block]})"
+        pattern = pattern_name(view.model.config.pattern[block])
+        label = tr("{block} ({pattern})", block=block_name(block), pattern=pattern)
         fill = _lights(block * jumps // count, jumps, read, writes)
         shows = Shows("provenance", (), None, "given")
         nodes.append(Rect(place.x, place.y, place.w, place.h, min(3.0, thick / 3), fill, label=label, shows=shows))
@@ -144,7 +146,7 @@ def _answer(view: OverviewView, box: Box, sheet: Sheet, when: Sequence[Transitio
     ]
     rows = int((box.bottom - 6 - top + 4) // (row + 4))
     places, hidden = flow(widest, box.x + pad, top, box.w - 2 * pad, row, size, gap=5, rows=rows)
-    nodes: list[Node] = [panel(box), heading("Answer", box, sheet)]
+    nodes: list[Node] = [panel(box), heading(tr("Answer"), box, sheet)]
     if hidden:
         nodes.append(Text(box.x + pad, centred(top, high, size), earlier(hidden), size, fill=palette.QUIET))
     for i, place in enumerate(places):
@@ -152,7 +154,10 @@ def _answer(view: OverviewView, box: Box, sheet: Sheet, when: Sequence[Transitio
             continue
         there, word, p = animate(0, (when[i], 1, "settle")), view.pieces.shown(view.answer[i]), view.probabilities[i]
         w = min(token_width(word, size), place.w)
-        label = f"{view.pieces.described(view.answer[i])}, step {i + 1}: {in_seconds(view.seconds[i])} measured"
+        label = tr(
+            "{token}, step {step}: {time} measured",
+            token=view.pieces.described(view.answer[i]), step=i + 1, time=in_seconds(view.seconds[i]),
+        )  # fmt: skip
         shade = colour("sequential", min(p, 1.0))
         nodes += [
             token(word, place.middle - w / 2, place.y, high, size, role="output", w=w, opacity=there, label=label,
@@ -184,12 +189,12 @@ def _arrows(places: _Panels, sheet: Sheet, enter: Transition, write: Transition)
 def _times(view: OverviewView, box: Box, sheet: Sheet, read: Transition, whole: Transition) -> list[Node]:
     """The measured times, in the lower part of the model's box."""
     small = sheet.small
-    first = f"prompt {in_seconds(view.seconds[0])}"
+    first = tr("prompt {time}", time=in_seconds(view.seconds[0]))
     nodes: list[Node] = []
     lines = [(first, view.time_source(0), read)]
     if len(view.seconds) > 1:
         mean = sum(view.seconds[1:]) / (len(view.seconds) - 1)
-        lines.append((f"a token {in_seconds(mean)}", view.time_source(), whole))
+        lines.append((tr("a token {time}", time=in_seconds(mean)), view.time_source(), whole))
     for i, (string, shows, transition) in enumerate(lines):
         if sheet.wide:
             x, y = box.middle, box.bottom - 46 + i * 1.7 * small
@@ -201,35 +206,47 @@ def _times(view: OverviewView, box: Box, sheet: Sheet, read: Transition, whole: 
 
 
 def _reading_words(view: OverviewView) -> str:
-    many = "It goes" if len(view.prompt) == 1 else f"All {len(view.prompt):,} go"
-    took = in_seconds(view.seconds[0])
-    return f"{many} through {counted(view.blocks, 'block')}, one block after the other, in {took} (measured)."
+    return plural(
+        len(view.prompt),
+        "It goes through {blocks}, one block after the other, in {time} (measured).",
+        "All {count:,} go through {blocks}, one block after the other, in {time} (measured).",
+        blocks=counted(view.blocks, "block"),
+        time=in_seconds(view.seconds[0]),
+    )
 
 
 def _total_words(view: OverviewView) -> str:
-    total = sum(view.seconds)
-    text = f"{counted(len(view.prompt), 'token')} read and {len(view.answer):,} written in {in_seconds(total)} (measured)"
+    values = {
+        "read": counted(len(view.prompt), "token"), "written": len(view.answer), "time": in_seconds(sum(view.seconds)),
+        "model": view.model.fingerprint,
+    }  # fmt: skip
     if len(view.seconds) > 1 and (later := sum(view.seconds[1:])) > 0:
-        text += f": {three_digits((len(view.seconds) - 1) / later)} tokens a second after the first"
-    return f"{text}, by the model {view.model.fingerprint}."
+        return tr(
+            "{read} read and {written:,} written in {time} (measured): {rate} tokens a second after the first, by the model "
+            "{model}.", rate=three_digits((len(view.seconds) - 1) / later), **values,
+        )  # fmt: skip
+    return tr("{read} read and {written:,} written in {time} (measured), by the model {model}.", **values)
 
 
 def _alt(view: OverviewView) -> str:
     prompt, answer = end_of(view.pieces.sentence(view.prompt)), start_of(view.pieces.sentence(view.answer))
-    first = ", ".join(
-        f"“{view.pieces.shown(ident)}” {percent(p)}"
+    first = listed(
+        tr("“{token}” {number}", token=view.pieces.shown(ident), number=percent(p))
         for ident, p in list(zip(view.answer, view.probabilities, strict=True))[:8]
     )
-    return (
-        f"{view.model.name} is given “{prompt}” and answers “{answer}”. The tokens with their probabilities: {first}"
-        f"{' …' if len(view.answer) > 8 else ''}. {_reading_words(view)} {_total_words(view)}"
-    )
+    given = tr(
+        "{name} is given “{prompt}” and answers “{answer}”. The tokens with their probabilities: {first}.",
+        name=view.model.name, prompt=prompt, answer=answer, first=f"{first} …" if len(view.answer) > 8 else first,
+    )  # fmt: skip
+    return joined([given, _reading_words(view), _total_words(view)])
 
 
 def _notes(view: OverviewView) -> list[str]:
     return [
-        "Blocks light up in their true order while the prompt is read; in later steps they do, too, but are shown at once.",
-        "A probability is the model's own, at temperature 1 and before any cut. The film's pace is not that of the model: the "
-        "times are written.",
-        "What happens in the model is opened by the figures embedding, stack, context and xray.",
+        tr("Blocks light up in their true order while the prompt is read; in later steps they do, too, but are shown at once."),
+        tr(
+            "A probability is the model's own, at temperature 1 and before any cut. The film's pace is not that of the model: "
+            "the times are written."
+        ),
+        tr("What happens in the model is opened by the figures embedding, stack, context and xray."),
     ]

@@ -14,7 +14,7 @@ from pellucid.draw.film.nodes import Group, Node, Rect, Shows, Text
 from pellucid.draw.views.labels import in_seconds, percent, three_digits
 from pellucid.draw.views.model_parts import block_name, level_name
 from pellucid.draw.views.stack import StackView
-from pellucid.languages import counted
+from pellucid.languages import counted, joined, listed, tr
 
 
 JUMPS = 9  # in which the vector climbs
@@ -25,12 +25,12 @@ def stack(view: StackView, *, width: float = 960) -> Film:
     sheet, timeline = Sheet.of(width), Timeline()
     count = len(view.blocks)
     (enter, climb) = timeline.segment(
-        "Up the blocks",
-        (0.0, 1.6, f"The vector of “{view.pieces.shown(view.token)}” enters block 1."),
+        tr("Up the blocks"),
+        (0.0, 1.6, tr("The vector of “{token}” enters block 1.", token=view.pieces.shown(view.token))),
         (2.2, 3.0, _writes_words(view)),
     )
-    (decide,) = timeline.segment("Where it is decided", (0.6, 5.4, _decided_words(view)))
-    (cost,) = timeline.segment("What a block costs", (0.4, 5.0, _cost_words(view)))
+    (decide,) = timeline.segment(tr("Where it is decided"), (0.6, 5.4, _decided_words(view)))
+    (cost,) = timeline.segment(tr("What a block costs"), (0.4, 5.0, _cost_words(view)))
     rows = StackRows.of(count + 1, sheet)
     appear = [_reached(climb, row, count + 1) for row in range(count + 1)]
     nodes: list[Node] = [*row_names(view, rows, sheet), _marker(rows, climb)]
@@ -45,7 +45,7 @@ def stack(view: StackView, *, width: float = 960) -> Film:
     measured = any(block.seconds is not None for block in view.blocks)
     nodes += _followed(view, sheet, enter)
     return sheet.film(
-        view.model, "Up the stack of blocks", nodes, timeline, alt=_alt(view), notes=_notes(view), measured=measured
+        view.model, tr("Up the stack of blocks"), nodes, timeline, alt=_alt(view), notes=_notes(view), measured=measured
     )
 
 
@@ -77,7 +77,7 @@ def _followed(view: StackView, sheet: Sheet, enter: Transition) -> list[Node]:
               shows=Shows("generation/steps/drawn_ids", (0,))),
         Text(right - after - 8, y + high * 0.68, "→", size, anchor="end", fill=palette.QUIET),
         token(word, right - after - 28 - before, y, high, size, role="followed", w=before,
-              label=f"track {view.position}: {view.pieces.described(view.token)}",
+              label=tr("track {position}: {token}", position=view.position, token=view.pieces.described(view.token)),
               shows=Shows("generation/prompt_ids", (view.position,), None, "given")),
     ]  # fmt: skip
 
@@ -85,20 +85,21 @@ def _followed(view: StackView, sheet: Sheet, enter: Transition) -> list[Node]:
 def _writes(view: StackView, rows: StackRows, sheet: Sheet, appear: list[Keyframes]) -> list[Node]:
     """What attention and MLP add, and on a screen the length of the vector, on one scale for what is added."""
     most = max([*(block.attention for block in view.blocks), *(block.mlp for block in view.blocks)])
-    adds = " adds" if sheet.wide else ""
     nodes = bars(
-        [None, *(block.attention for block in view.blocks)], column("attention", sheet), rows, sheet, title=f"attention{adds}",
+        [None, *(block.attention for block in view.blocks)], column("attention", sheet), rows, sheet,
+        title=tr("attention adds") if sheet.wide else tr("attention"),
         fill=palette.SERIES[0], full=most, words=three_digits, shows=lambda row: view.shows_write("attention", row - 1),
         opacities=appear,
     )  # fmt: skip
     nodes += bars(
-        [None, *(block.mlp for block in view.blocks)], column("mlp", sheet), rows, sheet, title=f"MLP{adds}",
+        [None, *(block.mlp for block in view.blocks)], column("mlp", sheet), rows, sheet,
+        title=tr("MLP adds") if sheet.wide else tr("MLP"),
         fill=palette.SERIES[1], full=most, words=three_digits, shows=lambda row: view.shows_write("mlp", row - 1),
         opacities=appear,
     )  # fmt: skip
     if sheet.wide:
         nodes += bars(
-            [level.length for level in view.levels], column("length", sheet), rows, sheet, title="vector's length",
+            [level.length for level in view.levels], column("length", sheet), rows, sheet, title=tr("vector's length"),
             fill=palette.FOLLOWED, full=max(level.length for level in view.levels), words=three_digits,
             shows=lambda row: Shows(f"generation/block_inputs/{row}", (view.position,)), opacities=appear,
         )  # fmt: skip
@@ -110,20 +111,23 @@ def _lens(view: StackView, rows: StackRows, sheet: Sheet, decide: Transition) ->
     there = visible_from(decide)
     nodes = bars(
         [level.p for level in view.levels], column("p", sheet), rows, sheet,
-        title="answer's share" if sheet.wide else "answer", fill=palette.OUTPUT, words=percent,
+        title=tr("answer's share") if sheet.wide else tr("answer"), fill=palette.OUTPUT, words=percent,
         full=max(level.p for level in view.levels),
         shows=lambda row: view.shows_lens("next_logprobs", row), opacities=[there] * len(view.levels),
     )  # fmt: skip
     if sheet.wide:
         nodes += words(
-            [f"{level.rank + 1:,}" for level in view.levels], column("rank", sheet), rows, sheet, title="rank",
+            [f"{level.rank + 1:,}" for level in view.levels], column("rank", sheet), rows, sheet, title=tr("rank"),
             shows=lambda row: view.shows_lens("next_ranks", row), opacity=there,
-            labels=[f"{counted(level.rank, 'token')} likelier than the answer" for level in view.levels],
+            labels=[tr("{tokens} likelier than the answer", tokens=counted(level.rank, "token")) for level in view.levels],
         )  # fmt: skip
     nodes += words(
         [view.pieces.shown(level.likeliest) for level in view.levels], column("likeliest", sheet), rows, sheet,
-        title="likeliest", shows=lambda row: view.shows_lens("ids", row, 0), opacity=there, family="mono",
-        labels=[f"{view.pieces.described(level.likeliest)}: {percent(level.likeliest_p)}" for level in view.levels],
+        title=tr("likeliest"), shows=lambda row: view.shows_lens("ids", row, 0), opacity=there, family="mono",
+        labels=[
+            tr("{name}: {value}", name=view.pieces.described(level.likeliest), value=percent(level.likeliest_p))
+            for level in view.levels
+        ],
         strong=[level.likeliest == view.answer for level in view.levels],
     )  # fmt: skip
     if view.decided is not None:
@@ -137,64 +141,88 @@ def _decided_line(view: StackView, rows: StackRows, sheet: Sheet, there: Keyfram
     left, right = column("p", sheet).x - 5, column("likeliest", sheet).right + 3
     top = rows.top(len(view.levels) - 1)
     low = rows.top(view.decided) + rows.high
-    since = "the embedding" if view.decided == 0 else f"block {view.decided}"
-    label = f"from {since} on, “{view.pieces.shown(view.answer)}” is the likeliest token"
+    answer = view.pieces.shown(view.answer)
+    if view.decided == 0:
+        label = tr("from the embedding on, “{token}” is the likeliest token", token=answer)
+    else:
+        label = tr("from block {block} on, “{token}” is the likeliest token", block=view.decided, token=answer)
     return Rect(left, top - 1, right - left, low - top + 2, 4, None, palette.OUTPUT, 1.5, opacity=there, label=label)
 
 
 def _writes_words(view: StackView) -> str:
-    parts = []
-    for part, name in (("attention", "attention"), ("mlp", "the MLP")):
-        block = max(range(len(view.blocks)), key=lambda i: getattr(view.blocks[i], part))
-        parts.append(f"{name} of {block_name(block)} ({three_digits(getattr(view.blocks[block], part))})")
-    return f"Each block adds to it what attention reads and what its MLP computes. Most is added by {' and '.join(parts)}."
+    attention, mlp = (
+        max(range(len(view.blocks)), key=lambda i: getattr(view.blocks[i], part)) for part in ("attention", "mlp")
+    )
+    return tr(
+        "Each block adds to it what attention reads and what its MLP computes. Most is added by attention of {one} ({by_one}) "
+        "and the MLP of {other} ({by_other}).", one=block_name(attention), other=block_name(mlp),
+        by_one=three_digits(view.blocks[attention].attention), by_other=three_digits(view.blocks[mlp].mlp),
+    )  # fmt: skip
 
 
 def _decided_words(view: StackView) -> str:
     answer, last = view.pieces.shown(view.answer), view.levels[-1]
     if view.decided is None:
-        rank, likeliest = f"{last.rank + 1:,}", view.pieces.shown(last.likeliest)
-        p, most = percent(last.p), percent(last.likeliest_p)
-        return f"“{answer}” was drawn, though after the last block its rank is {rank}: {p} against {most} for “{likeliest}”."
+        return tr(
+            "“{answer}” was drawn, though after the last block its rank is {rank:,}: {p} against {most} for “{likeliest}”.",
+            answer=answer, rank=last.rank + 1, p=percent(last.p), most=percent(last.likeliest_p),
+            likeliest=view.pieces.shown(last.likeliest),
+        )  # fmt: skip
+    values = {"answer": answer, "p": percent(last.p)}
     if view.decided == 0:
-        return f"“{answer}” is the likeliest token at every level, from the embedding on; at the end with {percent(last.p)}."
-    return f"From block {view.decided} on, “{answer}” is the likeliest token; at the end with {percent(last.p)}."
+        return tr("“{answer}” is the likeliest token at every level, from the embedding on; at the end with {p}.", **values)
+    return tr("From block {block} on, “{answer}” is the likeliest token; at the end with {p}.", block=view.decided, **values)
 
 
 def _cost_words(view: StackView) -> str:
     config = view.model.config
     each, total = config.block_parameters(), view.model.parameters
     share = percent(min(1.0, len(view.blocks) * each / total)) if total else "0%"
-    text = f"Each block has {each:,} parameters: {counted(len(view.blocks), 'block')} hold {share} of the model's {total:,}."
+    parts = [
+        tr(
+            "Each block has {each:,} parameters: {blocks} hold {share} of the model's {total:,}.",
+            each=each, blocks=counted(len(view.blocks), "block"), share=share, total=total,
+        )
+    ]  # fmt: skip
     if (seconds := [block.seconds for block in view.blocks if block.seconds is not None]) and any(seconds):
-        text += f" Reading the prompt took {in_seconds(sum(seconds))} in all of them."
-    return text
+        parts.append(tr("Reading the prompt took {time} in all of them.", time=in_seconds(sum(seconds))))
+    return joined(parts)
 
 
 def _alt(view: StackView) -> str:
     word, answer = view.pieces.shown(view.token), view.pieces.shown(view.answer)
     chosen = sorted({max(1, len(view.levels) // 3), 2 * len(view.levels) // 3, len(view.levels) - 1})
-    after = ", ".join(
-        f"{level_name(level)} “{view.pieces.shown(view.levels[level].likeliest)}” is "
-        f"likeliest ({percent(view.levels[level].likeliest_p)}) and “{answer}” has {percent(view.levels[level].p)}"
+    after = listed(
+        tr(
+            "{level} “{likeliest}” is likeliest ({most}) and “{answer}” has {p}", level=level_name(level), answer=answer,
+            likeliest=view.pieces.shown(view.levels[level].likeliest), most=percent(view.levels[level].likeliest_p),
+            p=percent(view.levels[level].p),
+        )
         for level in chosen
-    )
-    return (
-        f"“{word}” at position {view.position} climbs {counted(len(view.blocks), 'block')} of {view.model.name}; “{answer}” "
-        f"comes out. {_writes_words(view)} By the raw logit lens, {after}. {_decided_words(view)}"
-    )
+    )  # fmt: skip
+    climbs = tr(
+        "“{word}” at position {position} climbs {blocks} of {name}; “{answer}” comes out.", word=word, position=view.position,
+        blocks=counted(len(view.blocks), "block"), name=view.model.name, answer=answer,
+    )  # fmt: skip
+    return joined([climbs, _writes_words(view), tr("By the raw logit lens, {after}.", after=after), _decided_words(view)])
 
 
 def _notes(view: StackView) -> list[str]:
     notes = [
-        "The raw logit lens: the last LayerNorm and the token matrix on the vector after each block, as if the blocks above "
-        "did nothing. It is biased at low levels, and nothing is fitted here.",
-        "Lengths are L2 norms. What is added is one vector for attention, over all heads, and one for the MLP; they partly "
-        "cancel, so that the vector's length is not their sum.",
-        "Blocks are counted from 1, and a block's row shows the vector after it. The record counts them from 0.",
+        tr(
+            "The raw logit lens: the last LayerNorm and the token matrix on the vector after each block, as if the blocks "
+            "above did nothing. It is biased at low levels, and nothing is fitted here."
+        ),
+        tr(
+            "Lengths are L2 norms. What is added is one vector for attention, over all heads, and one for the MLP; they partly "
+            "cancel, so that the vector's length is not their sum."
+        ),
+        tr("Blocks are counted from 1, and a block's row shows the vector after it. The record counts them from 0."),
     ]
     if view.model.config.norm == "post":
-        notes.append("In this model a LayerNorm follows each sum, so that the vector is scaled again after what is added.")
+        notes.append(
+            tr("In this model a LayerNorm follows each sum, so that the vector is scaled again after what is added.")
+        )
     if any(block.seconds is not None for block in view.blocks):
-        notes.append("The time of a block is that of all tracks of the prompt together, in the first step.")
+        notes.append(tr("The time of a block is that of all tracks of the prompt together, in the first step."))
     return notes

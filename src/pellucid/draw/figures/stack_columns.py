@@ -12,8 +12,10 @@ from pellucid.draw.film import palette
 from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.nodes import Node, Number, Path, Rect, Shows, Text
 from pellucid.draw.views.labels import in_seconds
+from pellucid.draw.views.model_parts import pattern_name
 from pellucid.draw.views.stack import BLOCK_TIMES, StackView
 from pellucid.gpt.pattern import Banded
+from pellucid.languages import tr
 
 
 TALLEST = 56.0  # of a row
@@ -77,12 +79,14 @@ def row_names(view: StackView, rows: StackRows, sheet: Sheet) -> list[Node]:
         if not rows.written(row):
             continue
         if row == 0:
-            name, label = ("embedding" if sheet.wide else "emb."), "the token's and the position's vector, before any block"
+            name = tr("embedding") if sheet.wide else tr("emb.")
+            label = tr("the token's and the position's vector, before any block")
             under = ""
         else:
             pattern = view.blocks[row - 1].pattern
-            name, label = (f"block {row}" if sheet.wide else f"b {row}"), f"after block {row} ({pattern})"
-            under = f"band {pattern.width}" if isinstance(pattern, Banded) else str(pattern)
+            name = tr("block {number}", number=row) if sheet.wide else tr("b {number}", number=row)
+            label = tr("after block {number} ({pattern})", number=row, pattern=pattern_name(pattern))
+            under = tr("band {width}", width=pattern.width) if isinstance(pattern, Banded) else pattern_name(pattern)
         two, room = bool(under) and sheet.wide and rows.high >= 2.6 * size, rows.track.x - sheet.left - 6
         base = rows.base(row, size) - (0.6 * size if two else 0.0)
         nodes.append(Text(sheet.left, base, fit(name, room, size), size, fill=palette.QUIET, label=label))
@@ -157,7 +161,7 @@ def times(view: StackView, rows: StackRows, sheet: Sheet) -> list[Node]:
         shows = Shows(BLOCK_TIMES, (0, *index), None, "measured")
         return measured(Text(place.x, y, words, size, fill=palette.QUIET, shows=shows))
 
-    nodes = [_title("time", place, top, size), clocked(top - 6, f"{in_seconds(sum(seconds))} in all")]
+    nodes = [_title(tr("time"), place, top, size), clocked(top - 6, tr("{time} in all", time=in_seconds(sum(seconds))))]
     for block, each in enumerate(view.blocks):
         if each.seconds is not None and rows.written(block + 1):
             nodes.append(clocked(rows.base(block + 1, size), in_seconds(each.seconds), block))

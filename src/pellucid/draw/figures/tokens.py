@@ -16,7 +16,8 @@ from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.nodes import Group, Node, Path, Rect, Text
 from pellucid.draw.views.labels import end_of, in_bytes, in_seconds, percent, start_of
-from pellucid.draw.views.tokens import GREEDY, GenerationStep, TokensView
+from pellucid.draw.views.tokens import GenerationStep, TokensView
+from pellucid.languages import joined, listed, plural, tr
 
 
 IN_FULL = 3  # steps that are shown one by one
@@ -29,13 +30,13 @@ def tokens(view: TokensView, *, width: float = 960) -> Film:
     nodes: list[Node] = [_one_step(view, step, sheet, timeline) for step in view.steps[:IN_FULL]]
     nodes.append(_all_steps(view, sheet, timeline))
     return sheet.film(
-        view.model, "Writing, token by token", nodes, timeline, alt=_alt(view), notes=_notes(view), measured=True
+        view.model, tr("Writing, token by token"), nodes, timeline, alt=_alt(view), notes=_notes(view), measured=True
     )
 
 
 def _one_step(view: TokensView, step: GenerationStep, sheet: Sheet, timeline: Timeline) -> Group:
     """One step in four transitions: read, cut, draw, back; without the cut where there is none."""
-    transitions = timeline.segment(f"Step {step.number + 1}", *_sayings(view, step))
+    transitions = timeline.segment(tr("Step {step}", step=step.number + 1), *_sayings(view, step))
     read, *cuts, draw, back = transitions
     context, slot, below = _context(view, step, sheet, back)
     nodes = list(context)
@@ -61,23 +62,35 @@ def _one_step(view: TokensView, step: GenerationStep, sheet: Sheet, timeline: Ti
 def _sayings(view: TokensView, step: GenerationStep) -> list[tuple[float, float, str]]:
     """The transitions of a step: seconds of movement, seconds of rest, caption."""
     word = view.pieces.shown(step.drawn)
-    kind, phase = ("decode", cache_labels.DECODE) if step.number else ("prefill", "the prompt goes through the model")
-    if step.number == 0 and step.read > 1:
-        phase = f"all {step.read} tokens of the prompt go through the model at once"
-    cut = f"{step.cut[:1].upper()}{step.cut[1:]}"
-    cutting = (0.6, 1.6, f"{cut}: {step.kept:,} of {step.vocabulary:,} tokens are left to draw from.")
-    drawing = (0.8, 1.6, f"The draw u = {step.draw:.4f} lies in the part of the line that belongs to “{word}”.")
-    if step.greedy and step.cut == GREEDY:
-        cutting = (0.6, 1.6, f"Temperature 0: of {step.vocabulary:,} tokens only the likeliest is left.")
-        drawing = (0.0, 1.6, f"The likeliest token is “{word}”: it is taken.")
-    elif step.greedy:  # penalties or biases came first
-        cutting = (0.6, 1.6, f"{cut}: of {step.vocabulary:,} tokens only one is left.")
-        drawing = (0.0, 1.6, f"The {step.taken} is “{word}”: it is taken.")
+    if step.number:
+        kind, phase = tr("decode"), tr(cache_labels.DECODE)
+    else:
+        kind, phase = tr("prefill"), tr("the prompt goes through the model")
+        if step.read > 1:
+            phase = tr("all {count} tokens of the prompt go through the model at once", count=step.read)
+    begins = tr(
+        "Step {step} of {steps}, {kind}: {phase}.", step=step.number + 1, steps=len(view.steps), kind=kind, phase=phase
+    )
+    cut, vocabulary = f"{step.cut[:1].upper()}{step.cut[1:]}", step.vocabulary
+    seconds = 0.0
+    if not step.greedy:
+        seconds = 0.8
+        left = tr("{cut}: {kept:,} of {tokens:,} tokens are left to draw from.", cut=cut, kept=step.kept, tokens=vocabulary)
+        drawing = tr(
+            "The draw u = {draw:.4f} lies in the part of the line that belongs to “{word}”.", draw=step.draw, word=word
+        )
+    else:
+        drawing = tr("The {taken} is “{word}”: it is taken.", taken=step.taken, word=word)
+        if step.likeliest:
+            left = tr("Temperature 0: of {tokens:,} tokens only the likeliest is left.", tokens=vocabulary)
+        else:  # penalties or biases came first
+            left = tr("{cut}: of {tokens:,} tokens only one is left.", cut=cut, tokens=vocabulary)
+    joins = tr("“{word}” had a probability of {p}. It joins the tokens: the model reads it next.", word=word, p=percent(step.p))
     return [
-        (0.6, 1.9, f"Step {step.number + 1} of {len(view.steps)}, {kind}: {phase}."),
-        *([cutting] if step.changed else []),
-        drawing,
-        (0.6, 1.6, f"“{word}” had a probability of {percent(step.p)}. It joins the tokens: the model reads it next."),
+        (0.6, 1.9, begins),
+        *([(0.6, 1.6, left)] if step.changed else []),
+        (seconds, 1.6, drawing),
+        (0.6, 1.6, joins),
     ]
 
 
@@ -87,7 +100,7 @@ def _context(view: TokensView, step: GenerationStep, sheet: Sheet, back: Transit
     high, text = (26.0, 14.0) if sheet.wide else (21.0, 12.0)
     top = sheet.top + 18
     places, hidden = flow([view.pieces.shown(ident) for ident in ids], sheet.left, top, sheet.room, high, text, rows=2)
-    so_far = f"{len(step.context)} token{'s' if len(step.context) > 1 else ''} so far"
+    so_far = plural(len(step.context), "{count} token so far", "{count} tokens so far")
     nodes: list[Node] = [Text(sheet.left, sheet.top + 10, so_far, sheet.small, fill=palette.QUIET)]
     nodes += _earlier(hidden, sheet.left, top, high, text)
     roles, sources = _roles(view, len(ids)), [view.source(i) for i in range(len(ids))]
@@ -120,7 +133,7 @@ def _chosen(
     left = box.middle - wide / 2
     if step.greedy:
         y = box.y + 84
-    words = f"probability {percent(step.p)}, its logarithm {step.logprob:.2f}".replace("-", "−")
+    words = tr("probability {p}, its logarithm {logarithm:.2f}", p=percent(step.p), logarithm=step.logprob)
     there = animate(0, (draw, 1, "settle"))
     source = step.shows("drawn_logprobs")
     edge = sheet.right + (10 if sheet.wide else 6)
@@ -130,11 +143,11 @@ def _chosen(
     tip = (("M", slot.middle, end), ("L", slot.middle - 4.5, end + 6), ("L", slot.middle + 4.5, end + 6), ("Z",))
     fed, x, low = animate(0, (back, 1)), animate(left, (back, slot.x, "move")), animate(y, (back, slot.y, "move"))
     return [
-        Text(box.middle, y + high + 1.5 * small, words, small, anchor="middle", opacity=there, shows=source),
+        Text(box.middle, y + high + 1.5 * small, words.replace("-", "−"), small, anchor="middle", opacity=there, shows=source),
         Path(way, stroke=palette.OUTPUT, stroke_width=1.5, dash=(5.0, 3.0), opacity=fed),
         Path(tip, fill=palette.OUTPUT, opacity=fed),
         Rect(left, y, wide, high, 6, palette.PAPER, palette.OUTPUT, dash=(4.0, 3.0), opacity=fed),
-        token(word, x, low, high, size, role="output", w=wide, opacity=there, label=f"token {step.drawn}",
+        token(word, x, low, high, size, role="output", w=wide, opacity=there, label=tr("token {token}", token=step.drawn),
               shows=step.shows("drawn_ids")),
     ]  # fmt: skip
 
@@ -145,11 +158,12 @@ def _all_steps(view: TokensView, sheet: Sheet, timeline: Timeline) -> Group:
     one_by_one = min(IN_FULL, written)
     jumps = _jumps(written - one_by_one)
     total = sum(step.seconds for step in view.steps)
-    saying = (
-        f"All {written} steps: {read} tokens read, {written} written in {in_seconds(total)} (measured). "
-        f"{cache_labels.at_the_end(view.steps[-1])}"
-    )
-    transitions = timeline.segment("All steps", *((0.25, 0.05, saying) for _ in jumps), (0.0, 4.0, saying))
+    summary = tr(
+        "All {written} steps: {read} tokens read, {written} written in {time} (measured).",
+        written=written, read=read, time=in_seconds(total),
+    )  # fmt: skip
+    saying = joined([summary, cache_labels.at_the_end(view.steps[-1])])
+    transitions = timeline.segment(tr("All steps"), *((0.25, 0.05, saying) for _ in jumps), (0.0, 4.0, saying))
     when: list[Any] = [1.0] * one_by_one
     for transition, count in zip(transitions, jumps, strict=False):
         when += [animate(0, (transition, 1))] * count
@@ -160,7 +174,8 @@ def _all_steps(view: TokensView, sheet: Sheet, timeline: Timeline) -> Group:
     places, hidden = flow([view.pieces.shown(ident) for ident in ids], sheet.left, top, sheet.room, high, text, rows=rows)
     sources = [view.source(i) for i in range(len(ids))]
     nodes: list[Node] = [
-        Text(sheet.left, sheet.top + 10, f"{read} tokens read, {written} written", sheet.small, fill=palette.QUIET),
+        Text(sheet.left, sheet.top + 10, tr("{read} tokens read, {written} written", read=read, written=written), sheet.small,
+             fill=palette.QUIET),
         *_earlier(hidden, sheet.left, top, high, text), *_allocated(view, sheet),
         *token_boxes(
             view.pieces, ids, places, text, roles=_roles(view, len(ids)), sources=sources, opacities=[1.0] * read + when
@@ -168,11 +183,11 @@ def _all_steps(view: TokensView, sheet: Sheet, timeline: Timeline) -> Group:
     ]
     below = max(box.bottom for box in places if box is not None) + 14
     charts: list[dict[str, Any]] = [
-        {"values": [step.p for step in view.steps], "title": "probability of the token", "words": percent,
+        {"values": [step.p for step in view.steps], "title": tr("probability of the token"), "words": percent,
          "shows": lambda i: view.steps[i].shows("drawn_logprobs"), "fills": [palette.OUTPUT] * written},
-        {"values": [step.seconds for step in view.steps], "title": "time (first: prefill)", "words": in_seconds,
+        {"values": [step.seconds for step in view.steps], "title": tr("time (first: prefill)"), "words": in_seconds,
          "shows": lambda i: view.steps[i].shows_seconds(), "fills": [palette.INPUT] + [palette.OUTPUT] * (written - 1)},
-        {"values": [float(step.cache) for step in view.steps], "title": cache_labels.CHART_TITLE, "words": in_bytes,
+        {"values": [float(step.cache) for step in view.steps], "title": tr(cache_labels.CHART_TITLE), "words": in_bytes,
          "shows": lambda i: view.steps[i].shows_cache(), "fills": [palette.FOLLOWED] * written},
     ]  # fmt: skip
     for i, chart in enumerate(charts):
@@ -210,30 +225,48 @@ def _jumps(count: int) -> list[int]:
 def _alt(view: TokensView) -> str:
     prompt = end_of(view.pieces.sentence(view.steps[0].context))
     answer = start_of(view.pieces.sentence([step.drawn for step in view.steps]))
-    parts = [f"{view.model.name} continues “{prompt}” with “{answer}”, token by token."]
+    parts = [
+        tr(
+            "{name} continues “{prompt}” with “{answer}”, token by token.",
+            name=view.model.name, prompt=prompt, answer=answer,
+        )
+    ]  # fmt: skip
     for step in view.steps[:IN_FULL]:
-        top = ", ".join(f"“{view.pieces.shown(ident)}” {percent(p)}" for ident, p, _ in step.listed[:3])
-        word = view.pieces.shown(step.drawn)
-        how = f"The {step.taken} is taken" if step.greedy else f"The draw {step.draw:.4f} falls on “{word}”"
-        parts.append(f"Step {step.number + 1}: likeliest {top}. {how} ({percent(step.p)}), {in_seconds(step.seconds)}.")
-    parts.append(cache_labels.alt_at_the_end(view))
-    return " ".join(parts)
+        top = listed(
+            tr("“{token}” {number}", token=view.pieces.shown(ident), number=percent(p)) for ident, p, _ in step.listed[:3]
+        )
+        parts.append(tr("Step {step}: likeliest {top}.", step=step.number + 1, top=top))
+        values = {"p": percent(step.p), "time": in_seconds(step.seconds)}
+        if step.greedy:
+            parts.append(tr("The {taken} is taken ({p}), {time}.", taken=step.taken, **values))
+        else:
+            word = view.pieces.shown(step.drawn)
+            parts.append(tr("The draw {draw:.4f} falls on “{word}” ({p}), {time}.", draw=step.draw, word=word, **values))
+    return joined([*parts, cache_labels.alt_at_the_end(view)])
 
 
 def _notes(view: TokensView) -> list[str]:
     notes = [
-        f"The record lists the {len(view.steps[0].listed)} likeliest of {view.model.config.vocab_size:,} tokens a step; the "
-        "bars show some of them.",
+        tr(
+            "The record lists the {listed} likeliest of {tokens:,} tokens a step; the bars show some of them.",
+            listed=len(view.steps[0].listed), tokens=view.model.config.vocab_size,
+        ),
         cache_labels.bytes_note(view),
-        "The model's box stands for all its blocks: the figure xray opens it.",
-    ]
+        tr("The model's box stands for all its blocks: the figure xray opens it."),
+    ]  # fmt: skip
     if not view.steps[0].greedy:
         notes.insert(
-            1, "On the line from 0 to 1 tokens lie side by side in the order of their ids, each as wide as its probability; "
-            "where the record does not list all that were left, only the drawn token's place on it is known.",
-        )  # fmt: skip
+            1,
+            tr(
+                "On the line from 0 to 1 tokens lie side by side in the order of their ids, each as wide as its probability; "
+                "where the record does not list all that were left, only the drawn token's place on it is known."
+            ),
+        )
     if len(view.steps) > IN_FULL:
         notes.append(
-            f"The first {IN_FULL} of {len(view.steps)} steps are shown one by one; the others appear together at the end."
-        )
+            tr(
+                "The first {shown} of {steps} steps are shown one by one; the others appear together at the end.",
+                shown=IN_FULL, steps=len(view.steps),
+            )
+        )  # fmt: skip
     return notes

@@ -14,6 +14,7 @@ from pellucid.draw.film.nodes import Group, Node, Path, Rect, Shows, Text
 from pellucid.draw.views.labels import in_seconds, percent
 from pellucid.draw.views.pieces import Pieces
 from pellucid.draw.views.tokens import GenerationStep
+from pellucid.languages import plural, tr
 
 
 LIKELY = "#cfc3ee"  # a probability that the model gives
@@ -34,8 +35,8 @@ def model_panel(step: GenerationStep, name: str, box: Box, sheet: Sheet) -> list
     """The model, the tokens that it reads in this step, its time and its cache: upright on a screen, two columns on a phone."""
     size, small = sheet.size, sheet.small
     inner = sheet.pad / 2
-    phase = "prefill" if step.number == 0 else "decode"
-    many = f"reads {step.read} token{'s' if step.read > 1 else ''}" + (" at once" if step.read > 1 else "")
+    phase = tr("prefill") if step.number == 0 else tr("decode")
+    many = plural(step.read, "reads {count} token", "reads {count} tokens at once")
     cached = cache_labels.before_step(step)
     if sheet.wide:
         machine = model(box.x + inner, box.y + 12, box.w - 2 * inner, 64, name, size, trained=True)
@@ -45,12 +46,12 @@ def model_panel(step: GenerationStep, name: str, box: Box, sheet: Sheet) -> list
         x, y, wide = box.x + inner + 108, box.y + 4, box.w - 2 * inner - 108
     nodes: list[Node] = [machine]
     if not sheet.wide:
-        nodes.append(Text(x, y + size, f"{phase}: {many}", size, 600))
+        nodes.append(Text(x, y + size, tr("{name}: {value}", name=phase, value=many), size, 600))
         nodes.append(Text(x, y + size + 16, fit(cached, wide, small), small, fill=palette.QUIET))
         nodes += [_time(step, x, y + size + 33, size), *_cache(step, Box(x, y + size + 33 + 7, wide, 0), small)]
         return nodes
     nodes.append(Text(x, y + size, phase, size, 600))
-    lines, y = paragraph(f"{many}; {cached}", x, y + 1.6 * size, wide, small, fill=palette.QUIET)
+    lines, y = paragraph(tr("{reads}; {cached}", reads=many, cached=cached), x, y + 1.6 * size, wide, small, fill=palette.QUIET)
     nodes += [*lines, _time(step, x, y + 1.6 * size, size)]
     nodes += _cache(step, Box(x, y + 3.1 * size, wide, 0), small)
     y += 3.1 * size + 3.2 * small
@@ -79,13 +80,16 @@ def _position_squares(step: GenerationStep, box: Box, size: float) -> list[Node]
     across, down = int((box.w + gap) // (side + gap)), int((box.h - 1.6 * size + gap) // (side + gap))
     hidden = max(0, len(step.position_states) - across * down)
     count = len(step.position_states)
-    words = f"{across * down} of {count} tracks" if hidden else f"{count} track{'s' if count > 1 else ''}"
-    words += f", {step.read} new" if count > 1 else ""
+    if hidden:
+        words = tr("{shown} of {count} tracks, {new} new", shown=across * down, count=count, new=step.read)
+    else:
+        words = plural(count, "{count} track", "{count} tracks, {new} new", new=step.read)
     nodes: list[Node] = [Text(box.x, box.y + size, words, size)]
     for i, state in enumerate(step.position_states[hidden:]):
         x, y = box.x + i % across * (side + gap), box.y + 1.6 * size + i // across * (side + gap)
         fill, dash = (palette.FOLLOWED, ()) if state == 1 else (palette.PAPER, (2.0, 2.0) if state == 3 else ())
-        label, shows = f"track {hidden + i}: {cache_labels.POSITION_STATES[state]}", Shows("generation/cells", (step.number,))
+        label = tr("track {position}: {state}", position=hidden + i, state=tr(cache_labels.POSITION_STATES[state]))
+        shows = Shows("generation/cells", (step.number,))
         nodes.append(Rect(x + 0.5, y + 0.5, side - 1, side - 1, 2, fill, palette.FOLLOWED, 1.0, dash, label=label, shows=shows))
     return nodes
 
@@ -110,11 +114,11 @@ def distribution(
     bars = LengthScale(columns[0] - number_width - 6 - bar_left, max(max(p, share) for _, _, p, share in rows))
     head_y = box.y + 1.5 * size + 1.5 * small
     nodes: list[Node] = [
-        heading("how likely is each next token?", box, sheet),
-        Text(columns[0], head_y, "model" if cut else "probability", small, anchor="end", fill=palette.QUIET),
+        heading(tr("how likely is each next token?"), box, sheet),
+        Text(columns[0], head_y, tr("model") if cut else tr("probability"), small, anchor="end", fill=palette.QUIET),
     ]
     if cut:
-        word = "taken" if step.greedy else "drawn"
+        word = tr("taken") if step.greedy else tr("drawn")
         nodes.append(Text(columns[1], head_y, word, small, anchor="end", fill=palette.QUIET, opacity=animate(0, (cut, 1))))
     top, low = head_y + 0.5 * small, box.bottom - 2.1 * small
     pitch = (low - top) / count
@@ -123,7 +127,10 @@ def distribution(
         y, thick = bands.place(i), bands.thickness
         mine, gone = token == step.drawn, step.changed and share == 0
         base = centred(y, thick, small)
-        about: dict[str, Any] = {"label": f"{pieces.shown(token)}: {rank}", "shows": _source(step, token, "topk_logprobs")}
+        about: dict[str, Any] = {
+            "label": tr("{name}: {value}", name=pieces.shown(token), value=rank),
+            "shows": _source(step, token, "topk_logprobs"),
+        }
         chosen = [(draw, palette.OUTPUT, "settle")] if mine else []
         ink = animate(palette.INK, *([(cut, palette.QUIET)] if cut and gone else []), *chosen)
         fill = animate(LIKELY, *([(cut, palette.LINE)] if cut and gone else []), *chosen)
@@ -135,16 +142,16 @@ def distribution(
         nodes.append(Text(columns[0], base, percent(p), small, anchor="end", fill=ink, **about))
         if cut:
             after = Text(
-                columns[1], base, "cut" if gone else percent(share), small, anchor="end", fill=ink,
+                columns[1], base, tr("cut") if gone else percent(share), small, anchor="end", fill=ink,
                 opacity=animate(0, (cut, 1)), label=str(about["label"]), shows=_source(step, token, "topk_shares"),
             )  # fmt: skip
             nodes.append(after)
     rest = 1 - sum(p for _, _, p, _ in rows)
     others = step.vocabulary - len(rows)
     base = box.bottom - 0.8 * small
-    words = f"{others:,} others: {percent(max(rest, 0.0))}" if others else "no others"
-    left_over = f"{step.kept:,} of {step.vocabulary:,} left"
-    later = f"{step.cut}: {left_over}" if cut else ""
+    words = tr("{count:,} others: {p}", count=others, p=percent(max(rest, 0.0))) if others else tr("no others")
+    left_over = tr("{kept:,} of {tokens:,} left", kept=step.kept, tokens=step.vocabulary)
+    later = tr("{name}: {value}", name=step.cut, value=left_over) if cut else ""
     later = later if text_width(later, small) <= right - left else left_over  # the caption says it in full
     changing = animate(words, (cut, later)) if cut else words
     shows = step.shows("kept" if cut else "topk_logprobs")
@@ -154,12 +161,14 @@ def distribution(
 
 def _rows(step: GenerationStep, count: int) -> list[tuple[str, int, float, float]]:
     """(rank in words, token, p, share) of the likeliest tokens; the drawn one is the last where it is not among them."""
-    rows = [(f"number {i + 1} of {step.vocabulary:,}", *one) for i, one in enumerate(step.listed)]
+    rows = [
+        (tr("number {place} of {tokens:,}", place=i + 1, tokens=step.vocabulary), *one) for i, one in enumerate(step.listed)
+    ]
     shown = rows[:count]
     if all(token != step.drawn for _, token, _, _ in shown):
         found = [row for row in rows if row[1] == step.drawn]
         share = step.span[1] - step.span[0] if step.span else 0.0
-        beyond = (f"not among the {len(rows)} likeliest", step.drawn, step.p, share)
+        beyond = (tr("not among the {count} likeliest", count=len(rows)), step.drawn, step.p, share)
         shown = [*rows[: count - 1], *(found or [beyond])]
     return shown
 
@@ -178,16 +187,19 @@ def draw_line(step: GenerationStep, pieces: Pieces, box: Box, sheet: Sheet, draw
     left, right = box.x + inner, box.right - inner
     wide = right - left
     if step.greedy:
-        words = f"nothing is drawn by chance: at temperature 0 the {step.taken} is taken"
+        words = tr("nothing is drawn by chance: at temperature 0 the {taken} is taken", taken=step.taken)
         lines, _ = paragraph(words, left, box.y + 2.2 * size, wide, small, fill=palette.QUIET)
-        return [heading("the choice", box, sheet), *lines]
+        return [heading(tr("the choice"), box, sheet), *lines]
     u = Text(
         right, box.y + 1.5 * size, f"u = {step.draw:.4f}", size, anchor="end", fill=palette.FOLLOWED,
-        opacity=animate(0, (draw, 1)), label=f"the draw, a hash of seed and position: {step.draw!r}", shows=step.shows("draw"),
+        opacity=animate(0, (draw, 1)), label=tr("the draw, a hash of seed and position: {draw!r}", draw=step.draw),
+        shows=step.shows("draw"),
     )  # fmt: skip
-    nodes: list[Node] = [heading("the draw", box, sheet), u]
+    nodes: list[Node] = [heading(tr("the draw"), box, sheet), u]
     if step.span is None:
-        lines, _ = paragraph("where the token lies on the line: not in this record", left, box.y + 2.2 * size, wide, small)
+        lines, _ = paragraph(
+            tr("where the token lies on the line: not in this record"), left, box.y + 2.2 * size, wide, small
+        )
         return nodes + lines
     left, right = left + small, right - small
     wide, high = right - left, 24.0 if sheet.wide else 16.0
@@ -197,7 +209,7 @@ def draw_line(step: GenerationStep, pieces: Pieces, box: Box, sheet: Sheet, draw
         mine = token == step.drawn
         fill = animate(LIKELY, (draw, palette.OUTPUT_FILL, "settle")) if mine else LIKELY
         stroke = animate(palette.PAPER, (draw, palette.OUTPUT, "settle")) if mine else palette.PAPER
-        label = f"{pieces.shown(token)}: from {start:.4f} to {end:.4f}"
+        label = tr("{token}: from {start:.4f} to {end:.4f}", token=pieces.shown(token), start=start, end=end)
         shows = step.shows("drawn_span") if mine else _source(step, token, "topk_shares")
         part = max(wide * (end - start), 1.0)
         nodes.append(Rect(left + wide * start, y, part, high, 0, fill, stroke, label=label, shows=shows))

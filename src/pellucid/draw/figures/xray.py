@@ -20,6 +20,7 @@ from pellucid.draw.film.nodes import Node, Path, Rect, Shows, Text
 from pellucid.draw.views.labels import end_of, percent, start_of
 from pellucid.draw.views.model_parts import block_name, level_name
 from pellucid.draw.views.xray import CACHED, DROPPED, XrayView
+from pellucid.languages import joined, listed, mark, plural, tr
 
 
 RISES = 7  # jumps in which the prompt rises
@@ -61,29 +62,34 @@ def xray(view: XrayView, *, width: float = 960) -> Film:
     for step in grid.later_steps:
         nodes += _fed_back(grid, step, transitions)
     nodes += arcs(grid, transitions.attend)
-    return sheet.film(view.model, TITLE, nodes, timeline, alt=_alt(grid), notes=_notes(grid))
+    return sheet.film(view.model, tr(TITLE), nodes, timeline, alt=_alt(grid), notes=_notes(grid))
 
 
 def _on_timeline(grid: XrayGrid, timeline: Timeline) -> _XrayTransitions:
     view = grid.view
-    read = f"{view.prompt} token{'s' if view.prompt > 1 else ''}"
-    judged = f" Of what they say, {view.right_outputs()} of {view.prompt - 1} would have been right." if view.prompt > 1 else ""
     first = view.pieces.shown(view.ids[view.prompt])
-    _, rise, out = timeline.segment(
-        "The prompt is read",
-        (0.0, 1.2, f"The prompt: {read}, each on its own track."),
-        (1.4, 2.0, f"All tracks rise together through {view.levels - 1} blocks. In each cell: what would be said next there. "
-                   "Grey: before the first block, where it is no prediction yet."),
-        (0.0, 2.6, f"Only the last track is listened to: “{first}” comes out. The others' outputs are not used.{judged}"),
+    heard = [tr("Only the last track is listened to: “{token}” comes out. The others' outputs are not used.", token=first)]
+    if view.prompt > 1:
+        right, others = view.right_outputs(), view.prompt - 1
+        heard.append(tr("Of what they say, {right} of {others} would have been right.", right=right, others=others))
+    rising = tr(
+        "All tracks rise together through {blocks} blocks. In each cell: what would be said next there. Grey: before the first "
+        "block, where it is no prediction yet.", blocks=view.levels - 1,
+    )  # fmt: skip
+    prompt = plural(
+        view.prompt, "The prompt: {count} token, each on its own track.", "The prompt: {count} tokens, each on its own track."
     )
-    (attend,) = timeline.segment("Attention", (0.8, 4.2, _attention_words(view)))
+    _, rise, out = timeline.segment(
+        tr("The prompt is read"), (0.0, 1.2, prompt), (1.4, 2.0, rising), (0.0, 2.6, joined(heard))
+    )
+    (attend,) = timeline.segment(tr("Attention"), (0.8, 4.2, _attention_words(view)))
     feeds: dict[int, Transition] = {}
     if shown := grid.later_steps:
         pace = min(1.2, 8.4 / len(shown))
         caption = cache_labels.fed_back(len(shown), view.steps - 1)
-        parts = timeline.segment("The answer is fed back", *((pace * 0.4, pace * 0.6, caption) for _ in shown))
+        parts = timeline.segment(tr("The answer is fed back"), *((pace * 0.4, pace * 0.6, caption) for _ in shown))
         feeds = dict(zip(shown, parts, strict=True))
-    (whole,) = timeline.segment("When each was decided", (0.0, 5.0, _decided_words(grid)))
+    (whole,) = timeline.segment(tr("When each was decided"), (0.0, 5.0, _decided_words(grid)))
     return _XrayTransitions(rise=rise, out=out, attend=attend, feeds=feeds, whole=whole)
 
 
@@ -101,7 +107,8 @@ def _column(grid: XrayGrid, position: int, transitions: _XrayTransitions) -> lis
     nodes: list[Node] = [
         token(view.pieces.shown(view.ids[position]), box.x, box.y, box.h, size, role=role, w=box.w,
               opacity=transitions.entered(grid, position),
-              label=f"track {position}: {view.pieces.described(view.ids[position])}", shows=view.token_source(position),
+              label=tr("track {position}: {token}", position=position, token=view.pieces.described(view.ids[position])),
+              shows=view.token_source(position),
               id=f"in-{position}"),
     ]  # fmt: skip
     for row, level in enumerate(grid.levels):
@@ -117,7 +124,7 @@ def _output(grid: XrayGrid, position: int, transitions: _XrayTransitions) -> lis
     if position < view.followed:
         role, ident = "plain", view.words[-1][position]
         shows = Shows("generation/lens/ids", (view.levels - 1, position, 0))
-    label = f"out of track {position}: {view.pieces.described(ident)}"
+    label = tr("out of track {position}: {token}", position=position, token=view.pieces.described(ident))
     word = view.pieces.shown(ident)
     above = token(word, out.x, out.y, out.h, grid.sheet.small, role=role, w=out.w, opacity=there, label=label, shows=shows)
     if position >= view.followed:
@@ -127,7 +134,8 @@ def _output(grid: XrayGrid, position: int, transitions: _XrayTransitions) -> lis
 
 def _verdict(box: Box, right: bool, there: Any, truth: str) -> list[Node]:
     """A tick or a cross at a box's corner: whether an output that is not used would have been right."""
-    return verdict(box.right - 2, box.y + 1, right, f"{'right' if right else 'wrong'}: the next token is {truth}", there)
+    words = mark("right: the next token is {token}") if right else mark("wrong: the next token is {token}")
+    return verdict(box.right - 2, box.y + 1, right, tr(words, token=truth), there)
 
 
 def _cell(grid: XrayGrid, level: int, position: int, row: int, transitions: _XrayTransitions) -> list[Node]:
@@ -150,11 +158,14 @@ def _cell(grid: XrayGrid, level: int, position: int, row: int, transitions: _Xra
     strokes.append((transitions.whole, paint))
     inks.append((transitions.whole, ink_on_paint))
     drops.append((transitions.whole, 0))
-    where = level_name(level) if level else "embedding, before any block"
+    where = level_name(level) if level else tr("embedding, before any block")
     about: dict[str, Any] = {
-        "label": f"track {position}, {where}: {view.pieces.described(word)}, {percent(odds)}",
+        "label": tr(
+            "track {position}, {level}: {token}, {p}",
+            position=position, level=where, token=view.pieces.described(word), p=percent(odds),
+        ),
         "shows": Shows("generation/lens/logprobs", (level, position, 0)),
-    }
+    }  # fmt: skip
     there = animate(0, (instant(transitions.computed(grid, position, row)), 1))
     inner = Box(box.x + 1.25, box.y + 1.25, box.w - 2.5, box.h - 2.5)
     fill, stroke = animate(paint, *fills), animate(paint, *strokes)
@@ -188,21 +199,26 @@ def _fed_back(grid: XrayGrid, step: int, transitions: _XrayTransitions) -> list[
 def _attention_words(view: XrayView) -> str:
     attention = view.attention
     if attention is None:
-        return "Attention is not in this record."
+        return tr("Attention is not in this record.")
     top = sorted(range(len(attention.weights)), key=lambda key: -attention.weights[key])[:3]
-    words = ", ".join(f"“{view.pieces.shown(view.ids[key])}” {percent(attention.weights[key])}" for key in top)
-    own = view.pieces.shown(view.ids[view.followed])
-    return f"In {block_name(attention.block)} the track of “{own}” looks at {words} (mean of {attention.heads} heads)."
+    seen = listed(
+        tr("“{token}” {number}", token=view.pieces.shown(view.ids[key]), number=percent(attention.weights[key])) for key in top
+    )
+    return tr(
+        "In {block} the track of “{token}” looks at {seen} (mean of {heads} heads).", block=block_name(attention.block),
+        token=view.pieces.shown(view.ids[view.followed]), seen=seen, heads=attention.heads,
+    )  # fmt: skip
 
 
 def _decided_words(grid: XrayGrid) -> str:
     position = grid.view.followed
-    since = grid.decided_at(position)
-    where = "its embedding" if since == 0 else f"block {since}"
-    word = grid.view.pieces.shown(grid.view.words[-1][position])
-    return (
-        f"Framed: from there on up the lens names the token that the last block finds likeliest. On the followed track that is "
-        f"“{word}”, from {where} on."
+    since, word = grid.decided_at(position), grid.view.pieces.shown(grid.view.words[-1][position])
+    if since == 0:
+        where = tr("On the followed track that is “{token}”, from its embedding on.", token=word)
+    else:
+        where = tr("On the followed track that is “{token}”, from block {block} on.", token=word, block=since)
+    return joined(
+        [tr("Framed: from there on up the lens names the token that the last block finds likeliest."), where]
     )
 
 
@@ -210,44 +226,59 @@ def _alt(grid: XrayGrid) -> str:
     view, position = grid.view, grid.view.followed
     prompt = end_of(view.pieces.sentence(view.ids[: view.prompt]))
     answer = start_of(view.pieces.sentence(view.ids[view.prompt :]))
-    column = ", ".join(
-        f"{level_name(level)} “{view.pieces.shown(view.words[level][position])}” "
-        f"{percent(view.odds[level][position])}"
+    column = listed(
+        tr("{level} “{token}” {p}", level=level_name(level), token=view.pieces.shown(view.words[level][position]),
+           p=percent(view.odds[level][position]))
         for level in grid.levels
         if level
-    )
+    )  # fmt: skip
     parts = [
-        f"A grid of {len(grid.positions)} tracks by {len(grid.levels)} levels of {view.model.name}, which continues "
-        f"“{prompt}” with “{answer}”. Each cell names the likeliest next token there.",
-        f"On the track of the last prompt token: {column}.",
-    ]
+        tr(
+            "A grid of {tracks} tracks by {levels} levels of {name}, which continues “{prompt}” with “{answer}”. Each cell "
+            "names the likeliest next token there.", tracks=len(grid.positions), levels=len(grid.levels), name=view.model.name,
+            prompt=prompt, answer=answer,
+        ),
+        tr("On the track of the last prompt token: {column}.", column=column),
+    ]  # fmt: skip
     if view.prompt > 1:
         parts.append(
-            f"Of the {view.prompt - 1} outputs before it, which are not used, {view.right_outputs()} name the next token."
-        )
+            tr(
+                "Of the {others} outputs before it, which are not used, {right} name the next token.",
+                others=view.prompt - 1, right=view.right_outputs(),
+            )
+        )  # fmt: skip
     if view.attention is not None:
         parts.append(_attention_words(view))
-    return " ".join(parts)
+    return joined(parts)
 
 
 def _notes(grid: XrayGrid) -> list[str]:
     view = grid.view
     notes = [
-        "The raw logit lens: the last LayerNorm and the token matrix on the stream at each level, as if the blocks above did "
-        "nothing. It is biased at low levels, and nothing is fitted here.",
-        "The lowest row is grey: no block has read or computed anything there. Its words are no predictions, but the tokens "
-        "whose rows of the token matrix have the largest products with the track's own vector.",
-        cache_labels.HOLLOW_NOTE,
+        tr(
+            "The raw logit lens: the last LayerNorm and the token matrix on the stream at each level, as if the blocks above "
+            "did nothing. It is biased at low levels, and nothing is fitted here."
+        ),
+        tr(
+            "The lowest row is grey: no block has read or computed anything there. Its words are no predictions, but the "
+            "tokens whose rows of the token matrix have the largest products with the track's own vector."
+        ),
+        tr(cache_labels.HOLLOW_NOTE),
     ]
     if len(grid.positions) < view.positions:
-        notes.append(f"Tracks {grid.positions[0]} to {grid.positions[-1]} of {view.positions} are shown; no other is.")
+        first, last, tracks = grid.positions[0], grid.positions[-1], view.positions
+        notes.append(
+            tr("Tracks {first} to {last} of {tracks} are shown; no other is.", first=first, last=last, tracks=tracks)
+        )
     if len(grid.levels) < view.levels:
-        named = ", ".join("the embedding" if level == 0 else str(level) for level in grid.levels)
-        notes.append(f"Of {view.levels - 1} blocks these are shown: {named}.")
+        named = listed(tr("the embedding") if level == 0 else str(level) for level in grid.levels)
+        notes.append(tr("Of {blocks} blocks these are shown: {named}.", blocks=view.levels - 1, named=named))
     if grid.drops:
-        notes.append(cache_labels.DASHED_NOTE)
+        notes.append(tr(cache_labels.DASHED_NOTE))
     notes.append(
-        "Attention is the mean over the heads, of the block in which one track, other than itself and the first, is looked at "
-        "most; other blocks and heads are not shown."
+        tr(
+            "Attention is the mean over the heads, of the block in which one track, other than itself and the first, is looked "
+            "at most; other blocks and heads are not shown."
+        )
     )
     return notes

@@ -7,6 +7,7 @@ from pellucid.draw.film.font import text_width
 from pellucid.draw.film.nodes import Node, Path, Text
 from pellucid.draw.views.labels import percent
 from pellucid.draw.views.model_parts import block_name
+from pellucid.languages import tr
 
 
 LEAST = 0.01  # a smaller weight has no arc
@@ -22,18 +23,21 @@ def arcs(grid: XrayGrid, attend: Transition) -> list[Node]:
     low = box.bottom + deep + 1.7 * size
     there = animate(0, (attend, 1))
     if attention is None:
-        return [Text(sheet.left, low, "attention: not in this record", size, fill=palette.QUIET, opacity=there)]
-    name = block_name(attention.block) if sheet.wide else f"b {attention.block + 1}"
+        return [Text(sheet.left, low, tr("attention: not in this record"), size, fill=palette.QUIET, opacity=there)]
+    name = block_name(attention.block) if sheet.wide else tr("b {number}", number=attention.block + 1)
     nodes: list[Node] = [Text(sheet.left, low, name, size, fill=palette.FOLLOWED, opacity=there)]
     if sheet.wide:
-        nodes.append(Text(sheet.left, low - 15, "looks at", size, fill=palette.FOLLOWED, opacity=there))
+        nodes.append(Text(sheet.left, low - 15, tr("looks at"), size, fill=palette.FOLLOWED, opacity=there))
     shows = attention.shows  # a mean over all its heads: the label says of which place
     widest = max(abs(ins[key].middle - box.middle) for key in grid.positions)
     for key, weight in enumerate(attention.weights):
         if key not in ins:
             continue
         place = ins[key]
-        label = f"track {position} to track {key}: {percent(weight)}, mean of {attention.heads} heads"
+        label = tr(
+            "track {query} to track {key}: {weight}, mean of {heads} heads",
+            query=position, key=key, weight=percent(weight), heads=attention.heads,
+        )  # fmt: skip
         if weight >= LEAST:
             y = box.bottom + 2
             far = abs(place.middle - box.middle)
@@ -51,7 +55,7 @@ def arcs(grid: XrayGrid, attend: Transition) -> list[Node]:
                  shows=shows)
         )  # fmt: skip
     before = sum(weight for key, weight in enumerate(attention.weights) if key not in ins)
-    words = f"tracks not shown: {percent(before)}"
+    words = tr("tracks not shown: {weight}", weight=percent(before))
     if grid.positions[0] > 0 and sheet.right - text_width(words, size) > box.right + 8:
         nodes.append(Text(sheet.right, low, words, size, anchor="end", fill=palette.FOLLOWED, opacity=there, shows=shows))
     return nodes

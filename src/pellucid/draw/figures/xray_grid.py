@@ -10,13 +10,15 @@ from pellucid.draw.figures import cache_labels
 from pellucid.draw.film import palette
 from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.nodes import Node, Rect, Text
+from pellucid.draw.views.model_parts import pattern_name
 from pellucid.draw.views.xray import DROPPED, XrayView
 from pellucid.gpt.pattern import Banded, Pattern
+from pellucid.languages import listed, mark, tr
 
 
 COLUMNS_WIDE, COLUMNS_NARROW = 16, 6  # positions that are shown
 ROWS = 13  # levels that are shown
-TITLE = "X-ray of an answer"
+TITLE = mark("X-ray of an answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,32 +86,38 @@ def head(grid: XrayGrid) -> list[Node]:
     """Which part of the record is shown, and what colours, frames and dashes mean."""
     view, sheet = grid.view, grid.sheet
     some = len(grid.positions) < view.positions
-    parts = [f"tracks {grid.positions[0]} to {grid.positions[-1]} of {view.positions}"] if some else []
+    parts = [_tracks(grid)] if some else []
     if len(grid.levels) < view.levels:
-        parts.append(f"{len(grid.levels)} of {view.levels} levels")
+        parts.append(tr("{shown} of {levels} levels", shown=len(grid.levels), levels=view.levels))
     wide, y = (190.0, 26.0) if sheet.wide else (160.0, sheet.top + 2)
-    nodes = legend("sequential", Box(sheet.right - wide, y, wide, 9.0), sheet.small, "0", "100%", "probability")
+    nodes = legend("sequential", Box(sheet.right - wide, y, wide, 9.0), sheet.small, "0", "100%", tr("probability"))
     if sheet.wide:
-        after = sheet.left + text_width(TITLE, sheet.big, "sans", 600) + 20
-        nodes.append(Text(after, sheet.pad + sheet.big, ", ".join(parts), sheet.small, fill=palette.QUIET))
+        after = sheet.left + text_width(tr(TITLE), sheet.big, "sans", 600) + 20
+        nodes.append(Text(after, sheet.pad + sheet.big, listed(parts), sheet.small, fill=palette.QUIET))
         return nodes + _key(grid, 62.0)
     for i, part in enumerate(parts):
         nodes.append(Text(sheet.left, sheet.top + 10 + 15 * i, part, sheet.small, fill=palette.QUIET))
     return nodes + _key(grid, sheet.bottom - 2)
 
 
+def _tracks(grid: XrayGrid) -> str:
+    """Which positions are shown."""
+    first, last = grid.positions[0], grid.positions[-1]
+    return tr("tracks {first} to {last} of {tracks}", first=first, last=last, tracks=grid.view.positions)
+
+
 def _key(grid: XrayGrid, y: float) -> list[Node]:
     """How a cell looks in each of its states, in one line of text with its baseline at y."""
     sheet, middle = grid.sheet, colour("sequential", 0.35)
     swatches: list[tuple[str, str | None, str, float, tuple[float, ...]]] = [
-        (cache_labels.COMPUTED_CELL, middle, middle, 1.0, ()),
-        (cache_labels.KEPT_CELL, None, middle, 2.5, ()),
-        ("decided", None, palette.OUTPUT, 2.0, ()),
+        (tr(cache_labels.COMPUTED_CELL), middle, middle, 1.0, ()),
+        (tr(cache_labels.KEPT_CELL), None, middle, 2.5, ()),
+        (tr("decided"), None, palette.OUTPUT, 2.0, ()),
     ]
     if sheet.wide or not grid.drops:  # a phone has no room for five: the caption says it
-        swatches.append(("no block yet", palette.UNTRAINED_FILL, palette.UNTRAINED_FILL, 1.0, ()))
+        swatches.append((tr("no block yet"), palette.UNTRAINED_FILL, palette.UNTRAINED_FILL, 1.0, ()))
     if grid.drops:
-        swatches.insert(2, (cache_labels.DROPPED_CELL, None, palette.UNTRAINED, 1.0, (2.0, 3.0)))
+        swatches.insert(2, (tr(cache_labels.DROPPED_CELL), None, palette.UNTRAINED, 1.0, (2.0, 3.0)))
     nodes: list[Node] = []
     x, gap = sheet.left, 18.0 if sheet.wide else 10.0
     for word, fill, stroke, thick, dash in swatches:
@@ -132,14 +140,18 @@ def row_names(grid: XrayGrid, patterns: Sequence[Pattern]) -> list[Node]:
         if two:
             nodes.append(Text(sheet.left, base + 14, under, sheet.small, fill=palette.QUIET))
 
-    name(grid.outs[position], "comes out", "out")
-    name(grid.ins[position], "goes in", "in")
+    name(grid.outs[position], tr("comes out"), tr("out"))
+    name(grid.ins[position], tr("goes in"), tr("in"))
     for level in grid.levels:
         box = grid.cells[level, position]
         if level == 0:
-            name(box, "embedding", "emb.", label="the token's and the track's vector, before any block")
+            name(box, tr("embedding"), tr("emb."), label=tr("the token's and the track's vector, before any block"))
             continue
         pattern = patterns[level - 1]
-        band = f"band {pattern.width}" if isinstance(pattern, Banded) else fit(str(pattern), 68, sheet.small)
-        name(box, f"block {level}", f"b {level}", band, f"after block {level} ({pattern})")
+        if isinstance(pattern, Banded):
+            band = tr("band {width}", width=pattern.width)
+        else:
+            band = fit(pattern_name(pattern), 68, sheet.small)
+        label = tr("after block {number} ({pattern})", number=level, pattern=pattern_name(pattern))
+        name(box, tr("block {number}", number=level), tr("b {number}", number=level), band, label)
     return nodes

@@ -18,6 +18,7 @@ ELLIPSIS = "…"
 CAP_HEIGHT = 0.73  # of the size: what a line of text takes above its baseline, for centring it in a box
 NARROWEST = 200  # of a character, in thousandths of the size: less than any has
 NOT_FIRST = frozenset("、。，．：；！？）】》」』〉］｝”’…·,.:;!?)]}%")  # does not begin a line after a wide character
+NOT_LAST = frozenset("（【《「『〈［｛“‘([{")  # does not end a line before a wide character
 
 
 def text_width(string: str, size: float, family: str = "sans", weight: int = 400) -> float:
@@ -92,6 +93,7 @@ def _break(clusters: list[str], most: int) -> int:
         return most
     for count in range(most, 0, -1):
         before, after = clusters[count - 1], clusters[count]
-        if after == " " or before == " " or ((is_wide(before) or is_wide(after)) and after not in NOT_FIRST):
+        wide = is_wide(before) or is_wide(after)
+        if " " in (before, after) or (wide and after not in NOT_FIRST and before not in NOT_LAST):
             return count
     return most

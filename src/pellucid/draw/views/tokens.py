@@ -11,10 +11,15 @@ from typing import Any
 from pellucid.draw.film.nodes import Shows, given
 from pellucid.draw.views.model_info import RecordedModel, read_model
 from pellucid.draw.views.pieces import Pieces, read_pieces
+from pellucid.languages import listed, mark, plural, tr
 from pellucid.record import Record
 
 
-GREEDY = "temperature 0"  # the cut in words
+GREEDY = mark("temperature 0")  # the cut in words
+PENALTIES = {
+    "repetition_penalty": mark("repetition penalty {value:g}"), "frequency_penalty": mark("frequency penalty {value:g}"),
+    "presence_penalty": mark("presence penalty {value:g}"),
+}  # fmt: skip
 CACHE_BYTES = "generation/cache_bytes"
 STEPS = "generation/steps/"
 VALUE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
@@ -61,7 +66,14 @@ class GenerationStep:
     @property
     def taken(self) -> str:
         """What a greedy step takes, in words."""
-        return "likeliest token" if self.cut == GREEDY else "token with the largest logit after penalties and biases"
+        if self.likeliest:
+            return tr("likeliest token")
+        return tr("token with the largest logit after penalties and biases")
+
+    @property
+    def likeliest(self) -> bool:
+        """Whether nothing else changed the distribution of a greedy step."""
+        return self.cut == tr(GREEDY)
 
     @property
     def changed(self) -> bool:
@@ -171,14 +183,13 @@ def _position_states(cells: Any) -> list[tuple[int, ...]]:
 def _cut(options: Mapping[str, Any]) -> str:
     """The sampling options that change the distribution, in words; "" for none."""
     temperature, top_k, top_p = options.get("temperature", 1.0), options.get("top_k"), options.get("top_p")
-    names = ("repetition_penalty", "frequency_penalty", "presence_penalty")
-    parts = [f"{name.replace('_', ' ')} {options[name]:g}" for name in names if name in options]
+    parts = [tr(words, value=options[name]) for name, words in PENALTIES.items() if name in options]
     biased = len(options.get("logit_bias", ()))
-    parts += [f"{biased} token{'s' if biased > 1 else ''} biased"] if biased else []
+    parts += [plural(biased, "{count} token biased", "{count} tokens biased")] if biased else []
     if temperature == 0:
-        return ", ".join([*parts, GREEDY])
-    parts += [f"temperature {temperature:g}"] if temperature != 1 else []
+        return listed([*parts, tr(GREEDY)])
+    parts += [tr("temperature {value:g}", value=temperature)] if temperature != 1 else []
     parts += [f"top-k {top_k}"] if top_k is not None else []
     parts += [f"top-p {top_p:g}"] if top_p is not None and top_p < 1 else []
     parts += [f"min-p {options['min_p']:g}"] if options.get("min_p") else []
-    return ", ".join(parts)
+    return listed(parts)
