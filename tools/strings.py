@@ -29,11 +29,13 @@ _LITERAL = re.compile(r'\s*("(?:[^"\\\n]|\\.)*")\s*([,)])')
 
 
 def python_texts(source: str, name: str) -> Iterator[str]:
-    """The texts of a Python file, in its order. Exits where an argument is not one literal."""
+    """The texts of a Python file, in its order. Exits where an argument is no literal; a variable of `tr` is a marked text."""
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id not in ARGUMENTS:
             continue
         for argument in node.args[ARGUMENTS[node.func.id]]:
+            if node.func.id == "tr" and isinstance(argument, ast.Name | ast.Attribute | ast.Subscript | ast.Call):
+                continue  # a marked text
             if not isinstance(argument, ast.Constant) or not isinstance(argument.value, str):
                 if name.endswith("languages/translate.py"):
                     continue

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from pellucid.errors import PellucidError
-from pellucid.languages import LANGUAGES, choose, current, language, plural, tr, translate
+from pellucid.languages import LANGUAGES, choose, current, language, listed, plural, tr, translate
 from tools import strings
 
 
@@ -24,11 +24,12 @@ def table(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 def test_a_text_is_in_the_current_language(table: dict[str, str]) -> None:
     table |= {"step {step:,} of {steps:,}": "共 {steps:,} 步，第 {step:,} 步"}
-    table |= {"{count} step": "{count} 步", "{count} steps": "{count} 步"}
+    table |= {"{count} step": "{count} 步", "{count} steps": "{count} 步", ", ": "、"}
     assert tr("step {step:,} of {steps:,}", step=3, steps=1000) == "step 3 of 1,000"
     with language("zh"):
         assert tr("step {step:,} of {steps:,}", step=3, steps=1000) == "共 1,000 步，第 3 步"
         assert [plural(n, "{count} step", "{count} steps") for n in (1, 2)] == ["1 步", "2 步"]
+        assert listed(["a", "b", "c"]) == "a、b、c"
         assert tr("not translated {x}", x=1) == "not translated 1"
         with language(None):
             assert current() == "zh"
@@ -102,7 +103,7 @@ NAMES = some.text(string.ascii_lowercase, min_size=1, max_size=3)
 @given(some.text(), NAMES)
 def test_python_and_typescript_texts_are_found(text: str, name: str) -> None:
     """Whatever a literal holds, the text found is its value."""
-    source = f"x = tr({text!r}, {name}=1)\ny = plural(n, {text!r}, 'many')\nz = [mark({text!r})]\n"
+    source = f"x = tr({text!r}, {name}=1)\ny = plural(n, {text!r}, 'many') + tr(x[1])\nz = [mark({text!r})]\n"
     assert list(strings.python_texts(source, "x.py")) == [text, text, "many", text]
     quoted = strings.json.dumps(text)
     source = f"const x = tr({quoted}, {{ {name} }}); plural(n, {quoted}, \"many\"); other({quoted});"
@@ -110,6 +111,6 @@ def test_python_and_typescript_texts_are_found(text: str, name: str) -> None:
 
 
 def test_a_text_that_is_no_literal_stops_the_tool() -> None:
-    for source in ("tr(f'{x}')", "tr(x)", "plural(n, 'a' + b, 'c')"):
+    for source in ("tr(f'{x}')", "tr('a' + x)", "plural(n, a, 'c')", "mark(x)"):
         with pytest.raises(SystemExit, match="literal"):
             list(strings.python_texts(source, "x.py"))

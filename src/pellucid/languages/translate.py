@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -45,6 +45,11 @@ def counted(count: int, noun: str) -> str:
         noun: a literal that takes an s in the plural; for others see `plural`.
     """
     return tr("{count:,} " + noun + ("" if count == 1 else "s"), count=count)
+
+
+def listed(items: Iterable[str]) -> str:
+    """Some texts side by side, each translated already: "one, two, three"."""
+    return tr(", ").join(items)
 
 
 def mark(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from math import floor, log10
 
+from pellucid.languages import tr
 from pellucid.text.graphemes import first_columns, graphemes, is_joined, last_columns
 from pellucid.text.pieces import piece
 
@@ -36,12 +37,14 @@ def percent(share: float) -> str:
 
 def in_bytes(count: float) -> str:
     """An amount of memory, in powers of 1000: 512 bytes, 12.3 kB, 9.66 GB."""
-    return f"{count:.0f} bytes" if count < 1000 else _in_units(count, ("kB", "MB", "GB", "TB"))
+    return tr("{count:.0f} bytes", count=count) if count < 1000 else _in_units(count, ("kB", "MB", "GB", "TB"))
 
 
 def in_seconds(seconds: float) -> str:
     """A time: 12.3 ms, 1.85 s."""
-    return f"{three_digits(seconds * 1000)} ms" if seconds < 0.9995 else f"{three_digits(seconds)} s"
+    if seconds < 0.9995:
+        return tr("{time} ms", time=three_digits(seconds * 1000))
+    return tr("{time} s", time=three_digits(seconds))
 
 
 def in_short(count: float) -> str:

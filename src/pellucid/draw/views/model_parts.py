@@ -3,24 +3,31 @@
 Chunks, tensors and indices count blocks from 0; where a mark names its source, they stand as they are in the file.
 """
 
+from pellucid.languages import mark, tr
+
+
+# Marked texts: `tr(MATRICES[kind])` where one is shown.
 MATRICES = {
-    "wte": "token embedding", "wpe": "position embedding", "attn.c_attn": "attention: query, key, value",
-    "attn.c_proj": "attention: output", "mlp.c_fc": "MLP: up", "mlp.c_proj": "MLP: down",
+    "wte": mark("token embedding"), "wpe": mark("position embedding"), "attn.c_attn": mark("attention: query, key, value"),
+    "attn.c_proj": mark("attention: output"), "mlp.c_fc": mark("MLP: up"), "mlp.c_proj": mark("MLP: down"),
 }  # fmt: skip
 SHORT = MATRICES | {
-    "attn.c_attn": "query, key, value", "attn.c_proj": "attention output", "mlp.c_fc": "MLP up", "mlp.c_proj": "MLP down",
+    "attn.c_attn": mark("query, key, value"), "attn.c_proj": mark("attention output"), "mlp.c_fc": mark("MLP up"),
+    "mlp.c_proj": mark("MLP down"),
 }  # fmt: skip
-BRIEF = {"attn.c_attn": "Q K V", "attn.c_proj": "out", "mlp.c_fc": "up", "mlp.c_proj": "down"}  # of a block's matrices
+BRIEF = {  # of a block's matrices
+    "attn.c_attn": mark("Q K V"), "attn.c_proj": mark("out"), "mlp.c_fc": mark("up"), "mlp.c_proj": mark("down"),
+}  # fmt: skip
 
 
 def block_name(block: int) -> str:
     """A block by its number from 0: block 1, block 2 and so on."""
-    return f"block {block + 1}"
+    return tr("block {number}", number=block + 1)
 
 
 def level_name(level: int) -> str:
     """The vectors that enter block `level`, counted from 0: those of the embedding, or those after the block below."""
-    return "embedding" if level == 0 else f"after block {level}"
+    return tr("embedding") if level == 0 else tr("after block {number}", number=level)
 
 
 def matrix_name(name: str) -> str:
@@ -28,5 +35,5 @@ def matrix_name(name: str) -> str:
     start, _, rest = name.partition(".")
     if start == "h" and rest:
         number, _, kind = rest.partition(".")
-        return f"{block_name(int(number))}, {MATRICES.get(kind, kind)}"
-    return MATRICES.get(name, name)
+        return tr("block {number}, {matrix}", number=int(number) + 1, matrix=tr(MATRICES.get(kind, kind)))
+    return tr(MATRICES.get(name, name))
