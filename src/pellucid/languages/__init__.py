@@ -9,7 +9,7 @@ In: an English text with named {placeholders}, and their values. Out: the text i
 all of them with the same placeholders, and lists what is missing. A third language is a third file.
 """
 
-from pellucid.languages.translate import LANGUAGES, choose, counted, current, language, listed, mark, plural, tr
+from pellucid.languages.translate import LANGUAGES, choose, counted, current, joined, language, listed, mark, plural, tr
 
 
-__all__ = ["LANGUAGES", "choose", "counted", "current", "language", "listed", "mark", "plural", "tr"]
+__all__ = ["LANGUAGES", "choose", "counted", "current", "joined", "language", "listed", "mark", "plural", "tr"]

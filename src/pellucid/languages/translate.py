@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 
 from pellucid.arguments import shown
@@ -25,7 +25,7 @@ def tr(text: str, /, **values: object) -> str:
         text: in English, as a literal in the code, so that `tools/strings.py` finds it.
         values: of its placeholders, as `str.format` takes them: "{steps:,} steps". Without any the text is taken as it is.
     """
-    found = _table(_current.get()).get(text, text)
+    found = _table(_current.get()).get(text) or text
     return found.format(**values) if values else found
 
 
@@ -50,6 +50,11 @@ def counted(count: int, noun: str) -> str:
 def listed(items: Iterable[str]) -> str:
     """Some texts side by side, each translated already: "one, two, three"."""
     return tr(", ").join(items)
+
+
+def joined(sentences: Iterable[str]) -> str:
+    """Some sentences one after the other, each translated already."""
+    return reduce(lambda text, sentence: tr("{text} {sentence}", text=text, sentence=sentence), sentences)
 
 
 def mark(text: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pellucid.gpt.config import GPTConfig
+from pellucid.languages import tr
 from pellucid.record import Record
 
 
@@ -32,11 +33,12 @@ class RecordedModel:
     @property
     def footer(self) -> tuple[str, str]:
         """The model in two lines: name and size; seed, checkpoint or step, and fingerprint."""
-        parts = [] if self.seed is None else [f"seed {self.seed}"]
+        parts = [] if self.seed is None else [tr("seed {seed}", seed=self.seed)]
         if self.checkpoint is not None:
-            parts.append(f"checkpoint {self.checkpoint}" if self.step is None else f"step {self.step:,}")
-        parts.append(f"model {self.fingerprint}")
-        return f"{self.name}: {self.parameters:,} parameters", " · ".join(parts)
+            unnumbered = self.step is None
+            parts.append(tr("checkpoint {name}", name=self.checkpoint) if unnumbered else tr("step {step:,}", step=self.step))
+        parts.append(tr("model {fingerprint}", fingerprint=self.fingerprint))
+        return tr("{name}: {count:,} parameters", name=self.name, count=self.parameters), " · ".join(parts)
 
 
 def read_model(record: Record) -> RecordedModel:
@@ -44,7 +46,8 @@ def read_model(record: Record) -> RecordedModel:
     known = record.provenance
     config = GPTConfig.from_dict(known.config)
     return RecordedModel(
-        name=config.name or f"{config.n_layers} blocks, {config.d_model} wide", config=config, parameters=known.parameters,
+        name=config.name or tr("{blocks} blocks, {width} wide", blocks=config.n_layers, width=config.d_model),
+        config=config, parameters=known.parameters,
         dtype=known.dtype, seed=known.seed, checkpoint=known.checkpoint, step=known.step, fingerprint=known.model[:DIGITS],
     )  # fmt: skip
 

@@ -3,6 +3,8 @@
 Chunks, tensors and indices count blocks from 0; where a mark names its source, they stand as they are in the file.
 """
 
+import re
+
 from pellucid.languages import mark, tr
 
 
@@ -18,6 +20,11 @@ SHORT = MATRICES | {
 BRIEF = {  # of a block's matrices
     "attn.c_attn": mark("Q K V"), "attn.c_proj": mark("out"), "mlp.c_fc": mark("up"), "mlp.c_proj": mark("down"),
 }  # fmt: skip
+PATTERNS = {  # the words of `str(pattern)`
+    "dense": mark("dense"), "banded": mark("banded"), "local": mark("local"), "column": mark("column"),
+    "strided": mark("strided"), "summary": mark("summary"), "fixed": mark("fixed"), "compressed": mark("compressed"),
+    "heads": mark("heads"),
+}  # fmt: skip
 
 
 def block_name(block: int) -> str:
@@ -28,6 +35,11 @@ def block_name(block: int) -> str:
 def level_name(level: int) -> str:
     """The vectors that enter block `level`, counted from 0: those of the embedding, or those after the block below."""
     return tr("embedding") if level == 0 else tr("after block {number}", number=level)
+
+
+def pattern_name(pattern: object) -> str:
+    """An attention pattern: dense, banded(128), heads(dense,banded(128))."""
+    return re.sub("[a-z]+", lambda word: tr(PATTERNS.get(word[0], word[0])), str(pattern))
 
 
 def matrix_name(name: str) -> str:

@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pellucid.languages import tr
 from pellucid.record import Record
 from pellucid.text.pieces import piece
 
@@ -36,7 +37,9 @@ class Pieces:
 
     def described(self, token: int) -> str:
         """The token with its id, for hover and alt text: token 262 "·the"."""
-        return f"token {token}" if self.bytes_of(token) is None else f'token {token} "{self.shown(token)}"'
+        if self.bytes_of(token) is None:
+            return tr("token {token}", token=token)
+        return tr('token {token} "{piece}"', token=token, piece=self.shown(token))
 
     def sentence(self, tokens: Sequence[int]) -> str:
         """Consecutive tokens as text, decoded together, so that a character made of several tokens is whole."""
