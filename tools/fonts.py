@@ -7,14 +7,16 @@
 
 Inter and JetBrains Mono have no Reserved Font Name, and that of Noto Sans SC is "Source", so that each subset may keep its
 name (OFL 1.1, condition 3). Of Noto Sans SC it holds what the other two lack of GB 2312: the 3,755 characters of its level 1,
-which are the commonest by the standard, and its rows 1 to 9 (punctuation, full-width letters, kana, bopomofo). What is done to
-them, so that a small pure-Python reader is enough at run time and the width of a text is the sum of its advances: 1000 units
-to the em, no composite glyphs, no hinting, no kerning, no ligatures, digits of equal width, `cmap` format 4 only.
+which are the commonest by the standard, and its rows 1 to 9 (punctuation, full-width letters, kana, bopomofo); and what the
+translated texts (src/pellucid/languages/*.json) need besides. What is done to them, so that a small pure-Python reader is
+enough at run time and the width of a text is the sum of its advances: 1000 units to the em, no composite glyphs, no hinting,
+no kerning, no ligatures, digits of equal width, `cmap` format 4 only.
 """
 
 import argparse
 import hashlib
 import io
+import json
 import sys
 import tarfile
 from contextlib import suppress
@@ -29,7 +31,8 @@ from fontTools.ttLib.scaleUpem import scale_upem
 from fontTools.ttLib.tables._c_m_a_p import CmapSubtable
 
 
-FONTS = Path(__file__).resolve().parent.parent / "src" / "pellucid" / "draw" / "fonts"
+PACKAGE = Path(__file__).resolve().parent.parent / "src" / "pellucid"
+FONTS, LANGUAGES = PACKAGE / "draw" / "fonts", PACKAGE / "languages"
 LARGEST, LARGEST_CHINESE = 120_000, 1_500_000  # bytes
 EPOCH = 3_786_912_000  # seconds since 1904: 2024-01-01, so that the files do not depend on when they are made
 KEPT = ["cmap", "glyf", "head", "hhea", "hmtx", "loca", "maxp", "name", "OS/2", "post"]
@@ -141,12 +144,18 @@ def gb_2312() -> set[int]:
     return found
 
 
+def translated() -> set[int]:
+    """The characters of the translated texts."""
+    texts = (text for path in LANGUAGES.glob("*.json") for text in json.loads(path.read_text(encoding="utf-8")).values())
+    return {ord(character) for text in texts for character in text}
+
+
 def subset(content: bytes, besides: set[int] | None = None) -> bytes:
     """The subset of a font file, as TrueType. besides: of Noto Sans SC, the characters that the others hold."""
     font = TTFont(io.BytesIO(content), recalcTimestamp=False)
     font.flavor = None  # the file it came from may be WOFF2
     available = font.getBestCmap()
-    wanted = latin(font) if besides is None else {c: available[c] for c in gb_2312() - besides if c in available}
+    wanted = latin(font) if besides is None else _chinese(available, besides)
     only_format_4(font, wanted)
     options = Options()
     options.layout_features, options.hinting, options.notdef_outline = [], False, True
@@ -162,6 +171,11 @@ def subset(content: bytes, besides: set[int] | None = None) -> bytes:
     out = io.BytesIO()
     font.save(out, reorderTables=True)
     return out.getvalue()
+
+
+def _chinese(available: dict[int, str], besides: set[int]) -> dict[int, str]:
+    """Character -> glyph: what the subset of Noto Sans SC holds."""
+    return {code: available[code] for code in (gb_2312() | translated()) - besides if code in available}
 
 
 def copyright_of(content: bytes) -> bytes:

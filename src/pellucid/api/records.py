@@ -19,19 +19,22 @@ class Record(records.Record):
     `pellucid.xray` return one.
     """
 
-    def figure(self, name: str, *, width: float = 960) -> "Film":
+    def figure(self, name: str, *, width: float = 960, language: str | None = None) -> "Film":
         """Draws one figure from this record: `record.figure("tokens").save("tokens.gif")`.
 
         Args:
             name: one of `pellucid.draw.figures.FIGURES`.
             width: of the picture in pixels at scale 1; below 720 it is laid out for a phone, below 240 refused.
+            language: of its words, "en" or "zh"; None for English.
 
         Raises:
-            PellucidError: no such figure, a record of another kind, or a chunk that this record does not hold.
+            PellucidError: no such figure or language, a record of another kind, or a chunk that this record does not hold.
         """
         from pellucid.draw.figures import figure
+        from pellucid.languages import language as in_language
 
-        return figure(self, name, width=width)
+        with in_language(language):
+            return figure(self, name, width=width)
 
     def verify(self, model: "GPT | str | Path | None" = None) -> "Report":
         """Recomputes this record's numbers and compares them: `pellucid.verify(record, model)`.

@@ -4,6 +4,8 @@ import argparse
 import sys
 from typing import Any, TextIO
 
+from pellucid.languages import LANGUAGES, choose, language, tr
+
 
 HELP = "draw the article's figures from records"
 DESCRIPTION = """Draws every figure that the records in the named folders give, and prints the command that would make a
@@ -11,7 +13,7 @@ missing one. svg and png are stills; gif, webp, mp4 and html are animated. An ht
 draws the film of a model with one number, fitted to the points of a CSV file of two columns, or to built-in ones."""
 EXAMPLE = """pellucid figures runs/book tale.pellucid --out pictures
   pellucid figures tale.pellucid --out pictures --format svg,gif --only xray
-  pellucid figures --one-parameter prices.csv --out pictures"""
+  pellucid figures --one-parameter prices.csv --out pictures --lang zh"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,11 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", default="svg,html", metavar="LIST", help="of svg,png,gif,webp,mp4,html (default svg,html)")
     parser.add_argument("--only", metavar="LIST", help="names of figures to draw (default: all that the records give)")
     parser.add_argument("--width", type=int, metavar="PIXELS", help="width of png, gif, webp and mp4, 1 to 8192 (default 960)")
+    parser.add_argument("--lang", choices=LANGUAGES, help="of the words on the pictures (default: of the locale)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
+    with language(choose(args.lang)):
+        return _draw(args)
+
+
+def _draw(args: argparse.Namespace) -> int:
     from pellucid.cli.output import print_json, shown_path
     from pellucid.draw.figure_files import DrawnFigure, MissingFigure, draw_figures, find_records
     from pellucid.errors import PellucidError
@@ -36,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     def print_files(one: DrawnFigure) -> None:
         for path in one.files:
             size, origin = path.stat().st_size, shown_path(one.planned.record)
-            print(f"{shown_path(path)}: {size:,} bytes, from {origin}", file=out, flush=True)
+            print(_file_words(shown_path(path), size, origin), file=out, flush=True)
 
     wanted = None if args.only is None else _names(args.only)
     formats = _names(args.format)
@@ -78,8 +86,13 @@ def _one_parameter(
     wide, narrow = (one_parameter(table, width=size) for size in (SCREEN, PHONE))
     files = write_film(ONE_PARAMETER, wide, narrow, out, formats, width=width)
     for path in files:
-        print(f"{shown_path(path)}: {path.stat().st_size:,} bytes, from {table.source}", file=lines, flush=True)
+        print(_file_words(shown_path(path), path.stat().st_size, table.source), file=lines, flush=True)
     return {"figure": ONE_PARAMETER, "record": None, "source": table.source, "files": [str(path) for path in files]}
+
+
+def _file_words(path: str, size: int, origin: str) -> str:
+    """A file that was written, in a line."""
+    return tr("{path}: {size:,} bytes, from {origin}", path=path, size=size, origin=origin)
 
 
 def _names(listed: str) -> list[str]:

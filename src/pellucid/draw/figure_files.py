@@ -13,6 +13,7 @@ from pellucid.draw.figures import FIGURES, LacksChunk, figure, unknown_figure
 from pellucid.draw.film.film import Film
 from pellucid.errors import PellucidError
 from pellucid.files import check_target, make_folder, write_whole
+from pellucid.languages import tr
 from pellucid.record import SUFFIX, Kind, check, open_record
 
 
@@ -46,7 +47,11 @@ class MissingFigure:
     command: str | None = None
 
     def __str__(self) -> str:
-        return f"not drawn: {self.figure}: {self.why}" + (f"; make one with: {self.command}" if self.command else "")
+        if not self.command:
+            return tr("not drawn: {figure}: {why}", figure=self.figure, why=self.why)
+        return tr(
+            "not drawn: {figure}: {why}; make one with: {command}", figure=self.figure, why=self.why, command=self.command
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +127,7 @@ def plan_figures(
             stem = name if len(giving) == 1 else f"{name}-{labels[path]}"
             found.append(PlannedFigure(figure=name, record=path, stem=stem))
         if not giving:
-            absent.append(MissingFigure(figure=name, why=f"there is no {spec.kind} record", command=spec.command))
+            absent.append(MissingFigure(figure=name, why=tr("there is no {kind} record", kind=spec.kind), command=spec.command))
     return found, absent
 
 

@@ -17,6 +17,7 @@ from pellucid.corpus.tokens import Tokens
 from pellucid.corpus.windows import evenly_spaced, sequential
 from pellucid.errors import PellucidError
 from pellucid.files import write_whole
+from pellucid.languages import mark
 from pellucid.runs.files import CORPUS, GENERAL
 from pellucid.strict_json import Fields, read_json
 from pellucid.text import Tokenizer
@@ -25,8 +26,8 @@ from pellucid.text import Tokenizer
 WINDOW = 128  # tokens that are predicted in each window, at most: G
 WINDOWS = 8  # taken from held-out text, at most: Z
 MAX_BYTES = 1 << 20
-HELD_OUT_TEXT = "held-out text of the run that the model was trained in"
-PASSAGE_TEXT = "a passage of a story, part of Pellucid"
+HELD_OUT_TEXT = mark("held-out text of the run that the model was trained in")
+PASSAGE_TEXT = mark("a passage of a story, part of Pellucid")
 
 PASSAGE = """\
 The rain had stopped before sunrise, and the whole village smelled of wet grass. Anna opened the shutters and looked down the

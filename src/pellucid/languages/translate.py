@@ -25,7 +25,7 @@ def tr(text: str, /, **values: object) -> str:
         text: in English, as a literal in the code, so that `tools/strings.py` finds it.
         values: of its placeholders, as `str.format` takes them: "{steps:,} steps". Without any the text is taken as it is.
     """
-    found = _table(_current.get()).get(text, text)
+    found = _table(_current.get()).get(text) or text
     return found.format(**values) if values else found
 
 

@@ -7,6 +7,7 @@ from pellucid.draw.backends import html as page
 from pellucid.draw.film.film import Film
 from pellucid.errors import PellucidError
 from pellucid.files import check_target, write_whole
+from pellucid.languages import language
 from pellucid.numpy_defaults import numpy_defaults
 
 
@@ -24,18 +25,19 @@ def content(film: Film, kind: str, *, width: int | None = None, t: float | None 
         raise PellucidError(f"a {kind} holds the whole film: leave t out, or write one of {', '.join(STILLS)}")
     if width is not None and kind in ("svg", "html"):
         raise PellucidError(f"a {kind} has no width in pixels: leave width out")
-    match kind:
-        case "svg":
-            return svg.still(film, t).encode("utf-8")
-        case "png":
-            return raster.png(film, t, width=width)
-        case "gif":
-            return animation.gif(film, width=width)
-        case "webp":
-            return animation.webp(film, width=width)
-        case "mp4":
-            return animation.mp4(film, width=width)
-    return page.page(film).encode("utf-8")
+    with language(film.language):
+        match kind:
+            case "svg":
+                return svg.still(film, t).encode("utf-8")
+            case "png":
+                return raster.png(film, t, width=width)
+            case "gif":
+                return animation.gif(film, width=width)
+            case "webp":
+                return animation.webp(film, width=width)
+            case "mp4":
+                return animation.mp4(film, width=width)
+        return page.page(film).encode("utf-8")
 
 
 def save(film: Film, path: Path, *, width: int | None = None, t: float | None = None) -> Path:

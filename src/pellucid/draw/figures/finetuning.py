@@ -20,7 +20,7 @@ from pellucid.draw.film.nodes import Gradient, Group, Node, Rect, Shows, Text, g
 from pellucid.draw.views.finetuning import FinetuningView
 from pellucid.draw.views.labels import percent, readable, start_of
 from pellucid.draw.views.model_parts import SHORT, matrix_name
-from pellucid.languages import counted
+from pellucid.languages import counted, joined, plural, tr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,28 +76,29 @@ def finetuning(view: FinetuningView, *, width: float = 960) -> Film:
     nodes += answers(view, sheet, layout.answers, when.answer)
     nodes += losses(view, sheet, layout.losses, when.learn)
     nodes += general(view, sheet, layout.general, when.forget)
-    return sheet.film(view.model, "Fine-tuning: the same model, one task", nodes, timeline, alt=_alt(view), notes=_notes(view))
+    title = tr("Fine-tuning: the same model, one task")
+    return sheet.film(view.model, title, nodes, timeline, alt=_alt(view), notes=_notes(view))
 
 
 def _on_timeline(view: FinetuningView, timeline: Timeline) -> FinetuningTransitions:
-    timeline.segment("A trained model", (0.0, 5.0, _task_words(view)))
+    timeline.segment(tr("A trained model"), (0.0, 5.0, _task_words(view)))
     enter, learn = timeline.segment(
-        "Fine-tuning",
-        (1.4, 1.1, "It is trained further, as before, but on examples of the task only."),
+        tr("Fine-tuning"),
+        (1.4, 1.1, tr("It is trained further, as before, but on examples of the task only.")),
         (2.0, 2.2, _learned_words(view)),
     )
-    (out,) = timeline.segment("Other numbers", (1.4, 4.8, _changed_words(view)))
-    (answer,) = timeline.segment("Its answers", (0.4, 5.2, _right_words(view)))
+    (out,) = timeline.segment(tr("Other numbers"), (1.4, 4.8, _changed_words(view)))
+    (answer,) = timeline.segment(tr("Its answers"), (0.4, 5.2, _right_words(view)))
     forget = None
     if view.general is not None:
-        (forget,) = timeline.segment("What it forgot", (0.8, 4.6, _general_words(view)))
+        (forget,) = timeline.segment(tr("What it forgot"), (0.8, 4.6, _general_words(view)))
     return FinetuningTransitions(enter=enter, learn=learn, out=out, answer=answer, forget=forget)
 
 
 def _frame(view: FinetuningView, layout: _Layout) -> list[Node]:
     """The dashed frame, and in it the task: an example, how many there are, how many steps."""
     sheet, box, task = layout.sheet, layout.frame, layout.task
-    nodes: list[Node] = [frame(box.x, box.y, box.w, box.h, "Fine-tuning", sheet.small, kind="finetuning")]
+    nodes: list[Node] = [frame(box.x, box.y, box.w, box.h, tr("Fine-tuning"), sheet.small, kind="finetuning")]
     if sheet.wide:
         middle = box.y + box.h / 2 + 2
         nodes.append(arrow(layout.before.right + 4, middle, box.x - 4, middle))
@@ -105,19 +106,20 @@ def _frame(view: FinetuningView, layout: _Layout) -> list[Node]:
     lines: list[tuple[str, str, str]] = []
     if view.answers:
         one = view.answers[0]
-        lines.append((start_of(readable(one.prompt), 200), palette.INPUT, f"prompt of an example: {one.prompt!r}"))
-        lines.append((start_of(readable(one.expected), 200), palette.OUTPUT, f"its completion: {one.expected!r}"))
+        prompt, completion = (start_of(readable(text), 200) for text in (one.prompt, one.expected))
+        lines.append((prompt, palette.INPUT, tr("prompt of an example: {text!r}", text=one.prompt)))
+        lines.append((completion, palette.OUTPUT, tr("its completion: {text!r}", text=one.expected)))
     else:
-        lines.append(("plain text", palette.INK, "the run learned from plain text, not from examples"))
+        lines.append((tr("plain text"), palette.INK, tr("the run learned from plain text, not from examples")))
     steps = counted(view.steps, "step")
-    counts = f"{steps} of {view.batch:,}"
+    counts = tr("{steps} of {batch:,}", steps=steps, batch=view.batch)
     if view.trained_on is not None:
         examples = counted(view.trained_on, "example")
-        counts = f"{examples}, {steps} of {view.batch:,}"
+        counts = tr("{examples}, {steps} of {batch:,}", examples=examples, steps=steps, batch=view.batch)
         if text_width(counts, sheet.small) > task.w:
-            counts = f"{examples}, {steps}"
+            counts = tr("{examples}, {steps}", examples=examples, steps=steps)
     each = counted(view.batch, "example") if view.answers else counted(view.batch, "window")
-    lines.append((counts, palette.QUIET, f"{steps}, each of {each}"))
+    lines.append((counts, palette.QUIET, tr("{steps}, each of {examples}", steps=steps, examples=each)))
     size, pitch = sheet.small, task.h / len(lines)
     for i, (words, ink, label) in enumerate(lines):
         family = "mono" if ink in (palette.INPUT, palette.OUTPUT) else "sans"
@@ -138,9 +140,9 @@ def _model(view: FinetuningView, layout: _Layout, when: FinetuningTransitions) -
     narrowest = min(box.w for box in places)
     size = sheet.size
     name = fit(view.model.name, narrowest - size, size, "sans", 600)
-    second = fit(f"{view.model.parameters:,} parameters", narrowest - size, sheet.small)
-    renamed = fit(f"{view.model.name}, fine-tuned", layout.after.w - size, size, "sans", 600)
-    moved = fit(f"its weights moved by {percent(view.total_moved)}", layout.after.w - size, sheet.small)
+    second = fit(tr("{count:,} parameters", count=view.model.parameters), narrowest - size, sheet.small)
+    renamed = fit(tr("{model}, fine-tuned", model=view.model.name), layout.after.w - size, size, "sans", 600)
+    moved = fit(tr("its weights moved by {share}", share=percent(view.total_moved)), layout.after.w - size, sheet.small)
     stroke = animate(palette.FOLLOWED, (when.out, palette.FINETUNING))
     inner, tall = layout.before.h / 2, sheet.size
     middle = animate(
@@ -153,7 +155,7 @@ def _model(view: FinetuningView, layout: _Layout, when: FinetuningTransitions) -
              shows=given("provenance")),
         Text(middle, inner, renamed, tall, 600, anchor="middle", opacity=new, shows=given("provenance")),
         Text(middle, inner + 1.5 * sheet.small, moved, sheet.small, anchor="middle", fill=palette.INK, opacity=new,
-             label="the norm of the change of all weight matrices, against that of the matrices",
+             label=tr("the norm of the change of all weight matrices, against that of the matrices"),
              shows=Shows("finetuning/change")),
     )  # fmt: skip
     box = Rect(0, 0, w, h, 10, Gradient(palette.TRAINED), stroke, 1.5, id="model")
@@ -162,36 +164,51 @@ def _model(view: FinetuningView, layout: _Layout, when: FinetuningTransitions) -
 
 def _task_words(view: FinetuningView) -> str:
     if not view.answers:
-        return f"{view.model.name} has been trained on text. Now it is to learn from one text more."
+        return tr("{model} has been trained on text. Now it is to learn from one text more.", model=view.model.name)
     one, name = view.answers[0], view.model.name
     prompt, expected = start_of(readable(one.prompt), 60), start_of(readable(one.expected), 60)
-    return f"{name} has been trained on text. Now it is to learn a task: after “{prompt}” it should write “{expected}”."
+    return tr(
+        "{model} has been trained on text. Now it is to learn a task: after “{prompt}” it should write “{expected}”.",
+        model=name, prompt=prompt, expected=expected,
+    )  # fmt: skip
 
 
 def _learned_words(view: FinetuningView) -> str:
     steps = counted(view.steps, "step")
     if not view.training:
-        return f"It takes {steps}. Their losses are not in this record."
+        return tr("It takes {steps}. Their losses are not in this record.", steps=steps)
     first, last = view.training[0].value, view.training[-1].value
-    return f"In {steps} the training loss goes from {first:.2f} to {last:.2f}. The model after step {view.kept:,} is kept."
+    return tr(
+        "In {steps} the training loss goes from {first:.2f} to {last:.2f}. The model after step {kept:,} is kept.",
+        steps=steps, first=first, last=last, kept=view.kept,
+    )  # fmt: skip
 
 
 def _changed_words(view: FinetuningView) -> str:
     most = view.most_moved
     if most is None:
-        return "The model before training was the best on the held-out examples: it is kept, and no number has changed."
+        return tr("The model before training was the best on the held-out examples: it is kept, and no number has changed.")
     name, share, whole = matrix_name(most.name), percent(most.moved or 0.0), percent(view.total_moved)
-    return f"The same model has other numbers: together they moved by {whole} of their length, most of all {name}: {share}."
+    return tr(
+        "The same model has other numbers: together they moved by {whole} of their length, most of all {matrix}: {share}.",
+        whole=whole, matrix=name, share=share,
+    )  # fmt: skip
 
 
 def _right_words(view: FinetuningView) -> str:
     right = view.right
     if right is None:
-        return "It learned from plain text, so there is no question with a right answer."
+        return tr("It learned from plain text, so there is no question with a right answer.")
     before, after, count = right.before, right.after, right.count
     if right.all_held_out:
-        return f"Of {count:,} examples that it was never trained on, it answered {before:,} right before and {after:,} after."
-    return f"Of the {count:,} held-out examples in this record it answered {before:,} right before and {after:,} after."
+        return tr(
+            "Of {count:,} examples that it was never trained on, it answered {before:,} right before and {after:,} after.",
+            count=count, before=before, after=after,
+        )  # fmt: skip
+    return tr(
+        "Of the {count:,} held-out examples in this record it answered {before:,} right before and {after:,} after.",
+        count=count, before=before, after=after,
+    )  # fmt: skip
 
 
 def _general_words(view: FinetuningView) -> str:
@@ -199,43 +216,67 @@ def _general_words(view: FinetuningView) -> str:
     before, after = view.general.before, view.general.after
     change = abs(after - before)
     if change < 0.005:
-        return f"On general text its loss stays {after:.2f} nats a token: nothing that shows there is forgotten."
+        return tr(
+            "On general text its loss stays {after:.2f} nats a token: nothing that shows there is forgotten.", after=after
+        )
     if after > before:
-        return f"On general text its loss rises by {change:.2f} to {after:.2f} nats a token: some of what it knew is forgotten."
-    return f"On general text its loss falls by {change:.2f} to {after:.2f} nats a token: nothing that shows there is forgotten."
+        return tr(
+            "On general text its loss rises by {change:.2f} to {after:.2f} nats a token: some of what it knew is forgotten.",
+            change=change, after=after,
+        )  # fmt: skip
+    return tr(
+        "On general text its loss falls by {change:.2f} to {after:.2f} nats a token: nothing that shows there is forgotten.",
+        change=change, after=after,
+    )  # fmt: skip
 
 
 def _alt(view: FinetuningView) -> str:
-    parts = [f"Fine-tuning of {view.model.name}, {view.model.parameters:,} parameters."]
+    model = view.model
+    parts = [tr("Fine-tuning of {model}, {parameters:,} parameters.", model=model.name, parameters=model.parameters)]
     parts += [_task_words(view), _learned_words(view), _changed_words(view)]
     for kind, row in view.blocks.items():
         if moved := [one.moved for one in row if one is not None and one.moved is not None]:
-            low, high, name = percent(min(moved)), percent(max(moved)), SHORT[kind]
-            parts.append(f"Change of {name} by block, against its own length: {low} to {high}.")
+            low, high, name = percent(min(moved)), percent(max(moved)), tr(SHORT[kind])
+            parts.append(
+                tr("Change of {matrix} by block, against its own length: {low} to {high}.", matrix=name, low=low, high=high)
+            )
     parts.append(_right_words(view))
     for one in view.answers[:4]:
         prompt, expected, before, after = (
             start_of(readable(text), 60) for text in (one.prompt, one.expected, one.before, one.after)
         )
-        parts.append(f"After “{prompt}”, where “{expected}” is right: “{before}” before, “{after}” after.")
+        parts.append(
+            tr(
+                "After “{prompt}”, where “{expected}” is right: “{before}” before, “{after}” after.",
+                prompt=prompt, expected=expected, before=before, after=after,
+            )
+        )  # fmt: skip
     if view.held_out:
         first, last = view.held_out[0].value, view.held_out[-1].value
-        parts.append(f"The held-out loss goes from {first:.2f} to {last:.2f}.")
-    parts.append(_general_words(view) if view.general is not None else "Its loss on general text is not in this record.")
-    return " ".join(parts)
+        parts.append(tr("The held-out loss goes from {first:.2f} to {last:.2f}.", first=first, last=last))
+    parts.append(_general_words(view) if view.general is not None else tr("Its loss on general text is not in this record."))
+    return joined(parts)
 
 
 def _notes(view: FinetuningView) -> list[str]:
     notes = [
-        "A map shows at most 32 x 32 tiles, each the mean size of the changes in it, up or down. Shapes are not to scale.",
-        "Bars are the length of a matrix's change (its L2 norm) in percent of the matrix's own length before. Biases and "
-        "LayerNorms changed too; they are not drawn and not counted.",
-        "An answer is made of the likeliest tokens (temperature 0). It is right if it is the expected text exactly.",
+        tr("A map shows at most 32 x 32 tiles, each the mean size of the changes in it, up or down. Shapes are not to scale."),
+        tr(
+            "Bars are the length of a matrix's change (its L2 norm) in percent of the matrix's own length before. Biases and "
+            "LayerNorms changed too; they are not drawn and not counted."
+        ),
+        tr("An answer is made of the likeliest tokens (temperature 0). It is right if it is the expected text exactly."),
     ]
     if view.right is not None and view.right.all_held_out:
-        notes.append("The right answers to all held-out examples are counted token by token, in one pass.")
+        notes.append(tr("The right answers to all held-out examples are counted token by token, in one pass."))
     if view.general is not None:
-        notes.append(f"General text: {counted(view.general.tokens, 'token')} of {view.general.origin}.")
+        tokens = counted(view.general.tokens, "token")
+        notes.append(tr("General text: {tokens} of {origin}.", tokens=tokens, origin=view.general.origin))
     if view.others:
-        notes.append(f"This model has {counted(view.others, 'more matrix')} of other kinds, not drawn.")
+        notes.append(
+            plural(
+                view.others, "This model has {count:,} more matrix of other kinds, not drawn.",
+                "This model has {count:,} more matrices of other kinds, not drawn.",
+            )
+        )  # fmt: skip
     return notes

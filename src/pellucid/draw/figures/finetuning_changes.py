@@ -20,6 +20,7 @@ from pellucid.draw.film.nodes import Image, Matrix, Node, Path, Rect, Shows, Tex
 from pellucid.draw.views.finetuning import FinetuningView, MatrixChange
 from pellucid.draw.views.labels import percent, three_digits
 from pellucid.draw.views.model_parts import MATRICES, SHORT, block_name, matrix_name
+from pellucid.languages import tr
 
 
 MOST_MAPS = 12  # in a row
@@ -45,8 +46,8 @@ class _ChangeGrid:
 def changes(view: FinetuningView, sheet: Sheet, box: Box, out: Transition) -> list[Node]:
     """The maps and bars of every block and of the embeddings, empty until the model comes out."""
     small, count = sheet.small, view.model.config.n_layers
-    nodes: list[Node] = [Text(box.x, box.y + small, "Which numbers changed", small, 600)]
-    label = max(text_width(SHORT[kind], small) for kind in view.blocks) + 10
+    nodes: list[Node] = [Text(box.x, box.y + small, tr("Which numbers changed"), small, 600)]
+    label = max(text_width(tr(SHORT[kind]), small) for kind in view.blocks) + 10
     x, top = box.x + label, box.y + 1.9 * small
     pitch, group = (box.right - x) / count, ceil(count / MOST_MAPS)
     low = box.bottom - 3.0 * small - 3.6 * small  # legend, embeddings
@@ -65,7 +66,7 @@ def changes(view: FinetuningView, sheet: Sheet, box: Box, out: Transition) -> li
         if block in (0, count - 1) or count - 1 - block >= every:
             nodes.append(Text(x + (block + 0.5) * pitch, y, f"{block + 1}", small, anchor="middle", fill=palette.QUIET,
                               label=block_name(block)))  # fmt: skip
-    nodes.append(Text(box.x, y, "block", small, fill=palette.QUIET))
+    nodes.append(Text(box.x, y, tr("block"), small, fill=palette.QUIET))
     nodes += _embeddings(grid, box, y + 0.9 * small, out)
     return nodes + _legend(view, sheet, box)
 
@@ -75,7 +76,7 @@ def _row(grid: _ChangeGrid, kind: str, box: Box, y: float, out: Transition) -> l
     view, small = grid.view, grid.sheet.small
     row = view.blocks[kind]
     count = len(row)
-    nodes: list[Node] = [Text(box.x, y + 1.1 * small, SHORT[kind], small, label=f"{kind}: {MATRICES[kind]}")]
+    nodes: list[Node] = [Text(box.x, y + 1.1 * small, tr(SHORT[kind]), small, label=f"{kind}: {tr(MATRICES[kind])}")]
     known = [one for one in row if one is not None and one.moved is not None]
     if known:
         most = max(known, key=lambda one: one.moved or 0.0)
@@ -93,7 +94,10 @@ def _row(grid: _ChangeGrid, kind: str, box: Box, y: float, out: Transition) -> l
         if one is None or one.moved is None:
             continue
         tall = bars.length(one.moved)
-        label = f"{matrix_name(one.name)} ({one.name}): moved by {percent(one.moved)} of its length"
+        label = tr(
+            "{matrix} ({tensor}): moved by {share} of its length", matrix=matrix_name(one.name), tensor=one.name,
+            share=percent(one.moved),
+        )  # fmt: skip
         nodes.append(
             Rect(grid.x + (block + 0.5) * grid.pitch - thick / 2, animate(low, (out, low - tall, "move")), thick,
                  animate(0.0, (out, tall, "move")), 0, palette.FINETUNING, label=label, shows=one.shows)
@@ -110,11 +114,11 @@ def _map(grid: _ChangeGrid, of_map: list[MatrixChange], box: Box, out: Transitio
         return [edge]
     values = np.minimum(np.mean(tiles, axis=0), grid.view.most)
     first, last = (matrix_name(one.name) for one in (of_map[0], of_map[-1]))
-    names = first if len(of_map) == 1 else f"{first} to {last}, mean"
+    names = first if len(of_map) == 1 else tr("{first} to {last}, mean", first=first, last=last)
     none: Any = Matrix.of(np.zeros(values.shape, np.uint8))
     picture = Image(
         animate(none, (out, sequential(values, 0.0, grid.view.most), "settle")), "sequential", box.x, box.y, box.w, box.h,
-        label=f"{names}: |change| by tile, {three_digits(float(np.mean(tiles)))} on average",
+        label=tr("{matrix}: |change| by tile, {mean} on average", matrix=names, mean=three_digits(float(np.mean(tiles)))),
         shows=Shows(f"finetuning/thumbnails/{of_map[0].name}"),
     )  # fmt: skip
     return [picture, edge]
@@ -124,12 +128,12 @@ def _embeddings(grid: _ChangeGrid, box: Box, y: float, out: Transition) -> list[
     """The token and the position matrix, each with its change."""
     view, small = grid.view, grid.sheet.small
     high, wide = 2.4 * small, 5.0 * small
-    nodes: list[Node] = [Text(box.x, y + 1.6 * small, "embeddings", small, fill=palette.QUIET)]
+    nodes: list[Node] = [Text(box.x, y + 1.6 * small, tr("embeddings"), small, fill=palette.QUIET)]
     x = grid.x
     room = (box.right - x) / max(1, len(view.embeddings))
     for one in view.embeddings:
         nodes += _map(grid, [one], Box(x, y, wide, high), out)
-        label, name = f"{one.name}: {MATRICES[one.name]}", MATRICES[one.name].removesuffix(" embedding")
+        label, name = f"{one.name}: {tr(MATRICES[one.name])}", tr("token") if one.name == "wte" else tr("position")
         nodes.append(Text(x + wide + 6, y + 1.0 * small, fit(name, room - wide - 10, small), small, label=label))
         if one.moved is not None:
             nodes.append(Text(x + wide + 6, y + 2.3 * small, percent(one.moved), small, fill=palette.QUIET,
@@ -144,11 +148,11 @@ def _legend(view: FinetuningView, sheet: Sheet, box: Box) -> list[Node]:
     y = box.bottom - 2.2 * small
     if not view.most:
         known = any(one.tiles is not None for one in view.drawn)
-        words = "no number has changed" if known else "maps of the changes: not in this record"
+        words = tr("no number has changed") if known else tr("maps of the changes: not in this record")
         return [Text(box.x, box.bottom - 0.4 * small, words, small, fill=palette.QUIET)]
     wide = 110.0
     nodes = legend("sequential", Box(box.x, y, wide, 8), small, "0", f"≥ {three_digits(view.most)}")
-    for i, words in enumerate(("maps: size of the change, by tile", "bars: change in % of the matrix")):
+    for i, words in enumerate((tr("maps: size of the change, by tile"), tr("bars: change in % of the matrix"))):
         base = y + 0.6 * small + i * 1.35 * small
         nodes.append(Text(box.x + wide + 14, base, fit(words, box.w - wide - 14, small), small, fill=palette.QUIET))
     return nodes

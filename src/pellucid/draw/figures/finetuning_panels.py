@@ -14,21 +14,22 @@ from pellucid.draw.film.keyframes import rounded
 from pellucid.draw.film.nodes import Clip, Node, Path, Rect, Shows, Text
 from pellucid.draw.views.finetuning import FinetuningView
 from pellucid.draw.views.labels import readable, start_of
+from pellucid.languages import mark, tr
 
 
-COLUMNS = ("prompt", "expected", "before", "after")
+COLUMNS = (mark("prompt"), mark("expected"), mark("before"), mark("after"))  # attributes of an answer, and their names
 INKS = {"prompt": palette.INPUT, "expected": palette.INK, "before": palette.QUIET, "after": palette.OUTPUT}
 GAP = 12.0  # between two columns
 MARK = 15.0  # room for a verdict after an answer
-MISSING = "not in this record"
+MISSING = mark("not in this record")
 
 
 def answers(view: FinetuningView, sheet: Sheet, box: Box, answer: Transition) -> list[Node]:
     """Held-out examples, a row each: prompt, what is expected, both answers, right or wrong; above, how many are right."""
     size = sheet.small
-    nodes: list[Node] = [Text(box.x, box.y + size, "Examples it never saw", size, 600)]
+    nodes: list[Node] = [Text(box.x, box.y + size, tr("Examples it never saw"), size, 600)]
     if not view.answers:
-        missing = "it learned from plain text: there are no questions"
+        missing = tr("it learned from plain text: there are no questions")
         return [*nodes, Text(box.x, box.y + 2.8 * size, fit(missing, box.w, size), size, fill=palette.QUIET)]
     nodes += _count(view, sheet, box, answer)
     pitch = 1.62 * size
@@ -36,20 +37,20 @@ def answers(view: FinetuningView, sheet: Sheet, box: Box, answer: Transition) ->
     shown = view.answers[: int((box.bottom - top) / pitch) - 1]
     texts = [{name: start_of(readable(getattr(one, name)), 400).strip() for name in COLUMNS} for one in shown]
     widest = [max(text_width(text[name], size) for text in texts) for name in COLUMNS]
-    widths = shared_out([max(w, text_width(name, size)) for w, name in zip(widest, COLUMNS, strict=True)],
+    widths = shared_out([max(w, text_width(tr(name), size)) for w, name in zip(widest, COLUMNS, strict=True)],
                         box.w - 3 * GAP - 2 * MARK)  # fmt: skip
     there, x = animate(0, (answer, 1)), box.x
     for name, wide in zip(COLUMNS, widths, strict=True):
-        nodes.append(Text(x, top + 1.1 * size, fit(name, wide + 8, size), size, fill=palette.QUIET))
+        nodes.append(Text(x, top + 1.1 * size, fit(tr(name), wide + 8, size), size, fill=palette.QUIET))
         for row, (one, text) in enumerate(zip(shown, texts, strict=True), start=1):
             y = top + row * pitch
             opacity = there if name == "after" else 1.0
-            label = f"{name}: {getattr(one, name)!r}"
+            label = tr("{name}: {text!r}", name=tr(name), text=getattr(one, name))
             nodes.append(Text(x, centred(y, pitch, size), fit(text[name], wide, size), size, fill=INKS[name],
                               opacity=opacity, label=label, shows=one.shows))  # fmt: skip
             if name in ("before", "after"):
                 right = one.is_right(name)
-                nodes += verdict(x + wide + 9, y + pitch / 2, right, "right" if right else "wrong", opacity)
+                nodes += verdict(x + wide + 9, y + pitch / 2, right, tr("right") if right else tr("wrong"), opacity)
         x += wide + GAP + (MARK if name == "before" else 0.0)
     line = top + pitch + 0.1 * size
     return [*nodes, Path((("M", box.x, line), ("L", box.right, line)), stroke=palette.LINE)]
@@ -59,10 +60,10 @@ def _count(view: FinetuningView, sheet: Sheet, box: Box, answer: Transition) -> 
     """How many are right before, and after."""
     right, size = view.right, sheet.small
     assert right is not None
-    before = f"right: {right.before:,} of {right.count:,} before"
+    before = tr("right: {right:,} of {count:,} before", right=right.before, count=right.count)
     if not right.all_held_out:
-        before = f"right: {right.before:,} of these {right.count:,} before"
-    after = f", {right.after:,} after"
+        before = tr("right: {right:,} of these {count:,} before", right=right.before, count=right.count)
+    after = tr(", {right:,} after", right=right.after)
     y = box.y + (1 if sheet.wide else 2.5) * size
     end = text_width(after, size, "sans", 600)
     start = box.right - end - text_width(before, size) if sheet.wide else box.x
@@ -86,10 +87,10 @@ def shared_out(wanted: Sequence[float], room: float) -> list[float]:
 def losses(view: FinetuningView, sheet: Sheet, box: Box, learn: Transition) -> list[Node]:
     """The task's loss: training by step, held out at each evaluation, and the step whose model was kept."""
     size = sheet.small
-    nodes: list[Node] = [Text(box.x, box.y + size, "Loss on the task, nats a token", size, 600)]
+    nodes: list[Node] = [Text(box.x, box.y + size, tr("Loss on the task, nats a token"), size, 600)]
     points = [*view.training, *view.held_out]
     if not points:
-        return [*nodes, Text(box.x, box.y + 2.8 * size, MISSING, size, fill=palette.QUIET)]
+        return [*nodes, Text(box.x, box.y + 2.8 * size, tr(MISSING), size, fill=palette.QUIET)]
     y = loss_scale([point.value for point in points], start=box.bottom - 2.9 * size, end=box.y + 3.4 * size)
     y_ticks = ticks_with_room(y, size, vertical=True)
     left = box.x + max(text_width(words, size) for _, words in y_ticks) + 0.6 * size
@@ -97,7 +98,7 @@ def losses(view: FinetuningView, sheet: Sheet, box: Box, learn: Transition) -> l
     x_ticks = [(x.place(value), words) for value, words in ticks_with_room(x, size, whole=True)]
     nodes += _loss_legend(view, box, size)
     nodes += grid_lines(y, y_ticks, left, x.end, size)
-    nodes += step_axis(x_ticks, left, x.end, y.start, size, name="step", name_lines=2.6)
+    nodes += step_axis(x_ticks, left, x.end, y.start, size, name=tr("step"), name_lines=2.6)
     curves: list[Node] = []
     for losses_of, colour, thick in ((view.training, palette.SERIES_PALE, 1.5), (view.held_out, palette.SERIES[1], 2.0)):
         for run in decimated([(point.step, point.value) for point in losses_of], x, y):
@@ -113,7 +114,8 @@ def losses(view: FinetuningView, sheet: Sheet, box: Box, learn: Transition) -> l
     )
     place, margin = x.place(view.kept), size / 2
     kept = (("M", place, y.end), ("L", place, y.start))
-    curves.append(Path(kept, stroke=palette.FINETUNING, stroke_width=1.5, dash=(4.0, 3.0), label=f"kept: step {view.kept:,}"))
+    label = tr("kept: step {step:,}", step=view.kept)
+    curves.append(Path(kept, stroke=palette.FINETUNING, stroke_width=1.5, dash=(4.0, 3.0), label=label))
     reach = animate(0.0, (learn, x.end - left + 2 * margin, "linear"))
     nodes.append(Clip(tuple(curves), left - margin, y.end - margin, reach, y.start - y.end + 2 * margin))
     return nodes
@@ -122,18 +124,21 @@ def losses(view: FinetuningView, sheet: Sheet, box: Box, learn: Transition) -> l
 def _evaluation(step: int, loss: float, right: int | None, count: int) -> str:
     """An evaluation in words."""
     if right is None:
-        return f"held-out loss {loss:.4f} after {step:,} steps"
-    return f"held-out loss {loss:.4f} after {step:,} steps; {right:,} of {count:,} answers right"
+        return tr("held-out loss {loss:.4f} after {steps:,} steps", loss=loss, steps=step)
+    return tr(
+        "held-out loss {loss:.4f} after {steps:,} steps; {right:,} of {count:,} answers right", loss=loss, steps=step,
+        right=right, count=count,
+    )  # fmt: skip
 
 
 def _loss_legend(view: FinetuningView, box: Box, size: float) -> list[Node]:
     """The lines' names, and a dashed line for the step that was kept."""
     entries: list[tuple[str, str, tuple[float, ...]]] = []
     if view.training:
-        entries.append(("training", palette.SERIES_PALE, ()))
+        entries.append((tr("training"), palette.SERIES_PALE, ()))
     if view.held_out:
-        entries.append(("held out", palette.SERIES[1], ()))
-    entries.append((f"kept: {view.kept:,}", palette.FINETUNING, (4.0, 3.0)))
+        entries.append((tr("held out"), palette.SERIES[1], ()))
+    entries.append((tr("kept: {step:,}", step=view.kept), palette.FINETUNING, (4.0, 3.0)))
     nodes: list[Node] = []
     x, y = box.x, box.y + 2.5 * size
     for words, colour, dash in entries:
@@ -147,16 +152,17 @@ def _loss_legend(view: FinetuningView, box: Box, size: float) -> list[Node]:
 def general(view: FinetuningView, sheet: Sheet, box: Box, forget: Transition | None) -> list[Node]:
     """The loss on text that is not of the task, before and after, as two bars."""
     size, found = sheet.small, view.general
-    nodes: list[Node] = [Text(box.x, box.y + size, "Loss on general text", size, 600)]
+    nodes: list[Node] = [Text(box.x, box.y + size, tr("Loss on general text"), size, 600)]
     if found is None or forget is None:
-        return [*nodes, Text(box.x, box.y + 2.8 * size, MISSING, size, fill=palette.QUIET)]
+        return [*nodes, Text(box.x, box.y + 2.8 * size, tr(MISSING), size, fill=palette.QUIET)]
     full = max(found.before, found.after)
     number = text_width("00.00", size) + 6
-    name = 0.0 if sheet.wide else text_width("before", size) + 10
+    names = tr("before"), tr("after")
+    name = 0.0 if sheet.wide else max(text_width(words, size) for words in names) + 10
     bars = LengthScale(box.w - number - name, full)
-    label = f"{found.origin}, {found.tokens:,} tokens: nats a token"
+    label = tr("{origin}, {tokens:,} tokens: nats a token", origin=found.origin, tokens=found.tokens)
     y = box.y + 2.0 * size
-    for i, (words, value) in enumerate((("before", found.before), ("after", found.after))):
+    for i, (words, value) in enumerate(zip(names, (found.before, found.after), strict=True)):
         there = animate(0, (forget, 1)) if i else 1.0
         colour = palette.FINETUNING if i else palette.UNTRAINED
         length = bars.length(value)
@@ -168,12 +174,13 @@ def general(view: FinetuningView, sheet: Sheet, box: Box, forget: Transition | N
             nodes.append(Text(box.x, at + 1.1 * size, words, size, fill=palette.QUIET))
         tall = 1.35 * size
         wide = animate(0.0, (forget, length, "move")) if i else length
-        nodes.append(Rect(box.x + name, at, wide, tall, 2, colour, label=f"{words}: {label}", shows=found.shows[i]))
+        whole = tr("{name}: {text}", name=words, text=label)
+        nodes.append(Rect(box.x + name, at, wide, tall, 2, colour, label=whole, shows=found.shows[i]))
         nodes.append(Text(box.x + name + length + 6, centred(at, tall, size), f"{value:.2f}", size, opacity=there,
                           shows=found.shows[i]))  # fmt: skip
         y = at + tall + 0.5 * size
     change = found.after - found.before
-    sign = "+" if change >= 0 else "−"
-    nodes.append(Text(box.x, y + size, f"{sign}{abs(change):.2f} nats a token", size, 600, opacity=animate(0, (forget, 1)),
+    moved = f"{'+' if change >= 0 else '−'}{abs(change):.2f}"
+    nodes.append(Text(box.x, y + size, tr("{number} nats a token", number=moved), size, 600, opacity=animate(0, (forget, 1)),
                       shows=Shows("finetuning/general/loss")))  # fmt: skip
     return nodes

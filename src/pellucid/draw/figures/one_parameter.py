@@ -16,10 +16,10 @@ from pellucid.draw.film.film import Film
 from pellucid.draw.film.nodes import given
 from pellucid.draw.views.labels import four_digits, percent
 from pellucid.draw.views.one_parameter import STEPS, OneParameterView
-from pellucid.languages import counted
+from pellucid.languages import counted, listed, mark, tr
 
 
-TITLE = "A model with one number"
+TITLE = mark("A model with one number")
 PACE = 1.1  # seconds of each step after the first
 EXACT = 1e-9  # of mean(y²): a least error below it is that of points on a line
 
@@ -52,39 +52,40 @@ def one_parameter(view: OneParameterView, *, width: float = 960) -> Film:
         *panels.steps_table(view, sheet, layout.table, when),
         *panels.parameters(view, sheet, layout.table, when),
     ]
-    return sheet.film(view, TITLE, nodes, timeline, alt=_alt(view), notes=_notes(view), source=given("points"))
+    return sheet.film(view, tr(TITLE), nodes, timeline, alt=_alt(view), notes=_notes(view), source=given("points"))
 
 
 def _on_timeline(view: OneParameterView, timeline: Timeline) -> FitTransitions:
     start, first, last = view.steps[0], view.steps[1], view.steps[-1]
-    count, x, y, source = f"{len(view.points):,}", view.table.x, view.table.y, view.table.source
+    count, x, y, source = len(view.points), view.table.x, view.table.y, view.table.source
     rate, slope = four_digits(view.rate), four_digits(start.slope)
     before, after, error_before, error_after = map(four_digits, (start.w, first.w, start.error, first.error))
     dots, line = timeline.segment(
-        "The points and the model",
-        (0.0, 2.8, f"{count} points ({source}). Across: {x}. Upwards: {y}."),
-        (0.0, 2.8, f"The model is one number, w. It predicts y = w x: a line through 0. It begins with w = {before}."),
+        tr("The points and the model"),
+        (0.0, 2.8, tr("{count:,} points ({source}). Across: {x}. Upwards: {y}.", count=count, source=source, x=x, y=y)),
+        (0.0, 2.8, tr("The model is one number, w. It predicts y = w x: a line through 0. It begins with w = {w}.", w=before)),
     )
     residuals, curve = timeline.segment(
-        "The error",
-        (0.0, 3.0, f"The orange lines: by how much each prediction is wrong. The mean of their squares is the error: "
-                   f"{error_before}."),
-        (0.0, 3.0, "Another w has another error. The curve is the error of every w; the dot is the present one."),
+        tr("The error"),
+        (0.0, 3.0, tr("The orange lines: by how much each prediction is wrong. The mean of their squares is the error: "
+                      "{error}.", error=error_before)),
+        (0.0, 3.0, tr("Another w has another error. The curve is the error of every w; the dot is the present one.")),
     )  # fmt: skip
     tangent, move = timeline.segment(
-        "One step along the slope",
-        (0.0, 3.0, f"Here the curve has the slope {slope}: how the error changes with w. The step goes against the slope."),
-        (0.0, 3.4, f"The learning rate, {rate}, times the slope is the step: w goes from {before} to {after}, and the error "
-                   f"from {error_before} to {error_after}."),
+        tr("One step along the slope"),
+        (0.0, 3.0, tr("Here the curve has the slope {slope}: how the error changes with w. The step goes against the slope.",
+                      slope=slope)),
+        (0.0, 3.4, tr("The learning rate, {rate}, times the slope is the step: w goes from {before} to {after}, and the error "
+                      "from {error_before} to {error_after}.", rate=rate, before=before, after=after,
+                      error_before=error_before, error_after=error_after)),
     )  # fmt: skip
-    again = "Again: the slope at the new w, and a step against it. The slope gets smaller, and so do the steps."
-    moves = timeline.segment("Step by step", *((0.0, PACE, again) for _ in range(STEPS - 1)))
-    (best,) = timeline.segment("The best number", (0.0, 5.0, _best_words(view)))
-    parameters = f"{view.parameters:,}"
+    again = tr("Again: the slope at the new w, and a step against it. The slope gets smaller, and so do the steps.")
+    moves = timeline.segment(tr("Step by step"), *((0.0, PACE, again) for _ in range(STEPS - 1)))
+    (best,) = timeline.segment(tr("The best number"), (0.0, 5.0, _best_words(view)))
     (many,) = timeline.segment(
-        f"Now {parameters} of them",
-        (0.0, 5.5, f"Now {parameters} of them: the numbers of the model in this package. Each has a slope of its own, and "
-                   "moves against it. The figure “parameters” shows them all."),
+        tr("Now {count:,} of them", count=view.parameters),
+        (0.0, 5.5, tr("Now {count:,} of them: the numbers of the model in this package. Each has a slope of its own, and "
+                      "moves against it. The figure “parameters” shows them all.", count=view.parameters)),
     )  # fmt: skip
     assert len(moves) + 1 == len(view.steps) - 1 and last.w != start.w
     return FitTransitions(
@@ -96,11 +97,15 @@ def _best_words(view: OneParameterView) -> str:
     steps, last, best = counted(len(view.steps) - 1, "step"), four_digits(view.steps[-1].w), four_digits(view.best.w)
     error = four_digits(view.best.error)
     if _on_a_line(view):
-        return f"After {steps} w is {last}. The best w can also be computed at once, from sums: {best}. There no error is left."
-    return (
-        f"After {steps} w is {last}. The best w can also be computed at once, from sums: {best}. An error of {error} is left "
-        "there: no line through 0 meets all points."
-    )
+        return tr(
+            "After {steps} w is {last}. The best w can also be computed at once, from sums: {best}. There no error is left.",
+            steps=steps, last=last, best=best,
+        )  # fmt: skip
+    return tr(
+        "After {steps} w is {last}. The best w can also be computed at once, from sums: {best}. An error of {error} is left "
+        "there: no line through 0 meets all points.",
+        steps=steps, last=last, best=best, error=error,
+    )  # fmt: skip
 
 
 def _on_a_line(view: OneParameterView) -> bool:
@@ -109,32 +114,49 @@ def _on_a_line(view: OneParameterView) -> bool:
 
 
 def _alt(view: OneParameterView) -> str:
-    first, last, count = view.steps[0], view.steps[-1], f"{len(view.points):,}"
-    x, y, source, rate = view.table.x, view.table.y, view.table.source, four_digits(view.rate)
+    first, last = view.steps[0], view.steps[-1]
     start, end, error_start, error_end = map(four_digits, (first.w, last.w, first.error, last.error))
-    steps = ", ".join(four_digits(step.w) for step in view.steps[1:])
-    parameters, model = f"{view.parameters:,}", view.model
-    return (
-        f"{count} points: {y}, against {x} ({source}). A line through 0 with one number, w, is fitted to them. With "
-        f"w = {start} the mean of the squared errors is {error_start}. Gradient descent with the learning rate {rate} makes w "
-        f"{steps}; with w = {end} the error is {error_end}. {_best_words(view)} The model {model} has {parameters} numbers."
-    )
+    return tr(
+        "{count:,} points: {y}, against {x} ({source}). A line through 0 with one number, w, is fitted to them. With w = "
+        "{start} the mean of the squared errors is {error_start}. Gradient descent with the learning rate {rate} makes w "
+        "{steps}; with w = {end} the error is {error_end}. {best} The model {model} has {parameters:,} numbers.",
+        count=len(view.points), y=view.table.y, x=view.table.x, source=view.table.source,
+        start=start, error_start=error_start, rate=four_digits(view.rate),
+        steps=listed(four_digits(step.w) for step in view.steps[1:]), end=end, error_end=error_end, best=_best_words(view),
+        model=view.model, parameters=view.parameters,
+    )  # fmt: skip
 
 
 def _notes(view: OneParameterView) -> list[str]:
     rate, halved = four_digits(view.rate), percent(abs(view.steps[-1].w - view.best.w) / abs(view.steps[0].w - view.best.w))
     notes = [
-        f"The learning rate {rate} is chosen so that every step goes half of the rest of the way: it is 1 / (4 · mean of x²). "
-        f"After the last step {halved} of the way is left. With more than four times this rate the steps would grow.",
-        "Every w, error and slope is computed from all points, in double precision, and rounded only where it is written. No "
-        "value between two steps is shown.",
-        "The model has no second number: its line always goes through 0.",
-        "Here a step uses all points. A language model's step uses a part of its text, and its error is the mean of −log p.",
-    ]
+        tr(
+            "The learning rate {rate} is chosen so that every step goes half of the rest of the way: it is 1 / (4 · mean of "
+            "x²). After the last step {left} of the way is left. With more than four times this rate the steps would grow.",
+            rate=rate, left=halved,
+        ),
+        tr(
+            "Every w, error and slope is computed from all points, in double precision, and rounded only where it is written. "
+            "No value between two steps is shown."
+        ),
+        tr("The model has no second number: its line always goes through 0."),
+        tr(
+            "Here a step uses all points. A language model's step uses a part of its text, and its error is the mean of −log p."
+        ),
+    ]  # fmt: skip
     if view.steps[0].w:
         start = four_digits(view.steps[0].w)
-        notes.append(f"The best w is nearly 0, so that w begins at {start}, the root of mean y² over mean x², and not at 0.")
+        notes.append(
+            tr(
+                "The best w is nearly 0, so that w begins at {start}, the root of mean y² over mean x², and not at 0.",
+                start=start,
+            )
+        )
     if len(view.drawn) < len(view.points):
-        drawn, count = f"{len(view.drawn):,}", f"{len(view.points):,}"
-        notes.append(f"{drawn} of {count} points are drawn, evenly chosen by their place; all are fitted.")
+        notes.append(
+            tr(
+                "{drawn:,} of {count:,} points are drawn, evenly chosen by their place; all are fitted.",
+                drawn=len(view.drawn), count=len(view.points),
+            )
+        )  # fmt: skip
     return [*notes, *view.table.remarks]

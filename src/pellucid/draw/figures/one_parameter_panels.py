@@ -17,6 +17,7 @@ from pellucid.draw.film.keyframes import rounded
 from pellucid.draw.film.nodes import Clip, Gradient, Group, Node, Path, Rect, Text, given
 from pellucid.draw.views.labels import SUPERSCRIPTS, four_digits
 from pellucid.draw.views.one_parameter import GradientStep, OneParameterView
+from pellucid.languages import tr
 
 
 LINE, LINE_PALE = palette.SERIES[0], palette.SERIES_PALE
@@ -116,7 +117,7 @@ def _heading(sheet: Sheet, box: Box, words: str, value: Any, colour: str, **rest
 
 def _label(number: int, step: GradientStep) -> str:
     w, error, slope = map(four_digits, (step.w, step.error, step.slope))
-    return f"after step {number}: w = {w}, error = {error}, slope = {slope}"
+    return tr("after step {number}: w = {w}, error = {error}, slope = {slope}", number=number, w=w, error=error, slope=slope)
 
 
 def points(view: OneParameterView, sheet: Sheet, box: Box, when: FitTransitions) -> list[Node]:
@@ -130,7 +131,7 @@ def points(view: OneParameterView, sheet: Sheet, box: Box, when: FitTransitions)
     now = when.by_step([f"w = {four_digits(w)}" for w in ws])
     last = len(ws) - 1
     nodes += _heading(
-        sheet, box, "The points, and y = w x", now, LINE, opacity=animate(0, (when.line, 1)), shows=view.shows_step(last)
+        sheet, box, tr("The points, and y = w x"), now, LINE, opacity=animate(0, (when.line, 1)), shows=view.shows_step(last)
     )
     for number, step in enumerate(view.steps):
         appears = when.moves[number - 1] if number else when.line
@@ -172,15 +173,16 @@ def error_curve(view: OneParameterView, sheet: Sheet, box: Box, when: FitTransit
     reach = BEYOND * abs(view.steps[0].w - best.w)
     left, right = best.w - reach, best.w + reach
     high = view.error(left)
-    plot = _plot(sheet, box, [left, right], [best.error if best.error > FLAT * high else 0.0, high], "w", "mean of the squares")
+    low = best.error if best.error > FLAT * high else 0.0
+    plot = _plot(sheet, box, [left, right], [low, high], "w", tr("mean of the squares"))
     there = animate(0, (when.curve, 1))
-    now = when.by_step([f"error = {four_digits(step.error)}" for step in view.steps])
+    now = when.by_step([tr("error = {error}", error=four_digits(step.error)) for step in view.steps])
     last = len(view.steps) - 1
-    heading = _heading(sheet, box, "The error of every w", now, WRONG, shows=view.shows_step(last))
+    heading = _heading(sheet, box, tr("The error of every w"), now, WRONG, shows=view.shows_step(last))
     # A parabola is one quadratic curve, whose middle point is where the tangents of its ends meet: half-way across.
     slope = 2 * (high - best.error) / (left - best.w)
     ends, middle = (plot.point(left, high), plot.point(right, high)), plot.point(best.w, high + slope * (best.w - left))
-    curve = Path((("M", *ends[0]), ("Q", *middle, *ends[1])), stroke=WRONG, stroke_width=2, label="the error of every w")
+    curve = Path((("M", *ends[0]), ("Q", *middle, *ends[1])), stroke=WRONG, stroke_width=2, label=tr("the error of every w"))
     drawn: list[Node] = [curve, *_tangents(view, plot, when)]
     for number, step in enumerate(view.steps):
         appears = when.moves[number - 1] if number else when.curve
@@ -190,7 +192,7 @@ def error_curve(view: OneParameterView, sheet: Sheet, box: Box, when: FitTransit
                  opacity=animate(0, (appears, 1)), label=_label(number, step), shows=view.shows_step(number))
         )  # fmt: skip
     x, low = plot.point(best.w, best.error)
-    words = f"best w = {four_digits(best.w)}"
+    words = tr("best w = {w}", w=four_digits(best.w))
     top = plot.up.scale.end + size
     mark: list[Node] = [
         Path((("M", x, top + 6), ("L", x, low)), stroke=palette.QUIET, dash=(3.0, 3.0)),
@@ -209,7 +211,7 @@ def _tangents(view: OneParameterView, plot: _Plot, when: FitTransitions) -> list
         moves = after.w - step.w
         ends = [plot.point(step.w + share * moves, step.error + step.slope * share * moves) for share in (-0.25, 1.0)]
         lands = [ends[1], plot.point(after.w, after.error)]
-        label = f"slope {four_digits(step.slope)} at w = {four_digits(step.w)}"
+        label = tr("slope {slope} at w = {w}", slope=four_digits(step.slope), w=four_digits(step.w))
         gone = animate(0, (appears, 1), (later, 0))
         shows = view.shows_step(number)
         nodes.append(Path(polyline(ends), stroke=SLOPE, stroke_width=2, opacity=gone, label=label, shows=shows))
@@ -222,13 +224,13 @@ def _tangents(view: OneParameterView, plot: _Plot, when: FitTransitions) -> list
 def steps_table(view: OneParameterView, sheet: Sheet, box: Box, when: FitTransitions) -> list[Node]:
     """Each step in numbers: w, its slope, what is added to w, the error."""
     size = sheet.small
-    rate = f"learning rate = {four_digits(view.rate)}"
-    nodes: list[Node] = _heading(sheet, box, "Step by step", rate, SLOPE, opacity=animate(0, (when.tangent, 1)))
+    rate = tr("learning rate = {rate}", rate=four_digits(view.rate))
+    nodes: list[Node] = _heading(sheet, box, tr("Step by step"), rate, SLOPE, opacity=animate(0, (when.tangent, 1)))
     rights = [box.x + 30 + (i + 1) * (box.w - 30) / 4 for i in range(4)]
     y = box.y + sheet.size + 1.6 * size
     row = (box.bottom - y) / len(view.steps)
-    heads = ("w", "slope", "w moves by", "error")
-    nodes.append(Text(box.x, y, "step", size, 600))
+    heads = ("w", tr("slope"), tr("w moves by"), tr("error"))
+    nodes.append(Text(box.x, y, tr("step"), size, 600))
     nodes += [Text(right, y, head, size, 600, anchor="end") for right, head in zip(rights, heads, strict=True)]
     for number, step in enumerate(view.steps):
         y += row
@@ -254,14 +256,16 @@ def parameters(view: OneParameterView, sheet: Sheet, box: Box, when: FitTransiti
     lines += [(("M", left, top + i * SQUARE), ("L", left + w, top + i * SQUARE)) for i in range(1, rows)]
     source = given("config")
     panels = f"{count / shown:,.0f}"
-    words = f"{shown:,} of {count:,} squares: all would fill {panels} such panels"
-    number = f"{count:,} numbers"
+    words = tr(
+        "{shown:,} of {count:,} squares: all would fill {panels} such panels", shown=shown, count=count, panels=panels
+    )
+    label = tr("{model}: {count:,} numbers", model=view.model, count=count)
     nodes: list[Node] = [
-        Text(box.x, box.y + sheet.size, f"Now {count:,} of them", sheet.size, 600, shows=source),
+        Text(box.x, box.y + sheet.size, tr("Now {count:,} of them", count=count), sheet.size, 600, shows=source),
         Text(box.x, centred(middle - 6, 12, size), "w", size, 600, fill=LINE),
-        Rect(box.x + 16, middle - SQUARE / 2, SQUARE, SQUARE, 0, LINE, label="one number"),
+        Rect(box.x + 16, middle - SQUARE / 2, SQUARE, SQUARE, 0, LINE, label=tr("one number")),
         arrow(box.x + 34, middle, left - 10, middle),
-        Rect(left, top, w, h, 0, Gradient(palette.TRAINED), label=f"{view.model}: {number}", shows=source),
+        Rect(left, top, w, h, 0, Gradient(palette.TRAINED), label=label, shows=source),
         Path(tuple(part for line in lines for part in line), stroke=palette.PAPER, stroke_width=1.0),
         Rect(left, top, w, h, 0, None, palette.FOLLOWED),
         Text(box.x, box.bottom - 0.4 * size, words, size, fill=palette.QUIET, shows=source),

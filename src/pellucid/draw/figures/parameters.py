@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.draw.components.marks import Box, diverging, legend
-from pellucid.draw.components.ruler import PUBLISHED, SOURCE, published, ruler
+from pellucid.draw.components.ruler import PUBLISHED, published, ruler
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.components.timeline import Timeline, Transition
 from pellucid.draw.film import palette
@@ -19,7 +19,7 @@ from pellucid.draw.views.labels import in_short, three_digits
 from pellucid.draw.views.model_parts import BRIEF, MATRICES, SHORT, block_name
 from pellucid.draw.views.parameters import EMBEDDINGS, OUTSIDE, ParametersView
 from pellucid.gpt.config import GPTConfig
-from pellucid.languages import counted
+from pellucid.languages import counted, listed, tr
 
 
 STRONG = ("#8d6fd1", "#d15c9c", "#e5a04c")  # the gradient of what is trained, dark enough for a thin frame
@@ -61,20 +61,21 @@ def parameters(view: ParametersView, *, width: float = 960) -> Film:
         nodes += _table(drawing, Box(12, 546, 336, 66))
         ruled = Box(12, 624, 336, 86)
     nodes += ruler(view.model.config.parameters(), view.model.name, ruled, sheet, count)
-    return sheet.film(view.model, "From random to trained", nodes, timeline, alt=_alt(view), notes=_notes(view))
+    return sheet.film(view.model, tr("From random to trained"), nodes, timeline, alt=_alt(view), notes=_notes(view))
 
 
 def _on_timeline(view: ParametersView, timeline: Timeline) -> tuple[Transition, Transition]:
     """When the snapshots are shown, and when the parameters are counted."""
     total, many = view.model.config.parameters(), len(view.sizes)
-    timeline.segment(
-        "Random values",
-        (0.0, 5.0, f"Before training: {many} matrices of random values, {total:,} parameters in all. It can say nothing yet."),
-    )
-    last = f"after {counted(view.last_step, 'step')}"
-    caption = f"Training moves all of them a little at each step: {last}, these are their values."
-    (learn,) = timeline.segment("Training", (0.5 * (view.snapshots - 1), 3.0, caption))
-    (count,) = timeline.segment("How many", (0.0, 6.0, _compared(view)))
+    untrained = tr(
+        "Before training: {matrices} matrices of random values, {parameters:,} parameters in all. It can say nothing yet.",
+        matrices=many, parameters=total,
+    )  # fmt: skip
+    timeline.segment(tr("Random values"), (0.0, 5.0, untrained))
+    steps = counted(view.last_step, "step")
+    caption = tr("Training moves all of them a little at each step: after {steps}, these are their values.", steps=steps)
+    (learn,) = timeline.segment(tr("Training"), (0.5 * (view.snapshots - 1), 3.0, caption))
+    (count,) = timeline.segment(tr("How many"), (0.0, 6.0, _compared(view)))
     return learn, count
 
 
@@ -85,7 +86,9 @@ def _picture(drawing: _Drawing, name: str, box: Box) -> list[Node]:
     tiles = np.clip(view.tiles[name], -most, most)
     matrix = drawing.over_time(lambda i: diverging(tiles[i], most))
     rows, columns = view.sizes[name]
-    label = f"{name}: {rows:,} x {columns:,} = {rows * columns:,} numbers"
+    label = tr(
+        "{matrix}: {rows:,} x {columns:,} = {count:,} numbers", matrix=name, rows=rows, columns=columns, count=rows * columns
+    )
     shows = Shows(f"training/thumbnails/{name}")  # one snapshot after the other
     learned = drawing.over_time(lambda i: view.learned[i])
     edge = 2.0 if box.h > 24 else 1.0
@@ -104,11 +107,13 @@ def _head(drawing: _Drawing) -> list[Node]:
     def words(i: int) -> str:
         step = view.steps[i]
         if step == 0:
-            return f"step 0 of {view.steps[-1]:,}: random values"
-        return f"step {step:,} of {view.steps[-1]:,}, {in_short(view.tokens[i])} tokens seen"
+            return tr("step 0 of {steps:,}: random values", steps=view.steps[-1])
+        tokens = in_short(view.tokens[i])
+        return tr("step {step:,} of {steps:,}, {tokens} tokens seen", step=step, steps=view.steps[-1], tokens=tokens)
 
     if sheet.wide:
-        x, y, box = sheet.left + text_width("From random to trained", sheet.big, "sans", 600) + 20, 44.0, Box(746, 26, 190, 9)
+        title = text_width(tr("From random to trained"), sheet.big, "sans", 600)
+        x, y, box = sheet.left + title + 20, 44.0, Box(746, 26, 190, 9)
     else:
         x, y, box = sheet.left, sheet.top + 10, Box(12, sheet.top + 20, 200, 9)
     most = three_digits(view.ranges[0])
@@ -124,7 +129,7 @@ def _block(drawing: _Drawing, box: Box) -> list[Node]:
     line = small + 6
     shapes, wide, high = _block_shapes(drawing.view)
     unit = min((box.w - gap - 6) / wide, (box.h - (small + 8) - 3 * (line + 8)) / high)
-    nodes: list[Node] = [Text(box.x, box.y + small, "block 1, to scale", small, 600)]
+    nodes: list[Node] = [Text(box.x, box.y + small, tr("block 1, to scale"), small, 600)]
     y = box.y + small + 8
     x = box.x + 3
     for i, name in enumerate(names):
@@ -143,10 +148,14 @@ def _block(drawing: _Drawing, box: Box) -> list[Node]:
 def _norm(drawing: _Drawing, matrix: str, box: Box, size: float) -> list[Node]:
     """A matrix's name with its norm from snapshot to snapshot; the name alone where there is no room."""
     kind = matrix.removeprefix("h.0.")
-    names = (MATRICES[kind], SHORT[kind])
-    words: Any = next((word for word in (*names, BRIEF[kind]) if text_width(word, size) <= box.w), "")
-    if name := next((word for word in names if text_width(f"{word}, norm 0.000", size) <= box.w), ""):
-        words = drawing.over_time(lambda i: f"{name}, norm {three_digits(drawing.view.norm(i, matrix))}")
+    names = (tr(MATRICES[kind]), tr(SHORT[kind]))
+
+    def with_norm(name: str, norm: str) -> str:
+        return tr("{matrix}, norm {norm}", matrix=name, norm=norm)
+
+    words: Any = next((word for word in (*names, tr(BRIEF[kind])) if text_width(word, size) <= box.w), "")
+    if name := next((word for word in names if text_width(with_norm(word, "0.000"), size) <= box.w), ""):
+        words = drawing.over_time(lambda i: with_norm(name, three_digits(drawing.view.norm(i, matrix))))
     shows = Shows("training/moments/weights")  # one snapshot after the other
     return [Text(box.x, box.y + size, words, size, fill=palette.QUIET, label=matrix, shows=shows)] if words else []
 
@@ -188,8 +197,13 @@ def _all_blocks(drawing: _Drawing, box: Box) -> list[Node]:
             break
         many -= 1
     blocks = [i * (count - 1) // max(many - 1, 1) for i in range(many)]
-    shown = f"{many} of {count} blocks" if many < count else f"all {count} blocks" if count > 1 else "the only block"
-    nodes: list[Node] = [Text(box.x, box.y + small, f"{shown}, {4 * many} matrices", small, 600)]
+    if many < count:
+        shown = tr("{shown} of {count} blocks, {matrices} matrices", shown=many, count=count, matrices=4 * many)
+    elif count > 1:
+        shown = tr("all {count} blocks, {matrices} matrices", count=count, matrices=4 * many)
+    else:
+        shown = tr("the only block, {matrices} matrices", matrices=4 * many)
+    nodes: list[Node] = [Text(box.x, box.y + small, shown, small, 600)]
     pitch_x, pitch_y = (box.w + outer) / columns, (down + outer) / -(-many // columns)
     for i, block in enumerate(blocks):
         x, y = box.x + i % columns * pitch_x, top + i // columns * pitch_y
@@ -210,14 +224,15 @@ def _embeddings(drawing: _Drawing, box: Box) -> list[Node]:
     """The token and the position matrix, to one scale of their own."""
     view, small, gap = drawing.view, drawing.sheet.small, 26.0
     line = small + 8
-    words = {"wte": "tokens", "wpe": "tracks"}
+    words = {"wte": tr("tokens"), "wpe": tr("tracks")}
     shapes = {name: _across(view.sizes[name]) for name in words}
     label = text_width(words["wpe"], small)
     (long, high), (short, other) = shapes["wte"], shapes["wpe"]
     unit = min(
         (box.w - gap - label - 3) / long, (box.w - gap - 6) / (long + short), (box.h - 2 * line - 6) / max(high, other)
     )  # fmt: skip
-    heading = f"embeddings, to a scale of their own, colours to ±{three_digits(view.ranges[1])}"
+    most = three_digits(view.ranges[1])
+    heading = tr("embeddings, to a scale of their own, colours to ±{most}", most=most)
     nodes: list[Node] = [Text(box.x, box.y + small, fit(heading, box.w, small, "sans", 600), small, 600)]
     x, y = box.x + 3, box.y + 2 * line
     for name, (w, h) in shapes.items():
@@ -235,10 +250,10 @@ def _table(drawing: _Drawing, box: Box) -> list[Node]:
         lines = lines[5:]
     small = sheet.small
     pitch = box.h / (len(lines) + 1)
-    middle = box.x + box.w * 0.68
+    middle, whole = box.x + box.w * 0.68, tr("all parameters")
     nodes: list[Node] = []
-    for i, (what, product, count) in enumerate([*lines, ("all parameters", "", total)]):
-        strong = 600 if what in ("blocks", "all parameters") else 400
+    for i, (what, product, count) in enumerate([*lines, (whole, "", total)]):
+        strong = 600 if what in (tr("blocks"), whole) else 400
         base = box.y + (i + 0.75) * pitch
         nodes.append(Text(box.x, base, what, small, strong, shows=given("provenance")))
         if product:
@@ -252,35 +267,50 @@ def _compared(view: ParametersView) -> str:
     total, largest = view.model.config.parameters(), GPTConfig.preset(PUBLISHED[-1])
     times = largest.parameters() / total
     words = f"{float(f'{times:.3g}'):,.0f}" if times >= 100 else three_digits(times)
-    return (
-        f"{view.model.name} has {total:,} parameters. GPT-3's 175B has {largest.n_layers} blocks of "
-        f"{largest.block_parameters() / 1e9:.2f} billion each, about {words} times as many in all."
-    )
+    return tr(
+        "{model} has {parameters:,} parameters. GPT-3's 175B has {blocks} blocks of {each:.2f} billion each, about {times} "
+        "times as many in all.",
+        model=view.model.name, parameters=total, blocks=largest.n_layers, each=largest.block_parameters() / 1e9, times=words,
+    )  # fmt: skip
 
 
 def _alt(view: ParametersView) -> str:
-    lines = ", ".join(f"{what} {count:,}" for what, _, count in view.sums()[5:])
-    changes = ", ".join(
-        f"{SHORT[name.removeprefix('h.0.')]} from {three_digits(view.norm(0, name))} to {three_digits(view.norm(-1, name))}"
+    lines = listed(f"{what} {count:,}" for what, _, count in view.sums()[5:])
+    changes = listed(
+        tr(
+            "{matrix} from {before} to {after}", matrix=tr(SHORT[name.removeprefix("h.0.")]),
+            before=three_digits(view.norm(0, name)), after=three_digits(view.norm(-1, name)),
+        )
         for name in view.names if name.startswith("h.0.") or name in EMBEDDINGS
     )  # fmt: skip
-    return (
-        f"The {len(view.names)} weight matrices of {view.model.name} as coloured tiles, at {view.snapshots} moments, from "
-        f"step 0 to step {view.steps[-1]:,}. Parameters: {lines}, together {view.model.config.parameters():,}. Norms of the "
-        f"embeddings and of block 1: {changes}. {_compared(view)}"
-    )
+    return tr(
+        "The {matrices} weight matrices of {model} as coloured tiles, at {moments} moments, from step 0 to step {steps:,}. "
+        "Parameters: {lines}, together {parameters:,}. Norms of the embeddings and of block 1: {changes}. {compared}",
+        matrices=len(view.names), model=view.model.name, moments=view.snapshots, steps=view.steps[-1], lines=lines,
+        parameters=view.model.config.parameters(), changes=changes, compared=_compared(view),
+    )  # fmt: skip
 
 
 def _notes(view: ParametersView) -> list[str]:
-    listed = ", ".join(f"{size.removeprefix('gpt3-').upper()} {published(size):,}" for size in PUBLISHED)
+    sizes = listed(f"{size.removeprefix('gpt3-').upper()} {published(size):,}" for size in PUBLISHED)
     return [
-        "A matrix is shown as at most 32 x 32 tiles, each the mean of the numbers in it: single weights are larger.",
-        f"Colours tell numbers up to ±{three_digits(view.ranges[0])} apart in blocks, up to ±{three_digits(view.ranges[1])} in "
-        f"embeddings; what lies beyond, {OUTSIDE:g}% at the end, has the strongest colour.",
-        "Every matrix lies with its longer side across. Areas are to scale within a block, and within the embeddings.",
-        "The frames turn from grey to coloured as far as the loss on one fixed window of text has come on its way from the "
-        "first moment to the last.",
-        "A matrix's norm is the square root of the sum of the squares of its numbers.",
-        "Biases and LayerNorms are counted, but not drawn. The output matrix is the token matrix again: it is counted once.",
-        f"The eight sizes of GPT-3 follow from their published shapes ({SOURCE}): {listed}.",
-    ]
+        tr("A matrix is shown as at most 32 x 32 tiles, each the mean of the numbers in it: single weights are larger."),
+        tr(
+            "Colours tell numbers up to ±{blocks} apart in blocks, up to ±{embeddings} in embeddings; what lies beyond, "
+            "{outside:g}% at the end, has the strongest colour.",
+            blocks=three_digits(view.ranges[0]), embeddings=three_digits(view.ranges[1]), outside=OUTSIDE,
+        ),
+        tr("Every matrix lies with its longer side across. Areas are to scale within a block, and within the embeddings."),
+        tr(
+            "The frames turn from grey to coloured as far as the loss on one fixed window of text has come on its way from the "
+            "first moment to the last."
+        ),
+        tr("A matrix's norm is the square root of the sum of the squares of its numbers."),
+        tr(
+            "Biases and LayerNorms are counted, but not drawn. The output matrix is the token matrix again: it is counted once."
+        ),
+        tr(
+            "The eight sizes of GPT-3 follow from their published shapes (arXiv 2005.14165, Tables 2.1 and D.1): {sizes}.",
+            sizes=sizes,
+        ),
+    ]  # fmt: skip

@@ -22,7 +22,7 @@ from pellucid.draw.film.nodes import Group, Node, Path, Rect, Shows, Text
 from pellucid.draw.views.labels import in_short, power, readable, start_of
 from pellucid.draw.views.pretraining import PretrainingView, TextSample
 from pellucid.draw.views.training import GPT3_FLOPS, TrainingHistory
-from pellucid.languages import counted
+from pellucid.languages import counted, joined, tr
 
 
 MOVES, RESTS = 1.4, 3.6  # seconds of each segment
@@ -61,12 +61,12 @@ def pretraining(view: PretrainingView, *, width: float = 960) -> Film:
     snapshots = _on_timeline(view, timeline)
     nodes = _losses(view, snapshots, layout)
     box = layout.frame
-    nodes.append(frame(box.x, box.y, box.w, box.h, "Unsupervised pre-training", sheet.size, kind="pretraining"))
+    nodes.append(frame(box.x, box.y, box.w, box.h, tr("Unsupervised pre-training"), sheet.size, kind="pretraining"))
     nodes += in_frame(view, snapshots, box, sheet, model_height=layout.model, row=layout.row)
     nodes += _samples(snapshots, layout)
     return sheet.film(
         view.model,
-        "Pre-training: predict the next token",
+        tr("Pre-training: predict the next token"),
         nodes,
         timeline,
         alt=_alt(view),
@@ -82,17 +82,18 @@ def _on_timeline(view: PretrainingView, timeline: Timeline) -> list[ShownSnapsho
     for snapshot in view.snapshots:
         loss = snapshot.loss.value
         if snapshot.step == 0:
-            name = "Before training"
-            caption = (
-                f"Untrained: the weights are random numbers. Its loss is {loss:.2f}; were all tokens equally likely, it "
-                f"would be ln V = {history.ln_v:.2f}."
-            )
+            name = tr("Before training")
+            caption = tr(
+                "Untrained: the weights are random numbers. Its loss is {loss:.2f}; were all tokens equally likely, it would "
+                "be ln V = {guessing:.2f}.",
+                loss=loss, guessing=history.ln_v,
+            )  # fmt: skip
         else:
-            name = f"After {snapshot.step:,} of {history.steps:,} steps"
-            caption = (
-                f"After {counted(snapshot.step, 'step')} and {in_short(snapshot.tokens)} tokens its {view.loss_kind} is "
-                f"{loss:.2f}."
-            )
+            name = tr("After {step:,} of {steps:,} steps", step=snapshot.step, steps=history.steps)
+            caption = tr(
+                "After {steps} and {tokens} tokens its {kind} is {loss:.2f}.", steps=counted(snapshot.step, "step"),
+                tokens=in_short(snapshot.tokens), kind=tr(view.loss_kind), loss=loss,
+            )  # fmt: skip
         transitions += timeline.segment(name, (MOVES if transitions else 0.0, RESTS, caption))
     found = []
     for i, (snapshot, transition) in enumerate(zip(view.snapshots, transitions, strict=True)):
@@ -104,7 +105,7 @@ def _on_timeline(view: PretrainingView, timeline: Timeline) -> list[ShownSnapsho
 
 def _losses(view: PretrainingView, snapshots: Sequence[ShownSnapshot], layout: _PretrainingLayout) -> list[Node]:
     """The losses by step, with a ring around the snapshot's."""
-    ring = view.loss_kind if view.loss_kind.endswith("window") else ""
+    ring = tr(view.loss_kind) if view.loss_kind.endswith("window") else ""
     curves = LossCurves(view.history, layout.chart, layout.sheet.small, ring=ring)
     first, *later = snapshots
     nodes = curves.nodes(first.values.step, [(snapshot.transition, snapshot.values.step) for snapshot in later])
@@ -121,15 +122,17 @@ def _samples(snapshots: Sequence[ShownSnapshot], layout: _PretrainingLayout) -> 
     size, small = sheet.size, sheet.small
     nodes: list[Node] = [Rect(box.x, box.y + 1.7 * size, box.w, box.h - 1.7 * size, 8, palette.PANEL, palette.LINE)]
     if not any(snapshot.values.sample for snapshot in snapshots):
-        nodes.append(Text(box.x, box.y + size, "What it writes", size, 600))
-        missing = "not in this record: no samples were taken"
+        nodes.append(Text(box.x, box.y + size, tr("What it writes"), size, 600))
+        missing = tr("not in this record: no samples were taken")
         nodes.append(Text(box.x + size, box.y + 3.4 * size, missing, small, fill=palette.QUIET))
         return nodes
     for snapshot in snapshots:
         step, sample = snapshot.values.step, snapshot.values.sample
         assert sample is not None, "snapshots are those of the samples"
         shows = Shows("training/samples", (sample.place,), step, "derived")
-        heading = "What it writes untrained" if step == 0 else f"What it writes after {counted(step, 'step')}"
+        heading = tr("What it writes untrained")
+        if step:
+            heading = tr("What it writes after {steps}", steps=counted(step, "step"))
         group: list[Node] = [Text(box.x, box.y + size, heading, size, 600)]
         y = box.y + 1.7 * size + 0.4 * size
         for row, parts in enumerate(_coloured_lines(sample, box.w - 2 * size, size, layout.lines)):
@@ -157,27 +160,38 @@ def _coloured_lines(sample: TextSample, width: float, size: float, lines: int) -
 def _alt(view: PretrainingView) -> str:
     history, first, last = view.history, view.snapshots[0], view.snapshots[-1]
     parts = [
-        f"Pre-training of {view.model.name}, {view.model.parameters:,} parameters, in {counted(history.steps, 'step')} and "
-        f"{history.tokens[-1]:,} tokens. The model's box goes from grey to its colours as its loss falls: "
-        f"{first.loss.value:.2f} nats a token after {counted(first.step, 'step')}, {last.loss.value:.2f} after "
-        f"{counted(last.step, 'step')}; guessing is ln V = {history.ln_v:.2f}."
-    ]
+        tr(
+            "Pre-training of {model}, {parameters:,} parameters, in {steps} and {tokens:,} tokens. The model's box goes from "
+            "grey to its colours as its loss falls: {loss:.2f} nats a token after {first}, {loss_after:.2f} after {last}; "
+            "guessing is ln V = {guessing:.2f}.",
+            model=view.model.name, parameters=view.model.parameters, steps=counted(history.steps, "step"),
+            tokens=history.tokens[-1], loss=first.loss.value, first=counted(first.step, "step"), loss_after=last.loss.value,
+            last=counted(last.step, "step"), guessing=history.ln_v,
+        )
+    ]  # fmt: skip
     if history.held_out:
-        parts.append(f"Held-out loss at the end {history.held_out[-1].value:.2f}.")
+        parts.append(tr("Held-out loss at the end {loss:.2f}.", loss=history.held_out[-1].value))
     for snapshot in (first, last):
         if snapshot.sample is not None:
             written = start_of(readable(snapshot.sample.prompt + snapshot.sample.text), 120)
-            parts.append(f"After {counted(snapshot.step, 'step')} it writes: “{written}”.")
-    parts.append(f"{power(history.operations(history.tokens[-1]))} operations; GPT-3 175B took {power(GPT3_FLOPS)}.")
-    return " ".join(parts)
+            parts.append(tr("After {steps} it writes: “{text}”.", steps=counted(snapshot.step, "step"), text=written))
+    operations = power(history.operations(history.tokens[-1]))
+    parts.append(tr("{count} operations; GPT-3 175B took {published}.", count=operations, published=power(GPT3_FLOPS)))
+    return joined(parts)
 
 
 def _notes(history: TrainingHistory) -> tuple[str, ...]:
     notes = [
-        "Moments are spaced by the logarithm of their step and shown equally long: early steps are not as slow as they look.",
-        "Where a loss is above ln V, 1 - loss / ln V is below 0 and the model is drawn grey.",
-        "Operations count matrix products only, three times those of the forward pass; GPT-3's are as published (Table D.1).",
+        tr(
+            "Moments are spaced by the logarithm of their step and shown equally long: early steps are not as slow as they "
+            "look."
+        ),
+        tr("Where a loss is above ln V, 1 - loss / ln V is below 0 and the model is drawn grey."),
+        tr(
+            "Operations count matrix products only, three times those of the forward pass; GPT-3's are as published (Table "
+            "D.1)."
+        ),
     ]
     if not history.held_out:
-        notes.append("No held-out loss is in this record.")
+        notes.append(tr("No held-out loss is in this record."))
     return tuple(notes)

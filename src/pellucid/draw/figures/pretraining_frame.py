@@ -17,6 +17,7 @@ from pellucid.draw.film.nodes import Gradient, Group, Node, Path, Rect, Shows, T
 from pellucid.draw.views.labels import in_short, percent, power
 from pellucid.draw.views.pretraining import PretrainingView, RunSnapshot
 from pellucid.draw.views.training import GPT3_FLOPS
+from pellucid.languages import tr
 
 
 WHOLE = 10_000_000  # up to so many tokens every digit is written
@@ -105,11 +106,11 @@ def _model(column: _Column, box: Box) -> list[Node]:
     shows = column.snapshots[0].values.loss.shows
     middle = box.y + box.h / 2
     name = fit(view.model.name, box.w - size, size * 1.15, "sans", 600)
-    count = f"{view.model.parameters:,} parameters"
+    count = tr("{count:,} parameters", count=view.model.parameters)
     return [
         Rect(box.x, box.y, box.w, box.h, 10, palette.UNTRAINED_FILL, palette.UNTRAINED, 1.5),
         Rect(box.x, box.y, box.w, box.h, 10, Gradient(palette.TRAINED), palette.FOLLOWED, 1.5,
-             opacity=column.evenly(_shares(column)), id="model", label=f"colour: 1 - {view.loss_kind} / ln V",
+             opacity=column.evenly(_shares(column)), id="model", label=tr("colour: 1 - {loss} / ln V", loss=tr(view.loss_kind)),
              shows=Shows(shows.chunk, (), None, shows.truth)),
         Text(box.middle, middle - 2, name, size * 1.15, 600, anchor="middle"),
         Text(box.middle, middle + 1.25 * small, count, small, anchor="middle", shows=given("provenance")),
@@ -119,7 +120,8 @@ def _model(column: _Column, box: Box) -> list[Node]:
 def _colour_scale(column: _Column, y: float) -> list[Node]:
     """What the colour means: the formula with its value, and below it the gradient with a needle."""
     view, x, w, right, small = column.view, column.x, column.w, column.right, column.small
-    nodes: list[Node] = [Text(x, y, fit(f"colour: 1 − {view.loss_kind} / ln V", w - 3 * small, small), small)]
+    words = tr("colour: 1 − {loss} / ln V", loss=tr(view.loss_kind))
+    nodes: list[Node] = [Text(x, y, fit(words, w - 3 * small, small), small)]
     for snapshot in column.snapshots:
         loss = snapshot.values.loss
         share = _signed(view.history.share(loss))
@@ -129,19 +131,24 @@ def _colour_scale(column: _Column, y: float) -> list[Node]:
     places = [x + w * share for share in _shares(column)]
     nodes.append(Rect(column.evenly([place - 1.5 for place in places]), y - 2, 3, 10, 1, palette.FOLLOWED))
     y += 8 + 1.1 * small
-    nodes.append(Text(x, y, "0: guessing", small, fill=palette.QUIET))
-    nodes.append(Text(right, y, "1: certain", small, anchor="end", fill=palette.QUIET))
+    nodes.append(Text(x, y, tr("0: guessing"), small, fill=palette.QUIET))
+    nodes.append(Text(right, y, tr("1: certain"), small, anchor="end", fill=palette.QUIET))
     return nodes
 
 
 def _steps(column: _Column, y: float) -> list[Node]:
     total = column.view.history.steps
     return [
-        Text(column.x, y, "steps", column.size),
+        Text(column.x, y, tr("steps"), column.size),
         *column.number(
-            y, lambda m: f"{m.step:,} of {total:,}", lambda m: Shows("training/moments/steps", (), m.step, "given")
+            y, lambda m: _of(f"{m.step:,}", f"{total:,}"), lambda m: Shows("training/moments/steps", (), m.step, "given")
         ),
     ]
+
+
+def _of(done: str, all_of_them: str) -> str:
+    """How much of something is done: 1,000 of 2,000."""
+    return tr("{done} of {total}", done=done, total=all_of_them)
 
 
 def _tokens(column: _Column, y: float) -> list[Node]:
@@ -152,11 +159,11 @@ def _tokens(column: _Column, y: float) -> list[Node]:
     below = y + 0.5 * column.size
     lengths = column.evenly([bar.length(snapshot.values.tokens) for snapshot in column.snapshots])
     return [
-        Text(column.x, y, "tokens seen", column.size),
-        *column.number(y, lambda m: f"{written(m.tokens)} of {written(target)}", _tokens_source),
+        Text(column.x, y, tr("tokens seen"), column.size),
+        *column.number(y, lambda m: _of(written(m.tokens), written(target)), _tokens_source),
         Rect(column.x, below, column.w, 5, 2, palette.LINE),
         Rect(column.x, below, lengths, 5, 2, palette.PRETRAINING, id="tokens-seen",
-             label="tokens seen, of those the run is to see", shows=Shows("training/steps/tokens", (), None, "given")),
+             label=tr("tokens seen, of those the run is to see"), shows=Shows("training/steps/tokens", (), None, "given")),
     ]  # fmt: skip
 
 
@@ -167,10 +174,10 @@ def _tokens_source(snapshot: RunSnapshot) -> Shows:
 def _operations(column: _Column, y: float) -> list[Node]:
     """Operations so far, as a number and on a logarithmic line that ends at GPT-3's."""
     history, x, w, small = column.view.history, column.x, column.w, column.small
-    nodes: list[Node] = [Text(x, y, "operations", column.size)]
+    nodes: list[Node] = [Text(x, y, tr("operations"), column.size)]
     nodes += column.number(
         y, lambda m: power(history.operations(m.tokens)), _tokens_source,
-        label="floating-point operations so far: 3 times those of the forward pass over the tokens seen",
+        label=tr("floating-point operations so far: 3 times those of the forward pass over the tokens seen"),
     )  # fmt: skip
     done = [history.operations(snapshot.values.tokens) for snapshot in column.snapshots]
     line, end = y + 0.5 * column.size + 4, x + w - 4
@@ -195,26 +202,27 @@ def _operations(column: _Column, y: float) -> list[Node]:
     words = f"GPT-3 175B: {power(GPT3_FLOPS)}"
     below = line + 6 + 1.1 * small
     nodes.append(Text(x + w, below, words, small, anchor="end", shows=published))
-    if x + text_width("× 1000 a mark", small) + column.size < x + w - text_width(words, small):
-        nodes.append(Text(x, below, "× 1000 a mark", small, fill=palette.QUIET))
+    marks = tr("× 1000 a mark")
+    if x + text_width(marks, small) + column.size < x + w - text_width(words, small):
+        nodes.append(Text(x, below, marks, small, fill=palette.QUIET))
     return nodes
 
 
 def _speed(column: _Column, y: float) -> list[Node]:
     """Tokens a second of the snapshot's step, measured."""
     if not column.view.has_speeds:
-        return [Text(column.x, y, "speed: not in this record", column.size, fill=palette.QUIET)]
-    nodes: list[Node] = [Text(column.x, y, "speed of that step", column.size)]
+        return [Text(column.x, y, tr("speed: not in this record"), column.size, fill=palette.QUIET)]
+    nodes: list[Node] = [Text(column.x, y, tr("speed of that step"), column.size)]
     for snapshot in column.snapshots:
         step, speed = snapshot.values.step, snapshot.values.speed
         if speed is None:
             none = Text(
-                column.right, y, "no step yet", column.size, anchor="end", fill=palette.QUIET, opacity=snapshot.visible
+                column.right, y, tr("no step yet"), column.size, anchor="end", fill=palette.QUIET, opacity=snapshot.visible
             )  # fmt: skip
             nodes.append(none)
             continue
         text = Text(
-            column.right, y, f"{speed:,.0f} tokens/s", column.size, 600, anchor="end",
+            column.right, y, tr("{speed:,.0f} tokens/s", speed=speed), column.size, 600, anchor="end",
             shows=Shows("training/steps/tokens_per_s", (step - 1,), step, "measured"),
         )  # fmt: skip
         nodes.append(Group((measured(text),), opacity=snapshot.visible))
@@ -224,10 +232,12 @@ def _speed(column: _Column, y: float) -> list[Node]:
 def _text_length(column: _Column, y: float, tokens: int) -> list[Node]:
     """How long the training text is, and how often the run goes through it."""
     through = column.view.history.target / tokens
-    times = f"{through:.1f} times through" if through >= 0.995 else f"{percent(through)} of it"
-    words = f"{in_short(tokens)} tokens, {times}"
+    if through >= 0.995:
+        words = tr("{count} tokens, {times:.1f} times through", count=in_short(tokens), times=through)
+    else:
+        words = tr("{count} tokens, {share} of it", count=in_short(tokens), share=percent(through))
     return [
-        Text(column.x, y, "text", column.size),
+        Text(column.x, y, tr("text"), column.size),
         Text(column.right, y, words, column.size, 600, anchor="end", shows=given("training/plan")),
     ]
 

@@ -30,7 +30,7 @@ from pellucid.draw.film.nodes import Node, Path, Rect, Shows, Text
 from pellucid.draw.views.labels import percent, start_of, three_digits
 from pellucid.draw.views.model_parts import block_name
 from pellucid.draw.views.priming import PrimedPrompt, PrimingView
-from pellucid.languages import counted
+from pellucid.languages import counted, joined, listed, tr
 
 
 PANELS = 3  # numbers of examples that are drawn in full
@@ -48,7 +48,7 @@ def priming(view: PrimingView, *, width: float = 960) -> Film:
         sheet = Sheet.of(width, narrow_height=round(high))
     plan, timeline = _plan(view, sheet, strip=strip), Timeline()
     times = _on_timeline(view, shown, plan, timeline)
-    (whole,) = timeline.segment("Did examples help?", (0.0, 5.0, verdict(view)))
+    (whole,) = timeline.segment(tr("Did examples help?"), (0.0, 5.0, verdict(view)))
     nodes, x, y = list[Node](), sheet.left, sheet.top
     w = panel_room(plan) + 2 * sheet.pad / 3
     for prompt, when in zip(shown, times, strict=True):
@@ -56,9 +56,8 @@ def priming(view: PrimingView, *, width: float = 960) -> Film:
         x, y = (x + w + PANEL_GAP, y) if sheet.wide else (x, y + plan.high(prompt) + PANEL_GAP)
     if strip:
         nodes += _strip(view, Box(sheet.left, sheet.bottom - STRIP, sheet.room, STRIP - 4), sheet, whole)
-    return sheet.film(
-        view.model, "One question, with and without examples", nodes, timeline, alt=_alt(view), notes=_notes(view, shown)
-    )
+    title = tr("One question, with and without examples")
+    return sheet.film(view.model, title, nodes, timeline, alt=_alt(view), notes=_notes(view, shown))
 
 
 def shown_prompts(view: PrimingView) -> list[PrimedPrompt]:
@@ -92,7 +91,7 @@ def _on_timeline(
     """One column after the other, then the answers, token by token."""
     columns = [
         timeline.segment(
-            f"With {examples_words(prompt.shots)}",
+            tr("With {examples}", examples=examples_words(prompt.shots)),
             (1.0, 1.2, _read_words(view, prompt)),
             (0.4, 2.2, _said_words(view, prompt)),
             (0.4, 2.2, _attention_words(view, prompt)),
@@ -101,8 +100,8 @@ def _on_timeline(
     ]
     count = min(max([1, *(shown_answer(view, prompt, plan) for prompt in shown)]), ONE_BY_ONE)
     pace = max(5.0, min(9.0, count * 1.2)) / count
-    saying = "Each prompt is answered at temperature 0: the likeliest token, then the next one after it."
-    writes = timeline.segment("The answers", *((0.3 * pace, 0.7 * pace, saying) for _ in range(count)))
+    saying = tr("Each prompt is answered at temperature 0: the likeliest token, then the next one after it.")
+    writes = timeline.segment(tr("The answers"), *((0.3 * pace, 0.7 * pace, saying) for _ in range(count)))
     return [PanelTimes(read=read, say=say, attend=attend, write=writes) for read, say, attend in columns]
 
 
@@ -110,7 +109,8 @@ def _strip(view: PrimingView, box: Box, sheet: Sheet, whole: Transition) -> list
     """The right answer's probability by number of examples, upright bars of all prompts."""
     small, there = sheet.small, animate(0, (whole, 1))
     best = max(prompt.p for prompt in view.prompts)
-    title = "right answer by number of examples" if sheet.wide else "right answer by examples"
+    most = tr("at most {share}", share=chance(best))
+    title = tr("right answer by number of examples") if sheet.wide else tr("right answer by examples")
     top, low = box.y + 1.6 * small, box.bottom - 1.4 * small
     step = box.w / len(view.prompts)
     heights = LengthScale(low - top, best)
@@ -118,13 +118,13 @@ def _strip(view: PrimingView, box: Box, sheet: Sheet, whole: Transition) -> list
     every = max(1, -int(-(max(text_width(label, small) for label in labels) + 4) // step))
     nodes: list[Node] = [
         Text(box.x, box.y + small, title, small, 600, opacity=there),
-        Text(box.right, box.y + small, f"at most {chance(best)}", small, anchor="end", fill=palette.QUIET, opacity=there),
+        Text(box.right, box.y + small, most, small, anchor="end", fill=palette.QUIET, opacity=there),
         Path((("M", box.x, low), ("L", box.right, low)), stroke=palette.QUIET, opacity=there),
     ]
     for i, prompt in enumerate(view.prompts):
         high, thick = heights.length(prompt.p), min(0.6 * step, 26.0)
         x = box.x + (i + 0.5) * step
-        label = f"{examples_words(prompt.shots)}: {chance(prompt.p)}"
+        label = tr("{examples}: {share}", examples=examples_words(prompt.shots), share=chance(prompt.p))
         nodes.append(
             Rect(x - thick / 2, low - high, thick, high, 1, palette.OUTPUT, opacity=there, label=label,
                  shows=Shows("priming/logprobs", (prompt.number,)))
@@ -140,10 +140,13 @@ def _strip(view: PrimingView, box: Box, sheet: Sheet, whole: Transition) -> list
 def _read_words(view: PrimingView, prompt: PrimedPrompt) -> str:
     count = counted(len(prompt.ids), "token")
     if prompt.shots:
-        return f"With {examples_words(prompt.shots)} the prompt has {count}. No weight changes: the model only reads them."
+        return tr(
+            "With {examples} the prompt has {tokens}. No weight changes: the model only reads them.",
+            examples=examples_words(prompt.shots), tokens=count,
+        )  # fmt: skip
     if view.has_task:
-        return f"Without an example the model reads the task and the question: {count}."
-    return f"Without an example the model reads the question alone: {count}."
+        return tr("Without an example the model reads the task and the question: {tokens}.", tokens=count)
+    return tr("Without an example the model reads the question alone: {tokens}.", tokens=count)
 
 
 def _said_words(view: PrimingView, prompt: PrimedPrompt) -> str:
@@ -151,23 +154,33 @@ def _said_words(view: PrimingView, prompt: PrimedPrompt) -> str:
     ident, p = prompt.likeliest[0]
     word = view.pieces.shown(ident)
     if ident == view.answer[0]:
-        return f"The right answer “{answer}” has {right}; its first token “{word}” is the likeliest, with {chance(p)}."
-    return f"The right answer “{answer}” has {right}; the likeliest first token is “{word}”, with {chance(p)}."
+        return tr(
+            "The right answer “{answer}” has {right}; its first token “{word}” is the likeliest, with {share}.",
+            answer=answer, right=right, word=word, share=chance(p),
+        )  # fmt: skip
+    return tr(
+        "The right answer “{answer}” has {right}; the likeliest first token is “{word}”, with {share}.",
+        answer=answer, right=right, word=word, share=chance(p),
+    )  # fmt: skip
 
 
 def _attention_words(view: PrimingView, prompt: PrimedPrompt) -> str:
     if not prompt.shots:
-        return "What the answer's place reads, by attention: a row for each block. Here there is no example to read."
+        return tr("What the answer's place reads, by attention: a row for each block. Here there is no example to read.")
     examples = [(sum(block[1:-1]), number) for number, block in enumerate(prompt.shares)]
     share, block = max(examples, key=lambda pair: (pair[0], -pair[1]))
     part = max(range(1, prompt.shots + 1), key=lambda one: prompt.shares[block][one])
     most, where = percent(min(1.0, share)), block_name(block)
     if prompt.shots == 1:
-        return f"By attention, the answer's place reads most from the example in {where}: {most}, the mean of its heads."
-    return (
-        f"By attention, the answer's place reads most from the examples in {where}: {most}, the mean of its heads; there most "
-        f"from example {part}."
-    )
+        return tr(
+            "By attention, the answer's place reads most from the example in {block}: {share}, the mean of its heads.",
+            block=where, share=most,
+        )  # fmt: skip
+    return tr(
+        "By attention, the answer's place reads most from the examples in {block}: {share}, the mean of its heads; there most "
+        "from example {number}.",
+        block=where, share=most, number=part,
+    )  # fmt: skip
 
 
 def verdict(view: PrimingView) -> str:
@@ -175,17 +188,28 @@ def verdict(view: PrimingView) -> str:
     first, last, answer = view.prompts[0], view.prompts[-1], _answer_words(view)
     many, few = examples_words(last.shots), examples_words(first.shots)
     if first is last:
-        return f"With {many} the right answer “{answer}” has {chance(last.p)}. There is nothing to compare it with."
+        return tr(
+            "With {examples} the right answer “{answer}” has {share}. There is nothing to compare it with.",
+            examples=many, answer=answer, share=chance(last.p),
+        )  # fmt: skip
     p, q, gain = chance(last.p), chance(first.p), last.logprob - first.logprob
     if gain <= 0:
-        return f"Examples did not help this model: with {many} the right answer “{answer}” has {p}, with {few} {q}."
+        return tr(
+            "Examples did not help this model: with {many} the right answer “{answer}” has {share}, with {few} {before}.",
+            many=many, answer=answer, share=p, few=few, before=q,
+        )  # fmt: skip
     factor = three_digits(exp(min(gain, 700.0)))
     if view.is_right(last):
-        return f"With {many} the model says “{answer}”, which is right: {factor} times as likely as with {few} ({p}, not {q})."
-    return (
-        f"With {many} the right answer “{answer}” is {factor} times as likely as with {few} ({p}, not {q}), but the model says "
-        "something else."
-    )
+        return tr(
+            "With {many} the model says “{answer}”, which is right: {factor} times as likely as with {few} ({share}, not "
+            "{before}).",
+            many=many, answer=answer, factor=factor, few=few, share=p, before=q,
+        )  # fmt: skip
+    return tr(
+        "With {many} the right answer “{answer}” is {factor} times as likely as with {few} ({share}, not {before}), but the "
+        "model says something else.",
+        many=many, answer=answer, factor=factor, few=few, share=p, before=q,
+    )  # fmt: skip
 
 
 def _answer_words(view: PrimingView) -> str:
@@ -200,35 +224,50 @@ def _text(view: PrimingView, ids: Sequence[int], most: int) -> str:
 def _alt(view: PrimingView) -> str:
     query = view.prompts[0]
     question = _text(view, [query.ids[place] for place in query.tokens_of(query.shots + 1)], 80)
-    each = " ".join(_one_alt(view, prompt) for prompt in shown_prompts(view))
-    return f"{view.model.name} is asked “{question}” after different numbers of examples. {each} {verdict(view)}"
+    asked = tr("{model} is asked “{question}” after different numbers of examples.", model=view.model.name, question=question)
+    return joined([asked, *(_one_alt(view, prompt) for prompt in shown_prompts(view)), verdict(view)])
 
 
 def _one_alt(view: PrimingView, prompt: PrimedPrompt) -> str:
     says = _text(view, [ident for ident, _ in prompt.greedy], 60)
     shares = [sum(block[1:-1]) for block in prompt.shares]
-    reads, examples, count = percent(min(1.0, sum(shares) / len(shares))), examples_words(prompt.shots), len(prompt.ids)
-    return (
-        f"With {examples} ({counted(count, 'token')}): the right answer has {chance(prompt.p)}, the model says “{says}”, and "
-        f"{reads} of the attention of the answer's place goes to examples, over all heads and blocks."
-    )
+    return tr(
+        "With {examples} ({tokens}): the right answer has {share}, the model says “{says}”, and {reads} of the attention of "
+        "the answer's place goes to examples, over all heads and blocks.",
+        examples=examples_words(prompt.shots), tokens=counted(len(prompt.ids), "token"), share=chance(prompt.p), says=says,
+        reads=percent(min(1.0, sum(shares) / len(shares))),
+    )  # fmt: skip
 
 
 def _notes(view: PrimingView, shown: Sequence[PrimedPrompt]) -> list[str]:
     best = chance(max(prompt.p for prompt in view.prompts))
     notes = [
-        "Attention is averaged over the heads of each block and added over the tokens of each part: what is read, not what it "
-        "is used for. A large share is no proof that an example causes the answer.",
-        f"The probability of the right answer is the product of those of its tokens, by the model itself at temperature 1. "
-        f"Its bars share one scale, from 0 to {best}; those of first tokens have another.",
-        "Inputs are light green, outputs of examples darker green, what the format puts between them grey; the answer's place "
-        "is purple.",
-        "Answers are as long as the right one; nothing ends them earlier.",
+        tr(
+            "Attention is averaged over the heads of each block and added over the tokens of each part: what is read, not what "
+            "it is used for. A large share is no proof that an example causes the answer."
+        ),
+        tr(
+            "The probability of the right answer is the product of those of its tokens, by the model itself at temperature 1. "
+            "Its bars share one scale, from 0 to {best}; those of first tokens have another.",
+            best=best,
+        ),
+        tr(
+            "Inputs are light green, outputs of examples darker green, what the format puts between them grey; the answer's "
+            "place is purple."
+        ),
+        tr("Answers are as long as the right one; nothing ends them earlier."),
     ]
     if len(view.prompts) > len(shown):
-        numbers = ", ".join(str(prompt.shots) for prompt in view.prompts)
-        notes.append(f"The record has the numbers of examples {numbers}; three of them are drawn in full.")
+        numbers = listed(str(prompt.shots) for prompt in view.prompts)
+        notes.append(
+            tr("The record has the numbers of examples {numbers}; three of them are drawn in full.", numbers=numbers)
+        )
     if view.model.config.n_layers > BLOCKS_SHOWN:
         count = view.model.config.n_layers
-        notes.append(f"On the map {BLOCKS_SHOWN} rows stand for {count} blocks, each with the mean of its blocks.")
+        notes.append(
+            tr(
+                "On the map {rows} rows stand for {blocks} blocks, each with the mean of its blocks.", rows=BLOCKS_SHOWN,
+                blocks=count,
+            )
+        )  # fmt: skip
     return notes

@@ -20,7 +20,7 @@ from pellucid.draw.film.nodes import Group, Image, Node, Number, Rect, Shows, Te
 from pellucid.draw.views.labels import percent, three_digits
 from pellucid.draw.views.model_parts import block_name
 from pellucid.draw.views.priming import PrimedPrompt, PrimingView
-from pellucid.languages import counted
+from pellucid.languages import counted, listed, tr
 
 
 ROW_GAP, PANEL_GAP = 3.0, 14.0
@@ -79,7 +79,7 @@ class PanelTimes:
 
 def examples_words(count: int) -> str:
     """A number of examples: "no example", "1 example", "8 examples"."""
-    return counted(count, "example") if count else "no example"
+    return counted(count, "example") if count else tr("no example")
 
 
 def chance(p: float) -> str:
@@ -139,14 +139,23 @@ def _prompt(view: PrimingView, prompt: PrimedPrompt, plan: PanelPlan, box: Box, 
         base = centred(y, plan.row, small)
         if part is None:
             hidden = prompt.shots - sum(1 for one in parts if one not in (None, 0, prompt.shots + 1))
-            words = f"… {counted(hidden, 'more example')} …"
+            words = tr("… {examples} …", examples=counted(hidden, "more example"))
             nodes.append(Text(box.x + plan.label, base, words, small, fill=palette.QUIET, opacity=there))
             continue
-        name = "task" if part == 0 else "ask" if part > prompt.shots else f"{part}"
-        nodes.append(Text(box.x, base, name, small, fill=palette.QUIET, opacity=there))
+        nodes.append(Text(box.x, base, _part_name(prompt, part), small, fill=palette.QUIET, opacity=there))
         place = Box(box.x + plan.label, y, box.w - plan.label, plan.row)
         nodes += part_row(prompt, part, view.pieces, place, small, opacity=there)
     return nodes
+
+
+def _part_name(prompt: PrimedPrompt, part: int) -> str:
+    """The short name of a part of a prompt: the number of an example."""
+    return tr("task") if part == 0 else tr("ask") if part > prompt.shots else f"{part}"
+
+
+def _more(count: int) -> str:
+    """The words in the place of tokens that have no room."""
+    return tr("… {count} more", count=count)
 
 
 def _written(view: PrimingView, prompt: PrimedPrompt, plan: PanelPlan, box: Box, times: PanelTimes) -> list[Node]:
@@ -156,7 +165,8 @@ def _written(view: PrimingView, prompt: PrimedPrompt, plan: PanelPlan, box: Box,
     y = box.y - (plan.rows_of(prompt) - row) * (plan.row + ROW_GAP)  # below the last row of the prompt
     nodes = list[Node]()
     first = times.write[0]
-    nodes.append(Text(box.x, centred(y, plan.row, small), "says", small, fill=palette.QUIET, opacity=animate(0, (first, 1))))
+    said = animate(0, (first, 1))
+    nodes.append(Text(box.x, centred(y, plan.row, small), tr("says"), small, fill=palette.QUIET, opacity=said))
     count = shown_answer(view, prompt, plan)
     for i, (ident, p) in enumerate(prompt.greedy[:count]):
         word = view.pieces.shown(ident)
@@ -168,7 +178,7 @@ def _written(view: PrimingView, prompt: PrimedPrompt, plan: PanelPlan, box: Box,
         )  # fmt: skip
         x += w + 3
     if count < len(prompt.greedy):
-        more, when = f"… {len(prompt.greedy) - count} more", times.write[-1]
+        more, when = _more(len(prompt.greedy) - count), times.write[-1]
         nodes.append(Text(x + 2, centred(y, plan.row, small), more, small, fill=palette.QUIET, opacity=animate(0, (when, 1))))
     return nodes
 
@@ -180,7 +190,7 @@ def shown_answer(view: PrimingView, prompt: PrimedPrompt, plan: PanelPlan) -> in
     widths = [min(token_width(view.pieces.shown(ident), small), room / 3) + 3 for ident, _ in prompt.greedy]
     if sum(widths) <= room:
         return len(widths)
-    room -= text_width(f"… {len(widths)} more", small) + 5
+    room -= text_width(_more(len(widths)), small) + 5
     count = 0
     while count < len(widths) and sum(widths[: count + 1]) <= room:
         count += 1
@@ -200,9 +210,9 @@ def _right_answer(view: PrimingView, prompt: PrimedPrompt, plan: PanelPlan, box:
     value = chance(prompt.p)
     room = box.w - text_width(value, small, "sans", 600) - small
     answer = view.pieces.sentence(view.answer).strip() or view.pieces.shown(view.answer[0])
-    words = fit(f"right answer “{' '.join(answer.split())}”", room, small)
+    words = fit(tr("right answer “{answer}”", answer=" ".join(answer.split())), room, small)
     long = LengthScale(box.w, plan.best).length(prompt.p)
-    label = f"right answer: {value}, its logarithm {prompt.logprob:.2f}"
+    label = tr("right answer: {share}, its logarithm {logprob:.2f}", share=value, logprob=prompt.logprob)
     y = box.y + 1.5 * small
     return [
         Text(box.x, box.y + small, words, small, opacity=there, shows=Shows("priming/answer_ids", (), None, "given")),
@@ -218,14 +228,16 @@ def _right_answer(view: PrimingView, prompt: PrimedPrompt, plan: PanelPlan, box:
 def _likeliest(view: PrimingView, prompt: PrimedPrompt, plan: PanelPlan, box: Box, say: Transition) -> list[Node]:
     """The likeliest first tokens of an answer, the right one in the output's colour."""
     small, there = plan.sheet.small, animate(0, (say, 1))
-    title = "likeliest first tokens of an answer" if plan.sheet.wide else "first tokens"
+    title = tr("likeliest first tokens of an answer") if plan.sheet.wide else tr("first tokens")
     nodes: list[Node] = [Text(box.x, box.y + small, title, small, fill=palette.QUIET, opacity=there)]
     word, number = 0.36 * box.w, 4.0 * small
     bars = LengthScale(box.w - word - number, plan.top)
     for i, (ident, p) in enumerate(prompt.likeliest[: plan.likely]):
         y = box.y + 1.6 * small + i * 1.45 * small
         right = ident == view.answer[0]
-        label = f"{view.pieces.described(ident)}: {chance(p)}{', the right first token' if right else ''}"
+        label = f"{view.pieces.described(ident)}: {chance(p)}"
+        if right:
+            label = tr("{token}: {share}, the right first token", token=view.pieces.described(ident), share=chance(p))
         base = centred(y, 1.3 * small, small)
         nodes += [
             Text(box.x, base, fit(view.pieces.shown(ident), word - 6, small, "mono"), small, 600 if right else 400, "mono",
@@ -250,27 +262,27 @@ def _attention(view: PrimingView, prompt: PrimedPrompt, plan: PanelPlan, box: Bo
     rows, parts = map_rows(len(prompt.shares)), parts_shown(view, prompt)
     wide = plan.sheet.wide
     if len(parts) == 1:
-        words = "attention: all of it goes to the question itself"
+        words = tr("attention: all of it goes to the question itself")
         lines, _ = paragraph(words, box.x, box.y, box.w, small, fill=palette.QUIET, opacity=there)
         return lines
     most = percent(plan.darkest)
     scale = Box(box.right - text_width(most, small) - 4 - 40, box.y + 0.3 * small, 40, 0.65 * small)
-    title = fit("attention to each part" if wide else "attention", scale.x - box.x - 6, small)
+    title = fit(tr("attention to each part") if wide else tr("attention"), scale.x - box.x - 6, small)
     nodes: list[Node] = [
         Text(box.x, box.y + small, title, small, fill=palette.QUIET, opacity=there),
         Group(tuple(strip("sequential", scale)), opacity=there),
         Text(box.right, box.y + small, most, small, anchor="end", fill=palette.QUIET, opacity=there,
-             label=f"the darkest: {most} of the attention, averaged over the heads"),
+             label=tr("the darkest: {share} of the attention, averaged over the heads", share=most)),
     ]  # fmt: skip
     label = 58.0 if wide else 28.0
     area = Box(box.x + label, box.y + 1.9 * small, box.w - label, plan.map)
     values = np.array([np.mean([prompt.shares[block] for block in blocks], axis=0)[parts] for blocks in rows])[::-1]
-    name = "block {number}" if wide else "b {number}"
     ends = [(area.bottom - 0.2 * small, 0)]
     if len(prompt.shares) > 1 and plan.map >= 2.2 * small:
         ends.append((area.y + 0.85 * small, len(prompt.shares) - 1))
     for base, block in ends:
-        nodes.append(Text(box.x, base, name.format(number=block + 1), small, fill=palette.QUIET, opacity=there))
+        name = block_name(block) if wide else tr("b {number}", number=block + 1)
+        nodes.append(Text(box.x, base, name, small, fill=palette.QUIET, opacity=there))
     for place, column in _columns(parts, area, plan).items():
         first, last = column
         cells = np.minimum(values[:, first : last + 1], plan.darkest)
@@ -308,7 +320,7 @@ def _column_names(
     prompt: PrimedPrompt, parts: Sequence[int], first: int, last: int, place: Box, y: float, size: float, there: Number
 ) -> list[Node]:
     """Below the map: "task", "ask", and the numbers of as many examples as have room."""
-    names = ["task" if part == 0 else "ask" if part > prompt.shots else f"{part}" for part in parts[first : last + 1]]
+    names = [_part_name(prompt, part) for part in parts[first : last + 1]]
     step = place.w / len(names)
     widest = max(text_width(name, size) for name in names) + 5
     every = max(1, ceil(widest / step))
@@ -324,6 +336,8 @@ def _row_label(prompt: PrimedPrompt, parts: Sequence[int], block: int) -> str:
     """A block's shares in words; of many examples, the four that most is read from."""
     shares = prompt.shares[block]
     examples = sorted((part for part in parts if 0 < part <= prompt.shots), key=lambda part: (-shares[part], part))[:4]
-    named = [("task", 0)] if parts[0] == 0 else []
-    named += [(f"example {part}", part) for part in sorted(examples)] + [("question", prompt.shots + 1)]
-    return f"{block_name(block)}: " + ", ".join(f"{name} {percent(min(1.0, shares[part]))}" for name, part in named)
+    named = [(tr("task"), 0)] if parts[0] == 0 else []
+    named += [(tr("example {number}", number=part), part) for part in sorted(examples)]
+    named.append((tr("question"), prompt.shots + 1))
+    read = listed(f"{name} {percent(min(1.0, shares[part]))}" for name, part in named)
+    return tr("{block}: {parts}", block=block_name(block), parts=read)

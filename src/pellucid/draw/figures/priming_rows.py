@@ -10,6 +10,7 @@ from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.nodes import Node, Number, Path, Rect, Text
 from pellucid.draw.views.pieces import Pieces
 from pellucid.draw.views.priming import FORMAT, OUTPUT, TASK, PrimedPrompt
+from pellucid.languages import tr
 
 
 PAD, GAP = 2.5, 1.5  # beside a piece in its cell; between two cells
@@ -132,7 +133,7 @@ def part_row(
             stroke = palette.LINE
         if place == len(prompt.ids) - 1:
             fill, stroke = palette.FOLLOWED_FILL, palette.FOLLOWED
-        label = f"position {place}: {pieces.described(prompt.ids[place])}"
+        label = tr("position {place}: {token}", place=place, token=pieces.described(prompt.ids[place]))
         nodes.append(Rect(x, box.y, cell.w, box.h, 3, fill, stroke, opacity=opacity, label=label, shows=prompt.shows_id(place)))
         if cell.text:
             nodes.append(
@@ -152,6 +153,6 @@ def _characters(
         row = [shown[place] for place in range(start, end) if place in shown]
         if len(row) == end - start:
             line = (("M", box.x + row[0].x + 1, box.bottom + 1.2), ("L", box.x + row[-1].x + row[-1].w - 1, box.bottom + 1.2))
-            label = f"together the text {text!r}"
+            label = tr("together the text {text!r}", text=text)
             nodes.append(Path(line, stroke=palette.QUIET, stroke_width=1.2, label=label, opacity=opacity))
     return nodes

@@ -18,7 +18,7 @@ from pellucid.draw.film.nodes import Node
 from pellucid.draw.views.labels import percent
 from pellucid.draw.views.model_parts import matrix_name
 from pellucid.draw.views.step import StepView, TrainingExample
-from pellucid.languages import counted
+from pellucid.languages import counted, joined, tr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,41 +82,36 @@ def step(view: StepView, *, width: float = 960) -> Film:
     nodes += grids.grids(sheet, layout.grids, layers, view.norms, transitions.back, transitions.update)
     nodes += panels.numbers(view, sheet, layout.numbers, transitions.back, transitions.update)
     nodes += panels.run_so_far(view, sheet, layout.chart, transitions.repeat)
-    return sheet.film(view.model, "One training step", nodes, timeline, alt=_alt(view), notes=_notes(view.example))
+    return sheet.film(view.model, tr("One training step"), nodes, timeline, alt=_alt(view), notes=_notes(view.example))
 
 
 def _on_timeline(view: StepView, timeline: Timeline) -> _StepTransitions:
     n, history, example = view.norms.step, view.history, view.example
     if example:
         likeliest, features = example.candidates[0], counted(len(example.features), "token")
-        guesses = f"Likeliest: “{view.pieces.shown(likeliest.token)}” with {percent(likeliest.before)}."
-        _, predict = timeline.segment(
-            "The example",
-            (0.0, 2.6, f"Step {n:,}. The model is shown only the features: {features} of one window."),
-            (0.8, 2.4, f"It predicts the next one. {guesses}"),
-        )
-        label = (
-            f"The label is “{view.pieces.shown(example.label)}”. It was given {percent(exp(-example.losses[0]))}: "
-            f"the error is −log p = {example.losses[0]:.2f} nats."
-        )
-        (wrong,) = timeline.segment("The error", (0.6, 4.6, label))
-    (back,) = timeline.segment(
-        "Backward",
-        (2.2, 3.4, "The error goes back through the blocks, from the last to the first: a gradient for each matrix."),
-    )
-    (update,) = timeline.segment(
-        "The update", (1.0, 4.2, "Adam moves every matrix a little. Here: by how many hundredths of its own length.")
-    )
+        guesses = tr(
+            "It predicts the next one. Likeliest: “{word}” with {share}.", word=view.pieces.shown(likeliest.token),
+            share=percent(likeliest.before),
+        )  # fmt: skip
+        shown = tr("Step {step:,}. The model is shown only the features: {features} of one window.", step=n, features=features)
+        _, predict = timeline.segment(tr("The example"), (0.0, 2.6, shown), (0.8, 2.4, guesses))
+        label = tr(
+            "The label is “{word}”. It was given {share}: the error is −log p = {loss:.2f} nats.",
+            word=view.pieces.shown(example.label), share=percent(exp(-example.losses[0])), loss=example.losses[0],
+        )  # fmt: skip
+        (wrong,) = timeline.segment(tr("The error"), (0.6, 4.6, label))
+    backward = tr("The error goes back through the blocks, from the last to the first: a gradient for each matrix.")
+    (back,) = timeline.segment(tr("Backward"), (2.2, 3.4, backward))
+    updates = tr("Adam moves every matrix a little. Here: by how many hundredths of its own length.")
+    (update,) = timeline.segment(tr("The update"), (1.0, 4.2, updates))
     of_example = None
     if example:
-        (again,) = timeline.segment("The same example again", (1.2, 4.4, _gained_words(example)))
+        (again,) = timeline.segment(tr("The same example again"), (1.2, 4.4, _gained_words(example)))
         of_example = _ExampleTransitions(predict=predict, wrong=wrong, again=again)
     first, last = history.training[0].value, history.training[-1].value
-    repeats = (
-        f"This was step {n:,} of {history.steps:,}; each takes {_examples(view)}. From the first to the last, the training "
-        f"loss goes from {first:.2f} to {last:.2f}."
-    )
-    (repeat,) = timeline.segment("Again and again", (2.2, 3.8, repeats))
+    falls = tr("From the first to the last, the training loss goes from {first:.2f} to {last:.2f}.", first=first, last=last)
+    repeats = joined((_examples(view), falls))
+    (repeat,) = timeline.segment(tr("Again and again"), (2.2, 3.8, repeats))
     return _StepTransitions(example=of_example, back=back, update=update, repeat=repeat)
 
 
@@ -124,15 +119,29 @@ def _gained_words(example: TrainingExample) -> str:
     """What the update made of the label that is followed."""
     after = percent(exp(-example.losses[1]))
     if example.corrected:
-        return f"The same features again: the label now has {after}. The prediction was wrong before, and is right now."
-    return f"The same features again: the label now has {after}. No other label of its window gained as much."
+        return tr(
+            "The same features again: the label now has {share}. The prediction was wrong before, and is right now.",
+            share=after,
+        )  # fmt: skip
+    return tr(
+        "The same features again: the label now has {share}. No other label of its window gained as much.", share=after
+    )
 
 
 def _examples(view: StepView) -> str:
-    """How many examples a step takes, if the record's plan says."""
-    if view.batch_tokens is None:
-        return "other examples"
-    return f"{'up to ' if view.ramps else ''}{view.batch_tokens:,} other examples at once"
+    """Which step this is, and how many examples a step takes, if the record's plan says."""
+    step, steps, examples = view.norms.step, view.history.steps, view.batch_tokens
+    if examples is None:
+        return tr("This was step {step:,} of {steps:,}; each takes other examples.", step=step, steps=steps)
+    if view.ramps:
+        return tr(
+            "This was step {step:,} of {steps:,}; each takes up to {examples:,} other examples at once.",
+            step=step, steps=steps, examples=examples,
+        )  # fmt: skip
+    return tr(
+        "This was step {step:,} of {steps:,}; each takes {examples:,} other examples at once.",
+        step=step, steps=steps, examples=examples,
+    )  # fmt: skip
 
 
 def _example(view: StepView, layout: _StepLayout, transitions: _StepTransitions) -> list[Node]:
@@ -140,8 +149,8 @@ def _example(view: StepView, layout: _StepLayout, transitions: _StepTransitions)
     sheet, pieces, example, when = layout.sheet, view.pieces, view.example, transitions.example
     if example is None or when is None:
         return [
-            *panels.missing(sheet, layout.features, "The example", "not in this record"),
-            *panels.missing(sheet, layout.bars, "Its prediction", "not in this record"),
+            *panels.missing(sheet, layout.features, tr("The example"), tr("not in this record")),
+            *panels.missing(sheet, layout.bars, tr("Its prediction"), tr("not in this record")),
         ]
     return [
         *panels.features(sheet, layout.features, pieces, example),
@@ -152,46 +161,72 @@ def _example(view: StepView, layout: _StepLayout, transitions: _StepTransitions)
 
 def _alt(view: StepView) -> str:
     norms, example, pieces, history = view.norms, view.example, view.pieces, view.history
-    parts = [f"Step {norms.step:,} of {history.steps:,} in the training of {view.model.name}."]
+    parts = [
+        tr(
+            "Step {step:,} of {steps:,} in the training of {model}.", step=norms.step, steps=history.steps,
+            model=view.model.name,
+        )
+    ]  # fmt: skip
     if example:
         before, after = (exp(-loss) for loss in example.losses)
         likeliest = example.candidates[0]
         parts.append(
-            f"After {pieces.sentence(example.features[-8:])!r} the model gives {pieces.described(likeliest.token)} "
-            f"{percent(likeliest.before)}, and the label, {pieces.described(example.label)}, {percent(before)}: loss "
-            f"{example.losses[0]:.2f}. After the update the label has {percent(after)}: loss {example.losses[1]:.2f}."
-        )
+            tr(
+                "After {features!r} the model gives {likeliest} {share}, and the label, {label}, {before}: loss {loss:.2f}. "
+                "After the update the label has {after}: loss {loss_after:.2f}.",
+                features=pieces.sentence(example.features[-8:]), likeliest=pieces.described(likeliest.token),
+                share=percent(likeliest.before), label=pieces.described(example.label), before=percent(before),
+                loss=example.losses[0], after=percent(after), loss_after=example.losses[1],
+            )
+        )  # fmt: skip
     else:
-        parts.append("The example is not in this record.")
-    for values, words in ((norms.gradients, "largest gradient norm"), (norms.changes, "largest change against its own length")):
-        if values:
-            name = max(values, key=lambda name: values[name])
-            size = f"{values[name]:.3g}" if values is norms.gradients else percent(values[name])
-            parts.append(f"The {words} is {size} ({matrix_name(name)}).")
+        parts.append(tr("The example is not in this record."))
+    if norms.gradients:
+        name, norm = max(norms.gradients.items(), key=lambda pair: pair[1])
+        parts.append(tr("The largest gradient norm is {norm:.3g} ({matrix}).", norm=norm, matrix=matrix_name(name)))
+    if norms.changes:
+        name, share = max(norms.changes.items(), key=lambda pair: pair[1])
+        matrix = matrix_name(name)
+        parts.append(
+            tr("The largest change against its own length is {share} ({matrix}).", share=percent(share), matrix=matrix)
+        )
     first, last = history.training[0].value, history.training[-1].value
-    parts.append(f"Training loss {first:.2f} at step 1 and {last:.2f} at step {history.steps:,}.")
-    return " ".join(parts)
+    parts.append(
+        tr(
+            "Training loss {first:.2f} at step 1 and {last:.2f} at step {steps:,}.", first=first, last=last,
+            steps=history.steps,
+        )
+    )  # fmt: skip
+    return joined(parts)
 
 
 def _notes(example: TrainingExample | None) -> tuple[str, ...]:
     notes = [
-        "Adam's step follows running means of the gradients, and a little decay, not this gradient alone.",
-        "A step learns from every token of a whole batch of windows at once; one of them is followed here. Gradients and "
-        "changes are those of the whole batch, gradients before clipping.",
+        tr("Adam's step follows running means of the gradients, and a little decay, not this gradient alone."),
+        tr(
+            "A step learns from every token of a whole batch of windows at once; one of them is followed here. Gradients and "
+            "changes are those of the whole batch, gradients before clipping."
+        ),
     ]
     if example and example.corrected:
         notes.append(
-            "The track is a chosen one: of those whose likeliest token was wrong before this update and is the label after it, "
-            "that whose label's probability the update raised most. Others stay wrong, gained less, or lost."
+            tr(
+                "The track is a chosen one: of those whose likeliest token was wrong before this update and is the label after "
+                "it, that whose label's probability the update raised most. Others stay wrong, gained less, or lost."
+            )
         )
     elif example and example.corrected is not None:
         notes.append(
-            "In no track of the example did this update turn a wrong prediction into the right one. The track is a chosen one: "
-            "that whose label's probability the update raised most. Others gained less, or lost."
+            tr(
+                "In no track of the example did this update turn a wrong prediction into the right one. The track is a chosen "
+                "one: that whose label's probability the update raised most. Others gained less, or lost."
+            )
         )
     elif example:
         notes.append(
-            "The track is a chosen one: that of the example whose label's probability this update raised most. Others gained "
-            "less, or lost."
+            tr(
+                "The track is a chosen one: that of the example whose label's probability this update raised most. Others "
+                "gained less, or lost."
+            )
         )
     return tuple(notes)

@@ -16,10 +16,11 @@ from pellucid.draw.film.nodes import Group, Node, Rect, Shows, Text
 from pellucid.draw.views.labels import three_digits
 from pellucid.draw.views.model_parts import BRIEF, block_name, matrix_name
 from pellucid.draw.views.step import MatrixNorms
+from pellucid.languages import mark, plural, tr
 
 
-KINDS = tuple(BRIEF.items())
-EMBEDDINGS = (("wte", "tokens"), ("wpe", "positions"))
+KINDS = tuple(BRIEF)
+EMBEDDINGS = (("wte", mark("tokens")), ("wpe", mark("positions")))
 REVEALED = 12  # parts in which a grid appears, at most
 EMBEDDING = 14.0  # height of the embeddings' row, at least
 LEGENDS = 5.6  # of the lesser text's size: what stands below the grids
@@ -62,7 +63,7 @@ class _Grid:
         x, y, w, h = self.place.x, self.place.y, self.place.w, self.place.h
         rows = []
         for row in range(self.layers):
-            names = [f"h.{self.layers - 1 - row}.{kind}" for kind, _ in KINDS]
+            names = [f"h.{self.layers - 1 - row}.{kind}" for kind in KINDS]
             boxes = [Box(x + i * w / 4, y + row * h, w / 4, h) for i in range(len(KINDS))]
             words = [f"{matrix_name(name)} ({name})" for name in names]
             rows.append([_Cell(matrix=each, words=said, box=box) for each, said, box in zip(names, words, boxes, strict=True)])
@@ -85,21 +86,22 @@ def grids(sheet: Sheet, box: Box, layers: int, norms: MatrixNorms, back: Transit
     nodes: list[Node] = []
     if sheet.wide:
         nodes.append(Rect(box.x - MARGIN, box.y - 5, box.w + 2 * MARGIN, box.h + 5, 10, palette.PANEL, palette.FOLLOWED, 1.5))
-    nodes.append(heading(sheet, box, f"The model: {layers} block{'s' * (layers > 1)}, the last on top"))
+    words = plural(layers, "The model: {count} block, the last on top", "The model: {count} blocks, the last on top")
+    nodes.append(heading(sheet, box, words))
     nodes += _row_names(layers, Box(box.x, top, label_room - 8, h), small)
     sides = (
-        ("gradient norm", norms.gradients, norms.gradient_source, back),
-        ("change, % of length", norms.changes, norms.change_source, update),
+        (tr("gradient norm"), norms.gradients, norms.gradient_source, back),
+        (tr("change, % of length"), norms.changes, norms.change_source, update),
     )
     for side, (words, values, source, appear) in enumerate(sides):
         place = Box(box.x + label_room + side * (w + gap), top, w, h)
         nodes.append(Text(place.x, box.y + 1.6 * size + 1.0 * small, fit(words, w, small, "sans", 600), small, 600))
         if values is None:
-            nodes.append(Text(place.x, top + small, "not in this record", small, fill=palette.QUIET))
+            nodes.append(Text(place.x, top + small, tr("not in this record"), small, fill=palette.QUIET))
             continue
-        for i, (_, name) in enumerate(KINDS):
+        for i, kind in enumerate(KINDS):
             x = place.x + (i + 0.5) * w / 4
-            nodes.append(Text(x, top - 0.4 * small, name, small, anchor="middle", fill=palette.QUIET))
+            nodes.append(Text(x, top - 0.4 * small, tr(BRIEF[kind]), small, anchor="middle", fill=palette.QUIET))
         grid = _Grid(place=place, layers=layers, values=values, percents=side == 1, source=source, appear=appear)
         nodes += [*_empty_cells(grid), *_filled_rows(grid, small), *_foot(grid, small)]
     return nodes
@@ -158,7 +160,10 @@ def _filled_cell(grid: _Grid, cell: _Cell, size: float, number: Callable[[float]
     value, box = grid.values[cell.matrix], cell.box
     gap, radius, line = (0.0, 0, None) if grid.dense else (1.5, 2, palette.LINE)
     fill = marks.colour("sequential", value / (max(grid.values.values()) or 1.0))
-    label = f"{cell.words}: {value * 100:.3g}% of its length" if grid.percents else f"{cell.words}: gradient norm {value:.4g}"
+    if grid.percents:
+        label = tr("{matrix}: {percent:.3g}% of its length", matrix=cell.words, percent=value * 100)
+    else:
+        label = tr("{matrix}: gradient norm {value:.4g}", matrix=cell.words, value=value)
     shows = grid.source(list(grid.values).index(cell.matrix))
     w, h = box.w - 1.5, box.h - gap
     nodes: list[Node] = [Rect(box.x, box.y, w, h, radius, fill, line, 0.75, label=label, shows=shows)]
@@ -176,7 +181,7 @@ def _foot(grid: _Grid, size: float) -> list[Node]:
     nodes: list[Node] = []
     for i, (_, words) in enumerate(EMBEDDINGS):
         x = place.x + (i + 0.5) * place.w / 2
-        nodes.append(Text(x, y + size, words, size, anchor="middle", fill=palette.QUIET))
+        nodes.append(Text(x, y + size, tr(words), size, anchor="middle", fill=palette.QUIET))
     most = f"{high * 100:.3g}%" if grid.percents else three_digits(high)
     legend = marks.legend("sequential", Box(place.x, y + 2.0 * size, place.w, 6), size, "0", most)
     return [*nodes, Group(tuple(legend), opacity=animate(0.0, (grid.appear, 1.0)))]

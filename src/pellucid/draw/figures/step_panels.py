@@ -16,6 +16,7 @@ from pellucid.draw.film.nodes import Group, Node, Path, Rect, Shows, Text, given
 from pellucid.draw.views.labels import percent
 from pellucid.draw.views.pieces import Pieces
 from pellucid.draw.views.step import LikelyToken, StepView, TrainingExample
+from pellucid.languages import plural, tr
 
 
 MARGIN = 12.0  # of the model's panel
@@ -40,7 +41,8 @@ def features(sheet: Sheet, box: Box, pieces: Pieces, example: TrainingExample) -
     shown = [pieces.shown(i) for i in example.features]
     top = box.y + 1.7 * sheet.size
     places, hidden = marks.flow(shown, box.x, top, box.w, h, small, rows=int((box.bottom - top + 4) // (h + 4)))
-    nodes: list[Node] = [heading(sheet, box, f"Features: {len(shown):,} token{'s' * (len(shown) > 1)}")]
+    words = plural(len(shown), "Features: {count:,} token", "Features: {count:,} tokens")
+    nodes: list[Node] = [heading(sheet, box, words)]
     if hidden:
         nodes.append(Text(box.x, centred(top, h, small), marks.earlier(hidden), small, fill=palette.QUIET))
     nodes += marks.token_boxes(
@@ -86,7 +88,7 @@ def candidates(
     step = (box.bottom - 1.7 * small - top) / len(rows)
     bands = BandScale(top, step, min(step * 0.72, 1.6 * small))
     word_room = min(box.w * 0.3, max(text_width(pieces.shown(row.token), small, "mono") for row in rows))
-    number_room = text_width("under 0.01%", small) + 6
+    number_room = text_width(_under("0.01%"), small) + 6
     left = box.x + word_room + 8
     bars = LengthScale(box.w - word_room - number_room - 12, max(share for row in rows for share in (row.before, row.after)))
     drawn: list[Node] = []
@@ -99,7 +101,7 @@ def candidates(
         baseline = centred(y, thick, small)
         # What left the likeliest has no bar: no more is known than what it is less than.
         length = animate(before, (again, after if row.known else 0.0, "move"))
-        number = percent(row.after) if row.known else f"under {percent(row.after)}"
+        number = percent(row.after) if row.known else _under(percent(row.after))
         group: list[Node] = [
             Text(box.x + word_room, baseline, word, small, family="mono", anchor="end", fill=ink),
             Rect(left, y, length, thick, 2, fill),
@@ -113,18 +115,23 @@ def candidates(
     y = box.bottom - 0.3 * small
     key = (
         Path((("M", left, y - small), ("L", left, y + 0.2 * small)), stroke=palette.QUIET, stroke_width=1.5),
-        Text(left + 7, y, "before the update", small, fill=palette.QUIET),
+        Text(left + 7, y, tr("before the update"), small, fill=palette.QUIET),
     )
     return [
-        heading(sheet, box, "Prediction: the next token"),
+        heading(sheet, box, tr("Prediction: the next token")),
         Group(tuple(drawn), opacity=animate(0.0, (predict, 1.0, "linear"))),
         Group(key, opacity=animate(0.0, (again, 1.0))),
     ]
 
 
+def _under(number: str) -> str:
+    """The words for a probability of which no more is known."""
+    return tr("under {number}", number=number)
+
+
 def _before_and_after(pieces: Pieces, row: LikelyToken) -> str:
-    later = f"{row.after:.4f}" if row.known else f"under {row.after:.4f}"
-    return f"{pieces.described(row.token)}: {row.before:.4f} before, {later} after"
+    later = f"{row.after:.4f}" if row.known else _under(f"{row.after:.4f}")
+    return tr("{token}: {before:.4f} before, {after} after", token=pieces.described(row.token), before=row.before, after=later)
 
 
 def error(
@@ -134,16 +141,17 @@ def error(
     size, small = sheet.size, sheet.small
     h = 1.9 * small
     word = pieces.shown(example.label)
-    at = text_width("Label", size, "sans", 600) + 10
+    title = tr("Label")
+    at = text_width(title, size, "sans", 600) + 10
     label = token(
         word, 0, 0, h, small, role="output", w=min(token_width(word, small), box.w - at), label=pieces.described(example.label),
         shows=given("training/example/ids", example.position + 1),
     )  # fmt: skip
-    name = Text(0, centred(0, h, size), "Label", size, 600)
+    name = Text(0, centred(0, h, size), title, size, 600)
     nodes: list[Node] = [Group((name, Group((label,), at)), box.x, box.y, opacity=animate(0.0, (wrong, 1.0, "linear")))]
     rows = (
-        ("p of the label", [percent(exp(-loss)) for loss in example.losses]),
-        ("error: −log p, nats", [f"{loss:.2f}" for loss in example.losses]),
+        (tr("p of the label"), [percent(exp(-loss)) for loss in example.losses]),
+        (tr("error: −log p, nats"), [f"{loss:.2f}" for loss in example.losses]),
     )
     after_x = box.right
     before_x = box.right - text_width("→ 00.00%", size, "sans", 600) - 8
@@ -164,11 +172,11 @@ def numbers(view: StepView, sheet: Sheet, box: Box, back: Transition, update: Tr
     size, step = sheet.size, view.norms.step
     norm_source = Shows("training/steps/grad_norm", (step - 1,), step, "replayed")
     rate_source = Shows("training/steps/lr", (step - 1,), step, "given")
-    rows = [(f"gradient of step {step:,}", f"{view.grad_norm:.2f}", back, norm_source)]
+    rows = [(tr("gradient of step {step:,}", step=step), f"{view.grad_norm:.2f}", back, norm_source)]
     if view.clip is not None:
         factor = min(1.0, view.clip / view.grad_norm) if view.grad_norm else 1.0
-        rows.append((f"clipped to {view.clip:g}", f"× {factor:.2f}", update, given("training/plan")))
-    rows.append(("learning rate", f"{view.learning_rate:.2g}", update, rate_source))
+        rows.append((tr("clipped to {norm:g}", norm=view.clip), f"× {factor:.2f}", update, given("training/plan")))
+    rows.append((tr("learning rate"), f"{view.learning_rate:.2g}", update, rate_source))
     nodes: list[Node] = []
     for i, (words, number, transition, shows) in enumerate(rows):
         y = box.y + (1.1 + (1.9 if sheet.wide else 1.6) * i) * size
@@ -182,7 +190,7 @@ def run_so_far(view: StepView, sheet: Sheet, box: Box, repeat: Transition) -> li
     history, step = view.history, view.norms.step
     curves = LossCurves(history, box, sheet.small, short=True)
     loss = history.training[step - 1]
-    label = f"step {step:,}: training loss {loss.value:.3f}"
+    label = tr("step {step:,}: training loss {loss:.3f}", step=step, loss=loss.value)
     ring = Path(
         circle(*curves.point(loss), 5), stroke=palette.FOLLOWED, stroke_width=2, opacity=animate(1.0, (repeat, 1.0)),
         label=label, shows=loss.shows,

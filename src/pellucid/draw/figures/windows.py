@@ -24,6 +24,7 @@ from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Group, Image, Node, Path, Rect, Shows, Text, given
 from pellucid.draw.views.windows import WindowsView
+from pellucid.languages import joined, tr
 
 
 CELLS = 450  # of a strip at most: beyond, neighbouring tokens share one
@@ -88,35 +89,45 @@ def windows(view: WindowsView, *, width: float = 960) -> Film:
     nodes += _staircases(view, layout, stairs, most, transitions)
     nodes += _key(view, layout, most, transitions)
     return sheet.film(
-        view.model, "Training examples: a sliding window", nodes, timeline, alt=_alt(view), notes=_notes(view)
+        view.model, tr("Training examples: a sliding window"), nodes, timeline, alt=_alt(view), notes=_notes(view)
     )
 
 
 def _on_timeline(view: WindowsView, timeline: Timeline) -> _WindowsTransitions:
     first, t = view.windows[0], len(view.windows[0].losses)
-    what = "The run's training text" if view.of_training_text else "Its text"
+    if view.of_training_text:
+        what = tr("The run's training text is one row of tokens: words and parts of words.")
+        costs = tr(
+            "The darker, the less the finished model expected the label: loss = −log p. The mean over this window is "
+            "{mean:.2f}.",
+            mean=first.mean,
+        )
+    else:
+        what = tr("Its text is one row of tokens: words and parts of words.")
+        costs = tr(
+            "The darker, the less the model at the end expected the label: loss = −log p. The mean over this window is "
+            "{mean:.2f}.",
+            mean=first.mean,
+        )
     _, cut = timeline.segment(
-        "The text in tokens",
-        (0.0, 2.6, f"{what} is one row of tokens: words and parts of words. {_counts(view) or 'Here is some of it.'}"),
-        (0.6, 2.4, f"A window is {t + 1:,} tokens in a row. A dot is a space that belongs to the piece."),
+        tr("The text in tokens"),
+        (0.0, 2.6, joined((what, _counts(view) or tr("Here is some of it.")))),
+        (0.6, 2.4, tr("A window is {count:,} tokens in a row. A dot is a space that belongs to the piece.", count=t + 1)),
     )
     grow, _ = timeline.segment(
-        "One window, many examples",
-        (2.4, 1.6, "In each row the green tokens are given, and the next one is the label, to be predicted."),
-        (0.0, 3.0, f"A window holds {t:,} such examples. One pass learns from all of them: no track sees what comes after it."),
-    )
-    by = "the finished model" if view.of_training_text else "the model at the end"
-    costs = (
-        f"The darker, the less {by} expected the label: loss = −log p. The mean over this window is {first.mean:.2f}."
+        tr("One window, many examples"),
+        (2.4, 1.6, tr("In each row the green tokens are given, and the next one is the label, to be predicted.")),
+        (0.0, 3.0, tr("A window holds {count:,} such examples. One pass learns from all of them: no track sees what comes "
+                      "after it.", count=t)),
     )  # fmt: skip
-    (cost,) = timeline.segment("What each label costs", (1.0, 5.0, costs))
+    (cost,) = timeline.segment(tr("What each label costs"), (1.0, 5.0, costs))
     slide = None
     if len(view.windows) > 1:
-        slides = (
-            "The next window begins at this one's last label, so that each token is a label once. "
-            f"Mean {view.windows[1].mean:.2f}."
+        slides = tr(
+            "The next window begins at this one's last label, so that each token is a label once. Mean {mean:.2f}.",
+            mean=view.windows[1].mean,
         )
-        (slide,) = timeline.segment("The window slides", (1.8, 4.6, slides))
+        (slide,) = timeline.segment(tr("The window slides"), (1.8, 4.6, slides))
     return _WindowsTransitions(cut=cut, grow=grow, cost=cost, slide=slide)
 
 
@@ -124,15 +135,18 @@ def _counts(view: WindowsView) -> str:
     """How much text there is, in words; "" where the record does not say."""
     if view.train_tokens is None:
         return ""
-    return f"{view.train_tokens:,} tokens make {(view.train_tokens - 1) // len(view.windows[0].losses):,} windows."
+    windows = (view.train_tokens - 1) // len(view.windows[0].losses)
+    return tr("{tokens:,} tokens make {windows:,} windows.", tokens=view.train_tokens, windows=windows)
 
 
 def _words(view: WindowsView, layout: _WindowsLayout) -> list[Node]:
     """The line of words above the strip."""
     sheet, counts, plan = layout.sheet, _counts(view), given("training/plan")
-    words = "The run's training text" if view.of_training_text else "Held-out text (training text is not in this record)"
+    words = tr("The run's training text")
+    if not view.of_training_text:
+        words = tr("Held-out text (training text is not in this record)")
     if sheet.wide:
-        line = f"{words}: {counts}" if counts else words
+        line = tr("{words}: {counts}", words=words, counts=counts) if counts else words
         return [Text(layout.strip.x, 80, line, sheet.size, shows=plan)]
     nodes: list[Node] = [Text(layout.strip.x, 54, fit(words, sheet.room, sheet.size), sheet.size)]
     if counts:
@@ -155,13 +169,13 @@ def _strip(view: WindowsView, layout: _WindowsLayout, most: float, transitions: 
     whole = Shows(windows[0].loss_chunk, (), windows[0].step, "derived")
     nodes.append(
         Image(marks.sequential([means], 0.0, most), "sequential", strip.x + each, strip.y, strip.w - each, strip.h,
-              opacity=animate(0.0, (transitions.cost, 1.0, "linear")), id="strip", label="loss of each token as a label",
+              opacity=animate(0.0, (transitions.cost, 1.0, "linear")), id="strip", label=tr("loss of each token as a label"),
               shows=whole)
     )  # fmt: skip
     nodes.append(Rect(strip.x, strip.y, strip.w, strip.h, 0, None, palette.LINE))
     for i in ends:
         x = strip.x + (i + 0.5) * each
-        nodes.append(Path(_wedge(x, strip.y - 1, 4), fill=palette.INK, label=f"end of text, token {i} here"))
+        nodes.append(Path(_wedge(x, strip.y - 1, 4), fill=palette.INK, label=tr("end of text, token {place} here", place=i)))
         nodes.append(Path((("M", x, strip.y), ("L", x, strip.bottom)), stroke=palette.INK))
     at: Any = strip.x
     if transitions.slide is not None:
@@ -169,7 +183,8 @@ def _strip(view: WindowsView, layout: _WindowsLayout, most: float, transitions: 
         at = Keyframes((0.0, strip.x), (start, strip.x), (start + 1.4, strip.x + t * each, "move"))
     nodes.append(
         Rect(at, strip.y - 2, (t + 1) * each, strip.h + 4, 3, None, palette.FOLLOWED, 2.5,
-             opacity=animate(0.0, (transitions.cut, 1.0, "linear")), id="window", label=f"a window of {t + 1} tokens")
+             opacity=animate(0.0, (transitions.cut, 1.0, "linear")), id="window",
+             label=tr("a window of {count} tokens", count=t + 1))
     )  # fmt: skip
     return nodes
 
@@ -178,13 +193,20 @@ def _strip_words(view: WindowsView, layout: _WindowsLayout, together: int, *, en
     """The words above the strip: what a cell is, and what a wedge means, if there is one."""
     strip, small = layout.strip, layout.sheet.small
     y = strip.y - 1 * small
-    many = "two neighbouring windows" if len(view.windows) > 1 else "one window"
-    words = f"{many}, one cell a token" if together == 1 else f"{many}, one cell for {together} tokens"
+    if len(view.windows) > 1:
+        words = tr("two neighbouring windows, one cell a token")
+        if together > 1:
+            words = tr("two neighbouring windows, one cell for {count} tokens", count=together)
+    else:
+        words = tr("one window, one cell a token")
+        if together > 1:
+            words = tr("one window, one cell for {count} tokens", count=together)
     nodes: list[Node] = [Text(strip.x, y, words, small, fill=palette.QUIET)]
     if ends:
-        left = strip.right - text_width("end of text", small) - 8
+        end = tr("end of text")
+        left = strip.right - text_width(end, small) - 8
         nodes.append(Path(_wedge(left, strip.y - 1.1 * small, 4), fill=palette.INK))
-        nodes.append(Text(strip.right, y, "end of text", small, anchor="end", fill=palette.QUIET))
+        nodes.append(Text(strip.right, y, end, small, anchor="end", fill=palette.QUIET))
     return nodes
 
 
@@ -215,28 +237,31 @@ def _key(view: WindowsView, layout: _WindowsLayout, most: float, transitions: _W
     nodes: list[Node] = []
     y = box.y
     for fill, strong, words in (
-        (palette.INPUT_FILL, palette.INPUT, "given: the features"),
-        (palette.OUTPUT_FILL, palette.OUTPUT, "to be predicted: the label"),
+        (palette.INPUT_FILL, palette.INPUT, tr("given: the features")),
+        (palette.OUTPUT_FILL, palette.OUTPUT, tr("to be predicted: the label")),
     ):
         row = (Rect(box.x, y, 22, h - 7, 5, fill, strong), Text(box.x + 30, centred(y, h - 7, small), words, small))
         nodes.append(Group(row, opacity=animate(0.0, (transitions.grow, 1.0))))
         y += h
     y += 0.6 * size
-    legend: list[Node] = [Text(box.x, y + small, "loss of the label, −log p, in nats", small)]
+    legend: list[Node] = [Text(box.x, y + small, tr("loss of the label, −log p, in nats"), small)]
     y += 1.6 * small
     w = box.w if sheet.wide else box.w * 0.62
-    legend += marks.legend("sequential", Box(box.x, y, w, 10), small, "0: expected", f"{most:.1f}: least expected")
+    ends = tr("0: expected"), tr("{loss:.1f}: least expected", loss=most)
+    legend += marks.legend("sequential", Box(box.x, y, w, 10), small, *ends)
     nodes.append(Group(tuple(legend), opacity=animate(0.0, (cost, 1.0, "linear"))))
     y += 10 + 1.4 * small + 0.9 * size
     for i, window in enumerate(view.windows[:2]):
-        name = ("this window" if i == 0 else "the next one") if len(view.windows) > 1 else "the window"
+        name = tr("mean of the window")
+        if len(view.windows) > 1:
+            name = tr("mean of this window") if i == 0 else tr("mean of the next one")
         there = animate(0.0, (cost, 1.0, "linear"))
         if i:
             assert transitions.slide is not None
             there = visible_from(transitions.slide)
         shows = Shows(window.loss_chunk, (window.row,), window.step, "derived")
         mean = (
-            Text(box.x, y + size, f"mean of {name}", size),
+            Text(box.x, y + size, name, size),
             Text(box.x + w, y + size, f"{window.mean:.2f}", size, 600, anchor="end"),
         )
         nodes.append(Group(mean, opacity=there, shows=shows))
@@ -250,25 +275,37 @@ def _alt(view: WindowsView) -> str:
     start = pieces.sentence(first.ids[:6])
     hardest = max(range(t), key=lambda i: first.losses[i])
     parts = [
-        f"How text becomes training examples for {view.model.name}. A window of {t + 1} tokens in a row, which begins "
-        f"{start!r}, holds {t} examples: the first i tokens are given, the next one is to be predicted. Mean loss "
-        f"{first.mean:.2f} nats; the least expected label is {pieces.described(first.ids[hardest + 1])} with "
-        f"{first.losses[hardest]:.2f}."
-    ]
+        tr(
+            "How text becomes training examples for {model}. A window of {tokens} tokens in a row, which begins {start!r}, "
+            "holds {examples} examples: the first i tokens are given, the next one is to be predicted. Mean loss {mean:.2f} "
+            "nats; the least expected label is {label} with {loss:.2f}.",
+            model=view.model.name, tokens=t + 1, start=start, examples=t, mean=first.mean,
+            label=pieces.described(first.ids[hardest + 1]), loss=first.losses[hardest],
+        )
+    ]  # fmt: skip
     if len(view.windows) > 1:
-        parts.append(f"The next window starts with the last token of this one; its mean is {view.windows[1].mean:.2f}.")
-    return " ".join(parts)
+        parts.append(
+            tr(
+                "The next window starts with the last token of this one; its mean is {mean:.2f}.", mean=view.windows[1].mean
+            )
+        )
+    return joined(parts)
 
 
 def _notes(view: WindowsView) -> tuple[str, ...]:
     notes = [
-        "The article draws whole words, a window that grows from row to row, and rows as examples of their own. A model reads "
-        "pieces, its window always has the same length, and the rows are the beginnings of one window, learned from together.",
-        "Training takes windows in a shuffled order; the two shown are neighbours in the text."
+        tr(
+            "The article draws whole words, a window that grows from row to row, and rows as examples of their own. A model "
+            "reads pieces, its window always has the same length, and the rows are the beginnings of one window, learned from "
+            "together."
+        ),
+        tr("Training takes windows in a shuffled order; the two shown are neighbours in the text.")
         if len(view.windows) > 1
-        else "Neighbouring windows of training text are not in this record: this is one window of held-out text.",
-        "Tokens given may belong to the document before: an end of text is a token like any other, and hides nothing.",
+        else tr("Neighbouring windows of training text are not in this record: this is one window of held-out text."),
+        tr("Tokens given may belong to the document before: an end of text is a token like any other, and hides nothing."),
     ]
     if any(str(pattern).startswith("banded") for pattern in view.model.config.pattern):
-        notes.append("A banded block sees the nearest of the tokens given; those farther back come through the other blocks.")
+        notes.append(
+            tr("A banded block sees the nearest of the tokens given; those farther back come through the other blocks.")
+        )
     return tuple(notes)

@@ -13,6 +13,7 @@ from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import Keyframes
 from pellucid.draw.film.nodes import Group, Node, Rect, Text
 from pellucid.draw.views.windows import TextWindow, WindowsView
+from pellucid.languages import tr
 
 
 GAP = 4.0  # between tokens
@@ -23,7 +24,7 @@ Column = tuple[float, float]  # left edge of a token, from that of the first; it
 def token_columns(view: WindowsView, window: TextWindow, table: Box, size: float) -> list[Column]:
     """The columns of as many of a window's tokens as have room, two at least: those too long for it are cut."""
     # After the last token stands a loss, or how many tokens more there are.
-    width = table.w - _gutter(size) - text_width(f"… {len(window.ids):,} more", size) - 10
+    width = table.w - _gutter(size) - text_width(_more(len(window.ids)), size) - 10
     found: list[Column] = []
     at = 0.0
     for ident in window.ids:
@@ -71,7 +72,7 @@ def staircase(
         nodes.append(Group((number, *features, label, loss), opacity=visible))
     y = y0 + step * (rows + 1) + 6 + sheet.small
     if left := len(window.losses) - rows:
-        words = f"… and {left:,} more rows, the last with {len(window.losses):,} tokens given"
+        words = tr("… and {left:,} more rows, the last with {given:,} tokens given", left=left, given=len(window.losses))
         visible = 1.0 if grow is None else visible_from(grow)
         nodes.append(Text(x0, y, fit(words, sheet.right - x0, small), small, fill=palette.QUIET, opacity=visible))
     return nodes
@@ -80,6 +81,11 @@ def staircase(
 def _gutter(size: float) -> float:
     """Room for the rows' numbers."""
     return text_width("10", size) + 8
+
+
+def _more(count: int) -> str:
+    """The words in the place of tokens that have no room."""
+    return tr("… {count:,} more", count=count)
 
 
 def _first_row(
@@ -93,7 +99,7 @@ def _first_row(
     )
     if more := len(window.ids) - count:
         left, w = columns[-1]
-        nodes.append(Text(x + left + w + 6, centred(y, cell, size), f"… {more:,} more", size, fill=palette.QUIET))
+        nodes.append(Text(x + left + w + 6, centred(y, cell, size), _more(more), size, fill=palette.QUIET))
     return nodes
 
 
@@ -110,5 +116,5 @@ def _label(
     words = fit(view.pieces.shown(window.ids[i]), box.w - 0.5 * size, size, "mono")
     text = Text(box.middle, centred(box.y, box.h, size), words, size, 400, "mono", "middle", ink)
     frame = Rect(box.x, box.y, box.w, box.h, min(6.0, box.h / 4), fill, palette.OUTPUT, 1.5)
-    label = f"label {view.pieces.described(window.ids[i])}: loss {loss:.3f}"
+    label = tr("label {token}: loss {loss:.3f}", token=view.pieces.described(window.ids[i]), loss=loss)
     return Group((frame, text), label=label, shows=window.loss(i))

@@ -16,6 +16,7 @@ from pellucid.draw.film.nodes import Clip, Group, Image, Matrix, Node
 from pellucid.draw.film.palette import PAPER
 from pellucid.draw.film.resolve import Primitive, display_list
 from pellucid.errors import PellucidError
+from pellucid.languages import current
 
 
 SHORTEST, LONGEST = 5.0, 10.0  # seconds of a segment
@@ -69,7 +70,8 @@ class Film:
     Attributes:
         title: one line. width, height: in the film's units. segments: one after the other from 0 s. nodes: in paint order.
         captions: in order of time, one at a time. alt: the picture described in words, for those who do not see it; made
-            from the data. notes: what is simplified. background: colour.
+            from the data. notes: what is simplified. background: colour. language: of its texts, and of the words that a
+            file puts around them.
         matrices: every matrix that an image of the film shows, each once, in paint order.
 
     Raises:
@@ -87,6 +89,7 @@ class Film:
     alt: str = ""
     notes: tuple[str, ...] = ()
     background: str = PAPER
+    language: str = field(default_factory=current, kw_only=True, repr=False, compare=False)
     matrices: tuple[Matrix, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from pellucid.draw.film.nodes import Shows
 from pellucid.draw.views.model_info import RecordedModel, optional_chunk, read_model
 from pellucid.draw.views.training import LossPoint
+from pellucid.languages import tr
 from pellucid.record import Record
 
 
@@ -210,7 +211,7 @@ def _general(record: Record) -> GeneralLoss | None:
     before, after = losses.mean(axis=(1, 2)).tolist()
     ids = "finetuning/general/ids"
     source = record.entry(ids).source if ids in record else None
-    return GeneralLoss(before=before, after=after, tokens=losses[0].size, origin=str((source or {}).get("text", "")))
+    return GeneralLoss(before=before, after=after, tokens=losses[0].size, origin=tr(str((source or {}).get("text", ""))))
 
 
 def _range(drawn: list[MatrixChange]) -> float:

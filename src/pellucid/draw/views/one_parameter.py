@@ -8,6 +8,7 @@ from math import fsum, sqrt
 
 from pellucid.draw.film.nodes import Shows, given
 from pellucid.draw.views.points import Point, PointTable
+from pellucid.languages import tr
 
 
 STEPS = 8  # of gradient descent
@@ -52,7 +53,8 @@ class OneParameterView:
     @property
     def footer(self) -> tuple[str, str]:
         """Where the points are from; how many, and how many parameters are fitted to them."""
-        return f"data: {self.table.source}", f"{len(self.points):,} points · 1 parameter, w"
+        source = tr("data: {source}", source=self.table.source)
+        return source, tr("{count:,} points · 1 parameter, w", count=len(self.points))
 
     def error(self, w: float) -> float:
         """The mean of the squared residuals at w."""

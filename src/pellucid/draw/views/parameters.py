@@ -12,6 +12,7 @@ import numpy as np
 from pellucid.draw.views.model_info import RecordedModel, read_model
 from pellucid.draw.views.model_parts import SHORT
 from pellucid.errors import PellucidError
+from pellucid.languages import tr
 from pellucid.record import Record
 
 
@@ -65,13 +66,13 @@ class ParametersView:
         The first five lines add up to one block, the others to the total.
         """
         shape, c = self.model.config, self.model.config.d_model
-        lines = [self._product(SHORT[name], f"h.0.{name}") for name in KINDS]
+        lines = [self._product(tr(SHORT[name]), f"h.0.{name}") for name in KINDS]
         block = shape.block_parameters()
-        lines.append(("biases, LayerNorms", "", block - sum(count for _, _, count in lines)))
-        lines.append(("blocks", f"{shape.n_layers} × {block:,}", shape.n_layers * block))
-        lines += [self._product(SHORT[name], name) for name in EMBEDDINGS]
+        lines.append((tr("biases, LayerNorms"), "", block - sum(count for _, _, count in lines)))
+        lines.append((tr("blocks"), f"{shape.n_layers} × {block:,}", shape.n_layers * block))
+        lines += [self._product(tr(SHORT[name]), name) for name in EMBEDDINGS]
         if shape.final_norm:
-            lines.append(("last LayerNorm", f"2 × {c:,}", 2 * c))
+            lines.append((tr("last LayerNorm"), f"2 × {c:,}", 2 * c))
         return lines
 
     def _product(self, words: str, name: str) -> tuple[str, str, int]:

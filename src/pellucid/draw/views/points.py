@@ -7,7 +7,7 @@ tabs numbers may have decimal commas. What else a line may hold is refused, with
 import csv
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from pellucid.arguments import as_float, path_of, shown
 from pellucid.errors import PellucidError
 from pellucid.files import reading
+from pellucid.languages import mark, tr
 
 
 FEWEST = 3  # points of a table
@@ -22,7 +23,10 @@ LARGEST, SMALLEST = 1e12, 1e-9  # of a number's size; of the largest x and y of 
 MOST_BYTES = 16 << 20  # of a file
 LONGEST_NAME = 40  # characters of a column's name
 NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
-SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas"}
+SEPARATORS = {
+    ";": mark("Columns are separated by semicolons."), "\t": mark("Columns are separated by tabs."),
+    ",": mark("Columns are separated by commas."),
+}  # fmt: skip
 
 Point = tuple[float, float]
 
@@ -58,9 +62,9 @@ _NEBULAE = (
 NEBULAE = PointTable(
     points=tuple((distance, float(velocity)) for _, distance, velocity in _NEBULAE),
     names=tuple(name for name, _, _ in _NEBULAE),
-    x="a galaxy's distance, million parsecs",
-    y="a galaxy's velocity away from us, km/s",
-    source="E. Hubble, PNAS 15 (1929), 168, table 1",
+    x=mark("a galaxy's distance, million parsecs"),
+    y=mark("a galaxy's velocity away from us, km/s"),
+    source=mark("E. Hubble, PNAS 15 (1929), 168, table 1"),
 )
 
 
@@ -73,8 +77,10 @@ def point_table(points: Any = None, *, x: str = "x", y: str = "y") -> PointTable
     Raises:
         PellucidError: not such a table; fewer than three points; x all equal; y all 0; numbers too large or too small.
     """
-    if points is None or isinstance(points, PointTable):
-        return points or NEBULAE
+    if points is None:
+        return replace(NEBULAE, x=tr(NEBULAE.x), y=tr(NEBULAE.y), source=tr(NEBULAE.source))
+    if isinstance(points, PointTable):
+        return points
     if isinstance(points, str | Path):
         return read_points(points)
     try:
@@ -82,7 +88,7 @@ def point_table(points: Any = None, *, x: str = "x", y: str = "y") -> PointTable
     except TypeError:
         raise PellucidError(f"points must be pairs (x, y) or a CSV file, not {shown(points)}") from None
     found = tuple(_pair(number, pair) for number, pair in enumerate(pairs))
-    table = PointTable(points=found, names=("",) * len(found), x=_name(x), y=_name(y), source="points given by a program")
+    table = PointTable(points=found, names=("",) * len(found), x=_name(x), y=_name(y), source=tr("points given by a program"))
     _check(table, "points")
     return table
 
@@ -109,19 +115,20 @@ def read_points(path: str | Path) -> PointTable:
     names = ("x", "y")
     if not any(_is_number(cell, separator) for cell in rows[0][1]):
         names = (_name(rows[0][1][0]) or "x", _name(rows[0][1][1]) or "y")
-        remarks.append(f"The first line names the columns: {names[0]}, {names[1]}.")
+        remarks.append(tr("The first line names the columns: {x}, {y}.", x=names[0], y=names[1]))
         rows = rows[1:]
-    remarks.append(f"Columns are separated by {SEPARATORS[separator]}.")
+    remarks.append(tr(SEPARATORS[separator]))
     _check_numbers(rows, separator, path)
     if any("," in cell for _, cells in rows for cell in cells):
-        remarks.append("Numbers have decimal commas.")
+        remarks.append(tr("Numbers have decimal commas."))
     points = tuple((_value(cells[0]), _value(cells[1])) for _, cells in rows)
     table = PointTable(
-        points=points, names=tuple(f"line {line}" for line, _ in rows), x=names[0], y=names[1], source=f"file {path.name}",
+        points=points, names=tuple(f"line {line}" for line, _ in rows), x=names[0], y=names[1],
+        source=tr("file {name}", name=path.name),
         remarks=tuple(remarks),
     )  # fmt: skip
     _check(table, str(path))
-    return table
+    return replace(table, names=tuple(tr("line {number}", number=line) for line, _ in rows))
 
 
 def _text(path: Path) -> tuple[str, list[str]]:
@@ -139,7 +146,7 @@ def _text(path: Path) -> tuple[str, list[str]]:
     except UnicodeDecodeError:
         raise PellucidError(f"{path} is no text in UTF-8: save it as CSV UTF-8") from None
     marked = encoding == "utf-16" or data[:3] == b"\xef\xbb\xbf"
-    return text, ["The file begins with a byte order mark."] if marked else []
+    return text, [tr("The file begins with a byte order mark.")] if marked else []
 
 
 def _separator(text: str) -> str:

@@ -45,7 +45,7 @@ class PretrainingView:
 
     Attributes:
         snapshots: in order, those with a sample if there are any, at most `MAX_SNAPSHOTS`. loss_kind: which loss is theirs, in
-            words. has_speeds: whether the record holds the speed of each step.
+            English words. has_speeds: whether the record holds the speed of each step.
     """
 
     model: RecordedModel

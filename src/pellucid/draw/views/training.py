@@ -10,6 +10,7 @@ from pellucid.draw.film.nodes import Shows
 from pellucid.draw.views.model_info import optional_chunk
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.published import PUBLISHED
+from pellucid.languages import mark
 from pellucid.record import Record
 
 
@@ -60,17 +61,18 @@ class TrainingHistory:
         return len(self.training)
 
     def losses_after(self, steps: Sequence[int]) -> tuple[list[LossPoint], str]:
-        """The loss of the model after each of some numbers of steps, all of one kind, and the name of that kind.
+        """The loss of the model after each of some numbers of steps, all of one kind, and the name of that kind in English.
 
         The loss on all held-out text where it is known after every one of these steps; else that on one fixed window, which
         is known at every recorded step; else the training loss of the step that followed (of the last step, at the end),
         because a training loss is taken before its update.
         """
-        for losses, words in ((self.held_out, "held-out loss"), (self.window, "loss on one held-out window")):
+        kinds = ((self.held_out, mark("held-out loss")), (self.window, mark("loss on one held-out window")))
+        for losses, words in kinds:
             known = {loss.step: loss for loss in losses}
             if all(step in known for step in steps):
                 return [known[step] for step in steps], words
-        return [self.training[min(step, self.steps - 1)] for step in steps], "training loss"
+        return [self.training[min(step, self.steps - 1)] for step in steps], mark("training loss")
 
     def share(self, loss: LossPoint) -> float:
         """1 - loss / ln V: 0 where all tokens are equally likely, 1 where each is certain, below 0 where it is worse."""
