@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -20,12 +21,17 @@ from rich.text import Text
 from pellucid import events
 from pellucid.cli.output import shown_path
 from pellucid.cli.streams import HANGUP, STDERR, GuardedStream, UnreadPipe, handle_signals, is_writable, print_error
+from pellucid.languages import counted, listed, mark, plural, tr
 from pellucid.planning.final_loss import predict_final_loss
 from pellucid.text.graphemes import columns, last_columns
 
 
 BARS = "▁▂▃▄▅▆▇█"
-STOPPING = "stopping after this step, and saving (Ctrl-C again to stop at once)"
+STOPPING = mark("stopping after this step, and saving (Ctrl-C again to stop at once)")
+PATTERNS = (
+    mark("dense"), mark("banded"), mark("local"), mark("column"), mark("strided"), mark("summary"), mark("fixed"),
+    mark("compressed"), mark("heads"),
+)  # fmt: skip
 SKIPPED_SHOWN = 20  # of the files that are not read
 SMOOTHING = 0.9  # of the displayed loss; the files hold every step's own
 
@@ -90,7 +96,8 @@ class RunDisplay:
             case events.Skipped():
                 self.skipped += 1
                 if self.skipped <= SKIPPED_SHOWN:
-                    self.console.print(Text(f"not read: {shown_path(event.path)}: {event.reason}", style="yellow"))
+                    line = tr("not read: {path}: {reason}", path=shown_path(event.path), reason=event.reason)
+                    self.console.print(Text(line, style="yellow"))
             case events.Notice():
                 self.preparation.close()
                 self.console.print(Text(event.text, style="yellow"))
@@ -99,19 +106,20 @@ class RunDisplay:
             case events.Progress():
                 self.preparation.close()
                 if self.skipped > SKIPPED_SHOWN:
-                    self.console.print(f"[yellow]and {self.skipped - SKIPPED_SHOWN:,} more not read[/]")
+                    line = tr("and {count:,} more not read", count=self.skipped - SKIPPED_SHOWN)
+                    self.console.print(Text(line, style="yellow"))
                 self.skipped = 0
-                count = f": {event.done:,} {event.unit}" if event.done else " ..."
-                self.console.print(f"[dim]{event.stage}{count}[/]")
+                self.console.print(Text(_stage_line(event), style="dim"))
             case events.RunStarted():
                 self._start(event)
             case events.StepDone():
                 self._step(event)
             case events.StepSkipped():
-                self.console.print(
-                    f"[yellow]step {event.step:,} skipped[/]: its loss is {event.loss_score:.1f}, its gradient "
-                    f"{event.grad_norm_score:.1f} standard deviations above those before it ({event.allowed:g} allowed)"
-                )
+                self.console.print(tr(
+                    "[yellow]step {step:,} skipped[/]: its loss is {loss:.1f}, its gradient {gradient:.1f} standard deviations "
+                    "above those before it ({allowed:g} allowed)",
+                    step=event.step, loss=event.loss_score, gradient=event.grad_norm_score, allowed=event.allowed,
+                ))  # fmt: skip
             case events.HeldOut():
                 self.held_out = event
                 if self.view and self.last:
@@ -132,25 +140,33 @@ class RunDisplay:
         from pellucid.gpt.config import GPTConfig
 
         count = GPTConfig.from_dict(shape).parameters()
-        patterns = list(dict.fromkeys(shape["pattern"]))
-        self.console.print(
-            f"[bold]{count:,}[/] parameters: {shape['n_layers']} blocks ({' and '.join(patterns)}"
-            f"{' in turn' if len(patterns) == 2 else ''}), width {shape['d_model']}, {shape['n_heads']} heads, "
-            f"{shape['n_ctx']} positions, {shape['vocab_size']:,} tokens in the vocabulary"
+        patterns = [re.sub("[a-z]+", lambda word: tr(word[0]), name) for name in dict.fromkeys(shape["pattern"])]
+        self.console.print(tr(
+            "[bold]{count:,}[/] parameters: {blocks} blocks ({patterns}), width {width}, {heads} heads, {positions} positions, "
+            "{vocabulary:,} tokens in the vocabulary",
+            count=count, blocks=shape["n_layers"], width=shape["d_model"], heads=shape["n_heads"], positions=shape["n_ctx"],
+            vocabulary=shape["vocab_size"],
+            patterns=tr("{one} and {other} in turn", one=patterns[0], other=patterns[1]) if len(patterns) == 2
+            else tr(" and ").join(patterns),
+        ))  # fmt: skip
+        plan, recipe = event.plan, event.plan["recipe"]
+        choices = [counted(plan["total_steps"], "step"), counted(recipe["total_tokens"], "token")]
+        if "ramp_tokens" in recipe:
+            choices.append(tr("batches growing over {tokens:,} of them", tokens=recipe["ramp_tokens"]))
+        choices.append(tr("learning rate {rate:.2g}", rate=recipe["learning_rate"]))
+        choices.append(tr("products in {dtype}", dtype=plan["dtype"]))
+        choices += [tr("compiled operators")] if plan["compiled"] else []
+        device = plan.get("device", "cpu")
+        choices.append(
+            plural(plan["threads"], "on {device} with {count} thread", "on {device} with {count} threads", device=device)
         )
-        recipe = event.plan["recipe"]
-        self.console.print(
-            f"{event.plan['total_steps']:,} steps, {recipe['total_tokens']:,} tokens, "
-            + (f"batches growing over {recipe['ramp_tokens']:,} of them, " if "ramp_tokens" in recipe else "")
-            + "learning rate "
-            f"{recipe['learning_rate']:.2g}, products in {event.plan['dtype']}"
-            f"{', compiled operators' * event.plan['compiled']}, on {event.plan.get('device', 'cpu')} with "
-            f"{event.plan['threads']} thread{'s' * (event.plan['threads'] != 1)}"
-            + (f"; going on from step {event.step:,}" if event.step else "")
-        )
+        resumed = tr("; going on from step {step:,}", step=event.step) if event.step else ""
+        self.console.print(listed(choices) + resumed)
         text = event.plan["source"].get("train_tokens")  # not for fine-tuning, whose final loss depends on its examples
         if text and (end := predict_final_loss(count, recipe["total_tokens"], text)) and end.in_range:
-            self.console.print(f"expected at the end: ~{end.bits_per_byte:.2f} bits/byte held out, by {end.as_sentence()}")
+            self.console.print(tr(
+                "expected at the end: ~{loss:.2f} bits/byte held out, by {law}", loss=end.bits_per_byte, law=end.as_sentence()
+            ))  # fmt: skip
         if self.console.is_terminal:
             self.view = Live(console=self.console, refresh_per_second=4, transient=False)
             self.view.start()
@@ -175,7 +191,7 @@ class RunDisplay:
         gap = " " if event.text[:1].isspace() else ""  # a sample may continue the prompt's last word
         self.console.print(
             Text.assemble(
-                (f"step {event.step:>6,}  ", "dim"), (prompt + gap, "green"), (shown, "magenta")
+                (tr("step {step:>6,}", step=event.step) + "  ", "dim"), (prompt + gap, "green"), (shown, "magenta")
             ),
             overflow="ellipsis", no_wrap=True, crop=True,
         )  # fmt: skip
@@ -187,23 +203,26 @@ class RunDisplay:
 
     def _line(self) -> str:
         assert self.last
-        held = ""
-        if self.held_out and self.held_out.right is not None:
-            held = f"  held-out {self.held_out.held_out_loss:.3f}, {self.held_out.right:,} of {self.held_out.examples:,} right"
-        elif self.held_out:
-            held = f"  held-out {self.held_out.bits_per_byte:.3f} bits/byte"
-        return (
-            f"step {self.last.step:>6,}/{self.plan['total_steps']:,}  loss {self.loss:.3f} (smoothed){held}  "
-            f"{self.rate:,.0f} tokens/s  {format_duration(self._remaining())} left"
-        )
+        parts = [tr("step {step:>6,}/{steps:,}", step=self.last.step, steps=self.plan["total_steps"])]
+        parts.append(tr("loss {loss:.3f} (smoothed)", loss=self.loss))
+        held = self.held_out
+        if held and held.right is not None:
+            words = {"loss": held.held_out_loss, "right": held.right, "examples": held.examples}
+            parts.append(tr("held-out {loss:.3f}, {right:,} of {examples:,} right", **words))
+        elif held:
+            parts.append(tr("held-out {bits:.3f} bits/byte", bits=held.bits_per_byte))
+        parts.append(tr("{rate:,.0f} tokens/s", rate=self.rate))
+        parts.append(tr("{duration} left", duration=format_duration(self._remaining())))
+        return "  ".join(parts)
 
     def _machine(self) -> str:
         """Throughput of the last step: FLOP/s, and the share of time waiting for data."""
         assert self.last
-        return (
-            f"{self.last.flops_per_s / 1e9:,.1f} GFLOP/s ({self.last.matmul_share:.0%} of the rate of matrix products alone), "
-            f"{self.last.waiting:.1%} of the time waiting for data"
-        )
+        return tr(
+            "{rate:,.1f} GFLOP/s ({share:.0%} of the rate of matrix products alone), "
+            "{waiting:.1%} of the time waiting for data",
+            rate=self.last.flops_per_s / 1e9, share=self.last.matmul_share, waiting=self.last.waiting,
+        )  # fmt: skip
 
     def _panel(self) -> Group:
         assert self.last
@@ -211,25 +230,42 @@ class RunDisplay:
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim")
         table.add_column()
-        table.add_row("step", f"{self.last.step:,} of {self.plan['total_steps']:,}")
-        total = self.plan["recipe"]["total_tokens"]
-        table.add_row("tokens", f"{self.last.tokens:,} of {total:,} ({self.last.epoch:.2f} times through the data)")
-        table.add_row("speed", f"{self.rate:,.0f} tokens/s, {format_duration(self._remaining())} left")
-        table.add_row("machine", self._machine())
-        uniform = f"ln V = {ln_v:.2f} if all tokens are equally likely"
-        table.add_row("loss", f"[bold]{self.loss:.3f}[/] nats a token, smoothed ({uniform})  {sparkline(self.curve)}")
+        steps, total = self.plan["total_steps"], self.plan["recipe"]["total_tokens"]
+        table.add_row(tr("step"), tr("{step:,} of {steps:,}", step=self.last.step, steps=steps))
+        table.add_row(tr("tokens"), tr(
+            "{done:,} of {total:,} ({epochs:.2f} times through the data)",
+            done=self.last.tokens, total=total, epochs=self.last.epoch,
+        ))  # fmt: skip
+        left = format_duration(self._remaining())
+        table.add_row(tr("speed"), tr("{rate:,.0f} tokens/s, {duration} left", rate=self.rate, duration=left))
+        table.add_row(tr("machine"), self._machine())
+        loss = tr(
+            "[bold]{loss:.3f}[/] nats a token, smoothed (ln V = {uniform:.2f} if all tokens are equally likely)",
+            loss=self.loss, uniform=ln_v,
+        )  # fmt: skip
+        table.add_row(tr("loss"), f"{loss}  {sparkline(self.curve)}")
         if self.stopping:
-            table.add_row("[yellow]stop", f"[yellow]{STOPPING}")
-        if self.held_out:
-            table.add_row(
-                "held out",
-                f"{self.held_out.held_out_loss:.3f} nats a token, {self.held_out.bits_per_byte:.3f} bits a byte "
-                f"(step {self.held_out.step:,})",
-            )
-        if self.held_out and self.held_out.right is not None:
-            table.add_row("right", f"{self.held_out.right:,} of {self.held_out.examples:,} held-out examples answered exactly")
+            table.add_row(Text(tr("stop"), "yellow"), Text(tr(STOPPING), "yellow"))
+        held = self.held_out
+        if held:
+            table.add_row(tr("held out"), tr(
+                "{loss:.3f} nats a token, {bits:.3f} bits a byte (step {step:,})",
+                loss=held.held_out_loss, bits=held.bits_per_byte, step=held.step,
+            ))  # fmt: skip
+        if held and held.right is not None:
+            table.add_row(tr("right"), tr(
+                "{right:,} of {examples:,} held-out examples answered exactly", right=held.right, examples=held.examples
+            ))  # fmt: skip
         done = ProgressBar(total=total, completed=min(self.last.tokens, total), width=60)
         return Group(table, done)
+
+
+def _stage_line(event: events.Progress) -> str:
+    """What a preparation is doing, or what it came to."""
+    if not event.done:
+        return f"{tr(event.stage)} ..."
+    nouns = {"tokens": counted(event.done, "token"), "files": counted(event.done, "file")}
+    return tr("{stage}: {amount}", stage=tr(event.stage), amount=nouns[event.unit])
 
 
 def end_of_prompt(prompt: str, most: int) -> str:
@@ -259,12 +295,14 @@ class PreparationLine:
             self.live.start()
         if self.first[0] != event.stage:
             self.first = (event.stage, event.done, now)
-        words = f"{event.stage}: {event.done / 1e6:,.1f} of {event.total / 1e6:,.1f} MB"
+        values = {"stage": tr(event.stage), "done": event.done / 1e6, "total": event.total / 1e6}
+        line = tr("{stage}: {done:,.1f} of {total:,.1f} MB", **values)
         _, done, began = self.first
         if event.done > done and now > began:
             rate = (event.done - done) / (now - began)
-            words += f", {rate / 1e6:,.1f} MB/s, {format_duration((event.total - event.done) / rate)} left"
-        self.live.update(Text(words, style="dim"))
+            left = format_duration((event.total - event.done) / rate)
+            line += tr(", {rate:,.1f} MB/s, {duration} left", rate=rate / 1e6, duration=left)
+        self.live.update(Text(line, style="dim"))
 
     def close(self) -> None:
         """Removes the line."""
@@ -314,7 +352,7 @@ def stop_on_signals(live: RunDisplay) -> Iterator[Callable[[], bool]]:
         live.stopping = True
         if not live.view and (sys.stderr is None or is_writable(sys.stderr)):
             with suppress(OSError):  # a signal handler must not call print
-                os.write(STDERR, STOPPING.encode() + b"\n")
+                os.write(STDERR, tr(STOPPING).encode() + b"\n")
         live.stop_waiting()
 
     with handle_signals((signal.SIGINT, signal.SIGTERM, *HANGUP), request):

@@ -189,7 +189,12 @@ def _print_drafts(drafter: "Drafter | None") -> None:
 
 def _print_slid(slid: int, n_ctx: int) -> None:
     if slid:
-        print(f"the window of {n_ctx} tokens slid: at the end the first {slid} tokens were no longer read", file=sys.stderr)
+        from pellucid.languages import tr
+
+        line = tr(
+            "the window of {size} tokens slid: at the end the first {slid} tokens were no longer read", size=n_ctx, slid=slid
+        )  # fmt: skip
+        print(line, file=sys.stderr)
 
 
 def read_prompt(prompt: str | None) -> str | None:

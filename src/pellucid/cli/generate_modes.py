@@ -107,6 +107,7 @@ def print_score(args: argparse.Namespace, text: str | None, model: "GenerationMi
         PellucidError: as `GenerationMixin.score`, or no text.
     """
     from pellucid.cli.output import print_json
+    from pellucid.languages import tr
     from pellucid.text import piece
 
     if not text:
@@ -119,4 +120,4 @@ def print_score(args: argparse.Namespace, text: str | None, model: "GenerationMi
         return
     for shown, logprob in zip(pieces, found.logprobs, strict=True):
         print(f"{'' if logprob is None else f'{logprob:.4f}':>10}  {shown}")
-    print(f"{found.total:>10.4f}  the sum of {len(pieces) - 1} tokens after the first")
+    print(f"{found.total:>10.4f}  {tr('the sum of {count} tokens after the first', count=len(pieces) - 1)}")

@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from pellucid.generation.load import load
     from pellucid.generation.prompt_file import read_prompt
     from pellucid.interpret.priming import prime
+    from pellucid.languages import tr
 
     if args.out is not None:
         check_target(args.out, what="the record")
@@ -80,10 +81,15 @@ def run(args: argparse.Namespace) -> int:
     print(shots_table(prompt, answer, rows), file=out)
     if kept:
         size = Path(args.out).stat().st_size
-        print(f"{shown_path(args.out)}: {len(rows)} prompts, {len(record)} chunks, {size:,} bytes", file=out)
+        line = tr(
+            "{path}: {prompts} prompts, {chunks} chunks, {size:,} bytes",
+            path=shown_path(args.out), prompts=len(rows), chunks=len(record), size=size,
+        )  # fmt: skip
+        print(line, file=out)
         named = [] if args.model == "default" else ["-m", Path(args.model) if args.model[:1] == "-" else args.model]
-        print(f"check it with: {command('verify', Path(args.out), *named)}", file=out)
-        print(f"draw it with: {command('figures', Path(args.out), '--out', 'pictures', '--only', 'priming')}", file=out)
+        print(tr("check it with: {command}", command=command("verify", Path(args.out), *named)), file=out)
+        drawing = command("figures", Path(args.out), "--out", "pictures", "--only", "priming")
+        print(tr("draw it with: {command}", command=drawing), file=out)
     return 0
 
 
@@ -103,12 +109,16 @@ def shots_rows(record: "Record", tokenizer: "Tokenizer") -> list[dict[str, Any]]
 
 def shots_table(prompt: "Prompt", answer: str, rows: list[dict[str, Any]]) -> str:
     """The table, and in words whether the examples helped. What is as wide as it likes stands last in its line."""
-    lines = [f"question: {_line(prompt.query)}", f"right answer: {_line(answer)}", ""]
-    lines.append(f"{'shots':>5}  {'tokens':>6}  {'right answer':>12}  greedy answer")
+    from pellucid.languages import tr
+    from pellucid.text.graphemes import padded
+
+    lines = [tr("question: {text}", text=_line(prompt.query)), tr("right answer: {text}", text=_line(answer)), ""]
+    heads = ((tr("shots"), 5), (tr("tokens"), 6), (tr("right answer"), 12))
+    lines.append("  ".join([*(padded(head, width, right=True) for head, width in heads), tr("greedy answer")]))
     for row in rows:
-        mark = "  (right)" if row["right"] else ""
+        right = "  " + tr("(right)") if row["right"] else ""
         chance = f"{row['probability']:.3g}"
-        lines.append(f"{row['shots']:>5}  {row['prompt_tokens']:>6,}  {chance:>12}  {_line(row['greedy'])}{mark}")
+        lines.append(f"{row['shots']:>5}  {row['prompt_tokens']:>6,}  {chance:>12}  {_line(row['greedy'])}{right}")
     return "\n".join([*lines, "", _verdict(rows)])
 
 
@@ -120,12 +130,19 @@ def _line(text: str) -> str:
 
 def _verdict(rows: list[dict[str, Any]]) -> str:
     """Whether the right answer is likelier with the most examples than with the fewest."""
+    from pellucid.languages import tr
+
     first, last = rows[0], rows[-1]
     if first is last:
-        return "One number of examples: name several (--shots 0,1,8) to see whether examples help."
-    most, fewest, p, q = last["shots"], first["shots"], f"{last['probability']:.3g}", f"{first['probability']:.3g}"
+        return tr("One number of examples: name several (--shots 0,1,8) to see whether examples help.")
+    values = {"most": last["shots"], "fewest": first["shots"], "p": last["probability"], "q": first["probability"]}
     gain = last["logprob"] - first["logprob"]
     if gain > 0:
-        factor = f"{exp(min(gain, _MOST_GAIN)):.3g}"
-        return f"With {most} examples the right answer is {factor} times as likely as with {fewest}: {p} against {q}."
-    return f"The examples did not help: with {most} the right answer has the probability {p}, with {fewest} it has {q}."
+        return tr(
+            "With {most} examples the right answer is {factor:.3g} times as likely as with {fewest}: {p:.3g} against {q:.3g}.",
+            **values, factor=exp(min(gain, _MOST_GAIN)),
+        )  # fmt: skip
+    return tr(
+        "The examples did not help: with {most} the right answer has the probability {p:.3g}, with {fewest} it has {q:.3g}.",
+        **values,
+    )  # fmt: skip

@@ -8,14 +8,16 @@ from rich.text import Text
 
 from pellucid.engine.completion import Token
 from pellucid.generation.mixin import GenerationMixin
+from pellucid.languages import tr
 from pellucid.text import piece
+from pellucid.text.graphemes import padded
 
 
 def print_tokens(model: GenerationMixin, tokens: Iterable[Token], console: Console | None = None) -> str:
     """A line a token as it comes: its piece, its probability as a bar, and the runners-up. Returns the text."""
     console = console or Console(highlight=False)
-    caption = "  token         its probability in the model, before temperature and cuts; the likeliest others"
-    console.print(Text(caption, style="dim"))
+    about = tr("its probability in the model, before temperature and cuts; the likeliest others")
+    console.print(Text(f"  {padded(tr('token'), 14)}{about}", style="dim"))
     tokenizer = model.require_tokenizer()
     text = ""
     for token in tokens:

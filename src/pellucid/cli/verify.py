@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from pellucid.cli.output import print_json
     from pellucid.interpret.verify.verify import verify
+    from pellucid.languages import tr
     from pellucid.record import open_record
 
     shown = monotonic()
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         nonlocal shown
         if monotonic() - shown >= QUIET_SECONDS:
             shown = monotonic()
-            print(f"verifying: {line}", file=sys.stderr, flush=True)
+            print(tr("verifying: {line}", line=line), file=sys.stderr, flush=True)
 
     with open_record(args.file) as record:
         usual = "default" if record.kind in ("generation", "priming") else None

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from pellucid.files import check_target, replaces
     from pellucid.generation.load import load
     from pellucid.interpret.capture import KEEP, xray
+    from pellucid.languages import tr
 
     check_target(args.out, what="the record")
     prompt = read_prompt(args.prompt)
@@ -59,11 +60,12 @@ def run(args: argparse.Namespace) -> int:
     out = sys.stderr if args.json or not kept else sys.stdout
     if not args.json:
         print(f"{prompt or ''}{text}", file=out)
-    print(
-        f"{shown_path(args.out)}: {len(read)} tokens read, {len(drawn)} drawn (seed {record.provenance.seed}), "
-        f"{len(record)} chunks, {size:,} bytes", file=out,
+    line = tr(
+        "{path}: {read} tokens read, {drawn} drawn (seed {seed}), {chunks} chunks, {size:,} bytes", path=shown_path(args.out),
+        read=len(read), drawn=len(drawn), seed=record.provenance.seed, chunks=len(record), size=size,
     )  # fmt: skip
+    print(line, file=out)
     named = [] if args.model == "default" else ["-m", Path(args.model) if args.model[:1] == "-" else args.model]
     if kept:
-        print(f"check it with: {command('verify', Path(args.out), *named)}", file=out)
+        print(tr("check it with: {command}", command=command("verify", Path(args.out), *named)), file=out)
     return 0

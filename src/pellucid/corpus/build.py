@@ -25,6 +25,7 @@ from pellucid.errors import PellucidError
 from pellucid.events import Observer, emit
 from pellucid.files import cannot_write, write_whole
 from pellucid.folders import move_new
+from pellucid.languages import mark
 from pellucid.strict_json import Fields, read_json
 from pellucid.text.tokenizer import Tokenizer
 from pellucid.text.train import train_tokenizer
@@ -34,7 +35,7 @@ SHARD_TOKENS = 1 << 26
 # Choice: a tokenizer is trained on at most this much text, spread evenly over all there is. The trainer's memory grows with the
 # distinct words, and its time with the text; the most frequent pairs are found in this much.
 TOKENIZER_CHARS = 1 << 27
-INDEXING, TRAINING, ENCODING = "reading the text", "training the tokenizer", "turning text into tokens"
+INDEXING, TRAINING, ENCODING = mark("reading the text"), mark("training the tokenizer"), mark("turning text into tokens")
 _STATE = "progress.json"
 _PROGRESS_CHARS = 1 << 20  # between two events
 
@@ -176,7 +177,7 @@ class _Build:
         held_out = None if self.held_out is None else read_parts(self.held_out, on_skip=self.on_skip, on_read=read.append)
         self.index = index_documents(train, held_out, self._progress(INDEXING, size_in_bytes(sources)))
         if any(not isinstance(source, Document) and Path(source).is_dir() for source in sources):
-            emit(self.observers, events.Progress(stage=INDEXING, done=len(read), unit=f"file{'s' * (len(read) != 1)}"))
+            emit(self.observers, events.Progress(stage=INDEXING, done=len(read), unit="files"))
         self.split = split_documents(self.index, fraction, seed)
         if self.split.cut is not None:
             self.cut = find_cut(self._parts(), self.split)

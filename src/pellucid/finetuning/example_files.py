@@ -17,6 +17,7 @@ from pellucid.errors import PellucidError
 from pellucid.file_signatures import HEAD, identify
 from pellucid.files import reading, write_whole
 from pellucid.finetuning.examples import Example
+from pellucid.languages import mark, tr
 from pellucid.strict_json import MAX_BYTES, parse_json
 
 
@@ -24,7 +25,7 @@ SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")  # of files that hold examples, w
 TABLES = (".xlsx", ".xls", ".ods", ".parquet", ".numbers")  # of tables in formats that are not read
 PROMPTS = ("prompt", "input", "question", "text")
 COMPLETIONS = ("completion", "output", "answer", "label")
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+DELIMITERS = {",": mark("commas"), ";": mark("semicolons"), "\t": mark("tabs")}
 WANTED = 'it should read {"prompt": "...", "completion": "..."}'
 
 
@@ -61,9 +62,9 @@ def read_example_file(path: Path) -> ExampleFile:
     data = _contents(path, of_a_run=False).removeprefix(codecs.BOM_UTF8)
     start = data[:HEAD].lstrip()[:1]
     if start == b"[" or (start == b"{" and not _begins_with_object(data) and _parses(data)):
-        found = ExampleFile(examples=list(_json_array(data, path)), what="a JSON array")
+        found = ExampleFile(examples=list(_json_array(data, path)), what=tr("a JSON array"))
     elif start == b"{" or path.suffix.lower() not in (".csv", ".tsv"):
-        found = ExampleFile(examples=list(_json_lines(data, path)), what="JSON lines")
+        found = ExampleFile(examples=list(_json_lines(data, path)), what=tr("JSON lines"))
     else:
         found = _table(data, path)
     if not found.examples:
@@ -201,10 +202,11 @@ def _table(data: bytes, path: Path) -> ExampleFile:
             examples.append(Example(row[prompt], row[completion]))
         except PellucidError as error:
             raise PellucidError(f"{where}: {error}") from None
-    what = f"a table with {DELIMITERS[delimiter]} between two columns without names, the first row an example"
+    between = tr(DELIMITERS[delimiter])
+    what = tr("a table with {mark} between two columns without names, the first row an example", mark=between)
     if columns is not None:
         named = f"{names[prompt].strip()!r} and {names[completion].strip()!r}"
-        what = f"a table with {DELIMITERS[delimiter]} between its columns, of which {named} are read"
+        what = tr("a table with {mark} between its columns, of which {named} are read", mark=between, named=named)
     return ExampleFile(examples=examples, what=what)
 
 

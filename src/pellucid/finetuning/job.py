@@ -27,6 +27,7 @@ from pellucid.finetuning.general import general_text
 from pellucid.finetuning.split import split
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
+from pellucid.languages import tr
 from pellucid.runs.files import BASE, CORPUS, EXAMPLES, HELD_OUT_EXAMPLES
 from pellucid.runs.plan import Plan
 from pellucid.runs.recipe import Recipe
@@ -163,13 +164,17 @@ class FinetuningJob:
         if isinstance(given, str | Path):
             found = read_example_file(Path(given))
             pairs = found.examples
-            emit(observers, Notice(f"{given}: {len(pairs):,} examples, read as {found.what}"))
+            text = tr("{path}: {count:,} examples, read as {what}", path=given, count=len(pairs), what=found.what)
+            emit(observers, Notice(text))
         else:
             pairs = list(given)
         joined = [one for one in pairs if one.prompt and (one.prompt[-1] + one.completion[0]).isalnum()]
         if len(joined) > len(pairs) // 2:
             read = joined[0].prompt[-20:] + joined[0].completion[:20]
-            text = f"nothing separates prompts from completions: the model reads {read!r}; let completions begin with a space"
+            text = tr(
+                "nothing separates prompts from completions: the model reads {read!r}; let completions begin with a space",
+                read=read,
+            )  # fmt: skip
             emit(observers, Notice(text))
         return pairs
 

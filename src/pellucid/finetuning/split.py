@@ -8,6 +8,7 @@ from heapq import heapify, heappop, heappush
 from pellucid.errors import PellucidError
 from pellucid.finetuning.examples import Example
 from pellucid.hashing import mix, permuted
+from pellucid.languages import tr
 
 
 FRACTION = 0.1  # held out, where that is enough
@@ -36,12 +37,16 @@ class HeldOutSplit:
         count = len(self.held_out)
         if count < ENOUGH:
             one, wanted = 100 / count, round(ENOUGH / MOST)
-            return (
-                f"{count:,} held out: one answer more or less is {one:.0f} %, so accuracy and the step that is kept depend on "
-                f"chance; with {wanted:,} different examples or more, {ENOUGH} or more are held out"
-            )
+            return tr(
+                "{count:,} held out: one answer more or less is {one:.0f} %, so accuracy and the step that is kept depend on "
+                "chance; with {wanted:,} different examples or more, {enough} or more are held out",
+                count=count, one=one, wanted=wanted, enough=ENOUGH,
+            )  # fmt: skip
         if self.missing:
-            return f"no example is held out for {self.missing:,} of {self.classes:,} completions: more examples would help"
+            return tr(
+                "no example is held out for {missing:,} of {classes:,} completions: more examples would help",
+                missing=self.missing, classes=self.classes,
+            )  # fmt: skip
         return ""
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from math import log
 from typing import Any
 
+from pellucid.languages import mark, tr
 from pellucid.runs.recipe import DEFAULT_OPTIMIZER
 
 
@@ -57,11 +58,11 @@ MAX_EXTRAPOLATION = 10  # with so many times fewer tokens than the shortest run 
 REPEATED = 1.5  # epochs from which a prediction says that the text is read again
 HOFFMANN = ScalingLaw(
     constant=1.69, a=406.4, alpha=0.34, b=410.7, beta=0.28, bytes_per_token=4.19, parameters=(70e6, 16e9), tokens=(5e9, 500e9),
-    source="Hoffmann et al. 2022, equation 10: web text",
+    source=mark("Hoffmann et al. 2022, equation 10: web text"),
 )  # fmt: skip
 OURS = ScalingLaw(
     constant=1.13, a=9.09, alpha=HOFFMANN.alpha, b=49.4, beta=HOFFMANN.beta, bytes_per_token=None,
-    parameters=(0.5e6, 6e6), tokens=(0.2e6, 25e6), source="a fit to our own runs on English story books",
+    parameters=(0.5e6, 6e6), tokens=(0.2e6, 25e6), source=mark("a fit to our own runs on English story books"),
 )  # fmt: skip
 
 
@@ -88,13 +89,16 @@ class FinalLossPrediction:
 
     def as_sentence(self) -> str:
         """The law's source, and where the run lies outside its range."""
-        sentence = self.law.source
+        sentence = tr(self.law.source)
         if not self.within:
-            sentence += f", {compact(self.law.parameters)} parameters, {compact(self.law.tokens)} tokens; this run lies outside"
+            sentence += tr(
+                ", {parameters} parameters, {tokens} tokens; this run lies outside",
+                parameters=compact(self.law.parameters), tokens=compact(self.law.tokens),
+            )  # fmt: skip
         if self.epochs >= REPEATED:
-            sentence += f"; a text read {self.epochs:.1f} times ends higher"
+            sentence += tr("; a text read {epochs:.1f} times ends higher", epochs=self.epochs)
         if self.optimizer != DEFAULT_OPTIMIZER:
-            sentence += f"; of runs with {DEFAULT_OPTIMIZER}, not {self.optimizer}"
+            sentence += tr("; of runs with {usual}, not {optimizer}", usual=DEFAULT_OPTIMIZER, optimizer=self.optimizer)
         return sentence
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,7 +115,7 @@ def compact(span: tuple[float, float]) -> str:
         unit, letter = next((u, c) for u, c in ((1e9, "B"), (1e6, "M"), (1e3, "k")) if value >= u)
         return f"{value / unit:.2g}{letter}" if value < 100 * unit else f"{value / unit:.0f}{letter}"
 
-    return " to ".join(map(one, span))
+    return tr("{low} to {high}", low=one(span[0]), high=one(span[1]))
 
 
 def predict_final_loss(

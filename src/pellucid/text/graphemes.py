@@ -38,6 +38,12 @@ def columns(text: str) -> int:
     return len(text) if text.isascii() else sum(2 if is_wide(cluster) else 1 for cluster in graphemes(text))
 
 
+def padded(text: str, width: int, *, right: bool = False) -> str:
+    """A text with spaces after it, or before it with `right`, up to `width` columns."""
+    spaces = " " * (width - columns(text))
+    return spaces + text if right else text + spaces
+
+
 def is_wide(cluster: str) -> bool:
     """Whether a grapheme cluster is as wide as two letters."""
     return east_asian_width(cluster[0]) in "WF" or is_emoji(cluster)

@@ -17,6 +17,7 @@ from pellucid.errors import PellucidError
 from pellucid.events import Observer, emit
 from pellucid.generation.model import GPT
 from pellucid.gpt.config import GPTConfig
+from pellucid.languages import mark
 from pellucid.runs.plan import EVALUATIONS, Plan, interval, log_spaced
 from pellucid.runs.recipe import Recipe
 from pellucid.runtime.device import resolve_device
@@ -178,7 +179,7 @@ def make_plan(workload: Workload, options: RunOptions, *, seed: int, record: boo
 
 def measure(workload: Workload, plan: Plan, seconds: float, observers: Sequence[Observer]) -> Throughput:
     """Times steps of full batches, as the plan has them, for about `seconds`."""
-    emit(observers, events.Progress(stage="timing a few steps", done=0))
+    emit(observers, events.Progress(stage=mark("timing a few steps"), done=0))
     return measure_throughput(plan, workload.batches, seconds=seconds)
 
 

@@ -44,6 +44,7 @@ from pellucid.interpret.verify.difference import (
 )
 from pellucid.interpret.verify.identity import NOISE, UPCAST_NOISE
 from pellucid.interpret.verify.report import ChunkResult, unknown_chunk
+from pellucid.languages import mark
 from pellucid.record import Record
 from pellucid.record.check import named_specs
 from pellucid.strict_json import Fields
@@ -206,7 +207,7 @@ class PrimingVerifier:
             below.append((one.logprobs.amax(-1) - chosen).numpy())
             allowed.append(2 * one.nats)
             ranges.append(row_ranges(_largest(one.logprobs).numpy())[:, 0])
-        return Difference(np.stack(below), np.stack(allowed), "nats below the likeliest", np.stack(ranges))
+        return Difference(np.stack(below), np.stack(allowed), mark("nats below the likeliest"), np.stack(ranges))
 
     def _weights(self, name: str, block: int) -> Difference:
         """The attention weights of all prompts' last tokens, in one block."""

@@ -5,13 +5,18 @@ from dataclasses import asdict, dataclass
 from math import inf, isfinite
 from typing import Any, Literal
 
+from pellucid.languages import listed, mark, tr
 from pellucid.record import Truth
+from pellucid.text.graphemes import padded
 
 
-LEGEND = (
+LEGEND = mark(
     "columns: result (ok; part: some numbers unchecked; none: all unchecked; BAD: differs), truth class, chunk, |recorded - "
     "recomputed| of its tolerance for the number nearest to or furthest past it, largest tolerance in % of the recomputed range"
 )
+BAD, OK, PART, NONE = mark("BAD"), mark("ok"), mark("part"), mark("none")
+TRUTHS = mark("given"), mark("measured"), mark("derived"), mark("replayed")
+VERIFIED, IN_PART, NOT_VERIFIED = mark("verified"), mark("verified in part"), mark("not verified")
 MATERIAL = 0.1  # a tolerance of more than this part of the recomputed values' range checks nothing
 
 Status = Literal["equal", "differs", "unverified"]
@@ -63,26 +68,32 @@ class ChunkResult:
     def mark(self) -> str:
         """The first column: BAD, ok, part (some of it is unchecked) or none (all of it is)."""
         if not self.ok:
-            return "BAD"
+            return BAD
         if self.complete:
-            return "ok"
-        return "none" if self.difference is None or 0 < self.numbers == self.coarse else "part"
+            return OK
+        return NONE if self.difference is None or 0 < self.numbers == self.coarse else PART
 
     @property
     def summary(self) -> str:
         """The difference and its tolerance as text."""
         assert self.difference is not None and self.tolerance is not None
         if not self.tolerance:
-            return f"not equal: off by {self.difference:.3g} {self.unit}".rstrip() if self.difference else "equal"
-        part = "" if self.coverage is None else f", at most {100 * self.coverage:.2g} % of the range"
-        return f"{self.difference:.2g} of {self.tolerance:.2g} {self.unit}".rstrip() + part
+            amount = self._with_unit(f"{self.difference:.3g}")
+            return tr("not equal: off by {amount}", amount=amount) if self.difference else tr("equal")
+        part = "" if self.coverage is None else tr(", at most {part:.2g} % of the range", part=100 * self.coverage)
+        tolerance = self._with_unit(f"{self.tolerance:.2g}")
+        return tr("{difference:.2g} of {tolerance}", difference=self.difference, tolerance=tolerance) + part
+
+    def _with_unit(self, number: str) -> str:
+        return f"{number} {tr(self.unit)}" if self.unit else number
 
     def __str__(self) -> str:
         parts = [] if self.difference is None or self.tolerance is None else [self.summary]
         if self.coarse:
-            parts.append(f"unchecked: the tolerance of {self.coarse:,} of {self.numbers:,} numbers covers their range")
-        parts += [self.note] if self.note else []
-        return f"{self.mark:<4} {self.truth:<9} {self.chunk:<34} {'; '.join(parts)}"
+            text = mark("unchecked: the tolerance of {coarse:,} of {numbers:,} numbers covers their range")
+            parts.append(tr(text, coarse=self.coarse, numbers=self.numbers))
+        parts += [tr(self.note)] if self.note else []
+        return f"{padded(tr(self.mark), 4)} {padded(tr(self.truth), 9)} {self.chunk:<34} {tr('; ').join(parts)}"
 
 
 def unknown_chunk(name: str, truth: Truth) -> ChunkResult:
@@ -158,28 +169,35 @@ class Report:
         return plain | lists | {"chunks": chunks}
 
     def __str__(self) -> str:
-        lines = [LEGEND, *map(str, self.chunks), *(f"BAD  word      {one.word}: {one.note}" for one in self.differing), ""]
-        lines += [f"largest difference, {one.truth}: {one.chunk}: {one.summary}" for one in self.worst()]
+        word = f"{padded(tr(BAD), 4)} {padded(tr('word'), 9)}"
+        lines = [tr(LEGEND), *map(str, self.chunks), *(f"{word} {one.word}: {tr(one.note)}" for one in self.differing), ""]
+        for one in self.worst():
+            values = {"truth": tr(one.truth), "chunk": one.chunk, "summary": one.summary}
+            lines.append(tr("largest difference, {truth}: {chunk}: {summary}", **values))
         if measured := [one.chunk for one in self.chunks if one.truth == "measured"]:
-            lines.append(f"measured, cannot be recomputed: {', '.join(measured)}")
+            lines.append(tr("measured, cannot be recomputed: {chunks}", chunks=listed(measured)))
         if self.unverified:
-            lines.append(f"unverified words, with no source here: {', '.join(self.unverified)}")
+            lines.append(tr("unverified words, with no source here: {words}", words=listed(self.unverified)))
         return "\n".join([*lines, self._verdict()])
 
     def _verdict(self) -> str:
         bad = sum(not one.ok for one in self.chunks)
-        count = f"{sum(one.difference is not None for one in self.chunks)} chunks compared"
-        if bad or self.differing:
-            parts = [f"{bad} of {len(self.chunks)} chunks differ from what this model gives"] if bad else []
-            parts += [f"{len(self.differing)} words differ from their source"] if self.differing else []
-            count = " and ".join(parts)
+        differing, unverified = len(self.differing), len(self.unverified)
+        count = tr("{count} chunks compared", count=sum(one.difference is not None for one in self.chunks))
+        if bad or differing:
+            chunks = len(self.chunks)
+            parts = [tr("{bad} of {chunks} chunks differ from what this model gives", bad=bad, chunks=chunks)] if bad else []
+            parts += [tr("{count} words differ from their source", count=differing)] if differing else []
+            count = tr(" and ").join(parts)
         coarse = sum(one.coarse > 0 for one in self.chunks)
         gone = sum(one.unchecked > 0 for one in self.chunks)
-        notes = f"; {gone} only as far as their source still exists" if gone else ""
-        notes += f"; {coarse} unchecked, wholly or in part, for tolerances that cover their range" if coarse else ""
-        notes += f"; {len(self.unverified)} words unverified" if self.unverified else ""
-        verdict = "not verified" if not self.ok else "verified" if self.complete else "verified in part"
-        return f"{verdict}: {self.record}: {count} ({self.dtype}){notes}"
+        notes = [tr("{count} only as far as their source still exists", count=gone)] if gone else []
+        text = mark("{count} unchecked, wholly or in part, for tolerances that cover their range")
+        notes += [tr(text, count=coarse)] if coarse else []
+        notes += [tr("{count} words unverified", count=unverified)] if unverified else []
+        verdict = NOT_VERIFIED if not self.ok else VERIFIED if self.complete else IN_PART
+        found = tr("; ").join([tr("{count} ({dtype})", count=count, dtype=self.dtype), *notes])
+        return tr("{verdict}: {record}: {found}", verdict=tr(verdict), record=self.record, found=found)
 
 
 def _as_json(plain: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pellucid.engine.options import SamplingOptions
 from pellucid.engine.sampling import largest, uniform
 from pellucid.interpret.capture import SAMPLE_INDEX
 from pellucid.interpret.verify.difference import Array, Difference, compare_top_tokens, row_ranges, valid_ids
+from pellucid.languages import mark
 from pellucid.record import Record
 
 
@@ -107,11 +108,11 @@ class StepVerifier:
         if self.options.temperature == 0:
             chosen = self.scores.gather(1, torch.tensor(self.drawn)[:, None])[:, 0]
             below = (self.scores.amax(-1) - chosen).numpy()
-            return Difference(below, 2 * self.logit_error, "nats below the likeliest", self._list_ranges(self.scores))
+            return Difference(below, 2 * self.logit_error, mark("nats below the likeliest"), self._list_ranges(self.scores))
         span, tolerance = self._all_spans
         u = np.array([self._uniform(i) for i in range(self.steps)])
         outside = np.maximum(0.0, np.maximum(span[:, 0] - u, u - span[:, 1]))  # NaN stays: the token was cut off
-        return Difference(outside, tolerance.max(1), "of the draw outside its span", 1.0)
+        return Difference(outside, tolerance.max(1), mark("of the draw outside its span"), 1.0)
 
     def agrees(self, i: int) -> bool:
         """Whether step i could have been drawn with these options."""
