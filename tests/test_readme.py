@@ -1,4 +1,5 @@
-"""The README says what is so: its marked commands are run, every other `pellucid` line is at least understood.
+"""The README says what is so: its marked commands are run, every other `pellucid` line is at least understood. The Chinese
+README and the Chinese lesson say the same as the English ones.
 
 A block of code under `<!-- test -->` is run, bash or Python, the blocks one after the other in one empty folder. The two
 commands that install are under `<!-- command: demo -->` and `<!-- command: test -->`; `.ci/run` takes the second from there.
@@ -17,7 +18,9 @@ import pytest
 from pellucid.cli import parser
 
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+PAIRS = [("README.md", "README.zh-CN.md"), ("docs/lesson.md", "docs/lesson.zh-CN.md")]  # in English, and in Chinese
 TEXT = README.read_text(encoding="utf-8") if README.exists() else ""  # an installed copy has none
 MARKED = [(m[1], m[2]) for m in re.finditer(r"^<!-- test -->\n+```(\w+)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)]
 SECONDS = 280  # for one block, on a slow and busy machine
@@ -45,11 +48,49 @@ def test_the_two_commands_are_one_line_each() -> None:
     assert found["test"].endswith("&& pytest")
 
 
-def test_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\(([^)]+)\)", TEXT)
-    assert links
-    missing = [link for link in links if "://" not in link and not (README.parent / link.split("#")[0]).exists()]
+def links(page: str) -> list[str]:
+    """The targets of a page's links and pictures, in order."""
+    return re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", [page for pair in PAIRS for page in pair])
+def test_links_lead_somewhere(page: str) -> None:
+    found = links(page)
+    assert found
+    missing = [link for link in found if "://" not in link and not ((ROOT / page).parent / link.split("#")[0]).exists()]
     assert missing == []
+
+
+def test_the_first_line_says_for_whom() -> None:
+    lines = [line for line in TEXT.splitlines() if line and not line.startswith("#")]
+    assert all(word in lines[0] for word in ("learners", "teachers", "researchers", "teams", "GPT-3")) and lines[0][-1] == "."
+
+
+# What both languages of a page have in common, in order: headings, rows, items, pictures, commands in the text.
+FORMS = (
+    r"^#+ (?:\d+\.)?", r"^\|(?!-)", r"^- |^\d+\. ", r"!\[[^]]*\]\((.*?)\)", r"`(?:pellucid|pytest) [^`\"]*"
+)  # fmt: skip
+BLOCK = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0])
+def test_both_languages_say_the_same(pair: tuple[str, str]) -> None:
+    english, chinese = texts = [(ROOT / page).read_text(encoding="utf-8") for page in pair]
+    for form in FORMS:
+        found, other = (re.findall(form, BLOCK.sub("", text), re.MULTILINE) for text in texts)
+        assert found == other, form
+    assert list(commands(english)) == list(commands(chinese))
+    names = [Path(page).name for page in pair]
+    targets = [set(links(page)) - set(names) for page in pair]
+    assert targets[0] == targets[1]
+    assert all(f"]({name})" in "".join(text.splitlines()[:6]) for text, name in zip(texts, reversed(names), strict=True))
+
+
+def test_the_examples_of_both_readmes_are_the_same() -> None:
+    """Line by line, whatever the comments say."""
+    texts = [(ROOT / page).read_text(encoding="utf-8") for page in PAIRS[0]]
+    english, chinese = ([re.sub(r"\s+# .*", "", block) for block in BLOCK.findall(text)] for text in texts)
+    assert len(english) == 5 and english == chinese
 
 
 @pytest.mark.long
