@@ -14,9 +14,11 @@ def run() -> int:
     if handler is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from pellucid.cli import main
+    from pellucid.languages import choose, language
 
     signal.signal(signal.SIGINT, handler)
-    status = main()
+    with language(choose(None)):
+        status = main()
     if handler is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     # At its end the interpreter looks for garbage several times, through all of torch's objects: half a second of CPU time. It

@@ -1,6 +1,9 @@
 """Every figure that some records allow: found, named, drawn, and what is missing said."""
 
 import json
+import sys
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -8,9 +11,12 @@ from models import lively
 
 import pellucid
 from pellucid.cli import main
-from pellucid.draw.figure_files import find_records, plan_figures
-from pellucid.draw.figures import FIGURES
+from pellucid.draw.backends import pool
+from pellucid.draw.backends.save import content
+from pellucid.draw.figure_files import draw_figures, find_records, plan_figures
+from pellucid.draw.figures import FIGURES, figure
 from pellucid.errors import PellucidError
+from pellucid.record import open_record
 
 
 GIVEN = [name for name, one in FIGURES.items() if one.kind == "generation"]
@@ -113,3 +119,42 @@ def test_a_damaged_record_and_a_file_in_the_way_are_one_line(
     taken.write_text("in the way", encoding="utf-8")
     assert main(["figures", str(tale), "--out", str(taken / "out")]) == 1
     assert "cannot write" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_several_processes_draw_the_same_files(tale: Path, tmp_path: Path) -> None:
+    formats, wanted = ("svg", "png", "gif", "html"), ["tokens", "stack"]
+    told: list[str] = []
+    for count in (1, 2):
+        drawn, _ = draw_figures(
+            [tale], tmp_path / str(count), formats, wanted=wanted, width=240, processes=count,
+            on_drawn=lambda one: told.append(one.planned.figure),
+        )  # fmt: skip
+        assert [one.planned.figure for one in drawn] == wanted
+    assert told == wanted * 2
+    for path in sorted((tmp_path / "1").iterdir()):
+        assert path.read_bytes() == (tmp_path / "2" / path.name).read_bytes(), path.name
+
+
+def test_a_process_that_is_killed_is_replaced_by_this_one(tale: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_record(tale) as record:
+        film = figure(record, "tokens", width=240)
+    with pool.render_pool(2) as render:
+        monkeypatch.setattr(pool.ProcessPoolExecutor, "submit", lambda *_, **__: failed)
+        failed: Future[bytes] = Future()
+        failed.set_exception(BrokenProcessPool("killed"))
+        assert render(film, "svg", None)() == content(film, "svg")
+
+
+@pytest.mark.parametrize("missing", ["resvg_py", "PIL.Image"])
+def test_what_needs_no_missing_package_is_drawn(
+    tale: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], missing: str
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    argv = ["figures", str(tale), "--out", str(tmp_path / "p"), "--only", "tokens", "--format"]
+    assert main([*argv, "svg,gif,html"]) == 0
+    printed = capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["tokens.html", "tokens.svg"]
+    assert "not drawn: *.gif" in printed and "pip install 'pellucid[pictures]', or '.[pictures]' in a checkout" in printed
+    assert main([*argv, "gif"]) == 1
+    assert "pip install 'pellucid[pictures]'" in capsys.readouterr().err

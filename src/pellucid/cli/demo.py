@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from pellucid.languages import choose, language
+    from pellucid.languages import language
 
-    with language(choose(args.lang)):
+    with language(args.lang):
         return _run(args)
 
 

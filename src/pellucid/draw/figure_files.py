@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from pellucid.arguments import path_of, whole_number
 from pellucid.draw.backends.html import page
-from pellucid.draw.backends.raster import LARGEST
-from pellucid.draw.backends.save import KINDS, content
+from pellucid.draw.backends.pool import Render, render_pool
+from pellucid.draw.backends.raster import LARGEST, MissingPackageError
+from pellucid.draw.backends.save import KINDS, check_packages
 from pellucid.draw.figures import FIGURES, LacksChunk, figure, unknown_figure
 from pellucid.draw.film.film import Film
 from pellucid.errors import PellucidError
@@ -143,43 +145,50 @@ def _labels(records: Sequence[Path]) -> dict[Path, str]:
 
 def draw_figures(
     records: Sequence[Path], out: str | Path, formats: Iterable[str], *, wanted: Sequence[str] | None = None,
-    width: int | None = None, on_drawn: Callable[[DrawnFigure], None] = lambda _: None,
+    width: int | None = None, processes: int = 1, on_drawn: Callable[[DrawnFigure], None] = lambda _: None,
 ) -> tuple[list[DrawnFigure], list[MissingFigure]]:  # fmt: skip
     """Draws every figure that the records give into a folder, one file a format.
 
     Args:
         records: as `find_records` finds them. out: the folder; made if it is not there. formats: of svg png gif webp mp4 html.
         wanted: names of figures; None for all. width: of png, gif, webp and mp4 in pixels, 1 to 8192; None for 960.
-        on_drawn: called with each figure as soon as its files are written.
+        processes: how many draw at once (`render_pool`). on_drawn: called with each figure as soon as its files are written.
 
     Returns:
         What was drawn, and what could not be, with the command that would make it possible.
 
     Raises:
         PellucidError: an unknown format or figure, a width out of range or of formats that have none, the only record cannot be
-            read, a folder that cannot be written, a format that needs a package which is not installed.
+            read, a folder that cannot be written. MissingPackageError: none of the formats can be written here.
     """
     out = path_of("out", out)
     formats, width = _check_formats(formats, width)
+    formats, lacking = _available(formats)
     found, absent = plan_figures(records, wanted)
+    absent += lacking
     if not found:
         return [], absent
     make_folder(out)
     files = {planned.stem: [out / f"{planned.stem}.{kind}" for kind in formats] for planned in found}
     for path in chain.from_iterable(files.values()):
         check_target(path)
-    drawn = []
-    for planned in found:
-        try:
-            with open_record(planned.record) as record:
-                wide, narrow = (figure(record, planned.figure, width=size) for size in (SCREEN, PHONE))
-        except PellucidError as problem:
-            why, command = (problem.why, problem.command) if isinstance(problem, LacksChunk) else (str(problem), None)
-            absent.append(MissingFigure(figure=planned.stem, why=why, command=command))
-            continue
-        _write(wide, narrow, formats, files[planned.stem], width)
-        drawn.append(DrawnFigure(planned=planned, wide=wide, narrow=narrow, files=tuple(files[planned.stem])))
-        on_drawn(drawn[-1])
+    drawn, waiting = [], list[tuple[DrawnFigure, list[Callable[[], bytes]]]]()
+    with render_pool(processes) as render:
+        for planned in found:
+            try:
+                with open_record(planned.record) as record:
+                    wide, narrow = (figure(record, planned.figure, width=size) for size in (SCREEN, PHONE))
+            except PellucidError as problem:
+                why, command = (problem.why, problem.command) if isinstance(problem, LacksChunk) else (str(problem), None)
+                absent.append(MissingFigure(figure=planned.stem, why=why, command=command))
+                continue
+            one = DrawnFigure(planned=planned, wide=wide, narrow=narrow, files=tuple(files[planned.stem]))
+            waiting.append((one, [_content(render, wide, narrow, kind, width) for kind in formats]))
+        for one, contents in waiting:
+            for path, content in zip(one.files, contents, strict=True):
+                write_whole(path, content())
+            drawn.append(one)
+            on_drawn(one)
     return drawn, absent
 
 
@@ -201,7 +210,9 @@ def write_film(
     files = [out / f"{stem}.{kind}" for kind in formats]
     for path in files:
         check_target(path)
-    _write(wide, narrow, formats, files, width)
+    with render_pool(1) as render:
+        for kind, path in zip(formats, files, strict=True):
+            write_whole(path, _content(render, wide, narrow, kind, width)())
     return files
 
 
@@ -220,12 +231,22 @@ def _check_formats(formats: Iterable[str], width: int | None) -> tuple[list[str]
     return formats, width
 
 
-def _write(wide: Film, narrow: Film, formats: Sequence[str], files: Sequence[Path], width: int | None) -> None:
-    for kind, path in zip(formats, files, strict=True):
-        write_whole(path, _content(wide, narrow, kind, width))
+def _available(formats: Sequence[str]) -> tuple[list[str], list[MissingFigure]]:
+    """The formats whose packages are installed, and those that lack one. Raises MissingPackageError where none is left."""
+    available, lacking = [], []
+    for kind in formats:
+        try:
+            check_packages(kind)
+            available.append(kind)
+        except MissingPackageError as problem:
+            lacking.append(MissingFigure(figure=f"*.{kind}", why=str(problem)))
+            if len(lacking) == len(formats):
+                raise
+    return available, lacking
 
 
-def _content(wide: Film, narrow: Film, kind: str, width: int | None) -> bytes:
+def _content(render: Render, wide: Film, narrow: Film, kind: str, width: int | None) -> Callable[[], bytes]:
+    """A function that waits for the file of a figure in one format: both films in an HTML file, else the wide one."""
     if kind == "html":
-        return page(wide, narrow).encode("utf-8")
-    return content(wide, kind, width=None if kind == "svg" else width)
+        return partial(str.encode, page(wide, narrow), "utf-8")
+    return render(wide, kind, None if kind == "svg" else width)

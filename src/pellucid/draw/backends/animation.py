@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pellucid.draw.backends.raster import needed, png
+from pellucid.draw.backends.raster import MissingPackageError, needed, png
 from pellucid.draw.film.film import Film, Frame
 from pellucid.errors import PellucidError
 
@@ -64,14 +64,15 @@ def gif(film: Film, *, width: int | None = None, max_frames: int = 48) -> bytes:
     colours, counts = np.unique(np.concatenate(pixels), return_counts=True)
     channels = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1).astype(np.int64)
     palette = choose(channels, counts, len(drawn))
-    nearest = _distances(channels, palette).argmin(axis=1).astype(np.uint8)
+    nearest = np.zeros(1 << 24, np.uint8)  # by colour: a look-up is faster than a search
+    nearest[colours] = _distances(channels, palette).argmin(axis=1)
     image = needed("PIL.Image", "an animation")
     taken = [tuple(map(int, colour)) for colour in palette]
     unused = [(0, 0, blue) for blue in range(2 * COLOURS) if (0, 0, blue) not in taken]
     table = bytes(channel for colour in (taken + unused)[:COLOURS] for channel in colour)  # all different, as Pillow needs it
     indexed = []
     for picture, packed in zip(drawn, pixels, strict=True):
-        indexed.append(image.frombytes("P", picture.size, nearest[np.searchsorted(colours, packed)].tobytes()))
+        indexed.append(image.frombytes("P", picture.size, nearest[packed].tobytes()))
         indexed[-1].putpalette(table)
     out = io.BytesIO()
     indexed[0].save(
@@ -144,13 +145,13 @@ def webp(film: Film, *, width: int | None = None, max_frames: int = 48) -> bytes
 
 
 def ffmpeg() -> str:
-    """The path of ffmpeg: imageio-ffmpeg's, else the system's. Raises PellucidError where there is none."""
+    """The path of ffmpeg: imageio-ffmpeg's, else the system's. Raises MissingPackageError where there is none."""
     try:
         return str(import_module("imageio_ffmpeg").get_ffmpeg_exe())
     except (ImportError, RuntimeError):
         if found := shutil.which("ffmpeg"):
             return found
-    raise PellucidError("an MP4 needs ffmpeg: pip install imageio-ffmpeg, or install ffmpeg; WebP and GIF do without")
+    raise MissingPackageError("an MP4 needs ffmpeg: pip install imageio-ffmpeg, or install ffmpeg; WebP and GIF do without")
 
 
 def mp4(film: Film, *, width: int | None = None, max_frames: int = 300) -> bytes:

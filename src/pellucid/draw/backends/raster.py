@@ -14,12 +14,18 @@ from pellucid.errors import PellucidError
 LARGEST = 8192  # pixels of a side
 
 
+class MissingPackageError(PellucidError):
+    """A format needs a package, or ffmpeg, that is not installed. The message says how to install it."""
+
+
 def needed(module: str, what: str) -> Any:
-    """An optional module, imported. Raises PellucidError with the way to install it where it is missing."""
+    """An optional module, imported. Raises MissingPackageError with the way to install it where it is missing."""
     try:
         return import_module(module)
     except ImportError as problem:
-        raise PellucidError(f"{what} needs a package that is not installed: pip install 'pellucid[pictures]'") from problem
+        raise MissingPackageError(
+            f"{what} needs a package that is not installed: pip install 'pellucid[pictures]', or '.[pictures]' in a checkout"
+        ) from problem
 
 
 def png_of(svg: str, width: int) -> bytes:

@@ -40,6 +40,16 @@ def content(film: Film, kind: str, *, width: int | None = None, t: float | None 
         return page.page(film).encode("utf-8")
 
 
+def check_packages(kind: str) -> None:
+    """Imports what a format needs. Raises MissingPackageError with the way to install what is missing."""
+    if kind not in ("svg", "html"):
+        raster.needed("resvg_py", f"a file .{kind}")
+    if kind in ("gif", "webp", "mp4"):
+        raster.needed("PIL.Image", f"a file .{kind}")
+    if kind == "mp4":
+        animation.ffmpeg()
+
+
 def save(film: Film, path: Path, *, width: int | None = None, t: float | None = None) -> Path:
     """Writes the film to a file; its suffix says how. Arguments and errors as `Film.save`."""
     kind = path.suffix.lower().removeprefix(".")
