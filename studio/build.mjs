@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import esbuild from "esbuild";
 import { compile, compileModule } from "svelte/compiler";
+import { tables } from "./tables.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const { values } = parseArgs({ options: { out: { type: "string" } } });
@@ -48,6 +49,7 @@ function repositoryOf(repository) {
 }
 
 const bundled = new Map();
+const FOLDERS = { player: ["film", "player"], studio: ["film", "player", "glossary", "record", "studio"] };
 for (const name of ["player", "studio"]) {
   const made = await esbuild.build({
     absWorkingDir: here,
@@ -65,7 +67,7 @@ for (const name of ["player", "studio"]) {
     write: false,
     logLevel: "warning",
     logLimit: 0,
-    plugins: [svelte],
+    plugins: [svelte, tables(FOLDERS[name])],
   });
   if (made.warnings.length) process.exitCode = 1; // a warning is an error, as in Python
   const [file] = made.outputFiles;

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import esbuild from "esbuild";
+import { tables } from "./tables.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const tests = readdirSync(join(here, "test")).filter((name) => name.endsWith(".test.ts"));
@@ -22,6 +23,7 @@ try {
     target: "node20",
     sourcemap: "inline",
     logLevel: "warning",
+    plugins: [tables(["film", "player", "glossary", "record", "studio"])],
     define: { ROOT: JSON.stringify(dirname(here)) },
   });
   const files = tests.map((name) => join(folder, name.replace(/\.ts$/, ".mjs")));

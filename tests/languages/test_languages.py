@@ -1,8 +1,12 @@
 """Texts in the current language: placeholders, plurals, fallbacks, the choice by locale, and the tables' completeness."""
 
 import asyncio
+import json
+import keyword
+import re
 import string
 import threading
+from pathlib import Path
 
 import pytest
 from cases import cases
@@ -96,7 +100,7 @@ def test_the_check_finds_what_is_missing_wrong_or_gone() -> None:
     assert [line.split(":")[0] for line in lines] == ["one.py", "two.py", "no longer in the code"]
 
 
-NAMES = some.text(string.ascii_lowercase, min_size=1, max_size=3)
+NAMES = some.text(string.ascii_lowercase, min_size=1, max_size=3).filter(lambda name: not keyword.iskeyword(name))
 
 
 @cases(50)
@@ -114,3 +118,28 @@ def test_a_text_that_is_no_literal_stops_the_tool() -> None:
     for source in ("tr(f'{x}')", "tr('a' + x)", "plural(n, a, 'c')", "mark(x)"):
         with pytest.raises(SystemExit, match="literal"):
             list(strings.python_texts(source, "x.py"))
+
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "languages.json"  # read by studio/test/language.test.ts, too
+
+
+def test_typescript_fills_placeholders_as_python_does() -> None:
+    for case in json.loads(GOLDEN.read_text(encoding="utf-8")):
+        assert case["text"].format(**case["values"]) == case["formatted"], case["text"]
+
+
+def test_the_bundles_hold_the_translations_of_their_texts() -> None:
+    """What `tools/studio.py` built from the table: every text of the page, and of the player only its own."""
+    table = json.loads((strings.LANGUAGES / "zh.json").read_text(encoding="utf-8"))
+    assets = strings.ROOT / "src/pellucid/assets/studio"
+    studio, player = (unescaped((assets / f"{name}.js").read_text(encoding="utf-8")) for name in ("studio", "player"))
+    for path in (strings.ROOT / "studio/src").rglob("*.*"):
+        if path.suffix in (".ts", ".svelte") and path.parent.name in ("studio", "player"):
+            for text in strings.typescript_texts(path.read_text(encoding="utf-8"), path.as_posix()):
+                assert table[text] in studio, text
+                assert path.parent.name == "studio" or table[text] in player, text
+    assert table["Ask the model"] in studio and table["Ask the model"] not in player
+
+
+def unescaped(script: str) -> str:
+    return re.sub(r"\\u([0-9A-Fa-f]{4})", lambda code: chr(int(code[1], 16)), script).replace("\\\\", "\\")
