@@ -1,4 +1,4 @@
-"""The table of words: docs/glossary.md says the same, and what it names is there."""
+"""The tables of words: the pages of the documentation say the same, and what they name is there."""
 
 import importlib.util
 import json
@@ -9,15 +9,29 @@ from pellucid.record.schema import SCHEMA
 
 
 ROOT = Path(__file__).resolve().parents[2]
-TABLE = ROOT / "studio" / "src" / "glossary" / "en.json"
+TABLES = ROOT / "studio" / "src" / "glossary"
+TABLE = TABLES / "en.json"
 
 
-def test_the_page_of_the_documentation_is_generated_from_the_table() -> None:
+def test_the_pages_of_the_documentation_are_generated_from_the_tables() -> None:
     specification = importlib.util.spec_from_file_location("glossary_tool", ROOT / "tools" / "glossary.py")
     assert specification and specification.loader
     tool = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(tool)
-    assert (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8") == tool.generate(json.loads(TABLE.read_text("utf-8")))
+    for code, page in tool.PAGES.items():
+        table = json.loads((TABLES / f"{code}.json").read_text("utf-8"))
+        assert page.read_text(encoding="utf-8") == tool.generate(code, table)
+
+
+def test_a_translated_table_has_the_same_words_and_names() -> None:
+    english, chinese = (json.loads((TABLES / f"{code}.json").read_text("utf-8")) for code in ("en", "zh"))
+    assert [entry["id"] for entry in chinese] == [entry["id"] for entry in english]
+    forms = [form.lower() for entry in chinese for form in (entry["word"], *entry["also"])]
+    assert len(set(forms)) == len(forms), "two words have one form"
+    for ours, other in zip(english, chinese, strict=True):
+        named = (sorted(re.findall(r"`[^`]+`|[a-z.]+\.(?:jsonl?|safetensors|md)", entry["stands"])) for entry in (ours, other))
+        assert len({tuple(names) for names in named}) == 1, ours["id"]
+        assert other["meaning"].endswith("。") and other["stands"].endswith("。"), other["id"]
 
 
 def test_what_the_words_name_is_there(tiny_run: Path) -> None:
