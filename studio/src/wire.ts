@@ -127,6 +127,14 @@ export interface FigureInfo {
   command: string;
 }
 
+/** The answer of `/api/figures` for a record that lacks something the figure needs. */
+export interface AbsentFigure {
+  /** What is missing, in one line. */
+  why: string;
+  /** Makes a record that has it. */
+  command: string;
+}
+
 /** Runs, records and models. */
 export interface SourceLists {
   /** Run directories, in the order in which they were first seen. */
@@ -147,6 +155,8 @@ export interface Sources extends SourceLists {
   options: OptionField[];
   /** Every figure that this version draws. */
   known_figures: FigureInfo[];
+  /** What the chunks of a generation record hold, in the page's language, by the English text. */
+  meanings: Record<string, string>;
 }
 
 /** `run.json`: the choices of a run, made once. Only the keys that the page reads are listed; the file has more. */
@@ -446,6 +456,8 @@ export interface StaticPage {
   figures: StaticFigure[];
   /** Every figure that this version draws. */
   known_figures: FigureInfo[];
+  /** As in `Sources`. */
+  meanings: Record<string, string>;
   /** Font units per em. */
   em: number;
   /** Outlines of the characters of all figures. */

@@ -5,6 +5,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from pellucid.languages import LANGUAGES
+
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record-dtype", choices=("float32",), help="of the records of completions, as `xray` takes it (default: rounded)"
     )
+    parser.add_argument("--lang", choices=LANGUAGES, help="of the page; it has a switch (default: of the locale)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.add_argument("--json", action="store_true", help="one JSON object with the address on stdout")
 
@@ -37,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command, until Ctrl-C or SIGTERM."""
     from pellucid.cli.output import print_json
+    from pellucid.languages import choose
     from pellucid.serve import Studio
 
     def announce(studio: "Studio") -> None:
@@ -49,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
             if studio.network_url is not None:
                 print(f"from other machines: {studio.network_url}")
 
-    studio = Studio(args.sources, args.host, args.port, record_dtype=args.record_dtype)
+    studio = Studio(args.sources, args.host, args.port, record_dtype=args.record_dtype, lang=choose(args.lang))
     return serve(studio, announce, browser=not args.no_browser)
 
 

@@ -6,7 +6,7 @@ All messages are JSON objects unless their type says otherwise:
     GET  /api/sources              Sources
     GET  /api/runs/{id}            RunPlan
     GET  /api/runs/{id}/metrics    lines of MetricsLine, with the headers of MetricsHeader
-    GET  /api/figures/{id}/{name}  FilmFile
+    GET  /api/figures/{id}/{name}  FilmFile, or AbsentFigure where the record lacks what the figure needs
     GET  /api/figures/{id}/{name}/file?format=  the figure as a file of that format
     POST /api/generate             GenerateRequest; the answer is a stream of GenerationEvent (server-sent events)
     any answer of status 4xx       ErrorMessage (416 has no body)
@@ -113,6 +113,13 @@ class FigureInfo(TypedDict):
     command: str  #: Makes a record that holds everything that it needs.
 
 
+class AbsentFigure(TypedDict):
+    """The answer of `/api/figures` for a record that lacks something the figure needs."""
+
+    why: str  #: What is missing, in one line.
+    command: str  #: Makes a record that has it.
+
+
 class SourceLists(TypedDict):
     """Runs, records and models."""
 
@@ -128,6 +135,7 @@ class Sources(SourceLists):
     limits: Limits  #: Limits of a request to generate.
     options: list[OptionField]  #: Sampling options that a request to generate may name.
     known_figures: list[FigureInfo]  #: Every figure that this version draws.
+    meanings: dict[str, str]  #: What the chunks of a generation record hold, in the page's language, by the English text.
 
 
 # Runs.
@@ -368,6 +376,7 @@ class StaticPage(TypedDict):
     command: str  #: Command that starts a server, for what the page cannot do.
     figures: list[StaticFigure]  #: In the order in which they are shown.
     known_figures: list[FigureInfo]  #: Every figure that this version draws.
+    meanings: dict[str, str]  #: As in `Sources`.
     em: float  #: Font units per em.
     glyphs: Glyphs  #: Outlines of the characters of all figures.
     text_runs: TextRuns  #: The runs of their texts.

@@ -1,13 +1,16 @@
 """The routes of the studio's server.
 
-    GET  /                                   the page; /studio.js, /player.js: the package's scripts
-    GET  /api/sources                        the runs, records and models
+    GET  /?lang=en|zh                        the page; /studio.js, /player.js: the package's scripts
+    GET  /api/sources?lang=                  the runs, records and models
     GET  /api/runs/{id}                      the plan of a run
     GET  /api/runs/{id}/metrics?from=BYTE    whole lines of metrics.jsonl from there on; X-Next: the next BYTE
     GET  /records/{id}                       a record, by byte range
-    GET  /api/figures/{id}/{name}?width=     a figure of a record, as the JSON of a film
-    GET  /api/figures/{id}/{name}/file?format=svg|png|gif|webp|mp4|html&width=    the same as a file to save
+    GET  /api/figures/{id}/{name}?width=&lang=     a figure of a record, as the JSON of a film, or why it cannot be drawn
+    GET  /api/figures/{id}/{name}/file?format=svg|png|gif|webp|mp4|html&width=&lang=    the same as a file to save
     POST /api/generate                       a completion, token by token, as server-sent events (`generation`)
+
+The film `one-parameter` is drawn from points: "built-in" stands for its record. Where an address names no language, the
+server's is taken.
 
 Errors are `{"error": "..."}` with 400, 403 (`http.same_origin`), 404, 411, 412, 413, 415, 416, 429 or, while the server closes,
 503 (`http.lifetime`). A client that disconnects ends its request, whatever that is doing.
@@ -26,8 +29,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from pellucid.arguments import shown
+from pellucid.draw.figures import LacksChunk
 from pellucid.errors import PellucidError
 from pellucid.files import reading
+from pellucid.languages import LANGUAGES, language
 from pellucid.runs.files import METRICS
 from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.http.lifetime import RequestLifetimeMiddleware
@@ -39,8 +45,8 @@ from pellucid.serve.studio.generation import CompletionService, CompletionStream
 from pellucid.serve.studio.loaded_model import BusyError, ClosingError
 from pellucid.serve.studio.long_prompt import TooLongError
 from pellucid.serve.studio.page import asset, served_page
-from pellucid.serve.studio.sources import SourceCatalog, known_figures
-from pellucid.serve.wire import ErrorMessage, Limits, MetricsHeader, Sources
+from pellucid.serve.studio.sources import SourceCatalog, known_figures, meanings
+from pellucid.serve.wire import AbsentFigure, ErrorMessage, Limits, MetricsHeader, Sources
 from pellucid.version import __version__
 
 
@@ -67,32 +73,35 @@ class _Events(StreamingResponse):
 
 
 def make_app(
-    catalog: SourceCatalog, hosts: Sequence[str] = LOCAL, record_dtype: "RecordDtype | None" = None
+    catalog: SourceCatalog, hosts: Sequence[str] = LOCAL, record_dtype: "RecordDtype | None" = None, lang: str = "en"
 ) -> Starlette:
     """The application.
 
     Args:
         catalog: what it shows. hosts: allowed names of this server (`SameOriginMiddleware`).
         record_dtype: of the records of completions, as `xray` takes it.
+        lang: the language where an address names none.
 
     Its `state` has `completions`, `files` and `closing`, to be set before the server closes.
     """
     completions, files, closing = CompletionService(catalog, record_dtype), FigureFiles(catalog), asyncio.Event()
 
     async def page(request: Request) -> Response:
-        return Response(served_page(), media_type="text/html; charset=utf-8")
+        with language(_language(request, lang)):
+            return Response(served_page(), media_type="text/html; charset=utf-8")
 
     async def file(request: Request) -> Response:
         name = str(request.scope["path"]).removeprefix("/")
         return Response(await run_in_threadpool(asset, name), media_type=_TYPES[name])
 
     async def sources(request: Request) -> Response:
-        found = await run_in_threadpool(catalog.listing)
         limits = Limits(prompt=MAX_PROMPT_CHARACTERS, max_tokens=MAX_TOKENS)
-        known = known_figures()
-        return JsonResponse(
-            Sources(pellucid=__version__, limits=limits, options=option_fields(), known_figures=known, **found)
-        )
+        with language(_language(request, lang)):  # of the threads that are started here, too
+            found = await run_in_threadpool(catalog.listing)
+            return JsonResponse(Sources(
+                pellucid=__version__, limits=limits, options=option_fields(), known_figures=known_figures(),
+                meanings=meanings(), **found,
+            ))  # fmt: skip
 
     async def run(request: Request) -> Response:
         from pellucid.runs.plan import read_shown_plan
@@ -123,11 +132,13 @@ def make_app(
         def draw() -> str:
             from pellucid.serve.studio.figures import figure_json  # here: a page is served and listed without it
 
-            with catalog.record(request.path_params["id"]) as opened:
-                return figure_json(opened, name, width)
+            return figure_json(catalog, request.path_params["id"], name, width)
 
         try:
-            return Response(await run_in_threadpool(draw), media_type="application/json")
+            with language(_language(request, lang)):
+                return Response(await run_in_threadpool(draw), media_type="application/json")
+        except LacksChunk as lack:
+            return JsonResponse(AbsentFigure(why=lack.why, command=lack.command))
         except PellucidError as error:
             raise HTTPException(404, str(error)) from None
 
@@ -135,7 +146,8 @@ def make_app(
         name, kind = request.path_params["name"], request.query_params.get("format", "svg")
         width = _whole(request, "width", 960)
         try:
-            data = await files.draw(request.path_params["id"], name, kind, width)
+            with language(_language(request, lang)):
+                data = await files.draw(request.path_params["id"], name, kind, width)
         except BusyError as error:
             return _busy(error)
         except PellucidError as error:
@@ -189,6 +201,14 @@ def _found(find: Any, request: Request) -> Any:
         return find(request.path_params["id"])
     except PellucidError as error:
         raise HTTPException(404, str(error)) from None
+
+
+def _language(request: Request, default: str) -> str:
+    """The language of the query string."""
+    code = request.query_params.get("lang", default)
+    if code not in LANGUAGES:
+        raise HTTPException(400, f"lang must be one of {', '.join(LANGUAGES)}, not {shown(code)}")
+    return code
 
 
 def _whole(request: Request, name: str, default: int) -> int:

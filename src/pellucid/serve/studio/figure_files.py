@@ -59,5 +59,4 @@ class FigureFiles:
     def _draw(self, record: str, name: str, kind: str, width: int, cancelled: threading.Event) -> bytes:
         from pellucid.serve.studio.figures import figure_file  # here: a page is served and listed without it
 
-        with self._catalog.record(record) as opened:
-            return figure_file(opened, name, kind, width, cancelled)
+        return figure_file(self._catalog, record, name, kind, width, cancelled)

@@ -3,30 +3,46 @@
 import threading
 
 from pellucid.draw import figures
+from pellucid.draw.figures.one_parameter import one_parameter
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.resolve import Primitive
+from pellucid.draw.views.one_parameter import one_parameter_view
+from pellucid.draw.views.points import point_table
 from pellucid.errors import PellucidError
-from pellucid.record import Record
+from pellucid.generation.resolve import DEFAULT, resolve
+from pellucid.gpt.config_json import read_config
+from pellucid.serve.studio.sources import SourceCatalog
 
 
+BUILT_IN = "built-in"  # stands for the record of the film that is drawn from points
 MIN_WIDTH, MAX_WIDTH = 240, 2400
 MAX_MOVING_WIDTH = 1280  # of GIF, WebP and MP4, whose pictures are all in memory at once
 _STILLS_TO_SCALE = ("svg", "html")  # drawn at their own size: a reader enlarges them
 
 
-def figure_json(record: Record, name: str, width: int) -> str:
+def figure_json(catalog: SourceCatalog, record: str, name: str, width: int) -> str:
     """The film of a figure as JSON, with glyph outlines, so that a page needs no font.
 
     Raises:
-        PellucidError: no such figure, not of this kind of record, or a chunk that it needs is missing.
+        PellucidError: no such record or figure, or not of this kind of record. LacksChunk: a chunk that it needs is missing.
     """
-    return _film(record, name, width).to_json(glyphs=True)
+    return _film(catalog, record, name, width).to_json(glyphs=True)
 
 
-def _film(record: Record, name: str, width: int) -> Film:
+def one_parameter_film(width: float) -> Film:
+    """The film of one number, fitted to the built-in points, beside the embedded model."""
+    config = read_config(resolve(DEFAULT))
+    view = one_parameter_view(point_table(None), model=config.name, parameters=config.parameters())
+    return one_parameter(view, width=width)
+
+
+def _film(catalog: SourceCatalog, record: str, name: str, width: int) -> Film:
     if not MIN_WIDTH <= width <= MAX_WIDTH:
         raise PellucidError(f"a figure is from {MIN_WIDTH} to {MAX_WIDTH} wide, not {width}")
-    return figures.figure(record, name, width=width)
+    if (record, name) == (BUILT_IN, figures.ONE_PARAMETER):
+        return one_parameter_film(width)
+    with catalog.record(record) as opened:
+        return figures.figure(opened, name, width=width)
 
 
 class _DrawingCancelled(Exception):
@@ -50,10 +66,13 @@ class _CancellableFilm(Film):
         return super().at(t)
 
 
-def figure_file(record: Record, name: str, kind: str, width: int, cancelled: threading.Event) -> bytes:
+def figure_file(
+    catalog: SourceCatalog, record: str, name: str, kind: str, width: int, cancelled: threading.Event
+) -> bytes:
     """The figure as the bytes of a file.
 
     Args:
+        record: its id.
         kind: a format, as `Film.save` takes it by a suffix. width: of the layout and, of png, gif, webp and mp4, in pixels.
 
     Raises:
@@ -64,5 +83,5 @@ def figure_file(record: Record, name: str, kind: str, width: int, cancelled: thr
 
     if kind in ("gif", "webp", "mp4") and width > MAX_MOVING_WIDTH:
         raise PellucidError(f"a {kind} is at most {MAX_MOVING_WIDTH} wide here: `pellucid figures` writes larger ones")
-    film = _CancellableFilm.of(_film(record, name, width), cancelled)
+    film = _CancellableFilm.of(_film(catalog, record, name, width), cancelled)
     return content(film, kind, width=None if kind in _STILLS_TO_SCALE else width)

@@ -4,10 +4,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pellucid.draw.figure_files import DrawnFigure, MissingFigure, draw_figures, find_records
-from pellucid.draw.figures import FIGURES
+from pellucid.draw.figure_files import PHONE, SCREEN, DrawnFigure, MissingFigure, draw_figures, find_records
+from pellucid.draw.figures import FIGURES, ONE_PARAMETER
 from pellucid.errors import PellucidError
+from pellucid.languages import tr
 from pellucid.record import check, open_record
+from pellucid.serve.studio.figures import one_parameter_film
 from pellucid.serve.studio.static_page import ShownFigure, write_page
 
 
@@ -20,6 +22,7 @@ def draw_folder(
 ) -> tuple[Path, list[DrawnFigure], list[MissingFigure]]:
     """Draws the figures of the records below a folder into `folder/figures` (SVG and HTML) and writes `folder/index.html`.
 
+    All of it is in the current language. The page begins with the film of one number, fitted to the built-in points.
     The page opens from the file system: it holds the figures, the generation records whole, and the runs' plans and losses.
 
     Args:
@@ -44,11 +47,13 @@ def draw_folder(
         except PellucidError:  # named among the missing
             continue
     several = {one.planned.figure for one in drawn if one.planned.stem != one.planned.figure}
-    figures = []
+    figures = [ShownFigure(tr(ONE_PARAMETER), one_parameter_film(SCREEN), one_parameter_film(PHONE), ONE_PARAMETER)]
     for one in drawn:
-        words = f"{one.planned.figure}: {FIGURES[one.planned.figure].about}"
-        if one.planned.figure in several:
-            words += f" ({Path(os.path.relpath(one.planned.record, folder)).as_posix()})"
-        figures.append(ShownFigure(words, one.wide, one.narrow, one.planned.figure))
+        name = one.planned.figure
+        words = tr("{figure}: {about}", figure=tr(name), about=tr(FIGURES[name].about))
+        if name in several:
+            place = Path(os.path.relpath(one.planned.record, folder)).as_posix()
+            words = tr("{heading} ({record})", heading=words, record=place)
+        figures.append(ShownFigure(words, one.wide, one.narrow, name))
     page = write_page(folder / PAGE, shown, figures=figures, runs=runs, title=title, command=command)
     return page, drawn, absent

@@ -7,6 +7,7 @@ from typing import Any
 from pellucid.arguments import shown
 from pellucid.engine import options as option_table
 from pellucid.errors import PellucidError
+from pellucid.languages import tr
 from pellucid.serve.wire import OptionField
 from pellucid.strict_json import parse_json
 
@@ -37,7 +38,10 @@ class ParsedRequest:
 
 def option_fields() -> list[OptionField]:
     """The options that a request may name, from the table of sampling options, for the page's form to be built from."""
-    rows = [option.wire() | _CHANGED.get(option.name, {}) for option in option_table.recordable_options()]
+    rows = [
+        option.wire() | _CHANGED.get(option.name, {}) | {"help": tr(option.help)}
+        for option in option_table.recordable_options()
+    ]
     return [OptionField(**row) for row in rows]  # type: ignore[typeddict-item]
 
 

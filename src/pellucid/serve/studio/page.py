@@ -4,13 +4,13 @@ from importlib import resources
 
 from pellucid.draw.film.palette import INK, PAPER
 from pellucid.errors import PellucidError
+from pellucid.languages import current, mark, tr
 
 
-TITLE = "Pellucid studio"
+TITLE = mark("Pellucid studio")
 MOUNT_ID = "pellucid-studio"  # id of the element that studio.js renders into
 DATA_ID = "pellucid-data"  # id of the element with a static page's data
 STYLE = f"html {{ background: {PAPER}; color: {INK}; }} body {{ margin: 0; }} noscript p {{ padding: 16px; }}"
-NOSCRIPT = "<noscript><p>This page is drawn by its script: allow scripts for it.</p></noscript>"
 
 
 def asset(name: str) -> bytes:
@@ -25,17 +25,22 @@ def asset(name: str) -> bytes:
         raise PellucidError(f"this build of pellucid lacks {name}: install it again, or run npm run build in studio/") from None
 
 
+def noscript() -> str:
+    """What a document says where scripts are off."""
+    return f"<noscript><p>{tr('This page is drawn by its script: allow scripts for it.')}</p></noscript>"
+
+
 def served_page() -> str:
-    """The document of `/`; its script fetches what it shows from the server."""
+    """The document of `/` in the current language; its script fetches what it shows from the server."""
     return f"""<!doctype html>
-<html lang="en">
+<html lang="{current()}">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
-<title>{TITLE}</title>
+<title>{tr(TITLE)}</title>
 <style>{STYLE}</style>
 <body>
-{NOSCRIPT}
+{noscript()}
 <div id="{MOUNT_ID}"></div>
 <script type="module" src="/studio.js"></script>
 </body>

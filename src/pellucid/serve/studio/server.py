@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
+from pellucid.languages import current, language
 
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Studio:
         host: address to listen on. With another than the default, every machine that reaches it can read and generate.
         port: None takes `PORT`, or the next one that is free; 0 any free one.
         record_dtype: of the records of completions, as `xray` takes it.
+        lang: of the page where its address names none; None: the current language.
 
     Attributes:
         url: of the page on this machine, once the server accepts connections.
@@ -44,12 +46,14 @@ class Studio:
 
     def __init__(
         self, sources: Iterable[str | Path] = (), host: str = "127.0.0.1", port: int | None = None, *,
-        record_dtype: "RecordDtype | None" = None,
+        record_dtype: "RecordDtype | None" = None, lang: str | None = None,
     ) -> None:  # fmt: skip
         from pellucid.serve.studio.sources import SourceCatalog  # starlette and uvicorn are imported when something is served
 
         self.catalog = SourceCatalog(sources)
         self._record_dtype = record_dtype
+        with language(lang):
+            self._language = current()
         self._socket = _listen(host, port)
         bound = self._socket.getsockname()[1]
         address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
@@ -69,7 +73,7 @@ class Studio:
         from pellucid.serve.http.same_origin import allowed_hosts
         from pellucid.serve.studio.app import make_app
 
-        app = make_app(self.catalog, allowed_hosts(self.host), self._record_dtype)
+        app = make_app(self.catalog, allowed_hosts(self.host), self._record_dtype, self._language)
         self._completions, self._closing = app.state.completions, app.state.closing
         # Loop and protocol are named, so that other installed packages (uvloop, httptools) change nothing.
         self._server = uvicorn.Server(

@@ -15,8 +15,10 @@ from pellucid.formats.hf_config import read_config
 from pellucid.generation.resolve import ASSETS, DEFAULT
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.config_json import CONFIG
+from pellucid.languages import mark, tr
 from pellucid.locks import is_locked
 from pellucid.record import SUFFIX, Record, check, open_record
+from pellucid.record.schema import SCHEMA
 from pellucid.runs.files import HELD_OUT_EXAMPLES, METRICS, MODEL, RUN_FILE
 from pellucid.serve.http.ranges import Content
 from pellucid.serve.wire import FigureInfo, ModelInfo, ModelShape, RecordInfo, RunInfo, SourceLists
@@ -24,6 +26,7 @@ from pellucid.strict_json import Fields, parse_json
 from pellucid.text.graphemes import first_columns
 
 
+EMBEDDED = mark("the embedded model")
 MAX_COMPLETIONS = 24  # records of completions made on the page; the oldest is dropped first
 _DEFAULT = ASSETS / DEFAULT
 _TITLE = 80  # characters of a record's text in a list
@@ -165,7 +168,7 @@ class SourceCatalog:
         try:
             content = self.content(name)
             if (known := self._described.get(name)) and known[0] == content.etag:
-                return known[1]
+                return {**known[1], "title": self._title(name)}  # in the language of this listing
             with self.record(name) as record:
                 found = describe_record(record, name, self._title(name))
         except (OSError, PellucidError) as error:
@@ -176,7 +179,7 @@ class SourceCatalog:
 
     def _title(self, name: str) -> str:
         if name in self._completions:
-            return f"written here by {self._completions[name].model}"
+            return tr("written here by {model}", model=tr(self._completions[name].model))
         path = self._records.path(name)
         run = path.parent if path.parent in self._runs.by_path else None
         return f"{run.name}/{path.name}" if run else path.name
@@ -226,7 +229,7 @@ class SourceCatalog:
             PellucidError: no model has this id.
         """
         if name == DEFAULT and self._has_default:
-            return DEFAULT, "the embedded model"
+            return DEFAULT, EMBEDDED
         if name == DEFAULT:
             raise PellucidError(f"this build carries no embedded model: name one in `model`; {self._models.listed()}")
         path = self._models.path(name)
@@ -277,7 +280,7 @@ def _describe_model(path: Path, name: str) -> ModelInfo:
 
 
 def _describe_embedded() -> ModelInfo:
-    return {**_describe_model(_DEFAULT, DEFAULT), "title": "the embedded model", "prompt": "Once upon a time"}
+    return {**_describe_model(_DEFAULT, DEFAULT), "title": tr(EMBEDDED), "prompt": "Once upon a time"}
 
 
 def _fitting_prompt(path: Path) -> str:
@@ -297,7 +300,13 @@ def known_figures() -> list[FigureInfo]:
     """Every figure that this version draws, from the table of figures."""
     from pellucid.draw.figures import FIGURES
 
-    return [FigureInfo(name=one.name, kind=one.kind, about=one.about, command=one.command) for one in FIGURES.values()]
+    return [FigureInfo(name=one.name, kind=one.kind, about=tr(one.about), command=one.command) for one in FIGURES.values()]
+
+
+def meanings() -> dict[str, str]:
+    """What the chunks of a generation record hold, in the current language, by the English text: those that are translated."""
+    said = {spec.meaning: tr(spec.meaning) for spec in SCHEMA["generation"]}
+    return {meaning: translated for meaning, translated in said.items() if translated != meaning}
 
 
 def _children(folder: Path) -> list[Path]:

@@ -12,12 +12,13 @@ from pellucid.draw.film.film_json import letters_of
 from pellucid.draw.film.truetype import EM
 from pellucid.errors import PellucidError
 from pellucid.files import check_target, reading, write_whole
+from pellucid.languages import current
 from pellucid.record import Record, open_record
 from pellucid.runs.files import METRICS
 from pellucid.runs.metrics import last_step
 from pellucid.runs.plan import read_shown_plan
-from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, NOSCRIPT, STYLE, asset
-from pellucid.serve.studio.sources import describe_record, known_figures
+from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, STYLE, asset, noscript
+from pellucid.serve.studio.sources import describe_record, known_figures, meanings
 from pellucid.serve.wire import FilmFile, RunPlan, StaticFigure, StaticPage, StaticRecord, StaticRun
 from pellucid.version import __version__
 
@@ -52,7 +53,7 @@ def write_page(
     runs: Sequence[Path | str] = (),
     command: str = "pellucid studio",
 ) -> Path:
-    """Writes a page that opens from the file system, without a server or a network.
+    """Writes a page in the current language that opens from the file system, without a server or a network.
 
     Args:
         path: the HTML file; it appears whole or not at all.
@@ -81,6 +82,7 @@ def write_page(
         command=command,
         figures=[_figure(one) for one in drawn],
         known_figures=known_figures(),
+        meanings=meanings(),
         em=EM,
         glyphs=glyphs,
         text_runs=text_runs,
@@ -142,7 +144,7 @@ def script_text(script: bytes) -> str:
 def _document(title: str, data: StaticPage) -> str:
     inside = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     return f"""<!doctype html>
-<html lang="en">
+<html lang="{current()}">
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -150,7 +152,7 @@ def _document(title: str, data: StaticPage) -> str:
 <title>{escaped(title)}</title>
 <style>{STYLE}</style>
 <body>
-{NOSCRIPT}
+{noscript()}
 <div id="{MOUNT_ID}"></div>
 <script type="application/json" id="{DATA_ID}">{inside}</script>
 <script type="module">{script_text(asset("studio.js"))}</script>
