@@ -19,7 +19,7 @@ pytestmark = pytest.mark.long
 
 
 ROOT = Path(__file__).resolve().parents[2]
-TITLES = ("1. Train", "2. Write", "3. Look inside", "4. Prime", "5. Fine-tune")
+TITLES = ("To begin: one number", "1. Train", "2. Write", "3. Look inside", "4. Prime", "5. Fine-tune")
 SCRIPTS = "你好，世界 🙂 مرحبا the fox"
 
 
@@ -72,7 +72,7 @@ def test_a_step_without_a_figure_says_what_it_would_show(page: Any, folder: Path
     with studio_for(page, [folder / "tale.pellucid"]) as studio:
         page.goto(studio.url)
         for number, name in ((1, "pretraining"), (4, "priming"), (5, "finetuning")):
-            step = page.get_by_role("region", name=TITLES[number - 1])
+            step = page.get_by_role("region", name=TITLES[number])
             step.get_by_text("Nothing here shows this yet.").wait_for()
             if name in FIGURES:
                 assert FIGURES[name].about in step.inner_text() and FIGURES[name].command in step.inner_text()
@@ -157,7 +157,7 @@ def test_story_ask_compare_and_save_by_keyboard_alone(browser: Any, studio: Stud
         page.keyboard.press("Enter")
         page.get_by_role("region", name="2. Write").locator(".player").wait_for()
         assert page.get_by_role("button", name="Play", exact=True).count() == 0  # less motion: pictures one by one
-        page.evaluate("document.querySelectorAll('section')[1].querySelector('button').focus()")
+        page.evaluate("document.querySelectorAll('section')[2].querySelector('button').focus()")
         go("Save this figure")
         page.keyboard.press("Enter")
         go("Save tokens as PNG")

@@ -161,7 +161,8 @@ export class Picture {
         elements.outer.insertBefore(element, elements.area);
       }
       setText(element, text);
-      const place = { x: `${x}`, y: `${y}`, "font-size": `${size}`, "font-weight": weight === 400 ? null : `${weight}` };
+      const bold = weight === 400 ? null : "700"; // where a font has no weight 600, browsers draw it bold from 700 on
+      const place = { x: `${x}`, y: `${y}`, "font-size": `${size}`, "font-weight": bold };
       const direction = rightToLeft ? "rtl" : "ltr";
       this.apply(elements, element, { ...place, textLength: `${length}`, direction, fill, ...opacity });
     });

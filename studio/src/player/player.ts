@@ -2,6 +2,7 @@
 
 import { Film, readFilm } from "../film/film.ts";
 import type { Letters } from "../film/types.ts";
+import { languageOf } from "../language.ts";
 import { Controls } from "./controls.ts";
 import { html } from "./dom.ts";
 import { Inspector } from "./inspector.ts";
@@ -11,8 +12,7 @@ import { PictureCache } from "./picture.ts";
 import { Playback } from "./playback.ts";
 import { STYLE } from "./style.ts";
 import { Transcript } from "./transcript.ts";
-import { ENGLISH } from "./words.ts";
-import type { Words } from "./words.ts";
+import { type Words, wordsOf } from "./words.ts";
 
 export interface Options {
   /** The same film laid out for narrow places: with as many segments, whose times may differ. */
@@ -25,7 +25,7 @@ export interface Options {
   readonly t?: number;
   /** Whether keys work wherever the focus is: for a page that holds one film and little else. */
   readonly pageKeys?: boolean;
-  /** Interface texts that replace the English ones. */
+  /** Interface texts that replace those in the language of the element: its `lang`, or that of what it is in. */
   readonly words?: Partial<Words>;
   /** Called with each time that is shown. */
   readonly onTime?: (t: number) => void;
@@ -73,7 +73,7 @@ export class Player {
     if (narrow && narrow.segments.length !== wide.segments.length) {
       throw new RangeError("the two layouts of a film must have as many segments");
     }
-    const words = { ...ENGLISH, ...options.words };
+    const words = { ...wordsOf(languageOf(element)), ...options.words };
     const { signal } = this.listening;
     this.current = wide;
     this.pictures = new PictureCache(options.letters ?? null, `pellucid-${(players += 1)}-`);

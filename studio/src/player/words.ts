@@ -1,6 +1,7 @@
-// The player's interface texts. `play(..., { words })` replaces them, for another language.
+// The player's interface texts. `play(..., { words })` replaces them.
 
 import type { Truth } from "../film/types.ts";
+import type { Language } from "../language.ts";
 
 export interface Words {
   readonly play: string;
@@ -25,29 +26,32 @@ export interface Words {
   readonly truth: Readonly<Record<Truth, string>>;
 }
 
-export const ENGLISH: Words = {
-  play: "Play",
-  pause: "Pause",
-  back: "Step back",
-  on: "Step on",
-  time: "Time",
-  speed: "Speed",
-  controls: "Controls",
-  picture: "Picture. The up and down arrow keys read its marks one by one.",
-  film: "film",
-  calm: "Your system asks for less motion: this is one still picture for each part.",
-  transcript: "Transcript",
-  simplified: (count) => (count === 1 ? "What is simplified" : `What is simplified: ${count} notes`),
-  silent: "no words",
-  at: (t, duration) => `${t} of ${duration} s`,
-  still: (number, count, name) => `picture ${number} of ${count}: ${name}`,
-  span: (start, end) => `${start} to ${end} s`,
-  step: (step) => `step ${step}`,
-  cell: (row, column, value) => `row ${row}, column ${column}: shade ${value} of 0 to 255`,
-  truth: {
-    derived: "derived: anyone can compute it again from the checkpoint",
-    replayed: "replayed: one step run again from its checkpoint",
-    measured: "measured: time or speed, never the same twice",
-    given: "given: an input or a published figure",
-  },
-};
+/** The texts in a language. */
+export function wordsOf({ tr, plural }: Language): Words {
+  return {
+    play: tr("Play"),
+    pause: tr("Pause"),
+    back: tr("Step back"),
+    on: tr("Step on"),
+    time: tr("Time"),
+    speed: tr("Speed"),
+    controls: tr("Controls"),
+    picture: tr("Picture. The up and down arrow keys read its marks one by one."),
+    film: tr("film"),
+    calm: tr("Your system asks for less motion: this is one still picture for each part."),
+    transcript: tr("Transcript"),
+    simplified: (count) => plural(count, "What is simplified", "What is simplified: {count} notes"),
+    silent: tr("no words"),
+    at: (t, duration) => tr("{t} of {duration} s", { t, duration }),
+    still: (number, count, name) => tr("picture {number} of {count}: {name}", { number, count, name }),
+    span: (start, end) => tr("{start} to {end} s", { start, end }),
+    step: (step) => tr("step {step}", { step }),
+    cell: (row, column, value) => tr("row {row}, column {column}: shade {value} of 0 to 255", { row, column, value }),
+    truth: {
+      derived: tr("derived: anyone can compute it again from the checkpoint"),
+      replayed: tr("replayed: one step run again from its checkpoint"),
+      measured: tr("measured: time or speed, never the same twice"),
+      given: tr("given: an input or a published figure"),
+    },
+  };
+}

@@ -1,8 +1,10 @@
 // Where the studio's pages get their data: from the server, or from the document of a static page.
 
 import { BufferBytes, type ByteSource, RecordError, UrlBytes, errorMessage } from "../record/bytes.ts";
+import { currentCode, tr } from "../language.ts";
 import { PellucidRecord } from "../record/record.ts";
 import {
+  type AbsentFigure,
   type ErrorMessage,
   type FilmFile,
   type GenerateRequest,
@@ -13,7 +15,7 @@ import {
   type StaticPage,
   type StaticRun,
 } from "../wire.ts";
-import type { Layouts } from "./film.ts";
+import { isAbsent, type Layouts } from "./film.ts";
 import { checkPlan, type ParsedLines, parseLines } from "./run.ts";
 
 /** The metrics of a run since the last request. */
@@ -54,7 +56,10 @@ export interface FigureSource {
   title: string;
   /** Id of its record; null in a static page. */
   record: string | null;
-  load(): Promise<Layouts>;
+  /** Name of what it is drawn from. */
+  from: string;
+  /** Its layouts, or why it cannot be drawn. */
+  load(): Promise<Layouts | AbsentFigure>;
 }
 
 /** A request to generate that the server refused. */
@@ -68,13 +73,19 @@ export class RefusedError extends RecordError {
   }
 }
 
+export const ONE_PARAMETER = "one-parameter";
+const BUILT_IN = "built-in"; // in place of a record: the film of one number is drawn from points
+
 /** The server that the page came from. */
 export class ServerBackend implements Backend {
   readonly live = true;
-  readonly title = "Pellucid studio";
   readonly command = "pellucid studio";
   readonly letters = null;
   private readonly records = new Map<string, Promise<PellucidRecord>>();
+
+  get title(): string {
+    return tr("Pellucid studio");
+  }
 
   private async get(path: string, signal: AbortSignal | null = null): Promise<Response> {
     let response: Response;
@@ -89,7 +100,7 @@ export class ServerBackend implements Backend {
   }
 
   async sources(): Promise<Sources> {
-    return (await (await this.get("/api/sources")).json()) as Sources;
+    return (await (await this.get(`/api/sources?lang=${currentCode()}`)).json()) as Sources;
   }
 
   record(id: string): Promise<PellucidRecord> {
@@ -119,23 +130,28 @@ export class ServerBackend implements Backend {
   }
 
   figures(sources: Sources): FigureSource[] {
-    return sources.records.flatMap(({ id, title, figures = [] }) =>
-      figures.map((name) => ({ name, title: `${name}, from ${title}`, record: id, load: () => this.layouts(id, name) })),
-    );
+    const source = (record: string, from: string, name: string) => {
+      return { name, title: tr("{name}, from {record}", { name: tr(name), record: from }), record, from, load: () => this.layouts(record, name) };
+    };
+    const ofRecords = sources.records.flatMap(({ id, title, figures = [] }) => figures.map((name) => source(id, title, name)));
+    return [source(BUILT_IN, tr("the built-in points"), ONE_PARAMETER), ...ofRecords];
   }
 
   /** The layouts for a wide and for a narrow place. */
-  private async layouts(record: string, name: string): Promise<Layouts> {
-    const [wide, narrow] = await Promise.all([960, 400].map((width) => this.film(record, name, width)));
-    return { wide: wide!, narrow: narrow! };
+  private async layouts(record: string, name: string): Promise<Layouts | AbsentFigure> {
+    const wide = await this.film(record, name, 960);
+    if (isAbsent(wide)) return wide;
+    const narrow = await this.film(record, name, 400);
+    return isAbsent(narrow) ? narrow : { wide, narrow };
   }
 
-  private async film(record: string, name: string, width: number): Promise<FilmFile> {
-    return (await (await this.get(`${figureAddress(record, name)}?width=${width}`)).json()) as FilmFile;
+  private async film(record: string, name: string, width: number): Promise<FilmFile | AbsentFigure> {
+    const response = await this.get(`${figureAddress(record, name)}?width=${width}&lang=${currentCode()}`);
+    return (await response.json()) as FilmFile | AbsentFigure;
   }
 
   async figureFile(record: string, name: string, format: string, width: number, signal: AbortSignal): Promise<Blob> {
-    return (await this.get(`${figureAddress(record, name)}/file?format=${format}&width=${width}`, signal)).blob();
+    return (await this.get(`${figureAddress(record, name)}/file?format=${format}&width=${width}&lang=${currentCode()}`, signal)).blob();
   }
 
   async generate(request: GenerateRequest, onEvent: (event: GenerationEvent) => void, signal: AbortSignal): Promise<void> {
@@ -190,9 +206,9 @@ export class StaticBackend implements Backend {
   }
 
   sources(): Promise<Sources> {
-    const { pellucid, records, runs, known_figures } = this.data;
+    const { pellucid, records, runs, known_figures, meanings } = this.data;
     const limits = { prompt: 0, max_tokens: 0 };
-    return Promise.resolve({ pellucid, records, runs, known_figures, models: [], limits, options: [] });
+    return Promise.resolve({ pellucid, records, runs, known_figures, meanings, models: [], limits, options: [] });
   }
 
   record(id: string): Promise<PellucidRecord> {
@@ -231,7 +247,7 @@ export class StaticBackend implements Backend {
 
   figures(): FigureSource[] {
     return this.data.figures.map(({ name = "", title, wide, narrow }) => {
-      return { name, title, record: null, load: () => Promise.resolve({ wide, narrow }) };
+      return { name, title, record: null, from: title, load: () => Promise.resolve({ wide, narrow }) };
     });
   }
 

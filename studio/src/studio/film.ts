@@ -3,12 +3,17 @@
 import { parseLetters } from "../film/read.ts";
 import type { Letters } from "../film/types.ts";
 import { play } from "../player/player.ts";
-import type { FilmFile } from "../wire.ts";
+import type { AbsentFigure, FilmFile } from "../wire.ts";
 
 /** The same figure laid out for wide and for narrow places, with as many segments. */
 export interface Layouts {
   wide: FilmFile;
   narrow: FilmFile;
+}
+
+/** Whether a figure cannot be drawn from its record. */
+export function isAbsent<T extends object>(figure: T | AbsentFigure): figure is AbsentFigure {
+  return "why" in figure;
 }
 
 /** What a film says in words: its title, description, captions and notes. */

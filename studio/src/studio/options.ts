@@ -1,5 +1,6 @@
 // The form of the sampling options: its inputs, from the table that the server sends, and the values of a request.
 
+import { mark, tr } from "../language.ts";
 import type { OptionField } from "../wire.ts";
 
 /** The value of an option in a request. */
@@ -38,14 +39,23 @@ const INITIAL: Record<string, number> = { temperature: 0.8, top_p: 0.95, max_tok
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 const INTEGER = /^[+-]?\d+$/;
 
+/** The labels of the options of this version; another one's is in English. */
+export const LABELS: readonly string[] = [
+  mark("Max tokens"), mark("Temperature"), mark("Top-k"), mark("Top-p"), mark("Min-p"), mark("Presence penalty"),
+  mark("Frequency penalty"), mark("Repetition penalty"), mark("Stop"), mark("Logit bias"), mark("Seed"),
+]; // prettier-ignore
+
 /** The name of an option in a sentence: top_k -> top-k, presence_penalty -> presence penalty. */
 export function phraseOf(name: string): string {
   return name.replace(/_([a-z])$/, "-$1").replaceAll("_", " ");
 }
 
-function labelOf(name: string): string {
+/** The name of an option in the page's language; in a sentence, or as a label, which English begins with a capital letter. */
+export function labelOf(name: string, capital = true): string {
   const phrase = phraseOf(name);
-  return phrase.charAt(0).toUpperCase() + phrase.slice(1);
+  const label = phrase.charAt(0).toUpperCase() + phrase.slice(1);
+  const translated = tr(label);
+  return translated === label && !capital ? phrase : translated;
 }
 
 function kindOf(option: OptionField): OptionInput["kind"] {
@@ -64,17 +74,17 @@ function stepOf({ type, minimum, maximum }: OptionField): number {
 
 function inputOf(option: OptionField): OptionInput {
   const kind = kindOf(option);
-  const written = kind === "lines" ? " (one a line; \\n is a line break in it)" : kind === "pairs" ? " (50256=-100, 13=2)" : "";
+  const written = kind === "lines" ? tr(" (one a line; \\n is a line break in it)") : kind === "pairs" ? tr(" (50256=-100, 13=2)") : "";
   const step = kind === "number" ? stepOf(option) : undefined;
   const least = option.minimum === null || step === undefined ? undefined : option.minimum + (option.above_minimum ? step : 0);
-  const absent = option.nullable ? "off" : option.default === null ? "automatic" : String(option.default);
+  const absent = option.nullable ? tr("off") : option.default === null ? tr("automatic") : String(option.default);
   return {
     option,
     label: labelOf(option.name),
     hint: option.help + written,
     kind,
     initial: kind === "checkbox" ? option.default === true : String(INITIAL[option.name] ?? ""),
-    placeholder: kind === "lines" || kind === "pairs" ? "none" : absent,
+    placeholder: kind === "lines" || kind === "pairs" ? tr("nothing") : absent,
     min: least,
     max: step === undefined ? undefined : (option.maximum ?? undefined),
     step,
@@ -89,9 +99,10 @@ export function inputsOf(options: OptionField[]): { common: OptionInput[]; more:
 }
 
 function rangeOf({ minimum, maximum, above_minimum: above }: OptionField): string {
-  if (minimum === null) return maximum === null ? "" : `, ${maximum} at most`;
-  if (maximum === null) return above ? `, more than ${minimum}` : `, ${minimum} or more`;
-  return above ? `, more than ${minimum} and at most ${maximum}` : ` from ${minimum} to ${maximum}`;
+  if (minimum === null) return maximum === null ? "" : tr(", {maximum} at most", { maximum });
+  if (maximum === null) return above ? tr(", more than {minimum}", { minimum }) : tr(", {minimum} or more", { minimum });
+  const range = { minimum, maximum };
+  return above ? tr(", more than {minimum} and at most {maximum}", range) : tr(" from {minimum} to {maximum}", range);
 }
 
 function parseNumber(input: OptionInput, text: string): number | string {
@@ -101,7 +112,9 @@ function parseNumber(input: OptionInput, text: string): number | string {
   const inside =
     (minimum === null || (option.above_minimum ? value > minimum : value >= minimum)) && (maximum === null || value <= maximum);
   if (!(option.type === "int" ? INTEGER : NUMBER).test(text) || !Number.isFinite(value) || !inside) {
-    throw new OptionError(option.name, `${label} must be a ${option.type === "int" ? "whole " : ""}number${rangeOf(option)}`);
+    const said = { label, range: rangeOf(option) };
+    const whole = option.type === "int";
+    throw new OptionError(option.name, whole ? tr("{label} must be a whole number{range}", said) : tr("{label} must be a number{range}", said));
   }
   return kind === "digits" ? String(BigInt(text.replace(/^\+/, ""))) : value;
 }
@@ -118,10 +131,10 @@ function parsePairs({ option, label }: OptionInput, text: string): Record<string
   for (const pair of text.replace(/\s*=\s*/g, "=").split(/[\s,;]+/).filter(Boolean)) {
     const [token, value, ...rest] = pair.split("=");
     if (rest.length || !/^\d{1,15}$/.test(token!) || !NUMBER.test(value ?? "")) {
-      throw new OptionError(option.name, `${label} is written as TOKEN=NUMBER, such as 50256=-100; not ${pair}`);
+      throw new OptionError(option.name, tr("{label} is written as TOKEN=NUMBER, such as 50256=-100; not {pair}", { label, pair }));
     }
     const id = String(Number(token));
-    if (id in pairs) throw new OptionError(option.name, `${label} names token ${id} twice: give it one number`);
+    if (id in pairs) throw new OptionError(option.name, tr("{label} names token {id} twice: give it one number", { label, id }));
     pairs[id] = Number(value);
   }
   return pairs;

@@ -1,5 +1,6 @@
 // The files of a run, checked: they may be written by other programs, edited, or damaged.
 
+import { tr } from "../language.ts";
 import { RecordError } from "../record/bytes.ts";
 import type { MetricsLine, RunInfo, RunPlan } from "../wire.ts";
 
@@ -7,18 +8,18 @@ const STILL = 60; // seconds without a line after which a run, of which nothing 
 
 /** Whether a run runs. */
 export function statusOf(run: RunInfo): { state: "finished" | "running" | "stopped" | "unknown"; text: string } {
-  if (run.total_steps !== undefined && (run.steps ?? 0) >= run.total_steps) return { state: "finished", text: "finished" };
-  if (run.running) return { state: "running", text: "running now" };
-  if (run.running === false) return { state: "stopped", text: "not running" };
-  if (run.idle === undefined) return { state: "unknown", text: "not finished" };
+  if (run.total_steps !== undefined && (run.steps ?? 0) >= run.total_steps) return { state: "finished", text: tr("finished") };
+  if (run.running) return { state: "running", text: tr("running now") };
+  if (run.running === false) return { state: "stopped", text: tr("not running") };
+  if (run.idle === undefined) return { state: "unknown", text: tr("not finished") };
   const seconds = Math.round(run.idle);
-  if (run.idle < STILL) return { state: "running", text: `running: its last line is ${seconds} s old` };
-  return { state: "stopped", text: `not running: its last line is ${duration(seconds)} old` };
+  if (run.idle < STILL) return { state: "running", text: tr("running: its last line is {seconds} s old", { seconds }) };
+  return { state: "stopped", text: tr("not running: its last line is {time} old", { time: duration(seconds) }) };
 }
 
 function duration(seconds: number): string {
-  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
-  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} days`;
+  if (seconds < 7200) return tr("{count} min", { count: Math.round(seconds / 60) });
+  return seconds < 172_800 ? tr("{count} h", { count: Math.round(seconds / 3600) }) : tr("{count} days", { count: Math.round(seconds / 86_400) });
 }
 
 /** Lines of `metrics.jsonl`. */

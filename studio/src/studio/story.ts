@@ -1,4 +1,6 @@
-// The story that the first page tells, in five steps, each with the figures that show it.
+// The story that the first page tells: the model the article begins from, then five steps, each with the figures that show it.
+
+import { mark } from "../language.ts";
 
 /** A step of the story. */
 export interface StoryStep {
@@ -11,45 +13,54 @@ export interface StoryStep {
   ask: boolean;
 }
 
+/** What stands before the steps: shown where there is its film. */
+export const OPENING: StoryStep = {
+  id: "one-number",
+  title: mark("To begin: one number"),
+  text: mark("The model that the article begins from has a single number, fitted to data: a guess, its error, and a small change that makes the error smaller. A language model learns in the same way, with millions of numbers instead of one."),
+  figures: ["one-parameter"],
+  ask: false,
+};
+
 export const STORY: readonly StoryStep[] = [
   {
     id: "train",
-    title: "Train",
-    text: "A model starts as random numbers. Training shows it text, lets it guess each next token, and changes every number a little so that the next guess is better.",
+    title: mark("Train"),
+    text: mark("A model starts as random numbers. Training shows it text, lets it guess each next token, and changes every number a little so that the next guess is better."),
     figures: ["pretraining", "windows", "step", "parameters"],
     ask: false,
   },
   {
     id: "write",
-    title: "Write",
-    text: "The model reads the prompt and gives every token that it knows a probability; one of them is drawn. That token joins what it reads, and the same begins again.",
+    title: mark("Write"),
+    text: mark("The model reads the prompt and gives every token that it knows a probability; one of them is drawn. That token joins what it reads, and the same begins again."),
     figures: ["tokens", "overview", "context"],
     ask: true,
   },
   {
     id: "look",
-    title: "Look inside",
-    text: "Each token becomes a list of numbers that climbs through the blocks, and each block adds to it what it reads from earlier tokens. The picture shows what the model would say at each level.",
+    title: mark("Look inside"),
+    text: mark("Each token becomes a list of numbers that climbs through the blocks, and each block adds to it what it reads from earlier tokens. The picture shows what the model would say at each level."),
     figures: ["xray", "stack", "embedding"],
     ask: true,
   },
   {
     id: "prime",
-    title: "Prime",
-    text: "Examples in the prompt show the model what is wanted; not one of its numbers changes. The picture puts the same question with no, one and several examples side by side.",
+    title: mark("Prime"),
+    text: mark("Examples in the prompt show the model what is wanted; not one of its numbers changes. The picture puts the same question with no, one and several examples side by side."),
     figures: ["priming"],
     ask: false,
   },
   {
     id: "finetune",
-    title: "Fine-tune",
-    text: "Training goes on with examples of one task, from the model that is there already. The picture shows which numbers changed, and the answers before and after.",
+    title: mark("Fine-tune"),
+    text: mark("Training goes on with examples of one task, from the model that is there already. The picture shows which numbers changed, and the answers before and after."),
     figures: ["finetuning"],
     ask: false,
   },
 ];
 
-/** The figures of a step that are there, one of each name, in the step's order. */
+/** The figures of a step that are there, in the step's order; those of one name by their records, the first record first. */
 export function shownFigures<Source extends { name: string }>(step: StoryStep, sources: readonly Source[]): Source[] {
-  return step.figures.flatMap((name) => sources.find((source) => source.name === name) ?? []);
+  return step.figures.flatMap((name) => sources.filter((source) => source.name === name));
 }

@@ -1,6 +1,7 @@
 // Reads what the x-ray shows from a generation record, with the chunk and index of each number.
 
 import { checkGeneration } from "../record/check.ts";
+import { mark, tr } from "../language.ts";
 import { type Entry, type Numbers, triangleAt, triangleSide } from "../record/decode.ts";
 import { RecordError } from "../record/bytes.ts";
 import { isWhole } from "../record/characters.ts";
@@ -23,6 +24,7 @@ export interface Origin {
   index: number[];
   truth: Entry["truth"];
   meaning: string;
+  of?: string; // a text around the meaning
   note?: string; // how it was computed from the chunk
 }
 
@@ -123,13 +125,13 @@ export async function lens(record: PellucidRecord): Promise<Lens> {
 /** The logit lens's candidates at a level and a track, the most likely first. */
 export function lensAt(record: PellucidRecord, found: Lens, level: number, track: number): Ranked[] {
   const { truth } = record.entry("generation/lens/logprobs");
-  const meaning = `${record.entry("generation/lens/ids").meaning}: its log-probability`;
+  const { meaning } = record.entry("generation/lens/ids");
   return Array.from({ length: found.candidates }, (_, j) => {
     const at = (level * found.tracks + track) * found.candidates + j;
     return {
       id: Number(found.ids[at]),
       logprob: Number(found.logprobs[at]),
-      origin: { chunk: "generation/lens/logprobs", index: [level, track, j], truth, meaning },
+      origin: { chunk: "generation/lens/logprobs", index: [level, track, j], truth, meaning, of: mark("{meaning}: its log-probability") },
     };
   });
 }
@@ -146,7 +148,7 @@ export async function norm(record: PellucidRecord, level: number, track: number)
     value: Math.sqrt(sum),
     origin: {
       chunk, index: [track], truth: entry.truth, meaning: entry.meaning,
-      note: `square root of the sum of the squares of its ${width} numbers`,
+      note: tr("square root of the sum of the squares of its {count} numbers", { count: width }),
     }, // prettier-ignore
   };
 }
@@ -178,7 +180,7 @@ export async function attentionOf(
       index: head === null ? [track, key] : [head, track, key],
       truth: entry.truth,
       meaning: entry.meaning,
-      ...(head === null ? { note: `mean over its ${count} heads` } : {}),
+      ...(head === null ? { note: tr("mean over its {count} heads", { count }) } : {}),
     }),
   };
 }
@@ -237,10 +239,38 @@ export function percent(probability: number): string {
 
 /** Name of a level: of the vectors after block k, counted from 1, or of the embedding. Chunks count blocks from 0. */
 export function levelName(level: number): string {
-  return level === 0 ? "embedding" : `after block ${level}`;
+  return level === 0 ? tr("embedding") : tr("after block {number}", { number: level });
 }
 
 /** Short label of a block's attention pattern: "band 128" for banded(128). */
 export function shortPattern(pattern: string): string {
-  return pattern.replace(/^banded\((\d+)\)$/, "band $1");
+  const width = /^banded\((\d+)\)$/.exec(pattern)?.[1];
+  return width === undefined ? patternName(pattern) : tr("band {width}", { width });
+}
+
+const PATTERNS = [mark("dense"), mark("banded"), mark("strided"), mark("fixed"), mark("local"), mark("compressed")];
+
+/** A block's attention pattern, its kind in the page's language. */
+export function patternName(pattern: string): string {
+  const kind = /^\w+/.exec(pattern)?.[0] ?? "";
+  return PATTERNS.includes(kind) ? tr(kind) + pattern.slice(kind.length) : pattern;
+}
+
+const RECORDS: Record<string, string> = {
+  generation: mark("generation"),
+  training: mark("training"),
+  finetuning: mark("finetuning"),
+  priming: mark("priming"),
+};
+
+/** A kind of record, in the page's language. */
+export function kindName(kind: string): string {
+  return tr(RECORDS[kind] ?? kind);
+}
+
+const TRUTH = { derived: mark("derived"), replayed: mark("replayed"), measured: mark("measured"), given: mark("given") };
+
+/** A class of truth, in the page's language. */
+export function truthName(truth: Origin["truth"]): string {
+  return tr(TRUTH[truth]);
 }
