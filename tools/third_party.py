@@ -27,7 +27,7 @@ PACKAGE = ROOT / "src" / "pellucid"
 OUTPUT = ROOT / "THIRD_PARTY.md"
 # Files of the package that are this project's own; notices stand in THIRD_PARTY.md.
 OURS = (
-    "py.typed", "runtime/kernel/", "native/operators/", "text/bpe/", "assets/default/", "assets/studio/",
+    "py.typed", "runtime/kernel/", "native/operators/", "text/bpe/", "languages/", "assets/default/", "assets/studio/",
     "draw/fonts/README.md", "draw/fonts/OFL-",
 )  # fmt: skip
 STORIES = "assets/stories.jsonl.bz2"
