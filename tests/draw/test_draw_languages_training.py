@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from priming_records import priming
 from training_records import training_record
 
 import pellucid
-from pellucid.cli import main
+from pellucid.__main__ import run
 from pellucid.draw import Film, Keyframes, Text
 from pellucid.draw.figure_files import MissingFigure
 from pellucid.draw.film.film import walk
@@ -144,7 +145,9 @@ def test_the_command_draws_in_the_language_of_the_option_or_the_locale(
     record_of("finetuning").save(tmp_path / "tuned.pellucid")
     for locale, option, title in (("zh_CN", [], "微调"), ("C", ["--lang", "zh"], "微调"), ("zh", ["--lang", "en"], "Fine")):
         monkeypatch.setenv("LC_ALL", locale)
-        assert main(["figures", str(tmp_path / "tuned.pellucid"), "--out", str(tmp_path), "--format", "svg", *option]) == 0
+        argv = ["pellucid", "figures", str(tmp_path / "tuned.pellucid"), "--out", str(tmp_path), "--format", "svg", *option]
+        monkeypatch.setattr(sys, "argv", argv)
+        assert run() == 0
         assert title in (tmp_path / "finetuning.svg").read_text(encoding="utf-8")
     assert "从" not in capsys.readouterr().err
     with language("zh"):

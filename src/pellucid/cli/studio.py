@@ -40,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command, until Ctrl-C or SIGTERM."""
     from pellucid.cli.output import print_json
-    from pellucid.languages import choose
     from pellucid.serve import Studio
 
     def announce(studio: "Studio") -> None:
@@ -53,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             if studio.network_url is not None:
                 print(f"from other machines: {studio.network_url}")
 
-    studio = Studio(args.sources, args.host, args.port, record_dtype=args.record_dtype, lang=choose(args.lang))
+    studio = Studio(args.sources, args.host, args.port, record_dtype=args.record_dtype, lang=args.lang)
     return serve(studio, announce, browser=not args.no_browser)
 
 

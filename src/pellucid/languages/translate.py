@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
+from pellucid.files import reading
 
 
 ENGLISH = "en"
@@ -107,5 +108,6 @@ def choose(wanted: str | None, environment: Mapping[str, str] = os.environ) -> s
 def _table(code: str) -> dict[str, str]:
     if code == ENGLISH:
         return {}
-    table: dict[str, str] = json.loads((FOLDER / f"{code}.json").read_text(encoding="utf-8"))
+    with reading(FOLDER / f"{code}.json") as file:
+        table: dict[str, str] = json.load(file)
     return table
