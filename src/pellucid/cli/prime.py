@@ -130,16 +130,17 @@ def _line(text: str) -> str:
 
 def _verdict(rows: list[dict[str, Any]]) -> str:
     """Whether the right answer is likelier with the most examples than with the fewest."""
-    from pellucid.languages import tr
+    from pellucid.languages import counted, tr
 
     first, last = rows[0], rows[-1]
     if first is last:
         return tr("One number of examples: name several (--shots 0,1,8) to see whether examples help.")
-    values = {"most": last["shots"], "fewest": first["shots"], "p": last["probability"], "q": first["probability"]}
+    most, fewest = (counted(row["shots"], "example") for row in (last, first))
+    values = {"most": most, "fewest": fewest, "p": last["probability"], "q": first["probability"]}
     gain = last["logprob"] - first["logprob"]
     if gain > 0:
         return tr(
-            "With {most} examples the right answer is {factor:.3g} times as likely as with {fewest}: {p:.3g} against {q:.3g}.",
+            "With {most} the right answer is {factor:.3g} times as likely as with {fewest}: {p:.3g} against {q:.3g}.",
             **values, factor=exp(min(gain, _MOST_GAIN)),
         )  # fmt: skip
     return tr(

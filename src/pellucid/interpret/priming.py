@@ -126,7 +126,10 @@ def tokens_of(prompt: Prompt, answer: str, shots: Sequence[int], tokenizer: Toke
         prompts.append(LabelledPrompt(whole[:start], [part for part, _ in labels], roles))
         answers.append(whole[start:])
     if any(ids != answers[0] for ids in answers) or any(not one.ids for one in prompts):
-        raise PellucidError(f"the answer {shown(answer)} is no tokens of its own after this prompt: choose another format")
+        raise PellucidError(
+            f"the answer {shown(answer)} shares a token with the prompt, or has other tokens after another number of examples: "
+            "choose another format"
+        )
     return PrimingTokens(prompts, answers[0])
 
 

@@ -53,7 +53,7 @@ def overview(view: OverviewView, *, width: float = 960) -> Film:
         (1.6, 2.4, _reading_words(view)),
     )
     groups = _groups(len(view.answer))
-    saying = tr("Each step gives one token, drawn with the probability below it, and reads it in the next step.")
+    saying = tr("Each step gives one token, and reads it in the next step. Below a token: its probability in the model.")
     pace = 8.0 / len(groups)
     writes = timeline.segment(tr("The answer comes out"), *((0.3 * pace, 0.7 * pace, saying) for _ in groups))
     (whole,) = timeline.segment(tr("All of it"), (0.0, 5.0, _total_words(view)))

@@ -82,7 +82,7 @@ def step(view: StepView, *, width: float = 960) -> Film:
     nodes += grids.grids(sheet, layout.grids, layers, view.norms, transitions.back, transitions.update)
     nodes += panels.numbers(view, sheet, layout.numbers, transitions.back, transitions.update)
     nodes += panels.run_so_far(view, sheet, layout.chart, transitions.repeat)
-    return sheet.film(view.model, tr("One training step"), nodes, timeline, alt=_alt(view), notes=_notes(view.example))
+    return sheet.film(view.model, tr("One training step"), nodes, timeline, alt=_alt(view), notes=_notes(view))
 
 
 def _on_timeline(view: StepView, timeline: Timeline) -> _StepTransitions:
@@ -102,8 +102,7 @@ def _on_timeline(view: StepView, timeline: Timeline) -> _StepTransitions:
         (wrong,) = timeline.segment(tr("The error"), (0.6, 4.6, label))
     backward = tr("The error goes back through the blocks, from the last to the first: a gradient for each matrix.")
     (back,) = timeline.segment(tr("Backward"), (2.2, 3.4, backward))
-    updates = tr("Adam moves every matrix a little. Here: by how many hundredths of its own length.")
-    (update,) = timeline.segment(tr("The update"), (1.0, 4.2, updates))
+    (update,) = timeline.segment(tr("The update"), (1.0, 4.2, _update_words(view)))
     of_example = None
     if example:
         (again,) = timeline.segment(tr("The same example again"), (1.2, 4.4, _gained_words(example)))
@@ -113,6 +112,15 @@ def _on_timeline(view: StepView, timeline: Timeline) -> _StepTransitions:
     repeats = joined((_examples(view), falls))
     (repeat,) = timeline.segment(tr("Again and again"), (2.2, 3.8, repeats))
     return _StepTransitions(example=of_example, back=back, update=update, repeat=repeat)
+
+
+def _update_words(view: StepView) -> str:
+    if view.optimizer == "adamw":
+        return tr("Adam moves every matrix a little. Here: by how many hundredths of its own length.")
+    return tr(
+        "The optimizer, {name}, moves every matrix a little. Here: by how many hundredths of its own length.",
+        name=view.optimizer,
+    )
 
 
 def _gained_words(example: TrainingExample) -> str:
@@ -200,9 +208,10 @@ def _alt(view: StepView) -> str:
     return joined(parts)
 
 
-def _notes(example: TrainingExample | None) -> tuple[str, ...]:
+def _notes(view: StepView) -> tuple[str, ...]:
+    example = view.example
     notes = [
-        tr("Adam's step follows running means of the gradients, and a little decay, not this gradient alone."),
+        _optimizer_note(view.optimizer),
         tr(
             "A step learns from every token of a whole batch of windows at once; one of them is followed here. Gradients and "
             "changes are those of the whole batch, gradients before clipping."
@@ -230,3 +239,15 @@ def _notes(example: TrainingExample | None) -> tuple[str, ...]:
             )
         )
     return tuple(notes)
+
+
+def _optimizer_note(name: str) -> str:
+    """What a step depends on besides this step's gradient."""
+    if name == "adamw":
+        return tr("Adam's step follows running means of the gradients, and a little decay, not this gradient alone.")
+    if name == "muon":
+        return tr(
+            "Muon's step follows a running mean of the gradients, made orthogonal, and a little decay, not this gradient "
+            "alone. It moves the matrices of the blocks; Adam moves the embeddings."
+        )
+    return tr("A step may follow more than this gradient: means of earlier ones, and decay.")

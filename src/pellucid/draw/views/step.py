@@ -8,6 +8,7 @@ from pellucid.draw.views.model_info import RecordedModel, optional_chunk, read_m
 from pellucid.draw.views.pieces import Pieces, read_pieces
 from pellucid.draw.views.training import TrainingHistory, read_training
 from pellucid.record import Record
+from pellucid.runs.recipe import DEFAULT_OPTIMIZER
 
 
 SHOWN = 5  # of the likeliest tokens; the label makes one more where it is not among them
@@ -85,6 +86,7 @@ class StepView:
         grad_norm: of the whole gradient of that step (`training/steps/grad_norm`, replayed). learning_rate: of that step
             (`training/steps/lr`, given). clip: the norm that gradients are clipped to (plan, given); None if not known.
         batch_tokens: tokens that a step learns from (plan, given), None if not known. ramps: whether early steps have fewer.
+        optimizer: its name (plan, given).
     """
 
     model: RecordedModel
@@ -97,6 +99,7 @@ class StepView:
     clip: float | None
     batch_tokens: int | None
     ramps: bool
+    optimizer: str
 
 
 def step_view(record: Record) -> StepView:
@@ -116,6 +119,7 @@ def step_view(record: Record) -> StepView:
         clip=plan.get("recipe", {}).get("clip"),
         batch_tokens=plan["batch"] * history.shape.n_ctx if plan else None,
         ramps=bool(plan.get("recipe", {}).get("ramp_tokens")),
+        optimizer=plan.get("optimizer", DEFAULT_OPTIMIZER),
     )
 
 
