@@ -23,7 +23,7 @@ def one_parameter(points: Any = None, *, x: str = "x", y: str = "y", width: floa
         points: (x, y) pairs, an array of shape (points, 2), or a CSV file of two columns; None for the built-in table.
         x, y: the names of the columns of pairs; a file names its own in its first line.
         width: of the picture, 240 to 8192; less than 720 is laid out upright, for a phone.
-        language: of its words, "en" or "zh"; None for English.
+        language: of its words, "en" or "zh"; None for the current one (`pellucid.languages`), which is English at first.
 
     Raises:
         PellucidError: fewer than three points, a value that is no number, x all equal, y all 0, a file that cannot be read

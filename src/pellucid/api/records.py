@@ -25,7 +25,7 @@ class Record(records.Record):
         Args:
             name: one of `pellucid.draw.figures.FIGURES`.
             width: of the picture in pixels at scale 1; below 720 it is laid out for a phone, below 240 refused.
-            language: of its words, "en" or "zh"; None for English.
+            language: of its words, "en" or "zh"; None for the current one (`pellucid.languages`), which is English at first.
 
         Raises:
             PellucidError: no such figure or language, a record of another kind, or a chunk that this record does not hold.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HELP = "train, generate, look inside, prime and fine-tune on this machine, in about two minutes, and see all of it"
-DESCRIPTION = """Trains a small GPT-3-shaped model on your text (or on six children's books), generates text with it and with
+DESCRIPTION = """Trains a small GPT-3-shaped model on your text (or on six story books), generates text with it and with
 the embedded model, records what happens inside, primes the embedded model with examples and fine-tunes it on them, draws the
 article's figures from the records, and writes everything to a folder with a page. Then serves that folder until Ctrl-C."""
 EXAMPLE = """pellucid demo

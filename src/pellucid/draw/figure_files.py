@@ -37,11 +37,11 @@ class PlannedFigure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingFigure:
-    """A figure that cannot be drawn, the reason, and the command that makes a record which has what it needs.
+    """A figure or format that cannot be drawn, the reason, and the command that makes a record which has what it needs.
 
     Attributes:
-        figure: its name; of a record that cannot be read, the file.
-        command: None where another record of the kind is no help: this one is damaged, or newer than this Pellucid.
+        figure: its name; of a record that cannot be read, the file; of a format, "*.gif" for instance.
+        command: None where another record is no help: this one is damaged or newer than this Pellucid, or a package is missing.
     """
 
     figure: str

@@ -127,7 +127,7 @@ def read_points(path: str | Path) -> PointTable:
         source=tr("file {name}", name=path.name),
         remarks=tuple(remarks),
     )  # fmt: skip
-    _check(table, str(path))
+    _check(table, str(path))  # names the line in English, as every error does
     return replace(table, names=tuple(tr("line {number}", number=line) for line, _ in rows))
 
 
@@ -152,7 +152,7 @@ def _text(path: Path) -> tuple[str, list[str]]:
 def _separator(text: str) -> str:
     """What separates columns in the last line, which holds numbers: a semicolon or a tab where there is one."""
     last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
-    return next((mark for mark in SEPARATORS if mark in last), ",")
+    return next((separator for separator in SEPARATORS if separator in last), ",")
 
 
 def _rows(text: str, separator: str, path: Path) -> list[tuple[int, list[str]]]:

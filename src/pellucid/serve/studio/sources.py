@@ -179,7 +179,8 @@ class SourceCatalog:
 
     def _title(self, name: str) -> str:
         if name in self._completions:
-            return tr("written here by {model}", model=tr(self._completions[name].model))
+            model = self._completions[name].model
+            return tr("written here by {model}", model=tr(EMBEDDED) if model == EMBEDDED else model)
         path = self._records.path(name)
         run = path.parent if path.parent in self._runs.by_path else None
         return f"{run.name}/{path.name}" if run else path.name
