@@ -81,7 +81,8 @@ def test_both_languages_say_the_same(pair: tuple[str, str]) -> None:
         assert found == other, form
     assert list(commands(english)) == list(commands(chinese))
     names = [Path(page).name for page in pair]
-    targets = [set(links(page)) - set(names) for page in pair]
+    # A Chinese page may link to the Chinese one of two.
+    targets = [{link.replace(".zh-CN", "") for link in set(links(page)) - set(names)} for page in pair]
     assert targets[0] == targets[1]
     assert all(f"]({name})" in "".join(text.splitlines()[:6]) for text, name in zip(texts, reversed(names), strict=True))
 

@@ -166,7 +166,7 @@ def _unreadable_words(view: ContextView) -> str:
             "Tracks that no later query can read any more: {lost}. An evicting cache would drop them.", lost=listed(lost)
         )
     if all(isinstance(row.pattern, Dense) for row in view.rows):
-        return tr("In dense attention each query reads all tracks before it: all can still be read.")
+        return tr("Dense attention reads every track before it: all can still be read.")
     return tr("So far every track can still be read by a later query, in every block.")
 
 
