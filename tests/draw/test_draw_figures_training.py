@@ -254,6 +254,24 @@ def test_a_label_that_is_not_among_the_likeliest_has_a_row_of_its_own() -> None:
     assert_legible(drawn)
 
 
+@pytest.mark.parametrize(
+    ("plan", "caption", "note"),
+    [
+        ({}, "Adam moves", "Adam's step"),  # records of runs before there was a choice name none
+        ({"optimizer": "adamw"}, "Adam moves", "Adam's step"),
+        ({"optimizer": "muon"}, "The optimizer, muon, moves", "Muon's step"),
+        ({"optimizer": "sgd"}, "The optimizer, sgd, moves", "A step may follow more"),
+    ],
+)
+@pytest.mark.parametrize("width", [960, 360])
+def test_the_update_names_the_optimizer_of_the_run(plan: dict[str, str], caption: str, note: str, width: int) -> None:
+    stated = training_record()["training/plan"]
+    drawn = figure(training_record(change={"training/plan": {**stated, **plan}}), "step", width=width)
+    assert any(one.text.startswith(caption) for one in drawn.captions)
+    assert any(one.startswith(note) for one in drawn.notes)
+    assert_legible(drawn)
+
+
 # What they share.
 
 
