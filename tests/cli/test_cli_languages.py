@@ -13,6 +13,7 @@ from pellucid.cli.token_lines import print_tokens
 from pellucid.engine.completion import Token
 from pellucid.generation.load import load
 from pellucid.generation.prompt import Prompt
+from pellucid.gpt.config import GPTConfig
 from pellucid.interpret.verify.report import ChunkResult, Report, WordResult
 from pellucid.languages import language
 from pellucid.text.graphemes import columns
@@ -50,6 +51,19 @@ def test_a_run_speaks_chinese_alone(terminal: bool) -> None:
     assert set(re.findall(r"[A-Za-z][a-z0-9]+|GFLOP", shown)) <= NAMES
     assert "从第 1 步继续" in shown and "4 题答对 3 题" in shown.replace("个留出示例中 3 个", "题答对 3 题")
     assert "stopping" in run_lines(terminal=True)
+
+
+def test_a_loss_is_expected_only_of_runs_like_those_of_the_fit() -> None:
+    config = GPTConfig.preset("tiny", vocab_size=4096).to_dict()
+    plan = PLAN | {"config": config, "source": {"train_tokens": 300_000}}
+    plan["recipe"] = {"total_tokens": 256_000, "learning_rate": 0.004}
+    printed = {}
+    for optimizer in ("adamw", "muon"):
+        out = io.StringIO()
+        with RunDisplay(console=Console(file=out, width=200)) as live:
+            live(events.RunStarted(plan | {"optimizer": optimizer}, 0, 0))
+        printed[optimizer] = "expected at the end" in out.getvalue()
+    assert printed == {"adamw": True, "muon": False}
 
 
 def test_columns_stay_in_place_in_every_language() -> None:

@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 import signal
 import sys
 import time
@@ -21,17 +20,15 @@ from rich.text import Text
 from pellucid import events
 from pellucid.cli.output import shown_path
 from pellucid.cli.streams import HANGUP, STDERR, GuardedStream, UnreadPipe, handle_signals, is_writable, print_error
+from pellucid.draw.views.model_parts import pattern_name
 from pellucid.languages import counted, listed, mark, plural, tr
 from pellucid.planning.final_loss import predict_final_loss
+from pellucid.runs.recipe import DEFAULT_OPTIMIZER
 from pellucid.text.graphemes import columns, last_columns
 
 
 BARS = "▁▂▃▄▅▆▇█"
 STOPPING = mark("stopping after this step, and saving (Ctrl-C again to stop at once)")
-PATTERNS = (
-    mark("dense"), mark("banded"), mark("local"), mark("column"), mark("strided"), mark("summary"), mark("fixed"),
-    mark("compressed"), mark("heads"),
-)  # fmt: skip
 SKIPPED_SHOWN = 20  # of the files that are not read
 SMOOTHING = 0.9  # of the displayed loss; the files hold every step's own
 
@@ -140,7 +137,7 @@ class RunDisplay:
         from pellucid.gpt.config import GPTConfig
 
         count = GPTConfig.from_dict(shape).parameters()
-        patterns = [re.sub("[a-z]+", lambda word: tr(word[0]), name) for name in dict.fromkeys(shape["pattern"])]
+        patterns = [pattern_name(pattern) for pattern in dict.fromkeys(shape["pattern"])]
         self.console.print(tr(
             "[bold]{count:,}[/] parameters: {blocks} blocks ({patterns}), width {width}, {heads} heads, {positions} positions, "
             "{vocabulary:,} tokens in the vocabulary",
@@ -162,8 +159,9 @@ class RunDisplay:
         )
         resumed = tr("; going on from step {step:,}", step=event.step) if event.step else ""
         self.console.print(listed(choices) + resumed)
-        text = event.plan["source"].get("train_tokens")  # not for fine-tuning, whose final loss depends on its examples
-        if text and (end := predict_final_loss(count, recipe["total_tokens"], text)) and end.in_range:
+        text = plan["source"].get("train_tokens")  # not for fine-tuning, whose final loss depends on its examples
+        optimizer = plan.get("optimizer", DEFAULT_OPTIMIZER)
+        if text and (end := predict_final_loss(count, recipe["total_tokens"], text, optimizer)) and end.in_range:
             self.console.print(tr(
                 "expected at the end: ~{loss:.2f} bits/byte held out, by {law}", loss=end.bits_per_byte, law=end.as_sentence()
             ))  # fmt: skip

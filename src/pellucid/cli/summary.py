@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pellucid.draw.views.model_parts import pattern_name
 from pellucid.files import write_whole
 from pellucid.finetuning.answers import AnsweredExample
-from pellucid.languages import counted, tr
+from pellucid.languages import counted, listed, tr
 from pellucid.training.run import Run
 
 
@@ -97,8 +98,8 @@ def _training(trained: Run, metrics: Sequence[dict[str, Any]]) -> list[str]:
         tr(
             "- {count:,} parameters: {blocks} blocks ({patterns}), width {width}, {heads} heads, {positions} positions, "
             "{tokens:,} tokens in the vocabulary", count=config.parameters(), blocks=config.n_layers,
-            patterns=", ".join(map(str, config.pattern)), width=config.d_model, heads=config.n_heads, positions=config.n_ctx,
-            tokens=config.vocab_size,
+            patterns=listed(map(pattern_name, config.pattern)), width=config.d_model, heads=config.n_heads,
+            positions=config.n_ctx, tokens=config.vocab_size,
         ),
         tr(
             "- {step:,} of {steps:,} steps, {tokens:,} tokens ({epochs:.1f} times through the text), {speed:,.0f} tokens a "
