@@ -146,7 +146,7 @@ def test_columns_share_their_room(wanted: list[float], room: float) -> None:
         assert max(cut) - min(cut) < 1e-6 and max(found) <= max(cut) + 1e-6
 
 
-GOLDEN = {960: "200cbf349ece17ec", 360: "11b90ab847e83bef"}
+GOLDEN = {960: "70b75be14be6349a", 360: "3f6e658c9baf1050"}
 
 
 @pytest.mark.parametrize("width", GOLDEN)

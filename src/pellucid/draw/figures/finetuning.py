@@ -82,9 +82,12 @@ def finetuning(view: FinetuningView, *, width: float = 960) -> Film:
 
 def _on_timeline(view: FinetuningView, timeline: Timeline) -> FinetuningTransitions:
     timeline.segment(tr("A trained model"), (0.0, 5.0, _task_words(view)))
+    further = tr("It is trained further, as before, but on examples of the task only.")
+    if not view.answers:
+        further = tr("It is trained further, as before, but on this text only.")
     enter, learn = timeline.segment(
         tr("Fine-tuning"),
-        (1.4, 1.1, tr("It is trained further, as before, but on examples of the task only.")),
+        (1.4, 1.1, further),
         (2.0, 2.2, _learned_words(view)),
     )
     (out,) = timeline.segment(tr("Other numbers"), (1.4, 4.8, _changed_words(view)))
@@ -263,10 +266,13 @@ def _notes(view: FinetuningView) -> list[str]:
         tr("A map shows at most 32 x 32 tiles, each the mean size of the changes in it, up or down. Shapes are not to scale."),
         tr(
             "Bars are the length of a matrix's change (its L2 norm) in percent of the matrix's own length before. Biases and "
-            "LayerNorms changed too; they are not drawn and not counted."
+            "LayerNorms are not drawn and not counted."
         ),
-        tr("An answer is made of the likeliest tokens (temperature 0). It is right if it is the expected text exactly."),
     ]
+    if view.answers:
+        notes.append(
+            tr("An answer is made of the likeliest tokens (temperature 0). It is right if it is the expected text exactly.")
+        )
     if view.right is not None and view.right.all_held_out:
         notes.append(tr("The right answers to all held-out examples are counted token by token, in one pass."))
     if view.general is not None:

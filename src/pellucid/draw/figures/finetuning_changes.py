@@ -24,6 +24,8 @@ from pellucid.languages import tr
 
 
 MOST_MAPS = 12  # in a row
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ChangeGrid:
     """Where the blocks stand: `x` of block 0, from block to block, how many share a map; sizes of a row's map and bars."""
