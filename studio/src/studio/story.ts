@@ -47,7 +47,7 @@ export const STORY: readonly StoryStep[] = [
   {
     id: "prime",
     title: mark("Prime"),
-    text: mark("Examples in the prompt show the model what is wanted; not one of its numbers changes. The picture puts the same question with no, one and several examples side by side."),
+    text: mark("Examples in the prompt show the model what is wanted; not one of its numbers changes. Large models understand; whether this one does, the picture shows: the same question after no, one and several examples."),
     figures: ["priming"],
     ask: false,
   },

@@ -85,7 +85,7 @@ def _on_timeline(view: OneParameterView, timeline: Timeline) -> FitTransitions:
     (many,) = timeline.segment(
         tr("Now {count:,} of them", count=view.parameters),
         (0.0, 5.5, tr("Now {count:,} of them: the numbers of the model in this package. Each has a slope of its own, and "
-                      "moves against it. The figure “parameters” shows them all.", count=view.parameters)),
+                      "moves against it.", count=view.parameters)),
     )  # fmt: skip
     assert len(moves) + 1 == len(view.steps) - 1 and last.w != start.w
     return FitTransitions(
