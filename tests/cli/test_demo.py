@@ -75,3 +75,12 @@ def test_a_run_slower_than_planned_is_stopped(monkeypatch: pytest.MonkeyPatch) -
     stop = demo_chapters.Deadline(lambda: False, 10.0)
     assert [stop(), stop(), stop()] == [False, False, True]
     assert demo_chapters.Deadline(lambda: True, 10.0).stop_requested()
+
+
+@pytest.mark.parametrize("out", ["full", "new/../full", "full/file"])
+def test_a_folder_that_holds_something_is_not_written(out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    assert main(["demo", "--out", str(tmp_path / out), "--text", str(tmp_path / "none"), "--no-serve"]) == 1
+    assert "exists: choose another --out" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]

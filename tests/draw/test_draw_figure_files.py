@@ -1,7 +1,9 @@
 """Every figure that some records allow: found, named, drawn, and what is missing said."""
 
 import json
+import multiprocessing
 import sys
+import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -15,6 +17,7 @@ from pellucid.draw.backends import pool
 from pellucid.draw.backends.save import content
 from pellucid.draw.figure_files import draw_figures, find_records, plan_figures
 from pellucid.draw.figures import FIGURES, figure
+from pellucid.draw.film.film import Film
 from pellucid.errors import PellucidError
 from pellucid.record import open_record
 
@@ -144,6 +147,31 @@ def test_a_process_that_is_killed_is_replaced_by_this_one(tale: Path, monkeypatc
         failed: Future[bytes] = Future()
         failed.set_exception(BrokenProcessPool("killed"))
         assert render(film, "svg", None)() == content(film, "svg")
+        monkeypatch.setattr(pool.ProcessPoolExecutor, "submit", broken)  # as it is from then on
+        assert render(film, "svg", None)() == content(film, "svg")
+
+
+def broken(*_: object, **__: object) -> None:
+    raise BrokenProcessPool("killed")
+
+
+def slow(film: Film, kind: str, *, width: int | None) -> bytes:
+    """As slow as a long film. Here, where another process finds it."""
+    time.sleep(600)
+    return b""
+
+
+@pytest.mark.long
+def test_an_interrupt_does_not_wait_for_what_is_drawn(tale: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_record(tale) as record:
+        film = figure(record, "tokens", width=240)
+    monkeypatch.setattr(pool, "content", slow)
+    with pytest.raises(KeyboardInterrupt), pool.render_pool(2) as render:
+        render(film, "svg", None)
+        while not multiprocessing.active_children():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("missing", ["resvg_py", "PIL.Image"])

@@ -211,3 +211,12 @@ def test_the_command_draws_it_without_a_record(tmp_path: Path, capsys: pytest.Ca
     assert "a.csv: Numbers have decimal commas.\n" in said
     assert main(["figures", "--out", str(tmp_path / "out")]) == 1
     assert "give --one-parameter" in capsys.readouterr().err
+
+
+def test_names_of_columns_do_not_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "t\x1b[2J.csv"
+    table.write_text("a\x1b[31mred,\u202e👨\u200d👩\n1,2\n2,3\n3,5\n", encoding="utf-8")
+    assert main(["figures", "--one-parameter", str(table), "--out", str(tmp_path / "out"), "--format", "svg"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.replace("\u200d", "").replace("\n", "").isprintable()
+    assert "a\\x1b[31mred, \\u202e👨\u200d👩" in printed and "t\\x1b[2J.csv" in printed

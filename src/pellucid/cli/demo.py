@@ -46,7 +46,8 @@ def _run(args: argparse.Namespace) -> int:
     if not 5 <= args.seconds < float("inf"):
         raise PellucidError(f"--seconds must be 5 or more, not {args.seconds:g}")
     out = numbered_folder() if args.out is None else path_of("--out", args.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    there = out.resolve()  # of new/.. the folder that it will be when new is there
+    if there.exists() and (not there.is_dir() or any(there.iterdir())):
         raise PellucidError(f"{out} exists: choose another --out")
     demo = Demo(console=run_console(json=args.json), out=out, seed=args.seed)
 

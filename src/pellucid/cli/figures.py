@@ -85,18 +85,18 @@ def _one_parameter(
 ) -> dict[str, Any]:  # fmt: skip
     """Draws the film of points, and prints how a file was read; returns what is said of it in JSON."""
     from pellucid.api.one_parameter import one_parameter
-    from pellucid.cli.output import shown_path
+    from pellucid.cli.output import printable, shown_path
     from pellucid.draw.figure_files import PHONE, SCREEN, write_film
     from pellucid.draw.figures import ONE_PARAMETER
     from pellucid.draw.views.points import point_table
 
     table = point_table(source)
     for remark in table.remarks:
-        print(f"{source}: {remark}", file=lines)
+        print(printable(f"{source}: {remark}"), file=lines)
     wide, narrow = (one_parameter(table, width=size) for size in (SCREEN, PHONE))
     files = write_film(ONE_PARAMETER, wide, narrow, out, formats, width=width)
     for path in files:
-        print(_file_words(shown_path(path), path.stat().st_size, table.source), file=lines, flush=True)
+        print(_file_words(shown_path(path), path.stat().st_size, printable(table.source)), file=lines, flush=True)
     return {"figure": ONE_PARAMETER, "record": None, "source": table.source, "files": [str(path) for path in files]}
 
 

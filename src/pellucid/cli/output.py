@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 
+JOINERS = "\u200c\u200d"  # invisible characters that letters and emoji need
+
+
 def command(*words: object) -> str:
     """A command line, quoted for this system's shell. A `Path` is written so that it is neither an option nor "default"."""
     strings = ["pellucid"]
@@ -50,6 +53,11 @@ def _escaped(byte: int) -> str:
 def shown_path(path: object) -> str:
     """A path for a message: as it is, or quoted for the shell where it is no printable text."""
     return str(path) if str(path).isprintable() else quoted(path)
+
+
+def printable(text: str) -> str:
+    """A text for a terminal: line breaks and control characters, such as those that move its cursor, as escapes."""
+    return "".join(c if c.isprintable() or c in JOINERS else repr(c)[1:-1] for c in text)
 
 
 def print_json(values: dict[str, Any]) -> None:

@@ -124,7 +124,9 @@ def shots_table(prompt: "Prompt", answer: str, rows: list[dict[str, Any]]) -> st
 
 def _line(text: str) -> str:
     """A text in one line: line breaks and control characters as escapes, and not too long."""
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text).strip()
+    from pellucid.cli.output import printable
+
+    shown = printable(text).strip()
     return shown if len(shown) <= MOST_ANSWER else f"{shown[:MOST_ANSWER]}..."
 
 

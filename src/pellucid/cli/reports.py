@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pellucid.cli.output import command, print_json, prompt_words, shown_path
+from pellucid.cli.output import command, print_json, printable, prompt_words, shown_path
 from pellucid.cli.streams import INTERRUPTED, ending_promptly
 from pellucid.cli.token_lines import print_tokens
 from pellucid.finetuning.answers import AnsweredExample, held_out_answers
@@ -44,7 +44,7 @@ def print_answers(console: Console, rows: Sequence[AnsweredExample], run: Run) -
     ):  # fmt: skip
         table.add_column(heading, style=style, no_wrap=True, overflow="ellipsis")
     for row in rows:
-        texts = (Text(" ".join(text.split())) for text in (row.prompt, row.expected, row.before, row.after))
+        texts = (Text(printable(" ".join(text.split()))) for text in (row.prompt, row.expected, row.before, row.after))
         table.add_row(*texts, Text(tr("right") if row.is_right else tr("wrong")))
     console.print(table)
     if (answers := run.answers) is not None:
