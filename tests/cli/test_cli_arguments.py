@@ -25,7 +25,7 @@ from pellucid.cli.output import command, print_json, prompt_words, quoted, shown
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has another shell, and other names")
 WORDS = {
     "generate": ("the",), "train": ("text", "--out", "new"), "finetune": ("text", "--out", "new"),
-    "xray": ("a", "--out", "new"), "prime": ("a",), "figures": ("a", "--out", "new"), "verify": ("a",),
+    "xray": ("a", "--out", "new"), "prime": ("a",), "evaluate": ("--tasks", "words"), "figures": ("a", "--out", "new"), "verify": ("a",),
     "convert": ("a", "new", "--to", "gguf"),
 }  # fmt: skip
 
@@ -182,6 +182,10 @@ PATHS = {  # a command that works, by name; and the arguments that are paths
     "finetune": (["pairs.jsonl", "--out", "new", "-m", "run", "--steps", "1"], ("examples", "out", "model")),
     "xray": (["the", "-m", "run", "--out", "new", "--max-tokens", "1"], ("out", "model")),
     "prime": (["pairs.jsonl", "-m", "run", "--out", "new"], ("file", "out", "model")),
+    "evaluate": (
+        ["--tasks", "pairs.jsonl", "-m", "run", "--out", "new", "--shots", "0", "--queries", "1"],
+        ("tasks", "model", "out", "contamination"),
+    ),
     "figures": (["a.pellucid", "--out", "new", "--only", "xray", "--format", "svg"], ("records", "out")),
     "verify": (["a.pellucid", "-m", "run"], ("file", "model")),
     "convert": (["run", "new", "--to", "pellucid"], ("source", "destination", "measure")),

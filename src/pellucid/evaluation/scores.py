@@ -1,0 +1,213 @@
+"""`Scores`: the results of an evaluation, as values, JSON and a Markdown table. No torch here."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pellucid.evaluation.contamination import Contamination
+from pellucid.evaluation.intervals import LEVEL, Interval
+from pellucid.evaluation.perplexity import TextScore
+from pellucid.evaluation.published import curve
+from pellucid.evaluation.samples import SCORES, TABLE
+from pellucid.files import make_folder, write_whole
+from pellucid.languages import counted, tr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A metric of a task with one number of examples.
+
+    Attributes:
+        shots: examples asked for. queries, orders: how many of each; without examples there is one order.
+        asked, dropped: examples over all prompts, and how many of them did not fit.
+    """
+
+    task: str
+    metric: str
+    shots: int
+    interval: Interval
+    queries: int
+    orders: int
+    asked: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A metric with `shots` examples minus the same without any, query by query."""
+
+    task: str
+    metric: str
+    shots: int
+    interval: Interval
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.interval.low > 0 or self.interval.high < 0
+
+
+Row = TypeVar("Row", Cell, Difference)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """The results of an evaluation.
+
+    Attributes:
+        model: its fingerprint. seed: of everything that was drawn.
+        cells: by task, metric and shots, in this order. differences: few-shot minus zero-shot, where both were asked for.
+        texts: of each text. contamination: of each task, where a run was named.
+    """
+
+    model: str
+    seed: int
+    cells: Sequence[Cell] = ()
+    differences: Sequence[Difference] = ()
+    texts: Sequence[TextScore] = ()
+    contamination: Sequence[Contamination] = ()
+
+    def cell(self, task: str, metric: str, shots: int) -> Cell:
+        """One of the cells. Raises KeyError where there is none."""
+        return _only(self.cells, task, metric, shots)
+
+    def difference(self, task: str, metric: str, shots: int) -> Difference:
+        """One of the differences. Raises KeyError where there is none."""
+        return _only(self.differences, task, metric, shots)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scores as plain values."""
+        return {
+            "model": self.model, "seed": self.seed, "level": LEVEL,
+            "cells": [_flat(cell) for cell in self.cells],
+            "differences": [_flat(one) | {"clear": one.is_clear} for one in self.differences],
+            "texts": [
+                asdict(text) | {"perplexity": text.perplexity, "bits_per_byte": text.bits_per_byte} for text in self.texts
+            ],
+            "contamination": [one.to_dict() for one in self.contamination],
+        }  # fmt: skip
+
+    def markdown(self) -> str:
+        """Tables: a row a task and metric, a column a number of examples; then texts and contamination."""
+        parts = list[str]()
+        if self.cells:
+            parts += [_cell_table(self), _notes(self)]
+        if self.texts:
+            parts.append(_text_table(self.texts))
+        if self.contamination:
+            parts.append(_contamination_table(self.contamination))
+        return "\n\n".join(parts) + "\n"
+
+    def save(self, folder: str | Path) -> None:
+        """Writes scores.json and scores.md into a folder.
+
+        Raises:
+            PellucidError: they cannot be written.
+        """
+        folder = Path(folder)
+        make_folder(folder)
+        write_whole(folder / SCORES, json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n", what="the scores")
+        write_whole(folder / TABLE, self.markdown(), what="the table")
+
+
+def _only(listed: Sequence[Row], task: str, metric: str, shots: int) -> Row:
+    for one in listed:
+        if (one.task, one.metric, one.shots) == (task, metric, shots):
+            return one
+    raise KeyError((task, metric, shots))
+
+
+def _flat(row: Cell | Difference) -> dict[str, Any]:
+    values = asdict(row)
+    return {**values, **values.pop("interval")}
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns are aligned in plain text, too; the first two to the left."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+
+    def line(row: Sequence[str]) -> str:
+        padded = zip(row, widths, strict=True)
+        return f"| {' | '.join(t.ljust(w) if i < 2 else t.rjust(w) for i, (t, w) in enumerate(padded))} |"
+
+    rule = [("-" * width if i < 2 else "-" * (width - 1) + ":") for i, width in enumerate(widths)]
+    return "\n".join([line(head), line(rule), *map(line, rows)])
+
+
+def _shown(metric: str, value: float, *, sign: bool = False) -> str:
+    """A share in percent, a log-probability in nats."""
+    form = "+" if sign else ""
+    return f"{value:{form}.2f}" if metric.startswith("logprob") else f"{100 * value:{form}.1f}"
+
+
+def _with_interval(metric: str, interval: Interval, *, sign: bool = False) -> str:
+    low, high = (_shown(metric, value, sign=sign) for value in (interval.low, interval.high))
+    return f"{_shown(metric, interval.mean, sign=sign)} [{low}, {high}]"
+
+
+def _cell_table(scores: Scores) -> str:
+    shots = sorted({cell.shots for cell in scores.cells})
+    paired = sorted({one.shots for one in scores.differences})
+    head = [tr("task"), tr("metric"), *(counted(count, "shot") for count in shots)]
+    head += [tr("{shots} - 0 shots", shots=count) for count in paired]
+    published = any(_gpt3(cell.task, cell.metric) for cell in scores.cells)
+    rows = list[list[str]]()
+    for task, metric in dict.fromkeys((cell.task, cell.metric) for cell in scores.cells):
+        row = [task, metric, *(_with_interval(metric, scores.cell(task, metric, count).interval) for count in shots)]
+        for count in paired:
+            one = scores.difference(task, metric, count)
+            row.append(_with_interval(metric, one.interval, sign=True) + (" *" if one.is_clear else ""))
+        rows.append([*row, _gpt3(task, metric)] if published else row)
+    return _table([*head, "GPT-3 175B"] if published else head, rows)
+
+
+def _gpt3(task: str, metric: str) -> str:
+    """GPT-3's scores by number of examples."""
+    return ", ".join(f"{shots}: {100 * share:.3g}" for shots, share in curve(task)) if metric == "exact_match" else ""
+
+
+def _notes(scores: Scores) -> str:
+    orders = max(cell.orders for cell in scores.cells)
+    lines = [
+        tr("In percent, logprob_... in nats; in brackets {level:.0f} % of a bootstrap over queries and orders of examples.",
+           level=100 * LEVEL),
+        tr("Orders of examples for each query: {orders:,}. Seed {seed}.", orders=orders, seed=scores.seed),
+    ]  # fmt: skip
+    if scores.differences:
+        lines.append(tr("* a difference whose interval leaves out 0."))
+    if any(_gpt3(cell.task, cell.metric) for cell in scores.cells):
+        lines.append(tr("GPT-3 175B: tables 3.9 and 3.10 of its paper, examples: percent."))
+    for task, count, asked, dropped in dict.fromkeys((c.task, c.shots, c.asked, c.dropped) for c in scores.cells):
+        if dropped:
+            lines.append(tr(
+                "{task}, {shots:,} shots: {dropped:,} of {asked:,} examples did not fit into the context and were left out.",
+                task=task, shots=count, dropped=dropped, asked=asked,
+            ))  # fmt: skip
+    return "\n".join(lines)
+
+
+def _text_table(texts: Sequence[TextScore]) -> str:
+    head = [tr("text"), tr("tokens"), tr("bytes"), tr("perplexity"), tr("bits per byte")]
+    rows = [
+        [text.task, f"{text.tokens:,}", f"{text.text_bytes:,}", f"{text.perplexity:.2f}", f"{text.bits_per_byte:.3f}"]
+        for text in texts
+    ]
+    return _table(head, rows)
+
+
+def _contamination_table(found: Sequence[Contamination]) -> str:
+    head = [
+        tr("task"), tr("metric"), tr("shots"), tr("words"), tr("queries"), tr("in the text"), tr("too short"), tr("all"),
+        tr("not in the text"),
+    ]  # fmt: skip
+    rows = [
+        [
+            one.overlap.task, one.metric, str(one.shots), str(one.overlap.length), f"{one.overlap.queries:,}",
+            f"{len(one.overlap.dirty):,}", f"{len(one.overlap.too_short):,}", _shown(one.metric, one.score),
+            "-" if one.clean_score is None else _shown(one.metric, one.clean_score),
+        ]
+        for one in found
+    ]  # fmt: skip
+    return tr("Contamination: queries of which so many words in a row are in the training text.") + "\n\n" + _table(head, rows)
