@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.evaluation.intervals import bootstrap
-from pellucid.evaluation.measure import Measured
+from pellucid.evaluation.measure import SampleResult
 from pellucid.evaluation.metrics import CHOICE_METRICS, FREE_METRICS, exact_match, f1, metrics_of
 from pellucid.evaluation.perplexity import windows
 from pellucid.evaluation.task import Query
@@ -30,7 +30,7 @@ def test_choices_are_compared_by_each_norm(data: st.DataObject, texts: list[str]
     tokens = data.draw(st.lists(st.integers(1, 5), min_size=len(choices), max_size=len(choices)))
     found = metrics_of(
         Query(prompt="p", answers=(choices[right],), choices=choices),
-        Measured(logprobs=tuple(logprobs), tokens=tuple(tokens), context_logprobs=tuple(others)),
+        SampleResult(logprobs=tuple(logprobs), tokens=tuple(tokens), context_logprobs=tuple(others)),
     )
     scored = {
         "accuracy": logprobs, "accuracy_token": [p / n for p, n in zip(logprobs, tokens, strict=True)],
@@ -46,7 +46,7 @@ def test_choices_are_compared_by_each_norm(data: st.DataObject, texts: list[str]
 
 def test_written_answers() -> None:
     def of(output: str, *answers: str) -> dict[str, float]:
-        return metrics_of(Query(prompt="p", answers=answers), Measured(logprobs=(-6.0,), tokens=(3,), output=output))
+        return metrics_of(Query(prompt="p", answers=answers), SampleResult(logprobs=(-6.0,), tokens=(3,), output=output))
 
     found = of(" the Thames\n", "a river", "Thames")
     assert tuple(found) == FREE_METRICS

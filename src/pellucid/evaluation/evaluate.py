@@ -16,7 +16,7 @@ from pellucid.evaluation.measure import BATCH, Examiner
 from pellucid.evaluation.metrics import metrics_of
 from pellucid.evaluation.perplexity import TextScore, TextTask, windows
 from pellucid.evaluation.samples import SAMPLES, SampleLog, asked, open_log, read_said, said
-from pellucid.evaluation.scores import Cell, Difference, Scores
+from pellucid.evaluation.scores import ScoreCell, ShotsDifference, Scores
 from pellucid.evaluation.shots import Sample, samples_of
 from pellucid.evaluation.task import Task
 from pellucid.generation.mixin import GenerationMixin
@@ -70,7 +70,7 @@ def evaluate(
         # One runner for all: a model's own calls make one each time, which packs the weights again.
         asked_model = TextGenerator(model.make_runner(), model.tokenizer)
         parts = _samples(found, asked_model, numbers, orders, queries, seed)
-        cells, differences, values = list[Cell](), list[Difference](), dict[str, dict[int, Values]]()
+        cells, differences, values = list[ScoreCell](), list[ShotsDifference](), dict[str, dict[int, Values]]()
         texts = list[TextScore]()
         with open_log(folder, fingerprint(model)) as log:
             examiner = Examiner(asked_model)
@@ -134,9 +134,9 @@ def _ask(samples: Sequence[Sample], examiner: Examiner, log: SampleLog, report: 
     return {name: np.array([row[name] for row in rows]).reshape(orders, -1).T for name in rows[0]}
 
 
-def _cells(task: Task, by_shots: dict[int, Values], parts: dict[tuple[str, int], list[Sample]], seed: int) -> list[Cell]:
+def _cells(task: Task, by_shots: dict[int, Values], parts: dict[tuple[str, int], list[Sample]], seed: int) -> list[ScoreCell]:
     return [
-        Cell(
+        ScoreCell(
             task=task.name, metric=metric, shots=count, interval=bootstrap(by_shots[count][metric], seed=mix(seed, count)),
             queries=by_shots[count][metric].shape[0], orders=by_shots[count][metric].shape[1],
             asked=count * len(parts[task.name, count]), dropped=sum(len(one.prompt.dropped) for one in parts[task.name, count]),
@@ -145,12 +145,12 @@ def _cells(task: Task, by_shots: dict[int, Values], parts: dict[tuple[str, int],
     ]  # fmt: skip
 
 
-def _differences(task: Task, by_shots: dict[int, Values], seed: int) -> list[Difference]:
+def _differences(task: Task, by_shots: dict[int, Values], seed: int) -> list[ShotsDifference]:
     """Few-shot minus zero-shot, query by query, where both were asked for."""
     if 0 not in by_shots:
         return []
     return [
-        Difference(
+        ShotsDifference(
             task=task.name, metric=metric, shots=count,
             interval=bootstrap(by_shots[count][metric] - by_shots[0][metric], seed=mix(seed, count, 1)),
         )

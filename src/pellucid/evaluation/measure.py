@@ -18,7 +18,7 @@ BATCH = 16  # samples that are scored together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class SampleResult:
     """What the model makes of one sample.
 
     Attributes:
@@ -45,7 +45,7 @@ class Examiner:
     model: GenerationMixin
     _contexts: dict[tuple[str, str], float] = field(default_factory=dict)
 
-    def measure(self, samples: Sequence[Sample]) -> list[Measured]:
+    def measure(self, samples: Sequence[Sample]) -> list[SampleResult]:
         """What the model makes of some samples, which are scored together.
 
         Raises:
@@ -59,10 +59,10 @@ class Examiner:
             for text in some
         ]
         scores = iter(self._score(encoded))
-        found = list[Measured]()
+        found = list[SampleResult]()
         for sample, some in zip(samples, texts, strict=True):
             pairs = [next(scores) for _ in some]
-            found.append(Measured(
+            found.append(SampleResult(
                 logprobs=tuple(total for total, _ in pairs), tokens=tuple(count for _, count in pairs),
                 context_logprobs=self._after_context(sample), output=self._written(sample),
             ))  # fmt: skip

@@ -18,7 +18,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from pellucid.evaluation.measure import Measured
+from pellucid.evaluation.measure import SampleResult
 from pellucid.evaluation.task import Query
 
 
@@ -28,7 +28,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
-def metrics_of(query: Query, measured: Measured) -> dict[str, float]:
+def metrics_of(query: Query, measured: SampleResult) -> dict[str, float]:
     """Each metric of a sample, in the order of `CHOICE_METRICS` or `FREE_METRICS`."""
     texts = query.choices or query.answers[:1]
     lengths = [len(text.encode()) for text in texts]

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from pellucid.errors import PellucidError
-from pellucid.evaluation.measure import Measured
+from pellucid.evaluation.measure import SampleResult
 from pellucid.evaluation.shots import Sample
 from pellucid.files import appending, make_folder, reading, updating, write_whole
 from pellucid.locks import locked
@@ -102,7 +102,7 @@ def asked(sample: Sample) -> dict[str, Any]:
     return made | {"stop": list(sample.task.stops), "max_tokens": sample.max_tokens}
 
 
-def said(measured: Measured) -> dict[str, Any]:
+def said(measured: SampleResult) -> dict[str, Any]:
     """What the model said, as a sample's line has it."""
     made: dict[str, Any] = {"logprobs": list(measured.logprobs), "tokens": list(measured.tokens)}
     if measured.output is None:
@@ -110,7 +110,7 @@ def said(measured: Measured) -> dict[str, Any]:
     return made | {"output": measured.output}
 
 
-def read_said(line: Mapping[str, Any], sample: Sample) -> Measured:
+def read_said(line: Mapping[str, Any], sample: Sample) -> SampleResult:
     """What a line says that the model said.
 
     Raises:
@@ -129,8 +129,8 @@ def read_said(line: Mapping[str, Any], sample: Sample) -> Measured:
     if len(tokens) != count:
         raise fields.wrong("tokens", f"{count} numbers")
     if not sample.query.choices:
-        return Measured(logprobs=numbers("logprobs", 1), tokens=tokens, output=fields.text("output"))
-    return Measured(logprobs=numbers("logprobs", count), tokens=tokens, context_logprobs=numbers("context_logprobs", count))
+        return SampleResult(logprobs=numbers("logprobs", 1), tokens=tokens, output=fields.text("output"))
+    return SampleResult(logprobs=numbers("logprobs", count), tokens=tokens, context_logprobs=numbers("context_logprobs", count))
 
 
 def _named(key: Key) -> str:

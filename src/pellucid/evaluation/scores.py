@@ -16,7 +16,7 @@ from pellucid.languages import counted, tr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class ScoreCell:
     """A metric of a task with one number of examples.
 
     Attributes:
@@ -35,7 +35,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class ShotsDifference:
     """A metric with `shots` examples minus the same without any, query by query."""
 
     task: str
@@ -49,7 +49,7 @@ class Difference:
         return self.interval.low > 0 or self.interval.high < 0
 
 
-Row = TypeVar("Row", Cell, Difference)
+Row = TypeVar("Row", ScoreCell, ShotsDifference)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,16 +64,16 @@ class Scores:
 
     model: str
     seed: int
-    cells: Sequence[Cell] = ()
-    differences: Sequence[Difference] = ()
+    cells: Sequence[ScoreCell] = ()
+    differences: Sequence[ShotsDifference] = ()
     texts: Sequence[TextScore] = ()
     contamination: Sequence[Contamination] = ()
 
-    def cell(self, task: str, metric: str, shots: int) -> Cell:
+    def cell(self, task: str, metric: str, shots: int) -> ScoreCell:
         """One of the cells. Raises KeyError where there is none."""
         return _only(self.cells, task, metric, shots)
 
-    def difference(self, task: str, metric: str, shots: int) -> Difference:
+    def difference(self, task: str, metric: str, shots: int) -> ShotsDifference:
         """One of the differences. Raises KeyError where there is none."""
         return _only(self.differences, task, metric, shots)
 
@@ -119,7 +119,7 @@ def _only(listed: Sequence[Row], task: str, metric: str, shots: int) -> Row:
     raise KeyError((task, metric, shots))
 
 
-def _flat(row: Cell | Difference) -> dict[str, Any]:
+def _flat(row: ScoreCell | ShotsDifference) -> dict[str, Any]:
     values = asdict(row)
     return {**values, **values.pop("interval")}
 
