@@ -25,7 +25,8 @@ from pellucid.cli.output import command, print_json, prompt_words, quoted, shown
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has another shell, and other names")
 WORDS = {
     "generate": ("the",), "train": ("text", "--out", "new"), "finetune": ("text", "--out", "new"),
-    "xray": ("a", "--out", "new"), "prime": ("a",), "evaluate": ("--tasks", "words"), "figures": ("a", "--out", "new"), "verify": ("a",),
+    "xray": ("a", "--out", "new"), "prime": ("a",), "figures": ("a", "--out", "new"), "verify": ("a",),
+    "evaluate": ("--tasks", "words"),
     "convert": ("a", "new", "--to", "gguf"),
 }  # fmt: skip
 

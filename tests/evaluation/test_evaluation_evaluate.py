@@ -18,6 +18,7 @@ from pellucid.evaluation.scores import Scores
 from pellucid.evaluation.shots import draw_examples, samples_of
 from pellucid.evaluation.task import Query, Task
 from pellucid.text.bytes_to_characters import BYTE_ORDER
+from pellucid.text.token_table import NO_ID, Numbering
 from pellucid.text.tokenizer import Tokenizer
 
 
@@ -49,7 +50,7 @@ def test_choices_and_answers_are_scored_as_plain_code_does(model: pellucid.GPT, 
     scores = pellucid.evaluate(model, [CHOICES, FREE], shots=(1, 0), orders=2, out=tmp_path / "e", report=lines.append)
     samples = [json.loads(line) for line in (tmp_path / "e" / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
     assert lines == [
-        "choices, 0 shots: 4 samples", "choices, 1 shots: 8 samples", "free, 0 shots: 10 samples", "free, 1 shots: 20 samples"
+        "choices, 0 shots: 4 samples", "choices, 1 shot: 8 samples", "free, 0 shots: 10 samples", "free, 1 shot: 20 samples"
     ]  # fmt: skip
     assert len(samples) == 42
     means: dict[tuple[str, str, int], list[float]] = {}
@@ -163,6 +164,16 @@ def test_what_is_wrong_is_said(model: pellucid.GPT, tmp_path: Path) -> None:
     refused("this model has no tokenizer", asked=without)
     refused("model must be a model", asked="default")  # type: ignore[arg-type]
     refused("free: 12 shots need as many examples .* there are 9", shots=12)
+    lacking = Tokenizer([bytes([b]) for b in BYTE_ORDER], Numbering(
+        ids=tuple(NO_ID if byte == ord("x") else i for i, byte in enumerate(BYTE_ORDER)), special={256: "<|endoftext|>"},
+        eot=256, vocab_size=model.config.vocab_size,
+    ))  # fmt: skip
+    poor = pellucid.GPT(model.config, tokenizer=lacking)
+    for prompt, answer in (("a", "x"), ("x", "a")):
+        with_x = Task(name="some", queries=[Query(prompt="a", answers=("b",)), Query(prompt=prompt, answers=(answer,))])
+        refused("some, query 2: the text holds the byte 0x78", with_x, asked=poor, shots=0)
+    (tmp_path / "fox.txt").write_text("fox", encoding="utf-8")
+    refused("fox: the text holds the byte 0x78", tmp_path / "fox.txt", asked=poor)
     refused("shots must be", shots="0,1")
     refused("shots must be a whole number, 0 to 1000", shots=-1)
     refused("name a number of examples", shots=())

@@ -1,6 +1,7 @@
 """`evaluate`: a model's scores on tasks, with no, one and several examples in the prompt."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pellucid.evaluation.measure import BATCH, Examiner
 from pellucid.evaluation.metrics import metrics_of
 from pellucid.evaluation.perplexity import TextScore, TextTask, windows
 from pellucid.evaluation.samples import SAMPLES, SampleLog, asked, open_log, read_said, said
-from pellucid.evaluation.scores import ScoreCell, ShotsDifference, Scores
+from pellucid.evaluation.scores import ScoreCell, Scores, ShotsDifference
 from pellucid.evaluation.shots import Sample, samples_of
 from pellucid.evaluation.task import Task
 from pellucid.generation.mixin import GenerationMixin
@@ -24,6 +25,7 @@ from pellucid.generation.model import GPT
 from pellucid.generation.text_generator import TextGenerator
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.hashing import mix
+from pellucid.languages import counted
 from pellucid.runtime.inference_mode import inference_mode
 from pellucid.strict_json import Fields
 
@@ -70,13 +72,16 @@ def evaluate(
         # One runner for all: a model's own calls make one each time, which packs the weights again.
         asked_model = TextGenerator(model.make_runner(), model.tokenizer)
         parts = _samples(found, asked_model, numbers, orders, queries, seed)
+        encoded = {task.name: _encoded(task, asked_model) for task in found if isinstance(task, TextTask)}
         cells, differences, values = list[ScoreCell](), list[ShotsDifference](), dict[str, dict[int, Values]]()
         texts = list[TextScore]()
         with open_log(folder, fingerprint(model)) as log:
+            for sample in chain.from_iterable(parts.values()):
+                log.find(sample.key, asked(sample))  # what does not go together is said before anything is computed
             examiner = Examiner(asked_model)
             for task in found:
                 if isinstance(task, TextTask):
-                    texts.append(_read_text(task, asked_model, log, report))
+                    texts.append(_read_text(task, encoded[task.name], asked_model, log, report))
                     continue
                 by_shots = {count: _ask(parts[task.name, count], examiner, log, report) for count in numbers}
                 values[task.name] = by_shots
@@ -130,7 +135,7 @@ def _ask(samples: Sequence[Sample], examiner: Examiner, log: SampleLog, report: 
     orders = 1 + max(sample.order for sample in samples)
     rows = [metrics_of(sample.query, measured[sample.key]) for sample in samples]
     kept = f", {len(samples) - len(new):,} of them kept from before" if len(new) < len(samples) else ""
-    report(f"{samples[0].task.name}, {samples[0].shots} shots: {len(samples):,} samples{kept}")
+    report(f"{samples[0].task.name}, {counted(samples[0].shots, 'shot')}: {counted(len(samples), 'sample')}{kept}")
     return {name: np.array([row[name] for row in rows]).reshape(orders, -1).T for name in rows[0]}
 
 
@@ -158,11 +163,20 @@ def _differences(task: Task, by_shots: dict[int, Values], seed: int) -> list[Sho
     ]  # fmt: skip
 
 
-def _read_text(task: TextTask, model: GenerationMixin, log: SampleLog, report: Callable[[str], object]) -> TextScore:
+def _encoded(task: TextTask, model: GenerationMixin) -> list[int]:
+    """The tokens of a text. Raises PellucidError, which names it, where the model has none for a part of it."""
+    try:
+        return model.require_tokenizer().encode(task.text)
+    except PellucidError as error:
+        raise PellucidError(f"{task.name}: {error}") from None
+
+
+def _read_text(
+    task: TextTask, ids: Sequence[int], model: GenerationMixin, log: SampleLog, report: Callable[[str], object]
+) -> TextScore:
     """A text, window by window."""
-    tokenizer, config = model.require_tokenizer(), model.config
-    nats, ids = 0.0, tokenizer.encode(task.text)
-    for number, (context, predicted) in enumerate(windows(ids, config.start_id, config.n_ctx)):
+    nats = 0.0
+    for number, (context, predicted) in enumerate(windows(ids, model.config.start_id, model.config.n_ctx)):
         key, question = (task.name, 0, 0, number), {"context": context, "predicted": predicted}
         line = log.find(key, question)
         if line is None:

@@ -58,7 +58,7 @@ def samples_of(task: Task, model: GenerationMixin, *, shots: int, orders: int, q
         PellucidError: not as many examples as shots, a query that does not fit even without examples, or examples of which
             none fits beside any query.
     """
-    room = max_tokens(task, model)
+    room = max_tokens(task, model, queries)
     made = list[Sample]()
     for order in range(orders if shots else 1):
         for number, query in enumerate(task.queries[:queries]):
@@ -102,11 +102,19 @@ def _in_order(task: Task, number: int, order: int, seed: int) -> Iterator[Query]
     return (pool[permuted(place, len(pool), key=key)] for place in range(len(pool)))
 
 
-def max_tokens(task: Task, model: GenerationMixin) -> int:
-    """Tokens that an answer may have: a choice as many as the longest has, a written one some more."""
+def max_tokens(task: Task, model: GenerationMixin, queries: int | None) -> int:
+    """Tokens that an answer may have: a choice as many as the longest has, a written one some more.
+
+    Raises:
+        PellucidError: an answer that the model has no tokens for.
+    """
     if task.max_tokens is not None and not task.is_choice:
         return task.max_tokens
-    texts = {text for query in task.queries for text in (query.choices or query.answers)}
-    tokenizer = model.require_tokenizer()
-    longest = max(len(tokenizer.encode(f" {text}", continued=True)) for text in texts)
+    tokenizer, longest = model.require_tokenizer(), 0
+    for number, query in enumerate(task.queries[:queries], start=1):
+        for text in query.choices or query.answers:
+            try:
+                longest = max(longest, len(tokenizer.encode(f" {text}", continued=True)))
+            except PellucidError as error:
+                raise PellucidError(f"{task.name}, query {number}: {error}") from None
     return longest + (1 if task.is_choice else BEYOND_LONGEST)  # 1: a token may reach across the border to the prompt
