@@ -195,7 +195,9 @@ PATHS = {  # a command that works, by name; and the arguments that are paths
     "demo": (["--text", "text.txt", "--out", "new"], ("text", "out")),
     "bench": (["none"], ("subject",)),
 }  # fmt: skip
-MAY_BE_FOLDERS = ("text", "held_out", "examples", "records", "measure", "sources", "what", "subject", "host", "tokenizer")
+MAY_BE_FOLDERS = (
+    "text", "held_out", "examples", "records", "measure", "sources", "what", "subject", "host", "tokenizer", "contamination"
+)  # fmt: skip
 
 
 def test_every_command_has_its_paths_named_here() -> None:

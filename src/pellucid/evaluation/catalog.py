@@ -61,4 +61,4 @@ def _paper_task(name: str, seed: int) -> Task:
 
 
 def _known() -> str:
-    return f"there are {', '.join((*GROUPS, *NAMES))}, and files that end in .jsonl (queries) or .txt (a text)"
+    return f"tasks are {', '.join((*GROUPS, *NAMES))}, and files that end in .jsonl (queries) or .txt (a text)"

@@ -7,7 +7,7 @@ counts for nothing.
 """
 
 import string
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -68,15 +68,19 @@ class Contamination:
         return {**values.pop("overlap"), **values}
 
 
-def training_documents(path: str | Path) -> Iterator[str]:
+def training_documents(path: str | Path, *, report: Callable[[str], None] = lambda line: None) -> Iterator[str]:
     """The documents that a run was trained on; or those of a text file or a folder of them.
+
+    Args:
+        report: called with a line about each file of a folder that is not read.
 
     Raises:
         PellucidError: a run without a corpus, or no such file.
     """
     path = path_of("contamination (a run or a text)", path)
     if not (path / RUN_FILE).is_file():
-        return (document.text for document in read_documents([path]))
+        found = read_documents([path], on_skip=lambda file, reason: report(f"not read: {file}: {reason}"))
+        return (document.text for document in found)
     if not (path / CORPUS).is_dir():
         raise PellucidError(f"{path} keeps no training text, as runs on examples do: name the run or text that came before it")
     return _of_corpus(path / CORPUS)

@@ -39,7 +39,7 @@ Values = dict[str, NDArray[np.float64]]  # by metric: (Q, O) values of the sampl
 def evaluate(
     model: GPT, tasks: Any, *, shots: int | Iterable[int] = SHOTS, queries: int | None = QUERIES, orders: int = ORDERS,
     seed: int = 0, out: str | Path | None = None, contamination: str | Path | None = None,
-    report: Callable[[str], object] = lambda line: None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Scores:  # fmt: skip
     """The scores of a model on tasks, by the metrics of the GPT-3 paper.
 
@@ -67,11 +67,12 @@ def evaluate(
     orders, seed = whole_number("orders", orders, 1, 1_000), whole_number("seed", seed, -(2**63), 2**63 - 1)
     folder = None if out is None else path_of("out", out)
     found = find_tasks(tasks, seed=seed)
-    documents = None if contamination is None else training_documents(contamination)
+    documents = None if contamination is None else training_documents(contamination, report=report)
     with inference_mode(model):
         # One runner for all: a model's own calls make one each time, which packs the weights again.
         asked_model = TextGenerator(model.make_runner(), model.tokenizer)
         parts = _samples(found, asked_model, numbers, orders, queries, seed)
+        overlap = [] if documents is None else overlaps(_with_queries(found), documents, queries=queries)
         encoded = {task.name: _encoded(task, asked_model) for task in found if isinstance(task, TextTask)}
         cells, differences, values = list[ScoreCell](), list[ShotsDifference](), dict[str, dict[int, Values]]()
         texts = list[TextScore]()
@@ -87,7 +88,6 @@ def evaluate(
                 values[task.name] = by_shots
                 cells += _cells(task, by_shots, parts, seed)
                 differences += _differences(task, by_shots, seed)
-            overlap = [] if documents is None else overlaps(_with_queries(found), documents, queries=queries)
             scores = Scores(
                 model=fingerprint(model), seed=seed, cells=cells, differences=differences, texts=texts,
                 contamination=[_contamination(one, values[one.task]) for one in overlap],
@@ -121,7 +121,7 @@ def _samples(
     }  # fmt: skip
 
 
-def _ask(samples: Sequence[Sample], examiner: Examiner, log: SampleLog, report: Callable[[str], object]) -> Values:
+def _ask(samples: Sequence[Sample], examiner: Examiner, log: SampleLog, report: Callable[[str], None]) -> Values:
     """Measures the samples that the log does not have -> each metric's (Q, O) values."""
     before = [log.find(sample.key, asked(sample)) for sample in samples]
     measured = {sample.key: read_said(line, sample) for sample, line in zip(samples, before, strict=True) if line is not None}
@@ -172,7 +172,7 @@ def _encoded(task: TextTask, model: GenerationMixin) -> list[int]:
 
 
 def _read_text(
-    task: TextTask, ids: Sequence[int], model: GenerationMixin, log: SampleLog, report: Callable[[str], object]
+    task: TextTask, ids: Sequence[int], model: GenerationMixin, log: SampleLog, report: Callable[[str], None]
 ) -> TextScore:
     """A text, window by window."""
     nats = 0.0
