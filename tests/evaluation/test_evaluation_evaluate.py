@@ -81,6 +81,8 @@ def test_choices_and_answers_are_scored_as_plain_code_does(model: pellucid.GPT, 
     assert len(means) == len(scores.cells) == 20
     assert json.loads((tmp_path / "e" / "scores.json").read_text(encoding="utf-8")) == json.loads(json.dumps(scores.to_dict()))
     assert (tmp_path / "e" / "scores.md").read_text(encoding="utf-8") == scores.markdown()
+    assert scores.chart().alt.count("0 examples: ") == scores.chart().alt.count("1 example: ") == 2
+    assert (tmp_path / "e" / "scores.svg").read_text(encoding="utf-8").startswith("<svg")
 
 
 def test_a_killed_evaluation_goes_on_and_gives_the_same(model: pellucid.GPT, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--queries", type=int, default=100, metavar="N", help="the first N of each task (default 100; 0: all)")
     parser.add_argument("--orders", type=int, default=3, metavar="N", help="draws of examples for each query (default 3)")
     parser.add_argument("--seed", type=int, default=0, help="of tasks, drawn examples and intervals (default 0)")
-    parser.add_argument("--out", metavar="DIR", help="folder for every sample, scores.json and scores.md")
+    parser.add_argument("--out", metavar="DIR", help="folder for every sample, the scores, their table and chart")
     parser.add_argument("--contamination", metavar="RUN", help="a run or its text: report which queries are in it")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pellucid.draw import Film, ScorePanel, score_chart
 from pellucid.evaluation.contamination import Contamination
 from pellucid.evaluation.intervals import LEVEL, Interval
 from pellucid.evaluation.perplexity import TextScore
 from pellucid.evaluation.published import curve
-from pellucid.evaluation.samples import SCORES, TABLE
+from pellucid.evaluation.samples import CHART, SCORES, TABLE
 from pellucid.files import make_folder, write_whole
 from pellucid.languages import counted, tr
 
@@ -58,7 +59,8 @@ class Scores:
 
     Attributes:
         model: its fingerprint. seed: of everything that was drawn.
-        cells: by task, metric and shots, in this order. differences: few-shot minus zero-shot, where both were asked for.
+        cells: by task, metric and shots, in this order; the first metric is the usual one of its task.
+        differences: few-shot minus zero-shot, where both were asked for.
         texts: of each text. contamination: of each task, where a run was named.
     """
 
@@ -100,8 +102,28 @@ class Scores:
             parts.append(_contamination_table(self.contamination))
         return "\n\n".join(parts) + "\n"
 
+    def chart(self) -> Film:
+        """Right answers by number of examples, a panel a task, with GPT-3's published curve where there is one.
+
+        Raises:
+            PellucidError: texts only, which have no answers.
+        """
+        first = dict[str, str]()  # the usual metric of each task
+        for cell in self.cells:
+            first.setdefault(cell.task, cell.metric)
+        return score_chart([
+            ScorePanel(
+                task=task, published=curve(task),
+                points=[
+                    (cell.shots, cell.interval.mean, cell.interval.low, cell.interval.high)
+                    for cell in self.cells if (cell.task, cell.metric) == (task, metric)
+                ],
+            )
+            for task, metric in first.items()
+        ])  # fmt: skip
+
     def save(self, folder: str | Path) -> None:
-        """Writes scores.json and scores.md into a folder.
+        """Writes scores.json, scores.md and, unless there are texts only, scores.svg into a folder.
 
         Raises:
             PellucidError: they cannot be written.
@@ -110,6 +132,8 @@ class Scores:
         make_folder(folder)
         write_whole(folder / SCORES, json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n", what="the scores")
         write_whole(folder / TABLE, self.markdown(), what="the table")
+        if self.cells:
+            self.chart().save(folder / CHART)
 
 
 def _only(listed: Sequence[Row], task: str, metric: str, shots: int) -> Row:
