@@ -17,6 +17,7 @@ from pellucid.evaluation.contamination import BOILERPLATE, grams, length_of, ove
 from pellucid.evaluation.scores import Scores
 from pellucid.evaluation.shots import draw_examples, samples_of
 from pellucid.evaluation.task import Query, Task
+from pellucid.locks import locked
 from pellucid.text.bytes_to_characters import BYTE_ORDER
 from pellucid.text.token_table import NO_ID, Numbering
 from pellucid.text.tokenizer import Tokenizer
@@ -190,7 +191,10 @@ def test_what_is_wrong_is_said(model: pellucid.GPT, tmp_path: Path) -> None:
     refused("holds other files and no evaluation", out=tmp_path / "other")
     refused("is a file", out=tmp_path / "other" / "file")
     out = tmp_path / "e"
-    pellucid.evaluate(model, FREE, shots=0, out=out)
+    out.mkdir()
+    with locked(out):
+        refused("is in use by another process", shots=0, out=out)
+    pellucid.evaluate(model, FREE, shots=0, out=out)  # though the lock's file is there
     refused("holds free, 0 shots, order 1, query 1 with another prompt",
             Task(name="free", description="Do:", queries=FREE.queries), shots=0, out=out)  # fmt: skip
     another = lively(pellucid.GPT(model.config, tokenizer=model.tokenizer, seed=4))

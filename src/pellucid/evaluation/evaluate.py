@@ -52,7 +52,8 @@ def evaluate(
         queries: at most so many of each task, the first; None: all.
         orders: draws of examples for each query, where there are examples.
         seed: of the paper's tasks, of the examples that are drawn, and of the intervals.
-        out: a folder for every sample (samples.jsonl), scores.json, scores.md and scores.svg. Samples that it has are not asked again.
+        out: a folder for every sample (samples.jsonl), the scores, their table and chart. Samples that it has are not asked
+            again.
         contamination: a run, or its training text: which queries are in it, and the scores without them.
         report: called with a line about each part that is done.
 

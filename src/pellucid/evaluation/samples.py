@@ -19,7 +19,7 @@ from pellucid.errors import PellucidError
 from pellucid.evaluation.measure import SampleResult
 from pellucid.evaluation.shots import Sample
 from pellucid.files import appending, make_folder, reading, updating, write_whole
-from pellucid.locks import locked
+from pellucid.locks import LOCK, locked
 from pellucid.strict_json import Fields, parse_json, read_json, read_lines
 from pellucid.version import __version__
 
@@ -142,7 +142,9 @@ def _check_folder(folder: Path) -> None:
     """Raises PellucidError where something is in the way."""
     if folder.exists() and not folder.is_dir():
         raise PellucidError(f"{folder} is a file: name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / EVALUATION).is_file():
+    if (folder / EVALUATION).is_file() or not folder.is_dir():
+        return
+    if any(path.name != LOCK for path in folder.iterdir()):  # which is all that one that was killed at once has left
         raise PellucidError(f"{folder} holds other files and no evaluation: name a new folder")
 
 

@@ -16,7 +16,7 @@ from pellucid.generation.prompt import Prompt
 from pellucid.hashing import mix, permuted
 
 
-BEYOND_LONGEST = 8  # tokens that a written answer may have more than the task's longest right one: a choice
+BEYOND_LONGEST = 4  # tokens that a written answer may have more than the task's longest right one: a choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

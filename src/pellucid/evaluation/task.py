@@ -42,7 +42,7 @@ class Task:
         description: the task in words, at the start of each prompt; "" for none.
         format: a name in `FORMATS`.
         answer_context: after which a choice's log-probability is taken to normalise by.
-        max_tokens: of an answer that the model writes; None: what the longest right answer takes, and 8.
+        max_tokens: of an answer that the model writes; None: what the longest right answer takes, and 4.
 
     Raises:
         PellucidError: no queries, some but not all with choices, or what `check_query` refuses.
