@@ -34,4 +34,4 @@ def test_scores_are_printed_and_kept(tiny_run: Path, tmp_path: Path, capfd: pyte
 
 def test_gpt3s_scores_stand_beside_those_of_its_tasks(tiny_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     status, said, _ = ran(capfd, "--tasks", "two_digit_addition", "-m", tiny_run, "--shots", 0, "--queries", 1)
-    assert status == 0 and "| 0: 76.9, 1: 99.6, 50: 100 |" in said
+    assert status == 0 and "| two_digit_addition | 0: 76.9, 1: 99.6, 50: 100 |" in said

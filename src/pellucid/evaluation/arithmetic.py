@@ -3,7 +3,7 @@
 The operands of n-digit addition and subtraction are uniform below 10^n each, so shorter ones occur, and a difference may be
 negative; those of multiplication below 100. "Three ops" are two operators, uniform over + - *, between three digits.
 The paper's text puts the parentheses round the last two digits, all 2,000 items that OpenAI released round the first two, as
-here. The format is "qa": Q: What is 98 plus 45? / A: 143.
+here. The format is "qa", Q: What is 98 plus 45? / A: 143; in the released items an empty line parts the two (a choice).
 
 Query i of a task is a function of (seed, task, i); the examples of prompts are further ones.
 """

@@ -1,7 +1,7 @@
 """`Scores`: the results of an evaluation, as values, JSON and a Markdown table. No torch here."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,10 +92,14 @@ class Scores:
         }  # fmt: skip
 
     def markdown(self) -> str:
-        """Tables: a row a task and metric, a column a number of examples; then texts and contamination."""
+        """Tables: the scores, what examples add, GPT-3's scores; a row a task and metric; then texts and contamination."""
         parts = list[str]()
         if self.cells:
-            parts += [_cell_table(self), _notes(self)]
+            parts += [_cell_table(self.cells), _notes(self)]
+        if self.differences:
+            parts.append(_difference_table(self.differences))
+        if published := _published_table(dict.fromkeys(cell.task for cell in self.cells)):
+            parts.append(published)
         if self.texts:
             parts.append(_text_table(self.texts))
         if self.contamination:
@@ -148,15 +152,15 @@ def _flat(row: ScoreCell | ShotsDifference) -> dict[str, Any]:
     return {**values, **values.pop("interval")}
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns are aligned in plain text, too; the first two to the left."""
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2) -> str:
+    """A Markdown table whose columns are aligned in plain text, too: the first `left` to the left, numbers to the right."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
 
     def line(row: Sequence[str]) -> str:
-        padded = zip(row, widths, strict=True)
-        return f"| {' | '.join(t.ljust(w) if i < 2 else t.rjust(w) for i, (t, w) in enumerate(padded))} |"
+        padded = enumerate(zip(row, widths, strict=True))
+        return f"| {' | '.join(t.ljust(w) if i < left else t.rjust(w) for i, (t, w) in padded)} |"
 
-    rule = [("-" * width if i < 2 else "-" * (width - 1) + ":") for i, width in enumerate(widths)]
+    rule = [("-" * width if i < left else "-" * (width - 1) + ":") for i, width in enumerate(widths)]
     return "\n".join([line(head), line(rule), *map(line, rows)])
 
 
@@ -171,25 +175,32 @@ def _with_interval(metric: str, interval: Interval, *, sign: bool = False) -> st
     return f"{_shown(metric, interval.mean, sign=sign)} [{low}, {high}]"
 
 
-def _cell_table(scores: Scores) -> str:
-    shots = sorted({cell.shots for cell in scores.cells})
-    paired = sorted({one.shots for one in scores.differences})
-    head = [tr("task"), tr("metric"), *(counted(count, "shot") for count in shots)]
-    head += [tr("{shots} - 0 shots", shots=count) for count in paired]
-    published = any(_gpt3(cell.task, cell.metric) for cell in scores.cells)
-    rows = list[list[str]]()
-    for task, metric in dict.fromkeys((cell.task, cell.metric) for cell in scores.cells):
-        row = [task, metric, *(_with_interval(metric, scores.cell(task, metric, count).interval) for count in shots)]
-        for count in paired:
-            one = scores.difference(task, metric, count)
-            row.append(_with_interval(metric, one.interval, sign=True) + (" *" if one.is_clear else ""))
-        rows.append([*row, _gpt3(task, metric)] if published else row)
-    return _table([*head, "GPT-3 175B"] if published else head, rows)
+def _cell_table(cells: Sequence[ScoreCell]) -> str:
+    shots = sorted({cell.shots for cell in cells})
+    head = [tr("task"), tr("metric"), tr("queries"), *(counted(count, "shot") for count in shots)]
+    rows = dict[tuple[str, str], list[str]]()
+    for cell in cells:
+        row = rows.setdefault((cell.task, cell.metric), [cell.task, cell.metric, f"{cell.queries:,}"])
+        row.append(_with_interval(cell.metric, cell.interval))
+    return _table(head, list(rows.values()))
 
 
-def _gpt3(task: str, metric: str) -> str:
-    """GPT-3's scores by number of examples."""
-    return ", ".join(f"{shots}: {100 * share:.3g}" for shots, share in curve(task)) if metric == "exact_match" else ""
+def _difference_table(differences: Sequence[ShotsDifference]) -> str:
+    shots = sorted({one.shots for one in differences})
+    head = [tr("task"), tr("metric"), *(tr("{shots} - 0 shots", shots=count) for count in shots)]
+    rows = dict[tuple[str, str], list[str]]()
+    for one in differences:
+        row = rows.setdefault((one.task, one.metric), [one.task, one.metric])
+        row.append(_with_interval(one.metric, one.interval, sign=True) + (" *" if one.is_clear else ""))
+    said = tr("What the examples add, query by query (* an interval that leaves out 0):")
+    return f"{said}\n\n{_table(head, list(rows.values()))}"
+
+
+def _published_table(tasks: Iterable[str]) -> str:
+    """GPT-3's scores on those tasks that it was asked; "" for none."""
+    rows = [[task, ", ".join(f"{count}: {100 * share:.3g}" for count, share in curve(task))] for task in tasks if curve(task)]
+    said = tr("GPT-3 175B by number of examples, exact match in percent (its paper, tables 3.9 and 3.10):")
+    return f"{said}\n\n{_table([tr('task'), 'GPT-3 175B'], rows)}" if rows else ""
 
 
 def _notes(scores: Scores) -> str:
@@ -199,17 +210,13 @@ def _notes(scores: Scores) -> str:
            level=100 * LEVEL),
         tr("Orders of examples for each query: {orders:,}. Seed {seed}.", orders=orders, seed=scores.seed),
     ]  # fmt: skip
-    if scores.differences:
-        lines.append(tr("* a difference whose interval leaves out 0."))
-    if any(_gpt3(cell.task, cell.metric) for cell in scores.cells):
-        lines.append(tr("GPT-3 175B: tables 3.9 and 3.10 of its paper, examples: percent."))
     for task, count, asked, dropped in dict.fromkeys((c.task, c.shots, c.asked, c.dropped) for c in scores.cells):
         if dropped:
             lines.append(tr(
                 "{task}, {shots:,} shots: {dropped:,} of {asked:,} examples did not fit into the context and were left out.",
                 task=task, shots=count, dropped=dropped, asked=asked,
             ))  # fmt: skip
-    return "\n".join(lines)
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _text_table(texts: Sequence[TextScore]) -> str:
@@ -218,7 +225,7 @@ def _text_table(texts: Sequence[TextScore]) -> str:
         [text.task, f"{text.tokens:,}", f"{text.text_bytes:,}", f"{text.perplexity:.2f}", f"{text.bits_per_byte:.3f}"]
         for text in texts
     ]
-    return _table(head, rows)
+    return _table(head, rows, left=1)
 
 
 def _contamination_table(found: Sequence[Contamination]) -> str:
