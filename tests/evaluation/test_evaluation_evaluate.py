@@ -80,6 +80,9 @@ def test_choices_and_answers_are_scored_as_plain_code_does(model: pellucid.GPT, 
             paired = scores.difference(name, metric, 1).interval
             assert paired.mean == pytest.approx(cell.interval.mean - scores.cell(name, metric, 0).interval.mean)
     assert len(means) == len(scores.cells) == 20
+    cell = scores.cells[0]
+    flat = {name: getattr(cell, name) for name in ("task", "metric", "shots", "queries", "orders", "asked", "dropped")}
+    assert scores.to_dict()["cells"][0] == flat | {name: getattr(cell.interval, name) for name in ("mean", "low", "high")}
     assert json.loads((tmp_path / "e" / "scores.json").read_text(encoding="utf-8")) == json.loads(json.dumps(scores.to_dict()))
     assert (tmp_path / "e" / "scores.md").read_text(encoding="utf-8") == scores.markdown()
     assert scores.chart().alt.count("0 examples: ") == scores.chart().alt.count("1 example: ") == 2
@@ -248,5 +251,7 @@ def test_contamination_is_in_the_table(model: pellucid.GPT, tmp_path: Path) -> N
     scores = pellucid.evaluate(model, Task(name="t", queries=both), shots=0, contamination=text)
     (found,) = scores.contamination
     assert (found.overlap.dirty, found.overlap.length, found.shots, found.metric) == ((0,), 9, 0, "exact_match")
-    assert "Contamination" in scores.markdown() and scores.to_dict()["contamination"][0]["dirty"] == (0,)
+    assert "Contamination" in scores.markdown()
+    (kept,) = scores.to_dict()["contamination"]
+    assert (kept["dirty"], kept["score"], set(kept) & {"overlap"}) == ((0,), found.score, set())
     assert Scores(model="", seed=0).markdown() == "\n"

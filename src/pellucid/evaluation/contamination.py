@@ -65,7 +65,8 @@ class Contamination:
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
         values = asdict(self)
-        return {**values.pop("overlap"), **values}
+        overlap: dict[str, Any] = values.pop("overlap")
+        return overlap | values
 
 
 def training_documents(path: str | Path, *, report: Callable[[str], None] = lambda line: None) -> Iterator[str]:

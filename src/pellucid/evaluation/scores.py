@@ -149,7 +149,8 @@ def _only(listed: Sequence[Row], task: str, metric: str, shots: int) -> Row:
 
 def _flat(row: ScoreCell | ShotsDifference) -> dict[str, Any]:
     values = asdict(row)
-    return {**values, **values.pop("interval")}
+    interval: dict[str, float] = values.pop("interval")
+    return values | interval
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2) -> str:
