@@ -29,6 +29,7 @@ from pellucid.draw import figures
 from pellucid.draw.figure_files import draw_figures
 from pellucid.draw.film.film_json import from_json
 from pellucid.errors import PellucidError
+from pellucid.evaluation.task_file import read_task
 from pellucid.finetuning.example_files import read_examples
 from pellucid.finetuning.general import general_text, read_general
 from pellucid.formats.convert import convert
@@ -273,6 +274,9 @@ def make_files(folder: Path) -> dict[str, tuple[Path, Path, Callable[[bytes, ran
     film = figures.figure(training, "loss", width=360).to_json()
     (folder / "small" / "film.json").write_text(film, encoding="utf-8")
     (folder / "small" / "examples.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 3, encoding="utf-8")
+    query = {"prompt": "a", "choices": ["b", "c"], "completion": ["b"], "example": False}
+    lines = [{"task": "Do:", "format": "qa", "choices": ["b"], "max_tokens": 3}, query, query | {"example": True}]
+    (folder / "small" / "task.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     (folder / "small" / "examples.csv").write_text("id;text;label\n1;a;b\n2;\"c;\nd\";e\n", encoding="utf-8")
     general_text(run, pellucid.load(run).require_tokenizer(), 16).save(folder / "small")
     stated = {"task": "Do:", "examples": [{"prompt": "a", "completion": "b"}], "query": "c", "answer": "d", "format": "qa"}
@@ -297,6 +301,7 @@ def make_files(folder: Path) -> dict[str, tuple[Path, Path, Callable[[bytes, ran
         "general.json": (small, small / "general.json", changed_file, lambda at: attempt(lambda to: read_general(to, 280), at)),
         "table": (small, small / "examples.csv", damaged, lambda at: attempt(read_examples, at / "examples.csv")),
         "examples": (small, small / "examples.jsonl", changed_lines, lambda at: attempt(read_examples, at / "examples.jsonl")),
+        "task": (small, small / "task.jsonl", changed_lines, lambda at: attempt(read_task, at / "task.jsonl")),
         "prompt": (small, small / "prompt.json", changed_file, lambda at: attempt(read_prompt, at / "prompt.json")),
         "request": (small, small / "body.json", changed_file, lambda at: attempt(request_of, at / "body.json")),
     }

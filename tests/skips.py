@@ -4,6 +4,7 @@ With PELLUCID_LISTED_SKIPS=1 in the environment a run of pytest in which a test,
 here ends with exit status 1 and says which.
 """
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,6 +64,10 @@ LISTED = (
     ),
     ListedSkip(
         r"tests/draw/test_draw_backends\.py::test_an_mp4_", "an MP4 needs ffmpeg", lambda: find_spec("imageio_ffmpeg") is None
+    ),
+    ListedSkip(
+        r"tests/evaluation/test_evaluation_lm_eval\.py::test_lm_eval_", "lm-eval is not installed",
+        lambda: "PELLUCID_LM_EVAL_PYTHON" not in os.environ and find_spec("lm_eval") is None,
     ),
     # `.ci/run` builds the bundles after the tests, with `tools/studio.py --check`, and then runs these.
     ListedSkip(r"tests/studio/test_studio_player\.py::test_the_bundles_", r"node or studio/node_modules", _no_node_packages),

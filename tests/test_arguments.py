@@ -57,6 +57,7 @@ def functions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Calla
         "finetune": (pellucid.finetune, {"examples": folder / "none.jsonl", "out": folder / "run", "model": folder / "none"}),
         "xray": (pellucid.xray, {"model": model, **few}),
         "prime": (pellucid.prime, {"model": model, "prompt": pellucid.Prompt("", [], "a"), "answer": "b"}),
+        "evaluate": (pellucid.evaluate, {"model": model, "tasks": "two_digit_addition", "queries": 1, "shots": 0}),
         "verify": (pellucid.verify, {"record": record, "model": model}),
         "Example": (pellucid.Example, {"prompt": "a", "completion": "b"}),
         "Prompt": (pellucid.Prompt, {"task": "a", "examples": [("a", "b")], "query": "c"}),

@@ -260,6 +260,7 @@ def test_opening_and_drawing_a_record_needs_no_torch() -> None:
 
 def test_public_functions_show_their_arguments_and_documentation() -> None:
     arguments = {"train": "minutes", "finetune": "examples", "xray": "keep", "prime": "shots", "verify": "model"}
+    arguments["evaluate"] = "shots"
     for name, argument in (*arguments.items(), ("open", "source"), ("open_run", "path")):
         function = getattr(pellucid, name)
         assert argument in inspect.signature(function).parameters

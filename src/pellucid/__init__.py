@@ -9,6 +9,7 @@
     record = pellucid.xray(model, "Once upon a time")        # a generation, with what the model computed inside
     assert pellucid.verify(record, model).ok                 # every derived number recomputed and compared
     record.figure("xray").save("xray.gif")
+    scores = pellucid.evaluate(model, "two_digit_addition", shots=(0, 1, 8))
 
 Names are imported on first use, so that `import pellucid` itself imports neither torch nor numpy.
 """
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pellucid.api.records import Record, open
     from pellucid.api.runs import Run, finetune, open_run, train
     from pellucid.engine.completion import Completion, Token
+    from pellucid.evaluation.evaluate import evaluate
     from pellucid.finetuning.examples import Example
     from pellucid.generation.load import load
     from pellucid.generation.model import GPT
@@ -46,6 +48,7 @@ _MODULES = {
     "open": "api.records",
     "xray": "api.inspection",
     "prime": "api.inspection",
+    "evaluate": "evaluation.evaluate",
     "verify": "api.inspection",
     "one_parameter": "api.one_parameter",
     "Run": "api.runs",
@@ -66,6 +69,7 @@ __all__ = [
     "Token",
     "Tokenizer",
     "__version__",
+    "evaluate",
     "finetune",
     "load",
     "one_parameter",

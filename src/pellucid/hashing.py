@@ -3,6 +3,13 @@
 What is drawn for (seed, epoch, index) is the same on every machine, in every process and after every resume.
 """
 
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 _MASK = (1 << 64) - 1
 
 
@@ -18,6 +25,17 @@ def mix(*values: int) -> int:
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
         state ^= state >> 31
+    return state
+
+
+def mix_array(seed: int, values: "NDArray[np.int64]") -> "NDArray[np.uint64]":
+    """`mix(seed, value)` of each value of an array."""
+    import numpy as np  # here: what hashes single integers needs none
+
+    state = values.astype(np.uint64) + np.uint64((mix(seed) + 0x9E3779B97F4A7C15) & _MASK)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    state ^= state >> np.uint64(31)
     return state
 
 

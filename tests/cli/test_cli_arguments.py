@@ -26,6 +26,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has another 
 WORDS = {
     "generate": ("the",), "train": ("text", "--out", "new"), "finetune": ("text", "--out", "new"),
     "xray": ("a", "--out", "new"), "prime": ("a",), "figures": ("a", "--out", "new"), "verify": ("a",),
+    "evaluate": ("--tasks", "words"),
     "convert": ("a", "new", "--to", "gguf"),
 }  # fmt: skip
 
@@ -182,6 +183,10 @@ PATHS = {  # a command that works, by name; and the arguments that are paths
     "finetune": (["pairs.jsonl", "--out", "new", "-m", "run", "--steps", "1"], ("examples", "out", "model")),
     "xray": (["the", "-m", "run", "--out", "new", "--max-tokens", "1"], ("out", "model")),
     "prime": (["pairs.jsonl", "-m", "run", "--out", "new"], ("file", "out", "model")),
+    "evaluate": (
+        ["--tasks", "pairs.jsonl", "-m", "run", "--out", "new", "--shots", "0", "--queries", "1"],
+        ("tasks", "model", "out", "contamination"),
+    ),
     "figures": (["a.pellucid", "--out", "new", "--only", "xray", "--format", "svg"], ("records", "out")),
     "verify": (["a.pellucid", "-m", "run"], ("file", "model")),
     "convert": (["run", "new", "--to", "pellucid"], ("source", "destination", "measure")),
@@ -190,7 +195,9 @@ PATHS = {  # a command that works, by name; and the arguments that are paths
     "demo": (["--text", "text.txt", "--out", "new"], ("text", "out")),
     "bench": (["none"], ("subject",)),
 }  # fmt: skip
-MAY_BE_FOLDERS = ("text", "held_out", "examples", "records", "measure", "sources", "what", "subject", "host", "tokenizer")
+MAY_BE_FOLDERS = (
+    "text", "held_out", "examples", "records", "measure", "sources", "what", "subject", "host", "tokenizer", "contamination"
+)  # fmt: skip
 
 
 def test_every_command_has_its_paths_named_here() -> None:

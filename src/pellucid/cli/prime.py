@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("file", metavar="FILE", help="task, examples, query and right answer, JSON or JSONL")
     parser.add_argument(
-        "--shots", type=_numbers, metavar="LIST", help="numbers of examples (default: 0,1,8, or as many as FILE has)"
+        "--shots", type=numbers_of_shots, metavar="LIST", help="numbers of examples (default: 0,1,8, or as many as FILE has)"
     )
     parser.add_argument("--out", metavar="RECORD", help="the record to write, such as french.pellucid")
     parser.add_argument("-m", "--model", default="default", help="a model or run directory (default: the embedded model)")
@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def numbers_of_shots(text: str) -> tuple[int, ...]:
+    """The value of --shots. Raises ArgumentTypeError for anything but whole numbers joined by commas."""
     try:
         found = tuple(int(part) for part in text.split(","))
     except ValueError:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pellucid.corpus.document_index import DocumentIndex
 from pellucid.errors import PellucidError
-from pellucid.hashing import mix
+from pellucid.hashing import mix_array
 
 
 TRAIN, HELD_OUT, BOTH, LEFT_OUT = range(4)
@@ -86,7 +86,7 @@ def choose_held_out(
     np.add.at(together, first, each)
     total = int(each.sum())
     target = fraction * total
-    order = texts[np.argsort(_mixed(seed, texts), kind="stable")]
+    order = texts[np.argsort(mix_array(seed, texts), kind="stable")]
     held: list[int] = []
     sum_held = 0
     for i, size in zip(order.tolist(), together[order].tolist(), strict=True):
@@ -99,15 +99,6 @@ def choose_held_out(
     fair = target / 2 <= sum_held <= total / 2
     found: list[int] = np.flatnonzero(np.isin(first, held)).tolist()
     return found if fair else []
-
-
-def _mixed(seed: int, values: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """`mix(seed, value)` of each value."""
-    state = values.astype(np.uint64) + np.uint64((mix(seed) + 0x9E3779B97F4A7C15) & ((1 << 64) - 1))
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    state ^= state >> np.uint64(31)
-    return state
 
 
 def cut_at(text: bytes, first: int, last: int) -> int:

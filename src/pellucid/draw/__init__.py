@@ -11,6 +11,7 @@ Five rooms, each of which imports only those before it: `film/` (what a film is:
 
 from pellucid.draw.backends.save import save
 from pellucid.draw.components.chart import loss_chart
+from pellucid.draw.components.score_chart import ScorePanel, score_chart
 from pellucid.draw.film.film import Caption, Film, FilmFormats, FilmSegment, Frame
 from pellucid.draw.film.film_json import from_json, to_json
 from pellucid.draw.film.keyframes import Keyframes
@@ -19,7 +20,7 @@ from pellucid.draw.film.nodes import Clip, Gradient, Group, Image, Matrix, Node,
 
 __all__ = [
     "Caption", "Clip", "Film", "FilmSegment", "Frame", "Gradient", "Group", "Image", "Keyframes", "Matrix", "Node", "Path",
-    "Rect", "Shows", "Text", "loss_chart",
+    "Rect", "ScorePanel", "Shows", "Text", "loss_chart", "score_chart",
 ]  # fmt: skip
 
 Film.formats = FilmFormats(save=save, to_json=to_json, from_json=from_json)

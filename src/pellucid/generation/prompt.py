@@ -174,9 +174,14 @@ class Prompt:
 
 def encode_answered(prompt: Prompt, answer: str, tokenizer: Tokenizer) -> tuple[list[int], int]:
     """`Prompt.answered` with a tokenizer in place of the model."""
+    return encode_continued(prompt.text, answer, tokenizer)
+
+
+def encode_continued(text: str, answer: str, tokenizer: Tokenizer) -> tuple[list[int], int]:
+    """A text, a space and an answer as the tokens of one text, and the place of the answer's first, as `Prompt.answered`."""
     if not text_of("answer", answer).strip():
         raise PellucidError(f"an answer must be text, and not empty; got {shown(answer)}")
-    alone, whole = tokenizer.encode_prompt(prompt.text), tokenizer.encode_prompt(f"{prompt.text} {answer}")
+    alone, whole = tokenizer.encode_prompt(text), tokenizer.encode_prompt(f"{text} {answer}")
     same = next((i for i, (a, b) in enumerate(zip(alone, whole, strict=False)) if a != b), min(len(alone), len(whole)))
     return whole, same
 

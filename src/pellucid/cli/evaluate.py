@@ -1,0 +1,54 @@
+"""`pellucid evaluate`: a model's scores on tasks, with no, one and several examples in the prompt."""
+
+import argparse
+import sys
+
+from pellucid.cli.prime import numbers_of_shots
+
+
+HELP = "score a model on tasks with 0, 1 and more examples in the prompt"
+DESCRIPTION = """Asks a model the queries of tasks, with different numbers of examples in the prompt, and prints the metrics of
+the GPT-3 paper with their intervals, and what the examples add (few-shot minus zero-shot). No weight changes.
+TASKS, joined by commas: arithmetic (the paper's ten tasks), words (its five), one of these by its name
+(two_digit_addition, ..., reversed_words), FILE.jsonl (queries of your own), FILE.txt (perplexity and bits per byte).
+FILE.jsonl has a line a query, {"prompt": "...", "completion": "..."}, multiple choice with "choices": ["...", "..."];
+its first line may be {"task": "what is to be done, in words", "format": "arrow, equals, qa, code or plain"}.
+With --out the folder keeps every sample; the same command goes on where it was ended."""
+EXAMPLE = "pellucid evaluate --tasks two_digit_addition,capitals.jsonl --shots 0,1,8 --out scores"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("--tasks", required=True, metavar="TASKS", help="names of tasks, and files, joined by commas")
+    parser.add_argument(
+        "--shots", type=numbers_of_shots, default=(0, 1, 8), metavar="LIST", help="numbers of examples (default: 0,1,8)"
+    )
+    parser.add_argument("-m", "--model", default="default", help="a model or run directory (default: the embedded model)")
+    parser.add_argument("--queries", type=int, default=100, metavar="N", help="the first N of each task (default 100; 0: all)")
+    parser.add_argument("--orders", type=int, default=3, metavar="N", help="draws of examples for each query (default 3)")
+    parser.add_argument("--seed", type=int, default=0, help="of tasks, drawn examples and intervals (default 0)")
+    parser.add_argument("--out", metavar="DIR", help="folder for every sample, the scores, their table and chart")
+    parser.add_argument("--contamination", metavar="RUN", help="a run or its text: report which queries are in it")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    from pathlib import Path
+
+    from pellucid.cli.output import print_json, shown_path
+    from pellucid.evaluation.evaluate import evaluate
+    from pellucid.evaluation.samples import CHART, SCORES, TABLE
+    from pellucid.generation.load import load
+
+    scores = evaluate(
+        load(args.model), args.tasks, shots=args.shots, queries=args.queries or None, orders=args.orders, seed=args.seed,
+        out=args.out, contamination=args.contamination, report=lambda line: print(line, file=sys.stderr),
+    )  # fmt: skip
+    if args.json:
+        print_json(scores.to_dict())
+    print(scores.markdown(), end="", file=sys.stderr if args.json else sys.stdout)
+    if args.out is not None:
+        written = ", ".join(name for name in (SCORES, TABLE, CHART) if (Path(args.out) / name).exists())
+        print(f"{shown_path(args.out)}: {written}", file=sys.stderr if args.json else sys.stdout)
+    return 0

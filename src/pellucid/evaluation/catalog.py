@@ -1,0 +1,64 @@
+"""Tasks by what a user names: one of the paper's, a group of them, or a file. No torch here."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pellucid.arguments import shown
+from pellucid.errors import PellucidError
+from pellucid.evaluation import arithmetic, words
+from pellucid.evaluation.perplexity import TextTask, read_text_task
+from pellucid.evaluation.task import Task
+from pellucid.evaluation.task_file import read_task
+
+
+GROUPS: dict[str, tuple[str, ...]] = {"arithmetic": arithmetic.NAMES, "words": words.NAMES}
+NAMES = tuple(name for names in GROUPS.values() for name in names)
+AnyTask = Task | TextTask
+
+
+def find_tasks(given: object, *, seed: int = 0) -> list[AnyTask]:
+    """The tasks that are meant, in order.
+
+    Args:
+        given: one or several of: a name in `NAMES` or `GROUPS`, several joined by commas, the path of a file (.jsonl: queries
+            as in `task_file`; .txt: a text, for its perplexity), or a task.
+        seed: from which the paper's tasks are made.
+
+    Raises:
+        PellucidError: no such task or file, a file that holds none, or two tasks of one name.
+    """
+    single = isinstance(given, str | Path | Task | TextTask)
+    if not single and not isinstance(given, Iterable):
+        raise PellucidError(f"tasks must be names, files or tasks, not {shown(given)}")
+    found = list[AnyTask]()
+    for item in [given] if single else list(given):  # type: ignore[call-overload]
+        parts = [part.strip() for part in item.split(",")] if isinstance(item, str) else [item]
+        for part in parts:
+            found += _tasks(part, seed)
+    if not found:
+        raise PellucidError(f"name a task at least: {_known()}")
+    names = [task.name for task in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise PellucidError(f"two tasks are called {twice[0]}: name each once, or give the files other names")
+    return found
+
+
+def _tasks(item: object, seed: int) -> list[AnyTask]:
+    if isinstance(item, Task | TextTask):
+        return [item]
+    if isinstance(item, str) and item in GROUPS:
+        return [_paper_task(name, seed) for name in GROUPS[item]]
+    if isinstance(item, str) and item in NAMES:
+        return [_paper_task(item, seed)]
+    if isinstance(item, str | Path) and Path(item).suffix.lower() in (".jsonl", ".txt"):
+        return [read_text_task(item) if Path(item).suffix.lower() == ".txt" else read_task(item)]
+    raise PellucidError(f"no task is called {shown(str(item) if isinstance(item, Path) else item)}: {_known()}")
+
+
+def _paper_task(name: str, seed: int) -> Task:
+    make = arithmetic.arithmetic_task if name in arithmetic.NAMES else words.word_task
+    return make(name, seed=seed)
+
+
+def _known() -> str:
+    return f"tasks are {', '.join((*GROUPS, *NAMES))}, and files that end in .jsonl (queries) or .txt (a text)"

@@ -1,0 +1,150 @@
+"""Contamination: queries of which a stretch of words is in the training text (appendix C of the GPT-3 paper). No torch here.
+
+Words are lower case, delimited by white space and without punctuation. A query is its prompt with the right answer, and it is
+dirty if N words in a row of it are in one document. N is the length in words that 5 % of the task's queries fall below, at
+least 8 and at most 13; a query of fewer words cannot be told. A stretch that is in more than 10 documents is boilerplate, and
+counts for nothing.
+"""
+
+import string
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pellucid.arguments import path_of
+from pellucid.corpus.documents import read_documents
+from pellucid.corpus.shards import open_corpus
+from pellucid.errors import PellucidError
+from pellucid.evaluation.task import Query, Task
+from pellucid.runs.files import CORPUS, RUN_FILE
+from pellucid.text.tokenizer import Tokenizer
+
+
+SHORTEST, LONGEST = 8, 13  # words
+SHARE = 0.05  # of the queries, which may be shorter than N
+BOILERPLATE = 10  # documents
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_BLOCK = 1 << 20  # tokens read at a time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlap:
+    """Which queries of a task are in a text.
+
+    Attributes:
+        length: N, in words. queries: how many were looked for.
+        dirty: the numbers of those that are there, from 0. too_short: of those of fewer words than N.
+        boilerplate: how many stretches were in too many documents to count.
+    """
+
+    task: str
+    length: int
+    queries: int
+    dirty: tuple[int, ...]
+    too_short: tuple[int, ...]
+    boilerplate: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contamination:
+    """An overlap, and a metric on all queries and on those that are not in the text.
+
+    Attributes:
+        clean_score: None where no query is left.
+    """
+
+    overlap: Overlap
+    metric: str
+    shots: int
+    score: float
+    clean_score: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        values = asdict(self)
+        overlap: dict[str, Any] = values.pop("overlap")
+        return overlap | values
+
+
+def training_documents(path: str | Path, *, report: Callable[[str], None] = lambda line: None) -> Iterator[str]:
+    """The documents that a run was trained on; or those of a text file or a folder of them.
+
+    Args:
+        report: called with a line about each file of a folder that is not read.
+
+    Raises:
+        PellucidError: a run without a corpus, or no such file.
+    """
+    path = path_of("contamination (a run or a text)", path)
+    if not (path / RUN_FILE).is_file():
+        found = read_documents([path], on_skip=lambda file, reason: report(f"not read: {file}: {reason}"))
+        return (document.text for document in found)
+    if not (path / CORPUS).is_dir():
+        raise PellucidError(f"{path} keeps no training text, as runs on examples do: name the run or text that came before it")
+    return _of_corpus(path / CORPUS)
+
+
+def _of_corpus(folder: Path) -> Iterator[str]:
+    """Documents, from the training side's tokens, each of which ends with end-of-text."""
+    tokens, tokenizer = open_corpus(folder, verify=False).train, Tokenizer.load(folder)
+    begun = list[int]()  # of a document whose end is in a later block
+    for first in range(0, len(tokens), _BLOCK):
+        block, begin = tokens[first : first + _BLOCK], 0
+        for end in np.flatnonzero(block == tokenizer.eot).tolist():
+            yield tokenizer.decode([*begun, *block[begin:end].tolist()])
+            begun, begin = [], end + 1
+        begun += block[begin:].tolist()
+    if begun:
+        yield tokenizer.decode(begun)
+
+
+def overlaps(tasks: Sequence[Task], documents: Iterable[str], *, queries: int | None = None) -> list[Overlap]:
+    """The overlap of each task with some documents, which are read once.
+
+    Args:
+        queries: the first so many of each task; None: all.
+    """
+    words = [[words_of(query_text(query)) for query in task.queries[:queries]] for task in tasks]
+    lengths = [length_of([len(some) for some in each]) for each in words]
+    wanted: dict[int, set[tuple[str, ...]]] = {length: set() for length in lengths}
+    for length, each in zip(lengths, words, strict=True):
+        wanted[length].update(gram for some in each for gram in grams(some, length))
+    counts = {length: dict.fromkeys(some, 0) for length, some in wanted.items()}  # documents that hold each
+    for document in documents:
+        text = words_of(document)
+        for length, count in counts.items():
+            for gram in {gram for gram in grams(text, length) if gram in count}:
+                count[gram] += 1
+    return [_overlap(task.name, length, each, counts[length]) for task, length, each in zip(tasks, lengths, words, strict=True)]
+
+
+def _overlap(name: str, length: int, queries: Sequence[Sequence[str]], counts: Mapping[tuple[str, ...], int]) -> Overlap:
+    found = [any(0 < counts[gram] <= BOILERPLATE for gram in grams(some, length)) for some in queries]
+    return Overlap(
+        task=name, length=length, queries=len(queries), dirty=tuple(i for i, there in enumerate(found) if there),
+        too_short=tuple(i for i, some in enumerate(queries) if len(some) < length),
+        boilerplate=len({gram for some in queries for gram in grams(some, length) if counts[gram] > BOILERPLATE}),
+    )  # fmt: skip
+
+
+def words_of(text: str) -> list[str]:
+    """Its words: lower case, without punctuation; what is nothing but punctuation is no word."""
+    return text.lower().translate(_PUNCTUATION).split()
+
+
+def query_text(query: Query) -> str:
+    """What of a query is looked for."""
+    return f"{query.prompt} {query.answers[0]}"
+
+
+def length_of(lengths: Sequence[int]) -> int:
+    """N for queries of these lengths in words."""
+    return min(max(sorted(lengths)[int(SHARE * len(lengths))], SHORTEST), LONGEST)
+
+
+def grams(words: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:
+    """All stretches of so many words."""
+    return zip(*(words[start:] for start in range(length)), strict=False)

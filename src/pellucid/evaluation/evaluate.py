@@ -1,0 +1,199 @@
+"""`evaluate`: a model's scores on tasks, with no, one and several examples in the prompt."""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.arguments import instance, path_of, shown, whole_number
+from pellucid.errors import PellucidError
+from pellucid.evaluation.catalog import AnyTask, find_tasks
+from pellucid.evaluation.contamination import Contamination, Overlap, overlaps, training_documents
+from pellucid.evaluation.intervals import bootstrap
+from pellucid.evaluation.measure import BATCH, Examiner
+from pellucid.evaluation.metrics import metrics_of
+from pellucid.evaluation.perplexity import TextScore, TextTask, windows
+from pellucid.evaluation.samples import SAMPLES, SampleLog, asked, open_log, read_said, said
+from pellucid.evaluation.scores import ScoreCell, Scores, ShotsDifference
+from pellucid.evaluation.shots import Sample, samples_of
+from pellucid.evaluation.task import Task
+from pellucid.generation.mixin import GenerationMixin
+from pellucid.generation.model import GPT
+from pellucid.generation.text_generator import TextGenerator
+from pellucid.gpt.fingerprint import fingerprint
+from pellucid.hashing import mix
+from pellucid.languages import counted
+from pellucid.runtime.inference_mode import inference_mode
+from pellucid.strict_json import Fields
+
+
+SHOTS = (0, 1, 8)
+QUERIES, ORDERS = 100, 3  # choices
+MOST_SHOTS = 1_000
+Values = dict[str, NDArray[np.float64]]  # by metric: (Q, O) values of the samples of a task with one number of examples
+
+
+def evaluate(
+    model: GPT, tasks: Any, *, shots: int | Iterable[int] = SHOTS, queries: int | None = QUERIES, orders: int = ORDERS,
+    seed: int = 0, out: str | Path | None = None, contamination: str | Path | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Scores:  # fmt: skip
+    """The scores of a model on tasks, by the metrics of the GPT-3 paper.
+
+    All prompts are made before the model is asked anything, so that what is wrong with a task is said at once.
+
+    Args:
+        tasks: one or several of: names ("arithmetic", "words", "two_digit_addition" ...), paths of .jsonl files (queries,
+            `evaluation.task_file`) and .txt files (a text's perplexity and bits per byte), `evaluation.task.Task`s.
+        shots: numbers of examples in the prompt; those that do not fit into the context are left out, and counted.
+        queries: at most so many of each task, the first; None: all.
+        orders: draws of examples for each query, where there are examples.
+        seed: of the paper's tasks, of the examples that are drawn, and of the intervals.
+        out: a folder for every sample (samples.jsonl), the scores, their table and chart. Samples that it has are not asked
+            again.
+        contamination: a run, or its training text: which queries are in it, and the scores without them.
+        report: called with a line about each part that is done.
+
+    Raises:
+        PellucidError: a model without a tokenizer, no such task, a bad line of a file, fewer examples than shots, a query that
+            does not fit, a folder with other samples.
+    """
+    instance("model", model, GPT, "a model (pellucid.load(...))")
+    model.require_tokenizer()
+    numbers = _shots(shots)
+    queries = None if queries is None else whole_number("queries", queries, 1)
+    orders, seed = whole_number("orders", orders, 1, 1_000), whole_number("seed", seed, -(2**63), 2**63 - 1)
+    folder = None if out is None else path_of("out", out)
+    found = find_tasks(tasks, seed=seed)
+    documents = None if contamination is None else training_documents(contamination, report=report)
+    with inference_mode(model):
+        # One runner for all: a model's own calls make one each time, which packs the weights again.
+        asked_model = TextGenerator(model.make_runner(), model.tokenizer)
+        parts = _samples(found, asked_model, numbers, orders, queries, seed)
+        overlap = [] if documents is None else overlaps(_with_queries(found), documents, queries=queries)
+        encoded = {task.name: _encoded(task, asked_model) for task in found if isinstance(task, TextTask)}
+        cells, differences, values = list[ScoreCell](), list[ShotsDifference](), dict[str, dict[int, Values]]()
+        texts = list[TextScore]()
+        with open_log(folder, fingerprint(model)) as log:
+            for sample in chain.from_iterable(parts.values()):
+                log.find(sample.key, asked(sample))  # what does not go together is said before anything is computed
+            examiner = Examiner(asked_model)
+            for task in found:
+                if isinstance(task, TextTask):
+                    texts.append(_read_text(task, encoded[task.name], asked_model, log, report))
+                    continue
+                by_shots = {count: _ask(parts[task.name, count], examiner, log, report) for count in numbers}
+                values[task.name] = by_shots
+                cells += _cells(task, by_shots, parts, seed)
+                differences += _differences(task, by_shots, seed)
+            scores = Scores(
+                model=fingerprint(model), seed=seed, cells=cells, differences=differences, texts=texts,
+                contamination=[_contamination(one, values[one.task]) for one in overlap],
+            )  # fmt: skip
+            if folder is not None:
+                scores.save(folder)
+    return scores
+
+
+def _shots(given: int | Iterable[int]) -> list[int]:
+    """The numbers of examples in ascending order, each once."""
+    if isinstance(given, str | bytes) or (not isinstance(given, Iterable) and not hasattr(given, "__index__")):
+        raise PellucidError(f"shots must be numbers of examples, such as (0, 1, 8), not {shown(given)}")
+    listed = list(given) if isinstance(given, Iterable) else [given]
+    if not listed:
+        raise PellucidError("name a number of examples in shots, such as (0, 1, 8)")
+    return sorted({whole_number("shots", count, 0, MOST_SHOTS) for count in listed})
+
+
+def _with_queries(tasks: Sequence[AnyTask]) -> list[Task]:
+    return [task for task in tasks if isinstance(task, Task)]
+
+
+def _samples(
+    tasks: Sequence[AnyTask], model: GenerationMixin, numbers: Sequence[int], orders: int, queries: int | None, seed: int
+) -> dict[tuple[str, int], list[Sample]]:
+    """The samples by task and number of examples, order by order. Errors as `samples_of`."""
+    return {
+        (task.name, count): samples_of(task, model, shots=count, orders=orders, queries=queries, seed=seed)
+        for task in _with_queries(tasks) for count in numbers
+    }  # fmt: skip
+
+
+def _ask(samples: Sequence[Sample], examiner: Examiner, log: SampleLog, report: Callable[[str], None]) -> Values:
+    """Measures the samples that the log does not have -> each metric's (Q, O) values."""
+    before = [log.find(sample.key, asked(sample)) for sample in samples]
+    measured = {sample.key: read_said(line, sample) for sample, line in zip(samples, before, strict=True) if line is not None}
+    new = [sample for sample in samples if sample.key not in measured]
+    for first in range(0, len(new), BATCH):
+        batch = new[first : first + BATCH]
+        for sample, result in zip(batch, examiner.measure(batch), strict=True):
+            counts = {"examples": len(sample.prompt.examples), "dropped": len(sample.prompt.dropped)}
+            log.add(sample.key, asked(sample) | counts | said(result) | {"metrics": metrics_of(sample.query, result)})
+            measured[sample.key] = result
+    orders = 1 + max(sample.order for sample in samples)
+    rows = [metrics_of(sample.query, measured[sample.key]) for sample in samples]
+    kept = f", {len(samples) - len(new):,} of them kept from before" if len(new) < len(samples) else ""
+    report(f"{samples[0].task.name}, {counted(samples[0].shots, 'shot')}: {counted(len(samples), 'sample')}{kept}")
+    return {name: np.array([row[name] for row in rows]).reshape(orders, -1).T for name in rows[0]}
+
+
+def _cells(task: Task, by_shots: dict[int, Values], parts: dict[tuple[str, int], list[Sample]], seed: int) -> list[ScoreCell]:
+    return [
+        ScoreCell(
+            task=task.name, metric=metric, shots=count, interval=bootstrap(by_shots[count][metric], seed=mix(seed, count)),
+            queries=by_shots[count][metric].shape[0], orders=by_shots[count][metric].shape[1],
+            asked=count * len(parts[task.name, count]), dropped=sum(len(one.prompt.dropped) for one in parts[task.name, count]),
+        )
+        for metric in next(iter(by_shots.values())) for count in by_shots
+    ]  # fmt: skip
+
+
+def _differences(task: Task, by_shots: dict[int, Values], seed: int) -> list[ShotsDifference]:
+    """Few-shot minus zero-shot, query by query, where both were asked for."""
+    if 0 not in by_shots:
+        return []
+    return [
+        ShotsDifference(
+            task=task.name, metric=metric, shots=count,
+            interval=bootstrap(by_shots[count][metric] - by_shots[0][metric], seed=mix(seed, count, 1)),
+        )
+        for metric in by_shots[0] for count in by_shots if count
+    ]  # fmt: skip
+
+
+def _encoded(task: TextTask, model: GenerationMixin) -> list[int]:
+    """The tokens of a text. Raises PellucidError, which names it, where the model has none for a part of it."""
+    try:
+        return model.require_tokenizer().encode(task.text)
+    except PellucidError as error:
+        raise PellucidError(f"{task.name}: {error}") from None
+
+
+def _read_text(
+    task: TextTask, ids: Sequence[int], model: GenerationMixin, log: SampleLog, report: Callable[[str], None]
+) -> TextScore:
+    """A text, window by window."""
+    nats = 0.0
+    for number, (context, predicted) in enumerate(windows(ids, model.config.start_id, model.config.n_ctx)):
+        key, question = (task.name, 0, 0, number), {"context": context, "predicted": predicted}
+        line = log.find(key, question)
+        if line is None:
+            line = question | {"logprob": model.score(context, completion=predicted).total}
+            log.add(key, line)
+        nats -= Fields(line, f"{SAMPLES}, {task.name}, window {number + 1}").number("logprob")
+    report(f"{task.name}: {len(ids):,} tokens")
+    return TextScore(task=task.name, nats=nats, tokens=len(ids), text_bytes=len(task.text.encode()))
+
+
+def _contamination(overlap: Overlap, by_shots: dict[int, Values]) -> Contamination:
+    """The first metric with the most examples, on all queries and on those that are not in the text."""
+    shots = max(by_shots)
+    metric, values = next(iter(by_shots[shots].items()))
+    clean = np.delete(values, overlap.dirty, axis=0)
+    return Contamination(
+        overlap=overlap, metric=metric, shots=shots, score=float(values.mean()),
+        clean_score=float(clean.mean()) if clean.size else None,
+    )  # fmt: skip

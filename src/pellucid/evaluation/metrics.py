@@ -1,0 +1,78 @@
+"""From what a model said about a sample to numbers: the paper's metrics (section 2.4). No torch here.
+
+Multiple choice, 1 where the right choice has the highest:
+- accuracy: log-probability. accuracy_token: log-probability / tokens. accuracy_byte: log-probability / bytes of UTF-8.
+- accuracy_context: log-probability - log-probability after "Answer:", the paper's P(completion | context) /
+  P(completion | answer context) of ARC, OpenBookQA and RACE.
+Of equals the first counts, as in lm-eval, whose acc, acc_bytes and (with another context) acc_mutual_info these are.
+
+Free form, the best of all right answers:
+- exact_match: the text that was written, without white space around it, is the answer.
+- f1: of the words in common, as SQuAD counts them: lower case, without punctuation and articles. It does not see a minus sign.
+
+Both: logprob_token and logprob_byte, the log-probability of the right answer by token and by byte, natural logarithm.
+"""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from pellucid.evaluation.measure import SampleResult
+from pellucid.evaluation.task import Query
+
+
+CHOICE_METRICS = ("accuracy_token", "accuracy", "accuracy_byte", "accuracy_context", "logprob_token", "logprob_byte")
+FREE_METRICS = ("exact_match", "f1", "logprob_token", "logprob_byte")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+
+def metrics_of(query: Query, measured: SampleResult) -> dict[str, float]:
+    """Each metric of a sample, in the order of `CHOICE_METRICS` or `FREE_METRICS`."""
+    texts = query.choices or query.answers[:1]
+    lengths = [len(text.encode()) for text in texts]
+    right = texts.index(query.answers[0])
+    likelihood = {
+        "logprob_token": measured.logprobs[right] / measured.tokens[right],
+        "logprob_byte": measured.logprobs[right] / lengths[right],
+    }
+    if not query.choices:
+        written = measured.output or ""
+        return {
+            "exact_match": best_of(exact_match, written, query.answers), "f1": best_of(f1, written, query.answers)
+        } | likelihood  # fmt: skip
+
+    def chosen(values: Sequence[float]) -> float:
+        return float(texts[values.index(max(values))] in query.answers)
+
+    logprobs = measured.logprobs
+    return {
+        "accuracy_token": chosen([logprob / tokens for logprob, tokens in zip(logprobs, measured.tokens, strict=True)]),
+        "accuracy": chosen(logprobs),
+        "accuracy_byte": chosen([logprob / length for logprob, length in zip(logprobs, lengths, strict=True)]),
+        "accuracy_context": chosen([a - b for a, b in zip(logprobs, measured.context_logprobs, strict=True)]),
+    } | likelihood
+
+
+def best_of(metric: Callable[[str, str], float], written: str, answers: Sequence[str]) -> float:
+    """The highest of a metric over several right answers."""
+    return max(metric(written, answer) for answer in answers)
+
+
+def exact_match(written: str, answer: str) -> float:
+    """1 where the text is the answer, white space around it aside."""
+    return float(written.strip() == answer.strip())
+
+
+def f1(written: str, answer: str) -> float:
+    """The harmonic mean of precision and recall of the words in common, each as often as both have it."""
+    a, b = _words(written), _words(answer)
+    if not a or not b:
+        return float(a == b)
+    common = sum((Counter(a) & Counter(b)).values())
+    return 2 * common / (len(a) + len(b))
+
+
+def _words(text: str) -> list[str]:
+    return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()

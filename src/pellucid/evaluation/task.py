@@ -1,0 +1,107 @@
+"""`Task`: queries with right answers, the examples that may stand before them, and how a prompt is written. No torch here."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pellucid.arguments import shown
+from pellucid.errors import PellucidError
+from pellucid.generation.prompt import FORMATS, Prompt
+
+
+ANSWER_CONTEXT = "Answer:"  # the paper's "Answer: " (section 2.4): the space belongs to the answer's first token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One question of a task.
+
+    Attributes:
+        prompt: the input, as `Prompt` takes it. answers: all right ones; the first is written where the query is an example.
+        choices: what a multiple choice offers; empty where the model writes its answer itself.
+    """
+
+    prompt: str
+    answers: tuple[str, ...]
+    choices: tuple[str, ...] = ()
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """(input, output), as an example of a prompt."""
+        return self.prompt, self.answers[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Queries of one kind.
+
+    Attributes:
+        name: unique among the tasks of an evaluation.
+        queries: all multiple choice, or none.
+        examples: from which those of a prompt are drawn; empty: from the other queries.
+        description: the task in words, at the start of each prompt; "" for none.
+        format: a name in `FORMATS`.
+        answer_context: after which a choice's log-probability is taken to normalise by.
+        max_tokens: of an answer that the model writes; None: what the longest right answer takes, and 4.
+
+    Raises:
+        PellucidError: no queries, some but not all with choices, or what `check_query` refuses.
+    """
+
+    name: str
+    queries: Sequence[Query]
+    examples: Sequence[Query] = ()
+    description: str = ""
+    format: str = "arrow"
+    answer_context: str = ANSWER_CONTEXT
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.queries:
+            raise PellucidError(f"the task {self.name} has no queries: give one at least")
+        if self.format not in FORMATS:
+            raise PellucidError(f"{self.name}: unknown prompt format {shown(self.format)}: use one of {', '.join(FORMATS)}")
+        for number, query in enumerate((*self.queries, *self.examples), start=1):
+            check_query(query, self.format, f"{self.name}, query {number}")
+        if len({bool(query.choices) for query in (*self.queries, *self.examples)}) > 1:
+            raise PellucidError(f"{self.name}: some queries have choices and others none: make two tasks of them")
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether the queries are multiple choice."""
+        return bool(self.queries[0].choices)
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """What ends a written answer: the format's separator, and the end of a line where no right answer has several."""
+        separator = FORMATS[self.format].separator
+        several = any("\n" in answer for query in (*self.queries, *self.examples) for answer in query.answers)
+        return (separator,) if several or separator == "\n" else (separator, "\n")
+
+    def prompt(self, examples: Sequence[Query], query: Query) -> Prompt:
+        """The prompt of a query after examples."""
+        return Prompt(self.description, [example.pair for example in examples], query.prompt, self.format)
+
+
+def check_query(query: Query, format: str, where: str) -> None:
+    """Raises PellucidError, beginning with `where`, for a query that no prompt of this format can hold, or with no answer."""
+    separator = FORMATS[format].separator
+    for answer in (*query.answers, *query.choices):
+        if not answer.strip() or answer != answer.strip():
+            raise PellucidError(f"{where}: an answer must be text without white space around it, not {shown(answer)}")
+    if not query.prompt.strip() or any(separator in text for text in (query.prompt, *query.answers, *query.choices)):
+        try:  # `Prompt` says what is wrong; of thousands of queries that are right, making one of each would take seconds
+            Prompt("", [(query.prompt, answer) for answer in (*query.answers, *query.choices)], query.prompt, format)
+        except PellucidError as error:
+            raise PellucidError(f"{where}: {error}") from None
+    if not query.answers:
+        raise PellucidError(f"{where}: there is no right answer")
+    if not query.choices:
+        return
+    if len(query.choices) < 2:
+        raise PellucidError(f"{where}: one choice is none: give two at least")
+    choice, times = Counter(query.choices).most_common(1)[0]
+    if times > 1:
+        raise PellucidError(f"{where}: the choice {shown(choice)} is there twice")
+    if wrong := [answer for answer in query.answers if answer not in query.choices]:
+        raise PellucidError(f"{where}: the right answer {shown(wrong[0])} is none of the choices {shown(list(query.choices))}")

@@ -1,0 +1,116 @@
+"""Tasks of your own from JSONL files. No torch here.
+
+A line is a query with its right answer; with "choices" it is multiple choice, and a list of answers means that each is right:
+
+    {"prompt": "France", "completion": "Paris"}
+    {"prompt": "the river in London", "completion": ["Thames", "the Thames"]}
+    {"prompt": "7 > 9?", "choices": ["True", "False"], "completion": "False"}
+
+A line with "example": true is never asked: the examples in the prompts are drawn from such lines. Without any they are drawn
+from the other queries. The first line may say what holds for all of them, each part of which may be left out:
+
+    {"task": "Answer with the capital:", "format": "qa", "choices": [...], "answer_context": "Answer:", "max_tokens": 16}
+
+"choices" there are the classes of a classification: each must be the right answer of some line. Without "format" it is "plain"
+where a completion begins with white space, as those of fine-tuning files do, else "arrow" (`generation.prompt.FORMATS`).
+"""
+
+import codecs
+from pathlib import Path
+from typing import Any
+
+from pellucid.arguments import path_of, shown
+from pellucid.errors import PellucidError
+from pellucid.evaluation.task import ANSWER_CONTEXT, Query, Task, check_query
+from pellucid.generation.prompt import FORMATS
+from pellucid.strict_json import Fields, parse_json, read_bytes
+
+
+MAX_TASK_BYTES = 1 << 28
+_HEADER = frozenset(("task", "format", "choices", "answer_context", "max_tokens"))
+_LINE = frozenset(("prompt", "completion", "choices", "example"))
+_EXAMPLE = '{"prompt": "...", "completion": "..."}'
+
+
+def read_task(path: str | Path) -> Task:
+    """The task that a file holds, named by the file's name without its ending.
+
+    Raises:
+        PellucidError: no such file, a line that is no query (the message says which), no query at all, or a class that no line
+            has as its right answer.
+    """
+    path = path_of("a file of queries", path)
+    header, rows = _split(path)
+    format = header.text("format", None)
+    if format is None:
+        given = (completion for row, _ in rows for completion in _texts(row, "completion"))
+        format = "plain" if any(text[:1].isspace() for text in given) else "arrow"
+    if format not in FORMATS:
+        raise PellucidError(f"{header.where}: unknown prompt format {shown(format)}: use one of {', '.join(FORMATS)}")
+    classes = tuple(text.strip() for text in _texts(header, "choices", ()))
+    queries, examples = list[Query](), list[Query]()
+    is_choice: bool | None = None
+    for row, is_example in rows:
+        query = Query(
+            prompt=row.text("prompt"), answers=tuple(text.strip() for text in _texts(row, "completion")),
+            choices=tuple(text.strip() for text in _texts(row, "choices", classes)),
+        )  # fmt: skip
+        check_query(query, format, str(row.where))
+        if is_choice not in (None, bool(query.choices)):
+            raise PellucidError(f"{row.where}: it {'has no' if is_choice else 'has'} choices, unlike the lines before it")
+        is_choice = bool(query.choices)
+        (examples if is_example else queries).append(query)
+    if not queries:
+        raise PellucidError(f"{path} holds no queries: a line each, {_EXAMPLE}")
+    right = {answer for query in queries for answer in query.answers}
+    if empty := [name for name in classes if name not in right]:
+        raise PellucidError(
+            f"{path}: the class {shown(empty[0])} is empty: no query has it as its answer; add one, or take it out of choices"
+        )
+    return Task(
+        name=path.stem, queries=queries, examples=examples, description=header.text("task", ""), format=format,
+        answer_context=header.text("answer_context", ANSWER_CONTEXT),
+        max_tokens=header.integer("max_tokens", None, minimum=1, maximum=1 << 20),
+    )  # fmt: skip
+
+
+def _split(path: Path) -> tuple[Fields, list[tuple[Fields, bool]]]:
+    """The first line's fields, if they are no query (else none), and each query with whether it is an example only."""
+    try:
+        data = read_bytes(path, MAX_TASK_BYTES)
+    except FileNotFoundError:
+        raise PellucidError(f"no such file: {path}") from None
+    except OSError as error:
+        raise PellucidError(f"cannot read {path}: {error.strerror or error}") from None
+    header = Fields({}, path)
+    rows = list[tuple[Fields, bool]]()
+    first = True
+    for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            fields = Fields(parse_json(line), where)
+        except PellucidError:
+            raise
+        except ValueError as error:
+            raise PellucidError(f"{where}: {error}") from None
+        if first and "prompt" not in fields:
+            fields.only(_HEADER, f"a first line without a prompt may have {', '.join(sorted(_HEADER))}")
+            header = fields
+        else:
+            fields.only(_LINE, f"a query reads {_EXAMPLE}, and may have {', '.join(sorted(_LINE))}")
+            rows.append((fields, fields.flag("example", False)))
+        first = False
+    return header, rows
+
+
+def _texts(fields: Fields, name: str, default: Any = None) -> tuple[str, ...]:
+    """A field that is a text or a list of texts."""
+    if default is not None and name not in fields:
+        return tuple(default)
+    found = fields.value(name)
+    listed = [found] if isinstance(found, str) else found
+    if not isinstance(listed, list) or not listed or not all(isinstance(text, str) for text in listed):
+        raise fields.wrong(name, "text or a list of texts, and not empty")
+    return tuple(listed)
