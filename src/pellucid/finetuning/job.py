@@ -47,7 +47,7 @@ CHECKPOINTS = 4  # in a run
 # Choice: fine-tuning starts from a fifth of the rate that suits training a model of this width from nothing.
 RATE_BY_WIDTH = 0.1
 MULTIPLIER = 0.2  # that fifth, as `learning_rate_multiplier`
-LORA_RATE = 10.0  # choice: times that, for adapters (docs/log.md)
+LORA_RATE = 20.0  # choice: times that, for adapters (docs/log.md)
 
 WriteRecord = Callable[[Path, Plan], None]  # writes the record of a finished run, from its directory and its plan
 

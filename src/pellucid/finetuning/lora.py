@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pellucid.arguments import path_of
 from pellucid.errors import PellucidError
 from pellucid.generation.model import GPT
 from pellucid.gpt.decoder import Linear
@@ -134,13 +135,13 @@ class LoraModel(GPT):
         tensors = {name: parameter.detach().float().cpu().contiguous() for name, parameter in self.adapters()}
         write_tensors(Path(directory) / ADAPTERS, tensors, metadata={SETTINGS: json.dumps(self.settings.to_dict())})
 
-    def restore(self, directory: Path) -> None:
+    def restore(self, directory: str | Path) -> None:
         """Reads the adapters that `save` wrote; the base's weights stay.
 
         Raises:
             PellucidError: the file is missing or damaged, or of other adapters.
         """
-        path = directory / ADAPTERS
+        path = path_of("directory", directory) / ADAPTERS
         try:
             found = load_file(path)
         except (OSError, SafetensorError) as error:

@@ -102,13 +102,13 @@ class GPT(GenerationMixin, Decoder):
         else:
             (directory / TOKENIZER).unlink(missing_ok=True)  # of another model that was saved here before
 
-    def restore(self, directory: Path) -> None:
+    def restore(self, directory: str | Path) -> None:
         """Reads the weights that `save` wrote into the parameters that are there, on their devices.
 
         Raises:
             PellucidError: a file is missing or damaged, or of another model.
         """
-        load_weights(self, directory)
+        load_weights(self, path_of("directory", directory))
 
     def copy(self) -> Self:
         """A deep copy with weights of its own; the tokenizer, which is immutable, is shared."""

@@ -215,7 +215,7 @@ class FinetuningOptions(RunOptions):
         epochs: times through the examples. Without any budget: 4.
         batch: examples in a step (for plain text: windows). None: 16, fewer if there are few examples.
         learning_rate_multiplier: the peak rate as a share of the rate at which the model was trained from nothing, in place of
-            `learning_rate`. None: 0.2, and ten times that with LoRA.
+            `learning_rate`. None: 0.2, and twenty times that with LoRA.
         prompt_loss_weight: of each token of a prompt in the training loss, from 0 (the default: completions only) to 1. The
             service of 2021 had 0.01.
         choose: which model the run ends with: "best" on held-out examples (the default), or the "last".
@@ -231,7 +231,7 @@ class FinetuningOptions(RunOptions):
         int, "examples in a step (default 16, fewer for few examples)", metavar="N", positive=True, maximum=MAX_EXAMPLES
     )
     learning_rate_multiplier: float | None = option(
-        float, "peak rate, as a share of the rate of training from nothing (default 0.2; LoRA: 2)", metavar="X", positive=True,
+        float, "peak rate, as a share of the rate of training from nothing (default 0.2; LoRA: 4)", metavar="X", positive=True,
         maximum=MAX_NUMBER, group="rate",
     )  # fmt: skip
     prompt_loss_weight: float | None = option(
