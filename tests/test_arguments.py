@@ -35,7 +35,7 @@ WORDS = {
     "name": ("figure", "preset", "record"), "ids": ("token id",), "token": ("token id",), "t": ("picture at", "t must"),
     "query": ("examples",), "examples": ("example",), "source": ("record", "model"), "draft": ("no such directory",),
     "path": ("no run in", "record", "picture"), "prompt": ("text has",), "completion": ("text has",), "width": (" wide",),
-    "resume": ("no run in",), "optimizer_settings": ("optimizer settings",), "text": ("film",),
+    "resume": ("no run in",), "optimizer_settings": ("optimizer settings",), "text": ("film",), "directory": ("no model in",),
 }  # fmt: skip
 CONFIG = pellucid.GPTConfig(vocab_size=257, n_ctx=16, n_layers=1, d_model=8, n_heads=2)
 TABLE = TokenTable(tuple(bytes([b]) for b in BYTE_ORDER))

@@ -119,7 +119,10 @@ def test_a_draft_model_of_other_tokens_fails_with_one_line(
     ("arguments", "says"),
     [
         (("a", "--length-penalty", 1), "--length-penalty goes with --beam"),
-        (("a", "--format", "qa"), "--format goes with --task or --example"),
+        (("a", "--format", "qa"), "--format goes with --task, --example or --examples"),
+        (("a", "-k", 2), "--shots (-k) goes with --examples"),
+        (("a", "--examples", "f", "--example", "a => b"), "not both"),
+        (("a", "--examples", "f", "-k", "two"), "is no number of examples"),
         (("--task", "Do"), "need a PROMPT"),
         (("--score",), "--score needs a PROMPT"),
         (("a", "--score", "--temperature", 0, "--beam", 2), "--score writes nothing: leave out --temperature, --beam"),
@@ -131,3 +134,33 @@ def test_wrong_use_is_2(arguments: tuple[object, ...], says: str, capfd: pytest.
     status, out, err = ran(capfd, *arguments)
     assert (status, out) == (2, "")
     assert says in err
+
+
+def test_examples_come_from_a_file(directory: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The first k of them, or as many as fit, written as if they had been given one by one; a file's task and format hold."""
+    pairs, path = [("a", "b"), ("c", "d"), ("e", "f")], tmp_path / "examples.jsonl"
+    path.write_text("".join(json.dumps({"prompt": p, "completion": c}) + "\n" for p, c in pairs), encoding="utf-8")
+    for asked, count in (([], 3), (["-k", 2], 2), (["--shots", 0], 0)):
+        one_by_one = [word for p, c in pairs[:count] for word in ("--example", f"{p} => {c}")] or ["--task", ""]
+        command = ["g", "-m", directory, "--max-tokens", 4, "--temperature", 0]
+        _, expected, _ = ran(capfd, *command, *one_by_one)
+        status, out, _ = ran(capfd, *command, "--examples", path, *asked)
+        assert (status, out) == (0, expected) and out.startswith("".join(f"{p} => {c}\n" for p, c in pairs[:count]) + "g =>")
+    status, out, err = ran(capfd, "g", "-m", directory, "--examples", path, "-k", 4)
+    assert (status, out) == (1, "") and "4 shots need as many examples, and there are 3" in err
+    listed = [{"prompt": p, "completion": c} for p, c in pairs]
+    path.write_text(json.dumps({"task": "Do:", "format": "qa", "examples": listed, "query": "x", "answer": "y"}), "utf-8")
+    _, out, _ = ran(capfd, "g", "-m", directory, "--examples", path, "-k", 1, "--max-tokens", 0)
+    assert out == "Do:\n\nQ: a\nA: b\n\nQ: g\nA:\n"
+
+
+def test_a_model_that_writes_nothing_says_so(directory: str, capfd: pytest.CaptureFixture[str]) -> None:
+    end = pellucid.load(directory).config.end_id
+    ends = ("a", "-m", directory, "--logit-bias", f"{end}=100")
+    for flags in ((), ("--json",), ("--n", 2), ("--tokens",)):
+        status, _, err = ran(capfd, *ends, *flags)
+        assert status == 0 and err == "pellucid: the model wrote nothing: the text ended at once\n"
+    assert ran(capfd, *ends, "--max-tokens", 0)[2] == ""  # nothing was asked for
+    newline = pellucid.load(directory).require_tokenizer().encode("\n")[0]
+    _, _, err = ran(capfd, "a", "-m", directory, "--logit-bias", f"{newline}=100", "--max-tokens", 3)
+    assert err == "pellucid: the model wrote nothing but white space\n"

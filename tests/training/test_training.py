@@ -320,7 +320,7 @@ def test_throughput_is_measured_and_leaves_the_threads_alone(text: list[Document
     run = run_small(text, tmp_path / "run", steps=1)
     tokenizer = run.model().require_tokenizer()
     batches = WindowBatches(open_corpus(tmp_path / "run" / "corpus"), tokenizer, 32, 4, 0)
-    found = measure_throughput(run.plan, batches, seconds=0.0)
+    found = measure_throughput(run.plan, batches, pellucid.GPT(run.plan.config), seconds=0.0)
     assert found.step_seconds > 0
     assert found.evaluation_seconds > 0
     assert found.threads in {1, threads}

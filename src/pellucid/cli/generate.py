@@ -4,7 +4,7 @@ import argparse
 import gc
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from pellucid.errors import PellucidError
 
 
 if TYPE_CHECKING:
-    from pellucid.engine.completion import Completion
+    from pellucid.engine.completion import Completion, Token
     from pellucid.engine.speculation import Drafter
     from pellucid.generation.text_generator import TextGenerator
 
@@ -115,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
     opened = perf_counter()
     if args.beam is not None:
         prompt, completion = generate_modes.beam(args, prompt, model)
+        generate_modes.note_if_empty([completion.text], args.max_tokens)
         print(json.dumps(as_json(completion), ensure_ascii=False) if args.json else f"{prompt or ''}{completion.text}")
         if args.verbose:
             _print_path(model.runner.path, opened - began, len(completion.ids), opened)
@@ -134,6 +135,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             for number, completion in enumerate(completions, start=1):
                 print(f"[{number}] " * (args.n != 1) + f"{prompt or ''}{completion.text}")
+        generate_modes.note_if_empty((completion.text for completion in completions), args.max_tokens)
         _print_slid(max(completion.slid for completion in completions), model.config.n_ctx)
         if args.verbose:
             _print_path(model.runner.path, opened - began, sum(len(completion.ids) for completion in completions), opened)
@@ -141,7 +143,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     options["logprobs"] = 3 if args.tokens else None
     sequence = model.new_sequence(prompt, **options)  # refuses before anything is printed
-    tokens = (token for _, token in model.run([sequence], drafter))
+    written: list[str] = []
+    tokens = _noted((token for _, token in model.run([sequence], drafter)), written)
     if args.tokens:
         from pellucid.cli.token_lines import print_tokens
 
@@ -153,11 +156,19 @@ def run(args: argparse.Namespace) -> int:
                 print(token.text, end="", flush=True)
         finally:
             print()  # an error's line begins on its own
+    generate_modes.note_if_empty(written, args.max_tokens)
     _print_slid(sequence.start, model.config.n_ctx)
     if args.verbose:
         _print_path(model.runner.path, opened - began, len(sequence.tokens), opened)
         _print_drafts(drafter)
     return 0
+
+
+def _noted(tokens: "Iterable[Token]", written: list[str]) -> "Iterator[Token]":
+    """The tokens as they come; their texts are added to `written`."""
+    for token in tokens:
+        written.append(token.text)
+        yield token
 
 
 def _open_model(args: argparse.Namespace) -> "TextGenerator":

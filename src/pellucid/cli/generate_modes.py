@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Flags that a mode makes no use of, with the value that each has when it is not given.
 _UNUSED_BY_BOTH: dict[str, object] = {"tokens": False, "draft": None}
-_UNUSED_BY_SCORE: dict[str, object] = {"beam": None, "task": None, "example": []}
+_UNUSED_BY_SCORE: dict[str, object] = {"beam": None, "task": None, "example": [], "examples": None, "shots": None}
 
 
 def _all_options() -> tuple[option_table.SamplingOption, ...]:
@@ -38,6 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--example", type=_example, action="append", default=[], metavar="'IN => OUT'",
         help="few-shot prompt: an example, before PROMPT; may be repeated; those that do not fit are left out",
     )  # fmt: skip
+    parser.add_argument(
+        "--examples", metavar="FILE", help="few-shot prompt: examples from a file, as `pellucid prime` and `finetune` read them"
+    )
+    parser.add_argument("-k", "--shots", type=_count, metavar="N", help="take the first N of them (default: all that fit)")
     parser.add_argument("--format", metavar="NAME", help="format of a few-shot prompt: arrow (default), equals, qa or code")
 
 
@@ -48,15 +52,25 @@ def _example(text: str) -> tuple[str, str]:
     return given.strip(), answer.strip()
 
 
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of examples, such as 8")
+    return int(text)
+
+
 def wrong_use(args: argparse.Namespace) -> str | None:
     """The error of flags that do not go together, in a line; None where they do."""
-    primes = args.task is not None or bool(args.example)
+    primes = args.task is not None or bool(args.example) or args.examples is not None
     if args.length_penalty is not None and args.beam is None:
         return "--length-penalty goes with --beam"
     if args.format is not None and not primes:
-        return "--format goes with --task or --example"
+        return "--format goes with --task, --example or --examples"
+    if args.shots is not None and args.examples is None:
+        return "--shots (-k) goes with --examples FILE"
+    if args.examples is not None and args.example:
+        return "give --example or --examples, not both"
     if primes and args.prompt is None:
-        return "--task and --example need a PROMPT: the input to be answered"
+        return "--task, --example and --examples need a PROMPT: the input to be answered"
     if args.score:
         if args.prompt is None:
             return "--score needs a PROMPT: the text"
@@ -80,15 +94,31 @@ def primed(args: argparse.Namespace, prompt: str | None, model: "GenerationMixin
         PellucidError: as `Prompt` and `Prompt.fitted`.
     """
     stops = tuple(args.stop)
-    if args.task is None and not args.example:
+    if args.task is None and not args.example and args.examples is None:
         return prompt, stops
     from pellucid.generation.prompt import Prompt
 
-    made = Prompt(args.task or "", args.example, prompt or "", args.format or "arrow")
+    if args.examples is None:
+        made = Prompt(args.task or "", args.example, prompt or "", args.format or "arrow")
+    else:
+        from pellucid.generation.prompt_file import read_prompt_examples
+
+        found = read_prompt_examples(args.examples, format=args.format)
+        made = Prompt(found.task if args.task is None else args.task, found.examples, prompt or "", found.format)
+        made = made if args.shots is None else made.shots(args.shots)
+    asked = len(made.examples)
     made = made.fitted(model, max_tokens=args.max_tokens)
     if made.dropped:
-        print(f"pellucid: no room for the last {len(made.dropped)} of {len(args.example)} examples", file=sys.stderr)
+        print(f"pellucid: no room for the last {len(made.dropped)} of {asked} examples", file=sys.stderr)
     return made.text, (*stops, made.stop)
+
+
+def note_if_empty(texts: Iterable[str], max_tokens: int) -> None:
+    """Says on stderr that the model wrote nothing, which looks like an error where it is an answer."""
+    whole = "".join(texts)
+    if max_tokens and not whole.strip():
+        what = "nothing but white space" if whole else "nothing: the text ended at once"
+        print(f"pellucid: the model wrote {what}", file=sys.stderr)
 
 
 def beam(args: argparse.Namespace, prompt: str | None, model: "TextGenerator") -> "tuple[str | None, Completion]":

@@ -17,6 +17,7 @@ from pellucid.generation.model import GPT
 from pellucid.gpt.scaling import shape_for
 from pellucid.languages import counted, plural, tr
 from pellucid.planning.preview import Preview
+from pellucid.runs.files import ADAPTER
 from pellucid.training.checkpoint import KeptModel
 from pellucid.training.run import Run
 
@@ -99,6 +100,12 @@ def finish_run(run: Run, *, json: bool) -> int:
         ), file=out)  # fmt: skip
     if run.kept:
         print(_kept_model(run, run.kept), file=out)
+    if run.plan.lora is not None:
+        trained, whole = run.plan.lora.parameters(run.plan.config), run.plan.config.parameters()
+        print(tr(
+            "{count:,} numbers were trained, {share:.2g} % of the model's {whole:,}; for PEFT they are in {folder}",
+            count=trained, share=100 * trained / whole, whole=whole, folder=shown_path(run.path / ADAPTER),
+        ), file=out)  # fmt: skip
     prompt = prompt_words(run.plan.sample_prompt) if run.plan.sample_prompt else []
     print(tr(
         "done, {steps}: {model}; try it with: {command}", steps=counted(run.step, "step"),
@@ -132,6 +139,7 @@ def run_json(run: Run) -> dict[str, Any]:
         "step": run.step,
         "tokens": run.tokens,
         "parameters": run.plan.config.parameters(),
+        **({} if run.plan.lora is None else {"trained_parameters": run.plan.lora.parameters(run.plan.config)}),
         "first_loss": losses[0] if losses else None,
         "loss": losses[-1] if losses else None,
         "held_out_loss": held_out[-1]["held_out_loss"] if held_out else None,

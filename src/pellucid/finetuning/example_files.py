@@ -30,6 +30,30 @@ WANTED = 'it should read {"prompt": "...", "completion": "..."}'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """What a file has of one example, whether or not it can be trained on.
+
+    Attributes:
+        where: its place in the file, such as "line 3". number: that number.
+        prompt, completion: not checked. others: the names of further columns or keys.
+    """
+
+    where: str
+    number: int
+    prompt: Any
+    completion: Any
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowFile:
+    """What a file of examples holds. `rows` in the file's order, one at least; `what`: its format and its columns, in words."""
+
+    rows: list[Row]
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleFile:
     """What a file of examples holds.
 
@@ -53,21 +77,31 @@ def read_examples(path: str | Path, *, of_a_run: bool = False) -> list[Example]:
     """
     path = Path(path)
     if of_a_run:
-        return list(_json_lines(_contents(path, of_a_run=True), path))
+        return _examples(_json_lines(_contents(path, of_a_run=True), path), path)
     return read_example_file(path).examples
 
 
 def read_example_file(path: Path) -> ExampleFile:
     """The examples in a file, and what it is. Arguments and errors as `read_examples`."""
+    found = read_rows(path)
+    return ExampleFile(examples=_examples(found.rows, path), what=found.what)
+
+
+def read_rows(path: Path) -> RowFile:
+    """The rows of a file of examples, which may lack what an example must have, and what it is.
+
+    Raises:
+        PellucidError: as `read_examples`, but for prompts and completions that are empty or no text.
+    """
     data = _contents(path, of_a_run=False).removeprefix(codecs.BOM_UTF8)
     start = data[:HEAD].lstrip()[:1]
     if start == b"[" or (start == b"{" and not _begins_with_object(data) and _parses(data)):
-        found = ExampleFile(examples=list(_json_array(data, path)), what=tr("a JSON array"))
+        found = RowFile(rows=list(_json_array(data, path)), what=tr("a JSON array"))
     elif start == b"{" or path.suffix.lower() not in (".csv", ".tsv"):
-        found = ExampleFile(examples=list(_json_lines(data, path)), what=tr("JSON lines"))
+        found = RowFile(rows=list(_json_lines(data, path)), what=tr("JSON lines"))
     else:
         found = _table(data, path)
-    if not found.examples:
+    if not found.rows:
         raise PellucidError(f"{path} holds no examples: a line each, {{\"prompt\": ..., \"completion\": ...}}, or a CSV table")
     return found
 
@@ -132,7 +166,17 @@ def _columns(names: Sequence[str]) -> tuple[int, int] | None:
     return None if found[0] is None or found[1] is None else (found[0], found[1])
 
 
-def _json_lines(data: bytes, path: Path) -> Iterator[Example]:
+def _examples(rows: Iterable[Row], path: Path) -> list[Example]:
+    examples = []
+    for row in rows:
+        try:
+            examples.append(Example(row.prompt, row.completion))
+        except PellucidError as error:
+            raise PellucidError(f"{path}, {row.where}: {error}") from None
+    return examples
+
+
+def _json_lines(data: bytes, path: Path) -> Iterator[Row]:
     for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
         if not line.strip():
             continue
@@ -146,10 +190,10 @@ def _json_lines(data: bytes, path: Path) -> Iterator[Example]:
             value = parse_json(line)
         except ValueError as error:
             raise PellucidError(f"{where}: not an example ({error}); {WANTED}") from None
-        yield _example(value, where)
+        yield _row(value, path, "line", number)
 
 
-def _json_array(data: bytes, path: Path) -> Iterator[Example]:
+def _json_array(data: bytes, path: Path) -> Iterator[Row]:
     try:
         values = parse_json(data, max_bytes=4 * len(data) + MAX_BYTES)
     except ValueError as error:
@@ -157,24 +201,23 @@ def _json_array(data: bytes, path: Path) -> Iterator[Example]:
     if not isinstance(values, list):
         raise PellucidError(f"{path} is one JSON object: examples are a JSON array of objects, or an object a line")
     for number, value in enumerate(values, start=1):
-        yield _example(value, f"{path}, item {number}")
+        yield _row(value, path, "item", number)
 
 
-def _example(value: Any, where: str) -> Example:
+def _row(value: Any, path: Path, unit: str, number: int) -> Row:
+    where = f"{path}, {unit} {number}"
     if not isinstance(value, dict):
         raise PellucidError(f"{where}: not an example (no JSON object); {WANTED}")
     found = _columns(list(value))
     if found is None:
         chat = "; chat messages are not read: this model continues text" if "messages" in value else ""
         raise PellucidError(f"{where}: not an example (its keys are {', '.join(map(repr, value))}{chat}); {WANTED}")
-    values = list(value.values())
-    try:
-        return Example(values[found[0]], values[found[1]])
-    except PellucidError as error:
-        raise PellucidError(f"{where}: {error}") from None
+    values, others = list(value.values()), tuple(name for place, name in enumerate(value) if place not in found)
+    prompt, completion = values[found[0]], values[found[1]]
+    return Row(where=f"{unit} {number}", number=number, prompt=prompt, completion=completion, others=others)
 
 
-def _table(data: bytes, path: Path) -> ExampleFile:
+def _table(data: bytes, path: Path) -> RowFile:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -184,13 +227,13 @@ def _table(data: bytes, path: Path) -> ExampleFile:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)
     rows = [(number, row) for number, row in _rows(text, delimiter, path) if any(cell.strip() for cell in row)]
     if not rows:
-        return ExampleFile(examples=[], what="")
+        return RowFile(rows=[], what="")
     (_, names), columns = rows[0], _columns(rows[0][1])
     if columns is None and len(names) != 2:
         listed = ", ".join(map(repr, names[:6]))
         raise PellucidError(f"{path}: its columns are {listed}: name two of them prompt and completion, in the first row")
     prompt, completion = columns or (0, 1)
-    examples = []
+    found, others = [], tuple(name.strip() for place, name in enumerate(names) if place not in (prompt, completion))
     for number, row in rows[columns is not None :]:
         where = f"{path}, line {number}"
         if len(row) != len(names):
@@ -198,16 +241,15 @@ def _table(data: bytes, path: Path) -> ExampleFile:
                 f"{where}: {len(row)} columns, where the first row has {len(names)}: a text with {DELIMITERS[delimiter]} or "
                 "line ends in it stands between double quotes"
             )
-        try:
-            examples.append(Example(row[prompt], row[completion]))
-        except PellucidError as error:
-            raise PellucidError(f"{where}: {error}") from None
+        found.append(
+            Row(where=f"line {number}", number=number, prompt=row[prompt], completion=row[completion], others=others)
+        )
     between = tr(DELIMITERS[delimiter])
     what = tr("a table with {mark} between two columns without names, the first row an example", mark=between)
     if columns is not None:
         named = f"{names[prompt].strip()!r} and {names[completion].strip()!r}"
         what = tr("a table with {mark} between its columns, of which {named} are read", mark=between, named=named)
-    return ExampleFile(examples=examples, what=what)
+    return RowFile(rows=found, what=what)
 
 
 def _rows(text: str, delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -39,15 +39,22 @@ class Example:
 
 
 class ExampleBatches:
-    """Batches of examples; the loss counts completions only (a choice: prompts are given, not to be learned).
+    """Batches of examples; the loss counts completions only (a choice: prompts are given, not to be learned), unless asked to
+    count prompts a little, as the fine-tuning service of 2021 did. The held-out loss counts completions only in either case.
 
     Prompt and completion are encoded apart, because generating encodes a prompt by itself. Each ends with end-of-text, so
     that the model learns where to stop. Shorter ones are padded after their end; the padding has no targets.
+
+    Args:
+        prompt_loss_weight: of each token of a prompt in the training loss, where one of a completion has 1. A prompt's first
+            token follows nothing and is no target.
     """
 
     def __init__(
-        self, train: Sequence[Example], held_out: Sequence[Example], tokenizer: Tokenizer, n_ctx: int, batch: int, seed: int
-    ) -> None:
+        self, train: Sequence[Example], held_out: Sequence[Example], tokenizer: Tokenizer, n_ctx: int, batch: int, seed: int,
+        prompt_loss_weight: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.prompt_loss_weight = prompt_loss_weight
         self.tokenizer, self.eot, self.size, self.seed = tokenizer, tokenizer.eot, batch, seed
         self.train = [_encode(e, tokenizer, n_ctx) for e in train]
         self.held_out_examples = [_encode(e, tokenizer, n_ctx) for e in held_out]
@@ -63,8 +70,18 @@ class ExampleBatches:
         return [self.train[permuted(k % n, n, key=mix(self.seed, k // n))] for k in numbers]
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Ids and targets, (B, T) each; targets of prompts and of padding are `IGNORE`."""
-        return _pad(self._chosen(step), self.eot)
+        """Ids and targets, (B, T) each; targets of padding, and of prompts that do not count, are `IGNORE`."""
+        return _pad(self._chosen(step), self.eot, prompts=self.prompt_loss_weight > 0)
+
+    def weights(self, step: int) -> Tensor | None:
+        """(B, T) float32: 1 for completions, `prompt_loss_weight` for prompts; None where prompts do not count."""
+        if not self.prompt_loss_weight:
+            return None
+        chosen = self._chosen(step)
+        weights = torch.ones(len(chosen), max(len(ids) for ids, _ in chosen) - 1)
+        for row, (_, start) in enumerate(chosen):
+            weights[row, : start - 1] = self.prompt_loss_weight
+        return weights
 
     def tokens_before(self, step: int) -> int:
         """Training tokens in all steps before `step`, padding not counted."""
@@ -125,11 +142,13 @@ def _encode(example: Example, tokenizer: Tokenizer, n_ctx: int) -> tuple[list[in
     return ids, len(prompt)
 
 
-def _pad(examples: Sequence[tuple[list[int], int]], padding: int) -> tuple[Tensor, Tensor]:
+def _pad(examples: Sequence[tuple[list[int], int]], padding: int, *, prompts: bool = False) -> tuple[Tensor, Tensor]:
+    """Ids and targets of examples. `prompts`: whether the tokens of prompts are targets, too."""
     width = max(len(ids) for ids, _ in examples) - 1
     ids_bt = np.full((len(examples), width), padding, dtype=np.int64)
     targets_bt = np.full((len(examples), width), IGNORE, dtype=np.int64)
     for row, (ids, start) in enumerate(examples):
         ids_bt[row, : len(ids) - 1] = ids[:-1]
-        targets_bt[row, start - 1 : len(ids) - 1] = ids[start:]
+        first = 1 if prompts else start
+        targets_bt[row, first - 1 : len(ids) - 1] = ids[first:]
     return torch.from_numpy(ids_bt), torch.from_numpy(targets_bt)

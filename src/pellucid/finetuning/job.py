@@ -1,8 +1,8 @@
 """The fine-tuning job: training's planner and loop, from trained weights, on examples or on plain text.
 
     RUN/base/          the model before      RUN/examples.jsonl, held_out.jsonl   the examples it is trained on, and the others
-    RUN/model/         the best on held-out examples      RUN/general.json          text on which forgetting is measured
-    RUN/finetuning.pellucid   the record, if there is one
+    RUN/model/         the best on held-out examples, or the last      RUN/general.json   text on which forgetting is measured
+    RUN/finetuning.pellucid   the record, if there is one      RUN/adapter/        with LoRA, the adapters in PEFT's format
 """
 
 import math
@@ -14,6 +14,7 @@ from pellucid.arguments import flag, instance, path_of, shown
 from pellucid.corpus.shards import open_corpus
 from pellucid.errors import PellucidError
 from pellucid.events import Notice, Observer, emit
+from pellucid.finetuning import service_2021
 from pellucid.finetuning.example_files import (
     SUFFIXES,
     TABLES,
@@ -24,6 +25,8 @@ from pellucid.finetuning.example_files import (
 )
 from pellucid.finetuning.examples import Example, ExampleBatches
 from pellucid.finetuning.general import general_text
+from pellucid.finetuning.lora import LoraModel
+from pellucid.finetuning.peft_format import export_adapter
 from pellucid.finetuning.split import split
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
@@ -39,11 +42,12 @@ from pellucid.training.prepare import prepare_corpus
 from pellucid.training.run import Run, can_be_recorded, run_job
 
 
-EPOCHS = 4  # choice: the default of GPT-3's own fine-tuning service
 BATCH = 16
 CHECKPOINTS = 4  # in a run
 # Choice: fine-tuning starts from a fifth of the rate that suits training a model of this width from nothing.
 RATE_BY_WIDTH = 0.1
+MULTIPLIER = 0.2  # that fifth, as `learning_rate_multiplier`
+LORA_RATE = 20.0  # choice: times that, for adapters (docs/log.md)
 
 WriteRecord = Callable[[Path, Plan], None]  # writes the record of a finished run, from its directory and its plan
 
@@ -75,7 +79,11 @@ def finetune(
         write_record: writes the record at the end (`pellucid.finetune` passes `interpret`'s); None: no record is written.
         options: `pellucid.training.options.FinetuningOptions` documents each: the budget (epochs, steps or minutes; default: 4
             epochs), batch (default: 16 examples, fewer if there are few), learning_rate (default: 0.1 / d_model, a fifth of
-            what training from nothing would take), prompt (default: that of a held-out example), dtype, device.
+            what training from nothing would take) or learning_rate_multiplier, prompt_loss_weight, choose, recipe, LoRA
+            (lora_rank, lora_alpha, lora_targets), prompt (default: that of a held-out example), dtype, device.
+
+    With LoRA `RUN/model` has the adapters merged in, as every model of the run that is opened, and `RUN/adapter` holds them
+    in PEFT's format.
 
     Returns:
         The run. While it goes on `RUN/model` is the newest model; at the end it is the one that answers the most held-out
@@ -95,6 +103,7 @@ def finetune(
     finished = run.step == run.plan.total_steps
     if write_record and record and run.plan.record and finished and can_be_recorded(run.path, run.plan, observers):
         write_record(run.path, run.plan)
+    export_adapter(run.path, run.plan)
     return run
 
 
@@ -143,6 +152,8 @@ class FinetuningJob:
         base = self.model if isinstance(self.model, GPT) else load(self.model or "default")
         tokenizer, batch = base.require_tokenizer(), BATCH
         if isinstance(self.examples, str | Path) and not holds_examples(Path(self.examples)):
+            if self.options.recipe or self.options.prompt_loss_weight:
+                raise PellucidError(f"{self.examples} is text without prompts: leave out recipe and prompt_loss_weight")
             prepare_corpus(self.examples, None, run, base.config, tokenizer, seed, observers)
         else:
             divided = split(self._pairs(observers), seed=seed)
@@ -153,6 +164,8 @@ class FinetuningJob:
             if divided.warning:
                 emit(observers, Notice(divided.warning))
             batch = min(BATCH, max(1, len(train) // 8))  # so few that an epoch still has several steps
+            if self.options.recipe:
+                batch = service_2021.batch_of(len(train))
         base.save(run / BASE)
         directory = Path(self.model) if isinstance(self.model, str | Path) else None
         general_text(directory, tokenizer, base.config.n_ctx).save(run)
@@ -180,8 +193,8 @@ class FinetuningJob:
 
     def open(self, run: Path, plan: Plan, *, verify: bool) -> tuple[GPT, Batches]:
         """The model before, to be trained, and its batches."""
-        model = load(run / BASE).requires_grad_(True)
-        return model, batches_of(run, model, plan.batch, plan.seed, plan.held_out_windows)
+        model = first_model(run, plan)
+        return model, batches_of(run, model, plan)
 
 
 class ExampleWorkload(Workload):
@@ -196,24 +209,41 @@ class ExampleWorkload(Workload):
         corpus = open_corpus(run / CORPUS, verify=False) if (run / CORPUS).exists() else None
         held_out = 0 if corpus is None else windows_to_hold_out(corpus, base.config.n_ctx)
         refuse_large_batch(batch * base.config.n_ctx)
-        self.batches = batches_of(run, base, batch, seed, held_out)
+        service = options.recipe is not None
+        prompts = service_2021.PROMPT_LOSS_WEIGHT if service else 0.0
+        prompts = prompts if options.prompt_loss_weight is None else options.prompt_loss_weight
+        self.batches = _batches(run, base, batch, seed, held_out, prompts)
         if isinstance(self.batches, WindowBatches):
             refuse_too_little_held_out(self.batches)
         self.positions = self.batches.batch(0)[0].shape[1]
         self.learning_rate = RATE_BY_WIDTH / base.config.d_model
+        multiplier = options.learning_rate_multiplier or (service_2021.multiplier_of(batch) if service else None)
+        if multiplier is not None:
+            self.learning_rate *= multiplier / MULTIPLIER
+        elif options.lora is not None:
+            self.learning_rate *= LORA_RATE
         source: dict[str, Any] = {"base": self.config.name or "model", "tokenizer": self.tokenizer.fingerprint}
         if isinstance(self.batches, ExampleBatches):
             source |= {"train_examples": len(self.batches.train), "held_out_examples": len(self.batches.held_out_examples)}
-        self.plan_fields = {"keep_best": True, "source": source, "held_out_windows": held_out}
+        keep_best = (options.choose or ("last" if service else "best")) == "best"
+        self.plan_fields = {
+            "keep_best": keep_best, "source": source, "held_out_windows": held_out, "lora": options.lora,
+            "prompt_loss_weight": prompts,
+        }  # fmt: skip
 
     def schedule(self, learning_rate: float, timed_steps: int | None) -> tuple[int, Recipe]:
         """(steps, recipe): a tenth of the steps is warm-up, none in a run of a few steps."""
         options, steps = self.options, timed_steps if self.options.steps is None else self.options.steps
         if steps is None:
-            epochs = EPOCHS if options.epochs is None else options.epochs
+            epochs = service_2021.EPOCHS if options.epochs is None else options.epochs
             steps = math.ceil(epochs / self.batches.epoch_at(1))
         tokens, warmup = (self.batches.tokens_before(count) for count in (at_least_one(steps), steps // 10))
         return steps, Recipe.scaled(learning_rate, tokens, warmup_tokens=warmup)
+
+    def stand_in(self, plan: Plan) -> GPT:
+        """A model like the run's, to time its steps on."""
+        model = super().stand_in(plan)
+        return model if plan.lora is None else LoraModel(model, plan.lora)
 
     def default_prompt(self) -> str:
         """The prompt of a held-out example; none for text."""
@@ -222,8 +252,18 @@ class ExampleWorkload(Workload):
         return held_out[len(held_out) // 2].prompt if held_out else ""
 
 
-def batches_of(run: Path, base: GPT, batch: int, seed: int, held_out_windows: int) -> Batches:
-    """The batches of a fine-tuning run: of its examples, or of its text (with so many held-out windows, `Plan`)."""
+def first_model(run: Path, plan: Plan) -> GPT:
+    """The model of a fine-tuning run before any step: the base, or the base with its adapters."""
+    base = load(run / BASE)
+    return base.requires_grad_(True) if plan.lora is None else LoraModel(base, plan.lora, seed=plan.seed)
+
+
+def batches_of(run: Path, base: GPT, plan: Plan) -> Batches:
+    """The batches of a fine-tuning run: of its examples, or of its text."""
+    return _batches(run, base, plan.batch, plan.seed, plan.held_out_windows, plan.prompt_loss_weight)
+
+
+def _batches(run: Path, base: GPT, batch: int, seed: int, held_out_windows: int, prompt_loss_weight: float) -> Batches:
     tokenizer = base.require_tokenizer()
     if (run / CORPUS).exists():
         corpus = open_corpus(run / CORPUS)
@@ -231,4 +271,4 @@ def batches_of(run: Path, base: GPT, batch: int, seed: int, held_out_windows: in
             corpus, tokenizer, base.config.n_ctx, batch, seed, held_out_windows=held_out_windows
         )
     train, held_out = (read_examples(run / name, of_a_run=True) for name in (EXAMPLES, HELD_OUT_EXAMPLES))
-    return ExampleBatches(train, held_out, tokenizer, base.config.n_ctx, batch, seed)
+    return ExampleBatches(train, held_out, tokenizer, base.config.n_ctx, batch, seed, prompt_loss_weight)

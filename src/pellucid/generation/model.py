@@ -10,7 +10,7 @@ from pellucid.generation.compatibility import check_vocabulary_size
 from pellucid.generation.mixin import Draft, GenerationMixin
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.directory import save_model
+from pellucid.gpt.directory import load_weights, save_model
 from pellucid.runtime.runner import Mode, Runner
 from pellucid.runtime.runner_selection import Kernel, default_runner, make_runner
 from pellucid.text.tokenizer import Tokenizer
@@ -101,6 +101,14 @@ class GPT(GenerationMixin, Decoder):
             self.tokenizer.save(directory)
         else:
             (directory / TOKENIZER).unlink(missing_ok=True)  # of another model that was saved here before
+
+    def restore(self, directory: str | Path) -> None:
+        """Reads the weights that `save` wrote into the parameters that are there, on their devices.
+
+        Raises:
+            PellucidError: a file is missing or damaged, or of another model.
+        """
+        load_weights(self, path_of("directory", directory))
 
     def copy(self) -> Self:
         """A deep copy with weights of its own; the tokenizer, which is immutable, is shared."""

@@ -6,7 +6,7 @@ A JSON object states everything:
      "examples": [{"prompt": "sea otter", "completion": "loutre de mer"}], "query": "cheese", "answer": "fromage"}
 
 `task`, `format` and `examples` may be left out. Lines of examples (JSONL, as for fine-tuning), or a JSON array of them, have no
-task, and the last one is the query with its right answer:
+task, and the last one is the query with its right answer (`read_prompt_examples` takes it as an example, too):
 
     {"prompt": "sea otter", "completion": "loutre de mer"}
     {"prompt": "cheese", "completion": "fromage"}
@@ -17,6 +17,8 @@ separator ("cheese =>"); else "arrow".
 """
 
 import codecs
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,46 @@ def read_prompt(path: str | Path, *, format: str | None = None) -> tuple[Prompt,
     Raises:
         PellucidError: no such file, not one of the forms above (the message names the line or the field), or as `Prompt`.
     """
+    values, rows, path = _contents(path)
+    return _of_examples(rows, path, format) if values is None else _of_object(values, path, format)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptExamples:
+    """Examples for prompts.
+
+    Attributes:
+        task: in words; "" where the file has none. examples: (input, output) pairs. format: a name in `FORMATS`.
+    """
+
+    task: str
+    examples: tuple[tuple[str, str], ...]
+    format: str
+
+
+def read_prompt_examples(path: str | Path, *, format: str | None = None) -> PromptExamples:
+    """The examples of a file, all of them: of lines none is the query, and an object's query is not read.
+
+    Arguments and errors as `read_prompt`.
+    """
+    values, rows, path = _contents(path)
+    if values is None:
+        pairs, task = [_pair(row, where) for row, where in rows], ""
+    else:
+        pairs, task, format = _examples_of(values, path), values.text("task", ""), format or values.text("format", None)
+    if not pairs:
+        raise PellucidError(f"{path} holds no examples: a line each, {_EXAMPLE}")
+    format = _usual_format([output for _, output in pairs]) if format is None else format
+    stripped = tuple((given, output.strip()) for given, output in pairs)
+    try:
+        Prompt(task, stripped, "a query", format)  # refuses what cannot be written in that format
+    except PellucidError as error:
+        raise PellucidError(f"{path}: {error}") from None
+    return PromptExamples(task=task, examples=stripped, format=format)
+
+
+def _contents(path: str | Path) -> tuple[Fields | None, list[tuple[Any, str]], Path]:
+    """The object that states everything, or None and the rows of examples, each with where it stands; and the path."""
     path = path_of("a file of examples", path)
     try:
         data = read_bytes(path, MAX_BYTES)
@@ -52,14 +94,14 @@ def read_prompt(path: str | Path, *, format: str | None = None) -> tuple[Prompt,
     except ValueError as error:
         whole, problem = None, error
     if isinstance(whole, dict) and not {"prompt", "completion"} & set(whole):
-        return _of_object(whole, path, format)
+        fields = Fields(whole, path)
+        fields.only(_FIELDS, f"it should read {_OBJECT}")
+        return fields, [], path
     if isinstance(whole, dict):
-        rows = [(whole, f"{path}")]
-    elif isinstance(whole, list):
-        rows = [(row, f"{path}, example {number}") for number, row in enumerate(whole, start=1)]
-    else:
-        rows = _lines(data, path, problem)
-    return _of_examples(rows, path, format)
+        return None, [(whole, f"{path}")], path
+    if isinstance(whole, list):
+        return None, [(row, f"{path}, example {number}") for number, row in enumerate(whole, start=1)], path
+    return None, _lines(data, path, problem), path
 
 
 def _lines(data: bytes, path: Path, problem: ValueError | None) -> list[tuple[Any, str]]:
@@ -87,13 +129,20 @@ def _of_examples(rows: list[tuple[Any, str]], path: Path, format: str | None) ->
     return _prompt("", examples, query, answer, format, path)
 
 
-def _of_object(values: dict[str, Any], path: Path, format: str | None) -> tuple[Prompt, str]:
-    fields = Fields(values, path)
-    fields.only(_FIELDS, f"it should read {_OBJECT}")
-    listed = fields.list("examples", [])
-    examples = [_pair(row, f"{path}, example {number}") for number, row in enumerate(listed, start=1)]
+def _of_object(fields: Fields, path: Path, format: str | None) -> tuple[Prompt, str]:
     query, answer = fields.text("query"), fields.text("answer")
-    return _prompt(fields.text("task", ""), examples, query, answer, format or fields.text("format", None), path)
+    chosen = format or fields.text("format", None)
+    return _prompt(fields.text("task", ""), _examples_of(fields, path), query, answer, chosen, path)
+
+
+def _examples_of(fields: Fields, path: Path) -> list[tuple[str, str]]:
+    listed = fields.list("examples", [])
+    return [_pair(row, f"{path}, example {number}") for number, row in enumerate(listed, start=1)]
+
+
+def _usual_format(completions: Iterable[str]) -> str:
+    """The format of a file that names none."""
+    return "plain" if any(output[:1].isspace() for output in completions) else "arrow"
 
 
 def _pair(row: Any, where: str) -> tuple[str, str]:
@@ -106,8 +155,7 @@ def _pair(row: Any, where: str) -> tuple[str, str]:
 def _prompt(
     task: str, examples: list[tuple[str, str]], query: str, answer: str, format: str | None, path: Path
 ) -> tuple[Prompt, str]:
-    completions = [answer, *(output for _, output in examples)]
-    usual = "plain" if any(output[:1].isspace() for output in completions) else "arrow"
+    usual = _usual_format([answer, *(output for _, output in examples)])
     stripped = [(given, output.strip()) for given, output in examples]
     try:
         prompt = Prompt(task, stripped, query, usual if format is None else format)

@@ -220,7 +220,7 @@ class Decoder(nn.Module):
 
     def forward(
         self, ids: Tensor, targets: Tensor | None = None, *, reduction: Literal["mean", "sum"] = "mean",
-        cache: KVCache | None = None, tap: Tap | None = None,
+        cache: KVCache | None = None, tap: Tap | None = None, target_weights: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Logits, or with targets the loss, for which the (B, T, V) logits are never materialised.
 
@@ -230,6 +230,7 @@ class Decoder(nn.Module):
             reduction: of the loss, as in `torch.nn.functional.cross_entropy`: "mean" over the targets that count, or "sum".
             cache: what attention reads and stores: a `runtime.kv_cache`, or `document_mask.DocumentMask` in training.
             tap: sees the tensors between blocks.
+            target_weights: (B, T) float32, of the targets' losses; "mean" is then the weighted mean. None: 1 each.
 
         Returns:
             (B, T, V) logits; or a scalar, the cross-entropy in nats.
@@ -242,13 +243,19 @@ class Decoder(nn.Module):
         if targets is not None:
             check_ids("targets", targets, self.config.vocab_size, shape=ids.shape)
             one_of("reduction", reduction, ("mean", "sum"))
+            if target_weights is not None and target_weights.shape != ids.shape:
+                raise PellucidError(f"target_weights must have the shape of the ids, {tuple(ids.shape)}: one for each target")
         hidden = self.hidden(ids, cache, tap)
         if targets is None:
             return self.logits(hidden)
         if torch.is_autocast_enabled(hidden.device.type):
             hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
-        total = linear_cross_entropy(hidden.flatten(0, 1), self.wte.weight, targets.flatten())
-        return total if reduction == "sum" else total / (targets != IGNORE).sum().clamp_min(1)
+        weights = None if target_weights is None else target_weights.flatten()
+        total = linear_cross_entropy(hidden.flatten(0, 1), self.wte.weight, targets.flatten(), weights)
+        if reduction == "sum":
+            return total
+        counted = targets != IGNORE
+        return total / (counted.sum().clamp_min(1) if target_weights is None else target_weights[counted].sum())
 
     def compressor(self, block: int) -> Compressor | None:
         """The compressor of a compressed block; None for a block of any other pattern.

@@ -7,7 +7,8 @@
     RUN/arguments.json    the arguments that the run was started with: a command that resumes it may repeat them
 
 A fine-tuning run has base/ (the model it started from), general.json (text that is not of its task) and finetuning.pellucid;
-on examples it has examples.jsonl and held_out.jsonl instead of corpus/.
+on examples it has examples.jsonl and held_out.jsonl instead of corpus/; with LoRA its checkpoints and best/ hold
+adapters.safetensors, and adapter/ is the same in PEFT's format.
 """
 
 from pathlib import Path
@@ -26,11 +27,13 @@ BASE = "base"
 EXAMPLES = "examples.jsonl"
 HELD_OUT_EXAMPLES = "held_out.jsonl"
 GENERAL = "general.json"
+ADAPTER = "adapter"
 RECORDS = {"train": "training.pellucid", "finetune": "finetuning.pellucid"}  # by the plan's kind
 
 # Inside a checkpoint, beside the files of a model directory.
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
+ADAPTERS = "adapters.safetensors"  # of a run with LoRA; in best/, too
 BEST_FILE = "best.json"  # inside best/: the step and the measurements of that model
 
 _STEP_FOLDERS = "step-????????"

@@ -9,6 +9,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import write_whole
 from pellucid.gpt.config import GPTConfig
 from pellucid.runs.files import RECORDS, RUN_FILE
+from pellucid.runs.lora import LoraSettings
 from pellucid.runs.recipe import DEFAULT_OPTIMIZER, MAX_NUMBER, Recipe
 from pellucid.strict_json import MAX_INTEGER, Fields, read_json
 
@@ -26,7 +27,7 @@ SAMPLE_TOKENS, SAMPLE_TEMPERATURE, SAMPLE_TOP_P = 48, 0.8, 0.95
 # Written to `run.json` only where they differ from these: a run without them reads as one from before they existed.
 OPTIONAL: dict[str, Any] = {
     "keep": 2, "skip_spikes": 0.0, "patience": 0, "optimizer": DEFAULT_OPTIMIZER, "optimizer_settings": {},
-    "mask_documents": False, "device": "cpu", "held_out_windows": 0,
+    "mask_documents": False, "device": "cpu", "held_out_windows": 0, "lora": None, "prompt_loss_weight": 0.0,
 }  # fmt: skip
 
 
@@ -55,6 +56,8 @@ class Plan:
         device: where the model is trained: "cpu", "cuda", "cuda:1", "mps".
         held_out_windows: how many windows of n_ctx tokens held-out loss is measured on, spread over all held-out text; 0: the
             first 8,192 tokens of it, or examples.
+        lora: what is trained, if it is adapters beside frozen weights.
+        prompt_loss_weight: of the tokens of prompts in the training loss of examples.
         source: where the data and the first weights come from, in words and fingerprints.
         machine: the machine that planned the run, in words.
     """
@@ -82,6 +85,8 @@ class Plan:
     mask_documents: bool = OPTIONAL["mask_documents"]
     device: str = OPTIONAL["device"]
     held_out_windows: int = OPTIONAL["held_out_windows"]
+    lora: LoraSettings | None = OPTIONAL["lora"]
+    prompt_loss_weight: float = OPTIONAL["prompt_loss_weight"]
     compiled: bool = False
     source: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
@@ -90,6 +95,7 @@ class Plan:
         """Plain values for JSON."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         values = {name: value for name, value in values.items() if name not in OPTIONAL or value != OPTIONAL[name]}
+        values |= {} if self.lora is None else {"lora": self.lora.to_dict()}
         return {"version": VERSION} | values | {"config": self.config.to_dict(), "recipe": self.recipe.to_dict()}
 
     def save(self, run: Path) -> None:
@@ -112,6 +118,8 @@ class Plan:
         found.integer("keep", 1, minimum=1, maximum=MAX_STEPS)
         found.integer("patience", 0, maximum=MAX_STEPS)
         found.number("skip_spikes", 0.0, minimum=0, maximum=MAX_NUMBER)
+        found.number("prompt_loss_weight", 0.0, minimum=0, maximum=1)
+        lora = found.object("lora", None)
         for name in ("kind", "sample_prompt"):
             found.text(name, max_length=MAX_PROMPT_LENGTH)
         for name in ("optimizer", "device"):
@@ -130,6 +138,7 @@ class Plan:
             "config": GPTConfig.from_dict(found.object("config").values),
             "recipe": Recipe.from_dict(found.object("recipe").values),
             "sample_at": found.integers("sample_at", maximum=MAX_STEPS),
+            "lora": None if lora is None else LoraSettings.from_fields(lora),
         })  # fmt: skip
 
     @classmethod

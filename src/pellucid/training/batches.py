@@ -31,6 +31,9 @@ class Batches(Protocol):
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Ids and targets of step `step` (0, 1, 2, ...): (B, T) int64 each, on the CPU."""
 
+    def weights(self, step: int) -> Tensor | None:
+        """The weights of these targets in the training loss, (B, T) float32; None: 1 each."""
+
     def tokens_before(self, step: int) -> int:
         """Training tokens in all steps before `step`."""
 
@@ -76,6 +79,9 @@ class WindowBatches:
         first, after = self.windows_before(step), self.windows_before(step + 1)
         windows = torch.from_numpy(self.windows.batch(first, after - first))
         return windows[:, :-1], windows[:, 1:]
+
+    def weights(self, step: int) -> None:
+        """None: every token of text counts alike."""
 
     def windows_before(self, step: int) -> int:
         """Windows in all steps before `step`."""

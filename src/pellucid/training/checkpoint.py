@@ -24,9 +24,9 @@ from pellucid.errors import PellucidError
 from pellucid.files import cannot_write, copy_whole, make_folder, sha256, write_whole
 from pellucid.folders import new_folder, remove_folder, remove_unfinished
 from pellucid.generation.model import GPT
-from pellucid.gpt.directory import load_weights
 from pellucid.gpt.safetensors_write import write_tensors
 from pellucid.runs.files import (
+    ADAPTERS,
     BEST,
     BEST_FILE,
     CHECKPOINTS,
@@ -198,7 +198,7 @@ def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
         file = path / name
         if not file.is_file() or sha256(file) != expected:
             raise PellucidError(f"{file} is damaged or truncated (its checksum is wrong): {_fallback(path)}")
-    load_weights(model, path)
+    model.restore(path)
     try:
         moments = load_file(path / OPTIMIZER_FILE)
     except (OSError, SafetensorError) as error:
@@ -279,7 +279,7 @@ def renew_model(run: Path, source: Path) -> None:
     """Makes `model/` the model in `source` (a checkpoint, or `best/`): each file replaced whole, weights last."""
     target = run / MODEL
     make_folder(target)
-    names = [p.name for p in source.iterdir() if p.name not in (OPTIMIZER_FILE, STATE_FILE, BEST_FILE)]
+    names = [p.name for p in source.iterdir() if p.name not in (OPTIMIZER_FILE, STATE_FILE, BEST_FILE, ADAPTERS)]
     for name in sorted(names, key=lambda n: n.endswith(".safetensors")):
         copy_whole(source / name, target / name)
 

@@ -102,7 +102,7 @@ def take_step(
     loss = loss_and_gradients(
         model, ids, targets, micro_batch=plan.micro_batch, dtype=dtype,
         compiled=plan.compiled and has_operators(dtype, device_of(model)),
-        document=plan.config.end_id if plan.mask_documents else None,
+        document=plan.config.end_id if plan.mask_documents else None, weights=batches.weights(state.step),
     )  # fmt: skip
     watch_seconds = 0.0
     if watcher is not None:

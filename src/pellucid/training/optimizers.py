@@ -50,7 +50,7 @@ def names() -> list[str]:
 def make_optimizer(
     model: nn.Module, recipe: Recipe, name: str = DEFAULT_OPTIMIZER, settings: Mapping[str, Any] | None = None
 ) -> torch.optim.Optimizer:
-    """An optimizer of all of a model's parameters.
+    """An optimizer of a model's parameters that ask for gradients.
 
     Muon multiplies in bfloat16 unless `settings` has "matmul_dtype": "float32"; a plan says which.
 
@@ -66,7 +66,7 @@ def make_optimizer(
     found = {known.lower(): known for known in _classes()}
     if name not in found:
         raise PellucidError(f"unknown optimizer {name!r}: choose from {', '.join(names())}")
-    named = list(model.named_parameters())
+    named = [(parameter_name, p) for parameter_name, p in model.named_parameters() if p.requires_grad]
     if name == "muon":
         inside = [p for n, p in named if p.dim() == 2 and n.startswith("h.")]
         chosen = {id(p) for p in inside}

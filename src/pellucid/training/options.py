@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 from pellucid.arguments import as_float, instance, number, path_of, plain, shown, text_of, whole_number
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
+from pellucid.runs.lora import MAX_RANK, TARGETS, LoraSettings
 from pellucid.runs.metrics import MAX_COUNT
 from pellucid.runs.plan import MAX_PROMPT_LENGTH, MAX_STEPS
 from pellucid.runs.recipe import MAX_NUMBER
@@ -80,7 +81,7 @@ class RunOptions:
         float, "train for about this long", metavar="N", positive=True, maximum=MAX_MINUTES, group="budget"
     )
     learning_rate: float | None = option(
-        float, "peak of the schedule (default: by shape)", metavar="X", positive=True, maximum=MAX_NUMBER
+        float, "peak of the schedule (default: by shape)", metavar="X", positive=True, maximum=MAX_NUMBER, group="rate"
     )
     prompt: str | None = option(str, "prompt of the run's samples (default: from held-out text)")
     dtype: str | None = option(
@@ -213,12 +214,61 @@ class FinetuningOptions(RunOptions):
     Attributes:
         epochs: times through the examples. Without any budget: 4.
         batch: examples in a step (for plain text: windows). None: 16, fewer if there are few examples.
+        learning_rate_multiplier: the peak rate as a share of the rate at which the model was trained from nothing, in place of
+            `learning_rate`. None: 0.2, and twenty times that with LoRA.
+        prompt_loss_weight: of each token of a prompt in the training loss, from 0 (the default: completions only) to 1. The
+            service of 2021 had 0.01.
+        choose: which model the run ends with: "best" on held-out examples (the default), or the "last".
+        recipe: "2021": where nothing else is given, the defaults of OpenAI's fine-tuning service of that year
+            (`finetuning.service_2021`).
+        lora_rank: train adapters of this rank beside frozen weights (LoRA). None: all weights are trained.
+        lora_alpha: the adapters' scale is lora_alpha / lora_rank. None: the rank, a scale of 1.
+        lora_targets: what they adapt, names in `runs.lora.TARGETS`, with commas between them or as a list. None: q and v.
     """
 
     epochs: float | None = option(float, "times through the examples (default 4)", metavar="N", positive=True, group="budget")
     batch: int | None = option(
         int, "examples in a step (default 16, fewer for few examples)", metavar="N", positive=True, maximum=MAX_EXAMPLES
     )
+    learning_rate_multiplier: float | None = option(
+        float, "peak rate, as a share of the rate of training from nothing (default 0.2; LoRA: 4)", metavar="X", positive=True,
+        maximum=MAX_NUMBER, group="rate",
+    )  # fmt: skip
+    prompt_loss_weight: float | None = option(
+        float, "weight of the prompts in the training loss, 0 to 1 (default 0: completions only)", metavar="X", planned=True
+    )
+    choose: str | None = option(str, "which model the run ends with (default best)", choices=("best", "last"))
+    recipe: str | None = option(str, "defaults of OpenAI's fine-tuning service of 2021", choices=("2021",))
+    lora_rank: int | None = option(
+        int, "train adapters of this rank beside frozen weights (LoRA)", metavar="R", positive=True, maximum=MAX_RANK
+    )
+    lora_alpha: float | None = option(
+        float, "the adapters' scale times their rank (default: the rank)", metavar="X", positive=True, maximum=MAX_NUMBER
+    )
+    lora_targets: "Sequence[str] | str | None" = option(  # noqa: RUF009
+        str, f"what the adapters adapt (default q,v): {', '.join(TARGETS)}", metavar="LIST"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.prompt_loss_weight is not None:
+            weight = number("prompt_loss_weight", self.prompt_loss_weight, 0, 1)
+            object.__setattr__(self, "prompt_loss_weight", weight)
+        if self.lora_rank is None and (self.lora_alpha is not None or self.lora_targets is not None):
+            raise PellucidError("lora_alpha and lora_targets go with lora_rank: give the rank, such as 8")
+        if (lora := self.lora) is not None and self.lora_targets is not None:
+            object.__setattr__(self, "lora_targets", list(lora.targets or ()))  # as they are compared when a run is resumed
+
+    @property
+    def lora(self) -> LoraSettings | None:
+        """The adapters to train; None: all weights are.
+
+        Raises:
+            PellucidError: as `LoraSettings`.
+        """
+        if self.lora_rank is None:
+            return None
+        return LoraSettings(rank=self.lora_rank, alpha=self.lora_alpha, targets=self.lora_targets)
 
 
 class RunKeywords(TypedDict, total=False):
@@ -258,6 +308,13 @@ class FinetuningKeywords(RunKeywords, total=False):
 
     epochs: float | None
     batch: int | None
+    learning_rate_multiplier: float | None
+    prompt_loss_weight: float | None
+    choose: str | None
+    recipe: str | None
+    lora_rank: int | None
+    lora_alpha: float | None
+    lora_targets: "Sequence[str] | str | None"
 
 
 def _check_type(name: str, kind: type | None, value: object) -> None:
@@ -272,7 +329,7 @@ def _check_type(name: str, kind: type | None, value: object) -> None:
         raise PellucidError(f"{name} must be a whole number, not {shown(value)}")
     if kind is float and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
         raise PellucidError(f"{name} must be a number, not {shown(value)}")
-    if kind is str and name not in ("held_out", "tokenizer"):  # which take more than their flags give
+    if kind is str and name not in ("held_out", "tokenizer", "lora_targets"):  # which take more than their flags give
         text_of(name, value)
     if kind is Mapping and not isinstance(value, Mapping):
         raise PellucidError(f"{name} must be a mapping of names to values, not {shown(value)}")

@@ -54,5 +54,8 @@ def disk_bytes(plan: Plan) -> int:
     file being replaced. Metrics, record and text are not counted.
     """
     weights = 4 * plan.config.parameters()
-    checkpoint = weights + optimizer_bytes(plan.config, plan.optimizer, plan.optimizer_settings)
+    if plan.lora is None:
+        checkpoint = weights + optimizer_bytes(plan.config, plan.optimizer, plan.optimizer_settings)
+    else:  # the merged model; the adapters, and two moments of each
+        checkpoint = weights + 3 * 4 * plan.lora.parameters(plan.config)
     return checkpoints_at_once(plan) * checkpoint + (2 + 2 * plan.keep_best) * weights

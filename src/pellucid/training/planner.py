@@ -64,6 +64,10 @@ class Workload(ABC):
             PellucidError: the budget is less than a step (`at_least_one`).
         """
 
+    def stand_in(self, plan: Plan) -> GPT:
+        """A model like the run's, to time its steps on."""
+        return GPT(plan.config, seed=plan.seed)
+
     @abstractmethod
     def default_prompt(self) -> str:
         """What samples continue if no prompt was given."""
@@ -180,7 +184,7 @@ def make_plan(workload: Workload, options: RunOptions, *, seed: int, record: boo
 def measure(workload: Workload, plan: Plan, seconds: float, observers: Sequence[Observer]) -> Throughput:
     """Times steps of full batches, as the plan has them, for about `seconds`."""
     emit(observers, events.Progress(stage=mark("timing a few steps"), done=0))
-    return measure_throughput(plan, workload.batches, seconds=seconds)
+    return measure_throughput(plan, workload.batches, workload.stand_in(plan), seconds=seconds)
 
 
 def at_least_one(steps: int) -> int:

@@ -30,7 +30,7 @@ def loss_of(model: Decoder, ids: Tensor, targets: Tensor, dtype: torch.dtype) ->
 
 def loss_and_gradients(
     model: Decoder, ids: Tensor, targets: Tensor, *, micro_batch: int, dtype: torch.dtype, compiled: bool = False,
-    document: int | None = None,
+    document: int | None = None, weights: Tensor | None = None,
 ) -> float:  # fmt: skip
     """Adds the gradient of the mean loss over all targets to the parameters' `.grad`; returns that loss.
 
@@ -43,14 +43,18 @@ def loss_and_gradients(
         dtype: bfloat16 runs the matrix products under autocast; float32 runs them as they are.
         compiled: use the compiled operators (`native.operators`) where there is one for the work.
         document: the id that begins a document, if attention is to stay within one (`gpt.document_mask`).
+        weights: (B, T) float32, of the targets in the mean. None: 1 each.
     """
-    counted, device = int((targets != IGNORE).sum()), device_of(model)
-    ids, targets = copy_to(device, ids, targets)
+    counted: float = int((targets != IGNORE).sum())
+    if weights is not None:
+        counted = float(weights[targets != IGNORE].double().sum())
+    device = device_of(model)
+    tensors = copy_to(device, ids, targets, *([] if weights is None else [weights]))
     losses: list[Tensor] = []
-    for x, y in zip(torch.split(ids, micro_batch), torch.split(targets, micro_batch), strict=True):
+    for x, y, *w in zip(*(torch.split(tensor, micro_batch) for tensor in tensors), strict=True):
         with autocast(dtype, device), compiled_operators(use=compiled):
             within = None if document is None else DocumentMask(model.config, x, document)
-            loss = model(x, y, reduction="sum", cache=within) / max(1, counted)
+            loss = model(x, y, reduction="sum", cache=within, target_weights=w[0] if w else None) / (counted or 1)
         torch.autograd.backward(loss)
         losses.append(loss.detach())
     total = 0.0

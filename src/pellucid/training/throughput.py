@@ -37,7 +37,7 @@ class Throughput:
         return int((seconds - evaluations * self.evaluation_seconds) / self.step_seconds), evaluations
 
 
-def measure_throughput(plan: Plan, batches: Batches, *, seconds: float) -> Throughput:
+def measure_throughput(plan: Plan, batches: Batches, model: GPT, *, seconds: float) -> Throughput:
     """Times steps of a throw-away model for about `seconds`; on a CPU with all of PyTorch's threads and with one, in turn.
 
     The steps are those of the run (`loop.take_step`): its optimizer and settings, its masks, its guard against spikes.
@@ -46,10 +46,11 @@ def measure_throughput(plan: Plan, batches: Batches, *, seconds: float) -> Throu
 
     Args:
         plan: of the run, whose number of steps, schedule and threads do not matter here. batches: of full batches.
+        model: made like the run's; it is changed.
     """
     device = torch.device(plan.device)
     available = torch.get_num_threads()
-    model = GPT(plan.config, seed=plan.seed).to(device)
+    model.to(device)
     optimizer = make_optimizer(model, plan.recipe, plan.optimizer, plan.optimizer_settings)
     choices = {available, 1} if device.type == "cpu" else {available}
     times: dict[int, list[float]] = {threads: [] for threads in choices}

@@ -16,7 +16,7 @@ import torch
 
 from pellucid.errors import PellucidError
 from pellucid.finetuning.general import read_general
-from pellucid.finetuning.job import batches_of
+from pellucid.finetuning.job import batches_of, first_model
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.gpt.fingerprint import fingerprint
@@ -211,16 +211,16 @@ def measure_saved(run: Path, plan: Plan, tuned: GPT) -> dict[int, dict[str, floa
     dtype: torch.dtype = getattr(torch, plan.dtype)
     with threads_and_generator(plan):
         for step, path in saved_weights(run, plan, plan.total_steps).items():
-            model = load(run / BASE).requires_grad_(True)
+            model = first_model(run, plan)
             optimizer = make_optimizer(model, plan.recipe, plan.optimizer, plan.optimizer_settings)
-            batches = batches_of(run, model, plan.batch, plan.seed, plan.held_out_windows)
+            batches = batches_of(run, model, plan)
             state = State(step=0, tokens=0) if path is None else checkpoint.load(path, model, optimizer)
             found[step] = _evaluated(model.eval(), batches, dtype)
             if step < plan.total_steps:
                 found[step]["loss"] = take_step(plan, model, optimizer, batches, state).loss
         kept = checkpoint.best(run) if plan.keep_best else None
         if kept is not None and kept.step not in found:
-            batches = batches_of(run, tuned, plan.batch, plan.seed, plan.held_out_windows)
+            batches = batches_of(run, tuned, plan)
             found[kept.step] = _evaluated(tuned.eval(), batches, dtype)
     return found
 
