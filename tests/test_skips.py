@@ -31,6 +31,7 @@ def pytest_configure(config):
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "2")], ids=["alone", "with workers"])
 def test_a_skip_that_is_not_listed_fails_the_run(options: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST, encoding="utf-8")

@@ -396,5 +396,5 @@ def test_nothing_that_draws_is_random_or_looks_at_a_clock() -> None:
         assert not re.search(r"np\.random|Math\.random|Date\.now|performance\.now|getBoundingClientRect", source), path.name
         shapes = tuple(f"pellucid.gpt.{name}" for name in ("config", "pattern", "published"))  # no weights: those need torch
         rooms = ("draw", "record", "text", "arguments", "errors", "events", "files", "languages", "strict_json")
-        allowed = ("pellucid.numpy_defaults", *(f"pellucid.{room}" for room in rooms), *shapes)
+        allowed = ("pellucid.numpy_defaults", "pellucid.runs.recipe", *(f"pellucid.{room}" for room in rooms), *shapes)
         assert all(m.startswith(allowed) for m in modules if m.startswith("pellucid")), path.name

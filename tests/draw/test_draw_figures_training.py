@@ -62,6 +62,7 @@ def test_the_records_are_what_their_kind_promises() -> None:
     assert len(NAMES) == 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", RECORDS)
 def test_every_record_gives_a_legible_film(kind: str, name: str) -> None:

@@ -34,6 +34,7 @@ def test_every_sign_that_pictures_use_is_there(family: str, weight: int) -> None
     assert glyphs.path(" ", family, weight) == ""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("family", "weight"), FACES)
 def test_advances_and_outlines_are_those_that_freetype_reads(family: str, weight: int) -> None:
     """The oracle: another reader of the same files."""

@@ -57,6 +57,7 @@ def english(texts: Iterable[str], known: set[str]) -> list[str]:
     return [text for text in texts if not set(WORD.findall(text)) <= known]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_every_figure_is_legible_in_every_language(name: str, code: str) -> None:

@@ -137,7 +137,7 @@ ASKED: dict[str, dict[str, Callable[[pellucid.GPT], Any]]] = {
 }
 NOT_ASKING = {
     "copy", "drafter", "make_runner", "new_group", "new_request", "new_sequence", "require_tokenizer", "requires_grad_",
-    "runner", "save",
+    "restore", "runner", "save",
 }  # fmt: skip
 
 
@@ -204,7 +204,8 @@ MODES: dict[str, tuple[str, ...]] = {
     "--beam": ("--beam", "2"), "--score": ("--score",), "--score --json": ("--score", "--json"),
     "--task": ("--task", "Do"), "--example": ("--example", "a => b", "--format", "equals"),
 }  # fmt: skip
-NO_MODE = {"--help", "--model", "--kernel", "--weights", "--length-penalty", "--format"}
+# `--examples` gives from a file what `--example` gives.
+NO_MODE = {"--help", "--model", "--kernel", "--weights", "--length-penalty", "--format", "--examples", "--shots"}
 
 
 def test_every_flag_of_generate_is_a_mode_or_a_number_of_the_draw() -> None:

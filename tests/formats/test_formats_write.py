@@ -57,6 +57,7 @@ EXACT: dict[str, tuple[str, GPTConfig]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", EXACT)
 def test_transformers_computes_the_same(what: str, tmp_path: Path) -> None:
     target, config = EXACT[what]

@@ -139,6 +139,7 @@ def test_autocast_outside_changes_nothing_inside() -> None:
         assert torch.equal(attention(*inputs, Strided(16)), plain)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pattern", [Banded(16), Fixed(16, 4)], ids=str)
 def test_a_compiler_sees_one_graph(pattern: Pattern) -> None:
     """What TorchDynamo traces, forward and back, run by its own interpreter: no C++ compiler is needed for that."""

@@ -232,6 +232,7 @@ def test_recording_changes_no_bit(documents: list[Document], tmp_path: Path, dty
     assert not left & {"training.pellucid", "moments", "example"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stopped_after", [1, 2, 5, 11, STEPS])
 def test_a_resumed_record_is_an_uninterrupted_one(
     documents: list[Document], whole: Path, tmp_path: Path, stopped_after: int

@@ -43,6 +43,7 @@ BY_NAME: dict[str, list[Any]] = {
     "parameters": [1, 500, *LARGE],
     "held_out": [*(Document("h", text) for text in HELD_OUT), [], "/nowhere"],
     "optimizer": [*names(), "ADAMW", "x", ""],
+    "lora_targets": ["q", "q,v", ["c_fc", "mlp.c_proj"], "attn", "", []],
     "optimizer_settings": [
         {}, {"momentum": 0.9}, {"lr": 1.0}, {"lr": "x"}, {"params": []}, {"betas": (0.9, 0.99)}, {"betas": 0.9}, {"eps": 0.0},
         {"eps": float("nan")}, {"weight_decay": 1e300}, {"weight_decay": torch.tensor(0.1)}, {"weight_decay": np.float32(0.1)},
@@ -69,6 +70,8 @@ def options_of(options: type, draw: random.Random, budget: dict[str, Any]) -> di
     found = {name: value_of(name, known[name], draw) for name in chosen}
     if "optimizer_settings" in found:
         found.setdefault("optimizer", draw.choice(names()))
+    if "lora_alpha" in found or "lora_targets" in found:
+        found.setdefault("lora_rank", draw.choice([1, 2, 8]))
     budgets = [name for name in found if known[name].group == "budget"]
     for name in budgets[1:]:
         del found[name]
