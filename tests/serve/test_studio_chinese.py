@@ -15,7 +15,7 @@ from pellucid.serve.studio.folder import draw_folder
 pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).resolve().parents[2]
-TITLES = ["开头：只有一个数", "1. 训练", "2. 写作", "3. 看里面", "4. 示例引导", "5. 微调"]
+TITLES = ["开头：只有一个数", "1. 训练", "2. 写作", "3. 看看内部", "4. 示例引导", "5. 微调"]
 # The page's own words: what people read in it and what is read out, without films, code and what comes from files.
 WORDS = """() => {
     const own = [...document.querySelectorAll(".studio h1, h2, h3, label, button, summary, legend, nav a, p, dt, th")];
@@ -71,8 +71,8 @@ def test_the_studio_is_in_chinese(browser: Any, tiny_run: Path, tmp_path: Path) 
             assert page.locator("section h2").all_inner_texts() == TITLES
             opening = page.get_by_role("region", name=TITLES[0])
             opening.get_by_role("button", name="播放").wait_for()
-            page.get_by_role("button", name="3. 看里面").click()
-            look = page.get_by_role("region", name="3. 看里面")
+            page.get_by_role("button", name="3. 看看内部").click()
+            look = page.get_by_role("region", name="3. 看看内部")
             look.get_by_role("button", name="播放").wait_for()
             look.get_by_role("button", name="块的堆叠").click()
             look.get_by_label("画自").wait_for()
