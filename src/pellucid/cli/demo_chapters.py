@@ -169,7 +169,7 @@ class Demo:
         )  # fmt: skip
         self._list_figures(page, drawn)
         for lack in absent:
-            self._say(str(lack))
+            self._say(str(lack), whole=True)
         summary = write_summary(self.out, trained, tuned, held_out_answers(tuned.path), overfitting_lesson(trained))
         self._heading(tr("Yours"))
         self._say(tr(
@@ -182,7 +182,7 @@ class Demo:
             ("generate", PROMPT, "--tokens"),
             ("verify", self.out / "tale.pellucid"),
         ):
-            self._say("  " + command(*line))
+            self._say("  " + command(*line), whole=True)
         told = {"out": str(self.out), "page": str(page), "trained": run_json(trained), "tuned": run_json(tuned)}
         if not serves:
             if json:
@@ -192,7 +192,7 @@ class Demo:
         def announce(studio: Studio) -> None:
             if json:
                 print_json(told | {"url": studio.url})
-            self._say(tr("and with a prompt box, live: {url}", url=studio.url))
+            self._say(tr("and with a prompt box, live: {url}", url=studio.url), whole=True)
 
         return serve(Studio([self.out]), announce, browser=True)
 
@@ -208,8 +208,9 @@ class Demo:
     def _heading(self, words: str) -> None:
         self.console.rule(Text(words, style="bold"))
 
-    def _say(self, words: str, style: str = "") -> None:
-        self.console.print(Text(words, style=style), soft_wrap=True)
+    def _say(self, words: str, style: str = "", *, whole: bool = False) -> None:
+        """Prints a sentence, or with `whole` a line that is to be copied and has no line breaks of its own."""
+        self.console.print(Text(words, style=style), soft_wrap=whole)
 
 
 def overfitting_lesson(run: Run) -> list[str]:
