@@ -82,7 +82,8 @@ def test_adapters_begin_as_nothing_and_merge_into_the_weights(
 
     model = trained(base, settings)
     merged = model.merged()
-    assert (model(ids) - merged(ids)).abs().max() < 1e-5 < (model(ids) - base(ids)).abs().max()
+    rounding = 1e-5 * max(1, (alpha or rank) / rank)  # of float32: it grows with what the adapters add
+    assert (model(ids) - merged(ids)).abs().max() < rounding < (model(ids) - base(ids)).abs().max()
     found, width = dict(merged.named_parameters()), base.config.d_model
     wanted = {name: p.clone() for name, p in base.named_parameters()}
     weights = dict(model.adapters())
