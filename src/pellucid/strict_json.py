@@ -90,6 +90,16 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
         raise
 
 
+def read_named_file(path: Path, max_bytes: int) -> bytes:
+    """`read_bytes` of a file that a user has named. Raises PellucidError: there is none, or it cannot be read."""
+    try:
+        return read_bytes(path, max_bytes)
+    except FileNotFoundError:
+        raise PellucidError(f"no such file: {path}") from None
+    except OSError as error:
+        raise PellucidError(f"cannot read {path}: {error.strerror or error}") from None
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):

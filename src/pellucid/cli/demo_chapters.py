@@ -19,7 +19,7 @@ from pellucid.cli.studio import serve
 from pellucid.cli.summary import write_summary
 from pellucid.corpus import story_books
 from pellucid.draw.figure_files import DrawnFigure
-from pellucid.finetuning.answers import held_out_answers
+from pellucid.finetuning.answers import AnsweredExample, held_out_answers
 from pellucid.finetuning.examples import Example
 from pellucid.finetuning.tasks import in_words, number_words
 from pellucid.generation.load import load
@@ -71,12 +71,15 @@ class Demo:
         console: for its words. out: the folder. seed: of training and sampling.
 
     Attributes:
-        runs: those begun, in order.
+        runs: those begun, in order. lesson: sentences about the training, where its text was learned by heart.
+        answers: held-out examples with the answers before and after fine-tuning.
     """
 
     def __init__(self, *, console: Console, out: Path, seed: int) -> None:
         self.console, self.out, self.seed = console, out, seed
         self.runs: list[Run] = []
+        self.lesson: list[str] = []
+        self.answers: list[AnsweredExample] = []
 
     @cached_property
     def base(self) -> GPT:
@@ -105,7 +108,8 @@ class Demo:
                 "than when a step was timed. What follows uses the model as it is now.", step=trained.step,
                 steps=trained.plan.total_steps, factor=TIME_LIMIT, seconds=seconds,
             ), style="yellow")  # fmt: skip
-        for line in overfitting_lesson(trained):
+        self.lesson = overfitting_lesson(trained)
+        for line in self.lesson:
             self._say(line)
         return trained
 
@@ -153,7 +157,8 @@ class Demo:
         self.runs.append(tuned)
         if not tuned.finished:
             return None
-        print_answers(self.console, held_out_answers(tuned.path)[:SHOWN], tuned)
+        self.answers = held_out_answers(tuned.path)
+        print_answers(self.console, self.answers[:SHOWN], tuned)
         completion = tuned.model().generate(f"{QUESTION} =>", max_tokens=12, temperature=0, stop="\n")
         self._say(tr(
             "the question of chapter 4, which was not among the examples: {question} =>{answer}", question=QUESTION,
@@ -170,7 +175,7 @@ class Demo:
         self._list_figures(page, drawn)
         for lack in absent:
             self._say(str(lack), whole=True)
-        summary = write_summary(self.out, trained, tuned, held_out_answers(tuned.path), overfitting_lesson(trained))
+        summary = write_summary(self.out, trained, tuned, self.answers, self.lesson)
         self._heading(tr("Yours"))
         self._say(tr(
             "{page} shows all of it, without a server; {summary} says what happened; go on with", page=shown_path(page),

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -248,5 +247,5 @@ def _available(formats: Sequence[str]) -> tuple[list[str], list[MissingFigure]]:
 def _content(render: Render, wide: Film, narrow: Film, kind: str, width: int | None) -> Callable[[], bytes]:
     """A function that waits for the file of a figure in one format: both films in an HTML file, else the wide one."""
     if kind == "html":
-        return partial(str.encode, page(wide, narrow), "utf-8")
+        return lambda: page(wide, narrow).encode("utf-8")
     return render(wide, kind, None if kind == "svg" else width)

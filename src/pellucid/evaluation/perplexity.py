@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pellucid.arguments import path_of
 from pellucid.errors import PellucidError
-from pellucid.strict_json import read_bytes
+from pellucid.strict_json import read_named_file
 
 
 MAX_TEXT_BYTES = 1 << 30
@@ -68,13 +68,9 @@ def read_text_task(path: str | Path) -> TextTask:
         PellucidError: no such file, not UTF-8, empty, or more than 1 GiB.
     """
     path = path_of("a text", path)
+    data = read_named_file(path, MAX_TEXT_BYTES)
     try:
-        data = read_bytes(path, MAX_TEXT_BYTES)
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
-    except FileNotFoundError:
-        raise PellucidError(f"no such file: {path}") from None
-    except OSError as error:
-        raise PellucidError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise PellucidError(f"{path} is not UTF-8 at byte {error.start:,}: save it as UTF-8") from None
     if len(data) > MAX_TEXT_BYTES:

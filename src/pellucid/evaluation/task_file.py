@@ -23,7 +23,7 @@ from pellucid.arguments import path_of, shown
 from pellucid.errors import PellucidError
 from pellucid.evaluation.task import ANSWER_CONTEXT, Query, Task, check_query
 from pellucid.generation.prompt import FORMATS
-from pellucid.strict_json import Fields, parse_json, read_bytes
+from pellucid.strict_json import Fields, parse_json, read_named_file
 
 
 MAX_TASK_BYTES = 1 << 28
@@ -76,12 +76,7 @@ def read_task(path: str | Path) -> Task:
 
 def _split(path: Path) -> tuple[Fields, list[tuple[Fields, bool]]]:
     """The first line's fields, if they are no query (else none), and each query with whether it is an example only."""
-    try:
-        data = read_bytes(path, MAX_TASK_BYTES)
-    except FileNotFoundError:
-        raise PellucidError(f"no such file: {path}") from None
-    except OSError as error:
-        raise PellucidError(f"cannot read {path}: {error.strerror or error}") from None
+    data = read_named_file(path, MAX_TASK_BYTES)
     header = Fields({}, path)
     rows = list[tuple[Fields, bool]]()
     first = True

@@ -25,7 +25,7 @@ from typing import Any
 from pellucid.arguments import path_of, shown
 from pellucid.errors import PellucidError
 from pellucid.generation.prompt import Prompt
-from pellucid.strict_json import MAX_BYTES, Fields, parse_json, read_bytes
+from pellucid.strict_json import MAX_BYTES, Fields, parse_json, read_named_file
 
 
 _FIELDS = frozenset(("task", "examples", "query", "answer", "format"))
@@ -83,12 +83,7 @@ def read_prompt_examples(path: str | Path, *, format: str | None = None) -> Prom
 def _contents(path: str | Path) -> tuple[Fields | None, list[tuple[Any, str]], Path]:
     """The object that states everything, or None and the rows of examples, each with where it stands; and the path."""
     path = path_of("a file of examples", path)
-    try:
-        data = read_bytes(path, MAX_BYTES)
-    except FileNotFoundError:
-        raise PellucidError(f"no such file: {path}") from None
-    except OSError as error:
-        raise PellucidError(f"cannot read {path}: {error.strerror or error}") from None
+    data = read_named_file(path, MAX_BYTES)
     try:
         whole, problem = parse_json(data), None
     except ValueError as error:
