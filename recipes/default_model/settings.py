@@ -11,7 +11,7 @@ from pellucid.gpt.config import GPTConfig
 
 FILE = "run.json"
 # Blocks, width, heads; context and vocabulary are the same, "banded(128)" and "dense" take turns.
-SHAPES = {"default": (6, 384, 6), "small": (4, 192, 6), "tiny": (2, 64, 2)}
+SHAPES = {"default": (6, 384, 6), "small": (4, 192, 6), "megabyte": (4, 128, 4), "tiny": (2, 64, 2)}
 
 
 def shape(name: str, vocab_size: int, *, n_ctx: int = 512) -> GPTConfig:
