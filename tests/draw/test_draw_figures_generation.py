@@ -67,14 +67,14 @@ def test_a_figure_is_a_pure_function_and_grows_with_its_width(name: str) -> None
 
 
 GOLDEN = {
-    ("overview", 960): "f1d5ba1a35ca14be",
-    ("overview", 360): "79f2aca01bb04534",
-    ("context", 960): "f5230a6ae9b70607",
-    ("context", 360): "fa8d95f0e9017a42",
+    ("overview", 960): "af97f253bb74969f",
+    ("overview", 360): "be384ad977ced38e",
+    ("context", 960): "a7a689d461f611c3",
+    ("context", 360): "d824b83366e47734",
     ("embedding", 960): "c7ee10bd7a89e151",
     ("embedding", 360): "f2923171426656cf",
     ("stack", 960): "1b7cb1f63fbb6b12",
-    ("stack", 360): "b25db5ca7526b19f",
+    ("stack", 360): "969f289062a312c0",
     ("tokens", 960): "93a2afd9c2340074",
     ("tokens", 360): "28d4e64df83127de",
     ("xray", 960): "b3734c6687043582",

@@ -6,14 +6,15 @@
 from collections.abc import Sequence
 
 from pellucid.draw.components.marks import Box
-from pellucid.draw.components.parts import token
+from pellucid.draw.components.parts import centred, token, token_width
 from pellucid.draw.components.scales import LinearScale, ticks_with_room
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.components.timeline import Timeline, Transition, animate
 from pellucid.draw.figures.context_strips import key, strips
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
-from pellucid.draw.film.nodes import Node, Path, Rect, Shows, Text
+from pellucid.draw.film.font import text_width
+from pellucid.draw.film.nodes import Group, Node, Path, Rect, Shows, Text
 from pellucid.draw.views.context import ContextView, PatternRow
 from pellucid.draw.views.labels import percent
 from pellucid.draw.views.model_parts import pattern_name
@@ -21,7 +22,7 @@ from pellucid.gpt.pattern import Dense
 from pellucid.languages import counted, joined, listed, tr
 
 
-LEAST_TOKEN = 30.0  # a token is written over its position where positions are at least this wide
+MOST_ROWS = 3  # of tokens over their positions: where one row has no room for whole words, they take turns in two or three
 
 
 def context(view: ContextView, *, width: float = 960) -> Film:
@@ -36,13 +37,14 @@ def context(view: ContextView, *, width: float = 960) -> Film:
         later = timeline.segment(tr("Token after token"), *((0.3, min(pace, 2.0) - 0.3, saying) for _ in view.steps[1:]))
     (end,) = timeline.segment(tr("What no later query can read"), (0.4, 5.0, _unreadable_words(view)))
     moves = (look, *later)
-    box = Box(sheet.left, sheet.top + 1.6 * sheet.small, sheet.room, 16)
+    box = Box(sheet.left, sheet.top + (1.6 if sheet.wide else 3.0) * sheet.small, sheet.room, 16)
     below = Box(sheet.left, box.bottom + (34 if sheet.wide else 30), sheet.room, 0)
     zoomed = _zoomed(view)
+    rows = _token_rows(view, below.w / zoomed, sheet)
     nodes = _window(view, box, sheet, fill, moves)
     nodes += _lens_lines(view, box, below, zoomed, zoom)
-    nodes += _tokens(view, below, zoomed, sheet, moves)
-    top = below.y + (30 if sheet.wide else 26)
+    top = below.y + _row_height(sheet) * max(rows, 1) + (8 if sheet.wide else 7)
+    nodes += _tokens(view, below, zoomed, sheet, moves) if rows else _newest(view, below, zoomed, sheet, moves)
     nodes += strips(view, Box(sheet.left, top, sheet.room, sheet.bottom - 24 - top), zoomed, sheet, moves, end)
     nodes += key(view, sheet)
     return sheet.film(view.model, tr("The context window"), nodes, timeline, alt=_alt(view), notes=_notes(view, zoomed))
@@ -67,6 +69,9 @@ def _window(view: ContextView, box: Box, sheet: Sheet, fill: Transition, moves: 
         Rect(box.x + prompt, box.y, animate(0.0, *((move, w, "move") for move, w in answer)), box.h, 0, palette.OUTPUT,
              label=tr("the answer"), shows=Shows("generation/steps/drawn_ids")),
     ]  # fmt: skip
+    if not sheet.wide:
+        used = tr("a window of {positions}", positions=counted(view.n_ctx, "position"))
+        nodes.append(Text(box.x, box.y - 1.85 * sheet.small, used, sheet.small, fill=palette.INK, shows=provenance))
     for value, text in ticks_with_room(scale, sheet.small, whole=True):
         x = scale.place(value)
         anchor = "start" if x - box.x < 12 else "end" if box.right - x < 12 else "middle"
@@ -86,37 +91,62 @@ def _lens_lines(view: ContextView, box: Box, below: Box, zoomed: int, zoom: Tran
     ]
 
 
+def _row_height(sheet: Sheet) -> float:
+    """From one row of tokens to the next."""
+    return 24.0 if sheet.wide else 21.0
+
+
+def _token_rows(view: ContextView, cell: float, sheet: Sheet) -> int:
+    """In how many rows all tokens stand whole over their positions; 0 where they have no room."""
+    widest = max(token_width(view.pieces.shown(ident), sheet.small) for ident in view.ids[: view.positions])
+    return next((rows for rows in range(1, MOST_ROWS + 1) if widest <= rows * cell - 2), 0)
+
+
 def _tokens(view: ContextView, below: Box, zoomed: int, sheet: Sheet, moves: Sequence[Transition]) -> list[Node]:
-    """The tokens over their positions where there is room for words; else the newest one alone, over its place."""
-    wide, high, size = below.w / zoomed, 22.0 if sheet.wide else 19.0, sheet.small
-    nodes: list[Node] = []
-    if wide >= LEAST_TOKEN:
-        for position in range(view.positions):
-            came = [i for i, step in enumerate(view.steps) if view.newest(step) >= position]
-            there = 1.0 if position < view.prompt else animate(0, (moves[came[0]], 1))
-            role = "input" if position < view.prompt else "output"
-            word = view.pieces.shown(view.ids[position])
-            nodes.append(
-                token(word, below.x + position * wide + 1, below.y, high, size, role=role, w=wide - 2, opacity=there,
-                      label=_track_words(view, position), shows=view.token_source(position))
-            )  # fmt: skip
-        return nodes
-    w = 110.0 if sheet.wide else 80.0
+    """The tokens over their positions, in one row or taking turns in two or three, each with a line down to its position."""
+    cell, row = below.w / zoomed, _row_height(sheet)
+    rows, size = _token_rows(view, cell, sheet), sheet.small
+    lines, boxes = list[Node](), list[Node]()
+    for position in range(view.positions):
+        came = [i for i, step in enumerate(view.steps) if view.newest(step) >= position]
+        there = 1.0 if position < view.prompt else animate(0, (moves[came[0]], 1))
+        role = "input" if position < view.prompt else "output"
+        word = view.pieces.shown(view.ids[position])
+        wide = max(token_width(word, size), cell - 2) if rows == 1 else token_width(word, size)
+        middle = below.x + (position + 0.5) * cell
+        x = min(max(middle - wide / 2, below.x), below.right - wide)
+        y = below.y + (position % rows) * row
+        low = below.y + rows * row + 2
+        lines.append(Path((("M", middle, y + row - 2), ("L", middle, low)), stroke=palette.LINE, opacity=there))
+        boxes.append(
+            token(word, x, y, row - 2, size, role=role, w=wide, opacity=there, label=_position_words(view, position),
+                  shows=view.token_source(position))
+        )  # fmt: skip
+    return lines + boxes
+
+
+def _newest(view: ContextView, below: Box, zoomed: int, sheet: Sheet, moves: Sequence[Transition]) -> list[Node]:
+    """The newest token alone, with its position's number, over its place."""
+    cell, high, size = below.w / zoomed, _row_height(sheet) - 2, sheet.small
+    most, nodes = 110.0 if sheet.wide else 80.0, list[Node]()
     for i, step in enumerate(view.steps):
         position = view.newest(step)
-        middle = below.x + (position + 0.5) * wide
+        middle = below.x + (position + 0.5) * cell
+        word, number = view.pieces.shown(view.ids[position]), tr("position {position}", position=position)
+        w, named = min(token_width(word, size), most), text_width(number, size) + 0.6 * size
         x = min(max(middle - w / 2, below.x), below.right - w)
-        changes = [(moves[i], 1)] + ([(moves[i + 1], 0)] if i + 1 < len(moves) else [])
+        there = animate(0, (moves[i], 1), *([(moves[i + 1], 0)] if i + 1 < len(moves) else []))
         role = "followed" if position < view.prompt else "output"
-        word = view.pieces.shown(view.ids[position])
-        nodes.append(
-            token(word, x, below.y, high, size, role=role, w=w, opacity=animate(0, *changes),
-                  label=_track_words(view, position), shows=view.token_source(position))
-        )  # fmt: skip
+        source, left = view.token_source(position), x - named >= below.x
+        beside = Text(x - 0.6 * size if left else x + w + 0.6 * size, centred(below.y, high, size), number, size,
+                      anchor="end" if left else "start", fill=palette.QUIET, shows=source)  # fmt: skip
+        stem = Path((("M", middle, below.y + high), ("L", middle, below.y + high + 4)), stroke=palette.QUIET)
+        box = token(word, x, below.y, high, size, role=role, w=w, label=_position_words(view, position), shows=source)
+        nodes.append(Group((beside, stem, box), opacity=there))
     return nodes
 
 
-def _track_words(view: ContextView, position: int) -> str:
+def _position_words(view: ContextView, position: int) -> str:
     """A position with its token."""
     return tr("track {position}: {token}", position=position, token=view.pieces.described(view.ids[position]))
 
