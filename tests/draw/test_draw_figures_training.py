@@ -92,8 +92,8 @@ GOLDEN = {
     ("loss", 960): "bc0ab15e01bc2ed0",
     ("pretraining", 360): "2de2de2b8f5151d1",
     ("pretraining", 960): "ffb75b7a226500c7",
-    ("step", 360): "aea97ea7884fd005",
-    ("step", 960): "2f39e8ba5b220f0c",
+    ("step", 360): "32ca337be1593077",
+    ("step", 960): "fab76ab1288ee613",
     ("windows", 360): "b6d0b84bc57a4066",
     ("windows", 960): "53d8943b62a139a5",
 }

@@ -62,10 +62,10 @@ def _window(view: ContextView, box: Box, sheet: Sheet, fill: Transition, moves: 
     shows, provenance = Shows("generation/prompt_ids", (), None, "given"), Shows("provenance", (), None, "given")
     answer = [(move, scale.place(view.newest(step) + 1) - box.x - prompt) for move, step in zip(moves, view.steps, strict=True)]
     nodes: list[Node] = [
-        Rect(box.x, box.y, box.w, box.h, 3, palette.PANEL, palette.LINE, label=tr("{count:,} tracks", count=view.n_ctx),
+        Rect(box.x, box.y, box.w, box.h, 3, palette.PANEL, palette.LINE, label=tr("{count:,} positions", count=view.n_ctx),
              shows=provenance),
         Rect(box.x, box.y, animate(0.0, (fill, prompt, "move")), box.h, 0, palette.INPUT,
-             label=tr("the prompt: {tracks}", tracks=counted(view.prompt, "track")), shows=shows),
+             label=tr("the prompt: {positions}", positions=counted(view.prompt, "position")), shows=shows),
         Rect(box.x + prompt, box.y, animate(0.0, *((move, w, "move") for move, w in answer)), box.h, 0, palette.OUTPUT,
              label=tr("the answer"), shows=Shows("generation/steps/drawn_ids")),
     ]  # fmt: skip
@@ -148,19 +148,19 @@ def _newest(view: ContextView, below: Box, zoomed: int, sheet: Sheet, moves: Seq
 
 def _position_words(view: ContextView, position: int) -> str:
     """A position with its token."""
-    return tr("track {position}: {token}", position=position, token=view.pieces.described(view.ids[position]))
+    return tr("position {position}: {token}", position=position, token=view.pieces.described(view.ids[position]))
 
 
 def _window_words(view: ContextView) -> str:
     used = view.newest(view.steps[-1]) + 1
     return tr(
-        "The window has {tracks}. The prompt takes the first {prompt:,}, the answer the next ones: {used:,} in all, {share} of "
-        "it.", tracks=counted(view.n_ctx, "track"), prompt=view.prompt, used=used, share=percent(used / view.n_ctx),
+        "The window has {positions}. The prompt takes the first {prompt:,}, the answer the next ones: {used:,} in all, {share} "
+        "of it.", positions=counted(view.n_ctx, "position"), prompt=view.prompt, used=used, share=percent(used / view.n_ctx),
     )  # fmt: skip
 
 
 def _zoom_words(view: ContextView) -> str:
-    return tr("The part in use, enlarged: a cell for each track, a row for each kind of attention.")
+    return tr("The part in use, enlarged: a cell for each position, a row for each kind of attention.")
 
 
 def _name(row: PatternRow) -> str:
@@ -173,13 +173,13 @@ def _reading_words(view: ContextView) -> str:
         tr("{pattern} reads {count:,}", pattern=pattern_name(row.pattern), count=sum(row.reads[0])) for row in view.rows[:3]
     )
     return tr(
-        "To draw the first token, the query of track {newest:,} looks back: of {tracks:,} tracks {reads}.",
-        newest=newest, tracks=newest + 1, reads=reads,
+        "To draw the first token, the query of position {newest:,} looks back: of {positions:,} positions {reads}.",
+        newest=newest, positions=newest + 1, reads=reads,
     )  # fmt: skip
 
 
 def _later_words(view: ContextView) -> str:
-    parts = [tr("Each drawn token takes the next track and becomes the query.")]
+    parts = [tr("Each drawn token takes the next position and becomes the query.")]
     if len(view.steps) < view.total_steps:
         shown, later = len(view.steps) - 1, view.total_steps - 1
         parts.append(tr("{shown} of {later} later steps are shown.", shown=shown, later=later))
@@ -193,27 +193,27 @@ def _unreadable_words(view: ContextView) -> str:
     ]  # fmt: skip
     if lost:
         return tr(
-            "Tracks that no later query can read any more: {lost}. An evicting cache would drop them.", lost=listed(lost)
+            "Positions that no later query can read any more: {lost}. An evicting cache would drop them.", lost=listed(lost)
         )
     if all(isinstance(row.pattern, Dense) for row in view.rows):
-        return tr("Dense attention reads every track before it: all can still be read.")
-    return tr("So far every track can still be read by a later query, in every block.")
+        return tr("Dense attention reads every position before it: all can still be read.")
+    return tr("So far every position can still be read by a later query, in every block.")
 
 
 def _alt(view: ContextView) -> str:
     parts = [_window_words(view), _reading_words(view)]
     newest = view.newest(view.steps[-1])
     last = listed(tr("{pattern} {count:,}", pattern=_name(row), count=sum(row.reads[-1])) for row in view.rows)
-    parts.append(tr("In the last step the query of track {newest:,} reads: {last}.", newest=newest, last=last))
+    parts.append(tr("In the last step the query of position {newest:,} reads: {last}.", newest=newest, last=last))
     return joined([*parts, _unreadable_words(view)])
 
 
 def _notes(view: ContextView, zoomed: int) -> list[str]:
     notes = [
-        tr("What a block reads follows from its attention pattern; the weight that each track gets is in the figure xray."),
+        tr("What a block reads follows from its attention pattern; the weight that each position gets is in the figure xray."),
         tr(
-            "A square is the whole window (at most its first 2,048 tracks), in tiles: a row is a query, a column a track that "
-            "it can read."
+            "A square is the whole window (at most its first 2,048 positions), in tiles: a row is a query, a column a position "
+            "that it can read."
         ),
         tr("All positions stay in this program's cache; what no later query can read is what an evicting cache would drop."),
     ]
@@ -222,6 +222,9 @@ def _notes(view: ContextView, zoomed: int) -> list[str]:
         notes.append(tr("{patterns} of this model are not shown.", patterns=patterns))
     if zoomed < view.n_ctx:
         notes.append(
-            tr("The strips show tracks 0 to {last:,} of {tracks:,}; the others are free.", last=zoomed - 1, tracks=view.n_ctx)
+            tr(
+                "The strips show positions 0 to {last:,} of {positions:,}; the others are free.", last=zoomed - 1,
+                positions=view.n_ctx,
+            )
         )
     return notes

@@ -106,8 +106,8 @@ def _strip(
         lines = tuple(part for x in at for part in (("M", x, strip.y), ("L", x, strip.bottom)))
         nodes.append(Path(lines, stroke=palette.PAPER, stroke_width=1.0 if cell < 16 else 2.0))
     if any(any(lost_of) for lost_of in row.unreadable):
-        lost = counted(sum(row.unreadable[-1]), "track")
-        words = tr("no later query can read {tracks} in {blocks}", tracks=lost, blocks=blocks)
+        lost = counted(sum(row.unreadable[-1]), "position")
+        words = tr("no later query can read {positions} in {blocks}", positions=lost, blocks=blocks)
         nodes.append(Image(thin, "grey", strip.x, strip.bottom + 2, strip.w, 4, label=words, shows=cells))
         nodes.append(
             Rect(strip.x, strip.bottom + 2, strip.w, 4, 0, None, palette.UNTRAINED, 1.0, opacity=animate(0, (end, 1)))

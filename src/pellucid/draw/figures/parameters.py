@@ -224,7 +224,7 @@ def _embeddings(drawing: _Drawing, box: Box) -> list[Node]:
     """The token and the position matrix, to one scale of their own."""
     view, small, gap = drawing.view, drawing.sheet.small, 26.0
     line = small + 8
-    words = {"wte": tr("tokens"), "wpe": tr("tracks")}
+    words = {"wte": tr("tokens"), "wpe": tr("positions")}
     shapes = {name: _across(view.sizes[name]) for name in words}
     label = text_width(words["wpe"], small)
     (long, high), (short, other) = shapes["wte"], shapes["wpe"]

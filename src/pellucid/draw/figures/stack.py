@@ -52,8 +52,8 @@ def _reached(climb: Transition, row: int, rows: int) -> Keyframes:
 
 
 def _marker(rows: StackRows, climb: Transition) -> Node:
-    """The track being followed: a purple line that grows from the embedding up to the last block."""
-    box = rows.track
+    """The position being followed: a purple line that grows from the embedding up to the last block."""
+    box = rows.marker
     top = animate(box.bottom - rows.high, (climb, box.y, "move"))
     tall = animate(rows.high, (climb, box.h, "move"))
     return Rect(box.x, top, box.w, tall, 2, palette.FOLLOWED)
@@ -72,7 +72,7 @@ def _followed(view: StackView, sheet: Sheet, enter: Transition) -> list[Node]:
               shows=Shows("generation/steps/drawn_ids", (0,))),
         Text(right - after - 8, y + high * 0.68, "→", size, anchor="end", fill=palette.QUIET),
         token(word, right - after - 28 - before, y, high, size, role="followed", w=before,
-              label=tr("track {position}: {token}", position=view.position, token=view.pieces.described(view.token)),
+              label=tr("position {position}: {token}", position=view.position, token=view.pieces.described(view.token)),
               shows=Shows("generation/prompt_ids", (view.position,), None, "given")),
     ]  # fmt: skip
 
@@ -219,5 +219,5 @@ def _notes(view: StackView) -> list[str]:
             tr("In this model a LayerNorm follows each sum, so that the vector is scaled again after what is added.")
         )
     if any(block.seconds is not None for block in view.blocks):
-        notes.append(tr("The time of a block is that of all tracks of the prompt together, in the first step."))
+        notes.append(tr("The time of a block is that of all positions of the prompt together, in the first step."))
     return notes

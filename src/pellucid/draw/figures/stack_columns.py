@@ -47,14 +47,14 @@ class StackRows:
 
     Attributes:
         count: of them. low: lower edge of the lowest. high: of each. every: of how many one is written out, for text's room.
-        track: where the followed track is drawn.
+        marker: where the followed position is drawn.
     """
 
     count: int
     low: float
     high: float
     every: int
-    track: Box
+    marker: Box
 
     @classmethod
     def of(cls, count: int, sheet: Sheet) -> "StackRows":
@@ -63,7 +63,7 @@ class StackRows:
         high = min((low - HEADINGS) / count, TALLEST)
         every = max(1, ceil(1.25 * sheet.small / high))
         x = 132.0 if sheet.wide else 54.0
-        return cls(count=count, low=low, high=high, every=every, track=Box(x, low - count * high, 5, count * high))
+        return cls(count=count, low=low, high=high, every=every, marker=Box(x, low - count * high, 5, count * high))
 
     def top(self, row: int) -> float:
         """The upper edge of a row."""
@@ -94,12 +94,12 @@ def row_names(view: StackView, rows: StackRows, sheet: Sheet) -> list[Node]:
             name = tr("block {number}", number=row) if sheet.wide else tr("b {number}", number=row)
             label = tr("after block {number} ({pattern})", number=row, pattern=pattern_name(pattern))
             under = tr("band {width}", width=pattern.width) if isinstance(pattern, Banded) else pattern_name(pattern)
-        two, room = bool(under) and sheet.wide and rows.high >= 2.6 * size, rows.track.x - sheet.left - 6
+        two, room = bool(under) and sheet.wide and rows.high >= 2.6 * size, rows.marker.x - sheet.left - 6
         base = rows.base(row, size) - (0.6 * size if two else 0.0)
         nodes.append(Text(sheet.left, base, fit(name, room, size), size, fill=palette.QUIET, label=label))
         if two:
             nodes.append(Text(sheet.left, base + 1.2 * size, fit(under, room, size), size, fill=palette.QUIET, label=label))
-    line = (("M", rows.track.right + 4, rows.low), ("L", sheet.right, rows.low))
+    line = (("M", rows.marker.right + 4, rows.low), ("L", sheet.right, rows.low))
     return [*nodes, Path(line, stroke=palette.LINE)]
 
 
