@@ -106,8 +106,10 @@ def test_answers_losses_and_counts_are_the_records() -> None:
     assert one["after"].strip() in last and one["after"].strip() not in first
     verdicts = [p["label"] for p in film.at(film.duration) if p["kind"] == "path" and p["label"] in ("right", "wrong")]
     shown = record["finetuning/answers"][:5]
-    wanted = [one[when] == one["expected"] for when in ("before", "after") for one in shown]
+    wanted = [one[when] == one["expected"] for one in shown for when in ("before", "after")]
     assert [label == "right" for label in verdicts[::2]] == wanted
+    whole = texts(record.figure("finetuning", width=360), film.duration)
+    assert all(one[name].strip() in whole for one in shown[:4] for name in ("expected", "before", "after")), "none is cut"
     dots = [p["label"] for p in marks(film, "held_out/loss") if p["label"]]
     rows = zip(*(record[f"finetuning/held_out/{name}"].tolist() for name in ("steps", "loss", "right")), strict=True)
     words = "held-out loss {:.4f} after {:,} steps; {} of 100 answers right"
@@ -146,7 +148,7 @@ def test_columns_share_their_room(wanted: list[float], room: float) -> None:
         assert max(cut) - min(cut) < 1e-6 and max(found) <= max(cut) + 1e-6
 
 
-GOLDEN = {960: "70b75be14be6349a", 360: "3f6e658c9baf1050"}
+GOLDEN = {960: "dc27ea369c528b88", 360: "4d871f833220e113"}
 
 
 @pytest.mark.parametrize("width", GOLDEN)

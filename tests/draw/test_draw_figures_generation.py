@@ -67,18 +67,18 @@ def test_a_figure_is_a_pure_function_and_grows_with_its_width(name: str) -> None
 
 
 GOLDEN = {
-    ("overview", 960): "f1d5ba1a35ca14be",
-    ("overview", 360): "79f2aca01bb04534",
-    ("context", 960): "f5230a6ae9b70607",
-    ("context", 360): "fa8d95f0e9017a42",
-    ("embedding", 960): "c7ee10bd7a89e151",
-    ("embedding", 360): "f2923171426656cf",
-    ("stack", 960): "1b7cb1f63fbb6b12",
-    ("stack", 360): "b25db5ca7526b19f",
-    ("tokens", 960): "93a2afd9c2340074",
-    ("tokens", 360): "28d4e64df83127de",
-    ("xray", 960): "b3734c6687043582",
-    ("xray", 360): "99fa885480dd8c48",
+    ("overview", 960): "af97f253bb74969f",
+    ("overview", 360): "be384ad977ced38e",
+    ("context", 960): "6742dc4892c1543f",
+    ("context", 360): "dc7dbf0fd595e25f",
+    ("embedding", 960): "6da03ee4551cf955",
+    ("embedding", 360): "6e6d49617942f28d",
+    ("stack", 960): "3475308b9e2ee48a",
+    ("stack", 360): "1a7699985715d32a",
+    ("tokens", 960): "e6dbae9918007ec8",
+    ("tokens", 360): "da932485f027f43b",
+    ("xray", 960): "f4239cfdad4e444c",
+    ("xray", 360): "0dca115e456f118e",
 }
 IN_1_2 = ("embedding", "stack")  # need chunks that earlier records lack
 GOLDEN_1_0 = {("xray", 960): "eeb0f6279b126b73", ("xray", 360): "615b4fd01c00dddd"}  # of a record of schema 1.0

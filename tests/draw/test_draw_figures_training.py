@@ -1,6 +1,7 @@
 """draw/figures: the pictures of a training record are legible whatever it holds, and every number on them is the record's."""
 
 import math
+from dataclasses import replace
 from functools import cache
 from hashlib import sha256
 from typing import Any
@@ -13,8 +14,10 @@ from training_records import LONG, OTHER, training_record
 from pellucid.draw import Film
 from pellucid.draw.backends.svg import still
 from pellucid.draw.figures import FIGURES, figure
+from pellucid.draw.figures.parameters import parameters
 from pellucid.draw.film import palette
 from pellucid.draw.views.labels import percent, power, readable
+from pellucid.draw.views.parameters import parameters_view
 from pellucid.draw.views.pretraining import evenly_picked
 from pellucid.draw.views.training import GPT3_FLOPS, read_training
 from pellucid.errors import PellucidError
@@ -90,10 +93,10 @@ def test_the_longest_film_has_few_pictures() -> None:
 
 GOLDEN = {
     ("loss", 960): "bc0ab15e01bc2ed0",
-    ("pretraining", 360): "2de2de2b8f5151d1",
-    ("pretraining", 960): "ffb75b7a226500c7",
-    ("step", 360): "aea97ea7884fd005",
-    ("step", 960): "2f39e8ba5b220f0c",
+    ("pretraining", 360): "58d1e9a4abd16969",
+    ("pretraining", 960): "61f5f5530a9e3dce",
+    ("step", 360): "32ca337be1593077",
+    ("step", 960): "fab76ab1288ee613",
     ("windows", 360): "b6d0b84bc57a4066",
     ("windows", 960): "53d8943b62a139a5",
 }
@@ -288,3 +291,26 @@ def test_snapshots_are_picked_evenly_with_both_ends() -> None:
 
 def test_nothing_in_a_sample_is_invisible_or_lost() -> None:
     assert readable("a\nb\tc \x00\u200b d") == r"a↵ b⇥c \x00\u200b d"
+
+
+def test_a_record_that_ends_before_its_plan_shows_the_steps_that_were_taken() -> None:
+    """No number of the plan stands beside one of the run: the plan is named once, in the last caption."""
+    plan = training_record(steps=40)["training/plan"] | {"total_steps": 400}
+    record = training_record(steps=40, change={"training/plan": plan})
+    film = record.figure("pretraining")
+    words = [node["string"] for t in film.stills() for node in film.at(t) if node["kind"] == "text"]
+    seen = int(record["training/steps/tokens"][-1])
+    assert f"{seen:,} of {seen:,}" in words and "40 of 40" in words
+    assert not [text for text in words if f"{10 * seen:,}" in text or "400" in text]
+    assert [caption.text for caption in film.captions if "The plan was 400 steps" in caption.text] == [film.captions[-1].text]
+    assert "this record ends after 40 steps" in film.alt
+    assert "The plan was" not in training_record(steps=40).figure("pretraining").alt
+
+
+def test_parameters_counts_steps_of_the_run_where_its_last_snapshot_is_earlier() -> None:
+    view = parameters_view(training_record(steps=40))
+    assert (view.last_step, view.run_steps) == (40, 40)
+    film = parameters(replace(view, run_steps=57))
+    words = [node["string"] for t in film.stills() for node in film.at(t) if node["kind"] == "text"]
+    assert any(text.startswith("step 40 of 57,") for text in words) and "step 0 of 57: random values" in words
+    assert any("The run took 57 steps" in caption.text for caption in film.captions)

@@ -1,6 +1,7 @@
 """draw/: the film of one number fitted to points: the fit against NumPy's, the picture, and files that people have."""
 
 import json
+import sys
 from hashlib import sha256
 from math import isclose
 from pathlib import Path
@@ -164,6 +165,7 @@ REFUSED = {
     "a,b\n1,2\n2,3,4\n": "line 3: 3 columns: give two, x and y; separate columns by semicolons",
     "1\n2\n3\n": "line 1: 1 column: give two",
     "1;2\n1;3\n1;4\n": "x is 1 in every point",
+    49 * "3,4\n": "x is 3 in every point",
     "1,0\n2,0\n3,0\n": "y is 0 in every point",
     "1;2,5\n2;3.5\n3;4\n": "a decimal comma in line 1 and a decimal point in line 2",
     "1,2\n2,3e13\n3,4\n": "line 2: 3e+13 is larger than 1e+12",
@@ -211,6 +213,21 @@ def test_the_command_draws_it_without_a_record(tmp_path: Path, capsys: pytest.Ca
     assert "a.csv: Numbers have decimal commas.\n" in said
     assert main(["figures", "--out", str(tmp_path / "out")]) == 1
     assert "give --one-parameter" in capsys.readouterr().err
+
+
+def test_what_can_be_drawn_is_drawn_and_the_rest_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    words = ["figures", "--one-parameter", "--out", str(tmp_path), "--json", "--format"]
+    assert main([*words, "svg,png,html"]) == 0
+    printed, said = capsys.readouterr()
+    found = json.loads(printed)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one-parameter.html", "one-parameter.svg"]
+    assert [lack["figure"] for lack in found["missing"]] == ["*.png"]
+    assert "pip install" in found["missing"][0]["why"] and "*.png" in said
+    assert main([*words, "png"]) == 1
+    assert "pip install" in capsys.readouterr().err
 
 
 def test_names_of_columns_do_not_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,9 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid.arguments import number, plain
 from pellucid.draw.components.sheet import LEAST, MOST
-from pellucid.draw.figures.one_parameter import one_parameter as layout
-from pellucid.draw.views.one_parameter import one_parameter_view
-from pellucid.draw.views.points import point_table
+from pellucid.draw.figures.one_parameter import one_parameter_film
 from pellucid.generation.resolve import DEFAULT, resolve
 from pellucid.gpt.config_json import read_config
 from pellucid.languages import language as in_language
@@ -32,5 +30,4 @@ def one_parameter(points: Any = None, *, x: str = "x", y: str = "y", width: floa
     number("width", width := plain(width), LEAST, MOST)
     config = read_config(resolve(DEFAULT))
     with in_language(language):
-        view = one_parameter_view(point_table(points, x=x, y=y), model=config.name, parameters=config.parameters())
-        return layout(view, width=width)
+        return one_parameter_film(points, config, x=x, y=y, width=width)

@@ -2,10 +2,13 @@
 
 import argparse
 import sys
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pellucid.languages import LANGUAGES, language, tr
 
+
+if TYPE_CHECKING:
+    from pellucid.draw.figure_files import MissingFigure
 
 MOST_PROCESSES = 8  # each takes about 150 MB
 HELP = "draw the article's figures from records"
@@ -54,11 +57,13 @@ def _draw(args: argparse.Namespace) -> int:
     records = find_records(args.records) if args.records else []
     figures, drawn, absent = [], list[DrawnFigure](), list[MissingFigure]()
     if args.one_parameter is not None:
-        figures.append(_one_parameter(args.one_parameter or None, args.out, formats, args.width, out))
+        fit, absent = _one_parameter(args.one_parameter or None, args.out, formats, args.width, out)
+        figures.append(fit)
     if records:
-        drawn, absent = draw_figures(
+        drawn, lacking = draw_figures(
             records, args.out, formats, wanted=wanted, width=args.width, processes=_processes(formats), on_drawn=print_files
         )
+        absent = list(dict.fromkeys([*absent, *lacking]))  # a format that is missing is missing for both
     if args.json:
         figures += [
             {"figure": one.planned.figure, "record": str(one.planned.record), "files": [str(path) for path in one.files]}
@@ -82,8 +87,8 @@ def _processes(formats: list[str]) -> int:
 
 def _one_parameter(
     source: str | None, out: str, formats: list[str], width: int | None, lines: TextIO
-) -> dict[str, Any]:  # fmt: skip
-    """Draws the film of points, and prints how a file was read; returns what is said of it in JSON."""
+) -> tuple[dict[str, Any], "list[MissingFigure]"]:
+    """Draws the film of points, and prints how a file was read; returns what is said of it in JSON, and what is missing."""
     from pellucid.api.one_parameter import one_parameter
     from pellucid.cli.output import printable, shown_path
     from pellucid.draw.figure_files import PHONE, SCREEN, write_film
@@ -94,10 +99,11 @@ def _one_parameter(
     for remark in table.remarks:
         print(printable(f"{source}: {remark}"), file=lines)
     wide, narrow = (one_parameter(table, width=size) for size in (SCREEN, PHONE))
-    files = write_film(ONE_PARAMETER, wide, narrow, out, formats, width=width)
+    files, lacking = write_film(ONE_PARAMETER, wide, narrow, out, formats, width=width)
     for path in files:
         print(_file_words(shown_path(path), path.stat().st_size, printable(table.source)), file=lines, flush=True)
-    return {"figure": ONE_PARAMETER, "record": None, "source": table.source, "files": [str(path) for path in files]}
+    found = {"figure": ONE_PARAMETER, "record": None, "source": table.source, "files": [str(path) for path in files]}
+    return found, lacking
 
 
 def _file_words(path: str, size: int, origin: str) -> str:

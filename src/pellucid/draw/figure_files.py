@@ -193,18 +193,22 @@ def draw_figures(
 
 def write_film(
     stem: str, wide: Film, narrow: Film, out: str | Path, formats: Iterable[str], *, width: int | None = None
-) -> list[Path]:
+) -> tuple[list[Path], list[MissingFigure]]:
     """Writes one film into a folder, one file a format, as `draw_figures` does.
 
     Args:
         stem: the files' name without a suffix. wide, narrow: the film for a screen and for a phone.
 
+    Returns:
+        The files, and the formats that need a package which is not installed.
+
     Raises:
-        PellucidError: an unknown format, a width out of range or of formats that have none, a folder that cannot be written, a
-            format that needs a package which is not installed.
+        PellucidError: an unknown format, a width out of range or of formats that have none, a folder that cannot be written.
+            MissingPackageError: none of the formats can be written here.
     """
     out = path_of("out", out)
     formats, width = _check_formats(formats, width)
+    formats, lacking = _available(formats)
     make_folder(out)
     files = [out / f"{stem}.{kind}" for kind in formats]
     for path in files:
@@ -212,7 +216,7 @@ def write_film(
     with render_pool(1) as render:
         for kind, path in zip(formats, files, strict=True):
             write_whole(path, _content(render, wide, narrow, kind, width)())
-    return files
+    return files, lacking
 
 
 def _check_formats(formats: Iterable[str], width: int | None) -> tuple[list[str], int | None]:

@@ -1,6 +1,6 @@
 """Films as animated files: GIF and WebP through Pillow, MP4 through ffmpeg.
 
-GIF and WebP have at most 48 different pictures, a rest being one long frame. A GIF has one palette of 64 colours for all
+GIF and WebP have at most 48 different pictures, a rest being one long frame. A GIF has one palette of 256 colours for all
 frames, so that nothing flickers. Captions are drawn in a band below the picture: these formats have no other place for them.
 """
 
@@ -22,7 +22,7 @@ from pellucid.draw.film.film import Film, Frame
 from pellucid.errors import PellucidError
 
 
-COLOURS = 64  # the last of which is the transparent one, where a picture is as the one before
+COLOURS = 256  # the last of which is the transparent one, where a picture is as the one before
 FLAT = 2000  # a colour of more than one pixel in so many is a fill, and is kept as it is
 ROUNDS = 6
 SEEN = np.array(
@@ -68,7 +68,7 @@ def gif(film: Film, *, width: int | None = None, max_frames: int = 48) -> bytes:
     nearest[colours] = _distances(channels, palette).argmin(axis=1)
     image = needed("PIL.Image", "an animation")
     taken = [tuple(map(int, colour)) for colour in palette]
-    unused = [(0, 0, blue) for blue in range(2 * COLOURS) if (0, 0, blue) not in taken]
+    unused = [(0, 0, blue) for blue in range(256) if (0, 0, blue) not in taken]
     table = bytes(channel for colour in (taken + unused)[:COLOURS] for channel in colour)  # all different, as Pillow needs it
     indexed = []
     for picture, packed in zip(drawn, pixels, strict=True):

@@ -36,8 +36,8 @@ def after_step(step: GenerationStep) -> str:
 def after_step_exactly(step: GenerationStep) -> str:
     """The same in words and without rounding, beside those after the last step."""
     return tr(
-        "an evicting cache of {tracks} tracks: {bytes:,} bytes; after the last step {last:,}",
-        tracks=len(step.context), bytes=step.cache, last=step.cache_last,
+        "an evicting cache of {positions} positions: {bytes:,} bytes; after the last step {last:,}",
+        positions=len(step.context), bytes=step.cache, last=step.cache_last,
     )  # fmt: skip
 
 
@@ -62,8 +62,8 @@ def bytes_note(view: TokensView) -> str:
     shape = view.model.config
     return tr(
         "An evicting cache's bytes follow from the shape: two vectors of {width} numbers of {bytes} bytes in each of {blocks} "
-        "blocks for each track; where a band ends, no later query can read what lies before it. The runner keeps every track, "
-        "so that a beginning can be used again.", width=shape.d_model, bytes=view.value_bytes, blocks=shape.n_layers,
+        "blocks for each position; where a band ends, no later query can read what lies before it. The runner keeps every "
+        "position, so that a beginning can be used again.", width=shape.d_model, bytes=view.value_bytes, blocks=shape.n_layers,
     )  # fmt: skip
 
 
@@ -82,6 +82,6 @@ DASHED_NOTE = mark(
 def fed_back(shown: int, steps: int) -> str:
     """A caption: the drawn tokens are fed back; `shown` of `steps` such steps are on the picture."""
     return tr(
-        "Each token drawn is fed back as the next input. Only its own track is computed: the keys and values of the "
+        "Each token drawn is fed back as the next input. Only that position is computed: the keys and values of the "
         "others are kept (hollow). Shown: {shown} of {steps} further steps.", shown=shown, steps=steps,
     )  # fmt: skip

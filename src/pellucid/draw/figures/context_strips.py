@@ -42,7 +42,8 @@ def _masks(view: ContextView, box: Box, sheet: Sheet) -> list[Node]:
     """The whole window of each pattern as a square, query by key, where there is room for squares."""
     size, gap = sheet.small, 16.0
     across = len(view.rows)
-    side = min(box.h - 1.7 * size, (box.w - (across - 1) * gap) / across, LARGEST_MASK)
+    said = 0.0 if sheet.wide else 4.3 * size  # what a square means stands below it on a phone
+    side = min(box.h - 1.7 * size - said, (box.w - (across - 1) * gap) / across, LARGEST_MASK)
     if side < LEAST_MASK:
         return []
     shows = Shows("provenance", (), None, "given")
@@ -59,10 +60,12 @@ def _masks(view: ContextView, box: Box, sheet: Sheet) -> list[Node]:
             Image(sequential(row.mask, 0, 1), "sequential", x, y, side, side, label=label, shows=shows),
             Rect(x, y, side, side, 0, None, palette.LINE),
         ]
-        if wide - side > 90:
-            lines = (tr("{count:,} pairs", count=total), tr("down: queries"), tr("across: tracks"))
+        lines = (tr("{count:,} pairs", count=total), tr("down: queries"), tr("across: positions"))
+        if not sheet.wide or wide - side > 90:
+            left, first = (x + side + 10, y) if sheet.wide else (x, y + side + 0.4 * size)
+            room = wide - (left - x)
             nodes += [
-                Text(x + side + 10, y + (1 + 1.35 * j) * size, fit(line, wide - side - 10, size), size, fill=palette.QUIET)
+                Text(left, first + (1 + 1.35 * j) * size, fit(line, room, size), size, fill=palette.QUIET, label=label)
                 for j, line in enumerate(lines)
             ]
     return nodes
@@ -103,8 +106,8 @@ def _strip(
         lines = tuple(part for x in at for part in (("M", x, strip.y), ("L", x, strip.bottom)))
         nodes.append(Path(lines, stroke=palette.PAPER, stroke_width=1.0 if cell < 16 else 2.0))
     if any(any(lost_of) for lost_of in row.unreadable):
-        lost = counted(sum(row.unreadable[-1]), "track")
-        words = tr("no later query can read {tracks} in {blocks}", tracks=lost, blocks=blocks)
+        lost = counted(sum(row.unreadable[-1]), "position")
+        words = tr("no later query can read {positions} in {blocks}", positions=lost, blocks=blocks)
         nodes.append(Image(thin, "grey", strip.x, strip.bottom + 2, strip.w, 4, label=words, shows=cells))
         nodes.append(
             Rect(strip.x, strip.bottom + 2, strip.w, 4, 0, None, palette.UNTRAINED, 1.0, opacity=animate(0, (end, 1)))

@@ -150,7 +150,7 @@ def _followed_token(view: EmbeddingView, x: float, y: float, high: float, room: 
     word = view.pieces.shown(view.token)
     return token(
         word, x, y, high, sheet.size, role="followed", w=min(token_width(word, sheet.size), room),
-        label=tr("track {position}: {token}", position=view.position, token=view.pieces.described(view.token)),
+        label=tr("position {position}: {token}", position=view.position, token=view.pieces.described(view.token)),
         shows=view.token_source,
     )  # fmt: skip
 

@@ -40,7 +40,7 @@ class _Layout:
 
     @classmethod
     def of(cls, width: float, *, answers: bool) -> "_Layout":
-        table = 186.0 if answers else 40.0  # of a phone's sheet, which is as long as what is on it
+        table = 226.0 if answers else 40.0  # of a phone's sheet, which is as long as what is on it
         sheet = Sheet.of(width, narrow_height=924 + table)
         if sheet.wide:
             return cls(
@@ -71,6 +71,7 @@ def finetuning(view: FinetuningView, *, width: float = 960) -> Film:
     layout, timeline = _Layout.of(width, answers=bool(view.answers)), Timeline()
     sheet, when = layout.sheet, _on_timeline(view, timeline)
     nodes = _frame(view, layout)
+    nodes += _stays(view, layout, when)
     nodes += _model(view, layout, when)
     nodes += changes(view, sheet, layout.changes, when.out)
     nodes += answers(view, sheet, layout.answers, when.answer)
@@ -106,6 +107,10 @@ def _frame(view: FinetuningView, layout: _Layout) -> list[Node]:
         middle = box.y + box.h / 2 + 2
         nodes.append(arrow(layout.before.right + 4, middle, box.x - 4, middle))
         nodes.append(arrow(box.right + 5, middle, layout.after.x - 4, middle))
+    else:
+        down = layout.inside.middle
+        nodes.append(arrow(down, layout.before.bottom + 1, down, box.y - 1, head=6))
+        nodes.append(arrow(down, box.bottom + 1, down, layout.after.y - 1, head=6))
     lines: list[tuple[str, str, str]] = []
     if view.answers:
         one = view.answers[0]
@@ -129,6 +134,32 @@ def _frame(view: FinetuningView, layout: _Layout) -> list[Node]:
         shows = given("finetuning/plan") if ink == palette.QUIET else view.answers[0].shows if view.answers else None
         base, line = centred(task.y + i * pitch, pitch, size), fit(words, task.w, size, family)
         nodes.append(Text(task.x, base, line, size, 400, family, fill=ink, label=label, shows=shows))
+    return nodes
+
+
+def _stays(view: FinetuningView, layout: _Layout, when: FinetuningTransitions) -> list[Node]:
+    """What is left where the model was: the model before, which is kept, and in the frame what the training did to its loss."""
+    sheet, box, inside = layout.sheet, layout.before, layout.inside
+    name = fit(view.model.name, box.w - sheet.size, sheet.size, "sans", 600)
+    count = fit(tr("{count:,} parameters", count=view.model.parameters), box.w - sheet.size, sheet.small)
+    given_model, middle = given("provenance"), box.y + box.h / 2
+    kept = (
+        Rect(box.x, box.y, box.w, box.h, 10, Gradient(palette.TRAINED), palette.FOLLOWED, 1.5),
+        Text(box.middle, middle, name, sheet.size, 600, anchor="middle", shows=given_model),
+        Text(box.middle, middle + 1.5 * sheet.small, count, sheet.small, anchor="middle", shows=given_model),
+    )
+    nodes: list[Node] = [Group(kept, opacity=animate(0, (when.enter, 1, "linear")))]
+    kind, points = (tr("training loss"), view.training) if view.training else (tr("held-out loss"), view.held_out)
+    if points:
+        there, middle = animate(0, (when.out, 1, "settle")), inside.y + inside.h / 2
+        first, last = points[0].value, points[-1].value
+        whole = Shows(points[0].shows.chunk, (), None, points[0].shows.truth)
+        nodes += [
+            Text(inside.middle, middle - 0.3 * sheet.small, kind, sheet.small, anchor="middle", fill=palette.QUIET,
+                 opacity=there),
+            Text(inside.middle, middle + 1.2 * sheet.size, f"{first:.2f} → {last:.2f}", sheet.size, 600, anchor="middle",
+                 opacity=there, label=tr("nats a token, at the first and at the last step"), shows=whole),
+        ]  # fmt: skip
     return nodes
 
 

@@ -1,6 +1,8 @@
 """The panels of `finetuning`: answers before and after, losses on the task, the loss on general text."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from pellucid.draw.components.axes import decimated, grid_lines, loss_dots, loss_scale, polyline, step_axis
 from pellucid.draw.components.marks import Box
@@ -12,7 +14,7 @@ from pellucid.draw.film import palette
 from pellucid.draw.film.font import fit, text_width
 from pellucid.draw.film.keyframes import rounded
 from pellucid.draw.film.nodes import Clip, Node, Path, Rect, Shows, Text
-from pellucid.draw.views.finetuning import FinetuningView
+from pellucid.draw.views.finetuning import FinetuningView, HeldOutAnswer
 from pellucid.draw.views.labels import readable, start_of
 from pellucid.languages import mark, tr
 
@@ -32,28 +34,81 @@ def answers(view: FinetuningView, sheet: Sheet, box: Box, answer: Transition) ->
         missing = tr("it learned from plain text: there are no questions")
         return [*nodes, Text(box.x, box.y + 2.8 * size, fit(missing, box.w, size), size, fill=palette.QUIET)]
     nodes += _count(view, sheet, box, answer)
-    pitch = 1.62 * size
-    top = box.y + (2.2 if sheet.wide else 3.7) * size
-    shown = view.answers[: int((box.bottom - top) / pitch) - 1]
-    texts = [{name: start_of(readable(getattr(one, name)), 400).strip() for name in COLUMNS} for one in shown]
-    widest = [max(text_width(text[name], size) for text in texts) for name in COLUMNS]
-    widths = shared_out([max(w, text_width(tr(name), size)) for w, name in zip(widest, COLUMNS, strict=True)],
-                        box.w - 3 * GAP - 2 * MARK)  # fmt: skip
-    there, x = animate(0, (answer, 1)), box.x
-    for name, wide in zip(COLUMNS, widths, strict=True):
-        nodes.append(Text(x, top + 1.1 * size, fit(tr(name), wide + 8, size), size, fill=palette.QUIET))
-        for row, (one, text) in enumerate(zip(shown, texts, strict=True), start=1):
-            y = top + row * pitch
-            opacity = there if name == "after" else 1.0
-            label = tr("{name}: {text!r}", name=tr(name), text=getattr(one, name))
-            nodes.append(Text(x, centred(y, pitch, size), fit(text[name], wide, size), size, fill=INKS[name],
-                              opacity=opacity, label=label, shows=one.shows))  # fmt: skip
-            if name in ("before", "after"):
-                right = one.is_right(name)
-                nodes += verdict(x + wide + 9, y + pitch / 2, right, tr("right") if right else tr("wrong"), opacity)
-        x += wide + GAP + (MARK if name == "before" else 0.0)
-    line = top + pitch + 0.1 * size
-    return [*nodes, Path((("M", box.x, line), ("L", box.right, line)), stroke=palette.LINE)]
+    table = _Table.of(view, sheet, box)
+    for line in table.lines:
+        for name, place in line.items():
+            nodes.append(Text(place.x, centred(place.y, table.pitch, size), fit(tr(name), place.w + 8, size), size,
+                              fill=palette.QUIET))  # fmt: skip
+    rule = table.top + len(table.lines) * table.pitch + 0.1 * size
+    nodes.append(Path((("M", box.x, rule), ("L", box.right, rule)), stroke=palette.LINE))
+    there = animate(0, (answer, 1))
+    for row, one in enumerate(table.shown, start=1):
+        for line in table.lines:
+            for name, place in line.items():
+                nodes += _cell(one, name, replace(place, y=place.y + table.row * row), size, there)
+    return nodes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """The table of answers: on a screen a line an example, on a phone two, so that no answer is cut that has room in one.
+
+    Attributes:
+        shown: the examples that have room. lines: of the heading, each with the place of every column; an example's lines stand
+            a multiple of `row` lower. pitch: height of a line. top: of the heading.
+    """
+
+    shown: tuple[HeldOutAnswer, ...]
+    lines: tuple[dict[str, Box], ...]
+    pitch: float
+    row: float
+    top: float
+
+    @classmethod
+    def of(cls, view: FinetuningView, sheet: Sheet, box: Box) -> "_Table":
+        size = sheet.small
+        names = (COLUMNS,) if sheet.wide else (COLUMNS[:2], COLUMNS[2:])
+        pitch = (1.62 if sheet.wide else 1.35) * size
+        row = len(names) * pitch + (0.0 if sheet.wide else 0.5 * size)
+        top = box.y + (2.2 if sheet.wide else 3.7) * size
+        shown = view.answers[: int((box.bottom - top) / row) - 1]
+        marks = (0.0, 0.0, MARK, MARK)
+        wanted = [
+            max([text_width(tr(name), size), *(text_width(_words(one, name), size) for one in shown)]) + extra
+            for name, extra in zip(COLUMNS, marks, strict=True)
+        ]
+        if sheet.wide:
+            widths = shared_out(wanted, box.w - 3 * GAP)
+        else:  # two columns, each as wide as the wider of its two
+            widths = 2 * shared_out([max(wanted[0], wanted[2]), max(wanted[1], wanted[3])], box.w - GAP)
+        lines, at = [], iter(zip(widths, marks, strict=True))
+        for i, line in enumerate(names):
+            x, places = box.x, {}
+            for name in line:
+                wide, extra = next(at)
+                places[name] = Box(x, top + i * pitch, wide - extra, pitch)
+                x += wide + GAP
+            lines.append(places)
+        return cls(shown=shown, lines=tuple(lines), pitch=pitch, row=row, top=top)
+
+
+def _words(one: HeldOutAnswer, name: str) -> str:
+    """A cell's text, with spaces and line ends made visible."""
+    return start_of(readable(getattr(one, name)), 400).strip()
+
+
+def _cell(one: HeldOutAnswer, name: str, place: Box, size: float, there: Any) -> list[Node]:
+    """One cell of the table; an answer with its verdict. there: the opacity of what the model says after."""
+    opacity = there if name == "after" else 1.0
+    label = tr("{name}: {text!r}", name=tr(name), text=getattr(one, name))
+    nodes: list[Node] = [
+        Text(place.x, centred(place.y, place.h, size), fit(_words(one, name), place.w, size), size, fill=INKS[name],
+             opacity=opacity, label=label, shows=one.shows)
+    ]  # fmt: skip
+    if name in ("before", "after"):
+        right = one.is_right(name)
+        nodes += verdict(place.right + 9, place.y + place.h / 2, right, tr("right") if right else tr("wrong"), opacity)
+    return nodes
 
 
 def _count(view: FinetuningView, sheet: Sheet, box: Box, answer: Transition) -> list[Node]:

@@ -6,6 +6,7 @@ nothing moves: every w that is shown was computed.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from pellucid.draw.components.marks import Box
 from pellucid.draw.components.sheet import Sheet
@@ -15,7 +16,9 @@ from pellucid.draw.figures.one_parameter_panels import FitTransitions
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.nodes import given
 from pellucid.draw.views.labels import four_digits, percent
-from pellucid.draw.views.one_parameter import STEPS, OneParameterView
+from pellucid.draw.views.one_parameter import STEPS, OneParameterView, one_parameter_view
+from pellucid.draw.views.points import point_table
+from pellucid.gpt.config import GPTConfig
 from pellucid.languages import counted, listed, mark, tr
 
 
@@ -39,6 +42,16 @@ class _FitLayout:
         if sheet.wide:
             return cls(sheet=sheet, points=Box(24, 62, 480, 438), curve=Box(532, 62, 404, 246), table=Box(532, 322, 404, 178))
         return cls(sheet=sheet, points=Box(12, 42, 336, 228), curve=Box(12, 280, 336, 188), table=Box(12, 478, 336, 176))
+
+
+def one_parameter_film(points: Any, config: GPTConfig, *, x: str = "x", y: str = "y", width: float = 960) -> Film:
+    """The film of the points that `point_table` takes, which ends with the parameters of a model: the embedded one.
+
+    Raises:
+        PellucidError: as `point_table`; a picture less than 240 wide.
+    """
+    view = one_parameter_view(point_table(points, x=x, y=y), model=config.name, parameters=config.parameters())
+    return one_parameter(view, width=width)
 
 
 def one_parameter(view: OneParameterView, *, width: float = 960) -> Film:

@@ -96,11 +96,13 @@ def _model(
     view: OverviewView, box: Box, sheet: Sheet, read: Transition, writes: Sequence[Transition]
 ) -> list[Node]:
     """The model with a bar for each block: lit from the first to the last while the prompt is read, then all at each step."""
-    name = fit(view.model.name, box.w - sheet.size, sheet.size, "sans", 600)
+    heading = tr("{name}: {value}", name=view.model.name, value=counted(view.blocks, "block"))
+    name = fit(heading, box.w - sheet.size, sheet.size, "sans", 600)
     nodes: list[Node] = [
         Rect(box.x, box.y, box.w, box.h, 10, Gradient(palette.TRAINED), palette.FOLLOWED, 1.5),
-        Text(box.middle, box.y + 1.5 * sheet.size, name, sheet.size, 600, "sans", "middle"),
-    ]
+        Text(box.middle, box.y + 1.5 * sheet.size, name, sheet.size, 600, "sans", "middle", label=heading,
+             shows=Shows("provenance", (), None, "given")),
+    ]  # fmt: skip
     inner = _block_area(box, sheet)
     count, jumps = view.blocks, min(JUMPS, view.blocks)
     pitch = (inner.h if sheet.wide else inner.w) / count
@@ -112,10 +114,24 @@ def _model(
             place = Box(inner.x + block * pitch + (pitch - thick) / 2, inner.y, thick, inner.h)
         pattern = pattern_name(view.model.config.pattern[block])
         label = tr("{block} ({pattern})", block=block_name(block), pattern=pattern)
-        fill = _lights(block * jumps // count, jumps, read, writes)
+        fill, ink = (
+            _lights(block * jumps // count, jumps, read, writes, lit, dark) for lit, dark in ((LIT, DARK), (DARK, palette.INK))
+        )
         shows = Shows("provenance", (), None, "given")
         nodes.append(Rect(place.x, place.y, place.w, place.h, min(3.0, thick / 3), fill, label=label, shows=shows))
+        if words := _block_words(block, pattern, place, sheet):
+            base = centred(place.y, place.h, sheet.small)
+            nodes.append(Text(place.middle, base, words, sheet.small, anchor="middle", fill=ink, label=label, shows=shows))
     return nodes
+
+
+def _block_words(block: int, pattern: str, place: Box, sheet: Sheet) -> str:
+    """A block's name on its bar, with its attention pattern where both have room; "" where not even its number has."""
+    name = tr("{block} ({pattern})", block=block_name(block), pattern=pattern)
+    if place.h < 1.2 * sheet.small:
+        return ""
+    each = (name, block_name(block), tr("b {number}", number=block + 1), f"{block + 1}")
+    return next((words for words in each if text_width(words, sheet.small) + 6 <= place.w), "")
 
 
 def _block_area(box: Box, sheet: Sheet) -> Box:
@@ -125,12 +141,14 @@ def _block_area(box: Box, sheet: Sheet) -> Box:
     return Box(box.x + 14, box.y + 28, box.w - 28, box.h - 28 - 34)
 
 
-def _lights(jump: int, jumps: int, read: Transition, writes: Sequence[Transition]) -> Keyframes:
-    """A block's colour: lit at its turn while the prompt is read, and in each step after that while the step moves."""
+def _lights(
+    jump: int, jumps: int, read: Transition, writes: Sequence[Transition], lit: str, dark: str
+) -> Keyframes:
+    """A colour of a block: lit at its turn while the prompt is read, and in each step after that while the step moves."""
     span = (read.settled - read.start) / jumps
-    points: list[tuple[Any, ...]] = [(0.0, DARK), (read.start + jump * span, LIT), (read.start + (jump + 1) * span, DARK)]
+    points: list[tuple[Any, ...]] = [(0.0, dark), (read.start + jump * span, lit), (read.start + (jump + 1) * span, dark)]
     for transition in writes[1:]:
-        points += [(transition.start, LIT), (transition.settled, DARK)]
+        points += [(transition.start, lit), (transition.settled, dark)]
     return Keyframes(*points)
 
 

@@ -19,7 +19,7 @@ from pellucid.draw.views.labels import in_short, three_digits
 from pellucid.draw.views.model_parts import BRIEF, MATRICES, SHORT, block_name
 from pellucid.draw.views.parameters import EMBEDDINGS, OUTSIDE, ParametersView
 from pellucid.gpt.config import GPTConfig
-from pellucid.languages import counted, listed, tr
+from pellucid.languages import counted, joined, listed, tr
 
 
 STRONG = ("#8d6fd1", "#d15c9c", "#e5a04c")  # the gradient of what is trained, dark enough for a thin frame
@@ -74,6 +74,9 @@ def _on_timeline(view: ParametersView, timeline: Timeline) -> tuple[Transition, 
     timeline.segment(tr("Random values"), (0.0, 5.0, untrained))
     steps = counted(view.last_step, "step")
     caption = tr("Training moves all of them a little at each step: after {steps}, these are their values.", steps=steps)
+    if view.last_step < view.run_steps:
+        taken = counted(view.run_steps, "step")
+        caption = joined([caption, tr("The run took {steps}; these are the last that the record holds.", steps=taken)])
     (learn,) = timeline.segment(tr("Training"), (0.5 * (view.snapshots - 1), 3.0, caption))
     (count,) = timeline.segment(tr("How many"), (0.0, 6.0, _compared(view)))
     return learn, count
@@ -107,9 +110,9 @@ def _head(drawing: _Drawing) -> list[Node]:
     def words(i: int) -> str:
         step = view.steps[i]
         if step == 0:
-            return tr("step 0 of {steps:,}: random values", steps=view.steps[-1])
+            return tr("step 0 of {steps:,}: random values", steps=view.run_steps)
         tokens = in_short(view.tokens[i])
-        return tr("step {step:,} of {steps:,}, {tokens} tokens seen", step=step, steps=view.steps[-1], tokens=tokens)
+        return tr("step {step:,} of {steps:,}, {tokens} tokens seen", step=step, steps=view.run_steps, tokens=tokens)
 
     if sheet.wide:
         title = text_width(tr("From random to trained"), sheet.big, "sans", 600)
@@ -224,7 +227,7 @@ def _embeddings(drawing: _Drawing, box: Box) -> list[Node]:
     """The token and the position matrix, to one scale of their own."""
     view, small, gap = drawing.view, drawing.sheet.small, 26.0
     line = small + 8
-    words = {"wte": tr("tokens"), "wpe": tr("tracks")}
+    words = {"wte": tr("tokens"), "wpe": tr("positions")}
     shapes = {name: _across(view.sizes[name]) for name in words}
     label = text_width(words["wpe"], small)
     (long, high), (short, other) = shapes["wte"], shapes["wpe"]

@@ -94,6 +94,8 @@ def _on_timeline(view: PretrainingView, timeline: Timeline) -> list[ShownSnapsho
                 "After {steps} and {tokens} tokens its {kind} is {loss:.2f}.", steps=counted(snapshot.step, "step"),
                 tokens=in_short(snapshot.tokens), kind=tr(view.loss_kind), loss=loss,
             )  # fmt: skip
+        if history.planned and snapshot is view.snapshots[-1]:
+            caption = joined([caption, _ended_words(history)])
         transitions += timeline.segment(name, (MOVES if transitions else 0.0, RESTS, caption))
     found = []
     for i, (snapshot, transition) in enumerate(zip(view.snapshots, transitions, strict=True)):
@@ -101,6 +103,16 @@ def _on_timeline(view: PretrainingView, timeline: Timeline) -> list[ShownSnapsho
         points += [(transitions[i + 1].settled, 0.0)] if i + 1 < len(transitions) else []
         found.append(ShownSnapshot(snapshot, transition, Keyframes(*points) if len(points) > 1 else 1.0))
     return found
+
+
+def _ended_words(history: TrainingHistory) -> str:
+    """That the run was planned longer than this record is."""
+    assert history.planned is not None
+    steps, tokens = history.planned
+    return tr(
+        "The plan was {planned} and {tokens} tokens; this record ends after {steps}.", planned=counted(steps, "step"),
+        tokens=in_short(tokens), steps=counted(history.steps, "step"),
+    )  # fmt: skip
 
 
 def _losses(view: PretrainingView, snapshots: Sequence[ShownSnapshot], layout: _PretrainingLayout) -> list[Node]:
@@ -169,6 +181,8 @@ def _alt(view: PretrainingView) -> str:
             last=counted(last.step, "step"), guessing=history.ln_v,
         )
     ]  # fmt: skip
+    if history.planned:
+        parts.append(_ended_words(history))
     if history.held_out:
         parts.append(tr("Held-out loss at the end {loss:.2f}.", loss=history.held_out[-1].value))
     for snapshot in (first, last):

@@ -152,18 +152,18 @@ def _of(done: str, all_of_them: str) -> str:
 
 
 def _tokens(column: _Column, y: float) -> list[Node]:
-    """Tokens seen, of those that the run is to see, as numbers and as a bar."""
-    target = column.view.history.target
-    written = in_short if target > WHOLE else "{:,}".format  # both numbers in the same way
-    bar = LengthScale(column.w, target)
+    """Tokens seen, of those that the run saw, as numbers and as a bar."""
+    total = column.view.history.tokens[-1]
+    written = in_short if total > WHOLE else "{:,}".format  # both numbers in the same way
+    bar = LengthScale(column.w, total)
     below = y + 0.5 * column.size
     lengths = column.evenly([bar.length(snapshot.values.tokens) for snapshot in column.snapshots])
     return [
         Text(column.x, y, tr("tokens seen"), column.size),
-        *column.number(y, lambda m: _of(written(m.tokens), written(target)), _tokens_source),
+        *column.number(y, lambda m: _of(written(m.tokens), written(total)), _tokens_source),
         Rect(column.x, below, column.w, 5, 2, palette.LINE),
         Rect(column.x, below, lengths, 5, 2, palette.PRETRAINING, id="tokens-seen",
-             label=tr("tokens seen, of those the run is to see"), shows=Shows("training/steps/tokens", (), None, "given")),
+             label=tr("tokens seen, of those the run saw"), shows=Shows("training/steps/tokens", (), None, "given")),
     ]  # fmt: skip
 
 
@@ -230,8 +230,8 @@ def _speed(column: _Column, y: float) -> list[Node]:
 
 
 def _text_length(column: _Column, y: float, tokens: int) -> list[Node]:
-    """How long the training text is, and how often the run goes through it."""
-    through = column.view.history.target / tokens
+    """How long the training text is, and how often the run went through it."""
+    through = column.view.history.tokens[-1] / tokens
     if through >= 0.995:
         words = tr("{count} tokens, {times:.1f} times through", count=in_short(tokens), times=through)
     else:

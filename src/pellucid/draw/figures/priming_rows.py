@@ -118,7 +118,7 @@ def shown_parts(prompt: PrimedPrompt, rows: int) -> list[int | None]:
 def part_row(
     prompt: PrimedPrompt, part: int, pieces: Pieces, box: Box, size: float, *, opacity: Number
 ) -> list[Node]:
-    """One part of a prompt in a row; the last token of the query, the answer's place, in the colour of the followed track."""
+    """One part of a prompt in a row; the last token of the query, the answer's place, in the followed position's colour."""
     places = prompt.tokens_of(part)
     cells = row_cells([pieces.shown(prompt.ids[place]) for place in places], [prompt.roles[p] for p in places], box.w, size)
     nodes = list[Node]()

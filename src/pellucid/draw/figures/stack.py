@@ -6,7 +6,7 @@ A row for the embedding and one for each block, the first at the bottom; `stack_
 from pellucid.draw.components.parts import token, token_width
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.components.timeline import Timeline, Transition, animate, visible_from
-from pellucid.draw.figures.stack_columns import StackRows, bars, column, row_names, times, words
+from pellucid.draw.figures.stack_columns import StackRows, bars, column, narrow_height, row_names, times, words
 from pellucid.draw.film import palette
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.keyframes import Keyframes
@@ -22,8 +22,8 @@ JUMPS = 9  # in which the vector climbs
 
 def stack(view: StackView, *, width: float = 960) -> Film:
     """The film of a position's way up the blocks. Raises PellucidError for a picture less than 240 wide."""
-    sheet, timeline = Sheet.of(width), Timeline()
-    count = len(view.blocks)
+    count, timeline = len(view.blocks), Timeline()
+    sheet = Sheet.of(width, narrow_height=narrow_height(count + 1))
     (enter, climb) = timeline.segment(
         tr("Up the blocks"),
         (0.0, 1.6, tr("The vector of “{token}” enters block 1.", token=view.pieces.shown(view.token))),
@@ -34,13 +34,8 @@ def stack(view: StackView, *, width: float = 960) -> Film:
     rows = StackRows.of(count + 1, sheet)
     appear = [_reached(climb, row, count + 1) for row in range(count + 1)]
     nodes: list[Node] = [*row_names(view, rows, sheet), _marker(rows, climb)]
-    first = _writes(view, rows, sheet, appear)
-    timed = [Group(tuple(times(view, rows, sheet)), opacity=animate(0, (cost, 1)))]
-    if sheet.wide:
-        nodes += [*first, *timed]
-    else:  # the times take the place of what is added
-        nodes.append(Group(tuple(first), opacity=animate(1, (cost, 0))))
-        nodes += timed
+    nodes += _writes(view, rows, sheet, appear)
+    nodes.append(Group(tuple(times(view, rows, sheet)), opacity=animate(0, (cost, 1))))
     nodes += _lens(view, rows, sheet, decide)
     measured = any(block.seconds is not None for block in view.blocks)
     nodes += _followed(view, sheet, enter)
@@ -57,8 +52,8 @@ def _reached(climb: Transition, row: int, rows: int) -> Keyframes:
 
 
 def _marker(rows: StackRows, climb: Transition) -> Node:
-    """The track being followed: a purple line that grows from the embedding up to the last block."""
-    box = rows.track
+    """The position being followed: a purple line that grows from the embedding up to the last block."""
+    box = rows.marker
     top = animate(box.bottom - rows.high, (climb, box.y, "move"))
     tall = animate(rows.high, (climb, box.h, "move"))
     return Rect(box.x, top, box.w, tall, 2, palette.FOLLOWED)
@@ -77,7 +72,7 @@ def _followed(view: StackView, sheet: Sheet, enter: Transition) -> list[Node]:
               shows=Shows("generation/steps/drawn_ids", (0,))),
         Text(right - after - 8, y + high * 0.68, "→", size, anchor="end", fill=palette.QUIET),
         token(word, right - after - 28 - before, y, high, size, role="followed", w=before,
-              label=tr("track {position}: {token}", position=view.position, token=view.pieces.described(view.token)),
+              label=tr("position {position}: {token}", position=view.position, token=view.pieces.described(view.token)),
               shows=Shows("generation/prompt_ids", (view.position,), None, "given")),
     ]  # fmt: skip
 
@@ -180,7 +175,7 @@ def _cost_words(view: StackView) -> str:
     share = percent(min(1.0, len(view.blocks) * each / total)) if total else "0%"
     parts = [
         tr(
-            "Each block has {each:,} parameters: {blocks} hold {share} of the model's {total:,}.",
+            "Each block has {each:,} parameters. Of the model's {total:,} parameters {share} are in its {blocks}.",
             each=each, blocks=counted(len(view.blocks), "block"), share=share, total=total,
         )
     ]  # fmt: skip
@@ -224,5 +219,5 @@ def _notes(view: StackView) -> list[str]:
             tr("In this model a LayerNorm follows each sum, so that the vector is scaled again after what is added.")
         )
     if any(block.seconds is not None for block in view.blocks):
-        notes.append(tr("The time of a block is that of all tracks of the prompt together, in the first step."))
+        notes.append(tr("The time of a block is that of all positions of the prompt together, in the first step."))
     return notes

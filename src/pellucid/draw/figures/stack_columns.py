@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from math import ceil
 
 from pellucid.draw.components.marks import Box
-from pellucid.draw.components.parts import measured
+from pellucid.draw.components.parts import CLOCK_GAP, measured
 from pellucid.draw.components.scales import LengthScale
+from pellucid.draw.components.sheet import NARROW as NARROW_SHEET
 from pellucid.draw.components.sheet import Sheet
 from pellucid.draw.film import palette
 from pellucid.draw.film.font import fit, text_width
@@ -20,12 +21,18 @@ from pellucid.languages import tr
 
 TALLEST = 56.0  # of a row
 HEADINGS = 104.0  # below which the rows begin
+FOOT = 52.0  # of a phone's sheet, from the rows down
 # Left edge and width of each column, in the units of the sheet.
 WIDE = {
     "attention": (150, 116), "mlp": (280, 116), "length": (410, 96), "p": (524, 120), "rank": (654, 52),
     "likeliest": (712, 104), "time": (832, 104),
 }  # fmt: skip
-NARROW = {"attention": (66, 62), "mlp": (134, 62), "p": (206, 62), "likeliest": (276, 72), "time": (66, 130)}
+NARROW = {"attention": (64, 46), "mlp": (120, 46), "p": (174, 44), "likeliest": (224, 56), "time": (290, 58)}
+
+
+def narrow_height(rows: int) -> float:
+    """The height of a phone's sheet for so many rows: no more than they need."""
+    return min(NARROW_SHEET[1], HEADINGS + rows * TALLEST + FOOT)
 
 
 def column(name: str, sheet: Sheet) -> Box:
@@ -40,14 +47,14 @@ class StackRows:
 
     Attributes:
         count: of them. low: lower edge of the lowest. high: of each. every: of how many one is written out, for text's room.
-        track: where the followed track is drawn.
+        marker: where the followed position is drawn.
     """
 
     count: int
     low: float
     high: float
     every: int
-    track: Box
+    marker: Box
 
     @classmethod
     def of(cls, count: int, sheet: Sheet) -> "StackRows":
@@ -56,7 +63,7 @@ class StackRows:
         high = min((low - HEADINGS) / count, TALLEST)
         every = max(1, ceil(1.25 * sheet.small / high))
         x = 132.0 if sheet.wide else 54.0
-        return cls(count=count, low=low, high=high, every=every, track=Box(x, low - count * high, 5, count * high))
+        return cls(count=count, low=low, high=high, every=every, marker=Box(x, low - count * high, 5, count * high))
 
     def top(self, row: int) -> float:
         """The upper edge of a row."""
@@ -87,12 +94,12 @@ def row_names(view: StackView, rows: StackRows, sheet: Sheet) -> list[Node]:
             name = tr("block {number}", number=row) if sheet.wide else tr("b {number}", number=row)
             label = tr("after block {number} ({pattern})", number=row, pattern=pattern_name(pattern))
             under = tr("band {width}", width=pattern.width) if isinstance(pattern, Banded) else pattern_name(pattern)
-        two, room = bool(under) and sheet.wide and rows.high >= 2.6 * size, rows.track.x - sheet.left - 6
+        two, room = bool(under) and sheet.wide and rows.high >= 2.6 * size, rows.marker.x - sheet.left - 6
         base = rows.base(row, size) - (0.6 * size if two else 0.0)
         nodes.append(Text(sheet.left, base, fit(name, room, size), size, fill=palette.QUIET, label=label))
         if two:
             nodes.append(Text(sheet.left, base + 1.2 * size, fit(under, room, size), size, fill=palette.QUIET, label=label))
-    line = (("M", rows.track.right + 4, rows.low), ("L", sheet.right, rows.low))
+    line = (("M", rows.marker.right + 4, rows.low), ("L", sheet.right, rows.low))
     return [*nodes, Path(line, stroke=palette.LINE)]
 
 
@@ -158,8 +165,9 @@ def times(view: StackView, rows: StackRows, sheet: Sheet) -> list[Node]:
     size, place, top = sheet.small, column("time", sheet), rows.top(rows.count - 1)
 
     def clocked(y: float, words: str, *index: int) -> Node:
+        wide = text_width(words, size) + (1 + CLOCK_GAP) * size
         shows = Shows(BLOCK_TIMES, (0, *index), None, "measured")
-        return measured(Text(place.x, y, words, size, fill=palette.QUIET, shows=shows))
+        return measured(Text(min(place.x, sheet.right - wide), y, words, size, fill=palette.QUIET, shows=shows))
 
     nodes = [_title(tr("time"), place, top, size), clocked(top - 6, tr("{time} in all", time=in_seconds(sum(seconds))))]
     for block, each in enumerate(view.blocks):

@@ -220,21 +220,21 @@ def _notes(view: StepView) -> tuple[str, ...]:
     if example and example.corrected:
         notes.append(
             tr(
-                "The track is a chosen one: of those whose likeliest token was wrong before this update and is the label after "
-                "it, that whose label's probability the update raised most. Others stay wrong, gained less, or lost."
+                "The position is a chosen one: of those whose likeliest token was wrong before this update and is the label "
+                "after it, that whose label's probability the update raised most. Others stay wrong, gained less, or lost."
             )
         )
     elif example and example.corrected is not None:
         notes.append(
             tr(
-                "In no track of the example did this update turn a wrong prediction into the right one. The track is a chosen "
-                "one: that whose label's probability the update raised most. Others gained less, or lost."
+                "In no position of the example did this update turn a wrong prediction into the right one. The position is a "
+                "chosen one: that whose label's probability the update raised most. Others gained less, or lost."
             )
         )
     elif example:
         notes.append(
             tr(
-                "The track is a chosen one: that of the example whose label's probability this update raised most. Others "
+                "The position is a chosen one: that of the example whose label's probability this update raised most. Others "
                 "gained less, or lost."
             )
         )

@@ -81,14 +81,14 @@ def _position_squares(step: GenerationStep, box: Box, size: float) -> list[Node]
     hidden = max(0, len(step.position_states) - across * down)
     count = len(step.position_states)
     if hidden:
-        words = tr("{shown} of {count} tracks, {new} new", shown=across * down, count=count, new=step.read)
+        words = tr("{shown} of {count} positions, {new} new", shown=across * down, count=count, new=step.read)
     else:
-        words = plural(count, "{count} track", "{count} tracks, {new} new", new=step.read)
+        words = plural(count, "{count} position", "{count} positions, {new} new", new=step.read)
     nodes: list[Node] = [Text(box.x, box.y + size, words, size)]
     for i, state in enumerate(step.position_states[hidden:]):
         x, y = box.x + i % across * (side + gap), box.y + 1.6 * size + i // across * (side + gap)
         fill, dash = (palette.FOLLOWED, ()) if state == 1 else (palette.PAPER, (2.0, 2.0) if state == 3 else ())
-        label = tr("track {position}: {state}", position=hidden + i, state=tr(cache_labels.POSITION_STATES[state]))
+        label = tr("position {position}: {state}", position=hidden + i, state=tr(cache_labels.POSITION_STATES[state]))
         shows = Shows("generation/cells", (step.number,))
         nodes.append(Rect(x + 0.5, y + 0.5, side - 1, side - 1, 2, fill, palette.FOLLOWED, 1.0, dash, label=label, shows=shows))
     return nodes

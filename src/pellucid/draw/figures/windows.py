@@ -117,7 +117,7 @@ def _on_timeline(view: WindowsView, timeline: Timeline) -> _WindowsTransitions:
     grow, _ = timeline.segment(
         tr("One window, many examples"),
         (2.4, 1.6, tr("In each row the green tokens are given, and the next one is the label, to be predicted.")),
-        (0.0, 3.0, tr("A window holds {count:,} such examples. One pass learns from all of them: no track sees what comes "
+        (0.0, 3.0, tr("A window holds {count:,} such examples. One pass learns from all of them: no position sees what comes "
                       "after it.", count=t)),
     )  # fmt: skip
     (cost,) = timeline.segment(tr("What each label costs"), (1.0, 5.0, costs))

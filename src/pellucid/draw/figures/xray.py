@@ -68,16 +68,17 @@ def xray(view: XrayView, *, width: float = 960) -> Film:
 def _on_timeline(grid: XrayGrid, timeline: Timeline) -> _XrayTransitions:
     view = grid.view
     first = view.pieces.shown(view.ids[view.prompt])
-    heard = [tr("Only the last track is listened to: “{token}” comes out. The others' outputs are not used.", token=first)]
+    heard = [tr("Only the last position is listened to: “{token}” comes out. The others' outputs are not used.", token=first)]
     if view.prompt > 1:
         right, others = view.right_outputs(), view.prompt - 1
         heard.append(tr("Of what they say, {right} of {others} would have been right.", right=right, others=others))
     rising = tr(
-        "All tracks rise together through {blocks} blocks. In each cell: what would be said next there. Grey: before the first "
-        "block, where it is no prediction yet.", blocks=view.levels - 1,
+        "All positions rise together through {blocks} blocks. In each cell: what would be said next there. Grey: before the "
+        "first block, where it is no prediction yet.", blocks=view.levels - 1,
     )  # fmt: skip
     prompt = plural(
-        view.prompt, "The prompt: {count} token, each on its own track.", "The prompt: {count} tokens, each on its own track."
+        view.prompt, "The prompt: {count} token, each at its own position.",
+        "The prompt: {count} tokens, each at its own position.",
     )
     _, rise, out = timeline.segment(
         tr("The prompt is read"), (0.0, 1.2, prompt), (1.4, 2.0, rising), (0.0, 2.6, joined(heard))
@@ -107,7 +108,7 @@ def _column(grid: XrayGrid, position: int, transitions: _XrayTransitions) -> lis
     nodes: list[Node] = [
         token(view.pieces.shown(view.ids[position]), box.x, box.y, box.h, size, role=role, w=box.w,
               opacity=transitions.entered(grid, position),
-              label=tr("track {position}: {token}", position=position, token=view.pieces.described(view.ids[position])),
+              label=tr("position {position}: {token}", position=position, token=view.pieces.described(view.ids[position])),
               shows=view.token_source(position),
               id=f"in-{position}"),
     ]  # fmt: skip
@@ -124,7 +125,7 @@ def _output(grid: XrayGrid, position: int, transitions: _XrayTransitions) -> lis
     if position < view.followed:
         role, ident = "plain", view.words[-1][position]
         shows = Shows("generation/lens/ids", (view.levels - 1, position, 0))
-    label = tr("out of track {position}: {token}", position=position, token=view.pieces.described(ident))
+    label = tr("out of position {position}: {token}", position=position, token=view.pieces.described(ident))
     word = view.pieces.shown(ident)
     above = token(word, out.x, out.y, out.h, grid.sheet.small, role=role, w=out.w, opacity=there, label=label, shows=shows)
     if position >= view.followed:
@@ -161,7 +162,7 @@ def _cell(grid: XrayGrid, level: int, position: int, row: int, transitions: _Xra
     where = level_name(level) if level else tr("embedding, before any block")
     about: dict[str, Any] = {
         "label": tr(
-            "track {position}, {level}: {token}, {p}",
+            "position {position}, {level}: {token}, {p}",
             position=position, level=where, token=view.pieces.described(word), p=percent(odds),
         ),
         "shows": Shows("generation/lens/logprobs", (level, position, 0)),
@@ -205,7 +206,7 @@ def _attention_words(view: XrayView) -> str:
         tr("“{token}” {number}", token=view.pieces.shown(view.ids[key]), number=percent(attention.weights[key])) for key in top
     )
     return tr(
-        "In {block} the track of “{token}” looks at {seen} (mean of {heads} heads).", block=block_name(attention.block),
+        "In {block} the position of “{token}” looks at {seen} (mean of {heads} heads).", block=block_name(attention.block),
         token=view.pieces.shown(view.ids[view.followed]), seen=seen, heads=attention.heads,
     )  # fmt: skip
 
@@ -214,9 +215,9 @@ def _decided_words(grid: XrayGrid) -> str:
     position = grid.view.followed
     since, word = grid.decided_at(position), grid.view.pieces.shown(grid.view.words[-1][position])
     if since == 0:
-        where = tr("On the followed track that is “{token}”, from its embedding on.", token=word)
+        where = tr("At the followed position that is “{token}”, from its embedding on.", token=word)
     else:
-        where = tr("On the followed track that is “{token}”, from block {block} on.", token=word, block=since)
+        where = tr("At the followed position that is “{token}”, from block {block} on.", token=word, block=since)
     return joined(
         [tr("Framed: from there on up the lens names the token that the last block finds likeliest."), where]
     )
@@ -234,11 +235,11 @@ def _alt(grid: XrayGrid) -> str:
     )  # fmt: skip
     parts = [
         tr(
-            "A grid of {tracks} tracks by {levels} levels of {name}, which continues “{prompt}” with “{answer}”. Each cell "
-            "names the likeliest next token there.", tracks=len(grid.positions), levels=len(grid.levels), name=view.model.name,
-            prompt=prompt, answer=answer,
+            "A grid of {positions} positions by {levels} levels of {name}, which continues “{prompt}” with “{answer}”. Each "
+            "cell names the likeliest next token there.", positions=len(grid.positions), levels=len(grid.levels),
+            name=view.model.name, prompt=prompt, answer=answer,
         ),
-        tr("On the track of the last prompt token: {column}.", column=column),
+        tr("At the position of the last prompt token: {column}.", column=column),
     ]  # fmt: skip
     if view.prompt > 1:
         parts.append(
@@ -261,14 +262,17 @@ def _notes(grid: XrayGrid) -> list[str]:
         ),
         tr(
             "The lowest row is grey: no block has read or computed anything there. Its words are no predictions, but the "
-            "tokens whose rows of the token matrix have the largest products with the track's own vector."
+            "tokens whose rows of the token matrix have the largest products with the position's own vector."
         ),
         tr(cache_labels.HOLLOW_NOTE),
     ]
     if len(grid.positions) < view.positions:
-        first, last, tracks = grid.positions[0], grid.positions[-1], view.positions
+        first, last, positions = grid.positions[0], grid.positions[-1], view.positions
         notes.append(
-            tr("Tracks {first} to {last} of {tracks} are shown; no other is.", first=first, last=last, tracks=tracks)
+            tr(
+                "Positions {first} to {last} of {positions} are shown; no other is.", first=first, last=last,
+                positions=positions,
+            )
         )
     if len(grid.levels) < view.levels:
         named = listed(tr("the embedding") if level == 0 else str(level) for level in grid.levels)
@@ -277,8 +281,8 @@ def _notes(grid: XrayGrid) -> list[str]:
         notes.append(tr(cache_labels.DASHED_NOTE))
     notes.append(
         tr(
-            "Attention is the mean over the heads, of the block in which one track, other than itself and the first, is looked "
-            "at most; other blocks and heads are not shown."
+            "Attention is the mean over the heads, of the block in which one position, other than itself and the first, is "
+            "looked at most; other blocks and heads are not shown."
         )
     )
     return notes

@@ -35,7 +35,7 @@ def arcs(grid: XrayGrid, attend: Transition) -> list[Node]:
             continue
         place = ins[key]
         label = tr(
-            "track {query} to track {key}: {weight}, mean of {heads} heads",
+            "position {query} to position {key}: {weight}, mean of {heads} heads",
             query=position, key=key, weight=percent(weight), heads=attention.heads,
         )  # fmt: skip
         if weight >= LEAST:
@@ -55,7 +55,7 @@ def arcs(grid: XrayGrid, attend: Transition) -> list[Node]:
                  shows=shows)
         )  # fmt: skip
     before = sum(weight for key, weight in enumerate(attention.weights) if key not in ins)
-    words = tr("tracks not shown: {weight}", weight=percent(before))
+    words = tr("positions not shown: {weight}", weight=percent(before))
     if grid.positions[0] > 0 and sheet.right - text_width(words, size) > box.right + 8:
         nodes.append(Text(sheet.right, low, words, size, anchor="end", fill=palette.FOLLOWED, opacity=there, shows=shows))
     return nodes

@@ -103,7 +103,7 @@ def head(grid: XrayGrid) -> list[Node]:
 def _tracks(grid: XrayGrid) -> str:
     """Which positions are shown."""
     first, last = grid.positions[0], grid.positions[-1]
-    return tr("tracks {first} to {last} of {tracks}", first=first, last=last, tracks=grid.view.positions)
+    return tr("positions {first} to {last} of {positions}", first=first, last=last, positions=grid.view.positions)
 
 
 def _key(grid: XrayGrid, y: float) -> list[Node]:
@@ -145,7 +145,7 @@ def row_names(grid: XrayGrid, patterns: Sequence[Pattern]) -> list[Node]:
     for level in grid.levels:
         box = grid.cells[level, position]
         if level == 0:
-            name(box, tr("embedding"), tr("emb."), label=tr("the token's and the track's vector, before any block"))
+            name(box, tr("embedding"), tr("emb."), label=tr("the token's and the position's vector, before any block"))
             continue
         pattern = patterns[level - 1]
         if isinstance(pattern, Banded):

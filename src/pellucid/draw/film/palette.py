@@ -1,6 +1,6 @@
 """Colours: the article's visual grammar by name, and the palettes of matrices.
 
-The grammar is that of "How GPT-3 Works": green = input token, pink = output token, purple = the track being followed, grey =
+The grammar is that of "How GPT-3 Works": green = input token, pink = output token, purple = the position being followed, grey =
 untrained, gradient = trained, dashed orange frame = pre-training, dashed teal frame = fine-tuning. A meaning is never carried
 by colour alone: a token has its text, a frame its title and its dashes.
 
@@ -23,7 +23,7 @@ QUIET = "#59616f"  # secondary text
 # name: (pale: fills; strong: frames, lines, text on paper)
 INPUT_FILL, INPUT = "#d9f2dc", "#1e7a3c"  # green: an input token
 OUTPUT_FILL, OUTPUT = "#fcdcea", "#b3246b"  # pink: an output token
-FOLLOWED_FILL, FOLLOWED = "#e8def8", "#6b3fb5"  # purple: the track being followed
+FOLLOWED_FILL, FOLLOWED = "#e8def8", "#6b3fb5"  # purple: the position being followed
 UNTRAINED_FILL, UNTRAINED = "#e4e6ea", "#666d78"  # grey
 PRETRAINING_FILL, PRETRAINING = "#fff1df", "#b35300"  # orange, drawn with FRAME_DASH
 FINETUNING_FILL, FINETUNING = "#dcf3f2", "#0b7378"  # teal, drawn with FRAME_DASH

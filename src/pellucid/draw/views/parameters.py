@@ -29,6 +29,7 @@ class ParametersView:
     Attributes:
         names: of the matrices. sizes: (rows in, columns out) of each.
         steps: done at each snapshot shown (`training/moments/steps`, given). last_step: at the record's last snapshot.
+        run_steps: how many steps the run took.
         tokens: training tokens seen by each snapshot (`training/steps/tokens`, given).
         norms: (M, Q) of each matrix (`training/moments/weights`, replayed).
         learned: how far the loss on the fixed window has come by each snapshot on its way to the last, from 0 to 1.
@@ -41,6 +42,7 @@ class ParametersView:
     sizes: dict[str, tuple[int, int]]
     steps: tuple[int, ...]
     last_step: int
+    run_steps: int
     tokens: tuple[int, ...]
     norms: Any
     learned: tuple[float, ...]
@@ -110,6 +112,7 @@ def parameters_view(record: Record) -> ParametersView:
         sizes=sizes,
         steps=tuple(done[i] for i in chosen),
         last_step=done[-1],
+        run_steps=len(tokens),
         tokens=tuple(tokens[done[i] - 1] if done[i] else 0 for i in chosen),
         norms=norms,
         learned=tuple(float(min(max(x, 0.0), 1.0)) for x in come),

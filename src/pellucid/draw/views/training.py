@@ -41,7 +41,8 @@ class TrainingHistory:
         held_out: the loss on held-out text, in order of steps (`training/held_out/loss`, derived); empty if none.
         window: the mean loss over one fixed window of text at each recorded step (`training/window/loss`, derived); empty
             if none.
-        tokens: seen after each step (`training/steps/tokens`, given). target: tokens when the run is done.
+        tokens: seen after each step (`training/steps/tokens`, given). planned: steps and tokens of the run's plan
+            (`training/plan`) where the record ends before them; else None.
         ln_v: the loss when all tokens are equally likely, nats a token.
         train_tokens: tokens of the training text as the run's plan says; None where the record holds no plan.
     """
@@ -51,7 +52,7 @@ class TrainingHistory:
     held_out: tuple[LossPoint, ...]
     window: tuple[LossPoint, ...]
     tokens: tuple[int, ...]
-    target: int
+    planned: tuple[int, int] | None
     ln_v: float
     train_tokens: int | None
 
@@ -103,10 +104,13 @@ def read_training(record: Record) -> TrainingHistory:
         window = _points(record["training/moments/steps"], means, "training/window/loss")
     tokens = tuple(record["training/steps/tokens"].tolist())
     plan = optional_chunk(record, "training/plan", {})
-    target = plan["total_steps"] * plan["batch"] * shape.n_ctx if plan else tokens[-1]
-    target = plan.get("recipe", {}).get("total_tokens", target)  # the batch of a run's first steps may be smaller
+    planned = None
+    if plan and plan["total_steps"] > len(losses):
+        whole = plan["total_steps"] * plan["batch"] * shape.n_ctx
+        # The batch of a run's first steps may be smaller than the others.
+        planned = plan["total_steps"], plan.get("recipe", {}).get("total_tokens", whole)
     return TrainingHistory(
-        shape=shape, training=training, held_out=held_out, window=window, tokens=tokens, target=target,
+        shape=shape, training=training, held_out=held_out, window=window, tokens=tokens, planned=planned,
         ln_v=log(shape.vocab_size), train_tokens=plan.get("source", {}).get("train_tokens"),
     )  # fmt: skip
 

@@ -3,11 +3,9 @@
 import threading
 
 from pellucid.draw import figures
-from pellucid.draw.figures.one_parameter import one_parameter
+from pellucid.draw.figures.one_parameter import one_parameter_film
 from pellucid.draw.film.film import Film
 from pellucid.draw.film.resolve import Primitive
-from pellucid.draw.views.one_parameter import one_parameter_view
-from pellucid.draw.views.points import point_table
 from pellucid.errors import PellucidError
 from pellucid.generation.resolve import DEFAULT, resolve
 from pellucid.gpt.config_json import read_config
@@ -29,18 +27,16 @@ def figure_json(catalog: SourceCatalog, record: str, name: str, width: int) -> s
     return _film(catalog, record, name, width).to_json(glyphs=True)
 
 
-def one_parameter_film(width: float) -> Film:
+def built_in_film(width: float) -> Film:
     """The film of one number, fitted to the built-in points, beside the embedded model."""
-    config = read_config(resolve(DEFAULT))
-    view = one_parameter_view(point_table(None), model=config.name, parameters=config.parameters())
-    return one_parameter(view, width=width)
+    return one_parameter_film(None, read_config(resolve(DEFAULT)), width=width)
 
 
 def _film(catalog: SourceCatalog, record: str, name: str, width: int) -> Film:
     if not MIN_WIDTH <= width <= MAX_WIDTH:
         raise PellucidError(f"a figure is from {MIN_WIDTH} to {MAX_WIDTH} wide, not {width}")
     if (record, name) == (BUILT_IN, figures.ONE_PARAMETER):
-        return one_parameter_film(width)
+        return built_in_film(width)
     with catalog.record(record) as opened:
         return figures.figure(opened, name, width=width)
 

@@ -9,7 +9,7 @@ from pellucid.draw.figures import FIGURES, ONE_PARAMETER
 from pellucid.errors import PellucidError
 from pellucid.languages import tr
 from pellucid.record import check, open_record
-from pellucid.serve.studio.figures import one_parameter_film
+from pellucid.serve.studio.figures import built_in_film
 from pellucid.serve.studio.static_page import ShownFigure, write_page
 
 
@@ -47,7 +47,7 @@ def draw_folder(
         except PellucidError:  # named among the missing
             continue
     several = {one.planned.figure for one in drawn if one.planned.stem != one.planned.figure}
-    figures = [ShownFigure(tr(ONE_PARAMETER), one_parameter_film(SCREEN), one_parameter_film(PHONE), ONE_PARAMETER)]
+    figures = [ShownFigure(tr(ONE_PARAMETER), built_in_film(SCREEN), built_in_film(PHONE), ONE_PARAMETER)]
     for one in drawn:
         name = one.planned.figure
         words = tr("{figure}: {about}", figure=tr(name), about=tr(FIGURES[name].about))
