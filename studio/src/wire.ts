@@ -23,6 +23,10 @@ export interface RunInfo {
   total_steps?: number;
   /** Optimizer steps done, by the last line of `metrics.jsonl`; absent where there is none. */
   steps?: number;
+  /** Why it ended before its planned steps, in the words of `events.EndReason`; else absent. */
+  ended?: string;
+  /** Command that goes on with it, as typed where the server was started; absent where it cannot. */
+  resume?: string;
   /** Whether a process holds the lock of its directory; absent where that is unknown. */
   running?: boolean;
   /** Seconds since `metrics.jsonl` last changed; absent where there is none, or in a static page. */

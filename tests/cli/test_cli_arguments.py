@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 import pellucid
 from pellucid.cli import COMMANDS, main, parser
-from pellucid.cli.output import command, print_json, prompt_words, quoted, shown_path
+from pellucid.cli.output import print_json
+from pellucid.command_lines import command, prompt_words, quoted, shown_path
 
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has another shell, and other names")

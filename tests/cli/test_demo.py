@@ -73,7 +73,7 @@ def test_a_run_slower_than_planned_is_stopped(monkeypatch: pytest.MonkeyPatch) -
     now = iter([0.0, 0.0, 5.0, 5.0, 13.1, 13.1])
     monkeypatch.setattr("pellucid.cli.demo_chapters.time.monotonic", lambda: next(now))
     stop = demo_chapters.Deadline(lambda: False, 10.0)
-    assert [stop(), stop(), stop()] == [False, False, True]
+    assert [stop(), stop(), stop()] == [False, False, "out of time"]
     assert demo_chapters.Deadline(lambda: True, 10.0).stop_requested()
 
 

@@ -12,13 +12,15 @@ from rich.text import Text
 
 from pellucid import finetune, prime, train, xray
 from pellucid.cli.display import RunDisplay, stop_on_signals
-from pellucid.cli.output import command, print_json, prompt_words, shown_path
+from pellucid.cli.output import print_json
 from pellucid.cli.prime import shots_rows, shots_table
 from pellucid.cli.reports import SHOWN, TEMPERATURE, TOP_P, print_answers, print_completion, run_json
 from pellucid.cli.studio import serve
 from pellucid.cli.summary import write_summary
+from pellucid.command_lines import command, prompt_words, shown_path
 from pellucid.corpus import story_books
 from pellucid.draw.figure_files import DrawnFigure
+from pellucid.events import StopReason
 from pellucid.finetuning.answers import AnsweredExample, held_out_answers
 from pellucid.finetuning.examples import Example
 from pellucid.finetuning.tasks import in_words, number_words
@@ -58,10 +60,10 @@ class Deadline:
         self.stop_requested, self.seconds = stop_requested, seconds
         self.end = math.inf
 
-    def __call__(self) -> bool:
-        """Whether to stop now; called after each step."""
+    def __call__(self) -> bool | StopReason:
+        """Whether to stop now, or why; called after each step."""
         self.end = min(self.end, time.monotonic() + TIME_LIMIT * self.seconds)
-        return self.stop_requested() or time.monotonic() >= self.end
+        return self.stop_requested() or ("out of time" if time.monotonic() >= self.end else False)
 
 
 class Demo:

@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pellucid import events
-from pellucid.cli.output import shown_path
 from pellucid.cli.streams import HANGUP, STDERR, GuardedStream, UnreadPipe, handle_signals, is_writable, print_error
+from pellucid.command_lines import shown_path
 from pellucid.draw.views.model_parts import pattern_name
 from pellucid.languages import counted, listed, mark, plural, tr
 from pellucid.planning.final_loss import predict_final_loss

@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _draw(args: argparse.Namespace) -> int:
-    from pellucid.cli.output import print_json, shown_path
+    from pellucid.cli.output import print_json
+    from pellucid.command_lines import shown_path
     from pellucid.draw.figure_files import DrawnFigure, MissingFigure, draw_figures, find_records
     from pellucid.errors import PellucidError
 
@@ -85,7 +86,8 @@ def _one_parameter(
 ) -> dict[str, Any]:  # fmt: skip
     """Draws the film of points, and prints how a file was read; returns what is said of it in JSON."""
     from pellucid.api.one_parameter import one_parameter
-    from pellucid.cli.output import printable, shown_path
+    from pellucid.cli.output import printable
+    from pellucid.command_lines import shown_path
     from pellucid.draw.figure_files import PHONE, SCREEN, write_film
     from pellucid.draw.figures import ONE_PARAMETER
     from pellucid.draw.views.points import point_table

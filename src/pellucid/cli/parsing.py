@@ -30,7 +30,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def _hints(self) -> Iterator[str]:
         """How to give the arguments that begin with a dash."""
-        from pellucid.cli.output import quoted
+        from pellucid.command_lines import quoted
 
         parsers = [self]  # this one, and that of the command: which of the two reports an error depends on the error
         for action in self._actions:

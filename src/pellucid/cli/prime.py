@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from pathlib import Path
 
-    from pellucid.cli.output import command, print_json, shown_path
+    from pellucid.cli.output import print_json
+    from pellucid.command_lines import command, shown_path
     from pellucid.files import check_target, replaces
     from pellucid.generation.load import load
     from pellucid.generation.prompt_file import read_prompt

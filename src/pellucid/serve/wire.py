@@ -44,6 +44,8 @@ class RunInfo(TypedDict):
     kind: NotRequired[str]  #: "train" or "finetune"; absent where `run.json` cannot be read.
     total_steps: NotRequired[int]  #: Planned optimizer steps; absent where `run.json` cannot be read.
     steps: NotRequired[int]  #: Optimizer steps done, by the last line of `metrics.jsonl`; absent where there is none.
+    ended: NotRequired[str]  #: Why it ended before its planned steps, in the words of `events.EndReason`; else absent.
+    resume: NotRequired[str]  #: Command that goes on with it, as typed where the server was started; absent where it cannot.
     running: NotRequired[bool]  #: Whether a process holds the lock of its directory; absent where that is unknown.
     idle: NotRequired[float]  #: Seconds since `metrics.jsonl` last changed; absent where there is none, or in a static page.
     records: list[str]  #: Ids of the records in its directory.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pellucid.arguments import path_of, shown
+from pellucid.command_lines import command, path_here
 from pellucid.errors import PellucidError
 from pellucid.files import reading
 from pellucid.formats.hf_config import read_config
@@ -146,18 +147,19 @@ class SourceCatalog:
         return [*there, *self._completions]
 
     def _describe_run(self, path: Path, name: str) -> RunInfo:
-        from pellucid.runs.metrics import last_step  # a studio without runs need not import training's events and recipes
+        from pellucid.runs.metrics import last_line  # a studio without runs need not import training's events and recipes
         from pellucid.runs.plan import read_shown_plan
 
         records = [known for at, known in self._records.by_path.items() if at.parent == path and at.is_file()]
         found = RunInfo(id=name, title=path.name, records=records, model=self._models.by_path.get(path))
         try:
             plan = read_shown_plan(path)
-            found |= {"kind": plan["kind"], "total_steps": plan["total_steps"]}
+            found |= {"kind": plan["kind"], "total_steps": plan["total_steps"], "resume": resume_command(path, plan["kind"])}
         except PellucidError as error:
             return {**found, "problem": f"run.json cannot be read: {error}"}
-        if (steps := last_step(path)) is not None:
-            found["steps"] = steps
+        if (last := last_line(path)) is not None:
+            found["steps"] = last.step
+            found |= {} if last.ended is None else {"ended": last.ended}
         if (running := is_locked(path)) is not None:
             found["running"] = running
         with suppress(OSError):
@@ -266,6 +268,11 @@ def describe_record(record: Record, name: str, title: str) -> RecordInfo:
         if isinstance(stated, dict) and isinstance(question := stated.get("query"), str):
             found |= {"text": first_columns(" ".join(question.split()), _TITLE)}
     return found
+
+
+def resume_command(run: Path, kind: str) -> str:
+    """The command that goes on with a run, for a shell in the current directory."""
+    return command(kind, "--resume", "--out", path_here(run))
 
 
 def _describe_model(path: Path, name: str) -> ModelInfo:

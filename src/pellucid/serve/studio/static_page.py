@@ -15,10 +15,10 @@ from pellucid.files import check_target, reading, write_whole
 from pellucid.languages import current
 from pellucid.record import Record, open_record
 from pellucid.runs.files import METRICS
-from pellucid.runs.metrics import last_step
+from pellucid.runs.metrics import last_line
 from pellucid.runs.plan import read_shown_plan
 from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, STYLE, asset, noscript
-from pellucid.serve.studio.sources import describe_record, known_figures, meanings
+from pellucid.serve.studio.sources import describe_record, known_figures, meanings, resume_command
 from pellucid.serve.wire import FilmFile, RunPlan, StaticFigure, StaticPage, StaticRecord, StaticRun
 from pellucid.version import __version__
 
@@ -124,10 +124,11 @@ def _run(run: Path, number: int) -> StaticRun:
         raise PellucidError(f"cannot show the run {run}: {error}") from error
     page = StaticRun(
         id=f"run-{number}", title=run.name, plan=plan, metrics=lines, records=[], model=None, kind=plan["kind"],
-        total_steps=plan["total_steps"],
+        total_steps=plan["total_steps"], resume=resume_command(run, plan["kind"]),
     )  # fmt: skip
-    if (steps := last_step(run)) is not None:
-        page["steps"] = steps
+    if (last := last_line(run)) is not None:
+        page["steps"] = last.step
+        page |= {} if last.ended is None else {"ended": last.ended}
     return page
 
 
