@@ -236,7 +236,8 @@ class LastLine(NamedTuple):
     """What the last line of `metrics.jsonl` says of a run.
 
     Attributes:
-        step: that the run has come to. ended: why the run ended before its planned steps (`events.EndReason`); None where it did not.
+        step: that the run has come to.
+        ended: why the run ended before its planned steps (`events.EndReason`); None where it did not.
     """
 
     step: int
