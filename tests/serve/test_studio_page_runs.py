@@ -161,7 +161,8 @@ def test_file_names_that_are_not_utf_8(page: Any, tiny_run: Path, tmp_path: Path
         page.locator("[role=gridcell]").first.wait_for()
         body = {"model": told["models"][1]["id"], "prompt": "the", "max_tokens": 1}
         assert b"event: done" in ask(studio, "/api/generate", method="POST", body=body).body
-        assert ask(studio, "/api/sources").json()["records"][-1]["title"].startswith("written here by \udcff\udcfe run")
+        newest = ask(studio, "/api/sources").json()["records"][-1]
+        assert newest["title"].startswith("answer 1, written here by \udcff\udcfe run")
         assert ask(studio, f"/api/figures/{record['id']}/tokens").status == 200
 
 

@@ -20,6 +20,7 @@ from pellucid.cli.summary import write_summary
 from pellucid.command_lines import command, prompt_words, shown_path
 from pellucid.corpus import story_books
 from pellucid.draw.figure_files import DrawnFigure
+from pellucid.draw.figures import ONE_PARAMETER
 from pellucid.events import StopReason
 from pellucid.finetuning.answers import AnsweredExample, held_out_answers
 from pellucid.finetuning.examples import Example
@@ -31,7 +32,7 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.languages import tr
 from pellucid.runs.overfitting import overfitting
 from pellucid.serve import Studio
-from pellucid.serve.studio.folder import draw_folder
+from pellucid.serve.studio.folder import PICTURES, draw_folder
 from pellucid.training.run import Run
 
 
@@ -204,9 +205,9 @@ class Demo:
         return serve(Studio([self.out]), announce, browser=True)
 
     def _list_figures(self, page: Path, drawn: Sequence[DrawnFigure]) -> None:
-        stems = ", ".join(one.planned.stem for one in drawn)
-        self._say(tr("{count} figures in {folder}: {names}", count=len(drawn), folder=shown_path(page.parent / "figures"),
-                     names=stems))  # fmt: skip
+        stems = [ONE_PARAMETER, *(one.planned.stem for one in drawn)]
+        self._say(tr("{count} figures in {folder}: {names}", count=len(stems), folder=shown_path(page.parent / PICTURES),
+                     names=", ".join(stems)))  # fmt: skip
 
     def _examples(self) -> list[Example]:
         """Numbers and their names, without the question."""
