@@ -19,8 +19,10 @@ from pellucid.cli.studio import serve
 from pellucid.cli.summary import write_summary
 from pellucid.command_lines import command, prompt_words, shown_path
 from pellucid.corpus import story_books
+from pellucid.corpus.windows import ShortTextError
 from pellucid.draw.figure_files import DrawnFigure
 from pellucid.draw.figures import ONE_PARAMETER
+from pellucid.errors import PellucidError
 from pellucid.events import StopReason
 from pellucid.finetuning.answers import AnsweredExample, held_out_answers
 from pellucid.finetuning.examples import Example
@@ -97,11 +99,14 @@ class Demo:
         self._say(tr("text: {names}", names=names))
 
         with RunDisplay(console=self.console) as live, stop_on_signals(live) as stop_requested:
-            trained = train(
-                texts or books, self.out / "run", config=GPTConfig.preset("tiny", vocab_size=VOCAB_SIZE), **TRAINING,
-                minutes=seconds / 60, seed=self.seed, prompt=None if texts else PROMPT, observers=[live],
-                stop=Deadline(stop_requested, seconds),
-            )  # fmt: skip
+            try:
+                trained = train(
+                    texts or books, self.out / "run", config=GPTConfig.preset("tiny", vocab_size=VOCAB_SIZE), **TRAINING,
+                    minutes=seconds / 60, seed=self.seed, prompt=None if texts else PROMPT, observers=[live],
+                    stop=Deadline(stop_requested, seconds),
+                )  # fmt: skip
+            except ShortTextError as short:  # its advice names options of `pellucid train`
+                raise PellucidError(f"{short.lack}: name longer texts, or more of them, with --text") from None
         self.runs.append(trained)
         if not trained.finished and stop_requested():
             return None

@@ -58,7 +58,7 @@ def write_summary(out: Path, trained: Run, tuned: Run, rows: Sequence[AnsweredEx
         "",
         f"## {tr('Files')}",
         "",
-        tr("- `index.html`: all of it as one page that needs no server; `figures/`: its figures as SVG and HTML."),
+        tr("- `index.html`: all of it as one page that needs no server; `figures/`: its figures as SVG, HTML and PNG."),
         tr(
             "- `tale.pellucid`: the activations of the embedded model while it generated; `priming.pellucid`: one question "
             "after 0, 1 and 8 examples; `run/training.pellucid`: statistics of the training run. `pellucid verify` recomputes "
