@@ -82,9 +82,7 @@ def read_table(data: bytes, path: Path) -> RowFile:
                 f"{where}: {len(row)} columns, where the first row has {len(names)}: a text with {DELIMITERS[delimiter]} or "
                 "line ends in it stands between double quotes"
             )
-        found.append(
-            Row(where=f"line {number}", number=number, prompt=row[prompt], completion=row[completion], others=others)
-        )
+        found.append(Row(where=f"line {number}", number=number, prompt=row[prompt], completion=row[completion], others=others))
     between = tr(DELIMITERS[delimiter])
     what = tr("a table with {mark} between two columns without names, the first row an example", mark=between)
     if columns is not None:

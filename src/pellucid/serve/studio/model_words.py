@@ -100,7 +100,7 @@ def model_words(info: RecordInfo, learned: Mapping[str, Learned]) -> str:
         return tr("a model ({size}) of which this record does not say what it was trained on", size=size)
     model = tr("a model ({size})", size=size)
     if found.run is not None:
-        model = tr("the model of the run \"{run}\" ({size})", run=found.run, size=size)
+        model = tr('the model of the run "{run}" ({size})', run=found.run, size=size)
     if found.base is None:
         return tr("{model}, which began as random numbers and was trained on {text}", model=model, text=_text(found))
     return tr(
