@@ -15,7 +15,7 @@ import pellucid
 from pellucid.errors import PellucidError
 from pellucid.files import reading, write_whole
 from pellucid.formats import gguf_read
-from pellucid.runs.metrics import MAX_LINE_BYTES, MetricsWriter, last_step, read_metrics
+from pellucid.runs.metrics import MAX_LINE_BYTES, MetricsWriter, last_line, read_metrics
 from pellucid.serve.studio.sources import SourceCatalog
 
 
@@ -125,7 +125,7 @@ def test_a_run_whose_metrics_are_no_file_is_listed(tiny_run: Path, tmp_path: Pat
     run.mkdir()
     (run / "run.json").write_bytes((tiny_run / "run.json").read_bytes())
     fifo(run / "metrics.jsonl")
-    assert last_step(run) is None
+    assert last_line(run) is None
     assert len(SourceCatalog([run]).listing()["runs"]) == 1
     with pytest.raises(PellucidError, match=r"metrics\.jsonl: it is not a regular file"):
         read_metrics(run)

@@ -7,7 +7,11 @@ numbers and text. Nothing is computed for an event that the work does not need a
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+
+EndReason = Literal["done", "no longer learning", "out of time", "interrupted"]
+StopReason = Literal["out of time"]  # of a `stop` that says more than that the run is to stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +144,13 @@ class RunFinished:
     """The run ended.
 
     Attributes:
-        reason: "done" (all steps taken), "no longer learning" (held-out loss did not fall for as long as `patience` allows)
-            or "interrupted" (it can be resumed).
+        reason: "done" (all steps taken), "no longer learning" (held-out loss did not fall for as long as `patience` allows),
+            or, of a run that can be resumed, "out of time" or "interrupted".
     """
 
     step: int
     tokens: int
-    reason: str
+    reason: EndReason
 
 
 Event = (

@@ -221,7 +221,11 @@ class Fields:
         """Text of at most so many characters."""
         found = self.value(name, default)
         if found is not default and (not isinstance(found, str) or len(found) > max_length):
-            raise self.wrong(name, "text" if max_length == MAX_BYTES else f"text of at most {max_length:,} characters")
+            if isinstance(found, str):
+                raise PellucidError(
+                    f"{self.where}: {name} must be text of at most {max_length:,} characters, not of {len(found):,}"
+                )
+            raise self.wrong(name, "text")
         return found
 
     def flag(self, name: str, default: Any = REQUIRED) -> Any:

@@ -23,6 +23,10 @@ export interface RunInfo {
   total_steps?: number;
   /** Optimizer steps done, by the last line of `metrics.jsonl`; absent where there is none. */
   steps?: number;
+  /** Why it ended before its planned steps, in the words of `events.EndReason`; else absent. */
+  ended?: string;
+  /** Command that goes on with it, as typed where the server was started; absent where it cannot. */
+  resume?: string;
   /** Whether a process holds the lock of its directory; absent where that is unknown. */
   running?: boolean;
   /** Seconds since `metrics.jsonl` last changed; absent where there is none, or in a static page. */
@@ -69,6 +73,10 @@ export interface RecordInfo {
   figures?: string[];
   /** Shape of its model. */
   shape?: ModelShape;
+  /** Number of parameters of its model. */
+  parameters?: number;
+  /** Its model in words: size, shape, and what it was trained on where that is known. */
+  about_model?: string;
   /** On one line, of a generation the beginning of prompt and answer; of a priming its question. */
   text?: string;
   /** Of a generation: number of tokens, prompt and answer together. */
@@ -127,6 +135,14 @@ export interface FigureInfo {
   command: string;
 }
 
+/** A format in which the server saves figures. */
+export interface FormatInfo {
+  /** "html", "png", "svg", "gif", "webp" or "mp4". */
+  format: string;
+  /** What is not installed here and how to install it; absent where the format can be written. */
+  missing?: string;
+}
+
 /** The answer of `/api/figures` for a record that lacks something the figure needs. */
 export interface AbsentFigure {
   /** What is missing, in one line. */
@@ -155,6 +171,8 @@ export interface Sources extends SourceLists {
   options: OptionField[];
   /** Every figure that this version draws. */
   known_figures: FigureInfo[];
+  /** Formats of figures' files, with what those lack that cannot be written. */
+  formats: FormatInfo[];
   /** What the chunks of a generation record hold, in the page's language, by the English text. */
   meanings: Record<string, string>;
 }
@@ -418,12 +436,26 @@ export interface FilmFile {
   text_runs?: TextRuns;
 }
 
+/** A file beside a static page. */
+export interface StaticFile {
+  /** "svg", "png", "html" ... */
+  format: string;
+  /** Its address, relative to the page. */
+  url: string;
+}
+
 /** A figure in a static page; its glyphs are the page's. */
 export interface StaticFigure {
   /** Heading. */
   title: string;
   /** Name of the figure; absent for a picture of another kind. */
   name?: string;
+  /** Id of the record that it is drawn from; absent where that is not in the page. */
+  record?: string;
+  /** Files of it beside the page. */
+  files: StaticFile[];
+  /** Command that draws it in other formats; absent where there is none. */
+  command?: string;
   /** Layout for a wide screen. */
   wide: FilmFile;
   /** Layout for a phone, with as many segments. */

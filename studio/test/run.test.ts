@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { checkPlan, parseLines } from "../src/studio/run.ts";
+import { checkPlan, endOf, parseLines, statusOf } from "../src/studio/run.ts";
 
 /** A generator of numbers in [0, n) from a seed (mulberry32). */
 function generator(seed: number): (n: number) => number {
@@ -54,4 +54,20 @@ test("a plan that the page cannot show is refused by name", () => {
   for (const name of ["batch", "total_steps", "threads", "config", "recipe"])
     for (const value of [undefined, null, "6", [], Number.NaN, true]) assert.throws(() => checkPlan({ ...plan, [name]: value }), new RegExp(name));
   for (const value of [null, [], "x", 3]) assert.throws(() => checkPlan(value), /total_steps/);
+});
+
+test("a run that ended early says why and after which step; a running or a complete one does not", () => {
+  const run = { id: "run-1", title: "run", records: [], model: null, total_steps: 154, steps: 132 };
+  for (const [ended, state, words] of [
+    ["out of time", "stopped", /after 132 of 154 planned steps: its time was over/],
+    ["no longer learning", "finished", /after 132 of 154 planned steps: its loss on held-out text/],
+    ["interrupted", "stopped", /interrupted after 132 of 154/],
+    [undefined, "stopped", /is at 132 of 154 planned steps; its files do not say/],
+  ] as const) {
+    const early = { ...run, running: false, ...(ended ? { ended } : {}) };
+    assert.equal(statusOf(early).state, state);
+    assert.match(endOf(early), words);
+    assert.equal(endOf({ ...early, running: true }), "");
+    assert.equal(endOf({ ...early, steps: 154 }), "");
+  }
 });

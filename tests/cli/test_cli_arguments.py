@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 import pellucid
 from pellucid.cli import COMMANDS, main, parser
-from pellucid.cli.output import command, print_json, prompt_words, quoted, shown_path
+from pellucid.cli.output import print_json
+from pellucid.cli.parsing import whole_number
+from pellucid.command_lines import command, prompt_words, quoted, shown_path
 
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has another shell, and other names")
@@ -271,3 +273,23 @@ def test_runs_and_records_of_any_name(folder: Path) -> None:
     status, out, err = run("xray", "the", "-m", "run", "--max-tokens", "1", f"--out={name}.pellucid", "--json")
     assert os.fsencode(json.loads(out.encode("utf-8"))["record"]) == os.fsencode(f"{name}.pellucid")
     assert run("figures", f"./{name}.pellucid", "--out", name.strip("-"), "--format", "svg", "--only", "xray")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("12", 12), ("-3", -3), ("1e6", 10**6), ("2.5E3", 2500), ("1e12", 10**12), ("1_000", 1000), ("1.5", None),
+     ("1.25e1", None), ("1e99", None), ("1e999999999", None), ("inf", None),
+     ("nan", None), ("", None), ("0x10", None), ("1e-2", None)],
+)  # fmt: skip
+def test_a_whole_number_is_also_read_as_1e6(text: str, value: int | None) -> None:
+    if value is not None:
+        assert whole_number(text) == value
+        return
+    with pytest.raises(argparse.ArgumentTypeError, match="is no whole number"):
+        whole_number(text)
+
+
+def test_a_number_out_of_range_is_told_the_range(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, limit in (("generate hi --max-tokens 1e12", "2**31"), ("studio --port 1e12", "0 to 65535")):
+        assert main(words.split()) == 1
+        assert limit in capsys.readouterr().err

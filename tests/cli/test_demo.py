@@ -65,15 +65,25 @@ def test_a_demo_that_cannot_start_leaves_nothing(
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "--text", "missing.txt"]) == 1
     assert capsys.readouterr().err == ("pellucid: there is no file or folder 'missing.txt'\n")
-    assert main(["demo", "--seconds", "1"]) == 1
+    for seconds in ("1", "1e12", "nan", "inf"):
+        assert main(["demo", "--seconds", seconds]) == 1
+        assert "--seconds must be from 5 to 604,800" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
+
+
+def test_advice_on_a_short_text_names_options_of_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "short.txt").write_text("the fox ran.", encoding="utf-8")
+    assert main(["demo", "--text", str(tmp_path / "short.txt"), "--out", str(tmp_path / "out"), "--no-serve"]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "one window takes 129" in line and line.endswith("with --text") and "preset" not in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_slower_than_planned_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 0.0, 5.0, 5.0, 13.1, 13.1])
     monkeypatch.setattr("pellucid.cli.demo_chapters.time.monotonic", lambda: next(now))
     stop = demo_chapters.Deadline(lambda: False, 10.0)
-    assert [stop(), stop(), stop()] == [False, False, True]
+    assert [stop(), stop(), stop()] == [False, False, "out of time"]
     assert demo_chapters.Deadline(lambda: True, 10.0).stop_requested()
 
 

@@ -16,14 +16,13 @@ import pellucid
 from pellucid import Example, events
 from pellucid.errors import PellucidError
 from pellucid.finetuning.example_files import (
-    COMPLETIONS,
-    PROMPTS,
     holds_examples,
     read_example_file,
     read_examples,
     write_examples,
 )
 from pellucid.finetuning.split import ENOUGH, split
+from pellucid.generation.example_tables import COMPLETIONS, PROMPTS
 
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from('",;\t\n'), max_size=12)

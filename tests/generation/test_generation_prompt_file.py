@@ -1,12 +1,17 @@
 """Prompts from files: both forms, how they are told apart, and what is refused."""
 
+import codecs
+import csv
+import io
 import json
 from pathlib import Path
 from random import Random
 
 import pytest
-from cases import TIMES
+from cases import TIMES, cases
 from hostile_files import changed_file, changed_lines
+from hypothesis import given
+from hypothesis import strategies as st
 
 import pellucid
 from pellucid.errors import PellucidError
@@ -14,6 +19,7 @@ from pellucid.generation.prompt import FORMATS, PromptSegment, token_labels
 from pellucid.generation.prompt_file import read_prompt
 
 
+WORDS = st.text("ab c,;\"é中", min_size=1, max_size=8).filter(lambda text: text == text.strip() and text)
 PAIRS = [("sea otter", "loutre de mer"), ("dog", "chien"), ("cheese", "fromage")]
 LINES = [{"prompt": given, "completion": output} for given, output in PAIRS]
 WHOLE = {"task": "Translate:", "examples": LINES[:2], "query": "cheese", "answer": "fromage", "format": "qa"}
@@ -113,3 +119,22 @@ def test_shots_are_the_first_examples() -> None:
     for count in (-1, 1.0, True, "1"):
         with pytest.raises(PellucidError, match="count must be a whole number, 0 or more"):
             prompt.shots(count)  # type: ignore[arg-type]
+
+
+@cases(20)
+@given(
+    rows=st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=5), suffix=st.sampled_from([".csv", ".tsv"]),
+    head=st.sampled_from([("prompt", "completion"), ("Question", "Answer"), None]), bom=st.booleans(),
+)  # fmt: skip
+def test_a_table_is_read_as_the_same_examples_in_json(
+    rows: list[tuple[str, str]], suffix: str, head: tuple[str, str] | None, bom: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("table")
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter="\t" if suffix == ".tsv" else ",").writerows([head, *rows] if head else rows)
+    (folder / f"a{suffix}").write_bytes(codecs.BOM_UTF8 * bom + text.getvalue().encode())
+    (folder / "a.json").write_text(json.dumps([{"prompt": one, "completion": other} for one, other in rows]), encoding="utf-8")
+    told: list[str] = []
+    table = read_prompt(folder / f"a{suffix}", tell=told.append)
+    assert table == read_prompt(folder / "a.json", tell=told.append)
+    assert "table" in told[0] and told[1] == "a JSON array"

@@ -81,6 +81,12 @@ def test_a_language_that_is_not_there_is_refused() -> None:
         ({"LANG": "C", "LC_MESSAGES": "zh_TW", "LC_ALL": ""}, "zh"),
         ({"LANG": "de_DE.UTF-8"}, "en"),
         ({"LANG": "../../etc"}, "en"),
+        *(({"LANG": f"{name}{end}"}, "zh") for name in ("zh", "ZH", "zh-CN", "zh_cn", "zh-Hans", "zh_Hans_CN")
+          for end in ("", ".utf8", ".UTF-8", ".GB18030", "@pinyin")),
+        ({"LANG": "C.UTF-8"}, "en"),
+        ({"LANG": "zhx-CN"}, "en"),
+        ({"LANG": "en_US.UTF-8", "LC_MESSAGES": "zh-CN", "LC_ALL": "C.UTF-8"}, "en"),
+        ({"LANG": "en_US.UTF-8", "LC_MESSAGES": "zh-CN"}, "zh"),
     ],
 )
 def test_the_locale_chooses(environment: dict[str, str], expected: str) -> None:

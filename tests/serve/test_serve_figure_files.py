@@ -20,7 +20,7 @@ from pellucid.errors import PellucidError
 from pellucid.locks import is_locked, locked
 from pellucid.serve import Studio
 from pellucid.serve.studio import figures
-from pellucid.serve.studio.figure_files import MAX_WAITING, MEDIA_TYPES
+from pellucid.serve.studio.figure_files import MAX_WAITING, MEDIA_TYPES, formats
 from pellucid.serve.studio.long_prompt import fitting_end
 from pellucid.text.tokenizer import Tokenizer
 
@@ -58,7 +58,7 @@ def test_a_file_is_what_film_save_writes(studio: Studio, tale: Path, kind: str) 
 
 
 def test_what_cannot_be_saved_is_said(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "there are svg, png, gif, webp, mp4, html" in ask(studio, address("pdf")).error
+    assert "there are html, png, svg, gif, webp, mp4" in ask(studio, address("pdf")).error
     assert "at most 1280 wide" in ask(studio, address("gif", 1281)).error
     assert "240 to 2400 wide" in ask(studio, address("png", 9000)).error
     assert ask(studio, "/api/figures/record-9/xray/file").status == 404
@@ -69,6 +69,25 @@ def test_what_cannot_be_saved_is_said(studio: Studio, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(raster, "needed", missing)
     assert "pip install 'pellucid[pictures]'" in ask(studio, address("png")).error
+
+
+@pytest.mark.parametrize("lacks", [(), ("mp4",), ("gif", "webp", "mp4", "png")])
+def test_the_listing_says_which_formats_can_be_written_here(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, lacks: tuple[str, ...]
+) -> None:
+    def check(kind: str) -> None:
+        if kind in lacks:
+            raise raster.MissingPackageError(f"a file .{kind} needs that: pip install this")
+
+    monkeypatch.setattr("pellucid.draw.backends.save.check_packages", check)
+    formats.cache_clear()
+    try:
+        listed = ask(studio, "/api/sources").json()["formats"]
+    finally:
+        formats.cache_clear()
+    assert [one["format"] for one in listed] == list(MEDIA_TYPES)
+    assert {one["format"] for one in listed if "pip install this" in one.get("missing", "")} == set(lacks)
+    assert all("missing" not in one for one in listed if one["format"] not in lacks)
 
 
 def test_one_is_drawn_at_a_time_and_ends_with_its_request(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ def test_the_answer_is_the_model_s_and_so_is_its_record(
         assert record.verify(model).ok
         assert record.provenance.seed == 3
     (listed,) = [one for one in ask(studio, "/api/sources").json()["records"] if one["id"] == done["record"]]
-    assert listed["title"] == "written here by tiny" and listed["text"].startswith("the fox")
+    assert listed["title"] == "answer 1, written here by tiny" and listed["text"].startswith("the fox")
     part = ask(studio, done["url"], range="bytes=0-7")
     assert (part.status, part.body) == (206, b"PELLUCID")
 

@@ -233,7 +233,7 @@ def test_a_prompt_is_answered_token_by_token_and_then_inspected(page: Any, studi
     page.get_by_role("alert").filter(has_text="leaves room for").wait_for()
     page.refused = 1
     page.goto(studio.url)
-    page.get_by_role("link", name="written here by").first.wait_for()
+    page.get_by_role("link", name="answer 1, written here by").first.wait_for()
 
 
 def test_the_form_has_an_input_for_each_row_of_the_table(page: Any, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from cases import TIMES
 from serving import ask, checked_page, studio_for
 
 import pellucid
-from pellucid.runs.metrics import last_step
+from pellucid.runs.metrics import last_line
 from pellucid.serve import Studio, write_page
 
 
@@ -116,7 +116,8 @@ def test_the_last_step_is_that_of_the_last_readable_line(seed: int, tmp_path: Pa
         except (ValueError, TypeError):
             continue
         expected = step if type(step) is int and step >= 0 else expected
-    assert last_step(tmp_path) == expected
+    found = last_line(tmp_path)
+    assert (found and found.step) == expected
 
 
 def test_a_finished_run_says_so_and_another_how_far_it_is(page: Any, tiny_run: Path, tmp_path: Path) -> None:
@@ -160,7 +161,8 @@ def test_file_names_that_are_not_utf_8(page: Any, tiny_run: Path, tmp_path: Path
         page.locator("[role=gridcell]").first.wait_for()
         body = {"model": told["models"][1]["id"], "prompt": "the", "max_tokens": 1}
         assert b"event: done" in ask(studio, "/api/generate", method="POST", body=body).body
-        assert ask(studio, "/api/sources").json()["records"][-1]["title"].startswith("written here by \udcff\udcfe run")
+        newest = ask(studio, "/api/sources").json()["records"][-1]
+        assert newest["title"].startswith("answer 1, written here by \udcff\udcfe run")
         assert ask(studio, f"/api/figures/{record['id']}/tokens").status == 200
 
 

@@ -78,6 +78,22 @@ def test_a_step_without_a_figure_says_what_it_would_show(page: Any, folder: Path
                 assert FIGURES[name].about in step.inner_text() and FIGURES[name].command in step.inner_text()
 
 
+def test_each_step_says_which_model_its_figure_is_of(page: Any, studio: Studio, tmp_path: Path) -> None:
+    page.goto(studio.url)
+    train = page.get_by_role("region", name="1. Train").locator(".about")
+    train.wait_for()
+    parameters = f"{pellucid.open_run(studio.catalog.run('run-1')).plan.config.parameters():,} parameters"
+    assert "the model of the run \"run\"" in train.inner_text() and "began as random numbers" in train.inner_text()
+    write = page.get_by_role("region", name="2. Write").locator(".about")
+    assert write.inner_text().startswith("The same model as in the step before")
+    assert parameters in train.inner_text() and parameters in write.inner_text()
+    ask(studio, "/api/generate", method="POST", body={"prompt": "the", "max_tokens": 1})
+    page.reload()
+    drawn = page.get_by_role("region", name="2. Write")
+    drawn.get_by_label("Drawn from").select_option(index=1)
+    drawn.get_by_text("Another model than in the step before: the embedded model").wait_for()
+
+
 def test_words_are_explained_by_hover_focus_and_tap(page: Any, studio: Studio) -> None:
     page.goto(f"{studio.url}#/run/run-1")
     word = page.get_by_role("button", name="ln V")
@@ -274,4 +290,14 @@ def test_the_static_page_is_the_same_story(page: Any, folder: Path, tmp_path: Pa
     step.locator(".player").wait_for()
     assert step.get_by_role("button", name="embedding").count() == 1
     assert page.get_by_role("heading", name="loss: a plain chart").count() == 1
+    saved = {path.name for path in (copy / "figures").iterdir()}
+    assert {"one-parameter.svg", "one-parameter.html", "one-parameter.png", "xray.png"} <= saved
+    step.get_by_text("Save this figure").click()
+    for link in step.locator("details a").all():
+        assert (copy / str(link.get_attribute("href"))).is_file()
+    assert "pellucid figures" in step.locator("details code").inner_text()
+    assert page.locator(".card.record").count() == len(list(copy.rglob("*.pellucid")))
+    page.goto(f"{written.as_uri()}#/run/run-1")
+    page.get_by_role("button", name="pretraining").click()
+    page.locator(".player").wait_for()
     assert [request.url for request in page.asked if not request.url.startswith("file:")] == []

@@ -18,7 +18,7 @@ import pellucid
 from pellucid import events
 from pellucid.corpus import Document
 from pellucid.errors import PellucidError
-from pellucid.runs.metrics import last_step
+from pellucid.runs.metrics import LastLine, last_line
 from pellucid.training import checkpoint
 
 
@@ -119,7 +119,7 @@ def test_a_run_goes_on_after_damage(
         assert [line for line in after if line["step"] > KEPT] == [line for line in expected if line["step"] > KEPT]
     damaged = [event for event in seen if "damaged line" in event.reason]
     assert len(damaged) == (unreadable > 0)
-    assert last_step(run) == 4
+    assert last_line(run) == LastLine(4, None)
     again: list[events.Event] = []
     assert pellucid.train([], run, resume=True, observers=[again.append]).finished
     assert not [event for event in again if isinstance(event, events.Skipped) and "damaged" in event.reason], "reported once"
@@ -197,3 +197,23 @@ def test_the_example_s_checkpoint_is_none_to_go_on_from(stopped: Path, tmp_path:
         pellucid.verify(run / "training.pellucid")
     shutil.rmtree(example)
     assert pellucid.verify(run / "training.pellucid").ok
+
+
+@pytest.mark.parametrize("reason", ["interrupted", "out of time"])
+def test_the_last_line_says_why_a_run_ended_early_until_it_goes_on(tmp_path: Path, reason: str) -> None:
+    run, took = tmp_path / "run", []
+
+    def stop() -> bool | events.StopReason:
+        took.append(1)
+        return len(took) == 2 and (True if reason == "interrupted" else "out of time")
+
+    seen: list[events.Event] = []
+    options: dict[str, Any] = {"config": CONFIG, "batch_tokens": 16, "observers": [seen.append], "record": False}
+    first = pellucid.train(TEXT, run, steps=4, stop=stop, **options)
+    assert not first.finished and first.step == 2
+    assert lines_of(run)[-1] == {"step": 2, "tokens": first.tokens, "ended": reason}
+    assert last_line(run) == LastLine(2, reason)
+    assert seen[-1] == events.RunFinished(2, first.tokens, reason)
+    assert pellucid.train([], run, resume=True).finished
+    assert last_line(run) == LastLine(4, None)
+    assert not [line for line in lines_of(run) if "ended" in line]

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from pellucid.cli.output import command, print_json, shown_path
+from pellucid.cli.output import print_json
+from pellucid.command_lines import command, shown_path
 from pellucid.errors import PellucidError
 from pellucid.files import check_target
 from pellucid.finetuning.example_files import write_examples

@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from pellucid.cli.output import print_json, shown_path
+from pellucid.cli.output import print_json
+from pellucid.command_lines import shown_path
 
 
 HELP = "write a model in another format"

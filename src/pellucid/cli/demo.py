@@ -9,6 +9,7 @@ from pellucid.languages import LANGUAGES
 if TYPE_CHECKING:
     from pathlib import Path
 
+MOST_SECONDS = 604_800
 HELP = "train, generate, look inside, prime and fine-tune on this machine, in about two minutes, and see all of it"
 DESCRIPTION = """Trains a small GPT-3-shaped model on your text (or on six story books), generates text with it and with
 the embedded model, records what happens inside, primes the embedded model with examples and fine-tunes it on them, draws the
@@ -43,8 +44,8 @@ def _run(args: argparse.Namespace) -> int:
     from pellucid.cli.reports import finish_run
     from pellucid.errors import PellucidError
 
-    if not 5 <= args.seconds < float("inf"):
-        raise PellucidError(f"--seconds must be 5 or more, not {args.seconds:g}")
+    if not 5 <= args.seconds <= MOST_SECONDS:
+        raise PellucidError(f"--seconds must be from 5 to {MOST_SECONDS:,}, a week, not {args.seconds:g}")
     out = numbered_folder() if args.out is None else path_of("--out", args.out)
     there = out.resolve()  # of new/.. the folder that it will be when new is there
     if there.exists() and (not there.is_dir() or any(there.iterdir())):

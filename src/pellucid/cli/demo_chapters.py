@@ -12,13 +12,18 @@ from rich.text import Text
 
 from pellucid import finetune, prime, train, xray
 from pellucid.cli.display import RunDisplay, stop_on_signals
-from pellucid.cli.output import command, print_json, prompt_words, shown_path
+from pellucid.cli.output import print_json
 from pellucid.cli.prime import shots_rows, shots_table
 from pellucid.cli.reports import SHOWN, TEMPERATURE, TOP_P, print_answers, print_completion, run_json
 from pellucid.cli.studio import serve
 from pellucid.cli.summary import write_summary
+from pellucid.command_lines import command, prompt_words, shown_path
 from pellucid.corpus import story_books
+from pellucid.corpus.windows import ShortTextError
 from pellucid.draw.figure_files import DrawnFigure
+from pellucid.draw.figures import ONE_PARAMETER
+from pellucid.errors import PellucidError
+from pellucid.events import StopReason
 from pellucid.finetuning.answers import AnsweredExample, held_out_answers
 from pellucid.finetuning.examples import Example
 from pellucid.finetuning.tasks import in_words, number_words
@@ -29,7 +34,7 @@ from pellucid.gpt.config import GPTConfig
 from pellucid.languages import tr
 from pellucid.runs.overfitting import overfitting
 from pellucid.serve import Studio
-from pellucid.serve.studio.folder import draw_folder
+from pellucid.serve.studio.folder import PICTURES, draw_folder
 from pellucid.training.run import Run
 
 
@@ -58,10 +63,10 @@ class Deadline:
         self.stop_requested, self.seconds = stop_requested, seconds
         self.end = math.inf
 
-    def __call__(self) -> bool:
-        """Whether to stop now; called after each step."""
+    def __call__(self) -> bool | StopReason:
+        """Whether to stop now, or why; called after each step."""
         self.end = min(self.end, time.monotonic() + TIME_LIMIT * self.seconds)
-        return self.stop_requested() or time.monotonic() >= self.end
+        return self.stop_requested() or ("out of time" if time.monotonic() >= self.end else False)
 
 
 class Demo:
@@ -94,11 +99,14 @@ class Demo:
         self._say(tr("text: {names}", names=names))
 
         with RunDisplay(console=self.console) as live, stop_on_signals(live) as stop_requested:
-            trained = train(
-                texts or books, self.out / "run", config=GPTConfig.preset("tiny", vocab_size=VOCAB_SIZE), **TRAINING,
-                minutes=seconds / 60, seed=self.seed, prompt=None if texts else PROMPT, observers=[live],
-                stop=Deadline(stop_requested, seconds),
-            )  # fmt: skip
+            try:
+                trained = train(
+                    texts or books, self.out / "run", config=GPTConfig.preset("tiny", vocab_size=VOCAB_SIZE), **TRAINING,
+                    minutes=seconds / 60, seed=self.seed, prompt=None if texts else PROMPT, observers=[live],
+                    stop=Deadline(stop_requested, seconds),
+                )  # fmt: skip
+            except ShortTextError as short:  # its advice names options of `pellucid train`
+                raise PellucidError(f"{short.lack}: name longer texts, or more of them, with --text") from None
         self.runs.append(trained)
         if not trained.finished and stop_requested():
             return None
@@ -202,9 +210,9 @@ class Demo:
         return serve(Studio([self.out]), announce, browser=True)
 
     def _list_figures(self, page: Path, drawn: Sequence[DrawnFigure]) -> None:
-        stems = ", ".join(one.planned.stem for one in drawn)
-        self._say(tr("{count} figures in {folder}: {names}", count=len(drawn), folder=shown_path(page.parent / "figures"),
-                     names=stems))  # fmt: skip
+        stems = [ONE_PARAMETER, *(one.planned.stem for one in drawn)]
+        self._say(tr("{count} figures in {folder}: {names}", count=len(stems), folder=shown_path(page.parent / PICTURES),
+                     names=", ".join(stems)))  # fmt: skip
 
     def _examples(self) -> list[Example]:
         """Numbers and their names, without the question."""

@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pellucid import events
-from pellucid.cli.output import shown_path
 from pellucid.cli.streams import HANGUP, STDERR, GuardedStream, UnreadPipe, handle_signals, is_writable, print_error
+from pellucid.command_lines import shown_path
 from pellucid.draw.views.model_parts import pattern_name
 from pellucid.languages import counted, listed, mark, plural, tr
 from pellucid.planning.final_loss import predict_final_loss
@@ -139,10 +139,10 @@ class RunDisplay:
         count = GPTConfig.from_dict(shape).parameters()
         patterns = [pattern_name(pattern) for pattern in dict.fromkeys(shape["pattern"])]
         self.console.print(tr(
-            "[bold]{count:,}[/] parameters: {blocks} blocks ({patterns}), width {width}, {heads} heads, {positions} positions, "
+            "[bold]{count:,}[/] parameters: {blocks} ({patterns}), width {width}, {heads}, {positions} positions, "
             "{vocabulary:,} tokens in the vocabulary",
-            count=count, blocks=shape["n_layers"], width=shape["d_model"], heads=shape["n_heads"], positions=shape["n_ctx"],
-            vocabulary=shape["vocab_size"],
+            count=count, blocks=counted(shape["n_layers"], "block"), width=shape["d_model"],
+            heads=counted(shape["n_heads"], "head"), positions=shape["n_ctx"], vocabulary=shape["vocab_size"],
             patterns=tr("{one} and {other} in turn", one=patterns[0], other=patterns[1]) if len(patterns) == 2
             else tr(" and ").join(patterns),
         ))  # fmt: skip

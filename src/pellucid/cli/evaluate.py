@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from pathlib import Path
 
-    from pellucid.cli.output import print_json, shown_path
+    from pellucid.cli.output import print_json
+    from pellucid.command_lines import shown_path
     from pellucid.evaluation.evaluate import evaluate
     from pellucid.evaluation.samples import CHART, SCORES, TABLE
     from pellucid.generation.load import load

@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _draw(args: argparse.Namespace) -> int:
-    from pellucid.cli.output import print_json, shown_path
+    from pellucid.cli.output import print_json
+    from pellucid.command_lines import shown_path
     from pellucid.draw.figure_files import DrawnFigure, MissingFigure, draw_figures, find_records
     from pellucid.errors import PellucidError
 
@@ -90,7 +91,8 @@ def _one_parameter(
 ) -> tuple[dict[str, Any], "list[MissingFigure]"]:
     """Draws the film of points, and prints how a file was read; returns what is said of it in JSON, and what is missing."""
     from pellucid.api.one_parameter import one_parameter
-    from pellucid.cli.output import printable, shown_path
+    from pellucid.cli.output import printable
+    from pellucid.command_lines import shown_path
     from pellucid.draw.figure_files import PHONE, SCREEN, write_film
     from pellucid.draw.figures import ONE_PARAMETER
     from pellucid.draw.views.points import point_table

@@ -5,11 +5,14 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from pellucid.strict_json import is_text
 
 
+MOST_DIGITS = 40
+_SCIENTIFIC = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{1,40})?[eE][+-]?[0-9]{1,3}")
 ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
 
 
@@ -17,6 +20,10 @@ class CommandParser(argparse.ArgumentParser):
     """argparse's parser, whose errors say how to give an argument that begins with a dash and was taken for an option."""
 
     _given: Sequence[str] = ()
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.register("type", int, whole_number)  # of every argument that takes one
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """As argparse's."""
@@ -30,7 +37,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def _hints(self) -> Iterator[str]:
         """How to give the arguments that begin with a dash."""
-        from pellucid.cli.output import quoted
+        from pellucid.command_lines import quoted
 
         parsers = [self]  # this one, and that of the command: which of the two reports an error depends on the error
         for action in self._actions:
@@ -47,6 +54,23 @@ class CommandParser(argparse.ArgumentParser):
                     yield f"a value that begins with a dash is given as {word}={quoted(following)}"
             elif word[:1] == "-" and word != "-" and word.partition("=")[0] not in options and positional:
                 yield f"{positional} may begin with a dash after --: {parsers[-1].prog} -- {quoted(word)}"
+
+
+def whole_number(argument: str) -> int:
+    """The whole number of an argument, also as 1e6; whether it is in the option's range is for the option to say.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none, or has more than 40 digits.
+    """
+    try:
+        return int(argument)
+    except ValueError:
+        pass
+    if _SCIENTIFIC.fullmatch(argument):
+        value = Decimal(argument)
+        if value.adjusted() <= MOST_DIGITS and value == value.to_integral_value():
+            return int(value)
+    raise argparse.ArgumentTypeError(f"{argument!r} is no whole number of at most {MOST_DIGITS} digits")
 
 
 def utf8_text(argument: str) -> str:

@@ -15,7 +15,8 @@ HELP = "ask one question after 0, 1 and more examples, and compare the answers"
 DESCRIPTION = """Puts a task, some examples and a question into one prompt, with a different number of examples each time, and
 shows how likely the model then finds the right answer, and what it would answer. No weight changes: the examples are only read.
 FILE is JSON, {"task": "...", "examples": [{"prompt": "...", "completion": "..."}, ...], "query": "...", "answer": "..."}, or
-lines of examples (JSONL), {"prompt": "...", "completion": "..."}, the last one being the question with its right answer.
+lines of examples (JSONL), {"prompt": "...", "completion": "..."}, a JSON array of them or a CSV table, the last one being
+the question with its right answer.
 The record is what the figure `priming` is drawn from, and `pellucid verify` recomputes it."""
 EXAMPLE = "pellucid prime french.json --shots 0,1,8 --out french.pellucid"
 
@@ -25,7 +26,7 @@ _MOST_GAIN = 700.0  # nats: the largest whose factor is a number
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("file", metavar="FILE", help="task, examples, query and right answer, JSON or JSONL")
+    parser.add_argument("file", metavar="FILE", help="task, examples, query and right answer: JSON, JSONL or CSV")
     parser.add_argument(
         "--shots", type=numbers_of_shots, metavar="LIST", help="numbers of examples (default: 0,1,8, or as many as FILE has)"
     )
@@ -54,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from pathlib import Path
 
-    from pellucid.cli.output import command, print_json, shown_path
+    from pellucid.cli.output import print_json, printable
+    from pellucid.command_lines import command, shown_path
     from pellucid.files import check_target, replaces
     from pellucid.generation.load import load
     from pellucid.generation.prompt_file import read_prompt
@@ -63,7 +65,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.out is not None:
         check_target(args.out, what="the record")
-    prompt, answer = read_prompt(args.file, format=args.format)
+
+    def tell(what: str) -> None:
+        print(tr("{path}: {what}", path=shown_path(args.file), what=printable(what)), file=sys.stderr)
+
+    prompt, answer = read_prompt(args.file, format=args.format, tell=tell)
     model = load(args.model)
     record = prime(
         model, prompt, answer=answer, shots=args.shots, candidates=args.candidates, record_dtype=args.record_dtype

@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pellucid.cli.output import command, print_json, printable, prompt_words, shown_path
+from pellucid.cli.output import print_json, printable
 from pellucid.cli.streams import INTERRUPTED, ending_promptly
 from pellucid.cli.token_lines import print_tokens
+from pellucid.command_lines import command, prompt_words, shown_path
 from pellucid.finetuning.answers import AnsweredExample, held_out_answers
 from pellucid.finetuning.split import ENOUGH
 from pellucid.generation.model import GPT

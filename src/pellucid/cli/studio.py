@@ -5,7 +5,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from pellucid.languages import LANGUAGES
+from pellucid.languages import LANGUAGES, language, tr
 
 
 if TYPE_CHECKING:
@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command, until Ctrl-C or SIGTERM."""
+    with language(args.lang):
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     from pellucid.cli.output import print_json
     from pellucid.serve import Studio
 
@@ -50,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             print(studio.url)
             if studio.network_url is not None:
-                print(f"from other machines: {studio.network_url}")
+                print(tr("from other machines: {url}", url=studio.network_url))
 
     studio = Studio(args.sources, args.host, args.port, record_dtype=args.record_dtype, lang=args.lang)
     return serve(studio, announce, browser=not args.no_browser)
@@ -74,7 +79,7 @@ def serve(studio: "Studio", announce: "Callable[[Studio], None]", *, browser: bo
         with studio:
             announce(studio)
             sys.stdout.flush()
-            print("Ctrl-C ends it", file=sys.stderr, flush=True)
+            print(tr("Ctrl-C ends it"), file=sys.stderr, flush=True)
             if browser and has_display():
                 webbrowser.open(studio.url)
             studio.wait()

@@ -58,7 +58,7 @@ def write_summary(out: Path, trained: Run, tuned: Run, rows: Sequence[AnsweredEx
         "",
         f"## {tr('Files')}",
         "",
-        tr("- `index.html`: all of it as one page that needs no server; `figures/`: its figures as SVG and HTML."),
+        tr("- `index.html`: all of it as one page that needs no server; `figures/`: its figures as SVG, HTML and PNG."),
         tr(
             "- `tale.pellucid`: the activations of the embedded model while it generated; `priming.pellucid`: one question "
             "after 0, 1 and 8 examples; `run/training.pellucid`: statistics of the training run. `pellucid verify` recomputes "
@@ -96,9 +96,9 @@ def _training(trained: Run, metrics: Sequence[dict[str, Any]]) -> list[str]:
     last = losses[-max(1, len(losses) // 20) :]
     return [
         tr(
-            "- {count:,} parameters: {blocks} blocks ({patterns}), width {width}, {heads} heads, {positions} positions, "
-            "{tokens:,} tokens in the vocabulary", count=config.parameters(), blocks=config.n_layers,
-            patterns=listed(map(pattern_name, config.pattern)), width=config.d_model, heads=config.n_heads,
+            "- {count:,} parameters: {blocks} ({patterns}), width {width}, {heads}, {positions} positions, "
+            "{tokens:,} tokens in the vocabulary", count=config.parameters(), blocks=counted(config.n_layers, "block"),
+            patterns=listed(map(pattern_name, config.pattern)), width=config.d_model, heads=counted(config.n_heads, "head"),
             positions=config.n_ctx, tokens=config.vocab_size,
         ),
         tr(

@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from pellucid.cli.generate import read_prompt, sampling
-    from pellucid.cli.output import command, print_json, shown_path
+    from pellucid.cli.output import print_json
+    from pellucid.command_lines import command, shown_path
     from pellucid.files import check_target, replaces
     from pellucid.generation.load import load
     from pellucid.interpret.capture import KEEP, xray

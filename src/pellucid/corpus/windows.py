@@ -19,6 +19,18 @@ from pellucid.errors import PellucidError
 from pellucid.hashing import mix, permuted
 
 
+class ShortTextError(PellucidError):
+    """There is too little text.
+
+    Attributes:
+        lack: what it is too little for, without the advice.
+    """
+
+    def __init__(self, lack: str, advice: str) -> None:
+        super().__init__(f"{lack}: {advice}")
+        self.lack = lack
+
+
 _ORDER, _OFFSET = 1, 2  # salts of the two hashes of an epoch, so that they are independent
 
 
@@ -32,14 +44,14 @@ class Windows:
         n_ctx: positions of the model's input. seed: any integer.
 
     Raises:
-        PellucidError: the tokens do not fill one window.
+        ShortTextError: the tokens do not fill one window.
     """
 
     def __init__(self, tokens: Tokens, n_ctx: int, *, seed: int) -> None:
         assert n_ctx > 0
         if len(tokens) < n_ctx + 1:
-            raise PellucidError(
-                f"the text has {len(tokens):,} tokens, and one window takes {n_ctx + 1:,}: "
+            raise ShortTextError(
+                f"the text has {len(tokens):,} tokens, and one window takes {n_ctx + 1:,}",
                 f"give more text, or choose a preset or config with a shorter context (n_ctx) than {n_ctx:,}"
             )
         self.tokens = tokens

@@ -35,6 +35,7 @@ from pellucid.runs.files import BASE, CORPUS, EXAMPLES, HELD_OUT_EXAMPLES
 from pellucid.runs.plan import Plan
 from pellucid.runs.recipe import Recipe
 from pellucid.training.batches import Batches, WindowBatches, refuse_too_little_held_out, windows_to_hold_out
+from pellucid.training.loop import Stop
 from pellucid.training.memory_limit import refuse_large_batch
 from pellucid.training.options import FinetuningKeywords, FinetuningOptions, takes_options
 from pellucid.training.planner import Workload, at_least_one
@@ -62,7 +63,7 @@ def finetune(
     record: bool = True,
     resume: bool = False,
     observers: Sequence[Observer] = (),
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = lambda: False,
     write_record: WriteRecord | None = None,
     **options: Unpack[FinetuningKeywords],
 ) -> Run:

@@ -1,4 +1,4 @@
-"""Reading few-shot prompts with their right answers from files, JSON or JSONL. No torch here.
+"""Reading few-shot prompts with their right answers from files: JSON, JSONL or a table (CSV). No torch here.
 
 A JSON object states everything:
 
@@ -11,20 +11,24 @@ task, and the last one is the query with its right answer (`read_prompt_examples
     {"prompt": "sea otter", "completion": "loutre de mer"}
     {"prompt": "cheese", "completion": "fromage"}
 
+So are the rows of a table with two columns (`example_tables`), where the file is called .csv or .tsv.
+
 Whitespace around completions is left out: the format writes the space before one and the separator after it. Without `format`
 it is "plain" where a completion begins with whitespace, as those of fine-tuning files do, whose prompts bring their own
 separator ("cheese =>"); else "arrow".
 """
 
 import codecs
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pellucid.arguments import path_of, shown
 from pellucid.errors import PellucidError
+from pellucid.generation.example_tables import SUFFIXES, read_table
 from pellucid.generation.prompt import Prompt
+from pellucid.languages import tr
 from pellucid.strict_json import MAX_BYTES, Fields, parse_json, read_named_file
 
 
@@ -33,16 +37,19 @@ _EXAMPLE = '{"prompt": "...", "completion": "..."}'
 _OBJECT = f'{{"task": "...", "examples": [{_EXAMPLE}, ...], "query": "...", "answer": "..."}}'
 
 
-def read_prompt(path: str | Path, *, format: str | None = None) -> tuple[Prompt, str]:
+def read_prompt(
+    path: str | Path, *, format: str | None = None, tell: Callable[[str], None] = lambda _: None
+) -> tuple[Prompt, str]:
     """The prompt of a file with all its examples, and the right answer to its query.
 
     Args:
         format: a name in `FORMATS`, in place of the file's.
+        tell: called with what the file is, in words, where that is a JSON array or a table.
 
     Raises:
         PellucidError: no such file, not one of the forms above (the message names the line or the field), or as `Prompt`.
     """
-    values, rows, path = _contents(path)
+    values, rows, path = _contents(path, tell)
     return _of_examples(rows, path, format) if values is None else _of_object(values, path, format)
 
 
@@ -80,10 +87,17 @@ def read_prompt_examples(path: str | Path, *, format: str | None = None) -> Prom
     return PromptExamples(task=task, examples=stripped, format=format)
 
 
-def _contents(path: str | Path) -> tuple[Fields | None, list[tuple[Any, str]], Path]:
+def _contents(
+    path: str | Path, tell: Callable[[str], None] = lambda _: None
+) -> tuple[Fields | None, list[tuple[Any, str]], Path]:
     """The object that states everything, or None and the rows of examples, each with where it stands; and the path."""
     path = path_of("a file of examples", path)
     data = read_named_file(path, MAX_BYTES)
+    if path.suffix.lower() in SUFFIXES and data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] not in (b"{", b"["):
+        table = read_table(data.removeprefix(codecs.BOM_UTF8), path)
+        tell(table.what)
+        rows = [({"prompt": row.prompt, "completion": row.completion}, f"{path}, {row.where}") for row in table.rows]
+        return None, rows, path
     try:
         whole, problem = parse_json(data), None
     except ValueError as error:
@@ -95,6 +109,7 @@ def _contents(path: str | Path) -> tuple[Fields | None, list[tuple[Any, str]], P
     if isinstance(whole, dict):
         return None, [(whole, f"{path}")], path
     if isinstance(whole, list):
+        tell(tr("a JSON array"))
         return None, [(row, f"{path}, example {number}") for number, row in enumerate(whole, start=1)], path
     return None, _lines(data, path, problem), path
 

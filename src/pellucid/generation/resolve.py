@@ -11,6 +11,8 @@ from pellucid.runs.files import MODEL, RUN_FILE
 
 
 DEFAULT = "default"
+# Of its weights in float32 (`gpt.fingerprint`): a record made with it is recognised without loading it. A test compares them.
+DEFAULT_FINGERPRINT = "d46357ae667bbb4e5c8ef295b293560901d4e812160c7d8bc4ede1626c0f7296"
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 GGUF = ".gguf"
 A_MODEL = (

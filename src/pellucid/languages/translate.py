@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -91,7 +92,7 @@ def choose(wanted: str | None, environment: Mapping[str, str] = os.environ) -> s
     """The language to show: `wanted`, else that of the locale if there is a file of it, else English.
 
     Args:
-        environment: its LC_ALL, LC_MESSAGES and LANG say the locale, the first that is not empty, such as zh_CN.UTF-8.
+        environment: its LC_ALL, LC_MESSAGES and LANG say the locale, the first that is not empty, such as zh_CN.UTF-8 or zh-CN.
 
     Raises:
         PellucidError: there is no language `wanted`.
@@ -100,7 +101,7 @@ def choose(wanted: str | None, environment: Mapping[str, str] = os.environ) -> s
         with language(wanted):
             return wanted
     locale = next((value for name in ("LC_ALL", "LC_MESSAGES", "LANG") if (value := environment.get(name))), "")
-    code = locale.split(".")[0].split("_")[0].lower()
+    code = re.split(r"[-_.@]", locale)[0].lower()  # of zh_CN.UTF-8, zh-Hans, ZH_cn@pinyin: zh
     return code if code in LANGUAGES else ENGLISH
 
 

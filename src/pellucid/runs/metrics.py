@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: a line a step, a line a held-out evaluation, a line a sample; written by an observer, read back as dicts.
+"""`metrics.jsonl`: a line a step, an evaluation, a sample, and an early end; written by an observer, read back as dicts.
 
 A line that is damaged (bytes that are not UTF-8, half a line, another type) is left out wherever lines are read, and reported.
 """
@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from pellucid import events
 from pellucid.errors import PellucidError
@@ -26,20 +26,20 @@ MAX_TOKEN_ID = 2**31 - 1
 _NUMBERS = {
     "loss", "lr", "grad_norm", "tokens_per_s", "waiting", "flops_per_s", "matmul_share", "held_out_loss", "bits_per_byte",
 }  # fmt: skip
-_TEXTS = {"prompt", "sample"}
+_TEXTS = {"prompt", "sample", "ended"}
 # Fields that a line must also have, by a field that it has.
 _ALSO = {
     "step": ("tokens",), "loss": ("lr", "grad_norm", "tokens_per_s"), "held_out_loss": ("bits_per_byte",),
-    "sample": ("prompt", "ids"), "right": ("examples", "held_out_loss"),
+    "sample": ("prompt", "ids"), "right": ("examples", "held_out_loss"), "ended": ("tokens",),
 }  # fmt: skip
-_END = 1 << 16  # bytes of the end of the file that `last_step` reads: some hundred lines
+_END = 1 << 16  # bytes of the end of the file that `last_line` reads: some hundred lines
 
 
 class MetricsWriter:
     """An observer that appends a line to `RUN/metrics.jsonl` for each event that has one.
 
     Lines of steps after the checkpoint that a run resumes from are cut first: those steps are about to happen again. Damaged
-    lines are removed, and every line that stays ends with a newline.
+    lines are removed, and every line that stays ends with a newline. So is the line of an early end: the run goes on.
 
     Args:
         run: the run directory.
@@ -55,7 +55,10 @@ class MetricsWriter:
         if path.exists():
             with reading(path) as old, replacing(path) as new:
                 lines = _lines(old, self.damaged if keep_steps else DamagedLines())
-                new.writelines(line + b"\n" for line, values in lines if keep_steps and values["step"] <= keep_steps)
+                new.writelines(
+                    line + b"\n" for line, values in lines
+                    if keep_steps and values["step"] <= keep_steps and "ended" not in values
+                )  # fmt: skip
         self.file = appending(path)
 
     def __call__(self, event: events.Event) -> None:
@@ -65,7 +68,7 @@ class MetricsWriter:
             PellucidError: it cannot be written.
         """
         values = _LINES.get(type(event))
-        if values is None:
+        if values is None or (isinstance(event, events.RunFinished) and event.reason == "done"):
             return
         try:
             self.file.write(json.dumps(values(event)).encode("ascii") + b"\n")
@@ -112,9 +115,14 @@ def _sample(event: events.Sampled) -> dict[str, Any]:
     }  # fmt: skip
 
 
-# What a line holds, by the event it is written for.
+def _ended(event: events.RunFinished) -> dict[str, Any]:
+    return {"step": event.step, "tokens": event.tokens, "ended": event.reason}
+
+
+# What a line holds, by the event it is written for; a run that took all its steps has none for its end.
 _LINES: dict[type, Callable[[Any], dict[str, Any]]] = {
     events.StepDone: _step, events.StepSkipped: _skipped, events.HeldOut: _held_out, events.Sampled: _sample,
+    events.RunFinished: _ended,
 }  # fmt: skip
 
 
@@ -224,8 +232,20 @@ def _parse_line(line: bytes) -> dict[str, Any]:
     return found.values
 
 
-def last_step(run: Path) -> int | None:
-    """The step of the last readable line of `metrics.jsonl`, of which only the end is read; None where there is none."""
+class LastLine(NamedTuple):
+    """What the last line of `metrics.jsonl` says of a run.
+
+    Attributes:
+        step: that the run has come to.
+        ended: why the run ended before its planned steps (`events.EndReason`); None where it did not.
+    """
+
+    step: int
+    ended: str | None
+
+
+def last_line(run: Path) -> LastLine | None:
+    """The last readable line of `metrics.jsonl`, of which only the end is read; None where there is none."""
     try:
         with reading(run / METRICS) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _END))
@@ -233,8 +253,7 @@ def last_step(run: Path) -> int | None:
     except OSError:
         return None
     for line in reversed(lines):
-        try:
-            return int(Fields(parse_json(line, max_bytes=_END, nan=True), METRICS).integer("step"))
-        except ValueError:
-            continue
+        with suppress(ValueError):
+            found = Fields(parse_json(line, max_bytes=_END, nan=True), METRICS)
+            return LastLine(found.integer("step"), found.text("ended", None))
     return None

@@ -44,6 +44,8 @@ class RunInfo(TypedDict):
     kind: NotRequired[str]  #: "train" or "finetune"; absent where `run.json` cannot be read.
     total_steps: NotRequired[int]  #: Planned optimizer steps; absent where `run.json` cannot be read.
     steps: NotRequired[int]  #: Optimizer steps done, by the last line of `metrics.jsonl`; absent where there is none.
+    ended: NotRequired[str]  #: Why it ended before its planned steps, in the words of `events.EndReason`; else absent.
+    resume: NotRequired[str]  #: Command that goes on with it, as typed where the server was started; absent where it cannot.
     running: NotRequired[bool]  #: Whether a process holds the lock of its directory; absent where that is unknown.
     idle: NotRequired[float]  #: Seconds since `metrics.jsonl` last changed; absent where there is none, or in a static page.
     records: list[str]  #: Ids of the records in its directory.
@@ -74,6 +76,8 @@ class RecordInfo(TypedDict):
     model: NotRequired[str]  #: Fingerprint of the model's weights.
     figures: NotRequired[list[str]]  #: Names of the figures that `/api/figures` draws from it.
     shape: NotRequired[ModelShape]  #: Shape of its model.
+    parameters: NotRequired[int]  #: Number of parameters of its model.
+    about_model: NotRequired[str]  #: Its model in words: size, shape, and what it was trained on where that is known.
     text: NotRequired[str]  #: On one line, of a generation the beginning of prompt and answer; of a priming its question.
     tracks: NotRequired[int]  #: Of a generation: number of tokens, prompt and answer together.
     problem: NotRequired[str]  #: Why it cannot be read; absent where it can.
@@ -113,6 +117,13 @@ class FigureInfo(TypedDict):
     command: str  #: Makes a record that holds everything that it needs.
 
 
+class FormatInfo(TypedDict):
+    """A format in which the server saves figures."""
+
+    format: str  #: "html", "png", "svg", "gif", "webp" or "mp4".
+    missing: NotRequired[str]  #: What is not installed here and how to install it; absent where the format can be written.
+
+
 class AbsentFigure(TypedDict):
     """The answer of `/api/figures` for a record that lacks something the figure needs."""
 
@@ -135,6 +146,7 @@ class Sources(SourceLists):
     limits: Limits  #: Limits of a request to generate.
     options: list[OptionField]  #: Sampling options that a request to generate may name.
     known_figures: list[FigureInfo]  #: Every figure that this version draws.
+    formats: list[FormatInfo]  #: Formats of figures' files, with what those lack that cannot be written.
     meanings: dict[str, str]  #: What the chunks of a generation record hold, in the page's language, by the English text.
 
 
@@ -346,11 +358,21 @@ class FilmFile(TypedDict):
 # A page without a server.
 
 
+class StaticFile(TypedDict):
+    """A file beside a static page."""
+
+    format: str  #: "svg", "png", "html" ...
+    url: str  #: Its address, relative to the page.
+
+
 class StaticFigure(TypedDict):
     """A figure in a static page; its glyphs are the page's."""
 
     title: str  #: Heading.
     name: NotRequired[str]  #: Name of the figure; absent for a picture of another kind.
+    record: NotRequired[str]  #: Id of the record that it is drawn from; absent where that is not in the page.
+    files: list[StaticFile]  #: Files of it beside the page.
+    command: NotRequired[str]  #: Command that draws it in other formats; absent where there is none.
     wide: FilmFile  #: Layout for a wide screen.
     narrow: FilmFile  #: Layout for a phone, with as many segments.
 

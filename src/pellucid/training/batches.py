@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.corpus.shards import TokenCorpus
-from pellucid.corpus.windows import Windows, evenly_spaced, sequential
+from pellucid.corpus.windows import ShortTextError, Windows, evenly_spaced, sequential
 from pellucid.errors import PellucidError
 from pellucid.generation.model import GPT
 from pellucid.runs.plan import Plan
@@ -116,11 +116,11 @@ def refuse_too_little_held_out(batches: WindowBatches) -> None:
     """Refuses held-out text that no loss can be measured on.
 
     Raises:
-        PellucidError: no token of it follows another, or those that do stand for no text.
+        ShortTextError: no token of it follows another, or those that do stand for no text.
     """
     if not sum(int(batches.token_bytes[window[1:]].sum()) for window in batches.held_out_windows):
-        raise PellucidError(
-            "there is too little held-out text to measure a loss on: give more text, or text of its own with --held-out"
+        raise ShortTextError(
+            "there is too little held-out text to measure a loss on", "give more text, or text of its own with --held-out"
         )
 
 

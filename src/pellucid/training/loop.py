@@ -36,6 +36,9 @@ from pellucid.training.step import loss_and_gradients, update
 from pellucid.training.watch import Watcher
 
 
+Stop = Callable[[], bool | events.StopReason]
+
+
 def run_steps(
     run: Path,
     plan: Plan,
@@ -43,7 +46,7 @@ def run_steps(
     batches: Batches,
     *,
     observers: Sequence[Observer] = (),
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = lambda: False,
     watcher: Watcher | None = None,
 ) -> State:
     """Takes `model` from the newest checkpoint of `run` (or from its first weights) to the end of `plan`.
@@ -52,7 +55,7 @@ def run_steps(
 
     Args:
         model: on the plan's device, with its first weights; replaced by the newest checkpoint's if there is one.
-        stop: asked after every step; True saves a checkpoint and ends the run early.
+        stop: asked after every step; True, or the reason ("out of time"), saves a checkpoint and ends the run early.
         watcher: called around the updates of the steps that it selects.
 
     Returns:
@@ -139,7 +142,7 @@ class _Loop:
         model: GPT,
         batches: Batches,
         observers: Sequence[Observer],
-        stop: Callable[[], bool],
+        stop: Stop,
         watcher: Watcher | None,
     ) -> None:
         self.run, self.plan, self.model, self.batches, self.stop = run, plan, model, batches, stop
@@ -166,20 +169,25 @@ class _Loop:
                 self._emit(events.RunStarted(plan=plan.to_dict(), step=self.state.step, tokens=self.state.tokens))
             if self.state.step == 0:
                 self._evaluate_and_sample()
-            while not ended(plan, self.state):
+            stopping: bool | events.StopReason = False
+            while not (stopping or ended(plan, self.state)):
                 self._step()
                 self._evaluate_and_sample()
                 stopping = self.stop()
                 if self.state.step % plan.checkpoint_every == 0 or ended(plan, self.state) or stopping:
                     self._save()
-                if stopping:
-                    break
+            reason = self._end_reason(stopping)
+            self._emit(events.RunFinished(step=self.state.step, tokens=self.state.tokens, reason=reason))
         finally:
             self.metrics.close()
-        finished = "done" if self.state.step == plan.total_steps else "no longer learning"
-        reason = finished if ended(plan, self.state) else "interrupted"
-        self._emit(events.RunFinished(step=self.state.step, tokens=self.state.tokens, reason=reason))
         return self.state
+
+    def _end_reason(self, stopping: bool | events.StopReason) -> events.EndReason:
+        if self.state.step >= self.plan.total_steps:
+            return "done"
+        if ended(self.plan, self.state):
+            return "no longer learning"
+        return "interrupted" if isinstance(stopping, bool) else stopping
 
     def _emit(self, event: events.Event) -> None:
         emit(self.observers, event)

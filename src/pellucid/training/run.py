@@ -25,7 +25,7 @@ from pellucid.runs.plan import Plan
 from pellucid.runtime.threads import limit_threads
 from pellucid.training import checkpoint
 from pellucid.training.checkpoint import KeptModel
-from pellucid.training.loop import ended, run_steps
+from pellucid.training.loop import Stop, ended, run_steps
 from pellucid.training.memory_limit import retain_freed_memory
 from pellucid.training.options import TrainingKeywords, TrainingOptions, takes_options
 from pellucid.training.placement import placed, refuse_missing_operators
@@ -110,7 +110,7 @@ def train(
     record: bool = True,
     resume: bool = False,
     observers: Sequence[Observer] = (),
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = lambda: False,
     make_recorder: MakeRecorder | None = None,
     **options: Unpack[TrainingKeywords],
 ) -> Run:
@@ -126,7 +126,7 @@ def train(
             same call may be repeated until the run is finished, and does nothing then. An argument that differs from the run's
             is refused, but for observers, stop, and `record=False`, which leaves the record as it is. The text is not read
             again.
-        observers: called with every event. stop: asked after each step; True saves and returns.
+        observers: called with every event. stop: asked after each step; True, or the reason ("out of time"), saves and returns.
         make_recorder: makes what writes the record (`pellucid.train` passes `interpret`'s); None: no record is written.
         options: `pellucid.training.options.TrainingOptions` documents each: the shape (preset, config or parameters), the
             budget (tokens, steps or minutes), the data (held_out, tokenizer, prompt, mask_documents), the recipe
@@ -186,7 +186,7 @@ def run_job(
     record: bool,
     resume: bool,
     observers: Sequence[Observer],
-    stop: Callable[[], bool],
+    stop: Stop,
     make_recorder: Callable[[Path, Plan, GPT, Any], Recorder] | None = None,
 ) -> Run:
     """Plans a new run, or reads the plan of an existing one, and takes its steps.

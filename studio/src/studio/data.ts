@@ -12,6 +12,7 @@ import {
   MetricsHeader,
   type RunPlan,
   type Sources,
+  type StaticFile,
   type StaticPage,
   type StaticRun,
 } from "../wire.ts";
@@ -45,7 +46,7 @@ export interface Backend {
   metrics(run: string, from: number): Promise<Metrics>;
   /** The figures that can be shown, those of the first record first. */
   figures(sources: Sources): FigureSource[];
-  /** A figure as a file of a format: "svg", "png", "gif", "mp4" or "html". */
+  /** A figure as a file of one of the formats in `Sources`. */
   figureFile(record: string, name: string, format: string, width: number, signal: AbortSignal): Promise<Blob>;
   generate(request: GenerateRequest, onEvent: (event: GenerationEvent) => void, signal: AbortSignal): Promise<void>;
 }
@@ -54,10 +55,12 @@ export interface Backend {
 export interface FigureSource {
   name: string;
   title: string;
-  /** Id of its record; null in a static page. */
+  /** Id of its record, or "built-in" for the film that is drawn from points; null where its record is not in the page. */
   record: string | null;
   /** Name of what it is drawn from. */
   from: string;
+  /** Files of it beside a static page, and the command that draws others; null where the server draws them. */
+  files: { beside: StaticFile[]; command: string } | null;
   /** Its layouts, or why it cannot be drawn. */
   load(): Promise<Layouts | AbsentFigure>;
 }
@@ -131,7 +134,7 @@ export class ServerBackend implements Backend {
 
   figures(sources: Sources): FigureSource[] {
     const source = (record: string, from: string, name: string) => {
-      return { name, title: tr("{name}, from {record}", { name: tr(name), record: from }), record, from, load: () => this.layouts(record, name) };
+      return { name, title: tr("{name}, from {record}", { name: tr(name), record: from }), record, from, files: null, load: () => this.layouts(record, name) };
     };
     const ofRecords = sources.records.flatMap(({ id, title, figures = [] }) => figures.map((name) => source(id, title, name)));
     return [source(BUILT_IN, tr("the built-in points"), ONE_PARAMETER), ...ofRecords];
@@ -208,7 +211,7 @@ export class StaticBackend implements Backend {
   sources(): Promise<Sources> {
     const { pellucid, records, runs, known_figures, meanings } = this.data;
     const limits = { prompt: 0, max_tokens: 0 };
-    return Promise.resolve({ pellucid, records, runs, known_figures, meanings, models: [], limits, options: [] });
+    return Promise.resolve({ pellucid, records, runs, known_figures, meanings, models: [], formats: [], limits, options: [] });
   }
 
   record(id: string): Promise<PellucidRecord> {
@@ -246,8 +249,10 @@ export class StaticBackend implements Backend {
   }
 
   figures(): FigureSource[] {
-    return this.data.figures.map(({ name = "", title, wide, narrow }) => {
-      return { name, title, record: null, from: title, load: () => Promise.resolve({ wide, narrow }) };
+    const titleOf = (id: string) => this.data.records.find((one) => one.id === id)?.title;
+    return this.data.figures.map(({ name = "", title, record = null, files, command = "", wide, narrow }) => {
+      const from = (record !== null && titleOf(record)) || title;
+      return { name, title, record, from, files: { beside: files, command }, load: () => Promise.resolve({ wide, narrow }) };
     });
   }
 

@@ -10,11 +10,27 @@ const STILL = 60; // seconds without a line after which a run, of which nothing 
 export function statusOf(run: RunInfo): { state: "finished" | "running" | "stopped" | "unknown"; text: string } {
   if (run.total_steps !== undefined && (run.steps ?? 0) >= run.total_steps) return { state: "finished", text: tr("finished") };
   if (run.running) return { state: "running", text: tr("running now") };
+  if (run.ended === "no longer learning") return { state: "finished", text: tr("finished early") };
+  if (run.ended === "out of time") return { state: "stopped", text: tr("ended early: out of time") };
+  if (run.ended) return { state: "stopped", text: tr("interrupted") };
   if (run.running === false) return { state: "stopped", text: tr("not running") };
   if (run.idle === undefined) return { state: "unknown", text: tr("not finished") };
   const seconds = Math.round(run.idle);
   if (run.idle < STILL) return { state: "running", text: tr("running: its last line is {seconds} s old", { seconds }) };
   return { state: "stopped", text: tr("not running: its last line is {time} old", { time: duration(seconds) }) };
+}
+
+/** Why and after which step a run ended before its planned steps, in a sentence; "" where it did not, or still runs. */
+export function endOf(run: RunInfo): string {
+  const { state } = statusOf(run);
+  if (state === "running" || run.steps === undefined || run.steps >= (run.total_steps ?? 0)) return "";
+  const at = { step: run.steps, total: run.total_steps! };
+  if (run.ended === "out of time")
+    return tr("This run ended after {step:,} of {total:,} planned steps: its time was over, since steps took longer than planned.", at);
+  if (run.ended === "no longer learning")
+    return tr("This run ended after {step:,} of {total:,} planned steps: its loss on held-out text no longer fell.", at);
+  if (run.ended) return tr("This run was interrupted after {step:,} of {total:,} planned steps.", at);
+  return tr("This run is at {step:,} of {total:,} planned steps; its files do not say why it ended there.", at);
 }
 
 function duration(seconds: number): string {

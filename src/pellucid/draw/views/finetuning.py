@@ -208,6 +208,8 @@ def _general(record: Record) -> GeneralLoss | None:
     if chunk not in record:
         return None
     losses = record[chunk].astype(np.float64)
+    if not (losses.size and np.isfinite(losses).all()):  # no target, or no number: nothing was measured
+        return None
     before, after = losses.mean(axis=(1, 2)).tolist()
     ids = "finetuning/general/ids"
     source = record.entry(ids).source if ids in record else None

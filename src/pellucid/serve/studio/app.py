@@ -39,7 +39,7 @@ from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.http.lifetime import RequestLifetimeMiddleware
 from pellucid.serve.http.ranges import respond
 from pellucid.serve.http.same_origin import LOCAL, SameOriginMiddleware
-from pellucid.serve.studio.figure_files import MEDIA_TYPES, FigureFiles
+from pellucid.serve.studio.figure_files import MEDIA_TYPES, FigureFiles, formats
 from pellucid.serve.studio.generate_request import MAX_PROMPT_CHARACTERS, MAX_TOKENS, option_fields
 from pellucid.serve.studio.generation import CompletionService, CompletionStream
 from pellucid.serve.studio.loaded_model import BusyError, ClosingError
@@ -98,9 +98,10 @@ def make_app(
         limits = Limits(prompt=MAX_PROMPT_CHARACTERS, max_tokens=MAX_TOKENS)
         with language(_language(request, lang)):  # of the threads that are started here, too
             found = await run_in_threadpool(catalog.listing)
+            written = await run_in_threadpool(formats)
             return JsonResponse(Sources(
                 pellucid=__version__, limits=limits, options=option_fields(), known_figures=known_figures(),
-                meanings=meanings(), **found,
+                formats=list(written), meanings=meanings(), **found,
             ))  # fmt: skip
 
     async def run(request: Request) -> Response:

@@ -2,18 +2,38 @@
 
 import asyncio
 import threading
+from functools import cache
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 from pellucid.serve.studio.loaded_model import BusyError, in_thread
 from pellucid.serve.studio.sources import SourceCatalog
+from pellucid.serve.wire import FormatInfo
 
 
 MAX_WAITING = 3  # requests for a file that wait
+# In the order in which a page offers them.
 MEDIA_TYPES = {
-    "svg": "image/svg+xml", "png": "image/png", "gif": "image/gif", "webp": "image/webp", "mp4": "video/mp4",
-    "html": "text/html; charset=utf-8",
+    "html": "text/html; charset=utf-8", "png": "image/png", "svg": "image/svg+xml", "gif": "image/gif", "webp": "image/webp",
+    "mp4": "video/mp4",
 }  # fmt: skip
+
+
+@cache
+def formats() -> tuple[FormatInfo, ...]:
+    """The formats in which figures are saved, each with what is missing here, if anything is: looked for once."""
+    from pellucid.draw.backends.raster import MissingPackageError
+    from pellucid.draw.backends.save import check_packages
+
+    found = []
+    for kind in MEDIA_TYPES:
+        one = FormatInfo(format=kind)
+        try:
+            check_packages(kind)
+        except MissingPackageError as lack:
+            one["missing"] = str(lack)
+        found.append(one)
+    return tuple(found)
 
 
 class FigureFiles:

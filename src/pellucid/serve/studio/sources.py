@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pellucid.arguments import path_of, shown
+from pellucid.command_lines import command, path_here
 from pellucid.errors import PellucidError
 from pellucid.files import reading
 from pellucid.formats.hf_config import read_config
@@ -21,6 +22,7 @@ from pellucid.record import SUFFIX, Record, check, open_record
 from pellucid.record.schema import SCHEMA
 from pellucid.runs.files import HELD_OUT_EXAMPLES, METRICS, MODEL, RUN_FILE
 from pellucid.serve.http.ranges import Content
+from pellucid.serve.studio.model_words import Learned, model_words, read_learned
 from pellucid.serve.wire import FigureInfo, ModelInfo, ModelShape, RecordInfo, RunInfo, SourceLists
 from pellucid.strict_json import Fields, parse_json
 from pellucid.text.graphemes import first_columns
@@ -28,6 +30,7 @@ from pellucid.text.graphemes import first_columns
 
 EMBEDDED = mark("the embedded model")
 MAX_COMPLETIONS = 24  # records of completions made on the page; the oldest is dropped first
+_ANSWER = "answer-"  # with a number: the id of a completion's record
 _DEFAULT = ASSETS / DEFAULT
 _TITLE = 80  # characters of a record's text in a list
 _LISTED = 8  # ids in a message
@@ -83,7 +86,7 @@ class SourceCatalog:
         self._runs, self._records, self._models = _IdTable("run"), _IdTable("record"), _IdTable("model")
         self._completions: OrderedDict[str, _CompletionRecord] = OrderedDict()
         self._count = 0  # of completions so far
-        self._described: dict[str, tuple[str, RecordInfo]] = {}  # id: (etag, what is listed)
+        self._described: dict[str, tuple[str, RecordInfo, Learned | None]] = {}  # id: (etag, what is listed, of its run)
         self._folders: list[Path] = []
         self._has_default = (_DEFAULT / CONFIG).exists()
         for source in sources:
@@ -135,7 +138,7 @@ class SourceCatalog:
         with self._lock:
             self._scan()
             runs = [self._describe_run(path, name) for path, name in self._runs.by_path.items() if path.is_dir()]
-            records = [self._describe_record(name) for name in self._record_ids()]
+            records = self._describe_records()
             models = [_describe_model(path, name) for path, name in self._models.by_path.items() if path.is_dir()]
             if self._has_default:
                 models.insert(0, _describe_embedded())
@@ -146,43 +149,59 @@ class SourceCatalog:
         return [*there, *self._completions]
 
     def _describe_run(self, path: Path, name: str) -> RunInfo:
-        from pellucid.runs.metrics import last_step  # a studio without runs need not import training's events and recipes
+        from pellucid.runs.metrics import last_line  # a studio without runs need not import training's events and recipes
         from pellucid.runs.plan import read_shown_plan
 
         records = [known for at, known in self._records.by_path.items() if at.parent == path and at.is_file()]
         found = RunInfo(id=name, title=path.name, records=records, model=self._models.by_path.get(path))
         try:
             plan = read_shown_plan(path)
-            found |= {"kind": plan["kind"], "total_steps": plan["total_steps"]}
+            found |= {"kind": plan["kind"], "total_steps": plan["total_steps"], "resume": resume_command(path, plan["kind"])}
         except PellucidError as error:
             return {**found, "problem": f"run.json cannot be read: {error}"}
-        if (steps := last_step(path)) is not None:
-            found["steps"] = steps
+        if (last := last_line(path)) is not None:
+            found["steps"] = last.step
+            found |= {} if last.ended is None else {"ended": last.ended}
         if (running := is_locked(path)) is not None:
             found["running"] = running
         with suppress(OSError):
             found["idle"] = max(0.0, time.time() - (path / METRICS).stat().st_mtime)
         return found
 
-    def _describe_record(self, name: str) -> RecordInfo:
+    def _describe_records(self) -> list[RecordInfo]:
+        described = [self._describe_record(name) for name in self._record_ids()]
+        add_model_words(described)
+        return [found for found, _ in described]
+
+    def _describe_record(self, name: str) -> tuple[RecordInfo, Learned | None]:
+        """A record's entry, and what its model learned from if it is that of a run."""
         try:
             content = self.content(name)
             if (known := self._described.get(name)) and known[0] == content.etag:
-                return {**known[1], "title": self._title(name)}  # in the language of this listing
+                return {**known[1], "title": self._title(name)}, known[2]  # in the language of this listing
             with self.record(name) as record:
                 found = describe_record(record, name, self._title(name))
+                learned = read_learned(record, self._run_of(name))
         except (OSError, PellucidError) as error:
-            return RecordInfo(id=name, title=self._title(name), problem=str(error))
+            return RecordInfo(id=name, title=self._title(name), problem=str(error)), None
         found |= {"url": f"/records/{name}", "bytes": content.size}
-        self._described[name] = (content.etag, found)
-        return found
+        self._described[name] = (content.etag, found, learned)
+        return {**found}, learned
+
+    def _run_of(self, name: str) -> Path | None:
+        """The run that a record's file lies in."""
+        if name in self._completions:
+            return None
+        path = self._records.path(name)
+        return path.parent if path.parent in self._runs.by_path else None
 
     def _title(self, name: str) -> str:
         if name in self._completions:
             model = self._completions[name].model
-            return tr("written here by {model}", model=tr(EMBEDDED) if model == EMBEDDED else model)
-        path = self._records.path(name)
-        run = path.parent if path.parent in self._runs.by_path else None
+            number = int(name.removeprefix(_ANSWER))
+            named = tr(EMBEDDED) if model == EMBEDDED else model
+            return tr("answer {number}, written here by {model}", number=number, model=named)
+        path, run = self._records.path(name), self._run_of(name)
         return f"{run.name}/{path.name}" if run else path.name
 
     def content(self, name: str) -> Content:
@@ -204,7 +223,7 @@ class SourceCatalog:
         return open_record(completion.data if completion else self._record_path(name))
 
     def _record_path(self, name: str) -> Path:
-        if name.startswith("answer-"):
+        if name.startswith(_ANSWER):
             raise PellucidError(f"{name} is not kept any more, only the last {MAX_COMPLETIONS} are: generate it again")
         return self._records.path(name)
 
@@ -212,7 +231,7 @@ class SourceCatalog:
         """Keeps a completion's record in memory; returns its id."""
         with self._lock:
             self._count += 1
-            name = f"answer-{self._count}"
+            name = f"{_ANSWER}{self._count}"
             self._completions[name] = _CompletionRecord(data, model)
             while len(self._completions) > MAX_COMPLETIONS:
                 gone, _ = self._completions.popitem(last=False)
@@ -255,6 +274,7 @@ def describe_record(record: Record, name: str, title: str) -> RecordInfo:
         shape=ModelShape(
             name=named.config.get("name"), n_layers=config.n_layers, d_model=config.d_model, n_heads=config.n_heads
         ),
+        parameters=named.parameters,
     )  # fmt: skip
     if record.kind == "generation" and "pieces/bytes" in record:
         pieces = read_pieces(record)
@@ -266,6 +286,20 @@ def describe_record(record: Record, name: str, title: str) -> RecordInfo:
         if isinstance(stated, dict) and isinstance(question := stated.get("query"), str):
             found |= {"text": first_columns(" ".join(question.split()), _TITLE)}
     return found
+
+
+def add_model_words(described: Iterable[tuple[RecordInfo, Learned | None]]) -> None:
+    """Adds to the entries of records which model each is of, in the current language: a run's record tells of the others."""
+    described = list(described)
+    learned = {found["model"]: told for found, told in described if told is not None and "model" in found}
+    for found, _ in described:
+        if "model" in found:
+            found["about_model"] = model_words(found, learned)
+
+
+def resume_command(run: Path, kind: str) -> str:
+    """The command that goes on with a run, for a shell in the current directory."""
+    return command(kind, "--resume", "--out", path_here(run))
 
 
 def _describe_model(path: Path, name: str) -> ModelInfo:

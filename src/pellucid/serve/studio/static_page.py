@@ -2,9 +2,10 @@
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
+from urllib.parse import quote
 
 from pellucid.draw.backends.svg import escaped
 from pellucid.draw.film.film import Film
@@ -15,11 +16,12 @@ from pellucid.files import check_target, reading, write_whole
 from pellucid.languages import current
 from pellucid.record import Record, open_record
 from pellucid.runs.files import METRICS
-from pellucid.runs.metrics import last_step
+from pellucid.runs.metrics import last_line
 from pellucid.runs.plan import read_shown_plan
+from pellucid.serve.studio.model_words import Learned, read_learned
 from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, STYLE, asset, noscript
-from pellucid.serve.studio.sources import describe_record, known_figures, meanings
-from pellucid.serve.wire import FilmFile, RunPlan, StaticFigure, StaticPage, StaticRecord, StaticRun
+from pellucid.serve.studio.sources import add_model_words, describe_record, known_figures, meanings, resume_command
+from pellucid.serve.wire import FilmFile, RunPlan, StaticFigure, StaticFile, StaticPage, StaticRecord, StaticRun
 from pellucid.version import __version__
 
 
@@ -36,12 +38,17 @@ class ShownFigure(NamedTuple):
     Attributes:
         title: its heading. wide, narrow: the film for a wide screen and for a phone.
         name: of the figure, by which the page's story finds it; "" for a picture of another kind.
+        record: the file that it is drawn from, if that is one of the page's records.
+        files: of it, addressed relative to the page. command: draws it in other formats.
     """
 
     title: str
     wide: Film
     narrow: Film
     name: str = ""
+    record: Path | None = None
+    files: tuple[str, ...] = ()
+    command: str = ""
 
 
 def write_page(
@@ -57,7 +64,7 @@ def write_page(
 
     Args:
         path: the HTML file; it appears whole or not at all.
-        records: embedded whole; at least one record, figure or run is needed.
+        records: embedded whole; at least one record, figure or run is needed. One that lies in a run's folder is the run's.
         figures: `ShownFigure`, or (title, film for a wide screen, film for a phone): those with a figure's name stand in the
             story, each at its step; the others below the list of files, in this order.
         title: of the page.
@@ -76,26 +83,44 @@ def write_page(
     path = Path(path)
     check_target(path, what="the page")
     glyphs, text_runs = letters_of(film for one in drawn for film in (one.wide, one.narrow))
+    folders = [Path(run) for run in runs]
+    shown = [_record(record, number, folders) for number, record in enumerate(records, start=1)]
+    add_model_words((one.entry, one.learned) for one in shown)
+    ids = {one.path.resolve(): one.entry["id"] for one in shown if one.path is not None}
+    for figure in drawn:
+        if figure.record is not None and (at := ids.get(figure.record.resolve())) is not None:
+            names = next(one.entry["figures"] for one in shown if one.entry["id"] == at)
+            names.append(figure.name)
     data = StaticPage(
         pellucid=__version__,
         title=title,
         command=command,
-        figures=[_figure(one) for one in drawn],
+        figures=[_figure(one, ids) for one in drawn],
         known_figures=known_figures(),
         meanings=meanings(),
         em=EM,
         glyphs=glyphs,
         text_runs=text_runs,
-        records=[_record(record, number) for number, record in enumerate(records, start=1)],
-        runs=[_run(Path(run), number) for number, run in enumerate(runs, start=1)],
+        records=[one.entry for one in shown],
+        runs=[
+            _run(run, number, [one.entry["id"] for one in shown if one.run == run])
+            for number, run in enumerate(folders, start=1)
+        ],
     )
     write_whole(path, _document(title, data), what="the page")
     return path
 
 
-def _figure(figure: ShownFigure) -> StaticFigure:
-    found = StaticFigure(title=figure.title, wide=_film(figure.wide), narrow=_film(figure.narrow))
-    return StaticFigure(**found, name=figure.name) if figure.name else found
+def _figure(figure: ShownFigure, ids: Mapping[Path, str]) -> StaticFigure:
+    files = [StaticFile(format=Path(url).suffix.removeprefix("."), url=quote(url)) for url in figure.files]
+    found = StaticFigure(title=figure.title, files=files, wide=_film(figure.wide), narrow=_film(figure.narrow))
+    if figure.name:
+        found["name"] = figure.name
+    if figure.record is not None and (record := ids.get(figure.record.resolve())) is not None:
+        found["record"] = record
+    if figure.command:
+        found["command"] = figure.command
+    return found
 
 
 def _film(film: Film) -> FilmFile:
@@ -103,18 +128,29 @@ def _film(film: Film) -> FilmFile:
     return parsed
 
 
-def _record(record: Record | Path | str, number: int) -> StaticRecord:
+class _ShownRecord(NamedTuple):
+    """A record of the page: its entry, its file, the run that it lies in, and what the model of that run learned from."""
+
+    entry: StaticRecord
+    path: Path | None
+    run: Path | None
+    learned: Learned | None
+
+
+def _record(record: Record | Path | str, number: int, runs: Sequence[Path]) -> _ShownRecord:
     if not isinstance(record, Record):
         with open_record(record) as opened:
-            return _record(opened, number)
-    data = record.to_bytes()
-    name = record.path.name if record.path is not None else f"record {number}"
-    info = describe_record(record, f"record-{number}", name)
-    info |= {"figures": [], "bytes": len(data)}  # figures that can be asked for: drawing one needs a server
-    return StaticRecord(base64=base64.b64encode(data).decode("ascii"), **info)
+            return _record(opened, number, runs)
+    data, path = record.to_bytes(), record.path
+    run = next((run for run in runs if path is not None and path.resolve().parent == run.resolve()), None)
+    title = f"record {number}" if path is None else path.name if run is None else f"{run.name}/{path.name}"
+    info = describe_record(record, f"record-{number}", title)
+    info |= {"figures": [], "bytes": len(data)}  # those that the page holds: drawing another needs a server
+    entry = StaticRecord(base64=base64.b64encode(data).decode("ascii"), **info)
+    return _ShownRecord(entry, path, run, read_learned(record, run))
 
 
-def _run(run: Path, number: int) -> StaticRun:
+def _run(run: Path, number: int, records: list[str]) -> StaticRun:
     try:
         plan = cast(RunPlan, read_shown_plan(run))
         with reading(run / METRICS) as file:
@@ -123,11 +159,12 @@ def _run(run: Path, number: int) -> StaticRun:
     except (OSError, PellucidError) as error:
         raise PellucidError(f"cannot show the run {run}: {error}") from error
     page = StaticRun(
-        id=f"run-{number}", title=run.name, plan=plan, metrics=lines, records=[], model=None, kind=plan["kind"],
-        total_steps=plan["total_steps"],
+        id=f"run-{number}", title=run.name, plan=plan, metrics=lines, records=records, model=None, kind=plan["kind"],
+        total_steps=plan["total_steps"], resume=resume_command(run, plan["kind"]),
     )  # fmt: skip
-    if (steps := last_step(run)) is not None:
-        page["steps"] = steps
+    if (last := last_line(run)) is not None:
+        page["steps"] = last.step
+        page |= {} if last.ended is None else {"ended": last.ended}
     return page
 
 
