@@ -26,9 +26,6 @@ from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 FinishReason: TypeAlias = Literal["stop", "length"]
 
 
-# What there is to show.
-
-
 class Limits(TypedDict):
     """The largest request to generate that the server accepts."""
 
@@ -148,9 +145,6 @@ class Sources(SourceLists):
     known_figures: list[FigureInfo]  #: Every figure that this version draws.
     formats: list[FormatInfo]  #: Formats of figures' files, with what those lack that cannot be written.
     meanings: dict[str, str]  #: What the chunks of a generation record hold, in the page's language, by the English text.
-
-
-# Runs.
 
 
 class RunPlan(TypedDict):
@@ -296,9 +290,6 @@ class ErrorEvent(TypedDict):
 
 #: A server-sent event of `/api/generate`: `event: NAME` and `data: JSON`.
 GenerationEvent: TypeAlias = BeginEvent | TokenEvent | DoneEvent | ErrorEvent
-
-
-# Figures.
 
 
 class FilmFileSegment(TypedDict):
