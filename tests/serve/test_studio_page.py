@@ -114,7 +114,7 @@ def test_the_x_ray_shows_what_stands_in_the_record(page: Any, studio: Studio, fo
         return list(found.evaluate_all("all => all.map(one => one.getAttribute('aria-label'))"))
 
     def looked_at(track: int, level: int, head: int | None = None) -> None:
-        page.locator(f"section.panel h2:has-text('track {track},')").wait_for()
+        page.locator(f"section.panel h2:has-text('position {track},')").wait_for()
         panel.locator("p.number:not(.quiet)").wait_for()
         assert float(panel.locator("p.number").inner_text()) == pytest.approx(norms[level][track], rel=1e-3)
         best = labels("logit lens")

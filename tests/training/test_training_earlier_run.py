@@ -48,7 +48,7 @@ def test_its_attention_is_drawn_as_it_was(run: Path) -> None:
         film = record.figure("xray")
         arcs = {node["label"] for node in film.at(film.stills()[-1]) if str(node["label"]).startswith("track 4 to track")}
     shares = ("0%", "25%", "25%", "25%", "25%")
-    assert arcs == {f"track 4 to track {key}: {share}, mean of 2 heads" for key, share in enumerate(shares)}
+    assert arcs == {f"position 4 to position {key}: {share}, mean of 2 heads" for key, share in enumerate(shares)}
 
 
 def test_it_resumes_and_its_record_verifies_to_the_end(run: Path) -> None:
