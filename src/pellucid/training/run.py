@@ -27,7 +27,8 @@ from pellucid.training import checkpoint
 from pellucid.training.checkpoint import KeptModel
 from pellucid.training.loop import ended, run_steps
 from pellucid.training.memory_limit import retain_freed_memory
-from pellucid.training.options import TrainingKeywords, TrainingOptions, takes_options
+from pellucid.training.option_table import takes_options
+from pellucid.training.options import TrainingKeywords, TrainingOptions
 from pellucid.training.placement import placed, refuse_missing_operators
 from pellucid.training.plan_check import check_plan
 from pellucid.training.planner import Job, make_plan, measure
