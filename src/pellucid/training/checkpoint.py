@@ -193,11 +193,7 @@ def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
     Raises:
         PellucidError: a file is missing or not as it was written; the message names it.
     """
-    state, checksums = read_state(path)
-    for name, expected in checksums.items():
-        file = path / name
-        if not file.is_file() or sha256(file) != expected:
-            raise PellucidError(f"{file} is damaged or truncated (its checksum is wrong): {_fallback(path)}")
+    state = check_files(path)
     model.restore(path)
     try:
         moments = load_file(path / OPTIMIZER_FILE)
@@ -205,6 +201,20 @@ def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
         raise _unreadable(path / OPTIMIZER_FILE, error) from None
     steps = {name: torch.tensor(float(state.step - state.skipped)) for name in _steps_left_out(model, moments)}
     restore(model, optimizer, moments | steps)
+    return state
+
+
+def check_files(path: Path) -> State:
+    """The state of a checkpoint whose files are as they were written.
+
+    Raises:
+        PellucidError: a file is missing or not as it was written; the message names it.
+    """
+    state, checksums = read_state(path)
+    for name, expected in checksums.items():
+        file = path / name
+        if not file.is_file() or sha256(file) != expected:
+            raise PellucidError(f"{file} is damaged or truncated (its checksum is wrong): {_fallback(path)}")
     return state
 
 

@@ -24,6 +24,7 @@ class RunOption:
         repeated: whether its flag may be given several times, for a list of values.
         planned: whether the plan has a field of the same name that takes the value as it is.
         flag: the flag's name, where it is not the option's.
+        elastic: whether it may differ when the run is resumed.
     """
 
     kind: type | None
@@ -36,6 +37,7 @@ class RunOption:
     repeated: bool = False
     planned: bool = False
     flag: str = ""
+    elastic: bool = False
 
 
 def option(kind: type | None, help: str, **known: Any) -> Any:

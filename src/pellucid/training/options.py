@@ -15,6 +15,7 @@ from pellucid.runs.lora import MAX_RANK, TARGETS, LoraSettings
 from pellucid.runs.metrics import MAX_COUNT
 from pellucid.runs.recipe import MAX_NUMBER
 from pellucid.text.tokenizer import Tokenizer
+from pellucid.training.mesh import SCHEDULES, Mesh
 from pellucid.training.option_table import check_prompt, check_type, option, table
 
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 MAX_PARAMETERS = 10**15  # far beyond any model
 MAX_MINUTES = 60 * 24 * 366 * 100.0  # a century
 MAX_EXAMPLES = 1 << 20  # in a step
+MAX_TIMEOUT = 60 * 60 * 24 * 7  # seconds: a week
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,11 @@ class RunOptions:
         """The options that were given, by name."""
         return {name: value for name, _ in table(type(self)) if (value := getattr(self, name)) is not None}
 
+    def compared(self) -> dict[str, Any]:
+        """Those that have to be the same where a run is resumed."""
+        names = {name for name, known in table(type(self)) if not known.elastic}
+        return {name: value for name, value in self.given().items() if name in names}
+
     def planned(self) -> dict[str, Any]:
         """Those that a plan takes as they are."""
         names = {name for name, known in table(type(self)) if known.planned}
@@ -120,6 +127,12 @@ class TrainingOptions(RunOptions):
         optimizer_settings: further arguments of its class, such as {"momentum": 0.9}.
         mask_documents: whether no token attends to another document than its own (`gpt.document_mask`). None: as in GPT-3, it
             may.
+        recompute: whether the backward pass computes each block's activations again instead of keeping them.
+        mesh: how torchrun's processes divide the work, such as "dp=2,tp=2" (`training.mesh`). None: all have rows of the batch.
+        schedule: of pipeline stages, "1f1b" (the default) or "interleaved" (two stages a rank).
+        collective_timeout: seconds after which a rank that does not answer ends the run. None: 600.
+
+        The last three may differ when a run is resumed.
     """
 
     preset: str | None = option(str, "the model's shape (default cpu-2m)", group="shape")
@@ -161,6 +174,15 @@ class TrainingOptions(RunOptions):
         planned=True, flag="optimizer-setting",
     )  # fmt: skip
     mask_documents: bool | None = option(bool, "no attention across documents (default: as in GPT-3, across)", planned=True)
+    recompute: bool | None = option(bool, "compute activations again in the backward pass, not keep them", planned=True)
+    mesh: str | None = option(
+        str, "ranks along each axis, under torchrun: dp=2,tp=2,pp=2,cp=1 (default: all dp)", metavar="AXES", elastic=True
+    )
+    schedule: str | None = option(str, "of pipeline stages (default 1f1b)", choices=SCHEDULES, elastic=True)
+    collective_timeout: int | None = option(
+        int, "end the run when a rank has not answered for so long (default 600)", metavar="SECONDS", positive=True,
+        maximum=MAX_TIMEOUT, elastic=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -170,6 +192,8 @@ class TrainingOptions(RunOptions):
             instance("config", self.config, GPTConfig, "a GPTConfig, such as GPTConfig.preset(\"tiny\")")
         if self.tokenizer is not None and not isinstance(self.tokenizer, Tokenizer):
             path_of("tokenizer", self.tokenizer)
+        if self.mesh is not None:
+            Mesh.parse(self.mesh)
         if self.optimizer_settings and self.optimizer is None:
             raise PellucidError("optimizer settings need an optimizer: name it, too")
 
@@ -268,6 +292,10 @@ class TrainingKeywords(RunKeywords, total=False):
     optimizer: str | None
     optimizer_settings: Mapping[str, Any] | None
     mask_documents: bool | None
+    recompute: bool | None
+    mesh: str | None
+    schedule: str | None
+    collective_timeout: int | None
 
 
 class FinetuningKeywords(RunKeywords, total=False):
