@@ -77,11 +77,15 @@ class Execution(Protocol):
     def keep_best(self, candidate: KeptModel) -> None:
         """Saves `best/` if this is the best model so far."""
 
-    def save(self, state: State) -> Path:
-        """Saves a checkpoint, and drops old ones."""
+    def save(self, state: State, *, last: bool) -> list[Path]:
+        """Saves a checkpoint, and drops old ones; returns those that are complete since the last call.
 
-    def renew_model(self, *, best: bool) -> None:
-        """Makes `model/` the model of the newest checkpoint, or of `best/`."""
+        Args:
+            last: whether no step follows: then nothing is left to be written in the background.
+        """
+
+    def renew_model(self, *, best: bool, last: bool) -> None:
+        """Makes `model/` the model of the newest checkpoint, or of `best/`; while steps follow, where that costs little."""
 
     def agrees_to_stop(self, stop: bool) -> bool:
         """Whether the run ends here because some process was asked to."""
@@ -137,11 +141,11 @@ class OneProcess:
         """As `Execution`."""
         checkpoint.keep_best(self.run, self.model, candidate)
 
-    def save(self, state: State) -> Path:
+    def save(self, state: State, *, last: bool) -> list[Path]:
         """As `Execution`."""
-        return checkpoint.save(self.run, self.model, self.optimizer, state, keep=self.plan.keep)
+        return [checkpoint.save(self.run, self.model, self.optimizer, state, keep=self.plan.keep)]
 
-    def renew_model(self, *, best: bool) -> None:
+    def renew_model(self, *, best: bool, last: bool) -> None:
         """As `Execution`."""
         newest = self.run / BEST if best else checkpoint.newest(self.run)
         assert newest is not None

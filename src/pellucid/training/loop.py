@@ -17,7 +17,7 @@ from pellucid import events
 from pellucid.errors import PellucidError
 from pellucid.events import Observer, emit
 from pellucid.locks import locked
-from pellucid.runs.files import METRICS
+from pellucid.runs.files import METRICS, step_of
 from pellucid.runs.metrics import MetricsWriter
 from pellucid.runs.plan import Plan
 from pellucid.training.batches import Batches
@@ -80,7 +80,7 @@ class _Loop:
         self.matmul_flops_per_s = math.inf  # what matrix products reach by themselves, once that is measured
         self.state = execution.resume()
         if self.state.step:
-            self._renew_model()  # a kill may have come between a checkpoint and this
+            self._renew_model(last=True)  # a kill may have come between a checkpoint and this
         self.metrics = MetricsWriter(run, keep_steps=self.state.step) if execution.is_main else None
         self.observers: list[Observer] = [*([self.metrics] if self.metrics else []), *observers]
         if self.metrics and self.metrics.damaged.count:
@@ -99,8 +99,9 @@ class _Loop:
                 self._step()
                 self._evaluate_and_sample()
                 stopping = self.execution.agrees_to_stop(self.stop())
-                if self.state.step % plan.checkpoint_every == 0 or ended(plan, self.state) or stopping:
-                    self._save()
+                last = ended(plan, self.state) or stopping
+                if self.state.step % plan.checkpoint_every == 0 or last:
+                    self._save(last=last)
                 if stopping:
                     break
         finally:
@@ -165,15 +166,15 @@ class _Loop:
                     step=step, tokens=tokens, prompt=plan.sample_prompt, text=written.text, ids=tuple(written.ids)
                 ))  # fmt: skip
 
-    def _save(self) -> None:
+    def _save(self, *, last: bool) -> None:
         if self.metrics:
             self.metrics.sync()  # a checkpoint's lines are on the disk before it is
-        path = self.execution.save(self.state)
-        self._renew_model()
-        self._emit(events.CheckpointSaved(step=self.state.step, path=str(path)))
+        for path in self.execution.save(self.state, last=last):
+            self._renew_model(last=last)
+            self._emit(events.CheckpointSaved(step=step_of(path), path=str(path)))
 
-    def _renew_model(self) -> None:
-        self.execution.renew_model(best=self.plan.keep_best and ended(self.plan, self.state))
+    def _renew_model(self, *, last: bool) -> None:
+        self.execution.renew_model(best=self.plan.keep_best and ended(self.plan, self.state), last=last)
 
     def _require_finite(self, number: float, step: int) -> None:
         if not math.isfinite(number):

@@ -8,7 +8,7 @@ from pellucid.runs.plan import Plan
 from pellucid.training.mesh import INTERLEAVED_STAGES, Mesh
 
 
-UNSUPPORTED_OPTIMIZERS = ("adafactor", "muon")  # their updates need whole matrices, or have states of other shapes
+UNSUPPORTED_OPTIMIZERS = ("adafactor",)  # their updates need whole matrices, or have states of other shapes
 
 
 def check_mesh(plan: Plan, mesh: Mesh, *, schedule: str = "1f1b") -> None:

@@ -4,6 +4,7 @@ B rows of a batch, T positions. Every rank reads its own rows of each batch; los
 whole batch, and gradients are summed over ranks, so that neither depends on the mesh, up to rounding.
 """
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,9 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, Replicate
 
 from pellucid.engine.completion import Completion
+from pellucid.files import write_whole
 from pellucid.gpt.bits_per_byte import bits_per_byte
+from pellucid.gpt.config_json import CONFIG, to_json
 from pellucid.gpt.document_mask import DocumentMask
 from pellucid.gpt.kv_cache import KVCache
 from pellucid.gpt.loss import IGNORE
@@ -36,12 +39,14 @@ from pellucid.training.distributed.gather import Replica
 from pellucid.training.distributed.pipeline import Pipeline, stage_numbers
 from pellucid.training.distributed.process_group import Ranks
 from pellucid.training.distributed.stage import Stage, Stages, divided
+from pellucid.training.distributed.storage import Checkpoints
 from pellucid.training.execution import StepResult, sample
 from pellucid.training.matmul_rate import block_products, matmul_flops_per_s
 from pellucid.training.mesh import Mesh
-from pellucid.training.optimizers import make_optimizer
+from pellucid.training.optimizers import make_optimizer, restore, state_of
 from pellucid.training.parallelize import device_mesh, parallelize
 from pellucid.training.placement import autocast, copy_to, has_operators
+from pellucid.training.sharded import DTYPES, MODEL, OPTIMIZER, is_sharded, read_index
 from pellucid.training.spike_guard import spike_scores
 from pellucid.training.watch import Watcher
 
@@ -82,6 +87,9 @@ class MeshExecution:
         self.ends = end_groups(mesh) if mesh.pp > 1 else None
         fill_first_weights(self.stages, plan.config, plan.seed, ranks.device)
         self.optimizer = make_optimizer(self.stages, plan.recipe, plan.optimizer, plan.optimizer_settings)
+        self.tokenizer, self.recorded = tokenizer, False
+        writers: ProcessGroup = dist.new_group(backend="gloo")
+        self.checkpoints = Checkpoints(run, plan.keep, writers, self._write_model_files)
         self.replica = Replica(plan, ranks, self.stages, self.optimizer, owned, tokenizer)
 
     def resume(self) -> State:
@@ -92,7 +100,12 @@ class MeshExecution:
         found = checkpoint.newest(self.run)
         if found is None:
             return State(step=0, tokens=0)
-        return read_plain_checkpoint(found, self.stages, self.optimizer, self.plan)
+        state = checkpoint.check_files(found, self.ranks.rank, self.mesh.size)
+        if is_sharded(found):
+            self._load(found, state)
+        else:
+            read_plain_checkpoint(found, state, self.stages, self.optimizer, self.plan)
+        return state
 
     def measure_products(self) -> float:
         """As `Execution`."""
@@ -180,29 +193,54 @@ class MeshExecution:
             if self.is_main:
                 checkpoint.keep_best(self.run, self.replica.model, candidate)
 
-    def save(self, state: State) -> Path:
+    def save(self, state: State, *, last: bool) -> list[Path]:
         """As `Execution`."""
-        self.replica.update()
-        optimizer = self.replica.make_optimizer()
-        if optimizer is not None:
-            checkpoint.save(self.run, self.replica.model, optimizer, state, keep=self.plan.keep)
-        dist.barrier()
-        newest = checkpoint.newest(self.run)
-        assert newest is not None
-        return newest
+        if self.recorded:  # the record is written when checkpoints are
+            self.replica.update()
+        complete = self.checkpoints.wait()
+        tensors: dict[str, Tensor] = {MODEL + name: parameter for name, parameter in self.stages.named_parameters()}
+        moments = dict(state_of(self.stages, self.optimizer))
+        for name, value in moments.items():  # AdamW's step counts follow from the state
+            if not (name.endswith(".step") and name.removesuffix("step") + "exp_avg_sq" in moments):
+                tensors[OPTIMIZER + name] = value
+        self.checkpoints.save(tensors, state)
+        return complete + (self.checkpoints.wait() if last else [])
 
-    def renew_model(self, *, best: bool) -> None:
-        """As `Execution`."""
+    def renew_model(self, *, best: bool, last: bool) -> None:
+        """As `Execution`: at the end of the run, as it takes the whole model."""
         newest = self.run / BEST if best else checkpoint.newest(self.run)
         assert newest is not None
-        if self.is_main:
+        if self.is_main and last:
             checkpoint.renew_model(self.run, newest)
+        dist.barrier()
 
     def agrees_to_stop(self, stop: bool) -> bool:
         """As `Execution`."""
         asked = torch.tensor([float(stop)])
         dist.all_reduce(asked)
         return bool(asked[0] > 0)
+
+    def _load(self, folder: Path, state: State) -> None:
+        """Takes weights and optimizer from a checkpoint of any mesh."""
+        owned = dict(self.stages.named_parameters())
+        tensors: dict[str, Tensor] = {MODEL + name: parameter for name, parameter in owned.items()}
+        kept: dict[str, Tensor] = {}
+        for full, stored in read_index(folder).items():
+            if not full.startswith(OPTIMIZER):
+                continue
+            name = full.removeprefix(OPTIMIZER)
+            parameter = owned.get(name.removesuffix(".number").rpartition(".")[0])
+            if parameter is not None:
+                like = torch.zeros_like(parameter) if stored.shape == tuple(parameter.shape) else None
+                kept[name] = torch.zeros(stored.shape, dtype=DTYPES[stored.dtype]) if like is None else like
+        self.checkpoints.load(folder, tensors | {OPTIMIZER + name: value for name, value in kept.items()})
+        steps = torch.tensor(float(state.step - state.skipped))
+        restore(self.stages, self.optimizer, kept | {f"{n}.step": steps for n in owned if f"{n}.exp_avg_sq" in kept})
+
+    def _write_model_files(self, folder: Path) -> None:
+        """What a checkpoint holds beside tensors: the config and the tokenizer."""
+        write_whole(folder / CONFIG, json.dumps(to_json(self.plan.config, "float32"), indent=2) + "\n")
+        self.tokenizer.save(folder)
 
     def _losses(self, ids: Tensor, targets: Tensor, *, counted: int, backward: bool) -> float:
         """This rank's part of the sum of losses over `counted`, after their backward pass: the parts of all ranks add up."""

@@ -17,9 +17,8 @@ from pellucid.gpt.initialization import initial_rows
 from pellucid.gpt.tensor_names import PREFIX, TRANSPOSED
 from pellucid.runs.files import OPTIMIZER_FILE
 from pellucid.runs.plan import Plan
-from pellucid.training import checkpoint
+from pellucid.training.by_head import from_plain, plain_rows
 from pellucid.training.checkpoint import State
-from pellucid.training.distributed.layout import from_plain, plain_rows
 from pellucid.training.distributed.stage import Stages
 from pellucid.training.optimizers import restore
 
@@ -61,13 +60,10 @@ def _runs(rows: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 @torch.no_grad()
-def read_plain_checkpoint(path: Path, stages: Stages, optimizer: torch.optim.Optimizer, plan: Plan) -> State:
-    """Takes a rank's part of weights and optimizer from a checkpoint that one process wrote; returns the run's state.
-
-    Raises:
-        PellucidError: a file is missing or not as it was written.
-    """
-    state = checkpoint.check_files(path)
+def read_plain_checkpoint(
+    path: Path, state: State, stages: Stages, optimizer: torch.optim.Optimizer, plan: Plan
+) -> None:
+    """Takes a rank's part of weights and optimizer from a checkpoint that one process wrote, and that was checked."""
     heads = plan.config.n_heads
     owned = dict(stages.named_parameters())
     with safe_open(path / WEIGHTS, "pt") as weights, safe_open(path / OPTIMIZER_FILE, "pt") as moments:
@@ -87,7 +83,6 @@ def read_plain_checkpoint(path: Path, stages: Stages, optimizer: torch.optim.Opt
         steps = torch.tensor(float(state.step - state.skipped))
         kept |= {f"{name}.step": steps for name in owned if f"{name}.exp_avg_sq" in kept}
     restore(stages, optimizer, kept)
-    return state
 
 
 def _copy_part(target: Tensor, whole: Tensor) -> None:

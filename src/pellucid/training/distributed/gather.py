@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor
 from pellucid.generation.model import GPT
 from pellucid.runs.plan import Plan
 from pellucid.text.tokenizer import Tokenizer
-from pellucid.training.distributed.layout import to_plain
+from pellucid.training.by_head import to_plain
 from pellucid.training.distributed.process_group import Ranks
 from pellucid.training.distributed.stage import Stage, Stages
 from pellucid.training.optimizers import make_optimizer, restore, state_of
@@ -86,7 +86,7 @@ class Replica:
                     whole = (own.full_tensor() if isinstance(own, DTensor) else own).detach().cpu().contiguous()
                 whole = self._sent(whole, sender)
                 if self.ranks.is_main and whole is not None:
-                    yield name, to_plain(name, whole, self.plan.config.n_heads) if whole.dim() else whole
+                    yield name, to_plain(name, whole, self.plan.config.n_heads)
 
     def _sent(self, whole: Tensor | None, sender: int) -> Tensor | None:
         """A tensor of another rank on the main rank; None where there is none."""

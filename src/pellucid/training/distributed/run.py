@@ -95,6 +95,7 @@ def _take_steps(
     listeners: list[Observer] = [*observers]
     watcher: Any = None
     if recorded:
+        execution.recorded = True
         watcher = _OtherRanksWatcher(plan)
         if ranks.is_main and make_recorder is not None:
             watcher = make_recorder(run, plan, execution.replica.model, batches)

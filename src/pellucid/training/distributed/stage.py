@@ -1,7 +1,8 @@
 """A rank's part of the decoder: some of its blocks, and what is before the first and after the last.
 
 B rows, T positions, C width, E width of a token's embedding. Without pipeline parallelism there is one
-stage, the whole decoder. Parameters have the names that they have there. The rows of `c_attn` are head by head (`layout`).
+stage, the whole decoder. Parameters have the names that they have there. The rows of `c_attn` are head by head
+(`training.by_head`).
 """
 
 from collections.abc import Callable, Iterator
