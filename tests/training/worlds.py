@@ -5,6 +5,7 @@ import os
 import socket
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -46,16 +47,20 @@ class World:
             self.processes.append(process)
             self.pipes.append(here)
 
-    def results(self, seconds: float = 150) -> list[Any]:
-        """What each rank returned; the text of an exception where it raised one, None where it was killed."""
-        found = []
-        for process, pipe in zip(self.processes, self.pipes, strict=True):
-            try:
-                found.append(pipe.recv() if pipe.poll(seconds) else "no answer")
-            except EOFError:
-                found.append(None)
-            process.join(10)
-            process.kill()
+    def results(self, seconds: float = 150, hanging: tuple[int, ...] = ()) -> list[Any]:
+        """What each rank returned; the text of an exception where it raised one, None where it was killed.
+
+        Args:
+            hanging: ranks that never answer: they are killed when the others have.
+        """
+        found: list[Any] = [None] * len(self.processes)
+        for rank in sorted(range(len(found)), key=lambda rank: rank in hanging):
+            if rank in hanging:
+                self.processes[rank].kill()
+            with suppress(EOFError):
+                found[rank] = self.pipes[rank].recv() if self.pipes[rank].poll(seconds) else "no answer"
+            self.processes[rank].join(10)
+            self.processes[rank].kill()
         return found
 
 
