@@ -135,7 +135,7 @@ def test_the_record_of_a_mesh_is_verified_in_one_process(tmp_path: Path) -> None
     run = pellucid.open_run(tmp_path / "run")
     assert run.record is not None
     report = pellucid.open(run.record).verify(run.model())
-    assert not report.failed, report
+    assert report.ok, report
 
 
 def dies(rank: int, step: int, number: int, out: Path, **options: Any) -> Curve:
@@ -154,7 +154,7 @@ def dies(rank: int, step: int, number: int, out: Path, **options: Any) -> Curve:
 def test_a_killed_rank_leaves_a_checkpoint_that_another_world_resumes(seed: int, one: Curve, tmp_path: Path) -> None:
     chance = random.Random(seed)
     rank, step, number = chance.randrange(1, 2), chance.randrange(5, 12), [signal.SIGKILL, signal.SIGSTOP][seed % 2]
-    options = {"mesh": ["dp=2", "pp=2", "tp=2"][seed], "collective_timeout": 8}
+    options: dict[str, Any] = {"mesh": ["dp=2", "pp=2", "tp=2"][seed], "collective_timeout": 8}
     world = World(2, partial(dies, rank, step, number, **options), tmp_path / "run")
     said = world.results(hanging=(rank,))[1 - rank]
     assert re.search(f"rank {rank} of 2 died or hangs in step {step}; checkpoints are intact", said), said
@@ -165,7 +165,7 @@ def test_a_killed_rank_leaves_a_checkpoint_that_another_world_resumes(seed: int,
 def test_a_missing_rank_and_two_meshes_are_said_by_one_rank(tmp_path: Path) -> None:
     train_here = partial(train, collective_timeout=4)
     said = World(3, partial(train_here, mesh="dp=3"), tmp_path / "run", missing=(1,)).results()
-    assert sorted(said)[1].startswith("PellucidError: rank 1 of 3 did not arrive within 4 s"), said
+    assert sorted(said)[1].startswith("RankError: rank 1 of 3 did not arrive within 4 s"), said
     assert sorted(said)[0].startswith("OtherRankFailed")
 
     said = World(2, train_own_mesh, tmp_path / "run").results()

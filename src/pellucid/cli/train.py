@@ -1,16 +1,19 @@
 """`pellucid train`: trains a model on text."""
 
 import argparse
+import os
 import sys
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pellucid.cli.parsing import utf8_text
 from pellucid.cli.plan import whole
 from pellucid.cli.run_options import add_options, given_options
+from pellucid.cli.streams import print_error
+from pellucid.errors import PellucidError
 from pellucid.events import Observer
-from pellucid.training.mesh import rank
+from pellucid.training.mesh import OtherRankFailed, RankError, rank, world_size
 from pellucid.training.options import TrainingOptions
 
 
@@ -67,11 +70,23 @@ def run(args: argparse.Namespace) -> int:
         boards: list[Observer] = [TensorBoard(Path(args.out))] if args.tensorboard and is_main else []
         if args.wandb is not None and is_main:
             boards.append(WeightsAndBiases(Path(args.out), args.wandb or None))
-        done = train(
-            args.text, args.out, seed=args.seed, resume=args.resume, record=not args.no_record,
-            observers=[live, *boards], stop=stop, **options,
-        )  # fmt: skip
+        try:
+            done = train(
+                args.text, args.out, seed=args.seed, resume=args.resume, record=not args.no_record,
+                observers=[live, *boards], stop=stop, **options,
+            )  # fmt: skip
+        except PellucidError as error:
+            if world_size() == 1:
+                raise
+            _end_rank(error)
     return finish_run(done, json=args.json) if is_main else 0
+
+
+def _end_rank(error: PellucidError) -> NoReturn:
+    """Ends this process of several at once: a thread of it may wait for one that is gone. One of them says why."""
+    if isinstance(error, RankError) or (rank() == 0 and not isinstance(error, OtherRankFailed)):
+        print_error(f"pellucid: {error}")
+    os._exit(1)
 
 
 def _dry_run(args: argparse.Namespace, options: dict[str, Any]) -> int:

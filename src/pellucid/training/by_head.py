@@ -30,12 +30,18 @@ def to_plain(name: str, tensor: Tensor, n_heads: int) -> Tensor:
     Args:
         name: of a parameter, or of a part of its optimizer state ("h.0.attn.c_attn.weight.exp_avg").
     """
-    return tensor.unflatten(0, (n_heads, 3, -1)).transpose(0, 1).flatten(0, 2) if _is_by_head(name, tensor) else tensor
+    return _swapped(tensor, n_heads, 3) if _is_by_head(name, tensor) else tensor
 
 
 def from_plain(name: str, tensor: Tensor, n_heads: int) -> Tensor:
     """The inverse of `to_plain`."""
-    return tensor.unflatten(0, (3, n_heads, -1)).transpose(0, 1).flatten(0, 2) if _is_by_head(name, tensor) else tensor
+    return _swapped(tensor, 3, n_heads) if _is_by_head(name, tensor) else tensor
+
+
+def _swapped(tensor: Tensor, outer: int, inner: int) -> Tensor:
+    """Rows (outer, inner, D) -> (inner, outer, D)."""
+    rows = tensor.reshape(outer, inner, len(tensor) // (outer * inner), *tensor.shape[1:])
+    return rows.transpose(0, 1).flatten(0, 2)
 
 
 def _is_by_head(name: str, tensor: Tensor) -> bool:

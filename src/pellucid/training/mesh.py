@@ -25,6 +25,14 @@ SCHEDULES = ("1f1b", "interleaved")
 INTERLEAVED_STAGES = 2  # stages of a rank in the interleaved schedule
 
 
+class RankError(PellucidError):
+    """What one rank says of a run that ends early, for all."""
+
+
+class OtherRankFailed(PellucidError):
+    """The run ends early, and another rank says why."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mesh:
     """The number of ranks along each axis (see the module)."""

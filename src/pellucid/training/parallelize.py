@@ -50,7 +50,6 @@ def device_mesh(mesh: Mesh, device: torch.device) -> DeviceMesh:
 def parallelize(stages: Stages, mesh: Mesh, devices: DeviceMesh) -> None:
     """Divides the parameters of a rank's stages, on the meta device, and makes their forward passes exchange tensors."""
     for stage in stages:
-        assert isinstance(stage, Stage)
         if mesh.tp > 1:
             divide_matrices(stage, devices["tp"])
         shards = devices["replicate", "shard"] if mesh.replicate > 1 else devices["shard"]
@@ -151,10 +150,10 @@ class _PositionEmbedding(ParallelStyle):
     """The whole position matrix on each rank, read at its own part of the positions: (B, T) ids -> (B, T / tp, C)."""
 
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
-        def read(module: nn.Module, inputs: tuple[Tensor, ...], mesh: DeviceMesh) -> DTensor:
+        def read(module: nn.Module, inputs: Any, mesh: DeviceMesh) -> Any:
             return DTensor.from_local(inputs[0], mesh, [Replicate()], run_check=False).redistribute(mesh, [SEQUENCE])
 
-        def write(module: nn.Module, output: DTensor, mesh: DeviceMesh) -> Tensor:
+        def write(module: nn.Module, output: Any, mesh: DeviceMesh) -> Any:
             return output.to_local()
 
         return distribute_module(module, device_mesh, None, read, write)

@@ -26,8 +26,8 @@ def parts_of(rank: int, ranks: int) -> tuple[int, int]:
 
 def own_positions(rows: Tensor, rank: int, ranks: int) -> Tensor:
     """(R, T) ids or targets -> (2 R, S): both parts of the first row, then of the second, and so on."""
-    parts = rows.unflatten(1, (2 * ranks, -1))  # (R, 2 cp, S)
-    return parts[:, parts_of(rank, ranks)].flatten(0, 1)
+    parts = rows.reshape(len(rows), 2 * ranks, -1)  # (R, 2 cp, S)
+    return parts[:, list(parts_of(rank, ranks))].flatten(0, 1)
 
 
 class ContextCache:
@@ -47,7 +47,7 @@ class ContextCache:
     def attend(self, block: int, q: Tensor, k: Tensor, v: Tensor, compressor: Compressor | None = None) -> Tensor:
         """Attention of this rank's positions, (2 R, H, S, D), to all keys of their rows."""
         keys, values = self._whole(k), self._whole(v)  # (R, H, T, D)
-        queries = q.unflatten(0, (-1, 2))  # (R, 2, H, S, D)
+        queries = q.reshape(-1, 2, *q.shape[1:])  # (R, 2, H, S, D)
         if compressor is not None:
             keys, values = compressor(keys, values)
         outputs = [
@@ -64,9 +64,9 @@ class ContextCache:
         """One part's queries, (R, H, S, D), whose first position is `start`."""
         stop = start + q.shape[2]
         if compressor is not None:
-            pattern = compressor.pattern
-            complete = 1 + int(pattern.count(stop))  # the null key, and those that are complete at the last query
-            return compressed_attention(q, keys[:, :, :complete], values[:, :, :complete], pattern, first=start)
+            complete = 1 + int(compressor.pattern.count(stop))  # the null key, and those complete at the last query
+            seen = keys[:, :, :complete], values[:, :, :complete]
+            return compressed_attention(q, *seen, compressor.pattern, first=start)
         pattern = self.patterns[block]
         first = max(0, start + 1 - pattern.width) if isinstance(pattern, Banded) else 0  # the first query's first key
         return attention(q, keys[:, :, first:stop], values[:, :, first:stop], pattern)
@@ -74,6 +74,6 @@ class ContextCache:
     def _whole(self, x: Tensor) -> Tensor:
         """(2 R, H, S, D) of this rank -> (R, H, T, D) of all positions, in their order."""
         gathered = gather(x, self.group)  # (cp, 2 R, H, S, D)
-        parts = gathered.unflatten(1, (-1, 2))  # (cp, R, 2, H, S, D)
+        parts = gathered.reshape(self.ranks, -1, 2, *x.shape[1:])  # (cp, R, 2, H, S, D)
         early, late = parts[:, :, 0], parts[:, :, 1].flip(0)
         return torch.cat((early, late)).permute(1, 2, 0, 3, 4).flatten(2, 3)  # (2 cp, R, H, S, D) -> (R, H, T, D)

@@ -260,7 +260,7 @@ class MeshExecution:
         (stage,) = self.stages
         assert isinstance(stage, Stage) and isinstance(stage, FSDPModule)
         size = self.plan.micro_batch * (2 if mesh.cp > 1 else 1)
-        rows = [*zip(ids.split(size), targets.split(size), strict=True)]
+        rows = [*zip(torch.split(ids, size), torch.split(targets, size), strict=True)]
         for index, (x, y) in enumerate(rows):
             if backward:  # gradients are exchanged once, after the last micro-batch
                 last = index == len(rows) - 1
@@ -284,9 +284,10 @@ class MeshExecution:
         if self.ends is None:
             return
         for stage in self.stages:
-            if stage.first or stage.last:
+            if stage.wte is not None:
                 gradient = stage.wte.weight.grad
-                dist.all_reduce(gradient.to_local() if isinstance(gradient, DTensor) else gradient, group=self.ends)
+                assert isinstance(gradient, DTensor)
+                dist.all_reduce(gradient.to_local(), group=self.ends)
 
     def _cache_of(self, stage: Stage) -> Callable[[Tensor], KVCache | None]:
         """What a stage's attention computes with on this rank."""
@@ -308,7 +309,7 @@ class MeshExecution:
         """The sum of this rank's squared gradients, each number counted once over all ranks."""
         total = torch.zeros((), device=self.ranks.device)
         for name, parameter in self.stages.named_parameters():
-            if name == "wte.weight" and self.mesh.pp > 1 and not self.stages[0].first:
+            if name == "wte.weight" and self.mesh.pp > 1 and self.place["pp"]:
                 continue  # the head's copy: the first stage counts it
             assert isinstance(parameter.grad, DTensor)
             ways = zip(parameter.grad.device_mesh.shape, parameter.grad.placements, strict=True)

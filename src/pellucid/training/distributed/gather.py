@@ -64,8 +64,8 @@ class Replica:
         keys = sorted({key for name in state for key in [_key(name)]})
         kept: dict[str, Tensor] = {}
         for key in keys:
-            gathered = self._gather(lambda name, key=key: state.get(f"{name}.{key}"))
-            kept |= {f"{name}.{key}": value.clone() for name, value in gathered}
+            of_key = {name.removesuffix(f".{key}"): value for name, value in state.items() if _key(name) == key}
+            kept |= {f"{name}.{key}": value.clone() for name, value in self._gather(of_key.get)}
         if not self.ranks.is_main:
             return None
         optimizer = make_optimizer(self.model, plan.recipe, plan.optimizer, plan.optimizer_settings)

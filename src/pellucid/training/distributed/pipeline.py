@@ -4,6 +4,7 @@ B rows of a micro-batch, S positions of a row here, C width.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ class Pipeline:
         first, last = 0 in self.numbers, any(stage.last for stage in self.stages)
         found: list[Tensor] = []
         inputs = (ids,) if first else ()
-        more = {"target": targets, "losses": found, "targets": targets} if last else {}
+        more: dict[str, Any] = {"target": targets, "losses": found, "targets": targets} if last else {}
         run = schedule.step if backward else schedule.eval
         run(*inputs, return_outputs=False, **more)
         return torch.stack(found).sum().detach() if found else torch.zeros((), device=self.device)
@@ -56,7 +57,7 @@ class Pipeline:
     def _schedule(self, count: int) -> _PipelineSchedule:
         """The schedule of so many micro-batches."""
         if count not in self._schedules:
-            pipeline = [self._pipeline_stage(stage, number) for stage, number in zip(self.stages, self.numbers, strict=True)]
+            pipeline: list[Any] = [self._pipeline_stage(*one) for one in zip(self.stages, self.numbers, strict=True)]
             if self.name == "interleaved":
                 made: _PipelineSchedule = ScheduleInterleaved1F1B(pipeline, count, loss_fn=_output, scale_grads=False)
             else:

@@ -18,17 +18,13 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, Store
 
 from pellucid.errors import PellucidError
-from pellucid.training.mesh import Mesh, rank, world_size
+from pellucid.training.mesh import Mesh, OtherRankFailed, RankError, rank, world_size
 
 
 ARRIVAL_SECONDS = 120  # for all ranks to arrive, however long collectives may take: hosts start at different times
 BEAT_SECONDS = 1.0
 SILENT_SECONDS = 3.5  # without a beat: a process that is dead or stopped
 GRACE_SECONDS = 1.5  # until a rank that failed of its own has said so
-
-
-class OtherRankFailed(PellucidError):
-    """Another rank has ended the run, and has said why: there is nothing to add."""
 
 
 @dataclass(kw_only=True)
@@ -77,7 +73,7 @@ class Ranks:
             if self.store.check(["cause"]):
                 raise OtherRankFailed("another rank failed")
             if self.silent() == [0]:
-                raise PellucidError(f"rank 0 ended before the run began{self._restart()}")
+                raise RankError(f"rank 0 ended before the run began{self._restart()}")
             time.sleep(0.05)
         return self.store.get(key).decode()
 
@@ -95,7 +91,7 @@ class Ranks:
         with suppress(RuntimeError):
             for _ in range(int((SILENT_SECONDS + GRACE_SECONDS) / 0.25)):
                 if self.store.check(["cause"]):
-                    return OtherRankFailed("another rank failed")
+                    return OtherRankFailed("another rank failed, and says why")
                 if self.silent():
                     break
                 time.sleep(0.25)
@@ -109,8 +105,8 @@ class Ranks:
                 what = f"step {self.step + 1} hangs: all ranks live, and a collective took more than {seconds} s"
             else:
                 what = f"a collective failed in step {self.step + 1}: {' '.join(str(error).split())[:200]}"
-            return PellucidError(what + self._restart())
-        return PellucidError(f"the store of the process group is gone: rank 0's host or torchrun ended{self._restart()}")
+            return RankError(what + self._restart())
+        return RankError(f"the store of the process group is gone: rank 0's host or torchrun ended{self._restart()}")
 
     @staticmethod
     def _restart() -> str:
@@ -143,15 +139,18 @@ def joined(mesh: Mesh, device: torch.device, timeout_seconds: int) -> Iterator[R
         backend, store=PrefixStore("collectives", store), rank=ranks.rank, world_size=mesh.size, timeout=timeout,
         device_id=bound,
     )  # fmt: skip
-    beats = threading.Thread(target=ranks.beat, args=(arrivals.clone(),), daemon=True)
+    own: Any = arrivals  # PrefixStore.clone is not in the stubs: a connection of the thread's own
+    beats = threading.Thread(target=ranks.beat, args=(own.clone(),), daemon=True)
     beats.start()
     try:
         yield ranks
-    except OtherRankFailed:
+    except (OtherRankFailed, RankError):
         raise
-    except PellucidError:
+    except PellucidError as error:
         ranks.failed_here()
-        raise
+        if ranks.is_main:
+            raise
+        raise RankError(f"rank {ranks.rank}: {error}") from error
     except (RuntimeError, dist.DistError) as error:
         if not is_collective_failure(error):
             ranks.failed_here()
@@ -210,7 +209,7 @@ def _await_all(ranks: Ranks, seconds: float) -> None:
             if store.add("reports", 1) > 1:
                 raise OtherRankFailed("another rank has said so")
             names = f"rank{'s' * (len(missing) > 1)} {', '.join(map(str, missing[:8]))}{' and more' * (len(missing) > 8)}"
-            raise PellucidError(
+            raise RankError(
                 f"{names} of {world} did not arrive within {seconds:.0f} s: start torchrun on every host, with one --nnodes"
             )
         time.sleep(0.05)

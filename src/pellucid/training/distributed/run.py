@@ -74,7 +74,7 @@ def run_on_mesh(
         else:
             ranks.receive("planned")
             if not (run / RUN_FILE).exists():
-                raise PellucidError(f"rank {ranks.rank} does not see {run}: --out must be on a disk that all hosts share")
+                raise PellucidError(f"{run} is not here: --out must be on a disk that all hosts share")
             plan = Plan.load(run, kind=job.kind)
         with placed(plan, device=device, threads=threads_of(plan)):
             return plan, _take_steps(job, run, plan, ranks, wants_recorder, make_recorder, observers, stop)

@@ -101,6 +101,11 @@ def sum_of_losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 class Stages(nn.ModuleList):
     """The stages of one rank; their parameters have the names that they have in the decoder."""
 
+    def __iter__(self) -> Iterator[Stage]:
+        for stage in self._modules.values():
+            assert isinstance(stage, Stage)
+            yield stage
+
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, nn.Parameter]]:

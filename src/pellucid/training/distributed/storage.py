@@ -137,7 +137,7 @@ class ShardReader(StorageReader):
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         """What `shards.json` says, in PyTorch's words."""
-        found = {}
+        found: dict[str, Any] = {}
         for name, tensor in self.files.index.items():
             chunks = [ChunkStorageMetadata(torch.Size(c.offset), torch.Size(c.shape)) for c in tensor.chunks]
             found[name] = TensorStorageMetadata(TensorProperties(DTYPES[tensor.dtype]), torch.Size(tensor.shape), chunks)

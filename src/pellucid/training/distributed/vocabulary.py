@@ -48,7 +48,7 @@ class _Loss(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight, dtype=torch.float32)
         rows = max(1, CHUNK_VALUES // max(1, len(weight)))
-        for h, t, d in zip(hidden.split(rows), targets.split(rows), grad_hidden.split(rows), strict=True):
+        for h, t, d in zip(*(torch.split(x, rows) for x in (hidden, targets, grad_hidden)), strict=True):
             logits = (h @ matrix.T).float()
             counted = t != IGNORE
             index = t - first
