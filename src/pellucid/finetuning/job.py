@@ -136,7 +136,7 @@ class FinetuningJob:
         """The examples and the model that were given."""
         return {name: value for name, value in (("examples", self.examples), ("model", self.model)) if value}
 
-    def check(self) -> None:
+    def check(self, *, alone: bool) -> None:
         """Refuses a table in a format that is not read.
 
         Raises:

@@ -173,7 +173,7 @@ def dry_run(
     limit_threads()
     seed = seed_of(seed)
     job = TrainingJob(corpus, TrainingOptions(**options))
-    job.check()
+    job.check(alone=True)
     with TemporaryDirectory() as folder:
         workload = job.prepare(Path(folder), seed, observers)
         plan = make_plan(workload, job.options, seed=seed, record=True, observers=observers)
@@ -267,8 +267,7 @@ def prepare_run(
             refuse_missing_operators(compiled=plan.compiled)
         check_same_arguments(run, plan, arguments, observers)
         return plan, True
-    if not on_mesh:
-        job.check()  # a step's memory is that of one process
+    job.check(alone=not on_mesh)
     with new_run(run) as draft:
         workload = job.prepare(draft, planned_seed, observers)
         plan = make_plan(workload, job.options, seed=planned_seed, record=record, observers=observers)

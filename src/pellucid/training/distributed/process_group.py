@@ -5,6 +5,7 @@ died, or one did not answer in time) the survivors look there, and one of them s
 """
 
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from pellucid.errors import PellucidError
 from pellucid.training.mesh import Mesh, OtherRankFailed, RankError, rank, world_size
 
 
+OLDEST_PYTORCH = (2, 13)  # the oldest that this was run with
 ARRIVAL_SECONDS = 120  # for all ranks to arrive, however long collectives may take: hosts start at different times
 BEAT_SECONDS = 1.0
 SILENT_SECONDS = 3.5  # without a beat: a process that is dead or stopped
@@ -128,6 +130,9 @@ def joined(mesh: Mesh, device: torch.device, timeout_seconds: int) -> Iterator[R
     Raises:
         PellucidError: a rank is missing, no torchrun, or whatever ends the run; only one rank says so.
     """
+    if tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2]) < OLDEST_PYTORCH:
+        needed = ".".join(map(str, OLDEST_PYTORCH))
+        raise PellucidError(f"training on several processes needs PyTorch {needed} or newer, and this is {torch.__version__}")
     timeout = timedelta(seconds=timeout_seconds)
     store = _store(min(timeout, timedelta(seconds=ARRIVAL_SECONDS)))
     arrivals = PrefixStore("pellucid", store)
