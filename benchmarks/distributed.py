@@ -4,9 +4,9 @@
 
 Three sides take turns, so that a busy machine slows all of them: a step of the whole batch in one process; steps of half the
 batch in two processes at once that exchange nothing; and a step of the whole batch on the mesh. The difference between the
-first two is what two processes take from each other (caches, memory bandwidth, turbo), that between the last two what they wait
-for each other and copy. Prints one JSON object in the form of `pellucid bench --json`; the peer of a value is one process's, and
-for a mesh twice that would be no loss at all.
+first two is what two processes take from each other (caches, memory bandwidth, turbo), that between the last two what they
+wait for each other and copy. Prints one JSON object in the form of `pellucid bench --json`; the peer of a value is one
+process's, and for a mesh twice that would be no loss at all.
 """
 
 import argparse
@@ -23,7 +23,6 @@ from typing import Any
 
 
 PORT = 29517
-WORDS = "the fox ran over a hill and saw one small bird that sang to no one at all while rain fell on stones".split()
 
 
 def worker(rank: int, folder: str, preset: str, mesh_text: str, pipe: Connection) -> None:
@@ -92,16 +91,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    from pellucid.corpus import Document
-    from pellucid.hashing import mix
+    from pellucid.corpus import story_books
     from pellucid.training.machine import describe
     from pellucid.training.options import TrainingOptions
     from pellucid.training.pretraining import TrainingJob
     from pellucid.training.run import prepare_run
 
-    text = " ".join(WORDS[mix(1, i) % len(WORDS)] for i in range(200_000))
     with tempfile.TemporaryDirectory() as folder:
-        job = TrainingJob([Document("words", text)], TrainingOptions(preset=args.preset, steps=4))
+        job = TrainingJob(list(story_books()), TrainingOptions(preset=args.preset, steps=4))
         prepare_run(job, Path(folder) / "run", seed=1, record=False, resume=False, observers=[])
         context = multiprocessing.get_context("spawn")
         pipes, processes = [], []
@@ -111,7 +108,7 @@ def main() -> None:
             process.start()
             pipes.append(here)
             processes.append(process)
-        tokens = [pipe.recv() for pipe in pipes][0]
+        tokens = max([pipe.recv() for pipe in pipes])
         times = measure(pipes, args.rounds)
         for pipe in pipes:
             pipe.send(None)

@@ -8,6 +8,7 @@
 set -euo pipefail
 run=$1
 shift
+case " $(hostname -I) " in *" $HEAD "*) is_head=1 ;; *) is_head=0 ;; esac # torchrun compares names, which may not resolve
 exec torchrun --nnodes "${HOSTS:-2}" --nproc-per-node "${RANKS:-2}" --max-restarts "${RESTARTS:-3}" \
-  --rdzv-backend c10d --rdzv-endpoint "$HEAD:${PORT:-29500}" --rdzv-id "$(basename "$run")" \
+  --rdzv-backend c10d --rdzv-endpoint "$HEAD:${PORT:-29500}" --rdzv-conf "is_host=$is_head" --rdzv-id "$(basename "$run")" \
   -m pellucid train "$@" --out "$run" --resume

@@ -60,7 +60,7 @@ class Mesh:
             sizes[name] = int(size)
         mesh = cls(**sizes)
         if mesh.size > MAX_RANKS:
-            raise PellucidError(f"a mesh has at most {MAX_RANKS:,} ranks, not {mesh.size:,}")
+            raise PellucidError(f"mesh has at most {MAX_RANKS:,} ranks, not {mesh.size:,}")
         return mesh
 
     @property

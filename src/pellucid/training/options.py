@@ -15,7 +15,7 @@ from pellucid.runs.lora import MAX_RANK, TARGETS, LoraSettings
 from pellucid.runs.metrics import MAX_COUNT
 from pellucid.runs.recipe import MAX_NUMBER
 from pellucid.text.tokenizer import Tokenizer
-from pellucid.training.mesh import SCHEDULES, Mesh
+from pellucid.training.mesh import SCHEDULES
 from pellucid.training.option_table import check_prompt, check_type, option, table
 
 
@@ -192,8 +192,6 @@ class TrainingOptions(RunOptions):
             instance("config", self.config, GPTConfig, "a GPTConfig, such as GPTConfig.preset(\"tiny\")")
         if self.tokenizer is not None and not isinstance(self.tokenizer, Tokenizer):
             path_of("tokenizer", self.tokenizer)
-        if self.mesh is not None:
-            Mesh.parse(self.mesh)
         if self.optimizer_settings and self.optimizer is None:
             raise PellucidError("optimizer settings need an optimizer: name it, too")
 

@@ -1,9 +1,9 @@
 """Sharded checkpoints: what several processes write, read back whole, without a process group.
 
 Beside `config.json`, the tokenizer and `state.json` the folder of such a checkpoint holds `shard-00000.safetensors`, ..., a
-file of each rank that wrote something, and `shards.json`: for every tensor its dtype, its shape and its chunks, each with its
+file of each rank that wrote something, and `shards.json`: for every tensor its dtype, its shape and its parts, each with its
 offset and shape in the tensor and its file and name there. `model.NAME` is a parameter, `optimizer.NAME.KEY` a part of its
-optimizer state; rows of `c_attn` are head by head (`by_head`), in files of one process queries, keys, values. The chunks say
+optimizer state; rows of `c_attn` are head by head (`by_head`), in files of one process queries, keys, values. The parts say
 nothing of a mesh, so a run goes on with another.
 """
 
@@ -25,13 +25,13 @@ from pellucid.training.by_head import to_plain
 
 SHARDS_FILE = "shards.json"
 MODEL, OPTIMIZER = "model.", "optimizer."
-MAX_INDEX_BYTES = 1 << 30  # a million chunks take some 200 MB
+MAX_INDEX_BYTES = 1 << 30  # a million parts take some 200 MB
 VERSION = 1
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "int64": torch.int64}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Chunk:
+class TensorPart:
     """A part of a tensor: where it begins in it, its shape, and the file and the name under which it is stored."""
 
     offset: tuple[int, ...]
@@ -42,11 +42,11 @@ class Chunk:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sharded:
-    """A tensor in chunks."""
+    """A tensor in parts."""
 
     dtype: str
     shape: tuple[int, ...]
-    chunks: tuple[Chunk, ...]
+    parts: tuple[TensorPart, ...]
 
 
 def is_sharded(checkpoint: Path) -> bool:
@@ -64,7 +64,7 @@ def write_index(folder: Path, tensors: dict[str, Sharded]) -> None:
     values = {
         name: {
             "dtype": tensor.dtype, "shape": tensor.shape,
-            "chunks": [{"offset": c.offset, "shape": c.shape, "file": c.file, "key": c.key} for c in tensor.chunks],
+            "parts": [{"offset": c.offset, "shape": c.shape, "file": c.file, "key": c.key} for c in tensor.parts],
         }
         for name, tensor in sorted(tensors.items())
     }  # fmt: skip
@@ -75,7 +75,7 @@ def read_index(folder: Path) -> dict[str, Sharded]:
     """The tensors of a sharded checkpoint.
 
     Raises:
-        PellucidError: `shards.json` is damaged, or its chunks do not fill a tensor.
+        PellucidError: `shards.json` is damaged, or its parts do not fill a tensor.
         OSError: it cannot be read.
     """
     where = folder / SHARDS_FILE
@@ -90,26 +90,26 @@ def _tensor(name: str, found: Fields) -> Sharded:
     dtype, shape = found.text("dtype", max_length=20), tuple(found.integers("shape"))
     if dtype not in DTYPES:
         raise found.wrong("dtype", " or ".join(DTYPES))
-    chunks = []
-    for value in found.list("chunks"):
-        chunk = Fields(value, name)
-        file = chunk.text("file", max_length=255)
+    parts = []
+    for value in found.list("parts"):
+        stored = Fields(value, name)
+        file = stored.text("file", max_length=255)
         if Path(file).name != file:
-            raise chunk.wrong("file", "a name of a file beside it")
-        chunks.append(
-            Chunk(
-                offset=tuple(chunk.integers("offset")), shape=tuple(chunk.integers("shape")), file=file,
-                key=chunk.text("key", max_length=1000),
+            raise stored.wrong("file", "a name of a file beside it")
+        parts.append(
+            TensorPart(
+                offset=tuple(stored.integers("offset")), shape=tuple(stored.integers("shape")), file=file,
+                key=stored.text("key", max_length=1000),
             )
         )  # fmt: skip
     fits = all(
         len(c.offset) == len(c.shape) == len(shape)
         and all(begin + size <= whole for begin, size, whole in zip(c.offset, c.shape, shape, strict=True))
-        for c in chunks
+        for c in parts
     )
-    if not fits or sum(_numbers(c.shape) for c in chunks) != _numbers(shape):
-        raise PellucidError(f"{SHARDS_FILE}: the chunks of {name} do not make up its shape {shape}")
-    return Sharded(dtype=dtype, shape=shape, chunks=tuple(chunks))
+    if not fits or sum(_numbers(c.shape) for c in parts) != _numbers(shape):
+        raise PellucidError(f"{SHARDS_FILE}: the parts of {name} do not make up its shape {shape}")
+    return Sharded(dtype=dtype, shape=shape, parts=tuple(parts))
 
 
 def _numbers(shape: tuple[int, ...]) -> int:
@@ -139,23 +139,23 @@ class ShardedTensors:
         return (name.removeprefix(prefix) for name in self.index if name.startswith(prefix))
 
     def whole(self, name: str) -> Tensor:
-        """A tensor, put together from its chunks."""
+        """A tensor, put together from its parts."""
         tensor = self.index[name]
         out = torch.empty(tensor.shape, dtype=DTYPES[tensor.dtype])
-        for chunk in tensor.chunks:
-            places = tuple(slice(begin, begin + size) for begin, size in zip(chunk.offset, chunk.shape, strict=True))
-            out[places] = self.chunk(chunk)
+        for part in tensor.parts:
+            places = tuple(slice(begin, begin + size) for begin, size in zip(part.offset, part.shape, strict=True))
+            out[places] = self.part(part)
         stem = name.removeprefix(MODEL).removeprefix(OPTIMIZER)
         return to_plain(stem, out, self.n_heads)
 
-    def chunk(self, chunk: Chunk) -> Tensor:
-        """The numbers of a chunk."""
+    def part(self, part: TensorPart) -> Tensor:
+        """The numbers of a part."""
         try:
-            if chunk.file not in self._files:
-                self._files[chunk.file] = safe_open(self.folder / chunk.file, "pt")
-            found: Tensor = self._files[chunk.file].get_tensor(chunk.key)
+            if part.file not in self._files:
+                self._files[part.file] = safe_open(self.folder / part.file, "pt")
+            found: Tensor = self._files[part.file].get_tensor(part.key)
         except (OSError, SafetensorError) as error:
-            raise PellucidError(f"{self.folder / chunk.file} is missing or damaged ({error})") from None
-        if tuple(found.shape) != chunk.shape:
-            raise PellucidError(f"{self.folder / chunk.file}: {chunk.key} has another shape than {SHARDS_FILE} says")
+            raise PellucidError(f"{self.folder / part.file} is missing or damaged ({error})") from None
+        if tuple(found.shape) != part.shape:
+            raise PellucidError(f"{self.folder / part.file}: {part.key} has another shape than {SHARDS_FILE} says")
         return found

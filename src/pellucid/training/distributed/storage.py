@@ -35,13 +35,13 @@ from pellucid.folders import remove_folder, sync_tree
 from pellucid.gpt.safetensors_write import write_tensors
 from pellucid.runs.files import STATE_FILE, checkpoint_folder, checkpoints
 from pellucid.training.checkpoint import State, newest
-from pellucid.training.sharded import DTYPES, Chunk, Sharded, ShardedTensors, shard_file, write_index
+from pellucid.training.sharded import DTYPES, Sharded, ShardedTensors, TensorPart, shard_file, write_index
 
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
-class ShardWriter(StorageWriter):
+class CheckpointWriter(StorageWriter):
     """Writes one checkpoint: each rank its own file, the main rank the rest.
 
     Args:
@@ -100,13 +100,13 @@ class ShardWriter(StorageWriter):
         tensors = {}
         for name, found in metadata.state_dict_metadata.items():
             assert isinstance(found, TensorStorageMetadata)
-            chunks = [
-                Chunk(offset=tuple(c.offsets), shape=tuple(c.sizes), file=file, key=key)
+            parts = [
+                TensorPart(offset=tuple(c.offsets), shape=tuple(c.sizes), file=file, key=key)
                 for c in found.chunks
                 for file, key, _ in [where[name, tuple(c.offsets)]]
             ]
             dtype = NAMES[found.properties.dtype]
-            tensors[name] = Sharded(dtype=dtype, shape=tuple(found.size), chunks=tuple(chunks))
+            tensors[name] = Sharded(dtype=dtype, shape=tuple(found.size), parts=tuple(parts))
         write_index(self.part, tensors)
         self.write_model_files(self.part)
         checksums = {file: checksum for file, _, checksum in where.values()}
@@ -125,12 +125,12 @@ class ShardWriter(StorageWriter):
         return False
 
 
-class ShardReader(StorageReader):
+class CheckpointReader(StorageReader):
     """Reads the parts of a sharded checkpoint that a rank needs."""
 
     def __init__(self, folder: Path) -> None:
-        self.files = ShardedTensors(folder, n_heads=1)  # chunks are read as they are stored
-        self._chunks: dict[tuple[str, tuple[int, ...]], Chunk] = {}
+        self.files = ShardedTensors(folder, n_heads=1)  # parts are read as they are stored
+        self._parts: dict[tuple[str, tuple[int, ...]], TensorPart] = {}
 
     def reset(self, checkpoint_id: Any = None) -> None:
         """Nothing changes."""
@@ -139,9 +139,9 @@ class ShardReader(StorageReader):
         """What `shards.json` says, in PyTorch's words."""
         found: dict[str, Any] = {}
         for name, tensor in self.files.index.items():
-            chunks = [ChunkStorageMetadata(torch.Size(c.offset), torch.Size(c.shape)) for c in tensor.chunks]
+            chunks = [ChunkStorageMetadata(torch.Size(c.offset), torch.Size(c.shape)) for c in tensor.parts]
             found[name] = TensorStorageMetadata(TensorProperties(DTYPES[tensor.dtype]), torch.Size(tensor.shape), chunks)
-            self._chunks |= {(name, c.offset): c for c in tensor.chunks}
+            self._parts |= {(name, c.offset): c for c in tensor.parts}
         return Metadata(found)
 
     def set_up_storage_reader(self, metadata: Metadata, is_coordinator: bool, *args: Any, **kwargs: Any) -> None:
@@ -159,7 +159,7 @@ class ShardReader(StorageReader):
         """Copies what was planned into this rank's tensors."""
         for item in plan.items:
             assert item.type == LoadItemType.TENSOR
-            chunk = self.files.chunk(self._chunks[item.storage_index.fqn, tuple(item.storage_index.offset or ())])
+            chunk = self.files.part(self._parts[item.storage_index.fqn, tuple(item.storage_index.offset or ())])
             for dim, (begin, size) in enumerate(zip(item.storage_offsets, item.lengths, strict=True)):
                 chunk = chunk.narrow(dim, begin, size)
             target = planner.resolve_tensor(item).detach()
@@ -195,7 +195,7 @@ class Checkpoints:
         """
         assert self._written is None, "wait for the checkpoint before"
         final = checkpoint_folder(self.run, state.step)
-        writer = ShardWriter(final, state, self.write_model_files, self.keep)
+        writer = CheckpointWriter(final, state, self.write_model_files, self.keep)
         planner = DefaultSavePlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
         found = dcp.async_save(tensors, storage_writer=writer, planner=planner, process_group=self.group)
         assert isinstance(found, Upload)
@@ -222,7 +222,7 @@ class Checkpoints:
     def load(self, folder: Path, tensors: dict[str, Tensor]) -> None:
         """Fills the tensors of every rank."""
         planner = DefaultLoadPlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
-        dcp.load(tensors, storage_reader=ShardReader(folder), planner=planner, process_group=self.group)
+        dcp.load(tensors, storage_reader=CheckpointReader(folder), planner=planner, process_group=self.group)
 
 
 def _reason(error: BaseException, folder: Path) -> str:
