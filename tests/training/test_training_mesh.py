@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from cases import TIMES, cases
+from hypothesis import given
 from hypothesis import strategies as st
 from stories import story
 from worlds import World, run_world
@@ -96,8 +97,15 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Curve:
     return train(tmp_path_factory.mktemp("one") / "run")
 
 
+MESHES = ["dp=2", "tp=2", "pp=2", "pp=2/interleaved", "cp=2", "dp=2,tp=2"]
+MORE_MESHES = [
+    "replicate=2,dp=2", "replicate=2,pp=2", "dp=2,cp=2", "dp=4", "tp=4", "cp=4", "pp=4", "pp=2,tp=2", "pp=2,cp=2", "cp=2,tp=2",
+    "dp=2,pp=2,tp=2", "dp=2,pp=2/interleaved",
+]  # fmt: skip
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("mesh", ["dp=2", "tp=2", "pp=2", "pp=2/interleaved", "cp=2", "dp=2,tp=2", "replicate=2,pp=2"])
+@pytest.mark.parametrize("mesh", MESHES + (MORE_MESHES if TIMES > 1 else []))
 def test_a_mesh_s_losses_are_those_of_one_process(mesh: str, one: Curve, tmp_path: Path) -> None:
     assert_close(train_on(mesh, tmp_path / "run"), one)
 
@@ -205,7 +213,7 @@ def test_ranks_share_out_each_batch_without_repeating_or_skipping_a_window(
 sizes = st.integers(1, 3)
 
 
-@settings(max_examples=50)
+@cases(50)
 @given(st.fixed_dictionaries(dict.fromkeys(("pp", "replicate", "dp", "cp", "tp"), sizes)))
 def test_every_rank_has_its_own_place_and_a_mesh_reads_as_it_is_written(values: dict[str, int]) -> None:
     mesh = Mesh(**values)
@@ -273,7 +281,7 @@ def test_rows_by_head_are_whole_heads(heads: int, width: int, bias: bool) -> Non
     assert plain_rows("h.0.mlp.c_fc.weight", 8, heads) is None
 
 
-@settings(max_examples=40)
+@cases(40)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.data())
 def test_an_index_of_parts_reads_as_it_is_written_and_holes_are_refused(
     tmp_path_factory: pytest.TempPathFactory, shape: list[int], data: st.DataObject

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from pellucid.cli.parsing import utf8_text
 from pellucid.cli.plan import whole
 from pellucid.cli.run_options import add_options, given_options
-from pellucid.cli.streams import print_error
+from pellucid.cli.streams import INTERRUPTED, print_error
 from pellucid.errors import PellucidError
 from pellucid.events import Observer
 from pellucid.training.mesh import OtherRankFailed, RankError, rank, world_size
@@ -75,15 +75,17 @@ def run(args: argparse.Namespace) -> int:
                 args.text, args.out, seed=args.seed, resume=args.resume, record=not args.no_record,
                 observers=[live, *boards], stop=stop, **options,
             )  # fmt: skip
-        except PellucidError as error:
+        except (PellucidError, KeyboardInterrupt) as error:
             if world_size() == 1:
                 raise
             _end_rank(error)
     return finish_run(done, json=args.json) if is_main else 0
 
 
-def _end_rank(error: PellucidError) -> NoReturn:
+def _end_rank(error: PellucidError | KeyboardInterrupt) -> NoReturn:
     """Ends this process of several at once: a thread of it may wait for one that is gone. One of them says why."""
+    if isinstance(error, KeyboardInterrupt):
+        os._exit(INTERRUPTED)
     if isinstance(error, RankError) or (rank() == 0 and not isinstance(error, OtherRankFailed)):
         print_error(f"pellucid: {error}")
     os._exit(1)

@@ -134,21 +134,22 @@ def joined(mesh: Mesh, device: torch.device, timeout_seconds: int) -> Iterator[R
         needed = ".".join(map(str, OLDEST_PYTORCH))
         raise PellucidError(f"training on several processes needs PyTorch {needed} or newer, and this is {torch.__version__}")
     timeout = timedelta(seconds=timeout_seconds)
-    store = _store(min(timeout, timedelta(seconds=ARRIVAL_SECONDS)))
-    arrivals = PrefixStore("pellucid", store)
+    # torchrun may keep one store when it starts the ranks again: what the last ones left there is not for these.
+    attempt = f"pellucid-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    store = PrefixStore(attempt, _store(min(timeout, timedelta(seconds=ARRIVAL_SECONDS))))
+    arrivals = PrefixStore("ranks", store)
     ranks = Ranks(mesh=mesh, rank=rank(), device=device, store=arrivals, timeout=timeout)
     _await_all(ranks, min(timeout_seconds, ARRIVAL_SECONDS))
     backend = "gloo" if device.type == "cpu" else f"cpu:gloo,{device.type}:nccl"
-    bound = device if device.type == "cuda" else None
-    dist.init_process_group(
-        backend, store=PrefixStore("collectives", store), rank=ranks.rank, world_size=mesh.size, timeout=timeout,
-        device_id=bound,
-    )  # fmt: skip
     own: Any = arrivals  # PrefixStore.clone is not in the stubs: a connection of the thread's own
-    beats = threading.Thread(target=ranks.beat, args=(own.clone(),), daemon=True)
-    beats.start()
+    threading.Thread(target=ranks.beat, args=(own.clone(),), daemon=True).start()
     try:
+        dist.init_process_group(
+            backend, store=PrefixStore("collectives", store), rank=ranks.rank, world_size=mesh.size, timeout=timeout,
+            device_id=device if device.type == "cuda" else None,
+        )  # fmt: skip
         yield ranks
+        dist.destroy_process_group()  # after an error it could wait for ranks that are gone
     except (OtherRankFailed, RankError):
         raise
     except PellucidError as error:
@@ -166,8 +167,6 @@ def joined(mesh: Mesh, device: torch.device, timeout_seconds: int) -> Iterator[R
         raise
     finally:
         ranks._ended.set()
-        with suppress(RuntimeError):
-            dist.destroy_process_group()
 
 
 def is_collective_failure(error: Exception) -> bool:
