@@ -258,6 +258,7 @@ class Planned:
     (Mesh(pp=4), {}, "interleaved", r"4 blocks do not fill 8 stages .* take pp=2 or less"),
     (Mesh(dp=2), {}, "interleaved", r"several pipeline ranks: give pp"),
     (Mesh(cp=2), {"mask_documents": True}, "1f1b", r"leave out cp and pp"),
+    (Mesh(tp=2), {"mask_documents": True}, "1f1b", r"patterns by head do not go with tp"),
     (Mesh(dp=2), {"optimizer": "adafactor"}, "1f1b", r"take adamw, or one process"),
 ])  # fmt: skip
 def test_a_mesh_that_cannot_be_is_refused_with_what_would_do(

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.pattern import Heads
 from pellucid.runs.plan import Plan
 from pellucid.training.mesh import INTERLEAVED_STAGES, Mesh
 
@@ -43,6 +44,8 @@ def check_mesh(plan: Plan, mesh: Mesh, *, schedule: str = "1f1b") -> None:
     check_stages(config, mesh, schedule)
     if plan.mask_documents and (mesh.cp > 1 or mesh.pp > 1):
         raise PellucidError("mask_documents needs a window's ids where attention is computed: leave out cp and pp")
+    if plan.mask_documents and mesh.tp > 1 and any(isinstance(pattern, Heads) for pattern in config.pattern):
+        raise PellucidError("mask_documents and patterns by head do not go with tp: leave one of them out")
     if plan.optimizer in UNSUPPORTED_OPTIMIZERS:
         raise PellucidError(
             f"{plan.optimizer} updates whole matrices, and here each rank has a part of them: take adamw, or one process"

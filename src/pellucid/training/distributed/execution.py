@@ -7,6 +7,8 @@ whole batch, and gradients are summed over ranks, so that neither depends on the
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +62,9 @@ class MeshExecution:
         self.run, self.plan, self.ranks, self.batches = run, plan, ranks, batches
         self.is_main, self.mesh = ranks.is_main, ranks.mesh
         self.place = self.mesh.coordinates(ranks.rank)
+        self._part = self.place["replicate"] * self.mesh.dp + self.place["dp"]  # which rows of a batch are this rank's
+        self._reader = ThreadPoolExecutor(max_workers=1)
+        self._ahead: tuple[int, Future[tuple[Tensor, Tensor]]] | None = None
         self.dtype: torch.dtype = getattr(torch, plan.dtype)
         self.compiled = plan.compiled and self.mesh.tp == 1 and has_operators(self.dtype, ranks.device)
         mesh, config = self.mesh, plan.config
@@ -117,8 +122,7 @@ class MeshExecution:
         """As `Execution`."""
         plan, self.ranks.step = self.plan, state.step
         started = time.perf_counter()
-        part = self.place["replicate"] * self.mesh.dp + self.place["dp"]
-        ids, targets = self.batches.share(state.step, part, self.mesh.batch_ranks)
+        ids, targets = self._rows(state.step)
         windows = self.batches.windows_before(state.step + 1) - self.batches.windows_before(state.step)
         data_seconds = time.perf_counter() - started
         self.stages.train()
@@ -142,6 +146,12 @@ class MeshExecution:
             loss, norm, plan.recipe.learning_rate_at(state.tokens), scores if skip else None, watch_seconds, data_seconds
         )
 
+    def _rows(self, step: int) -> tuple[Tensor, Tensor]:
+        """This rank's rows of a step, which a thread has read from the disk while the step before was computed."""
+        share = partial(self.batches.share, part=self._part, parts=self.mesh.batch_ranks)
+        ahead, self._ahead = self._ahead, (step + 1, self._reader.submit(share, step + 1))
+        return ahead[1].result() if ahead is not None and ahead[0] == step else share(step)
+
     def watch_update(self, watcher: Watcher) -> None:
         """As `Execution`."""
         self.replica.update()
@@ -160,8 +170,7 @@ class MeshExecution:
         """As `Execution`."""
         self.stages.eval()
         windows, parts, n_ctx = self.batches.held_out_windows, self.mesh.batch_ranks, self.plan.config.n_ctx
-        part = self.place["replicate"] * self.mesh.dp + self.place["dp"]
-        own = [torch.from_numpy(np.asarray(window, dtype=np.int64)) for window in windows[part::parts]]
+        own = [torch.from_numpy(np.asarray(window, dtype=np.int64)) for window in windows[self._part :: parts]]
         ids, targets = torch.zeros(len(own), n_ctx, dtype=torch.int64), torch.full((len(own), n_ctx), IGNORE)
         for row, window in enumerate(own):  # the last may be shorter than a context
             ids[row, : len(window) - 1], targets[row, : len(window) - 1] = window[:-1], window[1:]

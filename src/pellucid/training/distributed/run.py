@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from pellucid.errors import PellucidError
-from pellucid.events import Observer
+from pellucid.events import Notice, Observer, emit
 from pellucid.generation.model import GPT
+from pellucid.languages import tr
 from pellucid.resources import available_cpus
 from pellucid.runs.files import CORPUS, RUN_FILE
 from pellucid.runs.plan import Plan
@@ -86,6 +87,8 @@ def _take_steps(
 ) -> State:  # fmt: skip
     tokenizer = Tokenizer.load(run / CORPUS)
     batches = job.open_batches(run, plan, tokenizer, verify=ranks.is_main and checkpoint.newest(run) is not None)
+    if ranks.is_main:
+        emit(observers, Notice(tr("training on {count:,} processes: {mesh}", count=ranks.mesh.size, mesh=str(ranks.mesh))))
     execution = MeshExecution(run, plan, ranks, batches, tokenizer, job.options.schedule or "1f1b")
     if ranks.is_main:
         recorded = make_recorder is not None and wants_recorder(plan)
