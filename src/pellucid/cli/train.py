@@ -17,6 +17,7 @@ from pellucid.training.mesh import OtherRankFailed, RankError, rank, world_size
 from pellucid.training.options import TrainingOptions
 
 
+AS_ONE = 5.0  # seconds in which the signals that torchrun's processes get count as one
 HELP = "train a model on text"
 DESCRIPTION = """Trains a model on text files or folders, into a run directory that can be resumed.
 Without a budget: 20 tokens a parameter, at most 8 times through the text.
@@ -64,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
 
     is_main = rank() == 0  # of torchrun's processes one speaks
     console = None if is_main else Console(file=StringIO())
-    with RunDisplay(json=args.json, console=console) as live, stop_on_signals(live) as stop:
+    as_one = AS_ONE if world_size() > 1 else 0.0
+    with RunDisplay(json=args.json, console=console) as live, stop_on_signals(live, as_one=as_one) as stop:
         if args.parameters is not None:
             print_scaling(args.parameters, live.console)
         boards: list[Observer] = [TensorBoard(Path(args.out))] if args.tensorboard and is_main else []

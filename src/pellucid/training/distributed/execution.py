@@ -217,9 +217,11 @@ class MeshExecution:
 
     def renew_model(self, *, best: bool, last: bool) -> None:
         """As `Execution`: at the end of the run, as it takes the whole model."""
+        if not last:
+            return
         newest = self.run / BEST if best else checkpoint.newest(self.run)
         assert newest is not None
-        if self.is_main and last:
+        if self.is_main:
             checkpoint.renew_model(self.run, newest)
         dist.barrier()
 

@@ -26,6 +26,7 @@ OLDEST_PYTORCH = (2, 13)  # the oldest that this was run with
 ARRIVAL_SECONDS = 120  # for all ranks to arrive, however long collectives may take: hosts start at different times
 BEAT_SECONDS = 1.0
 SILENT_SECONDS = 3.5  # without a beat: a process that is dead or stopped
+HEAD_START_SECONDS = 0.5  # of the main rank, where all fail for the same reason
 GRACE_SECONDS = 1.5  # until a rank that failed of its own has said so
 
 
@@ -154,6 +155,10 @@ def joined(mesh: Mesh, device: torch.device, timeout_seconds: int) -> Iterator[R
         raise
     except PellucidError as error:
         ranks.failed_here()
+        if not ranks.is_main:
+            time.sleep(HEAD_START_SECONDS)
+        if ranks.store.add("reports", 1) > 1:
+            raise OtherRankFailed("another rank has said so") from error
         if ranks.is_main:
             raise
         raise RankError(f"rank {ranks.rank}: {error}") from error
