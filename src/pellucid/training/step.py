@@ -57,6 +57,7 @@ def loss_and_gradients(
         with autocast(dtype, device), compiled_operators(use=compiled), recomputing(model, use=recompute):
             within = None if document is None else DocumentMask(model.config, x, document)
             loss = model(x, y, reduction="sum", cache=within, target_weights=w[0] if w else None) / (counted or 1)
+        with compiled_operators(use=compiled and recompute):
             torch.autograd.backward(loss)
         losses.append(loss.detach())
     total = 0.0
@@ -67,7 +68,7 @@ def loss_and_gradients(
 
 @contextmanager
 def recomputing(model: Decoder, *, use: bool) -> Iterator[None]:
-    """Makes the blocks compute their activations again in the backward pass, which has to be inside, too."""
+    """Makes the blocks compute their activations again in the backward pass of what runs inside."""
     blocks = [block for block in model.h if isinstance(block, Block)] if use else []
     for block in blocks:
         block.recompute = True

@@ -16,7 +16,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup
-from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, Replicate
 
@@ -38,13 +37,13 @@ from pellucid.training.checkpoint import KeptModel, State
 from pellucid.training.distributed.context import ContextCache, own_positions
 from pellucid.training.distributed.fill import fill_first_weights, read_plain_checkpoint
 from pellucid.training.distributed.gather import Replica
-from pellucid.training.distributed.pipeline import Pipeline, stage_numbers
+from pellucid.training.distributed.groups import context_group, end_groups
+from pellucid.training.distributed.pipeline import Pipeline, pipeline_rows, stage_numbers
 from pellucid.training.distributed.process_group import Ranks
 from pellucid.training.distributed.stage import Stage, Stages, divided
 from pellucid.training.distributed.storage import Checkpoints
 from pellucid.training.execution import StepResult, sample
 from pellucid.training.matmul_rate import block_products, matmul_flops_per_s
-from pellucid.training.mesh import Mesh
 from pellucid.training.optimizers import make_optimizer, restore, state_of
 from pellucid.training.parallelize import device_mesh, parallelize
 from pellucid.training.placement import autocast, copy_to, has_operators
@@ -78,11 +77,11 @@ class MeshExecution:
             for block in stage.blocks():
                 block.recompute = plan.recompute
             stage.make_cache = self._cache_of(stage)
+            stage.autocast = partial(autocast, self.dtype, ranks.device)
         parallelize(self.stages, mesh, self.devices)
         self.pipeline: Pipeline | None = None
         if mesh.pp > 1:
-            self.micro_batch = pipeline_rows(plan.batch // mesh.batch_ranks, plan.micro_batch, mesh.pp)
-            rows, positions = self.micro_batch, config.n_ctx
+            rows, positions = pipeline_rows(plan.batch // mesh.batch_ranks, plan.micro_batch, mesh.pp), config.n_ctx
             if mesh.cp > 1:  # two rows of parts for each
                 rows, positions = 2 * rows, positions // (2 * mesh.cp)
             self.pipeline = Pipeline(
@@ -263,7 +262,7 @@ class MeshExecution:
         ids, targets = copy_to(device, ids, targets)
         total = torch.zeros((), device=device)
         if self.pipeline is not None:
-            with autocast(self.dtype, device), compiled_operators(use=self.compiled):
+            with compiled_operators(use=self.compiled):
                 total = self.pipeline.losses(*self._filled(ids, targets), backward=backward)
             if backward:
                 self._sum_copies()
@@ -277,7 +276,7 @@ class MeshExecution:
                 last = index == len(rows) - 1
                 stage.set_requires_gradient_sync(last)
                 stage.set_is_last_backward(last)
-            with autocast(self.dtype, device), compiled_operators(use=self.compiled):
+            with compiled_operators(use=self.compiled):
                 loss = stage(x, y)
                 if backward:
                     torch.autograd.backward(loss)
@@ -336,38 +335,6 @@ class MeshExecution:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
-
-
-def pipeline_rows(rows: int, most: int, ranks: int) -> int:
-    """Rows of a micro-batch of a pipeline: as many as divide `rows` into micro-batches that keep `ranks` stages busy.
-
-    Twice as many micro-batches as ranks where that goes: then a third of the time or less is the pipeline's bubble.
-    """
-    for wanted in (2 * ranks, ranks):
-        fitting = [size for size in range(1, min(most, rows) + 1) if rows % (size * wanted) == 0]
-        if fitting:
-            return fitting[-1]
-    return 1
-
-
-def context_group(mesh: Mesh, device: torch.device) -> ProcessGroup | None:
-    """The ranks that share this one's rows."""
-    if mesh.cp == 1:
-        return None
-    shape = mesh.pp * mesh.replicate * mesh.dp, mesh.cp, mesh.tp
-    return init_device_mesh(device.type, shape, mesh_dim_names=("outer", "cp", "inner"))["cp"].get_group()
-
-
-def end_groups(mesh: Mesh) -> ProcessGroup | None:
-    """The ranks of the first and of the last stage that have the same part of the token matrix; None for those between."""
-    mine: ProcessGroup | None = None
-    size = mesh.size // mesh.pp
-    for place in range(size):
-        ranks = [place, place + (mesh.pp - 1) * size]
-        group = dist.new_group(ranks)  # on all ranks, in the same order
-        if dist.get_rank() in ranks:
-            mine = group
-    return mine
 
 
 def padded(ids: Tensor, targets: Tensor, rows: int) -> tuple[Tensor, Tensor]:

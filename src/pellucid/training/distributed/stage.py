@@ -6,6 +6,8 @@ stage, the whole decoder. Parameters have the names that they have there. The ro
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +28,7 @@ class Stage(nn.Module):
     Attributes:
         first, last: whether it begins with token ids, and ends with the loss.
         counted: by what the sum of losses is divided: the targets of the whole batch, on all ranks.
+        autocast: sets the dtype of the forward pass; backward passes run without.
         make_cache: gives attention what it computes with on this rank (context parallelism); None: the pattern alone.
         sum_of_losses: of (B, T, E) hidden vectors, the (V, E) token matrix and (B, T) targets.
     """
@@ -35,6 +38,7 @@ class Stage(nn.Module):
         self.config = config
         self.first, self.last = blocks.start == 0, blocks.stop == config.n_layers
         self.counted = 1.0
+        self.autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
         self.make_cache: Callable[[Tensor], KVCache | None] = lambda ids: None
         self.sum_of_losses: Callable[[Tensor, Tensor, Tensor], Tensor] = sum_of_losses
         with torch.device("meta"):
@@ -65,6 +69,11 @@ class Stage(nn.Module):
         Returns:
             (B, T, C), or the sum of losses over `counted`, a scalar.
         """
+        with self.autocast():
+            return self.compute(x, targets)
+
+    def compute(self, x: Tensor, targets: Tensor | None) -> Tensor:
+        """What `forward` computes, in the dtype that is set."""
         cache = self.make_cache(x)
         if self.first:
             x = self.embed(x, cache)
