@@ -63,6 +63,7 @@ def worker(rank: int, folder: str, preset: str, mesh_text: str, pipe: Connection
             "one": alone(plan.batch), "apart": alone(plan.batch // 2),
             "mesh": MeshExecution(run, plan, ranks, batches, tokenizer, "1f1b"),
         }  # fmt: skip
+        sides["mesh"].resume()
         state = State(step=0, tokens=0)
         pipe.send(plan.batch * plan.config.n_ctx)
         while (side := pipe.recv()) is not None:

@@ -89,7 +89,8 @@ class MeshExecution:
                 between=(rows, positions // mesh.tp, config.d_model), ids_shape=(rows, positions), device=ranks.device,
             )  # fmt: skip
         self.ends = end_groups(mesh) if mesh.pp > 1 else None
-        fill_first_weights(self.stages, plan.config, plan.seed, ranks.device)
+        for stage in self.stages:
+            stage.to_empty(device=ranks.device)
         self.optimizer = make_optimizer(self.stages, plan.recipe, plan.optimizer, plan.optimizer_settings)
         self.tokenizer, self.recorded = tokenizer, False
         writers: ProcessGroup = dist.new_group(backend="gloo")
@@ -103,6 +104,7 @@ class MeshExecution:
         dist.barrier()
         found = checkpoint.newest(self.run)
         if found is None:
+            fill_first_weights(self.stages, self.plan.config, self.plan.seed)
             return State(step=0, tokens=0)
         state = checkpoint.check_files(found, self.ranks.rank, self.mesh.size)
         if is_sharded(found):

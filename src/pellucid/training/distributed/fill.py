@@ -24,10 +24,8 @@ from pellucid.training.optimizers import restore
 
 
 @torch.no_grad()
-def fill_first_weights(stages: Stages, config: GPTConfig, seed: int, device: torch.device) -> None:
-    """Gives the parameters memory on a device, and their first values, those that one process has."""
-    for stage in stages:
-        stage.to_empty(device=device)
+def fill_first_weights(stages: Stages, config: GPTConfig, seed: int) -> None:
+    """Gives the parameters their first values, those that one process has."""
     for name, parameter in stages.named_parameters():
         shape = tuple(parameter.shape)
         local, offset = own_part(parameter)
