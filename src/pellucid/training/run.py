@@ -134,7 +134,9 @@ def train(
         options: `pellucid.training.options.TrainingOptions` documents each: the shape (preset, config or parameters), the
             budget (tokens, steps or minutes), the data (held_out, tokenizer, prompt, mask_documents), the recipe
             (learning_rate, batch_tokens, batch_ramp, optimizer, optimizer_settings, skip_spikes, patience), what is kept
-            (checkpoint_every, keep, keep_best) and where it is computed (device, dtype).
+            (checkpoint_every, keep, keep_best), where it is computed (device, dtype, recompute), and on which of torchrun's
+            processes (mesh, schedule, collective_timeout). Every process calls this with the same arguments; observers and
+            stop are each process's own, files are the first's.
 
     On Linux the process keeps the memory it frees from then on (`memory_limit.retain_freed_memory`).
 
