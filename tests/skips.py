@@ -6,6 +6,7 @@ here ends with exit status 1 and says which.
 
 import os
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import TIMES
 
 
 VARIABLE = "PELLUCID_LISTED_SKIPS"
@@ -68,6 +70,13 @@ LISTED = (
     ListedSkip(
         r"tests/evaluation/test_evaluation_lm_eval\.py::test_lm_eval_", "lm-eval is not installed",
         lambda: "PELLUCID_LM_EVAL_PYTHON" not in os.environ and find_spec("lm_eval") is None,
+    ),
+    ListedSkip(
+        r"tests/recipe/test_recipe_clusters\.py::test_slurm_", "no Slurm here", lambda: shutil.which("sbatch") is None
+    ),
+    ListedSkip(r"tests/recipe/test_recipe_clusters\.py::test_two_hosts_", "in .ci/full", lambda: TIMES == 1),
+    ListedSkip(
+        r"tests/recipe/test_recipe_clusters\.py::test_two_hosts_", "network namespaces are not permitted", lambda: True
     ),
     # `.ci/run` builds the bundles after the tests, with `tools/studio.py --check`, and then runs these.
     ListedSkip(r"tests/studio/test_studio_player\.py::test_the_bundles_", r"node or studio/node_modules", _no_node_packages),

@@ -335,18 +335,24 @@ def run_console(*, json: bool) -> Console:
 
 
 @contextmanager
-def stop_on_signals(live: RunDisplay) -> Iterator[Callable[[], bool]]:
+def stop_on_signals(live: RunDisplay, *, as_one: float = 0.0) -> Iterator[Callable[[], bool]]:
     """Makes Ctrl-C, SIGTERM, SIGHUP and a closed pipe request that a run saves and stops; a second signal stops it at once.
 
     Signals that the process ignores stay ignored (`nohup`). Yields `stop` for `train`.
+
+    Args:
+        as_one: seconds in which several signals are one: of Ctrl-C, torchrun's processes get SIGINT, and SIGTERM from it.
     """
     requested = False
+    first = 0.0
 
     def request(number: int, frame: FrameType | None) -> None:
-        nonlocal requested
+        nonlocal requested, first
+        if requested and time.monotonic() - first < as_one:
+            return
         if requested or not live.plan:  # before the first step there is nothing to save
             raise KeyboardInterrupt
-        requested = True
+        requested, first = True, time.monotonic()
         live.stopping = True
         if not live.view and (sys.stderr is None or is_writable(sys.stderr)):
             with suppress(OSError):  # a signal handler must not call print

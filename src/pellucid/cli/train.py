@@ -1,17 +1,23 @@
 """`pellucid train`: trains a model on text."""
 
 import argparse
+import os
 import sys
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pellucid.cli.parsing import utf8_text
 from pellucid.cli.plan import whole
 from pellucid.cli.run_options import add_options, given_options
+from pellucid.cli.streams import INTERRUPTED, print_error
+from pellucid.errors import PellucidError
 from pellucid.events import Observer
+from pellucid.training.mesh import OtherRankFailed, RankError, rank, world_size
 from pellucid.training.options import TrainingOptions
 
 
+AS_ONE = 5.0  # seconds in which the signals that torchrun's processes get count as one
 HELP = "train a model on text"
 DESCRIPTION = """Trains a model on text files or folders, into a run directory that can be resumed.
 Without a budget: 20 tokens a parameter, at most 8 times through the text.
@@ -49,23 +55,42 @@ def run(args: argparse.Namespace) -> int:
         return 2
     if args.dry_run:
         return _dry_run(args, options)
+    from rich.console import Console
+
     from pellucid import train
     from pellucid.cli.display import RunDisplay, stop_on_signals
     from pellucid.cli.reports import finish_run, print_scaling
     from pellucid.training.tensorboard import TensorBoard
     from pellucid.training.wandb import WeightsAndBiases
 
-    with RunDisplay(json=args.json) as live, stop_on_signals(live) as stop:
+    is_main = rank() == 0  # of torchrun's processes one speaks
+    console = None if is_main else Console(file=StringIO())
+    as_one = AS_ONE if world_size() > 1 else 0.0
+    with RunDisplay(json=args.json, console=console) as live, stop_on_signals(live, as_one=as_one) as stop:
         if args.parameters is not None:
             print_scaling(args.parameters, live.console)
-        boards: list[Observer] = [TensorBoard(Path(args.out))] if args.tensorboard else []
-        if args.wandb is not None:
+        boards: list[Observer] = [TensorBoard(Path(args.out))] if args.tensorboard and is_main else []
+        if args.wandb is not None and is_main:
             boards.append(WeightsAndBiases(Path(args.out), args.wandb or None))
-        done = train(
-            args.text, args.out, seed=args.seed, resume=args.resume, record=not args.no_record,
-            observers=[live, *boards], stop=stop, **options,
-        )  # fmt: skip
-    return finish_run(done, json=args.json)
+        try:
+            done = train(
+                args.text, args.out, seed=args.seed, resume=args.resume, record=not args.no_record,
+                observers=[live, *boards], stop=stop, **options,
+            )  # fmt: skip
+        except (PellucidError, KeyboardInterrupt) as error:
+            if world_size() == 1:
+                raise
+            _end_rank(error)
+    return finish_run(done, json=args.json) if is_main else 0
+
+
+def _end_rank(error: PellucidError | KeyboardInterrupt) -> NoReturn:
+    """Ends this process of several at once: a thread of it may wait for one that is gone. One of them says why."""
+    if isinstance(error, KeyboardInterrupt):
+        os._exit(INTERRUPTED)
+    if isinstance(error, RankError) or (rank() == 0 and not isinstance(error, OtherRankFailed)):
+        print_error(f"pellucid: {error}")
+    os._exit(1)
 
 
 def _dry_run(args: argparse.Namespace, options: dict[str, Any]) -> int:

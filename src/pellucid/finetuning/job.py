@@ -37,7 +37,8 @@ from pellucid.runs.recipe import Recipe
 from pellucid.training.batches import Batches, WindowBatches, refuse_too_little_held_out, windows_to_hold_out
 from pellucid.training.loop import Stop
 from pellucid.training.memory_limit import refuse_large_batch
-from pellucid.training.options import FinetuningKeywords, FinetuningOptions, takes_options
+from pellucid.training.option_table import takes_options
+from pellucid.training.options import FinetuningKeywords, FinetuningOptions
 from pellucid.training.planner import Workload, at_least_one
 from pellucid.training.prepare import prepare_corpus
 from pellucid.training.run import Run, can_be_recorded, run_job
@@ -136,7 +137,7 @@ class FinetuningJob:
         """The examples and the model that were given."""
         return {name: value for name, value in (("examples", self.examples), ("model", self.model)) if value}
 
-    def check(self) -> None:
+    def check(self, *, alone: bool) -> None:
         """Refuses a table in a format that is not read.
 
         Raises:

@@ -91,8 +91,12 @@ class Job(Protocol):
     def arguments(self) -> dict[str, Any]:
         """What was given beside the options, by the names of the arguments; nothing that was not given."""
 
-    def check(self) -> None:
-        """Refuses what cannot be done before anything is written. Raises PellucidError."""
+    def check(self, *, alone: bool) -> None:
+        """Refuses what cannot be done before anything is written. Raises PellucidError.
+
+        Args:
+            alone: whether one process takes the steps, so that they have to fit into its memory.
+        """
 
     def prepare(self, run: Path, seed: int, observers: Sequence[Observer]) -> Workload:
         """Puts everything that the run needs into its directory, except the plan."""

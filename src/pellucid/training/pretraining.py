@@ -57,8 +57,11 @@ class TrainingJob:
         """The text that was given."""
         return {"corpus": self.corpus} if self.corpus else {}
 
-    def check(self) -> None:
+    def check(self, *, alone: bool) -> None:
         """Refuses what cannot be trained: a pattern that documents cannot be masked in, an optimizer, too little memory.
+
+        Args:
+            alone: as `planner.Job.check`.
 
         Raises:
             PellucidError: the message names it.
@@ -69,10 +72,11 @@ class TrainingJob:
             check_patterns(config)
         precision = Precision.of(options)
         check_optimizer(options.learning_rate or learning_rate, options.optimizer, options.optimizer_settings)
-        refuse_too_large(
-            config, batch_tokens, precision.dtype, options.optimizer or DEFAULT_OPTIMIZER, options.optimizer_settings,
-            precision.device,
-        )  # fmt: skip
+        if alone:
+            refuse_too_large(
+                config, batch_tokens, precision.dtype, options.optimizer or DEFAULT_OPTIMIZER, options.optimizer_settings,
+                precision.device,
+            )  # fmt: skip
 
     def prepare(self, run: Path, seed: int, observers: Sequence[Observer]) -> Workload:
         """Writes `run/corpus`: the text as tokens, and its tokenizer."""
@@ -86,34 +90,23 @@ class TrainingJob:
     def open(self, run: Path, plan: Plan, *, verify: bool) -> tuple[GPT, Batches]:
         """A new model of the plan's shape, and the batches of `run/corpus`."""
         tokenizer = Tokenizer.load(run / CORPUS)
-        self._check_shape(run, plan, tokenizer)
-        batches = WindowBatches.of(plan, open_corpus(run / CORPUS, verify=verify), tokenizer)
-        return new_model(plan, tokenizer), batches
-
-
-    @staticmethod
-    def _check_shape(run: Path, plan: Plan, tokenizer: Tokenizer) -> None:
-        """Compares the plan's shape with the files of the run before a model of that shape is made.
-
-        Raises:
-            PellucidError: they differ, or there is no checkpoint yet and the model does not fit into memory.
-        """
-        newest = checkpoint.newest(run)
-        if plan.config.vocab_size != tokenizer.vocab_size:
-            counts = f"{plan.config.vocab_size:,} tokens, and the tokenizer has {tokenizer.vocab_size:,}"
-            raise PellucidError(f"{run / RUN_FILE} says {counts}: {DAMAGED}")
-        if newest is None:
+        check_same_shape(run, plan, tokenizer)  # before a model of that shape is made
+        if checkpoint.newest(run) is None:
             refuse_too_large(
                 plan.config, plan.batch * plan.config.n_ctx, getattr(torch, plan.dtype), plan.optimizer,
                 plan.optimizer_settings, resolve_device(plan.device),
             )  # fmt: skip
-            return
-        try:
-            stored = read_config(newest)
-        except PellucidError:
-            return  # loading the checkpoint names the damaged file, and how to go on
-        if stored != plan.config:
-            raise PellucidError(f"{run / RUN_FILE} says another shape than the checkpoint {newest.name}: {DAMAGED}")
+        return new_model(plan, tokenizer), self.open_batches(run, plan, tokenizer, verify=verify)
+
+    @staticmethod
+    def open_batches(run: Path, plan: Plan, tokenizer: Tokenizer, *, verify: bool) -> WindowBatches:
+        """The batches of `run/corpus`.
+
+        Raises:
+            PellucidError: the plan and the run's files have different shapes.
+        """
+        check_same_shape(run, plan, tokenizer)
+        return WindowBatches.of(plan, open_corpus(run / CORPUS, verify=verify), tokenizer)
 
 
 class TextWorkload(Workload):
@@ -179,6 +172,26 @@ class TextWorkload(Workload):
     def default_prompt(self) -> str:
         """The first few plain words of the held-out text."""
         return _first_words(self.corpus, self.tokenizer)
+
+
+def check_same_shape(run: Path, plan: Plan, tokenizer: Tokenizer) -> None:
+    """Compares the plan's shape with the files of the run.
+
+    Raises:
+        PellucidError: they differ.
+    """
+    newest = checkpoint.newest(run)
+    if plan.config.vocab_size != tokenizer.vocab_size:
+        counts = f"{plan.config.vocab_size:,} tokens, and the tokenizer has {tokenizer.vocab_size:,}"
+        raise PellucidError(f"{run / RUN_FILE} says {counts}: {DAMAGED}")
+    if newest is None:
+        return
+    try:
+        stored = read_config(newest)
+    except PellucidError:
+        return  # loading the checkpoint names the damaged file, and how to go on
+    if stored != plan.config:
+        raise PellucidError(f"{run / RUN_FILE} says another shape than the checkpoint {newest.name}: {DAMAGED}")
 
 
 def shape_of(options: TrainingOptions) -> tuple[GPTConfig, float, int]:

@@ -1,0 +1,136 @@
+"""Training on two gloo processes of one thread each against one, on this machine, with what the second process is lost to.
+
+    python benchmarks/distributed.py [--preset cpu-12m] [--mesh dp=2] [--rounds 5]
+
+Three sides take turns, so that a busy machine slows all of them: a step of the whole batch in one process; steps of half the
+batch in two processes at once that exchange nothing; and a step of the whole batch on the mesh. The difference between the
+first two is what two processes take from each other (caches, memory bandwidth, turbo), that between the last two what they
+wait for each other and copy. Prints one JSON object in the form of `pellucid bench --json`; the peer of a value is one
+process's, and for a mesh twice that would be no loss at all.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+
+PORT = 29517
+
+
+def worker(rank: int, folder: str, preset: str, mesh_text: str, pipe: Connection) -> None:
+    """A rank: takes steps of each kind when it is told to, and answers with their seconds."""
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(PORT), "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    import torch
+
+    from pellucid.corpus.shards import open_corpus
+    from pellucid.generation.model import GPT
+    from pellucid.runs.files import CORPUS
+    from pellucid.runs.plan import Plan
+    from pellucid.text import Tokenizer
+    from pellucid.training.batches import WindowBatches
+    from pellucid.training.checkpoint import State
+    from pellucid.training.distributed.execution import MeshExecution
+    from pellucid.training.distributed.process_group import joined
+    from pellucid.training.execution import OneProcess
+    from pellucid.training.memory_limit import retain_freed_memory
+    from pellucid.training.mesh import Mesh
+
+    torch.set_num_threads(1)
+    retain_freed_memory()
+    run = Path(folder) / "run"
+    with joined(Mesh.parse(mesh_text), torch.device("cpu"), 300) as ranks:
+        plan = Plan.load(run, kind="train")
+        tokenizer = Tokenizer.load(run / CORPUS)
+        corpus = open_corpus(run / CORPUS, verify=False)
+
+        def alone(batch: int) -> OneProcess:
+            planned = replace(plan, batch=batch, micro_batch=min(plan.micro_batch, batch))
+            return OneProcess(run, planned, GPT(plan.config, seed=1), WindowBatches.of(planned, corpus, tokenizer))
+
+        batches = WindowBatches.of(plan, corpus, tokenizer)
+        sides = {
+            "one": alone(plan.batch), "apart": alone(plan.batch // 2),
+            "mesh": MeshExecution(run, plan, ranks, batches, tokenizer, "1f1b"),
+        }  # fmt: skip
+        sides["mesh"].resume()
+        state = State(step=0, tokens=0)
+        pipe.send(plan.batch * plan.config.n_ctx)
+        while (side := pipe.recv()) is not None:
+            began = time.perf_counter()
+            sides[side].take_step(state, None)
+            pipe.send(time.perf_counter() - began)
+
+
+def measure(pipes: list[Connection], rounds: int) -> dict[str, list[float]]:
+    """The seconds of each side's steps, the slower rank's, sides in turn; the first of each is not kept."""
+    times: dict[str, list[float]] = {"one": [], "apart": [], "mesh": []}
+    for _ in range(rounds + 1):
+        for side, seconds in times.items():
+            used = pipes[:1] if side == "one" else pipes
+            for pipe in used:
+                pipe.send(side)
+            seconds.append(max(pipe.recv() for pipe in used))
+    return {side: seconds[1:] for side, seconds in times.items()}
+
+
+def main() -> None:
+    """Plans a run of the preset, starts both ranks, and times the three sides in turn."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="cpu-12m")
+    parser.add_argument("--mesh", default="dp=2")
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    from pellucid.corpus import story_books
+    from pellucid.training.machine import describe
+    from pellucid.training.options import TrainingOptions
+    from pellucid.training.pretraining import TrainingJob
+    from pellucid.training.run import prepare_run
+
+    with tempfile.TemporaryDirectory() as folder:
+        job = TrainingJob(list(story_books()), TrainingOptions(preset=args.preset, steps=4))
+        prepare_run(job, Path(folder) / "run", seed=1, record=False, resume=False, observers=[])
+        context = multiprocessing.get_context("spawn")
+        pipes, processes = [], []
+        for rank in range(2):
+            here, there = context.Pipe()
+            process = context.Process(target=worker, args=(rank, folder, args.preset, args.mesh, there), daemon=True)
+            process.start()
+            pipes.append(here)
+            processes.append(process)
+        tokens = max([pipe.recv() for pipe in pipes])
+        times = measure(pipes, args.rounds)
+        for pipe in pipes:
+            pipe.send(None)
+        for process in processes:
+            process.join(30)
+    rates = {side: tokens / statistics.median(seconds) for side, seconds in times.items()}
+    machine: dict[str, Any] = dict(describe())
+    names = {"apart": "two processes apart", "mesh": f"two processes, {args.mesh}"}
+    rows = [
+        {
+            "name": f"train/{args.preset}/{names[side]}/tokens_per_s", "value": rates[side], "unit": "tokens/s",
+            "peer": "one process", "peer_value": rates["one"], "ratio": rates[side] / rates["one"],
+        }
+        for side in names
+    ]  # fmt: skip
+    lost = {
+        "lost_of_two": 1 - rates["mesh"] / (2 * rates["one"]), "lost_to_sharing": 1 - rates["apart"] / (2 * rates["one"]),
+        "lost_to_waiting": 1 - rates["mesh"] / rates["apart"],
+    }  # fmt: skip
+    print(json.dumps({"comparisons": rows, "lost": lost, "seconds": times, "machine": machine}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
