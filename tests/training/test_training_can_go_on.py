@@ -28,7 +28,8 @@ from pellucid.runs.plan import MAX_BYTES, read_shown_plan
 from pellucid.serve.studio.sources import SourceCatalog
 from pellucid.text import Tokenizer, train_tokenizer
 from pellucid.training.optimizers import names
-from pellucid.training.options import FinetuningOptions, RunOption, TrainingOptions, table
+from pellucid.training.option_table import RunOption, table
+from pellucid.training.options import FinetuningOptions, TrainingOptions
 
 
 STORY = Document("story", story(100, 1))

@@ -24,7 +24,7 @@ from pellucid.gpt.pattern import parse
 from pellucid.runs.recipe import Recipe
 from pellucid.training.muon import Muon
 from pellucid.training.optimizers import CombinedOptimizer, make_optimizer, names, restore, state_of
-from pellucid.training.options import parse_setting
+from pellucid.training.option_table import parse_setting
 from pellucid.training.step import loss_and_gradients
 
 

@@ -7,7 +7,8 @@ import pytest
 
 import pellucid
 from pellucid.errors import PellucidError
-from pellucid.training.options import FinetuningOptions, TrainingOptions, table
+from pellucid.training.option_table import table
+from pellucid.training.options import FinetuningOptions, TrainingOptions
 
 
 CASES = [

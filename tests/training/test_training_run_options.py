@@ -13,15 +13,8 @@ from hypothesis import strategies as st
 import pellucid
 from pellucid.cli.run_options import add_options, given_options
 from pellucid.errors import PellucidError
-from pellucid.training.options import (
-    FinetuningKeywords,
-    FinetuningOptions,
-    RunOptions,
-    TrainingKeywords,
-    TrainingOptions,
-    option,
-    table,
-)
+from pellucid.training.option_table import option, table
+from pellucid.training.options import FinetuningKeywords, FinetuningOptions, RunOptions, TrainingKeywords, TrainingOptions
 
 
 KINDS = [(TrainingOptions, TrainingKeywords, pellucid.train), (FinetuningOptions, FinetuningKeywords, pellucid.finetune)]

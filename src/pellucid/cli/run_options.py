@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pellucid.training.options import RunOption, RunOptions, parse_setting, table
+from pellucid.training.option_table import RunOption, parse_setting, table
+from pellucid.training.options import RunOptions
 
 
 def add_options(

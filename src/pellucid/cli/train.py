@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pellucid.cli.parsing import utf8_text
 from pellucid.cli.plan import whole
 from pellucid.cli.run_options import add_options, given_options
 from pellucid.events import Observer
+from pellucid.training.mesh import rank
 from pellucid.training.options import TrainingOptions
 
 
@@ -49,23 +51,27 @@ def run(args: argparse.Namespace) -> int:
         return 2
     if args.dry_run:
         return _dry_run(args, options)
+    from rich.console import Console
+
     from pellucid import train
     from pellucid.cli.display import RunDisplay, stop_on_signals
     from pellucid.cli.reports import finish_run, print_scaling
     from pellucid.training.tensorboard import TensorBoard
     from pellucid.training.wandb import WeightsAndBiases
 
-    with RunDisplay(json=args.json) as live, stop_on_signals(live) as stop:
+    is_main = rank() == 0  # of torchrun's processes one speaks
+    console = None if is_main else Console(file=StringIO())
+    with RunDisplay(json=args.json, console=console) as live, stop_on_signals(live) as stop:
         if args.parameters is not None:
             print_scaling(args.parameters, live.console)
-        boards: list[Observer] = [TensorBoard(Path(args.out))] if args.tensorboard else []
-        if args.wandb is not None:
+        boards: list[Observer] = [TensorBoard(Path(args.out))] if args.tensorboard and is_main else []
+        if args.wandb is not None and is_main:
             boards.append(WeightsAndBiases(Path(args.out), args.wandb or None))
         done = train(
             args.text, args.out, seed=args.seed, resume=args.resume, record=not args.no_record,
             observers=[live, *boards], stop=stop, **options,
         )  # fmt: skip
-    return finish_run(done, json=args.json)
+    return finish_run(done, json=args.json) if is_main else 0
 
 
 def _dry_run(args: argparse.Namespace, options: dict[str, Any]) -> int:

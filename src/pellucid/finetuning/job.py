@@ -36,7 +36,8 @@ from pellucid.runs.plan import Plan
 from pellucid.runs.recipe import Recipe
 from pellucid.training.batches import Batches, WindowBatches, refuse_too_little_held_out, windows_to_hold_out
 from pellucid.training.memory_limit import refuse_large_batch
-from pellucid.training.options import FinetuningKeywords, FinetuningOptions, takes_options
+from pellucid.training.option_table import takes_options
+from pellucid.training.options import FinetuningKeywords, FinetuningOptions
 from pellucid.training.planner import Workload, at_least_one
 from pellucid.training.prepare import prepare_corpus
 from pellucid.training.run import Run, can_be_recorded, run_job

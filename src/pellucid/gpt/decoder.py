@@ -17,6 +17,7 @@ from typing import Literal, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from pellucid.arguments import one_of, shown
 from pellucid.errors import PellucidError
@@ -80,11 +81,17 @@ ACTIVATION: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Attention(nn.Module):
-    """c_attn (queries, keys, values), causal self-attention by the block's pattern, c_proj."""
+    """c_attn (queries, keys, values), causal self-attention by the block's pattern, c_proj.
+
+    Attributes:
+        n_heads: heads whose rows `c_attn` has here; fewer than the model's where tensor parallelism divides them.
+        by_head: whether these rows are head by head, (H, 3, D), and not queries, keys, values, (3, H, D), as in files.
+    """
 
     def __init__(self, config: GPTConfig, block: int) -> None:
         super().__init__()
         self.n_heads = config.n_heads
+        self.by_head = False
         self.block = block
         self.pattern: Pattern = config.pattern[block]
         self.scaled = config.attention_scale
@@ -95,11 +102,17 @@ class Attention(nn.Module):
             self.compressor = Compressor(self.pattern, config.n_heads, config.d_model)
 
     def forward(self, x: Tensor, cache: KVCache | None, tap: Tap | None) -> Tensor:  # (B, T, C) -> (B, T, C)
-        b, t, _ = x.shape
-        qkv = self.c_attn(x).view(b, t, 3, self.n_heads, -1)
+        qkv = self.split_heads(self.c_attn(x))
         heads = self_attention(qkv, self.block, self.pattern, self.compressor, scaled=self.scaled, cache=cache, tap=tap)
         out: Tensor = self.c_proj(heads)
         return out
+
+    def split_heads(self, qkv: Tensor) -> Tensor:  # (B, T, 3 C) -> (B, T, 3, H, D)
+        """The output of `c_attn` as queries, keys and values of each head."""
+        b, t, _ = qkv.shape
+        if self.by_head:
+            return qkv.view(b, t, self.n_heads, 3, -1).transpose(2, 3)
+        return qkv.view(b, t, 3, self.n_heads, -1)
 
 
 class MLP(nn.Module):
@@ -117,7 +130,11 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """One decoder layer: x + attention(norm(x)), then x + mlp(norm(x)); each norm after its sum where `norm` is "post"."""
+    """One decoder layer: x + attention(norm(x)), then x + mlp(norm(x)); each norm after its sum where `norm` is "post".
+
+    Attributes:
+        recompute: whether the backward pass computes what is inside again instead of keeping it (activation checkpointing).
+    """
 
     def __init__(self, config: GPTConfig, block: int) -> None:
         super().__init__()
@@ -129,10 +146,18 @@ class Block(nn.Module):
         self.post_norm = config.norm == "post"
         self.ln_1.before_product = self.ln_2.before_product = not self.post_norm
         self.dropout = config.dropout
+        self.recompute = False
 
     def forward(  # (B, T, C) -> (B, T, C)
         self, x: Tensor, cache: KVCache | None = None, tap: Tap | None = None
     ) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            out: Tensor = checkpoint(self.layer, x, cache, tap, use_reentrant=False)
+            return out
+        return self.layer(x, cache, tap)
+
+    def layer(self, x: Tensor, cache: KVCache | None, tap: Tap | None) -> Tensor:  # (B, T, C) -> (B, T, C)
+        """What `forward` computes."""
         attention = F.dropout(self.attn(x if self.post_norm else self.ln_1(x), cache, tap), self.dropout, self.training)
         x = x + attention
         x = self.ln_1(x) if self.post_norm else x
@@ -248,14 +273,18 @@ class Decoder(nn.Module):
         hidden = self.hidden(ids, cache, tap)
         if targets is None:
             return self.logits(hidden)
-        if torch.is_autocast_enabled(hidden.device.type):
-            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
-        weights = None if target_weights is None else target_weights.flatten()
-        total = linear_cross_entropy(hidden.flatten(0, 1), self.wte.weight, targets.flatten(), weights)
+        total = self.sum_of_losses(hidden, targets, target_weights)
         if reduction == "sum":
             return total
         counted = targets != IGNORE
         return total / (counted.sum().clamp_min(1) if target_weights is None else target_weights[counted].sum())
+
+    def sum_of_losses(self, hidden: Tensor, targets: Tensor, target_weights: Tensor | None = None) -> Tensor:
+        """(B, T, E) hidden vectors and (B, T) targets -> the sum of their cross-entropies in nats, each times its weight."""
+        if torch.is_autocast_enabled(hidden.device.type):
+            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+        weights = None if target_weights is None else target_weights.flatten()
+        return linear_cross_entropy(hidden.flatten(0, 1), self.wte.weight, targets.flatten(), weights)
 
     def compressor(self, block: int) -> Compressor | None:
         """The compressor of a compressed block; None for a block of any other pattern.

@@ -28,6 +28,7 @@ SAMPLE_TOKENS, SAMPLE_TEMPERATURE, SAMPLE_TOP_P = 48, 0.8, 0.95
 OPTIONAL: dict[str, Any] = {
     "keep": 2, "skip_spikes": 0.0, "patience": 0, "optimizer": DEFAULT_OPTIMIZER, "optimizer_settings": {},
     "mask_documents": False, "device": "cpu", "held_out_windows": 0, "lora": None, "prompt_loss_weight": 0.0,
+    "recompute": False,
 }  # fmt: skip
 
 
@@ -58,6 +59,7 @@ class Plan:
             first 8,192 tokens of it, or examples.
         lora: what is trained, if it is adapters beside frozen weights.
         prompt_loss_weight: of the tokens of prompts in the training loss of examples.
+        recompute: whether the backward pass computes each block's activations again instead of keeping them.
         source: where the data and the first weights come from, in words and fingerprints.
         machine: the machine that planned the run, in words.
     """
@@ -87,6 +89,7 @@ class Plan:
     held_out_windows: int = OPTIONAL["held_out_windows"]
     lora: LoraSettings | None = OPTIONAL["lora"]
     prompt_loss_weight: float = OPTIONAL["prompt_loss_weight"]
+    recompute: bool = OPTIONAL["recompute"]
     compiled: bool = False
     source: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
@@ -124,7 +127,7 @@ class Plan:
             found.text(name, max_length=MAX_PROMPT_LENGTH)
         for name in ("optimizer", "device"):
             found.text(name, "", max_length=100)
-        for name in ("keep_best", "record", "mask_documents", "compiled"):
+        for name in ("keep_best", "record", "mask_documents", "recompute", "compiled"):
             found.flag(name, False)
         for name in ("optimizer_settings", "source", "machine"):
             found.object(name, None)

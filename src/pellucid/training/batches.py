@@ -80,6 +80,17 @@ class WindowBatches:
         windows = torch.from_numpy(self.windows.batch(first, after - first))
         return windows[:, :-1], windows[:, 1:]
 
+    def share(self, step: int, part: int, parts: int) -> tuple[Tensor, Tensor]:
+        """The rows of batch `step` that one of several ranks takes: together theirs are that batch, in its order.
+
+        Returns:
+            Ids and targets, (B / parts, T) each, where `parts` divides the batch; else some ranks have one row more.
+        """
+        first, after = self.windows_before(step), self.windows_before(step + 1)
+        begin, end = (first + (after - first) * i // parts for i in (part, part + 1))
+        windows = torch.from_numpy(self.windows.batch(begin, end - begin))
+        return windows[:, :-1], windows[:, 1:]
+
     def weights(self, step: int) -> None:
         """None: every token of text counts alike."""
 

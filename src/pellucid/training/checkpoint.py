@@ -24,7 +24,9 @@ from pellucid.errors import PellucidError
 from pellucid.files import cannot_write, copy_whole, make_folder, sha256, write_whole
 from pellucid.folders import new_folder, remove_folder, remove_unfinished
 from pellucid.generation.model import GPT
+from pellucid.gpt.config_json import CONFIG, WEIGHTS, read_config
 from pellucid.gpt.safetensors_write import write_tensors
+from pellucid.gpt.tensor_names import PREFIX, TRANSPOSED
 from pellucid.runs.files import (
     ADAPTERS,
     BEST,
@@ -43,7 +45,11 @@ from pellucid.runs.files import (
 from pellucid.runs.plan import MAX_STEPS
 from pellucid.runs.recipe import MAX_TOKENS
 from pellucid.strict_json import Fields, read_json
+from pellucid.text.tokenizer_files import TOKENIZER
 from pellucid.training.optimizers import restore, state_of
+from pellucid.training.sharded import MODEL as SHARDED_MODEL
+from pellucid.training.sharded import OPTIMIZER as SHARDED_OPTIMIZER
+from pellucid.training.sharded import SHARDS_FILE, ShardedTensors, is_sharded
 from pellucid.training.spike_guard import WINDOW, Recent
 
 
@@ -193,11 +199,12 @@ def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
     Raises:
         PellucidError: a file is missing or not as it was written; the message names it.
     """
-    state, checksums = read_state(path)
-    for name, expected in checksums.items():
-        file = path / name
-        if not file.is_file() or sha256(file) != expected:
-            raise PellucidError(f"{file} is damaged or truncated (its checksum is wrong): {_fallback(path)}")
+    state = check_files(path)
+    if is_sharded(path):
+        moments = _restore_sharded(path, model)
+        steps = {name: torch.tensor(float(state.step - state.skipped)) for name in _steps_left_out(model, moments)}
+        restore(model, optimizer, moments | steps)
+        return state
     model.restore(path)
     try:
         moments = load_file(path / OPTIMIZER_FILE)
@@ -205,6 +212,35 @@ def load(path: Path, model: GPT, optimizer: torch.optim.Optimizer) -> State:
         raise _unreadable(path / OPTIMIZER_FILE, error) from None
     steps = {name: torch.tensor(float(state.step - state.skipped)) for name in _steps_left_out(model, moments)}
     restore(model, optimizer, moments | steps)
+    return state
+
+
+def _restore_sharded(path: Path, model: GPT) -> dict[str, Tensor]:
+    """Fills a model from a checkpoint of several processes; returns the optimizer's state."""
+    try:
+        files = ShardedTensors(path, model.config.n_heads)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(files.whole(SHARDED_MODEL + name))
+        return {name: files.whole(SHARDED_OPTIMIZER + name) for name in files.names(SHARDED_OPTIMIZER)}
+    except (KeyError, OSError, RuntimeError, PellucidError) as error:
+        raise _unreadable(path / SHARDS_FILE, error) from None
+
+
+def check_files(path: Path, part: int = 0, parts: int = 1) -> State:
+    """The state of a checkpoint whose files are as they were written.
+
+    Args:
+        part, parts: which of the files to compare with their checksums, where several processes share the work.
+
+    Raises:
+        PellucidError: a file is missing or not as it was written; the message names it.
+    """
+    state, checksums = read_state(path)
+    for name, expected in list(checksums.items())[part::parts]:
+        file = path / name
+        if not file.is_file() or sha256(file) != expected:
+            raise PellucidError(f"{file} is damaged or truncated (its checksum is wrong): {_fallback(path)}")
     return state
 
 
@@ -279,9 +315,28 @@ def renew_model(run: Path, source: Path) -> None:
     """Makes `model/` the model in `source` (a checkpoint, or `best/`): each file replaced whole, weights last."""
     target = run / MODEL
     make_folder(target)
+    if is_sharded(source):
+        _write_whole_model(source, target)
+        return
     names = [p.name for p in source.iterdir() if p.name not in (OPTIMIZER_FILE, STATE_FILE, BEST_FILE, ADAPTERS)]
     for name in sorted(names, key=lambda n: n.endswith(".safetensors")):
         copy_whole(source / name, target / name)
+
+
+def _write_whole_model(source: Path, target: Path) -> None:
+    """Writes the model of a checkpoint of several processes as one process writes it; the weights last."""
+    for name in (CONFIG, TOKENIZER):
+        if (source / name).exists():
+            copy_whole(source / name, target / name)
+    try:
+        files = ShardedTensors(source, read_config(source).n_heads)
+        tensors = {}
+        for name in files.names(SHARDED_MODEL):
+            whole = files.whole(SHARDED_MODEL + name)
+            tensors[PREFIX + name] = whole.T.contiguous() if name.endswith(TRANSPOSED) else whole
+    except (KeyError, OSError, PellucidError) as error:
+        raise _unreadable(source / SHARDS_FILE, error) from None
+    write_tensors(target / WEIGHTS, tensors, metadata={"format": "pt"})
 
 
 def remove_what_kills_left(run: Path) -> None:

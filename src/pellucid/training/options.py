@@ -3,20 +3,20 @@
 An option that is None was not given: the planner chooses then, and writes what it chose into `run.json`. Torch-free.
 """
 
-import inspect
 import numbers
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from pellucid.arguments import as_float, instance, number, path_of, plain, shown, text_of, whole_number
+from pellucid.arguments import as_float, instance, number, path_of, plain, shown, whole_number
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.runs.lora import MAX_RANK, TARGETS, LoraSettings
 from pellucid.runs.metrics import MAX_COUNT
-from pellucid.runs.plan import MAX_PROMPT_LENGTH, MAX_STEPS
 from pellucid.runs.recipe import MAX_NUMBER
 from pellucid.text.tokenizer import Tokenizer
+from pellucid.training.mesh import SCHEDULES, Mesh
+from pellucid.training.option_table import check_prompt, check_type, option, table
 
 
 if TYPE_CHECKING:
@@ -26,38 +26,7 @@ if TYPE_CHECKING:
 MAX_PARAMETERS = 10**15  # far beyond any model
 MAX_MINUTES = 60 * 24 * 366 * 100.0  # a century
 MAX_EXAMPLES = 1 << 20  # in a step
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunOption:
-    """The description of an option beside its name.
-
-    Attributes:
-        kind: what its flag reads: int, float, str, bool (a switch) or Mapping (NAME=VALUE, repeated). None: it has no flag.
-        help, metavar: for `--help`.
-        choices: the values it may have; empty: any.
-        positive: whether it must be a finite number above 0. maximum: the largest that a plan and its record can hold.
-        group: at most one option of a group may be given.
-        repeated: whether its flag may be given several times, for a list of values.
-        planned: whether the plan has a field of the same name that takes the value as it is.
-        flag: the flag's name, where it is not the option's.
-    """
-
-    kind: type | None
-    help: str
-    metavar: str | None = None
-    choices: tuple[str, ...] = ()
-    positive: bool = False
-    maximum: float = MAX_STEPS
-    group: str = ""
-    repeated: bool = False
-    planned: bool = False
-    flag: str = ""
-
-
-def option(kind: type | None, help: str, **known: Any) -> Any:
-    """A dataclass field that is an option; its arguments are `RunOption`'s."""
-    return field(default=None, metadata={"option": RunOption(kind=kind, help=help, **known)})
+MAX_TIMEOUT = 60 * 60 * 24 * 7  # seconds: a week
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +70,7 @@ class RunOptions:
             real = not isinstance(value, bool) and isinstance(value, numbers.Real)
             if known.positive and real and (as_float(value) or 0) <= 0:
                 raise PellucidError(f"{name} must be a number above 0, not {shown(value)}")
-            _check_type(name, known.kind, value)
+            check_type(name, known.kind, value)
             if known.positive:
                 whole = known.kind is int
                 value = whole_number(name, value, 1, int(known.maximum)) if whole else number(name, value, 0, known.maximum)
@@ -116,11 +85,16 @@ class RunOptions:
             if sum(getattr(self, name) is not None for name in names) > 1:
                 raise PellucidError(f"give one of {', '.join(names)}, not several")
         if self.prompt is not None:
-            _check_prompt(self.prompt)
+            check_prompt(self.prompt)
 
     def given(self) -> dict[str, Any]:
         """The options that were given, by name."""
         return {name: value for name, _ in table(type(self)) if (value := getattr(self, name)) is not None}
+
+    def compared(self) -> dict[str, Any]:
+        """Those that have to be the same where a run is resumed."""
+        names = {name for name, known in table(type(self)) if not known.elastic}
+        return {name: value for name, value in self.given().items() if name in names}
 
     def planned(self) -> dict[str, Any]:
         """Those that a plan takes as they are."""
@@ -153,6 +127,12 @@ class TrainingOptions(RunOptions):
         optimizer_settings: further arguments of its class, such as {"momentum": 0.9}.
         mask_documents: whether no token attends to another document than its own (`gpt.document_mask`). None: as in GPT-3, it
             may.
+        recompute: whether the backward pass computes each block's activations again instead of keeping them.
+        mesh: how torchrun's processes divide the work, such as "dp=2,tp=2" (`training.mesh`). None: all have rows of the batch.
+        schedule: of pipeline stages, "1f1b" (the default) or "interleaved" (two stages a rank).
+        collective_timeout: seconds after which a rank that does not answer ends the run. None: 600.
+
+        The last three may differ when a run is resumed.
     """
 
     preset: str | None = option(str, "the model's shape (default cpu-2m)", group="shape")
@@ -194,6 +174,15 @@ class TrainingOptions(RunOptions):
         planned=True, flag="optimizer-setting",
     )  # fmt: skip
     mask_documents: bool | None = option(bool, "no attention across documents (default: as in GPT-3, across)", planned=True)
+    recompute: bool | None = option(bool, "compute activations again in the backward pass, not keep them", planned=True)
+    mesh: str | None = option(
+        str, "ranks along each axis, under torchrun: dp=2,tp=2,pp=2,cp=1 (default: all dp)", metavar="AXES", elastic=True
+    )
+    schedule: str | None = option(str, "of pipeline stages (default 1f1b)", choices=SCHEDULES, elastic=True)
+    collective_timeout: int | None = option(
+        int, "end the run when a rank has not answered for so long (default 600)", metavar="SECONDS", positive=True,
+        maximum=MAX_TIMEOUT, elastic=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -203,6 +192,8 @@ class TrainingOptions(RunOptions):
             instance("config", self.config, GPTConfig, "a GPTConfig, such as GPTConfig.preset(\"tiny\")")
         if self.tokenizer is not None and not isinstance(self.tokenizer, Tokenizer):
             path_of("tokenizer", self.tokenizer)
+        if self.mesh is not None:
+            Mesh.parse(self.mesh)
         if self.optimizer_settings and self.optimizer is None:
             raise PellucidError("optimizer settings need an optimizer: name it, too")
 
@@ -301,6 +292,10 @@ class TrainingKeywords(RunKeywords, total=False):
     optimizer: str | None
     optimizer_settings: Mapping[str, Any] | None
     mask_documents: bool | None
+    recompute: bool | None
+    mesh: str | None
+    schedule: str | None
+    collective_timeout: int | None
 
 
 class FinetuningKeywords(RunKeywords, total=False):
@@ -315,82 +310,3 @@ class FinetuningKeywords(RunKeywords, total=False):
     lora_rank: int | None
     lora_alpha: float | None
     lora_targets: "Sequence[str] | str | None"
-
-
-def _check_type(name: str, kind: type | None, value: object) -> None:
-    """Refuses a value of another type than the option's.
-
-    Raises:
-        PellucidError: it names the option.
-    """
-    if kind is bool and not isinstance(value, bool):
-        raise PellucidError(f"{name} must be true or false, not {shown(value)}")
-    if kind is int and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
-        raise PellucidError(f"{name} must be a whole number, not {shown(value)}")
-    if kind is float and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
-        raise PellucidError(f"{name} must be a number, not {shown(value)}")
-    if kind is str and name not in ("held_out", "tokenizer", "lora_targets"):  # which take more than their flags give
-        text_of(name, value)
-    if kind is Mapping and not isinstance(value, Mapping):
-        raise PellucidError(f"{name} must be a mapping of names to values, not {shown(value)}")
-
-
-def _check_prompt(prompt: str) -> None:
-    """Refuses a prompt that no plan can hold.
-
-    Raises:
-        PellucidError: it is too long, or not text as UTF-8 has it.
-    """
-    if len(prompt) > MAX_PROMPT_LENGTH:
-        raise PellucidError(f"prompt may have at most {MAX_PROMPT_LENGTH:,} characters, not {len(prompt):,}")
-    try:
-        prompt.encode()
-    except UnicodeEncodeError:
-        raise PellucidError(f"prompt must be text in UTF-8, not {shown(prompt)}: it holds bytes of another encoding") from None
-
-
-def table(options: type[RunOptions]) -> Iterator[tuple[str, RunOption]]:
-    """(name, description) of each option, in the order of the fields."""
-    return ((f.name, f.metadata["option"]) for f in fields(options))
-
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def takes_options(options: type[RunOptions]) -> Callable[[Function], Function]:
-    """Shows a function's `**options` as the keywords that it takes, in `help` and in completion."""
-
-    def decorate(function: Function) -> Function:
-        shown = inspect.signature(function)
-        own = [p for p in shown.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-        keywords = [
-            inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=f.type) for f in fields(options)
-        ]
-        function.__signature__ = shown.replace(parameters=[*own, *keywords])  # type: ignore[attr-defined]
-        return function
-
-    return decorate
-
-
-def parse_setting(text: str) -> tuple[str, Any]:
-    """"momentum=0.9" -> ("momentum", 0.9): true, false, none, numbers, and numbers with commas between them.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise ValueError(f"{text!r} is no name and value, such as momentum=0.9")
-    words: dict[str, Any] = {"true": True, "false": False, "none": None}
-    if value.lower() in words:
-        return name, words[value.lower()]
-    if "," in value:
-        return name, tuple(float(part) for part in value.split(","))
-    try:
-        return name, int(value)
-    except ValueError:
-        pass
-    try:
-        return name, float(value)
-    except ValueError:
-        return name, value

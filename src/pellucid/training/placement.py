@@ -3,6 +3,7 @@
 All code of training that depends on the kind of device is here. On the CPU nothing here changes a number.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -74,20 +75,41 @@ def synchronize(device: torch.device) -> None:
 
 
 @contextmanager
-def placed(plan: Plan) -> Iterator[torch.device]:
+def placed(plan: Plan, *, device: torch.device | None = None, threads: int | None = None) -> Iterator[torch.device]:
     """Sets PyTorch up for a plan (device, number of threads) and restores the threads and the random generators afterwards.
+
+    Args:
+        device, threads: of a rank, where several processes share a machine; None: the plan's.
 
     Raises:
         PellucidError: the plan's device is not here.
     """
-    device = resolve_device(plan.device)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(plan.threads)
+    device = resolve_device(plan.device) if device is None else device
+    before = torch.get_num_threads()
+    torch.set_num_threads(plan.threads if threads is None else threads)
     try:
         with _kept_generators(device):
             yield device
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
+
+
+def rank_device(name: str | None) -> torch.device:
+    """The device of this process of torchrun: of several CUDA devices on its host, the one of its local rank.
+
+    Args:
+        name: the kind that was asked for, as "cuda"; None: the CPU.
+
+    Raises:
+        PellucidError: it is not here, or is one that a process group cannot use.
+    """
+    device = resolve_device(name or "cpu")
+    if device.type not in ("cpu", "cuda"):
+        raise PellucidError(f"several processes train on cpu or cuda, not on {device.type}: there is no process group for that")
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % max(1, torch.cuda.device_count()))
+        torch.cuda.set_device(device)
+    return device
 
 
 def _kept_generators(device: torch.device) -> AbstractContextManager[None]:

@@ -87,9 +87,12 @@ class TrainingJob:
         """A new model of the plan's shape, and the batches of `run/corpus`."""
         tokenizer = Tokenizer.load(run / CORPUS)
         self._check_shape(run, plan, tokenizer)
-        batches = WindowBatches.of(plan, open_corpus(run / CORPUS, verify=verify), tokenizer)
-        return new_model(plan, tokenizer), batches
+        return new_model(plan, tokenizer), self.open_batches(run, plan, tokenizer, verify=verify)
 
+    @staticmethod
+    def open_batches(run: Path, plan: Plan, tokenizer: Tokenizer, *, verify: bool) -> WindowBatches:
+        """The batches of `run/corpus`."""
+        return WindowBatches.of(plan, open_corpus(run / CORPUS, verify=verify), tokenizer)
 
     @staticmethod
     def _check_shape(run: Path, plan: Plan, tokenizer: Tokenizer) -> None:

@@ -25,9 +25,12 @@ from pellucid.runs.plan import Plan
 from pellucid.runtime.threads import limit_threads
 from pellucid.training import checkpoint
 from pellucid.training.checkpoint import KeptModel
+from pellucid.training.execution import OneProcess
 from pellucid.training.loop import ended, run_steps
 from pellucid.training.memory_limit import retain_freed_memory
-from pellucid.training.options import TrainingKeywords, TrainingOptions, takes_options
+from pellucid.training.mesh import requested_mesh
+from pellucid.training.option_table import takes_options
+from pellucid.training.options import TrainingKeywords, TrainingOptions
 from pellucid.training.placement import placed, refuse_missing_operators
 from pellucid.training.plan_check import check_plan
 from pellucid.training.planner import Job, make_plan, measure
@@ -200,7 +203,8 @@ def run_job(
     Raises:
         PellucidError: whatever keeps the run from starting or going on.
     """
-    planned_seed, record = seed_of(seed), flag("record", record)
+    seed_of(seed)
+    record = flag("record", record)
     callable_of("stop", stop)
     if not isinstance(observers, Sequence):
         raise PellucidError(f"observers must be a list of functions, not {shown(observers)}")
@@ -208,35 +212,70 @@ def run_job(
         callable_of("an observer", observer)
     retain_freed_memory()
     limit_threads()
-    arguments = job.arguments() | job.options.given() | ({} if seed is None else {"seed": planned_seed})
-    going_on = flag("resume", resume) and ((run / RUN_FILE).exists() or not job.has_data)
-    if going_on:
-        plan = Plan.load(run, kind=job.kind)
-        refuse_missing_operators(compiled=plan.compiled)
-        check_same_arguments(run, plan, arguments, observers)
-    else:
-        job.check()
-        with new_run(run) as draft:
-            workload = job.prepare(draft, planned_seed, observers)
-            plan = make_plan(workload, job.options, seed=planned_seed, record=record, observers=observers)
-            check_plan(plan, draft)
-            save_arguments(draft, arguments)
-            plan.save(draft)
+    goes_on = flag("resume", resume)
+    mesh = requested_mesh(job.options)
+
+    def prepare() -> tuple[Plan, bool]:
+        return prepare_run(job, run, seed=seed, record=record, resume=goes_on, observers=observers, on_mesh=mesh is not None)
+
+    def records(plan: Plan) -> bool:
+        return record and plan.record and can_be_recorded(run, plan, observers)
+
     try:
-        with placed(plan) as device:
-            model, batches = job.open(run, plan, verify=going_on)
-            model.to(device)
-            recorder: Recorder | None = None
-            if make_recorder and record and plan.record and can_be_recorded(run, plan, observers):
-                recorder = make_recorder(run, plan, model, batches)
-            listeners = observers if recorder is None else [*observers, recorder.observe]
-            state = run_steps(run, plan, model, batches, observers=listeners, stop=stop, watcher=recorder)
+        if mesh is not None:
+            from pellucid.training.distributed.run import run_on_mesh
+
+            plan, state = run_on_mesh(
+                job, run, mesh, prepare=prepare, wants_recorder=records, make_recorder=make_recorder, observers=observers,
+                stop=stop,
+            )  # fmt: skip
+        else:
+            plan, going_on = prepare()
+            with placed(plan) as device:
+                model, batches = job.open(run, plan, verify=going_on)
+                model.to(device)
+                recorder: Recorder | None = None
+                if make_recorder and records(plan):
+                    recorder = make_recorder(run, plan, model, batches)
+                listeners = observers if recorder is None else [*observers, recorder.observe]
+                execution = OneProcess(run, plan, model, batches)
+                state = run_steps(run, plan, execution, batches, observers=listeners, stop=stop, watcher=recorder)
     except OSError as error:
         if error.errno not in MAKE_ROOM:
             raise
         raise cannot_write(run, error, "the run") from error
     over = ended(plan, state) and state.step < plan.total_steps
     return Run(path=run, plan=plan, step=state.step, tokens=state.tokens, stopped_learning=over)
+
+
+def prepare_run(
+    job: Job, run: Path, *, seed: int | None, record: bool, resume: bool, observers: Sequence[Observer], on_mesh: bool = False
+) -> tuple[Plan, bool]:
+    """The plan of a run, made for a new one and read of one that goes on; and whether it goes on.
+
+    Args:
+        on_mesh: whether several processes take its steps.
+
+    Raises:
+        PellucidError: whatever keeps the run from starting or going on.
+    """
+    planned_seed = seed_of(seed)
+    arguments = job.arguments() | job.options.compared() | ({} if seed is None else {"seed": planned_seed})
+    if resume and ((run / RUN_FILE).exists() or not job.has_data):
+        plan = Plan.load(run, kind=job.kind)
+        if not on_mesh:
+            refuse_missing_operators(compiled=plan.compiled)
+        check_same_arguments(run, plan, arguments, observers)
+        return plan, True
+    if not on_mesh:
+        job.check()  # a step's memory is that of one process
+    with new_run(run) as draft:
+        workload = job.prepare(draft, planned_seed, observers)
+        plan = make_plan(workload, job.options, seed=planned_seed, record=record, observers=observers)
+        check_plan(plan, draft)
+        save_arguments(draft, arguments)
+        plan.save(draft)
+    return plan, False
 
 
 def seed_of(seed: int | None) -> int:

@@ -1,11 +1,12 @@
 """One training step: forward, loss, backward, update. B rows, T positions."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from pellucid.gpt.decoder import Decoder
+from pellucid.gpt.decoder import Block, Decoder
 from pellucid.gpt.document_mask import DocumentMask
 from pellucid.gpt.loss import IGNORE
 from pellucid.native.operators.library import compiled_operators
@@ -30,7 +31,7 @@ def loss_of(model: Decoder, ids: Tensor, targets: Tensor, dtype: torch.dtype) ->
 
 def loss_and_gradients(
     model: Decoder, ids: Tensor, targets: Tensor, *, micro_batch: int, dtype: torch.dtype, compiled: bool = False,
-    document: int | None = None, weights: Tensor | None = None,
+    document: int | None = None, weights: Tensor | None = None, recompute: bool = False,
 ) -> float:  # fmt: skip
     """Adds the gradient of the mean loss over all targets to the parameters' `.grad`; returns that loss.
 
@@ -44,6 +45,7 @@ def loss_and_gradients(
         compiled: use the compiled operators (`native.operators`) where there is one for the work.
         document: the id that begins a document, if attention is to stay within one (`gpt.document_mask`).
         weights: (B, T) float32, of the targets in the mean. None: 1 each.
+        recompute: whether the backward pass computes each block's activations again instead of keeping them.
     """
     counted: float = int((targets != IGNORE).sum())
     if weights is not None:
@@ -52,15 +54,28 @@ def loss_and_gradients(
     tensors = copy_to(device, ids, targets, *([] if weights is None else [weights]))
     losses: list[Tensor] = []
     for x, y, *w in zip(*(torch.split(tensor, micro_batch) for tensor in tensors), strict=True):
-        with autocast(dtype, device), compiled_operators(use=compiled):
+        with autocast(dtype, device), compiled_operators(use=compiled), recomputing(model, use=recompute):
             within = None if document is None else DocumentMask(model.config, x, document)
             loss = model(x, y, reduction="sum", cache=within, target_weights=w[0] if w else None) / (counted or 1)
-        torch.autograd.backward(loss)
+            torch.autograd.backward(loss)
         losses.append(loss.detach())
     total = 0.0
     for value in losses:  # read when all are queued: reading one waits for the device
         total += value.item()
     return total
+
+
+@contextmanager
+def recomputing(model: Decoder, *, use: bool) -> Iterator[None]:
+    """Makes the blocks compute their activations again in the backward pass, which has to be inside, too."""
+    blocks = [block for block in model.h if isinstance(block, Block)] if use else []
+    for block in blocks:
+        block.recompute = True
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block.recompute = False
 
 
 def update(

@@ -10,7 +10,7 @@ from pellucid.generation.model import GPT
 from pellucid.runs.plan import EVALUATIONS, Plan
 from pellucid.training.batches import Batches
 from pellucid.training.checkpoint import State
-from pellucid.training.loop import take_step
+from pellucid.training.execution import take_step
 from pellucid.training.optimizers import make_optimizer
 
 
@@ -40,7 +40,7 @@ class Throughput:
 def measure_throughput(plan: Plan, batches: Batches, model: GPT, *, seconds: float) -> Throughput:
     """Times steps of a throw-away model for about `seconds`; on a CPU with all of PyTorch's threads and with one, in turn.
 
-    The steps are those of the run (`loop.take_step`): its optimizer and settings, its masks, its guard against spikes.
+    The steps are those of the run (`execution.take_step`): its optimizer and settings, its masks, its guard against spikes.
     The faster number of threads wins: two threads on a core that another process wants are many times slower than one
     (docs/log.md). A step's time is the lower quartile of those measured, so that a short disturbance does not become the plan.
 

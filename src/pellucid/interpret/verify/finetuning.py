@@ -58,7 +58,7 @@ from pellucid.runs.plan import Plan
 from pellucid.training import checkpoint
 from pellucid.training.batches import Batches
 from pellucid.training.checkpoint import State
-from pellucid.training.loop import take_step
+from pellucid.training.execution import take_step
 from pellucid.training.optimizers import make_optimizer
 
 

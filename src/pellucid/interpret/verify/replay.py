@@ -25,8 +25,8 @@ from pellucid.text.tokenizer import Tokenizer
 from pellucid.training import checkpoint
 from pellucid.training.batches import WindowBatches
 from pellucid.training.checkpoint import State
+from pellucid.training.execution import sample, take_step
 from pellucid.training.first_weights import new_model
-from pellucid.training.loop import sample, take_step
 from pellucid.training.optimizers import make_optimizer
 from pellucid.training.watch import recorded_steps, steps_before_example
 
