@@ -18,7 +18,7 @@ from pellucid.planning import DEVICES, device_spec, planned_model
 from pellucid.planning.cluster.advice import advise
 from pellucid.planning.cluster.flags import megatron_flags, torchtitan_flags
 from pellucid.planning.cluster.goodput import goodput
-from pellucid.planning.cluster.layout import RECOMPUTE, SHARDS, Layout, Mesh, check_mesh, divisors, layouts, meshes
+from pellucid.planning.cluster.layout import RECOMPUTE, SHARDS, Layout, check_mesh, divisors, layouts, meshes
 from pellucid.planning.cluster.memory import in_flight, peak_memory, rank_memory
 from pellucid.planning.cluster.published_runs import PUBLISHED_RUNS, repeat
 from pellucid.planning.cluster.schedule import order, timetable
@@ -34,6 +34,7 @@ from pellucid.planning.cluster.search import (
 from pellucid.planning.cluster.shards import chunk, held, rank_parameters, tensor_parallel_shape
 from pellucid.planning.cluster.timing import Pass, stage_message, stage_passes, step_time
 from pellucid.planning.source import PlannedModel
+from pellucid.training.mesh import Mesh
 from tests.cases import cases
 
 
@@ -92,18 +93,16 @@ def test_more_recomputation_takes_less_memory_and_more_time_and_finer_parts_take
         for less, more in pairwise(ways):
             assert peak_memory(model, more).total <= peak_memory(model, less).total
             slow, fast = step_time(model, more, rates), step_time(model, less, rates)
-            assert slow.compute >= fast.compute and slow.total >= fast.total * (1 - 1e-9)
-        assert step_time(model, ways[2], rates).compute > step_time(model, ways[0], rates).compute
+            assert slow.total >= fast.total * 0.999  # data groups may exchange behind it
         if layout.shard != "none":
             states = [
                 (lambda memory: memory.parameters + memory.gradients + memory.optimizer)(
-                    peak_memory(model, replace(layout, shard=shard, shard_ranks=1 if shard == "none" else layout.shard_ranks))
+                    rank_memory(model, replace(layout, shard=shard), 0)
                 )
-                for shard in SHARDS
+                for shard in SHARDS[1:]
             ]
-            if layout.shard_ranks >= 4:  # among fewer, the copies that are gathered outweigh what is shared out
-                assert states[1:] == sorted(states[1:], reverse=True)
-                assert states[0] >= states[3]
+            optimizer, gradients, deferred, parameters = states
+            assert optimizer >= max(gradients, deferred) >= min(gradients, deferred) >= parameters
 
 
 @cases(6)
@@ -112,9 +111,8 @@ def test_more_devices_never_take_more_memory_a_rank(workload: Workload, times: i
     """At the same micro-batch: as many times the data parallel ranks, and so of the batch."""
     model = workload.model
     for layout in list(candidates(workload, {}))[::7]:
-        mesh = replace(layout.mesh, dp=layout.mesh.dp * times)
-        ranks = 1 if layout.shard == "none" else layout.shard_ranks * times
-        wider = replace(layout, mesh=mesh, shard_ranks=ranks)
+        axis = "replicate" if layout.shard == "none" else "dp"
+        wider = replace(layout, mesh=replace(layout.mesh, **{axis: getattr(layout.mesh, axis) * times}))
         assert peak_memory(model, wider).total <= peak_memory(model, layout).total
 
 
@@ -138,7 +136,7 @@ def test_what_all_ranks_hold_is_the_model(config: GPTConfig, tp: int, ranks: int
 def test_the_order_is_pytorch_s_and_the_timetable_s_length_the_formula_s(pp: int, chunks: int, times: int, even: bool) -> None:
     schedules = pytest.importorskip("torch.distributed.pipelining.schedules")
     layout = Layout(
-        mesh=Mesh(dp=1, tp=1, pp=pp, cp=1), shard="none", shard_ranks=1, schedule="interleaved" if chunks > 1 else "1f1b",
+        mesh=Mesh(pp=pp), shard="none", schedule="interleaved" if chunks > 1 else "1f1b",
         chunks=chunks, micro_batch=1, micro_batches=pp * times, recompute="none",
     )  # fmt: skip
     theirs = object.__new__(schedules.ScheduleInterleaved1F1B)
@@ -185,15 +183,15 @@ def test_a_mesh_that_cannot_be_is_refused_with_what_would(
     config: GPTConfig, dp: int, tp: int, pp: int, cp: int, sequences: int
 ) -> None:
     mesh = Mesh(dp=dp, tp=tp, pp=pp, cp=cp)
-    listed = meshes(config, 64, sequences, mesh.devices, {})
+    listed = meshes(config, 64, sequences, mesh.size, {"dp": dp}, 8)
     try:
         check_mesh(config, 64, sequences, mesh)
     except PellucidError as error:
         assert mesh not in listed
-        assert "use " in str(error) or "at least 1" in str(error)
+        assert "use " in str(error)
     else:
         assert mesh in listed
-        assert layouts(config, sequences, mesh, 8)
+        assert layouts(config, sequences, mesh)
 
 
 def test_refusals_name_the_degrees_that_divide() -> None:
@@ -202,7 +200,7 @@ def test_refusals_name_the_degrees_that_divide() -> None:
         (Mesh(dp=1, tp=5, pp=1, cp=1), "tp=5 does not divide the 96 heads.*use one of 1, 2, 3, 4, 6, 8, 12, 16"),
         (Mesh(dp=1, tp=1, pp=7, cp=1), "pp=7 does not divide the 96 blocks: use one of 1, 2, 3"),
         (Mesh(dp=1, tp=1, pp=1, cp=3), "cp=3 does not cut 2,048 positions.*use one of 1, 2, 4"),
-        (Mesh(dp=7, tp=1, pp=1, cp=1), "dp=7 does not divide the batch of 1,536 sequences: use one of 1, 2, 3"),
+        (Mesh(dp=7, tp=1, pp=1, cp=1), "dp x replicate = 7 does not divide the batch of 1,536 sequences: use one of 1, 2, 3"),
         (Mesh(dp=96, tp=1, pp=32, cp=1), "pp=32 needs as many micro-batches.*at most 16"),
     ):
         with pytest.raises(PellucidError, match=words):
@@ -212,7 +210,7 @@ def test_refusals_name_the_degrees_that_divide() -> None:
 def test_gpt3_on_1024_fits_and_its_parts_add_up() -> None:
     plan = plan_cluster(planned_model("gpt3-175b"), DEVICES["h100"], 1024, mesh={"tp": 8, "cp": 1})
     best = plan.best
-    assert best is not None and best.layout.mesh.devices == 1024 and best.layout.sequences == 1536
+    assert best is not None and best.layout.mesh.size == 1024 and best.layout.sequences == 1536
     assert best.memory.total <= 0.92 * 80e9
     # All ranks' parameters together are the model, and the token matrix again in the last stage.
     mesh, model = best.layout.mesh, plan.workload.model
@@ -265,7 +263,7 @@ def test_what_would_have_to_change_does() -> None:
     between = replace(device, memory=(fixed + free) / 2 / 0.92)
     other = advise(plan_cluster(planned, between, 8, mesh=given))
     assert other is not None and other.mesh is not None
-    degrees = {name: getattr(other.mesh, name) for name in ("dp", "tp", "pp", "cp")}
+    degrees = {name: getattr(other.mesh, name) for name in Mesh().sizes}
     assert plan_cluster(planned, between, 8, mesh=degrees).best is not None
     assert advise(plan_cluster(planned_model("tiny"), DEVICES["h100"], 1)) is None
 
@@ -309,7 +307,7 @@ def test_the_command_prints_json_and_tables_of_80_columns(
         (["--gpus", "8", "--gpu", "h100", "--utilisation", "0.4"], 2, "--utilisation is not for a cluster"),
         (["--gpus", "2", "--gpu", "mine", "--flops", "1T"], 1, "lack its memory and bandwidth and network: give --memory"),
         (["--gpus", "2", "--gpu", "epyc-9965"], 1, "lack its memory and network"),
-        (["--gpus", "8", "--gpu", "h100", "--mesh", "tp=3"], 1, "tp=3,pp=1,cp=1 is 3 devices, which does not divide"),
+        (["--gpus", "8", "--gpu", "h100", "--mesh", "tp=3"], 1, "tp=3 is 3 devices, which does not divide"),
         (["--gpus", "5", "--gpu", "h100", "--mesh", "tp=5"], 1, "tp=5 does not divide the 4 heads"),
         (["--gpus", "0", "--gpu", "h100"], 1, "from 1 to 1,048,576"),
         (["--gpus", "1", "--gpu", "h100", "--sequences", "0"], 1, "at least one sequence"),

@@ -12,11 +12,11 @@ from pellucid.languages import tr
 from pellucid.planning.cluster.advice import advise
 from pellucid.planning.cluster.flags import megatron_flags, torchtitan_flags
 from pellucid.planning.cluster.goodput import FAILURES_SOURCE
-from pellucid.planning.cluster.layout import DEGREES, Layout
 from pellucid.planning.cluster.memory import KINDS
 from pellucid.planning.cluster.search import DAY, RESERVED, Candidate, ClusterPlan
 from pellucid.planning.cluster.timing import PARTS
 from pellucid.planning.devices import HOUR, YEAR
+from pellucid.training.mesh import Mesh
 
 
 SHOWN = 8  # layouts of the table
@@ -36,12 +36,12 @@ def span(seconds: float) -> str:
 
 
 def degrees(text: str) -> dict[str, int]:
-    """`--mesh`: `dp=16,tp=8`, some of dp, tp, pp and cp."""
+    """`--mesh`: `dp=16,tp=8`, some of the axes of `training.mesh`."""
     found = {}
     for part in text.split(","):
         matched = re.fullmatch(r"\s*(\w+)\s*=\s*(\d{1,7})\s*", part)
-        if not matched or matched[1] not in DEGREES or matched[1] in found:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a mesh, such as dp=16,tp=8,pp=8,cp=1, each at most once")
+        if not matched or matched[1] not in Mesh().sizes or matched[1] in found or not int(matched[2]):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a mesh, such as dp=16,tp=8,pp=8, each axis once at most")
         found[matched[1]] = int(matched[2])
     return found
 
@@ -89,6 +89,7 @@ def names() -> dict[str, str]:
     """What the values of a layout, the kinds of memory and the parts of a step are called."""
     return {
         "none": tr("nothing"), "optimizer": tr("optimizer"), "gradients": tr("gradients"), "parameters": tr("parameters"),
+        "deferred": tr("weights"),
         "half": tr("half"), "full": tr("all"), "1f1b": "1F1B", "interleaved": tr("interleaved"),
         "activations": tr("activations"), "communication": tr("communication buffers"),
         "compute": tr("compute"), "wait": tr("tensor and context groups"), "data": tr("data groups"),
@@ -96,28 +97,27 @@ def names() -> dict[str, str]:
     }  # fmt: skip
 
 
-def _sharded(layout: Layout, words: dict[str, str]) -> str:
-    return words[layout.shard] + (f" /{layout.shard_ranks}" if layout.shard != "none" else "")
-
-
 def _ranking(console: Console, plan: ClusterPlan) -> None:
     words = names()
     table = _table(
-        tr("The fastest layouts"), "dp", "tp", "pp", "cp", tr("stages"), tr("batch"), tr("recompute"), tr("in parts"),
+        tr("The fastest layouts"), "dp", tr("copies"), "tp", "cp", "pp", tr("batch"), tr("recompute"), tr("in parts"),
         tr("memory"), tr("step"), "MFU",
     )  # fmt: skip
     for one in plan.ranked[:SHOWN]:
         layout, mesh = one.layout, one.layout.mesh
         stages = f"{mesh.pp}x{layout.chunks}" if layout.chunks > 1 else str(mesh.pp)
         table.add_row(
-            str(mesh.dp), str(mesh.tp), str(mesh.pp), str(mesh.cp), stages, f"{layout.micro_batch}x{layout.micro_batches}",
-            words[layout.recompute], _sharded(layout, words), size(one.memory.total), f"{one.time.total:.3g} s",
+            str(mesh.dp), str(mesh.replicate), str(mesh.tp), str(mesh.cp), stages,
+            f"{layout.micro_batch}x{layout.micro_batches}", words[layout.recompute],
+            words[layout.shard], size(one.memory.total), f"{one.time.total:.3g} s",
             f"{plan.outcomes(one)[1].mfu:.1%}",
         )  # fmt: skip
     console.print(table)
     console.print(Text(tr(
-        "stages: ranks x chunks of an interleaved schedule. batch: sequences x micro-batches on each dp rank. recompute: "
-        "blocks that are computed again. in parts: what is shared out, among how many ranks. MFU: the model's own operations."
+        "copies: groups that hold the same (replicate). pp: ranks x chunks of an interleaved schedule. batch: sequences x "
+        "micro-batches on each rank. recompute: blocks that are computed again. in parts: what dp and cp share out, up to the "
+        "optimizer's state, gradients or parameters; weights: parameters, with gradients whole until the last micro-batch. "
+        "MFU: the model's own operations."
     ), style="dim"))  # fmt: skip
     console.print()
 
@@ -209,7 +209,7 @@ def _advice(console: Console, plan: ClusterPlan) -> None:
         "Nothing fits. The least is {need} a device, {over} more than there is: {mesh}, one sequence at a time: {batch}; "
         "recomputed: {recompute}; in parts: {parts}.",
         need=size(advice.need), over=size(advice.need - advice.budget), mesh=str(layout.mesh), batch=layout.micro_batch,
-        recompute=words[layout.recompute], parts=_sharded(layout, words),
+        recompute=words[layout.recompute], parts=words[layout.shard],
     ), style="bold"))  # fmt: skip
     console.print(tr("What would do, each on its own:"))
     if advice.mesh is not None:

@@ -8,8 +8,8 @@ Read `layout` (what can be chosen), `shards` (bytes by tensor), `memory`, `timin
 `search`. `goodput` adds failures, `advice` says what would have to change, `flags` names the options of other trainers.
 """
 
-from pellucid.planning.cluster.layout import Layout, Mesh
+from pellucid.planning.cluster.layout import Layout
 from pellucid.planning.cluster.search import ClusterPlan, plan_cluster
 
 
-__all__ = ["ClusterPlan", "Layout", "Mesh", "plan_cluster"]
+__all__ = ["ClusterPlan", "Layout", "plan_cluster"]

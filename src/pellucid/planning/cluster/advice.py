@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, replace
 
-from pellucid.planning.cluster.layout import Layout, Mesh, meshes
+from pellucid.planning.cluster.layout import Layout, meshes
 from pellucid.planning.cluster.memory import peak_memory
 from pellucid.planning.cluster.search import RESERVED, ClusterPlan, Workload
+from pellucid.training.mesh import Mesh
 
 
 MOST = 64  # times as many devices as there are: looked no further
@@ -50,11 +51,10 @@ def advise(plan: ClusterPlan) -> Advice | None:
 def _least(workload: Workload, given: dict[str, int]) -> tuple[Layout, int] | None:
     """The layout with the least memory, and its bytes: one sequence at a time, everything recomputed and in parts."""
     found = None
-    for mesh in meshes(workload.config, workload.context, workload.sequences, workload.devices, given):
-        shared = mesh.dp * mesh.cp
+    for mesh in meshes(workload.config, workload.context, workload.sequences, workload.devices, given, workload.per_node):
         layout = Layout(
-            mesh=mesh, shard="none" if shared == 1 else "parameters", shard_ranks=shared, schedule="1f1b", chunks=1,
-            micro_batch=1, micro_batches=workload.sequences // mesh.dp, recompute="full",
+            mesh=mesh, shard="none" if mesh.dp * mesh.cp == 1 else "parameters", schedule="1f1b", chunks=1, micro_batch=1,
+            micro_batches=workload.sequences // mesh.batch_ranks, recompute="full",
         )  # fmt: skip
         total = peak_memory(workload.model, layout).total
         if found is None or total < found[1]:

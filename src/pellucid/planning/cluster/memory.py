@@ -8,6 +8,7 @@ n_s its shard of them:
     none           4 n (+ 2 n copies)      4 n         8 n         nothing
     optimizer      4 n_s + value n         4 n         8 n_s       a block's gradients
     gradients      4 n_s + value n         4 n_s       8 n_s       a block's gradients
+    deferred       4 n_s                   4 n         8 n_s       as parameters
     parameters     4 n_s                   4 n_s       8 n_s       two blocks gathered, a block's gradients, the embeddings
 
     activations    for each micro-batch in flight, of each block on the rank: what it saves for the backward pass. Sequence
@@ -31,6 +32,8 @@ from pellucid.planning.cluster.shards import largest_block, parts, rank_paramete
 PRECISION = {2: "16-bit", 4: "float32"}
 GATHERED = 2  # vectors of a block that sequence parallelism gathers and autograd keeps whole: the inputs of c_attn and c_fc
 KEYS_VALUES = 2
+GATHERED_BY_BLOCK = ("deferred", "parameters")  # levels whose parameters are whole only while a block computes
+WHOLE_GRADIENTS = ("none", "optimizer", "deferred")
 BUFFERS = 2  # blocks whose parameters are gathered at once: the one that computes and the next
 
 
@@ -125,7 +128,7 @@ def communication(model: Model, layout_key: tuple[str, int, int, int, int, int],
             outside += found.last.whole + (found.tied.whole if pp > 1 else 0)
         block = largest_block(model, tp)
         total += max(block, outside) * FLOAT32
-        if shard == "parameters":
+        if shard in GATHERED_BY_BLOCK:
             total += (min(BUFFERS, model.config.n_layers // pp) * block + outside) * model.value
     entry = input_of_block(model, 1, cp, micro_batch)
     if tp > 1:
@@ -142,7 +145,7 @@ def rank_memory(model: Model, layout: Layout, pipeline_rank: int) -> RankMemory:
     if shard == "none":
         kept = (FLOAT32 + (model.value if model.value != FLOAT32 else 0)) * own.whole
     else:
-        kept = FLOAT32 * own.shard + (0 if shard == "parameters" else model.value * own.whole)
+        kept = FLOAT32 * own.shard + (0 if shard in GATHERED_BY_BLOCK else model.value * own.whole)
     stage, again = stage_activations(
         model, mesh.tp, mesh.cp, mesh.pp, layout.chunks, layout.micro_batch, layout.recompute, pipeline_rank
     )
@@ -152,7 +155,7 @@ def rank_memory(model: Model, layout: Layout, pipeline_rank: int) -> RankMemory:
     return RankMemory(
         pipeline_rank=pipeline_rank,
         parameters=kept,
-        gradients=FLOAT32 * (own.whole if shard in ("none", "optimizer") else own.shard),
+        gradients=FLOAT32 * (own.whole if shard in WHOLE_GRADIENTS else own.shard),
         optimizer=2 * FLOAT32 * own.shard,
         activations=stage * begun + again + end,
         communication=communication(model, key, pipeline_rank),

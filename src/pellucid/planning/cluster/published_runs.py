@@ -6,11 +6,13 @@ name says what was taken. `benchmarks/plan_published.py` prints the table; a tes
 
 from dataclasses import dataclass
 
+from pellucid.gpt.arrangements import all_dense
 from pellucid.gpt.config import GPTConfig
 from pellucid.planning.cluster.efficiency import RANGE
-from pellucid.planning.cluster.layout import Layout, Mesh
+from pellucid.planning.cluster.layout import Layout
 from pellucid.planning.cluster.search import DAY, Workload, device_rates, outcome
 from pellucid.planning.devices import DEVICES
+from pellucid.training.mesh import Mesh
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,12 +35,12 @@ class PublishedRun:
 
 def _megatron(dp: int, pp: int, sequences: int) -> Layout:
     return Layout(
-        mesh=Mesh(dp=dp, tp=8, pp=pp, cp=1), shard="none", shard_ranks=1, schedule="1f1b", chunks=1, micro_batch=1,
+        mesh=Mesh(replicate=dp, tp=8, pp=pp), shard="none", schedule="1f1b", chunks=1, micro_batch=1,
         micro_batches=sequences // dp, recompute="full",
     )  # fmt: skip
 
 
-_TURING = GPTConfig(vocab_size=51200, n_layers=105, d_model=20480, n_heads=128, pattern=("dense",) * 105)
+_TURING = GPTConfig(vocab_size=51200, n_layers=105, d_model=20480, n_heads=128, pattern=all_dense(105))
 _TURING_SOURCE = "Megatron-Turing NLG 530B (arXiv 2201.11990), section 2.4, as quoted by cli99/llm-analysis: batch 1,920"
 PUBLISHED_RUNS = (
     *(
@@ -49,7 +51,7 @@ PUBLISHED_RUNS = (
         for dp, seconds in ((8, 60.1), (10, 50.2), (12, 44.4))
     ),
     PublishedRun(
-        name="GPT-3 175B on 1,024 A100 (micro-batch 1 taken)", config=GPTConfig.preset("gpt3-175b", pattern="dense"),
+        name="GPT-3 175B on 1,024 A100 (micro-batch 1 taken)", config=GPTConfig.preset("gpt3-175b", pattern=all_dense(96)),
         device="a100", layout=_megatron(8, 16, 1536), published=34.0, unit="days", tokens=300 * 10**9,
         source="Megatron-LM (arXiv 2104.04473), section 5.1: 140 TFLOP/s a device; layout of its 175B script",
     ),
@@ -61,7 +63,7 @@ def repeat(run: PublishedRun) -> tuple[float, float, float]:
     layout = run.layout
     workload = Workload(
         config=run.config, tokens=max(1, run.tokens), context=run.config.n_ctx, sequences=layout.sequences,
-        device=DEVICES[run.device], devices=layout.mesh.devices, dtype="bfloat16",
+        device=DEVICES[run.device], devices=layout.mesh.size, dtype="bfloat16",
     )  # fmt: skip
     steps = 1.0 if run.unit == "s/step" else run.tokens / workload.step_tokens / DAY
     low, expected, high = (outcome(workload, layout, device_rates(workload, one)).step * steps for one in RANGE)

@@ -13,7 +13,8 @@ from pellucid.planning.cluster.search import Candidate, ClusterPlan
 def layout_dict(layout: Layout) -> dict[str, Any]:
     """A layout."""
     values = asdict(layout)
-    return values | {"mesh": asdict(layout.mesh), "stages": layout.stages, "sequences": layout.sequences}
+    more = {"shard_ranks": layout.shard_ranks, "stages": layout.stages, "sequences": layout.sequences}
+    return values | {"mesh": layout.mesh.sizes} | more
 
 
 def candidate_dict(plan: ClusterPlan, candidate: Candidate) -> dict[str, Any]:

@@ -2,18 +2,19 @@
 
 import bisect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.planning.cluster.efficiency import EXPECTED, RANGE, Efficiency, Rates, rates
 from pellucid.planning.cluster.goodput import Goodput, goodput
-from pellucid.planning.cluster.layout import DEGREES, Layout, Mesh, check_mesh, divisors, layouts, meshes
+from pellucid.planning.cluster.layout import Layout, check_mesh, divisors, layouts, meshes
 from pellucid.planning.cluster.memory import RankMemory, peak_memory
 from pellucid.planning.cluster.model import Model
 from pellucid.planning.cluster.timing import StepTime, least_time, step_time
 from pellucid.planning.devices import HOUR, DeviceSpec
 from pellucid.planning.source import PlannedModel
+from pellucid.training.mesh import Mesh
 
 
 RESERVED = 0.08  # share of a device's memory for its driver, collectives' own buffers and fragmentation: a choice
@@ -50,6 +51,11 @@ class Workload:
     def value(self) -> int:
         """Bytes of a number in products."""
         return VALUE[self.dtype]
+
+    @property
+    def per_node(self) -> int:
+        """Devices of a node."""
+        return self.device.per_node or 1
 
     @property
     def budget(self) -> float:
@@ -256,26 +262,22 @@ def rank_key(candidate: Candidate) -> tuple[float, int, str]:
 
 def candidates(workload: Workload, given: Mapping[str, int]) -> Iterator[Layout]:
     """Every layout that can be, whether it fits or not."""
-    per_node = workload.device.per_node or 1
-    for mesh in meshes(workload.config, workload.context, workload.sequences, workload.devices, dict(given)):
-        yield from layouts(workload.config, workload.sequences, mesh, per_node)
+    config, sequences = workload.config, workload.sequences
+    for mesh in meshes(config, workload.context, sequences, workload.devices, dict(given), workload.per_node):
+        yield from layouts(config, sequences, mesh)
 
 
 def _no_mesh(workload: Workload, given: Mapping[str, int]) -> str:
     """Why no mesh is possible, with what would be."""
-    fixed = {name: given.get(name, 1) for name in DEGREES}
-    product = 1
-    for degree in fixed.values():
-        product *= degree
-    free = [name for name in DEGREES if name not in given]
-    if workload.devices % product or (not free and product != workload.devices):
-        return (f"{Mesh(**fixed)} is {product:,} devices, which {'is not' if not free else 'does not divide'} the "
-                f"{workload.devices:,} there are")  # fmt: skip
-    if free:  # the first free degree takes what is left, and says why it can't
-        fixed[free[0]] = workload.devices // product
+    mesh, devices = Mesh(**given), workload.devices
+    free = [name for name in Mesh().sizes if name not in given]
+    if devices % mesh.size or (not free and mesh.size != devices):
+        return f"{mesh} is {mesh.size:,} devices, which {'does not divide' if free else 'is not'} the {devices:,} there are"
+    if free:  # a free axis takes what is left, and says why it can't
+        mesh = replace(mesh, **{("dp" if "dp" in free else free[0]): devices // mesh.size})
     try:
-        check_mesh(workload.config, workload.context, workload.sequences, Mesh(**fixed))
+        check_mesh(workload.config, workload.context, workload.sequences, mesh)
     except PellucidError as error:
-        return f"no mesh of {workload.devices:,} devices can be: {error}"
-    return (f"no mesh of {workload.devices:,} devices can be: its divisors {divisors(workload.devices)} meet neither the batch "
-            f"of {workload.sequences:,} sequences, nor the blocks and heads")  # fmt: skip
+        return f"no mesh of {devices:,} devices can be: {error}"
+    return (f"no mesh of {devices:,} devices can be: its divisors {divisors(devices)} meet neither the batch of "
+            f"{workload.sequences:,} sequences, nor the blocks and heads")  # fmt: skip

@@ -15,7 +15,7 @@ from pellucid.gpt.costs import parameter_shapes
 from pellucid.planning.cluster.model import Model
 
 
-BY_OUTPUT = ("attn.c_attn.weight", "attn.c_attn.bias", "mlp.c_fc.weight", "mlp.c_fc.bias", "wte.weight")
+BY_OUTPUT = ("attn.c_attn.weight", "attn.c_attn.bias", "mlp.c_fc.weight", "mlp.c_fc.bias", "wte.weight", "attn.compressor.")
 BY_INPUT = ("attn.c_proj.weight", "mlp.c_proj.weight")
 
 
@@ -28,7 +28,7 @@ def chunk(rows: int, ranks: int, rank: int) -> int:
 def tensor_parallel_shape(name: str, shape: tuple[int, ...], tp: int, rank: int = 0) -> tuple[int, ...]:
     """The part of a parameter that one of `tp` ranks holds; a vocabulary that tp does not divide is cut unevenly."""
     short = name.split(".", 2)[-1] if name.startswith("h.") else name
-    if short in BY_OUTPUT:
+    if short.startswith(BY_OUTPUT):
         return chunk(shape[0], tp, rank), *shape[1:]
     if short in BY_INPUT:
         return shape[0], chunk(shape[1], tp, rank)

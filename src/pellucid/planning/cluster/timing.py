@@ -25,6 +25,7 @@ from pellucid.gpt.costs import attention_flops
 from pellucid.gpt.memory import FLOAT32
 from pellucid.planning.cluster.efficiency import Rates
 from pellucid.planning.cluster.layout import Layout, Recompute
+from pellucid.planning.cluster.memory import GATHERED_BY_BLOCK
 from pellucid.planning.cluster.model import Model, Stage, ranks_of, stages_of
 from pellucid.planning.cluster.shards import largest_block, rank_parameters
 
@@ -132,20 +133,22 @@ def start_pass(model: Model, rates: Rates, tp: int, cp: int, micro_batch: int) -
 def stage_pass(model: Model, layout: Layout, rates: Rates, stage: Stage) -> Pass:
     """A stage of the pipeline over one micro-batch, with what its data parallel group exchanges for each block."""
     mesh, b = layout.mesh, layout.micro_batch
-    gather, scatter = _data_of_block(model, rates, mesh.tp, layout.shard_ranks, mesh.dp * mesh.cp // layout.shard_ranks)
+    gather, scatter = _data_of_block(model, rates, mesh.tp, layout.shard_ranks, mesh.replicate)
+    by_block = layout.shard in GATHERED_BY_BLOCK
     forward = backward = forward_wait = backward_wait = 0.0
     for (pattern, again), count in stage.blocks:
         one = block_pass(model, pattern, rates, mesh.tp, mesh.cp, b, again)
         forward, backward = forward + count * one.forward, backward + count * one.backward
         before, after = one.forward_wait, one.backward_wait
-        if layout.shard == "parameters":  # the next block's parameters come while this one computes
+        if by_block:  # the next block's parameters come while this one computes
             before += max(0.0, gather - one.forward)
-            after += max(0.0, gather + scatter - one.backward)
+            after += max(0.0, gather + (0.0 if layout.shard == "deferred" else scatter) - one.backward)
         elif layout.shard == "gradients":
             after += max(0.0, scatter - one.backward)
         forward_wait, backward_wait = forward_wait + count * before, backward_wait + count * after
-    if layout.shard == "parameters":
-        forward_wait, backward_wait = forward_wait + gather, backward_wait + gather + scatter
+    if by_block:
+        forward_wait, backward_wait = forward_wait + gather, backward_wait + gather
+        backward_wait += 0.0 if layout.shard == "deferred" else scatter
     total = Pass(forward, backward, forward_wait, backward_wait)
     if stage.first:
         total += start_pass(model, rates, mesh.tp, mesh.cp, b)
@@ -197,12 +200,12 @@ PARTS = ("compute", "wait", "data", "messages", "bubble", "optimizer")
 def once_a_step(model: Model, layout: Layout, rates: Rates, busy: Pass) -> float:
     """Exposed seconds of what data parallel ranks exchange once a step. `busy`: a rank's passes over one micro-batch."""
     mesh, ranks = layout.mesh, layout.shard_ranks
-    if mesh.dp * mesh.cp == 1 or layout.shard == "parameters":
+    if ranks * mesh.replicate == 1 or layout.shard == "parameters":
         return 0.0
     most = _most(model, layout)[0]
     alone = largest_block(model, mesh.tp) / most
-    gather = collective(rates, mesh.tp, ranks, model.value * most) if layout.shard != "none" else 0.0
-    reduce = _reduce(rates, mesh.tp, ranks, mesh.dp * mesh.cp // ranks, FLOAT32 * most) if layout.shard != "gradients" else 0.0
+    gather = collective(rates, mesh.tp, ranks, model.value * most) if layout.shard in ("optimizer", "gradients") else 0.0
+    reduce = _reduce(rates, mesh.tp, ranks, mesh.replicate, FLOAT32 * most) if layout.shard != "gradients" else 0.0
     # The first block's parameters come before anything computes, the last gradients after everything did.
     exposed = gather * alone + max(0.0, gather * (1 - alone) - busy.forward)
     return exposed + reduce * alone + max(0.0, reduce * (1 - alone) - busy.backward)
@@ -227,7 +230,7 @@ def stage_message(model: Model, layout: Layout, rates: Rates) -> float:
     if mesh.pp == 1:
         return 0.0
     total = model.value * layout.micro_batch * model.context / mesh.cp * model.config.d_model / mesh.tp
-    return message(rates, mesh.tp * mesh.cp * mesh.dp, total)
+    return message(rates, mesh.size // mesh.pp, total)
 
 
 def step_time(model: Model, layout: Layout, rates: Rates) -> StepTime:
