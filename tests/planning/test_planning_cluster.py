@@ -93,7 +93,7 @@ def test_more_recomputation_takes_less_memory_and_more_time_and_finer_parts_take
         for less, more in pairwise(ways):
             assert peak_memory(model, more).total <= peak_memory(model, less).total
             slow, fast = step_time(model, more, rates), step_time(model, less, rates)
-            assert slow.total >= fast.total * 0.999  # data groups may exchange behind it
+            assert slow.total >= fast.total * 0.98  # data groups exchange behind it
         if layout.shard != "none":
             states = [
                 (lambda memory: memory.parameters + memory.gradients + memory.optimizer)(
@@ -168,8 +168,10 @@ def test_the_timetable_is_close_to_the_formula_where_stages_differ(workload: Wor
         slots = timetable(layout, passes, 0.0)
         length = max(slot.end for slot in slots)
         formula = time.compute + time.wait + time.bubble
-        assert formula * (1 - 1e-9) <= length * (1 + 1e-9) or layout.chunks > 1
-        assert length <= 1.5 * formula
+        if layout.chunks == 1:
+            assert 0.8 * formula <= length <= formula * (1 + 1e-9)
+        else:
+            assert formula * 0.99 <= length <= 1.5 * formula
         by_rank: dict[int, float] = {}
         for slot in slots:  # one at a time, after what it needs
             assert slot.start >= by_rank.get(slot.rank, 0.0) - 1e-12
