@@ -2,15 +2,21 @@
 
 import argparse
 import re
+import sys
 from math import isfinite
+
+from pellucid.languages import LANGUAGES
 
 
 HELP = "parameters, memory, time and cost of a model, before anything is run"
 DESCRIPTION = """Estimates for a model: parameters by matrix, the operations of training (the paper's count and an exact one),
-memory to train and to run, and time and cost on devices whose figures are given. Nothing is allocated."""
+memory to train and to run, and time and cost on devices whose figures are given. With --gpus and --gpu: every way to lay the
+training out over a cluster that fits, ranked, with each rank's memory and a step's timetable. Nothing is allocated."""
 EXAMPLE = """pellucid plan gpt3-175b
   pellucid plan gpt3-1.3b --tokens 26B --devices 8 --flops 100T --memory 80GB --price 2 --utilisation 0.4
-  pellucid plan --all"""
+  pellucid plan --all
+  pellucid plan gpt3-175b --gpus 1024 --gpu h100
+  pellucid plan gpt3-175b --gpus 1024 --gpu a100 --mesh tp=8,pp=16 --price 2"""
 
 # Decimal as in data sheets; binary with an i.
 UNITS = {
@@ -18,7 +24,12 @@ UNITS = {
     "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
 }  # fmt: skip
 
-SHAPED = ("tokens", "context", "batch", "device", "devices", "flops", "memory", "price", "utilisation", "measure")
+SHAPED = (
+    "gpus", "gpu", "mesh", "sequences", "tokens", "context", "batch", "device", "devices", "flops", "memory", "price",
+    "utilisation", "measure",
+)  # fmt: skip
+CLUSTER = ("mesh", "sequences", "dtype", "bandwidth", "link", "network", "per_node", "power")
+SINGLE = ("device", "utilisation")
 
 
 def quantity(text: str) -> float:
@@ -37,6 +48,12 @@ def whole(text: str) -> int:
     return round(quantity(text))
 
 
+def _degrees(text: str) -> dict[str, int]:
+    from pellucid.cli.plan_cluster import degrees
+
+    return degrees(text)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument(
@@ -53,12 +70,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--price", type=quantity, metavar="P", help="dollars an hour of one device")
     parser.add_argument("--utilisation", type=float, metavar="U", help="share of the rate that training reaches (default 1)")
     parser.add_argument("--measure", action="store_true", help="time this machine for two seconds, and plan for it too")
+    cluster = parser.add_argument_group("a cluster")
+    cluster.add_argument("--gpus", type=whole, metavar="N", help="lay the training out over N devices")
+    cluster.add_argument("--gpu", metavar="NAME", help="v100, a100, h100, b200, xeon-6980p, epyc-9965, or a name for yours")
+    cluster.add_argument("--mesh", type=_degrees, metavar="M", help="degrees to keep: some of dp=16,tp=8,pp=8,cp=1")
+    cluster.add_argument("--sequences", type=int, metavar="N", help="sequences of a step (default: near the preset's batch)")
+    cluster.add_argument("--dtype", choices=("bfloat16", "float32"), help="of products (default bfloat16)")
+    cluster.add_argument("--bandwidth", type=quantity, metavar="B", help="bytes a second of a device's memory, such as 3.3TB")
+    cluster.add_argument("--link", type=quantity, metavar="B", help="bytes a second to its neighbours in a node, one direction")
+    cluster.add_argument("--network", type=quantity, metavar="B", help="bytes a second of a device out of its node")
+    cluster.add_argument("--per-node", type=int, metavar="N", help="devices of a node")
+    cluster.add_argument("--power", type=quantity, metavar="W", help="watts of a device at most")
+    cluster.add_argument("--lang", choices=LANGUAGES, help="language of the words (default: the locale's)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    import sys
     from dataclasses import asdict
 
     from pellucid.cli.output import print_json
@@ -80,6 +108,11 @@ def run(args: argparse.Namespace) -> int:
 
             print_sizes(sizes)
         return 0
+    if args.gpus is not None or args.gpu is not None:
+        return _run_cluster(args)
+    if given := [name for name in CLUSTER if getattr(args, name) is not None]:
+        print(f"pellucid plan: --{given[0].replace('_', '-')} is for a cluster: give --gpus and --gpu too", file=sys.stderr)
+        return 2
     numbers = (args.flops, args.memory, args.price)
     if (args.devices != 1 or args.utilisation is not None) and args.device is None and not any(numbers):
         print("pellucid plan: name a device with --device, or give its rate with --flops", file=sys.stderr)
@@ -101,3 +134,38 @@ def run(args: argparse.Namespace) -> int:
 
         print_estimate(planned, measured, utilisation_given=args.utilisation is not None)
     return 0
+
+
+def _run_cluster(args: argparse.Namespace) -> int:
+    from pellucid.cli.output import print_json
+    from pellucid.languages import language
+    from pellucid.planning import device_spec, planned_model
+    from pellucid.planning.cluster import plan_cluster
+
+    if args.gpus is None or args.gpu is None:
+        print("pellucid plan: a cluster takes both --gpus N and --gpu NAME", file=sys.stderr)
+        return 2
+    unused = [name for name in SINGLE if getattr(args, name) is not None]
+    unused += [name for name, usual in (("devices", 1), ("batch", 1), ("measure", False)) if getattr(args, name) != usual]
+    if unused:
+        print(f"pellucid plan: --{unused[0]} is not for a cluster: leave it out beside --gpus", file=sys.stderr)
+        return 2
+    device = device_spec(
+        args.gpu, flops=args.flops, memory=args.memory, price=args.price, bandwidth=args.bandwidth, link=args.link,
+        network=args.network, per_node=args.per_node, power=args.power,
+    )  # fmt: skip
+    assert device is not None
+    plan = plan_cluster(
+        planned_model(args.what), device, args.gpus, sequences=args.sequences, context=args.context, tokens=args.tokens,
+        dtype=args.dtype or "bfloat16", mesh=args.mesh,
+    )  # fmt: skip
+    if args.json:
+        from pellucid.planning.cluster.report import plan_dict
+
+        print_json(plan_dict(plan))
+    else:
+        from pellucid.cli.plan_cluster import print_cluster_plan
+
+        with language(args.lang):
+            print_cluster_plan(plan)
+    return 0 if plan.ranked else 1
