@@ -386,7 +386,7 @@ salts = st.sampled_from([None, "a", "b"])
 salted = st.tuples(st.integers(0, 6), st.integers(0, 30), st.integers(0, 2), st.integers(0, 6), salts, st.booleans())
 
 
-@cases(25)
+@cases(12)
 @given(st.lists(salted, min_size=1, max_size=6), st.integers(N_CTX, 200) | st.none(), st.sampled_from(["exact", "fast"]))
 def test_what_one_asks_changes_nothing_of_what_is_read_for_another(
     asked: list[tuple[int, int, int, int, str | None, bool]], positions: int | None, mode: Mode

@@ -74,7 +74,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
     return body
 
 
-@cases(40)
+@cases(20)
 @given(requests())
 def test_an_answer_is_the_generators_at_once_and_streamed(
     service: Service, generator: TextGenerator, body: dict[str, Any]

@@ -19,7 +19,7 @@ PIECES = st.lists(
 )  # client, slots, turns it works, turn of arrival, turn of leaving
 
 
-@cases(60)
+@cases(25)
 @given(PIECES, st.integers(1, 5))
 def test_slots_are_never_exceeded_all_are_served_and_who_leaves_leaves_nothing(
     pieces: list[tuple[str, int, int, int, int | None]], slots: int
@@ -60,7 +60,7 @@ def test_slots_are_never_exceeded_all_are_served_and_who_leaves_leaves_nothing(
     assert all(served[client] >= count for client, count in staying.items())
 
 
-@cases(30)
+@cases(12)
 @given(st.integers(1, 4), st.integers(5, 40), st.integers(1, 6))
 def test_a_client_with_much_work_cannot_keep_another_waiting(slots: int, much: int, little: int) -> None:
     """Whoever asks while another fills the line gets half of the slots that are freed from then on, and not the end of it."""
@@ -100,7 +100,7 @@ def test_a_full_line_refuses_and_says_when() -> None:
     asyncio.run(run())
 
 
-@cases(60)
+@cases(25)
 @given(st.integers(1, 100), st.lists(st.tuples(st.floats(0, 90), st.integers(0, 120)), max_size=20))
 def test_a_rate_gives_no_more_than_a_minutes_at_once_and_refills(per_minute: int, steps: list[tuple[float, int]]) -> None:
     now = 0.0
