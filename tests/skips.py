@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -68,6 +69,14 @@ LISTED = (
     ListedSkip(
         r"tests/evaluation/test_evaluation_lm_eval\.py::test_lm_eval_", "lm-eval is not installed",
         lambda: "PELLUCID_LM_EVAL_PYTHON" not in os.environ and find_spec("lm_eval") is None,
+    ),
+    # `.ci/run` installs these after the other long tests, and then runs the service's tests with them.
+    ListedSkip(
+        r"tests/serve/test_completions_clients\.py::", r"(openai|lm_eval, aiohttp|schemathesis) is not installed",
+        lambda: find_spec("schemathesis") is None,
+    ),
+    ListedSkip(
+        r"tests/serve/test_completions_replicas\.py::", "nginx is not installed", lambda: which("nginx") is None
     ),
     # `.ci/run` builds the bundles after the tests, with `tools/studio.py --check`, and then runs these.
     ListedSkip(r"tests/studio/test_studio_player\.py::test_the_bundles_", r"node or studio/node_modules", _no_node_packages),

@@ -229,7 +229,7 @@ def test_prefixes_are_shared_within_a_key_alone(guarded: Service, keys: tuple[Pa
 
 
 def test_another_address_needs_keys_and_key_files_are_checked(tiny_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(PellucidError, match=r"everybody who reaches 0\.0\.0\.0 could ask.*--new-key"):
+    with pytest.raises(PellucidError, match=r"everybody who reaches '0\.0\.0\.0' could ask.*--new-key"):
         Service(None, host="0.0.0.0", port=0)  # type: ignore[arg-type]
     path, digest = tmp_path / "keys.json", "a" * 64
     for content, message in (
@@ -367,4 +367,4 @@ def test_a_command_without_keys_refuses_another_address(tiny_run: Path, capsys: 
 
     with contextlib.suppress(SystemExit):
         assert main(["serve", "-m", str(tiny_run), "--host", "0.0.0.0"]) == 1
-    assert "everybody who reaches 0.0.0.0 could ask" in capsys.readouterr().err
+    assert "everybody who reaches '0.0.0.0' could ask" in capsys.readouterr().err

@@ -45,7 +45,7 @@ LONG_BODY = 1 << 15  # bytes that are parsed in a thread
 LONG_TEXT = 20_000  # characters that are encoded in a thread
 
 
-class _Events(StreamingResponse):
+class _CompletionEvents(StreamingResponse):
     """Server-sent events of a job, which ends with the response, however that happens."""
 
     def __init__(self, first: bytes, rest: AsyncGenerator[bytes, None], job: CompletionJob) -> None:
@@ -144,7 +144,7 @@ class CompletionsApi:
             await events.aclose()
             job.end()
             raise
-        return _Events(first, events, job)
+        return _CompletionEvents(first, events, job)
 
     def _log(self, request: Request, job: CompletionJob, prompt: Any) -> None:
         logged = {"model": job.model.id, "prompt_tokens": job.prompt_tokens, "user": job.request.user}

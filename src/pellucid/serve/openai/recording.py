@@ -9,7 +9,7 @@ from pellucid.serve.openai.completions import CompletionJob
 from pellucid.serve.openai.errors import ApiError, busy, overloaded
 from pellucid.serve.openai.fields import field_named
 from pellucid.serve.openai.models import ServedModel
-from pellucid.serve.openai.server import RECORDS
+from pellucid.serve.openai.settings import RECORDS
 from pellucid.serve.studio.generate_request import ParsedRequest
 from pellucid.serve.studio.generation import CompletionService
 from pellucid.serve.studio.loaded_model import BusyError, ClosingError

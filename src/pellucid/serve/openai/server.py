@@ -7,13 +7,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 from pellucid.record import SUFFIX
 from pellucid.serve.http.keys import KeyRing, StoredKey
 from pellucid.serve.http.listening import listen
 from pellucid.serve.http.same_origin import LOCAL, allowed_hosts
 from pellucid.serve.openai.models import ModelTable, is_directory
-from pellucid.serve.openai.settings import ServiceSettings
+from pellucid.serve.openai.settings import RECORDS, ServiceSettings
 
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from pellucid.serve.openai.recording import CompletionRecorder
 
 PORT = 8000  # as vLLM's server
-RECORDS = "records"  # the folder of records within that of the service's data
 CLOSE_TIMEOUT = 1.0  # seconds that clients have to read the rest of their answers when the server ends
 
 
@@ -52,8 +52,8 @@ class Service:
     ) -> None:  # fmt: skip
         if keys is None and host.lower() not in LOCAL:
             raise PellucidError(
-                f"everybody who reaches {host} could ask: make keys with `pellucid serve --new-key NAME --keys keys.json` and "
-                "start with --keys keys.json, or listen on this machine alone (127.0.0.1)"
+                f"everybody who reaches {shown(host)} could ask: make keys with `pellucid serve --new-key NAME --keys FILE` "
+                "and start with --keys FILE, or listen on this machine alone (127.0.0.1)"
             )
         self.models = models
         self.settings = settings or ServiceSettings()

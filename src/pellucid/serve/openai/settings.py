@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pellucid.serve.openai.fields import MAX_LOGPROBS
 
 
+RECORDS = "records"  # the folder of records within that of the service's data
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceSettings:
     """Limits and choices of a service.
