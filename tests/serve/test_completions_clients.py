@@ -48,7 +48,7 @@ def run(python: str, program: str, service: Service, asked: dict[str, Any], **en
     """The JSON object that a program prints last."""
     words = [python, "-c", program, service.url, json.dumps(asked)]
     done = subprocess.run(
-        words, capture_output=True, text=True, check=False, timeout=280, env=os.environ | OFFLINE | environment
+        words, capture_output=True, text=True, check=False, timeout=900, env=os.environ | OFFLINE | environment
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))

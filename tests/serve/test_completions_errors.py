@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from service import complete, named, post, service_of
 from serving import ask
 
+from pellucid.serve.http import connection as connections
 from pellucid.serve.openai.fields import COMPLETION_FIELDS
 from pellucid.serve.openai.server import Service
 from pellucid.serve.openai.settings import ServiceSettings
@@ -140,3 +142,31 @@ def test_unknown_fields_are_ignored_where_the_server_is_told_so(tiny_run: Path) 
     settings = ServiceSettings(ignore_unknown=True, max_logprobs=20, drain_seconds=0)
     with service_of(named(tiny_run), settings=settings) as lenient:
         assert len(complete(lenient, logprobs=20, messages=[])["choices"][0]["logprobs"]["top_logprobs"][0]) >= 20
+
+
+def exchange(port: int, data: bytes) -> bytes:
+    """What comes back for some bytes until the server closes the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(data)
+        got = b""
+        while part := client.recv(1 << 16):
+            got += part
+    return got
+
+
+def test_bodies_are_counted_as_they_arrive(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    body = json.dumps({"model": "tiny", "prompt": "the"}).encode()
+    chunked = head + b"Transfer-Encoding: chunked\r\n\r\n"
+    assert exchange(service.port, chunked + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)).startswith(b"HTTP/1.1 200 ")
+    many = b"".join(b"1000\r\n%b\r\n" % (b" " * 0x1000) for _ in range(30)) + b"0\r\n\r\n"
+    assert exchange(service.port, chunked + many).startswith(b"HTTP/1.1 413 ")
+    said = head + b"Content-Length: 200000\r\n\r\n" + b" " * 200_000
+    assert exchange(service.port, said).startswith(b"HTTP/1.1 413 ")
+    both = head + b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" % len(body)
+    assert exchange(service.port, both).startswith(b"HTTP/1.1 400 ")
+    twice = head + b"Content-Length: 2\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n{}"
+    assert exchange(service.port, twice).startswith(b"HTTP/1.1 400 ")
+    monkeypatch.setattr(connections, "REQUEST_TIMEOUT", 0.2)
+    for part in (b"", head[:30], head + b"Content-Length: 9\r\n\r\n{"):
+        assert exchange(service.port, part) == b""  # closed, in time

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -178,3 +179,27 @@ def test_sigterm_lets_running_requests_end_and_a_killed_server_answers_the_same_
                 assert got is not None and joined(events_of(got))["choices"] == answers[0]
                 assert served.process.wait(20) == 0
     assert answers[0] == answers[1] == expected(open_text_generator(tiny_run), body)["choices"]
+
+
+def mapped(pid: int, name: str) -> dict[str, int]:
+    """What a process has in memory of a file, in kB by kind, summed over its mappings (`/proc/PID/smaps`)."""
+    found: dict[str, int] = {}
+    inside = False
+    for line in Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8").splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            inside = line.endswith(name)
+        elif inside and line.endswith(" kB"):
+            kind, kilobytes = line.removesuffix(" kB").split(":")
+            found[kind] = found.get(kind, 0) + int(kilobytes)
+    return found
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells what processes share")
+def test_processes_share_the_weights_that_they_map(tiny_run: Path) -> None:
+    arguments = ("-m", f"tiny={tiny_run}", "--kernel", "off", "--no-studio")
+    with process(*arguments) as one, process(*arguments) as other:
+        for served in (one, other):
+            assert served.post({"prompt": "the fox", "max_tokens": 3}).status == 200
+        for served in (one, other):
+            found = mapped(served.pid, "model.safetensors")
+            assert found["Rss"] > 0 and found["Private_Dirty"] == 0 and found["Shared_Clean"] > 0.9 * found["Rss"], found

@@ -32,6 +32,7 @@ from pellucid.serve.openai.prompts import PROMPT, list_of_prompts, prompt_ids
 
 
 LONG_PROMPT = 20_000  # characters or ids that are encoded and checked in a thread, while others are answered
+MANY_PROMPTS = 16  # the same
 DONE = b"data: [DONE]\n\n"
 
 
@@ -91,15 +92,17 @@ class CompletionJob:
         if request.record and (len(prompts) > 1 or not request.max_tokens):
             raise field_named("x_record").wrong("a record holds one prompt and the tokens generated after it, one or more")
 
-        def read() -> list[list[int]]:
-            return [prompt_ids(one, model.generator, request.max_tokens) for one in prompts]
-
-        long = sum(map(len, prompts)) > LONG_PROMPT
-        ids = await asyncio.to_thread(read) if long else read()
         check_model_options(model, request)
-        job = cls(model, client, request, ids, metrics)
+
+        def make() -> CompletionJob:
+            return cls(
+                model, client, request, [prompt_ids(one, model.generator, request.max_tokens) for one in prompts], metrics
+            )
+
+        long = sum(map(len, prompts)) > LONG_PROMPT or len(prompts) > MANY_PROMPTS
+        job = await asyncio.to_thread(make) if long else make()
         try:
-            model.line.check_room(len(ids))
+            model.line.check_room(len(job.prompts))
         except LineFull as full:
             raise busy(f"{full.waiting} requests wait for {model.id} already. Please try again later.", full.seconds) from None
         begin_limited(client, job.most_tokens)
