@@ -6,11 +6,11 @@ here ends with exit status 1 and says which.
 
 import os
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -72,11 +72,19 @@ LISTED = (
         lambda: "PELLUCID_LM_EVAL_PYTHON" not in os.environ and find_spec("lm_eval") is None,
     ),
     ListedSkip(
-        r"tests/recipe/test_recipe_clusters\.py::test_slurm_", "no Slurm here", lambda: shutil.which("sbatch") is None
+        r"tests/recipe/test_recipe_clusters\.py::test_slurm_", "no Slurm here", lambda: which("sbatch") is None
     ),
     ListedSkip(r"tests/recipe/test_recipe_clusters\.py::test_two_hosts_", "in .ci/full", lambda: TIMES == 1),
     ListedSkip(
         r"tests/recipe/test_recipe_clusters\.py::test_two_hosts_", "network namespaces are not permitted", lambda: True
+    ),
+    # `.ci/run` installs these after the other long tests, and then runs the service's tests with them.
+    ListedSkip(
+        r"tests/serve/test_completions_clients\.py::", r"(openai|lm_eval, aiohttp|schemathesis) is not installed",
+        lambda: find_spec("schemathesis") is None,
+    ),
+    ListedSkip(
+        r"tests/serve/test_completions_replicas\.py::", "nginx is not installed", lambda: which("nginx") is None
     ),
     # `.ci/run` builds the bundles after the tests, with `tools/studio.py --check`, and then runs these.
     ListedSkip(r"tests/studio/test_studio_player\.py::test_the_bundles_", r"node or studio/node_modules", _no_node_packages),

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from plain_runner import BROKEN, VOCAB, Plain, alone
 
-from pellucid.engine.driver import EngineDriver, QueueFullError, RequestHandle
+from pellucid.engine.driver import DriverClosedError, EngineClosedError, EngineDriver, QueueFullError, RequestHandle
 from pellucid.engine.engine import Engine
 from pellucid.engine.options import SamplingOptions
 from pellucid.engine.request import Request
@@ -332,3 +332,43 @@ print("ended")
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
+
+
+def test_a_consumer_that_is_behind_gets_its_tokens_in_fewer_lists(driver: EngineDriver, runner: Gated) -> None:
+    request = ask([1, 2, 3], 12, n=2)
+
+    async def consume() -> list[list[tuple[int, int]]]:
+        runner.open_gate = False
+        lists = []
+        async for batch in driver.submit(request).abatches():
+            lists.append([(sample, token.id) for sample, token in batch])
+            if len(lists) == 1:
+                runner.open_gate = True
+                runner.gate.release()
+                time.sleep(0.3)  # the event loop is busy: all that comes meanwhile is one list
+        return lists
+
+    runner.gate.release()
+    lists = asyncio.run(consume())
+    assert len(lists) <= 3
+    for sample in range(2):
+        assert [token for one in lists for owner, token in one if owner == sample] == right(request, sample)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # which is the point
+def test_a_thread_that_ends_by_itself_says_so_once_its_requests_have_their_error(runner: Gated) -> None:
+    told = threading.Event()
+    driver = EngineDriver(Engine(runner, tokenizer=None, end_of_text=VOCAB - 1), on_failure=told.set)
+    assert driver.alive
+    runner.raises = SystemExit()  # type: ignore[assignment]
+    handle = driver.submit(ask([1, 2, 3]))
+    with pytest.raises(EngineClosedError):
+        handle.completions(PATIENCE)
+    assert told.wait(PATIENCE) and not driver.alive
+    with pytest.raises(DriverClosedError):
+        driver.submit(ask([1]))
+    driver.close()
+    quiet = threading.Event()
+    with EngineDriver(Engine(Gated(), tokenizer=None, end_of_text=VOCAB - 1), on_failure=quiet.set) as other:
+        other.submit(ask([1, 2])).completions(PATIENCE)
+    assert not quiet.is_set()  # it was closed

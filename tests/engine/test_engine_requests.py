@@ -379,3 +379,41 @@ def test_no_cached_text_is_a_prefix_of_another(texts: list[list[int]], asked: li
     found, shared = prefixes.best(asked)
     assert shared == max((shared_prefix_length(text, asked) for text in texts), default=0)
     assert (found is None) == (shared == 0)
+
+
+salts = st.sampled_from([None, "a", "b"])
+# Arrives, shared tokens, ending, tokens, salt, scored.
+salted = st.tuples(st.integers(0, 6), st.integers(0, 30), st.integers(0, 2), st.integers(0, 6), salts, st.booleans())
+
+
+@cases(12)
+@given(st.lists(salted, min_size=1, max_size=6), st.integers(N_CTX, 200) | st.none(), st.sampled_from(["exact", "fast"]))
+def test_what_one_asks_changes_nothing_of_what_is_read_for_another(
+    asked: list[tuple[int, int, int, int, str | None, bool]], positions: int | None, mode: Mode
+) -> None:
+    """Of each cache salt as many tokens are copied as if nobody else had asked; with a budget evictions are shared."""
+
+    def served(requests: list[tuple[int, int, int, int, str | None, bool]]) -> tuple[int, list[list[int]]]:
+        runner = Plain(mode)
+        memory = None if positions is None else positions * POSITION_BYTES
+        engine = Engine(runner, tokenizer=None, end_of_text=VOCAB - 1, memory=memory)
+        groups, left = [], sorted(requests, key=lambda one: one[0])
+        for now in range(1000):
+            while left and left[0][0] <= now:
+                _, shared, ending, tokens, salt, scored = left.pop(0)
+                options = SamplingOptions(max_tokens=tokens, seed=ending)
+                prompt = [*prompt_of(shared), *prompt_of(3, ending)]
+                groups.append(engine.submit(
+                    Request(prompt=prompt, options=options, cache_salt=salt, prompt_logprobs=1 if scored else None)
+                ))  # fmt: skip
+            engine.step()
+            if engine.idle and not left:
+                break
+        for group in groups:
+            row = group.sequences[0]
+            assert ids(row) == (alone(row.prompt, row.options) if row.options.max_tokens else [])
+        return engine.stats.reused_tokens, [ids(group.sequences[0]) for group in groups]
+
+    together = served(asked)[0]
+    apart = sum(served([one for one in asked if one[4] == salt])[0] for salt in (None, "a", "b"))
+    assert together == apart if positions is None else True

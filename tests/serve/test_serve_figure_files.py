@@ -173,7 +173,7 @@ def test_an_address_that_others_can_type(monkeypatch: pytest.MonkeyPatch) -> Non
     here = Studio([], port=0)
     here.close()
     assert here.network_url is None
-    monkeypatch.setattr(server, "_network_address", lambda family: "192.168.7.5")
+    monkeypatch.setattr(server, "network_address", lambda family: "192.168.7.5")
     everywhere = Studio([], "0.0.0.0", port=0)
     try:
         assert everywhere.network_url == f"http://192.168.7.5:{everywhere.port}/"

@@ -253,7 +253,7 @@ def test_connections_without_a_request_are_closed(tiny_run: Path, monkeypatch: p
         connection = start(studio, {"prompt": "the", "max_tokens": 3})
         assert slow.begun.acquire(timeout=20)
         late: list[bool] = []
-        studio._loop.call_soon_threadsafe(lambda: studio._loop.call_later(0.2, late.append, True))
+        studio._thread.call(lambda: studio._thread._loop.call_later(0.2, late.append, True))
         until(lambda: late)
         slow.go.set()
         assert b"event: done" in read(connection)

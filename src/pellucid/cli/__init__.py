@@ -28,8 +28,8 @@ from pellucid.errors import NO_TORCH, PellucidError
 PRINTING = ("generate", "prime", "evaluate", "plan", "bench")  # commands whose result is what they print, not files or a status
 TRACEBACK = "PELLUCID_TRACEBACK"  # an environment variable: if set, unexpected errors are printed with their traceback
 COMMANDS = (
-    "demo", "generate", "train", "finetune", "xray", "prime", "evaluate", "figures", "verify", "convert", "studio", "plan",
-    "bench",
+    "demo", "generate", "train", "finetune", "xray", "prime", "evaluate", "figures", "verify", "convert", "studio", "serve",
+    "plan", "bench",
 )  # fmt: skip
 
 

@@ -34,7 +34,11 @@ class QueueFullError(PellucidError):
     """Too many requests are waiting or running already: try again later."""
 
 
-class DriverClosedError(PellucidError):
+class EngineClosedError(PellucidError):
+    """The engine was closed, or its thread ended, before a request was answered."""
+
+
+class DriverClosedError(EngineClosedError):
     """A request came after `EngineDriver.close`."""
 
     def __init__(self) -> None:
@@ -47,14 +51,18 @@ class EngineDriver:
     Args:
         engine: used by this driver alone from now on.
         max_requests: requests that wait or run at once at most; more are refused (`QueueFullError`).
+        on_failure: called in the thread when it ends by itself, after its requests were ended with an error.
 
     It ends with `close`, with the interpreter, or as a context manager. A request that fails ends alone; should the engine
     itself raise from a step, all requests of that moment end with its error, and later ones are answered.
     """
 
-    def __init__(self, engine: Engine, *, max_requests: int = MAX_REQUESTS) -> None:
+    def __init__(
+        self, engine: Engine, *, max_requests: int = MAX_REQUESTS, on_failure: abc.Callable[[], None] = lambda: None
+    ) -> None:
         self._engine = engine
         self._max_requests = max_requests
+        self._on_failure = on_failure
         # A SimpleQueue may be put to from a destructor, whatever the interrupted thread holds: dropped handles cancel so.
         self._commands: queue.SimpleQueue[tuple[str, DriverJob | None]] = queue.SimpleQueue()
         self._lock = threading.Lock()  # a submission is either before the last command, or refused
@@ -106,6 +114,11 @@ class EngineDriver:
         handle.cancel()
 
     @property
+    def alive(self) -> bool:
+        """Whether requests can be submitted: it was not closed, and its thread has not ended by itself."""
+        return not self._closed
+
+    @property
     def unfinished(self) -> int:
         """Requests that are waiting or running."""
         return self._unfinished
@@ -149,10 +162,13 @@ class EngineDriver:
                 self._step()
         finally:
             with self._lock:
+                failed = not self._closed
                 self._closed = True  # nothing is submitted from here on, whyever this ends
             with contextlib.suppress(Exception):
                 self._engine.close()
-            self._end_all(PellucidError("the engine was closed before this request was answered"))
+            self._end_all(EngineClosedError("the engine was closed before this request was answered"))
+            if failed:
+                self._on_failure()
 
     def _run_commands(self) -> bool:
         """Runs all queued commands; waits for one while the engine is idle. Returns False after the command to close."""

@@ -5,6 +5,8 @@ stay cached for prompts that begin with the same tokens, and are evicted, least 
 memory.
 """
 
+from dataclasses import replace
+
 from pellucid.engine.prefix_cache import CachedPrefix, PrefixCache
 from pellucid.engine.running import NOT_OPEN, RunningSequence
 from pellucid.engine.sequence import Sequence
@@ -83,7 +85,9 @@ class KVMemory:
         if self.budget is not None and self.running_nbytes + running.nbytes > self.budget:
             return False  # it waits for running sequences: evicting prefixes would not help
         top = running.wanted_top
-        useful, reusable = self.prefixes.best(running.token_ids, top) if self.budget is not None else (None, 0)
+        useful, reusable = None, 0
+        if self.budget is not None:
+            useful, reusable = self.prefixes.best(running.token_ids, top, running.sequence.cache_salt)
         while self.budget is not None and self.nbytes + running.nbytes > self.budget:
             victim = self.prefixes.oldest(excluded=useful)
             if victim is None and useful is not None and useful.capacity >= running.capacity:
@@ -113,7 +117,9 @@ class KVMemory:
             return
         ids = running.token_ids[: running.num_reusable_tokens]
         computed = running.sequence.prompt_logprobs if running.sequence.start == 0 else None
-        cached = CachedPrefix(ids, running.runner_sequence, running.capacity, running.nbytes, computed)
+        cached = CachedPrefix(
+            ids, running.runner_sequence, running.capacity, running.nbytes, computed, running.sequence.cache_salt
+        )
         for redundant in self.prefixes.add(self._shrink(cached)):
             self._close(redundant.runner_sequence)
         while len(self.prefixes) > self.max_cached or (self.budget is None and self.prefixes.nbytes > CACHED_BYTES):
@@ -164,4 +170,4 @@ class KVMemory:
             self._close(opened)
             return cached
         self._close(cached.runner_sequence)
-        return CachedPrefix(cached.token_ids, opened, count, nbytes, cached.prompt_logprobs)
+        return replace(cached, runner_sequence=opened, capacity=count, nbytes=nbytes)

@@ -14,6 +14,7 @@ class CachedPrefix:
         token_ids: the tokens whose keys and values it holds, from its first position on.
         runner_sequence: the runner's number. capacity: its positions. nbytes: what it takes.
         prompt_logprobs: of its first tokens, where they were computed.
+        cache_salt: only texts of the same one may reuse it (`Request.cache_salt`).
     """
 
     token_ids: list[int]
@@ -21,6 +22,12 @@ class CachedPrefix:
     capacity: int
     nbytes: int
     prompt_logprobs: PromptLogprobs | None = None
+    cache_salt: str | None = None
+
+    def holds(self, other: "CachedPrefix") -> bool:
+        """Whether it can be reused wherever `other` can."""
+        shared = shared_prefix_length(self.token_ids, other.token_ids)
+        return self.cache_salt == other.cache_salt and shared == len(other.token_ids)
 
 
 class PrefixCache:
@@ -37,14 +44,18 @@ class PrefixCache:
     def __len__(self) -> int:
         return len(self._cached)
 
-    def best(self, token_ids: Sequence[int], top: int | None = None) -> tuple[CachedPrefix | None, int]:
+    def best(
+        self, token_ids: Sequence[int], top: int | None = None, cache_salt: str | None = None
+    ) -> tuple[CachedPrefix | None, int]:
         """The prefix of which a text can reuse the most tokens (of equals the one used last), and how many they are.
 
         Args:
-            top: as `reusable_length` takes it.
+            top: as `reusable_length` takes it. cache_salt: of the text.
         """
         best, longest = None, 0
         for cached in self._cached:
+            if cached.cache_salt != cache_salt:
+                continue
             shared = shared_prefix_length(cached.token_ids, token_ids)
             if top is not None:
                 shared = reusable_length(shared, cached.prompt_logprobs, top)
@@ -65,10 +76,10 @@ class PrefixCache:
             whose texts it holds.
         """
         for cached in self._cached:
-            if shared_prefix_length(cached.token_ids, new.token_ids) == len(new.token_ids):
+            if cached.holds(new):
                 self.touch(cached)
                 return [new]
-        redundant = [c for c in self._cached if shared_prefix_length(c.token_ids, new.token_ids) == len(c.token_ids)]
+        redundant = [cached for cached in self._cached if new.holds(cached)]
         for cached in redundant:
             self.remove(cached)
         self._cached.append(new)

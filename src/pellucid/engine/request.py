@@ -4,7 +4,7 @@ import operator
 from collections import abc
 from dataclasses import dataclass, replace
 
-from pellucid.arguments import as_integer, flag, instance, shown
+from pellucid.arguments import as_integer, flag, instance, shown, text_of
 from pellucid.engine.completion import Completion, Score
 from pellucid.engine.options import SamplingOptions, option_named
 from pellucid.engine.sequence import Sequence, check_fits, check_not_empty
@@ -30,6 +30,8 @@ class Request:
             are reported, too, with as many of the likeliest tokens at each position.
         prompt_logprobs: report the log-probability of each prompt token, and this many of the likeliest tokens at each
             position; None: neither, unless `echo` asks for them.
+        cache_salt: a name of who asks: only requests of the same name share what was computed for a prefix, so that nobody
+            learns by a faster answer what others asked. None is a name as well.
 
     Raises:
         PellucidError: a value out of range or of another type, or an empty prompt.
@@ -41,6 +43,7 @@ class Request:
     best_of: int | None = None
     echo: bool = False
     prompt_logprobs: int | None = None
+    cache_salt: str | None = None
 
     def __post_init__(self) -> None:
         try:  # what is no token id would make the runner raise, which ends every sequence of that step
@@ -57,6 +60,8 @@ class Request:
             raise PellucidError(f"best_of must be a whole number, n ({self.n}) or more, not {shown(self.best_of)}")
         object.__setattr__(self, "best_of", option_named("best_of").check(self.best_of))
         object.__setattr__(self, "prompt_logprobs", _PROMPT_LOGPROBS.check(self.prompt_logprobs))
+        if self.cache_salt is not None:
+            text_of("cache_salt", self.cache_salt)
 
     @property
     def samples(self) -> int:
@@ -101,7 +106,7 @@ class SequenceGroup:
             # The prompt is the same for all, so its log-probabilities are computed for the first alone.
             Sequence(
                 list(request.prompt), sample, request.options, tokenizer, end_of_text,
-                prompt_logprobs=wanted if sample == 0 else None,
+                prompt_logprobs=wanted if sample == 0 else None, cache_salt=request.cache_salt,
             )
             for sample in range(request.samples)
         ]  # fmt: skip

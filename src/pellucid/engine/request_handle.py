@@ -3,11 +3,13 @@
 import asyncio
 import threading
 from collections import abc, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
 from typing import TypeAlias
 
 from pellucid.engine.completion import Completion, Score, Token
 from pellucid.engine.request import SequenceGroup
+from pellucid.engine.sequence import PromptLogprobs
 from pellucid.errors import PellucidError
 
 
@@ -98,16 +100,34 @@ class RequestHandle:
 
     async def __aiter__(self) -> AsyncIterator[SampleToken]:
         """The same in a task of an event loop."""
+        async with aclosing(self.abatches()) as batches:
+            async for tokens in batches:
+                for one in tokens:
+                    yield one
+
+    async def abatches(self) -> AsyncGenerator[list[SampleToken], None]:
+        """The same in a task, with all tokens that came since the last list at once: a consumer that is behind gets fewer and
+        longer lists."""
         job, done = self._job, False
         try:
             while not done:
                 await self._wait_until(job.ready)
                 tokens, done = job.fetch()
-                for one in tokens:
-                    yield one
+                if tokens:
+                    yield tokens
             self._raise_for_end()
         finally:
             self.cancel()
+
+    @property
+    def prompt_logprobs(self) -> PromptLogprobs | None:
+        """Those of the prompt, if they were asked for: complete once a token of completion 0 was given, or `done`."""
+        return self._job.group.sequences[0].prompt_logprobs
+
+    @property
+    def drawn_tokens(self) -> int:
+        """How many tokens were drawn for the request so far, those of completions that `best_of` leaves out included."""
+        return sum(len(sequence.tokens) for sequence in self._job.group.sequences)
 
     async def _wait_until(self, ready: abc.Callable[[], bool]) -> None:
         """Waits in a task until the driver's thread has handed over what makes `ready()` true."""

@@ -140,13 +140,15 @@ def find_prefix(
         The longest prefix that is computed already (None: there is none), and whether to wait instead, since a sequence before
         it is about to read much more of the same text.
     """
-    ids, top = running.token_ids, running.wanted_top
+    ids, top, cache_salt = running.token_ids, running.wanted_top, running.sequence.cache_salt
     most = len(ids) - 1  # the last token is read anyway: its logits are wanted
-    cached, longest = prefixes.best(ids, top)
+    cached, longest = prefixes.best(ids, top, cache_salt)
     source = cached.runner_sequence if cached else 0
     computed = cached.prompt_logprobs if cached else None
     coming = 0
     for other in before:
+        if other.sequence.cache_salt != cache_salt:
+            continue
         shared = shared_prefix_length(other.token_ids, ids)
         theirs = other.sequence.prompt_logprobs if other.sequence.start == 0 else None
         done = min(shared, other.num_reusable_tokens)
@@ -181,5 +183,7 @@ def assign_followers(spans: abc.Sequence[ScheduledSpan], waiting: list[RunningSe
 
 
 def _can_follow(one: RunningSequence, leader: RunningSequence) -> bool:
+    if one.sequence.cache_salt != leader.sequence.cache_salt:
+        return False
     top, theirs = one.wanted_top, leader.sequence.prompt_logprobs
     return top is None or (theirs is not None and theirs.top >= top and leader.sequence.start == 0)

@@ -70,6 +70,7 @@ class Sequence:
         end_of_text: the id that ends it, or all that do.
         prompt_logprobs: compute the log-probability of each token of the prompt, and list this many of the likeliest tokens at
             each position; None: neither.
+        cache_salt: as `Request.cache_salt`.
 
     Attributes:
         end_ids: any of them ends it.
@@ -87,13 +88,14 @@ class Sequence:
 
     def __init__(
         self, prompt: list[int], sample: int, options: SamplingOptions, tokenizer: Tokenizer | None,
-        end_of_text: int | abc.Collection[int], *, prompt_logprobs: int | None = None,
+        end_of_text: int | abc.Collection[int], *, prompt_logprobs: int | None = None, cache_salt: str | None = None,
     ) -> None:  # fmt: skip
         check_not_empty(prompt)
         self.prompt = prompt
         self.sample = sample
         self.options = options
         self.tokenizer = tokenizer
+        self.cache_salt = cache_salt
         self.end_ids = frozenset((end_of_text,) if isinstance(end_of_text, int) else end_of_text)
         self.prompt_logprobs = None if prompt_logprobs is None else PromptLogprobs.empty(prompt_logprobs)
         self.tokens: list[Token] = []

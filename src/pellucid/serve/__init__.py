@@ -1,9 +1,9 @@
-"""HTTP servers: the studio, which shows runs, records and models in a browser on this machine.
+"""HTTP servers: the studio, which shows runs, records and models in a browser; GPT-3's service, which answers programs.
 
-In: run directories, record files, names of models. Out: `Studio`, a server in a thread; `write_page`, an HTML page that needs
-no server.
+In: run directories, record files, names of models. Out: `Studio` and `openai.server.Service`, servers in a thread;
+`write_page`, an HTML page that needs no server.
 
-Read `wire` (the types of all messages), `http/` (connections, lifetimes, the same-origin check, byte ranges), then `studio/`.
+Read `wire` (the types of the studio's messages), `http/` (connections, lifetimes, keys, limits), then `studio/` and `openai/`.
 """
 
 from pellucid.serve.studio.server import PORT, Studio

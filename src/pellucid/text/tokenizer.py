@@ -204,9 +204,10 @@ class Tokenizer:
             )
         return token.id
 
-    def encode_prompt(self, text: str) -> list[int]:
+    def encode_prompt(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Token ids of a text that a model is to continue: the token that begins every prompt first, where there is one."""
-        return [self.begin, *self.encode(text)] if self.begin is not None else self.encode(text)
+        ids = self.encode(text, allow_special=allow_special)
+        return ids if self.begin is None else [self.begin, *ids]
 
     def encode_batch(self, texts: Iterable[str], continued: Iterable[bool] = ()) -> list[list[int]]:
         """`[encode(text) for text in texts]` on all processors; `continued` of each text, False where it ends before."""

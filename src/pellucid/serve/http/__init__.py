@@ -1,1 +1,1 @@
-"""HTTP as every server here uses it: connections, the lifetime of a request, the same-origin check, JSON and byte ranges."""
+"""HTTP as every server here uses it: connections, lifetimes of requests, the same-origin check, keys, limits, byte ranges."""

@@ -29,12 +29,17 @@ class ConnectionProtocol(H11Protocol):
     - bytes that are not HTTP end the request that is being answered, too, and raise nothing in the event loop;
     - a request that is not complete after `REQUEST_TIMEOUT` ends with its connection;
     - so does a response of which the client reads nothing for `SEND_TIMEOUT`;
-    - of more than `MAX_CONNECTIONS` connections one without a request is closed, or else the newest.
+    - of more than `max_connections` connections one without a request is closed, or else the newest.
     """
 
     _timer: asyncio.TimerHandle | None = None
     _send_timer: asyncio.TimerHandle | None = None
     _pipelined = 0
+
+    @property
+    def max_connections(self) -> int:
+        """Connections that may be open at once."""
+        return MAX_CONNECTIONS
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
@@ -43,7 +48,7 @@ class ConnectionProtocol(H11Protocol):
         self.flow = _UnpausedFlow(transport)
         self._start_timer()
         still_open = [other for other in self.connections if not other.transport.is_closing()]
-        if len(still_open) > MAX_CONNECTIONS:
+        if len(still_open) > self.max_connections:
             others = (other for other in still_open if isinstance(other, ConnectionProtocol) and other is not self)
             next((other for other in others if other._is_receiving), self).transport.abort()
 

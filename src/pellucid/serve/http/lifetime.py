@@ -1,7 +1,9 @@
 """The lifetime of a request: it begins when its body is complete and ends when its connection or the server closes."""
 
 import asyncio
+from collections.abc import Callable
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.serve.http.connection import TRANSPORT
@@ -14,6 +16,12 @@ MAX_DISCARDED = 1 << 24  # bytes of a refused body that are read and discarded
 CLOSING = "the server is closing"
 
 
+def error_message(status: int, message: str) -> Response:
+    """An error as the studio's page takes it."""
+    closed = {"Connection": "close"} if status in (400, 411, 413, 503) else None
+    return JsonResponse(ErrorMessage(error=message), status, closed)
+
+
 class IncompleteResponseError(Exception):
     """The application cannot complete the response that it has begun: the connection is closed, for the client to see it."""
 
@@ -21,18 +29,25 @@ class IncompleteResponseError(Exception):
 class RequestLifetimeMiddleware:
     """ASGI middleware that cancels the application's task when the client disconnects, whatever the task is waiting for.
 
-    The body is read before the application is called. Its bytes are counted, whatever the headers say: more than `MAX_BODY`
+    The body is read before the application is called. Its bytes are counted, whatever the headers say: more than `max_body`
     are refused (413). When the server closes, requests without a response are cancelled and answered with 503; responses that
     have begun go on.
 
     Args:
         app: the application. Its `receive` gives the whole body, then waits for the disconnect.
         closing: set when the server closes.
+        max_body: bytes of a body at most.
+        error: the response of a status and a message.
     """
 
-    def __init__(self, app: ASGIApp, closing: asyncio.Event) -> None:
+    def __init__(
+        self, app: ASGIApp, closing: asyncio.Event, *, max_body: int = MAX_BODY,
+        error: Callable[[int, str], Response] = error_message,
+    ) -> None:  # fmt: skip
         self.app = app
         self._closing = closing
+        self._max_body = max_body
+        self._error = error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request; see the ASGI specification."""
@@ -40,10 +55,9 @@ class RequestLifetimeMiddleware:
             await self.app(scope, receive, send)
             return
         try:
-            body = await read_body(receive, MAX_BODY)
+            body = await read_body(receive, self._max_body)
         except BodyTooLargeError:
-            answer = ErrorMessage(error=f"the body has more than {MAX_BODY:,} bytes")
-            await JsonResponse(answer, 413, {"Connection": "close"})(scope, receive, send)
+            await self._error(413, f"the body has more than {self._max_body:,} bytes")(scope, receive, send)
             return
         if body is not None:
             await self._run(scope, body, receive, send)
@@ -89,7 +103,7 @@ class RequestLifetimeMiddleware:
                 transport.abort()
                 await _disconnected(receive)
         elif not left.done() or left.cancelled():
-            await JsonResponse(ErrorMessage(error=CLOSING), 503, {"Connection": "close"})(scope, receive, send)
+            await self._error(503, CLOSING)(scope, receive, send)
         elif not work.cancelled():
             work.exception()  # read, so that asyncio does not log it: the client is gone
 

@@ -9,15 +9,14 @@ A server on 127.0.0.1 can be reached by every page that is open in the user's br
 Responses cannot be framed, embedded or read by other sites, and run no script but the studio's own.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from ipaddress import ip_address
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pellucid.serve.http.json_response import JsonResponse
-from pellucid.serve.http.lifetime import MAX_BODY, discard_body
-from pellucid.serve.wire import ErrorMessage
+from pellucid.serve.http.lifetime import MAX_BODY, discard_body, error_message
 
 
 # Styles are inline, as Svelte's components insert theirs from the script. Scripts are files of this server only.
@@ -34,9 +33,10 @@ HEADERS = {
 }
 LOCAL = ("localhost", "127.0.0.1", "::1")
 # Headers that decide how a request is read, or whether it is answered: given twice, they must say the same.
-SINGLE = frozenset(
-    (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest", b"content-type", b"content-length", b"range")
-)
+SINGLE = frozenset((
+    b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest", b"content-type", b"content-length", b"range",
+    b"authorization", b"api-key",
+))  # fmt: skip
 
 
 class SameOriginMiddleware:
@@ -45,12 +45,21 @@ class SameOriginMiddleware:
     Args:
         app: the application.
         hosts: allowed names in the Host header, without port (tunnels change ports). "*" allows every numeric address, for
-            a server that listens on all of them: DNS rebinding needs a name.
+            a server that listens on all of them: DNS rebinding needs a name. None allows every name and pages over https: for
+            a server that needs keys, which no other site's page has.
+        max_body: bytes of a body at most.
+        for_programs: whether programs ask, not pages: a body may come without Content-Length, and the application itself
+            refuses methods other than POST (405).
+        error: the response of a status and a message.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str] = LOCAL) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: Collection[str] | None = LOCAL, *, max_body: int = MAX_BODY, for_programs: bool = False,
+        error: Callable[[int, str], Response] = error_message,
+    ) -> None:  # fmt: skip
         self.app = app
-        self.hosts = {host.lower() for host in hosts}
+        self.hosts = None if hosts is None else {host.lower() for host in hosts}
+        self._max_body, self._for_programs, self._error = max_body, for_programs, error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request; see the ASGI specification."""
@@ -71,9 +80,7 @@ class SameOriginMiddleware:
         if refused is not None:
             status, why = refused
             await discard_body(receive)
-            # Where the body's length is in doubt, what follows it is, too.
-            closed = {"Connection": "close"} if status in (400, 411, 413) else None
-            await JsonResponse(ErrorMessage(error=why), status, closed)(scope, receive, with_headers)
+            await self._error(status, why)(scope, receive, with_headers)  # where the body's length is in doubt, it closes
             return
         await self.app(scope, receive, with_headers)
 
@@ -89,28 +96,33 @@ class SameOriginMiddleware:
         if not self._is_allowed_host(host):
             return 403, f"this server does not answer for the host {host!r}: open the address that `pellucid studio` printed"
         origin = headers.get("origin")
-        if origin is not None and origin != f"http://{host}":
+        schemes = ("http",) if self.hosts is not None else ("http", "https")
+        if origin is not None and origin not in [f"{scheme}://{host}" for scheme in schemes]:
             return 403, f"this server answers its own pages only, not {origin}"
         if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not (
             method == "GET" and headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
         ):
             return 403, "this server answers its own pages only, not those of other sites"
-        if method in ("GET", "HEAD"):
+        if method in ("GET", "HEAD") or (self._for_programs and method != "POST"):
             return None
         if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
             return 415, "send JSON, with Content-Type: application/json"
+        if headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
+            return 415, "send the body as it is, without Content-Encoding: it is not decompressed here"
+        if self._for_programs and "transfer-encoding" in headers:
+            return None  # it is counted as it comes
         length = headers.get("content-length", "")
         if not length.isascii() or not length.isdigit():
             return 411, "say how long the body is, with Content-Length"
-        if int(length) > MAX_BODY:
-            return 413, f"the body has {int(length):,} bytes, more than {MAX_BODY:,}"
+        if len(length) > 15 or int(length) > self._max_body:
+            return 413, f"the body has {length[:15]} bytes, more than {self._max_body:,}"
         return None
 
     def _is_allowed_host(self, host: str) -> bool:
         name = host_name(host)
         if name is None:
             return False
-        if name in self.hosts:
+        if self.hosts is None or name in self.hosts:
             return True
         return "*" in self.hosts and _is_address(name)
 

@@ -73,7 +73,7 @@ class _Events(StreamingResponse):
 
 
 def make_app(
-    catalog: SourceCatalog, hosts: Sequence[str] = LOCAL, record_dtype: "RecordDtype | None" = None, lang: str = "en"
+    catalog: SourceCatalog, hosts: Sequence[str] | None = LOCAL, record_dtype: "RecordDtype | None" = None, lang: str = "en"
 ) -> Starlette:
     """The application.
 

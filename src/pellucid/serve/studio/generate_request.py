@@ -25,13 +25,13 @@ class ParsedRequest:
     """A request to generate, checked.
 
     Attributes:
-        model: a model's id. prompt: text.
+        model: a model's id. prompt: text, or token ids.
         options: keyword arguments of `generate`, checked.
         record: whether the completion is recorded.
     """
 
     model: str
-    prompt: str
+    prompt: str | list[int]
     options: Mapping[str, Any]
     record: bool
 

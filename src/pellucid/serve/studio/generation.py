@@ -110,7 +110,10 @@ class CompletionService:
             PellucidError: the request is not valid (400). BusyError: too many are waiting or running (429). ClosingError: the
                 server is closing (503).
         """
-        parsed = parse_generate_request(body)
+        return await self.start_parsed(parse_generate_request(body))
+
+    async def start_parsed(self, parsed: ParsedRequest) -> CompletionStream:
+        """The same of a request that is parsed already."""
         source, title = self._catalog.model(parsed.model)
         return await (self._start_recorded if parsed.record else self._start_plain)(parsed, source, title)
 

@@ -29,7 +29,7 @@ class TooLongError(PellucidError):
 
 def with_fitting(error: PellucidError, model: "GPT", parsed: ParsedRequest) -> PellucidError:
     """The error of a refused request; a `TooLongError` where the prompt is too long and an end of it would fit."""
-    if model.tokenizer is None:
+    if model.tokenizer is None or not isinstance(parsed.prompt, str):
         return error
     room = min(model.config.n_ctx, model.config.n_ctx + 1 - int(parsed.options["max_tokens"]))
     end = fitting_end(parsed.prompt, room, model.tokenizer)

@@ -238,6 +238,15 @@ class SourceCatalog:
                 self._described.pop(gone, None)
         return name
 
+    def add_record(self, path: Path) -> str:
+        """Shows a record's file, too; returns its id."""
+        with self._lock:
+            return self._records.of(path.resolve())
+
+    def model_id(self, source: str | Path) -> str | None:
+        """The id of what `load` takes as a model; None: it is not shown."""
+        return DEFAULT if source == DEFAULT else self._models.by_path.get(path_of("a model", source).resolve())
+
     def run(self, name: str) -> Path:
         """A run's directory. Raises PellucidError: no run has this id."""
         return self._runs.path(name)

@@ -1,0 +1,268 @@
+"""The routes of the completions API.
+
+    POST /v1/completions                                  GET /v1/models, /v1/models/{id}
+    POST /v1/engines/{id}/completions                     GET /v1/engines, /v1/engines/{id}
+    POST /openai/deployments/{id}/completions             POST /tokenize, /detokenize    GET /tokenizer_info
+    GET  /healthz, /readyz, /metrics, /openapi.json
+
+A model's id may hold slashes, written as they are or as %2F. Errors are `{"error": {message, type, param, code}}`.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from pellucid.errors import PellucidError
+from pellucid.serve.http.json_response import JsonResponse
+from pellucid.serve.http.keys import Client
+from pellucid.serve.openai.completion_request import checked_fields, parse_completion_request, parse_object
+from pellucid.serve.openai.completions import CompletionJob
+from pellucid.serve.openai.errors import ApiError
+from pellucid.serve.openai.fields import completion_fields
+from pellucid.serve.openai.metrics import RequestMetrics
+from pellucid.serve.openai.models import LOG, ModelTable, ServedModel
+from pellucid.serve.openai.openapi import openapi_document
+from pellucid.serve.openai.prompts import context_length
+from pellucid.serve.openai.settings import ServiceSettings
+from pellucid.serve.openai.tokenizer_fields import DETOKENIZE_FIELDS, TOKENIZE_FIELDS, checked_tokens
+
+
+if TYPE_CHECKING:
+    from pellucid.serve.openai.recording import CompletionRecorder
+
+CLIENT = "pellucid.client"  # key of the ASGI scope's state: the `Client` that a request comes from
+LOGGED = "pellucid.logged"  # and what the log says of it, beside the path
+LONG_BODY = 1 << 15  # bytes that are parsed in a thread
+LONG_TEXT = 20_000  # characters that are encoded in a thread
+
+
+class _CompletionEvents(StreamingResponse):
+    """Server-sent events of a job, which ends with the response, however that happens."""
+
+    def __init__(self, first: bytes, rest: AsyncGenerator[bytes, None], job: CompletionJob) -> None:
+        async def parts() -> AsyncIterator[bytes]:
+            yield first
+            async for part in rest:
+                yield part
+
+        headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache", **job.client.limits.headers()}
+        super().__init__(parts(), media_type="text/event-stream", headers=headers)
+        self._rest, self._job = rest, job
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with aclosing(self._rest):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._job.end()
+
+
+class CompletionsApi:
+    """The API's endpoints.
+
+    Args:
+        models: that answer. settings: limits and choices of the server. metrics: count requests.
+        ready: whether new work is taken. recorder: records completions; None refuses `x_record`.
+    """
+
+    def __init__(
+        self, models: ModelTable, settings: ServiceSettings, metrics: RequestMetrics, ready: Callable[[], bool],
+        recorder: "CompletionRecorder | None" = None,
+    ) -> None:  # fmt: skip
+        self._models, self._settings, self._metrics, self._ready = models, settings, metrics, ready
+        self._recorder = recorder
+        self._fields = completion_fields(settings.max_logprobs)
+        self._document = openapi_document(self._fields, keys_needed=settings.keys_needed, ids=[model.id for model in models])
+
+    def app(self, middleware: Sequence[Middleware]) -> Starlette:
+        """The application, behind some middleware."""
+        post, get = ["POST"], ["GET"]
+        app = Starlette(
+            routes=[
+                Route("/v1/completions", self.completions, methods=post),
+                Route("/v1/engines/{model:path}/completions", self.completions, methods=post),
+                Route("/openai/deployments/{model:path}/completions", self.completions, methods=post),
+                Route("/v1/models", self.list_models, methods=get),
+                Route("/v1/models/{model:path}", self.one_model, methods=get),
+                Route("/v1/engines", self.list_engines, methods=get),
+                Route("/v1/engines/{model:path}", self.one_engine, methods=get),
+                Route("/tokenize", self.tokenize, methods=post),
+                Route("/detokenize", self.detokenize, methods=post),
+                Route("/tokenizer_info", self.tokenizer_info, methods=get),
+                Route("/healthz", self.healthz, methods=get),
+                Route("/readyz", self.readyz, methods=get),
+                Route("/metrics", self.metrics, methods=get),
+                Route("/openapi.json", self.document, methods=get),
+            ],
+            middleware=middleware,
+            exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _unexpected},
+        )
+        app.router.redirect_slashes = False
+        return app
+
+    # Completions.
+
+    async def completions(self, request: Request) -> Response:
+        """POST /v1/completions."""
+        body = await request.body()
+        values = await _maybe_in_thread(len(body) > LONG_BODY, lambda: parse_object(body, self._settings.max_body))
+        in_path = request.path_params.get("model")
+        asked = parse_completion_request(values, self._fields, ignore_unknown=self._settings.ignore_unknown)
+        model = self._models.find(asked.model if in_path is None else in_path)
+        if asked.record and self._recorder is None:
+            raise ApiError(400, "this server records nothing: it serves no studio - 'x_record'", param="x_record")
+        client: Client = request.scope["state"][CLIENT]
+        job = await CompletionJob.start(model, client, asked, self._metrics, self._settings.max_choices)
+        self._log(request, job, asked.prompt)
+        if asked.stream:
+            return await self._stream(job)
+        try:
+            answer = await job.whole()
+            if asked.record:
+                assert self._recorder is not None
+                answer["x_record"] = await self._recorder.record(model, job, answer["choices"][0]["text"])
+            request.scope["state"][LOGGED]["completion_tokens"] = job.drawn_tokens
+        finally:
+            job.end()
+        return JsonResponse(answer, headers=client.limits.headers())
+
+    async def _stream(self, job: CompletionJob) -> Response:
+        """The response of a stream. It begins with its first event: what fails before that has a status of its own."""
+        events = job.events()
+        try:
+            first = await anext(events)
+        except BaseException:
+            await events.aclose()
+            job.end()
+            raise
+        return _CompletionEvents(first, events, job)
+
+    def _log(self, request: Request, job: CompletionJob, prompt: Any) -> None:
+        logged = {"model": job.model.id, "prompt_tokens": job.prompt_tokens, "user": job.request.user}
+        if self._settings.log_prompts:
+            logged["prompt"] = prompt
+        request.scope["state"][LOGGED].update(logged)
+
+    # Models.
+
+    async def list_models(self, request: Request) -> Response:
+        """GET /v1/models."""
+        return JsonResponse({"object": "list", "data": [_model_object(model) for model in self._models]})
+
+    async def one_model(self, request: Request) -> Response:
+        """GET /v1/models/{id}."""
+        return JsonResponse(_model_object(self._models.find(request.path_params["model"])))
+
+    async def list_engines(self, request: Request) -> Response:
+        """GET /v1/engines, as clients of 2020 to 2022 ask."""
+        return JsonResponse({"object": "list", "data": [_engine_object(model) for model in self._models]})
+
+    async def one_engine(self, request: Request) -> Response:
+        """GET /v1/engines/{id}."""
+        return JsonResponse(_engine_object(self._models.find(request.path_params["model"])))
+
+    # The tokenizer, in the form of vLLM's server, which evaluation harnesses ask.
+
+    async def tokenize(self, request: Request) -> Response:
+        """POST /tokenize: the token ids of a text; `<|endoftext|>` in it is that token."""
+        values = checked_fields(parse_object(await request.body(), self._settings.max_body), TOKENIZE_FIELDS)
+        model = self._model_or_first(values["model"])
+        tokenizer, text = _tokenizer_of(model), values["prompt"]
+        encode = tokenizer.encode_prompt if values["add_special_tokens"] else tokenizer.encode
+        try:
+            ids = await _maybe_in_thread(len(text) > LONG_TEXT, lambda: encode(text, allow_special=True))
+        except PellucidError as error:
+            raise ApiError(400, f"{error} - 'prompt'", param="prompt") from None
+        return JsonResponse({
+            "count": len(ids), "max_model_len": context_length(model.generator), "tokens": ids,
+            "token_strs": [model.names[token] for token in ids] if values["return_token_strs"] else None,
+        })  # fmt: skip
+
+    async def detokenize(self, request: Request) -> Response:
+        """POST /detokenize: the text of token ids."""
+        values = checked_fields(parse_object(await request.body(), self._settings.max_body), DETOKENIZE_FIELDS)
+        model = self._model_or_first(values["model"])
+        ids = checked_tokens(values["tokens"], model.generator.config.vocab_size)
+        return JsonResponse({"prompt": _tokenizer_of(model).decode(ids)})
+
+    async def tokenizer_info(self, request: Request) -> Response:
+        """GET /tokenizer_info: how the special tokens are written."""
+        model = self._model_or_first(request.query_params.get("model"))
+        tokenizer = _tokenizer_of(model)
+        begin = None if tokenizer.begin is None else tokenizer.token_bytes(tokenizer.begin).decode("utf-8", "replace")
+        return JsonResponse({
+            "tokenizer_class": "Pellucid", "eos_token": tokenizer.end_of_text, "bos_token": begin,
+            "model_max_length": context_length(model.generator), "vocab_size": model.generator.config.vocab_size,
+        })  # fmt: skip
+
+    def _model_or_first(self, id: str | None) -> ServedModel:
+        return self._models.first if id is None else self._models.find(id)
+
+    # The server.
+
+    async def healthz(self, request: Request) -> Response:
+        """GET /healthz: 503 while an engine does not run."""
+        dead = [model.id for model in self._models if not model.alive]
+        return JsonResponse({"status": "engine ended" if dead else "ok"}, 503 if dead else 200)
+
+    async def readyz(self, request: Request) -> Response:
+        """GET /readyz: 503 while new work would be refused."""
+        ready = self._ready() and all(model.alive for model in self._models)
+        return JsonResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """GET /metrics."""
+        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def document(self, request: Request) -> Response:
+        """GET /openapi.json."""
+        return JsonResponse(self._document)
+
+
+def _model_object(model: ServedModel) -> dict[str, Any]:
+    return {
+        "id": model.id, "object": "model", "created": model.created, "owned_by": "pellucid",
+        "max_model_len": context_length(model.generator), "x_mode": model.mode, "x_path": model.path,
+        "system_fingerprint": model.fingerprint,
+    }  # fmt: skip
+
+
+def _engine_object(model: ServedModel) -> dict[str, Any]:
+    return {"id": model.id, "object": "engine", "created": model.created, "owner": "pellucid", "ready": model.alive}
+
+
+def _tokenizer_of(model: ServedModel) -> Any:
+    if model.generator.tokenizer is None:
+        raise ApiError(400, f"{model.id} has no tokenizer: {model.generator.no_tokenizer}", param="model")
+    return model.generator.tokenizer
+
+
+async def _maybe_in_thread(long: bool, function: Callable[[], Any]) -> Any:
+    """Calls a function; in a thread where it takes long, so that others are answered meanwhile."""
+    return await asyncio.to_thread(function) if long else function()
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return error.response()
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = {404: "Invalid URL", 405: "Not allowed to"}.get(error.status_code, error.detail)
+    where = f" ({request.method} {request.url.path})"
+    return ApiError(error.status_code, message + where, headers=error.headers).response()
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    LOG.error("a request failed", exc_info=error)
+    return ApiError(500, "The server had an error while processing your request", type="server_error").response()

@@ -1,0 +1,75 @@
+"""`CompletionRecorder`: records of completions, for `x_record`: the studio's recorder makes them, and its page shows them."""
+
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import PellucidError
+from pellucid.files import make_folder, write_whole
+from pellucid.serve.openai.completions import CompletionJob
+from pellucid.serve.openai.errors import ApiError, busy, overloaded
+from pellucid.serve.openai.fields import field_named
+from pellucid.serve.openai.models import ServedModel
+from pellucid.serve.openai.settings import RECORDS
+from pellucid.serve.studio.generate_request import ParsedRequest
+from pellucid.serve.studio.generation import CompletionService
+from pellucid.serve.studio.loaded_model import BusyError, ClosingError
+from pellucid.serve.studio.sources import SourceCatalog
+
+
+class CompletionRecorder:
+    """Generates a completion again on a runner whose activations are recorded: the draws depend on the seed alone.
+
+    Args:
+        catalog: of the studio. completions: its recorder. data: a folder for the records' files; None: in memory.
+    """
+
+    def __init__(self, catalog: SourceCatalog, completions: CompletionService, data: Path | None) -> None:
+        self._catalog, self._completions, self._data = catalog, completions, data
+
+    async def record(self, model: ServedModel, job: CompletionJob, text: str) -> dict[str, Any]:
+        """The record of a completion: its id, the address of its file, the studio's page that shows it, its size, and whether
+        it holds the text that was answered. (The recorded runner computes with PyTorch: where that rounds a number otherwise,
+        a draw next to a border may differ.)
+
+        Raises:
+            ApiError: the model cannot be recorded (400), or too many are being recorded (429).
+        """
+        id = None if model.source is None else self._catalog.model_id(model.source)
+        if id is None:
+            raise field_named("x_record").wrong(f"{model.id} is not recorded: it is no model or run directory")
+        (asked,) = job.engine_requests
+        options = {**job.request.options, "seed": asked.options.seed}
+        try:
+            stream = await self._completions.start_parsed(
+                ParsedRequest(model=id, prompt=list(asked.prompt), options=options, record=True)
+            )
+        except BusyError as error:
+            raise busy(str(error), 5.0) from None
+        except ClosingError:
+            raise overloaded() from None
+        except PellucidError as error:
+            raise ApiError(400, f"{error} - 'x_record'", param="x_record") from None
+        try:
+            event: Any = None
+            while event is None or event["event"] not in ("done", "error"):
+                event = await stream.queue.get()
+        finally:
+            stream.cancel()
+        if event["event"] == "error":
+            raise ApiError(500, f"The completion could not be recorded: {event['data']['error']}", type="server_error")
+        done = event["data"]
+        name = done["record"] if self._data is None else self._write(done["record"], str(job.id))
+        return {
+            "id": name, "url": f"/records/{name}", "page": f"/#/record/{name}", "bytes": done["bytes"],
+            "same_text": done["text"] == text,
+        }  # fmt: skip
+
+    def _write(self, kept: str, name: str) -> str:
+        """Writes a record into the folder of data; returns its id."""
+        assert self._data is not None
+        folder = self._data / RECORDS
+        make_folder(folder)
+        path = folder / f"{name}.pellucid"
+        with self._catalog.record(kept) as record:
+            write_whole(path, record.to_bytes(), what="the record")
+        return self._catalog.add_record(path)
