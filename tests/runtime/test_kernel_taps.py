@@ -47,8 +47,8 @@ def test_they_are_what_the_modules_compute_in_float64() -> None:
     found = runner.activations(runner.open(POSITIONS), 0, ids)
     exact = model_of().copy().double()
     seen: list[torch.Tensor] = []
-    for block in exact.h:
-        block.attn.c_proj.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0][0]))
+    for layer in exact.h:
+        layer.attn.c_proj.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0][0]))
     tap = ActivationTap(3, ("block_inputs", "attention", "writes"), clock=False)
     with torch.inference_mode():
         exact(torch.tensor([ids]), tap=tap)
