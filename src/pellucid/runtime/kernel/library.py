@@ -12,7 +12,11 @@ from pellucid.native.shared_library import Library
 KERNEL = Library(
     "kernel", Path(__file__).parent, ("-pthread", "-ffp-contract=off"),
     symbols=tuple(
-        f"pellucid_{name}" for name in ("forward", "matmul", "pack", "pack_groups", "to_float16", "fingerprint", "variant")
+        f"pellucid_{name}"
+        for name in (
+            "forward", "matmul", "pack", "pack_groups", "to_float16", "fingerprint", "variant", "exp", "log", "sum", "weights",
+            "inverse_cdf",
+        )
     ),
 )  # fmt: skip
 FLOAT32, BFLOAT16, INT8, INT4 = range(4)  # enum dtype
@@ -61,10 +65,27 @@ class SequenceBuffers(ctypes.Structure):
     )  # fmt: skip
 
 
+class KernelAblation(ctypes.Structure):
+    """`struct ablation`."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_void_p) for name in ("heads", "attention", "mlp", "head_values", "attention_values", "mlp_values")
+    )
+
+
 class KernelTokenSpan(ctypes.Structure):
     """`struct token_span`."""
 
-    _fields_ = (("sequence", ctypes.POINTER(SequenceBuffers)), ("start", ctypes.c_int64), ("count", ctypes.c_int64))
+    _fields_ = (
+        ("sequence", ctypes.POINTER(SequenceBuffers)), ("ablation", ctypes.POINTER(KernelAblation)), ("start", ctypes.c_int64),
+        ("count", ctypes.c_int64),
+    )  # fmt: skip
+
+
+class KernelTaps(ctypes.Structure):
+    """`struct taps`."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("stream", "qkv", "attended", "writes"))
 
 
 @cache
@@ -78,6 +99,7 @@ def kernel(*, plain: bool = False) -> ctypes.CDLL:
     pointer, whole = ctypes.c_void_p, ctypes.c_int64
     library.pellucid_forward.argtypes = (
         ctypes.POINTER(KernelModel), ctypes.POINTER(KernelTokenSpan), whole, pointer, pointer, whole, pointer,
+        ctypes.POINTER(KernelTaps),
     )  # fmt: skip
     library.pellucid_matmul.argtypes = (ctypes.POINTER(KernelMatrix), pointer, whole, pointer, ctypes.c_int)
     library.pellucid_pack.argtypes = (
@@ -88,6 +110,12 @@ def kernel(*, plain: bool = False) -> ctypes.CDLL:
     library.pellucid_pack_groups.restype = None
     library.pellucid_fingerprint.argtypes = (pointer, pointer, whole, pointer, ctypes.c_int)
     library.pellucid_variant.restype = ctypes.c_char_p
+    number = ctypes.c_double
+    library.pellucid_exp.argtypes, library.pellucid_exp.restype = (pointer, whole), None
+    library.pellucid_log.argtypes, library.pellucid_log.restype = (number,), number
+    library.pellucid_sum.argtypes, library.pellucid_sum.restype = (pointer, whole), number
+    library.pellucid_weights.argtypes, library.pellucid_weights.restype = (pointer, whole, pointer), number
+    library.pellucid_inverse_cdf.argtypes, library.pellucid_inverse_cdf.restype = (pointer, whole, number), whole
     return library
 
 
