@@ -469,3 +469,39 @@ export interface StaticPage {
   /** Each with its plan and metrics. */
   runs: StaticRun[];
 }
+
+/** A token that is found whole in a text before the text is split and merged; see `text.token_table.AddedToken`. */
+export interface PageAddedToken {
+  /** Token id. */
+  id: number;
+  /** As it stands in a text. */
+  text: string;
+  /** It takes the white space before it. */
+  lstrip: boolean;
+  /** It takes the white space after it. */
+  rstrip: boolean;
+  /** It is searched for after the others, in the text between them. */
+  normalized: boolean;
+}
+
+/** A tokenizer in a page. */
+export interface PageTokenizer {
+  /** The bytes of all tokens in the order of their ids, in base64. */
+  bytes: string;
+  /** How many of them each token has. */
+  lengths: number[];
+  /** How many tokens merging makes, single bytes included. */
+  merged: number;
+  /** Their ids in the order of merging; absent where these are 0, 1, 2, ... */
+  ids?: number[];
+  /** Tokens that are found whole in what a user types. */
+  added: PageAddedToken[];
+  /** Whether a space is put before a text that does not begin with one. */
+  prefix_space: boolean;
+  /** Id of the token that ends a text. */
+  eot: number;
+  /** Id put before every prompt. */
+  begin: number | null;
+  /** SHA-256 that names the tokenizer. */
+  fingerprint: string;
+}

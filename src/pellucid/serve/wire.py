@@ -384,4 +384,31 @@ class StaticPage(TypedDict):
     runs: list[StaticRun]  #: Each with its plan and metrics.
 
 
+# A page that holds a model.
+
+
+class PageAddedToken(TypedDict):
+    """A token that is found whole in a text before the text is split and merged; see `text.token_table.AddedToken`."""
+
+    id: int  #: Token id.
+    text: str  #: As it stands in a text.
+    lstrip: bool  #: It takes the white space before it.
+    rstrip: bool  #: It takes the white space after it.
+    normalized: bool  #: It is searched for after the others, in the text between them.
+
+
+class PageTokenizer(TypedDict):
+    """A tokenizer in a page."""
+
+    bytes: str  #: The bytes of all tokens in the order of their ids, in base64.
+    lengths: list[int]  #: How many of them each token has.
+    merged: int  #: How many tokens merging makes, single bytes included.
+    ids: NotRequired[list[int]]  #: Their ids in the order of merging; absent where these are 0, 1, 2, ...
+    added: list[PageAddedToken]  #: Tokens that are found whole in what a user types.
+    prefix_space: bool  #: Whether a space is put before a text that does not begin with one.
+    eot: int  #: Id of the token that ends a text.
+    begin: int | None  #: Id put before every prompt.
+    fingerprint: str  #: SHA-256 that names the tokenizer.
+
+
 OPEN: tuple[type, ...] = (RunPlan, MetricsLine)  # messages that may hold more keys than their type says
