@@ -418,12 +418,100 @@ export interface FilmFile {
   text_runs?: TextRuns;
 }
 
+/** A token that is found whole in a text before the text is split and merged; see `text.token_table.AddedToken`. */
+export interface PageAddedToken {
+  /** Token id. */
+  id: number;
+  /** As it stands in a text. */
+  text: string;
+  /** It takes the white space before it. */
+  lstrip: boolean;
+  /** It takes the white space after it. */
+  rstrip: boolean;
+  /** It is searched for after the others, in the text between them. */
+  normalized: boolean;
+}
+
+/** A tokenizer in a page. */
+export interface PageTokenizer {
+  /** The bytes of all tokens in the order of their ids, in base64. */
+  bytes: string;
+  /** How many of them each token has. */
+  lengths: number[];
+  /** How many tokens merging makes, single bytes included. */
+  merged: number;
+  /** Their ids in the order of merging; absent where these are 0, 1, 2, ... */
+  ids?: number[];
+  /** Tokens that are found whole in what a user types. */
+  added: PageAddedToken[];
+  /** Whether a space is put before a text that does not begin with one. */
+  prefix_space: boolean;
+  /** Id of the token that ends a text. */
+  eot: number;
+  /** Id put before every prompt. */
+  begin: number | null;
+  /** SHA-256 that names the tokenizer. */
+  fingerprint: string;
+}
+
+/** What the schema says of a chunk of a generation record. */
+export interface ChunkText {
+  /** How its numbers can be checked. */
+  truth: "given" | "derived" | "replayed" | "measured";
+  /** What it holds. */
+  meaning: string;
+  /** Of its numbers. */
+  unit: string;
+}
+
+/** The weight file that a page holds. */
+export interface PageWeights {
+  /** Of the model's directory. */
+  name: string;
+  /** Size of the file. */
+  bytes: number;
+  /** Of the file, in hexadecimal. */
+  sha256: string;
+  /** Bits of the file for each parameter. */
+  bits: number;
+}
+
+/** A model in a page; its weight file and the kernel stand in elements of their own, in base64. */
+export interface PageModel {
+  /** Name of the model. */
+  title: string;
+  /** Its shape, as `GPTConfig.to_dict` gives it. */
+  config: Record<string, unknown>;
+  /** The first line of what the fingerprint is taken of: the shape as JSON. */
+  shape: string;
+  /** Of the model in float32. */
+  fingerprint: string;
+  /** Number of parameters. */
+  parameters: number;
+  /** The weight file. */
+  weights: PageWeights;
+  /** Its tokenizer. */
+  tokenizer: PageTokenizer;
+  /** What is continued where there is no prompt. */
+  start_ids: number[];
+  /** Any of these tokens ends a text. */
+  end_ids: number[];
+  /** Sampling options that a record names. */
+  options: OptionField[];
+  /** The schema of a generation record, by name. */
+  chunks: Record<string, ChunkText>;
+  /** A prompt of the kind that it was trained on. */
+  prompt: string;
+}
+
 /** A figure in a static page; its glyphs are the page's. */
 export interface StaticFigure {
   /** Heading. */
   title: string;
   /** Name of the figure; absent for a picture of another kind. */
   name?: string;
+  /** That its words are in; absent where all figures are in the page's. */
+  language?: string;
   /** Layout for a wide screen. */
   wide: FilmFile;
   /** Layout for a phone, with as many segments. */
@@ -468,40 +556,8 @@ export interface StaticPage {
   records: StaticRecord[];
   /** Each with its plan and metrics. */
   runs: StaticRun[];
-}
-
-/** A token that is found whole in a text before the text is split and merged; see `text.token_table.AddedToken`. */
-export interface PageAddedToken {
-  /** Token id. */
-  id: number;
-  /** As it stands in a text. */
-  text: string;
-  /** It takes the white space before it. */
-  lstrip: boolean;
-  /** It takes the white space after it. */
-  rstrip: boolean;
-  /** It is searched for after the others, in the text between them. */
-  normalized: boolean;
-}
-
-/** A tokenizer in a page. */
-export interface PageTokenizer {
-  /** The bytes of all tokens in the order of their ids, in base64. */
-  bytes: string;
-  /** How many of them each token has. */
-  lengths: number[];
-  /** How many tokens merging makes, single bytes included. */
-  merged: number;
-  /** Their ids in the order of merging; absent where these are 0, 1, 2, ... */
-  ids?: number[];
-  /** Tokens that are found whole in what a user types. */
-  added: PageAddedToken[];
-  /** Whether a space is put before a text that does not begin with one. */
-  prefix_space: boolean;
-  /** Id of the token that ends a text. */
-  eot: number;
-  /** Id put before every prompt. */
-  begin: number | null;
-  /** SHA-256 that names the tokenizer. */
-  fingerprint: string;
+  /** The model that it holds; absent where it holds none. */
+  model?: PageModel;
+  /** By language and English text, what a page with a model says of it. */
+  texts?: Record<string, Record<string, string>>;
 }

@@ -13,6 +13,7 @@ export interface Provenance {
   config: Record<string, unknown>;
   parameters: number;
   dtype: string;
+  tokenizer?: string;
   seed?: string;
   step?: number;
   checkpoint?: string;

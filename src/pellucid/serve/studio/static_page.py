@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -36,12 +36,14 @@ class ShownFigure(NamedTuple):
     Attributes:
         title: its heading. wide, narrow: the film for a wide screen and for a phone.
         name: of the figure, by which the page's story finds it; "" for a picture of another kind.
+        language: that its words are in, of a page in several languages; "" where all figures are in the page's.
     """
 
     title: str
     wide: Film
     narrow: Film
     name: str = ""
+    language: str = ""
 
 
 def write_page(
@@ -75,12 +77,21 @@ def write_page(
         raise PellucidError("a page needs something to show: give records, figures or runs")
     path = Path(path)
     check_target(path, what="the page")
-    glyphs, text_runs = letters_of(film for one in drawn for film in (one.wide, one.narrow))
-    data = StaticPage(
+    write_whole(path, document(page_data(records, drawn, title=title, runs=runs, command=command)), what="the page")
+    return path
+
+
+def page_data(
+    records: Sequence[Record | Path | str], figures: Sequence[ShownFigure], *, title: str, runs: Sequence[Path | str],
+    command: str,
+) -> StaticPage:  # fmt: skip
+    """What a page shows. Arguments and errors as `write_page`."""
+    glyphs, text_runs = letters_of(film for one in figures for film in (one.wide, one.narrow))
+    return StaticPage(
         pellucid=__version__,
         title=title,
         command=command,
-        figures=[_figure(one) for one in drawn],
+        figures=[_figure(one) for one in figures],
         known_figures=known_figures(),
         meanings=meanings(),
         em=EM,
@@ -89,13 +100,15 @@ def write_page(
         records=[_record(record, number) for number, record in enumerate(records, start=1)],
         runs=[_run(Path(run), number) for number, run in enumerate(runs, start=1)],
     )
-    write_whole(path, _document(title, data), what="the page")
-    return path
 
 
 def _figure(figure: ShownFigure) -> StaticFigure:
     found = StaticFigure(title=figure.title, wide=_film(figure.wide), narrow=_film(figure.narrow))
-    return StaticFigure(**found, name=figure.name) if figure.name else found
+    if figure.name:
+        found["name"] = figure.name
+    if figure.language:
+        found["language"] = figure.language
+    return found
 
 
 def _film(film: Film) -> FilmFile:
@@ -141,21 +154,27 @@ def script_text(script: bytes) -> str:
     return text
 
 
-def _document(title: str, data: StaticPage) -> str:
+def document(data: StaticPage, *, policy: str = POLICY, elements: Mapping[str, str] | None = None) -> str:
+    """The HTML of a page in the current language.
+
+    Args:
+        policy: what the document may do. elements: texts for the page's script by the ids of the elements that hold them.
+    """
     inside = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    held = "".join(f'<script type="text/plain" id="{name}">{text}</script>\n' for name, text in (elements or {}).items())
     return f"""<!doctype html>
 <html lang="{current()}">
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
-<title>{escaped(title)}</title>
+<title>{escaped(data["title"])}</title>
 <style>{STYLE}</style>
 <body>
 {noscript()}
 <div id="{MOUNT_ID}"></div>
 <script type="application/json" id="{DATA_ID}">{inside}</script>
-<script type="module">{script_text(asset("studio.js"))}</script>
+{held}<script type="module">{script_text(asset("studio.js"))}</script>
 </body>
 </html>
 """
