@@ -28,7 +28,7 @@ OUTPUT = ROOT / "THIRD_PARTY.md"
 # Files of the package that are this project's own; notices stand in THIRD_PARTY.md.
 OURS = (
     "py.typed", "runtime/kernel/", "native/operators/", "text/bpe/", "languages/", "assets/default/", "assets/studio/",
-    "draw/fonts/README.md", "draw/fonts/OFL-",
+    "assets/wasm/", "draw/fonts/README.md", "draw/fonts/OFL-",
 )  # fmt: skip
 STORIES = "assets/stories.jsonl.bz2"
 CLASSIFIERS = {"Apache Software License": "Apache-2.0", "MIT License": "MIT", "BSD License": "BSD"}
@@ -70,6 +70,18 @@ CONTENTS = (
         "`R50K_SPLIT`",
         licence="MIT",
         notice="tiktoken.txt",
+    ),
+    *(
+        Content(
+            title=f"Functions of wasi-libc in {name}.wasm",
+            path=f"assets/wasm/{name}.wasm",
+            whole=False,
+            source="<https://github.com/WebAssembly/wasi-libc> in the Python package ziglang, linked by `tools/wasm.py`: "
+            "memory allocation by dlmalloc (CC0), and mathematics and strings by musl",
+            licence="MIT",
+            notice="wasi-libc.txt",
+        )
+        for name in ("relaxed", "exact")
     ),
     *(
         Content(

@@ -40,6 +40,7 @@ NEEDED = (
     "pellucid/assets/default/MODEL_CARD.md",
     "pellucid/assets/stories.jsonl.bz2",
     "pellucid/languages/zh.json",
+    *(f"pellucid/assets/wasm/{name}.wasm" for name in ("relaxed", "exact")),
     *(f"pellucid/assets/studio/{name}" for name in ("player.js", "studio.js", "bundled.json")),
 )
 NOTICES = ("LICENSE", "THIRD_PARTY.md")  # in the .dist-info folder

@@ -1,28 +1,15 @@
 /* The forward pass: embeddings, blocks, logits. Start at `pellucid_forward`. */
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernel.h"
 #include "vector.h"
 
-/* The scratch memory of forward passes. The lock guards it and the thread pool: one forward pass at a time. */
-static pthread_mutex_t forward_lock = PTHREAD_MUTEX_INITIALIZER;
+/* The scratch memory of forward passes, guarded by `lock_threads`: one forward pass at a time. */
 static float *arena;
 static size_t arena_floats;
 
-/* A forked process has only the thread that forked. If another one was in a forward pass, it will never release the lock, and
- * it may have been about to replace the arena. */
-static void after_fork_in_child(void) {
-    if (pthread_mutex_trylock(&forward_lock)) arena = NULL, arena_floats = 0;
-    forward_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-    reset_threads_after_fork();
-}
-
-__attribute__((constructor)) static void register_fork_handler(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
-
-void lock_threads(void) { pthread_mutex_lock(&forward_lock); }
-void unlock_threads(void) { pthread_mutex_unlock(&forward_lock); }
+void forget_arena(void) { arena = NULL, arena_floats = 0; }
 
 /* Allocates from the arena; what comes next stays aligned to 64 bytes. */
 static float *allocate(float **arena_end, int64_t count) {
@@ -62,7 +49,7 @@ static void layer_norm_row(const struct layer_norm_args *args, const float *x, f
     for (int64_t i = 0; i < whole; i += PANEL)
         vstore(y + i, vfma(vmul(vsub(vload(x + i), mean), scale), vload(args->norm->gain + i), vload(args->norm->bias + i)));
     vstore(rest, vmul(centred_rest, scale));
-    for (int64_t i = whole; i < c; i++) y[i] = fmaf(rest[i - whole], args->norm->gain[i], args->norm->bias[i]);
+    for (int64_t i = whole; i < c; i++) y[i] = fma_scalar(rest[i - whole], args->norm->gain[i], args->norm->bias[i]);
 }
 
 static void layer_norm_task(void *task_args, int64_t index, int thread) { /* TILE_ROWS rows */
@@ -85,27 +72,83 @@ static void embed(const struct model *m, int32_t id, int64_t position, float *x)
     for (int64_t i = c; i < ROUND_UP_16(c); i++) x[i] = 0.0f;
 }
 
+/* Copies (rows, columns) out of a buffer, to `tap` if that is not NULL. */
+static void copy_rows(float *tap, const float *from, int64_t rows, int64_t columns, int64_t stride) {
+    for (int64_t i = 0; tap && i < rows; i++) memcpy(tap + i * columns, from + i * stride, sizeof(float) * columns);
+}
+
+static float *tap_at(float *tap, int64_t offset) { return tap ? tap + offset : NULL; }
+
+static void replace(float *row, const float *values, int64_t count) {
+    if (values) memcpy(row, values, sizeof(float) * count);
+    else memset(row, 0, sizeof(float) * count);
+}
+
+enum part { HEADS, ATTENTION, MLP };
+
+/* Replaces the outputs of a block's part where the spans' ablations say so. */
+static void ablate(const struct model *m, int64_t block, enum part part, const struct token_span *spans, int64_t n_spans,
+                   float *outputs, int64_t stride) {
+    const int64_t c = m->d_model, heads = part == HEADS ? m->n_heads : 1, width = c / heads;
+    for (int64_t i = 0; i < n_spans; outputs += spans[i++].count * stride) {
+        const struct ablation *a = spans[i].ablation;
+        if (!a) continue;
+        const uint8_t *replaced = part == HEADS ? a->heads : part == ATTENTION ? a->attention : a->mlp;
+        const float *values = part == HEADS ? a->head_values : part == ATTENTION ? a->attention_values : a->mlp_values;
+        for (int64_t head = 0; head < heads; head++)
+            for (int64_t token = 0; replaced[block * heads + head] && token < spans[i].count; token++)
+                replace(outputs + token * stride + head * width, values ? values + block * c + head * width : NULL, width);
+    }
+}
+
+/* The tokens of a pass, and what is changed or kept of their activations. */
+struct pass {
+    const struct model *model;
+    const struct token_span *spans;
+    int64_t n_spans, tokens;
+    struct taps taps;
+    int ablated;
+};
+
+/* Adds the output of a block's attention or MLP, packed activations times w, to the stream. `scratch`: as large as x. */
+static void add_branch(const struct pass *pass, const struct matrix *w, int64_t block, enum part part, const float *packed,
+                       float *x, float *scratch) {
+    const struct model *m = pass->model;
+    const int64_t c = m->d_model, stride = ROUND_UP_16(c);
+    if (!pass->ablated && !pass->taps.writes) {
+        matmul(w, packed, pass->tokens, x, stride, ADD, RELU, scratch, m->n_threads);
+        return;
+    }
+    matmul(w, packed, pass->tokens, scratch, stride, STORE, RELU, NULL, m->n_threads);
+    ablate(m, block, part, pass->spans, pass->n_spans, scratch, stride);
+    copy_rows(tap_at(pass->taps.writes, (2 * block + (part == MLP)) * pass->tokens * c), scratch, pass->tokens, c, stride);
+    for (int64_t i = 0; i < pass->tokens * stride; i += PANEL) vstore(x + i, vadd(vload(x + i), vload(scratch + i)));
+}
+
 int pellucid_forward(const struct model *m, const struct token_span *spans, int64_t n_spans, const int32_t *ids,
-                     const int64_t *wanted, int64_t n_wanted, float *logits) {
+                     const int64_t *wanted, int64_t n_wanted, float *logits, const struct taps *taps) {
     /* Rows of the buffers: C, 3 C, F and V, padded. */
     const int64_t c = m->d_model, stride = ROUND_UP_16(c), qkv_stride = ROUND_UP_16(3 * c);
     const int64_t f = m->n_layers ? m->blocks[0].up.n : 0, vocab_stride = ROUND_UP_16(m->vocab_size);
-    int64_t tokens = 0, longest = 0; /* longest: positions of the longest sequence, padded */
+    struct pass pass = {m, spans, n_spans, 0, {NULL, NULL, NULL, NULL}, 0};
+    if (taps) pass.taps = *taps;
+    int64_t longest = 0; /* positions of the longest sequence, padded */
     for (int64_t i = 0; i < n_spans; i++) {
         const int64_t end = ROUND_UP_16(spans[i].start + spans[i].count);
-        tokens += spans[i].count;
+        pass.tokens += spans[i].count;
+        pass.ablated |= spans[i].ablation != NULL;
         longest = end > longest ? end : longest;
     }
-    const int64_t rows = tokens > n_wanted ? tokens : n_wanted, widest = f > c ? f : c;
+    const int64_t tokens = pass.tokens, rows = tokens > n_wanted ? tokens : n_wanted, widest = f > c ? f : c;
     const int64_t n_scores = (int64_t)m->n_threads * TILE_ROWS * longest, n_logits = n_wanted * vocab_stride;
-    pthread_mutex_lock(&forward_lock);
+    lock_threads();
     const size_t need =
         (size_t)(rows * (3 * stride + qkv_stride + ROUND_UP_16(f) + ROUND_UP_32(widest)) + n_scores + n_logits + 16 * 8);
     if (need > arena_floats) {
         free(arena);
-        arena = NULL, arena_floats = 0;
+        forget_arena();
         if (posix_memalign((void **)&arena, 64, sizeof(float) * need)) {
-            pthread_mutex_unlock(&forward_lock);
+            unlock_threads();
             return 1;
         }
         arena_floats = need;
@@ -122,18 +165,23 @@ int pellucid_forward(const struct model *m, const struct token_span *spans, int6
     const enum activation activation = (enum activation)m->activation;
     for (int64_t l = 0; l < m->n_layers; l++) {
         const struct block *b = &m->blocks[l];
+        copy_rows(tap_at(pass.taps.stream, l * tokens * c), x, tokens, c, stride);
         layer_norm(m, &b->ln_1, x, NULL, tokens, h);
         pack_activations(&b->qkv, h, stride, tokens, packed, m->n_threads);
         matmul(&b->qkv, packed, tokens, qkv, qkv_stride, STORE, activation, NULL, m->n_threads);
+        copy_rows(tap_at(pass.taps.qkv, l * tokens * 3 * c), qkv, tokens, 3 * c, qkv_stride);
         attention(m, l, spans, n_spans, qkv, qkv_stride, h, stride, scores, longest);
+        if (pass.ablated) ablate(m, l, HEADS, spans, n_spans, h, stride);
+        copy_rows(tap_at(pass.taps.attended, l * tokens * c), h, tokens, c, stride);
         pack_activations(&b->out, h, stride, tokens, packed, m->n_threads);
-        matmul(&b->out, packed, tokens, x, stride, ADD, activation, partial, m->n_threads);
+        add_branch(&pass, &b->out, l, ATTENTION, packed, x, partial);
         layer_norm(m, &b->ln_2, x, NULL, tokens, h);
         pack_activations(&b->up, h, stride, tokens, packed, m->n_threads);
         matmul(&b->up, packed, tokens, u, ROUND_UP_16(f), ACTIVATE, activation, NULL, m->n_threads);
         pack_activations(&b->down, u, ROUND_UP_16(f), tokens, packed, m->n_threads);
-        matmul(&b->down, packed, tokens, x, stride, ADD, activation, partial, m->n_threads);
+        add_branch(&pass, &b->down, l, MLP, packed, x, partial);
     }
+    copy_rows(tap_at(pass.taps.stream, m->n_layers * tokens * c), x, tokens, c, stride);
     if (n_wanted) {
         layer_norm(m, &m->ln_f, x, wanted, n_wanted, h);
         pack_activations(&m->wte, h, stride, n_wanted, packed, m->n_threads);
@@ -141,7 +189,7 @@ int pellucid_forward(const struct model *m, const struct token_span *spans, int6
         for (int64_t i = 0; i < n_wanted; i++)
             memcpy(logits + i * m->vocab_size, padded_logits + i * vocab_stride, sizeof(float) * m->vocab_size);
     }
-    pthread_mutex_unlock(&forward_lock);
+    unlock_threads();
     return 0;
 }
 

@@ -47,16 +47,30 @@ struct sequence_buffers {                         /* the KV cache of one sequenc
     int64_t capacity;                             /* positions, a multiple of 16 */
     int64_t is_float16;                           /* 1: float16; 0: float32 */
 };
+/* Parts of the model whose outputs are replaced for all tokens of a sequence: where a byte is 1, by `values`, or zeros if that
+ * is NULL. A head's output is replaced before attn.c_proj, that of a block's attention or MLP after its bias is added. */
+struct ablation {
+    const uint8_t *heads, *attention, *mlp;       /* (L, H), (L,), (L,) */
+    const float *head_values, *attention_values, *mlp_values; /* (L, C) each */
+};
 struct token_span {                               /* consecutive tokens of one sequence */
     const struct sequence_buffers *sequence;
+    const struct ablation *ablation;              /* NULL: none */
     int64_t start, count;                         /* position of the first token; number of tokens */
+};
+/* Where a pass writes what it computes for its M tokens; each may be NULL. No result depends on it. */
+struct taps {
+    float *stream;                                /* (L + 1, M, C): the input of each block, and the output of the last */
+    float *qkv;                                   /* (L, M, 3 C): queries, keys, values, heads side by side */
+    float *attended;                              /* (L, M, C): the heads' outputs side by side, before attn.c_proj */
+    float *writes;                                /* (L, 2, M, C): what attention, then MLP, add to the stream */
 };
 
 /* Runs the decoder over the tokens of all spans, in their order: `ids` (M,). Appends their keys and values to the sequences'
- * caches and writes the logits (n_wanted, V) of the tokens whose indices in the batch (0 .. M - 1) are in `wanted`. Returns 0,
- * or 1 if memory ran out. */
+ * caches and writes the logits (n_wanted, V) of the tokens whose indices in the batch (0 .. M - 1) are in `wanted`.
+ * `taps`: NULL for none. Returns 0, or 1 if memory ran out. */
 int pellucid_forward(const struct model *model, const struct token_span *spans, int64_t n_spans, const int32_t *ids,
-                     const int64_t *wanted, int64_t n_wanted, float *logits);
+                     const int64_t *wanted, int64_t n_wanted, float *logits, const struct taps *taps);
 
 /* y (rows, N padded to 16) = x (rows, K) w + bias. Returns 0, or 1 if memory ran out. For tests. */
 int pellucid_matmul(const struct matrix *w, const float *x, int64_t rows, float *y, int threads);
@@ -99,9 +113,9 @@ static inline float bf16_to_float(uint16_t bf16) {
 
 enum { MAX_THREADS = 64 };
 void parallel_for(int threads, int64_t n_tasks, void (*task)(void *args, int64_t index, int thread), void *args);
-void reset_threads_after_fork(void);
-void lock_threads(void); /* a caller of `parallel_for` outside of a forward pass holds this lock */
+void lock_threads(void); /* the caller of `parallel_for` holds this lock: one job at a time */
 void unlock_threads(void);
+void forget_arena(void); /* the scratch memory of forward passes, which another thread may have been about to replace */
 
 /* What is done with the sums of a matrix product: y = sums, y = activation(sums), y += sums. */
 enum epilogue { STORE, ACTIVATE, ADD };

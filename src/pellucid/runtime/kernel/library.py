@@ -61,10 +61,27 @@ class SequenceBuffers(ctypes.Structure):
     )  # fmt: skip
 
 
+class KernelAblation(ctypes.Structure):
+    """`struct ablation`."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_void_p) for name in ("heads", "attention", "mlp", "head_values", "attention_values", "mlp_values")
+    )
+
+
 class KernelTokenSpan(ctypes.Structure):
     """`struct token_span`."""
 
-    _fields_ = (("sequence", ctypes.POINTER(SequenceBuffers)), ("start", ctypes.c_int64), ("count", ctypes.c_int64))
+    _fields_ = (
+        ("sequence", ctypes.POINTER(SequenceBuffers)), ("ablation", ctypes.POINTER(KernelAblation)), ("start", ctypes.c_int64),
+        ("count", ctypes.c_int64),
+    )  # fmt: skip
+
+
+class KernelTaps(ctypes.Structure):
+    """`struct taps`."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("stream", "qkv", "attended", "writes"))
 
 
 @cache
@@ -78,6 +95,7 @@ def kernel(*, plain: bool = False) -> ctypes.CDLL:
     pointer, whole = ctypes.c_void_p, ctypes.c_int64
     library.pellucid_forward.argtypes = (
         ctypes.POINTER(KernelModel), ctypes.POINTER(KernelTokenSpan), whole, pointer, pointer, whole, pointer,
+        ctypes.POINTER(KernelTaps),
     )  # fmt: skip
     library.pellucid_matmul.argtypes = (ctypes.POINTER(KernelMatrix), pointer, whole, pointer, ctypes.c_int)
     library.pellucid_pack.argtypes = (

@@ -87,7 +87,8 @@ static void compute_tile(const struct matmul_args *args, enum dtype dtype, const
     const int numbers_per_float = HAS_BF16_PAIRS && dtype == BFLOAT16 ? 2 : 1;
     const float *x = args->x + (row * all_k + k * rows) / numbers_per_float;
     struct tile_operands in = {x, 1, rows, w, all_k * PANEL, PANEL, k_count};
-    (panels == WIDE_TILE_PANELS ? wide_tile_for(dtype, rows) : tile_for(dtype, rows, panels))(in, sums);
+    const int is_wide = MANY_ROWS_PANELS == WIDE_TILE_PANELS && panels == WIDE_TILE_PANELS;
+    (is_wide ? wide_tile_for(dtype, rows) : tile_for(dtype, rows, panels))(in, sums);
     UNROLL_24(i, rows * panels) {
         const int64_t to = offset + i / panels * stride + PANEL * (i % panels);
         if (k + k_count < all_k) vstore(args->partial + to, vload(sums + PANEL * i));

@@ -154,7 +154,7 @@ class KernelRunner:
             buffers = self._sequences[span.sequence][0]
             first, count = span.first + start, end - start
             assert first + count <= min(buffers.capacity, self.config.n_ctx), "the sequence is full"
-            token_spans[place] = library.KernelTokenSpan(ctypes.pointer(buffers), first, count)
+            token_spans[place] = library.KernelTokenSpan(ctypes.pointer(buffers), None, first, count)
             ids += span.ids[start:end]
             rows = count if span.wanted == "all" else int(span.wanted == "last" and end == len(span.ids))
             wanted += range(len(ids) - rows, len(ids))
@@ -164,7 +164,7 @@ class KernelRunner:
         logits = np.empty((len(wanted), self.config.vocab_size), np.float32)
         failed = self.packed.library.pellucid_forward(  # one at a time: other threads wait in there
             self.packed.model, token_spans, len(parts), token_ids.ctypes.data, wanted_rows.ctypes.data, len(wanted),
-            logits.ctypes.data,
+            logits.ctypes.data, None,
         )
         if failed:
             raise MemoryError(f"no memory to read {len(ids)} tokens at once")

@@ -62,14 +62,24 @@ static void *worker(void *number) {
     return NULL;
 }
 
-/* Resets the pool in a forked process: it has none of the workers, and nobody to release a lock that one of them held. */
-void reset_threads_after_fork(void) {
+static pthread_mutex_t job_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void lock_threads(void) { pthread_mutex_lock(&job_lock); }
+void unlock_threads(void) { pthread_mutex_unlock(&job_lock); }
+
+/* A forked process has only the thread that forked: none of the workers, and nobody to release a lock that one of the others
+ * held. If that was in a forward pass, it may have been about to replace the arena. */
+static void after_fork_in_child(void) {
+    if (pthread_mutex_trylock(&job_lock)) forget_arena();
+    job_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     pool.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     pool.wake = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     pool.created = 1;
     atomic_store(&pool.generation, 0);
     atomic_store(&pool.active, CLOSED);
 }
+
+__attribute__((constructor)) static void register_fork_handler(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
 
 static void create_threads(int wanted) {
     while (pool.created < wanted) {
@@ -80,8 +90,7 @@ static void create_threads(int wanted) {
     }
 }
 
-/* Calls task(args, index, thread) for each index below n_tasks, on up to `threads` threads; returns when all are done. The
- * caller must hold a lock, as `forward.c` does: only one job runs at a time. */
+/* Calls task(args, index, thread) for each index below n_tasks, on up to `threads` threads; returns when all are done. */
 void parallel_for(int threads, int64_t n_tasks, void (*task)(void *args, int64_t index, int thread), void *args) {
     if (threads > MAX_THREADS) threads = MAX_THREADS;
     if (threads > 1 && n_tasks > 1) create_threads(threads);

@@ -105,6 +105,67 @@ INLINE f32x16 vldexp(f32x16 a, f32x16 n) {
     return a;
 }
 
+#elif !defined(PELLUCID_PLAIN) && defined(__wasm_simd128__)
+#include <wasm_simd128.h>
+typedef struct { v128_t x[4]; } f32x16;
+#define FOR_QUARTERS _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
+INLINE f32x16 vset(float x) { f32x16 r; FOR_QUARTERS r.x[i] = wasm_f32x4_splat(x); return r; }
+INLINE f32x16 vload(const float *p) { f32x16 r; FOR_QUARTERS r.x[i] = wasm_v128_load(p + 4 * i); return r; }
+INLINE f32x16 vload_bf16(const uint16_t *p) {
+    f32x16 r;
+    FOR_QUARTERS r.x[i] = wasm_i32x4_shl(wasm_u32x4_load16x4(p + 4 * i), 16);
+    return r;
+}
+INLINE void vstore(float *p, f32x16 a) { FOR_QUARTERS wasm_v128_store(p + 4 * i, a.x[i]); }
+INLINE f32x16 vadd(f32x16 a, f32x16 b) { FOR_QUARTERS a.x[i] = wasm_f32x4_add(a.x[i], b.x[i]); return a; }
+INLINE f32x16 vsub(f32x16 a, f32x16 b) { FOR_QUARTERS a.x[i] = wasm_f32x4_sub(a.x[i], b.x[i]); return a; }
+INLINE f32x16 vmul(f32x16 a, f32x16 b) { FOR_QUARTERS a.x[i] = wasm_f32x4_mul(a.x[i], b.x[i]); return a; }
+INLINE f32x16 vdiv(f32x16 a, f32x16 b) { FOR_QUARTERS a.x[i] = wasm_f32x4_div(a.x[i], b.x[i]); return a; }
+#ifdef __wasm_relaxed_simd__
+#define VARIANT "WASM relaxed"
+/* Rounds once only where the browser uses the processor's fused instruction: `wasm/exports.c` probes it. */
+INLINE v128_t fma4(v128_t a, v128_t b, v128_t c) { return wasm_f32x4_relaxed_madd(a, b, c); }
+#else
+#define VARIANT "WASM exact"
+/* Lanes of s = a b + c in double, where a b is exact, rounded to odd: where the sum is not exact, its last bit is set. What is
+ * rounded to float32 from there is a b + c rounded once (Boldo and Melquiond 2008), below 2^-126, too. */
+static __attribute__((noinline)) v128_t round_to_odd(v128_t product, v128_t c, v128_t s) {
+    const v128_t from_c = wasm_f64x2_sub(s, product); /* Knuth's sum: s plus `error` is exact */
+    const v128_t error = wasm_f64x2_add(wasm_f64x2_sub(product, wasm_f64x2_sub(s, from_c)), wasm_f64x2_sub(c, from_c));
+    const v128_t even = wasm_i64x2_eq(wasm_v128_and(s, wasm_i64x2_splat(1)), wasm_i64x2_splat(0));
+    const v128_t inexact = wasm_v128_and(even, wasm_v128_or(wasm_f64x2_lt(error, wasm_f64x2_splat(0.0)),
+                                                            wasm_f64x2_gt(error, wasm_f64x2_splat(0.0))));
+    /* The error's sign tells on which side of s the sum lies; away from zero the bits count up. */
+    const v128_t outwards = wasm_i64x2_ge(wasm_v128_xor(error, s), wasm_i64x2_splat(0));
+    const v128_t step = wasm_v128_bitselect(wasm_i64x2_splat(1), wasm_i64x2_splat(-1), outwards);
+    return wasm_i64x2_add(s, wasm_v128_and(step, inexact));
+}
+/* Two lanes of a b + c as doubles that round to float32 as the exact sums do. Only a sum halfway between two float32 numbers
+ * can round wrongly, and one below 2^-125, whose last bits float32 lacks. */
+INLINE v128_t fma2(v128_t a, v128_t b, v128_t c) {
+    const v128_t product = wasm_f64x2_mul(a, b), s = wasm_f64x2_add(product, c);
+    const v128_t halfway = wasm_i64x2_eq(wasm_v128_and(s, wasm_i64x2_splat(0x1fffffff)), wasm_i64x2_splat(0x10000000));
+    const v128_t small = wasm_f64x2_lt(wasm_f64x2_abs(s), wasm_f64x2_splat(0x1p-125));
+    return wasm_v128_any_true(wasm_v128_or(halfway, small)) ? round_to_odd(product, c, s) : s;
+}
+INLINE v128_t upper_half(v128_t a) { return wasm_i64x2_shuffle(a, a, 1, 1); }
+INLINE v128_t widen2(v128_t a) { return wasm_f64x2_promote_low_f32x4(a); }
+INLINE v128_t fma4(v128_t a, v128_t b, v128_t c) {
+    const v128_t low = fma2(widen2(a), widen2(b), widen2(c));
+    const v128_t high = fma2(widen2(upper_half(a)), widen2(upper_half(b)), widen2(upper_half(c)));
+    return wasm_i64x2_shuffle(wasm_f32x4_demote_f64x2_zero(low), wasm_f32x4_demote_f64x2_zero(high), 0, 2);
+}
+#endif
+INLINE f32x16 vfma(f32x16 a, f32x16 b, f32x16 c) { FOR_QUARTERS c.x[i] = fma4(a.x[i], b.x[i], c.x[i]); return c; }
+INLINE f32x16 vselect_less(f32x16 a, f32x16 b, f32x16 yes, f32x16 no) {
+    FOR_QUARTERS no.x[i] = wasm_v128_bitselect(yes.x[i], no.x[i], wasm_f32x4_lt(a.x[i], b.x[i]));
+    return no;
+}
+INLINE f32x16 vldexp(f32x16 a, f32x16 n) {
+    FOR_QUARTERS a.x[i] = wasm_i32x4_add(a.x[i], wasm_i32x4_shl(n.x[i], 23));
+    return a;
+}
+
 #else
 #define VARIANT "plain C"
 typedef struct { float x[16]; } f32x16;
@@ -130,6 +191,15 @@ INLINE f32x16 vldexp(f32x16 a, f32x16 n) {
     return a;
 }
 #endif
+
+/* One a b + c, rounded once. */
+INLINE float fma_scalar(float a, float b, float c) {
+#ifdef __wasm_simd128__ /* whose libc has an fmaf that rounds twice below 2^-126 */
+    return wasm_f32x4_extract_lane(fma4(wasm_f32x4_splat(a), wasm_f32x4_splat(b), wasm_f32x4_splat(c)), 0);
+#else
+    return fmaf(a, b, c);
+#endif
+}
 
 /* Sum of the lanes: the upper half is added to the lower one until one lane is left. */
 INLINE float vsum(f32x16 a) {

@@ -1,6 +1,6 @@
 /* Vectors of integers for the quantized products, one implementation per instruction set, beside the floats of `vector.h`.
- * Integer sums are exact, so all implementations give the same bits. Plain C, AVX2, and AVX512 with and without VNNI were run;
- * NEON was compiled, but never run.
+ * Integer sums are exact, so all implementations give the same bits. Plain C, AVX2, AVX512 with and without VNNI, and
+ * WebAssembly were run; NEON was compiled, but never run.
  *
  * f32x16, i32x16: a lane for each of sixteen columns. i16x32: two int16 weights in each lane, for `dot2_add`. i8x64: four
  * 8-bit weights in each lane, for `dot4_add`; dot4_acc: what it adds to, over one group of 32. The other operand, x, is two
@@ -148,6 +148,67 @@ INLINE dot4_acc dot4_add(dot4_acc sum, int32_t x, i8x64 w) {
 INLINE i32x16 dot4_sum(dot4_acc a) {
     i32x16 r;
     FOR_QUARTERS r.x[i] = vpaddq_s32(vpaddlq_s16(a.x[2 * i]), vpaddlq_s16(a.x[2 * i + 1]));
+    return r;
+}
+
+#elif !defined(PELLUCID_PLAIN) && defined(__wasm_simd128__)
+typedef struct { v128_t x[4]; } i32x16, i16x32, i8x64;
+typedef struct { v128_t x[8]; } dot4_acc; /* eight int16 each: sums of products of at most 15 * 127, no overflow */
+INLINE i32x16 i32_zero(void) { i32x16 r; FOR_QUARTERS r.x[i] = wasm_i32x4_splat(0); return r; }
+INLINE i16x32 load_i16x32(const void *p) {
+    i16x32 r;
+    FOR_QUARTERS r.x[i] = wasm_i16x8_load8x8((const int8_t *)p + 8 * i);
+    return r;
+}
+INLINE i32x16 dot2_add(i32x16 sum, int32_t x, i16x32 w) {
+    const v128_t both = wasm_i32x4_splat(x);
+    FOR_QUARTERS sum.x[i] = wasm_i32x4_add(sum.x[i], wasm_i32x4_dot_i16x8(both, w.x[i]));
+    return sum;
+}
+INLINE f32x16 i32_to_f32(i32x16 a) { f32x16 r; FOR_QUARTERS r.x[i] = wasm_f32x4_convert_i32x4(a.x[i]); return r; }
+INLINE i32x16 i32_sub(i32x16 a, int32_t b) {
+    FOR_QUARTERS a.x[i] = wasm_i32x4_sub(a.x[i], wasm_i32x4_splat(b));
+    return a;
+}
+INLINE f32x16 vload_f16(const void *p) { /* exponent and fraction moved to float32's places, the exponent corrected by 2^112 */
+    f32x16 r;
+    FOR_QUARTERS {
+        const v128_t half = wasm_u32x4_load16x4((const uint16_t *)p + 4 * i);
+        const v128_t magnitude = wasm_i32x4_shl(wasm_v128_and(half, wasm_i32x4_splat(0x7fff)), 13);
+        const v128_t is_special = wasm_i32x4_ge(magnitude, wasm_i32x4_splat(0x0f800000)); /* infinity or NaN */
+        const v128_t special = wasm_v128_and(is_special, wasm_i32x4_splat(0x7f800000));
+        const v128_t sign = wasm_i32x4_shl(wasm_v128_and(half, wasm_i32x4_splat(0x8000)), 16);
+        const v128_t value = wasm_f32x4_mul(magnitude, wasm_f32x4_splat(0x1p112f));
+        r.x[i] = wasm_v128_or(wasm_v128_or(value, special), sign);
+    }
+    return r;
+}
+INLINE i8x64 load_low_nibbles(const void *p) {
+    i8x64 r;
+    FOR_QUARTERS r.x[i] = wasm_v128_and(wasm_v128_load((const uint8_t *)p + 16 * i), wasm_i8x16_splat(15));
+    return r;
+}
+INLINE i8x64 load_high_nibbles(const void *p) {
+    i8x64 r;
+    FOR_QUARTERS r.x[i] = wasm_u8x16_shr(wasm_v128_load((const uint8_t *)p + 16 * i), 4);
+    return r;
+}
+INLINE dot4_acc dot4_zero(void) { dot4_acc r; for (int i = 0; i < 8; i++) r.x[i] = wasm_i16x8_splat(0); return r; }
+INLINE dot4_acc dot4_add(dot4_acc sum, int32_t x, i8x64 w) {
+    const v128_t all = wasm_i32x4_splat(x);
+    FOR_QUARTERS {
+        sum.x[2 * i] = wasm_i16x8_add(sum.x[2 * i], wasm_i16x8_extmul_low_i8x16(all, w.x[i]));
+        sum.x[2 * i + 1] = wasm_i16x8_add(sum.x[2 * i + 1], wasm_i16x8_extmul_high_i8x16(all, w.x[i]));
+    }
+    return sum;
+}
+INLINE i32x16 dot4_sum(dot4_acc a) {
+    i32x16 r;
+    FOR_QUARTERS {
+        const v128_t low = wasm_i32x4_extadd_pairwise_i16x8(a.x[2 * i]);
+        const v128_t high = wasm_i32x4_extadd_pairwise_i16x8(a.x[2 * i + 1]);
+        r.x[i] = wasm_i32x4_add(wasm_i32x4_shuffle(low, high, 0, 2, 4, 6), wasm_i32x4_shuffle(low, high, 1, 3, 5, 7));
+    }
     return r;
 }
 
