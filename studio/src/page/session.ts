@@ -6,10 +6,13 @@ import { samplingOptions } from "../engine/options.ts";
 import { largest, logprobOf } from "../engine/sampling.ts";
 import { Activations } from "../interpret/activations.ts";
 import { type Loaded, RecordedSteps, writeRecord } from "../interpret/capture.ts";
+import { fingerprint } from "../interpret/fingerprint.ts";
 import type { StepDistribution } from "../interpret/steps.ts";
-import { RecordError } from "../record/bytes.ts";
+import { type Report, verifyGeneration } from "../interpret/verify/generation.ts";
+import { BufferBytes, RecordError } from "../record/bytes.ts";
 import { isWhole } from "../record/characters.ts";
 import { piece } from "../record/piece.ts";
+import { PellucidRecord } from "../record/record.ts";
 import { Kernel } from "../runtime/kernel.ts";
 import { KernelModel } from "../runtime/model.ts";
 import { readSafetensors } from "../runtime/safetensors.ts";
@@ -96,6 +99,24 @@ export class Session {
       generation.close();
     }
   }
+
+  /**
+   * Recomputes a record's numbers, and first the fingerprint of the page's own weights.
+   *
+   * Errors: `RecordError` for a record that is damaged, or was not made from this model.
+   */
+  async verify(bytes: Uint8Array<ArrayBuffer>, onChunk: (done: number, all: number) => void): Promise<Report> {
+    const record = await PellucidRecord.open(new BufferBytes(bytes.buffer));
+    const { page, model } = this.loaded;
+    this.own ??= fingerprint(model, page.shape);
+    if ((await this.own) !== page.fingerprint) throw new RecordError("the page's weights are not the model that it names: the page was changed");
+    return verifyGeneration(record, this.loaded, async (done, all) => {
+      onChunk(done, all);
+      await this.around.pause();
+    });
+  }
+
+  private own: Promise<string> | null = null; // fingerprint of the page's weights
 
   private machine(): Record<string, unknown> {
     return { ...this.around.machine, kernel: this.kernel.variant, threads: 1, device: "cpu" };
