@@ -9,7 +9,6 @@ from cases import cases
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pellucid.engine import sampling
 from pellucid.engine.options import SamplingOptions, fresh_seed
 from pellucid.engine.sampling import candidates, draw, largest, log_softmax, uniform
 from pellucid.errors import PellucidError
@@ -19,7 +18,6 @@ from pellucid.hashing import mix
 # The chance that a right implementation would have failed a statistical test below, had its seeds not been fixed.
 FALSE_ALARM = 1e-4
 PINNED = [0.059537448432144924, 0.9386090038521101]
-ROUNDED = 20 * 2.0**-24  # of a sum of float32 weights, as `sampling` states it
 
 
 def floats(logits: object) -> np.ndarray:
@@ -144,7 +142,7 @@ def test_draw_agrees_with_plain_python(logits, temperature, top_k, top_p, u):
     options = SamplingOptions(temperature=temperature, top_k=top_k, top_p=top_p, seed=0)
     chosen = draw(floats(logits), options, u)
     assert chosen.id in right
-    assert chosen.logprob == pytest.approx(own_logprobs(logits)[chosen.id], abs=ROUNDED, rel=2**-24)
+    assert chosen.logprob == pytest.approx(own_logprobs(logits)[chosen.id], abs=2**-50, rel=2**-24)
 
 
 def test_top_p_beyond_the_first_sorted_tokens_sorts_everything():
@@ -179,7 +177,7 @@ def test_options_that_cut_nothing_change_nothing(logits, u):
 def test_logprobs_are_the_models_own_whatever_is_cut():
     logits = floats([1.0, 2.0, 0.5, -1.0])
     own = log_softmax(logits)
-    assert own.tolist() == pytest.approx(own_logprobs(logits.tolist()), abs=ROUNDED)
+    assert own.tolist() == pytest.approx(own_logprobs(logits.tolist()), rel=2**-24)
     result = draw(logits, SamplingOptions(temperature=0.1, top_k=1, top_p=0.3, logprobs=4, seed=0), 0.5)
     assert (result.id, result.logprob) == (1, float(own[1]))
     assert result.top_logprobs == tuple((i, float(own[i])) for i in (1, 0, 2, 3))
@@ -196,7 +194,7 @@ def test_extreme_temperatures_and_logits_do_not_overflow():
 
 
 def many(seed: int, scale: float, count: int = 9000) -> np.ndarray:
-    """More logits than float64 is used for at once."""
+    """More logits than are sorted at once."""
     return (np.random.default_rng(seed).standard_normal(count) * scale).astype(np.float32)
 
 
@@ -205,24 +203,15 @@ def many(seed: int, scale: float, count: int = 9000) -> np.ndarray:
     st.integers(0, 99), st.sampled_from([0.01, 1.0, 4.0, 30.0]), st.sampled_from([1e-3, 0.7, 1.0, 1.3, 20.0]),
     st.floats(0, 1, exclude_max=True), st.none() | st.integers(-3, 3),
 )  # fmt: skip
-def test_float32_weights_draw_what_float64_defines(seed, scale, temperature, u, off):
+def test_what_is_drawn_of_many_tokens_is_what_the_definition_says(seed, scale, temperature, u, off):
     logits = many(seed, scale)
     ends = np.exp((logits.astype(np.float64) - logits.max()) / temperature).cumsum()
-    if off is not None:  # beside a border of two tokens, nearer than float32 can tell
+    if off is not None:  # beside a border of two tokens, nearer than float32 could tell
         u = float(min(max(0.0, ends[int(u * len(ends))] / ends[-1] + off * 1e-9), math.nextafter(1, 0)))
     right = int(np.searchsorted(ends, u * ends[-1], side="right"))
     assert draw(logits, SamplingOptions(temperature=temperature, seed=0), u).id == right
     float64 = SamplingOptions(temperature=temperature, seed=0, logit_bias=((3, 0.0),))  # what a bias makes of the logits
     assert draw(logits, float64, u).id == right
-
-
-def test_float32_weights_decide_most_draws_and_not_all(monkeypatch):
-    slow = []
-    exact = sampling.candidates
-    monkeypatch.setattr(sampling, "candidates", lambda *given: slow.append(1) or exact(*given))
-    for position in range(200):
-        draw(many(1, 0.01), SamplingOptions(seed=0), uniform(0, 0, position))
-    assert 0 < len(slow) < 40
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 6.0])
@@ -256,7 +245,7 @@ def test_log_softmax_is_each_row_alone():
     found = log_softmax(logits)
     right = torch.from_numpy(logits).double().log_softmax(-1).numpy()
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, right, rtol=2**-24, atol=ROUNDED)
+    np.testing.assert_allclose(found, right, rtol=2**-24)
     assert found[1, 0, 77] == draw(logits[1, 0], SamplingOptions(temperature=0, logit_bias=((77, 100.0),), seed=0), 0.0).logprob
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +21,7 @@ from pellucid.gpt.fingerprint import fingerprint
 from pellucid.gpt.pattern import Banded, Dense
 from pellucid.interpret import ChunkResult, Report
 from pellucid.record import SCHEMA, Chunk, RecordWriter, StoredArray, as_bfloat16, check, extend
+from pellucid.runtime import draw_arithmetic
 
 
 CONFIG = pellucid.GPTConfig(vocab_size=300, n_ctx=48, n_layers=2, d_model=24, n_heads=3, pattern=(Banded(5), Dense()))
@@ -59,6 +61,24 @@ def test_the_truth_passes(model: pellucid.GPT, records: dict[str, pellucid.Recor
     assert str(report).splitlines()[-1].startswith("verified: in memory")
     same = signed_again(records[name], {})  # the helper itself changes nothing
     assert same.verify(model).ok and [same.entry(n).sha256 for n in same] == [records[name].entry(n).sha256 for n in same]
+
+
+@pytest.mark.parametrize("name", list(OPTIONS))
+def test_records_with_the_exp_of_the_recording_machine_verify(
+    model: pellucid.GPT, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before `draw_arithmetic` weights were NumPy's float32 exponentials, and log-probabilities differed in their last bits."""
+    with monkeypatch.context() as before:
+        before.setattr(draw_arithmetic, "exp", lambda x: np.exp(x.astype(np.float32)).astype(np.float64))
+        before.setattr(draw_arithmetic, "log", math.log)
+
+        def weights(logits: Any) -> tuple[Any, float]:
+            powers = np.exp(logits - logits.max()).astype(np.float64)
+            return powers, float(powers.sum())
+
+        before.setattr(draw_arithmetic, "weights", weights)
+        record = pellucid.xray(model, PROMPT, max_tokens=12, seed=5, **OPTIONS[name])
+    assert record.verify(model).ok
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])

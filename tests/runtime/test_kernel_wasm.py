@@ -98,7 +98,7 @@ def same_bits(a: Array, b: Array) -> bool:
     return bool(((a.view(np.uint32) == b.view(np.uint32)) | (np.isnan(a) & np.isnan(b))).all())
 
 
-@cases(25)
+@cases(15)
 @given(
     made=models(), variant=some.sampled_from(VARIANTS), ids=some.lists(some.integers(0, 10**6), min_size=1, max_size=POSITIONS),
     pieces=some.lists(some.integers(1, 20), max_size=4),

@@ -12,9 +12,13 @@ counted):
     3. logit_bias: l[j] + bias[j]
     4. temperature 0: the largest is taken. Otherwise l / temperature, then the cuts: top_k, then top_p, then min_p
 
-What is drawn from is defined in float64 (`candidates`). Of GPT-3's 50,257 tokens most are too unlikely to decide anything, so a
-float32 sum with a known error is computed first, and float64 numbers are made only for the tokens that are left, or for all of
-them where the draw falls within that error of a border: the draw is the definition's either way.
+What is drawn from is defined in float64, by the arithmetic of `runtime.draw_arithmetic`, to the bit:
+
+    weights     exp(x - the largest), x = l / temperature; the quotient of the difference, not the difference of quotients
+    top_p       the fewest likeliest (largest l first, of equals the lower id) whose weights, added one after the other, reach
+                top_p times `total` of all weights that top_k left
+    draw        `inverse_cdf` of the weights that are left, in the order of their ids
+    log p[j]    l[j] - the largest - log(`total` of exp(l - the largest)), rounded to float32 at the end
 """
 
 import math
@@ -29,15 +33,10 @@ from pellucid.engine.completion import TopLogprobs
 from pellucid.engine.options import SamplingOptions
 from pellucid.errors import PellucidError
 from pellucid.hashing import mix
+from pellucid.runtime import draw_arithmetic
 
 
 _FIRST_SORTED = 256  # tokens sorted for top_p; more, and at last all, only if these do not reach it
-_SMALL_VOCABULARY = 4096  # up to so many tokens float64 weights cost no more than float32 ones
-_BLOCK = 512  # tokens whose weights are summed before it is known in which of them a draw falls
-# By how much a share of float32 weights can be off. An exponent d is rounded by d * 2^-24 at most, and `exp` is off by 3 units
-# in the last place, 6 * 2^-24. The mean of d is ln V at most: 14 for a million tokens. That makes 20 for a sum, and 20 more for
-# all that it is a share of.
-_FLOAT32_ERROR = 64 * 2.0**-24
 
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
@@ -82,15 +81,12 @@ def draw(logits: NDArray[np.float32], options: SamplingOptions, u: float, counts
     scores = adjusted(logits, options, counts)
     if options.temperature == 0:
         chosen = int(scores.argmax())  # of equals the first
-    elif options.truncates(len(logits)):
-        kept, left = candidates(scores, options)
-        index = _inverse_cdf(left, u)
-        chosen = index if kept is None else int(kept[index])
     else:
-        if scores is not logits or options.temperature != 1:
-            weights = np.exp(_exponents(scores, options.temperature))
-        certain = _inverse_cdf_float32(weights, u)
-        chosen = _inverse_cdf(candidates(scores, options)[1], u) if certain is None else certain
+        kept: Ids | None = None
+        if scores is not logits or options.temperature != 1 or options.truncates(len(logits)):
+            kept, weights = candidates(scores, options)
+        index = draw_arithmetic.inverse_cdf(weights, u)
+        chosen = index if kept is None else int(kept[index])
     top: TopLogprobs | None = None
     if options.logprobs is not None:
         likeliest = largest(logits, options.logprobs)
@@ -111,14 +107,13 @@ def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return logprobs
 
 
-def _softmax_terms(logits: NDArray[np.float32]) -> tuple[np.float32, NDArray[np.float32], float]:
+def _softmax_terms(logits: NDArray[np.float32]) -> tuple[np.float32, Doubles, float]:
     """The largest of (V,) logits, (V,) probabilities as multiples of its own, and the logarithm of their sum."""
     assert logits.dtype == np.float32
-    best: np.float32 = logits.max()
-    if not np.isfinite(best):  # the largest of numbers of which one is NaN is NaN
+    weights, total = draw_arithmetic.weights(logits)
+    if math.isnan(total):
         raise PellucidError("the model's output is not a number (NaN): its weights are damaged, or training diverged")
-    weights = np.exp(logits - best)
-    return best, weights, math.log(weights.sum(dtype=np.float64))
+    return logits.max(), weights, draw_arithmetic.log(total)
 
 
 def _logprobs(logits: Any, best: np.float32, log_total: float) -> Any:
@@ -156,8 +151,6 @@ def candidates(scores: Floats, options: SamplingOptions) -> tuple[Ids | None, Do
         pool = scores if kept is None else scores[kept]
         nucleus = np.sort(_nucleus(pool, temperature, options.top_p))
         kept = nucleus if kept is None else kept[nucleus]
-    if kept is None and options.min_p and len(scores) > _SMALL_VOCABULARY:  # most lie far below: float32 shows it
-        kept = np.flatnonzero(_exponents(scores, temperature) >= math.log(options.min_p) * (1 + 2.0**-20))
     weights = _weights(scores if kept is None else scores[kept], best, temperature)
     if options.min_p:
         likely = np.flatnonzero(weights >= options.min_p)  # the largest is 1
@@ -169,59 +162,19 @@ def candidates(scores: Floats, options: SamplingOptions) -> tuple[Ids | None, Do
 def _weights(scores: Floats, best: Any, temperature: float) -> Doubles:
     # The largest becomes 0 first: a tiny temperature then cannot overflow.
     with np.errstate(over="ignore"):
-        weights: Doubles = np.exp((scores - np.float64(best)) / temperature)
-    return weights
-
-
-def _exponents(scores: Floats, temperature: float) -> NDArray[np.float32]:
-    """(scores - the largest) / temperature, each rounded to float32 at the end."""
-    with np.errstate(over="ignore"):
-        return ((scores - np.float64(scores.max())) / temperature).astype(np.float32)
-
-
-def _inverse_cdf(weights: Doubles, u: float) -> int:
-    """The index of the weight that u points at, where all lie side by side: the definition."""
-    ends = weights.cumsum()
-    # u < 1, so u * total < total even after rounding, and some weight ends beyond it.
-    return int(np.searchsorted(ends, u * ends[-1], side="right"))
-
-
-def _inverse_cdf_float32(weights: NDArray[np.float32], u: float) -> int | None:
-    """The same of float32 weights; None where a border is so near that float64 ones might be pointed at elsewhere."""
-    whole = len(weights) // _BLOCK * _BLOCK
-    blocks = np.append(weights[:whole].reshape(-1, _BLOCK).sum(1, dtype=np.float64), weights[whole:].sum(dtype=np.float64))
-    ends = blocks.cumsum()
-    total = ends[-1]
-    block = int(np.searchsorted(ends, u * total, side="right"))
-    before = ends[block - 1] if block else 0.0
-    within = before + weights[block * _BLOCK : (block + 1) * _BLOCK].cumsum(dtype=np.float64)
-    index = int(np.searchsorted(within, u * total, side="right"))
-    start = within[index - 1] if index else before
-    sure = index < len(within) and start + _FLOAT32_ERROR * total < u * total < within[index] - _FLOAT32_ERROR * total
-    return block * _BLOCK + index if sure else None
+        return draw_arithmetic.exp((scores - np.float64(best)) / temperature)
 
 
 def _nucleus(scores: Floats, temperature: float, share: float) -> Ids:
     """Indices of the fewest likeliest that have at least `share` of the probability together (Holtzman et al. 2019)."""
-    best, many = scores.max(), len(scores)
-    if many <= _SMALL_VOCABULARY:
-        least = most = float(_weights(scores, best, temperature).sum())
-    else:
-        rough = float(np.exp(_exponents(scores, temperature)).sum(dtype=np.float64))
-        least, most = rough * (1 - _FLOAT32_ERROR), rough * (1 + _FLOAT32_ERROR)
-    look = _FIRST_SORTED
+    weights, look = _weights(scores, scores.max(), temperature), _FIRST_SORTED
+    wanted = share * draw_arithmetic.total(weights)
     while True:
-        indices = largest(scores, min(look, many))
-        sums = _weights(scores[indices], best, temperature).cumsum()
-        if look >= many:  # sums in another order: its last is the total that it can reach
-            least = most = float(sums[-1])
-        first, last = np.searchsorted(sums, (share * least, share * most)).tolist()
-        if first == last < len(sums):
-            return indices[: first + 1]
-        if last < len(sums) or first < last:  # a border lies within what is unsure of the total
-            least = most = float(_weights(scores, best, temperature).sum())
-        if last == len(sums):
-            look *= 16
+        indices = largest(scores, min(look, len(scores)))
+        reached = int(np.searchsorted(weights[indices].cumsum(), wanted))
+        if reached < len(indices) or look >= len(scores):  # all of them may add up to less, by rounding
+            return indices[: reached + 1]
+        look *= 16
 
 
 def largest(values: Floats, count: int) -> Ids:

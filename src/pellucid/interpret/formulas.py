@@ -26,6 +26,7 @@ from pellucid.gpt.decoder import Decoder
 from pellucid.gpt.pattern import Compressed, Pattern
 from pellucid.gpt.sparse import LOWEST
 from pellucid.interpret.vectors import read_out, read_out_source
+from pellucid.runtime import draw_arithmetic
 
 
 _POSITIONS_AT_ONCE = 64  # of logits: 13 MB for GPT-3's vocabulary
@@ -183,9 +184,9 @@ def step_distribution(
     ends = weights.cumsum()
     ends = ends / ends[-1]
     place = drawn if kept is None else int(np.searchsorted(kept, drawn))
-    all_shares = weights / weights.sum()
+    all_shares = weights / draw_arithmetic.total(weights)
     if kept is not None:
-        all_shares = np.zeros(len(logits))
-        all_shares[kept] = weights / weights.sum()
+        shares, all_shares = all_shares, np.zeros(len(logits))
+        all_shares[kept] = shares
     span = (float(ends[place - 1]) if place else 0.0, float(ends[place]))
     return StepDistribution(top.tolist(), logprobs, all_shares[top].tolist(), len(weights), u, span)

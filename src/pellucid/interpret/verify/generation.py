@@ -19,6 +19,9 @@ they differ by rounding. Tolerances follow from the recomputed numbers, by the c
     float32   2^-24 of the number
     draws, cells, given numbers: none
 
+The last bits of a step's log-probabilities and shares were once those of NumPy's float32 `exp` on the recording machine (now of
+`runtime.draw_arithmetic`): by at most 64 x 2^-24 of a share, which the tolerance of compute covers. Such records verify.
+
 A tolerance is judged by the range of its row: of a position's vector (block inputs also by channel), of a query's weights, from
 0, of a list of candidates; a number that stands alone, by its size or its list's range.
 """

@@ -92,6 +92,18 @@ void pellucid_pack(const void *source, int source_type, int64_t n, int64_t k, in
  * row. */
 void pellucid_pack_groups(const int8_t *codes, const uint16_t *scale, int64_t n, int64_t groups, void *packed, int dtype);
 
+/* The arithmetic of a draw (`draw.c`). In place: e^x of n numbers <= 0. Then ln x of x >= 1; and the sum of n numbers. */
+void pellucid_exp(double *x, int64_t n);
+double pellucid_log(double x);
+double pellucid_sum(const double *x, int64_t n);
+
+/* Probabilities of n logits as multiples of the largest; returns their sum, NaN if the logits are not finite (all but -infinity
+ * are refused). */
+double pellucid_weights(const float *logits, int64_t n, double *weights);
+
+/* The index of the weight that u in [0, 1) points at, where all n lie side by side. */
+int64_t pellucid_inverse_cdf(const double *weights, int64_t n, double u);
+
 /* The instruction set that this build uses, by name. */
 const char *pellucid_variant(void);
 

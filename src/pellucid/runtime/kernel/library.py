@@ -12,7 +12,11 @@ from pellucid.native.shared_library import Library
 KERNEL = Library(
     "kernel", Path(__file__).parent, ("-pthread", "-ffp-contract=off"),
     symbols=tuple(
-        f"pellucid_{name}" for name in ("forward", "matmul", "pack", "pack_groups", "to_float16", "fingerprint", "variant")
+        f"pellucid_{name}"
+        for name in (
+            "forward", "matmul", "pack", "pack_groups", "to_float16", "fingerprint", "variant", "exp", "log", "sum", "weights",
+            "inverse_cdf",
+        )
     ),
 )  # fmt: skip
 FLOAT32, BFLOAT16, INT8, INT4 = range(4)  # enum dtype
@@ -106,6 +110,12 @@ def kernel(*, plain: bool = False) -> ctypes.CDLL:
     library.pellucid_pack_groups.restype = None
     library.pellucid_fingerprint.argtypes = (pointer, pointer, whole, pointer, ctypes.c_int)
     library.pellucid_variant.restype = ctypes.c_char_p
+    number = ctypes.c_double
+    library.pellucid_exp.argtypes, library.pellucid_exp.restype = (pointer, whole), None
+    library.pellucid_log.argtypes, library.pellucid_log.restype = (number,), number
+    library.pellucid_sum.argtypes, library.pellucid_sum.restype = (pointer, whole), number
+    library.pellucid_weights.argtypes, library.pellucid_weights.restype = (pointer, whole, pointer), number
+    library.pellucid_inverse_cdf.argtypes, library.pellucid_inverse_cdf.restype = (pointer, whole, number), whole
     return library
 
 

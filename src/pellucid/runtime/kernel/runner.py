@@ -1,12 +1,13 @@
 """`KernelRunner`: a runner on the C kernel, exact by construction (`kernel.h` says why), without PyTorch.
 
-D head width, L blocks, H heads, V vocabulary.
+T positions, C width, D head width, L blocks, H heads, V vocabulary.
 """
 
 import ctypes
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,23 @@ def arrays_of(model: Any) -> dict[str, Array]:
             values = values.view(torch.uint16)
         outputs[name] = values.numpy()
     return outputs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Activations:
+    """What a pass computes for T tokens on the way to their logits (`struct taps`), float32.
+
+    Attributes:
+        stream: (L + 1, T, C) the input of each block, and the output of the last.
+        qkv: (L, T, 3, H, D) queries, keys and values.
+        attended: (L, T, C) the heads' outputs side by side, before attn.c_proj.
+        writes: (L, 2, T, C) what attention, then MLP, add to the stream.
+    """
+
+    stream: NDArray[np.float32]
+    qkv: NDArray[np.float32]
+    attended: NDArray[np.float32]
+    writes: NDArray[np.float32]
 
 
 class KernelRunner:
@@ -142,9 +160,28 @@ class KernelRunner:
                 results.append(rows[-1][-1] if span.wanted == "last" else np.concatenate(rows))
         return results
 
+    def activations(self, sequence: int, first: int, ids: Sequence[int]) -> Activations:
+        """Reads tokens as `run` does, to the same keys and values, and keeps what is computed on the way.
+
+        Args:
+            sequence, first, ids: as in `TokenSpan`.
+        """
+        config, passes = self.config, []
+        for start in range(0, len(ids), PASS_TOKENS):
+            part = TokenSpan(sequence, first + start, ids[start : start + PASS_TOKENS], "none")
+            blocks, t, c = config.n_layers, len(part.ids), config.d_model
+            shapes = (blocks + 1, t, c), (blocks, t, 3, config.n_heads, config.d_head), (blocks, t, c), (blocks, 2, t, c)
+            arrays = [np.empty(shape, np.float32) for shape in shapes]
+            self._pass([part], [(0, 0, t)], [[]], library.KernelTaps(*(array.ctypes.data for array in arrays)))
+            passes.append(arrays)
+        joined = zip(zip(*passes, strict=True), (1, 1, 1, 2), strict=True)
+        stream, qkv, attended, writes = (np.concatenate(each, axis) for each, axis in joined)
+        return Activations(stream=stream, qkv=qkv, attended=attended, writes=writes)
+
     def _pass(
-        self, spans: Sequence[TokenSpan], parts: list[tuple[int, int, int]], outputs: list[list[NDArray[np.float32]]]
-    ) -> None:
+        self, spans: Sequence[TokenSpan], parts: list[tuple[int, int, int]], outputs: list[list[NDArray[np.float32]]],
+        taps: library.KernelTaps | None = None,
+    ) -> None:  # fmt: skip
         ids: list[int] = []
         wanted: list[int] = []
         logit_rows: list[tuple[int, int]] = []  # (index of a span, number of its logits)
@@ -164,8 +201,8 @@ class KernelRunner:
         logits = np.empty((len(wanted), self.config.vocab_size), np.float32)
         failed = self.packed.library.pellucid_forward(  # one at a time: other threads wait in there
             self.packed.model, token_spans, len(parts), token_ids.ctypes.data, wanted_rows.ctypes.data, len(wanted),
-            logits.ctypes.data, None,
-        )
+            logits.ctypes.data, taps,
+        )  # fmt: skip
         if failed:
             raise MemoryError(f"no memory to read {len(ids)} tokens at once")
         start = 0

@@ -36,6 +36,16 @@ EXPORT(fma_is_fused) int32_t pellucid_fma_is_fused(void) {
     return fma_scalar(a, a, c) == 0x1p-24f;
 }
 
+EXPORT(exp) void draw_exp(double *x, int32_t n) { pellucid_exp(x, n); }
+EXPORT(log) double draw_log(double x) { return pellucid_log(x); }
+EXPORT(sum) double draw_sum(const double *x, int32_t n) { return pellucid_sum(x, n); }
+EXPORT(weights) double draw_weights(const float *logits, int32_t n, double *weights) {
+    return pellucid_weights(logits, n, weights);
+}
+EXPORT(inverse_cdf) int32_t draw_inverse_cdf(const double *weights, int32_t n, double u) {
+    return (int32_t)pellucid_inverse_cdf(weights, n, u);
+}
+
 /* z = x y + z, n numbers, a multiple of 16. For tests. */
 EXPORT(multiply_add) void pellucid_multiply_add(const float *x, const float *y, float *z, int32_t n) {
     for (int32_t i = 0; i < n; i += PANEL) vstore(z + i, vfma(vload(x + i), vload(y + i), vload(z + i)));
