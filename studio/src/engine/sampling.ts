@@ -5,6 +5,8 @@ import type { Arithmetic, Terms } from "./arithmetic.ts";
 import { largestOf } from "./arithmetic.ts";
 import { type SamplingOptions, truncates } from "./options.ts";
 
+const FIRST_SORTED = 256; // tokens sorted for top_p; more only if these do not reach it
+
 type Floats = Float32Array | Float64Array;
 /** How often each token was drawn before, by id. */
 export type Counts = ReadonlyMap<number, number>;
@@ -89,19 +91,21 @@ function weightsOf(math: Arithmetic, scores: Floats, best: number, temperature: 
 
 /** Indices of the fewest likeliest that have at least `share` of the probability together (Holtzman et al. 2019). */
 function nucleusOf(math: Arithmetic, scores: Floats, temperature: number, share: number): Int32Array {
-  const best = largestOf(scores);
-  const order = largest(scores, scores.length);
-  const total = math.sum(weightsOf(math, scores, best, temperature));
-  const sums = weightsOf(math, taken(scores, order), best, temperature);
-  for (let i = 1; i < sums.length; i++) sums[i] = sums[i - 1]! + sums[i]!;
-  const enough = Math.min(share * total, share * sums.at(-1)!);
-  return order.slice(0, sums.findIndex((sum) => sum >= enough) + 1);
+  const weights = weightsOf(math, scores, largestOf(scores), temperature);
+  const wanted = share * math.sum(weights);
+  for (let look = FIRST_SORTED; ; look *= 16) {
+    const order = largest(scores, Math.min(look, scores.length));
+    let sum = 0;
+    const reached = order.findIndex((at) => (sum += weights[at]!) >= wanted);
+    if (reached >= 0) return order.slice(0, reached + 1);
+    if (look >= scores.length) return order; // all of them may add up to less, by rounding
+  }
 }
 
 /** Indices of the `count` largest of some numbers, the largest first, of equals the lower index first. */
 export function largest(values: Floats, count: number): Int32Array<ArrayBuffer> {
   const before = (a: number, b: number) => values[b]! - values[a]! || a - b;
-  if (count >= values.length || count > 256) return Int32Array.from(values.keys()).sort(before).slice(0, count);
+  if (count >= values.length || count > FIRST_SORTED) return Int32Array.from(values.keys()).sort(before).slice(0, count);
   const found: number[] = [];
   for (let i = 0; i < values.length; i++) {
     if (found.length === count && !(values[i]! > values[found[count - 1]!]!)) continue;

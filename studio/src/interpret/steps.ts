@@ -23,12 +23,15 @@ export function stepDistribution(math: Arithmetic, step: Step, options: Sampling
   if (options.temperature === 0)
     return { topIds: top, topLogprobs, topShares: top.map((id) => Number(id === token.id)), kept: 1, draw: NaN, span: [0, 1] };
   const { ids, weights } = candidates(math, adjusted(logits, options, step.counts), options);
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  const total = math.sum(weights);
   const shares = new Float64Array(logits.length);
-  weights.forEach((weight, at) => (shares[ids ? ids[at]! : at] = weight / total));
-  let start = 0;
+  const ends = new Float64Array(weights.length); // of the tokens' parts, side by side
+  weights.forEach((weight, at) => {
+    shares[ids ? ids[at]! : at] = weight / total;
+    ends[at] = (at ? ends[at - 1]! : 0) + weight;
+  });
   const place = ids ? ids.indexOf(token.id) : token.id;
-  for (let at = 0; at < place; at++) start += weights[at]!;
-  const span: [number, number] = [start / total, place === weights.length - 1 ? 1 : (start + weights[place]!) / total];
+  const last = ends.at(-1)!;
+  const span: [number, number] = [place ? ends[place - 1]! / last : 0, ends[place]! / last];
   return { topIds: top, topLogprobs, topShares: top.map((id) => shares[id]!), kept: weights.length, draw: u, span };
 }

@@ -224,9 +224,8 @@ export class StepVerifier {
     const { scores, best } = this.cut(i);
     if (p !== null && p < 1) {
       const error = p * (1 - p) * Math.expm1(Math.min(this.exponent(i), 700));
-      const weights = scores.map((score) => Math.exp((score - best) / temperature));
-      const total = weights.reduce((sum, x) => sum + x, 0);
-      const sorted = weights.sort().reverse().subarray(0, most);
+      const sorted = scores.map((score) => Math.exp((score - best) / temperature)).sort().reverse().subarray(0, most);
+      const total = sorted.reduce((sum, x) => sum + x, 0);
       let sum = 0;
       const sums = sorted.map((weight) => (sum += weight) / total);
       const place = (limit: number) => {
