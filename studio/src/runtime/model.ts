@@ -126,28 +126,7 @@ export class KernelModel {
     const place = this.scratch.stream.reserve(4 * rows * config.d_model);
     const logits = this.scratch.logits.reserve(4 * rows * config.vocab_size);
     kernel.float32(place, rows * config.d_model).set(stream);
-    if (!kernel.exports.pellucid_lens) return this.slowLens(stream, rows, logits);
     kernel.check(kernel.exports.pellucid_lens(this.ptr, place, rows, logits));
     return logits;
-  }
-
-  private slowLens(stream: Float32Array, rows: number, place: number): number {
-    const { d_model: c, vocab_size: v, norm_eps: eps } = this.config;
-    const g = this.parameters.float32("ln_f.weight", [c]);
-    const b = this.parameters.float32("ln_f.bias", [c]);
-    const w = this.parameters.float32("wte.weight", [v, c]);
-    const out = this.kernel.float32(place, rows * v);
-    for (let r = 0; r < rows; r++) {
-      const x = Float64Array.from(stream.subarray(r * c, (r + 1) * c));
-      const mean = x.reduce((s, y) => s + y, 0) / c;
-      const variance = x.reduce((s, y) => s + (y - mean) ** 2, 0) / c;
-      for (let i = 0; i < c; i++) x[i] = ((x[i]! - mean) / Math.sqrt(variance + eps)) * g[i]! + b[i]!;
-      for (let t = 0; t < v; t++) {
-        let sum = 0;
-        for (let i = 0; i < c; i++) sum += x[i]! * w[t * c + i]!;
-        out[r * v + t] = sum;
-      }
-    }
-    return place;
   }
 }
