@@ -1,4 +1,5 @@
-// Builds player.js and studio.js: one ES module each, that needs nothing else. The same bytes on every machine.
+// Builds player.js and studio.js, one ES module each, and worker.js, a classic script: each needs nothing else. The same bytes on
+// every machine.
 //
 //     node build.mjs [--out DIR]
 //
@@ -49,14 +50,14 @@ function repositoryOf(repository) {
 }
 
 const bundled = new Map();
-const FOLDERS = { player: ["film", "player"], studio: ["film", "player", "glossary", "record", "studio"] };
-for (const name of ["player", "studio"]) {
+const FOLDERS = { player: ["film", "player"], studio: ["film", "player", "glossary", "record", "studio"], worker: ["page"] };
+for (const name of ["player", "studio", "worker"]) {
   const made = await esbuild.build({
     absWorkingDir: here,
     entryPoints: [`src/${name}.ts`],
     outfile: join(out, `${name}.js`),
     bundle: true,
-    format: "esm",
+    format: name === "worker" ? "iife" : "esm", // a worker from a page on disk is a classic script
     target: "es2022",
     platform: "browser",
     conditions: ["browser", "production"],

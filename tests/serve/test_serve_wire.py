@@ -17,7 +17,7 @@ from serving import ask, events
 
 import pellucid
 from pellucid.engine.options import recordable_options
-from pellucid.serve import Studio, wire, write_page
+from pellucid.serve import Studio, page_wire, wire, write_page
 from pellucid.serve.studio.sources import SourceCatalog
 
 
@@ -183,7 +183,7 @@ def test_a_static_page_has_its_type(folder: Path, tmp_path: Path) -> None:
     found = re.search(r'id="pellucid-data">(.*?)</script>', path.read_text(encoding="utf-8"), re.DOTALL)
     assert found
     page = json.loads(found[1])
-    assert problems(page, wire.StaticPage) == []
+    assert problems(page, page_wire.StaticPage) == []
     assert page["figures"] and page["records"] and page["runs"] and page["glyphs"]
     for line in page["runs"][0]["metrics"].splitlines():
         assert problems(json.loads(line), wire.MetricsLine) == []
@@ -200,8 +200,8 @@ def test_every_type_is_generated() -> None:
     assert specification and specification.loader
     tool = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(tool)
-    generated = tool.generate((ROOT / "src" / "pellucid" / "serve" / "wire.py").read_text(encoding="utf-8"))
-    for name, value in vars(wire).items():
+    generated = tool.generate(*(source.read_text(encoding="utf-8") for source in tool.SOURCES))
+    for name, value in (vars(wire) | vars(page_wire)).items():
         if is_typeddict(value):
             assert f"export interface {name} " in generated, name
             for field in value.__annotations__:

@@ -29,7 +29,7 @@ PRINTING = ("generate", "prime", "evaluate", "plan", "bench")  # commands whose 
 TRACEBACK = "PELLUCID_TRACEBACK"  # an environment variable: if set, unexpected errors are printed with their traceback
 COMMANDS = (
     "demo", "generate", "train", "finetune", "xray", "prime", "evaluate", "figures", "verify", "convert", "studio", "serve",
-    "plan", "bench",
+    "export-page", "plan", "bench",
 )  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"pellucid {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS if only is None else (only,):
-        module = importlib.import_module(f"pellucid.cli.{name}")
+        module = importlib.import_module(f"pellucid.cli.{name.replace('-', '_')}")
         sub = commands.add_parser(
             name, help=module.HELP, description=module.DESCRIPTION, epilog=f"example:\n  {module.EXAMPLE}",
             formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,

@@ -10,7 +10,7 @@ All messages are JSON objects unless their type says otherwise:
     GET  /api/figures/{id}/{name}/file?format=  the figure as a file of that format
     POST /api/generate             GenerateRequest; the answer is a stream of GenerationEvent (server-sent events)
     any answer of status 4xx       ErrorMessage (416 has no body)
-    a page without a server        StaticPage, in the document's element `pellucid-data`
+    a page without a server        `page_wire.StaticPage`, in the document's element `pellucid-data`
 
 A key that is `NotRequired` is absent, never null, where there is no value. A message has only the keys of its type, except the
 types in `OPEN`: those are files of a run directory, sent as they are.
@@ -346,55 +346,7 @@ class FilmFile(TypedDict):
     text_runs: NotRequired[TextRuns]  #: The runs of its texts; absent with the glyphs.
 
 
-# A page without a server.
-
-
-class StaticFile(TypedDict):
-    """A file beside a static page."""
-
-    format: str  #: "svg", "png", "html" ...
-    url: str  #: Its address, relative to the page.
-
-
-class StaticFigure(TypedDict):
-    """A figure in a static page; its glyphs are the page's."""
-
-    title: str  #: Heading.
-    name: NotRequired[str]  #: Name of the figure; absent for a picture of another kind.
-    record: NotRequired[str]  #: Id of the record that it is drawn from; absent where that is not in the page.
-    files: list[StaticFile]  #: Files of it beside the page.
-    command: NotRequired[str]  #: Command that draws it in other formats; absent where there is none.
-    wide: FilmFile  #: Layout for a wide screen.
-    narrow: FilmFile  #: Layout for a phone, with as many segments.
-
-
-class StaticRecord(RecordInfo):
-    """A record in a static page."""
-
-    base64: str  #: The whole file.
-
-
-class StaticRun(RunInfo):
-    """A run in a static page."""
-
-    plan: RunPlan  #: `run.json`.
-    metrics: str  #: `metrics.jsonl`, whole lines.
-
-
-class StaticPage(TypedDict):
-    """Everything that a page without a server shows."""
-
-    pellucid: str  #: Version of the package.
-    title: str  #: Title of the page.
-    command: str  #: Command that starts a server, for what the page cannot do.
-    figures: list[StaticFigure]  #: In the order in which they are shown.
-    known_figures: list[FigureInfo]  #: Every figure that this version draws.
-    meanings: dict[str, str]  #: As in `Sources`.
-    em: float  #: Font units per em.
-    glyphs: Glyphs  #: Outlines of the characters of all figures.
-    text_runs: TextRuns  #: The runs of their texts.
-    records: list[StaticRecord]  #: Each with its whole file.
-    runs: list[StaticRun]  #: Each with its plan and metrics.
+# A page that holds a model.
 
 
 OPEN: tuple[type, ...] = (RunPlan, MetricsLine)  # messages that may hold more keys than their type says

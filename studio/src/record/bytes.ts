@@ -5,6 +5,8 @@ import type { ErrorMessage } from "../wire.ts";
 export interface ByteSource {
   /** The bytes [start, end); fewer where the file ends before. */
   read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** How many there are, where that is known. */
+  readonly size?: number;
 }
 
 /** A record or another answer of the server that cannot be read; the message is shown to the user. */
@@ -12,6 +14,10 @@ export class RecordError extends Error {}
 
 export class BufferBytes implements ByteSource {
   constructor(private readonly buffer: ArrayBuffer) {}
+
+  get size(): number {
+    return this.buffer.byteLength;
+  }
 
   read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
     const from = Math.min(start, this.buffer.byteLength);

@@ -139,7 +139,7 @@ export function values(entry: Entry, plain: Uint8Array<ArrayBuffer>): Numbers {
 }
 
 /** A float16 from its bits (IEEE 754). */
-function float16(bits: number): number {
+export function float16(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 31;
   const rest = bits & 1023;

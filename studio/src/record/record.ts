@@ -13,6 +13,7 @@ export interface Provenance {
   config: Record<string, unknown>;
   parameters: number;
   dtype: string;
+  tokenizer?: string;
   seed?: string;
   step?: number;
   checkpoint?: string;
@@ -20,6 +21,14 @@ export interface Provenance {
   machine?: Record<string, unknown>;
   prompt_ids?: number[];
 }
+
+/** The fields of a provenance and of a row of the chunk table that this version knows. */
+export const KNOWN_PROVENANCE: readonly string[] = [
+  "pellucid", "model", "config", "parameters", "dtype", "tokenizer", "checkpoint", "step", "seed", "prompt_ids", "sampling", "machine", "created",
+]; // prettier-ignore
+export const KNOWN_ENTRY: readonly string[] = [
+  "name", "dtype", "shape", "encoding", "offset", "stored_bytes", "plain_bytes", "sha256", "truth", "meaning", "unit", "source", "scale", "triangle",
+]; // prettier-ignore
 
 export class PellucidRecord {
   private readonly chunks = new Map<string, Promise<Uint8Array<ArrayBuffer>>>();
@@ -29,12 +38,15 @@ export class PellucidRecord {
     private readonly bytes: ByteSource,
     readonly kind: (typeof KINDS)[number],
     readonly provenance: Provenance,
+    /** The header as it is, its rows aside. */
+    readonly header: Readonly<Record<string, unknown>>,
     chunks: Entry[],
     private readonly data: number,
     /** Whether SHA-256 digests are checked: browsers compute them on secure pages and on localhost only. */
     readonly checked: boolean,
   ) {
     this.entries = new Map(chunks.map((entry) => [entry.name, entry]));
+    if (this.entries.size < chunks.length) throw new RecordError("the record is damaged: two chunks have one name");
   }
 
   /** Reads the header. Errors: `RecordError` for no record, a damaged one, or one of a newer version. */
@@ -61,10 +73,16 @@ export class PellucidRecord {
       bytes,
       header.kind,
       header.provenance,
+      header.plain,
       header.chunks,
       Math.ceil((PREAMBLE + length) / 8) * 8,
       digest !== null,
     );
+  }
+
+  /** Bytes from the first chunk to the end of the file; null where the source does not say. */
+  get dataBytes(): number | null {
+    return this.bytes.size === undefined ? null : this.bytes.size - this.data;
   }
 
   has(name: string): boolean {
@@ -113,7 +131,14 @@ export class PellucidRecord {
   }
 }
 
-function parse(text: Uint8Array): { kind: PellucidRecord["kind"]; provenance: Provenance; chunks: Entry[] } {
+interface Header {
+  kind: PellucidRecord["kind"];
+  provenance: Provenance;
+  plain: Record<string, unknown>;
+  chunks: Entry[];
+}
+
+function parse(text: Uint8Array): Header {
   let header: Record<string, unknown>;
   try {
     header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(text)) as Record<string, unknown>;
@@ -134,7 +159,7 @@ function parse(text: Uint8Array): { kind: PellucidRecord["kind"]; provenance: Pr
     const problem = entryProblem(entry);
     if (problem) throw damaged(entry, problem);
   }
-  return { kind: kind as PellucidRecord["kind"], provenance: provenance as Provenance, chunks: chunks as Entry[] };
+  return { kind: kind as PellucidRecord["kind"], provenance: provenance as Provenance, plain: header, chunks: chunks as Entry[] };
 }
 
 const TEXTS: Record<string, number> = { pellucid: 100, model: 200, dtype: 20, tokenizer: 200, checkpoint: 200, seed: 21, created: 100 };

@@ -10,6 +10,7 @@ import {
   type GenerateRequest,
   type GenerationEvent,
   MetricsHeader,
+  type PageModel,
   type RunPlan,
   type Sources,
   type StaticFile,
@@ -17,6 +18,7 @@ import {
   type StaticRun,
 } from "../wire.ts";
 import { isAbsent, type Layouts } from "./film.ts";
+import type { Running } from "../page/messages.ts";
 import { checkPlan, type ParsedLines, parseLines } from "./run.ts";
 
 /** The metrics of a run since the last request. */
@@ -31,8 +33,10 @@ export interface Metrics extends ParsedLines {
 
 /** Where pages get their data from. */
 export interface Backend {
-  /** Whether there is a server, which can list again, be polled, and generate. */
+  /** Whether there is a server, which can list again and be polled. */
   readonly live: boolean;
+  /** What a page does that holds a model; null where a server generates, or nothing does. */
+  readonly model: PageModelBackend | null;
   readonly title: string;
   /** Command that starts a server, shown where there is none. */
   readonly command: string;
@@ -49,6 +53,18 @@ export interface Backend {
   /** A figure as a file of one of the formats in `Sources`. */
   figureFile(record: string, name: string, format: string, width: number, signal: AbortSignal): Promise<Blob>;
   generate(request: GenerateRequest, onEvent: (event: GenerationEvent) => void, signal: AbortSignal): Promise<void>;
+}
+
+/** What only a page does that holds a model. */
+export interface PageModelBackend {
+  /** The model, as the page names it. */
+  readonly page: PageModel;
+  /** How it runs in this browser. Errors: `RecordError` where it does not. */
+  readonly running: Promise<Running>;
+  /** Adds a record that the user opened, and returns its id. Errors: `RecordError` for a file that is none. */
+  add(file: File): Promise<string>;
+  /** Tokens per second of an answer's steps, the first aside, measured here; null before the first answer. */
+  speed(): number | null;
 }
 
 /** A figure that can be shown. */
@@ -82,6 +98,7 @@ const BUILT_IN = "built-in"; // in place of a record: the film of one number is 
 /** The server that the page came from. */
 export class ServerBackend implements Backend {
   readonly live = true;
+  readonly model = null;
   readonly command = "pellucid studio";
   readonly letters = null;
   private readonly records = new Map<string, Promise<PellucidRecord>>();
@@ -192,9 +209,10 @@ function figureAddress(record: string, name: string): string {
 /** A page without a server. */
 export class StaticBackend implements Backend {
   readonly live = false;
+  readonly model: PageModelBackend | null = null;
   private readonly records = new Map<string, Promise<PellucidRecord>>();
 
-  constructor(private readonly data: StaticPage) {}
+  constructor(protected readonly data: StaticPage) {}
 
   get title(): string {
     return this.data.title;
@@ -229,7 +247,7 @@ export class StaticBackend implements Backend {
     return new BufferBytes(Uint8Array.from(atob(found.base64), (letter) => letter.charCodeAt(0)).buffer);
   }
 
-  file(): null {
+  file(_id: string): string | null {
     return null;
   }
 
@@ -250,7 +268,8 @@ export class StaticBackend implements Backend {
 
   figures(): FigureSource[] {
     const titleOf = (id: string) => this.data.records.find((one) => one.id === id)?.title;
-    return this.data.figures.map(({ name = "", title, record = null, files, command = "", wide, narrow }) => {
+    const shown = this.data.figures.filter(({ language }) => !language || language === currentCode());
+    return shown.map(({ name = "", title, record = null, files, command = "", wide, narrow }) => {
       const from = (record !== null && titleOf(record)) || title;
       return { name, title, record, from, files: { beside: files, command }, load: () => Promise.resolve({ wide, narrow }) };
     });
@@ -260,7 +279,7 @@ export class StaticBackend implements Backend {
     return Promise.reject(new RecordError(`this page cannot draw files: ${this.command} can`));
   }
 
-  generate(): Promise<void> {
+  generate(_request: GenerateRequest, _onEvent: (event: GenerationEvent) => void, _signal: AbortSignal): Promise<void> {
     return Promise.reject(new RecordError(`this page cannot generate: ${this.command} can`));
   }
 }

@@ -72,7 +72,7 @@ function stepOf({ type, minimum, maximum }: OptionField): number {
   return short || !Number.isInteger((minimum ?? 0) * 20) ? 0.01 : 0.05;
 }
 
-function inputOf(option: OptionField): OptionInput {
+function inputOf(option: OptionField, stated: Readonly<Record<string, string>>): OptionInput {
   const kind = kindOf(option);
   const written = kind === "lines" ? tr(" (one a line; \\n is a line break in it)") : kind === "pairs" ? tr(" (50256=-100, 13=2)") : "";
   const step = kind === "number" ? stepOf(option) : undefined;
@@ -83,7 +83,7 @@ function inputOf(option: OptionField): OptionInput {
     label: labelOf(option.name),
     hint: option.help + written,
     kind,
-    initial: kind === "checkbox" ? option.default === true : String(INITIAL[option.name] ?? ""),
+    initial: initialOf(option, kind, stated),
     placeholder: kind === "lines" || kind === "pairs" ? tr("nothing") : absent,
     min: least,
     max: step === undefined ? undefined : (option.maximum ?? undefined),
@@ -91,11 +91,18 @@ function inputOf(option: OptionField): OptionInput {
   };
 }
 
-/** The inputs of a form: those that are always visible, and the others in the table's order. */
-export function inputsOf(options: OptionField[]): { common: OptionInput[]; more: OptionInput[] } {
+/** Where an input begins; where something is stated, what is not stated is at its default. */
+function initialOf({ name, default: absent }: OptionField, kind: OptionInput["kind"], stated: Readonly<Record<string, string>>): string | boolean {
+  if (kind === "checkbox") return name in stated ? stated[name] === "true" : absent === true;
+  return stated[name] ?? (Object.keys(stated).length ? "" : String(INITIAL[name] ?? ""));
+}
+
+/** The inputs of a form: those that are always visible, and the others in the table's order. stated: texts of inputs, by option. */
+export function inputsOf(options: OptionField[], stated: Readonly<Record<string, string>> = {}): { common: OptionInput[]; more: OptionInput[] } {
   const place = (option: OptionField) => COMMON.indexOf(option.name);
   const common = options.filter((option) => place(option) >= 0).sort((a, b) => place(a) - place(b));
-  return { common: common.map(inputOf), more: options.filter((option) => place(option) < 0).map(inputOf) };
+  const make = (option: OptionField) => inputOf(option, stated);
+  return { common: common.map(make), more: options.filter((option) => place(option) < 0).map(make) };
 }
 
 function rangeOf({ minimum, maximum, above_minimum: above }: OptionField): string {

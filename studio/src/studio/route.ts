@@ -3,13 +3,17 @@
 export type Route =
   | { page: "home" }
   | { page: "words" }
-  | { page: "ask"; model: string | null }
+  | { page: "ask"; model: string | null; state?: AskState }
   | { page: "run"; id: string }
   | { page: "record"; id: string; track: number | null; level: number | null };
 
+/** What the form of a request holds, by option; `prompt` beside them. */
+export type AskState = Readonly<Record<string, string>>;
+
 export function parseRoute(hash: string): Route {
-  const [page, id, track, level] = hash.replace(/^#\/?/, "").split("/").map(decode);
-  if (page === "ask") return { page, model: id ?? null };
+  const [path, query] = hash.replace(/^#\/?/, "").split("?", 2) as [string, string?];
+  const [page, id, track, level] = path.split("/").map(decode);
+  if (page === "ask") return { page, model: id || null, ...(query ? { state: Object.fromEntries(new URLSearchParams(query)) } : {}) };
   if (page === "words") return { page };
   if (page === "run" && id) return { page, id };
   if (page === "record" && id) return { page, id, track: parseIndex(track), level: parseIndex(level) };
@@ -23,7 +27,7 @@ export function hashOf(route: Route): string {
     case "words":
       return "#/words";
     case "ask":
-      return route.model === null ? "#/ask" : `#/ask/${encodeURIComponent(route.model)}`;
+      return (route.model === null ? "#/ask" : `#/ask/${encodeURIComponent(route.model)}`) + (route.state ? `?${new URLSearchParams(route.state)}` : "");
     case "run":
       return `#/run/${encodeURIComponent(route.id)}`;
     case "record": {

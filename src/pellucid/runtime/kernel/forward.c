@@ -125,6 +125,16 @@ static void add_branch(const struct pass *pass, const struct matrix *w, int64_t 
     for (int64_t i = 0; i < pass->tokens * stride; i += PANEL) vstore(x + i, vadd(vload(x + i), vload(scratch + i)));
 }
 
+/* Writes the logits (n, V) of rows of the stream: all n of them, or those that `rows` names. h, packed, padded: scratch. */
+static void read_out(const struct model *m, const float *x, const int64_t *rows, int64_t n, float *h, float *packed,
+                     float *padded, float *logits) {
+    const int64_t stride = ROUND_UP_16(m->d_model), vocab_stride = ROUND_UP_16(m->vocab_size);
+    layer_norm(m, &m->ln_f, x, rows, n, h);
+    pack_activations(&m->wte, h, stride, n, packed, m->n_threads);
+    matmul(&m->wte, packed, n, padded, vocab_stride, STORE, RELU, NULL, m->n_threads);
+    copy_rows(logits, padded, n, m->vocab_size, vocab_stride);
+}
+
 int pellucid_forward(const struct model *m, const struct token_span *spans, int64_t n_spans, const int32_t *ids,
                      const int64_t *wanted, int64_t n_wanted, float *logits, const struct taps *taps) {
     /* Rows of the buffers: C, 3 C, F and V, padded. */
@@ -182,14 +192,25 @@ int pellucid_forward(const struct model *m, const struct token_span *spans, int6
         add_branch(&pass, &b->down, l, MLP, packed, x, partial);
     }
     copy_rows(tap_at(pass.taps.stream, m->n_layers * tokens * c), x, tokens, c, stride);
-    if (n_wanted) {
-        layer_norm(m, &m->ln_f, x, wanted, n_wanted, h);
-        pack_activations(&m->wte, h, stride, n_wanted, packed, m->n_threads);
-        matmul(&m->wte, packed, n_wanted, padded_logits, vocab_stride, STORE, activation, NULL, m->n_threads);
-        for (int64_t i = 0; i < n_wanted; i++)
-            memcpy(logits + i * m->vocab_size, padded_logits + i * vocab_stride, sizeof(float) * m->vocab_size);
-    }
+    if (n_wanted) read_out(m, x, wanted, n_wanted, h, packed, padded_logits, logits);
     unlock_threads();
+    return 0;
+}
+
+int pellucid_lens(const struct model *m, const float *stream, int64_t rows, float *logits) {
+    const int64_t c = m->d_model, stride = ROUND_UP_16(c);
+    const size_t need = (size_t)(rows * (2 * stride + ROUND_UP_32(c) + ROUND_UP_16(m->vocab_size)) + 4 * 16);
+    float *scratch;
+    if (posix_memalign((void **)&scratch, 64, sizeof(float) * need)) return 1;
+    float *end = scratch;
+    float *x = allocate(&end, rows * stride), *h = allocate(&end, rows * stride);
+    float *packed = allocate(&end, rows * ROUND_UP_32(c)), *padded = allocate(&end, rows * ROUND_UP_16(m->vocab_size));
+    memset(x, 0, sizeof(float) * rows * stride);
+    for (int64_t i = 0; i < rows; i++) memcpy(x + i * stride, stream + i * c, sizeof(float) * c);
+    lock_threads();
+    read_out(m, x, NULL, rows, h, packed, padded, logits);
+    unlock_threads();
+    free(scratch);
     return 0;
 }
 

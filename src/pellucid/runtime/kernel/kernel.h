@@ -72,6 +72,10 @@ struct taps {
 int pellucid_forward(const struct model *model, const struct token_span *spans, int64_t n_spans, const int32_t *ids,
                      const int64_t *wanted, int64_t n_wanted, float *logits, const struct taps *taps);
 
+/* Logits (rows, V) of vectors of the stream (rows, C) at any level: the final LayerNorm, if there is one, and the product with
+ * the token embeddings, as at the end of a pass. Returns 0, or 1 if memory ran out. */
+int pellucid_lens(const struct model *model, const float *stream, int64_t rows, float *logits);
+
 /* y (rows, N padded to 16) = x (rows, K) w + bias. Returns 0, or 1 if memory ran out. For tests. */
 int pellucid_matmul(const struct matrix *w, const float *x, int64_t rows, float *y, int threads);
 

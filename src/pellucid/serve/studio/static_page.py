@@ -18,10 +18,11 @@ from pellucid.record import Record, open_record
 from pellucid.runs.files import METRICS
 from pellucid.runs.metrics import last_line
 from pellucid.runs.plan import read_shown_plan
+from pellucid.serve.page_wire import StaticFigure, StaticFile, StaticPage, StaticRecord, StaticRun
 from pellucid.serve.studio.model_words import Learned, read_learned
 from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, STYLE, asset, noscript
 from pellucid.serve.studio.sources import add_model_words, describe_record, known_figures, meanings, resume_command
-from pellucid.serve.wire import FilmFile, RunPlan, StaticFigure, StaticFile, StaticPage, StaticRecord, StaticRun
+from pellucid.serve.wire import FilmFile, RunPlan
 from pellucid.version import __version__
 
 
@@ -40,6 +41,7 @@ class ShownFigure(NamedTuple):
         name: of the figure, by which the page's story finds it; "" for a picture of another kind.
         record: the file that it is drawn from, if that is one of the page's records.
         files: of it, addressed relative to the page. command: draws it in other formats.
+        language: that its words are in, of a page in several languages; "" where all figures are in the page's.
     """
 
     title: str
@@ -49,6 +51,7 @@ class ShownFigure(NamedTuple):
     record: Path | None = None
     files: tuple[str, ...] = ()
     command: str = ""
+    language: str = ""
 
 
 def write_page(
@@ -82,20 +85,30 @@ def write_page(
         raise PellucidError("a page needs something to show: give records, figures or runs")
     path = Path(path)
     check_target(path, what="the page")
-    glyphs, text_runs = letters_of(film for one in drawn for film in (one.wide, one.narrow))
+    write_whole(path, document(page_data(records, drawn, title=title, runs=runs, command=command)), what="the page")
+    return path
+
+
+def page_data(
+    records: Sequence[Record | Path | str], figures: Sequence[ShownFigure], *, title: str, runs: Sequence[Path | str],
+    command: str,
+) -> StaticPage:  # fmt: skip
+    """What a page shows. Arguments and errors as `write_page`."""
+    glyphs, text_runs = letters_of(film for one in figures for film in (one.wide, one.narrow))
     folders = [Path(run) for run in runs]
     shown = [_record(record, number, folders) for number, record in enumerate(records, start=1)]
     add_model_words((one.entry, one.learned) for one in shown)
     ids = {one.path.resolve(): one.entry["id"] for one in shown if one.path is not None}
-    for figure in drawn:
+    for figure in figures:
         if figure.record is not None and (at := ids.get(figure.record.resolve())) is not None:
             names = next(one.entry["figures"] for one in shown if one.entry["id"] == at)
-            names.append(figure.name)
-    data = StaticPage(
+            if figure.name not in names:
+                names.append(figure.name)
+    return StaticPage(
         pellucid=__version__,
         title=title,
         command=command,
-        figures=[_figure(one, ids) for one in drawn],
+        figures=[_figure(one, ids) for one in figures],
         known_figures=known_figures(),
         meanings=meanings(),
         em=EM,
@@ -107,8 +120,6 @@ def write_page(
             for number, run in enumerate(folders, start=1)
         ],
     )
-    write_whole(path, _document(title, data), what="the page")
-    return path
 
 
 def _figure(figure: ShownFigure, ids: Mapping[Path, str]) -> StaticFigure:
@@ -120,6 +131,8 @@ def _figure(figure: ShownFigure, ids: Mapping[Path, str]) -> StaticFigure:
         found["record"] = record
     if figure.command:
         found["command"] = figure.command
+    if figure.language:
+        found["language"] = figure.language
     return found
 
 
@@ -178,21 +191,27 @@ def script_text(script: bytes) -> str:
     return text
 
 
-def _document(title: str, data: StaticPage) -> str:
+def document(data: StaticPage, *, policy: str = POLICY, elements: Mapping[str, str] | None = None) -> str:
+    """The HTML of a page in the current language.
+
+    Args:
+        policy: what the document may do. elements: texts for the page's script by the ids of the elements that hold them.
+    """
     inside = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    held = "".join(f'<script type="text/plain" id="{name}">{text}</script>\n' for name, text in (elements or {}).items())
     return f"""<!doctype html>
 <html lang="{current()}">
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
-<title>{escaped(title)}</title>
+<title>{escaped(data["title"])}</title>
 <style>{STYLE}</style>
 <body>
 {noscript()}
 <div id="{MOUNT_ID}"></div>
 <script type="application/json" id="{DATA_ID}">{inside}</script>
-<script type="module">{script_text(asset("studio.js"))}</script>
+{held}<script type="module">{script_text(asset("studio.js"))}</script>
 </body>
 </html>
 """

@@ -260,3 +260,9 @@ int32_t pellucid_read(const struct wasm_model *m, const struct wasm_sequence *s,
     free(wanted);
     return failed ? NO_MEMORY : DONE;
 }
+
+/* The logits (rows, V) of vectors of the stream (rows, C) at any level. */
+EXPORT(lens) int32_t lens(const struct wasm_model *m, const float *stream, int32_t rows, float *logits) {
+    if (rows < 1 || pellucid_model_incomplete(m)) return BAD_ARGUMENT;
+    return pellucid_lens(&m->model, stream, rows, logits) ? NO_MEMORY : DONE;
+}

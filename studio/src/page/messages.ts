@@ -1,0 +1,41 @@
+// The messages between a page and the worker that runs its model.
+
+import type { GenerateRequest, GenerationEvent, PageModel } from "../wire.ts";
+
+/** A request that only a page's own model answers. */
+export interface PageRequest extends GenerateRequest {
+  /** What is continued, in place of the prompt: its tokens, or another answer's up to a token that was chosen. */
+  ids?: number[];
+}
+
+/** What the page holds, as its elements hold it. */
+export interface OpenMessage {
+  kind: "open";
+  page: PageModel;
+  /** The weight file and the two kernels, in base64. */
+  weights: string;
+  relaxed: string;
+  exact: string;
+  /** Version of the package that wrote the page. */
+  version: string;
+}
+
+export type ToWorker =
+  | OpenMessage
+  | { kind: "generate"; job: number; request: PageRequest }
+  | { kind: "stop"; job: number };
+
+/** How the model runs here. */
+export interface Running {
+  /** "WASM relaxed" or "WASM exact". */
+  variant: string;
+  /** From the first message until the model could be asked, in seconds. */
+  seconds: number;
+}
+
+export type FromWorker =
+  | { kind: "opened"; running: Running }
+  | { kind: "event"; job: number; event: GenerationEvent }
+  | { kind: "record"; job: number; bytes: Uint8Array<ArrayBuffer> }
+  | { kind: "ended"; job: number }
+  | { kind: "failed"; job: number | null; error: string };

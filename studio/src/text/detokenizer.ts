@@ -1,0 +1,77 @@
+// Text from tokens, with characters and stop strings that span several tokens, as src/pellucid/engine/detokenizer.py has it.
+
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** Passes text on until a stop string appears; holds back whatever may be the beginning of one. */
+class StopScanner {
+  stopped = false;
+  private readonly stops: string[];
+  private pending = "";
+
+  constructor(stops: readonly string[]) {
+    this.stops = [...stops].sort((a, b) => [...b].length - [...a].length);
+  }
+
+  push(text: string): string {
+    if (!this.stops.length) return text;
+    let passed = "";
+    for (const character of text) {
+      if (this.stopped) break;
+      this.pending += character;
+      const ending = this.stops.find((stop) => this.pending.endsWith(stop));
+      if (ending !== undefined) {
+        this.stopped = true;
+        passed += this.pending.slice(0, -ending.length);
+        this.pending = "";
+      } else {
+        const held = this.mayStart();
+        passed += this.pending.slice(0, this.pending.length - held);
+        this.pending = held ? this.pending.slice(-held) : "";
+      }
+    }
+    return passed;
+  }
+
+  /** Length of the longest end of the held text with which a stop string begins. */
+  private mayStart(): number {
+    const most = Math.max(...this.stops.map((stop) => stop.length)) - 1;
+    for (let n = Math.min(this.pending.length, most); n > 0; n--) {
+      const end = this.pending.slice(-n);
+      if (this.stops.some((stop) => stop.startsWith(end))) return n;
+    }
+    return 0;
+  }
+
+  finish(): string {
+    const rest = this.pending;
+    this.pending = "";
+    return rest;
+  }
+}
+
+/** The text of one completion, token by token. */
+export class TextAssembler {
+  private readonly characters = new TextDecoder("utf-8", { ignoreBOM: true });
+  private readonly scanner: StopScanner;
+
+  constructor(
+    private readonly tokenizer: Tokenizer,
+    stops: readonly string[],
+  ) {
+    this.scanner = new StopScanner(stops);
+  }
+
+  get stopped(): boolean {
+    return this.scanner.stopped;
+  }
+
+  /** What a token makes certain. */
+  push(token: number): string {
+    return this.scanner.push(this.characters.decode(this.tokenizer.tokenBytes(token), { stream: true }));
+  }
+
+  /** The rest: U+FFFD for a character that never ended, and text that looked like a stop string's beginning. */
+  finish(): string {
+    return this.scanner.push(this.characters.decode()) + this.scanner.finish();
+  }
+}

@@ -1,0 +1,58 @@
+// Entry point of worker.js: the page's model, in a worker of its own. A page from disk cannot load a file, so this script, the
+// weights and the kernel come in the page.
+
+import { bytesOf } from "./page/base64.ts";
+import type { FromWorker, OpenMessage, ToWorker } from "./page/messages.ts";
+import { Session } from "./page/session.ts";
+
+const channel = new MessageChannel();
+const turns: (() => void)[] = [];
+channel.port1.onmessage = () => turns.shift()?.();
+let paused = performance.now();
+const EVERY = 12; // milliseconds of work between two looks at the messages
+
+/** Lets other messages in, now and then: timers would wait four milliseconds each. */
+async function pause(): Promise<void> {
+  if (performance.now() - paused < EVERY) return;
+  await new Promise<void>((resolve) => {
+    turns.push(resolve);
+    channel.port2.postMessage(null);
+  });
+  paused = performance.now();
+}
+
+const send = (message: FromWorker, ...transfer: Transferable[]) => postMessage(message, { transfer });
+const stopped = new Set<number>();
+let session: Promise<Session> | null = null;
+
+async function open({ page, weights, relaxed, exact, version }: OpenMessage): Promise<Session> {
+  const start = performance.now();
+  const files = { page, weights: bytesOf(weights), relaxed: bytesOf(relaxed), exact: bytesOf(exact) };
+  const freshSeed = () => BigInt(crypto.getRandomValues(new Uint32Array(1))[0]!);
+  const machine = { platform: "browser", browser: navigator.userAgent };
+  const opened = await Session.open(files, { version, machine, freshSeed, pause });
+  send({ kind: "opened", running: { variant: opened.kernel.variant, seconds: (performance.now() - start) / 1000 } });
+  return opened;
+}
+
+onmessage = async ({ data }: MessageEvent<ToWorker>): Promise<void> => {
+  const job = data.kind === "open" ? null : data.job;
+  try {
+    if (data.kind === "open") {
+      session = open(data);
+      await session;
+    } else if (data.kind === "stop") {
+      stopped.add(data.job);
+    } else {
+      await (await session!).generate(
+        data.request,
+        (event) => send({ kind: "event", job: data.job, event }),
+        (bytes) => send({ kind: "record", job: data.job, bytes }, bytes.buffer),
+        () => stopped.has(data.job),
+      );
+      send({ kind: "ended", job: data.job });
+    }
+  } catch (error) {
+    send({ kind: "failed", job, error: (error as Error).message });
+  }
+};
