@@ -9,8 +9,10 @@ from pellucid.cli.prime import numbers_of_shots
 HELP = "score a model on tasks with 0, 1 and more examples in the prompt"
 DESCRIPTION = """Asks a model the queries of tasks, with different numbers of examples in the prompt, and prints the metrics of
 the GPT-3 paper with their intervals, and what the examples add (few-shot minus zero-shot). No weight changes.
-TASKS, joined by commas: arithmetic (the paper's ten tasks), words (its five), one of these by its name
-(two_digit_addition, ..., reversed_words), FILE.jsonl (queries of your own), FILE.txt (perplexity and bits per byte).
+TASKS, joined by commas: arithmetic (the paper's ten tasks), words (its five), families_held_out (eight families of
+small tasks that the recipe's models never saw), families_frequent (twelve that they saw most), families_trained (all 65),
+families_markup (descriptions with code), one of these by its name (two_digit_addition, ..., parity_label), FILE.jsonl
+(queries of your own), FILE.txt (perplexity and bits per byte).
 FILE.jsonl has a line a query, {"prompt": "...", "completion": "..."}, multiple choice with "choices": ["...", "..."];
 its first line may be {"task": "what is to be done, in words", "format": "arrow, equals, qa, code or plain"}.
 With --out the folder keeps every sample; the same command goes on where it was ended."""

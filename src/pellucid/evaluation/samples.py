@@ -99,7 +99,7 @@ def asked(sample: Sample) -> dict[str, Any]:
     made: dict[str, Any] = {"prompt": sample.prompt.text, "answers": list(sample.query.answers)}
     if sample.query.choices:
         return made | {"choices": list(sample.query.choices), "answer_context": sample.task.answer_context}
-    return made | {"stop": list(sample.task.stops), "max_tokens": sample.max_tokens}
+    return made | {"stop": list(sample.task.stops(sample.query)), "max_tokens": sample.max_tokens}
 
 
 def said(measured: SampleResult) -> dict[str, Any]:

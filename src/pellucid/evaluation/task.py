@@ -19,11 +19,17 @@ class Query:
     Attributes:
         prompt: the input, as `Prompt` takes it. answers: all right ones; the first is written where the query is an example.
         choices: what a multiple choice offers; empty where the model writes its answer itself.
+        examples: (input, output) pairs of its own, in order, in place of drawn ones: for tasks whose rule differs from query to
+            query, such as a table that only the examples show. May be about the same input.
+        description, format: of its own, in place of the task's.
     """
 
     prompt: str
     answers: tuple[str, ...]
     choices: tuple[str, ...] = ()
+    examples: tuple[tuple[str, str], ...] = ()
+    description: str | None = None
+    format: str | None = None
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -45,7 +51,7 @@ class Task:
         max_tokens: of an answer that the model writes; None: what the longest right answer takes, and 4.
 
     Raises:
-        PellucidError: no queries, some but not all with choices, or what `check_query` refuses.
+        PellucidError: no queries, some but not all with choices or with examples of their own, or what `check_query` refuses.
     """
 
     name: str
@@ -65,6 +71,8 @@ class Task:
             check_query(query, self.format, f"{self.name}, query {number}")
         if len({bool(query.choices) for query in (*self.queries, *self.examples)}) > 1:
             raise PellucidError(f"{self.name}: some queries have choices and others none: make two tasks of them")
+        if len({bool(query.examples) for query in self.queries}) > 1:
+            raise PellucidError(f"{self.name}: some queries have examples of their own and others none: make two tasks of them")
 
     @property
     def is_choice(self) -> bool:
@@ -72,19 +80,27 @@ class Task:
         return bool(self.queries[0].choices)
 
     @property
-    def stops(self) -> tuple[str, ...]:
+    def has_own_examples(self) -> bool:
+        """Whether each query brings its examples, so that none are drawn."""
+        return bool(self.queries[0].examples)
+
+    def stops(self, query: Query) -> tuple[str, ...]:
         """What ends a written answer: the format's separator, and the end of a line where no right answer has several."""
-        separator = FORMATS[self.format].separator
+        separator = FORMATS[query.format or self.format].separator
         several = any("\n" in answer for query in (*self.queries, *self.examples) for answer in query.answers)
         return (separator,) if several or separator == "\n" else (separator, "\n")
 
     def prompt(self, examples: Sequence[Query], query: Query) -> Prompt:
         """The prompt of a query after examples."""
-        return Prompt(self.description, [example.pair for example in examples], query.prompt, self.format)
+        description = self.description if query.description is None else query.description
+        return Prompt(description, [example.pair for example in examples], query.prompt, query.format or self.format)
 
 
 def check_query(query: Query, format: str, where: str) -> None:
     """Raises PellucidError, beginning with `where`, for a query that no prompt of this format can hold, or with no answer."""
+    format = query.format or format
+    if format not in FORMATS:
+        raise PellucidError(f"{where}: unknown prompt format {shown(format)}: use one of {', '.join(FORMATS)}")
     separator = FORMATS[format].separator
     for answer in (*query.answers, *query.choices):
         if not answer.strip() or answer != answer.strip():
@@ -96,6 +112,11 @@ def check_query(query: Query, format: str, where: str) -> None:
             raise PellucidError(f"{where}: {error}") from None
     if not query.answers:
         raise PellucidError(f"{where}: there is no right answer")
+    if query.examples or query.description is not None:
+        try:
+            Prompt(query.description or "", query.examples, query.prompt, format)
+        except PellucidError as error:
+            raise PellucidError(f"{where}: {error}") from None
     if not query.choices:
         return
     if len(query.choices) < 2:
