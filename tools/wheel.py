@@ -39,6 +39,7 @@ NEEDED = (
     "pellucid/assets/default/tokenizer.json",
     "pellucid/assets/default/MODEL_CARD.md",
     "pellucid/assets/families.jsonl.bz2",
+    "pellucid/assets/react.jsonl",
     "pellucid/assets/stories.jsonl.bz2",
     "pellucid/languages/zh.json",
     *(f"pellucid/assets/studio/{name}" for name in ("player.js", "studio.js", "bundled.json")),

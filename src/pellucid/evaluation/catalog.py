@@ -5,14 +5,14 @@ from pathlib import Path
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
-from pellucid.evaluation import arithmetic, families, words
+from pellucid.evaluation import arithmetic, families, react, words
 from pellucid.evaluation.perplexity import TextTask, read_text_task
 from pellucid.evaluation.task import Task
 from pellucid.evaluation.task_file import read_task
 
 
 GROUPS: dict[str, tuple[str, ...]] = {"arithmetic": arithmetic.NAMES, "words": words.NAMES} | families.GROUPS
-NAMES = tuple(dict.fromkeys(name for names in GROUPS.values() for name in names))
+NAMES = (*dict.fromkeys(name for names in GROUPS.values() for name in names), react.NAME)
 AnyTask = Task | TextTask
 
 
@@ -56,6 +56,8 @@ def _tasks(item: object, seed: int) -> list[AnyTask]:
 
 
 def _named_task(name: str, seed: int) -> Task:
+    if name == react.NAME:
+        return react.react_task()
     if name in families.NAMES:
         return families.family_task(name)
     make = arithmetic.arithmetic_task if name in arithmetic.NAMES else words.word_task
@@ -63,5 +65,5 @@ def _named_task(name: str, seed: int) -> Task:
 
 
 def _known() -> str:
-    single = ", ".join((*GROUPS, *arithmetic.NAMES, *words.NAMES, *families.HELD_OUT))
+    single = ", ".join((*GROUPS, *arithmetic.NAMES, *words.NAMES, react.NAME, *families.HELD_OUT))
     return f"tasks are {single} and more families (docs/evaluating.md), files that end in .jsonl (queries) or .txt (a text)"

@@ -3,12 +3,15 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
+from pellucid.evaluation.html_tree import parse
 from pellucid.generation.prompt import FORMATS, Prompt
 
 
+Compare = Literal["text", "html"]
 ANSWER_CONTEXT = "Answer:"  # the paper's "Answer: " (section 2.4): the space belongs to the answer's first token
 
 
@@ -49,6 +52,7 @@ class Task:
         format: a name in `FORMATS`.
         answer_context: after which a choice's log-probability is taken to normalise by.
         max_tokens: of an answer that the model writes; None: what the longest right answer takes, and 4.
+        compare: what a written answer is read as: "text", or "html", HTML or React elements compared as trees.
 
     Raises:
         PellucidError: no queries, some but not all with choices or with examples of their own, or what `check_query` refuses.
@@ -61,16 +65,24 @@ class Task:
     format: str = "arrow"
     answer_context: str = ANSWER_CONTEXT
     max_tokens: int | None = None
+    compare: Compare = "text"
 
     def __post_init__(self) -> None:
         if not self.queries:
             raise PellucidError(f"the task {self.name} has no queries: give one at least")
         if self.format not in FORMATS:
             raise PellucidError(f"{self.name}: unknown prompt format {shown(self.format)}: use one of {', '.join(FORMATS)}")
+        if self.compare not in get_args(Compare):
+            ways = " or ".join(get_args(Compare))
+            raise PellucidError(f"{self.name}: answers are compared as {ways}, not {shown(self.compare)}")
         for number, query in enumerate((*self.queries, *self.examples), start=1):
             check_query(query, self.format, f"{self.name}, query {number}")
         if len({bool(query.choices) for query in (*self.queries, *self.examples)}) > 1:
             raise PellucidError(f"{self.name}: some queries have choices and others none: make two tasks of them")
+        if self.compare == "html" and not self.is_choice:
+            for number, query in enumerate(self.queries, start=1):
+                if wrong := [answer for answer in query.answers if parse(answer) is None]:
+                    raise PellucidError(f"{self.name}, query {number}: the answer {shown(wrong[0])} is no HTML that is closed")
         if len({bool(query.examples) for query in self.queries}) > 1:
             raise PellucidError(f"{self.name}: some queries have examples of their own and others none: make two tasks of them")
 

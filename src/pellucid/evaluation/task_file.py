@@ -14,7 +14,8 @@ A query may bring its own examples, in order, with its own description and forma
 A line with "example": true is never asked: the examples in the prompts are drawn from such lines. Without any they are drawn
 from the other queries. The first line may say what holds for all of them, each part of which may be left out:
 
-    {"task": "Answer with the capital:", "format": "qa", "choices": [...], "answer_context": "Answer:", "max_tokens": 16}
+    {"task": "Answer with the capital:", "format": "qa", "choices": [...], "answer_context": "Answer:", "max_tokens": 16,
+     "compare": "html"}
 
 "choices" there are the classes of a classification: each must be the right answer of some line. Without "format" it is "plain"
 where a completion begins with white space, as those of fine-tuning files do, else "arrow" (`generation.prompt.FORMATS`).
@@ -32,7 +33,7 @@ from pellucid.strict_json import Fields, parse_json, read_named_file
 
 
 MAX_TASK_BYTES = 1 << 28
-_HEADER = frozenset(("task", "format", "choices", "answer_context", "max_tokens"))
+_HEADER = frozenset(("task", "format", "choices", "answer_context", "max_tokens", "compare"))
 _LINE = frozenset(("prompt", "completion", "choices", "example", "examples", "task", "format"))
 _EXAMPLE = '{"prompt": "...", "completion": "..."}'
 
@@ -78,7 +79,7 @@ def read_task(path: str | Path) -> Task:
     return Task(
         name=path.stem, queries=queries, examples=examples, description=header.text("task", ""), format=format,
         answer_context=header.text("answer_context", ANSWER_CONTEXT),
-        max_tokens=header.integer("max_tokens", None, minimum=1, maximum=1 << 20),
+        max_tokens=header.integer("max_tokens", None, minimum=1, maximum=1 << 20), compare=header.text("compare", "text"),
     )  # fmt: skip
 
 
