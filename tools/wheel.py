@@ -38,6 +38,8 @@ NEEDED = (
     "pellucid/assets/default/model.safetensors",
     "pellucid/assets/default/tokenizer.json",
     "pellucid/assets/default/MODEL_CARD.md",
+    "pellucid/assets/families.jsonl.bz2",
+    "pellucid/assets/react.jsonl",
     "pellucid/assets/stories.jsonl.bz2",
     "pellucid/languages/zh.json",
     *(f"pellucid/assets/wasm/{name}.wasm" for name in ("relaxed", "exact")),

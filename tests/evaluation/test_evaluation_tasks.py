@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import PellucidError
-from pellucid.evaluation import arithmetic, published, words
+from pellucid.evaluation import arithmetic, families, published, words
 from pellucid.evaluation.catalog import GROUPS, NAMES, find_tasks
+from pellucid.evaluation.shots import draw_examples
 from pellucid.evaluation.task import Query, Task
 from pellucid.evaluation.task_file import read_task
 
@@ -85,8 +86,8 @@ def test_words_that_have_no_other_order_stay() -> None:
 
 
 def test_tasks_are_found_by_name_and_group() -> None:
-    assert [task.name for task in find_tasks("arithmetic, words")] == list(NAMES)
-    assert {*published.ARITHMETIC, *published.WORDS} == set(NAMES)
+    assert [task.name for task in find_tasks("arithmetic, words")] == [*arithmetic.NAMES, *words.NAMES]
+    assert {*published.ARITHMETIC, *published.WORDS} | set(families.NAMES) == set(NAMES)
     assert [len(GROUPS[name]) for name in ("arithmetic", "words")] == [10, 5]
     assert published.curve("two_digit_addition") == [(0, 0.769), (1, 0.996), (50, 1.0)] and published.curve("mine") == []
     own = Task(name="mine", queries=[Query(prompt="a", answers=("b",))])
@@ -125,6 +126,39 @@ def test_a_file_states_a_task(tmp_path: Path) -> None:
     assert (read_task(plain).format, read_task(plain).prompt([], read_task(plain).queries[0]).text) == ("plain", "1 =>")
 
 
+def test_queries_may_bring_their_examples(tmp_path: Path) -> None:
+    shown = {"examples": [{"prompt": "a b", "completion": " b a"}, {"prompt": "a b", "completion": "b a"}]}
+    path = write(
+        tmp_path, {"task": "Do:", "format": "equals"}, {"prompt": "c d", "completion": "d c", **shown},
+        {"prompt": "hot", "completion": "cold", "task": "Opposite:", "format": "qa", **shown},
+    )  # fmt: skip
+    task = read_task(path)
+    assert task.has_own_examples
+    texts = [
+        task.prompt(draw_examples(task, number, 2, order, seed), query).text
+        for number, query in enumerate(task.queries) for order, seed in ((0, 0), (1, 5))
+    ]  # fmt: skip
+    assert texts[:2] == ["Do:\na b = b a\na b = b a\nc d ="] * 2
+    assert texts[2:] == ["Opposite:\n\nQ: a b\nA: b a\n\nQ: a b\nA: b a\n\nQ: hot\nA:"] * 2
+    assert [task.stops(query) for query in task.queries] == [("\n",), ("\n\n", "\n")]
+    with pytest.raises(PellucidError, match="3 shots need as many examples, and query 1 brings 2"):
+        draw_examples(task, 0, 3, 0, 0)
+    with pytest.raises(PellucidError, match="some queries have examples of their own and others none"):
+        Task(name="t", queries=[*task.queries, Query(prompt="a", answers=("b",))])
+
+
+def test_every_family_is_there_with_its_examples() -> None:
+    assert not set(families.HELD_OUT) & set(families.TRAINED) and len(set(families.NAMES)) == 75
+    for name in families.NAMES:
+        (task,) = find_tasks(name)
+        assert isinstance(task, Task) and len(task.queries) == 40 and task.has_own_examples
+        assert {len(query.examples) for query in task.queries} == {8}
+        told = [query for query in task.queries if query.description]
+        assert len(told) < 30  # in most of a family's queries only the examples tell the rule
+    codes = [query for name in families.GROUPS["families_markup"] for query in families.family_task(name).queries]
+    assert {query.format for query in codes} == {"code"} and all(query.answers[0].startswith("<") for query in codes)
+
+
 GOOD = {"prompt": "a", "completion": "b"}
 TWO = {**GOOD, "choices": ["b", "c"]}
 WRONG = [
@@ -151,6 +185,12 @@ WRONG = [
     ([{**GOOD, "example": True}], "holds no queries"),
     ([{"choices": ["b", "c"]}, GOOD], "the class 'c' is empty"),
     ([{**GOOD, "example": 1}], "line 1: example must be true"),
+    ([{**GOOD, "examples": [{"prompt": "a"}]}], "line 1, example 1 lacks 'completion'"),
+    ([{**GOOD, "examples": {}}], "line 1: examples must be a list"),
+    ([{**GOOD, "examples": [{"prompt": "a", "completion": "\n"}]}], "line 1: examples and query must be text, and not empty"),
+    ([GOOD, {**GOOD, "examples": [GOOD]}], "line 2: it has examples, unlike"),
+    ([{**GOOD, "format": "xml"}], "line 1: unknown prompt format 'xml'"),
+    ([{**GOOD, "task": 3}], "line 1: task must be text"),
 ]
 
 

@@ -1,5 +1,6 @@
 """Training by the default model's recipe: the optimizer, the schedule, checkpoints, going on after a kill, export."""
 
+import bz2
 import json
 import subprocess
 import sys
@@ -13,10 +14,13 @@ import torch
 from recipe_data import LEXICON
 from torch import Tensor
 
+import pellucid
+from pellucid.evaluation import families
 from pellucid.generation.load import load
+from pellucid.generation.model import GPT
 from pellucid.text import Tokenizer
 from pellucid.training.placement import default_dtype
-from recipes.default_model import checkpoints, train
+from recipes.default_model import checkpoints, task_file, train
 from recipes.default_model.books import TEST, VALIDATION
 from recipes.default_model.evaluate import Answers, answer, bits_per_byte, few_shot, gain, groups_of, read_model
 from recipes.default_model.export import export
@@ -205,6 +209,36 @@ def test_answers_are_scored_as_one_by_one(recipe_data: Path, tmp_path: Path) -> 
                 expected = sum(logits[i - 1, ids[over:][i]].item() for i in range(start, len(ids) - over))
                 assert logprob == pytest.approx(expected, abs=1e-3)
             assert found.dropped == dropped
+
+
+def test_pellucid_evaluate_scores_the_families_as_the_recipe_does(
+    recipe_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """The file in the package, made with this lexicon: the same prompts, the same log-probability of each answer."""
+    file = tmp_path / "families.jsonl.bz2"
+    file.write_bytes(bz2.compress("".join(task_file.lines(LEXICON, queries=2)).encode()))
+    monkeypatch.setattr(families, "FAMILIES", file)
+    families.queries_of_families.cache_clear()
+    tokenizer = Tokenizer.load(recipe_data)
+    model = GPT(shape("tiny", tokenizer.vocab_size), tokenizer=tokenizer, seed=1)
+    names = ("lookup", "swap_first_two")
+    try:
+        pellucid.evaluate(model, ",".join(names), shots=(0, 1, 8), out=tmp_path / "e")
+    finally:
+        families.queries_of_families.cache_clear()
+    samples = [json.loads(line) for line in (tmp_path / "e" / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+    for name in names:
+        groups = groups_of(name, LEXICON, 2, seed=task_file.SEED)
+        for shots in (0, 1, 8):
+            mine = [s for s in samples if (s["task"], s["shots"]) == (name, shots)]
+            found = answer(model, groups, shots)
+            assert len(mine) == 2
+            assert sum(s["dropped"] for s in mine) >= found.dropped  # `fitted` leaves room for a longer answer
+            for sample, group, logprob in zip(mine, groups, found.logprobs, strict=True):
+                assert sample["answers"] == [group.answer]
+                if not sample["dropped"]:
+                    assert sample["prompt"] == group.shots(shots).text
+                    assert sample["logprobs"][0] == pytest.approx(logprob, abs=1e-3)
 
 
 def test_scores_are_paired(recipe_data: Path, tmp_path: Path) -> None:

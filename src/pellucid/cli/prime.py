@@ -17,8 +17,11 @@ shows how likely the model then finds the right answer, and what it would answer
 FILE is JSON, {"task": "...", "examples": [{"prompt": "...", "completion": "..."}, ...], "query": "...", "answer": "..."}, or
 lines of examples (JSONL), {"prompt": "...", "completion": "..."}, a JSON array of them or a CSV table, the last one being
 the question with its right answer.
-The record is what the figure `priming` is drawn from, and `pellucid verify` recomputes it."""
-EXAMPLE = "pellucid prime french.json --shots 0,1,8 --out french.pellucid"
+The record is what the figure `priming` is drawn from, and `pellucid verify` recomputes it.
+With --score each example of FILE is the question once, after others that are drawn, and the answers are counted, with
+intervals: one question may be luck."""
+EXAMPLE = """pellucid prime french.json --shots 0,1,8 --out french.pellucid
+  pellucid prime french.jsonl --shots 0,1,8 --score"""
 
 MOST_ANSWER = 200  # characters of an answer that a table shows
 _MOST_GAIN = 700.0  # nats: the largest whose factor is a number
@@ -37,6 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record-dtype", choices=("float16", "float32"), default="float16", help="of attention weights (default float16)"
     )
+    parser.add_argument("--score", action="store_true", help="ask every example of FILE: scores with intervals")
+    parser.add_argument("--queries", type=int, metavar="N", help="with --score: the first N (default 100; 0: all)")
+    parser.add_argument("--orders", type=int, metavar="N", help="with --score: draws of examples for each question (default 3)")
+    parser.add_argument("--seed", type=int, metavar="N", help="with --score: of draws and intervals (default 0)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
@@ -53,6 +60,12 @@ def numbers_of_shots(text: str) -> tuple[int, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
+    if args.score:
+        return _score(args)
+    scoring = {"--queries": args.queries, "--orders": args.orders, "--seed": args.seed}
+    if needless := [flag for flag, value in scoring.items() if value is not None]:
+        print(f"pellucid prime: {needless[0]} is of many questions: add --score", file=sys.stderr)
+        return 2
     from pathlib import Path
 
     from pellucid.cli.output import print_json, printable
@@ -97,6 +110,36 @@ def run(args: argparse.Namespace) -> int:
         print(tr("check it with: {command}", command=command("verify", Path(args.out), *named)), file=out)
         drawing = command("figures", Path(args.out), "--out", "pictures", "--only", "priming")
         print(tr("draw it with: {command}", command=drawing), file=out)
+    return 0
+
+
+def _score(args: argparse.Namespace) -> int:
+    """Scores over all examples of the file, each in turn the question after others."""
+    if args.out is not None:
+        print("pellucid prime: --out keeps the record of one question: leave it out, or --score", file=sys.stderr)
+        return 2
+    from pathlib import Path
+
+    from pellucid.cli.output import print_json
+    from pellucid.evaluation.evaluate import ORDERS, QUERIES, SHOTS, evaluate
+    from pellucid.evaluation.task import Query, Task
+    from pellucid.generation.load import load
+    from pellucid.generation.prompt_file import read_prompt_examples
+
+    found = read_prompt_examples(args.file, format=args.format)
+    task = Task(
+        name=Path(args.file).stem, queries=[Query(prompt=given, answers=(output,)) for given, output in found.examples],
+        description=found.task, format=found.format,
+    )  # fmt: skip
+    shots = args.shots or [count for count in SHOTS if count < len(task.queries)]
+    queries = QUERIES if args.queries is None else args.queries or None
+    scores = evaluate(
+        load(args.model), task, shots=shots, queries=queries, orders=ORDERS if args.orders is None else args.orders,
+        seed=args.seed or 0, report=lambda line: print(line, file=sys.stderr),
+    )  # fmt: skip
+    if args.json:
+        print_json(scores.to_dict())
+    print(scores.markdown(), end="", file=sys.stderr if args.json else sys.stdout)
     return 0
 
 

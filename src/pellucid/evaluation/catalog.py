@@ -1,18 +1,18 @@
-"""Tasks by what a user names: one of the paper's, a group of them, or a file. No torch here."""
+"""Tasks by what a user names: one of the paper's or a family of the recipe's, a group of them, or a file. No torch here."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
-from pellucid.evaluation import arithmetic, words
+from pellucid.evaluation import arithmetic, families, react, words
 from pellucid.evaluation.perplexity import TextTask, read_text_task
 from pellucid.evaluation.task import Task
 from pellucid.evaluation.task_file import read_task
 
 
-GROUPS: dict[str, tuple[str, ...]] = {"arithmetic": arithmetic.NAMES, "words": words.NAMES}
-NAMES = tuple(name for names in GROUPS.values() for name in names)
+GROUPS: dict[str, tuple[str, ...]] = {"arithmetic": arithmetic.NAMES, "words": words.NAMES} | families.GROUPS
+NAMES = (*dict.fromkeys(name for names in GROUPS.values() for name in names), react.NAME)
 AnyTask = Task | TextTask
 
 
@@ -47,18 +47,23 @@ def _tasks(item: object, seed: int) -> list[AnyTask]:
     if isinstance(item, Task | TextTask):
         return [item]
     if isinstance(item, str) and item in GROUPS:
-        return [_paper_task(name, seed) for name in GROUPS[item]]
+        return [_named_task(name, seed) for name in GROUPS[item]]
     if isinstance(item, str) and item in NAMES:
-        return [_paper_task(item, seed)]
+        return [_named_task(item, seed)]
     if isinstance(item, str | Path) and Path(item).suffix.lower() in (".jsonl", ".txt"):
         return [read_text_task(item) if Path(item).suffix.lower() == ".txt" else read_task(item)]
     raise PellucidError(f"no task is called {shown(str(item) if isinstance(item, Path) else item)}: {_known()}")
 
 
-def _paper_task(name: str, seed: int) -> Task:
+def _named_task(name: str, seed: int) -> Task:
+    if name == react.NAME:
+        return react.react_task()
+    if name in families.NAMES:
+        return families.family_task(name)
     make = arithmetic.arithmetic_task if name in arithmetic.NAMES else words.word_task
     return make(name, seed=seed)
 
 
 def _known() -> str:
-    return f"tasks are {', '.join((*GROUPS, *NAMES))}, and files that end in .jsonl (queries) or .txt (a text)"
+    single = ", ".join((*GROUPS, *arithmetic.NAMES, *words.NAMES, react.NAME, *families.HELD_OUT))
+    return f"tasks are {single} and more families (docs/evaluating.md), files that end in .jsonl (queries) or .txt (a text)"

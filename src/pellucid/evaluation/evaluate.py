@@ -1,6 +1,7 @@
 """`evaluate`: a model's scores on tasks, with no, one and several examples in the prompt."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from pellucid.evaluation.intervals import bootstrap
 from pellucid.evaluation.measure import BATCH, Examiner
 from pellucid.evaluation.metrics import metrics_of
 from pellucid.evaluation.perplexity import TextScore, TextTask, windows
-from pellucid.evaluation.samples import SAMPLES, SampleLog, asked, open_log, read_said, said
+from pellucid.evaluation.samples import FINETUNED, SAMPLES, SampleLog, asked, open_log, read_said, said
 from pellucid.evaluation.scores import ScoreCell, Scores, ShotsDifference
 from pellucid.evaluation.shots import Sample, samples_of
 from pellucid.evaluation.task import Task
@@ -38,7 +39,7 @@ Values = dict[str, NDArray[np.float64]]  # by metric: (Q, O) values of the sampl
 
 def evaluate(
     model: GPT, tasks: Any, *, shots: int | Iterable[int] = SHOTS, queries: int | None = QUERIES, orders: int = ORDERS,
-    seed: int = 0, out: str | Path | None = None, contamination: str | Path | None = None,
+    seed: int = 0, out: str | Path | None = None, contamination: str | Path | None = None, finetuned: GPT | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Scores:  # fmt: skip
     """The scores of a model on tasks, by the metrics of the GPT-3 paper.
@@ -55,6 +56,9 @@ def evaluate(
         out: a folder for every sample (samples.jsonl), the scores, their table and chart. Samples that it has are not asked
             again.
         contamination: a run, or its training text: which queries are in it, and the scores without them.
+        finetuned: the same model fine-tuned on the tasks' examples, which is asked without any in the prompt: its scores stand
+            beside those of the others, and what it gains over the most examples, query by query. Its samples are in
+            `out`/finetuned.
         report: called with a line about each part that is done.
 
     Raises:
@@ -67,6 +71,8 @@ def evaluate(
     queries = None if queries is None else whole_number("queries", queries, 1)
     orders, seed = whole_number("orders", orders, 1, 1_000), whole_number("seed", seed, -(2**63), 2**63 - 1)
     folder = None if out is None else path_of("out", out)
+    if finetuned is not None:
+        instance("finetuned", finetuned, GPT, "a model (pellucid.load(...))").require_tokenizer()
     found = find_tasks(tasks, seed=seed)
     documents = None if contamination is None else training_documents(contamination, report=report)
     with inference_mode(model):
@@ -93,9 +99,36 @@ def evaluate(
                 model=fingerprint(model), seed=seed, cells=cells, differences=differences, texts=texts,
                 contamination=[_contamination(one, values[one.task]) for one in overlap],
             )  # fmt: skip
+            if finetuned is not None:
+                scores = _with_finetuned(scores, finetuned, _with_queries(found), values, queries, folder, report)
             if folder is not None:
                 scores.save(folder)
     return scores
+
+
+def _with_finetuned(
+    scores: Scores, model: GPT, tasks: Sequence[Task], values: dict[str, dict[int, Values]], queries: int | None,
+    folder: Path | None, report: Callable[[str], None],
+) -> Scores:  # fmt: skip
+    """The scores with those of a fine-tuned model, which is asked without examples."""
+    seed, cells, gains = scores.seed, list[ScoreCell](), list[ShotsDifference]()
+    with inference_mode(model), open_log(None if folder is None else folder / FINETUNED, fingerprint(model)) as log:
+        asked_model = TextGenerator(model.make_runner(), model.tokenizer)
+        parts = _samples(tasks, asked_model, [0], 1, queries, seed)
+        examiner = Examiner(asked_model)
+        for task in tasks:
+            report(f"{task.name}, fine-tuned:")
+            by_shots = {0: _ask(parts[task.name, 0], examiner, log, report)}
+            cells += _cells(task, by_shots, parts, seed)
+            most = max(values[task.name])
+            gains += [
+                ShotsDifference(
+                    task=task.name, metric=metric, shots=most,
+                    interval=bootstrap(by_shots[0][metric] - values[task.name][most][metric], seed=mix(seed, most, 2)),
+                )
+                for metric in by_shots[0]
+            ]
+    return replace(scores, finetuned=cells, finetuned_gains=gains)
 
 
 def _shots(given: int | Iterable[int]) -> list[int]:
@@ -131,10 +164,11 @@ def _ask(samples: Sequence[Sample], examiner: Examiner, log: SampleLog, report: 
         batch = new[first : first + BATCH]
         for sample, result in zip(batch, examiner.measure(batch), strict=True):
             counts = {"examples": len(sample.prompt.examples), "dropped": len(sample.prompt.dropped)}
-            log.add(sample.key, asked(sample) | counts | said(result) | {"metrics": metrics_of(sample.query, result)})
+            metrics = metrics_of(sample.query, result, sample.task.compare)
+            log.add(sample.key, asked(sample) | counts | said(result) | {"metrics": metrics})
             measured[sample.key] = result
     orders = 1 + max(sample.order for sample in samples)
-    rows = [metrics_of(sample.query, measured[sample.key]) for sample in samples]
+    rows = [metrics_of(sample.query, measured[sample.key], sample.task.compare) for sample in samples]
     kept = f", {len(samples) - len(new):,} of them kept from before" if len(new) < len(samples) else ""
     report(f"{samples[0].task.name}, {counted(samples[0].shots, 'shot')}: {counted(len(samples), 'sample')}{kept}")
     return {name: np.array([row[name] for row in rows]).reshape(orders, -1).T for name in rows[0]}

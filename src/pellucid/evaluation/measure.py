@@ -81,7 +81,7 @@ class Examiner:
             return None
         return self.model.beam(
             sample.prompt.text, width=BEAM_WIDTH, length_penalty=LENGTH_PENALTY, max_tokens=sample.max_tokens,
-            stop=sample.task.stops,
+            stop=sample.task.stops(sample.query),
         ).text  # fmt: skip
 
     def _score(self, encoded: Sequence[tuple[list[int], int]]) -> list[tuple[float, int]]:

@@ -10,6 +10,10 @@ Free form, the best of all right answers:
 - exact_match: the text that was written, without white space around it, is the answer.
 - f1: of the words in common, as SQuAD counts them: lower case, without punctuation and articles. It does not see a minus sign.
 
+Free form whose answers are HTML, or React elements (`Task.compare` is "html"), before these two, by `html_tree`:
+- html_match: the trees are equal. html_f1: F1 of the tags, attributes, declarations and texts that they have in common.
+- html_valid: what was written is a tree at all.
+
 Both: logprob_token and logprob_byte, the log-probability of the right answer by token and by byte, natural logarithm.
 """
 
@@ -18,18 +22,20 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from pellucid.evaluation.html_tree import parse, similarity
 from pellucid.evaluation.measure import SampleResult
-from pellucid.evaluation.task import Query
+from pellucid.evaluation.task import Compare, Query
 
 
 CHOICE_METRICS = ("accuracy_token", "accuracy", "accuracy_byte", "accuracy_context", "logprob_token", "logprob_byte")
 FREE_METRICS = ("exact_match", "f1", "logprob_token", "logprob_byte")
+HTML_METRICS = ("html_match", "html_f1", "html_valid", *FREE_METRICS)
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
-def metrics_of(query: Query, measured: SampleResult) -> dict[str, float]:
-    """Each metric of a sample, in the order of `CHOICE_METRICS` or `FREE_METRICS`."""
+def metrics_of(query: Query, measured: SampleResult, compare: Compare = "text") -> dict[str, float]:
+    """Each metric of a sample, in the order of `CHOICE_METRICS`, `FREE_METRICS` or `HTML_METRICS`."""
     texts = query.choices or query.answers[:1]
     lengths = [len(text.encode()) for text in texts]
     right = texts.index(query.answers[0])
@@ -39,9 +45,12 @@ def metrics_of(query: Query, measured: SampleResult) -> dict[str, float]:
     }
     if not query.choices:
         written = measured.output or ""
-        return {
-            "exact_match": best_of(exact_match, written, query.answers), "f1": best_of(f1, written, query.answers)
-        } | likelihood  # fmt: skip
+        code = {
+            "html_match": best_of(html_match, written, query.answers),
+            "html_f1": best_of(similarity, written, query.answers), "html_valid": float(parse(written) is not None),
+        } if compare == "html" else {}  # fmt: skip
+        words = {"exact_match": best_of(exact_match, written, query.answers), "f1": best_of(f1, written, query.answers)}
+        return code | words | likelihood
 
     def chosen(values: Sequence[float]) -> float:
         return float(texts[values.index(max(values))] in query.answers)
@@ -63,6 +72,12 @@ def best_of(metric: Callable[[str, str], float], written: str, answers: Sequence
 def exact_match(written: str, answer: str) -> float:
     """1 where the text is the answer, white space around it aside."""
     return float(written.strip() == answer.strip())
+
+
+def html_match(written: str, answer: str) -> float:
+    """1 where both are the same tree."""
+    tree = parse(written)
+    return float(tree is not None and tree == parse(answer))
 
 
 def f1(written: str, answer: str) -> float:

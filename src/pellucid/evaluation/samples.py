@@ -2,6 +2,7 @@
 
     OUT/evaluation.json   the model's fingerprint and the version
     OUT/samples.jsonl     a line a sample or window: what was asked, what the model said, the metrics
+    OUT/finetuned/        the same files of a model that was fine-tuned, where one was asked, too
     OUT/scores.json, OUT/scores.md, OUT/scores.svg   the results, once all samples are there
 
 A line that was written is not asked again if it asks the same: with other queries, orders or shots the folder goes on from
@@ -24,6 +25,7 @@ from pellucid.strict_json import Fields, parse_json, read_json, read_lines
 from pellucid.version import __version__
 
 
+FINETUNED = "finetuned"  # in OUT: the samples of a fine-tuned model, asked beside the model
 EVALUATION, SAMPLES, SCORES, TABLE, CHART = "evaluation.json", "samples.jsonl", "scores.json", "scores.md", "scores.svg"
 _FORMAT = "pellucid evaluation"
 Key = tuple[str, int, int, int]  # task, shots, order, query; of a text: task, 0, 0, window
@@ -99,7 +101,7 @@ def asked(sample: Sample) -> dict[str, Any]:
     made: dict[str, Any] = {"prompt": sample.prompt.text, "answers": list(sample.query.answers)}
     if sample.query.choices:
         return made | {"choices": list(sample.query.choices), "answer_context": sample.task.answer_context}
-    return made | {"stop": list(sample.task.stops), "max_tokens": sample.max_tokens}
+    return made | {"stop": list(sample.task.stops(sample.query)), "max_tokens": sample.max_tokens}
 
 
 def said(measured: SampleResult) -> dict[str, Any]:

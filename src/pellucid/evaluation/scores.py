@@ -62,6 +62,8 @@ class Scores:
         cells: by task, metric and shots, in this order; the first metric is the usual one of its task.
         differences: few-shot minus zero-shot, where both were asked for.
         texts: of each text. contamination: of each task, where a run was named.
+        finetuned: of a fine-tuned model, asked without examples. finetuned_gains: its metrics minus those of the model with
+            `shots` examples, the most that were asked for.
     """
 
     model: str
@@ -70,6 +72,8 @@ class Scores:
     differences: Sequence[ShotsDifference] = ()
     texts: Sequence[TextScore] = ()
     contamination: Sequence[Contamination] = ()
+    finetuned: Sequence[ScoreCell] = ()
+    finetuned_gains: Sequence[ShotsDifference] = ()
 
     def cell(self, task: str, metric: str, shots: int) -> ScoreCell:
         """One of the cells. Raises KeyError where there is none."""
@@ -89,15 +93,18 @@ class Scores:
                 asdict(text) | {"perplexity": text.perplexity, "bits_per_byte": text.bits_per_byte} for text in self.texts
             ],
             "contamination": [one.to_dict() for one in self.contamination],
-        }  # fmt: skip
+        } | ({
+            "finetuned": [_flat(cell) for cell in self.finetuned],
+            "finetuned_gains": [_flat(one) | {"clear": one.is_clear} for one in self.finetuned_gains],
+        } if self.finetuned else {})  # fmt: skip
 
     def markdown(self) -> str:
         """Tables: the scores, what examples add, GPT-3's scores; a row a task and metric; then texts and contamination."""
         parts = list[str]()
         if self.cells:
-            parts += [_cell_table(self.cells), _notes(self)]
-        if self.differences:
-            parts.append(_difference_table(self.differences))
+            parts += [_cell_table(self.cells, self.finetuned), _notes(self)]
+        if self.differences or self.finetuned_gains:
+            parts.append(_difference_table(self.differences, self.finetuned_gains))
         if published := _published_table(dict.fromkeys(cell.task for cell in self.cells)):
             parts.append(published)
         if self.texts:
@@ -176,24 +183,28 @@ def _with_interval(metric: str, interval: Interval, *, sign: bool = False) -> st
     return f"{_shown(metric, interval.mean, sign=sign)} [{low}, {high}]"
 
 
-def _cell_table(cells: Sequence[ScoreCell]) -> str:
+def _cell_table(cells: Sequence[ScoreCell], finetuned: Sequence[ScoreCell]) -> str:
     shots = sorted({cell.shots for cell in cells})
     head = [tr("task"), tr("metric"), tr("queries"), *(counted(count, "shot") for count in shots)]
+    head += [tr("fine-tuned")] if finetuned else []
     rows = dict[tuple[str, str], list[str]]()
-    for cell in cells:
+    for cell in (*cells, *finetuned):
         row = rows.setdefault((cell.task, cell.metric), [cell.task, cell.metric, f"{cell.queries:,}"])
         row.append(_with_interval(cell.metric, cell.interval))
     return _table(head, list(rows.values()))
 
 
-def _difference_table(differences: Sequence[ShotsDifference]) -> str:
+def _difference_table(differences: Sequence[ShotsDifference], gains: Sequence[ShotsDifference]) -> str:
     shots = sorted({one.shots for one in differences})
     head = [tr("task"), tr("metric"), *(tr("{shots} - 0 shots", shots=count) for count in shots)]
+    head += [tr("fine-tuned - {shots}", shots=counted(gains[0].shots, "shot"))] if gains else []
     rows = dict[tuple[str, str], list[str]]()
-    for one in differences:
+    for one in (*differences, *gains):
         row = rows.setdefault((one.task, one.metric), [one.task, one.metric])
         row.append(_with_interval(one.metric, one.interval, sign=True) + (" *" if one.is_clear else ""))
     said = tr("What the examples add, query by query (* an interval that leaves out 0):")
+    if gains:
+        said = tr("What the examples and fine-tuning add, query by query (* an interval that leaves out 0):")
     return f"{said}\n\n{_table(head, list(rows.values()))}"
 
 

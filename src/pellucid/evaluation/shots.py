@@ -2,7 +2,8 @@
 
 The paper draws the K examples of each query at random from the training set (section 2.4). Here the draw is an order of all
 examples, a function of (seed, query, order number), of which a prompt takes the first K: so the prompt with 1 example is the
-beginning of that with 8, and the difference between them is that of the examples alone. Examples that do not fit into the
+beginning of that with 8, and the difference between them is that of the examples alone. A query with examples of its own takes
+the first K of these. Examples that do not fit into the
 context are left out whole, the last first, and counted; the description never is.
 """
 
@@ -48,7 +49,7 @@ class Sample:
 
 
 def samples_of(task: Task, model: GenerationMixin, *, shots: int, orders: int, queries: int | None, seed: int) -> list[Sample]:
-    """The samples of a task with one number of examples, order by order; without examples there is one order.
+    """The samples of a task with one number of examples, order by order; without drawn examples there is one order.
 
     Args:
         model: whose tokenizer counts and whose context it is.
@@ -60,7 +61,7 @@ def samples_of(task: Task, model: GenerationMixin, *, shots: int, orders: int, q
     """
     room = max_tokens(task, model, queries)
     made = list[Sample]()
-    for order in range(orders if shots else 1):
+    for order in range(orders if shots and not task.has_own_examples else 1):
         for number, query in enumerate(task.queries[:queries]):
             prompt = task.prompt(draw_examples(task, number, shots, order, seed), query)
             try:
@@ -77,16 +78,24 @@ def samples_of(task: Task, model: GenerationMixin, *, shots: int, orders: int, q
 
 
 def draw_examples(task: Task, number: int, count: int, order: int, seed: int) -> list[Query]:
-    """The first `count` examples of an order for query `number`; never the query itself, nor one with the same prompt.
+    """The first `count` examples of an order for query `number`; of drawn ones never the query itself, nor the same prompt.
 
     Raises:
         PellucidError: there are fewer.
     """
+    query = task.queries[number]
+    if task.has_own_examples:
+        if len(query.examples) < count:
+            raise PellucidError(
+                f"{task.name}: {count} shots need as many examples, and query {number + 1} brings {len(query.examples)}: "
+                "ask for fewer shots"
+            )
+        return [Query(prompt=given, answers=(output,)) for given, output in query.examples[:count]]
     found = list[Query]()
     for example in _in_order(task, number, order, seed):
         if len(found) == count:
             break
-        if example.prompt != task.queries[number].prompt:
+        if example.prompt != query.prompt:
             found.append(example)
     if len(found) < count:
         raise PellucidError(

@@ -3,12 +3,15 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
+from pellucid.evaluation.html_tree import parse
 from pellucid.generation.prompt import FORMATS, Prompt
 
 
+Compare = Literal["text", "html"]
 ANSWER_CONTEXT = "Answer:"  # the paper's "Answer: " (section 2.4): the space belongs to the answer's first token
 
 
@@ -19,11 +22,17 @@ class Query:
     Attributes:
         prompt: the input, as `Prompt` takes it. answers: all right ones; the first is written where the query is an example.
         choices: what a multiple choice offers; empty where the model writes its answer itself.
+        examples: (input, output) pairs of its own, in order, in place of drawn ones: for tasks whose rule differs from query to
+            query, such as a table that only the examples show. May be about the same input.
+        description, format: of its own, in place of the task's.
     """
 
     prompt: str
     answers: tuple[str, ...]
     choices: tuple[str, ...] = ()
+    examples: tuple[tuple[str, str], ...] = ()
+    description: str | None = None
+    format: str | None = None
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -43,9 +52,10 @@ class Task:
         format: a name in `FORMATS`.
         answer_context: after which a choice's log-probability is taken to normalise by.
         max_tokens: of an answer that the model writes; None: what the longest right answer takes, and 4.
+        compare: what a written answer is read as: "text", or "html", HTML or React elements compared as trees.
 
     Raises:
-        PellucidError: no queries, some but not all with choices, or what `check_query` refuses.
+        PellucidError: no queries, some but not all with choices or with examples of their own, or what `check_query` refuses.
     """
 
     name: str
@@ -55,16 +65,26 @@ class Task:
     format: str = "arrow"
     answer_context: str = ANSWER_CONTEXT
     max_tokens: int | None = None
+    compare: Compare = "text"
 
     def __post_init__(self) -> None:
         if not self.queries:
             raise PellucidError(f"the task {self.name} has no queries: give one at least")
         if self.format not in FORMATS:
             raise PellucidError(f"{self.name}: unknown prompt format {shown(self.format)}: use one of {', '.join(FORMATS)}")
+        if self.compare not in get_args(Compare):
+            ways = " or ".join(get_args(Compare))
+            raise PellucidError(f"{self.name}: answers are compared as {ways}, not {shown(self.compare)}")
         for number, query in enumerate((*self.queries, *self.examples), start=1):
             check_query(query, self.format, f"{self.name}, query {number}")
         if len({bool(query.choices) for query in (*self.queries, *self.examples)}) > 1:
             raise PellucidError(f"{self.name}: some queries have choices and others none: make two tasks of them")
+        if self.compare == "html" and not self.is_choice:
+            for number, query in enumerate(self.queries, start=1):
+                if wrong := [answer for answer in query.answers if parse(answer) is None]:
+                    raise PellucidError(f"{self.name}, query {number}: the answer {shown(wrong[0])} is no HTML that is closed")
+        if len({bool(query.examples) for query in self.queries}) > 1:
+            raise PellucidError(f"{self.name}: some queries have examples of their own and others none: make two tasks of them")
 
     @property
     def is_choice(self) -> bool:
@@ -72,19 +92,27 @@ class Task:
         return bool(self.queries[0].choices)
 
     @property
-    def stops(self) -> tuple[str, ...]:
+    def has_own_examples(self) -> bool:
+        """Whether each query brings its examples, so that none are drawn."""
+        return bool(self.queries[0].examples)
+
+    def stops(self, query: Query) -> tuple[str, ...]:
         """What ends a written answer: the format's separator, and the end of a line where no right answer has several."""
-        separator = FORMATS[self.format].separator
+        separator = FORMATS[query.format or self.format].separator
         several = any("\n" in answer for query in (*self.queries, *self.examples) for answer in query.answers)
         return (separator,) if several or separator == "\n" else (separator, "\n")
 
     def prompt(self, examples: Sequence[Query], query: Query) -> Prompt:
         """The prompt of a query after examples."""
-        return Prompt(self.description, [example.pair for example in examples], query.prompt, self.format)
+        description = self.description if query.description is None else query.description
+        return Prompt(description, [example.pair for example in examples], query.prompt, query.format or self.format)
 
 
 def check_query(query: Query, format: str, where: str) -> None:
     """Raises PellucidError, beginning with `where`, for a query that no prompt of this format can hold, or with no answer."""
+    format = query.format or format
+    if format not in FORMATS:
+        raise PellucidError(f"{where}: unknown prompt format {shown(format)}: use one of {', '.join(FORMATS)}")
     separator = FORMATS[format].separator
     for answer in (*query.answers, *query.choices):
         if not answer.strip() or answer != answer.strip():
@@ -96,6 +124,11 @@ def check_query(query: Query, format: str, where: str) -> None:
             raise PellucidError(f"{where}: {error}") from None
     if not query.answers:
         raise PellucidError(f"{where}: there is no right answer")
+    if query.examples or query.description is not None:
+        try:
+            Prompt(query.description or "", query.examples, query.prompt, format)
+        except PellucidError as error:
+            raise PellucidError(f"{where}: {error}") from None
     if not query.choices:
         return
     if len(query.choices) < 2:

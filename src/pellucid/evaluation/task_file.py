@@ -6,10 +6,16 @@ A line is a query with its right answer; with "choices" it is multiple choice, a
     {"prompt": "the river in London", "completion": ["Thames", "the Thames"]}
     {"prompt": "7 > 9?", "choices": ["True", "False"], "completion": "False"}
 
+A query may bring its own examples, in order, with its own description and format (all in one line):
+
+    {"task": "Reverse:", "format": "equals", "examples": [{"prompt": "a b", "completion": "b a"}],
+     "prompt": "c d", "completion": "d c"}
+
 A line with "example": true is never asked: the examples in the prompts are drawn from such lines. Without any they are drawn
 from the other queries. The first line may say what holds for all of them, each part of which may be left out:
 
-    {"task": "Answer with the capital:", "format": "qa", "choices": [...], "answer_context": "Answer:", "max_tokens": 16}
+    {"task": "Answer with the capital:", "format": "qa", "choices": [...], "answer_context": "Answer:", "max_tokens": 16,
+     "compare": "html"}
 
 "choices" there are the classes of a classification: each must be the right answer of some line. Without "format" it is "plain"
 where a completion begins with white space, as those of fine-tuning files do, else "arrow" (`generation.prompt.FORMATS`).
@@ -27,8 +33,8 @@ from pellucid.strict_json import Fields, parse_json, read_named_file
 
 
 MAX_TASK_BYTES = 1 << 28
-_HEADER = frozenset(("task", "format", "choices", "answer_context", "max_tokens"))
-_LINE = frozenset(("prompt", "completion", "choices", "example"))
+_HEADER = frozenset(("task", "format", "choices", "answer_context", "max_tokens", "compare"))
+_LINE = frozenset(("prompt", "completion", "choices", "example", "examples", "task", "format"))
 _EXAMPLE = '{"prompt": "...", "completion": "..."}'
 
 
@@ -53,9 +59,12 @@ def read_task(path: str | Path) -> Task:
     for row, is_example in rows:
         query = Query(
             prompt=row.text("prompt"), answers=tuple(text.strip() for text in _texts(row, "completion")),
-            choices=tuple(text.strip() for text in _texts(row, "choices", classes)),
+            choices=tuple(text.strip() for text in _texts(row, "choices", classes)), examples=_own_examples(row),
+            description=row.text("task", None), format=row.text("format", None),
         )  # fmt: skip
         check_query(query, format, str(row.where))
+        if queries and not is_example and bool(query.examples) != bool(queries[0].examples):
+            raise PellucidError(f"{row.where}: it {'has' if query.examples else 'has no'} examples, unlike the lines before it")
         if is_choice not in (None, bool(query.choices)):
             raise PellucidError(f"{row.where}: it {'has no' if is_choice else 'has'} choices, unlike the lines before it")
         is_choice = bool(query.choices)
@@ -70,7 +79,7 @@ def read_task(path: str | Path) -> Task:
     return Task(
         name=path.stem, queries=queries, examples=examples, description=header.text("task", ""), format=format,
         answer_context=header.text("answer_context", ANSWER_CONTEXT),
-        max_tokens=header.integer("max_tokens", None, minimum=1, maximum=1 << 20),
+        max_tokens=header.integer("max_tokens", None, minimum=1, maximum=1 << 20), compare=header.text("compare", "text"),
     )  # fmt: skip
 
 
@@ -98,6 +107,16 @@ def _split(path: Path) -> tuple[Fields, list[tuple[Fields, bool]]]:
             rows.append((fields, fields.flag("example", False)))
         first = False
     return header, rows
+
+
+def _own_examples(row: Fields) -> tuple[tuple[str, str], ...]:
+    """The examples that a line brings."""
+    pairs = list[tuple[str, str]]()
+    for number, example in enumerate(row.list("examples", []), start=1):
+        fields = Fields(example, f"{row.where}, example {number}")
+        fields.only(frozenset(("prompt", "completion")), f"an example reads {_EXAMPLE}")
+        pairs.append((fields.text("prompt"), fields.text("completion").strip()))
+    return tuple(pairs)
 
 
 def _texts(fields: Fields, name: str, default: Any = None) -> tuple[str, ...]:

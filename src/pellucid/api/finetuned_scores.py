@@ -1,0 +1,74 @@
+"""`compare_with_finetuning`: a task asked with no, one and more examples, and of the model fine-tuned on all of them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pellucid.api.runs import finetune
+from pellucid.arguments import path_of
+from pellucid.errors import PellucidError
+from pellucid.evaluation.catalog import find_tasks
+from pellucid.evaluation.evaluate import ORDERS, QUERIES, SHOTS, evaluate
+from pellucid.evaluation.scores import Scores
+from pellucid.evaluation.shots import samples_of
+from pellucid.evaluation.task import Task
+from pellucid.events import Observer
+from pellucid.finetuning.examples import Example
+from pellucid.generation.load import load
+from pellucid.generation.model import GPT
+from pellucid.interpret.priming import prime
+
+
+RUN, RECORD = "run", "priming.pellucid"  # in the folder
+
+
+def compare_with_finetuning(
+    model: str | Path | GPT, task: Any, out: str | Path, *, shots: int | Iterable[int] = SHOTS, queries: int | None = QUERIES,
+    orders: int = ORDERS, seed: int = 0, report: Callable[[str], None] = lambda line: None, observers: Sequence[Observer] = (),
+    stop: Callable[[], bool] = lambda: False, **options: Any,
+) -> Scores:  # fmt: skip
+    """The scores of a model on a task with examples in the prompt, and of the same model fine-tuned on the task's examples.
+
+    `out` then holds what `pellucid.evaluate` writes, the fine-tuning run (`run/`, with the record of the figure `finetuning`)
+    and the record of one query after no, one and more examples (`priming.pellucid`, of the figure `priming`). The same call
+    goes on where it was ended.
+
+    Args:
+        task: one, as `pellucid.evaluate` takes it, whose examples stand apart from its queries.
+        out: the folder.
+        observers, stop: of the fine-tuning run, as in `pellucid.finetune`. options: likewise, such as epochs=4.
+
+    Raises:
+        PellucidError: several tasks, no examples apart from the queries, or as `pellucid.evaluate` and `pellucid.finetune`.
+    """
+    folder = path_of("out", out)
+    found = find_tasks(task, seed=seed)
+    if len(found) != 1 or not isinstance(found[0], Task):
+        raise PellucidError("fine-tuning takes one task with queries: name one")
+    chosen = found[0]
+    if not chosen.examples or chosen.has_own_examples:
+        raise PellucidError(
+            f'{chosen.name} has no examples apart from its queries to fine-tune on: give lines with "example": true'
+        )
+    base = model if isinstance(model, GPT) else load(model)
+    asked: dict[str, Any] = {
+        "shots": shots, "queries": queries, "orders": orders, "seed": seed, "out": folder, "report": report,
+    }  # fmt: skip
+    evaluate(base, chosen, **asked)
+    examples = [Example(chosen.prompt((), one).text, f" {one.answers[0]}") for one in chosen.examples]
+    run = finetune(
+        examples, folder / RUN, model=base, seed=seed, resume=True, observers=observers, stop=stop, **options
+    )  # fmt: skip
+    if run.step < run.plan.total_steps:
+        raise PellucidError(f"{folder / RUN} was stopped at step {run.step}: the same command goes on")
+    scores = evaluate(base, chosen, finetuned=load(folder / RUN), **asked)
+    _record_priming(base, chosen, max(cell.shots for cell in scores.cells), seed, folder / RECORD)
+    return scores
+
+
+def _record_priming(model: GPT, task: Task, shots: int, seed: int, path: Path) -> None:
+    """The first query after as many of its examples as `evaluate` gave it, and fewer."""
+    query = task.queries[0]
+    sample = samples_of(task, model, shots=shots, orders=1, queries=1, seed=seed)[0]
+    counts = {0, min(1, len(sample.prompt.examples)), len(sample.prompt.examples)}
+    prime(model, sample.prompt, answer=query.answers[0], shots=counts).save(path)
