@@ -35,7 +35,7 @@ WORDS = """() => {
 }"""
 # Names that Chinese texts keep: files, formats, kinds of numbers, units.
 KEPT = re.compile(
-    r"\b(Pellucid|EN|[Tt]op-[kp]|[Mm]in-p|logits?|ln|V|MLP|GPT-3|X|HTML|PNG|SVG|GIF|MP4|kB|MB|ms|u|e|JSON|Tab|softmax|tiny\w*|"
+    r"\b(Pellucid|EN|[Tt]op-[kp]|[Mm]in-p|logits?|ln|V|MLP|GPT-3|X|HTML|PNG|SVG|GIF|WEBP|MP4|kB|MB|ms|u|e|JSON|Tab|softmax|tiny\w*|"
     r"float32|metrics\.jsonl|config\.json|\w+\.pellucid|\w+/\w+\.pellucid|run|tale|the|fox|s|n)\b"
 )
 
@@ -95,7 +95,7 @@ def test_the_studio_is_in_chinese(browser: Any, tiny_run: Path, tmp_path: Path) 
             page.get_by_role("button", name="写作").click()
             page.get_by_text("结束原因：词元数上限").wait_for()
             page.locator("[role=gridcell]").first.wait_for()
-            page.get_by_text("第 0 步：抽取").wait_for()
+            page.get_by_text("第 1 步：抽取").wait_for()
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             assert english_in(page) == [] and serious(page) == []
             page.goto(f"{studio.url}?lang=zh#/run/run-1")

@@ -12,7 +12,6 @@ from pellucid.draw.figures import FIGURES, ONE_PARAMETER
 from pellucid.errors import PellucidError
 from pellucid.languages import tr
 from pellucid.record import check, open_record
-from pellucid.serve.studio.figure_files import formats
 from pellucid.serve.studio.figures import built_in_film
 from pellucid.serve.studio.static_page import ShownFigure, write_page
 
@@ -44,10 +43,9 @@ def draw_folder(
     """
     folder = Path(folder)
     records = find_records([folder])
-    there = [kind for kind in WRITTEN if not any(one["format"] == kind and "missing" in one for one in formats())]
     drawn, absent = draw_figures(records, folder / PICTURES, WRITTEN, width=PIXELS)
     films = built_in_film(SCREEN), built_in_film(PHONE)
-    files = write_film(ONE_PARAMETER, *films, folder / PICTURES, there, width=PIXELS if "png" in there else None)
+    files, _ = write_film(ONE_PARAMETER, *films, folder / PICTURES, WRITTEN, width=PIXELS)  # `absent` names what is missing
     more = command_line("figures", "--one-parameter", "--out", "pictures", "--format", OTHERS)
     figures = [ShownFigure(tr(ONE_PARAMETER), *films, ONE_PARAMETER, None, _beside(files, folder), more)]
     several = {one.planned.figure for one in drawn if one.planned.stem != one.planned.figure}
