@@ -8,7 +8,11 @@
 set -euo pipefail
 run=$1
 shift
-case " $(hostname -I) " in *" $HEAD "*) is_head=1 ;; *) is_head=0 ;; esac # torchrun compares names, which may not resolve
+# The address of this host that the others reach; torchrun would take the host's name, which may not resolve there.
+here=$(ip -o route get "$HEAD" | sed -n 's/.* src \([^ ]*\).*/\1/p')
+is_head=0
+[[ $here == "$HEAD" ]] && is_head=1
 exec torchrun --nnodes "${HOSTS:-2}" --nproc-per-node "${RANKS:-2}" --max-restarts "${RESTARTS:-3}" \
   --rdzv-backend c10d --rdzv-endpoint "$HEAD:${PORT:-29500}" --rdzv-conf "is_host=$is_head" --rdzv-id "$(basename "$run")" \
+  --local-addr "$here" \
   -m pellucid train "$@" --out "$run" --resume

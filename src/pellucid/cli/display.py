@@ -354,7 +354,7 @@ def stop_on_signals(live: RunDisplay, *, as_one: float = 0.0) -> Iterator[Callab
             raise KeyboardInterrupt
         requested, first = True, time.monotonic()
         live.stopping = True
-        if not live.view and (sys.stderr is None or is_writable(sys.stderr)):
+        if not live.view and not live.console.quiet and (sys.stderr is None or is_writable(sys.stderr)):
             with suppress(OSError):  # a signal handler must not call print
                 os.write(STDERR, tr(STOPPING).encode() + b"\n")
         live.stop_waiting()

@@ -3,9 +3,8 @@
 import argparse
 import os
 import sys
-from io import StringIO
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pellucid.cli.parsing import utf8_text
 from pellucid.cli.plan import whole
@@ -16,6 +15,9 @@ from pellucid.events import Observer
 from pellucid.training.mesh import OtherRankFailed, RankError, rank, world_size
 from pellucid.training.options import TrainingOptions
 
+
+if TYPE_CHECKING:
+    from pellucid import Run
 
 AS_ONE = 5.0  # seconds in which the signals that torchrun's processes get count as one
 HELP = "train a model on text"
@@ -55,33 +57,43 @@ def run(args: argparse.Namespace) -> int:
         return 2
     if args.dry_run:
         return _dry_run(args, options)
+    try:
+        done = _train(args, options)
+    except (PellucidError, KeyboardInterrupt) as error:
+        if world_size() == 1:
+            raise
+        _end_rank(error)
+    if rank():
+        return 0 if done.finished else INTERRUPTED
+    from pellucid.cli.reports import finish_run
+
+    return finish_run(done, json=args.json)
+
+
+def _train(args: argparse.Namespace, options: dict[str, Any]) -> "Run":
+    """Trains with a display; of torchrun's processes one has it."""
     from rich.console import Console
 
     from pellucid import train
     from pellucid.cli.display import RunDisplay, stop_on_signals
-    from pellucid.cli.reports import finish_run, print_scaling
+    from pellucid.cli.reports import print_scaling
     from pellucid.training.tensorboard import TensorBoard
     from pellucid.training.wandb import WeightsAndBiases
 
-    is_main = rank() == 0  # of torchrun's processes one speaks
-    console = None if is_main else Console(file=StringIO())
+    console = Console(quiet=True) if rank() else None
     as_one = AS_ONE if world_size() > 1 else 0.0
     with RunDisplay(json=args.json, console=console) as live, stop_on_signals(live, as_one=as_one) as stop:
         if args.parameters is not None:
             print_scaling(args.parameters, live.console)
-        boards: list[Observer] = [TensorBoard(Path(args.out))] if args.tensorboard and is_main else []
-        if args.wandb is not None and is_main:
+        boards: list[Observer] = []
+        if args.tensorboard and rank() == 0:
+            boards.append(TensorBoard(Path(args.out)))
+        if args.wandb is not None and rank() == 0:
             boards.append(WeightsAndBiases(Path(args.out), args.wandb or None))
-        try:
-            done = train(
-                args.text, args.out, seed=args.seed, resume=args.resume, record=not args.no_record,
-                observers=[live, *boards], stop=stop, **options,
-            )  # fmt: skip
-        except (PellucidError, KeyboardInterrupt) as error:
-            if world_size() == 1:
-                raise
-            _end_rank(error)
-    return finish_run(done, json=args.json) if is_main else 0
+        return train(
+            args.text, args.out, seed=args.seed, resume=args.resume, record=not args.no_record,
+            observers=[live, *boards], stop=stop, **options,
+        )  # fmt: skip
 
 
 def _end_rank(error: PellucidError | KeyboardInterrupt) -> NoReturn:

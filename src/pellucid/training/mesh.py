@@ -45,7 +45,7 @@ class Mesh:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """"dp=2,tp=2" -> Mesh(dp=2, tp=2).
+        """The mesh that a text like "dp=2,tp=2" names.
 
         Raises:
             PellucidError: it is no such list.

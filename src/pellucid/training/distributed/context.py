@@ -58,9 +58,7 @@ class ContextCache:
     def advance(self, tokens: int) -> None:
         """Nothing is stored."""
 
-    def _part(
-        self, q: Tensor, start: int, block: int, keys: Tensor, values: Tensor, compressor: Compressor | None
-    ) -> Tensor:
+    def _part(self, q: Tensor, start: int, block: int, keys: Tensor, values: Tensor, compressor: Compressor | None) -> Tensor:
         """One part's queries, (R, H, S, D), whose first position is `start`."""
         stop = start + q.shape[2]
         if compressor is not None:

@@ -58,9 +58,7 @@ def _runs(rows: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 @torch.no_grad()
-def read_plain_checkpoint(
-    path: Path, state: State, stages: Stages, optimizer: torch.optim.Optimizer, plan: Plan
-) -> None:
+def read_plain_checkpoint(path: Path, state: State, stages: Stages, optimizer: torch.optim.Optimizer, plan: Plan) -> None:
     """Takes a rank's part of weights and optimizer from a checkpoint that one process wrote, and that was checked."""
     heads = plan.config.n_heads
     owned = dict(stages.named_parameters())

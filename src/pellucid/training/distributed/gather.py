@@ -118,6 +118,6 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
 
 
 def _key(name: str) -> str:
-    """"h.0.ln_1.weight.exp_avg" -> "exp_avg", "....lr.number" -> "lr.number"."""
+    """What a part of an optimizer state is called after its parameter: "exp_avg" of "h.0.ln_1.weight.exp_avg"."""
     stem = name.removesuffix(".number")
     return stem.rpartition(".")[2] + name[len(stem) :]

@@ -26,6 +26,7 @@ OLDEST_PYTORCH = (2, 13)  # the oldest that this was run with
 ARRIVAL_SECONDS = 120  # for all ranks to arrive, however long collectives may take: hosts start at different times
 BEAT_SECONDS = 1.0
 SILENT_SECONDS = 3.5  # without a beat: a process that is dead or stopped
+LINGER_SECONDS = 1.0
 HEAD_START_SECONDS = 0.5  # of the main rank, where all fail for the same reason
 GRACE_SECONDS = 1.5  # until a rank that failed of its own has said so
 
@@ -119,6 +120,12 @@ class Ranks:
         """Tells the others that this rank fails of its own and says why."""
         with suppress(RuntimeError):
             self.store.set("cause", str(self.rank))
+        self.linger()
+
+    def linger(self) -> None:
+        """Lets the others read why, where the store ends with this process."""
+        if self.is_main and not _has_agent_store():
+            time.sleep(LINGER_SECONDS)
 
 
 @contextmanager
@@ -140,7 +147,13 @@ def joined(mesh: Mesh, device: torch.device, timeout_seconds: int) -> Iterator[R
     store = PrefixStore(attempt, _store(min(timeout, timedelta(seconds=ARRIVAL_SECONDS))))
     arrivals = PrefixStore("ranks", store)
     ranks = Ranks(mesh=mesh, rank=rank(), device=device, store=arrivals, timeout=timeout)
-    _await_all(ranks, min(timeout_seconds, ARRIVAL_SECONDS))
+    try:
+        _await_all(ranks, min(timeout_seconds, ARRIVAL_SECONDS))
+    except PellucidError:
+        ranks.linger()
+        raise
+    except (RuntimeError, dist.DistError):
+        raise RankError("the store of the process group is gone: rank 0's host or torchrun ended") from None
     backend = "gloo" if device.type == "cpu" else f"cpu:gloo,{device.type}:nccl"
     own: Any = arrivals  # PrefixStore.clone is not in the stubs: a connection of the thread's own
     threading.Thread(target=ranks.beat, args=(own.clone(),), daemon=True).start()
@@ -191,15 +204,19 @@ def _store(timeout: timedelta) -> Store:
     Raises:
         PellucidError: there is none, or nobody answers there.
     """
-    where = f"{os.environ.get('MASTER_ADDR', '?')}:{os.environ.get('MASTER_PORT', '?')}"
+    host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", "")
+    if host is None or not port.isdecimal():
+        raise PellucidError("several processes are started by torchrun --nproc-per-node N -m pellucid train ...")
+    is_host = rank() == 0 and not _has_agent_store()
     try:
-        found: Any = next(iter(dist.rendezvous("env://", timeout=timeout)))
-    except (ValueError, RuntimeError, dist.DistError) as error:
-        if isinstance(error, ValueError):
-            raise PellucidError("several processes are started by torchrun --nproc-per-node N -m pellucid train ...") from None
-        raise PellucidError(f"rank 0 does not answer at {where}: is it started, and can this host reach it?") from None
-    store: Store = found[0]
-    return store
+        return dist.TCPStore(host, int(port), is_master=is_host, timeout=timeout, wait_for_workers=False)
+    except (RuntimeError, dist.DistError):
+        raise PellucidError(f"rank 0 does not answer at {host}:{port}: is it started, and can this host reach it?") from None
+
+
+def _has_agent_store() -> bool:
+    """Whether torchrun's own process holds the store, and not the main rank."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def _await_all(ranks: Ranks, seconds: float) -> None:
