@@ -23,7 +23,7 @@ from pellucid.planning.cluster.memory import in_flight, peak_memory, rank_memory
 from pellucid.planning.cluster.published_runs import PUBLISHED_RUNS, repeat
 from pellucid.planning.cluster.schedule import order, timetable
 from pellucid.planning.cluster.search import (
-    Candidate,
+    RankedLayout,
     Workload,
     batch_sequences,
     candidates,
@@ -66,7 +66,7 @@ def test_the_search_is_brute_force_in_less_time(workload: Workload, place: float
         return
     rates = device_rates(workload)
     brute = [
-        Candidate(layout=one, memory=peak_memory(workload.model, one), time=step_time(workload.model, one, rates))
+        RankedLayout(layout=one, memory=peak_memory(workload.model, one), time=step_time(workload.model, one, rates))
         for one in listed
     ]
     sizes = sorted(one.memory.total for one in brute)

@@ -51,7 +51,8 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
 
 def shown_bytes(stages: Stages) -> tuple[int, int, int]:
     """Bytes of parameters, gradients and AdamW's moments on this rank, each read from the tensor that is there."""
-    optimizer = make_optimizer(stages, Recipe(total_tokens=1, learning_rate=1e-3, warmup_tokens=0, decay_tokens=1), settings={"foreach": False, "fused": False})
+    recipe = Recipe(total_tokens=1, learning_rate=1e-3, warmup_tokens=0, decay_tokens=1)
+    optimizer = make_optimizer(stages, recipe, settings={"foreach": False, "fused": False})
     for parameter in stages.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()

@@ -268,7 +268,9 @@ export function kindName(kind: string): string {
   return tr(RECORDS[kind] ?? kind);
 }
 
-const TRUTH = { derived: mark("derived"), replayed: mark("replayed"), measured: mark("measured"), given: mark("given") };
+const TRUTH = {
+  derived: mark("derived"), replayed: mark("replayed"), measured: mark("measured"), given: mark("given"), estimated: mark("estimated"),
+}; // prettier-ignore
 
 /** A class of truth, in the page's language. */
 export function truthName(truth: Origin["truth"]): string {

@@ -75,7 +75,7 @@ class Workload:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Candidate:
+class RankedLayout:
     """A layout with what it takes, at the expected efficiency.
 
     Attributes:
@@ -118,22 +118,22 @@ class ClusterPlan:
     name: str
     workload: Workload
     given: Mapping[str, int]
-    ranked: tuple[Candidate, ...]
+    ranked: tuple[RankedLayout, ...]
     tried: int
     fitting: int
-    smallest: Candidate
+    smallest: RankedLayout
 
     @property
-    def best(self) -> Candidate | None:
+    def best(self) -> RankedLayout | None:
         """The fastest; None if none fits."""
         return self.ranked[0] if self.ranked else None
 
-    def outcomes(self, candidate: Candidate) -> tuple[Outcome, Outcome, Outcome]:
+    def outcomes(self, candidate: RankedLayout) -> tuple[Outcome, Outcome, Outcome]:
         """What a layout gives at low, expected and high efficiency."""
         low, expected, high = (outcome(self.workload, candidate.layout, device_rates(self.workload, one)) for one in RANGE)
         return low, expected, high
 
-    def failures(self, candidate: Candidate) -> Goodput:
+    def failures(self, candidate: RankedLayout) -> Goodput:
         """Goodput of the run at the expected efficiency."""
         return goodput(self.workload.config.parameters(), self.workload.devices, candidate.time.total)
 
@@ -231,7 +231,7 @@ def plan_cluster(
     given = dict(mesh or {})
     reached = device_rates(workload)
     tried, fitting, smallest = 0, 0, None
-    ranked: list[Candidate] = []
+    ranked: list[RankedLayout] = []
     for layout in candidates(workload, given):
         tried += 1
         memory = peak_memory(workload.model, layout)
@@ -243,19 +243,19 @@ def plan_cluster(
         if len(ranked) == keep and least_time(workload.model, layout, reached) > ranked[-1].time.total:
             continue
         bisect.insort(
-            ranked, Candidate(layout=layout, memory=memory, time=step_time(workload.model, layout, reached)), key=rank_key
+            ranked, RankedLayout(layout=layout, memory=memory, time=step_time(workload.model, layout, reached)), key=rank_key
         )
         del ranked[keep:]
     if smallest is None:
         raise PellucidError(_no_mesh(workload, given))
     layout, memory = smallest
-    least = Candidate(layout=layout, memory=memory, time=step_time(workload.model, layout, reached))
+    least = RankedLayout(layout=layout, memory=memory, time=step_time(workload.model, layout, reached))
     return ClusterPlan(
         name=planned.name, workload=workload, given=given, ranked=tuple(ranked), tried=tried, fitting=fitting, smallest=least,
     )  # fmt: skip
 
 
-def rank_key(candidate: Candidate) -> tuple[float, int, str]:
+def rank_key(candidate: RankedLayout) -> tuple[float, int, str]:
     """What layouts are ranked by: the time of a step, then memory; then their text, so that the order is one."""
     return candidate.time.total, candidate.memory.total, str(candidate.layout)
 
