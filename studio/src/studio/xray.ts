@@ -261,6 +261,7 @@ const RECORDS: Record<string, string> = {
   training: mark("training"),
   finetuning: mark("finetuning"),
   priming: mark("priming"),
+  plan: mark("plan"),
 };
 
 /** A kind of record, in the page's language. */
@@ -269,8 +270,12 @@ export function kindName(kind: string): string {
 }
 
 const TRUTH = {
-  derived: mark("derived"), replayed: mark("replayed"), measured: mark("measured"), given: mark("given"), estimated: mark("estimated"),
-}; // prettier-ignore
+  derived: mark("derived"),
+  replayed: mark("replayed"),
+  measured: mark("measured"),
+  given: mark("given"),
+  estimated: mark("estimated"),
+};
 
 /** A class of truth, in the page's language. */
 export function truthName(truth: Origin["truth"]): string {

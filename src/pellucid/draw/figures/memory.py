@@ -28,7 +28,7 @@ MOST_SQUARES = 256  # devices of a row that are drawn one by one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Drawing:
+class _MemoryDrawing:
     """What every part needs. rows: the places of the pipeline that are shown. top, pitch: of the rows."""
 
     view: MemoryView
@@ -52,7 +52,7 @@ def memory(view: MemoryView, *, width: float = 960) -> Film:
     (held,) = timeline.segment(tr("The memory"), (1.5, 6.0, _of_memory(view)))
     top = sheet.top + (62 if sheet.wide else 92)
     pitch = min(44.0, (sheet.bottom - 6 - top) / len(rows))
-    drawing = _Drawing(view=view, sheet=sheet, rows=rows, top=top, pitch=pitch, devices=devices, blocks=blocks, memory=held)
+    drawing = _MemoryDrawing(view=view, sheet=sheet, rows=rows, top=top, pitch=pitch, devices=devices, blocks=blocks, memory=held)
     nodes = _words(drawing) + _devices(drawing) + _blocks(drawing) + _bars(drawing)
     return sheet.film(
         view.plan, tr("A plan: blocks and memory"), nodes, timeline, alt=_alt(view), notes=_notes(view),
@@ -67,7 +67,7 @@ def _columns(sheet: Sheet) -> tuple[Box, Box, Box]:
     return Box(12, 0, 84, 0), Box(104, 0, 60, 0), Box(172, 0, 176, 0)
 
 
-def _words(drawing: _Drawing) -> list[Node]:
+def _words(drawing: _MemoryDrawing) -> list[Node]:
     """The line under the title, the colours' legend, and the columns' headings."""
     view, sheet = drawing.view, drawing.sheet
     small, y = sheet.small, sheet.top + 2
@@ -90,7 +90,7 @@ def _words(drawing: _Drawing) -> list[Node]:
     return nodes
 
 
-def _devices(drawing: _Drawing) -> list[Node]:
+def _devices(drawing: _MemoryDrawing) -> list[Node]:
     """The devices at each place, a square each; a row of one area where they are too many."""
     view, box = drawing.view, _columns(drawing.sheet)[0]
     count, high = view.plan.stage_devices, drawing.pitch - 4
@@ -127,7 +127,7 @@ def _ranges(blocks: tuple[int, ...]) -> str:
     return ", ".join(str(a + 1) if a == b else f"{a + 1}-{b + 1}" for a, b in runs)
 
 
-def _blocks(drawing: _Drawing) -> list[Node]:
+def _blocks(drawing: _MemoryDrawing) -> list[Node]:
     """The numbers of the blocks at each place."""
     view, box, small = drawing.view, _columns(drawing.sheet)[1], drawing.sheet.small
     nodes: list[Node] = []
@@ -144,7 +144,7 @@ def _blocks(drawing: _Drawing) -> list[Node]:
     return nodes
 
 
-def _bars(drawing: _Drawing) -> list[Node]:
+def _bars(drawing: _MemoryDrawing) -> list[Node]:
     """What a device of each place holds at its peak, by kind, beside what it may hold."""
     view, sheet, box = drawing.view, drawing.sheet, _columns(drawing.sheet)[2]
     most, limited = _most(view)

@@ -29,7 +29,7 @@ SUMMARY = Shows("plan/layout", (), None, "estimated")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Drawing:
+class _TimetableDrawing:
     """What every part needs: the figure's values, the sheet, and when each part appears."""
 
     view: TimetableView
@@ -45,7 +45,7 @@ def timetable(view: TimetableView, *, width: float = 960) -> Film:
     (whole,) = timeline.segment(tr("The whole step"), (1.0, 5.0, _of_step(view)))
     (begins,) = timeline.segment(tr("How it begins"), (3.0, 4.0, _of_beginning(view)))
     (spent,) = timeline.segment(tr("Where the time goes"), (1.0, 6.0, _of_parts(view)))
-    drawing = _Drawing(view=view, sheet=sheet, whole=whole, begins=begins, spent=spent)
+    drawing = _TimetableDrawing(view=view, sheet=sheet, whole=whole, begins=begins, spent=spent)
     if sheet.wide:
         boxes = Box(24, 82, 912, 116), Box(24, 226, 912, 176), Box(24, 424, 912, 74)
     else:
@@ -70,7 +70,7 @@ def _heading(words: str, box: Box, small: float) -> Text:
     return Text(box.x, box.y + small, fit(words, box.w, small, "sans", 600), small, 600)
 
 
-def _overview(drawing: _Drawing, box: Box) -> list[Node]:
+def _overview(drawing: _TimetableDrawing, box: Box) -> list[Node]:
     """The whole step: a row a rank, the darker the busier; hatched, since all of it is estimated."""
     view, small = drawing.view, drawing.sheet.small
     words = tr("the whole step, {time}", time=in_seconds(view.length))
@@ -95,7 +95,7 @@ def _overview(drawing: _Drawing, box: Box) -> list[Node]:
     return [Group((_heading(words, box, small), image, hatch, edge), opacity=there)]
 
 
-def _beginning(drawing: _Drawing, box: Box) -> list[Node]:
+def _beginning(drawing: _TimetableDrawing, box: Box) -> list[Node]:
     """The first passes one by one, forward and backward; white is idle."""
     view, small = drawing.view, drawing.sheet.small
     pp, rows = view.plan.mesh["pp"], {rank: row for row, rank in enumerate(view.rows)}
@@ -130,7 +130,7 @@ def _beginning(drawing: _Drawing, box: Box) -> list[Node]:
     return [Group(tuple(nodes), opacity=there)]
 
 
-def _parts(drawing: _Drawing, box: Box) -> list[Node]:
+def _parts(drawing: _TimetableDrawing, box: Box) -> list[Node]:
     """The step of the slowest rank by what it is spent on, as one hatched bar with its legend."""
     view, sheet, small = drawing.view, drawing.sheet, drawing.sheet.small
     step, names = view.plan.step, part_names()

@@ -24,7 +24,7 @@ VALUE = {"bfloat16": 2, "float32": 4}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Workload:
+class PlannedTraining:
     """What is planned: a model, a batch, devices.
 
     Attributes:
@@ -116,7 +116,7 @@ class ClusterPlan:
     """
 
     name: str
-    workload: Workload
+    workload: PlannedTraining
     given: Mapping[str, int]
     ranked: tuple[RankedLayout, ...]
     tried: int
@@ -138,12 +138,12 @@ class ClusterPlan:
         return goodput(self.workload.config.parameters(), self.workload.devices, candidate.time.total)
 
 
-def device_rates(workload: Workload, efficiency: Efficiency = EXPECTED) -> Rates:
+def device_rates(workload: PlannedTraining, efficiency: Efficiency = EXPECTED) -> Rates:
     """What the workload's devices reach at one efficiency."""
     return rates(workload.device, efficiency, value=workload.value)
 
 
-def outcome(workload: Workload, layout: Layout, reached: Rates) -> Outcome:
+def outcome(workload: PlannedTraining, layout: Layout, reached: Rates) -> Outcome:
     """What a layout gives at one efficiency."""
     device, count = workload.device, workload.devices
     step = step_time(workload.model, layout, reached).total
@@ -222,7 +222,7 @@ def plan_cluster(
         if planned.batch_tokens is None:
             raise PellucidError(f"no batch is known for {planned.name}: give the sequences of a step with --sequences")
         sequences = batch_sequences(planned.batch_tokens, context)
-    workload = Workload(
+    workload = PlannedTraining(
         config=config, tokens=planned.tokens if tokens is None else tokens, context=context, sequences=sequences,
         device=device, devices=devices, dtype=dtype,
     )  # fmt: skip
@@ -260,14 +260,14 @@ def rank_key(candidate: RankedLayout) -> tuple[float, int, str]:
     return candidate.time.total, candidate.memory.total, str(candidate.layout)
 
 
-def candidates(workload: Workload, given: Mapping[str, int]) -> Iterator[Layout]:
+def candidates(workload: PlannedTraining, given: Mapping[str, int]) -> Iterator[Layout]:
     """Every layout that can be, whether it fits or not."""
     config, sequences = workload.config, workload.sequences
     for mesh in meshes(config, workload.context, sequences, workload.devices, dict(given), workload.per_node):
         yield from layouts(config, sequences, mesh)
 
 
-def _no_mesh(workload: Workload, given: Mapping[str, int]) -> str:
+def _no_mesh(workload: PlannedTraining, given: Mapping[str, int]) -> str:
     """Why no mesh is possible, with what would be."""
     mesh, devices = Mesh(**given), workload.devices
     free = [name for name in Mesh().sizes if name not in given]
