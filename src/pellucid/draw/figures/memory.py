@@ -52,7 +52,9 @@ def memory(view: MemoryView, *, width: float = 960) -> Film:
     (held,) = timeline.segment(tr("The memory"), (1.5, 6.0, _of_memory(view)))
     top = sheet.top + (62 if sheet.wide else 92)
     pitch = min(44.0, (sheet.bottom - 6 - top) / len(rows))
-    drawing = _MemoryDrawing(view=view, sheet=sheet, rows=rows, top=top, pitch=pitch, devices=devices, blocks=blocks, memory=held)
+    drawing = _MemoryDrawing(
+        view=view, sheet=sheet, rows=rows, top=top, pitch=pitch, devices=devices, blocks=blocks, memory=held
+    )
     nodes = _words(drawing) + _devices(drawing) + _blocks(drawing) + _bars(drawing)
     return sheet.film(
         view.plan, tr("A plan: blocks and memory"), nodes, timeline, alt=_alt(view), notes=_notes(view),
