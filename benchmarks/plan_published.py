@@ -2,12 +2,13 @@
 
     python benchmarks/plan_published.py [--json]
 
-Nothing is run: both sides are numbers of other people's machines. The efficiencies (`planning/cluster/efficiency.py`) were chosen
-once, with these rows at hand, so that the rows lie within the range; the table shows how far the expected value is off.
+Nothing is run: both sides are numbers of other people's machines. The efficiencies (`planning/cluster/efficiency.py`) were
+chosen once, with these rows at hand, so that they lie within the range; the table shows how far the expected value is off.
 """
 
 import argparse
 import json
+from typing import Any
 
 from pellucid.planning.cluster.published_runs import PUBLISHED_RUNS, repeat
 
@@ -17,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     as_json = parser.parse_args().json
-    rows = []
+    rows: list[dict[str, Any]] = []
     for run in PUBLISHED_RUNS:
         low, expected, high = repeat(run)
         rows.append({

@@ -7,6 +7,7 @@ from itertools import pairwise
 from math import prod
 
 import pytest
+from cases import cases
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -35,7 +36,6 @@ from pellucid.planning.cluster.shards import chunk, held, rank_parameters, tenso
 from pellucid.planning.cluster.timing import Pass, stage_message, stage_passes, step_time
 from pellucid.planning.source import PlannedModel
 from pellucid.training.mesh import Mesh
-from tests.cases import cases
 
 
 @some.composite
