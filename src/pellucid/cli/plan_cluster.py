@@ -206,7 +206,7 @@ def _advice(console: Console, plan: ClusterPlan) -> None:
     assert advice is not None
     layout, words = plan.smallest.layout, names()
     console.print(Text(tr(
-        "Nothing fits. The least is {need} a device, {over} more than there is: {mesh}, one sequence at a time: {batch}; "
+        "Nothing fits. The least is {need} a device, {over} more than there is: {mesh}; sequences at once: {batch}; "
         "recomputed: {recompute}; in parts: {parts}.",
         need=size(advice.need), over=size(advice.need - advice.budget), mesh=str(layout.mesh), batch=layout.micro_batch,
         recompute=words[layout.recompute], parts=words[layout.shard],

@@ -8,7 +8,7 @@ from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.planning.cluster.efficiency import EXPECTED, RANGE, Efficiency, Rates, rates
 from pellucid.planning.cluster.goodput import Goodput, goodput
-from pellucid.planning.cluster.layout import Layout, check_mesh, divisors, layouts, meshes
+from pellucid.planning.cluster.layout import Layout, check_mesh, divisors, layouts, listed_sizes, meshes
 from pellucid.planning.cluster.memory import RankMemory, peak_memory
 from pellucid.planning.cluster.model import Model
 from pellucid.planning.cluster.timing import StepTime, least_time, step_time
@@ -272,12 +272,15 @@ def _no_mesh(workload: PlannedTraining, given: Mapping[str, int]) -> str:
     mesh, devices = Mesh(**given), workload.devices
     free = [name for name in Mesh().sizes if name not in given]
     if devices % mesh.size or (not free and mesh.size != devices):
-        return f"{mesh} is {mesh.size:,} devices, which {'does not divide' if free else 'is not'} the {devices:,} there are"
+        if not free:
+            return f"{mesh} is {mesh.size:,} devices, and there are {devices:,}: leave one axis out, or ask for {mesh.size:,}"
+        return (f"{mesh} is {mesh.size:,} devices, which does not divide the {devices:,} there are: use sizes whose product is "
+                f"one of {listed_sizes(divisors(devices))}")  # fmt: skip
     if free:  # a free axis takes what is left, and says why it can't
         mesh = replace(mesh, **{("dp" if "dp" in free else free[0]): devices // mesh.size})
     try:
         check_mesh(workload.config, workload.context, workload.sequences, mesh)
     except PellucidError as error:
         return f"no mesh of {devices:,} devices can be: {error}"
-    return (f"no mesh of {devices:,} devices can be: its divisors {divisors(devices)} meet neither the batch of "
+    return (f"no mesh of {devices:,} devices can be: its divisors {listed_sizes(divisors(devices))} meet neither the batch of "
             f"{workload.sequences:,} sequences, nor the blocks and heads")  # fmt: skip
