@@ -65,7 +65,7 @@ export interface RecordInfo {
   url?: string;
   /** Size of its file, in bytes. */
   bytes?: number;
-  /** "generation", "training", "finetuning" or "priming". */
+  /** "generation", "training", "finetuning", "priming" or "plan". */
   kind?: string;
   /** Fingerprint of the model's weights. */
   model?: string;

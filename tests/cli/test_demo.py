@@ -30,7 +30,7 @@ def test_the_demo_leaves_what_it_promises(
     for heading in ("1. Training", "2. Writing", "3. Looking inside", "4. Priming", "5. Fine-tuning", "The pictures", "Yours"):
         assert heading in printed.err
     drawn = {path.stem for path in (out / "figures").glob("*.svg")}
-    assert drawn >= set(FIGURES), "a figure of the article is missing"
+    assert drawn >= {name for name, one in FIGURES.items() if one.kind != "plan"}, "a figure of the article is missing"
     for record in ("tale.pellucid", "priming.pellucid", "run/training.pellucid", "tuned/finetuning.pellucid"):
         assert main(["verify", str(out / record)]) == 0, record
     assert f"pellucid generate -m '{out / 'run'}'" in printed.err

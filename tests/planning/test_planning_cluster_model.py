@@ -7,10 +7,12 @@ from random import Random
 import pytest
 import torch
 import torch.distributed as dist
+from cases import TIMES
 from torch.distributed.tensor import DTensor
 
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.costs import parameter_shapes
+from pellucid.gpt.pattern import Compressed, Dense
 from pellucid.planning.cluster.layout import Layout
 from pellucid.planning.cluster.memory import rank_memory
 from pellucid.planning.cluster.model import Model
@@ -20,7 +22,6 @@ from pellucid.training.distributed.stage import Stage, Stages
 from pellucid.training.mesh import Mesh
 from pellucid.training.optimizers import make_optimizer
 from pellucid.training.parallelize import device_mesh, parallelize
-from tests.cases import TIMES
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def fake_world(size: int, rank: int) -> Iterator[None]:
     """This process as one rank of many: collectives return at once, without the others."""
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
-    dist.init_process_group("fake", rank=rank, world_size=size, store=FakeStore())  # type: ignore[no-untyped-call]
+    dist.init_process_group("fake", rank=rank, world_size=size, store=FakeStore())
     try:
         yield
     finally:
@@ -51,7 +52,8 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
 
 def shown_bytes(stages: Stages) -> tuple[int, int, int]:
     """Bytes of parameters, gradients and AdamW's moments on this rank, each read from the tensor that is there."""
-    optimizer = make_optimizer(stages, Recipe(total_tokens=1, learning_rate=1e-3, warmup_tokens=0, decay_tokens=1), settings={"foreach": False, "fused": False})
+    recipe = Recipe(total_tokens=1, learning_rate=1e-3, warmup_tokens=0, decay_tokens=1)
+    optimizer = make_optimizer(stages, recipe, settings={"foreach": False, "fused": False})
     for parameter in stages.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
@@ -79,11 +81,11 @@ def planned_bytes(config: GPTConfig, layout: Layout, rank: int) -> tuple[int, in
 
 def drawn_case(seed: int) -> tuple[GPTConfig, Layout]:
     draw = Random(seed)
-    heads = draw.choice([2, 4, 6])
+    heads, layers = draw.choice([2, 4, 6]), draw.choice([2, 4])
     config = GPTConfig(
-        vocab_size=draw.randint(31, 400), n_ctx=48, n_layers=draw.choice([2, 4]), n_heads=heads, d_model=heads * 6,
-        pattern=draw.choice([(), "dense", "compressed(3,3)"]), d_embed=draw.choice([0, 10]), final_norm=draw.random() < 0.8,
-        qkv_bias=draw.random() < 0.8,
+        vocab_size=draw.randint(31, 400), n_ctx=48, n_layers=layers, n_heads=heads, d_model=heads * 6,
+        pattern=draw.choice([(), (Dense(),) * 4, (Compressed(3, 3),) * 4])[:layers], d_embed=draw.choice([0, 10]),
+        final_norm=draw.random() < 0.8, qkv_bias=draw.random() < 0.8,
     )  # fmt: skip
     mesh = Mesh(
         pp=draw.choice([1, 2]), replicate=draw.choice([1, 2]), dp=draw.choice([1, 2, 3]), cp=draw.choice([1, 2]),

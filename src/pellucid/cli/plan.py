@@ -5,6 +5,7 @@ import re
 import sys
 from math import isfinite
 
+from pellucid.arguments import path_of
 from pellucid.languages import LANGUAGES
 
 
@@ -28,7 +29,7 @@ SHAPED = (
     "gpus", "gpu", "mesh", "sequences", "tokens", "context", "batch", "device", "devices", "flops", "memory", "price",
     "utilisation", "measure",
 )  # fmt: skip
-CLUSTER = ("mesh", "sequences", "dtype", "bandwidth", "link", "network", "per_node", "power")
+CLUSTER = ("record", "mesh", "sequences", "dtype", "bandwidth", "link", "network", "per_node", "power")
 SINGLE = ("device", "utilisation")
 
 
@@ -81,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cluster.add_argument("--network", type=quantity, metavar="B", help="bytes a second of a device out of its node")
     cluster.add_argument("--per-node", type=int, metavar="N", help="devices of a node")
     cluster.add_argument("--power", type=quantity, metavar="W", help="watts of a device at most")
+    cluster.add_argument("--record", metavar="FILE", help="write the plan as a record, which figures draw and verify checks")
     cluster.add_argument("--lang", choices=LANGUAGES, help="language of the words (default: the locale's)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
@@ -159,6 +161,10 @@ def _run_cluster(args: argparse.Namespace) -> int:
         planned_model(args.what), device, args.gpus, sequences=args.sequences, context=args.context, tokens=args.tokens,
         dtype=args.dtype or "bfloat16", mesh=args.mesh,
     )  # fmt: skip
+    if args.record is not None and plan.ranked:
+        from pellucid.planning.cluster.record import write_plan
+
+        write_plan(plan, path_of("record", args.record))
     if args.json:
         from pellucid.planning.cluster.report import plan_dict
 

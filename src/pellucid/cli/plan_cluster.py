@@ -13,7 +13,7 @@ from pellucid.planning.cluster.advice import advise
 from pellucid.planning.cluster.flags import megatron_flags, torchtitan_flags
 from pellucid.planning.cluster.goodput import FAILURES_SOURCE
 from pellucid.planning.cluster.memory import KINDS
-from pellucid.planning.cluster.search import DAY, RESERVED, Candidate, ClusterPlan
+from pellucid.planning.cluster.search import DAY, RESERVED, ClusterPlan, RankedLayout
 from pellucid.planning.cluster.timing import PARTS
 from pellucid.planning.devices import HOUR, YEAR
 from pellucid.training.mesh import Mesh
@@ -122,7 +122,7 @@ def _ranking(console: Console, plan: ClusterPlan) -> None:
     console.print()
 
 
-def _memory(console: Console, plan: ClusterPlan, best: Candidate) -> None:
+def _memory(console: Console, plan: ClusterPlan, best: RankedLayout) -> None:
     memory, words = best.memory, names()
     table = _table(tr("Memory of the rank that needs the most"), "", tr("bytes"), tr("share"), "")
     for kind in KINDS:
@@ -142,7 +142,7 @@ def _bar(share: float) -> str:
     return "/" * min(24, round(24 * share))
 
 
-def _step(console: Console, plan: ClusterPlan, best: Candidate) -> None:
+def _step(console: Console, plan: ClusterPlan, best: RankedLayout) -> None:
     time, words = best.time, names()
     table = _table(tr("A step of the slowest rank"), "", tr("time"), tr("share"), "")
     for part in PARTS:
@@ -163,7 +163,7 @@ def _seconds(value: float) -> str:
     return f"{value:.3g} s" if value >= 0.1 else f"{1000 * value:.3g} ms"
 
 
-def _run(console: Console, plan: ClusterPlan, best: Candidate) -> None:
+def _run(console: Console, plan: ClusterPlan, best: RankedLayout) -> None:
     low, expected, high = plan.outcomes(best)
     failures = plan.failures(best)
     table = _table(tr("The run: {tokens} tokens", tokens=count(plan.workload.tokens)), "", tr("expected"), tr("range"))
@@ -192,7 +192,7 @@ def _run(console: Console, plan: ClusterPlan, best: Candidate) -> None:
     console.print()
 
 
-def _flags(console: Console, plan: ClusterPlan, best: Candidate) -> None:
+def _flags(console: Console, plan: ClusterPlan, best: RankedLayout) -> None:
     trainers = {"torchtitan": torchtitan_flags, "Megatron-LM": megatron_flags}
     for name, flags in ((name, flags_of(plan.workload, best.layout)) for name, flags_of in trainers.items()):
         console.print(Text(tr("The same with {trainer}", trainer=name), style="bold"))
@@ -206,7 +206,7 @@ def _advice(console: Console, plan: ClusterPlan) -> None:
     assert advice is not None
     layout, words = plan.smallest.layout, names()
     console.print(Text(tr(
-        "Nothing fits. The least is {need} a device, {over} more than there is: {mesh}, one sequence at a time: {batch}; "
+        "Nothing fits. The least is {need} a device, {over} more than there is: {mesh}; sequences at once: {batch}; "
         "recomputed: {recompute}; in parts: {parts}.",
         need=size(advice.need), over=size(advice.need - advice.budget), mesh=str(layout.mesh), batch=layout.micro_batch,
         recompute=words[layout.recompute], parts=words[layout.shard],

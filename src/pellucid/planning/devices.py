@@ -46,7 +46,7 @@ CLAIMED_V100 = DeviceSpec(
     source=f"{LAMBDA}: 28 TFLOPS in half precision, theoretical; 1.5 dollars an hour, reserved in a cloud",
 )  # fmt: skip
 # Data sheets, dense rates. Links: NVLink's published total is of both directions, so half of it. Network: what the vendor's
-# own system gives each device. `docs/clusters-planning.md` says where each was read.
+# own system gives each device. See docs/planning.md.
 DEVICES = {
     spec.name: spec
     for spec in (

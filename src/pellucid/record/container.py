@@ -14,7 +14,8 @@ A reader fetches bytes 0 .. 47, then the header, then any chunk by its byte rang
 
 The header:
 
-    {"format": "pellucid record", "schema": [1, 2], "kind": "generation" | "training" | "finetuning" | "priming",
+    {"format": "pellucid record", "schema": [1, 3],
+     "kind": "generation" | "training" | "finetuning" | "priming" | "plan",
      "provenance": {...: `provenance.Provenance`}, "chunks": [{...: `entry.ChunkEntry`}, ...]}
 
 The digests detect damage: of the header at once, of a chunk when it is read. They do not authenticate it: after
@@ -38,7 +39,7 @@ PREAMBLE_BYTES = 48
 MAX_HEADER_BYTES = 1 << 24
 _START = struct.Struct("<8sII")
 
-Kind = Literal["generation", "training", "finetuning", "priming"]
+Kind = Literal["generation", "training", "finetuning", "priming", "plan"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SUFFIX = ".pellucid"  # of a record file's name
 

@@ -20,7 +20,7 @@ from pellucid.record.encoding import (
 from pellucid.record.values import triangle_side
 
 
-Truth = Literal["given", "derived", "replayed", "measured"]
+Truth = Literal["given", "derived", "replayed", "measured", "estimated"]
 TRUTHS: tuple[Truth, ...] = get_args(Truth)
 
 
@@ -36,7 +36,8 @@ class ChunkEntry:
         stored_bytes, plain_bytes: length in the file, and after decoding.
         sha256: of the stored bytes, in hexadecimal.
         truth: "given" (input: ids, texts), "derived" (recomputable from the named checkpoint), "replayed" (by running
-            one step again from its checkpoint) or "measured" (time, throughput: cannot be recomputed).
+            one step again from its checkpoint), "measured" (time, throughput: cannot be recomputed) or "estimated" (predicted
+            from recorded inputs, and recomputable from them).
         meaning: what it is, as text; unit: "nats", "s", ... or "".
         source: what it was computed from, such as {"tensor": "h.3", "step": 12}.
         scale: (lo, hi) if uint8 codes stand for lo + code * (hi - lo) / 255, rounded to float32.

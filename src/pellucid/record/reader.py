@@ -52,7 +52,7 @@ class Record(Mapping[str, Any]):
 
     Attributes:
         path: the file, or None for one in memory.
-        kind: "generation", "training", "finetuning" or "priming".
+        kind: "generation", "training", "finetuning", "priming" or "plan".
         provenance: what it was made from.
         header: the whole header, migrated to this version's schema. Not to be changed.
     """

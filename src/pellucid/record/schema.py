@@ -1,4 +1,4 @@
-"""The chunks of the four kinds of record, as data: names, shapes, dtypes, meanings, truth classes.
+"""The chunks of the five kinds of record, as data: names, shapes, dtypes, meanings, truth classes.
 
 Shape letters; a letter stands for one number in the whole record, "X+1" for one more, "?" for any:
 
@@ -12,6 +12,7 @@ Shape letters; a letter stands for one number in the whole record, "X+1" for one
     R tokens of the stretch     Z windows in it, or in the general text                G positions of each
     B prompts, of other numbers of examples                     O tokens of all of them together
     V tokens of the right answer
+    N ranks of a plan's pipeline      S stages of it      E passes of its timetable
 
 `{level}` counts the L + 1 inputs of blocks, the last being the last block's output, before the final LayerNorm; `{block}`
 the L blocks; `{matrix}` stands for a weight matrix's name, such as `h.0.attn.c_attn` (`GPTConfig.matrices()`).
@@ -252,8 +253,28 @@ _PRIMING = (
              "attention weights of each prompt's last token on all tokens of its prompt; 0 for those that it does not see"),
 )  # fmt: skip
 
+# A training that was planned, not run: how it is laid out over devices. The layout is the fastest that fits.
+_PLAN = (
+    _json("plan/inputs", "given", "what the plan follows from: model, tokens, batch, devices and their published figures"),
+    _json("plan/layout", "estimated", "the layout, the memory of its fullest rank, its step, the run at three efficiencies"),
+    _json("plan/ranking", "estimated", "the fastest layouts, each as plan/layout"),
+    _json("plan/search", "estimated", "how many layouts were looked at, how many fit, and bytes of a device that may be used"),
+    _json("plan/failures", "estimated", "failures, checkpoints, and the share of the time that goes into training"),
+    _numbers("plan/stages", "int32", ("S+1",), "estimated", "the first block of each stage, and the number of blocks"),
+    _numbers("plan/memory", "int64", ("N", 5), "estimated",
+             "bytes of a rank by its place in the pipeline: parameters, gradients, optimizer, activations, communication",
+             "bytes"),
+    _numbers("plan/in_flight", "int32", ("N",), "estimated", "micro-batches, or chunks of them, that a rank holds at most"),
+    _numbers("plan/timetable/ranks", "int32", ("E",), "estimated", "the rank of the pipeline of each pass of a step"),
+    _numbers("plan/timetable/stages", "int32", ("E",), "estimated", "its stage"),
+    _numbers("plan/timetable/micro_batches", "int32", ("E",), "estimated", "its micro-batch"),
+    _numbers("plan/timetable/forward", "uint8", ("E",), "estimated", "1 for a forward pass, 0 for a backward pass"),
+    _numbers("plan/timetable/spans", "float64", ("E", 2), "estimated", "when it begins and ends in the step", "s"),
+    _numbers("plan/timetable/waits", "float64", ("E",), "estimated", "communication in it that nothing hides", "s"),
+)  # fmt: skip
+
 SCHEMA: dict[Kind, tuple[ChunkSpec, ...]] = {
-    "generation": _GENERATION, "training": _TRAINING, "finetuning": _FINETUNING, "priming": _PRIMING,
+    "generation": _GENERATION, "training": _TRAINING, "finetuning": _FINETUNING, "priming": _PRIMING, "plan": _PLAN,
 }  # fmt: skip
 assert tuple(SCHEMA) == KINDS
 

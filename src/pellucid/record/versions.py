@@ -14,8 +14,8 @@ from pellucid.errors import PellucidError
 
 # 1.1: attention in float16 or float32; in 1.0 it was uint8 in steps of 1/255. 1.2: vectors of the followed position, norms of
 # what blocks add, rank and log-probability of the token that follows at each level; held-out and general losses of fine-tuning;
-# records of the kind "priming".
-SCHEMA_VERSION = (1, 2)
+# records of the kind "priming". 1.3: records of the kind "plan", whose numbers are "estimated".
+SCHEMA_VERSION = (1, 3)
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 MIGRATIONS: dict[int, Migration] = {}  # from this major to the next; 1 is the first

@@ -59,7 +59,7 @@ class RecordWriter:
 
     Args:
         target: a path, or a binary file (such as a BytesIO), which the record is written to at the end and which is left open.
-        kind: "generation", "training", "finetuning" or "priming".
+        kind: "generation", "training", "finetuning", "priming" or "plan".
         provenance: what the numbers were made from.
 
     Raises:

@@ -69,7 +69,7 @@ class RecordInfo(TypedDict):
     title: str  #: Name of its file, preceded by that of its run if it has one.
     url: NotRequired[str]  #: Address of its bytes, which answers byte ranges; absent in a static page.
     bytes: NotRequired[int]  #: Size of its file, in bytes.
-    kind: NotRequired[str]  #: "generation", "training", "finetuning" or "priming".
+    kind: NotRequired[str]  #: "generation", "training", "finetuning", "priming" or "plan".
     model: NotRequired[str]  #: Fingerprint of the model's weights.
     figures: NotRequired[list[str]]  #: Names of the figures that `/api/figures` draws from it.
     shape: NotRequired[ModelShape]  #: Shape of its model.

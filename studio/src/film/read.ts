@@ -8,7 +8,7 @@ const VERSION = 1;
 const MAX_NUMBER = 1e6; // two decimals of a coordinate are then exact enough in a double
 const COMMANDS = { M: 2, L: 2, Q: 4, C: 6, Z: 0 } as const;
 const EASES = ["hold", "linear", "move"];
-const TRUTHS = ["derived", "replayed", "measured", "given"];
+const TRUTHS = ["derived", "replayed", "measured", "given", "estimated"];
 
 /** A file that is not a film of this version; the message says why. */
 export class FilmError extends Error {}

@@ -2,7 +2,7 @@
 
 import type { Animated } from "./keyframes.ts";
 
-export type Truth = "derived" | "replayed" | "measured" | "given";
+export type Truth = "derived" | "replayed" | "measured" | "given" | "estimated";
 
 /** Provenance of the value that a mark shows. */
 export interface Shows {

@@ -50,6 +50,7 @@ export function wordsOf({ tr, plural }: Language): Words {
     truth: {
       derived: tr("derived: anyone can compute it again from the checkpoint"),
       replayed: tr("replayed: one step run again from its checkpoint"),
+      estimated: tr("estimated: predicted from recorded inputs, never run"),
       measured: tr("measured: time or speed, never the same twice"),
       given: tr("given: an input or a published figure"),
     },

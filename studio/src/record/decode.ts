@@ -12,7 +12,7 @@ export interface Entry {
   stored_bytes: number;
   plain_bytes: number;
   sha256: string;
-  truth: "given" | "derived" | "replayed" | "measured";
+  truth: "given" | "derived" | "replayed" | "measured" | "estimated";
   meaning: string;
   unit?: string;
   source?: Record<string, unknown>;

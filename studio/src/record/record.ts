@@ -5,7 +5,7 @@ import { type Entry, type Numbers, damaged, entryProblem, plainBytes, values } f
 
 const PREAMBLE = 48;
 const MAX_HEADER = 1 << 24;
-const KINDS = ["generation", "training", "finetuning", "priming"] as const;
+const KINDS = ["generation", "training", "finetuning", "priming", "plan"] as const;
 
 export interface Provenance {
   pellucid: string;

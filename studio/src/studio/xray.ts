@@ -261,6 +261,7 @@ const RECORDS: Record<string, string> = {
   training: mark("training"),
   finetuning: mark("finetuning"),
   priming: mark("priming"),
+  plan: mark("plan"),
 };
 
 /** A kind of record, in the page's language. */
@@ -268,7 +269,13 @@ export function kindName(kind: string): string {
   return tr(RECORDS[kind] ?? kind);
 }
 
-const TRUTH = { derived: mark("derived"), replayed: mark("replayed"), measured: mark("measured"), given: mark("given") };
+const TRUTH = {
+  derived: mark("derived"),
+  replayed: mark("replayed"),
+  measured: mark("measured"),
+  given: mark("given"),
+  estimated: mark("estimated"),
+};
 
 /** A class of truth, in the page's language. */
 export function truthName(truth: Origin["truth"]): string {

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 GENERATION = 'pellucid xray "Once upon a time" --out tale.pellucid'
 TRAINING = "pellucid train TEXT --out RUN"
 PRIMING = "pellucid prime FILE --out RECORD"
+PLAN = "pellucid plan gpt3-175b --gpus 1024 --gpu h100 --record plan.pellucid"
 FINETUNING = "pellucid finetune EXAMPLES.jsonl --out RUN"
 
 
@@ -115,6 +116,14 @@ _ALL = (
     Figure(
         name="finetuning", kind="finetuning", command=FINETUNING,
         about="a trained model goes on to one task: which numbers changed, answers before and after, what it forgot",
+    ),
+    Figure(
+        name="memory", kind="plan", command=PLAN,
+        about="a plan: a model's blocks laid out over devices, and what a device of each place holds",
+    ),
+    Figure(
+        name="timetable", kind="plan", command=PLAN,
+        about="a plan: the passes of one step on each rank, and what its time goes into",
     ),
     Figure(name="loss", kind="training", command=TRAINING, about="a plain chart: the loss by step"),
 )  # fmt: skip

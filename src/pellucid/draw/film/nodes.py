@@ -14,7 +14,7 @@ from pellucid.draw.film.palette import INK, PALETTES
 from pellucid.errors import PellucidError
 
 
-TRUTHS = ("derived", "replayed", "measured", "given")
+TRUTHS = ("derived", "replayed", "measured", "given", "estimated")
 ANCHORS = ("start", "middle", "end")
 ANGLES = (0, 45, 90)
 COMMANDS = {"M": 2, "L": 2, "Q": 4, "C": 6, "Z": 0}  # command of a path: how many numbers follow it
@@ -30,7 +30,8 @@ class Shows:
     Attributes:
         chunk: name in the record. index: place in the chunk, () for all of it. step: of the run or of the generation.
         truth: "derived" (recomputed from the checkpoint), "replayed" (one step run again), "measured" (time, throughput:
-            never the same twice; drawn with a clock mark), "given" (an input: a prompt, a setting, a published figure).
+            never the same twice; drawn with a clock mark), "given" (an input: a prompt, a setting, a published figure),
+            "estimated" (predicted from recorded inputs; drawn hatched).
     """
 
     chunk: str

@@ -15,7 +15,7 @@ LEGEND = mark(
     "recomputed| of its tolerance for the number nearest to or furthest past it, largest tolerance in % of the recomputed range"
 )
 BAD, OK, PART, NONE = mark("BAD"), mark("ok"), mark("part"), mark("none")
-TRUTHS = mark("given"), mark("measured"), mark("derived"), mark("replayed")
+TRUTHS = mark("given"), mark("measured"), mark("derived"), mark("replayed"), mark("estimated")
 VERIFIED, IN_PART, NOT_VERIFIED = mark("verified"), mark("verified in part"), mark("not verified")
 MATERIAL = 0.1  # a tolerance of more than this part of the recomputed values' range checks nothing
 

@@ -1,6 +1,6 @@
 """`verify(record, model)`: recomputes a record's numbers and compares them.
 
-The formulas and tolerances are in the module of each kind: `generation`, `priming`, `training`, `finetuning`.
+The formulas and tolerances are in the module of each kind: `generation`, `priming`, `training`, `finetuning`, `plan`.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,6 +16,7 @@ from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.interpret.verify.finetuning import FinetuningVerifier
 from pellucid.interpret.verify.generation import GenerationVerifier
 from pellucid.interpret.verify.identity import NOISE, recorded_model, tokens_and_options
+from pellucid.interpret.verify.plan import PlanVerifier
 from pellucid.interpret.verify.priming import PrimingVerifier
 from pellucid.interpret.verify.report import ChunkResult, Report, WordResult
 from pellucid.interpret.verify.sampling_words import sampling_words
@@ -35,7 +36,7 @@ def verify(
     Args:
         record: open, or a record's file.
         model: of a generation or a priming, the recorded model (in any dtype that converts to the recorded one) or anything
-            that `load` takes. Of a run, its directory; default: the directory that the record's file is in.
+            that `load` takes. Of a plan, none. Of a run, its directory; default: the directory that the record's file is in.
         on_progress: called with a line before each part that may take long: of a training record, each of its weights.
 
     Returns:
@@ -58,6 +59,9 @@ def verify(
         chunks, words = _generation(record, model)
     elif record.kind == "priming":
         chunks, words = _priming(record, model)
+    elif record.kind == "plan":
+        of_plan = PlanVerifier(record)
+        chunks, words = of_plan.results(), of_plan.words()
     elif record.kind == "training":
         verifier = TrainingVerifier(record, _run_directory(record, model), on_progress)
         chunks, words = verifier.results(), verifier.words()

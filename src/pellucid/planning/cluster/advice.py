@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from pellucid.planning.cluster.layout import Layout, meshes
 from pellucid.planning.cluster.memory import peak_memory
-from pellucid.planning.cluster.search import RESERVED, ClusterPlan, Workload
+from pellucid.planning.cluster.search import RESERVED, ClusterPlan, PlannedTraining
 from pellucid.training.mesh import Mesh
 
 
@@ -48,7 +48,7 @@ def advise(plan: ClusterPlan) -> Advice | None:
     )  # fmt: skip
 
 
-def _least(workload: Workload, given: dict[str, int]) -> tuple[Layout, int] | None:
+def _least(workload: PlannedTraining, given: dict[str, int]) -> tuple[Layout, int] | None:
     """The layout with the least memory, and its bytes: one sequence at a time, everything recomputed and in parts."""
     found = None
     for mesh in meshes(workload.config, workload.context, workload.sequences, workload.devices, given, workload.per_node):

@@ -7,10 +7,10 @@ parallelism cuts again in the backward pass, and keeps gradients in another plac
 
 from pellucid.planning.cluster.layout import Layout
 from pellucid.planning.cluster.memory import GATHERED_BY_BLOCK
-from pellucid.planning.cluster.search import Workload
+from pellucid.planning.cluster.search import PlannedTraining
 
 
-def torchtitan_flags(workload: Workload, layout: Layout) -> list[str]:
+def torchtitan_flags(workload: PlannedTraining, layout: Layout) -> list[str]:
     """Options of `torchtitan`, and after a "#" what it has no option for."""
     mesh = layout.mesh
     a_rank = layout.micro_batch * (layout.micro_batches if mesh.pp > 1 else 1)
@@ -44,7 +44,7 @@ def torchtitan_flags(workload: Workload, layout: Layout) -> list[str]:
     return flags
 
 
-def megatron_flags(workload: Workload, layout: Layout) -> list[str]:
+def megatron_flags(workload: PlannedTraining, layout: Layout) -> list[str]:
     """Options of Megatron-LM's `pretrain_gpt.py`, and after a "#" what it has no option for."""
     mesh, config = layout.mesh, workload.config
     each = config.n_layers // layout.stages

@@ -31,7 +31,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class PipelineStage:
     """What one stage of a pipeline holds.
 
     Attributes:
@@ -45,7 +45,7 @@ class Stage:
 
 
 @lru_cache(maxsize=4096)
-def stages_of(model: Model, stages: int, recompute: Recompute) -> tuple[Stage, ...]:
+def stages_of(model: Model, stages: int, recompute: Recompute) -> tuple[PipelineStage, ...]:
     """The stages when the blocks are cut into so many; "half" computes the first, third, ... block of each again."""
     each = model.config.n_layers // stages
     found = []
@@ -53,12 +53,14 @@ def stages_of(model: Model, stages: int, recompute: Recompute) -> tuple[Stage, .
         count: Counter[tuple[int, bool]] = Counter()
         for place, pattern in enumerate(model.pattern_of[stage * each : (stage + 1) * each]):
             count[pattern, recompute == "full" or (recompute == "half" and place % 2 == 0)] += 1
-        found.append(Stage(tuple(sorted(count.items())), stage == 0, stage == stages - 1))
+        found.append(PipelineStage(tuple(sorted(count.items())), stage == 0, stage == stages - 1))
     return tuple(found)
 
 
 @lru_cache(maxsize=4096)
-def ranks_of(model: Model, pp: int, chunks: int, recompute: Recompute) -> tuple[tuple[tuple[tuple[Stage, int], ...], int], ...]:
+def ranks_of(
+    model: Model, pp: int, chunks: int, recompute: Recompute
+) -> tuple[tuple[tuple[tuple[PipelineStage, int], ...], int], ...]:
     """The different ranks of a pipeline, each as (its stages, how many of each), and how many ranks are like it."""
     stages = stages_of(model, pp * chunks, recompute)
     alike = Counter(tuple(Counter(stages[rank::pp]).items()) for rank in range(pp))

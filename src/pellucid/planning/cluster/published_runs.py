@@ -10,7 +10,7 @@ from pellucid.gpt.arrangements import all_dense
 from pellucid.gpt.config import GPTConfig
 from pellucid.planning.cluster.efficiency import RANGE
 from pellucid.planning.cluster.layout import Layout
-from pellucid.planning.cluster.search import DAY, Workload, device_rates, outcome
+from pellucid.planning.cluster.search import DAY, PlannedTraining, device_rates, outcome
 from pellucid.planning.devices import DEVICES
 from pellucid.training.mesh import Mesh
 
@@ -61,7 +61,7 @@ PUBLISHED_RUNS = (
 def repeat(run: PublishedRun) -> tuple[float, float, float]:
     """What a plan of the same layout says at low, expected and high efficiency, in the run's unit, without failures."""
     layout = run.layout
-    workload = Workload(
+    workload = PlannedTraining(
         config=run.config, tokens=max(1, run.tokens), context=run.config.n_ctx, sequences=layout.sequences,
         device=DEVICES[run.device], devices=layout.mesh.size, dtype="bfloat16",
     )  # fmt: skip

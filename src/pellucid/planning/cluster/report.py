@@ -7,7 +7,7 @@ from pellucid.planning.cluster.advice import advise
 from pellucid.planning.cluster.efficiency import RANGE
 from pellucid.planning.cluster.flags import megatron_flags, torchtitan_flags
 from pellucid.planning.cluster.layout import Layout
-from pellucid.planning.cluster.search import Candidate, ClusterPlan
+from pellucid.planning.cluster.search import ClusterPlan, RankedLayout
 
 
 def layout_dict(layout: Layout) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def layout_dict(layout: Layout) -> dict[str, Any]:
     return values | {"mesh": layout.mesh.sizes} | more
 
 
-def candidate_dict(plan: ClusterPlan, candidate: Candidate) -> dict[str, Any]:
+def candidate_dict(plan: ClusterPlan, candidate: RankedLayout) -> dict[str, Any]:
     """A layout with what it takes, and what it gives at low, expected and high efficiency."""
     memory, outcomes = candidate.memory, plan.outcomes(candidate)
     return {

@@ -8,7 +8,7 @@ from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.planning.cluster.efficiency import EXPECTED, RANGE, Efficiency, Rates, rates
 from pellucid.planning.cluster.goodput import Goodput, goodput
-from pellucid.planning.cluster.layout import Layout, check_mesh, divisors, layouts, meshes
+from pellucid.planning.cluster.layout import Layout, check_mesh, divisors, layouts, listed_sizes, meshes
 from pellucid.planning.cluster.memory import RankMemory, peak_memory
 from pellucid.planning.cluster.model import Model
 from pellucid.planning.cluster.timing import StepTime, least_time, step_time
@@ -24,7 +24,7 @@ VALUE = {"bfloat16": 2, "float32": 4}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Workload:
+class PlannedTraining:
     """What is planned: a model, a batch, devices.
 
     Attributes:
@@ -75,7 +75,7 @@ class Workload:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Candidate:
+class RankedLayout:
     """A layout with what it takes, at the expected efficiency.
 
     Attributes:
@@ -116,34 +116,34 @@ class ClusterPlan:
     """
 
     name: str
-    workload: Workload
+    workload: PlannedTraining
     given: Mapping[str, int]
-    ranked: tuple[Candidate, ...]
+    ranked: tuple[RankedLayout, ...]
     tried: int
     fitting: int
-    smallest: Candidate
+    smallest: RankedLayout
 
     @property
-    def best(self) -> Candidate | None:
+    def best(self) -> RankedLayout | None:
         """The fastest; None if none fits."""
         return self.ranked[0] if self.ranked else None
 
-    def outcomes(self, candidate: Candidate) -> tuple[Outcome, Outcome, Outcome]:
+    def outcomes(self, candidate: RankedLayout) -> tuple[Outcome, Outcome, Outcome]:
         """What a layout gives at low, expected and high efficiency."""
         low, expected, high = (outcome(self.workload, candidate.layout, device_rates(self.workload, one)) for one in RANGE)
         return low, expected, high
 
-    def failures(self, candidate: Candidate) -> Goodput:
+    def failures(self, candidate: RankedLayout) -> Goodput:
         """Goodput of the run at the expected efficiency."""
         return goodput(self.workload.config.parameters(), self.workload.devices, candidate.time.total)
 
 
-def device_rates(workload: Workload, efficiency: Efficiency = EXPECTED) -> Rates:
+def device_rates(workload: PlannedTraining, efficiency: Efficiency = EXPECTED) -> Rates:
     """What the workload's devices reach at one efficiency."""
     return rates(workload.device, efficiency, value=workload.value)
 
 
-def outcome(workload: Workload, layout: Layout, reached: Rates) -> Outcome:
+def outcome(workload: PlannedTraining, layout: Layout, reached: Rates) -> Outcome:
     """What a layout gives at one efficiency."""
     device, count = workload.device, workload.devices
     step = step_time(workload.model, layout, reached).total
@@ -222,7 +222,7 @@ def plan_cluster(
         if planned.batch_tokens is None:
             raise PellucidError(f"no batch is known for {planned.name}: give the sequences of a step with --sequences")
         sequences = batch_sequences(planned.batch_tokens, context)
-    workload = Workload(
+    workload = PlannedTraining(
         config=config, tokens=planned.tokens if tokens is None else tokens, context=context, sequences=sequences,
         device=device, devices=devices, dtype=dtype,
     )  # fmt: skip
@@ -231,7 +231,7 @@ def plan_cluster(
     given = dict(mesh or {})
     reached = device_rates(workload)
     tried, fitting, smallest = 0, 0, None
-    ranked: list[Candidate] = []
+    ranked: list[RankedLayout] = []
     for layout in candidates(workload, given):
         tried += 1
         memory = peak_memory(workload.model, layout)
@@ -243,41 +243,44 @@ def plan_cluster(
         if len(ranked) == keep and least_time(workload.model, layout, reached) > ranked[-1].time.total:
             continue
         bisect.insort(
-            ranked, Candidate(layout=layout, memory=memory, time=step_time(workload.model, layout, reached)), key=rank_key
+            ranked, RankedLayout(layout=layout, memory=memory, time=step_time(workload.model, layout, reached)), key=rank_key
         )
         del ranked[keep:]
     if smallest is None:
         raise PellucidError(_no_mesh(workload, given))
     layout, memory = smallest
-    least = Candidate(layout=layout, memory=memory, time=step_time(workload.model, layout, reached))
+    least = RankedLayout(layout=layout, memory=memory, time=step_time(workload.model, layout, reached))
     return ClusterPlan(
         name=planned.name, workload=workload, given=given, ranked=tuple(ranked), tried=tried, fitting=fitting, smallest=least,
     )  # fmt: skip
 
 
-def rank_key(candidate: Candidate) -> tuple[float, int, str]:
+def rank_key(candidate: RankedLayout) -> tuple[float, int, str]:
     """What layouts are ranked by: the time of a step, then memory; then their text, so that the order is one."""
     return candidate.time.total, candidate.memory.total, str(candidate.layout)
 
 
-def candidates(workload: Workload, given: Mapping[str, int]) -> Iterator[Layout]:
+def candidates(workload: PlannedTraining, given: Mapping[str, int]) -> Iterator[Layout]:
     """Every layout that can be, whether it fits or not."""
     config, sequences = workload.config, workload.sequences
     for mesh in meshes(config, workload.context, sequences, workload.devices, dict(given), workload.per_node):
         yield from layouts(config, sequences, mesh)
 
 
-def _no_mesh(workload: Workload, given: Mapping[str, int]) -> str:
+def _no_mesh(workload: PlannedTraining, given: Mapping[str, int]) -> str:
     """Why no mesh is possible, with what would be."""
     mesh, devices = Mesh(**given), workload.devices
     free = [name for name in Mesh().sizes if name not in given]
     if devices % mesh.size or (not free and mesh.size != devices):
-        return f"{mesh} is {mesh.size:,} devices, which {'does not divide' if free else 'is not'} the {devices:,} there are"
+        if not free:
+            return f"{mesh} is {mesh.size:,} devices, and there are {devices:,}: leave one axis out, or ask for {mesh.size:,}"
+        return (f"{mesh} is {mesh.size:,} devices, which does not divide the {devices:,} there are: use sizes whose product is "
+                f"one of {listed_sizes(divisors(devices))}")  # fmt: skip
     if free:  # a free axis takes what is left, and says why it can't
         mesh = replace(mesh, **{("dp" if "dp" in free else free[0]): devices // mesh.size})
     try:
         check_mesh(workload.config, workload.context, workload.sequences, mesh)
     except PellucidError as error:
         return f"no mesh of {devices:,} devices can be: {error}"
-    return (f"no mesh of {devices:,} devices can be: its divisors {divisors(devices)} meet neither the batch of "
+    return (f"no mesh of {devices:,} devices can be: its divisors {listed_sizes(divisors(devices))} meet neither the batch of "
             f"{workload.sequences:,} sequences, nor the blocks and heads")  # fmt: skip

@@ -26,7 +26,7 @@ from pellucid.gpt.memory import FLOAT32
 from pellucid.planning.cluster.efficiency import Rates
 from pellucid.planning.cluster.layout import Layout, Recompute
 from pellucid.planning.cluster.memory import GATHERED_BY_BLOCK
-from pellucid.planning.cluster.model import Model, Stage, ranks_of, stages_of
+from pellucid.planning.cluster.model import Model, PipelineStage, ranks_of, stages_of
 from pellucid.planning.cluster.shards import largest_block, rank_parameters
 
 
@@ -130,7 +130,7 @@ def start_pass(model: Model, rates: Rates, tp: int, cp: int, micro_batch: int) -
     return Pass(3 * moved / rates.memory, 6 * moved / rates.memory, wait, wait)
 
 
-def stage_pass(model: Model, layout: Layout, rates: Rates, stage: Stage) -> Pass:
+def stage_pass(model: Model, layout: Layout, rates: Rates, stage: PipelineStage) -> Pass:
     """A stage of the pipeline over one micro-batch, with what its data parallel group exchanges for each block."""
     mesh, b = layout.mesh, layout.micro_batch
     gather, scatter = _data_of_block(model, rates, mesh.tp, layout.shard_ranks, mesh.replicate)
