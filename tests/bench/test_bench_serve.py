@@ -1,4 +1,4 @@
-"""`bench serve` with tiny models: rows against a server and the engine, and peers that are missing or do not answer as asked."""
+"""`bench serve` with tiny models: rows against a server and the engine, and servers that do not answer as asked."""
 
 from pathlib import Path
 
@@ -22,13 +22,8 @@ def test_rows_are_against_every_server_and_the_engine(tiny_run: Path, monkeypatc
         engine = pool.get("ours", {"directory": str(tiny_run), "kernel": "auto", "weights": "float32"})
         rows = {row.name: row for row in serve.at_load(4, ours, {"other": other}, engine, encode, 2)}
         base = "serve/gpt2-124m/4-clients"
-        named = (
-            base,
-            f"{base}/vs-other",
-            f"{base}/vs-engine",
-            *(f"{base}/first-token-{part}/vs-other" for part in ("p50", "p99")),
-        )
-        assert set(rows) == set(named)
+        named = ("vs-other", "vs-engine", "first-token-p50/vs-other", "first-token-p99/vs-other")
+        assert set(rows) == {base, *(f"{base}/{name}" for name in named)}
         assert all(row.value > 0 and row.peer_value > 0 and row.ratio > 0 for row in rows.values())
         monkeypatch.setattr(serve, "WORDS_READ", 100)  # more than the model reads
         with pytest.raises(PellucidError, match="did not answer with 3 tokens"):
