@@ -121,7 +121,7 @@ test_split: test
 output_type: generate_until
 doc_to_text: prompt
 doc_to_target: answer
-generation_kwargs: {until: ["e", ".", "q", "zz", "ab"], do_sample: false}
+generation_kwargs: {until: ["e", ".", "q", "zz", "ab"], do_sample: false, max_gen_toks: 8}
 metric_list: [{metric: exact_match}]
 """,
 }
@@ -145,8 +145,7 @@ def test_the_harness_scores_as_with_its_own_back_end(documents: list[pellucid.co
         data = tmp_path / f"{name}.jsonl"
         data.write_text("".join(json.dumps(row) + "\n" for row in rows[name]), encoding="utf-8")
         (folder / f"{name}.yaml").write_text(text.replace("DATA", str(data)), encoding="utf-8")
-    settings = ServiceSettings(drain_seconds=0, ignore_unknown=True)  # the harness sends a task's own generation options
-    with service_of(named(tmp_path / "model"), settings=settings) as service:
+    with service_of(named(tmp_path / "model")) as service:
         asked = {
             "model": "tiny", "tasks": str(folder), "names": list(TASKS), "exported": str(tmp_path / "model"), "n_ctx": 96,
         }  # fmt: skip
