@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "pellucid"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+METHODS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 pytestmark = pytest.mark.skipif(not PAGES, reason="an installed copy has no docs")
 
@@ -23,7 +24,7 @@ def defined(path: Path) -> set[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.add(node.name)
         if isinstance(node, ast.ClassDef):
-            found |= {f"{node.name}.{child.name}" for child in node.body if isinstance(child, ast.FunctionDef)}
+            found |= {f"{node.name}.{child.name}" for child in node.body if isinstance(child, METHODS)}
     return found
 
 

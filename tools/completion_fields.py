@@ -15,7 +15,7 @@ def default_of(row: CompletionField) -> str:
     """A field's default, in the page's words."""
     if row.required:
         return "required"
-    return "" if row.default in (None, ()) else f"`{json.dumps(row.default)}`" if row.type != "stream_options" else ""
+    return "" if row.default in (None, ()) else f"`{json.dumps(row.default)}`"
 
 
 def table() -> str:

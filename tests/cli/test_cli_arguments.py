@@ -193,7 +193,7 @@ PATHS = {  # a command that works, by name; and the arguments that are paths
     "verify": (["a.pellucid", "-m", "run"], ("file", "model")),
     "convert": (["run", "new", "--to", "pellucid"], ("source", "destination", "measure")),
     "studio": (["run", "--port", "0", "--no-browser"], ("sources", "host")),
-    "serve": (["-m", "run", "--port", "0"], ("models", "host", "keys", "data")),
+    "serve": (["-m", "run", "--port", "0"], ("models", "host", "keys")),
     "plan": (["gpt3-125m"], ("what",)),
     "demo": (["--text", "text.txt", "--out", "new"], ("text", "out")),
     "bench": (["none"], ("subject",)),

@@ -84,9 +84,9 @@ from lm_eval.tasks import TaskManager
 url, asked = sys.argv[1], json.loads(sys.argv[2])
 found = {}
 tasks = TaskManager(include_path=asked["tasks"])
-# max_length is what the model reads: the harness adds the token that it asks for.
-api = {"model": asked["model"], "base_url": url + "/v1/completions", "max_length": asked["n_ctx"], "max_gen_toks": 8}
-local = {"pretrained": asked["exported"], "dtype": "float32", "max_length": asked["n_ctx"], "max_gen_toks": 8}
+# Of an API the harness counts the token that it asks for in max_length.
+api = {"model": asked["model"], "base_url": url + "/v1/completions", "max_length": asked["n_ctx"] + 1}
+local = {"pretrained": asked["exported"], "dtype": "float32", "max_length": asked["n_ctx"]}
 for name, model, arguments, size in (
     ("api", "local-completions", api, 1), ("batched", "local-completions", api, 4),
     ("concurrent", "local-completions", {**api, "num_concurrent": 3}, 2), ("hf", "hf", local, 2),

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from importlib.util import find_spec
@@ -26,6 +26,7 @@ from typing import Self
 from pellucid.bench.backends import CORES, write_models
 from pellucid.bench.compare import Comparison, Rounds, in_turn, less_is_better
 from pellucid.bench.peer_comparison import ALL_CORES, WorkerPool
+from pellucid.bench.worker import Worker
 from pellucid.errors import PellucidError
 
 
@@ -88,6 +89,8 @@ class ServerProcess:
 
 def comparisons(rounds: int) -> Sequence[Comparison]:
     """`serve/gpt2-124m/{1,8,32}-clients/...` against every server that is installed, and the engine."""
+    from pellucid.text.r50k import r50k
+
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         files = write_models(Path(folder))
         ours = stack.enter_context(our_server(files["model"]))
@@ -98,20 +101,25 @@ def comparisons(rounds: int) -> Sequence[Comparison]:
             except PellucidError as error:
                 missing.append(Comparison(f"serve/{NAME}/vs-{name}", 0.0, "not measured", str(error), 0.0, 0.0))
         pool = stack.enter_context(WorkerPool())
-        return [row for clients in CLIENTS for row in at_load(clients, ours, peers, files["model"], rounds, pool)] + missing
+        engine = pool.get("ours", {"directory": files["model"], "kernel": "auto", "weights": "float32"})
+        rows = [row for clients in CLIENTS for row in at_load(clients, ours, peers, engine, r50k().encode, rounds)]
+        return rows + missing
 
 
 def at_load(
-    clients: int, ours: ServerProcess, peers: Mapping[str, ServerProcess], directory: str, rounds: int, pool: WorkerPool
-) -> list[Comparison]:
+    clients: int, ours: ServerProcess, peers: Mapping[str, ServerProcess], engine: Worker, encode: Callable[[str], list[int]],
+    rounds: int,
+) -> list[Comparison]:  # fmt: skip
     """The rows of one number of clients.
+
+    Args:
+        engine: a worker of `backends.ours` with the same model. encode: its tokenizer's.
 
     Raises:
         PellucidError: a server did not answer as asked.
     """
     numbers = count(clients * 1000)  # of prompts
     firsts: dict[str, list[float]] = {name: [] for name in ("ours", *peers)}
-    engine = pool.get("ours", {"directory": directory, "kernel": "auto", "weights": "float32"})
 
     def of_server(name: str, server: ServerProcess) -> float:
         texts = [prompt_text(next(numbers)) for _ in range(clients)]
@@ -120,9 +128,7 @@ def at_load(
         return seconds
 
     def of_engine() -> float:
-        from pellucid.text.r50k import r50k
-
-        ids = [r50k().encode(prompt_text(next(numbers))) for _ in range(clients)]
+        ids = [encode(prompt_text(next(numbers))) for _ in range(clients)]
         return float(engine.ask({"prompts": ids, "tokens": WRITTEN})["whole"])
 
     works = {"ours": partial(of_server, "ours", ours)} | {name: partial(of_server, name, one) for name, one in peers.items()}

@@ -31,6 +31,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+SEND_JSON = "send JSON, with Content-Type: application/json"
 LOCAL = ("localhost", "127.0.0.1", "::1")
 # Headers that decide how a request is read, or whether it is answered: given twice, they must say the same.
 SINGLE = frozenset((
@@ -48,8 +49,8 @@ class SameOriginMiddleware:
             a server that listens on all of them: DNS rebinding needs a name. None allows every name and pages over https: for
             a server that needs keys, which no other site's page has.
         max_body: bytes of a body at most.
-        for_programs: whether programs ask, not pages: a body may come without Content-Length, and the application itself
-            refuses methods other than POST (405).
+        for_programs: whether programs ask, not pages: a body may come without Content-Length, in chunks, which are counted as
+            they come; and the application itself refuses what is not JSON (415) and other methods (405).
         error: the response of a status and a message.
     """
 
@@ -105,13 +106,11 @@ class SameOriginMiddleware:
             return 403, "this server answers its own pages only, not those of other sites"
         if method in ("GET", "HEAD") or (self._for_programs and method != "POST"):
             return None
-        if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-            return 415, "send JSON, with Content-Type: application/json"
+        if not self._for_programs and not is_json(headers):
+            return 415, SEND_JSON
         if headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
             return 415, "send the body as it is, without Content-Encoding: it is not decompressed here"
-        if self._for_programs and "transfer-encoding" in headers:
-            return None  # it is counted as it comes
-        length = headers.get("content-length", "")
+        length = headers.get("content-length", "0" if self._for_programs else "")
         if not length.isascii() or not length.isdigit():
             return 411, "say how long the body is, with Content-Length"
         if len(length) > 15 or int(length) > self._max_body:
@@ -125,6 +124,11 @@ class SameOriginMiddleware:
         if self.hosts is None or name in self.hosts:
             return True
         return "*" in self.hosts and _is_address(name)
+
+
+def is_json(headers: Headers) -> bool:
+    """Whether a request says that its body is JSON: forms of other sites cannot."""
+    return headers.get("content-type", "").split(";")[0].strip().lower() == "application/json"
 
 
 def host_name(host: str) -> str | None:

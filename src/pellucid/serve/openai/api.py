@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from pellucid.errors import PellucidError
 from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.http.keys import Client
+from pellucid.serve.http.same_origin import SEND_JSON, is_json
 from pellucid.serve.openai.completion_request import checked_fields, parse_completion_request, parse_object
 from pellucid.serve.openai.completions import CompletionJob
 from pellucid.serve.openai.errors import ApiError
@@ -109,12 +110,25 @@ class CompletionsApi:
         app.router.redirect_slashes = False
         return app
 
+    async def _object(self, request: Request) -> dict[str, Any]:
+        """The JSON object of a request's body.
+
+        Raises:
+            ApiError: it is not said to be JSON (415), or is none (400).
+        """
+        if not is_json(request.headers):
+            raise ApiError(415, SEND_JSON)
+        body = await request.body()
+        found: dict[str, Any] = await _maybe_in_thread(
+            len(body) > LONG_BODY, lambda: parse_object(body, self._settings.max_body)
+        )
+        return found
+
     # Completions.
 
     async def completions(self, request: Request) -> Response:
         """POST /v1/completions."""
-        body = await request.body()
-        values = await _maybe_in_thread(len(body) > LONG_BODY, lambda: parse_object(body, self._settings.max_body))
+        values = await self._object(request)
         in_path = request.path_params.get("model")
         asked = parse_completion_request(values, self._fields, ignore_unknown=self._settings.ignore_unknown)
         model = self._models.find(asked.model if in_path is None else in_path)
@@ -174,7 +188,7 @@ class CompletionsApi:
 
     async def tokenize(self, request: Request) -> Response:
         """POST /tokenize: the token ids of a text; `<|endoftext|>` in it is that token."""
-        values = checked_fields(parse_object(await request.body(), self._settings.max_body), TOKENIZE_FIELDS)
+        values = checked_fields(await self._object(request), TOKENIZE_FIELDS)
         model = self._model_or_first(values["model"])
         tokenizer, text = _tokenizer_of(model), values["prompt"]
         encode = tokenizer.encode_prompt if values["add_special_tokens"] else tokenizer.encode
@@ -189,7 +203,7 @@ class CompletionsApi:
 
     async def detokenize(self, request: Request) -> Response:
         """POST /detokenize: the text of token ids."""
-        values = checked_fields(parse_object(await request.body(), self._settings.max_body), DETOKENIZE_FIELDS)
+        values = checked_fields(await self._object(request), DETOKENIZE_FIELDS)
         model = self._model_or_first(values["model"])
         ids = checked_tokens(values["tokens"], model.generator.config.vocab_size)
         return JsonResponse({"prompt": _tokenizer_of(model).decode(ids)})

@@ -119,6 +119,6 @@ def parse_completion_request(
         del options["top_p"]
     return CompletionRequest(
         model=found["model"], prompt=found["prompt"], options=options, n=n, best_of=best_of, stream=found["stream"],
-        include_usage=found["stream_options"], logprobs=found["logprobs"], echo=found["echo"], record=found["x_record"],
+        include_usage=bool(found["stream_options"]), logprobs=found["logprobs"], echo=found["echo"], record=found["x_record"],
         user=found["user"],
     )  # fmt: skip

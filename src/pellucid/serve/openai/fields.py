@@ -277,7 +277,7 @@ COMPLETION_FIELDS: tuple[CompletionField, ...] = (
     ),
     CompletionField(name="stream", type="boolean", default=False, help="server-sent events, ended by data: [DONE]"),
     CompletionField(
-        name="stream_options", type="stream_options", default=False,
+        name="stream_options", type="stream_options",
         help="with stream only: include_usage adds an event with the usage; include_obfuscation is accepted and adds nothing",
         openai="obfuscation pads events", vllm="400 without stream", llama="not checked",
     ),

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import PellucidError
-from pellucid.files import make_folder, write_whole
+from pellucid.files import write_whole
+from pellucid.record import SUFFIX
 from pellucid.serve.openai.completions import CompletionJob
 from pellucid.serve.openai.errors import ApiError, busy, overloaded
 from pellucid.serve.openai.fields import field_named
@@ -67,9 +68,7 @@ class CompletionRecorder:
     def _write(self, kept: str, name: str) -> str:
         """Writes a record into the folder of data; returns its id."""
         assert self._data is not None
-        folder = self._data / RECORDS
-        make_folder(folder)
-        path = folder / f"{name}.pellucid"
+        path = self._data / RECORDS / f"{name}{SUFFIX}"
         with self._catalog.record(kept) as record:
             write_whole(path, record.to_bytes(), what="the record")
         return self._catalog.add_record(path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
+from pellucid.files import make_folder
 from pellucid.record import SUFFIX
 from pellucid.serve.http.keys import KeyRing, StoredKey
 from pellucid.serve.http.listening import listen
@@ -42,7 +43,8 @@ class Service:
         url: of the server on this machine, without a slash at its end.
 
     Raises:
-        PellucidError: another address than this machine's own without keys, or a host or port that cannot be listened on.
+        PellucidError: another address than this machine's own without keys, a host or port that cannot be listened on, or a
+            folder that cannot be made.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class Service:
                 f"everybody who reaches {shown(host)} could ask: make keys with `pellucid serve --new-key NAME --keys FILE` "
                 "and start with --keys FILE, or listen on this machine alone (127.0.0.1)"
             )
+        if data is not None:
+            make_folder(data / RECORDS)
         self.models = models
         self.settings = settings or ServiceSettings()
         self._keys = KeyRing(keys)
