@@ -9,6 +9,7 @@ from pellucid.engine.completion import Completion, Score
 from pellucid.engine.options import SamplingOptions, option_named
 from pellucid.engine.sequence import Sequence, check_fits, check_not_empty
 from pellucid.errors import PellucidError
+from pellucid.gpt.ablation import Ablation
 from pellucid.gpt.config import GPTConfig
 from pellucid.text.tokenizer import Tokenizer
 
@@ -32,6 +33,8 @@ class Request:
             position; None: neither, unless `echo` asks for them.
         cache_salt: a name of who asks: only requests of the same name share what was computed for a prefix, so that nobody
             learns by a faster answer what others asked. None is a name as well.
+        ablation: parts of the model that are replaced while it reads this prompt and what follows; None: none. Such a request
+            shares no keys and values with another.
 
     Raises:
         PellucidError: a value out of range or of another type, or an empty prompt.
@@ -44,6 +47,7 @@ class Request:
     echo: bool = False
     prompt_logprobs: int | None = None
     cache_salt: str | None = None
+    ablation: Ablation | None = None
 
     def __post_init__(self) -> None:
         try:  # what is no token id would make the runner raise, which ends every sequence of that step
@@ -62,6 +66,10 @@ class Request:
         object.__setattr__(self, "prompt_logprobs", _PROMPT_LOGPROBS.check(self.prompt_logprobs))
         if self.cache_salt is not None:
             text_of("cache_salt", self.cache_salt)
+        if self.ablation is not None:
+            instance("ablation", self.ablation, Ablation, "an Ablation (gpt.ablation)")
+            if self.options.slide and self.ablation.by == "mean":
+                raise PellucidError("means are the prompt's, which a sliding window leaves: ablate by zero, or leave out slide")
 
     @property
     def samples(self) -> int:
@@ -101,12 +109,14 @@ class SequenceGroup:
         check_request(request)
         wanted = request.wanted_prompt_logprobs
         check_fits(request.prompt, request.options, config, wanted)
+        if request.ablation is not None:
+            request.ablation.check(config)
         self.request = request
         self.sequences = [
             # The prompt is the same for all, so its log-probabilities are computed for the first alone.
             Sequence(
                 list(request.prompt), sample, request.options, tokenizer, end_of_text,
-                prompt_logprobs=wanted if sample == 0 else None, cache_salt=request.cache_salt,
+                prompt_logprobs=wanted if sample == 0 else None, cache_salt=request.cache_salt, ablation=request.ablation,
             )
             for sample in range(request.samples)
         ]  # fmt: skip
