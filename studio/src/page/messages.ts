@@ -1,5 +1,6 @@
 // The messages between a page and the worker that runs its model.
 
+import type { Report } from "../interpret/verify/generation.ts";
 import type { GenerateRequest, GenerationEvent, PageModel } from "../wire.ts";
 
 /** A request that only a page's own model answers. */
@@ -23,6 +24,7 @@ export interface OpenMessage {
 export type ToWorker =
   | OpenMessage
   | { kind: "generate"; job: number; request: PageRequest }
+  | { kind: "verify"; job: number; bytes: Uint8Array<ArrayBuffer> }
   | { kind: "stop"; job: number };
 
 /** How the model runs here. */
@@ -37,5 +39,7 @@ export type FromWorker =
   | { kind: "opened"; running: Running }
   | { kind: "event"; job: number; event: GenerationEvent }
   | { kind: "record"; job: number; bytes: Uint8Array<ArrayBuffer> }
+  | { kind: "progress"; job: number; done: number; all: number }
+  | { kind: "report"; job: number; report: Report }
   | { kind: "ended"; job: number }
   | { kind: "failed"; job: number | null; error: string };
