@@ -96,6 +96,7 @@ def forgeries(record: pellucid.Record, random: Random) -> Iterator[tuple[str, by
         yield "/".join(map(str, path)), with_header(record, header)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["cut", "adjusted"])
 def test_every_forged_part_is_found_that_verify_finds(
     ask: Callable[[Any], Any], model: tuple[pellucid.GPT, Path], name: str
@@ -111,3 +112,25 @@ def test_every_forged_part_is_found_that_verify_finds(
         refused += bad
         assert (found is None or not found["ok"]) == bad, (what, found)
     assert refused >= 40
+
+
+@pytest.mark.parametrize("by", ["zero", "mean"])
+def test_the_page_leaves_parts_out_and_proves_that_it_did(
+    ask: Callable[[Any], Any], model: tuple[pellucid.GPT, Path], by: str
+) -> None:
+    request = {"prompt": "the fox", "max_tokens": 8, "seed": 5, "temperature": 0.9}
+    parts = [[0, 1], [1, "mlp"]]
+    plain = ask({"generate": request})
+    changed = ask({"generate": {**request, "ablation": {"parts": parts, "by": by}}})
+    assert "error" not in changed, changed
+    texts = [[event["data"]["logprob"] for event in one["events"] if event["event"] == "token"] for one in (plain, changed)]
+    assert texts[0] != texts[1]
+    record = base64.b64decode(changed["record"])
+    found = proof(ask, record)
+    assert found is not None and found["ok"]
+    assert {one["word"]: one["status"] for one in found["words"]}["provenance/ablation"] == "equal"
+    with pellucid.open(record) as opened:
+        for other in ({"parts": [[0, 0], [1, "mlp"]], "by": by}, {"parts": [[7, 0]], "by": by}, {"parts": [], "by": by}):
+            header = replaced_leaf(opened.header, ("provenance", "ablation"), other)
+            forged = proof(ask, with_header(opened, header))
+            assert forged is None or not forged["ok"], other

@@ -1,5 +1,6 @@
 // The messages between a page and the worker that runs its model.
 
+import type { Ablation } from "../engine/ablation.ts";
 import type { Report } from "../interpret/verify/generation.ts";
 import type { GenerateRequest, GenerationEvent, PageModel } from "../wire.ts";
 
@@ -7,6 +8,8 @@ import type { GenerateRequest, GenerationEvent, PageModel } from "../wire.ts";
 export interface PageRequest extends GenerateRequest {
   /** What is continued, in place of the prompt: its tokens, or another answer's up to a token that was chosen. */
   ids?: number[];
+  /** What is left out of the model; see `engine/ablation`. */
+  ablation?: Ablation;
 }
 
 /** What the page holds, as its elements hold it. */

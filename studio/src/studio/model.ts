@@ -69,6 +69,10 @@ export class PageBackend extends StaticBackend {
     this.model = { page, running: this.running, speed: () => this.measured, add: (file) => this.add(file), verify: (id, onProgress) => this.verify(id, onProgress) };
   }
 
+  override get title(): string {
+    return this.data.texts?.[currentCode()]?.[this.data.title] ?? this.data.title;
+  }
+
   private post(message: ToWorker): void {
     this.worker.postMessage(message);
   }
