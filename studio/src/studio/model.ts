@@ -9,7 +9,7 @@ import type { GenerationEvent, PageModel, RecordInfo, Sources, StaticPage } from
 import { type PageModelBackend, StaticBackend } from "./data.ts";
 
 const MODEL = "page"; // id of the model in requests
-const KEPT = 12; // answers whose records stay in memory
+const KEPT = 5; // answers whose records stay in memory
 const MOST_CHARACTERS = 1 << 16; // of a prompt
 const TITLE = 60; // characters of an answer's title
 
