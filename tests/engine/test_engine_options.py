@@ -32,7 +32,8 @@ def test_what_is_written_out_is_the_table() -> None:
         assert keywords[option.name].default == (None if option.type == "biases" else option.default), option.name
         if option.name in fields and option.name != "seed":  # a new one is drawn where none is given
             assert fields[option.name].default == option.default, option.name
-    assert set(keywords) == {"self", "prompt", "draft", *NAMES, *(option.name for option in REQUEST_OPTIONS)}
+    others = {"self", "prompt", "draft", "ablate", "ablate_with"}
+    assert set(keywords) == {*others, *NAMES, *(option.name for option in REQUEST_OPTIONS)}
 
 
 def test_every_default_passes_its_own_check_and_every_limit_is_one() -> None:

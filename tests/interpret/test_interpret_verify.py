@@ -373,3 +373,45 @@ def test_commands_refuse_in_one_line(tiny_run: Path, tmp_path: Path, capsys: pyt
 
 def test_the_fingerprint_is_that_of_the_weights(model: pellucid.GPT, records: dict[str, pellucid.Record]) -> None:
     assert records["plain"].provenance.model == fingerprint(model) != fingerprint(lively(pellucid.GPT(CONFIG, seed=4)))
+
+
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "a head": {"ablate": [(0, 1)]},
+    "an MLP by its mean": {"ablate": [(1, "mlp")], "ablate_with": "mean"},
+    "a block and heads": {"ablate": [(0, None), (1, 0), (1, 2)], "ablate_with": "mean"},
+}
+
+
+@pytest.mark.parametrize("name", list(ABLATIONS))
+def test_an_ablation_is_recorded_and_recomputed(model: pellucid.GPT, name: str) -> None:
+    record = pellucid.xray(model, PROMPT, max_tokens=8, seed=5, **ABLATIONS[name])
+    stated = record.provenance.ablation
+    assert stated is not None and stated["by"] == ABLATIONS[name].get("ablate_with", "zero")
+    assert sorted(map(tuple, stated["parts"]), key=str) == sorted(ABLATIONS[name]["ablate"], key=str)
+    assert pellucid.open(BytesIO(record.to_bytes())).provenance == record.provenance
+    report = record.verify(model)
+    assert report.ok and "provenance/ablation" not in report.unverified
+    assert record["generation/steps/drawn_ids"].tolist() == model.generate(PROMPT, max_tokens=8, seed=5, **ABLATIONS[name]).ids
+    changes: list[Any] = [None, stated | {"by": "zero" if stated["by"] == "mean" else "mean"}, stated | {"parts": [[1, 1]]}]
+    for change in changes:
+        assert bad(stating(record, change).verify(model)), change
+
+
+def test_an_ablation_that_does_nothing_or_is_none_is_seen(model: pellucid.GPT) -> None:
+    plain = pellucid.xray(model, PROMPT, max_tokens=4, seed=5)
+    assert bad(stating(plain, {"parts": [[0, 1]], "by": "zero"}).verify(model))
+    idle = model.copy()
+    idle.h[0].attn.c_proj.weight[:, :8] = 0  # head 0 of block 0 is read by nothing
+    record = pellucid.xray(idle, PROMPT, max_tokens=4, seed=5, ablate=[(0, 0)])
+    report = record.verify(idle)
+    assert report.ok and "provenance/ablation" in report.unverified
+    for parts in ([[9, 1]], [[0, 3]], [], 3, [[0]], [[0, "attn"]]):
+        with pytest.raises(PellucidError, match="ablation is not valid"):
+            stating(plain, {"parts": parts, "by": "zero"}).verify(model)
+    with pytest.raises(PellucidError, match="ablation is not valid"):
+        stating(plain, {"parts": [[0, 1]]}).verify(model)
+
+
+def stating(record: pellucid.Record, ablation: Any) -> pellucid.Record:
+    """The record with another ablation in its provenance."""
+    return signed_again(record, {}, dataclasses.replace(record.provenance, ablation=ablation))

@@ -12,6 +12,7 @@ import torch
 from cases import cases
 from hypothesis import given
 from hypothesis import strategies as some
+from models import lively
 from numpy.typing import NDArray
 from wasm_modules import VARIANTS, Model, Module
 
@@ -19,6 +20,7 @@ import pellucid
 from pellucid.formats.hf_config import read_config
 from pellucid.formats.weights import WeightArrays, open_weights
 from pellucid.generation.resolve import resolve
+from pellucid.gpt.ablation import Ablation, mean_over_positions, replacements
 from pellucid.gpt.config_json import read_json
 from pellucid.gpt.pattern import parse
 from pellucid.gpt.quantize import is_quantized, pack_nibbles, quantize
@@ -143,6 +145,33 @@ def test_the_embedded_model_has_the_same_bits(module: Callable[[str], Module], v
     found = np.concatenate([model.read(sequence, 0, ids[:150])[0], model.read(sequence, 150, ids[150:])[0]])
     assert expected is not None and same_bits(found, expected)
     model.module.call("sequence_free", sequence)
+    model.close()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_ablation_has_the_native_kernel_s_bits(module: Callable[[str], Module], variant: str) -> None:
+    config = pellucid.GPTConfig(vocab_size=61, n_ctx=POSITIONS, n_layers=2, d_model=24, n_heads=3)
+    tensors, ids = arrays_of(lively(pellucid.GPT(config, seed=8))), list(range(30))
+    runner, model = KernelRunner(PackedWeights(config, tensors)), Model(module(variant), config, tensors)
+    for by in ("zero", "mean"):
+        ablation = Ablation(parts=((0, 1), (0, "mlp"), (1, None), (1, 2)), by=by)  # type: ignore[arg-type]
+        what = replacements(ablation, config, runner.mean_outputs(ids) if by == "mean" else None)
+        sequence = runner.open(POSITIONS)
+        runner.ablate(sequence, what)
+        (expected,) = runner.run([TokenSpan(sequence, 0, ids, "all")])
+        values = (what.means.heads, what.means.attention, what.means.mlp) if what.means else ()
+        places = [model.module.put(mask.astype(np.uint8)) for mask in (what.heads, what.attention, what.mlp)]
+        places += [model.module.put(one) for one in values] or [0, 0, 0]
+        struct, paged = model.module.pointers(*places), model.open(POSITIONS)
+        model.module.call("sequence_ablate", paged, struct)
+        found, _ = model.read(paged, 0, ids)
+        assert expected is not None and same_bits(found, expected)
+        plain, _ = model.read(model.open(POSITIONS), 0, ids)
+        assert not same_bits(plain, found)
+        if by == "mean":  # what a page computes them from: the taps of a pass over the prompt
+            _, shown = model.read(model.open(POSITIONS), 0, ids, taps=True)
+            assert np.array_equal(mean_over_positions(shown["attended"]), what.means.heads)
+            assert np.array_equal(mean_over_positions(shown["writes"][:, 1]), what.means.mlp)
     model.close()
 
 

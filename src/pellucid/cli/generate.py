@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--draft", metavar="lookup|MODEL",
         help="speculative decoding: drafts from the text itself, or by a smaller model; the answer is the same",
     )  # fmt: skip
+    add_ablation(parser)
     generate_modes.add_arguments(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="print the runner and the times on stderr")
 
@@ -53,6 +54,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """The flags of the sampling options that a record can hold."""
     add_options(parser, option_table.recordable_options())
+
+
+def add_ablation(parser: argparse.ArgumentParser) -> None:
+    """The flags of an ablation."""
+    parser.add_argument(
+        "--ablate", type=_part, action="append", default=[], metavar="BLOCK[:HEAD|:mlp]",
+        help="replace the output of a block, a head of it or its MLP, counted from 0, such as 3:2; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ablate-with", choices=("zero", "mean"), default="zero",
+        help="by zeros, or by the part's mean output over the prompt (default zero)",
+    )  # fmt: skip
+
+
+def ablation(args: argparse.Namespace) -> dict[str, Any]:
+    """The ablation that was read from the flags, as `generate` takes it."""
+    return {"ablate": args.ablate or None, "ablate_with": args.ablate_with}
+
+
+def _part(text: str) -> tuple[int, int | str | None]:
+    block, colon, inside = text.partition(":")
+    try:
+        return int(block), None if not colon else inside if inside == "mlp" else int(inside)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no block, head or MLP, such as 3, 3:2 or 3:mlp") from None
 
 
 def add_options(parser: argparse.ArgumentParser, options: Iterable[option_table.SamplingOption]) -> None:
@@ -109,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"pellucid generate: {wrong}", file=sys.stderr)
         return 2
     prompt = read_prompt(args.prompt)
-    options = sampling(args)
+    options = sampling(args) | ablation(args)
     began = perf_counter()
     model = _open_model(args)
     opened = perf_counter()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Flags that a mode makes no use of, with the value that each has when it is not given.
 _UNUSED_BY_BOTH: dict[str, object] = {"tokens": False, "draft": None}
+_UNUSED_BY_BEAM: dict[str, object] = {"ablate": [], "ablate_with": "zero"}
 _UNUSED_BY_SCORE: dict[str, object] = {"beam": None, "task": None, "example": [], "examples": None, "shots": None}
 
 
@@ -78,7 +79,7 @@ def wrong_use(args: argparse.Namespace) -> str | None:
         return _needless(args, "--score writes nothing", unused)
     if args.beam is not None:
         options = (option for option in _all_options() if option.name not in ("max_tokens", "stop"))
-        return _needless(args, "--beam draws nothing", _defaults(options) | _UNUSED_BY_BOTH)
+        return _needless(args, "--beam draws nothing", _defaults(options) | _UNUSED_BY_BOTH | _UNUSED_BY_BEAM)
     return None
 
 
@@ -142,7 +143,7 @@ def print_score(args: argparse.Namespace, text: str | None, model: "GenerationMi
 
     if not text:
         raise PellucidError("there is no text to score: PROMPT is empty")
-    found = model.score(text, logprobs=args.logprobs)
+    found = model.score(text, logprobs=args.logprobs, ablate=args.ablate or None, ablate_with=args.ablate_with)
     pieces = [piece(model.require_tokenizer().token_bytes(token)) for token in found.ids]
     if args.json:
         tops = {} if found.top_logprobs is None else {"top_logprobs": found.top_logprobs}

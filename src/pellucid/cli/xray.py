@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from pellucid.cli.generate import add_sampling
+from pellucid.cli.generate import add_ablation, add_sampling
 from pellucid.cli.parsing import utf8_text
 
 
@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="the record to write, such as tale.pellucid")
     parser.add_argument("-m", "--model", default="default", help="a model or run directory (default: the embedded model)")
     add_sampling(parser)
+    add_ablation(parser)
     parser.add_argument("--keep", metavar="GROUPS", help="groups to record: block_inputs,lens,attention,writes (default: all)")
     parser.add_argument(
         "--record-dtype", choices=("float32",), help="record block inputs and attention without rounding; the file is several "
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from pathlib import Path
 
-    from pellucid.cli.generate import read_prompt, sampling
+    from pellucid.cli.generate import ablation, read_prompt, sampling
     from pellucid.cli.output import command, print_json, shown_path
     from pellucid.files import check_target, replaces
     from pellucid.generation.load import load
@@ -45,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
     model = load(args.model)
     groups = KEEP if args.keep is None else tuple(group for group in args.keep.split(",") if group)
     record = xray(
-        model, prompt, keep=groups, candidates=args.candidates, record_dtype=args.record_dtype, **sampling(args)
+        model, prompt, keep=groups, candidates=args.candidates, record_dtype=args.record_dtype, **sampling(args),
+        **ablation(args),
     )  # fmt: skip
     record.save(args.out)
     kept = replaces(args.out)  # else it went into a FIFO, or to standard output, where nothing may follow it

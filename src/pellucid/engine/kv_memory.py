@@ -9,7 +9,8 @@ from pellucid.engine.prefix_cache import CachedPrefix, PrefixCache
 from pellucid.engine.running import NOT_OPEN, RunningSequence
 from pellucid.engine.sequence import Sequence
 from pellucid.errors import PellucidError
-from pellucid.runtime.runner import Runner
+from pellucid.gpt.ablation import replacements
+from pellucid.runtime.runner import AblatingRunner, Runner
 
 
 CACHED_BYTES = 256 * 2**20  # a choice: what finished texts take at most in an engine without a memory limit
@@ -82,8 +83,8 @@ class KVMemory:
         """
         if self.budget is not None and self.running_nbytes + running.nbytes > self.budget:
             return False  # it waits for running sequences: evicting prefixes would not help
-        top = running.wanted_top
-        useful, reusable = self.prefixes.best(running.token_ids, top) if self.budget is not None else (None, 0)
+        looks = self.budget is not None and running.shares_text
+        useful, reusable = self.prefixes.best(running.token_ids, running.wanted_top) if looks else (None, 0)
         while self.budget is not None and self.nbytes + running.nbytes > self.budget:
             victim = self.prefixes.oldest(excluded=useful)
             if victim is None and useful is not None and useful.capacity >= running.capacity:
@@ -94,10 +95,26 @@ class KVMemory:
             useful = None if victim is useful else useful
             self._evict(victim)
         if running.runner_sequence == NOT_OPEN:
-            running.runner_sequence = self.runner.open(running.capacity)
+            running.runner_sequence = self._open(running)
         self.running_nbytes += running.nbytes
         self.peak_nbytes = max(self.peak_nbytes, self.nbytes)
         return True
+
+    def _open(self, running: RunningSequence) -> int:
+        """A sequence of the runner, with the ablation of the completion's request.
+
+        Raises:
+            PellucidError: the runner cannot replace what it names.
+        """
+        ablation, config = running.sequence.ablation, self.runner.config
+        if ablation is None:
+            return self.runner.open(running.capacity)
+        if not isinstance(self.runner, AblatingRunner):
+            raise PellucidError(f"the runner {self.runner.path} computes without ablations: leave out ablate")
+        means = self.runner.mean_outputs(running.token_ids) if ablation.by == "mean" else None
+        opened = self.runner.open(running.capacity)
+        self.runner.ablate(opened, replacements(ablation, config, means))
+        return opened
 
     def copy(self, source: int, running: RunningSequence, count: int) -> None:
         """Copies the first `count` positions of a sequence of the runner to one of which nothing is computed."""
@@ -108,7 +125,8 @@ class KVMemory:
     def release(self, running: RunningSequence) -> None:
         """Releases the sequence of a completion that has ended: caches it, if it may be reused, or closes it."""
         self.running_nbytes -= running.nbytes
-        if not (self.max_cached and running.num_reusable_tokens and running.sequence.error is None):
+        reusable = running.shares_text and running.num_reusable_tokens and running.sequence.error is None
+        if not (self.max_cached and reusable):
             self._close(running.runner_sequence)
             return
         ids = running.token_ids[: running.num_reusable_tokens]

@@ -9,6 +9,7 @@ from pellucid.engine.completion import Completion, Score
 from pellucid.engine.options import SamplingOptions, option_named
 from pellucid.engine.sequence import Sequence, check_fits, check_not_empty
 from pellucid.errors import PellucidError
+from pellucid.gpt.ablation import Ablation
 from pellucid.gpt.config import GPTConfig
 from pellucid.text.tokenizer import Tokenizer
 
@@ -30,6 +31,8 @@ class Request:
             are reported, too, with as many of the likeliest tokens at each position.
         prompt_logprobs: report the log-probability of each prompt token, and this many of the likeliest tokens at each
             position; None: neither, unless `echo` asks for them.
+        ablation: parts of the model that are replaced while it reads this prompt and what follows; None: none. Such a request
+            shares no keys and values with another.
 
     Raises:
         PellucidError: a value out of range or of another type, or an empty prompt.
@@ -41,6 +44,7 @@ class Request:
     best_of: int | None = None
     echo: bool = False
     prompt_logprobs: int | None = None
+    ablation: Ablation | None = None
 
     def __post_init__(self) -> None:
         try:  # what is no token id would make the runner raise, which ends every sequence of that step
@@ -57,6 +61,10 @@ class Request:
             raise PellucidError(f"best_of must be a whole number, n ({self.n}) or more, not {shown(self.best_of)}")
         object.__setattr__(self, "best_of", option_named("best_of").check(self.best_of))
         object.__setattr__(self, "prompt_logprobs", _PROMPT_LOGPROBS.check(self.prompt_logprobs))
+        if self.ablation is not None:
+            instance("ablation", self.ablation, Ablation, "an Ablation (gpt.ablation)")
+            if self.options.slide and self.ablation.by == "mean":
+                raise PellucidError("means are the prompt's, which a sliding window leaves: ablate by zero, or leave out slide")
 
     @property
     def samples(self) -> int:
@@ -96,12 +104,14 @@ class SequenceGroup:
         check_request(request)
         wanted = request.wanted_prompt_logprobs
         check_fits(request.prompt, request.options, config, wanted)
+        if request.ablation is not None:
+            request.ablation.check(config)
         self.request = request
         self.sequences = [
             # The prompt is the same for all, so its log-probabilities are computed for the first alone.
             Sequence(
                 list(request.prompt), sample, request.options, tokenizer, end_of_text,
-                prompt_logprobs=wanted if sample == 0 else None,
+                prompt_logprobs=wanted if sample == 0 else None, ablation=request.ablation,
             )
             for sample in range(request.samples)
         ]  # fmt: skip

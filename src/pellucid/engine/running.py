@@ -37,6 +37,11 @@ class RunningSequence:
         return min(self.capacity - len(self.token_ids), left)
 
     @property
+    def shares_text(self) -> bool:
+        """Whether its keys and values may be another text's: not those of a model of which parts are replaced."""
+        return self.sequence.ablation is None
+
+    @property
     def wanted_top(self) -> int | None:
         """How many likeliest tokens its prompt log-probabilities need; None: they are not asked for, or complete."""
         computed = self.sequence.prompt_logprobs

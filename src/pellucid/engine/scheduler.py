@@ -103,8 +103,9 @@ class Scheduler:
             if first == 0:
                 copy = None
                 waits = (left == 0 and length > 1) or (top is not None and logits_left == 0)
-                if not waits:
-                    copy, waits = find_prefix(one, running[:place], prefixes)
+                if not waits and one.shares_text:
+                    others = [other for other in running[:place] if other.shares_text]
+                    copy, waits = find_prefix(one, others, prefixes)
                 if waits:
                     waiting.append(one)
                     continue
@@ -173,7 +174,7 @@ def assign_followers(spans: abc.Sequence[ScheduledSpan], waiting: list[RunningSe
     for span in spans:
         leader = span.running
         ends = span.first + span.count == len(leader.token_ids)
-        if span.decode or not ends or leader.num_reusable_tokens != leader.num_computed_tokens:
+        if span.decode or not ends or leader.num_reusable_tokens != leader.num_computed_tokens or not leader.shares_text:
             continue
         span.followers = [one for one in waiting if one.token_ids == leader.token_ids and _can_follow(one, leader)]
         for one in span.followers:
@@ -181,5 +182,7 @@ def assign_followers(spans: abc.Sequence[ScheduledSpan], waiting: list[RunningSe
 
 
 def _can_follow(one: RunningSequence, leader: RunningSequence) -> bool:
+    if not one.shares_text:
+        return False
     top, theirs = one.wanted_top, leader.sequence.prompt_logprobs
     return top is None or (theirs is not None and theirs.top >= top and leader.sequence.start == 0)

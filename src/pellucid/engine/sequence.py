@@ -15,6 +15,7 @@ from pellucid.engine.detokenizer import TextAssembler
 from pellucid.engine.options import SamplingOptions
 from pellucid.engine.sampling import draw, largest, log_softmax, uniform
 from pellucid.errors import PellucidError
+from pellucid.gpt.ablation import Ablation
 from pellucid.gpt.config import GPTConfig
 from pellucid.text.tokenizer import Tokenizer
 
@@ -70,6 +71,7 @@ class Sequence:
         end_of_text: the id that ends it, or all that do.
         prompt_logprobs: compute the log-probability of each token of the prompt, and list this many of the likeliest tokens at
             each position; None: neither.
+        ablation: what is replaced in the model while it reads the text; None: nothing.
 
     Attributes:
         end_ids: any of them ends it.
@@ -87,12 +89,13 @@ class Sequence:
 
     def __init__(
         self, prompt: list[int], sample: int, options: SamplingOptions, tokenizer: Tokenizer | None,
-        end_of_text: int | abc.Collection[int], *, prompt_logprobs: int | None = None,
+        end_of_text: int | abc.Collection[int], *, prompt_logprobs: int | None = None, ablation: Ablation | None = None,
     ) -> None:  # fmt: skip
         check_not_empty(prompt)
         self.prompt = prompt
         self.sample = sample
         self.options = options
+        self.ablation = ablation
         self.tokenizer = tokenizer
         self.end_ids = frozenset((end_of_text,) if isinstance(end_of_text, int) else end_of_text)
         self.prompt_logprobs = None if prompt_logprobs is None else PromptLogprobs.empty(prompt_logprobs)

@@ -16,6 +16,7 @@ from pellucid.errors import PellucidError
 from pellucid.generation.beam import BEAM_WIDTH, LENGTH_PENALTY, beam_search, check_options
 from pellucid.generation.compatibility import check_draft_model
 from pellucid.generation.inputs import list_of_prompts, token_ids
+from pellucid.gpt.ablation import Ablation, By, Part, ablation_of
 from pellucid.gpt.config import GPTConfig
 from pellucid.runtime.runner import Runner
 from pellucid.text.tokenizer import Tokenizer
@@ -23,6 +24,7 @@ from pellucid.text.tokenizer import Tokenizer
 
 OnePrompt = str | list[int] | None
 ManyPrompts = list[str] | list[list[int]]  # at run time arrays, tensors and iterators, too: see `inputs`
+Ablate: TypeAlias = abc.Iterable[Part] | Ablation | None
 Draft: TypeAlias = "Literal['lookup'] | str | Path | GenerationMixin | Drafter | None"
 
 
@@ -113,19 +115,19 @@ class GenerationMixin:
     @overload
     def generate(
         self, prompt: OnePrompt = None, *, n: Literal[1] = 1, best_of: int | None = None, draft: Draft = None,
-        **options: Unpack[Options]
+        ablate: Ablate = None, ablate_with: By = "zero", **options: Unpack[Options]
     ) -> Completion: ...
 
     @overload
     def generate(
         self, prompt: ManyPrompts, *, n: int = 1, best_of: int | None = None, draft: Draft = None,
-        **options: Unpack[Options]
+        ablate: Ablate = None, ablate_with: By = "zero", **options: Unpack[Options]
     ) -> list[Completion]: ...
 
     @overload
     def generate(
         self, prompt: OnePrompt = None, *, n: int, best_of: int | None = None, draft: Draft = None,
-        **options: Unpack[Options]
+        ablate: Ablate = None, ablate_with: By = "zero", **options: Unpack[Options]
     ) -> Completion | list[Completion]: ...
 
     def generate(
@@ -148,6 +150,8 @@ class GenerationMixin:
         best_of: int | None = None,
         slide: bool = False,
         draft: Draft = None,
+        ablate: Ablate = None,
+        ablate_with: By = "zero",
     ) -> Completion | list[Completion]:
         """Completes a prompt, or several of any lengths in one batch.
 
@@ -179,6 +183,9 @@ class GenerationMixin:
             draft: speculative decoding, so that a pass may give several tokens: "lookup" (drafts from the text itself), a
                 smaller model of the same vocabulary, or its directory. The completion is what it is without
                 (`speculation`; to the bit where the runner is exact, as the kernel is).
+            ablate: parts of the model whose outputs are replaced in all that this call reads: (block, head), (block, "mlp") or
+                (block, None) for a whole block, counted from 0 (`gpt.ablation`).
+            ablate_with: "zero", or "mean": the part's mean output over the positions of the prompt in the whole model.
 
         Returns:
             One completion; a list for several prompts (all completions of the first, then of the second ...; [] for []) or
@@ -192,7 +199,7 @@ class GenerationMixin:
         requests = self._requests(
             prompts, n=n, best_of=best_of, max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, stop=stop,
             seed=seed, logprobs=logprobs, min_p=min_p, presence_penalty=presence_penalty, frequency_penalty=frequency_penalty,
-            repetition_penalty=repetition_penalty, logit_bias=logit_bias, slide=slide,
+            repetition_penalty=repetition_penalty, logit_bias=logit_bias, slide=slide, ablate=ablate, ablate_with=ablate_with,
         )  # fmt: skip
         drafter = self.drafter(draft)
         groups = [self.new_group(request) for request in requests]
@@ -201,9 +208,13 @@ class GenerationMixin:
         completions = [completion for group in groups for completion in group.completions()]
         return completions if many or n > 1 else completions[0]
 
-    def stream(self, prompt: OnePrompt = None, *, draft: Draft = None, **options: Unpack[Options]) -> Iterator[Token]:
+    def stream(
+        self, prompt: OnePrompt = None, *, draft: Draft = None, ablate: Ablate = None, ablate_with: By = "zero",
+        **options: Unpack[Options]
+    ) -> Iterator[Token]:  # fmt: skip
         """The same completion as `generate`'s, each token as soon as it is drawn. Arguments and errors as there; one prompt."""
-        drafter, sequence = self.drafter(draft), self.new_sequence(prompt, **options)  # checked here, not at the first token
+        drafter = self.drafter(draft)
+        sequence = self.new_sequence(prompt, ablate=ablate, ablate_with=ablate_with, **options)  # checked here
         return (token for _, token in self.run([sequence], drafter))
 
     def beam(
@@ -229,10 +240,13 @@ class GenerationMixin:
 
     def new_request(
         self, prompt: OnePrompt = None, *, n: int = 1, best_of: int | None = None, echo: bool = False,
-        prompt_logprobs: int | None = None, **options: Unpack[Options]
+        prompt_logprobs: int | None = None, ablate: Ablate = None, ablate_with: By = "zero", **options: Unpack[Options]
     ) -> Request:  # fmt: skip
         """The request of a prompt, for `Engine.submit` and `EngineDriver`: see `Request`; other arguments as `generate`."""
-        (request,) = self._requests([prompt], n=n, best_of=best_of, echo=echo, prompt_logprobs=prompt_logprobs, **options)
+        (request,) = self._requests(
+            [prompt], n=n, best_of=best_of, echo=echo, prompt_logprobs=prompt_logprobs, ablate=ablate, ablate_with=ablate_with,
+            **options,
+        )  # fmt: skip
         return request
 
     def new_group(self, request: Request) -> SequenceGroup:
@@ -243,27 +257,36 @@ class GenerationMixin:
         """
         return SequenceGroup(request, self.config, self.tokenizer, self.end_ids)
 
-    def new_sequence(self, prompt: OnePrompt = None, **options: Unpack[Options]) -> Sequence:
+    def new_sequence(
+        self, prompt: OnePrompt = None, *, ablate: Ablate = None, ablate_with: By = "zero", **options: Unpack[Options]
+    ) -> Sequence:
         """The completion that `stream` would give, not begun, for `run` or `Engine.add`. Arguments as there."""
-        request = Request(prompt=self._ids(prompt), options=self._options(**options))  # which takes no n and no best_of
+        ablation = ablation_of(ablate, ablate_with)
+        # `_options` takes no n and no best_of.
+        request = Request(prompt=self._ids(prompt), options=self._options(**options), ablation=ablation)
         return self.new_group(request).sequences[0]
 
     @overload
-    def score(self, prompt: OnePrompt, *, completion: str | list[int] | None = None, logprobs: int | None = None) -> Score: ...
+    def score(
+        self, prompt: OnePrompt, *, completion: str | list[int] | None = None, logprobs: int | None = None,
+        ablate: Ablate = None, ablate_with: By = "zero",
+    ) -> Score: ...
 
     @overload
     def score(
-        self, prompt: OnePrompt | ManyPrompts, *, completion: ManyPrompts, logprobs: int | None = None
+        self, prompt: OnePrompt | ManyPrompts, *, completion: ManyPrompts, logprobs: int | None = None,
+        ablate: Ablate = None, ablate_with: By = "zero",
     ) -> list[Score]: ...
 
     @overload
     def score(
-        self, prompt: ManyPrompts, *, completion: str | list[int] | ManyPrompts | None = None, logprobs: int | None = None
+        self, prompt: ManyPrompts, *, completion: str | list[int] | ManyPrompts | None = None, logprobs: int | None = None,
+        ablate: Ablate = None, ablate_with: By = "zero",
     ) -> list[Score]: ...
 
     def score(
         self, prompt: OnePrompt | ManyPrompts, *, completion: str | list[int] | ManyPrompts | None = None,
-        logprobs: int | None = None,
+        logprobs: int | None = None, ablate: Ablate = None, ablate_with: By = "zero",
     ) -> Score | list[Score]:  # fmt: skip
         """The log-probability of each token of a text, or of a completion after its prompt; of several in one batch.
 
@@ -274,6 +297,8 @@ class GenerationMixin:
                 (temperature 1). So a completion that follows a word begins with its space: " sat". `Prompt.answered` encodes
                 both as one text instead. Several completions go with one prompt each, or all with the same.
             logprobs: report this many of the likeliest tokens at each position, too.
+            ablate, ablate_with: as `generate` takes them; means are those over all positions that are read, the last token's
+                not among them.
 
         Returns:
             A score; a list where several prompts or completions are given ([] for []).
@@ -289,7 +314,10 @@ class GenerationMixin:
             answers, several = list_of_prompts(completion, "completion")
             ids = _paired([self._ids(one) for one in prompts], [self._completion_ids(one) for one in answers], many, several)
             prompts, starts, many = [[*one, *answer] for one, answer in ids], [len(one) for one, _ in ids], many or several
-        requests = self._requests(prompts, max_tokens=0, seed=0, prompt_logprobs=0 if logprobs is None else logprobs)
+        requests = self._requests(
+            prompts, max_tokens=0, seed=0, prompt_logprobs=0 if logprobs is None else logprobs, ablate=ablate,
+            ablate_with=ablate_with,
+        )  # fmt: skip
         groups = [self.new_group(request) for request in requests]
         for _ in self.run([sequence for group in groups for sequence in group.sequences]):
             pass
@@ -302,13 +330,14 @@ class GenerationMixin:
 
     def _requests(
         self, prompts: abc.Sequence[Any], *, n: int = 1, best_of: int | None = None, echo: bool = False,
-        prompt_logprobs: int | None = None, **options: Any,
+        prompt_logprobs: int | None = None, ablate: Ablate = None, ablate_with: By = "zero", **options: Any,
     ) -> list[Request]:  # fmt: skip
         """A request a prompt, all with the same options."""
-        sampling = self._options(**options)
+        sampling, ablation = self._options(**options), ablation_of(ablate, ablate_with)
         return [
             Request(
-                prompt=self._ids(prompt), options=sampling, n=n, best_of=best_of, echo=echo, prompt_logprobs=prompt_logprobs
+                prompt=self._ids(prompt), options=sampling, n=n, best_of=best_of, echo=echo, prompt_logprobs=prompt_logprobs,
+                ablation=ablation,
             )
             for prompt in prompts
         ]

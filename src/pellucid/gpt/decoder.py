@@ -134,10 +134,13 @@ class Block(nn.Module):
         self, x: Tensor, cache: KVCache | None = None, tap: Tap | None = None
     ) -> Tensor:
         attention = F.dropout(self.attn(x if self.post_norm else self.ln_1(x), cache, tap), self.dropout, self.training)
+        if tap is not None:
+            attention = tap.write(self.block, "attention", attention)
         x = x + attention
         x = self.ln_1(x) if self.post_norm else x
         mlp = F.dropout(self.mlp(x if self.post_norm else self.ln_2(x)), self.dropout, self.training)
         if tap is not None:
+            mlp = tap.write(self.block, "mlp", mlp)
             tap.writes(self.block, attention, mlp)
         x = x + mlp
         return self.ln_2(x) if self.post_norm else x
@@ -229,7 +232,7 @@ class Decoder(nn.Module):
             targets: (B, T) int64, the token that follows at each position; `loss.IGNORE` ones do not count.
             reduction: of the loss, as in `torch.nn.functional.cross_entropy`: "mean" over the targets that count, or "sum".
             cache: what attention reads and stores: a `runtime.kv_cache`, or `document_mask.DocumentMask` in training.
-            tap: sees the tensors between blocks.
+            tap: sees the tensors between blocks, and may replace outputs.
             target_weights: (B, T) float32, of the targets' losses; "mean" is then the weighted mean. None: 1 each.
 
         Returns:

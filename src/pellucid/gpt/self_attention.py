@@ -29,7 +29,7 @@ def self_attention(
         compressor: of a compressed pattern.
         scaled: whether scores are divided by sqrt(D), as GPT-3's are.
         cache: attends to earlier positions too, and stores the new ones.
-        tap: sees the queries and keys.
+        tap: sees the queries and keys, and may replace the heads' outputs.
 
     Returns:
         (B, T, C), heads side by side.
@@ -53,4 +53,5 @@ def self_attention(
         out = compressed_attention(q, keys, values, compressor.pattern)
     else:
         out = attention(q, k, v, pattern)
-    return out.transpose(1, 2).reshape(b, t, h * d)
+    joined = out.transpose(1, 2).reshape(b, t, h * d)
+    return joined if tap is None else tap.heads(block, joined)

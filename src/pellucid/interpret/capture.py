@@ -23,6 +23,7 @@ from pellucid.engine.sequence import Sequence
 from pellucid.errors import PellucidError
 from pellucid.generation.mixin import OnePrompt
 from pellucid.generation.model import GPT
+from pellucid.gpt.ablation import MeanOutputs, Replacements
 from pellucid.gpt.decoder import Block
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.gpt.torch_defaults import torch_defaults
@@ -41,8 +42,8 @@ from pellucid.interpret.vectors import embedding_source, embedding_vectors, near
 from pellucid.record import Provenance, Record, RecordWriter, as_bfloat16, as_triangle, describe, open_record
 from pellucid.runtime.inference_mode import inference_mode
 from pellucid.runtime.module_changes import find_change
-from pellucid.runtime.runner import Runner, TokenSpan
-from pellucid.runtime.runner_selection import torch_runner
+from pellucid.runtime.runner import AblatingRunner, TokenSpan
+from pellucid.runtime.runner_selection import mean_outputs, torch_runner
 from pellucid.text.tokenizer import Tokenizer
 from pellucid.training.machine import describe as describe_machine
 from pellucid.version import __version__
@@ -79,7 +80,7 @@ def xray(
         on_token: called with each token as soon as it is drawn, and the distribution it was drawn from. An exception ends the
             generation and is passed on.
         on_chunk: called with the name of each chunk before it is written, likewise.
-        generate_options: those of `generate`, except n, best_of, logprobs and slide.
+        generate_options: those of `generate`, except n, best_of, logprobs and slide; `ablate` among them.
 
     Returns:
         An open record in memory; `save` writes it to a file.
@@ -141,7 +142,7 @@ def capture_generation(
     """
     check_blocks(model)
     tap = ActivationTap(model.config.n_layers, keep, clock=model.wte.weight.device.type == "cpu")
-    runner = _LogitsRunner(torch_runner(model, tap))
+    runner = _LogitsRunner(model, tap)
     engine = Engine(runner, tokenizer=sequence.tokenizer, end_of_text=sequence.end_ids, chunk=model.config.n_ctx)
     engine.add(sequence)
     steps: list[StepDistribution] = []
@@ -185,8 +186,9 @@ def hidden_from_tap(model: GPT, block: int, group: str) -> PellucidError:
 class _LogitsRunner:
     """A runner that keeps the logits of the last step, and the bytes allocated for its sequence."""
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+    def __init__(self, model: GPT, tap: ActivationTap) -> None:
+        self._runner = runner = torch_runner(model, tap)
+        self._model = model
         self.config, self.mode, self.cached, self.path = runner.config, runner.mode, runner.cached, runner.path
         self.sequence_bytes, self.close, self.copy = runner.sequence_bytes, runner.close, runner.copy
         self.logits = np.empty(0, np.float32)
@@ -197,6 +199,15 @@ class _LogitsRunner:
         if self.cached:
             self.cache_bytes = max(self.cache_bytes, self._runner.sequence_bytes(capacity))
         return self._runner.open(capacity)
+
+    def ablate(self, sequence: int, what: Replacements) -> None:
+        """See `AblatingRunner`."""
+        assert isinstance(self._runner, AblatingRunner)
+        self._runner.ablate(sequence, what)
+
+    def mean_outputs(self, ids: abc.Sequence[int]) -> MeanOutputs:
+        """See `AblatingRunner`: by a runner without the tap, which would see this pass, too."""
+        return mean_outputs(self._model, ids)
 
     def run(self, spans: abc.Sequence[TokenSpan]) -> list[NDArray[np.float32] | None]:
         """See `Runner.run`."""
@@ -317,6 +328,7 @@ def _provenance(model: GPT, sequence: Sequence) -> Provenance:
     return replace(
         model_provenance(model), seed=options.seed, prompt_ids=tuple(sequence.prompt),
         sampling=options.recorded() | {"sample": SAMPLE_INDEX},
+        ablation=None if sequence.ablation is None else sequence.ablation.to_dict(),
     )  # fmt: skip
 
 

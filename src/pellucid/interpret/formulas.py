@@ -186,7 +186,7 @@ def step_distribution(
     place = drawn if kept is None else int(np.searchsorted(kept, drawn))
     all_shares = weights / draw_arithmetic.total(weights)
     if kept is not None:
-        shares, all_shares = all_shares, np.zeros(len(logits))
-        all_shares[kept] = shares
+        kept_shares, all_shares = all_shares, np.zeros(len(logits))
+        all_shares[kept] = kept_shares
     span = (float(ends[place - 1]) if place else 0.0, float(ends[place]))
     return StepDistribution(top.tolist(), logprobs, all_shares[top].tolist(), len(weights), u, span)

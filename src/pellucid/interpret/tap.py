@@ -10,6 +10,8 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
+from pellucid.gpt.tap import WritingPart
+
 
 class ActivationTap:
     """A tap (`gpt.tap.Tap`) on one sequence. It keeps references and computes nothing, so it costs next to no time.
@@ -50,6 +52,14 @@ class ActivationTap:
         if self._keeps_writes:
             self._writes[block][0].append(attention[0])
             self._writes[block][1].append(mlp[0])
+
+    def heads(self, block: int, out: Tensor) -> Tensor:
+        """Changes nothing."""
+        return out
+
+    def write(self, block: int, part: WritingPart, out: Tensor) -> Tensor:
+        """Changes nothing."""
+        return out
 
     def missing(self) -> tuple[int, str] | None:
         """The first block that showed nothing of a group that is kept, and the group. None where all did.

@@ -23,6 +23,7 @@ class Provenance:
         seed: of the draws, or of the run.
         prompt_ids: the tokens that were continued.
         sampling: how tokens were drawn, by option.
+        ablation: what was replaced in the model, as `gpt.ablation.Ablation` states it; None: nothing.
         machine: what the timings were measured on, in words by topic.
         created: when, as text (ISO 8601), if the caller wants it in the file.
     """
@@ -38,6 +39,7 @@ class Provenance:
     seed: int | None = None
     prompt_ids: tuple[int, ...] | None = None
     sampling: Mapping[str, Any] | None = None
+    ablation: Mapping[str, Any] | None = None
     machine: Mapping[str, Any] | None = None
     created: str | None = None
 
@@ -93,5 +95,6 @@ _MAX = {
 }  # fmt: skip
 _KINDS: dict[str, type] = {
     "pellucid": str, "model": str, "config": dict, "parameters": int, "dtype": str, "tokenizer": str, "checkpoint": str,
-    "step": int, "seed": str, "prompt_ids": list, "sampling": dict, "machine": dict, "created": str,
+    "step": int, "seed": str, "prompt_ids": list, "sampling": dict, "ablation": dict,
+    "machine": dict, "created": str,
 }  # fmt: skip

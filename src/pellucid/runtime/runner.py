@@ -7,11 +7,12 @@ logits. It neither samples nor decodes text.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.gpt.ablation import MeanOutputs, Replacements
 from pellucid.gpt.config import GPTConfig
 
 
@@ -37,6 +38,17 @@ class TokenSpan:
     first: int
     ids: Sequence[int]
     wanted: Wanted = "last"
+
+
+@runtime_checkable
+class AblatingRunner(Protocol):
+    """A `Runner` whose sequences may have ablations."""
+
+    def ablate(self, sequence: int, what: Replacements) -> None:
+        """Replaces outputs for all tokens that an empty sequence will read. It must not be copied from, or to another's."""
+
+    def mean_outputs(self, ids: Sequence[int]) -> MeanOutputs:
+        """The mean outputs of all parts of the whole model over the positions of a text."""
 
 
 class Runner(Protocol):

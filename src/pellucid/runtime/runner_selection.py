@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Literal, get_args
 from weakref import WeakKeyDictionary
 
 from pellucid.errors import PellucidError
-from pellucid.runtime.runner import Mode, Runner
+from pellucid.runtime.runner import AblatingRunner, Mode, Runner
 
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pellucid.gpt.ablation import MeanOutputs
     from pellucid.gpt.decoder import Decoder
     from pellucid.gpt.tap import Tap
     from pellucid.runtime.kernel.packed import PackedWeights
@@ -89,6 +92,13 @@ def torch_runner(model: "Decoder", tap: "Tap | None" = None) -> Runner:
     from pellucid.runtime.module_changes import find_change
 
     return _torch_runner(model, find_change(model), "fast", tap)
+
+
+def mean_outputs(model: "Decoder", ids: "Sequence[int]") -> "MeanOutputs":
+    """The mean outputs of a model's parts over the positions of a text, on PyTorch; see `runner.AblatingRunner`."""
+    runner = torch_runner(model)
+    assert isinstance(runner, AblatingRunner)
+    return runner.mean_outputs(ids)
 
 
 def _torch_runner(model: "Decoder", change: "ModuleChange | None", mode: Mode, tap: "Tap | None" = None) -> Runner:

@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.gpt.ablation import MeanOutputs, Replacements
 from pellucid.gpt.compressor import Compressor
 from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.tap import Tap
+from pellucid.gpt.tap import Tap, WritingPart
 from pellucid.runtime.inference_mode import inference_mode
 from pellucid.runtime.kv_cache import SequenceKVCache, kv_cache_bytes
 from pellucid.runtime.runner import Mode, TokenSpan
+from pellucid.runtime.torch_ablation import AblationTap, OutputsTap
 
 
 # How far the logits of "fast" may lie from those of "exact", as a share of the largest of them: sums in another order.
@@ -78,6 +80,7 @@ class TorchRunner:
         compressors = ((block, model.compressor(block)) for block in range(self.config.n_layers))
         self._compressors = {block: compressor for block, compressor in compressors if compressor is not None}
         self._sequences: dict[int, SequenceKVCache] = {}
+        self._ablations: dict[int, Replacements] = {}
         self._numbers = itertools.count()  # whose next number is taken at once: two threads never get the same
         # Results of the trials of exact mode, for `_threads` threads: the smallest size, its outputs, and which sizes agree.
         self._threads = 0
@@ -101,6 +104,23 @@ class TorchRunner:
     def close(self, sequence: int) -> None:
         """Frees a sequence."""
         del self._sequences[sequence]
+        self._ablations.pop(sequence, None)
+
+    def ablate(self, sequence: int, what: Replacements) -> None:
+        """See `runner.AblatingRunner`."""
+        self._ablations[sequence] = what
+
+    def mean_outputs(self, ids: Sequence[int]) -> MeanOutputs:
+        """See `runner.AblatingRunner`."""
+        sequence, outputs, counts = self.open(len(ids)), OutputsTap(self.config.n_layers), []
+        try:
+            with inference_mode(self.model):
+                for part, size in self._passes([_CachedSpan(self._sequences[sequence], 0, list(ids))], len(ids)):
+                    self._forward(part, size, outputs)
+                    counts.append(sum(len(span.ids) for span in part))
+        finally:
+            self.close(sequence)
+        return outputs.means(counts)
 
     def copy(self, source: int, target: int, positions: int) -> None:
         """Makes the first `positions` positions of `target` those of `source`, as if they had been read there."""
@@ -110,7 +130,9 @@ class TorchRunner:
     def run(self, spans: Sequence[TokenSpan]) -> list[NDArray[np.float32] | None]:
         """Reads all spans, of different sequences, together. See `runner.Runner.run`."""
         assert len({span.sequence for span in spans}) == len(spans), "one span per sequence"
-        cached = [_CachedSpan(self._sequences[s.sequence], s.first, list(s.ids)) for s in spans]
+        cached = [
+            _CachedSpan(self._sequences[s.sequence], s.first, list(s.ids), self._ablations.get(s.sequence)) for s in spans
+        ]
         rows: list[int] = []  # of all tokens: whose logits are wanted
         counts = []
         first = 0
@@ -121,7 +143,7 @@ class TorchRunner:
             rows += range(first - count, first)
             counts.append(count)
         with inference_mode(self.model):
-            hidden = torch.cat([self._forward(part, size) for part, size in self._passes(cached, first)])
+            hidden = torch.cat([self._forward(part, size, self._tap) for part, size in self._passes(cached, first)])
             logits = self._logits(hidden[rows])
         results: list[NDArray[np.float32] | None] = []
         for span, count, end in zip(spans, counts, accumulate(counts), strict=True):
@@ -129,15 +151,22 @@ class TorchRunner:
             results.append(None if span.wanted == "none" else own[0] if span.wanted == "last" else own)
         return results
 
-    def _forward(self, spans: "list[_CachedSpan]", size: int) -> Tensor:
+    def _forward(self, spans: "list[_CachedSpan]", size: int, tap: Tap | None) -> Tensor:
         """One forward pass of `size` rows -> (N, E) hidden vectors."""
+        ablation = _ablation_tap(spans, tap)
+        hidden = self._hidden(spans, size, tap if ablation is None else ablation)
+        if ablation is not None:
+            ablation.check_seen()
+        return hidden
+
+    def _hidden(self, spans: "list[_CachedSpan]", size: int, tap: Tap | None) -> Tensor:
         ids = [token for span in spans for token in span.ids]
         tokens = torch.tensor(ids + [0] * (size - len(ids)), device=self.model.wte.weight.device)
         if self._one_sequence:
             (span,) = spans
-            return self.model.hidden(tokens[None], _OneSpanKVCache(span), self._tap)[0]
+            return self.model.hidden(tokens[None], _OneSpanKVCache(span), tap)[0]
         cache = _SpansKVCache(spans, size, exact=self.mode == "exact")
-        return self.model.hidden(tokens[:, None], cache, self._tap)[: len(ids), 0]
+        return self.model.hidden(tokens[:, None], cache, tap)[: len(ids), 0]
 
     def _logits(self, hidden: Tensor) -> NDArray[np.float32]:
         """(N, E) -> (N, V) logits."""
@@ -221,17 +250,29 @@ class TorchRunner:
 
 @dataclass(frozen=True, slots=True)
 class _CachedSpan:
-    """Neighbouring tokens of one sequence, and the sequence's cache."""
+    """Neighbouring tokens of one sequence, the sequence's cache, and what is replaced in it."""
 
     cache: SequenceKVCache
     first: int
     ids: list[int]
+    replaced: Replacements | None = None
 
     def split(self, tokens: int) -> "tuple[_CachedSpan, _CachedSpan]":
         return (
-            _CachedSpan(self.cache, self.first, self.ids[:tokens]),
-            _CachedSpan(self.cache, self.first + tokens, self.ids[tokens:]),
+            _CachedSpan(self.cache, self.first, self.ids[:tokens], self.replaced),
+            _CachedSpan(self.cache, self.first + tokens, self.ids[tokens:], self.replaced),
         )
+
+
+def _ablation_tap(spans: list[_CachedSpan], inner: Tap | None) -> AblationTap | None:
+    """The tap of a pass in which something is replaced; None where nothing is."""
+    rows, first = [], 0
+    for span in spans:
+        end = first + len(span.ids)
+        if span.replaced is not None:
+            rows.append((first, end, span.replaced))
+        first = end
+    return AblationTap(rows, inner) if rows else None
 
 
 class _SpansKVCache:
@@ -314,6 +355,14 @@ class _TapAsOneSequence:
     def writes(self, block: int, attention: Tensor, mlp: Tensor) -> None:
         """(N, 1, C) each -> (1, N, C)."""
         self._tap.writes(block, attention.transpose(0, 1), mlp.transpose(0, 1))
+
+    def heads(self, block: int, out: Tensor) -> Tensor:
+        """(N, 1, C) -> (1, N, C), and back."""
+        return self._tap.heads(block, out.transpose(0, 1)).transpose(0, 1)
+
+    def write(self, block: int, part: WritingPart, out: Tensor) -> Tensor:
+        """(N, 1, C) -> (1, N, C), and back."""
+        return self._tap.write(block, part, out.transpose(0, 1)).transpose(0, 1)
 
 
 def _to_numpy(logits: Tensor) -> NDArray[np.float32]:

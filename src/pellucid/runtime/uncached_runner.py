@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.gpt.ablation import MeanOutputs, Replacements
 from pellucid.gpt.decoder import Decoder
-from pellucid.gpt.tap import Tap
+from pellucid.gpt.tap import Tap, WritingPart
 from pellucid.runtime.inference_mode import inference_mode
 from pellucid.runtime.runner import Mode, TokenSpan
+from pellucid.runtime.torch_ablation import AblationTap, OutputsTap
 from pellucid.runtime.torch_runner import TOLERANCE, TorchRunner, check_exact
 
 
@@ -46,15 +48,10 @@ class UncachedRunner:
         self.path = f"PyTorch {str(parameter.dtype).removeprefix('torch.')}, uncached"
         self._device = parameter.device
         if tap is not None:
-            try:
-                signature(model.forward).bind(None, tap=tap)
-            except TypeError:
-                raise PellucidError(
-                    f"the forward method of this {type(model).__name__} takes no `tap`, so its activations cannot be recorded: "
-                    "let it take `tap=None` and pass it on"
-                ) from None
+            self._check_tap("its activations cannot be recorded")
         self._tap = tap
         self._sequences: dict[int, list[int]] = {}
+        self._ablations: dict[int, Replacements] = {}
         self._next = 0
 
     def sequence_bytes(self, capacity: int) -> int:
@@ -71,6 +68,30 @@ class UncachedRunner:
     def close(self, sequence: int) -> None:
         """Frees a sequence."""
         del self._sequences[sequence]
+        self._ablations.pop(sequence, None)
+
+    def ablate(self, sequence: int, what: Replacements) -> None:
+        """See `runner.AblatingRunner`."""
+        self._check_tap("nothing of it can be ablated")
+        self._ablations[sequence] = what
+
+    def mean_outputs(self, ids: Sequence[int]) -> MeanOutputs:
+        """See `runner.AblatingRunner`."""
+        self._check_tap("nothing of it can be ablated")
+        outputs = OutputsTap(self.config.n_layers)
+        with inference_mode(self.model):
+            self.model(torch.tensor([list(ids)], device=self._device), tap=outputs)
+        return outputs.means([len(ids)])
+
+    def _check_tap(self, why: str) -> None:
+        """Refuses a user's forward method that takes no tap. Raises PellucidError."""
+        try:
+            signature(self.model.forward).bind(None, tap=None)
+        except TypeError:
+            raise PellucidError(
+                f"the forward method of this {type(self.model).__name__} takes no `tap`, so {why}: "
+                "let it take `tap=None` and pass it on"
+            ) from None
 
     def copy(self, source: int, target: int, positions: int) -> None:
         """Makes the first `positions` positions of `target` those of `source`, as if they had been read there."""
@@ -89,8 +110,13 @@ class UncachedRunner:
             with inference_mode(self.model):
                 ids = torch.tensor([text], device=self._device)
                 # A user-defined forward method may have no argument `tap`.
-                taps = {} if self._tap is None else {"tap": _TapOfNewPositions(self._tap, span.first)}
+                tap = None if self._tap is None else _TapOfNewPositions(self._tap, span.first)
+                what = self._ablations.get(span.sequence)
+                ablation = None if what is None else AblationTap([(0, len(text), what)], tap)
+                taps = {"tap": ablation or tap} if ablation or tap else {}
                 logits = self.model(ids, **taps)[0, span.first :].float().cpu().numpy()
+                if ablation is not None:
+                    ablation.check_seen()
             results.append(None if span.wanted == "none" else logits[-1] if span.wanted == "last" else logits)
         return results
 
@@ -136,3 +162,11 @@ class _TapOfNewPositions:
     def writes(self, block: int, attention: Tensor, mlp: Tensor) -> None:
         """(1, T, C) each -> those of the new positions."""
         self._tap.writes(block, attention[:, self._first :], mlp[:, self._first :])
+
+    def heads(self, block: int, out: Tensor) -> Tensor:
+        """Changes nothing: only what is replaced at all positions may be."""
+        return out
+
+    def write(self, block: int, part: WritingPart, out: Tensor) -> Tensor:
+        """Changes nothing."""
+        return out

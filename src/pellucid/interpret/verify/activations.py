@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from pellucid.generation.model import GPT
+from pellucid.gpt.ablation import Replacements
 from pellucid.interpret.formulas import attention_weights, lens_logits
 from pellucid.interpret.tap import ActivationTap
 from pellucid.interpret.verify.difference import Array, row_ranges
-from pellucid.runtime.runner import TokenSpan
+from pellucid.runtime.runner import AblatingRunner, TokenSpan
 from pellucid.runtime.runner_selection import torch_runner
+from pellucid.runtime.torch_ablation import AblationTap
 
 
 _FEW = 8  # positions: of fewer, the largest error of a channel is no measure of it
@@ -25,22 +27,29 @@ class Activations:
     as many tokens as each step had, since what it computes at a position may depend on those after it.
 
     Args:
-        ids: the record's tokens. prompt: how many of them were given. positions: T.
+        ids: the record's tokens. prompt: how many of them were given. positions: T. what: is replaced in the model.
 
     Attributes:
         logits: (S, V) float64. cached: whether a runner of this model caches keys and values.
     """
 
-    def __init__(self, model: GPT, ids: list[int], prompt: int, positions: int) -> None:
+    def __init__(self, model: GPT, ids: list[int], prompt: int, positions: int, what: Replacements | None = None) -> None:
         self.model = model
         self.tap = ActivationTap(model.config.n_layers, ("block_inputs", "attention", "writes"), clock=False)
         runner = torch_runner(model, self.tap)
         self.cached = runner.cached
         if self.cached:
-            hidden = model.hidden(torch.tensor([ids[:positions]], device=model.wte.weight.device), tap=self.tap)
+            ablation = None if what is None else AblationTap([(0, positions, what)], self.tap)
+            tokens = torch.tensor([ids[:positions]], device=model.wte.weight.device)
+            hidden = model.hidden(tokens, tap=ablation or self.tap)
+            if ablation is not None:
+                ablation.check_seen()
             self.logits = model.logits(hidden[0, prompt - 1 : len(ids) - 1]).double().cpu()  # (S, V)
             return
         sequence = runner.open(positions)
+        if what is not None:
+            assert isinstance(runner, AblatingRunner)
+            runner.ablate(sequence, what)
         spans = [TokenSpan(sequence, 0, ids[:prompt], "last")]
         spans += [TokenSpan(sequence, place, ids[place : place + 1], "last") for place in range(prompt, positions)]
         logits = [part for span in spans for part in runner.run([span]) if part is not None]

@@ -35,6 +35,7 @@ from torch import Tensor
 
 from pellucid.engine.options import SamplingOptions
 from pellucid.generation.model import GPT
+from pellucid.gpt.ablation import Ablation
 from pellucid.interpret.capture import PIECES, piece_table
 from pellucid.interpret.formulas import (
     attention_source,
@@ -42,6 +43,7 @@ from pellucid.interpret.formulas import (
     cache_cells,
     lens_source,
 )
+from pellucid.interpret.verify.ablation import ablation_word, neighbours, replacements_of
 from pellucid.interpret.verify.activations import (
     Activations,
     attention_error,
@@ -78,18 +80,22 @@ class GenerationVerifier:
 
     Args:
         model: the recorded one, in its dtype. upcast: the same in float32, where that has more bits; else None.
-        ids: of prompt and drawn tokens. options: those that the tokens were drawn with.
+        ids: of prompt and drawn tokens. options: those that the tokens were drawn with. ablation: that of its provenance.
     """
 
-    def __init__(self, record: Record, model: GPT, upcast: GPT | None, ids: list[int], options: SamplingOptions) -> None:
+    def __init__(
+        self, record: Record, model: GPT, upcast: GPT | None, ids: list[int], options: SamplingOptions,
+        ablation: Ablation | None = None,
+    ) -> None:  # fmt: skip
         self.record, self.model, self.noise = record, model, NOISE[record.provenance.dtype] or UPCAST_NOISE
         self.prompt = len(record["generation/prompt_ids"])
         self.positions = max([len(ids) - 1, *(record.entry(name).logical_shape[axis] for name, axis in _positions(record))])
-        self.computed = Activations(model, ids, self.prompt, self.positions)
-        self.upcast = None if upcast is None else Activations(upcast, ids, self.prompt, self.positions)
+        self.ids, self.ablation = ids, ablation
+        self.computed = self._activations(model, ablation)
+        self.upcast = None if upcast is None else self._activations(upcast, ablation)
         logits = self.computed.logits
         upcast_logits = None if self.upcast is None else self.upcast.logits
-        error = logit_error(logits, upcast_logits, self.noise, model.wte.weight.dtype).numpy()
+        error = self.logit_error = logit_error(logits, upcast_logits, self.noise, model.wte.weight.dtype).numpy()
         self.vectors = VectorVerifier(record, self.computed, self.upcast, self.noise, ids[: self.prompt])
         self.following = np.array(ids[1:])  # (A,) the token after each position
         self.steps = StepVerifier(record, logits, error, upcast_logits, options, self.prompt)
@@ -129,6 +135,17 @@ class GenerationVerifier:
         if name.startswith("generation/attention/"):
             return self._attention(name).result(self.record, name)
         return self.by_name[name]().result(self.record, name)
+
+    def _activations(self, model: GPT, ablation: Ablation | None) -> Activations:
+        what = replacements_of(ablation, model, self.ids[: self.prompt])
+        return Activations(model, self.ids, self.prompt, self.positions, what)
+
+    def ablation_words(self) -> Iterator[WordResult]:
+        """The ablation, where there is one: whether another one, near it, would have given other logits."""
+        if self.ablation is not None:
+            others = (self._activations(self.model, other).logits for other in neighbours(self.ablation))
+            moved = ((other - self.computed.logits).abs().amax(-1).numpy() for other in others)
+            yield ablation_word(determined=all(bool((each > 2 * self.logit_error).any()) for each in moved))
 
     def sources(self) -> dict[str, dict[str, object]]:
         """What the record must state as the source of its chunks, by name."""

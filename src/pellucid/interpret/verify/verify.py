@@ -13,6 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.gpt.torch_defaults import torch_defaults
+from pellucid.interpret.verify.ablation import recorded_ablation
 from pellucid.interpret.verify.finetuning import FinetuningVerifier
 from pellucid.interpret.verify.generation import GenerationVerifier
 from pellucid.interpret.verify.identity import NOISE, recorded_model, tokens_and_options
@@ -75,12 +76,14 @@ def verify(
 def _generation(record: Record, model: GPT | str | Path | None) -> tuple[tuple[ChunkResult, ...], tuple[WordResult, ...]]:
     loaded, recorded, upcast = _models(record, model)
     ids, options = tokens_and_options(record, loaded)
+    ablation = recorded_ablation(record, loaded)
     sources = _sources(record, loaded, recorded) | {"prompt_ids": record.provenance.prompt_ids}  # was compared
     with _inference(recorded, upcast):
-        verifier = GenerationVerifier(record, recorded, upcast, ids, options)
+        verifier = GenerationVerifier(record, recorded, upcast, ids, options, ablation)
         words = (
             *provenance_words(record, sources, loaded.config),
             *sampling_words(record, loaded, verifier.steps),
+            *verifier.ablation_words(),
             *chunk_words(record, verifier.sources()),
             *verifier.scale_words(),
             *change_words(record, recorded),

@@ -19,7 +19,7 @@ from pellucid.runtime.module_changes import find_change
 
 
 _HEADER = ("format", "schema", "kind", "provenance", "chunks")
-_COMPARED_APART = ("sampling", "seed")  # of a generation: `sampling_words`
+_COMPARED_APART = ("sampling", "seed", "ablation")  # of a generation: `sampling_words`, `GenerationVerifier.ablation_words`
 
 
 def header_words(record: Record) -> Iterator[WordResult]:

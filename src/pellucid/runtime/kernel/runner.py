@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
+from pellucid.gpt.ablation import MeanOutputs, Replacements, mean_over_positions
 from pellucid.gpt.config import GPTConfig
 from pellucid.runtime.kernel import library
 from pellucid.runtime.kernel.library import PANEL, SequenceBuffers
@@ -98,6 +99,7 @@ class KernelRunner:
         self.cache = cache or default_cache
         self.path = packed.path if self.cache == default_cache else f"{packed.path}, {self.cache} cache"
         self._sequences: dict[int, tuple[SequenceBuffers, Array, Array]] = {}
+        self._ablations: dict[int, tuple[library.KernelAblation, list[Array]]] = {}  # with the arrays that it points into
         self._numbers = itertools.count()  # whose next number is taken at once: two threads never get the same
 
     def sequence_bytes(self, capacity: int) -> int:
@@ -126,6 +128,27 @@ class KernelRunner:
     def close(self, sequence: int) -> None:
         """Frees a sequence."""
         del self._sequences[sequence]
+        self._ablations.pop(sequence, None)
+
+    def ablate(self, sequence: int, what: Replacements) -> None:
+        """See `runtime.runner.AblatingRunner`."""
+        means = what.means
+        values = (None, None, None) if means is None else (means.heads, means.attention, means.mlp)
+        masks = [np.ascontiguousarray(mask, np.uint8) for mask in (what.heads, what.attention, what.mlp)]
+        rows = [None if one is None else np.ascontiguousarray(one, np.float32) for one in values]
+        kept: list[Array] = [*masks, *(row for row in rows if row is not None)]
+        addresses = [None if one is None else one.ctypes.data for one in (*masks, *rows)]
+        self._ablations[sequence] = library.KernelAblation(*addresses), kept
+
+    def mean_outputs(self, ids: Sequence[int]) -> MeanOutputs:
+        """See `runtime.runner.AblatingRunner`."""
+        sequence = self.open(len(ids))
+        try:
+            shown = self.activations(sequence, 0, ids)
+        finally:
+            self.close(sequence)
+        heads, attention, mlp = map(mean_over_positions, (shown.attended, shown.writes[:, 0], shown.writes[:, 1]))
+        return MeanOutputs(heads=heads, attention=attention, mlp=mlp)
 
     def copy(self, source: int, target: int, positions: int) -> None:
         """Makes the first `positions` positions of `target` those of `source`; keys are copied in whole panels."""
@@ -178,6 +201,10 @@ class KernelRunner:
         stream, qkv, attended, writes = (np.concatenate(each, axis) for each, axis in joined)
         return Activations(stream=stream, qkv=qkv, attended=attended, writes=writes)
 
+    def _ablation(self, sequence: int) -> Any:
+        """A pointer, None where there is none."""
+        return ctypes.pointer(self._ablations[sequence][0]) if sequence in self._ablations else None
+
     def _pass(
         self, spans: Sequence[TokenSpan], parts: list[tuple[int, int, int]], outputs: list[list[NDArray[np.float32]]],
         taps: library.KernelTaps | None = None,
@@ -191,7 +218,7 @@ class KernelRunner:
             buffers = self._sequences[span.sequence][0]
             first, count = span.first + start, end - start
             assert first + count <= min(buffers.capacity, self.config.n_ctx), "the sequence is full"
-            token_spans[place] = library.KernelTokenSpan(ctypes.pointer(buffers), None, first, count)
+            token_spans[place] = library.KernelTokenSpan(ctypes.pointer(buffers), self._ablation(span.sequence), first, count)
             ids += span.ids[start:end]
             rows = count if span.wanted == "all" else int(span.wanted == "last" and end == len(span.ids))
             wanted += range(len(ids) - rows, len(ids))
