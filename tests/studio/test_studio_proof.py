@@ -15,6 +15,7 @@ from tokenizer_directories import STORY
 
 import pellucid
 from pellucid.errors import PellucidError
+from pellucid.generation.text_generator import open_text_generator
 from pellucid.gpt.pattern import Banded, Dense
 from pellucid.interpret import Report
 from pellucid.record import StoredArray
@@ -129,7 +130,13 @@ def test_the_page_leaves_parts_out_and_proves_that_it_did(
     found = proof(ask, record)
     assert found is not None and found["ok"]
     assert {one["word"]: one["status"] for one in found["words"]}["provenance/ablation"] == "equal"
+    expected = open_text_generator(model[1]).generate(
+        "the fox", max_tokens=8, seed=5, temperature=0.9, ablate=[(0, 1), (1, "mlp")], ablate_with=by
+    )
     with pellucid.open(record) as opened:
+        assert opened["generation/steps/drawn_ids"].tolist() == expected.ids
+        assert opened["generation/steps/drawn_logprobs"].tolist() == expected.logprobs
+        assert opened.verify(model[0]).ok
         for other in ({"parts": [[0, 0], [1, "mlp"]], "by": by}, {"parts": [[7, 0]], "by": by}, {"parts": [], "by": by}):
             header = replaced_leaf(opened.header, ("provenance", "ablation"), other)
             forged = proof(ask, with_header(opened, header))
