@@ -19,8 +19,9 @@ ANSWER = """({ Session }) => {
   let session;
   return async ({ open, generate, verify, call, args }) => {
     if (open) {
-      const files = { page: open.page, weights: bytesOf(open.weights), relaxed: bytesOf(open.relaxed), exact: bytesOf(open.exact) };
-      session = await Session.open(files, around);
+      const { page, ...coded } = open;
+      const files = Object.fromEntries(Object.entries(coded).map(([name, base64]) => [name, bytesOf(base64)]));
+      session = await Session.open({ page, ...files }, around);
       return session.kernel.variant;
     }
     if (generate) {

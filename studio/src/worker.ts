@@ -43,6 +43,9 @@ onmessage = async ({ data }: MessageEvent<ToWorker>): Promise<void> => {
       await session;
     } else if (data.kind === "stop") {
       stopped.add(data.job);
+    } else if (data.kind === "verify") {
+      const report = await (await session!).verify(data.bytes, (done, all) => send({ kind: "progress", job: data.job, done, all }));
+      send({ kind: "report", job: data.job, report });
     } else {
       await (await session!).generate(
         data.request,

@@ -118,7 +118,7 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
-@cases(80)
+@cases(40)
 @given(st.dictionaries(st.sampled_from([option.name for option in recordable_options()]), VALUES, max_size=3))
 def test_options_are_checked_as_python_checks_them(ask: Callable[[Any], Any], given_: dict[str, Any]) -> None:
     table = [option.wire() for option in recordable_options()]

@@ -50,7 +50,7 @@ OPTIONS = st.fixed_dictionaries({}, optional={
 })  # fmt: skip
 
 
-@cases(120)
+@cases(40)
 @given(OPTIONS, st.integers(9, 3000), st.floats(0, 12), st.booleans(), st.integers(0, 2**31))
 def test_the_page_draws_as_python_does(
     ask: Callable[[Any], Any], stated: dict[str, Any], vocabulary: int, spread: float, ties: bool, seed: int

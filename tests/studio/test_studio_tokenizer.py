@@ -122,7 +122,7 @@ characters = st.one_of(
 texts = st.lists(characters, max_size=12).map("".join)
 
 
-@cases(60)
+@cases(30)
 @given(st.sampled_from([*TOKENIZERS]), texts)
 def test_the_page_encodes_as_python_does(ask: Callable[[Any], Any], name: str, text: str) -> None:
     assert ask({"name": name, "text": text}) == told(TOKENIZERS[name](), text)

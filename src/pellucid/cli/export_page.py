@@ -5,9 +5,9 @@ import sys
 
 
 HELP = "write one HTML file that holds a model and runs it in a browser"
-DESCRIPTION = """Writes one HTML file with a model inside: opened from a disk or a memory stick, offline, it writes text token by
-token, opens the x-ray of each answer, and recomputes the numbers of any record it is given. It needs no server, no network and no
-installation. The file also tells the story of the records and runs that are named.
+DESCRIPTION = """Writes one HTML file with a model inside: opened from a disk or a memory stick, offline, it writes text token
+by token, opens the x-ray of each answer, and recomputes the numbers of any record it is given. It needs no server, no network
+and no installation. The file also tells the story of the records and runs that are named.
 The first argument is the model, unless it is a record: "default" is the embedded one; a run directory is model and story at
 once."""
 EXAMPLE = """pellucid export-page --out page.html
@@ -52,11 +52,16 @@ def run(args: argparse.Namespace) -> int:
         )  # fmt: skip
     own = written.bytes - written.shown_bytes
     path = shown_path(written.path)
-    print(tr("{path}: {size:,} bytes, {shown:,} more for what it shows", path=path, size=own, shown=written.shown_bytes), file=out)
+    print(
+        tr("{path}: {size:,} bytes, {shown:,} more for what it shows", path=path, size=own, shown=written.shown_bytes), file=out
+    )
     values = {"name": page["title"], "parameters": page["parameters"], "bits": weights["bits"], "sha": weights["sha256"][:16]}
     print(tr("model {name}: {parameters:,} parameters, {bits:.2f} bits each in the file, SHA-256 {sha}", **values), file=out)
     if written.model.converted:
-        print(tr("its weights are written anew for the page: pellucid convert MODEL DIR --to pellucid gives the same file"), file=out)
+        print(
+            tr("its weights are written anew for the page: pellucid convert MODEL DIR --to pellucid gives the same file"),
+            file=out,
+        )
     for lack in written.missing:
         print(lack, file=out)
     if len(written.model.weights) > LARGE_BYTES:

@@ -1,11 +1,15 @@
 // The messages between a page and the worker that runs its model.
 
+import type { Ablation } from "../engine/ablation.ts";
+import type { Report } from "../interpret/verify/generation.ts";
 import type { GenerateRequest, GenerationEvent, PageModel } from "../wire.ts";
 
 /** A request that only a page's own model answers. */
 export interface PageRequest extends GenerateRequest {
   /** What is continued, in place of the prompt: its tokens, or another answer's up to a token that was chosen. */
   ids?: number[];
+  /** What is left out of the model; see `engine/ablation`. */
+  ablation?: Ablation;
 }
 
 /** What the page holds, as its elements hold it. */
@@ -23,6 +27,7 @@ export interface OpenMessage {
 export type ToWorker =
   | OpenMessage
   | { kind: "generate"; job: number; request: PageRequest }
+  | { kind: "verify"; job: number; bytes: Uint8Array<ArrayBuffer> }
   | { kind: "stop"; job: number };
 
 /** How the model runs here. */
@@ -37,5 +42,7 @@ export type FromWorker =
   | { kind: "opened"; running: Running }
   | { kind: "event"; job: number; event: GenerationEvent }
   | { kind: "record"; job: number; bytes: Uint8Array<ArrayBuffer> }
+  | { kind: "progress"; job: number; done: number; all: number }
+  | { kind: "report"; job: number; report: Report }
   | { kind: "ended"; job: number }
   | { kind: "failed"; job: number | null; error: string };

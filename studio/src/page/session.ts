@@ -1,5 +1,6 @@
 // A model that is loaded, and what can be asked of it: to generate with its activations recorded. Runs in a worker, or in node.
 
+import { checkedAblation, Replacements } from "../engine/ablation.ts";
 import { Arithmetic } from "../engine/arithmetic.ts";
 import { Generation, type Step } from "../engine/generation.ts";
 import { samplingOptions } from "../engine/options.ts";
@@ -75,13 +76,16 @@ export class Session {
     stopped: () => boolean,
   ): Promise<void> {
     const { page, model, math, tokenizer } = this.loaded;
-    const { model: _, prompt = "", record = true, ids: given, ...stated } = request;
+    const { model: _, prompt = "", record = true, ids: given, ablation, ...stated } = request;
     const options = samplingOptions({ max_tokens: DEFAULT_TOKENS, ...stated }, page.options, this.around.freshSeed());
     if (options.logit_bias.length > MAX_BIASED) throw new RecordError(`logit_bias names more than ${MAX_BIASED} tokens`);
     const ids = given ?? this.promptIds(prompt);
     const capacity = Math.min(ids.length + options.max_tokens, model.config.n_ctx);
     const activations = record ? new Activations(model.config, capacity) : null;
-    const generation = new Generation(model, math, tokenizer, ids, options, page.end_ids, activations);
+    const left = ablation && checkedAblation(ablation, model.config);
+    const replaced = left && new Replacements(model, left, ids);
+    const prepare = (sequence: number) => replaced?.apply(sequence);
+    const generation = new Generation(model, math, tokenizer, ids, options, page.end_ids, activations, prepare);
     try {
       onEvent({ event: "begin", data: { prompt: ids.map((id) => this.pieceOf(id)), seed: String(options.seed) } });
       const steps = new RecordedSteps();
@@ -93,10 +97,14 @@ export class Session {
         onEvent({ event: "token", data: this.tokenEvent(last, distribution) });
       }
       const { finish_reason: reason } = generation.tokens.at(-1)!;
-      if (activations) onRecord(await writeRecord(this.loaded, generation, steps, activations, this.around.version, this.machine()));
+      if (activations) {
+        const said = { ...(left ? { ablation: { ...left } } : {}) };
+        onRecord(await writeRecord(this.loaded, generation, steps, activations, this.around.version, this.machine(), said));
+      }
       onEvent({ event: "done", data: { text: generation.text, finish_reason: reason!, seed: String(options.seed) } });
     } finally {
       generation.close();
+      replaced?.free();
     }
   }
 

@@ -20,11 +20,12 @@ export interface Provenance {
   sampling?: Record<string, unknown>;
   machine?: Record<string, unknown>;
   prompt_ids?: number[];
+  ablation?: Record<string, unknown>;
 }
 
 /** The fields of a provenance and of a row of the chunk table that this version knows. */
 export const KNOWN_PROVENANCE: readonly string[] = [
-  "pellucid", "model", "config", "parameters", "dtype", "tokenizer", "checkpoint", "step", "seed", "prompt_ids", "sampling", "machine", "created",
+  "pellucid", "model", "config", "parameters", "dtype", "tokenizer", "checkpoint", "step", "seed", "prompt_ids", "sampling", "ablation", "machine", "created",
 ]; // prettier-ignore
 export const KNOWN_ENTRY: readonly string[] = [
   "name", "dtype", "shape", "encoding", "offset", "stored_bytes", "plain_bytes", "sha256", "truth", "meaning", "unit", "source", "scale", "triangle",
@@ -171,12 +172,13 @@ function provenanceProblem(stated: Record<string, unknown>): string | null {
     const lacking = value === undefined && !["pellucid", "model", "dtype"].includes(name);
     if (!lacking && (typeof value !== "string" || value.length > most)) return name;
   }
-  const { config, parameters, step = 0, sampling = {}, machine = {}, prompt_ids: ids = [] } = stated;
+  const { config, parameters, step = 0, sampling = {}, machine = {}, ablation = {}, prompt_ids: ids = [] } = stated;
   if (!isObject(config) || JSON.stringify(config.name ?? "").length > 1000) return "config";
   if (!isCount(parameters)) return "parameters";
   if (!isCount(step)) return "step";
   if (!isObject(sampling)) return "sampling";
   if (!isObject(machine)) return "machine";
+  if (!isObject(ablation)) return "ablation";
   return Array.isArray(ids) ? null : "prompt_ids";
 }
 

@@ -18,6 +18,7 @@ import {
   type StaticRun,
 } from "../wire.ts";
 import { isAbsent, type Layouts } from "./film.ts";
+import type { Report } from "../interpret/verify/generation.ts";
 import type { Running } from "../page/messages.ts";
 import { checkPlan, type ParsedLines, parseLines } from "./run.ts";
 
@@ -61,6 +62,8 @@ export interface PageModelBackend {
   readonly page: PageModel;
   /** How it runs in this browser. Errors: `RecordError` where it does not. */
   readonly running: Promise<Running>;
+  /** Recomputes the numbers of one of the page's records. Errors: `RecordError` where it was not made from this model. */
+  verify(id: string, onProgress: (done: number, all: number) => void): Promise<Report>;
   /** Adds a record that the user opened, and returns its id. Errors: `RecordError` for a file that is none. */
   add(file: File): Promise<string>;
   /** Tokens per second of an answer's steps, the first aside, measured here; null before the first answer. */
@@ -241,10 +244,15 @@ export class StaticBackend implements Backend {
     return found;
   }
 
-  private async bytes(id: string): Promise<ByteSource> {
+  private bytes(id: string): Promise<ByteSource> {
+    return Promise.resolve().then(() => new BufferBytes(this.fileBytes(id).buffer));
+  }
+
+  /** The file of a record that came with the page. Errors: `RecordError` where there is none. */
+  protected fileBytes(id: string): Uint8Array<ArrayBuffer> {
     const found = this.data.records.find((record) => record.id === id);
     if (!found) throw new RecordError(`there is no ${id} in this page`);
-    return new BufferBytes(Uint8Array.from(atob(found.base64), (letter) => letter.charCodeAt(0)).buffer);
+    return Uint8Array.from(atob(found.base64), (letter) => letter.charCodeAt(0));
   }
 
   file(_id: string): string | null {

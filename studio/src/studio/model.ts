@@ -1,5 +1,6 @@
 // A page that holds a model: it generates in a worker, and keeps the records of its answers in memory.
 
+import type { Report } from "../interpret/verify/generation.ts";
 import { currentCode } from "../language.ts";
 import type { FromWorker, OpenMessage, PageRequest, Running, ToWorker } from "../page/messages.ts";
 import { BufferBytes, RecordError } from "../record/bytes.ts";
@@ -8,7 +9,7 @@ import type { GenerationEvent, PageModel, RecordInfo, Sources, StaticPage } from
 import { type PageModelBackend, StaticBackend } from "./data.ts";
 
 const MODEL = "page"; // id of the model in requests
-const KEPT = 12; // answers whose records stay in memory
+const KEPT = 5; // answers whose records stay in memory
 const MOST_CHARACTERS = 1 << 16; // of a prompt
 const TITLE = 60; // characters of an answer's title
 
@@ -24,6 +25,12 @@ interface Job {
   record: string | null;
 }
 
+interface Proof {
+  onProgress: (done: number, all: number) => void;
+  resolve: (report: Report) => void;
+  reject: (error: Error) => void;
+}
+
 /** An answer that the page keeps. */
 interface Kept {
   info: RecordInfo;
@@ -37,6 +44,7 @@ export class PageBackend extends StaticBackend {
   readonly running: Promise<Running>;
   private readonly worker: Worker;
   private readonly jobs = new Map<number, Job>();
+  private readonly proofs = new Map<number, Proof>();
   private readonly answers = new Map<string, Kept>();
   private count = 0; // of jobs
   private number = 0; // of the newest kept record
@@ -58,7 +66,11 @@ export class PageBackend extends StaticBackend {
     this.worker.onerror = (event) => failed(new RecordError(event.message || "this browser does not start the page's worker"));
     const texts = Object.fromEntries(Object.entries(ELEMENTS).map(([name, id]) => [name, takeText(id)]));
     this.post({ kind: "open", page, version: data.pellucid, ...texts } as unknown as OpenMessage);
-    this.model = { page, running: this.running, speed: () => this.measured, add: (file) => this.add(file) };
+    this.model = { page, running: this.running, speed: () => this.measured, add: (file) => this.add(file), verify: (id, onProgress) => this.verify(id, onProgress) };
+  }
+
+  override get title(): string {
+    return this.data.texts?.[currentCode()]?.[this.data.title] ?? this.data.title;
   }
 
   private post(message: ToWorker): void {
@@ -66,6 +78,12 @@ export class PageBackend extends StaticBackend {
   }
 
   private handle(message: Exclude<FromWorker, { kind: "opened" }>): void {
+    const proof = message.job === null ? undefined : this.proofs.get(message.job);
+    if (proof) {
+      if (message.kind === "progress") return proof.onProgress(message.done, message.all);
+      this.proofs.delete(message.job!);
+      return message.kind === "report" ? proof.resolve(message.report) : proof.reject(new RecordError("error" in message ? message.error : ""));
+    }
     const job = message.job === null ? undefined : this.jobs.get(message.job);
     if (!job) return; // it was stopped
     switch (message.kind) {
@@ -78,6 +96,9 @@ export class PageBackend extends StaticBackend {
         else job.onEvent(event);
         break;
       }
+      case "progress":
+      case "report":
+        break;
       case "ended":
         this.jobs.delete(message.job);
         job.resolve();
@@ -115,6 +136,16 @@ export class PageBackend extends StaticBackend {
     const { kind, provenance } = record;
     const id = `file-${++this.number}`;
     return this.keep(bytes, Promise.resolve(record), { id, title: file.name, kind, model: provenance.model });
+  }
+
+  private async verify(id: string, onProgress: Proof["onProgress"]): Promise<Report> {
+    const bytes = this.answers.get(id)?.bytes ?? this.fileBytes(id);
+    await this.running;
+    const job = ++this.count;
+    return new Promise((resolve, reject) => {
+      this.proofs.set(job, { onProgress, resolve, reject });
+      this.post({ kind: "verify", job, bytes });
+    });
   }
 
   override async sources(): Promise<Sources> {

@@ -95,9 +95,7 @@ def embedded_model(source: str | Path = DEFAULT, *, quantize: str | None = None)
         start_ids=model.new_sequence(None, max_tokens=1).prompt,
         end_ids=list(model.end_ids),
         options=[OptionField(**option.wire()) for option in recordable_options()],  # type: ignore[typeddict-item]
-        chunks={
-            spec.name: ChunkText(truth=spec.truth, meaning=spec.meaning, unit=spec.unit) for spec in SCHEMA["generation"]
-        },
+        chunks={spec.name: ChunkText(truth=spec.truth, meaning=spec.meaning, unit=spec.unit) for spec in SCHEMA["generation"]},
         prompt="Once upon a time",
     )
     return EmbeddedModel(page, weights, converted=own is None)

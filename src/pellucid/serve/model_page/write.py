@@ -70,9 +70,7 @@ def write_model_page(
         for code in _languages()
     ]
     with language("en"):
-        data = page_data(
-            generations, [*opening, *figures], title=TITLE, runs=runs, command="pellucid studio"
-        )
+        data = page_data(generations, [*opening, *figures], title=TITLE, runs=runs, command="pellucid studio")
     data["model"] = model.page
     data["texts"] = {code: _texts() for code in _languages() if code != "en"}
     elements = {WORKER_ID: script_text(asset("worker.js")), WEIGHTS_ID: base64.b64encode(model.weights).decode("ascii")}
@@ -147,5 +145,3 @@ def _drawn(records: Sequence[Path]) -> tuple[list[ShownFigure], list[MissingFigu
                 words = tr("{figure}: {about}", figure=tr(one.figure), about=tr(FIGURES[one.figure].about))
                 found.append(ShownFigure(words, wide, narrow, one.figure, code))
     return found, missing
-
-

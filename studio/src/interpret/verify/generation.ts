@@ -1,6 +1,7 @@
 // Verifying a generation record: every derived number recomputed from the page's model, as src/pellucid/interpret/verify/generation.py
 // does it. The record's tokens go through the model in one pass, and each step is derived from the logits at its position.
 
+import { type Ablation, checkedAblation, Replacements } from "../../engine/ablation.ts";
 import { samplingOptions, type SamplingOptions } from "../../engine/options.ts";
 import { SAMPLE } from "../../engine/generation.ts";
 import { largest } from "../../engine/sampling.ts";
@@ -76,6 +77,7 @@ class GenerationVerifier {
     private readonly prompt: number,
     private readonly computed: Activations,
     private readonly steps: StepVerifier,
+    private readonly ablationWords: WordResult[],
   ) {
     this.contradictions = steps.contradictions();
   }
@@ -96,20 +98,35 @@ class GenerationVerifier {
       positions = Math.max(positions, side);
     }
     const computed = new Activations(model.config, positions);
-    const rows = readAll(loaded, ids.slice(0, positions), prompt.length - 1, computed).slice(0, drawn.length);
-    const read = (name: string) => record.numbers(`${G}steps/${name}`);
+    const stated = record.provenance.ablation;
+    const ablation = stated === undefined ? null : checkedAblation(stated, model.config);
+    const read = (left: Ablation | null, sink: Activations | null) => {
+      const replaced = left && new Replacements(model, left, prompt);
+      try {
+        return readAll(loaded, ids.slice(0, positions), prompt.length - 1, sink, replaced).slice(0, drawn.length);
+      } finally {
+        replaced?.free();
+      }
+    };
+    const rows = read(ablation, computed);
+    const ablated = ablation ? [ablationWord(ablation, rows, (left) => read(left, null))] : [];
+    const numbers = (name: string) => record.numbers(`${G}steps/${name}`);
     const [ownLogprobs, topIds, topLogprobs, topShares, kept] = await Promise.all(
-      ["drawn_logprobs", "topk_ids", "topk_logprobs", "topk_shares", "kept"].map(read),
+      ["drawn_logprobs", "topk_ids", "topk_logprobs", "topk_shares", "kept"].map(numbers),
     );
     const chunks = {
       drawn_ids: Int32Array.from(drawn), drawn_logprobs: ownLogprobs!, topk_ids: topIds!, topk_logprobs: topLogprobs!, topk_shares: topShares!,
       kept: kept!, draw, drawn_span: await optional(record, `${G}steps/drawn_span`),
     }; // prettier-ignore
     const steps = new StepVerifier(chunks, rows, NOISE, options, prompt.length);
-    return new GenerationVerifier(record, loaded, ids, prompt.length, computed, steps);
+    return new GenerationVerifier(record, loaded, ids, prompt.length, computed, steps, ablated);
   }
 
   words(): WordResult[] {
+    return [...this.ablationWords, ...this.samplingWords()];
+  }
+
+  private samplingWords(): WordResult[] {
     return samplingWords(this.record.provenance.sampling ?? {}, this.loaded, this.steps, this.ids.slice(this.prompt));
   }
 
@@ -347,10 +364,28 @@ class GenerationVerifier {
   }
 }
 
+/**
+ * The ablation, verified if each part of it, and zeros or means, moved the logits by more than they may be off. rows: the logits with
+ * it. read: gives the logits with another one.
+ */
+function ablationWord(ablation: Ablation, rows: Float32Array[], read: (left: Ablation | null) => Float32Array[]): WordResult {
+  const without = ablation.parts.map((_, i) => ablation.parts.filter((_, j) => j !== i));
+  const others = without.map((parts): Ablation | null => (parts.length ? { ...ablation, parts } : null));
+  const determined = [...others, { ...ablation, by: ablation.by === "zero" ? ("mean" as const) : ("zero" as const) }].every((other) => {
+    return read(other).some((row, i) => {
+      const size = rows[i]!.reduce((most, x) => Math.max(most, Math.abs(x)), 1);
+      return row.some((logit, id) => Math.abs(logit - rows[i]![id]!) > 2 * NOISE * size);
+    });
+  });
+  const note = determined ? "" : "the recorded numbers do not depend on all of it";
+  return { word: "provenance/ablation", status: determined ? "equal" : "unverified", note };
+}
+
 /** The logits at position `first` and after it, by position; the activations go to `sink`. */
-function readAll({ model }: Loaded, ids: number[], first: number, sink: Activations): Float32Array[] {
+function readAll({ model }: Loaded, ids: number[], first: number, sink: Activations | null, replaced: Replacements | null): Float32Array[] {
   const { vocab_size: v } = model.config;
   const sequence = model.open(ids.length);
+  replaced?.apply(sequence);
   const rows: Float32Array[] = [];
   try {
     for (let start = 0; start < ids.length; ) {

@@ -69,7 +69,7 @@ export function headerWords(record: PellucidRecord, page: PageModel): WordResult
     const value = record.provenance[name as keyof typeof record.provenance];
     if (!KNOWN_PROVENANCE.includes(name)) unknown(`provenance/${name}`);
     else if (UNVERIFIED.includes(name)) found.push({ word: `provenance/${name}`, status: "unverified", note: "nothing here to compare it with" });
-    else if (!["sampling", "seed"].includes(name) && value !== undefined) found.push({ word: `provenance/${name}`, status: "equal", note: "" });
+    else if (!["sampling", "seed", "ablation"].includes(name) && value !== undefined) found.push({ word: `provenance/${name}`, status: "equal", note: "" });
   }
   for (const name of record.names())
     for (const field of Object.keys(record.entry(name))) if (!KNOWN_ENTRY.includes(field)) unknown(`${name}: ${field}`);

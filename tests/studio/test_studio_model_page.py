@@ -1,0 +1,218 @@
+"""A page that holds a model, opened from disk in a browser without a network: it writes what `pellucid generate` writes, to the
+bits of its log-probabilities; its records open in Python and verify; it proves honest records and refuses forged ones."""
+
+import shutil
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from models import lively
+from tampering import leaves, other_array, other_value, replaced_leaf, signed_again, with_header
+from tokenizer_directories import STORY
+
+import pellucid
+from pellucid.errors import PellucidError
+from pellucid.generation.text_generator import open_text_generator
+from pellucid.gpt.pattern import Banded, Dense, Strided
+from pellucid.record import StoredArray
+from pellucid.serve.model_page.write import write_model_page
+from pellucid.text import train_tokenizer
+
+
+pytestmark = pytest.mark.long
+
+ROOT = Path(__file__).parents[2]
+VARIANTS = {"fused multiply-add": (), "exact arithmetic": ("--js-flags=--no-enable-fma3",)}
+PROMPTS = [
+    "", "Once upon a time", "The king said", "It's 12 o'clock,", "\n\n", "   two  spaces ", "\u00fcber die Stra\u00dfe",
+    "\u4e2d\u6587\uff0c", "A robot must", "\U0001f98a \U0001f469\u200d\U0001f467", "I", '"Where are you going?"',
+    "the the the the", "x" * 60, "He was", "\tTab", "<|endoftext|>", "1+1=", "She'll", "Why?",
+]  # fmt: skip
+CHOICES = [
+    {}, {"temperature": 0}, {"temperature": 0.8, "top_p": 0.95}, {"top_k": 20}, {"min_p": 0.05, "temperature": 1.3},
+    {"presence_penalty": 0.5, "frequency_penalty": 0.5, "repetition_penalty": 1.2},
+]  # fmt: skip
+
+
+@contextmanager
+def chromium(*flags: str) -> Iterator[Any]:
+    """Chromium, without a network."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no browser: none of chromium, chromium-browser, google-chrome is here")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox", *flags])
+        yield started
+        started.close()
+
+
+@contextmanager
+def opened(browser: Any, file: Path, **options: Any) -> Iterator[Any]:
+    """The page from disk. It must log nothing, and ask for nothing but itself and its own worker."""
+    context = browser.new_context(offline=True, **({"viewport": {"width": 1200, "height": 800}} | options))
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: said.append(request.url) if request.url[:5] not in ("file:", "blob:") else None)
+    page.set_default_timeout(60_000)
+    page.goto(file.as_uri())
+    yield page
+    context.close()
+    assert not said, said
+
+
+@pytest.fixture(scope="module")
+def default_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model_page(tmp_path_factory.mktemp("page") / "page.html").path
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pellucid.GPT, Path]:
+    """A small model's directory, the model, and its page, which shows a record of it."""
+    folder = tmp_path_factory.mktemp("small")
+    config = pellucid.GPTConfig(vocab_size=289, n_ctx=64, n_layers=2, d_model=24, n_heads=3, pattern=(Banded(5), Dense()))
+    lively(pellucid.GPT(config, seed=3, tokenizer=train_tokenizer([STORY], 289))).save(folder / "model")
+    model = pellucid.load(folder / "model")
+    pellucid.xray(model, "the fox", max_tokens=8, seed=5, top_k=40, top_p=0.85).save(folder / "tale.pellucid")
+    page = write_model_page(folder / "page.html", folder / "model", [folder / "tale.pellucid"]).path
+    return folder / "model", model, page
+
+
+def record_of(page: Any, state: dict[str, Any], folder: Path) -> pellucid.Record:
+    """The record of the answer that an address states, saved from the page."""
+    page.evaluate("address => { location.hash = '#/'; location.hash = address; }", f"#/ask?{urlencode(state)}")
+    saved = page.get_by_role("link", name="save this record")
+    saved.wait_for()
+    with page.expect_download() as download:
+        saved.click()
+    file = folder / f"{state['seed']}.pellucid"
+    download.value.save_as(file)
+    return pellucid.open(file)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_twenty_prompts_give_the_ids_and_bits_of_generate(variant: str, default_page: Path, tmp_path: Path) -> None:
+    generator = open_text_generator("default")
+    with chromium(*VARIANTS[variant]) as browser, opened(browser, default_page) as page:
+        page.goto(f"{default_page.as_uri()}#/ask")
+        page.get_by_text("It runs in this page").wait_for()
+        assert ("no fused multiply-add" in page.locator(".running").inner_text()) == (variant == "exact arithmetic")
+        for seed, prompt in enumerate(PROMPTS):
+            options = {"max_tokens": 6, **CHOICES[seed % len(CHOICES)]}
+            expected = generator.generate(prompt or None, seed=seed, **options)
+            with record_of(page, {"prompt": prompt, "seed": seed, **options}, tmp_path) as record:
+                assert record["generation/prompt_ids"].tolist() == expected.prompt_ids, prompt
+                assert record["generation/steps/drawn_ids"].tolist() == expected.ids, prompt
+                bits = [struct.pack("<f", number) for number in record["generation/steps/drawn_logprobs"].tolist()]
+                assert bits == [struct.pack("<f", number) for number in expected.logprobs], prompt
+                if seed in (2, 10):
+                    report = record.verify(pellucid.load())
+                    assert report.ok and report.complete, str(report)
+
+
+def forgeries(record: pellucid.Record) -> Iterator[bytes]:
+    """The record with one number or one word changed, and good checksums."""
+    random = Random(0)
+    for name in record:
+        entry = record.entry(name)
+        array = other_array(record.stored(name), random)
+        yield signed_again(record, {name: StoredArray(array, entry.dtype, entry.scale, entry.triangle)}).to_bytes()
+    for path, value in leaves(record.header):
+        if path[0] == "provenance":
+            yield with_header(record, replaced_leaf(record.header, path, other_value(value, random)))
+
+
+def refused(model: pellucid.GPT, data: bytes) -> bool:
+    """Whether Python finds a record false."""
+    try:
+        with pellucid.open(data) as record:
+            return not record.verify(model).ok
+    except PellucidError:
+        return True
+
+
+def test_an_honest_record_is_proved_and_forty_forged_ones_are_not(small: tuple[Path, pellucid.GPT, Path]) -> None:
+    _, model, file = small
+    honest = pellucid.xray(model, "the hare", max_tokens=8, seed=5, top_k=40, top_p=0.85, temperature=1.1)
+    forged = [data for data in forgeries(honest) if refused(model, data)][:40]
+    assert len(forged) == 40
+
+    def stamp(data: bytes) -> str:
+        page.evaluate("() => (location.hash = '#/')")
+        page.locator("input[type=file]").set_input_files(
+            {"name": "a.pellucid", "mimeType": "application/octet-stream", "buffer": data}
+        )
+        found = page.locator(".stamp, p[role=alert]")
+        page.locator("button:has-text('Prove it'), p[role=alert]").first.wait_for()
+        if page.get_by_role("button", name="Prove it").count():
+            page.get_by_role("button", name="Prove it").click()
+        found.first.wait_for()
+        return str(found.first.inner_text())
+
+    with chromium() as browser, opened(browser, file) as page:
+        assert stamp(honest.to_bytes()).lower() == "proved"
+        for data in forged:
+            assert stamp(data).lower() != "proved"
+
+
+def test_a_token_is_exchanged_and_the_same_seed_goes_on(small: tuple[Path, pellucid.GPT, Path]) -> None:
+    folder, _, file = small
+    generator = open_text_generator(folder)
+    options = {"seed": 4, "temperature": 1.1}
+    first = generator.generate("the fox", max_tokens=10, logprobs=5, **options)
+    with chromium() as browser, opened(browser, file) as page:
+        page.goto(f"{file.as_uri()}#/ask?{urlencode({'prompt': 'the fox', 'max_tokens': 10, **options})}")
+        page.get_by_role("link", name="save this record").wait_for()
+        page.locator("button.pick").nth(3).click()
+        assert first.top_logprobs is not None
+        other = next(token for token, _ in first.top_logprobs[3] if token != first.ids[3])
+        ids = [*first.prompt_ids, *first.ids[:3], other]
+        expected = generator.generate(ids, max_tokens=6, **options)
+        page.get_by_role("list", name="the likeliest tokens of this step").get_by_role("button").first.click()
+        page.locator("button.pick").nth(expected.ids.__len__() - 1).wait_for()
+        page.get_by_role("link", name="save this record").wait_for()
+        with page.expect_download() as download:
+            page.get_by_role("link", name="save this record").click()
+        with pellucid.open(Path(download.value.path()).read_bytes()) as record:
+            assert record["generation/prompt_ids"].tolist() == ids
+            assert record["generation/steps/drawn_ids"].tolist() == expected.ids
+
+
+@pytest.mark.parametrize("width", [1200, 375])
+def test_axe_core_finds_nothing_serious_in_a_page_with_a_model(small: tuple[Path, pellucid.GPT, Path], width: int) -> None:
+    script = ROOT / "studio" / "node_modules" / "axe-core" / "axe.min.js"
+    if not script.exists():
+        pytest.skip("axe-core is not in studio/node_modules (npm ci); tools/studio.py --check installs it")
+    state = urlencode({"prompt": "the fox", "max_tokens": 6, "seed": 4})
+    with chromium() as browser, opened(browser, small[2], viewport={"width": width, "height": 800}) as page:
+        for address in ("#/", f"#/ask?{state}"):
+            page.evaluate("address => { location.hash = '#/words'; location.hash = address; }", address)
+            if "ask" in address:
+                page.get_by_role("button", name="Prove it").click()
+                page.locator(".stamp").wait_for()
+                page.locator("button.pick").first.click()
+            page.evaluate(script.read_text(encoding="utf-8"))
+            found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+            serious = [(one["id"], one["nodes"][0]["html"][:120]) for one in found if one["impact"] in ("serious", "critical")]
+            assert serious == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.get_by_role("link", name="\u4e2d\u6587").click()
+        assert page.evaluate("document.documentElement.lang") == "zh"
+
+
+def test_a_model_that_a_page_cannot_run_is_refused_by_name(tmp_path: Path) -> None:
+    config = pellucid.GPTConfig(vocab_size=289, n_ctx=64, n_layers=2, d_model=24, n_heads=3, pattern=(Strided(5), Dense()))
+    pellucid.GPT(config, seed=3, tokenizer=train_tokenizer([STORY], 289)).save(tmp_path / "strided")
+    with pytest.raises(PellucidError, match=r"attention by strided\(5\)"):
+        write_model_page(tmp_path / "page.html", tmp_path / "strided")
+    pellucid.GPT(config.replace(pattern=(Dense(), Dense())), seed=3).save(tmp_path / "mute")
+    with pytest.raises(PellucidError, match="needs a tokenizer"):
+        write_model_page(tmp_path / "page.html", tmp_path / "mute")
+    assert not (tmp_path / "page.html").exists()
