@@ -27,7 +27,7 @@ WORDS = {
     "generate": ("the",), "train": ("text", "--out", "new"), "finetune": ("text", "--out", "new"),
     "xray": ("a", "--out", "new"), "prime": ("a",), "figures": ("a", "--out", "new"), "verify": ("a",),
     "evaluate": ("--tasks", "words"),
-    "convert": ("a", "new", "--to", "gguf"),
+    "convert": ("a", "new", "--to", "gguf"), "reproduce": ("default",),
 }  # fmt: skip
 
 
