@@ -18,7 +18,7 @@ from recipes.default_model.evaluate import MARKUP_HELD_OUT, OFTEN, QUERIES, book
 from recipes.default_model.grammar import measure as grammar_of
 from recipes.default_model.groups import MARKUP
 from recipes.default_model.lexicon import Lexicon
-from recipes.default_model.rounding import bits_of_books
+from recipes.default_model.rounding import bits_and_bytes
 
 
 PROMPTS = ("A robot must", "Once upon a time", "The king said")
@@ -107,6 +107,8 @@ def measure(
     report("families")
     found["families"] = families_of(model, data, queries=queries)
     report("bits per byte of the test books")
-    found["bits_per_byte"] = {path: bits_of_books(model, corpus, [path]) for path in TEST}
-    found["bits_per_byte"]["all"] = bits_of_books(model, corpus, TEST)
+    measured = {path: bits_and_bytes(model, corpus, [path]) for path in TEST}
+    found["bits_per_byte"] = {path: bits for path, (bits, _) in measured.items()}
+    total = sum(size for _, size in measured.values())
+    found["bits_per_byte"]["all"] = sum(bits * size for bits, size in measured.values()) / total
     return found

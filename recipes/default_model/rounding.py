@@ -37,6 +37,13 @@ def bits_of_books(model: GPT, corpus: Path, paths: Sequence[str], *, windows_a_b
     Args:
         corpus: the folder of `books`. paths: of its books.
     """
+    return bits_and_bytes(model, corpus, paths, windows_a_book=windows_a_book)[0]
+
+
+def bits_and_bytes(
+    model: GPT, corpus: Path, paths: Sequence[str], *, windows_a_book: int | None = None
+) -> tuple[float, int]:  # fmt: skip
+    """`bits_of_books`, and the bytes that were predicted."""
     tokenizer, n_ctx = model.require_tokenizer(), model.config.n_ctx
     windows: list[NDArray[np.int64]] = []
     for path in paths:
@@ -46,8 +53,9 @@ def bits_of_books(model: GPT, corpus: Path, paths: Sequence[str], *, windows_a_b
             whole = [whole[(2 * i + 1) * (len(whole) - 1) // (2 * windows_a_book)] for i in range(windows_a_book)]
         windows += whole
     model.eval()
-    rows = max(1, _ROW_TOKENS // n_ctx)
-    return held_out_loss(model, windows, np.array(tokenizer.byte_lengths), dtype=torch.float32, rows=rows)[1]
+    rows, lengths = max(1, _ROW_TOKENS // n_ctx), np.array(tokenizer.byte_lengths)
+    bits = held_out_loss(model, windows, lengths, dtype=torch.float32, rows=rows)[1]
+    return bits, int(sum(lengths[window[1:]].sum() for window in windows))
 
 
 def open_model(path: str, data: Path | None) -> GPT:

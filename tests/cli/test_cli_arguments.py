@@ -194,9 +194,11 @@ PATHS = {  # a command that works, by name; and the arguments that are paths
     "plan": (["gpt3-125m"], ("what",)),
     "demo": (["--text", "text.txt", "--out", "new"], ("text", "out")),
     "bench": (["none"], ("subject",)),
+    "reproduce": (["default"], ("model", "corpus")),
 }  # fmt: skip
 MAY_BE_FOLDERS = (
-    "text", "held_out", "examples", "records", "measure", "sources", "what", "subject", "host", "tokenizer", "contamination"
+    "text", "held_out", "examples", "records", "measure", "sources", "what", "subject", "host", "tokenizer", "contamination",
+    "corpus",
 )  # fmt: skip
 
 
