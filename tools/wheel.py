@@ -40,6 +40,7 @@ NEEDED = (
     "pellucid/assets/default/MODEL_CARD.md",
     "pellucid/assets/families.jsonl.bz2",
     "pellucid/assets/react.jsonl",
+    "pellucid/assets/recipes.json",
     "pellucid/assets/stories.jsonl.bz2",
     "pellucid/languages/zh.json",
     *(f"pellucid/assets/wasm/{name}.wasm" for name in ("relaxed", "exact")),

@@ -2,8 +2,9 @@
 
 In: a folder of books. Out: a model directory.
 `prepare` makes tokenizer, word lists and token shards; `windows` says what training window i is, a pure function of
-(seed, i); `train` trains; `evaluate` measures; `export` writes the model.
+(seed, i); `train` trains; `evaluate` measures; `export` writes the model; `card` describes it.
 
 Read in this order: `books`, `draws`, `words`, `forms`, `lexicon`; `family`, the `families_*`, `families`, `markup`, `groups`;
-`windows`, `prepare`; `muon`, `settings`, `checkpoints`, `train`; `evaluate`, `export`.
+`windows`, `prepare`; `muon`, `settings`, `checkpoints`, `train`; `evaluate`, `rounding`, `export`; `grammar`, `card_numbers`,
+`card`, `manifest`; `task_file`, `react_file`.
 """

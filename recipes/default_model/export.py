@@ -1,21 +1,34 @@
 """A checkpoint's averaged weights as a model directory that `pellucid` loads, rounded if asked.
 
-python -m recipes.default_model.export RUN/checkpoints/STEP --data DATA --out MODEL [--storage int8]
+    python -m recipes.default_model.export RUN/checkpoints/STEP --data DATA --out MODEL [--storage int8] [--compact]
+
+MODEL has `training.json` beside the model: the run's choices, and how many tokens it saw.
 """
 
 import argparse
+import json
 from pathlib import Path
 
+import torch
+
 from pellucid.files import write_whole
+from pellucid.gpt.config_json import WEIGHTS
+from pellucid.gpt.safetensors_write import write_tensors
+from pellucid.gpt.tensor_names import PREFIX
 from recipes.default_model import checkpoints
 from recipes.default_model.evaluate import read_model
 
 
-def export(checkpoint: Path, data: Path, out: Path, *, storage: str = "float32") -> None:
+TOKENIZER = "tokenizer.json"
+
+
+def export(checkpoint: Path, data: Path, out: Path, *, storage: str = "float32", compact: bool = False) -> None:
     """Writes the model directory.
 
     Args:
         storage: as `GPT.save` takes it: "float32", "int8" (8.5 bits a weight), "int4" (4.5 bits) ...
+        compact: position embeddings in float16 and the tokenizer's JSON without white space: for a model under a megabyte,
+            of which they are a third otherwise.
 
     Raises:
         ValueError: that is no checkpoint.
@@ -23,7 +36,24 @@ def export(checkpoint: Path, data: Path, out: Path, *, storage: str = "float32")
     if not (checkpoint / checkpoints.STATE).is_file():
         raise ValueError(f"{checkpoint} is no checkpoint: it has no {checkpoints.STATE}")
     read_model(checkpoint, data).save(out, storage=storage)
-    write_whole(out / "training.json", (checkpoint.parent.parent / "run.json").read_bytes())
+    if compact:
+        _compact(out)
+    training = json.loads((checkpoint.parent.parent / "run.json").read_text(encoding="utf-8"))
+    state = checkpoints.read_state(checkpoint)
+    del training["data"]  # a path of the machine that it was trained on
+    training |= {"step": state["step"], "tokens": state["tokens"], "storage": storage, "compact": compact}
+    write_whole(out / "training.json", json.dumps(training, indent=1) + "\n")
+
+
+def _compact(model: Path) -> None:
+    from safetensors.torch import load_file
+
+    tensors = load_file(model / WEIGHTS)
+    positions = f"{PREFIX}wpe.weight"
+    tensors[positions] = tensors[positions].to(torch.float16)
+    write_tensors(model / WEIGHTS, tensors, metadata={"format": "pt"})
+    values = json.loads((model / TOKENIZER).read_text(encoding="utf-8"))
+    write_whole(model / TOKENIZER, json.dumps(values, separators=(",", ":"), ensure_ascii=False))
 
 
 def main() -> None:
@@ -33,8 +63,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--storage", default="float32")
+    parser.add_argument("--compact", action="store_true", help="positions in float16, tokenizer.json without white space")
     chosen = parser.parse_args()
-    export(chosen.checkpoint, chosen.data, chosen.out, storage=chosen.storage)
+    export(chosen.checkpoint, chosen.data, chosen.out, storage=chosen.storage, compact=chosen.compact)
     print(f"{chosen.out}: {sum(path.stat().st_size for path in chosen.out.iterdir()):,} bytes")
 
 

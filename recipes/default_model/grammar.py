@@ -2,22 +2,21 @@
 
     python -m recipes.default_model.grammar FILE --data DATA       a text file, a sample a paragraph
 
-Sentences end with `.`, `!` or `?` (and a quotation mark) before a capital letter or the end, but not after `Mr.` and the like; what
-is before the first and after the last end of a sample is left out, for a sample begins with its prompt and is cut at its end. A
-sentence parses where all of these hold:
+Sentences end with `.`, `!` or `?` (and a quotation mark) before a capital letter or the end, but not after `Mr.` and the like.
+What is before the first and after the last end of a sample is left out, for a sample begins with its prompt and is cut at its
+end. A sentence parses where all of these hold:
 
 1. It begins with a capital letter, a quotation mark before it or not.
 2. Each word is in the training books (twice at least), or its parts between hyphens are, or it is a name: it has a capital and
    does not begin the sentence.
-3. It has a finite verb: a form of be, have, do, a modal, a past form of the recipe's table, or a word that ends in -ed.
-4. No two words in a row are of classes that never follow each other (`FORBIDDEN`): an article is followed by no article, pronoun,
-   preposition, conjunction, auxiliary or end; a preposition by no auxiliary, no subject pronoun and no end of `and` or `but`; a
-   subject pronoun by no article or subject pronoun; a modal by no past form.
+3. It has a finite verb: a form of be, have, do, a modal, a past form of the recipe's table, or a word that ends in -ed or n't.
+4. No two words in a row are of classes that do not follow each other (`FORBIDDEN`), such as an article before a pronoun, a
+   preposition, an auxiliary or the end, a preposition before a subject pronoun, a modal before a past form.
 5. `a` and `an` agree with the letter after them, but for words such as `hour`, `one` and `use`.
-6. No word comes twice in a row, but `had`, `that` and `very`, and words after a comma.
+6. No word comes twice in a row, but `had`, `that` and `very`.
 
-It is a check for local errors with a closed lexicon of function words, no parser: a sentence that makes no sense may pass, and a
-good one that is unusual may not. What share of the test books' own sentences passes is therefore reported beside the samples'.
+It is a check for local errors with a closed lexicon of function words, no parser: a sentence that makes no sense may pass, and
+a good one that is unusual may not. The share of the test books' own sentences that pass is reported beside the samples'.
 
 - repeated: the share of the words of a sample that are in a stretch of four words which came in the same sample before.
 - distinct-n: different stretches of n words over all of them, over all samples together (Li et al. 2016, arXiv 1510.03055).

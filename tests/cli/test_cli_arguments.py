@@ -29,7 +29,7 @@ WORDS = {
     "generate": ("the",), "train": ("text", "--out", "new"), "finetune": ("text", "--out", "new"),
     "xray": ("a", "--out", "new"), "prime": ("a",), "figures": ("a", "--out", "new"), "verify": ("a",),
     "evaluate": ("--tasks", "words"),
-    "convert": ("a", "new", "--to", "gguf"),
+    "convert": ("a", "new", "--to", "gguf"), "reproduce": ("default",),
 }  # fmt: skip
 
 
@@ -197,9 +197,11 @@ PATHS = {  # a command that works, by name; and the arguments that are paths
     "plan": (["gpt3-125m"], ("what",)),
     "demo": (["--text", "text.txt", "--out", "new"], ("text", "out")),
     "bench": (["none"], ("subject",)),
+    "reproduce": (["default"], ("model", "corpus")),
 }  # fmt: skip
 MAY_BE_FOLDERS = (
-    "text", "held_out", "examples", "records", "measure", "sources", "what", "subject", "host", "tokenizer", "contamination"
+    "text", "held_out", "examples", "records", "measure", "sources", "what", "subject", "host", "tokenizer", "contamination",
+    "corpus",
 )  # fmt: skip
 
 

@@ -25,11 +25,11 @@ from pellucid.cli.streams import (
 from pellucid.errors import NO_TORCH, PellucidError
 
 
-PRINTING = ("generate", "prime", "evaluate", "plan", "bench")  # commands whose result is what they print, not files or a status
+PRINTING = ("generate", "prime", "evaluate", "plan", "bench", "reproduce")  # their result is what they print
 TRACEBACK = "PELLUCID_TRACEBACK"  # an environment variable: if set, unexpected errors are printed with their traceback
 COMMANDS = (
     "demo", "generate", "train", "finetune", "xray", "prime", "evaluate", "figures", "verify", "convert", "studio", "serve",
-    "export-page", "plan", "bench",
+    "export-page", "plan", "bench", "reproduce",
 )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ class Element:
 
 def parse(text: str) -> tuple[Element, ...] | None:
     """The elements of a text; None where it holds none, text outside of them, or a tag that is not closed in its place."""
-    reader = _Reader()
+    reader = _TreeReader()
     try:
         reader.feed(_OBJECT.sub(lambda found: f'="{_MARK}{html.escape(found[1])}"', text))
         reader.close()
@@ -86,7 +86,7 @@ class _Open:
         return Element(self.tag, self.attributes, tuple(self.children))
 
 
-class _Reader(HTMLParser):
+class _TreeReader(HTMLParser):
     """Builds the tree; `open` holds the root, which is no element, and the elements around the place that is read."""
 
     def __init__(self) -> None:
