@@ -28,7 +28,8 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from pathlib import Path
 
-    from pellucid.cli.output import print_json, shown_path
+    from pellucid.cli.output import print_json
+    from pellucid.command_lines import shown_path
     from pellucid.languages import tr
     from pellucid.record import SUFFIX
     from pellucid.runs.files import RUN_FILE

@@ -181,8 +181,8 @@ def step_distribution(
         shares = [float(token == drawn) for token in top.tolist()]
         return StepDistribution(top.tolist(), logprobs, shares, 1, math.nan, (0.0, 1.0))
     kept, weights = candidates(adjusted(logits, options, counts), options)
-    ends = weights.cumsum()
-    ends = ends / ends[-1]
+    summed = weights.cumsum()
+    ends = summed / summed[-1]
     place = drawn if kept is None else int(np.searchsorted(kept, drawn))
     all_shares = weights / draw_arithmetic.total(weights)
     if kept is not None:

@@ -15,7 +15,7 @@ from pellucid.languages import LANGUAGES, language, mark, tr
 from pellucid.record import open_record
 from pellucid.runs.files import RUN_FILE
 from pellucid.serve.model_page.page_model import EmbeddedModel, embedded_model
-from pellucid.serve.studio.figures import one_parameter_film
+from pellucid.serve.studio.figures import built_in_film
 from pellucid.serve.studio.page import asset
 from pellucid.serve.studio.sources import meanings
 from pellucid.serve.studio.static_page import POLICY, ShownFigure, document, page_data, script_text
@@ -66,7 +66,7 @@ def write_model_page(
     figures, missing = _drawn(records)
     generations = [one for one in records if _kind(one) == "generation"]
     opening = [
-        ShownFigure(tr(ONE_PARAMETER), one_parameter_film(SCREEN), one_parameter_film(PHONE), ONE_PARAMETER, code)
+        ShownFigure(tr(ONE_PARAMETER), built_in_film(SCREEN), built_in_film(PHONE), ONE_PARAMETER, language=code)
         for code in _languages()
     ]
     with language("en"):
@@ -143,5 +143,5 @@ def _drawn(records: Sequence[Path]) -> tuple[list[ShownFigure], list[MissingFigu
                         missing.append(MissingFigure(figure=one.stem, why=why))
                     continue
                 words = tr("{figure}: {about}", figure=tr(one.figure), about=tr(FIGURES[one.figure].about))
-                found.append(ShownFigure(words, wide, narrow, one.figure, code))
+                found.append(ShownFigure(words, wide, narrow, one.figure, language=code))
     return found, missing

@@ -19,7 +19,7 @@ from pellucid.training import checkpoint
 from pellucid.training.checkpoint import State
 from pellucid.training.distributed.execution import MeshExecution
 from pellucid.training.distributed.process_group import Ranks, joined
-from pellucid.training.loop import run_steps
+from pellucid.training.loop import Stop, run_steps
 from pellucid.training.mesh import Mesh
 from pellucid.training.mesh_check import check_mesh
 from pellucid.training.placement import placed, rank_device
@@ -51,7 +51,7 @@ class _OtherRanksWatcher:
 def run_on_mesh(
     job: Job, run: Path, mesh: Mesh, *, prepare: Callable[[], tuple[Plan, bool]],
     wants_recorder: Callable[[Plan], bool], make_recorder: Callable[[Path, Plan, GPT, Any], Recorder] | None,
-    observers: Sequence[Observer], stop: Callable[[], bool],
+    observers: Sequence[Observer], stop: Stop,
 ) -> tuple[Plan, State]:  # fmt: skip
     """Plans a new run, or reads the plan of an existing one, and takes its steps on all ranks.
 
@@ -83,7 +83,7 @@ def run_on_mesh(
 
 def _take_steps(
     job: TrainingJob, run: Path, plan: Plan, ranks: Ranks, wants_recorder: Callable[[Plan], bool],
-    make_recorder: Callable[[Path, Plan, GPT, Any], Recorder] | None, observers: Sequence[Observer], stop: Callable[[], bool],
+    make_recorder: Callable[[Path, Plan, GPT, Any], Recorder] | None, observers: Sequence[Observer], stop: Stop,
 ) -> State:  # fmt: skip
     tokenizer = Tokenizer.load(run / CORPUS)
     batches = job.open_batches(run, plan, tokenizer, verify=ranks.is_main and checkpoint.newest(run) is not None)
