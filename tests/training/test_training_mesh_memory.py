@@ -88,9 +88,11 @@ def train_and_measure(out: Path, config: GPTConfig, **options: Any) -> tuple[int
 
 def planned(mesh: Mesh, schedule: Schedule, recompute: Recompute) -> list[RankMemory]:
     """The plan of what training does on a mesh, for each place along pp."""
-    shard: Shard = "none" if mesh.dp * mesh.cp == 1 else "optimizer" if mesh.pp > 1 else "deferred"
+    shard: Shard = "optimizer" if mesh.pp > 1 else "deferred"  # also over one rank: FSDP keeps its copies there too
+    from pellucid.training.distributed.execution import pipeline_rows
+
     rows = ROWS // mesh.batch_ranks
-    micro = MICRO_BATCH if mesh.pp == 1 else 1
+    micro = MICRO_BATCH if mesh.pp == 1 else pipeline_rows(rows, MICRO_BATCH, mesh.pp)
     layout = Layout(
         mesh=mesh, shard=shard, schedule=schedule, chunks=2 if schedule == "interleaved" else 1, micro_batch=micro,
         micro_batches=rows // micro, recompute=recompute,

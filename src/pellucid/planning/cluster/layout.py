@@ -82,11 +82,12 @@ def refusal(config: GPTConfig, context: int, sequences: int, *, mesh: Mesh) -> s
     if mesh.tp > config.vocab_size:
         return f"tp={mesh.tp} is more than the {config.vocab_size} tokens of the vocabulary: use fewer ranks"
     if config.n_layers % mesh.pp:
-        return f"pp={mesh.pp} does not divide the {config.n_layers} blocks: use one of {listed_sizes(divisors(config.n_layers))}"
+        fits = listed_sizes(divisors(config.n_layers))
+        return f"pp={mesh.pp} does not divide the {config.n_layers} blocks: use one of {fits}"
     if mesh.cp > 1 and context % (2 * mesh.cp):
-        fits = [1] + [cp for cp in divisors(context) if cp > 1 and context % (2 * cp) == 0]
+        parts = [1] + [cp for cp in divisors(context) if cp > 1 and context % (2 * cp) == 0]
         return (f"cp={mesh.cp} does not cut {context:,} positions into 2 cp equal parts (an early and a late one each, so that "
-                f"causal attention is as much work for every rank): use one of {listed_sizes(fits)}")  # fmt: skip
+                f"causal attention is as much work for every rank): use one of {listed_sizes(parts)}")  # fmt: skip
     positions = context // (2 * mesh.cp if mesh.cp > 1 else 1)
     if positions % mesh.tp:
         return (f"tp={mesh.tp} does not divide the {positions:,} positions in a row of a rank, which sequence parallelism "
