@@ -90,20 +90,24 @@ def test_a_failing_engine_step_is_a_500_or_an_event_and_harms_no_other(
 ) -> None:
     from pellucid.engine import sequence
 
-    original, calls = sequence.draw, []
+    original, calls, read = sequence.draw, [], threading.Event()
 
     def failing(logits: Any, options: Any, *rest: Any) -> Any:
         if options.seed == 99:
             calls.append(1)
             if len(calls) > 2:
+                assert read.wait(20)
                 raise PellucidError("not a number")
         return original(logits, options, *rest)
 
     monkeypatch.setattr(sequence, "draw", failing)
-    with ThreadPoolExecutor(2) as several:
+    body = {"prompt": "the", "seed": 99, "logit_bias": {"299": -100}}
+    with ThreadPoolExecutor(1) as several:
         other = several.submit(complete, service, prompt="the fox", max_tokens=40, seed=1)
-        streamed = events(post(service, {"prompt": "the", "seed": 99, "stream": True}))
-        error = streamed[-1]["error"]
+        with open_stream(service, body) as stream:
+            assert stream.readline().startswith(b"data: {")
+            read.set()
+            error = json.loads(stream.read().decode().split("data: ")[-2])["error"]
         assert (error["type"], error["code"]) == ("server_error", None) and "not a number" in error["message"]
         monkeypatch.undo()
         assert other.result(20)["choices"] == complete(service, prompt="the fox", max_tokens=40, seed=1)["choices"]
