@@ -14,7 +14,7 @@ from wasm_modules import TAPS, VARIANTS, Model, Module
 import pellucid
 from pellucid.interpret.tap import ActivationTap
 from pellucid.runtime.kernel.packed import PackedWeights
-from pellucid.runtime.kernel.runner import PassActivations, KernelRunner, arrays_of, unavailable_reason
+from pellucid.runtime.kernel.runner import KernelRunner, PassActivations, arrays_of, unavailable_reason
 from pellucid.runtime.runner import TokenSpan
 
 
