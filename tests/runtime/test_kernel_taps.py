@@ -14,7 +14,7 @@ from wasm_modules import TAPS, VARIANTS, Model, Module
 import pellucid
 from pellucid.interpret.tap import ActivationTap
 from pellucid.runtime.kernel.packed import PackedWeights
-from pellucid.runtime.kernel.runner import Activations, KernelRunner, arrays_of, unavailable_reason
+from pellucid.runtime.kernel.runner import KernelRunner, PassActivations, arrays_of, unavailable_reason
 from pellucid.runtime.runner import TokenSpan
 
 
@@ -37,7 +37,7 @@ def runner_of(weights: str, plain: bool = False, threads: int = 2) -> KernelRunn
     return KernelRunner(PackedWeights(SHAPE, arrays_of(model_of()), weights=weights, plain=plain, threads=threads))
 
 
-def same(a: Activations, b: Activations) -> bool:
+def same(a: PassActivations, b: PassActivations) -> bool:
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in TAPS)
 
 

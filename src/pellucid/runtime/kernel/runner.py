@@ -59,7 +59,7 @@ def arrays_of(model: Any) -> dict[str, Array]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Activations:
+class PassActivations:
     """What a pass computes for T tokens on the way to their logits (`struct taps`), float32.
 
     Attributes:
@@ -183,7 +183,7 @@ class KernelRunner:
                 results.append(rows[-1][-1] if span.wanted == "last" else np.concatenate(rows))
         return results
 
-    def activations(self, sequence: int, first: int, ids: Sequence[int]) -> Activations:
+    def activations(self, sequence: int, first: int, ids: Sequence[int]) -> PassActivations:
         """Reads tokens as `run` does, to the same keys and values, and keeps what is computed on the way.
 
         Args:
@@ -199,7 +199,7 @@ class KernelRunner:
             passes.append(arrays)
         joined = zip(zip(*passes, strict=True), (1, 1, 1, 2), strict=True)
         stream, qkv, attended, writes = (np.concatenate(each, axis) for each, axis in joined)
-        return Activations(stream=stream, qkv=qkv, attended=attended, writes=writes)
+        return PassActivations(stream=stream, qkv=qkv, attended=attended, writes=writes)
 
     def _ablation(self, sequence: int) -> Any:
         """A pointer, None where there is none."""
