@@ -79,7 +79,7 @@ def test_help_shows_an_example(cli: Cli, command: str) -> None:
 def test_help_and_version(cli: Cli) -> None:
     listed = cli("--help")
     assert listed.status == 0
-    assert all(re.search(rf"^ +{command} ", listed.out, re.MULTILINE) for command in COMMANDS)
+    assert all(re.search(rf"^ +{command}( |$)", listed.out, re.MULTILINE) for command in COMMANDS)
     assert re.fullmatch(r"pellucid \d+\.\d+\.\d+\n", cli("--version").out)
 
 
