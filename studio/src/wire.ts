@@ -475,7 +475,7 @@ export interface PageTokenizer {
 /** What the schema says of a chunk of a generation record. */
 export interface ChunkText {
   /** How its numbers can be checked. */
-  truth: "given" | "derived" | "replayed" | "measured";
+  truth: "given" | "derived" | "replayed" | "measured" | "estimated";
   /** What it holds. */
   meaning: string;
   /** Of its numbers. */

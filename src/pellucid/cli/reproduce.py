@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from pellucid.api.reproduce import check_corpus, commands_for, model_recipe
-    from pellucid.cli.output import print_json, printable, shown_path
+    from pellucid.cli.output import print_json, printable
+    from pellucid.command_lines import shown_path
     from pellucid.files import make_folder, write_whole
     from pellucid.languages import counted, tr
 

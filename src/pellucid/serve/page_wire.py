@@ -35,7 +35,7 @@ class PageTokenizer(TypedDict):
 class ChunkText(TypedDict):
     """What the schema says of a chunk of a generation record."""
 
-    truth: Literal["given", "derived", "replayed", "measured"]  #: How its numbers can be checked.
+    truth: Literal["given", "derived", "replayed", "measured", "estimated"]  #: How its numbers can be checked.
     meaning: str  #: What it holds.
     unit: str  #: Of its numbers.
 
