@@ -12,6 +12,7 @@ from service import complete, events, expected, joined, named, post, service_of
 from serving import ask
 
 from pellucid.generation.text_generator import TextGenerator, open_text_generator
+from pellucid.serve.openai.choices import TokenNames
 from pellucid.serve.openai.fields import COMPLETION_FIELDS, CompletionField
 from pellucid.serve.openai.server import Service
 
@@ -87,6 +88,29 @@ def test_an_answer_is_the_generators_at_once_and_streamed(
         streamed = events(post(service, {**body, "stream": True, "stream_options": {"include_usage": True}}))
         assert streamed[-1]["choices"] == [] and all(chunk["usage"] is None for chunk in streamed[:-1])
         assert joined(streamed) == wanted
+
+
+@cases(10)
+@given(st.integers(0, 10_000), st.integers(0, 40), st.integers(2, 5), st.booleans())
+def test_a_stop_string_that_spans_tokens_is_cut_and_the_offsets_stay_at_the_end(
+    service: Service, generator: TextGenerator, seed: int, at: int, length: int, echo: bool
+) -> None:
+    """Stop strings are taken from what would be written: every case is stopped by one, or held back by its beginning."""
+    body: dict[str, Any] = {"prompt": "the fox", "seed": seed, "max_tokens": 30, "logprobs": 1, "echo": echo}
+    text = generator.generate("the fox", max_tokens=30, seed=seed).text
+    body["stop"] = [text[at % max(1, len(text)) :][:length] or "x", text[-2:] + "\0"]
+    wanted = expected(generator, body)
+    assert complete(service, **body)["choices"] == wanted["choices"]
+    assert joined(events(post(service, {**body, "stream": True})))["choices"] == wanted["choices"]
+
+
+def test_of_two_tokens_of_one_name_the_likelier_is_listed() -> None:
+    class Twice:
+        def token_bytes(self, token: int) -> bytes:
+            return b"" if token > 1 else b"a"
+
+    names = TokenNames(Twice())  # type: ignore[arg-type]
+    assert names.top(1, -3.0, ((0, -1.0), (1, -3.0), (2, -4.0), (3, -5.0))) == {"a": -1.0, "": -4.0}
 
 
 def test_text_and_its_ids_get_the_same_answer_and_a_batch_gets_those_of_its_prompts(service: Service) -> None:
