@@ -17,7 +17,7 @@ from serving import ask, events
 
 import pellucid
 from pellucid.engine.options import recordable_options
-from pellucid.serve import Studio, wire, write_page
+from pellucid.serve import Studio, wire, wire_page, write_page
 from pellucid.serve.studio.sources import SourceCatalog
 
 
@@ -183,7 +183,7 @@ def test_a_static_page_has_its_type(folder: Path, tmp_path: Path) -> None:
     found = re.search(r'id="pellucid-data">(.*?)</script>', path.read_text(encoding="utf-8"), re.DOTALL)
     assert found
     page = json.loads(found[1])
-    assert problems(page, wire.StaticPage) == []
+    assert problems(page, wire_page.StaticPage) == []
     assert page["figures"] and page["records"] and page["runs"] and page["glyphs"]
     for line in page["runs"][0]["metrics"].splitlines():
         assert problems(json.loads(line), wire.MetricsLine) == []
@@ -200,15 +200,15 @@ def test_every_type_is_generated() -> None:
     assert specification and specification.loader
     tool = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(tool)
-    generated = tool.generate((ROOT / "src" / "pellucid" / "serve" / "wire.py").read_text(encoding="utf-8"))
-    for name, value in vars(wire).items():
+    generated = "".join(tool.generate(source.read_text(encoding="utf-8")) for source in tool.SOURCES)
+    for name, value in (vars(wire) | vars(wire_page)).items():
         if is_typeddict(value):
             assert f"export interface {name} " in generated, name
             for field in value.__annotations__:
                 assert re.search(rf"^  {field}\??: ", generated, re.MULTILINE), f"{name}.{field}"
     source = 'class A(TypedDict):\n    """Doc."""\n\n    b: NotRequired[list[int | None]]  #: Bytes.\n'
     expected = "/** Doc. */\nexport interface A {\n  /** Bytes. */\n  b?: (number | null)[];\n}\n"
-    assert tool.generate(source) == f"{tool.HEADER}\n{expected}"
+    assert tool.generate(source) == expected
     with pytest.raises(SystemExit, match="no type in TypeScript"):
         tool.generate("class A(TypedDict):\n    b: set[int]\n")
 

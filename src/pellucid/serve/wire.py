@@ -10,7 +10,7 @@ All messages are JSON objects unless their type says otherwise:
     GET  /api/figures/{id}/{name}/file?format=  the figure as a file of that format
     POST /api/generate             GenerateRequest; the answer is a stream of GenerationEvent (server-sent events)
     any answer of status 4xx       ErrorMessage (416 has no body)
-    a page without a server        StaticPage, in the document's element `pellucid-data`
+    a page without a server        `wire_page.StaticPage`, in the document's element `pellucid-data`
 
 A key that is `NotRequired` is absent, never null, where there is no value. A message has only the keys of its type, except the
 types in `OPEN`: those are files of a run directory, sent as they are.
@@ -341,111 +341,6 @@ class FilmFile(TypedDict):
     em: NotRequired[float]  #: Font units per em; absent where the film holds no glyphs.
     glyphs: NotRequired[Glyphs]  #: Outlines of its characters.
     text_runs: NotRequired[TextRuns]  #: The runs of its texts; absent with the glyphs.
-
-
-# A page that holds a model.
-
-
-class PageAddedToken(TypedDict):
-    """A token that is found whole in a text before the text is split and merged; see `text.token_table.AddedToken`."""
-
-    id: int  #: Token id.
-    text: str  #: As it stands in a text.
-    lstrip: bool  #: It takes the white space before it.
-    rstrip: bool  #: It takes the white space after it.
-    normalized: bool  #: It is searched for after the others, in the text between them.
-
-
-class PageTokenizer(TypedDict):
-    """A tokenizer in a page."""
-
-    bytes: str  #: The bytes of all tokens in the order of their ids, in base64.
-    lengths: list[int]  #: How many of them each token has.
-    merged: int  #: How many tokens merging makes, single bytes included.
-    ids: NotRequired[list[int]]  #: Their ids in the order of merging; absent where these are 0, 1, 2, ...
-    added: list[PageAddedToken]  #: Tokens that are found whole in what a user types.
-    prefix_space: bool  #: Whether a space is put before a text that does not begin with one.
-    eot: int  #: Id of the token that ends a text.
-    begin: int | None  #: Id put before every prompt.
-    fingerprint: str  #: SHA-256 that names the tokenizer.
-
-
-class ChunkText(TypedDict):
-    """What the schema says of a chunk of a generation record."""
-
-    truth: Literal["given", "derived", "replayed", "measured"]  #: How its numbers can be checked.
-    meaning: str  #: What it holds.
-    unit: str  #: Of its numbers.
-
-
-class PageWeights(TypedDict):
-    """The weight file that a page holds."""
-
-    name: str  #: Of the model's directory.
-    bytes: int  #: Size of the file.
-    sha256: str  #: Of the file, in hexadecimal.
-    bits: float  #: Bits of the file for each parameter.
-
-
-class PageModel(TypedDict):
-    """A model in a page; its weight file and the kernel stand in elements of their own, in base64."""
-
-    title: str  #: Name of the model.
-    config: dict[str, Any]  #: Its shape, as `GPTConfig.to_dict` gives it.
-    shape: str  #: The first line of what the fingerprint is taken of: the shape as JSON.
-    fingerprint: str  #: Of the model in float32.
-    parameters: int  #: Number of parameters.
-    weights: PageWeights  #: The weight file.
-    tokenizer: PageTokenizer  #: Its tokenizer.
-    start_ids: list[int]  #: What is continued where there is no prompt.
-    end_ids: list[int]  #: Any of these tokens ends a text.
-    options: list[OptionField]  #: Sampling options that a record names.
-    chunks: dict[str, ChunkText]  #: The schema of a generation record, by name.
-    prompt: str  #: A prompt of the kind that it was trained on.
-
-
-# A page without a server.
-
-
-class StaticFigure(TypedDict):
-    """A figure in a static page; its glyphs are the page's."""
-
-    title: str  #: Heading.
-    name: NotRequired[str]  #: Name of the figure; absent for a picture of another kind.
-    language: NotRequired[str]  #: That its words are in; absent where all figures are in the page's.
-    wide: FilmFile  #: Layout for a wide screen.
-    narrow: FilmFile  #: Layout for a phone, with as many segments.
-
-
-class StaticRecord(RecordInfo):
-    """A record in a static page."""
-
-    base64: str  #: The whole file.
-
-
-class StaticRun(RunInfo):
-    """A run in a static page."""
-
-    plan: RunPlan  #: `run.json`.
-    metrics: str  #: `metrics.jsonl`, whole lines.
-
-
-class StaticPage(TypedDict):
-    """Everything that a page without a server shows."""
-
-    pellucid: str  #: Version of the package.
-    title: str  #: Title of the page.
-    command: str  #: Command that starts a server, for what the page cannot do.
-    figures: list[StaticFigure]  #: In the order in which they are shown.
-    known_figures: list[FigureInfo]  #: Every figure that this version draws.
-    meanings: dict[str, str]  #: As in `Sources`.
-    em: float  #: Font units per em.
-    glyphs: Glyphs  #: Outlines of the characters of all figures.
-    text_runs: TextRuns  #: The runs of their texts.
-    records: list[StaticRecord]  #: Each with its whole file.
-    runs: list[StaticRun]  #: Each with its plan and metrics.
-    model: NotRequired[PageModel]  #: The model that it holds; absent where it holds none.
-    texts: NotRequired[dict[str, dict[str, str]]]  #: By language and English text, what a page with a model says of it.
 
 
 OPEN: tuple[type, ...] = (RunPlan, MetricsLine)  # messages that may hold more keys than their type says

@@ -22,7 +22,8 @@ from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.record.schema import SCHEMA
 from pellucid.runtime.kernel.packed import unsupported
 from pellucid.serve.model_page.tokenizer import page_tokenizer
-from pellucid.serve.wire import ChunkText, OptionField, PageModel, PageWeights
+from pellucid.serve.wire import OptionField
+from pellucid.serve.wire_page import ChunkText, PageModel, PageWeights
 
 
 MOST_BYTES = 40_000_000  # of a weight file: a browser holds the page's text, the file and the packed weights at once

@@ -3,7 +3,7 @@
 import base64
 
 from pellucid.errors import PellucidError
-from pellucid.serve.wire import PageAddedToken, PageTokenizer
+from pellucid.serve.wire_page import PageAddedToken, PageTokenizer
 from pellucid.text.token_table import NO_ID, plain_end_of_text
 from pellucid.text.tokenizer import Tokenizer
 

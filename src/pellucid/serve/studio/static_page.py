@@ -19,7 +19,8 @@ from pellucid.runs.metrics import last_step
 from pellucid.runs.plan import read_shown_plan
 from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, STYLE, asset, noscript
 from pellucid.serve.studio.sources import describe_record, known_figures, meanings
-from pellucid.serve.wire import FilmFile, RunPlan, StaticFigure, StaticPage, StaticRecord, StaticRun
+from pellucid.serve.wire import FilmFile, RunPlan
+from pellucid.serve.wire_page import StaticFigure, StaticPage, StaticRecord, StaticRun
 from pellucid.version import __version__
 
 
