@@ -28,7 +28,8 @@ OUTPUT = ROOT / "THIRD_PARTY.md"
 # Files of the package that are this project's own; notices stand in THIRD_PARTY.md.
 OURS = (
     "py.typed", "runtime/kernel/", "native/operators/", "text/bpe/", "languages/", "assets/default/", "assets/studio/",
-    "assets/families.jsonl.bz2", "assets/react.jsonl", "assets/recipes.json", "assets/wasm/", "draw/fonts/README.md",
+    "assets/small/", "assets/families.jsonl.bz2", "assets/react.jsonl", "assets/recipes.json", "assets/wasm/",
+    "draw/fonts/README.md",
     "draw/fonts/OFL-",
 )  # fmt: skip
 STORIES = "assets/stories.jsonl.bz2"

@@ -13,7 +13,8 @@ KERNEL = (  # C sources
     "pack.c", "threads.c", "vector.h", "vector_int.h",
 )  # fmt: skip
 OPERATORS = ("operators.c", "operators.h")
-LARGEST = 9_000_000  # bytes
+SMALL = ("config.json", "model.safetensors", "tokenizer.json", "training.json", "MODEL_CARD.md")
+LARGEST = 12_000_000  # bytes
 NEEDED = (
     "pellucid/py.typed",
     "pellucid/text/data/vocab.bpe",
@@ -38,6 +39,7 @@ NEEDED = (
     "pellucid/assets/default/model.safetensors",
     "pellucid/assets/default/tokenizer.json",
     "pellucid/assets/default/MODEL_CARD.md",
+    *(f"pellucid/assets/small/{name}" for name in SMALL),
     "pellucid/assets/families.jsonl.bz2",
     "pellucid/assets/react.jsonl",
     "pellucid/assets/recipes.json",

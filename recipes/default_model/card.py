@@ -73,7 +73,9 @@ def _schedule(training: dict[str, Any]) -> str:
     warm = f"linear rise over {training['warmup_tokens']:,} tokens, then flat"
     if training["decay_from"] is None:
         return f"{warm}, without a decay"
-    return f"{warm}, then from token {training['decay_from']:,} a linear fall to {training['final_fraction']:.0%}"
+    end = training["decay_from"] + training["decay_tokens"]
+    fall = f"{warm}, then from token {training['decay_from']:,} a linear fall to {training['final_fraction']:.0%}"
+    return fall if training["tokens"] >= end else f"{fall} at token {end:,}, before which it was stopped"
 
 
 def _count(books: dict[str, Any], part: str) -> int:
@@ -113,7 +115,8 @@ def _few_shot(model: dict[str, Any]) -> Iterator[str]:
     yield from ("", "## Learning from examples in the prompt", "")
     yield "Share of queries whose answer is the likeliest, token by token, after 0, 1 and 8 examples, and the gain of eight"
     yield "over none in nats of the answer's log-probability, with 1.96 standard errors of the paired differences. The rule is"
-    yield "drawn anew for each query. Seed 0: the queries of `pellucid evaluate --tasks families_held_out`."
+    yield f"drawn anew for each query. Seed 0, {model['queries']} queries a family, the first of those of"
+    yield "`pellucid evaluate --tasks families_held_out`."
     yield f"Gains whose interval is above 0: {_gains(model)}."
     said = {"held_out": "Families never trained on", "frequent": "The most frequent trained families", "markup": "Code"}
     for part, heading in said.items():

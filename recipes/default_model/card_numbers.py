@@ -105,7 +105,7 @@ def measure(
         "uniform_loss": float(np.log(model.config.vocab_size)),
     }  # fmt: skip
     report("families")
-    found["families"] = families_of(model, data, queries=queries)
+    found["families"], found["queries"] = families_of(model, data, queries=queries), queries
     report("bits per byte of the test books")
     measured = {path: bits_and_bytes(model, corpus, [path]) for path in TEST}
     found["bits_per_byte"] = {path: bits for path, (bits, _) in measured.items()}

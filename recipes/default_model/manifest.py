@@ -71,6 +71,9 @@ def entry(training: dict[str, Any], data: dict[str, Any], *, compact: bool) -> d
         last = "{out}/end"
         checkpoint = f'"$(ls -d {run}/checkpoints/step-* | tail -1)"'
         commands.append(f"{program}.train {last} --decay-from {checkpoint} --tokens {training['decay_tokens']}")
+    notes = [f"{training['tokens']:,} tokens; tokenizer {training['tokenizer']}."]
+    if training["decay_from"] is not None and training["tokens"] < training["decay_from"] + training["decay_tokens"]:
+        notes.append(f"The last training command was stopped after {training['tokens']:,} tokens in all.")
     flags = f"--storage {training['storage']}" + (" --compact" if compact else "")
     commands += [
         f'{program}.export "$(ls -d {last}/checkpoints/step-* | tail -1)" --data {{out}}/data --out {{out}}/model {flags}',
@@ -78,7 +81,7 @@ def entry(training: dict[str, Any], data: dict[str, Any], *, compact: bool) -> d
     ]
     return {
         "seeds": {"data": data["seed"], "run": training["seed"]},
-        "notes": [f"{training['tokens']:,} tokens; tokenizer {training['tokenizer']}."], "commands": commands,
+        "notes": notes, "commands": commands,
         "books": [{name: book[name] for name in ("path", "title", "author", "part", "sha256")} for book in data["books"]],
     }  # fmt: skip
 

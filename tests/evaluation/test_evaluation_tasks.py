@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import PellucidError
-from pellucid.evaluation import arithmetic, families, published, words
+from pellucid.evaluation import arithmetic, families, published, react, words
 from pellucid.evaluation.catalog import GROUPS, NAMES, find_tasks
 from pellucid.evaluation.shots import draw_examples
 from pellucid.evaluation.task import Query, Task
@@ -87,7 +87,7 @@ def test_words_that_have_no_other_order_stay() -> None:
 
 def test_tasks_are_found_by_name_and_group() -> None:
     assert [task.name for task in find_tasks("arithmetic, words")] == [*arithmetic.NAMES, *words.NAMES]
-    assert {*published.ARITHMETIC, *published.WORDS} | set(families.NAMES) == set(NAMES)
+    assert {*published.ARITHMETIC, *published.WORDS} | {*families.NAMES, react.NAME} == set(NAMES)
     assert [len(GROUPS[name]) for name in ("arithmetic", "words")] == [10, 5]
     assert published.curve("two_digit_addition") == [(0, 0.769), (1, 0.996), (50, 1.0)] and published.curve("mine") == []
     own = Task(name="mine", queries=[Query(prompt="a", answers=("b",))])

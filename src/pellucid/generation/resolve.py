@@ -13,11 +13,12 @@ from pellucid.runs.files import MODEL, RUN_FILE
 DEFAULT = "default"
 # Of its weights in float32 (`gpt.fingerprint`): a record made with it is recognised without loading it. A test compares them.
 DEFAULT_FINGERPRINT = "d46357ae667bbb4e5c8ef295b293560901d4e812160c7d8bc4ede1626c0f7296"
+SMALL = "small"  # the embedded model under a megabyte; a file or folder of that name goes before it
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 GGUF = ".gguf"
 A_MODEL = (
-    "a model is 'default' (the embedded one), a model directory (config.json and model.safetensors), a run directory "
-    f"(run.json), a GGUF file (*{GGUF}) or a name on the Hugging Face hub (org/name)"
+    "a model is 'default' or 'small' (the embedded ones), a model directory (config.json and model.safetensors), a run "
+    f"directory (run.json), a GGUF file (*{GGUF}) or a name on the Hugging Face hub (org/name)"
 )
 
 
@@ -43,6 +44,8 @@ def resolve(source: str | Path) -> Path:
         if not (directory / CONFIG).exists():
             raise PellucidError("this build of pellucid carries no default model: name a model or run directory")
         return directory
+    if source == SMALL and not directory.exists():
+        directory = ASSETS / SMALL
     if not directory.exists() and not is_hub_id(str(source)):
         raise PellucidError(f"no such directory or file: {shown(str(source))}; {A_MODEL}")
     if (directory / RUN_FILE).exists():
