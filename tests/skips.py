@@ -89,9 +89,9 @@ LISTED = (
     # `.ci/run` builds the bundles after the tests, with `tools/studio.py --check`, and then runs these.
     ListedSkip(r"tests/studio/test_studio_player\.py::test_the_bundles_", r"node or studio/node_modules", _no_node_packages),
     ListedSkip(r"tests/studio/test_studio_record\.py::test_attention_is_", r"node or studio/node_modules", _no_node_packages),
-    ListedSkip(
-        r"tests/studio/test_studio_(tokenizer|record_writer|sampling|proof)\.py::", r"node or studio/node_modules",
-        _no_node_packages,
+    *(
+        ListedSkip(rf"tests/studio/test_studio_{name}\.py::", r"node or studio/node_modules", _no_node_packages)
+        for name in ("tokenizer", "record_writer", "sampling", "proof")
     ),
     ListedSkip(r"tests/studio/test_studio_model_page\.py::test_axe_", r"axe-core is not in", _no_node_packages),
     ListedSkip(r"tests/serve/test_studio_story\.py::test_axe_", r"axe-core is not in studio/node_modules", _no_node_packages),

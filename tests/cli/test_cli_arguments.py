@@ -30,6 +30,7 @@ WORDS = {
     "xray": ("a", "--out", "new"), "prime": ("a",), "figures": ("a", "--out", "new"), "verify": ("a",),
     "evaluate": ("--tasks", "words"),
     "convert": ("a", "new", "--to", "gguf"), "reproduce": ("default",),
+    "export-page": ("default", "--out", "new.html"),
 }  # fmt: skip
 
 
@@ -198,6 +199,7 @@ PATHS = {  # a command that works, by name; and the arguments that are paths
     "demo": (["--text", "text.txt", "--out", "new"], ("text", "out")),
     "bench": (["none"], ("subject",)),
     "reproduce": (["default"], ("model", "corpus")),
+    "export-page": (["run", "--out", "new.html"], ("model", "shown", "out")),
 }  # fmt: skip
 MAY_BE_FOLDERS = (
     "text", "held_out", "examples", "records", "measure", "sources", "what", "subject", "host", "tokenizer", "contamination",

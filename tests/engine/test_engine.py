@@ -131,7 +131,7 @@ def test_samples_differ_and_do_not_depend_on_how_many_there_are(banded):
 def test_samples_share_one_reading_of_their_prompt(banded, monkeypatch):
     read = []
     forward = TorchRunner._forward
-    monkeypatch.setattr(TorchRunner, "_forward", lambda self, spans, size: read.append(size) or forward(self, spans, size))
+    monkeypatch.setattr(TorchRunner, "_forward", lambda self, spans, n, tap: read.append(n) or forward(self, spans, n, tap))
     projected = []
     logits = TorchRunner._logits
     monkeypatch.setattr(TorchRunner, "_logits", lambda self, h: projected.append(h.shape) or logits(self, h))

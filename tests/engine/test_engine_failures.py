@@ -205,7 +205,9 @@ MODES: dict[str, tuple[str, ...]] = {
     "--task": ("--task", "Do"), "--example": ("--example", "a => b", "--format", "equals"),
 }  # fmt: skip
 # `--examples` gives from a file what `--example` gives.
-NO_MODE = {"--help", "--model", "--kernel", "--weights", "--length-penalty", "--format", "--examples", "--shots"}
+NO_MODE = {
+    "--help", "--ablate", "--ablate-with", "--model", "--kernel", "--weights", "--length-penalty", "--format", "--examples", "--shots",
+}  # fmt: skip
 
 
 def test_every_flag_of_generate_is_a_mode_or_a_number_of_the_draw() -> None:

@@ -111,7 +111,8 @@ def test_the_draws_of_a_seed_are_pythons(ask: Callable[[Any], Any], draws: list[
 
 
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 130), st.floats(-3, 130),
+    st.none(), st.booleans(), st.integers(-3, 130),
+    st.floats(-3, 130).filter(lambda x: not x.is_integer()),  # JavaScript has no 1.0
     st.sampled_from([0.5, 1, "x", "", ["a", "b"], [""], "\u4e2d"]),
     st.dictionaries(st.sampled_from(["0", "7", "x", "-1"]), st.sampled_from([-100, 0.5, 101, True]), max_size=3),
     st.sampled_from(["9223372036854775807", "-9223372036854775808", "9223372036854775808", 2**53]),

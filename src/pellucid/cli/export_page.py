@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
+    import os
     from pathlib import Path
 
     from pellucid.cli.output import print_json
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     model, shown = args.model, list(args.shown)
     if model is not None and Path(model).suffix == SUFFIX:
         model, shown = None, [model, *shown]
-    elif model is not None and (Path(model) / RUN_FILE).exists() and not shown:
+    elif model is not None and os.path.exists(os.path.join(model, RUN_FILE)) and not shown:
         shown = [model]
     written = write_model_page(args.out, "default" if model is None else model, shown, quantize=args.quantize)
     page, out = written.model.page, sys.stderr if args.json else sys.stdout

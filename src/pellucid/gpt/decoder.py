@@ -276,13 +276,13 @@ class Decoder(nn.Module):
         hidden = self.hidden(ids, cache, tap)
         if targets is None:
             return self.logits(hidden)
-        total = self.sum_of_losses(hidden, targets, target_weights)
+        total = self._sum_of_losses(hidden, targets, target_weights)
         if reduction == "sum":
             return total
         counted = targets != IGNORE
         return total / (counted.sum().clamp_min(1) if target_weights is None else target_weights[counted].sum())
 
-    def sum_of_losses(self, hidden: Tensor, targets: Tensor, target_weights: Tensor | None = None) -> Tensor:
+    def _sum_of_losses(self, hidden: Tensor, targets: Tensor, target_weights: Tensor | None = None) -> Tensor:
         """(B, T, E) hidden vectors and (B, T) targets -> the sum of their cross-entropies in nats, each times its weight."""
         if torch.is_autocast_enabled(hidden.device.type):
             hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))

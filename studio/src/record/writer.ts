@@ -6,7 +6,7 @@ import { encode, type Stored } from "./encode.ts";
 import type { Provenance } from "./record.ts";
 
 const FORMAT = "pellucid record";
-export const SCHEMA_VERSION = [1, 2];
+export const SCHEMA_VERSION = [1, 3];
 const PREAMBLE = 48;
 const aligned = (offset: number): number => Math.ceil(offset / 8) * 8;
 

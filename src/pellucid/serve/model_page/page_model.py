@@ -74,7 +74,8 @@ def embedded_model(source: str | Path = DEFAULT, *, quantize: str | None = None)
             save_model(model, folder, storage=quantize or "float32")
             if quantize:
                 model = _reloaded(folder, model)
-            weights = (folder / WEIGHTS).read_bytes()
+            with reading(folder / WEIGHTS) as file:
+                weights = file.read()
     if len(weights) > MOST_BYTES:
         smaller = "take a smaller model" if quantize == "int4" else "round its weights (--quantize int8 or int4)"
         raise PellucidError(

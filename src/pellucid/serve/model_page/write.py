@@ -1,6 +1,7 @@
 """`write_model_page`: one HTML file with a model, the kernel that runs it, and the records and runs that it shows."""
 
 import base64
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -61,7 +62,7 @@ def write_model_page(
     path = Path(path)
     check_target(path, what="the page")
     model = embedded_model(source, quantize=quantize)
-    runs = [Path(one) for one in shown if (Path(one) / RUN_FILE).exists()]
+    runs = [Path(one) for one in shown if os.path.exists(os.path.join(one, RUN_FILE))]
     records = _records(shown)
     figures, missing = _drawn(records)
     generations = [one for one in records if _kind(one) == "generation"]
@@ -117,7 +118,7 @@ def _records(shown: Sequence[str | Path]) -> list[Path]:
         try:
             found |= dict.fromkeys(find_records([one]))
         except PellucidError:
-            if not (Path(one) / RUN_FILE).exists():
+            if not os.path.exists(os.path.join(one, RUN_FILE)):
                 raise
     return list(found)
 

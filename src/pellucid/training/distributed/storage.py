@@ -31,7 +31,7 @@ from torch.futures import Future
 
 from pellucid.errors import PellucidError
 from pellucid.files import UNFINISHED, cannot_write, sha256, sync_folder, write_whole
-from pellucid.folders import remove_folder, sync_tree
+from pellucid.folders import move_new, remove_folder, sync_tree
 from pellucid.gpt.safetensors_write import write_tensors
 from pellucid.runs.files import STATE_FILE, checkpoint_folder, checkpoints
 from pellucid.training.checkpoint import State, newest
@@ -114,7 +114,7 @@ class CheckpointWriter(StorageWriter):
         state = self.state.to_dict() | {"sha256": dict(sorted(checksums.items()))}
         write_whole(self.part / STATE_FILE, json.dumps(state, indent=2) + "\n")
         sync_tree(self.part)
-        self.part.rename(self.final)
+        move_new(self.part, self.final)
         sync_folder(self.final.parent)
         for old in checkpoints(self.final.parent.parent)[: -self.keep]:
             remove_folder(old)
