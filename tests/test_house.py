@@ -57,6 +57,7 @@ def forbidden(module: ast.Module) -> Iterator[str]:
             yield ast.unparse(node.func)
 
 
+@pytest.mark.long
 def test_no_source_unpickles_or_evaluates() -> None:
     probe = ast.parse("from pickle import load\nimport dill.x\neval('1')\ntorch.load(f)\nmodel.eval()")
     assert sorted(forbidden(probe)) == ["dill.x", "eval", "pickle", "torch.load"]  # the check itself can fail
@@ -108,6 +109,7 @@ def undocumented(path: Path) -> Iterator[str]:
     yield from visit(tree(path), name_of(path))
 
 
+@pytest.mark.long
 def test_everything_public_has_a_docstring() -> None:
     assert [missing for path in SOURCES for missing in undocumented(path)] == []
 
@@ -163,6 +165,7 @@ def named_modules(module: ast.Module) -> Iterator[str]:
                 yield node.value
 
 
+@pytest.mark.long
 def test_no_room_imports_one_of_ours_by_a_string() -> None:
     probe = ast.parse("'pellucid.draw'\nload('pellucid.draw.film')\nload(f'pellucid.{x}')\nkey = 'pellucid.pattern'")
     assert list(named_modules(probe)) == ["pellucid.draw.film", "pellucid."]  # the check itself can fail
@@ -213,6 +216,7 @@ def test_no_files_of_one_room_form_a_circle(our_imports: dict[str, set[str]]) ->
     assert circles(our_imports) == []
 
 
+@pytest.mark.long
 def test_a_class_name_means_one_thing() -> None:
     """But for `Record`: the public one is the record room's with figures and verification added."""
     places: dict[str, list[str]] = {}

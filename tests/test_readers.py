@@ -61,6 +61,7 @@ np.memmap(p, mode="r"); np.fromfile(p)
     assert not list(reads(ast.parse("""Record.open(x); runner.open(4); os.open(p, 0); reading(p); p.write_text("x")""")))
 
 
+@pytest.mark.long
 def test_one_function_opens_files_to_read() -> None:
     found = {
         name for path in sorted(PACKAGE.rglob("*.py"))

@@ -94,6 +94,7 @@ s.replace("a", "b"); config.replace(n=1); shutil.rmtree(p); film.save(p); cache.
     assert not list(writes(ast.parse(reading)))
 
 
+@pytest.mark.long
 def test_only_these_files_write() -> None:
     found: dict[str, set[str]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):

@@ -52,6 +52,7 @@ def reached(start: str) -> set[str]:
     return found
 
 
+@pytest.mark.long
 def test_the_graph_is_that_of_the_sources() -> None:
     """What is asserted below would hold for an empty graph."""
     assert "pellucid.draw.views.tokens" in inside("figures")["pellucid.draw.figures.tokens"]

@@ -206,7 +206,8 @@ MODES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # `--examples` gives from a file what `--example` gives.
 NO_MODE = {
-    "--help", "--ablate", "--ablate-with", "--model", "--kernel", "--weights", "--length-penalty", "--format", "--examples", "--shots",
+    "--help", "--ablate", "--ablate-with", "--model", "--kernel", "--weights", "--length-penalty", "--format", "--examples",
+    "--shots",
 }  # fmt: skip
 
 

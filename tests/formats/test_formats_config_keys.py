@@ -50,6 +50,7 @@ def test_missing_keys_mean_what_they_mean_to_transformers(kind: str) -> None:
         assert rows == shape[0] and (len(shape) == 1 or stored[0][0 if sources[name].transposed else 1] == shape[1]), name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_tables_have_every_key_that_transformers_has(kind: str) -> None:
     theirs = usual(kind)

@@ -52,6 +52,7 @@ def test_a_plan_s_record_is_complete_and_verified() -> None:
     assert report.unverified == ("provenance/pellucid",)
 
 
+@pytest.mark.long
 @cases(25)
 @given(some.data())
 def test_a_changed_number_is_found_wherever_it_is(data: some.DataObject) -> None:

@@ -88,6 +88,7 @@ def shapes(record: pellucid.Record, vocab_size: int) -> Iterator[dict[str, Any]]
             yield resized(record, {letter: random.choice((0, 1, letters[letter] + 1))}, only=name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", [{}, {"temperature": 0}, {"logit_bias": {5: 2.0}, "top_p": 0.9}])
 def test_other_shapes_of_a_generation(model: pellucid.GPT, options: dict[str, Any]) -> None:
     record = pellucid.xray(model, [1, 2, 3], max_tokens=4, seed=2, candidates=6, **options)
@@ -117,6 +118,7 @@ def test_other_shapes_of_a_training(run: Path) -> None:
         assert report is None or not changes or not report.ok or all("topk" in name for name in changes), sorted(changes)
 
 
+@pytest.mark.long
 def test_other_structures_of_json(run: Path) -> None:
     record = pellucid.open((run / "training.pellucid").read_bytes())
     assert record["training/samples"]

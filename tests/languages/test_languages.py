@@ -94,6 +94,7 @@ def test_the_locale_chooses(environment: dict[str, str], expected: str) -> None:
     assert choose("zh", environment) == "zh"
 
 
+@pytest.mark.long
 def test_every_text_of_the_code_is_translated_with_its_placeholders() -> None:
     found = strings.texts()
     for code in LANGUAGES[1:]:

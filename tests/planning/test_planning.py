@@ -266,6 +266,7 @@ def test_tables_fit_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert len(rows) == len(published_sizes()) == 8
 
 
+@pytest.mark.long
 def test_this_machine_is_measured_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "tiny", "--measure"]) == 0
     assert "This machine (measured)" in capsys.readouterr().out

@@ -242,6 +242,7 @@ def test_killed_and_resumed_is_uninterrupted(text: list[Document], tmp_path: Pat
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.long
 def test_resuming_before_the_first_checkpoint_starts_over(text: list[Document], tmp_path: Path) -> None:
     run_small(text, tmp_path / "whole")
     run_small(text, tmp_path / "cut")

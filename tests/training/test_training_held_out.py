@@ -41,6 +41,7 @@ def train(text: list[Document], out: Path, **options: Any) -> pellucid.Run:
     )
 
 
+@pytest.mark.long
 def test_the_loss_is_that_of_all_held_out_text(text: list[Document], tmp_path: Path) -> None:
     run = train(text, tmp_path / "run", steps=30, learning_rate=1e-2)
     corpus, tokenizer = open_corpus(run.path / "corpus"), Tokenizer.load(run.path / "corpus")

@@ -98,6 +98,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Curve:
     return train(tmp_path_factory.mktemp("one") / "run")
 
 
+@pytest.mark.long
 def test_recomputed_activations_change_no_bit(tmp_path: Path) -> None:
     options: dict[str, Any] = {"steps": 3, "config": CONFIG.replace(dropout=0.1)}
     assert train(tmp_path / "again", recompute=True, **options) == train(tmp_path / "kept", **options)

@@ -99,6 +99,7 @@ def test_a_run_that_is_killed_again_and_again(
     shutil.rmtree(folder)
 
 
+@pytest.mark.long
 @given(st.sampled_from(sorted(OTHER)), st.sets(st.sampled_from(sorted(OPTIONS))))
 @cases(60)
 def test_an_argument_that_differs_is_refused_by_its_name(whole: Path, name: str, left_out: set[str]) -> None:

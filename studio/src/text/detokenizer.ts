@@ -52,6 +52,7 @@ class StopScanner {
 /** The text of one completion, token by token. */
 export class TextAssembler {
   private readonly characters = new TextDecoder("utf-8", { ignoreBOM: true });
+  private held = new Uint8Array(0); // the beginning of a surrogate, which Python's decoder keeps until a third byte comes
   private readonly scanner: StopScanner;
 
   constructor(
@@ -67,11 +68,21 @@ export class TextAssembler {
 
   /** What a token makes certain. */
   push(token: number): string {
-    return this.scanner.push(this.characters.decode(this.tokenizer.tokenBytes(token), { stream: true }));
+    const bytes = Uint8Array.from([...this.held, ...this.tokenizer.tokenBytes(token)]);
+    const cut = bytes.length - surrogateStart(bytes);
+    this.held = bytes.slice(cut);
+    return this.scanner.push(this.characters.decode(bytes.subarray(0, cut), { stream: true }));
   }
 
   /** The rest: U+FFFD for a character that never ended, and text that looked like a stop string's beginning. */
   finish(): string {
-    return this.scanner.push(this.characters.decode()) + this.scanner.finish();
+    return this.scanner.push(this.characters.decode(this.held)) + this.scanner.finish();
   }
+}
+
+/** How many of the last bytes may begin a surrogate: 0xED, perhaps with its second byte. */
+function surrogateStart(bytes: Uint8Array): number {
+  const [first = 0, second = 0] = bytes.subarray(-2);
+  if (bytes.length > 1 && first === 0xed && second >= 0xa0 && second <= 0xbf) return 2;
+  return bytes.at(-1) === 0xed ? 1 : 0;
 }
