@@ -46,7 +46,7 @@ def test_its_attention_is_drawn_as_it_was(run: Path) -> None:
         weights = record["generation/attention/1"]
         assert np.array_equal(weights, (np.rint(weights.astype(np.float64) * 255) / 255).astype(np.float32))
         film = record.figure("xray")
-        arcs = {node["label"] for node in film.at(film.stills()[-1]) if str(node["label"]).startswith("track 4 to track")}
+        arcs = {node["label"] for node in film.at(film.stills()[-1]) if str(node["label"]).startswith("position 4 to position")}
     shares = ("0%", "25%", "25%", "25%", "25%")
     assert arcs == {f"position 4 to position {key}: {share}, mean of 2 heads" for key, share in enumerate(shares)}
 
