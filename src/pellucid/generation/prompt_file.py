@@ -93,8 +93,9 @@ def _contents(
     """The object that states everything, or None and the rows of examples, each with where it stands; and the path."""
     path = path_of("a file of examples", path)
     data = read_named_file(path, MAX_BYTES)
-    if path.suffix.lower() in SUFFIXES and data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] not in (b"{", b"["):
-        table = read_table(data.removeprefix(codecs.BOM_UTF8), path)
+    text = data.removeprefix(codecs.BOM_UTF8)
+    if path.suffix.lower() in SUFFIXES and text.lstrip()[:1] not in (b"{", b"["):
+        table = read_table(text, path)
         tell(table.what)
         rows = [({"prompt": row.prompt, "completion": row.completion}, f"{path}, {row.where}") for row in table.rows]
         return None, rows, path
