@@ -62,7 +62,8 @@ class ServerProcess:
         while not _answers(port, path):
             if self._process.poll() is not None or monotonic() - began > START_TIMEOUT:
                 self.close()
-                raise PellucidError(f"{words} did not start: {self._last_line()}")
+                with self._errors:
+                    raise PellucidError(f"{words} did not start: {self._last_line()}")
             sleep(0.2)
 
     def close(self) -> None:
