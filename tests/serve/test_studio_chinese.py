@@ -58,6 +58,7 @@ def test_the_studio_is_in_chinese(browser: Any, tiny_run: Path, tmp_path: Path) 
             page.get_by_role("link", name="中文").click()
             page.wait_for_url("**/?lang=zh#/")
             assert page.locator("html").get_attribute("lang") == "zh"
+            page.locator("section h2").nth(len(TITLES) - 1).wait_for()
             assert page.locator("section h2").all_inner_texts() == TITLES
             opening = page.get_by_role("region", name=TITLES[0])
             opening.get_by_role("button", name="播放").wait_for()
