@@ -206,6 +206,7 @@ def test_the_pages_blocks_work_beside_the_command(page: str, block: str) -> None
             [python, "-c", block.replace("127.0.0.1:8000", f"127.0.0.1:{service.port}")], capture_output=True, text=True,
             check=False, timeout=100,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(("The king said", " "))
-    assert len(README_BLOCKS) == 2
+    assert done.returncode == 0, done.stderr
+    drawn = pellucid.load().generate("The king said", max_tokens=12, seed=7)
+    assert done.stdout.startswith((drawn.text, f"The king said{drawn.text}"))
+    assert repr(drawn.logprobs[0])[:8] in done.stdout and len(README_BLOCKS) == 2
