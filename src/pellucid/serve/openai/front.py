@@ -20,13 +20,15 @@ from pellucid.serve.openai.settings import ServiceSettings
 
 HEALTH = ("/healthz", "/readyz")  # need no key
 API = ("/v1", "/openai", "/tokenize", "/detokenize", "/tokenizer_info", "/healthz", "/readyz", "/metrics", "/openapi.json")
+NO_STUDIO = 'this key does not open the studio, which shows every record: that takes "studio": true in the file of keys'
 VERSION = "2020-10-01"  # of OpenAI's API: what its header said
 
 
 class ServiceFront:
     """ASGI middleware.
 
-    - A request without a valid key is refused (401), unless it asks for health; a browser is asked for one (its password).
+    - A request without a valid key is refused (401), unless it asks for health; a browser is asked for one (its password). The
+      studio is open (403) to keys that say so.
     - While the server ends, new work is refused (503).
     - Responses have the API's headers: x-request-id, openai-processing-ms, openai-version.
     - Each is counted and, if the settings say so, logged: no header, and no text of a prompt unless asked for.
@@ -81,6 +83,8 @@ class ServiceFront:
             if not api:
                 error.headers["WWW-Authenticate"] = 'Basic realm="pellucid: the password is a key", charset="UTF-8"'
             await self._refuse(error, scope, receive, send)
+        elif client is not None and not (api or client.studio):
+            await self._refuse(ApiError(403, NO_STUDIO), scope, receive, send)
         elif self._draining() and scope["method"] == "POST":
             await self._refuse(overloaded(), scope, receive, send)
         else:
