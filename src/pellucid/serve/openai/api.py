@@ -157,8 +157,10 @@ class CompletionsApi:
         try:
             first = await anext(events)
         except BaseException:
-            await events.aclose()
-            job.end()
+            try:
+                await events.aclose()
+            finally:
+                job.end()
             raise
         return _CompletionEvents(first, events, job)
 

@@ -103,9 +103,9 @@ class CompletionJob:
         job = await asyncio.to_thread(make) if long else make()
         check_listed(job.listed_tokens, settings.max_listed)
         try:
-            model.line.check_room(len(job.prompts))
+            model.line.check_room(client.name, len(job.prompts))
         except LineFull as full:
-            raise busy(f"{full.waiting} requests wait for {model.id} already. Please try again later.", full.seconds) from None
+            raise busy(f"{full.waiting} prompts wait for {model.id} already. Please try again later.", full.seconds) from None
         begin_limited(client, job.most_tokens)
         return job
 

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from secrets import token_hex
 from typing import Any
 
@@ -72,7 +73,8 @@ class ServiceFront:
                     "id": request_id, "method": scope["method"], "path": scope["path"], "status": status or None,
                     "ms": round((time.monotonic() - began) * 1000), **logged,
                 }  # fmt: skip
-                print(json.dumps(said), file=sys.stderr, flush=True)
+                with suppress(OSError, ValueError):  # nobody reads the log any more: requests are answered all the same
+                    print(json.dumps(said), file=sys.stderr, flush=True)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, headers = scope["path"], Headers(scope=scope)

@@ -36,7 +36,8 @@ class EngineSettings:
 
     Attributes:
         mode: "exact" (an answer depends on its own request alone, to the bit) or "fast".
-        max_sequences: completions that are generated at once. max_waiting: prompts that wait for that at most.
+        max_sequences: completions that are generated at once. max_waiting: prompts of a key that wait for that at
+            most.
         memory: bytes of keys and values; None: as many as are asked for.
     """
 
