@@ -20,7 +20,8 @@ async def encode_long(message: Mapping[str, Any]) -> bytes:
     Raises:
         ValueError: as `JsonResponse`.
     """
-    parts, since = [], 0
+    parts: list[str] = []
+    since = 0
     for name, value in message.items():
         head = ("," if parts else "{") + encode(name) + ":"
         if not isinstance(value, list) or not value:
