@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import TIMES
 from clients import HARNESS, OPENAI, OPENAI_2020
 from models import lively
 from service import complete, expected, named, service_of
@@ -181,15 +182,16 @@ def test_schemathesis_finds_no_status_that_the_document_lacks(tiny_run: Path, tm
     path = tmp_path / "keys.json"
     key = add_key(path, "tester") if keys else "none"
     settings = ServiceSettings(drain_seconds=0, keys_needed=keys)
+    count = str((4 if keys else 12) * TIMES)  # requests that are made for an operation
     # A prompt that is too long, and n above best_of, are right by the schema alone: JSON Schema cannot say so.
     excluded = "positive_data_acceptance"
     with service_of(named(tiny_run), keys=read_keys(path) if keys else None, settings=settings, studio=False) as service:
         command = [
-            python, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json", "-n", "12", "--phases",
+            python, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json", "-n", count, "--phases",
             "examples,coverage,fuzzing", "--exclude-checks", excluded, "-H", f"Authorization: Bearer {key}", "--seed", "1",
             "--no-color",
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280, cwd=tmp_path)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280 * TIMES, cwd=tmp_path)
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
         assert complete(service) if not keys else True
 

@@ -103,7 +103,7 @@ class ServedModel:
         try:
             return self._driver.submit(request)
         except DriverClosedError:
-            raise overloaded() from None
+            raise overloaded(f"the engine of {self.id} does not run") from None
         except QueueFullError as error:
             raise busy(str(error), 1.0) from None
         except PellucidError as error:
