@@ -201,7 +201,8 @@ def our_server(directory: str) -> ServerProcess:
 
 
 def llama_server(files: Mapping[str, str]) -> ServerProcess:
-    """llama-cpp-python's server, with a thread per core. Raises PellucidError: it is not installed."""
+    """llama-cpp-python's server, with a thread per core; one request waits for another, where its default would end that other.
+    Raises PellucidError: it is not installed."""
     if find_spec("llama_cpp") is None or find_spec("sse_starlette") is None:
         raise PellucidError("pip install 'llama-cpp-python[server]'")
     from importlib.metadata import version
@@ -210,6 +211,7 @@ def llama_server(files: Mapping[str, str]) -> ServerProcess:
     command = [
         sys.executable, "-m", "llama_cpp.server", "--model", files["F32"], "--port", str(port), "--n_ctx", "1024",
         "--n_threads", str(CORES), "--n_threads_batch", str(CORES), "--model_alias", NAME, "--verbose", "False",
+        "--interrupt_requests", "False",
     ]  # fmt: skip
     return ServerProcess(command, port, "/v1/models", f"llama-cpp-python {version('llama-cpp-python')}'s server, F32")
 
