@@ -12,11 +12,12 @@ import pytest
 from cases import cases
 from hypothesis import given
 from hypothesis import strategies as st
-from service import complete, named, post, service_of
+from service import named, post, service_of
 from serving import ask
 
 from pellucid.serve.http.json_response import BYTES, encode_long
 from pellucid.serve.http.keys import KeyRing, add_key, given_key, read_keys
+from pellucid.serve.http.limits import KeyLimits
 from pellucid.serve.openai.server import Service
 from pellucid.serve.openai.settings import ServiceSettings
 
@@ -133,27 +134,21 @@ def test_no_header_is_a_key_by_accident_or_an_error(scheme: str, value: str, oth
     assert given_key({"authorization": f"Basic {packed}"}) == (value or None)
 
 
-def test_a_header_that_is_not_ascii_is_refused_over_http(tiny_run: Path, tmp_path: Path) -> None:
-    """And the studio, whose records hold what others asked, opens to keys that say so alone."""
+def test_a_header_that_is_not_ascii_is_refused_and_the_studio_generates_nothing_that_is_not_counted(
+    tiny_run: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "keys.json"
-    plain, opens = add_key(path, "plain"), add_key(path, "opens")
+    keys = {name: add_key(path, name) for name in ("free", *KeyLimits.__dataclass_fields__)}
     values = json.loads(path.read_text(encoding="utf-8"))
-    values["keys"][1]["studio"] = True
+    for entry in values["keys"][1:]:
+        entry[entry["name"]] = 1000
     path.write_text(json.dumps(values), encoding="utf-8")
-    third = add_key(path, "third")
-    assert [key.studio for key in read_keys(path)] == [False, True, False]
-    with service_of(named(tiny_run), keys=read_keys(path), data=tmp_path / "data") as guarded:
+    with service_of(named(tiny_run), keys=read_keys(path)) as guarded:
         for value in ("Basic \xff", "Bearer \xff\xfe", "Basic", "Basic =", "\xe9"):
             assert ask(guarded, "/", authorization=value).status == 401
-        for place, method in (("/", "GET"), ("/api/sources", "GET"), ("/records/answer-1", "GET"), ("/api/generate", "POST")):
-            for key in (plain, third):
-                refused = ask(guarded, place, method=method, api_key=key, body={} if method == "POST" else None)
-                assert refused.status == 403 and '"studio": true' in refused.json()["error"]["message"]
-        assert ask(guarded, "/api/sources", api_key=opens).status == ask(guarded, "/v1/models", api_key=plain).status == 200
-        body = {"prompt": "the fox", "seed": 3, "max_tokens": 4, "x_record": True}
-        refused = post(guarded, body, api_key=plain)
-        assert refused.status == 400 and refused.json()["error"]["param"] == "x_record"
-        record = post(guarded, body, api_key=opens).json()["x_record"]
-        assert ask(guarded, record["url"], api_key=opens).status == 200
-    with service_of(named(tiny_run)) as open_to_all:
-        assert ask(open_to_all, "/").status == 200 and complete(open_to_all, **body)["x_record"]
+        body = {"model": "model-1", "prompt": "the", "max_tokens": 2, "record": False}
+        for name, key in keys.items():
+            assert ask(guarded, "/api/sources", api_key=key).status == 200
+            answer = ask(guarded, "/api/generate", method="POST", api_key=key, body=body)
+            assert answer.status == (200 if name == "free" else 403), answer.body
+            assert post(guarded, {"prompt": "the", "max_tokens": 2}, api_key=key).status == 200

@@ -31,24 +31,22 @@ class StoredKey:
 
     Attributes:
         name: of its owner: in logs, and for the prefix cache. sha256: of the key, in hexadecimal. limits: of its requests.
-        studio: whether it opens the studio, which shows every record and computes without counting.
     """
 
     name: str
     sha256: str
     limits: KeyLimits
-    studio: bool = False
 
 
 class Client:
     """Who requests come from: the owner of a key, or everybody where no keys are needed.
 
     Attributes:
-        name: of the owner. limits: of rate and concurrency, with what is used of them. studio: whether it opens the studio.
+        name: of the owner. limits: of rate and concurrency, with what is used of them.
     """
 
-    def __init__(self, name: str, limits: KeyLimits, *, studio: bool) -> None:
-        self.name, self.studio = name, studio
+    def __init__(self, name: str, limits: KeyLimits) -> None:
+        self.name = name
         self.limits = RateLimits(limits)
 
 
@@ -56,10 +54,8 @@ class KeyRing:
     """The keys of a server; None needs none."""
 
     def __init__(self, keys: Iterable[StoredKey] | None) -> None:
-        self._clients = None if keys is None else [
-            (bytes.fromhex(key.sha256), Client(key.name, key.limits, studio=key.studio)) for key in keys
-        ]  # fmt: skip
-        self._anonymous = Client(ANONYMOUS, KeyLimits(), studio=True)
+        self._clients = None if keys is None else [(bytes.fromhex(key.sha256), Client(key.name, key.limits)) for key in keys]
+        self._anonymous = Client(ANONYMOUS, KeyLimits())
 
     @property
     def needed(self) -> bool:
@@ -130,7 +126,6 @@ def add_key(path: Path, name: str) -> str:
     keys.append(_stored_key(Fields({"name": name, "sha256": sha256(key.encode()).hexdigest()}, "the new key")))
     listed = [
         {"name": one.name, "sha256": one.sha256, **{k: v for k, v in asdict(one.limits).items() if v is not None}}
-        | ({"studio": True} if one.studio else {})
         for one in keys
     ]
     write_whole(path, json.dumps({"keys": listed}, indent=2) + "\n", what="the keys")
@@ -139,10 +134,10 @@ def add_key(path: Path, name: str) -> str:
 
 def _stored_key(fields: Fields) -> StoredKey:
     limits = {name: fields.integer(name, None, minimum=1, maximum=MAX_LIMIT) for name in KeyLimits.__dataclass_fields__}
-    fields.only(frozenset({"name", "sha256", "studio", *limits}), f"there are name, sha256, studio, {', '.join(limits)}")
+    fields.only(frozenset({"name", "sha256", *limits}), f"there are name, sha256, {', '.join(limits)}")
     name, digest = fields.text("name", max_length=64), fields.text("sha256").lower()
     if not (name.isascii() and name.isprintable() and name.strip()) or name == ANONYMOUS:
         raise fields.wrong("name", f"printable ASCII, and not {ANONYMOUS!r}")
     if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
         raise fields.wrong("sha256", "64 hexadecimal digits")
-    return StoredKey(name=name, sha256=digest, limits=KeyLimits(**limits), studio=fields.flag("studio", False))
+    return StoredKey(name=name, sha256=digest, limits=KeyLimits(**limits))

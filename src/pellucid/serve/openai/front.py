@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.serve.http.keys import KeyRing, given_key, masked
 from pellucid.serve.http.lifetime import discard_body
+from pellucid.serve.http.limits import KeyLimits
 from pellucid.serve.openai.api import CLIENT, LOGGED
 from pellucid.serve.openai.errors import ApiError, overloaded
 from pellucid.serve.openai.metrics import RequestMetrics
@@ -21,15 +22,16 @@ from pellucid.serve.openai.settings import ServiceSettings
 
 HEALTH = ("/healthz", "/readyz")  # need no key
 API = ("/v1", "/openai", "/tokenize", "/detokenize", "/tokenizer_info", "/healthz", "/readyz", "/metrics", "/openapi.json")
-NO_STUDIO = 'this key does not open the studio, which shows every record: that takes "studio": true in the file of keys'
+GENERATE = "/api/generate"  # of the studio
+LIMITED = "this key has limits, and what the studio's page generates is not counted: ask for it with /v1/completions"
 VERSION = "2020-10-01"  # of OpenAI's API: what its header said
 
 
 class ServiceFront:
     """ASGI middleware.
 
-    - A request without a valid key is refused (401), unless it asks for health; a browser is asked for one (its password). The
-      studio is open (403) to keys that say so.
+    - A request without a valid key is refused (401), unless it asks for health; a browser is asked for one (its password).
+    - The studio's page generates nothing (403) for a key that has limits, since it counts nothing.
     - While the server ends, new work is refused (503).
     - Responses have the API's headers: x-request-id, openai-processing-ms, openai-version.
     - Each is counted and, if the settings say so, logged: no header, and no text of a prompt unless asked for.
@@ -85,8 +87,8 @@ class ServiceFront:
             if not api:
                 error.headers["WWW-Authenticate"] = 'Basic realm="pellucid: the password is a key", charset="UTF-8"'
             await self._refuse(error, scope, receive, send)
-        elif client is not None and not (api or client.studio):
-            await self._refuse(ApiError(403, NO_STUDIO), scope, receive, send)
+        elif client is not None and path == GENERATE and not api and client.limits.limits != KeyLimits():
+            await self._refuse(ApiError(403, LIMITED), scope, receive, send)
         elif self._draining() and scope["method"] == "POST":
             await self._refuse(overloaded(), scope, receive, send)
         else:
