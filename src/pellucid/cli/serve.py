@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--kernel", choices=("auto", "off", "only"), default="auto", help="the C kernel, or PyTorch")
     running.add_argument("--weights", choices=("float32", "bfloat16", "int8", "int4"), help="format to compute with")
     running.add_argument("--max-sequences", type=_whole(1, 4096), default=64, metavar="N", help="completions generated at once")
-    running.add_argument("--max-waiting", type=_whole(0, 1 << 16), default=256, metavar="N", help="prompts that may wait")
+    running.add_argument("--max-waiting", type=_whole(0, 1 << 16), default=256, metavar="N", help="of a key's prompts may wait")
     running.add_argument("--kv-memory", type=_whole(1, 1 << 20), metavar="MIB", help="memory of keys and values (no limit)")
     running.add_argument("--max-logprobs", type=_whole(0, 20), default=5, metavar="N", help="0 to 20 (default 5, the API's)")
     running.add_argument("--unknown-fields", choices=("refuse", "ignore"), default="refuse", help="of a request (refuse)")

@@ -9,7 +9,7 @@ A model's id may hold slashes, written as they are or as %2F. Errors are `{"erro
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from pellucid.errors import PellucidError
-from pellucid.serve.http.json_response import JsonResponse
+from pellucid.serve.http.json_response import JsonResponse, encode_long
 from pellucid.serve.http.keys import Client
 from pellucid.serve.http.same_origin import SEND_JSON, is_json
 from pellucid.serve.openai.completion_request import checked_fields, parse_completion_request, parse_object
@@ -135,7 +135,7 @@ class CompletionsApi:
         if asked.record and self._recorder is None:
             raise ApiError(400, "this server records nothing: it serves no studio - 'x_record'", param="x_record")
         client: Client = request.scope["state"][CLIENT]
-        job = await CompletionJob.start(model, client, asked, self._metrics, self._settings.max_choices)
+        job = await CompletionJob.start(model, client, asked, self._metrics, self._settings)
         self._log(request, job, asked.prompt)
         if asked.stream:
             return await self._stream(job)
@@ -147,7 +147,7 @@ class CompletionsApi:
             request.scope["state"][LOGGED]["completion_tokens"] = job.drawn_tokens
         finally:
             job.end()
-        return JsonResponse(answer, headers=client.limits.headers())
+        return _json(await encode_long(answer), client.limits.headers())
 
     async def _stream(self, job: CompletionJob) -> Response:
         """The response of a stream. It begins with its first event: what fails before that has a status of its own."""
@@ -155,8 +155,10 @@ class CompletionsApi:
         try:
             first = await anext(events)
         except BaseException:
-            await events.aclose()
-            job.end()
+            try:
+                await events.aclose()
+            finally:
+                job.end()
             raise
         return _CompletionEvents(first, events, job)
 
@@ -196,10 +198,10 @@ class CompletionsApi:
             ids = await _maybe_in_thread(len(text) > LONG_TEXT, lambda: encode(text, allow_special=True))
         except PellucidError as error:
             raise ApiError(400, f"{error} - 'prompt'", param="prompt") from None
-        return JsonResponse({
+        return _json(await encode_long({
             "count": len(ids), "max_model_len": context_length(model.generator), "tokens": ids,
             "token_strs": [model.names[token] for token in ids] if values["return_token_strs"] else None,
-        })  # fmt: skip
+        }))  # fmt: skip
 
     async def detokenize(self, request: Request) -> Response:
         """POST /detokenize: the text of token ids."""
@@ -240,6 +242,10 @@ class CompletionsApi:
     async def document(self, request: Request) -> Response:
         """GET /openapi.json."""
         return JsonResponse(self._document)
+
+
+def _json(data: bytes, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(data, headers=headers, media_type="application/json")
 
 
 def _model_object(model: ServedModel) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class EngineSettings:
 
     Attributes:
         mode: "exact" (an answer depends on its own request alone, to the bit) or "fast".
-        max_sequences: completions that are generated at once. max_waiting: prompts that wait for that at most.
+        max_sequences: completions that are generated at once. max_waiting: prompts of a key that wait for that at
+            most.
         memory: bytes of keys and values; None: as many as are asked for.
     """
 
@@ -102,7 +103,7 @@ class ServedModel:
         try:
             return self._driver.submit(request)
         except DriverClosedError:
-            raise overloaded() from None
+            raise overloaded(f"the engine of {self.id} does not run") from None
         except QueueFullError as error:
             raise busy(str(error), 1.0) from None
         except PellucidError as error:
