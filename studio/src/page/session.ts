@@ -20,6 +20,7 @@ import { readSafetensors } from "../runtime/safetensors.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import type { GenerationEvent, PageModel, TokenPiece } from "../wire.ts";
 import type { PageRequest } from "./messages.ts";
+import { prime, type Primed, type PrimingRequest } from "./priming.ts";
 
 const DEFAULT_TOKENS = 64; // drawn where a request does not say how many
 const TOP_TOKENS = 5; // likeliest tokens of a `token` event
@@ -106,6 +107,11 @@ export class Session {
       generation.close();
       replaced?.free();
     }
+  }
+
+  /** Asks one question after different numbers of examples. Errors: `RecordError` for what cannot be asked. */
+  prime(request: PrimingRequest): Promise<Primed[]> {
+    return prime(this.loaded, request, () => this.around.pause());
   }
 
   /**
