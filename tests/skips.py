@@ -84,6 +84,10 @@ LISTED = (
         lambda: find_spec("schemathesis") is None,
     ),
     ListedSkip(
+        r"tests/studio/test_studio_firefox\.py::", "no Firefox",
+        lambda: which("firefox-esr") is None and which("firefox") is None,
+    ),
+    ListedSkip(
         r"tests/serve/test_completions_replicas\.py::", "nginx is not installed", lambda: which("nginx") is None
     ),
     # `.ci/run` builds the bundles after the tests, with `tools/studio.py --check`, and then runs these.
@@ -91,7 +95,7 @@ LISTED = (
     ListedSkip(r"tests/studio/test_studio_record\.py::test_attention_is_", r"node or studio/node_modules", _no_node_packages),
     *(
         ListedSkip(rf"tests/studio/test_studio_{name}\.py::", r"node or studio/node_modules", _no_node_packages)
-        for name in ("tokenizer", "record_writer", "sampling", "proof")
+        for name in ("tokenizer", "record_writer", "sampling", "proof", "drawing", "priming")
     ),
     ListedSkip(r"tests/studio/test_studio_model_page\.py::test_axe_", r"axe-core is not in", _no_node_packages),
     ListedSkip(r"tests/serve/test_studio_story\.py::test_axe_", r"axe-core is not in studio/node_modules", _no_node_packages),

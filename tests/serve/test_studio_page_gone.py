@@ -32,7 +32,7 @@ def test_the_page_goes_on_without_its_server(browser: Any, tiny_run: Path) -> No
     with page.expect_download() as download:
         page.get_by_role("link", name="save this record").click()
     with pellucid.open(Path(download.value.path()).read_bytes()) as record:
-        assert "kernel" in record.provenance.machine and record.verify(pellucid.load(tiny_run)).ok
+        assert "kernel" in record.provenance.machine and record.verify(pellucid.load()).ok
     page.close()
 
 

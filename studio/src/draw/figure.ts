@@ -1,5 +1,8 @@
 // The figures that a page draws by itself, of records of generations; all others are drawn by Python.
 
+import { tr } from "../language.ts";
+import { RecordError } from "../record/bytes.ts";
+import { checkGeneration } from "../record/check.ts";
 import type { PellucidRecord } from "../record/record.ts";
 import type { FilmFile } from "../wire.ts";
 import { overview } from "./figures/overview.ts";
@@ -14,9 +17,16 @@ const LAYOUTS: Readonly<Record<string, (view: Generated, font: Font, width: numb
 /** Their names. */
 export const FIGURES: readonly string[] = Object.keys(LAYOUTS);
 
-/** One film of a record. Errors: `RecordError` where the record lacks a chunk that it needs. */
+/** One film of a record. Errors: `RecordError` where the record lacks a chunk that it needs, or holds what cannot be. */
 export async function film(record: PellucidRecord, name: string, font: Font, width: number): Promise<FilmFile> {
-  return withLetters(LAYOUTS[name]!(await readGenerated(record), font, width), font);
+  checkGeneration(record);
+  const view = await readGenerated(record);
+  try {
+    return withLetters(LAYOUTS[name]!(view, font, width), font);
+  } catch {
+    // Shapes and types are as the schema says, but the values contradict each other: no recorder made this file.
+    throw new RecordError(tr("the figure {name} cannot be drawn: some of the record's values are not possible, or contradict each other", { name: tr(name) }));
+  }
 }
 
 /** Its layouts for a wide screen and for a phone. Errors as `film`. */
