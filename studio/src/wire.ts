@@ -574,8 +574,6 @@ export interface PageModel {
   formats: Record<string, PromptFormat>;
   /** What the form of priming begins with. */
   priming: PagePriming;
-  /** What it draws figures of its answers with. */
-  drawing: PageDrawing;
 }
 
 /** A model with what runs it, which the studio's page keeps for the time when its server is gone. */
@@ -590,6 +588,8 @@ export interface PageFiles {
   exact: string;
   /** The script of the worker that runs it. */
   worker: string;
+  /** What the page draws figures of its answers with. */
+  drawing: PageDrawing;
 }
 
 /** A file beside a static page. */
@@ -660,6 +660,8 @@ export interface StaticPage {
   runs: StaticRun[];
   /** The model that it holds; absent where it holds none. */
   model?: PageModel;
+  /** What a page with a model draws figures of its answers with. */
+  drawing?: PageDrawing;
   /** By language and English text, what a page with a model says of it. */
   texts?: Record<string, Record<string, string>>;
 }

@@ -22,6 +22,8 @@ from pellucid.serve.model_page.drawing import page_drawing
 from pellucid.text import train_tokenizer
 
 
+pytestmark = pytest.mark.long
+
 ENTRY = """
 import { film, FIGURES } from "./src/draw/figure.ts";
 import { Font } from "./src/draw/font.ts";
@@ -44,6 +46,7 @@ ANSWER = """(code) => {
     return code.film(await code.PellucidRecord.open(new code.BufferBytes(bytes.buffer)), name, font, width);
   };
 }"""
+DRAWN = ("overview", "tokens", "xray")
 PROMPTS = [
     "the fox", "\u4e2d\u6587 and \u00fcber", "\U0001f98a\U0001f469\u200d\U0001f467 x", "\u0645\u0631\u062d\u0628\u0627, a",
     "\t'q' \\ \"\n", "the " * 30,
@@ -62,7 +65,7 @@ OPTIONS: list[dict[str, Any]] = [
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Any], Any]]:
     with node_process(tmp_path_factory.mktemp("drawing"), ENTRY, ANSWER) as asked:
-        assert asked({"open": page_drawing()}) == ["overview", "tokens"]
+        assert asked({"open": page_drawing()}) == list(DRAWN)
         yield asked
 
 
@@ -92,7 +95,7 @@ def test_every_figure_is_the_film_that_python_draws(ask: Callable[[Any], Any], m
         prompt, options = PROMPTS[i % len(PROMPTS)], OPTIONS[i % len(OPTIONS)]
         with pellucid.xray(model, prompt, seed=i, **{"max_tokens": 12, **options}) as record:
             coded = base64.b64encode(record.to_bytes()).decode()
-            for name in ("overview", "tokens"):
+            for name in DRAWN:
                 width, code = random.choice([360, 960, 1920]), random.choice(["en", "zh"])
                 with language(code):
                     film = figure(record, name, width=width)

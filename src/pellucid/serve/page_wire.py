@@ -103,7 +103,6 @@ class PageModel(TypedDict):
     prompt: str  #: A prompt of the kind that it was trained on.
     formats: dict[str, PromptFormat]  #: Of few-shot prompts, by name.
     priming: PagePriming  #: What the form of priming begins with.
-    drawing: PageDrawing  #: What it draws figures of its answers with.
 
 
 class PageFiles(TypedDict):
@@ -114,6 +113,7 @@ class PageFiles(TypedDict):
     relaxed: str  #: The kernel for browsers whose multiply-add rounds once, in base64.
     exact: str  #: The kernel for others, in base64.
     worker: str  #: The script of the worker that runs it.
+    drawing: PageDrawing  #: What the page draws figures of its answers with.
 
 
 # A page without a server.
@@ -167,4 +167,5 @@ class StaticPage(TypedDict):
     records: list[StaticRecord]  #: Each with its whole file.
     runs: list[StaticRun]  #: Each with its plan and metrics.
     model: NotRequired[PageModel]  #: The model that it holds; absent where it holds none.
+    drawing: NotRequired[PageDrawing]  #: What a page with a model draws figures of its answers with.
     texts: NotRequired[dict[str, dict[str, str]]]  #: By language and English text, what a page with a model says of it.

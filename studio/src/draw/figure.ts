@@ -7,22 +7,35 @@ import type { PellucidRecord } from "../record/record.ts";
 import type { FilmFile } from "../wire.ts";
 import { overview } from "./figures/overview.ts";
 import { tokens } from "./figures/tokens.ts";
+import { xray } from "./figures/xray.ts";
 import type { Font } from "./font.ts";
 import { type Generated, readGenerated } from "./generated.ts";
 import { withLetters } from "./sheet.ts";
+import { readXray, type XrayView } from "./xray_view.ts";
 
 const [SCREEN, PHONE] = [960, 360]; // widths of the two layouts
-const LAYOUTS: Readonly<Record<string, (view: Generated, font: Font, width: number) => FilmFile>> = { overview, tokens };
+
+interface Figure<View> {
+  read: (record: PellucidRecord) => Promise<View>;
+  layout: (view: View, font: Font, width: number) => FilmFile;
+}
+
+const ALL: Readonly<Record<string, Figure<Generated> | Figure<XrayView>>> = {
+  overview: { read: readGenerated, layout: overview },
+  tokens: { read: readGenerated, layout: tokens },
+  xray: { read: readXray, layout: xray },
+};
 
 /** Their names. */
-export const FIGURES: readonly string[] = Object.keys(LAYOUTS);
+export const FIGURES: readonly string[] = Object.keys(ALL);
 
 /** One film of a record. Errors: `RecordError` where the record lacks a chunk that it needs, or holds what cannot be. */
 export async function film(record: PellucidRecord, name: string, font: Font, width: number): Promise<FilmFile> {
   checkGeneration(record);
-  const view = await readGenerated(record);
+  const { read, layout } = ALL[name] as Figure<unknown>;
+  const view = await read(record);
   try {
-    return withLetters(LAYOUTS[name]!(view, font, width), font);
+    return withLetters(layout(view, font, width), font);
   } catch {
     // Shapes and types are as the schema says, but the values contradict each other: no recorder made this file.
     throw new RecordError(tr("the figure {name} cannot be drawn: some of the record's values are not possible, or contradict each other", { name: tr(name) }));

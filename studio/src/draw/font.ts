@@ -27,6 +27,11 @@ export class Font {
     this.palettes = Object.fromEntries(Object.entries(page.palettes).map(([name, digits]) => [name, coloursOf(digits)]));
   }
 
+  /** The colour of a share from 0 to 1 in a palette. */
+  shade(name: string, share: number): string {
+    return this.palettes[name]![Math.trunc(share * 255 + 0.5)]!;
+  }
+
   /** The width of a text, in the unit of `size`. */
   width(text: string, size: number, face: Face = SANS): number {
     return (this.alphabet.advance(text, face) * size) / EM;

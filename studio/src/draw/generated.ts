@@ -97,7 +97,7 @@ export async function readGenerated(record: PellucidRecord): Promise<Generated> 
   }; // prettier-ignore
 }
 
-function modelOf({ provenance }: PellucidRecord): RecordedModel {
+export function modelOf({ provenance }: PellucidRecord): RecordedModel {
   const { config, parameters, seed = null, model } = provenance;
   const pattern = config.pattern as string[];
   const unknown = pattern.find((one) => !/^(dense|banded\(\d+\))$/.test(one));

@@ -4,7 +4,7 @@
 import type { Shows } from "../film/types.ts";
 import { tr } from "../language.ts";
 import { type Font, HEADING, SANS } from "./font.ts";
-import { type Node, path, rect, text, type TextStyle, type Value } from "./nodes.ts";
+import { image, type Node, path, rect, text, type TextStyle, type Value } from "./nodes.ts";
 import * as palette from "./palette.ts";
 import { measured, type Role, token, tokenWidth } from "./parts.ts";
 import type { Pieces } from "./pieces.ts";
@@ -76,6 +76,21 @@ export function tokenBoxes(font: Font, pieces: Pieces, tokens: readonly PlacedTo
     }
   }
   return nodes;
+}
+
+/** All colours of a palette side by side, as a matrix of a film, and as nodes with the numbers of its ends and middle below them. */
+export const RAMP = { rows: 1, columns: 256, data: btoa(String.fromCharCode(...Array(256).keys())) };
+
+export function legend(name: string, matrix: number, box: Box, size: number, low: string, high: string, middle: string): Node[] {
+  const y = box.bottom + 1.15 * size;
+  const number = (x: number, words: string, anchor: "start" | "middle" | "end") => text(x, y, words, size, SANS, { anchor, fill: palette.QUIET });
+  return [
+    image(matrix, name, box.x, box.y, box.w, box.h),
+    rect(box.x, box.y, box.w, box.h, { stroke: palette.LINE }),
+    number(box.x, low, "start"),
+    number(box.right, high, "end"),
+    number(box.middle, middle, "middle"),
+  ];
 }
 
 /** A text in lines no wider than `width`, from y down; and the position below the last. */

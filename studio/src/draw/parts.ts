@@ -3,7 +3,7 @@
 
 import type { Command, Shows } from "../film/types.ts";
 import { CAP_HEIGHT, type Font, HEADING, MONO, SANS } from "./font.ts";
-import { gradient, group, type Node, path, type Placing, rect, text, type TextStyle } from "./nodes.ts";
+import { gradient, group, type Node, path, type Placing, rect, text, type TextStyle, type Value } from "./nodes.ts";
 import * as palette from "./palette.ts";
 
 const PAD = 0.5; // of the text's size, on either side of a token's text
@@ -55,6 +55,17 @@ export function token(font: Font, piece: string, h: number, size: number, role: 
   const box = rect(0, 0, w, h, { rx: Math.min(6, h / 4), fill, stroke });
   const words = shown ? [text(w / 2, centred(0, h, size), shown, size, MONO, { anchor: "middle" })] : [];
   return group([box, ...words], rest);
+}
+
+/** A tick or a cross in a disc around (x, y). */
+export function verdict(x: number, y: number, right: boolean, label: string, opacity: Value<number>): Node[] {
+  const sign: Command[] = right
+    ? [["M", x - 2.6, y], ["L", x - 0.7, y + 2], ["L", x + 2.8, y - 2.2]]
+    : [["M", x - 2, y - 2], ["L", x + 2, y + 2], ["M", x + 2, y - 2], ["L", x - 2, y + 2]]; // prettier-ignore
+  return [
+    path(circle(x, y, 5.5), { fill: right ? palette.INPUT : palette.UNTRAINED, opacity, label }),
+    path(sign, { stroke: palette.PAPER, stroke_width: 1.4, opacity, label }),
+  ];
 }
 
 /** A trained model as a box. */

@@ -3,7 +3,7 @@
 
 import { rounded } from "../film/keyframes.ts";
 import { tr } from "../language.ts";
-import type { FilmFile } from "../wire.ts";
+import type { FilmFile, FilmMatrix } from "../wire.ts";
 import { type Font, HEADING, SANS } from "./font.ts";
 import { type Face, nameOf } from "./letters.ts";
 import { given, group, type Keys, type Node, path, text, walk } from "./nodes.ts";
@@ -23,6 +23,12 @@ export interface Words {
   alt: string;
   /** What is simplified. */
   notes: readonly string[];
+}
+
+/** What a film holds besides. */
+export interface Contents {
+  measured?: boolean;
+  images?: { palette: string; matrices: FilmMatrix[] };
 }
 
 /** Lengths in the sheet's own units; what is not described here is as in Python. */
@@ -56,18 +62,24 @@ export class Sheet {
     return this.w - 2 * this.pad;
   }
 
-  /** The finished film of nodes in the sheet's units. Any number on it was measured, so that the footer explains the clock. */
-  film(font: Font, { title, footer, alt, notes }: Words, nodes: readonly Node[], timeline: Timeline): FilmFile {
+  /**
+   * The finished film of nodes in the sheet's units.
+   *
+   * measured: whether any number on it was measured, so that the footer explains the clock. images: the matrices that its images
+   * show by number, all of one palette.
+   */
+  film(font: Font, { title, footer, alt, notes }: Words, nodes: readonly Node[], timeline: Timeline, { measured = true, images }: Contents = {}): FilmFile {
     const scale = this.width / this.w;
     const heading = text(this.pad, this.pad + this.big, title, this.big, HEADING);
-    const all = [group([heading, ...nodes, ...this.footer(font, footer)], { scale })];
+    const all = [group([heading, ...nodes, ...this.footer(font, footer, measured)], { scale })];
+    const palettes = images ? { [images.palette]: font.page.palettes[images.palette]! } : {};
     return {
       format: "pellucid-film", version: 1, title, width: rounded(this.width), height: rounded(this.h * scale), background: palette.PAPER,
-      alt, notes: [...notes], segments: timeline.segments(), captions: timeline.captions(), matrices: [], palettes: {}, nodes: all,
+      alt, notes: [...notes], segments: timeline.segments(), captions: timeline.captions(), matrices: images?.matrices ?? [], palettes, nodes: all,
     }; // prettier-ignore
   }
 
-  private footer(font: Font, model: readonly [string, string]): Node[] {
+  private footer(font: Font, model: readonly [string, string], measured: boolean): Node[] {
     const { small, size } = this;
     const line = this.bottom + 8;
     const lines = this.wide ? [model.join(" · ")] : model;
@@ -77,15 +89,17 @@ export class Sheet {
     const free = lines.findLastIndex((words) => font.width(words, small) + size + taken <= this.room);
     const beside = free < 0 ? lines.length - 1 : free;
     const words = lines.map((words, i) => {
-      const shown = font.fit(words, this.room - (i === beside ? taken + size : 0), small);
+      const shown = font.fit(words, this.room - (measured && i === beside ? taken + size : 0), small);
       return text(this.left, bases[i]!, shown, small, SANS, { fill: palette.QUIET, shows: PROVENANCE });
     });
+    const rule = path([["M", this.left, line], ["L", this.right, line]], { stroke: palette.LINE }); // prettier-ignore
+    if (!measured) return [rule, ...words];
     return [
-      path([["M", this.left, line], ["L", this.right, line]], { stroke: palette.LINE }),
+      rule,
       ...words,
       clock(this.right - taken, bases[beside]! - 0.86 * small, small),
       text(this.right, bases[beside]!, mark, small, SANS, { anchor: "end", fill: palette.QUIET }),
-    ]; // prettier-ignore
+    ];
   }
 }
 

@@ -20,7 +20,7 @@ export class PageBackend extends StaticBackend {
   /** takeText: takes the text of the document's element out of it: megabytes that are needed once. */
   constructor(data: StaticPage, private readonly page: PageModel, takeText: (id: string) => string) {
     super(data);
-    this.kept = new KeptRecords(page.drawing);
+    this.kept = new KeptRecords(data.drawing!);
     const script = URL.createObjectURL(new Blob([takeText(WORKER)], { type: "text/javascript" }));
     const files = { page, weights: takeText(WEIGHTS), relaxed: takeText(RELAXED), exact: takeText(EXACT), version: data.pellucid };
     const worker = new PageWorker(script, files, (bytes, request) => this.kept.addAnswer(bytes, request, page));

@@ -31,9 +31,8 @@ export class SpareModel {
   generate(id: string, request: GenerateRequest, onEvent: (event: GenerationEvent) => void, signal: AbortSignal): Promise<void> {
     if (this.running?.id !== id) {
       this.running?.worker.close();
-      const { model: page, ...texts } = this.fetched.get(id)!;
-      const records = (this.records ??= new KeptRecords(page.drawing));
-      const { worker: script, ...files } = texts;
+      const { model: page, drawing, worker: script, ...files } = this.fetched.get(id)!;
+      const records = (this.records ??= new KeptRecords(drawing));
       const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
       const worker = new PageWorker(address, { page, ...files, version: this.version() }, (bytes, of) => records.addAnswer(bytes, of, page));
       this.running = { id, worker };

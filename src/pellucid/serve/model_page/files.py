@@ -4,6 +4,7 @@ import base64
 from importlib import resources
 
 from pellucid.errors import PellucidError
+from pellucid.serve.model_page.drawing import page_drawing
 from pellucid.serve.model_page.page_model import EmbeddedModel
 from pellucid.serve.page_wire import PageFiles
 from pellucid.serve.studio.page import asset
@@ -15,7 +16,9 @@ def page_files(model: EmbeddedModel) -> PageFiles:
         base64.b64encode(data).decode("ascii") for data in (model.weights, kernel("relaxed.wasm"), kernel("exact.wasm"))
     )
     worker = asset("worker.js").decode("utf-8")
-    return PageFiles(model=model.page, weights=weights, relaxed=relaxed, exact=exact, worker=worker)
+    return PageFiles(
+        model=model.page, weights=weights, relaxed=relaxed, exact=exact, worker=worker, drawing=page_drawing()
+    )  # fmt: skip
 
 
 def kernel(name: str) -> bytes:

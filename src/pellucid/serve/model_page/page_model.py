@@ -23,7 +23,6 @@ from pellucid.gpt.quantize import BITS
 from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.record.schema import SCHEMA
 from pellucid.runtime.kernel.packed import unsupported
-from pellucid.serve.model_page.drawing import page_drawing
 from pellucid.serve.model_page.tokenizer import page_tokenizer
 from pellucid.serve.page_wire import ChunkText, PageModel, PagePriming, PageWeights, PromptFormat
 from pellucid.serve.wire import OptionField
@@ -106,7 +105,6 @@ def embedded_model(source: str | Path = DEFAULT, *, quantize: str | None = None)
             name: PromptFormat(before=one.before, between=one.between, separator=one.separator) for name, one in FORMATS.items()
         },
         priming=_priming(),
-        drawing=page_drawing(),
     )
     return EmbeddedModel(page, weights, converted=own is None)
 

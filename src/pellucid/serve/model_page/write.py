@@ -105,8 +105,8 @@ def write_live_page(
 
 def _document(data: StaticPage, model: EmbeddedModel) -> str:
     """The HTML of a page with a model, in the current language."""
-    shown: StaticPage = {**data, "model": model.page, "texts": {code: _texts() for code in _languages() if code != "en"}}
-    files = page_files(model)
+    files, texts = page_files(model), {code: _texts() for code in _languages() if code != "en"}
+    shown: StaticPage = {**data, "model": model.page, "drawing": files["drawing"], "texts": texts}
     elements = {WORKER_ID: script_text(asset("worker.js")), **{name: files[part] for name, part in ELEMENTS.items()}}
     return document(shown, policy=MODEL_POLICY, elements=elements)
 

@@ -146,7 +146,7 @@ function answerNodes(view: Generated, font: Font, box: Box, sheet: Sheet, when: 
     const w = Math.min(tokenWidth(font, words[i]!, size), place.w);
     const source = shows("generation/steps/drawn_logprobs", [i]);
     const label = tr("{token}, step {step}: {time} measured", { token: view.pieces.described(view.answer[i]!), step: i + 1, time: inSeconds(view.seconds[i]!) });
-    const shade = font.palettes.sequential![Math.trunc(Math.min(p, 1) * 255 + 0.5)]!;
+    const shade = font.shade("sequential", Math.min(p, 1));
     nodes.push(
       token(font, words[i]!, high, size, "output", w, { x: place.middle - w / 2, y: place.y, opacity, label, shows: shows("generation/steps/drawn_ids", [i]) }),
       rect(place.x, place.y + high + 1.5 * small - 2, place.w, 3, { rx: 1, fill: shade, stroke: palette.LINE, stroke_width: 0.5, opacity, shows: source }),
