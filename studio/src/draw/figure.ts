@@ -6,11 +6,13 @@ import { checkGeneration } from "../record/check.ts";
 import type { PellucidRecord } from "../record/record.ts";
 import type { FilmFile } from "../wire.ts";
 import { overview } from "./figures/overview.ts";
+import { stack } from "./figures/stack.ts";
 import { tokens } from "./figures/tokens.ts";
 import { xray } from "./figures/xray.ts";
 import type { Font } from "./font.ts";
 import { type Generated, readGenerated } from "./generated.ts";
 import { withLetters } from "./sheet.ts";
+import { readStack, type StackView } from "./stack_view.ts";
 import { readXray, type XrayView } from "./xray_view.ts";
 
 const [SCREEN, PHONE] = [960, 360]; // widths of the two layouts
@@ -20,9 +22,10 @@ interface Figure<View> {
   layout: (view: View, font: Font, width: number) => FilmFile;
 }
 
-const ALL: Readonly<Record<string, Figure<Generated> | Figure<XrayView>>> = {
+const ALL: Readonly<Record<string, Figure<Generated> | Figure<StackView> | Figure<XrayView>>> = {
   overview: { read: readGenerated, layout: overview },
   tokens: { read: readGenerated, layout: tokens },
+  stack: { read: readStack, layout: stack },
   xray: { read: readXray, layout: xray },
 };
 

@@ -24,3 +24,6 @@ function contrast(one: string, other: string): number {
 
 /** `INK` or `PAPER`, whichever can be read better on a colour. */
 export const inkOn = (colour: string): string => (contrast(INK, colour) >= contrast(PAPER, colour) ? INK : PAPER);
+
+/** Bars of several kinds side by side, in this order. */
+export const SERIES = ["#2b66ad", "#b35300"] as const;

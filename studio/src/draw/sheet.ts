@@ -11,6 +11,7 @@ import * as palette from "./palette.ts";
 import { clock, CLOCK_GAP } from "./parts.ts";
 import type { Timeline } from "./timeline.ts";
 
+export const NARROW_HEIGHT = 640;
 const TURNS = 720; // a picture less wide than this is laid out for a phone
 export const PROVENANCE = given("provenance");
 
@@ -43,9 +44,10 @@ export class Sheet {
   readonly top: number;
   readonly bottom: number;
 
-  constructor(readonly width: number) {
+  /** narrowHeight: of a phone's sheet. */
+  constructor(readonly width: number, narrowHeight = NARROW_HEIGHT) {
     this.wide = width >= TURNS;
-    [this.w, this.h, this.pad, this.size, this.small, this.big] = this.wide ? [960, 540, 24, 14, 12, 20] : [360, 640, 12, 12, 11, 15];
+    [this.w, this.h, this.pad, this.size, this.small, this.big] = this.wide ? [960, 540, 24, 14, 12, 20] : [360, narrowHeight, 12, 12, 11, 15];
     this.top = this.wide ? 62 : 40;
     this.bottom = this.h - (this.wide ? 38 : 46);
   }
