@@ -12,6 +12,7 @@ import pytest
 
 
 STUDIO = Path(__file__).resolve().parents[1] / "studio"
+LANGUAGES = STUDIO.parent / "src" / "pellucid" / "languages"
 LOOP = """
 import { createInterface } from "node:readline";
 const code = await import(process.argv[1]);
@@ -43,8 +44,11 @@ def node_process(folder: Path, entry: str, answer: str, *options: str) -> Iterat
         A function that asks; an error in there is {"error": message}.
     """
     require_node_packages()
-    bundle = folder / "code.mjs"
+    bundle, tables = folder / "code.mjs", folder / "tables.json"
+    texts = {path.stem: json.loads(path.read_text("utf-8")) for path in LANGUAGES.glob("*.json")}
+    tables.write_text(json.dumps(texts), "utf-8")
     esbuild = [STUDIO / "node_modules" / ".bin" / "esbuild", "--bundle", "--format=esm", f"--outfile={bundle}"]
+    esbuild.append(f"--alias:pellucid:tables={tables}")
     subprocess.run(esbuild, cwd=STUDIO, input=entry, encoding="utf-8", check=True, capture_output=True)
     process = subprocess.Popen(
         ["node", *options, "--input-type=module", "--eval", LOOP.replace("ANSWER", answer), bundle.as_uri()],

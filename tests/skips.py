@@ -73,6 +73,10 @@ LISTED = (
     ListedSkip(
         r"tests/recipe/test_recipe_clusters\.py::test_two_hosts_", "network namespaces are not permitted", lambda: True
     ),
+    ListedSkip(
+        r"tests/studio/test_studio_firefox\.py::", "no Firefox",
+        lambda: which("firefox-esr") is None and which("firefox") is None,
+    ),
 )  # fmt: skip
 
 

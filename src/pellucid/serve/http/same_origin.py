@@ -19,10 +19,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pellucid.serve.http.lifetime import MAX_BODY, discard_body, error_message
 
 
-# Styles are inline, as Svelte's components insert theirs from the script. Scripts are files of this server only.
+# Styles are inline, as Svelte's components insert theirs from the script. Scripts are files of this server only; a worker that
+# the script makes runs the page's copy of a model, in WebAssembly, when the server is gone.
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
