@@ -3,6 +3,7 @@
 export type Route =
   | { page: "home" }
   | { page: "words" }
+  | { page: "tuning" }
   | { page: "ask"; model: string | null; state?: AskState }
   | { page: "run"; id: string }
   | { page: "record"; id: string; track: number | null; level: number | null };
@@ -14,7 +15,7 @@ export function parseRoute(hash: string): Route {
   const [path, query] = hash.replace(/^#\/?/, "").split("?", 2) as [string, string?];
   const [page, id, track, level] = path.split("/").map(decode);
   if (page === "ask") return { page, model: id || null, ...(query ? { state: Object.fromEntries(new URLSearchParams(query)) } : {}) };
-  if (page === "words") return { page };
+  if (page === "words" || page === "tuning") return { page };
   if (page === "run" && id) return { page, id };
   if (page === "record" && id) return { page, id, track: parseIndex(track), level: parseIndex(level) };
   return { page: "home" };
@@ -26,6 +27,8 @@ export function hashOf(route: Route): string {
       return "#/";
     case "words":
       return "#/words";
+    case "tuning":
+      return "#/tuning";
     case "ask":
       return (route.model === null ? "#/ask" : `#/ask/${encodeURIComponent(route.model)}`) + (route.state ? `?${new URLSearchParams(route.state)}` : "");
     case "run":
