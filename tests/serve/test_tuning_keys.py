@@ -42,13 +42,17 @@ class Owned:
         self.owner = row["owner"]
 
     def state(self) -> Any:
-        """Everything that the key sees."""
-        get = self.caller.get
-        return [get(path) for path in ("/v1/files", "/v1/fine_tuning/jobs", "/v1/fine-tunes", "/v1/models", "/v1/engines")] + [
-            get(f"/v1/fine_tuning/jobs/{job}{part}")
-            for job in (self.done, self.waiting)
-            for part in ("", "/events", "/checkpoints")
+        """All that is kept of the key: the rows of the tables, and the names of its files and runs."""
+        tuning = self.caller.service.tuning
+        assert tuning is not None
+        database, owner = tuning._database, self.owner
+        owned = [database.rows(f"SELECT * FROM {table} WHERE owner = ?", owner) for table in ("files", "jobs", "models")]
+        of_jobs = [
+            database.rows(f"SELECT * FROM {table} WHERE job IN (SELECT id FROM jobs WHERE owner = ?)", owner)
+            for table in ("events", "checkpoints")
         ]
+        runs = sorted(tuning.scheduler.runs_of(owner).rglob("*"))
+        return owned, of_jobs, runs, [tuning.files.path(row).exists() for row in owned[0]]
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +138,27 @@ def test_what_is_a_key_s_own_works(two: tuple[Owned, Owned]) -> None:
         metrics = me.caller("/metrics").body.decode()
         assert other.model not in metrics and 'model_name="fine-tuned"' in metrics
     assert ada.owner != bob.owner and {ada.owner, bob.owner}.isdisjoint({"ada", "bob"})
+
+
+def test_records_and_runs_in_the_studio_are_a_key_s_own(tiny_run: Path, tmp_path: Path) -> None:
+    keys, given_keys = new_keys(tmp_path, "ada", "bob")
+    with tuning_of(tiny_run, tmp_path / "data", keys=keys, at_once=0, studio=True) as service:
+        ada, bob = (Owned(Caller(service, key), tiny_run) for key in given_keys)
+        asked = {"model": ada.model, "prompt": "the fox", "max_tokens": 2, "x_record": True, "seed": 1}
+        record = ada.caller.post("/v1/completions", asked)["x_record"]
+        assert record["same_text"] and ada.caller(record["url"]).status == 200
+        seen, others = (one.caller.get("/api/sources") for one in (ada, bob))
+        assert seen["tuning"] and record["id"] in [one["id"] for one in seen["records"]]
+        assert [run["title"] for run in seen["runs"]][-1] == ada.done and [run["title"] for run in others["runs"]][
+            -1
+        ] == bob.done
+        told = bob.caller("/api/sources").body
+        assert not any(one.encode() in told for one in (ada.done, ada.owner, ada.model))
+        shapes = [[one["kind"] for one in told["records"]].count("generation") for told in (seen, others)]
+        assert shapes[0] > 0 and shapes[1] == 0
+        assert bob.caller(f"/records/{seen['records'][-1]['id']}x").status == 404
+        mine = bob.caller("/v1/completions", "POST", asked)
+        assert mine.status == 404
+    with tuning_of(tiny_run, tmp_path / "data", keys=keys, at_once=0, studio=True) as service:  # and after a new start
+        again = [Caller(service, key).get("/api/sources")["records"] for key in given_keys]
+        assert len(again[0]) == len(again[1]) + 1

@@ -48,9 +48,10 @@ def new_keys(folder: Path, *names: str) -> tuple[list[StoredKey], list[str]]:
 def tuning_of(run: Path, data: Path, *, keys: Any = None, **settings: Any) -> Iterator[Service]:
     """A service of a tiny model with a folder; `at_once=0` leaves jobs waiting."""
     general = ServiceSettings(drain_seconds=0, keys_needed=keys is not None)
+    studio = settings.pop("studio", False)
     quotas = TuningSettings(**{"threads": 1, "niceness": 0} | settings)
     models = open_models([named(run)], EngineSettings())
-    with Service(models, port=0, settings=general, studio=False, data=data, keys=keys, tuning=quotas) as service:
+    with Service(models, port=0, settings=general, studio=studio, data=data, keys=keys, tuning=quotas) as service:
         yield service
 
 

@@ -1,5 +1,6 @@
 """`read_form`: a multipart/form-data body as it arrives: small fields are kept, the file's bytes are passed on."""
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +9,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())  # a damaged form is told to whoever sent it
 MAX_FIELDS = 16  # parts that are no file
 MAX_FIELD = 4096  # bytes of one
 MAX_FILENAME = 1024  # bytes

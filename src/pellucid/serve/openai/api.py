@@ -5,8 +5,8 @@
     POST /openai/deployments/{id}/completions             POST /tokenize, /detokenize    GET /tokenizer_info
     GET  /healthz, /readyz, /metrics, /openapi.json       DELETE /v1/models/{id} (a fine-tuned model of one's own)
 
-Those of files and fine-tuning are `tuning_api`'s. A model's id may hold slashes, written as they are or as %2F. Errors are
-`{"error": {message, type, param, code}}`.
+Those of files and fine-tuning are `files_api`'s and `jobs_api`'s. A model's id may hold slashes, written as they are or as %2F.
+Errors are `{"error": {message, type, param, code}}`.
 """
 
 import asyncio
@@ -29,6 +29,8 @@ from pellucid.serve.openai.completion_request import checked_fields, parse_compl
 from pellucid.serve.openai.completions import CompletionJob
 from pellucid.serve.openai.errors import ApiError, server_error
 from pellucid.serve.openai.fields import completion_fields
+from pellucid.serve.openai.files_api import FilesApi
+from pellucid.serve.openai.jobs_api import JobsApi
 from pellucid.serve.openai.metrics import RequestMetrics
 from pellucid.serve.openai.models import LOG, ModelTable, ServedModel
 from pellucid.serve.openai.openapi import openapi_document
@@ -36,8 +38,7 @@ from pellucid.serve.openai.prompts import context_length
 from pellucid.serve.openai.scope import LOGGED, client_of, json_object, maybe_in_thread
 from pellucid.serve.openai.settings import ServiceSettings
 from pellucid.serve.openai.tokenizer_fields import DETOKENIZE_FIELDS, TOKENIZE_FIELDS, checked_tokens
-from pellucid.serve.openai.tuning_api import TuningApi
-from pellucid.serve.tuning.database import NotThere, Refused, Row
+from pellucid.serve.tuning.database import NotThere, Refused, TableRow
 from pellucid.serve.tuning.service import TuningService
 
 
@@ -107,13 +108,19 @@ class CompletionsApi:
                 Route("/readyz", self.readyz, methods=get),
                 Route("/metrics", self.metrics, methods=get),
                 Route("/openapi.json", self.document, methods=get),
-                *([] if self._tuning is None else TuningApi(self._tuning, self._models, self._settings).routes()),
+                *self._tuning_routes(),
             ],
             middleware=middleware,
             exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _unexpected},
         )
         app.router.redirect_slashes = False
         return app
+
+    def _tuning_routes(self) -> list[Route]:
+        if self._tuning is None:
+            return []
+        files, jobs = FilesApi(self._tuning, self._settings), JobsApi(self._tuning, self._models, self._settings)
+        return [*files.routes(), *jobs.routes()]
 
     async def _object(self, request: Request) -> dict[str, Any]:
         return await json_object(request, self._settings.max_body)
@@ -135,7 +142,7 @@ class CompletionsApi:
         except PellucidError as error:
             raise server_error(f"The model {id} cannot be opened: {error}") from None
 
-    async def _own(self, request: Request) -> list[Row]:
+    async def _own(self, request: Request) -> list[TableRow]:
         """The fine-tuned models of the client's key."""
         return [] if self._tuning is None else await asyncio.to_thread(self._tuning.jobs.models, client_of(request).id)
 

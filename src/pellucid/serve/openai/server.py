@@ -97,9 +97,9 @@ class Service:
         from pellucid.serve.http.server_thread import ServerThread
         from pellucid.serve.openai.api import CompletionsApi
         from pellucid.serve.openai.errors import error_response
+        from pellucid.serve.openai.files_api import FORM_BYTES, UPLOADS
         from pellucid.serve.openai.front import ServiceFront
         from pellucid.serve.openai.metrics import RequestMetrics
-        from pellucid.serve.openai.tuning_api import FORM_BYTES, UPLOADS
 
         settings = self.settings
         self._closing = asyncio.Event()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pellucid.serve.tuning.check import sentence
-from pellucid.serve.tuning.database import Row, from_json
+from pellucid.serve.tuning.database import TableRow, from_json
 from pellucid.serve.tuning.jobs import JobSettings
 from pellucid.serve.tuning.tuned_models import CHECKPOINT
 
@@ -11,7 +11,7 @@ from pellucid.serve.tuning.tuned_models import CHECKPOINT
 OLD_STATUS = {"queued": "pending"}  # in the API of 2021 to 2023, where it differs
 
 
-def file_object(row: Row) -> dict[str, Any]:
+def file_object(row: TableRow) -> dict[str, Any]:
     """A file. What its check found is in `status_details` as text, in `x_findings` as objects."""
     report = from_json(row["report"])
     findings = report.get("findings", [])
@@ -23,7 +23,7 @@ def file_object(row: Row) -> dict[str, Any]:
     return found if row["expires"] is None else found | {"expires_at": row["expires"]}
 
 
-def job_object(row: Row) -> dict[str, Any]:
+def job_object(row: TableRow) -> dict[str, Any]:
     """A job of today's API."""
     settings = JobSettings(**from_json(row["settings"]))
     shown = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"} | dict(settings.shown)
@@ -38,14 +38,14 @@ def job_object(row: Row) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _progress(row: Row) -> dict[str, Any]:
+def _progress(row: TableRow) -> dict[str, Any]:
     return {
         "x_step": row["step"], "x_total_steps": row["total_steps"],
         "x_answers": None if row["answers"] is None else from_json(row["answers"]),
     }  # fmt: skip
 
 
-def event_object(row: Row) -> dict[str, Any]:
+def event_object(row: TableRow) -> dict[str, Any]:
     """An event of a job."""
     data = from_json(row["data"])
     return {
@@ -54,7 +54,7 @@ def event_object(row: Row) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def checkpoint_object(row: Row, job: Row) -> dict[str, Any]:
+def checkpoint_object(row: TableRow, job: TableRow) -> dict[str, Any]:
     """A checkpoint of a job, whose model can be used once the job has succeeded."""
     model = JobSettings(**from_json(job["settings"])).model
     return {
@@ -64,7 +64,7 @@ def checkpoint_object(row: Row, job: Row) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def old_event_object(row: Row) -> dict[str, Any]:
+def old_event_object(row: TableRow) -> dict[str, Any]:
     """An event in the API of 2021 to 2023."""
     return {
         "object": "fine-tune-event", "id": row["id"], "created_at": row["created"], "level": row["level"],
@@ -72,7 +72,7 @@ def old_event_object(row: Row) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def old_job_object(row: Row, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def old_job_object(row: TableRow, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """A job in the API of 2021 to 2023. `files`: the objects of its files, by id: those that are still there."""
     settings = JobSettings(**from_json(row["settings"]))
     ids = {

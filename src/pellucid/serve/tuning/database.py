@@ -65,7 +65,7 @@ class StorageFailed(PellucidError):
     """The disk or the database would not take it: not the request's fault."""
 
 
-class Row(dict[str, Any]):
+class TableRow(dict[str, Any]):
     """A row of a table, by column."""
 
 
@@ -125,14 +125,14 @@ class Database:
             finally:
                 self._depth -= 1
 
-    def rows(self, query: str, *values: Any) -> list[Row]:
+    def rows(self, query: str, *values: Any) -> list[TableRow]:
         """The rows of a query."""
         with self._lock:
             cursor = self._connection.execute(query, values)
             names = [column[0] for column in cursor.description]
-            return [Row(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            return [TableRow(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def row(self, query: str, *values: Any) -> Row | None:
+    def row(self, query: str, *values: Any) -> TableRow | None:
         """The first row of a query; None: there is none."""
         return next(iter(self.rows(query, *values)), None)
 
@@ -158,7 +158,7 @@ class Database:
 
     def page(
         self, table: str, where: str, values: Sequence[Any], *, after: str | None, limit: int, newest_first: bool
-    ) -> tuple[list[Row], bool]:
+    ) -> tuple[list[TableRow], bool]:
         """(rows of a page in the order of their making, whether more follow).
 
         Args:

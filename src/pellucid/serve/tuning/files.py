@@ -14,8 +14,8 @@ from pellucid.serve.tuning.database import (
     NotThere,
     QuotaReached,
     Refused,
-    Row,
     StorageFailed,
+    TableRow,
     as_json,
     from_json,
     new_id,
@@ -68,7 +68,7 @@ class Upload:
         except OSError as error:
             raise StorageFailed(str(cannot_write(self.path.name, error, "the upload"))) from error
 
-    def finish(self, filename: str, purpose: str, status: str, report: Any, expires_after: int | None = None) -> Row:
+    def finish(self, filename: str, purpose: str, status: str, report: Any, expires_after: int | None = None) -> TableRow:
         """Makes it a file of its owner, after `close`. `report`: what its check found."""
         row = self._store.add(self, filename, purpose, status, report, expires_after)
         self._finished = True
@@ -166,7 +166,7 @@ class FileStore:
         assert row is not None
         return int(row["n"])
 
-    def add(self, upload: Upload, filename: str, purpose: str, status: str, report: Any, expires_after: int | None) -> Row:
+    def add(self, upload: Upload, filename: str, purpose: str, status: str, report: Any, expires_after: int | None) -> TableRow:
         """Adds the row of an upload whose bytes are on the disk; from then on the row counts them."""
         id, created = new_id("file-"), now()
         with self._lock:
@@ -178,7 +178,7 @@ class FileStore:
             self._arriving.pop(upload, None)
         return self.find(upload.owner, id)
 
-    def find(self, owner: str, id: str) -> Row:
+    def find(self, owner: str, id: str) -> TableRow:
         """A file of an owner.
 
         Raises:
@@ -191,16 +191,16 @@ class FileStore:
 
     def page(
         self, owner: str, *, purpose: str | None, after: str | None, limit: int, newest_first: bool
-    ) -> tuple[list[Row], bool]:
+    ) -> tuple[list[TableRow], bool]:
         """Files of an owner; see `Database.page`."""
         where, values = ("owner = ?", [owner]) if purpose is None else ("owner = ? AND purpose = ?", [owner, purpose])
         return self._database.page("files", where, values, after=after, limit=limit, newest_first=newest_first)
 
-    def path(self, row: Row) -> Path:
+    def path(self, row: TableRow) -> Path:
         """Where the bytes of a file lie."""
         return self.folder / str(row["stored"])
 
-    def read(self, row: Row, size: int = 1 << 16) -> Iterator[bytes]:
+    def read(self, row: TableRow, size: int = 1 << 16) -> Iterator[bytes]:
         """The bytes of a file, part by part."""
         with reading(self.path(row)) as file:
             while part := file.read(size):

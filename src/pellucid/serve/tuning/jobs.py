@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pellucid.serve.tuning.database import Database, NotThere, QuotaReached, Refused, Row, as_json, from_json, new_id, now
+from pellucid.serve.tuning.database import Database, NotThere, QuotaReached, Refused, TableRow, as_json, from_json, new_id, now
 from pellucid.serve.tuning.settings import TuningSettings
 
 
@@ -46,7 +46,7 @@ class JobStore:
     def __init__(self, database: Database, settings: TuningSettings) -> None:
         self._database, self._settings = database, settings
 
-    def create(self, owner: str, api: str, settings: JobSettings, reserved: int) -> Row:
+    def create(self, owner: str, api: str, settings: JobSettings, reserved: int) -> TableRow:
         """A new job, which waits. `reserved`: bytes that its run may take, which count as its owner's.
 
         Raises:
@@ -79,7 +79,7 @@ class JobStore:
         assert row is not None
         return int(row["n"])
 
-    def find(self, owner: str, id: str, api: str | None = None) -> Row:
+    def find(self, owner: str, id: str, api: str | None = None) -> TableRow:
         """A job of an owner.
 
         Raises:
@@ -90,7 +90,7 @@ class JobStore:
             raise NotThere(f"Could not find fine tune: {id[:80]}")
         return row
 
-    def job(self, id: str) -> Row:
+    def job(self, id: str) -> TableRow:
         """A job, whoever owns it: for what runs it."""
         row = self._database.row("SELECT * FROM jobs WHERE id = ?", id)
         assert row is not None
@@ -99,7 +99,7 @@ class JobStore:
     def page(
         self, owner: str, api: str | None, *, after: str | None, limit: int, newest_first: bool = True,
         metadata: Mapping[str, str] | None = None,
-    ) -> tuple[list[Row], bool]:  # fmt: skip
+    ) -> tuple[list[TableRow], bool]:  # fmt: skip
         """Jobs of an owner; see `Database.page`. `api`: None: those of both. `metadata`: that they must have."""
         where, values = ("owner = ?", [owner]) if api is None else ("owner = ? AND api = ?", [owner, api])
         for key, value in (metadata or {}).items():
@@ -107,15 +107,15 @@ class JobStore:
             values += [key, value]
         return self._database.page("jobs", where, values, after=after, limit=limit, newest_first=newest_first)
 
-    def events(self, job: str, *, after: str | None, limit: int, newest_first: bool = True) -> tuple[list[Row], bool]:
+    def events(self, job: str, *, after: str | None, limit: int, newest_first: bool = True) -> tuple[list[TableRow], bool]:
         """Events of a job; see `Database.page`."""
         return self._database.page("events", "job = ?", [job], after=after, limit=limit, newest_first=newest_first)
 
-    def events_since(self, job: str, seq: int) -> list[Row]:
+    def events_since(self, job: str, seq: int) -> list[TableRow]:
         """The events of a job after one, the oldest first."""
         return self._database.rows("SELECT * FROM events WHERE job = ? AND seq > ? ORDER BY seq", job, seq)
 
-    def checkpoints(self, job: str, *, after: str | None, limit: int) -> tuple[list[Row], bool]:
+    def checkpoints(self, job: str, *, after: str | None, limit: int) -> tuple[list[TableRow], bool]:
         """Checkpoints of a job, the newest first; see `Database.page`."""
         return self._database.page("checkpoints", "job = ?", [job], after=after, limit=limit, newest_first=True)
 
@@ -134,11 +134,11 @@ class JobStore:
             "checkpoints", or_ignore=True, id=new_id("ftckpt-"), job=job, step=step, created=now(), metrics=as_json(metrics)
         )
 
-    def next_waiting(self) -> Row | None:
+    def next_waiting(self) -> TableRow | None:
         """The job that has waited longest."""
         return self._database.row("SELECT * FROM jobs WHERE status = ? ORDER BY seq LIMIT 1", WAITING)
 
-    def begin(self, job: Row) -> bool:
+    def begin(self, job: TableRow) -> bool:
         """A job that waits begins to run. Returns whether it does: it may have been cancelled."""
         with self._database.changing():
             began = self._database.update(
@@ -159,7 +159,7 @@ class JobStore:
             if self._database.update("jobs", "id = ? AND status = 'running'", [id], status=WAITING):
                 self.add_event(id, name, why, level="warn")
 
-    def interrupted(self) -> list[Row]:
+    def interrupted(self) -> list[TableRow]:
         """The jobs that ran when the server ended."""
         return self._database.rows("SELECT * FROM jobs WHERE status = 'running'")
 
@@ -174,7 +174,7 @@ class JobStore:
                 self.add_event(id, "ended", message, level="error" if status == "failed" else "info", data=error)
             return ended > 0
 
-    def cancel(self, owner: str, id: str, api: str | None = None) -> Row:
+    def cancel(self, owner: str, id: str, api: str | None = None) -> TableRow:
         """Cancels a job of an owner.
 
         Raises:
@@ -187,17 +187,17 @@ class JobStore:
 
     # Models.
 
-    def add_model(self, job: Row) -> None:
+    def add_model(self, job: TableRow) -> None:
         """Makes the result of a job that has succeeded a model of its owner; call it in the transaction that ends the job."""
         settings = from_json(job["settings"])
         self._database.insert("models", or_ignore=True, id=settings["model"], owner=job["owner"], job=job["id"], created=now())
         self._database.update("jobs", "id = ?", [job["id"]], model=settings["model"])
 
-    def models(self, owner: str) -> list[Row]:
+    def models(self, owner: str) -> list[TableRow]:
         """The models of an owner."""
         return self._database.rows("SELECT * FROM models WHERE owner = ? ORDER BY seq", owner)
 
-    def model(self, owner: str, id: str) -> Row:
+    def model(self, owner: str, id: str) -> TableRow:
         """A model of an owner.
 
         Raises:
@@ -208,7 +208,7 @@ class JobStore:
             raise NotThere(f"That model does not exist: {id[:80]}")
         return row
 
-    def delete_model(self, owner: str, id: str) -> Row:
+    def delete_model(self, owner: str, id: str) -> TableRow:
         """Deletes the row of a model; returns its job.
 
         Raises:

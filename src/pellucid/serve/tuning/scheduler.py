@@ -19,7 +19,7 @@ from pellucid.files import make_folder
 from pellucid.folders import remove_folder
 from pellucid.locks import is_locked
 from pellucid.runs.files import METRICS, RUN_FILE
-from pellucid.serve.tuning.database import Database, Row, as_json, from_json
+from pellucid.serve.tuning.database import Database, TableRow, as_json, from_json
 from pellucid.serve.tuning.files import RESULTS, FileStore
 from pellucid.serve.tuning.jobs import ENDED, JobSettings, JobStore
 from pellucid.serve.tuning.process import JobProcess
@@ -39,7 +39,7 @@ FAILED_KEEPS = (RUN_FILE, METRICS)  # files of a run that are kept where the job
 class _Running:
     """A job whose process runs, or is about to: another process may still hold its run."""
 
-    def __init__(self, job: Row, run: Path, progress: RunProgress) -> None:
+    def __init__(self, job: TableRow, run: Path, progress: RunProgress) -> None:
         self.job, self.run, self.progress = job, run, progress
         self.process: JobProcess | None = None
 
@@ -60,7 +60,7 @@ class JobScheduler:
         self._news, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="pellucid jobs", daemon=True)
 
-    def run_of(self, job: Row) -> Path:
+    def run_of(self, job: TableRow) -> Path:
         """The directory of a job's run."""
         return self._folder / str(job["owner"]) / str(job["id"])
 
@@ -99,7 +99,7 @@ class JobScheduler:
         """There is a new job."""
         self._news.set()
 
-    def stop_job(self, job: Row) -> None:
+    def stop_job(self, job: TableRow) -> None:
         """Ends the process of a job that was cancelled, at once, and removes what its run has of models."""
         with self._lock:
             running = self._running.pop(job["id"], None)
@@ -108,7 +108,7 @@ class JobScheduler:
             keep_losses(self.run_of(job))
         self.notify()
 
-    def remove_run(self, job: Row) -> None:
+    def remove_run(self, job: TableRow) -> None:
         """Removes the run of a job that has ended."""
         with suppress(FileNotFoundError):
             remove_folder(self.run_of(job))

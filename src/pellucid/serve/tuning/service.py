@@ -10,7 +10,7 @@ from pellucid.locks import locked
 from pellucid.runs.files import BASE, RUN_FILE
 from pellucid.serve.openai.models import ServedModel
 from pellucid.serve.tuning import check
-from pellucid.serve.tuning.database import FILE, Database, Refused, Row, from_json
+from pellucid.serve.tuning.database import FILE, Database, Refused, TableRow, from_json
 from pellucid.serve.tuning.files import PURPOSE, FileStore, Upload
 from pellucid.serve.tuning.jobs import JobSettings, JobStore
 from pellucid.serve.tuning.scheduler import JobScheduler
@@ -62,7 +62,7 @@ class TuningService:
         self.models.close()
         self._stack.close()
 
-    def keep(self, upload: Upload, filename: str, expires_after: int | None = None) -> Row:
+    def keep(self, upload: Upload, filename: str, expires_after: int | None = None) -> TableRow:
         """Checks an upload that is complete, and makes it a file.
 
         Raises:
@@ -72,7 +72,7 @@ class TuningService:
         report = check.check(upload.path, filename)
         return upload.finish(filename, PURPOSE, "error" if report["fault"] else "processed", report, expires_after)
 
-    def mend(self, owner: str, id: str, only: Sequence[str] | None) -> Row:
+    def mend(self, owner: str, id: str, only: Sequence[str] | None) -> TableRow:
         """A new file with the mends of some checks of a file, or of all.
 
         Raises:
@@ -94,7 +94,7 @@ class TuningService:
         finally:
             upload.drop()
 
-    def create_job(self, owner: str, api: str, settings: JobSettings, base: ServedModel | None) -> Row:
+    def create_job(self, owner: str, api: str, settings: JobSettings, base: ServedModel | None) -> TableRow:
         """A new job. `base`: the model that it begins with, where that is one that the server was started with.
 
         Raises:
@@ -114,13 +114,13 @@ class TuningService:
         self.scheduler.notify()
         return job
 
-    def _check_usable(self, row: Row) -> None:
+    def _check_usable(self, row: TableRow) -> None:
         if row["purpose"] != PURPOSE:
             raise Refused(f"{row['id']} has the purpose {row['purpose']}: fine-tuning takes files of the purpose {PURPOSE}")
         if row["status"] != "processed":
             raise Refused(f"{row['id']} cannot be trained on: {from_json(row['report'])['fault']}")
 
-    def cancel(self, owner: str, id: str, api: str | None) -> Row:
+    def cancel(self, owner: str, id: str, api: str | None) -> TableRow:
         """Cancels a job; its process has ended when this returns. Raises as `JobStore.cancel`."""
         job = self.jobs.cancel(owner, id, api)
         self.scheduler.stop_job(job)

@@ -9,7 +9,7 @@ from pathlib import Path
 from pellucid.errors import PellucidError
 from pellucid.runs.files import checkpoint_folder
 from pellucid.serve.openai.models import ServedModel
-from pellucid.serve.tuning.database import NotThere, Row
+from pellucid.serve.tuning.database import NotThere, TableRow
 from pellucid.serve.tuning.jobs import JobStore
 from pellucid.serve.tuning.settings import TuningSettings
 
@@ -26,13 +26,13 @@ class TunedModels:
         jobs: the tables. run_of: the directory of a job's run. open_model: opens one.
     """
 
-    def __init__(self, jobs: JobStore, run_of: Callable[[Row], Path], open_model: Open, settings: TuningSettings) -> None:
+    def __init__(self, jobs: JobStore, run_of: Callable[[TableRow], Path], open_model: Open, settings: TuningSettings) -> None:
         self._jobs, self._run_of, self._open, self._settings = jobs, run_of, open_model, settings
         self._lock = threading.Lock()
         self._opened: OrderedDict[str, tuple[ServedModel, float]] = OrderedDict()
         self._closed = False
 
-    def source(self, owner: str, id: str) -> tuple[Path, Row]:
+    def source(self, owner: str, id: str) -> tuple[Path, TableRow]:
         """(the directory of a model, its row).
 
         Raises:
