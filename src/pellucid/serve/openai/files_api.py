@@ -89,10 +89,14 @@ class FilesApi:
 
     async def _keep(self, upload: Upload, filename: str, expires: int | None) -> TableRow:
         """Checks and keeps a file. Where the client leaves meanwhile, the check ends before the upload is dropped."""
-        keeping = asyncio.ensure_future(asyncio.to_thread(self._tuning.keep, upload, filename, expires))
+        tuning = self._tuning
+        checked = tuning.checking.submit(tuning.keep, upload, filename, expires)
+        keeping = asyncio.wrap_future(checked)
         try:
             return await asyncio.shield(keeping)
         except asyncio.CancelledError:
+            if checked.cancel():  # it has not begun
+                raise
             await asyncio.wait({keeping})
             if not keeping.cancelled() and keeping.exception() is None:
                 self._tuning.files.delete(upload.owner, keeping.result()["id"])  # nobody was told of it
@@ -172,4 +176,6 @@ class FilesApi:
         """POST /v1/files/{id}/x_mend: a new file with the mends of some checks, or of all."""
         values = checked_fields(await json_object(request, self._settings.max_body, optional=True), MEND_FIELDS)
         owner, id = client_of(request).id, request.path_params["id"]
-        return JsonResponse(file_object(await asyncio.to_thread(self._tuning.mend, owner, id, values["checks"])))
+        loop, tuning = asyncio.get_running_loop(), self._tuning
+        row = await loop.run_in_executor(tuning.checking, tuning.mend, owner, id, values["checks"])
+        return JsonResponse(file_object(row))

@@ -1,6 +1,7 @@
 """`TuningService`: uploads, jobs and models together, over one folder that one server uses at a time."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pellucid.serve.tuning.tuned_models import Open, TunedModels
 
 # Bytes of a run beside each parameter's 4: the model before, the newest and the best, and two checkpoints with Adam's moments.
 COPIES = 9
+CHECKS = 2  # uploads that are checked at once
 NEAR = 1 << 22  # bytes of a run beside its models
 
 
@@ -31,6 +33,7 @@ class TuningService:
 
     Attributes:
         files, jobs, scheduler, models: see their classes. settings: as given.
+        checking: the threads in which uploads are checked and mended: few, as that takes long.
 
     Raises:
         PellucidError: another server uses the folder, or its tables cannot be read.
@@ -38,6 +41,7 @@ class TuningService:
 
     def __init__(self, data: Path, settings: TuningSettings, open_model: Open) -> None:
         self.settings = settings
+        self.checking = ThreadPoolExecutor(CHECKS, "pellucid check")
         make_folder(data)
         self._stack = ExitStack()
         try:
@@ -58,6 +62,7 @@ class TuningService:
 
     def close(self) -> None:
         """Saves the jobs that run, for the next start, and closes everything."""
+        self.checking.shutdown(cancel_futures=True)
         self.scheduler.close()
         self.models.close()
         self._stack.close()
