@@ -16,7 +16,7 @@ from tuning import BOUNDARY, Caller, form
 pytestmark = pytest.mark.long
 MIB = 1 << 20
 SIZE = 99 * MIB
-GROWTH = 64 * MIB  # of a process, beyond what a file of 1 MiB takes
+GROWTH = 64 * MIB  # of a process, beyond what a file of 2 MiB takes
 
 
 def lines(size: int) -> Iterator[bytes]:
@@ -80,7 +80,7 @@ def test_a_hundred_megabytes_take_the_memory_of_one(tiny_run: Path, tmp_path: Pa
                 peaks[name] = max([peaks.get(name, 0), *(peak(pid) for pid in checkers() if pid not in others)])
 
         answered = []
-        for name, size in (("small", MIB), ("large", SIZE)):
+        for name, size in (("small", 2 * MIB), ("large", SIZE)):
             done = threading.Event()
             watcher = threading.Thread(target=watch, args=(name, done))
             watcher.start()
