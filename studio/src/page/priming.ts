@@ -68,7 +68,7 @@ function answered({ model, math, tokenizer }: Loaded, ids: number[], start: numb
     const wanted = ids.length - start;
     const place = model.read(sequence, 0, ids.slice(0, -1), wanted);
     const rows = Array.from({ length: wanted }, (_, i) => row(place + 4 * v * i));
-    const logprobs = rows.map((logits, i) => logprobOf(math, logits[ids[start + i]!]!, math.terms(logits)));
+    const logprobs = rows.map((logits, i) => logprobOf(math, logits[ids[start + i]!]!, math.sums(logits)));
     const likeliest: number[] = [];
     for (let logits = rows[0]!; ; ) {
       likeliest.push(largest(logits, 1)[0]!);
