@@ -25,6 +25,12 @@ for await (const line of createInterface({ input: process.stdin })) {
 """
 
 
+def require_node_packages() -> None:
+    """Skips the test where node or the packages of `studio/` are not there."""
+    if shutil.which("node") is None or not (STUDIO / "node_modules").is_dir():
+        pytest.skip("node or studio/node_modules (npm ci) is not here; tools/studio.py --check installs and compares")
+
+
 @contextmanager
 def node_process(folder: Path, entry: str, answer: str, *options: str) -> Iterator[Callable[[Any], Any]]:
     """Starts node with a bundle.
@@ -37,8 +43,7 @@ def node_process(folder: Path, entry: str, answer: str, *options: str) -> Iterat
     Yields:
         A function that asks; an error in there is {"error": message}.
     """
-    if shutil.which("node") is None or not (STUDIO / "node_modules").is_dir():
-        pytest.skip("node or studio/node_modules (npm ci) is not here; tools/studio.py --check installs and compares")
+    require_node_packages()
     bundle, tables = folder / "code.mjs", folder / "tables.json"
     texts = {path.stem: json.loads(path.read_text("utf-8")) for path in LANGUAGES.glob("*.json")}
     tables.write_text(json.dumps(texts), "utf-8")

@@ -173,6 +173,8 @@ export interface Sources extends SourceLists {
   known_figures: FigureInfo[];
   /** Formats of figures' files, with what those lack that cannot be written. */
   formats: FormatInfo[];
+  /** Whether the server has files and fine-tuning jobs, at `/v1/files` and `/v1/fine_tuning/jobs`. */
+  tuning?: boolean;
   /** What the chunks of a generation record hold, in the page's language, by the English text. */
   meanings: Record<string, string>;
 }

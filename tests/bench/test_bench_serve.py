@@ -1,5 +1,6 @@
 """`bench serve` with tiny models: rows against a server and the engine, and servers that do not answer as asked."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,9 @@ def test_rows_are_against_every_server_and_the_engine(tiny_run: Path, monkeypatc
         named = ("vs-other", "vs-engine", "first-token-p50/vs-other", "first-token-p99/vs-other")
         assert set(rows) == {base, *(f"{base}/{name}" for name in named)}
         assert all(row.value > 0 and row.peer_value > 0 and row.ratio > 0 for row in rows.values())
-        monkeypatch.setattr(serve, "WORDS_READ", 100)  # more than the model reads
+        longer = " ".join(serve.prompt_text(number) for number in range(20))  # than the model reads
         with pytest.raises(PellucidError, match="did not answer with 3 tokens"):
-            serve.at_load(1, ours, {}, engine, encode, 1)
+            asyncio.run(serve.load(ours, [longer]))
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:

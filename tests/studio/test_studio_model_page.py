@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from axe import serious_findings
 from cases import TIMES
 from models import lively
 from tampering import leaves, other_array, other_value, replaced_leaf, signed_again, with_header
@@ -30,7 +31,6 @@ from pellucid.text import train_tokenizer
 
 pytestmark = pytest.mark.long
 
-ROOT = Path(__file__).parents[2]
 VARIANTS = {"fused multiply-add": (), "exact arithmetic": ("--js-flags=--no-enable-fma3",)}
 PROMPTS = [
     "", "Once upon a time", "The king said", "It's 12 o'clock,", "\n\n", "   two  spaces ", "\u00fcber die Stra\u00dfe",
@@ -194,9 +194,6 @@ def test_a_token_is_exchanged_and_the_same_seed_goes_on(small: tuple[Path, pellu
 
 @pytest.mark.parametrize("width", [1200, 375])
 def test_axe_core_finds_nothing_serious_in_a_page_with_a_model(small: tuple[Path, pellucid.GPT, Path], width: int) -> None:
-    script = ROOT / "studio" / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.exists():
-        pytest.skip("axe-core is not in studio/node_modules (npm ci); tools/studio.py --check installs it")
     state = urlencode({"prompt": "the fox", "max_tokens": 6, "seed": 4})
     with chromium() as browser, opened(browser, small[2], viewport={"width": width, "height": 800}) as page:
         for address in ("#/", f"#/ask?{state}", "#/prime"):
@@ -209,10 +206,7 @@ def test_axe_core_finds_nothing_serious_in_a_page_with_a_model(small: tuple[Path
                 page.get_by_label("Numbers of examples", exact=True).fill("0, 1")
                 page.get_by_role("button", name="Compare").click()
                 page.get_by_role("group", name="the whole prompt").wait_for()
-            page.evaluate(script.read_text(encoding="utf-8"))
-            found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
-            serious = [(one["id"], one["nodes"][0]["html"][:120]) for one in found if one["impact"] in ("serious", "critical")]
-            assert serious == []
+            assert serious_findings(page) == []
             assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.get_by_role("link", name="\u4e2d\u6587").click()
         assert page.evaluate("document.documentElement.lang") == "zh"

@@ -19,6 +19,9 @@ from pellucid.serve.model_page.page_model import embedded_model
 from pellucid.text import train_tokenizer
 
 
+pytestmark = pytest.mark.long
+
+
 WORDS = ["the", "fox", "hare", "ran", "one", "two", "\u00fcber", "\u4e2d\u6587", "\U0001f98a", "12", "it's", "=>", "=", "Q:"]
 
 

@@ -18,6 +18,9 @@ from pellucid.interpret.formulas import step_distribution
 from pellucid.serve.model_page.files import kernel
 
 
+pytestmark = pytest.mark.long
+
+
 ANSWER = """({ Kernel, Arithmetic, draw, samplingOptions, stepDistribution }) => {
   const bytesOf = (base64) => new Uint8Array(Uint8Array.from(Buffer.from(base64, "base64")).buffer);
   let math;

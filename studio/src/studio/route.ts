@@ -3,6 +3,7 @@
 export type Route =
   | { page: "home" }
   | { page: "words" }
+  | { page: "tuning" }
   | { page: "ask"; model: string | null; state?: AskState }
   | { page: "prime"; state?: AskState }
   | { page: "run"; id: string }
@@ -17,7 +18,7 @@ export function parseRoute(hash: string): Route {
   const state = query ? { state: Object.fromEntries(new URLSearchParams(query)) } : {};
   if (page === "ask") return { page, model: id || null, ...state };
   if (page === "prime") return { page, ...state };
-  if (page === "words") return { page };
+  if (page === "words" || page === "tuning") return { page };
   if (page === "run" && id) return { page, id };
   if (page === "record" && id) return { page, id, track: parseIndex(track), level: parseIndex(level) };
   return { page: "home" };
@@ -29,6 +30,8 @@ export function hashOf(route: Route): string {
       return "#/";
     case "words":
       return "#/words";
+    case "tuning":
+      return "#/tuning";
     case "ask":
       return (route.model === null ? "#/ask" : `#/ask/${encodeURIComponent(route.model)}`) + queryOf(route.state);
     case "prime":

@@ -75,14 +75,16 @@ class _Events(StreamingResponse):
 
 
 def make_app(
-    catalog: SourceCatalog, hosts: Sequence[str] | None = LOCAL, record_dtype: "RecordDtype | None" = None, lang: str = "en"
-) -> Starlette:
+    catalog: SourceCatalog, hosts: Sequence[str] | None = LOCAL, record_dtype: "RecordDtype | None" = None, lang: str = "en",
+    *, tuning: bool = False,
+) -> Starlette:  # fmt: skip
     """The application.
 
     Args:
         catalog: what it shows. hosts: allowed names of this server (`SameOriginMiddleware`).
         record_dtype: of the records of completions, as `xray` takes it.
         lang: the language where an address names none.
+        tuning: whether the server that this is a part of fine-tunes: the page then shows files and jobs.
 
     Its `state` has `completions`, `files` and `closing`, to be set before the server closes.
     """
@@ -103,7 +105,7 @@ def make_app(
             written = await run_in_threadpool(formats)
             return JsonResponse(Sources(
                 pellucid=__version__, limits=limits, options=option_fields(), known_figures=known_figures(),
-                formats=list(written), meanings=meanings(), **found,
+                formats=list(written), meanings=meanings(), tuning=tuning, **found,
             ))  # fmt: skip
 
     async def model_page(request: Request) -> Response:
