@@ -116,6 +116,12 @@ class PageFiles(TypedDict):
     drawing: PageDrawing  #: What the page draws figures of its answers with.
 
 
+class AbsentModel(TypedDict):
+    """In place of `PageFiles`: a model that a page cannot run."""
+
+    why: str  #: What the page lacks for it.
+
+
 # A page without a server.
 
 
