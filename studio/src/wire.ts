@@ -562,6 +562,8 @@ export interface PageModel {
   parameters: number;
   /** The weight file. */
   weights: PageWeights;
+  /** SHA-256 of the kernel's modules, "relaxed" and "exact", in hexadecimal. */
+  kernels: Record<string, string>;
   /** Its tokenizer. */
   tokenizer: PageTokenizer;
   /** What is continued where there is no prompt. */

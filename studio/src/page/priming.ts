@@ -29,7 +29,7 @@ export interface Primed {
 /** Asks with each number of examples in turn. Errors: `RecordError` for what cannot be asked, or does not fit into the context. */
 export async function prime(loaded: Loaded, { prompt, shots }: PrimingRequest, pause: () => Promise<void>): Promise<Primed[]> {
   const { page, tokenizer } = loaded;
-  const format = page.formats[prompt.format];
+  const format = Object.hasOwn(page.formats, prompt.format) && page.formats[prompt.format];
   if (!format) throw new RecordError(`there is no format ${prompt.format}`);
   checkPriming(prompt, format);
   const numbers = [...new Set(shots)].sort((a, b) => a - b);

@@ -23,6 +23,7 @@ from pellucid.gpt.quantize import BITS
 from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.record.schema import SCHEMA
 from pellucid.runtime.kernel.packed import unsupported
+from pellucid.serve.model_page.kernels import KERNELS, kernel
 from pellucid.serve.model_page.tokenizer import page_tokenizer
 from pellucid.serve.page_wire import ChunkText, PageModel, PagePriming, PageWeights, PromptFormat
 from pellucid.serve.wire import OptionField
@@ -95,6 +96,7 @@ def embedded_model(source: str | Path = DEFAULT, *, quantize: str | None = None)
         weights=PageWeights(
             name=WEIGHTS, bytes=len(weights), sha256=sha256(weights).hexdigest(), bits=8 * len(weights) / parameters
         ),
+        kernels={name: sha256(kernel(name)).hexdigest() for name in KERNELS},
         tokenizer=tokenizer,
         start_ids=model.new_sequence(None, max_tokens=1).prompt,
         end_ids=list(model.end_ids),
