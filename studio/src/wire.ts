@@ -174,9 +174,9 @@ export interface Sources extends SourceLists {
   /** Formats of figures' files, with what those lack that cannot be written. */
   formats: FormatInfo[];
   /** Whether the page may have copies of models, at `/api/models/{id}/page`. */
-  copies?: boolean;
+  copies: boolean;
   /** Whether the server has files and fine-tuning jobs, at `/v1/files` and `/v1/fine_tuning/jobs`. */
-  tuning?: boolean;
+  tuning: boolean;
   /** What the chunks of a generation record hold, in the page's language, by the English text. */
   meanings: Record<string, string>;
 }

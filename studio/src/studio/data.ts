@@ -270,7 +270,7 @@ export class StaticBackend implements Backend {
   sources(): Promise<Sources> {
     const { pellucid, records, runs, known_figures, meanings } = this.data;
     const limits = { prompt: 0, max_tokens: 0 };
-    return Promise.resolve({ pellucid, records, runs, known_figures, meanings, models: [], formats: [], limits, options: [] });
+    return Promise.resolve({ pellucid, records, runs, known_figures, meanings, models: [], formats: [], limits, options: [], copies: false, tuning: false });
   }
 
   record(id: string): Promise<PellucidRecord> {
