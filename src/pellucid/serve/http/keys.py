@@ -43,10 +43,12 @@ class Client:
 
     Attributes:
         name: of the owner. limits: of rate and concurrency, with what is used of them.
+        id: of the key, under which its files, jobs and models are kept: lower-case letters and digits. It follows from the
+            key's hash and tells neither.
     """
 
-    def __init__(self, name: str, limits: KeyLimits) -> None:
-        self.name = name
+    def __init__(self, name: str, limits: KeyLimits, id: str = ANONYMOUS) -> None:
+        self.name, self.id = name, id
         self.limits = RateLimits(limits)
 
 
@@ -54,8 +56,15 @@ class KeyRing:
     """The keys of a server; None needs none."""
 
     def __init__(self, keys: Iterable[StoredKey] | None) -> None:
-        self._clients = None if keys is None else [(bytes.fromhex(key.sha256), Client(key.name, key.limits)) for key in keys]
+        self._clients = None if keys is None else [
+            (bytes.fromhex(key.sha256), Client(key.name, key.limits, key_id(key.sha256))) for key in keys
+        ]
         self._anonymous = Client(ANONYMOUS, KeyLimits())
+
+    @property
+    def clients(self) -> list[Client]:
+        """Everybody who may ask."""
+        return [self._anonymous] if self._clients is None else [client for _, client in self._clients]
 
     @property
     def needed(self) -> bool:
@@ -71,6 +80,11 @@ class KeyRing:
             if hmac.compare_digest(stored, digest):
                 found = client
         return found
+
+
+def key_id(digest: str) -> str:
+    """The id of a key by the hexadecimal SHA-256 of it."""
+    return f"key{sha256(b'owner ' + bytes.fromhex(digest)).hexdigest()[:24]}"
 
 
 def given_key(headers: Mapping[str, str]) -> str | None:

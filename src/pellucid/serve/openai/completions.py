@@ -134,7 +134,7 @@ class CompletionJob:
         aborted = len(self._reasons) < len(self.prompts) * self.request.n
         now = time.monotonic()
         self._metrics.finished(
-            self.model.id, reasons=[*self._reasons, *(["abort"] if aborted else [])], seconds=now - self._began,
+            self.model.label, reasons=[*self._reasons, *(["abort"] if aborted else [])], seconds=now - self._began,
             first_token=None if self._first_token is None else self._first_token - self._began,
             prompt_tokens=self.prompt_tokens, generation_tokens=self.drawn_tokens,
         )  # fmt: skip

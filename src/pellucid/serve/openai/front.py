@@ -11,12 +11,12 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pellucid.serve.http.keys import KeyRing, given_key, masked
+from pellucid.serve.http.keys import Client, KeyRing, given_key, masked
 from pellucid.serve.http.lifetime import discard_body
 from pellucid.serve.http.limits import KeyLimits
-from pellucid.serve.openai.api import CLIENT, LOGGED
 from pellucid.serve.openai.errors import ApiError, overloaded
 from pellucid.serve.openai.metrics import RequestMetrics
+from pellucid.serve.openai.scope import CLIENT, LOGGED
 from pellucid.serve.openai.settings import ServiceSettings
 
 
@@ -37,12 +37,13 @@ class ServiceFront:
     - Each is counted and, if the settings say so, logged: no header, and no text of a prompt unless asked for.
 
     Args:
-        api, studio: the applications; None: there is no studio. keys: who may ask. draining: whether the server ends.
+        api: the application. studio: the studio of each client, which shows its own runs and records beside the server's
+            models; None: there is no studio. keys: who may ask. draining: whether the server ends.
     """
 
     def __init__(
-        self, api: ASGIApp, studio: ASGIApp | None, keys: KeyRing, settings: ServiceSettings, metrics: RequestMetrics,
-        draining: Callable[[], bool],
+        self, api: ASGIApp, studio: Callable[[Client], ASGIApp] | None, keys: KeyRing, settings: ServiceSettings,
+        metrics: RequestMetrics, draining: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._api, self._studio, self._keys, self._settings = api, studio, keys, settings
         self._metrics, self._draining = metrics, draining
@@ -95,7 +96,10 @@ class ServiceFront:
             if client is not None:
                 scope["state"][CLIENT] = client
                 scope["state"][LOGGED]["key"] = client.name
-            await (self._api if api or self._studio is None else self._studio)(scope, receive, send)
+            if api or self._studio is None or client is None:
+                await self._api(scope, receive, send)
+            else:
+                await self._studio(client)(scope, receive, send)
 
     async def _refuse(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
         await discard_body(receive)
