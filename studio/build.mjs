@@ -50,7 +50,7 @@ function repositoryOf(repository) {
 }
 
 const bundled = new Map();
-const FOLDERS = { player: ["film", "player"], studio: ["film", "player", "glossary", "record", "studio"], worker: ["page"] };
+const FOLDERS = { player: ["film", "player"], studio: ["film", "player", "glossary", "record", "studio", "draw"], worker: ["page"] };
 for (const name of ["player", "studio", "worker"]) {
   const made = await esbuild.build({
     absWorkingDir: here,

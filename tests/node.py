@@ -12,6 +12,7 @@ import pytest
 
 
 STUDIO = Path(__file__).resolve().parents[1] / "studio"
+LANGUAGES = STUDIO.parent / "src" / "pellucid" / "languages"
 LOOP = """
 import { createInterface } from "node:readline";
 const code = await import(process.argv[1]);
@@ -22,6 +23,12 @@ for await (const line of createInterface({ input: process.stdin })) {
   console.log(JSON.stringify(found) ?? "null");
 }
 """
+
+
+def require_node_packages() -> None:
+    """Skips the test where node or the packages of `studio/` are not there."""
+    if shutil.which("node") is None or not (STUDIO / "node_modules").is_dir():
+        pytest.skip("node or studio/node_modules (npm ci) is not here; tools/studio.py --check installs and compares")
 
 
 @contextmanager
@@ -36,10 +43,12 @@ def node_process(folder: Path, entry: str, answer: str, *options: str) -> Iterat
     Yields:
         A function that asks; an error in there is {"error": message}.
     """
-    if shutil.which("node") is None or not (STUDIO / "node_modules").is_dir():
-        pytest.skip("node or studio/node_modules (npm ci) is not here; tools/studio.py --check installs and compares")
-    bundle = folder / "code.mjs"
+    require_node_packages()
+    bundle, tables = folder / "code.mjs", folder / "tables.json"
+    texts = {path.stem: json.loads(path.read_text("utf-8")) for path in LANGUAGES.glob("*.json")}
+    tables.write_text(json.dumps(texts), "utf-8")
     esbuild = [STUDIO / "node_modules" / ".bin" / "esbuild", "--bundle", "--format=esm", f"--outfile={bundle}"]
+    esbuild.append(f"--alias:pellucid:tables={tables}")
     subprocess.run(esbuild, cwd=STUDIO, input=entry, encoding="utf-8", check=True, capture_output=True)
     process = subprocess.Popen(
         ["node", *options, "--input-type=module", "--eval", LOOP.replace("ANSWER", answer), bundle.as_uri()],

@@ -8,8 +8,8 @@ from typing import Any
 
 from node import node_process
 
+from pellucid.serve.model_page.files import kernel
 from pellucid.serve.model_page.page_model import EmbeddedModel
-from pellucid.serve.model_page.write import kernel
 
 
 RELAXED = "--experimental-wasm-relaxed-simd"  # node 20 runs it with this option only, as later ones do without

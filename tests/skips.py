@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from shutil import which
 from typing import Any
 
@@ -48,10 +47,6 @@ def _multiplies_bfloat16() -> bool:
     return default_dtype() == torch.bfloat16
 
 
-def _no_node_packages() -> bool:
-    return not (Path(__file__).parents[1] / "studio" / "node_modules").is_dir()
-
-
 LISTED = (
     ListedSkip(r"tests/runtime/test_device\.py::test_an_accelerator_", "no accelerator here", lambda: not _has_accelerator()),
     ListedSkip(r"tests/runtime/test_device\.py::test_a_device_that_is_not_there", "there is a GPU here", _has_accelerator),
@@ -78,23 +73,10 @@ LISTED = (
     ListedSkip(
         r"tests/recipe/test_recipe_clusters\.py::test_two_hosts_", "network namespaces are not permitted", lambda: True
     ),
-    # `.ci/run` installs these after the other long tests, and then runs the service's tests with them.
     ListedSkip(
-        r"tests/serve/test_completions_clients\.py::", r"(openai|lm_eval, aiohttp|schemathesis) is not installed",
-        lambda: find_spec("schemathesis") is None,
+        r"tests/studio/test_studio_firefox\.py::", "no Firefox",
+        lambda: which("firefox-esr") is None and which("firefox") is None,
     ),
-    ListedSkip(
-        r"tests/serve/test_completions_replicas\.py::", "nginx is not installed", lambda: which("nginx") is None
-    ),
-    # `.ci/run` builds the bundles after the tests, with `tools/studio.py --check`, and then runs these.
-    ListedSkip(r"tests/studio/test_studio_player\.py::test_the_bundles_", r"node or studio/node_modules", _no_node_packages),
-    ListedSkip(r"tests/studio/test_studio_record\.py::test_attention_is_", r"node or studio/node_modules", _no_node_packages),
-    *(
-        ListedSkip(rf"tests/studio/test_studio_{name}\.py::", r"node or studio/node_modules", _no_node_packages)
-        for name in ("tokenizer", "record_writer", "sampling", "proof")
-    ),
-    ListedSkip(r"tests/studio/test_studio_model_page\.py::test_axe_", r"axe-core is not in", _no_node_packages),
-    ListedSkip(r"tests/serve/test_studio_story\.py::test_axe_", r"axe-core is not in studio/node_modules", _no_node_packages),
 )  # fmt: skip
 
 

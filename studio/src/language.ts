@@ -2,14 +2,15 @@
 // file, of which the build puts the texts that this code has into the bundle (`tables.mjs`).
 
 import tables from "pellucid:tables";
+import { format } from "./formatting.ts";
+
+export { format, thousands } from "./formatting.ts";
 
 export type Values = Readonly<Record<string, string | number>>;
 
 export const ENGLISH = "en";
 /** The codes of the languages, English first. */
 export const LANGUAGES: readonly string[] = [ENGLISH, ...Object.keys(tables).sort()];
-
-const FIELD = /\{\{|\}\}|\{(\w+)(:,)?\}/g;
 
 /** A language: the functions that give texts in it. A text without a translation is in English. */
 export class Language {
@@ -23,7 +24,7 @@ export class Language {
    * A text in this language.
    *
    * text: in English, as a literal, so that `tools/strings.py` finds it. values: of its placeholders, {name} or, with thousands
-   * separators, {name:,}; without any the text is taken as it is.
+   * separators, {name:,}, or in another of Python's formats (`formatting`); without any the text is taken as it is.
    */
   readonly tr = (text: string, values?: Values): string => {
     const found = (Object.hasOwn(this.table, text) && this.table[text]) || text;
@@ -36,22 +37,6 @@ export class Language {
 
   /** A count with its noun, a literal that takes an s in the plural. */
   readonly counted = (count: number, noun: string): string => this.tr(`{count:,} ${noun}${count === 1 ? "" : "s"}`, { count });
-}
-
-/** The placeholders of a text replaced by their values, as Python's `str.format` does it. Errors: a placeholder without a value. */
-export function format(text: string, values: Values): string {
-  return text.replace(FIELD, (field, name?: string, separated?: string) => {
-    if (name === undefined) return field[0]!;
-    const value = Object.hasOwn(values, name) ? values[name] : undefined;
-    if (value === undefined) throw new RangeError(`no value of {${name}} in ${JSON.stringify(text)}`);
-    return separated ? thousands(value as number) : String(value);
-  });
-}
-
-/** A number with thousands separators: 1,234.5. */
-export function thousands(value: number): string {
-  const [whole, ...rest] = String(value).split(/(?=[.e])/);
-  return whole!.replace(/\B(?=(\d{3})+$)/g, ",") + rest.join("");
 }
 
 /** The language that an element is in, by the nearest `lang` (zh for zh-Hans); English where there is none of it. */
@@ -80,6 +65,10 @@ export const counted = (count: number, noun: string): string => current.counted(
 
 /** Texts in a row, each translated already: "a, b, c". */
 export const listed = (items: readonly string[]): string => items.join(tr(", "));
+
+/** Sentences one after the other, each translated already. */
+export const joined = (sentences: readonly string[]): string =>
+  sentences.reduce((text, sentence) => tr("{text} {sentence}", { text, sentence }));
 
 /** What stands between two parts of a sentence. */
 export const comma = (): string => tr("{first}, {second}", { first: "", second: "" });

@@ -10,6 +10,7 @@ import type { StaticPage } from "./wire.ts";
 /** Shows the studio in an element, in its language: its `lang`, or that of what it is in. */
 export function open(target: HTMLElement, backend: Backend): void {
   setLanguage(languageOf(target));
+  target.replaceChildren(); // what stood there for the time without a script
   const onlanguage = (code: string) => {
     setLanguage(new Language(code));
     document.documentElement.lang = code;

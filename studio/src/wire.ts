@@ -173,6 +173,8 @@ export interface Sources extends SourceLists {
   known_figures: FigureInfo[];
   /** Formats of figures' files, with what those lack that cannot be written. */
   formats: FormatInfo[];
+  /** Whether the server has files and fine-tuning jobs, at `/v1/files` and `/v1/fine_tuning/jobs`. */
+  tuning?: boolean;
   /** What the chunks of a generation record hold, in the page's language, by the English text. */
   meanings: Record<string, string>;
 }
@@ -494,6 +496,56 @@ export interface PageWeights {
   bits: number;
 }
 
+/** The digits of boxes that stand for bytes. */
+export interface PageDigits {
+  /** Of each, in font units. */
+  advance: number;
+  /** The outline of each. */
+  paths: Record<string, string>;
+}
+
+/** What a page draws figures with; lengths in font units, y upwards. */
+export interface PageDrawing {
+  /** Font units per em. */
+  em: number;
+  /** By "family-weight" and character: its advance and its outline. */
+  glyphs: Record<string, Record<string, [number, string]>>;
+  /** By "family-weight". */
+  digits: Record<string, PageDigits>;
+  /** Characters that the bundled fonts for pictures hold besides. */
+  chinese: string;
+  /** First and last code of ranges of characters that are as wide as two letters. */
+  wide: number[][];
+  /** By name: 256 colours, as 1536 hexadecimal digits. */
+  palettes: Record<string, string>;
+  /** An HTML document for one film: @LANGUAGE@, @TITLE@, @PLACE@ and @FILMS@ are replaced. */
+  film_page: string;
+}
+
+/** How an example is written in a few-shot prompt; see `generation.prompt.Format`. */
+export interface PromptFormat {
+  /** What stands before an input. */
+  before: string;
+  /** Between input and output, before a space. */
+  between: string;
+  /** After an example; it ends an answer, too. */
+  separator: string;
+}
+
+/** A few-shot prompt with the right answer to its question. */
+export interface PagePriming {
+  /** What is to be done, in words; "" for nothing. */
+  task: string;
+  /** (input, output) of each. */
+  examples: string[][];
+  /** The question. */
+  query: string;
+  /** Its right answer. */
+  answer: string;
+  /** Name of a `PromptFormat`. */
+  format: string;
+}
+
 /** A model in a page; its weight file and the kernel stand in elements of their own, in base64. */
 export interface PageModel {
   /** Name of the model. */
@@ -520,6 +572,26 @@ export interface PageModel {
   chunks: Record<string, ChunkText>;
   /** A prompt of the kind that it was trained on. */
   prompt: string;
+  /** Of few-shot prompts, by name. */
+  formats: Record<string, PromptFormat>;
+  /** What the form of priming begins with. */
+  priming: PagePriming;
+}
+
+/** A model with what runs it, which the studio's page keeps for the time when its server is gone. */
+export interface PageFiles {
+  /** The model. */
+  model: PageModel;
+  /** Its weight file, in base64. */
+  weights: string;
+  /** The kernel for browsers whose multiply-add rounds once, in base64. */
+  relaxed: string;
+  /** The kernel for others, in base64. */
+  exact: string;
+  /** The script of the worker that runs it. */
+  worker: string;
+  /** What the page draws figures of its answers with. */
+  drawing: PageDrawing;
 }
 
 /** A file beside a static page. */
@@ -590,6 +662,8 @@ export interface StaticPage {
   runs: StaticRun[];
   /** The model that it holds; absent where it holds none. */
   model?: PageModel;
+  /** What a page with a model draws figures of its answers with. */
+  drawing?: PageDrawing;
   /** By language and English text, what a page with a model says of it. */
   texts?: Record<string, Record<string, string>>;
 }

@@ -46,6 +46,8 @@ onmessage = async ({ data }: MessageEvent<ToWorker>): Promise<void> => {
     } else if (data.kind === "verify") {
       const report = await (await session!).verify(data.bytes, (done, all) => send({ kind: "progress", job: data.job, done, all }));
       send({ kind: "report", job: data.job, report });
+    } else if (data.kind === "prime") {
+      send({ kind: "primed", job: data.job, answers: await (await session!).prime(data.request) });
     } else {
       await (await session!).generate(
         data.request,

@@ -28,7 +28,7 @@ def test_rows_are_against_every_server_and_the_engine(tiny_run: Path, monkeypatc
         assert all(row.value > 0 and row.peer_value > 0 and row.ratio > 0 for row in rows.values())
         longer = " ".join(serve.prompt_text(number) for number in range(20))  # than the model reads
         with pytest.raises(PellucidError, match="did not answer with 3 tokens"):
-            asyncio.run(serve.load(ours.port, [longer]))
+            asyncio.run(serve.load(ours, [longer]))
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:

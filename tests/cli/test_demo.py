@@ -11,6 +11,7 @@ import pellucid
 from pellucid.cli import demo_chapters, main
 from pellucid.corpus import Document
 from pellucid.draw.figures import FIGURES
+from pellucid.gpt.fingerprint import fingerprint
 from pellucid.languages import language
 
 
@@ -20,7 +21,7 @@ def test_the_demo_leaves_what_it_promises(
 ) -> None:
     monkeypatch.setitem(demo_chapters.FINETUNING, "steps", 2)
     out = tmp_path / "my [bold] demo"  # a name that is neither markup nor one shell word
-    assert main(["demo", "--text", str(stories), "--seconds", "5", "--out", str(out), "--no-serve", "--json"]) == 0
+    assert main(["demo", "--text", str(stories), "--seconds", "5", "--out", str(out), "--live", "--no-serve", "--json"]) == 0
     printed = capsys.readouterr()
     told = json.loads(printed.out)
     assert told["trained"]["loss"] < told["trained"]["first_loss"]
@@ -34,6 +35,8 @@ def test_the_demo_leaves_what_it_promises(
     for record in ("tale.pellucid", "priming.pellucid", "run/training.pellucid", "tuned/finetuning.pellucid"):
         assert main(["verify", str(out / record)]) == 0, record
     assert f"pellucid generate -m '{out / 'run'}'" in printed.err
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert f'"fingerprint":"{fingerprint(pellucid.load())}"' in page and 'id="pellucid-weights">' in page
     summary = (out / "summary.md").read_text(encoding="utf-8")
     assert "| 777 => |" in summary or "numbers that it was not trained on" in summary
     for run in ("run", "tuned"):

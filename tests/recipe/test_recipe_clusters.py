@@ -1,13 +1,18 @@
 """The recipes of clusters: their commands are understood, and each is tried where its system is."""
 
+import copy
+import getpass
 import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cases import TIMES
@@ -57,10 +62,88 @@ def test_the_scripts_are_bash_and_their_examples_are_understood(name: str) -> No
     assert Mesh.parse(args.mesh).size % 2 == 0
 
 
-@pytest.mark.skipif(shutil.which("sbatch") is None, reason="no Slurm here")
-def test_slurm_takes_the_job() -> None:
-    script = CLUSTERS / "slurm.sbatch"
-    subprocess.run(["sbatch", "--test-only", str(script), "runs/book", "book.txt"], check=True)
+@pytest.mark.long
+def test_the_manifests_of_kubernetes_follow_its_published_schema() -> None:
+    kubernetes = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
+    yaml = pytest.importorskip("yaml", reason="kubernetes-validate is not installed")
+    manifests = list(yaml.safe_load_all((CLUSTERS / "kubernetes.yaml").read_text(encoding="utf-8")))
+    assert [one["kind"] for one in manifests] == ["Service", "Job"]
+    for one in manifests:
+        kubernetes.validate(one, kubernetes.latest_version(), strict=True)
+    for path in mappings(manifests[1]["spec"], ()):  # a name that the schema does not know is found wherever it stands
+        forged = copy.deepcopy(manifests[1])
+        place = forged["spec"]
+        for key in path:
+            place = place[key]
+        place["unknownName"] = 1
+        with pytest.raises(kubernetes.ValidationError):
+            kubernetes.validate(forged, kubernetes.latest_version(), strict=True)
+
+
+def mappings(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """The paths to all mappings with names of the schema (quantities such as `requests` have names of their own)."""
+    if isinstance(value, dict):
+        if path[-1:] != ("requests",):
+            yield path
+        for key, one in value.items():
+            yield from mappings(one, (*path, key))
+    elif isinstance(value, list):
+        for index, one in enumerate(value):
+            yield from mappings(one, (*path, index))
+
+
+SLURM = """ClusterName=local
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+AuthType=auth/none
+CredType=cred/none
+SlurmUser={user}
+StateSaveLocation={folder}/state
+SlurmctldPidFile={folder}/pid
+SlurmctldLogFile={folder}/log
+SelectType=select/cons_tres
+ProctrackType=proctrack/linuxproc
+MailProg=/bin/true
+SuspendProgram=/bin/true
+ResumeProgram=/bin/true
+SuspendTime=600
+NodeName=n[1-2] CPUs=4 RealMemory=8000 State=CLOUD
+PartitionName=all Nodes=ALL Default=YES State=UP
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A controller of Slurm with two nodes that are started when a job needs them: the environment of its clients."""
+    if shutil.which("sbatch") is None or shutil.which("slurmctld") is None:
+        pytest.skip("no Slurm here")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (tmp_path / "state").mkdir()
+    (tmp_path / "slurm.conf").write_text(
+        SLURM.format(host=socket.gethostname().partition(".")[0], port=port, user=getpass.getuser(), folder=tmp_path),
+        encoding="utf-8",
+    )
+    environment = os.environ | {"SLURM_CONF": str(tmp_path / "slurm.conf")}
+    with subprocess.Popen(["slurmctld", "-D", "-c", "-f", environment["SLURM_CONF"]], stderr=subprocess.DEVNULL) as controller:
+        try:
+            for _ in range(300):
+                if not subprocess.run(["scontrol", "ping"], env=environment, capture_output=True, check=False).returncode:
+                    break
+                time.sleep(0.2)
+            yield environment
+        finally:
+            controller.terminate()
+
+
+@pytest.mark.long
+def test_slurm_takes_the_job(slurm: dict[str, str]) -> None:
+    command = ["sbatch", "--test-only", str(CLUSTERS / "slurm.sbatch"), "runs/book", "book.txt"]
+    told = subprocess.run(command, env=slurm, capture_output=True, encoding="utf-8", check=True).stderr
+    assert re.search(r"using 8 processors on nodes n\[1-2\]", told)
+    refused = subprocess.run([*command[:2], "--nodes=3", *command[2:]], env=slurm, capture_output=True, check=False)
+    assert refused.returncode  # the controller decides
 
 
 @pytest.fixture

@@ -322,6 +322,7 @@ def test_an_engine_that_ends_turns_health_red_and_is_started_again_once(
         assert ask(service, "/healthz").status == 503 and ask(service, "/readyz").status == 503
         refused = post(service, {"prompt": "the"})
         assert refused.status == 503 and "retry-after" in refused.headers
+        assert refused.json()["error"]["message"].endswith("the engine of tiny does not run")
         until(lambda: ask(service, "/healthz").status == 200)
         assert complete(service, prompt="the", seed=1)["choices"] == wanted
         assert b'pellucid:engine_restarts_total{model_name="tiny"} 1.0' in ask(service, "/metrics").body

@@ -22,6 +22,7 @@ from pellucid.engine import options as option_table
 from pellucid.errors import PellucidError
 from pellucid.serve import Studio
 from pellucid.serve.http import connection as connections
+from pellucid.serve.http.connection import ConnectionProtocol
 from pellucid.serve.http.lifetime import MAX_BODY, RequestLifetimeMiddleware
 from pellucid.serve.studio import generation
 
@@ -266,21 +267,38 @@ def received(client: socket.socket) -> int:
 
 
 def test_responses_that_nobody_reads_are_ended(tiny_run: Path, monkeypatch: pytest.MonkeyPatch, printed: Any) -> None:
-    """A client that reads nothing for `SEND_TIMEOUT` loses its connection; one that goes on reading gets every byte."""
-    monkeypatch.setattr(connections, "SEND_TIMEOUT", 0.5)
+    """A client that reads nothing for `SEND_TIMEOUT` loses its connection; the time begins anew for one that reads."""
+    timers: list[asyncio.TimerHandle] = []
+    original = ConnectionProtocol.pause_writing
+
+    def paused(connection: ConnectionProtocol) -> None:
+        original(connection)
+        assert connection._send_timer is not None
+        timers.append(connection._send_timer)
+
+    monkeypatch.setattr(ConnectionProtocol, "pause_writing", paused)
     with Studio([tiny_run], port=0) as studio:
         name = studio.catalog.keep(bytes(1 << 25), "more than the system buffers")
         asked = f"GET /records/{name} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-        clients = [socket.create_connection(("127.0.0.1", studio.port), timeout=20) for _ in range(4)]
-        for client in clients:
+
+        def client_that_asks() -> socket.socket:
+            client = socket.create_connection(("127.0.0.1", studio.port), timeout=20)
             client.sendall(asked)
-        got = 0
-        while got <= 1 << 25:
-            got += received(clients[0]) or 1 << 30
-        assert got < 1 << 30
-        clients[0].close()
+            return client
+
+        with client_that_asks() as reading:
+            got = 0
+            while got <= 1 << 25:
+                part = received(reading)
+                assert part
+                got += part
         until(lambda: is_idle(studio))
-        for client in clients[1:]:
+        assert timers and all(timer.cancelled() for timer in timers)
+        monkeypatch.setattr(connections, "SEND_TIMEOUT", 0.2)
+        timers.clear()
+        silent = [client_that_asks() for _ in range(3)]
+        until(lambda: len(timers) == 3 and is_idle(studio))
+        for client in silent:
             with client:
                 assert sum(iter(partial(received, client), 0)) < 1 << 25, "what the system had buffered, then the end"
     assert printed() == []

@@ -96,8 +96,9 @@ def test_our_own_pages_are_answered(studio: Studio) -> None:
 def test_every_answer_carries_the_headers_that_keep_others_out(studio: Studio, path: str) -> None:
     headers = ask(studio, path).headers
     policy = headers["content-security-policy"]
-    assert "default-src 'none'" in policy and "script-src 'self';" in policy and "frame-ancestors 'none'" in policy
-    assert "unsafe-eval" not in policy and "script-src 'self' 'unsafe" not in policy and "http" not in policy
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+    assert "script-src 'self' 'wasm-unsafe-eval';" in policy and "worker-src blob:;" in policy
+    assert "'unsafe-eval'" not in policy and "script-src 'self' 'unsafe" not in policy and "http" not in policy
     assert headers["x-content-type-options"] == "nosniff" and headers["cross-origin-resource-policy"] == "same-origin"
     assert "server" not in headers
 

@@ -82,20 +82,26 @@ def test_a_client_with_much_work_cannot_keep_another_waiting(slots: int, much: i
     assert last <= 2 * slots + 2 * little  # those that were served before it asked, then every other one
 
 
-def test_a_full_line_refuses_and_says_when() -> None:
+@cases(25)
+@given(st.integers(1, 4), st.integers(0, 6), st.lists(st.sampled_from("abc"), max_size=9), st.integers(1, 5))
+def test_a_full_line_refuses_its_own_client_and_says_when(slots: int, most: int, waiters: list[str], pieces: int) -> None:
     async def run() -> None:
-        line = WaitingLine(2, 3)
-        line.check_room(1000)  # to an empty line anything may come
-        async with line.hold("a", 2):
-            waiting = [asyncio.create_task(line.hold("a", 1).__aenter__()) for _ in range(2)]
+        line = WaitingLine(slots, most)
+        async with line.hold("holds all", slots):
+            waiting = [asyncio.create_task(line.hold(client, 1).__aenter__()) for client in waiters]
             await asyncio.sleep(0)
-            line.check_room(1)
-            with pytest.raises(LineFull) as full:
-                line.check_room(2)
-            assert full.value.waiting == 2 and full.value.seconds > 0
+            for client in "abcd":  # nobody of the last waits
+                already = waiters.count(client)
+                if not already or already + pieces <= most:  # to an empty line anything may come
+                    line.check_room(client, pieces)
+                    continue
+                with pytest.raises(LineFull) as full:
+                    line.check_room(client, pieces)
+                assert full.value.waiting == already
+                assert 0 < full.value.seconds <= len(waiters) / slots  # at first a slot is taken to be held for a second
             for task in waiting:
                 task.cancel()
-            await asyncio.wait(waiting)
+            await asyncio.gather(*waiting, return_exceptions=True)
 
     asyncio.run(run())
 

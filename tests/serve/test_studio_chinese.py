@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe import serious_findings
 from serving import checked_page, studio_for
 
 import pellucid
@@ -14,7 +15,6 @@ from pellucid.serve.studio.folder import draw_folder
 
 pytestmark = pytest.mark.long
 
-ROOT = Path(__file__).resolve().parents[2]
 TITLES = ["开头：只有一个数", "1. 训练", "2. 写作", "3. 看看内部", "4. 示例引导", "5. 微调"]
 # The page's own words: what people read in it and what is read out, without films, code and what comes from files.
 WORDS = """() => {
@@ -45,16 +45,6 @@ def english_in(page: Any) -> list[str]:
     return [text for text in page.evaluate(WORDS) if re.search(r"[A-Za-z]{3,}", KEPT.sub("", text))]
 
 
-def serious(page: Any) -> list[tuple[str, str]]:
-    """What axe-core finds, if it is installed."""
-    script = ROOT / "studio" / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.is_file():
-        return []
-    page.evaluate(script.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
-    return [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
-
-
 def test_the_studio_is_in_chinese(browser: Any, tiny_run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "studio"
     shutil.copytree(tiny_run, folder / "run", ignore=shutil.ignore_patterns("checkpoints", "corpus"))
@@ -68,6 +58,7 @@ def test_the_studio_is_in_chinese(browser: Any, tiny_run: Path, tmp_path: Path) 
             page.get_by_role("link", name="中文").click()
             page.wait_for_url("**/?lang=zh#/")
             assert page.locator("html").get_attribute("lang") == "zh"
+            page.locator("section h2").nth(len(TITLES) - 1).wait_for()
             assert page.locator("section h2").all_inner_texts() == TITLES
             opening = page.get_by_role("region", name=TITLES[0])
             opening.get_by_role("button", name="播放").wait_for()
@@ -79,7 +70,7 @@ def test_the_studio_is_in_chinese(browser: Any, tiny_run: Path, tmp_path: Path) 
             look.get_by_role("button", name="播放").wait_for()  # of the record that gives it
             assert look.get_by_label("画自").locator("option:checked").inner_text() == "tale.pellucid"
             assert page.evaluate("document.documentElement.scrollWidth") <= width
-            assert english_in(page) == [] and serious(page) == []
+            assert english_in(page) == [] and serious_findings(page) == []
             look.get_by_text("保存这张图").click()
             with page.expect_download() as saved:
                 look.get_by_role("button", name="存为 SVG").click()
@@ -88,7 +79,7 @@ def test_the_studio_is_in_chinese(browser: Any, tiny_run: Path, tmp_path: Path) 
             assert page.get_by_role("tooltip").inner_text().startswith("词元：模型读写的单位")
             page.get_by_role("link", name="词语").click()
             page.get_by_role("heading", name="词语").wait_for()
-            assert english_in(page) == [] and serious(page) == []
+            assert english_in(page) == [] and serious_findings(page) == []
             page.goto(f"{studio.url}?lang=zh#/ask/model-1")
             page.get_by_label("提示").fill("the fox")
             page.get_by_label("最多词元数").fill("3")
@@ -97,10 +88,10 @@ def test_the_studio_is_in_chinese(browser: Any, tiny_run: Path, tmp_path: Path) 
             page.locator("[role=gridcell]").first.wait_for()
             page.get_by_text("第 1 步：抽取").wait_for()
             assert page.evaluate("document.documentElement.scrollWidth") <= width
-            assert english_in(page) == [] and serious(page) == []
+            assert english_in(page) == [] and serious_findings(page) == []
             page.goto(f"{studio.url}?lang=zh#/run/run-1")
             page.locator("figure").wait_for()
-            assert english_in(page) == [] and serious(page) == []
+            assert english_in(page) == [] and serious_findings(page) == []
             page.get_by_role("link", name="EN").click()
             page.wait_for_url("**/?lang=en#/run/run-1")
             page.get_by_text("What it wrote on the way").or_(page.get_by_role("heading", name="Records")).first.wait_for()

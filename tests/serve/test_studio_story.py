@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe import serious_findings
 from serving import ask, checked_page, studio_for
 
 import pellucid
@@ -220,9 +221,6 @@ def test_story_ask_compare_and_save_by_keyboard_alone(browser: Any, studio: Stud
 
 @pytest.mark.parametrize("width", [360, 1200])
 def test_axe_core_finds_nothing_serious(browser: Any, studio: Studio, width: int) -> None:
-    script = ROOT / "studio" / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.is_file():
-        pytest.skip("axe-core is not in studio/node_modules (npm ci); tools/studio.py --check installs it")
     record = next(one["id"] for one in ask(studio, "/api/sources").json()["records"] if one.get("kind") == "generation")
     with checked_page(browser) as page:
         page.set_viewport_size({"width": width, "height": 800})
@@ -242,10 +240,7 @@ def test_axe_core_finds_nothing_serious(browser: Any, studio: Studio, width: int
                 page.locator("[role=gridcell]").first.wait_for()
             elif "record" in place:
                 page.locator("[role=gridcell]").first.wait_for()
-            page.evaluate(script.read_text(encoding="utf-8"))
-            found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
-            serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
-            assert serious == [], f"{place}, {width} wide"
+            assert serious_findings(page) == [], f"{place}, {width} wide"
 
 
 COVERED = """() => {

@@ -1,6 +1,8 @@
 """A page that holds a model, opened from disk in a browser without a network: it writes what `pellucid generate` writes, to the
 bits of its log-probabilities; its records open in Python and verify; it proves honest records and refuses forged ones."""
 
+import json
+import math
 import shutil
 import struct
 from collections.abc import Iterator
@@ -11,11 +13,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from axe import serious_findings
+from cases import TIMES
 from models import lively
 from tampering import leaves, other_array, other_value, replaced_leaf, signed_again, with_header
 from tokenizer_directories import STORY
 
 import pellucid
+from pellucid.draw.views.labels import percent, three_digits
 from pellucid.errors import PellucidError
 from pellucid.generation.text_generator import open_text_generator
 from pellucid.gpt.pattern import Banded, Dense, Strided
@@ -26,7 +31,6 @@ from pellucid.text import train_tokenizer
 
 pytestmark = pytest.mark.long
 
-ROOT = Path(__file__).parents[2]
 VARIANTS = {"fused multiply-add": (), "exact arithmetic": ("--js-flags=--no-enable-fma3",)}
 PROMPTS = [
     "", "Once upon a time", "The king said", "It's 12 o'clock,", "\n\n", "   two  spaces ", "\u00fcber die Stra\u00dfe",
@@ -104,7 +108,9 @@ def test_twenty_prompts_give_the_ids_and_bits_of_generate(variant: str, default_
         page.goto(f"{default_page.as_uri()}#/ask")
         page.get_by_text("It runs in this page").wait_for()
         assert ("no fused multiply-add" in page.locator(".running").inner_text()) == (variant == "exact arithmetic")
-        for seed, prompt in enumerate(PROMPTS):
+        some = PROMPTS if TIMES > 1 or variant == "fused multiply-add" else PROMPTS[:3] + PROMPTS[9:11]
+        for prompt in some:
+            seed = PROMPTS.index(prompt)
             options = {"max_tokens": 6, **CHOICES[seed % len(CHOICES)]}
             expected = generator.generate(prompt or None, seed=seed, **options)
             with record_of(page, {"prompt": prompt, "seed": seed, **options}, tmp_path) as record:
@@ -138,11 +144,12 @@ def refused(model: pellucid.GPT, data: bytes) -> bool:
         return True
 
 
-def test_an_honest_record_is_proved_and_forty_forged_ones_are_not(small: tuple[Path, pellucid.GPT, Path]) -> None:
+def test_an_honest_record_is_proved_and_forged_ones_are_not(small: tuple[Path, pellucid.GPT, Path]) -> None:
     _, model, file = small
     honest = pellucid.xray(model, "the hare", max_tokens=8, seed=5, top_k=40, top_p=0.85, temperature=1.1)
-    forged = [data for data in forgeries(honest) if refused(model, data)][:40]
-    assert len(forged) == 40
+    forged = [data for data in forgeries(honest) if refused(model, data)]
+    assert len(forged) >= 40  # test_studio_proof.py asks the page's code in node of all of them
+    forged = forged if TIMES > 1 else forged[:: len(forged) // 8]
 
     def stamp(data: bytes) -> str:
         page.evaluate("() => (location.hash = '#/')")
@@ -187,24 +194,54 @@ def test_a_token_is_exchanged_and_the_same_seed_goes_on(small: tuple[Path, pellu
 
 @pytest.mark.parametrize("width", [1200, 375])
 def test_axe_core_finds_nothing_serious_in_a_page_with_a_model(small: tuple[Path, pellucid.GPT, Path], width: int) -> None:
-    script = ROOT / "studio" / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.exists():
-        pytest.skip("axe-core is not in studio/node_modules (npm ci); tools/studio.py --check installs it")
     state = urlencode({"prompt": "the fox", "max_tokens": 6, "seed": 4})
     with chromium() as browser, opened(browser, small[2], viewport={"width": width, "height": 800}) as page:
-        for address in ("#/", f"#/ask?{state}"):
+        for address in ("#/", f"#/ask?{state}", "#/prime"):
             page.evaluate("address => { location.hash = '#/words'; location.hash = address; }", address)
             if "ask" in address:
                 page.get_by_role("button", name="Prove it").click()
                 page.locator(".stamp").wait_for()
                 page.locator("button.pick").first.click()
-            page.evaluate(script.read_text(encoding="utf-8"))
-            found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
-            serious = [(one["id"], one["nodes"][0]["html"][:120]) for one in found if one["impact"] in ("serious", "critical")]
-            assert serious == []
+            if "prime" in address:
+                page.get_by_label("Numbers of examples", exact=True).fill("0, 1")
+                page.get_by_role("button", name="Compare").click()
+                page.get_by_role("group", name="the whole prompt").wait_for()
+            assert serious_findings(page) == []
             assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.get_by_role("link", name="\u4e2d\u6587").click()
         assert page.evaluate("document.documentElement.lang") == "zh"
+
+
+def test_a_figure_of_an_answer_is_saved_as_a_page_and_a_picture(
+    small: tuple[Path, pellucid.GPT, Path], tmp_path: Path
+) -> None:
+    with chromium() as browser, opened(browser, small[2]) as page:
+        page.goto(f"{small[2].as_uri()}#/ask?{urlencode({'prompt': 'the fox', 'max_tokens': 6, 'seed': 4})}")
+        page.get_by_role("link", name="save this record").wait_for()
+        page.get_by_role("button", name="tokens", exact=True).click()
+        page.get_by_text("Save this figure").click()
+        for name in ("html", "png"):
+            with page.expect_download() as download:
+                page.get_by_role("button", name=f"Save tokens as {name.upper()}").click()
+            download.value.save_as(tmp_path / f"tokens.{name}")
+        assert (tmp_path / "tokens.png").read_bytes().startswith(b"\x89PNG")
+        with opened(browser, tmp_path / "tokens.html") as saved:
+            assert "6 written" in saved.locator("svg.picture").first.inner_html()
+
+
+def test_priming_in_the_page_gives_the_probabilities_of_python(small: tuple[Path, pellucid.GPT, Path]) -> None:
+    prompt = pellucid.Prompt("", [("fox", "hare"), ("the", "a")], "dog", "equals")
+    state = {"examples": json.dumps(prompt.examples), "query": "dog", "answer": "cat", "format": "equals", "shots": "0, 2"}
+    generator = open_text_generator(small[0])
+    with chromium() as browser, opened(browser, small[2]) as page:
+        page.goto(f"{small[2].as_uri()}#/prime?{urlencode(state)}")
+        page.get_by_role("group", name="the whole prompt").wait_for()
+        assert page.get_by_role("group", name="the whole prompt").inner_text() == prompt.text
+        shown = page.locator("tbody tr td:nth-child(2)").all_inner_texts()
+        for count, words in zip((0, 2), shown, strict=True):
+            ids, start = prompt.shots(count).answered(generator, "cat")
+            chance = math.exp(sum(number or 0.0 for number in generator.score(ids).logprobs[start:]))
+            assert words.strip() == (percent(chance) if chance >= 1e-4 else three_digits(chance))
 
 
 def test_a_model_that_a_page_cannot_run_is_refused_by_name(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from cases import cases
 from hypothesis import given
 from hypothesis import strategies as some
+from node import STUDIO, require_node_packages
 from test_draw_backends import zoo
 from test_draw_film import GOLDEN, film, trees
 
@@ -26,7 +27,6 @@ from pellucid.draw.film.keyframes import rounded, text_of
 from pellucid.draw.film.resolve import Primitive
 
 
-STUDIO = FilePath(__file__).resolve().parents[2] / "studio"
 NASTY = "<img src=x onerror=\"document.title='gone'\"><script>document.title='gone'</script>"
 
 
@@ -89,8 +89,7 @@ def test_the_player_is_small_and_stands_alone() -> None:
 
 
 def test_the_bundles_are_what_the_sources_give(tmp_path: FilePath) -> None:
-    if shutil.which("node") is None or not (STUDIO / "node_modules").is_dir():
-        pytest.skip("node or studio/node_modules (npm ci) is not here; tools/studio.py --check installs and compares")
+    require_node_packages()
     subprocess.run(["node", "build.mjs", "--out", str(tmp_path)], cwd=STUDIO, check=True)
     shipped = FilePath(raster.__file__).parents[2] / "assets" / "studio"
     for made in sorted(tmp_path.iterdir()):

@@ -23,6 +23,9 @@ from pellucid.serve.model_page.page_model import embedded_model
 from pellucid.text import train_tokenizer
 
 
+pytestmark = pytest.mark.long
+
+
 CONFIG = pellucid.GPTConfig(
     vocab_size=289, n_ctx=40, n_layers=2, d_model=24, n_heads=3, pattern=(Banded(5), Dense()), name="small"
 )
@@ -97,7 +100,6 @@ def forgeries(record: pellucid.Record, random: Random) -> Iterator[tuple[str, by
         yield "/".join(map(str, path)), with_header(record, header)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", ["cut", "adjusted"])
 def test_every_forged_part_is_found_that_verify_finds(
     ask: Callable[[Any], Any], model: tuple[pellucid.GPT, Path], name: str

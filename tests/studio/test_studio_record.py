@@ -6,7 +6,6 @@
 import base64
 import json
 import math
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -18,6 +17,7 @@ import pytest
 from cases import cases
 from hypothesis import given
 from hypothesis import strategies as st
+from node import STUDIO, require_node_packages
 
 from pellucid.record import (
     Provenance,
@@ -108,7 +108,6 @@ def test_the_golden_record_is_what_python_writes_and_reads() -> None:
 
 # In node: attention is the same numbers in both languages.
 
-STUDIO = Path(__file__).resolve().parents[2] / "studio"
 ANSWER = """
 import { createInterface } from "node:readline";
 const { PellucidRecord, BufferBytes } = await import(process.argv[1]);
@@ -124,8 +123,7 @@ for await (const line of createInterface({ input: process.stdin })) {
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[bytes], dict[str, list[float]]]]:
     """The page's reader of records in node: from a record's bytes to its numbers by chunk, triangles packed."""
-    if shutil.which("node") is None or not (STUDIO / "node_modules").is_dir():
-        pytest.skip("node or studio/node_modules (npm ci) is not here; tools/studio.py --check installs and compares")
+    require_node_packages()
     bundle = tmp_path_factory.mktemp("studio") / "record.mjs"
     entry = 'export * from "./src/record/record.ts"; export * from "./src/record/bytes.ts";'
     esbuild = [STUDIO / "node_modules" / ".bin" / "esbuild", "--bundle", "--format=esm", f"--outfile={bundle}"]
@@ -146,6 +144,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[bytes],
     process.stdout.close()
 
 
+@pytest.mark.long
 @cases(40)
 @given(st.integers(1, 90), st.integers(1, 3), st.floats(0, 30), st.integers(0, 2**31))
 def test_attention_is_the_same_numbers_in_both_languages(

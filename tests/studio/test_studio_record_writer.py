@@ -18,6 +18,9 @@ from pellucid.errors import PellucidError
 from pellucid.record import as_bfloat16, as_triangle, open_record
 
 
+pytestmark = pytest.mark.long
+
+
 ANSWER = """({ RecordWriter, asIs, asBfloat16, asTriangle, uniform, samplingOptions, recordedOptions }) => {
   const typed = { uint8: Uint8Array, int32: Int32Array, int64: BigInt64Array, float32: Float32Array, float64: Float64Array };
   const arrayOf = ({ dtype, base64 }) => new typed[dtype](new Uint8Array(Buffer.from(base64, "base64")).buffer);

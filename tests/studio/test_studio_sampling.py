@@ -15,7 +15,10 @@ from node import node_process
 from pellucid.engine.options import SamplingOptions, recordable_options
 from pellucid.engine.sampling import draw, uniform
 from pellucid.interpret.formulas import step_distribution
-from pellucid.serve.model_page.write import kernel
+from pellucid.serve.model_page.files import kernel
+
+
+pytestmark = pytest.mark.long
 
 
 ANSWER = """({ Kernel, Arithmetic, draw, samplingOptions, stepDistribution }) => {

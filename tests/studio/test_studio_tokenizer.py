@@ -122,12 +122,14 @@ characters = st.one_of(
 texts = st.lists(characters, max_size=12).map("".join)
 
 
+@pytest.mark.long
 @cases(30)
 @given(st.sampled_from([*TOKENIZERS]), texts)
 def test_the_page_encodes_as_python_does(ask: Callable[[Any], Any], name: str, text: str) -> None:
     assert ask({"name": name, "text": text}) == told(TOKENIZERS[name](), text)
 
 
+@pytest.mark.long
 @cases(60)
 @given(st.sampled_from([*TOKENIZERS]), st.lists(st.integers(0, 299), max_size=40), st.lists(st.text("the fox\u4e2d", min_size=1,
        max_size=4), max_size=3))  # fmt: skip
@@ -140,7 +142,8 @@ def test_the_page_decodes_token_by_token_as_python_does(
     assert ask({"name": name, "ids": ids, "stops": stops}) == expected
 
 
-def test_a_word_of_a_hundred_thousand_letters_is_encoded_in_a_second(ask: Callable[[Any], Any]) -> None:
+@pytest.mark.long
+def test_a_word_of_a_hundred_thousand_letters_is_encoded_as_python_does(ask: Callable[[Any], Any]) -> None:
     text = "abcdefgh" * 12_500
     assert ask({"name": "r50k", "text": text}) == told(r50k(), text)
 

@@ -47,13 +47,14 @@ class ServerProcess:
 
     Args:
         command: that starts it on `port`. path: its health, or any address that it answers. words: its description.
+        model: its name for the model.
 
     Raises:
         PellucidError: it ended, or did not answer in time.
     """
 
-    def __init__(self, command: Sequence[str], port: int, path: str, words: str) -> None:
-        self.port, self.words = port, words
+    def __init__(self, command: Sequence[str], port: int, path: str, words: str, *, model: str = NAME) -> None:
+        self.port, self.words, self.model = port, words, model
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody reads would fill up
         self._process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=self._errors, env={**os.environ, **ALL_CORES}
@@ -124,7 +125,7 @@ def at_load(
 
     def of_server(name: str, server: ServerProcess) -> float:
         texts = [prompt_text(next(numbers)) for _ in range(clients)]
-        seconds, first = asyncio.run(load(server.port, texts))
+        seconds, first = asyncio.run(load(server, texts))
         firsts[name] += first
         return seconds
 
@@ -157,24 +158,25 @@ def prompt_text(number: int) -> str:
     return f"{number} " + " ".join(WORDS[(i * i + number * (i + 3)) % len(WORDS)] for i in range(WORDS_READ))
 
 
-async def load(port: int, texts: Sequence[str]) -> tuple[float, list[float]]:
+async def load(server: ServerProcess, texts: Sequence[str]) -> tuple[float, list[float]]:
     """Streams a completion of each text at once. Returns the seconds in all, and those until each one's first event.
 
     Raises:
         PellucidError: an answer is not one of `WRITTEN` tokens.
     """
     began = perf_counter()
-    firsts = await asyncio.gather(*(_stream(port, text) for text in texts))
+    firsts = await asyncio.gather(*(_stream(server, text) for text in texts))
     return perf_counter() - began, list(firsts)
 
 
-async def _stream(port: int, text: str) -> float:
+async def _stream(server: ServerProcess, text: str) -> float:
     """Streams one completion; returns the seconds until its first event."""
-    body = json.dumps({"model": NAME, "prompt": text, "max_tokens": WRITTEN, "temperature": 0, "stream": True}).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    fields = {"model": server.model, "prompt": text, "max_tokens": WRITTEN, "temperature": 0, "stream": True}
+    body = json.dumps(fields).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nConnection: close\r\n"
     began = perf_counter()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
     got, first = b"", 0.0
     while part := await reader.read(1 << 16):
         got += part
@@ -199,7 +201,8 @@ def our_server(directory: str) -> ServerProcess:
 
 
 def llama_server(files: Mapping[str, str]) -> ServerProcess:
-    """llama-cpp-python's server, with a thread per core. Raises PellucidError: it is not installed."""
+    """llama-cpp-python's server, with a thread per core; one request waits for another, where its default would end that other.
+    Raises PellucidError: it is not installed."""
     if find_spec("llama_cpp") is None or find_spec("sse_starlette") is None:
         raise PellucidError("pip install 'llama-cpp-python[server]'")
     from importlib.metadata import version
@@ -208,6 +211,7 @@ def llama_server(files: Mapping[str, str]) -> ServerProcess:
     command = [
         sys.executable, "-m", "llama_cpp.server", "--model", files["F32"], "--port", str(port), "--n_ctx", "1024",
         "--n_threads", str(CORES), "--n_threads_batch", str(CORES), "--model_alias", NAME, "--verbose", "False",
+        "--interrupt_requests", "False",
     ]  # fmt: skip
     return ServerProcess(command, port, "/v1/models", f"llama-cpp-python {version('llama-cpp-python')}'s server, F32")
 
@@ -219,10 +223,12 @@ def transformers_server(files: Mapping[str, str]) -> ServerProcess:
     from importlib.metadata import version
 
     port = _free_port()
-    program = str(Path(sys.executable).with_name("transformers"))
-    words = f"transformers {version('transformers')} serve, float32"
-    command = [program, "serve", files["model"], "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    return ServerProcess([*command, "--dtype", "float32"], port, "/health", words)
+    words = f"transformers {version('transformers')} serve with continuous batching, float32"
+    command = [
+        sys.executable, "-m", "transformers.cli.transformers", "serve", files["model"], "--host", "127.0.0.1", "--port",
+        str(port), "--device", "cpu", "--dtype", "float32", "--continuous-batching",
+    ]  # fmt: skip
+    return ServerProcess(command, port, "/health", words, model=files["model"])
 
 
 PEERS = {"llama-cpp-python": llama_server, "transformers": transformers_server}

@@ -7,7 +7,7 @@ from pellucid.command_lines import command, shown_path
 from pellucid.errors import PellucidError
 from pellucid.files import check_target
 from pellucid.finetuning.example_files import write_examples
-from pellucid.finetuning.preparation import Finding, Prepared, prepare_examples
+from pellucid.finetuning.preparation import Finding, Prepared, preparing
 from pellucid.formats import gguf_read
 from pellucid.formats.hf_config import read_config
 from pellucid.formats.tokenizers import read_tokenizer
@@ -32,11 +32,11 @@ def check_examples(examples: str, *, out: str | None, model: str, json: bool) ->
         if Path(out).exists() and path.exists() and Path(out).samefile(path):
             raise PellucidError(f"{out} is the file that is read: name another one for the mended examples")
     tokenizer, n_ctx = _tokenizer_of(model)
-    found = prepare_examples(path, tokenizer=tokenizer, n_ctx=n_ctx)
-    if out is not None:
-        if not found.examples:
-            raise PellucidError(f"{path}: no example is left to write")
-        write_examples(found.examples, out)
+    with preparing(path, tokenizer=tokenizer, n_ctx=n_ctx) as found:
+        if out is not None:
+            if not len(found.examples):
+                raise PellucidError(f"{path}: no example is left to write")
+            write_examples(found.examples, out)
     if json:
         print_json(_as_json(found, out))
         return 0
@@ -65,7 +65,7 @@ def _lines(found: Prepared, path: Path) -> list[str]:
 
 
 def _line(finding: Finding) -> str:
-    where, count = "", len(finding.lines)
+    where, count = "", finding.count
     if count:
         numbers = ", ".join(map(str, finding.lines[:MOST_LINES])) + (", ..." if count > MOST_LINES else "")
         where = f" [{plural(count, '{count:,} line: {numbers}', '{count:,} lines: {numbers}', numbers=numbers)}]"

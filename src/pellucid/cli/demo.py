@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", nargs="+", metavar="FILE_OR_DIR", help="text to train on (default: six story books)")
     parser.add_argument("--seconds", type=float, default=60, metavar="N", help="how long to train (default 60)")
     parser.add_argument("--out", metavar="DIR", help="the folder to write (default: a new pellucid-demo-N)")
+    parser.add_argument("--live", action="store_true", help="put the embedded model into the page, which then writes offline")
     parser.add_argument("--no-serve", action="store_true", help="exit when all files are written, without serving the page")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of training and sampling (default 0)")
@@ -50,7 +51,7 @@ def _run(args: argparse.Namespace) -> int:
     there = out.resolve()  # of new/.. the folder that it will be when new is there
     if there.exists() and (not there.is_dir() or any(there.iterdir())):
         raise PellucidError(f"{out} exists: choose another --out")
-    demo = Demo(console=run_console(json=args.json), out=out, seed=args.seed)
+    demo = Demo(console=run_console(json=args.json), out=out, seed=args.seed, live=args.live)
 
     trained = demo.train(args.text, args.seconds)
     if trained is None:

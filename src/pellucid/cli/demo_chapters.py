@@ -33,7 +33,8 @@ from pellucid.generation.prompt import Prompt
 from pellucid.gpt.config import GPTConfig
 from pellucid.languages import tr
 from pellucid.runs.overfitting import overfitting
-from pellucid.serve import Studio
+from pellucid.serve import Studio, write_page
+from pellucid.serve.model_page.write import write_live_page
 from pellucid.serve.studio.folder import PICTURES, draw_folder
 from pellucid.training.run import Run
 
@@ -75,14 +76,15 @@ class Demo:
 
     Args:
         console: for its words. out: the folder. seed: of training and sampling.
+        live: whether the page holds the embedded model.
 
     Attributes:
         runs: those begun, in order. lesson: sentences about the training, where its text was learned by heart.
         answers: held-out examples with the answers before and after fine-tuning.
     """
 
-    def __init__(self, *, console: Console, out: Path, seed: int) -> None:
-        self.console, self.out, self.seed = console, out, seed
+    def __init__(self, *, console: Console, out: Path, seed: int, live: bool = False) -> None:
+        self.console, self.out, self.seed, self.live = console, out, seed, live
         self.runs: list[Run] = []
         self.lesson: list[str] = []
         self.answers: list[AnsweredExample] = []
@@ -179,7 +181,8 @@ class Demo:
         """Draws the figures, writes the page and the summary, names the next commands, and serves the folder."""
         self._heading(tr("The pictures, drawn from what was recorded"))
         page, drawn, absent = draw_folder(
-            self.out, title=tr("Pellucid: a demo"), runs=(trained.path, tuned.path), command=command("studio", self.out)
+            self.out, title=tr("Pellucid: a demo"), runs=(trained.path, tuned.path), command=command("studio", self.out),
+            write=write_live_page if self.live else write_page,
         )  # fmt: skip
         self._list_figures(page, drawn)
         for lack in absent:
@@ -191,6 +194,8 @@ class Demo:
             "{page} shows all of it, without a server; {summary} says what happened; go on with", page=shown_path(page),
             summary=shown_path(summary),
         ))  # fmt: skip
+        if self.live:
+            self._say(tr("the page holds the embedded model: it writes, and recomputes what it shows, without a network"))
         for line in (
             ("generate", "-m", trained.path, *prompt_words(trained.plan.sample_prompt)),
             ("generate", "-m", tuned.path, f"{QUESTION} =>", "--temperature", 0),

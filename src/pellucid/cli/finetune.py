@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="RUN", help="the run directory; not needed with --check and --prepare")
     parser.add_argument("-m", "--model", help="the model to start from (default: the embedded model)")
     add_options(parser, FinetuningOptions, {"prompt": utf8_text})
+    parser.add_argument("--held-out", metavar="FILE", help="examples to measure on (default: a part of EXAMPLES is held out)")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the order and of the held-out split (default 0)")
     parser.add_argument("--no-record", action="store_true", help="keep no record of the run (RUN/finetuning.pellucid)")
     parser.add_argument("--resume", action="store_true", help="resume the run in --out; with EXAMPLES: or start it")
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
     with RunDisplay(json=args.json) as live, stop_on_signals(live) as stop:
         done = finetune(
-            args.examples, args.out, model=args.model, seed=args.seed, resume=args.resume,
+            args.examples, args.out, model=args.model, held_out=args.held_out, seed=args.seed, resume=args.resume,
             record=not args.no_record, observers=[live], stop=stop, **options,
         )  # fmt: skip
     return finish_run(done, json=args.json)
@@ -62,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
 def _wrong_use(args: argparse.Namespace, options: Mapping[str, object]) -> str | None:
     """The error of flags that do not go together, in a line; None where they do."""
     if args.check or args.prepare is not None:
-        training = {"--out": args.out, "--resume": args.resume, "--seed": args.seed, "--no-record": args.no_record}
+        training = {"--out": args.out, "--resume": args.resume, "--seed": args.seed, "--held-out": args.held_out,
+            "--no-record": args.no_record}
         needless = [flag for flag, value in training.items() if value not in (None, False)]
         needless += ["--" + name.replace("_", "-") for name in options]
         if needless:

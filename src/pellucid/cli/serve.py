@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from pellucid.serve.openai.models import ServedModel
     from pellucid.serve.openai.server import Service
 
 HELP = "serve models by GPT-3's completions API"
@@ -36,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--kernel", choices=("auto", "off", "only"), default="auto", help="the C kernel, or PyTorch")
     running.add_argument("--weights", choices=("float32", "bfloat16", "int8", "int4"), help="format to compute with")
     running.add_argument("--max-sequences", type=_whole(1, 4096), default=64, metavar="N", help="completions generated at once")
-    running.add_argument("--max-waiting", type=_whole(0, 1 << 16), default=256, metavar="N", help="prompts that may wait")
+    running.add_argument("--max-waiting", type=_whole(0, 1 << 16), default=256, metavar="N", help="of a key's prompts may wait")
     running.add_argument("--kv-memory", type=_whole(1, 1 << 20), metavar="MIB", help="memory of keys and values (no limit)")
     running.add_argument("--max-logprobs", type=_whole(0, 20), default=5, metavar="N", help="0 to 20 (default 5, the API's)")
     running.add_argument("--unknown-fields", choices=("refuse", "ignore"), default="refuse", help="of a request (refuse)")
@@ -44,7 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--log-requests", action="store_true", help="a line of JSON for each on stderr")
     running.add_argument("--log-prompts", action="store_true", help="with their prompts")
     parser.add_argument("--no-studio", action="store_true", help="serve the API alone, without the studio under /")
-    parser.add_argument("--data", metavar="DIR", help="where records are kept that requests ask for (default: in memory)")
+    parser.add_argument("--data", metavar="DIR", help="records, files, jobs and models; without it no fine-tuning")
+    tuning = parser.add_argument_group("fine-tuning, for each key (with --data)")
+    tuning.add_argument("--file-mib", type=_whole(1, 1 << 20), default=100, metavar="N", help="MiB of an upload (100)")
+    tuning.add_argument("--storage-mib", type=_whole(1, 1 << 30), default=10_000, metavar="N", help="MiB of it all (10,000)")
+    tuning.add_argument("--max-files", type=_whole(1, 1 << 20), default=200, metavar="N", help="uploads (200)")
+    tuning.add_argument("--max-jobs", type=_whole(1, 1 << 16), default=20, metavar="N", help="jobs that wait or run (20)")
+    tuning.add_argument("--max-models", type=_whole(1, 1 << 16), default=100, metavar="N", help="fine-tuned models (100)")
+    tuning.add_argument("--jobs-at-once", type=_whole(1, 64), default=1, metavar="N", help="of all keys (1)")
+    tuning.add_argument("--job-threads", type=_whole(1, 1024), metavar="N", help="CPU threads of a job (half of the CPUs)")
     parser.add_argument("--json", action="store_true", help="one JSON object with the address on stdout")
 
 
@@ -62,9 +72,10 @@ def run(args: argparse.Namespace) -> int:
         print(add_key(file, args.new_key))
         return 0
     from pellucid.serve.http.keys import read_keys
-    from pellucid.serve.openai.models import EngineSettings, open_models
+    from pellucid.serve.openai.models import EngineSettings, open_model, open_models
     from pellucid.serve.openai.server import Service
     from pellucid.serve.openai.settings import ServiceSettings
+    from pellucid.serve.tuning.settings import TuningSettings
 
     keys = None if file is None else read_keys(file)
     data = None if args.data is None else path_of("--data", args.data)
@@ -78,12 +89,26 @@ def run(args: argparse.Namespace) -> int:
         memory=None if args.kv_memory is None else args.kv_memory << 20,
     )  # fmt: skip
 
+    tuning = TuningSettings(
+        file_bytes=args.file_mib << 20, storage_bytes=args.storage_mib << 20, files=args.max_files, jobs=args.max_jobs,
+        models=args.max_models, at_once=args.jobs_at_once,
+        **({} if args.job_threads is None else {"threads": args.job_threads}),
+    )  # fmt: skip
+
+    def open_tuned(id: str, directory: "Path", owner: str, created: int) -> "ServedModel":
+        return open_model(
+            id, directory, engines, kernel=args.kernel, weights=args.weights, owner=owner, created=created
+        )
+
     def notify(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
     models = open_models(args.models, engines, notify, kernel=args.kernel, weights=args.weights)
     try:
-        service = Service(models, args.host, args.port, keys=keys, settings=settings, studio=not args.no_studio, data=data)
+        service = Service(
+            models, args.host, args.port, keys=keys, settings=settings, studio=not args.no_studio, data=data, tuning=tuning,
+            open_tuned=open_tuned,
+        )  # fmt: skip
     except PellucidError:
         models.close()
         raise

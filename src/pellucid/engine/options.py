@@ -10,13 +10,18 @@ out for type checkers; a test compares them with the table.
 import os
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from re import fullmatch
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pellucid.arguments import as_float, as_integer, flag, shown
 from pellucid.errors import PellucidError
 from pellucid.strict_json import is_text
 
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # As in GPT-3's API: its ranges for penalties and biases. The range of repetition_penalty is a choice.
 MAX_PENALTY, MAX_BIAS, MAX_REPETITION_PENALTY = 2.0, 100.0, 100.0
@@ -301,7 +306,18 @@ def _texts(value: object) -> tuple[str, ...]:
     return texts
 
 
-def bias_pairs(bias: object) -> tuple[tuple[int, float], ...]:
+class BiasPairs(tuple[tuple[int, float], ...]):
+    """(token id, bias) pairs, sorted. A bias for every token costs a draw little: as arrays they are made once."""
+
+    @cached_property
+    def arrays(self) -> "tuple[NDArray[np.int64], NDArray[np.float64]]":
+        """(ids, biases)."""
+        import numpy as np  # here: commands read the table without it
+
+        return np.array([token for token, _ in self], np.int64), np.array([bias for _, bias in self], np.float64)
+
+
+def bias_pairs(bias: object) -> BiasPairs:
     """Biases by token id, a mapping or pairs, as `SamplingOptions` holds them: sorted (id, bias) pairs.
 
     Raises:
@@ -324,4 +340,4 @@ def bias_pairs(bias: object) -> tuple[tuple[int, float], ...]:
         if token in pairs:
             raise PellucidError("logit_bias names a token twice: give each one bias")
         pairs[token] = number
-    return tuple(sorted(pairs.items()))
+    return BiasPairs(sorted(pairs.items()))

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.engine.completion import TopLogprobs
-from pellucid.engine.options import SamplingOptions
+from pellucid.engine.options import BiasPairs, SamplingOptions
 from pellucid.errors import PellucidError
 from pellucid.hashing import mix
 from pellucid.runtime import draw_arithmetic
@@ -131,8 +131,10 @@ def adjusted(logits: Floats, options: SamplingOptions, counts: Mapping[int, int]
         drawn = scores[ids]
         drawn = np.where(drawn > 0, drawn / options.repetition_penalty, drawn * options.repetition_penalty)
         scores[ids] = drawn - times * options.frequency_penalty - options.presence_penalty
-    for token, bias in options.logit_bias:
-        scores[token] += bias
+    if options.logit_bias:
+        assert isinstance(options.logit_bias, BiasPairs)
+        ids, biases = options.logit_bias.arrays
+        scores[ids] += biases
     return scores
 
 

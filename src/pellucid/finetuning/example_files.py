@@ -12,7 +12,7 @@ from typing import Any
 
 from pellucid.errors import PellucidError
 from pellucid.file_signatures import HEAD, identify
-from pellucid.files import reading, write_whole
+from pellucid.files import reading, replacing
 from pellucid.finetuning.examples import Example
 from pellucid.generation import example_tables
 from pellucid.generation.example_tables import Row, RowFile, columns_of, read_table
@@ -97,7 +97,9 @@ def holds_examples(path: Path) -> bool:
 
 def write_examples(examples: Iterable[Example], path: str | Path) -> None:
     """Writes JSON lines, which `read_examples` reads."""
-    write_whole(path, "".join(json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples))
+    with replacing(path) as file:
+        for example in examples:
+            file.write(json.dumps(asdict(example), ensure_ascii=False).encode() + b"\n")
 
 
 def _contents(path: Path, *, of_a_run: bool) -> bytes:
@@ -142,14 +144,28 @@ def _examples(rows: Iterable[Row], path: Path) -> list[Example]:
 
 
 def _json_lines(data: bytes, path: Path) -> Iterator[Row]:
-    for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
+    return json_line_rows(data.removeprefix(codecs.BOM_UTF8).split(b"\n"), path)
+
+
+def json_line_rows(lines: Iterable[bytes], path: object) -> Iterator[Row]:
+    """The rows of JSON lines, one after the other; empty lines are passed by.
+
+    Args:
+        lines: with or without their ends. path: what messages call the file.
+
+    Raises:
+        PellucidError: a line is no example; the message has its number.
+    """
+    head = b""
+    for number, line in enumerate(lines, start=1):
+        head = head or line[:HEAD]
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         try:
             line.decode("utf-8")
         except UnicodeDecodeError as error:
-            what = identify(data[:HEAD])
+            what = identify(head)
             raise PellucidError(f"{path} is {what}, and no text" if what else f"{where} is not UTF-8 text: {error}") from None
         try:
             value = parse_json(line)
@@ -169,7 +185,7 @@ def _json_array(data: bytes, path: Path) -> Iterator[Row]:
         yield _row(value, path, "item", number)
 
 
-def _row(value: Any, path: Path, unit: str, number: int) -> Row:
+def _row(value: Any, path: object, unit: str, number: int) -> Row:
     where = f"{path}, {unit} {number}"
     if not isinstance(value, dict):
         raise PellucidError(f"{where}: not an example (no JSON object); {WANTED}")

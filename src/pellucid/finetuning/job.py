@@ -27,7 +27,7 @@ from pellucid.finetuning.examples import Example, ExampleBatches
 from pellucid.finetuning.general import general_text
 from pellucid.finetuning.lora import LoraModel
 from pellucid.finetuning.peft_format import export_adapter
-from pellucid.finetuning.split import split
+from pellucid.finetuning.split import held_apart, split
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.languages import tr
@@ -60,6 +60,7 @@ def finetune(
     out: str | Path,
     *,
     model: str | Path | GPT | None = None,
+    held_out: str | Path | Sequence[Example] | None = None,
     seed: int | None = None,
     record: bool = True,
     resume: bool = False,
@@ -75,6 +76,7 @@ def finetune(
             a file or folder of plain text. May be empty, such as `[]`, where a run is resumed.
         out: the run directory; new, or that of the run to resume.
         model: what to start from: anything `load` takes, or a model. None: the embedded model.
+        held_out: further examples, in the same forms, to measure on and never to train on. None: a part of `examples`.
         seed: of the order of examples, and of which are held out; 0 if not given.
         record: keep `finetuning.pellucid` in the run at its end: both models beside each other, as pictures need it.
         resume, observers, stop: as in `train`.
@@ -99,7 +101,7 @@ def finetune(
     given = () if flag("resume", resume) and not examples else _examples(examples)
     if model is not None and not isinstance(model, GPT):
         path_of("model", model)
-    job = FinetuningJob(given, model, FinetuningOptions(**options))
+    job = FinetuningJob(given, model, FinetuningOptions(**options), None if held_out is None else _examples(held_out))
     recorded = flag("record", record) and write_record is not None
     run = run_job(job, path_of("out", out), seed=seed, record=recorded, resume=resume, observers=observers, stop=stop)
     finished = run.step == run.plan.total_steps
@@ -124,9 +126,10 @@ class FinetuningJob:
     kind = "finetune"
 
     def __init__(
-        self, examples: str | Path | Sequence[Example], model: str | Path | GPT | None, options: FinetuningOptions
-    ) -> None:
-        self.examples, self.model, self.options = examples, model, options
+        self, examples: str | Path | Sequence[Example], model: str | Path | GPT | None, options: FinetuningOptions,
+        held_out: Path | Sequence[Example] | None = None,
+    ) -> None:  # fmt: skip
+        self.examples, self.model, self.options, self.held_out = examples, model, options, held_out
 
     @property
     def has_data(self) -> bool:
@@ -135,7 +138,8 @@ class FinetuningJob:
 
     def arguments(self) -> dict[str, Any]:
         """The examples and the model that were given."""
-        return {name: value for name, value in (("examples", self.examples), ("model", self.model)) if value}
+        given = (("examples", self.examples), ("model", self.model), ("held_out", self.held_out))
+        return {name: value for name, value in given if value}
 
     def check(self, *, alone: bool) -> None:
         """Refuses a table in a format that is not read.
@@ -154,11 +158,14 @@ class FinetuningJob:
         base = self.model if isinstance(self.model, GPT) else load(self.model or "default")
         tokenizer, batch = base.require_tokenizer(), BATCH
         if isinstance(self.examples, str | Path) and not holds_examples(Path(self.examples)):
+            if self.held_out is not None:
+                raise PellucidError(f"{self.examples} is text without prompts: leave out held_out, which goes with examples")
             if self.options.recipe or self.options.prompt_loss_weight:
                 raise PellucidError(f"{self.examples} is text without prompts: leave out recipe and prompt_loss_weight")
             prepare_corpus(self.examples, None, run, base.config, tokenizer, seed, observers)
         else:
-            divided = split(self._pairs(observers), seed=seed)
+            pairs = self._pairs(observers)
+            divided = split(pairs, seed=seed) if self.held_out is None else held_apart(pairs, self._held_out_pairs())
             train, held_out = divided.train, divided.held_out
             ExampleBatches(train, held_out, tokenizer, base.config.n_ctx, 1, seed)  # refuses an example that is too long
             write_examples(train, run / EXAMPLES)
@@ -192,6 +199,10 @@ class FinetuningJob:
             )  # fmt: skip
             emit(observers, Notice(text))
         return pairs
+
+    def _held_out_pairs(self) -> list[Example]:
+        given = self.held_out
+        return read_example_file(given).examples if isinstance(given, Path) else list(given or ())
 
     def open(self, run: Path, plan: Plan, *, verify: bool) -> tuple[GPT, Batches]:
         """The model before, to be trained, and its batches."""

@@ -84,6 +84,19 @@ def split(examples: Sequence[Example], *, seed: int, fraction: float = FRACTION)
     return HeldOutSplit(train=train, held_out=held_out, classes=len(repeated), missing=missing)
 
 
+def held_apart(examples: Sequence[Example], held_out: Sequence[Example]) -> HeldOutSplit:
+    """Examples to train on with held-out ones that were given apart: those of them that are among both are only held out.
+
+    Raises:
+        PellucidError: none is left on a side.
+    """
+    kept_out = set(held_out)
+    train = [example for example in examples if example not in kept_out]
+    if not train or not kept_out:
+        raise PellucidError("fine-tuning needs an example to train on that is not held out, and one that is held out")
+    return HeldOutSplit(train=train, held_out=list(dict.fromkeys(held_out)), classes=0, missing=0)
+
+
 def _shares(sizes: Sequence[int], count: int, seed: int) -> list[int]:
     """How many of each part are held out, `count` in all: one of each of several, then by size, by largest remainder.
 

@@ -49,6 +49,43 @@ class PageWeights(TypedDict):
     bits: float  #: Bits of the file for each parameter.
 
 
+class PageDigits(TypedDict):
+    """The digits of boxes that stand for bytes."""
+
+    advance: float  #: Of each, in font units.
+    paths: dict[str, str]  #: The outline of each.
+
+
+class PageDrawing(TypedDict):
+    """What a page draws figures with; lengths in font units, y upwards."""
+
+    em: float  #: Font units per em.
+    glyphs: dict[str, dict[str, tuple[float, str]]]  #: By "family-weight" and character: its advance and its outline.
+    digits: dict[str, PageDigits]  #: By "family-weight".
+    chinese: str  #: Characters that the bundled fonts for pictures hold besides.
+    wide: list[list[int]]  #: First and last code of ranges of characters that are as wide as two letters.
+    palettes: dict[str, str]  #: By name: 256 colours, as 1536 hexadecimal digits.
+    film_page: str  #: An HTML document for one film: @LANGUAGE@, @TITLE@, @PLACE@ and @FILMS@ are replaced.
+
+
+class PromptFormat(TypedDict):
+    """How an example is written in a few-shot prompt; see `generation.prompt.Format`."""
+
+    before: str  #: What stands before an input.
+    between: str  #: Between input and output, before a space.
+    separator: str  #: After an example; it ends an answer, too.
+
+
+class PagePriming(TypedDict):
+    """A few-shot prompt with the right answer to its question."""
+
+    task: str  #: What is to be done, in words; "" for nothing.
+    examples: list[list[str]]  #: (input, output) of each.
+    query: str  #: The question.
+    answer: str  #: Its right answer.
+    format: str  #: Name of a `PromptFormat`.
+
+
 class PageModel(TypedDict):
     """A model in a page; its weight file and the kernel stand in elements of their own, in base64."""
 
@@ -64,6 +101,19 @@ class PageModel(TypedDict):
     options: list[OptionField]  #: Sampling options that a record names.
     chunks: dict[str, ChunkText]  #: The schema of a generation record, by name.
     prompt: str  #: A prompt of the kind that it was trained on.
+    formats: dict[str, PromptFormat]  #: Of few-shot prompts, by name.
+    priming: PagePriming  #: What the form of priming begins with.
+
+
+class PageFiles(TypedDict):
+    """A model with what runs it, which the studio's page keeps for the time when its server is gone."""
+
+    model: PageModel  #: The model.
+    weights: str  #: Its weight file, in base64.
+    relaxed: str  #: The kernel for browsers whose multiply-add rounds once, in base64.
+    exact: str  #: The kernel for others, in base64.
+    worker: str  #: The script of the worker that runs it.
+    drawing: PageDrawing  #: What the page draws figures of its answers with.
 
 
 # A page without a server.
@@ -117,4 +167,5 @@ class StaticPage(TypedDict):
     records: list[StaticRecord]  #: Each with its whole file.
     runs: list[StaticRun]  #: Each with its plan and metrics.
     model: NotRequired[PageModel]  #: The model that it holds; absent where it holds none.
+    drawing: NotRequired[PageDrawing]  #: What a page with a model draws figures of its answers with.
     texts: NotRequired[dict[str, dict[str, str]]]  #: By language and English text, what a page with a model says of it.

@@ -2,6 +2,7 @@
 
 import type { Ablation } from "../engine/ablation.ts";
 import type { Report } from "../interpret/verify/generation.ts";
+import type { Primed, PrimingRequest } from "./priming.ts";
 import type { GenerateRequest, GenerationEvent, PageModel } from "../wire.ts";
 
 /** A request that only a page's own model answers. */
@@ -28,6 +29,7 @@ export type ToWorker =
   | OpenMessage
   | { kind: "generate"; job: number; request: PageRequest }
   | { kind: "verify"; job: number; bytes: Uint8Array<ArrayBuffer> }
+  | { kind: "prime"; job: number; request: PrimingRequest }
   | { kind: "stop"; job: number };
 
 /** How the model runs here. */
@@ -44,5 +46,6 @@ export type FromWorker =
   | { kind: "record"; job: number; bytes: Uint8Array<ArrayBuffer> }
   | { kind: "progress"; job: number; done: number; all: number }
   | { kind: "report"; job: number; report: Report }
+  | { kind: "primed"; job: number; answers: Primed[] }
   | { kind: "ended"; job: number }
   | { kind: "failed"; job: number | null; error: string };

@@ -13,17 +13,25 @@ import { type Report, verifyGeneration } from "../interpret/verify/generation.ts
 import { BufferBytes, RecordError } from "../record/bytes.ts";
 import { isWhole } from "../record/characters.ts";
 import { piece } from "../record/piece.ts";
-import { PellucidRecord } from "../record/record.ts";
+import { PellucidRecord, sha256 } from "../record/record.ts";
 import { Kernel } from "../runtime/kernel.ts";
 import { KernelModel } from "../runtime/model.ts";
 import { readSafetensors } from "../runtime/safetensors.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import type { GenerationEvent, PageModel, TokenPiece } from "../wire.ts";
 import type { PageRequest } from "./messages.ts";
+import { prime, type Primed, type PrimingRequest } from "./priming.ts";
 
+const DAMAGED = "the page's weights are not what was written into it (SHA-256): the file is damaged, or was changed";
 const DEFAULT_TOKENS = 64; // drawn where a request does not say how many
 const TOP_TOKENS = 5; // likeliest tokens of a `token` event
 const MAX_BIASED = 1000;
+
+/** Errors: `RecordError` for weights that are not those that the page names. Where the browser computes no SHA-256, nothing is said. */
+async function checkWeights(weights: Uint8Array<ArrayBuffer>, named: string): Promise<void> {
+  const digest = await sha256(weights);
+  if (digest !== null && digest !== named) throw new RecordError(DAMAGED);
+}
 
 /** What a page holds of its model, decoded. */
 export interface ModelFiles {
@@ -54,6 +62,7 @@ export class Session {
   static async open(files: ModelFiles, around: Surroundings): Promise<Session> {
     const { page, weights, relaxed, exact } = files;
     const kernel = await Kernel.open(relaxed, exact);
+    await checkWeights(weights, page.weights.sha256);
     const model = new KernelModel(kernel, page.config as unknown as KernelModel["config"], readSafetensors(weights));
     const loaded = { page, model, math: new Arithmetic(kernel), tokenizer: new Tokenizer(page.tokenizer) };
     return new Session(loaded, kernel, around);
@@ -106,6 +115,11 @@ export class Session {
       generation.close();
       replaced?.free();
     }
+  }
+
+  /** Asks one question after different numbers of examples. Errors: `RecordError` for what cannot be asked. */
+  prime(request: PrimingRequest): Promise<Primed[]> {
+    return prime(this.loaded, request, () => this.around.pause());
   }
 
   /**

@@ -191,7 +191,7 @@ function isCount(value: unknown): boolean {
 }
 
 /** The digest in hexadecimal; null where the page cannot compute it. */
-async function sha256(data: Uint8Array<ArrayBuffer>): Promise<string | null> {
+export async function sha256(data: Uint8Array<ArrayBuffer>): Promise<string | null> {
   const subtle = globalThis.crypto?.subtle;
   return subtle ? hex(new Uint8Array(await subtle.digest("SHA-256", data))) : null;
 }

@@ -10,6 +10,7 @@ import {
   type GenerateRequest,
   type GenerationEvent,
   MetricsHeader,
+  type PageFiles,
   type PageModel,
   type RunPlan,
   type Sources,
@@ -20,6 +21,8 @@ import {
 import { isAbsent, type Layouts } from "./film.ts";
 import type { Report } from "../interpret/verify/generation.ts";
 import type { Running } from "../page/messages.ts";
+import type { Primed, PrimingRequest } from "../page/priming.ts";
+import { SpareModel } from "./spare_model.ts";
 import { checkPlan, type ParsedLines, parseLines } from "./run.ts";
 
 /** The metrics of a run since the last request. */
@@ -54,6 +57,8 @@ export interface Backend {
   /** A figure as a file of one of the formats in `Sources`. */
   figureFile(record: string, name: string, format: string, width: number, signal: AbortSignal): Promise<Blob>;
   generate(request: GenerateRequest, onEvent: (event: GenerationEvent) => void, signal: AbortSignal): Promise<void>;
+  /** Whether the last answer came from a copy of the server's model, since the server no longer answers. */
+  readonly detached: boolean;
 }
 
 /** What only a page does that holds a model. */
@@ -64,6 +69,8 @@ export interface PageModelBackend {
   readonly running: Promise<Running>;
   /** Recomputes the numbers of one of the page's records. Errors: `RecordError` where it was not made from this model. */
   verify(id: string, onProgress: (done: number, all: number) => void): Promise<Report>;
+  /** Asks one question after different numbers of examples. Errors: `RecordError` for what cannot be asked. */
+  prime(request: PrimingRequest): Promise<Primed[]>;
   /** Adds a record that the user opened, and returns its id. Errors: `RecordError` for a file that is none. */
   add(file: File): Promise<string>;
   /** Tokens per second of an answer's steps, the first aside, measured here; null before the first answer. */
@@ -96,6 +103,7 @@ export class RefusedError extends RecordError {
 }
 
 export const ONE_PARAMETER = "one-parameter";
+const GONE = "the server does not answer: is `pellucid studio` still running?";
 const BUILT_IN = "built-in"; // in place of a record: the film of one number is drawn from points
 
 /** The server that the page came from. */
@@ -104,7 +112,13 @@ export class ServerBackend implements Backend {
   readonly model = null;
   readonly command = "pellucid studio";
   readonly letters = null;
+  detached = false;
   private readonly records = new Map<string, Promise<PellucidRecord>>();
+  private listed: Sources | null = null;
+  private readonly spare = new SpareModel(
+    async (id) => (await this.get(`/api/models/${encodeURIComponent(id)}/page`)).json() as Promise<PageFiles>,
+    () => this.listed!.pellucid,
+  );
 
   get title(): string {
     return tr("Pellucid studio");
@@ -116,18 +130,24 @@ export class ServerBackend implements Backend {
       response = await fetch(path, { cache: "no-store", signal });
     } catch (error) {
       if (signal?.aborted) throw error;
-      throw new RecordError("the server does not answer: is `pellucid studio` still running?");
+      throw new RecordError(GONE);
     }
     if (!response.ok) throw new RecordError(await errorMessage(response));
     return response;
   }
 
   async sources(): Promise<Sources> {
-    return (await (await this.get(`/api/sources?lang=${currentCode()}`)).json()) as Sources;
+    try {
+      this.listed = (await (await this.get(`/api/sources?lang=${currentCode()}`)).json()) as Sources;
+      this.detached = false;
+    } catch (error) {
+      if (!this.detached || !this.listed) throw error;
+    }
+    return { ...this.listed, records: [...(this.spare.records?.infos() ?? []), ...this.listed.records] };
   }
 
   record(id: string): Promise<PellucidRecord> {
-    let found = this.records.get(id);
+    let found = this.spare.records?.record(id) ?? this.records.get(id);
     if (!found) {
       found = PellucidRecord.open(new UrlBytes(this.file(id)));
       this.records.set(id, found);
@@ -137,7 +157,7 @@ export class ServerBackend implements Backend {
   }
 
   file(id: string): string {
-    return `/records/${encodeURIComponent(id)}`;
+    return this.spare.records?.address(id) ?? `/records/${encodeURIComponent(id)}`;
   }
 
   async plan(run: string): Promise<RunPlan> {
@@ -157,7 +177,8 @@ export class ServerBackend implements Backend {
       return { name, title: tr("{name}, from {record}", { name: tr(name), record: from }), record, from, files: null, load: () => this.layouts(record, name) };
     };
     const ofRecords = sources.records.flatMap(({ id, title, figures = [] }) => figures.map((name) => source(id, title, name)));
-    return [source(BUILT_IN, tr("the built-in points"), ONE_PARAMETER), ...ofRecords];
+    const own = this.spare.records?.figures(this.spare.records.infos(), (id) => this.record(id)) ?? [];
+    return [source(BUILT_IN, tr("the built-in points"), ONE_PARAMETER), ...ofRecords, ...own];
   }
 
   /** The layouts for a wide and for a narrow place. */
@@ -174,16 +195,28 @@ export class ServerBackend implements Backend {
   }
 
   async figureFile(record: string, name: string, format: string, width: number, signal: AbortSignal): Promise<Blob> {
+    const own = this.spare.records;
+    if (own?.record(record)) return own.figureFile(await this.record(record), name, format, width);
     return (await this.get(`${figureAddress(record, name)}/file?format=${format}&width=${width}&lang=${currentCode()}`, signal)).blob();
   }
 
   async generate(request: GenerateRequest, onEvent: (event: GenerationEvent) => void, signal: AbortSignal): Promise<void> {
-    const response = await fetch("/api/generate", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(request),
-      signal,
-    });
+    let response: Response;
+    try {
+      response = await fetch("/api/generate", {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify(request),
+        signal,
+      });
+    } catch (error) {
+      if (signal.aborted) throw error;
+      const id = request.model ?? "";
+      if (!this.spare.has(id)) throw new RecordError(GONE);
+      this.detached = true;
+      return this.spare.generate(id, request, onEvent, signal);
+    }
+    this.detached = false;
     if (response.status === 400) {
       const { error, fitting } = (await response.json()) as ErrorMessage;
       throw new RefusedError(error, fitting);
@@ -193,7 +226,10 @@ export class ServerBackend implements Backend {
     let text = "";
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return;
+      if (done) {
+        if (request.model) this.spare.prepare(request.model);
+        return;
+      }
       text += value;
       const events = text.split("\n\n");
       text = events.pop()!;
@@ -213,6 +249,7 @@ function figureAddress(record: string, name: string): string {
 export class StaticBackend implements Backend {
   readonly live = false;
   readonly model: PageModelBackend | null = null;
+  readonly detached = false;
   private readonly records = new Map<string, Promise<PellucidRecord>>();
 
   constructor(protected readonly data: StaticPage) {}
@@ -274,7 +311,7 @@ export class StaticBackend implements Backend {
     return found;
   }
 
-  figures(): FigureSource[] {
+  figures(_sources: Sources): FigureSource[] {
     const titleOf = (id: string) => this.data.records.find((one) => one.id === id)?.title;
     const shown = this.data.figures.filter(({ language }) => !language || language === currentCode());
     return shown.map(({ name = "", title, record = null, files, command = "", wide, narrow }) => {
@@ -283,7 +320,7 @@ export class StaticBackend implements Backend {
     });
   }
 
-  figureFile(): Promise<Blob> {
+  figureFile(_record: string, _name: string, _format: string, _width: number, _signal: AbortSignal): Promise<Blob> {
     return Promise.reject(new RecordError(`this page cannot draw files: ${this.command} can`));
   }
 

@@ -24,10 +24,11 @@ export function textOf(film: FilmFile): string {
 /**
  * Shows a film in an element. Returns a function that removes it.
  *
- * shared: an object with the glyphs of several films (`em`, `glyphs`), or null. Errors: `FilmError`.
+ * shared: an object with the glyphs of several films (`em`, `glyphs`), or null; not used where the film has its own. Errors: `FilmError`.
  */
 export function playIn(place: HTMLElement, { wide, narrow }: Layouts, shared: unknown): () => void {
-  const common: Letters | null = shared === null ? null : parseLetters(shared);
+  const own = wide.glyphs !== undefined; // as those of a film that the page drew
+  const common: Letters | null = shared === null || own ? null : parseLetters(shared);
   const player = play(place, wide, { narrow, ...(common ? { letters: common } : {}) });
   return () => player.dispose();
 }

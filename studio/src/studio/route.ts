@@ -3,7 +3,9 @@
 export type Route =
   | { page: "home" }
   | { page: "words" }
+  | { page: "tuning" }
   | { page: "ask"; model: string | null; state?: AskState }
+  | { page: "prime"; state?: AskState }
   | { page: "run"; id: string }
   | { page: "record"; id: string; track: number | null; level: number | null };
 
@@ -13,8 +15,10 @@ export type AskState = Readonly<Record<string, string>>;
 export function parseRoute(hash: string): Route {
   const [path, query] = hash.replace(/^#\/?/, "").split("?", 2) as [string, string?];
   const [page, id, track, level] = path.split("/").map(decode);
-  if (page === "ask") return { page, model: id || null, ...(query ? { state: Object.fromEntries(new URLSearchParams(query)) } : {}) };
-  if (page === "words") return { page };
+  const state = query ? { state: Object.fromEntries(new URLSearchParams(query)) } : {};
+  if (page === "ask") return { page, model: id || null, ...state };
+  if (page === "prime") return { page, ...state };
+  if (page === "words" || page === "tuning") return { page };
   if (page === "run" && id) return { page, id };
   if (page === "record" && id) return { page, id, track: parseIndex(track), level: parseIndex(level) };
   return { page: "home" };
@@ -26,8 +30,12 @@ export function hashOf(route: Route): string {
       return "#/";
     case "words":
       return "#/words";
+    case "tuning":
+      return "#/tuning";
     case "ask":
-      return (route.model === null ? "#/ask" : `#/ask/${encodeURIComponent(route.model)}`) + (route.state ? `?${new URLSearchParams(route.state)}` : "");
+      return (route.model === null ? "#/ask" : `#/ask/${encodeURIComponent(route.model)}`) + queryOf(route.state);
+    case "prime":
+      return `#/prime${queryOf(route.state)}`;
     case "run":
       return `#/run/${encodeURIComponent(route.id)}`;
     case "record": {
@@ -35,6 +43,10 @@ export function hashOf(route: Route): string {
       return `#/record/${encodeURIComponent(route.id)}${place}`;
     }
   }
+}
+
+function queryOf(state: AskState | undefined): string {
+  return state ? `?${new URLSearchParams(state)}` : "";
 }
 
 function decode(text: string): string {

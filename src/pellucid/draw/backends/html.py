@@ -78,18 +78,28 @@ def _document(title: str, figures: Sequence[PageFigure]) -> str:
     label = escaped(tr("Figures"))
     contents = f'<nav aria-label="{label}"><ol>{links}</ol></nav>\n' if links else ""
     places = "\n".join(_place(i, figure) for i, figure in enumerate(figures))
+    return _html(current(), escaped(title), f"{contents}{places}", _data(figures))
+
+
+def template() -> str:
+    """A document for a film that is drawn elsewhere: in place of its parts stand @LANGUAGE@, @TITLE@, @PLACE@ and @FILMS@."""
+    return _html("@LANGUAGE@", "@TITLE@", "@PLACE@", "@FILMS@")
+
+
+def _html(code: str, title: str, places: str, films: str) -> str:
+    """A document: its language, its title and its elements as HTML, its films as JSON."""
     return f"""<!doctype html>
-<html lang="{current()}">
+<html lang="{code}">
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escaped(title)}</title>
+<title>{title}</title>
 <style>{STYLE}</style>
 <main>
-<h1>{escaped(title)}</h1>
-{contents}{places}
+<h1>{title}</h1>
+{places}
 </main>
-<script type="application/json" class="pellucid-films">{_data(figures)}</script>
+<script type="application/json" class="pellucid-films">{films}</script>
 <script type="module">{player()}</script>
 </html>
 """

@@ -152,11 +152,12 @@ def _row(words: list[str], width: int, y: int, weight: int) -> Iterator[Contour]
     for word in words:
         start = x + (2 - len(word)) * digit / 2
         for i, character in enumerate(word):
-            yield from _moved(glyph(character, "mono", weight)[1], start + i * digit, y, DIGITS)
+            yield from moved(glyph(character, "mono", weight)[1], start + i * digit, y, DIGITS)
         x += 2 * digit + BYTE_GAP
 
 
-def _moved(contours: tuple[Contour, ...], x: float, y: float, scale: float) -> Iterator[Contour]:
+def moved(contours: tuple[Contour, ...], x: float, y: float, scale: float) -> Iterator[Contour]:
+    """Contours elsewhere and in another size, in whole units."""
     for contour in contours:
         yield [(floor(x + px * scale + 0.5), floor(y + py * scale + 0.5), on) for px, py, on in contour]
 
@@ -165,5 +166,5 @@ def _replacement(weight: int) -> Glyph:
     """U+FFFD, which stands for bytes that are no text: a diamond with a question mark cut out of it."""
     mark = glyph("?", "sans", weight)
     diamond: Contour = [(0, 350, True), (450, 800, True), (900, 350, True), (450, -100, True)]
-    holes = (contour[::-1] for contour in _moved(mark[1], 450 - mark[0] * 0.4, 350 - 0.4 * 730, 0.8))
+    holes = (contour[::-1] for contour in moved(mark[1], 450 - mark[0] * 0.4, 350 - 0.4 * 730, 0.8))
     return 900, (diamond, *holes)

@@ -1,6 +1,7 @@
 """uvicorn's HTTP/1.1 protocol, for clients that disconnect, hang or send what is not HTTP: their requests end silently."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -11,15 +12,27 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 MAX_CONNECTIONS = 128  # open at once; below the 256 files that macOS allows a process
 MAX_PIPELINED = 1 << 16  # bytes that a client may send before the last request is answered
 REQUEST_TIMEOUT = 30.0  # seconds from the connection, or from the last response, to the end of a request's body
+UPLOADED = 1 << 16  # bytes of a body in which so many must come for another such time
 SEND_TIMEOUT = 60.0  # seconds in which a client that is behind must have read what is buffered for it
 TRANSPORT = "transport"  # key of the ASGI scope's state: the connection's `asyncio.Transport`
 
 
-class _UnpausedFlow(FlowControl):
-    """Flow control that never stops reading: a connection that is not read does not show that it was closed."""
+class _BodyFlow(FlowControl):
+    """Flow control that stops reading only while a body arrives faster than it is taken: a connection that is not read does not
+    show that it was closed.
+
+    Args:
+        in_body: whether a body is arriving.
+    """
+
+    def __init__(self, transport: asyncio.Transport, in_body: Callable[[], bool]) -> None:
+        super().__init__(transport)
+        self._in_body = in_body
 
     def pause_reading(self) -> None:
-        """Does nothing: `ConnectionProtocol.data_received` limits what is buffered."""
+        """Does nothing where no body arrives: `ConnectionProtocol.data_received` limits what is buffered."""
+        if self._in_body():
+            super().pause_reading()
 
 
 class ConnectionProtocol(H11Protocol):
@@ -27,7 +40,8 @@ class ConnectionProtocol(H11Protocol):
 
     - the closing of a connection is noticed at any time, also behind pipelined requests, for which uvicorn stops reading;
     - bytes that are not HTTP end the request that is being answered, too, and raise nothing in the event loop;
-    - a request that is not complete after `REQUEST_TIMEOUT` ends with its connection;
+    - a request that is not complete after `REQUEST_TIMEOUT` ends with its connection, unless it has a long body of which
+      `UPLOADED` bytes came in that time, and in each one after it;
     - so does a response of which the client reads nothing for `SEND_TIMEOUT`;
     - of more than `max_connections` connections one without a request is closed, or else the newest.
     """
@@ -35,6 +49,7 @@ class ConnectionProtocol(H11Protocol):
     _timer: asyncio.TimerHandle | None = None
     _send_timer: asyncio.TimerHandle | None = None
     _pipelined = 0
+    _arrived = 0  # bytes of the body since the timer began
 
     @property
     def max_connections(self) -> int:
@@ -45,7 +60,7 @@ class ConnectionProtocol(H11Protocol):
         """See `asyncio.Protocol`."""
         self.app_state = {**self.app_state, TRANSPORT: transport}
         super().connection_made(transport)
-        self.flow = _UnpausedFlow(transport)
+        self.flow = _BodyFlow(transport, lambda: self._in_body)
         self._start_timer()
         still_open = [other for other in self.connections if not other.transport.is_closing()]
         if len(still_open) > self.max_connections:
@@ -71,6 +86,7 @@ class ConnectionProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         self._pipelined = 0 if self._is_receiving else self._pipelined + len(data)
+        self._arrived += len(data) if self._in_body else 0
         if self._pipelined > MAX_PIPELINED:
             self.transport.abort()
             return
@@ -101,6 +117,12 @@ class ConnectionProtocol(H11Protocol):
         cycle: Any = self.cycle
         return cycle is None or cycle.response_complete or cycle.more_body
 
+    @property
+    def _in_body(self) -> bool:
+        """Whether the body of a request is arriving."""
+        cycle: Any = self.cycle
+        return cycle is not None and cycle.more_body and not cycle.response_complete
+
     def _end_request(self) -> None:
         """Tells the request that the connection is closed: `connection_lost` comes later, after what is buffered was sent."""
         cycle: Any = self.cycle
@@ -110,6 +132,7 @@ class ConnectionProtocol(H11Protocol):
 
     def _start_timer(self) -> None:
         self._stop_timer()
+        self._arrived = 0
         self._timer = self.loop.call_later(REQUEST_TIMEOUT, self._time_out)
 
     def _stop_timer(self) -> None:
@@ -123,5 +146,7 @@ class ConnectionProtocol(H11Protocol):
             self._send_timer = None
 
     def _time_out(self) -> None:
-        if self._is_receiving:
+        if self._in_body and self._arrived >= UPLOADED:
+            self._start_timer()
+        elif self._is_receiving:
             self.transport.abort()

@@ -5,7 +5,6 @@ is 256 random bits, so that neither salt nor a slow hash adds anything. A key th
 hashes, each in constant time: how long that takes says nothing about any of them.
 """
 
-import binascii
 import hmac
 import json
 import secrets
@@ -44,10 +43,12 @@ class Client:
 
     Attributes:
         name: of the owner. limits: of rate and concurrency, with what is used of them.
+        id: of the key, under which its files, jobs and models are kept: lower-case letters and digits. It follows from the
+            key's hash and tells neither.
     """
 
-    def __init__(self, name: str, limits: KeyLimits) -> None:
-        self.name = name
+    def __init__(self, name: str, limits: KeyLimits, id: str = ANONYMOUS) -> None:
+        self.name, self.id = name, id
         self.limits = RateLimits(limits)
 
 
@@ -55,8 +56,15 @@ class KeyRing:
     """The keys of a server; None needs none."""
 
     def __init__(self, keys: Iterable[StoredKey] | None) -> None:
-        self._clients = None if keys is None else [(bytes.fromhex(key.sha256), Client(key.name, key.limits)) for key in keys]
+        self._clients = None if keys is None else [
+            (bytes.fromhex(key.sha256), Client(key.name, key.limits, key_id(key.sha256))) for key in keys
+        ]
         self._anonymous = Client(ANONYMOUS, KeyLimits())
+
+    @property
+    def clients(self) -> list[Client]:
+        """Everybody who may ask."""
+        return [self._anonymous] if self._clients is None else [client for _, client in self._clients]
 
     @property
     def needed(self) -> bool:
@@ -74,6 +82,11 @@ class KeyRing:
         return found
 
 
+def key_id(digest: str) -> str:
+    """The id of a key by the hexadecimal SHA-256 of it."""
+    return f"key{sha256(b'owner ' + bytes.fromhex(digest)).hexdigest()[:24]}"
+
+
 def given_key(headers: Mapping[str, str]) -> str | None:
     """The key of a request: `Authorization: Bearer KEY`, `api-key: KEY` as for Azure's paths, or the password of
     `Authorization: Basic`, for which a browser asks its user."""
@@ -84,7 +97,7 @@ def given_key(headers: Mapping[str, str]) -> str | None:
         case "basic":
             try:
                 return b64decode(value.strip(), validate=True).decode("utf-8").partition(":")[2] or None
-            except (binascii.Error, UnicodeDecodeError):
+            except ValueError:  # not Base64, not ASCII, not UTF-8
                 return None
         case _:
             return headers.get("api-key") or None

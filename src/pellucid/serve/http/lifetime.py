@@ -1,7 +1,7 @@
 """The lifetime of a request: it begins when its body is complete and ends when its connection or the server closes."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,21 +38,26 @@ class RequestLifetimeMiddleware:
         closing: set when the server closes.
         max_body: bytes of a body at most.
         error: the response of a status and a message.
+        streamed: paths of requests (POST) whose body the application reads as it arrives, and counts itself.
     """
 
     def __init__(
         self, app: ASGIApp, closing: asyncio.Event, *, max_body: int = MAX_BODY,
-        error: Callable[[int, str], Response] = error_message,
+        error: Callable[[int, str], Response] = error_message, streamed: Collection[str] = (),
     ) -> None:  # fmt: skip
         self.app = app
         self._closing = closing
         self._max_body = max_body
         self._error = error
+        self._streamed = streamed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request; see the ASGI specification."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if scope["method"] == "POST" and scope["path"] in self._streamed:
+            await self._run(scope, _StreamedBody(receive), receive, send)
             return
         try:
             body = await read_body(receive, self._max_body)
@@ -60,16 +65,15 @@ class RequestLifetimeMiddleware:
             await self._error(413, f"the body has more than {self._max_body:,} bytes")(scope, receive, send)
             return
         if body is not None:
-            await self._run(scope, body, receive, send)
+            await self._run(scope, _WholeBody(body, receive), receive, send)
 
-    async def _run(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+    async def _run(self, scope: Scope, body: "_WholeBody | _StreamedBody", receive: Receive, send: Send) -> None:
         """Runs the application until it ends, the client disconnects, or the server closes before the response has begun."""
         begun, transport = False, scope["state"][TRANSPORT]
-        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def received() -> Message:
-            if messages:
-                return messages.pop()
+            if (message := await body.next()) is not None:
+                return message
             await asyncio.wait({left})
             return {"type": "http.disconnect"}
 
@@ -82,7 +86,7 @@ class RequestLifetimeMiddleware:
                 await asyncio.wait({left})
             await send(message)
 
-        left = asyncio.create_task(_disconnected(receive))
+        left = asyncio.create_task(body.left())
         closing = asyncio.create_task(self._closing.wait())
         work = asyncio.ensure_future(self.app(scope, received, sent))
         try:
@@ -106,6 +110,46 @@ class RequestLifetimeMiddleware:
             await self._error(503, CLOSING)(scope, receive, send)
         elif not work.cancelled():
             work.exception()  # read, so that asyncio does not log it: the client is gone
+
+
+class _WholeBody:
+    """A body that was read."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        self._receive = receive
+
+    async def next(self) -> Message | None:
+        """The body; then None."""
+        return self._messages.pop() if self._messages else None
+
+    async def left(self) -> None:
+        """Returns when the client has disconnected."""
+        await _disconnected(self._receive)
+
+
+class _StreamedBody:
+    """A body that is read as it arrives. Until its end whoever reads it notices that the client has left; then `left` does."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._complete, self._gone = asyncio.Event(), False
+
+    async def next(self) -> Message | None:
+        """The next part of the body; after its end None, and where the client leaves before it, too."""
+        if self._complete.is_set():
+            return None
+        message = await self._receive()
+        self._gone = message["type"] == "http.disconnect"
+        if self._gone or not message.get("more_body", False):
+            self._complete.set()
+        return None if self._gone else message
+
+    async def left(self) -> None:
+        """Returns when the client has disconnected."""
+        await self._complete.wait()
+        if not self._gone:
+            await _disconnected(self._receive)
 
 
 class BodyTooLargeError(Exception):
@@ -132,10 +176,11 @@ async def read_body(receive: Receive, limit: int) -> bytes | None:
             return bytes(body)
 
 
-async def discard_body(receive: Receive) -> None:
-    """Reads and discards the rest of a refused request's body: a client still sending would not read the answer."""
+async def discard_body(receive: Receive, most: int = MAX_DISCARDED) -> None:
+    """Reads and discards the rest of a refused request's body, up to `most` bytes: a client still sending would not read the
+    answer."""
     size = 0
-    while size <= MAX_DISCARDED:
+    while size <= most:
         message = await receive()
         size += len(message.get("body", b""))
         if not message.get("more_body", False):

@@ -9,7 +9,7 @@ A server on 127.0.0.1 can be reached by every page that is open in the user's br
 Responses cannot be framed, embedded or read by other sites, and run no script but the studio's own.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from ipaddress import ip_address
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,10 +19,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pellucid.serve.http.lifetime import MAX_BODY, discard_body, error_message
 
 
-# Styles are inline, as Svelte's components insert theirs from the script. Scripts are files of this server only.
+# Styles are inline, as Svelte's components insert theirs from the script. Scripts are files of this server only; a worker that
+# the script makes runs the page's copy of a model, in WebAssembly, when the server is gone.
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -52,13 +53,15 @@ class SameOriginMiddleware:
         for_programs: whether programs ask, not pages: a body may come without Content-Length, in chunks, which are counted as
             they come; and the application itself refuses what is not JSON (415) and other methods (405).
         error: the response of a status and a message.
+        large: bytes of a body at most, by path, where they are others.
     """
 
     def __init__(
         self, app: ASGIApp, hosts: Collection[str] | None = LOCAL, *, max_body: int = MAX_BODY, for_programs: bool = False,
-        error: Callable[[int, str], Response] = error_message,
+        error: Callable[[int, str], Response] = error_message, large: Mapping[str, int] | None = None,
     ) -> None:  # fmt: skip
         self.app = app
+        self._large = large or {}
         self.hosts = None if hosts is None else {host.lower() for host in hosts}
         self._max_body, self._for_programs, self._error = max_body, for_programs, error
 
@@ -77,7 +80,7 @@ class SameOriginMiddleware:
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        refused = self._refusal(scope["method"], Headers(scope=scope))
+        refused = self._refusal(scope["method"], Headers(scope=scope), self._large.get(scope["path"], self._max_body))
         if refused is not None:
             status, why = refused
             await discard_body(receive)
@@ -85,7 +88,7 @@ class SameOriginMiddleware:
             return
         await self.app(scope, receive, with_headers)
 
-    def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
+    def _refusal(self, method: str, headers: Headers, max_body: int) -> tuple[int, str] | None:
         """(status, reason), or None where the request is allowed."""
         given: dict[bytes, bytes] = {}
         for name, value in headers.raw:
@@ -113,8 +116,8 @@ class SameOriginMiddleware:
         length = headers.get("content-length", "0" if self._for_programs else "")
         if not length.isascii() or not length.isdigit():
             return 411, "say how long the body is, with Content-Length"
-        if len(length) > 15 or int(length) > self._max_body:
-            return 413, f"the body has {length[:15]} bytes, more than {self._max_body:,}"
+        if len(length) > 15 or int(length) > max_body:
+            return 413, f"the body has {length[:15]} bytes, more than {max_body:,}"
         return None
 
     def _is_allowed_host(self, host: str) -> bool:

@@ -1,4 +1,4 @@
-"""`WaitingLine`: slots that clients share fairly, and a bounded line of those that wait for one."""
+"""`WaitingLine`: slots that clients share fairly, and for each client a bounded line of what waits for one."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 
 class LineFull(Exception):
-    """Too many wait.
+    """Too many pieces of a client's work wait.
 
     Args:
         waiting: how many. seconds: about how long until there is room.
@@ -34,7 +34,8 @@ class WaitingLine:
     Used in one event loop.
 
     Args:
-        slots: that may be held at once. max_waiting: pieces of work that wait at most.
+        slots: that may be held at once. max_waiting: pieces of work of one client that wait at most. Those of others do not
+            count: whoever fills a line fills their own.
     """
 
     def __init__(self, slots: int, max_waiting: int) -> None:
@@ -44,15 +45,16 @@ class WaitingLine:
         self._lines: OrderedDict[str, deque[_Waiting]] = OrderedDict()  # of clients that wait; last the one served last
         self._mean_seconds = 1.0  # that slots are held
 
-    def check_room(self, pieces: int) -> None:
-        """Refuses work for which the line is too long. Whatever comes to an empty line may wait in it.
+    def check_room(self, client: str, pieces: int) -> None:
+        """Refuses a client's work for which its line is too long. Whatever comes to an empty line may wait in it.
 
         Raises:
             LineFull: too many wait.
         """
-        free = max(0, self.slots - self.used)
-        if self.waiting and self.waiting + pieces - free > self.max_waiting:
-            raise LineFull(self.waiting, self.waiting / self.slots * self._mean_seconds)
+        waiting = len(self._lines.get(client, ()))
+        if waiting and waiting + pieces > self.max_waiting:
+            ahead = min(self.waiting, waiting * len(self._lines))  # the others take turns with it
+            raise LineFull(waiting, ahead / self.slots * self._mean_seconds)
 
     @asynccontextmanager
     async def hold(self, client: str, slots: int) -> AsyncIterator[None]:

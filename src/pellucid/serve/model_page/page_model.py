@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Mapping
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from pellucid.folders import temporary_folder
 from pellucid.formats.hf_config import listed_shards
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
+from pellucid.generation.prompt import FORMATS
 from pellucid.generation.resolve import DEFAULT, gguf_file, resolve
 from pellucid.gpt.config_json import WEIGHTS, read_json
 from pellucid.gpt.directory import save_model
@@ -22,13 +24,14 @@ from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.record.schema import SCHEMA
 from pellucid.runtime.kernel.packed import unsupported
 from pellucid.serve.model_page.tokenizer import page_tokenizer
-from pellucid.serve.page_wire import ChunkText, PageModel, PageWeights
+from pellucid.serve.page_wire import ChunkText, PageModel, PagePriming, PageWeights, PromptFormat
 from pellucid.serve.wire import OptionField
 
 
 MOST_BYTES = 40_000_000  # of a weight file: a browser holds the page's text, the file and the packed weights at once
 LARGE_BYTES = 9_000_000  # from here on a page is slow to send and to open
 QUANTIZED = tuple(BITS)
+COUNTED = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")  # of priming
 _OWN_TYPES = ("gpt2", "pellucid")  # whose tensors have the names and the layout that a page reads
 _PER_BLOCK = "scale_attn_by_inverse_layer_idx"  # GPT-2's option that divides scores by the block's number
 
@@ -98,8 +101,20 @@ def embedded_model(source: str | Path = DEFAULT, *, quantize: str | None = None)
         options=[OptionField(**option.wire()) for option in recordable_options()],  # type: ignore[typeddict-item]
         chunks={spec.name: ChunkText(truth=spec.truth, meaning=spec.meaning, unit=spec.unit) for spec in SCHEMA["generation"]},
         prompt="Once upon a time",
+        formats={
+            name: PromptFormat(before=one.before, between=one.between, separator=one.separator) for name, one in FORMATS.items()
+        },
+        priming=_priming(),
     )
     return EmbeddedModel(page, weights, converted=own is None)
+
+
+def _priming() -> PagePriming:
+    """Which number follows: of short questions the one where examples move the embedded model most."""
+    pairs = [[one, following] for one, following in pairwise(COUNTED)]
+    (question,) = (pair for pair in pairs if pair[0] == "four")
+    examples = [pair for pair in pairs if pair is not question]
+    return PagePriming(task="", examples=examples, query=question[0], answer=question[1], format="equals")
 
 
 def _reloaded(folder: Path, model: GPT) -> GPT:

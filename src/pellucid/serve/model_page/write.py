@@ -1,11 +1,10 @@
 """`write_model_page`: one HTML file with a model, the kernel that runs it, and the records and runs that it shows."""
 
-import base64
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
+from typing import Any, Literal
 
 from pellucid.draw.figure_files import PHONE, SCREEN, MissingFigure, find_records, plan_figures
 from pellucid.draw.figures import FIGURES, ONE_PARAMETER, LacksChunk, figure
@@ -13,9 +12,11 @@ from pellucid.errors import PellucidError
 from pellucid.files import check_target, write_whole
 from pellucid.generation.resolve import DEFAULT
 from pellucid.languages import LANGUAGES, language, mark, tr
-from pellucid.record import open_record
+from pellucid.record import Record, open_record
 from pellucid.runs.files import RUN_FILE
+from pellucid.serve.model_page.files import page_files
 from pellucid.serve.model_page.page_model import EmbeddedModel, embedded_model
+from pellucid.serve.page_wire import StaticPage
 from pellucid.serve.studio.figures import built_in_film
 from pellucid.serve.studio.page import asset
 from pellucid.serve.studio.sources import meanings
@@ -25,8 +26,10 @@ from pellucid.serve.studio.static_page import POLICY, ShownFigure, document, pag
 TITLE = mark("Pellucid: a model in one file")
 # The page loads nothing and sends nothing; it compiles its own kernel, and runs it in a worker made of its own text.
 MODEL_POLICY = POLICY.replace("script-src 'unsafe-inline'", "script-src 'unsafe-inline' 'wasm-unsafe-eval'; worker-src blob:")
-WEIGHTS_ID, WORKER_ID = "pellucid-weights", "pellucid-worker"
-KERNELS = {"pellucid-kernel-relaxed": "relaxed.wasm", "pellucid-kernel-exact": "exact.wasm"}
+WORKER_ID = "pellucid-worker"
+ELEMENTS: dict[str, Literal["weights", "relaxed", "exact"]] = {
+    "pellucid-weights": "weights", "pellucid-kernel-relaxed": "relaxed", "pellucid-kernel-exact": "exact",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,28 +75,40 @@ def write_model_page(
     ]
     with language("en"):
         data = page_data(generations, [*opening, *figures], title=TITLE, runs=runs, command="pellucid studio")
-    data["model"] = model.page
-    data["texts"] = {code: _texts() for code in _languages() if code != "en"}
-    elements = {WORKER_ID: script_text(asset("worker.js")), WEIGHTS_ID: base64.b64encode(model.weights).decode("ascii")}
-    elements |= {name: base64.b64encode(kernel(file)).decode("ascii") for name, file in KERNELS.items()}
-    html = document(data, policy=MODEL_POLICY, elements=elements)
-    bare = {**data, "figures": [], "records": [], "runs": [], "glyphs": {}, "text_runs": {}}
-    without = len(document(bare, policy=MODEL_POLICY, elements=elements).encode())  # type: ignore[arg-type]
+    html = _document(data, model)
+    bare: Any = {**data, "figures": [], "records": [], "runs": [], "glyphs": {}, "text_runs": {}}
+    without = len(_document(bare, model).encode())
     write_whole(path, html, what="the page")
     size = len(html.encode())
     return WrittenPage(path=path, bytes=size, shown_bytes=size - without, model=model, missing=missing)
 
 
-def kernel(name: str) -> bytes:
-    """A WebAssembly module of the package.
+def write_live_page(
+    path: str | Path, records: Sequence[Record | Path | str], *, figures: Iterable[ShownFigure] = (), title: str,
+    runs: Sequence[Path | str] = (), command: str = "pellucid studio", source: str | Path = DEFAULT,
+) -> Path:  # fmt: skip
+    """Writes what `serve.write_page` writes, as a page that holds a model besides.
+
+    Args:
+        source: the model, whatever `load` takes. The others are those of `write_page`.
 
     Raises:
-        PellucidError: this installation lacks it.
+        PellucidError: what `write_page` and `embedded_model` raise.
     """
-    try:
-        return resources.files("pellucid").joinpath("assets", "wasm", name).read_bytes()
-    except OSError:
-        raise PellucidError(f"this build of pellucid lacks {name}: install it again, or run python tools/wasm.py") from None
+    path = Path(path)
+    check_target(path, what="the page")
+    model = embedded_model(source)
+    data = page_data(records, list(figures), title=title, runs=runs, command=command)
+    write_whole(path, _document(data, model), what="the page")
+    return path
+
+
+def _document(data: StaticPage, model: EmbeddedModel) -> str:
+    """The HTML of a page with a model, in the current language."""
+    files, texts = page_files(model), {code: _texts() for code in _languages() if code != "en"}
+    shown: StaticPage = {**data, "model": model.page, "drawing": files["drawing"], "texts": texts}
+    elements = {WORKER_ID: script_text(asset("worker.js")), **{name: files[part] for name, part in ELEMENTS.items()}}
+    return document(shown, policy=MODEL_POLICY, elements=elements)
 
 
 def _languages() -> Iterator[str]:
@@ -144,5 +159,5 @@ def _drawn(records: Sequence[Path]) -> tuple[list[ShownFigure], list[MissingFigu
                         missing.append(MissingFigure(figure=one.stem, why=why))
                     continue
                 words = tr("{figure}: {about}", figure=tr(one.figure), about=tr(FIGURES[one.figure].about))
-                found.append(ShownFigure(words, wide, narrow, one.figure, language=code))
+                found.append(ShownFigure(words, wide, narrow, one.figure, one.record, language=code))
     return found, missing

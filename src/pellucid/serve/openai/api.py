@@ -3,13 +3,14 @@
     POST /v1/completions                                  GET /v1/models, /v1/models/{id}
     POST /v1/engines/{id}/completions                     GET /v1/engines, /v1/engines/{id}
     POST /openai/deployments/{id}/completions             POST /tokenize, /detokenize    GET /tokenizer_info
-    GET  /healthz, /readyz, /metrics, /openapi.json
+    GET  /healthz, /readyz, /metrics, /openapi.json       DELETE /v1/models/{id} (a fine-tuned model of one's own)
 
-A model's id may hold slashes, written as they are or as %2F. Errors are `{"error": {message, type, param, code}}`.
+Those of files and fine-tuning are `files_api`'s and `jobs_api`'s. A model's id may hold slashes, written as they are or as %2F.
+Errors are `{"error": {message, type, param, code}}`.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -22,27 +23,28 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from pellucid.errors import PellucidError
-from pellucid.serve.http.json_response import JsonResponse
+from pellucid.serve.http.json_response import JsonResponse, encode_long
 from pellucid.serve.http.keys import Client
-from pellucid.serve.http.same_origin import SEND_JSON, is_json
-from pellucid.serve.openai.completion_request import checked_fields, parse_completion_request, parse_object
+from pellucid.serve.openai.completion_request import checked_fields, parse_completion_request
 from pellucid.serve.openai.completions import CompletionJob
-from pellucid.serve.openai.errors import ApiError
+from pellucid.serve.openai.errors import ApiError, server_error
 from pellucid.serve.openai.fields import completion_fields
+from pellucid.serve.openai.files_api import FilesApi
+from pellucid.serve.openai.jobs_api import JobsApi
 from pellucid.serve.openai.metrics import RequestMetrics
 from pellucid.serve.openai.models import LOG, ModelTable, ServedModel
 from pellucid.serve.openai.openapi import openapi_document
 from pellucid.serve.openai.prompts import context_length
+from pellucid.serve.openai.scope import LOGGED, client_of, json_object, maybe_in_thread
 from pellucid.serve.openai.settings import ServiceSettings
 from pellucid.serve.openai.tokenizer_fields import DETOKENIZE_FIELDS, TOKENIZE_FIELDS, checked_tokens
+from pellucid.serve.tuning.database import NotThere, Refused, TableRow
+from pellucid.serve.tuning.service import TuningService
 
 
 if TYPE_CHECKING:
     from pellucid.serve.openai.recording import CompletionRecorder
 
-CLIENT = "pellucid.client"  # key of the ASGI scope's state: the `Client` that a request comes from
-LOGGED = "pellucid.logged"  # and what the log says of it, beside the path
-LONG_BODY = 1 << 15  # bytes that are parsed in a thread
 LONG_TEXT = 20_000  # characters that are encoded in a thread
 
 
@@ -72,17 +74,20 @@ class CompletionsApi:
 
     Args:
         models: that answer. settings: limits and choices of the server. metrics: count requests.
-        ready: whether new work is taken. recorder: records completions; None refuses `x_record`.
+        ready: whether new work is taken. recorder_of: what records the completions of a client;
+            None refuses `x_record`. tuning: fine-tuning; None: there is none.
     """
 
     def __init__(
         self, models: ModelTable, settings: ServiceSettings, metrics: RequestMetrics, ready: Callable[[], bool],
-        recorder: "CompletionRecorder | None" = None,
+        recorder_of: "Callable[[Client], CompletionRecorder] | None" = None, tuning: TuningService | None = None,
     ) -> None:  # fmt: skip
         self._models, self._settings, self._metrics, self._ready = models, settings, metrics, ready
-        self._recorder = recorder
+        self._recorder_of, self._tuning = recorder_of, tuning
         self._fields = completion_fields(settings.max_logprobs)
-        self._document = openapi_document(self._fields, keys_needed=settings.keys_needed, ids=[model.id for model in models])
+        self._document = openapi_document(
+            self._fields, keys_needed=settings.keys_needed, ids=[model.id for model in models], tuning=tuning is not None
+        )
 
     def app(self, middleware: Sequence[Middleware]) -> Starlette:
         """The application, behind some middleware."""
@@ -93,7 +98,7 @@ class CompletionsApi:
                 Route("/v1/engines/{model:path}/completions", self.completions, methods=post),
                 Route("/openai/deployments/{model:path}/completions", self.completions, methods=post),
                 Route("/v1/models", self.list_models, methods=get),
-                Route("/v1/models/{model:path}", self.one_model, methods=get),
+                Route("/v1/models/{model:path}", self.one_model, methods=["GET", "DELETE"]),
                 Route("/v1/engines", self.list_engines, methods=get),
                 Route("/v1/engines/{model:path}", self.one_engine, methods=get),
                 Route("/tokenize", self.tokenize, methods=post),
@@ -103,6 +108,7 @@ class CompletionsApi:
                 Route("/readyz", self.readyz, methods=get),
                 Route("/metrics", self.metrics, methods=get),
                 Route("/openapi.json", self.document, methods=get),
+                *self._tuning_routes(),
             ],
             middleware=middleware,
             exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _unexpected},
@@ -110,19 +116,35 @@ class CompletionsApi:
         app.router.redirect_slashes = False
         return app
 
+    def _tuning_routes(self) -> list[Route]:
+        if self._tuning is None:
+            return []
+        files, jobs = FilesApi(self._tuning, self._settings), JobsApi(self._tuning, self._models, self._settings)
+        return [*files.routes(), *jobs.routes()]
+
     async def _object(self, request: Request) -> dict[str, Any]:
-        """The JSON object of a request's body.
+        return await json_object(request, self._settings.max_body)
+
+    async def _find(self, request: Request, id: str | None) -> ServedModel:
+        """The model of an id: one of the server's, or a fine-tuned one of the client's key.
 
         Raises:
-            ApiError: it is not said to be JSON (415), or is none (400).
+            ApiError: the request names none (400), or one that is not there, or another key's (404).
         """
-        if not is_json(request.headers):
-            raise ApiError(415, SEND_JSON)
-        body = await request.body()
-        found: dict[str, Any] = await _maybe_in_thread(
-            len(body) > LONG_BODY, lambda: parse_object(body, self._settings.max_body)
-        )
-        return found
+        tuning = self._tuning
+        if id is None or tuning is None or self._models.get(id) is not None:
+            return self._models.find(id, [row["id"] for row in await self._own(request)] if id is None else ())
+        try:
+            return await asyncio.to_thread(tuning.models.find, client_of(request).id, id)
+        except NotThere:
+            own = await self._own(request)
+            return self._models.find(id, [row["id"] for row in own])  # which raises
+        except PellucidError as error:
+            raise server_error(f"The model {id} cannot be opened: {error}") from None
+
+    async def _own(self, request: Request) -> list[TableRow]:
+        """The fine-tuned models of the client's key."""
+        return [] if self._tuning is None else await asyncio.to_thread(self._tuning.jobs.models, client_of(request).id)
 
     # Completions.
 
@@ -131,23 +153,24 @@ class CompletionsApi:
         values = await self._object(request)
         in_path = request.path_params.get("model")
         asked = parse_completion_request(values, self._fields, ignore_unknown=self._settings.ignore_unknown)
-        model = self._models.find(asked.model if in_path is None else in_path)
-        if asked.record and self._recorder is None:
+        model = await self._find(request, asked.model if in_path is None else in_path)
+        if asked.record and self._recorder_of is None:
             raise ApiError(400, "this server records nothing: it serves no studio - 'x_record'", param="x_record")
-        client: Client = request.scope["state"][CLIENT]
-        job = await CompletionJob.start(model, client, asked, self._metrics, self._settings.max_choices)
+        client = client_of(request)
+        job = await CompletionJob.start(model, client, asked, self._metrics, self._settings)
         self._log(request, job, asked.prompt)
         if asked.stream:
             return await self._stream(job)
         try:
             answer = await job.whole()
             if asked.record:
-                assert self._recorder is not None
-                answer["x_record"] = await self._recorder.record(model, job, answer["choices"][0]["text"])
+                assert self._recorder_of is not None
+                recorder = self._recorder_of(client)
+                answer["x_record"] = await recorder.record(model, job, answer["choices"][0]["text"])
             request.scope["state"][LOGGED]["completion_tokens"] = job.drawn_tokens
         finally:
             job.end()
-        return JsonResponse(answer, headers=client.limits.headers())
+        return _json(await encode_long(answer), client.limits.headers())
 
     async def _stream(self, job: CompletionJob) -> Response:
         """The response of a stream. It begins with its first event: what fails before that has a status of its own."""
@@ -155,8 +178,10 @@ class CompletionsApi:
         try:
             first = await anext(events)
         except BaseException:
-            await events.aclose()
-            job.end()
+            try:
+                await events.aclose()
+            finally:
+                job.end()
             raise
         return _CompletionEvents(first, events, job)
 
@@ -170,47 +195,72 @@ class CompletionsApi:
 
     async def list_models(self, request: Request) -> Response:
         """GET /v1/models."""
-        return JsonResponse({"object": "list", "data": [_model_object(model) for model in self._models]})
+        own = [
+            {"id": row["id"], "object": "model", "created": row["created"], "owned_by": row["owner"]}
+            for row in await self._own(request)
+        ]  # fmt: skip
+        return JsonResponse({"object": "list", "data": [*map(_model_object, self._models), *own]})
 
     async def one_model(self, request: Request) -> Response:
-        """GET /v1/models/{id}."""
-        return JsonResponse(_model_object(self._models.find(request.path_params["model"])))
+        """GET and DELETE /v1/models/{id}."""
+        id = request.path_params["model"]
+        if request.method == "DELETE":
+            return await self._delete_model(request, id)
+        return JsonResponse(_model_object(await self._find(request, id)))
+
+    async def _delete_model(self, request: Request, id: str) -> Response:
+        if self._models.get(id) is not None:
+            raise ApiError(403, f"{id} is a model that the server was started with: it is not deleted here", param="model")
+        if self._tuning is None:
+            self._models.find(id)
+        else:
+            try:
+                await asyncio.to_thread(self._tuning.delete_model, client_of(request).id, id)
+            except NotThere:
+                self._models.find(id, [row["id"] for row in await self._own(request)])
+            except Refused as error:
+                raise ApiError(400, str(error), param="model") from None
+        return JsonResponse({"id": id, "object": "model", "deleted": True})
 
     async def list_engines(self, request: Request) -> Response:
         """GET /v1/engines, as clients of 2020 to 2022 ask."""
-        return JsonResponse({"object": "list", "data": [_engine_object(model) for model in self._models]})
+        own = [
+            {"id": row["id"], "object": "engine", "created": row["created"], "owner": row["owner"], "ready": True}
+            for row in await self._own(request)
+        ]  # fmt: skip
+        return JsonResponse({"object": "list", "data": [*map(_engine_object, self._models), *own]})
 
     async def one_engine(self, request: Request) -> Response:
         """GET /v1/engines/{id}."""
-        return JsonResponse(_engine_object(self._models.find(request.path_params["model"])))
+        return JsonResponse(_engine_object(await self._find(request, request.path_params["model"])))
 
     # The tokenizer, in the form of vLLM's server, which evaluation harnesses ask.
 
     async def tokenize(self, request: Request) -> Response:
         """POST /tokenize: the token ids of a text; `<|endoftext|>` in it is that token."""
         values = checked_fields(await self._object(request), TOKENIZE_FIELDS)
-        model = self._model_or_first(values["model"])
+        model = await self._model_or_first(request, values["model"])
         tokenizer, text = _tokenizer_of(model), values["prompt"]
         encode = tokenizer.encode_prompt if values["add_special_tokens"] else tokenizer.encode
         try:
-            ids = await _maybe_in_thread(len(text) > LONG_TEXT, lambda: encode(text, allow_special=True))
+            ids = await maybe_in_thread(len(text) > LONG_TEXT, lambda: encode(text, allow_special=True))
         except PellucidError as error:
             raise ApiError(400, f"{error} - 'prompt'", param="prompt") from None
-        return JsonResponse({
+        return _json(await encode_long({
             "count": len(ids), "max_model_len": context_length(model.generator), "tokens": ids,
             "token_strs": [model.names[token] for token in ids] if values["return_token_strs"] else None,
-        })  # fmt: skip
+        }))  # fmt: skip
 
     async def detokenize(self, request: Request) -> Response:
         """POST /detokenize: the text of token ids."""
         values = checked_fields(await self._object(request), DETOKENIZE_FIELDS)
-        model = self._model_or_first(values["model"])
+        model = await self._model_or_first(request, values["model"])
         ids = checked_tokens(values["tokens"], model.generator.config.vocab_size)
         return JsonResponse({"prompt": _tokenizer_of(model).decode(ids)})
 
     async def tokenizer_info(self, request: Request) -> Response:
         """GET /tokenizer_info: how the special tokens are written."""
-        model = self._model_or_first(request.query_params.get("model"))
+        model = await self._model_or_first(request, request.query_params.get("model"))
         tokenizer = _tokenizer_of(model)
         begin = None if tokenizer.begin is None else tokenizer.token_bytes(tokenizer.begin).decode("utf-8", "replace")
         return JsonResponse({
@@ -218,8 +268,8 @@ class CompletionsApi:
             "model_max_length": context_length(model.generator), "vocab_size": model.generator.config.vocab_size,
         })  # fmt: skip
 
-    def _model_or_first(self, id: str | None) -> ServedModel:
-        return self._models.first if id is None else self._models.find(id)
+    async def _model_or_first(self, request: Request, id: str | None) -> ServedModel:
+        return self._models.first if id is None else await self._find(request, id)
 
     # The server.
 
@@ -242,27 +292,27 @@ class CompletionsApi:
         return JsonResponse(self._document)
 
 
+def _json(data: bytes, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(data, headers=headers, media_type="application/json")
+
+
 def _model_object(model: ServedModel) -> dict[str, Any]:
     return {
-        "id": model.id, "object": "model", "created": model.created, "owned_by": "pellucid",
+        "id": model.id, "object": "model", "created": model.created, "owned_by": model.owner or "pellucid",
         "max_model_len": context_length(model.generator), "x_mode": model.mode, "x_path": model.path,
         "system_fingerprint": model.fingerprint,
     }  # fmt: skip
 
 
 def _engine_object(model: ServedModel) -> dict[str, Any]:
-    return {"id": model.id, "object": "engine", "created": model.created, "owner": "pellucid", "ready": model.alive}
+    owner = model.owner or "pellucid"
+    return {"id": model.id, "object": "engine", "created": model.created, "owner": owner, "ready": model.alive}
 
 
 def _tokenizer_of(model: ServedModel) -> Any:
     if model.generator.tokenizer is None:
         raise ApiError(400, f"{model.id} has no tokenizer: {model.generator.no_tokenizer}", param="model")
     return model.generator.tokenizer
-
-
-async def _maybe_in_thread(long: bool, function: Callable[[], Any]) -> Any:
-    """Calls a function; in a thread where it takes long, so that others are answered meanwhile."""
-    return await asyncio.to_thread(function) if long else function()
 
 
 async def _api_error(request: Request, error: Exception) -> Response:

@@ -44,6 +44,10 @@ class TokenNames:
         except UnicodeDecodeError:
             return f"bytes:{repr(data)[2:-1]}"
 
+    def bytes(self, token: int) -> bytes:
+        """What a token is; nothing, in a model without a tokenizer."""
+        return b"" if self.tokenizer is None else self.tokenizer.token_bytes(token)
+
     def top(self, token: int, logprob: float | None, likeliest: TopLogprobs | None) -> dict[str, float]:
         """The likeliest tokens and the token itself, by name; of two of one name the likelier."""
         found: dict[str, float] = {}
@@ -54,8 +58,8 @@ class TokenNames:
         return found
 
 
-@dataclass(slots=True)
-class _Entry:
+@dataclass(frozen=True, slots=True)
+class Entry:
     """A token of `logprobs`: its name, log-probability, likeliest tokens, and the characters complete before it."""
 
     name: str
@@ -64,39 +68,44 @@ class _Entry:
     offset: int
 
 
+def prompt_entries(names: TokenNames, prompt: Sequence[int], computed: PromptLogprobs) -> list[Entry]:
+    """The entries of an echoed prompt, which its choices share."""
+    entries, stream, complete = [], Utf8Stream(), 0
+    for token, logprob, top in zip(prompt, computed.logprobs, computed.top_logprobs, strict=True):
+        likeliest = None if logprob is None else names.top(token, logprob, top)
+        entries.append(Entry(names[token], _finite_or_null(logprob), likeliest, complete))
+        complete += len(stream.push(names.bytes(token)))
+    return entries
+
+
 class ChoiceWriter:
     """Writes one choice.
 
     Args:
         names: of the model's tokens.
-        prompt: token ids. prompt_text: what they decode to.
+        prompt_text: what the prompt decodes to.
         logprobs: whether log-probabilities are wanted.
         echo: whether the choice begins with the prompt.
     """
 
-    def __init__(self, names: TokenNames, prompt: Sequence[int], prompt_text: str, *, logprobs: bool, echo: bool) -> None:
+    def __init__(self, names: TokenNames, prompt_text: str, *, logprobs: bool, echo: bool) -> None:
         self._names = names
-        self._prompt = prompt
         self._logprobs = logprobs
-        self._entries: list[_Entry] = []
+        self._entries: list[Entry] = []
         self._characters = Utf8Stream()
         self._complete = self._end = len(prompt_text)
         self._text = prompt_text if echo else ""
 
-    def add_prompt(self, computed: PromptLogprobs) -> None:
-        """Adds the log-probabilities of the echoed prompt."""
-        stream, complete = Utf8Stream(), 0
-        for token, logprob, top in zip(self._prompt, computed.logprobs, computed.top_logprobs, strict=True):
-            likeliest = None if logprob is None else self._names.top(token, logprob, top)
-            self._entries.append(_Entry(self._names[token], _finite_or_null(logprob), likeliest, complete))
-            complete += len(stream.push(self._bytes(token)))
+    def add_prompt(self, entries: Sequence[Entry]) -> None:
+        """Adds the log-probabilities of the echoed prompt (`prompt_entries`)."""
+        self._entries += entries
 
     def add(self, token: int, logprob: float, top: TopLogprobs | None) -> None:
         """Adds a drawn token's log-probabilities."""
         if self._logprobs:
-            entry = _Entry(self._names[token], finite(logprob), self._names.top(token, logprob, top), self._complete)
+            entry = Entry(self._names[token], finite(logprob), self._names.top(token, logprob, top), self._complete)
             self._entries.append(entry)
-            self._complete += len(self._characters.push(self._bytes(token)))
+            self._complete += len(self._characters.push(self._names.bytes(token)))
 
     def add_text(self, text: str) -> None:
         """Adds text that is certain."""
@@ -127,9 +136,6 @@ class ChoiceWriter:
             "top_logprobs": [entry.top for entry in entries],
             "text_offset": [min(entry.offset, self._end) for entry in entries],
         }
-
-    def _bytes(self, token: int) -> bytes:
-        return self._names.tokenizer.token_bytes(token) if self._names.tokenizer else b""
 
 
 def finite(logprob: float) -> float:

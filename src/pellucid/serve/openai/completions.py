@@ -6,7 +6,6 @@ When the task that answers is cancelled (the client has left), its sequences lea
 """
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -19,16 +18,18 @@ from pellucid.engine.options import SamplingOptions, fresh_seed
 from pellucid.engine.request import Request
 from pellucid.engine.request_handle import RequestHandle, SampleToken
 from pellucid.errors import PellucidError
+from pellucid.serve.http.json_response import BYTES, encode
 from pellucid.serve.http.keys import Client
-from pellucid.serve.http.limits import LimitReached
 from pellucid.serve.http.waiting_line import LineFull
-from pellucid.serve.openai.choices import ChoiceWriter
+from pellucid.serve.openai.admission import begin_limited, check_listed, check_model_options
+from pellucid.serve.openai.choices import ChoiceWriter, Entry, prompt_entries
 from pellucid.serve.openai.completion_request import CompletionRequest
 from pellucid.serve.openai.errors import ApiError, busy, server_error
 from pellucid.serve.openai.fields import field_named
 from pellucid.serve.openai.metrics import RequestMetrics
 from pellucid.serve.openai.models import LOG, ServedModel
 from pellucid.serve.openai.prompts import PROMPT, list_of_prompts, prompt_ids
+from pellucid.serve.openai.settings import ServiceSettings
 
 
 LONG_PROMPT = 20_000  # characters or ids that are encoded and checked in a thread, while others are answered
@@ -75,7 +76,7 @@ class CompletionJob:
 
     @classmethod
     async def start(
-        cls, model: ServedModel, client: Client, request: CompletionRequest, metrics: RequestMetrics, max_choices: int
+        cls, model: ServedModel, client: Client, request: CompletionRequest, metrics: RequestMetrics, settings: ServiceSettings
     ) -> "CompletionJob":
         """Checks a request against its model, counts it for its client's limits, and looks whether there is room in the line.
 
@@ -83,12 +84,11 @@ class CompletionJob:
             ApiError: it does not fit the model (400), a limit is reached or the line is full (429).
         """
         prompts = list_of_prompts(request.prompt)
-        if len(prompts) * request.samples > max_choices:
+        if len(prompts) * request.samples > settings.max_choices:
             raise PROMPT.wrong(
-                f"{len(prompts)} prompts with {request.samples} completions each are more than the maximum of {max_choices} "
-                "completions"
+                f"{len(prompts)} prompts with {request.samples} completions each are more than the maximum of "
+                f"{settings.max_choices} completions"
             )
-
         if request.record and (len(prompts) > 1 or not request.max_tokens):
             raise field_named("x_record").wrong("a record holds one prompt and the tokens generated after it, one or more")
 
@@ -101,10 +101,11 @@ class CompletionJob:
 
         long = sum(map(len, prompts)) > LONG_PROMPT or len(prompts) > MANY_PROMPTS
         job = await asyncio.to_thread(make) if long else make()
+        check_listed(job.listed_tokens, settings.max_listed)
         try:
-            model.line.check_room(len(job.prompts))
+            model.line.check_room(client.name, len(job.prompts))
         except LineFull as full:
-            raise busy(f"{full.waiting} requests wait for {model.id} already. Please try again later.", full.seconds) from None
+            raise busy(f"{full.waiting} prompts wait for {model.id} already. Please try again later.", full.seconds) from None
         begin_limited(client, job.most_tokens)
         return job
 
@@ -118,13 +119,22 @@ class CompletionJob:
         """Tokens that it may take: of its prompts, and what may be generated."""
         return self.prompt_tokens + len(self.prompts) * self.request.samples * self.request.max_tokens
 
+    @property
+    def listed_tokens(self) -> int:
+        """Tokens that the answer may list with their log-probabilities."""
+        request = self.request
+        if request.logprobs is None:
+            return 0
+        echoed = self.prompt_tokens if request.echo else 0
+        return request.n * (echoed + len(self.prompts) * request.max_tokens)
+
     def end(self) -> None:
         """Counts its end for the client's limits and the metrics, whatever ended it."""
         self.client.limits.end(max(0, self.most_tokens - self.prompt_tokens - self.drawn_tokens))
         aborted = len(self._reasons) < len(self.prompts) * self.request.n
         now = time.monotonic()
         self._metrics.finished(
-            self.model.id, reasons=[*self._reasons, *(["abort"] if aborted else [])], seconds=now - self._began,
+            self.model.label, reasons=[*self._reasons, *(["abort"] if aborted else [])], seconds=now - self._began,
             first_token=None if self._first_token is None else self._first_token - self._began,
             prompt_tokens=self.prompt_tokens, generation_tokens=self.drawn_tokens,
         )  # fmt: skip
@@ -160,8 +170,9 @@ class CompletionJob:
 
     async def _whole_prompt(self, asked: Request) -> list[dict[str, Any]]:
         """The choices of one prompt, without their indices."""
+        writers = self._writers(asked)
         if self._computes_nothing:
-            return [self._choice(self._writer(asked), "length", last=True) for _ in range(self.request.n)]
+            return [self._choice(writer, "length", last=True) for writer in writers]
         async with self.model.line.hold(self.client.name, asked.samples):
             handle = self.model.submit(asked)
             try:
@@ -169,15 +180,16 @@ class CompletionJob:
             except Exception as error:
                 raise engine_failure(error) from error
         self.drawn_tokens += handle.drawn_tokens
-        choices = []
-        for completion in completions:
-            writer = self._writer(asked)
-            self._add_prompt(writer, handle)
+        choices, echoed = [], self._echoed(handle)
+        for writer, completion in zip(writers, completions, strict=True):
+            writer.add_prompt(echoed)
             tops = completion.top_logprobs or [()] * len(completion.ids)
             for token, logprob, top in zip(completion.ids, completion.logprobs, tops, strict=True):
                 writer.add(token, logprob, top)
             writer.add_text(completion.text)
             choices.append(self._choice(writer, completion.finish_reason, last=True))
+            if self.request.logprobs is not None:
+                await asyncio.sleep(0)  # between long choices others are answered
         return choices
 
     # As events.
@@ -199,7 +211,7 @@ class CompletionJob:
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         n = self.request.n
-        choices = [_Choice(self._writer(asked)) for asked in self.engine_requests for _ in range(n)]
+        choices = [_Choice(writer) for asked in self.engine_requests for writer in self._writers(asked)]
         changed: dict[int, None] = {}
         news = asyncio.Event()
 
@@ -222,8 +234,15 @@ class CompletionJob:
                         task.result()  # raises what ended it
                 indices = list(changed)
                 changed.clear()
-                if parts := [self._choice_events(index, choices[index]) for index in indices]:
-                    yield b"".join(parts)
+                events = b""
+                for index in indices:
+                    events += self._choice_events(index, choices[index])
+                    if len(events) > BYTES:
+                        yield events
+                        events = b""
+                        await asyncio.sleep(0)  # between long events others are answered
+                if events:
+                    yield events
             if self.request.include_usage:
                 yield _event({**self._head, "choices": [], "usage": self.usage()})
         finally:
@@ -267,9 +286,9 @@ class CompletionJob:
                             early += tokens
                             if not any(sample == 0 for sample, _ in tokens):
                                 continue
-                            tokens, early = early, None
+                            tokens, early, echoed = early, None, self._echoed(handle)
                             for choice in choices:
-                                self._add_prompt(choice.writer, handle)
+                                choice.writer.add_prompt(echoed)
                         for sample, token in tokens:
                             choices[sample].writer.add_token(token)
                             choices[sample].finish_reason = token.finish_reason
@@ -277,8 +296,9 @@ class CompletionJob:
             except Exception as error:
                 raise engine_failure(error) from error
         if self.request.max_tokens == 0:  # only the prompt was scored
+            echoed = self._echoed(handle)
             for sample, choice in enumerate(choices):
-                self._add_prompt(choice.writer, handle)
+                choice.writer.add_prompt(echoed)
                 choice.finish_reason = "length"
                 note(sample)
 
@@ -300,66 +320,26 @@ class CompletionJob:
         except PellucidError as error:
             raise ApiError(400, str(error)) from None
 
-    def _writer(self, asked: Request) -> ChoiceWriter:
-        tokenizer = self.model.generator.tokenizer
+    def _writers(self, asked: Request) -> list[ChoiceWriter]:
+        """The writers of a prompt's choices."""
+        tokenizer, request = self.model.generator.tokenizer, self.request
         text = "" if tokenizer is None else tokenizer.decode(asked.prompt)
-        return ChoiceWriter(
-            self.model.names, asked.prompt, text, logprobs=self.request.logprobs is not None, echo=self.request.echo
-        )
+        return [
+            ChoiceWriter(self.model.names, text, logprobs=request.logprobs is not None, echo=request.echo)
+            for _ in range(request.n)
+        ]
 
-    def _add_prompt(self, writer: ChoiceWriter, handle: RequestHandle) -> None:
-        if self.request.scores_prompt:
-            computed = handle.prompt_logprobs
-            assert computed is not None
-            writer.add_prompt(computed)
+    def _echoed(self, handle: RequestHandle) -> Sequence[Entry]:
+        """The entries of the prompt, where its log-probabilities are wanted."""
+        if not self.request.scores_prompt:
+            return ()
+        computed = handle.prompt_logprobs
+        assert computed is not None
+        return prompt_entries(self.model.names, handle.request.prompt, computed)
 
     def _choice(self, writer: ChoiceWriter, finish_reason: str | None, *, last: bool) -> dict[str, Any]:
         text, logprobs = writer.take(last=last)
         return {"text": text, "index": 0, "logprobs": logprobs, "finish_reason": finish_reason}
-
-
-def check_model_options(model: ServedModel, request: CompletionRequest) -> None:
-    """Refuses options that do not fit a model.
-
-    Raises:
-        ApiError: a bias for a token that it has not, more logprobs than tokens, or text where it has no tokenizer (400).
-    """
-    generator = model.generator
-    for token in request.options.get("logit_bias", ()):
-        if token >= generator.config.vocab_size:
-            raise field_named("logit_bias").wrong(
-                f"Invalid token id {token}: ids go from 0 to {generator.config.vocab_size - 1}"
-            )
-    if request.logprobs is not None and request.logprobs > generator.config.vocab_size:
-        raise field_named("logprobs").wrong(f"{request.logprobs} is more than there are tokens, {generator.config.vocab_size}")
-    if request.options["stop"] and generator.tokenizer is None:
-        raise field_named("stop").wrong("this model has no tokenizer, so that no text stops it")
-
-
-def begin_limited(client: Client, tokens: int) -> None:
-    """Counts a request for its client's limits.
-
-    Raises:
-        ApiError: one is reached (429). One that the request alone exceeds is for good: clients are told not to try again.
-    """
-    try:
-        client.limits.begin(tokens)
-    except LimitReached as reached:
-        if reached.what == "concurrent":
-            message = f"{client.name} has {reached.limit} requests at once already. Please try again later."
-            error = busy(message, reached.seconds)
-        elif reached.seconds == float("inf"):
-            limit = f"Limit: {reached.limit} / min. Requested: {tokens}"
-            message = f"Request too large for {client.name} on tokens per min. {limit}"
-            error = ApiError(429, message, type="tokens", headers={"x-should-retry": "false"})
-        else:
-            message = (
-                f"Rate limit reached for {client.name} on {reached.what} per min. Limit: {reached.limit} / min. Please try "
-                f"again in {reached.seconds:.3g}s."
-            )
-            error = busy(message, reached.seconds, type=reached.what)
-        error.headers |= client.limits.headers()
-        raise error from None
 
 
 def engine_failure(error: Exception) -> ApiError:
@@ -379,4 +359,4 @@ async def _cancel(tasks: Sequence["asyncio.Task[Any]"]) -> None:
 
 
 def _event(message: Any) -> bytes:
-    return b"data: " + json.dumps(message, allow_nan=False, separators=(",", ":")).encode() + b"\n\n"
+    return f"data: {encode(message)}\n\n".encode("ascii")

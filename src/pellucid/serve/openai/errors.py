@@ -56,7 +56,7 @@ def server_error(message: str = "The server had an error while processing your r
     return ApiError(500, message, type=SERVER)
 
 
-def overloaded() -> ApiError:
+def overloaded(why: str = "this server is ending") -> ApiError:
     """503: the server ends, or its engine does not run."""
-    message = "That model is currently overloaded with other requests. You can retry your request: this server is ending"
+    message = f"That model is currently overloaded with other requests. You can retry your request: {why}"
     return ApiError(503, message, type=SERVER, headers={"Retry-After": "5"})

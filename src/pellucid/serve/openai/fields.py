@@ -15,7 +15,10 @@ from pellucid.serve.openai.errors import ApiError
 from pellucid.strict_json import is_text
 
 
-FieldType = Literal["string", "integer", "number", "boolean", "ids", "prompt", "texts", "biases", "stream_options"]
+FieldType = Literal[
+    "string", "integer", "number", "boolean", "ids", "prompt", "texts", "biases", "stream_options",
+    "auto_integer", "auto_number", "fields", "metadata", "choice", "names",  # of `job_fields`
+]  # fmt: skip
 
 MAX_LOGPROBS = 5  # as in the API; a setting of the server
 MAX_STOPS, MAX_STOP = 64, 1024  # strings; characters of one
@@ -78,6 +81,7 @@ class CompletionField:
                 return f"an object of token ids, each with a number from {-MAX_BIAS:g} to {MAX_BIAS:g}"
             case "stream_options":
                 return 'an object such as {"include_usage": true}'
+        raise AssertionError(self.type)
 
     def check(self, value: Any) -> Any:
         """The checked value.
@@ -117,6 +121,7 @@ class CompletionField:
                 return self._stream_options(value)
             case "prompt":
                 return value  # `prompts` checks it: it needs the model's vocabulary
+        raise AssertionError(self.type)
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema (of OpenAPI 3.1) of the field."""

@@ -28,6 +28,7 @@ LOG = logging.getLogger("pellucid.serve")
 RESTART_AFTER = 0.5  # seconds from the end of an engine's thread until it is started again
 WEIGHT_FILES = ("*.json", "*.safetensors")  # what a model directory computes with
 MAX_ID = 200  # characters
+TUNED = "fine-tuned"  # the name of all fine-tuned models in metrics
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +37,8 @@ class EngineSettings:
 
     Attributes:
         mode: "exact" (an answer depends on its own request alone, to the bit) or "fast".
-        max_sequences: completions that are generated at once. max_waiting: prompts that wait for that at most.
+        max_sequences: completions that are generated at once. max_waiting: prompts of a key that wait for that at
+            most.
         memory: bytes of keys and values; None: as many as are asked for.
     """
 
@@ -51,7 +53,7 @@ class ServedModel:
 
     Args:
         id: its name in requests. source: what `load` takes, or None. generator: the model. created: of its file, in seconds
-            since 1970. digest: of its files.
+            since 1970. digest: of its files. owner: the name of the key that owns it; "" for those that all may use.
 
     Attributes:
         line: the slots of its engine. names: of its tokens. restarts: how often its engine's thread was started again.
@@ -59,9 +61,9 @@ class ServedModel:
 
     def __init__(
         self, id: str, generator: TextGenerator, settings: EngineSettings, *, source: str | Path | None = None,
-        created: int = 0, digest: str = "",
+        created: int = 0, digest: str = "", owner: str = "",
     ) -> None:  # fmt: skip
-        self.id, self.generator, self.source, self.created = id, generator, source, created
+        self.id, self.generator, self.source, self.created, self.owner = id, generator, source, created, owner
         self.line = WaitingLine(settings.max_sequences, settings.max_waiting)
         self.names = TokenNames(generator.tokenizer)
         self.restarts = 0
@@ -72,6 +74,11 @@ class ServedModel:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._driver = self._new_driver()
+
+    @property
+    def label(self) -> str:
+        """Its name in metrics, which everybody reads: those of keys have one together."""
+        return TUNED if self.owner else self.id
 
     @property
     def mode(self) -> Mode:
@@ -102,7 +109,7 @@ class ServedModel:
         try:
             return self._driver.submit(request)
         except DriverClosedError:
-            raise overloaded() from None
+            raise overloaded(f"the engine of {self.id} does not run") from None
         except QueueFullError as error:
             raise busy(str(error), 1.0) from None
         except PellucidError as error:
@@ -163,17 +170,21 @@ class ModelTable:
         """The first model."""
         return next(iter(self._models.values()))
 
-    def find(self, id: str | None) -> ServedModel:
-        """The model of an id.
+    def get(self, id: str) -> ServedModel | None:
+        """The model of an id; None: there is none."""
+        return self._models.get(id)
+
+    def find(self, id: str | None, more: Sequence[str] = ()) -> ServedModel:
+        """The model of an id. `more`: ids that a message lists beside those of this table.
 
         Raises:
             ApiError: the request names none (400), or none of these (404).
         """
         if id is None:
-            raise ApiError(400, f"you must provide a model parameter: there is {self._listed()} - 'model'", param="model")
+            raise ApiError(400, f"you must provide a model parameter: there is {self._listed(more)} - 'model'", param="model")
         found = self._models.get(id)
         if found is None:
-            message = f"That model does not exist: {shown(id)}; there is {self._listed()}"
+            message = f"That model does not exist: {shown(id)}; there is {self._listed(more)}"
             raise ApiError(404, message, param="model", code="model_not_found")
         return found
 
@@ -182,8 +193,8 @@ class ModelTable:
         for model in self._models.values():
             model.close()
 
-    def _listed(self) -> str:
-        return ", ".join(self._models)
+    def _listed(self, more: Sequence[str]) -> str:
+        return ", ".join([*self._models, *more])
 
 
 def open_models(
@@ -202,12 +213,18 @@ def open_models(
     for i, (id, _) in enumerate(pairs):
         if id in [other for other, _ in pairs[:i]]:
             raise PellucidError(f"two models are named {id}: name one of them, as in -m NAME=MODEL")
-    opened = []
-    for id, source in pairs:
-        generator = open_text_generator(source, kernel=kernel, weights=weights, notify=notify)  # type: ignore[arg-type]
-        created, digest = _files_of(source)
-        opened.append(ServedModel(id, generator, settings, source=source, created=created, digest=digest))
-    return ModelTable(opened)
+    return ModelTable([open_model(id, source, settings, notify, kernel=kernel, weights=weights) for id, source in pairs])
+
+
+def open_model(
+    id: str, source: str | Path, settings: EngineSettings, notify: Callable[[str], None] = lambda line: None, *,
+    kernel: str = "auto", weights: str | None = None, owner: str = "", created: int | None = None,
+) -> ServedModel:  # fmt: skip
+    """A model with its engine. Arguments as `open_models` and `ServedModel`."""
+    generator = open_text_generator(source, kernel=kernel, weights=weights, notify=notify)  # type: ignore[arg-type]
+    newest, digest = _files_of(source)
+    created = newest if created is None else created
+    return ServedModel(id, generator, settings, source=source, created=created, digest=digest, owner=owner)
 
 
 def is_directory(source: str | Path) -> bool:
@@ -225,7 +242,7 @@ def _named(text: str) -> tuple[str, str]:
     return name, source
 
 
-def _files_of(source: str) -> tuple[int, str]:
+def _files_of(source: str | Path) -> tuple[int, str]:
     """(time of the newest file, digest of all) of a model."""
     file = gguf_file(source)
     directory = resolve(source) if file is None else file.parent

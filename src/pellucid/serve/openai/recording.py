@@ -10,7 +10,6 @@ from pellucid.serve.openai.completions import CompletionJob
 from pellucid.serve.openai.errors import ApiError, busy, overloaded
 from pellucid.serve.openai.fields import field_named
 from pellucid.serve.openai.models import ServedModel
-from pellucid.serve.openai.settings import RECORDS
 from pellucid.serve.studio.generate_request import ParsedRequest
 from pellucid.serve.studio.generation import CompletionService
 from pellucid.serve.studio.loaded_model import BusyError, ClosingError
@@ -21,11 +20,11 @@ class CompletionRecorder:
     """Generates a completion again on a runner whose activations are recorded: the draws depend on the seed alone.
 
     Args:
-        catalog: of the studio. completions: its recorder. data: a folder for the records' files; None: in memory.
+        catalog: of the studio. completions: its recorder. folder: for the records' files; None: in memory.
     """
 
-    def __init__(self, catalog: SourceCatalog, completions: CompletionService, data: Path | None) -> None:
-        self._catalog, self._completions, self._data = catalog, completions, data
+    def __init__(self, catalog: SourceCatalog, completions: CompletionService, folder: Path | None) -> None:
+        self._catalog, self._completions, self._folder = catalog, completions, folder
 
     async def record(self, model: ServedModel, job: CompletionJob, text: str) -> dict[str, Any]:
         """The record of a completion: its id, the address of its file, the studio's page that shows it, its size, and whether
@@ -59,16 +58,16 @@ class CompletionRecorder:
         if event["event"] == "error":
             raise ApiError(500, f"The completion could not be recorded: {event['data']['error']}", type="server_error")
         done = event["data"]
-        name = done["record"] if self._data is None else self._write(done["record"], str(job.id))
+        name = done["record"] if self._folder is None else self._write(done["record"], str(job.id))
         return {
             "id": name, "url": f"/records/{name}", "page": f"/#/record/{name}", "bytes": done["bytes"],
             "same_text": done["text"] == text,
         }  # fmt: skip
 
     def _write(self, kept: str, name: str) -> str:
-        """Writes a record into the folder of data; returns its id."""
-        assert self._data is not None
-        path = self._data / RECORDS / f"{name}{SUFFIX}"
+        """Writes a record into the folder; returns its id."""
+        assert self._folder is not None
+        path = self._folder / f"{name}{SUFFIX}"
         with self._catalog.record(kept) as record:
             write_whole(path, record.to_bytes(), what="the record")
         return self._catalog.add_record(path)

@@ -11,17 +11,20 @@ from pellucid.arguments import shown
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder
 from pellucid.record import SUFFIX
-from pellucid.serve.http.keys import KeyRing, StoredKey
+from pellucid.serve.http.keys import Client, KeyRing, StoredKey
 from pellucid.serve.http.listening import listen
 from pellucid.serve.http.same_origin import LOCAL, allowed_hosts
-from pellucid.serve.openai.models import ModelTable, is_directory
+from pellucid.serve.openai.models import EngineSettings, ModelTable, ServedModel, is_directory, open_model
 from pellucid.serve.openai.settings import RECORDS, ServiceSettings
+from pellucid.serve.tuning.settings import TuningSettings
 
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from pellucid.serve.openai.recording import CompletionRecorder
+    from pellucid.serve.tuning.service import TuningService
+    from pellucid.serve.tuning.tuned_models import Open
 
 PORT = 8000  # as vLLM's server
 CLOSE_TIMEOUT = 1.0  # seconds that clients have to read the rest of their answers when the server ends
@@ -37,7 +40,9 @@ class Service:
         keys: of those who may ask; None: everybody who reaches the address.
         settings: limits and choices.
         studio: whether the studio is served under /.
-        data: a folder where records are kept; None: the last ones are kept in memory.
+        data: a folder where records are kept, and what fine-tuning needs; None: the last records are kept in memory, and there
+            is no fine-tuning.
+        tuning: quotas of fine-tuning. open_tuned: opens a fine-tuned model; None: as `models.open_model` does.
 
     Attributes:
         url: of the server on this machine, without a slash at its end.
@@ -50,7 +55,7 @@ class Service:
     def __init__(
         self, models: ModelTable, host: str = "127.0.0.1", port: int | None = None, *,
         keys: Sequence[StoredKey] | None = None, settings: ServiceSettings | None = None, studio: bool = True,
-        data: Path | None = None,
+        data: Path | None = None, tuning: TuningSettings | None = None, open_tuned: "Open | None" = None,
     ) -> None:  # fmt: skip
         if keys is None and host.lower() not in LOCAL:
             raise PellucidError(
@@ -60,13 +65,24 @@ class Service:
         if data is not None:
             make_folder(data / RECORDS)
         self.models = models
+        self.tuning: TuningService | None = None
         self.settings = settings or ServiceSettings()
         self._keys = KeyRing(keys)
         self._host = host
         self._with_studio, self._data = studio, data
-        self._studio: Starlette | None = None
+        self._studios: dict[str, tuple[Starlette, CompletionRecorder]] = {}  # by the id of a client
+        self._hosts: Sequence[str] | None = None
         self._draining = False
-        self._socket = listen(host, port, PORT)
+        if data is not None:
+            from pellucid.serve.tuning import service
+
+            self.tuning = service.TuningService(data, tuning or TuningSettings(), open_tuned or _open_tuned)
+        try:
+            self._socket = listen(host, port, PORT)
+        except PellucidError:
+            if self.tuning is not None:
+                self.tuning.close()
+            raise
         self.port = self._socket.getsockname()[1]
         address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
         self.url = f"http://{address}:{self.port}"
@@ -81,6 +97,7 @@ class Service:
         from pellucid.serve.http.server_thread import ServerThread
         from pellucid.serve.openai.api import CompletionsApi
         from pellucid.serve.openai.errors import error_response
+        from pellucid.serve.openai.files_api import FORM_BYTES, UPLOADS
         from pellucid.serve.openai.front import ServiceFront
         from pellucid.serve.openai.metrics import RequestMetrics
 
@@ -89,12 +106,18 @@ class Service:
         self._metrics = RequestMetrics(self.models)
         hosts = None if self._keys.needed else allowed_hosts(self._host)
         limits: dict[str, Any] = {"max_body": settings.max_body, "error": error_response}
-        studio, recorder = self._make_studio(hosts)
-        app = CompletionsApi(self.models, settings, self._metrics, lambda: not self._draining, recorder).app([
-            Middleware(SameOriginMiddleware, hosts=hosts, for_programs=True, **limits),
-            Middleware(RequestLifetimeMiddleware, closing=self._closing, **limits),
+        self._hosts = hosts
+        uploads = {} if self.tuning is None else {UPLOADS: self.tuning.settings.file_bytes + FORM_BYTES}
+        recorder_of = self._recorder_of if self._with_studio else None
+        api = CompletionsApi(self.models, settings, self._metrics, lambda: not self._draining, recorder_of, self.tuning)
+        app = api.app([
+            Middleware(SameOriginMiddleware, hosts=hosts, for_programs=True, large=uploads, **limits),
+            Middleware(RequestLifetimeMiddleware, closing=self._closing, streamed=tuple(uploads), **limits),
         ])  # fmt: skip
-        front = ServiceFront(app, studio, self._keys, settings, self._metrics, lambda: self._draining)
+        studio_of = self._studio_of if self._with_studio else None
+        front = ServiceFront(app, studio_of, self._keys, settings, self._metrics, lambda: self._draining)
+        if self.tuning is not None:
+            self.tuning.start()
 
         class Connection(ConnectionProtocol):
             max_connections = settings.max_connections
@@ -103,20 +126,33 @@ class Service:
         self._thread.start()
         return self
 
-    def _make_studio(self, hosts: Sequence[str] | None) -> "tuple[Starlette | None, CompletionRecorder | None]":
-        """The studio of these models, and what records completions for it."""
-        if not self._with_studio:
-            return None, None
-        from pellucid.serve.openai.recording import CompletionRecorder
-        from pellucid.serve.studio.app import make_app
-        from pellucid.serve.studio.sources import SourceCatalog
+    def _studio_of(self, client: Client) -> "Starlette":
+        return self._client_studio(client)[0]
 
-        shown = [model.source for model in self.models if model.source is not None and is_directory(model.source)]
-        catalog = SourceCatalog(shown)
-        for path in sorted((self._data / RECORDS).glob(f"*{SUFFIX}")) if self._data else ():
-            catalog.add_record(path)
-        self._studio = make_app(catalog, hosts)
-        return self._studio, CompletionRecorder(catalog, self._studio.state.completions, self._data)
+    def _recorder_of(self, client: Client) -> "CompletionRecorder":
+        return self._client_studio(client)[1]
+
+    def _client_studio(self, client: Client) -> "tuple[Starlette, CompletionRecorder]":
+        """The studio of a client, and what records completions for it: the server's models, and what is the client's own.
+        Called in the server's loop."""
+        found = self._studios.get(client.id)
+        if found is None:
+            from pellucid.serve.openai.recording import CompletionRecorder
+            from pellucid.serve.studio.app import make_app
+            from pellucid.serve.studio.sources import SourceCatalog
+
+            shown = [model.source for model in self.models if model.source is not None and is_directory(model.source)]
+            catalog, folder = SourceCatalog(shown), None
+            if self.tuning is not None:
+                catalog.add_folder(self.tuning.scheduler.runs_of(client.id))
+            if self._data is not None:
+                folder = self._data / RECORDS / client.id
+                make_folder(folder)
+                for path in sorted(folder.glob(f"*{SUFFIX}")):
+                    catalog.add_record(path)
+            app = make_app(catalog, self._hosts, tuning=self.tuning is not None)
+            found = self._studios[client.id] = app, CompletionRecorder(catalog, app.state.completions, folder)
+        return found
 
     @property
     def running(self) -> int:
@@ -141,18 +177,19 @@ class Service:
 
         def end() -> None:
             self._closing.set()
-            if studio is not None:
+            for studio, _ in self._studios.values():
                 studio.state.closing.set()
                 studio.state.completions.end_streams()
             self._thread.stop(CLOSE_TIMEOUT)
 
-        studio = self._studio
         self._thread.call(end)
-        if studio is not None:
+        for studio, _ in list(self._studios.values()):
             studio.state.completions.close()
         self.models.close()
         self._thread.join()
         self._socket.close()
+        if self.tuning is not None:
+            self.tuning.close()
 
     def wait(self) -> None:
         """Waits until the server has ended; signals in the main thread are still handled."""
@@ -163,3 +200,7 @@ class Service:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _open_tuned(id: str, directory: Path, owner: str, created: int) -> ServedModel:
+    return open_model(id, directory, EngineSettings(), owner=owner, created=created)

@@ -15,6 +15,7 @@ class ServiceSettings:
     Attributes:
         max_logprobs: likeliest tokens that a request may ask for at each position.
         max_choices: completions that a request may ask for, all its prompts together.
+        max_listed: tokens with their log-probabilities in one answer, those of echoed prompts included.
         max_body: bytes of a request's body.
         max_connections: open at once.
         ignore_unknown: whether fields that the table lacks are ignored; else they are refused, as in the API.
@@ -25,6 +26,7 @@ class ServiceSettings:
 
     max_logprobs: int = MAX_LOGPROBS
     max_choices: int = 1024
+    max_listed: int = 1 << 17
     max_body: int = 4 << 20
     max_connections: int = 1024
     ignore_unknown: bool = False

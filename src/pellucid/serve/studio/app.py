@@ -2,6 +2,7 @@
 
     GET  /?lang=en|zh                        the page; /studio.js, /player.js: the package's scripts
     GET  /api/sources?lang=                  the runs, records and models
+    GET  /api/models/{id}/page               a model with the kernel for the page, which goes on with it when the server is gone
     GET  /api/runs/{id}                      the plan of a run
     GET  /api/runs/{id}/metrics?from=BYTE    whole lines of metrics.jsonl from there on; X-Next: the next BYTE
     GET  /records/{id}                       a record, by byte range
@@ -39,6 +40,7 @@ from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.http.lifetime import RequestLifetimeMiddleware
 from pellucid.serve.http.ranges import respond
 from pellucid.serve.http.same_origin import LOCAL, SameOriginMiddleware
+from pellucid.serve.page_wire import PageFiles
 from pellucid.serve.studio.figure_files import MEDIA_TYPES, FigureFiles, formats
 from pellucid.serve.studio.generate_request import MAX_PROMPT_CHARACTERS, MAX_TOKENS, option_fields
 from pellucid.serve.studio.generation import CompletionService, CompletionStream
@@ -73,14 +75,16 @@ class _Events(StreamingResponse):
 
 
 def make_app(
-    catalog: SourceCatalog, hosts: Sequence[str] | None = LOCAL, record_dtype: "RecordDtype | None" = None, lang: str = "en"
-) -> Starlette:
+    catalog: SourceCatalog, hosts: Sequence[str] | None = LOCAL, record_dtype: "RecordDtype | None" = None, lang: str = "en",
+    *, tuning: bool = False,
+) -> Starlette:  # fmt: skip
     """The application.
 
     Args:
         catalog: what it shows. hosts: allowed names of this server (`SameOriginMiddleware`).
         record_dtype: of the records of completions, as `xray` takes it.
         lang: the language where an address names none.
+        tuning: whether the server that this is a part of fine-tunes: the page then shows files and jobs.
 
     Its `state` has `completions`, `files` and `closing`, to be set before the server closes.
     """
@@ -101,8 +105,22 @@ def make_app(
             written = await run_in_threadpool(formats)
             return JsonResponse(Sources(
                 pellucid=__version__, limits=limits, options=option_fields(), known_figures=known_figures(),
-                formats=list(written), meanings=meanings(), **found,
+                formats=list(written), meanings=meanings(), tuning=tuning, **found,
             ))  # fmt: skip
+
+    async def model_page(request: Request) -> Response:
+        source, _ = _found(catalog.model, request)
+
+        def read() -> PageFiles:
+            from pellucid.serve.model_page.files import page_files  # here: a page is served and listed without it
+            from pellucid.serve.model_page.page_model import embedded_model
+
+            return page_files(embedded_model(source))
+
+        try:
+            return JsonResponse(await run_in_threadpool(read))
+        except PellucidError as error:
+            raise HTTPException(404, str(error)) from None
 
     async def run(request: Request) -> Response:
         from pellucid.runs.plan import read_shown_plan
@@ -178,6 +196,7 @@ def make_app(
             Route("/", page),
             *(Route(f"/{name}", file) for name in _TYPES),
             Route("/api/sources", sources),
+            Route("/api/models/{id}/page", model_page),
             Route("/api/runs/{id}", run),
             Route("/api/runs/{id}/metrics", metrics),
             Route("/records/{id}", record),

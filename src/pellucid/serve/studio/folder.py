@@ -1,7 +1,7 @@
 """`draw_folder`: draws every figure of a folder's records into files, and writes one page that shows them all."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +24,7 @@ PIXELS = 1920  # width of a PNG
 
 
 def draw_folder(
-    folder: str | Path, *, title: str, runs: Sequence[str | Path] = (), command: str
+    folder: str | Path, *, title: str, runs: Sequence[str | Path] = (), command: str, write: Callable[..., Path] = write_page
 ) -> tuple[Path, list[DrawnFigure], list[MissingFigure]]:
     """Draws the figures of the records below a folder into `folder/figures` (`WRITTEN`) and writes `folder/index.html`.
 
@@ -34,6 +34,7 @@ def draw_folder(
 
     Args:
         title: of the page. runs: run directories to list. command: the command that serves the folder, shown on the page.
+        write: writes the page; takes what `write_page` takes.
 
     Returns:
         The page, the figures that were drawn, and those that could not be.
@@ -58,7 +59,7 @@ def draw_folder(
         record = one.planned.record
         more = command_line("figures", path_here(record), "--out", "pictures", "--format", OTHERS, "--only", name)
         figures.append(ShownFigure(words, one.wide, one.narrow, name, record, _beside(one.files, folder), more))
-    page = write_page(folder / PAGE, _readable(records), figures=figures, runs=runs, title=title, command=command)
+    page = write(folder / PAGE, _readable(records), figures=figures, runs=runs, title=title, command=command)
     return page, drawn, absent
 
 

@@ -10,7 +10,7 @@ from pellucid.languages import current, mark, tr
 TITLE = mark("Pellucid studio")
 MOUNT_ID = "pellucid-studio"  # id of the element that studio.js renders into
 DATA_ID = "pellucid-data"  # id of the element with a static page's data
-STYLE = f"html {{ background: {PAPER}; color: {INK}; }} body {{ margin: 0; }} noscript p {{ padding: 16px; }}"
+STYLE = f"html {{ background: {PAPER}; color: {INK}; }} body {{ margin: 0; }} noscript p, #{MOUNT_ID} > p {{ padding: 16px; }}"
 
 
 def asset(name: str) -> bytes:
@@ -30,6 +30,11 @@ def noscript() -> str:
     return f"<noscript><p>{tr('This page is drawn by its script: allow scripts for it.')}</p></noscript>"
 
 
+def opening() -> str:
+    """What a document says until its script has begun: for good, where the file is not whole or the browser too old."""
+    return f"<p>{tr('This page is opening. If this line stays, the page is not whole, or this browser is too old for it.')}</p>"
+
+
 def served_page() -> str:
     """The document of `/` in the current language; its script fetches what it shows from the server."""
     return f"""<!doctype html>
@@ -41,7 +46,7 @@ def served_page() -> str:
 <style>{STYLE}</style>
 <body>
 {noscript()}
-<div id="{MOUNT_ID}"></div>
+<div id="{MOUNT_ID}">{opening()}</div>
 <script type="module" src="/studio.js"></script>
 </body>
 </html>

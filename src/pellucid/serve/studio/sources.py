@@ -243,9 +243,20 @@ class SourceCatalog:
         with self._lock:
             return self._records.of(path.resolve())
 
+    def add_folder(self, path: Path) -> None:
+        """Shows a folder's runs, records and models, too; there may be none yet."""
+        with self._lock:
+            self._folders.append(path.resolve())
+
     def model_id(self, source: str | Path) -> str | None:
         """The id of what `load` takes as a model; None: it is not shown."""
-        return DEFAULT if source == DEFAULT else self._models.by_path.get(path_of("a model", source).resolve())
+        if source == DEFAULT:
+            return DEFAULT
+        path = path_of("a model", source).resolve()
+        with self._lock:
+            if path not in self._models.by_path:
+                self._scan()  # it may be new
+            return self._models.by_path.get(path)
 
     def run(self, name: str) -> Path:
         """A run's directory. Raises PellucidError: no run has this id."""

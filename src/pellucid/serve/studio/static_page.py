@@ -20,7 +20,7 @@ from pellucid.runs.metrics import last_line
 from pellucid.runs.plan import read_shown_plan
 from pellucid.serve.page_wire import StaticFigure, StaticFile, StaticPage, StaticRecord, StaticRun
 from pellucid.serve.studio.model_words import Learned, read_learned
-from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, STYLE, asset, noscript
+from pellucid.serve.studio.page import DATA_ID, MOUNT_ID, STYLE, asset, noscript, opening
 from pellucid.serve.studio.sources import add_model_words, describe_record, known_figures, meanings, resume_command
 from pellucid.serve.wire import FilmFile, RunPlan
 from pellucid.version import __version__
@@ -209,7 +209,7 @@ def document(data: StaticPage, *, policy: str = POLICY, elements: Mapping[str, s
 <style>{STYLE}</style>
 <body>
 {noscript()}
-<div id="{MOUNT_ID}"></div>
+<div id="{MOUNT_ID}">{opening()}</div>
 <script type="application/json" id="{DATA_ID}">{inside}</script>
 {held}<script type="module">{script_text(asset("studio.js"))}</script>
 </body>

@@ -2,10 +2,7 @@
 // does it. The record's tokens go through the model in one pass, and each step is derived from the logits at its position.
 
 import { type Ablation, checkedAblation, Replacements } from "../../engine/ablation.ts";
-import { samplingOptions, type SamplingOptions } from "../../engine/options.ts";
-import { SAMPLE } from "../../engine/generation.ts";
 import { largest } from "../../engine/sampling.ts";
-import { uniform } from "../../engine/uniform.ts";
 import { RecordError } from "../../record/bytes.ts";
 import { checkGeneration } from "../../record/check.ts";
 import type { Numbers } from "../../record/decode.ts";
@@ -16,12 +13,13 @@ import { LENS_CANDIDATES, type Loaded, pieceTable } from "../capture.ts";
 import { cosines, positionRow, readOut, sources, tokenRow } from "../vectors.ts";
 import { type ChunkResult, compareTop, Difference, equal, equality, FLOAT32, rangeOf, type WordResult } from "./difference.ts";
 import { NOISE, roundingError, rowStepWithin, streamError, streamRanges, weightError } from "./errors.ts";
+import { ablationWord, readAll } from "./passes.ts";
 import { checkModel, checkTable, chunkWords, headerWords, patternOf } from "./record_words.ts";
 import { samplingWords } from "./sampling_words.ts";
+import { statedOptions } from "./stated_options.ts";
 import { StepVerifier } from "./steps.ts";
 
 const COSINE_ERROR = 2 ** -18; // of float32 sums of some thousand products
-const LOGIT_ROWS = 64; // positions whose logits are computed at once
 const CACHE_TILE = 8; // positions that a cache of PyTorch holds a multiple of
 const G = "generation/";
 
@@ -362,72 +360,4 @@ class GenerationVerifier {
     const of = (positions: number) => 2 * blocks * Math.ceil(positions / CACHE_TILE) * CACHE_TILE * c * 4;
     return bytes >= of(this.computed.positions) && bytes <= of(context);
   }
-}
-
-/**
- * The ablation, verified if each part of it, and zeros or means, moved the logits by more than they may be off. rows: the logits with
- * it. read: gives the logits with another one.
- */
-function ablationWord(ablation: Ablation, rows: Float32Array[], read: (left: Ablation | null) => Float32Array[]): WordResult {
-  const without = ablation.parts.map((_, i) => ablation.parts.filter((_, j) => j !== i));
-  const others = without.map((parts): Ablation | null => (parts.length ? { ...ablation, parts } : null));
-  const determined = [...others, { ...ablation, by: ablation.by === "zero" ? ("mean" as const) : ("zero" as const) }].every((other) => {
-    return read(other).some((row, i) => {
-      const size = rows[i]!.reduce((most, x) => Math.max(most, Math.abs(x)), 1);
-      return row.some((logit, id) => Math.abs(logit - rows[i]![id]!) > 2 * NOISE * size);
-    });
-  });
-  const note = determined ? "" : "the recorded numbers do not depend on all of it";
-  return { word: "provenance/ablation", status: determined ? "equal" : "unverified", note };
-}
-
-/** The logits at position `first` and after it, by position; the activations go to `sink`. */
-function readAll({ model }: Loaded, ids: number[], first: number, sink: Activations | null, replaced: Replacements | null): Float32Array[] {
-  const { vocab_size: v } = model.config;
-  const sequence = model.open(ids.length);
-  replaced?.apply(sequence);
-  const rows: Float32Array[] = [];
-  try {
-    for (let start = 0; start < ids.length; ) {
-      const end = start < first ? first : Math.min(ids.length, start + LOGIT_ROWS);
-      const wanted = start < first ? 0 : end - start;
-      const place = model.read(sequence, start, ids.slice(start, end), wanted, sink);
-      const logits = model.kernel.float32(place, wanted * v).slice();
-      for (let row = 0; row < wanted; row++) rows.push(logits.subarray(row * v, (row + 1) * v));
-      start = end;
-    }
-  } finally {
-    model.close(sequence);
-  }
-  return rows;
-}
-
-/**
- * The sampling options that a record states. Errors: `RecordError` where prompt, seed, options and tokens contradict each other or the
- * model.
- */
-function statedOptions(record: PellucidRecord, loaded: Loaded, prompt: number[], drawn: number[], draw: Numbers): SamplingOptions {
-  const { provenance: named } = record;
-  const { config } = loaded.model;
-  if (!Array.isArray(named.prompt_ids) || named.prompt_ids.join() !== prompt.join())
-    throw new RecordError("the record holds another prompt than its provenance names: one of the two was changed");
-  if (named.seed === undefined || !named.sampling) throw new RecordError("the record names no seed or no sampling options");
-  const known = loaded.page.options.filter((option) => option.name !== "seed").map((option) => option.name);
-  const stated = Object.fromEntries(Object.entries(named.sampling).filter(([name]) => known.includes(name)));
-  for (const name of ["max_tokens", "temperature", "top_k", "top_p", "stop"])
-    if (!(name in stated)) throw new RecordError(`the record's sampling options lack ${name}`);
-  for (const name of ["max_tokens", "temperature"])
-    if (stated[name] === null) throw new RecordError(`the record's sampling options are not valid: ${name} is null`);
-  if (!/^-?[0-9]{1,19}$/.test(named.seed) || BigInt.asIntN(64, BigInt(named.seed)) !== BigInt(named.seed))
-    throw new RecordError("the record's seed is not valid");
-  const options = samplingOptions(stated, loaded.page.options, BigInt(named.seed));
-  if (drawn.length > options.max_tokens) throw new RecordError(`the record drew ${drawn.length} tokens, more than its max_tokens of ${options.max_tokens}`);
-  if (!drawn.length || !prompt.length) throw new RecordError("the record holds no prompt, or drew nothing");
-  const expected = drawn.map((_, i) => uniform(options.seed, SAMPLE, prompt.length + i));
-  if (options.temperature > 0 && !expected.some((u, i) => u === Number(draw[i])))
-    throw new RecordError(`the record was made with another seed: its draws are not those of seed ${named.seed}`);
-  for (const token of [...prompt, ...drawn, ...options.logit_bias.map(([id]) => id)])
-    if (!(token >= 0 && token < config.vocab_size)) throw new RecordError(`the record names the token ${token}, which its model does not have`);
-  if (prompt.length + drawn.length - 1 > config.n_ctx) throw new RecordError(`the record's tokens do not fit into its model's context of ${config.n_ctx}`);
-  return options;
 }

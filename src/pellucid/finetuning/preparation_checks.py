@@ -1,0 +1,371 @@
+"""`Checks`: the checks of `preparation` over rows that are iterated over again for each, so that they need not be in memory.
+
+What a check keeps of a file is a count, a text, or a few bytes a row; a mend is a function of a row, applied at each iteration.
+"""
+
+import re
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import compress
+from operator import itemgetter
+from typing import Literal, Protocol
+
+import numpy as np
+
+from pellucid.finetuning.row_stream import Texts, texts_of
+from pellucid.generation.example_tables import Row
+from pellucid.languages import plural, tr
+from pellucid.text import Tokenizer
+
+
+FEW = 100  # examples
+MAX_CHARACTERS = 10_000  # of prompt and completion
+UPPER_SHARE = 1 / 3  # of the letters
+LONG_SEPARATOR = 10
+LONG_PREFIX = {"prompt": 12, "completion": 5}
+SEPARATORS = (" ->", "\n\n###\n\n", "\n\n===\n\n", "\n\n---\n\n", "\n\n===>\n\n", "\n\n--->\n\n")
+LAST_SEPARATOR = "\n\n### =>\n\n"
+ENDINGS = ("\n", ".", " END", "***", "+++", "&&&", "$$$", "@@@", "%%%")
+LAST_ENDING = " [END]"
+MOST_HAVE = 0.8  # choice: an ending that so large a share of the texts has is meant for all
+MOST_LISTED = 10_000  # numbers of lines in a finding
+_PLACES: dict[str, Literal[1, 2]] = {"prompt": 1, "completion": 2}  # in `Texts`
+_NO_UPPER = bytes(set(range(256)) - set(range(65, 91)))
+_NO_LETTER = bytes(set(range(256)) - set(range(65, 91)) - set(range(97, 123)))
+
+
+class Rows(Protocol):
+    """Rows that can be iterated over again. `others`: the names of their further columns; `with_others`: which have some."""
+
+    others: dict[str, None]
+    with_others: bytearray
+
+    def __iter__(self) -> Iterator[Texts]: ...
+    def __len__(self) -> int: ...
+
+
+class RowList:
+    """Rows in memory.
+
+    Raises:
+        PellucidError: a prompt or a completion is no text.
+    """
+
+    def __init__(self, rows: Sequence[Row], name: object) -> None:
+        self._rows = [texts_of(row, name) for row in rows]
+        self.others = dict.fromkeys(name for row in rows for name in row.others)
+        self.with_others = bytearray(bool(row.others) for row in rows)
+
+    def __iter__(self) -> Iterator[Texts]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """What a check found.
+
+    Attributes:
+        check: its name. problem: in words. mend: what the mended examples have in its place, in words; "" where a person must.
+        lines: the numbers of the lines (of a JSON array: items) that it is about, the first `MOST_LISTED`; empty where it is
+            about the file. count: of all those lines.
+    """
+
+    check: str
+    problem: str
+    mend: str
+    lines: tuple[int, ...]
+    count: int
+
+
+class Checks:
+    """Rows on their way through the checks. Iterating gives them as mended so far.
+
+    Args:
+        rows: of the file. tokenizer, n_ctx: of the model; None: tokens are not counted.
+        only: names of the checks whose mends are applied; None: of all.
+
+    Attributes:
+        findings: so far. count: of the rows that are left.
+    """
+
+    def __init__(
+        self, rows: Rows, *, tokenizer: Tokenizer | None = None, n_ctx: int | None = None, only: Collection[str] | None = None
+    ) -> None:
+        self._rows, self._tokenizer, self._n_ctx, self._only = rows, tokenizer, n_ctx, only
+        self._kept = bytearray(b"\1") * len(rows)
+        self._changes: list[tuple[int, Callable[[str], str]]] = []
+        self.findings: list[Finding] = []
+        self.count = len(rows)
+
+    def __iter__(self) -> Iterator[Texts]:
+        rows = compress(self._rows, self._kept)
+        return map(self._changed, rows) if self._changes else rows
+
+    def _changed(self, row: Texts) -> Texts:
+        number, *texts = row
+        for column, change in self._changes:
+            texts[column] = change(texts[column])
+        return number, texts[0], texts[1]
+
+    def run(self) -> str:
+        """Runs all checks in their order; returns the kind of the examples."""
+        self.columns_and_empty()
+        kind = self.kind()
+        self.duplicates()
+        if kind != "open-ended":
+            self.long()
+        self.tokens()
+        self.upper_case("prompt")
+        self.upper_case("completion")
+        if kind != "open-ended":
+            self.ending("prompt", tr("the prompts"))
+            self.prefix("prompt", tr("the prompts"))
+        self.prefix("completion", tr("the completions"))
+        if kind == "conditional":
+            self.ending("completion", tr("the completions"))
+        self.leading_space()
+        if self._changes:
+            self.duplicates()  # that the mends made, as they may have made some too long
+            self.tokens()
+        return kind
+
+    def _find(self, check: str, problem: str, mend: str, rows: Iterable[Texts] = ()) -> bool:
+        """Adds a finding, if it is about some rows. Returns whether its mend is to be applied."""
+        lines, count = array("q"), 0
+        for number, _, _ in rows:
+            count += 1
+            if count <= MOST_LISTED:
+                lines.append(number)
+        self.findings.append(Finding(check=check, problem=problem, mend=mend, lines=tuple(lines), count=count))
+        return bool(mend) and (self._only is None or check in self._only)
+
+    def _where(self, column: str, wanted: Callable[[str], bool]) -> Iterator[Texts]:
+        place = _PLACES[column]
+        return (row for row in self if wanted(row[place]))
+
+    def _drop(self, check: str, problem: str, flags: Iterable[bool]) -> None:
+        """Leaves out the rows, of those that are left, that have a flag, if there are any."""
+        places = np.flatnonzero(np.frombuffer(self._kept, np.uint8))
+        dropped = places[np.fromiter(flags, bool, count=len(places))]
+        if not len(dropped):
+            return
+        chosen = np.zeros(len(self._kept), np.uint8)
+        chosen[dropped] = 1
+        if self._find(check, problem, tr("left out"), compress(self._rows, chosen.tolist())):
+            for place in dropped.tolist():
+                self._kept[place] = 0
+            self.count -= len(dropped)
+
+    def _change(self, column: str, change: Callable[[str], str]) -> None:
+        self._changes.append((_PLACES[column] - 1, change))
+
+    def _texts(self, column: str) -> Iterator[str]:
+        return map(itemgetter(_PLACES[column]), self)
+
+    def columns_and_empty(self) -> None:
+        """Few examples, further columns, empty completions."""
+        if self.count < FEW:
+            few = plural(
+                self.count, "{count:,} example is little: some hundreds make a model that can be relied on",
+                "{count:,} examples are few: some hundreds make a model that can be relied on",
+            )  # fmt: skip
+            self._find("count", few, "")
+        if any(self._rows.with_others):
+            names = ", ".join(map(repr, self._rows.others))
+            rows = compress(self._rows, self._rows.with_others)
+            self._find("columns", tr("there are further columns: {names}", names=names), tr("left out"), rows)
+        self._drop("empty", tr("the completion is empty"), (not text.strip() for text in self._texts("completion")))
+
+    def kind(self) -> str:
+        """What the examples look like."""
+        if not any(self._texts("prompt")):  # also of no rows at all
+            return "open-ended"
+        different = self.count - int(_repeated(self._texts("completion")).sum())
+        return "classification" if different < self.count / 3 else "conditional"
+
+    def duplicates(self) -> None:
+        """The same prompt with the same completion as before."""
+        again = _repeated(f"{len(prompt)}:{prompt}{completion}" for _, prompt, completion in self)
+        self._drop("duplicates", tr("prompt and completion are those of an earlier line"), again.tolist())
+
+    def long(self) -> None:
+        """More characters than the tool let pass."""
+        flags = (len(prompt) + len(completion) > MAX_CHARACTERS for _, prompt, completion in self)
+        self._drop("long", tr("longer than {most:,} characters", most=MAX_CHARACTERS), flags)
+
+    def upper_case(self, column: str) -> None:
+        """More than a third of a column's letters are capitals."""
+        upper = letters = 0
+        for text in self._texts(column):
+            capitals, of = _letters(text)
+            upper, letters = upper + capitals, letters + of
+        if not letters or upper / letters <= UPPER_SHARE:
+            return
+        rows = self._where(column, _is_upper)
+        problem = tr("more than a third of the letters of the prompts are capitals")
+        if column == "completion":
+            problem = tr("more than a third of the letters of the completions are capitals")
+        if self._find(f"upper-{column}", problem, tr("written in lower case"), rows):
+            self._change(column, str.lower)
+
+    def ending(self, column: str, name: str) -> None:
+        """The separator after the prompts, or the ending of the completions: the same in all, and nowhere else."""
+        check = "separator" if column == "prompt" else "ending"
+        if self.count < 2:
+            return
+        if self._all_same(column):
+            self._find(f"same-{column}", tr("{texts} are all the same", texts=name), "", self)
+            return
+        ending = _common_ending(self._texts(column))
+        if not ending:
+            ending = self._add_ending(column, name, check)
+        elif len(ending) > LONG_SEPARATOR:
+            self._find(f"long-{check}", tr("{texts} end with a very long text: {ending}", texts=name, ending=repr(ending)), "")
+        if column == "prompt" and any(ending in text[: -len(ending)] for text in self._texts(column)):
+            problem = tr("the separator {ending} is inside the prompt, too", ending=repr(ending))
+            self._find("separator-inside", problem, "", self._where("prompt", lambda text: ending in text[: -len(ending)]))
+
+    def _all_same(self, column: str) -> bool:
+        texts = self._texts(column)
+        first = next(texts)
+        return all(text == first for text in texts)
+
+    def _add_ending(self, column: str, name: str, check: str) -> str:
+        """Gives the texts without the ending that most have, or else all of them, one."""
+        usual = _usual_ending(lambda: self._texts(column), self.count)
+        lacking = self._where(column, lambda text: not (usual and text.endswith(usual)))
+        ending = usual or _proposed(self._texts(column), column)
+        if usual:
+            problem = tr("{texts} end with {ending}, but not here", texts=name, ending=repr(ending))
+        else:
+            problem = tr("{texts} have no common end", texts=name)
+        if self._find(check, problem, tr("{ending} is put there", ending=repr(ending)), lacking):
+            self._change(column, lambda text: text if usual and text.endswith(usual) else text + ending)
+        return ending
+
+    def prefix(self, column: str, name: str) -> None:
+        """A long beginning that all texts of a column share: the model would only learn it by heart."""
+        shared = _common_beginning(self._texts(column)) if self.count > 1 else ""
+        shared = shared[: max(shared.rfind(space) for space in " \n") + 1]  # whole words
+        if len(shared.strip()) < LONG_PREFIX[column]:
+            return
+        if any(not text[len(shared) :].strip() for text in self._texts(column)):
+            return
+        problem = tr("{texts} all begin with {beginning}", texts=name, beginning=repr(shared))
+        space = " " if column == "completion" and shared[:1].isspace() else ""
+        if self._find(f"prefix-{column}", problem, tr("the beginning is taken away"), self):
+            self._change(column, lambda text: space + text[len(shared) :])
+
+    def leading_space(self) -> None:
+        """Completions that do not begin with white space: words are written as tokens with the space before them."""
+        if all(text[:1].isspace() for text in self._texts("completion") if text):
+            return
+        problem = tr("the completion does not begin with a space, as words do when they are written as tokens")
+        rows = self._where("completion", lambda text: bool(text) and not text[0].isspace())
+        if self._find("space", problem, tr("a space is put there"), rows):
+            self._change("completion", lambda text: text if text[:1].isspace() or not text else f" {text}")
+
+    def tokens(self) -> None:
+        """More tokens than the model reads, the end of the text included."""
+        if self._tokenizer is None or self._n_ctx is None:
+            return
+        flags = (_more_tokens(prompt, completion, self._tokenizer, self._n_ctx) for _, prompt, completion in self)
+        self._drop("tokens", tr("more tokens than the model reads, {most:,}", most=self._n_ctx), flags)
+
+
+def _more_tokens(prompt: str, completion: str, tokenizer: Tokenizer, n_ctx: int) -> bool:
+    if len(prompt.encode()) + len(completion.encode()) < n_ctx:  # a token has a byte at least; one may begin the text
+        return False
+    first = tokenizer.encode_prompt(prompt) or [tokenizer.eot]
+    return len(first) + len(tokenizer.encode(completion, continued=True)) > n_ctx
+
+
+def _repeated(texts: Iterable[str]) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    """(N,) whether a text is the same as an earlier one, by digests of 128 bits."""
+    data = bytearray()
+    for text in texts:
+        data += blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    digests = np.frombuffer(data, np.uint64).reshape(-1, 2)
+    order = np.lexsort((digests[:, 0], digests[:, 1]))  # equal ones keep their order
+    same = (digests[order[1:]] == digests[order[:-1]]).all(1)
+    repeated = np.zeros(len(digests), bool)
+    repeated[order[1:][same]] = True
+    return repeated
+
+
+def _letters(text: str) -> tuple[int, int]:
+    """(capitals, letters)."""
+    if text.isascii():
+        data = text.encode()
+        return len(data.translate(None, _NO_UPPER)), len(data.translate(None, _NO_LETTER))
+    letters = [character for character in text if character.isalpha()]
+    return sum(map(str.isupper, letters)), len(letters)
+
+
+def _is_upper(text: str) -> bool:
+    upper, letters = _letters(text)
+    return letters > 0 and upper / letters > UPPER_SHARE
+
+
+def _common_beginning(texts: Iterable[str]) -> str:
+    """What all texts begin with."""
+    texts = iter(texts)
+    shared = next(texts)
+    for text in texts:
+        if not text.startswith(shared):
+            shared = shared[: next((i for i, (a, b) in enumerate(zip(shared, text, strict=False)) if a != b), len(text))]
+        if not shared:
+            break
+    return shared
+
+
+def _common_ending(texts: Iterable[str]) -> str:
+    """What all texts end with; "" where that is a part of a word."""
+    ending = _common_beginning(text[::-1] for text in texts)[::-1]
+    return ending if re.search(r"\W", ending) else ""
+
+
+def _usual_ending(texts: Callable[[], Iterator[str]], count: int) -> str:
+    """The ending of most texts, the longest of those that the most have; "" where that is a word's or a sentence's end.
+
+    More than half of the texts have it: for each length a vote finds the one ending that can be it, a second pass counts.
+    """
+    lengths = range(1, LONG_SEPARATOR + 3)
+    leading, votes, counts = [""] * len(lengths), [0] * len(lengths), [0] * len(lengths)
+    for text in texts():
+        for place, length in enumerate(lengths):
+            if votes[place] and text.endswith(leading[place]):
+                votes[place] += 1
+            elif votes[place]:
+                votes[place] -= 1
+            elif len(text) >= length:
+                leading[place], votes[place] = text[-length:], 1
+    leading = [ending for ending, length in zip(leading, lengths, strict=True) if len(ending) == length]
+    for text in texts():
+        for place, ending in enumerate(leading):
+            if not text.endswith(ending):
+                break  # the longer ones end with this one, or are not the most
+            counts[place] += 1
+    best, most = "", max(2, MOST_HAVE * count)
+    for ending, having in zip(leading, counts, strict=False):
+        if having >= most and re.search(r"[^\w\s.?!,;\"')]|\n", ending):
+            best, most = ending, having
+    return best
+
+
+def _proposed(texts: Iterable[str], column: str) -> str:
+    """The first ending of the tool's list that is in none of the texts."""
+    known = list(SEPARATORS if column == "prompt" else ENDINGS)
+    lines = False
+    for text in texts:
+        lines = lines or "\n" in text
+        known = [ending for ending in known if ending not in text]
+    if column == "prompt" and lines:
+        known = [ending for ending in known if ending != SEPARATORS[0]]
+    last = LAST_SEPARATOR if column == "prompt" else LAST_ENDING
+    return next(iter(known), last)

@@ -1,0 +1,40 @@
+"""`OldEvents`: the events of a job as server-sent events, as the API of 2021 to 2023 streamed them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+from starlette.responses import StreamingResponse
+
+from pellucid.serve.openai.tuning_objects import old_event_object
+from pellucid.serve.tuning.jobs import ENDED, JobStore
+
+
+WAIT = 0.25  # seconds between looks for new events
+PING = 15.0  # seconds without an event after which a comment keeps the connection alive
+
+
+class OldEvents(StreamingResponse):
+    """The events so far, then each as it comes; `data: [DONE]` when the job has ended."""
+
+    def __init__(self, jobs: JobStore, job: str) -> None:
+        headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache"}
+        super().__init__(_events(jobs, job), media_type="text/event-stream", headers=headers)
+
+
+async def _events(jobs: JobStore, job: str) -> AsyncIterator[bytes]:
+    last, quiet = 0, 0.0
+    while True:
+        ended = (await asyncio.to_thread(jobs.job, job))["status"] in ENDED  # before its events are read: then none is missed
+        rows = await asyncio.to_thread(jobs.events_since, job, last)
+        for row in rows:
+            last = row["seq"]
+            yield b"data: " + json.dumps(old_event_object(row), allow_nan=False, separators=(",", ":")).encode() + b"\n\n"
+        if ended:
+            yield b"data: [DONE]\n\n"
+            return
+        quiet = 0.0 if rows else quiet + WAIT
+        if quiet >= PING:
+            yield b": waiting\n\n"
+            quiet = 0.0
+        await asyncio.sleep(WAIT)

@@ -1,0 +1,125 @@
+"""Checks of uploads: the faults that keep a file from being trained on, and the findings of OpenAI's preparing tool, by line.
+
+A small file is checked in the server's process, a large one in one of its own (`python -m pellucid.serve.tuning.check`), so
+that it takes nothing from the completions of others.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import PellucidError
+from pellucid.files import replacing
+from pellucid.finetuning.example_files import write_examples
+from pellucid.finetuning.preparation import preparing
+
+
+INLINE = 1 << 18  # bytes that are checked in the server's process
+SECONDS = 900.0  # for a check at most
+NEEDED = ("empty",)  # checks whose mends a file needs to be trained on
+MOST_LINES = 100  # numbers of lines of a finding that are kept
+FEWEST = 2  # different examples: one to train on, one to hold out
+
+
+def report_of(path: Path, name: str) -> dict[str, Any]:
+    """What the checks found: `examples`, `kind`, `findings`, `fault` (why it cannot be trained on, or null).
+
+    Raises:
+        PellucidError: it is no file of examples; the message has the number of the line.
+    """
+    with preparing(path, name=name, json_lines=True) as found:
+        report: dict[str, Any] = {"examples": found.count, "kind": found.kind}
+        report["findings"] = [
+            {**asdict(finding), "mend": finding.mend or None, "lines": finding.lines[:MOST_LINES]} for finding in found.findings
+        ]
+        report["mended_examples"] = len(found.examples)
+    needed = [one for one in report["findings"] if one["check"] in NEEDED]
+    report["fault"] = "; ".join(map(sentence, needed)) or None
+    if found.count < FEWEST:
+        report["fault"] = report["fault"] or "fine-tuning needs at least two different examples"
+    return report
+
+
+def mend(path: Path, out: Path, name: str, only: Sequence[str] | None) -> int:
+    """Writes the examples with the mends of some checks, or of all. Returns how many there are.
+
+    Raises:
+        PellucidError: none is left, or the file cannot be written.
+    """
+    with preparing(path, name=name, json_lines=True, only=only) as found:
+        if not len(found.examples):
+            raise PellucidError("no example is left")
+        if only is None or "empty" in only:
+            write_examples(found.examples, out)
+            return len(found.examples)
+        with replacing(out) as file:  # as they are: some completions may be empty
+            for _, prompt, completion in found.examples.checks:  # type: ignore[union-attr]
+                line = json.dumps({"prompt": prompt, "completion": completion}, ensure_ascii=False)
+                file.write(line.encode() + b"\n")
+        return len(found.examples)
+
+
+def sentence(finding: dict[str, Any]) -> str:
+    """A finding in a line: the problem, the numbers of its lines, its mend."""
+    numbers = ", ".join(map(str, finding["lines"][:12])) + (", ..." if finding["count"] > 12 else "")
+    where = f" [line{'s' * (finding['count'] != 1)} {numbers}]" if finding["lines"] else ""
+    return f"{finding['problem']}{where}" + (f" -> {finding['mend']}" if finding["mend"] else "")
+
+
+def check(path: Path, name: str) -> dict[str, Any]:
+    """`report_of`, in a process of its own where the file is large.
+
+    Raises:
+        PellucidError: as `report_of`.
+    """
+    if path.stat().st_size <= INLINE:
+        return report_of(path, name)
+    return dict(_in_process({"path": str(path), "name": name}))
+
+
+def mended(path: Path, out: Path, name: str, only: Sequence[str] | None) -> int:
+    """`mend`, in a process of its own where the file is large. Raises as `mend`."""
+    if path.stat().st_size <= INLINE:
+        return mend(path, out, name, only)
+    return int(_in_process({"path": str(path), "name": name, "out": str(out), "only": only}))
+
+
+def _in_process(asked: dict[str, Any]) -> Any:
+    command = [sys.executable, "-m", "pellucid.serve.tuning.check"]
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(asked).encode(), capture_output=True, timeout=SECONDS, check=False,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise PellucidError(f"the file could not be checked within {SECONDS:.0f} seconds: divide it") from None
+    except OSError as error:
+        raise PellucidError(f"the file could not be checked: {error.strerror or error}") from None
+    if done.returncode == 0:
+        return json.loads(done.stdout)
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    raise PellucidError(lines[-1] if lines else "the file could not be checked: the process that checked it was ended")
+
+
+def main() -> int:
+    """Reads what to check as JSON from stdin, and writes what was found as JSON to stdout."""
+    if hasattr(os, "nice"):
+        os.nice(10)
+    asked = json.loads(sys.stdin.buffer.read())
+    path, name = Path(asked["path"]), asked["name"]
+    try:
+        found: Any = mend(path, Path(asked["out"]), name, asked["only"]) if "out" in asked else report_of(path, name)
+    except PellucidError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""`JobProcess`: the process of a job (`worker`), and why it ended."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pellucid.serve.tuning.worker import INTERRUPTED
+
+
+MOST_ERROR = 4096  # bytes of stderr's end that are read
+MOST_REASON = 600  # characters of a reason
+
+
+class JobProcess:
+    """A process that runs a job.
+
+    Args:
+        asked: the worker's settings. log: the file of its stderr; its end is the reason where it fails.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    def __init__(self, asked: dict[str, Any], log: Path) -> None:
+        threads = str(asked["threads"])
+        environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUTF8": "1"}
+        self._log = log
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pellucid.serve.tuning.worker"], stdin=subprocess.PIPE, stdout=errors, stderr=errors,
+                env=environment, start_new_session=True,
+            )  # fmt: skip
+        assert self._process.stdin is not None
+        with suppress(OSError):  # it has ended already: `ended` says why
+            self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+            self._process.stdin.flush()
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def ask_to_end(self) -> None:
+        """Asks it to save a checkpoint after its step, and to end."""
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+
+    def kill(self) -> None:
+        """Ends it at once, and waits until its memory is free."""
+        self.ask_to_end()
+        self._process.kill()
+        self._process.wait()
+
+    def wait(self, seconds: float) -> bool:
+        """Waits for its end. Returns whether it has ended."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return not self.running
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended with all done."""
+        return self._process.poll() == 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended with a reason: starting it again would change nothing."""
+        return self._process.poll() not in (None, 0, INTERRUPTED) and not self.lost
+
+    @property
+    def lost(self) -> bool:
+        """Whether a signal ended it, such as that of a kill or of too little memory."""
+        status = self._process.poll()
+        return status is not None and (status < 0 or status == 128 + 9)
+
+    @property
+    def reason(self) -> str:
+        """Why it failed: the last line that it wrote."""
+        status = self._process.poll()
+        if self.lost and status is not None:
+            with suppress(ValueError):
+                return f"its process was ended by {signal.Signals(-status).name}"
+        try:
+            lines = self._log.read_bytes()[-MOST_ERROR:].decode("utf-8", "replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1][:MOST_REASON] if lines else f"its process ended with status {status}"

@@ -1,0 +1,275 @@
+"""`JobScheduler`: runs the jobs that wait, one at a time unless told otherwise, each in a process of its own.
+
+A thread looks at the runs a few times a second: what is new becomes events; a process that was ended by a signal is started
+again and goes on from its checkpoint; one that failed is a failed job. Whatever the tables hold survives a kill of the server:
+jobs that ran wait again when it is started.
+"""
+
+import logging
+import shutil
+import sqlite3
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import PellucidError
+from pellucid.files import make_folder
+from pellucid.folders import remove_folder
+from pellucid.locks import is_locked
+from pellucid.runs.files import METRICS, RUN_FILE
+from pellucid.serve.tuning.database import Database, TableRow, as_json, from_json
+from pellucid.serve.tuning.files import RESULTS, FileStore
+from pellucid.serve.tuning.jobs import ENDED, JobSettings, JobStore
+from pellucid.serve.tuning.process import JobProcess
+from pellucid.serve.tuning.progress import RunProgress, results_csv
+from pellucid.serve.tuning.settings import TuningSettings
+from pellucid.serve.tuning.worker import ANSWERS, GRACE
+from pellucid.strict_json import read_json
+
+
+LOG = logging.getLogger("pellucid.serve")
+RUNS = "runs"
+LOOK = 0.2  # seconds between looks at the runs
+RETRY = 2.0  # seconds after which what the disk or the database refused is tried again
+FAILED_KEEPS = (RUN_FILE, METRICS)  # files of a run that are kept where the job has no model
+
+
+class _Running:
+    """A job whose process runs, or is about to: another process may still hold its run."""
+
+    def __init__(self, job: TableRow, run: Path, progress: RunProgress) -> None:
+        self.job, self.run, self.progress = job, run, progress
+        self.process: JobProcess | None = None
+
+
+class JobScheduler:
+    """Runs jobs.
+
+    Args:
+        database, jobs, files: the tables. data: the folder. settings: how many at once, how many threads each.
+    """
+
+    def __init__(self, database: Database, jobs: JobStore, files: FileStore, data: Path, settings: TuningSettings) -> None:
+        self._database, self._jobs, self._files, self._settings = database, jobs, files, settings
+        self._folder = data / RUNS
+        make_folder(self._folder)
+        self._lock = threading.RLock()
+        self._running: dict[str, _Running] = {}
+        self._news, self._closing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._work, name="pellucid jobs", daemon=True)
+
+    def run_of(self, job: TableRow) -> Path:
+        """The directory of a job's run."""
+        return self._folder / str(job["owner"]) / str(job["id"])
+
+    def runs_of(self, owner: str) -> Path:
+        """The folder of an owner's runs, which is made if it is not there."""
+        folder = self._folder / owner
+        make_folder(folder)
+        return folder
+
+    def start(self) -> None:
+        """Starts it. Jobs that ran when the server ended wait again."""
+        for job in self._jobs.interrupted():
+            why = "The server was started again: the job goes on from its last checkpoint"
+            self._jobs.progress(job["id"], starts=job["starts"] - 1)  # that was not the job's fault
+            self._jobs.wait_again(job["id"], why, f"restart-{time.time_ns()}")
+        self._remove_leftovers()
+        self._thread.start()
+
+    def _remove_leftovers(self) -> None:
+        """Removes the runs of jobs that a kill kept from being removed."""
+        status = self._jobs.statuses()
+        for owner in self._folder.iterdir():
+            for run in owner.iterdir():
+                ended = status.get(run.name)
+                if run.suffix == ".log":
+                    if status.get(run.stem) in (None, *ENDED):
+                        run.unlink()
+                elif ended is None:
+                    shutil.rmtree(run, ignore_errors=True)
+                elif ended in ("failed", "cancelled"):
+                    keep_losses(run)
+                elif ended == "succeeded" and not self._jobs.has_model(run.name):
+                    shutil.rmtree(run, ignore_errors=True)
+
+    def notify(self) -> None:
+        """There is a new job."""
+        self._news.set()
+
+    def stop_job(self, job: TableRow) -> None:
+        """Ends the process of a job that was cancelled, at once, and removes what its run has of models."""
+        with self._lock:
+            running = self._running.pop(job["id"], None)
+            if running is not None and running.process is not None:
+                running.process.kill()
+            keep_losses(self.run_of(job))
+        self.notify()
+
+    def remove_run(self, job: TableRow) -> None:
+        """Removes the run of a job that has ended."""
+        with suppress(FileNotFoundError):
+            remove_folder(self.run_of(job))
+
+    def memory_pids(self) -> list[int]:
+        """The numbers of the processes that run."""
+        with self._lock:
+            return [one.process.pid for one in self._running.values() if one.process is not None and one.process.running]
+
+    def close(self) -> None:
+        """Asks the processes to save a checkpoint and to end, and waits for that; the jobs go on when the server is started."""
+        self._closing.set()
+        self._news.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        with self._lock:
+            processes = [one.process for one in self._running.values() if one.process is not None]
+            for process in processes:
+                process.ask_to_end()
+            deadline = time.monotonic() + GRACE
+            for process in processes:
+                if not process.wait(max(0.0, deadline - time.monotonic())):
+                    process.kill()
+            self._running.clear()
+
+    def _work(self) -> None:
+        while not self._closing.is_set():
+            wait = LOOK if self._running else None
+            try:
+                with self._lock:
+                    self._begin_waiting()
+                    for running in list(self._running.values()):
+                        self._look(running)
+                    wait = LOOK if self._running else None
+                self._files.delete_expired()
+            except (PellucidError, OSError, sqlite3.Error) as error:  # such as a full disk: tried again
+                LOG.error("jobs wait: %s", error)
+                wait = RETRY
+            except Exception:
+                LOG.exception("jobs wait")
+                wait = RETRY
+            self._news.wait(wait if wait is not None else 60.0)
+            self._news.clear()
+
+    def _begin_waiting(self) -> None:
+        while len(self._running) < self._settings.at_once and not self._closing.is_set():
+            job = self._jobs.next_waiting()
+            if job is None:
+                return
+            if self._jobs.begin(job):
+                run = self.run_of(job)
+                self._running[job["id"]] = _Running(self._jobs.job(job["id"]), run, RunProgress(self._jobs, job["id"], run))
+
+    def _look(self, running: _Running) -> None:
+        """Looks at a job: starts its process, tells what is new, and ends it when its process has ended."""
+        if self._jobs.job(running.job["id"])["status"] in ENDED:  # cancelled meanwhile
+            self.stop_job(running.job)
+            return
+        if running.process is None:
+            if not is_locked(running.run):  # else the process of a server that was killed is saving its checkpoint
+                self._start_process(running)
+            return
+        ended = not running.process.running  # before the run is looked at: then nothing of it is missed
+        with self._database.changing():
+            running.progress.look()
+        if not ended:
+            return
+        process, id = running.process, running.job["id"]
+        if process.done:
+            self._succeed(running)
+        elif process.failed:
+            self._fail(running, process.reason)
+        else:
+            self._again(running)
+        self._running.pop(id, None)
+        self._news.set()
+
+    def _start_process(self, running: _Running) -> None:
+        job, settings = running.job, JobSettings(**from_json(running.job["settings"]))
+        make_folder(running.run.parent)
+        try:
+            files = [
+                None if name is None else str(self._files.path(self._files.find(job["owner"], name)).absolute())
+                for name in (settings.training_file, settings.validation_file)
+            ]
+        except PellucidError as error:
+            self._fail(running, str(error))
+            self._running.pop(job["id"])
+            return
+        asked: dict[str, Any] = {
+            "examples": files[0], "held_out": files[1], "out": str(running.run.absolute()), "source": settings.source,
+            "seed": settings.seed, "options": settings.options, "threads": self._settings.threads,
+            "niceness": self._settings.niceness,
+        }  # fmt: skip
+        running.process = JobProcess(asked, running.run.with_name(f"{running.run.name}.log"))
+
+    def _succeed(self, running: _Running) -> None:
+        job, run = self._jobs.job(running.job["id"]), running.run
+        answers = None
+        with suppress(OSError, PellucidError):
+            answers = as_json(read_json(run / ANSWERS))
+        upload = self._files.begin(job["owner"], result=True)
+        try:
+            results = []
+            with suppress(PellucidError):  # no room for it: the model is what counts
+                upload.write(results_csv(run))
+                upload.close()
+                results = [upload]
+            with self._database.changing():
+                rows = [one.finish("step_metrics.csv", RESULTS, "processed", {}) for one in results]
+                self._jobs.add_model(job)
+                model = JobSettings(**from_json(job["settings"])).model
+                self._jobs.add_event(job["id"], "model", f"New fine-tuned model created: {model}")
+                self._jobs.end(
+                    job["id"], "succeeded", "The job has successfully completed", answers=answers, bytes=size_of(run),
+                    result_files=as_json([row["id"] for row in rows]),
+                )  # fmt: skip
+        finally:
+            upload.drop()
+        self._remove_log(run)
+
+    def _fail(self, running: _Running, reason: str) -> None:
+        keep_losses(running.run)  # first: a full disk has room again for what is told
+        error = {"code": "job_failed", "message": reason, "param": None}
+        self._jobs.end(running.job["id"], "failed", f"The job failed: {reason}", error=error)
+        self._remove_log(running.run)
+
+    def _again(self, running: _Running) -> None:
+        """The process was ended by a signal, or saved its state: another goes on, unless none of several came any further."""
+        assert running.process is not None
+        job = self._jobs.job(running.job["id"])
+        came_further = job["step"] > running.job["step"]
+        starts = 1 if came_further else job["starts"]
+        if starts >= self._settings.lost_starts:
+            self._fail(running, f"{running.process.reason}, {starts} times, before it came any further")
+            return
+        self._jobs.progress(job["id"], starts=starts)
+        why = f"The job goes on from its last checkpoint: {running.process.reason}"
+        self._jobs.wait_again(job["id"], why, f"lost-{time.time_ns()}")
+
+    def _remove_log(self, run: Path) -> None:
+        with suppress(OSError):
+            run.with_name(f"{run.name}.log").unlink()
+
+
+def keep_losses(run: Path) -> None:
+    """Removes everything of a run but its plan and its losses: the job has no model."""
+    with suppress(FileNotFoundError):
+        run.with_name(f"{run.name}.log").unlink()
+    if not run.is_dir():
+        return
+    for path in run.iterdir():
+        if path.name in FAILED_KEEPS:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())

@@ -1,0 +1,93 @@
+"""`TunedModels`: the fine-tuned models that are in memory, opened when they are asked for; the longest unused leaves first."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+from pellucid.errors import PellucidError
+from pellucid.runs.files import checkpoint_folder
+from pellucid.serve.openai.models import ServedModel
+from pellucid.serve.tuning.database import NotThere, TableRow
+from pellucid.serve.tuning.jobs import JobStore
+from pellucid.serve.tuning.settings import TuningSettings
+
+
+CHECKPOINT = ":ckpt-step-"  # between the id of a model and a step: the id of a checkpoint's model
+IN_USE = 30.0  # seconds since a model was asked for, in which it is not closed: its request may not have begun
+Open = Callable[[str, Path, str, int], ServedModel]  # (id, directory, owner, seconds since 1970) -> a model with an engine
+
+
+class TunedModels:
+    """The fine-tuned models of all owners. Each is found by its owner alone.
+
+    Args:
+        jobs: the tables. run_of: the directory of a job's run. open_model: opens one.
+    """
+
+    def __init__(self, jobs: JobStore, run_of: Callable[[TableRow], Path], open_model: Open, settings: TuningSettings) -> None:
+        self._jobs, self._run_of, self._open, self._settings = jobs, run_of, open_model, settings
+        self._lock = threading.Lock()
+        self._opened: OrderedDict[str, tuple[ServedModel, float]] = OrderedDict()
+        self._closed = False
+
+    def source(self, owner: str, id: str) -> tuple[Path, TableRow]:
+        """(the directory of a model, its row).
+
+        Raises:
+            NotThere: the owner has no such model.
+        """
+        name, between, step = id.partition(CHECKPOINT)
+        model = self._jobs.model(owner, name)
+        run = self._run_of(self._jobs.job(model["job"]))
+        if not between:
+            return run, model
+        if not (step.isascii() and step.isdigit() and len(step) < 12 and self._jobs.checkpoint(model["job"], int(step))):
+            raise NotThere(f"That model does not exist: {id[:80]}")
+        return checkpoint_folder(run, int(step)), model
+
+    def find(self, owner: str, id: str) -> ServedModel:
+        """A model of an owner, opened if it is not. May take as long as that does: call it in a thread.
+
+        Raises:
+            NotThere: the owner has no such model. PellucidError: it cannot be opened.
+        """
+        directory, row = self.source(owner, id)
+        with self._lock:
+            if self._closed:
+                raise PellucidError("the server is ending")
+            known = self._opened.get(id)
+            model = known[0] if known else self._open(id, directory, owner, row["created"])
+            self._opened[id] = model, time.monotonic()
+            self._opened.move_to_end(id)
+            self._close_unused()
+            return model
+
+    def opened(self) -> list[ServedModel]:
+        """Those that are in memory."""
+        with self._lock:
+            return [model for model, _ in self._opened.values()]
+
+    def remove(self, id: str) -> None:
+        """Closes a model that was deleted, and those of its checkpoints; their requests end."""
+        with self._lock:
+            for name in [name for name in self._opened if name == id or name.startswith(f"{id}{CHECKPOINT}")]:
+                self._opened.pop(name)[0].close()
+
+    def close(self) -> None:
+        """Closes all."""
+        with self._lock:
+            self._closed = True
+            for model, _ in self._opened.values():
+                model.close()
+            self._opened.clear()
+
+    def _close_unused(self) -> None:
+        now = time.monotonic()
+        for name, (model, used) in list(self._opened.items()):
+            if len(self._opened) <= self._settings.open_models:
+                return
+            if now - used > IN_USE and not (model.line.used or model.line.waiting):
+                del self._opened[name]
+                model.close()

@@ -1,0 +1,42 @@
+// A copy of the server's model in the page: fetched after the first answer, run when the server no longer answers.
+
+import type { GenerateRequest, GenerationEvent, PageFiles } from "../wire.ts";
+import { KeptRecords } from "./kept_records.ts";
+import { PageWorker } from "./page_worker.ts";
+
+/** Milliseconds after an answer: what the user does next comes first. */
+const LATER = 1500;
+
+export class SpareModel {
+  private readonly fetched = new Map<string, PageFiles>();
+  private readonly asked = new Set<string>();
+  private running: { id: string; worker: PageWorker } | null = null;
+  /** The records of its answers; null before the first one. */
+  records: KeptRecords | null = null;
+
+  /** fetchFiles: asks the server for a model. version: of the package. */
+  constructor(private readonly fetchFiles: (id: string) => Promise<PageFiles>, private readonly version: () => string) {}
+
+  /** Fetches a model once, some time later. One that a page cannot run is not there, as nothing was before. */
+  prepare(id: string): void {
+    if (this.asked.has(id)) return;
+    this.asked.add(id);
+    setTimeout(() => this.fetchFiles(id).then((files) => this.fetched.set(id, files), () => undefined), LATER);
+  }
+
+  has(id: string): boolean {
+    return this.fetched.has(id);
+  }
+
+  generate(id: string, request: GenerateRequest, onEvent: (event: GenerationEvent) => void, signal: AbortSignal): Promise<void> {
+    if (this.running?.id !== id) {
+      this.running?.worker.close();
+      const { model: page, drawing, worker: script, ...files } = this.fetched.get(id)!;
+      const records = (this.records ??= new KeptRecords(drawing));
+      const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+      const worker = new PageWorker(address, { page, ...files, version: this.version() }, (bytes, of) => records.addAnswer(bytes, of, page));
+      this.running = { id, worker };
+    }
+    return this.running.worker.generate(request, onEvent, signal);
+  }
+}

@@ -1,0 +1,41 @@
+"""The studio's page when its server is gone: it goes on with its own copy of the model, to the same tokens, and says so."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import ask
+
+import pellucid
+from pellucid.serve import Studio
+
+
+pytestmark = pytest.mark.long
+
+
+def test_the_page_goes_on_without_its_server(browser: Any, tiny_run: Path) -> None:
+    with Studio([tiny_run], port=0) as studio:
+        page = browser.new_page()
+        page.set_default_timeout(60_000)
+        with page.expect_response(lambda response: response.url.endswith("/page")) as copied:
+            page.goto(f"{studio.url}#/ask")
+            page.get_by_label("Seed").fill("3")
+            page.get_by_role("button", name="Write").click()
+            page.get_by_role("link", name="save this record").wait_for()
+        assert copied.value.ok
+        copied.value.finished()
+        first = page.get_by_role("group", name="the answer's text").inner_text()
+    page.get_by_role("button", name="Write").click()
+    page.get_by_text("this page goes on with its own copy of the model").wait_for()
+    page.get_by_role("link", name="save this record").wait_for()
+    assert page.get_by_role("group", name="the answer's text").inner_text() == first
+    with page.expect_download() as download:
+        page.get_by_role("link", name="save this record").click()
+    with pellucid.open(Path(download.value.path()).read_bytes()) as record:
+        assert "kernel" in record.provenance.machine and record.verify(pellucid.load()).ok
+    page.close()
+
+
+def test_a_model_that_a_page_cannot_run_is_refused(tiny_run: Path) -> None:
+    with Studio([tiny_run], port=0) as studio:
+        assert ask(studio, "/api/models/no-such/page").status == 404
