@@ -53,12 +53,15 @@ class FilesApi:
         """The routes."""
         post, get = ["POST"], ["GET"]
         return [
-            Route(UPLOADS, self.upload, methods=post),
-            Route(UPLOADS, self.list_files, methods=get),
+            Route(UPLOADS, self.files, methods=["GET", "POST"]),
             Route(f"{UPLOADS}/{{id}}", self.one_file, methods=["GET", "DELETE"]),
             Route(f"{UPLOADS}/{{id}}/content", self.content, methods=get),
             Route(f"{UPLOADS}/{{id}}/x_mend", self.mend, methods=post),
         ]
+
+    async def files(self, request: Request) -> Response:
+        """GET and POST /v1/files."""
+        return await (self.upload(request) if request.method == "POST" else self.list_files(request))
 
     async def upload(self, request: Request) -> Response:
         """POST /v1/files: a form with the purpose and the file, which goes to the disk as it arrives."""

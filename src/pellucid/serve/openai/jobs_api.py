@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from pellucid.arguments import shown
 from pellucid.generation.resolve import DEFAULT
 from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.openai.completion_request import checked_fields
@@ -213,9 +214,12 @@ class JobsApi:
     @answering
     async def fine_tune_events(self, request: Request) -> Response:
         """GET /v1/fine-tunes/{id}/events; with stream=true as they come, until the job has ended."""
+        stream = request.query_params.get("stream", "false")
+        if stream not in ("true", "false"):
+            raise ApiError(400, f"{shown(stream)} is not one of ['true', 'false'] - 'stream'", param="stream")
         row = await self._job(request, "fine-tunes")
         jobs = self._tuning.jobs
-        if request.query_params.get("stream", "").lower() in ("true", "1"):
+        if stream == "true":
             return OldEvents(jobs, row["id"])
         rows, _ = await asyncio.to_thread(jobs.events, row["id"], after=None, limit=MOST_OLD, newest_first=False)
         return JsonResponse({"object": "list", "data": [old_event_object(one) for one in rows]})

@@ -19,7 +19,7 @@ from pellucid.finetuning.example_files import write_examples
 from pellucid.finetuning.preparation import preparing
 
 
-INLINE = 1 << 18  # bytes that are checked in the server's process
+INLINE = 1 << 20  # bytes that are checked in the server's process
 SECONDS = 900.0  # for a check at most
 NEEDED = ("empty",)  # checks whose mends a file needs to be trained on
 MOST_LINES = 100  # numbers of lines of a finding that are kept

@@ -177,6 +177,7 @@ class JobScheduler:
         if not ended:
             return
         process, id = running.process, running.job["id"]
+        process.ask_to_end()  # which closes its pipe
         if process.done:
             self._succeed(running)
         elif process.failed:
