@@ -41,8 +41,8 @@ def test_from_a_dropped_file_to_a_model(browser: Any, tiny_run: Path, tmp_path: 
         one.wait_for()
         assert "but not here" not in one.inner_text() and "earlier line" in one.inner_text()
         file.get_by_role("button", name="Mend all of it, as a new file").click()
-        page.locator("li.card", has_text="30 examples").first.wait_for()
-        made = page.locator("li.card", has_text="30 examples").first
+        page.locator("li.card", has_text="31 examples").first.wait_for()
+        made = page.locator("li.card", has_text="31 examples").first
         made.get_by_label("Times through the examples").fill("2")
         made.get_by_label("Part of the name").fill("dropped")
         made.get_by_role("button", name="Fine-tune").click()

@@ -18,6 +18,7 @@ _QUOTA = {"429": "A quota of the key is reached: delete something first"}
 TEXT, WHOLE, COUNT = {"type": "string"}, {"type": "integer"}, {"type": "integer", "minimum": 0}
 NULL_TEXT, NULL_WHOLE = {"type": ["string", "null"]}, {"type": ["integer", "null"]}
 ANY_OBJECT = {"type": "object"}
+EVENT = {"type": "object", "properties": {"data": TEXT}, "required": ["data"]}  # one server-sent event
 NULL_OBJECT = {"type": ["object", "null"]}
 
 
@@ -53,7 +54,7 @@ def tuning_paths(*, keys: bool) -> Schema:
     bytes_of = {"application/octet-stream": {"type": "string"}, "text/csv": {"type": "string"}}
     content = operation("The bytes of a file", bytes_of, keys=keys, parameters=[id], errors=ERRORS | _NOT_THERE)
     events = operation(
-        "The events of a fine-tune", {**json_content(ref("FineTuneEventList")), "text/event-stream": TEXT}, keys=keys,
+        "The events of a fine-tune", {**json_content(ref("FineTuneEventList")), "text/event-stream": EVENT}, keys=keys,
         parameters=[id, stream], errors=ERRORS | _NOT_THERE,
     )  # fmt: skip
     jobs, old = "/v1/fine_tuning/jobs", "/v1/fine-tunes"
