@@ -64,6 +64,11 @@ class Firefox:
             sleep(0.2)
         return value
 
+    def close(self) -> None:
+        """Closes the connection."""
+        self._stream.close()
+        self._socket.close()
+
     def _ask(self, method: str, **values: Any) -> Any:
         self._number += 1
         self._send(json.dumps({"id": self._number, "method": method, "params": values}).encode())
@@ -112,7 +117,11 @@ def firefox(folder: Path) -> Iterator[Firefox]:
         while (found := LISTENS.search(log.read_text(encoding="utf-8", errors="replace"))) is None:
             assert process.poll() is None and monotonic() < end, log.read_text(encoding="utf-8", errors="replace")
             sleep(0.2)
-        yield Firefox(found[1])
+        browser = Firefox(found[1])
+        try:
+            yield browser
+        finally:
+            browser.close()
     finally:
         process.terminate()
         process.wait(30)

@@ -8,7 +8,7 @@ from typing import Any
 
 from node import node_process
 
-from pellucid.serve.model_page.files import kernel
+from pellucid.serve.model_page.kernels import kernel
 from pellucid.serve.model_page.page_model import EmbeddedModel
 
 
@@ -43,7 +43,7 @@ ANSWER = """({ Session }) => {
 def page_session(folder: Path, model: EmbeddedModel, *options: str) -> Iterator[Callable[[Any], Any]]:
     """Opens a model as a page does; asks as `ANSWER` answers."""
     with node_process(folder, 'export * from "./src/page/session.ts";', ANSWER, *options) as ask:
-        files = {"relaxed": kernel("relaxed.wasm"), "exact": kernel("exact.wasm"), "weights": model.weights}
+        files = {"relaxed": kernel("relaxed"), "exact": kernel("exact"), "weights": model.weights}
         coded = {name: base64.b64encode(data).decode() for name, data in files.items()}
         variant = ask({"open": {"page": model.page, **coded}})
         assert variant == ("WASM relaxed" if RELAXED in options else "WASM exact"), variant

@@ -28,11 +28,11 @@ function takeText(id: string): string {
   return text.trim();
 }
 
-function backendOf(data: string | null | undefined): Backend {
+function backendOf(data: string): Backend {
   if (!data) return new ServerBackend();
   const page = JSON.parse(data) as StaticPage;
   return page.model ? new PageBackend(page, page.model, takeText) : new StaticBackend(page);
 }
 
 const place = document.getElementById("pellucid-studio");
-if (place) open(place, backendOf(document.getElementById("pellucid-data")?.textContent));
+if (place) open(place, backendOf(takeText("pellucid-data")));

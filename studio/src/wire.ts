@@ -173,8 +173,10 @@ export interface Sources extends SourceLists {
   known_figures: FigureInfo[];
   /** Formats of figures' files, with what those lack that cannot be written. */
   formats: FormatInfo[];
+  /** Whether the page may have copies of models, at `/api/models/{id}/page`. */
+  copies: boolean;
   /** Whether the server has files and fine-tuning jobs, at `/v1/files` and `/v1/fine_tuning/jobs`. */
-  tuning?: boolean;
+  tuning: boolean;
   /** What the chunks of a generation record hold, in the page's language, by the English text. */
   meanings: Record<string, string>;
 }
@@ -560,6 +562,8 @@ export interface PageModel {
   parameters: number;
   /** The weight file. */
   weights: PageWeights;
+  /** SHA-256 of the kernel's modules, "relaxed" and "exact", in hexadecimal. */
+  kernels: Record<string, string>;
   /** Its tokenizer. */
   tokenizer: PageTokenizer;
   /** What is continued where there is no prompt. */
@@ -592,6 +596,12 @@ export interface PageFiles {
   worker: string;
   /** What the page draws figures of its answers with. */
   drawing: PageDrawing;
+}
+
+/** In place of `PageFiles`: a model that a page cannot run. */
+export interface AbsentModel {
+  /** What the page lacks for it. */
+  why: string;
 }
 
 /** A file beside a static page. */

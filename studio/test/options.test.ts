@@ -34,7 +34,7 @@ const refuses = (name: string, raw: string, says: RegExp) =>
 test("every row of the table is one input, the common ones first", () => {
   const { common, more } = inputsOf(TABLE);
   assert.deepEqual(common.map((input) => input.option.name), ["temperature", "top_p", "max_tokens", "seed"]);
-  assert.deepEqual(more.map((input) => input.label), ["Top-k", "Stop", "Presence penalty", "Logit bias", "Slide", "Grammar"]);
+  assert.deepEqual(more.map((input) => input.label), ["Top-k", "Stop texts", "Presence penalty", "Logit bias", "Slide", "Grammar"]);
   assert.deepEqual(common.map((input) => input.initial), ["0.8", "0.95", "40", ""]);
   assert.ok(more.every((input) => input.initial === "" || input.initial === false));
   assert.ok([...common, ...more].every((input) => input.hint.startsWith(`what ${input.option.name} does`)));

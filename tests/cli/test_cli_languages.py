@@ -15,7 +15,7 @@ from pellucid.generation.load import load
 from pellucid.generation.prompt import Prompt
 from pellucid.gpt.config import GPTConfig
 from pellucid.interpret.verify.report import ChunkResult, Report, WordResult
-from pellucid.languages import language
+from pellucid.languages import LANGUAGES, language
 from pellucid.text.graphemes import columns
 
 
@@ -26,12 +26,12 @@ PLAN = {
 NAMES = {"ln", "float32", "cpu", "GFLOP", "Ctrl", "once", "book"}  # the same in every language
 
 
-def run_lines(*, terminal: bool) -> str:
+def run_lines(*, terminal: bool, width: int = 200) -> str:
     """What the display of a short run prints."""
     config = load("default").config.to_dict()
     step = events.StepDone(2, 2048, 3.0, 0.004, 1.0, 500.0, 0.5, 0.01, 2e9, 0.6)
     out = io.StringIO()
-    with RunDisplay(console=Console(file=out, width=200, force_terminal=terminal, color_system=None)) as live:
+    with RunDisplay(console=Console(file=out, width=width, force_terminal=terminal, color_system=None)) as live:
         live(events.Progress("reading the text", 3, unit="files"))
         live(events.Skipped("book", "一"))
         live(events.RunStarted(PLAN | {"config": config}, 1, 1024))
@@ -51,6 +51,16 @@ def test_a_run_speaks_chinese_alone(terminal: bool) -> None:
     assert set(re.findall(r"[A-Za-z][a-z0-9]+|GFLOP", shown)) <= NAMES
     assert "从第 1 步继续" in shown and "4 题答对 3 题" in shown.replace("个留出示例中 3 个", "题答对 3 题")
     assert "stopping" in run_lines(terminal=True)
+
+
+@pytest.mark.parametrize("spoken", LANGUAGES)
+def test_lines_keep_to_80_columns_or_are_whole(spoken: str) -> None:
+    out = io.StringIO()
+    with language(spoken):
+        print_tokens(load("default"), [], Console(file=out, width=200))
+        step, *others = [line for line in run_lines(terminal=False, width=40).splitlines() if "2/2" in line]
+    assert columns(out.getvalue().rstrip()) <= 80
+    assert columns(step) > 40 and not others and "500" in step and "0:00" in step
 
 
 def test_a_loss_is_expected_only_of_runs_like_those_of_the_fit() -> None:

@@ -21,7 +21,7 @@ from pellucid.draw.backends.svg import still
 from pellucid.draw.figures.one_parameter import one_parameter as layout
 from pellucid.draw.views.labels import four_digits
 from pellucid.draw.views.one_parameter import MOST_SHOWN, STEPS, OneParameterView, one_parameter_view
-from pellucid.draw.views.points import NEBULAE, point_table
+from pellucid.draw.views.points import MOST, NEBULAE, point_table
 
 
 numbers = st.floats(-1e12, 1e12).filter(lambda value: value == 0 or abs(value) > 1e-9) | st.integers(-50, 50)
@@ -189,6 +189,12 @@ def test_what_is_no_text_is_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(data)
     with pytest.raises(pellucid.PellucidError, match="is no text in UTF-8"):
         point_table(tmp_path / "a.csv")
+
+
+def test_more_points_than_a_film_can_be_fitted_to_are_refused() -> None:
+    assert len(point_table((i, i) for i in range(MOST)).points) == MOST
+    with pytest.raises(pellucid.PellucidError, match="100,001 points, and at most 100,000 are fitted: give a part"):
+        point_table((i, i) for i in range(MOST + 1))
 
 
 WRONG = ([(1, 2), (2,), (3, 4)], [(1, 2), (2, "a"), (3, 4)], [(1, 2), (2, float("nan"))], 7, [1, 2, 3])

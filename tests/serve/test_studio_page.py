@@ -307,7 +307,7 @@ def test_plain_answers_of_two_pages_at_once(browser: Any, studio: Studio, folder
             page.get_by_label("Prompt").fill(prompt)
             page.get_by_label("Seed").fill("5")
             page.get_by_text("More options").click()
-            page.get_by_label("Stop").focus()
+            page.get_by_label("Stop texts").focus()
             assert page.evaluate("document.documentElement.scrollWidth") <= 360
             page.get_by_label("Record what happens inside").press("Space")
             page.keyboard.press("Tab")

@@ -7,6 +7,7 @@ import pytest
 from serving import ask
 
 import pellucid
+from pellucid.gpt.pattern import Dense, Strided
 from pellucid.serve import Studio
 
 
@@ -36,6 +37,13 @@ def test_the_page_goes_on_without_its_server(browser: Any, tiny_run: Path) -> No
     page.close()
 
 
-def test_a_model_that_a_page_cannot_run_is_refused(tiny_run: Path) -> None:
-    with Studio([tiny_run], port=0) as studio:
+def test_weights_leave_a_studio_of_this_machine_only(tiny_run: Path, tmp_path: Path) -> None:
+    config = pellucid.GPTConfig(vocab_size=300, n_ctx=64, n_layers=2, d_model=24, n_heads=3, pattern=(Strided(5), Dense()))
+    pellucid.GPT(config, seed=3, tokenizer=pellucid.load(tiny_run).tokenizer).save(tmp_path / "strided")
+    with Studio([tmp_path / "strided"], port=0) as studio:
+        names = {one["title"]: one["id"] for one in ask(studio, "/api/sources").json()["models"]}
+        assert "strided(5)" in ask(studio, f"/api/models/{names['strided']}/page").json()["why"]
         assert ask(studio, "/api/models/no-such/page").status == 404
+    with Studio([], host="0.0.0.0", port=0) as studio:
+        assert ask(studio, "/api/models/default/page").status == 404
+        assert ask(studio, "/api/sources").json()["copies"] is False

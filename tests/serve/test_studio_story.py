@@ -129,11 +129,14 @@ def test_a_long_prompt_is_trimmed_by_a_button_and_bytes_stand_below_their_charac
     page.get_by_label("Max tokens").fill("4")
     page.get_by_label("Record what happens inside").uncheck()
     page.get_by_role("button", name="Write").click()
+    assert "slide" not in page.get_by_text("The prompt is too long").inner_text()  # no option of this form
     page.get_by_role("button", name="Keep the end of the prompt that fits").click()
     page.refused = 1
     assert page.get_by_label("Prompt").input_value().endswith(SCRIPTS)
     page.get_by_role("button", name="Write").click()
-    page.get_by_text("ended by the number of tokens").wait_for()
+    page.get_by_text("ended by the limit of tokens").wait_for()
+    read, drawn = (page.locator(f".pieces > .{kind}").last.bounding_box() for kind in ("read", "drawn"))
+    assert read and drawn and read["height"] == pytest.approx(drawn["height"], abs=0.5)
     whole = page.locator(".character").filter(has_text="世")
     assert whole.locator(".token").all_inner_texts() == ["\\xe4", "\\xb8", "\\x96"]
     assert page.locator("p.text").text_content().startswith(page.get_by_label("Prompt").input_value())

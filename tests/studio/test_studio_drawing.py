@@ -46,7 +46,7 @@ ANSWER = """(code) => {
     return code.film(await code.PellucidRecord.open(new code.BufferBytes(bytes.buffer)), name, font, width);
   };
 }"""
-DRAWN = ("overview", "tokens", "stack", "xray")
+DRAWN = ("overview", "tokens", "context", "embedding", "stack", "xray")
 PROMPTS = [
     "the fox", "\u4e2d\u6587 and \u00fcber", "\U0001f98a\U0001f469\u200d\U0001f467 x", "\u0645\u0631\u062d\u0628\u0627, a",
     "\t'q' \\ \"\n", "the " * 30,

@@ -76,6 +76,7 @@ def test_probabilities_and_answers_are_those_of_python(asked: tuple[Callable[[An
     ("changes", "words"),
     [
         ({"query": " "}, "must be text"), ({"answer": "two\nthree"}, "ends an answer"), ({"format": "xml"}, "no format xml"),
+        ({"format": "constructor"}, "no format constructor"),
         ({"examples": [["a", "b"]]}, "there are 1 examples, not 2"), ({"query": "\ud83d"}, "half a character"),
         ({"query": "fox " * 200}, "with 0 examples the prompt has"),
     ],

@@ -68,6 +68,17 @@ def verified(model: pellucid.GPT, record: bytes) -> Report | None:
         return None
 
 
+@pytest.mark.parametrize("part", ["weights", "kernel"])
+def test_a_page_whose_parts_are_damaged_says_so(model: tuple[pellucid.GPT, Path], tmp_path: Path, part: str) -> None:
+    whole = embedded_model(model[1])
+    if part == "weights":
+        damaged = whole._replace(weights=whole.weights[:-1] + bytes([whole.weights[-1] ^ 1]))
+    else:
+        damaged = whole._replace(page={**whole.page, "kernels": dict.fromkeys(whole.page["kernels"], "0" * 64)})
+    with pytest.raises(AssertionError, match="not what was written into this page"), page_session(tmp_path, damaged):
+        pass
+
+
 @pytest.mark.parametrize("name", OPTIONS)
 def test_an_honest_record_is_proved_number_by_number(
     ask: Callable[[Any], Any], model: tuple[pellucid.GPT, Path], name: str

@@ -15,7 +15,7 @@ from node import node_process
 from pellucid.engine.options import SamplingOptions, recordable_options
 from pellucid.engine.sampling import draw, uniform
 from pellucid.interpret.formulas import step_distribution
-from pellucid.serve.model_page.files import kernel
+from pellucid.serve.model_page.kernels import kernel
 
 
 pytestmark = pytest.mark.long
@@ -41,7 +41,7 @@ MODULES = ("runtime/kernel", "engine/arithmetic", "engine/sampling", "engine/opt
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Any], Any]]:
     entry = "".join(f'export * from "./src/{name}.ts"; ' for name in MODULES)
     with node_process(tmp_path_factory.mktemp("sampling"), entry, ANSWER) as asked:
-        asked({"exact": base64.b64encode(kernel("exact.wasm")).decode()})
+        asked({"exact": base64.b64encode(kernel("exact")).decode()})
         yield asked
 
 

@@ -21,7 +21,7 @@ from pellucid.command_lines import command, prompt_words, shown_path
 from pellucid.corpus import story_books
 from pellucid.corpus.windows import ShortTextError
 from pellucid.draw.figure_files import DrawnFigure
-from pellucid.draw.figures import ONE_PARAMETER
+from pellucid.draw.figures import FIGURES, ONE_PARAMETER
 from pellucid.errors import PellucidError
 from pellucid.events import StopReason
 from pellucid.finetuning.answers import AnsweredExample, held_out_answers
@@ -48,6 +48,7 @@ PROMPT = "Once upon a time"
 RECORDED = 24  # tokens of the recorded completion
 QUESTION = 777  # never among the examples
 SHOTS = (0, 1, 8)
+OF_PLANS = [name for name, spec in FIGURES.items() if spec.kind == "plan"]  # a demo has no plan to draw, and needs none
 TIME_LIMIT = 1.3  # of the training run, relative to its planned time
 
 
@@ -185,7 +186,8 @@ class Demo:
         )  # fmt: skip
         self._list_figures(page, drawn)
         for lack in absent:
-            self._say(str(lack), whole=True)
+            if lack.figure not in OF_PLANS:
+                self._say(str(lack), whole=True)
         summary = write_summary(self.out, trained, tuned, self.answers, self.lesson)
         self._heading(tr("Yours"))
         self._say(tr(

@@ -125,7 +125,8 @@ class RunDisplay:
                 self._sample(event)
             case events.RunFinished():
                 if not self.view and self.last and self.last.step == event.step:
-                    self.console.print(self._line())  # with the last held-out loss, which is measured after the last step
+                    # with the last held-out loss, which is measured after the last step
+                    self.console.print(self._line(), soft_wrap=True)
                 self._close()
             case events.CheckpointSaved():
                 pass
@@ -181,7 +182,7 @@ class RunDisplay:
             self.view.update(self._panel())
         elif time.monotonic() - self.printed >= 5 and event.step < self.plan["total_steps"]:
             self.printed = time.monotonic()
-            self.console.print(self._line())
+            self.console.print(self._line(), soft_wrap=True)
 
     def _sample(self, event: events.Sampled) -> None:
         shown = " ".join(event.text.split())

@@ -16,7 +16,7 @@ from pellucid.text.graphemes import padded
 def print_tokens(model: GenerationMixin, tokens: Iterable[Token], console: Console | None = None) -> str:
     """A line a token as it comes: its piece, its probability as a bar, and the runners-up. Returns the text."""
     console = console or Console(highlight=False)
-    about = tr("its probability in the model, before temperature and cuts; the likeliest others")
+    about = tr("its probability before temperature and cuts; likeliest others")
     console.print(Text(f"  {padded(tr('token'), 14)}{about}", style="dim"))
     tokenizer = model.require_tokenizer()
     text = ""

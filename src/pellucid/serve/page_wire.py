@@ -95,6 +95,7 @@ class PageModel(TypedDict):
     fingerprint: str  #: Of the model in float32.
     parameters: int  #: Number of parameters.
     weights: PageWeights  #: The weight file.
+    kernels: dict[str, str]  #: SHA-256 of the kernel's modules, "relaxed" and "exact", in hexadecimal.
     tokenizer: PageTokenizer  #: Its tokenizer.
     start_ids: list[int]  #: What is continued where there is no prompt.
     end_ids: list[int]  #: Any of these tokens ends a text.
@@ -114,6 +115,12 @@ class PageFiles(TypedDict):
     exact: str  #: The kernel for others, in base64.
     worker: str  #: The script of the worker that runs it.
     drawing: PageDrawing  #: What the page draws figures of its answers with.
+
+
+class AbsentModel(TypedDict):
+    """In place of `PageFiles`: a model that a page cannot run."""
+
+    why: str  #: What the page lacks for it.
 
 
 # A page without a server.

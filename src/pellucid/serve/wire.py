@@ -144,7 +144,8 @@ class Sources(SourceLists):
     options: list[OptionField]  #: Sampling options that a request to generate may name.
     known_figures: list[FigureInfo]  #: Every figure that this version draws.
     formats: list[FormatInfo]  #: Formats of figures' files, with what those lack that cannot be written.
-    tuning: NotRequired[bool]  #: Whether the server has files and fine-tuning jobs, at `/v1/files` and `/v1/fine_tuning/jobs`.
+    copies: bool  #: Whether the page may have copies of models, at `/api/models/{id}/page`.
+    tuning: bool  #: Whether the server has files and fine-tuning jobs, at `/v1/files` and `/v1/fine_tuning/jobs`.
     meanings: dict[str, str]  #: What the chunks of a generation record hold, in the page's language, by the English text.
 
 

@@ -5,10 +5,14 @@ import { RecordError } from "../record/bytes.ts";
 import { checkGeneration } from "../record/check.ts";
 import type { PellucidRecord } from "../record/record.ts";
 import type { FilmFile } from "../wire.ts";
+import { context } from "./figures/context.ts";
+import { embedding } from "./figures/embedding.ts";
 import { overview } from "./figures/overview.ts";
 import { stack } from "./figures/stack.ts";
 import { tokens } from "./figures/tokens.ts";
 import { xray } from "./figures/xray.ts";
+import { type ContextView, readContext } from "./context_view.ts";
+import { type EmbeddingView, readEmbedding } from "./embedding_view.ts";
 import type { Font } from "./font.ts";
 import { type Generated, readGenerated } from "./generated.ts";
 import { withLetters } from "./sheet.ts";
@@ -22,9 +26,11 @@ interface Figure<View> {
   layout: (view: View, font: Font, width: number) => FilmFile;
 }
 
-const ALL: Readonly<Record<string, Figure<Generated> | Figure<StackView> | Figure<XrayView>>> = {
+const ALL: Readonly<Record<string, Figure<ContextView> | Figure<EmbeddingView> | Figure<Generated> | Figure<StackView> | Figure<XrayView>>> = {
   overview: { read: readGenerated, layout: overview },
   tokens: { read: readGenerated, layout: tokens },
+  context: { read: readContext, layout: context },
+  embedding: { read: readEmbedding, layout: embedding },
   stack: { read: readStack, layout: stack },
   xray: { read: readXray, layout: xray },
 };

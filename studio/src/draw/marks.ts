@@ -3,6 +3,7 @@
 
 import type { Shows } from "../film/types.ts";
 import { tr } from "../language.ts";
+import type { FilmMatrix } from "../wire.ts";
 import { type Font, HEADING, SANS } from "./font.ts";
 import { image, type Node, path, rect, text, type TextStyle, type Value } from "./nodes.ts";
 import * as palette from "./palette.ts";
@@ -78,11 +79,24 @@ export function tokenBoxes(font: Font, pieces: Pieces, tokens: readonly PlacedTo
   return nodes;
 }
 
-/** All colours of a palette side by side, as a matrix of a film, and as nodes with the numbers of its ends and middle below them. */
-export const RAMP = { rows: 1, columns: 256, data: btoa(String.fromCharCode(...Array(256).keys())) };
+/** The matrices of one film: equal ones are one object. */
+export class Matrices {
+  private readonly known = new Map<string, FilmMatrix>();
 
-export function legend(name: string, matrix: number, box: Box, size: number, low: string, high: string, middle: string): Node[] {
+  /** Whole numbers from 0 to 255 in rows, each an index into a palette. */
+  of(rows: readonly (readonly number[])[]): FilmMatrix {
+    const data = btoa(rows.map((row) => row.map((code) => String.fromCharCode(code)).join("")).join(""));
+    const key = `${rows.length} ${data}`;
+    const found = this.known.get(key) ?? { rows: rows.length, columns: rows[0]!.length, data };
+    this.known.set(key, found);
+    return found;
+  }
+}
+
+/** All colours of a palette side by side, below them the numbers of its ends and middle. */
+export function legend(name: string, matrices: Matrices, box: Box, size: number, low: string, high: string, middle: string): Node[] {
   const y = box.bottom + 1.15 * size;
+  const matrix = matrices.of([Array.from({ length: name === "diverging" ? 255 : 256 }, (_, i) => i + (name === "diverging" ? 1 : 0))]);
   const number = (x: number, words: string, anchor: "start" | "middle" | "end") => text(x, y, words, size, SANS, { anchor, fill: palette.QUIET });
   return [
     image(matrix, name, box.x, box.y, box.w, box.h),

@@ -3,6 +3,7 @@
 
 import type { Ease } from "../film/keyframes.ts";
 import type { Anchor, Command, Gradient, Shows, Truth } from "../film/types.ts";
+import type { FilmMatrix } from "../wire.ts";
 import type { Face } from "./letters.ts";
 
 /** A value by time: each is [seconds, value, how it is reached from the one before]. */
@@ -61,8 +62,8 @@ export function path(d: readonly Command[], rest: Paint = {}): Node {
   return node("path", { d, ...rest });
 }
 
-/** An image of a matrix, which the film's file holds by its number. */
-export function image(matrix: Value<number>, palette: string, x: number, y: number, w: number, h: number, rest: Rest = {}): Node {
+/** An image of a matrix; the film's file holds each once, by number (`Sheet.film`). */
+export function image(matrix: Value<FilmMatrix>, palette: string, x: number, y: number, w: number, h: number, rest: Rest = {}): Node {
   return node("image", { matrix, palette, x, y, w, h, ...rest });
 }
 

@@ -3,10 +3,10 @@
 
 import { rounded } from "../film/keyframes.ts";
 import { tr } from "../language.ts";
-import type { FilmFile, FilmMatrix } from "../wire.ts";
+import type { FilmFile, FilmMatrix, PageDrawing } from "../wire.ts";
 import { type Font, HEADING, SANS } from "./font.ts";
 import { type Face, nameOf } from "./letters.ts";
-import { given, group, type Keys, type Node, path, text, walk } from "./nodes.ts";
+import { given, group, type Keys, type Node, path, text, type Value, walk } from "./nodes.ts";
 import * as palette from "./palette.ts";
 import { clock, CLOCK_GAP } from "./parts.ts";
 import type { Timeline } from "./timeline.ts";
@@ -24,12 +24,6 @@ export interface Words {
   alt: string;
   /** What is simplified. */
   notes: readonly string[];
-}
-
-/** What a film holds besides. */
-export interface Contents {
-  measured?: boolean;
-  images?: { palette: string; matrices: FilmMatrix[] };
 }
 
 /** Lengths in the sheet's own units; what is not described here is as in Python. */
@@ -67,17 +61,16 @@ export class Sheet {
   /**
    * The finished film of nodes in the sheet's units.
    *
-   * measured: whether any number on it was measured, so that the footer explains the clock. images: the matrices that its images
-   * show by number, all of one palette.
+   * measured: whether any number on it was measured, so that the footer explains the clock.
    */
-  film(font: Font, { title, footer, alt, notes }: Words, nodes: readonly Node[], timeline: Timeline, { measured = true, images }: Contents = {}): FilmFile {
+  film(font: Font, { title, footer, alt, notes }: Words, nodes: readonly Node[], timeline: Timeline, measured = true): FilmFile {
     const scale = this.width / this.w;
     const heading = text(this.pad, this.pad + this.big, title, this.big, HEADING);
     const all = [group([heading, ...nodes, ...this.footer(font, footer, measured)], { scale })];
-    const palettes = images ? { [images.palette]: font.page.palettes[images.palette]! } : {};
+    const { matrices, palettes } = numbered(all, font.page.palettes);
     return {
       format: "pellucid-film", version: 1, title, width: rounded(this.width), height: rounded(this.h * scale), background: palette.PAPER,
-      alt, notes: [...notes], segments: timeline.segments(), captions: timeline.captions(), matrices: images?.matrices ?? [], palettes, nodes: all,
+      alt, notes: [...notes], segments: timeline.segments(), captions: timeline.captions(), matrices, palettes, nodes: all,
     }; // prettier-ignore
   }
 
@@ -103,6 +96,20 @@ export class Sheet {
       text(this.right, bases[beside]!, mark, small, SANS, { anchor: "end", fill: palette.QUIET }),
     ];
   }
+}
+
+/** Puts numbers in place of the matrices that images show, in paint order, each matrix once. */
+function numbered(nodes: readonly Node[], known: PageDrawing["palettes"]): Pick<FilmFile, "matrices" | "palettes"> {
+  const numbers = new Map<FilmMatrix, number>();
+  const names = new Set<string>();
+  const numberOf = (matrix: FilmMatrix) => numbers.get(matrix) ?? (numbers.set(matrix, numbers.size), numbers.size - 1);
+  for (const node of walk(nodes)) {
+    if (node.kind !== "image") continue;
+    names.add(node.palette as string);
+    const shown = node.matrix as Value<FilmMatrix>;
+    node.matrix = "keys" in shown ? { keys: shown.keys.map(([time, matrix, ease]) => [time, numberOf(matrix), ease]) } : numberOf(shown);
+  }
+  return { matrices: [...numbers.keys()], palettes: Object.fromEntries([...names].sort().map((name) => [name, known[name]!])) };
 }
 
 /** The film with what its texts are drawn with, as its file holds it. */

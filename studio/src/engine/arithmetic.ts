@@ -4,11 +4,15 @@
 import { RecordError } from "../record/bytes.ts";
 import { type Kernel, Scratch } from "../runtime/kernel.ts";
 
-/** What a distribution is made of: the largest logit, e^(logit - largest) of each token, and the sum of these. */
-export interface Terms {
+/** What log-probabilities are made of: the largest logit, and the sum of e^(logit - largest) over all tokens. */
+export interface Sums {
   best: number;
-  weights: Float64Array;
   total: number;
+}
+
+/** What a distribution is made of: e^(logit - largest) of each token, too. */
+export interface Terms extends Sums {
+  weights: Float64Array;
 }
 
 export class Arithmetic {
@@ -22,12 +26,18 @@ export class Arithmetic {
 
   /** The terms of (V,) logits. Errors: `RecordError` where one of them is no number. */
   terms(logits: Float32Array): Terms {
+    const sums = this.sums(logits);
+    return { ...sums, weights: this.kernel.float64(this.numbers.reserve(8 * logits.length), logits.length).slice() };
+  }
+
+  /** The same without the terms themselves. Errors as `terms`. */
+  sums(logits: Float32Array): Sums {
     const place = this.logits.reserve(4 * logits.length);
     const weights = this.numbers.reserve(8 * logits.length);
     this.kernel.float32(place, logits.length).set(logits);
     const total = this.kernel.exports.pellucid_weights(place, logits.length, weights);
     if (Number.isNaN(total)) throw new RecordError("the model's output is not a number (NaN): its weights are damaged");
-    return { best: largestOf(logits), weights: this.kernel.float64(weights, logits.length).slice(), total };
+    return { best: largestOf(logits), total };
   }
 
   /** e^x of each number, none of them more than 0. */

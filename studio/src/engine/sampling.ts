@@ -1,7 +1,7 @@
 // Sampling: penalties, biases, temperature, top-k, top-p, min-p and the draw of a token from logits, number for number as
 // src/pellucid/engine/sampling.py does it. V vocabulary.
 
-import type { Arithmetic, Terms } from "./arithmetic.ts";
+import type { Arithmetic, Sums, Terms } from "./arithmetic.ts";
 import { largestOf } from "./arithmetic.ts";
 import { type SamplingOptions, truncates } from "./options.ts";
 
@@ -42,7 +42,7 @@ export function draw(math: Arithmetic, logits: Float32Array, options: SamplingOp
 }
 
 /** The log-probability of a token from its logit, rounded to float32 once. */
-export function logprobOf(math: Arithmetic, logit: number, { best, total }: Terms): number {
+export function logprobOf(math: Arithmetic, logit: number, { best, total }: Sums): number {
   return Math.fround(logit - best - math.log(total));
 }
 

@@ -138,7 +138,7 @@ export function lensLevel(
     nextRanks: new Int32Array(following.length), nextLogprobs: new Float32Array(following.length),
   };
   lensRows(model, stream, (position, logits) => {
-    const terms = math.terms(logits);
+    const terms = math.sums(logits);
     largest(logits, count).forEach((id, j) => {
       found.ids[position * count + j] = id;
       found.logprobs[position * count + j] = logprobOf(math, logits[id]!, terms);

@@ -17,14 +17,20 @@ export function positionRow(model: KernelModel, position: number): Float32Array<
 
 /** The cosine of each token's row with that of one token; 0 where a row is 0. */
 export function cosines(model: KernelModel, token: number): Float64Array {
-  const unit = (row: Float32Array) => {
+  const { vocab_size: v, d_model: c } = model.config;
+  const [row, unit, own] = [new Float32Array(c), new Float64Array(c), new Float64Array(c)]; // two arrays for each token are megabytes
+  const read = (id: number, into: Float64Array) => {
+    model.parameters.row("wte.weight", id, [v, c], row);
     const norm = Math.max(Math.sqrt(row.reduce((sum, x) => sum + x * x, 0)), 1e-12);
-    return Float64Array.from(row, (x) => x / norm);
+    for (let i = 0; i < c; i++) into[i] = row[i]! / norm;
   };
-  const own = unit(tokenRow(model, token));
-  return Float64Array.from({ length: model.config.vocab_size }, (_, id) => {
-    return unit(tokenRow(model, id)).reduce((sum, x, i) => sum + x * own[i]!, 0);
-  });
+  read(token, own);
+  const found = new Float64Array(v);
+  for (let id = 0; id < v; id++) {
+    read(id, unit);
+    found[id] = unit.reduce((sum, x, i) => sum + x * own[i]!, 0);
+  }
+  return found;
 }
 
 /** The other tokens with the largest cosines, the largest first. */

@@ -29,7 +29,7 @@ export interface Primed {
 /** Asks with each number of examples in turn. Errors: `RecordError` for what cannot be asked, or does not fit into the context. */
 export async function prime(loaded: Loaded, { prompt, shots }: PrimingRequest, pause: () => Promise<void>): Promise<Primed[]> {
   const { page, tokenizer } = loaded;
-  const format = page.formats[prompt.format];
+  const format = Object.hasOwn(page.formats, prompt.format) && page.formats[prompt.format];
   if (!format) throw new RecordError(`there is no format ${prompt.format}`);
   checkPriming(prompt, format);
   const numbers = [...new Set(shots)].sort((a, b) => a - b);
@@ -68,7 +68,7 @@ function answered({ model, math, tokenizer }: Loaded, ids: number[], start: numb
     const wanted = ids.length - start;
     const place = model.read(sequence, 0, ids.slice(0, -1), wanted);
     const rows = Array.from({ length: wanted }, (_, i) => row(place + 4 * v * i));
-    const logprobs = rows.map((logits, i) => logprobOf(math, logits[ids[start + i]!]!, math.terms(logits)));
+    const logprobs = rows.map((logits, i) => logprobOf(math, logits[ids[start + i]!]!, math.sums(logits)));
     const likeliest: number[] = [];
     for (let logits = rows[0]!; ; ) {
       likeliest.push(largest(logits, 1)[0]!);

@@ -22,14 +22,14 @@ import type { GenerationEvent, PageModel, TokenPiece } from "../wire.ts";
 import type { PageRequest } from "./messages.ts";
 import { prime, type Primed, type PrimingRequest } from "./priming.ts";
 
-const DAMAGED = "the page's weights are not what was written into it (SHA-256): the file is damaged, or was changed";
+const DAMAGED = "its weights or its kernel are not what was written into this page (SHA-256): the file is damaged, or was changed";
 const DEFAULT_TOKENS = 64; // drawn where a request does not say how many
 const TOP_TOKENS = 5; // likeliest tokens of a `token` event
 const MAX_BIASED = 1000;
 
-/** Errors: `RecordError` for weights that are not those that the page names. Where the browser computes no SHA-256, nothing is said. */
-async function checkWeights(weights: Uint8Array<ArrayBuffer>, named: string): Promise<void> {
-  const digest = await sha256(weights);
+/** Errors: `RecordError` for a part that is not the one that the page names. Where the browser computes no SHA-256, nothing is said. */
+async function checkPart(bytes: Uint8Array<ArrayBuffer>, named: string): Promise<void> {
+  const digest = await sha256(bytes);
   if (digest !== null && digest !== named) throw new RecordError(DAMAGED);
 }
 
@@ -61,8 +61,8 @@ export class Session {
   /** Packs the weights. Errors: `RecordError` for a browser that cannot run the kernel, or weights that are not whole. */
   static async open(files: ModelFiles, around: Surroundings): Promise<Session> {
     const { page, weights, relaxed, exact } = files;
+    await Promise.all([checkPart(weights, page.weights.sha256), checkPart(relaxed, page.kernels.relaxed!), checkPart(exact, page.kernels.exact!)]);
     const kernel = await Kernel.open(relaxed, exact);
-    await checkWeights(weights, page.weights.sha256);
     const model = new KernelModel(kernel, page.config as unknown as KernelModel["config"], readSafetensors(weights));
     const loaded = { page, model, math: new Arithmetic(kernel), tokenizer: new Tokenizer(page.tokenizer) };
     return new Session(loaded, kernel, around);

@@ -80,10 +80,10 @@ export class Parameters {
     return found;
   }
 
-  /** One row of a matrix (out, in), or of a vector its number. */
-  row(name: string, row: number, shape: readonly number[]): Float32Array<ArrayBuffer> {
+  /** One row of a matrix (out, in), or of a vector its number. into: what it is written to, a new array where it is not given. */
+  row(name: string, row: number, shape: readonly number[], into?: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
     const [rows, columns = 1] = shape as [number, number?];
-    const found = new Float32Array(columns);
+    const found = into ?? new Float32Array(columns);
     this.fill(name, row, rows, columns, found);
     return found;
   }

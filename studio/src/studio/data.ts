@@ -5,6 +5,7 @@ import { currentCode, tr } from "../language.ts";
 import { PellucidRecord } from "../record/record.ts";
 import {
   type AbsentFigure,
+  type AbsentModel,
   type ErrorMessage,
   type FilmFile,
   type GenerateRequest,
@@ -116,7 +117,7 @@ export class ServerBackend implements Backend {
   private readonly records = new Map<string, Promise<PellucidRecord>>();
   private listed: Sources | null = null;
   private readonly spare = new SpareModel(
-    async (id) => (await this.get(`/api/models/${encodeURIComponent(id)}/page`)).json() as Promise<PageFiles>,
+    async (id) => (await this.get(`/api/models/${encodeURIComponent(id)}/page`)).json() as Promise<PageFiles | AbsentModel>,
     () => this.listed!.pellucid,
   );
 
@@ -227,7 +228,7 @@ export class ServerBackend implements Backend {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) {
-        if (request.model) this.spare.prepare(request.model);
+        if (request.model && this.listed?.copies) this.spare.prepare(request.model);
         return;
       }
       text += value;
@@ -269,7 +270,7 @@ export class StaticBackend implements Backend {
   sources(): Promise<Sources> {
     const { pellucid, records, runs, known_figures, meanings } = this.data;
     const limits = { prompt: 0, max_tokens: 0 };
-    return Promise.resolve({ pellucid, records, runs, known_figures, meanings, models: [], formats: [], limits, options: [] });
+    return Promise.resolve({ pellucid, records, runs, known_figures, meanings, models: [], formats: [], limits, options: [], copies: false, tuning: false });
   }
 
   record(id: string): Promise<PellucidRecord> {

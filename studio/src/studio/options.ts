@@ -42,11 +42,12 @@ const INTEGER = /^[+-]?\d+$/;
 /** The labels of the options of this version; another one's is in English. */
 export const LABELS: readonly string[] = [
   mark("Max tokens"), mark("Temperature"), mark("Top-k"), mark("Top-p"), mark("Min-p"), mark("Presence penalty"),
-  mark("Frequency penalty"), mark("Repetition penalty"), mark("Stop"), mark("Logit bias"), mark("Seed"),
+  mark("Frequency penalty"), mark("Repetition penalty"), mark("Stop texts"), mark("Logit bias"), mark("Seed"),
 ]; // prettier-ignore
 
-/** The name of an option in a sentence: top_k -> top-k, presence_penalty -> presence penalty. */
+/** The name of an option in a sentence: top_k -> top-k, presence_penalty -> presence penalty, stop -> stop texts. */
 export function phraseOf(name: string): string {
+  if (name === "stop") return "stop texts"; // "Stop" is the button that ends an answer
   return name.replace(/_([a-z])$/, "-$1").replaceAll("_", " ");
 }
 

@@ -7,7 +7,7 @@ import type { AskState } from "./route.ts";
 export function statedPriming(state: AskState, { priming, formats }: Pick<PageModel, "priming" | "formats">): PagePriming {
   const { task = "", query, answer = "", format, examples } = state;
   if (query === undefined) return { ...priming, examples: priming.examples.map((pair) => [...pair]) };
-  return { task, query, answer, format: format && format in formats ? format : priming.format, examples: examplesOf(examples) };
+  return { task, query, answer, format: format && Object.hasOwn(formats, format) ? format : priming.format, examples: examplesOf(examples) };
 }
 
 function examplesOf(text: string | undefined): string[][] {

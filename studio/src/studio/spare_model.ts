@@ -1,6 +1,6 @@
 // A copy of the server's model in the page: fetched after the first answer, run when the server no longer answers.
 
-import type { GenerateRequest, GenerationEvent, PageFiles } from "../wire.ts";
+import type { AbsentModel, GenerateRequest, GenerationEvent, PageFiles } from "../wire.ts";
 import { KeptRecords } from "./kept_records.ts";
 import { PageWorker } from "./page_worker.ts";
 
@@ -15,13 +15,13 @@ export class SpareModel {
   records: KeptRecords | null = null;
 
   /** fetchFiles: asks the server for a model. version: of the package. */
-  constructor(private readonly fetchFiles: (id: string) => Promise<PageFiles>, private readonly version: () => string) {}
+  constructor(private readonly fetchFiles: (id: string) => Promise<PageFiles | AbsentModel>, private readonly version: () => string) {}
 
   /** Fetches a model once, some time later. One that a page cannot run is not there, as nothing was before. */
   prepare(id: string): void {
     if (this.asked.has(id)) return;
     this.asked.add(id);
-    setTimeout(() => this.fetchFiles(id).then((files) => this.fetched.set(id, files), () => undefined), LATER);
+    setTimeout(() => this.fetchFiles(id).then((found) => "why" in found || this.fetched.set(id, found), () => undefined), LATER);
   }
 
   has(id: string): boolean {

@@ -18,7 +18,7 @@ from pellucid.files import reading
 from pellucid.languages import mark, tr
 
 
-FEWEST = 3  # points of a table
+FEWEST, MOST = 3, 100_000  # points of a table; each step of the descent computes with all of them
 LARGEST, SMALLEST = 1e12, 1e-9  # of a number's size; of the largest x and y of a table
 MOST_BYTES = 16 << 20  # of a file
 LONGEST_NAME = 40  # characters of a column's name
@@ -75,7 +75,8 @@ def point_table(points: Any = None, *, x: str = "x", y: str = "y") -> PointTable
         x, y: the names of the columns of pairs.
 
     Raises:
-        PellucidError: not such a table; fewer than three points; x all equal; y all 0; numbers too large or too small.
+        PellucidError: not such a table; fewer than three points, or more than 100,000; x all equal; y all 0;
+            numbers too large or too small.
     """
     if points is None:
         return replace(NEBULAE, x=tr(NEBULAE.x), y=tr(NEBULAE.y), source=tr(NEBULAE.source))
@@ -214,6 +215,8 @@ def _name(name: Any) -> str:
 def _check(table: PointTable, where: str) -> None:
     """Raises PellucidError for points to which no w can be fitted, or which no axis can show."""
     points: Iterable[Point] = table.points
+    if len(table.points) > MOST:
+        raise PellucidError(f"{where}: {len(table.points):,} points, and at most {MOST:,} are fitted: give a part of them")
     if len(table.points) < FEWEST:
         raise PellucidError(f"{where}: {len(table.points)} of at least {FEWEST} points: give more")
     for number, point in enumerate(points):

@@ -11,7 +11,7 @@ from pellucid.serve.page_wire import PageDigits, PageDrawing
 
 
 BYTE_DIGITS = "0123456789ABCDEF…"  # of which byte boxes are made
-PALETTES = ("sequential",)  # of the figures that a page draws
+PALETTES = ("sequential", "diverging", "grey")  # of the figures that a page draws
 
 
 @cache

@@ -23,6 +23,7 @@ from pellucid.gpt.quantize import BITS
 from pellucid.gpt.torch_defaults import torch_defaults
 from pellucid.record.schema import SCHEMA
 from pellucid.runtime.kernel.packed import unsupported
+from pellucid.serve.model_page.kernels import KERNELS, kernel
 from pellucid.serve.model_page.tokenizer import page_tokenizer
 from pellucid.serve.page_wire import ChunkText, PageModel, PagePriming, PageWeights, PromptFormat
 from pellucid.serve.wire import OptionField
@@ -62,28 +63,28 @@ def embedded_model(source: str | Path = DEFAULT, *, quantize: str | None = None)
     """
     if quantize is not None and quantize not in QUANTIZED:
         raise PellucidError(f"unknown quantization {quantize!r}: use {' or '.join(QUANTIZED)}")
+    own = None if quantize else _own_file(source)
+    if own is not None:  # before the model is loaded
+        _check_size(own.stat().st_size, quantize)
     model = load(source)
     if (reason := unsupported(model.config)) is not None:
         raise PellucidError(f"a page cannot run this model, since it has {reason}: the kernel does not compute that")
     if model.tokenizer is None:
         raise PellucidError(f"a page needs a tokenizer, to read what is typed: {model.no_tokenizer}")
     tokenizer = page_tokenizer(model.tokenizer)
-    own = None if quantize else _own_file(source)
     if own is not None:
         with reading(own) as file:
             weights = file.read()
     else:
+        bits = BITS[quantize] if quantize else 32  # of most of the numbers; the file is checked, too
+        _check_size(int(model.config.parameters() * bits / 8), quantize)
         with temporary_folder(Path(tempfile.gettempdir())) as folder:
             save_model(model, folder, storage=quantize or "float32")
             if quantize:
                 model = _reloaded(folder, model)
             with reading(folder / WEIGHTS) as file:
                 weights = file.read()
-    if len(weights) > MOST_BYTES:
-        smaller = "take a smaller model" if quantize == "int4" else "round its weights (--quantize int8 or int4)"
-        raise PellucidError(
-            f"the model's weights are {len(weights):,} bytes, and a page holds {MOST_BYTES:,} at most: {smaller}"
-        )
+    _check_size(len(weights), quantize)
     name = DEFAULT if str(source) == DEFAULT else Path(source).resolve().name
     parameters = model.config.parameters()
     page = PageModel(
@@ -95,6 +96,7 @@ def embedded_model(source: str | Path = DEFAULT, *, quantize: str | None = None)
         weights=PageWeights(
             name=WEIGHTS, bytes=len(weights), sha256=sha256(weights).hexdigest(), bits=8 * len(weights) / parameters
         ),
+        kernels={name: sha256(kernel(name)).hexdigest() for name in KERNELS},
         tokenizer=tokenizer,
         start_ids=model.new_sequence(None, max_tokens=1).prompt,
         end_ids=list(model.end_ids),
@@ -107,6 +109,13 @@ def embedded_model(source: str | Path = DEFAULT, *, quantize: str | None = None)
         priming=_priming(),
     )
     return EmbeddedModel(page, weights, converted=own is None)
+
+
+def _check_size(size: int, quantize: str | None) -> None:
+    """Raises PellucidError for a weight file that is too large for a page."""
+    if size > MOST_BYTES:
+        smaller = "take a smaller model" if quantize == "int4" else "round its weights (--quantize int8 or int4)"
+        raise PellucidError(f"the model's weights are {size:,} bytes, and a page holds {MOST_BYTES:,} at most: {smaller}")
 
 
 def _priming() -> PagePriming:

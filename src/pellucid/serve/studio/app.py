@@ -40,7 +40,7 @@ from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.http.lifetime import RequestLifetimeMiddleware
 from pellucid.serve.http.ranges import respond
 from pellucid.serve.http.same_origin import LOCAL, SameOriginMiddleware
-from pellucid.serve.page_wire import PageFiles
+from pellucid.serve.page_wire import AbsentModel, PageFiles
 from pellucid.serve.studio.figure_files import MEDIA_TYPES, FigureFiles, formats
 from pellucid.serve.studio.generate_request import MAX_PROMPT_CHARACTERS, MAX_TOKENS, option_fields
 from pellucid.serve.studio.generation import CompletionService, CompletionStream
@@ -76,7 +76,7 @@ class _Events(StreamingResponse):
 
 def make_app(
     catalog: SourceCatalog, hosts: Sequence[str] | None = LOCAL, record_dtype: "RecordDtype | None" = None, lang: str = "en",
-    *, tuning: bool = False,
+    *, tuning: bool = False, copies: bool = False,
 ) -> Starlette:  # fmt: skip
     """The application.
 
@@ -84,6 +84,7 @@ def make_app(
         catalog: what it shows. hosts: allowed names of this server (`SameOriginMiddleware`).
         record_dtype: of the records of completions, as `xray` takes it.
         lang: the language where an address names none.
+        copies: whether pages may have copies of models: whoever is served has their weights then.
         tuning: whether the server that this is a part of fine-tunes: the page then shows files and jobs.
 
     Its `state` has `completions`, `files` and `closing`, to be set before the server closes.
@@ -105,7 +106,8 @@ def make_app(
             written = await run_in_threadpool(formats)
             return JsonResponse(Sources(
                 pellucid=__version__, limits=limits, options=option_fields(), known_figures=known_figures(),
-                formats=list(written), meanings=meanings(), tuning=tuning, **found,
+                formats=list(written), meanings=meanings(), tuning=tuning, copies=copies,
+                **found,
             ))  # fmt: skip
 
     async def model_page(request: Request) -> Response:
@@ -120,7 +122,7 @@ def make_app(
         try:
             return JsonResponse(await run_in_threadpool(read))
         except PellucidError as error:
-            raise HTTPException(404, str(error)) from None
+            return JsonResponse(AbsentModel(why=str(error)))
 
     async def run(request: Request) -> Response:
         from pellucid.runs.plan import read_shown_plan
@@ -196,7 +198,7 @@ def make_app(
             Route("/", page),
             *(Route(f"/{name}", file) for name in _TYPES),
             Route("/api/sources", sources),
-            Route("/api/models/{id}/page", model_page),
+            *([Route("/api/models/{id}/page", model_page)] if copies else []),
             Route("/api/runs/{id}", run),
             Route("/api/runs/{id}/metrics", metrics),
             Route("/records/{id}", record),

@@ -61,11 +61,11 @@ class Studio:
     def start(self) -> Self:
         """Starts the server; returns when it accepts connections."""
         from pellucid.serve.http.connection import ConnectionProtocol
-        from pellucid.serve.http.same_origin import allowed_hosts
+        from pellucid.serve.http.same_origin import LOCAL, allowed_hosts
         from pellucid.serve.http.server_thread import ServerThread
         from pellucid.serve.studio.app import make_app
 
-        app = make_app(self.catalog, allowed_hosts(self.host), self._record_dtype, self._language)
+        app = make_app(self.catalog, allowed_hosts(self.host), self._record_dtype, self._language, copies=self.host in LOCAL)
         self._completions, self._closing = app.state.completions, app.state.closing
         self._thread = ServerThread(app, self._socket, ConnectionProtocol, "pellucid studio")
         self._server = self._thread.server

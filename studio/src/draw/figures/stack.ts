@@ -40,7 +40,7 @@ export function stack(view: StackView, font: Font, width: number): FilmFile {
     ...followed(view, font, sheet),
   ];
   const said = { title: tr("Up the stack of blocks"), footer: footerOf(view.model), alt: altOf(view), notes: notesOf(view) };
-  return sheet.film(font, said, nodes, timeline, { measured: view.blocks.some(({ seconds }) => seconds !== null) });
+  return sheet.film(font, said, nodes, timeline, view.blocks.some(({ seconds }) => seconds !== null));
 }
 
 /** The opacity of a row: it appears when the vector has climbed to it, in a few jumps. */

@@ -6,7 +6,6 @@ import { joined, listed, plural, tr } from "../../language.ts";
 import type { FilmFile } from "../../wire.ts";
 import { type Font, MONO } from "../font.ts";
 import { footerOf } from "../generated.ts";
-import { RAMP } from "../marks.ts";
 import { type Node, path, rect, shows, text, type Value } from "../nodes.ts";
 import { endOf, percent, startOf } from "../numbers.ts";
 import * as palette from "../palette.ts";
@@ -44,7 +43,7 @@ export function xray(view: XrayView, font: Font, width: number): FilmFile {
     ...arcs(grid, font, moments.attend),
   ];
   const words = { title: titleOf(), footer: footerOf(view.model), alt: altOf(grid, font), notes: notesOf(grid) };
-  return sheet.film(font, words, nodes, timeline, { measured: false, images: { palette: "sequential", matrices: [RAMP] } });
+  return sheet.film(font, words, nodes, timeline, false);
 }
 
 function onTimeline(grid: XrayGrid, timeline: Timeline): Moments {

@@ -5,7 +5,7 @@ import type { Command } from "../../film/types.ts";
 import { listed, tr } from "../../language.ts";
 import { type Font, HEADING, SANS } from "../font.ts";
 import { patternName } from "../generated.ts";
-import { Box, legend } from "../marks.ts";
+import { Box, legend, Matrices } from "../marks.ts";
 import { type Node, path, rect, shows, text } from "../nodes.ts";
 import { percent } from "../numbers.ts";
 import * as palette from "../palette.ts";
@@ -18,7 +18,6 @@ const [COLUMNS_WIDE, COLUMNS_NARROW] = [16, 6]; // positions that are shown
 const ROWS = 13; // levels that are shown
 const LEAST = 0.01; // a smaller weight has no arc
 const [THICKEST, DEEPEST] = [9, 56]; // an arc, and how far it goes below the tokens
-export const RAMP_NUMBER = 0; // of the legend's matrix in the film
 
 export const titleOf = (): string => tr("X-ray of an answer");
 
@@ -88,7 +87,7 @@ export function head(grid: XrayGrid, font: Font): Node[] {
   if (grid.positions.length < positions) parts.push(tr("positions {first} to {last} of {positions}", { first: grid.positions[0]!, last: grid.positions.at(-1)!, positions }));
   if (grid.levels.length < levels) parts.push(tr("{shown} of {levels} levels", { shown: grid.levels.length, levels }));
   const [wide, y] = sheet.wide ? [190, 26] : [160, sheet.top + 2];
-  const nodes = legend("sequential", RAMP_NUMBER, new Box(sheet.right - wide, y, wide, 9), sheet.small, "0", "100%", tr("probability"));
+  const nodes = legend("sequential", new Matrices(), new Box(sheet.right - wide, y, wide, 9), sheet.small, "0", "100%", tr("probability"));
   const quiet = { fill: palette.QUIET };
   if (sheet.wide) {
     const after = sheet.left + font.width(titleOf(), sheet.big, HEADING) + 20;
