@@ -29,11 +29,14 @@ class JobProcess:
     def __init__(self, asked: dict[str, Any], log: Path) -> None:
         threads = str(asked["threads"])
         environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUTF8": "1"}
+        # A process group of its own, which Ctrl-C does not reach, and not a session: Linux groups processes by session, and
+        # niceness counts within such a group only (sched_autogroup).
+        apart: dict[str, Any] = {} if sys.platform == "win32" else {"process_group": 0}
         self._log = log
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pellucid.serve.tuning.worker"], stdin=subprocess.PIPE, stdout=errors, stderr=errors,
-                env=environment, start_new_session=True,
+                env=environment, **apart,
             )  # fmt: skip
         assert self._process.stdin is not None
         with suppress(OSError):  # it has ended already: `ended` says why
