@@ -193,6 +193,23 @@ def test_a_finetuning_run_resumes_to_the_bit(base: GPT, tmp_path: Path) -> None:
         pellucid.train([], tmp_path / "cut", resume=True)
 
 
+def test_examples_that_are_held_out_may_be_given_apart(base: GPT, tmp_path: Path) -> None:
+    examples, apart = number_words(range(40)), number_words([3, 500, 501, 500])
+    run = pellucid.finetune(examples, tmp_path / "run", model=base, held_out=apart, steps=1, record=False)
+    held_out, train = (read_examples(run.path / name, of_a_run=True) for name in ("held_out.jsonl", "examples.jsonl"))
+    assert held_out == apart[:3] and train == [one for one in examples if one not in apart]
+    same = pellucid.finetune(examples, tmp_path / "run", model=base, held_out=apart, steps=1, record=False, resume=True)
+    assert same.step == 1
+    with pytest.raises(PellucidError, match="held_out"):
+        pellucid.finetune(examples, tmp_path / "run", model=base, held_out=apart[:1], steps=1, record=False, resume=True)
+    with pytest.raises(PellucidError, match="an example to train on that is not held out"):
+        pellucid.finetune(apart, tmp_path / "other", model=base, held_out=apart, steps=1)
+    text = tmp_path / "text.txt"
+    text.write_text("some text " * 50, encoding="utf-8")
+    with pytest.raises(PellucidError, match="leave out held_out"):
+        pellucid.finetune(text, tmp_path / "third", model=base, held_out=apart, steps=1)
+
+
 def test_finetuning_on_plain_text(base: GPT, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("\n".join(e.prompt + e.completion for e in number_words(range(300))), encoding="utf-8")

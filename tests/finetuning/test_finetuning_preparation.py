@@ -1,6 +1,8 @@
 """The checks of OpenAI's preparing tool: each fault is found on its lines, and the mended file has none of them."""
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 from pellucid.cli import main
 from pellucid.errors import PellucidError
 from pellucid.finetuning.example_files import read_examples
-from pellucid.finetuning.preparation import ENDINGS, SEPARATORS, Prepared, prepare_examples
+from pellucid.finetuning.preparation import ENDINGS, SEPARATORS, Prepared, prepare_examples, preparing
+from pellucid.finetuning.preparation_checks import LONG_SEPARATOR, MOST_HAVE, usual_ending
 from pellucid.text import train_tokenizer
 
 
@@ -82,6 +85,42 @@ def test_what_is_mended_has_none_of_the_faults(tmp_path_factory: pytest.TempPath
         for before, after, column in ((prompt, one.prompt, "prompt"), (completion, one.completion, "completion")):
             before = before.lower() if f"upper-{column}" in checks else before
             assert before in after or f"prefix-{column}" in checks
+
+
+@cases(60)
+@given(pairs=st.lists(st.tuples(TEXTS | st.just(""), TEXTS | st.just("")), min_size=1, max_size=8))
+def test_a_stream_of_lines_is_checked_as_a_list_in_memory(tmp_path_factory: pytest.TempPathFactory, pairs: Pairs) -> None:
+    """JSON lines go through a temporary file, a JSON array stays in memory: what is found and mended is the same."""
+    folder = tmp_path_factory.mktemp("files")
+    found = prepared(folder, pairs)
+    path = folder / "examples.json"
+    path.write_text(json.dumps([{"prompt": p, "completion": c} for p, c in pairs]), encoding="utf-8")
+    listed = prepare_examples(path)
+    assert (found.findings, found.kind, found.examples) == (listed.findings, listed.kind, listed.examples)
+
+
+@cases(200)
+@given(texts=st.lists(TEXTS, min_size=2, max_size=12))
+def test_the_ending_of_most_is_found_by_votes_as_by_counting(texts: list[str]) -> None:
+    best, most = "", max(2, MOST_HAVE * len(texts))
+    for length in range(1, LONG_SEPARATOR + 3):
+        counts = Counter(text[-length:] for text in texts if len(text) >= length)
+        for ending, count in counts.most_common(3):
+            if count >= most and re.search(r"[^\w\s.?!,;\"')]|\n", ending):
+                best, most = ending, count
+                break
+    assert usual_ending(lambda: iter(texts), len(texts)) == best
+
+
+def test_mends_may_be_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "examples.jsonl"
+    rows = [*USUAL, ("no separator", "word\n"), USUAL[0], ("a ->", "")]
+    path.write_text("".join(json.dumps({"prompt": p, "completion": c}) + "\n" for p, c in rows), encoding="utf-8")
+    for only, count, space in ((["duplicates"], 8, False), (["space", "empty"], 8, True), ([], 9, False), (None, 7, True)):
+        with preparing(path, only=only) as found:
+            kept = [texts for _, *texts in found.examples.checks]  # type: ignore[union-attr]
+            assert len(found.examples) == len(kept) == count
+            assert all(text[:1].isspace() for _, text in kept if text) == space
 
 
 def test_the_separator_is_the_first_that_is_in_no_prompt(tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ class Checks:
 
     def _add_ending(self, column: str, name: str, check: str) -> str:
         """Gives the texts without the ending that most have, or else all of them, one."""
-        usual = _usual_ending(lambda: self._texts(column), self.count)
+        usual = usual_ending(lambda: self._texts(column), self.count)
         lacking = self._where(column, lambda text: not (usual and text.endswith(usual)))
         ending = usual or _proposed(self._texts(column), column)
         if usual:
@@ -330,7 +330,7 @@ def _common_ending(texts: Iterable[str]) -> str:
     return ending if re.search(r"\W", ending) else ""
 
 
-def _usual_ending(texts: Callable[[], Iterator[str]], count: int) -> str:
+def usual_ending(texts: Callable[[], Iterator[str]], count: int) -> str:
     """The ending of most texts, the longest of those that the most have; "" where that is a word's or a sentence's end.
 
     More than half of the texts have it: for each length a vote finds the one ending that can be it, a second pass counts.
