@@ -225,7 +225,7 @@ def test_a_body_is_counted_as_it_comes(seed: int) -> None:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        scope = {"type": "http", "state": {connections.TRANSPORT: Open()}}
+        scope = {"type": "http", "method": "POST", "path": "/", "state": {connections.TRANSPORT: Open()}}
         await RequestLifetimeMiddleware(app, asyncio.Event())(scope, receive, send)
 
     asyncio.run(run())

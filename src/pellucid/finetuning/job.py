@@ -98,10 +98,11 @@ def finetune(
         PellucidError: no examples, an example longer than the context, a run directory that exists, a damaged checkpoint, no
             such device.
     """
-    given = () if flag("resume", resume) and not examples else _examples(examples)
+    given = () if flag("resume", resume) and not examples else _examples("examples", examples)
     if model is not None and not isinstance(model, GPT):
         path_of("model", model)
-    job = FinetuningJob(given, model, FinetuningOptions(**options), None if held_out is None else _examples(held_out))
+    apart = None if held_out is None else _examples("held_out", held_out)
+    job = FinetuningJob(given, model, FinetuningOptions(**options), apart)
     recorded = flag("record", record) and write_record is not None
     run = run_job(job, path_of("out", out), seed=seed, record=recorded, resume=resume, observers=observers, stop=stop)
     finished = run.step == run.plan.total_steps
@@ -111,13 +112,13 @@ def finetune(
     return run
 
 
-def _examples(given: Any) -> Path | list[Example]:
+def _examples(name: str, given: Any) -> Path | list[Example]:
     """A path, or a list of examples. Raises PellucidError for anything else."""
     if isinstance(given, str | Path):
-        return path_of("examples", given)
+        return path_of(name, given)
     if not isinstance(given, Iterable) or isinstance(given, bytes | Mapping):
-        raise PellucidError(f"examples must be a file, a folder, or a list of pellucid.Example, not {shown(given)}")
-    return [instance("examples", one, Example, "pellucid.Example each, or a file") for one in given]
+        raise PellucidError(f"{name} must be a file, a folder, or a list of pellucid.Example, not {shown(given)}")
+    return [instance(name, one, Example, "pellucid.Example each, or a file") for one in given]
 
 
 class FinetuningJob:

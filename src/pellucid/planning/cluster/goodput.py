@@ -58,7 +58,9 @@ def goodput(
     """  # fmt: skip
     between = device_hours * HOUR / devices
     checkpoint = CHECKPOINT_BYTES * parameters / (storage * devices)
-    interval = max(1, round(math.sqrt(2 * checkpoint * between) / step)) * step
+    best = math.sqrt(2 * checkpoint * between) / step  # in steps; of the whole numbers beside it, the one that wastes less
+    whole = (max(1, math.floor(best)), math.ceil(best))
+    interval = step * min(whole, key=lambda steps: checkpoint / (steps * step) + steps * step / 2 / between)
     return Goodput(
         between_failures=between, checkpoint=checkpoint, interval=interval,
         saving=checkpoint / (interval + checkpoint), lost=interval / 2 / between, restarting=restart / between,

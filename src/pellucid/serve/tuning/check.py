@@ -90,7 +90,7 @@ def mended(path: Path, out: Path, name: str, only: Sequence[str] | None) -> int:
 
 
 def _in_process(asked: dict[str, Any]) -> Any:
-    command = [sys.executable, "-m", "pellucid.serve.tuning.check"]
+    command = [sys.executable, "-P", "-m", __name__]  # -P: no module of the folder that the server is started in
     try:
         done = subprocess.run(
             command, input=json.dumps(asked).encode(), capture_output=True, timeout=SECONDS, check=False,

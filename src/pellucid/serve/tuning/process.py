@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pellucid.serve.tuning.worker import INTERRUPTED
+from pellucid.serve.tuning import worker
 
 
 MOST_ERROR = 4096  # bytes of stderr's end that are read
@@ -35,7 +35,7 @@ class JobProcess:
         self._log = log
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pellucid.serve.tuning.worker"], stdin=subprocess.PIPE, stdout=errors, stderr=errors,
+                [sys.executable, "-P", "-m", worker.__name__], stdin=subprocess.PIPE, stdout=errors, stderr=errors,
                 env=environment, **apart,
             )  # fmt: skip
         assert self._process.stdin is not None
@@ -79,7 +79,7 @@ class JobProcess:
     @property
     def failed(self) -> bool:
         """Whether it has ended with a reason: starting it again would change nothing."""
-        return self._process.poll() not in (None, 0, INTERRUPTED) and not self.lost
+        return self._process.poll() not in (None, 0, worker.INTERRUPTED) and not self.lost
 
     @property
     def lost(self) -> bool:
