@@ -14,6 +14,7 @@ from test_completions_clients import CLIENTS, OLD, ROOT, python_of, run
 from tuning import EXAMPLES, Caller, jsonl, new_keys, tuning_of
 
 from pellucid.cli import main
+from pellucid.finetuning import number_words, write_examples
 from pellucid.serve.openai.models import EngineSettings, open_models
 from pellucid.serve.openai.server import Service
 from pellucid.serve.openai.settings import ServiceSettings
@@ -160,6 +161,7 @@ def test_the_pages_have_a_block_each() -> None:
 def test_the_pages_blocks_work_as_typed(page: str, block: str, tmp_path: Path) -> None:
     python = python_of(CLIENTS, "openai")
     (tmp_path / "examples.jsonl").write_bytes(jsonl(SUMS[:60]))
+    write_examples(number_words(), tmp_path / "numbers.jsonl")  # as an earlier block of the README does
     models = open_models(["default=small"], EngineSettings())  # the smaller one: it takes a third of the time
     with Service(models, port=0, settings=ServiceSettings(drain_seconds=0), data=tmp_path / "service") as service:
         typed = block.replace("127.0.0.1:8000", f"127.0.0.1:{service.port}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from cases import TIMES
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
@@ -19,10 +20,14 @@ from pellucid.runs.recipe import Recipe
 from pellucid.training import memory_limit
 from pellucid.training.memory_limit import refuse_too_large
 from pellucid.training.optimizers import make_optimizer, names, optimizer_bytes, state_of
+from pellucid.training.placement import default_dtype
 
 
 # Holes in the heap and the library's own scratch memory differ by version; what counts is no surprise of another size.
 TOLERANCE = 0.15
+# Where products in bfloat16 are emulated they take minutes: there in .ci/full alone.
+EMULATED = default_dtype() != torch.bfloat16
+PRECISIONS = ["float32", "bfloat16, compiled", *(["bfloat16"] if TIMES > 1 or not EMULATED else [])]
 
 
 def measured(precision: str, **options: int) -> Any:
@@ -36,7 +41,7 @@ def measured(precision: str, **options: int) -> Any:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "bfloat16, compiled"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_formula_is_what_a_process_takes_and_grows_as_it_does(precision: str) -> None:
     took = [measured(precision, micro_batch=windows, count=2) for windows in (4, 16)]
     says = [step_memory(GPTConfig.preset("cpu-2m"), windows, precision).peak for windows in (4, 16)]
@@ -45,7 +50,7 @@ def test_the_formula_is_what_a_process_takes_and_grows_as_it_does(precision: str
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "bfloat16, compiled"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_formula_is_what_a_process_takes_whose_steps_have_several_micro_batches(precision: str) -> None:
     took = measured(precision, micro_batch=4, micro_batches=3, count=3)
     says = step_memory(GPTConfig.preset("cpu-2m"), 4, precision, accumulates=True).peak
