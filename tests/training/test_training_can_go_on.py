@@ -40,6 +40,7 @@ BY_NAME: dict[str, list[Any]] = {
     "prompt": ["", " ", "the fox", "\ud800", "a\udcff", "x" * 100_001, "\0", "<|endoftext|>", "é\U0001f600", "the fox " * 9],
     "device": ["cpu", "cpu:0", "auto", "cuda", "mps", "meta", "", "x" * 200],
     "tokenizer": ["train", "/nowhere", ""],
+    "mesh": ["dp=1", "dp=2", "tp=2,pp=2", "x=1", ""],
     "preset": ["huge", "gpt3-175b", ""],
     "parameters": [1, 500, *LARGE],
     "held_out": [*(Document("h", text) for text in HELD_OUT), [], "/nowhere"],

@@ -44,7 +44,7 @@ def fitting_end(text: str, room: int, tokenizer: "Tokenizer") -> str:
     end = b"".join(map(tokenizer.token_bytes, ids[-room:])).decode("utf-8", "ignore") if room > 0 else ""
     while end:
         word = _WORD.search(end, 0, _LONGEST_WORD)
-        end = end[word.start() if word else 1 :]
+        end = end[word.start() if word else 1 :].lstrip()
         if len(tokenizer.encode_prompt(end)) <= room:
             return end
     return ""

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pellucid.files import create, reading
 from pellucid.serve.tuning import worker
 
 
@@ -33,7 +34,8 @@ class JobProcess:
         # niceness counts within such a group only (sched_autogroup).
         apart: dict[str, Any] = {} if sys.platform == "win32" else {"process_group": 0}
         self._log = log
-        with log.open("wb") as errors:
+        log.unlink(missing_ok=True)
+        with create(log) as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", worker.__name__], stdin=subprocess.PIPE, stdout=errors, stderr=errors,
                 env=environment, **apart,
@@ -95,7 +97,9 @@ class JobProcess:
             with suppress(ValueError):
                 return f"its process was ended by {signal.Signals(-status).name}"
         try:
-            lines = self._log.read_bytes()[-MOST_ERROR:].decode("utf-8", "replace").strip().splitlines()
+            with reading(self._log) as file:
+                end = file.read()[-MOST_ERROR:]
+            lines = end.decode("utf-8", "replace").strip().splitlines()
         except OSError:
             lines = []
         return lines[-1][:MOST_REASON] if lines else f"its process ended with status {status}"

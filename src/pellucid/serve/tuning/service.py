@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from pellucid.files import make_folder
+from pellucid.files import make_folder, reading
 from pellucid.gpt.config_json import read_config
 from pellucid.locks import locked
 from pellucid.runs.files import BASE, RUN_FILE
@@ -89,7 +89,7 @@ class TuningService:
             out = upload.path.with_name(f"{upload.stored}.mended")
             try:
                 check.mended(self.files.path(row), out, row["filename"], only)
-                with out.open("rb") as file:
+                with reading(out) as file:
                     while part := file.read(1 << 16):
                         upload.write(part)
             finally:
