@@ -9,8 +9,9 @@ from pathlib import Path
 
 
 KERNEL = (  # C sources
-    "attention.c", "fingerprint.c", "forward.c", "kernel.h", "kv_cache.h", "matmul.c", "matmul_quantized.c", "matmul_tiles.h",
-    "pack.c", "threads.c", "vector.h", "vector_int.h",
+    "attention.c", "draw.c", "fingerprint.c", "forward.c",
+    "kernel.h", "kv_cache.h", "matmul.c", "matmul_quantized.c", "matmul_tiles.h",
+    "pack.c", "threads.c", "vector.h", "vector_int.h", "wasm/exports.c", "wasm/single_thread.c",
 )  # fmt: skip
 OPERATORS = ("operators.c", "operators.h")
 SMALL = ("config.json", "model.safetensors", "tokenizer.json", "training.json", "MODEL_CARD.md")
@@ -46,7 +47,7 @@ NEEDED = (
     "pellucid/assets/stories.jsonl.bz2",
     "pellucid/languages/zh.json",
     *(f"pellucid/assets/wasm/{name}.wasm" for name in ("relaxed", "exact")),
-    *(f"pellucid/assets/studio/{name}" for name in ("player.js", "studio.js", "bundled.json")),
+    *(f"pellucid/assets/studio/{name}" for name in ("player.js", "studio.js", "worker.js", "bundled.json")),
 )
 NOTICES = ("LICENSE", "THIRD_PARTY.md")  # in the .dist-info folder
 
