@@ -116,6 +116,7 @@ def test_escapes_of_stop(text: str) -> None:
 names = st.binary(min_size=1, max_size=20).filter(lambda data: b"\0" not in data and b"/" not in data).map(os.fsdecode)
 
 
+@pytest.mark.long
 @posix
 def test_quoted_words_are_what_the_shell_reads() -> None:
     words: list[str] = []

@@ -44,6 +44,7 @@ def test_the_demo_leaves_what_it_promises(
     assert (out / "tuned" / "base" / "model.safetensors").exists()
 
 
+@pytest.mark.long
 def test_a_text_that_is_learned_by_heart_is_a_lesson(tmp_path: Path) -> None:
     letters = "".join(random.Random(0).choices(string.ascii_lowercase, k=600))  # nothing in it tells how it goes on
     config = pellucid.GPTConfig(n_layers=1, d_model=32, n_heads=2, n_ctx=16, vocab_size=300)

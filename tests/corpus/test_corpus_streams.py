@@ -111,6 +111,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.long
 @cases(25)
 @given(
     count=st.integers(1, 12), at=st.lists(st.integers(2, 60), max_size=4), tokenizer=st.sampled_from([SMALL, 300]),

@@ -61,6 +61,7 @@ LOGITS = st.lists(st.integers(-8, 8).map(lambda x: x / 2), min_size=2, max_size=
 PENALTY = st.sampled_from([-2.0, -0.5, 0.0, 0.25, 2.0])
 
 
+@pytest.mark.long
 @cases(200)
 @given(LOGITS, PENALTY, PENALTY, st.sampled_from([0.5, 1.0, 1.25, 2.0]), st.data())
 def test_what_is_drawn_from_is_what_the_order_says(logits, presence, frequency, repetition, data):

@@ -174,6 +174,7 @@ def test_finetuning_learns_a_task_and_keeps_the_best(base: GPT, tmp_path: Path) 
     assert again == pytest.approx(best["held_out_loss"], rel=1e-3)  # model/ is the best model, not the last
 
 
+@pytest.mark.long
 def test_a_finetuning_run_resumes_to_the_bit(base: GPT, tmp_path: Path) -> None:
     whole = pellucid.finetune(number_words(range(60)), tmp_path / "whole", model=base, steps=12)
     asked = iter([False] * 4 + [True])

@@ -292,6 +292,7 @@ def test_a_record_survives_a_kill(documents: list[Document], whole: Path, tmp_pa
     )
 
 
+@pytest.mark.long
 def test_a_run_without_a_record_and_a_lost_statistics_file(documents: list[Document], whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "cut"
     asked = iter([False] * 4 + [True])

@@ -105,6 +105,7 @@ def test_other_shapes_of_a_generation(model: pellucid.GPT, options: dict[str, An
             assert all(name.startswith(more) for name in changes)
 
 
+@pytest.mark.long
 def test_other_shapes_of_a_training(run: Path) -> None:
     record = pellucid.open((run / "training.pellucid").read_bytes())
     for number, changes in enumerate(shapes(record, 300)):

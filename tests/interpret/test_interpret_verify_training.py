@@ -148,6 +148,7 @@ def unlogged(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+@pytest.mark.long
 def test_the_tolerance_is_what_it_says(unlogged: Path, record: pellucid.Record) -> None:
     name = "training/steps/loss"
 

@@ -88,6 +88,7 @@ def check(model: pellucid.GPT, ids: list[int], mode: str) -> None:
         assert close(score.logprobs[1:], rows[torch.arange(len(rows)), torch.tensor(text[1:])])
 
 
+@pytest.mark.long
 @cases(40)
 @given(st.sampled_from(NAMES), st.sampled_from(sorted(EDITS)), st.sampled_from(MODES), TEXTS)
 def test_the_answer_is_that_of_the_changed_model(name: str, edit: str, mode: str, ids: list[int]) -> None:

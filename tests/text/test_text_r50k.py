@@ -67,6 +67,7 @@ def test_known_encodings(text: str, ids: list[int]) -> None:
     assert r50k().decode(ids) == text
 
 
+@pytest.mark.long
 def test_saved_and_loaded(tmp_path: Path) -> None:
     r50k().save(tmp_path)
     assert Tokenizer.load(tmp_path) == r50k()

@@ -71,6 +71,7 @@ def test_killed_between_the_last_checkpoint_and_its_model(
     assert contents(tmp_path / "cut" / "model") == contents(tmp_path / "whole" / "model")
 
 
+@pytest.mark.long
 def test_killed_before_the_best_model_took_its_place(base: GPT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Held-out losses by look, so that the best model is that of step 3.
     losses = iter([5.0, 4.0, 3.0, 2.0, 2.5, 3.0, 3.5] * 2)

@@ -257,6 +257,7 @@ def test_the_best_model_is_what_remains_if_asked_for(documents: list[Document], 
     assert_verified(run)
 
 
+@pytest.mark.long
 def test_a_run_that_no_longer_learns_ends_early_and_resumes_to_the_bit(documents: list[Document], tmp_path: Path) -> None:
     options: dict[str, Any] = {"batch_tokens": 64, "learning_rate": 1.0, "patience": 5}
     run = assert_resumes_to_the_bit(documents, tmp_path, killed=(4, 5), **options)

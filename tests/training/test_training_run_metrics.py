@@ -73,6 +73,7 @@ def harmless(data: bytes, draw: random.Random) -> bytes:
     return data
 
 
+@pytest.mark.long
 @given(st.randoms(use_true_random=False), st.integers(0, 3), st.sampled_from(["kept", "a line is gone", "all", "no file"]))
 @cases(8)
 def test_a_run_goes_on_after_damage(
