@@ -141,12 +141,13 @@ def at_load(
     rows: list[Comparison] = []
     for name, pair in sorted(against.items(), key=lambda one: median(one[1].peers)):  # the fastest peer first
         words = f"{peers[name].words}; ours: {ours.words}"
-        rows += [pair.rate(f"{base}/{suffix}", words, work=work) for suffix in ([""] if not rows else []) + [f"vs-{name}"]]
+        names = [f"{base}/vs-{name}"] if rows else [base, f"{base}/vs-{name}"]
+        rows += [pair.rate(row, words, work=work) for row in names]
         for part, place in (("p50", 49), ("p99", 98)):
             mine, theirs = (_percentile(firsts[who][-clients * rounds :], place) for who in ("ours", name))
             rows.append(less_is_better(f"{base}/first-token-{part}/vs-{name}", "s", words, mine, theirs))
     rows.append(seen["ours"].rate(f"{base}/vs-engine", f"{ENGINE}; ours: {ours.words}", work=work))
-    return [Comparison(row.name.rstrip("/"), row.value, row.unit, row.peer, row.peer_value, row.ratio) for row in rows]
+    return rows
 
 
 def _percentile(values: Sequence[float], place: int) -> float:

@@ -136,6 +136,18 @@ class Database:
         """The first row of a query; None: there is none."""
         return next(iter(self.rows(query, *values)), None)
 
+    def owned(self, table: str, owner: str, id: str, missing: str, **others: Any) -> TableRow:
+        """The row of an owner that has this id and these other values.
+
+        Raises:
+            NotThere: there is none, whatever other owners have; the message is `missing` and the id.
+        """
+        where = "".join(f" AND {name} = ?" for name in others)
+        row = self.row(f"SELECT * FROM {table} WHERE owner = ? AND id = ?{where}", owner, id, *others.values())
+        if row is None:
+            raise NotThere(f"{missing}: {id[:80]}")
+        return row
+
     def insert(self, table: str, *, or_ignore: bool = False, **values: Any) -> bool:
         """Adds a row. Returns whether it was added."""
         names, marks = ", ".join(values), ", ".join("?" * len(values))

@@ -184,10 +184,7 @@ class FileStore:
         Raises:
             NotThere: it has none of this id.
         """
-        row = self._database.row("SELECT * FROM files WHERE owner = ? AND id = ?", owner, id)
-        if row is None:
-            raise NotThere(f"No such File object: {id[:80]}")
-        return row
+        return self._database.owned("files", owner, id, "No such File object")
 
     def page(
         self, owner: str, *, purpose: str | None, after: str | None, limit: int, newest_first: bool

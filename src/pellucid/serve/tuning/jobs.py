@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pellucid.serve.tuning.database import Database, NotThere, QuotaReached, Refused, TableRow, as_json, from_json, new_id, now
+from pellucid.serve.tuning.database import Database, QuotaReached, Refused, TableRow, as_json, from_json, new_id, now
 from pellucid.serve.tuning.settings import TuningSettings
 
 
@@ -85,10 +85,8 @@ class JobStore:
         Raises:
             NotThere: it has none of this id (made by `api`, if that is given).
         """
-        row = self._database.row("SELECT * FROM jobs WHERE owner = ? AND id = ?", owner, id)
-        if row is None or (api is not None and row["api"] != api):
-            raise NotThere(f"Could not find fine tune: {id[:80]}")
-        return row
+        made_by = {} if api is None else {"api": api}
+        return self._database.owned("jobs", owner, id, "Could not find fine tune", **made_by)
 
     def job(self, id: str) -> TableRow:
         """A job, whoever owns it: for what runs it."""
@@ -203,10 +201,7 @@ class JobStore:
         Raises:
             NotThere: it has none of this id.
         """
-        row = self._database.row("SELECT * FROM models WHERE owner = ? AND id = ?", owner, id)
-        if row is None:
-            raise NotThere(f"That model does not exist: {id[:80]}")
-        return row
+        return self._database.owned("models", owner, id, "That model does not exist")
 
     def delete_model(self, owner: str, id: str) -> TableRow:
         """Deletes the row of a model; returns its job.
