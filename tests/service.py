@@ -90,7 +90,7 @@ def open_stream(service: Service, body: dict[str, Any]) -> Iterator[http.client.
 
 def certain(data: bytes) -> str:
     """The characters that are complete in the beginning of some UTF-8, whatever follows. Half a surrogate is not yet wrong."""
-    if len(data) > 1 and data[-2] == 0xED and data[-1] >= 0xA0:
+    if len(data) > 1 and data[-2] == 0xED and 0xA0 <= data[-1] <= 0xBF:
         data = data[:-1]
     texts = [(data + ending).decode("utf-8", "replace") for ending in ENDINGS]
     texts[0] = texts[0][:-1]
