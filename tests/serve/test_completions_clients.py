@@ -197,13 +197,11 @@ def test_schemathesis_finds_no_status_that_the_document_lacks(tiny_run: Path, tm
 
 
 BLOCK = re.compile(r"^<!-- test: serve -->\n+```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = [page for page in ("README.md", "docs/serving.md") if (ROOT / page).exists()]
-README_BLOCKS = [(page, block) for page in PAGES for block in BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))]
 
 
-@pytest.mark.parametrize(("page", "block"), README_BLOCKS, ids=[page for page, _ in README_BLOCKS])
-def test_the_pages_blocks_work_beside_the_command(page: str, block: str) -> None:
+def test_the_pages_block_works_beside_the_command() -> None:
     python = python_of(CLIENTS, "openai")
+    (block,) = BLOCK.findall((ROOT / "docs/serving.md").read_text(encoding="utf-8"))
     with service_of("default") as service:
         done = subprocess.run(
             [python, "-c", block.replace("127.0.0.1:8000", f"127.0.0.1:{service.port}")], capture_output=True, text=True,
@@ -212,4 +210,4 @@ def test_the_pages_blocks_work_beside_the_command(page: str, block: str) -> None
     assert done.returncode == 0, done.stderr
     drawn = pellucid.load().generate("The king said", max_tokens=12, seed=7)
     assert done.stdout.startswith((drawn.text, f"The king said{drawn.text}"))
-    assert repr(drawn.logprobs[0])[:8] in done.stdout and len(README_BLOCKS) == 2
+    assert repr(drawn.logprobs[0])[:8] in done.stdout

@@ -13,6 +13,7 @@ from clients import FINE_TUNES, FINE_TUNING
 from test_completions_clients import CLIENTS, OLD, ROOT, python_of, run
 from tuning import EXAMPLES, Caller, jsonl, new_keys, tuning_of
 
+import pellucid
 from pellucid.cli import main
 from pellucid.finetuning import number_words, write_examples
 from pellucid.serve.openai.models import EngineSettings, open_models
@@ -168,3 +169,6 @@ def test_the_pages_blocks_work_as_typed(page: str, block: str, tmp_path: Path) -
         done = subprocess.run([python, "-c", typed], capture_output=True, text=True, check=False, timeout=200, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "The job has successfully completed" in done.stdout and done.stdout.strip().splitlines()[-1]
+    if page == "README.md":  # its block begins with a completion
+        drawn = pellucid.load("small").generate("The king said", max_tokens=16, seed=7)
+        assert done.stdout.startswith(f"The king said{drawn.text} [None, ") and repr(drawn.logprobs[0])[:8] in done.stdout

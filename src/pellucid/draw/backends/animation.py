@@ -20,6 +20,7 @@ import numpy.typing as npt
 from pellucid.draw.backends.raster import MissingPackageError, needed, png
 from pellucid.draw.film.film import Film, Frame
 from pellucid.errors import PellucidError
+from pellucid.languages import mark
 
 
 COLOURS = 256  # the last of which is the transparent one, where a picture is as the one before
@@ -151,7 +152,7 @@ def ffmpeg() -> str:
     except (ImportError, RuntimeError):
         if found := shutil.which("ffmpeg"):
             return found
-    raise MissingPackageError("an MP4 needs ffmpeg: pip install imageio-ffmpeg, or install ffmpeg; WebP and GIF do without")
+    raise MissingPackageError("an MP4", mark("ffmpeg: pip install imageio-ffmpeg, or install ffmpeg; WebP and GIF do without"))
 
 
 def mp4(film: Film, *, width: int | None = None, max_frames: int = 300) -> bytes:

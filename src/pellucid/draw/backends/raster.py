@@ -9,13 +9,24 @@ from typing import Any
 from pellucid.draw.backends.svg import still
 from pellucid.draw.film.film import Film
 from pellucid.errors import PellucidError
+from pellucid.languages import mark
 
 
 LARGEST = 8192  # pixels of a side
+LACKING = mark("a package that is not installed: pip install 'pellucid[pictures]', or '.[pictures]' in a checkout")
 
 
 class MissingPackageError(PellucidError):
-    """A format needs a package, or ffmpeg, that is not installed. The message says how to install it."""
+    """A format needs a package, or ffmpeg, that is not installed. The message says how to install it.
+
+    Args:
+        what: cannot be written.
+        lacking: what it needs, as a marked text that pages translate.
+    """
+
+    def __init__(self, what: str, lacking: str) -> None:
+        super().__init__(f"{what} needs {lacking}")
+        self.lacking = lacking
 
 
 def needed(module: str, what: str) -> Any:
@@ -23,9 +34,7 @@ def needed(module: str, what: str) -> Any:
     try:
         return import_module(module)
     except ImportError as problem:
-        raise MissingPackageError(
-            f"{what} needs a package that is not installed: pip install 'pellucid[pictures]', or '.[pictures]' in a checkout"
-        ) from problem
+        raise MissingPackageError(what, LACKING) from problem
 
 
 def png_of(svg: str, width: int) -> bytes:

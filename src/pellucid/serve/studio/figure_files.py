@@ -31,7 +31,7 @@ def formats() -> tuple[FormatInfo, ...]:
         try:
             check_packages(kind)
         except MissingPackageError as lack:
-            one["missing"] = str(lack)
+            one["missing"] = lack.lacking
         found.append(one)
     return tuple(found)
 
