@@ -7,6 +7,10 @@ batch in two processes at once that exchange nothing; and a step of the whole ba
 first two is what two processes take from each other (caches, memory bandwidth, turbo), that between the last two what they
 wait for each other and copy. Prints one JSON object in the form of `pellucid bench --json`; the peer of a value is one
 process's, and for a mesh twice that would be no loss at all.
+
+`planned` is what `pellucid plan` would say of the step on the mesh, at its three efficiencies, with rates measured between the
+steps, both processes at once, in place of a data sheet's: a product of 1,024 x 1,024 matrices, a copy in memory, an all-reduce
+of 32 MB.
 """
 
 import argparse
@@ -16,6 +20,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,6 +28,7 @@ from typing import Any
 
 
 PORT = 29517
+SIDE, COPIED, REDUCED = 1024, 1 << 25, 1 << 23  # of the product's matrices; numbers that are copied, and reduced
 
 
 def worker(rank: int, folder: str, preset: str, mesh_text: str, pipe: Connection) -> None:
@@ -68,20 +74,82 @@ def worker(rank: int, folder: str, preset: str, mesh_text: str, pipe: Connection
         pipe.send(plan.batch * plan.config.n_ctx)
         while (side := pipe.recv()) is not None:
             began = time.perf_counter()
+            if side == "rates":
+                pipe.send(measured_rates(getattr(torch, plan.dtype)))
+                continue
             sides[side].take_step(state, None)
             pipe.send(time.perf_counter() - began)
 
 
-def measure(pipes: list[Connection], rounds: int) -> dict[str, list[float]]:
-    """The seconds of each side's steps, the slower rank's, sides in turn; the first of each is not kept."""
+def measured_rates(dtype: Any) -> dict[str, float]:
+    """Operations a second of a product, bytes a second of memory, and of an all-reduce between the processes."""
+    import torch
+    import torch.distributed as dist
+
+    square, whole, gradients = torch.randn(SIDE, SIDE, dtype=dtype), torch.ones(COPIED), torch.ones(REDUCED)
+    dist.barrier()
+    product = fastest(lambda: square @ square)
+    copy = fastest(whole.clone)
+    dist.barrier()
+    reduce = fastest(lambda: dist.all_reduce(gradients))
+    # Each of two processes sends half of the numbers twice: 2 (n - 1) / n of them.
+    return {"flops": 2 * SIDE**3 / product, "bandwidth": 8 * COPIED / copy, "network": 4 * REDUCED / reduce}
+
+
+def fastest(work: Callable[[], Any], times: int = 8) -> float:
+    """Seconds of the fastest of some repetitions."""
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def measure(pipes: list[Connection], rounds: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """The seconds of each side's steps, the slower rank's, sides in turn, the first of each not kept; the rates reached."""
     times: dict[str, list[float]] = {"one": [], "apart": [], "mesh": []}
+    rates: dict[str, float] = {}
     for _ in range(rounds + 1):
         for side, seconds in times.items():
             used = pipes[:1] if side == "one" else pipes
             for pipe in used:
                 pipe.send(side)
             seconds.append(max(pipe.recv() for pipe in used))
-    return {side: seconds[1:] for side, seconds in times.items()}
+        for pipe in pipes:
+            pipe.send("rates")
+        for name, value in [pair for pipe in pipes for pair in pipe.recv().items()]:
+            rates[name] = max(value, rates.get(name, 0.0))
+    return {side: seconds[1:] for side, seconds in times.items()}, rates
+
+
+def planned_step(run: Path, mesh_text: str, rates: dict[str, float]) -> dict[str, float]:
+    """Seconds of a step on the mesh by the plan's formulas, at its three efficiencies."""
+    from pellucid.planning.cluster.efficiency import EXPECTED, HIGH, LOW
+    from pellucid.planning.cluster.layout import Layout
+    from pellucid.planning.cluster.search import PlannedTraining, device_rates, outcome
+    from pellucid.planning.devices import DeviceSpec
+    from pellucid.runs.plan import Plan
+    from pellucid.training.mesh import Mesh
+
+    plan, mesh = Plan.load(run, kind="train"), Mesh.parse(mesh_text)
+    micro_batch = min(plan.micro_batch, plan.batch // mesh.batch_ranks)
+    layout = Layout(
+        mesh=mesh, shard="none" if mesh.dp * mesh.cp == 1 else "deferred" if mesh.pp == 1 else "optimizer", schedule="1f1b",
+        chunks=1, micro_batch=micro_batch, micro_batches=plan.batch // mesh.batch_ranks // micro_batch, recompute="none",
+    )  # fmt: skip
+    device = DeviceSpec(
+        name="a process of this machine", flops=rates["flops"], flops_float32=rates["flops"], memory=1e12,
+        bandwidth=rates["bandwidth"], network=rates["network"], per_node=1,
+    )  # fmt: skip
+    workload = PlannedTraining(
+        config=plan.config, tokens=1, context=plan.config.n_ctx, sequences=plan.batch, device=device, devices=mesh.size,
+        dtype=plan.dtype,
+    )  # fmt: skip
+    return {
+        name: outcome(workload, layout, device_rates(workload, efficiency)).step
+        for name, efficiency in (("low", LOW), ("expected", EXPECTED), ("high", HIGH))
+    }
 
 
 def main() -> None:
@@ -110,7 +178,8 @@ def main() -> None:
             pipes.append(here)
             processes.append(process)
         tokens = max([pipe.recv() for pipe in pipes])
-        times = measure(pipes, args.rounds)
+        times, reached = measure(pipes, args.rounds)
+        planned = planned_step(Path(folder) / "run", args.mesh, reached)
         for pipe in pipes:
             pipe.send(None)
         for process in processes:
@@ -129,7 +198,10 @@ def main() -> None:
         "lost_of_two": 1 - rates["mesh"] / (2 * rates["one"]), "lost_to_sharing": 1 - rates["apart"] / (2 * rates["one"]),
         "lost_to_waiting": 1 - rates["mesh"] / rates["apart"],
     }  # fmt: skip
-    print(json.dumps({"comparisons": rows, "lost": lost, "seconds": times, "machine": machine}, indent=1))
+    took = statistics.median(times["mesh"])
+    off = {name: seconds / took - 1 for name, seconds in planned.items()}
+    plan = {"rates": reached, "seconds": planned, "measured": took, "off": off}
+    print(json.dumps({"comparisons": rows, "lost": lost, "planned": plan, "seconds": times, "machine": machine}, indent=1))
 
 
 if __name__ == "__main__":
