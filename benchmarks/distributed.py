@@ -130,13 +130,15 @@ def planned_step(run: Path, mesh_text: str, rates: dict[str, float]) -> dict[str
     from pellucid.planning.cluster.search import PlannedTraining, device_rates, outcome
     from pellucid.planning.devices import DeviceSpec
     from pellucid.runs.plan import Plan
+    from pellucid.training.distributed.pipeline import pipeline_rows
     from pellucid.training.mesh import Mesh
 
     plan, mesh = Plan.load(run, kind="train"), Mesh.parse(mesh_text)
-    micro_batch = min(plan.micro_batch, plan.batch // mesh.batch_ranks)
+    rows = plan.batch // mesh.batch_ranks
+    micro_batch = min(plan.micro_batch, rows) if mesh.pp == 1 else pipeline_rows(rows, plan.micro_batch, mesh.pp)
     layout = Layout(
         mesh=mesh, shard="none" if mesh.dp * mesh.cp == 1 else "deferred" if mesh.pp == 1 else "optimizer", schedule="1f1b",
-        chunks=1, micro_batch=micro_batch, micro_batches=plan.batch // mesh.batch_ranks // micro_batch, recompute="none",
+        chunks=1, micro_batch=micro_batch, micro_batches=rows // micro_batch, recompute="none",
     )  # fmt: skip
     device = DeviceSpec(
         name="a process of this machine", flops=rates["flops"], flops_float32=rates["flops"], memory=1e12,
