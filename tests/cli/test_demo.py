@@ -84,11 +84,14 @@ def test_advice_on_a_short_text_names_options_of_the_demo(tmp_path: Path, capsys
 
 
 def test_a_run_slower_than_planned_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter([0.0, 0.0, 5.0, 5.0, 13.1, 13.1])
-    monkeypatch.setattr("pellucid.cli.demo_chapters.time.monotonic", lambda: next(now))
-    stop = demo_chapters.Deadline(lambda: False, 10.0)
-    assert [stop(), stop(), stop()] == [False, False, "out of time"]
-    assert demo_chapters.Deadline(lambda: True, 10.0).stop_requested()
+    now = [0.0]
+    monkeypatch.setattr("pellucid.cli.demo_chapters.time.monotonic", lambda: now[0])
+    for fewest, expected in ((0, [False, False, "out of time", "out of time"]), (4, [False, False, False, "out of time"])):
+        stop, found = demo_chapters.Deadline(lambda: False, 10.0, fewest=fewest), []
+        for now[0] in (3.0, 12.9, 13.0, 14.0):
+            found.append(stop())
+        assert found == expected
+    assert demo_chapters.Deadline(lambda: True, 10.0, fewest=9)() is True
 
 
 @pytest.mark.parametrize("out", ["full", "new/../full", "full/file"])

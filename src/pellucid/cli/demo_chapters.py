@@ -42,8 +42,9 @@ from pellucid.training.run import Run
 # What gave the best text after a minute on one core, of the settings tried (docs/log.md, "The demo's minute").
 VOCAB_SIZE = 4096
 TRAINING: dict[str, Any] = {"optimizer": "muon", "learning_rate": 0.01, "batch_tokens": 1024}
-# In steps, not in minutes: what is learned must not depend on how busy the machine is.
+# In steps, not in minutes: what is learned must not depend on how busy the machine is. Some 25 s on two quiet cores.
 FINETUNING: dict[str, Any] = {"steps": 80, "batch": 32, "learning_rate": 1e-3}
+FEWEST_STEPS, PATIENCE = 40, 180.0  # after so many seconds fine-tuning may end early, but not before so many steps
 PROMPT = "Once upon a time"
 RECORDED = 24  # tokens of the recorded completion
 QUESTION = 777  # never among the examples
@@ -53,22 +54,24 @@ TIME_LIMIT = 1.3  # of the training run, relative to its planned time
 
 
 class Deadline:
-    """A `stop` for `train`: stops a run that takes much longer than planned, as on a machine that became busy.
+    """A `stop` for `train` and `finetune`: stops a run that takes much longer than planned, as on a machine that became busy.
 
     The run is saved and can be resumed; the demo continues with what was trained. The time starts at the run's first step.
 
     Args:
-        stop_requested: whether the user wants the run to stop. seconds: planned.
+        stop_requested: whether the user wants the run to stop. seconds: that it may take. fewest: steps that it takes anyway.
     """
 
-    def __init__(self, stop_requested: Callable[[], bool], seconds: float) -> None:
-        self.stop_requested, self.seconds = stop_requested, seconds
-        self.end = math.inf
+    def __init__(self, stop_requested: Callable[[], bool], seconds: float, *, fewest: int = 0) -> None:
+        self.stop_requested, self.seconds, self.fewest = stop_requested, seconds, fewest
+        self.end, self.steps = math.inf, 0
 
     def __call__(self) -> bool | StopReason:
         """Whether to stop now, or why; called after each step."""
-        self.end = min(self.end, time.monotonic() + TIME_LIMIT * self.seconds)
-        return self.stop_requested() or ("out of time" if time.monotonic() >= self.end else False)
+        self.steps += 1
+        self.end = min(self.end, time.monotonic() + self.seconds)
+        over = self.steps >= self.fewest and time.monotonic() >= self.end
+        return self.stop_requested() or ("out of time" if over else False)
 
 
 class Demo:
@@ -106,7 +109,7 @@ class Demo:
                 trained = train(
                     texts or books, self.out / "run", config=GPTConfig.preset("tiny", vocab_size=VOCAB_SIZE), **TRAINING,
                     minutes=seconds / 60, seed=self.seed, prompt=None if texts else PROMPT, observers=[live],
-                    stop=Deadline(stop_requested, seconds),
+                    stop=Deadline(stop_requested, TIME_LIMIT * seconds),
                 )  # fmt: skip
             except ShortTextError as short:  # its advice names options of `pellucid train`
                 raise PellucidError(f"{short.lack}: name longer texts, or more of them, with --text") from None
@@ -163,11 +166,16 @@ class Demo:
         with RunDisplay(console=self.console) as live, stop_on_signals(live) as stop_requested:
             tuned = finetune(
                 self._examples(), self.out / "tuned", model=self.base, **FINETUNING, seed=self.seed, observers=[live],
-                stop=stop_requested,
+                stop=Deadline(stop_requested, PATIENCE, fewest=FEWEST_STEPS),
             )  # fmt: skip
         self.runs.append(tuned)
         if not tuned.finished:
-            return None
+            if stop_requested():
+                return None
+            self._say(tr(
+                "stopped after {step:,} of {steps:,} steps, as its time was over: this machine is busy. What follows uses the "
+                "model as it is now.", step=tuned.step, steps=tuned.plan.total_steps,
+            ), style="yellow")  # fmt: skip
         self.answers = held_out_answers(tuned.path)
         print_answers(self.console, self.answers[:SHOWN], tuned)
         completion = tuned.model().generate(f"{QUESTION} =>", max_tokens=12, temperature=0, stop="\n")

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -42,9 +43,10 @@ def print_answers(console: Console, rows: Sequence[AnsweredExample], run: Run) -
         return
     table = Table(box=None, pad_edge=False)
     for heading, style in (
-        (tr("prompt"), "green"), (tr("expected"), ""), (tr("before"), "dim"), (tr("after"), "magenta"), ("", ""),
+        (tr("prompt"), "green"), (tr("expected"), ""), (tr("before"), "dim"), (tr("after"), "magenta"),
     ):  # fmt: skip
         table.add_column(heading, style=style, no_wrap=True, overflow="ellipsis")
+    table.add_column("", no_wrap=True, min_width=max(cell_len(tr("right")), cell_len(tr("wrong"))))
     for row in rows:
         texts = (Text(printable(" ".join(text.split()))) for text in (row.prompt, row.expected, row.before, row.after))
         table.add_row(*texts, Text(tr("right") if row.is_right else tr("wrong")))
