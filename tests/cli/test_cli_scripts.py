@@ -19,9 +19,9 @@ from pellucid.text.graphemes import columns
 PIECES = ["·a", "从前有一个国王，他有", "中", " 👩‍👩‍👧", "🇩🇪", "नमस्ते", "कान", "\u0301", "\x1b", "a very long piece of text"]
 
 
-def lines_of(write: Any) -> list[str]:
+def lines_of(write: Any, width: int = 100) -> list[str]:
     out = io.StringIO()
-    write(Console(file=out, width=100, highlight=False))
+    write(Console(file=out, width=width, highlight=False))
     return out.getvalue().splitlines()
 
 
@@ -43,6 +43,14 @@ def test_tables_keep_their_columns() -> None:
     run = cast(Any, SimpleNamespace(answers=None))
     heading, *lines = lines_of(lambda console: print_answers(console, rows, run))
     assert {cell_len(line[: line.index("BEFORE")]) for line in lines} == {heading.index("before")}
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_narrow_table_of_answers_keeps_its_verdicts(width: int) -> None:
+    rows = [AnsweredExample(prompt=text, expected=text, before=8 * text, after=text + " x") for text in PIECES[:5]]
+    run = cast(Any, SimpleNamespace(answers=None))
+    _, *lines = lines_of(lambda console: print_answers(console, rows, run), width)
+    assert len(lines) == len(rows) and all(line.rstrip().endswith(" wrong") and cell_len(line) <= width for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -45,10 +44,14 @@ def print_answers(console: Console, rows: Sequence[AnsweredExample], run: Run) -
     for heading, style in (
         (tr("prompt"), "green"), (tr("expected"), ""), (tr("before"), "dim"), (tr("after"), "magenta"),
     ):  # fmt: skip
-        table.add_column(heading, style=style, no_wrap=True, overflow="ellipsis")
-    table.add_column("", no_wrap=True, min_width=max(cell_len(tr("right")), cell_len(tr("wrong"))))
+        table.add_column(heading, style=style)
+    table.add_column("", no_wrap=True)
     for row in rows:
-        texts = (Text(printable(" ".join(text.split()))) for text in (row.prompt, row.expected, row.before, row.after))
+        # Rich makes columns narrower whose texts may be wrapped, all of them alike where none may: so it is the texts that may not.
+        texts = (
+            Text(printable(" ".join(text.split())), no_wrap=True, overflow="ellipsis")
+            for text in (row.prompt, row.expected, row.before, row.after)
+        )
         table.add_row(*texts, Text(tr("right") if row.is_right else tr("wrong")))
     console.print(table)
     if (answers := run.answers) is not None:
