@@ -27,7 +27,7 @@ from pellucid.serve.http.json_response import JsonResponse, encode_long
 from pellucid.serve.http.keys import Client
 from pellucid.serve.openai.completion_request import checked_fields, parse_completion_request
 from pellucid.serve.openai.completions import CompletionJob
-from pellucid.serve.openai.errors import ApiError, server_error
+from pellucid.serve.openai.errors import ApiError, busy, server_error
 from pellucid.serve.openai.fields import completion_fields
 from pellucid.serve.openai.files_api import FilesApi
 from pellucid.serve.openai.jobs_api import JobsApi
@@ -38,8 +38,10 @@ from pellucid.serve.openai.prompts import context_length
 from pellucid.serve.openai.scope import LOGGED, client_of, json_object, maybe_in_thread
 from pellucid.serve.openai.settings import ServiceSettings
 from pellucid.serve.openai.tokenizer_fields import DETOKENIZE_FIELDS, TOKENIZE_FIELDS, checked_tokens
-from pellucid.serve.tuning.database import NotThere, Refused, TableRow
+from pellucid.serve.openai.tuning_errors import api_error
+from pellucid.serve.tuning.database import NotThere, Refused, StorageFailed, TableRow
 from pellucid.serve.tuning.service import TuningService
+from pellucid.serve.tuning.tuned_models import IN_USE, ModelsInUse
 
 
 if TYPE_CHECKING:
@@ -111,7 +113,9 @@ class CompletionsApi:
                 *self._tuning_routes(),
             ],
             middleware=middleware,
-            exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _unexpected},
+            exception_handlers={
+                ApiError: _api_error, StorageFailed: _storage_failed, HTTPException: _http_error, Exception: _unexpected,
+            },
         )
         app.router.redirect_slashes = False
         return app
@@ -119,7 +123,8 @@ class CompletionsApi:
     def _tuning_routes(self) -> list[Route]:
         if self._tuning is None:
             return []
-        files, jobs = FilesApi(self._tuning, self._settings), JobsApi(self._tuning, self._models, self._settings)
+        files = FilesApi(self._tuning, self._settings)
+        jobs = JobsApi(self._tuning, self._models, self._settings, self._ready)
         return [*files.routes(), *jobs.routes()]
 
     async def _object(self, request: Request) -> dict[str, Any]:
@@ -139,6 +144,8 @@ class CompletionsApi:
         except NotThere:
             own = await self._own(request)
             return self._models.find(id, [row["id"] for row in own])  # which raises
+        except ModelsInUse as error:
+            raise busy(f"{error}. Please try again later.", IN_USE) from None
         except PellucidError as error:
             raise server_error(f"The model {id} cannot be opened: {error}") from None
 
@@ -318,6 +325,11 @@ def _tokenizer_of(model: ServedModel) -> Any:
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return error.response()
+
+
+async def _storage_failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StorageFailed)
+    return api_error(error).response()
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

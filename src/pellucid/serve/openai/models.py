@@ -53,7 +53,7 @@ class ServedModel:
 
     Args:
         id: its name in requests. source: what `load` takes, or None. generator: the model. created: of its file, in seconds
-            since 1970. digest: of its files. owner: the name of the key that owns it; "" for those that all may use.
+            since 1970. digest: of its files. owner: the id of the key that owns it (`Client.id`); "" for those of all keys.
 
     Attributes:
         line: the slots of its engine. names: of its tokens. restarts: how often its engine's thread was started again.
