@@ -234,6 +234,7 @@ def test_a_cancelled_job_s_process_is_gone_and_a_bad_job_fails_with_its_reason(t
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (1 << 12, 1 << 12))
         failed = ada.ended(job)
         assert failed["status"] == "failed" and "raise the limit on the size of files" in failed["error"]["message"]
+        assert str(tmp_path) not in failed["error"]["message"]
         assert ada.ended(ada.job(file, hyperparameters={"n_epochs": 1})["id"])["status"] == "succeeded"
 
 

@@ -196,7 +196,7 @@ def write_run(run: Path, steps: int) -> None:
     (run / "checkpoints" / step_name(steps)).mkdir(parents=True)
 
 
-@pytest.mark.parametrize("steps", [1, 199, 200, 201, 399, 1000, 2345])
+@pytest.mark.parametrize("steps", [1, 200, 201, 399, 1234])
 def test_a_run_is_told_whole_in_parts_and_in_at_most_200_steps(
     stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
@@ -207,9 +207,10 @@ def test_a_run_is_told_whole_in_parts_and_in_at_most_200_steps(
     monkeypatch.setattr(progress, "MOST_LOSSES", 50)
     following = RunProgress(stores.jobs, job, run)
     looks = 1
-    while not following.look():
-        assert not stores.jobs.checkpoint(job, steps)  # its loss may be among what was not read
-        looks += 1
+    with stores.database.changing():
+        while not following.look():
+            assert not stores.jobs.checkpoint(job, steps)  # its loss may be among what was not read
+            looks += 1
     assert looks == 1 + (run / METRICS).stat().st_size // 20_000 and len(following._losses) <= 50
     told = [json.loads(row["data"]) for row in stores.jobs.events_since(job, 0)]
     trained = [one["step"] for one in told if "train_loss" in one]
@@ -341,7 +342,6 @@ def test_a_check_ends_when_the_server_does(tmp_path: Path, monkeypatch: pytest.M
     path = tmp_path / "a.jsonl"
     path.write_bytes(jsonl(EXAMPLES))
     checker = FileChecker()
-    assert checker.check(path, "a.jsonl")["examples"] == len(EXAMPLES)
     failed: list[str] = []
 
     def run() -> None:

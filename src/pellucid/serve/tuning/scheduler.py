@@ -6,6 +6,7 @@ jobs that ran wait again when it is started.
 """
 
 import logging
+import os
 import shutil
 import sqlite3
 import threading
@@ -245,6 +246,7 @@ class JobScheduler:
         self._remove_log(run)
 
     def _fail(self, running: _Running, reason: str) -> None:
+        reason = reason.replace(f"{self._folder.parent.absolute()}{os.sep}", "")  # where the server keeps it is its own affair
         kept = keep_losses(running.run)  # first: a full disk has room again for what is told
         error = {"code": "job_failed", "message": reason, "param": None}
         self._jobs.end(running.job["id"], "failed", f"The job failed: {reason}", error=error, bytes=kept)
