@@ -125,8 +125,12 @@ def names_any(body: bytes, other: Owned, sent: Any, asked: str) -> bool:
 def test_what_is_a_key_s_own_works(two: tuple[Owned, Owned]) -> None:
     ada, bob = two
     for me, other in ((ada, bob), (bob, ada)):
-        listed = [model["id"] for model in me.caller.get("/v1/models")["data"]]
-        assert listed == ["tiny", me.model]
+        listed = me.caller.get("/v1/models")["data"]
+        assert [model["id"] for model in listed] == ["tiny", me.model]
+        for model in listed:
+            assert me.caller.get(f"/v1/models/{quote(model['id'], safe='')}") == model
+            assert me.caller.get(f"/v1/engines/{quote(model['id'], safe='')}")["ready"]
+        assert me.caller.get(f"/v1/models/{me.checkpoint}")["owned_by"] == me.owner
         asked = {"model": me.model, "prompt": "the fox", "max_tokens": 3, "seed": 1}
         answer = me.caller.post("/v1/completions", asked)
         assert answer["model"] == me.model

@@ -184,9 +184,13 @@ class ModelTable:
             raise ApiError(400, f"you must provide a model parameter: there is {self._listed(more)} - 'model'", param="model")
         found = self._models.get(id)
         if found is None:
-            message = f"That model does not exist: {shown(id)}; there is {self._listed(more)}"
-            raise ApiError(404, message, param="model", code="model_not_found")
+            raise self.missing(id, more)
         return found
+
+    def missing(self, id: str, more: Sequence[str] = ()) -> ApiError:
+        """The error of a model that is not there (404). `more`: as `find`."""
+        message = f"That model does not exist: {shown(id)}; there is {self._listed(more)}"
+        return ApiError(404, message, param="model", code="model_not_found")
 
     def close(self) -> None:
         """Ends all engines."""
