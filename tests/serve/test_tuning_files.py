@@ -3,9 +3,11 @@
 import json
 import socket
 import sqlite3
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cases import cases
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from serving import until
 from tuning import BOUNDARY, EXAMPLES, Caller, form, jsonl, new_keys, tuning_of
 
+from pellucid.serve.openai import files_api
 from pellucid.serve.tuning.files import FILES
 
 
@@ -189,6 +192,42 @@ def test_quotas_hold_under_parallel_uploads(tiny_run: Path, tmp_path: Path) -> N
         assert sum(one["bytes"] for one in ada.get("/v1/files")["data"]) == 9 * len(content)
         ada(f"/v1/files/{ada.get('/v1/files')['data'][0]['id']}", "DELETE")
         assert ada.send(content).status == 200
+
+
+def test_a_key_s_files_wait_for_their_checks_in_a_bounded_line(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files_api, "MOST_WAITING", 1)
+    keys, (ada_key, bob_key) = new_keys(tmp_path, "ada", "bob")
+    with tuning_of(tiny_run, tmp_path / "data", keys=keys, at_once=0) as service:
+        ada, bob, go = Caller(service, ada_key), Caller(service, bob_key), threading.Event()
+        assert service.tuning is not None
+        keep = service.tuning.keep
+        monkeypatch.setattr(service.tuning, "keep", lambda *given: go.wait(60) and keep(*given))
+        app: Any = service._thread.server.config.app._api  # type: ignore[union-attr]
+        while not hasattr(app, "router"):
+            app = app.app
+        line = next(route.endpoint.__self__ for route in app.router.routes if route.path == "/v1/files")._line
+        with ThreadPoolExecutor(4) as several:
+            sent = [several.submit(ada.send, jsonl(EXAMPLES)) for _ in range(files_api.CHECKS + 1)]
+            until(lambda: line.waiting == 1)
+            refused = ada.send(jsonl(EXAMPLES))
+            assert refused.status == 429 and refused.headers["retry-after"] and "wait to be checked" in refused.body.decode()
+            other = several.submit(bob.send, jsonl(EXAMPLES))
+            until(lambda: line.waiting == 2)
+            go.set()
+            assert [one.result().status for one in (*sent, other)] == [200] * (files_api.CHECKS + 2)
+
+
+def test_what_is_told_of_a_file_is_bounded(ada: Caller) -> None:
+    rows = [{"prompt": f"{n} ->", "completion": f" {n}\n", "k" * 200_000: 1} for n in range(3)]
+    many = [{"prompt": "", "completion": "x " * 9_000 + f"{n}\n", **{f"key {i}": i for i in range(400)}} for n in range(3)]
+    for content in (rows, many):
+        file = ada.upload("".join(json.dumps(row) + "\n" for row in content).encode())
+        assert len(json.dumps(file)) < 12_000 and {one["check"] for one in file["x_findings"]} >= {"columns"}
+        ada(f"/v1/files/{file['id']}", "DELETE")
+    answer = ada.send(json.dumps({"k" * 200_000: 1, "completion": "a"}).encode())
+    assert answer.status == 400 and len(answer.body) < 1000 and "its keys are 'kkk" in answer.body.decode()
 
 
 def test_an_upload_that_ends_in_the_middle_leaves_nothing(ada: Caller, data: Path) -> None:

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from cases import TIMES
+from service import named
 from serving import until
 from tuning import EXAMPLES, Caller, jsonl, tuning_of
 
@@ -19,8 +21,11 @@ import pellucid
 from pellucid.errors import PellucidError
 from pellucid.finetuning.example_files import read_examples
 from pellucid.runs.files import METRICS, RUN_FILE
+from pellucid.serve.openai.models import EngineSettings, open_models
+from pellucid.serve.openai.server import Service
 from pellucid.serve.tuning.database import Database, QuotaReached
 from pellucid.serve.tuning.jobs import JobSettings, JobStore
+from pellucid.serve.tuning.scheduler import size_of
 from pellucid.serve.tuning.settings import TuningSettings
 
 
@@ -45,6 +50,9 @@ def test_jobs_wait_are_listed_and_cancelled(ada: Caller) -> None:
     for limit in (1, 2, 3, 100):
         assert [one["id"] for one in ada.pages("/v1/fine_tuning/jobs", limit)] == [old["id"], second["id"], first["id"]]
     assert [one["id"] for one in ada.get("/v1/fine_tuning/jobs?metadata[team]=a")["data"]] == [first["id"]]
+    for pairs in (17, 2000):
+        answer = ada("/v1/fine_tuning/jobs?" + "&".join(f"metadata[{n}]=a" for n in range(pairs)))
+        assert answer.status == 400 and f"{pairs} pairs are more" in answer.json()["error"]["message"]
     assert ada.get("/v1/fine_tuning/jobs?metadata[team]=b")["data"] == []
     assert [one["id"] for one in ada.get("/v1/fine-tunes")["data"]] == [old["id"]]
     assert ada(f"/v1/fine-tunes/{first['id']}").status == 404  # it is not of that API
@@ -110,13 +118,37 @@ def test_one_server_uses_a_folder_and_without_one_there_is_no_fine_tuning(ada: C
         pass
 
 
+def test_what_the_database_refuses_is_said_and_the_server_s_models_answer(ada: Caller) -> None:
+    assert ada.service.tuning is not None
+    ada.service.tuning._database._connection.execute("ALTER TABLE models RENAME TO others")
+    for path in ("/v1/models", "/v1/engines"):
+        answer = ada(path)
+        assert answer.status == 500 and "database cannot be read: no such table" in answer.json()["error"]["message"]
+    assert ada.post("/v1/completions", {"model": "tiny", "prompt": "the", "max_tokens": 1})["choices"]
+
+
+def test_a_stream_of_events_does_not_keep_a_server_from_ending(ada: Caller) -> None:
+    job = ada.post("/v1/fine-tunes", {"training_file": ada.upload()["id"]})["id"]
+    with ThreadPoolExecutor(1) as other:
+        stream = other.submit(ada, f"/v1/fine-tunes/{job}/events?stream=true")
+        until(lambda: ada.service.running == 1)
+        ada.service.drain()
+        answer = stream.result(20)
+    assert answer.status == 200 and b"Created" in answer.body and b"[DONE]" not in answer.body
+
+
+def test_a_server_that_has_not_started_is_closed(tiny_run: Path, tmp_path: Path) -> None:
+    for end in (Service.close, Service.abort):
+        end(Service(open_models([named(tiny_run)], EngineSettings()), port=0, data=tmp_path))
+
+
 def test_the_tables_keep_each_event_once_and_jobs_in_turn(tmp_path: Path) -> None:
     database = Database(tmp_path / "service.sqlite")
     jobs = JobStore(database, TuningSettings(jobs=3, models=3))
     settings = JobSettings(base="a", source="a", model="m", training_file="f")
     first, second = (jobs.create("me", "jobs", settings, 0) for _ in range(2))
     waiting = jobs.next_waiting()
-    assert waiting is not None and waiting["id"] == first["id"] and jobs.begin(waiting) and not jobs.begin(waiting)
+    assert waiting is not None and waiting["id"] == first["id"] and jobs.begin(waiting) and jobs.begin(waiting) is None
     assert jobs.add_event(first["id"], "step-1", "x") and not jobs.add_event(first["id"], "step-1", "y")
     assert [job["id"] for job in jobs.interrupted()] == [first["id"]]
     assert jobs.end(first["id"], "failed", "no", error={"message": "no"})
@@ -143,6 +175,8 @@ def test_two_jobs_queue_and_the_second_begins_with_the_first_s_model(tiny_run: P
         ada = Caller(service)
         file, held_out = ada.upload()["id"], ada.upload(jsonl([("1 plus 7 ->", " 8\n"), ("2 plus 7 ->", " 9\n")]))["id"]
         first = ada.job(file, hyperparameters={"n_epochs": 2}, validation_file=held_out, suffix="one")["id"]
+        assert service.tuning is not None
+        reserved = service.tuning.jobs.job(first)["bytes"]
         second = ada.job(file, hyperparameters={"n_epochs": 1})["id"]
         assert ada.get(f"/v1/fine_tuning/jobs/{second}")["status"] == "queued"
         done, other = ada.ended(first), ada.ended(second)
@@ -155,6 +189,7 @@ def test_two_jobs_queue_and_the_second_begins_with_the_first_s_model(tiny_run: P
         assert set(range(1, done["x_total_steps"] + 1)) <= set(steps)
         assert len(done["x_answers"]["rows"]) == 2  # those of the validation file
         run = next((tmp_path / "data" / "runs").glob(f"*/{first}"))
+        assert size_of(run) == service.tuning.jobs.job(first)["bytes"] < reserved
         assert pellucid.open_run(run).finished and {one.prompt for one in read_examples(run / "held_out.jsonl")} == {
             "1 plus 7 ->", "2 plus 7 ->",
         }  # fmt: skip
@@ -184,7 +219,7 @@ def test_a_cancelled_job_s_process_is_gone_and_a_bad_job_fails_with_its_reason(t
         file = ada.upload(jsonl(EXAMPLES * 40))["id"]
         job = ada.job(file, hyperparameters={"n_epochs": 50, "batch_size": 1})["id"]
         until(lambda: ada.get(f"/v1/fine_tuning/jobs/{job}")["x_step"] > 2, 12_000)
-        (pid,) = service.tuning.scheduler.memory_pids()
+        (pid,) = service.tuning.scheduler.running_pids()
         assert ada.post(f"/v1/fine_tuning/jobs/{job}/cancel")["status"] == "cancelled"
         assert not Path(f"/proc/{pid}").exists()
         run = next((tmp_path / "data" / "runs").glob(f"*/{job}"))
@@ -195,10 +230,11 @@ def test_a_cancelled_job_s_process_is_gone_and_a_bad_job_fails_with_its_reason(t
         # The disk is full: files of its process may have no more bytes.
         job = ada.job(file, hyperparameters={"n_epochs": 50, "batch_size": 1})["id"]
         until(lambda: ada.get(f"/v1/fine_tuning/jobs/{job}")["x_step"] > 2, 12_000)
-        (pid,) = service.tuning.scheduler.memory_pids()
+        (pid,) = service.tuning.scheduler.running_pids()
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (1 << 12, 1 << 12))
         failed = ada.ended(job)
         assert failed["status"] == "failed" and "raise the limit on the size of files" in failed["error"]["message"]
+        assert str(tmp_path) not in failed["error"]["message"]
         assert ada.ended(ada.job(file, hyperparameters={"n_epochs": 1})["id"])["status"] == "succeeded"
 
 

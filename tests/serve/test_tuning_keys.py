@@ -125,8 +125,12 @@ def names_any(body: bytes, other: Owned, sent: Any, asked: str) -> bool:
 def test_what_is_a_key_s_own_works(two: tuple[Owned, Owned]) -> None:
     ada, bob = two
     for me, other in ((ada, bob), (bob, ada)):
-        listed = [model["id"] for model in me.caller.get("/v1/models")["data"]]
-        assert listed == ["tiny", me.model]
+        listed = me.caller.get("/v1/models")["data"]
+        assert [model["id"] for model in listed] == ["tiny", me.model]
+        for model in listed:
+            assert me.caller.get(f"/v1/models/{quote(model['id'], safe='')}") == model
+            assert me.caller.get(f"/v1/engines/{quote(model['id'], safe='')}")["ready"]
+        assert me.caller.get(f"/v1/models/{me.checkpoint}")["owned_by"] == me.owner
         asked = {"model": me.model, "prompt": "the fox", "max_tokens": 3, "seed": 1}
         answer = me.caller.post("/v1/completions", asked)
         assert answer["model"] == me.model
@@ -142,7 +146,7 @@ def test_what_is_a_key_s_own_works(two: tuple[Owned, Owned]) -> None:
 
 def test_records_and_runs_in_the_studio_are_a_key_s_own(tiny_run: Path, tmp_path: Path) -> None:
     keys, given_keys = new_keys(tmp_path, "ada", "bob")
-    with tuning_of(tiny_run, tmp_path / "data", keys=keys, at_once=0, studio=True) as service:
+    with tuning_of(tiny_run, tmp_path / "data", keys=keys, at_once=0, studio=True, record_bytes=1) as service:
         ada, bob = (Owned(Caller(service, key), tiny_run) for key in given_keys)
         asked = {"model": ada.model, "prompt": "the fox", "max_tokens": 2, "x_record": True, "seed": 1}
         record = ada.caller.post("/v1/completions", asked)["x_record"]
@@ -159,6 +163,16 @@ def test_records_and_runs_in_the_studio_are_a_key_s_own(tiny_run: Path, tmp_path
         assert bob.caller(f"/records/{seen['records'][-1]['id']}x").status == 404
         mine = bob.caller("/v1/completions", "POST", asked)
         assert mine.status == 404
+        newer = ada.caller.post("/v1/completions", asked)["x_record"]  # the older one goes: both have more than a byte
+        assert ada.caller(newer["url"]).status == 200 and ada.caller(record["url"]).status == 404
+        folder = tmp_path / "data" / "records" / ada.owner
+        (kept,) = folder.iterdir()
+        folder.rename(folder.with_name("away"))
+        lost = ada.caller("/v1/completions", "POST", asked)
+        assert lost.status == 500 and "record could not be kept: cannot write" in lost.json()["error"]["message"]
+        assert lost.headers["x-should-retry"] == "false"
+        folder.with_name("away").rename(folder)
+        assert kept.exists()
     with tuning_of(tiny_run, tmp_path / "data", keys=keys, at_once=0, studio=True) as service:  # and after a new start
         again = [Caller(service, key).get("/api/sources")["records"] for key in given_keys]
         assert len(again[0]) == len(again[1]) + 1

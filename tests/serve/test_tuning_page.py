@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from serving import checked_page
-from tuning import EXAMPLES, jsonl
+from tuning import EXAMPLES, Caller, jsonl
 
 from pellucid.serve.openai.models import EngineSettings, open_models
 from pellucid.serve.openai.server import Service
@@ -34,6 +34,11 @@ def test_from_a_dropped_file_to_a_model(browser: Any, tiny_run: Path, tmp_path: 
         page.evaluate(DROP, '{"prompt": "a ->", "completion": " b"}\n{oh no}\n')
         assert "line 2: not an example" in page.locator("[role=alert]").inner_text()
         page.evaluate(DROP, content)
+        program = Caller(service)  # of the same key
+        sent = program.upload(filename="sent.jsonl")["id"]
+        page.locator("li.card", has_text="sent.jsonl").wait_for()
+        program(f"/v1/files/{sent}", "DELETE")
+        page.locator("li.card", has_text="sent.jsonl").wait_for(state="detached")
         file = page.locator("li.card", has_text="dropped.jsonl")
         assert "(line 31)" in file.inner_text() and "(line 32)" in file.inner_text()
         file.get_by_role("button", name="Mend: ' ->' is put there").click()

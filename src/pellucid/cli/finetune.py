@@ -63,8 +63,10 @@ def run(args: argparse.Namespace) -> int:
 def _wrong_use(args: argparse.Namespace, options: Mapping[str, object]) -> str | None:
     """The error of flags that do not go together, in a line; None where they do."""
     if args.check or args.prepare is not None:
-        training = {"--out": args.out, "--resume": args.resume, "--seed": args.seed, "--held-out": args.held_out,
-            "--no-record": args.no_record}
+        training = {
+            "--out": args.out, "--resume": args.resume, "--seed": args.seed, "--held-out": args.held_out,
+            "--no-record": args.no_record,
+        }  # fmt: skip
         needless = [flag for flag, value in training.items() if value not in (None, False)]
         needless += ["--" + name.replace("_", "-") for name in options]
         if needless:

@@ -47,9 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--log-prompts", action="store_true", help="with their prompts")
     parser.add_argument("--no-studio", action="store_true", help="serve the API alone, without the studio under /")
     parser.add_argument("--data", metavar="DIR", help="records, files, jobs and models; without it no fine-tuning")
-    tuning = parser.add_argument_group("fine-tuning, for each key (with --data)")
+    tuning = parser.add_argument_group("fine-tuning and records, for each key (with --data)")
     tuning.add_argument("--file-mib", type=_whole(1, 1 << 20), default=100, metavar="N", help="MiB of an upload (100)")
     tuning.add_argument("--storage-mib", type=_whole(1, 1 << 30), default=10_000, metavar="N", help="MiB of it all (10,000)")
+    tuning.add_argument("--records-mib", type=_whole(1, 1 << 30), default=1000, metavar="N", help="MiB of records (1,000)")
     tuning.add_argument("--max-files", type=_whole(1, 1 << 20), default=200, metavar="N", help="uploads (200)")
     tuning.add_argument("--max-jobs", type=_whole(1, 1 << 16), default=20, metavar="N", help="jobs that wait or run (20)")
     tuning.add_argument("--max-models", type=_whole(1, 1 << 16), default=100, metavar="N", help="fine-tuned models (100)")
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
     tuning = TuningSettings(
         file_bytes=args.file_mib << 20, storage_bytes=args.storage_mib << 20, files=args.max_files, jobs=args.max_jobs,
-        models=args.max_models, at_once=args.jobs_at_once,
+        models=args.max_models, at_once=args.jobs_at_once, record_bytes=args.records_mib << 20,
         **({} if args.job_threads is None else {"threads": args.job_threads}),
     )  # fmt: skip
 

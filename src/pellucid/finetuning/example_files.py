@@ -22,6 +22,7 @@ from pellucid.strict_json import MAX_BYTES, parse_json
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")  # of files that hold examples, whatever their format
 TABLES = (".xlsx", ".xls", ".ods", ".parquet", ".numbers")  # of tables in formats that are not read
+MOST_KEYS = 200  # characters of keys in a message
 WANTED = 'it should read {"prompt": "...", "completion": "..."}'
 
 
@@ -192,7 +193,9 @@ def _row(value: Any, path: object, unit: str, number: int) -> Row:
     found = columns_of(list(value))
     if found is None:
         chat = "; chat messages are not read: this model continues text" if "messages" in value else ""
-        raise PellucidError(f"{where}: not an example (its keys are {', '.join(map(repr, value))}{chat}); {WANTED}")
+        keys = ", ".join(map(repr, value))
+        keys = keys if len(keys) <= MOST_KEYS else f"{keys[:MOST_KEYS]}..."
+        raise PellucidError(f"{where}: not an example (its keys are {keys}{chat}); {WANTED}")
     values, others = list(value.values()), tuple(name for place, name in enumerate(value) if place not in found)
     prompt, completion = values[found[0]], values[found[1]]
     return Row(where=f"{unit} {number}", number=number, prompt=prompt, completion=completion, others=others)

@@ -31,6 +31,7 @@ ENDINGS = ("\n", ".", " END", "***", "+++", "&&&", "$$$", "@@@", "%%%")
 LAST_ENDING = " [END]"
 MOST_HAVE = 0.8  # choice: an ending that so large a share of the texts has is meant for all
 MOST_LISTED = 10_000  # numbers of lines in a finding
+MOST_NAMES, MOST_QUOTED = 20, 80  # names of columns in a finding; characters of a text in it
 _PLACES: dict[str, Literal[1, 2]] = {"prompt": 1, "completion": 2}  # in `Texts`
 _NO_UPPER = bytes(set(range(256)) - set(range(65, 91)))
 _NO_LETTER = bytes(set(range(256)) - set(range(65, 91)) - set(range(97, 123)))
@@ -176,7 +177,8 @@ class Checks:
             )  # fmt: skip
             self._find("count", few, "")
         if any(self._rows.with_others):
-            names = ", ".join(map(repr, self._rows.others))
+            others = list(self._rows.others)
+            names = ", ".join(map(_quoted, others[:MOST_NAMES])) + (", ..." if len(others) > MOST_NAMES else "")
             rows = compress(self._rows, self._rows.with_others)
             self._find("columns", tr("there are further columns: {names}", names=names), tr("left out"), rows)
         self._drop("empty", tr("the completion is empty"), (not text.strip() for text in self._texts("completion")))
@@ -225,9 +227,10 @@ class Checks:
         if not ending:
             ending = self._add_ending(column, name, check)
         elif len(ending) > LONG_SEPARATOR:
-            self._find(f"long-{check}", tr("{texts} end with a very long text: {ending}", texts=name, ending=repr(ending)), "")
+            problem = tr("{texts} end with a very long text: {ending}", texts=name, ending=_quoted(ending))
+            self._find(f"long-{check}", problem, "")
         if column == "prompt" and any(ending in text[: -len(ending)] for text in self._texts(column)):
-            problem = tr("the separator {ending} is inside the prompt, too", ending=repr(ending))
+            problem = tr("the separator {ending} is inside the prompt, too", ending=_quoted(ending))
             self._find("separator-inside", problem, "", self._where("prompt", lambda text: ending in text[: -len(ending)]))
 
     def _all_same(self, column: str) -> bool:
@@ -256,7 +259,7 @@ class Checks:
             return
         if any(not text[len(shared) :].strip() for text in self._texts(column)):
             return
-        problem = tr("{texts} all begin with {beginning}", texts=name, beginning=repr(shared))
+        problem = tr("{texts} all begin with {beginning}", texts=name, beginning=_quoted(shared))
         space = " " if column == "completion" and shared[:1].isspace() else ""
         if self._find(f"prefix-{column}", problem, tr("the beginning is taken away"), self):
             self._change(column, lambda text: space + text[len(shared) :])
@@ -276,6 +279,11 @@ class Checks:
             return
         flags = (_more_tokens(prompt, completion, self._tokenizer, self._n_ctx) for _, prompt, completion in self)
         self._drop("tokens", tr("more tokens than the model reads, {most:,}", most=self._n_ctx), flags)
+
+
+def _quoted(text: str) -> str:
+    """A text for a finding, as Python writes it; its beginning where it is long: a file may have texts of megabytes."""
+    return repr(text) if len(text) <= MOST_QUOTED else f"{text[:MOST_QUOTED]!r}..."
 
 
 def _more_tokens(prompt: str, completion: str, tokenizer: Tokenizer, n_ctx: int) -> bool:

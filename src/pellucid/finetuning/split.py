@@ -104,9 +104,9 @@ def _shares(sizes: Sequence[int], count: int, seed: int) -> list[int]:
     """
     order = [permuted(i, len(sizes), key=mix(seed, len(sizes))) for i in range(len(sizes))]  # of equal parts, which comes first
     shares, total = [0] * len(sizes), sum(sizes)
-    for place in sorted(order, key=lambda i: -sizes[i]):
-        if sizes[place] > 1 and sum(shares) < count:
-            shares[place] = 1
+    repeated = [place for place in sorted(order, key=lambda i: -sizes[i]) if sizes[place] > 1]
+    for place in repeated[:count]:
+        shares[place] = 1
     waiting = [(shares[i] - count * sizes[i] / total, rank, i) for rank, i in enumerate(order)]
     heapify(waiting)  # the part that is furthest below its share comes first
     left, full = count - sum(shares), list[tuple[float, int, int]]()

@@ -174,6 +174,13 @@ def readable_lines(run: Path) -> tuple[list[dict[str, Any]], DamagedLines]:
         return [values for _, values in _lines(file, damaged)], damaged
 
 
+def iterate_metrics(run: Path) -> Iterator[dict[str, Any]]:
+    """The readable lines of a run's `metrics.jsonl`, one by one. Raises OSError where there is no such file."""
+    with reading(run / METRICS) as file:
+        for _, values in _lines(file, DamagedLines()):
+            yield values
+
+
 def missing_line(lines: Sequence[Mapping[str, Any]], plan: Plan, step: int) -> str | None:
     """What has no line of its own though it has happened: "step 3", "the evaluation of step 4"; None: everything has one.
 

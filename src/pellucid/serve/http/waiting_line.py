@@ -35,7 +35,7 @@ class WaitingLine:
 
     Args:
         slots: that may be held at once. max_waiting: pieces of work of one client that wait at most. Those of others do not
-            count: whoever fills a line fills their own.
+            count.
     """
 
     def __init__(self, slots: int, max_waiting: int) -> None:
@@ -46,7 +46,7 @@ class WaitingLine:
         self._mean_seconds = 1.0  # that slots are held
 
     def check_room(self, client: str, pieces: int) -> None:
-        """Refuses a client's work for which its line is too long. Whatever comes to an empty line may wait in it.
+        """Refuses a client's work for which its line is too long. Where none of the client's waits, any number may.
 
         Raises:
             LineFull: too many wait.

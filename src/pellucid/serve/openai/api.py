@@ -27,7 +27,7 @@ from pellucid.serve.http.json_response import JsonResponse, encode_long
 from pellucid.serve.http.keys import Client
 from pellucid.serve.openai.completion_request import checked_fields, parse_completion_request
 from pellucid.serve.openai.completions import CompletionJob
-from pellucid.serve.openai.errors import ApiError, server_error
+from pellucid.serve.openai.errors import ApiError, busy, server_error
 from pellucid.serve.openai.fields import completion_fields
 from pellucid.serve.openai.files_api import FilesApi
 from pellucid.serve.openai.jobs_api import JobsApi
@@ -38,8 +38,10 @@ from pellucid.serve.openai.prompts import context_length
 from pellucid.serve.openai.scope import LOGGED, client_of, json_object, maybe_in_thread
 from pellucid.serve.openai.settings import ServiceSettings
 from pellucid.serve.openai.tokenizer_fields import DETOKENIZE_FIELDS, TOKENIZE_FIELDS, checked_tokens
-from pellucid.serve.tuning.database import NotThere, Refused, TableRow
+from pellucid.serve.openai.tuning_errors import api_error
+from pellucid.serve.tuning.database import NotThere, Refused, StorageFailed, TableRow
 from pellucid.serve.tuning.service import TuningService
+from pellucid.serve.tuning.tuned_models import IN_USE, ModelsInUse
 
 
 if TYPE_CHECKING:
@@ -111,7 +113,9 @@ class CompletionsApi:
                 *self._tuning_routes(),
             ],
             middleware=middleware,
-            exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _unexpected},
+            exception_handlers={
+                ApiError: _api_error, StorageFailed: _storage_failed, HTTPException: _http_error, Exception: _unexpected,
+            },
         )
         app.router.redirect_slashes = False
         return app
@@ -119,7 +123,8 @@ class CompletionsApi:
     def _tuning_routes(self) -> list[Route]:
         if self._tuning is None:
             return []
-        files, jobs = FilesApi(self._tuning, self._settings), JobsApi(self._tuning, self._models, self._settings)
+        files = FilesApi(self._tuning, self._settings)
+        jobs = JobsApi(self._tuning, self._models, self._settings, self._ready)
         return [*files.routes(), *jobs.routes()]
 
     async def _object(self, request: Request) -> dict[str, Any]:
@@ -137,10 +142,15 @@ class CompletionsApi:
         try:
             return await asyncio.to_thread(tuning.models.find, client_of(request).id, id)
         except NotThere:
-            own = await self._own(request)
-            return self._models.find(id, [row["id"] for row in own])  # which raises
+            raise await self._missing(request, id) from None
+        except ModelsInUse as error:
+            raise busy(f"{error}. Please try again later.", IN_USE) from None
         except PellucidError as error:
             raise server_error(f"The model {id} cannot be opened: {error}") from None
+
+    async def _missing(self, request: Request, id: str) -> ApiError:
+        """The error of a model that is not there, or another key's: the message lists those that are."""
+        return self._models.missing(id, [row["id"] for row in await self._own(request)])
 
     async def _own(self, request: Request) -> list[TableRow]:
         """The fine-tuned models of the client's key."""
@@ -195,10 +205,7 @@ class CompletionsApi:
 
     async def list_models(self, request: Request) -> Response:
         """GET /v1/models."""
-        own = [
-            {"id": row["id"], "object": "model", "created": row["created"], "owned_by": row["owner"]}
-            for row in await self._own(request)
-        ]  # fmt: skip
+        own = [_tuned_model_object(row["id"], row) for row in await self._own(request)]
         return JsonResponse({"object": "list", "data": [*map(_model_object, self._models), *own]})
 
     async def one_model(self, request: Request) -> Response:
@@ -206,33 +213,48 @@ class CompletionsApi:
         id = request.path_params["model"]
         if request.method == "DELETE":
             return await self._delete_model(request, id)
-        return JsonResponse(_model_object(await self._find(request, id)))
+        model = self._models.get(id)
+        found = _tuned_model_object(id, await self._own_row(request, id)) if model is None else _model_object(model)
+        return JsonResponse(found)
+
+    async def _own_row(self, request: Request, id: str) -> TableRow:
+        """The row of a fine-tuned model of the client's key, or of the model that a checkpoint is one of. Nothing is opened.
+
+        Raises:
+            ApiError: there is none (404).
+        """
+        try:
+            if self._tuning is None:
+                raise NotThere(id)
+            _, row = await asyncio.to_thread(self._tuning.models.source, client_of(request).id, id)
+            return row
+        except NotThere:
+            raise await self._missing(request, id) from None
 
     async def _delete_model(self, request: Request, id: str) -> Response:
         if self._models.get(id) is not None:
             raise ApiError(403, f"{id} is a model that the server was started with: it is not deleted here", param="model")
-        if self._tuning is None:
-            self._models.find(id)
-        else:
-            try:
-                await asyncio.to_thread(self._tuning.delete_model, client_of(request).id, id)
-            except NotThere:
-                self._models.find(id, [row["id"] for row in await self._own(request)])
-            except Refused as error:
-                raise ApiError(400, str(error), param="model") from None
+        try:
+            if self._tuning is None:
+                raise NotThere(id)
+            await asyncio.to_thread(self._tuning.delete_model, client_of(request).id, id)
+        except NotThere:
+            raise await self._missing(request, id) from None
+        except Refused as error:
+            raise ApiError(400, str(error), param="model") from None
         return JsonResponse({"id": id, "object": "model", "deleted": True})
 
     async def list_engines(self, request: Request) -> Response:
         """GET /v1/engines, as clients of 2020 to 2022 ask."""
-        own = [
-            {"id": row["id"], "object": "engine", "created": row["created"], "owner": row["owner"], "ready": True}
-            for row in await self._own(request)
-        ]  # fmt: skip
+        own = [_tuned_engine_object(row["id"], row) for row in await self._own(request)]
         return JsonResponse({"object": "list", "data": [*map(_engine_object, self._models), *own]})
 
     async def one_engine(self, request: Request) -> Response:
         """GET /v1/engines/{id}."""
-        return JsonResponse(_engine_object(await self._find(request, request.path_params["model"])))
+        id = request.path_params["model"]
+        model = self._models.get(id)
+        found = _tuned_engine_object(id, await self._own_row(request, id)) if model is None else _engine_object(model)
+        return JsonResponse(found)
 
     # The tokenizer, in the form of vLLM's server, which evaluation harnesses ask.
 
@@ -309,6 +331,14 @@ def _engine_object(model: ServedModel) -> dict[str, Any]:
     return {"id": model.id, "object": "engine", "created": model.created, "owner": owner, "ready": model.alive}
 
 
+def _tuned_model_object(id: str, row: TableRow) -> dict[str, Any]:
+    return {"id": id, "object": "model", "created": row["created"], "owned_by": row["owner"]}
+
+
+def _tuned_engine_object(id: str, row: TableRow) -> dict[str, Any]:
+    return {"id": id, "object": "engine", "created": row["created"], "owner": row["owner"], "ready": True}
+
+
 def _tokenizer_of(model: ServedModel) -> Any:
     if model.generator.tokenizer is None:
         raise ApiError(400, f"{model.id} has no tokenizer: {model.generator.no_tokenizer}", param="model")
@@ -318,6 +348,11 @@ def _tokenizer_of(model: ServedModel) -> Any:
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return error.response()
+
+
+async def _storage_failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StorageFailed)
+    return api_error(error).response()
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

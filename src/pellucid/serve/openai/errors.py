@@ -51,9 +51,9 @@ def busy(message: str, seconds: float, *, type: str = "requests") -> ApiError:
     return ApiError(429, message, type=type, headers=headers)
 
 
-def server_error(message: str = "The server had an error while processing your request") -> ApiError:
-    """500: not the request's fault; clients try again."""
-    return ApiError(500, message, type=SERVER)
+def server_error(message: str = "The server had an error while processing your request", *, retry: bool = True) -> ApiError:
+    """500: not the request's fault; clients try again unless they are told not to."""
+    return ApiError(500, message, type=SERVER, headers={} if retry else {"x-should-retry": "false"})
 
 
 def overloaded(why: str = "this server is ending") -> ApiError:

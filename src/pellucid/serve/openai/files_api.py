@@ -6,7 +6,8 @@ A file belongs to the key that uploaded it: another key is answered as if it wer
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import NoReturn
 from urllib.parse import quote
 
@@ -20,16 +21,17 @@ from pellucid.errors import PellucidError
 from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.http.lifetime import discard_body
 from pellucid.serve.http.multipart import Form, FormError, read_form
+from pellucid.serve.http.waiting_line import LineFull, WaitingLine
 from pellucid.serve.openai.completion_request import checked_fields
-from pellucid.serve.openai.errors import ApiError
+from pellucid.serve.openai.errors import ApiError, busy
 from pellucid.serve.openai.job_fields import MEND_FIELDS
-from pellucid.serve.openai.pages import page_object, page_request
+from pellucid.serve.openai.pages import page_request
 from pellucid.serve.openai.scope import LOGGED, client_of, json_object
 from pellucid.serve.openai.settings import ServiceSettings
-from pellucid.serve.openai.tuning_errors import answering, api_error, page_of
+from pellucid.serve.openai.tuning_errors import answering, api_error, page_response
 from pellucid.serve.openai.tuning_objects import file_object
 from pellucid.serve.tuning.database import TableRow
-from pellucid.serve.tuning.files import PURPOSE, RESULTS, FileTooLarge, Upload
+from pellucid.serve.tuning.files import PURPOSE, RESULTS, FileTooLarge
 from pellucid.serve.tuning.service import TuningService
 
 
@@ -37,6 +39,8 @@ UPLOADS = "/v1/files"  # its bodies are read as they arrive
 FORM_BYTES = 1 << 16  # of an upload beside its file
 EXPIRES = (3600, 2_592_000)  # seconds after which a file may be deleted by itself: an hour to 30 days, as in the API
 MOST_FILES = 10_000  # in a page
+CHECKS = 2  # files that are checked or mended at once: that takes up to minutes
+MOST_WAITING = 32  # of a key's files that wait for that
 
 
 class FilesApi:
@@ -48,6 +52,7 @@ class FilesApi:
 
     def __init__(self, tuning: TuningService, settings: ServiceSettings) -> None:
         self._tuning, self._settings = tuning, settings
+        self._line = WaitingLine(CHECKS, MOST_WAITING)
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -65,8 +70,12 @@ class FilesApi:
 
     async def upload(self, request: Request) -> Response:
         """POST /v1/files: a form with the purpose and the file, which goes to the disk as it arrives."""
+        owner = client_of(request).id
         try:
-            upload = await asyncio.to_thread(self._tuning.files.begin, client_of(request).id)
+            self._check_room(owner)
+            upload = await asyncio.to_thread(self._tuning.files.begin, owner)
+        except ApiError as error:
+            await self._refuse(request, error)
         except PellucidError as error:
             await self._refuse(request, api_error(error))
         try:
@@ -77,7 +86,7 @@ class FilesApi:
             form = await read_form(request.headers, self._parts(request), write)
             expires = self._checked_form(form)
             assert form.filename is not None
-            row = await self._keep(upload, form.filename, expires)
+            row = await self._in_turn(owner, partial(self._tuning.keep, upload, form.filename, expires))
         except FormError as error:
             status = 415 if not request.headers.get("content-type", "").startswith("multipart/form-data") else 400
             await self._refuse(request, ApiError(status, str(error), param="file"))
@@ -90,20 +99,25 @@ class FilesApi:
         request.scope["state"][LOGGED]["bytes"] = row["bytes"]
         return JsonResponse(file_object(row))
 
-    async def _keep(self, upload: Upload, filename: str, expires: int | None) -> TableRow:
-        """Checks and keeps a file. Where the client leaves meanwhile, the check ends before the upload is dropped."""
-        tuning = self._tuning
-        checked = tuning.checking.submit(tuning.keep, upload, filename, expires)
-        keeping = asyncio.wrap_future(checked)
-        try:
-            return await asyncio.shield(keeping)
-        except asyncio.CancelledError:
-            if checked.cancel():  # it has not begun
+    async def _in_turn(self, owner: str, function: Callable[[], TableRow]) -> TableRow:
+        """The file that a function makes, which is called in a thread when it is its owner's turn. Where the client leaves
+        meanwhile, the function ends before this does, and its file is deleted: nobody was told of it."""
+        async with self._line.hold(owner, 1):
+            making = asyncio.ensure_future(asyncio.to_thread(function))
+            try:
+                return await asyncio.shield(making)
+            except asyncio.CancelledError:
+                await asyncio.wait({making})
+                if not making.cancelled() and making.exception() is None:
+                    self._tuning.files.delete(owner, making.result()["id"])
                 raise
-            await asyncio.wait({keeping})
-            if not keeping.cancelled() and keeping.exception() is None:
-                self._tuning.files.delete(upload.owner, keeping.result()["id"])  # nobody was told of it
-            raise
+
+    def _check_room(self, owner: str) -> None:
+        try:
+            self._line.check_room(owner, 1)
+        except LineFull as full:
+            message = f"{full.waiting} of your files wait to be checked already. Please try again later."
+            raise busy(message, full.seconds) from None
 
     async def _parts(self, request: Request) -> AsyncIterator[bytes]:
         most, size = self._tuning.settings.file_bytes + FORM_BYTES, 0
@@ -148,10 +162,10 @@ class FilesApi:
         """GET /v1/files."""
         page = page_request(request, most=MOST_FILES, default=MOST_FILES, ordered=True)
         purpose = request.query_params.get("purpose")
-        rows, more = await page_of(
-            self._tuning.files.page, client_of(request).id, purpose=purpose, newest_first=page.newest_first, **page.arguments
-        )
-        return JsonResponse(page_object([file_object(row) for row in rows], more=more))
+        return await page_response(
+            file_object, self._tuning.files.page, client_of(request).id, purpose=purpose, newest_first=page.newest_first,
+            **page.arguments,
+        )  # fmt: skip
 
     @answering
     async def one_file(self, request: Request) -> Response:
@@ -179,6 +193,5 @@ class FilesApi:
         """POST /v1/files/{id}/x_mend: a new file with the mends of some checks, or of all."""
         values = checked_fields(await json_object(request, self._settings.max_body, optional=True), MEND_FIELDS)
         owner, id = client_of(request).id, request.path_params["id"]
-        loop, tuning = asyncio.get_running_loop(), self._tuning
-        row = await loop.run_in_executor(tuning.checking, tuning.mend, owner, id, values["checks"])
-        return JsonResponse(file_object(row))
+        self._check_room(owner)
+        return JsonResponse(file_object(await self._in_turn(owner, partial(self._tuning.mend, owner, id, values["checks"]))))

@@ -9,6 +9,8 @@ A job belongs to the key that made it: another key is answered as if it were not
 import asyncio
 import re
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -22,13 +24,13 @@ from pellucid.generation.resolve import DEFAULT
 from pellucid.serve.http.json_response import JsonResponse
 from pellucid.serve.openai.completion_request import checked_fields
 from pellucid.serve.openai.errors import ApiError
-from pellucid.serve.openai.job_fields import FINE_TUNE_FIELDS, JOB_FIELDS, required_fields
+from pellucid.serve.openai.job_fields import FINE_TUNE_FIELDS, JOB_FIELDS, MAX_PAIRS, required_fields
 from pellucid.serve.openai.models import ModelTable, ServedModel
 from pellucid.serve.openai.old_events import OldEvents
-from pellucid.serve.openai.pages import page_object, page_request
+from pellucid.serve.openai.pages import page_request
 from pellucid.serve.openai.scope import client_of, json_object
 from pellucid.serve.openai.settings import ServiceSettings
-from pellucid.serve.openai.tuning_errors import answering, page_of
+from pellucid.serve.openai.tuning_errors import answering, page_response
 from pellucid.serve.openai.tuning_objects import (
     checkpoint_object,
     event_object,
@@ -50,10 +52,13 @@ class JobsApi:
 
     Args:
         tuning: whose they are. models: those that the server was started with. settings: of the server.
+        ready: whether new work is taken.
     """
 
-    def __init__(self, tuning: TuningService, models: ModelTable, settings: ServiceSettings) -> None:
-        self._tuning, self._models, self._settings = tuning, models, settings
+    def __init__(
+        self, tuning: TuningService, models: ModelTable, settings: ServiceSettings, ready: Callable[[], bool]
+    ) -> None:
+        self._tuning, self._models, self._settings, self._ready = tuning, models, settings, ready
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -81,8 +86,11 @@ class JobsApi:
             found[1]: value for key, value in request.query_params.multi_items()
             if (found := re.fullmatch(r"metadata\[(.*)\]", key, re.DOTALL))
         }  # fmt: skip
-        rows, more = await page_of(self._tuning.jobs.page, client_of(request).id, None, metadata=metadata, **page.arguments)
-        return JsonResponse(page_object([job_object(row) for row in rows], more=more))
+        if len(metadata) > MAX_PAIRS:
+            message = f"{len(metadata)} pairs are more than a job may have, {MAX_PAIRS} - 'metadata'"
+            raise ApiError(400, message, param="metadata")
+        owner = client_of(request).id
+        return await page_response(job_object, self._tuning.jobs.page, owner, None, metadata=metadata, **page.arguments)
 
     async def _create(self, request: Request) -> TableRow:
         values = await json_object(request, self._settings.max_body)
@@ -145,15 +153,14 @@ class JobsApi:
     async def job_events(self, request: Request) -> Response:
         """GET /v1/fine_tuning/jobs/{id}/events, the newest first."""
         page, job = page_request(request), await self._job(request)
-        rows, more = await page_of(self._tuning.jobs.events, job["id"], **page.arguments)
-        return JsonResponse(page_object([event_object(row) for row in rows], more=more))
+        return await page_response(event_object, self._tuning.jobs.events, job["id"], **page.arguments)
 
     @answering
     async def job_checkpoints(self, request: Request) -> Response:
         """GET /v1/fine_tuning/jobs/{id}/checkpoints, the newest first."""
         page, job = page_request(request, default=10), await self._job(request)
-        rows, more = await page_of(self._tuning.jobs.checkpoints, job["id"], **page.arguments)
-        return JsonResponse(page_object([checkpoint_object(row, job) for row in rows], more=more))
+        shown = partial(checkpoint_object, job=job)
+        return await page_response(shown, self._tuning.jobs.checkpoints, job["id"], **page.arguments)
 
     # The API of 2021 to 2023.
 
@@ -220,7 +227,7 @@ class JobsApi:
         row = await self._job(request, "fine-tunes")
         jobs = self._tuning.jobs
         if stream == "true":
-            return OldEvents(jobs, row["id"])
+            return OldEvents(jobs, row["id"], self._ready)
         rows, _ = await asyncio.to_thread(jobs.events, row["id"], after=None, limit=MOST_OLD, newest_first=False)
         return JsonResponse({"object": "list", "data": [old_event_object(one) for one in rows]})
 

@@ -53,7 +53,7 @@ class ServedModel:
 
     Args:
         id: its name in requests. source: what `load` takes, or None. generator: the model. created: of its file, in seconds
-            since 1970. digest: of its files. owner: the name of the key that owns it; "" for those that all may use.
+            since 1970. digest: of its files. owner: the id of the key that owns it (`Client.id`); "" for those of all keys.
 
     Attributes:
         line: the slots of its engine. names: of its tokens. restarts: how often its engine's thread was started again.
@@ -184,9 +184,13 @@ class ModelTable:
             raise ApiError(400, f"you must provide a model parameter: there is {self._listed(more)} - 'model'", param="model")
         found = self._models.get(id)
         if found is None:
-            message = f"That model does not exist: {shown(id)}; there is {self._listed(more)}"
-            raise ApiError(404, message, param="model", code="model_not_found")
+            raise self.missing(id, more)
         return found
+
+    def missing(self, id: str, more: Sequence[str] = ()) -> ApiError:
+        """The error of a model that is not there (404). `more`: as `find`."""
+        message = f"That model does not exist: {shown(id)}; there is {self._listed(more)}"
+        return ApiError(404, message, param="model", code="model_not_found")
 
     def close(self) -> None:
         """Ends all engines."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from starlette.responses import StreamingResponse
 
@@ -15,16 +15,21 @@ PING = 15.0  # seconds without an event after which a comment keeps the connecti
 
 
 class OldEvents(StreamingResponse):
-    """The events so far, then each as it comes; `data: [DONE]` when the job has ended."""
+    """The events so far, then each as it comes; `data: [DONE]` when the job has ended.
 
-    def __init__(self, jobs: JobStore, job: str) -> None:
+    Args:
+        jobs: the tables. job: the id. ready: whether new work is taken: where the server ends, the stream ends without [DONE],
+            and clients come again. A server that ends waits for its requests, and a job may take hours.
+    """
+
+    def __init__(self, jobs: JobStore, job: str, ready: Callable[[], bool]) -> None:
         headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache"}
-        super().__init__(_events(jobs, job), media_type="text/event-stream", headers=headers)
+        super().__init__(_events(jobs, job, ready), media_type="text/event-stream", headers=headers)
 
 
-async def _events(jobs: JobStore, job: str) -> AsyncIterator[bytes]:
+async def _events(jobs: JobStore, job: str, ready: Callable[[], bool]) -> AsyncIterator[bytes]:
     last, quiet = 0, 0.0
-    while True:
+    while ready():
         ended = (await asyncio.to_thread(jobs.job, job))["status"] in ENDED  # before its events are read: then none is missed
         rows = await asyncio.to_thread(jobs.events_since, job, last)
         for row in rows:

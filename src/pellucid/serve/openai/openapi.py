@@ -110,7 +110,7 @@ def _schemas(fields: Sequence[CompletionField], ids: Sequence[str]) -> Schema:
         id=text, object={"const": "model"}, created=whole, owned_by=text, max_model_len=whole,
         x_mode={"enum": ["exact", "fast"]}, x_path=text, system_fingerprint=text,
     )  # fmt: skip
-    model["required"] = ["id", "object", "created", "owned_by"]  # fine-tuned ones in a list are not opened for it
+    model["required"] = ["id", "object", "created", "owned_by"]  # fine-tuned ones are not opened for it
     engine = object_of(id=text, object={"const": "engine"}, created=whole, owner=text, ready={"type": "boolean"})
     error = object_of(message=text, type=text, param=nullable_text, code=nullable_text)
     info = object_of(

@@ -1,5 +1,6 @@
 """`CompletionRecorder`: records of completions, for `x_record`: the studio's recorder makes them, and its page shows them."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import write_whole
 from pellucid.record import SUFFIX
 from pellucid.serve.openai.completions import CompletionJob
-from pellucid.serve.openai.errors import ApiError, busy, overloaded
+from pellucid.serve.openai.errors import ApiError, busy, overloaded, server_error
 from pellucid.serve.openai.fields import field_named
 from pellucid.serve.openai.models import ServedModel
 from pellucid.serve.studio.generate_request import ParsedRequest
@@ -21,10 +22,11 @@ class CompletionRecorder:
 
     Args:
         catalog: of the studio. completions: its recorder. folder: for the records' files; None: in memory.
+        most: bytes of the folder's records: the oldest are deleted.
     """
 
-    def __init__(self, catalog: SourceCatalog, completions: CompletionService, folder: Path | None) -> None:
-        self._catalog, self._completions, self._folder = catalog, completions, folder
+    def __init__(self, catalog: SourceCatalog, completions: CompletionService, folder: Path | None, most: int = 0) -> None:
+        self._catalog, self._completions, self._folder, self._most = catalog, completions, folder, most
 
     async def record(self, model: ServedModel, job: CompletionJob, text: str) -> dict[str, Any]:
         """The record of a completion: its id, the address of its file, the studio's page that shows it, its size, and whether
@@ -32,7 +34,8 @@ class CompletionRecorder:
         a draw next to a border may differ.)
 
         Raises:
-            ApiError: the model cannot be recorded (400), or too many are being recorded (429).
+            ApiError: the model cannot be recorded (400), too many are being recorded (429), or the record cannot be written
+                (500).
         """
         id = None if model.source is None else self._catalog.model_id(model.source)
         if id is None:
@@ -56,18 +59,31 @@ class CompletionRecorder:
         finally:
             stream.cancel()
         if event["event"] == "error":
-            raise ApiError(500, f"The completion could not be recorded: {event['data']['error']}", type="server_error")
+            raise server_error(f"The completion could not be recorded: {event['data']['error']}")
         done = event["data"]
-        name = done["record"] if self._folder is None else self._write(done["record"], str(job.id))
+        name = done["record"]
+        if self._folder is not None:
+            try:
+                name = await asyncio.to_thread(self._write, self._folder / f"{job.id}{SUFFIX}", name)
+            except PellucidError as error:
+                raise server_error(f"The completion's record could not be kept: {error}", retry=False) from None
         return {
             "id": name, "url": f"/records/{name}", "page": f"/#/record/{name}", "bytes": done["bytes"],
             "same_text": done["text"] == text,
         }  # fmt: skip
 
-    def _write(self, kept: str, name: str) -> str:
-        """Writes a record into the folder; returns its id."""
-        assert self._folder is not None
-        path = self._folder / f"{name}{SUFFIX}"
-        with self._catalog.record(kept) as record:
-            write_whole(path, record.to_bytes(), what="the record")
+    def _write(self, path: Path, kept: str) -> str:
+        """Moves a record from the memory into a file; returns its id."""
+        write_whole(path, self._catalog.take(kept), what="the record")
+        delete_oldest(path.parent, self._most)
         return self._catalog.add_record(path)
+
+
+def delete_oldest(folder: Path, most: int) -> None:
+    """Deletes the oldest records of a folder, so that those that are left have `most` bytes together; the newest is left."""
+    left = most
+    records = sorted(((path.stat(), path) for path in folder.glob(f"*{SUFFIX}")), key=lambda one: one[0].st_mtime_ns)
+    for number, (status, path) in enumerate(reversed(records)):
+        left -= status.st_size
+        if left < 0 and number:
+            path.unlink(missing_ok=True)

@@ -22,12 +22,15 @@ from pellucid.serve.tuning.settings import TuningSettings
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
+    from pellucid.serve.http.server_thread import ServerThread
     from pellucid.serve.openai.recording import CompletionRecorder
+    from pellucid.serve.studio.loaded_model import LoadedModels
     from pellucid.serve.tuning.service import TuningService
     from pellucid.serve.tuning.tuned_models import Open
 
 PORT = 8000  # as vLLM's server
 CLOSE_TIMEOUT = 1.0  # seconds that clients have to read the rest of their answers when the server ends
+MAX_STUDIO_MODELS = 4  # a choice: in memory beside the engines, of the studios of all keys together
 
 
 class Service:
@@ -71,6 +74,8 @@ class Service:
         self._host = host
         self._with_studio, self._data = studio, data
         self._studios: dict[str, tuple[Starlette, CompletionRecorder]] = {}  # by the id of a client
+        self._studio_models: LoadedModels | None = None
+        self._thread: ServerThread | None = None
         self._hosts: Sequence[str] | None = None
         self._draining = False
         if data is not None:
@@ -139,25 +144,26 @@ class Service:
         if found is None:
             from pellucid.serve.openai.recording import CompletionRecorder
             from pellucid.serve.studio.app import make_app
+            from pellucid.serve.studio.loaded_model import LoadedModels
             from pellucid.serve.studio.sources import SourceCatalog
 
+            self._studio_models = self._studio_models or LoadedModels(MAX_STUDIO_MODELS)
             shown = [model.source for model in self.models if model.source is not None and is_directory(model.source)]
-            catalog, folder = SourceCatalog(shown), None
-            if self.tuning is not None:
+            catalog, folder, most = SourceCatalog(shown), None, 0
+            if self._data is not None and self.tuning is not None:
                 catalog.add_folder(self.tuning.scheduler.runs_of(client.id))
-            if self._data is not None:
-                folder = self._data / RECORDS / client.id
+                folder, most = self._data / RECORDS / client.id, self.tuning.settings.record_bytes
                 make_folder(folder)
                 for path in sorted(folder.glob(f"*{SUFFIX}")):
                     catalog.add_record(path)
-            app = make_app(catalog, self._hosts, tuning=self.tuning is not None)
-            found = self._studios[client.id] = app, CompletionRecorder(catalog, app.state.completions, folder)
+            app = make_app(catalog, self._hosts, tuning=self.tuning is not None, models=self._studio_models)
+            found = self._studios[client.id] = app, CompletionRecorder(catalog, app.state.completions, folder, most)
         return found
 
     @property
     def running(self) -> int:
         """Requests that are being answered."""
-        return len(self._thread.state.tasks)
+        return 0 if self._thread is None else len(self._thread.state.tasks)
 
     def drain(self) -> None:
         """Begins to end: it is not ready, and refuses new work; what runs goes on."""
@@ -167,32 +173,37 @@ class Service:
         """Refuses new work, lets running requests go on for `drain_seconds`, then ends them and the server."""
         self.drain()
         deadline = time.monotonic() + self.settings.drain_seconds
-        while self.running and time.monotonic() < deadline and not self._thread.wait(0.02):
+        while self._thread is not None and self.running and time.monotonic() < deadline and not self._thread.wait(0.02):
             pass
         self.abort()
 
     def abort(self) -> None:
-        """Ends running requests and the server."""
+        """Ends running requests and the server, also one that has not started."""
         self._draining = True
+        thread = self._thread
+        if self.tuning is not None:
+            self.tuning.end_checks()
+        if thread is not None:
+            def end() -> None:
+                self._closing.set()
+                for studio, _ in self._studios.values():
+                    studio.state.closing.set()
+                    studio.state.completions.end_streams()
+                thread.stop(CLOSE_TIMEOUT)
 
-        def end() -> None:
-            self._closing.set()
-            for studio, _ in self._studios.values():
-                studio.state.closing.set()
-                studio.state.completions.end_streams()
-            self._thread.stop(CLOSE_TIMEOUT)
-
-        self._thread.call(end)
+            thread.call(end)
         for studio, _ in list(self._studios.values()):
             studio.state.completions.close()
         self.models.close()
-        self._thread.join()
+        if thread is not None:
+            thread.join()
         self._socket.close()
         if self.tuning is not None:
             self.tuning.close()
 
     def wait(self) -> None:
         """Waits until the server has ended; signals in the main thread are still handled."""
+        assert self._thread is not None
         self._thread.wait()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The API's errors for those of fine-tuning's stores, and pages of their rows."""
+"""The API's errors for those of fine-tuning's stores, and the responses that list their rows."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,8 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pellucid.errors import PellucidError
+from pellucid.serve.http.json_response import encode_long
 from pellucid.serve.openai.errors import ApiError, server_error
 from pellucid.serve.openai.models import LOG
+from pellucid.serve.openai.pages import page_object
 from pellucid.serve.tuning.database import NotThere, QuotaReached, Refused, StorageFailed, TableRow
 from pellucid.serve.tuning.files import FileTooLarge
 
@@ -53,13 +55,24 @@ def api_error(error: PellucidError) -> ApiError:
     return ApiError(400, text, param="file")
 
 
-async def page_of(find: Callable[..., tuple[list[TableRow], bool]], *given: Any, **named: Any) -> tuple[list[TableRow], bool]:
-    """A page of rows, and whether more follow.
+async def page_response(
+    show: Callable[[TableRow], dict[str, Any]], find: Callable[..., tuple[list[TableRow], bool]], *given: Any, **named: Any
+) -> Response:
+    """The response of a list: a page of rows, each as its object, and whether more follow.
+
+    Args:
+        show: the object of a row. find: the page of a store; it gets the other arguments.
 
     Raises:
         ApiError: `after` is none of them (400).
     """
+
+    def objects() -> dict[str, Any]:  # in the thread, too: a job's answers may be a megabyte
+        rows, more = find(*given, **named)
+        return page_object([show(row) for row in rows], more=more)
+
     try:
-        return await asyncio.to_thread(find, *given, **named)
+        page = await asyncio.to_thread(objects)
     except NotThere as error:
         raise ApiError(400, f"{error} - 'after'", param="after") from None
+    return Response(await encode_long(page), media_type="application/json")

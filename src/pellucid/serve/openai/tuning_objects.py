@@ -4,8 +4,7 @@ from typing import Any
 
 from pellucid.serve.tuning.check import sentence
 from pellucid.serve.tuning.database import TableRow, from_json
-from pellucid.serve.tuning.jobs import JobSettings
-from pellucid.serve.tuning.tuned_models import CHECKPOINT
+from pellucid.serve.tuning.jobs import CHECKPOINT, JobSettings
 
 
 OLD_STATUS = {"queued": "pending"}  # in the API of 2021 to 2023, where it differs

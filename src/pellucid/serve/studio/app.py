@@ -44,7 +44,7 @@ from pellucid.serve.page_wire import AbsentModel, PageFiles
 from pellucid.serve.studio.figure_files import MEDIA_TYPES, FigureFiles, formats
 from pellucid.serve.studio.generate_request import MAX_PROMPT_CHARACTERS, MAX_TOKENS, option_fields
 from pellucid.serve.studio.generation import CompletionService, CompletionStream
-from pellucid.serve.studio.loaded_model import BusyError, ClosingError
+from pellucid.serve.studio.loaded_model import BusyError, ClosingError, LoadedModels
 from pellucid.serve.studio.long_prompt import TooLongError
 from pellucid.serve.studio.page import asset, served_page
 from pellucid.serve.studio.sources import SourceCatalog, known_figures, meanings
@@ -76,7 +76,7 @@ class _Events(StreamingResponse):
 
 def make_app(
     catalog: SourceCatalog, hosts: Sequence[str] | None = LOCAL, record_dtype: "RecordDtype | None" = None, lang: str = "en",
-    *, tuning: bool = False, copies: bool = False,
+    *, tuning: bool = False, copies: bool = False, models: LoadedModels | None = None,
 ) -> Starlette:  # fmt: skip
     """The application.
 
@@ -86,10 +86,11 @@ def make_app(
         lang: the language where an address names none.
         copies: whether pages may have copies of models: whoever is served has their weights then.
         tuning: whether the server that this is a part of fine-tunes: the page then shows files and jobs.
+        models: bounds the models in memory of several applications together; None: there is one.
 
     Its `state` has `completions`, `files` and `closing`, to be set before the server closes.
     """
-    completions, files, closing = CompletionService(catalog, record_dtype), FigureFiles(catalog), asyncio.Event()
+    completions, files, closing = CompletionService(catalog, record_dtype, models), FigureFiles(catalog), asyncio.Event()
 
     async def page(request: Request) -> Response:
         with language(_language(request, lang)):

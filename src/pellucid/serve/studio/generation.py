@@ -22,7 +22,14 @@ from pellucid.runtime.runner import ONE_THREAD
 from pellucid.serve import wire
 from pellucid.serve.http.lifetime import CLOSING
 from pellucid.serve.studio.generate_request import ParsedRequest, parse_generate_request
-from pellucid.serve.studio.loaded_model import MAX_CONCURRENT, BusyError, ClosingError, ModelCache, in_thread
+from pellucid.serve.studio.loaded_model import (
+    MAX_CONCURRENT,
+    BusyError,
+    ClosingError,
+    LoadedModels,
+    ModelCache,
+    in_thread,
+)
 from pellucid.serve.studio.long_prompt import with_fitting
 from pellucid.serve.studio.sources import SourceCatalog
 
@@ -80,15 +87,18 @@ class CompletionService:
     Args:
         catalog: finds models by id and keeps records.
         record_dtype: of the records, as `xray` takes it.
+        models: bounds the models of several services together; None: there is one.
     """
 
-    def __init__(self, catalog: SourceCatalog, record_dtype: "RecordDtype | None" = None) -> None:
+    def __init__(
+        self, catalog: SourceCatalog, record_dtype: "RecordDtype | None" = None, models: LoadedModels | None = None
+    ) -> None:
         self._catalog = catalog
         self._record_dtype = record_dtype
         self._recording_lock = asyncio.Lock()  # held by the recorded completion that runs
         self._waiting = self._concurrent = 0
         self._tasks: set[asyncio.Future[None]] = set()  # referenced here, so that they are not garbage-collected
-        self._models = ModelCache()
+        self._models = ModelCache(models)
         self._streams: WeakSet[CompletionStream] = WeakSet()  # until nobody reads them any more
         self._closing = threading.Event()
 

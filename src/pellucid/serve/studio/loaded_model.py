@@ -1,7 +1,11 @@
-"""The studio's model in memory, one at a time: loaded when it is asked for, again when its file changes."""
+"""A studio's model in memory, one at a time: loaded when it is asked for, again when its file changes.
+
+A service has a studio for each key: `LoadedModels` bounds the models of all of them together.
+"""
 
 import asyncio
 import threading
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -63,14 +67,44 @@ class LoadedModel:
                 self._driver.close()
 
 
+class LoadedModels:
+    """The caches of several studios, of which a few may hold a model at once. Used in one event loop.
+
+    Args:
+        most: models in memory.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._holding: OrderedDict[ModelCache, None] = OrderedDict()  # last the one used last
+
+    def use(self, cache: "ModelCache") -> None:
+        """A cache uses its model, or is about to load one: another one gives up its own for that, the longest unused first.
+
+        Raises:
+            BusyError: all others are in use (429).
+        """
+        if cache not in self._holding and len(self._holding) >= self._most:
+            unused = next((other for other in self._holding if other.unload()), None)
+            if unused is None:
+                raise BusyError(f"the models of {self._most} other keys' studios are in use: try again in a moment")
+            del self._holding[unused]
+        self._holding[cache] = None
+        self._holding.move_to_end(cache)
+
+
 class ModelCache:
     """The model used last, for completions that share it.
+
+    Args:
+        shared: bounds the models of this cache and of others together; None: it is the only one.
 
     Attributes:
         loaded: the model; None before the first is loaded, and while another one is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shared: LoadedModels | None = None) -> None:
+        self._shared = shared
         self.loaded: LoadedModel | None = None
         self._lock = asyncio.Lock()  # in order of arrival, so that a request for another model is not starved
         self._closed = False
@@ -81,10 +115,22 @@ class ModelCache:
         if (loaded := self.loaded) is not None:
             loaded.close()
 
+    def unload(self) -> bool:
+        """Gives up the model. Returns whether it could: not while it is in use or being loaded. Its driver's thread, which has
+        nothing to do then, ends at once."""
+        if self._lock.locked() or (self.loaded is not None and self.loaded.users):
+            return False
+        loaded, self.loaded = self.loaded, None
+        if loaded is not None:
+            loaded.close()
+        return True
+
     @asynccontextmanager
     async def use(self, name: str, source: str | Path) -> AsyncIterator[LoadedModel]:
         """The loaded model; it is loaded again if its file has changed, as in a run that is still training."""
         async with self._lock:
+            if self._shared is not None:
+                self._shared.use(self)
             stamp = f"{name} {_stamp(source)}"
             if self.loaded is not None and self.loaded.stamp != stamp:
                 await self.loaded.unused.wait()

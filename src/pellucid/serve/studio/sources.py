@@ -30,6 +30,7 @@ from pellucid.text.graphemes import first_columns
 
 EMBEDDED = mark("the embedded model")
 MAX_COMPLETIONS = 24  # records of completions made on the page; the oldest is dropped first
+MAX_COMPLETION_BYTES = 1 << 28  # of them together, unless one alone has more
 _ANSWER = "answer-"  # with a number: the id of a completion's record
 _DEFAULT = ASSETS / DEFAULT
 _TITLE = 80  # characters of a record's text in a list
@@ -224,8 +225,11 @@ class SourceCatalog:
 
     def _record_path(self, name: str) -> Path:
         if name.startswith(_ANSWER):
-            raise PellucidError(f"{name} is not kept any more, only the last {MAX_COMPLETIONS} are: generate it again")
+            raise self._gone(name)
         return self._records.path(name)
+
+    def _gone(self, name: str) -> PellucidError:
+        return PellucidError(f"{name} is not kept any more, only the last {MAX_COMPLETIONS} are: generate it again")
 
     def keep(self, data: bytes, model: str) -> str:
         """Keeps a completion's record in memory; returns its id."""
@@ -233,10 +237,21 @@ class SourceCatalog:
             self._count += 1
             name = f"{_ANSWER}{self._count}"
             self._completions[name] = _CompletionRecord(data, model)
-            while len(self._completions) > MAX_COMPLETIONS:
-                gone, _ = self._completions.popitem(last=False)
+            size = sum(len(one.data) for one in self._completions.values())
+            while len(self._completions) > MAX_COMPLETIONS or (size > MAX_COMPLETION_BYTES and len(self._completions) > 1):
+                gone, dropped = self._completions.popitem(last=False)
+                size -= len(dropped.data)
                 self._described.pop(gone, None)
         return name
+
+    def take(self, name: str) -> bytes:
+        """A completion's record, which is kept in memory no longer. Raises PellucidError: it is not there any more."""
+        with self._lock:
+            found = self._completions.pop(name, None)
+            self._described.pop(name, None)
+        if found is None:
+            raise self._gone(name)
+        return found.data
 
     def add_record(self, path: Path) -> str:
         """Shows a record's file, too; returns its id."""

@@ -1,13 +1,14 @@
 """Checks of uploads: the faults that keep a file from being trained on, and the findings of OpenAI's preparing tool, by line.
 
 A small file is checked in the server's process, a large one in one of its own (`python -m pellucid.serve.tuning.check`), so
-that it takes nothing from the completions of others.
+that its work does not slow the completions of others.
 """
 
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -37,7 +38,6 @@ def report_of(path: Path, name: str) -> dict[str, Any]:
         report["findings"] = [
             {**asdict(finding), "mend": finding.mend or None, "lines": finding.lines[:MOST_LINES]} for finding in found.findings
         ]
-        report["mended_examples"] = len(found.examples)
     needed = [one for one in report["findings"] if one["check"] in NEEDED]
     report["fault"] = "; ".join(map(sentence, needed)) or None
     if found.count < FEWEST:
@@ -71,39 +71,63 @@ def sentence(finding: dict[str, Any]) -> str:
     return f"{finding['problem']}{where}" + (f" -> {finding['mend']}" if finding["mend"] else "")
 
 
-def check(path: Path, name: str) -> dict[str, Any]:
-    """`report_of`, in a process of its own where the file is large.
+class FileChecker:
+    """Checks and mends files: a small one in this process, a large one in one of its own. `close` ends those that run."""
 
-    Raises:
-        PellucidError: as `report_of`.
-    """
-    if path.stat().st_size <= INLINE:
-        return report_of(path, name)
-    return dict(_in_process({"path": str(path), "name": name}))
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._closed = False
 
+    def check(self, path: Path, name: str) -> dict[str, Any]:
+        """As `report_of`."""
+        if path.stat().st_size <= INLINE:
+            return report_of(path, name)
+        return dict(self._in_process({"path": str(path), "name": name}))
 
-def mended(path: Path, out: Path, name: str, only: Sequence[str] | None) -> int:
-    """`mend`, in a process of its own where the file is large. Raises as `mend`."""
-    if path.stat().st_size <= INLINE:
-        return mend(path, out, name, only)
-    return int(_in_process({"path": str(path), "name": name, "out": str(out), "only": only}))
+    def mend(self, path: Path, out: Path, name: str, only: Sequence[str] | None) -> int:
+        """As `mend`."""
+        if path.stat().st_size <= INLINE:
+            return mend(path, out, name, only)
+        return int(self._in_process({"path": str(path), "name": name, "out": str(out), "only": only}))
 
+    def close(self) -> None:
+        """Ends the processes that run; no other is started."""
+        with self._lock:
+            self._closed = True
+            for process in self._processes:
+                process.kill()
 
-def _in_process(asked: dict[str, Any]) -> Any:
-    command = [sys.executable, "-P", "-m", __name__]  # -P: no module of the folder that the server is started in
-    try:
-        done = subprocess.run(
-            command, input=json.dumps(asked).encode(), capture_output=True, timeout=SECONDS, check=False,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise PellucidError(f"the file could not be checked within {SECONDS:.0f} seconds: divide it") from None
-    except OSError as error:
-        raise PellucidError(f"the file could not be checked: {error.strerror or error}") from None
-    if done.returncode == 0:
-        return json.loads(done.stdout)
-    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    raise PellucidError(lines[-1] if lines else "the file could not be checked: the process that checked it was ended")
+    def _in_process(self, asked: dict[str, Any]) -> Any:
+        process = self._start()
+        try:
+            out, errors = process.communicate(json.dumps(asked).encode(), timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            raise PellucidError(f"the file could not be checked within {SECONDS:.0f} seconds: divide it") from None
+        finally:
+            with self._lock:
+                self._processes.discard(process)
+            with process:  # closes its pipes
+                process.kill()
+        if process.returncode == 0:
+            return json.loads(out)
+        lines = errors.decode("utf-8", "replace").strip().splitlines()
+        raise PellucidError(lines[-1] if lines else "the file could not be checked: the process that checked it was ended")
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-P", "-m", __name__]  # -P: no module of the folder that the server is started in
+        with self._lock:
+            if self._closed:
+                raise PellucidError("the server is ending")
+            try:
+                process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
+                )  # fmt: skip
+            except OSError as error:
+                raise PellucidError(f"the file could not be checked: {error.strerror or error}") from None
+            self._processes.add(process)
+        return process
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """`Database`: the service's SQLite file: uploads, jobs, their events and checkpoints, models; each row has its owner.
 
-One connection, used by one thread at a time. Write-ahead logging: a kill at any moment leaves what was committed, a power
-failure too, as every commit is flushed.
+One connection, used by one thread at a time (`Database.lock`). Write-ahead logging: a kill at any moment leaves what was
+committed, a power failure too, as every commit is flushed.
 """
 
 import json
@@ -54,7 +54,7 @@ class NotThere(PellucidError):
 
 
 class Refused(PellucidError):
-    """It cannot be done now: what it needs or would harm is in another state."""
+    """It conflicts with the state of a file, a job or a model: it has faults, has ended, or is needed by a job."""
 
 
 class QuotaReached(PellucidError):
@@ -75,12 +75,17 @@ class Database:
     Args:
         path: of the file; made if it is not there.
 
+    Attributes:
+        lock: held by each query and for the length of a transaction. Whoever counts rows before it adds some holds it for
+            both. It is the only lock of the tables and of what is counted beside them, so that no two threads wait for
+            each other; it may be taken again by the thread that holds it.
+
     Raises:
         PellucidError: it cannot be opened, or another version of Pellucid made it.
     """
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._depth = 0
         try:
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -105,7 +110,7 @@ class Database:
         Raises:
             StorageFailed: the disk is full, or the file cannot be written.
         """
-        with self._lock:
+        with self.lock:
             self._depth += 1
             try:
                 if self._depth == 1:
@@ -121,16 +126,23 @@ class Database:
             except sqlite3.OperationalError as error:
                 if self._depth == 1 and self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-                raise StorageFailed(f"the service's database cannot be written: {error}") from error
+                raise _storage_failed("written", error) from error
             finally:
                 self._depth -= 1
 
     def rows(self, query: str, *values: Any) -> list[TableRow]:
-        """The rows of a query."""
-        with self._lock:
-            cursor = self._connection.execute(query, values)
-            names = [column[0] for column in cursor.description]
-            return [TableRow(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        """The rows of a query.
+
+        Raises:
+            StorageFailed: the file cannot be read.
+        """
+        with self.lock:
+            try:
+                cursor = self._connection.execute(query, values)
+                names = [column[0] for column in cursor.description]
+                return [TableRow(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            except sqlite3.OperationalError as error:
+                raise _storage_failed("read", error) from error
 
     def row(self, query: str, *values: Any) -> TableRow | None:
         """The first row of a query; None: there is none."""
@@ -192,8 +204,14 @@ class Database:
 
     def close(self) -> None:
         """Closes the file."""
-        with self._lock:
+        with self.lock:
             self._connection.close()
+
+
+def _storage_failed(what: str, error: sqlite3.OperationalError) -> StorageFailed:
+    is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL  # errors of Python's own have no code
+    hint = "; make room on the disk of --data" if is_full else ""
+    return StorageFailed(f"the service's database cannot be {what}: {error}{hint}")
 
 
 def new_id(prefix: str) -> str:

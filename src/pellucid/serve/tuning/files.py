@@ -1,7 +1,6 @@
 """`FileStore`: the files of each owner: uploads, counted while they arrive, and results of jobs; quotas hold at any moment."""
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from pellucid.serve.tuning.database import (
     new_id,
     now,
 )
+from pellucid.serve.tuning.jobs import ENDED
 from pellucid.serve.tuning.settings import TuningSettings
 
 
@@ -37,6 +37,9 @@ class Upload:
     """A file that arrives. `write` its bytes, then `finish` it; `drop` it in any case: that deletes what was not finished.
 
     Made by `FileStore.begin`, which has reserved its place among the owner's files.
+
+    Raises:
+        StorageFailed: it cannot be made.
     """
 
     def __init__(self, store: "FileStore", owner: str) -> None:
@@ -44,44 +47,44 @@ class Upload:
         self.stored = os.urandom(16).hex()
         self.path = store.folder / self.stored
         self.bytes = 0
-        self._finished = False
-        self._file: BinaryIO = create(self.path)
+        try:
+            self._file: BinaryIO = create(self.path)
+        except OSError as error:
+            raise self._failed(error) from error
 
     def write(self, data: bytes) -> None:
         """Adds bytes.
 
         Raises:
-            FileTooLarge, QuotaReached: that would be too many. PellucidError: they cannot be written.
+            FileTooLarge, QuotaReached: that would be too many. StorageFailed: they cannot be written.
         """
         self._store.reserve(self, len(data))
         try:
             self._file.write(data)
         except OSError as error:
-            raise StorageFailed(str(cannot_write(self.path.name, error, "the upload"))) from error
+            raise self._failed(error) from error
 
     def close(self) -> None:
-        """Flushes all of it to the disk."""
+        """Flushes all of it to the disk. Raises StorageFailed where that is not possible."""
         try:
             sync_file(self._file)
             self._file.close()
             sync_folder(self.path.parent)
         except OSError as error:
-            raise StorageFailed(str(cannot_write(self.path.name, error, "the upload"))) from error
+            raise self._failed(error) from error
 
     def finish(self, filename: str, purpose: str, status: str, report: Any, expires_after: int | None = None) -> TableRow:
         """Makes it a file of its owner, after `close`. `report`: what its check found."""
-        row = self._store.add(self, filename, purpose, status, report, expires_after)
-        self._finished = True
-        return row
+        return self._store.add(self, filename, purpose, status, report, expires_after)
 
     def drop(self) -> None:
-        """Releases what was reserved; deletes the bytes of an upload that was not finished."""
+        """Releases what was reserved, and deletes the bytes unless they have become a file."""
         with suppress(OSError):
             self._file.close()
         self._store.release(self)
-        if not self._finished:
-            with suppress(FileNotFoundError):
-                self.path.unlink()
+
+    def _failed(self, error: OSError) -> StorageFailed:
+        return StorageFailed(str(cannot_write(self.path.name, error, "the upload")))
 
 
 class FileStore:
@@ -95,8 +98,7 @@ class FileStore:
         self._database, self._settings = database, settings
         self.folder = data / FILES
         make_folder(self.folder)
-        self._lock = threading.Lock()
-        self._arriving: dict[Upload, None] = {}
+        self._arriving: dict[Upload, None] = {}  # changed and counted with the database's lock, as the rows are
         known = {row["stored"] for row in database.rows("SELECT stored FROM files")}
         for path in self.folder.iterdir():
             if path.name not in known:  # an upload that a kill ended, or a file whose row was deleted before it
@@ -106,9 +108,9 @@ class FileStore:
         """A new file of an owner. Results of jobs are not counted among the files: their bytes are.
 
         Raises:
-            QuotaReached: it has as many files as it may have.
+            QuotaReached: it has as many files as it may have. StorageFailed: it cannot be made.
         """
-        with self._lock:
+        with self._database.lock:
             there = sum(upload.owner == owner for upload in self._arriving) + self._count(owner)
             if not result and there >= self._settings.files:
                 raise QuotaReached(
@@ -121,7 +123,7 @@ class FileStore:
     def reserve(self, upload: Upload, size: int) -> None:
         """Counts bytes of an upload before they are written. Raises as `Upload.write`."""
         settings = self._settings
-        with self._lock:
+        with self._database.lock:
             if upload.bytes + size > settings.file_bytes:
                 raise FileTooLarge(f"The file has more than {settings.file_bytes:,} bytes, the most that one may have")
             if self.used(upload.owner) + self._arriving_bytes(upload.owner) + size > settings.storage_bytes:
@@ -137,7 +139,7 @@ class FileStore:
         Raises:
             QuotaReached: they would be too many.
         """
-        with self._lock:
+        with self._database.lock:
             left = self._settings.storage_bytes - self.used(owner) - self._arriving_bytes(owner)
             if size > left:
                 raise QuotaReached(
@@ -147,9 +149,11 @@ class FileStore:
             yield
 
     def release(self, upload: Upload) -> None:
-        """An upload has ended."""
-        with self._lock:
+        """An upload has ended: its bytes are deleted, unless a row has them."""
+        with self._database.lock:
             self._arriving.pop(upload, None)
+            if self._database.row("SELECT id FROM files WHERE stored = ?", upload.stored) is None:
+                upload.path.unlink(missing_ok=True)
 
     def used(self, owner: str) -> int:
         """Bytes of an owner's files and of the runs of its jobs."""
@@ -169,7 +173,7 @@ class FileStore:
     def add(self, upload: Upload, filename: str, purpose: str, status: str, report: Any, expires_after: int | None) -> TableRow:
         """Adds the row of an upload whose bytes are on the disk; from then on the row counts them."""
         id, created = new_id("file-"), now()
-        with self._lock:
+        with self._database.lock:
             self._database.insert(
                 "files", id=id, owner=upload.owner, filename=filename[:MAX_FILENAME], purpose=purpose, bytes=upload.bytes,
                 created=created, expires=None if expires_after is None else created + expires_after, stored=upload.stored,
@@ -211,10 +215,7 @@ class FileStore:
         """
         with self._database.changing():
             row = self.find(owner, id)
-            jobs = self._database.rows(
-                "SELECT id, settings FROM jobs WHERE owner = ? AND status IN ('queued', 'running', 'validating_files')", owner
-            )
-            for job in jobs:
+            for job in self._database.rows(f"SELECT id, settings FROM jobs WHERE owner = ? AND status NOT IN {ENDED}", owner):
                 settings = from_json(job["settings"])
                 if id in (settings["training_file"], settings["validation_file"]):
                     raise Refused(f"The file {id} is needed by {job['id']}, which has not ended: cancel that first")

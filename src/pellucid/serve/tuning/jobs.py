@@ -11,6 +11,7 @@ from pellucid.serve.tuning.settings import TuningSettings
 ENDED = ("succeeded", "failed", "cancelled")
 WAITING = "queued"
 PREFIXES = {"jobs": "ftjob-", "fine-tunes": "ft-"}  # of ids, by the API that made a job
+CHECKPOINT = ":ckpt-step-"  # between the id of a model and a step: the id of a checkpoint's model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +67,8 @@ class JobStore:
             )  # fmt: skip
             self.add_event(id, "created", f"Created fine-tuning job: {id}")
             ahead = self._count_waiting() - 1
-            self.add_event(id, "queued", f"Fine-tuning job queued: {ahead} before it" if ahead else "Fine-tuning job queued")
+            others = f" (others that wait or run: {ahead})" if ahead else ""
+            self.add_event(id, "queued", f"Fine-tuning job queued{others}")
         return self.find(owner, id)
 
     def _count(self, table: str, owner: str, more: str = "") -> int:
@@ -133,11 +135,15 @@ class JobStore:
         )
 
     def next_waiting(self) -> TableRow | None:
-        """The job that has waited longest."""
-        return self._database.row("SELECT * FROM jobs WHERE status = ? ORDER BY seq LIMIT 1", WAITING)
+        """The job that runs next: one that was interrupted; else one of the owner who has waited longest for a start, so that
+        an owner with many jobs does not keep the others waiting. Within an owner the oldest."""
+        return self._database.row(
+            "SELECT * FROM jobs AS waiting WHERE status = ? ORDER BY started IS NULL, "
+            "(SELECT max(started) FROM jobs AS known WHERE known.owner = waiting.owner), seq LIMIT 1", WAITING,
+        )  # fmt: skip
 
-    def begin(self, job: TableRow) -> bool:
-        """A job that waits begins to run. Returns whether it does: it may have been cancelled."""
+    def begin(self, job: TableRow) -> TableRow | None:
+        """A job that waits begins to run. Returns its row; None where it does not: it may have been cancelled."""
         with self._database.changing():
             began = self._database.update(
                 "jobs", "id = ? AND status = ?", [job["id"], WAITING], status="running", started=job["started"] or now(),
@@ -145,7 +151,7 @@ class JobStore:
             )  # fmt: skip
             if began and job["started"] is None:
                 self.add_event(job["id"], "started", "Fine-tuning job started")
-            return began > 0
+            return self.job(job["id"]) if began else None
 
     def progress(self, id: str, **values: Any) -> None:
         """Notes how far a job is: step, total_steps, trained_tokens, bytes, starts."""
@@ -212,12 +218,27 @@ class JobStore:
         with self._database.changing():
             model = self.model(owner, id)
             for job in self._database.rows(f"SELECT id, settings FROM jobs WHERE owner = ? AND status NOT IN {ENDED}", owner):
-                if from_json(job["settings"])["base"] == id:
+                base = from_json(job["settings"])["base"]
+                if base == id or base.startswith(f"{id}{CHECKPOINT}"):
                     raise Refused(f"{id} is what {job['id']} begins with, which has not ended: cancel that first")
             self._database.delete("models", "id = ?", id)
             self._database.delete("checkpoints", "job = ?", model["job"])
             self._database.update("jobs", "id = ?", [model["job"]], bytes=0)
             return self.job(model["job"])
+
+    def forget_oldest(self, owner: str) -> list[TableRow]:
+        """Deletes the oldest jobs that have ended and have no model, but for `TuningSettings.ended_jobs` of them, with their
+        events. Returns them: what lies on the disk is to be removed, too."""
+        with self._database.changing():
+            gone = self._database.rows(
+                f"SELECT * FROM jobs WHERE owner = ? AND status IN {ENDED} AND id NOT IN (SELECT job FROM models) "
+                "ORDER BY seq DESC LIMIT -1 OFFSET ?", owner, self._settings.ended_jobs,
+            )  # fmt: skip
+            for job in gone:
+                for table in ("events", "checkpoints"):
+                    self._database.delete(table, "job = ?", job["id"])
+                self._database.delete("jobs", "id = ?", job["id"])
+        return gone
 
     def statuses(self) -> dict[str, str]:
         """The status of every job by its id."""
@@ -231,6 +252,10 @@ class JobStore:
         """Takes away checkpoints that the run no longer has."""
         for step in steps:
             self._database.delete("checkpoints", "job = ? AND step = ?", job, step)
+
+    def checkpoint_steps(self, job: str) -> set[int]:
+        """The steps of a job's checkpoints."""
+        return {row["step"] for row in self._database.rows("SELECT step FROM checkpoints WHERE job = ?", job)}
 
     def checkpoint(self, job: str, step: int) -> bool:
         """Whether a job has the checkpoint of a step."""

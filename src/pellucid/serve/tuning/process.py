@@ -91,14 +91,15 @@ class JobProcess:
 
     @property
     def reason(self) -> str:
-        """Why it failed: the last line that it wrote."""
+        """Why it failed: the last line that it wrote, of which `MOST_REASON` characters."""
         status = self._process.poll()
         if self.lost and status is not None:
             with suppress(ValueError):
                 return f"its process was ended by {signal.Signals(-status).name}"
         try:
             with reading(self._log) as file:
-                end = file.read()[-MOST_ERROR:]
+                file.seek(max(0, file.seek(0, os.SEEK_END) - MOST_ERROR))
+                end = file.read(MOST_ERROR)
             lines = end.decode("utf-8", "replace").strip().splitlines()
         except OSError:
             lines = []

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from pellucid.errors import PellucidError
 from pellucid.files import reading
 from pellucid.runs.files import METRICS, RUN_FILE, checkpoints, step_of
-from pellucid.runs.metrics import readable_lines
+from pellucid.runs.metrics import iterate_metrics
 from pellucid.runs.plan import read_shown_plan
 from pellucid.serve.tuning.jobs import JobStore
 from pellucid.strict_json import parse_json
@@ -18,11 +19,13 @@ from pellucid.strict_json import parse_json
 
 MOST_EVENTS = 200  # of steps, in a job
 MOST_READ = 1 << 20  # bytes of metrics in one look
+MOST_LOSSES = 10_000  # steps whose losses are in memory, for the checkpoints that follow
+ROWS = 1000  # of the results that are written at once
 COLUMNS = ("step", "train_loss", "valid_loss", "train_tokens", "valid_right", "valid_examples")
 
 
 class RunProgress:
-    """Follows a run. Steps that are taken again after a kill are told once (`JobStore.add_event`).
+    """Follows a run. What is told again, as after a kill, is told once (`JobStore.add_event`).
 
     Args:
         jobs: where it tells. job: the id. run: the directory, which may not be there yet.
@@ -34,25 +37,29 @@ class RunProgress:
         self._inode: int | None = None
         self._plan: dict[str, Any] | None = None
         self._losses: dict[int, dict[str, float]] = {}
-        self._saved: set[int] = set()
+        self._saved = jobs.checkpoint_steps(job)
 
-    def look(self) -> None:
-        """Tells what is new."""
+    def look(self) -> bool:
+        """Tells what is new. Returns whether that is all: of a long run it is told in parts."""
         if self._plan is None:
             if not (self._run / RUN_FILE).exists():
-                return
+                return True
             with suppress(PellucidError, OSError):
                 self._plan = read_shown_plan(self._run)
             if self._plan is None:
-                return
+                return True
             self._jobs.progress(self._job, total_steps=self._plan["total_steps"])
             self._jobs.add_event(self._job, "validated", "Training file validated; the first step follows")
-        for line in self._lines():
+        lines, all_read = self._lines()
+        for line in lines:
             self._tell(line)
-        self._tell_checkpoints()
+        if all_read:  # else the losses of a checkpoint may not have been read
+            self._tell_checkpoints()
+        return all_read
 
-    def _lines(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl` since the last look; all of them where the file was written anew."""
+    def _lines(self) -> tuple[list[dict[str, Any]], bool]:
+        """The lines of `metrics.jsonl` since the last look, or from its beginning where the file was written anew; and whether
+        these are all."""
         try:
             with reading(self._run / METRICS) as file:
                 status = os.fstat(file.fileno())
@@ -61,7 +68,7 @@ class RunProgress:
                 file.seek(self._at)
                 data = file.read(MOST_READ)
         except OSError:
-            return []
+            return [], True
         whole = data[: data.rfind(b"\n") + 1]
         self._at += len(whole)
         found = []
@@ -70,16 +77,18 @@ class RunProgress:
                 value = parse_json(line)
                 if isinstance(value, dict) and isinstance(value.get("step"), int):
                     found.append(value)
-        return found
+        return found, len(data) < MOST_READ
 
     def _tell(self, line: dict[str, Any]) -> None:
         assert self._plan is not None
         step, total = line["step"], self._plan["total_steps"]
         known = self._losses.setdefault(step, {})
+        if len(self._losses) > MOST_LOSSES:
+            del self._losses[next(iter(self._losses))]
         if "loss" in line:
             known["train_loss"] = line["loss"]
             self._jobs.progress(self._job, step=step, trained_tokens=line.get("tokens"))
-            if step % max(1, total // MOST_EVENTS) == 0 or step == total:
+            if step % max(1, -(-total // MOST_EVENTS)) == 0 or step == total:
                 self._add_metrics(f"step-{step}", f"Step {step}/{total}: training loss={line['loss']:.4f}", step, total)
         if "held_out_loss" in line:
             known["valid_loss"] = line["held_out_loss"]
@@ -103,17 +112,30 @@ class RunProgress:
         self._saved = steps
 
 
-def results_csv(run: Path) -> bytes:
-    """The losses of a run by step as CSV: the results file of a job."""
-    by_step: dict[int, dict[str, Any]] = {}
-    with suppress(OSError):
-        for line in readable_lines(run)[0]:
-            row = by_step.setdefault(line["step"], {"step": line["step"]})
-            named = {"loss": "train_loss", "held_out_loss": "valid_loss", "right": "valid_right", "examples": "valid_examples"}
-            row |= {column: line[name] for name, column in named.items() if name in line}
-            row["train_tokens"] = line.get("tokens", row.get("train_tokens"))
+def results_csv(run: Path) -> Iterator[bytes]:
+    """The losses of a run by step as CSV, part by part: the results file of a job."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(by_step[step] for step in sorted(by_step))
-    return out.getvalue().encode()
+    for number, row in enumerate(_result_rows(run), start=1):
+        writer.writerow(row)
+        if number % ROWS == 0:
+            yield out.getvalue().encode()
+            out.seek(0)
+            out.truncate()
+    yield out.getvalue().encode()
+
+
+def _result_rows(run: Path) -> Iterator[dict[str, Any]]:
+    """A row for each step: that of its loss, and of its evaluation, which follow each other in `metrics.jsonl`."""
+    named = {"loss": "train_loss", "held_out_loss": "valid_loss", "right": "valid_right", "examples": "valid_examples"}
+    row: dict[str, Any] = {}
+    with suppress(OSError):
+        for line in iterate_metrics(run):
+            if row and line["step"] != row["step"]:
+                yield row
+                row = {}
+            row |= {"step": line["step"]} | {column: line[name] for name, column in named.items() if name in line}
+            row["train_tokens"] = line.get("tokens", row.get("train_tokens"))
+    if row:
+        yield row

@@ -6,10 +6,12 @@ jobs that ran wait again when it is started.
 """
 
 import logging
+import os
 import shutil
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from pellucid.strict_json import read_json
 LOG = logging.getLogger("pellucid.serve")
 RUNS = "runs"
 LOOK = 0.2  # seconds between looks at the runs
+IDLE = 60.0  # the same where no job runs: files expire
 RETRY = 2.0  # seconds after which what the disk or the database refused is tried again
 FAILED_KEEPS = (RUN_FILE, METRICS)  # files of a run that are kept where the job has no model
 
@@ -82,17 +85,15 @@ class JobScheduler:
     def _remove_leftovers(self) -> None:
         """Removes the runs of jobs that a kill kept from being removed."""
         status = self._jobs.statuses()
-        for owner in self._folder.iterdir():
-            for run in owner.iterdir():
+        with self._database.changing():
+            for run in self._folder.glob("*/*"):
                 ended = status.get(run.name)
                 if run.suffix == ".log":
                     if status.get(run.stem) in (None, *ENDED):
                         run.unlink()
-                elif ended is None:
-                    shutil.rmtree(run, ignore_errors=True)
                 elif ended in ("failed", "cancelled"):
-                    keep_losses(run)
-                elif ended == "succeeded" and not self._jobs.has_model(run.name):
+                    self._jobs.progress(run.name, bytes=keep_losses(run))
+                elif ended is None or (ended == "succeeded" and not self._jobs.has_model(run.name)):
                     shutil.rmtree(run, ignore_errors=True)
 
     def notify(self) -> None:
@@ -105,7 +106,7 @@ class JobScheduler:
             running = self._running.pop(job["id"], None)
             if running is not None and running.process is not None:
                 running.process.kill()
-            keep_losses(self.run_of(job))
+            self._jobs.progress(job["id"], bytes=keep_losses(self.run_of(job)))
         self.notify()
 
     def remove_run(self, job: TableRow) -> None:
@@ -113,8 +114,8 @@ class JobScheduler:
         with suppress(FileNotFoundError):
             remove_folder(self.run_of(job))
 
-    def memory_pids(self) -> list[int]:
-        """The numbers of the processes that run."""
+    def running_pids(self) -> list[int]:
+        """The ids of the jobs' processes that run."""
         with self._lock:
             return [one.process.pid for one in self._running.values() if one.process is not None and one.process.running]
 
@@ -136,31 +137,36 @@ class JobScheduler:
 
     def _work(self) -> None:
         while not self._closing.is_set():
-            wait = LOOK if self._running else None
-            try:
-                with self._lock:
-                    self._begin_waiting()
-                    for running in list(self._running.values()):
-                        self._look(running)
-                    wait = LOOK if self._running else None
-                self._files.delete_expired()
-            except (PellucidError, OSError, sqlite3.Error) as error:  # such as a full disk: tried again
-                LOG.error("jobs wait: %s", error)
-                wait = RETRY
-            except Exception:
-                LOG.exception("jobs wait")
-                wait = RETRY
-            self._news.wait(wait if wait is not None else 60.0)
+            with self._lock:
+                good = self._try(self._begin_waiting)
+                for running in list(self._running.values()):
+                    good &= self._try(self._look, running)  # each apart: one that fails keeps no other from ending
+                wait = LOOK if self._running else IDLE
+            good &= self._try(self._files.delete_expired)
+            self._news.wait(wait if good else RETRY)
             self._news.clear()
+
+    def _try(self, function: Callable[..., None], *given: _Running) -> bool:
+        """Calls a function, which is called again later where it fails. Returns whether it did not."""
+        try:
+            function(*given)
+        except (PellucidError, OSError, sqlite3.Error) as error:  # such as a full disk
+            LOG.error("jobs wait: %s", error)
+            return False
+        except Exception:
+            LOG.exception("jobs wait")
+            return False
+        return True
 
     def _begin_waiting(self) -> None:
         while len(self._running) < self._settings.at_once and not self._closing.is_set():
             job = self._jobs.next_waiting()
             if job is None:
                 return
-            if self._jobs.begin(job):
-                run = self.run_of(job)
-                self._running[job["id"]] = _Running(self._jobs.job(job["id"]), run, RunProgress(self._jobs, job["id"], run))
+            begun = self._jobs.begin(job)
+            if begun is not None:
+                run = self.run_of(begun)
+                self._running[begun["id"]] = _Running(begun, run, RunProgress(self._jobs, begun["id"], run))
 
     def _look(self, running: _Running) -> None:
         """Looks at a job: starts its process, tells what is new, and ends it when its process has ended."""
@@ -172,9 +178,13 @@ class JobScheduler:
                 self._start_process(running)
             return
         ended = not running.process.running  # before the run is looked at: then nothing of it is missed
-        with self._database.changing():
-            running.progress.look()
-        if not ended:
+        try:
+            with self._database.changing():
+                told = running.progress.look()
+        except BaseException:
+            running.progress = RunProgress(self._jobs, running.job["id"], running.run)  # what it told was undone: all again
+            raise
+        if not ended or not told:
             return
         process, id = running.process, running.job["id"]
         process.ask_to_end()  # which closes its pipe
@@ -207,24 +217,28 @@ class JobScheduler:
         running.process = JobProcess(asked, running.run.with_name(f"{running.run.name}.log"))
 
     def _succeed(self, running: _Running) -> None:
-        job, run = self._jobs.job(running.job["id"]), running.run
+        id, run = running.job["id"], running.run
         answers = None
         with suppress(OSError, PellucidError):
             answers = as_json(read_json(run / ANSWERS))
-        upload = self._files.begin(job["owner"], result=True)
+        upload = self._files.begin(running.job["owner"], result=True)
         try:
             results = []
             with suppress(PellucidError):  # no room for it: the model is what counts
-                upload.write(results_csv(run))
+                for part in results_csv(run):
+                    upload.write(part)
                 upload.close()
                 results = [upload]
             with self._database.changing():
+                job = self._jobs.job(id)
+                if job["status"] in ENDED:  # cancelled since its process ended: it has no model
+                    return
                 rows = [one.finish("step_metrics.csv", RESULTS, "processed", {}) for one in results]
                 self._jobs.add_model(job)
                 model = JobSettings(**from_json(job["settings"])).model
-                self._jobs.add_event(job["id"], "model", f"New fine-tuned model created: {model}")
+                self._jobs.add_event(id, "model", f"New fine-tuned model created: {model}")
                 self._jobs.end(
-                    job["id"], "succeeded", "The job has successfully completed", answers=answers, bytes=size_of(run),
+                    id, "succeeded", "The job has successfully completed", answers=answers, bytes=size_of(run),
                     result_files=as_json([row["id"] for row in rows]),
                 )  # fmt: skip
         finally:
@@ -232,10 +246,10 @@ class JobScheduler:
         self._remove_log(run)
 
     def _fail(self, running: _Running, reason: str) -> None:
-        keep_losses(running.run)  # first: a full disk has room again for what is told
+        reason = reason.replace(f"{self._folder.parent.absolute()}{os.sep}", "")  # where the server keeps it is its own affair
+        kept = keep_losses(running.run)  # first: a full disk has room again for what is told
         error = {"code": "job_failed", "message": reason, "param": None}
-        self._jobs.end(running.job["id"], "failed", f"The job failed: {reason}", error=error)
-        self._remove_log(running.run)
+        self._jobs.end(running.job["id"], "failed", f"The job failed: {reason}", error=error, bytes=kept)
 
     def _again(self, running: _Running) -> None:
         """The process was ended by a signal, or saved its state: another goes on, unless none of several came any further."""
@@ -244,7 +258,8 @@ class JobScheduler:
         came_further = job["step"] > running.job["step"]
         starts = 1 if came_further else job["starts"]
         if starts >= self._settings.lost_starts:
-            self._fail(running, f"{running.process.reason}, {starts} times, before it came any further")
+            why = f"{running.process.reason}, {starts} times, before it came any further"
+            self._fail(running, f"{why}: if memory is short, choose a smaller batch_size or a smaller model")
             return
         self._jobs.progress(job["id"], starts=starts)
         why = f"The job goes on from its last checkpoint: {running.process.reason}"
@@ -255,12 +270,12 @@ class JobScheduler:
             run.with_name(f"{run.name}.log").unlink()
 
 
-def keep_losses(run: Path) -> None:
-    """Removes everything of a run but its plan and its losses: the job has no model."""
+def keep_losses(run: Path) -> int:
+    """Removes everything of a run but its plan and its losses: the job has no model. Returns the bytes that are left."""
     with suppress(FileNotFoundError):
         run.with_name(f"{run.name}.log").unlink()
     if not run.is_dir():
-        return
+        return 0
     for path in run.iterdir():
         if path.name in FAILED_KEEPS:
             continue
@@ -269,6 +284,7 @@ def keep_losses(run: Path) -> None:
         else:
             with suppress(OSError):
                 path.unlink()
+    return size_of(run)
 
 
 def size_of(folder: Path) -> int:

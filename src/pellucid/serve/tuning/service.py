@@ -1,17 +1,17 @@
 """`TuningService`: uploads, jobs and models together, over one folder that one server uses at a time."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 from pellucid.files import make_folder, reading
 from pellucid.gpt.config_json import read_config
 from pellucid.locks import locked
 from pellucid.runs.files import BASE, RUN_FILE
 from pellucid.serve.openai.models import ServedModel
-from pellucid.serve.tuning import check
-from pellucid.serve.tuning.database import FILE, Database, Refused, TableRow, from_json
+from pellucid.serve.tuning.check import FileChecker
+from pellucid.serve.tuning.database import FILE, Database, NotThere, Refused, TableRow, from_json
 from pellucid.serve.tuning.files import PURPOSE, FileStore, Upload
 from pellucid.serve.tuning.jobs import JobSettings, JobStore
 from pellucid.serve.tuning.scheduler import JobScheduler
@@ -21,8 +21,10 @@ from pellucid.serve.tuning.tuned_models import Open, TunedModels
 
 # Bytes of a run beside each parameter's 4: the model before, the newest and the best, and two checkpoints with Adam's moments.
 COPIES = 9
-CHECKS = 2  # uploads that are checked at once
-NEAR = 1 << 22  # bytes of a run beside its models
+OVERHEAD = 1 << 22  # bytes of a run beside its models, its examples and its metrics
+EXAMPLES = 2  # bytes of a run for each byte of its files: examples are written with their full keys
+# Bytes of a step's line of metrics; the batch, and the further steps of an epoch, where a job leaves the batch to its recipe.
+LINE, BATCH, MORE_STEPS = 256, 16, 750
 
 
 class TuningService:
@@ -33,7 +35,6 @@ class TuningService:
 
     Attributes:
         files, jobs, scheduler, models: see their classes. settings: as given.
-        checking: the threads in which uploads are checked and mended: few, as that takes long.
 
     Raises:
         PellucidError: another server uses the folder, or its tables cannot be read.
@@ -41,7 +42,7 @@ class TuningService:
 
     def __init__(self, data: Path, settings: TuningSettings, open_model: Open) -> None:
         self.settings = settings
-        self.checking = ThreadPoolExecutor(CHECKS, "pellucid check")
+        self._checker = FileChecker()
         make_folder(data)
         self._stack = ExitStack()
         try:
@@ -60,9 +61,13 @@ class TuningService:
         """Starts the jobs that wait, those included that ran when the server ended."""
         self.scheduler.start()
 
+    def end_checks(self) -> None:
+        """Ends the checks of files that run, and refuses others: requests wait for them, which may take minutes."""
+        self._checker.close()
+
     def close(self) -> None:
         """Saves the jobs that run, for the next start, and closes everything."""
-        self.checking.shutdown(cancel_futures=True)
+        self.end_checks()
         self.scheduler.close()
         self.models.close()
         self._stack.close()
@@ -74,7 +79,7 @@ class TuningService:
             PellucidError: it is no file of examples; the message has the number of the line.
         """
         upload.close()
-        report = check.check(upload.path, filename)
+        report = self._checker.check(upload.path, filename)
         return upload.finish(filename, PURPOSE, "error" if report["fault"] else "processed", report, expires_after)
 
     def mend(self, owner: str, id: str, only: Sequence[str] | None) -> TableRow:
@@ -88,7 +93,7 @@ class TuningService:
         try:
             out = upload.path.with_name(f"{upload.stored}.mended")
             try:
-                check.mended(self.files.path(row), out, row["filename"], only)
+                self._checker.mend(self.files.path(row), out, row["filename"], only)
                 with reading(out) as file:
                     while part := file.read(1 << 16):
                         upload.write(part)
@@ -105,25 +110,37 @@ class TuningService:
         Raises:
             NotThere: the owner has no such file or model. Refused: a file cannot be trained on. QuotaReached.
         """
-        for id in (settings.training_file, settings.validation_file):
-            if id is not None:
-                self._check_usable(self.files.find(owner, id))
+        files = [
+            self._usable(self.files.find(owner, id)) for id in (settings.training_file, settings.validation_file)
+            if id is not None
+        ]  # fmt: skip
         if base is not None:
             parameters = base.generator.config.parameters()
         else:
             directory, _ = self.models.source(owner, settings.base)
             parameters = read_config(directory / BASE if (directory / RUN_FILE).exists() else directory).parameters()
-        size = COPIES * 4 * parameters + NEAR
+        size = most_bytes(parameters, files, settings.options)
+        self._forget_oldest(owner)
         with self.files.room(owner, size):
             job = self.jobs.create(owner, api, settings, size)
         self.scheduler.notify()
         return job
 
-    def _check_usable(self, row: TableRow) -> None:
+    def _forget_oldest(self, owner: str) -> None:
+        """Removes the oldest jobs that have ended, with their losses: nobody deletes those of which no model is left."""
+        for job in self.jobs.forget_oldest(owner):
+            with suppress(OSError):  # what is left goes at the next start
+                self.scheduler.remove_run(job)
+            for id in from_json(job["result_files"]):
+                with suppress(NotThere):
+                    self.files.delete(owner, id)
+
+    def _usable(self, row: TableRow) -> TableRow:
         if row["purpose"] != PURPOSE:
             raise Refused(f"{row['id']} has the purpose {row['purpose']}: fine-tuning takes files of the purpose {PURPOSE}")
         if row["status"] != "processed":
             raise Refused(f"{row['id']} cannot be trained on: {from_json(row['report'])['fault']}")
+        return row
 
     def cancel(self, owner: str, id: str, api: str | None) -> TableRow:
         """Cancels a job; its process has ended when this returns. Raises as `JobStore.cancel`."""
@@ -136,3 +153,15 @@ class TuningService:
         job = self.jobs.delete_model(owner, id)
         self.models.remove(id)
         self.scheduler.remove_run(job)
+
+
+def most_bytes(parameters: int, files: Sequence[TableRow], options: Mapping[str, Any]) -> int:
+    """Bytes that the run of a job takes at most.
+
+    Args:
+        parameters: of its model. files: the one that it is trained on, then the other. options: of `FinetuningOptions`.
+    """
+    examples: int = from_json(files[0]["report"])["examples"]
+    size: int = sum(row["bytes"] for row in files)
+    steps: int = options.get("epochs", 4) * (examples // options.get("batch", BATCH) + MORE_STEPS)
+    return COPIES * 4 * parameters + EXAMPLES * size + LINE * steps + OVERHEAD

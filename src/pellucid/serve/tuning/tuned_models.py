@@ -10,20 +10,30 @@ from pellucid.errors import PellucidError
 from pellucid.runs.files import checkpoint_folder
 from pellucid.serve.openai.models import ServedModel
 from pellucid.serve.tuning.database import NotThere, TableRow
-from pellucid.serve.tuning.jobs import JobStore
+from pellucid.serve.tuning.jobs import CHECKPOINT, JobStore
 from pellucid.serve.tuning.settings import TuningSettings
 
 
-CHECKPOINT = ":ckpt-step-"  # between the id of a model and a step: the id of a checkpoint's model
-IN_USE = 30.0  # seconds since a model was asked for, in which it is not closed: its request may not have begun
+IN_USE = 5.0  # seconds since a model was asked for, in which it is not closed: its request may not have begun
 Open = Callable[[str, Path, str, int], ServedModel]  # (id, directory, owner, seconds since 1970) -> a model with an engine
+
+
+class ModelsInUse(PellucidError):
+    """As many models as may be in memory at once are answering: another is opened later.
+
+    Args:
+        count: how many.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} fine-tuned models are in use, the most that are kept in memory at once")
 
 
 class TunedModels:
     """The fine-tuned models of all owners. Each is found by its owner alone.
 
     Args:
-        jobs: the tables. run_of: the directory of a job's run. open_model: opens one.
+        jobs: the tables. run_of: the directory of a job's run. open_model: opens one. settings: how many are open at once.
     """
 
     def __init__(self, jobs: JobStore, run_of: Callable[[TableRow], Path], open_model: Open, settings: TuningSettings) -> None:
@@ -51,23 +61,23 @@ class TunedModels:
         """A model of an owner, opened if it is not. May take as long as that does: call it in a thread.
 
         Raises:
-            NotThere: the owner has no such model. PellucidError: it cannot be opened.
+            NotThere: the owner has no such model. ModelsInUse: no other can be closed for it now. PellucidError: it cannot be
+                opened.
         """
-        directory, row = self.source(owner, id)
+        self.source(owner, id)
         with self._lock:
             if self._closed:
                 raise PellucidError("the server is ending")
             known = self._opened.get(id)
-            model = known[0] if known else self._open(id, directory, owner, row["created"])
+            if known is None:
+                directory, row = self.source(owner, id)  # again: it may have been deleted while another was opened
+                self._make_room()
+                model = self._open(id, directory, owner, row["created"])
+            else:
+                model, _ = known
             self._opened[id] = model, time.monotonic()
             self._opened.move_to_end(id)
-            self._close_unused()
             return model
-
-    def opened(self) -> list[ServedModel]:
-        """Those that are in memory."""
-        with self._lock:
-            return [model for model, _ in self._opened.values()]
 
     def remove(self, id: str) -> None:
         """Closes a model that was deleted, and those of its checkpoints; their requests end."""
@@ -83,11 +93,14 @@ class TunedModels:
                 model.close()
             self._opened.clear()
 
-    def _close_unused(self) -> None:
+    def _make_room(self) -> None:
+        """Closes models that are not in use, the longest unused first, until another may be opened."""
         now = time.monotonic()
         for name, (model, used) in list(self._opened.items()):
-            if len(self._opened) <= self._settings.open_models:
+            if len(self._opened) < self._settings.open_models:
                 return
             if now - used > IN_USE and not (model.line.used or model.line.waiting):
                 del self._opened[name]
                 model.close()
+        if len(self._opened) >= self._settings.open_models:
+            raise ModelsInUse(len(self._opened))
