@@ -47,7 +47,7 @@ def print_answers(console: Console, rows: Sequence[AnsweredExample], run: Run) -
         table.add_column(heading, style=style)
     table.add_column("", no_wrap=True)
     for row in rows:
-        # Rich makes columns narrower whose texts may be wrapped, all of them alike where none may: so it is the texts that may not.
+        # Rich narrows columns whose texts may be wrapped, or all alike where none may: so it is the texts that may not.
         texts = (
             Text(printable(" ".join(text.split())), no_wrap=True, overflow="ellipsis")
             for text in (row.prompt, row.expected, row.before, row.after)
