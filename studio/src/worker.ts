@@ -1,9 +1,8 @@
-// Entry point of worker.js: the page's model, in a worker of its own. A page from disk cannot load a file, so this script, the
-// weights and the kernel come in the page.
+// Entry point of worker.js: the page's model, in a worker of its own. A page from disk cannot load a file, so this script
+// comes in the page; weights and kernel are sent to it.
 
 import type { FromWorker, OpenMessage, ToWorker } from "./page/messages.ts";
 import { Session } from "./page/session.ts";
-import { decode } from "./record/base64.ts";
 
 const channel = new MessageChannel();
 const turns: (() => void)[] = [];
@@ -25,13 +24,11 @@ const send = (message: FromWorker, ...transfer: Transferable[]) => postMessage(m
 const writing = new Set<number>(); // jobs that nobody has stopped
 let session: Promise<Session> | null = null;
 
-async function open({ page, weights, relaxed, exact, version }: OpenMessage): Promise<Session> {
-  const start = performance.now();
-  const files = { page, weights: decode(weights), relaxed: decode(relaxed), exact: decode(exact) };
+async function open({ version, ...files }: OpenMessage): Promise<Session> {
   const freshSeed = () => BigInt(crypto.getRandomValues(new Uint32Array(1))[0]!);
   const machine = { platform: "browser", browser: navigator.userAgent };
   const opened = await Session.open(files, { version, machine, freshSeed, pause });
-  send({ kind: "opened", running: { variant: opened.kernel.variant, seconds: (performance.now() - start) / 1000 } });
+  send({ kind: "opened", running: { variant: opened.kernel.variant } });
   return opened;
 }
 

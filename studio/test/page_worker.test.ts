@@ -32,7 +32,7 @@ class Noting {
 }
 
 Object.assign(globalThis, { Worker: Noting });
-const OPENED = { kind: "opened", running: { variant: "WASM exact", seconds: 1 } };
+const OPENED = { kind: "opened", running: { variant: "WASM exact" } };
 const parts = { weights: "AAAA", relaxed: "AAAA", exact: "AAAA" };
 const started = (): PageWorker => new PageWorker("", {} as PageModel, parts, "1", () => "answer-1");
 const nothing = (): undefined => undefined;
@@ -55,6 +55,13 @@ test("what was stopped before the model is open is not begun", async () => {
   await assert.rejects(answer, { name: "AbortError" });
   await Noting.last.says(OPENED);
   assert.ok(!Noting.last.kinds.includes("generate"));
+});
+
+test("a page whose model is damaged is there all the same, and says so", async () => {
+  const worker = new PageWorker("", {} as PageModel, { ...parts, weights: "AAA" }, "1", () => "answer-1");
+  await assert.rejects(worker.running, /damaged/);
+  await assert.rejects(worker.generate({}, nothing, new AbortController().signal), /damaged/);
+  assert.deepEqual(Noting.last.kinds, []);
 });
 
 test("a worker that fails ends what waits for it", async () => {

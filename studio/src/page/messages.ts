@@ -17,7 +17,7 @@ export interface PageRequest extends GenerateRequest {
 export interface OpenMessage {
   kind: "open";
   page: PageModel;
-  /** The weight file and the two kernels: the ASCII characters of their base64, which the worker takes over. */
+  /** The weight file and the two kernels. */
   weights: Uint8Array<ArrayBuffer>;
   relaxed: Uint8Array<ArrayBuffer>;
   exact: Uint8Array<ArrayBuffer>;
@@ -36,8 +36,6 @@ export type ToWorker =
 export interface Running {
   /** "WASM relaxed" or "WASM exact". */
   variant: string;
-  /** From the first message until the model could be asked, in seconds. */
-  seconds: number;
 }
 
 export type FromWorker =

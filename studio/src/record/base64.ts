@@ -8,16 +8,21 @@ const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 const VALUES = new Uint8Array(256).fill(NONE); // by character, six bits
 for (let value = 0; value < ALPHABET.length; value++) VALUES[ALPHABET.charCodeAt(value)] = value;
 
+/** What newer browsers have for this: several times as fast. */
+type Native = (text: string, options: { lastChunkHandling: "strict" }) => Uint8Array<ArrayBuffer>;
+const native = (Uint8Array as unknown as { fromBase64?: Native }).fromBase64;
+
 /** The bytes of a text. Errors: `RecordError` for a text that is not base64. */
 export function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
-  return decode(new TextEncoder().encode(base64));
+  if (!native) return decode(new TextEncoder().encode(base64));
+  try {
+    return native.call(Uint8Array, base64, { lastChunkHandling: "strict" });
+  } catch {
+    throw new RecordError(DAMAGED);
+  }
 }
 
-/**
- * The bytes of a text's ASCII characters, written over these: megabytes that are sent to a worker are then in memory once.
- *
- * Errors: `RecordError` for characters that are not base64.
- */
+/** The bytes of a text's ASCII characters, written over these. Errors: `RecordError` for characters that are not base64. */
 export function decode(letters: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const { length } = letters;
   const padding = letters[length - 1] !== PADDING ? 0 : letters[length - 2] === PADDING ? 2 : 1;

@@ -3,6 +3,7 @@
 import type { Report } from "../interpret/verify/generation.ts";
 import type { FromWorker, PageRequest, Running, ToWorker } from "../page/messages.ts";
 import type { Primed, PrimingRequest } from "../page/priming.ts";
+import { bytesOf } from "../record/base64.ts";
 import { RecordError } from "../record/bytes.ts";
 import type { GenerationEvent, PageFiles, PageModel } from "../wire.ts";
 
@@ -56,9 +57,12 @@ export class PageWorker {
       this.jobs.clear();
       this.questions.clear();
     };
-    const coded = (text: string) => new TextEncoder().encode(text);
-    const [weights, relaxed, exact] = [coded(parts.weights), coded(parts.relaxed), coded(parts.exact)];
-    this.post({ kind: "open", page, weights, relaxed, exact, version }, weights.buffer, relaxed.buffer, exact.buffer);
+    try {
+      const [weights, relaxed, exact] = [bytesOf(parts.weights), bytesOf(parts.relaxed), bytesOf(parts.exact)];
+      this.post({ kind: "open", page, weights, relaxed, exact, version }, weights.buffer, relaxed.buffer, exact.buffer);
+    } catch (error) {
+      failed!(error as Error);
+    }
   }
 
   verify(bytes: Uint8Array<ArrayBuffer>, onProgress: Question["onProgress"]): Promise<Report> {
