@@ -1,7 +1,6 @@
-// Entry point of worker.js: the page's model, in a worker of its own. A page from disk cannot load a file, so this script, the
-// weights and the kernel come in the page.
+// Entry point of worker.js: the page's model, in a worker of its own. A page from disk cannot load a file, so this script
+// comes in the page; weights and kernel are sent to it.
 
-import { bytesOf } from "./page/base64.ts";
 import type { FromWorker, OpenMessage, ToWorker } from "./page/messages.ts";
 import { Session } from "./page/session.ts";
 
@@ -22,16 +21,14 @@ async function pause(): Promise<void> {
 }
 
 const send = (message: FromWorker, ...transfer: Transferable[]) => postMessage(message, { transfer });
-const stopped = new Set<number>();
+const writing = new Set<number>(); // jobs that nobody has stopped
 let session: Promise<Session> | null = null;
 
-async function open({ page, weights, relaxed, exact, version }: OpenMessage): Promise<Session> {
-  const start = performance.now();
-  const files = { page, weights: bytesOf(weights), relaxed: bytesOf(relaxed), exact: bytesOf(exact) };
+async function open({ version, ...files }: OpenMessage): Promise<Session> {
   const freshSeed = () => BigInt(crypto.getRandomValues(new Uint32Array(1))[0]!);
   const machine = { platform: "browser", browser: navigator.userAgent };
   const opened = await Session.open(files, { version, machine, freshSeed, pause });
-  send({ kind: "opened", running: { variant: opened.kernel.variant, seconds: (performance.now() - start) / 1000 } });
+  send({ kind: "opened", running: { variant: opened.kernel.variant } });
   return opened;
 }
 
@@ -42,22 +39,25 @@ onmessage = async ({ data }: MessageEvent<ToWorker>): Promise<void> => {
       session = open(data);
       await session;
     } else if (data.kind === "stop") {
-      stopped.add(data.job);
+      writing.delete(data.job);
     } else if (data.kind === "verify") {
       const report = await (await session!).verify(data.bytes, (done, all) => send({ kind: "progress", job: data.job, done, all }));
       send({ kind: "report", job: data.job, report });
     } else if (data.kind === "prime") {
       send({ kind: "primed", job: data.job, answers: await (await session!).prime(data.request) });
     } else {
+      writing.add(data.job);
       await (await session!).generate(
         data.request,
         (event) => send({ kind: "event", job: data.job, event }),
         (bytes) => send({ kind: "record", job: data.job, bytes }, bytes.buffer),
-        () => stopped.has(data.job),
+        () => !writing.has(data.job),
       );
       send({ kind: "ended", job: data.job });
     }
   } catch (error) {
     send({ kind: "failed", job, error: (error as Error).message });
+  } finally {
+    if (job !== null) writing.delete(job);
   }
 };

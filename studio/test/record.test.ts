@@ -13,7 +13,7 @@ const golden = (suffix: string) => readFileSync(`${ROOT}/tests/golden/record_kin
 const bytes = new Uint8Array(golden(".pellucid")); // a copy: node's buffers are parts of a larger one
 const expectedValues = JSON.parse(golden(".json").toString()) as { chunks: Record<string, unknown>; pieces: [number[], string][] };
 
-const open = (data: Uint8Array) => PellucidRecord.open(new BufferBytes(new Uint8Array(data).buffer));
+const open = (data: Uint8Array) => PellucidRecord.open(new BufferBytes(new Uint8Array(data)));
 const plain = (value: number) => (Number.isFinite(value) ? value : Number.isNaN(value) ? "nan" : value > 0 ? "inf" : "-inf");
 
 /** A server of one file, by byte range. */

@@ -19,7 +19,7 @@ from pellucid.planning import DEVICES, device_spec, planned_model
 from pellucid.planning.cluster.advice import advise
 from pellucid.planning.cluster.flags import megatron_flags, torchtitan_flags
 from pellucid.planning.cluster.goodput import goodput
-from pellucid.planning.cluster.layout import RECOMPUTE, SHARDS, Layout, check_mesh, divisors, layouts, meshes
+from pellucid.planning.cluster.layout import RECOMPUTE, SHARDS, Layout, check_mesh, layouts, meshes
 from pellucid.planning.cluster.memory import in_flight, peak_memory, rank_memory
 from pellucid.planning.cluster.published_runs import PUBLISHED_RUNS, repeat
 from pellucid.planning.cluster.schedule import order, timetable
@@ -36,6 +36,7 @@ from pellucid.planning.cluster.shards import chunk, held, rank_parameters, tenso
 from pellucid.planning.cluster.timing import Pass, stage_message, stage_passes, step_time
 from pellucid.planning.source import PlannedModel
 from pellucid.training.mesh import Mesh
+from pellucid.training.mesh_check import divisors
 
 
 @some.composite
@@ -93,7 +94,10 @@ def test_more_recomputation_takes_less_memory_and_more_time_and_finer_parts_take
         for less, more in pairwise(ways):
             assert peak_memory(model, more).total <= peak_memory(model, less).total
             slow, fast = step_time(model, more, rates), step_time(model, less, rates)
-            assert slow.total >= fast.total * 0.98  # data groups exchange behind it
+            added = slow.compute - fast.compute
+            assert added >= 0
+            # Gathered parameters hide behind what is added, and gradients that are exchanged once a step do so again.
+            assert slow.total >= fast.total - added - 1e-9 * fast.total
         if layout.shard != "none":
             states = [
                 (lambda memory: memory.parameters + memory.gradients + memory.optimizer)(

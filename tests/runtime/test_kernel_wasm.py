@@ -231,11 +231,24 @@ def test_what_does_not_fit_is_refused(module: Callable[[str], Module]) -> None:
     sequence = one.call("sequence_new", model, 16)
     assert one.call("read", model, sequence, 0, numbers, 1, 0, 0, 0) == 2  # it has no weights yet
     one.call("sequence_free", sequence)
+    assert one.call("set_matrix", model, 0, 0, numbers, ord("f"), 8, 1, 0, numbers) == 2  # the token matrix has no bias
+    for error in (0, 2):  # a tensor is set once
+        assert one.call("set_matrix", model, 0, 2, numbers, ord("f"), 8, 1, 0, numbers) == error
+        assert one.call("set_vector", model, 0, 3, numbers, ord("f"), 0) == error
     one.call("model_free", model)
     one.free(numbers)
     grouped = one.call("model_new", *shape[:7], 3, *shape[8:])
     assert one.call("set_matrix", grouped, 0, 1, 8, ord("f"), 8, 1, 0, 0) == 2  # only int4 groups of a file
     one.call("model_free", grouped)
+
+
+def test_a_model_takes_the_pages_of_its_numbers(module: Callable[[str], Module]) -> None:
+    config = pellucid.GPTConfig(vocab_size=300, n_ctx=POSITIONS, n_layers=2, d_model=256, n_heads=2)
+    one, numbers = module("exact"), 4 * config.parameters()
+    before = one.ask("size")
+    shape = (256, 2, 2, 300, POSITIONS, config.d_ff)
+    assert one.call("model_new", *shape, 0, 0, 1, 1e-5, 0.5)
+    assert numbers <= one.ask("size") - before < numbers + 3 * 65536
 
 
 def test_memory_is_given_back(module: Callable[[str], Module]) -> None:

@@ -17,10 +17,11 @@ import pellucid
 from pellucid.draw.backends import raster
 from pellucid.draw.backends.save import content
 from pellucid.errors import PellucidError
+from pellucid.languages import LANGUAGES, language, tr
 from pellucid.locks import is_locked, locked
 from pellucid.serve import Studio
-from pellucid.serve.studio import figures
-from pellucid.serve.studio.figure_files import MAX_WAITING, MEDIA_TYPES, formats
+from pellucid.serve.studio import figure_files, figures
+from pellucid.serve.studio.figure_files import MAX_WAITING, MEDIA_TYPES
 from pellucid.serve.studio.long_prompt import fitting_end
 from pellucid.text.tokenizer import Tokenizer
 
@@ -77,17 +78,19 @@ def test_the_listing_says_which_formats_can_be_written_here(
 ) -> None:
     def check(kind: str) -> None:
         if kind in lacks:
-            raise raster.MissingPackageError(f"a file .{kind} needs that: pip install this")
+            raise raster.MissingPackageError(f"a file .{kind}", raster.LACKING)
 
     monkeypatch.setattr("pellucid.draw.backends.save.check_packages", check)
-    formats.cache_clear()
+    figure_files._lacking.cache_clear()
     try:
-        listed = ask(studio, "/api/sources").json()["formats"]
+        for code in LANGUAGES:
+            listed = ask(studio, f"/api/sources?lang={code}").json()["formats"]
+            assert [one["format"] for one in listed] == list(MEDIA_TYPES)
+            with language(code):
+                expected = dict.fromkeys(lacks, tr(raster.LACKING))
+            assert {one["format"]: one["missing"] for one in listed if "missing" in one} == expected
     finally:
-        formats.cache_clear()
-    assert [one["format"] for one in listed] == list(MEDIA_TYPES)
-    assert {one["format"] for one in listed if "pip install this" in one.get("missing", "")} == set(lacks)
-    assert all("missing" not in one for one in listed if one["format"] not in lacks)
+        figure_files._lacking.cache_clear()
 
 
 def test_one_is_drawn_at_a_time_and_ends_with_its_request(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:

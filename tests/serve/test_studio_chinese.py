@@ -33,9 +33,10 @@ WORDS = """() => {
             .flatMap((one) => attributes.map((name) => one.getAttribute(name))),
     ].filter(Boolean);
 }"""
-# Names that Chinese texts keep: files, formats, kinds of numbers, units.
+# Names that Chinese texts keep: commands, files, formats, kinds of numbers, units.
 KEPT = re.compile(
-    r"\b(Pellucid|EN|[Tt]op-[kp]|[Mm]in-p|logits?|ln|V|MLP|GPT-3|X|HTML|PNG|SVG|GIF|WEBP|MP4|kB|MB|ms|u|e|JSON|Tab|softmax|tiny\w*|"
+    r"\b(pip install [\w-]+|ffmpeg|WebP|"
+    r"Pellucid|EN|[Tt]op-[kp]|[Mm]in-p|logits?|ln|V|MLP|GPT-3|X|HTML|PNG|SVG|GIF|WEBP|MP4|kB|MB|ms|u|e|JSON|Tab|softmax|tiny\w*|"
     r"float32|metrics\.jsonl|config\.json|\w+\.pellucid|\w+/\w+\.pellucid|run|tale|the|fox|s|n)\b"
 )
 

@@ -43,7 +43,7 @@ ANSWER = """(code) => {
     }
     code.setLanguage(new code.Language(language));
     const bytes = new Uint8Array(Uint8Array.from(Buffer.from(record, "base64")).buffer);
-    return code.film(await code.PellucidRecord.open(new code.BufferBytes(bytes.buffer)), name, font, width);
+    return code.film(await code.PellucidRecord.open(new code.BufferBytes(bytes)), name, font, width);
   };
 }"""
 DRAWN = ("overview", "tokens", "context", "embedding", "stack", "xray")

@@ -112,7 +112,7 @@ ANSWER = """
 import { createInterface } from "node:readline";
 const { PellucidRecord, BufferBytes } = await import(process.argv[1]);
 for await (const line of createInterface({ input: process.stdin })) {
-  const record = await PellucidRecord.open(new BufferBytes(new Uint8Array(Buffer.from(line, "base64")).buffer));
+  const record = await PellucidRecord.open(new BufferBytes(new Uint8Array(Buffer.from(line, "base64"))));
   const found = {};
   for (const name of record.names()) found[name] = Array.from(await record.numbers(name));
   console.log(JSON.stringify(found));

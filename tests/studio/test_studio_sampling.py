@@ -29,8 +29,8 @@ ANSWER = """({ Kernel, Arithmetic, draw, samplingOptions, stepDistribution }) =>
     const row = new Float32Array(bytesOf(logits).buffer);
     const chosen = samplingOptions(options, table, 0n);
     const before = counts && new Map(counts);
-    const { id, logprob, terms } = draw(math, row, chosen, u, before);
-    const step = { logits: row, terms, u, token: { id }, counts: before };
+    const { id, logprob, sums, candidates } = draw(math, row, chosen, u, before);
+    const step = { logits: row, sums, candidates, u, token: { id }, counts: before };
     return { id, logprob, ...stepDistribution(math, step, chosen, Math.min(20, row.length)) };
   };
 }"""

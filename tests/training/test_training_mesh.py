@@ -5,6 +5,7 @@ import random
 import re
 import signal
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from cases import TIMES, cases
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +31,9 @@ from pellucid.hashing import mix
 from pellucid.runs.files import checkpoints
 from pellucid.training.batches import WindowBatches
 from pellucid.training.by_head import from_plain, plain_rows, to_plain
-from pellucid.training.mesh import Mesh, requested_mesh
+from pellucid.training.distributed import process_group
+from pellucid.training.distributed.process_group import Ranks
+from pellucid.training.mesh import Mesh, RankError, requested_mesh
 from pellucid.training.mesh_check import check_mesh
 from pellucid.training.options import FinetuningOptions, TrainingOptions
 from pellucid.training.sharded import SHARDS_FILE, Sharded, TensorPart, read_index, write_index
@@ -259,9 +263,10 @@ class Planned:
 
 
 @pytest.mark.parametrize(("mesh", "values", "schedule", "words"), [
-    (Mesh(dp=3), {}, "1f1b", r"batch of 8 windows does not divide among 3 ranks .* 1, 2, 4, 8, or a batch of 432 tokens"),
-    (Mesh(tp=3), {}, "1f1b", r"4 heads do not divide among tp=3 ranks: tp may be 1, 2, 4"),
-    (Mesh(cp=5), {}, "1f1b", r"48 positions do not divide into 10 parts .* cp may be 1, 2, 3, 4, 6, 8, 12, 24"),
+    (Mesh(dp=3), {}, "1f1b", r"dp x replicate = 3 does not divide the batch of 8 .* 4, 8, or a batch of 9 \(432 tokens\)"),
+    (Mesh(tp=3), {}, "1f1b", r"tp=3 does not divide the 4 heads .* use one of 1, 2, 4"),
+    (Mesh(cp=5), {}, "1f1b", r"cp=5 does not cut 48 positions .* use one of 1, 2, 3, 4, 6, 8, 12, 24"),
+    (Mesh(cp=8, tp=2), {}, "1f1b", r"tp=2 does not divide the 3 positions .* use one of 1, or a smaller cp"),
     (Mesh(pp=5), {}, "1f1b", r"4 blocks do not fill 5 stages .* take pp=4 or less"),
     (Mesh(pp=4), {}, "interleaved", r"4 blocks do not fill 8 stages .* take pp=2 or less"),
     (Mesh(dp=2), {}, "interleaved", r"several pipeline ranks: give pp"),
@@ -274,6 +279,16 @@ def test_a_mesh_that_cannot_be_is_refused_with_what_would_do(
 ) -> None:
     with pytest.raises(PellucidError, match=words):
         check_mesh(Planned(**values), mesh, schedule=schedule)  # type: ignore[arg-type]
+
+
+def test_a_rank_that_waits_for_the_plan_notices_that_rank_0_ended_together_with_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_group, "SILENT_SECONDS", 0.1)
+    store = dist.HashStore()
+    for other in (0, 2):
+        store.set(f"alive/{other}", "7")
+    ranks = Ranks(mesh=Mesh(dp=3), rank=1, device=torch.device("cpu"), store=store, timeout=timedelta(seconds=1))
+    with pytest.raises(RankError, match="rank 0 ended before the run began"):
+        ranks.receive("planned")
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.booleans())

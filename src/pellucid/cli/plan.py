@@ -49,10 +49,14 @@ def whole(text: str) -> int:
     return round(quantity(text))
 
 
-def _degrees(text: str) -> dict[str, int]:
-    from pellucid.cli.plan_cluster import degrees
+def _axes(text: str) -> dict[str, int]:
+    from pellucid.errors import PellucidError
+    from pellucid.training.mesh import parse_axes
 
-    return degrees(text)
+    try:
+        return parse_axes(text)
+    except PellucidError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cluster = parser.add_argument_group("a cluster")
     cluster.add_argument("--gpus", type=whole, metavar="N", help="lay the training out over N devices")
     cluster.add_argument("--gpu", metavar="NAME", help="v100, a100, h100, b200, xeon-6980p, epyc-9965, or a name for yours")
-    cluster.add_argument("--mesh", type=_degrees, metavar="M", help="degrees to keep: some of dp=16,tp=8,pp=8,cp=1")
+    cluster.add_argument("--mesh", type=_axes, metavar="M", help="degrees to keep: some of dp=16,tp=8,pp=8,cp=1")
     cluster.add_argument("--sequences", type=int, metavar="N", help="sequences of a step (default: near the preset's batch)")
     cluster.add_argument("--dtype", choices=("bfloat16", "float32"), help="of products (default bfloat16)")
     cluster.add_argument("--bandwidth", type=quantity, metavar="B", help="bytes a second of a device's memory, such as 3.3TB")

@@ -1,8 +1,5 @@
 """pellucid plan PRESET --gpus N --gpu NAME: layouts over a cluster, as text tables that fit in 80 columns."""
 
-import argparse
-import re
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +13,6 @@ from pellucid.planning.cluster.memory import KINDS
 from pellucid.planning.cluster.search import DAY, RESERVED, ClusterPlan, RankedLayout
 from pellucid.planning.cluster.timing import PARTS
 from pellucid.planning.devices import HOUR, YEAR
-from pellucid.training.mesh import Mesh
 
 
 SHOWN = 8  # layouts of the table
@@ -33,17 +29,6 @@ def span(seconds: float) -> str:
     if seconds >= 60:
         return tr("{value:,.1f} minutes", value=seconds / 60)
     return tr("{value:,.1f} seconds", value=seconds)
-
-
-def degrees(text: str) -> dict[str, int]:
-    """`--mesh`: `dp=16,tp=8`, some of the axes of `training.mesh`."""
-    found = {}
-    for part in text.split(","):
-        matched = re.fullmatch(r"\s*(\w+)\s*=\s*(\d{1,7})\s*", part)
-        if not matched or matched[1] not in Mesh().sizes or matched[1] in found or not int(matched[2]):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a mesh, such as dp=16,tp=8,pp=8, each axis once at most")
-        found[matched[1]] = int(matched[2])
-    return found
 
 
 def print_cluster_plan(plan: ClusterPlan) -> None:

@@ -50,15 +50,7 @@ class Mesh:
         Raises:
             PellucidError: it is no such list.
         """
-        names = [field.name for field in fields(cls)]
-        sizes: dict[str, int] = {}
-        for part in text.split(","):
-            name, _, size = part.strip().partition("=")
-            if name not in names or name in sizes or not re.fullmatch("[1-9][0-9]{0,6}", size):
-                each = ", ".join(names)
-                raise PellucidError(f"mesh must be a list like dp=2,tp=2 with each of {each} once at most, not {shown(text)}")
-            sizes[name] = int(size)
-        mesh = cls(**sizes)
+        mesh = cls(**parse_axes(text))
         if mesh.size > MAX_RANKS:
             raise PellucidError(f"mesh has at most {MAX_RANKS:,} ranks, not {mesh.size:,}")
         return mesh
@@ -88,6 +80,23 @@ class Mesh:
 
     def __str__(self) -> str:
         return ",".join(f"{name}={size}" for name, size in self.sizes.items() if size > 1) or "dp=1"
+
+
+def parse_axes(text: str) -> dict[str, int]:
+    """The axes that a text like "dp=2,tp=2" names, with their numbers of ranks.
+
+    Raises:
+        PellucidError: it is no such list.
+    """
+    names = [field.name for field in fields(Mesh)]
+    sizes: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, size = part.strip().partition("=")
+        if name not in names or name in sizes or not re.fullmatch("[1-9][0-9]{0,6}", size):
+            each = ", ".join(names)
+            raise PellucidError(f"mesh must be a list like dp=2,tp=2 with each of {each} once at most, not {shown(text)}")
+        sizes[name] = int(size)
+    return sizes
 
 
 def world_size() -> int:

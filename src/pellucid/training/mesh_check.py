@@ -1,6 +1,6 @@
 """Refuses a mesh that a run cannot be divided on, and says which sizes would do. No torch here."""
 
-from collections.abc import Iterable
+import math
 
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
@@ -22,25 +22,8 @@ def check_mesh(plan: Plan, mesh: Mesh, *, schedule: str = "1f1b") -> None:
         PellucidError: the message names what does not divide, and the sizes that would.
     """
     config = plan.config
-    ranks = mesh.batch_ranks
-    if plan.batch % ranks:
-        more = -(-plan.batch // ranks) * ranks
-        raise PellucidError(
-            f"a batch of {plan.batch:,} windows does not divide among {ranks} ranks (dp times replicate): "
-            f"{_divisors(plan.batch, 'dp')}, or a batch of {more * config.n_ctx:,} tokens (--batch-tokens)"
-        )
-    if config.n_heads % mesh.tp:
-        raise PellucidError(f"{config.n_heads} heads do not divide among tp={mesh.tp} ranks: {_divisors(config.n_heads, 'tp')}")
-    if config.d_ff % mesh.tp:
-        raise PellucidError(f"d_ff {config.d_ff} does not divide among tp={mesh.tp} ranks: {_divisors(config.d_ff, 'tp')}")
-    if mesh.tp > config.vocab_size:
-        raise PellucidError(f"tp={mesh.tp} ranks are more than the {config.vocab_size} tokens of the vocabulary: take fewer")
-    parts = mesh.tp * (2 * mesh.cp if mesh.cp > 1 else 1)  # context parallelism gives each rank an early and a late part
-    if config.n_ctx % parts:
-        raise PellucidError(
-            f"{config.n_ctx} positions do not divide into {parts} parts (tp={mesh.tp}, cp={mesh.cp}, each with an early and a "
-            f"late part): {_divisors(config.n_ctx // mesh.tp // (2 if mesh.cp > 1 else 1), 'cp' if mesh.cp > 1 else 'tp')}"
-        )
+    if reason := mesh_refusal(config, mesh, positions=config.n_ctx, sequences=plan.batch):
+        raise PellucidError(reason)
     check_stages(config, mesh, schedule)
     if plan.mask_documents and (mesh.cp > 1 or mesh.pp > 1):
         raise PellucidError("mask_documents needs a window's ids where attention is computed: leave out cp and pp")
@@ -68,7 +51,42 @@ def check_stages(config: GPTConfig, mesh: Mesh, schedule: str) -> None:
         )
 
 
-def _divisors(number: int, axis: str) -> str:
-    """Sizes of an axis that divide a number, in words."""
-    found: Iterable[int] = [size for size in range(1, min(number, 4096) + 1) if number % size == 0][-12:]
-    return f"{axis} may be {', '.join(map(str, found))}"
+def mesh_refusal(config: GPTConfig, mesh: Mesh, *, positions: int, sequences: int) -> str | None:
+    """Why a mesh does not divide heads, hidden units, the vocabulary, positions or rows, naming sizes that do; None if it does.
+
+    Args:
+        positions: of a row. sequences: rows of a batch.
+    """
+    tp, cp, ranks = mesh.tp, mesh.cp, mesh.batch_ranks
+    if config.n_heads % tp or config.d_ff % tp:
+        common = math.gcd(config.n_heads, config.d_ff)
+        return (f"tp={tp} does not divide the {config.n_heads} heads and the {config.d_ff:,} of d_ff: "
+                f"use one of {listed_sizes(divisors(common))}")  # fmt: skip
+    if tp > config.vocab_size:
+        return f"tp={tp} is more than the {config.vocab_size} tokens of the vocabulary: use fewer ranks"
+    if cp > 1 and positions % (2 * cp):
+        parts = [1, *(size for size in divisors(positions) if size > 1 and positions % (2 * size) == 0)]
+        return (f"cp={cp} does not cut {positions:,} positions into 2 cp equal parts (an early and a late one each, so that "
+                f"causal attention is as much work for every rank): use one of {listed_sizes(parts)}")  # fmt: skip
+    own = positions // (2 * cp if cp > 1 else 1)
+    if own % tp:
+        common = math.gcd(own, config.n_heads, config.d_ff)
+        return (f"tp={tp} does not divide the {own:,} positions in a row of a rank, which sequence parallelism "
+                f"shares out: use one of {listed_sizes(divisors(common))}{', or a smaller cp' * (cp > 1)}")  # fmt: skip
+    if sequences % ranks:
+        more = -(-sequences // ranks) * ranks
+        return (f"dp x replicate = {ranks} does not divide the batch of {sequences:,} sequences: use one of "
+                f"{listed_sizes(divisors(sequences))}, or a batch of {more:,} ({more * positions:,} tokens)")  # fmt: skip
+    return None
+
+
+def divisors(number: int) -> list[int]:
+    """Whole numbers that divide it, ascending."""
+    small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
+    return small + [number // d for d in reversed(small) if d * d != number]
+
+
+def listed_sizes(values: list[int]) -> str:
+    """Sizes in words, those in the middle left out where they are many."""
+    shown = [f"{value:,}" for value in values]
+    return ", ".join(shown if len(shown) <= 12 else [*shown[:8], "...", *shown[-2:]])

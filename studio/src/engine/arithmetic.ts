@@ -10,11 +10,6 @@ export interface Sums {
   total: number;
 }
 
-/** What a distribution is made of: e^(logit - largest) of each token, too. */
-export interface Terms extends Sums {
-  weights: Float64Array;
-}
-
 export class Arithmetic {
   private readonly numbers: Scratch;
   private readonly logits: Scratch;
@@ -24,27 +19,33 @@ export class Arithmetic {
     this.logits = new Scratch(kernel);
   }
 
-  /** The terms of (V,) logits. Errors: `RecordError` where one of them is no number. */
-  terms(logits: Float32Array): Terms {
-    const sums = this.sums(logits);
-    return { ...sums, weights: this.kernel.float64(this.numbers.reserve(8 * logits.length), logits.length).slice() };
+  /** The sums of (V,) logits. Errors: `RecordError` where one of them is no number. */
+  sums(logits: Float32Array): Sums {
+    return this.weigh(logits).sums;
   }
 
-  /** The same without the terms themselves. Errors as `terms`. */
-  sums(logits: Float32Array): Sums {
+  /** The sums of (V,) logits, and the token that u in [0, 1) points at, where their probabilities lie side by side. Errors as `sums`. */
+  sample(logits: Float32Array, u: number): { id: number; sums: Sums } {
+    const { weights, sums } = this.weigh(logits);
+    return { id: this.kernel.exports.pellucid_inverse_cdf(weights, logits.length, u), sums };
+  }
+
+  /** weights: the place of (V,) float64 e^(logit - largest) in the kernel's memory. */
+  private weigh(logits: Float32Array): { weights: number; sums: Sums } {
     const place = this.logits.reserve(4 * logits.length);
     const weights = this.numbers.reserve(8 * logits.length);
     this.kernel.float32(place, logits.length).set(logits);
     const total = this.kernel.exports.pellucid_weights(place, logits.length, weights);
     if (Number.isNaN(total)) throw new RecordError("the model's output is not a number (NaN): its weights are damaged");
-    return { best: largestOf(logits), total };
+    return { weights, sums: { best: largestOf(logits), total } };
   }
 
-  /** e^x of each number, none of them more than 0. */
+  /** e^x of each number, none of them more than 0, in place. */
   exp(x: Float64Array): Float64Array {
     const place = this.put(x);
     this.kernel.exports.pellucid_exp(place, x.length);
-    return this.kernel.float64(place, x.length).slice();
+    x.set(this.kernel.float64(place, x.length));
+    return x;
   }
 
   sum(x: Float64Array): number {

@@ -5,9 +5,9 @@ import type { KernelModel, TapSink } from "../runtime/model.ts";
 import { TextAssembler } from "../text/detokenizer.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { FinishReason } from "../wire.ts";
-import type { Arithmetic, Terms } from "./arithmetic.ts";
+import type { Arithmetic, Sums } from "./arithmetic.ts";
 import { type SamplingOptions, usesCounts } from "./options.ts";
-import { draw } from "./sampling.ts";
+import { type Candidates, draw } from "./sampling.ts";
 import { uniform } from "./uniform.ts";
 
 export const SAMPLE = 0; // index of the completion among those of its prompt
@@ -26,7 +26,9 @@ export interface DrawnToken {
 export interface Step {
   token: DrawnToken;
   logits: Float32Array;
-  terms: Terms;
+  sums: Sums;
+  /** As in `Draw`. */
+  candidates: Candidates | null;
   u: number;
   /** Of the tokens before this one. */
   counts: Map<number, number> | null;
@@ -53,6 +55,7 @@ export class Generation {
   private readonly sequence: number;
   private readonly counts: Map<number, number> | null;
   private readonly assembler: TextAssembler;
+  private readonly logits: Float32Array<ArrayBuffer>; // (V,) of the last step
 
   /** sink: of the activations of all positions. prepare: is called with the sequence before anything is read. */
   constructor(
@@ -69,22 +72,23 @@ export class Generation {
     if (!options.max_tokens) throw new RecordError("max_tokens is 0: nothing is drawn; set it to 1 or more");
     this.counts = usesCounts(options) ? new Map() : null;
     this.assembler = new TextAssembler(tokenizer, options.stop);
+    this.logits = new Float32Array(model.config.vocab_size);
     this.sequence = model.open(Math.min(prompt.length + options.max_tokens, model.config.n_ctx));
     prepare(this.sequence);
   }
 
   /** Draws the next token. */
   step(): Step {
-    const { model, options, prompt, tokens, counts } = this;
+    const { model, options, prompt, tokens, counts, logits } = this;
     const start = performance.now();
     const last = tokens.at(-1);
     const [first, ids] = last ? [last.position, [last.id]] : [0, prompt];
     const place = model.read(this.sequence, first, ids, 1, this.sink);
-    const logits = model.kernel.float32(place, model.config.vocab_size).slice();
+    logits.set(model.kernel.float32(place, logits.length));
     const position = prompt.length + tokens.length;
     const u = uniform(options.seed, SAMPLE, position);
     const before = counts && new Map(counts);
-    const { id, logprob, terms } = draw(this.math, logits, options, u, counts);
+    const { id, logprob, sums, candidates } = draw(this.math, logits, options, u, counts);
     counts?.set(id, (counts.get(id) ?? 0) + 1);
     const ended = this.endIds.includes(id);
     let text = ended ? "" : this.assembler.push(id);
@@ -93,7 +97,7 @@ export class Generation {
     if (finished) text += this.assembler.finish();
     const token = { id, text, logprob, position, finish_reason: finished ? (stopped ? ("stop" as const) : ("length" as const)) : null };
     tokens.push(token);
-    return { token, logits, terms, u, counts: before, seconds: (performance.now() - start) / 1000 };
+    return { token, logits, sums, candidates, u, counts: before, seconds: (performance.now() - start) / 1000 };
   }
 
   get text(): string {

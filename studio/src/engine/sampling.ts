@@ -1,7 +1,7 @@
 // Sampling: penalties, biases, temperature, top-k, top-p, min-p and the draw of a token from logits, number for number as
 // src/pellucid/engine/sampling.py does it. V vocabulary.
 
-import type { Arithmetic, Sums, Terms } from "./arithmetic.ts";
+import type { Arithmetic, Sums } from "./arithmetic.ts";
 import { largestOf } from "./arithmetic.ts";
 import { type SamplingOptions, truncates } from "./options.ts";
 
@@ -21,24 +21,29 @@ export interface Candidates {
 export interface Draw {
   id: number;
   logprob: number;
-  terms: Terms;
+  sums: Sums;
+  /** What it was drawn from; null where that was the model's own distribution, or nothing was drawn (temperature 0). */
+  candidates: Candidates | null;
 }
 
 /** Draws one token. logits: (V,). u: in [0, 1). counts: null where the options do not ask. */
 export function draw(math: Arithmetic, logits: Float32Array, options: SamplingOptions, u: number, counts: Counts | null): Draw {
-  const terms = math.terms(logits);
   const scores = adjusted(logits, options, counts);
+  if (scores === logits && options.temperature === 1 && !truncates(options, logits.length)) {
+    const { id, sums } = math.sample(logits, u);
+    return { id, logprob: logprobOf(math, logits[id]!, sums), sums, candidates: null };
+  }
+  const sums = math.sums(logits);
   let id: number;
+  let from: Candidates | null = null;
   if (options.temperature === 0) {
     id = scores.indexOf(largestOf(scores)); // of equals the first
-  } else if (scores === logits && options.temperature === 1 && !truncates(options, logits.length)) {
-    id = math.inverseCdf(terms.weights, u);
   } else {
-    const { ids, weights } = candidates(math, scores, options);
-    const index = math.inverseCdf(weights, u);
-    id = ids ? ids[index]! : index;
+    from = candidates(math, scores, options);
+    const index = math.inverseCdf(from.weights, u);
+    id = from.ids ? from.ids[index]! : index;
   }
-  return { id, logprob: logprobOf(math, logits[id]!, terms), terms };
+  return { id, logprob: logprobOf(math, logits[id]!, sums), sums, candidates: from };
 }
 
 /** The log-probability of a token from its logit, rounded to float32 once. */
@@ -85,8 +90,10 @@ function taken(scores: Floats, ids: Int32Array): Float64Array {
 }
 
 function weightsOf(math: Arithmetic, scores: Floats, best: number, temperature: number): Float64Array {
+  const exponents = new Float64Array(scores.length);
   // The largest becomes 0 first: a tiny temperature then cannot overflow.
-  return math.exp(Float64Array.from(scores, (score) => (score - best) / temperature));
+  for (let i = 0; i < scores.length; i++) exponents[i] = (scores[i]! - best) / temperature;
+  return math.exp(exponents);
 }
 
 /** Indices of the fewest likeliest that have at least `share` of the probability together (Holtzman et al. 2019). */

@@ -108,15 +108,18 @@ export function normOf(numbers: Float32Array, start: number, width: number): num
   return Math.sqrt(sum);
 }
 
-/** The logit lens of (T, C) vectors: calls `each` with every position's (V,) logits. */
+/** The logit lens of (T, C) vectors: calls `each` with every position's (V,) logits, which hold until the next call. */
 export function lensRows(model: KernelModel, stream: Float32Array, each: (position: number, logits: Float32Array) => void): void {
   const { d_model: c, vocab_size: v } = model.config;
   const positions = stream.length / c;
+  const logits = new Float32Array(v); // a copy: the kernel's memory may grow meanwhile
   for (let start = 0; start < positions; start += LENS_ROWS) {
     const rows = Math.min(LENS_ROWS, positions - start);
     const place = model.lens(stream.subarray(start * c, (start + rows) * c), rows);
-    const logits = model.kernel.float32(place, rows * v).slice();
-    for (let row = 0; row < rows; row++) each(start + row, logits.subarray(row * v, (row + 1) * v));
+    for (let row = 0; row < rows; row++) {
+      logits.set(model.kernel.float32(place + 4 * row * v, v));
+      each(start + row, logits);
+    }
   }
 }
 
@@ -138,14 +141,14 @@ export function lensLevel(
     nextRanks: new Int32Array(following.length), nextLogprobs: new Float32Array(following.length),
   };
   lensRows(model, stream, (position, logits) => {
-    const terms = math.sums(logits);
+    const sums = math.sums(logits);
     largest(logits, count).forEach((id, j) => {
       found.ids[position * count + j] = id;
-      found.logprobs[position * count + j] = logprobOf(math, logits[id]!, terms);
+      found.logprobs[position * count + j] = logprobOf(math, logits[id]!, sums);
     });
     if (position >= following.length) return;
     const own = logits[following[position]!]!;
-    found.nextLogprobs[position] = logprobOf(math, own, terms);
+    found.nextLogprobs[position] = logprobOf(math, own, sums);
     found.nextRanks[position] = logits.reduce((rank, logit) => rank + Number(logit > own), 0);
   });
   return found;

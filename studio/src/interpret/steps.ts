@@ -17,21 +17,21 @@ export interface StepDistribution {
 
 /** count: candidates to list, the likeliest in the model's own distribution. */
 export function stepDistribution(math: Arithmetic, step: Step, options: SamplingOptions, count: number): StepDistribution {
-  const { logits, terms, token, u } = step;
+  const { logits, sums, token, u } = step;
   const top = [...largest(logits, count)];
-  const topLogprobs = top.map((id) => logprobOf(math, logits[id]!, terms));
+  const topLogprobs = top.map((id) => logprobOf(math, logits[id]!, sums));
   if (options.temperature === 0)
     return { topIds: top, topLogprobs, topShares: top.map((id) => Number(id === token.id)), kept: 1, draw: NaN, span: [0, 1] };
-  const { ids, weights } = candidates(math, adjusted(logits, options, step.counts), options);
+  const { ids, weights } = step.candidates ?? candidates(math, adjusted(logits, options, step.counts), options);
   const total = math.sum(weights);
-  const shares = new Float64Array(logits.length);
-  const ends = new Float64Array(weights.length); // of the tokens' parts, side by side
+  const placeOf = (id: number) => (ids ? ids.indexOf(id) : id);
+  const topShares = top.map((id) => (weights[placeOf(id)] ?? 0) / total); // 0 for one that was cut off
+  const place = placeOf(token.id);
+  let [before, last] = [0, 0]; // ends of the tokens' parts, side by side: of the one before the drawn token, and of the last
   weights.forEach((weight, at) => {
-    shares[ids ? ids[at]! : at] = weight / total;
-    ends[at] = (at ? ends[at - 1]! : 0) + weight;
+    if (at === place) before = last;
+    last += weight;
   });
-  const place = ids ? ids.indexOf(token.id) : token.id;
-  const last = ends.at(-1)!;
-  const span: [number, number] = [place ? ends[place - 1]! / last : 0, ends[place]! / last];
-  return { topIds: top, topLogprobs, topShares: top.map((id) => shares[id]!), kept: weights.length, draw: u, span };
+  const span: [number, number] = [before / last, (before + weights[place]!) / last];
+  return { topIds: top, topLogprobs, topShares, kept: weights.length, draw: u, span };
 }

@@ -13,14 +13,14 @@ export interface PageRequest extends GenerateRequest {
   ablation?: Ablation;
 }
 
-/** What the page holds, as its elements hold it. */
+/** What the page holds. */
 export interface OpenMessage {
   kind: "open";
   page: PageModel;
-  /** The weight file and the two kernels, in base64. */
-  weights: string;
-  relaxed: string;
-  exact: string;
+  /** The weight file and the two kernels. */
+  weights: Uint8Array<ArrayBuffer>;
+  relaxed: Uint8Array<ArrayBuffer>;
+  exact: Uint8Array<ArrayBuffer>;
   /** Version of the package that wrote the page. */
   version: string;
 }
@@ -36,8 +36,6 @@ export type ToWorker =
 export interface Running {
   /** "WASM relaxed" or "WASM exact". */
   variant: string;
-  /** From the first message until the model could be asked, in seconds. */
-  seconds: number;
 }
 
 export type FromWorker =

@@ -12,8 +12,9 @@ import type { StepDistribution } from "../interpret/steps.ts";
 import { type Report, verifyGeneration } from "../interpret/verify/generation.ts";
 import { BufferBytes, RecordError } from "../record/bytes.ts";
 import { isWhole } from "../record/characters.ts";
+import { hex, sha256 } from "../record/digest.ts";
 import { piece } from "../record/piece.ts";
-import { PellucidRecord, sha256 } from "../record/record.ts";
+import { PellucidRecord } from "../record/record.ts";
 import { Kernel } from "../runtime/kernel.ts";
 import { KernelModel } from "../runtime/model.ts";
 import { readSafetensors } from "../runtime/safetensors.ts";
@@ -92,8 +93,8 @@ export class Session {
     const capacity = Math.min(ids.length + options.max_tokens, model.config.n_ctx);
     const activations = record ? new Activations(model.config, capacity) : null;
     const left = ablation && checkedAblation(ablation, model.config);
-    const replaced = left && new Replacements(model, left, ids);
-    const prepare = (sequence: number) => replaced?.apply(sequence);
+    let replaced = null as Replacements | null;
+    const prepare = (sequence: number) => left && (replaced = new Replacements(model, left, ids)).apply(sequence);
     const generation = new Generation(model, math, tokenizer, ids, options, page.end_ids, activations, prepare);
     try {
       onEvent({ event: "begin", data: { prompt: ids.map((id) => this.pieceOf(id)), seed: String(options.seed) } });
@@ -128,17 +129,18 @@ export class Session {
    * Errors: `RecordError` for a record that is damaged, or was not made from this model.
    */
   async verify(bytes: Uint8Array<ArrayBuffer>, onChunk: (done: number, all: number) => void): Promise<Report> {
-    const record = await PellucidRecord.open(new BufferBytes(bytes.buffer));
+    const record = await PellucidRecord.open(new BufferBytes(bytes));
     const { page, model } = this.loaded;
     this.own ??= fingerprint(model, page.shape);
-    if ((await this.own) !== page.fingerprint) throw new RecordError("the page's weights are not the model that it names: the page was changed");
+    const own = await this.own; // null: `verifyGeneration` says why nothing is proved
+    if (own !== null && own !== page.fingerprint) throw new RecordError("the page's weights are not the model that it names: the page was changed");
     return verifyGeneration(record, this.loaded, async (done, all) => {
       onChunk(done, all);
       await this.around.pause();
     });
   }
 
-  private own: Promise<string> | null = null; // fingerprint of the page's weights
+  private own: Promise<string | null> | null = null; // fingerprint of the page's weights
 
   private machine(): Record<string, unknown> {
     return { ...this.around.machine, kernel: this.kernel.variant, threads: 1, device: "cpu" };
@@ -146,17 +148,16 @@ export class Session {
 
   private pieceOf(id: number): TokenPiece {
     const bytes = this.loaded.tokenizer.tokenBytes(id);
-    const part = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-    return { id, piece: piece(bytes) || `#${id}`, ...(isWhole(bytes) ? {} : { part }) };
+    return { id, piece: piece(bytes) || `#${id}`, ...(isWhole(bytes) ? {} : { part: hex(bytes) }) };
   }
 
   private tokenEvent(step: Step, distribution: StepDistribution | null): Extract<GenerationEvent, { event: "token" }>["data"] {
     const { math } = this.loaded;
-    const { token, logits, terms } = step;
+    const { token, logits, sums } = step;
     const ids = distribution ? distribution.topIds.slice(0, TOP_TOKENS) : [...largest(logits, Math.min(TOP_TOKENS, logits.length))];
     const top = ids.map((id, i) => ({
       ...this.pieceOf(id),
-      logprob: logprobOf(math, logits[id]!, terms),
+      logprob: logprobOf(math, logits[id]!, sums),
       ...(distribution ? { share: distribution.topShares[i]! } : {}),
     }));
     const { text, logprob, position, finish_reason } = token;

@@ -1,4 +1,4 @@
-// Where a record's bytes come from: an address that answers byte ranges, or a buffer. Reads only what is requested.
+// Where a record's bytes come from: an address that answers byte ranges, or memory. Reads only what is requested.
 
 import type { ErrorMessage } from "../wire.ts";
 
@@ -13,15 +13,14 @@ export interface ByteSource {
 export class RecordError extends Error {}
 
 export class BufferBytes implements ByteSource {
-  constructor(private readonly buffer: ArrayBuffer) {}
+  constructor(private readonly bytes: Uint8Array<ArrayBuffer>) {}
 
   get size(): number {
-    return this.buffer.byteLength;
+    return this.bytes.length;
   }
 
   read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
-    const from = Math.min(start, this.buffer.byteLength);
-    return Promise.resolve(new Uint8Array(this.buffer, from, Math.min(end, this.buffer.byteLength) - from));
+    return Promise.resolve(this.bytes.subarray(start, end));
   }
 }
 

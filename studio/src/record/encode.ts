@@ -55,6 +55,9 @@ function shuffled(plain: Uint8Array, width: number): Uint8Array<ArrayBuffer> {
 }
 
 async function deflate(plain: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
-  const stream = new Blob([plain]).stream().pipeThrough(new CompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
+  const { readable, writable } = new CompressionStream("deflate");
+  const writer = writable.getWriter();
+  void writer.write(plain);
+  void writer.close();
+  return new Uint8Array(await new Response(readable).arrayBuffer());
 }

@@ -2,6 +2,7 @@
 
 import { type ByteSource, RecordError } from "./bytes.ts";
 import { type Entry, type Numbers, damaged, entryProblem, plainBytes, values } from "./decode.ts";
+import { hex, sha256 } from "./digest.ts";
 
 const PREAMBLE = 48;
 const MAX_HEADER = 1 << 24;
@@ -188,14 +189,4 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 function isCount(value: unknown): boolean {
   return Number.isSafeInteger(value) && (value as number) >= 0;
-}
-
-/** The digest in hexadecimal; null where the page cannot compute it. */
-export async function sha256(data: Uint8Array<ArrayBuffer>): Promise<string | null> {
-  const subtle = globalThis.crypto?.subtle;
-  return subtle ? hex(new Uint8Array(await subtle.digest("SHA-256", data))) : null;
-}
-
-function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

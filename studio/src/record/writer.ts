@@ -2,6 +2,7 @@
 
 import { RecordError } from "./bytes.ts";
 import type { Entry } from "./decode.ts";
+import { digest, hex } from "./digest.ts";
 import { encode, type Stored } from "./encode.ts";
 import type { Provenance } from "./record.ts";
 
@@ -34,7 +35,7 @@ export class RecordWriter {
     const offset = aligned(this.end);
     this.entries.push({
       name, dtype: value.dtype, shape: value.shape, encoding, offset, stored_bytes: stored.length, plain_bytes: value.plain.length,
-      sha256: hex(await digest(stored)), ...text, ...(source ? { source } : {}), ...(value.triangle ? { triangle: true } : {}),
+      sha256: hex(await required(stored)), ...text, ...(source ? { source } : {}), ...(value.triangle ? { triangle: true } : {}),
     }); // prettier-ignore
     this.parts.push({ offset, stored });
     this.end = offset + stored.length;
@@ -53,7 +54,7 @@ export class RecordWriter {
     const start = aligned(PREAMBLE + text.length);
     const whole = new Uint8Array(start + this.end);
     whole.set(signed.subarray(0, 16));
-    whole.set(await digest(signed), 16);
+    whole.set(await required(signed), 16);
     whole.set(text, PREAMBLE);
     for (const { offset, stored } of this.parts) whole.set(stored, start + offset);
     return whole;
@@ -70,12 +71,8 @@ export function canonical(value: unknown): string {
   return `{${pairs.map(([key, one]) => `${JSON.stringify(key)}:${canonical(one)}`).join(",")}}`;
 }
 
-async function digest(data: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
-  const { subtle } = globalThis.crypto;
-  if (!subtle) throw new RecordError("this browser computes no SHA-256 for this page, and a record needs it");
-  return new Uint8Array(await subtle.digest("SHA-256", data));
-}
-
-function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+async function required(data: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
+  const found = await digest(data);
+  if (!found) throw new RecordError("this browser computes no SHA-256 for this page, and a record needs it");
+  return found;
 }

@@ -1,5 +1,6 @@
 // Where the studio's pages get their data: from the server, or from the document of a static page.
 
+import { bytesOf } from "../record/base64.ts";
 import { BufferBytes, type ByteSource, RecordError, UrlBytes, errorMessage } from "../record/bytes.ts";
 import { currentCode, tr } from "../language.ts";
 import { PellucidRecord } from "../record/record.ts";
@@ -283,14 +284,14 @@ export class StaticBackend implements Backend {
   }
 
   private bytes(id: string): Promise<ByteSource> {
-    return Promise.resolve().then(() => new BufferBytes(this.fileBytes(id).buffer));
+    return Promise.resolve().then(() => new BufferBytes(this.fileBytes(id)));
   }
 
   /** The file of a record that came with the page. Errors: `RecordError` where there is none. */
   protected fileBytes(id: string): Uint8Array<ArrayBuffer> {
     const found = this.data.records.find((record) => record.id === id);
     if (!found) throw new RecordError(`there is no ${id} in this page`);
-    return Uint8Array.from(atob(found.base64), (letter) => letter.charCodeAt(0));
+    return bytesOf(found.base64);
   }
 
   file(_id: string): string | null {

@@ -35,14 +35,14 @@ export class KeptRecords {
     const id = `answer-${++this.number}`;
     const shape = { name: title, n_layers: Number(config.n_layers), d_model: Number(config.d_model), n_heads: Number(config.n_heads) };
     const text = (request.prompt ?? "").replace(/\s+/g, " ").trim().slice(0, TITLE);
-    const record = PellucidRecord.open(new BufferBytes(bytes.buffer));
+    const record = PellucidRecord.open(new BufferBytes(bytes));
     return this.add(bytes, record, { id, title: `${id}.pellucid`, kind: "generation", model: fingerprint, shape, text });
   }
 
   /** Keeps a record that the user opened. Errors: `RecordError` for a file that is none. */
   async addFile(file: File): Promise<string> {
     const bytes = new Uint8Array(await file.arrayBuffer());
-    const record = await PellucidRecord.open(new BufferBytes(bytes.buffer));
+    const record = await PellucidRecord.open(new BufferBytes(bytes));
     const { kind, provenance } = record;
     const id = `file-${++this.number}`;
     return this.add(bytes, Promise.resolve(record), { id, title: file.name, kind, model: provenance.model });

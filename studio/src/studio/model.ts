@@ -6,7 +6,7 @@ import type { PellucidRecord } from "../record/record.ts";
 import type { GenerationEvent, PageModel, Sources, StaticPage } from "../wire.ts";
 import { type FigureSource, type PageModelBackend, StaticBackend } from "./data.ts";
 import { KeptRecords, OWN_FORMATS } from "./kept_records.ts";
-import { PageWorker } from "./page_worker.ts";
+import { type KeepRecord, PageWorker } from "./page_worker.ts";
 
 const MODEL = "page"; // id of the model in requests
 const MOST_CHARACTERS = 1 << 16; // of a prompt
@@ -21,9 +21,9 @@ export class PageBackend extends StaticBackend {
   constructor(data: StaticPage, private readonly page: PageModel, takeText: (id: string) => string) {
     super(data);
     this.kept = new KeptRecords(data.drawing!);
-    const script = URL.createObjectURL(new Blob([takeText(WORKER)], { type: "text/javascript" }));
-    const files = { page, weights: takeText(WEIGHTS), relaxed: takeText(RELAXED), exact: takeText(EXACT), version: data.pellucid };
-    const worker = new PageWorker(script, files, (bytes, request) => this.kept.addAnswer(bytes, request, page));
+    const parts = { weights: takeText(WEIGHTS), relaxed: takeText(RELAXED), exact: takeText(EXACT) };
+    const keep: KeepRecord = (bytes, request) => this.kept.addAnswer(bytes, request, page);
+    const worker = new PageWorker(takeText(WORKER), page, parts, data.pellucid, keep);
     this.worker = worker;
     this.model = {
       page,

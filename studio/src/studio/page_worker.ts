@@ -1,10 +1,14 @@
 // A model in a worker of the page: what is asked of it, and what it answers.
 
 import type { Report } from "../interpret/verify/generation.ts";
-import type { FromWorker, OpenMessage, PageRequest, Running, ToWorker } from "../page/messages.ts";
+import type { FromWorker, PageRequest, Running, ToWorker } from "../page/messages.ts";
 import type { Primed, PrimingRequest } from "../page/priming.ts";
+import { bytesOf } from "../record/base64.ts";
 import { RecordError } from "../record/bytes.ts";
-import type { GenerationEvent } from "../wire.ts";
+import type { GenerationEvent, PageFiles, PageModel } from "../wire.ts";
+
+/** The weight file and the two kernels, in base64. */
+export type ModelParts = Pick<PageFiles, "weights" | "relaxed" | "exact">;
 
 /** Called with the bytes of an answer's record: keeps it, and returns its id. */
 export type KeepRecord = (bytes: Uint8Array<ArrayBuffer>, request: PageRequest) => string;
@@ -34,9 +38,9 @@ export class PageWorker {
   private readonly questions = new Map<number, Question>();
   private count = 0; // of jobs
 
-  /** script: the worker's address. */
-  constructor(script: string, files: Omit<OpenMessage, "kind">, private readonly keep: KeepRecord) {
-    this.worker = new Worker(script);
+  /** script: the worker's own. parts: what the page holds of its model, in base64. version: of the package that wrote the page. */
+  constructor(script: string, page: PageModel, parts: ModelParts, version: string, private readonly keep: KeepRecord) {
+    this.worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
     let opened: (running: Running) => void;
     let failed: (error: Error) => void;
     this.running = new Promise((resolve, reject) => ([opened, failed] = [resolve, reject]));
@@ -46,8 +50,19 @@ export class PageWorker {
       else if (message.kind === "failed" && message.job === null) failed(new RecordError(message.error));
       else this.handle(message);
     };
-    this.worker.onerror = (event) => failed(new RecordError(event.message || "this browser does not start the page's worker"));
-    this.post({ kind: "open", ...files });
+    this.worker.onerror = (event) => {
+      const error = new RecordError(event.message || "this browser does not start the page's worker");
+      failed(error);
+      for (const one of [...this.jobs.values(), ...this.questions.values()]) one.reject(error);
+      this.jobs.clear();
+      this.questions.clear();
+    };
+    try {
+      const [weights, relaxed, exact] = [bytesOf(parts.weights), bytesOf(parts.relaxed), bytesOf(parts.exact)];
+      this.post({ kind: "open", page, weights, relaxed, exact, version }, weights.buffer, relaxed.buffer, exact.buffer);
+    } catch (error) {
+      failed!(error as Error);
+    }
   }
 
   verify(bytes: Uint8Array<ArrayBuffer>, onProgress: Question["onProgress"]): Promise<Report> {
@@ -76,7 +91,7 @@ export class PageWorker {
         this.post({ kind: "stop", job });
         reject(new DOMException("stopped", "AbortError"));
       });
-      this.running.then(() => this.post({ kind: "generate", job, request }), reject);
+      this.running.then(() => this.jobs.has(job) && this.post({ kind: "generate", job, request }), reject);
     });
   }
 
@@ -84,8 +99,8 @@ export class PageWorker {
     this.worker.terminate();
   }
 
-  private post(message: ToWorker): void {
-    this.worker.postMessage(message);
+  private post(message: ToWorker, ...transfer: Transferable[]): void {
+    this.worker.postMessage(message, transfer);
   }
 
   /** Sends a message that the worker answers once. */

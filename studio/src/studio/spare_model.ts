@@ -31,10 +31,9 @@ export class SpareModel {
   generate(id: string, request: GenerateRequest, onEvent: (event: GenerationEvent) => void, signal: AbortSignal): Promise<void> {
     if (this.running?.id !== id) {
       this.running?.worker.close();
-      const { model: page, drawing, worker: script, ...files } = this.fetched.get(id)!;
+      const { model: page, drawing, worker: script, ...parts } = this.fetched.get(id)!;
       const records = (this.records ??= new KeptRecords(drawing));
-      const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
-      const worker = new PageWorker(address, { page, ...files, version: this.version() }, (bytes, of) => records.addAnswer(bytes, of, page));
+      const worker = new PageWorker(script, page, parts, this.version(), (bytes, of) => records.addAnswer(bytes, of, page));
       this.running = { id, worker };
     }
     return this.running.worker.generate(request, onEvent, signal);

@@ -1,5 +1,6 @@
 // Byte-level byte-pair encoding: text to token ids and back, exactly as src/pellucid/text/tokenizer.py does it.
 
+import { bytesOf } from "../record/base64.ts";
 import { RecordError } from "../record/bytes.ts";
 import type { PageAddedToken, PageTokenizer } from "../wire.ts";
 import { AddedTokens } from "./added.ts";
@@ -9,11 +10,6 @@ import { splitWords } from "./words.ts";
 const HALF = /\p{Surrogate}/u; // of a character: no text
 /** Bytes as characters U+0000 to U+00FF. */
 const charactersOf = (bytes: Uint8Array): string => bytes.reduce((text, byte) => text + String.fromCharCode(byte), "");
-
-/** Bytes that a text in base64 holds. */
-export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-}
 
 export class Tokenizer {
   readonly vocabSize: number;
@@ -36,7 +32,7 @@ export class Tokenizer {
     this.begin = page.begin;
     this.prefixSpace = page.prefix_space;
     this.ids = page.ids ?? null;
-    const bytes = fromBase64(page.bytes);
+    const bytes = bytesOf(page.bytes);
     let at = 0;
     this.table = page.lengths.map((length) => bytes.subarray(at, (at += length)));
     const order = page.ids ?? Array.from({ length: page.merged }, (_, rank) => rank);

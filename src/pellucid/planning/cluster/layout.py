@@ -11,6 +11,7 @@ from typing import Literal
 from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.training.mesh import Mesh
+from pellucid.training.mesh_check import divisors, listed_sizes, mesh_refusal
 
 
 Schedule = Literal["1f1b", "interleaved"]
@@ -66,35 +67,14 @@ class Layout:
         return range(stage * each, (stage + 1) * each)
 
 
-def divisors(number: int) -> list[int]:
-    """Whole numbers that divide it, ascending."""
-    small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
-    return small + [number // d for d in reversed(small) if d * d != number]
-
-
 def refusal(config: GPTConfig, context: int, sequences: int, *, mesh: Mesh) -> str | None:
     """Why a mesh can't be, naming what would; None if it can."""
+    if reason := mesh_refusal(config, mesh, positions=context, sequences=sequences):
+        return reason
     rows = mesh.batch_ranks
-    if config.n_heads % mesh.tp or config.d_ff % mesh.tp:
-        common = math.gcd(config.n_heads, config.d_ff)
-        return (f"tp={mesh.tp} does not divide the {config.n_heads} heads and the {config.d_ff:,} of d_ff: "
-                f"use one of {listed_sizes(divisors(common))}")  # fmt: skip
-    if mesh.tp > config.vocab_size:
-        return f"tp={mesh.tp} is more than the {config.vocab_size} tokens of the vocabulary: use fewer ranks"
     if config.n_layers % mesh.pp:
         fits = listed_sizes(divisors(config.n_layers))
         return f"pp={mesh.pp} does not divide the {config.n_layers} blocks: use one of {fits}"
-    if mesh.cp > 1 and context % (2 * mesh.cp):
-        parts = [1] + [cp for cp in divisors(context) if cp > 1 and context % (2 * cp) == 0]
-        return (f"cp={mesh.cp} does not cut {context:,} positions into 2 cp equal parts (an early and a late one each, so that "
-                f"causal attention is as much work for every rank): use one of {listed_sizes(parts)}")  # fmt: skip
-    positions = context // (2 * mesh.cp if mesh.cp > 1 else 1)
-    if positions % mesh.tp:
-        return (f"tp={mesh.tp} does not divide the {positions:,} positions in a row of a rank, which sequence parallelism "
-                f"shares out: use one of {listed_sizes(divisors(math.gcd(positions, config.n_heads)))}")  # fmt: skip
-    if sequences % rows:
-        return (f"dp x replicate = {rows} does not divide the batch of {sequences:,} sequences: "
-                f"use one of {listed_sizes(divisors(sequences))}")  # fmt: skip
     if mesh.pp > 1 and sequences // rows < mesh.pp:
         return (f"pp={mesh.pp} needs as many micro-batches; {sequences:,} sequences over dp x replicate = {rows} make at most "
                 f"{sequences // rows}: use a larger batch, or a smaller dp or pp")  # fmt: skip
@@ -156,9 +136,3 @@ def _schedules(n_layers: int, pp: int, micro_batches: int) -> list[tuple[Schedul
         return [("1f1b", 1)]
     chunks = divisors(n_layers // pp)[1:] if micro_batches % pp == 0 else []
     return [("1f1b", 1), *(("interleaved", v) for v in chunks)]
-
-
-def listed_sizes(values: list[int]) -> str:
-    """Sizes in words, those in the middle left out where they are many."""
-    shown = [f"{value:,}" for value in values]
-    return ", ".join(shown if len(shown) <= 12 else [*shown[:8], "...", *shown[-2:]])

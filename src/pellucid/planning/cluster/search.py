@@ -8,13 +8,14 @@ from pellucid.errors import PellucidError
 from pellucid.gpt.config import GPTConfig
 from pellucid.planning.cluster.efficiency import EXPECTED, RANGE, Efficiency, Rates, rates
 from pellucid.planning.cluster.goodput import Goodput, goodput
-from pellucid.planning.cluster.layout import Layout, check_mesh, divisors, layouts, listed_sizes, meshes
+from pellucid.planning.cluster.layout import Layout, check_mesh, layouts, meshes
 from pellucid.planning.cluster.memory import RankMemory, peak_memory
 from pellucid.planning.cluster.model import Model
 from pellucid.planning.cluster.timing import StepTime, least_time, step_time
 from pellucid.planning.devices import HOUR, DeviceSpec
 from pellucid.planning.source import PlannedModel
 from pellucid.training.mesh import Mesh
+from pellucid.training.mesh_check import divisors, listed_sizes
 
 
 RESERVED = 0.08  # share of a device's memory for its driver, collectives' own buffers and fragmentation: a choice
@@ -229,6 +230,19 @@ def plan_cluster(
     if sequences < 1 or workload.tokens < 1:
         raise PellucidError("a step has at least one sequence, and a run at least one token")
     given = dict(mesh or {})
+    ranked, smallest, tried, fitting = _ranked(workload, given, keep)
+    if smallest is None:
+        raise PellucidError(_no_mesh(workload, given))
+    return ClusterPlan(
+        name=planned.name, workload=workload, given=given, ranked=tuple(ranked), tried=tried, fitting=fitting,
+        smallest=smallest,
+    )  # fmt: skip
+
+
+def _ranked(
+    workload: PlannedTraining, given: Mapping[str, int], keep: int
+) -> tuple[list[RankedLayout], RankedLayout | None, int, int]:
+    """The `keep` fastest layouts that fit, the one with the least memory, how many were looked at, and how many fit."""
     reached = device_rates(workload)
     tried, fitting, smallest = 0, 0, None
     ranked: list[RankedLayout] = []
@@ -247,12 +261,10 @@ def plan_cluster(
         )
         del ranked[keep:]
     if smallest is None:
-        raise PellucidError(_no_mesh(workload, given))
+        return ranked, None, tried, fitting
     layout, memory = smallest
     least = RankedLayout(layout=layout, memory=memory, time=step_time(workload.model, layout, reached))
-    return ClusterPlan(
-        name=planned.name, workload=workload, given=given, ranked=tuple(ranked), tried=tried, fitting=fitting, smallest=least,
-    )  # fmt: skip
+    return ranked, least, tried, fitting
 
 
 def rank_key(candidate: RankedLayout) -> tuple[float, int, str]:

@@ -107,7 +107,7 @@ def make_app(
             written = await run_in_threadpool(formats)
             return JsonResponse(Sources(
                 pellucid=__version__, limits=limits, options=option_fields(), known_figures=known_figures(),
-                formats=list(written), meanings=meanings(), tuning=tuning, copies=copies,
+                formats=written, meanings=meanings(), tuning=tuning, copies=copies,
                 **found,
             ))  # fmt: skip
 

@@ -6,6 +6,7 @@ from functools import cache
 
 from pellucid.arguments import shown
 from pellucid.errors import PellucidError
+from pellucid.languages import tr
 from pellucid.serve.studio.loaded_model import BusyError, in_thread
 from pellucid.serve.studio.sources import SourceCatalog
 from pellucid.serve.wire import FormatInfo
@@ -19,21 +20,28 @@ MEDIA_TYPES = {
 }  # fmt: skip
 
 
-@cache
-def formats() -> tuple[FormatInfo, ...]:
-    """The formats in which figures are saved, each with what is missing here, if anything is: looked for once."""
-    from pellucid.draw.backends.raster import MissingPackageError
-    from pellucid.draw.backends.save import check_packages
-
+def formats() -> list[FormatInfo]:
+    """The formats in which figures are saved, each with what is missing here, if anything is, in the current language."""
     found = []
     for kind in MEDIA_TYPES:
         one = FormatInfo(format=kind)
-        try:
-            check_packages(kind)
-        except MissingPackageError as lack:
-            one["missing"] = lack.lacking
+        if (lacking := _lacking(kind)) is not None:
+            one["missing"] = tr(lacking)
         found.append(one)
-    return tuple(found)
+    return found
+
+
+@cache
+def _lacking(kind: str) -> str | None:
+    """What a format needs that is not installed here, as a marked text; looked for once."""
+    from pellucid.draw.backends.raster import MissingPackageError
+    from pellucid.draw.backends.save import check_packages
+
+    try:
+        check_packages(kind)
+    except MissingPackageError as lack:
+        return lack.lacking
+    return None
 
 
 class FigureFiles:

@@ -76,7 +76,7 @@ class Ranks:
         while not self.store.check([key]):
             if self.store.check(["cause"]):
                 raise OtherRankFailed("another rank failed")
-            if self.silent() == [0]:
+            if 0 in self.silent():
                 raise RankError(f"rank 0 ended before the run began{self._restart()}")
             time.sleep(0.05)
         return self.store.get(key).decode()

@@ -1,8 +1,8 @@
 /* What a WebAssembly module offers to a page: the kernel behind functions of 32-bit numbers and pointers, so that a caller
  * knows no struct but `taps` and `ablation`. The module imports nothing; its memory is all it has.
  *
- * A model is made empty, then filled tensor by tensor from the bytes of a safetensors file, which are packed and may be freed.
- * Functions that can fail return an `error`.
+ * A model is made empty, then filled tensor by tensor, each once, from the bytes of a safetensors file, which are packed and may
+ * be freed. Functions that can fail return an `error`.
  */
 #include <stdlib.h>
 
@@ -12,11 +12,12 @@
 #define EXPORT(name) __attribute__((export_name("pellucid_" #name)))
 
 enum error { DONE, NO_MEMORY, BAD_ARGUMENT };
-enum { GROUP = 32, MAX_BLOCKS = 1024 };
+enum { GROUP = 32, MAX_BLOCKS = 1024, MAX_SIZE = 1 << 22, ALIGNMENT = 64, PAGE_BYTES = 65536, MAX_PAGES = 65536 };
 
 struct wasm_model {
     struct model model;
     int32_t weights, n_ctx, d_ff, final_norm;
+    char *next; /* where the next tensor's place is, behind the blocks */
     struct block blocks[];
 };
 struct wasm_sequence {
@@ -51,34 +52,81 @@ EXPORT(multiply_add) void pellucid_multiply_add(const float *x, const float *y, 
     for (int32_t i = 0; i < n; i += PANEL) vstore(z + i, vfma(vload(x + i), vload(y + i), vload(z + i)));
 }
 
+/* Whole pages of memory for one model and its tensors. malloc takes powers of two, which is twice a matrix of a megabyte. */
+struct pages {
+    struct pages *next; /* of the free ones */
+    int64_t bytes;
+};
+static struct pages *free_pages;
+
+/* A place for so many bytes, aligned to 64. NULL: no memory. */
+static void *take_pages(int64_t bytes) {
+    bytes += ALIGNMENT; /* before them stands what they are */
+    for (struct pages **at = &free_pages; *at; at = &(*at)->next) {
+        struct pages *found = *at;
+        if (found->bytes < bytes) continue;
+        *at = found->next;
+        return (char *)found + ALIGNMENT;
+    }
+    const int64_t count = (bytes + PAGE_BYTES - 1) / PAGE_BYTES;
+    const size_t first = count < MAX_PAGES ? __builtin_wasm_memory_grow(0, count) : SIZE_MAX;
+    if (first == SIZE_MAX) return NULL;
+    struct pages *made = (struct pages *)(first * PAGE_BYTES);
+    made->bytes = count * PAGE_BYTES;
+    return (char *)made + ALIGNMENT;
+}
+
+static void give_back_pages(void *place) {
+    struct pages *given = (struct pages *)((char *)place - ALIGNMENT);
+    given->next = free_pages, free_pages = given;
+}
+
+static int64_t aligned(int64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
+
+/* Bytes of a panel of a packed matrix of k inputs; of the matrix, with n outputs; and of so many float32 numbers. */
+static int64_t panel_bytes(int32_t weights, int64_t k) {
+    const int64_t groups = (k + GROUP - 1) / GROUP;
+    return weights == FLOAT32 ? k * PANEL * 4 : weights == BFLOAT16 ? ROUND_UP_2(k) * PANEL * 2
+                                                                    : groups * (weights == INT8 ? 544 : 288);
+}
+static int64_t matrix_bytes(int32_t weights, int64_t n, int64_t k) {
+    return aligned(ROUND_UP_16(n) / PANEL * panel_bytes(weights, k));
+}
+static int64_t vector_bytes(int64_t count) { return aligned(ROUND_UP_16(count) * sizeof(float)); }
+
+/* The next so many of a model's bytes. */
+static void *take(struct wasm_model *m, int64_t bytes) {
+    char *place = m->next;
+    m->next += bytes;
+    return place;
+}
+
 /* An empty model; NULL: no memory, or not a shape that the kernel has. */
 EXPORT(model_new)
 struct wasm_model *pellucid_model_new(int32_t d_model, int32_t n_heads, int32_t n_layers, int32_t vocab_size, int32_t n_ctx,
                                       int32_t d_ff, int32_t activation, int32_t weights, int32_t final_norm, float norm_eps,
                                       float attention_scale) {
-    const int positive = d_model > 0 && n_heads > 0 && n_layers > 0 && vocab_size > 0 && n_ctx > 0 && d_ff > 0;
-    if (!positive || n_layers > MAX_BLOCKS || d_model % n_heads || activation < GELU_TANH || activation > RELU ||
-        weights < FLOAT32 || weights > INT4)
+    const int32_t sizes[] = {d_model, n_heads, n_layers, vocab_size, n_ctx, d_ff};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i] < 1 || sizes[i] > MAX_SIZE) return NULL;
+    if (n_layers > MAX_BLOCKS || d_model % n_heads || activation < GELU_TANH || activation > RELU || weights < FLOAT32 ||
+        weights > INT4)
         return NULL;
-    struct wasm_model *m = calloc(1, sizeof *m + sizeof(struct block) * n_layers);
+    const int64_t c = d_model, f = d_ff, head = aligned(sizeof(struct wasm_model) + sizeof(struct block) * n_layers);
+    const int64_t block = matrix_bytes(weights, 3 * c, c) + matrix_bytes(weights, c, c) + matrix_bytes(weights, f, c) +
+                          matrix_bytes(weights, c, f) + vector_bytes(3 * c) + vector_bytes(f) + 6 * vector_bytes(c);
+    const int64_t outside = matrix_bytes(weights, vocab_size, c) + vector_bytes(n_ctx * c) + 2 * vector_bytes(c);
+    struct wasm_model *m = take_pages(head + n_layers * block + outside);
     if (!m) return NULL;
+    memset(m, 0, head);
     m->model = (struct model){d_model, n_heads, n_layers, vocab_size, activation, 1, norm_eps, attention_scale,
                               {0, 0, 0, NULL, NULL}, NULL, {NULL, NULL}, m->blocks};
-    m->weights = weights, m->n_ctx = n_ctx, m->d_ff = d_ff, m->final_norm = final_norm;
+    m->weights = weights, m->n_ctx = n_ctx, m->d_ff = d_ff, m->final_norm = final_norm, m->next = (char *)m + head;
     return m;
 }
 
-static void free_matrix(struct matrix *w) { free((void *)w->data), free((void *)w->bias); }
-static void free_norm(struct layer_norm *norm) { free((void *)norm->gain), free((void *)norm->bias); }
-
 EXPORT(model_free) void pellucid_model_free(struct wasm_model *m) {
-    for (int32_t i = 0; m && i < m->model.n_layers; i++) {
-        struct block *b = &m->blocks[i];
-        free_norm(&b->ln_1), free_norm(&b->ln_2);
-        free_matrix(&b->qkv), free_matrix(&b->out), free_matrix(&b->up), free_matrix(&b->down);
-    }
-    if (m) free_matrix(&m->model.wte), free((void *)m->model.wpe), free_norm(&m->model.ln_f);
-    free(m);
+    if (m) give_back_pages(m);
 }
 
 EXPORT(set_band) int32_t pellucid_set_band(struct wasm_model *m, int32_t block, int32_t width) {
@@ -111,15 +159,14 @@ static void unpack_row(const void *source, int32_t type, int64_t row, int64_t gr
 }
 
 /* Packs quantized weights panel by panel: as they are, or dequantized, which is exact. */
-static int32_t pack_quantized(const struct matrix *w, const void *source, int32_t type, const uint16_t *scale, char *packed,
-                              int64_t panel_bytes) {
+static int32_t pack_quantized(const struct matrix *w, const void *source, int32_t type, const uint16_t *scale, char *packed) {
     const int64_t groups = (w->k + GROUP - 1) / GROUP;
     int8_t *codes = malloc(PANEL * groups * GROUP);
     float *numbers = malloc(sizeof(float) * PANEL * groups * GROUP);
     for (int64_t row = 0; codes && numbers && row < w->n; row += PANEL) {
         const int64_t rows = w->n - row < PANEL ? w->n - row : PANEL;
         for (int64_t r = 0; r < rows; r++) unpack_row(source, type, row + r, groups, codes + r * groups * GROUP);
-        char *panel = packed + row / PANEL * panel_bytes;
+        char *panel = packed + row / PANEL * panel_bytes(w->dtype, w->k);
         if (w->dtype >= INT8) {
             pellucid_pack_groups(codes, scale + row * groups, rows, groups, panel, w->dtype);
             continue;
@@ -133,42 +180,36 @@ static int32_t pack_quantized(const struct matrix *w, const void *source, int32_
     return error;
 }
 
-static float *copy_vector(const void *source, int32_t type, const float *scale, int64_t rows, int64_t columns) {
+static void copy_vector(float *copy, const void *source, int32_t type, const float *scale, int64_t rows, int64_t columns) {
     const int64_t count = rows * columns;
-    float *copy = calloc(ROUND_UP_16(count), sizeof(float));
-    for (int64_t i = 0; copy && i < count; i++)
+    for (int64_t i = 0; i < count; i++)
         copy[i] = scale ? number_at(source, type, i) * scale[i / columns] : number_at(source, type, i);
-    return copy;
+    for (int64_t i = count; i < ROUND_UP_16(count); i++) copy[i] = 0.0f;
 }
 
 enum matrix_part { WTE, QKV, OUT, UP, DOWN };
 
 /* Packs a matrix from a file's tensor. Strides in numbers, of (out, in); `scale`: one float32 a row for 'i', float16 (out,
- * groups) for 'q' and 'n'; `bias`: float32 or NULL. */
+ * groups) for 'q' and 'n'; `bias`: float32 or NULL, which it is of WTE. */
 EXPORT(set_matrix)
 int32_t pellucid_set_matrix(struct wasm_model *m, int32_t block, int32_t part, const void *source, int32_t type,
                             int32_t row_stride, int32_t column_stride, const void *scale, const float *bias) {
     if (part < WTE || part > DOWN || (part != WTE && (block < 0 || block >= m->model.n_layers))) return BAD_ARGUMENT;
     const int grouped = type == 'q' || type == 'n';
     if (!grouped && type != 'f' && type != 'h' && type != 'b' && type != 'i') return BAD_ARGUMENT;
-    if ((grouped || type == 'i') != (scale != NULL)) return BAD_ARGUMENT;
+    if ((grouped || type == 'i') != (scale != NULL) || (part == WTE && bias)) return BAD_ARGUMENT;
     if (m->weights >= INT8 && type != (m->weights == INT8 ? 'q' : 'n')) return BAD_ARGUMENT; /* Python quantizes, not a page */
     const int32_t c = m->model.d_model, f = m->d_ff;
     const int32_t n = (const int32_t[]){m->model.vocab_size, 3 * c, c, f, c}[part], k = part == DOWN ? f : c;
-    const int64_t groups = (k + GROUP - 1) / GROUP;
-    const int64_t panel_bytes = m->weights == FLOAT32    ? (int64_t)k * PANEL * 4
-                                : m->weights == BFLOAT16 ? (int64_t)ROUND_UP_2(k) * PANEL * 2
-                                                         : groups * (m->weights == INT8 ? 544 : 288);
     struct block *b = part == WTE ? NULL : &m->blocks[block];
     struct matrix *w = part == WTE ? &m->model.wte : part == QKV ? &b->qkv : part == OUT ? &b->out
                        : part == UP ? &b->up : &b->down;
-    free_matrix(w);
-    *w = (struct matrix){m->weights, k, n, NULL, NULL};
-    char *packed = malloc(ROUND_UP_16((int64_t)n) / PANEL * panel_bytes);
-    w->data = packed;
-    if (bias) w->bias = copy_vector(bias, 'f', NULL, 1, n);
-    if (!packed || (bias && !w->bias)) return NO_MEMORY;
-    if (grouped) return pack_quantized(w, source, type, scale, packed, panel_bytes);
+    if (w->data) return BAD_ARGUMENT;
+    char *packed = take(m, matrix_bytes(m->weights, n, k));
+    float *copy = bias ? take(m, vector_bytes(n)) : NULL;
+    *w = (struct matrix){m->weights, k, n, packed, copy};
+    if (bias) copy_vector(copy, bias, 'f', NULL, 1, n);
+    if (grouped) return pack_quantized(w, source, type, scale, packed);
     pellucid_pack(source, type, n, k, row_stride, column_stride, scale, packed, m->weights);
     return DONE;
 }
@@ -184,9 +225,12 @@ int32_t pellucid_set_vector(struct wasm_model *m, int32_t block, int32_t part, c
     struct block *b = part >= LN_1_GAIN ? &m->blocks[block] : NULL;
     struct layer_norm *norm = part < LN_1_GAIN ? &m->model.ln_f : part < LN_2_GAIN ? &b->ln_1 : &b->ln_2;
     const float **target = part == WPE ? &m->model.wpe : part % 2 ? &norm->gain : &norm->bias;
-    free((void *)*target);
-    *target = copy_vector(source, type, scale, part == WPE ? m->n_ctx : 1, m->model.d_model);
-    return *target ? DONE : NO_MEMORY;
+    if (*target) return BAD_ARGUMENT;
+    const int64_t rows = part == WPE ? m->n_ctx : 1;
+    float *copy = take(m, vector_bytes(rows * m->model.d_model));
+    copy_vector(copy, source, type, scale, rows, m->model.d_model);
+    *target = copy;
+    return DONE;
 }
 
 /* How many tensors are missing. */
