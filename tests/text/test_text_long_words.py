@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 from cases import cases
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from stories import story
 
@@ -36,6 +36,7 @@ def trained() -> Tokenizer:
 
 @cases(30)
 @given(text=texts)
+@example(text="a" * 64 + "\n\n\x1c\n\n")  # U+001C is white space to Python, not to the pattern
 def test_in_parts_the_ids_are_those_of_the_whole(trained: Tokenizer, text: str) -> None:
     with mock.patch.object(long_words, "PART", 64):
         for tokenizer in (r50k(), trained):

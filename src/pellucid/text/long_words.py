@@ -11,7 +11,7 @@ these two tokens are made of.
 import re
 from collections.abc import Callable, Sequence
 
-from pellucid.text.split_pattern import around_long_runs
+from pellucid.text.split_pattern import around_long_runs, is_white_space
 from pellucid.text.split_words import all_assigned, split_words
 
 
@@ -47,7 +47,7 @@ def encode_in_parts(text: str, encode: Encode, tokens: Sequence[bytes]) -> list[
                 words.append(word)
                 continue
             # White space before another word is two words, which at the end of a text would be one: each is encoded alone.
-            spaces = [words.pop() for _ in range(2) if words and words[-1].isspace()]
+            spaces = [words.pop() for _ in range(2) if words and is_white_space(words[-1])]
             for some in ("".join(words), *reversed(spaces)):
                 ids += encode(some)
             ids += encode_long(word, encode, tokens)

@@ -18,7 +18,13 @@ WHITE_SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
 LONGEST_RUN = 1 << 16  # tiktoken's regular expression engine runs out of stack at some hundred thousand
 _LONG_RUN = re.compile(rf"(?<![{WHITE_SPACE}])[{WHITE_SPACE}]{{{LONGEST_RUN},}}")  # tried where a run starts only: linear time
+_ONLY_WHITE_SPACE = re.compile(rf"[{WHITE_SPACE}]+")
 _CUT = re.compile(r"(?<=\S)(?=[ \n])")
+
+
+def is_white_space(word: str) -> bool:
+    r"""Whether a word is white space to the pattern. `str.isspace` takes U+001C to U+001F, too, as Python's own \s does."""
+    return _ONLY_WHITE_SPACE.fullmatch(word) is not None
 
 
 def chunks(text: str, size: int) -> Iterator[str]:
