@@ -29,7 +29,7 @@ class OldEvents(StreamingResponse):
 
 async def _events(jobs: JobStore, job: str, ready: Callable[[], bool]) -> AsyncIterator[bytes]:
     last, quiet = 0, 0.0
-    while ready():
+    while True:
         ended = (await asyncio.to_thread(jobs.job, job))["status"] in ENDED  # before its events are read: then none is missed
         rows = await asyncio.to_thread(jobs.events_since, job, last)
         for row in rows:
@@ -37,6 +37,8 @@ async def _events(jobs: JobStore, job: str, ready: Callable[[], bool]) -> AsyncI
             yield b"data: " + json.dumps(old_event_object(row), allow_nan=False, separators=(",", ":")).encode() + b"\n\n"
         if ended:
             yield b"data: [DONE]\n\n"
+            return
+        if not ready():
             return
         quiet = 0.0 if rows else quiet + WAIT
         if quiet >= PING:
