@@ -4,6 +4,8 @@ import os
 import random
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
@@ -191,6 +193,25 @@ def test_a_missing_rank_and_two_meshes_are_said_by_one_rank(tmp_path: Path) -> N
     said = World(2, train_own_mesh, tmp_path / "run").results()
     assert said[0] == "PellucidError: rank 1 was started with the mesh tp=2, rank 0 with dp=2: give one"
     assert said[1].startswith("OtherRankFailed")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("slow", [0, 1])
+def test_a_wrong_argument_is_said_once_whichever_rank_is_slower(slow: int, tmp_path: Path) -> None:
+    """The rank that fails first has torchrun end the others."""
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os, time\nif os.environ.get('RANK') == '{slow}':\n    time.sleep(5)\n", encoding="utf-8"
+    )
+    (tmp_path / "book.txt").write_text(story(300, 1), encoding="utf-8")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [*torchrun, "-m", "pellucid", "train", "book.txt", "--out", "run", "--mesh", "dp=3"], cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=200,
+        check=False,
+    )  # fmt: skip
+    said = [line for line in done.stderr.splitlines() if line.startswith("pellucid: ")]
+    assert done.returncode and len(said) == 1 and "dp=3" in said[0] and "2 processes" in said[0], done.stderr
 
 
 def train_own_mesh(out: Path) -> Curve:

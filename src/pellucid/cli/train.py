@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +20,7 @@ from pellucid.training.options import TrainingOptions
 if TYPE_CHECKING:
     from pellucid import Run
 
+MAIN_RANK_SECONDS = 30.0  # for rank 0 to say what all ranks find
 AS_ONE = 5.0  # seconds in which the signals that torchrun's processes get count as one
 HELP = "train a model on text"
 DESCRIPTION = """Trains a model on text files or folders, into a run directory that can be resumed.
@@ -100,8 +102,15 @@ def _end_rank(error: PellucidError | KeyboardInterrupt) -> NoReturn:
     """Ends this process of several at once: a thread of it may wait for one that is gone. One of them says why."""
     if isinstance(error, KeyboardInterrupt):
         os._exit(INTERRUPTED)
-    if isinstance(error, RankError) or (rank() == 0 and not isinstance(error, OtherRankFailed)):
-        print_error(f"pellucid: {error}")
+    if isinstance(error, OtherRankFailed):
+        os._exit(1)
+    if rank() and not isinstance(error, RankError):  # found before the ranks met: rank 0 is about to find it, too
+        try:
+            time.sleep(MAIN_RANK_SECONDS)  # torchrun ends this process when rank 0 has said it
+        except KeyboardInterrupt:
+            os._exit(INTERRUPTED)
+        error = RankError(f"rank {rank()}: {error}")
+    print_error(f"pellucid: {error}")
     os._exit(1)
 
 
