@@ -10,11 +10,12 @@ from pellucid.record import SUFFIX
 from pellucid.serve.openai.completions import CompletionJob
 from pellucid.serve.openai.errors import ApiError, busy, overloaded, server_error
 from pellucid.serve.openai.fields import field_named
-from pellucid.serve.openai.models import ServedModel
+from pellucid.serve.openai.models import LOG, ServedModel
 from pellucid.serve.studio.generate_request import ParsedRequest
 from pellucid.serve.studio.generation import CompletionService
 from pellucid.serve.studio.loaded_model import BusyError, ClosingError
 from pellucid.serve.studio.sources import SourceCatalog
+from pellucid.serve.tuning.database import cannot_store
 
 
 class CompletionRecorder:
@@ -65,8 +66,11 @@ class CompletionRecorder:
         if self._folder is not None:
             try:
                 name = await asyncio.to_thread(self._write, self._folder / f"{job.id}{SUFFIX}", name)
-            except PellucidError as error:
-                raise server_error(f"The completion's record could not be kept: {error}", retry=False) from None
+            except (PellucidError, OSError) as error:
+                cause = error if isinstance(error, OSError) else error.__cause__
+                LOG.error("a record could not be kept: %s", error)
+                why = cannot_store("it", cause) if isinstance(cause, OSError) else error  # without the server's folders
+                raise server_error(f"The completion's record could not be kept: {why}", retry=False) from None
         return {
             "id": name, "url": f"/records/{name}", "page": f"/#/record/{name}", "bytes": done["bytes"],
             "same_text": done["text"] == text,

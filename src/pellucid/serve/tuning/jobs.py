@@ -185,7 +185,7 @@ class JobStore:
             NotThere: it has none of this id. Refused: it has ended.
         """
         self.find(owner, id, api)
-        if not self.end(id, "cancelled", "The job was cancelled"):
+        if not self._database.freeing(lambda: self.end(id, "cancelled", "The job was cancelled")):
             raise Refused(f"The job {id} has ended already: it {_PAST[self.job(id)['status']]}")
         return self.job(id)
 
@@ -215,6 +215,9 @@ class JobStore:
         Raises:
             NotThere: there is none of this id. Refused: a job that waits or runs begins with it.
         """
+        return self._database.freeing(lambda: self._delete_model_row(owner, id))
+
+    def _delete_model_row(self, owner: str, id: str) -> TableRow:
         with self._database.changing():
             model = self.model(owner, id)
             for job in self._database.rows(f"SELECT id, settings FROM jobs WHERE owner = ? AND status NOT IN {ENDED}", owner):

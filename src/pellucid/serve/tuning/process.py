@@ -1,4 +1,4 @@
-"""`JobProcess`: the process of a job (`worker`), and why it ended."""
+"""`JobProcess`: the process of a job (`worker`), and why it ended; the processes of jobs that outlive their server."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from pellucid.files import create, reading
 from pellucid.serve.tuning import worker
 
 
+PROCESSES = Path("/proc")  # of Linux: elsewhere no process is found
 MOST_ERROR = 4096  # bytes of stderr's end that are read
 MOST_REASON = 600  # characters of a reason
 
@@ -104,3 +105,15 @@ class JobProcess:
         except OSError:
             lines = []
         return lines[-1][:MOST_REASON] if lines else f"its process ended with status {status}"
+
+
+def end_orphan(log: Path) -> None:
+    """Ends the process that writes a log, if there is one: that of a job whose server was killed, which hangs or is cancelled.
+
+    It is found by what it runs and where it writes, on Linux only: no number is kept that another process may have by now."""
+    place = str(log.absolute())
+    for process in PROCESSES.glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            written = os.readlink(process / "fd" / "2")
+            if written == place and worker.__name__.encode() in (process / "cmdline").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)

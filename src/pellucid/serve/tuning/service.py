@@ -1,20 +1,22 @@
 """`TuningService`: uploads, jobs and models together, over one folder that one server uses at a time."""
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from pellucid.errors import PellucidError
 from pellucid.files import make_folder, reading
 from pellucid.gpt.config_json import read_config
 from pellucid.locks import locked
 from pellucid.runs.files import BASE, RUN_FILE
-from pellucid.serve.openai.models import ServedModel
+from pellucid.serve.openai.models import LOG, ServedModel
 from pellucid.serve.tuning.check import FileChecker
 from pellucid.serve.tuning.database import FILE, Database, NotThere, Refused, TableRow, from_json
-from pellucid.serve.tuning.files import PURPOSE, FileStore, Upload
+from pellucid.serve.tuning.files import FILES, PURPOSE, FileStore, Upload
 from pellucid.serve.tuning.jobs import JobSettings, JobStore
-from pellucid.serve.tuning.scheduler import JobScheduler
+from pellucid.serve.tuning.scheduler import RUNS, JobScheduler
 from pellucid.serve.tuning.settings import TuningSettings
 from pellucid.serve.tuning.tuned_models import Open, TunedModels
 
@@ -47,6 +49,7 @@ class TuningService:
         self._stack = ExitStack()
         try:
             self._stack.enter_context(locked(data))
+            _refuse_others(data)
             self._database = Database(data / FILE)
             self._stack.callback(self._database.close)
             self.files = FileStore(self._database, data, settings)
@@ -152,7 +155,22 @@ class TuningService:
         """Deletes a model with all that its job has made. Raises as `JobStore.delete_model`."""
         job = self.jobs.delete_model(owner, id)
         self.models.remove(id)
-        self.scheduler.remove_run(job)
+        try:
+            self.scheduler.remove_run(job)
+        except OSError as error:  # what is left goes at the next start
+            LOG.error("the run of %s cannot be removed: %s", job["id"], error)
+        self._database.restore_reserve()
+
+
+def _refuse_others(data: Path) -> None:
+    """Refuses a folder that is somebody's own: what its tables do not know would be removed as left over."""
+    if os.path.lexists(data / FILE):
+        return
+    for name in (FILES, RUNS):
+        if (data / name).is_dir() and any((data / name).iterdir()):
+            raise PellucidError(
+                f"{data} has a folder {name} that is not empty, and no {FILE}: name a folder of the service's own with --data"
+            )
 
 
 def most_bytes(parameters: int, files: Sequence[TableRow], options: Mapping[str, Any]) -> int:
