@@ -70,6 +70,19 @@ def test_jobs_wait_are_listed_and_cancelled(ada: Caller) -> None:
     assert stream.endswith("data: [DONE]\n\n") and "The job was cancelled" in stream
 
 
+def test_the_old_list_has_the_newest_without_their_answers(ada: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which would be fifty megabytes where a thousand jobs have some."""
+    file = ada.upload()["id"]
+    first, *others = [ada.post("/v1/fine-tunes", {"training_file": file})["id"] for _ in range(3)]
+    assert ada.service.tuning is not None
+    for job in (first, *others):
+        ada.service.tuning.jobs.progress(job, answers='{"rows":[],"counts":null}')
+    assert ada.get(f"/v1/fine-tunes/{first}")["x_answers"]["rows"] == []
+    monkeypatch.setattr("pellucid.serve.openai.jobs_api.MOST_OLD", 2)
+    listed = ada.get("/v1/fine-tunes")["data"]
+    assert [one["id"] for one in listed] == others and [one["x_answers"] for one in listed] == [None, None]
+
+
 @pytest.mark.parametrize(
     ("body", "param", "words"),
     [

@@ -253,6 +253,21 @@ def test_what_a_full_disk_kept_from_being_told_is_told_later(
     assert stores.jobs.checkpoint_steps(job["id"]) == {5}
 
 
+@pytest.mark.parametrize("name", ["ft:tiny:ada:ckpt-step-5:6d15720e", "tiny:ft-ada:ckpt-step-5-2026-11-30-18-00-00-6d15720e"])
+def test_a_suffix_may_look_like_a_checkpoint(stores: Stores, name: str) -> None:
+    settings = JobSettings(base="tiny", source="tiny", model=name, training_file="file-none", suffix="ckpt-step-5")
+    job = stores.jobs.create("ada", "jobs", settings, 100)
+    stores.jobs.add_model(job)
+    stores.jobs.end(job["id"], "succeeded", "done")
+    stores.jobs.add_checkpoint(job["id"], 6, {})
+    models = TunedModels(stores.jobs, stores.scheduler.run_of, cast(Any, None), SETTINGS)
+    run = stores.scheduler.run_of(job)
+    assert models.source("ada", name)[0] == run and models.source("ada", f"{name}:ckpt-step-6")[0].parent.parent == run
+    for other in (f"{name}:ckpt-step-5", f"{name}:ckpt-step-", name.rpartition(":ckpt")[0], f"{name}:ckpt-step-６"):
+        with pytest.raises(NotThere):
+            models.source("ada", other)
+
+
 class FakeLine:
     used = waiting = 0
 

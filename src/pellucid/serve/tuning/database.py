@@ -238,7 +238,15 @@ class Database:
             return self._connection.execute(f"DELETE FROM {table} WHERE {where}", values).rowcount
 
     def page(
-        self, table: str, where: str, values: Sequence[Any], *, after: str | None, limit: int, newest_first: bool
+        self,
+        table: str,
+        where: str,
+        values: Sequence[Any],
+        *,
+        after: str | None,
+        limit: int,
+        newest_first: bool,
+        columns: str = "*",
     ) -> tuple[list[TableRow], bool]:
         """(rows of a page in the order of their making, whether more follow).
 
@@ -256,7 +264,7 @@ class Database:
             where += f" AND seq {'<' if newest_first else '>'} ?"
             given.append(last["seq"])
         order = "DESC" if newest_first else "ASC"
-        found = self.rows(f"SELECT * FROM {table} WHERE {where} ORDER BY seq {order} LIMIT ?", *given, limit + 1)
+        found = self.rows(f"SELECT {columns} FROM {table} WHERE {where} ORDER BY seq {order} LIMIT ?", *given, limit + 1)
         return found[:limit], len(found) > limit
 
     def close(self) -> None:

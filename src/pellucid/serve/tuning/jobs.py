@@ -11,6 +11,10 @@ from pellucid.serve.tuning.settings import TuningSettings
 ENDED = ("succeeded", "failed", "cancelled")
 WAITING = "queued"
 PREFIXES = {"jobs": "ftjob-", "fine-tunes": "ft-"}  # of ids, by the API that made a job
+_WITHOUT_ANSWERS = (
+    "seq, id, owner, api, created, status, settings, started, finished, error, model, step, total_steps, trained_tokens, "
+    "result_files, NULL AS answers, bytes, starts"
+)
 CHECKPOINT = ":ckpt-step-"  # between the id of a model and a step: the id of a checkpoint's model
 
 
@@ -98,14 +102,18 @@ class JobStore:
 
     def page(
         self, owner: str, api: str | None, *, after: str | None, limit: int, newest_first: bool = True,
-        metadata: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None, answers: bool = True,
     ) -> tuple[list[TableRow], bool]:  # fmt: skip
-        """Jobs of an owner; see `Database.page`. `api`: None: those of both. `metadata`: that they must have."""
+        """Jobs of an owner; see `Database.page`. `api`: None: those of both. `metadata`: that they must have. `answers`:
+        whether their tables of answers are read."""
         where, values = ("owner = ?", [owner]) if api is None else ("owner = ? AND api = ?", [owner, api])
         for key, value in (metadata or {}).items():
             where += " AND EXISTS (SELECT 1 FROM json_each(settings, '$.metadata') AS m WHERE m.key = ? AND m.value = ?)"
             values += [key, value]
-        return self._database.page("jobs", where, values, after=after, limit=limit, newest_first=newest_first)
+        columns = "*" if answers else _WITHOUT_ANSWERS
+        return self._database.page(
+            "jobs", where, values, after=after, limit=limit, newest_first=newest_first, columns=columns
+        )  # fmt: skip
 
     def events(self, job: str, *, after: str | None, limit: int, newest_first: bool = True) -> tuple[list[TableRow], bool]:
         """Events of a job; see `Database.page`."""
