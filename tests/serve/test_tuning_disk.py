@@ -4,6 +4,7 @@ import os
 import re
 import sqlite3
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,14 +15,16 @@ import pytest
 from serving import until
 from test_tuning_jobs import KilledService
 from test_tuning_stores import SETTINGS, Stores
-from tuning import EXAMPLES, Caller, jsonl
+from tuning import EXAMPLES, Caller, jsonl, tuning_of
 
 from pellucid.errors import PellucidError
-from pellucid.serve.tuning import reserve
+from pellucid.serve.tuning import reserve, worker
 from pellucid.serve.tuning.database import FILE, Database, DiskFull, StorageFailed
 from pellucid.serve.tuning.files import FILES, PURPOSE
+from pellucid.serve.tuning.process import PROCESSES
+from pellucid.serve.tuning.progress import RunProgress
 from pellucid.serve.tuning.reserve import Reserve
-from pellucid.serve.tuning.scheduler import RUNS
+from pellucid.serve.tuning.scheduler import MOST_FAULTS, ORPHAN, RUNS, _Running, log_of
 from pellucid.serve.tuning.service import TuningService
 
 
@@ -230,3 +233,86 @@ def test_a_really_full_disk_loses_nothing_and_all_is_well_when_there_is_room(tin
         until(lambda: os.path.getsize(small_disk / "data" / reserve.FILE) == reserve.BYTES)
     finally:
         server.kill()
+
+
+def test_what_somebody_took_from_the_folder_is_said_without_its_place(
+    tiny_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tuning_of(tiny_run, tmp_path / "data", at_once=0) as service:
+        ada = Caller(service)
+        file = ada.upload()["id"]
+        assert service.tuning is not None
+        jobs, files = service.tuning.jobs, service.tuning.files
+        row = jobs.job(ada.job(file)["id"])
+        jobs.add_model(row)
+        jobs.end(row["id"], "succeeded", "done")
+        model = jobs.models(row["owner"])[0]["id"]
+        files.path(files.find(row["owner"], file)).unlink()
+        for answer in (
+            ada(f"/v1/files/{file}/content"), ada(f"/v1/files/{file}/x_mend", "POST", {}),
+            ada("/v1/completions", "POST", {"model": model, "prompt": "a"}),
+            ada("/v1/fine_tuning/jobs", "POST", {"model": model, "training_file": file}),
+        ):  # fmt: skip
+            assert answer.status == 500 and b"had an error while processing" not in answer.body
+            assert str(tmp_path) not in answer.body.decode() and b"/runs/" not in answer.body
+        assert str(tmp_path) in caplog.text  # for whoever keeps the server
+        job = jobs.begin(jobs.job(ada.job(ada.upload()["id"])["id"]))
+        assert job is not None
+        run = service.tuning.scheduler.run_of(job)
+        service.tuning.scheduler._fail(_Running(job, run, cast(Any, None)), f"no model in {tiny_run.absolute()}: nor in {run}")
+        told = f"no model in tiny: nor in runs/anonymous/{job['id']}"
+        assert ada.get(f"/v1/fine_tuning/jobs/{job['id']}")["error"]["message"] == told
+        for path in (f"/v1/files/{file}", f"/v1/models/{model}"):
+            assert ada(path, "DELETE").json()["deleted"]
+
+
+@pytest.mark.skipif(not PROCESSES.is_dir(), reason="no /proc here")
+def test_a_process_that_outlives_its_server_is_ended(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hangs: it holds the lock of its run, and nobody has its pipe."""
+    begun = stores.jobs.begin(stores.job())
+    assert begun is not None
+    run, other = stores.scheduler.run_of(begun), stores.data / "other.log"
+    run.mkdir(parents=True)
+    code = "import sys, time; from pathlib import Path; from pellucid.locks import locked\nwith locked(Path(sys.argv[1])):"
+    code += " print(1, flush=True); time.sleep(600)"
+    processes = []
+    for log in (log_of(run), other):
+        with open(log, "wb") as errors:
+            words = [sys.executable, "-c", code, str(run if log != other else stores.data), worker.__name__]
+            processes.append(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors))
+    try:
+        for process in processes:
+            assert process.stdout is not None and process.stdout.readline()
+        running = _Running(begun, run, RunProgress(stores.jobs, begun["id"], run))
+        started: list[_Running] = []
+        monkeypatch.setattr(stores.scheduler, "_start_process", started.append)
+        stores.scheduler._look(running)
+        assert processes[0].poll() is None and not started  # it may be saving a checkpoint
+        running.since -= ORPHAN
+        stores.scheduler._look(running)
+        assert processes[0].wait(20) == -9 and processes[1].poll() is None  # the other is not this job's
+        stores.scheduler._look(running)
+        assert started == [running]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def test_a_job_that_cannot_be_followed_fails_and_keeps_no_other_waiting(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = stores.jobs.begin(stores.job())
+    assert begun is not None
+    run = stores.scheduler.run_of(begun)
+    running = stores.scheduler._running[begun["id"]] = _Running(begun, run, RunProgress(stores.jobs, begun["id"], run))
+
+    def look(_: _Running) -> None:
+        raise TypeError("a fault")
+
+    monkeypatch.setattr(stores.scheduler, "_look", look)
+    for _ in range(MOST_FAULTS):
+        assert stores.jobs.job(begun["id"])["status"] == "running"
+        assert stores.scheduler._try(stores.scheduler._look_or_fail, running) == (running.faults == MOST_FAULTS)
+    assert stores.jobs.job(begun["id"])["status"] == "failed" and not stores.scheduler._running
+    assert "a fault" in caplog.text

@@ -146,7 +146,8 @@ class CompletionsApi:
         except ModelsInUse as error:
             raise busy(f"{error}. Please try again later.", IN_USE) from None
         except PellucidError as error:
-            raise server_error(f"The model {id} cannot be opened: {error}") from None
+            LOG.error("the model %s cannot be opened: %s", id, error)  # which folder it is in is the server's own affair
+            raise server_error(f"The model {id} cannot be opened: the server's log says why") from None
 
     async def _missing(self, request: Request, id: str) -> ApiError:
         """The error of a model that is not there, or another key's: the message lists those that are."""

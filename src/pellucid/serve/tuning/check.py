@@ -84,15 +84,15 @@ class FileChecker:
 
     def check(self, path: Path, name: str) -> dict[str, Any]:
         """As `report_of`."""
-        if path.stat().st_size <= INLINE:
-            with _storing():
+        with _storing():
+            if path.stat().st_size <= INLINE:
                 return report_of(path, name)
         return dict(self._in_process({"path": str(path), "name": name}))
 
     def mend(self, path: Path, out: Path, name: str, only: Sequence[str] | None) -> int:
         """As `mend`."""
-        if path.stat().st_size <= INLINE:
-            with _storing():
+        with _storing():
+            if path.stat().st_size <= INLINE:
                 return mend(path, out, name, only)
         return int(self._in_process({"path": str(path), "name": name, "out": str(out), "only": only}))
 
@@ -143,10 +143,10 @@ def _storing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise cannot_store("what is checked", error) from error
+        raise cannot_store("or read the file", error) from error
     except PellucidError as error:
         if isinstance(error.__cause__, OSError):
-            raise cannot_store("what is mended", error.__cause__) from error
+            raise cannot_store("the mended file", error.__cause__) from error
         raise
 
 

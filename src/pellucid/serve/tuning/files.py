@@ -209,10 +209,21 @@ class FileStore:
         return self.folder / str(row["stored"])
 
     def read(self, row: TableRow, size: int = 1 << 16) -> Iterator[bytes]:
-        """The bytes of a file, part by part."""
-        with reading(self.path(row)) as file:
-            while part := file.read(size):
-                yield part
+        """The bytes of a file, part by part.
+
+        Raises:
+            StorageFailed: at once, where it is not there.
+        """
+        path = self.path(row)
+        if not path.is_file():
+            raise StorageFailed(f"the bytes of {row['id']} are not there any more")
+
+        def parts() -> Iterator[bytes]:
+            with reading(path) as file:
+                while part := file.read(size):
+                    yield part
+
+        return parts()
 
     def delete(self, owner: str, id: str) -> None:
         """Deletes a file.

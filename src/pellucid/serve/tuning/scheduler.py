@@ -295,7 +295,10 @@ class JobScheduler:
             running.log.unlink()
 
     def _fail(self, running: _Running, reason: str) -> None:
-        reason = reason.replace(f"{self._folder.parent.absolute()}{os.sep}", "")  # where the server keeps it is its own affair
+        settings = JobSettings(**from_json(running.job["settings"]))
+        for place, name in ((settings.source, settings.base), (f"{self._folder.parent.absolute()}{os.sep}", "")):
+            if os.path.isabs(place):
+                reason = reason.replace(place, name)  # where the server keeps it is its own affair
         kept = keep_losses(running.run)  # first: a full disk has room again for what is told
         error = {"code": "job_failed", "message": reason, "param": None}
         told = f"The job failed: {reason}"

@@ -13,7 +13,7 @@ from pellucid.locks import locked
 from pellucid.runs.files import BASE, RUN_FILE
 from pellucid.serve.openai.models import LOG, ServedModel
 from pellucid.serve.tuning.check import FileChecker
-from pellucid.serve.tuning.database import FILE, Database, NotThere, Refused, TableRow, from_json
+from pellucid.serve.tuning.database import FILE, Database, NotThere, Refused, StorageFailed, TableRow, from_json
 from pellucid.serve.tuning.files import FILES, PURPOSE, FileStore, Upload
 from pellucid.serve.tuning.jobs import JobSettings, JobStore
 from pellucid.serve.tuning.scheduler import RUNS, JobScheduler
@@ -117,17 +117,22 @@ class TuningService:
             self._usable(self.files.find(owner, id)) for id in (settings.training_file, settings.validation_file)
             if id is not None
         ]  # fmt: skip
-        if base is not None:
-            parameters = base.generator.config.parameters()
-        else:
-            directory, _ = self.models.source(owner, settings.base)
-            parameters = read_config(directory / BASE if (directory / RUN_FILE).exists() else directory).parameters()
+        parameters = self._parameters(owner, settings.base) if base is None else base.generator.config.parameters()
         size = most_bytes(parameters, files, settings.options)
         self._forget_oldest(owner)
         with self.files.room(owner, size):
             job = self.jobs.create(owner, api, settings, size)
         self.scheduler.notify()
         return job
+
+    def _parameters(self, owner: str, id: str) -> int:
+        """How many an owner's model has."""
+        directory, _ = self.models.source(owner, id)
+        try:
+            return read_config(directory / BASE if (directory / RUN_FILE).exists() else directory).parameters()
+        except PellucidError as error:
+            LOG.error("the model %s cannot be read: %s", id, error)
+            raise StorageFailed(f"the model {id} cannot be read: the server's log says why") from None
 
     def _forget_oldest(self, owner: str) -> None:
         """Removes the oldest jobs that have ended, with their losses: nobody deletes those of which no model is left."""
